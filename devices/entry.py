@@ -1,0 +1,104 @@
+"""One device as the inventory describes it: validated and frozen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
+
+KindName = Literal["local", "linux", "jetson", "raspberrypi", "android"]
+TransportName = Literal["local", "ssh", "adb"]
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_CPU_LIMIT = 4096
+
+
+@dataclass(frozen=True)
+class KindDefaults:
+    """What the kind of a device implies unless its entry says otherwise.
+
+    A relative workdir is below the home folder of the user on the device; None means the host's own suite folder.
+    """
+
+    transport: TransportName
+    workdir: str | None
+
+
+KIND_DEFAULTS: Mapping[str, KindDefaults] = {
+    "local": KindDefaults("local", None),
+    "linux": KindDefaults("ssh", "edge-training-suite"),
+    "jetson": KindDefaults("ssh", "edge-training-suite"),
+    "raspberrypi": KindDefaults("ssh", "edge-training-suite"),
+    "android": KindDefaults("adb", "/data/local/tmp/edge-training-suite"),
+}
+
+
+def parse_cpus(value: object) -> object:
+    """CPU numbers from a list, or from the kernel's notation for lists (`0-3,6`)."""
+    if not isinstance(value, str):
+        return tuple(value) if isinstance(value, list) else value
+    cpus: list[int] = []
+    for part in value.split(","):
+        match = re.fullmatch(r"\s*(\d{1,5})(?:-(\d{1,5}))?\s*", part)
+        if not match:
+            raise ValueError(f"{part.strip()!r} is no CPU number or range such as 0-3")
+        first = int(match[1])
+        last = int(match[2] or first)
+        if not first <= last < _CPU_LIMIT:
+            raise ValueError(f"the range {part.strip()!r} is empty or exceeds CPU {_CPU_LIMIT - 1}")
+        cpus.extend(range(first, last + 1))
+    return tuple(cpus)
+
+
+def _text(value: object) -> object:
+    """Refuses what can't be in a command line or a file name."""
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
+        raise ValueError("is empty or holds a null character")
+    return value
+
+
+Text = Annotated[StrictStr, BeforeValidator(_text)]
+CpuNumber = Annotated[StrictInt, Field(ge=0, lt=_CPU_LIMIT)]
+
+
+class DeviceEntry(BaseModel):
+    """A device of the inventory. `transport` and `workdir` are filled in from the kind when it leaves them out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Text
+    kind: KindName
+    transport: TransportName
+    workdir: Text
+    host: Text | None = None
+    port: Annotated[StrictInt, Field(ge=1, le=65535)] | None = None
+    user: Text | None = None
+    serial: Text | None = None
+    threads: Annotated[StrictInt, Field(ge=1, le=1024)] | None = None
+    cpus: Annotated[tuple[CpuNumber, ...], BeforeValidator(parse_cpus)] | None = None
+    emulated: StrictBool = False
+    notes: StrictStr = ""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> DeviceEntry:
+        if not NAME_PATTERN.fullmatch(self.name):
+            raise ValueError(
+                "a name is 1 to 64 letters, digits, `.`, `_` or `-` and begins with a letter or digit; rename it"
+            )
+        if self.name == "all":
+            raise ValueError("the name `all` stands for every device; choose another")
+        if self.kind == "local" and self.transport != "local":
+            raise ValueError("kind `local` is this machine and has no other transport; use kind `linux`")
+        if self.transport == "ssh" and not self.host:
+            raise ValueError("transport `ssh` needs a `host`; add its name or address")
+        if self.transport == "adb" and not (self.serial or self.host):
+            raise ValueError("transport `adb` needs a `serial` or a `host`; see `adb devices`")
+        if self.cpus is not None and (not self.cpus or len(set(self.cpus)) != len(self.cpus)):
+            raise ValueError("`cpus` is empty or names a CPU twice; list each once or leave it out")
+        return self
+
+
+FIELDS = tuple(DeviceEntry.model_fields)

@@ -1,0 +1,133 @@
+"""What can go wrong with a device, in two families.
+
+`UserError` is for what the user can mend before anything starts (the inventory, a name on the command line).
+`DeviceError` is the outcome of one device: it is recorded for that device and the others go on.
+Every message is one sentence with the cause, a number where there is one, and the next action.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+from collections.abc import Iterable
+
+from devices.wording import nearest_names, printable
+
+
+class UserError(Exception):
+    """Something the user can mend; printed as it is, without a traceback, exit code 2."""
+
+
+class InventoryError(UserError):
+    """The inventory can't be used. The message begins with `file:line`."""
+
+
+class UnknownDevice(UserError):  # noqa: N818 - the vocabulary's word
+    """A device was asked for that the inventory doesn't have; offers the nearest names."""
+
+    def __init__(self, name: str, known: Iterable[str], where: str) -> None:
+        self.name = name
+        self.known = tuple(known)
+        near = nearest_names(name, self.known)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known are: {', '.join(self.known) or 'none'}."
+        super().__init__(f"{where} has no device {printable(name)!r} among its {len(self.known)}; {hint}")
+
+
+class UnsupportedDevice(UserError):  # noqa: N818 - the vocabulary's word
+    """The entry is valid, but this version has no class for its kind or transport."""
+
+
+class DeviceError(Exception):
+    """One device failed; the others go on."""
+
+
+class DeviceLost(DeviceError):  # noqa: N818 - the vocabulary's word
+    """The device or the way to it is gone; nothing it printed after that counts."""
+
+
+class DeviceBusy(DeviceError):  # noqa: N818 - the vocabulary's word
+    """Somebody else holds the device's lock."""
+
+
+class TransportTimeout(DeviceError):  # noqa: N818 - the vocabulary's word
+    """A call didn't end before its deadline; what it had started was ended."""
+
+
+class CommandError(DeviceError):
+    """A program could not be started on the device at all (missing, not executable, wrong architecture)."""
+
+
+class OutputLimitError(DeviceError):
+    """A program printed more than was agreed; it was ended."""
+
+
+class DeployError(DeviceError):
+    """Files could not be brought onto the device whole."""
+
+
+class FileCause(enum.Enum):
+    """Why a file operation on a device failed. The value completes the sentence "... because ..."."""
+
+    MISSING = "it doesn't exist"
+    FULL = "the disk is full"
+    READ_ONLY = "the file system is read-only"
+    DENIED = "the permission is missing"
+    OBSTRUCTED = "something of another type is in its place"
+    TOO_LARGE = "it is larger than allowed"
+    OTHER = "the system refused"
+
+
+_REMEDIES = {
+    FileCause.MISSING: "check the path",
+    FileCause.FULL: "free space there or set another `workdir` in the inventory",
+    FileCause.READ_ONLY: "remount it writable or set another `workdir` in the inventory",
+    FileCause.DENIED: "give the user access or set another `workdir` in the inventory",
+    FileCause.OBSTRUCTED: "move that away or set another `workdir` in the inventory",
+    FileCause.TOO_LARGE: "look at the file: it isn't what was expected",
+    FileCause.OTHER: "check the device's storage",
+}
+
+_CAUSE_OF_ERRNO = {
+    errno.ENOENT: FileCause.MISSING,
+    errno.ENOSPC: FileCause.FULL,
+    errno.EDQUOT: FileCause.FULL,
+    errno.EFBIG: FileCause.FULL,
+    errno.EROFS: FileCause.READ_ONLY,
+    errno.EACCES: FileCause.DENIED,
+    errno.EPERM: FileCause.DENIED,
+    errno.ENOTDIR: FileCause.OBSTRUCTED,
+    errno.EISDIR: FileCause.OBSTRUCTED,
+    errno.EEXIST: FileCause.OBSTRUCTED,
+    errno.ENOTEMPTY: FileCause.OBSTRUCTED,
+}
+
+
+class FileError(DeviceError):
+    """A file operation on a device failed. Every transport raises this with the same causes."""
+
+    def __init__(self, action: str, path: str, cause: FileCause, *, detail: str = "") -> None:
+        self.action = action
+        self.path = path
+        self.cause = cause
+        self.detail = detail
+        extra = f" ({detail})" if detail else ""
+        super().__init__(
+            f"cannot {action} {printable(path)!r} on the device because {cause.value}{extra}; {self.remedy}."
+        )
+
+    @property
+    def remedy(self) -> str:
+        """What the user can do about it: an imperative without full stop."""
+        return _REMEDIES[self.cause]
+
+    @property
+    def reason(self) -> str:
+        """The cause with its detail, for tables."""
+        return f"{self.cause.value} ({self.detail})" if self.detail else self.cause.value
+
+    @classmethod
+    def from_os_error(cls, action: str, path: str, error: OSError) -> FileError:
+        """The same failure as an `OSError` of the host or of a device that speaks in errno numbers."""
+        number = error.errno or 0
+        cause = _CAUSE_OF_ERRNO.get(number, FileCause.OTHER)
+        return cls(action, path, cause, detail=errno.errorcode.get(number, f"errno {number}"))

@@ -1,0 +1,167 @@
+"""inventory.yaml: which devices there are. Every error names file, line, value and what to do.
+
+    defaults: {threads: 4}                     # for every device
+    groups:
+      boards: {devices: [pi, nano], vars: {user: bench}}
+    devices:
+      pi: {kind: raspberrypi, host: 192.168.1.20}
+
+A device's own value goes before its groups' (a later group before an earlier one), and those before the defaults.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from devices.entry import FIELDS, KIND_DEFAULTS, DeviceEntry
+from devices.errors import InventoryError, UnknownDevice
+from devices.wording import nearest_names, printable
+from devices.yaml_lines import Position, YamlFile, load_yaml
+from devices.yaml_sentences import sentence_of
+
+_SECTIONS = ("defaults", "groups", "devices")
+_SHARED_FIELDS = tuple(name for name in FIELDS if name != "name")
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The devices of one file by name, in the file's order, and the names in each group."""
+
+    path: Path
+    devices: Mapping[str, DeviceEntry]
+    groups: Mapping[str, tuple[str, ...]]
+
+    def select(self, selection: str) -> tuple[DeviceEntry, ...]:
+        """The devices of a comma-separated list, each once, in the order asked for.
+
+        A term is a name, a pattern (`pi-*`), `all`, `kind:KIND` or `group:GROUP`. Raises `UnknownDevice` for a term
+        that matches nothing, and `InventoryError` for an empty selection.
+        """
+        terms = [term.strip() for term in selection.split(",") if term.strip()]
+        if not terms:
+            raise InventoryError(
+                f"no device was named, and {printable(str(self.path))!r} has {len(self.devices)}; "
+                f"name one or more of: {', '.join(self.devices)}."
+            )
+        chosen: dict[str, DeviceEntry] = {}
+        for term in terms:
+            names = tuple(self._matching(term))
+            if not names:
+                raise UnknownDevice(term, self._offered(term), printable(str(self.path)))
+            chosen.update((name, self.devices[name]) for name in names)
+        return tuple(chosen.values())
+
+    def _matching(self, term: str) -> Iterator[str]:
+        if term in self.devices:
+            yield term
+        elif term.startswith("group:"):
+            yield from self.groups.get(term.removeprefix("group:"), ())
+        else:
+            for name, entry in self.devices.items():
+                if term in ("all", f"kind:{entry.kind}") or fnmatch.fnmatchcase(name, term):
+                    yield name
+
+    def _offered(self, term: str) -> tuple[str, ...]:
+        if term.startswith("group:"):
+            return tuple(f"group:{name}" for name in self.groups)
+        if term.startswith("kind:"):
+            return tuple(dict.fromkeys(f"kind:{entry.kind}" for entry in self.devices.values()))
+        return tuple(self.devices)
+
+
+def load(path: Path, *, home: Path | None = None) -> Inventory:
+    """Reads and validates an inventory; `home` (default `.suite/` beside it) holds the workdir of `local` devices.
+
+    A relative workdir of a `local` device is below the folder of the inventory. Raises `InventoryError`.
+    """
+    file = load_yaml(path)
+    sections = _mapping(file, (), _SECTIONS, "section")
+    devices = _mapping(file, ("devices",), None, "device") if "devices" in sections else {}
+    if not devices:
+        raise file.error(
+            ("devices",), "there is no device; add one below `devices:`, for example `local: {kind: local}`."
+        )
+    _mapping(file, ("defaults",), _SHARED_FIELDS, "key")
+    groups = {name: _group(file, name, devices) for name in _mapping(file, ("groups",), None, "group")}
+    base = path.resolve().parent
+    home = base / ".suite" if home is None else home
+    entries = {name: _entry(file, name, groups, base, home) for name in devices}
+    return Inventory(path, entries, groups)
+
+
+def _mapping(file: YamlFile, position: Position, known: tuple[str, ...] | None, what: str) -> dict[str, Any]:
+    """The mapping at `position` (empty if it isn't there), its keys checked against `known`."""
+    value = file.value
+    for key in position:
+        value = value.get(key) if isinstance(value, dict) else None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        where = f"`{position[-1]}`" if position else "the file"
+        raise file.error(
+            position, f"{where} is {printable(repr(value), 60)}, and must hold `name: value` lines; correct it."
+        )
+    for key in value:
+        if known is not None and key not in known:
+            near = nearest_names(key, known, 1) or difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+            hint = f"did you mean `{near[0]}`?" if near else f"known are: {', '.join(known)}."
+            raise file.error((*position, key), f"unknown {what} {printable(key)!r}; {hint}")
+    return value
+
+
+def _group(file: YamlFile, name: str, devices: Mapping[str, Any]) -> tuple[str, ...]:
+    position = ("groups", name)
+    group = _mapping(file, position, ("devices", "vars"), "key")
+    _mapping(file, (*position, "vars"), _SHARED_FIELDS, "key")
+    members = group.get("devices") or []
+    if not isinstance(members, list):
+        shown = printable(repr(members), 60)
+        raise file.error((*position, "devices"), f"`devices` is {shown}, and must be a list of names; correct it.")
+    for index, member in enumerate(members):
+        if not isinstance(member, str) or member not in devices:
+            near = nearest_names(str(member), devices, 1)
+            hint = f"did you mean `{near[0]}`?" if near else f"known are: {', '.join(devices)}."
+            raise file.error((*position, "devices", index), f"no device is named {printable(str(member))!r}; {hint}")
+    return tuple(members)
+
+
+def _entry(file: YamlFile, name: str, groups: Mapping[str, tuple[str, ...]], base: Path, home: Path) -> DeviceEntry:
+    own: Position = ("devices", name)
+    _mapping(file, own, _SHARED_FIELDS, "key")
+    sources: list[Position] = [("defaults",)]
+    sources += [("groups", group, "vars") for group, members in groups.items() if name in members]
+    values: dict[str, Any] = {}
+    origin: dict[str, Position] = {}
+    for source in (*sources, own):
+        for key, value in _mapping(file, source, None, "key").items():
+            values[key], origin[key] = value, (*source, key)
+    kind = values.get("kind")
+    if isinstance(kind, str) and (defaults := KIND_DEFAULTS.get(kind)):
+        values.setdefault("transport", defaults.transport)
+        values.setdefault("workdir", defaults.workdir or str(home / "device" / name))
+    else:
+        # The kind is missing or wrong, which is then the one thing to report.
+        values |= {"transport": "local", "workdir": "."}
+    try:
+        entry = DeviceEntry.model_validate({**values, "name": name})
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        key = str(problem["loc"][0]) if problem["loc"] else ""
+        position = (*origin.get(key, own), *problem["loc"][1:])
+        raise file.error(position, sentence_of(name, problem)) from error
+    if entry.transport == "local":
+        try:
+            workdir = base / Path(entry.workdir).expanduser()
+        except RuntimeError as error:
+            shown = printable(repr(entry.workdir), 60)
+            sentence = f"device {name!r}: `workdir` is {shown}, whose home folder is unknown; write the whole path."
+            raise file.error(origin.get("workdir", own), sentence) from error
+        return entry.model_copy(update={"workdir": str(workdir)})
+    return entry

@@ -1,0 +1,85 @@
+"""One run at a time per device: an exclusive lock below the host's `locks/` folder.
+
+The lock is the kernel's (flock through filelock): it ends with its holder, by `kill -9` too, and nothing stale is left
+to clean up. Beside it lies a note about the holder that only serves the message to others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import filelock
+
+from devices.atomic import write_atomic
+from devices.errors import DeviceBusy, FileError, UserError
+from devices.wording import printable
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a device: process, host, since when (ISO 8601, UTC), and with which command."""
+
+    pid: int
+    host: str
+    since: str
+    command: str
+
+    def __str__(self) -> str:
+        command, host, since = printable(self.command, 80), printable(self.host, 80), printable(self.since, 40)
+        return f"process {self.pid} ({command}) on {host} since {since}"
+
+
+@contextlib.contextmanager
+def exclusive(device: str, locks_dir: Path) -> Iterator[None]:
+    """Holds `device` for the block. Raises `DeviceBusy` at once if another holds it, also within this process."""
+    note = locks_dir / f"{device}.json"
+    try:
+        locks_dir.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(locks_dir / f"{device}.lock", timeout=0)
+        lock.acquire()
+    except filelock.Timeout:
+        raise _busy(device, note) from None
+    except OSError as error:
+        reason = FileError.from_os_error("lock", str(locks_dir), error).reason
+        raise UserError(
+            f"{printable(str(locks_dir))!r} can't hold the lock of device {device!r} because {reason}; "
+            "make the folder writable or point SUITE_HOME elsewhere."
+        ) from error
+    try:
+        # The note is a courtesy: a full disk must not keep anybody from measuring.
+        with contextlib.suppress(OSError):
+            write_atomic(note, json.dumps(asdict(_this_process())).encode())
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            note.unlink(missing_ok=True)
+        lock.release()
+
+
+def _this_process() -> Holder:
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return Holder(os.getpid(), platform.node(), now, command)
+
+
+def _busy(device: str, note: Path) -> DeviceBusy:
+    holder = _read_holder(note)
+    who = str(holder) if holder else "another process"
+    end = f"end process {holder.pid}" if holder else "end it"
+    return DeviceBusy(f"device {device!r} is in use by {who}; wait for it or {end}.")
+
+
+def _read_holder(note: Path) -> Holder | None:
+    try:
+        record = json.loads(note.read_bytes())
+        return Holder(int(record["pid"]), str(record["host"]), str(record["since"]), str(record["command"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

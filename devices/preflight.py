@@ -1,0 +1,160 @@
+"""Checks before anything is measured: each says what it found and how to mend it. Data, no exceptions.
+
+Raises only what means that the device can't be talked to at all (`DeviceLost`, `TransportTimeout`).
+"""
+
+from __future__ import annotations
+
+import posixpath
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from devices.errors import FileError
+from devices.facts import parse_cpu_list, parse_meminfo, read_policies
+from devices.sensors.tree import Tree
+from devices.wording import printable
+
+Status = Literal["ok", "warning", "failed"]
+
+_CPUS = "sys/devices/system/cpu"
+_MEMINFO = "proc/meminfo"
+# Governors under which the clock doesn't follow the load.
+_STEADY_GOVERNORS = frozenset({"performance", "userspace"})
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check. `remedy` is an imperative, empty when all is well."""
+
+    name: str
+    status: Status
+    detail: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a run needs of the device."""
+
+    disk_bytes: int = 0
+    memory_bytes: int = 0
+    cpus: tuple[int, ...] | None = None
+    threads: int | None = None
+
+
+def check_workdir(tree: Tree, workdir: str) -> Check:
+    """Whether files can be made, read back and removed in the workdir."""
+    transport, shown = tree.transport, printable(repr(workdir))
+    probe = posixpath.join(workdir, f".probe-{uuid.uuid4().hex[:8]}")
+    try:
+        transport.mkdir(workdir)
+        transport.write(probe, b"probe")
+        same = transport.read_bytes(probe) == b"probe"
+        transport.remove(probe)
+    except FileError as error:
+        return Check("workdir", "failed", f"{shown} can't be used because {error.reason}", error.remedy)
+    if not same:
+        return Check("workdir", "failed", f"{shown} gives back other bytes than were written", "check the storage")
+    return Check("workdir", "ok", f"{shown} is writable")
+
+
+def check_disk(tree: Tree, workdir: str, needed_bytes: int) -> Check:
+    """Free space against what the run will write."""
+    try:
+        free = tree.transport.free_bytes(workdir)
+    except FileError as error:
+        return Check("disk", "failed", f"the free space is unknown because {error.reason}", error.remedy)
+    detail = f"{free / 1e6:.0f} MB free, {needed_bytes / 1e6:.0f} MB needed"
+    if free < needed_bytes:
+        return Check("disk", "failed", detail, "free space there or set another `workdir` in the inventory")
+    return Check("disk", "ok", detail)
+
+
+def check_memory(tree: Tree, needed_bytes: int) -> Check:
+    """MemAvailable (what the kernel can give without swapping, proc(5)) against the estimate of the run's peak."""
+    texts = tree.read([_MEMINFO])
+    meminfo = parse_meminfo(texts.text(_MEMINFO) or "")
+    available_kib = meminfo.get("MemAvailable")
+    if available_kib is None:
+        return Check("memory", "warning", f"unknown: /{_MEMINFO} has no MemAvailable", "mount /proc on the device")
+    detail = f"{available_kib / 1024:.0f} MiB available, {needed_bytes / (1 << 20):.0f} MiB needed"
+    if available_kib * 1024 < needed_bytes:
+        swap_mib = meminfo.get("SwapFree", 0) / 1024
+        remedy = (
+            f"end other programs or choose a smaller model, q, b or T ({swap_mib:.0f} MiB of swap is no substitute)"
+        )
+        return Check("memory", "failed", detail, remedy)
+    return Check("memory", "ok", detail)
+
+
+def check_cpu_files(tree: Tree) -> Check:
+    """XNNPACK asks these two files how many cores there are, and fails to load without them."""
+    paths = [f"{_CPUS}/possible", f"{_CPUS}/present"]
+    texts = tree.read(paths)
+    for path in paths:
+        text = texts.text(path)
+        if text is None or parse_cpu_list(text) is None:
+            why = (
+                texts.why_not(path)
+                if text is None
+                else f"/{path} holds {printable(text, 40)!r}, which is no list of cores"
+            )
+            return Check("cpu files", "failed", why, "mount /sys on the device and make it readable for this user")
+    return Check("cpu files", "ok", f"cores possible {texts.text(paths[0])}, present {texts.text(paths[1])}")
+
+
+def check_cores(tree: Tree, needs: Needs) -> Check:
+    """Whether the cores that were asked for are on, and are enough for the threads."""
+    path = f"{_CPUS}/online"
+    online = parse_cpu_list(tree.read([path]).text(path) or "")
+    if online is None:
+        return Check("cores", "warning", f"unknown: /{path} can't be read", "mount /sys on the device")
+    missing = sorted(set(needs.cpus or ()) - set(online))
+    if missing:
+        detail = f"cores {_numbers(missing)} are not online (online: {_numbers(online)})"
+        return Check("cores", "failed", detail, "correct `cpus` in the inventory or switch those cores on")
+    cores = len(needs.cpus or online)
+    if needs.threads is not None and needs.threads > cores:
+        detail = f"{needs.threads} threads on {cores} cores disturb each other"
+        return Check("cores", "warning", detail, f"set `threads` to {cores} or less in the inventory")
+    return Check("cores", "ok", f"{len(online)} online ({_numbers(online)})")
+
+
+def check_governor(tree: Tree) -> Check:
+    """Whether the clock is left to follow the load."""
+    policies = read_policies(tree)
+    if not policies:
+        return Check(
+            "governor", "ok", "no cpufreq here: the host of a virtual machine, or the firmware, sets the clock"
+        )
+    moving = [policy for policy in policies if policy.governor not in _STEADY_GOVERNORS]
+    shown = ", ".join(f"{policy.name} {policy.governor or 'unknown'}" for policy in moving or policies)
+    if moving:
+        remedy = "write `performance` to the scaling_governor files (as root: `cpupower frequency-set -g performance`)"
+        return Check("governor", "warning", f"the clock follows the load: {shown}", remedy)
+    return Check("governor", "ok", shown)
+
+
+def check_frequency_caps(tree: Tree) -> Check:
+    """Whether a cap keeps the clock below what the hardware can do."""
+    policies = read_policies(tree)
+    capped = [
+        f"{policy.name} at {policy.allowed_max_khz / 1000:.0f} of {policy.hardware_max_khz / 1000:.0f} MHz"
+        for policy in policies
+        if policy.allowed_max_khz and policy.hardware_max_khz and policy.allowed_max_khz < policy.hardware_max_khz
+    ]
+    if capped:
+        remedy = "write cpuinfo_max_freq to scaling_max_freq, or leave it and compare with runs under the same cap only"
+        return Check("frequency caps", "warning", ", ".join(capped), remedy)
+    return Check("frequency caps", "ok", "none" if policies else "not visible")
+
+
+def has_failed(checks: Sequence[Check]) -> bool:
+    """Whether one of them forbids to measure."""
+    return any(check.status == "failed" for check in checks)
+
+
+def _numbers(cpus: Sequence[int]) -> str:
+    return ",".join(str(cpu) for cpu in cpus)

@@ -1,0 +1,18 @@
+// Nanoseconds of CLOCK_MONOTONIC: the one clock of steps and samples.
+#pragma once
+
+#include <time.h>
+
+#include <cstdint>
+
+namespace runner {
+
+inline int64_t nanoseconds(const timespec& time) { return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec; }
+
+inline int64_t now_ns() {
+  timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return nanoseconds(time);
+}
+
+}  // namespace runner

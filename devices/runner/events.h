@@ -1,0 +1,48 @@
+// What the runner prints: one JSON object a line (docs/contracts.md, "Events").
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "failure.h"
+#include "job.h"
+#include "machine.h"
+#include "sampler.h"
+
+namespace runner {
+
+// Standard output is gone or full: nobody can be told any more.
+class OutputLost : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+struct Footer {
+  const char* cause;  // completed, error or signal
+  std::string reason;
+  std::optional<uint32_t> error_code;
+  std::optional<Stage> stage;
+  int64_t steps;
+};
+
+class Events {
+ public:
+  explicit Events(int fd) : fd_(fd) {}
+
+  void header(const Job& job, const Machine& machine, int64_t threads, const std::vector<int>& cpus);
+  void load(int64_t t0_ns, int64_t t1_ns, size_t program_bytes);
+  void step(int64_t index, bool measured, int64_t t0_ns, int64_t t1_ns, const std::vector<float>& losses);
+  void samples(const std::vector<Sample>& samples, const std::vector<SensorSpec>& sensors);
+  void sensor_errors(const std::vector<SensorErrors>& errors, const std::vector<SensorSpec>& sensors);
+  void footer(const Footer& footer);
+  void end();
+
+ private:
+  void print(const std::string& lines, int64_t count = 1);
+
+  int fd_;
+  int64_t lines_ = 0;
+};
+
+}  // namespace runner

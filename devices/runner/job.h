@@ -1,0 +1,74 @@
+// What the runner is told to do: the job file of docs/contracts.md, "Job".
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "dtype.h"
+
+namespace runner {
+
+struct FileBatches {
+  std::string path;
+  int64_t offset_bytes;
+  int64_t batches;  // step i takes batch i % batches
+};
+
+struct StepKey {
+  int64_t seed;  // the input is [seed, step index]
+};
+
+struct Constant {
+  std::vector<uint8_t> bytes;  // little endian
+};
+
+struct InputSpec {
+  std::string name;
+  const Dtype* dtype;
+  std::vector<int32_t> shape;
+  std::variant<FileBatches, StepKey, Constant> source;
+
+  size_t bytes() const;
+};
+
+struct WarmUpRule {
+  int64_t min_steps;
+  int64_t max_steps;
+  double max_seconds;
+  double tolerance;
+};
+
+struct SensorSpec {
+  std::string name;
+  std::string quantity;
+  std::string path;
+  std::string times;  // empty: no factor
+  std::string field;  // empty: the first number of the file
+  double scale;
+  double rate_hz;
+};
+
+struct Job {
+  std::string session;
+  std::string program;
+  std::string method;
+  std::vector<InputSpec> inputs;
+  std::optional<int64_t> losses_output;
+  WarmUpRule warm_up;
+  int64_t steps;
+  double min_measured_seconds;
+  uint32_t threads;
+  std::vector<int> cpus;  // empty: as the process was started
+  std::vector<SensorSpec> sensors;
+  std::string state_out;  // empty: not written
+  std::string state_in;   // empty: not read
+};
+
+// Reads and checks a job file; paths in the result are usable from the current folder. Throws Failure of stage `job`
+// with a sentence that names the key.
+Job read_job(const std::string& path);
+
+}  // namespace runner

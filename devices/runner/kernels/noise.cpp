@@ -1,0 +1,78 @@
+#include "noise.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "parallel.h"
+
+namespace prge {
+namespace {
+
+constexpr int64_t kChunk = 4096;  // positions per task; a multiple of 4, and 16 KiB of noise fit any first-level cache
+
+}  // namespace
+
+NoiseStream noise_stream(const int64_t key[2], int64_t query) {
+  const auto low = [](int64_t word) { return static_cast<uint32_t>(static_cast<uint64_t>(word)); };
+  const auto high = [](int64_t word) { return static_cast<uint32_t>(static_cast<uint64_t>(word) >> 32); };
+  return {{low(key[0]), high(key[0])}, low(query), {low(key[1]), high(key[1])}};
+}
+
+void fill_normals(const SimdLoops& loops, const NoiseStream& stream, int64_t first, int64_t count, float* out) {
+  const int64_t lead = first % 4;
+  if (lead != 0 && count > 0) {
+    float block[4];
+    loops.normals(stream, static_cast<uint32_t>(first / 4), 1, block);
+    const int64_t taken = std::min(4 - lead, count);
+    std::memcpy(out, block + lead, static_cast<size_t>(taken) * sizeof(float));
+    first += taken;
+    count -= taken;
+    out += taken;
+  }
+  loops.normals(stream, static_cast<uint32_t>(first / 4), static_cast<size_t>(count / 4), out);
+  if (count % 4 != 0) {
+    float block[4];
+    loops.normals(stream, static_cast<uint32_t>((first + count) / 4), 1, block);
+    std::memcpy(out + count / 4 * 4, block, static_cast<size_t>(count % 4) * sizeof(float));
+  }
+}
+
+void perturb(const Perturbation& p, float* out) {
+  const SimdLoops& loops = simd_loops();
+  const int64_t chunks = (p.count + kChunk - 1) / kChunk;
+  for_each_task(chunks * p.queries, [&](int64_t task) {
+    const int64_t query = task / chunks;
+    const int64_t begin = task % chunks * kChunk;
+    const int64_t size = std::min(kChunk, p.count - begin);
+    alignas(64) float noise[kChunk];
+    fill_normals(loops, noise_stream(p.key, p.first_query + query), p.first + begin, size, noise);
+    const float* from = p.adapter + p.first + begin;
+    float* to = out + query * p.count + begin;
+    if (p.signs != Signs::minus) {
+      for (int64_t i = 0; i < size; ++i) to[i] = from[i] + p.epsilon * noise[i];
+      to += p.queries * p.count;
+    }
+    if (p.signs != Signs::plus) {
+      for (int64_t i = 0; i < size; ++i) to[i] = from[i] - p.epsilon * noise[i];
+    }
+  });
+}
+
+void update(const float* adapter, const float* gradient, int64_t queries, const int64_t key[2], float rate,
+            int64_t count, float* out) {
+  const SimdLoops& loops = simd_loops();
+  for_each_task((count + kChunk - 1) / kChunk, [&](int64_t task) {
+    const int64_t begin = task * kChunk;
+    const int64_t size = std::min(kChunk, count - begin);
+    alignas(64) float noise[kChunk];
+    alignas(64) float sum[kChunk] = {};
+    for (int64_t query = 0; query < queries; ++query) {
+      fill_normals(loops, noise_stream(key, query), begin, size, noise);
+      for (int64_t i = 0; i < size; ++i) sum[i] += gradient[query] * noise[i];
+    }
+    const float divisor = static_cast<float>(queries);
+    for (int64_t i = 0; i < size; ++i) out[begin + i] = adapter[begin + i] - rate * (sum[i] / divisor);
+  });
+}
+
+}  // namespace prge

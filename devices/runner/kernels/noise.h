@@ -1,0 +1,38 @@
+// Perturbations of a flat adapter: pure functions of (seed, step, query, position), see docs/contracts.md, "Noise".
+#pragma once
+
+#include <cstdint>
+
+#include "simd.h"
+
+namespace prge {
+
+// The stream of one query of one step. `key` holds the seed and the step index.
+NoiseStream noise_stream(const int64_t key[2], int64_t query);
+
+// Writes the standard normals of the positions [first, first + count).
+void fill_normals(const SimdLoops& loops, const NoiseStream& stream, int64_t first, int64_t count, float* out);
+
+// Which signs `perturb` writes: + for all queries and then - for all queries, or one of them only.
+enum class Signs : int64_t { both = 0, plus = 1, minus = -1 };
+
+struct Perturbation {
+  const float* adapter;  // the whole flat adapter
+  int64_t first;         // the slice that is perturbed
+  int64_t count;
+  int64_t key[2];
+  float epsilon;
+  int64_t first_query;
+  int64_t queries;
+  Signs signs;
+};
+
+// Writes adapter +/- epsilon * noise, [signs][queries][count], on all threads of the pool.
+void perturb(const Perturbation& perturbation, float* out);
+
+// out[p] = adapter[p] - rate * mean over queries i of gradient[i] * noise(key, i, p), for p < count, on all threads of
+// the pool. `out` may be `adapter`.
+void update(const float* adapter, const float* gradient, int64_t queries, const int64_t key[2], float rate,
+            int64_t count, float* out);
+
+}  // namespace prge

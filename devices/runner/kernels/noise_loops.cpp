@@ -1,0 +1,135 @@
+// Standard normals from Philox4x32-10 and Box-Muller, as docs/contracts.md ("Noise") defines them.
+//
+// Plain float32 operations in a fixed order, compiled with -ffp-contract=off: additions, multiplications and square
+// roots are exact to the last bit on every IEEE processor, so the normals are too. The polynomials are minimax fits
+// made for this file. Largest error against float64 over all 2^23 radii and 2^23 angles: see tests/runner/test_noise.py.
+//
+// Philox: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Box & Muller, 1958.
+#include "simd.h"
+#include "variant.h"
+
+namespace PRGE_VARIANT {
+namespace {
+
+constexpr size_t kLanes = 64;  // Philox blocks per pass: enough for any vector width, and all of it stays in L1
+
+inline uint32_t bits_of(float value) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+inline float float_of(uint32_t bits) {
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+inline void philox(const prge::NoiseStream& stream, uint32_t first_block, uint32_t words[4][kLanes]) {
+  for (size_t lane = 0; lane < kLanes; ++lane) {
+    uint32_t c0 = first_block + static_cast<uint32_t>(lane);
+    uint32_t c1 = stream.query;
+    uint32_t c2 = stream.step[0];
+    uint32_t c3 = stream.step[1];
+    uint32_t k0 = stream.key[0];
+    uint32_t k1 = stream.key[1];
+#pragma GCC unroll 10
+    for (int round = 0; round < 10; ++round) {
+      const uint64_t p0 = uint64_t{0xD2511F53u} * c0;
+      const uint64_t p1 = uint64_t{0xCD9E8D57u} * c2;
+      c0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
+      c1 = static_cast<uint32_t>(p1);
+      c2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
+      c3 = static_cast<uint32_t>(p0);
+      k0 += 0x9E3779B9u;
+      k1 += 0xBB67AE85u;
+    }
+    words[0][lane] = c0;
+    words[1][lane] = c1;
+    words[2][lane] = c2;
+    words[3][lane] = c3;
+  }
+}
+
+// ln of a positive normal float. u = 2^e * m with m in [sqrt(1/2), sqrt(2)); near u = 1, e is 0 and f = m - 1 is exact,
+// which keeps the relative error small where ln vanishes.
+inline float natural_log(float u) {
+  const uint32_t bits = bits_of(u) - 0x3F3504F3u;
+  const int32_t exponent = static_cast<int32_t>(bits) >> 23;
+  const float f = float_of((bits & 0x007FFFFFu) + 0x3F3504F3u) - 1.0f;
+  const float e = static_cast<float>(exponent);
+  const float f2 = f * f;
+  float p = -0.07634497f;
+  p = p * f + 0.12761576f;
+  p = p * f + -0.13160183f;
+  p = p * f + 0.14201757f;
+  p = p * f + -0.16623357f;
+  p = p * f + 0.20001227f;
+  p = p * f + -0.2500082f;
+  p = p * f + 0.3333333f;
+  float tail = p * f * f2;
+  tail = tail + e * -2.12194440e-4f;  // ln 2 = 355/512 - 2.1219444e-4; 355/512 * e is exact
+  tail = tail - 0.5f * f2;
+  return (f + tail) + e * 0.693359375f;
+}
+
+// Two normals from two words: radius from `a`, angle from `c`. The angle in turns is reduced to [-1/8, 1/8] in whole
+// numbers, hence exactly.
+inline void box_muller(uint32_t a, uint32_t c, float* even, float* odd) {
+  const float u = static_cast<float>(static_cast<int32_t>((a >> 9) * 2 + 1)) * 0x1p-24f;
+  const float radius = __builtin_sqrtf(-2.0f * natural_log(u));
+  const uint32_t angle = c >> 9;
+  const uint32_t quadrant = (angle + (1u << 20)) >> 21;
+  const float r = static_cast<float>(static_cast<int32_t>(angle - (quadrant << 21))) * 0x1p-23f;
+  const float s = r * r;
+  float sine = -75.39359f;
+  sine = sine * s + 81.592354f;
+  sine = sine * s + -41.341663f;
+  sine = sine * s + 6.2831855f;
+  sine = sine * r;
+  float cosine = 59.245964f;
+  cosine = cosine * s + -85.44374f;
+  cosine = cosine * s + 64.93932f;
+  cosine = cosine * s + -19.739208f;
+  cosine = cosine * s + 1.0f;
+  const uint32_t swap = 0u - (quadrant & 1u);  // all ones in the odd quadrants
+  const uint32_t sine_bits = bits_of(sine);
+  const uint32_t cosine_bits = bits_of(cosine);
+  const uint32_t for_even = ((cosine_bits & ~swap) | (sine_bits & swap)) ^ (((quadrant + 1) & 2u) << 30);
+  const uint32_t for_odd = ((sine_bits & ~swap) | (cosine_bits & swap)) ^ ((quadrant & 2u) << 30);
+  *even = radius * float_of(for_even);
+  *odd = radius * float_of(for_odd);
+}
+
+inline void pass(const prge::NoiseStream& stream, uint32_t first_block, float* out) {
+  alignas(64) uint32_t words[4][kLanes];
+  alignas(64) float z[4][kLanes];
+  philox(stream, first_block, words);
+  for (size_t lane = 0; lane < kLanes; ++lane) {
+    box_muller(words[0][lane], words[1][lane], &z[0][lane], &z[1][lane]);
+  }
+  for (size_t lane = 0; lane < kLanes; ++lane) {
+    box_muller(words[2][lane], words[3][lane], &z[2][lane], &z[3][lane]);
+  }
+  for (size_t lane = 0; lane < kLanes; ++lane) {
+    out[4 * lane] = z[0][lane];
+    out[4 * lane + 1] = z[1][lane];
+    out[4 * lane + 2] = z[2][lane];
+    out[4 * lane + 3] = z[3][lane];
+  }
+}
+
+}  // namespace
+
+void normals(const prge::NoiseStream& stream, uint32_t first_block, size_t blocks, float* out) {
+  for (; blocks >= kLanes; blocks -= kLanes, first_block += kLanes, out += 4 * kLanes) {
+    pass(stream, first_block, out);
+  }
+  if (blocks > 0) {
+    alignas(64) float rest[4 * kLanes];
+    pass(stream, first_block, rest);
+    __builtin_memcpy(out, rest, 4 * blocks * sizeof(float));
+  }
+}
+
+}  // namespace PRGE_VARIANT

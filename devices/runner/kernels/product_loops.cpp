@@ -1,0 +1,116 @@
+// The inner loops of y = x * decode(packed)^T: one panel of columns is decoded, then multiplied with rows of x.
+//
+// A row group times a panel stays in registers while the panel streams from the cache; the build picks the shape for
+// each instruction set (see variant.h). Results may differ in the last bits between variants.
+#include "nf4.h"
+#include "simd.h"
+#include "variant.h"
+
+namespace PRGE_VARIANT {
+namespace {
+
+typedef float Vector __attribute__((vector_size(PRGE_VECTOR_BYTES), aligned(4)));
+
+constexpr int kVectorValues = PRGE_VECTOR_BYTES / 4;
+constexpr int kVectors = PRGE_PANEL_VECTORS;
+constexpr int kWidth = kVectors * kVectorValues;
+constexpr int kRows = PRGE_ROW_GROUP;
+
+inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
+inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
+
+template <int Rows>
+void multiply_rows(int64_t count, const float* x, int64_t x_stride, const float* panel, float* y, int64_t y_stride,
+                   int64_t columns, bool accumulate) {
+  Vector sums[Rows][kVectors] = {};
+  for (int64_t k = 0; k < count; ++k) {
+    Vector weights[kVectors];
+    for (int v = 0; v < kVectors; ++v) weights[v] = load(panel + k * kWidth + v * kVectorValues);
+#pragma GCC unroll 16
+    for (int row = 0; row < Rows; ++row) {
+      const float value = x[row * x_stride + k];
+      for (int v = 0; v < kVectors; ++v) sums[row][v] += value * weights[v];
+    }
+  }
+#pragma GCC unroll 16
+  for (int row = 0; row < Rows; ++row) {
+    float* to = y + row * y_stride;
+    if (columns == kWidth) {
+      for (int v = 0; v < kVectors; ++v) {
+        Vector total = sums[row][v];
+        if (accumulate) total += load(to + v * kVectorValues);
+        store(to + v * kVectorValues, total);
+      }
+    } else {
+      float edge[kWidth];
+      for (int v = 0; v < kVectors; ++v) store(edge + v * kVectorValues, sums[row][v]);
+      for (int64_t j = 0; j < columns; ++j) to[j] = accumulate ? to[j] + edge[j] : edge[j];
+    }
+  }
+}
+
+template <int Rows>
+void multiply_rest(int64_t rows, int64_t count, const float* x, int64_t x_stride, const float* panel, float* y,
+                   int64_t y_stride, int64_t columns, bool accumulate) {
+  if constexpr (Rows > 0) {
+    if (rows == Rows) {
+      multiply_rows<Rows>(count, x, x_stride, panel, y, y_stride, columns, accumulate);
+    } else {
+      multiply_rest<Rows - 1>(rows, count, x, x_stride, panel, y, y_stride, columns, accumulate);
+    }
+  }
+}
+
+inline float value_at(const uint8_t* packed, const float* absmax, int64_t index) {
+  const uint8_t byte = packed[index / 2];
+  const unsigned code = index % 2 == 0 ? byte >> 4 : byte & 15u;
+  return prge::kNf4Values[code] * absmax[index / prge::kNf4BlockValues];
+}
+
+// Eight columns of a panel, from the four bytes that hold them in each row; all of a row's eight share one absmax.
+inline void decode_eight(const uint32_t* words, const float* scales, float* panel) {
+  // Bytes lie in order of address and the high nibble comes first.
+  static constexpr int kShifts[8] = {4, 0, 12, 8, 20, 16, 28, 24};
+  for (int t = 0; t < 8; ++t) {
+    float* to = panel + t * kWidth;
+    for (int j = 0; j < kWidth; ++j) to[j] = prge::kNf4Values[(words[j] >> kShifts[t]) & 15u] * scales[j];
+  }
+}
+
+}  // namespace
+
+extern const int64_t panel_width = kWidth;
+extern const int64_t row_group = kRows;
+
+void decode(const uint8_t* packed, const float* absmax, int64_t out_features, int64_t in_features, int64_t row,
+            int64_t first, int64_t count, float* panel) {
+  const int64_t rows = out_features - row < kWidth ? out_features - row : kWidth;
+  int64_t k = 0;
+  if (in_features % 8 == 0) {
+    alignas(64) uint32_t words[kWidth] = {};
+    alignas(64) float scales[kWidth] = {};
+    for (; k + 8 <= count; k += 8) {
+      for (int64_t j = 0; j < rows; ++j) {
+        const int64_t index = (row + j) * in_features + first + k;
+        __builtin_memcpy(&words[j], packed + index / 2, 4);
+        scales[j] = absmax[index / prge::kNf4BlockValues];
+      }
+      decode_eight(words, scales, panel + k * kWidth);
+    }
+  }
+  for (; k < count; ++k) {
+    for (int64_t j = 0; j < kWidth; ++j) {
+      panel[k * kWidth + j] = j < rows ? value_at(packed, absmax, (row + j) * in_features + first + k) : 0.0f;
+    }
+  }
+}
+
+void multiply(int64_t rows, int64_t count, const float* x, int64_t x_stride, const float* panel, float* y,
+              int64_t y_stride, int64_t columns, bool accumulate) {
+  for (; rows >= kRows; rows -= kRows, x += kRows * x_stride, y += kRows * y_stride) {
+    multiply_rows<kRows>(count, x, x_stride, panel, y, y_stride, columns, accumulate);
+  }
+  multiply_rest<kRows - 1>(rows, count, x, x_stride, panel, y, y_stride, columns, accumulate);
+}
+
+}  // namespace PRGE_VARIANT

@@ -1,0 +1,48 @@
+// The hot loops of the kernels, compiled once per instruction set and chosen at run time.
+//
+// Every variant is the same source in translation units of its own (noise_loops.cpp without fused multiply-add,
+// product_loops.cpp with it), so that nothing compiled for a newer instruction set is linked into code that an older
+// processor runs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace prge {
+
+// The part of a Philox counter and key that stays the same over one call (docs/contracts.md, "Noise").
+struct NoiseStream {
+  uint32_t key[2];  // seed, low and high word
+  uint32_t query;
+  uint32_t step[2];  // low and high word
+};
+
+// Writes 4 * blocks standard normals: those of the positions 4 * first_block and on. The bits are the same in every
+// variant.
+using NormalsLoop = void (*)(const NoiseStream& stream, uint32_t first_block, size_t blocks, float* out);
+
+// Decodes rows [row, row + panel width) of an NF4 matrix with rows of `in_features` values, columns
+// [first, first + count), into panel[count][panel width]. Rows from `out_features` on become zero; first % 8 == 0.
+using DecodeLoop = void (*)(const uint8_t* packed, const float* absmax, int64_t out_features, int64_t in_features,
+                            int64_t row, int64_t first, int64_t count, float* panel);
+
+// y[m][0, columns) = x[m][0, count) * panel, or += when `accumulate`, for m < rows. Strides count values.
+using MultiplyLoop = void (*)(int64_t rows, int64_t count, const float* x, int64_t x_stride, const float* panel,
+                              float* y, int64_t y_stride, int64_t columns, bool accumulate);
+
+struct SimdLoops {
+  const char* name;
+  NormalsLoop normals;
+  int64_t panel_width;  // columns of y that `multiply` makes at a time
+  int64_t row_group;    // rows of x it takes at a time
+  DecodeLoop decode;
+  MultiplyLoop multiply;
+};
+
+// The widest variant this processor can run.
+const SimdLoops& simd_loops();
+
+// Every variant this processor can run, widest first; nullptr past the last.
+const SimdLoops* simd_variant(size_t index);
+
+}  // namespace prge

@@ -1,0 +1,16 @@
+// The names that every variant of the hot loops exports. The build sets PRGE_VARIANT to the variant's namespace and
+// PRGE_VECTOR_BYTES, PRGE_ROW_GROUP and PRGE_PANEL_VECTORS to the shape that fills its registers.
+#pragma once
+
+#include "simd.h"
+
+#define PRGE_DECLARE_VARIANT(name_)                                                                                 \
+  namespace name_ {                                                                                                 \
+  extern const int64_t panel_width;                                                                                 \
+  extern const int64_t row_group;                                                                                   \
+  void normals(const prge::NoiseStream& stream, uint32_t first_block, size_t blocks, float* out);                   \
+  void decode(const uint8_t* packed, const float* absmax, int64_t out_features, int64_t in_features, int64_t row,   \
+              int64_t first, int64_t count, float* panel);                                                          \
+  void multiply(int64_t rows, int64_t count, const float* x, int64_t x_stride, const float* panel, float* y,        \
+                int64_t y_stride, int64_t columns, bool accumulate);                                                \
+  }

@@ -1,0 +1,27 @@
+// The device-side program: `runner JOB.json`. What it is told and what it prints: docs/contracts.md.
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+
+#include "events.h"
+#include "session.h"
+#include "signals.h"
+
+int main(int argc, char** argv) {
+  if (argc != 2 || argv[1][0] == '-') {
+    std::fprintf(stderr, "usage: runner JOB.json\n");
+    return 2;
+  }
+  runner::install_signals(STDOUT_FILENO);
+  runner::Events events(STDOUT_FILENO);
+  try {
+    const runner::Footer footer = runner::Session(events).run(argv[1]);
+    events.footer(footer);
+    events.end();
+    return std::strcmp(footer.cause, "completed") == 0 ? 0 : 1;
+  } catch (const runner::OutputLost& lost) {
+    std::fprintf(stderr, "%s\n", lost.what());
+    return 1;
+  }
+}

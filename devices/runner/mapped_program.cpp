@@ -1,0 +1,61 @@
+#include "mapped_program.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "failure.h"
+#include "file.h"
+
+namespace runner {
+namespace {
+
+using executorch::runtime::Error;
+using executorch::runtime::FreeableBuffer;
+using executorch::runtime::Result;
+
+// Gives back the pages that lie within the buffer as a whole; its neighbours may still be in use.
+void release(void* /*context*/, void* data, size_t size) {
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
+  const auto end = (reinterpret_cast<uintptr_t>(data) + size) / page * page;
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+}  // namespace
+
+MappedProgram::MappedProgram(const std::string& path) {
+  try {
+    const File file = File::open_to_read(path);
+    size_ = file.size();
+    if (size_ == 0) throw FileError(path + ": the file is empty.");
+    void* mapped = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.fd(), 0);
+    if (mapped == MAP_FAILED) throw FileError(path + ": " + std::strerror(errno) + ".");
+    base_ = static_cast<char*>(mapped);
+  } catch (const FileError& error) {
+    throw Failure(Stage::load, std::string("The program can't be read: ") + error.what());
+  }
+}
+
+MappedProgram::~MappedProgram() { ::munmap(base_, size_); }
+
+Result<FreeableBuffer> MappedProgram::load(size_t offset, size_t size, const SegmentInfo&) const {
+  if (offset > size_ || size > size_ - offset) {
+    ET_LOG(Error, "the file has %zu bytes, %zu at %zu are needed: it is truncated", size_, size, offset);
+    return Error::InvalidProgram;
+  }
+  return FreeableBuffer(base_ + offset, size, release);
+}
+
+Error MappedProgram::load_into(size_t offset, size_t size, const SegmentInfo& segment, void* buffer) const {
+  Result<FreeableBuffer> part = load(offset, size, segment);
+  if (!part.ok()) return part.error();
+  std::memcpy(buffer, base_ + offset, size);
+  return Error::Ok;
+}
+
+void MappedProgram::drop_resident_pages() const { ::madvise(base_, size_, MADV_DONTNEED); }
+
+}  // namespace runner

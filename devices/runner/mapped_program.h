@@ -1,0 +1,37 @@
+// The program file as ExecuTorch reads it: one read-only mapping of the whole file.
+//
+// Pages of a mapping count as this process's memory once they were touched. Those that were only read to be packed by a
+// delegate are given back when the delegate frees them; constants that kernels use in place stay mapped.
+#pragma once
+
+#include <executorch/runtime/core/data_loader.h>
+
+#include <string>
+
+namespace runner {
+
+class MappedProgram final : public executorch::runtime::DataLoader {
+ public:
+  // Throws Failure of stage `load`.
+  explicit MappedProgram(const std::string& path);
+  ~MappedProgram() override;
+  MappedProgram(const MappedProgram&) = delete;
+  MappedProgram& operator=(const MappedProgram&) = delete;
+
+  executorch::runtime::Result<executorch::runtime::FreeableBuffer> load(size_t offset, size_t size,
+                                                                        const SegmentInfo& segment) const override;
+  executorch::runtime::Error load_into(size_t offset, size_t size, const SegmentInfo& segment,
+                                       void* buffer) const override;
+  executorch::runtime::Result<size_t> size() const override { return size_; }
+
+  size_t bytes() const { return size_; }
+
+  // Gives all touched pages back to the system; they are read again from the page cache when they are needed again.
+  void drop_resident_pages() const;
+
+ private:
+  char* base_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace runner

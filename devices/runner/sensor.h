@@ -1,0 +1,27 @@
+// One number out of a file that the kernel keeps up to date.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "file.h"
+#include "job.h"
+
+namespace runner {
+
+class Sensor {
+ public:
+  explicit Sensor(const SensorSpec& spec) : spec_(spec) {}
+
+  // The scaled value. FileError says why there is none; the next reading tries again.
+  double read();
+
+ private:
+  double number_in(std::optional<File>& file, const std::string& path, const std::string& field);
+
+  SensorSpec spec_;
+  std::optional<File> file_;
+  std::optional<File> factor_;
+};
+
+}  // namespace runner

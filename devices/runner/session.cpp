@@ -1,0 +1,138 @@
+#include "session.h"
+
+#include <malloc.h>
+
+#include <new>
+
+#include "clock.h"
+#include "runtime_log.h"
+#include "signals.h"
+#include "state.h"
+#include "thread_pool.h"
+#include "warm_up.h"
+
+namespace runner {
+namespace {
+
+using executorch::aten::ScalarType;
+
+// The output that holds the losses, checked against the program before any time is spent.
+void check_losses_output(const Job& job, const TrainingProgram& program) {
+  if (!job.losses_output) return;
+  const auto index = static_cast<size_t>(*job.losses_output);
+  const size_t outputs = program.meta().num_outputs();
+  const auto info = program.meta().output_tensor_meta(index);
+  if (index >= outputs || !info.ok() || info->scalar_type() != ScalarType::Float) {
+    throw Failure(Stage::input, "job.outputs.losses is output " + std::to_string(index) +
+                                    ", which is not a float32 tensor among the program's " + std::to_string(outputs) +
+                                    " outputs.");
+  }
+}
+
+std::vector<float> losses_of(const Job& job, const TrainingProgram& program) {
+  if (!job.losses_output) return {};
+  const auto& tensor = program.output(static_cast<size_t>(*job.losses_output)).toTensor();
+  const float* values = tensor.const_data_ptr<float>();
+  return {values, values + tensor.numel()};
+}
+
+class Progress {
+ public:
+  explicit Progress(const Job& job) : job_(job), warm_up_(job.warm_up) {}
+
+  bool warm() const { return warm_up_.over(); }
+
+  bool complete() const { return warm() && steps_ >= job_.steps && seconds_ >= job_.min_measured_seconds; }
+
+  void add_step(int64_t t0_ns, int64_t t1_ns) {
+    if (!warm()) {
+      warm_up_.add_step(static_cast<double>(t1_ns - t0_ns) * 1e-9);
+      return;
+    }
+    if (steps_++ == 0) since_ns_ = t0_ns;
+    seconds_ = static_cast<double>(t1_ns - since_ns_) * 1e-9;
+  }
+
+ private:
+  const Job& job_;
+  WarmUp warm_up_;
+  int64_t steps_ = 0;
+  int64_t since_ns_ = 0;
+  double seconds_ = 0.0;
+};
+
+}  // namespace
+
+Footer Session::run(const std::string& job_path) {
+  capture_runtime_log();
+  return guarded([&] { return run_job(read_job(job_path)); });
+}
+
+Footer Session::run_job(const Job& job) {
+  const std::vector<int> cpus = pin_to_cpus(job.cpus);
+  const int64_t threads = set_thread_count(job.threads);
+  events_.header(job, describe_machine(), threads, cpus);
+  Sampler sampler(job.sensors);
+  const Footer footer = guarded([&] { return train(job, sampler); });
+  sampler.stop();
+  events_.samples(sampler.take(), job.sensors);
+  events_.sensor_errors(sampler.errors(), job.sensors);
+  return footer;
+}
+
+Footer Session::train(const Job& job, Sampler& sampler) {
+  enter(Stage::load);
+  const int64_t t0_ns = now_ns();
+  TrainingProgram program(job.program, job.method);
+  ::malloc_trim(0);  // what loading freed goes back before memory is looked at
+  events_.load(t0_ns, now_ns(), program.bytes());
+
+  enter(Stage::input);
+  Inputs inputs(job.inputs, program);
+  check_losses_output(job, program);
+  enter(Stage::state);
+  if (!job.state_in.empty()) load_state(program, job.state_in);
+  enter(Stage::execute);
+  make_steps(job, program, inputs, sampler);
+  enter(Stage::state);
+  if (!job.state_out.empty()) save_state(program, job.state_out, job.session, steps_);
+
+  const char* stopped = stop_signal();
+  if (stopped != nullptr) return {"signal", stopped, std::nullopt, std::nullopt, steps_};
+  return {"completed", "", std::nullopt, std::nullopt, steps_};
+}
+
+void Session::make_steps(const Job& job, TrainingProgram& program, Inputs& inputs, Sampler& sampler) {
+  Progress progress(job);
+  while (stop_signal() == nullptr && !progress.complete()) {
+    inputs.prepare(steps_);
+    forget_runtime_messages();
+    const bool measured = progress.warm();
+    const int64_t t0_ns = now_ns();
+    inputs.apply(program);
+    program.execute();
+    const int64_t t1_ns = now_ns();
+    events_.step(steps_, measured, t0_ns, t1_ns, losses_of(job, program));
+    events_.samples(sampler.take(), job.sensors);
+    progress.add_step(t0_ns, t1_ns);
+    note_steps(++steps_);
+  }
+}
+
+// A failure is a footer, not an end without one.
+Footer Session::guarded(const std::function<Footer()>& work) {
+  try {
+    return work();
+  } catch (const Failure& failure) {
+    return {"error", failure.what(), failure.code, failure.stage, steps_};
+  } catch (const std::bad_alloc&) {
+    return {"error", "There is not enough memory: choose a smaller batch or model.", std::nullopt, stage_, steps_};
+  }
+}
+
+void Session::enter(Stage stage) {
+  stage_ = stage;
+  note_stage(stage);
+}
+
+}  // namespace runner

@@ -1,0 +1,32 @@
+// One session: load, warm-up steps, measured steps, and what is printed on the way.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "events.h"
+#include "inputs.h"
+#include "training_program.h"
+
+namespace runner {
+
+class Session {
+ public:
+  explicit Session(Events& events) : events_(events) {}
+
+  // Does what the job file says and prints every event up to the footer, which is the result. Throws OutputLost.
+  Footer run(const std::string& job_path);
+
+ private:
+  Footer run_job(const Job& job);
+  Footer train(const Job& job, Sampler& sampler);
+  void make_steps(const Job& job, TrainingProgram& program, Inputs& inputs, Sampler& sampler);
+  Footer guarded(const std::function<Footer()>& work);
+  void enter(Stage stage);
+
+  Events& events_;
+  Stage stage_ = Stage::job;
+  int64_t steps_ = 0;
+};
+
+}  // namespace runner

@@ -1,0 +1,21 @@
+// Signals: a request to stop after the step under way, and a last word from a crash.
+#pragma once
+
+#include <cstdint>
+
+#include "failure.h"
+
+namespace runner {
+
+// SIGTERM and SIGINT are noted for stop_signal(). A fatal signal prints a footer to `fd` with async-signal-safe calls and
+// then ends the process as if it had not been caught. A closed pipe is an error of write(2), not a signal.
+void install_signals(int fd);
+
+// The name of the signal that asked for the end, nullptr while none did.
+const char* stop_signal();
+
+// What a crash footer says about where the runner was.
+void note_stage(Stage stage);
+void note_steps(int64_t steps);
+
+}  // namespace runner

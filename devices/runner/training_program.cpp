@@ -1,0 +1,88 @@
+#include "training_program.h"
+
+#include <executorch/runtime/platform/runtime.h>
+
+#include "runtime_log.h"
+
+namespace runner {
+namespace {
+
+using executorch::aten::Tensor;
+using executorch::runtime::Error;
+using executorch::runtime::EValue;
+using executorch::runtime::HierarchicalAllocator;
+using executorch::runtime::MethodMeta;
+using executorch::runtime::Program;
+using executorch::runtime::Result;
+using executorch::runtime::Span;
+
+// What to do about an error, where the code alone says it.
+const char* advice(Error error) {
+  switch (error) {
+    case Error::OperatorMissing: return " This runner lacks an operator of the program: export it without, or link the kernel in.";
+    case Error::InvalidProgram: return " The file is damaged or made by another version: deploy it again.";
+    case Error::NotFound: return " The program needs a backend or a method that is not there, or /sys/devices/system/cpu can't be read.";
+    case Error::MemoryAllocationFailed:
+    case Error::DelegateMemoryAllocationFailed: return " There is not enough memory: choose a smaller batch or model.";
+    default: return "";
+  }
+}
+
+[[noreturn]] void fail(Stage stage, const std::string& what, Error error) {
+  const std::string messages = runtime_messages();
+  throw Failure(stage, what + (messages.empty() ? "." : ": " + messages + ".") + advice(error), static_cast<uint32_t>(error));
+}
+
+void check(Stage stage, const std::string& what, Error error) {
+  if (error != Error::Ok) fail(stage, what, error);
+}
+
+template <typename T>
+T taken(Stage stage, const std::string& what, Result<T>&& result) {
+  if (!result.ok()) fail(stage, what, result.error());
+  return std::move(result.get());
+}
+
+}  // namespace
+
+TrainingProgram::TrainingProgram(const std::string& path, const std::string& method) : file_(path) {
+  executorch::runtime::runtime_init();
+  forget_runtime_messages();
+  const std::string what = "The program " + path + " can't be loaded";
+  program_.emplace(taken(Stage::load, what, Program::load(&file_, Program::Verification::InternalConsistency)));
+  const std::string which = "The method " + method + " of " + path + " can't be loaded";
+  const MethodMeta meta = taken(Stage::load, which, program_->method_meta(method.c_str()));
+  for (size_t i = 0; i < meta.num_memory_planned_buffers(); ++i) {
+    arenas_.emplace_back(static_cast<size_t>(taken(Stage::load, which, meta.memory_planned_buffer_size(i))));
+    spans_.emplace_back(arenas_.back().data(), arenas_.back().size());
+  }
+  planned_.emplace(Span<Span<uint8_t>>(spans_.data(), spans_.size()));
+  memory_.emplace(&allocator_, &*planned_);
+  method_.emplace(taken(Stage::load, which, program_->load_method(method.c_str(), &*memory_)));
+}
+
+void TrainingProgram::set_input(size_t index, const Tensor& tensor) {
+  check(Stage::input, "Input " + std::to_string(index) + " was refused", method_->set_input(EValue(tensor), index));
+}
+
+void TrainingProgram::execute() {
+  const Error error = method_->execute();
+  if (error != Error::Ok) fail(Stage::execute, "The step failed", error);
+}
+
+std::vector<TrainingProgram::NamedBuffer> TrainingProgram::state() {
+  std::vector<NamedBuffer> buffers;
+  const MethodMeta meta = method_->method_meta();
+  for (size_t i = 0; i < meta.num_attributes(); ++i) {
+    const auto info = taken(Stage::state, "The program's state can't be listed", meta.attribute_tensor_meta(i));
+    const std::string name(info.name());
+    const Tensor tensor = taken(Stage::state, "The buffer " + name + " can't be read", method_->get_attribute(name));
+    // Constants from data files have names too, but lie outside of planned memory.
+    for (const Arena& arena : arenas_) {
+      if (arena.holds(tensor.const_data_ptr())) buffers.push_back({name, tensor});
+    }
+  }
+  return buffers;
+}
+
+}  // namespace runner

@@ -1,0 +1,52 @@
+// A loaded method: one training step, its memory and its named state.
+#pragma once
+
+#include <executorch/extension/memory_allocator/malloc_memory_allocator.h>
+#include <executorch/runtime/executor/method.h>
+#include <executorch/runtime/executor/program.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "arena.h"
+#include "failure.h"
+#include "mapped_program.h"
+
+namespace runner {
+
+class TrainingProgram {
+ public:
+  // Loads `method` of the program file. Throws Failure of stage `load`.
+  TrainingProgram(const std::string& path, const std::string& method);
+  TrainingProgram(const TrainingProgram&) = delete;
+  TrainingProgram& operator=(const TrainingProgram&) = delete;
+
+  size_t bytes() const { return file_.bytes(); }
+  executorch::runtime::MethodMeta meta() const { return method_->method_meta(); }
+
+  // Throws Failure of stage `input`.
+  void set_input(size_t index, const executorch::aten::Tensor& tensor);
+  // Throws Failure of stage `execute`.
+  void execute();
+  const executorch::runtime::EValue& output(size_t index) const { return method_->get_output(index); }
+
+  struct NamedBuffer {
+    std::string name;
+    executorch::aten::Tensor tensor;
+  };
+  // The mutable buffers that the exporter gave names to.
+  std::vector<NamedBuffer> state();
+
+ private:
+  MappedProgram file_;
+  std::optional<executorch::runtime::Program> program_;
+  std::vector<Arena> arenas_;  // planned memory: activations and mutable buffers
+  std::vector<executorch::runtime::Span<uint8_t>> spans_;
+  std::optional<executorch::runtime::HierarchicalAllocator> planned_;
+  executorch::extension::MallocMemoryAllocator allocator_;
+  std::optional<executorch::runtime::MemoryManager> memory_;
+  std::optional<executorch::runtime::Method> method_;
+};
+
+}  // namespace runner

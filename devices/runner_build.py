@@ -1,0 +1,241 @@
+"""Builds the device-side program and keeps each build in a folder of its own, ready to be deployed.
+
+A build is named by the hash of everything that determines it: the sources in `devices/runner/`, the version of
+executorch and the compiler. A folder `<runner home>/<hash>/` holds the runner, the wheel's libraries it needs in `lib/`
+(found through the runner's relative search path), and `runner.json` with the sha256 of each file. It appears under its
+name only when it is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from devices.atomic import write_atomic
+from devices.deploy import DeployFile
+from devices.errors import UserError
+
+SOURCES = Path(__file__).parent / "runner"
+MANIFEST = "runner.json"
+_SCHEMA = 1
+_COMPILERS = ("c++", "g++", "clang++")
+_BUILD_TIMEOUT_S = 1800.0
+_PROBE_TIMEOUT_S = 60.0
+_SHOWN_LINES = 3
+
+
+class RunnerBuildError(UserError):
+    """The runner can't be built on this host; the message says what is missing or where the log lies."""
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """What compiles for one kind of machine: the compiler, and the root of an executorch wheel for that machine."""
+
+    compiler: Path
+    compiler_version: str  # first line of `--version`
+    target: str  # as the compiler names it: x86_64-linux-gnu
+    executorch: Path
+    executorch_version: str
+
+    @property
+    def machine(self) -> str:
+        """The processor, as `uname -m` names it."""
+        return self.target.split("-", 1)[0]
+
+
+@dataclass(frozen=True)
+class BuiltRunner:
+    """A folder that can be deployed as it is; `files` are its content, to be placed below one folder of a device."""
+
+    folder: Path
+    hash: str
+    machine: str
+    files: tuple[DeployFile, ...]
+
+
+def native_toolchain(environ: Mapping[str, str] = os.environ) -> Toolchain:
+    """The compiler of this host (`$CXX`, else the usual names) and the installed executorch.
+
+    Raises `RunnerBuildError` if one of them is missing.
+    """
+    spec = importlib.util.find_spec("executorch")
+    if spec is None or not spec.submodule_search_locations:
+        raise RunnerBuildError("executorch is not installed for this Python: run `make run`, which installs it.")
+    return toolchain_for(
+        find_compiler(environ), Path(spec.submodule_search_locations[0]), importlib.metadata.version("executorch")
+    )
+
+
+def toolchain_for(compiler: Path, executorch: Path, executorch_version: str) -> Toolchain:
+    """A toolchain out of a compiler and an unpacked executorch wheel for the machine it compiles for."""
+    version = _ask(compiler, "--version").splitlines()
+    return Toolchain(
+        compiler, version[0] if version else "", _ask(compiler, "-dumpmachine"), executorch, executorch_version
+    )
+
+
+def find_compiler(environ: Mapping[str, str] = os.environ) -> Path:
+    """`$CXX`, else the first of c++, g++ and clang++ on `$PATH`. Raises `RunnerBuildError` if there is none."""
+    wanted = (environ["CXX"],) if environ.get("CXX") else _COMPILERS
+    for name in wanted:
+        found = shutil.which(name, path=environ.get("PATH", os.defpath))
+        if found:
+            return Path(found)
+    raise RunnerBuildError(
+        f"no C++ compiler was found (looked for {', '.join(wanted)}): install one with `sudo apt install g++`, "
+        "or set CXX to yours."
+    )
+
+
+def build_hash(toolchain: Toolchain) -> str:
+    """32 hexadecimal digits that change with the sources, executorch and the compiler."""
+    digest = hashlib.sha256()
+    for part in (str(_SCHEMA), toolchain.executorch_version, toolchain.compiler_version, toolchain.target):
+        digest.update(part.encode() + b"\0")
+    for source in sorted(path for path in SOURCES.rglob("*") if path.is_file()):
+        digest.update(source.relative_to(SOURCES).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(source.read_bytes()).digest())
+    return digest.hexdigest()[:32]
+
+
+def build_runner(runner_home: Path, toolchain: Toolchain | None = None) -> BuiltRunner:
+    """The runner of the current sources, from `runner_home`; built when it isn't there whole (about 20 s of work).
+
+    Processes that ask for the same build at the same time wait for one of them. Raises `RunnerBuildError`.
+    """
+    chosen = toolchain or native_toolchain()
+    name = build_hash(chosen)
+    try:
+        runner_home.mkdir(parents=True, exist_ok=True)
+        with FileLock(runner_home / f".{name}.lock"):
+            present = _read_build(runner_home / name)
+            if present is not None:
+                return present
+            with tempfile.TemporaryDirectory(dir=runner_home, prefix=".building-") as scratch:
+                _make_build(chosen, name, Path(scratch), runner_home)
+            built = _read_build(runner_home / name)
+    except OSError as error:
+        raise RunnerBuildError(
+            f"the runner can't be built in {runner_home} ({error.strerror}, error {error.errno}): "
+            "free space there or set SUITE_HOME to another folder."
+        ) from error
+    if built is None:
+        raise RunnerBuildError(f"the build in {runner_home / name} changed while it was made: build it again.")
+    return built
+
+
+def compile_sources(toolchain: Toolchain, build_folder: Path, log: Path, options: Mapping[str, str]) -> None:
+    """Configures and compiles `devices/runner/` in `build_folder`. `options` are CMake's cache variables.
+
+    Raises `RunnerBuildError` with the last lines of the output; all of it goes to `log`.
+    """
+    settings = {
+        "CMAKE_CXX_COMPILER": str(toolchain.compiler),
+        "CMAKE_MAKE_PROGRAM": str(_tool("ninja")),
+        "executorch_DIR": str(toolchain.executorch / "share" / "cmake"),
+        **options,
+    }
+    if toolchain.machine != os.uname().machine:
+        settings |= {"CMAKE_SYSTEM_NAME": "Linux", "CMAKE_SYSTEM_PROCESSOR": toolchain.machine}
+    cmake = str(_tool("cmake"))
+    flags = [f"-D{key}={value}" for key, value in settings.items()]
+    _run([cmake, "-S", str(SOURCES), "-B", str(build_folder), "-G", "Ninja", *flags], log)
+    _run([cmake, "--build", str(build_folder)], log)
+
+
+def _make_build(toolchain: Toolchain, name: str, scratch: Path, runner_home: Path) -> None:
+    stage, log = scratch / "stage", runner_home / f"{name}.log"
+    log.unlink(missing_ok=True)
+    compile_sources(toolchain, scratch / "build", log, {"RUNNER_VERSION": name[:12]})
+    _run([str(_tool("cmake")), "--install", str(scratch / "build"), "--prefix", str(stage)], log)
+    files = [
+        {
+            "name": path.relative_to(stage).as_posix(),
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "bytes": path.stat().st_size,
+            "executable": os.access(path, os.X_OK),
+        }
+        for path in sorted(stage.rglob("*"))
+        if path.is_file()
+    ]
+    manifest = {
+        "schema": _SCHEMA,
+        "hash": name,
+        "machine": toolchain.machine,
+        "executorch": toolchain.executorch_version,
+        "compiler": toolchain.compiler_version,
+        "files": files,
+    }
+    write_atomic(stage / MANIFEST, json.dumps(manifest, indent=2).encode())
+    shutil.rmtree(runner_home / name, ignore_errors=True)
+    stage.rename(runner_home / name)
+    log.unlink()
+
+
+def _read_build(folder: Path) -> BuiltRunner | None:
+    """The build in `folder` if all of its files are there with the right content."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
+        files = tuple(
+            DeployFile(folder / item["name"], item["name"], item["sha256"], item["bytes"], item["executable"])
+            for item in manifest["files"]
+        )
+        whole = all(hashlib.sha256(file.source.read_bytes()).hexdigest() == file.sha256 for file in files)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return BuiltRunner(folder, folder.name, manifest["machine"], files) if whole else None
+
+
+def _tool(name: str) -> Path:
+    """cmake or ninja as pip installed them, else as `$PATH` has them."""
+    beside = Path(sysconfig.get_path("scripts")) / name
+    if beside.is_file():
+        return beside
+    found = shutil.which(name)
+    if found is None:
+        raise RunnerBuildError(f"{name} was not found: install it with `pip install {name}`.")
+    return Path(found)
+
+
+def _ask(compiler: Path, question: str) -> str:
+    try:
+        result = subprocess.run(
+            [str(compiler), question], capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise RunnerBuildError(f"the compiler {compiler} can't be run ({error}): set CXX to another one.") from error
+    return result.stdout.strip()
+
+
+def _run(argv: Sequence[str], log: Path) -> None:
+    """Runs a tool, its output appended to `log`."""
+    with log.open("ab") as output:
+        start = output.tell()
+        try:
+            result = subprocess.run(
+                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=_BUILD_TIMEOUT_S, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise RunnerBuildError(
+                f"building the runner took more than {_BUILD_TIMEOUT_S:.0f} s and was ended: see {log}."
+            ) from error
+    if result.returncode != 0:
+        said = log.read_bytes()[start:].decode("utf-8", "replace").splitlines()
+        shown = [line.strip() for line in said if "error" in line.lower()][:_SHOWN_LINES] or said[-_SHOWN_LINES:]
+        raise RunnerBuildError(
+            f"building the runner failed with exit code {result.returncode}: {' | '.join(shown)} (the log is {log})."
+        )

@@ -1,0 +1,68 @@
+"""What a sensor is. Finding one never samples it for a result: the runner on the device does that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Quantity = Literal["memory_kib", "temperature_mc", "power_mw", "energy_mj", "frequency_khz", "throttle_events"]
+Form = Literal["gauge", "counter"]
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """A source of samples on a device.
+
+    The first part is what the runner gets (the job's `sensors` entries in docs/contracts.md): a value is the first
+    number of `path` (of its line that starts with `field`), times the number in `times`, times `scale`, in the unit
+    that `quantity` ends with.
+
+    The second part stays on the host. `form`: a gauge is a momentary value, a counter only grows, and wraps to 0 after
+    `counter_range` (same unit as the values; None: it doesn't wrap). `method` says in words what is read, by which
+    driver, and how often that refreshes. `total`: this rail is, or is part of, the power of the whole device: the
+    device's power is the sum of the sensors that are flagged so, and no other rail is added to it. `limit`: the value
+    at which the system itself steps in (lowest trip point of a thermal zone).
+    """
+
+    name: str
+    quantity: Quantity
+    path: str
+    scale: float
+    rate_hz: float
+    method: str
+    field: str | None = None
+    times: str | None = None
+    form: Form = "gauge"
+    counter_range: float | None = None
+    total: bool = False
+    limit: float | None = None
+
+    def job_entry(self) -> dict[str, Any]:
+        """The sensor as the runner's job file has it."""
+        entry: dict[str, Any] = {"name": self.name, "quantity": self.quantity, "path": self.path}
+        if self.field is not None:
+            entry["field"] = self.field
+        if self.times is not None:
+            entry["times"] = self.times
+        return entry | {"scale": self.scale, "rate_hz": self.rate_hz}
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """A quantity that can't be read here, why, and what would mend it (None: nothing the user could do)."""
+
+    name: str
+    quantity: Quantity
+    reason: str
+    remedy: str | None = None
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What was found on a device."""
+
+    sensors: tuple[Sensor, ...] = ()
+    unavailable: tuple[Unavailable, ...] = ()
+
+    def __add__(self, other: Discovery) -> Discovery:
+        return Discovery(self.sensors + other.sensors, self.unavailable + other.unavailable)

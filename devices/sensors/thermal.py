@@ -1,0 +1,61 @@
+"""Thermal zones of Linux (Documentation/driver-api/thermal/sysfs-api.rst): millidegrees Celsius, keyed by type.
+
+Zone numbers change from boot to boot, so a zone is known by what its `type` says.
+"""
+
+from __future__ import annotations
+
+from devices.sensors.spec import Discovery, Sensor, Unavailable
+from devices.sensors.tree import Texts, Tree, plain_name
+
+_FOLDER = "sys/class/thermal"
+# Zones that are switched off read absolute zero or -256 degC, and broken ones thousands of degrees.
+_PLAUSIBLE_MC = (-40_000.0, 200_000.0)
+_TRIPS = ("passive", "hot", "critical")
+_TRIP_COUNT = 12
+
+
+def thermal_sensors(tree: Tree) -> Discovery:
+    """One sensor per zone with a plausible temperature; its `limit` is the lowest trip point that slows or stops."""
+    zones = tree.names(_FOLDER, r"thermal_zone\d+")
+    if not zones:
+        reason = f"no thermal zone in /{_FOLDER}, as is usual in a virtual machine"
+        return Discovery(unavailable=(Unavailable("thermal", "temperature_mc", reason),))
+    files = [f"{_FOLDER}/{zone}/{name}" for zone in zones for name in ("type", "temp")]
+    trips = [
+        f"{_FOLDER}/{zone}/{name}"
+        for zone in zones
+        for name in tree.names(f"{_FOLDER}/{zone}", r"trip_point_\d{1,2}_(type|temp)")[: 2 * _TRIP_COUNT]
+    ]
+    texts = tree.read([*files, *trips])
+    sensors: list[Sensor] = []
+    missing: list[Unavailable] = []
+    names: list[str] = []
+    for zone in zones:
+        folder = f"{_FOLDER}/{zone}"
+        name = plain_name(texts.text(f"{folder}/type"), zone, names)
+        names.append(name)
+        value, path = texts.number(f"{folder}/temp"), f"{folder}/temp"
+        if value is None:
+            missing.append(Unavailable(name, "temperature_mc", texts.why_not(path)))
+        elif not _PLAUSIBLE_MC[0] < value < _PLAUSIBLE_MC[1]:
+            missing.append(
+                Unavailable(name, "temperature_mc", f"/{path} reads {value:g} m°C, which means switched off")
+            )
+        else:
+            method = f"thermal zone of type {name}, refreshed by its driver"
+            limit = _lowest_trip(texts, folder, trips)
+            sensors.append(Sensor(name, "temperature_mc", tree.path(path), 1.0, 1.0, method, limit=limit))
+    return Discovery(tuple(sensors), tuple(missing))
+
+
+def _lowest_trip(texts: Texts, folder: str, trips: list[str]) -> float | None:
+    limits = [
+        value
+        for path in trips
+        if path.startswith(f"{folder}/trip_point_") and path.endswith("_type") and texts.text(path) in _TRIPS
+        if (value := texts.number(f"{path.removesuffix('_type')}_temp")) is not None
+        # 0 and below stand for a trip point that isn't set.
+        if 0 < value < _PLAUSIBLE_MC[1]
+    ]
+    return min(limits, default=None)

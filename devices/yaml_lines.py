@@ -1,0 +1,143 @@
+"""A YAML file as plain values, each with the line it stands on.
+
+Only plain data is read: mappings with text keys, lists, and scalars of YAML 1.2. Tags, anchors and aliases are refused
+(they could build objects, or a small file that unfolds without end), and so are duplicate keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from devices.errors import FileError, InventoryError
+from devices.wording import printable
+
+Position = tuple[str | int, ...]
+
+_FILE_LIMIT_BYTES = 1 << 20
+_TAG = "tag:yaml.org,2002:"
+_SCALARS = frozenset({"str", "int", "float", "bool", "null"})
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """What a file says: `value`, and `lines[position]` from 1; a position is the keys and indices from the top."""
+
+    path: Path
+    value: Any
+    lines: Mapping[Position, int] = field(repr=False)
+
+    def line(self, position: Position) -> int:
+        """The line of a value, or of the nearest thing around it that is in the file."""
+        while position and position not in self.lines:
+            position = position[:-1]
+        return self.lines.get(position, 1)
+
+    def error(self, position: Position, sentence: str) -> InventoryError:
+        """An error at that place: `file:line: sentence`."""
+        return error_at(self.path, self.line(position), sentence)
+
+
+def error_at(path: Path, line: int, sentence: str) -> InventoryError:
+    """An error of the form `file:line: sentence`."""
+    return InventoryError(f"{printable(str(path))}:{line}: {sentence}")
+
+
+def load_yaml(path: Path) -> YamlFile:
+    """Reads `path`. Raises `InventoryError` for a file that is missing, too large, no UTF-8 or no plain YAML."""
+    text = _read(path)
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        root = yaml.compose(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        problem = printable(str(error.problem or error.context or "not YAML"))
+        raise error_at(path, line, f"this is not valid YAML ({problem}); correct the syntax there.") from error
+    except YAMLError as error:
+        raise error_at(path, 1, f"this is not valid YAML ({printable(str(error), 120)}); correct the file.") from error
+    except RecursionError as error:
+        raise error_at(path, 1, "the YAML is nested too deeply to be an inventory; correct the file.") from error
+    reader = _Reader(path, yaml)
+    return YamlFile(path, None if root is None else reader.read(root, ()), reader.lines)
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_FILE_LIMIT_BYTES + 1)
+    except OSError as error:
+        reason = FileError.from_os_error("read", str(path), error).reason
+        raise InventoryError(
+            f"the inventory {printable(str(path))!r} can't be read because {reason}; "
+            "name another file or copy the inventory.yaml that ships with the suite."
+        ) from error
+    if len(data) > _FILE_LIMIT_BYTES:
+        raise error_at(path, 1, f"the file exceeds {_FILE_LIMIT_BYTES} bytes, which no inventory does; check its path.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise error_at(path, line, f"byte {error.start} is no UTF-8 text; save the file as UTF-8.") from error
+
+
+class _Reader:
+    """Turns ruamel's nodes into plain values and notes their lines."""
+
+    def __init__(self, path: Path, yaml: YAML) -> None:
+        self.lines: dict[Position, int] = {}
+        self._path = path
+        self._constructor = yaml.constructor
+
+    def read(self, node: Node, position: Position) -> Any:
+        line = node.start_mark.line + 1
+        self.lines.setdefault(position, line)
+        if node.anchor:
+            raise error_at(
+                self._path,
+                line,
+                f"the anchor &{printable(node.anchor)} is not read here; write the value where it is used.",
+            )
+        if isinstance(node, MappingNode):
+            return self._mapping(node, position)
+        if isinstance(node, SequenceNode) and node.tag == f"{_TAG}seq":
+            return [self.read(item, (*position, index)) for index, item in enumerate(node.value)]
+        tag = str(node.tag).removeprefix(_TAG)
+        if isinstance(node, ScalarNode) and tag == "timestamp":
+            return node.value  # a date is text here
+        if isinstance(node, ScalarNode) and tag in _SCALARS:
+            try:
+                return self._constructor.construct_object(node)
+            except ValueError as error:
+                shown = printable(node.value, 60)
+                raise error_at(self._path, line, f"{shown!r} can't be read as {tag}; correct it.") from error
+        raise error_at(self._path, line, f"the tag {printable(str(node.tag))!r} is not read here; write plain data.")
+
+    def _mapping(self, node: MappingNode, position: Position) -> dict[str, Any]:
+        if node.tag != f"{_TAG}map":
+            raise error_at(
+                self._path,
+                node.start_mark.line + 1,
+                f"the tag {printable(str(node.tag))!r} is not read here; write plain data.",
+            )
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, ScalarNode) or key_node.tag != f"{_TAG}str":
+                shown = printable(str(key_node.value), 60)
+                raise error_at(self._path, line, f"the key {shown!r} is no text; put quotes around it.")
+            key = str(key_node.value)
+            if key in mapping:
+                first = self.lines[*position, key]
+                raise error_at(
+                    self._path, line, f"{printable(key)!r} is there twice, first on line {first}; rename or remove one."
+                )
+            self.lines[*position, key] = line
+            mapping[key] = self.read(value_node, (*position, key))
+        return mapping

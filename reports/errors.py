@@ -1,0 +1,30 @@
+"""Errors of the reports that a user can mend."""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class UserError(Exception):
+    """One sentence with the cause and the next action, printed without a traceback."""
+
+
+class UnknownRun(UserError):  # noqa: N818 - the vocabulary's word
+    """A run was asked for that the store does not have."""
+
+    def __init__(self, run_id: str, known: Iterable[str]) -> None:
+        names = list(known)
+        near = difflib.get_close_matches(run_id, names, n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(near)}?" if near else "`suite history` lists the runs there are."
+        super().__init__(f"There is no run {run_id!r} among the {len(names)} in the store: {hint}")
+
+
+class SiteNotWritable(UserError):  # noqa: N818 - the vocabulary's word
+    """A file of the site could not be written."""
+
+    def __init__(self, path: Path, cause: OSError) -> None:
+        reason = cause.strerror or type(cause).__name__
+        super().__init__(
+            f"The report file {path} could not be written ({reason}): free space or permit writing there, "
+            "then build the report again with `suite report`."
+        )

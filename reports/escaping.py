@@ -1,0 +1,88 @@
+"""Text from devices and files is hostile: how it goes into a script element, a figure, a spreadsheet, a path.
+
+HTML itself is escaped by Jinja.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup, escape
+
+# Spreadsheets read a cell that begins so as a formula; the wide forms too, and white space before does not stop them.
+_FORMULA = re.compile(r"^\s*[=+\-@|%＝＋－＠]|^[\t\r\n]")  # noqa: RUF001 - the wide forms are meant
+_BACKTICKS = re.compile(r"`([^`\n]{1,200})`")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+# Control characters and those that turn the direction of writing: they are shown by their number.
+_INVISIBLE = {
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    for code in [
+        *range(9),
+        11,
+        12,
+        *range(14, 32),
+        *range(127, 160),
+        0x200E,
+        0x200F,
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+    ]
+}
+
+
+def visible(shown: Any) -> Any:
+    """Text with its invisible characters spelled out; anything else, and safe markup as such, unchanged in kind."""
+    return shown.translate(_INVISIBLE) if isinstance(shown, str) else shown
+
+
+def finite(tree: Any) -> Any:
+    """The same tree with NaN and infinities as ``nan``, ``inf`` and ``-inf``: JSON has no numbers for them."""
+    if isinstance(tree, float) and not math.isfinite(tree):
+        return "nan" if math.isnan(tree) else ("inf" if tree > 0 else "-inf")
+    if isinstance(tree, Mapping):
+        return {str(key): finite(item) for key, item in tree.items()}
+    if isinstance(tree, Sequence) and not isinstance(tree, str | bytes):
+        return [finite(item) for item in tree]
+    return tree
+
+
+def json_for_script(tree: Any) -> Markup:
+    """JSON that can't leave a ``<script type="application/json">``: no ``<``, ``>``, ``&`` and nothing beyond ASCII."""
+    plain = json.dumps(finite(tree), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
+        plain = plain.replace(character, f"\\u{ord(character):04x}")
+    return Markup(plain)  # noqa: S704 - made safe just above
+
+
+def shortened(name: str, longest: int = 48) -> str:
+    """A name with its invisible characters spelled out, cut where it is too long for a sentence or a legend."""
+    plain = str(visible(name))
+    return plain if len(plain) <= longest else plain[: longest - 1] + "…"
+
+
+def figure_text(name: str, longest: int = 48) -> str:
+    """A name for a figure: plotly reads tags and entities in any text, so they are escaped; long ones are cut."""
+    return shortened(name, longest).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def prose(sentence: str) -> Markup:
+    """Escaped text in which what stands between backticks is set as code."""
+    return Markup(_BACKTICKS.sub(r"<code>\1</code>", str(escape(visible(sentence)))))  # noqa: S704 - escaped first
+
+
+def csv_text(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula: a suspicious beginning gets an apostrophe before it."""
+    plain = str(visible(cell))
+    return f"'{plain}" if _FORMULA.match(plain) else plain
+
+
+def file_name(name: str) -> str:
+    """A name that is safe as one part of a path and of a URL; unsafe ones are told apart by a hash."""
+    if _SAFE_NAME.fullmatch(name):
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    stem = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:40]
+    return f"{stem or 'run'}-{digest}"

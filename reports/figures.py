@@ -1,0 +1,196 @@
+"""The figures of a run, as plotly traces and layouts.
+
+Settings are told apart by colour, devices by panel or symbol, in every figure the same way. No hover template holds
+text from outside: names go in through ``meta``, escaped.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from reports.escaping import figure_text
+from reports.measured import Measurement, devices_of, settings_of
+from reports.numbers import Unit, counted, unit_for
+from reports.palette import colour, symbols
+from reports.panels import Figure, label_inside, legend_only, shaded, single, stacked
+from reports.reading import interval, number, value
+from reports.session_traces import line_trace, panel_devices, setting_legend, thinned
+from reports.timelines import memory, power
+from reports.traces import SessionLines
+
+
+def all_figures(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> list[Figure]:
+    """Every figure of a run's page, in the order of the page."""
+    return [
+        step_latency(lines),
+        latency_against_memory(found),
+        memory(lines),
+        power(found, lines),
+        losses(found, lines),
+    ]
+
+
+def step_latency(lines: Sequence[SessionLines]) -> Figure:
+    """Latency of every step, a line per session, the warm-up shaded and with open points."""
+    title = "Latency of every step, by session"
+    drawn = [line for line in lines if line.steps.y]
+    if not drawn:
+        reason = "No session got as far as a step. The table of sessions says why; `suite run --resume` tries again."
+        return Figure("step-latency", title, "", empty=reason)
+    unit = unit_for(max(max(line.steps.y) for line in drawn), "ms")
+    devices, notes = panel_devices(drawn)
+    layout = stacked(devices, "step, counted from the first measured one", f"latency, {unit.name}")
+    layout["shapes"] = []
+    traces = setting_legend(drawn, "lines+markers")
+    for panel, device in enumerate(devices):
+        of_device = [line for line in drawn if line.measurement.device == device]
+        traces += [trace for line in of_device for trace in _step_traces(line, panel, unit)]
+        earliest = min(min(line.steps.x) for line in of_device)
+        if earliest < 0:
+            layout["shapes"].append(shaded(panel, earliest - 0.5, -0.5))
+            layout["annotations"].append(label_inside(panel, -0.6, "warm-up"))
+    caption = (
+        "Each line is one session (one launch of the program). Warm-up steps lie in the shaded part and are not "
+        "counted; neither are the sessions drawn faintly, whose status is not ok."
+    )
+    return Figure("step-latency", title, caption, traces, layout, notes + thinned(line.steps for line in drawn))
+
+
+def _step_traces(line: SessionLines, panel: int, unit: Unit) -> list[dict[str, Any]]:
+    traces = []
+    for warm_up in (True, False):
+        points = [(x, y) for x, y in zip(line.steps.x, line.steps.y, strict=True) if (x < 0) is warm_up]
+        if not points:
+            continue
+        shade = colour(line.measurement.setting)
+        marker = {"color": shade, "size": 5, "symbol": "circle-open" if warm_up else "circle"}
+        traces.append(
+            line_trace(line, [x for x, _ in points], [round(y * unit.factor, 4) for _, y in points], panel)
+            | {
+                "mode": "lines+markers",
+                "marker": marker,
+                "line": {"color": shade, "width": 1, "dash": "dot" if warm_up else "solid"},
+            }
+            | {"hovertemplate": f"%{{meta[0]}}<br>%{{meta[1]}}<br>step %{{x}}: %{{y}} {unit.name}<extra></extra>"}
+        )
+    return traces
+
+
+def latency_against_memory(found: Sequence[Measurement]) -> Figure:
+    """One point per measurement: what a setting costs in time and in memory."""
+    title = "Latency against memory"
+    points = [
+        (item, number(item.record, "peak_memory_kib"), number(item.record, "latency_ms", "median")) for item in found
+    ]
+    whole = [(item, kib, ms) for item, kib, ms in points if isinstance(kib, float) and isinstance(ms, float)]
+    if not whole:
+        reason = (
+            "No measurement has both a latency and a peak of memory. The table of results gives the reason of each."
+        )
+        return Figure("latency-memory", title, "", empty=reason)
+    memory_unit, time_unit = (
+        unit_for(max(kib for _, kib, _ in whole), "KiB"),
+        unit_for(max(ms for _, _, ms in whole), "ms"),
+    )
+    shapes = symbols(devices_of([item for item, _, _ in whole]))
+    traces = [
+        legend_only(setting, setting, {"mode": "markers", "marker": {"color": colour(setting), "size": 10}})
+        for setting in settings_of([item for item, _, _ in whole])
+    ]
+    traces += [
+        legend_only(
+            device,
+            f"device {index}",
+            {"mode": "markers", "marker": {"color": "var(--muted)", "symbol": shape, "size": 10}},
+        )
+        for index, (device, shape) in enumerate(shapes.items())
+    ]
+    traces += [
+        _point(item, kib * memory_unit.factor, ms, time_unit, memory_unit, shapes[item.device])
+        for item, kib, ms in whole
+    ]
+    layout = single(f"peak memory, {memory_unit.name}", f"latency of a step, {time_unit.name}")
+    caption = "Lower left is better. Colour is the setting, symbol the device; bars are 95 % intervals of the latency."
+    missing = len(found) - len(whole)
+    notes = [f"{counted(missing, 'measurement')} without both values not drawn."] if missing else []
+    return Figure("latency-memory", title, caption, traces, layout, notes)
+
+
+def _point(item: Measurement, x: float, ms: float, time: Unit, size: Unit, shape: str) -> dict[str, Any]:
+    ends = interval(item.record, "latency_ms", "ci95")
+    y = ms * time.factor
+    bars = {}
+    if ends:
+        reach = {"array": [max(0.0, ends[1] * time.factor - y)], "arrayminus": [max(0.0, y - ends[0] * time.factor)]}
+        bars = {
+            "error_y": {"type": "data", "symmetric": False, "thickness": 1.2, "color": colour(item.setting), **reach}
+        }
+    name = figure_text(f"{item.device} · {item.setting}" + (" (emulated)" if item.emulated else ""))
+    return {
+        "type": "scatter", "mode": "markers", "x": [round(x, 3)], "y": [round(y, 4)],
+        "name": name, "showlegend": False, "meta": [name],
+        "marker": {"color": colour(item.setting), "symbol": shape, "size": 12, "opacity": 0.5 if item.emulated else 1},
+        "legendgroup": item.setting,
+        "hovertemplate": f"%{{meta[0]}}<br>%{{y}} {time.name} a step<br>%{{x}} {size.name} at the peak<extra></extra>",
+        **bars,
+    }  # fmt: skip
+
+
+def losses(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> Figure:
+    """Mean loss of each step of one session per measurement, with the eager reference where its losses are known."""
+    title = "Loss, against the reference"
+    shown: dict[str, SessionLines] = {}
+    for line in sorted(lines, key=lambda line: line.status != "ok"):
+        if line.losses.y:
+            shown.setdefault(line.measurement.measurement_id, line)
+    if not shown:
+        reason = "No step reported a finite loss. The table of sessions gives the reason of each session that failed."
+        return Figure("loss", title, "", empty=reason)
+    drawn = [shown[item.measurement_id] for item in found if item.measurement_id in shown]
+    devices, notes = panel_devices(drawn)
+    references = {line.measurement.measurement_id: _reference(line.measurement) for line in drawn}
+    traces = setting_legend(drawn, "lines")
+    if any(references.values()):
+        look = {"mode": "markers", "marker": {"symbol": "circle-open", "color": "var(--muted)", "size": 9}}
+        traces.append(legend_only("eager reference", "reference", look))
+    else:
+        notes.append(
+            "The losses of the reference were not kept with this run; "
+            "the largest difference from it is in the table of details."
+        )
+    for line in drawn:
+        if line.measurement.device in devices:
+            panel = devices.index(line.measurement.device)
+            traces += _loss_traces(line, references[line.measurement.measurement_id], panel)
+    caption = (
+        "The same seed gives the same losses in every session, so one session per setting is drawn. "
+        "The reference is the eager model."
+    )
+    layout = stacked(devices, "step, warm-up included", "mean loss", from_zero=False)
+    return Figure("loss", title, caption, traces, layout, notes + thinned(line.losses for line in drawn))
+
+
+def _loss_traces(line: SessionLines, reference: list[float], panel: int) -> list[dict[str, Any]]:
+    shade = colour(line.measurement.setting)
+    template = "%{meta[0]}<br>%{meta[1]}<br>step %{x}: loss %{y}<extra></extra>"
+    own = line_trace(line, line.losses.x, [round(y, 6) for y in line.losses.y], panel)
+    traces = [own | {"mode": "lines", "line": {"color": shade, "width": 1.6}, "hovertemplate": template}]
+    if reference:
+        marks = {"symbol": "circle-open", "color": shade, "size": 8}
+        named = {"meta": [own["meta"][0], "eager reference"], "legendgroup": "reference"}
+        of_reference = line_trace(line, list(range(len(reference))), [round(y, 6) for y in reference], panel)
+        traces.append(of_reference | named | {"mode": "markers", "marker": marks, "hovertemplate": template})
+    return traces
+
+
+def _reference(item: Measurement) -> list[float]:
+    steps = value(item.record, "reference_losses")
+    if not isinstance(steps, list | tuple):
+        return []
+    means = [
+        sum(step) / len(step) for step in steps if isinstance(step, list | tuple) and step and all(map(_finite, step))
+    ]
+    return means if len(means) == len(steps) else []
+
+
+def _finite(loss: object) -> bool:
+    return isinstance(loss, int | float) and abs(loss) < float("inf")

@@ -1,0 +1,87 @@
+"""The measurements of a run as the pages use them: ordered by device and setting, with their sessions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reports.palette import setting_order
+from reports.reading import Unavailable, mapping, records, text, value
+
+_WORKLOAD_PARTS = (("q", "q"), ("b", "b"), ("T", "T"), ("rank", "rank"))
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measurement of the document (``record``) with what names it."""
+
+    measurement_id: str
+    device: str
+    kind: str
+    emulated: bool
+    setting: str
+    status: str
+    reason: str
+    record: Mapping[str, Any]
+
+    @property
+    def workload(self) -> Mapping[str, Any]:
+        """Model, method, shapes and so on, as recorded."""
+        return mapping(self.record, "workload")
+
+    @property
+    def sessions(self) -> list[Mapping[str, Any]]:
+        """Its sessions by ordinal and attempt."""
+        return sorted(
+            records(self.record, "sessions"),
+            key=lambda session: (_whole(session, "ordinal"), _whole(session, "attempt")),
+        )
+
+    @property
+    def comparable(self) -> bool:
+        """Whether its numbers may be weighed against others: measured well, and on a real device."""
+        return self.status in ("ok", "unstable") and not self.emulated
+
+
+def _whole(record: Mapping[str, Any], key: str) -> int:
+    found = record.get(key)
+    return found if isinstance(found, int) else 0
+
+
+def measurements(document: Mapping[str, Any]) -> list[Measurement]:
+    """All measurements of a run, devices in the order of the document, settings from fp32 to nf4."""
+    found = []
+    for index, record in enumerate(records(document, "measurements")):
+        reason = value(record, "reason")
+        found.append(
+            Measurement(
+                measurement_id=text(record, "measurement_id", default=str(index + 1)),
+                device=text(record, "device", default="unnamed device"),
+                kind=text(record, "kind"),
+                emulated=record.get("emulated") is True,
+                setting=text(record, "workload", "quant", default="unknown"),
+                status=text(record, "status", default="unknown"),
+                reason="" if isinstance(reason, Unavailable) else str(reason),
+                record=record,
+            )
+        )
+    places = {device: index for index, device in reversed(list(enumerate(item.device for item in found)))}
+    return sorted(found, key=lambda item: (places[item.device], setting_order(item.setting)))
+
+
+def devices_of(found: list[Measurement]) -> list[str]:
+    """The names of the devices, each once, in order."""
+    return list(dict.fromkeys(item.device for item in found))
+
+
+def settings_of(found: list[Measurement]) -> list[str]:
+    """The settings, each once, from fp32 to nf4."""
+    return sorted({item.setting for item in found}, key=setting_order)
+
+
+def workload_name(item: Measurement) -> str:
+    """Everything that is run but the setting: ``smollm2-135m, prge, q=4, b=4, T=64, rank=16, xnnpack``."""
+    workload = item.workload
+    parts = [text(workload, "model", default="unknown model"), text(workload, "method", default="unknown method")]
+    parts += [f"{shown}={workload[key]}" for key, shown in _WORKLOAD_PARTS if workload.get(key) is not None]
+    parts += [str(workload["backend"])] if workload.get("backend") is not None else []
+    return ", ".join(parts)

@@ -1,0 +1,108 @@
+"""Numbers as people read them: a unit that fits, three significant digits, an interval in the same unit.
+
+Stored units are those in the names (ms, KiB, mJ, mW); what is shown moves to s, MiB, J or W where that reads better.
+"""
+
+import math
+from dataclasses import dataclass
+
+NBSP = "\u00a0"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """``shown = stored * factor``."""
+
+    name: str
+    factor: float
+
+
+_RAISED = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
+_MS = ((1_000.0, Unit("ms", 1.0)), (600_000.0, Unit("s", 1e-3)), (math.inf, Unit("min", 1 / 60_000)))
+_KIB = ((1_024.0, Unit("KiB", 1.0)), (10_240_000.0, Unit("MiB", 1 / 1_024)), (math.inf, Unit("GiB", 1 / 1_048_576)))
+_MJ = ((1_000.0, Unit("mJ", 1.0)), (math.inf, Unit("J", 1e-3)))
+_MW = ((1_000.0, Unit("mW", 1.0)), (math.inf, Unit("W", 1e-3)))
+_SCALES = {"ms": _MS, "KiB": _KIB, "mJ": _MJ, "mW": _MW}
+
+
+def unit_for(stored: float, stored_unit: str) -> Unit:
+    """The unit in which a value stored in ``ms``, ``KiB``, ``mJ`` or ``mW`` reads best.
+
+    Raises:
+        KeyError: another stored unit.
+    """
+    return next(unit for below, unit in _SCALES[stored_unit] if abs(stored) < below)
+
+
+def decimals(shown: float, significant: int = 3) -> int:
+    """Places after the point that give ``significant`` digits, at most 6."""
+    if shown == 0:
+        return 0
+    # Rounded first, so that 9.996 counts as 10.00 and gets one place fewer.
+    exponent = math.floor(math.log10(float(f"{abs(shown):.{significant - 1}e}")))
+    return max(0, min(6, significant - 1 - exponent))
+
+
+def plain(shown: float, places: int) -> str:
+    """Digits in groups of three from 10,000 on, with a true minus sign."""
+    grouped = "," if abs(shown) >= 10_000 else ""
+    text = f"{shown:{grouped}.{places}f}"
+    return text.replace("-", "\u2212")
+
+
+def quantity(stored: float, stored_unit: str) -> str:
+    """``1234.5, "ms"`` is ``1.23 s``."""
+    unit = unit_for(stored, stored_unit)
+    shown = stored * unit.factor
+    return f"{plain(shown, decimals(shown))}{NBSP}{unit.name}"
+
+
+def span(low: float, high: float, stored_unit: str, like: float) -> str:
+    """The interval in the unit and with the places of the value ``like`` that it belongs to: ``1.21-1.27 s``.
+
+    One place more than the value has, when the ends would look the same otherwise.
+    """
+    unit = unit_for(like, stored_unit)
+    places = decimals(like * unit.factor)
+    ends = [plain(end * unit.factor, places) for end in (low, high)]
+    if ends[0] == ends[1] and low != high:
+        ends = [plain(end * unit.factor, min(6, places + 1)) for end in (low, high)]
+    return f"{ends[0]}\u2013{ends[1]}{NBSP}{unit.name}"
+
+
+def times(ratio: float) -> str:
+    """``0.482`` is ``0.48x`` (with the multiplication sign)."""
+    return f"{plain(ratio, max(2, decimals(ratio)) if ratio < 10 else 1)}\u00d7"
+
+
+def times_span(low: float, high: float) -> str:
+    """The interval of a ratio, both ends with the same places."""
+    places = max(2, decimals(high)) if high < 10 else 1
+    return f"{plain(low, places)}\u2013{plain(high, places)}\u00d7"
+
+
+def scientific(shown: float) -> str:
+    """``3.2e-06`` is ``3.2 x 10^-6``, with raised digits; 0 is 0."""
+    if shown == 0:
+        return "0"
+    digits, _, exponent = f"{shown:.1e}".partition("e")
+    return f"{digits}{NBSP}\u00d7{NBSP}10{str(int(exponent)).translate(_RAISED)}"
+
+
+def counted(count: int, word: str, plural: str = "") -> str:
+    """``1, "session"`` is ``1 session``; ``2`` is ``2 sessions``."""
+    return f"{count:,}{NBSP}{word if count == 1 else plural or word + 's'}"
+
+
+def listed(words: list[str]) -> str:
+    """``a, b and c``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def lasted(seconds: float) -> str:
+    """A stretch of wall time: ``42 s``, ``12 min 5 s``, ``3 h 20 min``."""
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    if hours:
+        return f"{hours}{NBSP}h {minutes}{NBSP}min"
+    return f"{minutes}{NBSP}min {rest}{NBSP}s" if minutes else f"{rest}{NBSP}s"

@@ -1,0 +1,62 @@
+"use strict";
+// Draws each figure from the JSON on the page. Colours are named as style variables there and looked up here, so that
+// the same data serves both themes and print.
+(function () {
+  // What fits a landscape sheet (see @page in site.css).
+  const PRINT_WIDTH_PX = 960;
+  // plotly offers by default to send a chart to its maker's server: measurements stay here.
+  const CONFIG = {
+    responsive: true,
+    displaylogo: false,
+    showSendToCloud: false,
+    plotlyServerURL: "",
+    modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+  };
+
+  function colourLookup() {
+    const probe = document.createElement("span");
+    probe.hidden = true;
+    document.body.append(probe);
+    const known = new Map();
+    const lookUp = (name) => {
+      if (!known.has(name)) {
+        probe.style.color = name;
+        known.set(name, getComputedStyle(probe).color);
+      }
+      return known.get(name);
+    };
+    return { lookUp, done: () => probe.remove() };
+  }
+
+  function coloured(tree, lookUp) {
+    if (typeof tree === "string") return /^var\(--[a-z0-9-]+\)$/.test(tree) ? lookUp(tree) : tree;
+    if (Array.isArray(tree)) return typeof tree[0] === "number" ? tree : tree.map((item) => coloured(item, lookUp));
+    if (tree === null || typeof tree !== "object") return tree;
+    return Object.fromEntries(Object.entries(tree).map(([key, item]) => [key, coloured(item, lookUp)]));
+  }
+
+  const figures = Array.from(document.querySelectorAll(".plot[data-figure]"), (place) => ({
+    place,
+    figure: JSON.parse(document.getElementById(place.dataset.figure).textContent),
+  }));
+
+  function draw() {
+    if (typeof Plotly === "undefined") return;
+    const printing = "printing" in document.documentElement.dataset;
+    const { lookUp, done } = colourLookup();
+    for (const { place, figure } of figures) {
+      const { data, layout } = coloured(figure, lookUp);
+      layout.hoverlabel = { ...layout.hoverlabel, bgcolor: lookUp("var(--surface)"), bordercolor: lookUp("var(--line)") };
+      layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: lookUp("var(--muted)"), activecolor: lookUp("var(--text)") };
+      if (printing) layout.width = PRINT_WIDTH_PX;
+      else layout.autosize = true;
+      place.querySelector(".waiting")?.remove();
+      // On a narrow screen the buttons would cover the legend.
+      Plotly.react(place, data, layout, { ...CONFIG, displayModeBar: window.innerWidth < 640 ? false : "hover" });
+    }
+    done();
+  }
+
+  draw();
+  document.addEventListener("themechange", draw);
+})();

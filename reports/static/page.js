@@ -1,0 +1,63 @@
+"use strict";
+// Theme (by preference, or as chosen with the button) and print. Loaded before the body, so that no page flashes in the wrong theme.
+(function () {
+  const root = document.documentElement;
+  const prefersDark = window.matchMedia("(prefers-color-scheme: dark)");
+  const KEY = "suite-theme";
+
+  // Storage can be forbidden, for one on file:// pages: then the choice holds for this page only.
+  function remembered() {
+    try {
+      return window.localStorage.getItem(KEY);
+    } catch {
+      return null;
+    }
+  }
+
+  function remember(theme) {
+    try {
+      window.localStorage.setItem(KEY, theme);
+    } catch {
+      /* not remembered */
+    }
+  }
+
+  function isDark() {
+    return root.dataset.theme ? root.dataset.theme === "dark" : prefersDark.matches;
+  }
+
+  function announce() {
+    const button = document.querySelector("button.theme");
+    if (button) button.setAttribute("aria-pressed", String(isDark()));
+    document.dispatchEvent(new CustomEvent("themechange"));
+  }
+
+  const chosen = remembered();
+  if (chosen === "dark" || chosen === "light") root.dataset.theme = chosen;
+  prefersDark.addEventListener("change", announce);
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const button = document.querySelector("button.theme");
+    button.hidden = false;
+    button.setAttribute("aria-pressed", String(isDark()));
+    button.addEventListener("click", () => {
+      root.dataset.theme = isDark() ? "light" : "dark";
+      remember(root.dataset.theme);
+      announce();
+    });
+  });
+
+  // Paper is light and has no hidden parts.
+  let opened = [];
+  window.addEventListener("beforeprint", () => {
+    root.dataset.printing = "";
+    opened = Array.from(document.querySelectorAll("details:not([open])"));
+    opened.forEach((part) => (part.open = true));
+    document.dispatchEvent(new CustomEvent("themechange"));
+  });
+  window.addEventListener("afterprint", () => {
+    delete root.dataset.printing;
+    opened.forEach((part) => (part.open = false));
+    document.dispatchEvent(new CustomEvent("themechange"));
+  });
+})();

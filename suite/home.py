@@ -1,0 +1,81 @@
+"""The folders the suite keeps on the host: store, artifacts, runner, reports, raw output of runs, locks."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from suite.errors import UserError
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,199}")
+
+
+@dataclass(frozen=True)
+class Home:
+    """Everything below one root folder. Properties that name a folder create it when it is missing."""
+
+    root: Path
+
+    @classmethod
+    def locate(cls, inventory: Path | None = None, environ: Mapping[str, str] | None = None) -> Home:
+        """`$SUITE_HOME`, else `.suite` beside the inventory file (beside the current folder's, when none is given)."""
+        variables = os.environ if environ is None else environ
+        chosen = variables.get("SUITE_HOME", "").strip()
+        if chosen:
+            return cls(Path(chosen).expanduser().resolve())
+        base = inventory.resolve().parent if inventory is not None else Path.cwd()
+        return cls(base / ".suite")
+
+    @property
+    def store_path(self) -> Path:
+        """The SQLite file; its folder exists, the file may not."""
+        return self._folder() / "store.sqlite"
+
+    @property
+    def artifacts(self) -> Path:
+        """Exported programs, one folder per hash."""
+        return self._folder("artifacts")
+
+    @property
+    def runner(self) -> Path:
+        """Built runners, one folder per hash."""
+        return self._folder("runner")
+
+    @property
+    def reports(self) -> Path:
+        """HTML pages and their data."""
+        return self._folder("reports")
+
+    @property
+    def locks(self) -> Path:
+        """One lock file per device."""
+        return self._folder("locks")
+
+    def run_folder(self, run_id: str) -> Path:
+        """Raw runner output of one run, kept for ever."""
+        return self._folder("runs", _plain(run_id, "run id"))
+
+    def session_log(self, run_id: str, session_id: str) -> Path:
+        """The file that takes the raw lines of one session."""
+        return self.run_folder(run_id) / f"{_plain(session_id, 'session id')}.jsonl"
+
+    def _folder(self, *parts: str) -> Path:
+        folder = self.root.joinpath(*parts)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"the folder {folder} cannot be made ({error.strerror}, error {error.errno}): "
+                "set SUITE_HOME to a folder that can be written"
+            ) from error
+        return folder
+
+
+def _plain(name: str, what: str) -> str:
+    """A name that cannot leave its folder; UserError otherwise."""
+    if _PLAIN_NAME.fullmatch(name) is None:
+        raise UserError(f"'{name[:80]}' is not a {what}: use 1 to 200 letters, digits and . _ + = @ - only")
+    return name

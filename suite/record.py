@@ -1,0 +1,90 @@
+"""What is known of one session once its process is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from suite.defects import Defect
+from suite.events import FooterEvent, HeaderEvent, LoadEvent, StepEvent
+from suite.trace import SensorTrace
+
+
+class Cause(StrEnum):
+    """How a session ended."""
+
+    COMPLETED = "completed"
+    CRASHED = "crashed"  # died of its own fault: SEGV, BUS, ABRT, ILL, FPE
+    KILLED = "killed"  # somebody else's signal, the kernel's out-of-memory killer included
+    INTERRUPTED = "interrupted"  # asked to stop: by SIGTERM or SIGINT, or by the suite itself
+    LOAD_ERROR = "load_error"
+    UNSUPPORTED = "unsupported"  # this device cannot execute that setting
+    ERROR = "error"  # job, input, execution or state
+    INCOMPLETE = "incomplete"  # it looks finished, but the output does not prove it
+    LOST = "lost"  # the device went away
+
+
+@dataclass(frozen=True)
+class ExitOutcome:
+    """How the process was seen to end.
+
+    `rc`: exit code; negative is a signal's number (as subprocess says it), above 128 a signal by a shell's
+    convention, None when it never arrived. `signal`: the signal's name (SIGSEGV) where the transport knows it.
+    `lost`: why the device went away. `stopped`: why the suite itself ended it (deadline, trip point, Ctrl-C).
+    """
+
+    rc: int | None
+    stderr_tail: str = ""
+    signal: str | None = None
+    lost: str | None = None
+    stopped: str | None = None
+
+
+@dataclass(frozen=True)
+class SessionRecord:
+    """One session. `steps` holds warm-up and measured steps; `sentence` says in words how it ended."""
+
+    session_id: str
+    header: HeaderEvent | None
+    load: LoadEvent | None
+    steps: tuple[StepEvent, ...]
+    samples: Mapping[str, SensorTrace]
+    sensor_errors: Mapping[str, str]
+    footer: FooterEvent | None
+    defects: tuple[Defect, ...]
+    cause: Cause
+    sentence: str
+
+    @property
+    def complete(self) -> bool:
+        """Exit code zero, a footer that says completed, an end marker that counts right, nothing fatal in between."""
+        return self.cause is Cause.COMPLETED
+
+    @property
+    def measured_steps(self) -> tuple[StepEvent, ...]:
+        """The steps after the warm-up."""
+        return tuple(step for step in self.steps if step.phase == "measured")
+
+    @property
+    def latencies_ms(self) -> tuple[float, ...]:
+        """Duration of each measured step, milliseconds."""
+        return tuple(step.latency_ms for step in self.measured_steps)
+
+    @property
+    def measured_window_ns(self) -> tuple[int, int] | None:
+        """Begin of the first and end of the last measured step; None without any."""
+        steps = self.measured_steps
+        return (steps[0].t0_ns, steps[-1].t1_ns) if steps else None
+
+    @property
+    def load_ms(self) -> float | None:
+        """Time to load the program, milliseconds."""
+        return None if self.load is None else (self.load.t1_ns - self.load.t0_ns) / 1e6
+
+    @property
+    def peak_memory_kib(self) -> int | None:
+        """VmHWM + VmSwap of the runner at its end (swapped pages count, in zram too)."""
+        if self.footer is None or self.footer.hwm_kib is None:
+            return None
+        return self.footer.hwm_kib + (self.footer.swap_kib or 0)

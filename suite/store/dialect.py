@@ -1,0 +1,107 @@
+"""The one module that knows SQLite: how to open it durably, what its errors mean, how a table is made append-only.
+
+Write-ahead log with `synchronous=FULL`: a committed transaction is on the disk (fsync) before `commit` returns, and
+readers never wait for a writer. Writers take the lock at once (`BEGIN IMMEDIATE`), so that two of them queue instead
+of failing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import DDL, Connection, Engine, Table, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
+
+from suite.errors import StoreError
+
+BUSY_TIMEOUT_S = 30.0
+#: Execution option of a connection that is going to write.
+WRITES = "suite_writes"
+
+
+def open_engine(path: Path, *, read_only: bool, busy_timeout_s: float) -> Engine:
+    """An engine on the file at `path`, which is made if it is missing and `read_only` is false."""
+    address = f"file:{quote(str(path))}?mode={'ro' if read_only else 'rwc'}"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(address, uri=True, check_same_thread=False, isolation_level=None)
+        try:
+            _configure(connection, read_only=read_only, busy_timeout_s=busy_timeout_s)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    # No connection string: a path may hold any character. Overflow without limit, since each device has its thread.
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, max_overflow=-1)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _configure(connection: sqlite3.Connection, *, read_only: bool, busy_timeout_s: float) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
+    connection.execute("PRAGMA foreign_keys = ON")
+    # Without it, REPLACE would delete rows of an append-only table unseen.
+    connection.execute("PRAGMA recursive_triggers = ON")
+    if not read_only:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def forbid_changes(table: Table) -> None:
+    """Makes `table` append-only when it is created: the database itself refuses UPDATE and DELETE."""
+    for verb in ("UPDATE", "DELETE"):
+        trigger = DDL(  # type: ignore[no-untyped-call]  # SQLAlchemy leaves this constructor untyped
+            f"CREATE TRIGGER {table.name}_no_{verb.lower()} BEFORE {verb} ON {table.name} "
+            f"BEGIN SELECT RAISE(ABORT, '{table.name} rows are append-only'); END"
+        )
+        event.listen(table, "after_create", trigger.execute_if(dialect="sqlite"))
+
+
+def explain(error: DBAPIError, path: Path) -> StoreError | None:
+    """What a database error means to the user, in one sentence; None for an error that is a mistake of ours."""
+    original: Any = error.orig
+    name = getattr(original, "sqlite_errorname", None)
+    if not isinstance(name, str):
+        return None
+    sentence = _sentence(name, path)
+    if sentence is None and name.startswith("SQLITE_CONSTRAINT"):
+        sentence = f"the store {path} refused a change ({original}); what it holds is unchanged"
+    return StoreError(sentence) if sentence is not None else None
+
+
+def _sentence(name: str, path: Path) -> str | None:
+    kept = "what was stored before is kept"
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return f"the store {path} is in use by another process for too long ({name}): let it finish, then run again"
+    if name.startswith("SQLITE_FULL"):
+        return f"the disk of the store {path} is full ({_free(path)}), {kept}: free some space, then use --resume"
+    if name.startswith("SQLITE_READONLY"):
+        return f"the store {path} is read-only ({name}): make the file and its folder writable, or set SUITE_HOME"
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return (
+            f"the store {path} is damaged or no SQLite file ({name}): put it aside, restore a copy or let "
+            f"`sqlite3 {path.name} .recover` read what is left; the raw output of each session is still in runs/"
+        )
+    if name.startswith("SQLITE_IOERR"):
+        return f"the disk failed under the store {path} ({name}, {_free(path)}), {kept}: check it, then use --resume"
+    if name.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
+        return f"the store {path} cannot be opened ({name}): check that its folder exists and is writable"
+    return None
+
+
+def _free(path: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(path.parent).free // 1024} KiB free"
+    except OSError:
+        return "free space unknown"

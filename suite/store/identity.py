@@ -1,0 +1,54 @@
+"""Names and keys: run ids, session ids, workload keys, fingerprints of series."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from suite.unavailable import finite
+
+_PARTS = ("model", "method", "quant", "backend")
+_NUMBERS = ("q", "b", "T", "rank")
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no blanks, so that equal values have equal text; what is not finite is unavailable."""
+    return json.dumps(finite(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def timestamp(now: datetime | None = None) -> str:
+    """UTC, ISO 8601 with offset, to the millisecond."""
+    return (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def new_run_id(now: datetime | None = None) -> str:
+    """Sortable and readable, `2026-11-22T14-03-22-ab12`: the second it began (UTC), four random hexadecimal digits."""
+    return f"{(now or datetime.now(UTC)).astimezone(UTC):%Y-%m-%dT%H-%M-%S}-{secrets.token_hex(2)}"
+
+
+def workload_key(workload: Mapping[str, Any]) -> str:
+    """One line that tells workloads apart: `smollm2-135m/prge/int8/xnnpack/q4/b4/T64/rank16`, then what else it has."""
+    named = [str(workload[part]) for part in _PARTS if part in workload]
+    sized = [f"{part}{workload[part]}" for part in _NUMBERS if part in workload]
+    others = sorted(set(workload) - {*_PARTS, *_NUMBERS})
+    return "/".join([*named, *sized, *(f"{key}={canonical(workload[key])}" for key in others)])
+
+
+def session_id(run_id: str, device: str, workload: Mapping[str, Any], ordinal: int, attempt: int) -> str:
+    """Unique over all runs, fit for a file name, readable: run, device, setting, ordinal and attempt from 0."""
+    plain = re.sub(r"[^A-Za-z0-9-]+", "-", f"{device}.{workload.get('quant', '')}".replace(".", "_"))[:60]
+    digest = hashlib.sha256(canonical([device, workload_key(workload)]).encode()).hexdigest()[:8]
+    return f"{run_id}.{plain}.{digest}.s{ordinal}.a{attempt}"
+
+
+def fingerprint(
+    *, kind: str, emulated: bool, hardware: Mapping[str, Any], os_build: str, workload: str, measurement_version: int
+) -> str:
+    """16 hexadecimal digits over everything that may change performance though the code under test did not change."""
+    facts = [kind, emulated, dict(hardware), os_build, workload, measurement_version]
+    return hashlib.sha256(canonical(facts).encode()).hexdigest()[:16]

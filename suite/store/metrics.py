@@ -1,0 +1,43 @@
+"""The metrics whose history is kept: where each stands in a measurement document, and which way is better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from suite.unavailable import is_number
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`name` holds the unit; `direction` is what is better, `lower` or `higher`."""
+
+    name: str
+    path: tuple[str, ...]
+    direction: str = "lower"
+
+
+METRICS = (
+    Metric("latency_ms", ("latency_ms", "median")),
+    Metric("load_ms", ("load_ms", "median")),
+    Metric("peak_memory_kib", ("peak_memory_kib",)),
+    Metric("memory_after_load_kib", ("memory_after_load_kib",)),
+    Metric("program_bytes", ("program_bytes",)),
+    Metric("energy_gross_mj_per_step", ("energy_mj_per_step", "gross")),
+    Metric("energy_net_mj_per_step", ("energy_mj_per_step", "net")),
+    Metric("power_mw", ("power_mw", "mean")),
+)
+
+#: Only measurements of these become points of a series.
+STATUSES_WITH_POINTS = ("ok", "unstable", "partial")
+
+
+def metric_value(document: Mapping[str, Any], metric: Metric) -> float | None:
+    """The metric's number in a measurement document, None where it is unavailable."""
+    value: Any = document
+    for key in metric.path:
+        if not isinstance(value, Mapping) or key not in value:
+            return None
+        value = value[key]
+    return float(value) if is_number(value) else None

@@ -1,0 +1,214 @@
+"""The tables, in SQLAlchemy Core types that SQLite (STRICT) and PostgreSQL both have. Times are ISO 8601 in UTC.
+
+JSON is kept as text that this package writes and reads itself, so that both databases keep the same bytes.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    REAL,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.types import TypeEngine
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_N_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# STRICT tables know INTEGER, REAL, TEXT and BLOB only; elsewhere 64 bits have their own names.
+_WHOLE = BigInteger().with_variant(Integer(), "sqlite")
+_REAL: TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
+
+
+def _table(name: str, *parts: Column[object] | UniqueConstraint | CheckConstraint | Index) -> Table:
+    return Table(name, metadata, *parts, sqlite_strict=True)
+
+
+def _id() -> Column[object]:
+    return Column("id", _WHOLE, primary_key=True)
+
+
+def _text(name: str, *, null: bool = False) -> Column[object]:
+    return Column(name, Text, nullable=null)
+
+
+def _whole(name: str, *, null: bool = False) -> Column[object]:
+    return Column(name, _WHOLE, nullable=null)
+
+
+def _real(name: str, *, null: bool = False) -> Column[object]:
+    return Column(name, _REAL, nullable=null)
+
+
+def _reference(name: str, target: str, *, null: bool = False) -> Column[object]:
+    return Column(name, ForeignKey(target), nullable=null, index=True)
+
+
+def _one_of(column: str, *values: str) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+schema_version = _table("schema_version", Column("version", _WHOLE, primary_key=True))
+
+device = _table(
+    "device",
+    _id(),
+    _text("name"),
+    _text("kind"),
+    _whole("emulated"),
+    _text("hardware"),  # JSON; what of the device's facts cannot change without it being another device
+    _text("first_seen_at"),
+    CheckConstraint("emulated IN (0, 1)", name="emulated"),
+    UniqueConstraint("name", "kind", "emulated", "hardware"),
+)
+
+run = _table(
+    "run",
+    Column("id", Text, primary_key=True),
+    _text("started_at"),
+    _text("finished_at", null=True),
+    _text("status"),
+    _text("plan"),  # JSON
+    _text("command"),  # JSON list of arguments
+    _text("environment"),  # JSON, text to text
+    _one_of("status", "running", "finished", "partial", "failed", "interrupted"),
+)
+
+device_state = _table(
+    "device_state",
+    _id(),
+    _reference("run_id", "run.id"),
+    _reference("device_id", "device.id"),
+    _text("at"),
+    _text("os_build"),
+    _text("facts"),  # JSON: governor, temperature, battery, firmware ...
+    _text("preflight"),  # JSON list
+)
+
+artifact = _table(
+    "artifact",
+    Column("hash", Text, primary_key=True),
+    _text("workload"),  # JSON
+    _text("metadata"),  # JSON: artifact.json
+    _text("recorded_at"),
+)
+
+measurement = _table(
+    "measurement",
+    _id(),
+    _reference("run_id", "run.id"),
+    _reference("device_id", "device.id"),
+    _reference("artifact_hash", "artifact.hash", null=True),
+    _text("workload_key"),
+    _text("workload"),  # JSON
+    _whole("planned_sessions"),
+    _text("reference_losses"),  # JSON: one list a step
+    _text("started_at"),
+    _text("finished_at", null=True),
+    _text("status", null=True),
+    _text("reason", null=True),
+    _text("document", null=True),  # JSON
+    UniqueConstraint("run_id", "device_id", "workload_key"),
+)
+
+session = _table(
+    "session",
+    Column("id", Text, primary_key=True),
+    _reference("measurement_id", "measurement.id"),
+    _whole("ordinal"),
+    _whole("attempt"),
+    _text("status"),
+    _text("reason", null=True),
+    _text("cause"),
+    _text("sentence"),
+    _real("median_ms", null=True),
+    _whole("t_begin_ns", null=True),
+    _real("load_ms", null=True),
+    _whole("hwm_kib", null=True),
+    _text("events", null=True),  # JSON: header, load, footer as the runner wrote them
+    _text("sensor_errors"),  # JSON
+    _text("defects"),  # JSON list
+    _text("idle"),  # JSON: idle power before and after, or why not
+    _text("committed_at"),
+    UniqueConstraint("measurement_id", "ordinal", "attempt"),
+    _one_of("status", "ok", "throttled", "invalid", "unsupported", "failed", "lost", "interrupted"),
+)
+
+sample = _table(
+    "sample",
+    _id(),
+    _reference("session_id", "session.id"),
+    _text("kind"),  # steps, or one sensor
+    _text("name"),
+    _text("quantity"),
+    _whole("rows"),
+    _text("layout"),  # JSON: names, types and lengths of the columns in `data`
+    Column("data", LargeBinary, nullable=False),
+    UniqueConstraint("session_id", "kind", "name"),
+    _one_of("kind", "steps", "sensor"),
+)
+
+series = _table(
+    "series",
+    _id(),
+    _text("device_name"),
+    _text("workload_key"),
+    _text("metric"),
+    _text("direction"),
+    _whole("emulated"),
+    _text("fingerprint"),
+    _text("created_at"),
+    UniqueConstraint("device_name", "workload_key", "metric", "fingerprint"),
+    _one_of("direction", "lower", "higher"),
+)
+
+point = _table(
+    "point",
+    Column("measurement_id", ForeignKey("measurement.id"), primary_key=True),
+    Column("series_id", ForeignKey("series.id"), primary_key=True, index=True),
+    _real("value"),
+)
+
+verdict = _table(
+    "verdict",
+    _id(),
+    _reference("series_id", "series.id"),
+    _reference("measurement_id", "measurement.id"),
+    _text("at"),
+    _text("verdict"),
+    _text("rule"),
+    _text("inputs"),  # JSON
+    _text("numbers"),  # JSON
+    _one_of("verdict", "regressed", "improved", "unchanged", "inconclusive", "insufficient"),
+)
+
+annotation = _table(
+    "annotation",
+    _id(),
+    _reference("run_id", "run.id", null=True),
+    _reference("series_id", "series.id", null=True),
+    _text("at"),
+    _text("author"),
+    _text("text"),
+    CheckConstraint("run_id IS NOT NULL OR series_id IS NOT NULL", name="target"),
+)

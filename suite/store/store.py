@@ -1,0 +1,253 @@
+"""Writing runs: each session is committed, and on the disk, before the next one starts; and taking up a run again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+
+from suite.errors import UserError
+from suite.events import printable
+from suite.measurement import SessionResult
+from suite.store import schema
+from suite.store.database import Database
+from suite.store.dialect import BUSY_TIMEOUT_S
+from suite.store.identity import canonical, new_run_id, timestamp, workload_key
+from suite.store.points import replace_points
+from suite.store.rows import found_or_new, new_id
+from suite.store.session_rows import load_result, sample_values, session_values
+
+#: A session with one of these is not run again when a run is taken up.
+FINAL_STATUSES = ("ok", "unsupported")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run has already. Keys are (device name, workload key, ordinal); `attempts` counts all tries of one."""
+
+    done: frozenset[tuple[str, str, int]]
+    attempts: Mapping[tuple[str, str, int], int]
+
+
+class Store:
+    """The store of one suite home. Every method is one transaction; StoreError when it cannot be done."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    @classmethod
+    def open(cls, path: Path, *, read_only: bool = False, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Store:
+        """Opens the file, making it if it is missing (unless `read_only`). StoreError with one sentence if it can't."""
+        return cls(Database(path, read_only=read_only, busy_timeout_s=busy_timeout_s))
+
+    def close(self) -> None:
+        """Closes the file; may be called twice."""
+        self.database.close()
+
+    def begin_run(self, plan: Mapping[str, Any], command: Sequence[str], environment: Mapping[str, str]) -> str:
+        """Starts a run and gives its id. `plan` is JSON-able and comes back from `plan_of`."""
+        run_id = new_run_id()
+        with self.database.writing() as connection:
+            connection.execute(
+                insert(schema.run).values(
+                    id=run_id,
+                    started_at=timestamp(),
+                    status="running",
+                    plan=canonical(dict(plan)),
+                    command=canonical(list(command)),
+                    environment=canonical(dict(environment)),
+                )
+            )
+        return run_id
+
+    def resume_run(self, run_id: str) -> dict[str, Any]:
+        """Marks a run as going on again and gives its plan. UserError for a run that is not there or is finished."""
+        with self.database.writing() as connection:
+            row = connection.execute(select(schema.run).where(schema.run.c.id == run_id)).mappings().one_or_none()
+            if row is None:
+                raise UserError(
+                    f"there is no run '{printable(run_id, 80)}' in {self.database.path}: see `suite history`"
+                )
+            if row["status"] == "finished":
+                raise UserError(
+                    f"run {run_id} finished at {row['finished_at']}, nothing is left to resume: start a new one"
+                )
+            connection.execute(
+                update(schema.run).where(schema.run.c.id == run_id).values(status="running", finished_at=None)
+            )
+        plan: dict[str, Any] = json.loads(row["plan"])
+        return plan
+
+    def open_runs(self) -> list[str]:
+        """Ids of the runs that can be resumed, newest first: those killed (still `running`), and those interrupted."""
+        statement = select(schema.run.c.id).where(schema.run.c.status.in_(("running", "interrupted")))
+        with self.database.reading() as connection:
+            return list(connection.execute(statement.order_by(schema.run.c.id.desc())).scalars())
+
+    def finish_run(self, run_id: str, status: str) -> None:
+        """Ends a run as `finished`, `partial`, `failed` or `interrupted`."""
+        with self.database.writing() as connection:
+            connection.execute(
+                update(schema.run).where(schema.run.c.id == run_id).values(status=status, finished_at=timestamp())
+            )
+
+    def record_device(self, name: str, kind: str, emulated: bool, hardware: Mapping[str, Any]) -> int:
+        """The id of the device with exactly this hardware, a new one if it was not seen before."""
+        identity = {"name": name, "kind": kind, "emulated": int(emulated), "hardware": canonical(dict(hardware))}
+        with self.database.writing() as connection:
+            return found_or_new(connection, schema.device, identity, {"first_seen_at": timestamp()})
+
+    def record_device_state(
+        self,
+        run_id: str,
+        device_id: int,
+        os_build: str,
+        facts: Mapping[str, Any],
+        preflight: Sequence[Mapping[str, Any]] = (),
+    ) -> int:
+        """The state a device is in at the begin of its part of a run; the latest one counts."""
+        with self.database.writing() as connection:
+            return new_id(
+                connection,
+                schema.device_state,
+                {
+                    "run_id": run_id,
+                    "device_id": device_id,
+                    "at": timestamp(),
+                    "os_build": os_build,
+                    "facts": canonical(dict(facts)),
+                    "preflight": canonical([dict(row) for row in preflight]),
+                },
+            )
+
+    def record_artifact(self, artifact_hash: str, workload: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        """Keeps artifact.json of a program; one that is known already stays as it is."""
+        with self.database.writing() as connection:
+            known = select(schema.artifact.c.hash).where(schema.artifact.c.hash == artifact_hash)
+            if connection.execute(known).first() is None:
+                connection.execute(
+                    insert(schema.artifact).values(
+                        hash=artifact_hash,
+                        workload=canonical(dict(workload)),
+                        metadata=canonical(dict(metadata)),
+                        recorded_at=timestamp(),
+                    )
+                )
+
+    def begin_measurement(
+        self,
+        run_id: str,
+        device_id: int,
+        workload: Mapping[str, Any],
+        *,
+        planned_sessions: int,
+        artifact_hash: str | None = None,
+        reference_losses: Sequence[Sequence[float]] = (),
+    ) -> int:
+        """The id of this workload's measurement on this device in this run; the same one when it is begun again."""
+        identity = {"run_id": run_id, "device_id": device_id, "workload_key": workload_key(workload)}
+        facts = {
+            "workload": canonical(dict(workload)),
+            "artifact_hash": artifact_hash,
+            "planned_sessions": planned_sessions,
+            "reference_losses": canonical([list(losses) for losses in reference_losses]),
+            "started_at": timestamp(),
+        }
+        with self.database.writing() as connection:
+            return found_or_new(connection, schema.measurement, identity, facts)
+
+    def add_session(self, measurement_id: int, result: SessionResult) -> None:
+        """Commits one session with all its steps and samples; it is on the disk when this returns."""
+        rows = sample_values(result.record)
+        values = session_values(measurement_id, result, timestamp())
+        with self.database.writing() as connection:
+            connection.execute(insert(schema.session).values(values))
+            connection.execute(insert(schema.sample), rows)
+
+    def sessions_of(self, measurement_id: int) -> list[SessionResult]:
+        """Every stored session of a measurement, whole, by ordinal and attempt: what `measure` takes."""
+        chosen = schema.session.c.measurement_id == measurement_id
+        with self.database.reading() as connection:
+            rows = connection.execute(select(schema.session).where(chosen)).mappings().all()
+            samples = connection.execute(
+                select(schema.sample).join(schema.session).where(chosen).order_by(schema.sample.c.id)
+            ).mappings()
+            by_session: dict[str, list[Any]] = {}
+            for sample in samples:
+                by_session.setdefault(sample["session_id"], []).append(sample)
+        results = [load_result(row, by_session.get(row["id"], [])) for row in rows]
+        return sorted(results, key=lambda result: (result.ordinal, result.attempt))
+
+    def finish_measurement(self, measurement_id: int, document: Mapping[str, Any]) -> None:
+        """Stores the document and its points in the series; doing it again (with ratios, say) replaces both."""
+        with self.database.writing() as connection:
+            connection.execute(
+                update(schema.measurement)
+                .where(schema.measurement.c.id == measurement_id)
+                .values(
+                    status=document["status"],
+                    reason=document["reason"],
+                    document=canonical(dict(document)),
+                    finished_at=timestamp(),
+                )
+            )
+            connection.execute(delete(schema.point).where(schema.point.c.measurement_id == measurement_id))
+            replace_points(connection, measurement_id, document)
+
+    def progress(self, run_id: str) -> Progress:
+        """Which sessions of a run are there."""
+        statement = (
+            select(
+                schema.device.c.name,
+                schema.measurement.c.workload_key,
+                schema.session.c.ordinal,
+                schema.session.c.attempt,
+                schema.session.c.status,
+            )
+            .select_from(schema.session.join(schema.measurement).join(schema.device))
+            .where(schema.measurement.c.run_id == run_id)
+        )
+        done: set[tuple[str, str, int]] = set()
+        attempts: dict[tuple[str, str, int], int] = {}
+        with self.database.reading() as connection:
+            for name, key, ordinal, attempt, status in connection.execute(statement):
+                place = (name, key, ordinal)
+                attempts[place] = max(attempts.get(place, 0), attempt + 1)
+                if status in FINAL_STATUSES:
+                    done.add(place)
+        return Progress(frozenset(done), attempts)
+
+    def add_verdict(
+        self,
+        series_id: int,
+        measurement_id: int,
+        verdict: str,
+        rule: str,
+        inputs: Mapping[str, Any],
+        numbers: Mapping[str, Any],
+    ) -> int:
+        """Appends a verdict with the rule, inputs and numbers it came from. The database refuses to change it later."""
+        with self.database.writing() as connection:
+            return new_id(
+                connection,
+                schema.verdict,
+                {
+                    "series_id": series_id,
+                    "measurement_id": measurement_id,
+                    "at": timestamp(),
+                    "verdict": verdict,
+                    "rule": rule,
+                    "inputs": canonical(dict(inputs)),
+                    "numbers": canonical(dict(numbers)),
+                },
+            )
+
+    def annotate(self, author: str, text: str, *, run_id: str | None = None, series_id: int | None = None) -> int:
+        """Keeps a remark about a run or a series; one of the two must be named."""
+        remark = {"run_id": run_id, "series_id": series_id, "at": timestamp(), "author": author, "text": text}
+        with self.database.writing() as connection:
+            return new_id(connection, schema.annotation, remark)

@@ -1,0 +1,164 @@
+"""May a session's numbers be used? Step count, end marker, finite losses, loss trajectory, throttling.
+
+No number of a session that is not `ok` reaches a comparison.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from suite.events import StepEvent
+from suite.record import Cause, SessionRecord
+from suite.trace import SensorTrace
+from suite.unavailable import Unavailable
+
+#: Quantities by which a device says that it holds itself back.
+THROTTLE_EVENTS = "throttle_events"  # a count that only grows
+THROTTLE_FLAGS = "throttle_flags"  # bits 0-15: held back now; bits 16 and up: was, since boot (vcgencmd get_throttled)
+FREQUENCY_CAP = "frequency_cap_khz"  # the highest frequency now allowed
+TEMPERATURE = "temperature_mc"
+
+
+class SessionStatus(StrEnum):
+    """What a session is worth."""
+
+    OK = "ok"
+    THROTTLED = "throttled"  # redone at most twice
+    INVALID = "invalid"  # it ran, but its numbers cannot be trusted
+    UNSUPPORTED = "unsupported"  # redoing it is of no use
+    FAILED = "failed"
+    LOST = "lost"
+    INTERRUPTED = "interrupted"
+
+
+_STATUS_OF_CAUSE = {
+    Cause.CRASHED: SessionStatus.FAILED,
+    Cause.KILLED: SessionStatus.FAILED,
+    Cause.INTERRUPTED: SessionStatus.INTERRUPTED,
+    Cause.LOAD_ERROR: SessionStatus.FAILED,
+    Cause.UNSUPPORTED: SessionStatus.UNSUPPORTED,
+    Cause.ERROR: SessionStatus.FAILED,
+    Cause.INCOMPLETE: SessionStatus.INVALID,
+    Cause.LOST: SessionStatus.LOST,
+}
+
+
+@dataclass(frozen=True)
+class Validity:
+    """The judgement and its reason; the reason of `ok` is None."""
+
+    status: SessionStatus
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a session must show.
+
+    `measured_steps`: at least so many. `reference_losses[i]`: losses of step i by the reference, flattened like the
+    runner's; empty where there is no reference. `loss_tolerance`: largest relative error allowed over those steps.
+    `trip_mc`: sensor name to trip point, millidegrees Celsius. `throttle_notes`: what the host saw of throttling.
+    """
+
+    measured_steps: int
+    loss_tolerance: float
+    reference_losses: tuple[tuple[float, ...], ...] = ()
+    trip_mc: Mapping[str, float] = field(default_factory=dict)
+    throttle_notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LossError:
+    """Largest relative error of the losses over the first `steps` steps."""
+
+    max_relative_error: float
+    steps: int
+
+
+def judge(record: SessionRecord, expectation: Expectation) -> Validity:
+    """What the session is worth; the first thing found wrong is the reason."""
+    if not record.complete:
+        return Validity(_STATUS_OF_CAUSE[record.cause], record.sentence)
+    wrong = _wrong_count(record, expectation) or _wrong_losses(record, expectation)
+    if wrong is not None:
+        return Validity(SessionStatus.INVALID, wrong)
+    throttled = throttling(record, expectation)
+    if throttled is not None:
+        return Validity(SessionStatus.THROTTLED, throttled)
+    return Validity(SessionStatus.OK)
+
+
+def loss_error(steps: Sequence[StepEvent], reference: Sequence[Sequence[float]]) -> LossError | Unavailable:
+    """max over the first k steps of max_j |l_j - r_j| / max_j |r_j|, for losses l and reference r of one step.
+
+    One scale for a step, so that one small entry among large ones does not decide. k is what both have.
+    """
+    if not reference:
+        return Unavailable("there is no reference trajectory for this workload")
+    worst, compared = 0.0, 0
+    for step, expected in zip(steps, reference, strict=False):
+        if len(step.losses) != len(expected):
+            return Unavailable(f"step {step.index} has {len(step.losses)} losses, the reference {len(expected)}")
+        scale = max((abs(value) for value in expected), default=0.0)
+        distance = max((abs(a - b) for a, b in zip(step.losses, expected, strict=True)), default=0.0)
+        worst = max(worst, distance / scale if scale > 0 else (0.0 if distance == 0 else math.inf))
+        compared += 1
+    return LossError(worst, compared)
+
+
+def throttling(record: SessionRecord, expectation: Expectation) -> str | None:
+    """What says that the device held itself back during the session, None when nothing does."""
+    if expectation.throttle_notes:
+        return expectation.throttle_notes[0]
+    traces = [trace for trace in record.samples.values() if trace.values]
+    found = (_throttled_by(trace, expectation.trip_mc.get(trace.sensor)) for trace in traces)
+    return next((reason for reason in found if reason is not None), None)
+
+
+def _throttled_by(trace: SensorTrace, trip_mc: float | None) -> str | None:
+    first, lowest, highest = trace.values[0], min(trace.values), max(trace.values)
+    if trace.quantity == THROTTLE_EVENTS and highest > first:
+        return f"{trace.sensor} counted {highest - first:.0f} throttling events during the session"
+    if trace.quantity == THROTTLE_FLAGS:
+        flags = [int(value) for value in trace.values]
+        held_back_now = any(value & 0xFFFF for value in flags)
+        appeared = any((value & ~flags[0]) >> 16 for value in flags)
+        if held_back_now or appeared:
+            return f"{trace.sensor} shows throttling (flags up to 0x{max(flags):x})"
+    if trace.quantity == FREQUENCY_CAP and lowest < first:
+        return f"{trace.sensor} fell from {first:.0f} to {lowest:.0f} kHz during the session"
+    if trace.quantity == TEMPERATURE and trip_mc is not None and highest >= trip_mc:
+        return f"{trace.sensor} reached {highest / 1e3:.1f} degC, its trip point is {trip_mc / 1e3:.1f} degC"
+    return None
+
+
+def _wrong_count(record: SessionRecord, expectation: Expectation) -> str | None:
+    measured = len(record.measured_steps)
+    if measured < expectation.measured_steps:
+        return f"{measured} measured steps arrived, {expectation.measured_steps} were asked for"
+    told = record.footer.steps if record.footer is not None else None
+    if told is not None and told not in (len(record.steps), measured):
+        return f"the footer tells of {told} steps, {len(record.steps)} arrived"
+    return None
+
+
+def _wrong_losses(record: SessionRecord, expectation: Expectation) -> str | None:
+    for step in record.steps:
+        if not step.losses:
+            return f"step {step.index} reports no losses"
+        if not all(math.isfinite(loss) for loss in step.losses):
+            return f"step {step.index} has a loss that is not finite ({', '.join(map(str, step.losses[:8]))})"
+    if not expectation.reference_losses:
+        return None
+    error = loss_error(record.steps, expectation.reference_losses)
+    if isinstance(error, Unavailable):
+        return error.reason
+    if not error.max_relative_error <= expectation.loss_tolerance:
+        return (
+            f"the losses of the first {error.steps} steps are off the reference by {error.max_relative_error:.2%}, "
+            f"{expectation.loss_tolerance:.2%} is allowed"
+        )
+    return None

@@ -1,0 +1,102 @@
+"""Small programs for the runner, exported in a second each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge
+from torch import Tensor, nn
+
+
+class Accumulator(nn.Module):
+    """`adapter += x * lr`; the losses are the adapter's sum and the two words of the key."""
+
+    adapter: Tensor
+    pending_key: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("adapter", torch.zeros(6))
+        self.register_buffer("pending_key", torch.zeros(2, dtype=torch.int64))
+
+    def forward(self, x: Tensor, key: Tensor, lr: Tensor) -> tuple[Tensor, Tensor]:
+        """x float32 [6], key int64 [2], lr float32 [] -> float32 [3], int64 [2] (the key of the call before)."""
+        previous = self.pending_key.clone()
+        self.adapter.add_(x * lr)
+        self.pending_key.copy_(key)
+        losses = torch.cat([self.adapter.sum().reshape(1), key.to(torch.float32)])
+        return losses, previous
+
+
+class Quotient(nn.Module):
+    """One over the input: infinite and undefined losses."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x float32 [3] -> float32 [3]."""
+        return x / torch.zeros(3)
+
+
+class Perturbed(nn.Module):
+    """The perturbation and the update as the runner's kernels make them."""
+
+    adapter: Tensor
+
+    def __init__(self, values: int, offset: int, rank: int, features: int, queries: int, signs: int) -> None:
+        super().__init__()
+        self.register_buffer("adapter", torch.zeros(values))
+        self.slice = (offset, rank, features, 0, queries, signs)
+
+    def forward(self, key: Tensor, eps: Tensor, gradient: Tensor, lr: Tensor) -> Tensor:
+        """key int64 [2], eps and lr float32 [], gradient float32 [queries] -> float32 [slices, rank, features]."""
+        self.adapter.copy_(torch.ops.prge.update(self.adapter, gradient, key, lr))
+        return torch.ops.prge.perturb(self.adapter, key, eps, self.adapter, *self.slice)  # type: ignore[no-any-return]
+
+
+class PackedLinear(nn.Module):
+    """A product with an NF4 weight."""
+
+    packed: Tensor
+    absmax: Tensor
+
+    def __init__(self, packed: Tensor, absmax: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("packed", packed)
+        self.register_buffer("absmax", absmax)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x float32 [..., in] -> float32 [..., out]."""
+        return torch.ops.prge.linear_nf4(x, self.packed, self.absmax)  # type: ignore[no-any-return]
+
+
+class Unknown(nn.Module):
+    """Uses an operator that no runner has."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x float32 [2] -> float32 [2]."""
+        return torch.ops.runner_test.nowhere(x)  # type: ignore[no-any-return]
+
+
+def register_unknown_operator() -> torch.library.Library:
+    """Defines `runner_test::nowhere`, which exists for export only. Keep the result for as long as it is needed."""
+    library = torch.library.Library("runner_test", "DEF")
+    library.define("nowhere(Tensor x) -> Tensor")
+    library.define("nowhere.out(Tensor x, *, Tensor(a!) out) -> Tensor(a!)")
+    library.impl("nowhere", torch.clone, "CompositeExplicitAutograd")
+    library.impl("nowhere", torch.empty_like, "Meta")
+    return library
+
+
+def export(module: nn.Module, example: Sequence[Tensor], path: Path, partitioner: object | None = None) -> Path:
+    """Writes `module` as a program with its mutable buffers' names."""
+    module.requires_grad_(False)
+    edge = to_edge(
+        torch.export.export(module, tuple(example), strict=True),
+        compile_config=EdgeCompileConfig(_check_ir_validity=False),
+    )
+    if partitioner is not None:
+        edge = edge.to_backend(partitioner)
+    program = edge.to_executorch(ExecutorchBackendConfig(emit_mutable_buffer_names=True))
+    path.write_bytes(program.buffer)
+    return path

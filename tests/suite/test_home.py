@@ -1,0 +1,40 @@
+import pytest
+
+from suite.errors import UserError
+from suite.home import Home
+
+
+def test_suite_home_variable_wins_over_the_inventory(tmp_path):
+    home = Home.locate(tmp_path / "inventory.yaml", {"SUITE_HOME": str(tmp_path / "elsewhere")})
+    assert home.root == tmp_path / "elsewhere"
+
+
+def test_home_lies_beside_the_inventory_otherwise(tmp_path):
+    assert Home.locate(tmp_path / "inventory.yaml", {}).root == tmp_path / ".suite"
+    assert Home.locate(tmp_path / "inventory.yaml", {"SUITE_HOME": " "}).root == tmp_path / ".suite"
+
+
+def test_folders_are_made_when_they_are_asked_for(tmp_path):
+    home = Home(tmp_path / "h")
+    assert not home.root.exists()
+    assert home.store_path == home.root / "store.sqlite"
+    for folder in (home.artifacts, home.runner, home.reports, home.locks, home.run_folder("2026-11-22T14-03-22-ab12")):
+        assert folder.is_dir()
+    assert not home.store_path.exists()
+
+
+def test_session_log_lies_in_the_folder_of_its_run(tmp_path):
+    log = Home(tmp_path).session_log("run-1", "run-1.local.s0.a0")
+    assert log == tmp_path / "runs" / "run-1" / "run-1.local.s0.a0.jsonl"
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "", ".", "..", ".hidden", "x" * 300, "a\nb", "a\x00"])
+def test_a_run_id_cannot_leave_its_folder(tmp_path, name):
+    with pytest.raises(UserError):
+        Home(tmp_path).run_folder(name)
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"cannot be made .*error 20.*set SUITE_HOME"):
+        _ = Home(tmp_path / "file").artifacts

@@ -1,0 +1,140 @@
+import pytest
+import recorded_session as recorded
+
+from suite.collect import collect
+from suite.record import ExitOutcome
+from suite.unavailable import Unavailable
+from suite.validity import Expectation, LossError, SessionStatus, judge, loss_error
+
+LOSSES = [(2.0 - 0.1 * i, 1.0) for i in range(7)]
+
+
+def expectation(**more):
+    return Expectation(**({"measured_steps": 5, "loss_tolerance": 0.01} | more))
+
+
+def judged(*lines, quantities=None, losses=None, **more):
+    return judge(recorded.record(*lines, quantities=quantities, losses=losses), expectation(**more))
+
+
+def test_a_session_with_everything_right_is_ok_without_a_reason():
+    verdict = judged(losses=LOSSES, reference_losses=tuple(LOSSES))
+    assert (verdict.status, verdict.reason) == (SessionStatus.OK, None)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        (ExitOutcome(rc=-11), SessionStatus.FAILED),
+        (ExitOutcome(rc=-9), SessionStatus.FAILED),
+        (ExitOutcome(rc=-9, lost="gone"), SessionStatus.LOST),
+        (ExitOutcome(rc=-9, stopped="deadline"), SessionStatus.INTERRUPTED),
+        (ExitOutcome(rc=0), SessionStatus.INVALID),
+    ],
+)
+def test_a_session_that_did_not_complete_keeps_its_cause(outcome, status):
+    record = collect("s", recorded.whole()[:-2], outcome)
+    verdict = judge(record, expectation())
+    assert verdict.status is status
+    assert verdict.reason == record.sentence
+
+
+def test_an_unsupported_program_is_unsupported_not_failed():
+    lines = recorded.text([recorded.header(), recorded.footer(cause="error", stage="load", error_code="0x14")])
+    assert judge(collect("s", lines, ExitOutcome(rc=1)), expectation()).status is SessionStatus.UNSUPPORTED
+
+
+def test_too_few_steps_are_invalid_with_both_numbers():
+    verdict = judged(measured_steps=6)
+    assert verdict.status is SessionStatus.INVALID
+    assert verdict.reason == "5 measured steps arrived, 6 were asked for"
+
+
+def test_more_steps_than_asked_for_are_fine():
+    assert judged(measured_steps=3).status is SessionStatus.OK
+
+
+def test_a_footer_that_counts_other_steps_is_invalid():
+    lines = recorded.text([recorded.header(), recorded.load(), *recorded.steps(), recorded.footer(steps=9)])
+    verdict = judge(collect("s", lines, ExitOutcome(rc=0)), expectation())
+    assert verdict.reason == "the footer tells of 9 steps, 7 arrived"
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf", "-inf"])
+def test_a_loss_that_is_not_finite_is_invalid_and_names_its_step(bad):
+    verdict = judged(losses=[*LOSSES[:3], (1.0, bad), *LOSSES[4:]])
+    assert verdict.status is SessionStatus.INVALID
+    assert verdict.reason.startswith("step 3 has a loss that is not finite")
+
+
+def test_a_step_without_losses_is_invalid():
+    assert judged(losses=[*LOSSES[:6], ()]).reason == "step 6 reports no losses"
+
+
+def test_losses_off_the_reference_are_invalid_with_the_error():
+    verdict = judged(losses=LOSSES, reference_losses=((2.0, 1.0), (1.9, 1.1)))
+    assert verdict.status is SessionStatus.INVALID
+    assert verdict.reason == "the losses of the first 2 steps are off the reference by 5.26%, 1.00% is allowed"
+
+
+def test_the_tolerance_is_the_settings_own():
+    assert judged(losses=LOSSES, reference_losses=((2.0, 1.0), (1.9, 1.1)), loss_tolerance=0.06).status == "ok"
+
+
+def test_a_reference_of_another_shape_is_invalid():
+    assert "2 losses, the reference 3" in judged(losses=LOSSES, reference_losses=((2.0, 1.0, 1.0),)).reason
+
+
+def test_loss_error_scales_with_the_largest_loss_of_the_step():
+    steps = recorded.record(losses=[(10.0, 0.01)] * 7).steps
+    assert loss_error(steps, [(10.0, 0.02)]) == LossError(pytest.approx(0.001), 1)
+
+
+def test_loss_error_compares_the_steps_both_have():
+    steps = recorded.record(losses=LOSSES).steps
+    assert loss_error(steps, [*LOSSES, (5.0, 5.0)]) == LossError(0.0, 7)
+
+
+def test_loss_error_against_zero_is_infinite_unless_equal():
+    steps = recorded.record(losses=[(0.0, 0.0), (1.0, 0.0), *LOSSES[2:]]).steps
+    assert loss_error(steps, [(0.0, 0.0)]) == LossError(0.0, 1)
+    assert loss_error(steps, [(0.0, 0.0), (0.0, 0.0)]).max_relative_error == float("inf")
+
+
+def test_loss_error_without_a_reference_is_unavailable():
+    assert isinstance(loss_error(recorded.record().steps, []), Unavailable)
+
+
+def sampled(*values):
+    return [recorded.sample(i, value, "x") for i, value in enumerate(values)]
+
+
+@pytest.mark.parametrize(
+    ("quantity", "values", "throttled"),
+    [
+        ("throttle_events", (7, 7, 7), False),
+        ("throttle_events", (7, 7, 9), True),
+        ("throttle_flags", (0, 0, 0), False),
+        ("throttle_flags", (0, 4, 0), True),
+        ("throttle_flags", (0x50000, 0x50000, 0x50000), False),
+        ("throttle_flags", (0x10000, 0x50000, 0x50000), True),
+        ("frequency_cap_khz", (1500000, 1500000), False),
+        ("frequency_cap_khz", (1500000, 1200000, 1500000), True),
+        ("frequency_khz", (1500000, 600000), False),
+        ("temperature_mc", (50_000, 84_900), False),
+        ("temperature_mc", (50_000, 85_000, 60_000), True),
+    ],
+)
+def test_throttling_is_what_appears_during_the_session(quantity, values, throttled):
+    verdict = judged(*sampled(*values), quantities={"x": quantity}, trip_mc={"x": 85_000.0})
+    assert verdict.status is (SessionStatus.THROTTLED if throttled else SessionStatus.OK)
+    assert (verdict.reason is not None) is throttled
+
+
+def test_what_the_host_saw_of_throttling_counts():
+    verdict = judged(throttle_notes=("thermal status SEVERE",))
+    assert (verdict.status, verdict.reason) == (SessionStatus.THROTTLED, "thermal status SEVERE")
+
+
+def test_an_invalid_session_is_invalid_even_if_it_was_throttled():
+    assert judged(measured_steps=99, throttle_notes=("hot",)).status is SessionStatus.INVALID

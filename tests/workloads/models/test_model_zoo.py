@@ -1,0 +1,67 @@
+"""Names of models, and weights given for them."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+
+from workloads.errors import UserError
+from workloads.models.config import LlamaConfig
+from workloads.models.random_weights import random_weights
+from workloads.models.zoo import ZOO, load_model, load_weights, model_config
+
+
+@pytest.mark.parametrize("name", ["smolm2-135m", "SmolLM2-135M"])
+def test_unknown_model_offers_the_nearest_name(name: str) -> None:
+    with pytest.raises(UserError, match=r"Unknown model .*: did you mean smollm2-135m"):
+        load_model(name)
+
+
+def test_model_without_a_near_name_lists_all() -> None:
+    with pytest.raises(UserError, match=r"choose one of llama-2-7b, smollm2-135m, tiny, tinyllama-1.1b"):
+        model_config("qqqq")
+
+
+def test_large_random_model_costs_nothing_until_a_tensor_is_asked_for() -> None:
+    weights = load_model("llama-2-7b")
+    assert tuple(weights.state["model.layers.31.input_layernorm.weight"].shape) == (4096,)
+    assert weights.source == "random, seed 0"
+
+
+def test_weights_of_another_shape_are_refused_with_the_differences(folder: Path) -> None:
+    with pytest.raises(UserError, match="is not a tiny: it has layers 3 instead of 2;"):
+        load_model("tiny", folder)
+
+
+def test_given_weights_of_the_right_shape_replace_the_random_ones(folder: Path, config: LlamaConfig) -> None:
+    settings = json.loads((folder / "config.json").read_text()) | {"num_hidden_layers": 2}
+    (folder / "config.json").write_text(json.dumps(settings))
+    other = random_weights("other", dataclasses.replace(config, layers=2), seed=9)
+    save_file(dict(other.state), folder / "model.safetensors")
+    loaded = load_model("tiny", folder)
+    assert loaded.name == "tiny"
+    assert loaded.source == str(folder)
+    assert loaded.sha256 != load_model("tiny").sha256
+
+
+def test_missing_path_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere does not exist"):
+        load_model("tiny", tmp_path / "nowhere")
+
+
+def test_pickle_is_refused_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"\x80\x04.")
+    with pytest.raises(UserError, match="may be a pickle"):
+        load_weights("x", path)
+
+
+@pytest.mark.full
+def test_real_model_has_the_shape_the_zoo_says_and_the_pinned_hash() -> None:
+    weights = load_model("smollm2-135m")
+    packaged = ZOO["smollm2-135m"].packaged
+    assert packaged is not None
+    assert weights.config == ZOO["smollm2-135m"].config
+    assert weights.sha256 == packaged.sha256

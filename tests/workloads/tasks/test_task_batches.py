@@ -1,0 +1,112 @@
+"""Rows and batches: padding, cutting, labels, order, and the runner's file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workloads.errors import UserError
+from workloads.tasks import Example, Task, Template, batches, built_in_task
+from workloads.tasks.batches import shuffled
+from workloads.tasks.prompts import PromptEncoder
+from workloads.tokenizer import byte_level_tokenizer
+
+TOKENIZER = byte_level_tokenizer()
+#: One token and six tokens, so that rows differ in how many labels they have.
+UNEVEN = Template(answers=(" terrible", " xyzzy"))
+
+
+def task(*texts: str, template: Template | None = None) -> Task:
+    return Task("test", tuple(Example(text, index % 2) for index, text in enumerate(texts)), template or Template())
+
+
+@settings(deadline=None)
+@given(text=st.text(min_size=1), label=st.integers(0, 1), T=st.integers(12, 80))
+def test_rows_are_padding_then_prefix_text_prompt_and_answer(text: str, label: int, T: int) -> None:
+    encoder = PromptEncoder.build(UNEVEN, TOKENIZER, T)
+    ids = TOKENIZER.encode(text)
+    row = encoder.row(ids, label)
+    answer = TOKENIZER.encode(UNEVEN.answers[label])
+    real = row.tokens[row.first :]
+    assert len(row.tokens) == T
+    assert row.tokens[: row.first] == [TOKENIZER.pad_id] * row.first
+    assert real[0] == TOKENIZER.bos_id
+    ending = TOKENIZER.encode(" It was") + answer[:-1]
+    assert real[-len(ending) :] == ending
+    kept = real[1 : -len(ending)]
+    assert kept == ids[len(ids) - len(kept) :]
+    assert row.truncated == (len(kept) < len(ids))
+    assert not row.truncated or row.first == 0
+    assert row.labels == [-1] * (encoder.K - len(answer)) + answer
+
+
+@settings(deadline=None)
+@given(text=st.text(min_size=1), label=st.integers(0, 1))
+def test_each_label_is_the_token_after_its_position(text: str, label: int) -> None:
+    encoder = PromptEncoder.build(UNEVEN, TOKENIZER, 64)
+    row = encoder.row(TOKENIZER.encode(text), label)
+    following = [*row.tokens[1:], TOKENIZER.encode(UNEVEN.answers[label])[-1]]
+    for predicted, expected in zip(row.labels, following[-encoder.K :], strict=True):
+        assert predicted in (-1, expected)
+
+
+def test_batches_have_the_shapes_and_types_of_the_contract() -> None:
+    data = batches(built_in_task(UNEVEN), TOKENIZER, b=4, T=64, count=6, seed=0)
+    assert (data.tokens.shape, data.first.shape, data.labels.shape) == ((6, 4, 64), (6, 4), (6, 4, 6))
+    assert {array.dtype for array in (data.tokens, data.first, data.labels)} == {np.dtype(np.int64)}
+    assert data.answers == tuple(tuple(TOKENIZER.encode(answer)) for answer in UNEVEN.answers)
+    assert [row[-1] for row in data.labels.reshape(-1, 6)] == [data.answers[c][-1] for c in data.classes.reshape(-1)]
+
+
+def test_text_comes_back_out_of_a_row() -> None:
+    one = task("A quiet wonder.")
+    data = batches(one, TOKENIZER, b=1, T=64, count=1, seed=0)
+    assert TOKENIZER.decode(data.tokens[0, 0].tolist()) == "A quiet wonder. It was"
+
+
+def test_truncated_rows_are_counted_once_however_often_they_come() -> None:
+    data = batches(task("short", "long " * 30, "long " * 40), TOKENIZER, b=3, T=24, count=4, seed=0)
+    assert (data.rows, data.truncated_rows) == (3, 2)
+    assert (data.first >= 0).all()
+
+
+def test_every_example_comes_once_before_any_comes_again() -> None:
+    order = shuffled(10, 25, seed=3)
+    assert sorted(order[:10]) == sorted(order[10:20]) == list(range(10))
+    assert order[:10] != order[10:20]
+
+
+def test_order_is_fixed_for_ever() -> None:
+    assert shuffled(8, 8, seed=0) == [4, 2, 6, 0, 7, 5, 1, 3]
+    data = batches(built_in_task(), TOKENIZER, b=4, T=32, count=3, seed=5)
+    assert data.sha256 == "e868a6cb680dc44a0c1a6aa4a32bb54b858dc03ba2a04c7073d4a69749deb4b0"
+
+
+def test_same_seed_same_batches_and_other_seed_other_batches() -> None:
+    one, same, other = (batches(built_in_task(), TOKENIZER, 4, 32, 3, seed).sha256 for seed in (1, 1, 2))
+    assert one == same != other
+
+
+def test_shortest_possible_length_works_and_one_less_is_refused_with_the_number() -> None:
+    built = built_in_task()
+    data = batches(built, TOKENIZER, b=2, T=4, count=2, seed=0)
+    assert data.tokens.shape == (2, 2, 4)
+    with pytest.raises(UserError, match=r"T is 3, but the prompt ' It was' .* use T=4 or more"):
+        batches(built, TOKENIZER, b=2, T=3, count=2, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("b", "T", "count", "message"),
+    [(0, 64, 1, "b is 0"), (1, 0, 1, "T is 0"), (1, -5, 1, "T is -5"), (1, 64, 0, "the number of batches is 0")],
+)
+def test_sizes_below_one_are_refused(b: int, T: int, count: int, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        batches(built_in_task(), TOKENIZER, b, T, count, seed=0)
+
+
+def test_prompt_that_melts_into_the_text_is_refused() -> None:
+    merging = Template(suffix=" grea", answers=("t", "d"))
+    with pytest.raises(UserError, match="begin the prompt and the answers with a space"):
+        batches(task("x", template=merging), TOKENIZER, 1, 32, 1, 0)

@@ -1,0 +1,1 @@
+"""Llama models: configuration, weights and where they come from, the network itself."""

@@ -1,0 +1,189 @@
+"""Llama models from a Hugging Face folder: config.json, safetensors (one file or shards), tokenizer.json."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from workloads.errors import UserError
+from workloads.models.config import LlamaConfig
+from workloads.models.weights import (
+    LazyTensors,
+    ModelWeights,
+    check_tensors,
+    check_vocabulary,
+    document_sha256,
+    file_sha256,
+)
+from workloads.tokenizer import load_tokenizer_json
+
+SINGLE_FILE = "model.safetensors"
+SHARD_INDEX = "model.safetensors.index.json"
+#: Types as safetensors names them; bfloat16 is widened, the others stay as they are.
+DTYPES = ("F32", "F16", "BF16")
+#: Settings of config.json that change what the model computes, with the values that mean a plain Llama.
+PLAIN_SETTINGS: dict[str, tuple[object, ...]] = {
+    "attention_bias": (False,),
+    "mlp_bias": (False,),
+    "hidden_act": ("silu",),
+    "quantization_config": (),
+    "partial_rotary_factor": (1.0,),
+    "rope_interleaved": (False,),
+}
+
+
+def load_folder(name: str, folder: Path) -> ModelWeights:
+    """The model in a Hugging Face folder; tensors are read at each access, bfloat16 as float32.
+
+    Raises `UserError` for files that are missing, truncated or contradict each other, and for features of Llama's
+    relatives that the model here does not have. Weights are read from safetensors only: pickled ones can run code.
+    """
+    settings = _read_json(folder / "config.json")
+    config = _config(settings, folder / "config.json")
+    table = _tensor_table(folder)
+    check_tensors(config, {tensor: shape for tensor, (_, shape) in table.items()}, folder)
+    tokenizer_path = folder / "tokenizer.json"
+    ids = {kind: _token_id(settings.get(f"{kind}_token_id")) for kind in ("bos", "eos", "pad")}
+    tokenizer = load_tokenizer_json(tokenizer_path, ids["bos"], ids["eos"], ids["pad"])
+    check_vocabulary(config, tokenizer, folder)
+    sources: dict[str, Callable[[], torch.Tensor]] = {
+        tensor: functools.partial(_read_tensor, table[tensor][0], tensor) for tensor in config.tensor_shapes()
+    }
+    hashed = {folder / "config.json", tokenizer_path, *(file for file, _ in table.values())}
+    digest = document_sha256({path.name: file_sha256(path) for path in hashed})
+    return ModelWeights(name, config, LazyTensors(sources), digest, tokenizer, source=str(folder))
+
+
+def _config(settings: dict[str, Any], path: Path) -> LlamaConfig:
+    _refuse_unsupported(settings, path)
+    hidden, heads = _integer(settings, "hidden_size", path), _integer(settings, "num_attention_heads", path)
+    rope = settings.get("rope_parameters") or {}
+    theta = settings.get("rope_theta", rope.get("rope_theta", 10_000.0))
+    eps = settings.get("rms_norm_eps", 1e-6)
+    if not isinstance(theta, int | float) or not isinstance(eps, int | float):
+        raise UserError(f"{path}: rope_theta and rms_norm_eps must be numbers, but they are {theta!r} and {eps!r}.")
+    return LlamaConfig(
+        vocab_size=_integer(settings, "vocab_size", path),
+        hidden_size=hidden,
+        intermediate_size=_integer(settings, "intermediate_size", path),
+        layers=_integer(settings, "num_hidden_layers", path),
+        heads=heads,
+        kv_heads=_integer(settings, "num_key_value_heads", path, default=heads),
+        head_dim=_integer(settings, "head_dim", path, default=hidden // heads if heads else 0),
+        rope_theta=float(theta),
+        norm_eps=float(eps),
+        tie_embeddings=bool(settings.get("tie_word_embeddings", False)),
+        max_positions=_integer(settings, "max_position_embeddings", path, default=2048),
+    )
+
+
+def _refuse_unsupported(settings: dict[str, Any], path: Path) -> None:
+    if settings.get("model_type") != "llama":
+        raise UserError(
+            f"{path} describes a model of type {str(settings.get('model_type'))[:40]!r}: "
+            "only the llama architecture is supported."
+        )
+    for key, plain in PLAIN_SETTINGS.items():
+        value = settings.get(key)
+        if value is not None and value not in plain:
+            raise UserError(f"{path}: {key} is {str(value)[:40]}, which is not supported: use a plain Llama model.")
+    for key in ("rope_scaling", "rope_parameters"):  # the older and the newer name
+        scaling = settings.get(key) or {}
+        kind = scaling.get("rope_type", scaling.get("type", "default")) if isinstance(scaling, dict) else scaling
+        if kind != "default" or (key == "rope_scaling" and "factor" in scaling):
+            raise UserError(
+                f"{path}: {key} asks for {str(kind)[:40]!r} rotary scaling, which is not supported: "
+                "use a model without it."
+            )
+
+
+def _integer(settings: dict[str, Any], key: str, path: Path, default: int | None = None) -> int:
+    value = settings.get(key)
+    if value is None:
+        value = default
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise UserError(f"{path}: {key} must be a whole number, but it is {str(value)[:40]}: copy the file again.")
+    return value
+
+
+def _token_id(value: object) -> int | None:
+    """An id of config.json: a number, a list of numbers (several ends) of which the first is taken, or nothing."""
+    if isinstance(value, list) and value:
+        value = value[0]
+    return value if isinstance(value, int) else None
+
+
+def _tensor_table(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
+    """Where each tensor lies and its shape: in the one file, or in the shard that the index names."""
+    single = folder / SINGLE_FILE
+    if single.exists():
+        return {tensor: (single, shape) for tensor, shape in _shapes(single).items()}
+    if not (folder / SHARD_INDEX).exists():
+        raise UserError(
+            f"{folder} has neither {SINGLE_FILE} nor {SHARD_INDEX}: convert the weights to safetensors, "
+            "other formats are not read."
+        )
+    placed = _shard_of_each_tensor(folder)
+    table: dict[str, tuple[Path, tuple[int, ...]]] = {}
+    for shard in sorted(set(placed.values())):
+        shapes = _shapes(shard).items()
+        table |= {tensor: (shard, shape) for tensor, shape in shapes if placed.get(tensor) == shard}
+    return table
+
+
+def _shard_of_each_tensor(folder: Path) -> dict[str, Path]:
+    index_path = folder / SHARD_INDEX
+    entries = _read_json(index_path).get("weight_map")
+    if not isinstance(entries, dict) or not entries:
+        raise UserError(f"{index_path} has no weight_map: copy the folder again.")
+    for tensor, shard in entries.items():
+        if not isinstance(shard, str) or Path(shard).name != shard:
+            raise UserError(
+                f"{index_path} places {tensor} in {str(shard)[:80]!r}, which is not a file name of the folder."
+            )
+        if not (folder / shard).is_file():
+            raise UserError(f"{folder} lacks {shard}, one of its {len(set(entries.values()))} shards: copy it too.")
+    return {tensor: folder / shard for tensor, shard in entries.items()}
+
+
+def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Name and shape of each tensor, from the header alone."""
+    shapes = {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            for tensor in file.keys():  # noqa: SIM118 a safetensors file is not a mapping
+                part = file.get_slice(tensor)
+                if part.get_dtype() not in DTYPES:
+                    raise UserError(f"{path}: {tensor} has type {part.get_dtype()}, only {', '.join(DTYPES)} are read.")
+                shapes[tensor] = tuple(part.get_shape())
+    except (OSError, SafetensorError) as error:
+        size = path.stat().st_size if path.exists() else 0
+        raise UserError(f"{path} is damaged or ends early at {size} bytes ({error}): copy the file again.") from error
+    return shapes
+
+
+def _read_tensor(path: Path, name: str) -> torch.Tensor:
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensor: torch.Tensor = file.get_tensor(name)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: {name} can't be read any more ({error}): copy the file again.") from error
+    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: give a folder as Hugging Face lays it out, or a .gguf file.") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} can't be read as JSON ({error}): copy it again from the model's origin.") from error
+    if not isinstance(document, dict):
+        raise UserError(f"{path} should hold a JSON object: copy it again from the model's origin.")
+    return document

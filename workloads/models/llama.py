@@ -1,0 +1,215 @@
+"""The Llama family in plain PyTorch, written so that a whole decoder layer lowers to one delegate.
+
+Three forms differ from the textbook and compute the same: the mean of RMSNorm is a product with a constant row (a
+reduction would cut the graph), the sign of rotary's half turn is folded into the sine table, and 1/sqrt(head_dim) into
+the tables of the queries. Hidden states have the shape [slices, rows * T, hidden]: a slice is one copy of the batch with
+an adapter of its own, so that the adapters apply as one batched product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from workloads.models.config import LlamaConfig
+
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+MASKED = -30000.0
+"""Added to the score of a masked key: finite, so that a row without any key stays a number, and within float16."""
+
+
+def projection_shape(config: LlamaConfig, name: str) -> tuple[int, int]:
+    """(out_features, in_features) of a decoder projection."""
+    queries, keys = config.heads * config.head_dim, config.kv_heads * config.head_dim
+    return {
+        "q_proj": (queries, config.hidden_size),
+        "k_proj": (keys, config.hidden_size),
+        "v_proj": (keys, config.hidden_size),
+        "o_proj": (config.hidden_size, queries),
+        "gate_proj": (config.intermediate_size, config.hidden_size),
+        "up_proj": (config.intermediate_size, config.hidden_size),
+        "down_proj": (config.hidden_size, config.intermediate_size),
+    }[name]
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """Tables for T positions, each [T, 1, head_dim], with the half turn's sign in the sines."""
+
+    query_cos: Tensor
+    query_sin: Tensor
+    key_cos: Tensor
+    key_sin: Tensor
+
+    @classmethod
+    def tables(cls, config: LlamaConfig, length: int, dtype: torch.dtype) -> Rotary:
+        """Angles are computed in float64. Left padding needs no offset: rotary scores depend on distances alone."""
+        half = config.head_dim // 2
+        frequency = config.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
+        angle = torch.arange(length, dtype=torch.float64)[:, None] * frequency[None, :]
+        cos = torch.cat([angle.cos(), angle.cos()], dim=-1)[:, None, :]
+        sin = torch.cat([-angle.sin(), angle.sin()], dim=-1)[:, None, :]
+        scale = config.head_dim**-0.5
+        return cls(*(table.to(dtype) for table in (cos * scale, sin * scale, cos, sin)))
+
+
+def attention_bias(first: Tensor, length: int) -> Tensor:
+    """Additive causal mask with left padding: first int64 [b] -> float32 [b, 1, 1, T, T]."""
+    position = torch.arange(length)
+    causal = position[None, :] <= position[:, None]
+    real = position[None, None, :] >= first[:, None, None]
+    allowed = (causal[None] & real).to(torch.float32)
+    return ((allowed - 1.0) * -MASKED)[:, None, None]
+
+
+class RMSNorm(nn.Module):
+    """x * weight / sqrt(mean(x^2) + eps) over the last dimension."""
+
+    mean_row: Tensor
+    eps: Tensor
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.register_buffer("mean_row", torch.full((1, size), 1.0 / size), persistent=False)
+        self.register_buffer("eps", torch.tensor([eps]), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean_square = functional.linear(x * x, self.mean_row)
+        return x * torch.rsqrt(mean_square + self.eps) * self.weight
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    half = x.shape[-1] // 2
+    swapped = torch.cat([x[..., half:], x[..., :half]], dim=-1)
+    return x * cos + swapped * sin
+
+
+class Attention(nn.Module):
+    """Grouped-query self-attention."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.config = config
+        for name in PROJECTIONS[:4]:
+            out_features, in_features = projection_shape(config, name)
+            self.add_module(name, nn.Linear(in_features, out_features, bias=False))
+
+    def forward(self, x: Tensor, rotary: Rotary, bias: Tensor, adapters: Mapping[str, Tensor]) -> Tensor:
+        q, k, v = (project(self, name, x, adapters) for name in PROJECTIONS[:3])
+        return project(self, "o_proj", attend(self.config, q, k, v, rotary, bias), adapters)
+
+
+def attend(config: LlamaConfig, q: Tensor, k: Tensor, v: Tensor, rotary: Rotary, bias: Tensor) -> Tensor:
+    """Mixed values of all heads: q [slices, rows * T, heads * head_dim], k and v likewise of kv_heads -> like q."""
+    slices, length = q.shape[0], rotary.key_cos.shape[0]
+    sequences = slices * q.shape[1] // length
+    heads, kv_heads, head_dim = config.heads, config.kv_heads, config.head_dim
+    q = _rotate(q.reshape(sequences, length, heads, head_dim), rotary.query_cos, rotary.query_sin).transpose(1, 2)
+    k = _rotate(k.reshape(sequences, length, kv_heads, head_dim), rotary.key_cos, rotary.key_sin).permute(0, 2, 3, 1)
+    v = v.reshape(sequences, length, kv_heads, head_dim).transpose(1, 2)
+    # The heads of one group stand under each other, so that keys and values need no copies.
+    group = heads // kv_heads
+    scores = q.reshape(sequences * kv_heads, group * length, head_dim).bmm(
+        k.reshape(sequences * kv_heads, head_dim, length)
+    )
+    scores = scores.reshape(sequences, kv_heads, group, length, length) + bias
+    weights = scores.softmax(dim=-1).reshape(sequences * kv_heads, group * length, length)
+    mixed = weights.bmm(v.reshape(sequences * kv_heads, length, head_dim))
+    return mixed.reshape(sequences, heads, length, head_dim).transpose(1, 2).reshape(slices, -1, heads * head_dim)
+
+
+class FeedForward(nn.Module):
+    """SwiGLU."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        for name in PROJECTIONS[4:]:
+            out_features, in_features = projection_shape(config, name)
+            self.add_module(name, nn.Linear(in_features, out_features, bias=False))
+
+    def forward(self, x: Tensor, adapters: Mapping[str, Tensor]) -> Tensor:
+        gate = project(self, "gate_proj", x, adapters)
+        up = project(self, "up_proj", x, adapters)
+        return project(self, "down_proj", swiglu(gate, up), adapters)
+
+
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """silu(gate) * up."""
+    return gate * torch.sigmoid(gate) * up
+
+
+def project(owner: nn.Module, name: str, x: Tensor, adapters: Mapping[str, Tensor]) -> Tensor:
+    """Apply the projection `name` of `owner`, with its adapter [slices, rank, out_features] where there is one."""
+    module = owner.get_submodule(name)
+    result: Tensor = module(x, adapters[name]) if name in adapters else module(x)
+    return result
+
+
+class DecoderLayer(nn.Module):
+    """Attention and feed-forward, each behind an RMSNorm and added to the residual stream."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.self_attn = Attention(config)
+        self.mlp = FeedForward(config)
+        self.input_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
+
+    def forward(self, x: Tensor, rotary: Rotary, bias: Tensor, adapters: Mapping[str, Tensor]) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), rotary, bias, adapters)
+        result: Tensor = x + self.mlp(self.post_attention_layernorm(x), adapters)
+        return result
+
+
+class Decoder(nn.Module):
+    """Embedding, layers and the last norm, under the names of Hugging Face's checkpoints."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.layers))
+        self.norm = RMSNorm(config.hidden_size, config.norm_eps)
+
+
+class Llama(nn.Module):
+    """A causal language model; `load` takes the canonical state dict of workloads.models."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = Decoder(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.tie_embeddings:
+            self.lm_head.weight = self.model.embed_tokens.weight
+
+    @classmethod
+    def load(cls, config: LlamaConfig, state: Mapping[str, Tensor]) -> Llama:
+        """A frozen model around the tensors of `state`, without a second copy of them in memory."""
+        with torch.device("meta"):
+            model = cls(config)
+        complete = dict(state)
+        if config.tie_embeddings:
+            complete["lm_head.weight"] = complete["model.embed_tokens.weight"]
+        model.load_state_dict(complete, strict=True, assign=True)
+        for norm in (module for module in model.modules() if isinstance(module, RMSNorm)):
+            size = norm.weight.shape[0]
+            norm.mean_row = torch.full((1, size), 1.0 / size)
+            norm.eps = torch.tensor([config.norm_eps])
+        return model.requires_grad_(False).eval()
+
+    def forward(self, tokens: Tensor, first: Tensor) -> Tensor:
+        """tokens int64 [b, T], first int64 [b] (index of each row's first real token) -> logits [b, T, vocabulary]."""
+        rows, length = tokens.shape
+        x = self.model.embed_tokens(tokens).reshape(1, rows * length, -1)
+        rotary = Rotary.tables(self.config, length, x.dtype)
+        bias = attention_bias(first, length).to(x.dtype)
+        for layer in self.model.layers:
+            x = layer(x, rotary, bias, {})
+        logits: Tensor = self.lm_head(self.model.norm(x))
+        return logits.reshape(rows, length, -1)

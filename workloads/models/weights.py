@@ -1,0 +1,111 @@
+"""A model's weights under canonical names, each tensor made when it is asked for."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from workloads.errors import UserError
+from workloads.models.config import LlamaConfig
+from workloads.tokenizer import Tokenizer
+
+#: Tensors that some checkpoints carry although they follow from the configuration.
+DERIVED_SUFFIX = "rotary_emb.inv_freq"
+
+
+class LazyTensors(Mapping[str, torch.Tensor]):
+    """A state dict whose tensors are read, dequantized or drawn at each access.
+
+    A model of 7 billion values can so be quantized tensor by tensor without ever lying in memory whole.
+    Nothing is kept: hold on to a tensor that is needed twice. `dict(tensors)` gives an ordinary state dict.
+    """
+
+    def __init__(self, sources: Mapping[str, Callable[[], torch.Tensor]]) -> None:
+        self._sources = dict(sources)
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self._sources[name]()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._sources  # Mapping's own would make the tensor to find out
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+
+@dataclass(frozen=True)
+class ModelWeights:
+    """A model ready to be built.
+
+    `state` maps the names of `config.tensor_shapes()` to float32 or float16 tensors of these shapes, in that order.
+    `sha256` identifies the weights: of the file or files they come from, or of shape and seed when they are random.
+    `source` says in words where they come from.
+    """
+
+    name: str
+    config: LlamaConfig
+    state: Mapping[str, torch.Tensor]
+    sha256: str
+    tokenizer: Tokenizer
+    source: str
+
+
+def check_tensors(config: LlamaConfig, found: Mapping[str, tuple[int, ...]], where: Path) -> None:
+    """Raise `UserError` unless `found` (name -> shape) holds exactly the tensors that `config` asks for.
+
+    A tied model may carry a copy of its output head. Any other surplus tensor belongs to a feature that the
+    model here does not have (a bias, say), and ignoring it would compute something else.
+    """
+    if config.layers > len(found):  # before a nonsensical count makes a nonsensical list
+        raise UserError(
+            f"{where} holds {len(found)} tensors, too few for {config.layers} layers: get the complete model."
+        )
+    expected = config.tensor_shapes()
+    missing = [name for name in expected if name not in found]
+    if missing:
+        raise UserError(
+            f"{where} lacks {len(missing)} of {len(expected)} tensors, the first is {missing[0]}: "
+            "get the complete model."
+        )
+    surplus = [
+        name
+        for name in found
+        if name not in expected and name != "lm_head.weight" and not name.endswith(DERIVED_SUFFIX)
+    ]
+    if surplus:
+        raise UserError(
+            f"{where} holds {len(surplus)} tensors that a plain Llama model does not have, the first is {surplus[0]}: "
+            "use a model without these."
+        )
+    for name, shape in expected.items():
+        if found[name] != shape:
+            raise UserError(
+                f"{where}: {name} has shape {list(found[name])}, but its configuration asks for {list(shape)}: "
+                "get configuration and weights from the same place."
+            )
+
+
+def check_vocabulary(config: LlamaConfig, tokenizer: Tokenizer, where: Path) -> None:
+    """Raise `UserError` if the tokenizer can give ids that the embedding does not have."""
+    if tokenizer.vocab_size > config.vocab_size:
+        raise UserError(
+            f"{where}: the tokenizer has {tokenizer.vocab_size} tokens, the model only {config.vocab_size}: "
+            "use the tokenizer that belongs to the model."
+        )
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def document_sha256(document: object) -> str:
+    """The sha256 of a document's canonical JSON, in hexadecimal."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,39 @@
+"""Which forward passes a step is made of: the outer loop over queries, the inner over + and -, each parallel or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+BOTH, PLUS, MINUS = 0, 1, -1
+"""Signs of a pass: + for every query and then - for every query; + alone; - alone."""
+
+
+@dataclass(frozen=True)
+class ForwardPass:
+    """Queries first_query .. first_query + queries - 1 with `signs`, side by side."""
+
+    first_query: int
+    queries: int
+    signs: int
+
+    @property
+    def slices(self) -> int:
+        """Copies of the batch that run side by side."""
+        return self.queries * (2 if self.signs == BOTH else 1)
+
+
+@dataclass(frozen=True)
+class Loops:
+    """Number of queries, and which of the two loops run in parallel as slices of one forward pass."""
+
+    queries: int
+    outer_parallel: bool = True
+    inner_parallel: bool = True
+
+    def passes(self) -> Iterator[ForwardPass]:
+        """The forward passes of a step, in their order."""
+        width = self.queries if self.outer_parallel else 1
+        for first in range(0, self.queries, width):
+            for signs in (BOTH,) if self.inner_parallel else (PLUS, MINUS):
+                yield ForwardPass(first, width, signs)

@@ -1,0 +1,1 @@
+"""Quantization settings: how the frozen weights are stored and multiplied."""

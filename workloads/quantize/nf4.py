@@ -1,0 +1,98 @@
+"""NF4: four-bit codes of a normal distribution's quantiles, with one float32 absmax for each block of 64 weights.
+
+Dettmers et al., "QLoRA", arXiv 2305.14314; the codes, the packing (first value in the high nibble) and the rounding equal
+bitsandbytes' `quantize_4bit(quant_type="nf4", blocksize=64, compress_statistics=False)`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+BLOCK = 64
+
+CODES = torch.tensor(
+    [
+        -1.0,
+        -0.6961928009986877,
+        -0.5250730514526367,
+        -0.39491748809814453,
+        -0.28444138169288635,
+        -0.18477343022823334,
+        -0.09105003625154495,
+        0.0,
+        0.07958029955625534,
+        0.16093020141124725,
+        0.24611230194568634,
+        0.33791524171829224,
+        0.44070982933044434,
+        0.5626170039176941,
+        0.7229568362236023,
+        1.0,
+    ]
+)
+
+
+def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """weight float [out, in], in even -> (packed uint8 [out, in / 2], absmax float32 [ceil(out * in / 64)]).
+
+    Blocks run over the flattened weight; a code is the nearest of the 16 values of weight / absmax.
+    """
+    flat = weight.to(torch.float32).reshape(-1)
+    padding = -flat.numel() % BLOCK
+    blocks = torch.nn.functional.pad(flat, (0, padding)).reshape(-1, BLOCK)
+    absmax = blocks.abs().amax(dim=1)
+    scaled = blocks * torch.where(absmax > 0, 1.0 / absmax, torch.zeros_like(absmax))[:, None]
+    borders = (CODES[1:] + CODES[:-1]) / 2
+    codes = torch.bucketize(scaled, borders).reshape(-1)[: flat.numel()].to(torch.uint8)
+    packed = (codes[0::2] << 4) | codes[1::2]
+    return packed.reshape(weight.shape[0], -1), absmax
+
+
+def dequantize(packed: Tensor, absmax: Tensor) -> Tensor:
+    """packed uint8 [out, in / 2], absmax float32 [blocks] -> float32 [out, in]."""
+    codes = torch.stack([packed >> 4, packed & 0xF], dim=-1).reshape(-1)
+    values = CODES[codes.long()]
+    scale = absmax.repeat_interleave(BLOCK)[: values.numel()]
+    return (values * scale).reshape(packed.shape[0], -1)
+
+
+class Nf4Linear(nn.Module):
+    """A linear layer without bias whose weight stays packed; the runner's kernel multiplies it tile by tile."""
+
+    packed: Tensor
+    absmax: Tensor
+
+    def __init__(self, packed: Tensor, absmax: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("packed", packed)
+        self.register_buffer("absmax", absmax)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x float32 [..., in] -> [..., out]."""
+        result: Tensor = torch.ops.prge.linear_nf4(x, self.packed, self.absmax)
+        return result
+
+
+class Nf4Embedding(nn.Module):
+    """Rows of a packed table, dequantized for the tokens at hand; shares its table with the head of a tied model."""
+
+    packed: Tensor
+    absmax: Tensor
+    codes: Tensor
+
+    def __init__(self, packed: Tensor, absmax: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("packed", packed)
+        self.register_buffer("absmax", absmax)
+        self.register_buffer("codes", CODES.clone().reshape(-1, 1))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens int64 [b, T] -> float32 [b, T, hidden]."""
+        rows = torch.nn.functional.embedding(tokens, self.packed)
+        pairs = torch.stack([torch.bitwise_right_shift(rows, 4), rows & 0xF], dim=-1).to(torch.int64)
+        values = torch.nn.functional.embedding(pairs, self.codes)
+        blocks_per_row = self.packed.shape[1] * 2 // BLOCK
+        scale = torch.nn.functional.embedding(tokens, self.absmax.reshape(-1, blocks_per_row))
+        values = values.reshape(*tokens.shape, blocks_per_row, BLOCK) * scale[..., None]
+        return values.reshape(*tokens.shape, -1)

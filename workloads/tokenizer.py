@@ -1,0 +1,174 @@
+"""Text to token ids and back, whatever kind of file the tokenizer came from.
+
+Three families are built here on the `tokenizers` library: byte-level BPE (GPT-2, SmolLM2), the scored BPE of
+SentencePiece with byte fallback (Llama 2, TinyLlama), and a small byte-level one of our own for random models.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tokenizers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
+
+from workloads.errors import UserError
+
+#: What a byte-level BPE file calls its way of cutting text (`tokenizer.ggml.pre`).
+BYTE_LEVEL_CUTS = ("gpt-2", "smollm")
+
+SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
+"""Stands for a space in SentencePiece's vocabularies."""
+
+#: Words that are one token, with their leading space, in the tokenizer of random models; each prefix is a token too.
+COMMON_WORDS = (
+    "It was great terrible good bad the and of to is that this film movie story with for not but very from "
+    "have one all you what ending acting plot never watch again time more about would scenes music"
+)
+BYTE_LEVEL_SPECIALS = ("<pad>", "<bos>", "<eos>")
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """Encodes text without ever reading a special token out of it: a review that says `</s>` stays a review.
+
+    `adds_bos` says that a sequence of this model begins with `bos_id`. `pad_id` is only ever masked.
+    """
+
+    backend: tokenizers.Tokenizer
+    bos_id: int | None
+    eos_id: int | None
+    pad_id: int
+    adds_bos: bool
+
+    def __post_init__(self) -> None:
+        self.backend.no_truncation()
+        self.backend.no_padding()
+        self.backend.encode_special_tokens = True
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the highest token id."""
+        return max(self.backend.get_vocab(with_added_tokens=True).values()) + 1
+
+    @property
+    def prefix(self) -> list[int]:
+        """What a sequence begins with: the beginning-of-sequence token, or nothing."""
+        return [self.bos_id] if self.adds_bos and self.bos_id is not None else []
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of the text, without special tokens."""
+        return list(self.backend.encode(text, add_special_tokens=False).ids)
+
+    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` for each text, on all cores."""
+        return [list(one.ids) for one in self.backend.encode_batch(list(texts), add_special_tokens=False)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of the ids; special tokens are left out."""
+        return str(self.backend.decode(list(ids), skip_special_tokens=True))
+
+
+def byte_level_tokenizer() -> Tokenizer:
+    """The tokenizer of random models: 256 bytes, three special tokens and the prefixes of some common words.
+
+    Every merge grows a word from its leading space by one letter, so a word comes out as its longest known prefix.
+    """
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate([*BYTE_LEVEL_SPECIALS, *letters])}
+    merges: list[tuple[str, str]] = []
+    for word in COMMON_WORDS.split():
+        grown = "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}"  # a space, in the byte-level alphabet
+        for letter in word:
+            if grown + letter not in vocabulary:
+                vocabulary[grown + letter] = len(vocabulary)
+                merges.append((grown, letter))
+            grown += letter
+    backend = _byte_level(vocabulary, merges, pre_tokenizers.ByteLevel(add_prefix_space=False))
+    backend.add_special_tokens(list(BYTE_LEVEL_SPECIALS))
+    return Tokenizer(backend, bos_id=1, eos_id=2, pad_id=0, adds_bos=True)
+
+
+def byte_level_bpe(tokens: Sequence[str], merges: Sequence[str], cut: str) -> tokenizers.Tokenizer:
+    """Byte-level BPE from a list of tokens (index = id) and merges (`left right`); `cut` is one of BYTE_LEVEL_CUTS."""
+    pairs = []
+    for merge in merges:
+        left, _, right = merge.partition(" ")
+        pairs.append((left, right))
+    return _byte_level({token: index for index, token in enumerate(tokens)}, pairs, _pre_tokenizer(cut))
+
+
+def scored_bpe(tokens: Sequence[str], scores: Sequence[float], unknown_id: int) -> tokenizers.Tokenizer:
+    """SentencePiece's BPE: of all neighbours that form a known piece, the one with the best score is merged first.
+
+    As ranked merges: every split of a piece into two known ones, ranked by the score of the whole
+    (Kudo & Richardson 2018). Characters without a piece fall back to `<0xNN>` bytes.
+    """
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    ranked = []
+    for index, piece in enumerate(tokens):
+        for cut in range(1, len(piece)):
+            left, right = piece[:cut], piece[cut:]
+            if left in vocabulary and right in vocabulary:
+                ranked.append((-scores[index], vocabulary[left], vocabulary[right], (left, right)))
+    merges = [pair for *_, pair in sorted(ranked)]
+    backend = tokenizers.Tokenizer(
+        models.BPE(vocab=vocabulary, merges=merges, unk_token=tokens[unknown_id], fuse_unk=True, byte_fallback=True)
+    )
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return backend
+
+
+def load_tokenizer_json(path: Path, bos_id: int | None, eos_id: int | None, pad_id: int | None) -> Tokenizer:
+    """A tokenizer from Hugging Face's tokenizer.json; whether it adds a beginning token is asked of the file itself.
+
+    Raises `UserError` if the file is missing or is no tokenizer.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        json.loads(text)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: a model folder needs its tokenizer as tokenizer.json.") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} can't be read as JSON ({error}): copy it again from the model's origin.") from error
+    try:
+        backend = tokenizers.Tokenizer.from_str(text)
+    except Exception as error:  # tokenizers raises nothing more specific
+        raise UserError(f"{path} is not a tokenizer file ({error}): copy it again from the model's origin.") from error
+    opening = list(backend.encode("", add_special_tokens=True).ids)
+    adds_bos = bos_id is not None and opening[:1] == [bos_id]
+    return Tokenizer(backend, bos_id, eos_id, padding_id(pad_id, eos_id), adds_bos)
+
+
+def padding_id(pad_id: int | None, eos_id: int | None) -> int:
+    """The id to pad with: padding is masked, so any id of the vocabulary will do if the model names none."""
+    if pad_id is not None and pad_id >= 0:
+        return pad_id
+    return eos_id if eos_id is not None else 0
+
+
+def mark_special(backend: tokenizers.Tokenizer, special: Sequence[str], whole: Sequence[str]) -> None:
+    """Register control tokens, which decoding leaves out, and user-defined tokens, which text matches whole."""
+    backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
+    backend.add_tokens([AddedToken(token, normalized=False) for token in whole])
+
+
+def _byte_level(
+    vocabulary: dict[str, int], merges: list[tuple[str, str]], cut: pre_tokenizers.PreTokenizer
+) -> tokenizers.Tokenizer:
+    backend = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    backend.pre_tokenizer = cut
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def _pre_tokenizer(cut: str) -> pre_tokenizers.PreTokenizer:
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if cut == "smollm":
+        return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), words])
+    return words

@@ -1,0 +1,75 @@
+"""What is measured: model x method x quantization setting x backend x shape."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from workloads.errors import UserError, unknown_name
+from workloads.models.llama import PROJECTIONS
+
+QUANTIZATION_SETTINGS = ("fp32", "fp16", "int8", "nf4")
+METHODS = ("prge",)
+BACKENDS = ("xnnpack",)
+NOISES = ("kernel", "stock")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One program's settings: q queries, b rows of T tokens, adapters of a rank.
+
+    `noise` says where the perturbations come from: the runner's `kernel`, or `stock` operators for a runtime without it.
+    `answers` is K, the number of positions that predict a label.
+    """
+
+    model: str
+    quant: str
+    q: int = 4
+    b: int = 4
+    T: int = 64  # noqa: N815
+    rank: int = 16
+    alpha: float = 32.0
+    targets: tuple[str, ...] = PROJECTIONS
+    answers: int = 1
+    method: str = "prge"
+    backend: str = "xnnpack"
+    noise: str = "kernel"
+    outer_parallel: bool = True
+    inner_parallel: bool = True
+    adapter_seed: int = 0
+
+    def __post_init__(self) -> None:
+        _known("quantization setting", self.quant, QUANTIZATION_SETTINGS)
+        _known("method", self.method, METHODS)
+        _known("backend", self.backend, BACKENDS)
+        _known("noise", self.noise, NOISES)
+        for target in self.targets:
+            _known("target module", target, PROJECTIONS)
+        for name, value in {"q": self.q, "b": self.b, "T": self.T, "rank": self.rank, "answers": self.answers}.items():
+            if value < 1:
+                raise UserError(f"{name} is {value}, but it must be at least 1: give a positive number.")
+        if not self.targets:
+            raise UserError("No target module is named, but an adapter needs one: choose from " + ", ".join(PROJECTIONS))
+        if self.answers > self.T:
+            raise UserError(
+                f"The answers need {self.answers} positions, but T is {self.T}: raise T to {self.answers} or more."
+            )
+        if self.noise == "stock" and self.quant == "nf4":
+            raise UserError(
+                "nf4 needs the runner's kernel for its products, so noise `stock` cannot make it run elsewhere: "
+                "choose noise `kernel`, or fp32, fp16 or int8."
+            )
+
+    @property
+    def slices(self) -> int:
+        """Copies of the batch in one forward pass."""
+        return (self.q if self.outer_parallel else 1) * (2 if self.inner_parallel else 1)
+
+    def document(self) -> dict[str, Any]:
+        """All settings as JSON values."""
+        return asdict(self) | {"targets": list(self.targets)}
+
+
+def _known(what: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise unknown_name(what, value, allowed)
