@@ -6,7 +6,7 @@ Text that UTF-8 can't hold (lone surrogates from a device's broken output) is wr
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -32,7 +32,9 @@ def replacing(path: Path) -> Iterator[TextIO]:
     except OSError as error:
         raise SiteNotWritable(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # After a success it is renamed; where its folder could not even be made, there is nothing to remove.
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

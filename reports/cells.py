@@ -20,6 +20,11 @@ class Cell:
     note: int = 0
 
 
+def sortable(found: float) -> str:
+    """A number as short as its order needs."""
+    return f"{found:.7g}"
+
+
 @dataclass(frozen=True)
 class Column:
     """A heading; ``unit_hint`` is the quiet line below it, ``kind`` (number or text) how it sorts and is set."""
@@ -46,7 +51,7 @@ class Footnotes:
         """A cell with ``shown``, or the footnote when there is no number."""
         if isinstance(found, Unavailable):
             return self.cell(found)
-        return Cell(shown, tuple(line for line in small if line), sort=repr(found))
+        return Cell(shown, tuple(line for line in small if line), sort=sortable(found))
 
     def quantity(self, found: Number, stored_unit: str, *small: str) -> Cell:
         """A cell with a value in the unit that fits."""
@@ -81,7 +86,7 @@ def to_reference(item: Measurement, notes: Footnotes) -> Cell:
     ends = interval(item.record, "ratio_to_reference", "latency", "ci95")
     setting = value(item.record, "ratio_to_reference", "setting")
     if setting == item.setting:
-        return Cell(times(1.0), ("the reference",), sort=repr(found))
+        return Cell(times(1.0), ("the reference",), sort=sortable(found))
     return notes.number(found, times(found), f"95 %: {times_span(*ends)}" if ends else "no interval")
 
 

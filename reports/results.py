@@ -10,10 +10,10 @@ from reports.measured import Measurement, workload_name
 from reports.numbers import decimals, plain, quantity, scientific
 from reports.palette import slot
 from reports.reading import Unavailable, number, value
-from reports.status import Status, status
+from reports.status import Status, status, worst_kept
 
 # Keeps a page below its 300 KB; what is left out is counted on the page and is whole in the CSV.
-MOST_ROWS = 120
+MOST_ROWS = 100
 
 _CellOf = Callable[[Measurement, Footnotes], Cell]
 
@@ -56,7 +56,7 @@ def results(found: Sequence[Measurement], reference: str) -> Table:
         (Column("Power", "mean"), cells.power),
         (Column("Stability", "score"), cells.stability),
     ]
-    return _table(found, columns, "note")
+    return _table(found, columns, "n")
 
 
 def details(found: Sequence[Measurement]) -> Table:
@@ -78,7 +78,7 @@ def details(found: Sequence[Measurement]) -> Table:
         (Column("How energy was read", kind="text"), _energy_method),
         (Column("Sampler's cost", "of a step"), _overhead),
     ]
-    return _table(found, columns, "detail-note")
+    return _table(found, columns, "d")
 
 
 def reference_setting(found: Sequence[Measurement]) -> str:
@@ -102,7 +102,7 @@ def _table(found: Sequence[Measurement], columns: Sequence[tuple[Column, _CellOf
             status=status(item.status),
             reason=item.reason,
         )
-        for item in found[:MOST_ROWS]
+        for item in worst_kept(found, [item.status for item in found], MOST_ROWS)
     ]
     return Table([column for column, _ in columns], rows, notes, several, max(0, len(found) - MOST_ROWS))
 
@@ -121,7 +121,7 @@ def _loss(item: Measurement, notes: Footnotes) -> Cell:
         return notes.cell(
             first if isinstance(first, Unavailable) else last if isinstance(last, Unavailable) else Unavailable("")
         )
-    return Cell(f"{plain(first, decimals(first))} → {plain(last, decimals(last))}", sort=repr(last))
+    return Cell(f"{plain(first, decimals(first))} → {plain(last, decimals(last))}", sort=cells.sortable(last))
 
 
 def _off_reference(item: Measurement, notes: Footnotes) -> Cell:

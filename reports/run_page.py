@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports import downloads
+from reports.cells import sortable
 from reports.figures import all_figures
 from reports.measured import Measurement
 from reports.moments import duration, shown
@@ -13,12 +14,12 @@ from reports.palette import slot
 from reports.panels import Figure
 from reports.reading import Unavailable, as_number, mapping, number, records, text, value
 from reports.results import Table, details, reference_setting, results
-from reports.status import Status, glossary, status
+from reports.status import Status, glossary, status, worst_kept
 from reports.summary import Summary, summarize
 from reports.traces import SessionLines
 
 # Like MOST_ROWS of the results: the page stays light, the CSV is whole.
-_MOST_SESSIONS, _MOST_DEVICES = 300, 40
+_MOST_SESSIONS, _MOST_DEVICES = 150, 16
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def run_page(
         environment=[(str(key), str(entry)) for key, entry in mapping(document, "environment").items()],
         devices=cards[:_MOST_DEVICES],
         hidden_devices=max(0, len(cards) - _MOST_DEVICES),
-        sessions=sessions[:_MOST_SESSIONS],
+        sessions=worst_kept(sessions, [row.status.word for row in sessions], _MOST_SESSIONS),
         hidden_sessions=max(0, len(sessions) - _MOST_SESSIONS),
         meanings=glossary(words),
         files=_FILES,
@@ -166,7 +167,7 @@ def _session_row(item: Measurement, session: Mapping[str, Any]) -> SessionRow:
     shown_of = {}
     for key, unit in (("median_ms", "ms"), ("load_ms", "ms"), ("hwm_kib", "KiB")):
         found = number(session, key)
-        shown_of[key] = ("\u2013", "") if isinstance(found, Unavailable) else (quantity(found, unit), repr(found))
+        shown_of[key] = ("\u2013", "") if isinstance(found, Unavailable) else (quantity(found, unit), sortable(found))
     return SessionRow(
         device=item.device,
         setting=item.setting,

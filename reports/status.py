@@ -1,6 +1,10 @@
 """Outcomes as people see them: a glyph and a word, never colour alone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,12 @@ _KNOWN = {
 def status(word: str) -> Status:
     """What is known of an outcome; an unknown word is shown as it is, in a quiet tone."""
     return _KNOWN.get(word.lower(), Status(word or "unknown", "•", "quiet", 4))
+
+
+def worst_kept(rows: Sequence[_Row], words: Sequence[str], most: int) -> list[_Row]:
+    """The rows in their order, at most ``most`` of them: when there are more, those with the worst outcomes stay."""
+    worst_first = sorted(range(len(rows)), key=lambda place: status(words[place]).order)
+    return [rows[place] for place in sorted(worst_first[:most])]
 
 
 def glossary(words: set[str]) -> list[Status]:

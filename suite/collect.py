@@ -168,13 +168,15 @@ def _by_error(facts: _Facts, footer: FooterEvent) -> tuple[Cause, str]:
 def _memory_words(facts: _Facts) -> str:
     if facts.footer is not None and facts.footer.hwm_kib is not None:
         return f"peak {facts.footer.hwm_kib} KiB"
-    if facts.load is not None:
+    if facts.load is not None and facts.load.rss_kib is not None:
         return f"{facts.load.rss_kib} KiB after load"
     return "memory in use unknown"
 
 
 def _last_words(facts: _Facts) -> str:
-    words = facts.log_tail.strip()
+    """What the runner said before it died: the footer's reason after the signal's name, else its error output."""
+    told = (facts.footer.reason or "") if facts.footer is not None else ""
+    words = told.partition(": ")[2].strip() or facts.log_tail.strip()
     return f"; its last words: {words[-300:]}" if words else ""
 
 

@@ -180,4 +180,6 @@ def _trapezoid(t_s: _Floats, values: _Floats, begin_s: float, end_s: float) -> f
     at_begin, at_end = np.interp([begin_s, end_s], t_s, values)
     knots = np.concatenate(([begin_s], t_s[inside], [end_s]))
     heights = np.concatenate(([at_begin], values[inside], [at_end]))
-    return float(np.sum(np.diff(knots) * (heights[:-1] + heights[1:]) / 2))
+    # A device may report absurd values: an infinite energy is made unavailable where the document is written.
+    with np.errstate(over="ignore"):
+        return float(np.sum(np.diff(knots) * (heights[:-1] + heights[1:]) / 2))

@@ -67,14 +67,14 @@ class HeaderEvent(_Line):
 
 
 class LoadEvent(_Line):
-    """The program is loaded: when, and the process's memory in KiB after it."""
+    """The program is loaded: when, and the process's memory in KiB after it (None: the kernel does not tell)."""
 
     event: Literal["load"]
     t0_ns: Count
     t1_ns: Count
-    rss_kib: Count
-    hwm_kib: Count
-    swap_kib: Count
+    rss_kib: Count | None
+    hwm_kib: Count | None
+    swap_kib: Count | None
     program_bytes: Count
 
 

@@ -135,14 +135,16 @@ def _status_without_sessions(bad: Sequence[Validity]) -> tuple[str, str]:
 def _measured(subject: Subject, used: Sequence[SessionResult], medians: Sequence[float]) -> dict[str, Any]:
     records = [result.record for result in used]
     loads_ms = [record.load_ms for record in records if record.load_ms is not None]
-    after_load = [record.load.rss_kib + record.load.swap_kib for record in records if record.load is not None]
+    after_load = [memory for record in records if (memory := record.memory_after_load_kib) is not None]
     peaks = [peak for record in records if (peak := record.peak_memory_kib) is not None]
     steps_ms = [latency for record in records for latency in record.latencies_ms]
     return {
         "latency_ms": _latency(medians, steps_ms),
         "load_ms": {"median": stats.median(loads_ms)} if loads_ms else unavailable("no load event arrived"),
         "peak_memory_kib": max(peaks) if peaks else unavailable("no footer told VmHWM"),
-        "memory_after_load_kib": int(stats.median(after_load)) if after_load else unavailable("no load event arrived"),
+        "memory_after_load_kib": int(stats.median(after_load))
+        if after_load
+        else unavailable("no VmRSS after the load"),
         **_energy(subject, used),
         "temperature_c": _temperature(subject, records),
         "loss": _loss(subject, records),

@@ -83,6 +83,13 @@ class SessionRecord:
         return None if self.load is None else (self.load.t1_ns - self.load.t0_ns) / 1e6
 
     @property
+    def memory_after_load_kib(self) -> int | None:
+        """VmRSS + VmSwap of the runner when the program was loaded."""
+        if self.load is None or self.load.rss_kib is None:
+            return None
+        return self.load.rss_kib + (self.load.swap_kib or 0)
+
+    @property
     def peak_memory_kib(self) -> int | None:
         """VmHWM + VmSwap of the runner at its end (swapped pages count, in zram too)."""
         if self.footer is None or self.footer.hwm_kib is None:

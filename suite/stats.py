@@ -56,7 +56,12 @@ def median_interval(session_medians: Sequence[float], seed: int = DEFAULT_SEED) 
         return _too_few(len(session_medians))
     if min(session_medians) == max(session_medians):
         return Interval(float(session_medians[0]), float(session_medians[0]))
-    return _bootstrap((session_medians,), _median_along, seed)
+    found = _bootstrap((session_medians,), _median_along, seed)
+    if isinstance(found, Unavailable):
+        return found
+    # Interpolation between equal resamples may be off by a rounding error.
+    point = median(session_medians)
+    return Interval(min(max(found.low, min(session_medians)), point), max(min(found.high, max(session_medians)), point))
 
 
 def ratio_interval(

@@ -1,8 +1,9 @@
 """Lowering part by part: one part of a model becomes one XNNPACK delegate, and its siblings share the work.
 
-Handing a whole model to the partitioner costs minutes, since every pass walks and copies all layers, and it decides alone
-where the graph is cut. Here a part is traced and lowered once; a sibling (the next decoder layer) differs in its constants
-only, so that only their serialization is repeated. The parts are then called from a small program around them.
+Handing a whole model to the partitioner costs minutes, since every pass walks and copies all layers, and it decides
+alone where the graph is cut. Here a part is traced and lowered once; a sibling (the next decoder layer) differs in its
+constants only, so that only their serialization is repeated. The parts are then called from a small program around
+them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch.export import ExportedProgram, export
 from torch.export.graph_signature import InputKind
 
 
-class NotDelegated(RuntimeError):
+class NotDelegatedError(RuntimeError):
     """A part did not become exactly one delegate."""
 
 
@@ -72,7 +73,7 @@ def _buffer_name(constant: str) -> str:
 def delegate(parts: Sequence[nn.Module], example: tuple[Tensor, ...]) -> list[DelegatedPart]:
     """Lower `parts`, alike in all but their constants, to one XNNPACK delegate each.
 
-    Raises NotDelegated when operators of the part stay outside of the delegate, naming them.
+    Raises NotDelegatedError when operators of the part stay outside of the delegate, naming them.
     """
     exported = export(parts[0], example, strict=False)
     edge = to_edge_transform_and_lower(
@@ -100,7 +101,7 @@ def _only_delegate(edge: ExportedProgram) -> tuple[LoweredBackendModule, list[_A
     calls = [node for node in edge.graph.nodes if node.op == "call_function"]
     names = [str(getattr(node.target, "__name__", node.target)) for node in calls]
     if names[0] != "executorch_call_delegate" or set(names[1:]) != {"getitem"}:
-        raise NotDelegated(f"Expected one delegate, but the lowered part calls {', '.join(names)}.")
+        raise NotDelegatedError(f"Expected one delegate, but the lowered part calls {', '.join(names)}.")
     inputs: dict[str, _Argument] = {}
     position = 0
     for spec in edge.graph_signature.input_specs:
@@ -129,7 +130,9 @@ def _shapes_only(edge: ExportedProgram) -> ExportedProgram:
             del arguments
             return tuple(torch.full(size, 0.0, dtype=dtype) for size, dtype in results)
 
-    program = to_edge(export(Shapes(), inputs, strict=False), compile_config=EdgeCompileConfig(_check_ir_validity=False))
+    program = to_edge(
+        export(Shapes(), inputs, strict=False), compile_config=EdgeCompileConfig(_check_ir_validity=False)
+    )
     shapes: ExportedProgram = program.exported_program()
     return shapes
 
@@ -146,8 +149,8 @@ _DIGEST = re.compile(rb"[0-9a-f]{64}")
 class _Template:
     """A serialized delegate in which the constants can be exchanged.
 
-    XNNPACK's serializer names each constant by the sha256 of its bytes and keeps the bytes apart, so that another set of
-    constants is another set of names of the same length. Where that does not hold, the part is serialized anew.
+    XNNPACK's serializer names each constant by the sha256 of its bytes and keeps the bytes apart, so that another set
+    of constants is another set of names of the same length. Where that does not hold, the part is serialized anew.
     """
 
     def __init__(self, lowered: LoweredBackendModule, constants: Mapping[str, Tensor]) -> None:
@@ -196,4 +199,4 @@ def _bytes(value: Tensor) -> bytes:
 
 
 def _digest(value: Tensor) -> str:
-    return hashlib.sha256(value.detach().contiguous().numpy()).hexdigest()
+    return hashlib.sha256(value.detach().contiguous().numpy().data).hexdigest()

@@ -19,9 +19,6 @@ from workloads.prge.adapter import adapter_values
 from workloads.program import delegated_parts, eager_parts, step_example, training_step
 from workloads.workload import Workload
 
-EXPORTER_VERSION = 1
-"""Part of an artifact's hash: raise it whenever the same workload would give another program."""
-
 
 @dataclass(frozen=True)
 class ProgramFacts:
@@ -38,7 +35,7 @@ class ProgramFacts:
 def export_program(workload: Workload, config: LlamaConfig, state: Mapping[str, Tensor], path: Path) -> ProgramFacts:
     """Write the program of `workload` to `path`.
 
-    Raises NotDelegated when a part of the model does not lower to one delegate.
+    Raises NotDelegatedError when a part of the model does not lower to one delegate.
     """
     begin = time.monotonic()
     with warnings.catch_warnings():

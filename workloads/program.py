@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from workloads.adapter_layout import layout_of, lora_settings
 from workloads.delegation import delegate
 from workloads.models.config import LlamaConfig
 from workloads.models.llama import Llama, Rotary
-from workloads.prge.adapter import AdapterSlot, LoraSettings, adapt, adapter_layout, frozen_a
+from workloads.prge.adapter import AdapterSlot, adapt, frozen_a
 from workloads.prge.blocks import HeadBlock, LayerBlock
 from workloads.prge.passes import Loops
 from workloads.prge.perturbation import KernelNoise, Noise
@@ -34,23 +35,18 @@ class Parts:
     dtype: torch.dtype
 
 
-def layout_of(workload: Workload, config: LlamaConfig) -> tuple[AdapterSlot, ...]:
-    """Where each projection's B lies in the flat adapter of this workload."""
-    return adapter_layout(config, lora_settings(workload))
-
-
 def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Tensor]) -> Parts:
     """The parts as plain modules; `state` is the canonical state dict, left untouched."""
     model = Llama.load(config, state)
     embedding = quantize_model(model, workload.quant)
     lora, dtype = lora_settings(workload), COMPUTE_DTYPE[workload.quant]
-    layout = adapter_layout(config, lora)
-    adapt(model.model.layers, layout, lambda slot: frozen_a(config, lora, slot, workload.adapter_seed), dtype)
+    layout = layout_of(workload, config)
+    adapt(model.layers, layout, lambda slot: frozen_a(config, lora, slot, workload.adapter_seed), dtype)
     rotary = Rotary.tables(config, workload.T, dtype)
     block = SplitLayerBlock if workload.quant == "nf4" else LayerBlock
     blocks: list[nn.Module] = [
         block(layer, [slot for slot in layout if slot.layer == index], rotary)
-        for index, layer in enumerate(model.model.layers)
+        for index, layer in enumerate(model.layers)
     ]
     return Parts(config, layout, embedding, blocks, HeadBlock(model), dtype)
 
@@ -93,11 +89,6 @@ def step_example(workload: Workload) -> tuple[Tensor, ...]:
         torch.tensor(1e-3),
         torch.tensor(1e-2),
     )
-
-
-def lora_settings(workload: Workload) -> LoraSettings:
-    """The adapter's settings of a workload."""
-    return LoraSettings(workload.rank, workload.alpha, workload.targets)
 
 
 def _block_example(workload: Workload, parts: Parts) -> tuple[Tensor, ...]:

@@ -1,7 +1,7 @@
 """The eager reference: the same training written out as the formula says, one query and one sign at a time.
 
-It shares the model's arithmetic with the program, and nothing else: no slices, no operators of our own, no pending update.
-The weights are those of the setting, quantized and dequantized.
+It shares the model's arithmetic with the program, and nothing else: no slices, no operators of our own, no pending
+update. The weights are those of the setting, quantized and dequantized.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from workloads.adapter_layout import layout_of, lora_settings
 from workloads.models.config import LlamaConfig
 from workloads.models.llama import PROJECTIONS, Llama, Rotary, attention_bias
-from workloads.prge.adapter import AdaptedLinear, adapt, adapter_layout, adapter_values, frozen_a
+from workloads.prge.adapter import AdaptedLinear, adapt, adapter_values, frozen_a
 from workloads.prge.noise import normal
-from workloads.program import lora_settings
 from workloads.quantize.apply import quantize_model
 from workloads.quantize.nf4 import Nf4Linear, dequantize
 from workloads.workload import Workload
@@ -51,11 +51,11 @@ class Reference:
         self.embedding = quantize_model(self.model, workload.quant)
         _compute_in_float32(self.model)
         lora = lora_settings(workload)
-        self.layout = adapter_layout(config, lora)
+        self.layout = layout_of(workload, config)
         # A is a weight too: a setting that stores it in half precision rounds it.
         stored = torch.float16 if workload.quant == "fp16" else torch.float32
         adapt(
-            self.model.model.layers,
+            self.model.layers,
             self.layout,
             lambda slot: frozen_a(config, lora, slot, workload.adapter_seed).to(stored),
             torch.float32,
@@ -84,7 +84,7 @@ class Reference:
         x = self.embedding(tokens).to(torch.float32).reshape(1, rows * length, -1)
         rotary = Rotary.tables(self.config, length, torch.float32)
         bias = attention_bias(first, length)
-        for index, layer in enumerate(self.model.model.layers):
+        for index, layer in enumerate(self.model.layers):
             x = layer(x, rotary, bias, self._of_layer(adapter, index))
         answers = labels.shape[1]
         last = x.reshape(rows, length, -1)[:, -answers:]
@@ -102,7 +102,7 @@ class Reference:
 def _compute_in_float32(model: Llama) -> None:
     """Dequantize what a float32 product can hold; int8 activations stay quantized, they are part of the setting."""
     model.float()
-    owners = [owner for layer in model.model.layers for owner in (layer.self_attn, layer.mlp)]
+    owners = [owner for layer in model.layers for owner in (layer.self_attn, layer.mlp)]
     for owner, name in [(owner, name) for owner in owners for name in PROJECTIONS] + [(model, "lm_head")]:
         base = getattr(owner, name, None)
         if isinstance(base, AdaptedLinear):

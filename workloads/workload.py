@@ -8,6 +8,9 @@ from typing import Any
 from workloads.errors import UserError, unknown_name
 from workloads.models.llama import PROJECTIONS
 
+EXPORTER_VERSION = 1
+"""Part of an artifact's hash: raise it whenever the same workload would give another program."""
+
 QUANTIZATION_SETTINGS = ("fp32", "fp16", "int8", "nf4")
 METHODS = ("prge",)
 BACKENDS = ("xnnpack",)
@@ -18,15 +21,15 @@ NOISES = ("kernel", "stock")
 class Workload:
     """One program's settings: q queries, b rows of T tokens, adapters of a rank.
 
-    `noise` says where the perturbations come from: the runner's `kernel`, or `stock` operators for a runtime without it.
-    `answers` is K, the number of positions that predict a label.
+    `noise` says where the perturbations come from: the runner's `kernel`, or `stock` operators for a runtime without
+    it. `answers` is K, the number of positions that predict a label.
     """
 
     model: str
     quant: str
     q: int = 4
     b: int = 4
-    T: int = 64  # noqa: N815
+    T: int = 64
     rank: int = 16
     alpha: float = 32.0
     targets: tuple[str, ...] = PROJECTIONS
@@ -49,7 +52,9 @@ class Workload:
             if value < 1:
                 raise UserError(f"{name} is {value}, but it must be at least 1: give a positive number.")
         if not self.targets:
-            raise UserError("No target module is named, but an adapter needs one: choose from " + ", ".join(PROJECTIONS))
+            raise UserError(
+                "No target module is named, but an adapter needs one: choose from " + ", ".join(PROJECTIONS)
+            )
         if self.answers > self.T:
             raise UserError(
                 f"The answers need {self.answers} positions, but T is {self.T}: raise T to {self.answers} or more."

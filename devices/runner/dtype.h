@@ -18,10 +18,14 @@ struct Dtype {
 };
 
 inline constexpr Dtype kDtypes[] = {
-    {"float32", "F32", executorch::aten::ScalarType::Float, 4}, {"float16", "F16", executorch::aten::ScalarType::Half, 2},
-    {"float64", "F64", executorch::aten::ScalarType::Double, 8}, {"int64", "I64", executorch::aten::ScalarType::Long, 8},
-    {"int32", "I32", executorch::aten::ScalarType::Int, 4},      {"int8", "I8", executorch::aten::ScalarType::Char, 1},
-    {"uint8", "U8", executorch::aten::ScalarType::Byte, 1},      {"bool", "BOOL", executorch::aten::ScalarType::Bool, 1},
+    {"float32", "F32", executorch::aten::ScalarType::Float, 4},
+    {"float16", "F16", executorch::aten::ScalarType::Half, 2},
+    {"float64", "F64", executorch::aten::ScalarType::Double, 8},
+    {"int64", "I64", executorch::aten::ScalarType::Long, 8},
+    {"int32", "I32", executorch::aten::ScalarType::Int, 4},
+    {"int8", "I8", executorch::aten::ScalarType::Char, 1},
+    {"uint8", "U8", executorch::aten::ScalarType::Byte, 1},
+    {"bool", "BOOL", executorch::aten::ScalarType::Bool, 1},
 };
 
 // nullptr when the name or type is not among them.

@@ -12,6 +12,7 @@
 #include "file.h"
 #include "json.h"
 #include "process_status.h"
+#include "signals.h"
 
 namespace runner {
 namespace {
@@ -54,9 +55,11 @@ std::string list(const Items& items, Format format) {
 }  // namespace
 
 void Events::print(const std::string& lines, int64_t count) {
+  note_printing(true);
   if (!write_all(fd_, lines.data(), lines.size())) {
     throw OutputLost(std::string("The runner's output can't be written: ") + std::strerror(errno) + ".");
   }
+  note_printing(false);
   lines_ += count;
 }
 

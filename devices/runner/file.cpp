@@ -40,7 +40,8 @@ void File::read_at(uint64_t offset, void* to, size_t size) const {
     const ssize_t got = ::pread(fd_, at, size, static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail(path_, std::strerror(errno));
-    if (got == 0) fail(path_, "ends at byte " + std::to_string(offset) + ", " + std::to_string(size) + " more are needed");
+    if (got == 0)
+      fail(path_, "ends at byte " + std::to_string(offset) + ", " + std::to_string(size) + " more are needed");
     at += got;
     offset += static_cast<uint64_t>(got);
     size -= static_cast<size_t>(got);

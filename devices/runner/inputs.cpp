@@ -75,9 +75,9 @@ void Inputs::prepare(int64_t index) {
     } else if (const auto* batches = std::get_if<FileBatches>(&slot.spec->source)) {
       const int64_t batch = index % batches->batches;
       try {
-        slot.file->read_at(static_cast<uint64_t>(batches->offset_bytes) +
-                               static_cast<uint64_t>(batch) * slot.bytes.size(),
-                           slot.bytes.data(), slot.bytes.size());
+        slot.file->read_at(
+            static_cast<uint64_t>(batches->offset_bytes) + static_cast<uint64_t>(batch) * slot.bytes.size(),
+            slot.bytes.data(), slot.bytes.size());
       } catch (const FileError& error) {
         refuse(std::string("The file of input ") + slot.spec->name + " can't be read: " + error.what());
       }

@@ -164,7 +164,8 @@ InputSpec read_input(const Json& json, const std::string& where, const Place& pl
     input.source = FileBatches{place.of(members.text("file")), members.integer("offset", 0, kMaxCount),
                                members.integer("batches", 1, kMaxCount)};
   } else if (step_key != nullptr) {
-    if (dtype != "int64" || input.shape != std::vector<int32_t>{2}) refuse(where + ": a step_key is int64 of shape [2].");
+    if (dtype != "int64" || input.shape != std::vector<int32_t>{2})
+      refuse(where + ": a step_key is int64 of shape [2].");
     Members key(*step_key, members.at("step_key"));
     input.source = StepKey{key.integer("seed", INT64_MIN, INT64_MAX)};
     key.done();
@@ -186,9 +187,12 @@ WarmUpRule read_warm_up(const Json& json) {
 
 SensorSpec read_sensor(const Json& json, const std::string& where, const Place& place) {
   Members members(json, where);
-  SensorSpec sensor{members.text("name"),          members.text("quantity"),
-                    place.of(members.text("path")), place.of(members.text_or_empty("times")),
-                    members.text_or_empty("field"), members.number("scale", -1e12, 1e12),
+  SensorSpec sensor{members.text("name"),
+                    members.text("quantity"),
+                    place.of(members.text("path")),
+                    place.of(members.text_or_empty("times")),
+                    members.text_or_empty("field"),
+                    members.number("scale", -1e12, 1e12),
                     members.number("rate_hz", 0.001, 10000.0)};
   members.done();
   return sensor;
@@ -240,9 +244,8 @@ Job read_job(const std::string& path) {
   outputs.done();
   job.warm_up = read_warm_up(members.required("warm_up"));
   job.steps = members.integer("steps", 0, kMaxCount);
-  job.min_measured_seconds = members.optional("min_measured_seconds") == nullptr
-                                 ? 0.0
-                                 : members.number("min_measured_seconds", 0.0, 1e9);
+  job.min_measured_seconds =
+      members.optional("min_measured_seconds") == nullptr ? 0.0 : members.number("min_measured_seconds", 0.0, 1e9);
   job.threads = static_cast<uint32_t>(members.integer("threads", 1, 1024));
   job.cpus = read_cpus(members);
   if (members.optional("sensors") != nullptr) {

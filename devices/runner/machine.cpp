@@ -16,10 +16,9 @@ namespace {
 
 // Sorted by meaning: x86 first, then aarch64, as /proc/cpuinfo spells them.
 constexpr const char* kFeatures[] = {
-    "sse4_2",      "avx",         "avx2",         "fma",         "f16c",     "avx_vnni", "avx512f",
-    "avx512dq",    "avx512bw",    "avx512vl",     "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile",
-    "amx_int8",    "amx_bf16",    "asimd",        "fphp",        "asimdhp",  "asimdrdm", "asimddp",
-    "asimdfhm",    "bf16",        "i8mm",         "sve",         "sve2",     "sme"};
+    "sse4_2",   "avx",         "avx2",        "fma",         "f16c",     "avx_vnni", "avx512f",  "avx512dq", "avx512bw",
+    "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16", "asimd",    "fphp",
+    "asimdhp",  "asimdrdm",    "asimddp",     "asimdfhm",    "bf16",     "i8mm",     "sve",      "sve2",     "sme"};
 
 // The value of the first line "name : value" in /proc/cpuinfo, empty when there is none.
 std::string cpuinfo(const std::string& name) {

@@ -41,8 +41,8 @@ ProcessStatus process_status() {
   text[size] = '\0';
   rusage usage;
   const bool known = ::getrusage(RUSAGE_SELF, &usage) == 0;
-  return {field(text, "VmRSS:"), field(text, "VmHWM:"), field(text, "VmSwap:"),
-          known ? int64_t{usage.ru_minflt} : -1, known ? int64_t{usage.ru_majflt} : -1};
+  return {field(text, "VmRSS:"), field(text, "VmHWM:"), field(text, "VmSwap:"), known ? int64_t{usage.ru_minflt} : -1,
+          known ? int64_t{usage.ru_majflt} : -1};
 }
 
 }  // namespace runner

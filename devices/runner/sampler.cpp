@@ -15,7 +15,9 @@ std::atomic<bool> thread_alive{false};
 std::atomic<int64_t> finished_cpu_ns{0};
 clockid_t thread_clock;  // valid while thread_alive
 
-timespec as_timespec(int64_t ns) { return {static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)}; }
+timespec as_timespec(int64_t ns) {
+  return {static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
+}
 
 }  // namespace
 

@@ -112,10 +112,10 @@ void Session::make_steps(const Job& job, TrainingProgram& program, Inputs& input
     inputs.apply(program);
     program.execute();
     const int64_t t1_ns = now_ns();
-    events_.step(steps_, measured, t0_ns, t1_ns, losses_of(job, program));
+    note_steps(++steps_);
+    events_.step(steps_ - 1, measured, t0_ns, t1_ns, losses_of(job, program));
     events_.samples(sampler.take(), job.sensors);
     progress.add_step(t0_ns, t1_ns);
-    note_steps(++steps_);
   }
 }
 

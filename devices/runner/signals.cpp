@@ -20,6 +20,7 @@ std::atomic<int> requested{0};
 std::atomic<int> crashing{0};
 std::atomic<const char*> stage{"job"};
 std::atomic<int64_t> steps{0};
+std::atomic<bool> printing{false};
 int output = 1;
 
 const char* name_of(int number) {
@@ -70,6 +71,7 @@ void on_crash(int number) {
     const char* said = last_runtime_message();
     const ProcessStatus status = process_status();
     FixedLine line;
+    if (printing) line.text("\n");
     line.text("{\"event\":\"footer\",\"cause\":\"signal\",\"reason\":\"").text(name_of(number));
     if (said[0] != '\0') line.text(": ").text(said);
     line.text("\",\"error_code\":null,\"stage\":\"").text(stage).text("\"");
@@ -88,7 +90,7 @@ void on_crash(int number) {
 }
 
 void handle(int number, void (*action)(int), int flags) {
-  struct sigaction description {};
+  struct sigaction description{};
   description.sa_handler = action;
   description.sa_flags = flags;
   sigemptyset(&description.sa_mask);
@@ -117,5 +119,7 @@ const char* stop_signal() {
 void note_stage(Stage now) { stage = stage_name(now); }
 
 void note_steps(int64_t count) { steps = count; }
+
+void note_printing(bool under_way) { printing = under_way; }
 
 }  // namespace runner

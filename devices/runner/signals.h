@@ -7,8 +7,8 @@
 
 namespace runner {
 
-// SIGTERM and SIGINT are noted for stop_signal(). A fatal signal prints a footer to `fd` with async-signal-safe calls and
-// then ends the process as if it had not been caught. A closed pipe is an error of write(2), not a signal.
+// SIGTERM and SIGINT are noted for stop_signal(). A fatal signal prints a footer to `fd` with async-signal-safe calls
+// and then ends the process as if it had not been caught. A closed pipe is an error of write(2), not a signal.
 void install_signals(int fd);
 
 // The name of the signal that asked for the end, nullptr while none did.
@@ -17,5 +17,8 @@ const char* stop_signal();
 // What a crash footer says about where the runner was.
 void note_stage(Stage stage);
 void note_steps(int64_t steps);
+
+// While printing is under way a line may be half written: a crash then begins a new one.
+void note_printing(bool under_way);
 
 }  // namespace runner

@@ -16,8 +16,8 @@ constexpr uint64_t kMaxHeaderBytes = 1 << 20;
 
 std::string header_of(const std::vector<TrainingProgram::NamedBuffer>& buffers, const std::string& session,
                       int64_t steps) {
-  std::string header = "{\"__metadata__\":{\"session\":" + json_quoted(session) + ",\"steps\":\"" +
-                       std::to_string(steps) + "\"}";
+  std::string header =
+      "{\"__metadata__\":{\"session\":" + json_quoted(session) + ",\"steps\":\"" + std::to_string(steps) + "\"}";
   size_t offset = 0;
   for (const auto& [name, tensor] : buffers) {
     const Dtype* dtype = dtype_of(tensor.scalar_type());
@@ -67,7 +67,8 @@ Range range_of(const Json& entry, const std::string& name, const executorch::ate
 void restore(const File& file, TrainingProgram& program) {
   uint64_t length = 0;
   file.read_at(0, &length, sizeof length);
-  if (length > kMaxHeaderBytes) refuse(file.path() + " is not a state file: its header would have " + std::to_string(length) + " bytes.");
+  if (length > kMaxHeaderBytes)
+    refuse(file.path() + " is not a state file: its header would have " + std::to_string(length) + " bytes.");
   std::string text(length, '\0');
   file.read_at(sizeof length, text.data(), text.size());
   const Json header = Json::parse(text);
@@ -89,7 +90,8 @@ void restore(const File& file, TrainingProgram& program) {
 
 void save_state(TrainingProgram& program, const std::string& path, const std::string& session, int64_t steps) {
   const auto buffers = program.state();
-  if (buffers.empty()) refuse("The program has no named mutable buffer, so there is no state to write: export it with their names.");
+  if (buffers.empty())
+    refuse("The program has no named mutable buffer, so there is no state to write: export it with their names.");
   const std::string header = header_of(buffers, session, steps);
   const uint64_t length = header.size();
   try {

@@ -2,6 +2,7 @@
 
 #include <executorch/runtime/platform/runtime.h>
 
+#include "page_trimmer.h"
 #include "runtime_log.h"
 
 namespace runner {
@@ -19,9 +20,11 @@ using executorch::runtime::Span;
 // What to do about an error, where the code alone says it.
 const char* advice(Error error) {
   switch (error) {
-    case Error::OperatorMissing: return " This runner lacks an operator of the program: export it without, or link the kernel in.";
+    case Error::OperatorMissing:
+      return " This runner lacks an operator of the program: export it without, or link the kernel in.";
     case Error::InvalidProgram: return " The file is damaged or made by another version: deploy it again.";
-    case Error::NotFound: return " The program needs a backend or a method that is not there, or /sys/devices/system/cpu can't be read.";
+    case Error::NotFound:
+      return " The program needs a backend or a method that is not there, or /sys/devices/system/cpu can't be read.";
     case Error::MemoryAllocationFailed:
     case Error::DelegateMemoryAllocationFailed: return " There is not enough memory: choose a smaller batch or model.";
     default: return "";
@@ -30,7 +33,8 @@ const char* advice(Error error) {
 
 [[noreturn]] void fail(Stage stage, const std::string& what, Error error) {
   const std::string messages = runtime_messages();
-  throw Failure(stage, what + (messages.empty() ? "." : ": " + messages + ".") + advice(error), static_cast<uint32_t>(error));
+  throw Failure(stage, what + (messages.empty() ? "." : ": " + messages + ".") + advice(error),
+                static_cast<uint32_t>(error));
 }
 
 void check(Stage stage, const std::string& what, Error error) {
@@ -58,6 +62,7 @@ TrainingProgram::TrainingProgram(const std::string& path, const std::string& met
   }
   planned_.emplace(Span<Span<uint8_t>>(spans_.data(), spans_.size()));
   memory_.emplace(&allocator_, &*planned_);
+  const PageTrimmer trimmer(file_);
   method_.emplace(taken(Stage::load, which, program_->load_method(method.c_str(), &*memory_)));
 }
 

@@ -1,9 +1,9 @@
 "use strict";
-// Sorting: each heading with data-sort becomes a button; the state is in aria-sort. Cells without a value stay last in either order.
+// Sorting (by data-v where a cell has it, else by its text): each heading with data-sort becomes a button; the state is in aria-sort. Cells without a value stay last in either order.
 (function () {
   function valueOf(row, column, kind) {
     const cell = row.cells[column];
-    const text = cell.dataset.sortValue ?? cell.textContent.trim();
+    const text = cell.dataset.v ?? cell.textContent.trim();
     if (kind === "text") return text;
     const number = Number(text);
     return text === "" || Number.isNaN(number) ? null : number;

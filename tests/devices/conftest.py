@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+
 from devices.deploy import DeployFile
 from devices.local import LocalTransport
 from devices.sensors.tree import Tree

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import MakeFile
+
 from devices.deploy import MANIFEST, DeployFile, deploy, timeout_for
 from devices.errors import DeployError, FileCause, FileError
 from devices.local import LocalTransport
@@ -202,7 +203,7 @@ def test_a_disk_that_fills_up_meanwhile_keeps_what_was_whole(
 
 def test_a_file_in_place_of_the_folder_is_named(watched: Watched, make_file: MakeFile, tmp_path: Path) -> None:
     (tmp_path / "workdir").touch()
-    with pytest.raises(DeployError, match="something of another type is in its place .* move that away"):
+    with pytest.raises(DeployError, match=r"something of another type is in its place .* move that away"):
         deploy(watched, [make_file()], str(tmp_path / "workdir" / "artifacts"))
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from devices.errors import DeviceBusy, UserError
 from devices.lock import exclusive
 

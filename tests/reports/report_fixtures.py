@@ -49,7 +49,7 @@ def summary(run_id: str = RUN_ID, **more: Any) -> RunSummary:
 
 
 def realistic(steps: int = 20, sensor_hz: float = 10.0, hostile: bool = True) -> FixtureSource:
-    """Two runs; the newer has ``local`` without power, ``jetson`` with it, and an emulated device with a hostile name."""
+    """Two runs; the newer has ``local`` without power, ``jetson`` with it, and an emulated device of a hostile name."""
     traces: Sessions = {}
     rng = np.random.default_rng(7)
     found = [measurement("local", 1.0, setting, rng, traces, steps, sensor_hz) for setting in SETTINGS]
@@ -66,13 +66,21 @@ def realistic(steps: int = 20, sensor_hz: float = 10.0, hostile: bool = True) ->
         "started_at": "2026-03-02T02:15:00+00:00",
         "finished_at": "2026-03-02T02:43:10+00:00",
         "command": f"suite run --device local,jetson --task {HOSTILE if hostile else 'reviews.tsv'}",
-        "environment": {"suite": "0.1.0", "python": "3.11.2", "torch": "2.13.0", "executorch": "1.5.1", "host": "lab-3"},
+        "environment": {
+            "suite": "0.1.0",
+            "python": "3.11.2",
+            "torch": "2.13.0",
+            "executorch": "1.5.1",
+            "host": "lab-3",
+        },
         "devices": {name: device(name) for name in names},
         "measurements": found,
     }
     old = document | {"run_id": OLD_RUN_ID, "measurements": found[:1], "devices": {"local": device("local")}}
     runs = [
-        summary(OLD_RUN_ID, started_at="2026-03-01T02:15:00+00:00", finished_at=None, status="interrupted", measurements=1),
+        summary(
+            OLD_RUN_ID, started_at="2026-03-01T02:15:00+00:00", finished_at=None, status="interrupted", measurements=1
+        ),
         summary(RUN_ID, devices=names, measurements=len(found)),
     ]
     return FixtureSource(runs, {RUN_ID: document, OLD_RUN_ID: old}, traces)
@@ -92,7 +100,12 @@ def device(name: str) -> dict[str, Any]:
         },
         "preflight": [
             {"name": "disk", "status": "ok", "detail": "41 GiB free", "remedy": ""},
-            {"name": "governor", "status": "warning", "detail": "schedutil", "remedy": "set it to performance for steady clocks"},
+            {
+                "name": "governor",
+                "status": "warning",
+                "detail": "schedutil",
+                "remedy": "set it to performance for steady clocks",
+            },
         ],
     }
 
@@ -104,7 +117,55 @@ def measurement(
     """One measurement of three sessions with its traces; the last fp16 session was redone after throttling."""
     base_ms = _STEP_MS[setting] * slower
     weights = _WEIGHT_BYTES[setting]
-    sessions, medians = [], []
+    sessions, medians = launches(name, setting, base_ms, rng, traces, steps, sensor_hz, watts)
+    low, high = min(medians), max(medians)
+    reason = _EMULATED if emulated else _NO_RAPL
+    against_fp32 = _STEP_MS[setting] / _STEP_MS["fp32"]
+    record = {
+        "measurement_id": f"{name[:6]}-{setting}",
+        "device": name,
+        "kind": "jetson" if name == "jetson" else "local",
+        "emulated": emulated,
+        "workload": workload(setting),
+        "status": "ok",
+        "reason": None,
+        "latency_ms": {
+            "median": float(np.median(medians)), "ci95": [low, high], "sessions": medians,
+            "cv_percent": 0.8, "max": high * 1.08, "p50": float(np.median(medians)),
+        },
+        "load_ms": {"median": 812.5},
+        "peak_memory_kib": int(weights / 1024 * 1.18),
+        "memory_after_load_kib": int(weights / 1024 * 1.02),
+        "program_bytes": int(weights * 1.01),
+        "weight_bytes": weights,
+        "energy_mj_per_step": energy(base_ms, watts) if watts else reason,
+        "power_mw": {"mean": watts * 1e3, "idle": 1_900.0} if watts else reason,
+        "temperature_c": {"start": 41.0, "max": 56.5},
+        "throttled": False,
+        "loss": {"first": 7.84, "last": 6.91, "max_relative_error": 3.2e-6, "reference_steps": 3},
+        "reference_losses": [[7.9, 7.8], [7.8, 7.7], [7.7, 7.6]] if name == "local" else None,
+        "stability": 91.4,
+        "ratio_to_reference": {
+            "setting": "fp32",
+            "latency": {"ratio": against_fp32, "ci95": [0.97 * against_fp32, 1.03 * against_fp32]},
+        },
+        "sensors": sensors(watts, reason),
+        "sampler_overhead_percent": {"unavailable": "not measured in this run; `suite check --overhead` measures it"},
+        "sessions": sessions,
+    }  # fmt: skip
+    if emulated:
+        record["ratio_to_reference"] = {"unavailable": "emulated latencies are never compared"}
+    return record
+
+
+def launches(
+    name: str, setting: str, base_ms: float, rng: np.random.Generator, traces: Sessions, steps: int, sensor_hz: float,
+    watts: float | None,
+) -> tuple[list[dict[str, Any]], list[float]]:  # fmt: skip
+    """Three sessions with their traces, and the medians of those that count."""
+    weights = _WEIGHT_BYTES[setting]
+    sessions: list[dict[str, Any]] = []
+    medians: list[float] = []
     for ordinal in range(3):
         attempts = 2 if (setting, ordinal, name) == ("fp16", 2, "local") else 1
         for attempt in range(1, attempts + 1):
@@ -114,60 +175,66 @@ def measurement(
             traces[session_id] = trace(pace_ms, setting, weights, rng, steps, sensor_hz, watts)
             medians += [] if throttled else [pace_ms]
             sessions.append(session(session_id, ordinal, attempt, throttled, pace_ms, weights))
-    low, high = min(medians), max(medians)
-    spent = {"unavailable": "no power"} if watts is None else None
-    reason = _EMULATED if emulated else _NO_RAPL
-    record = {
-        "measurement_id": f"{name[:6]}-{setting}",
-        "device": name,
-        "kind": "jetson" if name == "jetson" else "local",
-        "emulated": emulated,
-        "workload": {"model": "smollm2-135m", "method": "prge", "quant": setting, "backend": "xnnpack", "q": 4, "b": 4, "T": 64, "rank": 16},
-        "status": "ok",
-        "reason": None,
-        "latency_ms": {"median": float(np.median(medians)), "ci95": [low, high], "sessions": medians, "cv_percent": 0.8, "max": high * 1.08, "p50": float(np.median(medians))},
-        "load_ms": {"median": 812.5},
-        "peak_memory_kib": int(weights / 1024 * 1.18),
-        "memory_after_load_kib": int(weights / 1024 * 1.02),
-        "program_bytes": int(weights * 1.01),
-        "weight_bytes": weights,
-        "energy_mj_per_step": energy(base_ms, watts) if spent is None and watts else reason,
-        "power_mw": {"mean": watts * 1e3, "idle": 1_900.0} if watts else reason,
-        "temperature_c": {"start": 41.0, "max": 56.5},
-        "throttled": False,
-        "loss": {"first": 7.84, "last": 6.91, "max_relative_error": 3.2e-6, "reference_steps": 3},
-        "reference_losses": [[7.9, 7.8], [7.8, 7.7], [7.7, 7.6]] if name == "local" else None,
-        "stability": 91.4,
-        "ratio_to_reference": {"setting": "fp32", "latency": {"ratio": _STEP_MS[setting] / _STEP_MS["fp32"], "ci95": [0.97 * _STEP_MS[setting] / _STEP_MS["fp32"], 1.03 * _STEP_MS[setting] / _STEP_MS["fp32"]]}},
-        "sensors": [{"name": "memory.rss", "quantity": "memory_kib", "method": "VmRSS of /proc/self/status"}, {"name": "VDD_IN", "quantity": "power_mw", **({"method": "INA3221 voltage x current"} if watts else reason)}],
-        "sampler_overhead_percent": {"unavailable": "not measured in this run; `suite check --overhead` measures it"},
-        "sessions": sessions,
-    }  # fmt: skip
-    if emulated:
-        record["ratio_to_reference"] = {"unavailable": "emulated latencies are never compared"}
-    return record
+    return sessions, medians
+
+
+def sensors(watts: float | None, reason: dict[str, str]) -> list[dict[str, Any]]:
+    """What was sampled, and why power was not."""
+    power = {"method": "INA3221 voltage x current"} if watts else reason
+    return [
+        {"name": "memory.rss", "quantity": "memory_kib", "method": "VmRSS of /proc/self/status"},
+        {"name": "VDD_IN", "quantity": "power_mw", **power},
+    ]
+
+
+def workload(setting: str) -> dict[str, Any]:
+    """The workload of the fixture at one setting."""
+    shape = {"q": 4, "b": 4, "T": 64, "rank": 16}
+    return {"model": "smollm2-135m", "method": "prge", "quant": setting, "backend": "xnnpack", **shape}
 
 
 def energy(base_ms: float, watts: float) -> dict[str, Any]:
     """Energy of a step at a steady power."""
     gross = base_ms * watts
-    return {"gross": gross, "net": gross - 1.9 * base_ms, "method": "trapezoid of VDD_IN", "rate_hz": 10.0, "alignment_error_ms": 50.0, "short": False}  # fmt: skip
+    return {
+        "gross": gross, "net": gross - 1.9 * base_ms, "short": False,
+        "method": "trapezoid of VDD_IN", "rate_hz": 10.0, "alignment_error_ms": 50.0,
+    }  # fmt: skip
 
 
 def unsupported(name: str, setting: str) -> dict[str, Any]:
     """A setting that a device can't execute."""
     why = {"unavailable": "not run: the setting is unsupported"}
-    keys = ("latency_ms", "load_ms", "peak_memory_kib", "energy_mj_per_step", "power_mw", "temperature_c", "loss", "stability")
+    keys = (
+        "latency_ms",
+        "load_ms",
+        "peak_memory_kib",
+        "energy_mj_per_step",
+        "power_mw",
+        "temperature_c",
+        "loss",
+        "stability",
+    )
     return {
-        "measurement_id": f"{name}-{setting}", "device": name, "kind": "jetson", "emulated": False,
-        "workload": {"model": "smollm2-135m", "method": "prge", "quant": setting, "backend": "xnnpack", "q": 4, "b": 4, "T": 64, "rank": 16},
+        "measurement_id": f"{name}-{setting}",
+        "device": name,
+        "kind": "jetson",
+        "emulated": False,
+        "workload": workload(setting),
         "status": "unsupported",
-        "reason": "The runner on this device was built without prge::linear_nf4 (error 0x14 at load): build it with `suite devices enroll jetson --runner`.",
-        "program_bytes": 76_000_000, "weight_bytes": 75_700_000, "sensors": [], "sessions": [], **dict.fromkeys(keys, why),
-    }  # fmt: skip
+        "reason": "The runner on this device was built without prge::linear_nf4 (error 0x14 at load): build the runner "
+        "again and deploy it with `suite run --device jetson`.",
+        "program_bytes": 76_000_000,
+        "weight_bytes": 75_700_000,
+        "sensors": [],
+        "sessions": [],
+        **dict.fromkeys(keys, why),
+    }
 
 
-def session(session_id: str, ordinal: int, attempt: int, throttled: bool, pace_ms: float, weights: int) -> dict[str, Any]:
+def session(
+    session_id: str, ordinal: int, attempt: int, throttled: bool, pace_ms: float, weights: int
+) -> dict[str, Any]:
     """One session's line."""
     return {
         "session_id": session_id, "ordinal": ordinal, "attempt": attempt,
@@ -177,7 +244,13 @@ def session(session_id: str, ordinal: int, attempt: int, throttled: bool, pace_m
 
 
 def trace(
-    pace_ms: float, setting: str, weights: int, rng: np.random.Generator, steps: int, sensor_hz: float, watts: float | None
+    pace_ms: float,
+    setting: str,
+    weights: int,
+    rng: np.random.Generator,
+    steps: int,
+    sensor_hz: float,
+    watts: float | None,
 ) -> SessionTrace:
     """Three slower warm-up steps, then measured ones; memory that rises at load; power if there is a sensor."""
     now_ns = 2_000_000_000

@@ -34,7 +34,21 @@ def test_nan_and_infinities_become_words() -> None:
 
 
 @pytest.mark.parametrize(
-    "formula", ["=1+1", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\n@x", "\uff1d1+1", "|calc", "%0A=1", "=cmd|' /C calc'!A0"]
+    "formula",
+    [
+        "=1+1",
+        "+1",
+        "-1+1",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        " =1",
+        "\n@x",
+        "\uff1d1+1",
+        "|calc",
+        "%0A=1",
+        "=cmd|' /C calc'!A0",
+    ],
 )
 def test_formula_in_a_csv_cell_is_defused(formula: str) -> None:
     assert csv_text(formula).startswith("'")

@@ -66,6 +66,16 @@ def test_a_crash_told_by_the_footer_alone_is_named():
     assert "SIGBUS before the program was loaded" in record.sentence
 
 
+def test_a_crash_tells_what_the_runtime_said_last():
+    died = {"event": "footer", "cause": "signal", "reason": "SIGABRT: prge::update has no kernel", "steps": 1}
+    lines = recorded.text([recorded.header(), recorded.load(), recorded.step(0), died], end=False)
+    record = collect("s", lines, ExitOutcome(rc=134, stderr_tail="something older"))
+    assert record.cause is Cause.CRASHED
+    assert (
+        record.sentence == "the runner crashed with SIGABRT after 1 steps; its last words: prge::update has no kernel"
+    )
+
+
 def test_an_illegal_instruction_says_what_it_means():
     assert "lacks an instruction" in collect("s", PART, ExitOutcome(rc=-4)).sentence
 

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -87,7 +88,7 @@ def test_a_counter_gives_the_difference_with_both_edges_interpolated():
 def test_a_counter_that_wraps_twice_loses_nothing():
     span = 10_000.0
     times, counts = sampled(lambda t: (9_000.0 + 1500.0 * t) % span)
-    assert sum(b < a for a, b in zip(counts, counts[1:], strict=False)) >= 2
+    assert sum(b < a for a, b in itertools.pairwise(counts)) >= 2
     found = counter_energy(times, counts, *window(0.25, 15.05), span)
     assert found.energy_mj == pytest.approx(1500.0 * 14.8, rel=1e-6)
 
@@ -99,7 +100,7 @@ def test_a_counter_that_falls_without_a_known_range_is_unavailable():
 
 def test_a_counter_above_its_own_range_is_unavailable():
     times, counts = sampled(lambda t: (9_000.0 + 1500.0 * t) % 10_000.0)
-    assert "its range is 5000 mJ" in counter_energy(times, counts, *window(1, 12), 5000.0).reason
+    assert "more than its range of 5000 mJ" in counter_energy(times, counts, *window(1, 12), 5000.0).reason
 
 
 @pytest.mark.parametrize(
@@ -184,7 +185,7 @@ def test_an_idle_power_above_the_power_in_use_is_no_net_energy():
 
 
 def test_mean_over_a_window_is_weighted_by_time():
-    assert mean_over([0, 10, 11, 12], [0.0, 0.0, 12.0, 12.0], 0, 12) == pytest.approx((6 + 12) / 12)
+    assert mean_over([0, 4, 5, 6], [0.0, 0.0, 12.0, 12.0], 0, 6) == pytest.approx((6 + 12) / 6)
 
 
 def test_edge_interpolation_beats_dropping_the_first_interval_on_noise():

@@ -83,6 +83,10 @@ class LlamaConfig:
             "mlp.down_proj": (self.hidden_size, self.intermediate_size),
         }
 
+    def projection_shape(self, projection: str) -> tuple[int, int]:
+        """(out, in) of one of the seven by its last name, such as `q_proj`."""
+        return {name.rpartition(".")[2]: shape for name, shape in self.linear_shapes().items()}[projection]
+
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Every tensor of the model in canonical order, under the names Hugging Face's Llama checkpoints use.
 

@@ -2,12 +2,13 @@
 
 Three forms differ from the textbook and compute the same: the mean of RMSNorm is a product with a constant row (a
 reduction would cut the graph), the sign of rotary's half turn is folded into the sine table, and 1/sqrt(head_dim) into
-the tables of the queries. Hidden states have the shape [slices, rows * T, hidden]: a slice is one copy of the batch with
-an adapter of its own, so that the adapters apply as one batched product.
+the tables of the queries. Hidden states have the shape [slices, rows * T, hidden]: a slice is one copy of the batch
+with an adapter of its own, so that the adapters apply as one batched product.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,20 +22,6 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 
 MASKED = -30000.0
 """Added to the score of a masked key: finite, so that a row without any key stays a number, and within float16."""
-
-
-def projection_shape(config: LlamaConfig, name: str) -> tuple[int, int]:
-    """(out_features, in_features) of a decoder projection."""
-    queries, keys = config.heads * config.head_dim, config.kv_heads * config.head_dim
-    return {
-        "q_proj": (queries, config.hidden_size),
-        "k_proj": (keys, config.hidden_size),
-        "v_proj": (keys, config.hidden_size),
-        "o_proj": (config.hidden_size, queries),
-        "gate_proj": (config.intermediate_size, config.hidden_size),
-        "up_proj": (config.intermediate_size, config.hidden_size),
-        "down_proj": (config.hidden_size, config.intermediate_size),
-    }[name]
 
 
 @dataclass(frozen=True)
@@ -72,16 +59,52 @@ class RMSNorm(nn.Module):
 
     mean_row: Tensor
     eps: Tensor
+    large_row: Tensor
+    large_root: Tensor
+    shrink: Tensor
+    floor: Tensor
 
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
-        self.register_buffer("mean_row", torch.full((1, size), 1.0 / size), persistent=False)
-        self.register_buffer("eps", torch.tensor([eps]), persistent=False)
+        for name, value in _norm_constants(size, eps).items():
+            self.register_buffer(name, value, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dtype == torch.float16:
+            return x / self._root_mean_square_of_half(x) * self.weight
         mean_square = functional.linear(x * x, self.mean_row)
         return x * torch.rsqrt(mean_square + self.eps) * self.weight
+
+    def _root_mean_square_of_half(self, x: Tensor) -> Tensor:
+        """The root of the mean square where no intermediate value leaves float16's range.
+
+        Trained models hold single values of some 10^4, whose squares overflow. So the root is taken twice, both times
+        from below: of x clamped to what has a square, which is exact unless a value was clamped, and of x shrunk by
+        2^8, less a floor above all that rounding to subnormal squares can add. Where a value was clamped, the floor
+        is under 2^-9 of the second sum. The larger root is right.
+        """
+        clamped = x.clamp(-LARGEST_SQUARED, LARGEST_SQUARED)
+        small = torch.sqrt(functional.linear(clamped * clamped, self.mean_row) + self.eps)
+        shrunk = x * self.shrink
+        large = torch.sqrt(functional.relu(functional.linear(shrunk * shrunk, self.large_row) - self.floor))
+        return torch.maximum(small, large * self.large_root)
+
+
+LARGEST_SQUARED = 240.0
+
+
+def _norm_constants(size: int, eps: float) -> dict[str, Tensor]:
+    """What RMSNorm needs beside its weight, as tensors: Python numbers would be constants of the trace."""
+    shrink, large_share = 2.0**-8, 2.0**-4
+    return {
+        "mean_row": torch.full((1, size), 1.0 / size),
+        "eps": torch.tensor([eps]),
+        "large_row": torch.full((1, size), large_share),
+        "large_root": torch.tensor([1.0 / (shrink * math.sqrt(size * large_share))]),
+        "shrink": torch.tensor([shrink]),
+        "floor": torch.tensor([2.0**-14]),
+    }
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -97,7 +120,7 @@ class Attention(nn.Module):
         super().__init__()
         self.config = config
         for name in PROJECTIONS[:4]:
-            out_features, in_features = projection_shape(config, name)
+            out_features, in_features = config.projection_shape(name)
             self.add_module(name, nn.Linear(in_features, out_features, bias=False))
 
     def forward(self, x: Tensor, rotary: Rotary, bias: Tensor, adapters: Mapping[str, Tensor]) -> Tensor:
@@ -130,7 +153,7 @@ class FeedForward(nn.Module):
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         for name in PROJECTIONS[4:]:
-            out_features, in_features = projection_shape(config, name)
+            out_features, in_features = config.projection_shape(name)
             self.add_module(name, nn.Linear(in_features, out_features, bias=False))
 
     def forward(self, x: Tensor, adapters: Mapping[str, Tensor]) -> Tensor:
@@ -172,7 +195,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens: nn.Module = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.layers))
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
 
@@ -184,9 +207,12 @@ class Llama(nn.Module):
         super().__init__()
         self.config = config
         self.model = Decoder(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        if config.tie_embeddings:
-            self.lm_head.weight = self.model.embed_tokens.weight
+        self.lm_head: nn.Module = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    @property
+    def layers(self) -> list[DecoderLayer]:
+        """The decoder layers, first to last."""
+        return [layer for layer in self.model.layers if isinstance(layer, DecoderLayer)]
 
     @classmethod
     def load(cls, config: LlamaConfig, state: Mapping[str, Tensor]) -> Llama:
@@ -197,10 +223,12 @@ class Llama(nn.Module):
         if config.tie_embeddings:
             complete["lm_head.weight"] = complete["model.embed_tokens.weight"]
         model.load_state_dict(complete, strict=True, assign=True)
+        if config.tie_embeddings:  # one parameter, so that a conversion keeps them one tensor
+            model.lm_head.register_parameter("weight", model.model.embed_tokens.get_parameter("weight"))
+        constants = _norm_constants(config.hidden_size, config.norm_eps)
         for norm in (module for module in model.modules() if isinstance(module, RMSNorm)):
-            size = norm.weight.shape[0]
-            norm.mean_row = torch.full((1, size), 1.0 / size)
-            norm.eps = torch.tensor([config.norm_eps])
+            for name, value in constants.items():
+                norm.register_buffer(name, value, persistent=False)
         return model.requires_grad_(False).eval()
 
     def forward(self, tokens: Tensor, first: Tensor) -> Tensor:
@@ -209,7 +237,7 @@ class Llama(nn.Module):
         x = self.model.embed_tokens(tokens).reshape(1, rows * length, -1)
         rotary = Rotary.tables(self.config, length, x.dtype)
         bias = attention_bias(first, length).to(x.dtype)
-        for layer in self.model.layers:
+        for layer in self.layers:
             x = layer(x, rotary, bias, {})
         logits: Tensor = self.lm_head(self.model.norm(x))
         return logits.reshape(rows, length, -1)

@@ -1,7 +1,8 @@
 """LoRA-FA adapters: A frozen, B trained, all B of a model in one flat vector.
 
 A projection's output becomes x W^T + (alpha / rank) (x A^T) B with A [rank, in] drawn once from Kaiming's uniform
-distribution and B [rank, out] starting at zero (Zhang et al., "LoRA-FA", arXiv 2308.03303). The factor is folded into A.
+distribution and B [rank, out] starting at zero (Zhang et al., "LoRA-FA", arXiv 2308.03303). The factor is folded into
+A.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from workloads.models.config import LlamaConfig
-from workloads.models.llama import PROJECTIONS, projection_shape
+from workloads.models.llama import PROJECTIONS, DecoderLayer
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def adapter_layout(config: LlamaConfig, lora: LoraSettings) -> tuple[AdapterSlot
     offset = 0
     for layer in range(config.layers):
         for projection in (name for name in PROJECTIONS if name in lora.targets):
-            features, _ = projection_shape(config, projection)
+            features, _ = config.projection_shape(projection)
             slots.append(AdapterSlot(layer, projection, offset, lora.rank, features))
             offset += slots[-1].size
     return tuple(slots)
@@ -63,7 +64,7 @@ def frozen_a(config: LlamaConfig, lora: LoraSettings, slot: AdapterSlot, seed: i
 
     Kaiming's uniform distribution with a = sqrt(5), as LoRA implementations use it: bound 1 / sqrt(in).
     """
-    _, in_features = projection_shape(config, slot.projection)
+    _, in_features = config.projection_shape(slot.projection)
     generator = torch.Generator().manual_seed(seed * 1_000_003 + slot.offset)
     bound = 1.0 / math.sqrt(in_features)
     uniform = torch.rand(lora.rank, in_features, generator=generator) * 2.0 - 1.0
@@ -100,10 +101,15 @@ class AdaptedLinear(nn.Module):
 
 
 def adapt(
-    layers: nn.ModuleList, layout: Sequence[AdapterSlot], frozen: Callable[[AdapterSlot], Tensor], dtype: torch.dtype
+    layers: Sequence[DecoderLayer],
+    layout: Sequence[AdapterSlot],
+    frozen: Callable[[AdapterSlot], Tensor],
+    dtype: torch.dtype,
 ) -> None:
     """Put an AdaptedLinear in the place of each projection that has a slot."""
     for slot in layout:
-        owner = next(module for module in layers[slot.layer].modules() if slot.projection in dict(module.named_children()))
+        owner = next(
+            module for module in layers[slot.layer].modules() if slot.projection in dict(module.named_children())
+        )
         base = owner.get_submodule(slot.projection)
         setattr(owner, slot.projection, AdaptedLinear(base, LowRank(frozen(slot).to(dtype))))

@@ -13,7 +13,8 @@ from workloads.prge.noise import normal
 from workloads.prge.passes import BOTH, MINUS, PLUS
 from workloads.quantize.nf4 import dequantize
 
-_library = torch.library.Library("prge", "DEF")
+# torch.library has no types: hence the ignores.
+_library = torch.library.Library("prge", "DEF")  # type: ignore[no-untyped-call]
 
 _PERTURB = (
     "Tensor adapter, Tensor key, Tensor eps, Tensor after, int offset, int rank, int features, "
@@ -92,7 +93,7 @@ for _name, _schema, _kernel, _shape in (
     ("update", _UPDATE, update, _update_shape),
     ("linear_nf4", _LINEAR_NF4, linear_nf4, _linear_nf4_shape),
 ):
-    _library.define(f"{_name}({_schema}) -> Tensor")
-    _library.define(f"{_name}.out({_schema}, *, Tensor(a!) out) -> Tensor(a!)")
-    _library.impl(_name, _kernel, "CompositeExplicitAutograd")
-    _library.impl(_name, _shape, "Meta")
+    _library.define(f"{_name}({_schema}) -> Tensor")  # type: ignore[no-untyped-call]
+    _library.define(f"{_name}.out({_schema}, *, Tensor(a!) out) -> Tensor(a!)")  # type: ignore[no-untyped-call]
+    _library.impl(_name, _kernel, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    _library.impl(_name, _shape, "Meta")  # type: ignore[no-untyped-call]

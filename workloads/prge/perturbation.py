@@ -38,14 +38,14 @@ class KernelNoise:
     def perturbed(
         self, adapter: Tensor, key: Tensor, eps: Tensor, layout: Sequence[AdapterSlot], this: ForwardPass
     ) -> Perturbed:
+        """The perturbed adapters of one forward pass."""
+        chosen = (this.first_query, this.queries, this.signs)
+
         def of_layer(layer: int, after: Tensor) -> list[Tensor]:
             # `after` ties the noise to the layer's input: without it all layers' noise would be drawn, and stay in
             # memory, before the first layer runs.
             return [
-                torch.ops.prge.perturb(
-                    adapter, key, eps, after, slot.offset, slot.rank, slot.features,
-                    this.first_query, this.queries, this.signs,
-                )  # fmt: skip
+                torch.ops.prge.perturb(adapter, key, eps, after, slot.offset, slot.rank, slot.features, *chosen)
                 for slot in layout
                 if slot.layer == layer
             ]

@@ -50,9 +50,7 @@ class _Attend(_WithLowRank):
 
     def forward(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, *adapters: Tensor) -> Tensor:
         q, k, v = self.adapted(x, (q, k, v), adapters)
-        return attend(
-            self.config, q, k, v, Rotary(self.query_cos, self.query_sin, self.key_cos, self.key_sin), bias
-        )
+        return attend(self.config, q, k, v, Rotary(self.query_cos, self.query_sin, self.key_cos, self.key_sin), bias)
 
 
 class _Between(_WithLowRank):

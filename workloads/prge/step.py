@@ -3,8 +3,8 @@
     g_i = (L(B + eps z_i) - L(B - eps z_i)) / (2 eps)          B <- B - lr * mean over i of g_i z_i
 
 The update a step finds is left pending and applied by the next one, so that a step needs forward passes only. With the
-outer loop parallel the batch stands q times side by side, with the inner loop parallel once for + and once for -; a loop
-that is not parallel is a sequence of passes inside the same program.
+outer loop parallel the batch stands q times side by side, with the inner loop parallel once for + and once for -; a
+loop that is not parallel is a sequence of passes inside the same program.
 """
 
 from __future__ import annotations

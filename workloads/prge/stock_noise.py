@@ -1,7 +1,7 @@
 """The noise from operators that every ExecuTorch runtime has: integer arithmetic, logarithm, cosine and sine.
 
-The same function of (seed, step, query, position) as the kernel's, so that the same seed trains the same adapter. It costs
-more: all layers' noise is drawn at once, in 64-bit words, and stays in memory through the step.
+The same function of (seed, step, query, position) as the kernel's, so that the same seed trains the same adapter. It
+costs more: all layers' noise is drawn at once, in 64-bit words, and stays in memory through the step.
 """
 
 from __future__ import annotations

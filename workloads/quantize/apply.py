@@ -22,13 +22,13 @@ def quantize_model(model: Llama, setting: str) -> nn.Module:
     if setting in ("fp32", "fp16"):
         model.to(COMPUTE_DTYPE[setting])
         return model.model.embed_tokens
-    for layer in model.model.layers:
+    for layer in model.layers:
         for owner in (layer.self_attn, layer.mlp):
             for name in (name for name in PROJECTIONS if hasattr(owner, name)):
-                setattr(owner, name, _LINEAR[setting](owner.get_submodule(name).weight))
-    head = _LINEAR[setting](model.lm_head.weight)
+                setattr(owner, name, _LINEAR[setting](owner.get_submodule(name).get_parameter("weight")))
+    head = _LINEAR[setting](model.lm_head.get_parameter("weight"))
     tied = model.config.tie_embeddings
-    table = head if tied else _LINEAR[setting](model.model.embed_tokens.weight)
+    table = head if tied else _LINEAR[setting](model.model.embed_tokens.get_parameter("weight"))
     model.lm_head = head
     embedding = _EMBEDDING[setting](table)
     model.model.embed_tokens = embedding

@@ -1,7 +1,7 @@
 """NF4: four-bit codes of a normal distribution's quantiles, with one float32 absmax for each block of 64 weights.
 
-Dettmers et al., "QLoRA", arXiv 2305.14314; the codes, the packing (first value in the high nibble) and the rounding equal
-bitsandbytes' `quantize_4bit(quant_type="nf4", blocksize=64, compress_statistics=False)`.
+Dettmers et al., "QLoRA", arXiv 2305.14314; the codes, the packing (first value in the high nibble) and the rounding
+equal bitsandbytes' `quantize_4bit(quant_type="nf4", blocksize=64, compress_statistics=False)`.
 """
 
 from __future__ import annotations

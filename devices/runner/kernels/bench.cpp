@@ -74,7 +74,8 @@ void compare_products(int64_t rows, int64_t in, int64_t out) {
   const std::vector<float> absmax(static_cast<size_t>(in * out / 64 + 1), 0.02f);
   const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(in) * static_cast<double>(out);
   const double reference = xnnpack_seconds(rows, in, out, x, y);
-  std::printf("product %ldx%ldx%ld xnnpack_f32 %.1f GFLOP/s\n", long(rows), long(in), long(out), flops / reference / 1e9);
+  std::printf("product %ldx%ldx%ld xnnpack_f32 %.1f GFLOP/s\n", long(rows), long(in), long(out),
+              flops / reference / 1e9);
   for (size_t i = 0; const prge::SimdLoops* loops = prge::simd_variant(i); ++i) {
     const double seconds = best_seconds(
         5, [&] { prge::linear_nf4(*loops, x.data(), rows, {packed.data(), absmax.data(), out, in}, y.data()); });
@@ -86,18 +87,17 @@ void compare_products(int64_t rows, int64_t in, int64_t out) {
 void time_noise(int64_t values) {
   std::vector<float> adapter(static_cast<size_t>(values));
   std::vector<float> out(static_cast<size_t>(values) * 4);
-  const double seconds = best_seconds(5, [&] {
-    prge::perturb({adapter.data(), 0, values, {7, 3}, 0.01f, 0, 4, prge::Signs::plus}, out.data());
-  });
+  const double seconds = best_seconds(
+      5, [&] { prge::perturb({adapter.data(), 0, values, {7, 3}, 0.01f, 0, 4, prge::Signs::plus}, out.data()); });
   std::printf("perturb %ld normals: %.1f ms\n", long(values * 4), seconds * 1e3);
   const float gradient[4] = {1, 2, 3, 4};
   const int64_t key[2] = {7, 3};
-  const double updated = best_seconds(5, [&] { prge::update(adapter.data(), gradient, 4, key, 0.1f, values, out.data()); });
+  const double updated =
+      best_seconds(5, [&] { prge::update(adapter.data(), gradient, 4, key, 0.1f, values, out.data()); });
   std::printf("update %ld normals: %.1f ms\n", long(values * 4), updated * 1e3);
   for (size_t i = 0; const prge::SimdLoops* loops = prge::simd_variant(i); ++i) {
-    const double one = best_seconds(3, [&] {
-      prge::fill_normals(*loops, prge::noise_stream(key, 0), 0, 1 << 16, out.data());
-    });
+    const double one =
+        best_seconds(3, [&] { prge::fill_normals(*loops, prge::noise_stream(key, 0), 0, 1 << 16, out.data()); });
     std::printf("normals %s, 1 thread: %.2f ns each\n", loops->name, one * 1e9 / (1 << 16));
   }
 }

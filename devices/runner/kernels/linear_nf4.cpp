@@ -12,10 +12,10 @@
 namespace prge {
 namespace {
 
-constexpr int64_t kTileColumns = 64;   // columns of y per task: x is read once for that many
-constexpr int64_t kTileDepth = 1024;   // values of a row decoded at a time: a tile of 256 KiB stays in the L2 cache
-constexpr int64_t kTasksPerThread = 8; // enough that the last one to finish doesn't matter
-constexpr int64_t kMinimumRows = 256;  // of x per task: decoding once for these costs a few percent
+constexpr int64_t kTileColumns = 64;    // columns of y per task: x is read once for that many
+constexpr int64_t kTileDepth = 1024;    // values of a row decoded at a time: a tile of 256 KiB stays in the L2 cache
+constexpr int64_t kTasksPerThread = 8;  // enough that the last one to finish doesn't matter
+constexpr int64_t kMinimumRows = 256;   // of x per task: decoding once for these costs a few percent
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -29,7 +29,8 @@ struct Plan {
 Plan plan_tiles(const SimdLoops& loops, int64_t rows, const Nf4Matrix& weight) {
   const int64_t wanted = kTasksPerThread * executorch::extension::get_thread_count();
   const int64_t column_tiles = divide_up(weight.out_features, kTileColumns);
-  const int64_t splits = std::clamp<int64_t>(divide_up(wanted, column_tiles), 1, std::max<int64_t>(1, rows / kMinimumRows));
+  const int64_t splits =
+      std::clamp<int64_t>(divide_up(wanted, column_tiles), 1, std::max<int64_t>(1, rows / kMinimumRows));
   const int64_t rows_per_tile = divide_up(divide_up(rows, splits), loops.row_group) * loops.row_group;
   const int64_t passes = divide_up(weight.in_features, kTileDepth);
   return {column_tiles, divide_up(rows, rows_per_tile), rows_per_tile,

@@ -1,5 +1,5 @@
-// The operators of namespace `prge` (docs/contracts.md, "Operators of our own"), registered with ExecuTorch at start-up.
-// A wrong argument fails the operator with a sentence in the log; the runner puts that into its footer.
+// The operators of namespace `prge` (docs/contracts.md, "Operators of our own"), registered with ExecuTorch at
+// start-up. A wrong argument fails the operator with a sentence in the log; the runner puts that into its footer.
 #include <executorch/extension/kernel_util/make_boxed_from_unboxed_functor.h>
 #include <executorch/runtime/kernel/kernel_includes.h>
 
@@ -49,8 +49,14 @@ Tensor& perturb_out(KernelRuntimeContext& ctx, const Tensor& adapter, const Tens
       InvalidArgument, out, "prge::perturb: the output is not float32 [%" PRId64 ", %" PRId64 ", %" PRId64 "]", slices,
       rank, features);
   const int64_t* words = key.const_data_ptr<int64_t>();
-  perturb({adapter.const_data_ptr<float>(), offset, rank * features, {words[0], words[1]}, *eps.const_data_ptr<float>(),
-           first_query, queries, static_cast<Signs>(signs)},
+  perturb({adapter.const_data_ptr<float>(),
+           offset,
+           rank * features,
+           {words[0], words[1]},
+           *eps.const_data_ptr<float>(),
+           first_query,
+           queries,
+           static_cast<Signs>(signs)},
           out.mutable_data_ptr<float>());
   return out;
 }
@@ -76,23 +82,24 @@ Tensor& linear_nf4_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor&
                        Tensor& out) {
   ET_KERNEL_CHECK_MSG(
       ctx,
-      x.scalar_type() == ScalarType::Float && x.dim() >= 1 && x.dim() <= 16 && packed.scalar_type() == ScalarType::Byte &&
-          packed.dim() == 2 && absmax.scalar_type() == ScalarType::Float,
+      x.scalar_type() == ScalarType::Float && x.dim() >= 1 && x.dim() <= 16 &&
+          packed.scalar_type() == ScalarType::Byte && packed.dim() == 2 && absmax.scalar_type() == ScalarType::Float,
       InvalidArgument, out, "prge::linear_nf4 needs float32 x, uint8 packed [out, in/2] and float32 absmax");
   const int64_t in_features = x.size(x.dim() - 1);
   const int64_t out_features = packed.size(0);
   const int64_t blocks = (out_features * in_features + kNf4BlockValues - 1) / kNf4BlockValues;
-  ET_KERNEL_CHECK_MSG(ctx, in_features > 0 && packed.size(1) * 2 == in_features && absmax.numel() == blocks,
-                      InvalidArgument, out,
-                      "prge::linear_nf4: x has %" PRId64 " features, the weight %zd, and absmax %zd values instead of %" PRId64,
-                      in_features, static_cast<ssize_t>(packed.size(1) * 2), static_cast<ssize_t>(absmax.numel()), blocks);
+  ET_KERNEL_CHECK_MSG(
+      ctx, in_features > 0 && packed.size(1) * 2 == in_features && absmax.numel() == blocks, InvalidArgument, out,
+      "prge::linear_nf4: x has %" PRId64 " features, the weight %zd, and absmax %zd values instead of %" PRId64,
+      in_features, static_cast<ssize_t>(packed.size(1) * 2), static_cast<ssize_t>(absmax.numel()), blocks);
   SizesType sizes[16];
   for (ssize_t i = 0; i < x.dim(); ++i) sizes[i] = static_cast<SizesType>(x.size(i));
   sizes[x.dim() - 1] = static_cast<SizesType>(out_features);
   ET_KERNEL_CHECK_MSG(ctx,
                       out.scalar_type() == ScalarType::Float &&
                           resize_tensor(out, ArrayRef<SizesType>(sizes, static_cast<size_t>(x.dim()))) == Error::Ok,
-                      InvalidArgument, out, "prge::linear_nf4: the output is not float32 [..., %" PRId64 "]", out_features);
+                      InvalidArgument, out, "prge::linear_nf4: the output is not float32 [..., %" PRId64 "]",
+                      out_features);
   const Nf4Matrix weight{packed.const_data_ptr<uint8_t>(), absmax.const_data_ptr<float>(), out_features, in_features};
   ET_KERNEL_CHECK_MSG(ctx,
                       linear_nf4(simd_loops(), x.const_data_ptr<float>(), x.numel() / in_features, weight,

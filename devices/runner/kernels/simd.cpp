@@ -48,8 +48,6 @@ const Variants& variants() {
 
 const SimdLoops& simd_loops() { return variants().loops[0]; }
 
-const SimdLoops* simd_variant(size_t index) {
-  return index < variants().count ? &variants().loops[index] : nullptr;
-}
+const SimdLoops* simd_variant(size_t index) { return index < variants().count ? &variants().loops[index] : nullptr; }
 
 }  // namespace prge

@@ -1,0 +1,49 @@
+# Each target sets up what it needs. PYTHON picks the interpreter that makes .venv (3.11 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+# torch publishes a build with gigabytes of CUDA under the same version; this index has the one for CPUs.
+# Leave it empty where pip's own configuration already has a CPU build.
+TORCH_INDEX ?=
+
+.PHONY: run test test-full lint types setup setup-dev browser clean
+
+run: setup
+	$(BIN)/suite run --device local
+
+test: setup-dev browser
+	$(BIN)/python -m pytest -n auto -m "not full"
+
+test-full: setup-dev browser
+	$(BIN)/python -m pytest
+
+lint: setup-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup-dev
+	$(BIN)/mypy
+
+setup: .venv/installed compiler
+setup-dev: .venv/installed-dev compiler
+
+.venv/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+# The runner needs a C++ compiler, the report tests a browser; both come from the system's packages.
+.PHONY: compiler
+compiler:
+	@command -v c++ >/dev/null || command -v g++ >/dev/null || tools/system-packages g++
+
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || tools/system-packages chromium chromium-driver
+
+clean:
+	rm -rf .venv .suite build

@@ -1,0 +1,82 @@
+"""The command line: `suite`. Parse, act, print; the one place where errors become sentences and exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from devices.errors import DeviceError
+from devices.errors import UserError as DeviceUserError
+from reports.errors import UserError as ReportUserError
+from suite.cli.check import check
+from suite.cli.devices import devices_group
+from suite.cli.export import export
+from suite.cli.history import history
+from suite.cli.report import report
+from suite.cli.run import run
+from suite.errors import SuiteError
+from suite.errors import UserError as SuiteUserError
+from suite.exit_codes import ERROR, INTERRUPTED, USAGE
+from workloads.errors import UserError as WorkloadUserError
+
+_USER_ERRORS = (DeviceUserError, ReportUserError, SuiteUserError, WorkloadUserError)
+_OTHER_ERRORS = (SuiteError, DeviceError)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="edge-training-suite")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Measure what a P-RGE training step costs on phones and boards: latency, memory, energy.
+
+    \b
+    suite run --device local --quick     a first look at this machine
+    suite devices check local            what can be measured there
+    suite report                         write the pages of all runs
+    """
+    del debug  # read from the arguments by main, which is outside of click
+
+
+for command in (run, export, devices_group, report, history, check):
+    cli.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the console script; leaves with the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(run_command(given))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command line -> its exit code. Only `--debug` lets an exception through."""
+    debug = "--debug" in arguments
+    try:
+        result = cli.main(args=list(arguments), prog_name="suite", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Abort:
+        return _interrupted()
+    except KeyboardInterrupt:
+        return _interrupted()
+    except click.ClickException as error:
+        error.show()
+        return USAGE
+    except _USER_ERRORS as error:
+        if debug:
+            raise
+        return _fail(error, USAGE)
+    except _OTHER_ERRORS as error:
+        if debug:
+            raise
+        return _fail(error, ERROR)
+
+
+def _fail(error: Exception, code: int) -> int:
+    click.echo(f"suite: {error}", err=True)
+    return code
+
+
+def _interrupted() -> int:
+    click.echo("suite: interrupted; what was measured is stored, `suite run --resume` goes on", err=True)
+    return INTERRUPTED

@@ -1,0 +1,48 @@
+"""`suite check`: the suite measures itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click
+
+from suite import exit_codes
+from suite.cli.places import inventory_option, opened
+from suite.display import Display
+from suite.errors import UserError
+from suite.overhead import sampler_overhead
+from suite.plan import Plan
+
+
+@click.command()
+@click.option("--overhead", is_flag=True, help="What the sampler costs: sessions with and without it, in turn.")
+@click.option("--device", "selection", default="local", show_default=True, help="One device of the inventory.")
+@click.option("--model", default="smollm2-135m", show_default=True, help="The model whose steps are timed.")
+@click.option("--quant", default="int8", show_default=True, help="The setting whose steps are timed.")
+@click.option("--sessions", default=5, show_default=True, help="Sessions with and sessions without.")
+@click.option("--steps", default=10, show_default=True, help="Measured steps of a session.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@inventory_option
+def check(
+    overhead: bool, selection: str, model: str, quant: str, sessions: int, steps: int, as_json: bool, inventory_path: Path
+) -> int:  # fmt: skip
+    """Check what the suite itself costs.
+
+    \b
+    suite check --overhead --device local --quant int8
+    """
+    if not overhead:
+        raise UserError("Nothing to check is named: add --overhead.")
+    inventory, home = opened(inventory_path)
+    entries = inventory.select(selection)
+    if len(entries) != 1:
+        raise UserError(f"{selection} names {len(entries)} devices: name one.")
+    plan = Plan(devices=(entries[0].name,), model=model, quants=(quant,), sessions=sessions, steps=steps)
+    found = sampler_overhead(plan, entries[0], home, Display())
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(found), indent=1))
+    else:
+        click.echo(str(found))
+    return exit_codes.OK

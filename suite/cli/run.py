@@ -1,0 +1,122 @@
+"""`suite run`: deploy, measure, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from devices.inventory import Inventory
+from suite import exit_codes, orchestrate
+from suite.cli.places import inventory_option, opened
+from suite.display import Display
+from suite.errors import UserError
+from suite.forecast import forecast
+from suite.home import Home
+from suite.plan import Plan
+from suite.results_table import reasons, results_table
+from workloads.workload import METHODS, QUANTIZATION_SETTINGS
+
+
+@click.command()
+@click.option("--device", "selection", metavar="NAME[,NAME]", help="Devices of the inventory, by name.")
+@click.option(
+    "--model", default="smollm2-135m", show_default=True, help="smollm2-135m, tiny, tinyllama-1.1b, llama-2-7b."
+)
+@click.option("--quant", default=",".join(QUANTIZATION_SETTINGS), show_default=True, help="Quantization settings.")
+@click.option("--method", default=METHODS[0], show_default=True, help="How a step estimates its gradient.")
+@click.option("-q", "q", default=4, show_default=True, help="Queries of a step.")
+@click.option("-b", "b", default=4, show_default=True, help="Rows of a batch.")
+@click.option("-T", "T", default=64, show_default=True, help="Tokens of a row.")
+@click.option("--rank", default=16, show_default=True, help="Rank of the adapters.")
+@click.option("--alpha", default=32.0, show_default=True, help="Scale of the adapters, times the rank.")
+@click.option(
+    "--noise",
+    default="kernel",
+    show_default=True,
+    help="Perturbations from the runner's `kernel` or `stock` operators.",
+)
+@click.option("--sessions", default=3, show_default=True, help="Processes for each setting; an interval needs 3.")
+@click.option("--steps", default=10, show_default=True, help="Measured steps of a session.")
+@click.option("--seed", default=7, show_default=True, help="Seed of noise and batches.")
+@click.option("--lr", default=1e-3, show_default=True, help="Learning rate.")
+@click.option("--eps", default=1e-2, show_default=True, help="Size of the perturbations.")
+@click.option(
+    "--task",
+    type=click.Path(path_type=Path),
+    help="TSV or JSONL file of labelled sentences; default: built-in reviews.",
+)
+@click.option(
+    "--weights", type=click.Path(path_type=Path), help="Hugging Face folder or GGUF file with the model's weights."
+)
+@click.option("--quick", is_flag=True, help="One short session for each setting.")
+@click.option("--resume", is_flag=True, help="Go on with the newest run that was interrupted or killed.")
+@click.option("--dry-run", is_flag=True, help="Print the plan with an estimate of time, memory and disk; do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@inventory_option
+def run(
+    selection: str | None, quant: str, task: Path | None, weights: Path | None, quick: bool, resume: bool, dry_run: bool,
+    as_json: bool, inventory_path: Path, **settings: Any,
+) -> int:  # fmt: skip
+    """Measure training steps on devices and write the report.
+
+    \b
+    suite run --device local
+    suite run --device local --model tiny --quant fp32,nf4 --quick
+    suite run --resume
+    """
+    inventory, home = opened(inventory_path)
+    if resume:
+        if selection is not None or dry_run:
+            raise UserError("--resume goes on with the plan of the interrupted run: leave out --device and --dry-run.")
+        return _show(orchestrate.resume(inventory, home, Display()), as_json)
+    plan = _plan(inventory, selection, quant, task, weights, settings)
+    plan = plan.quick() if quick else plan
+    if dry_run:
+        return _show_forecast(plan, inventory, home, as_json)
+    command = ["suite", *sys.argv[1:]]
+    return _show(orchestrate.begin(plan, inventory, home, Display(), command), as_json)
+
+
+def _plan(
+    inventory: Inventory, selection: str | None, quant: str, task: Path | None, weights: Path | None, settings: dict[str, Any]
+) -> Plan:  # fmt: skip
+    if selection is None:
+        raise UserError(f"No device is named: add --device with one or more of {', '.join(inventory.devices)}.")
+    return Plan(
+        devices=tuple(entry.name for entry in inventory.select(selection)),
+        quants=tuple(part.strip() for part in quant.split(",") if part.strip()),
+        task=None if task is None else str(task.resolve()),
+        weights=None if weights is None else str(weights.resolve()),
+        **settings,
+    )
+
+
+def _show(outcome: orchestrate.Outcome, as_json: bool) -> int:
+    if as_json:
+        document = {"run_id": outcome.run_id, "report": str(outcome.report), "measurements": outcome.measurements}
+        click.echo(json.dumps(document, indent=1, allow_nan=False))
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        console.print(results_table(outcome.measurements))
+        for line in reasons(outcome.measurements):
+            click.echo(line)
+        click.echo(f"report: {outcome.report}")
+    return exit_codes.OK if outcome.complete else exit_codes.INCOMPLETE
+
+
+def _show_forecast(plan: Plan, inventory: Inventory, home: Home, as_json: bool) -> int:
+    orchestrate.check(plan, inventory)
+    told = forecast(plan, home)
+    if as_json:
+        click.echo(json.dumps({"plan": plan.document(), "forecast": dataclasses.asdict(told)}, indent=1))
+    else:
+        click.echo("\n".join(told.lines(plan)))
+        click.echo(f"would run: {shlex.join(['suite', *(word for word in sys.argv[1:] if word != '--dry-run')])}")
+    return exit_codes.OK

@@ -1,0 +1,129 @@
+"""What must hold before a session: the device has cooled down; and what it draws while idle."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from devices.connect import Device
+from devices.errors import FileError
+from devices.sensors.spec import Sensor
+from suite.session_energy import mean_power_mw
+from suite.trace import SensorTrace
+from suite.unavailable import Unavailable
+from suite.validity import TEMPERATURE
+
+COOLED_WITHIN_MC = 2000.0
+"""A session starts when the hottest zone is back within 2 degC of the run's start [ARM Workload Automation, delay.py]."""
+
+POLL_SECONDS = 5.0
+LONGEST_WAIT_SECONDS = 600.0
+IDLE_SECONDS = 10.0
+IDLE_PERIOD_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Time as the gate sees it; tests bring their own."""
+
+    monotonic_ns: Callable[[], int] = time.monotonic_ns
+    sleep: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True)
+class ThermalGate:
+    """Remembers the hottest zone at the run's start and waits for the device to be back there."""
+
+    start_mc: Mapping[str, float]
+    clock: Clock = Clock()
+
+    @classmethod
+    def at_start(cls, device: Device, sensors: Sequence[Sensor], clock: Clock | None = None) -> ThermalGate:
+        """The gate of a run that begins now."""
+        return cls(_temperatures(device, sensors), clock or Clock())
+
+    def wait(self, device: Device, sensors: Sequence[Sensor], notify: Callable[[str], None]) -> str | None:
+        """Wait until the device has cooled; a sentence when it had not after the longest wait."""
+        waited = 0.0
+        while True:
+            excess = self._excess_mc(_temperatures(device, sensors))
+            if excess is None or excess[1] <= COOLED_WITHIN_MC:
+                return None
+            zone, above = excess
+            if waited >= LONGEST_WAIT_SECONDS:
+                return (
+                    f"{zone} was still {above / 1e3:.1f} degC above the run's start after {waited:.0f} s of cooling: "
+                    "see to its cooling"
+                )
+            notify(f"waiting for {zone} to cool: {above / 1e3:.1f} degC above the start")
+            self.clock.sleep(POLL_SECONDS)
+            waited += POLL_SECONDS
+
+    def _excess_mc(self, now: Mapping[str, float]) -> tuple[str, float] | None:
+        """The hottest zone that both looks saw, and how far it is above the hottest of the start."""
+        shared = [zone for zone in now if zone in self.start_mc]
+        if not shared:
+            return None
+        zone = max(shared, key=lambda name: now[name])
+        return zone, now[zone] - max(self.start_mc[name] for name in shared)
+
+
+def idle_power_mw(
+    device: Device,
+    sensors: Sequence[Sensor],
+    energy_sensors: Sequence[str],
+    wrap_range_mj: Mapping[str, float],
+    clock: Clock | None = None,
+) -> float | Unavailable:
+    """Mean power of the device while nothing runs on it, sampled by the host through the transport."""
+    chosen = [sensor for sensor in sensors if sensor.name in energy_sensors]
+    if not chosen:
+        return Unavailable("the device has no power sensor that can be read")
+    clock = clock or Clock()
+    times: list[int] = []
+    values: dict[str, list[float]] = {sensor.name: [] for sensor in chosen}
+    end = clock.monotonic_ns() + int(IDLE_SECONDS * 1e9)
+    while not times or times[-1] < end:
+        now = _values(device, chosen)
+        missing = [sensor.name for sensor in chosen if sensor.name not in now]
+        if missing:
+            return Unavailable(f"{missing[0]} could not be read while the device was idle")
+        times.append(clock.monotonic_ns())
+        for name, value in now.items():
+            values[name].append(value)
+        clock.sleep(IDLE_PERIOD_SECONDS)
+    traces = {
+        sensor.name: SensorTrace(sensor.name, sensor.quantity, tuple(times), tuple(values[sensor.name]))
+        for sensor in chosen
+    }
+    return mean_power_mw(traces, energy_sensors, wrap_range_mj)
+
+
+def _temperatures(device: Device, sensors: Sequence[Sensor]) -> dict[str, float]:
+    return _values(device, [sensor for sensor in sensors if sensor.quantity == TEMPERATURE])
+
+
+def _values(device: Device, sensors: Sequence[Sensor]) -> dict[str, float]:
+    """One reading of each sensor that can be read now, as the runner would read it."""
+    paths = sorted({path for sensor in sensors for path in (sensor.path, sensor.times) if path is not None})
+    texts = device.transport.read_texts(paths) if paths else {}
+    found = {}
+    for sensor in sensors:
+        value = _number(texts.get(sensor.path), sensor.field)
+        factor = 1.0 if sensor.times is None else _number(texts.get(sensor.times), None)
+        if value is not None and factor is not None:
+            found[sensor.name] = value * factor * sensor.scale
+    return found
+
+
+def _number(text: str | FileError | None, field: str | None) -> float | None:
+    """The first number of the text, or of its line that starts with `field`."""
+    if not isinstance(text, str):
+        return None
+    lines = text.splitlines() if field is None else [line for line in text.splitlines() if line.startswith(field)]
+    words = lines[0].removeprefix(field or "").replace(":", " ").split() if lines else []
+    try:
+        return float(words[0]) if words else None
+    except ValueError:
+        return None

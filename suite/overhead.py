@@ -1,0 +1,85 @@
+"""What looking costs: sessions with the sampler and sessions without it, in turn, and the ratio of their step times."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from devices.connect import connect
+from devices.deploy import DeployFile, deploy
+from devices.entry import DeviceEntry
+from devices.runner_build import build_runner
+from devices.sensors.spec import Discovery
+from suite import stats
+from suite.display import Display
+from suite.errors import SuiteError
+from suite.home import Home
+from suite.plan import Plan, interleaved
+from suite.preparation import prepare
+from suite.sensors import sensor_plan
+from suite.session import SessionOrder, run_session
+from suite.unavailable import Unavailable
+from suite.validity import SessionStatus
+from workloads.artifact import ArtifactCache
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Session medians with and without the sampler, ms, and by how many percent it lengthens a step."""
+
+    with_sampler_ms: tuple[float, ...]
+    without_sampler_ms: tuple[float, ...]
+    percent: float
+    ci95_percent: tuple[float, float] | None
+
+    def __str__(self) -> str:
+        interval = (
+            ""
+            if self.ci95_percent is None
+            else f" (95 %: {self.ci95_percent[0]:+.2f} to {self.ci95_percent[1]:+.2f} %)"
+        )
+        return (
+            f"sampler overhead {self.percent:+.2f} %{interval}: "
+            f"{stats.median(self.with_sampler_ms):.1f} ms a step with, "
+            f"{stats.median(self.without_sampler_ms):.1f} ms without, {len(self.with_sampler_ms)} sessions each"
+        )
+
+
+def sampler_overhead(plan: Plan, entry: DeviceEntry, home: Home, display: Display) -> Overhead:
+    """Run `plan.sessions` sessions of each kind in turn (A B B A ...). Raises SuiteError when a session is not valid."""
+    runner = build_runner(home.runner)
+    preparation = prepare(plan, ArtifactCache(home.artifacts), display.note)
+    (prepared,) = preparation.prepared
+    artifact = prepared.artifact
+    medians: dict[bool, list[float]] = {True: [], False: []}
+    with connect(entry, home.locks) as device:
+        deploy(device.transport, runner.files, device.places.runner(runner.hash))
+        file = DeployFile(artifact.program, "program.pte", artifact.program_sha256, artifact.program_bytes)
+        deploy(device.transport, [file], device.places.artifact(artifact.hash))
+        for ordinal in range(plan.sessions):
+            for sampled in (bool(index) for index in interleaved(2, ordinal)):
+                found = device.sensors() if sampled else Discovery()
+                name = f"overhead-{uuid.uuid4().hex[:12]}"
+                log = home.session_log("overhead", name)
+                order = SessionOrder(name, plan, prepared, preparation.data, runner.hash, log)
+                label = f"{'with' if sampled else 'without'} sampler {ordinal + 1}/{plan.sessions}"
+                with display.steps(label, plan) as on_step:
+                    record, validity = run_session(device, order, found.sensors, sensor_plan(found), on_step)
+                if validity.status is not SessionStatus.OK:
+                    raise SuiteError(f"A session {label} is {validity.status}: {validity.reason}; run it again.")
+                medians[sampled].append(stats.median(record.latencies_ms))
+                display.note(f"{label}: {medians[sampled][-1]:.1f} ms a step")
+    return _compared(medians[True], medians[False])
+
+
+def _compared(sampled: Sequence[float], bare: Sequence[float]) -> Overhead:
+    interval = stats.ratio_interval(sampled, bare)
+    bounds = (
+        None
+        if isinstance(interval, Unavailable)
+        else tuple((bound - 1) * 100 for bound in dataclasses.astuple(interval))
+    )
+    ratio = stats.median(sampled) / stats.median(bare)
+    return Overhead(tuple(sampled), tuple(bare), (ratio - 1) * 100, bounds)

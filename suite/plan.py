@@ -1,0 +1,121 @@
+"""What a run will do: which workloads on which devices, how often, with which training settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from suite.errors import UserError
+from workloads.artifact import TrainingSettings
+from workloads.models.zoo import model_config
+from workloads.workload import QUANTIZATION_SETTINGS, Workload
+
+REFERENCE_STEPS = 3
+"""So many steps of every session are compared with the eager reference."""
+
+BATCHES = 16
+"""Different batches a session cycles through."""
+
+LOSS_TOLERANCE = {"fp32": 1e-3, "fp16": 3e-2, "int8": 5e-2, "nf4": 1e-3}
+"""Largest relative error of the first steps' losses (suite.validity.loss_error); docs/measuring.md argues for each."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run as it is asked for. `devices` are inventory names; `weights` and `task` are paths, or None for the built-in."""
+
+    devices: tuple[str, ...]
+    model: str = "smollm2-135m"
+    quants: tuple[str, ...] = QUANTIZATION_SETTINGS
+    method: str = "prge"
+    q: int = 4
+    b: int = 4
+    T: int = 64
+    rank: int = 16
+    alpha: float = 32.0
+    noise: str = "kernel"
+    sessions: int = 3
+    steps: int = 10
+    max_warm_up_steps: int = 10
+    seed: int = 7
+    lr: float = 1e-3
+    eps: float = 1e-2
+    task: str | None = None
+    weights: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("sessions", "steps"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}, but it must be at least 1: give a positive number.")
+        if not self.quants:
+            raise UserError(f"No quantization setting is named: choose from {', '.join(QUANTIZATION_SETTINGS)}.")
+        duplicates = {quant for quant in self.quants if self.quants.count(quant) > 1}
+        if duplicates:
+            raise UserError(f"The setting {duplicates.pop()} is named twice: name each once.")
+        limit = model_config(self.model).max_positions
+        if limit < self.T:
+            raise UserError(f"T is {self.T}, but {self.model} has {limit} positions: choose a T up to {limit}.")
+        list(self.workloads(answers=1))  # each checks itself
+
+    def workloads(self, answers: int) -> Iterator[Workload]:
+        """One workload for each setting; `answers` is the longest answer of the task in tokens."""
+        for quant in self.quants:
+            yield Workload(
+                model=self.model,
+                quant=quant,
+                q=self.q,
+                b=self.b,
+                T=self.T,
+                rank=self.rank,
+                alpha=self.alpha,
+                answers=answers,
+                method=self.method,
+                noise=self.noise,
+            )
+
+    @property
+    def training(self) -> TrainingSettings:
+        return TrainingSettings(lr=self.lr, eps=self.eps, seed=self.seed)
+
+    @property
+    def task_path(self) -> Path | None:
+        return None if self.task is None else Path(self.task)
+
+    @property
+    def weights_path(self) -> Path | None:
+        return None if self.weights is None else Path(self.weights)
+
+    def quick(self) -> Plan:
+        """A short look: one session of three steps, without an interval."""
+        return replace(self, sessions=1, steps=3, max_warm_up_steps=3)
+
+    def document(self) -> dict[str, Any]:
+        """The plan as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Plan:
+        """The plan of `document`; UserError when another version of the suite wrote it."""
+        known = {field.name for field in fields(cls)}
+        if unknown := set(document) - known:
+            raise UserError(
+                f"The plan of this run has {', '.join(sorted(unknown))}, which this version does not know: "
+                "start a new run, or resume with the version that began it."
+            )
+        lists = {key: tuple(value) for key, value in document.items() if isinstance(value, list)}
+        return cls(**{**document, **lists})
+
+
+def described(workload: Workload) -> dict[str, Any]:
+    """The workload as the store and the reports have it: what tells series apart, defaults left out."""
+    document = workload.document()
+    always = ("model", "method", "quant", "backend", "q", "b", "T", "rank")
+    default = Workload(workload.model, workload.quant).document()
+    return {key: value for key, value in document.items() if key in always or value != default[key]}
+
+
+def interleaved(count: int, ordinal: int) -> range:
+    """The order of `count` settings in a round: A B C D, then D C B A, so that drift is not mistaken for a setting."""
+    return range(count) if ordinal % 2 == 0 else range(count - 1, -1, -1)

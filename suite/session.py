@@ -1,0 +1,202 @@
+"""One session on one device: write the job, launch the runner, keep every line it prints, judge what came."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from devices.connect import Device
+from devices.deploy import timeout_for
+from devices.errors import DeviceLost, OutputLimitError, TransportTimeout
+from devices.sensors.spec import Sensor
+from suite.collect import collect
+from suite.errors import StoreError
+from suite.plan import LOSS_TOLERANCE, Plan
+from suite.preparation import Prepared
+from suite.record import ExitOutcome, SessionRecord
+from suite.sensors import SensorPlan
+from suite.validity import TEMPERATURE, Expectation, Validity, judge
+from workloads.tasks import TaskBatches, write_inputs
+
+WARM_UP_TOLERANCE = 0.04
+"""Warm-up ends when two moving averages of step time agree so closely [androidx benchmark, WarmupManager]."""
+
+_WARM_UP_SECONDS = 120.0
+_SLOWEST_FLOPS_PER_S = 2e8
+_SPARE_SECONDS = 300.0
+
+OnStep = Callable[[str, int], None]  # phase, number of steps so far
+
+
+@dataclass(frozen=True)
+class SessionOrder:
+    """What to run: a prepared workload on a device where runner and program are deployed already."""
+
+    session_id: str
+    plan: Plan
+    prepared: Prepared
+    data: TaskBatches
+    runner_hash: str
+    log: Path
+    throttle_notes: tuple[str, ...] = ()
+
+
+class _TripPoint(Exception):  # noqa: N818 - a reason to stop, not a fault of ours
+    """A zone reached the temperature at which the device itself steps in."""
+
+
+def run_session(
+    device: Device, order: SessionOrder, sensors: Sequence[Sensor], plan: SensorPlan, on_step: OnStep
+) -> tuple[SessionRecord, Validity]:
+    """The session's record and what it is worth.
+
+    KeyboardInterrupt goes through, with the runner ended; a device that is lost is part of the record.
+    """
+    folder = device.places.job(order.session_id)
+    lines: list[str] = []
+    try:
+        _place_job(device, folder, order, sensors)
+        with _opened(order.log) as log:
+            outcome = _launch(device, folder, order, plan, _Listener(lines, log, on_step, plan))
+        device.transport.remove(folder, recursive=True)
+    except DeviceLost as error:
+        outcome = ExitOutcome(rc=None, lost=str(error))
+    record = collect(order.session_id, lines, outcome, plan.quantities)
+    return record, judge(record, expectation(order, plan))
+
+
+def expectation(order: SessionOrder, plan: SensorPlan) -> Expectation:
+    """What the session must show to count."""
+    return Expectation(
+        measured_steps=order.plan.steps,
+        loss_tolerance=LOSS_TOLERANCE[order.prepared.workload.quant],
+        reference_losses=order.prepared.reference_losses,
+        trip_mc=plan.trip_mc,
+        throttle_notes=order.throttle_notes,
+    )
+
+
+def job_document(
+    device: Device, order: SessionOrder, sensors: Sequence[Sensor], inputs: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The job of docs/contracts.md."""
+    plan = order.plan
+    document: dict[str, Any] = {
+        "schema": 1,
+        "session": order.session_id,
+        "program": f"../../artifacts/{order.prepared.artifact.hash}/program.pte",
+        "method": "forward",
+        "inputs": [
+            *inputs,
+            {"name": "key", "dtype": "int64", "shape": [2], "step_key": {"seed": plan.seed}},
+            {"name": "lr", "dtype": "float32", "shape": [], "value": [plan.lr]},
+            {"name": "eps", "dtype": "float32", "shape": [], "value": [plan.eps]},
+        ],
+        "outputs": {"losses": 0},
+        "warm_up": {
+            "min_steps": 2,
+            "max_steps": plan.max_warm_up_steps,
+            "max_seconds": _WARM_UP_SECONDS,
+            "tolerance": WARM_UP_TOLERANCE,
+        },
+        "steps": plan.steps,
+        "min_measured_seconds": 0.0,
+        "threads": threads_of(device),
+        "sensors": [sensor.job_entry() for sensor in sensors],
+    }
+    if device.entry.cpus is not None:
+        document["cpus"] = list(device.entry.cpus)
+    return document
+
+
+def threads_of(device: Device) -> int:
+    """The entry's threads, else one for each of its CPUs, else one for each CPU of the device."""
+    if device.entry.threads is not None:
+        return device.entry.threads
+    if device.entry.cpus is not None:
+        return len(device.entry.cpus)
+    return device.facts().cpu_count or 1
+
+
+def _place_job(device: Device, folder: str, order: SessionOrder, sensors: Sequence[Sensor]) -> None:
+    transport = device.transport
+    transport.mkdir(folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        local = Path(scratch) / "inputs.bin"
+        inputs = [entry.as_job_entry() for entry in write_inputs(order.data, local)]
+        timeout_s = timeout_for(local.stat().st_size)
+        transport.push(local, posixpath.join(folder, local.name), timeout_s=timeout_s)
+    job = json.dumps(job_document(device, order, sensors, inputs), indent=1)
+    transport.write(posixpath.join(folder, "job.json"), job.encode())
+
+
+@dataclass
+class _Listener:
+    """Takes the runner's lines as they come: into memory, onto the disk, and the steps to whoever watches."""
+
+    lines: list[str]
+    log: TextIO
+    on_step: OnStep
+    sensors: SensorPlan
+    steps: int = 0
+
+    def __call__(self, line: str) -> None:
+        self.lines.append(line)
+        try:
+            self.log.write(line + "\n")
+            self.log.flush()
+        except OSError as error:
+            raise StoreError(
+                f"the raw output cannot be written to {self.log.name} ({error.strerror}, error {error.errno}): "
+                "free space, then go on with `suite run --resume`"
+            ) from error
+        if line.startswith('{"event":"step"'):
+            self.steps += 1
+            self.on_step("measuring" if '"measured"' in line else "warming up", self.steps)
+        elif self.sensors.trip_mc and line.startswith('{"event":"sample"'):
+            self._watch_temperature(line)
+
+    def _watch_temperature(self, line: str) -> None:
+        try:
+            sample = json.loads(line)
+            name, value = str(sample["sensor"]), float(sample["value"])
+        except (ValueError, KeyError, TypeError):
+            return  # the collector will name what is wrong with it
+        if self.sensors.quantities.get(name) == TEMPERATURE and value >= self.sensors.trip_mc.get(name, float("inf")):
+            raise _TripPoint(f"{name} reached {value / 1e3:.1f} degC, its trip point: cool the device")
+
+
+def _launch(device: Device, folder: str, order: SessionOrder, plan: SensorPlan, listener: _Listener) -> ExitOutcome:
+    del plan
+    runner = posixpath.join(device.places.runner(order.runner_hash), "runner")
+    timeout_s = _deadline_s(order)
+    try:
+        ended = device.launch([runner, "job.json"], listener, timeout_s=timeout_s, cwd=folder)
+    except _TripPoint as reason:
+        return ExitOutcome(rc=None, stopped=str(reason))
+    except TransportTimeout:
+        return ExitOutcome(rc=None, stopped=f"it was not done after {timeout_s:.0f} s")
+    except OutputLimitError as error:
+        return ExitOutcome(rc=None, stopped=str(error))
+    return ExitOutcome(rc=ended.rc, stderr_tail=ended.stderr_tail, signal=ended.signal)
+
+
+def _deadline_s(order: SessionOrder) -> float:
+    """Long enough for the slowest board that is of any use; a hung runner ends here."""
+    steps = order.plan.max_warm_up_steps + order.plan.steps
+    return _SPARE_SECONDS + steps * order.prepared.estimate.flops_per_step / _SLOWEST_FLOPS_PER_S
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        return path.open("w", encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise StoreError(
+            f"the raw output cannot be written to {path} ({error.strerror}, error {error.errno}): "
+            "free space or make the folder writable, then go on with `suite run --resume`"
+        ) from error

@@ -1,0 +1,108 @@
+"""Sensors beside the steps."""
+
+from __future__ import annotations
+
+import pytest
+
+SECOND_NS = 10**9
+SENSOR = {"name": "s", "quantity": "temperature_mc", "scale": 1.0, "rate_hz": 50}
+LASTING = {"min_measured_seconds": 0.3}
+
+
+def values(outcome, name="s"):
+    return [sample["value"] for sample in outcome.of("sample") if sample["sensor"] == name]
+
+
+def test_samples_are_on_the_clock_of_the_steps_and_in_order(run, job, tmp_path):
+    (tmp_path / "temp").write_text("41250\n")
+    outcome = run(job | LASTING | {"sensors": [SENSOR | {"path": "temp"}]})
+    times = [sample["t_ns"] for sample in outcome.of("sample")]
+    assert times == sorted(times)
+    assert outcome.of("header")[0]["t_ns"] < times[0]
+    assert times[-1] < outcome.footer["t_ns"]
+    assert set(values(outcome)) == {41250}
+
+
+def test_no_sampler_runs_without_sensors(run, job):
+    outcome = run(job | LASTING | {"sensors": []})
+    assert outcome.of("sample") == []
+    assert outcome.footer["sampler_cpu_ns"] == 0
+
+
+def test_the_sampler_reports_its_own_cost(run, job):
+    sensor = SENSOR | {"path": "/proc/self/status", "field": "VmRSS"}
+    outcome = run(job | LASTING | {"sensors": [sensor]})
+    elapsed = outcome.footer["t_ns"] - outcome.of("header")[0]["t_ns"]
+    assert 0 < outcome.footer["sampler_cpu_ns"] < elapsed
+
+
+def test_deadlines_are_absolute(run, job, tmp_path):
+    (tmp_path / "temp").write_text("1")
+    outcome = run(job | LASTING | {"sensors": [SENSOR | {"path": "temp"}]})
+    times = [sample["t_ns"] for sample in outcome.of("sample")]
+    # No sample lies before its deadline, and no deadline is used twice.
+    period = SECOND_NS // 50
+    slots = [(time - times[0] + period // 2) // period for time in times]
+    assert len(set(slots)) == len(slots)
+    assert len(slots) <= (times[-1] - times[0]) / period + 2
+
+
+@pytest.mark.parametrize(("text", "extra", "value"), [
+    ("first line\nVmHWM: 7 kB\nVmRSS:\t  1234 kB\n", {"field": "VmRSS"}, 1234),
+    ("label\n -273.5 C", {}, -273.5),
+    ("12", {"scale": 0.25}, 3),
+    ("5000 mV", {"times": "current", "scale": 0.001}, 10000),
+    ("1.5e3", {}, 1500),
+])  # fmt: skip
+def test_a_value_is_the_first_number_scaled(run, job, tmp_path, text, extra, value):
+    (tmp_path / "sensor").write_text(text)
+    (tmp_path / "current").write_text("2000\n")
+    outcome = run(job | LASTING | {"sensors": [SENSOR | {"path": "sensor"} | extra]})
+    assert set(values(outcome)) == {value}
+
+
+def test_a_sensor_is_read_anew_each_time(run, job):
+    sensor = SENSOR | {"path": "/proc/self/schedstat", "rate_hz": 100}
+    found = values(run(job | LASTING | {"sensors": [sensor]}))
+    assert found == sorted(found)
+    assert found[0] < found[-1]
+
+
+@pytest.mark.parametrize(("text", "extra", "reason"), [
+    (None, {}, "No such file"),
+    ("no digits here", {}, "no number"),
+    ("", {}, "no number"),
+    ("VmHWM: 1 kB", {"field": "VmRSS"}, "no line starts with VmRSS"),
+    ("3", {"times": "missing"}, "No such file"),
+])  # fmt: skip
+def test_a_sensor_that_can_not_be_read_is_reported_and_never_made_up(run, job, tmp_path, text, extra, reason):
+    if text is not None:
+        (tmp_path / "sensor").write_text(text)
+    outcome = run(job | LASTING | {"sensors": [SENSOR | {"path": "sensor"} | extra]})
+    (error,) = outcome.of("sensor_error")
+    assert values(outcome) == []
+    assert error["errors"] > 1
+    assert reason in error["reason"]
+    assert outcome.returncode == 0
+
+
+def test_one_bad_sensor_does_not_silence_the_others(run, job, tmp_path):
+    (tmp_path / "good").write_text("5")
+    sensors = [SENSOR | {"path": "bad", "name": "bad"}, SENSOR | {"path": "good", "name": "good"}]
+    outcome = run(job | LASTING | {"sensors": sensors})
+    assert set(values(outcome, "good")) == {5}
+    assert [error["sensor"] for error in outcome.of("sensor_error")] == ["bad"]
+
+
+def test_a_slow_sensor_does_not_hold_up_the_end(started, job, tmp_path):
+    (tmp_path / "temp").write_text("1")
+    process = started(job | {"sensors": [SENSOR | {"path": "temp", "rate_hz": 0.001}]})
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_samples_are_printed_when_the_session_fails(run, job):
+    sensor = SENSOR | {"path": "/proc/self/status", "field": "VmRSS"}
+    outcome = run(job | LASTING | {"sensors": [sensor], "state_out": "nowhere/x"})
+    assert values(outcome)
+    assert outcome.footer["cause"] == "error"

@@ -1,0 +1,88 @@
+"""The trained state out of a program and back into one."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+STATE = {"state_out": "state.safetensors"}
+
+
+def test_state_out_holds_every_named_buffer_after_the_last_step(run, job, tmp_path):
+    run(job | STATE)
+    state = load_file(tmp_path / "state.safetensors")
+    # Four times the first batch and three times the second, halved.
+    assert torch.equal(state["adapter"], 0.5 * (4 * torch.arange(6.0) + 3 * torch.arange(6.0, 12.0)))
+    assert torch.equal(state["pending_key"], torch.tensor([7, 6]))
+    assert set(state) == {"adapter", "pending_key"}
+
+
+def test_state_out_says_where_it_comes_from(run, job, tmp_path):
+    run(job | STATE)
+    with safe_open(tmp_path / "state.safetensors", "pt") as file:
+        assert file.metadata() == {"session": "s-1", "steps": "7"}
+
+
+def test_state_in_continues_where_state_out_ended(run, job):
+    whole = run(job | {"steps": 11}).losses
+    first = run(job | STATE | {"steps": 3})  # six steps: the batches begin anew after it
+    second = run(job | {"state_in": "state.safetensors", "steps": 5})
+    assert [losses[0] for losses in first.losses + second.losses] == [losses[0] for losses in whole]
+
+
+def test_state_in_may_name_some_buffers_only(run, job, tmp_path):
+    save_file({"adapter": torch.full((6,), 100.0)}, tmp_path / "warm.safetensors")
+    assert run(job | {"state_in": "warm.safetensors"}).losses[0][0] == 607.5
+
+
+def test_an_existing_state_is_replaced_as_a_whole(run, job, tmp_path):
+    (tmp_path / "state.safetensors").write_bytes(b"x" * 10000)
+    run(job | STATE)
+    assert load_file(tmp_path / "state.safetensors")["adapter"].numel() == 6
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+@pytest.mark.parametrize(("state", "complaint"), [
+    ({"adapter": torch.zeros(5)}, "has adapter as F32 [5], the program as float32 [6]"),
+    ({"adapter": torch.zeros(6, dtype=torch.float64)}, "has adapter as F64 [6], the program as float32 [6]"),
+    ({"adaptor": torch.zeros(6)}, "has a tensor adaptor, the program has no such buffer"),
+])  # fmt: skip
+def test_a_state_that_does_not_fit_is_refused(run, job, tmp_path, state, complaint):
+    save_file(state, tmp_path / "odd.safetensors")
+    outcome = run(job | {"state_in": "odd.safetensors"})
+    assert (outcome.returncode, outcome.footer["stage"], outcome.of("step")) == (1, "state", [])
+    assert complaint in outcome.footer["reason"]
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+def not_a_state(path):
+    path.write_bytes(b"text that goes on for a while")
+
+
+@pytest.mark.parametrize("damage", [truncated, not_a_state, os.unlink])
+def test_a_damaged_state_is_refused(run, job, tmp_path, damage):
+    run(job | STATE)
+    damage(tmp_path / "state.safetensors")
+    outcome = run(job | {"state_in": "state.safetensors"})
+    assert (outcome.returncode, outcome.footer["stage"], outcome.of("step")) == (1, "state", [])
+
+
+def test_a_state_that_can_not_be_written_fails_the_session_but_not_its_steps(run, job):
+    outcome = run(job | {"state_out": "nowhere/state.safetensors"})
+    assert (outcome.returncode, outcome.footer["stage"], len(outcome.of("step"))) == (1, "state", 7)
+    assert "No such file" in outcome.footer["reason"]
+
+
+def test_a_full_disk_fails_the_state(run, job, tmp_path):
+    (tmp_path / "state.safetensors.tmp").symlink_to("/dev/full")
+    outcome = run(job | STATE)
+    assert (outcome.returncode, outcome.footer["stage"]) == (1, "state")
+    assert "No space left on device" in outcome.footer["reason"]
+    assert not (tmp_path / "state.safetensors").exists()
