@@ -52,7 +52,7 @@ def export_program(workload: Workload, config: LlamaConfig, state: Mapping[str, 
         program = edge.to_executorch(
             ExecutorchBackendConfig(
                 emit_mutable_buffer_names=True,  # the runner reads the adapter out by name
-                memory_planning_pass=MemoryPlanningPass(alloc_graph_input=False, alloc_graph_output=False),
+                memory_planning_pass=MemoryPlanningPass(alloc_graph_input=False),
             )
         )
     with path.open("wb") as file:

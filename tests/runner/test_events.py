@@ -92,7 +92,7 @@ def test_footer_of_a_completed_session_has_counters_and_no_error(run, job):
     ({"min_steps": 5, "max_steps": 50, "tolerance": 1.0}, 5),  # always in agreement
     ({"min_steps": 0, "max_steps": 50, "tolerance": 1.0}, 2),  # one step can't agree with itself
     ({"min_steps": 2, "max_steps": 9, "tolerance": 0.0}, 9),  # never in agreement
-    ({"min_steps": 4, "max_steps": 9, "tolerance": 0.0, "max_seconds": 0.0}, 4),  # out of time, but not before min_steps
+    ({"min_steps": 4, "max_steps": 9, "tolerance": 0.0, "max_seconds": 0.0}, 4),  # out of time
 ])  # fmt: skip
 def test_warm_up_ends_by_agreement_within_its_bounds(run, job, rule, warm_up_steps):
     steps = run(job | {"warm_up": {"max_seconds": 60.0} | rule}).of("step")

@@ -122,8 +122,8 @@ def perturb(kernels, adapter, key, eps, first, count, first_query, queries, sign
 def update(kernels, adapter, gradient, key, rate):
     out = np.full_like(adapter, np.nan)
     key = np.array(key, dtype=np.int64)
-    count, lr = ctypes.c_int64(adapter.size), ctypes.c_float(rate)
-    kernels.prge_update(pointer(adapter), pointer(gradient), ctypes.c_int64(gradient.size), pointer(key), lr, count, pointer(out))  # fmt: skip
+    args = (pointer(gradient), ctypes.c_int64(gradient.size), pointer(key), ctypes.c_float(rate))
+    kernels.prge_update(pointer(adapter), *args, ctypes.c_int64(adapter.size), pointer(out))
     return out
 
 

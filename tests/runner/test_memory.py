@@ -1,0 +1,35 @@
+"""What a program costs in memory."""
+
+from __future__ import annotations
+
+import programs
+import torch
+from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
+LAYERS, FEATURES = 4, 2048
+WEIGHTS_KIB = LAYERS * FEATURES * FEATURES * 4 / 1024
+
+
+def test_weights_that_a_delegate_packs_are_not_resident_twice(run, job, tmp_path):
+    layers = torch.nn.Sequential(*(torch.nn.Linear(FEATURES, FEATURES, bias=False) for _ in range(LAYERS)))
+    path = programs.export(layers, (torch.zeros(1, FEATURES),), tmp_path / "layers.pte", XnnpackPartitioner())
+    job["program"] = str(path)
+    job["inputs"] = [{"name": "x", "dtype": "float32", "shape": [1, FEATURES], "value": [0.0] * FEATURES}]
+    baseline = 16 * 1024
+    load = run(job).of("load")[0]
+    assert WEIGHTS_KIB < load["hwm_kib"] < 1.5 * WEIGHTS_KIB + baseline
+    assert load["rss_kib"] < WEIGHTS_KIB + baseline
+
+
+def test_constants_that_no_step_touches_cost_no_memory(run, job, tmp_path):
+    class Lookup(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = torch.nn.Embedding(65_536, 256)  # 64 MiB
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            return self.table(tokens)
+
+    job["program"] = str(programs.export(Lookup(), (torch.zeros(4, dtype=torch.int64),), tmp_path / "table.pte"))
+    job["inputs"] = [{"name": "tokens", "dtype": "int64", "shape": [4], "value": [0, 1, 40_000, 65_535]}]
+    assert run(job).footer["hwm_kib"] < 24 * 1024
