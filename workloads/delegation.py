@@ -75,6 +75,8 @@ def delegate(parts: Sequence[nn.Module], example: tuple[Tensor, ...]) -> list[De
 
     Raises NotDelegatedError when operators of the part stay outside of the delegate, naming them.
     """
+    for part in parts:
+        _own_storages(part)
     exported = export(parts[0], example, strict=False)
     edge = to_edge_transform_and_lower(
         exported,
@@ -94,6 +96,13 @@ def delegate(parts: Sequence[nn.Module], example: tuple[Tensor, ...]) -> list[De
         )
         delegated.append(DelegatedPart(sibling, arguments, results, constants))
     return delegated
+
+
+def _own_storages(part: nn.Module) -> None:
+    """Give constants that are views of larger storages their own: XNNPACK's serializer writes whole storages."""
+    for value in (*part.parameters(), *part.buffers()):
+        if value.untyped_storage().nbytes() != value.numel() * value.element_size():
+            value.data = value.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _only_delegate(edge: ExportedProgram) -> tuple[LoweredBackendModule, list[_Argument], list[int]]:

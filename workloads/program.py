@@ -53,7 +53,7 @@ def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Ten
 
 def delegated_parts(workload: Workload, parts: Parts) -> Parts:
     """The same parts with their arithmetic in XNNPACK delegates."""
-    example = _block_example(workload, parts)
+    example = block_example(workload, parts)
     if workload.quant == "nf4":
         blocks = _delegate_between_products(parts.blocks, example)
         return Parts(parts.config, parts.layout, parts.embedding, blocks, parts.head, parts.dtype)
@@ -91,7 +91,8 @@ def step_example(workload: Workload) -> tuple[Tensor, ...]:
     )
 
 
-def _block_example(workload: Workload, parts: Parts) -> tuple[Tensor, ...]:
+def block_example(workload: Workload, parts: Parts) -> tuple[Tensor, ...]:
+    """Inputs of the right shapes and types for a block: hidden states, attention bias, adapters."""
     slices, rows = workload.slices, workload.b * workload.T
     adapters = [
         torch.zeros(slices, slot.rank, slot.features, dtype=parts.dtype) for slot in parts.layout if slot.layer == 0

@@ -5,21 +5,17 @@ from __future__ import annotations
 import ctypes
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import runner_programs as programs
 import torch
 from filelock import FileLock
 
 from devices.runner_build import build_hash, build_runner, compile_sources, native_toolchain
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import programs
 
 Job = dict[str, Any]
 

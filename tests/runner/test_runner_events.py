@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-import programs
 import pytest
+import runner_programs as programs
 import torch
 
 

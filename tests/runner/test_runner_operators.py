@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import programs
 import pytest
+import runner_programs as programs
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 

@@ -8,8 +8,8 @@ import signal
 import subprocess
 from pathlib import Path
 
-import programs
 import pytest
+import runner_programs as programs
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
-from test_noise import pointer, variants
+from kernel_calls import pointer, variants
 
 
 def packed_weight(out_features, in_features, seed=0):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import programs
+import runner_programs as programs
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 

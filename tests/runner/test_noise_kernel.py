@@ -6,20 +6,12 @@ import ctypes
 
 import numpy as np
 import pytest
+from kernel_calls import pointer, variants
 from numpy.typing import NDArray
 
+from workloads.prge import noise as reference
+
 Floats = NDArray[np.float32]
-
-
-def pointer(array):
-    return array.ctypes.data_as(ctypes.c_void_p)
-
-
-def variants(kernels):
-    index = 0
-    while kernels.prge_variant_name(ctypes.c_uint64(index)) is not None:
-        yield index
-        index += 1
 
 
 def normals(kernels, seed, step, query, first, count, variant=0):
@@ -169,6 +161,5 @@ def test_update_in_place_gives_the_same_bits(kernels, adapter):
 
 
 def test_the_reference_of_the_exporter_agrees(kernels):
-    noise = pytest.importorskip("workloads.prge.noise")
-    expected = noise.normal(7, 2**33 + 5, 2, 1001, 5_000)
+    expected = reference.normal(7, 2**33 + 5, 2, 1001, 5_000)
     assert np.abs(normals(kernels, 7, 2**33 + 5, 2, 1001, 5_000) - expected).max() < 1e-6
