@@ -12,6 +12,8 @@ from reports.reading import Unavailable, records, value
 from reports.session_traces import line_trace, panel_devices, setting_legend, thinned
 from reports.traces import Line, SessionLines
 
+RESIDENT = "memory.rss"
+
 _POWER_REMEDY = (
     "A Jetson's INA3221 rails, a Raspberry Pi 5's PMIC, a phone's battery gauge or an x86 host's RAPL counter "
     "(readable for root only, unless permitted) can be used: `suite devices check NAME` shows what a device offers, "
@@ -63,10 +65,10 @@ def _timeline(
     name: str, title: str, caption: str, quantity: str, stored_unit: str, lines: Sequence[SessionLines], empty: str,
     notes: Sequence[str] = (),
 ) -> Figure:  # fmt: skip
-    drawn = [line for line in lines if any(trace.y for trace in line.sensors.get(quantity, []))]
+    every = [(line, trace) for line in lines for trace in _of_interest(line, quantity) if trace.y]
+    drawn = list({id(line): line for line, _ in every}.values())
     if not drawn:
         return Figure(name, title, "", empty=empty)
-    every = [(line, trace) for line in drawn for trace in line.sensors[quantity] if trace.y]
     unit = unit_for(max(max(trace.y) for _, trace in every), stored_unit)
     devices, hidden = panel_devices(drawn)
     traces = setting_legend(drawn, "lines")
@@ -77,6 +79,12 @@ def _timeline(
     ]
     layout = stacked(devices, "seconds since the session began", f"{name}, {unit.name}")
     return Figure(name, title, caption, traces, layout, [*notes, *hidden, *thinned(trace for _, trace in every)])
+
+
+def _of_interest(line: SessionLines, quantity: str) -> Sequence[Line]:
+    """The session's traces of a quantity; of its memory counters the resident one alone, if it was sampled."""
+    traces = line.sensors.get(quantity, [])
+    return [trace for trace in traces if trace.name == RESIDENT] or traces
 
 
 def _sensor_trace(line: SessionLines, trace: Line, panel: int, unit: Unit) -> dict[str, Any]:

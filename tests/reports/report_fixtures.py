@@ -264,7 +264,10 @@ def trace(
     times = np.arange(1_000_000_000, now_ns, int(1e9 / sensor_hz))
     full = weights / 1024 * 1.15
     memory = np.minimum(full, 20_000 + (times - 1e9) / 8e8 * full) + rng.normal(0, full * 0.002, times.size)
-    samples: dict[str, Samples] = {"memory.rss": Samples("memory_kib", times.tolist(), memory.tolist())}
+    samples: dict[str, Samples] = {
+        "memory.rss": Samples("memory_kib", times.tolist(), memory.tolist()),
+        "memory.hwm": Samples("memory_kib", times[::10].tolist(), np.maximum.accumulate(memory)[::10].tolist()),
+    }
     if watts is not None:
         power = np.where(times < 2e9, 1_900, watts * 1e3) + rng.normal(0, 120, times.size)
         samples["VDD_IN"] = Samples("power_mw", times.tolist(), power.tolist())

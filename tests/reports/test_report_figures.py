@@ -89,6 +89,14 @@ def test_short_traces_are_drawn_whole_and_nothing_is_said() -> None:
     assert not [note for note in figure.notes if "Thinned" in note]
 
 
+def test_memory_is_one_line_a_session_of_the_resident_counter() -> None:
+    source = realistic(steps=6, hostile=False)
+    figure = _figures(source)["memory"]
+    sessions = sum("memory.rss" in trace.samples for trace in source.traces.values())
+    assert len(_with_points(figure)) == sessions
+    assert {trace["meta"][-1] for trace in _with_points(figure)} == {"memory.rss"}
+
+
 def test_power_figure_without_any_sensor_says_why_and_what_to_do() -> None:
     figure = _figures(only(realistic(steps=4), {}))["power"]
     assert "local: RAPL is not readable" in figure.empty
