@@ -40,10 +40,10 @@ setup-dev: .venv/installed-dev compiler
 # The runner needs a C++ compiler, the report tests a browser; both come from the system's packages.
 .PHONY: compiler
 compiler:
-	@command -v c++ >/dev/null || command -v g++ >/dev/null || tools/system-packages g++
+	@command -v c++ >/dev/null || command -v g++ >/dev/null || .ci/system-packages g++
 
 browser:
-	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || tools/system-packages chromium chromium-driver
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || .ci/system-packages chromium chromium-driver
 
 clean:
 	rm -rf .venv .suite build

@@ -51,6 +51,12 @@ def as_number(found: object) -> Number:
     return number_found if math.isfinite(number_found) else Unavailable(f"recorded as {number_found}")
 
 
+def counted(record: Mapping[str, Any], key: str) -> str:
+    """A count that the store begins at 0, as people count: from 1."""
+    found = record.get(key)
+    return str(found + 1) if isinstance(found, int) and not isinstance(found, bool) else "?"
+
+
 def interval(record: Mapping[str, Any], *path: str) -> tuple[float, float] | None:
     """The two ends at ``path``, or None when there is no complete interval."""
     ends = value(record, *path)

@@ -12,7 +12,7 @@ from reports.moments import duration, shown
 from reports.numbers import quantity
 from reports.palette import slot
 from reports.panels import Figure
-from reports.reading import Unavailable, as_number, mapping, number, records, text, value
+from reports.reading import Unavailable, as_number, counted, mapping, number, records, text, value
 from reports.results import Table, details, reference_setting, results
 from reports.status import Status, glossary, status, worst_kept
 from reports.summary import Summary, summarize
@@ -135,13 +135,19 @@ def _card(name: str, record: Mapping[str, Any], found: Sequence[Measurement]) ->
         name=name,
         kind=kind,
         emulated=record.get("emulated") is True or any(item.emulated for item in found),
-        facts=[(str(key).removesuffix("_kib"), _fact(record, str(key))) for key in mapping(record, "facts")],
+        facts=[(_fact_name(str(key)), _fact(record, str(key))) for key in mapping(record, "facts")],
         checks=checks,
         sensors=_sensors(found),
     )
 
 
+def _fact_name(key: str) -> str:
+    return key.removesuffix("_kib").replace("_", " ")
+
+
 def _fact(record: Mapping[str, Any], key: str) -> str:
+    if mapping(record, "facts").get(key) in (None, [], {}):
+        return "the device does not tell"
     found = value(record, "facts", key)
     if isinstance(found, Unavailable):
         return f"unavailable: {found.reason}"
@@ -172,8 +178,8 @@ def _session_row(item: Measurement, session: Mapping[str, Any]) -> SessionRow:
         device=item.device,
         setting=item.setting,
         slot=slot(item.setting),
-        ordinal=text(session, "ordinal", default="?"),
-        attempt=text(session, "attempt", default="1"),
+        ordinal=counted(session, "ordinal"),
+        attempt=counted(session, "attempt"),
         status=status(text(session, "status", default="unknown")),
         reason=text(session, "reason"),
         median=shown_of["median_ms"][0],

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from reports.measured import Measurement
-from reports.reading import Unavailable, number
+from reports.reading import Unavailable, counted, number
 from reports.source import ReportSource, Samples, SessionTrace, Step
 from reports.thinning import kept
 
@@ -86,8 +86,8 @@ def _lines(item: Measurement, session: Mapping[str, Any], trace: SessionTrace, l
         sensors.setdefault(samples.quantity, []).append(_sensor_line(name, samples, begin_ns, limit))
     return SessionLines(
         measurement=item,
-        ordinal=str(session.get("ordinal", "?")),
-        attempt=str(session.get("attempt", 1)),
+        ordinal=counted(session, "ordinal"),
+        attempt=counted(session, "attempt"),
         status=str(session.get("status", "unknown")),
         steps=_thinned([step.index - first_measured for step in steps], [latency_ms(step) for step in steps], limit),
         losses=_thinned([step.index for step in steps], [mean_loss(step) for step in steps], limit),

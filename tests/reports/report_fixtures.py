@@ -168,9 +168,9 @@ def launches(
     medians: list[float] = []
     for ordinal in range(3):
         attempts = 2 if (setting, ordinal, name) == ("fp16", 2, "local") else 1
-        for attempt in range(1, attempts + 1):
+        for attempt in range(attempts):
             session_id = f"{name[:10]}-{setting}-{ordinal}-{attempt}"
-            throttled = attempt < attempts
+            throttled = attempt < attempts - 1
             pace_ms = base_ms * float(rng.normal(1.0, 0.008)) * (1.25 if throttled else 1.0)
             traces[session_id] = trace(pace_ms, setting, weights, rng, steps, sensor_hz, watts)
             medians += [] if throttled else [pace_ms]

@@ -47,7 +47,7 @@ def test_warm_up_is_drawn_apart_and_left_of_the_measured_steps() -> None:
 def test_session_that_does_not_count_is_drawn_faintly() -> None:
     traces = _with_points(_figures(realistic(steps=6, hostile=False))["step-latency"])
     faint = [trace for trace in traces if trace["opacity"] < 1]
-    assert {trace["meta"][1] for trace in faint} == {"session 2 (throttled)"}
+    assert {trace["meta"][1] for trace in faint} == {"session 3 (throttled)"}
 
 
 def test_setting_has_its_colour_in_every_figure() -> None:
