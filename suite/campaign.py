@@ -6,17 +6,19 @@ Every session is stored before the next one starts; what cannot be measured beco
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from devices.connect import Device, connect
-from devices.deploy import DeployFile, deploy
 from devices.entry import DeviceEntry
 from devices.errors import DeployError, DeviceError
-from devices.preflight import Check, Needs
+from devices.preflight import Check, check_memory
 from devices.runner_build import BuiltRunner
+from devices.sensors.spec import Sensor
+from suite import stats
+from suite.deployment import deploy_program, deploy_runner, needs, remove_old_jobs
 from suite.display import Display
-from suite.gate import ThermalGate, idle_power_mw
+from suite.gate import Clock, ThermalGate, idle_power_mw
 from suite.home import Home
 from suite.measurement import SensorFact, SessionResult, Subject, measure
 from suite.plan import Plan, described, interleaved
@@ -24,6 +26,7 @@ from suite.preparation import Preparation, Prepared
 from suite.sensors import SensorPlan, sensor_plan
 from suite.session import SessionOrder, run_session
 from suite.session_energy import IdlePower
+from suite.shown import rounded
 from suite.store.identity import session_id, workload_key
 from suite.store.store import Progress, Store
 from suite.unavailable import Unavailable
@@ -46,7 +49,11 @@ _HARDWARE = (
 
 @dataclass(frozen=True)
 class Run:
-    """What all devices of a run share."""
+    """What all devices of a run share.
+
+    `clock` is what waits between sessions, and `root` stands in for the devices' "/" when /proc and /sys are read:
+    tests bring their own.
+    """
 
     run_id: str
     plan: Plan
@@ -55,6 +62,8 @@ class Run:
     home: Home
     store: Store
     display: Display
+    clock: Clock = field(default_factory=Clock)
+    root: str = "/"
 
 
 @dataclass
@@ -76,79 +85,65 @@ class Campaign:
     def measure_all(self) -> list[dict[str, Any]]:
         """Measure every setting -> the measurement documents. A DeviceError becomes their reason, not an exception."""
         try:
-            with connect(self.entry, self.run.home.locks) as device:
+            with connect(self.entry, self.run.home.locks, root=self.run.root) as device:
                 return self._on(device)
         except DeviceError as error:
             return self._failed(str(error))
 
     def _on(self, device: Device) -> list[dict[str, Any]]:
-        display, facts = self.run.display, device.facts()
         if device.left_over_pid is not None:
-            display.note(f"{self.entry.name}: ended the runner {device.left_over_pid} that an earlier run left behind")
-        checks = device.preflight(self._needs(device))
+            self._note(f"ended the runner {device.left_over_pid} that an earlier run left behind")
+        facts = device.facts()
+        checks = device.preflight(needs(device, self.run.preparation.prepared))
         device_id = self._record_device(facts.as_document(), checks)
         for check in checks:
             if check.status != "ok":
-                display.note(
-                    f"{self.entry.name}: {check.name}: {check.detail}{f'; {check.remedy}' if check.remedy else ''}"
-                )
+                self._note(_told(check))
         sensors = sensor_plan(device.sensors())
         measuring = [self._begin(device_id, prepared, sensors) for prepared in self.run.preparation.prepared]
-        failed = [check for check in checks if check.status == "failed"]
-        reason = f"{failed[0].name}: {failed[0].detail}; {failed[0].remedy}" if failed else self._deploy(device)
+        reason = next((_told(check) for check in checks if check.status == "failed"), None)
         if reason is None:
-            reason = self._rounds(device, measuring)
+            try:
+                self._carry_out(device, measuring)
+            except DeviceError as error:
+                reason = str(error)
         return [self._finish(item, reason) for item in measuring]
 
-    def _needs(self, device: Device) -> Needs:
-        prepared = self.run.preparation.prepared
-        missing = [
-            item.artifact.program_bytes
-            for item in prepared
-            if not device.transport.exists(f"{device.places.artifact(item.artifact.hash)}/program.pte")
-        ]
-        return Needs(disk_bytes=sum(missing), memory_bytes=max(item.estimate.memory_bytes for item in prepared))
+    def _carry_out(self, device: Device, measuring: Sequence[_Measuring]) -> None:
+        """Deploy and measure. Raises DeviceError when the device itself fails."""
+        remove_old_jobs(device)
+        for item in measuring:
+            memory = check_memory(device.tree, item.prepared.estimate.memory_bytes)
+            if memory.status == "failed":
+                item.abandoned = _told(memory)
+        self._deploy(device, measuring)
+        self._rounds(device, measuring)
 
-    def _deploy(self, device: Device) -> str | None:
-        """Bring runner and programs onto the device; why that failed, None when it did not."""
-        name, display = self.entry.name, self.run.display
-        try:
-            with display.bytes(f"{name}: deploying") as on_progress:
-                done = [deploy(device.transport, self.run.runner.files, device.places.runner(self.run.runner.hash))]
-                for item in self.run.preparation.prepared:
-                    artifact = item.artifact
-                    file = DeployFile(artifact.program, "program.pte", artifact.program_sha256, artifact.program_bytes)
-                    folder = device.places.artifact(artifact.hash)
-                    done.append(deploy(device.transport, [file], folder, on_progress=on_progress))
-        except DeployError as error:
-            return str(error)
+    def _deploy(self, device: Device, measuring: Sequence[_Measuring]) -> None:
+        """Bring runner and programs onto the device; a program that does not get there fails its setting alone."""
+        with self.run.display.bytes(f"{self.entry.name}: deploying") as on_progress:
+            done = [deploy_runner(device, self.run.runner)]
+            for item in measuring:
+                if item.abandoned is None:
+                    try:
+                        done.append(deploy_program(device, item.prepared.artifact, on_progress))
+                    except DeployError as error:
+                        item.abandoned = str(error)
         pushed = sum(deployment.pushed_bytes for deployment in done)
         files = sum(len(deployment.pushed) for deployment in done)
-        display.note(
-            f"{name}: pushed {files} files, {pushed / 1e6:.0f} MB"
-            if files
-            else f"{name}: everything is there already, nothing pushed"
-        )
-        return None
-
-    def _rounds(self, device: Device, measuring: Sequence[_Measuring]) -> str | None:
-        """All sessions, interleaved; why it ended early, None when it did not."""
-        gate = ThermalGate.at_start(device, device.sensors().sensors)
-        progress = self.run.store.progress(self.run.run_id)
-        plan = self.run.plan
-        turns = [
-            (ordinal, measuring[index])
-            for ordinal in range(plan.sessions)
-            for index in interleaved(len(measuring), ordinal)
-        ]
-        for ordinal, item in turns:
+        self._note(f"pushed {files} files, {pushed / 1e6:.1f} MB" if files else "all files are there, nothing pushed")
+        for item in measuring:
             if item.abandoned is not None:
-                continue
-            try:
-                self._session(device, item, ordinal, gate, progress)
-            except DeviceError as error:
-                return str(error)
-        return None
+                self._note(f"{item.prepared.workload.quant}: {item.abandoned}")
+
+    def _rounds(self, device: Device, measuring: Sequence[_Measuring]) -> None:
+        """All sessions that are not there yet, interleaved over the settings."""
+        gate = ThermalGate.at_start(device, device.sensors().sensors, self.run.clock)
+        progress = self.run.store.progress(self.run.run_id)
+        for ordinal in range(self.run.plan.sessions):
+            for index in interleaved(len(measuring), ordinal):
+                if measuring[index].abandoned is None:
+                    self._session(device, measuring[index], ordinal, gate, progress)
 
     def _session(self, device: Device, item: _Measuring, ordinal: int, gate: ThermalGate, progress: Progress) -> None:
         """One planned session, with its repetitions while the device throttles."""
@@ -162,8 +157,7 @@ class Campaign:
             result = self._attempt(device, item, name, ordinal, attempt, gate)
             self.run.store.add_session(item.measurement_id, result)
             self._tell(item, result)
-            if result.validity.status is SessionStatus.UNSUPPORTED:
-                item.abandoned = result.validity.reason
+            item.abandoned = _no_use([result])
             if result.validity.status is not SessionStatus.THROTTLED:
                 return
 
@@ -171,8 +165,8 @@ class Campaign:
         self, device: Device, item: _Measuring, name: str, ordinal: int, attempt: int, gate: ThermalGate
     ) -> SessionResult:
         found = device.sensors()  # again for each session: a charger may have been plugged in
-        sensors, display = sensor_plan(found), self.run.display
-        hot = gate.wait(device, found.sensors, lambda text: display.note(f"{self.entry.name}: {text}"))
+        sensors = sensor_plan(found)
+        hot = gate.wait(device, found.sensors, self._note)
         order = SessionOrder(
             session_id=name,
             plan=self.run.plan,
@@ -182,25 +176,28 @@ class Campaign:
             log=self.run.home.session_log(self.run.run_id, name),
             throttle_notes=() if hot is None else (hot,),
         )
-        before = idle_power_mw(device, found.sensors, sensors.energy_sensors, sensors.wrap_range_mj)
-        label = f"{self.entry.name} {item.prepared.workload.quant} session {ordinal + 1}"
-        with display.steps(label, self.run.plan) as on_step:
+        before = self._idle_power(device, found.sensors, sensors)
+        label = f"{self.entry.name} {item.prepared.workload.quant} session {ordinal + 1}/{self.run.plan.sessions}"
+        with self.run.display.steps(label, self.run.plan) as on_step:
             record, validity = run_session(device, order, found.sensors, sensors, on_step)
-        after = idle_power_mw(device, found.sensors, sensors.energy_sensors, sensors.wrap_range_mj)
+        after = self._idle_power(device, found.sensors, sensors)
         return SessionResult(name, ordinal, attempt, record, validity, _idle(before, after))
 
+    def _idle_power(self, device: Device, found: Sequence[Sensor], sensors: SensorPlan) -> float | Unavailable:
+        with self.run.display.waiting(f"{self.entry.name}: measuring idle power"):
+            return idle_power_mw(device, found, sensors.energy_sensors, sensors.wrap_range_mj, self.run.clock)
+
     def _tell(self, item: _Measuring, result: SessionResult) -> None:
-        label = (
-            f"{self.entry.name} {item.prepared.workload.quant} session {result.ordinal + 1}/{self.run.plan.sessions}"
-        )
+        label = f"{item.prepared.workload.quant} session {result.ordinal + 1}/{self.run.plan.sessions}"
         if result.validity.status is SessionStatus.OK:
-            steps = result.record.latencies_ms
-            median = sorted(steps)[len(steps) // 2]
-            self.run.display.note(
-                f"{label}: {median:.0f} ms a step, peak {(result.record.peak_memory_kib or 0) / 1024:.0f} MiB"
-            )
+            median, peak = stats.median(result.record.latencies_ms), result.record.peak_memory_kib
+            memory = "" if peak is None else f", peak {rounded(peak / 1024)} MiB"
+            self._note(f"{label}: {rounded(median)} ms a step{memory}")
         else:
-            self.run.display.note(f"{label}: {result.validity.status}: {result.validity.reason}")
+            self._note(f"{label}: {result.validity.status}: {result.validity.reason}")
+
+    def _note(self, text: str) -> None:
+        self.run.display.note(f"{self.entry.name}: {text}")
 
     def _record_device(self, facts: Mapping[str, Any], checks: Sequence[Check]) -> int:
         hardware = {key: facts[key] for key in _HARDWARE}
@@ -222,7 +219,8 @@ class Campaign:
             artifact_hash=artifact.hash,
             reference_losses=prepared.reference_losses,
         )
-        return _Measuring(measurement_id, prepared, self._subject(workload, prepared, sensors))
+        stored = self.run.store.sessions_of(measurement_id)  # those of a run that is taken up again
+        return _Measuring(measurement_id, prepared, self._subject(workload, prepared, sensors), _no_use(stored))
 
     def _subject(self, workload: Mapping[str, Any], prepared: Prepared, sensors: SensorPlan) -> Subject:
         return Subject(
@@ -245,9 +243,9 @@ class Campaign:
     def _finish(self, item: _Measuring, reason: str | None) -> dict[str, Any]:
         """Judge what was stored; `reason` is why the device's part ended early."""
         sessions = self.run.store.sessions_of(item.measurement_id)
-        document = measure(item.subject, sessions)
-        if reason is not None and not sessions:
-            document |= {"status": "failed", "reason": reason}
+        document, why = measure(item.subject, sessions), item.abandoned or reason
+        if why is not None and not sessions:
+            document |= {"status": "failed", "reason": why}
         elif reason is not None and document["status"] == "partial":
             document["reason"] = f"{document['reason']}; {reason}"
         self.run.store.finish_measurement(item.measurement_id, document)
@@ -259,6 +257,16 @@ class Campaign:
         nothing = SensorPlan((SensorFact("device", "none", unavailable=reason),), {}, (), {}, {})
         begun = [self._begin(device_id, prepared, nothing) for prepared in self.run.preparation.prepared]
         return [self._finish(item, reason) for item in begun]
+
+
+def _told(check: Check) -> str:
+    return f"{check.name}: {check.detail}{f'; {check.remedy}' if check.remedy else ''}"
+
+
+def _no_use(sessions: Sequence[SessionResult]) -> str | None:
+    """Why further sessions of a setting are of no use, None when they are."""
+    unsupported = [item.validity for item in sessions if item.validity.status is SessionStatus.UNSUPPORTED]
+    return unsupported[0].reason if unsupported else None
 
 
 def _idle(before: float | Unavailable, after: float | Unavailable) -> IdlePower | Unavailable:

@@ -29,7 +29,9 @@ class Display:
     """Notes are lines that stay; bars live only while their work does. Text may come from devices: it is escaped."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = console or Console(stderr=True, highlight=False)
+        # A terminal gets lines broken between words, a pipe gets one line for each note.
+        self.console.soft_wrap = not self.console.is_terminal
 
     def note(self, text: str) -> None:
         """A line that stays."""
@@ -37,9 +39,16 @@ class Display:
 
     @contextlib.contextmanager
     def busy(self, text: str) -> Iterator[None]:
-        """Work of unknown length."""
+        """Work of unknown length: a line in a pipe, a spinner on a terminal."""
         if not self.console.is_terminal:
             self.note(text)
+        with self.waiting(text):
+            yield
+
+    @contextlib.contextmanager
+    def waiting(self, text: str) -> Iterator[None]:
+        """A pause that only somebody who watches need know of: nothing in a pipe."""
+        if not self.console.is_terminal:
             yield
             return
         with self._bar(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()) as progress:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from suite.home import Home
 from suite.plan import Plan
 from suite.preparation import estimates
+from suite.shown import duration, rounded
 from workloads.models.zoo import model_config
 
 _HOST_FLOPS_PER_S = 1.5e11
@@ -47,21 +47,20 @@ class Forecast:
             f"{sessions} sessions of {plan.steps} measured steps, interleaved over {', '.join(plan.quants)}",
         ]
         lines += [
-            f"  {item.quant}: program about {item.program_bytes / 1e6:.0f} MB, "
-            f"memory about {item.memory_bytes / 1e6:.0f} MB, step about {item.seconds_per_step:.1f} s"
+            f"  {item.quant}: program about {_mb(item.program_bytes)} MB, "
+            f"memory about {_mb(item.memory_bytes)} MB, step about {_step(item.seconds_per_step)}"
             for item in self.settings
         ]
         lines += [
-            f"time: export about {_duration(self.export_seconds)} if nothing is cached, "
-            f"measuring about {_duration(self.measure_seconds)} on a device like a two-core desktop",
-            f"disk: {self.host_disk_bytes / 1e6:.0f} MB on the host, {self.device_disk_bytes / 1e6:.0f} MB on each device",
+            f"time: export about {duration(self.export_seconds)} if nothing is cached, "
+            f"measuring about {duration(self.measure_seconds)} on a device like a two-core desktop",
+            f"disk: {_mb(self.host_disk_bytes)} MB on the host, {_mb(self.device_disk_bytes)} MB on each device",
         ]
         return lines
 
 
-def forecast(plan: Plan, home: Home) -> Forecast:
+def forecast(plan: Plan) -> Forecast:
     """Figures from the shapes alone; nothing is loaded, exported or contacted."""
-    del home
     layers = model_config(plan.model).layers
     settings = tuple(
         SettingForecast(quant, item.program_bytes, item.memory_bytes, item.flops_per_step / _HOST_FLOPS_PER_S)
@@ -79,5 +78,9 @@ def forecast(plan: Plan, home: Home) -> Forecast:
     )
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+def _mb(size_bytes: int) -> str:
+    return rounded(size_bytes / 1e6)
+
+
+def _step(seconds: float) -> str:
+    return f"{rounded(seconds)} s" if seconds >= 1 else f"{rounded(seconds * 1e3)} ms"

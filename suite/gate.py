@@ -15,7 +15,7 @@ from suite.unavailable import Unavailable
 from suite.validity import TEMPERATURE
 
 COOLED_WITHIN_MC = 2000.0
-"""A session starts when the hottest zone is back within 2 degC of the run's start [ARM Workload Automation, delay.py]."""
+"""A session starts when the hottest zone is back so close to the run's start [ARM Workload Automation, delay.py]."""
 
 POLL_SECONDS = 5.0
 LONGEST_WAIT_SECONDS = 600.0

@@ -1,24 +1,31 @@
-"""A run from its plan to its report: prepare on the host, then each device's campaign; one bad device never stops the others."""
+"""A run from its plan to its report: prepare on the host, then each device's campaign.
+
+One bad device never stops the others.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from devices.connect import require_support
 from devices.inventory import Inventory
-from devices.runner_build import BuiltRunner, build_runner
+from devices.runner_build import BuiltRunner, build_hash, build_runner, native_toolchain
 from reports.site import build
 from suite.campaign import Campaign, Run
 from suite.display import Display
-from suite.errors import UserError
+from suite.errors import StoreError, UserError
 from suite.home import Home
+from suite.inputs import load_inputs
 from suite.plan import Plan
-from suite.preparation import Preparation, prepare, require_host_memory
+from suite.preparation import Preparation, prepare, require_memory
 from suite.ratios import with_ratios
 from suite.store.source import StoreSource
 from suite.store.store import Store
@@ -44,11 +51,12 @@ class Outcome:
 def begin(plan: Plan, inventory: Inventory, home: Home, display: Display, command: Sequence[str]) -> Outcome:
     """Start a run and carry it through. Raises the packages' UserErrors, and StoreError."""
     check(plan, inventory)
-    preparation, runner = _prepare(plan, home, display)
-    store = Store.open(home.store_path)
+    store = Store.open(home.store_path)  # before the export: a store that cannot be used would waste it
     try:
+        preparation, runner = prepare_host(plan, home, display)
         run_id = store.begin_run(plan.document(), command, environment(preparation))
-        return _measure(Run(run_id, plan, preparation, runner, home, store, display), inventory)
+        with _claimed(run_id, home):
+            return measure(Run(run_id, plan, preparation, runner, home, store, display), inventory)
     finally:
         store.close()
 
@@ -58,13 +66,30 @@ def resume(inventory: Inventory, home: Home, display: Display) -> Outcome:
     store = Store.open(home.store_path)
     try:
         run_id = newest_open_run(store)
-        plan = Plan.from_document(store.resume_run(run_id))
-        display.note(f"going on with run {run_id}")
-        check(plan, inventory)
-        preparation, runner = _prepare(plan, home, display)
-        return _measure(Run(run_id, plan, preparation, runner, home, store, display), inventory)
+        with _claimed(run_id, home):
+            plan = Plan.from_document(store.resume_run(run_id))
+            display.note(f"going on with run {run_id}")
+            check(plan, inventory)
+            preparation, runner = prepare_host(plan, home, display)
+            return measure(Run(run_id, plan, preparation, runner, home, store, display), inventory)
     finally:
         store.close()
+
+
+@contextlib.contextmanager
+def _claimed(run_id: str, home: Home) -> Iterator[None]:
+    """One process at a time measures a run; UserError while another one does. Its end, however it came, frees it."""
+    path = home.locks / f"{run_id}.run"
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"run {run_id} is going on in another process: let it finish, or end it first.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+        path.unlink(missing_ok=True)
 
 
 def newest_open_run(store: Store) -> str:
@@ -77,9 +102,10 @@ def newest_open_run(store: Store) -> str:
 
 def check(plan: Plan, inventory: Inventory) -> None:
     """Everything that can be refused before work begins: devices, kinds, memory."""
-    for name in plan.devices:
-        require_support(inventory.devices[name])
-    require_host_memory(plan)
+    entries = inventory.select(",".join(plan.devices))
+    for entry in entries:
+        require_support(entry)
+    require_memory(plan, measured_here=any(entry.kind == "local" for entry in entries))
 
 
 def environment(preparation: Preparation) -> Mapping[str, str]:
@@ -92,17 +118,25 @@ def environment(preparation: Preparation) -> Mapping[str, str]:
     }
 
 
-def _prepare(plan: Plan, home: Home, display: Display) -> tuple[Preparation, BuiltRunner]:
-    with display.busy("building the runner"):
-        runner = build_runner(home.runner)
-    with display.busy(f"preparing {plan.model}"):
-        preparation = prepare(plan, ArtifactCache(home.artifacts), display.note)
+def prepare_host(plan: Plan, home: Home, display: Display) -> tuple[Preparation, BuiltRunner]:
+    """Everything of a run that needs no device: the runner and the programs."""
+    with display.waiting(f"loading {plan.model}"):
+        inputs = load_inputs(plan, display.note)  # first: a bad task is told before the runner is built
+    toolchain = native_toolchain()
+    there = (home.runner / build_hash(toolchain)).is_dir()
+    with display.waiting("looking for the runner") if there else display.busy("building the runner"):
+        runner = build_runner(home.runner, toolchain)
+    with display.waiting(f"preparing {plan.model}"):
+        preparation = prepare(plan, inputs, ArtifactCache(home.artifacts), display.note)
     if preparation.exported == 0:
-        display.note(f"all {len(preparation.prepared)} programs are in the artifact cache, nothing exported")
+        count = len(preparation.prepared)
+        programs = "the program is" if count == 1 else f"all {count} programs are"
+        display.note(f"{programs} in the artifact cache, nothing exported")
     return preparation, runner
 
 
-def _measure(run: Run, inventory: Inventory) -> Outcome:
+def measure(run: Run, inventory: Inventory) -> Outcome:
+    """Measure on each device, and report. The run stays open for `--resume` when anything is raised."""
     try:
         documents = [
             document for name in run.plan.devices for document in Campaign(run, inventory.devices[name]).measure_all()
@@ -110,10 +144,12 @@ def _measure(run: Run, inventory: Inventory) -> Outcome:
         compared = with_ratios(documents)
         for document in compared:
             run.store.finish_measurement(document.pop("measurement_id"), document)
+        outcome = Outcome(run.run_id, compared, run.home.reports)
+        run.store.finish_run(run.run_id, "finished" if outcome.complete else "partial")
     except BaseException:
-        run.store.finish_run(run.run_id, "interrupted")
+        # A store that can't take this either leaves the run as it is: open, and the first error is the one to tell.
+        with contextlib.suppress(StoreError):
+            run.store.finish_run(run.run_id, "interrupted")
         raise
-    done = all(document["status"] in ("ok", "unstable", "unsupported") for document in compared)
-    run.store.finish_run(run.run_id, "finished" if done else "partial")
     report = build(StoreSource(run.store), run.home.reports, [run.run_id])
-    return Outcome(run.run_id, compared, report)
+    return replace(outcome, report=report)

@@ -8,21 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from devices.connect import connect
-from devices.deploy import DeployFile, deploy
 from devices.entry import DeviceEntry
-from devices.runner_build import build_runner
 from devices.sensors.spec import Discovery
 from suite import stats
+from suite.deployment import deploy_program, deploy_runner
 from suite.display import Display
 from suite.errors import SuiteError
 from suite.home import Home
+from suite.orchestrate import prepare_host
 from suite.plan import Plan, interleaved
-from suite.preparation import prepare
 from suite.sensors import sensor_plan
 from suite.session import SessionOrder, run_session
+from suite.shown import rounded
 from suite.unavailable import Unavailable
 from suite.validity import SessionStatus
-from workloads.artifact import ArtifactCache
 
 
 @dataclass(frozen=True)
@@ -42,22 +41,22 @@ class Overhead:
         )
         return (
             f"sampler overhead {self.percent:+.2f} %{interval}: "
-            f"{stats.median(self.with_sampler_ms):.1f} ms a step with, "
-            f"{stats.median(self.without_sampler_ms):.1f} ms without, {len(self.with_sampler_ms)} sessions each"
+            f"{rounded(stats.median(self.with_sampler_ms))} ms a step with, "
+            f"{rounded(stats.median(self.without_sampler_ms))} ms without, {len(self.with_sampler_ms)} sessions each"
         )
 
 
 def sampler_overhead(plan: Plan, entry: DeviceEntry, home: Home, display: Display) -> Overhead:
-    """Run `plan.sessions` sessions of each kind in turn (A B B A ...). Raises SuiteError when a session is not valid."""
-    runner = build_runner(home.runner)
-    preparation = prepare(plan, ArtifactCache(home.artifacts), display.note)
+    """Run `plan.sessions` sessions of each kind in turn (A B B A ...).
+
+    Raises SuiteError when a session is not valid, DeviceError when the device fails, and what `prepare_host` raises.
+    """
+    preparation, runner = prepare_host(plan, home, display)
     (prepared,) = preparation.prepared
-    artifact = prepared.artifact
     medians: dict[bool, list[float]] = {True: [], False: []}
     with connect(entry, home.locks) as device:
-        deploy(device.transport, runner.files, device.places.runner(runner.hash))
-        file = DeployFile(artifact.program, "program.pte", artifact.program_sha256, artifact.program_bytes)
-        deploy(device.transport, [file], device.places.artifact(artifact.hash))
+        deploy_runner(device, runner)
+        deploy_program(device, prepared.artifact)
         for ordinal in range(plan.sessions):
             for sampled in (bool(index) for index in interleaved(2, ordinal)):
                 found = device.sensors() if sampled else Discovery()
@@ -70,7 +69,7 @@ def sampler_overhead(plan: Plan, entry: DeviceEntry, home: Home, display: Displa
                 if validity.status is not SessionStatus.OK:
                     raise SuiteError(f"A session {label} is {validity.status}: {validity.reason}; run it again.")
                 medians[sampled].append(stats.median(record.latencies_ms))
-                display.note(f"{label}: {medians[sampled][-1]:.1f} ms a step")
+                display.note(f"{label}: {rounded(medians[sampled][-1])} ms a step")
     return _compared(medians[True], medians[False])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -18,13 +19,17 @@ REFERENCE_STEPS = 3
 BATCHES = 16
 """Different batches a session cycles through."""
 
-LOSS_TOLERANCE = {"fp32": 1e-3, "fp16": 3e-2, "int8": 5e-2, "nf4": 1e-3}
+LOSS_TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.15, "nf4": 1e-3}
 """Largest relative error of the first steps' losses (suite.validity.loss_error); docs/measuring.md argues for each."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A run as it is asked for. `devices` are inventory names; `weights` and `task` are paths, or None for the built-in."""
+    """A run as it is asked for.
+
+    `devices` are inventory names; `weights` and `task` are paths, or None for what is built in. Raises the UserErrors
+    of suite and workloads for a plan that cannot be carried out by any device.
+    """
 
     devices: tuple[str, ...]
     model: str = "smollm2-135m"
@@ -46,18 +51,27 @@ class Plan:
     weights: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("sessions", "steps"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}, but it must be at least 1: give a positive number.")
+        self._check_numbers()
         if not self.quants:
             raise UserError(f"No quantization setting is named: choose from {', '.join(QUANTIZATION_SETTINGS)}.")
-        duplicates = {quant for quant in self.quants if self.quants.count(quant) > 1}
-        if duplicates:
-            raise UserError(f"The setting {duplicates.pop()} is named twice: name each once.")
+        for quant in self.quants:
+            if self.quants.count(quant) > 1:
+                raise UserError(f"The setting {quant} is named {self.quants.count(quant)} times: name each once.")
         limit = model_config(self.model).max_positions
         if limit < self.T:
             raise UserError(f"T is {self.T}, but {self.model} has {limit} positions: choose a T up to {limit}.")
         list(self.workloads(answers=1))  # each checks itself
+
+    def _check_numbers(self) -> None:
+        for name in ("sessions", "steps"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}, but it must be at least 1: give a positive number.")
+        for name in ("alpha", "eps", "lr"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and (value > 0 or (name == "lr" and value == 0))):
+                raise UserError(f"{name} is {value:g}, but it must be a positive number: give one such as 0.001.")
+        if not 0 <= self.seed < 1 << 63:
+            raise UserError(f"seed is {self.seed}, but it must be between 0 and 2^63 - 1: give such a number.")
 
     def workloads(self, answers: int) -> Iterator[Workload]:
         """One workload for each setting; `answers` is the longest answer of the task in tokens."""

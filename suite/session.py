@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import posixpath
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from devices.connect import Device
 from devices.deploy import timeout_for
-from devices.errors import DeviceLost, OutputLimitError, TransportTimeout
+from devices.errors import DeviceLost, FileError, OutputLimitError, TransportTimeout
 from devices.sensors.spec import Sensor
 from suite.collect import collect
 from suite.errors import StoreError
@@ -62,8 +63,10 @@ def run_session(
     try:
         _place_job(device, folder, order, sensors)
         with _opened(order.log) as log:
-            outcome = _launch(device, folder, order, plan, _Listener(lines, log, on_step, plan))
-        device.transport.remove(folder, recursive=True)
+            outcome = _launch(device, folder, order, _Listener(lines, log, on_step, plan))
+        # A folder that stays is removed by the next run; it is no reason to lose the session.
+        with contextlib.suppress(FileError):
+            device.transport.remove(folder, recursive=True)
     except DeviceLost as error:
         outcome = ExitOutcome(rc=None, lost=str(error))
     record = collect(order.session_id, lines, outcome, plan.quantities)
@@ -126,11 +129,12 @@ def threads_of(device: Device) -> int:
 def _place_job(device: Device, folder: str, order: SessionOrder, sensors: Sequence[Sensor]) -> None:
     transport = device.transport
     transport.mkdir(folder)
-    with tempfile.TemporaryDirectory() as scratch:
-        local = Path(scratch) / "inputs.bin"
+    local = order.log.with_name("inputs.bin")
+    try:
         inputs = [entry.as_job_entry() for entry in write_inputs(order.data, local)]
-        timeout_s = timeout_for(local.stat().st_size)
-        transport.push(local, posixpath.join(folder, local.name), timeout_s=timeout_s)
+    except OSError as error:
+        raise _unwritable("the inputs", local, error) from error
+    transport.push(local, posixpath.join(folder, local.name), timeout_s=timeout_for(local.stat().st_size))
     job = json.dumps(job_document(device, order, sensors, inputs), indent=1)
     transport.write(posixpath.join(folder, "job.json"), job.encode())
 
@@ -140,7 +144,7 @@ class _Listener:
     """Takes the runner's lines as they come: into memory, onto the disk, and the steps to whoever watches."""
 
     lines: list[str]
-    log: TextIO
+    log: FileIO
     on_step: OnStep
     sensors: SensorPlan
     steps: int = 0
@@ -148,13 +152,11 @@ class _Listener:
     def __call__(self, line: str) -> None:
         self.lines.append(line)
         try:
-            self.log.write(line + "\n")
-            self.log.flush()
+            rest = memoryview(f"{line}\n".encode("utf-8", "replace"))
+            while rest:  # a disk that fills up takes a part first
+                rest = rest[self.log.write(rest) :]
         except OSError as error:
-            raise StoreError(
-                f"the raw output cannot be written to {self.log.name} ({error.strerror}, error {error.errno}): "
-                "free space, then go on with `suite run --resume`"
-            ) from error
+            raise _unwritable("the raw output", str(self.log.name), error) from error
         if line.startswith('{"event":"step"'):
             self.steps += 1
             self.on_step("measuring" if '"measured"' in line else "warming up", self.steps)
@@ -171,8 +173,7 @@ class _Listener:
             raise _TripPoint(f"{name} reached {value / 1e3:.1f} degC, its trip point: cool the device")
 
 
-def _launch(device: Device, folder: str, order: SessionOrder, plan: SensorPlan, listener: _Listener) -> ExitOutcome:
-    del plan
+def _launch(device: Device, folder: str, order: SessionOrder, listener: _Listener) -> ExitOutcome:
     runner = posixpath.join(device.places.runner(order.runner_hash), "runner")
     timeout_s = _deadline_s(order)
     try:
@@ -192,11 +193,17 @@ def _deadline_s(order: SessionOrder) -> float:
     return _SPARE_SECONDS + steps * order.prepared.estimate.flops_per_step / _SLOWEST_FLOPS_PER_S
 
 
-def _opened(path: Path) -> TextIO:
+def _opened(path: Path) -> FileIO:
     try:
-        return path.open("w", encoding="utf-8", errors="replace")
+        return FileIO(
+            path, "w"
+        )  # unbuffered: a line that came is on the disk, and closing cannot fail for what is left
     except OSError as error:
-        raise StoreError(
-            f"the raw output cannot be written to {path} ({error.strerror}, error {error.errno}): "
-            "free space or make the folder writable, then go on with `suite run --resume`"
-        ) from error
+        raise _unwritable("the raw output", path, error) from error
+
+
+def _unwritable(what: str, path: Path | str, error: OSError) -> StoreError:
+    return StoreError(
+        f"{what} cannot be written to {path} ({error.strerror}, error {error.errno}): "
+        "free space or make the folder writable, then go on with `suite run --resume`"
+    )

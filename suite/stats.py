@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats as scipy_stats
 
 from suite.unavailable import Unavailable
 
@@ -142,6 +141,8 @@ def _ratio_along(data: Any, reference: Any, axis: int = -1) -> Any:
 
 
 def _bootstrap(samples: tuple[Sequence[float], ...], statistic: Any, seed: int) -> Interval | Unavailable:
+    from scipy import stats as scipy_stats  # takes most of a second, and only intervals need it
+
     arrays = tuple(np.asarray(sample, dtype=np.float64) for sample in samples)
     result = scipy_stats.bootstrap(
         arrays,

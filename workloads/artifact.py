@@ -6,11 +6,11 @@ its hash only when it is complete.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,15 +86,16 @@ class ArtifactCache:
     def find(self, workload: Workload, weights_sha256: str) -> Artifact | None:
         """The artifact if it is there; one with a program of another size than it should have is removed."""
         folder = self.root / self.hash_of(workload, weights_sha256)
+        if not folder.is_dir():
+            return None
         try:
             document = json.loads((folder / _DOCUMENT).read_bytes())
             if document["schema"] == SCHEMA and (folder / PROGRAM).stat().st_size == document["program_bytes"]:
                 return Artifact(folder, document)
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError):
-            pass  # a damaged artifact.json: the same as a damaged program
-        shutil.rmtree(folder)
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            pass  # a file that is missing, or a damaged artifact.json: the same as a damaged program
+        with self._writing(workload):
+            shutil.rmtree(folder)
         return None
 
     def export(self, workload: Workload, weights: ModelWeights) -> Artifact:
@@ -103,22 +104,20 @@ class ArtifactCache:
         Raises UserError when the disk is full or can't be written.
         """
         name = self.hash_of(workload, weights.sha256)
-        try:
+        with self._writing(workload):
             self.root.mkdir(parents=True, exist_ok=True)
             with FileLock(self.root / f".{name}.lock"):
                 present = self.find(workload, weights.sha256)
                 if present is not None:
                     return present
-                with tempfile.TemporaryDirectory(dir=self.root, prefix=".exporting-") as scratch:
-                    stage = Path(scratch) / "artifact"
+                stage = self.root / f".exporting-{name}"
+                shutil.rmtree(stage, ignore_errors=True)  # what an export that was killed left
+                try:
                     stage.mkdir()
                     document = _export_into(stage, name, workload, weights)
                     stage.rename(self.root / name)
-        except OSError as error:
-            raise UserError(
-                f"The program of {workload.model} {workload.quant} can't be written below {self.root} "
-                f"({error.strerror}, error {error.errno}): free space there or set SUITE_HOME to another folder."
-            ) from error
+                finally:
+                    shutil.rmtree(stage, ignore_errors=True)
         return Artifact(self.root / name, document)
 
     def reference_losses(
@@ -141,9 +140,21 @@ class ArtifactCache:
         asked = _asked(data, training, steps)
         path = _reference_path(artifact, asked)
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps({"of": asked, "losses": losses}))
-        partial.replace(path)
+        with self._writing(workload):
+            partial.write_text(json.dumps({"of": asked, "losses": losses}))
+            partial.replace(path)
         return losses
+
+    @contextlib.contextmanager
+    def _writing(self, workload: Workload) -> Iterator[None]:
+        """What the system refuses, as a sentence for the user."""
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"The program of {workload.model} {workload.quant} can't be written below {self.root} "
+                f"({error.strerror}, error {error.errno}): free space there or set SUITE_HOME to another folder."
+            ) from error
 
     def kept_reference(
         self, artifact: Artifact, data: TaskBatches, training: TrainingSettings, steps: int

@@ -143,6 +143,9 @@ def _shapes_only(edge: ExportedProgram) -> ExportedProgram:
         export(Shapes(), inputs, strict=False), compile_config=EdgeCompileConfig(_check_ir_validity=False)
     )
     shapes: ExportedProgram = program.exported_program()
+    # Every trace of a call asks for the module anew, and making it costs more than all else a pass does.
+    traced = shapes.module()
+    shapes.__dict__["module"] = lambda: traced
     return shapes
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, ExecutorchProgramManager, to_edge
-from executorch.exir.passes import MemoryPlanningPass
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import export
 
+from workloads.adapter_layout import adapter_values
 from workloads.models.config import LlamaConfig
-from workloads.prge.adapter import adapter_values
 from workloads.program import delegated_parts, eager_parts, step_example, training_step
+from workloads.program_memory import InPlacePlanning, serialize_sharing_delegates
 from workloads.workload import Workload
 
 
@@ -49,18 +49,17 @@ def export_program(workload: Workload, config: LlamaConfig, state: Mapping[str, 
             # The program calls operators of our own, which the check for core operators does not know.
             compile_config=EdgeCompileConfig(_check_ir_validity=False),
         )
-        program = edge.to_executorch(
-            ExecutorchBackendConfig(
-                emit_mutable_buffer_names=True,  # the runner reads the adapter out by name
-                memory_planning_pass=MemoryPlanningPass(alloc_graph_input=False),
-            )
+        config = ExecutorchBackendConfig(
+            emit_mutable_buffer_names=True,  # the runner reads the adapter out by name
+            memory_planning_pass=InPlacePlanning(),
         )
+        program = edge.to_executorch(config)
     with path.open("wb") as file:
-        program.write_to_file(file)
+        serialize_sharing_delegates(program, config).write_to_file(file)
     operators = _operators(program)
     return ProgramFacts(
         export_seconds=time.monotonic() - begin,
-        partitions=operators.pop("executorch_call_delegate", 0),
+        partitions=len(program.executorch_program.execution_plan[0].delegates),
         operators=dict(operators.most_common()),
         weight_bytes=weight_bytes,
         program_bytes=path.stat().st_size,
@@ -72,15 +71,15 @@ def _operators(program: ExecutorchProgramManager) -> Counter[str]:
     """How often the program calls each operator outside of its delegates; memory bookkeeping is not counted."""
     calls = (node.target for node in program.exported_program().graph.nodes if node.op == "call_function")
     names = Counter(str(getattr(target, "__name__", target)) for target in calls)
-    for bookkeeping in ("alloc", "getitem", "view"):
+    for bookkeeping in ("alloc", "getitem", "view", "executorch_call_delegate"):
         names.pop(bookkeeping, None)
     return names
 
 
-def _weight_bytes(*modules: object) -> int:
-    """Bytes of all constants of the model as the setting stores them, a shared tensor counted once."""
-    seen: dict[int, int] = {}
-    for module in modules:
-        for tensor in (*module.parameters(), *module.buffers()):  # type: ignore[attr-defined]
-            seen[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
-    return sum(seen.values())
+def _weight_bytes(*modules: nn.Module) -> int:
+    """Bytes of the weights as the setting stores them, a shared tensor counted once.
+
+    Tables and constants that follow from the configuration are no weights: they are buffers outside the state dict.
+    """
+    tensors = [tensor for module in modules for tensor in module.state_dict().values()]
+    return sum({tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}.values())

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from workloads.adapter_layout import layout_of, lora_settings
+from workloads.adapter_layout import AdapterSlot, layout_of, lora_settings
 from workloads.delegation import delegate
 from workloads.models.config import LlamaConfig
 from workloads.models.llama import Llama, Rotary
-from workloads.prge.adapter import AdapterSlot, adapt, frozen_a
+from workloads.prge.adapter import adapt, frozen_a
 from workloads.prge.blocks import HeadBlock, LayerBlock
 from workloads.prge.passes import Loops
 from workloads.prge.perturbation import KernelNoise, Noise
@@ -57,7 +57,7 @@ def delegated_parts(workload: Workload, parts: Parts) -> Parts:
     if workload.quant == "nf4":
         blocks = _delegate_between_products(parts.blocks, example)
         return Parts(parts.config, parts.layout, parts.embedding, blocks, parts.head, parts.dtype)
-    rows = workload.slices * workload.b * workload.answers
+    rows = _slices_per_chunk(workload) * workload.b * workload.answers
     (head,) = delegate([parts.head], (torch.zeros(rows, parts.config.hidden_size, dtype=parts.dtype),))
     blocks = list(delegate(parts.blocks, example))
     return Parts(parts.config, parts.layout, parts.embedding, blocks, head, parts.dtype)
@@ -65,14 +65,14 @@ def delegated_parts(workload: Workload, parts: Parts) -> Parts:
 
 def training_step(workload: Workload, parts: Parts) -> PrgeStep:
     """The step over `parts`, with zero adapter and nothing pending."""
-    loops = Loops(workload.q, workload.outer_parallel, workload.inner_parallel)
-    noise: Noise = KernelNoise() if workload.noise == "kernel" else StockNoise(workload.q)
+    half = parts.dtype == torch.float16
+    noise: Noise = KernelNoise(half) if workload.noise == "kernel" else StockNoise(workload.q)
     return PrgeStep(
         parts.embedding,
         parts.blocks,
         parts.head,
         parts.layout,
-        loops,
+        _loops(workload),
         Shape(workload.b, workload.T, workload.answers),
         parts.dtype,
         noise,
@@ -93,13 +93,23 @@ def step_example(workload: Workload) -> tuple[Tensor, ...]:
 
 def block_example(workload: Workload, parts: Parts) -> tuple[Tensor, ...]:
     """Inputs of the right shapes and types for a block: hidden states, attention bias, adapters."""
-    slices, rows = workload.slices, workload.b * workload.T
+    slices, rows = _slices_per_chunk(workload), workload.b * workload.T
     adapters = [
         torch.zeros(slices, slot.rank, slot.features, dtype=parts.dtype) for slot in parts.layout if slot.layer == 0
     ]
     x = torch.zeros(slices, rows, parts.config.hidden_size, dtype=parts.dtype)
     bias = torch.zeros(slices * workload.b, 1, 1, workload.T, workload.T, dtype=parts.dtype)
     return (x, bias, *adapters)
+
+
+def _loops(workload: Workload) -> Loops:
+    return Loops(workload.q, workload.outer_parallel, workload.inner_parallel)
+
+
+def _slices_per_chunk(workload: Workload) -> int:
+    """Copies of the batch that a block gets at a time: the same number in every pass."""
+    first_pass = next(_loops(workload).passes())
+    return first_pass.chunks(workload.b * workload.T)[0].slices
 
 
 def _delegate_between_products(blocks: list[nn.Module], example: tuple[Tensor, ...]) -> list[nn.Module]:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workloads.adapter_layout import layout_of, lora_settings
-from workloads.models.config import LlamaConfig
-from workloads.models.llama import PROJECTIONS, Llama, Rotary, attention_bias
-from workloads.prge.adapter import AdaptedLinear, adapt, adapter_values, frozen_a
+from workloads.adapter_layout import adapter_values, layout_of, lora_settings
+from workloads.models.config import PROJECTIONS, LlamaConfig
+from workloads.models.llama import Llama, Rotary, attention_bias
+from workloads.prge.adapter import AdaptedLinear, adapt, frozen_a
 from workloads.prge.noise import normal
 from workloads.quantize.apply import quantize_model
 from workloads.quantize.nf4 import Nf4Linear, dequantize

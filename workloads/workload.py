@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from workloads.errors import UserError, unknown_name
-from workloads.models.llama import PROJECTIONS
+from workloads.models.config import PROJECTIONS
 
-EXPORTER_VERSION = 2
+EXPORTER_VERSION = 3
 """Part of an artifact's hash: raise it whenever the same workload would give another program."""
 
 QUANTIZATION_SETTINGS = ("fp32", "fp16", "int8", "nf4")

@@ -111,6 +111,7 @@ void Session::make_steps(const Job& job, TrainingProgram& program, Inputs& input
   Progress progress(job);
   while (stop_signal() == nullptr && !progress.complete()) {
     inputs.prepare(steps_);
+    program.drop_touched_pages();
     forget_runtime_messages();
     const bool measured = progress.warm();
     const int64_t t0_ns = now_ns();

@@ -29,6 +29,9 @@ class TrainingProgram {
   void set_input(size_t index, const executorch::aten::Tensor& tensor);
   // Throws Failure of stage `execute`.
   void execute();
+  // Gives back the pages of the file that were touched, among them rows of the embedding that no later batch may ask
+  // for: the system maps 64 KiB around each row. Those still needed are mapped again when they are touched.
+  void drop_touched_pages() const { file_.drop_resident_pages(); }
   const executorch::runtime::EValue& output(size_t index) const { return method_->get_output(index); }
 
   struct NamedBuffer {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -46,6 +47,7 @@ for command in (run, export, devices_group, report, history, check):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script; leaves with the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a timer that stops us is no other thing than Ctrl-C
     sys.exit(run_command(given))
 
 
@@ -53,27 +55,29 @@ def run_command(arguments: Sequence[str]) -> int:
     """Run one command line -> its exit code. Only `--debug` lets an exception through."""
     debug = "--debug" in arguments
     try:
-        result = cli.main(args=list(arguments), prog_name="suite", standalone_mode=False)
+        result = cli.main(args=list(arguments), prog_name="suite", standalone_mode=False, obj=tuple(arguments))
         return result if isinstance(result, int) else 0
     except click.exceptions.Abort:
         return _interrupted()
     except KeyboardInterrupt:
         return _interrupted()
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return USAGE
+    except click.ClickException as error:
+        return _fail(error.format_message(), USAGE)
     except _USER_ERRORS as error:
         if debug:
             raise
-        return _fail(error, USAGE)
+        return _fail(str(error), USAGE)
     except _OTHER_ERRORS as error:
         if debug:
             raise
-        return _fail(error, ERROR)
+        return _fail(str(error), ERROR)
 
 
-def _fail(error: Exception, code: int) -> int:
-    click.echo(f"suite: {error}", err=True)
+def _fail(sentence: str, code: int) -> int:
+    click.echo(f"suite: {sentence}", err=True)
     return code
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from suite import exit_codes
+from suite import exit_codes, orchestrate
 from suite.cli.places import inventory_option, opened
 from suite.display import Display
 from suite.errors import UserError
@@ -21,13 +22,14 @@ from suite.plan import Plan
 @click.option("--device", "selection", default="local", show_default=True, help="One device of the inventory.")
 @click.option("--model", default="smollm2-135m", show_default=True, help="The model whose steps are timed.")
 @click.option("--quant", default="int8", show_default=True, help="The setting whose steps are timed.")
+@click.option("-q", "q", default=4, show_default=True, help="Queries of a step.")
+@click.option("-b", "b", default=4, show_default=True, help="Rows of a batch.")
+@click.option("-T", "T", default=64, show_default=True, help="Tokens of a row.")
 @click.option("--sessions", default=5, show_default=True, help="Sessions with and sessions without.")
 @click.option("--steps", default=10, show_default=True, help="Measured steps of a session.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
-def check(
-    overhead: bool, selection: str, model: str, quant: str, sessions: int, steps: int, as_json: bool, inventory_path: Path
-) -> int:  # fmt: skip
+def check(overhead: bool, selection: str, quant: str, as_json: bool, inventory_path: Path, **settings: Any) -> int:
     """Check what the suite itself costs.
 
     \b
@@ -39,7 +41,8 @@ def check(
     entries = inventory.select(selection)
     if len(entries) != 1:
         raise UserError(f"{selection} names {len(entries)} devices: name one.")
-    plan = Plan(devices=(entries[0].name,), model=model, quants=(quant,), sessions=sessions, steps=steps)
+    plan = Plan(devices=(entries[0].name,), quants=(quant,), **settings)
+    orchestrate.check(plan, inventory)
     found = sampler_overhead(plan, entries[0], home, Display())
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), indent=1))

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import click
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from devices.inspection import Inspection, Row, check_entry, support_of
 from suite import exit_codes
+from suite.cli.output import print_table
 from suite.cli.places import inventory_option, opened
 
-_MARKS = {"ok": "✓", "warning": "!", "failed": "✗", "unavailable": "–"}
+_MARKS = {"ok": "✓", "warning": "!", "failed": "✗", "unavailable": "-"}
 
 
 @click.group("devices")
@@ -75,4 +75,4 @@ def _print(rows: Sequence[Row]) -> None:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(escape(cell) for cell in (_MARKS[row.state], row.item, row.detail, row.remedy)))
-    Console(highlight=False).print(table)
+    print_table(table)

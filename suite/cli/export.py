@@ -12,8 +12,10 @@ from suite import exit_codes
 from suite.cli.places import inventory_option
 from suite.display import Display
 from suite.home import Home
+from suite.inputs import load_inputs
 from suite.plan import Plan
-from suite.preparation import prepare, require_host_memory
+from suite.preparation import prepare, require_memory
+from suite.shown import rounded
 from workloads.artifact import ArtifactCache
 from workloads.workload import QUANTIZATION_SETTINGS
 
@@ -50,15 +52,17 @@ def export(
         weights=None if weights is None else str(weights.resolve()),
         **settings,
     )
-    require_host_memory(plan)
-    preparation = prepare(plan, ArtifactCache(Home.locate(inventory_path).artifacts), Display().note)
+    require_memory(plan, measured_here=False)
+    display = Display()
+    inputs = load_inputs(plan, display.note)
+    preparation = prepare(plan, inputs, ArtifactCache(Home.locate(inventory_path).artifacts), display.note)
     documents = [{**item.artifact.document, "path": str(item.artifact.program)} for item in preparation.prepared]
     if as_json:
         click.echo(json.dumps(documents, indent=1))
         return exit_codes.OK
     for document in documents:
         click.echo(
-            f"{document['workload']['quant']}: {document['program_bytes'] / 1e6:.0f} MB, "
+            f"{document['workload']['quant']}: {rounded(document['program_bytes'] / 1e6)} MB, "
             f"{document['delegates']['partitions']} delegates, exported in {document['export_seconds']:.1f} s: "
             f"{document['path']}"
         )

@@ -41,7 +41,10 @@ def history(series: str | None, runs: bool, as_json: bool, inventory_path: Path)
             lines = [f"{row['run_id']}  {row['status']}  {', '.join(row['devices'])}  {row['command']}" for row in rows]
         elif series is None:
             rows = [{"series": _name(item), **dataclasses.asdict(item)} for item in series_list(store)]
-            lines = [f"{row['series']}  {row['points']} points, {row['segments']} segments" for row in rows]
+            lines = [
+                f"{row['series']}  {_counted(row['points'], 'point')}, {_counted(row['segments'], 'segment')}"
+                for row in rows
+            ]
         else:
             item = _chosen(series, series_list(store))
             points = points_of(store, item.device, item.workload_key, item.metric)
@@ -54,6 +57,10 @@ def history(series: str | None, runs: bool, as_json: bool, inventory_path: Path)
         store.close()
     click.echo(json.dumps(rows, indent=1) if as_json else "\n".join(lines) or "nothing stored yet")
     return exit_codes.OK
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _name(item: SeriesSummary) -> str:

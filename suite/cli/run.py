@@ -5,23 +5,25 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
+from click.core import ParameterSource
 
 from devices.inventory import Inventory
 from suite import exit_codes, orchestrate
+from suite.cli.output import print_line, print_table
 from suite.cli.places import inventory_option, opened
 from suite.display import Display
 from suite.errors import UserError
 from suite.forecast import forecast
-from suite.home import Home
 from suite.plan import Plan
 from suite.results_table import reasons, results_table
 from workloads.workload import METHODS, QUANTIZATION_SETTINGS
+
+_WITH_RESUME = ("resume", "as_json", "inventory_path")
 
 
 @click.command()
@@ -61,9 +63,14 @@ from workloads.workload import METHODS, QUANTIZATION_SETTINGS
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
 def run(
-    selection: str | None, quant: str, task: Path | None, weights: Path | None, quick: bool, resume: bool, dry_run: bool,
-    as_json: bool, inventory_path: Path, **settings: Any,
-) -> int:  # fmt: skip
+    selection: str | None,
+    quick: bool,
+    resume: bool,
+    dry_run: bool,
+    as_json: bool,
+    inventory_path: Path,
+    **settings: Any,
+) -> int:
     """Measure training steps on devices and write the report.
 
     \b
@@ -73,20 +80,37 @@ def run(
     """
     inventory, home = opened(inventory_path)
     if resume:
-        if selection is not None or dry_run:
-            raise UserError("--resume goes on with the plan of the interrupted run: leave out --device and --dry-run.")
+        _refuse_settings()
         return _show(orchestrate.resume(inventory, home, Display()), as_json)
-    plan = _plan(inventory, selection, quant, task, weights, settings)
+    plan = _plan(inventory, selection, **settings)
     plan = plan.quick() if quick else plan
+    words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
     if dry_run:
-        return _show_forecast(plan, inventory, home, as_json)
-    command = ["suite", *sys.argv[1:]]
-    return _show(orchestrate.begin(plan, inventory, home, Display(), command), as_json)
+        return _show_forecast(plan, inventory, words, as_json)
+    return _show(orchestrate.begin(plan, inventory, home, Display(), ["suite", *words]), as_json)
+
+
+def _refuse_settings() -> None:
+    """A run that is taken up again has its settings: others beside `--resume` would be ignored in silence."""
+    context = click.get_current_context()
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in _WITH_RESUME
+        and context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise UserError(f"--resume goes on with the plan of the interrupted run: leave out {', '.join(given)}.")
 
 
 def _plan(
-    inventory: Inventory, selection: str | None, quant: str, task: Path | None, weights: Path | None, settings: dict[str, Any]
-) -> Plan:  # fmt: skip
+    inventory: Inventory,
+    selection: str | None,
+    quant: str,
+    task: Path | None,
+    weights: Path | None,
+    **settings: Any,
+) -> Plan:
     if selection is None:
         raise UserError(f"No device is named: add --device with one or more of {', '.join(inventory.devices)}.")
     return Plan(
@@ -103,20 +127,19 @@ def _show(outcome: orchestrate.Outcome, as_json: bool) -> int:
         document = {"run_id": outcome.run_id, "report": str(outcome.report), "measurements": outcome.measurements}
         click.echo(json.dumps(document, indent=1, allow_nan=False))
     else:
-        console = Console(highlight=False, soft_wrap=True)
-        console.print(results_table(outcome.measurements))
+        print_table(results_table(outcome.measurements))
         for line in reasons(outcome.measurements):
-            click.echo(line)
+            print_line(line)
         click.echo(f"report: {outcome.report}")
     return exit_codes.OK if outcome.complete else exit_codes.INCOMPLETE
 
 
-def _show_forecast(plan: Plan, inventory: Inventory, home: Home, as_json: bool) -> int:
+def _show_forecast(plan: Plan, inventory: Inventory, words: Sequence[str], as_json: bool) -> int:
     orchestrate.check(plan, inventory)
-    told = forecast(plan, home)
+    told = forecast(plan)
     if as_json:
         click.echo(json.dumps({"plan": plan.document(), "forecast": dataclasses.asdict(told)}, indent=1))
     else:
         click.echo("\n".join(told.lines(plan)))
-        click.echo(f"would run: {shlex.join(['suite', *(word for word in sys.argv[1:] if word != '--dry-run')])}")
+        click.echo(f"to do it: {shlex.join(['suite', *(word for word in words if word != '--dry-run')])}")
     return exit_codes.OK

@@ -43,15 +43,18 @@ class Perturbed(nn.Module):
 
     adapter: Tensor
 
-    def __init__(self, values: int, offset: int, rank: int, features: int, queries: int, signs: int) -> None:
+    def __init__(
+        self, values: int, offset: int, rank: int, features: list[int], queries: int, signs: int, half: bool = False
+    ) -> None:
         super().__init__()
         self.register_buffer("adapter", torch.zeros(values))
-        self.slice = (offset, rank, features, 0, queries, signs)
+        self.slice = (offset, rank, features, 0, queries, signs, half)
 
     def forward(self, key: Tensor, eps: Tensor, gradient: Tensor, lr: Tensor) -> Tensor:
-        """key int64 [2], eps and lr float32 [], gradient float32 [queries] -> float32 [slices, rank, features]."""
+        """key int64 [2], eps and lr float32 [], gradient float32 [queries] -> float32, all slots in a row."""
         self.adapter.copy_(torch.ops.prge.update(self.adapter, gradient, key, lr))
-        return torch.ops.prge.perturb(self.adapter, key, eps, self.adapter, *self.slice)  # type: ignore[no-any-return]
+        slots = torch.ops.prge.perturb(self.adapter, key, eps, self.adapter, *self.slice)
+        return torch.cat([slot.reshape(-1).to(torch.float32) for slot in slots])
 
 
 class PackedLinear(nn.Module):

@@ -24,28 +24,32 @@ def perturbed_job(job, tmp_path, module, seed=7):
 
 
 @pytest.mark.parametrize("signs", [0, 1, -1])
-def test_perturb_and_update_follow_the_eager_reference(run, job, tmp_path, signs):
-    module = programs.Perturbed(500, 33, 4, 20, 3, signs)
+@pytest.mark.parametrize("half", [False, True])
+def test_perturb_and_update_follow_the_eager_reference(run, job, tmp_path, signs, half):
+    module = programs.Perturbed(500, 33, 4, [20, 7], 3, signs, half)
     outcome = run(perturbed_job(job, tmp_path, module))
     eps, gradient, lr = torch.tensor(0.01), torch.tensor([1.0, -2.0, 0.5]), torch.tensor(0.1)
     adapter = torch.zeros(500)
     for step, losses in enumerate(outcome.losses):
         key = torch.tensor([7, step])
         adapter = ops.update(adapter, gradient, key, lr)
-        expected = ops.perturb(adapter, key, eps, adapter, 33, 4, 20, 0, 3, signs)
-        assert torch.allclose(torch.tensor(losses), expected.reshape(-1), atol=3e-6)
+        slots = ops.perturb(adapter, key, eps, adapter, 33, 4, [20, 7], 0, 3, signs, half)
+        expected = torch.cat([slot.reshape(-1).float() for slot in slots])
+        assert expected.numel() == 4 * 27 * 3 * (2 if signs == 0 else 1)
+        # Half precision: noise that differs in its last bits may round to the neighbour, 2^-10 of the value away.
+        assert torch.allclose(torch.tensor(losses), expected, atol=3e-6, rtol=2.0**-10 if half else 0.0)
     assert len(outcome.losses) == 7
 
 
 def test_the_bits_do_not_depend_on_the_number_of_threads(run, job, tmp_path):
-    perturbed_job(job, tmp_path, programs.Perturbed(40_000, 33, 8, 4000, 3, 0))
+    perturbed_job(job, tmp_path, programs.Perturbed(40_000, 33, 8, [4000, 900], 3, 0))
     assert run(job | {"threads": 1}).losses == run(job | {"threads": 2}).losses
 
 
 def test_a_slice_outside_of_the_adapter_fails_the_step(run, job, tmp_path):
-    outcome = run(perturbed_job(job, tmp_path, programs.Perturbed(100, 33, 4, 20, 3, 0)))
+    outcome = run(perturbed_job(job, tmp_path, programs.Perturbed(160, 33, 4, [20, 12], 3, 0)))
     assert (outcome.returncode, outcome.footer["stage"], outcome.footer["error_code"]) == (1, "execute", "0x12")
-    assert "4 x 20 values at offset 33 do not lie within the adapter of 100 values" in outcome.footer["reason"]
+    assert "4 x 12 values at offset 113 do not lie within the adapter of 160 values" in outcome.footer["reason"]
 
 
 def packed_job(job, tmp_path, packed, absmax):

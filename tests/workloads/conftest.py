@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from counted_export import CountedExport
+from training_runs import ArtifactOf
 
+import workloads.export
 from devices.runner_build import build_runner
-from workloads.artifact import Artifact, ArtifactCache
-from workloads.models.weights import ModelWeights
+from workloads.artifact import ArtifactCache
+from workloads.models.weights import ModelWeights, document_sha256
 from workloads.models.zoo import load_model
-from workloads.workload import Workload
-
-ArtifactOf = Callable[[Workload], Artifact]
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +28,18 @@ def runner(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny() -> ModelWeights:
-    """Two layers of random weights."""
-    return load_model("tiny")
+    """Two layers of random weights, with norms that differ from each other and from one, as trained ones do.
+
+    Norms of one would also make int8 ill-conditioned: a row of an int8 table stays a row of multiples of one number,
+    many of which lie exactly between two codes when the row is quantized again.
+    """
+    weights = load_model("tiny")
+    generator = torch.Generator().manual_seed(1)
+    state = {
+        name: 1.0 + 0.2 * torch.randn(value.shape, generator=generator) if value.dim() == 1 else value
+        for name, value in weights.state.items()
+    }
+    return replace(weights, state=state, sha256=document_sha256({"of": weights.sha256, "norms": "seed 1"}))
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +48,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory, tiny: ModelWeights) -> Ar
     base = tmp_path_factory.getbasetemp()
     cache = ArtifactCache((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "programs")
     return lambda workload: cache.export(workload, tiny)
+
+
+@pytest.fixture
+def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CountedExport:
+    counted = CountedExport(tmp_path / "calls")
+    monkeypatch.setattr(workloads.export, "export_program", counted)
+    return counted
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ArtifactCache:
+    return ArtifactCache(tmp_path / "artifacts")

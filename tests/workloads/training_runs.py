@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from workloads.artifact import Artifact
 from workloads.models.weights import ModelWeights
 from workloads.reference import Batch, Reference, Trajectory
 from workloads.workload import Workload
 
 FloatArray = NDArray[np.float32]
+ArtifactOf = Callable[[Workload], Artifact]
+"""The artifact of a workload on the fixture `tiny`."""
 
 SEED = 7
 
@@ -63,6 +66,7 @@ def train_in_runner(
     settings: Settings,
     folder: Path,
     state_in: Path | None = None,
+    threads: int = 1,
 ) -> RunnerTraining:
     """One session of the runner: `steps` steps, from a zero adapter or from the state of another session."""
     folder.mkdir(parents=True)
@@ -78,7 +82,7 @@ def train_in_runner(
         "outputs": {"losses": 0},
         "warm_up": {"min_steps": 0, "max_steps": 0, "max_seconds": 60.0, "tolerance": 0.04},
         "steps": steps,
-        "threads": 1,
+        "threads": threads,
         "state_out": "state.safetensors",
     }
     if state_in is not None:
@@ -126,7 +130,7 @@ def reference_training(
     return reference.train(batches, steps, seed=settings.seed, lr=settings.lr, eps=settings.eps)
 
 
-def relative_error(found: FloatArray, wanted: FloatArray) -> float:
+def relative_error(found: NDArray[np.floating], wanted: NDArray[np.floating]) -> float:
     """Norm of the difference over the norm of what is wanted."""
     return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 

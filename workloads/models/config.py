@@ -4,6 +4,9 @@ from dataclasses import asdict, dataclass, fields
 
 from workloads.errors import UserError
 
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The linear layers of a decoder layer, in the order in which it uses them."""
+
 #: What `LlamaConfig.shape_differences` compares: the fields that decide the shapes of the tensors.
 SHAPE_FIELDS = ("vocab_size", "hidden_size", "intermediate_size", "layers", "heads", "kv_heads", "head_dim")
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import gguf
 import numpy as np
-import torch
 
 from workloads.errors import UserError
 from workloads.models.config import LlamaConfig
 from workloads.models.gguf_tokenizer import read_tokenizer
 from workloads.models.weights import LazyTensors, ModelWeights, check_tensors, check_vocabulary, file_sha256
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 
@@ -196,6 +198,8 @@ def _heads(config: LlamaConfig, tensor: str) -> int:
 
 
 def _read_tensor(entry: gguf.ReaderTensor, heads: int, path: Path) -> torch.Tensor:
+    import torch  # takes seconds, and a run whose programs are there asks for no tensor
+
     try:
         values = gguf.dequantize(entry.data, entry.tensor_type)
     except NotImplementedError as error:

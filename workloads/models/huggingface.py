@@ -6,9 +6,8 @@ import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from workloads.errors import UserError
@@ -22,6 +21,9 @@ from workloads.models.weights import (
     file_sha256,
 )
 from workloads.tokenizer import load_tokenizer_json
+
+if TYPE_CHECKING:
+    import torch
 
 SINGLE_FILE = "model.safetensors"
 SHARD_INDEX = "model.safetensors.index.json"
@@ -169,6 +171,8 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _read_tensor(path: Path, name: str) -> torch.Tensor:
+    import torch  # takes seconds, and a run whose programs are there asks for no tensor
+
     try:
         with safe_open(path, framework="pt") as file:
             tensor: torch.Tensor = file.get_tensor(name)

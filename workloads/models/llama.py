@@ -16,9 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workloads.models.config import LlamaConfig
-
-PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+from workloads.models.config import PROJECTIONS, LlamaConfig
 
 MASKED = -30000.0
 """Added to the score of a masked key: finite, so that a row without any key stays a number, and within float16."""

@@ -1,16 +1,21 @@
 """Seeded random weights: for tests, and for the shape of a model whose weights are not at hand."""
 
+from __future__ import annotations
+
 import functools
 import hashlib
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from workloads.models.config import LlamaConfig
 from workloads.models.weights import LazyTensors, ModelWeights, document_sha256
 from workloads.tokenizer import byte_level_tokenizer
+
+if TYPE_CHECKING:
+    import torch
 
 #: Part of the weights' hash: change it with anything that changes the values.
 SCHEME = "philox normal, deviation 1/sqrt(columns), norms one, version 1"
@@ -37,6 +42,8 @@ def random_weights(name: str, config: LlamaConfig, seed: int = 0) -> ModelWeight
 
 
 def _draw(name: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:
+    import torch  # takes seconds, and a run whose programs are there asks for no tensor
+
     if len(shape) == 1:
         return torch.ones(shape)
     key = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:16], "little")

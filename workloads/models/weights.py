@@ -1,22 +1,26 @@
 """A model's weights under canonical names, each tensor made when it is asked for."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from workloads.errors import UserError
 from workloads.models.config import LlamaConfig
 from workloads.tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    import torch
+
 #: Tensors that some checkpoints carry although they follow from the configuration.
 DERIVED_SUFFIX = "rotary_emb.inv_freq"
 
 
-class LazyTensors(Mapping[str, torch.Tensor]):
+class LazyTensors(Mapping[str, "torch.Tensor"]):
     """A state dict whose tensors are read, dequantized or drawn at each access.
 
     A model of 7 billion values can so be quantized tensor by tensor without ever lying in memory whole.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from workloads.adapter_layout import AdapterSlot
 from workloads.models.llama import DecoderLayer, Llama, Rotary
-from workloads.prge.adapter import AdapterSlot
 
 
 class LayerBlock(nn.Module):
@@ -23,7 +23,7 @@ class LayerBlock(nn.Module):
         self.layer = layer
         self.projections = tuple(slot.projection for slot in slots)
         for name, table in vars(rotary).items():
-            self.register_buffer(name, table)
+            self.register_buffer(name, table, persistent=False)
 
     def forward(self, x: Tensor, bias: Tensor, *adapters: Tensor) -> Tensor:
         """x [slices, b * T, hidden], bias [slices * b, 1, 1, T, T], adapters [slices, rank, out] -> like x."""

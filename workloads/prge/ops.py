@@ -6,6 +6,8 @@ Importing this module registers the operators; registration happens once for a p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -17,8 +19,8 @@ from workloads.quantize.nf4 import dequantize
 _library = torch.library.Library("prge", "DEF")  # type: ignore[no-untyped-call]
 
 _PERTURB = (
-    "Tensor adapter, Tensor key, Tensor eps, Tensor after, int offset, int rank, int features, "
-    "int first_query, int queries, int signs"
+    "Tensor adapter, Tensor key, Tensor eps, Tensor after, int offset, int rank, int[] features, "
+    "int first_query, int queries, int signs, bool half"
 )
 _UPDATE = "Tensor adapter, Tensor projected_gradient, Tensor pending_key, Tensor lr"
 _LINEAR_NF4 = "Tensor x, Tensor packed, Tensor absmax"
@@ -31,21 +33,27 @@ def perturb(
     after: Tensor,
     offset: int,
     rank: int,
-    features: int,
+    features: Sequence[int],
     first_query: int,
     queries: int,
     signs: int,
-) -> Tensor:
-    """adapter[offset : offset + rank * features] ± eps * noise -> float32 [signs * queries, rank, features]."""
+    half: bool,
+) -> list[Tensor]:
+    """adapter[...] ± eps * noise, from `offset` on -> [signs * queries, rank, f] for each f of `features`."""
     del after
     seed, step = (int(value) for value in key)
-    size = rank * features
-    base = adapter[offset : offset + size]
-    noise = torch.stack(
-        [torch.from_numpy(normal(seed, step, first_query + query, offset, size)) for query in range(queries)]
-    )
-    chosen = {BOTH: (1.0, -1.0), PLUS: (1.0,), MINUS: (-1.0,)}[signs]
-    return torch.cat([base + sign * eps * noise for sign in chosen]).reshape(-1, rank, features)
+    perturbed = []
+    for width in features:
+        size = rank * width
+        base = adapter[offset : offset + size]
+        noise = torch.stack(
+            [torch.from_numpy(normal(seed, step, first_query + query, offset, size)) for query in range(queries)]
+        )
+        chosen = {BOTH: (1.0, -1.0), PLUS: (1.0,), MINUS: (-1.0,)}[signs]
+        both = torch.cat([base + sign * eps * noise for sign in chosen]).reshape(-1, rank, width)
+        perturbed.append(both.to(torch.float16) if half else both)
+        offset += size
+    return perturbed
 
 
 def update(adapter: Tensor, projected_gradient: Tensor, pending_key: Tensor, lr: Tensor) -> Tensor:
@@ -69,13 +77,15 @@ def _perturb_shape(
     after: Tensor,
     offset: int,
     rank: int,
-    features: int,
+    features: Sequence[int],
     first_query: int,
     queries: int,
     signs: int,
-) -> Tensor:
+    half: bool,
+) -> list[Tensor]:
     del key, eps, after, offset, first_query
-    return adapter.new_empty((2 if signs == BOTH else 1) * queries, rank, features)
+    slices, dtype = (2 if signs == BOTH else 1) * queries, torch.float16 if half else torch.float32
+    return [adapter.new_empty((slices, rank, width), dtype=dtype) for width in features]
 
 
 def _update_shape(adapter: Tensor, projected_gradient: Tensor, pending_key: Tensor, lr: Tensor) -> Tensor:
@@ -88,12 +98,15 @@ def _linear_nf4_shape(x: Tensor, packed: Tensor, absmax: Tensor) -> Tensor:
     return x.new_empty(*x.shape[:-1], packed.shape[0])
 
 
-for _name, _schema, _kernel, _shape in (
-    ("perturb", _PERTURB, perturb, _perturb_shape),
-    ("update", _UPDATE, update, _update_shape),
-    ("linear_nf4", _LINEAR_NF4, linear_nf4, _linear_nf4_shape),
+_ONE, _ONE_OUT = "Tensor", ("Tensor(a!) out", "Tensor(a!)")
+_LIST, _LIST_OUT = "Tensor[]", ("Tensor(a!)[] out", "()")
+
+for _name, _schema, _result, (_out, _out_result), _kernel, _shape in (
+    ("perturb", _PERTURB, _LIST, _LIST_OUT, perturb, _perturb_shape),
+    ("update", _UPDATE, _ONE, _ONE_OUT, update, _update_shape),
+    ("linear_nf4", _LINEAR_NF4, _ONE, _ONE_OUT, linear_nf4, _linear_nf4_shape),
 ):
-    _library.define(f"{_name}({_schema}) -> Tensor")  # type: ignore[no-untyped-call]
-    _library.define(f"{_name}.out({_schema}, *, Tensor(a!) out) -> Tensor(a!)")  # type: ignore[no-untyped-call]
+    _library.define(f"{_name}({_schema}) -> {_result}")  # type: ignore[no-untyped-call]
+    _library.define(f"{_name}.out({_schema}, *, {_out}) -> {_out_result}")  # type: ignore[no-untyped-call]
     _library.impl(_name, _kernel, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     _library.impl(_name, _shape, "Meta")  # type: ignore[no-untyped-call]

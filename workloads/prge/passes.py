@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 BOTH, PLUS, MINUS = 0, 1, -1
 """Signs of a pass: + for every query and then - for every query; + alone; - alone."""
+
+ROWS_PER_CHUNK = 512
+"""Rows that a layer works on at a time, at least: enough that reading its weights costs little beside multiplying."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,21 @@ class ForwardPass:
     def slices(self) -> int:
         """Copies of the batch that run side by side."""
         return self.queries * (2 if self.signs == BOTH else 1)
+
+    def chunks(self, rows_per_slice: int) -> tuple[ForwardPass, ...]:
+        """The pass cut into equal groups of queries, as many as leave each ROWS_PER_CHUNK rows.
+
+        Every layer takes the groups one after the other: what it needs of memory is that of one group, while its
+        weights stay near the processor.
+        """
+        rows_per_query = rows_per_slice * self.slices // self.queries
+        width = next(
+            width
+            for width in range(1, self.queries + 1)
+            if width == self.queries or (self.queries % width == 0 and width * rows_per_query >= ROWS_PER_CHUNK)
+        )
+        first, end = self.first_query, self.first_query + self.queries
+        return tuple(replace(self, first_query=query, queries=width) for query in range(first, end, width))
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from workloads.adapter_layout import AdapterSlot
 from workloads.prge import ops as _ops  # registers the operators  # noqa: F401
-from workloads.prge.adapter import AdapterSlot
 from workloads.prge.passes import ForwardPass
 
 Perturbed = Callable[[int, Tensor], Sequence[Tensor]]
-"""(layer, input of the layer) -> perturbed B of its slots, float32 [slices, rank, features] each."""
+"""(layer, input of the layer) -> perturbed B of its slots, [slices, rank, features] each."""
 
 
 class Noise(Protocol):
@@ -29,7 +29,13 @@ class Noise(Protocol):
 
 
 class KernelNoise:
-    """Noise from the runner's kernels, drawn for one layer at a time."""
+    """Noise from the runner's kernels, drawn for one layer at a time; perturbed adapters in half precision if `half`.
+
+    The adapter itself and the noise are float32 either way: only the sum is rounded.
+    """
+
+    def __init__(self, half: bool = False) -> None:
+        self.half = half
 
     def update(self, adapter: Tensor, projected_gradient: Tensor, pending_key: Tensor, lr: Tensor) -> Tensor:
         result: Tensor = torch.ops.prge.update(adapter, projected_gradient, pending_key, lr)
@@ -39,15 +45,17 @@ class KernelNoise:
         self, adapter: Tensor, key: Tensor, eps: Tensor, layout: Sequence[AdapterSlot], this: ForwardPass
     ) -> Perturbed:
         """The perturbed adapters of one forward pass."""
-        chosen = (this.first_query, this.queries, this.signs)
+        chosen = (this.first_query, this.queries, this.signs, self.half)
 
         def of_layer(layer: int, after: Tensor) -> list[Tensor]:
+            slots = [slot for slot in layout if slot.layer == layer]
+            if not slots:
+                return []
+            # A layer's slots follow each other (adapter_layout leaves no gaps) and have the same rank.
             # `after` ties the noise to the layer's input: without it all layers' noise would be drawn, and stay in
             # memory, before the first layer runs.
-            return [
-                torch.ops.prge.perturb(adapter, key, eps, after, slot.offset, slot.rank, slot.features, *chosen)
-                for slot in layout
-                if slot.layer == layer
-            ]
+            where = (slots[0].offset, slots[0].rank, [slot.features for slot in slots])
+            result: list[Tensor] = torch.ops.prge.perturb(adapter, key, eps, after, *where, *chosen)
+            return result
 
         return of_layer

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
+from workloads.adapter_layout import AdapterSlot
 from workloads.models.llama import DecoderLayer, Rotary, attend, swiglu
-from workloads.prge.adapter import AdaptedLinear, AdapterSlot
+from workloads.prge.adapter import AdaptedLinear
 
 PARTS = ("enter", "attend", "between", "gate", "leave")
 
@@ -46,7 +47,7 @@ class _Attend(_WithLowRank):
         super().__init__({name: attention.get_submodule(name) for name in ("q_proj", "k_proj", "v_proj")})
         self.config = attention.config
         for name, table in vars(rotary).items():
-            self.register_buffer(name, table)
+            self.register_buffer(name, table, persistent=False)
 
     def forward(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, *adapters: Tensor) -> Tensor:
         q, k, v = self.adapted(x, (q, k, v), adapters)

@@ -9,14 +9,14 @@ loop that is not parallel is a sequence of passes inside the same program.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from workloads.adapter_layout import AdapterSlot, adapter_values
 from workloads.models.llama import attention_bias
-from workloads.prge.adapter import AdapterSlot, adapter_values
 from workloads.prge.passes import BOTH, MINUS, PLUS, Loops
 from workloads.prge.perturbation import Noise, Perturbed
 
@@ -83,24 +83,30 @@ class PrgeStep(nn.Module):
         bias = attention_bias(first, shape.length).to(self.dtype)
         found: dict[int, list[Tensor]] = {PLUS: [], MINUS: []}
         for this in self.loops.passes():
-            perturbed = self.noise.perturbed(adapter, key, eps, self.layout, this)
-            rows = answer_losses(self._logits(embedded, bias, perturbed, this.slices), labels)
-            if this.signs in (BOTH, PLUS):
-                found[PLUS].append(rows[: this.queries])
-            if this.signs in (BOTH, MINUS):
-                found[MINUS].append(rows[-this.queries :])
+            chunks = this.chunks(shape.batch * shape.length)
+            perturbed = [self.noise.perturbed(adapter, key, eps, self.layout, chunk) for chunk in chunks]
+            for chunk, logits in zip(chunks, self._logits(embedded, bias, perturbed, chunks[0].slices), strict=True):
+                rows = answer_losses(logits, labels)
+                if this.signs in (BOTH, PLUS):
+                    found[PLUS].append(rows[: chunk.queries])
+                if this.signs in (BOTH, MINUS):
+                    found[MINUS].append(rows[-chunk.queries :])
         return torch.stack([torch.cat(found[PLUS]), torch.cat(found[MINUS])])
 
-    def _logits(self, embedded: Tensor, bias: Tensor, perturbed: Perturbed, slices: int) -> Tensor:
-        """Logits of the answers, float32 [slices, b, K, vocabulary], of one forward pass."""
+    def _logits(self, embedded: Tensor, bias: Tensor, perturbed: Sequence[Perturbed], slices: int) -> Iterator[Tensor]:
+        """Logits of the answers, float32 [slices, b, K, vocabulary], of each chunk of a forward pass."""
         shape = self.shape
-        x = embedded.repeat(slices, 1, 1)
         bias = bias.repeat(slices, 1, 1, 1, 1)
+        hidden = [embedded.repeat(slices, 1, 1)] * len(perturbed)
         for index, block in enumerate(self.blocks):
-            x = block(x, bias, *(b.to(self.dtype) for b in perturbed(index, x)))
-        last = x.reshape(slices * shape.batch, shape.length, -1)[:, -shape.answers :]
-        logits: Tensor = self.head(last.reshape(slices * shape.batch * shape.answers, -1))
-        return logits.to(torch.float32).reshape(slices, shape.batch, shape.answers, -1)
+            hidden = [
+                block(x, bias, *(b.to(self.dtype) for b in of_layer(index, x)))
+                for x, of_layer in zip(hidden, perturbed, strict=True)
+            ]
+        for x in hidden:
+            last = x.reshape(slices * shape.batch, shape.length, -1)[:, -shape.answers :]
+            logits = self.head(last.reshape(slices * shape.batch * shape.answers, -1))
+            yield logits.to(torch.float32).reshape(slices, shape.batch, shape.answers, -1)
 
 
 def answer_losses(logits: Tensor, labels: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from workloads.prge.adapter import AdapterSlot
+from workloads.adapter_layout import AdapterSlot
 from workloads.prge.noise import MULTIPLIERS, ROUNDS, WEYL_INCREMENTS, WORD
 from workloads.prge.passes import BOTH, MINUS, PLUS, ForwardPass
 from workloads.prge.perturbation import Perturbed

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from workloads.models.llama import PROJECTIONS, Llama
+from workloads.models.config import PROJECTIONS
+from workloads.models.llama import Llama
 from workloads.quantize import int8, nf4
 
 COMPUTE_DTYPE = {"fp32": torch.float32, "fp16": torch.float16, "int8": torch.float32, "nf4": torch.float32}

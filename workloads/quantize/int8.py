@@ -35,7 +35,7 @@ class Int8Linear(nn.Module):
         super().__init__()
         self.register_buffer("weight", weight)
         self.register_buffer("scale", scale)
-        self.register_buffer("zero_point", torch.zeros(weight.shape[0], dtype=torch.int64))
+        self.register_buffer("zero_point", torch.zeros(weight.shape[0], dtype=torch.int64), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """x float32 [..., in] -> [..., out]."""

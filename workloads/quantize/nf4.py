@@ -85,14 +85,20 @@ class Nf4Embedding(nn.Module):
         super().__init__()
         self.register_buffer("packed", packed)
         self.register_buffer("absmax", absmax)
-        self.register_buffer("codes", CODES.clone().reshape(-1, 1))
+        self.register_buffer("codes", CODES.clone().reshape(-1, 1), persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens int64 [b, T] -> float32 [b, T, hidden]."""
         rows = torch.nn.functional.embedding(tokens, self.packed)
         pairs = torch.stack([torch.bitwise_right_shift(rows, 4), rows & 0xF], dim=-1).to(torch.int64)
         values = torch.nn.functional.embedding(pairs, self.codes)
-        blocks_per_row = self.packed.shape[1] * 2 // BLOCK
+        width = self.packed.shape[1] * 2
+        if width % BLOCK:  # blocks reach across rows: look each value's up
+            position = tokens[..., None] * width + torch.arange(width)
+            block = torch.div(position, BLOCK, rounding_mode="floor")
+            scale = torch.nn.functional.embedding(block, self.absmax.reshape(-1, 1))
+            return values.reshape(*tokens.shape, width) * scale.reshape(*tokens.shape, width)
+        blocks_per_row = width // BLOCK
         scale = torch.nn.functional.embedding(tokens, self.absmax.reshape(-1, blocks_per_row))
         values = values.reshape(*tokens.shape, blocks_per_row, BLOCK) * scale[..., None]
-        return values.reshape(*tokens.shape, -1)
+        return values.reshape(*tokens.shape, width)

@@ -1,5 +1,7 @@
 #include "noise.h"
 
+#include <executorch/runtime/core/exec_aten/exec_aten.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -37,7 +39,8 @@ void fill_normals(const SimdLoops& loops, const NoiseStream& stream, int64_t fir
   }
 }
 
-void perturb(const Perturbation& p, float* out) {
+template <typename Value>
+void perturb(const Perturbation& p, Value* out) {
   const SimdLoops& loops = simd_loops();
   const int64_t chunks = (p.count + kChunk - 1) / kChunk;
   for_each_task(chunks * p.queries, [&](int64_t task) {
@@ -47,16 +50,19 @@ void perturb(const Perturbation& p, float* out) {
     alignas(64) float noise[kChunk];
     fill_normals(loops, noise_stream(p.key, p.first_query + query), p.first + begin, size, noise);
     const float* from = p.adapter + p.first + begin;
-    float* to = out + query * p.count + begin;
+    Value* to = out + query * p.count + begin;
     if (p.signs != Signs::minus) {
-      for (int64_t i = 0; i < size; ++i) to[i] = from[i] + p.epsilon * noise[i];
+      for (int64_t i = 0; i < size; ++i) to[i] = static_cast<Value>(from[i] + p.epsilon * noise[i]);
       to += p.queries * p.count;
     }
     if (p.signs != Signs::plus) {
-      for (int64_t i = 0; i < size; ++i) to[i] = from[i] - p.epsilon * noise[i];
+      for (int64_t i = 0; i < size; ++i) to[i] = static_cast<Value>(from[i] - p.epsilon * noise[i]);
     }
   });
 }
+
+template void perturb(const Perturbation& perturbation, float* out);
+template void perturb(const Perturbation& perturbation, executorch::aten::Half* out);
 
 void update(const float* adapter, const float* gradient, int64_t queries, const int64_t key[2], float rate,
             int64_t count, float* out) {

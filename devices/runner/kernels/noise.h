@@ -27,8 +27,10 @@ struct Perturbation {
   Signs signs;
 };
 
-// Writes adapter +/- epsilon * noise, [signs][queries][count], on all threads of the pool.
-void perturb(const Perturbation& perturbation, float* out);
+// Writes adapter +/- epsilon * noise, [signs][queries][count], on all threads of the pool. `Value` is float, or
+// executorch's Half to which the sum is rounded.
+template <typename Value>
+void perturb(const Perturbation& perturbation, Value* out);
 
 // out[p] = adapter[p] - rate * mean over queries i of gradient[i] * noise(key, i, p), for p < count, on all threads of
 // the pool. `out` may be `adapter`.

@@ -13,12 +13,15 @@ namespace prge {
 namespace {
 
 using executorch::aten::ArrayRef;
+using executorch::aten::Half;
 using executorch::aten::ScalarType;
 using executorch::aten::SizesType;
 using executorch::aten::Tensor;
 using executorch::runtime::Error;
+using executorch::runtime::EValue;
 using executorch::runtime::KernelRuntimeContext;
 using executorch::runtime::resize_tensor;
+using executorch::runtime::Span;
 
 bool is_flat(const Tensor& tensor, ScalarType type) { return tensor.scalar_type() == type && tensor.dim() == 1; }
 
@@ -26,39 +29,61 @@ bool is_scalar(const Tensor& tensor) { return tensor.scalar_type() == ScalarType
 
 bool is_key(const Tensor& tensor) { return is_flat(tensor, ScalarType::Long) && tensor.numel() == 2; }
 
-Tensor& perturb_out(KernelRuntimeContext& ctx, const Tensor& adapter, const Tensor& key, const Tensor& eps,
-                    const Tensor& /*after: orders the graph*/, int64_t offset, int64_t rank, int64_t features,
-                    int64_t first_query, int64_t queries, int64_t signs, Tensor& out) {
-  ET_KERNEL_CHECK_MSG(ctx, is_flat(adapter, ScalarType::Float) && is_key(key) && is_scalar(eps), InvalidArgument, out,
+// One slot's perturbed B, written as float32 or rounded to float16.
+void perturb_slot(const Perturbation& slot, Tensor& out) {
+  if (out.scalar_type() == ScalarType::Half) {
+    perturb(slot, out.mutable_data_ptr<Half>());
+  } else {
+    perturb(slot, out.mutable_data_ptr<float>());
+  }
+}
+
+void perturb_out(KernelRuntimeContext& ctx, const Tensor& adapter, const Tensor& key, const Tensor& eps,
+                 const Tensor& /*after: orders the graph*/, int64_t offset, int64_t rank, ArrayRef<int64_t> features,
+                 int64_t first_query, int64_t queries, int64_t signs, bool half, ArrayRef<Tensor> out) {
+  ET_KERNEL_CHECK_MSG(ctx, is_flat(adapter, ScalarType::Float) && is_key(key) && is_scalar(eps), InvalidArgument, ,
                       "prge::perturb needs a flat float32 adapter, an int64 key of 2 values and one float32 eps");
-  ET_KERNEL_CHECK_MSG(ctx, signs >= -1 && signs <= 1 && queries > 0 && first_query >= 0, InvalidArgument, out,
+  ET_KERNEL_CHECK_MSG(ctx, signs >= -1 && signs <= 1 && queries > 0 && first_query >= 0, InvalidArgument, ,
                       "prge::perturb: signs %" PRId64 ", queries %" PRId64 ", first query %" PRId64, signs, queries,
                       first_query);
-  ET_KERNEL_CHECK_MSG(ctx,
-                      offset >= 0 && rank > 0 && features > 0 && rank <= adapter.numel() / features &&
-                          offset <= adapter.numel() - rank * features,
-                      InvalidArgument, out,
-                      "prge::perturb: %" PRId64 " x %" PRId64 " values at offset %" PRId64
-                      " do not lie within the adapter of %zd values",
-                      rank, features, offset, static_cast<ssize_t>(adapter.numel()));
+  ET_KERNEL_CHECK_MSG(ctx, out.size() == features.size(), InvalidArgument, ,
+                      "prge::perturb: %zu slots, but %zu outputs", features.size(), out.size());
   const int64_t slices = queries * (signs == 0 ? 2 : 1);
-  const SizesType sizes[3] = {static_cast<SizesType>(slices), static_cast<SizesType>(rank),
-                              static_cast<SizesType>(features)};
-  ET_KERNEL_CHECK_MSG(
-      ctx, out.scalar_type() == ScalarType::Float && resize_tensor(out, ArrayRef<SizesType>(sizes, 3)) == Error::Ok,
-      InvalidArgument, out, "prge::perturb: the output is not float32 [%" PRId64 ", %" PRId64 ", %" PRId64 "]", slices,
-      rank, features);
   const int64_t* words = key.const_data_ptr<int64_t>();
-  perturb({adapter.const_data_ptr<float>(),
-           offset,
-           rank * features,
-           {words[0], words[1]},
-           *eps.const_data_ptr<float>(),
-           first_query,
-           queries,
-           static_cast<Signs>(signs)},
-          out.mutable_data_ptr<float>());
-  return out;
+  for (size_t i = 0; i < features.size(); ++i) {
+    ET_KERNEL_CHECK_MSG(ctx,
+                        offset >= 0 && rank > 0 && features[i] > 0 && rank <= adapter.numel() / features[i] &&
+                            offset <= adapter.numel() - rank * features[i],
+                        InvalidArgument, ,
+                        "prge::perturb: %" PRId64 " x %" PRId64 " values at offset %" PRId64
+                        " do not lie within the adapter of %zd values",
+                        rank, features[i], offset, static_cast<ssize_t>(adapter.numel()));
+    Tensor slot = out[i];
+    const SizesType sizes[3] = {static_cast<SizesType>(slices), static_cast<SizesType>(rank),
+                                static_cast<SizesType>(features[i])};
+    ET_KERNEL_CHECK_MSG(ctx,
+                        slot.scalar_type() == (half ? ScalarType::Half : ScalarType::Float) &&
+                            resize_tensor(slot, ArrayRef<SizesType>(sizes, 3)) == Error::Ok,
+                        InvalidArgument, , "prge::perturb: output %zu is not %s [%" PRId64 ", %" PRId64 ", %" PRId64 "]",
+                        i, half ? "float16" : "float32", slices, rank, features[i]);
+    perturb_slot({adapter.const_data_ptr<float>(),
+                  offset,
+                  rank * features[i],
+                  {words[0], words[1]},
+                  *eps.const_data_ptr<float>(),
+                  first_query,
+                  queries,
+                  static_cast<Signs>(signs)},
+                 slot);
+    offset += rank * features[i];
+  }
+}
+
+// The library's own wrapper knows operators with one output tensor only.
+void perturb_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
+  perturb_out(ctx, stack[0]->toTensor(), stack[1]->toTensor(), stack[2]->toTensor(), stack[3]->toTensor(),
+              stack[4]->toInt(), stack[5]->toInt(), stack[6]->toIntList(), stack[7]->toInt(), stack[8]->toInt(),
+              stack[9]->toInt(), stack[10]->toBool(), stack[11]->toTensorList());
 }
 
 Tensor& update_out(KernelRuntimeContext& ctx, const Tensor& adapter, const Tensor& projected_gradient,
@@ -108,7 +133,8 @@ Tensor& linear_nf4_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor&
   return out;
 }
 
-EXECUTORCH_LIBRARY(prge, "perturb.out", perturb_out);
+const auto perturb_registered =
+    executorch::runtime::register_kernel(executorch::runtime::Kernel("prge::perturb.out", perturb_boxed));
 EXECUTORCH_LIBRARY(prge, "update.out", update_out);
 EXECUTORCH_LIBRARY(prge, "linear_nf4.out", linear_nf4_out);
 

@@ -1,0 +1,31 @@
+"""Tables on standard output: fitted to a terminal, at their own width in a pipe."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_WIDEST = 10_000
+
+
+def print_line(text: str) -> None:
+    """Print a line of text that may come from a device; a terminal gets it broken between words."""
+    console = Console(highlight=False)
+    console.print(escape(text), soft_wrap=not console.is_terminal)
+
+
+def print_table(table: Table) -> None:
+    """Print `table`; in a pipe without wrapping, colours, trailing blanks or empty lines around it."""
+    console = Console(highlight=False)
+    if console.is_terminal:
+        console.print(table)
+        return
+    text = io.StringIO()
+    Console(file=text, width=_WIDEST, highlight=False, no_color=True).print(table)
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    for line in lines:
+        if line:
+            print(line)

@@ -1,0 +1,68 @@
+"""One runner and one export of each setting of tiny for all tests; a home of its own for each of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from suite_runs import INVENTORY, OTHER_SEED, SETTINGS, Bench
+
+import workloads
+from devices.runner_build import build_runner
+from suite.inputs import load_inputs
+from suite.plan import Plan
+from suite.preparation import prepare
+from workloads.artifact import ArtifactCache
+
+
+def _sources_sha256() -> str:
+    """Over everything that an export depends on, so that no test sees a program of older sources."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(workloads.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@pytest.fixture(scope="session")
+def shared(request: pytest.FixtureRequest) -> Path:
+    """A home with the runner and the programs, kept from one test run to the next; whoever comes first fills it."""
+    cache = request.config.cache
+    assert cache is not None
+    build_runner(cache.mkdir("runner"))
+    home = cache.mkdir("end_to_end") / _sources_sha256()
+    with FileLock(home.with_suffix(".lock")):
+        if not (home / "complete").exists():
+            other = Plan(devices=(), model="tiny", q=2, b=2, T=32, quants=("fp32", "nf4"), seed=OTHER_SEED)
+            for plan in (replace(other, quants=SETTINGS, seed=7), other):
+                prepare(plan, load_inputs(plan, print), ArtifactCache(home / "artifacts"), print)
+            (home / "runner").symlink_to(cache.mkdir("runner"))
+            (home / "complete").touch()
+    return home
+
+
+@pytest.fixture
+def empty_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
+    """An inventory, and a home with nothing in it."""
+    (tmp_path / "inventory.yaml").write_text(INVENTORY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SUITE_HOME", str(tmp_path / "home"))
+    return Bench(tmp_path, capsys)
+
+
+@pytest.fixture
+def bench(empty_bench: Bench, shared: Path) -> Iterator[Bench]:
+    """An inventory, and a home with the runner and the programs of tiny."""
+    empty_bench.home.mkdir()
+    shutil.copytree(shared / "artifacts", empty_bench.home / "artifacts")
+    (empty_bench.home / "runner").symlink_to(shared / "runner", target_is_directory=True)
+    yield empty_bench
+    # A runner that a failing test left would disturb all others.
+    pid = empty_bench.runner_pid()
+    if pid is not None and Path(f"/proc/{pid}/exe").exists():
+        os.kill(pid, 9)

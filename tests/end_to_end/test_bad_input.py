@@ -1,0 +1,194 @@
+"""Bad input through the command line: one sentence with cause and next action, exit code 2, nothing done."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from suite_runs import RUN, SHAPE, Bench
+
+from workloads.errors import UserError
+
+REFUSED = [
+    (("run",), "No device is named: add --device with one or more of local"),
+    (("run", "--device", "loacl"), "no device 'loacl'.*did you mean local"),
+    (("run", "--device", "local", "--model", "smollm-135m"), "Unknown model 'smollm-135m': did you mean smollm2-135m"),
+    ((*RUN, "--quant", "fp23"), "'fp23': did you mean fp32"),
+    ((*RUN, "--quant", ""), "No quantization setting is named: choose from fp32"),
+    ((*RUN, "--quant", "nf4,nf4"), "nf4 is named 2 times"),
+    ((*RUN, "--method", "pgre"), "Unknown method 'pgre': did you mean prge"),
+    ((*RUN, "--noise", "kernels"), "Unknown noise 'kernels': did you mean kernel"),
+    ((*RUN, "-T", "0"), "T is 0, but it must be at least 1"),
+    ((*RUN, "-q", "0"), "q is 0, but it must be at least 1"),
+    ((*RUN, "-b", "-1"), "b is -1, but it must be at least 1"),
+    ((*RUN, "--rank", "0"), "rank is 0, but it must be at least 1"),
+    ((*RUN, "--steps", "-5"), "steps is -5, but it must be at least 1"),
+    ((*RUN, "--sessions", "0"), "sessions is 0, but it must be at least 1"),
+    ((*RUN, "--eps", "0"), "eps is 0, but it must be a positive number"),
+    ((*RUN, "--lr", "nan"), "lr is nan, but it must be a positive number"),
+    ((*RUN, "--seed", "-1"), "seed is -1, but it must be between 0 and"),
+    ((*RUN, "-T", "513"), "T is 513, but tiny has 512 positions: choose a T up to 512"),
+    ((*RUN, "-T", "2"), "T is 2, but the prompt .* need .* tokens"),
+    ((*RUN, "-q", "65536", "-b", "65536"), r"needs about \d+\.\d GB of memory on the device and this machine has"),
+    ((*RUN, "--noise", "stock", "--quant", "nf4"), "nf4 needs the runner's kernel"),
+    ((*RUN, "--devise", "x"), "No such option '--devise'.*--device"),
+    ((*RUN, "-q", "four"), "'four' is not a valid integer"),
+    (("rnu",), "No such command 'rnu'. Did you mean 'run'"),
+    ((*RUN, "--task", "nowhere.tsv"), r"nowhere.tsv can't be read \(No such file"),
+    ((*RUN, "--weights", "nowhere"), "nowhere does not exist: give a Hugging Face folder or a GGUF file"),
+    (("run", "--resume"), "There is no interrupted run to resume: start one"),
+    (("run", "--resume", "--steps", "5"), "leave out --steps"),
+    (("check",), "Nothing to check is named: add --overhead"),
+    (("report",), "There is nothing to report yet"),
+    (("devices", "check", "pi"), "no device 'pi'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), REFUSED, ids=[" ".join(words) for words, _ in REFUSED])
+def test_bad_usage_is_refused_with_one_sentence(empty_bench: Bench, arguments: tuple[str, ...], sentence: str) -> None:
+    ran = empty_bench(*arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.sentence.startswith("suite: ")
+    assert _found(sentence, ran.sentence), ran.sentence
+    assert not (empty_bench.home / "artifacts").exists() or not list(empty_bench.home.glob("artifacts/*/program.pte"))
+
+
+def _found(pattern: str, text: str) -> bool:
+    return re.search(pattern, text) is not None
+
+
+INVENTORIES = [
+    ("devices:\n  local: {kind: local\n", "inventory.yaml:3.*"),
+    ("devices:\n  a:\n    kind: local\n  a:\n    kind: local\n", "inventory.yaml:4.*a"),
+    ("devices:\n  a:\n    kind: lokal\n", "inventory.yaml:3.*kind"),
+    (
+        "devices:\n  a:\n    kind: local\n    thread: 2\n",
+        "inventory.yaml:4: unknown key 'thread'; did you mean `threads`",
+    ),
+    ("", "inventory.yaml.*there is no device"),
+    (None, "inventory.yaml.*"),
+]
+
+
+@pytest.mark.parametrize(("text", "sentence"), INVENTORIES)
+def test_a_bad_inventory_is_named_with_its_line(empty_bench: Bench, text: str | None, sentence: str) -> None:
+    path = empty_bench.folder / "inventory.yaml"
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    ran = empty_bench("run", "--device", "all")
+    assert ran.code == 2
+    assert _found(sentence, ran.sentence), ran.sentence
+
+
+def test_a_device_kind_without_support_is_refused_before_anything_is_exported(empty_bench: Bench) -> None:
+    (empty_bench.folder / "inventory.yaml").write_text("devices:\n  nano: {kind: jetson, host: 192.0.2.1}\n")
+    ran = empty_bench("run", "--device", "nano", *SHAPE)
+    assert (ran.code, "jetson" in ran.sentence) == (2, True)
+    assert not empty_bench.home.exists()
+
+
+TASKS = [
+    ("a.tsv", "good\t1\nbad", "line 2 has 1 tab-separated columns instead of 2"),
+    ("a.tsv", "sentence\nfine film", "has no labels"),
+    ("a.tsv", "index\tsentence\n0\tfine film\n", "has no labels, only the columns index, sentence"),
+    ("a.tsv", "fine film\t-1\ndull film\t-1\n", "has no labels in its 2 rows"),
+    ("a.tsv", "fine film\t1\ndull film\t7\n", "unknown label in 1 of 2 rows, the first is '7' in line 2"),
+    ("a.tsv", "", "has no examples"),
+    ("a.jsonl", '{"text": "fine", "label": 1}\n{"text": "du', "line 2 is not JSON"),
+    ("a.jsonl", '{"text": 5, "label": 1}\n', 'line 1 should be an object with "text"'),
+    ("a.csv", "fine,1\n", "a task is a .tsv or a .jsonl file"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "sentence"), TASKS)
+def test_a_bad_task_is_refused_with_its_line(empty_bench: Bench, name: str, text: str, sentence: str) -> None:
+    (empty_bench.folder / name).write_text(text)
+    ran = empty_bench(*RUN, "--quick", "--task", name)
+    assert ran.code == 2
+    assert _found(sentence, ran.sentence), ran.sentence
+
+
+def test_rows_that_are_too_long_are_counted_and_told(bench: Bench) -> None:
+    long, short = "very " * 60 + "good", "good"
+    (bench.folder / "mixed.tsv").write_text(f"{long}\t1\n{short}\t1\n{long} again\t0\n")
+    ran = bench(*RUN, "--quick", "--quant", "fp32", "--task", "mixed.tsv")
+    assert ran.code == 0
+    assert "2 of 3 rows of mixed are longer than T=32" in ran.err
+
+
+def test_damaged_weights_are_refused(empty_bench: Bench) -> None:
+    folder = empty_bench.folder / "weights"
+    folder.mkdir()
+    ran = empty_bench(*RUN, "--quick", "--weights", "weights")
+    assert (ran.code, "config.json" in ran.sentence) == (2, True)
+    (folder / "config.json").write_text("{")
+    assert empty_bench(*RUN, "--quick", "--weights", "weights").code == 2
+    truncated = empty_bench.folder / "model.gguf"
+    truncated.write_bytes(b"GGUF\3\0\0\0")
+    ran = empty_bench(*RUN, "--quick", "--weights", "model.gguf")
+    assert (ran.code, "model.gguf" in ran.sentence) == (2, True)
+
+
+def test_a_download_with_another_hash_is_refused(empty_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(packaged: object, notify: object) -> Path:
+        raise UserError("the file has sha256 00, not b1: fetch it again.")
+
+    monkeypatch.setattr("workloads.models.zoo.fetch", refuse)
+    ran = empty_bench("run", "--device", "local", "--quick")
+    assert (ran.code, "sha256" in ran.sentence) == (2, True)
+
+
+def test_debug_shows_the_traceback(empty_bench: Bench) -> None:
+    with pytest.raises(UserError, match="tyni"):
+        empty_bench("--debug", "run", "--device", "local", "--model", "tyni")
+
+
+@pytest.fixture
+def read_only_home(empty_bench: Bench) -> Iterator[Path]:
+    """A home on a file system that cannot be written, or in a folder that cannot where mounting is not allowed."""
+    home = empty_bench.home
+    home.mkdir()
+    mounted = (
+        os.geteuid() == 0
+        and subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(home)], check=False).returncode == 0
+    )
+    if not mounted:
+        # Without mounts: nobody, root included, makes a folder below a file.
+        home.rmdir()
+        home.touch()
+    yield home
+    if mounted:
+        subprocess.run(["umount", str(home)], check=True)
+
+
+def test_a_home_that_cannot_be_written_is_refused(empty_bench: Bench, read_only_home: Path) -> None:
+    ran = empty_bench(*RUN, "--quick")
+    assert ran.code in (1, 2)
+    assert str(read_only_home) in ran.sentence
+    assert "SUITE_HOME" in ran.sentence or "is writable" in ran.sentence
+
+
+def test_a_damaged_store_is_refused_before_anything_is_exported(empty_bench: Bench) -> None:
+    empty_bench.home.mkdir()
+    (empty_bench.home / "store.sqlite").write_bytes(b"this is no database" * 100)
+    for command in ((*RUN, "--quick"), ("history",), ("report",), ("run", "--resume")):
+        ran = empty_bench(*command)
+        assert (ran.code, "damaged or no SQLite file" in ran.sentence) == (1, True), command
+    assert not (empty_bench.home / "artifacts").exists()
+
+
+def test_a_dry_run_tells_time_memory_and_disk_and_does_nothing(empty_bench: Bench) -> None:
+    ran = empty_bench(*RUN, "--dry-run", "--sessions", "5")
+    assert ran.code == 0
+    assert "20 sessions of 10 measured steps, interleaved over fp32, fp16, int8, nf4" in ran.out
+    assert "to do it: suite run --device local --model tiny -T 32 -b 2 -q 2 --sessions 5" in ran.out
+    document = json.loads(empty_bench(*RUN, "--dry-run", "--json").out)
+    assert [item["quant"] for item in document["forecast"]["settings"]] == ["fp32", "fp16", "int8", "nf4"]
+    assert document["forecast"]["device_disk_bytes"] > 0
+    assert not empty_bench.home.exists()

@@ -1,0 +1,137 @@
+"""Disks that are full, files that are cut, folders that are in the way: named, mended where that is possible."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from suite_runs import RUN, Bench, by_setting
+
+QUICK = (*RUN, "--quick", "--quant", "fp32,nf4")
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[bool]:
+    """A tmpfs over `folder` where this process may mount one; whether it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    argv = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    done = os.geteuid() == 0 and subprocess.run(argv, capture_output=True, check=False).returncode == 0
+    try:
+        yield done
+    finally:
+        if done:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_truncated_program_on_the_device_is_found_and_pushed_again(bench: Bench) -> None:
+    assert bench(*QUICK).code == 0
+    program = next((bench.workdir / "artifacts").glob("*/program.pte"))
+    os.truncate(program, 1000)
+    ran = bench(*QUICK)
+    assert ran.code == 0
+    assert "local: pushed 1 files" in ran.err
+
+
+def test_a_changed_program_of_the_same_size_is_found_too(bench: Bench) -> None:
+    assert bench(*QUICK).code == 0
+    program = next((bench.workdir / "artifacts").glob("*/program.pte"))
+    program.write_bytes(bytes(program.stat().st_size))
+    ran = bench(*QUICK)
+    assert ran.code == 0
+    assert "local: pushed 1 files" in ran.err
+
+
+def test_a_truncated_program_in_the_cache_is_exported_again(bench: Bench, shared: Path) -> None:
+    whole = _artifact(shared, "fp32")
+    damaged = bench.home / "artifacts" / whole.name / "program.pte"
+    os.truncate(damaged, 1000)
+    ran = bench(*RUN, "--quick", "--quant", "fp32")
+    assert ran.code == 0
+    assert "exporting tiny fp32 (1 of 1)" in ran.err
+    assert damaged.stat().st_size == (whole / "program.pte").stat().st_size
+    log = (bench.home / "artifacts" / "export.log").read_text()
+    assert not any(line and line in ran.err for line in log.splitlines())
+
+
+def test_a_program_damaged_in_the_cache_fails_its_setting_alone_and_says_what_to_remove(
+    bench: Bench, shared: Path
+) -> None:
+    damaged = bench.home / "artifacts" / _artifact(shared, "fp32").name / "program.pte"
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    found = by_setting(bench(*QUICK, "--json").document)
+    assert (found["fp32"]["status"], found["nf4"]["status"]) == ("failed", "ok")
+    assert f"remove '{damaged.parent}' on the host" in found["fp32"]["reason"]
+
+
+def test_a_full_device_fails_with_the_room_it_needs_and_keeps_the_host_whole(bench: Bench) -> None:
+    with mounted(bench.workdir, "size=8m") as tmpfs:
+        if tmpfs:
+            ran = bench(*QUICK, "--json")
+        else:
+            (bench.folder / "inventory.yaml").write_text("devices:\n  local: {kind: local, workdir: /dev/full}\n")
+            ran = bench(*QUICK, "--json")
+    assert ran.code == 4
+    found = by_setting(ran.document)
+    assert {item["status"] for item in found.values()} == {"failed"}
+    assert "workdir" in found["nf4"]["reason"]
+    assert bench(*QUICK).code == (0 if tmpfs else 4)
+
+
+def test_a_full_disk_under_the_home_keeps_what_was_measured(bench: Bench) -> None:
+    """The limit on file size stands in for the disk: the store cannot grow beyond its second session."""
+    assert bench(*QUICK).code == 0
+    size = (bench.home / "store.sqlite").stat().st_size
+    limits = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size + 16384, size + 16384))  # noqa: E731
+    with bench.start(*RUN, "--quant", "fp32", "--sessions", "3", "--steps", "3000", preexec_fn=limits) as process:
+        _, err = process.communicate(timeout=120)
+    last = err.splitlines()[-1]
+    assert process.returncode in (1, 2), err
+    assert last.startswith("suite: "), err
+    assert "Traceback" not in err
+    assert str(bench.home) in last
+    assert bench.rows("PRAGMA integrity_check") == [("ok",)]
+    assert len([status for *_, status in bench.sessions() if status == "ok"]) >= 2
+    assert bench(*QUICK).code == 0
+
+
+def test_a_device_folder_that_cannot_be_written_is_a_result(bench: Bench) -> None:
+    with mounted(bench.workdir, "ro") as tmpfs:
+        if not tmpfs:
+            shutil.rmtree(bench.workdir)
+            bench.workdir.touch()
+        ran = bench(*QUICK, "--json")
+    assert ran.code == 4
+    assert all("workdir" in item["reason"] for item in ran.document["measurements"])
+
+
+def test_a_file_in_the_place_of_the_device_folder_is_a_result_and_the_next_run_works(bench: Bench) -> None:
+    bench.workdir.parent.mkdir(parents=True)
+    bench.workdir.touch()
+    ran = bench(*QUICK, "--json")
+    assert ran.code == 4
+    assert all("move that away" in item["reason"] for item in ran.document["measurements"])
+    bench.workdir.unlink()
+    assert bench(*QUICK).code == 0
+
+
+def test_one_bad_device_leaves_the_others_running(bench: Bench) -> None:
+    (bench.folder / "inventory.yaml").write_text(
+        "devices:\n  broken: {kind: local, workdir: /dev/null}\n  local: {kind: local}\n"
+    )
+    ran = bench("run", "--device", "broken,local", *RUN[3:], "--quick", "--quant", "fp32", "--json")
+    assert ran.code == 4
+    assert [(item["device"], item["status"]) for item in ran.document["measurements"]] == [
+        ("broken", "failed"),
+        ("local", "ok"),
+    ]
+
+
+def _artifact(home: Path, quant: str) -> Path:
+    """The folder of a setting's artifact."""
+    needle = f'"quant": "{quant}"'
+    return next(path.parent for path in home.glob("artifacts/*/artifact.json") if needle in path.read_text())

@@ -1,0 +1,118 @@
+"""`suite run` on this machine: the real runner, the real store, the real report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+from run_document import RunDocument
+from suite_runs import OTHER_SEED, RUN, SETTINGS, SHAPE, Bench, by_setting
+
+QUICK = (*RUN, "--quick")
+
+
+def test_a_run_gives_the_document_of_the_contract_and_a_report_with_its_numbers(bench: Bench) -> None:
+    ran = bench(*QUICK, "--json")
+    assert ran.code == 0, ran.err
+    TypeAdapter(RunDocument).validate_python(ran.document, strict=True)
+    found = by_setting(ran.document)
+    assert set(found) == set(SETTINGS)
+    for setting, item in found.items():
+        assert item["status"] == "ok", item["reason"]
+        assert item["workload"] | {"q": 2, "b": 2, "T": 32, "quant": setting} == item["workload"]
+        assert item["latency_ms"]["median"] > 0
+        assert item["latency_ms"]["ci95"]["unavailable"]
+        assert item["loss"]["reference_steps"] == 3
+    assert found["nf4"]["weight_bytes"] < found["int8"]["weight_bytes"] < found["fp16"]["weight_bytes"]
+    assert found["fp32"]["ratio_to_reference"]["latency"]["ratio"] == 1.0
+    page = Path(ran.document["report"]).read_text()
+    assert ran.document["run_id"] in page
+    assert all(setting in page for setting in SETTINGS)
+    data = json.loads(next(Path(ran.document["report"]).parent.glob("*.json")).read_text())
+    assert found["nf4"]["latency_ms"]["median"] in list(_numbers(data))
+
+
+def test_the_second_run_exports_nothing_and_pushes_nothing(bench: Bench) -> None:
+    first = bench(*QUICK)
+    assert "pushed" in first.err
+    assert "nothing pushed" not in first.err
+    second = bench(*QUICK)
+    assert second.code == 0
+    assert "nothing exported" in second.err
+    assert "nothing pushed" in second.err
+    assert "building" not in second.err
+
+
+def test_the_table_of_a_pipe_is_not_wrapped_and_leaves_no_debris(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    ran = bench(*QUICK, "--quant", "fp32,nf4")
+    lines = ran.out.splitlines()
+    assert [line.split()[:2] for line in lines[3:5]] == [["local", "fp32"], ["local", "nf4"]]
+    assert lines[-1].startswith("report: ")
+    assert all(line == line.rstrip() and line for line in lines)
+    assert "\x1b" not in ran.out + ran.err
+    assert all(line.strip() for line in ran.err.splitlines())
+
+
+def test_sessions_are_interleaved_there_and_back(bench: Bench) -> None:
+    assert bench(*RUN, "--quant", "fp32,nf4", "--sessions", "3", "--steps", "3").code == 0
+    order = [(setting, ordinal) for setting, ordinal, _, _ in bench.sessions()]
+    assert order == [("fp32", 0), ("nf4", 0), ("nf4", 1), ("fp32", 1), ("fp32", 2), ("nf4", 2)]
+
+
+def test_the_same_seed_gives_the_same_losses_and_another_seed_others(bench: Bench) -> None:
+    def losses(*more: str) -> Any:
+        item = by_setting(bench(*QUICK, "--quant", "fp32", "--json", *more).document)["fp32"]
+        return item["loss"]["first"], item["loss"]["last"]
+
+    first = losses()
+    assert losses() == first
+    assert losses("--seed", str(OTHER_SEED)) != first
+
+
+def test_after_a_run_the_other_commands_find_it(bench: Bench, tmp_path: Path) -> None:
+    assert bench("history").sentence.startswith("suite: There is no history yet")
+    run_id = bench(*QUICK, "--quant", "fp32", "--json").document["run_id"]
+    assert run_id in bench("history", "--runs").out
+    series = bench("history").out.split("  ")[0].splitlines()[0]
+    assert run_id in bench("history", series).out
+    assert "did you mean" in bench("history", series + "x").sentence
+    index = Path(bench("report").out.strip())
+    assert run_id in index.read_text()
+    page = Path(bench("report", run_id, "--out", str(tmp_path / "site")).out.strip())
+    assert page.is_relative_to(tmp_path / "site")
+    assert bench("report", "2026-01-01T00-00-00-0000").code == 2
+    checked = bench("devices", "check", "--json")
+    assert (checked.code, checked.document[0]["usable"]) == (0, True)
+
+
+def test_programs_can_be_exported_without_measuring(bench: Bench) -> None:
+    ran = bench("export", "--model", "tiny", "-T", "32", "-b", "2", "-q", "2", "--json")
+    assert [item["workload"]["quant"] for item in ran.document] == list(SETTINGS)
+    assert all(Path(item["path"]).is_file() for item in ran.document)
+
+
+def test_the_cost_of_the_sampler_is_measured_by_sessions_with_it_and_without(bench: Bench) -> None:
+    more = ("--sessions", "3", "--steps", "3", "--json")
+    ran = bench("check", "--overhead", *SHAPE, "--quant", "fp32", *more)
+    assert ran.code == 0, ran.err
+    assert len(ran.document["with_sampler_ms"]) == len(ran.document["without_sampler_ms"]) == 3
+    assert ran.document["ci95_percent"] is not None
+    assert [line for line in ran.err.splitlines() if "sampler" in line][:2] == [
+        line for line in ran.err.splitlines() if "1/3" in line
+    ]
+
+
+def _numbers(document: Any) -> Iterator[float]:
+    """All numbers of a document, however deep."""
+    if isinstance(document, dict):
+        document = list(document.values())
+    if isinstance(document, list):
+        for item in document:
+            yield from _numbers(item)
+    elif isinstance(document, int | float):
+        yield document

@@ -1,0 +1,67 @@
+"""Which passes a step is made of, and how a pass is cut into chunks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from eager_training import SETTINGS, WORKLOAD, eager_step, train
+from hypothesis import given
+from hypothesis import strategies as st
+from training_runs import reference_training, relative_error, some_batches
+
+from workloads.models.weights import ModelWeights
+from workloads.prge import passes
+from workloads.prge.passes import BOTH, MINUS, PLUS, ROWS_PER_CHUNK, ForwardPass, Loops
+
+
+def test_parallel_loops_are_one_pass() -> None:
+    assert list(Loops(3).passes()) == [ForwardPass(0, 3, BOTH)]
+
+
+def test_sequential_loops_are_a_pass_for_each_query_and_sign() -> None:
+    assert list(Loops(2, outer_parallel=False, inner_parallel=False).passes()) == [
+        ForwardPass(0, 1, PLUS),
+        ForwardPass(0, 1, MINUS),
+        ForwardPass(1, 1, PLUS),
+        ForwardPass(1, 1, MINUS),
+    ]
+
+
+def test_one_loop_may_be_sequential_alone() -> None:
+    assert list(Loops(2, outer_parallel=False).passes()) == [ForwardPass(0, 1, BOTH), ForwardPass(1, 1, BOTH)]
+    assert list(Loops(2, inner_parallel=False).passes()) == [ForwardPass(0, 2, PLUS), ForwardPass(0, 2, MINUS)]
+
+
+@given(
+    queries=st.integers(1, 64),
+    first_query=st.integers(0, 64),
+    signs=st.sampled_from([BOTH, PLUS, MINUS]),
+    rows=st.integers(1, 5000),
+)
+def test_chunks_are_equal_cover_the_pass_in_order_and_are_large_enough(
+    queries: int, first_query: int, signs: int, rows: int
+) -> None:
+    whole = ForwardPass(first_query, queries, signs)
+    chunks = whole.chunks(rows)
+    covered = [query for chunk in chunks for query in range(chunk.first_query, chunk.first_query + chunk.queries)]
+    assert covered == list(range(first_query, first_query + queries))
+    assert len({chunk.queries for chunk in chunks}) == 1
+    assert {chunk.signs for chunk in chunks} == {signs}
+    assert len(chunks) == 1 or chunks[0].slices * rows >= ROWS_PER_CHUNK
+
+
+@pytest.mark.parametrize("inner_parallel", [True, False])
+@pytest.mark.parametrize("noise", ["kernel", "stock"])
+def test_chunks_make_the_update_of_the_reference(
+    noise: str, inner_parallel: bool, tiny: ModelWeights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "ROWS_PER_CHUNK", 64)
+    workload = replace(WORKLOAD, q=6, noise=noise, inner_parallel=inner_parallel)
+    assert len(next(Loops(6, True, inner_parallel).passes()).chunks(workload.b * workload.T)) > 1
+    batches = some_batches(workload, 2)
+    wanted = reference_training(tiny, workload, batches, 2, SETTINGS)
+    losses, adapter = train(eager_step(tiny, workload), batches, 2)
+    assert np.abs(losses / wanted.losses - 1.0).max() < 1e-5
+    assert relative_error(adapter, wanted.adapter) < 1e-4

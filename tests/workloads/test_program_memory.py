@@ -1,0 +1,47 @@
+"""What a program holds in memory once, however often it is used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from executorch.exir._serialize._program import deserialize_pte_binary
+from executorch.exir.schema import DelegateCall, Tensor
+from training_runs import ArtifactOf, Settings, reference_training, some_batches, train_in_runner
+
+from workloads.models.weights import ModelWeights
+from workloads.workload import Workload
+
+CHUNKED = Workload("tiny", "fp32", q=4, b=4, T=64, rank=4)
+"""512 rows for each query: four chunks."""
+LAYERS, CHUNKS = 2, 4
+
+
+@pytest.fixture(scope="module")
+def plan(exported: ArtifactOf) -> Any:
+    return deserialize_pte_binary(exported(CHUNKED).program.read_bytes()).program.execution_plan[0]
+
+
+def test_all_chunks_call_one_delegate_for_a_layer(plan: Any) -> None:
+    calls = [step.instr_args for chain in plan.chains for step in chain.instructions]
+    called = [call.delegate_index for call in calls if isinstance(call, DelegateCall)]
+    assert len(plan.delegates) == LAYERS + 1  # the head is one too
+    assert [called.count(index) for index in range(LAYERS + 1)] == [CHUNKS] * (LAYERS + 1)
+
+
+def test_the_adapter_is_updated_where_it_lies(plan: Any, exported: ArtifactOf) -> None:
+    values = exported(CHUNKED).document["adapter_values"]
+    adapters = [value.val for value in plan.values if isinstance(value.val, Tensor) and value.val.sizes == [values]]
+    assert len(adapters) == 2  # before and after the update
+    assert len({tensor.allocation_info.memory_offset_low for tensor in adapters}) == 1
+
+
+def test_a_program_in_chunks_trains_as_the_reference_does(
+    exported: ArtifactOf, runner: Path, tiny: ModelWeights, tmp_path: Path
+) -> None:
+    settings, batches = Settings(lr=2e-3, eps=0.1), some_batches(CHUNKED, 2)
+    found = train_in_runner(runner, exported(CHUNKED).program, CHUNKED, batches, 4, settings, tmp_path / "chunked")
+    wanted = reference_training(tiny, CHUNKED, batches, 4, settings)
+    assert np.abs(found.losses / wanted.losses - 1.0).max() < 1e-4
