@@ -30,10 +30,10 @@ SETTINGS = Settings(lr=1e-3, eps=1e-2)
 ALLOWED = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.15, "nf4": 1e-4}
 """Relative error of a loss. Measured: 2e-6, 9e-4, 6e-2, 2e-6.
 
-fp16: 30 layers of rounding to 11 bits. int8: in every layer one token in 30 has a code that falls to the other side of a
-border (program_bounds), which moves what the layer adds by up to 2 %; after 30 layers no token is untouched, and the
-loss has the whole noise of quantizing activations: noise of 1e-7 on the embeddings moves the reference's own loss by 5 %
-(docs/measuring.md). So the losses bound gross errors alone; the last test compares layer by layer.
+fp16: 30 layers of rounding to 11 bits. int8: in every layer one token in 30 has a code that falls to the other side of
+a border (program_bounds), which moves what the layer adds by up to 2 %; after 30 layers no token is untouched, and the
+loss has the whole noise of quantizing activations: noise of 1e-7 on the embeddings moves the reference's own loss by
+5 % (docs/measuring.md). So the losses bound gross errors alone; the last test compares layer by layer.
 """
 
 TEXT = (

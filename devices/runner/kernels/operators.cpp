@@ -64,8 +64,9 @@ void perturb_out(KernelRuntimeContext& ctx, const Tensor& adapter, const Tensor&
     ET_KERNEL_CHECK_MSG(ctx,
                         slot.scalar_type() == (half ? ScalarType::Half : ScalarType::Float) &&
                             resize_tensor(slot, ArrayRef<SizesType>(sizes, 3)) == Error::Ok,
-                        InvalidArgument, , "prge::perturb: output %zu is not %s [%" PRId64 ", %" PRId64 ", %" PRId64 "]",
-                        i, half ? "float16" : "float32", slices, rank, features[i]);
+                        InvalidArgument, ,
+                        "prge::perturb: output %zu is not %s [%" PRId64 ", %" PRId64 ", %" PRId64 "]", i,
+                        half ? "float16" : "float32", slices, rank, features[i]);
     perturb_slot({adapter.const_data_ptr<float>(),
                   offset,
                   rank * features[i],
