@@ -10,6 +10,7 @@ from typing import Any
 
 from suite.errors import UserError
 from workloads.artifact import TrainingSettings
+from workloads.models.config import PROJECTIONS
 from workloads.models.zoo import model_config
 from workloads.workload import QUANTIZATION_SETTINGS, Workload
 
@@ -40,6 +41,7 @@ class Plan:
     T: int = 64
     rank: int = 16
     alpha: float = 32.0
+    targets: tuple[str, ...] = PROJECTIONS
     noise: str = "kernel"
     sessions: int = 3
     steps: int = 10
@@ -84,6 +86,7 @@ class Plan:
                 T=self.T,
                 rank=self.rank,
                 alpha=self.alpha,
+                targets=self.targets,
                 answers=answers,
                 method=self.method,
                 noise=self.noise,

@@ -16,47 +16,26 @@ from devices.inventory import Inventory
 from suite import exit_codes, orchestrate
 from suite.cli.output import print_line, print_table
 from suite.cli.places import inventory_option, opened
+from suite.cli.workload_options import workload_options
 from suite.display import Display
 from suite.errors import UserError
 from suite.forecast import forecast
 from suite.plan import Plan
 from suite.results_table import reasons, results_table
-from workloads.workload import METHODS, QUANTIZATION_SETTINGS
+from workloads.workload import METHODS
 
 _WITH_RESUME = ("resume", "as_json", "inventory_path")
 
 
 @click.command()
 @click.option("--device", "selection", metavar="NAME[,NAME]", help="Devices of the inventory, by name.")
-@click.option(
-    "--model", default="smollm2-135m", show_default=True, help="smollm2-135m, tiny, tinyllama-1.1b, llama-2-7b."
-)
-@click.option("--quant", default=",".join(QUANTIZATION_SETTINGS), show_default=True, help="Quantization settings.")
+@workload_options
 @click.option("--method", default=METHODS[0], show_default=True, help="How a step estimates its gradient.")
-@click.option("-q", "q", default=4, show_default=True, help="Queries of a step.")
-@click.option("-b", "b", default=4, show_default=True, help="Rows of a batch.")
-@click.option("-T", "T", default=64, show_default=True, help="Tokens of a row.")
-@click.option("--rank", default=16, show_default=True, help="Rank of the adapters.")
-@click.option("--alpha", default=32.0, show_default=True, help="Scale of the adapters, times the rank.")
-@click.option(
-    "--noise",
-    default="kernel",
-    show_default=True,
-    help="Perturbations from the runner's `kernel` or `stock` operators.",
-)
 @click.option("--sessions", default=3, show_default=True, help="Processes for each setting; an interval needs 3.")
 @click.option("--steps", default=10, show_default=True, help="Measured steps of a session.")
 @click.option("--seed", default=7, show_default=True, help="Seed of noise and batches.")
 @click.option("--lr", default=1e-3, show_default=True, help="Learning rate.")
 @click.option("--eps", default=1e-2, show_default=True, help="Size of the perturbations.")
-@click.option(
-    "--task",
-    type=click.Path(path_type=Path),
-    help="TSV or JSONL file of labelled sentences; default: built-in reviews.",
-)
-@click.option(
-    "--weights", type=click.Path(path_type=Path), help="Hugging Face folder or GGUF file with the model's weights."
-)
 @click.option("--quick", is_flag=True, help="One short session for each setting.")
 @click.option("--resume", is_flag=True, help="Go on with the newest run that was interrupted or killed.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with an estimate of time, memory and disk; do nothing.")
@@ -82,7 +61,7 @@ def run(
     if resume:
         _refuse_settings()
         return _show(orchestrate.resume(inventory, home, Display()), as_json)
-    plan = _plan(inventory, selection, **settings)
+    plan = _plan(inventory, selection, settings)
     plan = plan.quick() if quick else plan
     words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
     if dry_run:
@@ -103,23 +82,10 @@ def _refuse_settings() -> None:
         raise UserError(f"--resume goes on with the plan of the interrupted run: leave out {', '.join(given)}.")
 
 
-def _plan(
-    inventory: Inventory,
-    selection: str | None,
-    quant: str,
-    task: Path | None,
-    weights: Path | None,
-    **settings: Any,
-) -> Plan:
+def _plan(inventory: Inventory, selection: str | None, settings: dict[str, Any]) -> Plan:
     if selection is None:
         raise UserError(f"No device is named: add --device with one or more of {', '.join(inventory.devices)}.")
-    return Plan(
-        devices=tuple(entry.name for entry in inventory.select(selection)),
-        quants=tuple(part.strip() for part in quant.split(",") if part.strip()),
-        task=None if task is None else str(task.resolve()),
-        weights=None if weights is None else str(weights.resolve()),
-        **settings,
-    )
+    return Plan(devices=tuple(entry.name for entry in inventory.select(selection)), **settings)
 
 
 def _show(outcome: orchestrate.Outcome, as_json: bool) -> int:

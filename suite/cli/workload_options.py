@@ -1,0 +1,67 @@
+"""Options that say what is measured; `run` and `export` share them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from workloads.models.config import PROJECTIONS
+from workloads.workload import QUANTIZATION_SETTINGS
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+
+def workload_options(function: _F) -> _F:
+    """Adds the options; their values have the names that a Plan has."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _absolute(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> str | None:
+    """A run that is resumed elsewhere must still find it."""
+    return None if value is None else str(value.resolve())
+
+
+def _listed(flag: str, name: str, every: tuple[str, ...], help_text: str) -> Any:
+    default = ",".join(every)
+    return click.option(flag, name, metavar="LIST", default=default, show_default=True, callback=_names, help=help_text)
+
+
+_OPTIONS = (
+    click.option(
+        "--model", default="smollm2-135m", show_default=True, help="smollm2-135m, tiny, tinyllama-1.1b, llama-2-7b."
+    ),
+    _listed("--quant", "quants", QUANTIZATION_SETTINGS, "Quantization settings."),
+    click.option("-q", "q", default=4, show_default=True, help="Queries of a step."),
+    click.option("-b", "b", default=4, show_default=True, help="Rows of a batch."),
+    click.option("-T", "T", default=64, show_default=True, help="Tokens of a row."),
+    click.option("--rank", default=16, show_default=True, help="Rank of the adapters."),
+    click.option("--alpha", default=32.0, show_default=True, help="Scale of the adapters, times the rank."),
+    _listed("--targets", "targets", PROJECTIONS, "Projections that get an adapter."),
+    click.option(
+        "--noise",
+        default="kernel",
+        show_default=True,
+        help="Perturbations from the runner's `kernel`, or from `stock` operators for any ExecuTorch runtime.",
+    ),
+    click.option(
+        "--task",
+        type=click.Path(path_type=Path),
+        callback=_absolute,
+        help="TSV or JSONL file of labelled sentences; default: built-in reviews.",
+    ),
+    click.option(
+        "--weights",
+        type=click.Path(path_type=Path),
+        callback=_absolute,
+        help="Hugging Face folder or GGUF file with the model's weights.",
+    ),
+)
