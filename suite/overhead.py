@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from suite.validity import SessionStatus
 
 @dataclass(frozen=True)
 class Overhead:
-    """Session medians with and without the sampler, ms, and by how many percent it lengthens a step."""
+    """Session medians with and without the sampler, ms, round by round, and by how many percent it lengthens a step."""
 
     with_sampler_ms: tuple[float, ...]
     without_sampler_ms: tuple[float, ...]
@@ -70,15 +69,16 @@ def sampler_overhead(plan: Plan, entry: DeviceEntry, home: Home, display: Displa
                     raise SuiteError(f"A session {label} is {validity.status}: {validity.reason}; run it again.")
                 medians[sampled].append(stats.median(record.latencies_ms))
                 display.note(f"{label}: {rounded(medians[sampled][-1])} ms a step")
-    return _compared(medians[True], medians[False])
+    return compared(medians[True], medians[False])
 
 
-def _compared(sampled: Sequence[float], bare: Sequence[float]) -> Overhead:
-    interval = stats.ratio_interval(sampled, bare)
-    bounds = (
-        None
-        if isinstance(interval, Unavailable)
-        else tuple((bound - 1) * 100 for bound in dataclasses.astuple(interval))
-    )
-    ratio = stats.median(sampled) / stats.median(bare)
-    return Overhead(tuple(sampled), tuple(bare), (ratio - 1) * 100, bounds)
+def compared(sampled: Sequence[float], bare: Sequence[float]) -> Overhead:
+    """The median over rounds of a round's ratio, with its bootstrap interval.
+
+    The two sessions of a round ran one after the other, so drift between rounds, which may be far larger than what the
+    sampler costs, is the same in both and leaves their ratio.
+    """
+    percent = [(with_ms / without_ms - 1) * 100 for with_ms, without_ms in zip(sampled, bare, strict=True)]
+    interval = stats.median_interval(percent)
+    bounds = None if isinstance(interval, Unavailable) else (interval.low, interval.high)
+    return Overhead(tuple(sampled), tuple(bare), stats.median(percent), bounds)
