@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from suite.errors import UserError
 from suite.events import printable
@@ -148,7 +148,11 @@ class Store:
         artifact_hash: str | None = None,
         reference_losses: Sequence[Sequence[float]] = (),
     ) -> int:
-        """The id of this workload's measurement on this device in this run; the same one when it is begun again."""
+        """The id of this workload's measurement on this device in this run; the same one when it is begun again.
+
+        UserError when it was begun with another program or other reference losses (the suite, the weights or the task
+        changed since): sessions of both would not be one measurement.
+        """
         identity = {"run_id": run_id, "device_id": device_id, "workload_key": workload_key(workload)}
         facts = {
             "workload": canonical(dict(workload)),
@@ -158,7 +162,10 @@ class Store:
             "started_at": timestamp(),
         }
         with self.database.writing() as connection:
-            return found_or_new(connection, schema.measurement, identity, facts)
+            measurement_id = found_or_new(connection, schema.measurement, identity, facts)
+            if artifact_hash is not None:
+                _require_same(connection, run_id, measurement_id, facts)
+        return measurement_id
 
     def add_session(self, measurement_id: int, result: SessionResult) -> None:
         """Commits one session with all its steps and samples; it is on the disk when this returns."""
@@ -251,3 +258,14 @@ class Store:
         remark = {"run_id": run_id, "series_id": series_id, "at": timestamp(), "author": author, "text": text}
         with self.database.writing() as connection:
             return new_id(connection, schema.annotation, remark)
+
+
+def _require_same(connection: Connection, run_id: str, measurement_id: int, facts: Mapping[str, Any]) -> None:
+    table = schema.measurement
+    chosen = select(table.c.artifact_hash, table.c.reference_losses).where(table.c.id == measurement_id)
+    begun = connection.execute(chosen).one()
+    if (begun.artifact_hash, begun.reference_losses) != (facts["artifact_hash"], facts["reference_losses"]):
+        raise UserError(
+            f"run {run_id} began with program {begun.artifact_hash}, and now it would be {facts['artifact_hash']} or "
+            "train on other data: the suite, the weights or the task changed since, so start a new run"
+        )

@@ -4,7 +4,7 @@ import sqlite3
 import pytest
 import recorded_session as recorded
 import stored_run
-from stored_run import KEY, WORKLOAD, begin, session
+from stored_run import KEY, REFERENCE, WORKLOAD, begin, session
 
 from suite.collect import collect
 from suite.errors import StoreError, UserError
@@ -76,6 +76,21 @@ def test_beginning_a_measurement_again_gives_the_same_one(begun):
     again = begun.store.begin_measurement(begun.run_id, begun.device_id, dict(WORKLOAD), planned_sessions=3)
     other = begun.store.begin_measurement(begun.run_id, begun.device_id, WORKLOAD | {"T": 128}, planned_sessions=3)
     assert again == begun.measurement_id != other
+
+
+@pytest.mark.parametrize(("artifact", "losses"), [("def456", REFERENCE), ("abc123", ((2.0, 2.6),))])
+def test_a_measurement_is_not_taken_up_with_another_program_or_other_data(begun, artifact, losses):
+    with pytest.raises(UserError, match="start a new run"):
+        begun.store.begin_measurement(
+            begun.run_id, begun.device_id, WORKLOAD, planned_sessions=3, artifact_hash=artifact, reference_losses=losses
+        )
+
+
+def test_a_measurement_is_taken_up_with_the_same_program_and_data(begun):
+    again = begun.store.begin_measurement(
+        begun.run_id, begun.device_id, WORKLOAD, planned_sessions=3, artifact_hash="abc123", reference_losses=REFERENCE
+    )
+    assert again == begun.measurement_id
 
 
 def test_a_device_is_known_by_its_hardware(begun):
