@@ -29,7 +29,7 @@ from devices.preflight import (
 from devices.quiet import check_time_and_load
 from devices.sensors.spec import Discovery
 from devices.sensors.tree import Tree
-from devices.transport import Exit, OnLine, Transport
+from devices.transport import Exit, OnLine, Transport, WhileWaiting
 
 Connector = Callable[[DeviceEntry], Transport]
 
@@ -76,9 +76,19 @@ class Device:
             *self.kind.checks(self.tree),
         )
 
-    def launch(self, argv: Sequence[str], on_line: OnLine, *, timeout_s: float, cwd: str | None = None) -> Exit:
+    def launch(
+        self,
+        argv: Sequence[str],
+        on_line: OnLine,
+        *,
+        timeout_s: float,
+        cwd: str | None = None,
+        while_waiting: WhileWaiting = lambda: None,
+    ) -> Exit:
         """Runs the runner under the device's pid file (see `Transport.stream`)."""
-        return self.transport.stream(argv, on_line, timeout_s=timeout_s, cwd=cwd, pid_file=self.places.pid_file)
+        return self.transport.stream(
+            argv, on_line, timeout_s=timeout_s, cwd=cwd, pid_file=self.places.pid_file, while_waiting=while_waiting
+        )
 
 
 def require_support(entry: DeviceEntry) -> None:

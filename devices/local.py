@@ -27,6 +27,7 @@ from devices.transport import (
     OnBytes,
     OnLine,
     Result,
+    WhileWaiting,
 )
 
 _CHUNK_BYTES = 4 << 20
@@ -62,6 +63,7 @@ class LocalTransport:
         cwd: str | None = None,
         pid_file: str | None = None,
         output_limit_bytes: int = STREAM_OUTPUT_LIMIT_BYTES,
+        while_waiting: WhileWaiting = lambda: None,
     ) -> Exit:
         lines = LineSplitter(on_line, OutputBudget(output_limit_bytes))
         pid_path = Path(pid_file) if pid_file else None
@@ -78,6 +80,7 @@ class LocalTransport:
                 cwd=cwd,
                 on_output=lines.feed,
                 on_start=name_process,
+                while_waiting=while_waiting,
                 grace_s=self._grace_s,
             )
         finally:

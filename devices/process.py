@@ -21,7 +21,8 @@ from devices.wording import printable
 
 STDERR_TAIL_BYTES = 64 << 10
 _CHUNK_BYTES = 64 << 10
-# End of file wakes the reader at once; this only bounds how late we see a dead leader whose children hold the pipe.
+# End of file wakes the reader at once; this bounds how late we see a dead leader whose children hold the pipe, and a
+# wish to stop.
 _POLL_S = 0.25
 # A process that SIGKILL does not end within this time hangs in the kernel.
 _KILL_TIMEOUT_S = 10.0
@@ -43,9 +44,11 @@ def supervise(
     cwd: str | None,
     on_output: Callable[[bytes], None],
     on_start: Callable[[int], None] = lambda _pid: None,
+    while_waiting: Callable[[], None] = lambda: None,
     grace_s: float = 5.0,
 ) -> Ending:
     """Runs `argv` to its end; `on_output` gets its standard output as it comes, `on_start` its process id.
+    `while_waiting` is called several times a second.
 
     Whatever is raised meanwhile, the group gets SIGTERM, `grace_s` seconds, and SIGKILL first. What the leader leaves
     in its group when it ends by itself gets SIGKILL. Raises `CommandError` (can't be started), `TransportTimeout`.
@@ -59,8 +62,9 @@ def supervise(
 
     try:
         on_start(process.pid)
-        _pump(process, deadline, argv[0], on_output, on_error_output)
+        _pump(process, deadline, argv[0], on_output, on_error_output, while_waiting)
         while not _has_exited(process.pid):
+            while_waiting()
             deadline.check(f"the command {printable(argv[0])!r}")
             time.sleep(min(0.01, deadline.remaining_s()))
     finally:
@@ -110,6 +114,7 @@ def _pump(
     command: str,
     on_output: Callable[[bytes], None],
     on_error_output: Callable[[bytes], None],
+    while_waiting: Callable[[], None] = lambda: None,
 ) -> None:
     """Reads both pipes until both are closed, or the leader is gone and nothing comes any more."""
     swept = False
@@ -119,6 +124,7 @@ def _pump(
                 selector.register(pipe.fileno(), selectors.EVENT_READ, sink)
         while selector.get_map():
             events = selector.select(min(_POLL_S, deadline.remaining_s()))
+            while_waiting()
             deadline.check(f"the command {printable(command)!r}")
             for key, _ in events:
                 chunk = os.read(key.fd, _CHUNK_BYTES)

@@ -19,6 +19,7 @@ from devices.errors import FileError
 
 OnLine = Callable[[str], None]
 OnBytes = Callable[[int, int], None]  # bytes done, bytes in all
+WhileWaiting = Callable[[], None]
 
 FILE_TIMEOUT_S = 30.0
 READ_LIMIT_BYTES = 1 << 20
@@ -73,11 +74,14 @@ class Transport(Protocol):
         cwd: str | None = None,
         pid_file: str | None = None,
         output_limit_bytes: int = STREAM_OUTPUT_LIMIT_BYTES,
+        while_waiting: WhileWaiting = lambda: None,
     ) -> Exit:
         """Runs a program in its own process group and hands over each line of its output as it comes.
 
-        When the deadline passes, or anything is raised meanwhile (by `on_line`, KeyboardInterrupt included), the whole
-        group gets SIGTERM and after a grace period SIGKILL before the exception goes on. `pid_file` names the process
+        `while_waiting` is called at least every half second, in the same thread as `on_line`: it is where another
+        thread's wish to stop is seen. When the deadline passes, or anything is raised meanwhile (by either of the two,
+        KeyboardInterrupt included), the whole group gets SIGTERM and after a grace period SIGKILL before the exception
+        goes on. `pid_file` names the process
         while it runs, so that `end_left_over` can end what an orchestrator that was killed left behind.
         """
 

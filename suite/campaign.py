@@ -1,6 +1,7 @@
 """One device's part of a run: connect, check, deploy, and its sessions, interleaved over the settings.
 
-Every session is stored before the next one starts; what cannot be measured becomes a measurement that says why.
+Every session is stored before the next one starts; what cannot be measured becomes a measurement that says why. A
+device that is lost is connected to again, and goes on where the store says it was.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tenacity import Retrying, retry_if_exception_type, wait_exponential
+
 from devices.connect import Device, connect
 from devices.entry import DeviceEntry
-from devices.errors import DeployError, DeviceError
+from devices.errors import DeployError, DeviceError, DeviceLost
 from devices.preflight import Check, check_memory
 from devices.runner_build import BuiltRunner
 from devices.sensors.spec import Sensor
@@ -27,6 +30,7 @@ from suite.sensors import SensorPlan, sensor_plan
 from suite.session import SessionOrder, run_session
 from suite.session_energy import IdlePower
 from suite.shown import rounded
+from suite.stopping import StopSign
 from suite.store.identity import session_id, workload_key
 from suite.store.store import Progress, Store
 from suite.unavailable import Unavailable
@@ -34,6 +38,15 @@ from suite.validity import SessionStatus
 
 MOST_ATTEMPTS = 3
 """A throttled session is redone at most twice."""
+
+MOST_RECONNECTS = 2
+"""So often in a row a lost device is connected to again; a session that ends well starts the count anew."""
+
+RECONNECT_SECONDS = 2.0
+"""The first wait before it; each further one is twice as long."""
+
+IDLE_POWER_KEEPS_NS = 5 * 10**9
+"""Idle power measured after a session is also that before the next one, if it begins so soon."""
 
 _HARDWARE = (
     "machine",
@@ -51,8 +64,8 @@ _HARDWARE = (
 class Run:
     """What all devices of a run share.
 
-    `clock` is what waits between sessions, and `root` stands in for the devices' "/" when /proc and /sys are read:
-    tests bring their own.
+    `stop` ends all devices' threads. `clock` is what waits between sessions, and `root` stands in for the devices' "/"
+    when /proc and /sys are read: tests bring their own.
     """
 
     run_id: str
@@ -62,7 +75,8 @@ class Run:
     home: Home
     store: Store
     display: Display
-    clock: Clock = field(default_factory=Clock)
+    stop: StopSign = field(default_factory=StopSign)
+    clock: Clock | None = None
     root: str = "/"
 
 
@@ -81,30 +95,64 @@ class Campaign:
 
     def __init__(self, run: Run, entry: DeviceEntry) -> None:
         self.run, self.entry = run, entry
+        self.clock = run.clock or Clock(sleep=run.stop.sleep)
+        self._device_id: int | None = None
+        self._sensors: SensorPlan | None = None
+        self._gate: ThermalGate | None = None
+        self._losses_in_a_row = 0
+        self._idle_after: tuple[int, float | Unavailable] | None = None
 
     def measure_all(self) -> list[dict[str, Any]]:
-        """Measure every setting -> the measurement documents. A DeviceError becomes their reason, not an exception."""
+        """Measure every setting -> the measurement documents. A DeviceError becomes their reason, not an exception.
+
+        Raises Stopped when the run is to end, and what concerns the whole run (StoreError, UserError).
+        """
+        retrying = Retrying(
+            retry=retry_if_exception_type(DeviceLost),
+            stop=lambda _state: self._losses_in_a_row > MOST_RECONNECTS,
+            wait=wait_exponential(multiplier=RECONNECT_SECONDS),
+            sleep=self.clock.sleep,
+            before_sleep=lambda state: self._tell_reconnect(state.upcoming_sleep),
+            reraise=True,
+        )
+        try:
+            return retrying(self._connected)
+        except DeviceError as error:
+            return self._failed(str(error))
+
+    def _connected(self) -> list[dict[str, Any]]:
+        """Everything that is not in the store yet, over one connection. Raises DeviceLost when that breaks."""
+        self.run.stop.check()
+        self._idle_after = None
         try:
             with connect(self.entry, self.run.home.locks, root=self.run.root) as device:
                 return self._on(device)
-        except DeviceError as error:
-            return self._failed(str(error))
+        except DeviceLost as error:
+            self._losses_in_a_row += 1
+            self._note(str(error))
+            raise
+
+    def _tell_reconnect(self, seconds: float) -> None:
+        attempt = f"{self._losses_in_a_row} of {MOST_RECONNECTS}"
+        self._note(f"connecting again in {seconds:g} s ({attempt}); sessions that are stored stay")
 
     def _on(self, device: Device) -> list[dict[str, Any]]:
         if device.left_over_pid is not None:
             self._note(f"ended the runner {device.left_over_pid} that an earlier run left behind")
         facts = device.facts()
         checks = device.preflight(needs(device, self.run.preparation.prepared))
-        device_id = self._record_device(facts.as_document(), checks)
+        device_id = self._device_id = self._record_device(facts.as_document(), checks)
         for check in checks:
             if check.status != "ok":
                 self._note(_told(check))
-        sensors = sensor_plan(device.sensors())
+        sensors = self._sensors = sensor_plan(device.sensors())
         measuring = [self._begin(device_id, prepared, sensors) for prepared in self.run.preparation.prepared]
         reason = next((_told(check) for check in checks if check.status == "failed"), None)
         if reason is None:
             try:
                 self._carry_out(device, measuring)
+            except DeviceLost:
+                raise
             except DeviceError as error:
                 reason = str(error)
         return [self._finish(item, reason) for item in measuring]
@@ -138,7 +186,7 @@ class Campaign:
 
     def _rounds(self, device: Device, measuring: Sequence[_Measuring]) -> None:
         """All sessions that are not there yet, interleaved over the settings."""
-        gate = ThermalGate.at_start(device, device.sensors().sensors, self.run.clock)
+        gate = self._gate = self._gate or ThermalGate.at_start(device, device.sensors().sensors, self.clock)
         progress = self.run.store.progress(self.run.run_id)
         for ordinal in range(self.run.plan.sessions):
             for index in interleaved(len(measuring), ordinal):
@@ -157,6 +205,9 @@ class Campaign:
             result = self._attempt(device, item, name, ordinal, attempt, gate)
             self.run.store.add_session(item.measurement_id, result)
             self._tell(item, result)
+            if result.validity.status is SessionStatus.LOST:
+                raise DeviceLost(result.validity.reason or "the device was lost")
+            self._losses_in_a_row = 0
             item.abandoned = _no_use([result])
             if result.validity.status is not SessionStatus.THROTTLED:
                 return
@@ -175,17 +226,28 @@ class Campaign:
             runner_hash=self.run.runner.hash,
             log=self.run.home.session_log(self.run.run_id, name),
             throttle_notes=() if hot is None else (hot,),
+            check_stop=self.run.stop.check,
         )
-        before = self._idle_power(device, found.sensors, sensors)
+        before = self._idle_power_before(device, found.sensors, sensors)
         label = f"{self.entry.name} {item.prepared.workload.quant} session {ordinal + 1}/{self.run.plan.sessions}"
         with self.run.display.steps(label, self.run.plan) as on_step:
             record, validity = run_session(device, order, found.sensors, sensors, on_step)
-        after = self._idle_power(device, found.sensors, sensors)
+        lost = validity.status is SessionStatus.LOST
+        after = Unavailable("the device was lost") if lost else self._idle_power(device, found.sensors, sensors)
         return SessionResult(name, ordinal, attempt, record, validity, _idle(before, after))
+
+    def _idle_power_before(self, device: Device, found: Sequence[Sensor], sensors: SensorPlan) -> float | Unavailable:
+        if self._idle_after is not None:
+            measured_ns, power = self._idle_after
+            if self.clock.monotonic_ns() - measured_ns <= IDLE_POWER_KEEPS_NS:
+                return power
+        return self._idle_power(device, found, sensors)
 
     def _idle_power(self, device: Device, found: Sequence[Sensor], sensors: SensorPlan) -> float | Unavailable:
         with self.run.display.waiting(f"{self.entry.name}: measuring idle power"):
-            return idle_power_mw(device, found, sensors.energy_sensors, sensors.wrap_range_mj, self.run.clock)
+            power = idle_power_mw(device, found, sensors.energy_sensors, sensors.wrap_range_mj, self.clock)
+        self._idle_after = (self.clock.monotonic_ns(), power)
+        return power
 
     def _tell(self, item: _Measuring, result: SessionResult) -> None:
         label = f"{item.prepared.workload.quant} session {result.ordinal + 1}/{self.run.plan.sessions}"
@@ -252,10 +314,12 @@ class Campaign:
         return document | {"measurement_id": item.measurement_id}
 
     def _failed(self, reason: str) -> list[dict[str, Any]]:
-        """Measurements of a device that could not be reached."""
-        device_id = self.run.store.record_device(self.entry.name, self.entry.kind, self.entry.emulated, {})
-        nothing = SensorPlan((SensorFact("device", "none", unavailable=reason),), {}, (), {}, {})
-        begun = [self._begin(device_id, prepared, nothing) for prepared in self.run.preparation.prepared]
+        """Measurements of a device that could not be reached, or not any more."""
+        device_id = self._device_id
+        if device_id is None:
+            device_id = self.run.store.known_device(self.entry.name, self.entry.kind, self.entry.emulated)
+        sensors = self._sensors or SensorPlan((SensorFact("device", "none", unavailable=reason),), {}, (), {}, {})
+        begun = [self._begin(device_id, prepared, sensors) for prepared in self.run.preparation.prepared]
         return [self._finish(item, reason) for item in begun]
 
 

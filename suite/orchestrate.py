@@ -1,7 +1,4 @@
-"""A run from its plan to its report: prepare on the host, then each device's campaign.
-
-One bad device never stops the others.
-"""
+"""A run from its plan to its report: prepare on the host, measure on the devices, compare, report."""
 
 from __future__ import annotations
 
@@ -19,9 +16,10 @@ from devices.connect import require_support
 from devices.inventory import Inventory
 from devices.runner_build import BuiltRunner, build_hash, build_runner, native_toolchain
 from reports.site import build
-from suite.campaign import Campaign, Run
+from suite.campaign import Run
 from suite.display import Display
 from suite.errors import StoreError, UserError
+from suite.fleet import measure_fleet
 from suite.home import Home
 from suite.inputs import load_inputs
 from suite.plan import Plan
@@ -138,9 +136,7 @@ def prepare_host(plan: Plan, home: Home, display: Display) -> tuple[Preparation,
 def measure(run: Run, inventory: Inventory) -> Outcome:
     """Measure on each device, and report. The run stays open for `--resume` when anything is raised."""
     try:
-        documents = [
-            document for name in run.plan.devices for document in Campaign(run, inventory.devices[name]).measure_all()
-        ]
+        documents = measure_fleet(run, [inventory.devices[name] for name in run.plan.devices])
         compared = with_ratios(documents)
         for document in compared:
             run.store.finish_measurement(document.pop("measurement_id"), document)

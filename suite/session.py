@@ -36,7 +36,10 @@ OnStep = Callable[[str, int], None]  # phase, number of steps so far
 
 @dataclass(frozen=True)
 class SessionOrder:
-    """What to run: a prepared workload on a device where runner and program are deployed already."""
+    """What to run: a prepared workload on a device where runner and program are deployed already.
+
+    `check_stop` raises when the session is to be given up; it is called several times a second.
+    """
 
     session_id: str
     plan: Plan
@@ -45,6 +48,7 @@ class SessionOrder:
     runner_hash: str
     log: Path
     throttle_notes: tuple[str, ...] = ()
+    check_stop: Callable[[], None] = lambda: None
 
 
 class _TripPoint(Exception):  # noqa: N818 - a reason to stop, not a fault of ours
@@ -56,7 +60,8 @@ def run_session(
 ) -> tuple[SessionRecord, Validity]:
     """The session's record and what it is worth.
 
-    KeyboardInterrupt goes through, with the runner ended; a device that is lost is part of the record.
+    What `check_stop` raises goes through, with the runner ended, and so does KeyboardInterrupt; a device that is lost
+    is part of the record.
     """
     folder = device.places.job(order.session_id)
     lines: list[str] = []
@@ -177,7 +182,9 @@ def _launch(device: Device, folder: str, order: SessionOrder, listener: _Listene
     runner = posixpath.join(device.places.runner(order.runner_hash), "runner")
     timeout_s = _deadline_s(order)
     try:
-        ended = device.launch([runner, "job.json"], listener, timeout_s=timeout_s, cwd=folder)
+        ended = device.launch(
+            [runner, "job.json"], listener, timeout_s=timeout_s, cwd=folder, while_waiting=order.check_stop
+        )
     except _TripPoint as reason:
         return ExitOutcome(rc=None, stopped=str(reason))
     except TransportTimeout:

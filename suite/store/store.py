@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from suite.errors import UserError
 from suite.events import printable
@@ -23,6 +23,8 @@ from suite.store.session_rows import load_result, sample_values, session_values
 
 #: A session with one of these is not run again when a run is taken up.
 FINAL_STATUSES = ("ok", "unsupported")
+
+_NEVER_REACHED = canonical({})
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,27 @@ class Store:
             )
 
     def record_device(self, name: str, kind: str, emulated: bool, hardware: Mapping[str, Any]) -> int:
-        """The id of the device with exactly this hardware, a new one if it was not seen before."""
-        identity = {"name": name, "kind": kind, "emulated": int(emulated), "hardware": canonical(dict(hardware))}
+        """The id of the device with exactly this hardware, a new one if it was not seen before.
+
+        One that was never reached until now (see `known_device`) gets its hardware.
+        """
+        named = {"name": name, "kind": kind, "emulated": int(emulated)}
+        seen = {"hardware": canonical(dict(hardware))}
         with self.database.writing() as connection:
+            if connection.execute(select(schema.device.c.id).where(*_equal(named | seen))).first() is None:
+                never = _equal(named | {"hardware": _NEVER_REACHED})
+                connection.execute(update(schema.device).where(*never).values(seen))
+            return found_or_new(connection, schema.device, named | seen, {"first_seen_at": timestamp()})
+
+    def known_device(self, name: str, kind: str, emulated: bool) -> int:
+        """The id of a device that can't be reached: as it was seen last, or else a new one without hardware."""
+        named = {"name": name, "kind": kind, "emulated": int(emulated)}
+        with self.database.writing() as connection:
+            seen = select(schema.device.c.id).where(*_equal(named)).order_by(schema.device.c.id.desc())
+            known: int | None = connection.execute(seen).scalars().first()
+            if known is not None:
+                return known
+            identity = named | {"hardware": _NEVER_REACHED}
             return found_or_new(connection, schema.device, identity, {"first_seen_at": timestamp()})
 
     def record_device_state(
@@ -258,6 +278,10 @@ class Store:
         remark = {"run_id": run_id, "series_id": series_id, "at": timestamp(), "author": author, "text": text}
         with self.database.writing() as connection:
             return new_id(connection, schema.annotation, remark)
+
+
+def _equal(identity: Mapping[str, Any]) -> Iterator[ColumnElement[bool]]:
+    return (schema.device.c[name] == value for name, value in identity.items())
 
 
 def _require_same(connection: Connection, run_id: str, measurement_id: int, facts: Mapping[str, Any]) -> None:

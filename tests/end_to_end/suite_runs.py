@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -106,10 +107,15 @@ class Bench:
 
     def runner_pid(self) -> int | None:
         """The runner under way."""
-        try:
-            return int(json.loads((self.workdir / "runner.pid").read_text())["pid"])
-        except (OSError, ValueError, KeyError):
-            return None
+        return next(iter(self.runner_pids()), None)
+
+    def runner_pids(self) -> list[int]:
+        """The runners under way on all devices."""
+        pids = []
+        for path in self.workdir.parent.glob("*/runner.pid"):
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                pids.append(int(json.loads(path.read_text())["pid"]))
+        return pids
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> Any:
