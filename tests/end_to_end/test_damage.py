@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import resource
 import shutil
@@ -135,3 +137,26 @@ def _artifact(home: Path, quant: str) -> Path:
     """The folder of a setting's artifact."""
     needle = f'"quant": "{quant}"'
     return next(path.parent for path in home.glob("artifacts/*/artifact.json") if needle in path.read_text())
+
+
+def test_a_program_that_the_runner_cannot_load_is_unsupported_and_the_others_go_on(bench: Bench) -> None:
+    """The real runner meets a program of a newer suite: it names an operator that this runner does not have."""
+    rename_operator(_artifact(bench.home, "nf4"), b"prge::perturb", b"prge::newperb")
+    ran = bench(*RUN, "--quick", "--quant", "fp32,nf4", "--json")
+    found = by_setting(ran.document)
+    assert ran.code == 0, ran.err
+    assert (found["fp32"]["status"], found["nf4"]["status"]) == ("ok", "unsupported")
+    assert "0x14 OperatorMissing" in found["nf4"]["reason"]
+    assert "prge::newperb" in found["nf4"]["reason"]
+    assert found["nf4"]["latency_ms"]["unavailable"] == found["nf4"]["reason"]
+
+
+def rename_operator(folder: Path, name: bytes, other: bytes) -> None:
+    """Gives an operator of a program in the cache another name of the same length, and the program its new hash."""
+    program, record = folder / "program.pte", folder / "artifact.json"
+    content = program.read_bytes()
+    assert name in content
+    program.write_bytes(content.replace(name, other))
+    document = json.loads(record.read_text())
+    document["files"][0]["sha256"] = hashlib.sha256(program.read_bytes()).hexdigest()
+    record.write_text(json.dumps(document))
