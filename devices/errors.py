@@ -23,13 +23,14 @@ class InventoryError(UserError):
 
 
 class UnknownDevice(UserError):  # noqa: N818 - the vocabulary's word
-    """A device was asked for that the inventory doesn't have; offers the nearest names."""
+    """A device was asked for that the inventory doesn't have; offers the nearest names, else how to `add` it."""
 
-    def __init__(self, name: str, known: Iterable[str], where: str) -> None:
+    def __init__(self, name: str, known: Iterable[str], where: str, *, add: str | None = None) -> None:
         self.name = name
         self.known = tuple(known)
         near = nearest_names(name, self.known)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known are: {', '.join(self.known) or 'none'}."
+        how = f"; add it with `{add}`." if add else "."
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known are: {', '.join(self.known) or 'none'}{how}"
         super().__init__(f"{where} has no device {printable(name)!r} among its {len(self.known)}; {hint}")
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from devices.entry import FIELDS, KIND_DEFAULTS, DeviceEntry
+from devices.entry import FIELDS, KIND_DEFAULTS, NAME_PATTERN, DeviceEntry
 from devices.errors import InventoryError, UnknownDevice
 from devices.wording import nearest_names, printable
 from devices.yaml_lines import Position, YamlFile, load_yaml
@@ -54,7 +54,7 @@ class Inventory:
         for term in terms:
             names = tuple(self._matching(term))
             if not names:
-                raise UnknownDevice(term, self._offered(term), printable(str(self.path)))
+                raise UnknownDevice(term, self._offered(term), printable(str(self.path)), add=_command_to_add(term))
             chosen.update((name, self.devices[name]) for name in names)
         return tuple(chosen.values())
 
@@ -74,6 +74,15 @@ class Inventory:
         if term.startswith("kind:"):
             return tuple(dict.fromkeys(f"kind:{entry.kind}" for entry in self.devices.values()))
         return tuple(self.devices)
+
+
+def _command_to_add(name: str) -> str | None:
+    """What to type for a device of that name; its kind is guessed from the name. None for what can't be a name."""
+    if not NAME_PATTERN.fullmatch(name) or name == "all":
+        return None
+    kind = next((kind for kind in KIND_DEFAULTS if kind in name.lower()), "KIND")
+    address = {"local": "", "android": " --serial SERIAL"}.get(kind, " --host HOST")
+    return f"suite devices add {name} --kind {kind}{address}"
 
 
 def load(path: Path, *, home: Path | None = None) -> Inventory:

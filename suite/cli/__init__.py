@@ -13,6 +13,7 @@ from devices.errors import UserError as DeviceUserError
 from reports.errors import UserError as ReportUserError
 from suite.cli.check import check
 from suite.cli.devices import devices_group
+from suite.cli.devices_add import add, schema
 from suite.cli.export import export
 from suite.cli.history import history
 from suite.cli.report import report
@@ -42,6 +43,8 @@ def cli(debug: bool) -> None:
 
 for command in (run, export, devices_group, report, history, check):
     cli.add_command(command)
+for command in (add, schema):
+    devices_group.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -46,6 +46,10 @@ REFUSED = [
     (("check",), "Nothing to check is named: add --overhead"),
     (("report",), "There is nothing to report yet"),
     (("devices", "check", "pi"), "no device 'pi'"),
+    (("run", "--device", "jetson"), "add it with `suite devices add jetson --kind jetson --host HOST`"),
+    (("devices", "add", "jetson", "--kind", "jetson"), "needs a `host`"),
+    (("devices", "add", "local", "--kind", "local"), "has a device 'local' already"),
+    (("devices", "add", "nano", "--kind", "jetsno", "--host", "h"), "did you mean `jetson`"),
 ]
 
 
