@@ -49,9 +49,12 @@ def error_at(path: Path, line: int, sentence: str) -> InventoryError:
     return InventoryError(f"{printable(str(path))}:{line}: {sentence}")
 
 
-def load_yaml(path: Path) -> YamlFile:
-    """Reads `path`. Raises `InventoryError` for a file that is missing, too large, no UTF-8 or no plain YAML."""
-    text = _read(path)
+def load_yaml(path: Path, *, what: str = "inventory") -> YamlFile:
+    """Reads `path`, which errors call `what`.
+
+    Raises `InventoryError` for a file that is missing, too large, no UTF-8 or no plain YAML.
+    """
+    text = _read(path, what)
     yaml = YAML(typ="safe", pure=True)
     try:
         root = yaml.compose(text)
@@ -63,23 +66,23 @@ def load_yaml(path: Path) -> YamlFile:
     except YAMLError as error:
         raise error_at(path, 1, f"this is not valid YAML ({printable(str(error), 120)}); correct the file.") from error
     except RecursionError as error:
-        raise error_at(path, 1, "the YAML is nested too deeply to be an inventory; correct the file.") from error
+        raise error_at(path, 1, f"the YAML is nested too deeply for this {what}; correct the file.") from error
     reader = _Reader(path, yaml)
     return YamlFile(path, None if root is None else reader.read(root, ()), reader.lines)
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, what: str) -> str:
     try:
         with path.open("rb") as stream:
             data = stream.read(_FILE_LIMIT_BYTES + 1)
     except OSError as error:
         reason = FileError.from_os_error("read", str(path), error).reason
         raise InventoryError(
-            f"the inventory {printable(str(path))!r} can't be read because {reason}; "
-            "name another file or copy the inventory.yaml that ships with the suite."
+            f"the {what} {printable(str(path))!r} can't be read because {reason}; "
+            f"name another file or copy the {what} that ships with the suite."
         ) from error
     if len(data) > _FILE_LIMIT_BYTES:
-        raise error_at(path, 1, f"the file exceeds {_FILE_LIMIT_BYTES} bytes, which no inventory does; check its path.")
+        raise error_at(path, 1, f"the file exceeds {_FILE_LIMIT_BYTES} bytes, which no {what} does; check its path.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -24,8 +24,9 @@ from suite.display import Display
 from suite.gate import Clock, ThermalGate, idle_power_mw
 from suite.home import Home
 from suite.measurement import SensorFact, SessionResult, Subject, measure
-from suite.plan import Plan, described, interleaved
+from suite.plan import described, interleaved
 from suite.preparation import Preparation, Prepared
+from suite.run_plan import RunPlan
 from suite.sensors import SensorPlan, sensor_plan
 from suite.session import SessionOrder, run_session
 from suite.session_energy import IdlePower
@@ -35,6 +36,7 @@ from suite.store.identity import session_id, workload_key
 from suite.store.store import Progress, Store
 from suite.unavailable import Unavailable
 from suite.validity import SessionStatus
+from workloads.workload import Workload
 
 MOST_ATTEMPTS = 3
 """A throttled session is redone at most twice."""
@@ -69,7 +71,7 @@ class Run:
     """
 
     run_id: str
-    plan: Plan
+    plan: RunPlan
     preparation: Preparation
     runner: BuiltRunner
     home: Home
@@ -82,9 +84,10 @@ class Run:
 
 @dataclass
 class _Measuring:
-    """A measurement under way."""
+    """A measurement under way. `label` names its workload among those of the run."""
 
     measurement_id: int
+    label: str
     prepared: Prepared
     subject: Subject
     abandoned: str | None = None
@@ -95,7 +98,9 @@ class Campaign:
 
     def __init__(self, run: Run, entry: DeviceEntry) -> None:
         self.run, self.entry = run, entry
+        self.prepared = [item for item in run.preparation.prepared if entry.name in item.plan.devices]
         self.clock = run.clock or Clock(sleep=run.stop.sleep)
+        self._begun_ns = self.clock.monotonic_ns()
         self._device_id: int | None = None
         self._sensors: SensorPlan | None = None
         self._gate: ThermalGate | None = None
@@ -140,13 +145,13 @@ class Campaign:
         if device.left_over_pid is not None:
             self._note(f"ended the runner {device.left_over_pid} that an earlier run left behind")
         facts = device.facts()
-        checks = device.preflight(needs(device, self.run.preparation.prepared))
+        checks = device.preflight(needs(device, self.prepared))
         device_id = self._device_id = self._record_device(facts.as_document(), checks)
         for check in checks:
             if check.status != "ok":
                 self._note(_told(check))
         sensors = self._sensors = sensor_plan(device.sensors())
-        measuring = [self._begin(device_id, prepared, sensors) for prepared in self.run.preparation.prepared]
+        measuring = [self._begin(device_id, prepared, sensors) for prepared in self.prepared]
         reason = next((_told(check) for check in checks if check.status == "failed"), None)
         if reason is None:
             try:
@@ -182,16 +187,26 @@ class Campaign:
         self._note(f"pushed {files} files, {pushed / 1e6:.1f} MB" if files else "all files are there, nothing pushed")
         for item in measuring:
             if item.abandoned is not None:
-                self._note(f"{item.prepared.workload.quant}: {item.abandoned}")
+                self._note(f"{item.label}: {item.abandoned}")
 
     def _rounds(self, device: Device, measuring: Sequence[_Measuring]) -> None:
         """All sessions that are not there yet, interleaved over the settings."""
         gate = self._gate = self._gate or ThermalGate.at_start(device, device.sensors().sensors, self.clock)
         progress = self.run.store.progress(self.run.run_id)
-        for ordinal in range(self.run.plan.sessions):
+        for ordinal in range(max(item.prepared.plan.sessions for item in measuring)):
             for index in interleaved(len(measuring), ordinal):
-                if measuring[index].abandoned is None:
-                    self._session(device, measuring[index], ordinal, gate, progress)
+                item = measuring[index]
+                if item.abandoned is None and ordinal < item.prepared.plan.sessions:
+                    item.abandoned = self._over_budget()
+                    if item.abandoned is None:
+                        self._session(device, item, ordinal, gate, progress)
+
+    def _over_budget(self) -> str | None:
+        """Why no further session may begin, None while there is time."""
+        budget = self.run.plan.budget_minutes
+        if budget is None or self.clock.monotonic_ns() - self._begun_ns < budget * 60e9:
+            return None
+        return f"the budget of {budget:g} minutes on this device was used up: raise it, or plan less"
 
     def _session(self, device: Device, item: _Measuring, ordinal: int, gate: ThermalGate, progress: Progress) -> None:
         """One planned session, with its repetitions while the device throttles."""
@@ -220,17 +235,16 @@ class Campaign:
         hot = gate.wait(device, found.sensors, self._note)
         order = SessionOrder(
             session_id=name,
-            plan=self.run.plan,
             prepared=item.prepared,
-            data=self.run.preparation.data,
             runner_hash=self.run.runner.hash,
             log=self.run.home.session_log(self.run.run_id, name),
             throttle_notes=() if hot is None else (hot,),
             check_stop=self.run.stop.check,
         )
         before = self._idle_power_before(device, found.sensors, sensors)
-        label = f"{self.entry.name} {item.prepared.workload.quant} session {ordinal + 1}/{self.run.plan.sessions}"
-        with self.run.display.steps(label, self.run.plan) as on_step:
+        plan = item.prepared.plan
+        label = f"{self.entry.name} {item.label} session {ordinal + 1}/{plan.sessions}"
+        with self.run.display.steps(label, plan) as on_step:
             record, validity = run_session(device, order, found.sensors, sensors, on_step)
         lost = validity.status is SessionStatus.LOST
         after = Unavailable("the device was lost") if lost else self._idle_power(device, found.sensors, sensors)
@@ -250,7 +264,7 @@ class Campaign:
         return power
 
     def _tell(self, item: _Measuring, result: SessionResult) -> None:
-        label = f"{item.prepared.workload.quant} session {result.ordinal + 1}/{self.run.plan.sessions}"
+        label = f"{item.label} session {result.ordinal + 1}/{item.prepared.plan.sessions}"
         if result.validity.status is SessionStatus.OK:
             median, peak = stats.median(result.record.latencies_ms), result.record.peak_memory_kib
             memory = "" if peak is None else f", peak {rounded(peak / 1024)} MiB"
@@ -277,12 +291,24 @@ class Campaign:
             self.run.run_id,
             device_id,
             workload,
-            planned_sessions=self.run.plan.sessions,
+            planned_sessions=prepared.plan.sessions,
             artifact_hash=artifact.hash,
             reference_losses=prepared.reference_losses,
         )
         stored = self.run.store.sessions_of(measurement_id)  # those of a run that is taken up again
-        return _Measuring(measurement_id, prepared, self._subject(workload, prepared, sensors), _no_use(stored))
+        return _Measuring(
+            measurement_id,
+            self._label(prepared.workload),
+            prepared,
+            self._subject(workload, prepared, sensors),
+            _no_use(stored),
+        )
+
+    def _label(self, workload: Workload) -> str:
+        """The setting alone where that is all that differs."""
+        if len(self.run.plan.plans) == 1:
+            return workload.quant
+        return f"{workload.model} {workload.quant} q={workload.q} b={workload.b} T={workload.T}"
 
     def _subject(self, workload: Mapping[str, Any], prepared: Prepared, sensors: SensorPlan) -> Subject:
         return Subject(
@@ -290,7 +316,7 @@ class Campaign:
             kind=self.entry.kind,
             emulated=self.entry.emulated,
             workload=workload,
-            planned_sessions=self.run.plan.sessions,
+            planned_sessions=prepared.plan.sessions,
             program_bytes=prepared.artifact.program_bytes,
             weight_bytes=prepared.artifact.weight_bytes,
             sensors=sensors.facts,
@@ -308,8 +334,8 @@ class Campaign:
         document, why = measure(item.subject, sessions), item.abandoned or reason
         if why is not None and not sessions:
             document |= {"status": "failed", "reason": why}
-        elif reason is not None and document["status"] == "partial":
-            document["reason"] = f"{document['reason']}; {reason}"
+        elif why is not None and document["status"] == "partial":
+            document["reason"] = f"{document['reason']}; {why}"
         self.run.store.finish_measurement(item.measurement_id, document)
         return document | {"measurement_id": item.measurement_id}
 
@@ -319,7 +345,7 @@ class Campaign:
         if device_id is None:
             device_id = self.run.store.known_device(self.entry.name, self.entry.kind, self.entry.emulated)
         sensors = self._sensors or SensorPlan((SensorFact("device", "none", unavailable=reason),), {}, (), {}, {})
-        begun = [self._begin(device_id, prepared, sensors) for prepared in self.run.preparation.prepared]
+        begun = [self._begin(device_id, prepared, sensors) for prepared in self.prepared]
         return [self._finish(item, reason) for item in begun]
 
 

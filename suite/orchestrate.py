@@ -22,9 +22,9 @@ from suite.errors import StoreError, UserError
 from suite.fleet import measure_fleet
 from suite.home import Home
 from suite.inputs import load_inputs
-from suite.plan import Plan
 from suite.preparation import Preparation, prepare, require_memory
 from suite.ratios import with_ratios
+from suite.run_plan import RunPlan
 from suite.store.source import StoreSource
 from suite.store.store import Store
 from workloads.artifact import ArtifactCache
@@ -46,7 +46,7 @@ class Outcome:
         return all(document["status"] in ("ok", "unstable", "unsupported") for document in self.measurements)
 
 
-def begin(plan: Plan, inventory: Inventory, home: Home, display: Display, command: Sequence[str]) -> Outcome:
+def begin(plan: RunPlan, inventory: Inventory, home: Home, display: Display, command: Sequence[str]) -> Outcome:
     """Start a run and carry it through. Raises the packages' UserErrors, and StoreError."""
     check(plan, inventory)
     store = Store.open(home.store_path)  # before the export: a store that cannot be used would waste it
@@ -65,7 +65,7 @@ def resume(inventory: Inventory, home: Home, display: Display) -> Outcome:
     try:
         run_id = newest_open_run(store)
         with _claimed(run_id, home):
-            plan = Plan.from_document(store.resume_run(run_id))
+            plan = RunPlan.from_document(store.resume_run(run_id))
             display.note(f"going on with run {run_id}")
             check(plan, inventory)
             preparation, runner = prepare_host(plan, home, display)
@@ -98,12 +98,13 @@ def newest_open_run(store: Store) -> str:
     return runs[0]
 
 
-def check(plan: Plan, inventory: Inventory) -> None:
+def check(plan: RunPlan, inventory: Inventory) -> None:
     """Everything that can be refused before work begins: devices, kinds, memory."""
-    entries = inventory.select(",".join(plan.devices))
-    for entry in entries:
-        require_support(entry)
-    require_memory(plan, measured_here=any(entry.kind == "local" for entry in entries))
+    for part in plan.plans:
+        entries = inventory.select(",".join(part.devices))
+        for entry in entries:
+            require_support(entry)
+        require_memory(part, measured_here=any(entry.kind == "local" for entry in entries))
 
 
 def environment(preparation: Preparation) -> Mapping[str, str]:
@@ -111,21 +112,25 @@ def environment(preparation: Preparation) -> Mapping[str, str]:
     return {
         "python": platform.python_version(),
         "host": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "weights": preparation.weights_source,
+        "weights": "; ".join(dict.fromkeys(preparation.weights_source.values())),
         **{name: importlib.metadata.version(name) for name in _VERSIONS},
     }
 
 
-def prepare_host(plan: Plan, home: Home, display: Display) -> tuple[Preparation, BuiltRunner]:
+def prepare_host(plan: RunPlan, home: Home, display: Display) -> tuple[Preparation, BuiltRunner]:
     """Everything of a run that needs no device: the runner and the programs."""
-    with display.waiting(f"loading {plan.model}"):
-        inputs = load_inputs(plan, display.note)  # first: a bad task is told before the runner is built
+    inputs = []
+    for part in plan.plans:
+        with display.waiting(f"loading {part.model}"):
+            inputs.append(load_inputs(part, display.note))  # first: a bad task is told before the runner is built
     toolchain = native_toolchain()
     there = (home.runner / build_hash(toolchain)).is_dir()
     with display.waiting("looking for the runner") if there else display.busy("building the runner"):
         runner = build_runner(home.runner, toolchain)
-    with display.waiting(f"preparing {plan.model}"):
-        preparation = prepare(plan, inputs, ArtifactCache(home.artifacts), display.note)
+    preparation = Preparation((), {}, 0)
+    for part, loaded in zip(plan.plans, inputs, strict=True):
+        with display.waiting(f"preparing {part.model}"):
+            preparation += prepare(part, loaded, ArtifactCache(home.artifacts), display.note)
     if preparation.exported == 0:
         count = len(preparation.prepared)
         programs = "the program is" if count == 1 else f"all {count} programs are"

@@ -16,6 +16,7 @@ from suite.errors import SuiteError
 from suite.home import Home
 from suite.orchestrate import prepare_host
 from suite.plan import Plan, interleaved
+from suite.run_plan import RunPlan
 from suite.sensors import sensor_plan
 from suite.session import SessionOrder, run_session
 from suite.shown import rounded
@@ -50,7 +51,7 @@ def sampler_overhead(plan: Plan, entry: DeviceEntry, home: Home, display: Displa
 
     Raises SuiteError when a session is not valid, DeviceError when the device fails, and what `prepare_host` raises.
     """
-    preparation, runner = prepare_host(plan, home, display)
+    preparation, runner = prepare_host(RunPlan((plan,)), home, display)
     (prepared,) = preparation.prepared
     medians: dict[bool, list[float]] = {True: [], False: []}
     with connect(entry, home.locks) as device:
@@ -61,7 +62,7 @@ def sampler_overhead(plan: Plan, entry: DeviceEntry, home: Home, display: Displa
                 found = device.sensors() if sampled else Discovery()
                 name = f"overhead-{uuid.uuid4().hex[:12]}"
                 log = home.session_log("overhead", name)
-                order = SessionOrder(name, plan, prepared, preparation.data, runner.hash, log)
+                order = SessionOrder(name, prepared, runner.hash, log)
                 label = f"{'with' if sampled else 'without'} sampler {ordinal + 1}/{plan.sessions}"
                 with display.steps(label, plan) as on_step:
                     record, validity = run_session(device, order, found.sensors, sensor_plan(found), on_step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import psutil
@@ -29,22 +29,30 @@ _SMALLER = "lower q, b or T, or choose another model or setting"
 
 @dataclass(frozen=True)
 class Prepared:
-    """A workload that can be measured: its program, and what its first steps' losses must be."""
+    """A workload that can be measured: its plan, its program, what it trains on, and its first steps' losses."""
 
+    plan: Plan
     workload: Workload
     artifact: Artifact
+    data: TaskBatches
     reference_losses: Losses
     estimate: Estimate
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What all devices of a run share."""
+    """What all devices of a run share. `weights_source` is where each model's weights come from."""
 
-    data: TaskBatches
     prepared: tuple[Prepared, ...]
-    weights_source: str
+    weights_source: Mapping[str, str]
     exported: int
+
+    def __add__(self, other: Preparation) -> Preparation:
+        return Preparation(
+            self.prepared + other.prepared,
+            {**self.weights_source, **other.weights_source},
+            self.exported + other.exported,
+        )
 
 
 def estimates(plan: Plan) -> list[Estimate]:
@@ -83,7 +91,7 @@ def prepare(plan: Plan, inputs: Inputs, cache: ArtifactCache, notify: Notify) ->
     with exporter(plan, cache.root, cache.root / EXPORT_LOG) as process:
         preparing = _Preparing(plan, cache, inputs, process, notify)
         prepared = tuple(preparing.prepared(workload, missing) for workload in workloads)
-    return Preparation(inputs.data, prepared, inputs.weights.source, len(missing))
+    return Preparation(prepared, {plan.model: inputs.weights.source}, len(missing))
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,8 @@ class _Preparing:
         if workload in missing:
             seconds, size_bytes = artifact.document["export_seconds"], artifact.program_bytes
             self.notify(f"exported {name} in {seconds:.0f} s, {size_bytes / 1e6:.1f} MB")
-        return Prepared(workload, artifact, losses, estimate(workload, weights.config))
+        needs = estimate(workload, weights.config)
+        return Prepared(self.plan, workload, artifact, self.inputs.data, losses, needs)
 
     def _kept_losses(self, artifact: Artifact) -> Losses | None:
         kept = self.cache.kept_reference(artifact, self.inputs.data, self.plan.training, REFERENCE_STEPS)

@@ -17,12 +17,12 @@ from devices.errors import DeviceLost, FileError, OutputLimitError, TransportTim
 from devices.sensors.spec import Sensor
 from suite.collect import collect
 from suite.errors import StoreError
-from suite.plan import LOSS_TOLERANCE, Plan
+from suite.plan import LOSS_TOLERANCE
 from suite.preparation import Prepared
 from suite.record import ExitOutcome, SessionRecord
 from suite.sensors import SensorPlan
 from suite.validity import TEMPERATURE, Expectation, Validity, judge
-from workloads.tasks import TaskBatches, write_inputs
+from workloads.tasks import write_inputs
 
 WARM_UP_TOLERANCE = 0.04
 """Warm-up ends when two moving averages of step time agree so closely [androidx benchmark, WarmupManager]."""
@@ -42,9 +42,7 @@ class SessionOrder:
     """
 
     session_id: str
-    plan: Plan
     prepared: Prepared
-    data: TaskBatches
     runner_hash: str
     log: Path
     throttle_notes: tuple[str, ...] = ()
@@ -81,7 +79,7 @@ def run_session(
 def expectation(order: SessionOrder, plan: SensorPlan) -> Expectation:
     """What the session must show to count."""
     return Expectation(
-        measured_steps=order.plan.steps,
+        measured_steps=order.prepared.plan.steps,
         loss_tolerance=LOSS_TOLERANCE[order.prepared.workload.quant],
         reference_losses=order.prepared.reference_losses,
         trip_mc=plan.trip_mc,
@@ -93,7 +91,7 @@ def job_document(
     device: Device, order: SessionOrder, sensors: Sequence[Sensor], inputs: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """The job of docs/contracts.md."""
-    plan = order.plan
+    plan = order.prepared.plan
     document: dict[str, Any] = {
         "schema": 1,
         "session": order.session_id,
@@ -134,12 +132,13 @@ def threads_of(device: Device) -> int:
 def _place_job(device: Device, folder: str, order: SessionOrder, sensors: Sequence[Sensor]) -> None:
     transport = device.transport
     transport.mkdir(folder)
-    local = order.log.with_name("inputs.bin")
+    local = order.log.with_suffix(".inputs")  # of this session alone: devices work side by side
     try:
-        inputs = [entry.as_job_entry() for entry in write_inputs(order.data, local)]
+        inputs = [entry.as_job_entry() for entry in write_inputs(order.prepared.data, local)]
     except OSError as error:
         raise _unwritable("the inputs", local, error) from error
     transport.push(local, posixpath.join(folder, local.name), timeout_s=timeout_for(local.stat().st_size))
+    local.unlink(missing_ok=True)  # the next session makes the same again
     job = json.dumps(job_document(device, order, sensors, inputs), indent=1)
     transport.write(posixpath.join(folder, "job.json"), job.encode())
 
@@ -196,7 +195,8 @@ def _launch(device: Device, folder: str, order: SessionOrder, listener: _Listene
 
 def _deadline_s(order: SessionOrder) -> float:
     """Long enough for the slowest board that is of any use; a hung runner ends here."""
-    steps = order.plan.max_warm_up_steps + order.plan.steps
+    plan = order.prepared.plan
+    steps = plan.max_warm_up_steps + plan.steps
     return _SPARE_SECONDS + steps * order.prepared.estimate.flops_per_step / _SLOWEST_FLOPS_PER_S
 
 

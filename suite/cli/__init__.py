@@ -16,6 +16,7 @@ from suite.cli.devices import devices_group
 from suite.cli.devices_add import add, schema
 from suite.cli.export import export
 from suite.cli.history import history
+from suite.cli.plan import plan_group
 from suite.cli.report import report
 from suite.cli.run import run
 from suite.errors import SuiteError
@@ -41,7 +42,7 @@ def cli(debug: bool) -> None:
     del debug  # read from the arguments by main, which is outside of click
 
 
-for command in (run, export, devices_group, report, history, check):
+for command in (run, plan_group, export, devices_group, report, history, check):
     cli.add_command(command)
 for command in (add, schema):
     devices_group.add_command(command)

@@ -15,6 +15,7 @@ from suite.display import Display
 from suite.errors import UserError
 from suite.overhead import sampler_overhead
 from suite.plan import Plan
+from suite.run_plan import RunPlan
 
 
 @click.command()
@@ -42,7 +43,7 @@ def check(overhead: bool, selection: str, quant: str, as_json: bool, inventory_p
     if len(entries) != 1:
         raise UserError(f"{selection} names {len(entries)} devices: name one.")
     plan = Plan(devices=(entries[0].name,), quants=(quant,), **settings)
-    orchestrate.check(plan, inventory)
+    orchestrate.check(RunPlan((plan,)), inventory)
     found = sampler_overhead(plan, entries[0], home, Display())
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), indent=1))

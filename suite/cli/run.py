@@ -21,10 +21,13 @@ from suite.display import Display
 from suite.errors import UserError
 from suite.forecast import forecast
 from suite.plan import Plan
+from suite.plan_file import load_plan_file
 from suite.results_table import reasons, results_table
+from suite.run_plan import RunPlan
 from workloads.workload import METHODS
 
 _WITH_RESUME = ("resume", "as_json", "inventory_path")
+_WITH_PLAN = ("plan_path", "quick", "dry_run", "as_json", "inventory_path")
 
 
 @click.command()
@@ -36,6 +39,9 @@ _WITH_RESUME = ("resume", "as_json", "inventory_path")
 @click.option("--seed", default=7, show_default=True, help="Seed of noise and batches.")
 @click.option("--lr", default=1e-3, show_default=True, help="Learning rate.")
 @click.option("--eps", default=1e-2, show_default=True, help="Size of the perturbations.")
+@click.option(
+    "--plan", "plan_path", type=click.Path(path_type=Path), metavar="FILE", help="Measure what a plan file says."
+)
 @click.option("--quick", is_flag=True, help="One short session for each setting.")
 @click.option("--resume", is_flag=True, help="Go on with the newest run that was interrupted or killed.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with an estimate of time, memory and disk; do nothing.")
@@ -43,6 +49,7 @@ _WITH_RESUME = ("resume", "as_json", "inventory_path")
 @inventory_option
 def run(
     selection: str | None,
+    plan_path: Path | None,
     quick: bool,
     resume: bool,
     dry_run: bool,
@@ -55,13 +62,18 @@ def run(
     \b
     suite run --device local
     suite run --device local --model tiny --quant fp32,nf4 --quick
+    suite run --plan nightly.yaml
     suite run --resume
     """
     inventory, home = opened(inventory_path)
     if resume:
-        _refuse_settings()
+        _refuse_settings("--resume goes on with the plan of the interrupted run", _WITH_RESUME)
         return _show(orchestrate.resume(inventory, home, Display()), as_json)
-    plan = _plan(inventory, selection, settings)
+    if plan_path is not None:
+        _refuse_settings(f"--plan takes everything from {plan_path}", _WITH_PLAN)
+        plan = load_plan_file(plan_path, inventory)
+    else:
+        plan = RunPlan((_plan(inventory, selection, settings),))
     plan = plan.quick() if quick else plan
     words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
     if dry_run:
@@ -69,17 +81,17 @@ def run(
     return _show(orchestrate.begin(plan, inventory, home, Display(), ["suite", *words]), as_json)
 
 
-def _refuse_settings() -> None:
-    """A run that is taken up again has its settings: others beside `--resume` would be ignored in silence."""
+def _refuse_settings(why: str, allowed: Sequence[str]) -> None:
+    """A run that is taken up again, or a plan file, has its settings: others would be ignored in silence."""
     context = click.get_current_context()
     given = [
         parameter.opts[0]
         for parameter in context.command.params
-        if parameter.name not in _WITH_RESUME
+        if parameter.name not in allowed
         and context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
     ]
     if given:
-        raise UserError(f"--resume goes on with the plan of the interrupted run: leave out {', '.join(given)}.")
+        raise UserError(f"{why}: leave out {', '.join(given)}.")
 
 
 def _plan(inventory: Inventory, selection: str | None, settings: dict[str, Any]) -> Plan:
@@ -100,12 +112,13 @@ def _show(outcome: orchestrate.Outcome, as_json: bool) -> int:
     return exit_codes.OK if outcome.complete else exit_codes.INCOMPLETE
 
 
-def _show_forecast(plan: Plan, inventory: Inventory, words: Sequence[str], as_json: bool) -> int:
+def _show_forecast(plan: RunPlan, inventory: Inventory, words: Sequence[str], as_json: bool) -> int:
     orchestrate.check(plan, inventory)
-    told = forecast(plan)
+    told = [(part, forecast(part)) for part in plan.plans]
     if as_json:
-        click.echo(json.dumps({"plan": plan.document(), "forecast": dataclasses.asdict(told)}, indent=1))
+        documents = [{"plan": part.document(), "forecast": dataclasses.asdict(found)} for part, found in told]
+        click.echo(json.dumps({"plans": documents, "budget_minutes": plan.budget_minutes}, indent=1))
     else:
-        click.echo("\n".join(told.lines(plan)))
+        click.echo("\n\n".join("\n".join(found.lines(part)) for part, found in told))
         click.echo(f"to do it: {shlex.join(['suite', *(word for word in words if word != '--dry-run')])}")
     return exit_codes.OK
