@@ -211,12 +211,12 @@ class Campaign:
     def _session(self, device: Device, item: _Measuring, ordinal: int, gate: ThermalGate, progress: Progress) -> None:
         """One planned session, with its repetitions while the device throttles."""
         workload = described(item.prepared.workload)
-        place = (self.entry.name, workload_key(workload), ordinal)
+        place = (self.entry.name, workload_key(workload), item.prepared.role, ordinal)
         if place in progress.done:
             return
         first = progress.attempts.get(place, 0)
         for attempt in range(first, first + MOST_ATTEMPTS):
-            name = session_id(self.run.run_id, self.entry.name, workload, ordinal, attempt)
+            name = session_id(self.run.run_id, self.entry.name, workload, ordinal, attempt, item.prepared.role)
             result = self._attempt(device, item, name, ordinal, attempt, gate)
             self.run.store.add_session(item.measurement_id, result)
             self._tell(item, result)
@@ -293,7 +293,9 @@ class Campaign:
             workload,
             planned_sessions=prepared.plan.sessions,
             artifact_hash=artifact.hash,
+            runner_hash=self.run.runner.hash,
             reference_losses=prepared.reference_losses,
+            role=prepared.role,
         )
         stored = self.run.store.sessions_of(measurement_id)  # those of a run that is taken up again
         return _Measuring(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import psutil
 
@@ -29,7 +30,10 @@ _SMALLER = "lower q, b or T, or choose another model or setting"
 
 @dataclass(frozen=True)
 class Prepared:
-    """A workload that can be measured: its plan, its program, what it trains on, and its first steps' losses."""
+    """A workload that can be measured: its plan, its program, what it trains on, and its first steps' losses.
+
+    `role` tells the two sides of a confirmation from what is simply measured.
+    """
 
     plan: Plan
     workload: Workload
@@ -37,6 +41,7 @@ class Prepared:
     data: TaskBatches
     reference_losses: Losses
     estimate: Estimate
+    role: Literal["measured", "candidate", "baseline"] = "measured"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from suite.errors import StoreError
 from suite.store import schema
 from suite.store.dialect import BUSY_TIMEOUT_S, WRITES, explain, forbid_changes, open_engine
+from suite.store.upgrade import upgrade
 
 forbid_changes(schema.verdict)
 
@@ -23,6 +24,9 @@ class Database:
         if read_only and not path.is_file():
             raise StoreError(f"there is no store at {path}: `suite run` makes one")
         self.path = path
+        if not read_only:
+            with self._explained():
+                upgrade(path, busy_timeout_s=busy_timeout_s)
         self._engine = open_engine(path, read_only=read_only, busy_timeout_s=busy_timeout_s)
         try:
             self._check_version(may_create=not read_only)
@@ -86,6 +90,6 @@ def _version_sentence(path: Path, version: int | None) -> str:
     if version > known:
         return f"the store {path} has schema version {version}, this suite knows {known}: update the suite"
     return (
-        f"the store {path} has schema version {version}, this suite writes {known}: read it with the suite that "
-        "wrote it, or set SUITE_HOME to start a new one"
+        f"the store {path} has schema version {version}, this suite writes {known}: the next `suite run` brings it up "
+        "to date"
     )

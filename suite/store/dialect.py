@@ -24,14 +24,20 @@ BUSY_TIMEOUT_S = 30.0
 WRITES = "suite_writes"
 
 
-def open_engine(path: Path, *, read_only: bool, busy_timeout_s: float) -> Engine:
-    """An engine on the file at `path`, which is made if it is missing and `read_only` is false."""
+def open_engine(path: Path, *, read_only: bool, busy_timeout_s: float, rebuilding: bool = False) -> Engine:
+    """An engine on the file at `path`, which is made if it is missing and `read_only` is false.
+
+    `rebuilding`: foreign keys are not checked, and go on naming a table that is renamed [sqlite.org, ALTER TABLE].
+    """
     address = f"file:{quote(str(path))}?mode={'ro' if read_only else 'rwc'}"
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(address, uri=True, check_same_thread=False, isolation_level=None)
         try:
             _configure(connection, read_only=read_only, busy_timeout_s=busy_timeout_s)
+            if rebuilding:
+                connection.execute("PRAGMA foreign_keys = OFF")
+                connection.execute("PRAGMA legacy_alter_table = ON")
         except sqlite3.Error:
             connection.close()
             raise

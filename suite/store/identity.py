@@ -39,10 +39,13 @@ def workload_key(workload: Mapping[str, Any]) -> str:
     return "/".join([*named, *sized, *(f"{key}={canonical(workload[key])}" for key in others)])
 
 
-def session_id(run_id: str, device: str, workload: Mapping[str, Any], ordinal: int, attempt: int) -> str:
+def session_id(
+    run_id: str, device: str, workload: Mapping[str, Any], ordinal: int, attempt: int, role: str = "measured"
+) -> str:
     """Unique over all runs, fit for a file name, readable: run, device, setting, ordinal and attempt from 0."""
     plain = re.sub(r"[^A-Za-z0-9-]+", "-", f"{device}.{workload.get('quant', '')}".replace(".", "_"))[:60]
-    digest = hashlib.sha256(canonical([device, workload_key(workload)]).encode()).hexdigest()[:8]
+    told_apart = [device, workload_key(workload), *([] if role == "measured" else [role])]
+    digest = hashlib.sha256(canonical(told_apart).encode()).hexdigest()[:8]
     return f"{run_id}.{plain}.{digest}.s{ordinal}.a{attempt}"
 
 

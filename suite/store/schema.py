@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData(
     naming_convention={
@@ -88,10 +88,12 @@ run = _table(
     _text("started_at"),
     _text("finished_at", null=True),
     _text("status"),
+    _text("purpose"),  # nightly: its points were screened, and its suspects measured again
     _text("plan"),  # JSON
     _text("command"),  # JSON list of arguments
     _text("environment"),  # JSON, text to text
     _one_of("status", "running", "finished", "partial", "failed", "interrupted"),
+    _one_of("purpose", "run", "nightly"),
 )
 
 device_state = _table(
@@ -121,6 +123,8 @@ measurement = _table(
     _reference("artifact_hash", "artifact.hash", null=True),
     _text("workload_key"),
     _text("workload"),  # JSON
+    _text("role"),  # candidate and baseline: a suspect measured again, interleaved with what it is compared with
+    _text("runner_hash", null=True),
     _whole("planned_sessions"),
     _text("reference_losses"),  # JSON: one list a step
     _text("started_at"),
@@ -128,7 +132,8 @@ measurement = _table(
     _text("status", null=True),
     _text("reason", null=True),
     _text("document", null=True),  # JSON
-    UniqueConstraint("run_id", "device_id", "workload_key"),
+    UniqueConstraint("run_id", "device_id", "workload_key", "role"),
+    _one_of("role", "measured", "candidate", "baseline"),
 )
 
 session = _table(
@@ -200,6 +205,16 @@ verdict = _table(
     _text("inputs"),  # JSON
     _text("numbers"),  # JSON
     _one_of("verdict", "regressed", "improved", "unchanged", "inconclusive", "insufficient"),
+)
+
+acceptance = _table(
+    "acceptance",
+    _id(),
+    _reference("series_id", "series.id"),
+    _reference("measurement_id", "measurement.id"),  # from this one on, the series is compared with what came since
+    _text("at"),
+    _text("author"),
+    _text("why"),
 )
 
 annotation = _table(

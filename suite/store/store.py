@@ -27,12 +27,16 @@ FINAL_STATUSES = ("ok", "unsupported")
 _NEVER_REACHED = canonical({})
 
 
+#: Device name, workload key, role and ordinal of a session.
+Place = tuple[str, str, str, int]
+
+
 @dataclass(frozen=True)
 class Progress:
-    """What a run has already. Keys are (device name, workload key, ordinal); `attempts` counts all tries of one."""
+    """What a run has already; `attempts` counts all tries of a session."""
 
-    done: frozenset[tuple[str, str, int]]
-    attempts: Mapping[tuple[str, str, int], int]
+    done: frozenset[Place]
+    attempts: Mapping[Place, int]
 
 
 class Store:
@@ -50,8 +54,10 @@ class Store:
         """Closes the file; may be called twice."""
         self.database.close()
 
-    def begin_run(self, plan: Mapping[str, Any], command: Sequence[str], environment: Mapping[str, str]) -> str:
-        """Starts a run and gives its id. `plan` is JSON-able and comes back from `plan_of`."""
+    def begin_run(
+        self, plan: Mapping[str, Any], command: Sequence[str], environment: Mapping[str, str], *, purpose: str = "run"
+    ) -> str:
+        """Starts a run (`purpose` run or nightly) and gives its id; `resume_run` gives its JSON-able `plan` back."""
         run_id = new_run_id()
         with self.database.writing() as connection:
             connection.execute(
@@ -59,6 +65,7 @@ class Store:
                     id=run_id,
                     started_at=timestamp(),
                     status="running",
+                    purpose=purpose,
                     plan=canonical(dict(plan)),
                     command=canonical(list(command)),
                     environment=canonical(dict(environment)),
@@ -166,17 +173,21 @@ class Store:
         *,
         planned_sessions: int,
         artifact_hash: str | None = None,
+        runner_hash: str | None = None,
         reference_losses: Sequence[Sequence[float]] = (),
+        role: str = "measured",
     ) -> int:
         """The id of this workload's measurement on this device in this run; the same one when it is begun again.
 
+        `role`: `candidate` and `baseline` are the two sides of a confirmation; only what is `measured` makes points.
         UserError when it was begun with another program or other reference losses (the suite, the weights or the task
         changed since): sessions of both would not be one measurement.
         """
-        identity = {"run_id": run_id, "device_id": device_id, "workload_key": workload_key(workload)}
+        identity = {"run_id": run_id, "device_id": device_id, "workload_key": workload_key(workload), "role": role}
         facts = {
             "workload": canonical(dict(workload)),
             "artifact_hash": artifact_hash,
+            "runner_hash": runner_hash,
             "planned_sessions": planned_sessions,
             "reference_losses": canonical([list(losses) for losses in reference_losses]),
             "started_at": timestamp(),
@@ -223,7 +234,9 @@ class Store:
                 )
             )
             connection.execute(delete(schema.point).where(schema.point.c.measurement_id == measurement_id))
-            replace_points(connection, measurement_id, document)
+            role = select(schema.measurement.c.role).where(schema.measurement.c.id == measurement_id)
+            if connection.execute(role).scalar_one() == "measured":
+                replace_points(connection, measurement_id, document)
 
     def progress(self, run_id: str) -> Progress:
         """Which sessions of a run are there."""
@@ -231,6 +244,7 @@ class Store:
             select(
                 schema.device.c.name,
                 schema.measurement.c.workload_key,
+                schema.measurement.c.role,
                 schema.session.c.ordinal,
                 schema.session.c.attempt,
                 schema.session.c.status,
@@ -238,11 +252,11 @@ class Store:
             .select_from(schema.session.join(schema.measurement).join(schema.device))
             .where(schema.measurement.c.run_id == run_id)
         )
-        done: set[tuple[str, str, int]] = set()
-        attempts: dict[tuple[str, str, int], int] = {}
+        done: set[Place] = set()
+        attempts: dict[Place, int] = {}
         with self.database.reading() as connection:
-            for name, key, ordinal, attempt, status in connection.execute(statement):
-                place = (name, key, ordinal)
+            for name, key, role, ordinal, attempt, status in connection.execute(statement):
+                place = (name, key, role, ordinal)
                 attempts[place] = max(attempts.get(place, 0), attempt + 1)
                 if status in FINAL_STATUSES:
                     done.add(place)
@@ -272,6 +286,18 @@ class Store:
                     "numbers": canonical(dict(numbers)),
                 },
             )
+
+    def accept(self, series_id: int, measurement_id: int, author: str, why: str) -> int:
+        """From this measurement on the series has a new baseline."""
+        acceptance = {
+            "series_id": series_id,
+            "measurement_id": measurement_id,
+            "at": timestamp(),
+            "author": author,
+            "why": why,
+        }
+        with self.database.writing() as connection:
+            return new_id(connection, schema.acceptance, acceptance)
 
     def annotate(self, author: str, text: str, *, run_id: str | None = None, series_id: int | None = None) -> int:
         """Keeps a remark about a run or a series; one of the two must be named."""

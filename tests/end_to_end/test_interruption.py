@@ -75,7 +75,7 @@ def test_an_interrupted_run_is_taken_up_and_keeps_what_it_had(bench: Bench, how:
         ("fp32", 1),
     ]
     assert by_setting(resumed.document)["nf4"]["loss"]["reference_steps"] == 3  # of the same seed, or it were invalid
-    stored = "SELECT json_extract(plan, '$.seed'), json_extract(plan, '$.steps') FROM run"
+    stored = "SELECT json_extract(plan, '$.plans[0].seed'), json_extract(plan, '$.plans[0].steps') FROM run"
     assert bench.rows(stored) == [(OTHER_SEED, 1000)]
     assert bench.runs()[0][1] == "finished"
     assert "no interrupted run" in bench("run", "--resume").sentence

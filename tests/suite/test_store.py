@@ -107,8 +107,8 @@ def test_progress_tells_what_is_done_and_how_often_it_was_tried(begun):
     for ordinal, attempt, status in ((0, 0, "ok"), (1, 0, "throttled"), (1, 1, "lost"), (2, 0, "unsupported")):
         begun.store.add_session(begun.measurement_id, session(begun.run_id, ordinal, attempt, status=status))
     progress = begun.store.progress(begun.run_id)
-    assert progress.done == {("local", KEY, 0), ("local", KEY, 2)}
-    assert progress.attempts == {("local", KEY, 0): 1, ("local", KEY, 1): 2, ("local", KEY, 2): 1}
+    assert progress.done == {("local", KEY, "measured", 0), ("local", KEY, "measured", 2)}
+    assert progress.attempts == {("local", KEY, "measured", ordinal): tries for ordinal, tries in enumerate((1, 2, 1))}
     assert begun.store.progress("another run").attempts == {}
 
 

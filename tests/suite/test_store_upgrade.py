@@ -1,0 +1,130 @@
+"""A store of schema version 1, as the suite of that time left it, opened by the suite of today."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from stored_run import begin, finish
+
+from suite.errors import StoreError
+from suite.store import Store, schema
+from suite.store.history import series_list
+
+VERSION_1 = """
+CREATE TABLE run (
+    id TEXT NOT NULL, started_at TEXT NOT NULL, finished_at TEXT, status TEXT NOT NULL, "plan" TEXT NOT NULL,
+    command TEXT NOT NULL, environment TEXT NOT NULL,
+    CONSTRAINT pk_run PRIMARY KEY (id),
+    CONSTRAINT ck_run_status CHECK (status IN ('running', 'finished', 'partial', 'failed', 'interrupted'))
+) STRICT;
+CREATE TABLE measurement (
+    id INTEGER NOT NULL, run_id TEXT NOT NULL, device_id INTEGER NOT NULL, artifact_hash TEXT,
+    workload_key TEXT NOT NULL, workload TEXT NOT NULL, planned_sessions INTEGER NOT NULL,
+    reference_losses TEXT NOT NULL, started_at TEXT NOT NULL, finished_at TEXT, status TEXT, reason TEXT,
+    document TEXT,
+    CONSTRAINT pk_measurement PRIMARY KEY (id),
+    CONSTRAINT uq_measurement_run_id_device_id_workload_key UNIQUE (run_id, device_id, workload_key),
+    CONSTRAINT fk_measurement_run_id FOREIGN KEY(run_id) REFERENCES run (id),
+    CONSTRAINT fk_measurement_device_id FOREIGN KEY(device_id) REFERENCES device (id),
+    CONSTRAINT fk_measurement_artifact_hash FOREIGN KEY(artifact_hash) REFERENCES artifact (hash)
+) STRICT;
+CREATE INDEX ix_measurement_run_id ON measurement (run_id);
+CREATE INDEX ix_measurement_device_id ON measurement (device_id);
+CREATE INDEX ix_measurement_artifact_hash ON measurement (artifact_hash);
+"""
+
+
+def downgrade(path: Path) -> None:
+    """Gives the tables that version 2 changed the definitions of version 1."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA legacy_alter_table = ON")
+    connection.execute("DROP TABLE acceptance")
+    for table in ("run", "measurement"):
+        indexes = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL"
+        for (name,) in connection.execute(indexes, [table]).fetchall():
+            connection.execute(f"DROP INDEX {name}")
+        connection.execute(f"ALTER TABLE {table} RENAME TO {table}_2")
+    connection.executescript(VERSION_1)
+    for table in ("run", "measurement"):
+        columns = ", ".join(f'"{row[1]}"' for row in connection.execute(f"PRAGMA table_info({table})"))
+        connection.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {table}_2")
+        connection.execute(f"DROP TABLE {table}_2")
+    connection.execute("UPDATE schema_version SET version = 1")
+    connection.close()
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    path = tmp_path / "store.sqlite"
+    begun = begin(path)
+    finish(begun, 100.0, 101.0, 102.0)
+    begun.store.close()
+    downgrade(path)
+    return path
+
+
+def definitions(path: Path) -> list[tuple[str, str]]:
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+    finally:
+        connection.close()
+
+
+def rows(path: Path, query: str) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+def counts(path: Path) -> list[tuple[object, ...]]:
+    tables = ("run", "measurement", "session", "sample", "point")
+    return rows(path, "SELECT " + ", ".join(f"(SELECT count(*) FROM {table})" for table in tables))
+
+
+def test_everything_is_still_there_and_new_columns_have_their_values(old: Path) -> None:
+    before = counts(old)
+    Store.open(old).close()
+    assert counts(old) == before
+    assert rows(old, "SELECT purpose FROM run") == [("run",)]
+    assert rows(old, "SELECT role, runner_hash FROM measurement") == [("measured", None)]
+    assert rows(old, "SELECT version FROM schema_version") == [(schema.SCHEMA_VERSION,)]
+
+
+def test_an_upgraded_store_is_like_a_new_one(old: Path, tmp_path: Path) -> None:
+    Store.open(old).close()
+    Store.open(tmp_path / "new.sqlite").close()
+    assert definitions(old) == definitions(tmp_path / "new.sqlite")
+    assert rows(old, "PRAGMA foreign_key_check") == []
+    assert rows(old, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_an_upgraded_store_goes_on(old: Path) -> None:
+    begun = begin(old)
+    finish(begun, 103.0)
+    assert [series.points for series in series_list(begun.store) if series.metric == "latency_ms"] == [2]
+
+
+def test_reading_an_old_store_changes_nothing_and_says_what_to_do(old: Path) -> None:
+    content = old.read_bytes()
+    with pytest.raises(StoreError, match="schema version 1, this suite writes 2: the next `suite run`"):
+        Store.open(old, read_only=True)
+    assert old.read_bytes() == content
+
+
+def test_an_upgrade_that_is_broken_off_leaves_the_old_store(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("suite.store.upgrade._refill", fail)
+    before = definitions(old)
+    with pytest.raises(KeyboardInterrupt):
+        Store.open(old)
+    assert definitions(old) == before
+    monkeypatch.undo()
+    Store.open(old).close()
+    assert rows(old, "SELECT version FROM schema_version") == [(2,)]
