@@ -1,0 +1,71 @@
+"""Two sets of sessions that were not measured in pairs: two runs, two dates, two tags.
+
+Whatever changed between the two times, the device included, is in the difference: this says whether the numbers
+differ, not why. For the why there is the confirmation by pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from suite import stats
+from suite.regression.direction import Direction, effect_floor, percent, worse_sign
+from suite.stats import Interval
+from suite.unavailable import Unavailable
+
+RULE = "comparison"
+VERSION = 1
+
+MIN_SESSIONS = 5
+ALPHA = 0.05
+
+Outcome = Literal["worse", "better", "same", "insufficient"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`ratio` is median(after) / median(before), 95 % bootstrap interval; `p` is two-sided (Mann-Whitney, exact).
+
+    `worse` and `better` need p <= 0.05 and a change beyond max(2.5 %, floor); `insufficient` is fewer than 5 sessions
+    on a side: four against four cannot get below p = 0.029, which leaves nothing for a second comparison.
+    """
+
+    outcome: Outcome
+    ratio: float
+    interval: Interval | Unavailable
+    p: float | Unavailable
+    sessions: tuple[int, int]
+    sentence: str
+
+
+def compare(before: Sequence[float], after: Sequence[float], direction: Direction, floor: float = 0.0) -> Comparison:
+    """Compare two sets of session medians. ValueError for an empty one, or values that are not positive and finite."""
+    if not before or not after:
+        raise ValueError("a comparison needs sessions on both sides")
+    if not all(math.isfinite(value) and value > 0 for value in (*before, *after)):
+        raise ValueError("a comparison needs positive numbers")
+    shift = math.log(stats.median(after) / stats.median(before))
+    least, worse = effect_floor(floor), worse_sign(direction)
+    counts = (len(before), len(after))
+    interval = stats.ratio_interval(after, before)
+    if min(counts) < MIN_SESSIONS:
+        lacking = f"{min(counts)} sessions on one side, {MIN_SESSIONS} are needed for a test"
+        sentence = f"{percent(shift)}, {lacking}: measure with --sessions {MIN_SESSIONS}."
+        return Comparison("insufficient", math.exp(shift), interval, Unavailable(lacking), counts, sentence)
+    p = _mann_whitney(before, after)
+    differs = p <= ALPHA and abs(shift) > least
+    outcome: Outcome = "same" if not differs else "worse" if shift * worse > 0 else "better"
+    why = f"p = {p:.2g}" if p > ALPHA or differs else f"p = {p:.2g}, less than the {math.expm1(least):.1%} that count"
+    sentence = f"{percent(shift)} over {counts[0]} and {counts[1]} sessions ({why}): {outcome}."
+    return Comparison(outcome, math.exp(shift), interval, p, counts, sentence)
+
+
+def _mann_whitney(before: Sequence[float], after: Sequence[float]) -> float:
+    from scipy import stats as scipy_stats  # takes most of a second
+
+    tied = len({*before, *after}) < len(before) + len(after)
+    method = "asymptotic" if tied or max(len(before), len(after)) > 50 else "exact"
+    return float(scipy_stats.mannwhitneyu(before, after, alternative="two-sided", method=method).pvalue)

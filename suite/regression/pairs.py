@@ -1,0 +1,43 @@
+"""Pairs of sessions taken the same night: baseline and candidate in turn, A B B A, so that both saw the same device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suite.regression.direction import Direction, Side, side_sign
+
+Role = Literal["baseline", "candidate"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The medians of two sessions taken one after the other, in the metric's unit; both positive."""
+
+    baseline: float
+    candidate: float
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(value) and value > 0 for value in (self.baseline, self.candidate)):
+            raise ValueError(f"a pair holds two positive numbers, not {self.baseline} and {self.candidate}")
+
+
+def session_order(pairs: int) -> tuple[Role, ...]:
+    """What to run, one session each: baseline, candidate, candidate, baseline, ... for `pairs` pairs.
+
+    Each pair is two sessions that follow one another; swapping who goes first cancels drift within the night.
+    """
+    turns: tuple[tuple[Role, ...], ...] = (("baseline", "candidate"), ("candidate", "baseline"))
+    return tuple(role for index in range(pairs) for role in turns[index % 2])
+
+
+def log_ratios(pairs: Sequence[Pair], direction: Direction, side: Side) -> NDArray[np.float64]:
+    """log(candidate / baseline) [1, pairs], positive towards `side`."""
+    ratios = np.array([[math.log(pair.candidate / pair.baseline) for pair in pairs]])
+    signed: NDArray[np.float64] = side_sign(direction, side) * ratios
+    return signed

@@ -1,0 +1,152 @@
+"""The screen: is tonight's point unlike the history of its own series and segment?
+
+    h = 30 points, the 4 newest left out;  m = median(h);  s = max(biweight scale of h, 0.002 m)
+    suspect if |y - m| > t(0.99, n - 1) s sqrt(1 + 1/n)  and  |log(y / m)| > log(1 + max(2.5 %, floor))
+
+Robust, because one bad night in the history must not hide the next one. The newest points are left out (as far as ten
+others are there) because they may already belong to the step that is looked for: a step that was missed on its first
+night would hide itself. The screen is meant to be sensitive: on plain noise it suspects one point in forty, and
+the sessions that follow clear it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suite.regression.direction import Direction, Side, effect_floor, percent, worse_sign
+from suite.regression.robust import Array, Values, biweight_scale, median_of_rows
+
+RULE = "screen"
+VERSION = 1
+
+HISTORY_POINTS = 30
+MIN_POINTS = 10
+NEWEST_LEFT_OUT = 4
+QUANTILE = 0.99
+LEAST_SCALE = 0.002
+
+
+@dataclass(frozen=True)
+class Screened:
+    """The numbers of one screening, in the metric's unit.
+
+    `centre` and `scale` are the history's median and robust deviation over `points` nights; a value is unlike its
+    history beyond `centre` +- `margin`; `change` is value / centre - 1 and `floor` the least change that counts.
+    """
+
+    value: float
+    centre: float
+    scale: float
+    margin: float
+    change: float
+    floor: float
+    points: int
+
+    def numbers(self) -> dict[str, float]:
+        """The fields, for the store."""
+        return {name: getattr(self, name) for name in ("centre", "scale", "margin", "change", "floor", "points")}
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """Unlike its history, towards `side`: measure it again."""
+
+    side: Side
+    numbers: Screened
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Clear:
+    """Like its history."""
+
+    numbers: Screened
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Insufficient:
+    """Nothing can be said: `points` in the history and why that is not enough."""
+
+    points: int
+    sentence: str
+
+
+Screening = Suspect | Clear | Insufficient
+
+
+def screen(history: Values, value: float, direction: Direction, floor: float = 0.0) -> Screening:
+    """Screen `value` against `history` (comparable points of one segment, oldest first, `value` not among them).
+
+    Raises ValueError for numbers that are not finite, an unknown direction or a negative floor.
+    """
+    past = np.asarray(history, dtype=np.float64)
+    if not (np.isfinite(past).all() and math.isfinite(value)):
+        raise ValueError("a history and a value are finite numbers")
+    least = effect_floor(floor)
+    if len(past) < MIN_POINTS:
+        counted = f"{len(past)} comparable point{'' if len(past) == 1 else 's'}"
+        return Insufficient(len(past), f"The series has {counted}, {MIN_POINTS} are needed: measure more nights.")
+    arrays = screen_arrays(past[None, :], np.array([value]), worse_sign(direction), least)
+    centre = float(arrays.centre[0])
+    if centre <= 0 or value <= 0:
+        return Insufficient(len(past), f"The value {value:g} or its history's median {centre:g} is not positive.")
+    margin, scale = float(arrays.margin[0]), float(arrays.scale[0])
+    points = len(compared_with(past[None, :])[0])
+    found = Screened(value, centre, scale, margin, value / centre - 1, math.expm1(least), points)
+    shift = f"{percent(math.log(value / centre))} against the median of {points} nights"
+    if arrays.worse[0] or arrays.better[0]:
+        beyond = f"beyond the {margin / centre:.1%} that their noise explains"
+        return Suspect("worse" if arrays.worse[0] else "better", found, f"{shift}, {beyond}.")
+    return Clear(found, f"{shift}, within noise ({margin / centre:.1%}) or below what counts ({found.floor:.1%}).")
+
+
+@dataclass(frozen=True)
+class ScreenArrays:
+    """The screen of many series at once; every field has the shape [series]."""
+
+    centre: Array
+    scale: Array
+    margin: Array
+    worse: NDArray[np.bool_]
+    better: NDArray[np.bool_]
+
+
+def screen_arrays(history: Array, values: Array, worse: int | Array, least: float | Array) -> ScreenArrays:
+    """The screen's arithmetic: `history` [series, nights], at least 10 nights, and `values` [series].
+
+    `worse` is +1 or -1 for each series or all of them, `least` the log ratio that counts. A series whose median or
+    value is not positive is neither better nor worse.
+    """
+    past = compared_with(history)
+    n = past.shape[1]
+    centre = median_of_rows(past)
+    scale = np.maximum(biweight_scale(past, centre), LEAST_SCALE * np.abs(centre))
+    margin = _t_quantile(n - 1) * scale * math.sqrt(1 + 1 / n)
+    positive = (centre > 0) & (values > 0)
+    ratio = np.divide(values, centre, out=np.ones_like(centre), where=positive)
+    shift = np.log(ratio)
+    unlike = (np.abs(values - centre) > margin) & (np.abs(shift) > least)
+    towards_worse = np.sign(shift) == worse
+    return ScreenArrays(centre, scale, margin, unlike & towards_worse, unlike & ~towards_worse)
+
+
+def compared_with(history: Array) -> Array:
+    """The columns of `history` [series, nights] that a new value is compared with: 30 at most, the newest 4 left out
+    as far as 10 remain."""
+    end = max(min(MIN_POINTS, history.shape[1]), history.shape[1] - NEWEST_LEFT_OUT)
+    return history[:, max(0, end - HISTORY_POINTS) : end]
+
+
+@lru_cache(maxsize=64)
+def _t_quantile(degrees: int) -> float:
+    from scipy import special  # loading scipy.stats takes most of a second
+
+    found: Any = special.stdtrit(degrees, QUANTILE)
+    return float(found)

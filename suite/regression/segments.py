@@ -1,0 +1,124 @@
+"""What of a history may be compared: a new firmware, OS or hardware opens a segment, and so does an acceptance.
+
+A device can also change without saying so. When the baseline that was measured again turns out to have moved as far as
+the candidate, and does so a second time within five nights (one bad night is no change), its sessions are the
+new level: what came before is scaled to it, so that the series is not suspected, and measured again, every night until
+the old level has left its history.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from suite import stats
+from suite.regression.screen import HISTORY_POINTS
+
+#: A device has changed when it was blamed twice within so many nights.
+NIGHTS_TOGETHER = 5
+
+Reason = Literal["first point", "device changed", "accepted"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One night of a series.
+
+    `fingerprint` stands for device hardware, OS build, workload and how it was measured. `accepted` says that from this
+    point on the level is the new normal. `excluded` keeps a point from being history for others: a night that was
+    judged `regressed`, or one that a person took out. `device_level` is the median of the baseline's sessions of a
+    night whose verdict blamed the device, and `drift_traced` says that a drift was traced to it (both are in that
+    verdict's numbers).
+    """
+
+    value: float
+    fingerprint: str
+    accepted: bool = False
+    excluded: bool = False
+    device_level: float | None = None
+    drift_traced: bool = False
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Points start <= index < stop that may be compared with one another, and what opened the segment."""
+
+    start: int
+    stop: int
+    reason: Reason
+
+
+def segments(points: Sequence[Point]) -> tuple[Segment, ...]:
+    """The segments of a series (oldest point first), in order; none for no points.
+
+    A fingerprint that comes back later (a rollback) opens one more segment: what happened in between is not known to
+    have been undone in full.
+    """
+    starts: list[tuple[int, Reason]] = []
+    for index, point in enumerate(points):
+        if index == 0:
+            starts.append((0, "first point"))
+        elif point.fingerprint != points[index - 1].fingerprint:
+            starts.append((index, "device changed"))
+        elif point.accepted:
+            starts.append((index, "accepted"))
+    stops = [*(start for start, _ in starts), len(points)][1:]
+    return tuple(Segment(start, stop, reason) for (start, reason), stop in zip(starts, stops, strict=True))
+
+
+def comparable(points: Sequence[Point]) -> tuple[float, ...]:
+    """The history that the next point with the last point's fingerprint is screened against: the last segment without
+    the excluded points, oldest first, scaled to the device's level where that was seen to change."""
+    kept = _last_segment(points)
+    values = [point.value for point in kept]
+    for change in _device_changes(kept):
+        before = [value for value, point in zip(values[: change.at], kept, strict=False) if not point.excluded]
+        factor = scale_to(before, change.level) if before else 1.0
+        values[: change.at] = [factor * value for value in values[: change.at]]
+    return tuple(value for value, point in zip(values, kept, strict=True) if not point.excluded)
+
+
+def since_device_change(points: Sequence[Point]) -> tuple[float, ...]:
+    """The history in which drift is looked for: the last segment without the excluded points, from the night on when
+    the device last changed or a drift was traced to it. What was explained once is not found again."""
+    kept = _last_segment(points)
+    starts = [change.at for change in _device_changes(kept)]
+    starts += [index for index, point in enumerate(kept) if point.drift_traced]
+    return tuple(point.value for point in kept[max(starts, default=0) :] if not point.excluded)
+
+
+def scale_to(history: Sequence[float], level: float) -> float:
+    """By what `history` is multiplied for the median of its last 30 points to be `level`. ValueError for a level or a
+    median that is not positive."""
+    centre = stats.median(history[-HISTORY_POINTS:])
+    if centre <= 0 or level <= 0:
+        raise ValueError(f"levels are positive, not {centre:g} and {level:g}")
+    return level / centre
+
+
+def _last_segment(points: Sequence[Point]) -> Sequence[Point]:
+    found = segments(points)
+    return points[found[-1].start :] if found else ()
+
+
+@dataclass(frozen=True)
+class _DeviceChange:
+    at: int
+    level: float
+
+
+def _device_changes(points: Sequence[Point]) -> list[_DeviceChange]:
+    """Where the device was blamed twice within five nights: at the first of the two, to the mean of their levels."""
+    found: list[_DeviceChange] = []
+    pending: tuple[int, float] | None = None
+    for index, point in enumerate(points):
+        if point.device_level is None:
+            continue
+        if pending is not None and index - pending[0] < NIGHTS_TOGETHER:
+            found.append(_DeviceChange(pending[0], math.sqrt(pending[1] * point.device_level)))
+            pending = None
+        else:
+            pending = (index, point.device_level)
+    return found

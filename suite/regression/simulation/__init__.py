@@ -1,0 +1,1 @@
+"""Seeded noise, what the rules do to it, and what the rules of public tools do to the same numbers."""

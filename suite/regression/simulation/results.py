@@ -1,0 +1,108 @@
+"""What a simulation came to: rates with their intervals, and whether they are shown to keep their bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from suite.regression.simulation.noise import Histories, Scenario
+from suite.regression.simulation.scenarios import Bound
+from suite.regression.simulation.trial import Tally
+
+WITHIN_NIGHTS = 5
+CONFIDENCE = 0.95
+
+Word = Literal["kept", "undecided", "broken"]
+
+
+@dataclass(frozen=True)
+class Share:
+    """`count` of `total`, with the exact 95 % binomial interval [Clopper & Pearson 1934]."""
+
+    count: int
+    total: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """count / total, 0 of nothing being 0."""
+        return self.count / self.total if self.total else 0.0
+
+
+def share(count: int, total: int) -> Share:
+    """`count` of `total` with its interval; all of [0, 1] where the total is 0."""
+    from scipy import special  # loading scipy.stats takes most of a second
+
+    tail = (1 - CONFIDENCE) / 2
+    low = float(special.betaincinv(count, total - count + 1, tail)) if count else 0.0
+    high = float(special.betaincinv(count + 1, total - count, 1 - tail)) if count < total else 1.0
+    return Share(count, total, low, high)
+
+
+@dataclass(frozen=True)
+class ScenarioResult:
+    """One scenario under the suite's rule. `false_alerts` is of series-nights, `caught` of the steps (None without
+    steps), `alerted` and `drifting` of the series; rates are per 1000 series-nights."""
+
+    scenario: Scenario
+    false_alerts: Share
+    false_improvements: Share
+    caught: Share | None
+    alerted: Share
+    drifting: Share
+    suspects_per_1000: float
+    sessions_per_1000: float
+
+
+def summarised(drawn: Histories, tally: Tally) -> ScenarioResult:
+    """Tell the alerts that a change of the code explains from the false ones."""
+    creeping = drawn.scenario.code_drift > 0
+    steps = drawn.step_night
+    false = [
+        index for index, night in tally.alerts.items() if not creeping and (steps[index] < 0 or night < steps[index])
+    ]
+    stepped = [int(index) for index in (steps >= 0).nonzero()[0]]
+    last = [(index, tally.alerts.get(index, -1)) for index in stepped]
+    caught = sum(steps[index] <= night < steps[index] + WITHIN_NIGHTS for index, night in last)
+    series, nights = len(steps), tally.judged_nights
+    return ScenarioResult(
+        scenario=drawn.scenario,
+        false_alerts=share(len(false), nights),
+        false_improvements=share(len(tally.improvements), nights),
+        caught=share(int(caught), len(stepped)) if stepped else None,
+        alerted=share(len(tally.alerts), series),
+        drifting=share(len(tally.drifts), series),
+        suspects_per_1000=1000 * tally.suspects / nights,
+        sessions_per_1000=1000 * tally.sessions / nights,
+    )
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A bound against what was found: `kept` when the whole interval is within it, `broken` when all of it is beyond,
+    `undecided` when more series are needed to tell."""
+
+    bound: Bound
+    value: float
+    low: float
+    high: float
+    word: Word
+    sentence: str
+
+
+def checked(bound: Bound, result: ScenarioResult) -> Checked:
+    """Check one bound. ValueError when the scenario has no steps to catch."""
+    if bound.measure == "false alerts":
+        found, scale, unit = result.false_alerts, 1000.0, " false alerts per 1000 series-nights"
+    elif result.caught is not None:
+        found, scale, unit = result.caught, 1.0, f" of the steps caught within {WITHIN_NIGHTS} nights"
+    else:
+        raise ValueError(f"the scenario {result.scenario.name} has no steps to catch")
+    value, low, high = (scale * number for number in (found.value, found.low, found.high))
+    most = bound.measure == "false alerts"
+    within, beyond = (high <= bound.limit, low > bound.limit) if most else (low >= bound.limit, high < bound.limit)
+    word: Word = "kept" if within else "broken" if beyond else "undecided"
+    asked = f"{'at most' if most else 'at least'} {bound.limit:g}"
+    sentence = f"{bound.scenario}: {value:.3g}{unit} (95 %: {low:.3g} to {high:.3g}), asked: {asked}: {word}"
+    return Checked(bound, value, low, high, word, sentence)

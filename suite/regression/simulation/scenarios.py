@@ -1,0 +1,51 @@
+"""What is simulated, and what the rule must hold to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from suite.regression.simulation.noise import Scenario
+
+STEPPED = 0.05
+"""Share of the series that get a step: the correction for many series has to find it among the others."""
+
+SCENARIOS = (
+    Scenario("plain", "noise alone"),
+    Scenario("outliers", "3 % of nights and of sessions are 5 to 30 % slow", outliers=0.03),
+    Scenario("correlated", "nights resemble one another, AR(1) 0.6", autocorrelation=0.6),
+    Scenario("noisy sessions", "all of the noise comes from the sessions, 2.2 % each", within=1.0),
+    Scenario("device drift", "the device slows down by 6 % over the 45 nights", device_drift=0.06),
+    Scenario("device step", "the device slows down by 5 % on one night", device_step=0.05),
+    Scenario("code +5 %", "a step of 5 % in the code", step=0.05, stepped=STEPPED),
+    Scenario("code +5 %, outliers", "the same, with outliers", step=0.05, stepped=STEPPED, outliers=0.03),
+    Scenario("code +5 %, correlated", "the same, AR(1) 0.6", step=0.05, stepped=STEPPED, autocorrelation=0.6),
+    Scenario("code +5 %, noisy", "the same, noise from the sessions", step=0.05, stepped=STEPPED, within=1.0),
+    Scenario("code +4 %", "a step of 4 % in the code", step=0.04, stepped=STEPPED),
+    Scenario("code +3 %", "a step of 3 % in the code", step=0.03, stepped=STEPPED),
+    Scenario("code creep", "the code slows down by 6 % over the 45 nights", code_drift=0.06),
+)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a scenario must hold to: at most so many false alerts per 1000 series-nights, or at least that share of
+    steps caught within 5 nights."""
+
+    scenario: str
+    measure: Literal["false alerts", "caught"]
+    limit: float
+
+
+BOUNDS = (
+    Bound("plain", "false alerts", 0.05),
+    Bound("outliers", "false alerts", 1.0),
+    Bound("correlated", "false alerts", 0.05),
+    Bound("noisy sessions", "false alerts", 0.05),
+    Bound("device drift", "false alerts", 0.05),
+    Bound("device step", "false alerts", 0.05),
+    Bound("code +5 %", "caught", 0.95),
+)
+
+#: Those that the public tools' rules are run on as well.
+COMPARED = ("plain", "outliers", "correlated", "device drift", "code +5 %")

@@ -1,0 +1,152 @@
+"""The suite's own rule, night after night, over many simulated series: screen, first look, confirmation, correction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suite.regression import signed_rank
+from suite.regression.confirmation import CONFIRM_PAIRS, confirmed
+from suite.regression.direction import MIN_EFFECT
+from suite.regression.drift import MIN_POINTS as DRIFT_POINTS
+from suite.regression.drift import NIGHTS_BETWEEN_CHECKS, drift_arrays
+from suite.regression.false_discovery import Q_LIMIT, q_values
+from suite.regression.first_look import FIRST_PAIRS, promising
+from suite.regression.screen import HISTORY_POINTS, MIN_POINTS, NEWEST_LEFT_OUT, ScreenArrays, screen_arrays
+from suite.regression.segments import NIGHTS_TOGETHER
+from suite.regression.simulation.noise import Histories, pair_log_ratios
+
+#: Series that are judged together in a night; the correction for many series is made over these.
+LAB_SERIES = 500
+
+LEAST = math.log1p(MIN_EFFECT)
+OnNight = Callable[[], None]
+
+
+@dataclass
+class Tally:
+    """What happened. `alerts` has the night of `regressed` by series, `improvements` likewise; `sessions` were measured
+    again; `judged_nights` are series-nights with enough history; `drifts` holds the series with drift reported."""
+
+    alerts: dict[int, int] = field(default_factory=dict)
+    improvements: dict[int, int] = field(default_factory=dict)
+    drifts: set[int] = field(default_factory=set)
+    suspects: int = 0
+    sessions: int = 0
+    judged_nights: int = 0
+
+
+class _Lab:
+    """The state that a night leaves to the next: the histories as they are compared, and what is known of each."""
+
+    def __init__(self, drawn: Histories) -> None:
+        self.drawn = drawn
+        self.values = np.exp(drawn.points)  # earlier nights are scaled when the device is found to have changed
+        series = len(self.values)
+        self.open = np.ones(series, dtype=bool)
+        self.next_drift_check = np.zeros(series, dtype=np.int64)
+        self.drift_since = np.zeros(series, dtype=np.int64)
+        self.blamed_night = np.full(series, -NIGHTS_TOGETHER, dtype=np.int64)
+        self.blamed_level = np.ones(series)
+
+    def suspects(self, night: int) -> tuple[ScreenArrays, NDArray[np.int64], NDArray[np.bool_]]:
+        """The screen; +1 [series] for a suspected regression, -1 for an improvement, 0 for neither; and who drifts."""
+        history = self.values[:, max(0, night - HISTORY_POINTS - NEWEST_LEFT_OUT) : night]
+        screened = screen_arrays(history, self.values[:, night], 1, LEAST)
+        sides = (screened.worse.astype(np.int64) - screened.better.astype(np.int64)) * self.open
+        drifting = self._drifting(night)
+        due = (drifting != 0) & (sides == 0) & (self.next_drift_check <= night)
+        sides[due] = drifting[due]
+        self.next_drift_check[due] = night + NIGHTS_BETWEEN_CHECKS
+        return screened, sides, drifting != 0
+
+    def _drifting(self, night: int) -> NDArray[np.int64]:
+        """+1 [series] where the points since the device last changed drift upwards, -1 downwards."""
+        sides = np.zeros(len(self.values), dtype=np.int64)
+        for since in np.unique(self.drift_since[self.open]):
+            if night + 1 - since < DRIFT_POINTS:
+                continue
+            chosen = np.flatnonzero(self.open & (self.drift_since == since))
+            drift = drift_arrays(self.drawn.points[chosen, since : night + 1], LEAST)
+            sides[chosen] = np.sign(drift.total).astype(np.int64) * drift.found
+        return sides
+
+    def device_blamed(self, chosen: NDArray[np.int64], night: int, levels: NDArray[np.float64]) -> None:
+        """Blamed twice within five nights, the device has changed: scale what came before to its new level."""
+        again = night - self.blamed_night[chosen] < NIGHTS_TOGETHER
+        for index, level in zip(chosen[again], levels[again], strict=True):
+            at = self.blamed_night[index]
+            past = self.values[index, :at]
+            past *= math.sqrt(level * self.blamed_level[index]) / np.median(past[-HISTORY_POINTS:])
+            self.drift_since[index] = at
+        self.blamed_night[chosen] = np.where(again, -NIGHTS_TOGETHER, night)
+        self.blamed_level[chosen] = levels
+
+
+def watch(drawn: Histories, random: np.random.Generator, on_night: OnNight = lambda: None) -> Tally:
+    """Judge every night of `drawn` as `suite nightly` would, one lab of 500 series after the other."""
+    tally = Tally()
+    lab = _Lab(drawn)
+    for night in range(MIN_POINTS, drawn.points.shape[1]):
+        screened, sides, drifting = lab.suspects(night)
+        tally.judged_nights += int(lab.open.sum())
+        tally.drifts.update(int(index) for index in np.flatnonzero(drifting))
+        for chosen in _labs(np.flatnonzero(sides)):
+            found = _remeasured(lab, screened, chosen, sides[chosen], night, random, tally)
+            for index in found:
+                kept = tally.alerts if sides[index] > 0 else tally.improvements
+                kept[int(index)] = night
+            lab.open[found] = False  # a person accepts it or mends it
+        on_night()
+    return tally
+
+
+def _labs(chosen: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    labs = chosen // LAB_SERIES
+    for lab in np.unique(labs):
+        yield chosen[labs == lab]
+
+
+def _remeasured(
+    lab: _Lab,
+    screened: ScreenArrays,
+    chosen: NDArray[np.int64],
+    sides: NDArray[np.int64],
+    night: int,
+    random: np.random.Generator,
+    tally: Tally,
+) -> NDArray[np.int64]:
+    """The series among `chosen` whose change is confirmed that night; for the others the device may be blamed."""
+    first, baseline = pair_log_ratios(lab.drawn, chosen, night, FIRST_PAIRS, random)
+    going_on = promising(first * sides[:, None], LEAST)
+    tally.suspects += len(chosen)
+    tally.sessions += 2 * FIRST_PAIRS * len(chosen) + 2 * CONFIRM_PAIRS * int(going_on.sum())
+    _note_device(lab, screened, chosen[~going_on], night, baseline[~going_on])
+    tested = chosen[going_on]
+    if not len(tested):
+        return tested
+    pairs, baseline = pair_log_ratios(lab.drawn, tested, night, CONFIRM_PAIRS, random)
+    towards = pairs * sides[going_on][:, None]
+    q = np.asarray(q_values(signed_rank.p_greater(towards).tolist()))
+    found = confirmed(towards, LEAST) & (q <= Q_LIMIT)
+    _note_device(lab, screened, tested[~found], night, baseline[~found])
+    return tested[found]
+
+
+def _note_device(
+    lab: _Lab, screened: ScreenArrays, cleared: NDArray[np.int64], night: int, baseline: NDArray[np.float64]
+) -> None:
+    """For cleared suspects: whether tonight's baseline moved as the point did, and to which level (verdict.py)."""
+    levels = np.exp(np.median(baseline, axis=1))
+    centre, margin = screened.centre[cleared], screened.margin[cleared]
+    shift = levels - centre
+    beyond = np.abs(shift) > np.maximum(margin, MIN_EFFECT * centre)
+    same_side = np.sign(shift) == np.sign(lab.values[cleared, night] - centre)
+    drifted = ~(screened.worse | screened.better)[cleared]
+    moved = ~drifted & beyond & same_side
+    lab.drift_since[cleared[drifted]] = night
+    lab.device_blamed(cleared[moved], night, levels[moved])

@@ -1,0 +1,188 @@
+"""From evidence to verdicts, for all series of a night together.
+
+    history too short                               insufficient
+    like its history                                unchanged
+    device in another state                         inconclusive
+    suspect that could not be measured again        inconclusive
+    cleared by the first look or the confirmation   unchanged   (cause: the device, if the baseline moved as well)
+    p <= 0.005, beyond the floor, and q <= 0.05     regressed or improved
+
+A session that failed never comes here: it is an error, not a verdict.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from suite import stats
+from suite.regression.confirmation import ALPHA, Confirmation
+from suite.regression.device_state import StateDifference, listed
+from suite.regression.direction import Side
+from suite.regression.drift import Drift
+from suite.regression.false_discovery import Q_LIMIT, q_values
+from suite.regression.first_look import FirstLook
+from suite.regression.pairs import Pair
+from suite.regression.screen import Clear, Insufficient, Screening, Suspect
+
+RULE = "nightly"
+VERSION = 1
+
+Word = Literal["regressed", "improved", "unchanged", "inconclusive", "insufficient"]
+Cause = Literal["code", "device", "noise", "unknown"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of one series tonight.
+
+    `screening` of tonight's point; `drift` where it was checked; `first_look` and `confirmation` where sessions were
+    measured again; `state_differences` between the device then and now; `obstacle` says why a suspect was not measured
+    again ("the budget of 60 min was used up").
+    """
+
+    series: str
+    screening: Screening
+    drift: Drift | None = None
+    first_look: FirstLook | None = None
+    confirmation: Confirmation | None = None
+    state_differences: tuple[StateDifference, ...] = ()
+    obstacle: str | None = None
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether sessions have to be measured again: unlike its history, or drifting."""
+        return self.side is not None
+
+    @property
+    def side(self) -> Side | None:
+        """The side to measure again for: the screen's, else that of the drift, None for no suspect."""
+        if isinstance(self.screening, Suspect):
+            return self.screening.side
+        return self.drift.side if self.drift is not None and self.drift.found else None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One series, one night. `inputs` is everything that was judged, `numbers` what came out; both go to the store."""
+
+    series: str
+    verdict: Word
+    cause: Cause | None
+    sentence: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    rule: str = RULE
+    version: int = VERSION
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return dataclasses.asdict(self)
+
+
+def judge_night(night: Sequence[Evidence]) -> tuple[Verdict, ...]:
+    """The verdicts, in the order given. The series whose confirmation was measured are corrected for one another.
+
+    Give all series of the night at once: judged one by one, nothing would be corrected.
+    """
+    tested = [item for item in night if item.confirmation is not None]
+    q = dict(zip(map(id, tested), q_values([_p(item) for item in tested]), strict=True))
+    return tuple(_judged(item, q.get(id(item)), len(tested)) for item in night)
+
+
+def _p(item: Evidence) -> float:
+    return 1.0 if item.confirmation is None else item.confirmation.p
+
+
+def _judged(item: Evidence, q: float | None, tested: int) -> Verdict:
+    if isinstance(item.screening, Insufficient) and not item.is_suspect:
+        return _verdict(item, "insufficient", None, item.screening.sentence)
+    if not item.is_suspect:
+        return _verdict(item, "unchanged", None, item.screening.sentence)
+    if item.state_differences:
+        why = (
+            f"The device was not in the same state: {listed(item.state_differences)}. Measure again in the same state."
+        )
+        return _verdict(item, "inconclusive", "unknown", why, q)
+    if item.confirmation is not None and q is not None:
+        return _confirmed(item, item.confirmation, q, tested)
+    if item.first_look is None or item.first_look.go_on:
+        why = item.obstacle or "its sessions were not measured again"
+        seen = _suspicion(item)
+        return _verdict(item, "inconclusive", "unknown", f"{seen} Not confirmed: {why}.")
+    return _cleared(item, item.first_look.sentence, item.first_look.pairs, None)
+
+
+def _confirmed(item: Evidence, found: Confirmation, q: float, tested: int) -> Verdict:
+    change = 100 * (found.ratio - 1)
+    interval = f"95 %: {100 * (found.interval.low - 1):+.1f} to {100 * (found.interval.high - 1):+.1f} %"
+    seen = (
+        f"Measured in turn with the baseline {len(found.pairs)} times, the candidate is {change:+.1f} % ({interval}), "
+        f"p = {found.p:.2g}, q = {q:.2g} over {tested} series tested"
+    )
+    if found.found and q <= Q_LIMIT:
+        word: Word = "regressed" if found.side == "worse" else "improved"
+        return _verdict(item, word, "code", f"{seen}: the code changed this.", q)
+    lacking = (
+        f"p is above {ALPHA}" if found.p > ALPHA
+        else f"less than the {found.floor:.1%} that count" if not found.found
+        else f"q is above {Q_LIMIT}"
+    )  # fmt: skip
+    return _cleared(item, f"{seen}: {lacking}.", found.pairs, q)
+
+
+def _cleared(item: Evidence, sentence: str, pairs: Sequence[Pair], q: float | None) -> Verdict:
+    if not isinstance(item.screening, Suspect):
+        sentence += " The drift is the device's, not the code's."
+        return _with_numbers(_verdict(item, "unchanged", "device", sentence, q), drift_traced=1.0)
+    level = stats.median([pair.baseline for pair in pairs])
+    if not _baseline_moved(item.screening, level):
+        return _verdict(item, "unchanged", "noise", sentence, q)
+    sentence += f" The baseline moved as well, to {level:g}: the device changed, not the code."
+    return _with_numbers(_verdict(item, "unchanged", "device", sentence, q), device_level=level)
+
+
+def _with_numbers(verdict: Verdict, **more: float) -> Verdict:
+    return dataclasses.replace(verdict, numbers={**verdict.numbers, **more})
+
+
+def _baseline_moved(suspect: Suspect, level: float) -> bool:
+    """Whether tonight's baseline sessions are as unlike the history as the point was, on the same side."""
+    numbers = suspect.numbers
+    shift = level - numbers.centre
+    beyond = abs(shift) > max(numbers.margin, numbers.floor * numbers.centre)
+    return beyond and (shift > 0) == (numbers.value > numbers.centre)
+
+
+def _suspicion(item: Evidence) -> str:
+    if isinstance(item.screening, Suspect) or item.drift is None:
+        return item.screening.sentence
+    return item.drift.sentence
+
+
+def _verdict(item: Evidence, word: Word, cause: Cause | None, sentence: str, q: float | None = None) -> Verdict:
+    numbers: dict[str, float] = {}
+    inputs: dict[str, Any] = {}
+    if isinstance(item.screening, Suspect | Clear):
+        numbers |= item.screening.numbers.numbers()
+        inputs["value"] = item.screening.numbers.value
+    else:
+        numbers["points"] = item.screening.points
+    if item.drift is not None:
+        numbers |= {f"drift_{name}": value for name, value in item.drift.numbers().items()}
+    for measured in (item.first_look, item.confirmation):
+        if measured is not None:
+            numbers |= measured.numbers()
+    for name, pairs in (
+        ("first_pairs", item.first_look.pairs if item.first_look else ()),
+        ("pairs", item.confirmation.pairs if item.confirmation else ()),
+    ):
+        if pairs:
+            inputs[name] = [[pair.baseline, pair.candidate] for pair in pairs]
+    if item.state_differences:
+        inputs["state_differences"] = [str(difference) for difference in item.state_differences]
+    if q is not None:
+        numbers["q"] = q
+    return Verdict(item.series, word, cause, sentence, numbers, inputs)
