@@ -1,28 +1,34 @@
 """Files onto a device by content: nothing twice, nothing half.
 
-A file is pushed to a temporary name, hashed on the device, and renamed only if that hash is right. What was verified is
-remembered in `.deployed.json` beside the files: hash, size and change stamp (`FileStat`). The next deploy looks at
-size and stamp alone: a file that was truncated, written to or replaced since has another stamp, is hashed again, and
-pushed again if its content changed. What this can't see is a storage that decays without a write; `rehash` does.
+A file is pushed to a temporary name, hashed on the device, and renamed only if that hash is right. When the link died
+in the middle of a large file, the next deploy hashes what has arrived and, if that is the file's beginning, goes on
+behind it. What was verified is remembered in `.deployed.json` beside the files: hash, size and change stamp
+(`FileStat`). The next deploy looks at size and stamp alone: a file that was truncated, written to or replaced since has
+another stamp, is hashed again, and pushed again if its content changed. What this can't see is a storage that decays
+without a write; `rehash` does.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import posixpath
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from devices.errors import DeployError, FileCause, FileError
-from devices.transport import FileStat, Transport
+from devices.transport import RESUME_BLOCK_BYTES, FileStat, Transport
 from devices.wording import printable
 
 MANIFEST = ".deployed.json"
 _SCHEMA = 1
 _PART = re.compile(r".+\.part-[0-9a-f]{8}")
+# Less than this is sent again sooner than it is hashed on both sides.
+_WORTH_RESUMING_BYTES = 4 << 20
+_HASH_CHUNK_BYTES = 1 << 20
 # Room that must stay free beside the files: job inputs, adapters and the device's own logs.
 _MARGIN_BYTES = 16 << 20
 # A file must arrive within this time: slow cards and USB 2 write faster than this.
@@ -70,9 +76,10 @@ def deploy(
     """Brings `files` into `directory` of the device. Raises `DeployError`; files already right stay as they are."""
     start_s = time.monotonic()
     try:
-        for folder in sorted({posixpath.dirname(posixpath.join(directory, file.name)) for file in files} | {directory}):
+        parts = {_part_of(directory, file) for file in files}
+        for folder in sorted({posixpath.dirname(part) for part in parts} | {directory}):
             transport.mkdir(folder)
-            _remove_stale_parts(transport, folder)
+            _remove_stale_parts(transport, folder, parts)
         known = {} if rehash else _read_manifest(transport, directory)
         present = {file.name: stat for file in files if (stat := _verified(transport, directory, file, known))}
         wanted = [file for file in files if file.name not in present]
@@ -99,11 +106,42 @@ def timeout_for(size_bytes: int) -> float:
     return _BASE_TIMEOUT_S + size_bytes / _SLOWEST_BYTES_PER_S
 
 
-def _remove_stale_parts(transport: Transport, folder: str) -> None:
-    """Removes what a deploy that was interrupted left; the device's lock makes sure that nobody writes there now."""
+def _part_of(directory: str, file: DeployFile) -> str:
+    """The temporary name, which tells what content it is a beginning of."""
+    return f"{posixpath.join(directory, file.name)}.part-{file.sha256[:8]}"
+
+
+def _remove_stale_parts(transport: Transport, folder: str, wanted: Collection[str]) -> None:
+    """Removes what a deploy that was interrupted left of files that nobody wants any more; the device's lock makes sure
+    that nobody writes there now."""
     for name in transport.list_dir(folder):
-        if _PART.fullmatch(name):
-            transport.remove(posixpath.join(folder, name))
+        path = posixpath.join(folder, name)
+        if _PART.fullmatch(name) and path not in wanted:
+            transport.remove(path)
+
+
+def _arrived_bytes(transport: Transport, part: str, file: DeployFile) -> int:
+    """How much of a file an interrupted push has brought, in whole blocks; 0 if that isn't the file's beginning."""
+    if file.size_bytes < _WORTH_RESUMING_BYTES or not transport.exists(part):
+        return 0
+    size = transport.size(part)
+    if not _WORTH_RESUMING_BYTES <= size <= file.size_bytes:
+        return 0
+    if transport.sha256(part, timeout_s=timeout_for(size)) != _hash_of_beginning(file.source, size):
+        return 0
+    return size - size % RESUME_BLOCK_BYTES
+
+
+def _hash_of_beginning(source: Path, size_bytes: int) -> str:
+    digest, rest = hashlib.sha256(), size_bytes
+    try:
+        with source.open("rb") as stream:
+            while rest and (chunk := stream.read(min(rest, _HASH_CHUNK_BYTES))):
+                digest.update(chunk)
+                rest -= len(chunk)
+    except OSError as error:
+        raise FileError.from_os_error("read the host's file", str(source), error) from error
+    return digest.hexdigest()
 
 
 def _verified(
@@ -126,7 +164,8 @@ def _require_space(transport: Transport, directory: str, wanted: Sequence[Deploy
     needed = sum(file.size_bytes for file in wanted)
     if not needed:
         return
-    free = transport.free_bytes(directory)
+    parts = [part for file in wanted if transport.exists(part := _part_of(directory, file))]
+    free = transport.free_bytes(directory) + sum(transport.size(part) for part in parts)
     if free < needed + _MARGIN_BYTES:
         raise DeployError(
             f"{printable(directory)!r} needs {_mb(needed)} MB and {_mb(_MARGIN_BYTES)} MB to spare, but the device has "
@@ -138,10 +177,17 @@ def _push(
     transport: Transport, directory: str, file: DeployFile, on_bytes: Callable[[int, int], None] | None
 ) -> FileStat:
     path = posixpath.join(directory, file.name)
-    part = f"{path}.part-{file.sha256[:8]}"
+    part = _part_of(directory, file)
     timeout_s = timeout_for(file.size_bytes)
     try:
-        transport.push(file.source, part, timeout_s=timeout_s, on_progress=on_bytes, executable=file.executable)
+        transport.push(
+            file.source,
+            part,
+            timeout_s=timeout_s,
+            on_progress=on_bytes,
+            executable=file.executable,
+            offset_bytes=_arrived_bytes(transport, part, file),
+        )
         digest = transport.sha256(part, timeout_s=timeout_s)
         if digest != file.sha256:
             raise _damaged(transport, file, part)

@@ -46,6 +46,14 @@ class DeviceLost(DeviceError):  # noqa: N818 - the vocabulary's word
     """The device or the way to it is gone; nothing it printed after that counts."""
 
 
+class AccessRefused(DeviceError):  # noqa: N818 - the vocabulary's word
+    """The device is there but doesn't let us in; trying again doesn't help."""
+
+
+class HostKeyRefused(AccessRefused):
+    """What answers can't be told to be the device that was enrolled."""
+
+
 class DeviceBusy(DeviceError):  # noqa: N818 - the vocabulary's word
     """Somebody else holds the device's lock."""
 

@@ -20,6 +20,7 @@ from devices.process import supervise
 from devices.transport import (
     FILE_TIMEOUT_S,
     READ_LIMIT_BYTES,
+    RESUME_BLOCK_BYTES,
     RUN_OUTPUT_LIMIT_BYTES,
     STREAM_OUTPUT_LIMIT_BYTES,
     Exit,
@@ -108,7 +109,10 @@ class LocalTransport:
         timeout_s: float,
         on_progress: OnBytes | None = None,
         executable: bool = False,
+        offset_bytes: int = 0,
     ) -> None:
+        if offset_bytes % RESUME_BLOCK_BYTES:
+            raise ValueError(f"a push goes on at a multiple of {RESUME_BLOCK_BYTES} bytes, not at {offset_bytes}")
         # A copy, no hard link: a write or truncation through either name would change the other file too, so a damaged
         # device folder would damage the host's cache and there would be nothing whole left to deploy from. Where the
         # file system shares blocks between files (btrfs, XFS) copy_file_range costs no disk, and elsewhere one copy.
@@ -116,9 +120,13 @@ class LocalTransport:
         with _reported("read the host's file", str(source)):
             source.open("rb").close()
         with _reported("write", destination):
-            handle = os.open(destination, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+            truncate = 0 if offset_bytes else os.O_TRUNC
+            handle = os.open(destination, os.O_WRONLY | os.O_CREAT | truncate | os.O_CLOEXEC, mode)
             try:
-                _copy(source, handle, Deadline(timeout_s), on_progress)
+                if offset_bytes:
+                    os.ftruncate(handle, offset_bytes)
+                    os.lseek(handle, offset_bytes, os.SEEK_SET)
+                _copy(source, handle, Deadline(timeout_s), on_progress, offset_bytes)
                 os.fchmod(handle, mode)
                 os.fsync(handle)
             finally:
@@ -250,15 +258,17 @@ def _opened(path: str) -> Iterator[int]:
         os.close(handle)
 
 
-def _copy(source: Path, destination: int, deadline: Deadline, on_progress: OnBytes | None) -> None:
+def _copy(
+    source: Path, destination: int, deadline: Deadline, on_progress: OnBytes | None, offset_bytes: int = 0
+) -> None:
     with source.open("rb", buffering=0) as stream:
-        total, done, by_range = os.fstat(stream.fileno()).st_size, 0, True
+        total, done, by_range = os.fstat(stream.fileno()).st_size, stream.seek(offset_bytes), True
         while True:
             deadline.check(f"copying {str(source)!r}")
             try:
                 count = _copy_chunk(stream.fileno(), destination, by_range)
             except OSError as error:
-                if not by_range or done or error.errno not in _NO_RANGE_COPY:
+                if not by_range or done > offset_bytes or error.errno not in _NO_RANGE_COPY:
                     raise
                 by_range = False
                 continue

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from devices.atomic import write_atomic
@@ -27,17 +28,37 @@ def write_pid_file(path: Path, pid: int) -> None:
     write_atomic(path, json.dumps(record).encode())
 
 
+@dataclass(frozen=True)
+class PidRecord:
+    """What a pid file says: process id, start time in ticks since boot, and the boot's id."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+
+
+def parse_record(content: bytes) -> PidRecord | None:
+    """What a pid file's content says; None if it is damaged. It may come from a device: nothing of it is trusted."""
+    try:
+        record = json.loads(content)
+        pid, start_ticks, boot_id = record["pid"], record["start_ticks"], record["boot_id"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if type(pid) is not int or pid <= 1 or type(start_ticks) is not int or type(boot_id) is not str:
+        return None
+    return PidRecord(pid, start_ticks, boot_id)
+
+
 def running_pid(path: Path) -> int | None:
     """The process that the file names, if it still runs; None for a missing, damaged or outdated file."""
     try:
         with path.open("rb") as stream:
-            record = json.loads(stream.read(_LIMIT_BYTES))
-        pid, start_ticks, boot_id = record["pid"], record["start_ticks"], record["boot_id"]
-    except (OSError, ValueError, TypeError, KeyError):
+            record = parse_record(stream.read(_LIMIT_BYTES))
+    except OSError:
         return None
-    if type(pid) is not int or pid <= 1 or start_ticks is None:
+    if record is None or record.boot_id != _boot_id() or record.start_ticks != _start_ticks(record.pid):
         return None
-    return pid if boot_id == _boot_id() and start_ticks == _start_ticks(pid) else None
+    return record.pid
 
 
 def end_process_group(pid: int, deadline: Deadline, *, grace_s: float = 3.0) -> None:

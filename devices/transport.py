@@ -26,6 +26,7 @@ READ_LIMIT_BYTES = 1 << 20
 RUN_OUTPUT_LIMIT_BYTES = 16 << 20
 STREAM_OUTPUT_LIMIT_BYTES = 256 << 20
 LINE_LIMIT_BYTES = 1 << 20
+RESUME_BLOCK_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,13 @@ class Transport(Protocol):
         timeout_s: float,
         on_progress: OnBytes | None = None,
         executable: bool = False,
+        offset_bytes: int = 0,
     ) -> None:
-        """Copies a file of the host onto the device and makes it durable; not atomic (see `devices.deploy`)."""
+        """Copies a file of the host onto the device and makes it durable; not atomic (see `devices.deploy`).
+
+        With `offset_bytes`, a multiple of `RESUME_BLOCK_BYTES`, the destination keeps so many bytes of what it holds
+        and gets the source's bytes from there on: a push that broke off goes on. Other offsets are a `ValueError`.
+        """
 
     def pull(self, source: str, destination: Path, *, timeout_s: float, on_progress: OnBytes | None = None) -> None:
         """Copies a file of the device to the host; `destination` appears whole or not at all."""

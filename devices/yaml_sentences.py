@@ -22,6 +22,10 @@ def sentence_of(device: str, problem: ErrorDetails) -> str:
     value = printable(repr(problem["input"]), 60)
     context = problem.get("ctx", {})
     kind = problem["type"]
+    if kind == "extra_forbidden":
+        return f"{where}: `{key}` is an unknown key; correct or remove it."
+    if kind == "missing" and key != "kind":
+        return f"{where} has no `{key}`; add it."
     if kind == "missing":
         return f"{where} has no `{key}`; add one of: {', '.join(KIND_DEFAULTS)}."
     if kind == "literal_error":
@@ -31,6 +35,8 @@ def sentence_of(device: str, problem: ErrorDetails) -> str:
         return f"{where}: `{key}` is {value}, which doesn't exist; {hint}"
     if kind == "value_error" and not problem["loc"]:
         return f"{where}: {printable(str(context['error']))}."
+    if kind == "value_error" and key.endswith("_env"):
+        return f"{where}: `{key}` can't be used: {printable(str(context['error']))}; correct it."
     if kind == "value_error":
         return f"{where}: `{key}` is {value}, and that can't be used: {printable(str(context['error']))}; correct it."
     if kind in _NEEDED:

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import MakeFile
 
+from conftest import MakeFile
 from devices.deploy import MANIFEST, DeployFile, deploy, timeout_for
 from devices.errors import DeployError, FileCause, FileError
 from devices.local import LocalTransport
@@ -24,6 +24,7 @@ class Watched(LocalTransport):
     def __init__(self) -> None:
         super().__init__()
         self.pushed: list[str] = []
+        self.offsets: list[int] = []
         self.hashed: list[str] = []
         self.cut_at: int | None = None
         self.push_to: str | None = None
@@ -37,10 +38,19 @@ class Watched(LocalTransport):
         timeout_s: float,
         on_progress: OnBytes | None = None,
         executable: bool = False,
+        offset_bytes: int = 0,
     ) -> None:
         self.pushed.append(source.name)
+        self.offsets.append(offset_bytes)
         target = self.push_to or destination
-        super().push(source, target, timeout_s=timeout_s, on_progress=on_progress, executable=executable)
+        super().push(
+            source,
+            target,
+            timeout_s=timeout_s,
+            on_progress=on_progress,
+            executable=executable,
+            offset_bytes=offset_bytes,
+        )
         if self.cut_at is not None:
             os.truncate(destination, self.cut_at)
 
@@ -250,6 +260,21 @@ def test_kill_9_before_the_rename_leaves_no_false_file(watched: Watched, make_fi
     assert subprocess.run([sys.executable, "-c", INTERRUPTED, *arguments], check=False).returncode == -9
     assert [path.name for path in folder.iterdir()] == [f"{file.name}.part-{file.sha256[:8]}"]
     assert deploy(watched, [file], str(folder)).pushed == (file.name,)
+    assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, file.name]
+
+
+@pytest.mark.parametrize(("damaged", "offset"), [(False, 5 << 20), (True, 0)])
+def test_a_large_file_goes_on_where_it_broke_off_if_that_is_its_beginning(
+    watched: Watched, make_file: MakeFile, folder: Path, damaged: bool, offset: int
+) -> None:
+    content = os.urandom(7 << 20)
+    file = make_file(data=content)
+    folder.mkdir(parents=True)
+    beginning = (b"x" if damaged else content[:1]) + content[1 : (5 << 20) + 77]
+    (folder / f"{file.name}.part-{file.sha256[:8]}").write_bytes(beginning)
+    deploy(watched, [file], str(folder))
+    assert watched.offsets == [offset]
+    assert (folder / file.name).read_bytes() == content
     assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, file.name]
 
 

@@ -1,4 +1,4 @@
-"""Processes through the local transport: their output, their end, and that nothing stays behind."""
+"""Processes through every transport: their output, their end, and that nothing stays behind."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import is_running, kill_if_running, python, wait_until
+from real_processes import is_running, kill_if_running, python, wait_until
+from transport_kinds import MakeTransport
 
 from devices.errors import CommandError, FileError, OutputLimitError, TransportTimeout
 from devices.local import LocalTransport
 from devices.process import STDERR_TAIL_BYTES
-from devices.transport import LINE_LIMIT_BYTES, RUN_OUTPUT_LIMIT_BYTES
+from devices.transport import LINE_LIMIT_BYTES, RUN_OUTPUT_LIMIT_BYTES, Transport
 
 AWKWARD = ["two words", "it's", 'say "hi"', "a\nb", "$HOME", "*", "", "-n", "back\\slash", "日本", ";true"]
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
@@ -32,30 +33,36 @@ class StopError(Exception):
     """Raised by a receiver of lines."""
 
 
-def test_run_gives_exit_code_and_both_outputs(transport: LocalTransport) -> None:
+@pytest.fixture
+def transport(make_transport: MakeTransport) -> Transport:
+    """One of each kind."""
+    return make_transport(0.5)
+
+
+def test_run_gives_exit_code_and_both_outputs(transport: Transport) -> None:
     script = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"
     result = transport.run(python(script), timeout_s=20)
     assert (result.rc, result.stdout, result.stderr) == (3, "out\n", "err\n")
 
 
-def test_arguments_arrive_unchanged_whatever_they_hold(transport: LocalTransport) -> None:
+def test_arguments_arrive_unchanged_whatever_they_hold(transport: Transport) -> None:
     result = transport.run(python("import json, sys; print(json.dumps(sys.argv[1:]))", *AWKWARD), timeout_s=20)
     assert json.loads(result.stdout) == AWKWARD
 
 
-def test_run_works_in_a_folder_with_an_awkward_name(transport: LocalTransport, tmp_path: Path) -> None:
+def test_run_works_in_a_folder_with_an_awkward_name(transport: Transport, tmp_path: Path) -> None:
     folder = tmp_path / "a 'b'\n\"c\""
     folder.mkdir()
     result = transport.run(python("import os; print(os.getcwd())"), timeout_s=20, cwd=str(folder))
     assert result.stdout == f"{folder}\n"
 
 
-def test_missing_command_is_named_with_its_cause(transport: LocalTransport) -> None:
+def test_missing_command_is_named_with_its_cause(transport: Transport) -> None:
     with pytest.raises(CommandError, match=r"'no-such-program' can't be started because it doesn't exist \(ENOENT\)"):
         transport.run(["no-such-program"], timeout_s=20)
 
 
-def test_program_of_another_architecture_is_a_command_error(transport: LocalTransport, tmp_path: Path) -> None:
+def test_program_of_another_architecture_is_a_command_error(transport: Transport, tmp_path: Path) -> None:
     program = tmp_path / "runner"
     program.write_bytes(b"\x7fELF nonsense")
     program.chmod(0o755)
@@ -63,42 +70,42 @@ def test_program_of_another_architecture_is_a_command_error(transport: LocalTran
         transport.run([str(program)], timeout_s=20)
 
 
-def test_null_character_in_an_argument_is_a_command_error(transport: LocalTransport) -> None:
+def test_null_character_in_an_argument_is_a_command_error(transport: Transport) -> None:
     with pytest.raises(CommandError, match="null byte"):
         transport.run(["true", "a\0b"], timeout_s=20)
 
 
 @pytest.mark.parametrize("argv", [[], "true"])
-def test_a_command_that_is_no_list_is_refused(transport: LocalTransport, argv: list[str]) -> None:
+def test_a_command_that_is_no_list_is_refused(transport: Transport, argv: list[str]) -> None:
     with pytest.raises(ValueError, match="list of at least one argument"):
         transport.run(argv, timeout_s=20)
 
 
 @pytest.mark.parametrize("timeout_s", [0, -1, float("inf"), float("nan")])
-def test_a_call_without_a_deadline_is_refused(transport: LocalTransport, timeout_s: float) -> None:
+def test_a_call_without_a_deadline_is_refused(transport: Transport, timeout_s: float) -> None:
     with pytest.raises(ValueError, match="positive, finite"):
         transport.run(["true"], timeout_s=timeout_s)
 
 
-def test_deadline_ends_the_whole_process_group(transport: LocalTransport, tmp_path: Path) -> None:
+def test_deadline_ends_the_whole_process_group(transport: Transport, tmp_path: Path) -> None:
     note = tmp_path / "pid"
     with pytest.raises(TransportTimeout, match="did not end within 3 s"):
         transport.run(python(SPAWN + "import time; time.sleep(600)", str(note)), timeout_s=3)
     wait_until(lambda: not is_running(int(note.read_text())))
 
 
-def test_a_program_that_closed_its_output_still_has_its_deadline(transport: LocalTransport) -> None:
+def test_a_program_that_closed_its_output_still_has_its_deadline(transport: Transport) -> None:
     script = "import os, time; os.close(1); os.close(2); time.sleep(600)"
     with pytest.raises(TransportTimeout):
         transport.run(python(script), timeout_s=0.5)
 
 
-def test_output_beyond_the_limit_ends_the_program(transport: LocalTransport) -> None:
+def test_output_beyond_the_limit_ends_the_program(transport: Transport) -> None:
     with pytest.raises(OutputLimitError, match=str(RUN_OUTPUT_LIMIT_BYTES)):
         transport.run(["yes"], timeout_s=60)
 
 
-def test_lines_come_in_order_with_a_last_one_that_has_no_newline(transport: LocalTransport) -> None:
+def test_lines_come_in_order_with_a_last_one_that_has_no_newline(transport: Transport) -> None:
     lines: list[str] = []
     script = r"import sys; sys.stdout.buffer.write(b'one\n\ntwo\xff\nthree')"
     ended = transport.stream(python(script), lines.append, timeout_s=20)
@@ -106,7 +113,7 @@ def test_lines_come_in_order_with_a_last_one_that_has_no_newline(transport: Loca
     assert (ended.rc, ended.signal, ended.lines) == (0, None, 4)
 
 
-def test_lines_come_while_the_program_runs(transport: LocalTransport, tmp_path: Path) -> None:
+def test_lines_come_while_the_program_runs(transport: Transport, tmp_path: Path) -> None:
     """The program waits for what the receiver of its first line does."""
     answer = tmp_path / "answer"
     script = """
@@ -127,12 +134,12 @@ print("got it")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
-def test_a_signal_that_ended_the_program_is_named(transport: LocalTransport, number: signal.Signals) -> None:
+def test_a_signal_that_ended_the_program_is_named(transport: Transport, number: signal.Signals) -> None:
     ended = transport.stream(python(f"import os; os.kill(os.getpid(), {int(number)})"), print, timeout_s=20)
     assert (ended.rc, ended.signal) == (128 + number, number.name)
 
 
-def test_kill_9_from_outside_is_seen_with_the_lines_before_it(transport: LocalTransport, tmp_path: Path) -> None:
+def test_kill_9_from_outside_is_seen_with_the_lines_before_it(transport: Transport, tmp_path: Path) -> None:
     pid_file = tmp_path / "runner.pid"
     lines: list[str] = []
 
@@ -146,7 +153,7 @@ def test_kill_9_from_outside_is_seen_with_the_lines_before_it(transport: LocalTr
 
 @pytest.mark.parametrize("error", [StopError, KeyboardInterrupt, SystemExit])
 def test_an_exception_of_the_receiver_ends_the_program(
-    transport: LocalTransport, tmp_path: Path, error: type[BaseException]
+    transport: Transport, tmp_path: Path, error: type[BaseException]
 ) -> None:
     note, pid_file = tmp_path / "pid", tmp_path / "runner.pid"
     pids: list[int] = []
@@ -178,7 +185,7 @@ def test_a_real_ctrl_c_ends_the_program(tmp_path: Path) -> None:
     wait_until(lambda: not is_running(int(note.read_text())))
 
 
-def test_a_program_that_ignores_sigterm_is_killed(transport: LocalTransport, tmp_path: Path) -> None:
+def test_a_program_that_ignores_sigterm_is_killed(transport: Transport, tmp_path: Path) -> None:
     pid_file = tmp_path / "runner.pid"
     pids: list[int] = []
 
@@ -191,7 +198,7 @@ def test_a_program_that_ignores_sigterm_is_killed(transport: LocalTransport, tmp
     assert not is_running(pids[0])
 
 
-def test_a_program_may_say_its_last_words_after_sigterm(tmp_path: Path) -> None:
+def test_a_program_may_say_its_last_words_after_sigterm(make_transport: MakeTransport, tmp_path: Path) -> None:
     """More than a pipe holds: were it not read, the program would block and be killed before it makes its file."""
     script = """
 import os, signal, sys, time
@@ -201,7 +208,8 @@ def last_words(*_):
     sys.exit(0)
 signal.signal(signal.SIGTERM, last_words)
 print("up", flush=True)
-time.sleep(600)
+while True:
+    time.sleep(0.05)
 """
     done = tmp_path / "done"
 
@@ -209,18 +217,18 @@ time.sleep(600)
         raise StopError
 
     with pytest.raises(StopError):
-        LocalTransport(grace_s=20).stream(python(script, str(done)), fail, timeout_s=60)
+        make_transport(20).stream(python(script, str(done)), fail, timeout_s=60)
     assert done.exists()
 
 
-def test_a_child_left_in_the_group_neither_blocks_nor_survives(transport: LocalTransport, tmp_path: Path) -> None:
+def test_a_child_left_in_the_group_neither_blocks_nor_survives(transport: Transport, tmp_path: Path) -> None:
     note = tmp_path / "pid"
     ended = transport.stream(python(SPAWN, str(note)), lambda _line: None, timeout_s=20)
     assert ended.rc == 0
     wait_until(lambda: not is_running(int(note.read_text())))
 
 
-def test_a_daemon_that_holds_the_output_does_not_block(transport: LocalTransport, tmp_path: Path) -> None:
+def test_a_daemon_that_holds_the_output_does_not_block(transport: Transport, tmp_path: Path) -> None:
     note = tmp_path / "pid"
     try:
         assert transport.stream(python(SPAWN, str(note), "own session"), lambda _line: None, timeout_s=20).rc == 0
@@ -228,25 +236,25 @@ def test_a_daemon_that_holds_the_output_does_not_block(transport: LocalTransport
         kill_if_running(int(note.read_text()))
 
 
-def test_only_the_end_of_the_error_output_is_kept(transport: LocalTransport) -> None:
+def test_only_the_end_of_the_error_output_is_kept(transport: Transport) -> None:
     script = "import sys; sys.stderr.write('x' * 1000000 + 'the end')"
     tail = transport.stream(python(script), print, timeout_s=20).stderr_tail
     assert len(tail) == STDERR_TAIL_BYTES
     assert tail.endswith("the end")
 
 
-def test_an_endless_line_ends_the_program(transport: LocalTransport) -> None:
+def test_an_endless_line_ends_the_program(transport: Transport) -> None:
     script = "while True: print('x' * 65536, end='')"
     with pytest.raises(OutputLimitError, match=f"line of over {LINE_LIMIT_BYTES} bytes"):
         transport.stream(python(script), lambda _line: None, timeout_s=60)
 
 
-def test_a_flood_of_lines_ends_the_program(transport: LocalTransport) -> None:
+def test_a_flood_of_lines_ends_the_program(transport: Transport) -> None:
     with pytest.raises(OutputLimitError, match="more than 100000 bytes"):
         transport.stream(["yes"], lambda _line: None, timeout_s=60, output_limit_bytes=100_000)
 
 
-def test_a_pid_file_that_cannot_be_written_ends_the_program(transport: LocalTransport, tmp_path: Path) -> None:
+def test_a_pid_file_that_cannot_be_written_ends_the_program(transport: Transport, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FileError, match="something of another type"):
         transport.stream(python(SLEEP), print, timeout_s=20, pid_file=str(tmp_path / "file" / "runner.pid"))
@@ -259,7 +267,8 @@ LocalTransport().stream(sys.argv[2:], lambda line: print(line, flush=True), time
 """
 
 
-def test_what_a_killed_orchestrator_left_running_is_ended(transport: LocalTransport, tmp_path: Path) -> None:
+def test_what_a_killed_orchestrator_left_running_is_ended(tmp_path: Path) -> None:
+    transport = LocalTransport(grace_s=0.5)
     pid_file = tmp_path / "runner.pid"
     command = [sys.executable, "-c", ORCHESTRATOR, str(pid_file), *python(IGNORE_TERM)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as orchestrator:
@@ -278,7 +287,7 @@ def test_what_a_killed_orchestrator_left_running_is_ended(transport: LocalTransp
 
 @pytest.mark.parametrize("change", [{"start_ticks": 1}, {"boot_id": "another"}, {"pid": 1}, {"pid": "1"}, {"pid": -1}])
 def test_a_stranger_with_a_recycled_pid_is_left_alone(
-    transport: LocalTransport, tmp_path: Path, change: dict[str, object]
+    transport: Transport, tmp_path: Path, change: dict[str, object]
 ) -> None:
     pid_file = tmp_path / "runner.pid"
     survivor: list[bool] = []
@@ -298,7 +307,7 @@ def test_a_stranger_with_a_recycled_pid_is_left_alone(
 
 
 @pytest.mark.parametrize("content", [b"", b"123", b"{}", b"[1]", b"\xff", b'{"pid": 99999999}'])
-def test_a_damaged_pid_file_is_removed(transport: LocalTransport, tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_pid_file_is_removed(transport: Transport, tmp_path: Path, content: bytes) -> None:
     pid_file = tmp_path / "runner.pid"
     pid_file.write_bytes(content)
     assert transport.end_left_over(str(pid_file)) is None

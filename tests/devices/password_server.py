@@ -1,0 +1,50 @@
+"""An SSH server that knows one password: OpenSSH would want an account of the system for that."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+import paramiko
+
+
+class _Gate(paramiko.ServerInterface):
+    def __init__(self, password: str, seen: list[str]) -> None:
+        self._password, self._seen = password, seen
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey,password"
+
+    def check_auth_password(self, username: str, password: str) -> int:
+        self._seen.append(f"{username}:{password}")
+        return paramiko.AUTH_SUCCESSFUL if password == self._password else paramiko.AUTH_FAILED
+
+
+@contextlib.contextmanager
+def password_server(password: str, host_key: str) -> Iterator[tuple[int, list[str]]]:
+    """Its port, and the logins that were tried."""
+    seen: list[str] = []
+    opened: list[paramiko.Transport] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    transport = paramiko.Transport(connection)
+                    transport.add_server_key(paramiko.PKey.from_path(host_key))
+                    opened.append(transport)
+                    with contextlib.suppress(paramiko.SSHException, EOFError):
+                        transport.start_server(server=_Gate(password, seen))
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield listener.getsockname()[1], seen
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(20)
+            for transport in opened:
+                transport.close()

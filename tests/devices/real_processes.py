@@ -1,0 +1,36 @@
+"""Real processes of this host, started and looked at."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def python(script: str, *arguments: str) -> list[str]:
+    """The argument list that runs a script in a fresh interpreter."""
+    return [sys.executable, "-I", "-S", "-c", script, *arguments]
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs; a zombie that nobody has reaped yet doesn't."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Polls up to 20 s, and fails the test then."""
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, "the condition didn't come true within 20 s"
+        time.sleep(0.02)
+
+
+def kill_if_running(pid: int) -> None:
+    """Cleans up what a failing test would leave."""
+    if is_running(pid):
+        os.kill(pid, 9)

@@ -1,0 +1,54 @@
+"""The transports that keep one contract, each made anew for a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from loopback_sshd import LoopbackSshd
+from process_link import android_link, busybox_link
+
+from devices.local import LocalTransport
+from devices.shell.conversation import Patience
+from devices.shell.transport import ShellTransport
+from devices.ssh import ssh_transport
+from devices.transport import Transport
+
+MakeTransport = Callable[[float], Transport]
+
+KINDS = ("local", "ssh", "busybox", "android")
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackSshd]:
+    """One server for all tests that leave it alone."""
+    server = LoopbackSshd(tmp_path_factory.mktemp("sshd"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(params=KINDS)
+def make_transport(
+    request: pytest.FixtureRequest, sshd: LoopbackSshd, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MakeTransport]:
+    """Makes a transport of each kind with the grace period in seconds."""
+    with ExitStack() as stack:
+
+        def make(grace_s: float) -> Transport:
+            patience = Patience(grace_s=grace_s)
+            made: Transport
+            if request.param == "local":
+                made = LocalTransport(grace_s=grace_s)
+            elif request.param == "ssh":
+                made = ssh_transport(sshd.entry(), patience=patience)
+            else:
+                link = {"busybox": busybox_link, "android": android_link}[request.param]
+                tools: Path = tmp_path_factory.mktemp("tools") / "bin"
+                made = ShellTransport(link(tools), patience=patience)
+            stack.callback(made.close)
+            return made
+
+        yield make
