@@ -58,6 +58,10 @@ class Home:
         """Raw runner output of one run, kept for ever."""
         return self._folder("runs", _plain(run_id, "run id"))
 
+    def night_folder(self, run_id: str) -> Path:
+        """What a night leaves for CI and chat: junit.xml, summary.md, night.json."""
+        return self._folder("nights", _plain(run_id, "run id"))
+
     def session_log(self, run_id: str, session_id: str) -> Path:
         """The file that takes the raw lines of one session."""
         return self.run_folder(run_id) / f"{_plain(session_id, 'session id')}.jsonl"

@@ -24,6 +24,14 @@ LOSS_TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.15, "nf4": 1e-3}
 """Largest relative error of the first steps' losses (suite.validity.loss_error); docs/measuring.md argues for each."""
 
 
+_OPTIONS = (
+    *(("--model", "model"), ("--method", "method"), ("-q", "q"), ("-b", "b"), ("-T", "T"), ("--rank", "rank")),
+    *(("--alpha", "alpha"), ("--targets", "targets"), ("--noise", "noise"), ("--sessions", "sessions")),
+    *(("--steps", "steps"), ("--seed", "seed"), ("--lr", "lr"), ("--eps", "eps")),
+    *(("--task", "task"), ("--weights", "weights")),
+)
+
+
 @dataclass(frozen=True)
 class Plan:
     """A run as it is asked for.
@@ -107,6 +115,15 @@ class Plan:
     def quick(self) -> Plan:
         """A short look: one session of three steps, without an interval."""
         return replace(self, sessions=1, steps=3, max_warm_up_steps=3)
+
+    def arguments(self, quant: str) -> list[str]:
+        """What `suite run` takes for one setting of this plan; what is as it always is stays out."""
+        given = [("--quant", quant)]
+        for option, name in _OPTIONS:
+            value = getattr(self, name)
+            if value != getattr(Plan, name):
+                given.append((option, ",".join(value) if isinstance(value, tuple) else f"{value}"))
+        return [word for pair in given for word in pair]
 
     def document(self) -> dict[str, Any]:
         """The plan as JSON values."""

@@ -27,6 +27,18 @@ FINAL_STATUSES = ("ok", "unsupported")
 _NEVER_REACHED = canonical({})
 
 
+@dataclass(frozen=True)
+class VerdictRow:
+    """What is kept of a verdict on one series in one night."""
+
+    series_id: int
+    measurement_id: int
+    verdict: str
+    rule: str
+    inputs: Mapping[str, Any]
+    numbers: Mapping[str, Any]
+
+
 #: Device name, workload key, role and ordinal of a session.
 Place = tuple[str, str, str, int]
 
@@ -91,9 +103,11 @@ class Store:
         plan: dict[str, Any] = json.loads(row["plan"])
         return plan
 
-    def open_runs(self) -> list[str]:
+    def open_runs(self, purpose: str = "run") -> list[str]:
         """Ids of the runs that can be resumed, newest first: those killed (still `running`), and those interrupted."""
-        statement = select(schema.run.c.id).where(schema.run.c.status.in_(("running", "interrupted")))
+        statement = select(schema.run.c.id).where(
+            schema.run.c.status.in_(("running", "interrupted")), schema.run.c.purpose == purpose
+        )
         with self.database.reading() as connection:
             return list(connection.execute(statement.order_by(schema.run.c.id.desc())).scalars())
 
@@ -270,22 +284,28 @@ class Store:
         rule: str,
         inputs: Mapping[str, Any],
         numbers: Mapping[str, Any],
-    ) -> int:
+    ) -> None:
         """Appends a verdict with the rule, inputs and numbers it came from. The database refuses to change it later."""
-        with self.database.writing() as connection:
-            return new_id(
-                connection,
-                schema.verdict,
-                {
-                    "series_id": series_id,
-                    "measurement_id": measurement_id,
-                    "at": timestamp(),
-                    "verdict": verdict,
-                    "rule": rule,
-                    "inputs": canonical(dict(inputs)),
-                    "numbers": canonical(dict(numbers)),
-                },
-            )
+        self.add_verdicts([VerdictRow(series_id, measurement_id, verdict, rule, inputs, numbers)])
+
+    def add_verdicts(self, verdicts: Sequence[VerdictRow]) -> None:
+        """Appends the verdicts of a night, all of them or none."""
+        at = timestamp()
+        rows = [
+            {
+                "series_id": item.series_id,
+                "measurement_id": item.measurement_id,
+                "at": at,
+                "verdict": item.verdict,
+                "rule": item.rule,
+                "inputs": canonical(dict(item.inputs)),
+                "numbers": canonical(dict(item.numbers)),
+            }
+            for item in verdicts
+        ]
+        if rows:
+            with self.database.writing() as connection:
+                connection.execute(insert(schema.verdict), rows)
 
     def accept(self, series_id: int, measurement_id: int, author: str, why: str) -> int:
         """From this measurement on the series has a new baseline."""

@@ -94,6 +94,13 @@ class Bench:
         finally:
             connection.close()
 
+    def change(self, statement: str) -> None:
+        """Changes the store behind the suite's back."""
+        connection = sqlite3.connect(self.home / "store.sqlite")
+        with connection:
+            connection.execute(statement)
+        connection.close()
+
     def sessions(self) -> list[tuple[str, int, int, str]]:
         """(setting, ordinal, attempt, status) in the order in which they were committed."""
         return self.rows(

@@ -161,7 +161,11 @@ def test_a_verdict_once_given_cannot_be_changed(begun, statement):
 
 
 def test_verdicts_can_be_added(begun):
-    assert verdict(begun) != begun.store.add_verdict(1, begun.measurement_id, "regressed", "confirm", {}, {})
+    verdict(begun)
+    begun.store.add_verdict(1, begun.measurement_id, "regressed", "confirm", {}, {})
+    with begun.store.database.reading() as connection:
+        found = connection.exec_driver_sql("SELECT verdict, rule FROM verdict ORDER BY id").all()
+    assert [tuple(row) for row in found][1:] == [("regressed", "confirm")]
 
 
 def test_a_verdict_of_another_name_is_refused(begun):

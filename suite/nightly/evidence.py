@@ -1,0 +1,90 @@
+"""From stored points and facts to what the regression statistics take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from suite.regression.device_state import DeviceState
+from suite.regression.drift import NIGHTS_BETWEEN_CHECKS, Drift, total_drift
+from suite.regression.screen import Screening, Suspect, screen
+from suite.regression.segments import Point, comparable, since_device_change
+from suite.store.metrics import METRICS, Metric
+from suite.store.nights import MeasuredWith, SeriesTonight, StoredPoint
+
+_BY_NAME = {metric.name: metric for metric in METRICS}
+
+
+@dataclass(frozen=True)
+class Screened:
+    """A series of tonight with what its own history says of tonight's point."""
+
+    series: SeriesTonight
+    metric: Metric
+    screening: Screening
+    drift: Drift | None
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it has to be measured again."""
+        return self.is_unlike or (self.drift is not None and self.drift.found)
+
+    @property
+    def is_unlike(self) -> bool:
+        """Whether tonight's point is unlike its history; what merely drifts is like it."""
+        return isinstance(self.screening, Suspect)
+
+
+def screened(series: SeriesTonight) -> Screened:
+    """Screen tonight's point against the comparable ones before it, and the segment for drift."""
+    metric = _BY_NAME[series.metric]
+    before = [as_point(point) for point in series.before]
+    tonight = as_point(series.tonight)
+    history = comparable(before) if before and _same_segment(before[-1], tonight) else ()
+    found = screen(history, tonight.value, metric.direction, metric.floor)
+    drift = None if _looked_into(series.before) else _drift([*before, tonight], metric)
+    return Screened(series, metric, found, drift)
+
+
+def _drift(points: Sequence[Point], metric: Metric) -> Drift | None:
+    found = total_drift(since_device_change(points), metric.direction, metric.floor)
+    return found if isinstance(found, Drift) else None
+
+
+def _looked_into(before: Sequence[StoredPoint]) -> bool:
+    """Whether the series was measured again of late: what drifts would otherwise be a suspect every night."""
+    return any("first_look_pairs" in point.numbers for point in before[-(NIGHTS_BETWEEN_CHECKS - 1) :])
+
+
+def as_point(stored: StoredPoint) -> Point:
+    """A regressed point is nobody's history, unless it was accepted."""
+    return Point(
+        value=stored.value,
+        fingerprint=stored.fingerprint,
+        accepted=stored.accepted,
+        excluded=stored.verdict == "regressed" and not stored.accepted,
+        device_level=stored.numbers.get("device_level"),
+        drift_traced=bool(stored.numbers.get("drift_traced", 0.0)),
+    )
+
+
+def device_state(measured: MeasuredWith) -> DeviceState:
+    """The device's state at a measurement, as far as it is known. Firmware is in the fingerprint already."""
+    facts, document = measured.facts, measured.document
+    governors = [policy.get("governor") for policy in _listed(facts.get("policies"))]
+    temperature = document.get("temperature_c")
+    start = temperature.get("start") if isinstance(temperature, Mapping) else None
+    return DeviceState(
+        temperature_c=float(start) if isinstance(start, int | float) else None,
+        governor="/".join(sorted({str(name) for name in governors if name})) or None,
+        throttled=bool(document["throttled"]) if "throttled" in document else None,
+    )
+
+
+def _same_segment(last: Point, tonight: Point) -> bool:
+    return last.fingerprint == tonight.fingerprint and not tonight.accepted
+
+
+def _listed(value: Any) -> Sequence[Mapping[str, Any]]:
+    return value if isinstance(value, list) else ()

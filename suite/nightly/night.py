@@ -1,0 +1,130 @@
+"""A whole night: measured, judged, stored. Two nights never overlap, and one that was broken off is taken up again."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from devices.inventory import Inventory
+from suite import exit_codes, orchestrate
+from suite.campaign import Run
+from suite.display import Display
+from suite.errors import UserError
+from suite.home import Home
+from suite.nightly.judging import Judged, judge
+from suite.plan import described
+from suite.run_plan import RunPlan
+from suite.store.identity import workload_key
+from suite.store.store import Store, VerdictRow
+
+PURPOSE = "nightly"
+
+
+@dataclass(frozen=True)
+class Night:
+    """What came of a night. `commands` reproduce the measurement behind a verdict, by device and workload key."""
+
+    run_id: str
+    judged: tuple[Judged, ...]
+    measurements: tuple[Mapping[str, Any], ...]
+    commands: Mapping[tuple[str, str], str]
+    report: Path
+
+    def of(self, verdict: str) -> list[Judged]:
+        """The series with this verdict, the largest change first."""
+        found = [item for item in self.judged if item.verdict.verdict == verdict]
+        return sorted(found, key=lambda item: -abs(_change(item)))
+
+    @property
+    def errors(self) -> list[Mapping[str, Any]]:
+        """Measurements without numbers: errors, which are never verdicts."""
+        return [item for item in self.measurements if item["status"] not in ("ok", "unstable", "unsupported")]
+
+    @property
+    def exit_code(self) -> int:
+        """3 when something regressed, 4 when something is inconclusive or failed, else 0."""
+        if self.of("regressed"):
+            return exit_codes.REGRESSION
+        return exit_codes.INCOMPLETE if self.of("inconclusive") or self.errors else exit_codes.OK
+
+    def command(self, item: Judged) -> str:
+        """What to type to measure it again."""
+        return self.commands.get((item.screened.series.device, item.screened.series.workload_key), "")
+
+
+def carry_out(plan: RunPlan, inventory: Inventory, home: Home, display: Display, command: Sequence[str]) -> Night:
+    """Measure and judge a night, or go on with the one that was broken off (it keeps its own plan).
+
+    Raises UserError while another night is going on, and what `orchestrate.begin` raises.
+    """
+    judged: list[Judged] = []
+    commands: dict[tuple[str, str], str] = {}
+
+    def afterwards(run: Run, devices: Inventory) -> None:
+        commands.update(_commands(run))
+        judged.extend(judge(run, devices.devices))
+        # A night that was broken off after this has its verdicts already.
+        run.store.add_verdicts(
+            [_row(item, commands) for item in judged if item.screened.series.tonight.verdict is None]
+        )
+
+    with _alone(home):
+        if _is_open(home):
+            outcome = orchestrate.resume(inventory, home, display, purpose=PURPOSE, afterwards=afterwards)
+        else:
+            outcome = orchestrate.begin(plan, inventory, home, display, command, purpose=PURPOSE, afterwards=afterwards)
+    return Night(outcome.run_id, tuple(judged), tuple(outcome.measurements), commands, outcome.report)
+
+
+def _change(item: Judged) -> float:
+    numbers = item.verdict.numbers
+    return numbers["ratio"] - 1 if "ratio" in numbers else numbers.get("change", 0.0)
+
+
+@contextlib.contextmanager
+def _alone(home: Home) -> Iterator[None]:
+    lock = FileLock(home.locks / "night.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError("Another night is going on in this suite home: let it finish, or end it first.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _is_open(home: Home) -> bool:
+    store = Store.open(home.store_path)
+    try:
+        return bool(store.open_runs(PURPOSE))
+    finally:
+        store.close()
+
+
+def _row(item: Judged, commands: Mapping[tuple[str, str], str]) -> VerdictRow:
+    series, verdict = item.screened.series, item.verdict
+    inputs = dict(verdict.inputs) | {
+        "sentence": verdict.sentence,
+        "cause": verdict.cause,
+        "command": commands.get((series.device, series.workload_key)),
+    }
+    point = series.tonight
+    rule = f"{verdict.rule} {verdict.version}"
+    return VerdictRow(point.series_id, point.measurement_id, verdict.verdict, rule, inputs, verdict.numbers)
+
+
+def _commands(run: Run) -> dict[tuple[str, str], str]:
+    return {
+        (device, workload_key(described(item.workload))): shlex.join(
+            ["suite", "run", "--device", device, *item.plan.arguments(item.workload.quant)]
+        )
+        for item in run.preparation.prepared
+        for device in item.plan.devices
+    }

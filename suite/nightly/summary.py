@@ -1,0 +1,92 @@
+"""A night in a few lines: Markdown for a chat or a CI page, one JSON object for a program."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from suite.nightly.judging import Judged
+from suite.nightly.night import Night
+
+_WORDS = ("regressed", "inconclusive", "improved", "unchanged", "insufficient")
+_MARKS = {"regressed": "✗", "inconclusive": "?", "improved": "✓"}
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~])")
+MOST_ROWS = 50
+
+
+def banner(night: Night) -> str:
+    """One sentence: the verdict of the night."""
+    counts = {word: len(night.of(word)) for word in _WORDS}
+    said = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "no series has a point"
+    failed = f"; {len(night.errors)} measurements failed" if night.errors else ""
+    return f"{len(night.judged)} series: {said}{failed}"
+
+
+def markdown(night: Night) -> str:
+    """The summary; text from devices and files can't become markup. At most 50 rows of a kind, the rest is counted."""
+    lines = [f"## Night {night.run_id}", "", f"{banner(night)}.", ""]
+    for word in ("regressed", "inconclusive", "improved"):
+        lines += _section(word, night.of(word), night)
+    if night.errors:
+        lines += ["### Failed", ""]
+        lines += [_failed(item) for item in night.errors[:MOST_ROWS]]
+        lines += _more(len(night.errors))
+    lines += ["", f"Report: {_plain(str(night.report))}"]
+    return "\n".join(lines) + "\n"
+
+
+def document(night: Night) -> dict[str, Any]:
+    """The night as one JSON object."""
+    return {
+        "run_id": night.run_id,
+        "report": str(night.report),
+        "exit_code": night.exit_code,
+        "series": len(night.judged),
+        "verdicts": {word: len(night.of(word)) for word in _WORDS},
+        "changes": [
+            _change(item, night) for word in ("regressed", "inconclusive", "improved") for item in night.of(word)
+        ],
+        "errors": [
+            {"device": item["device"], "workload": item["workload"], "status": item["status"], "reason": item["reason"]}
+            for item in night.errors
+        ],
+    }
+
+
+def _change(item: Judged, night: Night) -> dict[str, Any]:
+    verdict = item.verdict
+    return {
+        "series": verdict.series,
+        "verdict": verdict.verdict,
+        "cause": verdict.cause,
+        "sentence": verdict.sentence,
+        "numbers": dict(verdict.numbers),
+        "rule": f"{verdict.rule} {verdict.version}",
+        "command": night.command(item),
+    }
+
+
+def _section(word: str, found: Sequence[Judged], night: Night) -> list[str]:
+    if not found:
+        return []
+    lines = [f"### {_MARKS[word]} {word.capitalize()}", ""]
+    for item in found[:MOST_ROWS]:
+        lines.append(f"- **{_plain(item.verdict.series)}**: {_plain(item.verdict.sentence)}")
+        if command := night.command(item):
+            lines.append(f"  `{command.replace('`', '')}`")
+    return [*lines, *_more(len(found)), ""]
+
+
+def _more(count: int) -> list[str]:
+    return [f"- and {count - MOST_ROWS} more"] if count > MOST_ROWS else []
+
+
+def _failed(item: Mapping[str, Any]) -> str:
+    what = f"{item['device']} {item['workload'].get('model', '')} {item['workload'].get('quant', '')}"
+    return f"- **{_plain(what)}**: {item['status']}: {_plain(str(item['reason']))}"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))

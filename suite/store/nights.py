@@ -1,0 +1,135 @@
+"""What judging a night reads: tonight's points, what came before them in their series, and what was said of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+
+from suite.store import schema
+from suite.store.store import Store
+
+
+@dataclass(frozen=True)
+class StoredPoint:
+    """A point with the last verdict on it (`verdict` and its `numbers`), and whether somebody accepted it."""
+
+    series_id: int
+    measurement_id: int
+    at: str
+    value: float
+    fingerprint: str
+    verdict: str | None
+    numbers: Mapping[str, float]
+    accepted: bool
+
+
+@dataclass(frozen=True)
+class SeriesTonight:
+    """One metric of one workload on one device: tonight's point, and all earlier ones, oldest first."""
+
+    device: str
+    workload_key: str
+    metric: str
+    tonight: StoredPoint
+    before: tuple[StoredPoint, ...]
+
+    @property
+    def name(self) -> str:
+        """As `suite history` takes it."""
+        return f"{self.device}/{self.workload_key}/{self.metric}"
+
+
+@dataclass(frozen=True)
+class MeasuredWith:
+    """Program and runner of a measurement, its document, and its device's facts in that run."""
+
+    measurement_id: int
+    artifact_hash: str | None
+    runner_hash: str | None
+    document: Mapping[str, Any]
+    facts: Mapping[str, Any]
+
+
+def series_of_night(store: Store, run_id: str) -> list[SeriesTonight]:
+    """Every series that has a point in the run, in the order of its measurements."""
+    points = _points(store, run_id)
+    verdicts, accepted = _verdicts(store), _acceptances(store)
+    found = []
+    for name, rows in points.items():
+        stored = [_stored(row, verdicts, accepted) for row in rows]
+        last = next((index for index, row in enumerate(rows) if row.run_id == run_id), None)
+        if last is not None:
+            found.append(SeriesTonight(*name, stored[last], tuple(stored[:last])))
+    return found
+
+
+def measured_with(store: Store, measurement_ids: Sequence[int]) -> dict[int, MeasuredWith]:
+    """How these measurements were made, by id."""
+    table, state = schema.measurement, schema.device_state
+    statement = (
+        select(table.c.id, table.c.artifact_hash, table.c.runner_hash, table.c.document, state.c.facts)
+        .select_from(
+            table.outerjoin(state, (state.c.run_id == table.c.run_id) & (state.c.device_id == table.c.device_id))
+        )
+        .where(table.c.id.in_(list(measurement_ids)))
+        .order_by(state.c.id)
+    )
+    with store.database.reading() as connection:
+        rows = connection.execute(statement).all()
+    return {
+        row.id: MeasuredWith(
+            row.id, row.artifact_hash, row.runner_hash, json.loads(row.document or "{}"), json.loads(row.facts or "{}")
+        )
+        for row in rows
+    }
+
+
+def _stored(
+    row: Any, verdicts: Mapping[tuple[int, int], tuple[str, dict[str, float]]], accepted: set[tuple[int, int]]
+) -> StoredPoint:
+    place = (row.series_id, row.measurement_id)
+    verdict, numbers = verdicts.get(place, (None, {}))
+    return StoredPoint(*place, row.started_at, row.value, row.fingerprint, verdict, numbers, place in accepted)
+
+
+def _points(store: Store, run_id: str) -> dict[tuple[str, str, str], list[Any]]:
+    """The rows of all points of the devices that the run measured, by series name, oldest first."""
+    series, point, measurement = schema.series, schema.point, schema.measurement
+    devices = (
+        select(series.c.device_name)
+        .select_from(series.join(point).join(measurement))
+        .where(measurement.c.run_id == run_id)
+        .distinct()
+    )
+    statement = (
+        select(
+            *(series.c.device_name, series.c.workload_key, series.c.metric, series.c.fingerprint),
+            *(point.c.series_id, point.c.measurement_id, point.c.value, measurement.c.started_at, measurement.c.run_id),
+        )
+        .select_from(point.join(series).join(measurement))
+        .where(series.c.device_name.in_(devices))
+        .order_by(measurement.c.started_at, measurement.c.id)
+    )
+    found: dict[tuple[str, str, str], list[Any]] = {}
+    with store.database.reading() as connection:
+        for row in connection.execute(statement):
+            found.setdefault((row.device_name, row.workload_key, row.metric), []).append(row)
+    return found
+
+
+def _verdicts(store: Store) -> dict[tuple[int, int], tuple[str, dict[str, float]]]:
+    """The last verdict on each point. A point without one was never judged."""
+    table = schema.verdict
+    with store.database.reading() as connection:
+        rows = connection.execute(select(table).order_by(table.c.id)).all()
+    return {(row.series_id, row.measurement_id): (row.verdict, json.loads(row.numbers)) for row in rows}
+
+
+def _acceptances(store: Store) -> set[tuple[int, int]]:
+    table = schema.acceptance
+    with store.database.reading() as connection:
+        return {(row.series_id, row.measurement_id) for row in connection.execute(select(table))}
