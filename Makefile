@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Leave it empty where pip's own configuration already has a CPU build.
 TORCH_INDEX ?=
 
-.PHONY: run test test-full lint types setup setup-dev browser clean
+.PHONY: run test test-full lint types setup setup-dev browser bundle twins clean
 
 run: setup
 	$(BIN)/suite run --device local
@@ -44,6 +44,22 @@ compiler:
 
 browser:
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || .ci/system-packages chromium chromium-driver
+
+# The runner for boards and phones, with its own C library (docs/bundle.md). The first run that needs it builds it too.
+bundle: setup cross-compiler
+	$(BIN)/python -m suite.bundling
+
+# Emulated devices for tests, made as root (docs/twins.md).
+twins: setup-dev cross-compiler
+	.ci/system-packages $(TWIN_PACKAGES)
+	$(BIN)/python tests/twins/prepare_twins.py
+
+TWIN_PACKAGES := mmdebstrap arch-test debian-archive-keyring qemu-user-static binfmt-support openssh-client openssl \
+	iproute2 util-linux adb cpio qemu-system-arm
+
+.PHONY: cross-compiler
+cross-compiler:
+	@command -v aarch64-linux-gnu-g++ >/dev/null || .ci/system-packages g++-aarch64-linux-gnu
 
 clean:
 	rm -rf .venv .suite build

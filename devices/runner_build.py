@@ -1,9 +1,9 @@
 """Builds the device-side program and keeps each build in a folder of its own, ready to be deployed.
 
 A build is named by the hash of everything that determines it: the sources in `devices/runner/`, the version of
-executorch and the compiler. A folder `<runner home>/<hash>/` holds the runner, the wheel's libraries it needs in `lib/`
-(found through the runner's relative search path), and `runner.json` with the sha256 of each file. It appears under its
-name only when it is complete.
+executorch, the compiler, and the system's libraries if they are part of it (`devices.bundle`). A folder
+`<runner home>/<hash>/` holds the runner, the wheel's libraries it needs in `lib/` (found through the runner's relative
+search path), and `runner.json` (`devices.built_runner`). It appears under its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
@@ -20,51 +19,37 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
-from devices.atomic import write_atomic
-from devices.deploy import DeployFile
-from devices.errors import UserError
+from devices.built_runner import PLAIN_LAUNCH, BuiltRunner, read_built, write_manifest
+from devices.compiler import RunnerBuildError, ask, find_compiler
+from devices.system_libraries import SystemLibraries
 
 SOURCES = Path(__file__).parent / "runner"
-MANIFEST = "runner.json"
-_SCHEMA = 1
-_COMPILERS = ("c++", "g++", "clang++")
+_SCHEMA = 2
 _BUILD_TIMEOUT_S = 1800.0
-_PROBE_TIMEOUT_S = 60.0
 _SHOWN_LINES = 3
-
-
-class RunnerBuildError(UserError):
-    """The runner can't be built on this host; the message says what is missing or where the log lies."""
 
 
 @dataclass(frozen=True)
 class Toolchain:
-    """What compiles for one kind of machine: the compiler, and the root of an executorch wheel for that machine."""
+    """What compiles for one kind of machine: the compiler, and the root of an executorch wheel for that machine.
+
+    With `system`, a build brings its own loader and C library and needs none of the device.
+    """
 
     compiler: Path
     compiler_version: str  # first line of `--version`
     target: str  # as the compiler names it: x86_64-linux-gnu
     executorch: Path
     executorch_version: str
+    system: SystemLibraries | None = None
 
     @property
     def machine(self) -> str:
         """The processor, as `uname -m` names it."""
         return self.target.split("-", 1)[0]
-
-
-@dataclass(frozen=True)
-class BuiltRunner:
-    """A folder that can be deployed as it is; `files` are its content, to be placed below one folder of a device."""
-
-    folder: Path
-    hash: str
-    machine: str
-    files: tuple[DeployFile, ...]
 
 
 def native_toolchain(environ: Mapping[str, str] = os.environ) -> Toolchain:
@@ -82,22 +67,9 @@ def native_toolchain(environ: Mapping[str, str] = os.environ) -> Toolchain:
 
 def toolchain_for(compiler: Path, executorch: Path, executorch_version: str) -> Toolchain:
     """A toolchain out of a compiler and an unpacked executorch wheel for the machine it compiles for."""
-    version = _ask(compiler, "--version").splitlines()
+    version = ask(compiler, "--version").splitlines()
     return Toolchain(
-        compiler, version[0] if version else "", _ask(compiler, "-dumpmachine"), executorch, executorch_version
-    )
-
-
-def find_compiler(environ: Mapping[str, str] = os.environ) -> Path:
-    """`$CXX`, else the first of c++, g++ and clang++ on `$PATH`. Raises `RunnerBuildError` if there is none."""
-    wanted = (environ["CXX"],) if environ.get("CXX") else _COMPILERS
-    for name in wanted:
-        found = shutil.which(name, path=environ.get("PATH", os.defpath))
-        if found:
-            return Path(found)
-    raise RunnerBuildError(
-        f"no C++ compiler was found (looked for {', '.join(wanted)}): install one with `sudo apt install g++`, "
-        "or set CXX to yours."
+        compiler, version[0] if version else "", ask(compiler, "-dumpmachine"), executorch, executorch_version
     )
 
 
@@ -109,6 +81,8 @@ def build_hash(toolchain: Toolchain) -> str:
     for source in sorted(path for path in SOURCES.rglob("*") if path.is_file()):
         digest.update(source.relative_to(SOURCES).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(source.read_bytes()).digest())
+    if toolchain.system is not None:
+        digest.update(toolchain.system.digest())
     return digest.hexdigest()[:32]
 
 
@@ -122,12 +96,12 @@ def build_runner(runner_home: Path, toolchain: Toolchain | None = None) -> Built
     try:
         runner_home.mkdir(parents=True, exist_ok=True)
         with FileLock(runner_home / f".{name}.lock"):
-            present = _read_build(runner_home / name)
+            present = read_built(runner_home / name)
             if present is not None:
                 return present
             with tempfile.TemporaryDirectory(dir=runner_home, prefix=".building-") as scratch:
                 _make_build(chosen, name, Path(scratch), runner_home)
-            built = _read_build(runner_home / name)
+            built = read_built(runner_home / name)
     except OSError as error:
         raise RunnerBuildError(
             f"the runner can't be built in {runner_home} ({error.strerror}, error {error.errno}): "
@@ -162,42 +136,20 @@ def _make_build(toolchain: Toolchain, name: str, scratch: Path, runner_home: Pat
     log.unlink(missing_ok=True)
     compile_sources(toolchain, scratch / "build", log, {"RUNNER_VERSION": name[:12]})
     _run([str(_tool("cmake")), "--install", str(scratch / "build"), "--prefix", str(stage)], log)
-    files = [
-        {
-            "name": path.relative_to(stage).as_posix(),
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            "bytes": path.stat().st_size,
-            "executable": os.access(path, os.X_OK),
-        }
-        for path in sorted(stage.rglob("*"))
-        if path.is_file()
-    ]
-    manifest = {
+    launch: Sequence[str] = PLAIN_LAUNCH
+    if toolchain.system is not None:
+        launch = toolchain.system.place(stage)
+    facts = {
         "schema": _SCHEMA,
         "hash": name,
         "machine": toolchain.machine,
         "executorch": toolchain.executorch_version,
         "compiler": toolchain.compiler_version,
-        "files": files,
     }
-    write_atomic(stage / MANIFEST, json.dumps(manifest, indent=2).encode())
+    write_manifest(stage, launch, facts)
     shutil.rmtree(runner_home / name, ignore_errors=True)
     stage.rename(runner_home / name)
     log.unlink()
-
-
-def _read_build(folder: Path) -> BuiltRunner | None:
-    """The build in `folder` if all of its files are there with the right content."""
-    try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
-        files = tuple(
-            DeployFile(folder / item["name"], item["name"], item["sha256"], item["bytes"], item["executable"])
-            for item in manifest["files"]
-        )
-        whole = all(hashlib.sha256(file.source.read_bytes()).hexdigest() == file.sha256 for file in files)
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
-    return BuiltRunner(folder, folder.name, manifest["machine"], files) if whole else None
 
 
 def _tool(name: str) -> Path:
@@ -209,16 +161,6 @@ def _tool(name: str) -> Path:
     if found is None:
         raise RunnerBuildError(f"{name} was not found: install it with `pip install {name}`.")
     return Path(found)
-
-
-def _ask(compiler: Path, question: str) -> str:
-    try:
-        result = subprocess.run(
-            [str(compiler), question], capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=True
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise RunnerBuildError(f"the compiler {compiler} can't be run ({error}): set CXX to another one.") from error
-    return result.stdout.strip()
 
 
 def _run(argv: Sequence[str], log: Path) -> None:

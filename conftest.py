@@ -1,0 +1,10 @@
+"""What all tests share: the twins, devices that need no hardware (docs/twins.md)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "tests" / "twins"))
+
+pytest_plugins = ["twin_fixtures"]

@@ -1,0 +1,75 @@
+"""The loader and the libraries of C and C++ that a bundle brings along, as the compiler's own packages have them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from devices.built_runner import FOLDER
+from devices.compiler import RunnerBuildError, ask
+
+# The psABIs' names of the loader: what the kernel would start for a program of that machine.
+LOADERS = {"aarch64": "ld-linux-aarch64.so.1", "x86_64": "ld-linux-x86-64.so.2"}
+_LIBRARIES = ("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "libstdc++.so.6", "libgcc_s.so.1")
+_NEEDED = re.compile(r"\(NEEDED\).*\[(.+)\]")
+
+
+@dataclass(frozen=True)
+class SystemLibraries:
+    """Files of this host, compiled for the device's machine. `readelf` reads what they need of each other."""
+
+    loader: Path
+    libraries: tuple[Path, ...]
+    readelf: Path
+
+    def digest(self) -> bytes:
+        """Changes with the content of any of the files."""
+        digest = hashlib.sha256()
+        for path in (self.loader, *self.libraries):
+            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        return digest.digest()
+
+    def place(self, stage: Path) -> tuple[str, ...]:
+        """Copies them beside the runner in `stage` and gives the command that starts it there.
+
+        The loader is named with the libraries' folder, so that neither is looked for on the device. Raises
+        `RunnerBuildError` if something in `stage` needs a library that isn't there.
+        """
+        library_folder = stage / "lib"
+        library_folder.mkdir(exist_ok=True)
+        shutil.copy(self.loader, stage / self.loader.name)
+        (stage / self.loader.name).chmod(0o755)
+        for path in self.libraries:
+            shutil.copy(path, library_folder / path.name)
+        self._require_whole(stage, library_folder)
+        return (f"{FOLDER}/{self.loader.name}", "--library-path", f"{FOLDER}/lib", f"{FOLDER}/runner")
+
+    def _require_whole(self, stage: Path, library_folder: Path) -> None:
+        present = {path.name for path in library_folder.iterdir()} | {self.loader.name}
+        for path in (stage / "runner", *sorted(library_folder.iterdir())):
+            missing = sorted(set(_NEEDED.findall(ask(self.readelf, "--dynamic", str(path)))) - present)
+            if missing:
+                raise RunnerBuildError(
+                    f"{path.name} needs {', '.join(missing)}, and the bundle has {len(present)} others: "
+                    "add what is missing to devices/system_libraries.py."
+                )
+
+
+def system_libraries(compiler: Path, machine: str, remedy: str) -> SystemLibraries:
+    """Those that `compiler` links against. Raises `RunnerBuildError`, which ends with `remedy`, if one is missing."""
+    loader, *libraries = (_file(compiler, name, remedy) for name in (LOADERS[machine], *_LIBRARIES))
+    readelf = shutil.which(ask(compiler, "-print-prog-name=readelf"))
+    if readelf is None:
+        raise RunnerBuildError(f"{compiler.name} has no readelf beside it: {remedy}.")
+    return SystemLibraries(loader, tuple(libraries), Path(readelf))
+
+
+def _file(compiler: Path, name: str, remedy: str) -> Path:
+    # A compiler that doesn't have the file answers with the bare name.
+    path = Path(ask(compiler, f"-print-file-name={name}"))
+    if not path.is_absolute() or not path.is_file():
+        raise RunnerBuildError(f"{compiler.name} has no {name} to put into the bundle: {remedy}.")
+    return path.parent.resolve() / name

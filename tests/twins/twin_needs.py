@@ -1,0 +1,47 @@
+"""What a test needs of the machine: it is there, or the test skips and says why; CI counts that as a failure."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+NO_SKIPS = "EDGE_SUITE_NO_SKIPS"
+REMEDY = "run `make twins`, which sets that up"
+_ADMIN_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
+
+
+def find_program(name: str) -> str | None:
+    """The program, also where only root's PATH leads."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:{_ADMIN_PATH}")
+
+
+def need_programs(*names: str) -> None:
+    """Skips the test unless all programs are installed."""
+    missing = [name for name in names if find_program(name) is None]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not found: {REMEDY}")
+
+
+def need_root() -> None:
+    """Skips the test unless it may mount, chroot and make namespaces."""
+    if os.geteuid() != 0:
+        pytest.skip(f"twins need root for their mounts and namespaces, and this is user {os.geteuid()}: use sudo")
+
+
+def need_aarch64_programs() -> None:
+    """Skips the test unless the kernel starts programs for aarch64, on its own or through the emulator."""
+    if os.uname().machine == "aarch64":
+        return
+    entry = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
+    if not entry.is_file() or "enabled" not in entry.read_text():
+        pytest.skip(
+            f"the kernel doesn't start aarch64 programs through qemu: {REMEDY.replace('installs', 'registers')}"
+        )
+
+
+def skips_fail() -> bool:
+    """Whether a skip counts as a failure."""
+    return os.environ.get(NO_SKIPS) == "1"

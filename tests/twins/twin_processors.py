@@ -1,0 +1,32 @@
+"""What boards say about their processors, in the words of their kernels."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+_BASE = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
+_ARM = 0x41
+
+
+@dataclass(frozen=True)
+class Processor:
+    """A core as the emulator and /proc/cpuinfo name it. `part` is from the Main ID Register (Arm's manuals)."""
+
+    emulated_as: str
+    part: int
+    features: str
+    cores: int = min(4, os.cpu_count() or 1)  # affinity is the host's: it can't have more
+
+    def cpuinfo(self) -> str:
+        """The text of /proc/cpuinfo."""
+        record = (
+            f"BogoMIPS\t: 38.40\nFeatures\t: {self.features}\nCPU implementer\t: {_ARM:#04x}\n"
+            f"CPU architecture: 8\nCPU variant\t: 0x1\nCPU part\t: {self.part:#05x}\nCPU revision\t: 1\n"
+        )
+        return "\n".join(f"processor\t: {number}\n{record}" for number in range(self.cores)) + "\n"
+
+
+NANO = Processor("cortex-a57", 0xD07, _BASE)
+PI_4 = Processor("cortex-a72", 0xD08, "fp asimd evtstrm crc32 cpuid")
+PI_5 = Processor("cortex-a76", 0xD0B, f"{_BASE} atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp")
