@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +30,27 @@ from devices.preflight import (
 from devices.quiet import check_time_and_load
 from devices.sensors.spec import Discovery
 from devices.sensors.tree import Tree
-from devices.transport import Exit, OnLine, Transport, WhileWaiting
+from devices.transport import FILE_TIMEOUT_S, Exit, OnLine, Transport, WhileWaiting
 
 Connector = Callable[[DeviceEntry], Transport]
 
+
+def _ssh(entry: DeviceEntry) -> Transport:
+    from devices.ssh import ssh_transport  # its library takes a while to load, and most commands don't need it
+
+    return ssh_transport(entry)
+
+
+def _adb(entry: DeviceEntry) -> Transport:
+    from devices.adb import adb_transport  # the same
+
+    return adb_transport(entry)
+
+
 # A new transport is a class and a line here.
-TRANSPORTS: Mapping[str, Connector] = MappingProxyType({"local": lambda _entry: LocalTransport()})
+TRANSPORTS: Mapping[str, Connector] = MappingProxyType(
+    {"local": lambda _entry: LocalTransport(), "ssh": _ssh, "adb": _adb}
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +71,10 @@ class Device:
     def facts(self) -> Facts:
         """What identifies the device and what state it is in."""
         return self.kind.facts(self.tree)
+
+    def throttling(self) -> str | None:
+        """What says that the device holds itself back right now, None if nothing does."""
+        return self.kind.throttling(self.tree)
 
     def preflight(self, needs: Needs) -> tuple[Check, ...]:
         """All checks; takes about a second. Cores and threads of the entry count where `needs` names none."""
@@ -110,7 +130,17 @@ def connect(entry: DeviceEntry, locks_dir: Path, *, root: str = "/") -> Iterator
     """
     require_support(entry)
     with exclusive(entry.name, locks_dir), contextlib.closing(TRANSPORTS[entry.transport](entry)) as transport:
-        places = Places(entry.workdir)
+        places = Places(_whole(entry.workdir, transport))
         left_over = transport.end_left_over(places.pid_file)
-        kind = KINDS[entry.kind](entry)
-        yield Device(entry, transport, kind, Tree(transport, root), places, left_over)
+        kind, tree = KINDS[entry.kind](entry), Tree(transport, root)
+        if entry.cpus is None:
+            entry = entry.model_copy(update={"cpus": kind.cpus(tree)})
+        yield Device(entry, transport, kind, tree, places, left_over)
+
+
+def _whole(workdir: str, transport: Transport) -> str:
+    """A relative workdir, or one that begins with `~/`, below the folder in which the device's commands start."""
+    if workdir.startswith("/"):
+        return workdir
+    home = transport.run(["pwd"], timeout_s=FILE_TIMEOUT_S).stdout.removesuffix("\n")
+    return posixpath.join(home, workdir.removeprefix("~/"))

@@ -7,12 +7,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
 
 KindName = Literal["local", "linux", "jetson", "raspberrypi", "android"]
 TransportName = Literal["local", "ssh", "adb"]
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+HOST_KEY_PATTERN = re.compile(r"(?:(?P<type>[a-z0-9@.-]{3,60}) )?(?P<fingerprint>SHA256:[A-Za-z0-9+/]{43})")
+_VARIABLE_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CPU_LIMIT = 4096
 
 
@@ -60,25 +72,89 @@ def _text(value: object) -> object:
     return value
 
 
+def _variable(name: str) -> str:
+    """A secret is named, never written down; what looks like one is not repeated in the message."""
+    if not _VARIABLE_PATTERN.fullmatch(name):
+        raise ValueError("it must name an environment variable that holds the secret, never be the secret itself")
+    return name
+
+
+def _key_file(path: str) -> str:
+    if not path.startswith(("/", "~/")):
+        raise ValueError("it must be a whole path, or begin with ~/")
+    return path
+
+
+def _host_key(text: str) -> str:
+    if not HOST_KEY_PATTERN.fullmatch(text):
+        raise ValueError("it must look like `ssh-ed25519 SHA256:...`; `suite devices enroll` writes it")
+    return text
+
+
 Text = Annotated[StrictStr, BeforeValidator(_text)]
 CpuNumber = Annotated[StrictInt, Field(ge=0, lt=_CPU_LIMIT)]
+Port = Annotated[StrictInt, Field(ge=1, le=65535)]
+VariableName = Annotated[Text, AfterValidator(_variable)]
+KeyFile = Annotated[Text, AfterValidator(_key_file)]
+HostKeyText = Annotated[StrictStr, AfterValidator(_host_key)]
 
 
-class DeviceEntry(BaseModel):
-    """A device of the inventory. `transport` and `workdir` are filled in from the kind when it leaves them out."""
+class SshLogin(BaseModel):
+    """How to log in over SSH. Secrets are named by the environment variable that holds them.
+
+    `host_keys` holds what the server may show itself with: `TYPE SHA256:...` as `suite devices enroll` writes it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    port: Port | None = None
+    user: Text | None = None
+    key_file: KeyFile | None = None
+    key_passphrase_env: VariableName | None = None
+    password_env: VariableName | None = None
+    host_keys: tuple[HostKeyText, ...] = ()
+
+
+class JumpHost(SshLogin):
+    """A server that the connection goes through."""
+
+    host: Text
+
+
+class PowerSource(BaseModel):
+    """Where the device's power is read, if not where its kind looks, and how.
+
+    `scale` and `sign` correct the battery's gauge (`suite devices calibrate` finds them), or the sensor that `sensor`
+    names as the one that measures the whole device. `command` is a meter: a program on the host that prints
+    `seconds watts` lines, its seconds those of the host's CLOCK_MONOTONIC or since 1970 (`epoch`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scale: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    sign: Literal[-1, 1] | None = None
+    sensor: Text | None = None
+    command: Annotated[tuple[Text, ...], Field(min_length=1, max_length=64)] | None = None
+    clock: Literal["monotonic", "epoch"] = "monotonic"
+
+
+class DeviceEntry(SshLogin):
+    """A device of the inventory. `transport` and `workdir` are filled in from the kind when it leaves them out."""
 
     name: Text
     kind: KindName
     transport: TransportName
     workdir: Text
+    runner: Text | None = None
     host: Text | None = None
-    port: Annotated[StrictInt, Field(ge=1, le=65535)] | None = None
-    user: Text | None = None
+    jump: JumpHost | None = None
+    connect_timeout_s: Annotated[float, Field(gt=0, le=600)] = 15.0
     serial: Text | None = None
+    cache_limit_mb: Annotated[StrictInt, Field(ge=1, le=10_000_000)] | None = None
     threads: Annotated[StrictInt, Field(ge=1, le=1024)] | None = None
     cpus: Annotated[tuple[CpuNumber, ...], BeforeValidator(parse_cpus)] | None = None
+    power: PowerSource | None = None
+    jtop: StrictBool = False
     emulated: StrictBool = False
     notes: StrictStr = ""
 

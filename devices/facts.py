@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from devices.cpu_names import core_models, core_records
@@ -55,7 +55,10 @@ class Policy:
 
 @dataclass(frozen=True)
 class Facts:
-    """A device's identity and state. None: the device doesn't say."""
+    """A device's identity and state. None: the device doesn't say.
+
+    `settings`: what a kind has of its own, such as a power mode; it is state, and no part of the fingerprint.
+    """
 
     machine: str
     board: str | None
@@ -71,6 +74,7 @@ class Facts:
     online_cpus: str | None
     swap_kib: int | None
     policies: tuple[Policy, ...]
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:

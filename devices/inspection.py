@@ -79,7 +79,8 @@ def support_of(entry: DeviceEntry) -> Row:
 def _summary(facts: Facts) -> str:
     memory = f"{facts.memory_kib / (1 << 20):.1f} GiB" if facts.memory_kib else "unknown memory"
     cores = f"{facts.cpu_count or '?'} x {' and '.join(facts.cpu_models) or facts.machine}"
-    parts = [facts.board, cores, memory, facts.os_build, facts.kernel]
+    settings = ", ".join(f"{name} {value}" for name, value in facts.settings.items())
+    parts = [facts.board, cores, memory, facts.os_build, facts.kernel, settings]
     if facts.virtual_machine:
         parts.append(f"virtual machine ({facts.virtual_machine})")
     return "; ".join(part for part in parts if part)

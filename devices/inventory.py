@@ -6,7 +6,8 @@
     devices:
       pi: {kind: raspberrypi, host: 192.168.1.20}
 
-A device's own value goes before its groups' (a later group before an earlier one), and those before the defaults.
+A device's own value goes before its groups' (a later group before an earlier one), and those before the defaults. A
+relative `runner` is below the folder of the inventory.
 """
 
 from __future__ import annotations
@@ -165,12 +166,15 @@ def _entry(file: YamlFile, name: str, groups: Mapping[str, tuple[str, ...]], bas
         key = str(problem["loc"][0]) if problem["loc"] else ""
         position = (*origin.get(key, own), *problem["loc"][1:])
         raise file.error(position, sentence_of(name, problem)) from error
-    if entry.transport == "local":
+    on_host = {"runner": entry.runner, "workdir": entry.workdir if entry.transport == "local" else None}
+    places: dict[str, str] = {}
+    for key, value in on_host.items():
+        if value is None:
+            continue
         try:
-            workdir = base / Path(entry.workdir).expanduser()
+            places[key] = str(base / Path(value).expanduser())
         except RuntimeError as error:
-            shown = printable(repr(entry.workdir), 60)
-            sentence = f"device {name!r}: `workdir` is {shown}, whose home folder is unknown; write the whole path."
-            raise file.error(origin.get("workdir", own), sentence) from error
-        return entry.model_copy(update={"workdir": str(workdir)})
-    return entry
+            shown = printable(repr(value), 60)
+            sentence = f"device {name!r}: `{key}` is {shown}, whose home folder is unknown; write the whole path."
+            raise file.error(origin.get(key, own), sentence) from error
+    return entry.model_copy(update=places)

@@ -60,7 +60,7 @@ def _change(path: Path, name: str, values: Mapping[str, Any]) -> None:
 def _set(mapping: CommentedMap, values: Mapping[str, Any]) -> None:
     """Appends or replaces keys. What follows the mapping, such as entries that are commented out, stays behind it."""
     last = _last_of(mapping)
-    mapping.update(values)
+    _merge(mapping, values)
     new = _last_of(mapping)
     if last is None or new is None or (last[0] is new[0] and last[1] == new[1]):
         return
@@ -72,6 +72,15 @@ def _set(mapping: CommentedMap, values: Mapping[str, Any]) -> None:
     if behind:
         moved = CommentToken(newline + behind, tokens[_AFTER].start_mark, None)
         new[0].ca.items[new[1]] = [None, None, moved, None]
+
+
+def _merge(mapping: CommentedMap, values: Mapping[str, Any]) -> None:
+    """Sets keys, those of mappings within one by one, so that what is beside them stays."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and isinstance(mapping.get(key), CommentedMap):
+            _merge(mapping[key], value)
+        else:
+            mapping[key] = value
 
 
 def _last_of(mapping: CommentedMap) -> tuple[CommentedMap, str] | None:

@@ -12,18 +12,19 @@ from typing import Any
 
 from tenacity import Retrying, retry_if_exception_type, wait_exponential
 
+from devices.built_runner import BuiltRunner
 from devices.connect import Device, connect
 from devices.entry import DeviceEntry
 from devices.errors import DeployError, DeviceError, DeviceLost
 from devices.preflight import Check, check_memory
-from devices.runner_build import BuiltRunner
 from devices.sensors.spec import Sensor
 from suite import stats
-from suite.deployment import deploy_program, deploy_runner, needs, remove_old_jobs
+from suite.deployment import choose_runner, deploy_program, deploy_runner, needs, remove_old_jobs
 from suite.display import Display
-from suite.gate import Clock, ThermalGate, idle_power_mw
+from suite.gate import Clock, ThermalGate
 from suite.home import Home
-from suite.measurement import SensorFact, SessionResult, Subject, measure
+from suite.measurement import SensorFact, SessionResult, Subject, measure, usable
+from suite.meter import Meter, NoMeter, metered
 from suite.plan import described, interleaved
 from suite.preparation import Preparation, Prepared
 from suite.run_plan import RunPlan
@@ -36,7 +37,6 @@ from suite.store.identity import session_id, workload_key
 from suite.store.store import Progress, Store
 from suite.unavailable import Unavailable
 from suite.validity import SessionStatus
-from workloads.workload import Workload
 
 MOST_ATTEMPTS = 3
 """A throttled session is redone at most twice."""
@@ -104,6 +104,7 @@ class Campaign:
         self._device_id: int | None = None
         self._sensors: SensorPlan | None = None
         self._gate: ThermalGate | None = None
+        self._runner = run.runner
         self._losses_in_a_row = 0
         self._idle_after: tuple[int, float | Unavailable] | None = None
 
@@ -147,10 +148,11 @@ class Campaign:
         facts = device.facts()
         checks = device.preflight(needs(device, self.prepared))
         device_id = self._device_id = self._record_device(facts.as_document(), checks)
+        self._runner = choose_runner(self.entry, facts.machine, self.run.runner, self.run.home.runner, self._note)
         for check in checks:
             if check.status != "ok":
                 self._note(_told(check))
-        sensors = self._sensors = sensor_plan(device.sensors())
+        sensors = self._sensors = sensor_plan(device.sensors(), self.entry.power)
         measuring = [self._begin(device_id, prepared, sensors) for prepared in self.prepared]
         reason = next((_told(check) for check in checks if check.status == "failed"), None)
         if reason is None:
@@ -175,7 +177,8 @@ class Campaign:
     def _deploy(self, device: Device, measuring: Sequence[_Measuring]) -> None:
         """Bring runner and programs onto the device; a program that does not get there fails its setting alone."""
         with self.run.display.bytes(f"{self.entry.name}: deploying") as on_progress:
-            done = [deploy_runner(device, self.run.runner)]
+            runners = {self._runner_of(item.prepared).hash: self._runner_of(item.prepared) for item in measuring}
+            done = [deploy_runner(device, runner) for runner in runners.values()]
             for item in measuring:
                 if item.abandoned is None:
                     try:
@@ -231,35 +234,38 @@ class Campaign:
         self, device: Device, item: _Measuring, name: str, ordinal: int, attempt: int, gate: ThermalGate
     ) -> SessionResult:
         found = device.sensors()  # again for each session: a charger may have been plugged in
-        sensors = sensor_plan(found)
+        sensors = sensor_plan(found, self.entry.power)
         hot = gate.wait(device, found.sensors, self._note)
         order = SessionOrder(
             session_id=name,
             prepared=item.prepared,
-            runner_hash=self.run.runner.hash,
+            runner=self._runner_of(item.prepared),
             log=self.run.home.session_log(self.run.run_id, name),
             throttle_notes=() if hot is None else (hot,),
             check_stop=self.run.stop.check,
         )
-        before = self._idle_power_before(device, found.sensors, sensors)
         plan = item.prepared.plan
         label = f"{self.entry.name} {item.label} session {ordinal + 1}/{plan.sessions}"
-        with self.run.display.steps(label, plan) as on_step:
-            record, validity = run_session(device, order, found.sensors, sensors, on_step)
-        lost = validity.status is SessionStatus.LOST
-        after = Unavailable("the device was lost") if lost else self._idle_power(device, found.sensors, sensors)
+        with metered(device, order.runner.command(device.places.runner(order.runner.hash)), self.clock) as meter:
+            before = self._idle_power_before(meter, found.sensors, sensors)
+            with self.run.display.steps(label, plan) as on_step:
+                record, validity = run_session(device, order, found.sensors, sensors, on_step)
+            record, lost = meter.joined(record), validity.status is SessionStatus.LOST
+            after = Unavailable("the device was lost") if lost else self._idle_power(meter, found.sensors, sensors)
         return SessionResult(name, ordinal, attempt, record, validity, _idle(before, after))
 
-    def _idle_power_before(self, device: Device, found: Sequence[Sensor], sensors: SensorPlan) -> float | Unavailable:
+    def _idle_power_before(
+        self, meter: Meter | NoMeter, found: Sequence[Sensor], sensors: SensorPlan
+    ) -> float | Unavailable:
         if self._idle_after is not None:
             measured_ns, power = self._idle_after
             if self.clock.monotonic_ns() - measured_ns <= IDLE_POWER_KEEPS_NS:
                 return power
-        return self._idle_power(device, found, sensors)
+        return self._idle_power(meter, found, sensors)
 
-    def _idle_power(self, device: Device, found: Sequence[Sensor], sensors: SensorPlan) -> float | Unavailable:
+    def _idle_power(self, meter: Meter | NoMeter, found: Sequence[Sensor], sensors: SensorPlan) -> float | Unavailable:
         with self.run.display.waiting(f"{self.entry.name}: measuring idle power"):
-            power = idle_power_mw(device, found, sensors.energy_sensors, sensors.wrap_range_mj, self.clock)
+            power = meter.idle_power_mw(found, sensors)
         self._idle_after = (self.clock.monotonic_ns(), power)
         return power
 
@@ -293,24 +299,28 @@ class Campaign:
             workload,
             planned_sessions=prepared.plan.sessions,
             artifact_hash=artifact.hash,
-            runner_hash=self.run.runner.hash,
+            runner_hash=self._runner_of(prepared).hash,
             reference_losses=prepared.reference_losses,
             role=prepared.role,
         )
         stored = self.run.store.sessions_of(measurement_id)  # those of a run that is taken up again
         return _Measuring(
             measurement_id,
-            self._label(prepared.workload),
+            self._label(prepared),
             prepared,
             self._subject(workload, prepared, sensors),
             _no_use(stored),
         )
 
-    def _label(self, workload: Workload) -> str:
+    def _runner_of(self, prepared: Prepared) -> BuiltRunner:
+        return prepared.runner or self._runner
+
+    def _label(self, prepared: Prepared) -> str:
         """The setting alone where that is all that differs."""
+        workload, role = prepared.workload, "" if prepared.role == "measured" else f" {prepared.role}"
         if len(self.run.plan.plans) == 1:
-            return workload.quant
-        return f"{workload.model} {workload.quant} q={workload.q} b={workload.b} T={workload.T}"
+            return f"{workload.quant}{role}"
+        return f"{workload.model} {workload.quant} q={workload.q} b={workload.b} T={workload.T}{role}"
 
     def _subject(self, workload: Mapping[str, Any], prepared: Prepared, sensors: SensorPlan) -> Subject:
         return Subject(
@@ -328,6 +338,7 @@ class Campaign:
                 name for name, quantity in sensors.quantities.items() if quantity == "temperature_mc"
             ),
             reference_losses=prepared.reference_losses,
+            not_compared=prepared.not_compared,
         )
 
     def _finish(self, item: _Measuring, reason: str | None) -> dict[str, Any]:
@@ -339,7 +350,9 @@ class Campaign:
         elif why is not None and document["status"] == "partial":
             document["reason"] = f"{document['reason']}; {why}"
         self.run.store.finish_measurement(item.measurement_id, document)
-        return document | {"measurement_id": item.measurement_id}
+        if item.prepared.role != "measured":
+            document["by_session"] = {result.ordinal: measure(item.subject, [result]) for result in usable(sessions)}
+        return document | {"measurement_id": item.measurement_id, "role": item.prepared.role}
 
     def _failed(self, reason: str) -> list[dict[str, Any]]:
         """Measurements of a device that could not be reached, or not any more."""

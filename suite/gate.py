@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from devices.connect import Device
 from devices.errors import FileError
 from devices.sensors.spec import Sensor
+from suite.program_power import may_be_idle, program_trace
 from suite.session_energy import mean_power_mw
 from suite.trace import SensorTrace
 from suite.unavailable import Unavailable
@@ -77,10 +78,28 @@ def idle_power_mw(
     clock: Clock | None = None,
 ) -> float | Unavailable:
     """Mean power of the device while nothing runs on it, sampled by the host through the transport."""
-    chosen = [sensor for sensor in sensors if sensor.name in energy_sensors]
-    if not chosen:
-        return Unavailable("the device has no power sensor that can be read")
     clock = clock or Clock()
+    total_mw = 0.0
+    programs = [sensor for sensor in sensors if sensor.name in energy_sensors and sensor.command is not None]
+    for sensor in programs:
+        trace = program_trace(device, sensor, IDLE_SECONDS, clock.monotonic_ns)
+        if isinstance(trace, Unavailable):
+            return trace
+        power = mean_power_mw({sensor.name: trace}, [sensor.name], wrap_range_mj)
+        if isinstance(power, Unavailable):
+            return power
+        total_mw += power
+    chosen = [sensor for sensor in sensors if sensor.name in energy_sensors and sensor.command is None]
+    if not chosen:
+        return total_mw if programs else Unavailable("the device has no power sensor that can be read")
+    power = _file_power_mw(device, chosen, wrap_range_mj, clock)
+    return power if isinstance(power, Unavailable) else total_mw + power
+
+
+def _file_power_mw(
+    device: Device, chosen: Sequence[Sensor], wrap_range_mj: Mapping[str, float], clock: Clock
+) -> float | Unavailable:
+    """Mean power of the sensors that are files together."""
     times: list[int] = []
     values: dict[str, list[float]] = {sensor.name: [] for sensor in chosen}
     end = clock.monotonic_ns() + int(IDLE_SECONDS * 1e9)
@@ -97,7 +116,7 @@ def idle_power_mw(
         sensor.name: SensorTrace(sensor.name, sensor.quantity, tuple(times), tuple(values[sensor.name]))
         for sensor in chosen
     }
-    return mean_power_mw(traces, energy_sensors, wrap_range_mj)
+    return mean_power_mw(traces, [sensor.name for sensor in chosen], wrap_range_mj)
 
 
 def _temperatures(device: Device, sensors: Sequence[Sensor]) -> dict[str, float]:
@@ -105,14 +124,15 @@ def _temperatures(device: Device, sensors: Sequence[Sensor]) -> dict[str, float]
 
 
 def _values(device: Device, sensors: Sequence[Sensor]) -> dict[str, float]:
-    """One reading of each sensor that can be read now, as the runner would read it."""
+    """One reading of each sensor that is a file and can be read now, as the runner would read it."""
+    sensors = [sensor for sensor in sensors if sensor.command is None]
     paths = sorted({path for sensor in sensors for path in (sensor.path, sensor.times) if path is not None})
     texts = device.transport.read_texts(paths) if paths else {}
     found = {}
     for sensor in sensors:
         value = _number(texts.get(sensor.path), sensor.field)
         factor = 1.0 if sensor.times is None else _number(texts.get(sensor.times), None)
-        if value is not None and factor is not None:
+        if value is not None and factor is not None and may_be_idle(value * factor * sensor.scale, sensor):
             found[sensor.name] = value * factor * sensor.scale
     return found
 

@@ -50,6 +50,7 @@ class Subject:
     wrap_range_mj: Mapping[str, float] = field(default_factory=dict)
     temperature_sensors: tuple[str, ...] = ()
     reference_losses: tuple[tuple[float, ...], ...] = ()
+    not_compared: str | None = None
     sampler_overhead_percent: float | None = None
 
 
@@ -249,7 +250,8 @@ def _loss(subject: Subject, records: Sequence[SessionRecord]) -> dict[str, Any]:
     errors = [loss_error(record.steps, subject.reference_losses) for record in records]
     compared = [error for error in errors if isinstance(error, LossError)]
     if not compared:
-        why = next(error.document() for error in errors if isinstance(error, Unavailable))
+        found = next(error.document() for error in errors if isinstance(error, Unavailable))
+        why = unavailable(subject.not_compared) if subject.not_compared is not None else found
         return {"first": first, "last": last, "max_relative_error": why, "reference_steps": why}
     return {
         "first": first,

@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from devices.built_runner import BuiltRunner
 from devices.connect import require_support
 from devices.inventory import Inventory
-from devices.runner_build import BuiltRunner, build_hash, build_runner, native_toolchain
+from devices.runner_build import build_hash, build_runner, native_toolchain
 from reports.site import build
 from suite.campaign import Run
 from suite.display import Display
@@ -24,6 +25,7 @@ from suite.home import Home
 from suite.inputs import load_inputs
 from suite.preparation import Preparation, prepare, require_memory
 from suite.ratios import with_ratios
+from suite.retention.in_use import in_use
 from suite.run_plan import RunPlan
 from suite.store.source import StoreSource
 from suite.store.store import Store
@@ -46,32 +48,48 @@ class Outcome:
         return all(document["status"] in ("ok", "unstable", "unsupported") for document in self.measurements)
 
 
-def begin(plan: RunPlan, inventory: Inventory, home: Home, display: Display, command: Sequence[str]) -> Outcome:
+Afterwards = Callable[[Run, Inventory], None]
+"""What a run has to do besides measuring before it is finished."""
+
+
+def begin(
+    plan: RunPlan,
+    inventory: Inventory,
+    home: Home,
+    display: Display,
+    command: Sequence[str],
+    *,
+    purpose: str = "run",
+    afterwards: Afterwards = lambda _run, _inventory: None,
+) -> Outcome:
     """Start a run and carry it through. Raises the packages' UserErrors, and StoreError."""
     check(plan, inventory)
     store = Store.open(home.store_path)  # before the export: a store that cannot be used would waste it
-    try:
+    with contextlib.closing(store), in_use(home):
         preparation, runner = prepare_host(plan, home, display)
-        run_id = store.begin_run(plan.document(), command, environment(preparation))
+        run_id = store.begin_run(plan.document(), command, environment(preparation), purpose=purpose)
         with _claimed(run_id, home):
-            return measure(Run(run_id, plan, preparation, runner, home, store, display), inventory)
-    finally:
-        store.close()
+            return measure(Run(run_id, plan, preparation, runner, home, store, display), inventory, afterwards)
 
 
-def resume(inventory: Inventory, home: Home, display: Display) -> Outcome:
-    """Go on with the newest run that was killed or interrupted."""
+def resume(
+    inventory: Inventory,
+    home: Home,
+    display: Display,
+    *,
+    purpose: str = "run",
+    afterwards: Afterwards = lambda _run, _inventory: None,
+) -> Outcome:
+    """Go on with the newest run of that purpose that was killed or interrupted."""
     store = Store.open(home.store_path)
-    try:
-        run_id = newest_open_run(store)
+    with contextlib.closing(store), in_use(home):
+        run_id = newest_open_run(store, purpose)
         with _claimed(run_id, home):
             plan = RunPlan.from_document(store.resume_run(run_id))
             display.note(f"going on with run {run_id}")
             check(plan, inventory)
             preparation, runner = prepare_host(plan, home, display)
-            return measure(Run(run_id, plan, preparation, runner, home, store, display), inventory)
-    finally:
-        store.close()
+            return measure(Run(run_id, plan, preparation, runner, home, store, display), inventory, afterwards)
 
 
 @contextlib.contextmanager
@@ -90,12 +108,15 @@ def _claimed(run_id: str, home: Home) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def newest_open_run(store: Store) -> str:
+def newest_open_run(store: Store, purpose: str) -> str:
     """The run to resume; UserError when there is none."""
-    runs = store.open_runs()
-    if not runs:
-        raise UserError("There is no interrupted run to resume: start one with `suite run`.")
-    return runs[0]
+    runs = store.open_runs(purpose)
+    if runs:
+        return runs[0]
+    nights = store.open_runs("nightly")
+    if nights:
+        raise UserError(f"The interrupted run {nights[0]} is a night: go on with it by `suite nightly`.")
+    raise UserError("There is no interrupted run to resume: start one with `suite run`.")
 
 
 def check(plan: RunPlan, inventory: Inventory) -> None:
@@ -138,14 +159,19 @@ def prepare_host(plan: RunPlan, home: Home, display: Display) -> tuple[Preparati
     return preparation, runner
 
 
-def measure(run: Run, inventory: Inventory) -> Outcome:
-    """Measure on each device, and report. The run stays open for `--resume` when anything is raised."""
+def measure(run: Run, inventory: Inventory, afterwards: Afterwards) -> Outcome:
+    """Measure on each device, do what is to do afterwards, and report.
+
+    The run stays open for `--resume` when anything is raised.
+    """
     try:
         documents = measure_fleet(run, [inventory.devices[name] for name in run.plan.devices])
         compared = with_ratios(documents)
         for document in compared:
             run.store.finish_measurement(document.pop("measurement_id"), document)
+            document.pop("role")
         outcome = Outcome(run.run_id, compared, run.home.reports)
+        afterwards(run, inventory)
         run.store.finish_run(run.run_id, "finished" if outcome.complete else "partial")
     except BaseException:
         # A store that can't take this either leaves the run as it is: open, and the first error is the one to tell.

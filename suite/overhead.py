@@ -10,7 +10,7 @@ from devices.connect import connect
 from devices.entry import DeviceEntry
 from devices.sensors.spec import Discovery
 from suite import stats
-from suite.deployment import deploy_program, deploy_runner
+from suite.deployment import choose_runner, deploy_program, deploy_runner
 from suite.display import Display
 from suite.errors import SuiteError
 from suite.home import Home
@@ -55,14 +55,15 @@ def sampler_overhead(plan: Plan, entry: DeviceEntry, home: Home, display: Displa
     (prepared,) = preparation.prepared
     medians: dict[bool, list[float]] = {True: [], False: []}
     with connect(entry, home.locks) as device:
-        deploy_runner(device, runner)
+        chosen = choose_runner(entry, device.facts().machine, runner, home.runner, display.note)
+        deploy_runner(device, chosen)
         deploy_program(device, prepared.artifact)
         for ordinal in range(plan.sessions):
             for sampled in (bool(index) for index in interleaved(2, ordinal)):
                 found = device.sensors() if sampled else Discovery()
                 name = f"overhead-{uuid.uuid4().hex[:12]}"
                 log = home.session_log("overhead", name)
-                order = SessionOrder(name, prepared, runner.hash, log)
+                order = SessionOrder(name, prepared, chosen, log)
                 label = f"{'with' if sampled else 'without'} sampler {ordinal + 1}/{plan.sessions}"
                 with display.steps(label, plan) as on_step:
                     record, validity = run_session(device, order, found.sensors, sensor_plan(found), on_step)

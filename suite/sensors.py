@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from devices.entry import PowerSource
 from devices.sensors.spec import Discovery
 from suite.measurement import SensorFact
-from suite.session_energy import ENERGY_COUNTER, POWER
+from suite.session_energy import ENERGY_COUNTER, METER, POWER
 from suite.validity import TEMPERATURE
 
 
@@ -25,16 +26,19 @@ class SensorPlan:
     trip_mc: Mapping[str, float]
 
 
-def sensor_plan(discovery: Discovery) -> SensorPlan:
-    """The plan for what was discovered."""
+def sensor_plan(discovery: Discovery, power: PowerSource | None = None) -> SensorPlan:
+    """The plan for what was discovered. A meter of the inventory (`power.command`) is the device's total, alone."""
     readable = [SensorFact(item.name, item.quantity, method=item.method) for item in discovery.sensors]
     missing = [SensorFact(gap.name, gap.quantity, unavailable=gap.reason) for gap in discovery.unavailable]
+    totals = tuple(item.name for item in discovery.sensors if item.total and item.quantity in (POWER, ENERGY_COUNTER))
+    if power is not None and power.command is not None:
+        totals = (METER,)
+        method = "external meter on the host, put on the device's clock by the shortest of several round trips"
+        readable.append(SensorFact(METER, POWER, method=method))
     return SensorPlan(
         facts=(*readable, *missing),
         quantities={item.name: item.quantity for item in discovery.sensors},
-        energy_sensors=tuple(
-            item.name for item in discovery.sensors if item.total and item.quantity in (POWER, ENERGY_COUNTER)
-        ),
+        energy_sensors=totals,
         wrap_range_mj={
             item.name: item.counter_range
             for item in discovery.sensors

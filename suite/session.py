@@ -6,11 +6,12 @@ import contextlib
 import json
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from devices.built_runner import BuiltRunner
 from devices.connect import Device
 from devices.deploy import timeout_for
 from devices.errors import DeviceLost, FileError, OutputLimitError, TransportTimeout
@@ -43,7 +44,7 @@ class SessionOrder:
 
     session_id: str
     prepared: Prepared
-    runner_hash: str
+    runner: BuiltRunner
     log: Path
     throttle_notes: tuple[str, ...] = ()
     check_stop: Callable[[], None] = lambda: None
@@ -63,17 +64,28 @@ def run_session(
     """
     folder = device.places.job(order.session_id)
     lines: list[str] = []
+    held_back = list(order.throttle_notes)
     try:
+        _note_throttling(device, held_back)
         _place_job(device, folder, order, sensors)
         with _opened(order.log) as log:
             outcome = _launch(device, folder, order, _Listener(lines, log, on_step, plan))
+        _note_throttling(device, held_back)
         # A folder that stays is removed by the next run; it is no reason to lose the session.
         with contextlib.suppress(FileError):
             device.transport.remove(folder, recursive=True)
     except DeviceLost as error:
         outcome = ExitOutcome(rc=None, lost=str(error))
     record = collect(order.session_id, lines, outcome, plan.quantities)
-    return record, judge(record, expectation(order, plan))
+    wanted = expectation(order, plan)
+    return record, judge(record, replace(wanted, throttle_notes=tuple(held_back), cpus=device.entry.cpus))
+
+
+def _note_throttling(device: Device, notes: list[str]) -> None:
+    """Adds what the device itself says of holding itself back, just before and just after the session."""
+    told = device.throttling()
+    if told is not None:
+        notes.append(told)
 
 
 def expectation(order: SessionOrder, plan: SensorPlan) -> Expectation:
@@ -82,6 +94,7 @@ def expectation(order: SessionOrder, plan: SensorPlan) -> Expectation:
         measured_steps=order.prepared.plan.steps,
         loss_tolerance=LOSS_TOLERANCE[order.prepared.workload.quant],
         reference_losses=order.prepared.reference_losses,
+        not_compared=order.prepared.not_compared,
         trip_mc=plan.trip_mc,
         throttle_notes=order.throttle_notes,
     )
@@ -178,11 +191,11 @@ class _Listener:
 
 
 def _launch(device: Device, folder: str, order: SessionOrder, listener: _Listener) -> ExitOutcome:
-    runner = posixpath.join(device.places.runner(order.runner_hash), "runner")
+    command = order.runner.command(device.places.runner(order.runner.hash))
     timeout_s = _deadline_s(order)
     try:
         ended = device.launch(
-            [runner, "job.json"], listener, timeout_s=timeout_s, cwd=folder, while_waiting=order.check_stop
+            [*command, "job.json"], listener, timeout_s=timeout_s, cwd=folder, while_waiting=order.check_stop
         )
     except _TripPoint as reason:
         return ExitOutcome(rc=None, stopped=str(reason))

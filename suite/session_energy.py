@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from devices.sensors.battery import BATTERY
 from suite.energy import WindowEnergy, counter_energy, gauge_energy, net_energy_mj
 from suite.events import StepEvent
 from suite.record import SessionRecord
@@ -13,6 +14,9 @@ from suite.unavailable import Unavailable
 
 POWER = "power_mw"
 ENERGY_COUNTER = "energy_mj"
+CHARGERS = "chargers"
+#: The sensor that an external meter is.
+METER = "meter"
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,9 @@ def session_energy(
         if trace is None:
             return Unavailable(f"{name}: {record.sensor_errors.get(name, 'no samples in this session')}")
         traces.append(trace)
+    charged = _charged(record, sensors)
+    if charged is not None:
+        return charged
     steps = _covered(record.measured_steps, traces)
     if isinstance(steps, Unavailable):
         return steps
@@ -67,7 +74,7 @@ def session_energy(
         part = _window(trace, steps[0].t0_ns, steps[-1].t1_ns, wrap_range_mj)
         if isinstance(part, Unavailable):
             return Unavailable(f"{trace.sensor}: {part.reason}")
-        parts.append(part)
+        parts.append(replace(part, alignment_error_ms=part.alignment_error_ms + trace.clock_error_ms))
     return _per_step(_together(parts), len(steps), idle)
 
 
@@ -87,6 +94,16 @@ def mean_power_mw(
             return Unavailable(f"{trace.sensor}: {part.reason}")
         total_mw += part.mean_power_mw
     return total_mw
+
+
+def _charged(record: SessionRecord, sensors: Sequence[str]) -> Unavailable | None:
+    """Why a battery's gauge doesn't count: a charger that was plugged in meanwhile."""
+    if not any(name.startswith(BATTERY) for name in sensors):
+        return None
+    for trace in record.samples.values():
+        if trace.quantity == CHARGERS and max(trace.values, default=0.0) > 0:
+            return Unavailable(f"{trace.sensor}: a charger was plugged in during the session: unplug it")
+    return None
 
 
 def _covered(steps: Sequence[StepEvent], traces: Sequence[SensorTrace]) -> Sequence[StepEvent] | Unavailable:

@@ -48,7 +48,7 @@ _STATUS_OF_CAUSE = {
 
 @dataclass(frozen=True)
 class Validity:
-    """The judgement and its reason; the reason of `ok` is None."""
+    """The judgement and its reason; the reason of `ok` is what could not be checked, None when all was."""
 
     status: SessionStatus
     reason: str | None = None
@@ -59,8 +59,9 @@ class Expectation:
     """What a session must show.
 
     `measured_steps`: at least so many. `reference_losses[i]`: losses of step i by the reference, flattened like the
-    runner's; empty where there is no reference. `loss_tolerance`: largest relative error allowed over those steps.
-    `trip_mc`: sensor name to trip point, millidegrees Celsius. `throttle_notes`: what the host saw of throttling.
+    runner's; empty where there is none, and `not_compared` says why. `loss_tolerance`: largest relative error allowed
+    over those steps. `trip_mc`: sensor name to trip point, millidegrees Celsius. `throttle_notes`: what the host saw
+    of throttling. `cpus`: the cores that the runner was to be pinned to.
     """
 
     measured_steps: int
@@ -68,6 +69,8 @@ class Expectation:
     reference_losses: tuple[tuple[float, ...], ...] = ()
     trip_mc: Mapping[str, float] = field(default_factory=dict)
     throttle_notes: tuple[str, ...] = ()
+    cpus: tuple[int, ...] | None = None
+    not_compared: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,13 +85,14 @@ def judge(record: SessionRecord, expectation: Expectation) -> Validity:
     """What the session is worth; the first thing found wrong is the reason."""
     if not record.complete:
         return Validity(_STATUS_OF_CAUSE[record.cause], record.sentence)
-    wrong = _wrong_count(record, expectation) or _wrong_losses(record, expectation)
+    wrong = _wrong_count(record, expectation) or _wrong_cpus(record, expectation) or _wrong_losses(record, expectation)
     if wrong is not None:
         return Validity(SessionStatus.INVALID, wrong)
     throttled = throttling(record, expectation)
     if throttled is not None:
         return Validity(SessionStatus.THROTTLED, throttled)
-    return Validity(SessionStatus.OK)
+    unchecked = None if expectation.reference_losses else expectation.not_compared
+    return Validity(SessionStatus.OK, None if unchecked is None else f"its losses were not compared: {unchecked}")
 
 
 def loss_error(steps: Sequence[StepEvent], reference: Sequence[Sequence[float]]) -> LossError | Unavailable:
@@ -143,6 +147,17 @@ def _wrong_count(record: SessionRecord, expectation: Expectation) -> str | None:
     if told is not None and told not in (len(record.steps), measured):
         return f"the footer tells of {told} steps, {len(record.steps)} arrived"
     return None
+
+
+def _wrong_cpus(record: SessionRecord, expectation: Expectation) -> str | None:
+    """Whether the runner was pinned as it was asked to: a phone may move what an adb shell starts to other cores."""
+    if expectation.cpus is None or record.header is None:
+        return None
+    allowed, wanted = set(record.header.cpus_allowed), set(expectation.cpus)
+    if allowed == wanted:
+        return None
+    shown, asked = (",".join(str(cpu) for cpu in sorted(cpus)) or "none" for cpus in (allowed, wanted))
+    return f"the runner was allowed the cores {shown}, not {asked} as it was asked: correct `cpus` in the inventory"
 
 
 def _wrong_losses(record: SessionRecord, expectation: Expectation) -> str | None:

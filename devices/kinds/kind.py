@@ -24,3 +24,9 @@ class Kind(Protocol):
 
     def checks(self, tree: Tree) -> tuple[Check, ...]:
         """Checks that only this family has, besides those of `devices.preflight`."""
+
+    def cpus(self, tree: Tree) -> tuple[int, ...] | None:
+        """The cores to pin the runner to where the inventory names none; None: all of them."""
+
+    def throttling(self, tree: Tree) -> str | None:
+        """What says that the device holds itself back right now; None if nothing does, or nothing can be asked."""

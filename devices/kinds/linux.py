@@ -17,7 +17,7 @@ class LinuxKind:
         self.entry = entry
 
     def sensors(self, tree: Tree) -> Discovery:
-        return linux_sensors(tree)
+        return linux_sensors(tree, self.entry.power)
 
     def facts(self, tree: Tree) -> Facts:
         return read_facts(tree)
@@ -25,3 +25,11 @@ class LinuxKind:
     def checks(self, tree: Tree) -> tuple[Check, ...]:
         del tree  # the general checks are all there is
         return ()
+
+    def cpus(self, tree: Tree) -> tuple[int, ...] | None:
+        del tree  # which cores are worth more, only the user knows
+        return None
+
+    def throttling(self, tree: Tree) -> str | None:
+        del tree  # the counters that the kernel has are sampled
+        return None

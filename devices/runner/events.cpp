@@ -12,6 +12,7 @@
 #include "file.h"
 #include "json.h"
 #include "process_status.h"
+#include "sampler.h"
 #include "signals.h"
 
 namespace runner {

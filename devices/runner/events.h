@@ -8,7 +8,7 @@
 #include "failure.h"
 #include "job.h"
 #include "machine.h"
-#include "sampler.h"
+#include "samples.h"
 
 namespace runner {
 

@@ -185,15 +185,46 @@ WarmUpRule read_warm_up(const Json& json) {
   return rule;
 }
 
+std::vector<std::string> read_command(Members& members) {
+  std::vector<std::string> command;
+  for (const Json& word : members.list("command")) {
+    const bool usable = word.kind() == Json::Kind::string && word.string().find('\0') == std::string::npos;
+    if (!usable) refuse(members.at("command") + " must be a list of texts without zero bytes.");
+    command.push_back(word.string());
+  }
+  if (command.empty() || command[0].empty()) refuse(members.at("command") + " names no program.");
+  return command;
+}
+
+std::optional<Range> read_range(Members& members) {
+  if (members.optional("range") == nullptr) return std::nullopt;
+  const std::vector<Json>& bounds = members.list("range");
+  for (const Json& bound : bounds) {
+    if (bound.kind() != Json::Kind::number) refuse(members.at("range") + " must hold numbers.");
+  }
+  if (bounds.size() != 2 || bounds[0].number() > bounds[1].number()) {
+    refuse(members.at("range") + " must be the lowest and the highest value.");
+  }
+  return Range{bounds[0].number(), bounds[1].number()};
+}
+
 SensorSpec read_sensor(const Json& json, const std::string& where, const Place& place) {
   Members members(json, where);
-  SensorSpec sensor{members.text("name"),
-                    members.text("quantity"),
-                    place.of(members.text("path")),
-                    place.of(members.text_or_empty("times")),
-                    members.text_or_empty("field"),
-                    members.number("scale", -1e12, 1e12),
-                    members.number("rate_hz", 0.001, 10000.0)};
+  SensorSpec sensor{};
+  sensor.name = members.text("name");
+  sensor.quantity = members.text("quantity");
+  const bool is_program = members.optional("command") != nullptr;
+  if (is_program == (members.optional("path") != nullptr)) refuse(where + " needs exactly one of path and command.");
+  if (is_program) {
+    sensor.command = read_command(members);
+  } else {
+    sensor.path = place.of(members.text("path"));
+    sensor.times = place.of(members.text_or_empty("times"));
+  }
+  sensor.field = members.text_or_empty("field");
+  sensor.scale = members.number("scale", -1e12, 1e12);
+  sensor.rate_hz = members.number("rate_hz", 0.001, 10000.0);
+  sensor.range = read_range(members);
   members.done();
   return sensor;
 }

@@ -41,14 +41,21 @@ struct WarmUpRule {
   double tolerance;
 };
 
+struct Range {
+  double low;
+  double high;
+};
+
 struct SensorSpec {
   std::string name;
   std::string quantity;
-  std::string path;
-  std::string times;  // empty: no factor
-  std::string field;  // empty: the first number of the file
+  std::string path;                  // of a file that the kernel keeps up to date
+  std::vector<std::string> command;  // or a program that prints one number a line; exactly one of the two is there
+  std::string times;                 // empty: no factor
+  std::string field;                 // empty: the first number of the file, or every line of the program
   double scale;
   double rate_hz;
+  std::optional<Range> range;  // a scaled value outside is no reading
 };
 
 struct Job {

@@ -58,6 +58,9 @@ std::vector<std::string> cpu_features() {
   return found;
 }
 
+bool pinned = false;
+cpu_set_t before_pinning;
+
 }  // namespace
 
 Machine describe_machine() {
@@ -70,6 +73,7 @@ Machine describe_machine() {
 std::vector<int> pin_to_cpus(const std::vector<int>& cpus) {
   cpu_set_t set;
   if (!cpus.empty()) {
+    pinned = ::sched_getaffinity(0, sizeof before_pinning, &before_pinning) == 0;
     CPU_ZERO(&set);
     for (const int cpu : cpus) CPU_SET(static_cast<size_t>(cpu), &set);
     if (::sched_setaffinity(0, sizeof set, &set) != 0) {
@@ -89,6 +93,10 @@ std::vector<int> pin_to_cpus(const std::vector<int>& cpus) {
                                   " cpus of the job are there; choose among those that are online.");
   }
   return allowed;
+}
+
+void undo_pinning() {
+  if (pinned) ::sched_setaffinity(0, sizeof before_pinning, &before_pinning);
 }
 
 }  // namespace runner

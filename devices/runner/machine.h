@@ -20,4 +20,7 @@ Machine describe_machine();
 // machine refuses. Returns the cpus allowed then.
 std::vector<int> pin_to_cpus(const std::vector<int>& cpus);
 
+// Lets this thread run wherever the process could before pin_to_cpus. Async-signal-safe.
+void undo_pinning();
+
 }  // namespace runner

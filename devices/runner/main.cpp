@@ -1,16 +1,22 @@
-// The device-side program: `runner JOB.json`. What it is told and what it prints: docs/contracts.md.
+// The device-side program: `runner JOB.json`. What it is told and what it prints: docs/contracts.md. `runner --clock`
+// prints the nanoseconds of its clock, so that a program on the host can be put on it.
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstring>
 
+#include "clock.h"
 #include "events.h"
 #include "session.h"
 #include "signals.h"
 
 int main(int argc, char** argv) {
+  if (argc == 2 && std::strcmp(argv[1], "--clock") == 0) {
+    std::printf("%lld\n", static_cast<long long>(runner::now_ns()));
+    return 0;
+  }
   if (argc != 2 || argv[1][0] == '-') {
-    std::fprintf(stderr, "usage: runner JOB.json\n");
+    std::fprintf(stderr, "usage: runner JOB.json\n       runner --clock\n");
     return 2;
   }
   runner::install_signals(STDOUT_FILENO);

@@ -1,12 +1,11 @@
 #include "sampler.h"
 
-#include <signal.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 
 #include "clock.h"
+#include "signals.h"
 
 namespace runner {
 namespace {
@@ -21,7 +20,7 @@ timespec as_timespec(int64_t ns) {
 
 }  // namespace
 
-Sampler::Sampler(const std::vector<SensorSpec>& specs) : errors_(specs.size()) {
+Sampler::Sampler(const std::vector<SensorSpec>& specs, Samples& samples) : samples_(samples) {
   pthread_mutex_init(&mutex_, nullptr);
   pthread_condattr_t attributes;
   pthread_condattr_init(&attributes);
@@ -29,22 +28,18 @@ Sampler::Sampler(const std::vector<SensorSpec>& specs) : errors_(specs.size()) {
   pthread_cond_init(&wake_, &attributes);
   pthread_condattr_destroy(&attributes);
   const int64_t start = now_ns();
-  for (const SensorSpec& spec : specs) {
-    sensors_.emplace_back(spec);
-    schedule_.push_back({start, std::llround(1e9 / spec.rate_hz)});
+  for (size_t i = 0; i < specs.size(); ++i) {
+    if (specs[i].command.empty()) {
+      schedule_.push_back({Sensor(specs[i]), i, start, std::llround(1e9 / specs[i].rate_hz)});
+    }
   }
-  if (specs.empty()) return;
-  samples_.reserve(4096);
-  // Signals belong to the main thread.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  for (const int fatal : {SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE}) sigdelset(&all, fatal);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  running_ = pthread_create(&thread_, nullptr, entry, this) == 0;
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  for (SensorErrors& error : errors_) {
-    if (!running_) error = {1, "The sampling thread could not be started."};
+  if (schedule_.empty()) return;
+  {
+    const SignalsHeldBack none;
+    running_ = pthread_create(&thread_, nullptr, entry, this) == 0;
+  }
+  for (const Scheduled& item : schedule_) {
+    if (!running_) samples_.fail(item.index, "The sampling thread could not be started.");
   }
 }
 
@@ -60,14 +55,14 @@ void* Sampler::entry(void* self) {
   static_cast<Sampler*>(self)->loop();
   timespec used{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-  finished_cpu_ns = nanoseconds(used);
+  finished_cpu_ns += nanoseconds(used);
   thread_alive = false;
   return nullptr;
 }
 
 int64_t Sampler::earliest() const {
   int64_t first = schedule_[0].next_ns;
-  for (const Schedule& item : schedule_) first = std::min(first, item.next_ns);
+  for (const Scheduled& item : schedule_) first = std::min(first, item.next_ns);
   return first;
 }
 
@@ -86,32 +81,20 @@ void Sampler::loop() {
 }
 
 void Sampler::read_due(int64_t now) {
-  for (size_t i = 0; i < sensors_.size(); ++i) {
-    Schedule& item = schedule_[i];
+  for (Scheduled& item : schedule_) {
     if (item.next_ns > now) continue;
     try {
       const int64_t before = now_ns();
-      const double value = sensors_[i].read();
+      const double value = item.sensor.read();
       const int64_t middle = before + (now_ns() - before) / 2;
-      pthread_mutex_lock(&mutex_);
-      samples_.push_back({middle, i, value});
-      pthread_mutex_unlock(&mutex_);
+      samples_.add({middle, item.index, value});
     } catch (const FileError& error) {
-      if (errors_[i].count++ == 0) errors_[i].reason = error.what();
+      samples_.fail(item.index, error.what());
     }
     // Deadlines that were missed are left out, not made up for.
     const int64_t late = now_ns() - item.next_ns;
     item.next_ns += (late / item.period_ns + 1) * item.period_ns;
   }
-}
-
-std::vector<Sample> Sampler::take() {
-  std::vector<Sample> taken;
-  taken.reserve(4096);
-  pthread_mutex_lock(&mutex_);
-  taken.swap(samples_);
-  pthread_mutex_unlock(&mutex_);
-  return taken;
 }
 
 void Sampler::stop() {
@@ -126,8 +109,10 @@ void Sampler::stop() {
 
 int64_t sampler_cpu_ns() {
   timespec used{};
-  if (thread_alive && clock_gettime(thread_clock, &used) == 0) return nanoseconds(used);
+  if (thread_alive && clock_gettime(thread_clock, &used) == 0) return nanoseconds(used) + finished_cpu_ns;
   return finished_cpu_ns;
 }
+
+void add_sampler_cpu_ns(int64_t ns) { finished_cpu_ns += ns; }
 
 }  // namespace runner

@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
@@ -34,6 +35,17 @@ const char* line_with(const char* text, const std::string& field) {
 
 }  // namespace
 
+double scaled(const SensorSpec& spec, double value, const std::string& from) {
+  const double result = value * spec.scale;
+  if (!std::isfinite(result)) throw FileError(from + ": the scaled value is too large.");
+  if (spec.range && (result < spec.range->low || result > spec.range->high)) {
+    char text[128];
+    std::snprintf(text, sizeof text, ": %g is outside of %g to %g.", result, spec.range->low, spec.range->high);
+    throw FileError(from + text);
+  }
+  return result;
+}
+
 double Sensor::number_in(std::optional<File>& file, const std::string& path, const std::string& field) {
   if (!file) file.emplace(File::open_to_read(path));
   char text[kMaxBytes + 1];
@@ -57,9 +69,7 @@ double Sensor::number_in(std::optional<File>& file, const std::string& path, con
 double Sensor::read() {
   const double value = number_in(file_, spec_.path, spec_.field);
   const double factor = spec_.times.empty() ? 1.0 : number_in(factor_, spec_.times, "");
-  const double scaled = value * factor * spec_.scale;
-  if (!std::isfinite(scaled)) throw FileError(spec_.path + ": the scaled value is too large.");
-  return scaled;
+  return scaled(spec_, value * factor, spec_.path);
 }
 
 }  // namespace runner

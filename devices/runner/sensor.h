@@ -9,6 +9,9 @@
 
 namespace runner {
 
+// `value` times the sensor's scale; FileError that begins with `from` when it is too large or outside of its range.
+double scaled(const SensorSpec& spec, double value, const std::string& from);
+
 class Sensor {
  public:
   explicit Sensor(const SensorSpec& spec) : spec_(spec) {}

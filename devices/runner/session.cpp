@@ -5,7 +5,10 @@
 #include <new>
 
 #include "clock.h"
+#include "library_pages.h"
+#include "program_sensor.h"
 #include "runtime_log.h"
+#include "sampler.h"
 #include "signals.h"
 #include "state.h"
 #include "thread_pool.h"
@@ -77,19 +80,23 @@ Footer Session::run_job(const Job& job) {
                   "There are no threads to compute with: /sys/devices/system/cpu/possible and present must "
                   "be readable.");
   }
-  Sampler sampler(job.sensors);
-  const Footer footer = guarded([&] { return train(job, sampler); });
+  Samples samples(job.sensors.size());
+  ProgramSensors programs(job.sensors, samples);
+  Sampler sampler(job.sensors, samples);
+  const Footer footer = guarded([&] { return train(job, samples); });
   sampler.stop();
-  events_.samples(sampler.take(), job.sensors);
-  events_.sensor_errors(sampler.errors(), job.sensors);
+  programs.stop();
+  events_.samples(samples.take(), job.sensors);
+  events_.sensor_errors(samples.errors(), job.sensors);
   return footer;
 }
 
-Footer Session::train(const Job& job, Sampler& sampler) {
+Footer Session::train(const Job& job, Samples& samples) {
   enter(Stage::load);
   const int64_t t0_ns = now_ns();
   TrainingProgram program(job.program, job.method);
   ::malloc_trim(0);  // what loading freed goes back before memory is looked at
+  drop_library_pages();
   events_.load(t0_ns, now_ns(), program.bytes());
 
   enter(Stage::input);
@@ -98,7 +105,7 @@ Footer Session::train(const Job& job, Sampler& sampler) {
   enter(Stage::state);
   if (!job.state_in.empty()) load_state(program, job.state_in);
   enter(Stage::execute);
-  make_steps(job, program, inputs, sampler);
+  make_steps(job, program, inputs, samples);
   enter(Stage::state);
   if (!job.state_out.empty()) save_state(program, job.state_out, job.session, steps_);
 
@@ -107,7 +114,7 @@ Footer Session::train(const Job& job, Sampler& sampler) {
   return {"completed", "", std::nullopt, std::nullopt, steps_};
 }
 
-void Session::make_steps(const Job& job, TrainingProgram& program, Inputs& inputs, Sampler& sampler) {
+void Session::make_steps(const Job& job, TrainingProgram& program, Inputs& inputs, Samples& samples) {
   Progress progress(job);
   while (stop_signal() == nullptr && !progress.complete()) {
     inputs.prepare(steps_);
@@ -120,7 +127,7 @@ void Session::make_steps(const Job& job, TrainingProgram& program, Inputs& input
     const int64_t t1_ns = now_ns();
     note_steps(++steps_);
     events_.step(steps_ - 1, measured, t0_ns, t1_ns, losses_of(job, program));
-    events_.samples(sampler.take(), job.sensors);
+    events_.samples(samples.take(), job.sensors);
     progress.add_step(t0_ns, t1_ns);
   }
 }

@@ -19,8 +19,8 @@ class Session {
 
  private:
   Footer run_job(const Job& job);
-  Footer train(const Job& job, Sampler& sampler);
-  void make_steps(const Job& job, TrainingProgram& program, Inputs& inputs, Sampler& sampler);
+  Footer train(const Job& job, Samples& samples);
+  void make_steps(const Job& job, TrainingProgram& program, Inputs& inputs, Samples& samples);
   Footer guarded(const std::function<Footer()>& work);
   void enter(Stage stage);
 

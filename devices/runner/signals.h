@@ -1,6 +1,8 @@
 // Signals: a request to stop after the step under way, and a last word from a crash.
 #pragma once
 
+#include <signal.h>
+
 #include <cstdint>
 
 #include "failure.h"
@@ -20,5 +22,17 @@ void note_steps(int64_t steps);
 
 // While printing is under way a line may be half written: a crash then begins a new one.
 void note_printing(bool under_way);
+
+// Threads that are started while this lives get no signals but the fatal ones: the others belong to the main thread.
+class SignalsHeldBack {
+ public:
+  SignalsHeldBack();
+  ~SignalsHeldBack();
+  SignalsHeldBack(const SignalsHeldBack&) = delete;
+  SignalsHeldBack& operator=(const SignalsHeldBack&) = delete;
+
+ private:
+  sigset_t before_;
+};
 
 }  // namespace runner

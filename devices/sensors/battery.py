@@ -6,43 +6,101 @@ the device's, and some drivers give a negative current while they discharge.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from devices.sensors.spec import Discovery, Sensor, Unavailable
 from devices.sensors.tree import Texts, Tree, plain_name
+
+#: What the names of these sensors begin with.
+BATTERY = "battery"
 
 _FOLDER = "sys/class/power_supply"
 _FILES = ("type", "scope", "present", "status", "power_now", "current_now", "voltage_now")
 _MW_PER_UW = 1e-3
 _MW_PER_UA_UV = 1e-9
-# What anything that runs from a battery can draw; outside it the driver uses another unit, which we don't guess.
-_PLAUSIBLE_MW = (50.0, 500_000.0)
 _RATE_HZ = 10.0
+# What drivers give when they have nothing: the ends of their integers.
+_SENTINELS = frozenset({-1.0, 65535.0, 2.0**31 - 1, -(2.0**31), 2.0**63 - 1, -(2.0**63)})
 
 
-def battery_sensors(tree: Tree) -> Discovery:
-    """One sensor per system battery that discharges now, each a part of the device's total power."""
-    supplies = tree.names(_FOLDER)
-    texts = tree.read(f"{_FOLDER}/{supply}/{file}" for supply in supplies for file in _FILES)
+@dataclass(frozen=True)
+class Gauge:
+    """How a device's gauge is read.
+
+    `scale` multiplies what the units of the kernel's documentation give, `sign` is -1 for a gauge that counts what
+    flows into the battery. None: nobody has calibrated it, and a discharging gauge's own sign is undone.
+    `plausible_mw` is what such a device can draw; outside it the driver uses another unit, which nobody guesses.
+    """
+
+    scale: float | None = None
+    sign: int | None = None
+    plausible_mw: tuple[float, float] = (50.0, 500_000.0)
+    remedy: str | None = None
+
+
+@dataclass(frozen=True)
+class RawGauge:
+    """Files of a gauge, and what they give in milliwatts if it keeps to the documented units."""
+
+    supply: str
+    path: str
+    times: str | None
+    milliwatts: float
+    scale: float  # from the files' product to milliwatts, in those units
+
+
+def battery_sensors(tree: Tree, gauge: Gauge | None = None, plugged: tuple[str, ...] = ()) -> Discovery:
+    """One sensor per system battery that discharges now, each a part of the device's total power.
+
+    `plugged`: the chargers that are connected.
+    """
+    gauge = gauge or Gauge()
+    supplies, texts = _read(tree)
     sensors: list[Sensor] = []
     missing: list[Unavailable] = []
     names: list[str] = []
     for supply in supplies:
-        folder = f"{_FOLDER}/{supply}"
-        # Scope `Device` is the battery of a mouse or keyboard.
-        if texts.text(f"{folder}/type") != "Battery" or texts.text(f"{folder}/scope") == "Device":
-            continue
-        name = plain_name(f"battery.{supply}", "battery", names)
+        name = plain_name(f"{BATTERY}.{supply}", BATTERY, names)
         names.append(name)
-        found = _sensor(tree, texts, folder, name)
+        found = _sensor(tree, texts, supply, name, gauge, plugged)
         if isinstance(found, Sensor):
             sensors.append(found)
         else:
             missing.append(found)
     if not names:
-        missing.append(Unavailable("battery", "power_mw", f"no system battery in /{_FOLDER}"))
+        missing.append(Unavailable(BATTERY, "power_mw", f"no system battery in /{_FOLDER}"))
     return Discovery(tuple(sensors), tuple(missing))
 
 
-def _sensor(tree: Tree, texts: Texts, folder: str, name: str) -> Sensor | Unavailable:
+def raw_gauges(tree: Tree) -> tuple[RawGauge, ...]:
+    """The gauges that can be read at all, whatever they read and whether or not they discharge: for calibration."""
+    supplies, texts = _read(tree)
+    found = (_raw(texts, supply) for supply in supplies)
+    return tuple(gauge for gauge in found if isinstance(gauge, RawGauge))
+
+
+def battery_states(tree: Tree) -> tuple[str, ...]:
+    """What each system battery says of itself: `Discharging`, `Charging`, ..."""
+    supplies, texts = _read(tree)
+    return tuple(plain_name(texts.text(f"{_FOLDER}/{supply}/status"), "not given") for supply in supplies)
+
+
+def _read(tree: Tree) -> tuple[tuple[str, ...], Texts]:
+    """The batteries that feed the device. Scope `Device` is the battery of a mouse or keyboard."""
+    supplies = tree.names(_FOLDER)
+    texts = tree.read(f"{_FOLDER}/{supply}/{file}" for supply in supplies for file in _FILES)
+    chosen = tuple(
+        supply
+        for supply in supplies
+        if texts.text(f"{_FOLDER}/{supply}/type") == "Battery" and texts.text(f"{_FOLDER}/{supply}/scope") != "Device"
+    )
+    return chosen, texts
+
+
+def _sensor(
+    tree: Tree, texts: Texts, supply: str, name: str, gauge: Gauge, plugged: tuple[str, ...]
+) -> Sensor | Unavailable:
+    folder = f"{_FOLDER}/{supply}"
     if texts.text(f"{folder}/present") == "0":
         return Unavailable(name, "power_mw", "the battery isn't there (present reads 0)", "put the battery in")
     status = texts.text(f"{folder}/status")
@@ -50,32 +108,56 @@ def _sensor(tree: Tree, texts: Texts, folder: str, name: str) -> Sensor | Unavai
         shown = plain_name(status, "not given")
         reason = f"the battery's status is {shown}: its power is the device's only while it discharges"
         return Unavailable(name, "power_mw", reason, "unplug the charger")
-    power_uw = texts.number(f"{folder}/power_now")
-    current_ua, voltage_uv = texts.number(f"{folder}/current_now"), texts.number(f"{folder}/voltage_now")
-    files: tuple[str, str | None]
-    if power_uw is not None:
-        files, value, scale = ("power_now", None), power_uw, _MW_PER_UW
-    elif current_ua is not None and voltage_uv is not None:
-        files, value, scale = ("current_now", "voltage_now"), current_ua * voltage_uv, _MW_PER_UA_UV
-    else:
-        return Unavailable(name, "power_mw", f"/{folder} has neither power_now nor current_now with voltage_now")
-    sign = -1.0 if value < 0 else 1.0
-    power_mw = value * scale * sign
-    if not _PLAUSIBLE_MW[0] <= power_mw <= _PLAUSIBLE_MW[1]:
-        return Unavailable(
-            name,
-            "power_mw",
-            f"the gauge reads {power_mw:g} mW while discharging, outside {_PLAUSIBLE_MW[0]:g} to {_PLAUSIBLE_MW[1]:g}",
-        )
-    path, times = files
-    method = f"battery gauge, {path}{f' times {times}' if times else ''}{', sign reversed' if sign < 0 else ''}"
+    if plugged:
+        reason = f"a charger is plugged in ({', '.join(plugged)}): the battery's power isn't all that the device draws"
+        return Unavailable(name, "power_mw", reason, "unplug the charger")
+    raw = _raw(texts, supply)
+    if isinstance(raw, str):
+        return Unavailable(name, "power_mw", raw, gauge.remedy)
+    sign = float(gauge.sign) if gauge.sign is not None else -1.0 if raw.milliwatts < 0 else 1.0
+    factor = (gauge.scale or 1.0) * sign
+    low, high = gauge.plausible_mw
+    if not low <= raw.milliwatts * factor <= high:
+        reason = f"the gauge reads {raw.milliwatts * factor:g} mW while discharging, outside {low:g} to {high:g}"
+        return Unavailable(name, "power_mw", reason, gauge.remedy)
+    method = _method(raw, gauge, sign)
     return Sensor(
         name,
         "power_mw",
-        tree.path(folder, path),
-        scale * sign,
+        tree.path(raw.path),
+        raw.scale * factor,
         _RATE_HZ,
-        f"{method}; the whole device, refreshed by the gauge (often once a second or slower)",
-        times=tree.path(folder, times) if times else None,
+        method,
+        times=tree.path(raw.times) if raw.times else None,
         total=True,
+        plausible=gauge.plausible_mw,
     )
+
+
+def _method(raw: RawGauge, gauge: Gauge, sign: float) -> str:
+    corrected = f", times {gauge.scale:g}" if gauge.scale not in (None, 1.0) else ""
+    times = f" times {raw.times.rpartition('/')[2]}" if raw.times else ""
+    turned = ", sign reversed" if sign < 0 else ""
+    return (
+        f"battery gauge, {raw.path.rpartition('/')[2]}{times}{corrected}{turned}; the whole device, refreshed by the "
+        "gauge (often once a second or slower)"
+    )
+
+
+def _raw(texts: Texts, supply: str) -> RawGauge | str:
+    """The gauge's files, or why there is none."""
+    folder = f"{_FOLDER}/{supply}"
+    power, current, voltage = (f"{folder}/{file}" for file in ("power_now", "current_now", "voltage_now"))
+    power_uw, current_ua, voltage_uv = (texts.number(path) for path in (power, current, voltage))
+    if power_uw is not None:
+        numbers: tuple[float, ...] = (power_uw,)
+        gauge = RawGauge(supply, power, None, power_uw * _MW_PER_UW, _MW_PER_UW)
+    elif current_ua is not None and voltage_uv is not None:
+        numbers = (current_ua, voltage_uv)
+        gauge = RawGauge(supply, current, voltage, current_ua * voltage_uv * _MW_PER_UA_UV, _MW_PER_UA_UV)
+    else:
+        return f"/{folder} has neither power_now nor current_now with voltage_now that can be read"
+    sentinels = _SENTINELS.intersection(numbers)
+    if sentinels:
+        return f"the gauge in /{folder} reads {min(sentinels):.0f}, which means that it has no value"
+    return gauge

@@ -29,6 +29,21 @@ def frequency_sensors(tree: Tree) -> Discovery:
     return Discovery(tuple(sensors), tuple(missing))
 
 
+def frequency_cap_sensors(tree: Tree) -> Discovery:
+    """The highest frequency that each policy allows now, in kHz: it falls when the system holds the clock back."""
+    policies = tree.names(_POLICIES, r"policy\d+")
+    paths = {policy: f"{_POLICIES}/{policy}/scaling_max_freq" for policy in policies}
+    texts = tree.read(paths.values())
+    method = "scaling_max_freq: what users and the kernel's cooling allow"
+    return Discovery(
+        tuple(
+            Sensor(f"cpu-frequency-cap.{policy}", "frequency_cap_khz", tree.path(path), 1.0, 1.0, method)
+            for policy, path in paths.items()
+            if texts.number(path)
+        )
+    )
+
+
 def throttle_sensors(tree: Tree) -> Discovery:
     """Counters of throttling events, one per core and one per package (arch/x86 thermal_throttle)."""
     cpus = tree.names(_CPUS, r"cpu\d+")

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Quantity = Literal["memory_kib", "temperature_mc", "power_mw", "energy_mj", "frequency_khz", "throttle_events"]
+Quantity = Literal[
+    "memory_kib",
+    "temperature_mc",
+    "power_mw",
+    "energy_mj",
+    "frequency_khz",
+    "frequency_cap_khz",
+    "throttle_events",
+    "throttle_flags",
+    "chargers",
+]
 Form = Literal["gauge", "counter"]
 
 
@@ -15,7 +25,8 @@ class Sensor:
 
     The first part is what the runner gets (the job's `sensors` entries in docs/contracts.md): a value is the first
     number of `path` (of its line that starts with `field`), times the number in `times`, times `scale`, in the unit
-    that `quantity` ends with.
+    that `quantity` ends with. With `command` it is a program that prints a number a line until it is ended, about
+    `rate_hz` of them a second, and `path` is empty. A value outside of `plausible` is no reading.
 
     The second part stays on the host. `form`: a gauge is a momentary value, a counter only grows, and wraps to 0 after
     `counter_range` (same unit as the values; None: it doesn't wrap). `method` says in words what is read, by which
@@ -36,15 +47,19 @@ class Sensor:
     counter_range: float | None = None
     total: bool = False
     limit: float | None = None
+    command: tuple[str, ...] | None = None
+    plausible: tuple[float, float] | None = None
 
     def job_entry(self) -> dict[str, Any]:
         """The sensor as the runner's job file has it."""
-        entry: dict[str, Any] = {"name": self.name, "quantity": self.quantity, "path": self.path}
+        entry: dict[str, Any] = {"name": self.name, "quantity": self.quantity}
+        entry |= {"path": self.path} if self.command is None else {"command": list(self.command)}
         if self.field is not None:
             entry["field"] = self.field
         if self.times is not None:
             entry["times"] = self.times
-        return entry | {"scale": self.scale, "rate_hz": self.rate_hz}
+        entry |= {"scale": self.scale, "rate_hz": self.rate_hz}
+        return entry if self.plausible is None else entry | {"range": list(self.plausible)}
 
 
 @dataclass(frozen=True)

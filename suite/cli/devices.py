@@ -12,10 +12,13 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from devices.entry import DeviceEntry
 from devices.inspection import Inspection, Row, check_entry, support_of
 from suite import exit_codes
 from suite.cli.output import print_table
 from suite.cli.places import inventory_option, opened
+from suite.home import Home
+from suite.meter_check import meter_rows
 
 _MARKS = {"ok": "✓", "warning": "!", "failed": "✗", "unavailable": "-"}
 
@@ -50,7 +53,7 @@ def check_devices(selection: str, as_json: bool, inventory_path: Path) -> int:
     suite devices check local
     """
     inventory, home = opened(inventory_path)
-    inspections = [check_entry(entry, home.locks) for entry in inventory.select(selection)]
+    inspections = [_inspected(entry, home) for entry in inventory.select(selection)]
     if as_json:
         click.echo(json.dumps([_document(inspection) for inspection in inspections], indent=1))
     else:
@@ -58,6 +61,12 @@ def check_devices(selection: str, as_json: bool, inventory_path: Path) -> int:
             click.echo(f"{inspection.device}:")
             _print(inspection.rows)
     return exit_codes.OK if all(inspection.usable for inspection in inspections) else exit_codes.ERROR
+
+
+def _inspected(entry: DeviceEntry, home: Home) -> Inspection:
+    """What is on the device, and the meter beside it."""
+    found = check_entry(entry, home.locks)
+    return dataclasses.replace(found, rows=(*found.rows, *meter_rows(entry)))
 
 
 def _document(inspection: Inspection) -> dict[str, object]:

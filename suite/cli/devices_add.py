@@ -41,7 +41,7 @@ def add(name: str, inventory_path: Path, **values: Any) -> int:
     entry = load(inventory_path).devices[name]
     click.echo(f"{inventory_path} has the device {name} now ({entry.kind}, {entry.transport})")
     where = "" if inventory_path == Path("inventory.yaml") else f" --inventory {shlex.quote(str(inventory_path))}"
-    step = f"suite devices {'enroll' if entry.transport == 'ssh' else 'check'} {name}{where}"
+    step = f"suite devices {'check' if entry.transport == 'local' else 'enroll'} {name}{where}"
     click.echo(f"next: {step}")
     return exit_codes.OK
 

@@ -53,7 +53,13 @@ def sample_values(record: SessionRecord) -> list[dict[str, Any]]:
     """The rows of `sample`: the steps, then one for each sensor."""
     rows = [_sample(record.session_id, "steps", "steps", "step", len(record.steps), _pack_steps(record.steps))]
     for trace in record.samples.values():
-        packed = pack({"t_ns": (INTEGER, trace.t_ns), "value": (FLOAT, trace.values)})
+        packed = pack(
+            {
+                "t_ns": (INTEGER, trace.t_ns),
+                "value": (FLOAT, trace.values),
+                **({"clock_error_ms": (FLOAT, (trace.clock_error_ms,))} if trace.clock_error_ms else {}),
+            }
+        )
         rows.append(_sample(record.session_id, "sensor", trace.sensor, trace.quantity, len(trace.t_ns), packed))
     return rows
 
@@ -94,7 +100,8 @@ def load_samples(samples: Iterable[Row]) -> tuple[tuple[StepEvent, ...], dict[st
             steps = _unpack_steps(columns)
         else:
             times = tuple(int(time) for time in columns["t_ns"])
-            traces[row["name"]] = SensorTrace(row["name"], row["quantity"], times, tuple(columns["value"]))
+            error_ms = float(columns.get("clock_error_ms", [0.0])[0])
+            traces[row["name"]] = SensorTrace(row["name"], row["quantity"], times, tuple(columns["value"]), error_ms)
     return steps, traces
 
 

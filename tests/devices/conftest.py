@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from real_processes import is_running, kill_if_running, python, wait_until
-from transport_kinds import make_transport, sshd
+from transport_kinds import adbd, make_transport, sshd
 
 from devices.deploy import DeployFile
 from devices.local import LocalTransport
 from devices.sensors.tree import Tree
 
-__all__ = ["is_running", "kill_if_running", "make_transport", "python", "sshd", "wait_until"]
+__all__ = ["adbd", "is_running", "kill_if_running", "make_transport", "python", "sshd", "wait_until"]
 
 MakeTree = Callable[[Mapping[str, str]], Tree]
 MakeFile = Callable[..., DeployFile]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from devices.connect import connect
 from devices.entry import DeviceEntry
 from devices.kinds import AndroidKind
 from devices.sensors.spec import Discovery, Sensor
@@ -202,6 +203,16 @@ def test_big_cores_are_those_that_are_not_the_slowest(make_tree: MakeTree) -> No
     assert kind().cpus(tree) == (4, 5, 6, 7, 8)
     checks = {check.name: check.detail for check in kind().checks(tree)}
     assert checks["big cores"] == "the runner is pinned to 4,5,6,7,8"
+
+
+@pytest.mark.parametrize(("named", "cpus"), [(None, (1,)), ("0", (0,))])
+def test_the_runner_is_pinned_to_the_big_cores_unless_the_inventory_names_some(
+    make_tree: MakeTree, tmp_path: Path, named: str | None, cpus: tuple[int, ...]
+) -> None:
+    tree = make_tree({f"{CPUS}/cpu{n}/cpufreq/cpuinfo_max_freq": khz for n, khz in enumerate(("1000", "2000"))})
+    entry = kind(workdir=str(tmp_path / "w"), **({} if named is None else {"cpus": named})).entry
+    with connect(entry, tmp_path / "locks", root=tree.root) as device:
+        assert device.entry.cpus == cpus
 
 
 @pytest.mark.parametrize("khz", [["1800000"] * 4, ["", "garbage"], []])

@@ -128,6 +128,11 @@ def test_a_current_that_is_missing_makes_the_rail_unavailable(make_tree: MakeTre
     assert "curr1_input can't be read because it doesn't exist" in gaps(kind().sensors(tree))["VDD_IN"]
 
 
+def test_a_rail_whose_file_is_something_else_is_unavailable(make_tree: MakeTree) -> None:
+    tree = make_tree({f"{OLD}/rail_name_0": "POM_5V_IN", f"{OLD}/in_power0_input/nested": "5000"})
+    assert "something of another type is in its place" in gaps(kind().sensors(tree))["POM_5V_IN"]
+
+
 def test_a_label_cannot_break_names(make_tree: MakeTree) -> None:
     (name,) = power(kind().sensors(make_tree(old_rails('\x1b[2J"rail\n'))))
     assert name == "2J-rail"
@@ -238,6 +243,7 @@ def test_jtop_is_never_added_to_the_input_rail(make_tree: MakeTree, program: Mak
      "must be of one version"),
     ("class jtop:\n def __init__(self, interval): raise RuntimeError('The jtop.service is not active')",
      "systemctl status jtop.service"),
+    ("class jtop:\n def __init__(self, interval): raise PermissionError(13, 'Permission denied')", "usermod -aG jtop"),
     (JTOP.replace("4321", "'lots'"), "update jetson-stats"),
 ])  # fmt: skip
 def test_jtop_that_cannot_serve_says_what_to_do(

@@ -7,9 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from loopback_adbd import LoopbackAdbd
 from loopback_sshd import LoopbackSshd
 from process_link import android_link, busybox_link
 
+from devices.adb import adb_transport
 from devices.local import LocalTransport
 from devices.shell.conversation import Patience
 from devices.shell.transport import ShellTransport
@@ -18,7 +20,7 @@ from devices.transport import Transport
 
 MakeTransport = Callable[[float], Transport]
 
-KINDS = ("local", "ssh", "busybox", "android")
+KINDS = ("local", "ssh", "adb", "busybox", "android")
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +30,13 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackSshd]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def adbd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackAdbd]:
+    """One daemon with its adb server for all tests that leave them alone."""
+    with LoopbackAdbd(tmp_path_factory.mktemp("adbd")) as daemon:
+        yield daemon
 
 
 @pytest.fixture(params=KINDS)
@@ -44,6 +53,10 @@ def make_transport(
                 made = LocalTransport(grace_s=grace_s)
             elif request.param == "ssh":
                 made = ssh_transport(sshd.entry(), patience=patience)
+            elif request.param == "adb":
+                # Asked for here alone, as the others need neither root nor its packages.
+                daemon: LoopbackAdbd = request.getfixturevalue("adbd")
+                made = adb_transport(daemon.entry(), patience=patience, server=daemon.server)
             else:
                 link = {"busybox": busybox_link, "android": android_link}[request.param]
                 tools: Path = tmp_path_factory.mktemp("tools") / "bin"

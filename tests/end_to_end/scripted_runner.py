@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from suite_runs import Bench
 
+from devices.built_runner import BuiltRunner
 from devices.deploy import DeployFile
-from devices.runner_build import BuiltRunner
 from suite import orchestrate
 from suite.campaign import Run
 from suite.gate import POLL_SECONDS, Clock
@@ -44,6 +44,7 @@ if "error" in script:
 say(event="load", t0_ns=begin, t1_ns=begin + second, rss_kib=8000, hwm_kib=8000, swap_kib=0, program_bytes=1)
 names = {sensor["quantity"]: sensor["name"] for sensor in job["sensors"]}
 start, total = begin + second, 2 + job["steps"]
+second = int(second * script.get("slower", 1.0))
 for index in range(total):
     losses = script["losses"][min(index, len(script["losses"]) - 1)]
     t0 = start + index * second

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from suite_runs import RUN, SHAPE, Bench
 
+from devices import connect
+from devices.kinds import LinuxKind
 from workloads.errors import UserError
 
 REFUSED = [
@@ -34,7 +36,8 @@ REFUSED = [
     ((*RUN, "--seed", "-1"), "seed is -1, but it must be between 0 and"),
     ((*RUN, "-T", "513"), "T is 513, but tiny has 512 positions: choose a T up to 512"),
     ((*RUN, "-T", "2"), "T is 2, but the prompt .* need .* tokens"),
-    ((*RUN, "-q", "65536", "-b", "65536"), r"needs about \d+\.\d GB of memory on the device and this machine has"),
+    ((*RUN, "-q", "65536"), r"would call its layers \d+ times in a step, and 10000 is the most.*: lower q"),
+    ((*RUN, "-b", "1048576"), r"needs about \d+\.\d GB of memory on the device and this machine has"),
     ((*RUN, "--noise", "stock", "--quant", "nf4"), "nf4 needs the runner's kernel"),
     ((*RUN, "--devise", "x"), "No such option '--devise'.*--device"),
     ((*RUN, "-q", "four"), "'four' is not a valid integer"),
@@ -90,7 +93,10 @@ def test_a_bad_inventory_is_named_with_its_line(empty_bench: Bench, text: str | 
     assert _found(sentence, ran.sentence), ran.sentence
 
 
-def test_a_device_kind_without_support_is_refused_before_anything_is_exported(empty_bench: Bench) -> None:
+def test_a_device_kind_without_support_is_refused_before_anything_is_exported(
+    empty_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect, "KINDS", {"local": LinuxKind})
     (empty_bench.folder / "inventory.yaml").write_text("devices:\n  nano: {kind: jetson, host: 192.0.2.1}\n")
     ran = empty_bench("run", "--device", "nano", *SHAPE)
     assert (ran.code, "jetson" in ran.sentence) == (2, True)
@@ -193,6 +199,6 @@ def test_a_dry_run_tells_time_memory_and_disk_and_does_nothing(empty_bench: Benc
     assert "20 sessions of 10 measured steps, interleaved over fp32, fp16, int8, nf4" in ran.out
     assert "to do it: suite run --device local --model tiny -T 32 -b 2 -q 2 --sessions 5" in ran.out
     document = json.loads(empty_bench(*RUN, "--dry-run", "--json").out)
-    assert [item["quant"] for item in document["forecast"]["settings"]] == ["fp32", "fp16", "int8", "nf4"]
-    assert document["forecast"]["device_disk_bytes"] > 0
+    assert [item["quant"] for item in document["plans"][0]["forecast"]["settings"]] == ["fp32", "fp16", "int8", "nf4"]
+    assert document["plans"][0]["forecast"]["device_disk_bytes"] > 0
     assert not empty_bench.home.exists()

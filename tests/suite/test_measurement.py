@@ -216,6 +216,12 @@ def test_losses_are_first_and_last_and_their_error_against_the_reference():
     }
 
 
+def test_losses_that_were_not_compared_say_why():
+    document = measure(subject(not_compared="it takes an hour"), three())
+    assert document["loss"]["max_relative_error"] == {"unavailable": "it takes an hour"}
+    assert document["loss"]["reference_steps"] == {"unavailable": "it takes an hour"}
+
+
 def test_numbers_a_device_made_up_never_break_the_document():
     lines = recorded.samples("p", lambda t: 1.7e308, seconds=25)
     sessions = three(losses=[(1.7e308, 1.7e308)] * 7)

@@ -22,6 +22,11 @@ def test_a_session_with_everything_right_is_ok_without_a_reason():
     assert (verdict.status, verdict.reason) == (SessionStatus.OK, None)
 
 
+def test_a_session_that_was_compared_with_nothing_says_so():
+    verdict = judged(losses=LOSSES, not_compared="it takes an hour")
+    assert (verdict.status, verdict.reason) == (SessionStatus.OK, "its losses were not compared: it takes an hour")
+
+
 @pytest.mark.parametrize(
     ("outcome", "status"),
     [

@@ -1,0 +1,146 @@
+"""Android phones: the battery's gauge, what the system says of heat and chargers, and the big cores."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from devices.entry import DeviceEntry
+from devices.errors import FileError
+from devices.facts import Facts, read_facts
+from devices.preflight import Check
+from devices.sensors.battery import BATTERY, Gauge, battery_sensors
+from devices.sensors.chargers import Chargers, all_chargers
+from devices.sensors.host import clock_sensors
+from devices.sensors.memory import memory_sensors
+from devices.sensors.odpm import odpm_sensors
+from devices.sensors.programs import Told, ask, find_program
+from devices.sensors.spec import Discovery, Unavailable
+from devices.sensors.thermal import thermal_sensors
+from devices.sensors.thermal_service import level_name, thermal_service_sensors, thermal_status
+from devices.sensors.total import METER_REMEDY, with_chosen_total
+from devices.sensors.tree import Tree
+from devices.wording import printable
+
+#: What a phone can draw; a gauge that reads anything else uses another unit, or has no value.
+PLAUSIBLE_MW = (200.0, 20_000.0)
+
+_SUPPLIES = "sys/class/power_supply"
+_CPUS = "sys/devices/system/cpu"
+_PROPERTY = re.compile(r"\[([\w.-]{1,100})\]: \[(.{0,300})\]")
+_UNPLUG = (
+    "reach the phone over Wi-Fi (`adb tcpip 5555`, then `host` in the inventory), or through a hub that can switch"
+)
+
+
+class AndroidKind:
+    """Kind `android`."""
+
+    def __init__(self, entry: DeviceEntry) -> None:
+        self.entry = entry
+
+    def sensors(self, tree: Tree) -> Discovery:
+        dumpsys = find_program(tree, "dumpsys")
+        chargers = all_chargers(tree)
+        battery = _battery(tree, self._gauge(), chargers)
+        if battery.sensors:
+            battery += chargers.sensors
+        heat = thermal_service_sensors(dumpsys or "", _dumpsys(tree, dumpsys, "thermalservice"))
+        found = memory_sensors(tree) + thermal_sensors(tree) + battery + odpm_sensors(tree) + clock_sensors(tree) + heat
+        return with_chosen_total(found, self.entry.power)
+
+    def facts(self, tree: Tree) -> Facts:
+        facts, known = read_facts(tree), _properties(tree)
+        if not known:
+            return facts
+        board = " ".join(filter(None, (known.get("ro.product.manufacturer"), known.get("ro.product.model"))))
+        soc = " ".join(filter(None, (known.get("ro.soc.manufacturer"), known.get("ro.soc.model"))))
+        settings = {
+            "soc": soc or known.get("ro.board.platform"),
+            "android": known.get("ro.build.version.release"),
+            "sdk": known.get("ro.build.version.sdk"),
+        }
+        return replace(
+            facts,
+            board=board or facts.board,
+            os_build=known.get("ro.build.fingerprint") or facts.os_build,
+            settings={name: value for name, value in settings.items() if value},
+        )
+
+    def checks(self, tree: Tree) -> tuple[Check, ...]:
+        dumpsys = find_program(tree, "dumpsys")
+        chargers = all_chargers(tree)
+        status = thermal_status(_dumpsys(tree, dumpsys, "thermalservice"))
+        if chargers.plugged:
+            plugged = f"plugged in: {printable(', '.join(chargers.plugged), 80)}; power can't be measured"
+            charging = Check("charger", "warning", plugged, _UNPLUG)
+        else:
+            charging = Check("charger", "ok", "none is plugged in")
+        if status is None:
+            heat = Check("thermal status", "warning", "unknown: dumpsys thermalservice tells none")
+        elif status > 0:
+            heat = Check("thermal status", "warning", f"{level_name(status)} ({status})", "let the phone cool down")
+        else:
+            heat = Check("thermal status", "ok", level_name(status))
+        return (charging, heat, self._cores(tree))
+
+    def cpus(self, tree: Tree) -> tuple[int, ...] | None:
+        """The big cores: those whose highest frequency isn't the lowest of all. None if all are alike, or unknown."""
+        names = tree.names(_CPUS, r"cpu\d+")
+        texts = tree.read(f"{_CPUS}/{name}/cpufreq/cpuinfo_max_freq" for name in names)
+        highest = {
+            int(name.removeprefix("cpu")): khz
+            for name in names
+            if (khz := texts.number(f"{_CPUS}/{name}/cpufreq/cpuinfo_max_freq"))
+        }
+        big = tuple(cpu for cpu, khz in sorted(highest.items()) if khz > min(highest.values()))
+        return big or None
+
+    def throttling(self, tree: Tree) -> str | None:
+        status = thermal_status(_dumpsys(tree, find_program(tree, "dumpsys"), "thermalservice"))
+        return f"Android's thermal status is {level_name(status)} ({status})" if status else None
+
+    def _gauge(self) -> Gauge:
+        power = self.entry.power
+        remedy = f"find unit and sign with `suite devices calibrate {self.entry.name}`, or {METER_REMEDY}"
+        return Gauge(
+            scale=None if power is None else power.scale,
+            sign=None if power is None else power.sign,
+            plausible_mw=PLAUSIBLE_MW,
+            remedy=remedy,
+        )
+
+    def _cores(self, tree: Tree) -> Check:
+        if self.entry.cpus is not None:
+            return Check("big cores", "ok", "the inventory names the cores")
+        big = self.cpus(tree)
+        if big is None:
+            remedy = "name them as `cpus` in the inventory, if they differ"
+            return Check("big cores", "warning", "all cores are alike, or their frequencies can't be read", remedy)
+        return Check("big cores", "ok", f"the runner is pinned to {','.join(str(cpu) for cpu in big)}")
+
+
+def _battery(tree: Tree, gauge: Gauge, chargers: Chargers) -> Discovery:
+    """The gauge; where the kernel's files are kept from the shell, that is the reason."""
+    found = battery_sensors(tree, gauge, chargers.plugged)
+    if [gap.name for gap in found.unavailable] != [BATTERY]:
+        return found
+    try:
+        tree.transport.list_dir(tree.path(_SUPPLIES))
+    except FileError as error:
+        reason = f"the shell can't look into /{_SUPPLIES} because {error.reason}"
+        return Discovery(unavailable=(Unavailable(BATTERY, "power_mw", reason, METER_REMEDY),))
+    return Discovery(unavailable=tuple(replace(gap, remedy=METER_REMEDY) for gap in found.unavailable))
+
+
+def _dumpsys(tree: Tree, dumpsys: str | None, service: str) -> Told:
+    if dumpsys is None:
+        return Told(None, "dumpsys isn't there")
+    return ask(tree, [dumpsys, service])
+
+
+def _properties(tree: Tree) -> Mapping[str, str]:
+    getprop = find_program(tree, "getprop")
+    text = None if getprop is None else ask(tree, [getprop]).text
+    return {match[1]: printable(match[2]) for match in _PROPERTY.finditer(text or "") if match[2].strip()}

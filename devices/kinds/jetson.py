@@ -1,0 +1,121 @@
+"""NVIDIA Jetson boards: power rails of the module, its power mode, and the release of its system."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from devices.entry import DeviceEntry
+from devices.facts import Facts, read_facts
+from devices.preflight import Check
+from devices.sensors.host import clock_sensors
+from devices.sensors.ina3221 import ina3221_sensors
+from devices.sensors.jtop import jtop_sensors
+from devices.sensors.memory import memory_sensors
+from devices.sensors.programs import Told, ask, find_program
+from devices.sensors.spec import Discovery, Sensor, Unavailable
+from devices.sensors.thermal import thermal_sensors
+from devices.sensors.total import with_chosen_total
+from devices.sensors.tree import Tree
+from devices.wording import printable
+
+_RELEASE = "etc/nv_tegra_release"
+_RELEASE_LINE = re.compile(r"#\s*R(\d{1,3}) \(release\), REVISION: (\d[\d.]{0,10})", re.ASCII)
+# Major releases of L4T by what NVIDIA calls the whole that they are part of.
+_JETPACK = {"28": "3", "32": "4", "34": "5", "35": "5", "36": "6", "38": "7"}
+_MODE = "NV Power Mode:"
+# A zone whose driver gives a constant on the boards of JetPack 4: it would hide which zone is the hottest.
+_CONSTANT_ZONE = "PMIC-Die"
+
+
+class JetsonKind:
+    """Kind `jetson`."""
+
+    def __init__(self, entry: DeviceEntry) -> None:
+        self.entry = entry
+
+    def sensors(self, tree: Tree) -> Discovery:
+        rails = ina3221_sensors(tree)
+        if self.entry.jtop:
+            rails += jtop_sensors(tree, has_total=any(sensor.total for sensor in rails.sensors))
+        found = memory_sensors(tree) + _zones(tree) + rails + clock_sensors(tree)
+        return with_chosen_total(found, self.entry.power)
+
+    def facts(self, tree: Tree) -> Facts:
+        facts = read_facts(tree)
+        builds = (facts.os_build, _release(tree))
+        settings = {"power_mode": _mode(tree).text, "zram": _zram(tree)}
+        return replace(
+            facts,
+            os_build="; ".join(build for build in builds if build) or None,
+            settings={name: value for name, value in settings.items() if value},
+        )
+
+    def checks(self, tree: Tree) -> tuple[Check, ...]:
+        mode = _mode(tree)
+        if mode.text is None:
+            remedy = "let this user run `nvpmodel -q`, so that results of two power modes are told apart"
+            power_mode = Check("power mode", "warning", f"unknown: {mode.why_not}", remedy)
+        else:
+            power_mode = Check("power mode", "ok", mode.text)
+        zram = _zram(tree)
+        return (
+            power_mode,
+            Check("zram", "ok", f"{zram}; pages in it count as the runner's memory" if zram else "none"),
+        )
+
+    def cpus(self, tree: Tree) -> tuple[int, ...] | None:
+        del tree  # all cores of a module are alike, or the power mode has chosen among them
+        return None
+
+    def throttling(self, tree: Tree) -> str | None:
+        del tree  # trip points and the clock's caps are sampled
+        return None
+
+
+def _zones(tree: Tree) -> Discovery:
+    found = thermal_sensors(tree)
+    gaps = tuple(_offline(gap) for gap in found.unavailable)
+    kept: list[Sensor] = []
+    for sensor in found.sensors:
+        if sensor.name == _CONSTANT_ZONE:
+            gaps += (Unavailable(sensor.name, "temperature_mc", "its driver gives a constant on this board"),)
+        else:
+            kept.append(sensor)
+    return Discovery(tuple(kept), gaps)
+
+
+def _offline(gap: Unavailable) -> Unavailable:
+    """-256 degC is how a unit that is powered off shows itself."""
+    return replace(gap, reason=f"{gap.reason} (this unit is offline)") if "-256000 m" in gap.reason else gap
+
+
+def _release(tree: Tree) -> str | None:
+    """Such as `L4T 32.7.1 (JetPack 4)`."""
+    match = _RELEASE_LINE.match(tree.read([_RELEASE]).text(_RELEASE) or "")
+    if match is None:
+        return None
+    jetpack = f" (JetPack {_JETPACK[match[1]]})" if match[1] in _JETPACK else ""
+    return f"L4T {match[1]}.{match[2]}{jetpack}"
+
+
+def _mode(tree: Tree) -> Told:
+    """Name and number of the power mode, such as `MAXN (0)`."""
+    nvpmodel = find_program(tree, "nvpmodel")
+    if nvpmodel is None:
+        return Told(None, "nvpmodel isn't there")
+    told = ask(tree, [nvpmodel, "-q"])
+    name = told.line(_MODE)
+    if not name:
+        return Told(None, told.why_not or "nvpmodel -q names no mode")
+    numbers = [line.strip() for line in (told.text or "").splitlines() if line.strip().isdecimal()]
+    return Told(printable(f"{name}{f' ({numbers[-1]})' if numbers else ''}", 60))
+
+
+def _zram(tree: Tree) -> str | None:
+    """How much compressed swap there is; None without any."""
+    devices = tree.names("sys/block", r"zram\d+")
+    texts = tree.read(f"sys/block/{device}/disksize" for device in devices)
+    sizes = [texts.number(f"sys/block/{device}/disksize") or 0.0 for device in devices]
+    used = [size for size in sizes if size > 0]
+    return f"{len(used)} devices, {sum(used) / (1 << 20):.0f} MiB" if used else None

@@ -1,0 +1,91 @@
+"""Raspberry Pi boards: what the firmware tells, and power where the board can measure any."""
+
+from __future__ import annotations
+
+import re
+
+from devices.entry import DeviceEntry
+from devices.facts import Facts, read_facts
+from devices.preflight import Check
+from devices.sensors.host import clock_sensors
+from devices.sensors.hwmon import hwmon_sensors
+from devices.sensors.memory import memory_sensors
+from devices.sensors.pmic import pmic_sensors
+from devices.sensors.spec import Discovery, Unavailable
+from devices.sensors.thermal import thermal_sensors
+from devices.sensors.total import METER_REMEDY, with_chosen_total
+from devices.sensors.tree import Tree
+from devices.sensors.vcgencmd import (
+    GET_IT,
+    NOT_THERE,
+    SINCE_BOOT,
+    find_vcgencmd,
+    firmware_sensors,
+    flag_names,
+    throttled_flags,
+)
+from devices.wording import printable
+
+_MODEL = "proc/device-tree/model"
+_GENERATION = re.compile(r"Raspberry Pi (?:Compute Module )?(\d)", re.ASCII)
+_WITH_POWER_CHIP = 5
+_POWER_REMEDY = "use the power supply that belongs to the board, and a short cable"
+
+
+class RaspberryPiKind:
+    """Kind `raspberrypi`."""
+
+    def __init__(self, entry: DeviceEntry) -> None:
+        self.entry = entry
+
+    def sensors(self, tree: Tree) -> Discovery:
+        vcgencmd = find_vcgencmd(tree)
+        found = (
+            memory_sensors(tree)
+            + thermal_sensors(tree)
+            + _power(tree, vcgencmd)
+            + hwmon_sensors(tree)
+            + clock_sensors(tree)
+            + firmware_sensors(tree, vcgencmd)
+        )
+        return with_chosen_total(found, self.entry.power)
+
+    def facts(self, tree: Tree) -> Facts:
+        return read_facts(tree)
+
+    def checks(self, tree: Tree) -> tuple[Check, ...]:
+        vcgencmd = find_vcgencmd(tree)
+        if vcgencmd is None:
+            return (Check("throttling", "warning", f"unknown: {NOT_THERE}", GET_IT),)
+        flags = throttled_flags(tree, vcgencmd)
+        if flags is None:
+            return (Check("throttling", "warning", "unknown: vcgencmd get_throttled gives no flags"),)
+        now, since_boot = flag_names(flags), flag_names(flags, SINCE_BOOT)
+        if not now and not since_boot:
+            return (Check("throttling", "ok", "none since boot"),)
+        shown = f"now: {', '.join(now) or 'none'}; since boot: {', '.join(since_boot) or 'none'} (0x{flags:x})"
+        remedy = _POWER_REMEDY if "under-voltage" in (*now, *since_boot) else "cool the board"
+        return (Check("throttling", "warning", shown, remedy),)
+
+    def cpus(self, tree: Tree) -> tuple[int, ...] | None:
+        del tree  # all cores are alike
+        return None
+
+    def throttling(self, tree: Tree) -> str | None:
+        vcgencmd = find_vcgencmd(tree)
+        flags = None if vcgencmd is None else throttled_flags(tree, vcgencmd)
+        names = flag_names(flags or 0)
+        return f"the firmware holds the board back: {', '.join(names)}" if names else None
+
+
+def _power(tree: Tree, vcgencmd: str | None) -> Discovery:
+    """The power chip of a Pi 5; the others have nothing that measures."""
+    model = tree.read([_MODEL]).text(_MODEL) or ""
+    match = _GENERATION.search(model)
+    if match and int(match[1]) >= _WITH_POWER_CHIP:
+        if vcgencmd is None:
+            return Discovery(unavailable=(Unavailable("pmic", "power_mw", NOT_THERE, GET_IT),))
+        return pmic_sensors(tree, vcgencmd)
+    named = printable(model, 60) or "a board of unknown model"
+    reason = f"{named} has no current sensor (from the Raspberry Pi 5 on there is one)"
+    return Discovery(unavailable=(Unavailable("power", "power_mw", reason, METER_REMEDY),))

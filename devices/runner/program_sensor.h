@@ -1,0 +1,29 @@
+// Sensors that are programs: each is started once and prints one number a line until it is ended.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "job.h"
+#include "samples.h"
+
+namespace runner {
+
+class ProgramSensor;
+
+class ProgramSensors {
+ public:
+  // Starts the programs of those sensors that have a command, each with a thread that waits for its lines.
+  ProgramSensors(const std::vector<SensorSpec>& specs, Samples& samples);
+  ~ProgramSensors();
+  ProgramSensors(const ProgramSensors&) = delete;
+  ProgramSensors& operator=(const ProgramSensors&) = delete;
+
+  // Ends them all, with what they have started.
+  void stop();
+
+ private:
+  std::vector<std::unique_ptr<ProgramSensor>> sensors_;
+};
+
+}  // namespace runner

@@ -1,0 +1,115 @@
+"""Power from an external meter: its readings on the device's clock, as one more trace of a session."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from devices.connect import Device
+from devices.sensors.spec import Sensor
+from suite.gate import IDLE_SECONDS, Clock, idle_power_mw
+from suite.meter_clock import ClockLine, ClockReading, read_clock
+from suite.meter_program import MeterProgram, MeterSample, wait_for_samples
+from suite.record import Cause, SessionRecord
+from suite.sensors import SensorPlan
+from suite.session_energy import METER, POWER, mean_power_mw
+from suite.trace import SensorTrace
+from suite.unavailable import Unavailable
+
+_MW_PER_W = 1e3
+_FIRST_READINGS = 3
+_FIRST_READINGS_S = 5.0
+_LAST_READING_S = 2.0
+# Readings kept before and after what the runner told: an energy window needs one on either side.
+_MARGIN_NS = 2 * 10**9
+
+
+class NoMeter:
+    """What stands in a meter's place where there is none: the device's own sensors."""
+
+    def __init__(self, device: Device, clock: Clock) -> None:
+        self._device, self._clock = device, clock
+
+    def idle_power_mw(self, sensors: Sequence[Sensor], plan: SensorPlan) -> float | Unavailable:
+        """Mean power over the next seconds as the device's sensors have it (`gate.idle_power_mw`)."""
+        return idle_power_mw(self._device, sensors, plan.energy_sensors, plan.wrap_range_mj, self._clock)
+
+    def joined(self, record: SessionRecord) -> SessionRecord:
+        """The record as it is."""
+        return record
+
+
+class Meter:
+    """A meter's program under way, and the device's clock as it was when that began."""
+
+    def __init__(self, device: Device, clock_command: Sequence[str], program: MeterProgram, clock: Clock) -> None:
+        self._device, self._clock_command, self._program, self._clock = device, tuple(clock_command), program, clock
+        self._before: ClockReading | Unavailable = read_clock(device, self._clock_command)
+        wait_for_samples(program, _FIRST_READINGS, clock.sleep, _FIRST_READINGS_S)
+
+    def idle_power_mw(self, sensors: Sequence[Sensor], plan: SensorPlan) -> float | Unavailable:
+        """Mean power over the next seconds, in which nothing may run on the device."""
+        del sensors, plan  # the meter is the device's total, alone
+        seen = len(self._program.samples())
+        self._clock.sleep(IDLE_SECONDS)
+        readings = self._program.samples()[max(seen - 1, 0) :]
+        if len(readings) < 2 or self._program.ended:
+            return Unavailable(self._program.trouble or f"the meter gave {len(readings)} readings while idle")
+        trace = _trace(readings, tuple(item.t_ns for item in readings), 0.0)
+        return mean_power_mw({METER: trace}, [METER], {})
+
+    def joined(self, record: SessionRecord) -> SessionRecord:
+        """The record with the meter's trace, or with the reason why there is none; nothing is raised for it."""
+        trace = self._aligned(record)
+        if isinstance(trace, Unavailable):
+            return replace(record, sensor_errors={**record.sensor_errors, METER: trace.reason})
+        errors = dict(record.sensor_errors)
+        if self._program.trouble is not None:
+            errors[METER] = self._program.trouble
+        return replace(record, samples={**record.samples, METER: trace}, sensor_errors=errors)
+
+    def _aligned(self, record: SessionRecord) -> SensorTrace | Unavailable:
+        if isinstance(self._before, Unavailable):
+            return self._before
+        if record.cause is Cause.LOST or record.header is None:
+            return Unavailable("the session ended before the device's clock could be read again")
+        after = read_clock(self._device, self._clock_command)
+        if isinstance(after, Unavailable):
+            return after
+        # The reading that follows the last step is under way still.
+        wait_for_samples(self._program, len(self._program.samples()) + 1, self._clock.sleep, _LAST_READING_S)
+        line = ClockLine(self._before, after)
+        begin_ns, end_ns = _span(record)
+        readings = [
+            (item, t_ns)
+            for item in self._program.samples()
+            if begin_ns - _MARGIN_NS <= (t_ns := line.device_ns(item.t_ns)) <= end_ns + _MARGIN_NS
+        ]
+        if not readings:
+            return Unavailable(self._program.trouble or "the meter gave no readings during the session")
+        return _trace([item for item, _ in readings], tuple(t_ns for _, t_ns in readings), line.error_ms)
+
+
+@contextlib.contextmanager
+def metered(device: Device, runner: Sequence[str], clock: Clock | None = None) -> Iterator[Meter | NoMeter]:
+    """Runs the entry's meter for the block, if the inventory names one. `runner`: how it is called on the device."""
+    power, clock = device.entry.power, clock or Clock()
+    if power is None or power.command is None:
+        yield NoMeter(device, clock)
+        return
+    with MeterProgram(power.command, power.clock) as program:
+        yield Meter(device, [*runner, "--clock"], program, clock)
+
+
+def _trace(readings: Sequence[MeterSample], t_ns: tuple[int, ...], error_ms: float) -> SensorTrace:
+    return SensorTrace(METER, POWER, t_ns, tuple(item.watts * _MW_PER_W for item in readings), error_ms)
+
+
+def _span(record: SessionRecord) -> tuple[int, int]:
+    """From the first to the last time that the runner told."""
+    begin_ns = record.header.t_ns if record.header is not None else 0
+    ends = [step.t1_ns for step in record.steps[-1:]]
+    if record.footer is not None and record.footer.t_ns is not None:
+        ends.append(record.footer.t_ns)
+    return begin_ns, max([begin_ns, *ends])
