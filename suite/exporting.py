@@ -10,15 +10,17 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from suite.errors import SuiteError, UserError
 from suite.events import printable
 from suite.plan import Plan
+from workloads.artifact import ArtifactCache
+from workloads.reference_losses import ReferenceLosses
 
-Losses = tuple[tuple[float, ...], ...]
+Notify = Callable[[str], None]
 
 _LOG_TAIL_BYTES = 4096
 _GRACE_SECONDS = 20.0
@@ -42,18 +44,19 @@ class Exporter:
         self.plan, self.artifacts, self.log = plan, artifacts, log
         self._process: subprocess.Popen[str] | None = None
 
-    def export(self, quant: str) -> Losses:
+    def export(self, quant: str, on_progress: Notify) -> ReferenceLosses:
         """Export a setting if it is missing, and give the reference losses of its first steps.
 
-        Raises UserError for what the user can mend, SuiteError when the process dies.
+        `on_progress` gets a line now and then while it takes. Raises UserError for what the user can mend, SuiteError
+        when the process dies.
         """
         process = self._process or self._start()
-        answer = self._ask(process, {"quant": quant})
+        answer = self._ask(process, {"quant": quant}, on_progress)
         if answer is None:
             raise SuiteError(self._epitaph(quant, process.wait()))
         if "user_error" in answer:
             raise UserError(answer["user_error"])
-        return tuple(tuple(row) for row in answer["losses"])
+        return ReferenceLosses(tuple(tuple(row) for row in answer["losses"]), answer["shortfall"])
 
     def finish(self) -> None:
         """Let the process end by itself."""
@@ -63,10 +66,11 @@ class Exporter:
                 self._process.wait(_GRACE_SECONDS)
 
     def kill(self) -> None:
-        """End the process if it still runs."""
+        """End the process if it still runs, and remove what it had half done: it can be gigabytes."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            ArtifactCache(self.artifacts).remove_abandoned()
 
     def _start(self) -> subprocess.Popen[str]:
         try:
@@ -87,7 +91,7 @@ class Exporter:
             )
         return self._process
 
-    def _ask(self, process: subprocess.Popen[str], order: dict[str, str]) -> dict[str, Any] | None:
+    def _ask(self, process: subprocess.Popen[str], order: dict[str, str], on_progress: Notify) -> dict[str, Any] | None:
         """The answer, None when the process dies of the order."""
         if process.stdin is None or process.stdout is None:
             return None
@@ -96,9 +100,12 @@ class Exporter:
             process.stdin.flush()
         except OSError:
             return None
-        line = process.stdout.readline()
-        answer: dict[str, Any] | None = json.loads(line) if line else None
-        return answer
+        for line in process.stdout:
+            answer: dict[str, Any] = json.loads(line)
+            if "progress" not in answer:
+                return answer
+            on_progress(answer["progress"])
+        return None
 
     def _epitaph(self, quant: str, code: int) -> str:
         """What the process died of."""

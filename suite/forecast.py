@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from suite.plan import Plan
+from suite.plan import REFERENCE_STEPS, Plan
 from suite.preparation import estimates
 from suite.shown import duration, rounded
 from workloads.models.zoo import model_config
+from workloads.reference_cost import affordable_steps, step_seconds
 
 _HOST_FLOPS_PER_S = 1.5e11
 """Two cores of a recent x86 or three of a big Arm core in float32, when nothing was measured yet."""
 
 _EXPORT_SECONDS_PER_LAYER = 0.3
 _EXPORT_SECONDS = 18.0
+_EXPORT_SECONDS_PER_VALUE = 3e-8
 _LOAD_SECONDS = 3.0
 _WARM_UP_STEPS = 3
 
@@ -61,7 +63,13 @@ class Forecast:
 
 def forecast(plan: Plan) -> Forecast:
     """Figures from the shapes alone; nothing is loaded, exported or contacted."""
-    layers = model_config(plan.model).layers
+    config = model_config(plan.model)
+    export_each = _EXPORT_SECONDS + config.layers * _EXPORT_SECONDS_PER_LAYER
+    export_each += config.parameter_counts().total * _EXPORT_SECONDS_PER_VALUE
+    reference = sum(
+        affordable_steps(workload, config, REFERENCE_STEPS) * step_seconds(workload, config)
+        for workload in plan.workloads(answers=1)
+    )
     settings = tuple(
         SettingForecast(quant, item.program_bytes, item.memory_bytes, item.flops_per_step / _HOST_FLOPS_PER_S)
         for quant, item in zip(plan.quants, estimates(plan), strict=True)
@@ -71,7 +79,7 @@ def forecast(plan: Plan) -> Forecast:
     disk = sum(item.program_bytes for item in settings)
     return Forecast(
         settings=settings,
-        export_seconds=len(settings) * (_EXPORT_SECONDS + layers * _EXPORT_SECONDS_PER_LAYER),
+        export_seconds=len(settings) * export_each + reference,
         measure_seconds=rounds * sum(_LOAD_SECONDS + steps * item.seconds_per_step for item in settings),
         host_disk_bytes=disk,
         device_disk_bytes=disk,

@@ -8,13 +8,15 @@ from typing import Literal
 
 import psutil
 
+from devices.built_runner import BuiltRunner
 from suite.errors import SuiteError, UserError
-from suite.exporting import Exporter, Losses, exporter
+from suite.exporting import Exporter, exporter
 from suite.inputs import Inputs
 from suite.plan import REFERENCE_STEPS, Plan
 from workloads.artifact import Artifact, ArtifactCache
 from workloads.estimate import Estimate, estimate
 from workloads.models.zoo import model_config
+from workloads.reference_losses import ReferenceLosses, kept_losses
 from workloads.tasks import TaskBatches
 from workloads.workload import Workload
 
@@ -25,6 +27,9 @@ EXPORT_LOG = "export.log"
 _LARGEST_DEVICE_BYTES = 64 << 30
 """No phone or board has more; a shape beyond it is a slip of the pen."""
 
+_MOST_LAYER_CALLS = 10_000
+"""A graph with more takes longer to export than anyone waits."""
+
 _SMALLER = "lower q, b or T, or choose another model or setting"
 
 
@@ -32,16 +37,28 @@ _SMALLER = "lower q, b or T, or choose another model or setting"
 class Prepared:
     """A workload that can be measured: its plan, its program, what it trains on, and its first steps' losses.
 
-    `role` tells the two sides of a confirmation from what is simply measured.
+    `role` tells the two sides of a confirmation from what is simply measured, and `runner` is the one that a baseline
+    was measured with; None is the device's of today.
     """
 
     plan: Plan
     workload: Workload
     artifact: Artifact
     data: TaskBatches
-    reference_losses: Losses
+    reference: ReferenceLosses
     estimate: Estimate
     role: Literal["measured", "candidate", "baseline"] = "measured"
+    runner: BuiltRunner | None = None
+
+    @property
+    def reference_losses(self) -> tuple[tuple[float, ...], ...]:
+        """One entry for each step that sessions are compared with; none when `not_compared` says why."""
+        return self.reference.losses
+
+    @property
+    def not_compared(self) -> str | None:
+        """Why no step is compared with the reference, None when some are."""
+        return None if self.reference.losses else self.reference.shortfall
 
 
 @dataclass(frozen=True)
@@ -78,6 +95,11 @@ def require_memory(plan: Plan, *, measured_here: bool) -> None:
             raise UserError(f"{_too_large(plan, quant, needed)} and this machine has {_gb(total)} GB: {_SMALLER}.")
         if needed.memory_bytes > _LARGEST_DEVICE_BYTES:
             raise UserError(f"{_too_large(plan, quant, needed)}: {_SMALLER}.")
+        if needed.layer_calls > _MOST_LAYER_CALLS:
+            raise UserError(
+                f"{plan.model} {quant} with q={plan.q}, b={plan.b}, T={plan.T} would call its layers "
+                f"{needed.layer_calls} times in a step, and {_MOST_LAYER_CALLS} is the most that is exported: lower q."
+            )
         if needed.export_memory_bytes > total:
             raise UserError(
                 f"Exporting {plan.model} {quant} takes about {_gb(needed.export_memory_bytes)} GB of memory and this "
@@ -92,7 +114,7 @@ def prepare(plan: Plan, inputs: Inputs, cache: ArtifactCache, notify: Notify) ->
     """
     _tell_truncation(inputs, notify)
     workloads = list(plan.workloads(answers=inputs.data.labels.shape[2]))
-    missing = [workload for workload in workloads if cache.find(workload, inputs.weights.sha256) is None]
+    missing = [item for item in workloads if cache.find(item, inputs.weights.sha256, notify) is None]
     with exporter(plan, cache.root, cache.root / EXPORT_LOG) as process:
         preparing = _Preparing(plan, cache, inputs, process, notify)
         prepared = tuple(preparing.prepared(workload, missing) for workload in workloads)
@@ -114,25 +136,27 @@ class _Preparing:
         name = f"{workload.model} {workload.quant}"
         weights = self.inputs.weights
         artifact = self.cache.find(workload, weights.sha256)
-        losses = None if artifact is None else self._kept_losses(artifact)
-        if losses is None:
+        reference = None if artifact is None else self._kept_losses(artifact)
+        if reference is None:
             if workload in missing:
                 self.notify(f"exporting {name} ({missing.index(workload) + 1} of {len(missing)})")
             else:
                 self.notify(f"computing the reference losses of {name}")
-            losses = self.process.export(workload.quant)
+            reference = self.process.export(workload.quant, self.notify)
             artifact = self.cache.find(workload, weights.sha256)
         if artifact is None:
             raise SuiteError(f"the artifact of {name} vanished from {self.cache.root} after its export: run again")
         if workload in missing:
             seconds, size_bytes = artifact.document["export_seconds"], artifact.program_bytes
             self.notify(f"exported {name} in {seconds:.0f} s, {size_bytes / 1e6:.1f} MB")
+        if reference.shortfall is not None:
+            compared = f"{len(reference.losses)} steps of" if reference.losses else "nothing of"
+            self.notify(f"{name}: {compared} a session is compared with the reference: {reference.shortfall}")
         needs = estimate(workload, weights.config)
-        return Prepared(self.plan, workload, artifact, self.inputs.data, losses, needs)
+        return Prepared(self.plan, workload, artifact, self.inputs.data, reference, needs)
 
-    def _kept_losses(self, artifact: Artifact) -> Losses | None:
-        kept = self.cache.kept_reference(artifact, self.inputs.data, self.plan.training, REFERENCE_STEPS)
-        return None if kept is None else tuple(tuple(row) for row in kept)
+    def _kept_losses(self, artifact: Artifact) -> ReferenceLosses | None:
+        return kept_losses(artifact, self.inputs.data, self.plan.training, REFERENCE_STEPS)
 
 
 def _tell_truncation(inputs: Inputs, notify: Notify) -> None:

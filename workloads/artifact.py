@@ -9,23 +9,27 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
+import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from workloads.errors import UserError
 from workloads.models.weights import ModelWeights, document_sha256, file_sha256
-from workloads.tasks import TaskBatches
 from workloads.workload import EXPORTER_VERSION, Workload
 
 SCHEMA = 1
 PROGRAM = "program.pte"
 _DOCUMENT = "artifact.json"
+_VERIFIED = "verified.json"
+_STAGE = ".exporting-"
 _VERSIONED = ("torch", "executorch", "torchao")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,18 +87,26 @@ class ArtifactCache:
             }
         )[:32]
 
-    def find(self, workload: Workload, weights_sha256: str) -> Artifact | None:
-        """The artifact if it is there; one with a program of another size than it should have is removed."""
+    def find(
+        self, workload: Workload, weights_sha256: str, on_damage: Callable[[str], None] = _log.warning
+    ) -> Artifact | None:
+        """The artifact if it is there and whole; a damaged one is told to `on_damage` and removed.
+
+        The program is hashed when its size or stamp is another than when it was hashed last, not at every call.
+        """
         folder = self.root / self.hash_of(workload, weights_sha256)
         if not folder.is_dir():
             return None
         try:
             document = json.loads((folder / _DOCUMENT).read_bytes())
-            if document["schema"] == SCHEMA and (folder / PROGRAM).stat().st_size == document["program_bytes"]:
+            if document["schema"] == SCHEMA and _has_its_content(folder, document):
                 return Artifact(folder, document)
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError, LookupError, TypeError):
             pass  # a file that is missing, or a damaged artifact.json: the same as a damaged program
-        with self._writing(workload):
+        on_damage(
+            f"the program of {workload.model} {workload.quant} in the artifact cache is damaged: it is exported anew"
+        )
+        with told_if_unwritable(workload, self.root):
             shutil.rmtree(folder)
         return None
 
@@ -104,13 +116,14 @@ class ArtifactCache:
         Raises UserError when the disk is full or can't be written.
         """
         name = self.hash_of(workload, weights.sha256)
-        with self._writing(workload):
+        with told_if_unwritable(workload, self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             with FileLock(self.root / f".{name}.lock"):
                 present = self.find(workload, weights.sha256)
                 if present is not None:
                     return present
-                stage = self.root / f".exporting-{name}"
+                self.remove_abandoned(but=name)
+                stage = self.root / f"{_STAGE}{name}"
                 shutil.rmtree(stage, ignore_errors=True)  # what an export that was killed left
                 try:
                     stage.mkdir()
@@ -120,62 +133,63 @@ class ArtifactCache:
                     shutil.rmtree(stage, ignore_errors=True)
         return Artifact(self.root / name, document)
 
-    def reference_losses(
-        self,
-        artifact: Artifact,
-        workload: Workload,
-        weights: ModelWeights,
-        data: TaskBatches,
-        training: TrainingSettings,
-        steps: int,
-    ) -> list[list[float]]:
-        """Losses of the first `steps` steps by the eager reference, flattened [2 * q] a step; kept with the artifact.
-
-        Computing them costs two eager forward passes of the batch for each query of a step.
-        """
-        kept = self.kept_reference(artifact, data, training, steps)
-        if kept is not None:
-            return kept
-        losses = _reference(workload, weights, data, training, steps)
-        asked = _asked(data, training, steps)
-        path = _reference_path(artifact, asked)
-        partial = path.with_suffix(".partial")
-        with self._writing(workload):
-            partial.write_text(json.dumps({"of": asked, "losses": losses}))
-            partial.replace(path)
-        return losses
-
-    @contextlib.contextmanager
-    def _writing(self, workload: Workload) -> Iterator[None]:
-        """What the system refuses, as a sentence for the user."""
+    def by_hash(self, name: str) -> Artifact | None:
+        """The artifact of an earlier export, as long as its files are there; whoever deploys it checks their hash."""
+        folder = self.root / name
         try:
-            yield
-        except OSError as error:
-            raise UserError(
-                f"The program of {workload.model} {workload.quant} can't be written below {self.root} "
-                f"({error.strerror}, error {error.errno}): free space there or set SUITE_HOME to another folder."
-            ) from error
-
-    def kept_reference(
-        self, artifact: Artifact, data: TaskBatches, training: TrainingSettings, steps: int
-    ) -> list[list[float]] | None:
-        """The reference losses if they were computed before; a damaged file counts as none."""
-        asked = _asked(data, training, steps)
-        try:
-            kept = json.loads(_reference_path(artifact, asked).read_bytes())
-            if kept["of"] == asked:
-                return [[float(loss) for loss in row] for row in kept["losses"]]
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            document = json.loads((folder / _DOCUMENT).read_bytes())
+            if document["hash"] == name and (folder / PROGRAM).stat().st_size == document["program_bytes"]:
+                return Artifact(folder, document)
+        except (OSError, ValueError, LookupError, TypeError):
             pass
         return None
 
+    def remove_abandoned(self, but: str | None = None) -> None:
+        """Remove what killed exports left, but of the one named: gigabytes that nobody may ask for again."""
+        for stage in self.root.glob(f"{_STAGE}*"):
+            name = stage.name.removeprefix(_STAGE)
+            if name != but:
+                # Timeout: its export is going on.
+                with contextlib.suppress(Timeout), FileLock(self.root / f".{name}.lock", timeout=0):
+                    shutil.rmtree(stage, ignore_errors=True)
 
-def _asked(data: TaskBatches, training: TrainingSettings, steps: int) -> dict[str, Any]:
-    return {"data": data.sha256, "steps": steps, **asdict(training)}
+
+@contextlib.contextmanager
+def told_if_unwritable(workload: Workload, root: Path) -> Iterator[None]:
+    """What the system refuses below the cache's folder, as a sentence for the user."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"The program of {workload.model} {workload.quant} can't be written below {root} "
+            f"({error.strerror}, error {error.errno}): free space there or set SUITE_HOME to another folder."
+        ) from error
 
 
-def _reference_path(artifact: Artifact, asked: Mapping[str, Any]) -> Path:
-    return artifact.folder / f"reference-{document_sha256(asked)[:16]}.json"
+def _has_its_content(folder: Path, document: Mapping[str, Any]) -> bool:
+    """Whether the program is the one that was exported; its stamp is remembered when that took hashing it."""
+    program, sha256 = folder / PROGRAM, document["files"][0]["sha256"]
+    if program.stat().st_size != document["program_bytes"]:
+        return False
+    known = folder / _VERIFIED
+    if known.is_file() and known.read_text(errors="replace") == _verified(program, sha256):
+        return True
+    if file_sha256(program) != sha256:
+        return False
+    _remember(folder, sha256)
+    return True
+
+
+def _verified(program: Path, sha256: str) -> str:
+    """The stamp of a program that was hashed: any write to it, or another file in its place, gives another one."""
+    status = program.stat()
+    stamp = f"{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}"
+    return json.dumps({"sha256": sha256, "bytes": status.st_size, "stamp": stamp})
+
+
+def _remember(folder: Path, sha256: str) -> None:
+    with contextlib.suppress(OSError):  # a cache that is read-only or full: the program is hashed again the next time
+        (folder / _VERIFIED).write_text(_verified(folder / PROGRAM, sha256))
 
 
 def _export_into(stage: Path, name: str, workload: Workload, weights: ModelWeights) -> dict[str, Any]:
@@ -197,15 +211,5 @@ def _export_into(stage: Path, name: str, workload: Workload, weights: ModelWeigh
         "adapter_values": facts.adapter_values,
     }
     (stage / _DOCUMENT).write_text(json.dumps(document, indent=1))
+    _remember(stage, document["files"][0]["sha256"])
     return document
-
-
-def _reference(
-    workload: Workload, weights: ModelWeights, data: TaskBatches, training: TrainingSettings, steps: int
-) -> list[list[float]]:
-    from workloads.reference import Batch, Reference
-
-    batches: Sequence[Batch] = [Batch(*arrays) for arrays in zip(data.tokens, data.first, data.labels, strict=True)]
-    reference = Reference(workload, weights.config, weights.state)
-    trajectory = reference.train(batches, steps, seed=training.seed, lr=training.lr, eps=training.eps)
-    return [[float(loss) for loss in row.reshape(-1)] for row in trajectory.losses]

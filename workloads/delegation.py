@@ -17,12 +17,15 @@ import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.backends.xnnpack.xnnpack_preprocess import XnnpackBackend
 from executorch.exir import EdgeCompileConfig, to_edge, to_edge_transform_and_lower
+from executorch.exir._serialize._cord import FileBackedData
 from executorch.exir._serialize._named_data_store import NamedDataStore
 from executorch.exir.backend.backend_details import PreprocessResult
 from executorch.exir.lowered_backend_module import LoweredBackendModule
 from torch import Tensor, nn
 from torch.export import ExportedProgram, export
 from torch.export.graph_signature import InputKind
+
+from workloads.constant_files import ConstantFiles
 
 
 class NotDelegatedError(RuntimeError):
@@ -70,14 +73,17 @@ def _buffer_name(constant: str) -> str:
     return constant.replace(".", "__")
 
 
-def delegate(parts: Sequence[nn.Module], example: tuple[Tensor, ...]) -> list[DelegatedPart]:
+def delegate(
+    parts: Sequence[nn.Module], example: tuple[Tensor, ...], files: ConstantFiles | None = None
+) -> list[DelegatedPart]:
     """Lower `parts`, alike in all but their constants, to one XNNPACK delegate each.
 
+    The parts are asked for one after the other and not kept; their constants go to `files` where there are any.
     Raises NotDelegatedError when operators of the part stay outside of the delegate, naming them.
     """
-    for part in parts:
-        _own_storages(part)
-    exported = export(parts[0], example, strict=False)
+    first_part = parts[0]
+    _own_storages(first_part)
+    exported = export(first_part, example, strict=False)
     edge = to_edge_transform_and_lower(
         exported,
         partitioner=[XnnpackPartitioner()],
@@ -85,10 +91,10 @@ def delegate(parts: Sequence[nn.Module], example: tuple[Tensor, ...]) -> list[De
     ).exported_program()
     lowered, arguments, results = _only_delegate(edge)
     shapes = _shapes_only(edge)
-    first = _constants(parts[0], edge)
-    template = _Template(lowered, first)
+    template = _Template(lowered, _constants(first_part, edge), files)
     delegated = []
     for part in parts:
+        _own_storages(part)
         constants = _constants(part, edge)
         processed = template.with_constants(constants)
         sibling = LoweredBackendModule(
@@ -165,8 +171,10 @@ class _Template:
     of constants is another set of names of the same length. Where that does not hold, the part is serialized anew.
     """
 
-    def __init__(self, lowered: LoweredBackendModule, constants: Mapping[str, Tensor]) -> None:
-        self._lowered = lowered
+    def __init__(
+        self, lowered: LoweredBackendModule, constants: Mapping[str, Tensor], files: ConstantFiles | None
+    ) -> None:
+        self._lowered, self._files = lowered, files
         self._names: dict[str, list[str]] = {}
         for name, value in constants.items():
             self._names.setdefault(_digest(value), []).append(name)
@@ -185,9 +193,13 @@ class _Template:
                 return self._serialized_anew(constants)
             (digest,) = digests
             renamed[key[-64:].encode()] = digest.encode()
-            store.add_named_data(key[:-64] + digest, _bytes(constants[names[0]]), entry.alignment)
+            store.add_named_data(key[:-64] + digest, self._data(constants[names[0]], digest), entry.alignment)
         processed = _DIGEST.sub(lambda found: renamed.get(found[0], found[0]), self._lowered.processed_bytes)
         return PreprocessResult(processed, debug_handle_map={}, data_store_output=store.get_named_data_store_output())
+
+    def _data(self, value: Tensor, sha256: str) -> bytes | FileBackedData:
+        data = _bytes(value)
+        return bytes(data) if self._files is None else self._files.kept(data, sha256)
 
     def _serialized_anew(self, constants: Mapping[str, Tensor]) -> PreprocessResult:
         traced = self._lowered.original_module
@@ -206,9 +218,9 @@ class _Template:
         return result
 
 
-def _bytes(value: Tensor) -> bytes:
-    return value.detach().contiguous().numpy().tobytes()
+def _bytes(value: Tensor) -> memoryview:
+    return value.detach().contiguous().numpy().reshape(-1).data.cast("B")
 
 
 def _digest(value: Tensor) -> str:
-    return hashlib.sha256(value.detach().contiguous().numpy().data).hexdigest()
+    return hashlib.sha256(_bytes(value)).hexdigest()

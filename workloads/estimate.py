@@ -8,33 +8,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from workloads.adapter_layout import adapter_values, layout_of
+from workloads.host_memory import export_peak_bytes, reference_peak_bytes
 from workloads.models.config import LlamaConfig
-from workloads.prge.passes import Loops
+from workloads.prge.passes import ForwardPass, Loops, rows_per_chunk
+from workloads.stored_size import BYTES_PER_ACTIVATION, layer_bytes, table_bytes
 from workloads.workload import Workload
 
-_BYTES_PER_VALUE = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0, "nf4": 0.5}
-_BYTES_PER_ACTIVATION = {"fp32": 4, "fp16": 2, "int8": 4, "nf4": 4}
-_RUNTIME_BYTES = 24 << 20
+_RUNTIME_BYTES = 8 << 20
 """The runner with its libraries, before a program is loaded."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """All in bytes: weights as stored, the program file, peak memory of a session, peak memory of the export."""
+    """In bytes: weights as stored, the program file, peak memory of a session, peak memory of the export.
+
+    `layer_calls` is how often the program calls a decoder layer in a step: its graph has an entry for each.
+    """
 
     weight_bytes: int
     program_bytes: int
     memory_bytes: int
     export_memory_bytes: int
     flops_per_step: float
+    layer_calls: int
 
 
 def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
     """What `workload` on a model of this shape will take."""
     counts = config.parameter_counts()
-    table = _matrix_bytes(workload, config.vocab_size, config.hidden_size)
-    linears = config.layers * sum(_matrix_bytes(workload, *shape) for shape in config.linear_shapes().values())
-    size = _BYTES_PER_ACTIVATION[workload.quant]
+    table, linears = table_bytes(workload.quant, config), config.layers * layer_bytes(workload.quant, config)
+    size = BYTES_PER_ACTIVATION[workload.quant]
     resident = linears + table + counts.norms * size + _frozen_adapter_bytes(workload, config)
     # An embedding of its own is read row by row from the mapped file. A tied one is the head's matrix, which stands
     # twice in the file where the delegate packs it.
@@ -45,35 +48,38 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
     return Estimate(
         weight_bytes=weights,
         program_bytes=weights + second,
-        memory_bytes=resident + _activation_bytes(workload, config) + 3 * trained * 4 + _RUNTIME_BYTES,
-        export_memory_bytes=round(counts.total * 4 + 2.5 * (weights + second)) + (1 << 30),
+        memory_bytes=resident + _activation_bytes(workload, config) + 2 * trained * 4 + _RUNTIME_BYTES,
+        export_memory_bytes=max(export_peak_bytes(workload, config), reference_peak_bytes(workload, config)),
+        layer_calls=config.layers * sum(len(_chunks(workload, this)) for this in _loops(workload).passes()),
         flops_per_step=2.0 * counts.decoder_linears * 2 * workload.q * workload.b * workload.T,
     )
-
-
-def _matrix_bytes(workload: Workload, rows: int, columns: int) -> int:
-    """A frozen matrix with its scales: one for each row in int8, for each block of 64 in nf4."""
-    scales = {"int8": 4 * rows, "nf4": 4 * -(-rows * columns // 64)}.get(workload.quant, 0)
-    return round(rows * columns * _BYTES_PER_VALUE[workload.quant]) + scales
 
 
 def _frozen_adapter_bytes(workload: Workload, config: LlamaConfig) -> int:
     """All A [rank, in]."""
     columns = sum(config.projection_shape(slot.projection)[1] for slot in layout_of(workload, config))
-    return workload.rank * columns * _BYTES_PER_ACTIVATION[workload.quant]
+    return workload.rank * columns * BYTES_PER_ACTIVATION[workload.quant]
 
 
 def _activation_bytes(workload: Workload, config: LlamaConfig) -> int:
-    """The residual stream of a pass and, of one chunk of it, the widest point.
+    """Of one chunk of a pass: the residual stream and the widest point.
 
     That is the feed-forward's gate, up and product, the attention's scores, or the logits.
     """
-    size = _BYTES_PER_ACTIVATION[workload.quant]
-    loops = Loops(workload.q, workload.outer_parallel, workload.inner_parallel)
-    chunk = next(loops.passes()).chunks(workload.b * workload.T)[0]
+    size = BYTES_PER_ACTIVATION[workload.quant]
+    chunk = _chunks(workload, next(_loops(workload).passes()))[0]
     rows = chunk.slices * workload.b * workload.T
-    residual = workload.slices * workload.b * workload.T * config.hidden_size * size
+    residual = rows * config.hidden_size * size
     feed_forward = rows * (3 * config.hidden_size + 4 * config.intermediate_size) * size
     attention = rows * (4 * config.hidden_size + 2 * config.heads * workload.T) * size
     logits = 3 * chunk.slices * workload.b * workload.answers * config.vocab_size * 4
     return residual + max(feed_forward, attention, logits)
+
+
+def _loops(workload: Workload) -> Loops:
+    return Loops(workload.q, workload.outer_parallel, workload.inner_parallel)
+
+
+def _chunks(workload: Workload, this: ForwardPass) -> tuple[ForwardPass, ...]:
+    """The groups that go through the model one after the other."""
+    return this.chunks(workload.b * workload.T, rows_per_chunk(workload.quant))

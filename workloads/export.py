@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, ExecutorchProgramManager, to_edge
 from torch import Tensor, nn
 from torch.export import export
 
 from workloads.adapter_layout import adapter_values
+from workloads.constant_files import ConstantFiles
 from workloads.models.config import LlamaConfig
 from workloads.program import delegated_parts, eager_parts, step_example, training_step
 from workloads.program_memory import InPlacePlanning, serialize_sharing_delegates
@@ -38,24 +40,26 @@ def export_program(workload: Workload, config: LlamaConfig, state: Mapping[str, 
     Raises NotDelegatedError when a part of the model does not lower to one delegate.
     """
     begin = time.monotonic()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), TemporaryDirectory(prefix="constants-", dir=path.parent) as folder:
         # Deprecations inside torch and executorch, which nobody who runs an export can act on.
         warnings.simplefilter("ignore")
-        parts = eager_parts(workload, config, state)
-        weight_bytes = _weight_bytes(parts.embedding, *parts.blocks, parts.head)
-        step = training_step(workload, delegated_parts(workload, parts))
+        parts, files = eager_parts(workload, config, state), ConstantFiles(Path(folder))
+        layers = len(parts.blocks) * _weight_bytes(parts.blocks[0])  # all are alike
+        weight_bytes = _weight_bytes(parts.embedding, parts.head) + layers
+        step = training_step(workload, delegated_parts(workload, parts, files))
         edge = to_edge(
             export(step, step_example(workload), strict=False),
             # The program calls operators of our own, which the check for core operators does not know.
             compile_config=EdgeCompileConfig(_check_ir_validity=False),
         )
-        config = ExecutorchBackendConfig(
+        backend = ExecutorchBackendConfig(
             emit_mutable_buffer_names=True,  # the runner reads the adapter out by name
             memory_planning_pass=InPlacePlanning(),
         )
-        program = edge.to_executorch(config)
-    with path.open("wb") as file:
-        serialize_sharing_delegates(program, config).write_to_file(file)
+        with files.emitted():
+            program = edge.to_executorch(backend)
+        with path.open("wb") as file:
+            serialize_sharing_delegates(program, backend).write_to_file(file)
     operators = _operators(program)
     return ProgramFacts(
         export_seconds=time.monotonic() - begin,

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from workloads.adapter_layout import AdapterSlot, layout_of, lora_settings
+from workloads.constant_files import ConstantFiles
 from workloads.delegation import delegate
+from workloads.layered_model import LayeredModel, MadeOnDemand
 from workloads.models.config import LlamaConfig
-from workloads.models.llama import Llama, Rotary
+from workloads.models.llama import Rotary
 from workloads.prge.adapter import adapt, frozen_a
 from workloads.prge.blocks import HeadBlock, LayerBlock
-from workloads.prge.passes import Loops
+from workloads.prge.ends import Ends, KernelEnds, StockEnds
+from workloads.prge.nf4_block import Nf4HeadBlock, Nf4LayerBlock
+from workloads.prge.passes import Loops, rows_per_chunk
 from workloads.prge.perturbation import KernelNoise, Noise
-from workloads.prge.split_blocks import PARTS, SplitLayerBlock, part_examples
 from workloads.prge.step import PrgeStep, Shape
 from workloads.prge.stock_noise import StockNoise
-from workloads.quantize.apply import COMPUTE_DTYPE, quantize_model
+from workloads.quantize.apply import COMPUTE_DTYPE
 from workloads.workload import Workload
 
 
@@ -30,52 +33,60 @@ class Parts:
     config: LlamaConfig
     layout: tuple[AdapterSlot, ...]
     embedding: nn.Module
-    blocks: list[nn.Module]
+    blocks: Sequence[nn.Module]
     head: nn.Module
     dtype: torch.dtype
 
 
 def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Tensor]) -> Parts:
-    """The parts as plain modules; `state` is the canonical state dict, left untouched."""
-    model = Llama.load(config, state)
-    embedding = quantize_model(model, workload.quant)
+    """The parts as plain modules, each block made when it is asked for; `state` is the canonical state dict."""
+    model = LayeredModel(config, state, workload.quant)
     lora, dtype = lora_settings(workload), COMPUTE_DTYPE[workload.quant]
     layout = layout_of(workload, config)
-    adapt(model.layers, layout, lambda slot: frozen_a(config, lora, slot, workload.adapter_seed), dtype)
     rotary = Rotary.tables(config, workload.T, dtype)
-    block = SplitLayerBlock if workload.quant == "nf4" else LayerBlock
-    blocks: list[nn.Module] = [
-        block(layer, [slot for slot in layout if slot.layer == index], rotary)
-        for index, layer in enumerate(model.layers)
-    ]
-    return Parts(config, layout, embedding, blocks, HeadBlock(model), dtype)
+    kind = Nf4LayerBlock if workload.quant == "nf4" else LayerBlock
+
+    def block(index: int) -> nn.Module:
+        layer, slots = model.layer(index), [slot for slot in layout if slot.layer == index]
+        adapt({index: layer}, slots, lambda slot: frozen_a(config, lora, slot, workload.adapter_seed), dtype)
+        return kind(layer, slots, rotary)
+
+    blocks = MadeOnDemand(config.layers, block)
+    head = Nf4HeadBlock(model.ends) if workload.quant == "nf4" else HeadBlock(model.ends)
+    return Parts(config, layout, model.embedding, blocks, head, dtype)
 
 
-def delegated_parts(workload: Workload, parts: Parts) -> Parts:
-    """The same parts with their arithmetic in XNNPACK delegates."""
-    example = block_example(workload, parts)
+def delegated_parts(workload: Workload, parts: Parts, files: ConstantFiles | None = None) -> Parts:
+    """The same parts with their arithmetic in XNNPACK delegates, whose constants lie in `files` where there are any.
+
+    nf4 has no delegates: the runner's kernels make its products, a whole layer each.
+    """
     if workload.quant == "nf4":
-        blocks = _delegate_between_products(parts.blocks, example)
-        return Parts(parts.config, parts.layout, parts.embedding, blocks, parts.head, parts.dtype)
+        return replace(parts, blocks=list(parts.blocks))
+    example = block_example(workload, parts)
     rows = _slices_per_chunk(workload) * workload.b * workload.answers
-    (head,) = delegate([parts.head], (torch.zeros(rows, parts.config.hidden_size, dtype=parts.dtype),))
-    blocks = list(delegate(parts.blocks, example))
-    return Parts(parts.config, parts.layout, parts.embedding, blocks, head, parts.dtype)
+    (head,) = delegate([parts.head], (torch.zeros(rows, parts.config.hidden_size, dtype=parts.dtype),), files)
+    return replace(parts, blocks=delegate(parts.blocks, example, files), head=head)
 
 
 def training_step(workload: Workload, parts: Parts) -> PrgeStep:
     """The step over `parts`, with zero adapter and nothing pending."""
     half = parts.dtype == torch.float16
-    noise: Noise = KernelNoise(half) if workload.noise == "kernel" else StockNoise(workload.q)
+    stock = workload.noise == "stock"
+    noise: Noise = StockNoise(workload.q) if stock else KernelNoise(half)
+    # A tied table of nf4 is the head's weight too; elsewhere the head has a packed copy of its own.
+    alone = workload.quant != "nf4" or not parts.config.tie_embeddings
+    ends: Ends = StockEnds() if stock else KernelEnds(alone)
     return PrgeStep(
         parts.embedding,
         parts.blocks,
         parts.head,
         parts.layout,
         _loops(workload),
-        Shape(workload.b, workload.T, workload.answers),
+        Shape(workload.b, workload.T, workload.answers, rows_per_chunk(workload.quant)),
         parts.dtype,
         noise,
+        ends,
     )
 
 
@@ -109,14 +120,4 @@ def _loops(workload: Workload) -> Loops:
 def _slices_per_chunk(workload: Workload) -> int:
     """Copies of the batch that a block gets at a time: the same number in every pass."""
     first_pass = next(_loops(workload).passes())
-    return first_pass.chunks(workload.b * workload.T)[0].slices
-
-
-def _delegate_between_products(blocks: list[nn.Module], example: tuple[Tensor, ...]) -> list[nn.Module]:
-    split = [block for block in blocks if isinstance(block, SplitLayerBlock)]
-    examples = part_examples(split[0], example)
-    for name in PARTS:
-        delegated = delegate([block.parts[name] for block in split], examples[name])
-        for block, part in zip(split, delegated, strict=True):
-            block.parts[name] = part
-    return list(split)
+    return first_pass.chunks(workload.b * workload.T, rows_per_chunk(workload.quant))[0].slices

@@ -10,17 +10,18 @@ from executorch.exir._serialize._cord import Cord
 from executorch.exir._serialize._serialize import serialize_for_executorch
 from executorch.exir.passes import MemoryPlanningPass
 from executorch.exir.schema import DelegateCall
+from executorch.exir.tensor import TensorSpec
 from torch.fx import GraphModule, Node
 
-IN_PLACE = {"prge::update": 0}
-"""Operators whose result may lie where one of their arguments lies, and which. Their kernels allow it
-(docs/contracts.md), and nothing reads the old value later: the step goes on with the new one."""
+IN_PLACE = {"prge::update": 0, "prge::decoder_layer_nf4": 0}
+"""Operators whose result may lie where one of their arguments lies, and which: their kernels allow it
+(docs/contracts.md). It does wherever nothing reads the old value later."""
 
 
 class InPlacePlanning:
     """ExecuTorch's memory planning that lets an operator of IN_PLACE write over its argument.
 
-    The write-back into the buffer at the end of the program then copies the adapter onto itself, and is left out.
+    Where that is a buffer, the write-back at the end of the program copies the buffer onto itself, and is left out.
     """
 
     def __init__(self) -> None:
@@ -32,16 +33,28 @@ class InPlacePlanning:
         for node in list(graph.nodes):
             name = getattr(getattr(node.target, "_schema", None), "name", None)
             if name in IN_PLACE:
-                node.meta["_share_alloc_with_arg_idx"] = IN_PLACE[name]
-                for copy in [user for user in node.users if _is_write_back(user, node.args[IN_PLACE[name]])]:
-                    for spec in graph_signature.output_specs:
-                        if spec.arg.name == copy.name:
-                            spec.arg.name = node.name
-                    copy.replace_all_uses_with(node)
-                    graph.erase_node(copy)
+                _write_over(node, node.args[IN_PLACE[name]], graph, graph_signature)
         output = graph.output_node()
         output.meta["spec"] = type(output.meta["spec"])(result.meta["spec"] for result in output.args[0])
         return self._planning.run(graph_module, graph_signature)
+
+
+def _write_over(node: Any, argument: Any, graph: Any, graph_signature: Any) -> None:
+    """Let the result of `node` lie where `argument` lies, unless that is a view or read again."""
+    copies = [user for user in node.users if _is_write_back(user, argument)]
+    order = {each: place for place, each in enumerate(graph.nodes)}
+    read_again = any(order[user] > order[node] and user not in copies for user in argument.users)
+    # A buffer without a write-back keeps its value; a view would take the memory of what it is a view of.
+    free = copies if argument.op == "placeholder" else type(argument.meta.get("spec")) is TensorSpec
+    if read_again or not free:
+        return
+    node.meta["_share_alloc_with_arg_idx"] = list(node.args).index(argument)
+    for copy in copies:
+        for spec in graph_signature.output_specs:
+            if spec.arg.name == copy.name:
+                spec.arg.name = node.name
+        copy.replace_all_uses_with(node)
+        graph.erase_node(copy)
 
 
 def _is_write_back(node: Node, buffer: Node) -> bool:

@@ -7,7 +7,6 @@
 #include <cstring>
 
 #include "failure.h"
-#include "file.h"
 
 namespace runner {
 namespace {
@@ -28,10 +27,10 @@ void release(void* /*context*/, void* data, size_t size) {
 
 MappedProgram::MappedProgram(const std::string& path) {
   try {
-    const File file = File::open_to_read(path);
-    size_ = file.size();
+    file_.emplace(File::open_to_read(path));
+    size_ = file_->size();
     if (size_ == 0) throw FileError(path + ": the file is empty.");
-    void* mapped = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.fd(), 0);
+    void* mapped = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file_->fd(), 0);
     if (mapped == MAP_FAILED) throw FileError(path + ": " + std::strerror(errno) + ".");
     base_ = static_cast<char*>(mapped);
   } catch (const FileError& error) {
@@ -57,5 +56,11 @@ Error MappedProgram::load_into(size_t offset, size_t size, const SegmentInfo& se
 }
 
 void MappedProgram::drop_resident_pages() const { ::madvise(base_, size_, MADV_DONTNEED); }
+
+bool MappedProgram::copy(const void* from, size_t bytes, void* to) const {
+  const auto* part = static_cast<const char*>(from);
+  if (part < base_ || part >= base_ + size_ || bytes > static_cast<size_t>(base_ + size_ - part)) return false;
+  return ::pread(file_->fd(), to, bytes, part - base_) == static_cast<ssize_t>(bytes);
+}
 
 }  // namespace runner

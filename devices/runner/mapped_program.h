@@ -6,7 +6,10 @@
 
 #include <executorch/runtime/core/data_loader.h>
 
+#include <optional>
 #include <string>
+
+#include "file.h"
 
 namespace runner {
 
@@ -28,8 +31,12 @@ class MappedProgram final : public executorch::runtime::DataLoader {
 
   // Gives all touched pages back to the system; they are read again from the page cache when they are needed again.
   void drop_resident_pages() const;
+  // Copies a part of the mapped file, read from the file itself, so that no page of it is mapped. False for other
+  // memory, and where the file can't be read.
+  bool copy(const void* from, size_t bytes, void* to) const;
 
  private:
+  std::optional<File> file_;
   char* base_ = nullptr;
   size_t size_ = 0;
 };

@@ -2,6 +2,9 @@
 
 #include <executorch/runtime/platform/runtime.h>
 
+#include <atomic>
+
+#include "kernels/step_parts.h"
 #include "page_trimmer.h"
 #include "runtime_log.h"
 
@@ -47,6 +50,13 @@ T taken(Stage stage, const std::string& what, Result<T>&& result) {
   return std::move(result.get());
 }
 
+std::atomic<const MappedProgram*> mapped_program{nullptr};
+
+bool copy_from_file(const void* from, size_t bytes, void* to) {
+  const MappedProgram* file = mapped_program;
+  return file != nullptr && file->copy(from, bytes, to);
+}
+
 }  // namespace
 
 TrainingProgram::TrainingProgram(const std::string& path, const std::string& method) : file_(path) {
@@ -64,7 +74,11 @@ TrainingProgram::TrainingProgram(const std::string& path, const std::string& met
   memory_.emplace(&allocator_, &*planned_);
   const PageTrimmer trimmer(file_);
   method_.emplace(taken(Stage::load, which, program_->load_method(method.c_str(), &*memory_)));
+  mapped_program = &file_;
+  prge::set_unmapped_copy(copy_from_file);
 }
+
+TrainingProgram::~TrainingProgram() { mapped_program = nullptr; }
 
 void TrainingProgram::set_input(size_t index, const Tensor& tensor) {
   check(Stage::input, "Input " + std::to_string(index) + " was refused", method_->set_input(EValue(tensor), index));

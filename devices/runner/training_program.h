@@ -19,6 +19,7 @@ class TrainingProgram {
  public:
   // Loads `method` of the program file. Throws Failure of stage `load`.
   TrainingProgram(const std::string& path, const std::string& method);
+  ~TrainingProgram();
   TrainingProgram(const TrainingProgram&) = delete;
   TrainingProgram& operator=(const TrainingProgram&) = delete;
 

@@ -9,6 +9,8 @@ import torch
 from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge
 from torch import Tensor, nn
 
+from workloads.prge import step_ops as _step_ops  # registers operators  # noqa: F401
+
 
 class Accumulator(nn.Module):
     """`adapter += x * lr`; the losses are the adapter's sum and the two words of the key."""
@@ -103,3 +105,43 @@ def export(module: nn.Module, example: Sequence[Tensor], path: Path, partitioner
     program = edge.to_executorch(ExecutorchBackendConfig(emit_mutable_buffer_names=True))
     path.write_bytes(program.buffer)
     return path
+
+
+class Embedded(nn.Module):
+    """Rows of a table, twice, as float32."""
+
+    def __init__(self, table: Tensor, scales: Sequence[Tensor], alone: bool) -> None:
+        super().__init__()
+        self.register_buffer("table", table)
+        self.scales = [f"scale_{index}" for index in range(len(scales))]
+        for name, scale in zip(self.scales, scales, strict=True):
+            self.register_buffer(name, scale)
+        self.alone = alone
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens int64 [b, T] -> float32 [2, b * T, hidden]."""
+        scales = [self.get_buffer(name) for name in self.scales]
+        rows: Tensor = torch.ops.prge.embed(tokens, self.get_buffer("table"), scales, 2, self.alone)
+        return rows.to(torch.float32)
+
+
+class Answers(nn.Module):
+    """From hidden states to losses and gradients, in two chunks, the second of them with one sign at a time."""
+
+    def __init__(self, half: bool) -> None:
+        super().__init__()
+        self.half = half
+
+    def forward(self, x: Tensor, first: Tensor, labels: Tensor, weight: Tensor, eps: Tensor) -> Tensor:
+        """x float32 [4, b * T, hidden]: + and - of a query, + of another, - of it -> float32, all results in a row."""
+        operators, (rows, answers), dtype = torch.ops.prge, labels.shape, torch.float16 if self.half else torch.float32
+        length = x.shape[1] // rows
+        bias = operators.attention_bias(first, length, 2, self.half)
+        parts = []
+        for chunk in (x[:2], x[2:3], x[3:]):
+            logits = operators.rms_norm(operators.answer_rows(chunk, length, answers), weight, 1e-5)
+            parts.append(operators.answer_losses(logits.to(dtype), labels))
+        row_losses = operators.collect_losses(parts, [0, 1, -1])
+        losses = operators.mean_losses(row_losses, labels)
+        results = (bias, row_losses, losses, operators.gradient(losses, eps))
+        return torch.cat([result.reshape(-1).to(torch.float32) for result in results])

@@ -33,3 +33,15 @@ def test_constants_that_no_step_touches_cost_no_memory(run, job, tmp_path):
     job["program"] = str(programs.export(Lookup(), (torch.zeros(4, dtype=torch.int64),), tmp_path / "table.pte"))
     job["inputs"] = [{"name": "tokens", "dtype": "int64", "shape": [4], "value": [0, 1, 40_000, 65_535]}]
     assert run(job).footer["hwm_kib"] < 24 * 1024
+
+
+def test_rows_of_a_table_that_nothing_else_reads_are_not_mapped(run, job, tmp_path):
+    """256 rows, each in pages of its own: the system maps 64 KiB around each one that is touched."""
+    tokens = torch.arange(0, 65_536, 256)
+    peaks = {}
+    for alone in (True, False):
+        module = programs.Embedded(torch.zeros(65_536, 256), [], alone)
+        job["program"] = str(programs.export(module, (tokens,), tmp_path / f"{alone}.pte"))
+        job["inputs"] = [{"name": "tokens", "dtype": "int64", "shape": [256], "value": tokens.tolist()}]
+        peaks[alone] = run(job).footer["hwm_kib"]
+    assert peaks[True] < peaks[False] - 8 * 1024

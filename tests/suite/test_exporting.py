@@ -1,5 +1,7 @@
 """The exporting process: its end is told with its cause and its log, and nothing of it stays."""
 
+import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,10 +9,16 @@ from pathlib import Path
 import pytest
 
 from suite.errors import SuiteError, UserError
+from suite.export_process import Progress, WatchedTensors
 from suite.exporting import exporter
 from suite.plan import Plan
+from workloads.reference_losses import ReferenceLosses
 
 PLAN = Plan((), model="tiny", quants=("fp32",))
+
+
+def ignored(_: str) -> None:
+    """Progress that nobody watches."""
 
 
 @pytest.fixture
@@ -39,7 +47,7 @@ def test_a_killed_process_is_told_with_its_signal_and_log(tmp_path: Path, stand_
         ),
         exporter(PLAN, tmp_path, log) as process,
     ):
-        process.export("fp32")
+        process.export("fp32", ignored)
 
 
 def test_an_error_nobody_can_mend_is_told_with_its_last_line_and_log(tmp_path: Path, stand_in) -> None:
@@ -49,7 +57,7 @@ def test_an_error_nobody_can_mend_is_told_with_its_last_line_and_log(tmp_path: P
         pytest.raises(SuiteError, match=rf"failed with exit code 1 \(RuntimeError: no delegate\): see the log {log}"),
         exporter(PLAN, tmp_path, log) as process,
     ):
-        process.export("fp32")
+        process.export("fp32", ignored)
     assert "Traceback" in log.read_text()
 
 
@@ -59,17 +67,34 @@ def test_what_the_user_can_mend_comes_as_it_is(tmp_path: Path, stand_in) -> None
         pytest.raises(UserError, match=r"^the disk is full: free space\.$"),
         exporter(PLAN, tmp_path, tmp_path / "export.log") as process,
     ):
-        process.export("fp32")
+        process.export("fp32", ignored)
 
 
 def test_an_interruption_ends_the_process(tmp_path: Path, stand_in) -> None:
     started = stand_in(
-        "import sys, time\nfor line in sys.stdin: print('{\"losses\": [[1.5]]}', flush=True)\ntime.sleep(600)"
+        "import sys, time\n"
+        'for line in sys.stdin: print(\'{"losses": [[1.5]], "shortfall": null}\', flush=True)\n'
+        "time.sleep(600)"
     )
     with pytest.raises(KeyboardInterrupt), exporter(PLAN, tmp_path, tmp_path / "export.log") as process:
-        assert process.export("fp32") == ((1.5,),)
+        assert process.export("fp32", ignored) == ReferenceLosses(((1.5,),))
         raise KeyboardInterrupt
     assert started[0].returncode == -9
+
+
+def test_what_an_interrupted_export_had_half_done_is_removed(tmp_path: Path, stand_in) -> None:
+    stage = tmp_path / ".exporting-half"
+    stand_in(
+        f'import os, time; os.mkdir({str(stage)!r})\nprint(\'{{"progress": "half"}}\', flush=True); time.sleep(600)'
+    )
+
+    def interrupt(_: str) -> None:
+        assert stage.is_dir()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), exporter(PLAN, tmp_path, tmp_path / "export.log") as process:
+        process.export("fp32", interrupt)
+    assert not stage.exists()
 
 
 def test_nothing_is_started_when_nothing_is_to_export(tmp_path: Path, stand_in) -> None:
@@ -86,4 +111,25 @@ def test_a_log_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         pytest.raises(UserError, match=r"the log of exports cannot be written .* SUITE_HOME"),
         exporter(PLAN, tmp_path, tmp_path / "artifacts" / "export.log") as process,
     ):
-        process.export("fp32")
+        process.export("fp32", ignored)
+
+
+def test_progress_comes_before_the_answer(tmp_path: Path, stand_in) -> None:
+    lines = ['{"progress": "layer 1 of 2"}', '{"progress": "layer 2 of 2"}', '{"losses": [], "shortfall": "too long"}']
+    stand_in(f"import sys; sys.stdin.readline(); print({chr(10).join(lines)!r})")
+    told: list[str] = []
+    with exporter(PLAN, tmp_path, tmp_path / "export.log") as process:
+        assert process.export("fp32", told.append) == ReferenceLosses((), "too long")
+    assert told == ["layer 1 of 2", "layer 2 of 2"]
+
+
+def test_progress_is_told_now_and_then_with_the_layer_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("suite.export_process.time.monotonic", lambda: now[0])
+    answers = io.StringIO()
+    tensors = WatchedTensors({"model.norm.weight": 0, "model.layers.1.x": 1}, 2, Progress(answers, "tiny fp32"))
+    assert dict(tensors) == {"model.norm.weight": 0, "model.layers.1.x": 1}
+    for now[0] in (14.0, 16.0, 30.0, 32.0):
+        assert (tensors["model.norm.weight"], tensors["model.layers.1.x"]) == (0, 1)
+    told = [json.loads(line)["progress"] for line in answers.getvalue().splitlines()]
+    assert told == ["tiny fp32: layer 2 of 2 after 16 s", "tiny fp32: layer 2 of 2 after 32 s"]

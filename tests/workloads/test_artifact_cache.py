@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from counted_export import CONTENT, WORKLOAD, CountedExport
+from filelock import FileLock
 from torch import Tensor
 from training_runs import ArtifactOf
 
@@ -109,6 +110,18 @@ def truncate_program(artifact: Artifact) -> None:
     os.truncate(artifact.program, len(CONTENT) // 2)
 
 
+def change_program(artifact: Artifact) -> None:
+    artifact.program.write_bytes(bytes(len(CONTENT)))
+
+
+def replace_program(artifact: Artifact) -> None:
+    other = artifact.folder / "other"
+    other.write_bytes(CONTENT[::-1])
+    status = artifact.program.stat()
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(artifact.program)
+
+
 def remove_program(artifact: Artifact) -> None:
     artifact.program.unlink()
 
@@ -126,14 +139,52 @@ def age_document(artifact: Artifact) -> None:
     (artifact.folder / "artifact.json").write_text(json.dumps({**artifact.document, "schema": 0}))
 
 
-@pytest.mark.parametrize("damage", [truncate_program, remove_program, cut_document, empty_document, age_document])
+DAMAGES = [
+    truncate_program,
+    change_program,
+    replace_program,
+    remove_program,
+    cut_document,
+    empty_document,
+    age_document,
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_artifact_is_found_and_exported_again(
     damage: Callable[[Artifact], None], cache: ArtifactCache, export: CountedExport, tiny: ModelWeights
 ) -> None:
     damage(cache.export(WORKLOAD, tiny))
-    assert cache.find(WORKLOAD, tiny.sha256) is None
+    told: list[str] = []
+    assert cache.find(WORKLOAD, tiny.sha256, told.append) is None
+    assert cache.find(WORKLOAD, tiny.sha256, told.append) is None
+    assert told == ["the program of tiny fp32 in the artifact cache is damaged: it is exported anew"]
     assert cache.export(WORKLOAD, tiny).program.read_bytes() == CONTENT
     assert export.calls == 2
+
+
+def test_a_program_is_hashed_only_after_its_stamp_changed(
+    cache: ArtifactCache, export: CountedExport, tiny: ModelWeights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = cache.export(WORKLOAD, tiny)
+    hashed: list[Path] = []
+    file_sha256 = workloads.artifact.file_sha256
+    monkeypatch.setattr(workloads.artifact, "file_sha256", lambda path: hashed.append(path) or file_sha256(path))
+    assert cache.find(WORKLOAD, tiny.sha256) == artifact
+    assert hashed == []
+    artifact.program.write_bytes(CONTENT)  # the same content in a newer file
+    assert cache.find(WORKLOAD, tiny.sha256) == cache.find(WORKLOAD, tiny.sha256) == artifact
+    assert hashed == [artifact.program]
+
+
+def test_what_killed_exports_of_other_programs_left_is_removed_but_not_what_is_under_way(
+    cache: ArtifactCache, export: CountedExport, tiny: ModelWeights
+) -> None:
+    for name in ("dead", "alive"):
+        (cache.root / f".exporting-{name}").mkdir(parents=True)
+    with FileLock(cache.root / ".alive.lock"):
+        artifact = cache.export(WORKLOAD, tiny)
+        assert names(cache.root) == {artifact.hash, ".exporting-alive"}
 
 
 def in_another_process(work: Callable[[], object]) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from executorch.exir._serialize._program import deserialize_pte_binary
-from executorch.exir.schema import DelegateCall, Tensor
+from executorch.exir.schema import DelegateCall, KernelCall, Tensor
 from training_runs import ArtifactOf, Settings, reference_training, some_batches, train_in_runner
 
 from workloads.models.weights import ModelWeights
@@ -17,6 +17,8 @@ from workloads.workload import Workload
 CHUNKED = Workload("tiny", "fp32", q=4, b=4, T=64, rank=4)
 """512 rows for each query: four chunks."""
 LAYERS, CHUNKS = 2, 4
+SMALL_CHUNKS = Workload("tiny", "nf4", q=2, b=4, T=64, rank=4)
+"""256 rows for each query and sign: four chunks too."""
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +40,27 @@ def test_the_adapter_is_updated_where_it_lies(plan: Any, exported: ArtifactOf) -
     assert len({tensor.allocation_info.memory_offset_low for tensor in adapters}) == 1
 
 
+def test_layers_of_nf4_lie_where_their_input_lies_and_share_their_working_memory(exported: ArtifactOf) -> None:
+    plan = deserialize_pte_binary(exported(SMALL_CHUNKS).program.read_bytes()).program.execution_plan[0]
+    layer = next(i for i, each in enumerate(plan.operators) if each.name == "prge::decoder_layer_nf4")
+    calls = [step.instr_args for chain in plan.chains for step in chain.instructions]
+    layers = [call for call in calls if isinstance(call, KernelCall) and call.op_index == layer]
+    assert len(layers) == LAYERS * CHUNKS
+
+    def places(argument: int) -> set[int]:
+        found = [plan.values[call.args[argument]].val for call in layers]
+        return {value.allocation_info.memory_offset_low for value in found}
+
+    x, scratch, out = 0, 2, 13
+    assert places(x) == places(out)
+    assert len(places(out)) == len(places(scratch)) == 1
+
+
+@pytest.mark.parametrize("workload", [CHUNKED, SMALL_CHUNKS], ids=["queries", "signs"])
 def test_a_program_in_chunks_trains_as_the_reference_does(
-    exported: ArtifactOf, runner: Path, tiny: ModelWeights, tmp_path: Path
+    workload: Workload, exported: ArtifactOf, runner: Path, tiny: ModelWeights, tmp_path: Path
 ) -> None:
-    settings, batches = Settings(lr=2e-3, eps=0.1), some_batches(CHUNKED, 2)
-    found = train_in_runner(runner, exported(CHUNKED).program, CHUNKED, batches, 4, settings, tmp_path / "chunked")
-    wanted = reference_training(tiny, CHUNKED, batches, 4, settings)
+    settings, batches = Settings(lr=2e-3, eps=0.1), some_batches(workload, 2)
+    found = train_in_runner(runner, exported(workload).program, workload, batches, 4, settings, tmp_path / "chunked")
+    wanted = reference_training(tiny, workload, batches, 4, settings)
     assert np.abs(found.losses / wanted.losses - 1.0).max() < 1e-4

@@ -22,7 +22,7 @@ from training_runs import (
 )
 
 from workloads.models.weights import ModelWeights
-from workloads.prge.passes import Loops
+from workloads.prge.passes import ROWS_PER_CHUNK, Loops
 from workloads.reference import Batch, Reference
 from workloads.workload import Workload
 
@@ -143,7 +143,7 @@ def test_program_of_another_shape_equals_the_reference(
 
 
 def test_chunks_of_a_pass_share_the_delegates(exported: ArtifactOf) -> None:
-    assert len(next(Loops(4).passes()).chunks(IN_CHUNKS.b * IN_CHUNKS.T)) == 4
+    assert len(next(Loops(4).passes()).chunks(IN_CHUNKS.b * IN_CHUNKS.T, ROWS_PER_CHUNK)) == 4
     assert exported(IN_CHUNKS).document["delegates"]["partitions"] == 3
 
 

@@ -14,11 +14,12 @@ import pytest
 from counted_export import WORKLOAD, CountedExport
 from training_runs import some_batches
 
-import workloads.artifact
+import workloads.reference_losses
 from workloads.artifact import ArtifactCache, TrainingSettings
 from workloads.errors import UserError
 from workloads.models.weights import ModelWeights
 from workloads.reference import Reference
+from workloads.reference_losses import ReferenceLosses, kept_losses
 from workloads.tasks import TaskBatches
 
 DATA = some_batches(WORKLOAD, 2)
@@ -40,29 +41,33 @@ def data() -> TaskBatches:
 TRAINING = TrainingSettings(lr=1e-3, eps=0.1, seed=3)
 
 
+Ask = Callable[..., ReferenceLosses]
+
+
 @pytest.fixture
-def reference_losses(
-    cache: ArtifactCache, export: CountedExport, tiny: ModelWeights, data: TaskBatches
-) -> Callable[..., list[list[float]]]:
+def reference_losses(cache: ArtifactCache, export: CountedExport, tiny: ModelWeights, data: TaskBatches) -> Ask:
     artifact = cache.export(WORKLOAD, tiny)
 
-    def ask(training: TrainingSettings = TRAINING, steps: int = 2) -> list[list[float]]:
-        return cache.reference_losses(artifact, WORKLOAD, tiny, data, training, steps)
+    def ask(
+        training: TrainingSettings = TRAINING, steps: int = 2, on_progress: Callable[[float], None] = lambda _: None
+    ) -> ReferenceLosses:
+        found = workloads.reference_losses.reference_losses(
+            artifact, WORKLOAD, tiny, data, training, steps, on_progress
+        )
+        assert kept_losses(artifact, data, training, steps) == found
+        return found
 
     return ask
 
 
-Ask = Callable[..., list[list[float]]]
-
-
 def test_reference_losses_are_those_of_the_reference(reference_losses: Ask, tiny: ModelWeights) -> None:
     wanted = Reference(WORKLOAD, tiny.config, tiny.state).train(DATA, 2, seed=3, lr=1e-3, eps=0.1).losses
-    assert np.array_equal(np.array(reference_losses(), dtype=np.float32), wanted.reshape(2, -1))
+    assert np.array_equal(np.array(reference_losses().losses, dtype=np.float32), wanted.reshape(2, -1))
 
 
 def test_reference_losses_are_computed_once(reference_losses: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     first = reference_losses()
-    monkeypatch.delattr(workloads.artifact, "_reference")
+    monkeypatch.delattr(workloads.reference_losses, "_computed")
     assert reference_losses() == first
 
 
@@ -70,17 +75,19 @@ def test_reference_losses_of_other_settings_are_others(reference_losses: Ask) ->
     first = reference_losses()
     for other in (replace(TRAINING, eps=0.2), replace(TRAINING, seed=4)):
         assert reference_losses(other) != first
-    assert len(reference_losses(steps=3)) == 3
+    assert len(reference_losses(steps=3).losses) == 3
     assert reference_losses() == first
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"of": {}}', '{"of": null, "losses": 3}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"of": {}}', '{"of": null, "losses": 3}', '{"losses": [], "shortfall": 1}']
+)
 def test_damaged_reference_file_is_computed_again(content: str, reference_losses: Ask, cache: ArtifactCache) -> None:
     first = reference_losses()
     (path,) = cache.root.glob("*/reference-*.json")
     path.write_text(content)
     assert reference_losses() == first
-    assert json.loads(path.read_text())["losses"] == first
+    assert json.loads(path.read_text())["losses"] == [list(row) for row in first.losses]
 
 
 def test_reference_file_of_other_data_is_not_taken(reference_losses: Ask, cache: ArtifactCache) -> None:
@@ -100,3 +107,40 @@ def test_full_disk_under_the_reference_losses_is_told(reference_losses: Ask, mon
     monkeypatch.setattr(Path, "write_text", refuse)
     with pytest.raises(UserError, match=f"error {errno.ENOSPC}"):
         reference_losses()
+
+
+def test_a_reference_that_would_take_too_long_is_left_out_with_the_reason(
+    reference_losses: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workloads.reference_losses, "affordable_steps", lambda *_: 0)
+    monkeypatch.setattr("workloads.reference.Reference", None)
+    found = reference_losses()
+    assert found.losses == ()
+    assert "would take about" in str(found.shortfall) and "180 s are allowed" in str(found.shortfall)
+
+
+def test_a_reference_does_the_steps_that_there_is_time_for(
+    reference_losses: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = reference_losses(replace(TRAINING, seed=4), steps=1)
+    monkeypatch.setattr(workloads.reference_losses, "affordable_steps", lambda *_: 1)
+    found = reference_losses(replace(TRAINING, seed=4), steps=3)
+    assert found.losses == whole.losses
+    assert "for each of 3 steps" in str(found.shortfall) and "did 1" in str(found.shortfall)
+
+
+def test_a_reference_slower_than_estimated_is_ended_by_the_clock(
+    reference_losses: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, *[1.0] * WORKLOAD.q * 2 * 2, *[1e6] * 99])  # two passes a query through two layers: one step
+    monkeypatch.setattr(workloads.reference_losses.time, "monotonic", lambda: next(clock))
+    found = reference_losses(steps=3)
+    assert len(found.losses) == 1
+    assert "did 1 of 3 steps in 1000000 s, its limit" in str(found.shortfall)
+
+
+def test_progress_rises_from_the_first_pass_to_the_last(reference_losses: Ask) -> None:
+    shares: list[float] = []
+    reference_losses(on_progress=shares.append)
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < 0.5 and shares[-1] == pytest.approx(1.0)

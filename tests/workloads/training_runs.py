@@ -35,13 +35,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class RunnerTraining:
-    """losses float32 [steps, 2, q] and the state the program was left in."""
+    """losses float32 [steps, 2, q], the state the program was left in, and the process's peak memory."""
 
     losses: FloatArray
     adapter: FloatArray
     projected_gradient: FloatArray
     pending_key: NDArray[np.int64]
     state_file: Path
+    peak_kib: int
 
 
 def some_batches(workload: Workload, count: int, seed: int = 0, vocabulary: int = 200) -> list[Batch]:
@@ -101,6 +102,7 @@ def train_in_runner(
         projected_gradient=state["projected_gradient"],
         pending_key=state["pending_key"],
         state_file=folder / "state.safetensors",
+        peak_kib=next(event["hwm_kib"] for event in events if event["event"] == "footer"),
     )
 
 

@@ -191,20 +191,38 @@ class DecoderLayer(nn.Module):
 class Decoder(nn.Module):
     """Embedding, layers and the last norm, under the names of Hugging Face's checkpoints."""
 
-    def __init__(self, config: LlamaConfig) -> None:
+    def __init__(self, config: LlamaConfig, layers: int) -> None:
         super().__init__()
         self.embed_tokens: nn.Module = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.layers))
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(layers))
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
+
+
+def decoder_layer(config: LlamaConfig, state: Mapping[str, Tensor], index: int) -> DecoderLayer:
+    """A frozen decoder layer around the tensors of `state`, which is asked for those of this layer alone."""
+    with torch.device("meta"):
+        layer = DecoderLayer(config)
+    _fill(layer, {name: state[f"model.layers.{index}.{name}"] for name in layer.state_dict()}, config)
+    return layer
+
+
+def _fill(module: nn.Module, tensors: Mapping[str, Tensor], config: LlamaConfig) -> None:
+    """Give a module made without memory its tensors and its norms' constants, and freeze it."""
+    module.load_state_dict(tensors, strict=True, assign=True)
+    constants = _norm_constants(config.hidden_size, config.norm_eps)
+    for norm in (part for part in module.modules() if isinstance(part, RMSNorm)):
+        for name, value in constants.items():
+            norm.register_buffer(name, value, persistent=False)
+    module.requires_grad_(False).eval()
 
 
 class Llama(nn.Module):
     """A causal language model; `load` takes the canonical state dict of workloads.models."""
 
-    def __init__(self, config: LlamaConfig) -> None:
+    def __init__(self, config: LlamaConfig, layers: int | None = None) -> None:
         super().__init__()
         self.config = config
-        self.model = Decoder(config)
+        self.model = Decoder(config, config.layers if layers is None else layers)
         self.lm_head: nn.Module = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
     @property
@@ -215,19 +233,23 @@ class Llama(nn.Module):
     @classmethod
     def load(cls, config: LlamaConfig, state: Mapping[str, Tensor]) -> Llama:
         """A frozen model around the tensors of `state`, without a second copy of them in memory."""
+        model = cls.without_layers(config, state)
+        model.model.layers.extend(decoder_layer(config, state, index) for index in range(config.layers))
+        return model
+
+    @classmethod
+    def without_layers(cls, config: LlamaConfig, state: Mapping[str, Tensor]) -> Llama:
+        """Embedding, last norm and head of the frozen model: what surrounds the decoder layers."""
         with torch.device("meta"):
-            model = cls(config)
-        complete = dict(state)
+            model = cls(config, layers=0)
+        names = [name for name in model.state_dict() if name != "lm_head.weight" or not config.tie_embeddings]
+        tensors = {name: state[name] for name in names}
         if config.tie_embeddings:
-            complete["lm_head.weight"] = complete["model.embed_tokens.weight"]
-        model.load_state_dict(complete, strict=True, assign=True)
+            tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
+        _fill(model, tensors, config)
         if config.tie_embeddings:  # one parameter, so that a conversion keeps them one tensor
             model.lm_head.register_parameter("weight", model.model.embed_tokens.get_parameter("weight"))
-        constants = _norm_constants(config.hidden_size, config.norm_eps)
-        for norm in (module for module in model.modules() if isinstance(module, RMSNorm)):
-            for name, value in constants.items():
-                norm.register_buffer(name, value, persistent=False)
-        return model.requires_grad_(False).eval()
+        return model
 
     def forward(self, tokens: Tensor, first: Tensor) -> Tensor:
         """tokens int64 [b, T], first int64 [b] (index of each row's first real token) -> logits [b, T, vocabulary]."""

@@ -8,7 +8,7 @@ A.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -60,12 +60,12 @@ class AdaptedLinear(nn.Module):
 
 
 def adapt(
-    layers: Sequence[DecoderLayer],
+    layers: Mapping[int, DecoderLayer],
     layout: Sequence[AdapterSlot],
     frozen: Callable[[AdapterSlot], Tensor],
     dtype: torch.dtype,
 ) -> None:
-    """Put an AdaptedLinear in the place of each projection that has a slot."""
+    """Put an AdaptedLinear in the place of each projection that has a slot; `layers` is by index."""
     for slot in layout:
         owner = next(
             module for module in layers[slot.layer].modules() if slot.projection in dict(module.named_children())

@@ -6,7 +6,7 @@ Importing this module registers the operators; registration happens once for a p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -98,15 +98,21 @@ def _linear_nf4_shape(x: Tensor, packed: Tensor, absmax: Tensor) -> Tensor:
     return x.new_empty(*x.shape[:-1], packed.shape[0])
 
 
-_ONE, _ONE_OUT = "Tensor", ("Tensor(a!) out", "Tensor(a!)")
+ONE, _ONE_OUT = "Tensor", ("Tensor(a!) out", "Tensor(a!)")
 _LIST, _LIST_OUT = "Tensor[]", ("Tensor(a!)[] out", "()")
 
-for _name, _schema, _result, (_out, _out_result), _kernel, _shape in (
-    ("perturb", _PERTURB, _LIST, _LIST_OUT, perturb, _perturb_shape),
-    ("update", _UPDATE, _ONE, _ONE_OUT, update, _update_shape),
-    ("linear_nf4", _LINEAR_NF4, _ONE, _ONE_OUT, linear_nf4, _linear_nf4_shape),
-):
-    _library.define(f"{_name}({_schema}) -> {_result}")  # type: ignore[no-untyped-call]
-    _library.define(f"{_name}.out({_schema}, *, {_out}) -> {_out_result}")  # type: ignore[no-untyped-call]
-    _library.impl(_name, _kernel, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
-    _library.impl(_name, _shape, "Meta")  # type: ignore[no-untyped-call]
+
+def register(
+    name: str, arguments: str, result: str, kernel: Callable[..., object], shape: Callable[..., object]
+) -> None:
+    """Make an operator known in both its forms; `shape` gives results that have the right shape and no values."""
+    out, out_result = _ONE_OUT if result == ONE else _LIST_OUT
+    _library.define(f"{name}({arguments}) -> {result}")  # type: ignore[no-untyped-call]
+    _library.define(f"{name}.out({arguments}, *, {out}) -> {out_result}")  # type: ignore[no-untyped-call]
+    _library.impl(name, kernel, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    _library.impl(name, shape, "Meta")  # type: ignore[no-untyped-call]
+
+
+register("perturb", _PERTURB, _LIST, perturb, _perturb_shape)
+register("update", _UPDATE, ONE, update, _update_shape)
+register("linear_nf4", _LINEAR_NF4, ONE, linear_nf4, _linear_nf4_shape)

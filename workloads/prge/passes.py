@@ -11,6 +11,14 @@ BOTH, PLUS, MINUS = 0, 1, -1
 ROWS_PER_CHUNK = 512
 """Rows that a layer works on at a time, at least: enough that reading its weights costs little beside multiplying."""
 
+ROWS_PER_SMALL_CHUNK = 256
+"""The same where activations are large beside weights: int8 and nf4 have the activations of fp32."""
+
+
+def rows_per_chunk(quant: str) -> int:
+    """Rows of a chunk, at least, in a quantization setting."""
+    return ROWS_PER_SMALL_CHUNK if quant in ("int8", "nf4") else ROWS_PER_CHUNK
+
 
 @dataclass(frozen=True)
 class ForwardPass:
@@ -25,19 +33,22 @@ class ForwardPass:
         """Copies of the batch that run side by side."""
         return self.queries * (2 if self.signs == BOTH else 1)
 
-    def chunks(self, rows_per_slice: int) -> tuple[ForwardPass, ...]:
-        """The pass cut into equal groups of queries, as many as leave each ROWS_PER_CHUNK rows.
+    def chunks(self, rows_per_slice: int, at_least: int) -> tuple[ForwardPass, ...]:
+        """The pass cut into equal groups of slices, as many as leave each `at_least` rows.
 
-        Every layer takes the groups one after the other: what it needs of memory is that of one group, while its
-        weights stay near the processor.
+        A group is some queries with both signs or, where one slice has rows enough, one query with one sign, whose
+        noise is then drawn twice. It goes through the whole model before the next one begins, so that hidden states,
+        perturbed adapters and what a layer needs besides are those of one group.
         """
+        first, end = self.first_query, self.first_query + self.queries
+        if rows_per_slice >= at_least and self.signs == BOTH:
+            return tuple(ForwardPass(query, 1, signs) for query in range(first, end) for signs in (PLUS, MINUS))
         rows_per_query = rows_per_slice * self.slices // self.queries
         width = next(
             width
             for width in range(1, self.queries + 1)
-            if width == self.queries or (self.queries % width == 0 and width * rows_per_query >= ROWS_PER_CHUNK)
+            if width == self.queries or (self.queries % width == 0 and width * rows_per_query >= at_least)
         )
-        first, end = self.first_query, self.first_query + self.queries
         return tuple(replace(self, first_query=query, queries=width) for query in range(first, end, width))
 
 

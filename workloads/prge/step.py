@@ -9,25 +9,26 @@ loop that is not parallel is a sequence of passes inside the same program.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from workloads.adapter_layout import AdapterSlot, adapter_values
-from workloads.models.llama import attention_bias
-from workloads.prge.passes import BOTH, MINUS, PLUS, Loops
-from workloads.prge.perturbation import Noise, Perturbed
+from workloads.prge.ends import Ends
+from workloads.prge.passes import Loops
+from workloads.prge.perturbation import Noise
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a program: b rows of T tokens, the last K of which predict labels."""
+    """Sizes of a program: b rows of T tokens, the last K of which predict labels, and the rows of a chunk."""
 
     batch: int
     length: int
-    answers: int = 1
+    answers: int
+    rows_per_chunk: int
 
 
 class PrgeStep(nn.Module):
@@ -50,10 +51,12 @@ class PrgeStep(nn.Module):
         shape: Shape,
         dtype: torch.dtype,
         noise: Noise,
+        ends: Ends,
     ) -> None:
         super().__init__()
         self.embedding, self.blocks, self.head = embedding, nn.ModuleList(blocks), head
-        self.layout, self.loops, self.shape, self.dtype, self.noise = layout, loops, shape, dtype, noise
+        self.layout, self.loops, self.shape, self.dtype = layout, loops, shape, dtype
+        self.noise, self.ends = noise, ends
         self.register_buffer("adapter", torch.zeros(adapter_values(layout)))
         self.register_buffer("projected_gradient", torch.zeros(loops.queries))
         self.register_buffer("pending_key", torch.zeros(2, dtype=torch.int64))
@@ -64,12 +67,10 @@ class PrgeStep(nn.Module):
         """The program of docs/contracts.md: -> (losses float32 [2, q], row_losses float32 [2, q, b])."""
         adapter = self.noise.update(self.adapter, self.projected_gradient, self.pending_key, lr)
         row_losses = self._row_losses(adapter, tokens, first, labels, key, eps)
-        answers = (labels >= 0).to(torch.float32).sum()
         # A row's loss is the sum over its answer tokens; a query's is the mean over all answer tokens of the batch.
-        losses = row_losses.sum(dim=-1) / answers
+        losses = self.ends.mean_losses(row_losses, labels)
         # eps = 0 evaluates: both signs are the same model then, and nothing is left pending.
-        active = (eps > 0).to(torch.float32)
-        gradient = (losses[0] - losses[1]) * active / (2.0 * eps + (1.0 - active))
+        gradient = self.ends.gradient(losses, eps)
         self.adapter.copy_(adapter)
         self.projected_gradient.copy_(gradient)
         self.pending_key.copy_(key)
@@ -79,42 +80,15 @@ class PrgeStep(nn.Module):
         self, adapter: Tensor, tokens: Tensor, first: Tensor, labels: Tensor, key: Tensor, eps: Tensor
     ) -> Tensor:
         shape = self.shape
-        embedded = self.embedding(tokens).to(self.dtype).reshape(1, shape.batch * shape.length, -1)
-        bias = attention_bias(first, shape.length).to(self.dtype)
-        found: dict[int, list[Tensor]] = {PLUS: [], MINUS: []}
+        parts, signs = [], []
         for this in self.loops.passes():
-            chunks = this.chunks(shape.batch * shape.length)
-            perturbed = [self.noise.perturbed(adapter, key, eps, self.layout, chunk) for chunk in chunks]
-            for chunk, logits in zip(chunks, self._logits(embedded, bias, perturbed, chunks[0].slices), strict=True):
-                rows = answer_losses(logits, labels)
-                if this.signs in (BOTH, PLUS):
-                    found[PLUS].append(rows[: chunk.queries])
-                if this.signs in (BOTH, MINUS):
-                    found[MINUS].append(rows[-chunk.queries :])
-        return torch.stack([torch.cat(found[PLUS]), torch.cat(found[MINUS])])
-
-    def _logits(self, embedded: Tensor, bias: Tensor, perturbed: Sequence[Perturbed], slices: int) -> Iterator[Tensor]:
-        """Logits of the answers, float32 [slices, b, K, vocabulary], of each chunk of a forward pass."""
-        shape = self.shape
-        bias = bias.repeat(slices, 1, 1, 1, 1)
-        hidden = [embedded.repeat(slices, 1, 1)] * len(perturbed)
-        for index, block in enumerate(self.blocks):
-            hidden = [
-                block(x, bias, *(b.to(self.dtype) for b in of_layer(index, x)))
-                for x, of_layer in zip(hidden, perturbed, strict=True)
-            ]
-        for x in hidden:
-            last = x.reshape(slices * shape.batch, shape.length, -1)[:, -shape.answers :]
-            logits = self.head(last.reshape(slices * shape.batch * shape.answers, -1))
-            yield logits.to(torch.float32).reshape(slices, shape.batch, shape.answers, -1)
-
-
-def answer_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy summed over a row's answer tokens.
-
-    logits float32 [slices, b, K, vocabulary], labels int64 [b, K] with -1 for "no label" -> float32 [slices, b].
-    """
-    log_probability = logits.log_softmax(dim=-1)
-    wanted = labels.clamp(min=0)[None, :, :, None].expand(logits.shape[0], -1, -1, 1)
-    picked = log_probability.gather(-1, wanted).squeeze(-1)
-    return -(picked * (labels >= 0).to(torch.float32)).sum(dim=-1)
+            for chunk in this.chunks(shape.batch * shape.length, shape.rows_per_chunk):
+                x = self.ends.embed(self.embedding, tokens, chunk.slices, self.dtype)
+                bias = self.ends.attention_bias(first, shape.length, chunk.slices, self.dtype == torch.float16)
+                perturbed = self.noise.perturbed(adapter, key, eps, self.layout, chunk)
+                for index, block in enumerate(self.blocks):
+                    x = block(x, bias, *(b.to(self.dtype) for b in perturbed(index, x)))
+                logits = self.head(self.ends.answer_rows(x, shape.length, shape.answers))
+                parts.append(self.ends.answer_losses(logits, labels))
+                signs.append(chunk.signs)
+        return self.ends.collect_losses(parts, signs)

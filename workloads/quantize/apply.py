@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from workloads.models.config import PROJECTIONS
-from workloads.models.llama import Llama
+from workloads.models.llama import DecoderLayer, Llama
 from workloads.quantize import int8, nf4
 
 COMPUTE_DTYPE = {"fp32": torch.float32, "fp16": torch.float16, "int8": torch.float32, "nf4": torch.float32}
@@ -20,13 +20,27 @@ def quantize_model(model: Llama, setting: str) -> nn.Module:
 
     The norms stay as they are. With a tied head, embedding and head hold the same tensors.
     """
-    if setting in ("fp32", "fp16"):
-        model.to(COMPUTE_DTYPE[setting])
-        return model.model.embed_tokens
     for layer in model.layers:
-        for owner in (layer.self_attn, layer.mlp):
-            for name in (name for name in PROJECTIONS if hasattr(owner, name)):
-                setattr(owner, name, _LINEAR[setting](owner.get_submodule(name).get_parameter("weight")))
+        quantize_layer(layer, setting)
+    return quantize_ends(model, setting)
+
+
+def quantize_layer(layer: DecoderLayer, setting: str) -> None:
+    """Replace the frozen linears of a decoder layer in place."""
+    if setting in ("fp32", "fp16"):
+        layer.to(COMPUTE_DTYPE[setting])
+        return
+    for owner in (layer.self_attn, layer.mlp):
+        for name in (name for name in PROJECTIONS if hasattr(owner, name)):
+            setattr(owner, name, _LINEAR[setting](owner.get_submodule(name).get_parameter("weight")))
+
+
+def quantize_ends(model: Llama, setting: str) -> nn.Module:
+    """Replace head and embedding of `model` in place -> its embedding; the layers are not touched."""
+    if setting in ("fp32", "fp16"):
+        for module in (model.model.embed_tokens, model.model.norm, model.lm_head):
+            module.to(COMPUTE_DTYPE[setting])
+        return model.model.embed_tokens
     head = _LINEAR[setting](model.lm_head.get_parameter("weight"))
     tied = model.config.tie_embeddings
     table = head if tied else _LINEAR[setting](model.model.embed_tokens.get_parameter("weight"))
@@ -36,9 +50,22 @@ def quantize_model(model: Llama, setting: str) -> nn.Module:
     return embedding
 
 
+ROWS_AT_A_TIME = 1024
+"""Whole blocks of every block size, and a bounded need of memory beside the weights."""
+
+
+def _by_rows(
+    quantize: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]], weight: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `quantize` makes of weight [out, in], a part of the rows at a time: codes and scales."""
+    starts = range(0, weight.shape[0], ROWS_AT_A_TIME)
+    codes, scales = zip(*(quantize(weight[start : start + ROWS_AT_A_TIME]) for start in starts), strict=True)
+    return torch.cat(codes), torch.cat(scales)
+
+
 _LINEAR: dict[str, Callable[[torch.Tensor], nn.Module]] = {
-    "int8": lambda weight: int8.Int8Linear(*int8.quantize(weight)),
-    "nf4": lambda weight: nf4.Nf4Linear(*nf4.quantize(weight)),
+    "int8": lambda weight: int8.Int8Linear(*_by_rows(int8.quantize, weight)),
+    "nf4": lambda weight: nf4.Nf4Linear(*_by_rows(nf4.quantize, weight)),
 }
 _EMBEDDING: dict[str, Callable[[nn.Module], nn.Module]] = {
     "int8": lambda head: int8.Int8Embedding(head.get_buffer("weight"), head.get_buffer("scale")),

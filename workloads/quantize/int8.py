@@ -39,14 +39,38 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x float32 [..., in] -> [..., out]."""
-        scale, zero_point = _operators.choose_qparams_per_token_asymmetric(x, torch.int8)
-        activation_type = (*ACTIVATION_RANGE, torch.int8)
-        codes = _operators.quantize_per_token(x, scale, zero_point, *activation_type)
-        x = _operators.dequantize_per_token(codes, scale, zero_point, *activation_type, torch.float32)
-        weight = _operators.dequantize_per_channel(
+        x = _quantized_and_back(x)
+        return nn.functional.linear(x, self.dequantized())
+
+    def dequantized(self) -> Tensor:
+        """The weight as the product has it, float32 [out, in]."""
+        weight: Tensor = _operators.dequantize_per_channel(
             self.weight, self.scale, self.zero_point, 0, *WEIGHT_RANGE, torch.int8
         )
-        return nn.functional.linear(x, weight)
+        return weight
+
+
+class DequantizedInt8Linear(nn.Module):
+    """The same product from a weight that was dequantized beforehand: for many eager calls of one layer."""
+
+    weight: Tensor
+
+    def __init__(self, quantized: Int8Linear) -> None:
+        super().__init__()
+        self.register_buffer("weight", quantized.dequantized())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x float32 [..., in] -> [..., out]."""
+        return nn.functional.linear(_quantized_and_back(x), self.weight)
+
+
+def _quantized_and_back(x: Tensor) -> Tensor:
+    """x with each token on its own grid of 256 values."""
+    scale, zero_point = _operators.choose_qparams_per_token_asymmetric(x, torch.int8)
+    activation_type = (*ACTIVATION_RANGE, torch.int8)
+    codes = _operators.quantize_per_token(x, scale, zero_point, *activation_type)
+    back: Tensor = _operators.dequantize_per_token(codes, scale, zero_point, *activation_type, torch.float32)
+    return back
 
 
 class Int8Embedding(nn.Module):

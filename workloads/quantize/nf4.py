@@ -51,10 +51,11 @@ def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def dequantize(packed: Tensor, absmax: Tensor) -> Tensor:
     """packed uint8 [out, in / 2], absmax float32 [blocks] -> float32 [out, in]."""
-    codes = torch.stack([packed >> 4, packed & 0xF], dim=-1).reshape(-1)
-    values = CODES[codes.long()]
-    scale = absmax.repeat_interleave(BLOCK)[: values.numel()]
-    return (values * scale).reshape(packed.shape[0], -1)
+    of_byte = torch.stack([CODES.repeat_interleave(16), CODES.repeat(16)], dim=1)
+    values = torch.nn.functional.embedding(packed.reshape(-1).int(), of_byte).reshape(-1)
+    if values.numel() % BLOCK:
+        return (values * absmax.repeat_interleave(BLOCK)[: values.numel()]).reshape(packed.shape[0], -1)
+    return (values.reshape(-1, BLOCK) * absmax[:, None]).reshape(packed.shape[0], -1)
 
 
 class Nf4Linear(nn.Module):

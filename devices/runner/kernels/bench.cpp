@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "../thread_pool.h"
-#include "linear_nf4.h"
+#include "nf4_product.h"
 #include "noise.h"
 
 // The part of XNNPACK's C interface (xnnpack.h) used here; the wheel ships the library without the header.

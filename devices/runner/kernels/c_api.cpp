@@ -1,7 +1,18 @@
 // The kernels behind a plain C interface, so that tests can call them without a program. Built with RUNNER_TESTING.
 #include "../thread_pool.h"
-#include "linear_nf4.h"
+#include "decoder_layer.h"
+#include "nf4_product.h"
 #include "noise.h"
+#include "step_parts.h"
+
+namespace {
+
+// sizes: slices, rows of a slice, then the rest of LayerShape in its order.
+prge::LayerShape layer_shape(const int64_t* sizes) {
+  return {sizes[0] * sizes[1], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], sizes[7], sizes[8]};
+}
+
+}  // namespace
 
 extern "C" {
 
@@ -29,5 +40,35 @@ void prge_update(const float* adapter, const float* gradient, int64_t queries, c
 bool prge_linear_nf4(uint64_t variant, const float* x, int64_t rows, const uint8_t* packed, const float* absmax,
                      int64_t out_features, int64_t in_features, float* y) {
   return prge::linear_nf4(*prge::simd_variant(variant), x, rows, {packed, absmax, out_features, in_features}, y);
+}
+
+int64_t prge_scratch_values(const int64_t* sizes) { return prge::scratch_values(layer_shape(sizes)); }
+
+// The arrays have an entry for each projection, null in `a` and `b` where it has no adapter.
+bool prge_decoder_layer(uint64_t variant, const int64_t* sizes, const uint8_t* const* packed,
+                        const float* const* absmax, const float* const* a, const float* const* b,
+                        const float* const* norms, const float* const* rotary, float epsilon, const float* x,
+                        const float* bias, float* scratch, float* out) {
+  prge::DecoderLayer layer{};
+  layer.shape = layer_shape(sizes);
+  const int64_t query = sizes[5] * sizes[7], key = sizes[6] * sizes[7], hidden = sizes[3], wide = sizes[4];
+  const int64_t features[prge::kProjections][2] = {{query, hidden}, {key, hidden},  {key, hidden}, {hidden, query},
+                                                   {wide, hidden},  {wide, hidden}, {hidden, wide}};
+  for (int i = 0; i < prge::kProjections; ++i) {
+    layer.projections[i] = {{packed[i], absmax[i], features[i][0], features[i][1]}, a[i], b[i]};
+  }
+  layer.attention_norm = norms[0];
+  layer.feed_forward_norm = norms[1];
+  layer.epsilon = epsilon;
+  layer.query_cos = rotary[0];
+  layer.query_sin = rotary[1];
+  layer.key_cos = rotary[2];
+  layer.key_sin = rotary[3];
+  return prge::decoder_layer(*prge::simd_variant(variant), layer, x, bias, scratch, out);
+}
+
+bool prge_answer_losses(uint64_t variant, const float* logits, int64_t rows, int64_t vocabulary, const int64_t* labels,
+                        int64_t label_count, int64_t answers, float* out) {
+  return prge::answer_losses(*prge::simd_variant(variant), logits, rows, vocabulary, labels, label_count, answers, out);
 }
 }

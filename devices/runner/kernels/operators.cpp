@@ -5,8 +5,8 @@
 
 #include <cinttypes>
 
-#include "linear_nf4.h"
 #include "nf4.h"
+#include "nf4_product.h"
 #include "noise.h"
 
 namespace prge {

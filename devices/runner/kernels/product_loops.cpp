@@ -2,6 +2,13 @@
 //
 // A row group times a panel stays in registers while the panel streams from the cache; the build picks the shape for
 // each instruction set (see variant.h). Results may differ in the last bits between variants.
+#if defined(__AVX2__)
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 says it of its own <avx512fintrin.h>
+#endif
+#include <immintrin.h>
+#endif
+
 #include "nf4.h"
 #include "simd.h"
 #include "variant.h"
@@ -67,14 +74,39 @@ inline float value_at(const uint8_t* packed, const float* absmax, int64_t index)
   return prge::kNf4Values[code] * absmax[index / prge::kNf4BlockValues];
 }
 
+#if defined(__AVX512F__)
+// The codes' values lie in one register, and a code is the number of its lane.
+inline void look_up(const uint32_t* words, int shift, const float* scales, float* to) {
+  const __m512 values = _mm512_loadu_ps(prge::kNf4Values);
+  for (int j = 0; j < kWidth; j += 16) {
+    const __m512i codes = _mm512_srl_epi32(_mm512_loadu_si512(words + j), _mm_cvtsi32_si128(shift));
+    const __m512 found = _mm512_permutexvar_ps(codes, values);  // looks at the lowest four bits alone
+    _mm512_storeu_ps(to + j, _mm512_mul_ps(found, _mm512_loadu_ps(scales + j)));
+  }
+}
+#elif defined(__AVX2__)
+// As above with two registers of eight values, between which a code's highest bit chooses.
+inline void look_up(const uint32_t* words, int shift, const float* scales, float* to) {
+  const __m256 low = _mm256_loadu_ps(prge::kNf4Values), high = _mm256_loadu_ps(prge::kNf4Values + 8);
+  for (int j = 0; j < kWidth; j += 8) {
+    const __m256i word = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words + j));
+    const __m256i codes = _mm256_srl_epi32(word, _mm_cvtsi32_si128(shift));
+    const __m256 found = _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, codes), _mm256_permutevar8x32_ps(high, codes),
+                                          _mm256_castsi256_ps(_mm256_slli_epi32(codes, 28)));
+    _mm256_storeu_ps(to + j, _mm256_mul_ps(found, _mm256_loadu_ps(scales + j)));
+  }
+}
+#else
+inline void look_up(const uint32_t* words, int shift, const float* scales, float* to) {
+  for (int j = 0; j < kWidth; ++j) to[j] = prge::kNf4Values[(words[j] >> shift) & 15u] * scales[j];
+}
+#endif
+
 // Eight columns of a panel, from the four bytes that hold them in each row; all of a row's eight share one absmax.
 inline void decode_eight(const uint32_t* words, const float* scales, float* panel) {
   // Bytes lie in order of address and the high nibble comes first.
   static constexpr int kShifts[8] = {4, 0, 12, 8, 20, 16, 28, 24};
-  for (int t = 0; t < 8; ++t) {
-    float* to = panel + t * kWidth;
-    for (int j = 0; j < kWidth; ++j) to[j] = prge::kNf4Values[(words[j] >> kShifts[t]) & 15u] * scales[j];
-  }
+  for (int t = 0; t < 8; ++t) look_up(words, kShifts[t], scales, panel + t * kWidth);
 }
 
 }  // namespace
@@ -82,11 +114,11 @@ inline void decode_eight(const uint32_t* words, const float* scales, float* pane
 extern const int64_t panel_width = kWidth;
 extern const int64_t row_group = kRows;
 
-void decode(const uint8_t* packed, const float* absmax, int64_t out_features, int64_t in_features, int64_t row,
-            int64_t first, int64_t count, float* panel) {
-  const int64_t rows = out_features - row < kWidth ? out_features - row : kWidth;
+void decode(const uint8_t* packed, const float* absmax, int64_t rows, int64_t in_features, int64_t row, int64_t first,
+            int64_t count, float* panel) {
+  rows = rows < kWidth ? rows : kWidth;
   int64_t k = 0;
-  if (in_features % 8 == 0) {
+  if (in_features % 8 == 0 && first % 8 == 0) {
     alignas(64) uint32_t words[kWidth] = {};
     alignas(64) float scales[kWidth] = {};
     for (; k + 8 <= count; k += 8) {

@@ -11,8 +11,11 @@ PRGE_DECLARE_VARIANT(prge_base)
 namespace prge {
 namespace {
 
-#define PRGE_LOOPS(name_, label_) \
-  SimdLoops { label_, name_::normals, name_::panel_width, name_::row_group, name_::decode, name_::multiply }
+#define PRGE_LOOPS(name_, label_)                                                                              \
+  SimdLoops {                                                                                                  \
+    label_, name_::normals, name_::panel_width, name_::row_group, name_::decode, name_::multiply,              \
+        name_::normalize, name_::swiglu, name_::softmax, name_::sum_exponentials, name_::rotate                 \
+  }
 
 struct Variants {
   SimdLoops loops[3];

@@ -1,8 +1,8 @@
 // The hot loops of the kernels, compiled once per instruction set and chosen at run time.
 //
 // Every variant is the same source in translation units of its own (noise_loops.cpp without fused multiply-add,
-// product_loops.cpp with it), so that nothing compiled for a newer instruction set is linked into code that an older
-// processor runs.
+// product_loops.cpp and activation_loops.cpp with it), so that nothing compiled for a newer instruction set is linked
+// into code that an older processor runs.
 #pragma once
 
 #include <cstddef>
@@ -21,23 +21,46 @@ struct NoiseStream {
 // variant.
 using NormalsLoop = void (*)(const NoiseStream& stream, uint32_t first_block, size_t blocks, float* out);
 
-// Decodes rows [row, row + panel width) of an NF4 matrix with rows of `in_features` values, columns
-// [first, first + count), into panel[count][panel width]. Rows from `out_features` on become zero; first % 8 == 0.
-using DecodeLoop = void (*)(const uint8_t* packed, const float* absmax, int64_t out_features, int64_t in_features,
-                            int64_t row, int64_t first, int64_t count, float* panel);
+// Decodes rows [row, row + rows) of an NF4 matrix with rows of `in_features` values, columns [first, first + count),
+// into panel[count][panel width]. Rows from `rows` on, at most a panel's width, become zero.
+using DecodeLoop = void (*)(const uint8_t* packed, const float* absmax, int64_t rows, int64_t in_features, int64_t row,
+                            int64_t first, int64_t count, float* panel);
 
 // y[m][0, columns) = x[m][0, count) * panel, or += when `accumulate`, for m < rows. Strides count values.
 using MultiplyLoop = void (*)(int64_t rows, int64_t count, const float* x, int64_t x_stride, const float* panel,
                               float* y, int64_t y_stride, int64_t columns, bool accumulate);
 
+// out = x * weight / sqrt(mean(x^2) + epsilon) for one row.
+using NormalizeLoop = void (*)(const float* x, const float* weight, float epsilon, int64_t count, float* out);
+
+// gate = gate * sigmoid(gate) * up.
+using SwigluLoop = void (*)(float* gate, const float* up, int64_t count);
+
+// scores = softmax(scores + bias) for one row.
+using SoftmaxLoop = void (*)(float* scores, const float* bias, int64_t count);
+
+// The sum of e^(x - shift), where no x is above `shift`.
+using SumExponentialsLoop = float (*)(const float* x, float shift, int64_t count);
+
+// out = x * cos + half turn of x * sin, where the half turn exchanges the halves; its sign lies in `sin`. `count` is
+// even; `out` is not `x`.
+using RotateLoop = void (*)(const float* x, const float* cos, const float* sin, int64_t count, float* out);
+
 struct SimdLoops {
   const char* name;
   NormalsLoop normals;
-  int64_t panel_width;  // columns of y that `multiply` makes at a time
+  int64_t panel_width;  // columns of y that `multiply` makes at a time, at most kWidestPanel
   int64_t row_group;    // rows of x it takes at a time
   DecodeLoop decode;
   MultiplyLoop multiply;
+  NormalizeLoop normalize;
+  SwigluLoop swiglu;
+  SoftmaxLoop softmax;
+  SumExponentialsLoop sum_exponentials;
+  RotateLoop rotate;
 };
+
+constexpr int64_t kWidestPanel = 32;
 
 // The widest variant this processor can run.
 const SimdLoops& simd_loops();

@@ -4,13 +4,18 @@
 
 #include "simd.h"
 
-#define PRGE_DECLARE_VARIANT(name_)                                                                               \
-  namespace name_ {                                                                                               \
-  extern const int64_t panel_width;                                                                               \
-  extern const int64_t row_group;                                                                                 \
-  void normals(const prge::NoiseStream& stream, uint32_t first_block, size_t blocks, float* out);                 \
-  void decode(const uint8_t* packed, const float* absmax, int64_t out_features, int64_t in_features, int64_t row, \
-              int64_t first, int64_t count, float* panel);                                                        \
-  void multiply(int64_t rows, int64_t count, const float* x, int64_t x_stride, const float* panel, float* y,      \
-                int64_t y_stride, int64_t columns, bool accumulate);                                              \
+#define PRGE_DECLARE_VARIANT(name_)                                                                             \
+  namespace name_ {                                                                                             \
+  extern const int64_t panel_width;                                                                             \
+  extern const int64_t row_group;                                                                               \
+  void normals(const prge::NoiseStream& stream, uint32_t first_block, size_t blocks, float* out);               \
+  void decode(const uint8_t* packed, const float* absmax, int64_t rows, int64_t in_features, int64_t row,       \
+              int64_t first, int64_t count, float* panel);                                                      \
+  void multiply(int64_t rows, int64_t count, const float* x, int64_t x_stride, const float* panel, float* y,    \
+                int64_t y_stride, int64_t columns, bool accumulate);                                            \
+  void normalize(const float* x, const float* weight, float epsilon, int64_t count, float* out);                \
+  void swiglu(float* gate, const float* up, int64_t count);                                                     \
+  void softmax(float* scores, const float* bias, int64_t count);                                                \
+  float sum_exponentials(const float* x, float shift, int64_t count);                                           \
+  void rotate(const float* x, const float* cos, const float* sin, int64_t count, float* out);                   \
   }

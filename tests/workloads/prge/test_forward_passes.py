@@ -44,22 +44,33 @@ def test_chunks_are_equal_cover_the_pass_in_order_and_are_large_enough(
     queries: int, first_query: int, signs: int, rows: int
 ) -> None:
     whole = ForwardPass(first_query, queries, signs)
-    chunks = whole.chunks(rows)
-    covered = [query for chunk in chunks for query in range(chunk.first_query, chunk.first_query + chunk.queries)]
-    assert covered == list(range(first_query, first_query + queries))
-    assert len({chunk.queries for chunk in chunks}) == 1
-    assert {chunk.signs for chunk in chunks} == {signs}
+    chunks = whole.chunks(rows, ROWS_PER_CHUNK)
+    for sign in (PLUS, MINUS) if signs == BOTH else (signs,):
+        of_sign = [chunk for chunk in chunks if chunk.signs in (BOTH, sign)]
+        covered = [query for chunk in of_sign for query in range(chunk.first_query, chunk.first_query + chunk.queries)]
+        assert covered == list(range(first_query, first_query + queries))
+    assert len({chunk.slices for chunk in chunks}) == 1
+    assert sum(chunk.slices for chunk in chunks) == whole.slices
     assert len(chunks) == 1 or chunks[0].slices * rows >= ROWS_PER_CHUNK
 
 
+def test_a_slice_with_rows_enough_is_a_chunk_of_its_own() -> None:
+    assert ForwardPass(2, 2, BOTH).chunks(256, at_least=256) == tuple(
+        ForwardPass(query, 1, sign) for query in (2, 3) for sign in (PLUS, MINUS)
+    )
+    assert ForwardPass(2, 2, BOTH).chunks(255, at_least=256) == (ForwardPass(2, 1, BOTH), ForwardPass(3, 1, BOTH))
+
+
+@pytest.mark.parametrize("rows_per_chunk", [64, 32])
 @pytest.mark.parametrize("inner_parallel", [True, False])
 @pytest.mark.parametrize("noise", ["kernel", "stock"])
 def test_chunks_make_the_update_of_the_reference(
-    noise: str, inner_parallel: bool, tiny: ModelWeights, monkeypatch: pytest.MonkeyPatch
+    noise: str, inner_parallel: bool, rows_per_chunk: int, tiny: ModelWeights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(passes, "ROWS_PER_CHUNK", 64)
+    """Chunks of a query with both signs, and of one sign."""
+    monkeypatch.setattr(passes, "ROWS_PER_CHUNK", rows_per_chunk)
     workload = replace(WORKLOAD, q=6, noise=noise, inner_parallel=inner_parallel)
-    assert len(next(Loops(6, True, inner_parallel).passes()).chunks(workload.b * workload.T)) > 1
+    assert len(next(Loops(6, True, inner_parallel).passes()).chunks(workload.b * workload.T, rows_per_chunk)) > 1
     batches = some_batches(workload, 2)
     wanted = reference_training(tiny, workload, batches, 2, SETTINGS)
     losses, adapter = train(eager_step(tiny, workload), batches, 2)

@@ -1,0 +1,180 @@
+// Attention: the heads that share some keys and values are projected, mixed and projected back before the next ones.
+#include <algorithm>
+
+#include "layer_parts.h"
+#include "parallel.h"
+#include "thread_buffer.h"
+
+namespace prge {
+namespace {
+
+constexpr int64_t kQueriesAtATime = 64;
+
+// The memory of the attention half.
+struct Pieces {
+  float* normal;        // [rows][hidden]
+  float* block;         // [rows][block_stride]: queries, later the mixed values, then keys, then values
+  int64_t block_stride;
+  int64_t keys, values;  // where these begin in a row
+  float* inner;          // [rows][4 * rank]
+};
+
+// Key/value heads [first, first + count).
+struct Heads {
+  int64_t first, count;
+};
+
+int64_t panels_of(const SimdLoops& loops, int64_t columns) { return divide_up(columns, loops.panel_width); }
+
+// Floats of a thread's buffer for one sequence: keys and values of a head in panels, rotated queries, their scores.
+int64_t mixing_buffer(const SimdLoops& loops, const LayerShape& shape) {
+  const int64_t width = loops.panel_width;
+  const int64_t keys = panels_of(loops, shape.length) * width;
+  const int64_t values = panels_of(loops, shape.head_dim) * width;
+  return keys * shape.head_dim + values * shape.length + kQueriesAtATime * (shape.head_dim + keys);
+}
+
+class Mixing {
+ public:
+  Mixing(const SimdLoops& loops, const DecoderLayer& layer, const Pieces& pieces, const float* bias)
+      : loops_(loops), layer_(layer), shape_(layer.shape), pieces_(pieces), bias_(bias) {}
+
+  // Replaces the queries of key/value head `head` of a sequence by the mixed values.
+  void mix(int64_t sequence, int64_t head, float* buffer) const {
+    const int64_t width = loops_.panel_width, key_columns = panels_of(loops_, shape_.length) * width;
+    Scratch memory(buffer);
+    float* key_panels = memory.take(key_columns * shape_.head_dim);
+    float* value_panels = memory.take(panels_of(loops_, shape_.head_dim) * width * shape_.length);
+    float* queries = memory.take(kQueriesAtATime * shape_.head_dim);
+    float* scores = memory.take(kQueriesAtATime * key_columns);
+    float* rows = pieces_.block + sequence * shape_.length * pieces_.block_stride;
+    pack_keys(rows + pieces_.keys + head * shape_.head_dim, queries, key_panels);
+    for (int64_t c = 0; c < shape_.head_dim; c += width) {
+      pack_columns(loops_, rows + pieces_.values + head * shape_.head_dim + c, pieces_.block_stride, shape_.length,
+                   shape_.head_dim - c, value_panels + c * shape_.length);
+    }
+    for (int64_t i = 0; i < shape_.group(); ++i) {
+      for (int64_t t = 0; t < shape_.length; t += kQueriesAtATime) {
+        float* from = rows + t * pieces_.block_stride + (head * shape_.group() + i) * shape_.head_dim;
+        const int64_t count = std::min(kQueriesAtATime, shape_.length - t);
+        rotate_queries(from, t, count, queries);
+        multiply_panels(loops_, {queries, shape_.head_dim, count, shape_.head_dim}, key_panels, shape_.head_dim,
+                        {scores, key_columns, key_columns, false});
+        const float* bias = bias_ + (sequence * shape_.length + t) * shape_.length;
+        for (int64_t row = 0; row < count; ++row) {
+          loops_.softmax(scores + row * key_columns, bias + row * shape_.length, shape_.length);
+        }
+        multiply_panels(loops_, {scores, key_columns, count, shape_.length}, value_panels, shape_.length,
+                        {from, pieces_.block_stride, shape_.head_dim, false});
+      }
+    }
+  }
+
+ private:
+  // The rotated keys as the columns of panels; `row` is memory for one of them.
+  void pack_keys(const float* keys, float* row, float* panels) const {
+    const int64_t width = loops_.panel_width, head_dim = shape_.head_dim;
+    for (int64_t t = 0; t < panels_of(loops_, shape_.length) * width; ++t) {
+      float* panel = panels + t / width * width * head_dim + t % width;
+      if (t < shape_.length) {
+        loops_.rotate(keys + t * pieces_.block_stride, layer_.key_cos + t * head_dim, layer_.key_sin + t * head_dim,
+                      head_dim, row);
+      }
+      for (int64_t i = 0; i < head_dim; ++i) panel[i * width] = t < shape_.length ? row[i] : 0.0f;
+    }
+  }
+
+  void rotate_queries(const float* from, int64_t first, int64_t count, float* queries) const {
+    const int64_t head_dim = shape_.head_dim;
+    for (int64_t row = 0; row < count; ++row) {
+      loops_.rotate(from + row * pieces_.block_stride, layer_.query_cos + (first + row) * head_dim,
+                    layer_.query_sin + (first + row) * head_dim, head_dim, queries + row * head_dim);
+    }
+  }
+
+  const SimdLoops& loops_;
+  const DecoderLayer& layer_;
+  const LayerShape& shape_;
+  const Pieces& pieces_;
+  const float* bias_;
+};
+
+// Queries, keys and values of some heads; meanwhile `output` is packed for them.
+bool project_in(const SimdLoops& loops, const DecoderLayer& layer, const Pieces& pieces, const InnerProducts& input,
+                const InnerProducts& output, const Heads& heads) {
+  const LayerShape& shape = layer.shape;
+  const int64_t per_head = shape.group() * shape.head_dim;
+  const int64_t features[3] = {per_head, shape.head_dim, shape.head_dim};
+  const int64_t places[3] = {0, pieces.keys, pieces.values};
+  const TilePlan plan =
+      plan_tiles(loops, shape.rows, heads.count * (per_head + 2 * shape.head_dim), kWidestTile);
+  Nf4Product products[3];
+  TilePlan plans[3];
+  int64_t ends[3];
+  for (int i = 0; i < 3; ++i) {
+    const auto projection = static_cast<Projection>(kQuery + i);
+    products[i] = {layer.projections[projection].weight, heads.first * features[i], heads.count * features[i], 0,
+                   shape.hidden, pieces.normal, shape.hidden, false, input.share(projection)};
+    plans[i] = plan.for_columns(products[i].columns);
+    ends[i] = (i == 0 ? 0 : ends[i - 1]) + plans[i].tasks();
+  }
+  return for_each_buffered_task(ends[2] + output.pack_tasks(), kTileBuffer, [&](int64_t task, float* buffer) {
+    if (task >= ends[2]) {
+      output.pack(task - ends[2], heads.first * per_head, heads.count * per_head);
+      return;
+    }
+    const int i = task < ends[0] ? 0 : task < ends[1] ? 1 : 2;
+    const Tile tile = plans[i].tile(task - (i == 0 ? 0 : ends[i - 1]), shape.rows, products[i].columns);
+    float* y = pieces.block + tile.row * pieces.block_stride + places[i] + tile.column;
+    multiply_tile(loops, products[i], tile, y, pieces.block_stride, buffer);
+  });
+}
+
+// Adds what the mixed values of some heads give to the layer's result.
+bool project_out(const SimdLoops& loops, const DecoderLayer& layer, const Pieces& pieces, const LowRankShare& share,
+                 const Heads& heads, float* out) {
+  const LayerShape& shape = layer.shape;
+  const int64_t per_head = shape.group() * shape.head_dim;
+  const Nf4Product product{layer.projections[kOutput].weight, 0, shape.hidden, heads.first * per_head,
+                           heads.count * per_head, pieces.block, pieces.block_stride, true, share};
+  const TilePlan plan = plan_tiles(loops, shape.rows, shape.hidden, kWidestTile);
+  return for_each_buffered_task(plan.tasks(), kTileBuffer, [&](int64_t task, float* buffer) {
+    const Tile tile = plan.tile(task, shape.rows, shape.hidden);
+    multiply_tile(loops, product, tile, out + tile.row * shape.hidden + tile.column, shape.hidden, buffer);
+  });
+}
+
+}  // namespace
+
+bool attention_half(const SimdLoops& loops, const DecoderLayer& layer, const float* x, const float* bias,
+                    float* scratch, float* out) {
+  const LayerShape& shape = layer.shape;
+  const int64_t at_a_time = kv_heads_at_a_time(shape), queries = at_a_time * shape.group() * shape.head_dim;
+  const int64_t keys = at_a_time * shape.head_dim;
+  Scratch memory(scratch);
+  const Pieces pieces{memory.take(shape.rows * shape.hidden), memory.take(shape.rows * (queries + 2 * keys)),
+                      queries + 2 * keys, queries, queries + keys, memory.take(shape.rows * 4 * shape.rank)};
+  float* output_panels = memory.take(queries * divide_up(shape.rank, loops.panel_width) * loops.panel_width);
+  const InnerProducts input(loops, layer, {kQuery, kKey, kValue}, memory.take(0), pieces.inner, 4 * shape.rank);
+  const InnerProducts output(loops, layer, {kOutput}, output_panels, pieces.inner + 3 * shape.rank, 4 * shape.rank);
+  const Mixing mixing(loops, layer, pieces, bias);
+
+  enter_half(loops, layer, {x, layer.attention_norm, out, pieces.normal}, input);
+  for (int64_t first = 0; first < shape.kv_heads; first += at_a_time) {
+    const Heads heads{first, std::min(at_a_time, shape.kv_heads - first)};
+    const bool last = first + heads.count == shape.kv_heads;
+    if (!project_in(loops, layer, pieces, input, output, heads)) return false;
+    const bool mixed = for_each_buffered_task(
+        shape.sequences(), mixing_buffer(loops, shape), [&](int64_t sequence, float* buffer) {
+          for (int64_t head = 0; head < heads.count; ++head) mixing.mix(sequence, head, buffer);
+          output.multiply(pieces.block, pieces.block_stride, sequence * shape.length, shape.length,
+                          heads.count * shape.group() * shape.head_dim, first > 0);
+        });
+    if (!mixed) return false;
+    const LowRankShare share = last ? output.share(kOutput) : LowRankShare{};
+    if (!project_out(loops, layer, pieces, share, heads, out)) return false;
+  }
+  return true;
+}
+
+}  // namespace prge

@@ -1,0 +1,31 @@
+#include "decoder_layer.h"
+
+#include <algorithm>
+
+#include "layer_parts.h"
+
+namespace prge {
+namespace {
+
+// Columns of up to three adapters' inner products, in whole panels of any variant.
+int64_t padded(int64_t columns) { return divide_up(columns, kWidestPanel) * kWidestPanel; }
+
+}  // namespace
+
+int64_t kv_heads_at_a_time(const LayerShape& shape) {
+  return std::clamp<int64_t>(kBlockFeatures / ((shape.group() + 2) * shape.head_dim), 1, shape.kv_heads);
+}
+
+int64_t scratch_values(const LayerShape& shape) {
+  const int64_t heads = kv_heads_at_a_time(shape) * (shape.group() + 2) * shape.head_dim;
+  const int64_t block = std::max(heads, kBlockFeatures);
+  const int64_t panels = shape.hidden * padded(3 * shape.rank) + block * padded(shape.rank);
+  return shape.rows * (shape.hidden + block + 4 * shape.rank) + panels;
+}
+
+bool decoder_layer(const SimdLoops& loops, const DecoderLayer& layer, const float* x, const float* bias, float* scratch,
+                   float* out) {
+  return attention_half(loops, layer, x, bias, scratch, out) && feed_forward_half(loops, layer, scratch, out);
+}
+
+}  // namespace prge

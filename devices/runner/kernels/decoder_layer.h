@@ -1,0 +1,60 @@
+// A decoder layer of the Llama family with NF4 weights and adapters, in blocks of features: what it needs of memory
+// beside its input and result is the scratch memory that the caller gives it, and a buffer for each thread.
+#pragma once
+
+#include <cstdint>
+
+#include "nf4_product.h"
+#include "simd.h"
+
+namespace prge {
+
+enum Projection { kQuery, kKey, kValue, kOutput, kGate, kUp, kDown, kProjections };
+
+struct AdaptedWeight {
+  Nf4Matrix weight;
+  const float* a = nullptr;  // [rank][in_features]; null where the projection has no adapter
+  const float* b = nullptr;  // [slices][rank][out_features]
+};
+
+struct LayerShape {
+  int64_t rows;            // of all slices
+  int64_t rows_per_slice;  // rows that share an adapter
+  int64_t length;          // rows of a sequence
+  int64_t hidden;
+  int64_t intermediate;
+  int64_t heads;
+  int64_t kv_heads;
+  int64_t head_dim;
+  int64_t rank;  // 0 without adapters
+
+  int64_t group() const { return heads / kv_heads; }
+  int64_t sequences() const { return rows / length; }
+};
+
+struct DecoderLayer {
+  LayerShape shape;
+  AdaptedWeight projections[kProjections];
+  const float* attention_norm;     // [hidden]
+  const float* feed_forward_norm;  // [hidden]
+  float epsilon;
+  const float* query_cos;  // [length][head_dim] each, signs and scale folded in
+  const float* query_sin;
+  const float* key_cos;
+  const float* key_sin;
+};
+
+constexpr int64_t kBlockFeatures = 512;  // features between two products that exist at a time, at least one head's
+
+// Key/value heads whose queries, keys and values exist at a time.
+int64_t kv_heads_at_a_time(const LayerShape& shape);
+
+// Values of scratch memory that `decoder_layer` needs.
+int64_t scratch_values(const LayerShape& shape);
+
+// out = the layer's result for x, both [rows][hidden]; `out` may be `x`. `bias` [sequences][length][length] is added
+// to the scores. False when a thread's buffer can't be had; then `out` is undefined.
+bool decoder_layer(const SimdLoops& loops, const DecoderLayer& layer, const float* x, const float* bias,
+                   float* scratch, float* out);
+
+}  // namespace prge

@@ -1,0 +1,85 @@
+// The feed-forward: a block of its wide features is made, gated and projected back before the next one.
+#include <algorithm>
+
+#include "layer_parts.h"
+#include "parallel.h"
+#include "thread_buffer.h"
+
+namespace prge {
+namespace {
+
+// Wide features [first, first + count).
+struct Block {
+  int64_t first, count;
+};
+
+// gate and up of one tile with buffers for a narrow tile of the weights and for up.
+constexpr int64_t kGateBuffer = kNarrowTile * kTileDepth + kMostRows * kNarrowTile;
+
+// wide[rows][kBlockFeatures] = silu(gate) * up of a block; meanwhile `output` is packed for it.
+bool gate(const SimdLoops& loops, const DecoderLayer& layer, const float* normal, const InnerProducts& input,
+          const InnerProducts& output, const Block& block, float* wide) {
+  const LayerShape& shape = layer.shape;
+  const TilePlan plan = plan_tiles(loops, shape.rows, block.count, kNarrowTile);
+  const auto product = [&](Projection projection) {
+    return Nf4Product{layer.projections[projection].weight, block.first, block.count, 0, shape.hidden, normal,
+                      shape.hidden, false, input.share(projection)};
+  };
+  const Nf4Product gated = product(kGate), up = product(kUp);
+  return for_each_buffered_task(plan.tasks() + output.pack_tasks(), kGateBuffer, [&](int64_t task, float* buffer) {
+    if (task >= plan.tasks()) {
+      output.pack(task - plan.tasks(), block.first, block.count);
+      return;
+    }
+    const Tile tile = plan.tile(task, shape.rows, block.count);
+    float* gate_tile = wide + tile.row * kBlockFeatures + tile.column;
+    float* up_tile = buffer + kNarrowTile * kTileDepth;
+    multiply_tile(loops, gated, tile, gate_tile, kBlockFeatures, buffer);
+    multiply_tile(loops, up, tile, up_tile, kNarrowTile, buffer);
+    for (int64_t row = 0; row < tile.rows; ++row) {
+      loops.swiglu(gate_tile + row * kBlockFeatures, up_tile + row * kNarrowTile, tile.columns);
+    }
+  });
+}
+
+// Adds what a block gives to the layer's result.
+bool project_out(const SimdLoops& loops, const DecoderLayer& layer, const float* wide, const LowRankShare& share,
+                 const Block& block, float* out) {
+  const LayerShape& shape = layer.shape;
+  const Nf4Product product{layer.projections[kDown].weight, 0, shape.hidden, block.first, block.count, wide,
+                           kBlockFeatures, true, share};
+  const TilePlan plan = plan_tiles(loops, shape.rows, shape.hidden, kWidestTile);
+  return for_each_buffered_task(plan.tasks(), kTileBuffer, [&](int64_t task, float* buffer) {
+    const Tile tile = plan.tile(task, shape.rows, shape.hidden);
+    multiply_tile(loops, product, tile, out + tile.row * shape.hidden + tile.column, shape.hidden, buffer);
+  });
+}
+
+}  // namespace
+
+bool feed_forward_half(const SimdLoops& loops, const DecoderLayer& layer, float* scratch, float* out) {
+  const LayerShape& shape = layer.shape;
+  Scratch memory(scratch);
+  float* normal = memory.take(shape.rows * shape.hidden);
+  float* wide = memory.take(shape.rows * kBlockFeatures);
+  float* inner = memory.take(shape.rows * 4 * shape.rank);
+  float* output_panels = memory.take(kBlockFeatures * divide_up(shape.rank, loops.panel_width) * loops.panel_width);
+  const InnerProducts input(loops, layer, {kGate, kUp}, memory.take(0), inner, 4 * shape.rank);
+  const InnerProducts output(loops, layer, {kDown}, output_panels, inner + 3 * shape.rank, 4 * shape.rank);
+
+  enter_half(loops, layer, {out, layer.feed_forward_norm, out, normal}, input);
+  for (int64_t first = 0; first < shape.intermediate; first += kBlockFeatures) {
+    const Block block{first, std::min(kBlockFeatures, shape.intermediate - first)};
+    const bool last = first + block.count == shape.intermediate;
+    if (!gate(loops, layer, normal, input, output, block, wide)) return false;
+    for_each_task(divide_up(shape.rows, kRowsPerTask), [&](int64_t task) {
+      const int64_t row = task * kRowsPerTask;
+      output.multiply(wide, kBlockFeatures, row, std::min(kRowsPerTask, shape.rows - row), block.count, first > 0);
+    });
+    const LowRankShare share = last ? output.share(kDown) : LowRankShare{};
+    if (!project_out(loops, layer, wide, share, block, out)) return false;
+  }
+  return true;
+}
+
+}  // namespace prge

@@ -1,0 +1,161 @@
+// prge::decoder_layer_nf4 (docs/contracts.md, "Operators of our own"), registered with ExecuTorch at start-up.
+#include <executorch/extension/kernel_util/make_boxed_from_unboxed_functor.h>
+#include <executorch/runtime/kernel/kernel_includes.h>
+
+#include <cinttypes>
+
+#include "decoder_layer.h"
+#include "nf4.h"
+
+namespace prge {
+namespace {
+
+using executorch::aten::ArrayRef;
+using executorch::aten::ScalarType;
+using executorch::aten::SizesType;
+using executorch::aten::Tensor;
+using executorch::runtime::Error;
+using executorch::runtime::EValue;
+using executorch::runtime::KernelRuntimeContext;
+using executorch::runtime::resize_tensor;
+using executorch::runtime::Span;
+
+struct Arguments {
+  const Tensor& x;
+  const Tensor& bias;
+  const Tensor& scratch;
+  ArrayRef<Tensor> norms, rotary, packed, absmax, lora_a, lora_b;
+  ArrayRef<int64_t> adapted;
+  int64_t heads, kv_heads;
+  double epsilon;
+};
+
+bool is_float(const Tensor& tensor, ssize_t dimensions) {
+  return tensor.scalar_type() == ScalarType::Float && tensor.dim() == dimensions;
+}
+
+const float* values(const Tensor& tensor) { return tensor.const_data_ptr<float>(); }
+
+// Sizes of the layer; zero rows when the arguments don't say them.
+LayerShape shape_of(const Arguments& args) {
+  LayerShape shape{};
+  if (!is_float(args.x, 3) || args.rotary.size() != 4 || !is_float(args.rotary[0], 3) || args.packed.size() != 7 ||
+      args.packed[kGate].dim() != 2 || args.heads <= 0 || args.kv_heads <= 0) {
+    return shape;
+  }
+  shape.rows_per_slice = args.x.size(1);
+  shape.length = args.rotary[0].size(0);
+  shape.hidden = args.x.size(2);
+  shape.intermediate = args.packed[kGate].size(0);
+  shape.heads = args.heads;
+  shape.kv_heads = args.kv_heads;
+  shape.head_dim = args.rotary[0].size(2);
+  shape.rank = args.lora_a.empty() || args.lora_a[0].dim() != 2 ? 0 : args.lora_a[0].size(0);
+  const bool whole = shape.length > 0 && shape.rows_per_slice % shape.length == 0 && shape.head_dim % 2 == 0 &&
+                     shape.hidden > 0 && shape.intermediate > 0 && shape.heads % shape.kv_heads == 0;
+  shape.rows = whole ? args.x.size(0) * shape.rows_per_slice : 0;
+  return shape;
+}
+
+bool take_tables(const Arguments& args, DecoderLayer& layer) {
+  const LayerShape& shape = layer.shape;
+  if (args.norms.size() != 2) return false;
+  for (const Tensor& norm : args.norms) {
+    if (!is_float(norm, 1) || norm.numel() != shape.hidden) return false;
+  }
+  for (const Tensor& table : args.rotary) {
+    if (!is_float(table, 3) || table.numel() != shape.length * shape.head_dim) return false;
+  }
+  layer.attention_norm = values(args.norms[0]);
+  layer.feed_forward_norm = values(args.norms[1]);
+  layer.query_cos = values(args.rotary[0]);
+  layer.query_sin = values(args.rotary[1]);
+  layer.key_cos = values(args.rotary[2]);
+  layer.key_sin = values(args.rotary[3]);
+  return args.bias.scalar_type() == ScalarType::Float &&
+         args.bias.numel() == shape.sequences() * shape.length * shape.length;
+}
+
+bool take_weights(const Arguments& args, DecoderLayer& layer) {
+  const LayerShape& shape = layer.shape;
+  const int64_t query = shape.heads * shape.head_dim, key = shape.kv_heads * shape.head_dim;
+  const int64_t out[kProjections] = {query, key, key, shape.hidden, shape.intermediate, shape.intermediate,
+                                     shape.hidden};
+  const int64_t in[kProjections] = {shape.hidden, shape.hidden, shape.hidden, query, shape.hidden, shape.hidden,
+                                    shape.intermediate};
+  if (args.packed.size() != kProjections || args.absmax.size() != kProjections) return false;
+  for (int i = 0; i < kProjections; ++i) {
+    const Tensor &packed = args.packed[i], &absmax = args.absmax[i];
+    const int64_t blocks = (out[i] * in[i] + kNf4BlockValues - 1) / kNf4BlockValues;
+    if (packed.scalar_type() != ScalarType::Byte || packed.dim() != 2 || packed.size(0) != out[i] ||
+        packed.size(1) * 2 != in[i] || !is_float(absmax, 1) || absmax.numel() != blocks) {
+      return false;
+    }
+    layer.projections[i].weight = {packed.const_data_ptr<uint8_t>(), values(absmax), out[i], in[i]};
+  }
+  return true;
+}
+
+bool take_adapters(const Arguments& args, DecoderLayer& layer) {
+  const LayerShape& shape = layer.shape;
+  if (args.lora_a.size() != args.adapted.size() || args.lora_b.size() != args.adapted.size()) return false;
+  for (size_t i = 0; i < args.adapted.size(); ++i) {
+    const Tensor &a = args.lora_a[i], &b = args.lora_b[i];
+    if (args.adapted[i] < 0 || args.adapted[i] >= kProjections) return false;
+    AdaptedWeight& projection = layer.projections[args.adapted[i]];
+    if (projection.b != nullptr || !is_float(a, 2) || a.size(0) != shape.rank || shape.rank == 0 ||
+        a.size(1) != projection.weight.in_features || !is_float(b, 3) ||
+        b.size(0) * shape.rows_per_slice != shape.rows || b.size(1) != shape.rank ||
+        b.size(2) != projection.weight.out_features) {
+      return false;
+    }
+    projection.a = values(a);
+    projection.b = values(b);
+  }
+  return true;
+}
+
+void decoder_layer_out(KernelRuntimeContext& ctx, const Arguments& args, Tensor& out) {
+  DecoderLayer layer{};
+  layer.shape = shape_of(args);
+  layer.epsilon = static_cast<float>(args.epsilon);
+  ET_KERNEL_CHECK_MSG(ctx, layer.shape.rows > 0, InvalidArgument, ,
+                      "prge::decoder_layer_nf4 needs float32 x [slices, rows of whole sequences, hidden], four tables "
+                      "[T, 1, head_dim], seven weights, and heads that kv_heads divides");
+  ET_KERNEL_CHECK_MSG(ctx, take_tables(args, layer), InvalidArgument, ,
+                      "prge::decoder_layer_nf4: norms, rotary tables or bias do not fit x of %" PRId64
+                      " rows and %" PRId64 " features",
+                      layer.shape.rows, layer.shape.hidden);
+  ET_KERNEL_CHECK_MSG(ctx, take_weights(args, layer), InvalidArgument, ,
+                      "prge::decoder_layer_nf4: a packed weight or its absmax does not fit %" PRId64 " features, %" PRId64
+                      " heads and %" PRId64 " wide features",
+                      layer.shape.hidden, layer.shape.heads, layer.shape.intermediate);
+  ET_KERNEL_CHECK_MSG(ctx, take_adapters(args, layer), InvalidArgument, ,
+                      "prge::decoder_layer_nf4: an adapter of rank %" PRId64 " does not fit its projection or the slices",
+                      layer.shape.rank);
+  ET_KERNEL_CHECK_MSG(ctx, is_float(args.scratch, 1) && args.scratch.numel() >= scratch_values(layer.shape),
+                      InvalidArgument, , "prge::decoder_layer_nf4: scratch has %zd values instead of %" PRId64,
+                      static_cast<ssize_t>(args.scratch.numel()), scratch_values(layer.shape));
+  ET_KERNEL_CHECK_MSG(ctx, is_float(out, 3) && resize_tensor(out, args.x.sizes()) == Error::Ok, InvalidArgument, ,
+                      "prge::decoder_layer_nf4: the output is not float32 of the shape of x");
+  ET_KERNEL_CHECK_MSG(ctx,
+                      decoder_layer(simd_loops(), layer, values(args.x), values(args.bias),
+                                    args.scratch.mutable_data_ptr<float>(), out.mutable_data_ptr<float>()),
+                      MemoryAllocationFailed, , "prge::decoder_layer_nf4: no memory for a thread's buffer");
+}
+
+// The library's own wrapper does not know lists of so many kinds.
+void decoder_layer_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
+  const Arguments args{stack[0]->toTensor(),      stack[1]->toTensor(),      stack[2]->toTensor(),
+                       stack[3]->toTensorList(),  stack[4]->toTensorList(),  stack[5]->toTensorList(),
+                       stack[6]->toTensorList(),  stack[7]->toTensorList(),  stack[8]->toTensorList(),
+                       stack[9]->toIntList(),     stack[10]->toInt(),        stack[11]->toInt(),
+                       stack[12]->toDouble()};
+  decoder_layer_out(ctx, args, stack[13]->toTensor());
+}
+
+const auto decoder_layer_registered = executorch::runtime::register_kernel(
+    executorch::runtime::Kernel("prge::decoder_layer_nf4.out", decoder_layer_boxed));
+
+}  // namespace
+}  // namespace prge

@@ -1,0 +1,70 @@
+#include "layer_parts.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "parallel.h"
+
+namespace prge {
+
+InnerProducts::InnerProducts(const SimdLoops& loops, const DecoderLayer& layer,
+                             std::initializer_list<Projection> projections, float* panels, float* inner,
+                             int64_t inner_stride)
+    : loops_(loops), layer_(layer), panels_(panels), inner_(inner), inner_stride_(inner_stride) {
+  for (const Projection projection : projections) {
+    if (layer.projections[projection].b != nullptr) adapted_[count_++] = projection;
+  }
+}
+
+void InnerProducts::pack(int64_t task, int64_t first, int64_t count) const {
+  const int64_t width = loops_.panel_width, rank = layer_.shape.rank;
+  float* panel = panels_ + task * width * count;
+  for (int64_t j = 0; j < width; ++j) {
+    const int64_t column = task * width + j;
+    if (column >= columns()) {
+      for (int64_t k = 0; k < count; ++k) panel[k * width + j] = 0.0f;
+      continue;
+    }
+    const AdaptedWeight& projection = layer_.projections[adapted_[column / rank]];
+    const float* row = projection.a + column % rank * projection.weight.in_features + first;
+    for (int64_t k = 0; k < count; ++k) panel[k * width + j] = row[k];
+  }
+}
+
+void InnerProducts::multiply(const float* x, int64_t x_stride, int64_t row, int64_t rows, int64_t count,
+                             bool accumulate) const {
+  if (count_ == 0) return;
+  multiply_panels(loops_, {x + row * x_stride, x_stride, rows, count}, panels_, count,
+                  {inner_ + row * inner_stride_, inner_stride_, columns(), accumulate});
+}
+
+LowRankShare InnerProducts::share(Projection projection) const {
+  const int64_t rank = layer_.shape.rank;
+  for (int64_t i = 0; i < count_; ++i) {
+    if (adapted_[i] == projection) {
+      return {inner_ + i * rank, inner_stride_, layer_.projections[projection].b, rank, layer_.shape.rows_per_slice};
+    }
+  }
+  return {};
+}
+
+void enter_half(const SimdLoops& loops, const DecoderLayer& layer, const Norm& norm, const InnerProducts& input) {
+  const int64_t hidden = layer.shape.hidden, rows = layer.shape.rows, tasks = divide_up(rows, kRowsPerTask);
+  for_each_task(tasks + input.pack_tasks(), [&](int64_t task) {
+    if (task >= tasks) {
+      input.pack(task - tasks, 0, hidden);
+      return;
+    }
+    for (int64_t row = task * kRowsPerTask; row < std::min((task + 1) * kRowsPerTask, rows); ++row) {
+      const float* x = norm.x + row * hidden;
+      if (norm.x != norm.out) std::memcpy(norm.out + row * hidden, x, static_cast<size_t>(hidden) * sizeof(float));
+      loops.normalize(x, norm.weight, layer.epsilon, hidden, norm.normal + row * hidden);
+    }
+  });
+  for_each_task(tasks, [&](int64_t task) {
+    const int64_t row = task * kRowsPerTask;
+    input.multiply(norm.normal, hidden, row, std::min(kRowsPerTask, rows - row), hidden, false);
+  });
+}
+
+}  // namespace prge

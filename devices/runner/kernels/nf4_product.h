@@ -1,0 +1,72 @@
+// Products with a weight matrix that stays packed to four bits, with an adapter's share added where there is one.
+#pragma once
+
+#include <cstdint>
+
+#include "simd.h"
+
+namespace prge {
+
+struct Nf4Matrix {
+  const uint8_t* packed;  // two codes a byte, the first in the high nibble, rows one after the other
+  const float* absmax;    // one for every 64 values of the flattened matrix
+  int64_t out_features;
+  int64_t in_features;
+};
+
+// What an adapter adds to a product: y += inner * b, with inner = x * a^T [rows][rank] and a b [rank][out_features]
+// for every slice of the rows. `b` is null where there is no adapter.
+struct LowRankShare {
+  const float* inner = nullptr;
+  int64_t inner_stride = 0;
+  const float* b = nullptr;
+  int64_t rank = 0;
+  int64_t rows_per_slice = 1;
+};
+
+// x[rows][0, depth) * decoded(weight)[first_out + ..][first_in + ..]^T, a result of `columns` columns, which is added
+// to what is there when `accumulate`.
+struct Nf4Product {
+  Nf4Matrix weight;
+  int64_t first_out;
+  int64_t columns;
+  int64_t first_in;
+  int64_t depth;
+  const float* x;
+  int64_t x_stride;
+  bool accumulate = false;
+  LowRankShare share = {};
+};
+
+// A part of the result that one task makes.
+struct Tile {
+  int64_t row, rows, column, columns;
+};
+
+// How a product is cut into tasks: enough of them for all threads, each with so many rows that decoding costs little.
+struct TilePlan {
+  int64_t row_tiles, rows_per_tile, column_tiles, columns_per_tile;
+
+  int64_t tasks() const { return row_tiles * column_tiles; }
+  Tile tile(int64_t task, int64_t rows, int64_t columns) const;
+  // The same tiles for another number of columns.
+  TilePlan for_columns(int64_t columns) const;
+};
+TilePlan plan_tiles(const SimdLoops& loops, int64_t rows, int64_t columns, int64_t widest_tile);
+
+constexpr int64_t kWidestTile = 64;  // columns of a tile: x is read once for that many
+constexpr int64_t kNarrowTile = 32;  // columns where wider tiles would be too few
+constexpr int64_t kMostRows = 1024;  // of a tile
+constexpr int64_t kTileDepth = 1024;  // values of a row decoded at a time: a tile of 256 KiB stays in the L2 cache
+constexpr int64_t kTileBuffer = kWidestTile * kTileDepth;
+
+// Makes one tile on the calling thread. `y` is the place of its first value, rows of the result are `y_stride` values
+// apart; `buffer` has a tile's columns times kTileDepth values.
+void multiply_tile(const SimdLoops& loops, const Nf4Product& product, const Tile& tile, float* y, int64_t y_stride,
+                   float* buffer);
+
+// y[rows][out_features] = x[rows][in_features] * decoded(weight)^T, on all threads of the pool. Each thread decodes
+// one tile of the weight at a time into a buffer of its own (at most 256 KiB). False when that buffer can't be had.
+bool linear_nf4(const SimdLoops& loops, const float* x, int64_t rows, const Nf4Matrix& weight, float* y);
+
+}  // namespace prge
