@@ -5,15 +5,15 @@ BIN := .venv/bin
 # Leave it empty where pip's own configuration already has a CPU build.
 TORCH_INDEX ?=
 
-.PHONY: run test test-full lint types setup setup-dev browser bundle twins clean
+.PHONY: run test test-full lint types setup setup-dev browser tools bundle twins clean
 
 run: setup
 	$(BIN)/suite run --device local
 
-test: setup-dev browser
+test: setup-dev browser tools
 	$(BIN)/python -m pytest -n auto -m "not full"
 
-test-full: setup-dev browser
+test-full: setup-dev browser tools
 	$(BIN)/python -m pytest
 
 lint: setup-dev
@@ -44,6 +44,13 @@ compiler:
 
 browser:
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || .ci/system-packages chromium chromium-driver
+
+# Real daemons and the shells of boards and phones, which tests talk to.
+tools:
+	@command -v sshd >/dev/null && command -v busybox >/dev/null && command -v mksh >/dev/null && command -v toybox >/dev/null \
+		&& command -v systemd-analyze >/dev/null || .ci/system-packages $(TEST_PACKAGES)
+
+TEST_PACKAGES := openssh-server openssh-client busybox-static mksh toybox systemd
 
 # The runner for boards and phones, with its own C library (docs/bundle.md). The first run that needs it builds it too.
 bundle: setup cross-compiler

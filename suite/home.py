@@ -54,6 +54,11 @@ class Home:
         """One lock file per device."""
         return self._folder("locks")
 
+    @property
+    def logs(self) -> Path:
+        """What scheduled nights print."""
+        return self._folder("logs")
+
     def run_folder(self, run_id: str) -> Path:
         """Raw runner output of one run, kept for ever."""
         return self._folder("runs", _plain(run_id, "run id"))

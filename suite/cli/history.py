@@ -1,21 +1,26 @@
-"""`suite history`: the runs there are, and what one metric did over them."""
+"""`suite history`: the runs there are, the series, and all that is known of one."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
+from reports.histories import Change, MetricHistory
 from suite import exit_codes
-from suite.cli.places import inventory_option
-from suite.errors import UserError, unknown_name
-from suite.home import Home
+from suite.cli.output import print_line
+from suite.cli.places import inventory_option, opened_store
+from suite.store.finding import find_series
 from suite.store.history import SeriesSummary, series_list
-from suite.store.history import history as points_of
 from suite.store.source import StoreSource
 from suite.store.store import Store
+from suite.store.told import ToldVerdict, verdicts_on
+
+_TELLING = ("regressed", "improved", "inconclusive")
 
 
 @click.command()
@@ -24,51 +29,92 @@ from suite.store.store import Store
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
 def history(series: str | None, runs: bool, as_json: bool, inventory_path: Path) -> int:
-    """List the series, or print the points of one.
+    """List the series, or tell all of one: its points by segment, where its level moved, drift, verdicts and remarks.
+
+    A series may be named by some of the parts of its name, in their order, when they tell it apart.
 
     \b
     suite history
     suite history local/smollm2-135m/prge/int8/xnnpack/q4/b4/T64/rank16/latency_ms
+    suite history int8/latency
     suite history --runs
     """
-    home = Home.locate(inventory_path)
-    if not home.store_path.is_file():
-        raise UserError(f"There is no history yet in {home.root}: measure first with `suite run --device local`.")
-    store = Store.open(home.store_path, read_only=True)
-    try:
+    document: Any
+    with opened_store(inventory_path) as store:
         if runs:
-            rows = [dataclasses.asdict(summary) for summary in StoreSource(store).runs()]
-            lines = [f"{row['run_id']}  {row['status']}  {', '.join(row['devices'])}  {row['command']}" for row in rows]
-        elif series is None:
-            rows = [{"series": _name(item), **dataclasses.asdict(item)} for item in series_list(store)]
+            document = [dataclasses.asdict(summary) for summary in StoreSource(store).runs()]
             lines = [
-                f"{row['series']}  {_counted(row['points'], 'point')}, {_counted(row['segments'], 'segment')}"
-                for row in rows
+                f"{row['run_id']}  {row['status']}  {', '.join(row['devices'])}  {row['command']}" for row in document
+            ]
+        elif series is None:
+            found = series_list(store)
+            document = [{"series": item.name, **dataclasses.asdict(item)} for item in found]
+            lines = [
+                f"{item.name}  {_counted(item.points, 'point')}, {_counted(item.segments, 'segment')}" for item in found
             ]
         else:
-            item = _chosen(series, series_list(store))
-            points = points_of(store, item.device, item.workload_key, item.metric)
-            rows = [dataclasses.asdict(point) for point in points]
-            lines = [
-                f"{point.at}  {point.value:.6g}  {point.status}  segment {point.segment}  {point.run_id}"
-                for point in points
-            ]
-    finally:
-        store.close()
-    click.echo(json.dumps(rows, indent=1) if as_json else "\n".join(lines) or "nothing stored yet")
+            chosen = find_series(store, series)
+            told, verdicts = _history_of(store, chosen), verdicts_on(store, chosen)
+            document = _document(chosen, told, verdicts)
+            lines = [chosen.name, *_lines(told, verdicts)]
+    if as_json:
+        click.echo(json.dumps(document, indent=1))
+    else:
+        for line in lines or ["nothing stored yet"]:
+            print_line(line)
     return exit_codes.OK
+
+
+def _history_of(store: Store, series: SeriesSummary) -> MetricHistory:
+    found = StoreSource(store).history(series.device, series.workload_key)
+    return next(item for item in found if item.metric == series.metric)
+
+
+def _document(series: SeriesSummary, told: MetricHistory, verdicts: list[ToldVerdict]) -> dict[str, Any]:
+    known = dataclasses.asdict(told)
+    known["changes"] = [{**dataclasses.asdict(change), **_place_of(change, told)} for change in told.changes]
+    return {
+        "series": series.name,
+        "device": series.device,
+        "workload_key": series.workload_key,
+        "emulated": series.emulated,
+        **known,
+        "verdicts": [dataclasses.asdict(verdict) for verdict in verdicts],
+    }
+
+
+def _place_of(change: Change, told: MetricHistory) -> dict[str, Any]:
+    return {"run_id": told.points[change.at].run_id, "change": change.after / change.before - 1}
+
+
+def _lines(told: MetricHistory, verdicts: list[ToldVerdict]) -> Iterator[str]:
+    """Points by segment with the changes between them, then what was said."""
+    changes = {change.at: change for change in told.changes}
+    for number, segment in enumerate(told.segments):
+        yield f"segment {number}: {_counted(segment.stop - segment.start, 'point')}, opened by: {segment.reason}"
+        for index in range(segment.start, segment.stop):
+            if index in changes:
+                yield f"  ── {_moved(changes[index])}"
+            point = told.points[index]
+            word = f"  {point.verdict}" if point.verdict else ""
+            interval = "" if point.low is None or point.high is None else f" ({point.low:.6g} to {point.high:.6g})"
+            yield f"  {point.at}  {point.value:.6g}{interval}  {point.status}{word}  {point.run_id}"
+    if told.drift:
+        yield f"total drift: {told.drift}"
+    for verdict in verdicts:
+        if verdict.verdict in _TELLING:
+            yield f"{verdict.verdict} in {verdict.run_id}: {verdict.sentence}"
+            if verdict.command:
+                yield f"  to measure it again: {verdict.command}"
+    for remark in told.remarks:
+        where = f" on run {remark.run_id}" if remark.run_id else ""
+        yield f"{remark.kind} {remark.at} by {remark.author}{where}: {remark.text}"
+
+
+def _moved(change: Change) -> str:
+    moved = 100 * (change.after / change.before - 1)
+    return f"the level moved by {moved:+.1f} %, from {change.before:.6g} to {change.after:.6g} ({change.side})"
 
 
 def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _name(item: SeriesSummary) -> str:
-    return f"{item.device}/{item.workload_key}/{item.metric}"
-
-
-def _chosen(name: str, known: list[SeriesSummary]) -> SeriesSummary:
-    for item in known:
-        if _name(item) == name:
-            return item
-    raise unknown_name("series", name, (_name(item) for item in known))

@@ -17,6 +17,7 @@ from suite.home import Home
 from suite.nightly.junit import junit
 from suite.nightly.night import Night, carry_out
 from suite.nightly.summary import banner, document, markdown
+from suite.nightly.webhook import post
 from suite.plan_file import load_plan_file
 
 
@@ -37,7 +38,8 @@ def nightly(plan_path: Path, quick: bool, as_json: bool, inventory_path: Path) -
     """Measure the plan, screen every series, confirm suspects beside their baseline, and judge.
 
     Leaves junit.xml, summary.md and night.json in the suite home's nights/RUN/. Ends with 3 when something regressed,
-    with 4 when something is inconclusive or failed. One that was broken off is taken up again.
+    with 4 when something is inconclusive or failed. One that was broken off is taken up again. What --json prints is
+    also posted to the URL in $SUITE_WEBHOOK_URL, when there is one.
 
     \b
     suite nightly --plan nightly.yaml
@@ -45,10 +47,15 @@ def nightly(plan_path: Path, quick: bool, as_json: bool, inventory_path: Path) -
     inventory, home = opened(inventory_path)
     plan = load_plan_file(plan_path, inventory)
     words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
-    night = carry_out(plan.quick() if quick else plan, inventory, home, Display(), ["suite", *words])
-    folder = _write(night, home)
+    display = Display()
+    night = carry_out(plan.quick() if quick else plan, inventory, home, display, ["suite", *words])
+    line = json.dumps(document(night), allow_nan=False)
+    folder = _write(night, line, home)
+    posted = post(line.encode())
+    if posted is not None:
+        display.note(posted.sentence)
     if as_json:
-        click.echo(json.dumps(document(night), allow_nan=False))
+        click.echo(line)
         return night.exit_code
     for item in [*night.of("regressed"), *night.of("inconclusive"), *night.of("improved")]:
         print_line(f"{item.verdict.verdict}: {item.verdict.series}: {item.verdict.sentence}")
@@ -60,12 +67,12 @@ def nightly(plan_path: Path, quick: bool, as_json: bool, inventory_path: Path) -
     return night.exit_code
 
 
-def _write(night: Night, home: Home) -> Path:
+def _write(night: Night, line: str, home: Home) -> Path:
     folder = home.night_folder(night.run_id)
     files = {
         "junit.xml": junit(night),
         "summary.md": markdown(night).encode(),
-        "night.json": json.dumps(document(night), allow_nan=False).encode() + b"\n",
+        "night.json": line.encode() + b"\n",
     }
     try:
         for name, content in files.items():

@@ -37,8 +37,9 @@ def markdown(night: Night) -> str:
 
 
 def document(night: Night) -> dict[str, Any]:
-    """The night as one JSON object."""
+    """The night as one JSON object; `text` is what chat programs show of it."""
     return {
+        "text": f"Night {night.run_id}: {banner(night)}.",
         "run_id": night.run_id,
         "report": str(night.report),
         "exit_code": night.exit_code,

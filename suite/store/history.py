@@ -22,6 +22,11 @@ class SeriesSummary:
     segments: int
     points: int
 
+    @property
+    def name(self) -> str:
+        """As the command line takes it."""
+        return f"{self.device}/{self.workload_key}/{self.metric}"
+
 
 @dataclass(frozen=True)
 class HistoryPoint:

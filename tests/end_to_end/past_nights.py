@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from scripted_runner import Board
 from suite_runs import Bench
 
 NOISE = (0.3, -0.8, 0.5, -0.2, 0.9, -0.6, 0.1, -0.4, 0.7, -0.9, 0.2, 0.6, -0.5, 0.4, -0.1, 0.8, -0.3, 0.0)
@@ -50,6 +51,16 @@ def give_another_program(bench: Bench, quant: str) -> str:
     connection.commit()
     connection.close()
     return other
+
+
+def slow_candidate(board: Board, setting: str, factor: float) -> None:
+    """Tonight's program is slower than the one of the nights before."""
+    other = give_another_program(board.bench, setting)
+    board.script(**{setting: {"slower": factor}})
+    path = board.root / "script.json"
+    scripts = json.loads(path.read_text())
+    scripts[other]["slower"] = 1.0
+    path.write_text(json.dumps(scripts))
 
 
 def _quant(artifact: Path) -> str:

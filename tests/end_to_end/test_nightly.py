@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 from filelock import FileLock
-from past_nights import add_nights, give_another_program
+from past_nights import add_nights, slow_candidate
 from scripted_runner import Board, make_board
 from suite_runs import Bench
 
@@ -75,16 +75,6 @@ def test_a_suspect_whose_baseline_moved_as_well_is_the_devices_doing(board: Boar
     )
     assert row[:2] == ("unchanged", "device")
     assert "the device changed, not the code" in row[2]
-
-
-def slow_candidate(board: Board, setting: str, factor: float) -> None:
-    """Tonight's program is slower than the one of the nights before."""
-    other = give_another_program(board.bench, setting)
-    board.script(**{setting: {"slower": factor}})
-    path = board.root / "script.json"
-    scripts = json.loads(path.read_text())
-    scripts[other]["slower"] = 1.0
-    path.write_text(json.dumps(scripts))
 
 
 def test_a_regression_is_confirmed_beside_the_baseline_and_told_everywhere(

@@ -1,0 +1,135 @@
+"""`suite compare`: two runs side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from reports.histories import ComparedMetric
+from reports.site import build_comparison
+from suite import exit_codes
+from suite.cli.output import print_line, print_table
+from suite.cli.places import inventory_option, opened_store
+from suite.comparing import TwoSides, compare_sides
+from suite.home import Home
+from suite.regression.comparison import MIN_SESSIONS
+from suite.store.finding import find_side
+from suite.store.identity import workload_key
+from suite.store.source import StoreSource
+
+_COLUMNS = ("", "device", "workload", "metric", "before", "after", "ratio", "95 %", "p")
+_ORDER = ("worse", "better", "same", "insufficient", "missing")
+_MARKS = {"worse": "✗", "better": "✓", "same": "=", "insufficient": "?", "missing": "-"}
+
+
+@click.command()
+@click.argument("before", metavar="A")
+@click.argument("after", metavar="B")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@inventory_option
+def compare(before: str, after: str, as_json: bool, inventory_path: Path) -> int:
+    """Compare B with the earlier A: every metric that both measured, and what else differs between the two.
+
+    A and B are runs (their ids or the begin of them), `latest`, `previous`, dates (the night of that day), or hashes of
+    programs. It says whether numbers differ, not why: for that, `suite nightly` measures both in turn.
+
+    \b
+    suite compare previous latest
+    suite compare 2026-11-20 2026-11-22
+    """
+    home = Home.locate(inventory_path)
+    with opened_store(inventory_path) as store:
+        found = compare_sides(store, find_side(store, before), find_side(store, after))
+        page = build_comparison(StoreSource(store), home.reports, found.compared.before, found.compared.after)
+    if as_json:
+        click.echo(json.dumps(_document(found, page), indent=1, allow_nan=False))
+        return exit_codes.OK
+    _print(found)
+    print_line(f"report: {page}")
+    return exit_codes.OK
+
+
+def _print(found: TwoSides) -> None:
+    compared = found.compared
+    print_line(f"{compared.before} -> {compared.after}")
+    if compared.metrics:
+        shared, own = told_apart([workload_key(metric.workload) for metric in compared.metrics])
+        if shared:
+            print_line(f"all of them: {shared}")
+        print_table(_table(compared.metrics, own))
+        counts = {word: sum(1 for metric in compared.metrics if metric.outcome == word) for word in _ORDER}
+        print_line(", ".join(f"{count} {word}" for word, count in counts.items() if count))
+    else:
+        print_line("Nothing was measured in both.")
+    if any(metric.outcome == "insufficient" for metric in compared.metrics):
+        print_line(
+            f"insufficient: one number a run, or fewer than {MIN_SESSIONS} sessions on a side; no test is possible"
+        )
+    for state in found.states:
+        listed = "; ".join(str(difference) for difference in state.differences)
+        print_line(f"not the same state: {state.device} {state.workload_key}: {listed}")
+    for name, then, now in compared.differences:
+        print_line(f"not the same: {name}: {then or 'unknown'} -> {now or 'unknown'}")
+
+
+def told_apart(keys: Sequence[str]) -> tuple[str, Mapping[str, str]]:
+    """What all workload keys share, and each key's own rest. A single workload, or keys of unlike form, stay whole."""
+    split = {key: key.split("/") for key in keys}
+    if len(split) < 2 or len({len(parts) for parts in split.values()}) > 1:
+        return "", {key: key for key in keys}
+    columns = list(zip(*split.values(), strict=True))
+    differs = [len(set(column)) > 1 for column in columns]
+    shared = "/".join(column[0] for column, apart in zip(columns, differs, strict=True) if not apart)
+    return shared, {
+        key: "/".join(part for part, apart in zip(parts, differs, strict=True) if apart) for key, parts in split.items()
+    }
+
+
+def _table(metrics: Sequence[ComparedMetric], names: Mapping[str, str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in _COLUMNS:
+        table.add_column(name, overflow="fold")
+    for metric in sorted(metrics, key=lambda one: _ORDER.index(one.outcome)):
+        table.add_row(*(escape(cell) for cell in _row(metric, names)))
+    return table
+
+
+def _row(metric: ComparedMetric, names: Mapping[str, str]) -> tuple[str, ...]:
+    interval = "" if metric.low is None or metric.high is None else f"{metric.low:.3f} to {metric.high:.3f}"
+    return (
+        f"{_MARKS[metric.outcome]} {metric.outcome}",
+        f"{metric.device}{' (emulated)' if metric.emulated else ''}",
+        names[workload_key(metric.workload)],
+        metric.metric,
+        _number(metric.before),
+        _number(metric.after),
+        "" if metric.ratio is None else f"{metric.ratio:.3f}",
+        interval,
+        "" if metric.p is None else f"{metric.p:.2g}",
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _document(found: TwoSides, page: Path) -> dict[str, Any]:
+    return {
+        "before": found.compared.before,
+        "after": found.compared.after,
+        "report": str(page),
+        "metrics": [
+            dataclasses.asdict(metric) | {"series": f"{metric.device}/{workload_key(metric.workload)}/{metric.metric}"}
+            for metric in found.compared.metrics
+        ],
+        "states": [dataclasses.asdict(state) for state in found.states],
+        "differences": [{"what": name, "before": then, "after": now} for name, then, now in found.compared.differences],
+    }

@@ -1,0 +1,101 @@
+"""The last night that was started: when, how it ended, where its log is; and whether the next one is due."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime, time, timedelta
+from pathlib import Path
+
+from devices.atomic import write_atomic
+from suite import exit_codes
+from suite.errors import UserError
+from suite.home import Home
+
+LOGS_KEPT = 60
+
+MEANINGS = {
+    exit_codes.OK: "nothing regressed",
+    exit_codes.ERROR: "it could not be carried out; the log says why",
+    exit_codes.USAGE: "plan, inventory or options are wrong, or another night was going on; the log says which",
+    exit_codes.REGRESSION: "something regressed",
+    exit_codes.INCOMPLETE: "something is inconclusive or failed",
+    exit_codes.INTERRUPTED: "it was interrupted; the next night takes it up",
+}
+
+
+@dataclass(frozen=True)
+class Started:
+    """A night that was started. `ended` is None while it goes on, and for ever if the host went down in it.
+
+    `exit_code` and `log` are None for the entry that the installation leaves: nights count from then on.
+    """
+
+    started: datetime
+    ended: datetime | None = None
+    exit_code: int | None = None
+    log: str | None = None
+
+    @property
+    def meaning(self) -> str:
+        """What the exit code says."""
+        if self.exit_code is None:
+            return "it did not end" if self.ended is None else "nothing was started since the installation"
+        return MEANINGS.get(self.exit_code, "a signal ended it" if self.exit_code > 128 else "unknown")
+
+
+def read_record(home: Home) -> Started | None:
+    """The last night; None where there was none, or the file is damaged."""
+    try:
+        known = json.loads(_place(home).read_text())
+        started, ended = datetime.fromisoformat(known["started"]), known["ended"]
+        return Started(
+            started.astimezone(),
+            None if ended is None else datetime.fromisoformat(ended).astimezone(),
+            known["exit_code"],
+            known["log"],
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_record(home: Home, record: Started) -> None:
+    """Keeps it in the place of the one before. UserError when it can't be written."""
+    content = json.dumps(asdict(record), default=datetime.isoformat).encode()
+    try:
+        write_atomic(_place(home), content)
+    except OSError as error:
+        raise UserError(f"{_place(home)} cannot be written ({error.strerror}): free space there") from error
+
+
+def is_due(last: Started | None, at: time, now: datetime) -> bool:
+    """Whether a night has to be started now: the last one began before the newest time `at`, or never ended.
+
+    Whoever asks holds the lock of the schedule: a night that has not ended is not going on.
+    """
+    return last is None or last.ended is None or last.started < newest_time(at, now)
+
+
+def newest_time(at: time, now: datetime) -> datetime:
+    """The last time that it was `at` o'clock, `now` included, in the host's local time."""
+    today = datetime.combine(now.astimezone().date(), at).astimezone()
+    if today <= now:
+        return today
+    return datetime.combine(now.astimezone().date() - timedelta(days=1), at).astimezone()
+
+
+def next_time(at: time, now: datetime) -> datetime:
+    """The next time that it is `at` o'clock."""
+    return datetime.combine(newest_time(at, now).date() + timedelta(days=1), at).astimezone()
+
+
+def new_log(home: Home, now: datetime) -> Path:
+    """The log of a night that begins now; the oldest are dropped, so that 60 remain."""
+    folder = home.logs
+    for old in sorted(folder.glob("night-*.log"))[: -(LOGS_KEPT - 1)]:
+        old.unlink(missing_ok=True)
+    return folder / f"night-{now:%Y-%m-%dT%H-%M-%S}.log"
+
+
+def _place(home: Home) -> Path:
+    return home.logs / "last.json"

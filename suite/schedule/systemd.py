@@ -1,0 +1,93 @@
+"""The user's systemd: its units are files below ~/.config/systemd/user, everything else is said to systemctl."""
+
+from __future__ import annotations
+
+import getpass
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from devices.atomic import write_atomic
+from suite.errors import SuiteError, UserError
+from suite.events import printable
+from suite.schedule.programs import asked, done
+from suite.schedule.scheduled import Schedule, configuration
+from suite.schedule.units import service_unit, timer_unit
+
+_SYSTEMCTL = ("systemctl", "--user")
+
+
+def is_available() -> bool:
+    """Whether a systemd of this user answers."""
+    return shutil.which("systemctl") is not None and asked([*_SYSTEMCTL, "show", "--property=Version"]).returncode == 0
+
+
+def units(schedule: Schedule) -> dict[Path, str]:
+    """The unit files, path to text."""
+    service, timer = _files(schedule.name)
+    return {service: service_unit(schedule), timer: timer_unit(schedule)}
+
+
+def verify(schedule: Schedule) -> None:
+    """UserError when `systemd-analyze verify`, where there is one, finds fault with the units."""
+    if shutil.which("systemd-analyze") is None:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        paths = []
+        for path, text in units(schedule).items():
+            paths.append(Path(folder) / path.name)
+            paths[-1].write_text(text)
+        found = asked(["systemd-analyze", "--user", "verify", *map(str, paths)])
+    if found.returncode != 0:
+        raise UserError(f"systemd does not take the units: {printable(found.stderr.strip(), 400)}")
+
+
+def install(schedule: Schedule) -> None:
+    """Writes the units and starts the timer; a timer that is there already gets the new ones."""
+    verify(schedule)
+    for path, text in units(schedule).items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, text.encode())
+        except OSError as error:
+            raise SuiteError(f"{path} cannot be written ({error.strerror}): mend its folder") from error
+    done([*_SYSTEMCTL, "daemon-reload"])
+    done([*_SYSTEMCTL, "enable", _timer(schedule.name)])
+    done([*_SYSTEMCTL, "restart", _timer(schedule.name)])
+
+
+def is_installed(name: str) -> bool:
+    """Whether the timer's file is there."""
+    return _files(name)[1].exists()
+
+
+def remove(name: str) -> None:
+    """Stops the timer and removes the units; a night that is going on is let finish."""
+    done([*_SYSTEMCTL, "disable", "--now", _timer(name)])
+    for path in _files(name):
+        path.unlink(missing_ok=True)
+    done([*_SYSTEMCTL, "daemon-reload"])
+
+
+def timer_says(name: str) -> Mapping[str, str]:
+    """`ActiveState`, `NextElapseUSecRealtime` and `LastTriggerUSec` of the timer, as systemd words them."""
+    wanted = "--property=ActiveState,NextElapseUSecRealtime,LastTriggerUSec"
+    lines = done([*_SYSTEMCTL, "show", _timer(name), wanted]).splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def lingers() -> bool | None:
+    """Whether the user's timers run while nobody is logged in; None when that can't be told."""
+    found = asked(["loginctl", "show-user", getpass.getuser(), "--property=Linger"])
+    said = found.stdout.strip().partition("=")[2]
+    return {"yes": True, "no": False}.get(said) if found.returncode == 0 else None
+
+
+def _files(name: str) -> tuple[Path, Path]:
+    folder = configuration("systemd", "user")
+    return folder / f"{name}.service", folder / _timer(name)
+
+
+def _timer(name: str) -> str:
+    return f"{name}.timer"
