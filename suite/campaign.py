@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tenacity import Retrying, retry_if_exception_type, wait_exponential
+from tenacity import Retrying, retry_if_exception_type
 
 from devices.built_runner import BuiltRunner
 from devices.connect import Device, connect
@@ -19,7 +19,7 @@ from devices.errors import DeployError, DeviceError, DeviceLost
 from devices.preflight import Check, check_memory
 from devices.sensors.spec import Sensor
 from suite import stats
-from suite.deployment import choose_runner, deploy_program, deploy_runner, needs, remove_old_jobs
+from suite.deployment import CacheRoom, choose_runner, deploy_program, deploy_runner, needs, remove_old_jobs
 from suite.display import Display
 from suite.gate import Clock, ThermalGate
 from suite.home import Home
@@ -44,8 +44,8 @@ MOST_ATTEMPTS = 3
 MOST_RECONNECTS = 2
 """So often in a row a lost device is connected to again; a session that ends well starts the count anew."""
 
-RECONNECT_SECONDS = 2.0
-"""The first wait before it; each further one is twice as long."""
+RECONNECT_SECONDS = (2.0, 60.0)
+"""The waits before it: a link that broke is back soon, a device that starts anew takes about a minute."""
 
 IDLE_POWER_KEEPS_NS = 5 * 10**9
 """Idle power measured after a session is also that before the next one, if it begins so soon."""
@@ -116,7 +116,7 @@ class Campaign:
         retrying = Retrying(
             retry=retry_if_exception_type(DeviceLost),
             stop=lambda _state: self._losses_in_a_row > MOST_RECONNECTS,
-            wait=wait_exponential(multiplier=RECONNECT_SECONDS),
+            wait=lambda _state: self._reconnect_seconds(),
             sleep=self.clock.sleep,
             before_sleep=lambda state: self._tell_reconnect(state.upcoming_sleep),
             reraise=True,
@@ -137,6 +137,11 @@ class Campaign:
             self._losses_in_a_row += 1
             self._note(str(error))
             raise
+
+    def _reconnect_seconds(self) -> float:
+        """Long only for a device that this run has met: one that is off, or misspelt, is not worth a minute."""
+        met = self._device_id is not None
+        return RECONNECT_SECONDS[min(self._losses_in_a_row, len(RECONNECT_SECONDS)) - 1 if met else 0]
 
     def _tell_reconnect(self, seconds: float) -> None:
         attempt = f"{self._losses_in_a_row} of {MOST_RECONNECTS}"
@@ -176,15 +181,18 @@ class Campaign:
 
     def _deploy(self, device: Device, measuring: Sequence[_Measuring]) -> None:
         """Bring runner and programs onto the device; a program that does not get there fails its setting alone."""
+        runners = {self._runner_of(item.prepared).hash: self._runner_of(item.prepared) for item in measuring}
+        artifacts = [item.prepared.artifact for item in measuring if item.abandoned is None]
+        room = CacheRoom.of(device, runners.values(), artifacts, self._note)
         with self.run.display.bytes(f"{self.entry.name}: deploying") as on_progress:
-            runners = {self._runner_of(item.prepared).hash: self._runner_of(item.prepared) for item in measuring}
-            done = [deploy_runner(device, runner) for runner in runners.values()]
+            done = [deploy_runner(device, runner, room, on_progress) for runner in runners.values()]
             for item in measuring:
                 if item.abandoned is None:
                     try:
-                        done.append(deploy_program(device, item.prepared.artifact, on_progress))
+                        done.append(deploy_program(device, item.prepared.artifact, room, on_progress))
                     except DeployError as error:
                         item.abandoned = str(error)
+        room.mark_used()
         pushed = sum(deployment.pushed_bytes for deployment in done)
         files = sum(len(deployment.pushed) for deployment in done)
         self._note(f"pushed {files} files, {pushed / 1e6:.1f} MB" if files else "all files are there, nothing pushed")

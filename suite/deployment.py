@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from devices.built_runner import BuiltRunner
 from devices.bundle import runner_for
+from devices.cache import make_room, mark_used
 from devices.connect import Device
 from devices.deploy import DeployFile, Deployment, OnProgress, deploy
 from devices.entry import DeviceEntry
-from devices.errors import DeployError, UserError
+from devices.errors import DeployError, FileError, UserError
 from devices.preflight import Needs
 from suite.preparation import Prepared
 from workloads.artifact import PROGRAM, Artifact
@@ -44,15 +48,65 @@ def choose_runner(
         raise DeployError(str(error)) from error
 
 
-def deploy_runner(device: Device, runner: BuiltRunner) -> Deployment:
+@dataclass(frozen=True)
+class CacheRoom:
+    """The device's cache during a run: `kept` is what the run needs there, `notify` is told what goes for it."""
+
+    device: Device
+    kept: frozenset[str]
+    notify: Callable[[str], None]
+
+    @classmethod
+    def of(
+        cls,
+        device: Device,
+        runners: Iterable[BuiltRunner],
+        artifacts: Iterable[Artifact],
+        notify: Callable[[str], None],
+    ) -> CacheRoom:
+        """For these runners and programs."""
+        names = {_runner_name(runner) for runner in runners} | {_program_name(artifact) for artifact in artifacts}
+        return cls(device, frozenset(names), notify)
+
+    def make(self, name: str, size_bytes: int) -> None:
+        """Room for one of them within the device's limit. Raises DeployError."""
+        limit_mb = self.device.entry.cache_limit_mb
+        gone = make_room(self.device.transport, self.device.places, limit_mb, name, size_bytes, self.kept)
+        if gone:
+            freed = sum(item.size_bytes for item in gone) / 1e6
+            self.notify(f"removed {len(gone)} of the programs used longest ago, {freed:.1f} MB, for its cache_limit_mb")
+
+    def mark_used(self) -> None:
+        """Remembers on the device that they were used now; a full disk must not keep anybody from measuring."""
+        with contextlib.suppress(FileError):
+            mark_used(self.device.transport, self.device.places, self.kept, datetime.now(UTC))
+
+
+def deploy_runner(
+    device: Device, runner: BuiltRunner, room: CacheRoom | None = None, on_progress: OnProgress | None = None
+) -> Deployment:
     """Bring the runner onto the device. Raises DeployError."""
-    return deploy(device.transport, runner.files, device.places.runner(runner.hash))
+    if room is not None:
+        room.make(_runner_name(runner), runner.size_bytes)
+    return deploy(device.transport, runner.files, device.places.runner(runner.hash), on_progress=on_progress)
 
 
-def deploy_program(device: Device, artifact: Artifact, on_progress: OnProgress | None = None) -> Deployment:
+def deploy_program(
+    device: Device, artifact: Artifact, room: CacheRoom | None = None, on_progress: OnProgress | None = None
+) -> Deployment:
     """Bring a program onto the device. Raises DeployError."""
+    if room is not None:
+        room.make(_program_name(artifact), artifact.program_bytes)
     file = DeployFile(artifact.program, PROGRAM, artifact.program_sha256, artifact.program_bytes)
     return deploy(device.transport, [file], device.places.artifact(artifact.hash), on_progress=on_progress)
+
+
+def _runner_name(runner: BuiltRunner) -> str:
+    return f"runner/{runner.hash}"
+
+
+def _program_name(artifact: Artifact) -> str:
+    return f"artifacts/{artifact.hash}"
 
 
 def remove_old_jobs(device: Device) -> None:

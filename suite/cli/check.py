@@ -15,6 +15,7 @@ from suite.display import Display
 from suite.errors import UserError
 from suite.overhead import sampler_overhead
 from suite.plan import Plan
+from suite.retention.in_use import in_use
 from suite.run_plan import RunPlan
 
 
@@ -44,7 +45,8 @@ def check(overhead: bool, selection: str, quant: str, as_json: bool, inventory_p
         raise UserError(f"{selection} names {len(entries)} devices: name one.")
     plan = Plan(devices=(entries[0].name,), quants=(quant,), **settings)
     orchestrate.check(RunPlan((plan,)), inventory)
-    found = sampler_overhead(plan, entries[0], home, Display())
+    with in_use(home):
+        found = sampler_overhead(plan, entries[0], home, Display())
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), indent=1))
     else:

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData(
     naming_convention={
@@ -88,12 +88,12 @@ run = _table(
     _text("started_at"),
     _text("finished_at", null=True),
     _text("status"),
-    _text("purpose"),  # nightly: its points were screened, and its suspects measured again
+    _text("purpose"),  # nightly: screened, its suspects measured again; imported: another lab's
     _text("plan"),  # JSON
     _text("command"),  # JSON list of arguments
     _text("environment"),  # JSON, text to text
     _one_of("status", "running", "finished", "partial", "failed", "interrupted"),
-    _one_of("purpose", "run", "nightly"),
+    _one_of("purpose", "run", "nightly", "imported"),
 )
 
 device_state = _table(

@@ -17,7 +17,10 @@ from suite.store.dialect import WRITES, open_engine
 
 #: Version that an upgrade starts from -> the tables that changed -> new column -> its value in old rows.
 _CHANGES: Mapping[int, Mapping[str, Mapping[str, str | None]]] = MappingProxyType(
-    {1: {"run": {"purpose": "run"}, "measurement": {"role": "measured", "runner_hash": None}}}
+    {
+        1: {"run": {"purpose": "run"}, "measurement": {"role": "measured", "runner_hash": None}},
+        2: {"run": {}},  # a purpose more
+    }
 )
 
 

@@ -1,0 +1,88 @@
+"""`suite data`: runs as tables for other programs, as files for other labs, and other labs' runs in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from suite import exit_codes
+from suite.cli.output import print_line
+from suite.cli.places import inventory_option
+from suite.errors import UserError
+from suite.exchange.exporting import export_documents, export_tables
+from suite.exchange.importing import check_lab, import_run, read_document
+from suite.exchange.stored import chosen_runs
+from suite.home import Home
+from suite.store.store import Store
+
+
+@click.group("data")
+def data_group() -> None:
+    """Take measurements out of the store, or another lab's in."""
+
+
+@data_group.command("export")
+@click.argument("selection", metavar="RUN|all")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(("csv", "json", "parquet")),
+    default="csv",
+    show_default=True,
+    help="csv and parquet: four tables over all runs; json: a file for each run, which another lab can import.",
+)
+@click.option(
+    "--to", "folder", type=click.Path(path_type=Path), default=Path("export"), show_default=True, help="Their folder."
+)
+@inventory_option
+def export_data(selection: str, file_format: str, folder: Path, inventory_path: Path) -> int:
+    """Write measurements, sessions, steps and samples to files.
+
+    \b
+    suite data export all --format parquet --to tables
+    suite data export 2026-11-22T14-03-22-ab12 --format json
+    """
+    home = Home.locate(inventory_path)
+    if not home.store_path.is_file():
+        raise UserError(f"There is nothing to export in {home.root}: measure first with `suite run --device local`.")
+    store = Store.open(home.store_path, read_only=True)
+    try:
+        runs = chosen_runs(store, selection, own_only=file_format == "json")
+        if file_format == "json":
+            written = export_documents(store, runs, folder)
+        else:
+            written = export_tables(store, runs, file_format, folder)
+    finally:
+        store.close()
+    for path in written:
+        print_line(str(path))
+    return exit_codes.OK
+
+
+@data_group.command("import")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--from", "lab", required=True, metavar="LAB", help="Who measured it; goes before its devices' names.")
+@inventory_option
+def import_data(files: tuple[Path, ...], lab: str, inventory_path: Path) -> int:
+    """Bring runs that another lab exported as JSON into the store, told apart from one's own.
+
+    \b
+    suite data import 2026-11-22T14-03-22-ab12.json --from bonn
+    """
+    check_lab(lab)
+    home = Home.locate(inventory_path)
+    store: Store | None = None
+    try:
+        for path in files:
+            document = read_document(path)  # before the store is made: a wrong file leaves nothing behind
+            store = store or Store.open(home.store_path)
+            found = import_run(store, document, lab, path.name)
+            if found.new:
+                print_line(f"{found.run_id}: {found.measurements} measurements, {found.sessions} sessions of {lab}")
+            else:
+                print_line(f"{found.run_id} is there already, nothing was changed")
+    finally:
+        if store is not None:
+            store.close()
+    return exit_codes.OK

@@ -1,0 +1,42 @@
+"""`suite trace`: a run's steps and sensors for ui.perfetto.dev."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from suite import exit_codes
+from suite.cli.output import print_line
+from suite.cli.places import inventory_option
+from suite.errors import UserError
+from suite.exchange.perfetto import write_trace
+from suite.home import Home
+from suite.store.store import Store
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.option(
+    "--to",
+    "path",
+    type=click.Path(path_type=Path),
+    help="The file; compressed if it ends with .gz. Default: trace-RUN.json, with .gz when it is large.",
+)
+@inventory_option
+def trace(run_id: str, path: Path | None, inventory_path: Path) -> int:
+    """Write the steps and sensors of a run as one trace, to be opened at https://ui.perfetto.dev.
+
+    \b
+    suite trace 2026-11-22T14-03-22-ab12
+    suite trace 2026-11-22T14-03-22-ab12 --to run.json.gz
+    """
+    home = Home.locate(inventory_path)
+    if not home.store_path.is_file():
+        raise UserError(f"There is no run yet in {home.root}: measure first with `suite run --device local`.")
+    store = Store.open(home.store_path, read_only=True)
+    try:
+        print_line(str(write_trace(store, run_id, path)))
+    finally:
+        store.close()
+    return exit_codes.OK

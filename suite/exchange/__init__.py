@@ -1,0 +1,1 @@
+"""The store's numbers for other programs and other labs: tables, documents that can be imported, traces."""

@@ -1,0 +1,345 @@
+"""A run as another lab exports it: what such a file may hold, checked to the last value before any of it is believed.
+
+Texts lose their control characters, lists and depths are bounded, numbers are finite where a measurement must be, and
+what no version of this schema knows is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
+
+from suite.defects import DefectKind
+from suite.events import Count, FooterEvent, HeaderEvent, LoadEvent, Loss, printable
+from suite.record import Cause
+from suite.validity import SessionStatus
+
+FORMAT = "edge-training-suite run"
+SCHEMA = 1
+
+_MOST_ROWS = 2_000_000
+_DEEPEST = 8
+_LARGEST_INTEGER = 2**63 - 1
+_NAME_CHARS = 200
+
+_LAB = r"[A-Za-z][A-Za-z0-9_-]{0,31}"
+LAB_PATTERN = rf"^{_LAB}$"
+_RUN_ID = rf"^\d{{4}}-\d\d-\d\dT\d\d-\d\d-\d\d-[0-9a-f]{{4}}(\.{_LAB})*$"
+_TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?\+00:00$"
+_SESSION_ID = r"^[A-Za-z0-9][A-Za-z0-9._+=@-]{0,199}$"
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """Nested JSON with finite numbers and printable text, at most eight levels deep."""
+    if depth > _DEEPEST:
+        raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number in it is not finite")
+    if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+        raise ValueError("a number in it is larger than 64 bits")
+    if isinstance(value, dict):
+        return {printable(key, _NAME_CHARS): _plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item, depth + 1) for item in value]
+    return value
+
+
+def _name(text: str) -> str:
+    return printable(text, _NAME_CHARS)
+
+
+Text = Annotated[str, AfterValidator(printable)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=_NAME_CHARS), AfterValidator(_name)]
+Time = Annotated[str, StringConstraints(pattern=_TIME)]
+Plain = Annotated[dict[str, Any], AfterValidator(_plain)]
+Whole = Annotated[int, Field(ge=-_LARGEST_INTEGER, le=_LARGEST_INTEGER)]
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Missing(_Part):
+    """What was not measured, and why."""
+
+    unavailable: Text
+
+
+Role = Literal["measured", "candidate", "baseline"]
+Number = Whole | FiniteFloat | Missing
+KiB = Count | Missing
+Interval = Annotated[tuple[FiniteFloat, ...], Field(min_length=2, max_length=2)] | Missing
+
+
+class Latency(_Part):
+    """Milliseconds; percentiles only where there are steps enough."""
+
+    median: Number
+    ci95: Interval
+    sessions: Annotated[tuple[FiniteFloat, ...], Field(max_length=100_000)]
+    cv_percent: Number
+    max: Number
+    p50: Number | None = None
+    p90: Number | None = None
+    p95: Number | None = None
+    p99: Number | None = None
+
+
+class Load(_Part):
+    """Milliseconds."""
+
+    median: Number
+
+
+class Energy(_Part):
+    """Millijoules a step, and how they came about."""
+
+    gross: Number
+    net: Number
+    method: Text
+    rate_hz: Number
+    alignment_error_ms: Number
+    short: bool
+
+
+class Power(_Part):
+    """Milliwatts."""
+
+    mean: Number
+    idle: Number
+
+
+class Temperature(_Part):
+    """Degrees Celsius."""
+
+    start: Number
+    max: Number
+
+
+class Losses(_Part):
+    """First and last loss, and how far the first steps are from the reference."""
+
+    first: Number
+    last: Number
+    max_relative_error: Number
+    reference_steps: Number
+
+
+class LatencyRatio(_Part):
+    """Of medians, with its interval."""
+
+    ratio: Number
+    ci95: Interval
+
+
+class Ratio(_Part):
+    """Against the reference setting."""
+
+    setting: Name
+    latency: LatencyRatio
+
+
+class Sensor(_Part):
+    """How a sensor was read, or why not."""
+
+    name: Name
+    quantity: Word
+    method: Text | None = None
+    unavailable: Text | None = None
+
+
+class MeasurementDocument(_Part):
+    """The measurement document of docs/contracts.md; the store's has its role too."""
+
+    role: Role | None = None
+    device: Name
+    kind: Name
+    emulated: bool
+    workload: Plain
+    status: Literal["ok", "unstable", "unsupported", "failed", "invalid", "partial"]
+    reason: Text | None
+    latency_ms: Latency | Missing
+    load_ms: Load | Missing
+    peak_memory_kib: KiB
+    memory_after_load_kib: KiB
+    program_bytes: Count | Missing
+    weight_bytes: Count | Missing
+    energy_mj_per_step: Energy | Missing
+    power_mw: Power | Missing
+    temperature_c: Temperature | Missing
+    loss: Losses | Missing
+    stability: Number
+    throttled: bool
+    ratio_to_reference: Ratio | Missing
+    sensors: Annotated[tuple[Sensor, ...], Field(max_length=1000)]
+    sampler_overhead_percent: Number
+
+
+class Idle(_Part):
+    """Power of the device before and after a session, mW."""
+
+    before_mw: FiniteFloat
+    after_mw: FiniteFloat
+
+
+class DefectLine(_Part):
+    """What was wrong with a runner's output."""
+
+    kind: DefectKind
+    line: Count
+    detail: Text
+
+
+def _same_length(what: str, *columns: Sequence[object]) -> None:
+    if len({len(column) for column in columns}) > 1:
+        raise ValueError(f"the columns of {what} have {' and '.join(str(len(column)) for column in columns)} rows")
+
+
+class Steps(_Part):
+    """The steps of a session, column by column."""
+
+    index: Annotated[tuple[Count, ...], Field(max_length=_MOST_ROWS)]
+    phase: Annotated[tuple[Literal["warm_up", "measured"], ...], Field(max_length=_MOST_ROWS)]
+    t0_ns: Annotated[tuple[Count, ...], Field(max_length=_MOST_ROWS)]
+    t1_ns: Annotated[tuple[Count, ...], Field(max_length=_MOST_ROWS)]
+    losses: Annotated[tuple[Annotated[tuple[Loss, ...], Field(max_length=1024)], ...], Field(max_length=_MOST_ROWS)]
+
+    @model_validator(mode="after")
+    def _whole_rows(self) -> Steps:
+        _same_length("steps", self.index, self.phase, self.t0_ns, self.t1_ns, self.losses)
+        return self
+
+
+class Samples(_Part):
+    """What one sensor gave in a session."""
+
+    sensor: Name
+    quantity: Word
+    clock_error_ms: Annotated[FiniteFloat, Field(ge=0)]
+    t_ns: Annotated[tuple[Count, ...], Field(max_length=_MOST_ROWS)]
+    value: Annotated[tuple[FiniteFloat, ...], Field(max_length=_MOST_ROWS)]
+
+    @model_validator(mode="after")
+    def _whole_rows(self) -> Samples:
+        _same_length("samples", self.t_ns, self.value)
+        return self
+
+
+class Session(_Part):
+    """One session as it was judged."""
+
+    session_id: Annotated[str, StringConstraints(pattern=_SESSION_ID)]
+    ordinal: Annotated[int, Field(ge=0, lt=100_000)]
+    attempt: Annotated[int, Field(ge=0, lt=100_000)]
+    status: SessionStatus
+    reason: Text | None
+    cause: Cause
+    sentence: Text
+    committed_at: Time
+    idle: Idle | Missing
+    header: HeaderEvent | None
+    load: LoadEvent | None
+    footer: FooterEvent | None
+    sensor_errors: dict[Name, Text]
+    defects: Annotated[tuple[DefectLine, ...], Field(max_length=10_000)]
+    steps: Steps
+    samples: Annotated[tuple[Samples, ...], Field(max_length=1000)]
+
+    @model_validator(mode="after")
+    def _sensors_once(self) -> Session:
+        _once("the sensor", [trace.sensor for trace in self.samples])
+        return self
+
+
+class Measurement(_Part):
+    """Sessions of one workload on one device, and the statistics over them (None: it was not finished)."""
+
+    device: Name
+    workload: Plain
+    role: Role
+    artifact: Name | None
+    runner: Name | None
+    planned_sessions: Annotated[int, Field(ge=0, lt=100_000)]
+    reference_losses: Annotated[tuple[tuple[FiniteFloat, ...], ...], Field(max_length=100_000)]
+    started_at: Time
+    finished_at: Time | None
+    document: MeasurementDocument | None
+    sessions: Annotated[tuple[Session, ...], Field(max_length=100_000)]
+
+    @model_validator(mode="after")
+    def _sessions_once(self) -> Measurement:
+        _once("the session", [(session.ordinal, session.attempt) for session in self.sessions])
+        return self
+
+
+class State(_Part):
+    """How a device was at the begin of its part of the run."""
+
+    at: Time
+    os_build: Text
+    facts: Plain
+    preflight: Annotated[tuple[Plain, ...], Field(max_length=1000)]
+
+
+class Device(_Part):
+    """A device of the run; `hardware` is what cannot change without it being another one."""
+
+    name: Name
+    kind: Name
+    emulated: bool
+    hardware: Plain
+    states: Annotated[tuple[State, ...], Field(max_length=1000)]
+
+
+class Artifact(_Part):
+    """What is known of a program."""
+
+    hash: Name
+    workload: Plain
+    metadata: Plain
+
+
+class RunDocument(_Part):
+    """A whole file. `measurement_version`: the way of measuring, which decides what the numbers mean."""
+
+    format: Literal["edge-training-suite run"]
+    schema_version: Literal[1] = Field(alias="schema")
+    measurement_version: Count
+    run_id: Annotated[str, StringConstraints(pattern=_RUN_ID, max_length=120)]
+    started_at: Time
+    finished_at: Time | None
+    status: Literal["finished", "partial", "failed", "interrupted"]
+    command: Annotated[tuple[Text, ...], Field(max_length=1000)]
+    plan: Plain
+    environment: dict[Name, Text]
+    devices: Annotated[tuple[Device, ...], Field(max_length=10_000)]
+    artifacts: Annotated[tuple[Artifact, ...], Field(max_length=100_000)]
+    measurements: Annotated[tuple[Measurement, ...], Field(max_length=100_000)]
+
+    @model_validator(mode="after")
+    def _agrees(self) -> RunDocument:
+        names, hashes = [device.name for device in self.devices], [artifact.hash for artifact in self.artifacts]
+        _once("the device", names)
+        _once("the artifact", hashes)
+        _once("the session", [session.session_id for item in self.measurements for session in item.sessions])
+        for item in self.measurements:
+            if item.device not in names:
+                raise ValueError(f"a measurement names the device {item.device!r}, which is not among its devices")
+            if item.artifact is not None and item.artifact not in hashes:
+                raise ValueError(f"a measurement names the artifact {item.artifact!r}, which is not among them")
+            if any(not session.session_id.startswith(f"{self.run_id}.") for session in item.sessions):
+                raise ValueError("the id of a session does not begin with that of its run")
+        return self
+
+
+def _once(what: str, names: Sequence[Hashable]) -> None:
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise ValueError(f"{what} {twice!r} stands there twice")

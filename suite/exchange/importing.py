@@ -1,0 +1,240 @@
+"""The exported run of another lab into the store: whole or not at all, once, and told apart wherever it is shown.
+
+Its run, devices, programs and sessions get the lab's name into theirs: devices are `LAB:NAME`, which no inventory can
+hold, so that no series has points of both, and no night judges them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+from sqlalchemy import Connection, insert, select
+
+from suite.defects import Defect
+from suite.errors import UserError
+from suite.events import StepEvent, printable
+from suite.exchange.document import FORMAT, LAB_PATTERN, SCHEMA, Device, Idle, Measurement, RunDocument, Session
+from suite.exchange.stored import IMPORTED, ORIGIN_MARK
+from suite.measurement import MEASUREMENT_VERSION, SessionResult
+from suite.record import SessionRecord
+from suite.session_energy import IdlePower
+from suite.store import schema
+from suite.store.identity import canonical, timestamp, workload_key
+from suite.store.points import replace_points
+from suite.store.rows import found_or_new, new_id
+from suite.store.session_rows import sample_values, session_values
+from suite.store.store import Store
+from suite.trace import SensorTrace
+from suite.unavailable import Unavailable
+from suite.validity import Validity
+
+MOST_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The run as this store has it; `new` is false when it was there already and nothing was changed."""
+
+    run_id: str
+    new: bool
+    measurements: int
+    sessions: int
+
+
+def read_document(path: Path) -> RunDocument:
+    """What is in an exported file. UserError, one sentence, for anything else."""
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise UserError(
+                f"{_shown(path)} has {size >> 20} MiB, {MOST_BYTES >> 20} is the limit: export single runs, one a file."
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{_shown(path)} cannot be read ({error.strerror}, error {error.errno}).") from error
+    try:
+        document = RunDocument.model_validate_json(data)
+    except ValidationError as error:
+        raise UserError(_refusal(path, data, error)) from error
+    if document.measurement_version != MEASUREMENT_VERSION:
+        raise UserError(
+            f"{_shown(path)} was measured by version {document.measurement_version} of the method, this suite knows "
+            f"{MEASUREMENT_VERSION}: its numbers do not mean the same."
+        )
+    return document
+
+
+def check_lab(lab: str) -> None:
+    """UserError for a name that cannot stand before those of devices."""
+    if re.fullmatch(LAB_PATTERN, lab) is None:
+        raise UserError(
+            f"'{printable(lab, 80)}' is no name for a lab: use 1 to 32 letters, digits, _ and -, a letter first."
+        )
+
+
+def import_run(store: Store, document: RunDocument, lab: str, source: str) -> Imported:
+    """Adds the run as one of `lab`, in one transaction; `source` is the file's name. UserError for a bad lab name."""
+    check_lab(lab)
+    run_id = f"{document.run_id}.{lab}"
+    counts = (len(document.measurements), sum(len(item.sessions) for item in document.measurements))
+    with store.database.writing() as connection:
+        if connection.execute(select(schema.run.c.id).where(schema.run.c.id == run_id)).first() is not None:
+            return Imported(run_id, False, *counts)
+        _Importing(connection, document, lab, run_id).add(source)
+    return Imported(run_id, True, *counts)
+
+
+@dataclass(frozen=True)
+class _Importing:
+    """One run on its way into the store, within a transaction."""
+
+    connection: Connection
+    document: RunDocument
+    lab: str
+    run_id: str
+
+    def add(self, source: str) -> None:
+        document = self.document
+        origin = {
+            "imported_from": self.lab,
+            "original_run": document.run_id,
+            "original_command": " ".join(document.command),
+        }
+        row = {
+            "id": self.run_id,
+            "started_at": document.started_at,
+            "finished_at": document.finished_at or document.started_at,
+            "status": document.status,
+            "purpose": IMPORTED,
+            "plan": canonical(document.plan),
+            "command": canonical(["suite", "data", "import", printable(source, 200), "--from", self.lab]),
+            "environment": canonical({**document.environment, **origin}),
+        }
+        self.connection.execute(insert(schema.run).values(row))
+        devices = {device.name: self._device(device) for device in document.devices}
+        for artifact in document.artifacts:
+            values = {"workload": canonical(artifact.workload), "metadata": canonical(artifact.metadata)}
+            self._artifact(self._of_lab(artifact.hash), values)
+        for item in document.measurements:
+            self._measurement(item, devices[item.device])
+
+    def _of_lab(self, name: str) -> str:
+        return f"{self.lab}{ORIGIN_MARK}{name}"
+
+    def _device(self, device: Device) -> int:
+        identity = {
+            "name": self._of_lab(device.name),
+            "kind": device.kind,
+            "emulated": int(device.emulated),
+            "hardware": canonical(device.hardware),
+        }
+        device_id = found_or_new(self.connection, schema.device, identity, {"first_seen_at": timestamp()})
+        for state in device.states:
+            row = {"run_id": self.run_id, "device_id": device_id, "at": state.at, "os_build": state.os_build}
+            parsed = {"facts": canonical(state.facts), "preflight": canonical(list(state.preflight))}
+            new_id(self.connection, schema.device_state, row | parsed)
+        return device_id
+
+    def _artifact(self, name: str, values: Mapping[str, str]) -> None:
+        known = select(schema.artifact.c.hash).where(schema.artifact.c.hash == name)
+        if self.connection.execute(known).first() is None:
+            row = {"hash": name, **values, "recorded_at": timestamp()}
+            self.connection.execute(insert(schema.artifact).values(row))
+
+    def _measurement(self, item: Measurement, device_id: int) -> None:
+        found = self._measured(item)
+        row = {
+            "run_id": self.run_id,
+            "device_id": device_id,
+            "artifact_hash": None if item.artifact is None else self._of_lab(item.artifact),
+            "runner_hash": None if item.runner is None else self._of_lab(item.runner),
+            "workload_key": workload_key(item.workload),
+            "workload": canonical(item.workload),
+            "role": item.role,
+            "planned_sessions": item.planned_sessions,
+            "reference_losses": canonical([list(losses) for losses in item.reference_losses]),
+            "started_at": item.started_at,
+            "finished_at": item.finished_at,
+            "status": None if found is None else found["status"],
+            "reason": None if found is None else found["reason"],
+            "document": None if found is None else canonical(found),
+        }
+        measurement_id = new_id(self.connection, schema.measurement, row)
+        for session in item.sessions:
+            result = _result(session, self.run_id + session.session_id.removeprefix(self.document.run_id))
+            values = session_values(measurement_id, result, session.committed_at)
+            self.connection.execute(insert(schema.session).values(values))
+            self.connection.execute(insert(schema.sample), sample_values(result.record))
+        if found is not None and item.role == "measured":
+            replace_points(self.connection, measurement_id, found)
+
+    def _measured(self, item: Measurement) -> dict[str, Any] | None:
+        """The measurement's document with the names that the device and the workload have here."""
+        if item.document is None:
+            return None
+        found = item.document.model_dump(mode="json", exclude_unset=True)
+        return found | {"device": self._of_lab(item.device), "workload": item.workload}
+
+
+def _result(session: Session, name: str) -> SessionResult:
+    steps, idle = session.steps, session.idle
+    record = SessionRecord(
+        session_id=name,
+        header=session.header,
+        load=session.load,
+        steps=tuple(
+            StepEvent.model_construct(event="step", index=index, phase=phase, t0_ns=t0_ns, t1_ns=t1_ns, losses=losses)
+            for index, phase, t0_ns, t1_ns, losses in zip(
+                steps.index, steps.phase, steps.t0_ns, steps.t1_ns, steps.losses, strict=True
+            )
+        ),
+        samples={
+            trace.sensor: SensorTrace(trace.sensor, trace.quantity, trace.t_ns, trace.value, trace.clock_error_ms)
+            for trace in session.samples
+        },
+        sensor_errors=session.sensor_errors,
+        footer=session.footer,
+        defects=tuple(Defect(defect.kind, defect.line, defect.detail) for defect in session.defects),
+        cause=session.cause,
+        sentence=session.sentence,
+    )
+    return SessionResult(
+        session_id=name,
+        ordinal=session.ordinal,
+        attempt=session.attempt,
+        record=record,
+        validity=Validity(session.status, session.reason),
+        idle=IdlePower(idle.before_mw, idle.after_mw) if isinstance(idle, Idle) else Unavailable(idle.unavailable),
+    )
+
+
+def _refusal(path: Path, data: bytes, error: ValidationError) -> str:
+    """Why a file is not imported: no JSON, of another format, of another schema, or what is wrong first."""
+    try:
+        found = from_json(data)
+    except ValueError:
+        return f"{_shown(path)} is no JSON document: export a run with `suite data export RUN --format json`."
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        return f"{_shown(path)} is no exported run: make one with `suite data export RUN --format json`."
+    version = found.get("schema")
+    if version != SCHEMA:
+        advice = "update this suite" if isinstance(version, int) and version > SCHEMA else "export the run again"
+        return f"{_shown(path)} has schema {printable(str(version), 20)}, this suite reads {SCHEMA}: {advice}."
+    if found.get("status") == "running":
+        return f"{_shown(path)} was exported while its run was going on: export it again when it has finished."
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = printable(".".join(str(part) for part in first["loc"]), 120) or "the document"
+    return (
+        f"{_shown(path)} is damaged or was changed, {error.error_count()} of its values are wrong: {where}: "
+        f"{printable(first['msg'], 200)}"
+    )
+
+
+def _shown(path: Path) -> str:
+    return printable(str(path), 200)

@@ -1,0 +1,99 @@
+"""What an export reads of the store: runs, what was measured in them, and the sessions of each, one at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from suite.errors import UserError
+from suite.events import StepEvent, printable
+from suite.store import schema
+from suite.store.rows import Row
+from suite.store.session_rows import load_samples
+from suite.store.store import Store
+from suite.trace import SensorTrace
+
+ALL = "all"
+IMPORTED = "imported"
+"""The purpose of a run that another lab measured."""
+
+ORIGIN_MARK = ":"
+"""Stands between a lab and the name of its device; no name in an inventory holds one."""
+
+
+@dataclass(frozen=True)
+class StoredSession:
+    """A session's row of the store, with its steps and the samples of each sensor."""
+
+    row: Row
+    steps: tuple[StepEvent, ...]
+    samples: Mapping[str, SensorTrace]
+
+
+@dataclass(frozen=True)
+class StoredMeasurement:
+    """A measurement's row with its device's `name`, `kind`, `emulated`; `document` is None while it is unfinished."""
+
+    run: Row
+    row: Row
+    document: Mapping[str, Any] | None
+
+
+def chosen_runs(store: Store, selection: str, *, own_only: bool) -> list[str]:
+    """Ids of the runs that `selection` (an id, or `all`) names, the oldest first. UserError for an unknown one.
+
+    `own_only`: `all` leaves out what other labs measured.
+    """
+    statement = select(schema.run.c.id, schema.run.c.purpose).order_by(schema.run.c.id)
+    with store.database.reading() as connection:
+        known = connection.execute(statement).all()
+    if selection == ALL:
+        return [run_id for run_id, purpose in known if not own_only or purpose != IMPORTED]
+    if selection not in {run_id for run_id, _ in known}:
+        raise UserError(
+            f"there is no run '{printable(selection, 80)}' among the {len(known)} of the store: see `suite history "
+            "--runs`, or say `all`"
+        )
+    return [selection]
+
+
+def run_row(connection: Connection, run_id: str) -> Row:
+    """The row of a run that is there."""
+    return connection.execute(select(schema.run).where(schema.run.c.id == run_id)).mappings().one()
+
+
+def measurements(connection: Connection, run: Row) -> list[StoredMeasurement]:
+    """What was measured in a run, confirmations too."""
+    statement = (
+        select(schema.measurement, schema.device.c.name, schema.device.c.kind, schema.device.c.emulated)
+        .select_from(schema.measurement.join(schema.device))
+        .where(schema.measurement.c.run_id == run["id"])
+        .order_by(schema.measurement.c.id)
+    )
+    rows = connection.execute(statement).mappings().all()
+    return [
+        StoredMeasurement(run, row, None if row["document"] is None else json.loads(row["document"])) for row in rows
+    ]
+
+
+def sessions(connection: Connection, measurement_id: int) -> Iterator[StoredSession]:
+    """The sessions of a measurement by ordinal and attempt; each is read when it is asked for."""
+    table, sample = schema.session, schema.sample
+    chosen = select(table).where(table.c.measurement_id == measurement_id).order_by(table.c.ordinal, table.c.attempt)
+    for row in connection.execute(chosen).mappings().all():
+        of_session = select(sample).where(sample.c.session_id == row["id"]).order_by(sample.c.id)
+        yield StoredSession(row, *load_samples(connection.execute(of_session).mappings().all()))
+
+
+def sample_count(connection: Connection, run_id: str) -> int:
+    """How many steps and samples a run has, without reading them."""
+    statement = (
+        select(func.coalesce(func.sum(schema.sample.c.rows), 0))
+        .select_from(schema.sample.join(schema.session).join(schema.measurement))
+        .where(schema.measurement.c.run_id == run_id)
+    )
+    return int(connection.execute(statement).scalar_one())

@@ -1,0 +1,1 @@
+"""What may go from the host and from devices, and what never does."""
