@@ -6,5 +6,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "tests" / "twins"))
+# Daemons on loopback (`loopback_sshd`, `loopback_adbd`), for tests of other folders that are run alone.
+sys.path.append(str(Path(__file__).parent / "tests" / "devices"))
 
 pytest_plugins = ["twin_fixtures"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from devices.entry import DeviceEntry
 from devices.errors import HostKeyRefused, InventoryError
 from devices.inventory_editing import change_device
 from devices.ssh.endpoint import Endpoint
@@ -14,6 +15,9 @@ from devices.ssh.enroll import enroll as enroll_entry
 from suite import exit_codes
 from suite.cli.output import print_line
 from suite.cli.places import inventory_option, opened
+
+# What somebody needs to find the phone, unlock it and read its question.
+_ANSWER_S = 120.0
 
 
 @click.command("enroll")
@@ -23,10 +27,11 @@ from suite.cli.places import inventory_option, opened
 @click.option("--yes", is_flag=True, help="Don't ask; needs --fingerprint.")
 @inventory_option
 def enroll(name: str, fingerprint: str | None, jump_fingerprint: str | None, yes: bool, inventory_path: Path) -> int:
-    """Write an SSH device's host key into the inventory, after you have compared it.
+    """Write an SSH device's host key into the inventory, after you have compared it; have a phone authorise you.
 
     \b
     suite devices enroll jetson
+    suite devices enroll phone
     suite devices enroll jetson --yes --fingerprint SHA256:…
     """
     if yes and not fingerprint:
@@ -35,6 +40,9 @@ def enroll(name: str, fingerprint: str | None, jump_fingerprint: str | None, yes
     if name not in inventory.devices:
         inventory.select(name)
         raise InventoryError(f"{name!r} is a selection; enroll one device at a time, by its name.")
+
+    if inventory.devices[name].transport == "adb":
+        return _authorise(inventory.devices[name])
 
     def judge(endpoint: Endpoint, text: str) -> None:
         expected = jump_fingerprint if endpoint.is_jump else fingerprint
@@ -51,6 +59,16 @@ def enroll(name: str, fingerprint: str | None, jump_fingerprint: str | None, yes
         return exit_codes.OK
     change_device(inventory_path, name, values)
     print_line(f"{inventory_path} has the host key of {name} now; next: suite devices check {name}")
+    return exit_codes.OK
+
+
+def _authorise(entry: DeviceEntry) -> int:
+    """Over adb it is the device that asks, and keeps the answer: nothing is written here."""
+    from devices.adb.authorisation import await_authorisation  # its library takes a while to load
+
+    print_line(f"{entry.name} is reached by adb: nothing is written, as the phone itself keeps who may use it")
+    await_authorisation(entry, print_line, wait_s=_ANSWER_S if sys.stdin.isatty() else 0.0)
+    print_line(f"{entry.name} has authorised this computer and answers; next: suite devices check {entry.name}")
     return exit_codes.OK
 
 

@@ -227,13 +227,25 @@ def test_the_device_at_an_address_must_have_the_serial_number_of_the_entry(adbd:
         adb_transport(adbd.entry(serial="R5"), server=adbd.server)
 
 
-def test_a_device_that_adb_remembers_as_offline_is_connected_anew(tmp_path: Path) -> None:
+def test_a_device_that_adb_remembers_as_offline_is_disconnected_and_connected_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten: list[str] = []
+    disconnect = AdbServer.disconnect
     with LoopbackAdbd(tmp_path / "adbd") as daemon:
+
+        def noted(server: AdbServer, address: str, *, timeout_s: float) -> None:
+            disconnect(server, address, timeout_s=timeout_s)
+            forgotten.append(address)
+            daemon.start()  # not before, as adb tries on its own now and then
+
+        monkeypatch.setattr(AdbServer, "disconnect", noted)
         adb_transport(daemon.entry(), server=daemon.server).close()
+        assert forgotten == []
         daemon.kill()
-        wait_until(lambda: daemon.state() != "device")
-        daemon.start()
+        wait_until(lambda: daemon.state() == "offline")
         assert adb_transport(daemon.entry(), server=daemon.server).exists("/")
+        assert forgotten == [daemon.address]
 
 
 def test_a_device_that_adb_wrongly_remembers_as_there_is_asked_before_it_is_believed(tmp_path: Path) -> None:

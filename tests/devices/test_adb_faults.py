@@ -87,6 +87,7 @@ def test_a_killed_server_is_started_by_the_next_connection_and_not_by_a_call(
     daemon: LoopbackAdbd, transport: ShellTransport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))  # where a server keeps its key
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(daemon.server.port))  # where adbutils would start one
     daemon.kill_server()
     with pytest.raises(DeviceLost, match=r"the adb server at .* is gone"):
         transport.exists("/")

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from twin_link import Link
@@ -20,6 +21,8 @@ from twin_processors import Processor
 
 START_TIMEOUT_S = 30.0
 _POLL_S = 0.02
+# A machine dies with the thread that started it (PR_SET_PDEATHSIG): this one lasts as long as the process.
+_STARTER = ThreadPoolExecutor(1, thread_name_prefix="twins")
 _STILL = "TtZX"  # stopped, or over
 # $1 is the root. A file below proc.d/ there stands in for the one of that name in the kernel's /proc.
 _BOOT = """
@@ -63,7 +66,9 @@ class Machine:
             *(("--net",) if self.link else ()),
             *("--kill-child", "--propagation", "private", "--", "/bin/sh", "-c", _BOOT, "boot", str(self.root)),
         ]
-        self._init = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        null = subprocess.DEVNULL
+        starting = _STARTER.submit(subprocess.Popen[bytes], argv, stdin=null, stdout=null, stderr=subprocess.PIPE)
+        self._init = starting.result(START_TIMEOUT_S)
         for _ in until(START_TIMEOUT_S, f"the machine in {self.root} to boot"):
             if booted.exists():
                 break

@@ -1,0 +1,165 @@
+"""adb as a link to a device's shell."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+
+from devices.adb import shell_protocol
+from devices.adb.attachment import Attachment, attach, gone
+from devices.adb.server import AdbServer, ServiceRefused
+from devices.entry import DeviceEntry
+from devices.errors import AccessRefused, CommandError, DeviceLost
+from devices.shell.conversation import Patience
+from devices.shell.link import Received
+from devices.shell.transport import ShellTransport
+from devices.wording import printable
+
+_PIECE_BYTES = 256 << 10
+_READ_BYTES = 256 << 10
+# Without a terminal, both outputs apart; `exec` alone, as all that needs quoting goes to the standard input of sh.
+_SHELL = "shell,v2,raw:exec sh"
+
+
+def adb_transport(
+    entry: DeviceEntry, *, patience: Patience | None = None, server: AdbServer | None = None
+) -> ShellTransport:
+    """The transport to a device, by way of `server` or else of the one that adb's variables name.
+
+    With both `host` and `serial` in the entry, the device at that address must say that it is that one. Raises
+    `AccessRefused` where somebody has to act on the phone, the host or the inventory, `DeviceLost` otherwise.
+    """
+    attachment = attach(entry, server)
+    transport = ShellTransport(AdbLink(attachment), patience=patience)
+    if entry.host is not None and entry.serial is not None:
+        _require_serial(transport, attachment.target.shown, entry.serial, entry.connect_timeout_s)
+    return transport
+
+
+def _require_serial(transport: ShellTransport, shown: str, serial: str, timeout_s: float) -> None:
+    """Addresses change, and another phone must not be measured in the place of this one."""
+    try:
+        said = transport.run(["getprop", "ro.serialno"], timeout_s=timeout_s).stdout.strip()
+    except CommandError as error:
+        raise AccessRefused(
+            f"{shown} has no getprop to tell its serial number with; leave `serial` out where `host` is given."
+        ) from error
+    if said != serial:
+        raise AccessRefused(
+            f"{shown} says that its serial number is {printable(said, 60)!r}, and the inventory has "
+            f"{printable(serial, 60)!r}; correct `host` (addresses change) or `serial`."
+        )
+
+
+class AdbLink:
+    """A device on which shells are started. One that was reconnected since is another: it is lost for this link."""
+
+    name = "adb"
+
+    def __init__(self, attachment: Attachment) -> None:
+        self._attachment = attachment
+        self._shown = attachment.target.shown
+        self._closed = False
+
+    def open(self, *, timeout_s: float) -> AdbChannel:
+        if self._closed:
+            raise DeviceLost(f"the connection to {self._shown} was given up; connect anew.")
+        try:
+            connection = self._attachment.server.open(self._attachment.transport_id, _SHELL, timeout_s=timeout_s)
+        except TimeoutError as error:
+            self.close()
+            raise DeviceLost(
+                f"{self._shown} did not start a shell within {timeout_s:.3g} s; check that it is on and connected, "
+                "then run again."
+            ) from error
+        except ServiceRefused as error:
+            self.close()
+            raise gone(self._shown, error.reason) from error
+        return AdbChannel(connection, self._shown)
+
+    def require_answer(self, *, timeout_s: float) -> None:
+        try:
+            self._attachment.require_answer(timeout_s)
+        except DeviceLost:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._closed = True
+
+
+class AdbChannel:
+    """A shell over adb. Nothing here waits longer than it is told: the socket never blocks."""
+
+    def __init__(self, connection: socket.socket, shown: str) -> None:
+        self._connection, self._shown = connection, shown
+        self._unpacker = shell_protocol.Unpacker()
+        # The part of the last packet that the socket has not taken yet.
+        self._unsent = memoryview(b"")
+        self._ended = False
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._poll = select.poll()
+        self._poll.register(connection, select.POLLIN)
+
+    def send(self, data: bytes, *, timeout_s: float) -> int:
+        if not data or not self._flushed(timeout_s):
+            return 0
+        piece = data[:_PIECE_BYTES]
+        self._unsent = memoryview(shell_protocol.packet(shell_protocol.STDIN, piece))
+        self._flush()
+        return len(piece)
+
+    def finish(self) -> None:
+        closing = shell_protocol.packet(shell_protocol.CLOSE_STDIN)
+        self._unsent = memoryview(bytes(self._unsent) + closing)
+        self._flush()
+
+    def receive(self, *, timeout_s: float) -> Received:
+        if self._unpacker.exited:
+            return Received(ended=True)
+        self._wait(timeout_s)
+        self._flush()
+        try:
+            chunk = self._connection.recv(_READ_BYTES)
+        except BlockingIOError:
+            return Received()
+        except OSError:
+            chunk = b""
+        if not chunk:
+            self._ended = True
+            raise DeviceLost(
+                f"adb ended the connection to {self._shown}; check that it is on and connected (`adb devices`), then "
+                "run again."
+            )
+        received = self._unpacker.feed(chunk)
+        return received if received.out or received.err else Received(ended=self._unpacker.exited)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._connection.close()
+
+    def _flushed(self, timeout_s: float) -> bool:
+        """Whether all of the last packet is gone, after waiting for it at most so long."""
+        self._flush()
+        if self._unsent and not self._ended:
+            self._wait(timeout_s)
+            self._flush()
+        return not self._unsent and not self._ended
+
+    def _flush(self) -> None:
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[self._connection.send(self._unsent) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            # Closed by the peer: what it has said before is still to be read.
+            self._ended = True
+            self._unsent = memoryview(b"")
+
+    def _wait(self, timeout_s: float) -> None:
+        """Until something has come, or there is room for what is unsent."""
+        self._poll.modify(self._connection, select.POLLIN | (select.POLLOUT if self._unsent else 0))
+        self._poll.poll(max(0.0, timeout_s) * 1000)

@@ -1,0 +1,193 @@
+"""The adb server of this host, which holds the connections to all devices: found, started if need be, and asked.
+
+It is the one that adb itself would use: ANDROID_ADB_SERVER_HOST and ANDROID_ADB_SERVER_PORT, or port 5037 of loopback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.resources
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import adbutils  # type: ignore[import-untyped]
+from adbutils.errors import AdbConnectionError  # type: ignore[import-untyped]
+
+from devices.errors import AccessRefused, DeviceLost
+from devices.wording import printable
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_DEFAULT_PORT = 5037
+_PROBE_TIMEOUT_S = 3.0
+_START_TIMEOUT_S = 20.0
+_starting = threading.Lock()
+
+
+class ServiceRefused(DeviceLost):
+    """The server's answer is no, or it went away in the middle of it."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = printable(reason, 120)
+        super().__init__(f"the adb server refused ({self.reason}); see `adb devices`, then run again.")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A line of `adb devices -l`. `transport_id` names this one connection: it is another after a reconnection."""
+
+    serial: str
+    state: str
+    transport_id: int | None
+
+
+@dataclass(frozen=True)
+class AdbServer:
+    """Where the server listens. Every question has a deadline; a server that is gone or silent is `DeviceLost`."""
+
+    host: str = _LOOPBACK[0]
+    port: int = _DEFAULT_PORT
+
+    @classmethod
+    def from_environment(cls) -> AdbServer:
+        """The server that adb's variables name. Raises `AccessRefused` for a port that is none."""
+        port = os.environ.get("ANDROID_ADB_SERVER_PORT") or str(_DEFAULT_PORT)
+        if not (port.isascii() and port.isdecimal() and 0 < int(port) < 1 << 16):
+            raise AccessRefused(
+                f"ANDROID_ADB_SERVER_PORT is {printable(port, 40)!r}, which is no port; set 1 to 65535 or unset it."
+            )
+        return cls(os.environ.get("ANDROID_ADB_SERVER_HOST") or _LOOPBACK[0], int(port))
+
+    @property
+    def shown(self) -> str:
+        """For messages."""
+        return f"the adb server at {printable(self.host, 120)}:{self.port}"
+
+    def running(self) -> bool:
+        """Whether something listens there."""
+        with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), _PROBE_TIMEOUT_S):
+            return True
+        return False
+
+    def ensure(self) -> None:
+        """Starts it if it isn't there, which takes seconds. Raises `AccessRefused` if it can't be started."""
+        with _starting:
+            if self.running():
+                return
+            if self.host not in _LOOPBACK:
+                raise DeviceLost(f"{self.shown} can't be reached; start it there with `adb -a nodaemon server start`.")
+            self._start()
+
+    def _start(self) -> None:
+        program = adb_program()
+        # A session of its own: Ctrl-C at the terminal is for the suite, and other programs use this server too.
+        try:
+            ended = subprocess.run(
+                [program, "-P", str(self.port), "start-server"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_START_TIMEOUT_S,
+                start_new_session=True,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise AccessRefused(f"{self.shown} can't be started with {program} ({error}); start it by hand.") from error
+        if ended.returncode or not self.running():
+            said = printable(ended.stderr.decode("utf-8", "replace"), 200) or f"exit code {ended.returncode}"
+            raise AccessRefused(f"{self.shown} can't be started with {program} ({said}); start it by hand.")
+
+    def devices(self, *, timeout_s: float) -> tuple[Listed, ...]:
+        """What is attached, in whatever state."""
+        with self._answering(timeout_s):
+            found = self._client(timeout_s).list(extended=True)
+        return tuple(Listed(info.serial, info.state, _number(info.tags.get("transport_id"))) for info in found)
+
+    def connect(self, address: str, *, timeout_s: float) -> str:
+        """Has it connect to a device in the network; gives its answer in words, which may be a failure."""
+        with self._answering(timeout_s):
+            try:
+                return printable(self._client(timeout_s).connect(address, timeout=timeout_s), 200)
+            except adbutils.AdbTimeout:
+                return f"no answer within {timeout_s:.3g} s"
+
+    def disconnect(self, address: str, *, timeout_s: float) -> None:
+        """Has it forget a device in the network; one that it doesn't know is no error."""
+        with self._answering(timeout_s):
+            self._client(timeout_s).disconnect(address)
+
+    def open(self, transport_id: int, service: str, *, timeout_s: float) -> socket.socket:
+        """A connection to a service of a device, whose yes has come.
+
+        Raises `ServiceRefused` with the reason, and `TimeoutError` if the device says nothing.
+        """
+        with self._answering(timeout_s):
+            way = self._client(timeout_s).device(transport_id=transport_id).open_transport(timeout=timeout_s)
+        try:
+            self._require(way, service)
+        except BaseException:
+            way.conn.close()
+            raise
+        connection: socket.socket = way.conn
+        return connection
+
+    def features(self, transport_id: int, *, timeout_s: float) -> frozenset[str]:
+        """What the device's adb can do. Raises `ServiceRefused`."""
+        with self._answering(timeout_s):
+            device = self._client(timeout_s).device(transport_id=transport_id)
+            with device.open_transport("features", timeout=timeout_s) as way:
+                return frozenset(way.read_string_block().split(","))
+
+    def _require(self, way: Any, service: str) -> None:
+        try:
+            way.send_command(service)
+            way.check_okay()
+        except (adbutils.AdbTimeout, TimeoutError) as error:
+            raise TimeoutError from error
+        except (adbutils.AdbError, OSError, ValueError) as error:
+            raise ServiceRefused(str(error)) from error
+
+    def _client(self, timeout_s: float) -> Any:
+        # The library would start a server on its own, in the middle of a session too, and with its output on ours.
+        if not self.running():
+            raise DeviceLost(f"{self.shown} is gone; run again, which starts one.")
+        return adbutils.AdbClient(self.host, self.port, socket_timeout=timeout_s)
+
+    @contextlib.contextmanager
+    def _answering(self, timeout_s: float) -> Iterator[None]:
+        try:
+            yield
+        except (adbutils.AdbTimeout, TimeoutError) as error:
+            raise DeviceLost(
+                f"{self.shown} did not answer within {timeout_s:.3g} s; restart it with `adb kill-server`."
+            ) from error
+        except AdbConnectionError as error:
+            raise DeviceLost(f"{self.shown} is gone ({printable(str(error), 120)}); run again.") from error
+        except adbutils.AdbError as error:
+            raise ServiceRefused(str(error)) from error
+        except (OSError, ValueError) as error:
+            raise DeviceLost(
+                f"{self.shown} ended the connection or is no adb server ({printable(str(error), 120)}); run again."
+            ) from error
+
+
+def adb_program() -> str:
+    """The adb that ADBUTILS_ADB_PATH names, the one that adbutils brings, or the one on PATH, in this order.
+
+    Raises `AccessRefused` if there is none.
+    """
+    bundled = Path(str(importlib.resources.files("adbutils.binaries"))) / "adb"
+    if "ADBUTILS_ADB_PATH" not in os.environ and os.access(bundled, os.X_OK):
+        return str(bundled)
+    try:
+        return str(adbutils.adb_path())
+    except adbutils.AdbError as error:
+        raise AccessRefused("there is no adb program for this host; install Android's platform-tools.") from error
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdecimal() else None

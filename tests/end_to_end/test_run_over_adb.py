@@ -1,0 +1,81 @@
+"""`suite run` on a device over adb: a real adbd on this machine, so the runner is real too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from loopback_adbd import LoopbackAdbd
+from ruamel.yaml import YAML
+from suite_runs import SHAPE, Bench, by_setting, is_running, kill, wait_for, wait_for_line
+
+RUN = ("run", "--device", "phone", *SHAPE, "--quant", "fp32")
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackAdbd]:
+    with LoopbackAdbd(tmp_path / "adbd") as daemon:
+        monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(daemon.server.port))
+        yield daemon
+
+
+@pytest.fixture
+def workdir(bench: Bench, daemon: LoopbackAdbd) -> Path:
+    """The device's folder, with a name that needs quotes."""
+    workdir = daemon.folder / "edge 'suite'"
+    entry = daemon.entry(workdir=str(workdir)).model_dump(exclude_unset=True, exclude={"name"})
+    YAML().dump({"devices": {"phone": entry}}, bench.folder / "inventory.yaml")
+    return workdir
+
+
+def test_a_device_over_adb_is_measured_as_a_real_one(bench: Bench, workdir: Path) -> None:
+    ran = bench(*RUN, "--quick", "--json")
+    assert ran.code == 0, ran.err
+    item = by_setting(ran.document)["fp32"]
+    assert (item["device"], item["status"], item["emulated"]) == ("phone", "ok", False), item["reason"]
+    assert item["latency_ms"]["median"] > 0
+    assert item["loss"]["reference_steps"] == 3
+    assert not (workdir / "runner.pid").exists()
+    assert list((workdir / "jobs").iterdir()) == []
+    again = bench(*RUN, "--quick")
+    assert again.code == 0
+    assert "nothing pushed" in again.err
+
+
+def test_no_runner_stays_on_a_device_whose_run_was_killed(bench: Bench, workdir: Path) -> None:
+    process = bench.start(*RUN, "--steps", "100000")
+    try:
+        assert process.stderr is not None
+        wait_for_line(process.stderr, "pushed")
+        pid = wait_for(lambda: _pid(workdir / "runner.pid"), "the start of the runner")
+    finally:
+        kill(process.pid)
+        process.communicate()
+    wait_for(lambda: not is_running(pid), "the end of the runner")
+
+
+def test_a_run_goes_on_over_a_new_connection_when_the_daemon_is_started_again(
+    bench: Bench, workdir: Path, daemon: LoopbackAdbd
+) -> None:
+    process = bench.start(*RUN, "--quick", "--json")
+    try:
+        assert process.stderr is not None
+        wait_for_line(process.stderr, "pushed")
+        pid = wait_for(lambda: _pid(workdir / "runner.pid"), "the start of the runner")
+        daemon.kill()
+        daemon.start()
+        out, err = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert not is_running(pid)
+    item = by_setting(json.loads(out))["fp32"]
+    assert item["status"] in ("ok", "unstable"), err
+
+
+def _pid(path: Path) -> int | None:
+    try:
+        return int(json.loads(path.read_text())["pid"])
+    except (OSError, ValueError):
+        return None
