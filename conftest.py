@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "tests" / "twins"))
 # Daemons on loopback (`loopback_sshd`, `loopback_adbd`), for tests of other folders that are run alone.
 sys.path.append(str(Path(__file__).parent / "tests" / "devices"))
+
+# A shell starts what it puts into the background with SIGINT ignored, and children inherit that: Ctrl-C is tested here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["twin_fixtures"]

@@ -22,8 +22,8 @@ from reports.traces import latency_ms, mean_loss
 DOCUMENT, MEASUREMENTS, STEPS, SAMPLES = "document.json", "measurements.csv", "steps.csv", "samples.csv"
 
 _WORKLOAD = ("model", "method", "quant", "backend", "q", "b", "T", "rank")
-# Column: path in the document.
-_METRICS: dict[str, tuple[str, ...]] = {
+#: Column of a table of measurements: path in the document.
+METRICS: dict[str, tuple[str, ...]] = {
     "latency_ms_median": ("latency_ms", "median"),
     "latency_ms_ci95_low": ("latency_ms", "ci95", "0"),
     "latency_ms_ci95_high": ("latency_ms", "ci95", "1"),
@@ -66,7 +66,7 @@ MEASUREMENT_COLUMNS = (
     *("run_id", "measurement_id", "device", "kind", "emulated"),
     *_WORKLOAD,
     *("status", "reason", "sessions"),
-    *_METRICS,
+    *METRICS,
     "unavailable",
 )
 _SESSION_COLUMNS = (
@@ -101,7 +101,7 @@ def measurements_text(run_id: str, found: Iterable[Measurement]) -> str:
 def _measurement_row(run_id: str, item: Measurement) -> list[object]:
     missing: list[str] = []
     metrics = []
-    for column, path in _METRICS.items():
+    for column, path in METRICS.items():
         found = _at(item.record, path)
         if isinstance(found, Unavailable):
             missing += [f"{column}: {found.reason}"] if column not in _OPTIONAL else []

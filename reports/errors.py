@@ -28,3 +28,11 @@ class SiteNotWritable(UserError):  # noqa: N818 - the vocabulary's word
             f"The report file {path} could not be written ({reason}): free space or permit writing there, "
             "then build the report again with `suite report`."
         )
+
+
+class ServerNotStarted(UserError):  # noqa: N818 - as above
+    """The address to serve at can't be had."""
+
+    def __init__(self, host: str, port: int, cause: Exception) -> None:
+        reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+        super().__init__(f"The reports can't be served at {host} port {port} ({reason}): choose another with --port.")

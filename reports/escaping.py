@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 # Spreadsheets read a cell that begins so as a formula; the wide forms too, and white space before does not stop them.
 _FORMULA = re.compile(r"^\s*[=+\-@|%＝＋－＠]|^[\t\r\n]")  # noqa: RUF001 - the wide forms are meant
-_BACKTICKS = re.compile(r"`([^`\n]{1,200})`")
+_BACKTICKS = re.compile(r"`([^`\n]{1,400})`")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 # Control characters and those that turn the direction of writing: they are shown by their number.
 _INVISIBLE = {

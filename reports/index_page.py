@@ -1,46 +1,25 @@
-"""The list of runs, newest first, in pages of a size that stays light."""
+"""The overview: what needs attention, nights, devices, workloads, and all runs, the newest first, in light pages."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from reports.attention import attention
+from reports.device_page import device_status, outcome_words
+from reports.escaping import file_name
+from reports.histories import DeviceSummary, WorkloadSummary
+from reports.measured import workload_words
 from reports.moments import duration, shown, sort_key
-from reports.palette import setting_order, slot
+from reports.night_verdicts import WORDS, night_status, verdict_counts
+from reports.numbers import counted
+from reports.pages import Grid, GridCell, GridRow, Head, Page, Section
+from reports.palette import setting_order
+from reports.places import device_place, night_place, run_place, workload_place
 from reports.source import RunSummary
-from reports.status import Status, glossary, status
+from reports.status import glossary, status
 
 RUNS_ON_A_PAGE = 200
+_NIGHTS, _MOST_DEVICES, _MOST_WORKLOADS, _MOST_NAMES = 14, 100, 60, 12
 
-
-@dataclass(frozen=True)
-class RunRow:
-    """One run; ``link`` is empty when its page has not been built."""
-
-    run_id: str
-    link: str
-    started: str
-    started_sort: str
-    lasted: str
-    status: Status
-    devices: Sequence[str]
-    settings: Sequence[tuple[str, int]]
-    measurements: int
-    command: str
-
-
-@dataclass(frozen=True)
-class IndexPage:
-    """One page of the list, ``number`` of ``count``; the first is index.html."""
-
-    rows: Sequence[RunRow]
-    total: int
-    number: int
-    count: int
-    meanings: Sequence[Status]
-
-    @property
-    def file(self) -> str:
-        """Its file name."""
-        return index_file(self.number)
+LinkOf = Callable[[str], str]
 
 
 def index_file(number: int) -> str:
@@ -53,27 +32,181 @@ def newest_first(runs: Sequence[RunSummary]) -> list[RunSummary]:
     return sorted(runs, key=lambda run: (sort_key(run.started_at), run.run_id), reverse=True)
 
 
-def index_pages(runs: Sequence[RunSummary], link_of: Callable[[str], str]) -> list[IndexPage]:
-    """At least one page, also when there is no run; ``link_of`` gives the link of a run's page or nothing."""
-    rows = [_row(run, link_of(run.run_id)) for run in newest_first(runs)]
-    count = max(1, -(-len(rows) // RUNS_ON_A_PAGE))
+def index_pages(
+    runs: Sequence[RunSummary],
+    devices: Sequence[DeviceSummary],
+    workloads: Sequence[WorkloadSummary],
+    built: LinkOf,
+) -> list[Page]:
+    """At least one page, also when there is no run; ``built`` gives the link of a page that is there, or nothing.
+
+    Nights, devices and workloads are on the first page only.
+    """
+    ordered = newest_first(runs)
+    count = max(1, -(-len(ordered) // RUNS_ON_A_PAGE))
     pages = []
     for number in range(1, count + 1):
-        part = rows[(number - 1) * RUNS_ON_A_PAGE : number * RUNS_ON_A_PAGE]
-        pages.append(IndexPage(part, len(rows), number, count, glossary({row.status.word for row in part})))
+        part = ordered[(number - 1) * RUNS_ON_A_PAGE : number * RUNS_ON_A_PAGE]
+        sections: tuple[Section, ...] = (_runs_section(part, built),)
+        if number == 1 and ordered:
+            sections = (
+                attention(ordered, devices),
+                _nights_section(ordered, built),
+                _devices_section(devices, ordered, built),
+                _workloads_section(workloads, built),
+                *sections,
+            )
+        pages.append(_page(sections, part, number, count, len(ordered)))
     return pages
 
 
-def _row(run: RunSummary, link: str) -> RunRow:
-    return RunRow(
-        run_id=run.run_id,
-        link=link,
-        started=shown(run.started_at),
-        started_sort=sort_key(run.started_at),
-        lasted=duration(run.started_at, run.finished_at) or "not finished",
-        status=status(run.status),
-        devices=list(run.devices),
-        settings=[(name, slot(name)) for name in sorted(run.settings, key=setting_order)],
-        measurements=run.measurements,
-        command=run.command,
+def _page(sections: Sequence[Section], part: Sequence[RunSummary], number: int, count: int, total: int) -> Page:
+    where = f"; page {number} of {count}" if count > 1 else ""
+    words = {run.status for run in part} | {word for run in part[:_NIGHTS] for word in run.verdicts}
+    return Page(
+        title="Overview" if number == 1 else f"Runs, page {number}",
+        heading="Overview" if number == 1 else "Runs",
+        lead=f"{counted(total, 'run')}, newest first{where}." if total else "",
+        sections=sections,
+        meanings=glossary(words),
+        newer=index_file(number - 1) if number > 1 else "",
+        older=index_file(number + 1) if number < count else "",
     )
+
+
+def _runs_section(part: Sequence[RunSummary], built: LinkOf) -> Section:
+    if not part:
+        empty = (
+            "There is no run yet. Measure this machine with `suite run --device local`, or see what a run would do "
+            "with `suite run --device local --dry-run`."
+        )
+        return Section("runs", "Runs", empty=empty)
+    heads = (
+        *(
+            Head("Run"),
+            Head("Started", kind="moment"),
+            Head("Took", kind=""),
+            Head("Status", kind="status", choices=True),
+        ),
+        *(
+            Head("Devices", wide=True),
+            Head("Settings"),
+            Head("Measurements", kind="number"),
+            Head("Command", wide=True),
+        ),
+    )
+    grid = Grid("runs", "Every run, with its devices and settings", heads, [_run_row(run, built) for run in part])
+    return Section("runs", "Runs", (grid,))
+
+
+def _run_row(run: RunSummary, built: LinkOf) -> GridRow:
+    href, judged = built(run_place(run.run_id)), status(run.status)
+    small = () if href else ("no page yet: `suite report` builds it",)
+    command = run.command if len(run.command) <= 160 else run.command[:159] + "…"
+    cells = (
+        GridCell(run.run_id, small, href=href),
+        GridCell(shown(run.started_at), sort=sort_key(run.started_at)),
+        GridCell(duration(run.started_at, run.finished_at) or "not finished"),
+        GridCell(judged.word, (run.purpose,) if run.purpose != "run" else (), str(judged.order), status=judged),
+        GridCell(_names(run.devices)),
+        GridCell(", ".join(sorted(run.settings, key=setting_order))),
+        GridCell(f"{run.measurements:,}", sort=str(run.measurements)),
+        GridCell(f"`{command}`" if command else ""),
+    )
+    return GridRow(f"run-{file_name(run.run_id)}", cells)
+
+
+def _names(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _nights_section(ordered: Sequence[RunSummary], built: LinkOf) -> Section:
+    nights = [run for run in ordered if run.purpose == "nightly"]
+    if not nights:
+        empty = (
+            "No night was run yet. `suite nightly` measures a plan, compares it with the history and says what got "
+            "worse; "
+            "`suite schedule install` has it done every night."
+        )
+        return Section("nights", "Nights", empty=empty)
+    heads = (
+        *(Head("Night", kind="moment"), Head("Verdict", kind="status", choices=True)),
+        *(Head(word.capitalize(), kind="number") for word in WORDS),
+        *(Head("Status", kind="status"), Head("Devices", wide=True), Head("Took", kind="")),
+    )
+    rows = [_night_row(run, built) for run in nights[:_NIGHTS]]
+    more = len(nights) - len(rows)
+    notes = [f"{counted(more, 'earlier night')} not shown here; the table of runs leads to all."] if more > 0 else []
+    return Section(
+        "nights", "Nights", (Grid("nights", "The verdicts of each night, newest first", heads, rows, notes),)
+    )
+
+
+def _night_row(run: RunSummary, built: LinkOf) -> GridRow:
+    judged, ended = night_status(run.verdicts), status(run.status)
+    cells = (
+        GridCell(shown(run.started_at), href=built(night_place(run.run_id)), sort=sort_key(run.started_at)),
+        GridCell(judged.word, sort=str(judged.order), status=judged),
+        *(GridCell(f"{run.verdicts.get(word, 0):,}", sort=str(run.verdicts.get(word, 0))) for word in WORDS),
+        GridCell(ended.word, sort=str(ended.order), status=ended),
+        GridCell(_names(run.devices)),
+        GridCell(duration(run.started_at, run.finished_at) or "not finished"),
+    )
+    return GridRow(f"night-{file_name(run.run_id)}", cells)
+
+
+def _devices_section(devices: Sequence[DeviceSummary], ordered: Sequence[RunSummary], built: LinkOf) -> Section:
+    if not devices:
+        empty = (
+            "No device was reached yet. `suite devices list` shows those of the inventory, `suite devices check` what "
+            "they lack."
+        )
+        return Section("devices", "Devices", empty=empty)
+    nights = {run.run_id: run.verdicts for run in ordered}
+    rows = []
+    for one in devices[:_MOST_DEVICES]:
+        worst = device_status(one.outcomes, one.warnings)
+        night = verdict_counts(nights.get(one.last_run, {}))
+        cells = (
+            GridCell(one.name, href=built(device_place(one.name)), badge="emulated" if one.emulated else ""),
+            GridCell(one.kind),
+            GridCell(worst.word, (outcome_words(one.outcomes),), str(worst.order), status=worst),
+            GridCell(one.warnings[0] if one.warnings else "none", one.warnings[1:4]),
+            GridCell(
+                shown(one.last_at), (night,) if night else (), sort_key(one.last_at), built(run_place(one.last_run))
+            ),
+        )
+        rows.append(GridRow(f"device-{file_name(one.name)}", cells))
+    heads = (
+        *(Head("Device"), Head("Kind", choices=True), Head("Last outcome", kind="status", choices=True)),
+        *(Head("Warnings", wide=True), Head("Last run", "with the night's verdicts over all devices")),
+    )
+    more = len(devices) - len(rows)
+    notes = [f"{counted(more, 'further device')} not shown here; `suite devices list` lists all."] if more > 0 else []
+    return Section(
+        "devices", "Devices", (Grid("devices", "The health of each device at its last run", heads, rows, notes),)
+    )
+
+
+def _workloads_section(workloads: Sequence[WorkloadSummary], built: LinkOf) -> Section:
+    if not workloads:
+        return Section(
+            "workloads", "Workloads", empty="No workload was measured yet: `suite run --device local` measures one."
+        )
+    rows = [
+        GridRow(
+            f"workload-{file_name(one.key)}",
+            (
+                GridCell(workload_words(one.workload), href=built(workload_place(one.key))),
+                GridCell(", ".join(sorted(one.settings, key=setting_order))),
+                GridCell(_names(one.devices)),
+            ),
+        )
+        for one in workloads[:_MOST_WORKLOADS]
+    ]
+    more = len(workloads) - len(rows)
+    notes = [f"{counted(more, 'further workload')} not shown here; `suite history` lists all."] if more > 0 else []
+    heads = (Head("Workload"), Head("Settings"), Head("Devices", wide=True))
+    grid = Grid("workloads", "What is measured, with its settings side by side over devices", heads, rows, notes)
+    return Section("workloads", "Workloads", (grid,))

@@ -80,8 +80,23 @@ def settings_of(found: list[Measurement]) -> list[str]:
 
 def workload_name(item: Measurement) -> str:
     """Everything that is run but the setting: ``smollm2-135m, prge, q=4, b=4, T=64, rank=16, xnnpack``."""
-    workload = item.workload
+    return workload_words(item.workload)
+
+
+def workload_words(workload: Mapping[str, Any]) -> str:
+    """The same, of a workload as recorded."""
     parts = [text(workload, "model", default="unknown model"), text(workload, "method", default="unknown method")]
     parts += [f"{shown}={workload[key]}" for key, shown in _WORKLOAD_PARTS if workload.get(key) is not None]
     parts += [str(workload["backend"])] if workload.get("backend") is not None else []
+    known = {"model", "method", "quant", "backend", *(key for key, _ in _WORKLOAD_PARTS)}
+    parts += [f"{key}={_short(workload[key])}" for key in sorted(set(workload) - known)]
     return ", ".join(parts)
+
+
+def _short(entry: object) -> str:
+    return ",".join(str(part) for part in entry) if isinstance(entry, list | tuple) else str(entry)
+
+
+def setting_of(workload: Mapping[str, Any]) -> str:
+    """The quantization setting of a workload as recorded."""
+    return text(workload, "quant", default="unknown")

@@ -7,11 +7,12 @@ from typing import Any
 from reports import downloads
 from reports.cells import sortable
 from reports.figures import all_figures
-from reports.measured import Measurement
+from reports.measured import Measurement, devices_of
 from reports.moments import duration, shown
 from reports.numbers import quantity
 from reports.palette import slot
 from reports.panels import Figure
+from reports.places import device_place
 from reports.reading import Unavailable, as_number, counted, mapping, number, records, text, value
 from reports.results import Table, details, reference_setting, results
 from reports.status import Status, glossary, status, worst_kept
@@ -82,6 +83,8 @@ class RunPage:
     hidden_sessions: int
     meanings: Sequence[Status]
     files: Sequence[tuple[str, str]]
+    night: str
+    device_links: Sequence[tuple[str, str]]
 
 
 _FILES = (
@@ -93,9 +96,14 @@ _FILES = (
 
 
 def run_page(
-    run_id: str, document: Mapping[str, Any], found: Sequence[Measurement], lines: Sequence[SessionLines]
+    run_id: str,
+    document: Mapping[str, Any],
+    found: Sequence[Measurement],
+    lines: Sequence[SessionLines],
+    night: str = "",
 ) -> RunPage:
-    """Put the page together from the document, its measurements and the lines of its traces."""
+    """Put the page together from the document, its measurements and the lines of its traces; ``night`` is the page of
+    the night's verdicts, where the run was one."""
     sessions = [_session_row(item, session) for item in found for session in item.sessions]
     cards = device_cards(document, found)
     words = {item.status for item in found} | {row.status.word for row in sessions}
@@ -115,6 +123,8 @@ def run_page(
         hidden_sessions=max(0, len(sessions) - _MOST_SESSIONS),
         meanings=glossary(words),
         files=_FILES,
+        night=night,
+        device_links=[(name, device_place(name)) for name in devices_of(list(found))],
     )
 
 

@@ -7,11 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from reports.histories import (
+    Compared,
+    DeviceSummary,
+    HealthPoint,
+    HistorySummary,
+    MetricHistory,
+    SeriesVerdict,
+    WorkloadSummary,
+)
+
 
 @dataclass(frozen=True)
 class RunSummary:
     """One line of the index. Times are ISO 8601 with an offset; ``finished_at`` is None while a run is going on
-    or when it was interrupted. ``measurements`` is their count."""
+    or when it was interrupted. ``measurements`` is their count; ``purpose`` is ``run``, ``nightly`` or ``imported``;
+    ``verdicts`` counts those of a night by their word. ``stamp`` changes whenever what the pages of the run show
+    changes; an empty one has them built every time (so it is with all stamps)."""
 
     run_id: str
     started_at: str
@@ -21,6 +33,9 @@ class RunSummary:
     devices: Sequence[str]
     settings: Sequence[str]
     measurements: int
+    purpose: str = "run"
+    verdicts: Mapping[str, int] = field(default_factory=dict)
+    stamp: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,43 @@ class ReportSource(Protocol):
         """
         ...
 
+    def surroundings(self, run_id: str) -> dict[str, Any]:
+        """``environment`` and ``devices`` of a run's document, without its measurements."""
+        ...
+
     def trace(self, session_id: str) -> SessionTrace:
         """Steps and samples of one session of a document; an empty trace when nothing was recorded."""
+        ...
+
+    def verdicts(self, run_id: str) -> list[SeriesVerdict]:
+        """What a night judged, one per series, the latest where a series was judged twice; empty for other runs."""
+        ...
+
+    def histories(self, run_id: str | None = None) -> list[HistorySummary]:
+        """Every workload that has a history on a device; with ``run_id`` those that this run added to."""
+        ...
+
+    def history(self, device: str, workload_key: str) -> list[MetricHistory]:
+        """The history of every metric of a workload on a device."""
+        ...
+
+    def devices(self, run_id: str | None = None) -> list[DeviceSummary]:
+        """Every device ever seen; with ``run_id`` those of this run."""
+        ...
+
+    def health(self, device: str) -> list[HealthPoint]:
+        """The state of a device at each run, the oldest first."""
+        ...
+
+    def workloads(self, run_id: str | None = None) -> list[WorkloadSummary]:
+        """Every workload, its settings together; with ``run_id`` those of this run."""
+        ...
+
+    def latest(self, workload: str) -> list[dict[str, Any]]:
+        """The newest measurement of each setting of a workload on each device, as in a document, with ``run_id``,
+        ``started_at`` and ``workload_key`` besides."""
+        ...
+
+    def compared(self, before: str, after: str) -> Compared:
+        """Two runs side by side. Only called with ids of :meth:`runs`."""
         ...

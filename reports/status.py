@@ -21,6 +21,18 @@ class Status:
 _KNOWN = {
     status.word: status
     for status in (
+        Status("regressed", "▼", "bad", 0, "worse than before: measured in turn with the baseline, and it is the code"),
+        Status("worse", "▼", "bad", 0, "worse beyond chance and beyond the least change that counts"),
+        Status(
+            "improved", "▲", "good", 1, "better than before: measured in turn with the baseline, and it is the code"
+        ),
+        Status("better", "▲", "good", 1, "better beyond chance and beyond the least change that counts"),
+        Status("inconclusive", "?", "warn", 2, "unlike its history, and it could not be told whether it is the code"),
+        Status("insufficient", "◌", "quiet", 4, "too few points or sessions to judge"),
+        Status("missing", "◌", "quiet", 4, "only one of the two runs has it"),
+        Status("unchanged", "=", "quiet", 6, "like its history, or cleared when it was measured again"),
+        Status("same", "=", "quiet", 6, "no difference beyond chance and the least change that counts"),
+        Status("not judged", "\u2013", "quiet", 5),
         Status("failed", "✗", "bad", 0, "ended without a result; the reason says where"),
         Status("lost", "✗", "bad", 0, "the device went away"),
         Status("invalid", "⚠", "bad", 1, "ran, but a check of its validity did not hold: never compared"),

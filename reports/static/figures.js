@@ -40,6 +40,15 @@
     figure: JSON.parse(document.getElementById(place.dataset.figure).textContent),
   }));
 
+  // Where a point leads: only to pages of this site, which is where its own address came from.
+  const PAGE = /^[a-z]+\/[A-Za-z0-9._\/-]+\.html$/;
+
+  function follow(place, event) {
+    const href = event.points[0]?.customdata;
+    if (typeof href === "string" && PAGE.test(href) && !href.includes("..") && !("single" in document.documentElement.dataset))
+      window.location.href = place.dataset.root + href;
+  }
+
   function draw() {
     if (typeof Plotly === "undefined") return;
     const printing = "printing" in document.documentElement.dataset;
@@ -53,6 +62,10 @@
       place.querySelector(".waiting")?.remove();
       // On a narrow screen the buttons would cover the legend.
       Plotly.react(place, data, layout, { ...CONFIG, displayModeBar: window.innerWidth < 640 ? false : "hover" });
+      if (!place.dataset.follows && data.some((trace) => trace.customdata)) {
+        place.dataset.follows = "yes";
+        place.on("plotly_click", (event) => follow(place, event));
+      }
     }
     done();
   }

@@ -11,14 +11,25 @@ import click
 from devices.errors import DeviceError
 from devices.errors import UserError as DeviceUserError
 from reports.errors import UserError as ReportUserError
+from suite.cli.accept import accept, annotate
 from suite.cli.check import check
+from suite.cli.compare import compare
+from suite.cli.data import data_group
 from suite.cli.devices import devices_group
 from suite.cli.devices_add import add, schema
+from suite.cli.devices_calibrate import calibrate_device
+from suite.cli.devices_enroll import enroll
 from suite.cli.export import export
+from suite.cli.gc import gc
 from suite.cli.history import history
+from suite.cli.nightly import nightly
 from suite.cli.plan import plan_group
 from suite.cli.report import report
 from suite.cli.run import run
+from suite.cli.schedule import schedule_group
+from suite.cli.selftest import selftest_group
+from suite.cli.serve import serve
+from suite.cli.trace import trace
 from suite.errors import SuiteError
 from suite.errors import UserError as SuiteUserError
 from suite.exit_codes import ERROR, INTERRUPTED, USAGE
@@ -38,13 +49,16 @@ def cli(debug: bool) -> None:
     suite run --device local --quick     a first look at this machine
     suite devices check local            what can be measured there
     suite report                         write the pages of all runs
+    suite serve                          browse them
     """
     del debug  # read from the arguments by main, which is outside of click
 
 
-for command in (run, plan_group, export, devices_group, report, history, check):
+for command in (run, nightly, plan_group, export, devices_group, report, serve, history, check, selftest_group):
     cli.add_command(command)
-for command in (add, schema):
+for command in (schedule_group, compare, accept, annotate, data_group, trace, gc):
+    cli.add_command(command)
+for command in (add, schema, enroll, calibrate_device):
     devices_group.add_command(command)
 
 

@@ -5,6 +5,15 @@ from typing import Any
 
 import numpy as np
 
+from reports.histories import (
+    Compared,
+    DeviceSummary,
+    HealthPoint,
+    HistorySummary,
+    MetricHistory,
+    SeriesVerdict,
+    WorkloadSummary,
+)
 from reports.source import RunSummary, Samples, SessionTrace, Step
 
 RUN_ID = "2026-03-02T021500Z-7c1d"
@@ -30,8 +39,35 @@ class FixtureSource:
     def document(self, run_id: str) -> dict[str, Any]:
         return self.documents[run_id]
 
+    def surroundings(self, run_id: str) -> dict[str, Any]:
+        return self.documents[run_id]
+
     def trace(self, session_id: str) -> SessionTrace:
         return self.traces.get(session_id, SessionTrace())
+
+    def verdicts(self, run_id: str) -> list[SeriesVerdict]:
+        return []
+
+    def histories(self, run_id: str | None = None) -> list[HistorySummary]:
+        return []
+
+    def history(self, device: str, workload_key: str) -> list[MetricHistory]:
+        return []
+
+    def devices(self, run_id: str | None = None) -> list[DeviceSummary]:
+        return []
+
+    def health(self, device: str) -> list[HealthPoint]:
+        return []
+
+    def workloads(self, run_id: str | None = None) -> list[WorkloadSummary]:
+        return []
+
+    def latest(self, workload: str) -> list[dict[str, Any]]:
+        return []
+
+    def compared(self, before: str, after: str) -> Compared:
+        return Compared(before, after, ())
 
 
 def summary(run_id: str = RUN_ID, **more: Any) -> RunSummary:

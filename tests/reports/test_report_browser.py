@@ -1,40 +1,21 @@
 """The pages in a real headless Chromium, opened from file://: quiet, offline, drawn, sortable, themed, printable."""
 
-import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from report_browser import log, open_page, requests_of
 from report_fixtures import OLD_RUN_ID, RUN_ID, FixtureSource, realistic
 from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
 
 from reports.site import build, run_path
 
-_FLAGS = (
-    "--headless",
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1400,900",
-)  # fmt: skip
 _ORDER = (
     "return Array.from(document.querySelectorAll(arguments[0] + ' tbody tr'), row => row.cells[arguments[1]].innerText)"
 )
-
-
-def _program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.fail(
-            f"{name} is not installed: `make setup` installs it (Debian: apt-get install chromium chromium-driver)."
-        )
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -42,53 +23,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     build(realistic(steps=8), folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = Options()
-    options.binary_location = _program("chromium")
-    for flag in (*_FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(_program("chromedriver")))
-    driver.get("about:blank")
-    yield driver
-    driver.quit()
-
-
-def _emulate(driver: webdriver.Chrome, width: int = 1400, theme: str = "light") -> None:
-    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    feature = {"name": "prefers-color-scheme", "value": theme}
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-
-
-def _open(driver: webdriver.Chrome, page: Path, width: int = 1400, theme: str = "light") -> None:
-    """Open a page afresh and wait until its figures are drawn."""
-    _emulate(driver, width, theme)
-    if driver.current_url.startswith("file:"):
-        driver.execute_script("localStorage.clear()")
-    for kind in ("browser", "performance"):
-        _log(driver, kind)
-    driver.get(page.as_uri())
-    WebDriverWait(driver, 30).until(lambda d: not d.find_elements(By.CSS_SELECTOR, ".plot .waiting"))
-
-
-def _log(driver: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
-    """What was logged since the last time."""
-    entries: list[dict[str, Any]] = driver.get_log(kind)  # type: ignore[no-untyped-call] # selenium types it not
-    return entries
-
-
-def _requests(driver: webdriver.Chrome) -> list[str]:
-    messages = [json.loads(entry["message"])["message"] for entry in _log(driver, "performance")]
-    return [
-        found["params"]["request"]["url"]
-        for found in messages
-        if found["method"] == "Network.requestWillBeSent"
-        and not found["params"].get("documentURL", "").startswith("chrome")
-    ]
 
 
 def _colour(driver: webdriver.Chrome, selector: str, name: str) -> str:
@@ -103,7 +37,7 @@ def _heading(driver: webdriver.Chrome, table: str, words: str) -> WebElement:
 
 def _column(driver: webdriver.Chrome, table: str, place: int) -> list[str]:
     texts: list[str] = driver.execute_script(_ORDER, table, place)
-    return [text.split("\n")[0] for text in texts]
+    return [text.split("\n")[0].removesuffix("#").strip() for text in texts]
 
 
 @pytest.mark.parametrize("run", [RUN_ID, OLD_RUN_ID, ""])
@@ -111,32 +45,32 @@ def test_page_opens_without_a_word_in_the_console_and_without_network(
     site: Path, chromium: webdriver.Chrome, run: str
 ) -> None:
     page = run_path(site, run) if run else site / "index.html"
-    _open(chromium, page)
-    assert _log(chromium, "browser") == []
-    asked = _requests(chromium)
+    open_page(chromium, page)
+    assert log(chromium, "browser") == []
+    asked = requests_of(chromium)
     assert any(address.endswith(".css") for address in asked)
     assert [address for address in asked if not address.startswith(("file:", "data:"))] == []
 
 
 def test_empty_index_opens_quietly(chromium: webdriver.Chrome, tmp_path: Path) -> None:
-    _open(chromium, build(FixtureSource([], {}, {}), tmp_path))
-    assert _log(chromium, "browser") == []
+    open_page(chromium, build(FixtureSource([], {}, {}), tmp_path))
+    assert log(chromium, "browser") == []
     assert "There is no run yet." in chromium.find_element(By.TAG_NAME, "main").text
 
 
 def test_page_may_not_reach_out_even_if_a_script_tried(site: Path, chromium: webdriver.Chrome) -> None:
-    _open(chromium, site / "index.html")
+    open_page(chromium, site / "index.html")
     script = """
         const done = arguments[0];
         document.addEventListener("securitypolicyviolation", (event) => done(event.effectiveDirective), { once: true });
         fetch("http://127.0.0.1:9/").catch(() => {});
     """
     assert chromium.execute_async_script(script) == "connect-src"
-    _log(chromium, "browser")
+    log(chromium, "browser")
 
 
 def test_every_figure_is_drawn_with_its_points(site: Path, chromium: webdriver.Chrome) -> None:
-    _open(chromium, run_path(site, RUN_ID))
+    open_page(chromium, run_path(site, RUN_ID))
     plots = chromium.find_elements(By.CSS_SELECTOR, ".plot")
     assert len(plots) == 5
     for plot in plots:
@@ -146,21 +80,21 @@ def test_every_figure_is_drawn_with_its_points(site: Path, chromium: webdriver.C
 
 
 def test_power_without_a_sensor_is_a_sentence_instead_of_a_figure(site: Path, chromium: webdriver.Chrome) -> None:
-    _open(chromium, run_path(site, OLD_RUN_ID))
+    open_page(chromium, run_path(site, OLD_RUN_ID))
     power = chromium.find_element(By.ID, "power")
     assert "RAPL is not readable" in power.text and "suite devices check" in power.text
     assert not power.find_elements(By.CSS_SELECTOR, ".plot")
 
 
 def test_figures_offer_no_way_to_send_data_away(site: Path, chromium: webdriver.Chrome) -> None:
-    _open(chromium, run_path(site, RUN_ID))
+    open_page(chromium, run_path(site, RUN_ID))
     names = [button.get_attribute("data-title") for button in chromium.find_elements(By.CSS_SELECTOR, ".modebar-btn")]
     assert names and not [name for name in names if "hare" in (name or "") or "loud" in (name or "")]
     assert not chromium.find_elements(By.CSS_SELECTOR, ".modebar-btn--logo, .plot svg a")
 
 
 def test_hostile_names_are_shown_as_text_in_tables_and_figures(site: Path, chromium: webdriver.Chrome) -> None:
-    _open(chromium, run_path(site, RUN_ID))
+    open_page(chromium, run_path(site, RUN_ID))
     assert chromium.title == f"Run {RUN_ID}"
     assert not chromium.find_elements(By.CSS_SELECTOR, "img[src='x']")
     heads = [head.text for head in chromium.find_elements(By.CSS_SELECTOR, "#results tbody th")]
@@ -174,7 +108,7 @@ def test_hostile_names_are_shown_as_text_in_tables_and_figures(site: Path, chrom
 
 
 def test_clicking_a_heading_sorts_by_value_and_leaves_the_missing_last(site: Path, chromium: webdriver.Chrome) -> None:
-    _open(chromium, run_path(site, RUN_ID))
+    open_page(chromium, run_path(site, RUN_ID))
     heading = _heading(chromium, "#results", "Latency")
     place = int(chromium.execute_script("return arguments[0].cellIndex", heading))
     heading.find_element(By.TAG_NAME, "button").click()
@@ -188,16 +122,16 @@ def test_clicking_a_heading_sorts_by_value_and_leaves_the_missing_last(site: Pat
 
 
 def test_sorting_works_from_the_keyboard_and_marks_one_column(site: Path, chromium: webdriver.Chrome) -> None:
-    _open(chromium, site / "index.html")
-    assert _column(chromium, "main", 0) == [RUN_ID, OLD_RUN_ID]
-    button = _heading(chromium, "main", "Run").find_element(By.TAG_NAME, "button")
+    open_page(chromium, site / "index.html")
+    assert _column(chromium, "#runs", 0) == [RUN_ID, OLD_RUN_ID]
+    button = _heading(chromium, "#runs", "Run").find_element(By.TAG_NAME, "button")
     button.send_keys(Keys.ENTER)
-    assert _column(chromium, "main", 0) == [OLD_RUN_ID, RUN_ID]
-    assert [th.text for th in chromium.find_elements(By.CSS_SELECTOR, "th[aria-sort]")] == ["Run"]
+    assert _column(chromium, "#runs", 0) == [OLD_RUN_ID, RUN_ID]
+    assert [th.text for th in chromium.find_elements(By.CSS_SELECTOR, "#runs th[aria-sort]")] == ["Run"]
 
 
 def test_reason_of_an_unavailable_value_is_reached_by_keyboard(site: Path, chromium: webdriver.Chrome) -> None:
-    _open(chromium, run_path(site, RUN_ID))
+    open_page(chromium, run_path(site, RUN_ID))
     chromium.find_element(By.CSS_SELECTOR, "#results td a.missing").send_keys(Keys.ENTER)
     target = chromium.find_element(By.CSS_SELECTOR, "li:target")
     assert "RAPL is not readable" in target.text
@@ -206,9 +140,9 @@ def test_reason_of_an_unavailable_value_is_reached_by_keyboard(site: Path, chrom
 
 def test_theme_follows_the_preference_and_the_toggle_is_remembered(site: Path, chromium: webdriver.Chrome) -> None:
     page = run_path(site, RUN_ID)
-    _open(chromium, page, theme="light")
+    open_page(chromium, page, theme="light")
     light = _colour(chromium, "body", "backgroundColor")
-    _open(chromium, page, theme="dark")
+    open_page(chromium, page, theme="dark")
     dark = _colour(chromium, "body", "backgroundColor")
     button = chromium.find_element(By.CSS_SELECTOR, "button.theme")
     assert light != dark and button.get_attribute("aria-pressed") == "true"
@@ -224,7 +158,7 @@ def test_figures_take_the_colours_of_the_theme(site: Path, chromium: webdriver.C
         font, line = chromium.execute_script(script)
         return font, line
 
-    _open(chromium, run_path(site, RUN_ID), theme="light")
+    open_page(chromium, run_path(site, RUN_ID), theme="light")
     light = shown()
     chromium.find_element(By.CSS_SELECTOR, "button.theme").click()
     dark = shown()
@@ -235,7 +169,7 @@ def test_figures_take_the_colours_of_the_theme(site: Path, chromium: webdriver.C
 def test_print_is_light_with_everything_unfolded_and_the_screen_comes_back(
     site: Path, chromium: webdriver.Chrome
 ) -> None:
-    _open(chromium, run_path(site, RUN_ID), theme="dark")
+    open_page(chromium, run_path(site, RUN_ID), theme="dark")
     folded = len(chromium.find_elements(By.CSS_SELECTOR, "details:not([open])"))
     assert folded
     chromium.execute_script("window.dispatchEvent(new Event('beforeprint'))")
@@ -250,16 +184,17 @@ def test_print_is_light_with_everything_unfolded_and_the_screen_comes_back(
 @pytest.mark.parametrize("width", [360, 1400])
 def test_page_never_scrolls_sideways_as_a_whole(site: Path, chromium: webdriver.Chrome, width: int) -> None:
     for page in (site / "index.html", run_path(site, RUN_ID)):
-        _open(chromium, page, width=width)
+        open_page(chromium, page, width=width)
         assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
 
 
 def test_every_control_and_table_is_reached_with_the_tab_key(site: Path, chromium: webdriver.Chrome) -> None:
-    _open(chromium, site / "index.html")
+    open_page(chromium, run_path(site, RUN_ID))
     reached = []
-    for _ in range(9):
+    for _ in range(45):
         webdriver.ActionChains(chromium).send_keys(Keys.TAB).perform()
         active = chromium.switch_to.active_element
-        reached.append(active.get_attribute("class") or active.text or active.tag_name)
-    assert reached[0] == "skip" and "theme" in reached and "scroll" in reached and "Started" in reached
-    assert RUN_ID in reached
+        plain = active.get_attribute("class") or active.text or active.tag_name
+        reached.append(active.tag_name if active.tag_name in ("input", "select") else plain)
+    assert reached[0] == "skip" and "theme" in reached and "scroll" in reached and "Latency of a step" in reached
+    assert "input" in reached and "select" in reached and "here" in reached

@@ -1,0 +1,252 @@
+"""The health of a device over its runs: temperature, throttling, battery, free space, and how measurements ended."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from reports.escaping import csv_text, figure_text, file_name
+from reports.histories import DeviceSummary, HealthPoint, HistorySummary
+from reports.measured import setting_of, workload_words
+from reports.moments import shown as moment
+from reports.moments import sort_key
+from reports.numbers import counted, listed, plain
+from reports.pages import Banner, Grid, GridCell, GridRow, Head, Link, Page, Section
+from reports.palette import setting_order, slot
+from reports.panels import Figure, legend_only, single
+from reports.places import run_place, series_place
+from reports.status import Status, glossary, status
+from reports.thinning import kept
+
+HEALTH_CSV = "health.csv"
+HEALTH_COLUMNS = (
+    *("run_id", "at", "os_build", "temperature_start_c", "temperature_max_c", "throttled_measurements"),
+    *("battery_percent", "free_mib", "outcomes", "checks"),
+)
+_MOST_RUNS, _MOST_SERIES, _MOST_POINTS, _HEIGHT_PX = 100, 150, 800, 300
+_NO_BATTERY = (
+    "No run recorded the charge of a battery: boards without one have none to tell, and `suite devices check` shows "
+    "what "
+    "a phone tells."
+)
+_NO_SPACE = "No run recorded the free space: the check before a run reads it, see `suite devices check`."
+_NO_HEAT = (
+    "No temperature was recorded. `suite devices check` shows the thermal zones that can be read; those of "
+    "inventory.yaml are sampled during a run."
+)
+
+
+def device_page(summary: DeviceSummary, health: Sequence[HealthPoint], histories: Sequence[HistorySummary]) -> Page:
+    """The page of a device, with links to the series of what was measured on it."""
+    sections = (_figures(health), _histories(histories), _runs(health))
+    build = health[-1].os_build if health else ""
+    words = {word for point in health[-_MOST_RUNS:] for word in point.outcomes}
+    return Page(
+        title=f"Device {summary.name}",
+        heading=summary.name,
+        lead=f"{summary.kind}; {counted(len(health), 'run')}, the newest {moment(summary.last_at) or 'unknown'}"
+        + (f"; {build}" if build else "")
+        + ".",
+        banner=_banner(summary, health),
+        sections=sections,
+        trail=(Link("All devices", "index.html#devices"),),
+        files=((HEALTH_CSV, "CSV: the state of the device at every run"),),
+        meanings=glossary(words),
+        emulated=summary.emulated,
+    )
+
+
+def health_csv(health: Sequence[HealthPoint]) -> str:
+    """The state at every run, the oldest first; what is not known is empty."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(HEALTH_COLUMNS)
+    for point in health:
+        numbers = (point.temperature_start_c, point.temperature_max_c, point.throttled, point.battery_percent)
+        outcomes = " ".join(f"{word}={count}" for word, count in sorted(point.outcomes.items()))
+        checks = "; ".join(f"{name} {word}: {detail}" for name, word, detail in point.checks)
+        row = [csv_text(point.run_id), point.at, csv_text(point.os_build)]
+        row += ["" if value is None else str(value) for value in (*numbers, point.free_mib)]
+        writer.writerow([*row, csv_text(outcomes), csv_text(checks)])
+    return file.getvalue()
+
+
+def device_status(outcomes: Mapping[str, int], warnings: Sequence[str]) -> Status:
+    """The worst outcome of a device's last run; a warning of its checks counts when all went well."""
+    worst = min(
+        (status(word) for word, count in outcomes.items() if count),
+        key=lambda one: (one.tone == "quiet", one.order),
+        default=None,
+    )
+    if worst is None:
+        return status("not measured")
+    return status("warning") if worst.tone in ("good", "quiet") and warnings else worst
+
+
+def outcome_words(outcomes: Mapping[str, int]) -> str:
+    """``3 ok and 1 unsupported``, the worst last."""
+    ordered = sorted(
+        ((word, count) for word, count in outcomes.items() if count), key=lambda pair: (-status(pair[0]).order, pair[0])
+    )
+    return listed([f"{count} {word}" for word, count in ordered]) or "nothing measured"
+
+
+def _banner(summary: DeviceSummary, health: Sequence[HealthPoint]) -> Banner:
+    worst = device_status(summary.outcomes, summary.warnings)
+    headline = f"Last run: {outcome_words(summary.outcomes)}."
+    throttled = sum(1 for point in health[-10:] if point.throttled)
+    if throttled:
+        headline += f" Throttled in {throttled} of the last {counted(len(health[-10:]), 'run')}."
+    items = [(Link("Last run", run_place(summary.last_run)), moment(summary.last_at))] if summary.last_run else []
+    items += [(Link("Check", ""), warning) for warning in summary.warnings]
+    caution = (
+        "This device is emulated: its numbers are never compared with those of a real one." if summary.emulated else ""
+    )
+    return Banner(worst, headline, tuple(items), caution)
+
+
+def _figures(health: Sequence[HealthPoint]) -> Section:
+    if not health:
+        empty = "This device was never reached by a run. `suite devices check` says what is missing."
+        return Section("health", "Health over time", empty=empty)
+    heat = [
+        ("highest in the run", "var(--bad)", "circle", lambda point: point.temperature_max_c),
+        ("at the start", "var(--accent)", "circle-open", lambda point: point.temperature_start_c),
+    ]  # fmt: skip
+    figures = (
+        _figure("temperature", "Temperature", "°C", health, heat, _NO_HEAT, throttled=True),
+        _figure("throttling", "Throttled measurements", "", health,
+                [("throttled", "var(--warn)", "triangle-down", lambda point: float(point.throttled))], _NO_HEAT),
+        _figure("battery", "Battery", "%", health,
+                [("charge", "var(--good)", "square", lambda point: point.battery_percent)], _NO_BATTERY),
+        _figure("space", "Free space", "GiB", health,
+                [("free", "var(--accent)", "diamond", lambda point: _gib(point.free_mib))], _NO_SPACE),
+    )  # fmt: skip
+    return Section("health", "Health over time", figures=figures)
+
+
+_Line = tuple[str, str, str, Callable[[HealthPoint], float | None]]
+
+
+def _figure(
+    name: str, title: str, unit: str, health: Sequence[HealthPoint], lines: Sequence[_Line], empty: str,
+    throttled: bool = False,
+) -> Figure:  # fmt: skip
+    traces: list[dict[str, Any]] = []
+    notes: list[str] = []
+    for label, shade, symbol, read in lines:
+        points = [(point, value) for point in health if (value := read(point)) is not None]
+        if not points:
+            continue
+        chosen = [points[place] for place in kept([value for _, value in points], _MOST_POINTS)]
+        if len(chosen) < len(points):
+            thinned = f"Thinned: {len(chosen):,} of {len(points):,} points of “{label}” are drawn, with the lowest and"
+            notes.append(f"{thinned} highest of each stretch; {HEALTH_CSV} holds all.")
+        traces.append(_trace(label, shade, symbol, unit, chosen))
+    if not traces:
+        return Figure(name, title, "", empty=empty)
+    if throttled:
+        hot = [(point, point.temperature_max_c) for point in health if point.throttled and point.temperature_max_c]
+        traces += [_mark(hot)] if hot else []
+    layout = single("", f"{title.lower()}, {unit}" if unit else "measurements", _HEIGHT_PX)
+    layout["xaxis"] |= {"type": "date", "rangemode": "normal"}
+    if unit == "%":
+        layout["yaxis"] |= {"range": [0, 105]}
+    return Figure(name, title, "One point per run; it leads to the run's page.", traces, layout, notes)
+
+
+def _trace(
+    label: str, shade: str, symbol: str, unit: str, chosen: Sequence[tuple[HealthPoint, float]]
+) -> dict[str, Any]:
+    return {
+        "type": "scatter", "mode": "lines+markers", "name": label, "showlegend": True,
+        "x": [point.at for point, _ in chosen], "y": [float(f"{value:.6g}") for _, value in chosen],
+        "customdata": [run_place(point.run_id) for point, _ in chosen],
+        "text": [figure_text(point.run_id) for point, _ in chosen],
+        "line": {"color": shade, "width": 1}, "marker": {"color": shade, "symbol": symbol, "size": 6},
+        "hovertemplate": f"%{{x|%Y-%m-%d %H:%M}}: %{{y}} {unit}<br>%{{text}}<extra>{label}</extra>",
+    }  # fmt: skip
+
+
+def _mark(hot: Sequence[tuple[HealthPoint, float]]) -> dict[str, Any]:
+    marker = {"color": "var(--warn)", "symbol": "triangle-down-open", "size": 14, "line": {"width": 2}}
+    return legend_only("throttled", "throttled", {"mode": "markers", "marker": marker}) | {
+        "x": [point.at for point, _ in hot],
+        "y": [value for _, value in hot],
+    }
+
+
+def _gib(mib: float | None) -> float | None:
+    return None if mib is None else mib / 1024
+
+
+def _histories(histories: Sequence[HistorySummary]) -> Section:
+    if not histories:
+        return Section(
+            "series", "Series", empty="No measurement of this device has numbers yet. `suite run` makes them."
+        )
+    ordered = sorted(histories, key=lambda one: (workload_words(one.workload), setting_order(setting_of(one.workload))))
+    rows = [
+        GridRow(
+            f"w-{file_name(one.workload_key)}",
+            (
+                GridCell(workload_words(one.workload), href=series_place(one.device, one.workload_key)),
+                GridCell(setting_of(one.workload), slot=slot(setting_of(one.workload))),
+                GridCell(f"{one.measurements:,}"),
+            ),
+        )
+        for one in ordered[:_MOST_SERIES]
+    ]
+    more = len(ordered) - len(rows)
+    heads = (Head("Workload"), Head("Setting", choices=True), Head("Measurements", kind="number"))
+    notes = [f"{counted(more, 'further workload')} not shown here; `suite history` lists all."] if more > 0 else []
+    return Section(
+        "series", "Series", (Grid("series", "What was measured on this device, with its history", heads, rows, notes),)
+    )
+
+
+def _runs(health: Sequence[HealthPoint]) -> Section:
+    newest = list(reversed(health))[:_MOST_RUNS]
+    if not newest:
+        return Section("runs", "Runs", empty="No run of this device is stored.")
+    heads = (
+        *(
+            Head("Run"),
+            Head("When", kind="moment"),
+            Head("Outcome", kind="status", choices=True),
+            Head("Temperature", "start → highest", "number"),
+        ),
+        *(
+            Head("Throttled", "measurements", "number"),
+            Head("Battery", kind="number"),
+            Head("Free space", kind="number"),
+        ),
+        *(Head("Checks that were not ok", wide=True), Head("OS build")),
+    )
+    more = len(health) - len(newest)
+    notes = [f"{counted(more, 'earlier run')} not shown here; {HEALTH_CSV} holds all."] if more else []
+    grid = Grid("runs", "The device at each run, newest first", heads, [_run_row(point) for point in newest], notes)
+    return Section("runs", "Runs", (grid,))
+
+
+def _run_row(point: HealthPoint) -> GridRow:
+    worst = device_status(point.outcomes, ())
+    heat = GridCell("\u2013")
+    if point.temperature_max_c is not None:
+        start = "?" if point.temperature_start_c is None else plain(point.temperature_start_c, 1)
+        shown = f"{start} → {plain(point.temperature_max_c, 1)}\u00a0°C"
+        heat = GridCell(shown, sort=f"{point.temperature_max_c:.7g}")
+    battery, free = point.battery_percent, _gib(point.free_mib)
+    checks = [f"{name}: {detail}" for name, _, detail in point.checks]
+    cells = (
+        GridCell(point.run_id, href=run_place(point.run_id)),
+        GridCell(moment(point.at), sort=sort_key(point.at)),
+        GridCell(worst.word, (outcome_words(point.outcomes),), str(worst.order), status=worst),
+        heat,
+        GridCell(str(point.throttled)),
+        GridCell("\u2013") if battery is None else GridCell(f"{plain(battery, 0)}\u00a0%", sort=f"{battery:.7g}"),
+        GridCell("\u2013") if free is None else GridCell(f"{plain(free, 1)}\u00a0GiB", sort=f"{free:.7g}"),
+        GridCell(checks[0] if checks else "none", checks[1:]),
+        GridCell(point.os_build),
+    )
+    return GridRow(f"r-{file_name(point.run_id)}", cells)

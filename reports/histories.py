@@ -1,0 +1,185 @@
+"""What is known over many runs: series, verdicts, the health of devices, two runs side by side.
+
+Numbers are in stored units, which the names of metrics end with (``latency_ms``); times are ISO 8601 with an offset.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class SeriesVerdict:
+    """The verdict on one series in one night.
+
+    ``direction`` is what is better (``lower``, ``higher``); ``numbers`` and ``inputs`` are what the verdict was made
+    of: ``ratio``, ``ratio_low``, ``ratio_high``, ``p``, ``q``, ``centre``, ``points``, ``sentence``, ``command``, as
+    far as they are known. ``value`` is the night's own number.
+    """
+
+    device: str
+    workload_key: str
+    workload: Mapping[str, Any]
+    metric: str
+    direction: str
+    emulated: bool
+    measurement_id: str
+    verdict: str
+    rule: str
+    at: str
+    value: float | None = None
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class HistorySummary:
+    """One workload on one device: the subject of a page of series. ``group`` is the key of the workload with all its
+    settings together (:class:`WorkloadSummary`)."""
+
+    device: str
+    workload_key: str
+    group: str
+    workload: Mapping[str, Any]
+    emulated: bool
+    measurements: int
+    stamp: str = ""
+
+
+@dataclass(frozen=True)
+class HistoryPoint:
+    """One run's value; ``low`` and ``high`` are its 95 % interval, ``sessions`` how many it is over, where known."""
+
+    at: str
+    run_id: str
+    measurement_id: str
+    value: float
+    status: str
+    low: float | None = None
+    high: float | None = None
+    sessions: int | None = None
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
+class HistorySegment:
+    """Points ``start <= index < stop`` may be compared with one another; ``reason`` is what opened the segment."""
+
+    start: int
+    stop: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """The level moved before point ``at``, from ``before`` to ``after``; ``side`` is ``worse`` or ``better``."""
+
+    at: int
+    side: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What a person wrote: an annotation, or why a level was accepted (``kind``). ``run_id`` is empty for a remark
+    on the series as a whole."""
+
+    kind: str
+    at: str
+    author: str
+    text: str
+    run_id: str = ""
+
+
+@dataclass(frozen=True)
+class MetricHistory:
+    """One series with what was found in it; ``drift`` is a sentence on its total drift, empty for too few points."""
+
+    metric: str
+    direction: str
+    points: Sequence[HistoryPoint]
+    segments: Sequence[HistorySegment] = ()
+    changes: Sequence[Change] = ()
+    remarks: Sequence[Remark] = ()
+    drift: str = ""
+
+
+@dataclass(frozen=True)
+class DeviceSummary:
+    """One device by name, with the run that used it last and its outcomes there."""
+
+    name: str
+    kind: str
+    emulated: bool
+    last_run: str
+    last_at: str
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+    stamp: str = ""
+
+
+@dataclass(frozen=True)
+class HealthPoint:
+    """A device at one run; None is what it does not tell.
+
+    ``temperature_start_c`` and ``temperature_max_c`` are the highest over its measurements, ``throttled`` counts those
+    that were throttled, ``outcomes`` all by their status; ``checks`` are the preflight checks that were not ok, as
+    (name, status, detail).
+    """
+
+    run_id: str
+    at: str
+    os_build: str
+    temperature_start_c: float | None = None
+    temperature_max_c: float | None = None
+    throttled: int = 0
+    battery_percent: float | None = None
+    free_mib: float | None = None
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    checks: Sequence[tuple[str, str, str]] = ()
+
+
+@dataclass(frozen=True)
+class WorkloadSummary:
+    """Everything that is run but the setting; ``key`` names it."""
+
+    key: str
+    workload: Mapping[str, Any]
+    devices: Sequence[str]
+    settings: Sequence[str]
+    stamp: str = ""
+
+
+@dataclass(frozen=True)
+class ComparedMetric:
+    """One metric of one workload on one device in two runs.
+
+    ``outcome`` is ``worse``, ``better``, ``same``, ``insufficient`` or ``missing`` (only one run has it). ``ratio`` is
+    after over before, its 95 % interval beside it where there are sessions enough; ``sentence`` says it in words.
+    """
+
+    device: str
+    workload: Mapping[str, Any]
+    metric: str
+    direction: str
+    outcome: str
+    before: float | None
+    after: float | None
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    sessions: tuple[int, int] = (0, 0)
+    sentence: str = ""
+    emulated: bool = False
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two runs; ``differences`` is what else is not the same (name, before, after): versions, firmware, state."""
+
+    before: str
+    after: str
+    metrics: Sequence[ComparedMetric]
+    differences: Sequence[tuple[str, str, str]] = ()

@@ -1,0 +1,173 @@
+"""The tables of a night: every series with its verdict, what changed first; and device by setting."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from reports.escaping import file_name
+from reports.histories import SeriesVerdict
+from reports.measured import setting_of, workload_words
+from reports.metrics import metric_order, metric_title, metric_value, percent_change, percent_span
+from reports.numbers import counted, decimals, listed, plain
+from reports.pages import Grid, GridCell, GridRow, Head, Link, Section
+from reports.palette import setting_order, slot
+from reports.places import device_place, series_place
+from reports.reading import number, text
+from reports.status import Status, status
+
+VERDICTS_CSV = "verdicts.csv"
+WORDS = ("regressed", "improved", "inconclusive", "insufficient", "unchanged")
+
+# Keeps the page light; the files beside it are whole.
+_MOST_ROWS, _MOST_IN_MATRIX = 150, 80
+
+
+def changed_first(verdicts: Sequence[SeriesVerdict]) -> list[SeriesVerdict]:
+    """Regressed, improved, inconclusive, insufficient, unchanged; each by device, workload and metric."""
+    return sorted(
+        verdicts,
+        key=lambda one: (
+            WORDS.index(one.verdict) if one.verdict in WORDS else len(WORDS),
+            one.device,
+            workload_words(one.workload),
+            setting_order(setting_of(one.workload)),
+            metric_order(one.metric),
+        ),
+    )
+
+
+def verdict_counts(counts: Mapping[str, int]) -> str:
+    """``2 regressed, 1 improved and 40 unchanged``, worst first."""
+    known = [word for word in (*WORDS, *sorted(set(counts) - set(WORDS))) if counts.get(word)]
+    return listed([f"{counts[word]:,} {word}" for word in known])
+
+
+def night_status(counts: Mapping[str, int]) -> Status:
+    """What the night comes to: its worst verdict, ``unchanged`` before ``insufficient``."""
+    for word in ("regressed", "inconclusive", "improved", "unchanged", "insufficient"):
+        if counts.get(word):
+            return status(word)
+    return status("not judged")
+
+
+def reproduce(one: SeriesVerdict) -> str:
+    """The command that measures a verdict again, empty where none was kept."""
+    return text(one.numbers, "command") or text(one.inputs, "command")
+
+
+def series_link(one: SeriesVerdict) -> str:
+    """The place of the series' page, at its metric."""
+    return f"{series_place(one.device, one.workload_key)}#{file_name(one.metric)}"
+
+
+def verdict_section(ordered: Sequence[SeriesVerdict]) -> Section:
+    """The verdicts, in the order given; rows beyond the limit are counted by their verdict."""
+    if not ordered:
+        empty = (
+            "No series was judged this night. A series is judged once its measurement is done: `suite nightly` goes on "
+            "with a night that was broken off."
+        )
+        return Section("verdicts", "Verdicts", empty=empty)
+    shown, hidden = ordered[:_MOST_ROWS], ordered[_MOST_ROWS:]
+    notes = []
+    if hidden:
+        counts = verdict_counts(Counter(one.verdict for one in hidden))
+        notes.append(f"{len(hidden):,} further series are not shown here ({counts}).")
+    several = len({workload_words(one.workload) for one in ordered}) > 1
+    heads = (
+        *(Head("Device", choices=True), Head("Setting", choices=True)),
+        *((Head("Workload", choices=True),) if several else ()),
+        Head("Metric", choices=True),
+        *(Head("Verdict", kind="status", choices=True), Head("This night", kind="number")),
+        *(Head("Ratio to baseline", "95 % interval", "number"), Head("p", kind="number"), Head("q", kind="number")),
+        Head("Why, and how to see it again", wide=True),
+    )
+    grid = Grid("verdicts", "Every series, what changed first", heads, [_row(one, several) for one in shown], notes)
+    links = (Link(VERDICTS_CSV, "./" + VERDICTS_CSV, "holds all, with every number"),) if hidden else ()
+    return Section("verdicts", "Verdicts", (grid,), links=links)
+
+
+def _row(one: SeriesVerdict, several: bool) -> GridRow:
+    setting, judged = setting_of(one.workload), status(one.verdict)
+    value = "\u2013" if one.value is None else metric_value(one.metric, one.value)
+    centre = number(one.numbers, "centre")
+    before = [f"history {metric_value(one.metric, centre)}"] if isinstance(centre, float) else []
+    points = number(one.numbers, "points")
+    before += [f"n = {counted(int(points), 'point')}"] if isinstance(points, float) else []
+    why = [text(one.numbers, "sentence") or text(one.inputs, "sentence")]
+    cause = text(one.inputs, "cause")
+    why += [f"cause: {cause}"] if cause else []
+    why += [f"`{reproduce(one)}`"] if reproduce(one) else []
+    return GridRow(
+        anchor=f"v-{file_name(f'{one.measurement_id}-{one.metric}')}",
+        cells=(
+            GridCell(one.device, href=device_place(one.device), badge="emulated" if one.emulated else ""),
+            GridCell(setting, slot=slot(setting)),
+            *((GridCell(workload_words(one.workload)),) if several else ()),
+            GridCell(metric_title(one.metric), href=series_link(one)),
+            GridCell(one.verdict, status=judged, sort=str(judged.order)),
+            GridCell(value, before, sort="" if one.value is None else f"{one.value:.7g}"),
+            _ratio(one),
+            *(_small_number(one, key) for key in ("p", "q")),
+            GridCell(why[0], why[1:]),
+        ),
+    )
+
+
+def _ratio(one: SeriesVerdict) -> GridCell:
+    ratio = number(one.numbers, "ratio")
+    if isinstance(ratio, float):
+        low, high = number(one.numbers, "ratio_low"), number(one.numbers, "ratio_high")
+        pairs = number(one.numbers, "pairs")
+        small = [percent_span(low, high)] if isinstance(low, float) and isinstance(high, float) else []
+        small += [f"n = {counted(int(pairs), 'pair')}"] if isinstance(pairs, float) else []
+        return GridCell(percent_change(ratio), small, sort=f"{ratio:.7g}")
+    change = number(one.numbers, "change")
+    if isinstance(change, float):
+        return GridCell(percent_change(1 + change), ("to its history, not measured in turn",), sort=f"{1 + change:.7g}")
+    return GridCell("\u2013")
+
+
+def _small_number(one: SeriesVerdict, key: str) -> GridCell:
+    found = number(one.numbers, key)
+    if not isinstance(found, float):
+        return GridCell("\u2013")
+    return GridCell(plain(found, decimals(found, 2)) if found >= 1e-4 else f"{found:.0e}", sort=f"{found:.7g}")
+
+
+def matrix_section(ordered: Sequence[SeriesVerdict]) -> Section:
+    """Device by setting: the worst verdict of each cell with its counts."""
+    settings = sorted({setting_of(one.workload) for one in ordered}, key=setting_order)
+    cells: dict[tuple[str, str], dict[str, list[SeriesVerdict]]] = {}
+    for one in ordered:
+        row = cells.setdefault((one.device, workload_words(one.workload)), {})
+        row.setdefault(setting_of(one.workload), []).append(one)
+    if not cells:
+        return Section(
+            "matrix", "Device by setting", empty="There is nothing to set side by side: no series was judged."
+        )
+    rows = [
+        GridRow(
+            anchor=f"x-{file_name(f'{device} {workload}')}",
+            cells=(
+                GridCell(device, (workload,), href=device_place(device)),
+                *(_matrix_cell(found.get(setting, [])) for setting in settings),
+            ),
+        )
+        for (device, workload), found in cells.items()
+    ]
+    hidden = len(rows) - _MOST_IN_MATRIX
+    notes = [f"{counted(hidden, 'further row')} without a change not shown here."] if hidden > 0 else []
+    heads = (Head("Device"), *(Head(setting, kind="number") for setting in settings))
+    grid = Grid("matrix", "The worst verdict of each device and setting", heads, rows[:_MOST_IN_MATRIX], notes)
+    return Section("matrix", "Device by setting", (grid,))
+
+
+def _matrix_cell(found: Sequence[SeriesVerdict]) -> GridCell:
+    if not found:
+        return GridCell("not measured")
+    counts = Counter(one.verdict for one in found)
+    judged = night_status(counts)
+    own = next((one for one in found if one.metric == "latency_ms" and one.value is not None), None)
+    small = [f"{counts[judged.word]} of {counted(len(found), 'series', 'series')}"]
+    small += [f"{metric_value(own.metric, own.value)} a step"] if own is not None and own.value is not None else []
+    return GridCell(judged.word, small, str(judged.order), series_link(found[0]).partition("#")[0], judged)

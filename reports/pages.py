@@ -1,0 +1,125 @@
+"""What pages are made of: a banner, sections, tables, figures. One template (page.html) sets them all.
+
+Links are relative to the site's root; the template puts the way there before them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from reports.panels import Figure
+from reports.status import Status
+
+
+@dataclass(frozen=True)
+class Link:
+    """``text`` that leads to ``href``."""
+
+    text: str
+    href: str
+    quiet: str = ""
+
+
+@dataclass(frozen=True)
+class GridCell:
+    """What a cell shows: a status, a setting's swatch, or ``main``; ``small`` are the lines below it.
+
+    ``sort`` is what it sorts by when that is not what it shows; ``slot`` the colour of a setting. Text between
+    backticks is set as code.
+    """
+
+    main: str = ""
+    small: Sequence[str] = ()
+    sort: str = ""
+    href: str = ""
+    status: Status | None = None
+    slot: int | None = None
+    badge: str = ""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A heading. ``kind`` is how its column sorts and is set: ``text``, ``number``, ``status`` (by its order),
+    ``moment`` (on one line), or nothing for what can't be sorted. ``choices`` offers its values as a filter, ``wide``
+    gives room for sentences."""
+
+    title: str
+    hint: str = ""
+    kind: str = "text"
+    choices: bool = False
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class GridRow:
+    """One row; the first cell is its heading. ``anchor`` is its permanent link on the page."""
+
+    anchor: str
+    cells: Sequence[GridCell]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table. ``notes`` say what is not in it, ``links`` where that is."""
+
+    name: str
+    caption: str
+    heads: Sequence[Head]
+    rows: Sequence[GridRow]
+    notes: Sequence[str] = ()
+    links: Sequence[Link] = ()
+
+
+@dataclass(frozen=True)
+class Banner:
+    """The page in a sentence: ``items`` are (subject, sentence) below it."""
+
+    status: Status
+    headline: str
+    items: Sequence[tuple[Link, str]] = ()
+    caution: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and values."""
+
+    caption: str
+    pairs: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page; ``empty`` is shown instead when there is nothing in it, and says what to do."""
+
+    name: str
+    title: str
+    grids: Sequence[Grid] = ()
+    figures: Sequence[Figure] = ()
+    facts: Sequence[Facts] = ()
+    prose: Sequence[str] = ()
+    terms: Sequence[tuple[str, str]] = ()
+    links: Sequence[Link] = ()
+    empty: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole page. ``trail`` leads to it from the overview; ``files`` are the downloads beside it and their use;
+    ``newer`` and ``older`` are its neighbours where a list goes over several pages."""
+
+    title: str
+    heading: str
+    lead: str
+    sections: Sequence[Section]
+    banner: Banner | None = None
+    trail: Sequence[Link] = ()
+    files: Sequence[tuple[str, str]] = ()
+    meanings: Sequence[Status] = field(default_factory=tuple)
+    emulated: bool = False
+    newer: str = ""
+    older: str = ""
+
+    @property
+    def figures(self) -> list[Figure]:
+        """Every figure that is drawn."""
+        return [figure for section in self.sections for figure in section.figures if not figure.empty]

@@ -1,0 +1,185 @@
+"""A series drawn over its runs: values with intervals, segments, change points, remarks; points lead to their runs."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from reports.escaping import figure_text, shortened
+from reports.histories import HistoryPoint, MetricHistory
+from reports.metrics import metric_title, metric_unit, percent_change
+from reports.moments import sort_key
+from reports.numbers import Unit, counted
+from reports.palette import colour
+from reports.panels import Figure, label_inside, legend_only, single
+from reports.places import run_place
+from reports.thinning import kept
+
+MOST_POINTS = 800
+HOW_TO_READ = (
+    "One point per run; it leads to the run's page. Bars are 95 % intervals over the run's sessions, where there are "
+    "sessions enough. Points are compared only within a segment (dotted lines); dashed lines are change points, with "
+    "the "
+    "level on either side. The tables below say the same in words."
+)
+_HEIGHT_PX = 380
+_JUDGED = {"regressed": ("var(--bad)", "triangle-down"), "improved": ("var(--good)", "triangle-up")}
+_JUDGED_QUIETLY = {"inconclusive": ("var(--warn)", "diamond-open")}
+
+
+def trend(history: MetricHistory, setting: str, name: str) -> Figure:
+    """The figure of one metric; ``name`` is its id on the page."""
+    title = metric_title(history.metric)
+    if not history.points:
+        return Figure(name, title, "", empty="No run has this number yet; the tables of the runs say why.")
+    places = drawn_places(history)
+    points = [history.points[place] for place in places]
+    unit = metric_unit(history.metric, max(point.value for point in points))
+    traces = [_values(points, setting, unit), *_judged(points, unit)]
+    layout = single("", f"{title.lower()}, {unit.name}" if unit.name else title.lower(), _HEIGHT_PX)
+    layout["xaxis"] |= {"type": "date", "rangemode": "normal"}
+    layout["yaxis"] |= {"rangemode": "normal"}
+    layout["shapes"], layout["annotations"] = _marks(history, unit)
+    counts = [counted(len(history.points), "point"), counted(len(history.segments), "segment")]
+    caption = f"{', '.join(counts)}, {counted(len(history.changes), 'change point')}."
+    return Figure(name, title, caption, traces, layout, _notes(history, len(places)))
+
+
+def drawn_places(history: MetricHistory) -> list[int]:
+    """Which points are drawn: all of a short history, of a long one the extremes of each stretch and what is marked."""
+    points = history.points
+    chosen = set(kept([point.value for point in points], MOST_POINTS).tolist())
+    if len(chosen) < len(points):
+        edges = [segment.start for segment in history.segments] + [change.at for change in history.changes]
+        chosen |= {place for edge in edges for place in (edge - 1, edge) if 0 <= place < len(points)}
+        chosen |= {place for place, point in enumerate(points) if point.verdict in _JUDGED}
+    return sorted(chosen)
+
+
+def _notes(history: MetricHistory, drawn: int) -> list[str]:
+    notes = []
+    if drawn < len(history.points):
+        notes.append(
+            f"Thinned: {drawn:,} of {len(history.points):,} points are drawn. Each stretch keeps its lowest and "
+            "highest; "
+            "points.csv holds all."
+        )
+    notes += [f"{_day(remark.at)} {remark.author}, {remark.kind}: {remark.text}" for remark in history.remarks[-5:]]
+    more = len(history.remarks) - 5
+    return notes + ([f"{counted(more, 'earlier remark')} in the table below."] if more > 0 else [])
+
+
+def _values(points: Sequence[HistoryPoint], setting: str, unit: Unit) -> dict[str, Any]:
+    shade = colour(setting)
+    trace: dict[str, Any] = {
+        "type": "scatter", "mode": "lines+markers", "name": figure_text(setting), "showlegend": True,
+        "x": [point.at for point in points], "y": [_scaled(point.value, unit) for point in points],
+        "customdata": [run_place(point.run_id) for point in points],
+        "text": [figure_text(_hover(point)) for point in points],
+        "marker": {"color": shade, "size": 6}, "line": {"color": shade, "width": 1, "shape": "linear"}, "opacity": 0.9,
+        "hovertemplate": f"%{{x|%Y-%m-%d %H:%M}}: %{{y}} {unit.name}<br>%{{text}}<extra></extra>",
+    }  # fmt: skip
+    if any(point.low is not None and point.high is not None for point in points):
+        trace["error_y"] = {
+            "type": "data", "symmetric": False, "thickness": 1, "width": 2, "color": shade,
+            "array": [_reach(point.high, point.value, unit) for point in points],
+            "arrayminus": [_reach(point.value, point.low, unit) for point in points],
+        }  # fmt: skip
+    return trace
+
+
+def _hover(point: HistoryPoint) -> str:
+    parts = [point.run_id, point.status]
+    parts += [f"n = {counted(point.sessions, 'session')}"] if point.sessions else []
+    return shortened(" · ".join([*parts, point.verdict] if point.verdict else parts), 90)
+
+
+def _reach(high: float | None, low: float | None, unit: Unit) -> float:
+    return 0.0 if high is None or low is None else max(0.0, _scaled(high - low, unit))
+
+
+def _judged(points: Sequence[HistoryPoint], unit: Unit) -> list[dict[str, Any]]:
+    """The nights whose verdict is a change, marked by form besides colour."""
+    traces: list[dict[str, Any]] = []
+    for word, (shade, symbol) in (_JUDGED | _JUDGED_QUIETLY).items():
+        found = [point for point in points if point.verdict == word]
+        if not found:
+            continue
+        marker = {"color": shade, "symbol": symbol, "size": 13, "line": {"width": 1.5, "color": shade}}
+        traces.append(legend_only(word, word, {"mode": "markers", "marker": marker}))
+        traces.append(
+            {
+                "type": "scatter", "mode": "markers", "showlegend": False, "legendgroup": word, "marker": marker,
+                "x": [point.at for point in found], "y": [_scaled(point.value, unit) for point in found],
+                "customdata": [run_place(point.run_id) for point in found],
+                "hovertemplate": f"{word}, %{{x|%Y-%m-%d}}: %{{y}} {unit.name}<extra></extra>",
+            }
+        )  # fmt: skip
+    return traces
+
+
+def _marks(history: MetricHistory, unit: Unit) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Lines at segments and change points with their labels."""
+    shapes, labels = [], []
+    for segment in history.segments[1:]:
+        at = _between(history.points, segment.start)
+        shapes.append(_upright(at, "var(--muted)", "dot"))
+        labels.append(_label(at, segment.reason, "bottom"))
+    for change in history.changes:
+        at = _between(history.points, change.at)
+        tone = "var(--bad)" if change.side == "worse" else "var(--good)"
+        glyph = "▼" if change.side == "worse" else "▲"
+        shapes += [_upright(at, tone, "dash"), *_levels(history, change.at, change.before, change.after, unit)]
+        labels.append(_label(at, f"{glyph} {change.side} {percent_change(change.after / change.before)}", "top"))
+    for remark in history.remarks:
+        shapes.append(_upright(remark.at, "var(--accent)", "dot"))
+    return shapes, labels
+
+
+def _levels(history: MetricHistory, at: int, before: float, after: float, unit: Unit) -> list[dict[str, Any]]:
+    """The level on either side of a change, up to the next one or the end of the segment."""
+    edges = sorted(
+        {change.at for change in history.changes}
+        | {edge for segment in history.segments for edge in (segment.start, segment.stop)}
+        | {0, len(history.points)}
+    )
+    start = max(edge for edge in edges if edge < at)
+    stop = min(edge for edge in edges if edge > at)
+    points = history.points
+    return [
+        _level(points[start].at, points[at - 1].at, _scaled(before, unit)),
+        _level(points[at].at, points[stop - 1].at, _scaled(after, unit)),
+    ]
+
+
+def _level(begin: str, end: str, y: float) -> dict[str, Any]:
+    line = {"color": "var(--text)", "width": 2}
+    return {"type": "line", "layer": "above", "line": line, "opacity": 0.55, "x0": begin, "x1": end, "y0": y, "y1": y}
+
+
+def _between(points: Sequence[HistoryPoint], at: int) -> str:
+    """The moment in the middle of a point and the one before it."""
+    begin, end = (sort_key(points[place].at) for place in (max(0, at - 1), at))
+    try:
+        first, last = datetime.fromisoformat(begin), datetime.fromisoformat(end)
+    except ValueError:
+        return end
+    return (first + (last - first) / 2).isoformat()
+
+
+def _upright(at: str, shade: str, dash: str) -> dict[str, Any]:
+    line = {"color": shade, "width": 1.3, "dash": dash}
+    return {"type": "line", "x0": at, "x1": at, "yref": "y domain", "y0": 0, "y1": 1, "line": line}
+
+
+def _label(at: str, words: str, where: str) -> dict[str, Any]:
+    label = label_inside(0, 0, figure_text(words))
+    y = 1 if where == "top" else 0
+    return label | {"x": at, "y": y, "yanchor": where, "xanchor": "left", "font": {"size": 11, "color": "var(--text)"}}
+
+
+def _scaled(value: float, unit: Unit) -> float:
+    return float(f"{value * unit.factor:.6g}")
+
+
+def _day(at: str) -> str:
+    return sort_key(at)[:10]

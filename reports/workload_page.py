@@ -1,0 +1,201 @@
+"""A workload with its settings side by side over devices: latency against memory against energy."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reports.escaping import figure_text, file_name
+from reports.figures import latency_against_memory
+from reports.histories import WorkloadSummary
+from reports.measured import Measurement, devices_of, settings_of, workload_words
+from reports.moments import shown as moment
+from reports.numbers import counted, listed, quantity, span, unit_for
+from reports.pages import Banner, Grid, GridCell, GridRow, Head, Link, Page, Section
+from reports.palette import colour, slot, symbols
+from reports.panels import Figure, legend_only, single
+from reports.places import device_place, run_place, series_place
+from reports.reading import Number, interval, number, text, value
+from reports.status import glossary, status, worst_kept
+
+_MOST_ROWS = 150
+
+
+def workload_page(summary: WorkloadSummary, found: Sequence[Measurement], keys: Mapping[str, str]) -> Page:
+    """The page from the newest measurement of each setting on each device; ``keys`` gives the workload key of each
+    measurement by its id, for the way to its series."""
+    words = workload_words(summary.workload)
+    devices, settings = devices_of(list(found)), settings_of(list(found))
+    lead = f"{counted(len(devices), 'device')}, {listed(settings) or 'no setting'}; the newest measurement of each."
+    figures = [] if not found else [latency_against_memory(found), latency_against_energy(found)]
+    return Page(
+        title=f"Workload {words}",
+        heading=words,
+        lead=lead,
+        banner=_banner(found),
+        sections=(
+            _table(found, keys),
+            Section("figures", "Figures", figures=figures, empty="" if figures else "There is nothing to draw yet."),
+        ),
+        trail=(Link("All workloads", "index.html#workloads"),),
+        meanings=glossary({item.status for item in found}),
+    )
+
+
+def _banner(found: Sequence[Measurement]) -> Banner:
+    items = []
+    for device in devices_of(list(found)):
+        usable = [item for item in found if item.device == device and item.comparable]
+        told = [
+            _least(usable, "lowest latency", ("latency_ms", "median"), "ms"),
+            _least(usable, "least memory", ("peak_memory_kib",), "KiB"),
+            _least(usable, "least energy", ("energy_mj_per_step", "net"), "mJ"),
+        ]
+        sentence = "; ".join(part for part in told if part)
+        if sentence:
+            items.append((Link(device, device_place(device)), f"{sentence}."))
+    outcome = min(
+        (status(item.status) for item in found),
+        key=lambda one: (one.tone == "quiet", one.order),
+        default=status("not measured"),
+    )
+    headline = f"{counted(len(found), 'setting')} measured over all devices." if found else "Nothing was measured yet."
+    emulated = [item.device for item in found if item.emulated]
+    caution = (
+        f"{listed(sorted(set(emulated)))}: emulated, so its numbers are no measure of a device." if emulated else ""
+    )
+    return Banner(outcome, headline, tuple(items[:8]), caution)
+
+
+def _least(usable: Sequence[Measurement], what: str, path: tuple[str, ...], unit: str) -> str:
+    known = [(found, item.setting) for item in usable if isinstance(found := number(item.record, *path), float)]
+    if len(known) < 2:
+        return ""
+    least, setting = min(known)
+    return f"{what} {setting}, {quantity(least, unit)}"
+
+
+def _table(found: Sequence[Measurement], keys: Mapping[str, str]) -> Section:
+    if not found:
+        return Section(
+            "settings", "Settings side by side", empty="No setting has a measurement yet: `suite run` measures."
+        )
+    shown = worst_kept(found, [item.status for item in found], _MOST_ROWS)
+    heads = (
+        *(Head("Device", choices=True), Head("Setting", choices=True), Head("Status", kind="status", choices=True)),
+        *(Head("Latency of a step", "median", "number"), Head("Ratio to reference", kind="number")),
+        *(Head("Peak memory", kind="number"), Head("Energy per step", "net, or gross where idle is unknown", "number")),
+        *(Head("Program size", kind="number"), Head("Measured in")),
+    )
+    more = len(found) - len(shown)
+    notes = [f"{counted(more, 'further measurement')} not shown here."] if more > 0 else []
+    grid = Grid(
+        "settings",
+        "The newest measurement of each setting on each device",
+        heads,
+        [_row(item, keys) for item in shown],
+        notes,
+    )
+    return Section("settings", "Settings side by side", (grid,))
+
+
+def _row(item: Measurement, keys: Mapping[str, str]) -> GridRow:
+    judged = status(item.status)
+    run_id = text(item.record, "run_id")
+    ratio = number(item.record, "ratio_to_reference", "latency", "ratio")
+    reference = text(item.record, "ratio_to_reference", "setting")
+    key = keys.get(item.measurement_id, "")
+    bytes_of = number(item.record, "program_bytes")
+    cells = (
+        GridCell(item.device, href=device_place(item.device), badge="emulated" if item.emulated else ""),
+        GridCell(item.setting, slot=slot(item.setting), href=series_place(item.device, key) if key else ""),
+        GridCell(item.status, (item.reason[:200],) if item.reason else (), str(judged.order), status=judged),
+        _latency(item),
+        GridCell(f"{ratio:.2f}\u00d7", (f"of {reference}",), f"{ratio:.7g}")
+        if isinstance(ratio, float)
+        else _missing(ratio),
+        _quantity(number(item.record, "peak_memory_kib"), "KiB"),
+        _energy(item),
+        _quantity(bytes_of / 1024 if isinstance(bytes_of, float) else bytes_of, "KiB"),
+        GridCell(moment(text(item.record, "started_at")) or run_id, (run_id,), href=run_place(run_id)),
+    )
+    return GridRow(f"m-{file_name(item.measurement_id)}", cells)
+
+
+def _latency(item: Measurement) -> GridCell:
+    median = number(item.record, "latency_ms", "median")
+    if not isinstance(median, float):
+        return _missing(median)
+    ends = interval(item.record, "latency_ms", "ci95")
+    sessions = value(item.record, "latency_ms", "sessions")
+    small = [f"95 %: {span(*ends, 'ms', like=median)}"] if ends else ["no interval"]
+    small += [f"n = {counted(len(sessions), 'session')}"] if isinstance(sessions, list | tuple) else []
+    return GridCell(quantity(median, "ms"), small, f"{median:.7g}")
+
+
+def _energy(item: Measurement) -> GridCell:
+    found, kind = step_energy(item)
+    return _missing(found) if not isinstance(found, float) else GridCell(quantity(found, "mJ"), (kind,), f"{found:.7g}")
+
+
+def step_energy(item: Measurement) -> tuple[Number, str]:
+    """Net energy of a step, or the gross one where idle power is not known, and which of the two it is."""
+    net = number(item.record, "energy_mj_per_step", "net")
+    if isinstance(net, float):
+        return net, "net"
+    return number(item.record, "energy_mj_per_step", "gross"), "gross only"
+
+
+def _quantity(found: Number, unit: str) -> GridCell:
+    return GridCell(quantity(found, unit), sort=f"{found:.7g}") if isinstance(found, float) else _missing(found)
+
+
+def _missing(found: Number) -> GridCell:
+    reason = getattr(found, "reason", "")
+    return GridCell("unavailable", (reason if len(reason) <= 90 else f"{reason[:89]}…",))
+
+
+def latency_against_energy(found: Sequence[Measurement]) -> Figure:
+    """One point per measurement: what a setting costs in time and in energy."""
+    title = "Latency against energy"
+    points = [(item, step_energy(item), number(item.record, "latency_ms", "median")) for item in found]
+    whole = [(item, mj, kind, ms) for item, (mj, kind), ms in points if isinstance(mj, float) and isinstance(ms, float)]
+    if not whole:
+        empty = (
+            "No device of this workload has a power sensor that could be read. `suite devices check` shows what each "
+            "offers; "
+            "Jetson boards, a Raspberry Pi 5 and phones have one."
+        )
+        return Figure("latency-energy", title, "", empty=empty)
+    energy_unit = unit_for(max(mj for _, mj, _, _ in whole), "mJ")
+    time_unit = unit_for(max(ms for *_, ms in whole), "ms")
+    shapes = symbols(devices_of([item for item, *_ in whole]))
+    traces: list[dict[str, Any]] = [
+        legend_only(setting, setting, {"mode": "markers", "marker": {"color": colour(setting), "size": 10}})
+        for setting in settings_of([item for item, *_ in whole])
+    ]
+    traces += [
+        legend_only(
+            device,
+            f"device {place}",
+            {"mode": "markers", "marker": {"color": "var(--muted)", "symbol": shape, "size": 10}},
+        )
+        for place, (device, shape) in enumerate(shapes.items())
+    ]
+    for item, mj, kind, ms in whole:
+        name = figure_text(f"{item.device} · {item.setting} ({kind})" + (" (emulated)" if item.emulated else ""))
+        template = f"%{{meta[0]}}<br>%{{y}} {time_unit.name} a step<br>%{{x}} {energy_unit.name} a step<extra></extra>"
+        traces.append(
+            {
+                "type": "scatter", "mode": "markers", "name": name, "meta": [name], "showlegend": False,
+                "x": [round(mj * energy_unit.factor, 4)], "y": [round(ms * time_unit.factor, 4)],
+                "legendgroup": item.setting, "hovertemplate": template,
+                "marker": {"color": colour(item.setting), "symbol": shapes[item.device], "size": 12},
+            }
+        )  # fmt: skip
+    layout = single(f"energy of a step, {energy_unit.name}", f"latency of a step, {time_unit.name}")
+    missing = len(found) - len(whole)
+    notes = [f"{counted(missing, 'measurement')} without both values not drawn."] if missing else []
+    caption = (
+        "Lower left is better. Colour is the setting, symbol the device. Net energy, or gross where idle power is not "
+        "known."
+    )
+    return Figure("latency-energy", title, caption, traces, layout, notes)

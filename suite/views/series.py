@@ -1,0 +1,159 @@
+"""The history of a workload on a device, metric by metric, with what the statistics find in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from reports.histories import Change, HistoryPoint, HistorySegment, MetricHistory, Remark
+from suite.regression.change_points import change_points
+from suite.regression.direction import Direction
+from suite.regression.drift import total_drift
+from suite.regression.segments import Point, Segment, segments, since_device_change
+from suite.store import schema
+from suite.store.metrics import METRICS
+from suite.unavailable import is_number
+
+_FLOORS = {metric.name: metric.floor for metric in METRICS}
+_WITH_INTERVAL = "latency_ms"
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What a point shows of its measurement besides its value."""
+
+    run_id: str
+    at: str
+    status: str
+    interval: tuple[float, float] | None
+    sessions: int | None
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What was said of the series, by (series, measurement): the last verdict with its numbers, and acceptances."""
+
+    verdicts: Mapping[tuple[int, int], tuple[str, Mapping[str, float]]]
+    accepted: frozenset[tuple[int, int]]
+    remarks: Mapping[int, Sequence[Remark]]
+
+
+def workload_history(connection: Connection, device: str, workload_key: str) -> list[MetricHistory]:
+    """Every metric of the workload that has points on the device."""
+    chosen = (schema.series.c.device_name == device) & (schema.series.c.workload_key == workload_key)
+    rows = connection.execute(select(schema.series).where(chosen)).all()
+    ids = [row.id for row in rows]
+    points = connection.execute(select(schema.point).where(schema.point.c.series_id.in_(ids))).all()
+    found = _measurements(connection, sorted({point.measurement_id for point in points}))
+    said = _said(connection, ids, found)
+    metrics = dict.fromkeys(row.metric for row in rows)
+    return [
+        _history([row for row in rows if row.metric == metric], points, found, said)
+        for metric in metrics
+        if any(point.series_id in {row.id for row in rows if row.metric == metric} for point in points)
+    ]
+
+
+def _measurements(connection: Connection, ids: Sequence[int]) -> dict[int, _Measured]:
+    table = schema.measurement
+    columns = (table.c.id, table.c.run_id, table.c.started_at, table.c.status, table.c.document)
+    found: dict[int, _Measured] = {}
+    for begin in range(0, len(ids), 900):
+        statement = select(*columns).where(table.c.id.in_(ids[begin : begin + 900]), table.c.role == "measured")
+        for row in connection.execute(statement):
+            latency = json.loads(row.document or "{}").get("latency_ms", {})
+            interval, sessions = latency.get("ci95"), latency.get("sessions")
+            found[row.id] = _Measured(
+                row.run_id,
+                row.started_at,
+                row.status or "unknown",
+                (interval[0], interval[1]) if isinstance(interval, list) and all(map(is_number, interval)) else None,
+                len(sessions) if isinstance(sessions, list) else None,
+            )
+    return found
+
+
+def _said(connection: Connection, series_ids: Sequence[int], found: Mapping[int, _Measured]) -> _Said:
+    verdict, acceptance, annotation = schema.verdict, schema.acceptance, schema.annotation
+    verdicts = {
+        (row.series_id, row.measurement_id): (row.verdict, json.loads(row.numbers))
+        for row in connection.execute(
+            select(verdict.c.series_id, verdict.c.measurement_id, verdict.c.verdict, verdict.c.numbers)
+            .where(verdict.c.series_id.in_(series_ids))
+            .order_by(verdict.c.id)
+        )
+    }
+    remarks: dict[int, list[Remark]] = {}
+    accepted = set()
+    for row in connection.execute(select(acceptance).where(acceptance.c.series_id.in_(series_ids))):
+        measured = found.get(row.measurement_id)
+        accepted.add((row.series_id, row.measurement_id))
+        run_id = measured.run_id if measured else ""
+        remarks.setdefault(row.series_id, []).append(Remark("accepted", row.at, row.author, row.why, run_id))
+    runs = {measured.run_id: measured.at for measured in found.values()}
+    for row in connection.execute(
+        select(annotation).where(annotation.c.series_id.in_(series_ids) | annotation.c.run_id.is_not(None))
+    ):
+        if row.series_id is None and row.run_id not in runs:
+            continue
+        remark = Remark("annotation", runs.get(row.run_id or "", row.at), row.author, row.text, row.run_id or "")
+        for series_id in series_ids if row.series_id is None else (row.series_id,):
+            remarks.setdefault(series_id, []).append(remark)
+    return _Said(verdicts, frozenset(accepted), remarks)
+
+
+def _history(
+    rows: Sequence[Row[Any]], points: Sequence[Row[Any]], found: Mapping[int, _Measured], said: _Said
+) -> MetricHistory:
+    """One metric, the segments of all its fingerprints in the order of time."""
+    marks = {row.id: row.fingerprint for row in rows}
+    metric, direction = rows[0].metric, rows[0].direction
+    own = [point for point in points if point.series_id in marks and point.measurement_id in found]
+    own.sort(key=lambda point: (found[point.measurement_id].at, point.measurement_id))
+    judged = [_judged_point(point, marks[point.series_id], said) for point in own]
+    parts = segments(judged)
+    floor = _FLOORS.get(metric, 0.0)
+    drift = total_drift(since_device_change(judged), direction, floor) if judged else None
+    remarks = dict.fromkeys(remark for series_id in marks for remark in said.remarks.get(series_id, ()))
+    return MetricHistory(
+        metric=metric,
+        direction=direction,
+        points=[_shown(point, metric, found[point.measurement_id], said) for point in own],
+        segments=[HistorySegment(part.start, part.stop, part.reason) for part in parts],
+        changes=[change for part in parts for change in _changes(judged, part, direction, floor)],
+        remarks=sorted(remarks, key=lambda remark: remark.at),
+        drift="" if drift is None else drift.sentence,
+    )
+
+
+def _judged_point(point: Row[Any], fingerprint: str, said: _Said) -> Point:
+    place = (point.series_id, point.measurement_id)
+    word, numbers = said.verdicts.get(place, ("", {}))
+    accepted = place in said.accepted
+    return Point(
+        value=point.value,
+        fingerprint=fingerprint,
+        accepted=accepted,
+        excluded=word == "regressed" and not accepted,
+        device_level=numbers.get("device_level"),
+        drift_traced=bool(numbers.get("drift_traced", 0.0)),
+    )
+
+
+def _changes(points: Sequence[Point], part: Segment, direction: Direction, floor: float) -> list[Change]:
+    values = [point.value for point in points[part.start : part.stop]]
+    return [
+        Change(part.start + found.at, found.side, found.before, found.after)
+        for found in change_points(values, direction, floor)
+    ]
+
+
+def _shown(point: Row[Any], metric: str, measured: _Measured, said: _Said) -> HistoryPoint:
+    low, high = measured.interval if measured.interval and metric == _WITH_INTERVAL else (None, None)
+    word, _ = said.verdicts.get((point.series_id, point.measurement_id), ("", {}))
+    named = (measured.at, measured.run_id, str(point.measurement_id), point.value, measured.status)
+    return HistoryPoint(*named, low, high, measured.sessions, word)
