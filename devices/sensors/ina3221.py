@@ -22,6 +22,8 @@ _CHANNELS = (1, 2, 3)
 _MW_PER_MV_MA = 1e-3
 _TOTAL_RATE_HZ = 10.0
 _RAIL_RATE_HZ = 2.0
+# No module draws more, and none feeds its supply: anything else is a broken reading.
+_PLAUSIBLE_MW = (0.0, 200_000.0)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def ina3221_sensors(tree: Tree) -> Discovery:
 def _sensor(tree: Tree, rail: _Rail, name: str) -> Sensor:
     times = None if rail.times is None else tree.path(rail.times)
     method = f"INA3221 rail {name} ({rail.layout})"
-    return Sensor(name, "power_mw", tree.path(rail.path), rail.scale, _RAIL_RATE_HZ, method, times=times)
+    path = tree.path(rail.path)
+    return Sensor(name, "power_mw", path, rail.scale, _RAIL_RATE_HZ, method, times=times, plausible=_PLAUSIBLE_MW)
 
 
 def _with_total(sensors: list[Sensor], missing: list[Unavailable]) -> Discovery:

@@ -1,15 +1,18 @@
-"""`suite run` on an emulated board: real OpenSSH, real aarch64 code, the bundle."""
+"""`suite run` on emulated boards: real OpenSSH, real aarch64 code, the bundle."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from ruamel.yaml import YAML
 from suite_runs import SETTINGS, SHAPE, Bench, by_setting
-from twin_boards import RASPBERRY_PI_5
+from twin_boards import JETSON_NANO, RASPBERRY_PI_5, Board
+from twin_runs import runners_in
 from twin_ssh import SshTwin
 
 from devices.built_runner import BuiltRunner
+from suite import gate
 
 
 def test_all_settings_are_measured_on_an_aarch64_board(
@@ -25,6 +28,36 @@ def test_all_settings_are_measured_on_an_aarch64_board(
         wrong = {name: item["reason"] for name, item in found.items() if item["status"] not in ("ok", "unstable")}
         assert not wrong
         assert all(item["emulated"] for item in found.values())
-        assert not twin.machine.named("job.json")
+        assert not runners_in(twin)
         placed = twin.home / "edge-training-suite/runner" / aarch64_runner.hash
         assert (placed / "ld-linux-aarch64.so.1").is_file()
+
+
+@pytest.mark.parametrize(
+    ("board", "power"),
+    [(RASPBERRY_PI_5, "pmic"), (JETSON_NANO, "POM_5V_IN")],
+    ids=["Raspberry Pi 5", "Jetson Nano"],
+)
+def test_a_board_is_measured_with_its_power_and_the_second_run_pushes_nothing(
+    bench: Bench,
+    aarch64_runner: BuiltRunner,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    board: Board,
+    power: str,
+) -> None:
+    monkeypatch.setattr(gate, "IDLE_SECONDS", 2.0)
+    with SshTwin(tmp_path / "twin", board) as twin:
+        YAML().dump({"devices": {"board": twin.entry(threads=1)}}, bench.folder / "inventory.yaml")
+        quick = ("run", "--device", "board", *SHAPE, "--quant", "fp32", "--quick", "--json")
+        ran = bench(*quick)
+        assert ran.code == 0, ran.err
+        item = by_setting(ran.document)["fp32"]
+        assert (item["status"], item["kind"], item["emulated"]) == ("ok", board.kind, True)
+        assert item["loss"]["reference_steps"] == 3
+        assert power in {sensor["name"] for sensor in item["sensors"] if "method" in sensor}
+        assert not runners_in(twin)
+        again = bench(*quick)
+        assert again.code == 0, again.err
+        assert "board: all files are there, nothing pushed" in again.err
+        assert not runners_in(twin)

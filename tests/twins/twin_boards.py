@@ -154,7 +154,8 @@ RASPBERRY_PI_5 = Board(
             "    VDD_CORE_V volt(15)=0.80000000V\n    3V3_SYS_V volt(9)=3.30000000V\n"
         ),
     },
-    commands={"usr/bin/vcgencmd": _VCGENCMD},
+    # The link that installing mawk makes, which unpacking it does not.
+    commands={"usr/bin/vcgencmd": _VCGENCMD, "usr/bin/awk": 'exec mawk "$@"\n'},
 )
 
 # Properties and what the services say come from files of the root, so that a test changes them.
