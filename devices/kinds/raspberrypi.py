@@ -26,7 +26,8 @@ from devices.sensors.vcgencmd import (
 )
 from devices.wording import printable
 
-_MODEL = "proc/device-tree/model"
+# The first is a link to the second, which is not there where /proc is not the kernel's own.
+_MODELS = ("proc/device-tree/model", "sys/firmware/devicetree/base/model")
 _GENERATION = re.compile(r"Raspberry Pi (?:Compute Module )?(\d)", re.ASCII)
 _WITH_POWER_CHIP = 5
 _POWER_REMEDY = "use the power supply that belongs to the board, and a short cable"
@@ -80,7 +81,8 @@ class RaspberryPiKind:
 
 def _power(tree: Tree, vcgencmd: str | None) -> Discovery:
     """The power chip of a Pi 5; the others have nothing that measures."""
-    model = tree.read([_MODEL]).text(_MODEL) or ""
+    texts = tree.read(_MODELS)
+    model = next((text for path in _MODELS if (text := texts.text(path))), "")
     match = _GENERATION.search(model)
     if match and int(match[1]) >= _WITH_POWER_CHIP:
         if vcgencmd is None:

@@ -166,7 +166,7 @@ def test_a_missing_server_is_started_on_the_port_that_the_environment_names(
         assert transport.exists("/")
         transport.close()
         started.append(LoopbackAdbd.process_on(port))
-        assert Path(started[0].exe()) == Path(adb_program())
+        assert Path(started[0].exe()) == Path(adb_program()).resolve()
         assert capfd.readouterr() == ("", "")
         assert adb_transport(adbd.entry()).exists("/")
         assert LoopbackAdbd.process_on(port) == started[0]

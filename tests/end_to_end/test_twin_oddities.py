@@ -1,0 +1,164 @@
+"""Devices that are full, that flood, whose clock jumps and whose paths need quotes: real OpenSSH on aarch64 twins."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+from suite_runs import SHAPE, Bench
+from twin_boards import RASPBERRY_PI_5
+from twin_runs import OTHER, TwinRun, be_impatient, outcome, runners_in, scripted_runner
+from twin_ssh import SshTwin
+from twin_system import SystemTwin
+
+from devices import transport
+from devices.built_runner import BuiltRunner
+from devices.shell import transport as shell_transport
+
+UNDISTURBED = [(0, 0, "ok"), (1, 0, "ok")]
+WORKDIR = "/home/bench/edge-training-suite"
+AWKWARD = '/home/bench/it\'s "the" suite\n; $(touch stray) `touch stray` *\\'
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    be_impatient(monkeypatch)
+
+
+@pytest.fixture
+def twin(tmp_path: Path) -> Iterator[SshTwin]:
+    with SshTwin(tmp_path / "twin", RASPBERRY_PI_5) as running:
+        yield running
+
+
+def entry(twin: SshTwin, **more: Any) -> dict[str, Any]:
+    """Of kind `linux`: without a power sensor there is no idle power to wait for."""
+    return twin.entry(kind="linux", threads=1, **more)
+
+
+def small_disk(twin: SshTwin, size: str) -> None:
+    """Puts a disk of its own under the twin's workdir."""
+    (twin.root / WORKDIR.lstrip("/")).mkdir()
+    mounted = twin.machine.run(
+        *("/bin/busybox", "mount", "-t", "tmpfs", "-o", f"size={size},uid=1000,gid=1000,mode=755", "tmpfs", WORKDIR)
+    )
+    assert mounted.returncode == 0, mounted.stderr
+
+
+def inside(twin: SshTwin, path: str) -> Path:
+    """A file of the twin as it sees it itself, with what is mounted there."""
+    (process, *_) = twin.machine.named("sshd")
+    return Path(f"/proc/{process}/root") / path.lstrip("/")
+
+
+def test_a_disk_that_is_too_small_is_told_with_the_room_that_is_missing(bench: Bench, twin: SshTwin) -> None:
+    small_disk(twin, "12m")
+    run = TwinRun(bench, **entry(twin, runner=str(scripted_runner(bench))))
+    ran = run()
+    found = outcome(ran)
+    assert (ran.code, found["status"]) == (4, "failed")
+    assert "MB free" in found["reason"] or "MiB" in found["reason"]
+    assert "workdir" in found["reason"]
+    assert run.sessions() == []
+    assert run.sessions(OTHER) == UNDISTURBED
+
+
+def test_a_disk_that_fills_up_in_mid_run_keeps_the_sessions_before(bench: Bench, twin: SshTwin) -> None:
+    small_disk(twin, "64m")
+    run = TwinRun(bench, **entry(twin, runner=str(scripted_runner(bench))))
+
+    ballast, over = inside(twin, f"{WORKDIR}/ballast"), threading.Event()
+
+    def fill_and_keep_full() -> None:
+        with ballast.open("ab", buffering=0) as stream:
+            while not over.is_set():
+                with contextlib.suppress(OSError):
+                    stream.write(bytes(4096))
+
+    with run.fault(fill_and_keep_full, ordinal=0):
+        ran = run()
+        over.set()
+    found = outcome(ran)
+    assert (ran.code, found["status"]) == (4, "partial")
+    assert run.sessions()[0] == (0, 0, "ok")
+    assert "disk is full" in found["reason"] and "free space there" in found["reason"]
+    assert run.sessions(OTHER) == UNDISTURBED
+    assert not runners_in(twin)
+
+
+def test_a_runner_that_floods_is_ended_and_its_session_does_not_count(
+    bench: Bench, twin: SshTwin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell_transport.ShellTransport.stream, "__kwdefaults__", _small_limit(1 << 20))
+    flood = 'if [ "$ordinal" = 1 ]; then yes flooded-with-words; fi\n'
+    run = TwinRun(bench, **entry(twin, runner=str(scripted_runner(bench, during=flood))))
+    ran = run()
+    found = outcome(ran)
+    assert (ran.code, found["status"]) == (4, "partial")
+    assert [item[::2] for item in run.sessions()] == [(0, "ok"), (1, "interrupted")]
+    assert len(found["latency_ms"]["sessions"]) == 1
+    assert run.sessions(OTHER) == UNDISTURBED
+    assert not twin.machine.named("flooded-with-words")
+    assert not runners_in(twin)
+
+
+def test_a_workdir_of_quotes_blanks_and_lines_is_a_name_like_any_other(
+    bench: Bench, twin: SshTwin, aarch64_runner: BuiltRunner
+) -> None:
+    run = TwinRun(bench, **entry(twin, workdir=AWKWARD))
+    ran = run(sessions=1, steps=3)
+    assert ran.code == 0, ran.err
+    assert outcome(ran)["status"] == "ok"
+    workdir = twin.root / AWKWARD.lstrip("/")
+    assert (workdir / "runner" / aarch64_runner.hash / "runner").is_file()
+    assert list((workdir / "jobs").iterdir()) == []
+    assert not list(twin.root.rglob("stray"))
+    assert not runners_in(twin)
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", 'say "hi"', "two\nlines", "$(touch stray)", "../up"])
+def test_a_device_name_that_is_none_is_refused_in_one_sentence(bench: Bench, name: str) -> None:
+    YAML().dump({"devices": {name: {"kind": "local"}}}, bench.folder / "inventory.yaml")
+    ran = bench("run", "--device", "all", *SHAPE, "--quick")
+    assert ran.code == 2
+    assert "a name is 1 to 64 letters" in ran.sentence
+    assert not list(bench.folder.rglob("stray"))
+
+
+@pytest.mark.full
+def test_a_clock_that_jumps_on_the_device_changes_nothing(
+    bench: Bench, aarch64_runner: BuiltRunner, tmp_path: Path
+) -> None:
+    with SystemTwin(tmp_path / "twin") as twin:
+        twin.stop()
+        init = twin.root / "twin-init"
+        jumping = "[ -e /jump ] && [ ! -e /jumped ] && date -s '2031-05-05 05:05' && date +%s >/jumped"
+        watching = f"while :; do {jumping}; sleep 1; done"
+        init.write_text(init.read_text().replace("while :; do sleep 86400", f"({watching}) &\nwhile :; do sleep 86400"))
+        twin.start()
+        run = TwinRun(bench, **twin.entry(kind="linux", threads=1, connect_timeout_s=60))
+
+        def jump() -> None:
+            (twin.root / "jump").touch()
+
+        with run.fault(jump, ordinal=0):
+            ran = run(sessions=1, steps=12)
+        assert int((twin.root / "jumped").read_text()) > 1_900_000_000  # it was in 2031
+    assert ran.code == 0, ran.err
+    assert run.sessions() == [(0, 0, "ok")]
+    (log,) = bench.home.glob("runs/*/*board-*.jsonl")
+    steps = [json.loads(line) for line in log.read_text().splitlines() if line.startswith('{"event":"step"')]
+    longest_s = max((step["t1_ns"] - step["t0_ns"]) / 1e9 for step in steps)
+    assert 0 < longest_s < 600  # years, if the wall clock had counted
+
+
+def _small_limit(size_bytes: int) -> dict[str, Any]:
+    defaults = dict(shell_transport.ShellTransport.stream.__kwdefaults__ or {})
+    assert defaults["output_limit_bytes"] == transport.STREAM_OUTPUT_LIMIT_BYTES
+    return defaults | {"output_limit_bytes": size_bytes}
