@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from real_processes import is_running, kill_if_running, python, wait_until
+from made_files import MakeFile, MakeTree
 from transport_kinds import adbd, make_transport, sshd
 
 from devices.deploy import DeployFile
 from devices.local import LocalTransport
 from devices.sensors.tree import Tree
 
-__all__ = ["adbd", "is_running", "kill_if_running", "make_transport", "python", "sshd", "wait_until"]
-
-MakeTree = Callable[[Mapping[str, str]], Tree]
-MakeFile = Callable[..., DeployFile]
-
-X86_CORE = """\
-processor\t: {number}
-cpu family\t: 6
-model\t\t: 85
-model name\t: Fast CPU 9000
-stepping\t: 7
-microcode\t: 0x5003604
-flags\t\t: fpu avx2 avx512f fma
-"""
-ARM_CORE = """\
-processor\t: {number}
-Features\t: fp asimd evtstrm aes
-CPU implementer\t: 0x41
-CPU architecture: 8
-CPU variant\t: 0x0
-CPU part\t: 0xd08
-CPU revision\t: 3
-"""
+__all__ = ["adbd", "make_transport", "sshd"]
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 from loopback_adbd import LoopbackAdbd
+from made_files import MakeFile
 from real_processes import is_running, kill_if_running, python, wait_until
 
-from conftest import MakeFile
 from devices.adb import adb_transport
 from devices.connect import connect
 from devices.deploy import deploy

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from made_files import MakeFile
 from twin_adb import AdbTwin
 from twin_boards import ANDROID_PHONE
 
-from conftest import MakeFile
 from devices.connect import connect
 from devices.deploy import deploy
 from devices.entry import DeviceEntry

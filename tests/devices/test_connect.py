@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_files import MakeTree
+from real_processes import is_running, kill_if_running, python
 
-from conftest import MakeTree, is_running, kill_if_running, python
 from devices.connect import TRANSPORTS, connect, require_support
 from devices.entry import DeviceEntry
 from devices.errors import DeviceBusy, UnsupportedDevice

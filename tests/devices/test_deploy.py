@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_files import MakeFile
 
-from conftest import MakeFile
 from devices.deploy import MANIFEST, DeployFile, deploy, timeout_for
 from devices.errors import DeployError, FileCause, FileError
 from devices.local import LocalTransport

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from made_files import MakeFile
 
 from devices.cache import Cached, cached, make_room, mark_used, overflow, remove
-from devices.deploy import MANIFEST, DeployFile, deploy
+from devices.deploy import MANIFEST, deploy
 from devices.errors import DeployError
 from devices.local import LocalTransport
 from devices.places import Places
 
-MakeFile = Callable[..., DeployFile]
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
 MB = 10**6
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from made_files import MakeFile
 from transport_kinds import MakeTransport
 
 from devices.cache import cached, make_room, mark_used
-from devices.deploy import DeployFile, deploy
+from devices.deploy import deploy
 from devices.places import Places
 from devices.transport import Transport
 
-MakeFile = Callable[..., DeployFile]
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import pytest
+from made_files import MakeTree
 
 from devices.entry import PowerSource
 from devices.local import LocalTransport
@@ -17,8 +16,6 @@ from devices.sensors.rapl import rapl_sensors
 from devices.sensors.spec import Discovery, Sensor
 from devices.sensors.thermal import thermal_sensors
 from devices.sensors.tree import Tree
-
-MakeTree = Callable[[Mapping[str, str]], Tree]
 
 STATUS = "Name:\trunner\nVmHWM:\t    2000 kB\nVmRSS:\t    1500 kB\nVmSwap:\t       0 kB\n"
 ZONE = "sys/class/thermal/thermal_zone"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 
 import pytest
+from made_files import ARM_CORE, X86_CORE, MakeTree
 
-from conftest import ARM_CORE, X86_CORE, MakeTree
 from devices.facts import Facts, parse_cpu_list, parse_meminfo, read_facts
 from devices.local import LocalTransport
 from devices.sensors.tree import Tree

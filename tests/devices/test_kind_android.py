@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from made_files import MakeTree
 
 from devices.connect import connect
 from devices.entry import DeviceEntry
 from devices.kinds import AndroidKind
 from devices.sensors.spec import Discovery, Sensor
 from devices.sensors.tree import Tree
-
-MakeTree = Callable[[Mapping[str, str]], Tree]
 
 BATTERY = "sys/class/power_supply/battery"
 USB = "sys/class/power_supply/usb"

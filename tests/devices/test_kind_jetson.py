@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from made_files import MakeTree
 
 from devices.entry import DeviceEntry, PowerSource
 from devices.kinds import JetsonKind
 from devices.sensors.spec import Discovery, Sensor
 from devices.sensors.tree import Tree
-
-MakeTree = Callable[[Mapping[str, str]], Tree]
 
 OLD = "sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0"
 NEW = "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3"

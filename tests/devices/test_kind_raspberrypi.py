@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from made_files import MakeTree
 
 from devices.entry import DeviceEntry
 from devices.kinds import RaspberryPiKind
 from devices.sensors.spec import Discovery, Sensor
 from devices.sensors.tree import Tree
-
-MakeTree = Callable[[Mapping[str, str]], Tree]
 
 ADC = """\
      3V7_WL_SW_A current(0)=0.10000000A

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from made_files import MakeTree
 
-from conftest import MakeTree
 from devices.local import LocalTransport
 from devices.preflight import (
     Check,

@@ -17,9 +17,9 @@ from pathlib import Path
 import psutil
 import pytest
 from loopback_sshd import LoopbackSshd
+from made_files import MakeFile
 from real_processes import is_running, kill_if_running, python, wait_until
 
-from conftest import MakeFile
 from devices.connect import connect
 from devices.deploy import deploy
 from devices.errors import CommandError, DeployError, DeviceLost, FileCause, FileError, TransportTimeout
