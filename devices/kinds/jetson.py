@@ -11,6 +11,7 @@ from devices.preflight import Check
 from devices.sensors.host import clock_sensors
 from devices.sensors.ina3221 import ina3221_sensors
 from devices.sensors.jtop import jtop_sensors
+from devices.sensors.jtop_service import JtopReading, NoJtop, read_jtop
 from devices.sensors.memory import memory_sensors
 from devices.sensors.programs import Told, ask, find_program
 from devices.sensors.spec import Discovery, Sensor, Unavailable
@@ -31,20 +32,22 @@ _CONSTANT_ZONE = "PMIC-Die"
 class JetsonKind:
     """Kind `jetson`."""
 
+    governor_remedy: str | None = "sudo jetson_clocks (until the next start)"
+
     def __init__(self, entry: DeviceEntry) -> None:
         self.entry = entry
 
     def sensors(self, tree: Tree) -> Discovery:
-        rails = ina3221_sensors(tree)
+        found = memory_sensors(tree) + _zones(tree) + ina3221_sensors(tree) + clock_sensors(tree)
         if self.entry.jtop:
-            rails += jtop_sensors(tree, has_total=any(sensor.total for sensor in rails.sensors))
-        found = memory_sensors(tree) + _zones(tree) + rails + clock_sensors(tree)
+            found = jtop_sensors(read_jtop(tree), found)
         return with_chosen_total(found, self.entry.power)
 
     def facts(self, tree: Tree) -> Facts:
         facts = read_facts(tree)
         builds = (facts.os_build, _release(tree))
-        settings = {"power_mode": _mode(tree).text, "zram": _zram(tree)}
+        mode = _mode(tree).text or (_mode_of_jtop(read_jtop(tree)) if self.entry.jtop else None)
+        settings = {"power_mode": mode, "zram": _zram(tree)}
         return replace(
             facts,
             os_build="; ".join(build for build in builds if build) or None,
@@ -52,16 +55,12 @@ class JetsonKind:
         )
 
     def checks(self, tree: Tree) -> tuple[Check, ...]:
-        mode = _mode(tree)
-        if mode.text is None:
-            remedy = "let this user run `nvpmodel -q`, so that results of two power modes are told apart"
-            power_mode = Check("power mode", "warning", f"unknown: {mode.why_not}", remedy)
-        else:
-            power_mode = Check("power mode", "ok", mode.text)
         zram = _zram(tree)
+        told = read_jtop(tree) if self.entry.jtop else None
         return (
-            power_mode,
+            _mode_check(_mode(tree), _mode_of_jtop(told)),
             Check("zram", "ok", f"{zram}; pages in it count as the runner's memory" if zram else "none"),
+            *((_jtop_check(told),) if isinstance(told, JtopReading) else ()),  # why not, its sensor says
         )
 
     def cpus(self, tree: Tree) -> tuple[int, ...] | None:
@@ -110,6 +109,29 @@ def _mode(tree: Tree) -> Told:
         return Told(None, told.why_not or "nvpmodel -q names no mode")
     numbers = [line.strip() for line in (told.text or "").splitlines() if line.strip().isdecimal()]
     return Told(printable(f"{name}{f' ({numbers[-1]})' if numbers else ''}", 60))
+
+
+def _mode_of_jtop(told: JtopReading | NoJtop | None) -> str | None:
+    """As its service reads it, which may what this user may not."""
+    return told.mode if isinstance(told, JtopReading) else None
+
+
+def _mode_check(mode: Told, of_jtop: str | None) -> Check:
+    if mode.text is not None:
+        return Check("power mode", "ok", mode.text)
+    if of_jtop is not None:
+        return Check("power mode", "ok", f"{of_jtop}, as jtop tells it")
+    remedy = "let this user run `nvpmodel -q`, so that results of two power modes are told apart"
+    return Check("power mode", "warning", f"unknown: {mode.why_not}", remedy)
+
+
+def _jtop_check(told: JtopReading) -> Check:
+    """What its service tells now, in a line."""
+    rails = ", ".join(f"{name} {value:.0f} mW" for name, value in sorted(told.rails_mw.items()))
+    zones = ", ".join(f"{name} {value:.1f} °C" for name, value in sorted(told.temperatures_c.items()))
+    total = "no power rails" if told.total_mw is None else f"total {told.total_mw:.0f} mW"
+    parts = (total, rails, zones, told.mode and f"power mode {told.mode}", f"every {told.interval_s:g} s")
+    return Check("jtop", "ok", printable("; ".join(part for part in parts if part)))
 
 
 def _zram(tree: Tree) -> str | None:

@@ -1,81 +1,78 @@
-"""Power of a Jetson through jtop, with the device's own Python: its client must be of the version of its service.
-
-jtop is the user's to install, and only its running service is asked: started as root without one it would install one.
-"""
+"""Sensors of a Jetson that read through jtop: its total, and what the kernel doesn't show to the user himself."""
 
 from __future__ import annotations
 
-from devices.sensors.programs import ask, find_program
-from devices.sensors.spec import Discovery, Sensor, Unavailable
-from devices.sensors.tree import Tree
-from devices.wording import printable
+from devices.sensors.jtop_service import JtopReading, NoJtop
+from devices.sensors.spec import Discovery, Quantity, Sensor, Unavailable
+from devices.sensors.total import METER_REMEDY
+from devices.sensors.tree import plain_name
 
 _NAME = "jtop"
-_SOCKETS = ("run/jtop.sock", "var/run/jtop.sock")
-_INTERVAL_S = 0.5
-_PROBE_TIMEOUT_S = 20.0
-# `tot` is the total rail, or where the board has none, the sum that jtop makes of the rails; milliwatts.
-_PROGRAM = """\
-import sys
-try:
-    from jtop import jtop
-except ImportError as error:
-    sys.exit("not installed: %s" % error)
-try:
-    with jtop(interval=float(sys.argv[1])) as board:
-        left = int(sys.argv[2])
-        while board.ok() and left != 0:
-            print("total %s" % board.power["tot"]["power"])
-            sys.stdout.flush()
-            left -= 1
-except Exception as error:
-    sys.exit("%s: %s" % (type(error).__name__, error))
-"""
+_NO_TOTAL = "power"  # the name of the gap that there is where no rail feeds the module
+_MC_PER_C = 1000.0
+# No module draws more, and none feeds its supply: anything else is a broken reading.
+_PLAUSIBLE_MW = (0.0, 200_000.0)
 
 
-def jtop_sensors(tree: Tree, has_total: bool) -> Discovery:
-    """The total as jtop tells it; it is the device's total only where no rail is (`has_total`)."""
-    python = find_program(tree, "python3")
-    if python is None:
-        return _missing("the device has no python3", "install python3 and jetson-stats there")
-    if not any(tree.transport.exists(tree.path(socket)) for socket in _SOCKETS):
-        reason = f"its service isn't running (no /{_SOCKETS[0]})"
-        return _missing(reason, "start it on the device: sudo systemctl start jtop.service")
-    told = ask(tree, _command(python, 1), _PROBE_TIMEOUT_S)
-    if told.text is None:
-        return _missing(*_explained(told.why_not))
-    line = told.line("total ")
-    if line is None or not line.replace(".", "", 1).isdecimal():
-        return _missing(f"it gives {printable(told.text, 80)!r} for the total", "update jetson-stats on the device")
-    extent = "jtop's total, beside the rail that is the device's" if has_total else "the total that jtop makes of rails"
-    sensor = Sensor(
-        _NAME,
-        "power_mw",
+def jtop_sensors(told: JtopReading | NoJtop, beside: Discovery) -> Discovery:
+    """All that can be read: `beside`, what the kernel shows, and through jtop its total and what is missing there.
+
+    jtop's total is the device's where no rail of `beside` is. Each sensor costs a process of the device's Python, so
+    that rails and temperatures are read in this way only where there is no other.
+    """
+    if isinstance(told, NoJtop):
+        gap = Unavailable(_NAME, "power_mw", f"jtop can't be read: {told.reason}", told.remedy)
+        return beside + Discovery(unavailable=(gap,))
+    return _total(told, beside) + _through(told, beside)
+
+
+def _through(told: JtopReading, beside: Discovery) -> Discovery:
+    """Rails that `beside` doesn't have, and the temperatures if it has none."""
+    taken = [sensor.name for sensor in beside.sensors]
+    own = [] if told.is_sum else told.total_rails
+    lines: list[tuple[Quantity, str, str, float]] = [
+        ("power_mw", "rail", name, 1.0)
+        for name in told.rails_mw
+        if name not in own and plain_name(name, "") not in taken
+    ]
+    if not any(sensor.quantity == "temperature_mc" for sensor in beside.sensors):
+        lines += [("temperature_mc", "temperature", name, _MC_PER_C) for name in told.temperatures_c]
+    sensors: list[Sensor] = []
+    for quantity, what, label, scale in lines:
+        name = plain_name(f"{_NAME}.{label}", _NAME, taken)
+        taken.append(name)
+        sensors.append(_sensor(told, name, quantity, f"{what} {label}=", scale))
+    return Discovery(tuple(sensors))
+
+
+def _total(told: JtopReading, beside: Discovery) -> Discovery:
+    """`beside` with jtop's total, which is the device's where there was none."""
+    if told.total_mw is None:
+        gap = Unavailable(_NAME, "power_mw", "jtop knows no power rail of this board", METER_REMEDY)
+        return beside + Discovery(unavailable=(gap,))
+    whole = "jtop's sum of the rails {}" if told.is_sum else "the rail {}, which feeds the module, as jtop tells it"
+    method = whole.format(", ".join(told.total_rails))
+    is_total = not any(sensor.total for sensor in beside.sensors)
+    if not is_total:
+        method = f"{method}; beside the rail that is the device's"
+    gaps = tuple(gap for gap in beside.unavailable if not (is_total and gap.name == _NO_TOTAL))
+    sensor = _sensor(told, _NAME, "power_mw", "total=", 1.0, method, total=is_total)
+    return Discovery((*beside.sensors, sensor), gaps)
+
+
+def _sensor(
+    told: JtopReading, name: str, quantity: Quantity, line: str, scale: float, what: str = "", *, total: bool = False
+) -> Sensor:
+    what = what or f"{line[:-1]}, as jtop tells it"
+    return Sensor(
+        name,
+        quantity,
         "",
-        1.0,
-        1 / _INTERVAL_S,
-        f"{extent}; through the device's own Python, every {_INTERVAL_S:g} s",
-        field="total ",
-        total=not has_total,
-        command=_command(python, -1),
+        scale,
+        1 / told.interval_s,
+        f"{what}; through the device's own Python, every {told.interval_s:g} s",
+        field=line,
+        total=total,
+        command=told.command,
+        plausible=_PLAUSIBLE_MW if quantity == "power_mw" else None,
     )
-    return Discovery((sensor,))
-
-
-def _command(python: str, count: int) -> tuple[str, ...]:
-    return (python, "-u", "-c", _PROGRAM, f"{_INTERVAL_S:g}", str(count))
-
-
-def _missing(reason: str, remedy: str) -> Discovery:
-    return Discovery(unavailable=(Unavailable(_NAME, "power_mw", f"jtop can't be read: {reason}", remedy),))
-
-
-def _explained(why: str) -> tuple[str, str]:
-    """What jtop said, and what to do about it."""
-    if "not installed" in why:
-        return why, "install jetson-stats for the device's own Python, or leave `jtop` out of the inventory"
-    if "mismatch" in why.lower():
-        return why, "client and service must be of one version: sudo pip3 install -U jetson-stats, then reboot"
-    if "permission" in why.lower():
-        return why, "let this user ask the service: sudo usermod -aG jtop USER, then log in again"
-    return why, "look at it there: systemctl status jtop.service"

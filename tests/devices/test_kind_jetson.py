@@ -1,18 +1,19 @@
-"""A Jetson made of files: both layouts of its power monitor, its power mode, its release, and jtop beside it."""
+"""A Jetson made of files: both layouts of its power monitor, its power mode, its release."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from made_files import MakeTree
 
 from devices.entry import DeviceEntry, PowerSource
+from devices.errors import FileCause, FileError
 from devices.kinds import JetsonKind
 from devices.sensors.spec import Discovery, Sensor
-from devices.sensors.tree import Tree
+from devices.sensors.tree import Texts, Tree
 
 OLD = "sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0"
 NEW = "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3"
@@ -112,6 +113,29 @@ def test_a_board_without_a_monitor_says_so(make_tree: MakeTree) -> None:
     assert "no INA3221 monitor" in gaps(kind().sensors(make_tree({})))["power"]
 
 
+@dataclass(frozen=True)
+class _Kept(Tree):
+    """A tree with a file that this user may not read, as root's own tests can't have one."""
+
+    def read(self, paths: Iterable[str]) -> Texts:
+        texts = super().read(paths).by_path
+        denied = FileError("read", "x", FileCause.DENIED)
+        return Texts({path: denied if path == f"{OLD}/in_power0_input" else text for path, text in texts.items()})
+
+
+def test_an_input_rail_that_is_kept_from_the_user_has_the_command_that_opens_it(make_tree: MakeTree) -> None:
+    tree = make_tree(old_rails("POM_5V_IN", "POM_5V_GPU"))
+    told = gaps(kind().sensors(_Kept(tree.transport, tree.root)))["POM_5V_IN"]
+    assert f"sudo chmod a+r /{OLD}/in_power0_input" in told
+    assert "external meter" in told
+
+
+def test_a_rail_that_reads_garbage_is_not_a_matter_of_permissions(make_tree: MakeTree) -> None:
+    files = old_rails("POM_5V_IN", "POM_5V_GPU")
+    told = gaps(kind().sensors(make_tree(files | {f"{OLD}/in_power1_input": "garbage"})))
+    assert told["POM_5V_GPU"].endswith("holds no number; None")
+
+
 @pytest.mark.parametrize("value", ["", "garbage", "0x10", "nan", "9" * 40])
 def test_an_input_rail_without_a_number_is_unavailable_and_nothing_takes_its_place(
     make_tree: MakeTree, value: str
@@ -203,63 +227,3 @@ def test_an_unknown_power_mode_says_why(
     mode = kind().checks(tree)[0]
     assert (mode.status, why in mode.detail) == ("warning", True)
     assert "power_mode" not in kind().facts(tree).settings
-
-
-JTOP = """
-class jtop:
-    power = {"rail": {}, "tot": {"power": 4321}}
-    def __init__(self, interval): pass
-    def __enter__(self): return self
-    def __exit__(self, *_): return False
-    def ok(self): return True
-"""
-
-
-def with_jtop(make_tree: MakeTree, program: MakeProgram, module: str | None, files: Mapping[str, str]) -> Discovery:
-    tree = make_tree({"run/jtop.sock": ""} | dict(files) | ({} if module is None else {"lib/jtop.py": module}))
-    program(tree, "usr/bin/python3", f'PYTHONPATH="{tree.path("lib")}" exec {sys.executable} -S "$@"')
-    return kind(jtop=True).sensors(tree)
-
-
-def test_jtop_is_the_total_where_no_rail_is(make_tree: MakeTree, program: MakeProgram) -> None:
-    found = with_jtop(make_tree, program, JTOP, new_rails({1: "VDD_GPU_SOC"}))
-    sensor = power(found)["jtop"]
-    assert sensor.total
-    assert sensor.command is not None
-    assert sensor.command[0].endswith("usr/bin/python3")
-    assert set(sensor.job_entry()) == {"name", "quantity", "command", "field", "scale", "rate_hz"}
-
-
-def test_jtop_is_never_added_to_the_input_rail(make_tree: MakeTree, program: MakeProgram) -> None:
-    found = with_jtop(make_tree, program, JTOP, new_rails({1: "VDD_IN"}))
-    assert [name for name, rail in power(found).items() if rail.total] == ["VDD_IN"]
-    assert "jtop" in power(found)
-
-
-@pytest.mark.parametrize(("module", "why"), [
-    (None, "install jetson-stats for the device's own Python"),
-    ("class jtop:\n def __init__(self, interval): raise RuntimeError('Mismatch version: service 4.2.1, client 4.3.2')",
-     "must be of one version"),
-    ("class jtop:\n def __init__(self, interval): raise RuntimeError('The jtop.service is not active')",
-     "systemctl status jtop.service"),
-    ("class jtop:\n def __init__(self, interval): raise PermissionError(13, 'Permission denied')", "usermod -aG jtop"),
-    (JTOP.replace("4321", "'lots'"), "update jetson-stats"),
-])  # fmt: skip
-def test_jtop_that_cannot_serve_says_what_to_do(
-    make_tree: MakeTree, program: MakeProgram, module: str | None, why: str
-) -> None:
-    found = with_jtop(make_tree, program, module, {})
-    assert "jtop" not in power(found)
-    assert why in gaps(found)["jtop"]
-
-
-def test_jtop_is_not_started_without_its_service(make_tree: MakeTree, program: MakeProgram) -> None:
-    tree = make_tree({})
-    program(tree, "usr/bin/python3", 'touch "$(dirname "$0")/started"')
-    found = kind(jtop=True).sensors(tree)
-    assert "its service isn't running" in gaps(found)["jtop"]
-    assert not tree.transport.exists(tree.path("usr/bin/started"))
-
-
-def test_jtop_is_only_asked_when_the_inventory_says_so(make_tree: MakeTree) -> None:
-    assert "jtop" not in gaps(kind().sensors(make_tree({})))

@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from twin_adb import phone_template
 from twin_adbd import adbd_root
+from twin_jtop import JETSON_STATS, jtop_template
 from twin_needs import need_aarch64_programs, need_root
 from twin_root import root_template
 from twin_system import kernel_template
@@ -32,6 +34,7 @@ def main() -> int:
     """0 when every twin can be made on this machine, 1 with the reason when one can't."""
     parts: dict[str, Callable[[], Path]] = {
         "board": root_template,
+        **{f"jtop {version}": partial(jtop_template, version) for version in JETSON_STATS},
         "phone": phone_template,
         "adbd": adbd_root,
         "kernel": kernel_template,
