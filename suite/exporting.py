@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from suite.errors import SuiteError, UserError
 from suite.events import printable
 from suite.plan import Plan
 from workloads.artifact import ArtifactCache
+from workloads.estimate import estimate
+from workloads.models.zoo import model_config
 from workloads.reference_losses import ReferenceLosses
 
 Notify = Callable[[str], None]
@@ -116,9 +119,21 @@ class Exporter:
                 f"the process that exports {named} was killed by {name}, most often by the kernel for lack of memory: "
                 f"close other programs or choose a smaller model (its log is {self.log})"
             )
+        free, needed = shutil.disk_usage(self.log.parent).free, self._program_bytes(quant)
+        if free < needed:  # then the log lacks its end too
+            return (
+                f"exporting {named} failed, and the disk of {self.log.parent} has {free / 1e6:.0f} MB free where the "
+                f"program alone takes about {needed / 1e6:.0f} MB: free space there or set SUITE_HOME to another one"
+            )
         words = self._last_words()
         said = f" ({words})" if words else ""
         return f"exporting {named} failed with exit code {code}{said}: see the log {self.log}"
+
+    def _program_bytes(self, quant: str) -> int:
+        config = model_config(self.plan.model)
+        return next(
+            estimate(item, config).program_bytes for item in self.plan.workloads(answers=1) if item.quant == quant
+        )
 
     def _last_words(self) -> str:
         try:

@@ -7,17 +7,28 @@ from dataclasses import dataclass
 from suite.plan import REFERENCE_STEPS, Plan
 from suite.preparation import estimates
 from suite.shown import duration, rounded
+from workloads.estimate import Estimate
+from workloads.models.config import LlamaConfig
 from workloads.models.zoo import model_config
 from workloads.reference_cost import affordable_steps, step_seconds
 
-_HOST_FLOPS_PER_S = 1.5e11
-"""Two cores of a recent x86 or three of a big Arm core in float32, when nothing was measured yet."""
+_FLOPS_PER_S = {"fp32": 3.2e11, "fp16": 2.4e11, "int8": 8.0e11, "nf4": 3.2e11}
+"""Of products, on two cores of a recent x86 (README.md has the steps they were taken from)."""
 
-_EXPORT_SECONDS_PER_LAYER = 0.3
-_EXPORT_SECONDS = 18.0
+_SECONDS_PER_STEP = 4e-4
+_SECONDS_PER_CALL = 3e-5
+"""What a step costs beside its products: in all, and for each call of a layer."""
+
+_EXPORT_SECONDS = {"fp32": 6.0, "fp16": 6.0, "int8": 6.0, "nf4": 1.0}
+_EXPORT_SECONDS_PER_LAYER = {"fp32": 0.3, "fp16": 0.3, "int8": 0.3, "nf4": 0.1}
+_EXPORT_SECONDS_PER_CALL = {"fp32": 0.05, "fp16": 0.05, "int8": 0.05, "nf4": 0.1}
 _EXPORT_SECONDS_PER_VALUE = 3e-8
+_REFERENCE_SHARE = 0.6
+"""Of what the reference is allowed to count on (docs/export.md)."""
+
 _LOAD_SECONDS = 3.0
-_WARM_UP_STEPS = 3
+_WARM_UP_STEPS = 4
+_RUNNER_BYTES = 15_500_000
 
 
 @dataclass(frozen=True)
@@ -64,26 +75,36 @@ class Forecast:
 def forecast(plan: Plan) -> Forecast:
     """Figures from the shapes alone; nothing is loaded, exported or contacted."""
     config = model_config(plan.model)
-    export_each = _EXPORT_SECONDS + config.layers * _EXPORT_SECONDS_PER_LAYER
-    export_each += config.parameter_counts().total * _EXPORT_SECONDS_PER_VALUE
     reference = sum(
-        affordable_steps(workload, config, REFERENCE_STEPS) * step_seconds(workload, config)
+        affordable_steps(workload, config, REFERENCE_STEPS) * step_seconds(workload, config) * _REFERENCE_SHARE
         for workload in plan.workloads(answers=1)
     )
+    named = list(zip(plan.quants, estimates(plan), strict=True))
+    exporting = sum(_export_seconds(quant, item, config) for quant, item in named)
     settings = tuple(
-        SettingForecast(quant, item.program_bytes, item.memory_bytes, item.flops_per_step / _HOST_FLOPS_PER_S)
-        for quant, item in zip(plan.quants, estimates(plan), strict=True)
+        SettingForecast(quant, item.program_bytes, item.memory_bytes, _step_seconds(quant, item))
+        for quant, item in named
     )
     steps = plan.steps + _WARM_UP_STEPS
     rounds = plan.sessions * len(plan.devices)
-    disk = sum(item.program_bytes for item in settings)
+    disk = sum(item.program_bytes for item in settings) + _RUNNER_BYTES
     return Forecast(
         settings=settings,
-        export_seconds=len(settings) * export_each + reference,
+        export_seconds=exporting + reference,
         measure_seconds=rounds * sum(_LOAD_SECONDS + steps * item.seconds_per_step for item in settings),
         host_disk_bytes=disk,
         device_disk_bytes=disk,
     )
+
+
+def _step_seconds(quant: str, needed: Estimate) -> float:
+    beside = _SECONDS_PER_STEP + needed.layer_calls * _SECONDS_PER_CALL
+    return beside + needed.flops_per_step / _FLOPS_PER_S[quant]
+
+
+def _export_seconds(quant: str, needed: Estimate, config: LlamaConfig) -> float:
+    of_graph = config.layers * _EXPORT_SECONDS_PER_LAYER[quant] + needed.layer_calls * _EXPORT_SECONDS_PER_CALL[quant]
+    return _EXPORT_SECONDS[quant] + of_graph + config.parameter_counts().total * _EXPORT_SECONDS_PER_VALUE
 
 
 def _mb(size_bytes: int) -> str:

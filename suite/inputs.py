@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from suite.errors import UserError
 from suite.plan import BATCHES, Plan
 from workloads.models.weights import ModelWeights
 from workloads.models.zoo import load_model
@@ -23,5 +24,10 @@ class Inputs:
 def load_inputs(plan: Plan, notify: Callable[[str], None]) -> Inputs:
     """Load and tokenize; `notify` gets a line before a download. Raises the workloads' UserError."""
     weights = load_model(plan.model, plan.weights_path, notify)
+    if weights.config.max_positions < plan.T:
+        raise UserError(
+            f"T is {plan.T}, but {weights.source} has {weights.config.max_positions} positions: "
+            f"choose a T up to {weights.config.max_positions}."
+        )
     task = read_task(plan.task_path) if plan.task_path is not None else built_in_task(Template())
     return Inputs(weights, task, batches(task, weights.tokenizer, plan.b, plan.T, BATCHES, plan.seed))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -23,6 +22,8 @@ BATCHES = 16
 LOSS_TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.15, "nf4": 1e-3}
 """Largest relative error of the first steps' losses (suite.validity.loss_error); docs/measuring.md argues for each."""
 
+_MOST = {"sessions": 10_000, "steps": 1_000_000_000}
+_FLOAT32_RANGE = (1e-37, 1e38)
 
 _OPTIONS = (
     *(("--model", "model"), ("--method", "method"), ("-q", "q"), ("-b", "b"), ("-T", "T"), ("--rank", "rank")),
@@ -67,19 +68,33 @@ class Plan:
         for quant in self.quants:
             if self.quants.count(quant) > 1:
                 raise UserError(f"The setting {quant} is named {self.quants.count(quant)} times: name each once.")
-        limit = model_config(self.model).max_positions
-        if limit < self.T:
+        config = model_config(self.model)
+        if config.max_positions < self.T:
+            limit = config.max_positions
             raise UserError(f"T is {self.T}, but {self.model} has {limit} positions: choose a T up to {limit}.")
+        if config.hidden_size < self.rank:
+            raise UserError(
+                f"rank is {self.rank}, but {self.model} has {config.hidden_size} hidden features, which no adapter of "
+                f"a higher rank can use: choose a rank up to {config.hidden_size}."
+            )
         list(self.workloads(answers=1))  # each checks itself
 
     def _check_numbers(self) -> None:
-        for name in ("sessions", "steps"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}, but it must be at least 1: give a positive number.")
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            if value < 1:
+                raise UserError(f"{name} is {value}, but it must be at least 1: give a positive number.")
+            if value > most:
+                raise UserError(f"{name} is above {most}, the most that is taken: give a smaller number.")
         for name in ("alpha", "eps", "lr"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and (value > 0 or (name == "lr" and value == 0))):
+            if not (value > 0 or (name == "lr" and value == 0)):
                 raise UserError(f"{name} is {value:g}, but it must be a positive number: give one such as 0.001.")
+            if value and not _FLOAT32_RANGE[0] <= value <= _FLOAT32_RANGE[1]:
+                raise UserError(
+                    f"{name} is {value:g}, but programs compute in float32, between 1e-37 and 1e38: "
+                    "give one such as 0.001."
+                )
         if not 0 <= self.seed < 1 << 63:
             raise UserError(f"seed is {self.seed}, but it must be between 0 and 2^63 - 1: give such a number.")
 

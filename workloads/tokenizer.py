@@ -134,7 +134,7 @@ def load_tokenizer_json(path: Path, bos_id: int | None, eos_id: int | None, pad_
         json.loads(text)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: a model folder needs its tokenizer as tokenizer.json.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} can't be read as JSON ({error}): copy it again from the model's origin.") from error
     try:
         backend = tokenizers.Tokenizer.from_str(text)

@@ -16,6 +16,9 @@ METHODS = ("prge",)
 BACKENDS = ("xnnpack",)
 NOISES = ("kernel", "stock")
 
+LARGEST = {"q": 1 << 16, "b": 1 << 20, "T": 1 << 20, "rank": 1 << 20, "answers": 1 << 20}
+"""A number beyond these is a slip of the pen, and even its estimate would take long."""
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -48,13 +51,8 @@ class Workload:
         _known("noise", self.noise, NOISES)
         for target in self.targets:
             _known("target module", target, PROJECTIONS)
-        for name, value in {"q": self.q, "b": self.b, "T": self.T, "rank": self.rank, "answers": self.answers}.items():
-            if value < 1:
-                raise UserError(f"{name} is {value}, but it must be at least 1: give a positive number.")
-        if not self.targets:
-            raise UserError(
-                "No target module is named, but an adapter needs one: choose from " + ", ".join(PROJECTIONS)
-            )
+        self._check_sizes()
+        self._check_targets()
         if self.answers > self.T:
             raise UserError(
                 f"The answers need {self.answers} positions, but T is {self.T}: raise T to {self.answers} or more."
@@ -64,6 +62,25 @@ class Workload:
                 "nf4 needs the runner's kernel for its products, so noise `stock` cannot make it run elsewhere: "
                 "choose noise `kernel`, or fp32, fp16 or int8."
             )
+
+    def _check_sizes(self) -> None:
+        for name, largest in LARGEST.items():
+            value = getattr(self, name)
+            if value < 1:
+                raise UserError(f"{name} is {value}, but it must be at least 1: give a positive number.")
+            if value > largest:
+                raise UserError(f"{name} is above {largest}, the most that is taken: give a smaller number.")
+
+    def _check_targets(self) -> None:
+        if not self.targets:
+            raise UserError(
+                "No target module is named, but an adapter needs one: choose from " + ", ".join(PROJECTIONS)
+            )
+        for target in self.targets:
+            if self.targets.count(target) > 1:
+                raise UserError(
+                    f"The target module {target} is named {self.targets.count(target)} times: name each once."
+                )
 
     @property
     def slices(self) -> int:

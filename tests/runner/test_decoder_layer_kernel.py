@@ -13,6 +13,7 @@ from kernel_calls import pointer, variants
 from workloads.models.config import LlamaConfig
 from workloads.models.llama import Rotary, attention_bias
 from workloads.prge import layer_op
+from workloads.prge.layer_scratch import scratch_values
 from workloads.quantize import nf4
 
 ALL = tuple(range(7))
@@ -131,7 +132,7 @@ def test_layer_equals_the_eager_operator(kernels, name):
 def test_program_reserves_the_scratch_memory_that_the_kernel_needs(kernels, name):
     case = CASES[name]
     sizes = case.sizes()
-    reserved = layer_op.scratch_values(case.config, int(sizes[0] * sizes[1]), int(sizes[8]))
+    reserved = scratch_values(case.config, int(sizes[0] * sizes[1]), int(sizes[8]))
     assert reserved == kernels.prge_scratch_values(pointer(sizes))
 
 

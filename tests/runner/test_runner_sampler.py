@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+
 import pytest
 
 SECOND_NS = 10**9
@@ -92,6 +95,42 @@ def test_one_bad_sensor_does_not_silence_the_others(run, job, tmp_path):
     outcome = run(job | LASTING | {"sensors": sensors})
     assert set(values(outcome, "good")) == {5}
     assert [error["sensor"] for error in outcome.of("sensor_error")] == ["bad"]
+
+
+def test_a_file_that_refuses_every_reading_is_reported_with_the_systems_word(run, job):
+    """Address 0 is never mapped: the system's answer is EIO, as of a bus whose device doesn't answer."""
+    outcome = run(job | LASTING | {"sensors": [SENSOR | {"path": "/proc/self/mem"}]})
+    (error,) = outcome.of("sensor_error")
+    assert values(outcome) == []
+    assert error["reason"] == "/proc/self/mem: Input/output error."
+    assert outcome.footer["cause"] == "completed"
+
+
+@pytest.mark.parametrize("place", ["path", "times"])
+def test_a_sensor_that_goes_away_in_mid_session_is_lost_alone_and_says_so(started, job, tmp_path, place):
+    """The status of a process that ends stands for it: the open descriptor answers ESRCH, as a driver's ENODEV."""
+    (tmp_path / "good").write_text("5")
+    with subprocess.Popen(["sleep", "600"]) as gone:
+        path = f"/proc/{gone.pid}/stat"
+        failing = {"path": path} if place == "path" else {"path": "good", "times": path}
+        sensors = [SENSOR | {"name": "gone"} | failing, SENSOR | {"path": "good", "name": "good"}]
+        process = started(job | {"sensors": sensors, "min_measured_seconds": 1.5})
+        events = []
+        for line in process.stdout:
+            events.append(json.loads(line))
+            if events[-1].get("sensor") == "gone" and gone.poll() is None:
+                gone.kill()
+                gone.wait()
+    errors = [event for event in events if event["event"] == "sensor_error"]
+    assert [error["sensor"] for error in errors] == ["gone"]
+    assert errors[0]["reason"] == f"{path}: No such process."
+    assert errors[0]["errors"] > 1
+    samples = [event for event in events if event["event"] == "sample"]
+    number = {sample["value"] for sample in samples if sample["sensor"] == "gone"}
+    assert number == {gone.pid if place == "path" else 5 * gone.pid}  # no reading of the time after
+    last = {sample["sensor"]: sample["t_ns"] for sample in samples}
+    assert last["good"] > last["gone"] + SECOND_NS // 4
+    assert (events[-2]["cause"], process.wait(timeout=60)) == ("completed", 0)
 
 
 def test_a_slow_sensor_does_not_hold_up_the_end(started, job, tmp_path):

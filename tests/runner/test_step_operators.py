@@ -6,7 +6,8 @@ import pytest
 import runner_programs as programs
 import torch
 
-from workloads.prge import layer_op
+from workloads.models.config import LlamaConfig
+from workloads.prge.layer_scratch import scratch_values
 from workloads.quantize import int8, nf4
 
 TOKENS = torch.tensor([[3, 0, 9], [9, 9, 1]])
@@ -127,28 +128,28 @@ def layer_job(job, tmp_path, scratch, slices=2):
     return module, values
 
 
-def scratch_values():
-    config = layer_op.LlamaConfig(8, 64, 128, 1, 2, 1, 32)
-    return layer_op.scratch_values(config, 12, 2)
+def layer_scratch():
+    config = LlamaConfig(8, 64, 128, 1, 2, 1, 32)
+    return scratch_values(config, 12, 2)
 
 
 def test_decoder_layer_follows_the_eager_operator(run, job, tmp_path):
-    module, values = layer_job(job, tmp_path, scratch_values())
+    module, values = layer_job(job, tmp_path, layer_scratch())
     expected = module(*values.values()).reshape(-1)
     assert torch.allclose(torch.tensor(run(job).losses[0]), expected, atol=1e-4)
 
 
 def test_too_little_scratch_memory_fails_the_step(run, job, tmp_path):
-    layer_job(job, tmp_path, scratch_values() - 1)
+    layer_job(job, tmp_path, layer_scratch() - 1)
     outcome = run(job)
     assert (outcome.footer["stage"], outcome.footer["error_code"]) == ("execute", "0x12")
-    assert f"scratch has {scratch_values() - 1} values instead of {scratch_values()}" in outcome.footer["reason"]
+    assert f"scratch has {layer_scratch() - 1} values instead of {layer_scratch()}" in outcome.footer["reason"]
 
 
 def test_an_adapter_of_another_number_of_slices_fails_the_step(run, job, tmp_path):
-    layer_job(job, tmp_path, scratch_values())
+    layer_job(job, tmp_path, layer_scratch())
     other = torch.zeros(3, 2, 32)
-    module = LayerWithScratch(scratch_values())
+    module = LayerWithScratch(layer_scratch())
     # The eager operator would refuse to trace it: only its shape is asked for, which x alone decides.
     example = (torch.zeros(2, 6, 64), torch.zeros(4, 1, 1, 3, 3), other)
     job["program"] = str(programs.export(module, example, tmp_path / "other.pte"))

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -59,6 +60,19 @@ def test_an_error_nobody_can_mend_is_told_with_its_last_line_and_log(tmp_path: P
     ):
         process.export("fp32", ignored)
     assert "Traceback" in log.read_text()
+
+
+def test_a_process_that_ends_on_a_full_disk_is_told_with_the_room_it_needs(
+    tmp_path: Path, stand_in, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log is cut there, so the last line says nothing."""
+    stand_in("import sys; input(); print('a warning of a library', file=sys.stderr); sys.exit(1)")
+    monkeypatch.setattr("suite.exporting.shutil.disk_usage", lambda _path: SimpleNamespace(free=20_000))
+    with (
+        pytest.raises(SuiteError, match=r"the disk of .* has 0 MB free where the program alone takes about 1 MB: free"),
+        exporter(PLAN, tmp_path, tmp_path / "export.log") as process,
+    ):
+        process.export("fp32", ignored)
 
 
 def test_what_the_user_can_mend_comes_as_it_is(tmp_path: Path, stand_in) -> None:

@@ -171,7 +171,7 @@ def test_every_setting_of_a_model_of_a_billion_values_can_be_exported_with_8_gig
     config = model_config("tinyllama-1.1b")
     for quant in QUANTIZATION_SETTINGS:
         workload = Workload("tinyllama-1.1b", quant)
-        assert estimate(workload, config).export_memory_bytes < 4 << 30
+        assert estimate(workload, config).export_memory_bytes < 5 << 30
     seven = model_config("llama-2-7b")
     assert estimate(Workload("llama-2-7b", "nf4", q=1, b=1), seven).export_memory_bytes < 6 << 30
     assert export_peak_bytes(Workload("llama-2-7b", "fp32"), seven) < 6 << 30

@@ -64,15 +64,15 @@ def test_operators_outside_of_the_delegates_are_the_known_ones(quant: str, expor
 
 @pytest.mark.parametrize("quant", QUANTS)
 def test_estimate_is_near_what_was_exported(quant: str, tiny: ModelWeights, exported: ArtifactOf) -> None:
-    """Weights within 2 %. The program also holds the graph itself, some 100 KB whatever the model."""
+    """Weights within 2 %. Much of so small a program is its graph, of which only the rough size is known."""
     artifact = exported(workload_of(quant))
     expected = estimate(workload_of(quant), tiny.config)
     print(
         f"{quant}: weights {artifact.weight_bytes / expected.weight_bytes:.3f}, "
-        f"program {artifact.program_bytes - expected.program_bytes} bytes more than estimated"
+        f"program {artifact.program_bytes / expected.program_bytes:.3f} of the estimate"
     )
     assert artifact.weight_bytes == pytest.approx(expected.weight_bytes, rel=0.02)
-    assert 0 < artifact.program_bytes - expected.program_bytes < 150_000
+    assert artifact.program_bytes == pytest.approx(expected.program_bytes, rel=0.1)
 
 
 def test_smaller_settings_have_smaller_weights_and_programs(exported: ArtifactOf) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from training_runs import Settings, reference_training, train_in_runner
 
 from workloads.delegation import delegate
+from workloads.estimate import estimate
 from workloads.export import export_program
 from workloads.models.llama import attention_bias
 from workloads.models.weights import ModelWeights
@@ -75,6 +76,7 @@ def test_three_steps_have_the_losses_of_the_reference_and_little_memory_beside_t
     assert np.isfinite(found).all()
     assert errors.max() < ALLOWED[quant]
     assert peak < ALLOWED_PEAK
+    assert 0.97 < estimate(workload, smollm2.config).memory_bytes / 1024 / trained.peak_kib < 1.1
 
 
 @pytest.mark.filterwarnings("ignore")

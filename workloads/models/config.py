@@ -1,5 +1,6 @@
 """The shape of a Llama model: sizes, tensor names and shapes, parameter counts."""
 
+import math
 from dataclasses import asdict, dataclass, fields
 
 from workloads.errors import UserError
@@ -50,9 +51,9 @@ class LlamaConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name != "tie_embeddings" and not value > 0:
+            if field.name != "tie_embeddings" and not (value > 0 and math.isfinite(value)):
                 raise UserError(
-                    f"The model's {field.name} is {value}, but it must be above 0: check its configuration."
+                    f"The model's {field.name} is {value}, but it must be a number above 0: check its configuration."
                 )
         if self.heads % self.kv_heads:
             raise UserError(

@@ -186,7 +186,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: give a folder as Hugging Face lays it out, or a .gguf file.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} can't be read as JSON ({error}): copy it again from the model's origin.") from error
     if not isinstance(document, dict):
         raise UserError(f"{path} should hold a JSON object: copy it again from the model's origin.")

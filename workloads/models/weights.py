@@ -31,7 +31,14 @@ class LazyTensors(Mapping[str, "torch.Tensor"]):
         self._sources = dict(sources)
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        return self._sources[name]()
+        """The tensor; raises `UserError` when it holds a NaN or an infinity, which would make every loss one."""
+        tensor = self._sources[name]()
+        bad = tensor.numel() - int(tensor.isfinite().sum())
+        if bad:
+            raise UserError(
+                f"{bad} of {tensor.numel()} values of the weights' {name} are not finite: get the model's files anew."
+            )
+        return tensor
 
     def __contains__(self, name: object) -> bool:
         return name in self._sources  # Mapping's own would make the tensor to find out

@@ -11,30 +11,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from workloads.models.config import PROJECTIONS, LlamaConfig
+from workloads.models.config import PROJECTIONS
 from workloads.prge.ops import ONE, register
 from workloads.quantize.nf4 import dequantize
-
-BLOCK_FEATURES = 512
-WIDEST_PANEL = 32
-"""Constants of the kernel that decide how much scratch memory it needs."""
 
 _DECODER_LAYER = (
     "Tensor x, Tensor bias, Tensor scratch, Tensor[] norms, Tensor[] rotary, Tensor[] packed, Tensor[] absmax, "
     "Tensor[] lora_a, Tensor[] lora_b, int[] adapted, int heads, int kv_heads, float epsilon"
 )
-
-
-def scratch_values(config: LlamaConfig, rows: int, rank: int) -> int:
-    """Float32 values of scratch memory that the kernel asks for with `rows` rows; rank 0 without adapters."""
-    per_kv_head = (config.heads // config.kv_heads + 2) * config.head_dim
-    block = max(BLOCK_FEATURES, per_kv_head)
-    panels = config.hidden_size * _padded(3 * rank) + block * _padded(rank)
-    return rows * (config.hidden_size + block + 4 * rank) + panels
-
-
-def _padded(columns: int) -> int:
-    return -(-columns // WIDEST_PANEL) * WIDEST_PANEL
 
 
 def decoder_layer_nf4(

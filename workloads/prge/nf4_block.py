@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from workloads.adapter_layout import AdapterSlot
 from workloads.models.config import PROJECTIONS
 from workloads.models.llama import DecoderLayer, Llama, Rotary
-from workloads.prge import layer_op
+from workloads.prge import layer_op as _layer_op  # registers decoder_layer_nf4  # noqa: F401
 from workloads.prge import step_ops as _step_ops  # registers rms_norm  # noqa: F401
 from workloads.prge.adapter import AdaptedLinear
+from workloads.prge.layer_scratch import scratch_values
 
 
 class Nf4LayerBlock(nn.Module):
@@ -38,7 +39,7 @@ class Nf4LayerBlock(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor, *adapters: Tensor) -> Tensor:
         """x [slices, b * T, hidden], bias [slices * b, 1, 1, T, T], adapters [slices, rank, out] -> like x."""
-        scratch = torch.empty(layer_op.scratch_values(self.config, x.shape[0] * x.shape[1], self.rank))
+        scratch = torch.empty(scratch_values(self.config, x.shape[0] * x.shape[1], self.rank))
         result: Tensor = torch.ops.prge.decoder_layer_nf4(
             x,
             bias,

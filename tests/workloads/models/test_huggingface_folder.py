@@ -151,6 +151,31 @@ def test_damaged_json_is_named(folder: Path, name: str) -> None:
         load_folder("small", folder)
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_json_that_is_nested_too_deep_is_refused(folder: Path, name: str) -> None:
+    (folder / name).write_text("[" * 100_000)
+    with pytest.raises(UserError, match=f"{name} can't be read as JSON"):
+        load_folder("small", folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(folder: Path, original: ModelWeights, value: float) -> None:
+    damaged = {name: tensor.clone() for name, tensor in original.state.items()}
+    damaged["model.layers.1.mlp.up_proj.weight"].view(-1)[5] = value
+    save_file(damaged, folder / "model.safetensors")
+    loaded = load_folder("small", folder)
+    with pytest.raises(UserError, match=r"1 of 8192 values of the weights' model.layers.1.mlp.up_proj.weight are not"):
+        loaded.state["model.layers.1.mlp.up_proj.weight"]
+
+
+def test_a_rotary_base_that_is_no_number_is_refused(folder: Path) -> None:
+    text = (folder / "config.json").read_text()
+    rewrite(folder / "config.json", rope_theta=float("inf"))
+    assert (folder / "config.json").read_text() != text
+    with pytest.raises(UserError, match="rope_theta is inf, but it must be a number above 0"):
+        load_folder("small", folder)
+
+
 def test_json_that_is_no_tokenizer_is_refused(folder: Path) -> None:
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(UserError, match="is not a tokenizer file"):
