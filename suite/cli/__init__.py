@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import signal
 import sys
 from collections.abc import Sequence
@@ -29,6 +32,7 @@ from suite.cli.run import run
 from suite.cli.schedule import schedule_group
 from suite.cli.selftest import selftest_group
 from suite.cli.serve import serve
+from suite.cli.tag import tag
 from suite.cli.trace import trace
 from suite.errors import SuiteError
 from suite.errors import UserError as SuiteUserError
@@ -37,6 +41,12 @@ from workloads.errors import UserError as WorkloadUserError
 
 _USER_ERRORS = (DeviceUserError, ReportUserError, SuiteUserError, WorkloadUserError)
 _OTHER_ERRORS = (SuiteError, DeviceError)
+
+_KEPT = {
+    "run": "interrupted; what was measured is stored, `suite run --resume` goes on",
+    "nightly": "interrupted; what was measured is stored",
+}
+"""What an interrupted command says where it leaves something."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -56,7 +66,7 @@ def cli(debug: bool) -> None:
 
 for command in (run, nightly, plan_group, export, devices_group, report, serve, history, check, selftest_group):
     cli.add_command(command)
-for command in (schedule_group, compare, accept, annotate, data_group, trace, gc):
+for command in (schedule_group, compare, accept, annotate, tag, data_group, trace, gc):
     cli.add_command(command)
 for command in (add, schema, enroll, calibrate_device):
     devices_group.add_command(command)
@@ -65,7 +75,13 @@ for command in (add, schema, enroll, calibrate_device):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script; leaves with the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a timer that stops us is no other thing than Ctrl-C
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # A timer that stops us, or a terminal that is closed, is no other thing than Ctrl-C; unless started by nohup.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # the table comes out in any encoding
     sys.exit(run_command(given))
 
 
@@ -74,11 +90,11 @@ def run_command(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
     try:
         result = cli.main(args=list(arguments), prog_name="suite", standalone_mode=False, obj=tuple(arguments))
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return result if isinstance(result, int) else 0
-    except click.exceptions.Abort:
-        return _interrupted()
-    except KeyboardInterrupt:
-        return _interrupted()
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return _interrupted(arguments)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return USAGE
@@ -92,13 +108,28 @@ def run_command(arguments: Sequence[str]) -> int:
         if debug:
             raise
         return _fail(str(error), ERROR)
+    except OSError as error:
+        if debug:
+            raise
+        return _unusable(error)
 
 
 def _fail(sentence: str, code: int) -> int:
-    click.echo(f"suite: {sentence}", err=True)
+    with contextlib.suppress(OSError):  # nobody is there to read it any more
+        click.echo(f"suite: {sentence}", err=True)
     return code
 
 
-def _interrupted() -> int:
-    click.echo("suite: interrupted; what was measured is stored, `suite run --resume` goes on", err=True)
-    return INTERRUPTED
+def _unusable(error: OSError) -> int:
+    if error.errno == errno.EPIPE:  # the reader of a pipe has seen enough
+        return ERROR
+    return _fail(
+        f"{error.filename or 'the output'} can't be read or written ({error.strerror}, error {error.errno}): "
+        "check that it is there, that it is permitted and that its disk has room",
+        ERROR,
+    )
+
+
+def _interrupted(arguments: Sequence[str]) -> int:
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    return _fail(_KEPT.get(command, "interrupted"), INTERRUPTED)

@@ -1,0 +1,111 @@
+"""Tags: names that people give to runs. Append-only; of the rows with one name the newest counts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select
+
+from suite.errors import UserError, unknown_name
+from suite.events import printable
+from suite.store import schema
+from suite.store.identity import timestamp
+from suite.store.store import Store
+
+LONGEST = 64
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+#: Words, dates, ids and hashes that the command line takes for a run already.
+_TAKEN = re.compile(r"latest|previous|all|[0-9]+|[0-9]{4}-[0-9]{2}.*|[0-9a-f]{6,64}")
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A name and the run that it means, with who said so and when (ISO 8601, UTC)."""
+
+    name: str
+    run_id: str
+    at: str
+    author: str
+
+
+def checked_tag(name: str) -> str:
+    """The name itself. UserError unless it can be told from run ids, dates, hashes and series."""
+    shown = printable(name, 80)
+    if _NAME.fullmatch(name) is None or len(name) > LONGEST:
+        raise UserError(
+            f"'{shown}' can be no tag: use letters, digits and . _ + -, beginning with a letter or digit, "
+            f"{LONGEST} at most"
+        )
+    if _TAKEN.fullmatch(name) is not None:
+        raise UserError(f"'{shown}' can be no tag, it reads like a run's id, date or hash: put a word before it")
+    return name
+
+
+def current_tags(connection: Connection) -> dict[str, Tag]:
+    """Every tag there is by name, the newest last."""
+    table = schema.tag
+    newest: dict[str, Tag] = {}
+    for row in connection.execute(select(table).order_by(table.c.id)):
+        newest.pop(row.name, None)
+        if row.run_id is not None:
+            newest[row.name] = Tag(row.name, row.run_id, row.at, row.author)
+    return newest
+
+
+def tags_by_run(connection: Connection) -> dict[str, list[str]]:
+    """The names of each run that has some."""
+    found: dict[str, list[str]] = {}
+    for tag in current_tags(connection).values():
+        found.setdefault(tag.run_id, []).append(tag.name)
+    return found
+
+
+def tag_list(store: Store) -> list[Tag]:
+    """Every tag, the newest first."""
+    with store.database.reading() as connection:
+        return list(current_tags(connection).values())[::-1]
+
+
+def require_free(store: Store, name: str) -> None:
+    """UserError when the name can be no tag, or is the tag of a run."""
+    checked_tag(name)
+    with store.database.reading() as connection:
+        known = current_tags(connection).get(name)
+    if known is not None:
+        raise _in_use(known)
+
+
+def tag_run(store: Store, name: str, run_id: str, author: str, *, move: bool = False) -> bool:
+    """Lets `name` mean the run; False when it does already. UserError when it means another one, unless `move`."""
+    checked_tag(name)
+    with store.database.writing() as connection:
+        known = current_tags(connection).get(name)
+        if known is not None and known.run_id == run_id:
+            return False
+        if known is not None and not move:
+            raise _in_use(known)
+        _append(connection, {"name": name, "run_id": run_id, "author": author})
+    return True
+
+
+def take_away(store: Store, name: str, author: str) -> Tag:
+    """Frees the name, and gives what it meant; that it did stays stored. UserError when there is no such tag."""
+    with store.database.writing() as connection:
+        tags = current_tags(connection)
+        if name not in tags:
+            raise unknown_name("tag", printable(name, 80), tags)
+        _append(connection, {"name": name, "run_id": None, "author": author})
+    return tags[name]
+
+
+def _append(connection: Connection, row: Mapping[str, str | None]) -> None:
+    connection.execute(insert(schema.tag).values(at=timestamp(), **row))
+
+
+def _in_use(known: Tag) -> UserError:
+    return UserError(
+        f"tag {known.name} is run {known.run_id}, by {known.author} at {known.at}: choose another name, or let it be "
+        f"another run's by `suite tag {known.name} RUN --move`"
+    )

@@ -1,0 +1,79 @@
+"""Where the output goes and how a command is ended: disks that are full, old encodings, Ctrl-C while it loads."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from suite_runs import RUN, SHAPE, Bench
+
+import suite.__main__
+from suite.exit_codes import INTERRUPTED
+
+
+def test_output_that_cannot_be_written_is_told_without_a_traceback(empty_bench: Bench) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "suite", *RUN, "--dry-run"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("suite: the output can't be read or written (No space left on device, error 28)")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error_to_tell(empty_bench: Bench) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        ended = subprocess.run(
+            [sys.executable, "-m", "suite", *RUN, "--dry-run"],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ended.stderr == ""
+
+
+def test_the_table_comes_out_in_an_encoding_without_its_signs(bench: Bench) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "suite", *RUN, "--quick", "--quant", "nf4"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert b" ok" in ended.stdout
+    assert b"Traceback" not in ended.stderr
+
+
+def test_ctrl_c_while_the_commands_load_leaves_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def interrupted(name: str, *others: Any, **more: Any) -> Any:
+        if name == "suite.cli":
+            raise KeyboardInterrupt
+        return real(name, *others, **more)
+
+    monkeypatch.setattr(builtins, "__import__", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        suite.__main__.main()
+    assert ended.value.code == INTERRUPTED
+
+
+def test_an_interrupted_export_promises_nothing_to_resume(empty_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["suite.cli.export"], "prepare", interrupt)
+    ran = empty_bench("export", *SHAPE)
+    assert (ran.code, ran.err.splitlines()[-1]) == (INTERRUPTED, "suite: interrupted")
