@@ -103,7 +103,7 @@ def _file_power_mw(
     times: list[int] = []
     values: dict[str, list[float]] = {sensor.name: [] for sensor in chosen}
     end = clock.monotonic_ns() + int(IDLE_SECONDS * 1e9)
-    while not times or times[-1] < end:
+    while len(times) < 2 or times[-1] < end:  # a slow link may take all of that for one look
         now = _values(device, chosen)
         missing = [sensor.name for sensor in chosen if sensor.name not in now]
         if missing:

@@ -8,6 +8,7 @@ from typing import Any
 
 from suite import stats
 from suite.record import SessionRecord
+from suite.sensor_gaps import gap
 from suite.session_energy import ENERGY_COUNTER, POWER, IdlePower, SessionEnergy, session_energy
 from suite.unavailable import Unavailable, as_document, finite, unavailable
 from suite.validity import TEMPERATURE, LossError, SessionStatus, Validity, loss_error
@@ -226,18 +227,21 @@ def _median_or_reason(values: Sequence[float | Unavailable]) -> Any:
 
 
 def _temperature(subject: Subject, records: Sequence[SessionRecord]) -> dict[str, Any]:
-    starts, peaks = [], []
+    """The hottest zone at the start and at the worst; of zones that could be read all the time, as peaks are missed."""
+    starts, peaks, failed = [], [], list[str]()
     for record in records:
         traces = [
             trace
             for name, trace in record.samples.items()
             if trace.quantity == TEMPERATURE and trace.values and name in (subject.temperature_sensors or (name,))
         ]
+        failed += [f"{trace.sensor}: {why}" for trace in traces if (why := gap(record, trace.sensor)) is not None]
+        traces = [trace for trace in traces if gap(record, trace.sensor) is None]
         if traces:
             starts.append(max(trace.values[0] for trace in traces) / 1e3)
             peaks.append(max(max(trace.values) for trace in traces) / 1e3)
     if not starts:
-        return unavailable("no thermal zone was sampled")
+        return unavailable(failed[0] if failed else "no thermal zone was sampled")
     return {"start": stats.median(starts), "max": max(peaks)}
 
 
@@ -265,9 +269,12 @@ def _sensor(fact: SensorFact, used: Sequence[SessionResult]) -> dict[str, Any]:
     described: dict[str, Any] = {"name": fact.name, "quantity": fact.quantity}
     if fact.unavailable is not None:
         return described | unavailable(fact.unavailable)
-    if used and not any(fact.name in result.record.samples for result in used):
-        errors = [result.record.sensor_errors.get(fact.name) for result in used]
-        return described | unavailable(next((error for error in errors if error), "it gave no samples"))
+    troubles = [
+        gap(result.record, fact.name) or (None if fact.name in result.record.samples else "it gave no samples")
+        for result in used
+    ]
+    if troubles and all(troubles):
+        return described | unavailable(troubles[0] or "")
     return described | {"method": fact.method or "read by the runner's sampler"}
 
 

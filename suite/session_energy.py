@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from devices.sensors.battery import BATTERY
 from suite.energy import WindowEnergy, counter_energy, gauge_energy, net_energy_mj
 from suite.events import StepEvent
 from suite.record import SessionRecord
+from suite.sensor_gaps import gap
 from suite.trace import SensorTrace
 from suite.unavailable import Unavailable
 
@@ -17,6 +20,8 @@ ENERGY_COUNTER = "energy_mj"
 CHARGERS = "chargers"
 #: The sensor that an external meter is.
 METER = "meter"
+#: Samples that lie further apart than so many periods have a failed reading between them.
+_UNREAD_PERIODS = 1.5
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,17 @@ def session_energy(
 ) -> SessionEnergy | Unavailable:
     """E/step = E / N over the N measured steps that lie between the first and the last sample of each sensor.
 
-    The values of several sensors (the domains of RAPL) are added; never name a total and its rails together.
+    The values of several sensors (the domains of RAPL) are added; never name a total and its rails together. A sensor
+    that failed for a part of the session (`sensor_gaps.gap`) makes the energy unavailable, with its error.
     """
     traces: list[SensorTrace] = []
     for name in sensors:
         trace = record.samples.get(name)
         if trace is None:
             return Unavailable(f"{name}: {record.sensor_errors.get(name, 'no samples in this session')}")
+        failed = gap(record, name) or _reset_unseen(trace, record.sensor_errors.get(name))
+        if failed is not None:
+            return Unavailable(f"{name}: {failed}")
         traces.append(trace)
     charged = _charged(record, sensors)
     if charged is not None:
@@ -104,6 +113,16 @@ def _charged(record: SessionRecord, sensors: Sequence[str]) -> Unavailable | Non
         if trace.quantity == CHARGERS and max(trace.values, default=0.0) > 0:
             return Unavailable(f"{trace.sensor}: a charger was plugged in during the session: unplug it")
     return None
+
+
+def _reset_unseen(trace: SensorTrace, error: str | None) -> str | None:
+    """Why a counter that fell doesn't count: not read at that moment, it may have begun anew instead of wrapping."""
+    if error is None or trace.quantity != ENERGY_COUNTER or len(trace.t_ns) < 2:
+        return None
+    spacing, change = np.diff(np.asarray(trace.t_ns, dtype=np.int64)), np.diff(np.asarray(trace.values))
+    if not np.any((change < 0) & (spacing > _UNREAD_PERIODS * np.median(spacing))):
+        return None
+    return f"{error}; the counter fell meanwhile, and may have begun anew"
 
 
 def _covered(steps: Sequence[StepEvent], traces: Sequence[SensorTrace]) -> Sequence[StepEvent] | Unavailable:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from loopback_daemons import daemon, link_transport, mistreated
 from made_files import MakeFile, MakeTree
 from transport_kinds import adbd, make_transport, sshd
 
@@ -14,7 +15,7 @@ from devices.deploy import DeployFile
 from devices.local import LocalTransport
 from devices.sensors.tree import Tree
 
-__all__ = ["adbd", "make_transport", "sshd"]
+__all__ = ["adbd", "daemon", "link_transport", "make_transport", "mistreated", "sshd"]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -40,6 +41,18 @@ class LoopbackAdbd:
         self.server = AdbServer(port=free_port())
         self.process: subprocess.Popen[bytes] | None = None
         self._servers: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """What a client needs to use its adb server."""
+        return {"ANDROID_ADB_SERVER_PORT": str(self.server.port)}
+
+    def connections(self) -> int:
+        """How many of clients are open at its server."""
+        return sum(
+            connection.status == psutil.CONN_ESTABLISHED and connection.laddr.port == self.server.port
+            for connection in psutil.net_connections("tcp")
+        )
 
     def entry(self, **changes: Any) -> DeviceEntry:
         """The device that is reached here."""

@@ -9,8 +9,10 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Self
 
 import psutil
 
@@ -51,6 +53,8 @@ def fingerprint_of(path: Path) -> str:
 
 class LoopbackSshd:
     """The server in its folder: `start`, `kill` and `start` again on the same port."""
+
+    environ: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -108,29 +112,58 @@ class LoopbackSshd:
             time.sleep(0.02)
         return False
 
-    def connections(self) -> list[psutil.Process]:
-        """The server's processes of the connections that are open."""
-        assert self.process is not None
+    def connections(self) -> int:
+        """How many are open: each has processes of its own."""
+        return len(self._serving())
+
+    def _serving(self) -> list[psutil.Process]:
+        if self.process is None:
+            return []
         children = psutil.Process(self.process.pid).children(recursive=True)
         return [child for child in children if child.is_running() and child.name() == "sshd"]
 
-    def signal_connections(self, number: signal.Signals) -> None:
-        """To every connection's process."""
-        for process in self.connections():
+    def stop_moving(self) -> None:
+        """SIGSTOP: its system still takes connections and acknowledges every packet."""
+        self._signal(signal.SIGSTOP)
+
+    def move_again(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        for process in (psutil.Process(self.process.pid), *self._serving()):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
+
+    def revive(self) -> None:
+        """Runs after this, whatever was done to it."""
+        if self.process is None:
+            self.start()
+        self.move_again()
 
     def kill(self) -> None:
         """SIGKILL for the server and all of its connections."""
         if self.process is None:
             return
-        connections = self.connections()
+        connections = self._serving()
         self.process.kill()
         for process in connections:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self.process.wait(timeout=20)
         self.process = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self.kill()
 
 
 def _free_port() -> int:

@@ -14,6 +14,13 @@ def python(script: str, *arguments: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", script, *arguments]
 
 
+# Writes its number into a file, says so, and stays; the second can't be asked to end.
+LASTING = (
+    "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); print('up', flush=True); time.sleep(600)"
+)
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + LASTING
+
+
 def is_running(pid: int) -> bool:
     """Whether a process runs; a zombie that nobody has reaped yet doesn't."""
     try:

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
+from twin_devices import ssh
 from twin_system import SystemTwin
-
-
-def ssh(twin, folder, *argv):
-    known = folder / "known_hosts"
-    known.write_text(twin.known_hosts_line)
-    client = ["ssh", "-F", "none", "-i", twin.client_key, "-p", str(twin.port), "-o", f"UserKnownHostsFile={known}"]
-    argv = [*client, "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", f"{twin.user}@{twin.host}", *argv]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_it_has_its_own_kernel_and_runs_the_bundle(tmp_path, aarch64_runner):
@@ -23,10 +16,10 @@ def test_it_has_its_own_kernel_and_runs_the_bundle(tmp_path, aarch64_runner):
             (place / file.name).write_bytes(file.source.read_bytes())
             (place / file.name).chmod(0o755)
         (place / "job.json").write_text("{}")
-        said = ssh(twin, tmp_path, "uname -m; cat /sys/devices/system/cpu/possible; cat /proc/sys/kernel/ostype").stdout
+        said = ssh(twin, "uname -m; cat /sys/devices/system/cpu/possible; cat /proc/sys/kernel/ostype").stdout
         assert said.split() == ["aarch64", "0-1", "Linux"]
-        assert "linux,dummy-virt" in ssh(twin, tmp_path, "cat", "/proc/device-tree/model").stdout
-        ended = ssh(twin, tmp_path, *aarch64_runner.command("./runner"), "runner/job.json")
+        assert "linux,dummy-virt" in ssh(twin, "cat", "/proc/device-tree/model").stdout
+        ended = ssh(twin, *aarch64_runner.command("./runner"), "runner/job.json")
         assert (ended.returncode, '"stage":"job"' in ended.stdout) == (1, True)
         port = twin.port
     assert (

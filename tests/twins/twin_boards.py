@@ -195,6 +195,7 @@ ANDROID_PHONE = Board(
         **_zone(0, "BIG", 43_000),
         **_zone(1, "LITTLE", 41_000),
         **_zone(2, "battery", 30_500),
+        f"{_BATTERY}/type": "Battery\n",
         f"{_BATTERY}/current_now": "-412000\n",
         f"{_BATTERY}/voltage_now": "4102000\n",
         f"{_BATTERY}/temp": "305\n",

@@ -1,6 +1,7 @@
 """A cable between this host and a machine: a pair of interfaces, one of them in the machine's own network.
 
 The addresses (10.213.N.0/30) exist on this host alone. While the cable is unplugged, connections stay open and silent.
+It is the machine's end that goes down then: without its own, the host would send what is meant for it to its gateway.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Link:
         self._lock, self.number = _claim(str(folder))
         self.host_address, self.address = f"10.213.{self.number}.1", f"10.213.{self.number}.2"
         self._here, self._there = f"twin{self.number}h", f"twin{self.number}t"
+        self._pid = 0
 
     def attach(self, pid: int) -> None:
         """Plugs it into the network namespace of process `pid`. The test skips where the kernel has no such pairs."""
@@ -38,20 +40,21 @@ class Link:
         run_tool("ip", "address", "add", f"{self.host_address}/30", "dev", self._here)
         run_tool("ip", "link", "set", self._here, "up")
         run_tool("ip", "link", "set", self._there, "netns", str(pid))
-        for arguments in (
-            ("address", "add", f"{self.address}/30", "dev", self._there),
-            ("link", "set", self._there, "up"),
-            ("link", "set", "lo", "up"),
-        ):
-            run_tool("nsenter", "--target", str(pid), "--net", "--", "ip", *arguments)
+        self._pid = pid
+        self._ip_there("address", "add", f"{self.address}/30", "dev", self._there)
+        self._ip_there("link", "set", "lo", "up")
+        self.plug()
 
     def unplug(self) -> None:
         """Nothing passes any more."""
-        run_tool("ip", "link", "set", self._here, "down")
+        self._ip_there("link", "set", self._there, "down")
 
     def plug(self) -> None:
         """It passes again."""
-        run_tool("ip", "link", "set", self._here, "up")
+        self._ip_there("link", "set", self._there, "up")
+
+    def _ip_there(self, *arguments: str) -> None:
+        run_tool("nsenter", "--target", str(self._pid), "--net", "--", "ip", *arguments)
 
     def remove(self) -> None:
         """Takes it away and gives the number back."""

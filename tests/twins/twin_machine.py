@@ -1,4 +1,4 @@
-"""A machine out of a root folder: its own processes, mounts and /proc; the network and the kernel are the host's.
+"""A machine out of a root folder: processes, mounts, /proc and boot id of its own; network and kernel are the host's.
 
 Process 1 does nothing but reap. Daemons are started beside it, so that one can be killed and started again while what
 it had started goes on, as on a real device. When the test process dies, the machine dies too.
@@ -24,7 +24,8 @@ _POLL_S = 0.02
 # A machine dies with the thread that started it (PR_SET_PDEATHSIG): this one lasts as long as the process.
 _STARTER = ThreadPoolExecutor(1, thread_name_prefix="twins")
 _STILL = "TtZX"  # stopped, or over
-# $1 is the root. A file below proc.d/ there stands in for the one of that name in the kernel's /proc.
+# $1 is the root. A file below proc.d/ there stands in for the one of that name in the kernel's /proc, and each boot has
+# a boot id of its own.
 _BOOT = """
 set -e
 mkdir -p "$1/proc" "$1/run" "$1/dev/pts"
@@ -35,6 +36,8 @@ rm -f "$1/dev/ptmx"; ln -s pts/ptmx "$1/dev/ptmx"
 for file in "$1"/proc.d/*; do
     [ -f "$file" ] && mount --bind "$file" "$1/proc/${file##*/}"
 done
+cat /proc/sys/kernel/random/uuid > "$1/run/boot_id"
+mount --bind "$1/run/boot_id" "$1/proc/sys/kernel/random/boot_id"
 : > "$1/run/booted"
 while :; do sleep 86400 & wait $!; done
 """

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from twin_boards import Board
@@ -36,6 +38,9 @@ class SshTwin:
     `root` is its file tree; `write` changes a file there, of /sys for instance, at once for all readers.
     """
 
+    environ: Mapping[str, str] = MappingProxyType({})
+    """What a client needs in its environment to reach it: nothing."""
+
     def __init__(self, folder: Path, board: Board, *, cable: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.board, self.folder = board, folder
@@ -52,6 +57,11 @@ class SshTwin:
     def home(self) -> Path:
         """The user's home, as the host sees it."""
         return self.root / "home" / self.user
+
+    @property
+    def workdir(self) -> Path:
+        """Where the suite's default folder is, as the host sees it."""
+        return self.home
 
     @property
     def host_public_key(self) -> str:

@@ -60,18 +60,20 @@ class SystemTwin(SshTwin):
         config.write_text(config.read_text().replace(own, f"ListenAddress 0.0.0.0:{_GUEST_PORT}\n"))
         (self.root / "twin-init").write_text(_ROOT_INIT)
         (self.root / "twin-init").chmod(0o755)
+        self.forwarded = {self.port: _GUEST_PORT}  # ports of the host's loopback to its own
         self._computer: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Switches it on. Comes back when sshd answers."""
         boot, console = kernel_template(), self.folder / "console.log"
+        forwards = "".join(f",hostfwd=tcp:{self.host}:{here}-:{there}" for here, there in self.forwarded.items())
         argv = [
             *(find_program("setpriv") or "", "--pdeathsig", "KILL", "--", find_program("qemu-system-aarch64") or ""),
             *("-machine", "virt", "-cpu", COMPUTER.processor.emulated_as, "-smp", "2", "-m", "1024", "-nodefaults"),
             *("-display", "none", "-no-reboot", "-monitor", "none", "-serial", f"file:{console}"),
             *("-kernel", str(boot / "vmlinuz"), "-initrd", str(boot / "initrd")),
             *("-append", "console=ttyAMA0 panic=1 quiet"),
-            *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:{self.host}:{self.port}-:{_GUEST_PORT}"),
+            *("-netdev", f"user,id=net,restrict=on{forwards}"),
             *("-device", "virtio-net-pci,netdev=net,romfile="),
             *("-virtfs", f"local,path={self.root},mount_tag=root,security_model=passthrough"),
         ]
