@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,15 @@ def write_manifest(folder: Path, launch: Sequence[str], facts: Mapping[str, Any]
     ]
     document = {**facts, "launch": list(launch), "files": files}
     write_atomic(folder / MANIFEST, json.dumps(document, indent=2).encode())
+
+
+def kept_builds(runner_home: Path, facts: Mapping[str, Any]) -> Iterator[BuiltRunner]:
+    """The whole builds below `runner_home` whose manifest says all of `facts`, the newest first."""
+    manifests = [(path.stat().st_mtime_ns, path) for path in runner_home.glob(f"*/{MANIFEST}")]
+    for _, path in sorted(manifests, reverse=True):
+        built = read_built(path.parent)
+        if built is not None and facts.items() <= json.loads(path.read_bytes()).items():
+            yield built
 
 
 def read_built(folder: Path) -> BuiltRunner | None:

@@ -13,10 +13,17 @@ import os
 import shutil
 from pathlib import Path
 
-from devices.built_runner import BuiltRunner, read_built
+from devices.built_runner import PLAIN_LAUNCH, BuiltRunner, kept_builds, read_built
 from devices.compiler import RunnerBuildError
 from devices.own_runner import own_runner
-from devices.runner_build import Toolchain, build_hash, build_runner, native_toolchain, toolchain_for
+from devices.runner_build import (
+    Toolchain,
+    build_hash,
+    build_runner,
+    native_toolchain,
+    sources_sha256,
+    toolchain_for,
+)
 from devices.system_libraries import LOADERS, system_libraries
 from devices.wheels import Notify, executorch_of, fetch, pinned_wheel
 
@@ -46,9 +53,17 @@ def bundle_toolchain(machine: str, runner_home: Path) -> Toolchain:
 def build_bundle(machine: str, runner_home: Path, notify: Notify) -> BuiltRunner:
     """The bundle for `machine` from `runner_home`; built when it isn't there (about 30 s of work and a download).
 
-    `notify` gets a line before anything that takes long. Raises `RunnerBuildError`.
+    A host that can't build one (no cross compiler, say) takes the one that was built before, or on another host, from
+    the same sources and executorch. `notify` gets a line before anything that takes long. Raises `RunnerBuildError`.
     """
-    toolchain = bundle_toolchain(machine, runner_home)
+    try:
+        toolchain = bundle_toolchain(machine, runner_home)
+    except RunnerBuildError as error:
+        kept = _kept_bundle(machine, runner_home)
+        if kept is None:
+            raise
+        notify(f"taking the runner for {machine} that was built before, as it can't be built here: {error}")
+        return kept
     if read_built(runner_home / build_hash(toolchain)) is None:
         if machine != os.uname().machine:
             _fetch_executorch(machine, runner_home, notify)
@@ -76,6 +91,13 @@ def runner_for(
             f"{machine!r}: name a runner of your own for it with `runner: PATH` in the inventory."
         )
     return build_bundle(machine, runner_home, notify)
+
+
+def _kept_bundle(machine: str, runner_home: Path) -> BuiltRunner | None:
+    """Whichever compiler made it; one that needs the device's libraries is no bundle."""
+    version = importlib.metadata.version("executorch")
+    facts = {"machine": machine, "executorch": version, "sources": sources_sha256()}
+    return next((built for built in kept_builds(runner_home, facts) if built.launch != PLAIN_LAUNCH), None)
 
 
 def _fetch_executorch(machine: str, runner_home: Path, notify: Notify) -> None:

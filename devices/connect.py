@@ -91,7 +91,7 @@ class Device:
             check_cpu_files(self.tree),
             check_cores(self.tree, needs),
             *check_time_and_load(self.tree),
-            check_governor(self.tree),
+            check_governor(self.tree, self.kind.governor_remedy),
             check_frequency_caps(self.tree),
             *self.kind.checks(self.tree),
         )
@@ -121,6 +121,12 @@ def require_support(entry: DeviceEntry) -> None:
             )
 
 
+def contact(entry: DeviceEntry) -> None:
+    """Reaches the device and lets go of it: no lock, and nothing is done there. Raises what `connect` raises."""
+    require_support(entry)
+    TRANSPORTS[entry.transport](entry).close()
+
+
 @contextlib.contextmanager
 def connect(entry: DeviceEntry, locks_dir: Path, *, root: str = "/") -> Iterator[Device]:
     """Holds the device for the block.
@@ -129,7 +135,10 @@ def connect(entry: DeviceEntry, locks_dir: Path, *, root: str = "/") -> Iterator
     and what the transport raises when the device can't be reached.
     """
     require_support(entry)
-    with exclusive(entry.name, locks_dir), contextlib.closing(TRANSPORTS[entry.transport](entry)) as transport:
+    with (
+        exclusive(entry.name, locks_dir, address=entry.address),
+        contextlib.closing(TRANSPORTS[entry.transport](entry)) as transport,
+    ):
         places = Places(_whole(entry.workdir, transport))
         left_over = transport.end_left_over(places.pid_file)
         kind, tree = KINDS[entry.kind](entry), Tree(transport, root)

@@ -16,6 +16,8 @@ from pydantic import (
     StrictBool,
     StrictInt,
     StrictStr,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -157,6 +159,24 @@ class DeviceEntry(SshLogin):
     jtop: StrictBool = False
     emulated: StrictBool = False
     notes: StrictStr = ""
+
+    @property
+    def address(self) -> str | None:
+        """Where it is, as far as two entries can be told to name the same device; None for this machine."""
+        if self.transport == "local":
+            return None
+        through = "" if self.jump is None else f"{self.jump.host.lower()}:{self.jump.port or ''}:"
+        return f"{self.transport}:{through}{(self.host or self.serial or '').lower()}:{self.port or ''}"
+
+    @field_validator("workdir")
+    @classmethod
+    def _is_whole_over_adb(cls, workdir: str, given: ValidationInfo) -> str:
+        if given.data.get("transport") == "adb" and not workdir.startswith("/"):
+            raise ValueError(
+                "over adb it must be a whole path, since commands start in `/` there, where nobody may write "
+                f"(an Android phone has {KIND_DEFAULTS['android'].workdir})"
+            )
+        return workdir
 
     @model_validator(mode="after")
     def _is_consistent(self) -> DeviceEntry:

@@ -22,16 +22,26 @@ class InventoryError(UserError):
     """The inventory can't be used. The message begins with `file:line`."""
 
 
-class UnknownDevice(UserError):  # noqa: N818 - the vocabulary's word
-    """A device was asked for that the inventory doesn't have; offers the nearest names, else how to `add` it."""
+_MOST_NAMES = 12
 
-    def __init__(self, name: str, known: Iterable[str], where: str, *, add: str | None = None) -> None:
+
+class UnknownDevice(UserError):  # noqa: N818 - the vocabulary's word
+    """A device was asked for that the inventory doesn't have; offers the nearest names, else how to `add` it.
+
+    `what` is what the name would be: a device, a group, or a kind that some device has.
+    """
+
+    def __init__(
+        self, name: str, known: Iterable[str], where: str, *, add: str | None = None, what: str = "device"
+    ) -> None:
         self.name = name
         self.known = tuple(known)
         near = nearest_names(name, self.known)
         how = f"; add it with `{add}`." if add else "."
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known are: {', '.join(self.known) or 'none'}{how}"
-        super().__init__(f"{where} has no device {printable(name)!r} among its {len(self.known)}; {hint}")
+        more = f" and {len(self.known) - _MOST_NAMES} more" if len(self.known) > _MOST_NAMES else ""
+        listed = f"{', '.join(self.known[:_MOST_NAMES]) or 'none'}{more}"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known are: {listed}{how}"
+        super().__init__(f"{where} has no {what} {printable(name)!r} among its {len(self.known)}; {hint}")
 
 
 class UnsupportedDevice(UserError):  # noqa: N818 - the vocabulary's word

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from devices.cpu_names import core_models, core_records
+from devices.device_tree import device_tree_paths, device_tree_text
+from devices.sensors.battery import battery_percent
 from devices.sensors.tree import Texts, Tree
 from devices.transport import FILE_TIMEOUT_S
 from devices.wording import printable
@@ -27,8 +29,6 @@ _FILES = {
     "os_release": "etc/os-release",
     "present": f"{_CPUS}/present",
     "online": f"{_CPUS}/online",
-    "tree_model": "proc/device-tree/model",
-    "tree_compatible": "proc/device-tree/compatible",
     "vendor": "sys/class/dmi/id/sys_vendor",
     "product": "sys/class/dmi/id/product_name",
     "hypervisor": "sys/hypervisor/type",
@@ -57,7 +57,8 @@ class Policy:
 class Facts:
     """A device's identity and state. None: the device doesn't say.
 
-    `settings`: what a kind has of its own, such as a power mode; it is state, and no part of the fingerprint.
+    `settings`: what a kind has of its own, such as a power mode; it is state, and no part of the fingerprint. So is
+    `battery_percent`, the charge from 0 to 100.
     """
 
     machine: str
@@ -75,6 +76,7 @@ class Facts:
     swap_kib: int | None
     policies: tuple[Policy, ...]
     settings: Mapping[str, str] = field(default_factory=dict)
+    battery_percent: float | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -107,8 +109,8 @@ class Facts:
 
 
 def read_facts(tree: Tree) -> Facts:
-    """Reads all facts in a command and three round trips. Raises `DeviceError` if the device doesn't answer."""
-    texts = tree.read(_FILES.values())
+    """Reads all facts in a command and a few round trips. Raises `DeviceError` if the device doesn't answer."""
+    texts = tree.read((*_FILES.values(), *device_tree_paths("model"), *device_tree_paths("compatible")))
     uname = tree.transport.run(["uname", "-m"], timeout_s=FILE_TIMEOUT_S)
     cores = core_records(texts.text(_FILES["cpuinfo"]) or "")
     first = cores[0] if cores else {}
@@ -129,6 +131,7 @@ def read_facts(tree: Tree) -> Facts:
         online_cpus=_shown(texts.text(_FILES["online"])),
         swap_kib=_meminfo(texts, "SwapTotal"),
         policies=read_policies(tree),
+        battery_percent=battery_percent(tree),
     )
 
 
@@ -176,7 +179,7 @@ def _meminfo(texts: Texts, key: str) -> int | None:
 
 
 def _board(texts: Texts) -> str | None:
-    model = texts.text(_FILES["tree_model"])
+    model = device_tree_text(texts, "model")
     dmi = " ".join(filter(None, (texts.text(_FILES["vendor"]), texts.text(_FILES["product"]))))
     return _shown(model or dmi)
 
@@ -190,8 +193,11 @@ def _os_build(os_release: str) -> str | None:
 
 def _virtual_machine(texts: Texts, features: str) -> str | None:
     """What says that this is a virtual machine, None if nothing does."""
-    for key in ("hypervisor", "vendor", "product", "tree_model", "tree_compatible"):
-        text = texts.text(_FILES[key])
-        if text and (key == "hypervisor" or _VIRTUAL_MACHINES.search(text)):
+    hypervisor = texts.text(_FILES["hypervisor"])
+    if hypervisor:
+        return printable(hypervisor, 80)
+    named = [texts.text(_FILES[key]) for key in ("vendor", "product")]
+    for text in (*named, device_tree_text(texts, "model"), device_tree_text(texts, "compatible")):
+        if text and _VIRTUAL_MACHINES.search(text):
             return printable(text, 80)
     return "hypervisor flag of the processor" if "hypervisor" in features.split() else None

@@ -62,7 +62,13 @@ def check_entry(entry: DeviceEntry, locks_dir: Path, *, needs: Needs | None = No
         with connect(entry, locks_dir, root=root) as device:
             return check(device, needs)
     except (DeviceError, UnsupportedDevice) as error:
-        return Inspection(entry.name, (Row("connection", "failed", str(error)),))
+        return Inspection(entry.name, (_unreached(str(error)),))
+
+
+def _unreached(sentence: str) -> Row:
+    """Our sentences have the cause first and the next action last, after a semicolon."""
+    cause, mark, action = sentence.rpartition("; ")
+    return Row("connection", "failed", cause, action) if mark else Row("connection", "failed", sentence)
 
 
 def support_of(entry: DeviceEntry) -> Row:

@@ -27,6 +27,7 @@ from devices.wording import nearest_names, printable
 from devices.yaml_lines import Position, YamlFile, load_yaml
 from devices.yaml_sentences import sentence_of
 
+_GROUP, _KIND = "group:", "kind:"
 _SECTIONS = ("defaults", "groups", "devices")
 _SHARED_FIELDS = tuple(name for name in FIELDS if name != "name")
 
@@ -42,8 +43,9 @@ class Inventory:
     def select(self, selection: str) -> tuple[DeviceEntry, ...]:
         """The devices of a comma-separated list, each once, in the order asked for.
 
-        A term is a name, a pattern (`pi-*`), `all`, `kind:KIND` or `group:GROUP`. Raises `UnknownDevice` for a term
-        that matches nothing, and `InventoryError` for an empty selection.
+        A term is a name, a pattern (`pi-*`), `all`, a group (`GROUP`, or `group:GROUP` where a device has that name
+        too) or `kind:KIND`. Raises `UnknownDevice` for a term that matches nothing, and `InventoryError` for an empty
+        selection or group.
         """
         terms = [term.strip() for term in selection.split(",") if term.strip()]
         if not terms:
@@ -55,26 +57,40 @@ class Inventory:
         for term in terms:
             names = tuple(self._matching(term))
             if not names:
-                raise UnknownDevice(term, self._offered(term), printable(str(self.path)), add=_command_to_add(term))
+                raise self._unknown(term)
             chosen.update((name, self.devices[name]) for name in names)
         return tuple(chosen.values())
 
     def _matching(self, term: str) -> Iterator[str]:
         if term in self.devices:
             yield term
-        elif term.startswith("group:"):
-            yield from self.groups.get(term.removeprefix("group:"), ())
+        elif term.startswith(_GROUP) or term in self.groups:
+            yield from self.groups.get(term.removeprefix(_GROUP), ())
         else:
             for name, entry in self.devices.items():
                 if term in ("all", f"kind:{entry.kind}") or fnmatch.fnmatchcase(name, term):
                     yield name
 
-    def _offered(self, term: str) -> tuple[str, ...]:
-        if term.startswith("group:"):
-            return tuple(f"group:{name}" for name in self.groups)
-        if term.startswith("kind:"):
-            return tuple(dict.fromkeys(f"kind:{entry.kind}" for entry in self.devices.values()))
-        return tuple(self.devices)
+    def _unknown(self, term: str) -> InventoryError | UnknownDevice:
+        """What to answer for a term that stands for no device."""
+        where = printable(str(self.path))
+        group = term.removeprefix(_GROUP)
+        if group in self.groups:
+            return InventoryError(
+                f"{where}: the group {printable(group)!r} has no device; add some below its `devices:`."
+            )
+        if term.startswith(_GROUP):
+            return UnknownDevice(term, [f"{_GROUP}{name}" for name in self.groups], where, what="group")
+        if term.startswith(_KIND):
+            return UnknownDevice(term, self._kinds(term), where, what="device of the kind")
+        what = "device or group" if self.groups else "device"
+        return UnknownDevice(term, (*self.devices, *self.groups), where, add=_command_to_add(term), what=what)
+
+    def _kinds(self, term: str) -> tuple[str, ...]:
+        """Those of its devices; a kind that just isn't among them is not misspelt, and resembles none."""
+        here = dict.fromkeys(entry.kind for entry in self.devices.values())
+        prefix = "" if term.removeprefix(_KIND) in KIND_DEFAULTS else _KIND
+        return tuple(f"{prefix}{kind}" for kind in here)
 
 
 def _command_to_add(name: str) -> str | None:

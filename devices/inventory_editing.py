@@ -7,6 +7,7 @@ that the suite then refuses.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,9 @@ def _replace(path: Path, data: bytes) -> None:
         load(trial)
         trial.replace(path)
     except InventoryError as error:
-        raise InventoryError(str(error).replace(printable(str(trial)), printable(str(path)))) from error
+        # The line is one of a file that is never to be.
+        sentence = re.sub(rf"^{re.escape(printable(str(trial)))}:\d+: ", "", str(error))
+        raise InventoryError(f"{printable(str(path))} stays as it is: {sentence}") from error
     except OSError as error:
         reason = FileError.from_os_error("write", str(path), error).reason
         raise InventoryError(

@@ -34,12 +34,19 @@ _DESCRIPTIONS = {
     "notes": "A remark for people.",
 }
 
+# An entry of which an editor can tell that it is reached by adb.
+_OVER_ADB = [
+    {"properties": {"transport": {"const": "adb"}}, "required": ["transport"]},
+    {"properties": {"kind": {"const": "android"}, "transport": False}, "required": ["kind"]},
+]
+_WORKDIR_OVER_ADB = {"if": {"anyOf": _OVER_ADB}, "then": {"properties": {"workdir": {"pattern": "^/"}}}}
+
 
 def inventory_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of inventory.yaml."""
     model = DeviceEntry.model_json_schema()
     shared = {name: _property(name, model["properties"][name]) for name in FIELDS if name != "name"}
-    values = {"type": "object", "additionalProperties": False, "properties": shared}
+    values = {"type": "object", "additionalProperties": False, "properties": shared, **_WORKDIR_OVER_ADB}
     names = {"pattern": f"^{NAME_PATTERN.pattern}$", "not": {"const": "all"}}
     group = {
         "type": "object",

@@ -11,6 +11,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -21,6 +22,8 @@ import filelock
 from devices.atomic import write_atomic
 from devices.errors import DeviceBusy, FileError, UserError
 from devices.wording import printable
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9.:-]+")
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,24 @@ class Holder:
 
 
 @contextlib.contextmanager
-def exclusive(device: str, locks_dir: Path) -> Iterator[None]:
-    """Holds `device` for the block. Raises `DeviceBusy` at once if another holds it, also within this process."""
-    note = locks_dir / f"{device}.json"
+def exclusive(device: str, locks_dir: Path, *, address: str | None = None) -> Iterator[None]:
+    """Holds `device` for the block. Raises `DeviceBusy` at once if another holds it, also within this process.
+
+    With its `address`, entries of other names for the same device are kept away as well.
+    """
+    with contextlib.ExitStack() as held:
+        held.enter_context(_exclusive(device, device, locks_dir))
+        if address is not None:
+            held.enter_context(_exclusive(device, f"at-{_UNSAFE.sub('_', address)[:160]}", locks_dir))
+        yield
+
+
+@contextlib.contextmanager
+def _exclusive(device: str, file: str, locks_dir: Path) -> Iterator[None]:
+    note = locks_dir / f"{file}.json"
     try:
         locks_dir.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(locks_dir / f"{device}.lock", timeout=0)
+        lock = filelock.FileLock(locks_dir / f"{file}.lock", timeout=0)
         lock.acquire()
     except filelock.Timeout:
         raise _busy(device, note) from None

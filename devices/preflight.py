@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from devices.errors import FileError
-from devices.facts import parse_cpu_list, parse_meminfo, read_policies
+from devices.facts import Policy, parse_cpu_list, parse_meminfo, read_policies
 from devices.sensors.tree import Tree
 from devices.wording import printable
 
@@ -20,6 +20,8 @@ Status = Literal["ok", "warning", "failed"]
 
 _CPUS = "sys/devices/system/cpu"
 _MEMINFO = "proc/meminfo"
+#: How the clock is kept where the kernel's files are all there is.
+GOVERNOR_REMEDY = "echo performance | sudo tee /sys/devices/system/cpu/cpufreq/policy*/scaling_governor"
 # Governors under which the clock doesn't follow the load.
 _STEADY_GOVERNORS = frozenset({"performance", "userspace"})
 
@@ -117,24 +119,35 @@ def check_cores(tree: Tree, needs: Needs) -> Check:
         return Check("cores", "failed", detail, "correct `cpus` in the inventory or switch those cores on")
     cores = len(needs.cpus or online)
     if needs.threads is not None and needs.threads > cores:
-        detail = f"{needs.threads} threads on {cores} cores disturb each other"
+        detail = f"{needs.threads} threads on {cores} core{'' if cores == 1 else 's'} disturb each other"
         return Check("cores", "warning", detail, f"set `threads` to {cores} or less in the inventory")
     return Check("cores", "ok", f"{len(online)} online ({_numbers(online)})")
 
 
-def check_governor(tree: Tree) -> Check:
-    """Whether the clock is left to follow the load."""
+def check_governor(tree: Tree, remedy: str | None = GOVERNOR_REMEDY) -> Check:
+    """Whether the clock is left to follow the load.
+
+    `remedy` is how to change that on such a device; None where its user can't, which is then no warning.
+    """
     policies = read_policies(tree)
     if not policies:
         return Check(
             "governor", "ok", "no cpufreq here: the host of a virtual machine, or the firmware, sets the clock"
         )
-    moving = [policy for policy in policies if policy.governor not in _STEADY_GOVERNORS]
+    moving = [policy for policy in policies if not _is_steady(policy)]
     shown = ", ".join(f"{policy.name} {policy.governor or 'unknown'}" for policy in moving or policies)
-    if moving:
-        remedy = "write `performance` to the scaling_governor files (as root: `cpupower frequency-set -g performance`)"
-        return Check("governor", "warning", f"the clock follows the load: {shown}", remedy)
-    return Check("governor", "ok", shown)
+    if not moving:
+        return Check("governor", "ok", shown)
+    detail = f"the clock follows the load: {shown}"
+    if remedy is None:
+        return Check("governor", "ok", f"{detail}; only root could change that here")
+    return Check("governor", "warning", detail, remedy)
+
+
+def _is_steady(policy: Policy) -> bool:
+    """A clock between two limits that are the same has no choice, whatever its governor."""
+    pinned = policy.allowed_min_khz is not None and policy.allowed_min_khz == policy.allowed_max_khz
+    return pinned or policy.governor in _STEADY_GOVERNORS
 
 
 def check_frequency_caps(tree: Tree) -> Check:

@@ -109,7 +109,9 @@ def _check_load(tree: Tree, first: _Look, second: _Look) -> Check:
         return Check("load", "ok", detail)
     busiest = _busiest(first, second)
     remedy = (
-        f"end or pause {busiest}" if busiest else "find out what runs there, or on the host of this virtual machine"
+        f"end or pause {busiest}"
+        if busiest
+        else "find out what runs there (`top`), or on the host of a virtual machine"
     )
     return Check("load", "warning", f"{detail}, which disturbs what is measured", remedy)
 

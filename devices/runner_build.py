@@ -78,12 +78,19 @@ def build_hash(toolchain: Toolchain) -> str:
     digest = hashlib.sha256()
     for part in (str(_SCHEMA), toolchain.executorch_version, toolchain.compiler_version, toolchain.target):
         digest.update(part.encode() + b"\0")
-    for source in sorted(path for path in SOURCES.rglob("*") if path.is_file()):
-        digest.update(source.relative_to(SOURCES).as_posix().encode() + b"\0")
-        digest.update(hashlib.sha256(source.read_bytes()).digest())
+    digest.update(bytes.fromhex(sources_sha256()))
     if toolchain.system is not None:
         digest.update(toolchain.system.digest())
     return digest.hexdigest()[:32]
+
+
+def sources_sha256() -> str:
+    """Over names and content of the files in `devices/runner/`: 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for source in sorted(path for path in SOURCES.rglob("*") if path.is_file()):
+        digest.update(source.relative_to(SOURCES).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(source.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def build_runner(runner_home: Path, toolchain: Toolchain | None = None) -> BuiltRunner:
@@ -144,6 +151,7 @@ def _make_build(toolchain: Toolchain, name: str, scratch: Path, runner_home: Pat
         "hash": name,
         "machine": toolchain.machine,
         "executorch": toolchain.executorch_version,
+        "sources": sources_sha256(),
         "compiler": toolchain.compiler_version,
     }
     write_manifest(stage, launch, facts)

@@ -91,7 +91,7 @@ class Calibration:
         direction = "drawn power is positive" if self.sign > 0 else "drawn power is negative, so the sign is turned"
         return (
             f"{self.gauge}: {self.unit}, {direction}: {rounded(self.idle_mw)} mW idle, "
-            f"{rounded(self.load_mw)} mW on all cores (it reads {self.idle_raw:g} and {self.load_raw:g})"
+            f"{rounded(self.load_mw)} mW on all cores"
         )
 
 
@@ -147,7 +147,7 @@ def judged(gauge: RawGauge, readings: Readings, plausible_mw: tuple[float, float
     if len(fits) != 1:
         found = "no unit" if not fits else f"{len(fits)} units ({'; '.join(unit for unit, _ in fits)})"
         raise CalibrationError(
-            f"{gauge.supply} reads {idle_raw:g} idle and {load_raw:g} under load, and {found} would make that "
+            f"{_figures(gauge, idle_raw, load_raw)}, and {found} would make that "
             f"{plausible_mw[0]:g} to {plausible_mw[1]:g} mW: set power.scale in the inventory by hand, or use a meter."
         )
     ((unit, scale),) = fits
@@ -198,7 +198,7 @@ def _require_discharging(device: Device) -> None:
 def _require_difference(gauge: RawGauge, idle: Sequence[float], load: Sequence[float]) -> None:
     idle_raw, load_raw = stats.median(idle), stats.median(load)
     scatter = max(_scatter(idle), _scatter(load))
-    figures = f"{gauge.supply} reads {idle_raw:g} idle and {load_raw:g} with all cores busy (scatter {scatter:g})"
+    figures = f"{_figures(gauge, idle_raw, load_raw)} (scatter {scatter * gauge.scale:.4g} mW)"
     if not idle_raw or not load_raw:
         raise CalibrationError(f"{figures}: a gauge that shows 0 has no value; use a meter.")
     if idle_raw * load_raw < 0:
@@ -210,6 +210,12 @@ def _require_difference(gauge: RawGauge, idle: Sequence[float], load: Sequence[f
         )
     if difference < 0:
         raise CalibrationError(f"{figures}: it shows less under load; the device wasn't idle before, so try again.")
+
+
+def _figures(gauge: RawGauge, idle_raw: float, load_raw: float) -> str:
+    """What it reads, as milliwatts of the units that the kernel documents: the files' own product says little."""
+    idle, load = (f"{value * gauge.scale:.4g} mW" for value in (idle_raw, load_raw))
+    return f"{gauge.supply} reads {idle} idle and {load} with all cores busy, taken in the kernel's units"
 
 
 def _scatter(values: Sequence[float]) -> float:

@@ -19,7 +19,7 @@ from devices.errors import DeployError, DeviceError, DeviceLost
 from devices.preflight import Check, check_memory
 from devices.sensors.spec import Sensor
 from suite import stats
-from suite.deployment import CacheRoom, choose_runner, deploy_program, deploy_runner, needs, remove_old_jobs
+from suite.deployment import CacheRoom, deploy_program, deploy_runner, needs, remove_old_jobs
 from suite.display import Display
 from suite.gate import Clock, ThermalGate
 from suite.home import Home
@@ -28,6 +28,7 @@ from suite.meter import Meter, NoMeter, metered
 from suite.plan import described, interleaved
 from suite.preparation import Preparation, Prepared
 from suite.run_plan import RunPlan
+from suite.runners import Runners
 from suite.sensors import SensorPlan, sensor_plan
 from suite.session import SessionOrder, run_session
 from suite.session_energy import IdlePower
@@ -73,7 +74,7 @@ class Run:
     run_id: str
     plan: RunPlan
     preparation: Preparation
-    runner: BuiltRunner
+    runners: Runners
     home: Home
     store: Store
     display: Display
@@ -104,8 +105,9 @@ class Campaign:
         self._device_id: int | None = None
         self._sensors: SensorPlan | None = None
         self._gate: ThermalGate | None = None
-        self._runner = run.runner
+        self._runner: BuiltRunner | None = None
         self._losses_in_a_row = 0
+        self._told_loss: str | None = None
         self._idle_after: tuple[int, float | Unavailable] | None = None
 
     def measure_all(self) -> list[dict[str, Any]]:
@@ -135,7 +137,9 @@ class Campaign:
                 return self._on(device)
         except DeviceLost as error:
             self._losses_in_a_row += 1
-            self._note(str(error))
+            if self._losses_in_a_row == 1 or str(error) != self._told_loss:
+                self._note(str(error))
+            self._told_loss = str(error)
             raise
 
     def _reconnect_seconds(self) -> float:
@@ -145,7 +149,8 @@ class Campaign:
 
     def _tell_reconnect(self, seconds: float) -> None:
         attempt = f"{self._losses_in_a_row} of {MOST_RECONNECTS}"
-        self._note(f"connecting again in {seconds:g} s ({attempt}); sessions that are stored stay")
+        kept = "" if self._device_id is None else "; sessions that are stored stay"
+        self._note(f"connecting again in {seconds:g} s ({attempt}){kept}")
 
     def _on(self, device: Device) -> list[dict[str, Any]]:
         if device.left_over_pid is not None:
@@ -153,7 +158,7 @@ class Campaign:
         facts = device.facts()
         checks = device.preflight(needs(device, self.prepared))
         device_id = self._device_id = self._record_device(facts.as_document(), checks)
-        self._runner = choose_runner(self.entry, facts.machine, self.run.runner, self.run.home.runner, self._note)
+        self._runner = self.run.runners.runner_of(self.entry, facts.machine, self._note)
         for check in checks:
             if check.status != "ok":
                 self._note(_told(check))
@@ -300,6 +305,7 @@ class Campaign:
 
     def _begin(self, device_id: int, prepared: Prepared, sensors: SensorPlan) -> _Measuring:
         workload, artifact = described(prepared.workload), prepared.artifact
+        runner = prepared.runner or self._runner
         self.run.store.record_artifact(artifact.hash, prepared.workload.document(), artifact.document)
         measurement_id = self.run.store.begin_measurement(
             self.run.run_id,
@@ -307,7 +313,7 @@ class Campaign:
             workload,
             planned_sessions=prepared.plan.sessions,
             artifact_hash=artifact.hash,
-            runner_hash=self._runner_of(prepared).hash,
+            runner_hash=None if runner is None else runner.hash,
             reference_losses=prepared.reference_losses,
             role=prepared.role,
         )
@@ -321,7 +327,10 @@ class Campaign:
         )
 
     def _runner_of(self, prepared: Prepared) -> BuiltRunner:
-        return prepared.runner or self._runner
+        runner = prepared.runner or self._runner
+        if runner is None:
+            raise RuntimeError(f"{self.entry.name} has no runner: it is chosen when the device is connected")
+        return runner
 
     def _label(self, prepared: Prepared) -> str:
         """The setting alone where that is all that differs."""

@@ -7,15 +7,12 @@ import posixpath
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from devices.built_runner import BuiltRunner
-from devices.bundle import runner_for
 from devices.cache import make_room, mark_used
 from devices.connect import Device
 from devices.deploy import DeployFile, Deployment, OnProgress, deploy
-from devices.entry import DeviceEntry
-from devices.errors import DeployError, FileError, UserError
+from devices.errors import FileError
 from devices.preflight import Needs
 from suite.preparation import Prepared
 from workloads.artifact import PROGRAM, Artifact
@@ -30,22 +27,6 @@ def needs(device: Device, prepared: Iterable[Prepared]) -> Needs:
         if not device.transport.exists(posixpath.join(device.places.artifact(item.artifact.hash), PROGRAM))
     ]
     return Needs(disk_bytes=sum(missing), memory_bytes=min(item.estimate.memory_bytes for item in items))
-
-
-def choose_runner(
-    entry: DeviceEntry, machine: str, native: BuiltRunner, runner_home: Path, notify: Callable[[str], None]
-) -> BuiltRunner:
-    """The user's own runner, `native` on this host, or a bundle, built now if it is missing.
-
-    `machine` is the device's processor as `uname -m` has it. Raises DeployError: a runner that can't be had is a matter
-    of this device alone.
-    """
-    if entry.runner is None and entry.transport == "local":
-        return native
-    try:
-        return runner_for(machine, runner_home, notify, own=None if entry.runner is None else Path(entry.runner))
-    except UserError as error:
-        raise DeployError(str(error)) from error
 
 
 @dataclass(frozen=True)

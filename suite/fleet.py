@@ -25,9 +25,22 @@ def measure_fleet(run: Run, entries: Sequence[DeviceEntry]) -> list[dict[str, An
     together = [entry for entry in entries if not _on_this_host(entry)]
     alone = [entry for entry in entries if _on_this_host(entry)]
     by_name: dict[str, list[dict[str, Any]]] = {}
-    for group in (together, *([entry] for entry in alone)):
+    for group in (*_apart(together), *([entry] for entry in alone)):
         by_name |= _side_by_side(run, group)
     return [document for entry in entries for document in by_name[entry.name]]
+
+
+def _apart(entries: Sequence[DeviceEntry]) -> list[list[DeviceEntry]]:
+    """In groups of which each has a device once: two entries for it, on other cores, say, would disturb each other."""
+    groups: list[list[DeviceEntry]] = []
+    for entry in entries:
+        free = (group for group in groups if entry.address not in {other.address for other in group} - {None})
+        group = next(free, None)
+        if group is None:
+            groups.append([entry])
+        else:
+            group.append(entry)
+    return groups
 
 
 def _on_this_host(entry: DeviceEntry) -> bool:

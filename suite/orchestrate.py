@@ -12,11 +12,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from devices.built_runner import BuiltRunner
 from devices.connect import require_support
+from devices.entry import DeviceEntry
 from devices.inventory import Inventory
-from devices.runner_build import build_hash, build_runner, native_toolchain
 from reports.site import build
+from suite.author import author
 from suite.campaign import Run
 from suite.display import Display
 from suite.errors import StoreError, UserError
@@ -25,10 +25,13 @@ from suite.home import Home
 from suite.inputs import load_inputs
 from suite.preparation import Preparation, prepare, require_memory
 from suite.ratios import with_ratios
+from suite.reaching import reach
 from suite.retention.in_use import in_use
 from suite.run_plan import RunPlan
+from suite.runners import Runners
 from suite.store.source import StoreSource
 from suite.store.store import Store
+from suite.store.tags import require_free, tag_run
 from workloads.artifact import ArtifactCache
 
 _VERSIONS = ("edge-training-suite", "torch", "executorch", "torchao")
@@ -60,16 +63,24 @@ def begin(
     command: Sequence[str],
     *,
     purpose: str = "run",
+    tag: str | None = None,
     afterwards: Afterwards = lambda _run, _inventory: None,
 ) -> Outcome:
-    """Start a run and carry it through. Raises the packages' UserErrors, and StoreError."""
+    """Start a run and carry it through. Raises the packages' UserErrors, and StoreError.
+
+    The run gets the name `tag` (suite.store.tags), which must be free.
+    """
     check(plan, inventory)
     store = Store.open(home.store_path)  # before the export: a store that cannot be used would waste it
     with contextlib.closing(store), in_use(home):
-        preparation, runner = prepare_host(plan, home, display)
+        if tag is not None:
+            require_free(store, tag)
+        preparation, runners = prepare_host(plan, _entries(plan, inventory), home, display, purpose=purpose)
         run_id = store.begin_run(plan.document(), command, environment(preparation), purpose=purpose)
+        if tag is not None:
+            tag_run(store, tag, run_id, author())
         with _claimed(run_id, home):
-            return measure(Run(run_id, plan, preparation, runner, home, store, display), inventory, afterwards)
+            return measure(Run(run_id, plan, preparation, runners, home, store, display), inventory, afterwards)
 
 
 def resume(
@@ -88,8 +99,8 @@ def resume(
             plan = RunPlan.from_document(store.resume_run(run_id))
             display.note(f"going on with run {run_id}")
             check(plan, inventory)
-            preparation, runner = prepare_host(plan, home, display)
-            return measure(Run(run_id, plan, preparation, runner, home, store, display), inventory, afterwards)
+            preparation, runners = prepare_host(plan, _entries(plan, inventory), home, display, purpose=purpose)
+            return measure(Run(run_id, plan, preparation, runners, home, store, display), inventory, afterwards)
 
 
 @contextlib.contextmanager
@@ -138,16 +149,24 @@ def environment(preparation: Preparation) -> Mapping[str, str]:
     }
 
 
-def prepare_host(plan: RunPlan, home: Home, display: Display) -> tuple[Preparation, BuiltRunner]:
-    """Everything of a run that needs no device: the runner and the programs."""
+def _entries(plan: RunPlan, inventory: Inventory) -> list[DeviceEntry]:
+    return [inventory.devices[name] for name in plan.devices]
+
+
+def prepare_host(
+    plan: RunPlan, entries: Sequence[DeviceEntry], home: Home, display: Display, *, purpose: str = "run"
+) -> tuple[Preparation, Runners]:
+    """Everything of a run that comes before its devices' sessions: whether they are there, and the programs.
+
+    Raises NoneReachable where no device is, except for a night, which has to record that.
+    """
+    reach(entries, display, required=purpose != "nightly")
     inputs = []
     for part in plan.plans:
         with display.waiting(f"loading {part.model}"):
             inputs.append(load_inputs(part, display.note))  # first: a bad task is told before the runner is built
-    toolchain = native_toolchain()
-    there = (home.runner / build_hash(toolchain)).is_dir()
-    with display.waiting("looking for the runner") if there else display.busy("building the runner"):
-        runner = build_runner(home.runner, toolchain)
+    runners = Runners(home.runner, display)
+    runners.build_ahead(entries)
     preparation = Preparation((), {}, 0)
     for part, loaded in zip(plan.plans, inputs, strict=True):
         with display.waiting(f"preparing {part.model}"):
@@ -156,7 +175,7 @@ def prepare_host(plan: RunPlan, home: Home, display: Display) -> tuple[Preparati
         count = len(preparation.prepared)
         programs = "the program is" if count == 1 else f"all {count} programs are"
         display.note(f"{programs} in the artifact cache, nothing exported")
-    return preparation, runner
+    return preparation, runners
 
 
 def measure(run: Run, inventory: Inventory, afterwards: Afterwards) -> Outcome:
@@ -165,7 +184,7 @@ def measure(run: Run, inventory: Inventory, afterwards: Afterwards) -> Outcome:
     The run stays open for `--resume` when anything is raised.
     """
     try:
-        documents = measure_fleet(run, [inventory.devices[name] for name in run.plan.devices])
+        documents = measure_fleet(run, _entries(run.plan, inventory))
         compared = with_ratios(documents)
         for document in compared:
             run.store.finish_measurement(document.pop("measurement_id"), document)

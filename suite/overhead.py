@@ -10,7 +10,7 @@ from devices.connect import connect
 from devices.entry import DeviceEntry
 from devices.sensors.spec import Discovery
 from suite import stats
-from suite.deployment import choose_runner, deploy_program, deploy_runner
+from suite.deployment import deploy_program, deploy_runner
 from suite.display import Display
 from suite.errors import SuiteError
 from suite.home import Home
@@ -51,11 +51,11 @@ def sampler_overhead(plan: Plan, entry: DeviceEntry, home: Home, display: Displa
 
     Raises SuiteError when a session is not valid, DeviceError when the device fails, and what `prepare_host` raises.
     """
-    preparation, runner = prepare_host(RunPlan((plan,)), home, display)
+    preparation, runners = prepare_host(RunPlan((plan,)), [entry], home, display)
     (prepared,) = preparation.prepared
     medians: dict[bool, list[float]] = {True: [], False: []}
     with connect(entry, home.locks) as device:
-        chosen = choose_runner(entry, device.facts().machine, runner, home.runner, display.note)
+        chosen = runners.runner_of(entry, device.facts().machine, display.note)
         deploy_runner(device, chosen)
         deploy_program(device, prepared.artifact)
         for ordinal in range(plan.sessions):

@@ -10,7 +10,7 @@ from devices.entry import DeviceEntry
 from devices.errors import FileError
 from devices.facts import Facts, read_facts
 from devices.preflight import Check
-from devices.sensors.battery import BATTERY, Gauge, battery_sensors
+from devices.sensors.battery import BATTERY, Gauge, battery_sensors, charge_of_android
 from devices.sensors.chargers import Chargers, all_chargers
 from devices.sensors.host import clock_sensors
 from devices.sensors.memory import memory_sensors
@@ -29,13 +29,17 @@ PLAUSIBLE_MW = (200.0, 20_000.0)
 _SUPPLIES = "sys/class/power_supply"
 _CPUS = "sys/devices/system/cpu"
 _PROPERTY = re.compile(r"\[([\w.-]{1,100})\]: \[(.{0,300})\]")
-_UNPLUG = (
-    "reach the phone over Wi-Fi (`adb tcpip 5555`, then `host` in the inventory), or through a hub that can switch"
+_UNPLUG = "unplug the charger"
+_OFF_THE_CABLE = (
+    "reach the phone over Wi-Fi (`adb tcpip 5555`, then `host` in the inventory) with the cable unplugged, or through "
+    "a USB hub that can switch its power off"
 )
 
 
 class AndroidKind:
     """Kind `android`."""
+
+    governor_remedy: str | None = None
 
     def __init__(self, entry: DeviceEntry) -> None:
         self.entry = entry
@@ -52,6 +56,9 @@ class AndroidKind:
 
     def facts(self, tree: Tree) -> Facts:
         facts, known = read_facts(tree), _properties(tree)
+        if facts.battery_percent is None:  # the kernel's files are often kept from the shell
+            told = _dumpsys(tree, find_program(tree, "dumpsys"), "battery")
+            facts = replace(facts, battery_percent=charge_of_android(told.text or ""))
         if not known:
             return facts
         board = " ".join(filter(None, (known.get("ro.product.manufacturer"), known.get("ro.product.model"))))
@@ -74,11 +81,13 @@ class AndroidKind:
         status = thermal_status(_dumpsys(tree, dumpsys, "thermalservice"))
         if chargers.plugged:
             plugged = f"plugged in: {printable(', '.join(chargers.plugged), 80)}; power can't be measured"
-            charging = Check("charger", "warning", plugged, _UNPLUG)
+            charging = Check("charger", "warning", plugged, _UNPLUG if self.entry.host else _OFF_THE_CABLE)
         else:
             charging = Check("charger", "ok", "none is plugged in")
         if status is None:
-            heat = Check("thermal status", "warning", "unknown: dumpsys thermalservice tells none")
+            heat = Check(
+                "thermal status", "warning", "unknown: dumpsys thermalservice tells none (it does from Android 10 on)"
+            )
         elif status > 0:
             heat = Check("thermal status", "warning", f"{level_name(status)} ({status})", "let the phone cool down")
         else:

@@ -14,6 +14,9 @@ from devices.sensors.tree import Tree
 class Kind(Protocol):
     """A family of devices, made for one entry."""
 
+    governor_remedy: str | None
+    """How to keep the cores' clock from following the load; None where the device's user can't."""
+
     def __init__(self, entry: DeviceEntry) -> None: ...
 
     def sensors(self, tree: Tree) -> Discovery:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from devices.entry import DeviceEntry
 from devices.facts import Facts, read_facts
-from devices.preflight import Check
+from devices.preflight import GOVERNOR_REMEDY, Check
 from devices.sensors.host import linux_sensors
 from devices.sensors.spec import Discovery
 from devices.sensors.tree import Tree
@@ -12,6 +12,8 @@ from devices.sensors.tree import Tree
 
 class LinuxKind:
     """Kinds `local` and `linux`."""
+
+    governor_remedy: str | None = GOVERNOR_REMEDY
 
     def __init__(self, entry: DeviceEntry) -> None:
         self.entry = entry

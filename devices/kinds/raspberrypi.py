@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from devices.device_tree import device_tree_paths, device_tree_text
 from devices.entry import DeviceEntry
 from devices.facts import Facts, read_facts
-from devices.preflight import Check
+from devices.preflight import GOVERNOR_REMEDY, Check
 from devices.sensors.host import clock_sensors
 from devices.sensors.hwmon import hwmon_sensors
 from devices.sensors.memory import memory_sensors
@@ -17,17 +18,17 @@ from devices.sensors.total import METER_REMEDY, with_chosen_total
 from devices.sensors.tree import Tree
 from devices.sensors.vcgencmd import (
     GET_IT,
+    JOIN_VIDEO,
     NOT_THERE,
     SINCE_BOOT,
     find_vcgencmd,
     firmware_sensors,
     flag_names,
     throttled_flags,
+    why_no_flags,
 )
 from devices.wording import printable
 
-# The first is a link to the second, which is not there where /proc is not the kernel's own.
-_MODELS = ("proc/device-tree/model", "sys/firmware/devicetree/base/model")
 _GENERATION = re.compile(r"Raspberry Pi (?:Compute Module )?(\d)", re.ASCII)
 _WITH_POWER_CHIP = 5
 _POWER_REMEDY = "use the power supply that belongs to the board, and a short cable"
@@ -35,6 +36,8 @@ _POWER_REMEDY = "use the power supply that belongs to the board, and a short cab
 
 class RaspberryPiKind:
     """Kind `raspberrypi`."""
+
+    governor_remedy: str | None = GOVERNOR_REMEDY
 
     def __init__(self, entry: DeviceEntry) -> None:
         self.entry = entry
@@ -60,7 +63,7 @@ class RaspberryPiKind:
             return (Check("throttling", "warning", f"unknown: {NOT_THERE}", GET_IT),)
         flags = throttled_flags(tree, vcgencmd)
         if flags is None:
-            return (Check("throttling", "warning", "unknown: vcgencmd get_throttled gives no flags"),)
+            return (Check("throttling", "warning", f"unknown: {why_no_flags(tree, vcgencmd)}", JOIN_VIDEO),)
         now, since_boot = flag_names(flags), flag_names(flags, SINCE_BOOT)
         if not now and not since_boot:
             return (Check("throttling", "ok", "none since boot"),)
@@ -81,8 +84,7 @@ class RaspberryPiKind:
 
 def _power(tree: Tree, vcgencmd: str | None) -> Discovery:
     """The power chip of a Pi 5; the others have nothing that measures."""
-    texts = tree.read(_MODELS)
-    model = next((text for path in _MODELS if (text := texts.text(path))), "")
+    model = device_tree_text(tree.read(device_tree_paths("model")), "model") or ""
     match = _GENERATION.search(model)
     if match and int(match[1]) >= _WITH_POWER_CHIP:
         if vcgencmd is None:

@@ -39,10 +39,13 @@ std::string cpu_model() {
     const std::string model = cpuinfo(name);
     if (!model.empty()) return model;
   }
-  std::ifstream file("/proc/device-tree/model");
-  std::string model;
-  std::getline(file, model, '\0');
-  if (!model.empty()) return model;
+  // The first is a link to the second, and isn't there where /proc is not the kernel's own.
+  for (const char* path : {"/proc/device-tree/model", "/sys/firmware/devicetree/base/model"}) {
+    std::ifstream file(path);
+    std::string model;
+    std::getline(file, model, '\0');
+    if (!model.empty()) return model;
+  }
   const std::string part = cpuinfo("CPU part");
   return part.empty() ? "unknown" : "implementer " + cpuinfo("CPU implementer") + " part " + part;
 }

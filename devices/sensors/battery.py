@@ -6,10 +6,12 @@ the device's, and some drivers give a negative current while they discharge.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from devices.sensors.spec import Discovery, Sensor, Unavailable
 from devices.sensors.tree import Texts, Tree, plain_name
+from devices.wording import printable
 
 #: What the names of these sensors begin with.
 BATTERY = "battery"
@@ -19,6 +21,7 @@ _FILES = ("type", "scope", "present", "status", "power_now", "current_now", "vol
 _MW_PER_UW = 1e-3
 _MW_PER_UA_UV = 1e-9
 _RATE_HZ = 10.0
+_CHARGE = re.compile(r"^\s*(level|scale): (\d{1,6})\s*$", re.MULTILINE | re.ASCII)
 # What drivers give when they have nothing: the ends of their integers.
 _SENTINELS = frozenset({-1.0, 65535.0, 2.0**31 - 1, -(2.0**31), 2.0**63 - 1, -(2.0**63)})
 
@@ -68,7 +71,9 @@ def battery_sensors(tree: Tree, gauge: Gauge | None = None, plugged: tuple[str, 
         else:
             missing.append(found)
     if not names:
-        missing.append(Unavailable(BATTERY, "power_mw", f"no system battery in /{_FOLDER}"))
+        hidden = [supply for supply in tree.names(_FOLDER) if texts.is_kept(f"{_FOLDER}/{supply}/type")]
+        kept = f" that this user may look at ({printable(', '.join(hidden), 80)} may be one)" if hidden else ""
+        missing.append(Unavailable(BATTERY, "power_mw", f"no system battery in /{_FOLDER}{kept}"))
     return Discovery(tuple(sensors), tuple(missing))
 
 
@@ -85,16 +90,37 @@ def battery_states(tree: Tree) -> tuple[str, ...]:
     return tuple(plain_name(texts.text(f"{_FOLDER}/{supply}/status"), "not given") for supply in supplies)
 
 
+def battery_percent(tree: Tree) -> float | None:
+    """The charge of the device's battery from 0 to 100, of several the lowest; None without one that tells it."""
+    folders = [f"{_FOLDER}/{supply}" for supply in tree.names(_FOLDER)]
+    if not folders:
+        return None
+    texts = tree.read(f"{folder}/{file}" for folder in folders for file in ("type", "scope", "present", "capacity"))
+    charges = [
+        texts.number(f"{folder}/capacity")
+        for folder in folders
+        if _feeds_the_device(texts, folder) and texts.text(f"{folder}/present") != "0"
+    ]
+    return min((charge for charge in charges if charge is not None and 0 <= charge <= 100), default=None)
+
+
+def charge_of_android(dumpsys_battery: str) -> float | None:
+    """The same from what `dumpsys battery` prints: its `level` of its `scale`."""
+    found = {match[1]: int(match[2]) for match in _CHARGE.finditer(dumpsys_battery)}
+    level, scale = found.get("level"), found.get("scale")
+    return None if level is None or not scale or level > scale else 100.0 * level / scale
+
+
+def _feeds_the_device(texts: Texts, folder: str) -> bool:
+    """Scope `Device` is the battery of a mouse or keyboard."""
+    return texts.text(f"{folder}/type") == "Battery" and texts.text(f"{folder}/scope") != "Device"
+
+
 def _read(tree: Tree) -> tuple[tuple[str, ...], Texts]:
-    """The batteries that feed the device. Scope `Device` is the battery of a mouse or keyboard."""
+    """The batteries that feed the device."""
     supplies = tree.names(_FOLDER)
     texts = tree.read(f"{_FOLDER}/{supply}/{file}" for supply in supplies for file in _FILES)
-    chosen = tuple(
-        supply
-        for supply in supplies
-        if texts.text(f"{_FOLDER}/{supply}/type") == "Battery" and texts.text(f"{_FOLDER}/{supply}/scope") != "Device"
-    )
-    return chosen, texts
+    return tuple(supply for supply in supplies if _feeds_the_device(texts, f"{_FOLDER}/{supply}")), texts
 
 
 def _sensor(

@@ -50,10 +50,17 @@ def ina3221_sensors(tree: Tree) -> Discovery:
         names.append(name)
         unread = [path for path in (rail.path, rail.times) if path is not None and texts.number(path) is None]
         if unread:
-            missing.append(Unavailable(name, "power_mw", texts.why_not(unread[0]), "let this user read it"))
+            missing.append(Unavailable(name, "power_mw", texts.why_not(unread[0]), _remedy(texts, rail, unread[0])))
         else:
             sensors.append(_sensor(tree, rail, name))
     return _with_total(sensors, missing)
+
+
+def _remedy(texts: Texts, rail: _Rail, path: str) -> str | None:
+    remedy = texts.how_to_read(path)
+    if rail.label.upper() not in TOTAL_RAILS:
+        return remedy
+    return f"{remedy}, or {METER_REMEDY}" if remedy else METER_REMEDY
 
 
 def _sensor(tree: Tree, rail: _Rail, name: str) -> Sensor:

@@ -10,9 +10,11 @@ from devices.sensors.programs import Told, ask
 from devices.sensors.spec import Discovery, Sensor, Unavailable
 from devices.sensors.total import METER_REMEDY
 from devices.sensors.tree import Tree
+from devices.sensors.vcgencmd import JOIN_VIDEO
 
 _NAME = "pmic"
 _PERIOD_S = 0.5
+_REMEDY = f"{JOIN_VIDEO}; update an old firmware (sudo apt full-upgrade), or {METER_REMEDY}"
 # Products of the currents with the voltages of the same rail; nothing is printed unless a rail has both.
 _SUM = r"""
 { split($2, parts, "="); rail = substr($1, 1, length($1) - 2); value = parts[2] + 0 }
@@ -31,8 +33,9 @@ def pmic_sensors(tree: Tree, vcgencmd: str) -> Discovery:
     """The sum of the rails in milliwatts, about twice a second."""
     told = ask(tree, ["sh", "-c", _ONCE, vcgencmd, _SUM])
     if not _has_number(told):
-        reason = told.why_not or "vcgencmd pmic_read_adc gives no rail with both current and voltage"
-        return Discovery(unavailable=(Unavailable(_NAME, "power_mw", reason, METER_REMEDY),))
+        said = ask(tree, [vcgencmd, "pmic_read_adc"]).why_not  # its own words, which the sum has swallowed
+        reason = said or told.why_not or "vcgencmd pmic_read_adc gives no rail with both current and voltage"
+        return Discovery(unavailable=(Unavailable(_NAME, "power_mw", reason, _REMEDY),))
     sensor = Sensor(
         _NAME,
         "power_mw",

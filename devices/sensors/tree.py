@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from devices.errors import FileError
+from devices.errors import FileCause, FileError
 from devices.transport import Transport
 from devices.wording import first_number
 
@@ -62,6 +62,17 @@ class Texts:
         if isinstance(text, FileError):
             return f"/{path} can't be read because {text.reason}"
         return f"/{path} holds no number"
+
+    def is_kept(self, path: str) -> bool:
+        """Whether the file is kept from the user who logs in."""
+        error = self.by_path.get(path)
+        return isinstance(error, FileError) and error.cause is FileCause.DENIED
+
+    def how_to_read(self, path: str) -> str | None:
+        """What to do about a file that is kept from the user who logs in; None where that isn't the reason."""
+        if not self.is_kept(path):
+            return None
+        return f"let this user read it: sudo chmod a+r /{path} (a udev rule does it at each start)"
 
 
 def plain_name(text: str | None, fallback: str, taken: Sequence[str] = ()) -> str:

@@ -14,9 +14,9 @@ FLAGS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft tem
 SINCE_BOOT = 16
 NOT_THERE = "vcgencmd isn't there"
 GET_IT = "install it: sudo apt install raspi-utils (libraspberrypi-bin on older systems)"
+JOIN_VIDEO = "let this user ask the firmware: sudo usermod -aG video USER, then log in again"
 
 _PERIOD_S = 2.0
-_JOIN_VIDEO = "let this user ask the firmware: sudo usermod -aG video USER, then log in again"
 _CLOCK_ARM = "arm"
 _READINGS: tuple[tuple[str, Quantity, tuple[str, ...], float, str], ...] = (
     ("firmware.throttled", "throttle_flags", ("get_throttled",), 1.0, "get_throttled, the bits since boot included"),
@@ -41,7 +41,7 @@ def firmware_sensors(tree: Tree, vcgencmd: str | None) -> Discovery:
         field = _field(told)
         if field is None:
             reason = told.why_not or f"vcgencmd {' '.join(words)} gives no number"
-            found += Discovery(unavailable=(Unavailable(name, quantity, reason, _JOIN_VIDEO),))
+            found += Discovery(unavailable=(Unavailable(name, quantity, reason, JOIN_VIDEO),))
             continue
         sensor = Sensor(
             name,
@@ -55,6 +55,11 @@ def firmware_sensors(tree: Tree, vcgencmd: str | None) -> Discovery:
         )
         found += Discovery((sensor,))
     return found
+
+
+def why_no_flags(tree: Tree, vcgencmd: str) -> str:
+    """What the program says where `throttled_flags` has nothing to give."""
+    return ask(tree, [vcgencmd, "get_throttled"]).why_not or "vcgencmd get_throttled gives no flags"
 
 
 def throttled_flags(tree: Tree, vcgencmd: str) -> int | None:

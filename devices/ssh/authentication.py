@@ -73,7 +73,12 @@ def _require_connection(
 def _remedy(endpoint: Endpoint) -> str:
     port = f" -p {endpoint.port}"
     key = f" -i {endpoint.key_file}" if endpoint.key_file else ""
+    password = (
+        f"set {endpoint.password_env} to the right password"
+        if endpoint.password_env
+        else "name the variable that holds the password as `password_env`"
+    )
     return (
-        f"install your public key there with `ssh-copy-id{key}{port} {endpoint.user}@{endpoint.host}`, "
-        "or name the variable that holds the password as `password_env`"
+        f"check `user` in the inventory, install your public key there with "
+        f"`ssh-copy-id{key}{port} {endpoint.user}@{endpoint.host}`, or {password}"
     )

@@ -120,9 +120,11 @@ def _negotiated(
 
 
 def _silent(endpoint: Endpoint, timeout_s: float, error: Exception) -> DeviceLost:
+    # What the library says when its own patience ends before that of its reading thread.
+    said = "no answer" if str(error) == "No existing session" else str(error) or type(error).__name__
     return DeviceLost(
         f"{endpoint.shown} took the connection but did not complete the SSH handshake within {timeout_s:g} s "
-        f"({error or type(error).__name__}); check that an SSH server listens there and answers."
+        f"({said}); check that an SSH server listens there and answers."
     )
 
 
@@ -161,11 +163,15 @@ def _open_socket(endpoint: Endpoint, timeout_s: float) -> socket.socket:
     return sock
 
 
+def _said(error: Exception) -> str:
+    return error.text if isinstance(error, paramiko.ChannelException) else str(error) or type(error).__name__
+
+
 def _open_tunnel(endpoint: Endpoint, timeout_s: float, through: paramiko.Transport) -> paramiko.Channel:
     try:
         return through.open_channel("direct-tcpip", (endpoint.host, endpoint.port), ("", 0), timeout=timeout_s)
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise DeviceLost(
-            f"{endpoint.shown} can't be reached from its jump host within {timeout_s:g} s ({error}); check that it is "
-            "on, that the jump host allows forwarding, and `host` and `port` in the inventory."
+            f"{endpoint.shown} can't be reached from its jump host within {timeout_s:g} s ({_said(error)}); check that "
+            "it is on, that the jump host allows forwarding, and `host` and `port` in the inventory."
         ) from error

@@ -24,6 +24,8 @@ from suite.cli.places import inventory_option
 @click.option("--port", type=int, help="Where it listens, if not where its kind usually does.")
 @click.option("--user", help="Who to log in as.")
 @click.option("--serial", help="Which phone, as `adb devices` lists it.")
+@click.option("--key-file", help="The private key to log in with: a whole path, or one from ~/.")
+@click.option("--password-env", metavar="VARIABLE", help="Environment variable that holds the password.")
 @click.option("--transport", help="ssh, adb or local, if not the one of its kind.")
 @click.option("--workdir", help="The device's folder for programs and jobs.")
 @click.option("--threads", type=int, help="Threads of the runner.")

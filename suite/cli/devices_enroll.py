@@ -88,7 +88,8 @@ def _ask(endpoint: Endpoint, text: str) -> None:
             f"compare it and pass it with --yes {option} {text.split()[-1]}."
         )
     kind = text.split()[0].removeprefix("ssh-").split("-")[0]
-    print_line(f"compare it with what the device itself says: ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub")
+    print_line("compare it with what the device itself says:")
+    print_line(f"  ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub")
     if not click.confirm("Is it the same?"):
         raise HostKeyRefused(
             f"{endpoint.shown} was not enrolled and nothing was written; find out which machine answers."

@@ -11,11 +11,13 @@ import pytest
 from made_files import MakeTree
 from real_processes import is_running, kill_if_running, python
 
+import devices.connect
 from devices.connect import TRANSPORTS, connect, require_support
 from devices.entry import DeviceEntry
-from devices.errors import DeviceBusy, UnsupportedDevice
+from devices.errors import DeviceBusy, DeviceLost, UnsupportedDevice
 from devices.inspection import check_entry, support_of
 from devices.kinds import KINDS
+from devices.local import LocalTransport
 from devices.lock import exclusive
 from devices.preflight import Needs
 
@@ -155,6 +157,17 @@ def test_a_busy_device_is_a_row_and_no_exception(entry: DeviceEntry, locks: Path
     assert [(row.item, row.state) for row in found.rows] == [("connection", "failed")]
     assert "in use by process" in found.rows[0].detail
     assert not found.usable
+
+
+def test_a_device_that_cannot_be_reached_has_its_remedy_in_the_column_for_remedies(
+    entry: DeviceEntry, locks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def way(_entry: DeviceEntry) -> LocalTransport:
+        raise DeviceLost("it refused (tried: a; b); check that it is on, then run again.")
+
+    monkeypatch.setattr(devices.connect, "TRANSPORTS", {"local": way})
+    (row,) = check_entry(entry, locks).rows
+    assert (row.detail, row.remedy) == ("it refused (tried: a; b)", "check that it is on, then run again.")
 
 
 def test_a_device_that_is_not_supported_yet_is_a_row_and_no_exception(entry: DeviceEntry, locks: Path) -> None:

@@ -56,6 +56,15 @@ def test_identity_of_a_board_with_arm_cores(make_tree: MakeTree) -> None:
     assert "asimd" in facts.cpu_features
 
 
+def test_a_board_without_proc_device_tree_is_known_by_the_tree_itself(make_tree: MakeTree) -> None:
+    files = {path: text for path, text in PI.items() if path != "proc/device-tree/model"}
+    base = "sys/firmware/devicetree/base"
+    facts = read_facts(
+        make_tree({**files, f"{base}/model": "Jetson Nano\0", f"{base}/compatible": "linux,dummy-virt\0"})
+    )
+    assert (facts.board, facts.virtual_machine) == ("Jetson Nano", "linux,dummy-virt")
+
+
 def test_the_fingerprint_is_the_same_at_a_second_look(facts: Facts, make_tree: MakeTree) -> None:
     assert read_facts(make_tree({})).fingerprint == facts.fingerprint
     assert len(facts.fingerprint) == 64

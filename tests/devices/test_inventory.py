@@ -97,6 +97,7 @@ def test_entries_are_frozen(load_text: Load) -> None:
         ("all", ["local", "pi", "nano", "phone"]),
         ("kind:jetson", ["nano"]),
         ("group:boards,local", ["pi", "nano", "local"]),
+        ("boards,local", ["pi", "nano", "local"]),
         ("p*", ["pi", "phone"]),
     ],
 )
@@ -109,8 +110,10 @@ def test_selection_keeps_the_order_asked_for(load_text: Load, selection: str, na
     [
         ("phnoe", "did you mean phone"),
         ("PI", "did you mean pi"),
-        ("local,zzz", "has no device 'zzz' among its 4; known are: local, pi, nano, phone"),
-        ("kind:jetsn", "did you mean kind:jetson"),
+        ("local,zzz", "has no device or group 'zzz' among its 6; known are: local, pi, nano, phone, boards, slow"),
+        ("kind:jetsn", "has no device of the kind 'kind:jetsn' among its 4; did you mean kind:jetson"),
+        ("kind:linux", "has no device of the kind 'kind:linux' among its 4; known are: local, raspberrypi, jetson"),
+        ("board", "did you mean boards"),
         ("group:board", "did you mean group:boards"),
         ("x*", "known are"),
     ],
@@ -118,6 +121,24 @@ def test_selection_keeps_the_order_asked_for(load_text: Load, selection: str, na
 def test_an_unknown_device_is_answered_with_the_nearest(load_text: Load, selection: str, hint: str) -> None:
     with pytest.raises(UnknownDevice, match=hint.replace("*", r"\*")):
         load_text(FLEET).select(selection)
+
+
+def test_a_device_goes_before_a_group_of_its_name(load_text: Load) -> None:
+    inventory = load_text("devices: {a: {kind: local}, b: {kind: local}}\ngroups: {a: {devices: [b]}}")
+    assert [entry.name for term in ("a", "group:a") for entry in inventory.select(term)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("term", ["none", "group:none"])
+def test_a_group_without_devices_says_so(load_text: Load, term: str) -> None:
+    inventory = load_text("devices: {a: {kind: local}}\ngroups: {none: {devices: []}}")
+    with pytest.raises(InventoryError, match="the group 'none' has no device; add some"):
+        inventory.select(term)
+
+
+def test_of_many_names_only_some_are_told(load_text: Load) -> None:
+    names = ", ".join(f"d{number}: {{kind: local}}" for number in range(30))
+    with pytest.raises(UnknownDevice, match=r"known are: d0, .*, d11 and 18 more; add it with"):
+        load_text(f"devices: {{{names}}}").select("zzz")
 
 
 @pytest.mark.parametrize("selection", ["", " , "])
@@ -177,6 +198,16 @@ MISTAKES = {
     "an endless number": (f"devices: {{a: {{kind: local, threads: {'9' * 5000}}}}}", 1, "can't be read as int"),
     "an empty workdir": ("devices: {a: {kind: local, workdir: ' '}}", 1, "is empty or holds a null character"),
     "a null character": ('devices: {a: {kind: local, workdir: "a\\0b"}}', 1, "is empty or holds a null character"),
+    "a relative workdir over adb": (
+        "devices:\n  a: {kind: linux, transport: adb, serial: S,\n    workdir: bench}",
+        3,
+        "`workdir` is 'bench', and that can't be used: over adb it must be a whole path",
+    ),
+    "no workdir for Linux over adb": (
+        "devices: {a: {kind: linux, transport: adb, serial: S}}",
+        1,
+        "over adb it must be a whole path",
+    ),
     "an unknown home": ("devices: {a: {kind: local, workdir: ~nobody-of-that-name/x}}", 1, "home folder is unknown"),
     "a bad cpu": ("devices:\n  a:\n    kind: local\n    cpus: [0, -1]\n", 4, "`cpus.1` is -1"),
     "a bad range": ("devices: {a: {kind: local, cpus: 3-1}}", 1, "range '3-1' is empty"),

@@ -94,7 +94,7 @@ def test_an_entry_that_would_be_refused_leaves_the_file_alone(
 ) -> None:
     with pytest.raises(InventoryError, match=said) as caught:
         add_device(path, name, values)
-    assert str(caught.value).startswith(f"{path}:")
+    assert str(caught.value).startswith(f"{path} stays as it is: device ")
     assert path.read_text() == TEXT
     assert [item.name for item in path.parent.iterdir()] == ["inventory.yaml"]
 

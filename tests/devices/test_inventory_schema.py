@@ -50,6 +50,18 @@ def test_an_inventory_with_groups_and_defaults_is_accepted(cpus: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "devices: {phone: {kind: android, serial: S, workdir: /data/local/tmp/bench}}",
+        "devices: {phone: {kind: android, transport: ssh, host: h, workdir: bench}}",
+        "devices: {box: {kind: linux, transport: adb, serial: S, workdir: /root/bench}}",
+    ],
+)
+def test_a_relative_workdir_is_no_mistake_over_ssh(text: str) -> None:
+    assert problems(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "devices: {}",
         "devices: {pi: {knid: jetson}}",
         "devices: {pi: {kind: jetsn}}",
@@ -58,6 +70,8 @@ def test_an_inventory_with_groups_and_defaults_is_accepted(cpus: str) -> None:
         "devices: {pi: {kind: jetson, cpus: a-b}}",
         "devices: {all: {kind: local}}",
         "devices: {a b: {kind: local}}",
+        "devices: {phone: {kind: android, workdir: bench}}",
+        "devices: {box: {kind: linux, transport: adb, serial: S, workdir: ~/bench}}",
         "device: {}",
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,10 @@ from made_files import MakeTree
 
 from devices.connect import connect
 from devices.entry import DeviceEntry
+from devices.errors import FileCause, FileError
 from devices.kinds import AndroidKind
 from devices.sensors.spec import Discovery, Sensor
-from devices.sensors.tree import Tree
+from devices.sensors.tree import Texts, Tree
 
 BATTERY = "sys/class/power_supply/battery"
 USB = "sys/class/power_supply/usb"
@@ -132,6 +135,11 @@ def test_a_charger_that_is_online_spoils_a_discharging_gauge_too(make_tree: Make
     assert (checks["charger"].status, "Wi-Fi" in checks["charger"].remedy) == ("warning", True)
 
 
+def test_a_phone_that_is_on_wifi_already_is_only_to_be_unplugged(make_tree: MakeTree) -> None:
+    (check, *_) = kind(host="phone.example", serial=None).checks(phone(make_tree, usb="true"))
+    assert (check.name, check.status, check.remedy) == ("charger", "warning", "unplug the charger")
+
+
 def test_a_charger_that_may_come_is_watched_through_the_kernel(make_tree: MakeTree) -> None:
     tree = phone(make_tree)
     make_tree({f"{USB}/type": "USB", f"{USB}/online": "0"})
@@ -152,6 +160,23 @@ def test_files_that_the_shell_may_not_read_are_explained(make_tree: MakeTree) ->
         Path(tree.path(f"{BATTERY}/{name}")).unlink()
     told = gaps(kind().sensors(tree))["battery.battery"]
     assert "neither power_now nor current_now with voltage_now that can be read" in told
+    assert "external meter" in told
+
+
+@dataclass(frozen=True)
+class _Kept(Tree):
+    """A tree whose batteries this user may not look at, as root's own tests can't have one."""
+
+    def read(self, paths: Iterable[str]) -> Texts:
+        texts = super().read(paths).by_path
+        denied = FileError("read", "x", FileCause.DENIED)
+        return Texts({path: denied if path.startswith(BATTERY) else text for path, text in texts.items()})
+
+
+def test_a_battery_that_the_shell_may_not_look_at_is_named(make_tree: MakeTree) -> None:
+    tree = phone(make_tree)
+    told = gaps(kind().sensors(_Kept(tree.transport, tree.root)))["battery"]
+    assert "no system battery in /sys/class/power_supply that this user may look at (battery may be one)" in told
     assert "external meter" in told
 
 

@@ -119,6 +119,19 @@ def test_without_vcgencmd_the_way_to_get_it_is_told(make_tree: MakeTree) -> None
     assert kind().throttling(tree) is None
 
 
+def test_a_firmware_that_refuses_is_told_in_its_own_words_with_what_to_do(make_tree: MakeTree) -> None:
+    tree = board(make_tree)
+    vcgencmd = Path(tree.path("usr/bin/vcgencmd"))
+    vcgencmd.write_text('#!/bin/sh\necho "Can\'t open device file: /dev/vcio" >&2\nexit 1\n')
+    (check,) = kind().checks(tree)
+    assert check.detail == "unknown: vcgencmd left with exit code 1: Can't open device file: /dev/vcio"
+    assert "usermod -aG video" in check.remedy
+    power = gaps(kind().sensors(tree))["pmic"]
+    assert "vcgencmd left with exit code 1: Can't open device file: /dev/vcio; " in power
+    assert "usermod -aG video" in power
+    assert "apt full-upgrade" in power
+
+
 def test_a_user_who_may_not_ask_the_firmware_is_told_of_the_group(make_tree: MakeTree) -> None:
     tree = make_tree({})
     vcgencmd = Path(tree.path("opt/vc/bin/vcgencmd"))

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from made_files import MakeTree
 
+from devices.kinds import KINDS
 from devices.local import LocalTransport
 from devices.preflight import (
+    GOVERNOR_REMEDY,
     Check,
     Needs,
     check_cores,
@@ -97,7 +99,7 @@ def test_core_files_that_are_there_pass(make_tree: MakeTree) -> None:
         (Needs(cpus=(0, 3), threads=2), "ok", "3 online (0,1,3)"),
         (Needs(cpus=(2, 3)), "failed", "cores 2 are not online (online: 0,1,3)"),
         (Needs(threads=4), "warning", "4 threads on 3 cores"),
-        (Needs(cpus=(0,), threads=2), "warning", "2 threads on 1 cores"),
+        (Needs(cpus=(0,), threads=2), "warning", "2 threads on 1 core disturb"),
     ],
 )
 def test_cores_asked_for_must_be_on(make_tree: MakeTree, needs: Needs, status: str, detail: str) -> None:
@@ -114,6 +116,26 @@ def test_a_governor_that_follows_the_load_is_a_warning(make_tree: MakeTree, gove
     assert check.status == status
     assert f"policy0 {governor}" in check.detail
     assert ("performance" in check.remedy) == (status == "warning")
+
+
+def test_a_clock_between_two_equal_limits_is_steady_whatever_its_governor(make_tree: MakeTree) -> None:
+    """As `jetson_clocks` leaves a Jetson."""
+    files = {"scaling_governor": "schedutil", "scaling_min_freq": "1479000", "scaling_max_freq": "1479000"}
+    tree = make_tree({f"{POLICY}/{name}": text for name, text in files.items()})
+    assert check_governor(tree).status == "ok"
+
+
+def test_where_nobody_can_change_the_governor_there_is_nothing_to_warn_of(make_tree: MakeTree) -> None:
+    check = check_governor(make_tree({f"{POLICY}/scaling_governor": "schedutil"}), remedy=None)
+    assert (check.status, check.remedy) == ("ok", "")
+    assert "policy0 schedutil; only root could change that" in check.detail
+
+
+def test_each_kind_knows_its_own_way_to_a_steady_clock() -> None:
+    remedies = {name: kind.governor_remedy for name, kind in KINDS.items()}
+    assert remedies["android"] is None
+    assert "jetson_clocks" in str(remedies["jetson"])
+    assert remedies["raspberrypi"] == remedies["linux"] == GOVERNOR_REMEDY
 
 
 @pytest.mark.parametrize(("cap", "status"), [("3200000", "ok"), ("1600000", "warning")])

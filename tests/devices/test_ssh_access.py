@@ -231,7 +231,7 @@ def test_a_device_behind_a_jump_host_is_reached_and_both_connections_end(
 ) -> None:
     transport = ssh_transport(sshd.entry(jump=through(bastion)))
     assert transport.run(["echo", "hi"], timeout_s=20).stdout == "hi\n"
-    assert len(bastion.connections()) >= 1
+    assert bastion.connections() >= 1
     transport.close()
 
 

@@ -71,7 +71,7 @@ def test_readings_that_tell_nothing_are_refused_with_their_figures(
 ) -> None:
     with pytest.raises(CalibrationError, match=why) as refused:
         judged(PRODUCT, readings(idle, load, 4e6, scatter), PHONE_MW)
-    assert f"{idle * 4e6:g} idle" in str(refused.value)
+    assert f"reads {idle * 4e6 * PRODUCT.scale:.4g} mW idle" in str(refused.value)
 
 
 def test_a_gauge_that_fits_no_unit_is_refused() -> None:
