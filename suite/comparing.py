@@ -32,8 +32,10 @@ class StateOfPlace:
 
 @dataclass(frozen=True)
 class TwoSides:
-    """`compared` holds the metrics and what else differs, `states` the places whose device was in another state."""
+    """What was taken for either side, the metrics and what else differs, and where a device was in another state."""
 
+    before: Side
+    after: Side
     compared: Compared
     states: tuple[StateOfPlace, ...]
 
@@ -52,7 +54,7 @@ def compare_sides(store: Store, before: Side, after: Side) -> TwoSides:
         kept = [metric for metric in compared.metrics if workload_key(metric.workload) == key]
         compared = replace(compared, metrics=kept)
         states = tuple(state for state in states if state.workload_key == key)
-    return TwoSides(compared, states)
+    return TwoSides(before, after, compared, states)
 
 
 def _states(store: Store, before: str, after: str) -> tuple[StateOfPlace, ...]:

@@ -30,6 +30,7 @@ from suite.errors import UserError
 from suite.plan import Plan
 from suite.run_plan import RunPlan
 from workloads.errors import UserError as WorkloadUserError
+from workloads.tasks import read_task
 from workloads.workload import QUANTIZATION_SETTINGS
 
 
@@ -37,6 +38,17 @@ def _as_list(value: object) -> object:
     """`models: tiny` is as good as `models: [tiny]`."""
     return [value] if isinstance(value, str | int | float) else value
 
+
+#: What is asked for in words of YAML, by pydantic's type of the error.
+_WANTED = {
+    "dict_type": "be names with values (`name: value`)",
+    "model_type": "be names with values (`name: value`)",
+    "list_type": "be a list (`[a, b]`)",
+    "too_short": "hold at least one",
+    "int_type": "be a whole number",
+    "float_type": "be a number",
+    "string_type": "be text",
+}
 
 Names = Annotated[list[StrictStr], BeforeValidator(_as_list), Field(min_length=1)]
 Number = StrictInt | StrictFloat
@@ -110,6 +122,7 @@ def _expanded(
     shared = entry.model_dump(exclude={"devices", "models", "methods", "shapes", "task", "weights"})
     lists = {key: tuple(value) for key, value in shared.items() if isinstance(value, list)}
     paths = {key: _absolute(file.path, getattr(entry, key)) for key in ("task", "weights")}
+    _require_inputs(file, paths, name)
     plans = []
     for index, (model, method, shape) in enumerate(product(entry.models, entry.methods, entry.shapes)):
         try:
@@ -126,23 +139,41 @@ def _absolute(plan_file: Path, path: str | None) -> str | None:
     return None if path is None else str(plan_file.resolve().parent / Path(path).expanduser())
 
 
+def _require_inputs(file: YamlFile, paths: Mapping[str, str | None], name: str) -> None:
+    """A task is read as the run will read it; weights, which may be large, are only looked for."""
+    for key, path in paths.items():
+        if path is None:
+            continue
+        at = ("plans", name, key) if ("plans", name, key) in file.lines else ("defaults", key)
+        if key == "weights" and not Path(path).exists():
+            raise file.error(at, f"the weights {path} don't exist: name a Hugging Face folder or a GGUF file.")
+        if key == "task":
+            try:
+                read_task(Path(path))
+            except WorkloadUserError as error:
+                raise file.error(at, str(error)) from error
+
+
 def _validated(file: YamlFile, position: Position, model: type[_Model], value: object) -> _Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = (*position, *problem["loc"])
-        key = printable(".".join(str(part) for part in problem["loc"]) or "the file", 80)
+        # A key that is spelt wrongly comes before the one that is missing for it.
+        problem = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
+        # Of a value that may be one of two types, pydantic's place names the type as well.
+        loc = tuple(part for part in problem["loc"] if part not in ("int", "float"))
+        where = (*position, *loc)
+        key = printable(".".join(str(part) for part in loc) or "the file", 80)
         if problem["type"] == "extra_forbidden":
-            known = tuple(_model_at(model, problem["loc"]).model_fields)
-            near = nearest_names(str(problem["loc"][-1]), known, 1)
+            known = tuple(_model_at(model, loc).model_fields)
+            near = nearest_names(str(loc[-1]), known, 1)
             hint = f"did you mean `{near[0]}`?" if near else f"known are: {', '.join(known)}."
             raise file.error(where, f"unknown key {key!r}; {hint}") from error
         if problem["type"] == "missing":
             raise file.error(where, f"`{key}` is missing; add it.") from error
-        shown = printable(repr(problem["input"]), 60)
-        reason = problem["msg"].removeprefix("Input should ")
-        raise file.error(where, f"`{key}` is {shown}, and should {reason}; correct it.") from error
+        shown = "empty" if problem["input"] in (None, [], {}) else printable(repr(problem["input"]), 60)
+        wanted = _WANTED.get(problem["type"], problem["msg"].removeprefix("Input should "))
+        raise file.error(where, f"`{key}` is {shown}, and should {wanted}; correct it.") from error
 
 
 def _model_at(model: type[BaseModel], position: Position) -> type[BaseModel]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 
 import click
 
 from suite import exit_codes
+from suite.author import author
 from suite.cli.output import print_line
 from suite.cli.places import inventory_option, opened_store
 from suite.errors import UserError
@@ -72,14 +72,6 @@ def annotate(target: str, text: str, inventory_path: Path) -> int:
             store.annotate(author(), remark, run_id=found)
     print_line(f"noted on {found.name if isinstance(found, SeriesSummary) else f'run {found}'}")
     return exit_codes.OK
-
-
-def author() -> str:
-    """Who types: `$USER`, else what the system says."""
-    try:
-        return printable(getpass.getuser(), 80)
-    except (KeyError, OSError):
-        return "unknown"
 
 
 def _said(text: str, where: str) -> str:

@@ -38,12 +38,14 @@ _MARKS = {"worse": "✗", "better": "✓", "same": "=", "insufficient": "?", "mi
 def compare(before: str, after: str, as_json: bool, inventory_path: Path) -> int:
     """Compare B with the earlier A: every metric that both measured, and what else differs between the two.
 
-    A and B are runs (their ids or the begin of them), `latest`, `previous`, dates (the night of that day), or hashes of
-    programs. It says whether numbers differ, not why: for that, `suite nightly` measures both in turn.
+    A and B are runs (their ids or the begin of them), tags (`suite tag`), `latest`, `previous`, dates (the night of
+    that day), or hashes of programs. It says whether numbers differ, not why: for that, `suite nightly` measures both
+    in turn.
 
     \b
     suite compare previous latest
     suite compare 2026-11-20 2026-11-22
+    suite compare v1.2 latest
     """
     home = Home.locate(inventory_path)
     with opened_store(inventory_path) as store:
@@ -59,7 +61,7 @@ def compare(before: str, after: str, as_json: bool, inventory_path: Path) -> int
 
 def _print(found: TwoSides) -> None:
     compared = found.compared
-    print_line(f"{compared.before} -> {compared.after}")
+    print_line(f"{found.before} -> {found.after}")
     if compared.metrics:
         shared, own = told_apart([workload_key(metric.workload) for metric in compared.metrics])
         if shared:
@@ -125,6 +127,8 @@ def _document(found: TwoSides, page: Path) -> dict[str, Any]:
     return {
         "before": found.compared.before,
         "after": found.compared.after,
+        "before_named": found.before.named or None,
+        "after_named": found.after.named or None,
         "report": str(page),
         "metrics": [
             dataclasses.asdict(metric) | {"series": f"{metric.device}/{workload_key(metric.workload)}/{metric.metric}"}

@@ -41,7 +41,7 @@ def export_data(selection: str, file_format: str, folder: Path, inventory_path: 
 
     \b
     suite data export all --format parquet --to tables
-    suite data export 2026-11-22T14-03-22-ab12 --format json
+    suite data export latest --format json
     """
     home = Home.locate(inventory_path)
     if not home.store_path.is_file():

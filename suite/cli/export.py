@@ -16,6 +16,7 @@ from suite.home import Home
 from suite.inputs import load_inputs
 from suite.plan import Plan
 from suite.preparation import prepare, require_memory
+from suite.retention.in_use import in_use
 from suite.shown import rounded
 from workloads.artifact import ArtifactCache
 
@@ -35,7 +36,9 @@ def export(as_json: bool, inventory_path: Path, **settings: Any) -> int:
     require_memory(plan, measured_here=False)
     display = Display()
     inputs = load_inputs(plan, display.note)
-    preparation = prepare(plan, inputs, ArtifactCache(Home.locate(inventory_path).artifacts), display.note)
+    home = Home.locate(inventory_path)
+    with in_use(home):
+        preparation = prepare(plan, inputs, ArtifactCache(home.artifacts), display.note)
     documents = [{**item.artifact.document, "path": str(item.artifact.program)} for item in preparation.prepared]
     if as_json:
         click.echo(json.dumps(documents, indent=1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,8 @@ def history(series: str | None, runs: bool, as_json: bool, inventory_path: Path)
         if runs:
             document = [dataclasses.asdict(summary) for summary in StoreSource(store).runs()]
             lines = [
-                f"{row['run_id']}  {row['status']}  {', '.join(row['devices'])}  {row['command']}" for row in document
+                f"{row['run_id']}  {row['status']}  {', '.join(row['devices'])}  {row['command']}{_tagged(row['tags'])}"
+                for row in document
             ]
         elif series is None:
             found = series_list(store)
@@ -109,6 +110,10 @@ def _lines(told: MetricHistory, verdicts: list[ToldVerdict]) -> Iterator[str]:
     for remark in told.remarks:
         where = f" on run {remark.run_id}" if remark.run_id else ""
         yield f"{remark.kind} {remark.at} by {remark.author}{where}: {remark.text}"
+
+
+def _tagged(tags: Sequence[str]) -> str:
+    return f"  tagged {', '.join(tags)}" if tags else ""
 
 
 def _moved(change: Change) -> str:

@@ -11,15 +11,16 @@ import click
 from reports.single_file import write_single_file
 from reports.site import build
 from suite import exit_codes
-from suite.cli.places import inventory_option
+from suite.cli.places import inventory_option, opened_store
 from suite.errors import UserError
 from suite.home import Home
+from suite.store.finding import find_run
 from suite.store.source import StoreSource
 from suite.store.store import Store
 
 
 @click.command()
-@click.argument("run_id", required=False)
+@click.argument("run", metavar="[RUN]", required=False)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the site; default: reports/ in the suite's home."
 )
@@ -28,7 +29,7 @@ from suite.store.store import Store
 )
 @click.option("--page", metavar="PATH", help="Which page of the site --single-file takes; default: the run's.")
 @inventory_option
-def report(run_id: str | None, out: Path | None, single: Path | None, page: str | None, inventory_path: Path) -> int:
+def report(run: str | None, out: Path | None, single: Path | None, page: str | None, inventory_path: Path) -> int:
     """Write the pages whose content has changed, of all runs or of one, and print the path to open.
 
     \b
@@ -41,7 +42,7 @@ def report(run_id: str | None, out: Path | None, single: Path | None, page: str 
         raise UserError("--page names the page for --single-file: add --single-file FILE.")
     with opened_source(inventory_path) as (source, home):
         folder = out or home.reports
-        built = build(source, folder, None if run_id is None else [run_id])
+        built = build(source, folder, None if run is None else [_run_id(run, inventory_path)])
     if single is not None:
         built = write_single_file(built if page is None else _page(folder, page), single)
     click.echo(built)
@@ -61,6 +62,11 @@ def opened_source(inventory_path: Path) -> Iterator[tuple[StoreSource, Home]]:
         yield StoreSource(store), home
     finally:
         store.close()
+
+
+def _run_id(text: str, inventory_path: Path) -> str:
+    with opened_store(inventory_path) as store:
+        return find_run(store, text)
 
 
 def _page(folder: Path, name: str) -> Path:

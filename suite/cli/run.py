@@ -24,10 +24,11 @@ from suite.plan import Plan
 from suite.plan_file import load_plan_file
 from suite.results_table import reasons, results_table
 from suite.run_plan import RunPlan
+from suite.store.tags import checked_tag
 from workloads.workload import METHODS
 
 _WITH_RESUME = ("resume", "as_json", "inventory_path")
-_WITH_PLAN = ("plan_path", "quick", "dry_run", "as_json", "inventory_path")
+_WITH_PLAN = ("plan_path", "tag", "quick", "dry_run", "as_json", "inventory_path")
 
 
 @click.command()
@@ -42,6 +43,7 @@ _WITH_PLAN = ("plan_path", "quick", "dry_run", "as_json", "inventory_path")
 @click.option(
     "--plan", "plan_path", type=click.Path(path_type=Path), metavar="FILE", help="Measure what a plan file says."
 )
+@click.option("--tag", metavar="NAME", help="A name for the run, which `suite compare` takes; `suite tag` lists them.")
 @click.option("--quick", is_flag=True, help="One short session for each setting.")
 @click.option("--resume", is_flag=True, help="Go on with the newest run that was interrupted or killed.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with an estimate of time, memory and disk; do nothing.")
@@ -50,6 +52,7 @@ _WITH_PLAN = ("plan_path", "quick", "dry_run", "as_json", "inventory_path")
 def run(
     selection: str | None,
     plan_path: Path | None,
+    tag: str | None,
     quick: bool,
     resume: bool,
     dry_run: bool,
@@ -65,6 +68,8 @@ def run(
     suite run --plan nightly.yaml
     suite run --resume
     """
+    if tag is not None:
+        checked_tag(tag)
     inventory, home = opened(inventory_path)
     if resume:
         _refuse_settings("--resume goes on with the plan of the interrupted run", _WITH_RESUME)
@@ -78,7 +83,7 @@ def run(
     words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
     if dry_run:
         return _show_forecast(plan, inventory, words, as_json)
-    return _show(orchestrate.begin(plan, inventory, home, Display(), ["suite", *words]), as_json)
+    return _show(orchestrate.begin(plan, inventory, home, Display(), ["suite", *words], tag=tag), as_json)
 
 
 def _refuse_settings(why: str, allowed: Sequence[str]) -> None:

@@ -92,7 +92,9 @@ def status(as_json: bool, inventory_path: Path) -> int:
         print_line(f"scheduled by {document['by']}: {document['name']}")
         print_line(f"next night: {document['next'] or 'unknown'}")
     last = document["last"]
-    if last is not None:
+    if last is not None and last["log"] is None and last["ended"] is not None:
+        print_line(f"last night: none yet; installed {last['started']}")
+    elif last is not None:
         ended = "did not end" if last["ended"] is None else f"ended {last['ended']}"
         code = "" if last["exit_code"] is None else f" with {last['exit_code']}"
         print_line(f"last night: begun {last['started']}, {ended}{code}: {last['meaning']}")
@@ -190,8 +192,10 @@ def _last(last: Started) -> dict[str, Any]:
 def _notes(name: str, by: By | None) -> list[str]:
     notes = []
     if by == "systemd":
-        state = systemd.timer_says(name).get("ActiveState", "unknown")
-        if state != "active":
+        state = systemd.timer_says(name).get("ActiveState")
+        if state is None:
+            notes.append("the user's systemd does not answer, so no night begins: log in, or see `systemctl --user`")
+        elif state != "active":
             notes.append(f"the timer is {state}: `systemctl --user start {name}.timer`")
         if systemd.lingers() is not True:
             notes.append("lingering is off, nights run only while you are logged in: `loginctl enable-linger`")

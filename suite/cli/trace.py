@@ -16,7 +16,7 @@ from suite.store.store import Store
 
 
 @click.command()
-@click.argument("run_id", metavar="RUN")
+@click.argument("run", metavar="RUN")
 @click.option(
     "--to",
     "path",
@@ -24,11 +24,11 @@ from suite.store.store import Store
     help="The file; compressed if it ends with .gz. Default: trace-RUN.json, with .gz when it is large.",
 )
 @inventory_option
-def trace(run_id: str, path: Path | None, inventory_path: Path) -> int:
+def trace(run: str, path: Path | None, inventory_path: Path) -> int:
     """Write the steps and sensors of a run as one trace, to be opened at https://ui.perfetto.dev.
 
     \b
-    suite trace 2026-11-22T14-03-22-ab12
+    suite trace latest
     suite trace 2026-11-22T14-03-22-ab12 --to run.json.gz
     """
     home = Home.locate(inventory_path)
@@ -36,7 +36,7 @@ def trace(run_id: str, path: Path | None, inventory_path: Path) -> int:
         raise UserError(f"There is no run yet in {home.root}: measure first with `suite run --device local`.")
     store = Store.open(home.store_path, read_only=True)
     try:
-        print_line(str(write_trace(store, run_id, path)))
+        print_line(str(write_trace(store, run, path)))
     finally:
         store.close()
     return exit_codes.OK

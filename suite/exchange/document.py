@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 
 from suite.defects import DefectKind
 from suite.events import Count, FooterEvent, HeaderEvent, LoadEvent, Loss, printable
+from suite.exchange.agreement import require_forward, require_medians, step_median_ms
 from suite.record import Cause
 from suite.validity import SessionStatus
 
@@ -214,6 +215,7 @@ class Steps(_Part):
     @model_validator(mode="after")
     def _whole_rows(self) -> Steps:
         _same_length("steps", self.index, self.phase, self.t0_ns, self.t1_ns, self.losses)
+        require_forward(self.t0_ns, self.t1_ns)
         return self
 
 
@@ -276,6 +278,15 @@ class Measurement(_Part):
     @model_validator(mode="after")
     def _sessions_once(self) -> Measurement:
         _once("the session", [(session.ordinal, session.attempt) for session in self.sessions])
+        return self
+
+    @model_validator(mode="after")
+    def _latency_follows(self) -> Measurement:
+        told = None if self.document is None else self.document.latency_ms
+        if isinstance(told, Latency) and isinstance(told.median, int | float):
+            steps = [session.steps for session in self.sessions]
+            found = [step_median_ms(item.phase, item.t0_ns, item.t1_ns) for item in steps]
+            require_medians(told.median, told.sessions, found)
         return self
 
 

@@ -230,9 +230,10 @@ def _refusal(path: Path, data: bytes, error: ValidationError) -> str:
         return f"{_shown(path)} was exported while its run was going on: export it again when it has finished."
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = printable(".".join(str(part) for part in first["loc"]), 120) or "the document"
+    wrong = "1 of its values is" if error.error_count() == 1 else f"{error.error_count()} of its values are"
     return (
-        f"{_shown(path)} is damaged or was changed, {error.error_count()} of its values are wrong: {where}: "
-        f"{printable(first['msg'], 200)}"
+        f"{_shown(path)} is damaged or was changed, {wrong} wrong: {where}: "
+        f"{printable(first['msg'].removeprefix('Value error, '), 200)}; export the run again"
     )
 
 

@@ -27,12 +27,12 @@ from suite.events import StepEvent, printable
 from suite.exchange.stored import (
     StoredMeasurement,
     StoredSession,
-    chosen_runs,
     measurements,
     run_row,
     sample_count,
     sessions,
 )
+from suite.store.finding import find_run
 from suite.store.store import Store
 from suite.trace import SensorTrace
 
@@ -54,13 +54,13 @@ _UNITS: Mapping[str, tuple[str, float]] = {
 }
 
 
-def write_trace(store: Store, run_id: str, path: Path | None) -> Path:
-    """Writes the run's trace, session by session -> its file. A name that ends with `.gz` is compressed.
+def write_trace(store: Store, run: str, path: Path | None) -> Path:
+    """Writes the trace of a run (what `find_run` takes), session by session -> its file.
 
-    None: `trace-RUN.json` in the current folder, with `.gz` when it is large. UserError for an unknown run and for a
-    file that cannot be written.
+    A name that ends with `.gz` is compressed. None: `trace-RUN.json` in the current folder, with `.gz` when it
+    is large. UserError for an unknown run and for a file that cannot be written.
     """
-    chosen_runs(store, run_id if run_id != "all" else "", own_only=False)
+    run_id = find_run(store, run)
     with store.database.reading() as connection:
         if path is None:
             large = sample_count(connection, run_id) >= COMPRESSED_FROM

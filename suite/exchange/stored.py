@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from suite.errors import UserError
-from suite.events import StepEvent, printable
+from suite.events import StepEvent
 from suite.store import schema
+from suite.store.finding import find_run
 from suite.store.rows import Row
 from suite.store.session_rows import load_samples
 from suite.store.store import Store
@@ -44,21 +44,16 @@ class StoredMeasurement:
 
 
 def chosen_runs(store: Store, selection: str, *, own_only: bool) -> list[str]:
-    """Ids of the runs that `selection` (an id, or `all`) names, the oldest first. UserError for an unknown one.
+    """Ids of the runs that `selection` (`all`, or what `find_run` takes) names, the oldest first.
 
-    `own_only`: `all` leaves out what other labs measured.
+    `own_only`: `all` leaves out what other labs measured. UserError for an unknown one.
     """
+    if selection != ALL:
+        return [find_run(store, selection)]
     statement = select(schema.run.c.id, schema.run.c.purpose).order_by(schema.run.c.id)
     with store.database.reading() as connection:
         known = connection.execute(statement).all()
-    if selection == ALL:
-        return [run_id for run_id, purpose in known if not own_only or purpose != IMPORTED]
-    if selection not in {run_id for run_id, _ in known}:
-        raise UserError(
-            f"there is no run '{printable(selection, 80)}' among the {len(known)} of the store: see `suite history "
-            "--runs`, or say `all`"
-        )
-    return [selection]
+    return [run_id for run_id, purpose in known if not own_only or purpose != IMPORTED]
 
 
 def run_row(connection: Connection, run_id: str) -> Row:

@@ -47,6 +47,12 @@ class Confirmation:
     floor: float
     pairs: tuple[Pair, ...]
 
+    @property
+    def beyond_floor(self) -> bool:
+        """Whether all of the interval is a change towards `side` that counts: for p to be so, at most 0.025."""
+        far = self.interval.low > 1 + self.floor or self.interval.high < 1 / (1 + self.floor)
+        return far and self.p <= 0.5  # else it is the other side
+
     def numbers(self) -> dict[str, float]:
         """What is kept in the store."""
         return {

@@ -6,6 +6,8 @@
     suspect that could not be measured again        inconclusive
     cleared by the first look or the confirmation   unchanged   (cause: the device, if the baseline moved as well)
     p <= 0.005, beyond the floor, and q <= 0.05     regressed or improved
+    p or q too large, yet the whole interval of the
+    ratio is beyond the floor                       inconclusive
 
 A session that failed never comes here: it is an error, not a verdict.
 """
@@ -28,7 +30,7 @@ from suite.regression.pairs import Pair
 from suite.regression.screen import Clear, Insufficient, Screening, Suspect
 
 RULE = "nightly"
-VERSION = 1
+VERSION = 2
 
 Word = Literal["regressed", "improved", "unchanged", "inconclusive", "insufficient"]
 Cause = Literal["code", "device", "noise", "unknown"]
@@ -130,6 +132,8 @@ def _confirmed(item: Evidence, found: Confirmation, q: float, tested: int) -> Ve
         else f"less than the {found.floor:.1%} that count" if not found.found
         else f"q is above {Q_LIMIT}"
     )  # fmt: skip
+    if found.beyond_floor:  # too much to be called nothing, too little to raise an alarm
+        return _verdict(item, "inconclusive", "unknown", f"{seen}: {lacking}, and so large that it is not nothing.", q)
     return _cleared(item, f"{seen}: {lacking}.", found.pairs, q)
 
 

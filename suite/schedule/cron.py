@@ -10,6 +10,9 @@ from suite.schedule.crontab import clock_in, entered, without
 from suite.schedule.programs import asked, done
 from suite.schedule.scheduled import Schedule
 
+#: What `crontab -l` says where there is no table yet: Debian's, cronie and dcron; busybox.
+_NONE_YET = ("no crontab for", "No such file or directory")
+
 
 def is_available() -> bool:
     """Whether there is a `crontab`."""
@@ -36,6 +39,6 @@ def _table() -> str:
     found = asked(["crontab", "-l"])
     if found.returncode == 0:
         return found.stdout
-    if "no crontab for" in found.stderr:
+    if any(words in found.stderr for words in _NONE_YET):
         return ""
     raise SuiteError(f"crontab -l ended with {found.returncode}: {printable(found.stderr.strip(), 200)}")

@@ -71,9 +71,13 @@ def remove(name: str) -> None:
 
 
 def timer_says(name: str) -> Mapping[str, str]:
-    """`ActiveState`, `NextElapseUSecRealtime` and `LastTriggerUSec` of the timer, as systemd words them."""
+    """`ActiveState`, `NextElapseUSecRealtime` and `LastTriggerUSec` of the timer, as systemd words them.
+
+    Nothing where this user's systemd does not answer, as it is while the user is not logged in.
+    """
     wanted = "--property=ActiveState,NextElapseUSecRealtime,LastTriggerUSec"
-    lines = done([*_SYSTEMCTL, "show", _timer(name), wanted]).splitlines()
+    found = asked([*_SYSTEMCTL, "show", _timer(name), wanted])
+    lines = found.stdout.splitlines() if found.returncode == 0 else []
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 

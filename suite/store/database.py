@@ -15,6 +15,7 @@ from suite.store.dialect import BUSY_TIMEOUT_S, WRITES, explain, forbid_changes,
 from suite.store.upgrade import upgrade
 
 forbid_changes(schema.verdict)
+forbid_changes(schema.tag)
 
 
 class Database:

@@ -15,23 +15,31 @@ from suite.events import printable
 from suite.store import schema
 from suite.store.history import SeriesSummary, series_list
 from suite.store.store import Store
+from suite.store.tags import current_tags
 
 LATEST, PREVIOUS = "latest", "previous"
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _LIKE_A_RUN = re.compile(r"\d{4}-\d{2}")
 _LIKE_A_HASH = re.compile(r"[0-9a-f]{6,64}")
 _MOST_LISTED = 6
-_IMPORTED = "imported"
+_IMPORTED, _NIGHT = "imported", "nightly"
 # Device, model, method, setting: a name with more parts is meant as a whole.
 _WHOLE_NAME = 5
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a comparison: a run, of which only `workload_key` counts when an artifact was named."""
+    """One side of a comparison: a run, of which only `workload_key` counts when an artifact was named.
+
+    `named` says how it was named, where that was not by its id: `tag v1.2`, `latest`, `night of 2026-11-20`.
+    """
 
     run_id: str
     workload_key: str | None = None
+    named: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.run_id} ({self.named})" if self.named else self.run_id
 
 
 @dataclass(frozen=True)
@@ -39,27 +47,38 @@ class _Run:
     run_id: str
     day: str
     purpose: str
+    measured: bool
 
 
 def find_run(store: Store, text: str, zone: tzinfo | None = None) -> str:
-    """The id of a run: its id or the begin of it, `latest`, `previous` (the one before), or a date.
+    """The id of a run: its id or the begin of it, its tag, `latest`, `previous` (the one before), or a date.
 
     A date, in `zone` or the host's, means its newest night, and its newest run when it has no night. Another lab's runs
-    are found by id alone. UserError when there is none, or more than one.
+    are found by id and tag alone, those that were broken off before they measured anything by their whole id.
+    UserError when there is none, or more than one.
     """
-    runs = _runs(store, zone)
+    return _named_run(store, text, zone).run_id
+
+
+def _named_run(store: Store, text: str, zone: tzinfo | None = None) -> Side:
+    known = _runs(store, zone)
+    if text in {run.run_id for run in known}:
+        return Side(text)
+    runs = [run for run in known if run.measured]
     ids = [run.run_id for run in runs]
-    if text in ids:
-        return text
     own = [run for run in runs if run.purpose != _IMPORTED]
     if text in (LATEST, PREVIOUS):
-        return _counted_back([run.run_id for run in own], text)
+        return Side(_counted_back([run.run_id for run in own], text), named=text)
     if _DATE.fullmatch(text):
-        return _of_day(own, text)
+        run = _of_day(own, text)
+        return Side(run.run_id, named=f"{'night' if run.purpose == _NIGHT else 'newest run'} of {text}")
+    tags = _tags(store)
+    if text in tags:
+        return Side(tags[text], named=f"tag {text}")
     found = [run_id for run_id in ids if text and run_id.startswith(text)]
     if not found:
-        raise unknown_name("run", printable(text, 80), ids)
-    return _only(found, text, "runs")
+        raise unknown_name("run or tag", printable(text, 80), [*tags, *ids])
+    return Side(_only(found, text, "runs"))
 
 
 def find_series(store: Store, text: str) -> SeriesSummary:
@@ -80,8 +99,16 @@ def find_series(store: Store, text: str) -> SeriesSummary:
 
 
 def find_series_or_run(store: Store, text: str) -> SeriesSummary | str:
-    """What `find_run` finds for a text that looks like a run (then its id), else what `find_series` finds."""
-    if text in (LATEST, PREVIOUS) or _LIKE_A_RUN.match(text):
+    """What `find_run` finds for a tag or a text that looks like a run (then its id), else what `find_series` finds.
+
+    UserError for a tag that is also a part of series' names: it could mean either.
+    """
+    tagged = _tags(store).get(text)
+    if tagged is not None and any(text in item.name.split("/") for item in series_list(store)):
+        raise UserError(
+            f"'{text}' is a tag and a part of series' names: name the run by its id, {tagged}, or more of the series"
+        )
+    if tagged is not None or text in (LATEST, PREVIOUS) or _LIKE_A_RUN.match(text):
         return find_run(store, text)
     return find_series(store, text)
 
@@ -90,22 +117,31 @@ def find_side(store: Store, text: str) -> Side:
     """What `find_run` finds, or the newest run that measured the program with this hash (or begin of one)."""
     if _LIKE_A_HASH.fullmatch(text) and (side := _measured_last(store, text)) is not None:
         return side
-    return Side(find_run(store, text))
+    return _named_run(store, text)
+
+
+def _tags(store: Store) -> dict[str, str]:
+    with store.database.reading() as connection:
+        return {name: tag.run_id for name, tag in current_tags(connection).items()}
 
 
 def _runs(store: Store, zone: tzinfo | None) -> list[_Run]:
-    """Every run that measured something, newest first."""
+    """Every run, newest first."""
     table = schema.run
-    measured = select(schema.measurement.c.run_id).distinct()
-    statement = (
-        select(table.c.id, table.c.started_at, table.c.purpose)
-        .where(table.c.id.in_(measured))
-        .order_by(table.c.started_at.desc(), table.c.id.desc())
+    measured = table.c.id.in_(select(schema.measurement.c.run_id).distinct())
+    statement = select(table.c.id, table.c.started_at, table.c.purpose, measured.label("measured")).order_by(
+        table.c.started_at.desc(), table.c.id.desc()
     )
     with store.database.reading() as connection:
         rows = connection.execute(statement).all()
     return [
-        _Run(row.id, f"{datetime.fromisoformat(row.started_at).astimezone(zone):%Y-%m-%d}", row.purpose) for row in rows
+        _Run(
+            row.id,
+            f"{datetime.fromisoformat(row.started_at).astimezone(zone):%Y-%m-%d}",
+            row.purpose,
+            bool(row.measured),
+        )
+        for row in rows
     ]
 
 
@@ -116,11 +152,11 @@ def _counted_back(ids: Sequence[str], text: str) -> str:
     return ids[index]
 
 
-def _of_day(runs: Sequence[_Run], day: str) -> str:
+def _of_day(runs: Sequence[_Run], day: str) -> _Run:
     found = [run for run in runs if run.day == day]
     if not found:
         raise unknown_name("run on", day, (run.day for run in runs))
-    return next((run for run in found if run.purpose == "nightly"), found[0]).run_id
+    return next((run for run in found if run.purpose == _NIGHT), found[0])
 
 
 def _measured_last(store: Store, text: str) -> Side | None:
@@ -135,7 +171,7 @@ def _measured_last(store: Store, text: str) -> Side | None:
     if not rows:
         return None
     _only(list(dict.fromkeys(row.artifact_hash for row in rows)), text, "programs")
-    return Side(rows[0].run_id, rows[0].workload_key)
+    return Side(rows[0].run_id, rows[0].workload_key, f"program {rows[0].artifact_hash[:12]}")
 
 
 def _only(found: Sequence[str], text: str, noun: str) -> str:

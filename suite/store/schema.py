@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = MetaData(
     naming_convention={
@@ -215,6 +215,15 @@ acceptance = _table(
     _text("at"),
     _text("author"),
     _text("why"),
+)
+
+tag = _table(
+    "tag",
+    _id(),
+    _text("name"),
+    _reference("run_id", "run.id", null=True),  # null: the name was freed
+    _text("at"),
+    _text("author"),
 )
 
 annotation = _table(

@@ -20,6 +20,7 @@ _CHANGES: Mapping[int, Mapping[str, Mapping[str, str | None]]] = MappingProxyTyp
     {
         1: {"run": {"purpose": "run"}, "measurement": {"role": "measured", "runner_hash": None}},
         2: {"run": {}},  # a purpose more
+        3: {},  # a table more: tag
     }
 )
 

@@ -49,30 +49,33 @@ def _compared(before: _Document | None, after: _Document | None) -> Iterator[Com
         named = (str(known["device"]), known["workload"], metric.name, metric.direction)
         if before is None or after is None or None in values:
             said = "Only one of the two runs has this number."
-            emulated = bool(known["emulated"])
-            yield ComparedMetric(*named, "missing", values[0], values[1], sentence=said, emulated=emulated)
+            yield ComparedMetric(*named, "missing", values[0], values[1], sentence=said, **_marks(known))
         else:
             yield _judged(metric, named, before, after)
 
 
 def _judged(metric: Metric, named: tuple[str, Any, str, str], before: _Document, after: _Document) -> ComparedMetric:
     sides = (_values(metric, before), _values(metric, after))
-    emulated = bool(after["emulated"])
+    marks = _marks(after)
     first, last = (metric_value(item, metric) for item in (before, after))
     if first is None or last is None or min(*sides[0], *sides[1]) <= 0:
         said = "A number is not positive, so there is no ratio."
-        return ComparedMetric(*named, "insufficient", first, last, sentence=said, emulated=emulated)
+        return ComparedMetric(*named, "insufficient", first, last, sentence=said, **marks)
     counts = (len(sides[0]), len(sides[1])) if metric.name == "latency_ms" or metric.name in _OF_SESSION else (0, 0)
     if metric.name in _EXACT:
         outcome = _exact(metric, last / first)
         return ComparedMetric(
-            *named, outcome, first, last, last / first, sentence=f"Known exactly: {outcome}.", emulated=emulated
+            *named, outcome, first, last, last / first, sentence=f"Known exactly: {outcome}.", **marks
         )
     found = compare(*sides, metric.direction, metric.floor)
     low, high = (found.interval.low, found.interval.high) if isinstance(found.interval, Interval) else (None, None)
     p = found.p if isinstance(found.p, float) else None
     sentence = found.sentence if any(counts) else _single(found)
-    return ComparedMetric(*named, found.outcome, first, last, found.ratio, low, high, p, counts, sentence, emulated)
+    return ComparedMetric(*named, found.outcome, first, last, found.ratio, low, high, p, counts, sentence, **marks)
+
+
+def _marks(item: _Document) -> dict[str, Any]:
+    return {"emulated": bool(item["emulated"]), "origin": str(item.get("origin", ""))}
 
 
 def _values(metric: Metric, item: _Document) -> Sequence[float]:

@@ -14,6 +14,7 @@ from reports.histories import DeviceSummary, HealthPoint
 from suite.store import schema
 from suite.store.rows import Row
 from suite.unavailable import is_number
+from suite.views.origin import lab_of
 from suite.views.stamps import stamp
 
 # What the check of the disk says (devices/preflight.py).
@@ -71,6 +72,7 @@ def _summary(connection: Connection, name: str, rows: Sequence[Row]) -> DeviceSu
         outcomes=outcomes,
         warnings=warnings,
         stamp=stamp(name, ids, states, newest, measured, sorted(outcomes.items())),
+        origin=lab_of(name),
     )
 
 

@@ -13,7 +13,10 @@ from suite.errors import UserError
 from suite.events import printable
 from suite.store import schema
 from suite.store.rows import Row
+from suite.store.tags import tags_by_run
 from suite.unavailable import unavailable
+from suite.views.origin import IMPORTED_FROM, marked
+from suite.views.remarks import remarks_of_run
 
 _MEASURED_KEYS = (
     *("latency_ms", "load_ms", "peak_memory_kib", "memory_after_load_kib", "program_bytes", "weight_bytes"),
@@ -33,13 +36,14 @@ def run_document(connection: Connection, run_id: str) -> dict[str, Any]:
         "started_at": row["started_at"],
         "finished_at": row["finished_at"],
         "command": shlex.join(json.loads(row["command"])),
+        "tags": tags_by_run(connection).get(run_id, []),
         **surroundings(connection, run_id),
         "measurements": [document for document, _ in measured(connection, schema.measurement.c.run_id == run_id)],
     }
 
 
 def surroundings(connection: Connection, run_id: str) -> dict[str, Any]:
-    """`environment` of the host and `devices` by name; the latest state of a device in the run counts."""
+    """`environment` of the host, `remarks`, and `devices` by name; the latest state of a device in the run counts."""
     statement = (
         select(
             schema.device, schema.device_state.c.os_build, schema.device_state.c.facts, schema.device_state.c.preflight
@@ -54,10 +58,18 @@ def surroundings(connection: Connection, run_id: str) -> dict[str, Any]:
             "emulated": bool(row["emulated"]),
             "facts": {**json.loads(row["hardware"]), "os_build": row["os_build"], **json.loads(row["facts"])},
             "preflight": json.loads(row["preflight"]),
+            **marked(row["name"]),
         }
         for row in connection.execute(statement).mappings()
     }
-    return {"environment": json.loads(_run(connection, run_id)["environment"]), "devices": devices}
+    environment = json.loads(_run(connection, run_id)["environment"])
+    origin = {"origin": str(environment[IMPORTED_FROM])} if IMPORTED_FROM in environment else {}
+    return {
+        "environment": environment,
+        **origin,
+        "remarks": remarks_of_run(connection, run_id),
+        "devices": devices,
+    }
 
 
 def measured(connection: Connection, chosen: ColumnElement[bool]) -> list[tuple[dict[str, Any], Row]]:
@@ -102,6 +114,7 @@ def _measurement(row: Row, sessions: list[dict[str, Any]]) -> dict[str, Any]:
         "measurement_id": str(row["id"]),
         "sessions": sessions,
         "reference_losses": json.loads(row["reference_losses"]),
+        **marked(row["name"]),
     }
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Table, func, select
 from reports.histories import HistorySummary, WorkloadSummary
 from suite.store import schema
 from suite.store.identity import workload_key
+from suite.views.origin import lab_of
 from suite.views.stamps import stamp
 
 
@@ -31,7 +32,14 @@ class Placed:
     def summary(self) -> HistorySummary:
         """As reports ask for it."""
         return HistorySummary(
-            self.device, self.workload_key, self.group, self.workload, self.emulated, self.measurements, self.stamp
+            self.device,
+            self.workload_key,
+            self.group,
+            self.workload,
+            self.emulated,
+            self.measurements,
+            self.stamp,
+            lab_of(self.device),
         )
 
 

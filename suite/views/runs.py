@@ -11,8 +11,12 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from reports.source import RunSummary
+from suite.exchange.stored import IMPORTED
 from suite.store import schema
 from suite.store.rows import Row
+from suite.store.tags import tags_by_run
+from suite.views.origin import IMPORTED_FROM
+from suite.views.remarks import newest_remarks
 from suite.views.stamps import stamp
 
 #: Verdicts are counted for the newest nights only: the overview shows no others.
@@ -27,10 +31,11 @@ def run_summaries(connection: Connection) -> list[RunSummary]:
     nights = [row["id"] for row in rows if row["purpose"] == "nightly"][:NIGHTS_COUNTED]
     verdicts = _verdict_counts(connection, nights)
     unfinished = [row["id"] for row in rows if row["finished_at"] is None]
-    sessions, remarks = _session_counts(connection, unfinished), _remark_counts(connection)
+    sessions, remarks = _session_counts(connection, unfinished), newest_remarks(connection)
+    tags = tags_by_run(connection)
     return [
         _summary(row, measured.get(row["id"], []), verdicts.get(row["id"], {}),
-                 (sessions.get(row["id"]), remarks.get(row["id"])))
+                 (sessions.get(row["id"]), remarks.get(row["id"])), tags.get(row["id"], []))
         for row in rows
     ]  # fmt: skip
 
@@ -81,13 +86,9 @@ def _session_counts(connection: Connection, run_ids: Iterable[str]) -> dict[str,
     return {row[0]: row[1] for row in connection.execute(statement)}
 
 
-def _remark_counts(connection: Connection) -> dict[str, int]:
-    table = schema.annotation
-    statement = select(table.c.run_id, func.count()).where(table.c.run_id.is_not(None)).group_by(table.c.run_id)
-    return {row[0]: row[1] for row in connection.execute(statement)}
-
-
-def _summary(run: Row, measured: list[Row], verdicts: Mapping[str, int], counts: tuple[int | None, ...]) -> RunSummary:
+def _summary(
+    run: Row, measured: list[Row], verdicts: Mapping[str, int], counts: tuple[object, ...], tags: list[str]
+) -> RunSummary:
     finished = [row["finished_at"] for row in measured if row["finished_at"] is not None]
     return RunSummary(
         run_id=run["id"],
@@ -100,10 +101,24 @@ def _summary(run: Row, measured: list[Row], verdicts: Mapping[str, int], counts:
         measurements=len(measured),
         purpose=run["purpose"],
         verdicts=dict(verdicts),
+        tags=tags,
+        origin=_origin(run),
         stamp=stamp(
-            *(run[key] for key in _STAMPED), len(measured), sorted(finished)[-1:], sorted(verdicts.items()), counts
+            *(run[key] for key in _STAMPED),
+            len(measured),
+            sorted(finished)[-1:],
+            sorted(verdicts.items()),
+            counts,
+            tags,
         ),
     )
+
+
+def _origin(run: Row) -> str:
+    if run["purpose"] != IMPORTED:
+        return ""
+    environment: dict[str, Any] = json.loads(run["environment"])
+    return str(environment.get(IMPORTED_FROM, "another lab"))
 
 
 @lru_cache(maxsize=4096)

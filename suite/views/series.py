@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, select
 
@@ -20,6 +20,15 @@ from suite.unavailable import is_number
 
 _FLOORS = {metric.name: metric.floor for metric in METRICS}
 _WITH_INTERVAL = "latency_ms"
+_DEVICE_LEVEL, _DRIFT_TRACED = "device_level", "drift_traced"
+
+
+class _Point(NamedTuple):
+    """One row of the table of points; there are hundreds of thousands."""
+
+    series_id: int
+    measurement_id: int
+    value: float
 
 
 @dataclass(frozen=True)
@@ -47,15 +56,21 @@ def workload_history(connection: Connection, device: str, workload_key: str) -> 
     chosen = (schema.series.c.device_name == device) & (schema.series.c.workload_key == workload_key)
     rows = connection.execute(select(schema.series).where(chosen)).all()
     ids = [row.id for row in rows]
-    points = connection.execute(select(schema.point).where(schema.point.c.series_id.in_(ids))).all()
-    found = _measurements(connection, sorted({point.measurement_id for point in points}))
+    points: dict[int, list[_Point]] = {}
+    for series_id, measurement_id, value in connection.execute(_points_of(ids)).all():
+        points.setdefault(series_id, []).append(_Point(series_id, measurement_id, value))
+    found = _measurements(connection, sorted({point.measurement_id for own in points.values() for point in own}))
     said = _said(connection, ids, found)
-    metrics = dict.fromkeys(row.metric for row in rows)
-    return [
-        _history([row for row in rows if row.metric == metric], points, found, said)
-        for metric in metrics
-        if any(point.series_id in {row.id for row in rows if row.metric == metric} for point in points)
-    ]
+    by_metric: dict[str, list[Row[Any]]] = {}
+    for row in rows:
+        if row.id in points:
+            by_metric.setdefault(row.metric, []).append(row)
+    return [_history(own, points, found, said) for own in by_metric.values()]
+
+
+def _points_of(series_ids: Sequence[int]) -> Any:
+    point = schema.point
+    return select(point.c.series_id, point.c.measurement_id, point.c.value).where(point.c.series_id.in_(series_ids))
 
 
 def _measurements(connection: Connection, ids: Sequence[int]) -> dict[int, _Measured]:
@@ -80,12 +95,12 @@ def _measurements(connection: Connection, ids: Sequence[int]) -> dict[int, _Meas
 def _said(connection: Connection, series_ids: Sequence[int], found: Mapping[int, _Measured]) -> _Said:
     verdict, acceptance, annotation = schema.verdict, schema.acceptance, schema.annotation
     verdicts = {
-        (row.series_id, row.measurement_id): (row.verdict, json.loads(row.numbers))
-        for row in connection.execute(
+        (series_id, measurement_id): (word, _segment_numbers(numbers))
+        for series_id, measurement_id, word, numbers in connection.execute(
             select(verdict.c.series_id, verdict.c.measurement_id, verdict.c.verdict, verdict.c.numbers)
             .where(verdict.c.series_id.in_(series_ids))
             .order_by(verdict.c.id)
-        )
+        ).all()
     }
     remarks: dict[int, list[Remark]] = {}
     accepted = set()
@@ -106,13 +121,21 @@ def _said(connection: Connection, series_ids: Sequence[int], found: Mapping[int,
     return _Said(verdicts, frozenset(accepted), remarks)
 
 
+def _segment_numbers(numbers: str) -> Mapping[str, float]:
+    """The numbers of a verdict that decide over segments; most verdicts have none, and reading each takes long."""
+    if _DEVICE_LEVEL not in numbers and _DRIFT_TRACED not in numbers:
+        return {}
+    parsed: dict[str, float] = json.loads(numbers)
+    return parsed
+
+
 def _history(
-    rows: Sequence[Row[Any]], points: Sequence[Row[Any]], found: Mapping[int, _Measured], said: _Said
+    rows: Sequence[Row[Any]], points: Mapping[int, Sequence[_Point]], found: Mapping[int, _Measured], said: _Said
 ) -> MetricHistory:
     """One metric, the segments of all its fingerprints in the order of time."""
     marks = {row.id: row.fingerprint for row in rows}
     metric, direction = rows[0].metric, rows[0].direction
-    own = [point for point in points if point.series_id in marks and point.measurement_id in found]
+    own = [point for series_id in marks for point in points[series_id] if point.measurement_id in found]
     own.sort(key=lambda point: (found[point.measurement_id].at, point.measurement_id))
     judged = [_judged_point(point, marks[point.series_id], said) for point in own]
     parts = segments(judged)
@@ -130,7 +153,7 @@ def _history(
     )
 
 
-def _judged_point(point: Row[Any], fingerprint: str, said: _Said) -> Point:
+def _judged_point(point: _Point, fingerprint: str, said: _Said) -> Point:
     place = (point.series_id, point.measurement_id)
     word, numbers = said.verdicts.get(place, ("", {}))
     accepted = place in said.accepted
@@ -139,8 +162,8 @@ def _judged_point(point: Row[Any], fingerprint: str, said: _Said) -> Point:
         fingerprint=fingerprint,
         accepted=accepted,
         excluded=word == "regressed" and not accepted,
-        device_level=numbers.get("device_level"),
-        drift_traced=bool(numbers.get("drift_traced", 0.0)),
+        device_level=numbers.get(_DEVICE_LEVEL),
+        drift_traced=bool(numbers.get(_DRIFT_TRACED, 0.0)),
     )
 
 
@@ -152,7 +175,7 @@ def _changes(points: Sequence[Point], part: Segment, direction: Direction, floor
     ]
 
 
-def _shown(point: Row[Any], metric: str, measured: _Measured, said: _Said) -> HistoryPoint:
+def _shown(point: _Point, metric: str, measured: _Measured, said: _Said) -> HistoryPoint:
     low, high = measured.interval if measured.interval and metric == _WITH_INTERVAL else (None, None)
     word, _ = said.verdicts.get((point.series_id, point.measurement_id), ("", {}))
     named = (measured.at, measured.run_id, str(point.measurement_id), point.value, measured.status)

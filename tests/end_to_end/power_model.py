@@ -1,4 +1,4 @@
-"""Power that changes as a known function of time while a runner runs: a process writes it into a twin's INA3221.
+"""Power that changes as a known function of time while a runner runs: a process writes it into a twin's gauge.
 
 The runner keeps a sensor's file open, as sysfs allows: the files are written in place, and stay as long as they are.
 
@@ -21,9 +21,9 @@ MEAN_MW, SWING_MW, PERIOD_S = 6000.0, 2500.0, 2.7
 MILLIVOLTS = 5000.0
 _WRITER = """\
 import math, os, sys, time
-idle, mean, swing, period, volts, pid_file, milliwatts, milliamperes, parent = sys.argv[1:]
+idle, mean, swing, period, volts, pid_file, milliwatts, milliamperes, microamperes, parent = sys.argv[1:]
 idle, mean, swing, period, volts = map(float, (idle, mean, swing, period, volts))
-files = {path: os.open(path, os.O_WRONLY) for path in (milliwatts, milliamperes) if path}
+files = {path: os.open(path, os.O_WRONLY) for path in (milliwatts, milliamperes, microamperes) if path}
 def put(path, value):
     os.pwrite(files[path], b"%-8d\\n" % round(value), 0)
 os.nice(-10)
@@ -35,6 +35,8 @@ while os.getppid() == int(parent):
         put(milliwatts, power)
     if milliamperes:
         put(milliamperes, power * 1000 / volts)
+    if microamperes:
+        put(microamperes, power * 1e6 / volts)
     time.sleep(0.01)
 """
 
@@ -49,11 +51,15 @@ def training_mj(begin_ns: int, end_ns: int) -> float:
 
 @contextlib.contextmanager
 def modelled_power(
-    pid_file: Path, *, milliwatts: Path | None = None, milliamperes: Path | None = None
+    pid_file: Path,
+    *,
+    milliwatts: Path | None = None,
+    milliamperes: Path | None = None,
+    microamperes: Path | None = None,
 ) -> Iterator[None]:
     """Writes the model into the files for as long as the block runs: training where `pid_file` exists, else idle."""
     numbers = [str(number) for number in (IDLE_MW, MEAN_MW, SWING_MW, PERIOD_S, MILLIVOLTS)]
-    paths = [str(path or "") for path in (pid_file, milliwatts, milliamperes)]
+    paths = [str(path or "") for path in (pid_file, milliwatts, milliamperes, microamperes)]
     writer = subprocess.Popen([sys.executable, "-IS", "-c", _WRITER, *numbers, *paths, str(os.getpid())])
     try:
         yield

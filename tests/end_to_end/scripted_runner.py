@@ -16,7 +16,7 @@ from suite_runs import Bench
 
 from devices.built_runner import BuiltRunner
 from devices.deploy import DeployFile
-from suite import orchestrate
+from suite import orchestrate, runners
 from suite.campaign import Run
 from suite.gate import POLL_SECONDS, Clock
 
@@ -136,7 +136,7 @@ def make_board(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Board:
     program.write_text(f"#!{sys.executable} -IS\n" + PROGRAM.replace("SCRIPT", script))
     content = program.read_bytes()
     file = DeployFile(program, "runner", hashlib.sha256(content).hexdigest(), len(content), executable=True)
-    monkeypatch.setattr(orchestrate, "build_runner", lambda *_: BuiltRunner(root, "scripted", "x86_64", (file,)))
+    monkeypatch.setattr(runners, "build_runner", lambda *_: BuiltRunner(root, "scripted", "x86_64", (file,)))
     clock = Clock(monotonic_ns=lambda: board.now_ns, sleep=board.sleep)
     monkeypatch.setattr(orchestrate, "Run", functools.partial(Run, clock=clock, root=str(root)))
     board.script()

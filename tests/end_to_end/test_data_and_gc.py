@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from scripted_runner import Board, make_board
 from suite_runs import RUN, Bench, by_setting
 
 from suite.home import Home
+from suite.preparation import Preparation, prepare
 from suite.retention.in_use import in_use
 
 QUICK = (*RUN, "--quick", "--quant", "fp32,int8")
@@ -156,6 +158,21 @@ def test_gc_leaves_programs_alone_while_a_run_is_going_on(bench: Bench, run_id: 
 
 def on_device(bench: Bench) -> list[str]:
     return sorted(path.name for path in (bench.workdir / "artifacts").iterdir())
+
+
+def test_gc_leaves_programs_alone_while_suite_export_makes_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, gone = Home(bench.home), []
+
+    def collected(*given: object) -> Preparation:
+        gone.append(bench("gc", "--keep-artifacts-days", "0", "--yes", "--json").document)
+        return prepare(*given)
+
+    monkeypatch.setattr(sys.modules["suite.cli.export"], "prepare", collected)
+    programs = sorted(path.name for path in home.artifacts.iterdir() if path.is_dir())
+    assert bench("export", *RUN[3:], "--quant", "fp32").code == 0
+    (document,) = gone
+    assert {item["action"] for item in document["items"]} == {"keep"}
+    assert sorted(path.name for path in home.artifacts.iterdir() if path.is_dir()) == programs
 
 
 def test_gc_of_a_device_removes_what_was_not_used_lately(bench: Bench, run_id: str) -> None:

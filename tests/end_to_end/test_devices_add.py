@@ -18,3 +18,25 @@ def test_the_command_that_a_missing_device_is_answered_with_adds_it(empty_bench:
     assert "jetson" in empty_bench("devices", "list").out
     text = (empty_bench.folder / "inventory.yaml").read_text()
     assert "  jetson:\n    kind: jetson\n    host: 10.0.0.7\n" in text
+
+
+def test_a_login_is_written_by_the_names_of_its_secrets(empty_bench: Bench) -> None:
+    login = ("--user", "me", "--key-file", "~/.ssh/lab", "--password-env", "NANO_PASSWORD")
+    assert empty_bench("devices", "add", "nano", "--kind", "jetson", "--host", "10.0.0.7", *login).code == 0
+    text = (empty_bench.folder / "inventory.yaml").read_text()
+    assert "    key_file: ~/.ssh/lab\n    password_env: NANO_PASSWORD\n" in text
+
+
+def test_a_password_in_the_place_of_its_variable_is_refused_and_not_repeated(empty_bench: Bench) -> None:
+    before = (empty_bench.folder / "inventory.yaml").read_text()
+    given = ("--kind", "jetson", "--host", "10.0.0.7", "--password-env", "correct horse")
+    ran = empty_bench("devices", "add", "nano", *given)
+    assert (ran.code, "correct horse" in ran.sentence) == (2, False)
+    assert "must name an environment variable" in ran.sentence
+    assert (empty_bench.folder / "inventory.yaml").read_text() == before
+
+
+def test_an_entry_that_cannot_be_names_no_line_of_a_file_that_never_was(empty_bench: Bench) -> None:
+    ran = empty_bench("devices", "add", "box", "--kind", "linux", "--transport", "adb", "--serial", "S")
+    assert ran.code == 2
+    assert ran.sentence.startswith("suite: inventory.yaml stays as it is: device 'box': `workdir` is")

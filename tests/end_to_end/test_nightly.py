@@ -50,7 +50,7 @@ def test_the_first_night_has_too_little_history_to_judge(board: Board, bench: Be
     document = json.loads(ran.out)
     assert document["verdicts"]["insufficient"] == document["series"] > 4
     assert document["changes"] == []
-    assert bench.rows("SELECT DISTINCT verdict, rule FROM verdict") == [("insufficient", "nightly 1")]
+    assert bench.rows("SELECT DISTINCT verdict, rule FROM verdict") == [("insufficient", "nightly 2")]
     assert bench.rows("SELECT purpose, status FROM run") == [("nightly", "finished")]
 
 

@@ -113,9 +113,16 @@ def test_cron_takes_over_where_there_is_no_systemd(cron: Path, empty_bench: Benc
     assert document["by"] == "cron"
     assert "T23:40" in document["next"]
     assert document["last"]["meaning"] == "nothing was started since the installation"
+    assert "last night: none yet; installed 20" in empty_bench("schedule", "status").out
     assert "scheduled by cron already" in empty_bench("schedule", "install", "--with", "systemd").sentence
     assert empty_bench("schedule", "remove").code == 0
     assert (cron / "table").read_text() == "0 4 * * * backup\n"
+
+
+def test_a_crontab_of_busybox_may_not_be_there_yet(cron: Path, empty_bench: Bench) -> None:
+    add(cron, "crontab", CRONTAB.replace("no crontab for ada", "crontab: can't open 'ada': No such file or directory"))
+    assert empty_bench("schedule", "install", "--at", "23:40").code == 0
+    assert (cron / "table").read_text().splitlines()[1].startswith("40 * * * * ")
 
 
 def test_a_crontab_that_cannot_be_read_is_not_written(cron: Path, empty_bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""What happens to the link and to the power of a device in mid-session: real OpenSSH, the real runner on aarch64 code.
+"""What happens to the link and to the power of a device in mid-session: real OpenSSH, real adbd, the real runner.
 
 In each, what was measured before stays, the session that was hit is redone whole, the device beside it doesn't notice,
 and no runner is left.
@@ -12,41 +12,46 @@ from typing import Any
 
 import pytest
 from suite_runs import Bench, wait_for
-from twin_boards import RASPBERRY_PI_5
+from twin_devices import LINKS, Twin, make_twin
 from twin_runs import OTHER, TwinRun, be_impatient, outcome, runners_in
 from twin_ssh import SshTwin
 
 from devices.built_runner import BuiltRunner
+from suite import gate
 
 REDONE = [(0, 0, "ok"), (1, 0, "lost"), (1, 1, "ok")]
 UNDISTURBED = [(0, 0, "ok"), (1, 0, "ok")]
 
 
-@pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    be_impatient(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory, aarch64_runner: BuiltRunner) -> Iterator[SshTwin]:
-    """One for all: only the first run on it has to push the runner."""
-    with SshTwin(tmp_path_factory.mktemp("board"), RASPBERRY_PI_5, cable=True) as running:
+@pytest.fixture(scope="module", params=LINKS)
+def board(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, aarch64_runner: BuiltRunner
+) -> Iterator[Twin]:
+    """One of each link for all: only the first run on it has to push the runner."""
+    with make_twin(request.param, tmp_path_factory.mktemp(request.param)) as running:
         yield running
 
 
 @pytest.fixture
-def twin(board: SshTwin) -> SshTwin:
+def twin(board: Twin, monkeypatch: pytest.MonkeyPatch) -> Twin:
+    be_impatient(monkeypatch)
+    monkeypatch.setattr(gate, "IDLE_SECONDS", 1.0)
+    for name, value in board.environ.items():
+        monkeypatch.setenv(name, value)
     if not board.machine.running:
         board.start()
     return board
 
 
-def entry(twin: SshTwin, **more: Any) -> dict[str, Any]:
-    """Of kind `linux`: without a power sensor there is no idle power to wait for."""
-    return twin.entry(kind="linux", threads=1, connect_timeout_s=10, **more)
+@pytest.fixture
+def run(bench: Bench, twin: Twin) -> TwinRun:
+    """The board is of kind `linux`: without a power sensor there is no idle power to wait for."""
+    over_ssh = isinstance(twin, SshTwin)
+    own: dict[str, Any] = {"kind": "linux", "threads": 1} if over_ssh else {"serial": _identity(twin)}
+    return TwinRun(bench, **twin.entry(connect_timeout_s=10, **own))
 
 
-def check(run: TwinRun, ran: Any, twin: SshTwin) -> None:
+def check(run: TwinRun, ran: Any, twin: Twin) -> None:
     """The board's second session was lost and redone, and nothing else was touched."""
     assert ran.code == 0, ran.err
     assert run.sessions() == REDONE
@@ -55,12 +60,10 @@ def check(run: TwinRun, ran: Any, twin: SshTwin) -> None:
     assert run.sessions(OTHER) == UNDISTURBED
     assert "board: connecting again in 2 s (1 of 2)" in ran.err
     assert not runners_in(twin)
-    assert not (twin.home / "edge-training-suite/runner.pid").exists()
+    assert not (twin.workdir / "edge-training-suite/runner.pid").exists()
 
 
-def test_a_killed_ssh_server_costs_one_session_which_is_redone(bench: Bench, twin: SshTwin) -> None:
-    run = TwinRun(bench, **entry(twin))
-
+def test_a_killed_daemon_costs_one_session_which_is_redone(run: TwinRun, twin: Twin) -> None:
     def restart() -> None:
         twin.kill()
         twin.start()
@@ -70,9 +73,7 @@ def test_a_killed_ssh_server_costs_one_session_which_is_redone(bench: Bench, twi
     check(run, ran, twin)
 
 
-def test_a_stopped_device_is_lost_and_measured_again_when_it_goes_on(bench: Bench, twin: SshTwin) -> None:
-    run = TwinRun(bench, **entry(twin))
-
+def test_a_stopped_device_is_lost_and_measured_again_when_it_goes_on(run: TwinRun, twin: Twin) -> None:
     def stop_until_noticed() -> None:
         twin.pause()
         try:
@@ -85,8 +86,7 @@ def test_a_stopped_device_is_lost_and_measured_again_when_it_goes_on(bench: Benc
     check(run, ran, twin)
 
 
-def test_an_unplugged_cable_costs_one_session_once_it_is_back(bench: Bench, twin: SshTwin) -> None:
-    run = TwinRun(bench, **entry(twin))
+def test_an_unplugged_cable_costs_one_session_once_it_is_back(run: TwinRun, twin: Twin) -> None:
     assert twin.link is not None
     link = twin.link
 
@@ -102,31 +102,33 @@ def test_an_unplugged_cable_costs_one_session_once_it_is_back(bench: Bench, twin
     check(run, ran, twin)
 
 
-@pytest.mark.full
-def test_a_reboot_costs_one_session_and_the_pid_file_it_left_names_nobody(bench: Bench, twin: SshTwin) -> None:
-    run = TwinRun(bench, **entry(twin))
-    pid_file = twin.home / "edge-training-suite/runner.pid"
+def test_a_reboot_costs_one_session_and_the_pid_file_it_left_names_nobody(run: TwinRun, twin: Twin) -> None:
+    pid_file, boot_id = twin.workdir / "edge-training-suite/runner.pid", twin.root / "run/boot_id"
     left: list[Any] = []
 
     def reboot() -> None:
         twin.stop()
         left.append(json.loads(pid_file.read_text()))
+        assert left[0]["boot_id"] == boot_id.read_text().strip()
         twin.start()
 
     with run.fault(reboot):
         ran = run()
     assert left and left[0]["pid"] > 1
+    assert left[0]["boot_id"] != boot_id.read_text().strip()
     check(run, ran, twin)
     assert "ended the runner" not in ran.err
 
 
-def test_a_device_that_shows_another_host_key_in_mid_run_is_refused_at_once(bench: Bench, twin: SshTwin) -> None:
-    run = TwinRun(bench, **entry(twin))
-    before = twin.fingerprint
+def test_another_device_at_the_address_in_mid_run_is_refused_at_once(run: TwinRun, twin: Twin) -> None:
+    """Over SSH its host key tells, over adb its serial number."""
+    told: list[str] = []
 
     def become_another() -> None:
+        told.append(_identity(twin))
         twin.stop()
-        twin.new_host_key()
+        _become_another(twin)
+        told.append(_identity(twin))
         twin.start()
 
     with run.fault(become_another):
@@ -134,16 +136,16 @@ def test_a_device_that_shows_another_host_key_in_mid_run_is_refused_at_once(benc
     found = outcome(ran)
     assert (ran.code, found["status"]) == (4, "partial")
     assert run.sessions() == [(0, 0, "ok"), (1, 0, "lost")]
-    assert before in found["reason"] and twin.fingerprint in found["reason"]
-    assert "enroll" in found["reason"]
+    assert len(set(told)) == 2
+    assert all(identity in found["reason"] for identity in told)
+    assert ("enroll" if isinstance(twin, SshTwin) else "`serial`") in found["reason"]
     assert run.sessions(OTHER) == UNDISTURBED
     assert ran.err.count("connecting again") == 1
     assert not runners_in(twin)
 
 
 @pytest.mark.full
-def test_a_device_that_stays_away_keeps_what_it_had_and_the_next_run_measures_it(bench: Bench, twin: SshTwin) -> None:
-    run = TwinRun(bench, **entry(twin))
+def test_a_device_that_stays_away_keeps_what_it_had_and_the_next_run_measures_it(run: TwinRun, twin: Twin) -> None:
     with run.fault(twin.stop):
         ran = run()
     assert (ran.code, outcome(ran)["status"]) == (4, "partial")
@@ -154,6 +156,21 @@ def test_a_device_that_stays_away_keeps_what_it_had_and_the_next_run_measures_it
     assert again.code == 0, again.err
     assert outcome(again)["status"] in ("ok", "unstable")
     assert not runners_in(twin)
+
+
+def _identity(twin: Twin) -> str:
+    if isinstance(twin, SshTwin):
+        return twin.fingerprint
+    properties = (twin.root / "var/lib/twin-android/properties").read_text()
+    return next(line for line in properties.splitlines() if line.startswith("ro.serialno=")).partition("=")[2]
+
+
+def _become_another(twin: Twin) -> None:
+    if isinstance(twin, SshTwin):
+        twin.new_host_key()
+        return
+    properties = (twin.root / "var/lib/twin-android/properties").read_text()
+    twin.write("/var/lib/twin-android/properties", properties.replace(_identity(twin), "OTHER0002"))
 
 
 def _wait_for_the_loss(run: TwinRun) -> None:

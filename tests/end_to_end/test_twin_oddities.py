@@ -1,4 +1,4 @@
-"""Devices that are full, that flood, whose clock jumps and whose paths need quotes: real OpenSSH on aarch64 twins."""
+"""Devices that are full, that flood, whose clock jumps and whose paths need quotes: real OpenSSH and adbd, aarch64."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 from suite_runs import SHAPE, Bench
-from twin_boards import RASPBERRY_PI_5
+from twin_adb import SHELL_ID
+from twin_devices import LINKS, Twin, make_twin, place_of
+from twin_root import USER_ID
 from twin_runs import OTHER, TwinRun, be_impatient, outcome, runners_in, scripted_runner
 from twin_ssh import SshTwin
 from twin_system import SystemTwin
+from twin_system_phone import SystemPhone
 
 from devices import transport
 from devices.built_runner import BuiltRunner
 from devices.shell import transport as shell_transport
 
 UNDISTURBED = [(0, 0, "ok"), (1, 0, "ok")]
-WORKDIR = "/home/bench/edge-training-suite"
-AWKWARD = '/home/bench/it\'s "the" suite\n; $(touch stray) `touch stray` *\\'
+AWKWARD = 'it\'s "the" suite\n; $(touch stray) `touch stray` *\\'
 
 
 @pytest.fixture(autouse=True)
@@ -31,33 +33,40 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     be_impatient(monkeypatch)
 
 
-@pytest.fixture
-def twin(tmp_path: Path) -> Iterator[SshTwin]:
-    with SshTwin(tmp_path / "twin", RASPBERRY_PI_5) as running:
+@pytest.fixture(params=LINKS)
+def twin(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Twin]:
+    with make_twin(request.param, tmp_path / "twin") as running:
+        for name, value in running.environ.items():
+            monkeypatch.setenv(name, value)
         yield running
 
 
-def entry(twin: SshTwin, **more: Any) -> dict[str, Any]:
+def entry(twin: Twin, *, workdir: str = "", **more: Any) -> dict[str, Any]:
     """Of kind `linux`: without a power sensor there is no idle power to wait for."""
-    return twin.entry(kind="linux", threads=1, **more)
+    transport = "ssh" if isinstance(twin, SshTwin) else "adb"
+    return twin.entry(kind="linux", transport=transport, threads=1, workdir=workdir or suite_folder(twin), **more)
 
 
-def small_disk(twin: SshTwin, size: str) -> None:
+def suite_folder(twin: Twin) -> str:
+    return place_of(twin, twin.workdir / "edge-training-suite")
+
+
+def small_disk(twin: Twin, size: str) -> None:
     """Puts a disk of its own under the twin's workdir."""
-    (twin.root / WORKDIR.lstrip("/")).mkdir()
-    mounted = twin.machine.run(
-        *("/bin/busybox", "mount", "-t", "tmpfs", "-o", f"size={size},uid=1000,gid=1000,mode=755", "tmpfs", WORKDIR)
-    )
+    folder, user = suite_folder(twin), USER_ID if isinstance(twin, SshTwin) else SHELL_ID
+    (twin.root / folder.lstrip("/")).mkdir()
+    options = f"size={size},uid={user},gid={user},mode=755"
+    mounted = twin.machine.run("/usr/bin/busybox", "mount", "-t", "tmpfs", "-o", options, "tmpfs", folder)
     assert mounted.returncode == 0, mounted.stderr
 
 
-def inside(twin: SshTwin, path: str) -> Path:
+def inside(twin: Twin, path: str) -> Path:
     """A file of the twin as it sees it itself, with what is mounted there."""
-    (process, *_) = twin.machine.named("sshd")
+    process = next(iter(twin.machine.processes()))
     return Path(f"/proc/{process}/root") / path.lstrip("/")
 
 
-def test_a_disk_that_is_too_small_is_told_with_the_room_that_is_missing(bench: Bench, twin: SshTwin) -> None:
+def test_a_disk_that_is_too_small_is_told_with_the_room_that_is_missing(bench: Bench, twin: Twin) -> None:
     small_disk(twin, "12m")
     run = TwinRun(bench, **entry(twin, runner=str(scripted_runner(bench))))
     ran = run()
@@ -69,11 +78,11 @@ def test_a_disk_that_is_too_small_is_told_with_the_room_that_is_missing(bench: B
     assert run.sessions(OTHER) == UNDISTURBED
 
 
-def test_a_disk_that_fills_up_in_mid_run_keeps_the_sessions_before(bench: Bench, twin: SshTwin) -> None:
+def test_a_disk_that_fills_up_in_mid_run_keeps_the_sessions_before(bench: Bench, twin: Twin) -> None:
     small_disk(twin, "64m")
     run = TwinRun(bench, **entry(twin, runner=str(scripted_runner(bench))))
 
-    ballast, over = inside(twin, f"{WORKDIR}/ballast"), threading.Event()
+    ballast, over = inside(twin, f"{suite_folder(twin)}/ballast"), threading.Event()
 
     def fill_and_keep_full() -> None:
         with ballast.open("ab", buffering=0) as stream:
@@ -93,7 +102,7 @@ def test_a_disk_that_fills_up_in_mid_run_keeps_the_sessions_before(bench: Bench,
 
 
 def test_a_runner_that_floods_is_ended_and_its_session_does_not_count(
-    bench: Bench, twin: SshTwin, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, twin: Twin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shell_transport.ShellTransport.stream, "__kwdefaults__", _small_limit(1 << 20))
     flood = 'if [ "$ordinal" = 1 ]; then yes flooded-with-words; fi\n'
@@ -109,13 +118,13 @@ def test_a_runner_that_floods_is_ended_and_its_session_does_not_count(
 
 
 def test_a_workdir_of_quotes_blanks_and_lines_is_a_name_like_any_other(
-    bench: Bench, twin: SshTwin, aarch64_runner: BuiltRunner
+    bench: Bench, twin: Twin, aarch64_runner: BuiltRunner
 ) -> None:
-    run = TwinRun(bench, **entry(twin, workdir=AWKWARD))
+    workdir = twin.workdir / AWKWARD
+    run = TwinRun(bench, **entry(twin, workdir=place_of(twin, workdir)))
     ran = run(sessions=1, steps=3)
     assert ran.code == 0, ran.err
     assert outcome(ran)["status"] == "ok"
-    workdir = twin.root / AWKWARD.lstrip("/")
     assert (workdir / "runner" / aarch64_runner.hash / "runner").is_file()
     assert list((workdir / "jobs").iterdir()) == []
     assert not list(twin.root.rglob("stray"))
@@ -132,21 +141,27 @@ def test_a_device_name_that_is_none_is_refused_in_one_sentence(bench: Bench, nam
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("computer", [SystemTwin, SystemPhone], ids=LINKS)
 def test_a_clock_that_jumps_on_the_device_changes_nothing(
-    bench: Bench, aarch64_runner: BuiltRunner, tmp_path: Path
+    bench: Bench,
+    aarch64_runner: BuiltRunner,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    computer: type[SystemTwin],
 ) -> None:
-    with SystemTwin(tmp_path / "twin") as twin:
-        twin.stop()
-        init = twin.root / "twin-init"
-        jumping = "[ -e /jump ] && [ ! -e /jumped ] && date -s '2031-05-05 05:05' && date +%s >/jumped"
-        watching = f"while :; do {jumping}; sleep 1; done"
-        init.write_text(init.read_text().replace("while :; do sleep 86400", f"({watching}) &\nwhile :; do sleep 86400"))
-        twin.start()
+    twin = computer(tmp_path / "twin")
+    init = twin.root / "twin-init"
+    jumping = "[ -e /jump ] && [ ! -e /jumped ] && date -s '2031-05-05 05:05' && date +%s >/jumped"
+    watching = f"while :; do {jumping}; sleep 1; done"
+    init.write_text(init.read_text().replace("while :; do sleep 86400", f"({watching}) &\nwhile :; do sleep 86400"))
+    for name, value in twin.environ.items():
+        monkeypatch.setenv(name, value)
+
+    def jump() -> None:
+        (twin.root / "jump").touch()
+
+    with twin:
         run = TwinRun(bench, **twin.entry(kind="linux", threads=1, connect_timeout_s=60))
-
-        def jump() -> None:
-            (twin.root / "jump").touch()
-
         with run.fault(jump, ordinal=0):
             ran = run(sessions=1, steps=12)
         assert int((twin.root / "jumped").read_text()) > 1_900_000_000  # it was in 2031

@@ -143,6 +143,10 @@ def test_hostile_names_are_text(exported, store, tmp_path):
     export_documents(store, [found.run_id], tmp_path / "again")
 
 
+def latency_of(document):
+    return document["measurements"][0]["document"]["latency_ms"]
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -158,6 +162,9 @@ def test_hostile_names_are_text(exported, store, tmp_path):
         (lambda d: d["measurements"][0]["document"].update(status="fine"), r"measurements\.0\.document\.status"),
         (lambda d: d["measurements"][0]["document"]["latency_ms"].update(median="fast"), "latency_ms"),
         (lambda d: d["measurements"][0]["sessions"][0]["steps"]["t0_ns"].pop(), "columns of steps have 7"),
+        (lambda d: d["measurements"][0]["sessions"][0]["steps"]["t1_ns"].__setitem__(0, 0), ": a step ends before"),
+        (lambda d: latency_of(d).update(median=latency_of(d)["median"] * 10), "is not the median of its sessions"),
+        (lambda d: latency_of(d)["sessions"].__setitem__(0, 1e-3), "0.001 ms is that of no steps"),
         (lambda d: d["measurements"][0]["sessions"][0]["samples"][0]["value"].append(float("nan")), "finite"),
         (lambda d: d["measurements"][0]["sessions"][0].update(session_id="other.s0"), "does not begin with"),
         (lambda d: d["devices"][0]["hardware"].update(x=float("inf")), "not finite"),

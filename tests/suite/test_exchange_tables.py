@@ -110,6 +110,6 @@ def test_folder_that_cannot_be_written_is_one_sentence(begun, tmp_path):
 
 
 def test_unknown_run_is_refused_and_all_names_every_run(begun):
-    with pytest.raises(UserError, match="no run '2020' among the 1 of the store"):
-        chosen_runs(begun.store, "2020", own_only=False)
+    with pytest.raises(UserError, match="there is no run or tag '1999'"):
+        chosen_runs(begun.store, "1999", own_only=False)
     assert chosen_runs(begun.store, "all", own_only=False) == [begun.run_id]

@@ -31,6 +31,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_lists_multiply_and_defaults_fill_in(path: Path, inventory: Inventory) -> None:
+    path.with_name("t.tsv").write_text("good\t1\nbad\t0\n")
     path.write_text(
         "budget_minutes: 30\n"
         "defaults: {sessions: 5, lr: 0.5, quants: int8}\n"
@@ -71,7 +72,15 @@ def test_a_run_plan_of_another_version_is_refused() -> None:
 
 MISTAKES = {
     "empty": ("", 1, "`plans` is missing"),
-    "no plans": ("plans: {}\n", 1, "`plans` is {}"),
+    "no plans": ("plans: {}\n", 1, "`plans` is empty, and should hold at least one"),
+    "nothing after plans": ("plans:\n", 1, "`plans` is empty, and should be names with values"),
+    "another word for plans": ("plan: {a: {}}\n", 1, "unknown key 'plan'; did you mean `plans`"),
+    "a list": ("[1, 2]\n", 1, "`the file` is [1, 2], and should be names with values"),
+    "no shape": ("plans:\n  a:\n    shapes: []\n", 3, "`shapes` is empty, and should hold at least one"),
+    "a number for devices": ("plans:\n  a:\n    devices: {a: b}\n", 3, "should be a list"),
+    "a task that is not there": ("plans:\n  a:\n    task: none.csv\n", 3, "none.csv"),
+    "a task of defaults": ("defaults:\n  task: none.csv\nplans: {a: {}}\n", 2, "none.csv"),
+    "weights that are not there": ("plans:\n  a:\n    weights: none\n", 3, "don't exist: name a Hugging Face"),
     "unknown key": ("plans:\n  a:\n    modles: [tiny]\n", 3, "did you mean `models`"),
     "unknown key of a shape": ("plans:\n  a:\n    shapes: [{qq: 4}]\n", 3, "unknown key 'shapes.0.qq'"),
     "unknown key of defaults": ("defaults: {session: 3}\nplans: {a: {}}\n", 1, "did you mean `sessions`"),
@@ -79,6 +88,7 @@ MISTAKES = {
     "unknown model": ("plans:\n  a:\n    models: [tinny]\n", 2, "Unknown model 'tinny': did you mean tiny"),
     "impossible shape": ("plans:\n  a:\n    shapes:\n    - {q: 1}\n    - {T: 0}\n", 5, "T is 0, but it must be"),
     "text for a number": ("plans:\n  a:\n    sessions: five\n", 3, "`sessions` is 'five', and should be"),
+    "text for a budget": ("budget_minutes: long\nplans: {a: {}}\n", 1, "`budget_minutes` is 'long', and should be a"),
     "no budget": ("budget_minutes: 0\nplans: {a: {}}\n", 1, "`budget_minutes` is 0, and should be greater than 0"),
     "a workload twice": (
         "plans:\n  a: {models: tiny}\n  b: {models: tiny, seed: 3}\n",

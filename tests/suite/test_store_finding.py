@@ -83,7 +83,7 @@ def test_a_run_that_is_not_there_or_not_the_only_one_is_refused(store: Store) ->
         find_run(store, "2026-11-20T")
     with pytest.raises(UserError, match="no run on '2026-11-19': did you mean"):
         find_run(store, "2026-11-19", UTC)
-    with pytest.raises(UserError, match="no run ''"):
+    with pytest.raises(UserError, match="no run or tag ''"):
         find_run(store, "")
 
 
@@ -126,7 +126,7 @@ def test_a_program_is_found_in_the_run_that_measured_it_last(store: Store) -> No
     side = find_side(store, "abc123")
     assert (side.run_id, side.workload_key) == (THIRD, KEY)
     assert find_side(store, "latest").workload_key is None
-    with pytest.raises(UserError, match="there is no run 'abc999'"):
+    with pytest.raises(UserError, match="there is no run or tag 'abc999'"):
         find_side(store, "abc999")
 
 

@@ -41,6 +41,7 @@ def downgrade(path: Path) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA legacy_alter_table = ON")
     connection.execute("DROP TABLE acceptance")
+    connection.execute("DROP TABLE tag")
     for table in ("run", "measurement"):
         indexes = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL"
         for (name,) in connection.execute(indexes, [table]).fetchall():
@@ -107,6 +108,22 @@ def test_an_upgraded_store_goes_on(old: Path) -> None:
     begun = begin(old)
     finish(begun, 103.0)
     assert [series.points for series in series_list(begun.store) if series.metric == "latency_ms"] == [2]
+
+
+def test_a_store_of_version_3_only_gets_the_table_of_tags(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    begun = begin(path)
+    finish(begun, 100.0)
+    begun.store.close()
+    now = definitions(path)
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("DROP TABLE tag")
+        connection.execute("UPDATE schema_version SET version = 3")
+    connection.close()
+    before = counts(path)
+    Store.open(path).close()
+    assert (definitions(path), counts(path)) == (now, before)
 
 
 def test_reading_an_old_store_changes_nothing_and_says_what_to_do(old: Path) -> None:

@@ -1,4 +1,4 @@
-"""`suite run` on a device over adb: a real adbd on this machine, so the runner is real too."""
+"""`suite run` over SSH and adb: a real daemon on this machine, so the runner is real too."""
 
 from __future__ import annotations
 
@@ -7,38 +7,40 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loopback_adbd import LoopbackAdbd
+from loopback_daemons import LINKS, LoopbackDaemon, loopback_daemon
 from ruamel.yaml import YAML
 from suite_runs import SHAPE, Bench, by_setting, is_running, kill, wait_for, wait_for_line
 
-RUN = ("run", "--device", "phone", *SHAPE, "--quant", "fp32")
+RUN = ("run", "--device", "board", *SHAPE, "--quant", "fp32")
+
+
+@pytest.fixture(params=LINKS)
+def daemon(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackDaemon]:
+    with loopback_daemon(request.param, tmp_path / "daemon") as running:
+        for name, value in running.environ.items():
+            monkeypatch.setenv(name, value)
+        yield running
 
 
 @pytest.fixture
-def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackAdbd]:
-    with LoopbackAdbd(tmp_path / "adbd") as daemon:
-        monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(daemon.server.port))
-        yield daemon
-
-
-@pytest.fixture
-def workdir(bench: Bench, daemon: LoopbackAdbd) -> Path:
+def workdir(bench: Bench, daemon: LoopbackDaemon) -> Path:
     """The device's folder, with a name that needs quotes."""
     workdir = daemon.folder / "edge 'suite'"
     entry = daemon.entry(workdir=str(workdir)).model_dump(exclude_unset=True, exclude={"name"})
-    YAML().dump({"devices": {"phone": entry}}, bench.folder / "inventory.yaml")
+    YAML().dump({"devices": {"board": entry}}, bench.folder / "inventory.yaml")
     return workdir
 
 
-def test_a_device_over_adb_is_measured_as_a_real_one(bench: Bench, workdir: Path) -> None:
+def test_a_device_over_a_link_is_measured_as_a_real_one(bench: Bench, workdir: Path, daemon: LoopbackDaemon) -> None:
     ran = bench(*RUN, "--quick", "--json")
     assert ran.code == 0, ran.err
     item = by_setting(ran.document)["fp32"]
-    assert (item["device"], item["status"], item["emulated"]) == ("phone", "ok", False), item["reason"]
+    assert (item["device"], item["status"], item["emulated"]) == ("board", "ok", False), item["reason"]
     assert item["latency_ms"]["median"] > 0
     assert item["loss"]["reference_steps"] == 3
     assert not (workdir / "runner.pid").exists()
     assert list((workdir / "jobs").iterdir()) == []
+    wait_for(lambda: not daemon.connections(), "the end of all connections")
     again = bench(*RUN, "--quick")
     assert again.code == 0
     assert "nothing pushed" in again.err
@@ -57,7 +59,7 @@ def test_no_runner_stays_on_a_device_whose_run_was_killed(bench: Bench, workdir:
 
 
 def test_a_run_goes_on_over_a_new_connection_when_the_daemon_is_started_again(
-    bench: Bench, workdir: Path, daemon: LoopbackAdbd
+    bench: Bench, workdir: Path, daemon: LoopbackDaemon
 ) -> None:
     process = bench.start(*RUN, "--quick", "--json")
     try:
@@ -72,6 +74,16 @@ def test_a_run_goes_on_over_a_new_connection_when_the_daemon_is_started_again(
     assert not is_running(pid)
     item = by_setting(json.loads(out))["fp32"]
     assert item["status"] in ("ok", "unstable"), err
+    assert "connecting again" in err
+
+
+def test_a_device_over_ssh_that_is_not_enrolled_is_refused_with_the_command(bench: Bench, tmp_path: Path) -> None:
+    with loopback_daemon("ssh", tmp_path / "daemon") as server:
+        entry = server.entry().model_dump(exclude_unset=True, exclude={"name", "host_keys"})
+        YAML().dump({"devices": {"board": entry}}, bench.folder / "inventory.yaml")
+        ran = bench(*RUN, "--quick")
+    assert ran.code != 0
+    assert "suite devices enroll board" in ran.err + ran.out
 
 
 def _pid(path: Path) -> int | None:

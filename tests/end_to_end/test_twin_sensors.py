@@ -1,0 +1,116 @@
+"""Power sensors of boards and phones that disappear or say garbage in mid-session: real links, aarch64 code.
+
+A sensor is lost for that session, and the measurement says why; the steps that it should have gone with stay. Energy
+that is made of half a session or of garbage is never shown.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from suite_runs import Bench
+from twin_adb import AdbTwin
+from twin_boards import ANDROID_PHONE, JETSON_NANO
+from twin_devices import LINKS, Twin
+from twin_machine import until
+from twin_runs import TwinRun, outcome, runners_in
+from twin_ssh import SshTwin
+
+from devices.built_runner import BuiltRunner
+from suite import gate
+
+GAUGES = {
+    "ssh": "sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/in_power0_input",
+    "adb": "sys/class/power_supply/battery/current_now",
+}
+
+
+@pytest.fixture(params=LINKS)
+def link(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def twin(link: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aarch64_runner: BuiltRunner) -> Iterator[Twin]:
+    monkeypatch.setattr(gate, "IDLE_SECONDS", 1.0)
+    made: Twin = AdbTwin(tmp_path, ANDROID_PHONE) if link == "adb" else SshTwin(tmp_path, JETSON_NANO)
+    with made as running:
+        for name, value in running.environ.items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+def check_that_only_the_sensor_is_lost(
+    bench: Bench, run: TwinRun, twin: Twin, fail: Callable[[], Any], why: str
+) -> None:
+    with run.fault(fail, ordinal=0, after_steps=8):
+        ran = run(sessions=1, steps=20)
+    assert not runners_in(twin)
+    found = outcome(ran)
+    assert (ran.code, found["status"]) == (0, "ok"), ran.err
+    assert found["latency_ms"]["median"] > 0
+    for key in ("energy_mj_per_step", "power_mw"):
+        assert why in found[key]["unavailable"] and "gave no reading for" in found[key]["unavailable"]
+    lost = {sensor["name"] for sensor in found["sensors"] if why in (sensor.get("unavailable") or "")}
+    assert len(lost) == 1
+    assert "start" in found["temperature_c"]  # the zones are there as before
+    (log,) = bench.home.glob("runs/*/*board-*.jsonl")
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {event["sensor"] for event in events if event["event"] == "sensor_error"} == lost
+
+
+FULL = pytest.mark.full
+
+
+@pytest.mark.parametrize(
+    ("link", "garbage", "why"),
+    [
+        ("ssh", "no number\n", "there is no number in it"),
+        pytest.param("ssh", "-5000\n", "is outside of", marks=FULL),
+        pytest.param("ssh", "", "there is no number in it", marks=FULL),
+        pytest.param("adb", "no number\n", "there is no number in it", marks=FULL),
+        pytest.param("adb", "2147483647\n", "is outside of", marks=FULL),
+    ],
+    ids=["text over ssh", "below what can be", "nothing", "text over adb", "a driver's sentinel"],
+)
+def test_a_sensor_that_says_garbage_costs_the_energy_and_not_the_session(
+    bench: Bench, twin: Twin, link: str, garbage: str, why: str
+) -> None:
+    gauge = twin.root / GAUGES[link]
+    run = TwinRun(bench, **twin.entry(threads=1))
+    # Written in place, as a driver does: the runner keeps the file open.
+    check_that_only_the_sensor_is_lost(bench, run, twin, lambda: gauge.write_text(garbage), why)
+
+
+def test_a_sensor_that_disappears_costs_the_energy_and_not_the_session(bench: Bench, twin: Twin, link: str) -> None:
+    """A file of a process stands in for the driver's: once that has ended, a descriptor that is open gives ESRCH."""
+    stand_in = lasting_process(twin, "612")
+    gauge = twin.root / GAUGES[link]
+    gauge.unlink()
+    gauge.symlink_to(f"/proc/{number_within(stand_in)}/oom_score_adj")
+    # A gauge in thousandths of what the kernel's documentation says.
+    power = {"power": {"scale": 1000.0, "sign": 1}} if link == "adb" else {}
+    run = TwinRun(bench, **twin.entry(threads=1, **power))
+    check_that_only_the_sensor_is_lost(bench, run, twin, lambda: os.kill(stand_in, signal.SIGKILL), "No such process")
+
+
+def lasting_process(twin: Twin, said: str) -> int:
+    """A process of the twin, by the host's id, whose `oom_score_adj` says what it is told to."""
+    twin.machine.spawn("/usr/bin/busybox", "sleep", "31415", log=twin.root.parent / "stand-in.log")
+    for _ in until(30, "the process that stands in"):
+        if found := twin.machine.named("31415"):
+            break
+    Path(f"/proc/{found[0]}/oom_score_adj").write_text(said)
+    return found[0]
+
+
+def number_within(pid: int) -> str:
+    """The process id that a process has for the twin itself."""
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line for line in status if line.startswith("NSpid:")).split()[-1]
