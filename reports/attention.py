@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from reports.badges import badges
 from reports.device_page import device_status, outcome_words
 from reports.escaping import file_name
 from reports.histories import DeviceSummary
@@ -50,7 +51,8 @@ def _nights(newest: Sequence[RunSummary]) -> list[GridRow]:
         word = next((word for word in ("regressed", "inconclusive") if run.verdicts.get(word)), "")
         if word == "regressed" or (word and place == 0):
             what = GridCell(f"Night of {shown(run.started_at)}", href=night_place(run.run_id))
-            then = "`suite accept RUN --why` takes the new level as the baseline, if it is meant"
+            accept = f"`suite accept {_plain(run.run_id, 'RUN')} --why REASON`"
+            then = f"{accept} takes the new level as the baseline, if it is meant"
             then = then if word == "regressed" else "its page says what stood in the way"
             rows.append(_row(f"night-{run.run_id}", what, status(word), f"{verdict_counts(run.verdicts)}", then))
     return rows
@@ -61,8 +63,10 @@ def _devices(newest: Sequence[RunSummary], devices: Sequence[DeviceSummary]) -> 
     rows = []
     last_night = next((run for run in newest if run.purpose == "nightly"), None)
     for one in devices:
+        if one.origin:  # another lab's to look after
+            continue
         worst = device_status(one.outcomes, one.warnings)
-        what = GridCell(one.name, href=device_place(one.name), badge="emulated" if one.emulated else "")
+        what = GridCell(one.name, href=device_place(one.name), badges=badges(one.emulated))
         finding = "; ".join([outcome_words(one.outcomes), *one.warnings[:2]])
         if worst.tone in ("bad", "warn"):
             rows.append(_row(f"device-{one.name}", what, worst, finding, f"`suite devices check {_plain(one.name)}`"))
@@ -76,15 +80,15 @@ def _devices(newest: Sequence[RunSummary], devices: Sequence[DeviceSummary]) -> 
     return rows
 
 
-def _plain(name: str) -> str:
-    """A device's name where it can stand in a command as it is."""
-    return name if name.replace("-", "").replace("_", "").replace(".", "").isalnum() else "NAME"
+def _plain(name: str, instead: str = "NAME") -> str:
+    """A device's or run's name where it can stand in a command as it is."""
+    return name if name.replace("-", "").replace("_", "").replace(".", "").isalnum() else instead
 
 
 def _runs(newest: Sequence[RunSummary]) -> list[GridRow]:
     """Of the last runs those that ended before their end."""
     rows = []
-    for run in newest[:_RECENT_RUNS]:
+    for run in [run for run in newest if not run.origin][:_RECENT_RUNS]:
         judged = status(run.status)
         if run.status in ("interrupted", "partial", "failed"):
             then = (

@@ -6,23 +6,25 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from reports.badges import badges
 from reports.escaping import csv_text, figure_text, file_name
 from reports.histories import Compared, ComparedMetric
 from reports.measured import setting_of, workload_words
-from reports.metrics import metric_order, metric_title, metric_value, percent_change, percent_span
+from reports.metrics import metric_value, percent_change, percent_span
 from reports.moments import shown as moment
-from reports.numbers import counted, decimals, listed, plain
+from reports.numbers import counted, decimals, plain
+from reports.outcome_tables import OutcomeTable, outcome_counts
 from reports.pages import Banner, Grid, GridCell, GridRow, Head, Link, Page, Section
-from reports.palette import colour, setting_order, slot
+from reports.palette import colour, setting_order
 from reports.panels import Figure, legend_only, single
-from reports.places import run_place
+from reports.places import device_place, run_place
 from reports.source import RunSummary
 from reports.status import glossary, status
 
 COMPARISON_CSV = "comparison.csv"
 COMPARISON_COLUMNS = (
-    *("device", "setting", "workload", "metric", "direction", "emulated", "outcome", "before", "after"),
-    *("ratio", "ratio_low", "ratio_high", "p", "sessions_before", "sessions_after", "sentence"),
+    *("device", "setting", "workload", "metric", "direction", "emulated", "origin", "outcome", "before"),
+    *("after", "ratio", "ratio_low", "ratio_high", "p", "sessions_before", "sessions_after", "sentence"),
 )
 _WORDS = ("worse", "better", "insufficient", "missing", "same")
 _MOST_ROWS, _MOST_DRAWN = 150, 60
@@ -30,7 +32,7 @@ _MOST_ROWS, _MOST_DRAWN = 150, 60
 
 def comparison_page(before: RunSummary, after: RunSummary, compared: Compared) -> Page:
     """The page of two runs."""
-    ordered = changed_first(compared.metrics)
+    ordered = _TABLE.changed_first(compared.metrics)
     counts = Counter(one.outcome for one in ordered)
     lead = f"{before.run_id} ({moment(before.started_at)}) against {after.run_id} ({moment(after.started_at)})."
     return Page(
@@ -38,7 +40,7 @@ def comparison_page(before: RunSummary, after: RunSummary, compared: Compared) -
         heading="Two runs side by side",
         lead=lead,
         banner=_banner(counts, compared),
-        sections=(_table(ordered), _figure_section(ordered), _differences(compared)),
+        sections=(_TABLE.section(ordered), _figure_section(ordered), _differences(compared)),
         trail=(
             Link("All runs", "index.html#runs"),
             Link(f"Before: {before.run_id}", run_place(before.run_id)),
@@ -46,19 +48,10 @@ def comparison_page(before: RunSummary, after: RunSummary, compared: Compared) -
         ),
         files=((COMPARISON_CSV, "CSV: every metric of both runs"),),
         meanings=glossary(set(counts)),
-    )
-
-
-def changed_first(metrics: Sequence[ComparedMetric]) -> list[ComparedMetric]:
-    """Worse, better, insufficient, missing, same; each by device, workload and metric."""
-    return sorted(
-        metrics,
-        key=lambda one: (
-            _WORDS.index(one.outcome) if one.outcome in _WORDS else len(_WORDS),
-            one.device,
-            workload_words(one.workload),
-            setting_order(setting_of(one.workload)),
-            metric_order(one.metric),
+        badges=tuple(
+            f"{which} {word}"
+            for which, run in (("before:", before), ("after:", after))
+            for word in badges(False, run.origin)
         ),
     )
 
@@ -68,10 +61,10 @@ def comparison_csv(metrics: Sequence[ComparedMetric]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COMPARISON_COLUMNS)
-    for one in changed_first(metrics):
+    for one in _TABLE.changed_first(metrics):
         named = (one.device, setting_of(one.workload), workload_words(one.workload), one.metric, one.direction)
         numbers = (one.before, one.after, one.ratio, one.low, one.high, one.p)
-        row = [*(csv_text(part) for part in named), str(one.emulated).lower(), one.outcome]
+        row = [*(csv_text(part) for part in named), str(one.emulated).lower(), csv_text(one.origin), one.outcome]
         row += ["" if found is None else repr(found) for found in numbers]
         writer.writerow([*row, *one.sessions, csv_text(one.sentence)])
     return file.getvalue()
@@ -79,7 +72,7 @@ def comparison_csv(metrics: Sequence[ComparedMetric]) -> str:
 
 def _banner(counts: Counter[str], compared: Compared) -> Banner:
     word = next((word for word in ("worse", "better", "same", "insufficient") if counts[word]), "missing")
-    said = listed([f"{counts[known]} {known}" for known in _WORDS if counts[known]])
+    said = outcome_counts(counts, _WORDS)
     headline = f"{said}." if said else "The two runs have no workload of the same device in common."
     caution = (
         "Whatever changed between the two runs, the device included, is in these numbers: they say whether it differs, "
@@ -90,45 +83,13 @@ def _banner(counts: Counter[str], compared: Compared) -> Banner:
     return Banner(status(word), headline, tuple(items), caution)
 
 
-def _table(ordered: Sequence[ComparedMetric]) -> Section:
-    if not ordered:
-        empty = (
-            "There is nothing to compare: choose two runs of the same workload on the same device; "
-            "`suite history --runs` "
-            "lists the runs."
-        )
-        return Section("metrics", "Metrics", empty=empty)
-    shown, hidden = ordered[:_MOST_ROWS], ordered[_MOST_ROWS:]
-    notes = []
-    if hidden:
-        counts = Counter(one.outcome for one in hidden)
-        words = listed([f"{counts[word]} {word}" for word in _WORDS if counts[word]])
-        notes.append(f"{len(hidden):,} further rows are not shown here ({words}).")
-    several = len({workload_words(one.workload) for one in ordered}) > 1
-    heads = (
-        *(Head("Device", choices=True), Head("Setting", choices=True)),
-        *((Head("Workload", choices=True),) if several else ()),
-        Head("Metric", choices=True),
-        *(Head("Outcome", kind="status", choices=True), Head("Before", kind="number"), Head("After", kind="number")),
-        *(Head("Change", "95 % interval", "number"), Head("p", kind="number"), Head("In words", wide=True)),
-    )
-    grid = Grid("comparison", "Every metric, what changed first", heads, [_row(one, several) for one in shown], notes)
-    links = (Link(COMPARISON_CSV, "./" + COMPARISON_CSV, "holds all"),) if hidden else ()
-    return Section("metrics", "Metrics", (grid,), links=links)
-
-
-def _row(one: ComparedMetric, several: bool) -> GridRow:
-    setting, judged = setting_of(one.workload), status(one.outcome)
-    change = GridCell("\u2013")
+def _cells(one: ComparedMetric) -> tuple[GridCell, ...]:
+    judged, change = status(one.outcome), GridCell("\u2013")
     if one.ratio is not None:
         small = [percent_span(one.low, one.high)] if one.low is not None and one.high is not None else ["no interval"]
         change = GridCell(percent_change(one.ratio), small, f"{one.ratio:.7g}")
     p = GridCell("\u2013") if one.p is None else GridCell(plain(one.p, decimals(one.p, 2)), sort=f"{one.p:.7g}")
-    cells = (
-        GridCell(one.device, badge="emulated" if one.emulated else ""),
-        GridCell(setting, slot=slot(setting)),
-        *((GridCell(workload_words(one.workload)),) if several else ()),
-        GridCell(metric_title(one.metric)),
+    return (
         GridCell(one.outcome, sort=str(judged.order), status=judged),
         _value(one.metric, one.before, one.sessions[0]),
         _value(one.metric, one.after, one.sessions[1]),
@@ -136,8 +97,6 @@ def _row(one: ComparedMetric, several: bool) -> GridRow:
         p,
         GridCell(one.sentence),
     )
-    named = f"{one.device} {setting} {workload_words(one.workload)} {one.metric}"
-    return GridRow(f"c-{file_name(named)}", cells)
 
 
 def _value(metric: str, found: float | None, sessions: int) -> GridCell:
@@ -145,6 +104,35 @@ def _value(metric: str, found: float | None, sessions: int) -> GridCell:
         return GridCell("\u2013")
     small = [f"n = {counted(sessions, 'session')}"] if sessions else []
     return GridCell(metric_value(metric, found), small, f"{found:.7g}")
+
+
+def _anchor(one: ComparedMetric) -> str:
+    named = f"{one.device} {setting_of(one.workload)} {workload_words(one.workload)} {one.metric}"
+    return f"c-{file_name(named)}"
+
+
+_TABLE: OutcomeTable[ComparedMetric] = OutcomeTable(
+    name="metrics",
+    title="Metrics",
+    caption="Every metric, what changed first",
+    things="rows",
+    words=_WORDS,
+    outcome=lambda one: one.outcome,
+    anchor=_anchor,
+    heads=(
+        *(Head("Outcome", kind="status", choices=True), Head("Before", kind="number"), Head("After", kind="number")),
+        *(Head("Change", "95 % interval", "number"), Head("p", kind="number"), Head("In words", wide=True)),
+    ),
+    cells=_cells,
+    links=lambda one: (device_place(one.device), ""),
+    marks=lambda one: badges(one.emulated, one.origin),
+    file=COMPARISON_CSV,
+    holds="holds all",
+    empty=(
+        "There is nothing to compare: choose two runs of the same workload on the same device; `suite history --runs` "
+        "lists the runs."
+    ),
+)
 
 
 def _figure_section(ordered: Sequence[ComparedMetric]) -> Section:

@@ -5,7 +5,8 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from reports.escaping import csv_text, figure_text, file_name
+from reports.badges import badges
+from reports.escaping import csv_text, figure_text, file_name, shortened
 from reports.histories import DeviceSummary, HealthPoint, HistorySummary
 from reports.measured import setting_of, workload_words
 from reports.moments import shown as moment
@@ -13,7 +14,7 @@ from reports.moments import sort_key
 from reports.numbers import counted, listed, plain
 from reports.pages import Banner, Grid, GridCell, GridRow, Head, Link, Page, Section
 from reports.palette import setting_order, slot
-from reports.panels import Figure, legend_only, single
+from reports.panels import Figure, legend_only, over_time, single
 from reports.places import run_place, series_place
 from reports.status import Status, glossary, status
 from reports.thinning import kept
@@ -25,9 +26,8 @@ HEALTH_COLUMNS = (
 )
 _MOST_RUNS, _MOST_SERIES, _MOST_POINTS, _HEIGHT_PX = 100, 150, 800, 300
 _NO_BATTERY = (
-    "No run recorded the charge of a battery: boards without one have none to tell, and `suite devices check` shows "
-    "what "
-    "a phone tells."
+    "No run recorded the charge of a battery. It is read before each run where the device tells it, as phones and "
+    "laptops do; boards and servers have none."
 )
 _NO_SPACE = "No run recorded the free space: the check before a run reads it, see `suite devices check`."
 _NO_HEAT = (
@@ -52,7 +52,7 @@ def device_page(summary: DeviceSummary, health: Sequence[HealthPoint], histories
         trail=(Link("All devices", "index.html#devices"),),
         files=((HEALTH_CSV, "CSV: the state of the device at every run"),),
         meanings=glossary(words),
-        emulated=summary.emulated,
+        badges=badges(summary.emulated, summary.origin),
     )
 
 
@@ -99,10 +99,13 @@ def _banner(summary: DeviceSummary, health: Sequence[HealthPoint]) -> Banner:
         headline += f" Throttled in {throttled} of the last {counted(len(health[-10:]), 'run')}."
     items = [(Link("Last run", run_place(summary.last_run)), moment(summary.last_at))] if summary.last_run else []
     items += [(Link("Check", ""), warning) for warning in summary.warnings]
-    caution = (
-        "This device is emulated: its numbers are never compared with those of a real one." if summary.emulated else ""
-    )
-    return Banner(worst, headline, tuple(items), caution)
+    cautions = ["This device is emulated: its numbers are never compared with those of a real one."]
+    cautions = cautions if summary.emulated else []
+    if summary.origin:
+        cautions.append(
+            f"It belongs to {shortened(summary.origin)}: what was imported is shown, and never judged here."
+        )
+    return Banner(worst, headline, tuple(items), " ".join(cautions))
 
 
 def _figures(health: Sequence[HealthPoint]) -> Section:
@@ -149,7 +152,10 @@ def _figure(
         hot = [(point, point.temperature_max_c) for point in health if point.throttled and point.temperature_max_c]
         traces += [_mark(hot)] if hot else []
     layout = single("", f"{title.lower()}, {unit}" if unit else "measurements", _HEIGHT_PX)
-    layout["xaxis"] |= {"type": "date", "rangemode": "normal"}
+    layout["xaxis"] |= over_time([point.at for point in health])
+    if not unit:  # counts
+        most = max(y for trace in traces for y in trace["y"])
+        layout["yaxis"] |= {"tickformat": "d", "dtick": max(1, -(-int(most) // 6)), "range": [0, max(1, most) * 1.1]}
     if unit == "%":
         layout["yaxis"] |= {"range": [0, 105]}
     return Figure(name, title, "One point per run; it leads to the run's page.", traces, layout, notes)
@@ -211,7 +217,7 @@ def _runs(health: Sequence[HealthPoint]) -> Section:
         return Section("runs", "Runs", empty="No run of this device is stored.")
     heads = (
         *(
-            Head("Run"),
+            Head("Run", kind="run"),
             Head("When", kind="moment"),
             Head("Outcome", kind="status", choices=True),
             Head("Temperature", "start → highest", "number"),

@@ -63,7 +63,7 @@ METRICS: dict[str, tuple[str, ...]] = {
 # Percentiles are recorded only where there are steps enough for them: their absence is no gap.
 _OPTIONAL = ("latency_ms_p50", "latency_ms_p90", "latency_ms_p95", "latency_ms_p99")
 MEASUREMENT_COLUMNS = (
-    *("run_id", "measurement_id", "device", "kind", "emulated"),
+    *("run_id", "measurement_id", "device", "kind", "emulated", "origin"),
     *_WORKLOAD,
     *("status", "reason", "sessions"),
     *METRICS,
@@ -107,7 +107,7 @@ def _measurement_row(run_id: str, item: Measurement) -> list[object]:
             missing += [f"{column}: {found.reason}"] if column not in _OPTIONAL else []
         metrics.append(_cell(found))
     sessions = value(item.record, "latency_ms", "sessions")
-    named = [run_id, item.measurement_id, item.device, item.kind, item.emulated]
+    named = [run_id, item.measurement_id, item.device, item.kind, item.emulated, item.origin]
     shape = [item.workload.get(part) for part in _WORKLOAD]
     outcome = [item.status, item.reason, len(sessions) if isinstance(sessions, list | tuple) else 0]
     return [_cell(part) for part in (*named, *shape, *outcome)] + metrics + [csv_text("; ".join(missing))]

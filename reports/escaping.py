@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -15,6 +16,8 @@ from markupsafe import Markup, escape
 # Spreadsheets read a cell that begins so as a formula; the wide forms too, and white space before does not stop them.
 _FORMULA = re.compile(r"^\s*[=+\-@|%＝＋－＠]|^[\t\r\n]")  # noqa: RUF001 - the wide forms are meant
 _BACKTICKS = re.compile(r"`([^`\n]{1,400})`")
+# Ids of runs and names of devices come again on every row of a site.
+_MOST_REMEMBERED = 8192
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 # Control characters and those that turn the direction of writing: they are shown by their number.
 _INVISIBLE = {
@@ -31,11 +34,15 @@ _INVISIBLE = {
         *range(0x2066, 0x206A),
     ]
 }
+_HIDDEN = re.compile(f"[{re.escape(''.join(map(chr, _INVISIBLE)))}]")
 
 
 def visible(shown: Any) -> Any:
     """Text with its invisible characters spelled out; anything else, and safe markup as such, unchanged in kind."""
-    return shown.translate(_INVISIBLE) if isinstance(shown, str) else shown
+    # Nearly all text is plain, and markup was put together from text that went through here.
+    if not isinstance(shown, str) or isinstance(shown, Markup) or _HIDDEN.search(shown) is None:
+        return shown
+    return shown.translate(_INVISIBLE)
 
 
 def finite(tree: Any) -> Any:
@@ -51,10 +58,17 @@ def finite(tree: Any) -> Any:
 
 def json_for_script(tree: Any) -> Markup:
     """JSON that can't leave a ``<script type="application/json">``: no ``<``, ``>``, ``&`` and nothing beyond ASCII."""
-    plain = json.dumps(finite(tree), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    try:
+        plain = _compact(tree)
+    except ValueError:  # not all numbers are finite
+        plain = _compact(finite(tree))
     for character in "<>&":
         plain = plain.replace(character, f"\\u{ord(character):04x}")
     return Markup(plain)  # noqa: S704 - made safe just above
+
+
+def _compact(tree: Any) -> str:
+    return json.dumps(tree, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
 
 def shortened(name: str, longest: int = 48) -> str:
@@ -70,15 +84,20 @@ def figure_text(name: str, longest: int = 48) -> str:
 
 def prose(sentence: str) -> Markup:
     """Escaped text in which what stands between backticks is set as code."""
-    return Markup(_BACKTICKS.sub(r"<code>\1</code>", str(escape(visible(sentence)))))  # noqa: S704 - escaped first
+    escaped = escape(visible(sentence))
+    if "`" not in escaped:
+        return escaped
+    return Markup(_BACKTICKS.sub(r"<code>\1</code>", str(escaped)))  # noqa: S704 - escaped first
 
 
+@lru_cache(maxsize=_MOST_REMEMBERED)
 def csv_text(cell: str) -> str:
     """A cell that no spreadsheet takes for a formula: a suspicious beginning gets an apostrophe before it."""
     plain = str(visible(cell))
     return f"'{plain}" if _FORMULA.match(plain) else plain
 
 
+@lru_cache(maxsize=_MOST_REMEMBERED)
 def file_name(name: str) -> str:
     """A name that is safe as one part of a path and of a URL; unsafe ones are told apart by a hash."""
     if _SAFE_NAME.fullmatch(name):

@@ -7,15 +7,15 @@ text from outside: names go in through ``meta``, escaped.
 from collections.abc import Sequence
 from typing import Any
 
-from reports.escaping import figure_text
-from reports.measured import Measurement, devices_of, settings_of
-from reports.numbers import Unit, counted, unit_for
-from reports.palette import colour, symbols
-from reports.panels import Figure, label_inside, legend_only, shaded, single, stacked
-from reports.reading import interval, number, value
+from reports.measured import Measurement
+from reports.numbers import Unit, unit_for
+from reports.palette import colour
+from reports.panels import Figure, label_inside, legend_only, shaded, stacked
+from reports.reading import value
 from reports.session_traces import line_trace, panel_devices, setting_legend, thinned
 from reports.timelines import memory, power
 from reports.traces import SessionLines
+from reports.trade_offs import latency_against_memory
 
 
 def all_figures(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> list[Figure]:
@@ -73,66 +73,6 @@ def _step_traces(line: SessionLines, panel: int, unit: Unit) -> list[dict[str, A
             | {"hovertemplate": f"%{{meta[0]}}<br>%{{meta[1]}}<br>step %{{x}}: %{{y}} {unit.name}<extra></extra>"}
         )
     return traces
-
-
-def latency_against_memory(found: Sequence[Measurement]) -> Figure:
-    """One point per measurement: what a setting costs in time and in memory."""
-    title = "Latency against memory"
-    points = [
-        (item, number(item.record, "peak_memory_kib"), number(item.record, "latency_ms", "median")) for item in found
-    ]
-    whole = [(item, kib, ms) for item, kib, ms in points if isinstance(kib, float) and isinstance(ms, float)]
-    if not whole:
-        reason = (
-            "No measurement has both a latency and a peak of memory. The table of results gives the reason of each."
-        )
-        return Figure("latency-memory", title, "", empty=reason)
-    memory_unit, time_unit = (
-        unit_for(max(kib for _, kib, _ in whole), "KiB"),
-        unit_for(max(ms for _, _, ms in whole), "ms"),
-    )
-    shapes = symbols(devices_of([item for item, _, _ in whole]))
-    traces = [
-        legend_only(setting, setting, {"mode": "markers", "marker": {"color": colour(setting), "size": 10}})
-        for setting in settings_of([item for item, _, _ in whole])
-    ]
-    traces += [
-        legend_only(
-            device,
-            f"device {index}",
-            {"mode": "markers", "marker": {"color": "var(--muted)", "symbol": shape, "size": 10}},
-        )
-        for index, (device, shape) in enumerate(shapes.items())
-    ]
-    traces += [
-        _point(item, kib * memory_unit.factor, ms, time_unit, memory_unit, shapes[item.device])
-        for item, kib, ms in whole
-    ]
-    layout = single(f"peak memory, {memory_unit.name}", f"latency of a step, {time_unit.name}")
-    caption = "Lower left is better. Colour is the setting, symbol the device; bars are 95 % intervals of the latency."
-    missing = len(found) - len(whole)
-    notes = [f"{counted(missing, 'measurement')} without both values not drawn."] if missing else []
-    return Figure("latency-memory", title, caption, traces, layout, notes)
-
-
-def _point(item: Measurement, x: float, ms: float, time: Unit, size: Unit, shape: str) -> dict[str, Any]:
-    ends = interval(item.record, "latency_ms", "ci95")
-    y = ms * time.factor
-    bars = {}
-    if ends:
-        reach = {"array": [max(0.0, ends[1] * time.factor - y)], "arrayminus": [max(0.0, y - ends[0] * time.factor)]}
-        bars = {
-            "error_y": {"type": "data", "symmetric": False, "thickness": 1.2, "color": colour(item.setting), **reach}
-        }
-    name = figure_text(f"{item.device} · {item.setting}" + (" (emulated)" if item.emulated else ""))
-    return {
-        "type": "scatter", "mode": "markers", "x": [round(x, 3)], "y": [round(y, 4)],
-        "name": name, "showlegend": False, "meta": [name],
-        "marker": {"color": colour(item.setting), "symbol": shape, "size": 12, "opacity": 0.5 if item.emulated else 1},
-        "legendgroup": item.setting,
-        "hovertemplate": f"%{{meta[0]}}<br>%{{y}} {time.name} a step<br>%{{x}} {size.name} at the peak<extra></extra>",
-        **bars,
-    }  # fmt: skip
 
 
 def losses(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> Figure:

@@ -1,6 +1,7 @@
 """What is known over many runs: series, verdicts, the health of devices, two runs side by side.
 
 Numbers are in stored units, which the names of metrics end with (``latency_ms``); times are ISO 8601 with an offset.
+``origin`` is the lab that something was imported from, empty for what was measured here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,6 +45,7 @@ class HistorySummary:
     emulated: bool
     measurements: int
     stamp: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,14 @@ class Change:
 @dataclass(frozen=True)
 class Remark:
     """What a person wrote: an annotation, or why a level was accepted (``kind``). ``run_id`` is empty for a remark
-    on the series as a whole."""
+    on the series as a whole. ``about`` names what of a run it is about, where it isn't the whole run."""
 
     kind: str
     at: str
     author: str
     text: str
     run_id: str = ""
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ class DeviceSummary:
     outcomes: Mapping[str, int] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     stamp: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,7 @@ class ComparedMetric:
     sessions: tuple[int, int] = (0, 0)
     sentence: str = ""
     emulated: bool = False
+    origin: str = ""
 
 
 @dataclass(frozen=True)

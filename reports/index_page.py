@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from reports.attention import attention
+from reports.badges import badges
 from reports.device_page import device_status, outcome_words
 from reports.escaping import file_name
 from reports.histories import DeviceSummary, WorkloadSummary
@@ -17,7 +18,7 @@ from reports.source import RunSummary
 from reports.status import glossary, status
 
 RUNS_ON_A_PAGE = 200
-_NIGHTS, _MOST_DEVICES, _MOST_WORKLOADS, _MOST_NAMES = 14, 100, 60, 12
+_NIGHTS, _MOST_DEVICES, _MOST_WORKLOADS, _MOST_NAMES = 14, 100, 60, 6
 
 LinkOf = Callable[[str], str]
 
@@ -83,9 +84,8 @@ def _runs_section(part: Sequence[RunSummary], built: LinkOf) -> Section:
         return Section("runs", "Runs", empty=empty)
     heads = (
         *(
-            Head("Run"),
-            Head("Started", kind="moment"),
-            Head("Took", kind=""),
+            Head("Run", kind="run"),
+            Head("Started", "and how long it took", "moment"),
             Head("Status", kind="status", choices=True),
         ),
         *(
@@ -104,16 +104,19 @@ def _run_row(run: RunSummary, built: LinkOf) -> GridRow:
     small = () if href else ("no page yet: `suite report` builds it",)
     command = run.command if len(run.command) <= 160 else run.command[:159] + "…"
     cells = (
-        GridCell(run.run_id, small, href=href),
-        GridCell(shown(run.started_at), sort=sort_key(run.started_at)),
-        GridCell(duration(run.started_at, run.finished_at) or "not finished"),
-        GridCell(judged.word, (run.purpose,) if run.purpose != "run" else (), str(judged.order), status=judged),
+        GridCell(run.run_id, small, href=href, badges=badges(False, run.origin), tags=run.tags),
+        GridCell(shown(run.started_at), (_took(run),), sort_key(run.started_at)),
+        GridCell(judged.word, (run.purpose,) if run.purpose == "nightly" else (), str(judged.order), status=judged),
         GridCell(_names(run.devices)),
         GridCell(", ".join(sorted(run.settings, key=setting_order))),
         GridCell(f"{run.measurements:,}", sort=str(run.measurements)),
         GridCell(f"`{command}`" if command else ""),
     )
     return GridRow(f"run-{file_name(run.run_id)}", cells)
+
+
+def _took(run: RunSummary) -> str:
+    return duration(run.started_at, run.finished_at) or "not finished"
 
 
 def _names(names: Sequence[str]) -> str:
@@ -133,7 +136,7 @@ def _nights_section(ordered: Sequence[RunSummary], built: LinkOf) -> Section:
     heads = (
         *(Head("Night", kind="moment"), Head("Verdict", kind="status", choices=True)),
         *(Head(word.capitalize(), kind="number") for word in WORDS),
-        *(Head("Status", kind="status"), Head("Devices", wide=True), Head("Took", kind="")),
+        *(Head("Status", "and how long it took", "status"), Head("Devices", wide=True)),
     )
     rows = [_night_row(run, built) for run in nights[:_NIGHTS]]
     more = len(nights) - len(rows)
@@ -149,9 +152,8 @@ def _night_row(run: RunSummary, built: LinkOf) -> GridRow:
         GridCell(shown(run.started_at), href=built(night_place(run.run_id)), sort=sort_key(run.started_at)),
         GridCell(judged.word, sort=str(judged.order), status=judged),
         *(GridCell(f"{run.verdicts.get(word, 0):,}", sort=str(run.verdicts.get(word, 0))) for word in WORDS),
-        GridCell(ended.word, sort=str(ended.order), status=ended),
+        GridCell(ended.word, (_took(run),), str(ended.order), status=ended),
         GridCell(_names(run.devices)),
-        GridCell(duration(run.started_at, run.finished_at) or "not finished"),
     )
     return GridRow(f"night-{file_name(run.run_id)}", cells)
 
@@ -169,7 +171,7 @@ def _devices_section(devices: Sequence[DeviceSummary], ordered: Sequence[RunSumm
         worst = device_status(one.outcomes, one.warnings)
         night = verdict_counts(nights.get(one.last_run, {}))
         cells = (
-            GridCell(one.name, href=built(device_place(one.name)), badge="emulated" if one.emulated else ""),
+            GridCell(one.name, href=built(device_place(one.name)), badges=badges(one.emulated, one.origin)),
             GridCell(one.kind),
             GridCell(worst.word, (outcome_words(one.outcomes),), str(worst.order), status=worst),
             GridCell(one.warnings[0] if one.warnings else "none", one.warnings[1:4]),

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from reports.histories import Remark
+from reports.moments import sort_key
 from reports.palette import setting_order
 from reports.reading import Unavailable, mapping, records, text, value
 
@@ -12,7 +14,7 @@ _WORKLOAD_PARTS = (("q", "q"), ("b", "b"), ("T", "T"), ("rank", "rank"))
 
 @dataclass(frozen=True)
 class Measurement:
-    """One measurement of the document (``record``) with what names it."""
+    """One measurement of the document (``record``) with what names it; ``origin`` is the lab of an imported one."""
 
     measurement_id: str
     device: str
@@ -22,6 +24,7 @@ class Measurement:
     status: str
     reason: str
     record: Mapping[str, Any]
+    origin: str = ""
 
     @property
     def workload(self) -> Mapping[str, Any]:
@@ -62,6 +65,7 @@ def measurements(document: Mapping[str, Any]) -> list[Measurement]:
                 status=text(record, "status", default="unknown"),
                 reason="" if isinstance(reason, Unavailable) else str(reason),
                 record=record,
+                origin=text(record, "origin"),
             )
         )
     places = {device: index for index, device in reversed(list(enumerate(item.device for item in found)))}
@@ -95,6 +99,21 @@ def workload_words(workload: Mapping[str, Any]) -> str:
 
 def _short(entry: object) -> str:
     return ",".join(str(part) for part in entry) if isinstance(entry, list | tuple) else str(entry)
+
+
+def remarks_of(document: Mapping[str, Any]) -> list[Remark]:
+    """What people said of a run, the oldest first."""
+    found = [
+        Remark(
+            text(record, "kind"),
+            text(record, "at"),
+            text(record, "author"),
+            text(record, "text"),
+            about=text(record, "about"),
+        )
+        for record in records(document, "remarks")
+    ]
+    return sorted(found, key=lambda remark: sort_key(remark.at))
 
 
 def setting_of(workload: Mapping[str, Any]) -> str:

@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from reports.badges import badges
 from reports.escaping import file_name, shortened
 from reports.histories import SeriesVerdict
-from reports.measured import setting_of, workload_words
+from reports.measured import remarks_of, setting_of, workload_words
 from reports.metrics import metric_title
 from reports.moments import duration
 from reports.moments import shown as moment
@@ -76,6 +77,8 @@ def night_page(run: RunSummary, verdicts: Sequence[SeriesVerdict], document: Map
             _method_section(run, document),
         ),
         files=_FILES,
+        tags=run.tags,
+        remarks=remarks_of(document),
         meanings=glossary(words),
     )
 
@@ -130,10 +133,10 @@ def _device_section(document: Mapping[str, Any]) -> Section:
         )
         said = [f"{text(check, 'name')}: {text(check, 'detail')}" for check in checks]
         said += [text(check, "remedy") for check in checks if text(check, "remedy")]
-        badge = "emulated" if record.get("emulated") is True else ""
+        shown = badges(record.get("emulated") is True, text(record, "origin"))
         build = text(record, "facts", "os_build")
         cells = (
-            GridCell(str(name), href=device_place(str(name)), badge=badge),
+            GridCell(str(name), href=device_place(str(name)), badges=shown),
             GridCell(text(record, "kind")),
             GridCell(worst.word, status=worst, sort=str(worst.order)),
             GridCell(said[0] if said else "every check was ok", said[1:]),

@@ -3,13 +3,15 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from reports.badges import badges
 from reports.escaping import file_name
 from reports.histories import SeriesVerdict
 from reports.measured import setting_of, workload_words
-from reports.metrics import metric_order, metric_title, metric_value, percent_change, percent_span
-from reports.numbers import counted, decimals, listed, plain
-from reports.pages import Grid, GridCell, GridRow, Head, Link, Section
-from reports.palette import setting_order, slot
+from reports.metrics import metric_value, percent_change, percent_span
+from reports.numbers import counted, decimals, plain
+from reports.outcome_tables import OutcomeTable, outcome_counts
+from reports.pages import Grid, GridCell, GridRow, Head, Section
+from reports.palette import setting_order
 from reports.places import device_place, series_place
 from reports.reading import number, text
 from reports.status import Status, status
@@ -18,27 +20,17 @@ VERDICTS_CSV = "verdicts.csv"
 WORDS = ("regressed", "improved", "inconclusive", "insufficient", "unchanged")
 
 # Keeps the page light; the files beside it are whole.
-_MOST_ROWS, _MOST_IN_MATRIX = 150, 80
+_MOST_IN_MATRIX = 80
 
 
 def changed_first(verdicts: Sequence[SeriesVerdict]) -> list[SeriesVerdict]:
     """Regressed, improved, inconclusive, insufficient, unchanged; each by device, workload and metric."""
-    return sorted(
-        verdicts,
-        key=lambda one: (
-            WORDS.index(one.verdict) if one.verdict in WORDS else len(WORDS),
-            one.device,
-            workload_words(one.workload),
-            setting_order(setting_of(one.workload)),
-            metric_order(one.metric),
-        ),
-    )
+    return _TABLE.changed_first(verdicts)
 
 
 def verdict_counts(counts: Mapping[str, int]) -> str:
     """``2 regressed, 1 improved and 40 unchanged``, worst first."""
-    known = [word for word in (*WORDS, *sorted(set(counts) - set(WORDS))) if counts.get(word)]
-    return listed([f"{counts[word]:,} {word}" for word in known])
+    return outcome_counts(counts, WORDS)
 
 
 def night_status(counts: Mapping[str, int]) -> Status:
@@ -61,33 +53,11 @@ def series_link(one: SeriesVerdict) -> str:
 
 def verdict_section(ordered: Sequence[SeriesVerdict]) -> Section:
     """The verdicts, in the order given; rows beyond the limit are counted by their verdict."""
-    if not ordered:
-        empty = (
-            "No series was judged this night. A series is judged once its measurement is done: `suite nightly` goes on "
-            "with a night that was broken off."
-        )
-        return Section("verdicts", "Verdicts", empty=empty)
-    shown, hidden = ordered[:_MOST_ROWS], ordered[_MOST_ROWS:]
-    notes = []
-    if hidden:
-        counts = verdict_counts(Counter(one.verdict for one in hidden))
-        notes.append(f"{len(hidden):,} further series are not shown here ({counts}).")
-    several = len({workload_words(one.workload) for one in ordered}) > 1
-    heads = (
-        *(Head("Device", choices=True), Head("Setting", choices=True)),
-        *((Head("Workload", choices=True),) if several else ()),
-        Head("Metric", choices=True),
-        *(Head("Verdict", kind="status", choices=True), Head("This night", kind="number")),
-        *(Head("Ratio to baseline", "95 % interval", "number"), Head("p", kind="number"), Head("q", kind="number")),
-        Head("Why, and how to see it again", wide=True),
-    )
-    grid = Grid("verdicts", "Every series, what changed first", heads, [_row(one, several) for one in shown], notes)
-    links = (Link(VERDICTS_CSV, "./" + VERDICTS_CSV, "holds all, with every number"),) if hidden else ()
-    return Section("verdicts", "Verdicts", (grid,), links=links)
+    return _TABLE.section(ordered)
 
 
-def _row(one: SeriesVerdict, several: bool) -> GridRow:
-    setting, judged = setting_of(one.workload), status(one.verdict)
+def _cells(one: SeriesVerdict) -> tuple[GridCell, ...]:
+    judged = status(one.verdict)
     value = "\u2013" if one.value is None else metric_value(one.metric, one.value)
     centre = number(one.numbers, "centre")
     before = [f"history {metric_value(one.metric, centre)}"] if isinstance(centre, float) else []
@@ -97,19 +67,12 @@ def _row(one: SeriesVerdict, several: bool) -> GridRow:
     cause = text(one.inputs, "cause")
     why += [f"cause: {cause}"] if cause else []
     why += [f"`{reproduce(one)}`"] if reproduce(one) else []
-    return GridRow(
-        anchor=f"v-{file_name(f'{one.measurement_id}-{one.metric}')}",
-        cells=(
-            GridCell(one.device, href=device_place(one.device), badge="emulated" if one.emulated else ""),
-            GridCell(setting, slot=slot(setting)),
-            *((GridCell(workload_words(one.workload)),) if several else ()),
-            GridCell(metric_title(one.metric), href=series_link(one)),
-            GridCell(one.verdict, status=judged, sort=str(judged.order)),
-            GridCell(value, before, sort="" if one.value is None else f"{one.value:.7g}"),
-            _ratio(one),
-            *(_small_number(one, key) for key in ("p", "q")),
-            GridCell(why[0], why[1:]),
-        ),
+    return (
+        GridCell(one.verdict, status=judged, sort=str(judged.order)),
+        GridCell(value, before, sort="" if one.value is None else f"{one.value:.7g}"),
+        _ratio(one),
+        *(_small_number(one, key) for key in ("p", "q")),
+        GridCell(why[0], why[1:]),
     )
 
 
@@ -132,6 +95,31 @@ def _small_number(one: SeriesVerdict, key: str) -> GridCell:
     if not isinstance(found, float):
         return GridCell("\u2013")
     return GridCell(plain(found, decimals(found, 2)) if found >= 1e-4 else f"{found:.0e}", sort=f"{found:.7g}")
+
+
+_TABLE: OutcomeTable[SeriesVerdict] = OutcomeTable(
+    name="verdicts",
+    title="Verdicts",
+    caption="Every series, what changed first",
+    things="series",
+    words=WORDS,
+    outcome=lambda one: one.verdict,
+    anchor=lambda one: f"v-{file_name(f'{one.measurement_id}-{one.metric}')}",
+    heads=(
+        *(Head("Verdict", kind="status", choices=True), Head("This night", kind="number")),
+        *(Head("Ratio to baseline", "95 % interval", "number"), Head("p", kind="number"), Head("q", kind="number")),
+        Head("Why, and how to see it again", wide=True),
+    ),
+    cells=_cells,
+    links=lambda one: (device_place(one.device), series_link(one)),
+    marks=lambda one: badges(one.emulated),
+    file=VERDICTS_CSV,
+    holds="holds all, with every number",
+    empty=(
+        "No series was judged this night. A series is judged once its measurement is done: `suite nightly` goes on "
+        "with a night that was broken off."
+    ),
+)
 
 
 def matrix_section(ordered: Sequence[SeriesVerdict]) -> Section:

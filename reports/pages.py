@@ -6,6 +6,7 @@ Links are relative to the site's root; the template puts the way there before th
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from reports.histories import Remark
 from reports.panels import Figure
 from reports.status import Status
 
@@ -24,7 +25,7 @@ class GridCell:
     """What a cell shows: a status, a setting's swatch, or ``main``; ``small`` are the lines below it.
 
     ``sort`` is what it sorts by when that is not what it shows; ``slot`` the colour of a setting. Text between
-    backticks is set as code.
+    backticks is set as code. ``badges`` (:mod:`reports.badges`) and ``tags``, names that people gave, stand behind it.
     """
 
     main: str = ""
@@ -33,20 +34,31 @@ class GridCell:
     href: str = ""
     status: Status | None = None
     slot: int | None = None
-    badge: str = ""
+    badges: Sequence[str] = ()
+    tags: Sequence[str] = ()
+
+    @property
+    def plain(self) -> bool:
+        """Whether ``main`` is all there is."""
+        return not (self.href or self.small or self.status or self.badges or self.tags) and self.slot is None
 
 
 @dataclass(frozen=True)
 class Head:
     """A heading. ``kind`` is how its column sorts and is set: ``text``, ``number``, ``status`` (by its order),
-    ``moment`` (on one line), or nothing for what can't be sorted. ``choices`` offers its values as a filter, ``wide``
-    gives room for sentences."""
+    ``moment`` (on one line), ``run`` (an id of one), or nothing for what can't be sorted. ``choices`` offers its values
+    as a filter, ``wide`` gives room for sentences."""
 
     title: str
     hint: str = ""
     kind: str = "text"
     choices: bool = False
     wide: bool = False
+
+    @property
+    def look(self) -> str:
+        """The class of its column in static/site.css."""
+        return "w" if self.wide else {"number": "n", "moment": "m", "run": "r"}.get(self.kind, "t")
 
 
 @dataclass(frozen=True)
@@ -105,7 +117,8 @@ class Section:
 @dataclass(frozen=True)
 class Page:
     """A whole page. ``trail`` leads to it from the overview; ``files`` are the downloads beside it and their use;
-    ``newer`` and ``older`` are its neighbours where a list goes over several pages."""
+    ``newer`` and ``older`` are its neighbours where a list goes over several pages; ``badges`` and ``tags`` stand
+    behind its heading, ``remarks`` are what people said of it."""
 
     title: str
     heading: str
@@ -115,7 +128,9 @@ class Page:
     trail: Sequence[Link] = ()
     files: Sequence[tuple[str, str]] = ()
     meanings: Sequence[Status] = field(default_factory=tuple)
-    emulated: bool = False
+    badges: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    remarks: Sequence[Remark] = ()
     newer: str = ""
     older: str = ""
 

@@ -5,9 +5,11 @@ Colours are variables of the style sheet; static/figures.js puts the theme's own
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from reports.escaping import figure_text
+from reports.moments import parsed
 
 PANEL_PX, TOP_PX, BOTTOM_PX, GAP_PX = 230, 64, 56, 74
 # More panels than this make a page nobody scrolls; what is left out is counted in the caption.
@@ -55,6 +57,17 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
 def single(x_title: str, y_title: str, height: int = 420) -> dict[str, Any]:
     """The layout of a figure of one panel."""
     return _base(height) | {"xaxis": axis(x_title, rangemode="tozero"), "yaxis": axis(y_title, rangemode="tozero")}
+
+
+def over_time(moments: Sequence[str]) -> dict[str, Any]:
+    """What makes the x axis one of dates. A history shorter than a day gets half a day around it: plotly would mark
+    milliseconds around a single point."""
+    axis_of_dates: dict[str, Any] = {"type": "date", "rangemode": "normal"}
+    known = sorted(moment for moment in map(parsed, moments) if moment is not None)
+    if known and known[-1] - known[0] < timedelta(days=1):
+        ends = (known[0] - timedelta(hours=12), known[-1] + timedelta(hours=12))
+        axis_of_dates["range"] = [end.strftime("%Y-%m-%dT%H:%M:%S") for end in ends]
+    return axis_of_dates
 
 
 def stacked(devices: Sequence[str], x_title: str, y_title: str, *, from_zero: bool = True) -> dict[str, Any]:

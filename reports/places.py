@@ -1,8 +1,11 @@
 """Where each page of the site is, relative to the site's folder."""
 
+from functools import lru_cache
+
 from reports.escaping import file_name
 
 
+@lru_cache(maxsize=8192)
 def run_place(run_id: str) -> str:
     """The page of a run."""
     return f"runs/{file_name(run_id)}/index.html"

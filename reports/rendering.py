@@ -7,6 +7,7 @@ Assets carry the hash of their content in their names: an old page keeps the sty
 import hashlib
 import importlib.resources
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from reports.atomic import write_text
 from reports.escaping import json_for_script, prose, visible
+from reports.moments import shown
 
 _STATIC = ("page.js", "site.css", "tables.js", "figures.js")
 
@@ -32,6 +34,8 @@ def environment() -> Environment:
     )
     jinja.filters["script_json"] = json_for_script
     jinja.filters["prose"] = prose
+    jinja.filters["moment"] = shown
+    jinja.globals["zip"] = partial(zip, strict=True)
     return jinja
 
 

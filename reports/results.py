@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reports import cells
+from reports.badges import badges
 from reports.cells import Cell, Column, Footnotes
 from reports.escaping import file_name
 from reports.measured import Measurement, workload_name
@@ -13,7 +14,7 @@ from reports.reading import Unavailable, number, value
 from reports.status import Status, status, worst_kept
 
 # Keeps a page below its 300 KB; what is left out is counted on the page and is whole in the CSV.
-MOST_ROWS = 100
+MOST_ROWS = 60
 
 _CellOf = Callable[[Measurement, Footnotes], Cell]
 
@@ -24,7 +25,7 @@ class Row:
 
     anchor: str
     device: str
-    emulated: bool
+    badges: Sequence[str]
     setting: str
     slot: int
     workload: str
@@ -94,7 +95,7 @@ def _table(found: Sequence[Measurement], columns: Sequence[tuple[Column, _CellOf
         Row(
             anchor=f"m-{file_name(item.measurement_id)}",
             device=item.device,
-            emulated=item.emulated,
+            badges=badges(item.emulated, item.origin),
             setting=item.setting,
             slot=slot(item.setting),
             workload=workload_name(item) if several else "",

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports import downloads
+from reports.badges import badges
 from reports.cells import sortable
 from reports.figures import all_figures
-from reports.measured import Measurement, devices_of
+from reports.histories import Remark
+from reports.measured import Measurement, devices_of, remarks_of
 from reports.moments import duration, shown
 from reports.numbers import quantity
 from reports.palette import slot
@@ -20,7 +22,7 @@ from reports.summary import Summary, summarize
 from reports.traces import SessionLines
 
 # Like MOST_ROWS of the results: the page stays light, the CSV is whole.
-_MOST_SESSIONS, _MOST_DEVICES = 150, 16
+_MOST_SESSIONS, _MOST_DEVICES = 90, 16
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class SessionRow:
     """One session of one measurement."""
 
     device: str
+    badges: Sequence[str]
     setting: str
     slot: int
     ordinal: str
@@ -58,7 +61,7 @@ class DeviceCard:
 
     name: str
     kind: str
-    emulated: bool
+    badges: Sequence[str]
     facts: Sequence[tuple[str, str]]
     checks: Sequence[Check]
     sensors: Sequence[tuple[str, str, str]]
@@ -85,8 +88,23 @@ class RunPage:
     files: Sequence[tuple[str, str]]
     night: str
     device_links: Sequence[tuple[str, str]]
+    badges: Sequence[str]
+    tags: Sequence[str]
+    remarks: Sequence[Remark]
 
 
+# What sensors sample (docs/contracts.md), as people say it; the unit is with the values.
+_QUANTITIES = {
+    "memory_kib": "memory",
+    "temperature_mc": "temperature",
+    "power_mw": "power",
+    "energy_mj": "energy",
+    "frequency_khz": "frequency",
+    "frequency_cap_khz": "highest frequency allowed",
+    "throttle_events": "throttling, counted",
+    "throttle_flags": "throttling",
+    "chargers": "chargers plugged in",
+}
 _FILES = (
     (downloads.DOCUMENT, "JSON: the whole document of the run"),
     (downloads.MEASUREMENTS, "CSV: one row per measurement"),
@@ -125,6 +143,9 @@ def run_page(
         files=_FILES,
         night=night,
         device_links=[(name, device_place(name)) for name in devices_of(list(found))],
+        badges=badges(False, text(document, "origin")),
+        tags=[str(name) for name in document.get("tags") or ()],
+        remarks=remarks_of(document),
     )
 
 
@@ -144,7 +165,10 @@ def _card(name: str, record: Mapping[str, Any], found: Sequence[Measurement]) ->
     return DeviceCard(
         name=name,
         kind=kind,
-        emulated=record.get("emulated") is True or any(item.emulated for item in found),
+        badges=badges(
+            record.get("emulated") is True or any(item.emulated for item in found),
+            text(record, "origin") or next((item.origin for item in found), ""),
+        ),
         facts=[(_fact_name(str(key)), _fact(record, str(key))) for key in mapping(record, "facts")],
         checks=checks,
         sensors=_sensors(found),
@@ -175,7 +199,8 @@ def _sensors(found: Sequence[Measurement]) -> list[tuple[str, str, str]]:
     for item in found:
         for sensor in records(item.record, "sensors"):
             how = text(sensor, "method") if "unavailable" not in sensor else f"unavailable: {sensor['unavailable']}"
-            seen[text(sensor, "name"), text(sensor, "quantity"), how] = None
+            quantity_name = text(sensor, "quantity")
+            seen[text(sensor, "name"), _QUANTITIES.get(quantity_name, quantity_name), how] = None
     return list(seen)
 
 
@@ -186,6 +211,7 @@ def _session_row(item: Measurement, session: Mapping[str, Any]) -> SessionRow:
         shown_of[key] = ("\u2013", "") if isinstance(found, Unavailable) else (quantity(found, unit), sortable(found))
     return SessionRow(
         device=item.device,
+        badges=badges(item.emulated, item.origin),
         setting=item.setting,
         slot=slot(item.setting),
         ordinal=counted(session, "ordinal"),

@@ -2,9 +2,11 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from reports.escaping import csv_text, file_name
+from reports.badges import badges
+from reports.escaping import csv_text, file_name, shortened
 from reports.histories import HistoryPoint, HistorySummary, MetricHistory
 from reports.measured import setting_of, workload_words
 from reports.metrics import metric_order, metric_span, metric_title, metric_value, percent_change
@@ -21,7 +23,7 @@ POINT_COLUMNS = (
     *("metric", "at", "run_id", "measurement_id", "value", "ci95_low", "ci95_high", "sessions"),
     *("status", "verdict", "segment"),
 )
-_MOST_RUNS, _MOST_REMARKS = 120, 60
+_MOST_RUNS, _MOST_REMARKS, _LONGEST_REMARK = 120, 60, 600
 
 
 def series_page(summary: HistorySummary, histories: Sequence[MetricHistory]) -> Page:
@@ -49,7 +51,7 @@ def series_page(summary: HistorySummary, histories: Sequence[MetricHistory]) -> 
         ),
         files=((POINTS_CSV, "CSV: every point of every metric"),),
         meanings=glossary(verdicts),
-        emulated=summary.emulated,
+        badges=badges(summary.emulated, summary.origin),
     )
 
 
@@ -59,7 +61,7 @@ def points_csv(histories: Sequence[MetricHistory]) -> str:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(POINT_COLUMNS)
     for history in sorted(histories, key=lambda one: metric_order(one.metric)):
-        for place, point in enumerate(history.points):
+        for point, segment in zip(history.points, _segments(history), strict=True):
             interval = ["" if end is None else repr(end) for end in (point.low, point.high)]
             named = [csv_text(part) for part in (history.metric, point.at, point.run_id, point.measurement_id)]
             outcome = [
@@ -67,13 +69,16 @@ def points_csv(histories: Sequence[MetricHistory]) -> str:
                 csv_text(point.status),
                 csv_text(point.verdict),
             ]
-            writer.writerow([*named, repr(point.value), *interval, *outcome, _segment(history, place)])
+            writer.writerow([*named, repr(point.value), *interval, *outcome, segment])
     return file.getvalue()
 
 
-def _segment(history: MetricHistory, place: int) -> int:
-    """Segments as people count them, from 1."""
-    return next((n for n, part in enumerate(history.segments, 1) if part.start <= place < part.stop), 1)
+def _segments(history: MetricHistory) -> list[int]:
+    """The segment of each point as people count them, from 1."""
+    found = [1] * len(history.points)
+    for number, part in enumerate(history.segments, 1):
+        found[part.start : part.stop] = [number] * len(history.points[part.start : part.stop])
+    return found
 
 
 def _overview(ordered: Sequence[MetricHistory]) -> Section:
@@ -130,56 +135,68 @@ def _since_segment(history: MetricHistory) -> float | None:
     return high / low if low > 0 else None
 
 
+@dataclass(frozen=True)
+class _Finding:
+    """What was found in a history, or said of it, at a run (empty: at none)."""
+
+    at: str
+    what: str
+    said: str
+    run_id: str
+
+
+def _findings(history: MetricHistory) -> Iterator[_Finding]:
+    for change in history.changes:
+        point, word = history.points[change.at], status(change.side)
+        levels = f"{metric_value(history.metric, change.before)} → {metric_value(history.metric, change.after)}"
+        said = f"{percent_change(change.after / change.before)}: {levels}"
+        yield _Finding(point.at, f"{word.glyph} {word.word}", said, point.run_id)
+    for segment in history.segments[1:]:
+        point = history.points[segment.start]
+        yield _Finding(point.at, "│ new segment", segment.reason, point.run_id)
+    for remark in history.remarks:
+        said = f"{remark.author}: {shortened(remark.text, _LONGEST_REMARK)}"
+        yield _Finding(remark.at, f"✎ {remark.kind}", said, remark.run_id)
+
+
 def _found(ordered: Sequence[MetricHistory]) -> Section:
     """Change points, segments and remarks as a table: what the figures show, readable without them."""
-    found: list[tuple[str, GridRow]] = []
+    found: dict[_Finding, list[str]] = {}
     for history in ordered:
-        for number, change in enumerate(history.changes):
-            point, word = history.points[change.at], status(change.side)
-            levels = f"{metric_value(history.metric, change.before)} → {metric_value(history.metric, change.after)}"
-            said = f"{percent_change(change.after / change.before)}: {levels}"
-            found.append(_finding(history, f"c{number}", point.at, word.word, said, point, word.glyph))
-        for number, segment in enumerate(history.segments[1:]):
-            point = history.points[segment.start]
-            found.append(_finding(history, f"s{number}", point.at, "new segment", segment.reason, point, "│"))
-        for number, remark in enumerate(history.remarks):
-            where = HistoryPoint(remark.at, remark.run_id, "", 0.0, "") if remark.run_id else None
-            said = f"{remark.author}: {remark.text}"
-            found.append(_finding(history, f"r{number}", remark.at, remark.kind, said, where, "✎"))
+        for finding in _findings(history):
+            found.setdefault(finding, []).append(history.metric)
     if not found:
         empty = (
             "No change point, no new segment and no remark. `suite annotate` keeps a remark, `suite accept` takes a "
-            "new "
-            "level as the baseline."
+            "new level as the baseline."
         )
         return Section("found", "Changes, segments and remarks", empty=empty)
-    found.sort(key=lambda pair: pair[0], reverse=True)
-    more = len(found) - _MOST_REMARKS
+    newest = sorted(found.items(), key=lambda pair: sort_key(pair[0].at), reverse=True)
+    more = len(newest) - _MOST_REMARKS
     notes = [f"{counted(more, 'earlier row')} not shown here."] if more > 0 else []
     heads = (
         Head("Metric", choices=True),
         Head("When", kind="moment"),
         Head("What", choices=True),
         Head("Finding", wide=True),
-        Head("Run"),
+        Head("Run", kind="run"),
     )
-    rows = [row for _, row in found[:_MOST_REMARKS]]
+    rows = [_finding_row(finding, metrics, len(ordered)) for finding, metrics in newest[:_MOST_REMARKS]]
     grid = Grid("findings", "What was found in the history and what was said of it, newest first", heads, rows, notes)
     return Section("found", "Changes, segments and remarks", (grid,))
 
 
-def _finding(
-    history: MetricHistory, mark: str, at: str, what: str, said: str, point: HistoryPoint | None, glyph: str
-) -> tuple[str, GridRow]:
-    run = GridCell("\u2013") if point is None else GridCell(point.run_id, href=run_place(point.run_id))
+def _finding_row(finding: _Finding, metrics: Sequence[str], of: int) -> GridRow:
+    """One row for all metrics that it is true of."""
+    titles = ", ".join(metric_title(metric) for metric in metrics)
     cells = (
-        GridCell(metric_title(history.metric)),
-        GridCell(moment(at), sort=sort_key(at)),
-        GridCell(f"{glyph} {what}"),
-        GridCell(said),
-        run,
+        GridCell("every metric" if len(metrics) == of > 1 else titles),
+        GridCell(moment(finding.at), sort=sort_key(finding.at)),
+        GridCell(finding.what),
+        GridCell(finding.said),
+        GridCell(finding.run_id, href=run_place(finding.run_id)) if finding.run_id else GridCell("\u2013"),
     )
-    return sort_key(at), GridRow(f"f-{file_name(history.metric)}-{mark}", cells)
+    return GridRow(f"f-{file_name(f'{metrics[0]} {finding.at} {finding.what} {finding.said}')}", cells)
 
 
 def _runs(ordered: Sequence[MetricHistory]) -> Section:
@@ -191,7 +208,7 @@ def _runs(ordered: Sequence[MetricHistory]) -> Section:
     newest = sorted(by_run.items(), reverse=True)[:_MOST_RUNS]
     metrics = [history.metric for history in ordered]
     heads = (
-        Head("Run"),
+        Head("Run", kind="run"),
         Head("When", kind="moment"),
         *(Head(metric_title(metric), kind="number") for metric in metrics),
     )

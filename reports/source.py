@@ -22,8 +22,9 @@ from reports.histories import (
 class RunSummary:
     """One line of the index. Times are ISO 8601 with an offset; ``finished_at`` is None while a run is going on
     or when it was interrupted. ``measurements`` is their count; ``purpose`` is ``run``, ``nightly`` or ``imported``;
-    ``verdicts`` counts those of a night by their word. ``stamp`` changes whenever what the pages of the run show
-    changes; an empty one has them built every time (so it is with all stamps)."""
+    ``verdicts`` counts those of a night by their word; ``tags`` are names that people gave it; ``origin`` is the
+    lab that an imported run came from. ``stamp`` changes whenever what the pages of the run show changes; an empty
+    one has them built every time (so it is with all stamps)."""
 
     run_id: str
     started_at: str
@@ -35,7 +36,9 @@ class RunSummary:
     measurements: int
     purpose: str = "run"
     verdicts: Mapping[str, int] = field(default_factory=dict)
+    tags: Sequence[str] = ()
     stamp: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,19 +85,21 @@ class ReportSource(Protocol):
     def document(self, run_id: str) -> dict[str, Any]:
         """The document of a run: docs/contracts.md ("Measurement as a document") with, besides:
 
-        - ``started_at``, ``finished_at`` (ISO 8601 or None), ``command``, ``environment`` (str to str);
+        - ``started_at``, ``finished_at`` (ISO 8601 or None), ``command``, ``environment`` (str to str), ``tags``,
+          and of an imported run ``origin``, the lab it came from;
+        - ``remarks``: ``[{"kind", "at", "author", "text", "about"}]``, see :class:`reports.histories.Remark`;
         - ``devices``: name to ``{"kind", "emulated", "facts": {…},
-          "preflight": [{"name", "status", "detail", "remedy"}]}``;
-        - in each measurement ``measurement_id`` and ``sessions``: ``[{"session_id", "ordinal", "attempt", "status",
-          "reason", "median_ms", "t_begin_ns", "load_ms", "hwm_kib"}]``; optionally ``reference_losses``: the
-          flattened losses of the eager reference for step 0, 1, …, as far as they are known.
+          "preflight": [{"name", "status", "detail", "remedy"}]}``, and ``origin`` as above;
+        - in each measurement ``measurement_id``, ``origin`` as above, and ``sessions``: ``[{"session_id", "ordinal",
+          "attempt", "status", "reason", "median_ms", "t_begin_ns", "load_ms", "hwm_kib"}]``; optionally
+          ``reference_losses``: the flattened losses of the eager reference for step 0, 1, …, as far as they are known.
 
         Only called with the ``run_id`` of one of :meth:`runs`.
         """
         ...
 
     def surroundings(self, run_id: str) -> dict[str, Any]:
-        """``environment`` and ``devices`` of a run's document, without its measurements."""
+        """``environment``, ``devices``, ``origin`` and ``remarks`` of a run's document, without its measurements."""
         ...
 
     def trace(self, session_id: str) -> SessionTrace:

@@ -89,10 +89,14 @@ def _ratio(item: Measurement) -> str:
 
 def _caution(found: Sequence[Measurement]) -> str:
     emulated = [shortened(device) for device in devices_of([item for item in found if item.emulated])]
-    if not emulated:
-        return ""
-    verb = "is" if len(emulated) == 1 else "are"
-    return (
-        f"{listed(emulated)} {verb} emulated: such latencies show that the way works, not how fast a device is, "
-        "and are never compared."
-    )
+    labs = sorted({shortened(item.origin) for item in found if item.origin})
+    said = []
+    if emulated:
+        verb = "is" if len(emulated) == 1 else "are"
+        said.append(
+            f"{listed(emulated)} {verb} emulated: such latencies show that the way works, not how fast a device is, "
+            "and are never compared."
+        )
+    if labs:
+        said.append(f"Measured by {listed(labs)} and imported: shown, and never judged here.")
+    return " ".join(said)

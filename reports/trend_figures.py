@@ -1,25 +1,26 @@
 """A series drawn over its runs: values with intervals, segments, change points, remarks; points lead to their runs."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from reports.escaping import figure_text, shortened
 from reports.histories import HistoryPoint, MetricHistory
+from reports.line_labels import placed_labels
 from reports.metrics import metric_title, metric_unit, percent_change
 from reports.moments import sort_key
 from reports.numbers import Unit, counted
 from reports.palette import colour
-from reports.panels import Figure, label_inside, legend_only, single
+from reports.panels import Figure, legend_only, over_time, single
 from reports.places import run_place
 from reports.thinning import kept
 
 MOST_POINTS = 800
 HOW_TO_READ = (
     "One point per run; it leads to the run's page. Bars are 95 % intervals over the run's sessions, where there are "
-    "sessions enough. Points are compared only within a segment (dotted lines); dashed lines are change points, with "
-    "the "
-    "level on either side. The tables below say the same in words."
+    "sessions enough. Points are compared only within a segment (dotted lines begin one); dashed lines are change "
+    "points, with the level on either side; ✎ is a remark. The tables below say the same in words."
 )
 _HEIGHT_PX = 380
 _JUDGED = {"regressed": ("var(--bad)", "triangle-down"), "improved": ("var(--good)", "triangle-up")}
@@ -36,9 +37,10 @@ def trend(history: MetricHistory, setting: str, name: str) -> Figure:
     unit = metric_unit(history.metric, max(point.value for point in points))
     traces = [_values(points, setting, unit), *_judged(points, unit)]
     layout = single("", f"{title.lower()}, {unit.name}" if unit.name else title.lower(), _HEIGHT_PX)
-    layout["xaxis"] |= {"type": "date", "rangemode": "normal"}
-    layout["yaxis"] |= {"rangemode": "normal"}
-    layout["shapes"], layout["annotations"] = _marks(history, unit)
+    layout["xaxis"] |= over_time([point.at for point in points])
+    layout["shapes"], labels = _marks(history, unit)
+    layout["annotations"] = [*labels.top, *labels.bottom]
+    layout["yaxis"] |= {"rangemode": "normal", "range": _range(points, unit, labels)}
     counts = [counted(len(history.points), "point"), counted(len(history.segments), "segment")]
     caption = f"{', '.join(counts)}, {counted(len(history.changes), 'change point')}."
     return Figure(name, title, caption, traces, layout, _notes(history, len(places)))
@@ -63,7 +65,10 @@ def _notes(history: MetricHistory, drawn: int) -> list[str]:
             "highest; "
             "points.csv holds all."
         )
-    notes += [f"{_day(remark.at)} {remark.author}, {remark.kind}: {remark.text}" for remark in history.remarks[-5:]]
+    notes += [
+        f"{_day(remark.at)} {remark.author}, {remark.kind}: {shortened(remark.text, 140)}"
+        for remark in history.remarks[-5:]
+    ]
     more = len(history.remarks) - 5
     return notes + ([f"{counted(more, 'earlier remark')} in the table below."] if more > 0 else [])
 
@@ -117,22 +122,43 @@ def _judged(points: Sequence[HistoryPoint], unit: Unit) -> list[dict[str, Any]]:
     return traces
 
 
-def _marks(history: MetricHistory, unit: Unit) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Lines at segments and change points with their labels."""
-    shapes, labels = [], []
+@dataclass(frozen=True)
+class _Labels:
+    """Annotations at the top and at the bottom of a figure."""
+
+    top: Sequence[dict[str, Any]]
+    bottom: Sequence[dict[str, Any]]
+
+
+def _range(points: Sequence[HistoryPoint], unit: Unit, labels: _Labels) -> list[float]:
+    """The y axis over all values and intervals, with room for the rows of labels above and below them."""
+    ends = [end for point in points for end in (point.value, point.low, point.high) if end is not None]
+    low, high = _scaled(min(ends), unit), _scaled(max(ends), unit)
+    span = (high - low) or abs(high) or 1.0
+    below, above = (0.06 + 0.065 * len({one["yshift"] for one in part}) for part in (labels.bottom, labels.top))
+    return [float(f"{low - span * below:.6g}"), float(f"{high + span * above:.6g}")]
+
+
+def _marks(history: MetricHistory, unit: Unit) -> tuple[list[dict[str, Any]], _Labels]:
+    """Lines at segments, change points and remarks with their labels."""
+    shapes: list[dict[str, Any]] = []
+    top: list[tuple[str, str]] = []
+    bottom: list[tuple[str, str]] = []
     for segment in history.segments[1:]:
         at = _between(history.points, segment.start)
         shapes.append(_upright(at, "var(--muted)", "dot"))
-        labels.append(_label(at, segment.reason, "bottom"))
+        bottom.append((at, segment.reason))
     for change in history.changes:
         at = _between(history.points, change.at)
         tone = "var(--bad)" if change.side == "worse" else "var(--good)"
         glyph = "▼" if change.side == "worse" else "▲"
         shapes += [_upright(at, tone, "dash"), *_levels(history, change.at, change.before, change.after, unit)]
-        labels.append(_label(at, f"{glyph} {change.side} {percent_change(change.after / change.before)}", "top"))
+        top.append((at, f"{glyph} {change.side} {percent_change(change.after / change.before)}"))
     for remark in history.remarks:
-        shapes.append(_upright(remark.at, "var(--accent)", "dot"))
-    return shapes, labels
+        shapes.append(_upright(sort_key(remark.at), "var(--accent)", "longdashdot"))
+        top.append((sort_key(remark.at), "✎"))
+    ends = (sort_key(history.points[0].at), sort_key(history.points[-1].at))
+    return shapes, _Labels(placed_labels(top, ends, "top"), placed_labels(bottom, ends, "bottom"))
 
 
 def _levels(history: MetricHistory, at: int, before: float, after: float, unit: Unit) -> list[dict[str, Any]]:
@@ -169,12 +195,6 @@ def _between(points: Sequence[HistoryPoint], at: int) -> str:
 def _upright(at: str, shade: str, dash: str) -> dict[str, Any]:
     line = {"color": shade, "width": 1.3, "dash": dash}
     return {"type": "line", "x0": at, "x1": at, "yref": "y domain", "y0": 0, "y1": 1, "line": line}
-
-
-def _label(at: str, words: str, where: str) -> dict[str, Any]:
-    label = label_inside(0, 0, figure_text(words))
-    y = 1 if where == "top" else 0
-    return label | {"x": at, "y": y, "yanchor": where, "xanchor": "left", "font": {"size": 11, "color": "var(--text)"}}
 
 
 def _scaled(value: float, unit: Unit) -> float:

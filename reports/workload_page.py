@@ -1,20 +1,19 @@
 """A workload with its settings side by side over devices: latency against memory against energy."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from reports.escaping import figure_text, file_name
-from reports.figures import latency_against_memory
+from reports.badges import badges
+from reports.escaping import file_name, shortened
 from reports.histories import WorkloadSummary
 from reports.measured import Measurement, devices_of, settings_of, workload_words
 from reports.moments import shown as moment
-from reports.numbers import counted, listed, quantity, span, unit_for
+from reports.numbers import counted, listed, quantity, span
 from reports.pages import Banner, Grid, GridCell, GridRow, Head, Link, Page, Section
-from reports.palette import colour, slot, symbols
-from reports.panels import Figure, legend_only, single
+from reports.palette import slot
 from reports.places import device_place, run_place, series_place
 from reports.reading import Number, interval, number, text, value
 from reports.status import glossary, status, worst_kept
+from reports.trade_offs import latency_against_energy, latency_against_memory, step_energy
 
 _MOST_ROWS = 150
 
@@ -57,7 +56,10 @@ def _banner(found: Sequence[Measurement]) -> Banner:
         key=lambda one: (one.tone == "quiet", one.order),
         default=status("not measured"),
     )
-    headline = f"{counted(len(found), 'setting')} measured over all devices." if found else "Nothing was measured yet."
+    headline = "Nothing was measured yet."
+    if found:
+        devices = counted(len(devices_of(list(found))), "device")
+        headline = f"{counted(len(found), 'measurement')} on {devices}, the newest of each setting."
     emulated = [item.device for item in found if item.emulated]
     caution = (
         f"{listed(sorted(set(emulated)))}: emulated, so its numbers are no measure of a device." if emulated else ""
@@ -83,7 +85,7 @@ def _table(found: Sequence[Measurement], keys: Mapping[str, str]) -> Section:
         *(Head("Device", choices=True), Head("Setting", choices=True), Head("Status", kind="status", choices=True)),
         *(Head("Latency of a step", "median", "number"), Head("Ratio to reference", kind="number")),
         *(Head("Peak memory", kind="number"), Head("Energy per step", "net, or gross where idle is unknown", "number")),
-        *(Head("Program size", kind="number"), Head("Measured in")),
+        *(Head("Program size", kind="number"), Head("Measured in", kind="moment")),
     )
     more = len(found) - len(shown)
     notes = [f"{counted(more, 'further measurement')} not shown here."] if more > 0 else []
@@ -105,17 +107,17 @@ def _row(item: Measurement, keys: Mapping[str, str]) -> GridRow:
     key = keys.get(item.measurement_id, "")
     bytes_of = number(item.record, "program_bytes")
     cells = (
-        GridCell(item.device, href=device_place(item.device), badge="emulated" if item.emulated else ""),
+        GridCell(item.device, href=device_place(item.device), badges=badges(item.emulated, item.origin)),
         GridCell(item.setting, slot=slot(item.setting), href=series_place(item.device, key) if key else ""),
-        GridCell(item.status, (item.reason[:200],) if item.reason else (), str(judged.order), status=judged),
+        GridCell(item.status, (shortened(item.reason, 200),) if item.reason else (), str(judged.order), status=judged),
         _latency(item),
         GridCell(f"{ratio:.2f}\u00d7", (f"of {reference}",), f"{ratio:.7g}")
         if isinstance(ratio, float)
-        else _missing(ratio),
-        _quantity(number(item.record, "peak_memory_kib"), "KiB"),
+        else _missing(item, ratio),
+        _quantity(item, number(item.record, "peak_memory_kib"), "KiB"),
         _energy(item),
-        _quantity(bytes_of / 1024 if isinstance(bytes_of, float) else bytes_of, "KiB"),
-        GridCell(moment(text(item.record, "started_at")) or run_id, (run_id,), href=run_place(run_id)),
+        _quantity(item, bytes_of / 1024 if isinstance(bytes_of, float) else bytes_of, "KiB"),
+        GridCell(moment(text(item.record, "started_at")) or run_id, href=run_place(run_id)),
     )
     return GridRow(f"m-{file_name(item.measurement_id)}", cells)
 
@@ -123,7 +125,7 @@ def _row(item: Measurement, keys: Mapping[str, str]) -> GridRow:
 def _latency(item: Measurement) -> GridCell:
     median = number(item.record, "latency_ms", "median")
     if not isinstance(median, float):
-        return _missing(median)
+        return _missing(item, median)
     ends = interval(item.record, "latency_ms", "ci95")
     sessions = value(item.record, "latency_ms", "sessions")
     small = [f"95 %: {span(*ends, 'ms', like=median)}"] if ends else ["no interval"]
@@ -133,69 +135,18 @@ def _latency(item: Measurement) -> GridCell:
 
 def _energy(item: Measurement) -> GridCell:
     found, kind = step_energy(item)
-    return _missing(found) if not isinstance(found, float) else GridCell(quantity(found, "mJ"), (kind,), f"{found:.7g}")
+    if isinstance(found, float):
+        return GridCell(quantity(found, "mJ"), (kind,), f"{found:.7g}")
+    return _missing(item, found)
 
 
-def step_energy(item: Measurement) -> tuple[Number, str]:
-    """Net energy of a step, or the gross one where idle power is not known, and which of the two it is."""
-    net = number(item.record, "energy_mj_per_step", "net")
-    if isinstance(net, float):
-        return net, "net"
-    return number(item.record, "energy_mj_per_step", "gross"), "gross only"
+def _quantity(item: Measurement, found: Number, unit: str) -> GridCell:
+    if isinstance(found, float):
+        return GridCell(quantity(found, unit), sort=f"{found:.7g}")
+    return _missing(item, found)
 
 
-def _quantity(found: Number, unit: str) -> GridCell:
-    return GridCell(quantity(found, unit), sort=f"{found:.7g}") if isinstance(found, float) else _missing(found)
-
-
-def _missing(found: Number) -> GridCell:
+def _missing(item: Measurement, found: Number) -> GridCell:
+    """With its reason, unless that is why the whole measurement failed: its status says so already."""
     reason = getattr(found, "reason", "")
-    return GridCell("unavailable", (reason if len(reason) <= 90 else f"{reason[:89]}…",))
-
-
-def latency_against_energy(found: Sequence[Measurement]) -> Figure:
-    """One point per measurement: what a setting costs in time and in energy."""
-    title = "Latency against energy"
-    points = [(item, step_energy(item), number(item.record, "latency_ms", "median")) for item in found]
-    whole = [(item, mj, kind, ms) for item, (mj, kind), ms in points if isinstance(mj, float) and isinstance(ms, float)]
-    if not whole:
-        empty = (
-            "No device of this workload has a power sensor that could be read. `suite devices check` shows what each "
-            "offers; "
-            "Jetson boards, a Raspberry Pi 5 and phones have one."
-        )
-        return Figure("latency-energy", title, "", empty=empty)
-    energy_unit = unit_for(max(mj for _, mj, _, _ in whole), "mJ")
-    time_unit = unit_for(max(ms for *_, ms in whole), "ms")
-    shapes = symbols(devices_of([item for item, *_ in whole]))
-    traces: list[dict[str, Any]] = [
-        legend_only(setting, setting, {"mode": "markers", "marker": {"color": colour(setting), "size": 10}})
-        for setting in settings_of([item for item, *_ in whole])
-    ]
-    traces += [
-        legend_only(
-            device,
-            f"device {place}",
-            {"mode": "markers", "marker": {"color": "var(--muted)", "symbol": shape, "size": 10}},
-        )
-        for place, (device, shape) in enumerate(shapes.items())
-    ]
-    for item, mj, kind, ms in whole:
-        name = figure_text(f"{item.device} · {item.setting} ({kind})" + (" (emulated)" if item.emulated else ""))
-        template = f"%{{meta[0]}}<br>%{{y}} {time_unit.name} a step<br>%{{x}} {energy_unit.name} a step<extra></extra>"
-        traces.append(
-            {
-                "type": "scatter", "mode": "markers", "name": name, "meta": [name], "showlegend": False,
-                "x": [round(mj * energy_unit.factor, 4)], "y": [round(ms * time_unit.factor, 4)],
-                "legendgroup": item.setting, "hovertemplate": template,
-                "marker": {"color": colour(item.setting), "symbol": shapes[item.device], "size": 12},
-            }
-        )  # fmt: skip
-    layout = single(f"energy of a step, {energy_unit.name}", f"latency of a step, {time_unit.name}")
-    missing = len(found) - len(whole)
-    notes = [f"{counted(missing, 'measurement')} without both values not drawn."] if missing else []
-    caption = (
-        "Lower left is better. Colour is the setting, symbol the device. Net energy, or gross where idle power is not "
-        "known."
-    )
-    return Figure("latency-energy", title, caption, traces, layout, notes)
+    return GridCell("unavailable", () if not reason or reason == item.reason else (shortened(reason, 90),))

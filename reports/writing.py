@@ -23,6 +23,8 @@ class Site:
     def __init__(self, folder: Path, expected: Collection[str] = ()) -> None:
         self.folder = folder
         self._expected = frozenset(expected)
+        # Asked for by every link; what a build does not expect, it does not write.
+        self._there: dict[str, bool] = {}
         self._assets = write_assets(folder)
         self._jinja = environment()
 
@@ -32,7 +34,9 @@ class Site:
 
     def built(self, place: str) -> str:
         """``place`` when there is a page, or will be; nothing otherwise."""
-        return place if place in self._expected or (self.folder / place).is_file() else ""
+        if place not in self._there:
+            self._there[place] = place in self._expected or (self.folder / place).is_file()
+        return place if self._there[place] else ""
 
     def write_page(self, place: str, page: Page, made_from: str = "") -> None:
         """Set a page with the template that all pages but a run's share; one whose text is the same stays untouched."""

@@ -156,7 +156,9 @@
       button.append(...Array.from(heading.childNodes).filter((node) => node !== hint));
       heading.prepend(button);
       button.addEventListener("click", () => {
-        sort(it, column, heading.getAttribute("aria-sort") === "ascending" ? -1 : 1);
+        const direction = heading.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+        sort(it, column, direction);
+        announced.textContent = `${it.table.caption.textContent.trim()}: sorted by ${button.textContent.trim()}, ${direction === 1 ? "ascending" : "descending"}`;
         write();
       });
     });
@@ -170,6 +172,9 @@
     }
   }
 
+  // Said by screen readers when the order changes; what is hidden by a filter is said by its count.
+  const announced = element("div", { class: "unseen", role: "status", "aria-live": "polite" });
+  document.body.append(announced);
   for (const table of document.querySelectorAll("table[data-sortable]")) {
     const it = { table, name: table.id.replace(/^t-/, ""), body: table.tBodies[0], choices: [], sorted: 0 };
     it.headings = Array.from(table.tHead.rows[0].cells);

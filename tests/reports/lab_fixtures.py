@@ -57,7 +57,12 @@ class LabSource(FixtureSource):
         ]  # fmt: skip
         super().__init__([newest, base.summaries[0], *earlier], base.documents, base.traces)
         for run in earlier:
-            self.documents[run.run_id] = base.documents[RUN_ID] | {"run_id": run.run_id, "measurements": []}
+            self.documents[run.run_id] = base.documents[RUN_ID] | {
+                "run_id": run.run_id,
+                "measurements": [],
+                "remarks": [],
+                "tags": [],
+            }
         self.nights = nights
 
     def verdicts(self, run_id: str) -> list[SeriesVerdict]:

@@ -102,6 +102,23 @@ def realistic(steps: int = 20, sensor_hz: float = 10.0, hostile: bool = True) ->
         "started_at": "2026-03-02T02:15:00+00:00",
         "finished_at": "2026-03-02T02:43:10+00:00",
         "command": f"suite run --device local,jetson --task {HOSTILE if hostile else 'reviews.tsv'}",
+        "tags": ["v1.2", "before-fan"],
+        "remarks": [
+            {
+                "kind": "accepted",
+                "at": "2026-03-03T09:00:00+00:00",
+                "author": "ben",
+                "text": "a slower but exact kernel",
+                "about": "local int8 latency_ms",
+            },
+            {
+                "kind": "annotation",
+                "at": "2026-03-02T08:00:00+00:00",
+                "author": "lena",
+                "text": HOSTILE if hostile else "new fan",
+                "about": "",
+            },
+        ],
         "environment": {
             "suite": "0.1.0",
             "python": "3.11.2",

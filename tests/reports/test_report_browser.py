@@ -130,6 +130,17 @@ def test_sorting_works_from_the_keyboard_and_marks_one_column(site: Path, chromi
     assert [th.text for th in chromium.find_elements(By.CSS_SELECTOR, "#runs th[aria-sort]")] == ["Run"]
 
 
+def test_new_order_of_a_table_is_announced_to_screen_readers(site: Path, chromium: webdriver.Chrome) -> None:
+    open_page(chromium, site / "index.html")
+    live = chromium.find_element(By.CSS_SELECTOR, "[role=status][aria-live=polite]")
+    assert live.get_attribute("textContent") == ""
+    _heading(chromium, "#runs", "Measurements").find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
+    said = "Every run, with its devices and settings: sorted by Measurements, "
+    assert live.get_attribute("textContent") == said + "ascending"
+    _heading(chromium, "#runs", "Measurements").find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
+    assert live.get_attribute("textContent") == said + "descending"
+
+
 def test_reason_of_an_unavailable_value_is_reached_by_keyboard(site: Path, chromium: webdriver.Chrome) -> None:
     open_page(chromium, run_path(site, RUN_ID))
     chromium.find_element(By.CSS_SELECTOR, "#results td a.missing").send_keys(Keys.ENTER)
@@ -179,6 +190,17 @@ def test_print_is_light_with_everything_unfolded_and_the_screen_comes_back(
     chromium.execute_script("window.dispatchEvent(new Event('afterprint'))")
     assert len(chromium.find_elements(By.CSS_SELECTOR, "details:not([open])")) == folded
     assert chromium.execute_script(font) == "rgb(229, 233, 237)"
+
+
+def test_headings_repeat_on_every_sheet_of_a_long_table(site: Path, chromium: webdriver.Chrome) -> None:
+    """Chromium repeats the words of a heading, but not a button in it."""
+    open_page(chromium, run_path(site, RUN_ID))
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert _colour(chromium, "#results thead th button", "display") == "contents"
+        assert _colour(chromium, "#results thead", "display") == "table-header-group"
+    finally:
+        chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
 @pytest.mark.parametrize("width", [360, 1400])

@@ -44,7 +44,7 @@ def test_single_file_holds_the_page_of_the_run_or_the_one_that_is_named(nights: 
     [
         (["--page", "index.html"], "add --single-file"),
         (["--single-file", "x.html", "--page", "../store.sqlite"], "There is no page '../store.sqlite'"),
-        (["no-such-run"], "There is no run 'no-such-run' among the 3"),
+        (["no-such-run"], "there is no run or tag 'no-such-run'"),
     ],
 )
 def test_bad_words_are_one_sentence_and_exit_code_2(

@@ -152,8 +152,26 @@ def test_page_of_a_large_run_stays_light_and_counts_what_it_hides(tmp_path: Path
     page = build(source, tmp_path, [RUN_ID])
     without_data = _DATA.sub("", page.read_text(encoding="utf-8"))
     assert len(without_data.encode()) < LIGHT_BYTES
-    assert "140 further measurements are not shown" in without_data
+    assert "180 further measurements are not shown" in without_data
     assert (page.parent / "measurements.csv").read_text(encoding="utf-8").count("\n") == 241
+
+
+def test_long_reasons_of_many_failures_keep_the_page_light(tmp_path: Path) -> None:
+    source = realistic(steps=2)
+    document = source.document(RUN_ID)
+    sessions = [
+        {"session_id": f"s{n}", "ordinal": n, "attempt": 0, "status": "failed", "reason": "lost: " * 400}
+        for n in range(3)
+    ]
+    document["measurements"] = [
+        document["measurements"][7]
+        | {"device": f"pi-{number}", "measurement_id": f"{number}", "reason": "lost: " * 400, "sessions": sessions}
+        for number in range(200)
+    ]
+    document["devices"] = {}
+    page = build(source, tmp_path, [RUN_ID]).read_text(encoding="utf-8")
+    assert len(_DATA.sub("", page).encode()) < LIGHT_BYTES
+    assert "the whole text is in document.json" in page
 
 
 def test_nothing_remote_is_named_as_an_asset(tmp_path: Path) -> None:

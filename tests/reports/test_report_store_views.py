@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import insert, update
 from synthetic_store import Shape, fill
 
+from reports.histories import MetricHistory
 from reports.places import night_place
 from reports.site import build, build_night
 from suite.errors import UserError
@@ -62,7 +63,7 @@ def _raise_latency(lab: Lab, from_night: int, factor: float) -> None:
     )
 
 
-def _latency(lab: Lab) -> object:
+def _latency(lab: Lab) -> MetricHistory:
     return next(one for one in lab.source.history("board-00", KEY) if one.metric == "latency_ms")
 
 
@@ -146,6 +147,13 @@ def test_health_is_told_for_every_run_with_free_space_from_the_check(lab: Lab) -
     assert (newest.temperature_start_c, newest.temperature_max_c, newest.throttled) == (41.0, 56.0, 0)
     assert newest.free_mib == pytest.approx(39_100, abs=2) and newest.battery_percent is None
     assert newest.outcomes == {"ok": 4} and newest.checks == []
+
+
+def test_charge_of_a_battery_is_read_from_the_state_before_the_run(lab: Lab) -> None:
+    state = schema.device_state
+    lab.change(update(state).where(state.c.run_id == lab.nights[-1]).values(facts='{"battery_percent": 81.0}'))
+    found = lab.source.health("board-01")
+    assert [point.battery_percent for point in found[-2:]] == [None, 81.0]
 
 
 def test_workload_has_the_newest_measurement_of_each_setting_on_each_device(lab: Lab) -> None:
