@@ -17,12 +17,13 @@ from devices.connect import Device, connect
 from devices.entry import DeviceEntry
 from devices.errors import DeployError, DeviceError, DeviceLost
 from devices.preflight import Check, check_memory
-from devices.sensors.spec import Sensor
+from devices.sensors.spec import Discovery
 from suite import stats
 from suite.deployment import CacheRoom, deploy_program, deploy_runner, needs, remove_old_jobs
 from suite.display import Display
 from suite.gate import Clock, ThermalGate
 from suite.home import Home
+from suite.idle_bracket import IdleBracket, bracketed
 from suite.measurement import SensorFact, SessionResult, Subject, measure, usable
 from suite.meter import Meter, NoMeter, metered
 from suite.plan import described, interleaved
@@ -31,7 +32,6 @@ from suite.run_plan import RunPlan
 from suite.runners import Runners
 from suite.sensors import SensorPlan, sensor_plan
 from suite.session import SessionOrder, run_session
-from suite.session_energy import IdlePower
 from suite.shown import rounded
 from suite.stopping import StopSign
 from suite.store.identity import session_id, workload_key
@@ -47,9 +47,6 @@ MOST_RECONNECTS = 2
 
 RECONNECT_SECONDS = (2.0, 60.0)
 """The waits before it: a link that broke is back soon, a device that starts anew takes about a minute."""
-
-IDLE_POWER_KEEPS_NS = 5 * 10**9
-"""Idle power measured after a session is also that before the next one, if it begins so soon."""
 
 _HARDWARE = (
     "machine",
@@ -108,7 +105,7 @@ class Campaign:
         self._runner: BuiltRunner | None = None
         self._losses_in_a_row = 0
         self._told_loss: str | None = None
-        self._idle_after: tuple[int, float | Unavailable] | None = None
+        self._idle = IdleBracket(self.clock)
 
     def measure_all(self) -> list[dict[str, Any]]:
         """Measure every setting -> the measurement documents. A DeviceError becomes their reason, not an exception.
@@ -131,7 +128,7 @@ class Campaign:
     def _connected(self) -> list[dict[str, Any]]:
         """Everything that is not in the store yet, over one connection. Raises DeviceLost when that breaks."""
         self.run.stop.check()
-        self._idle_after = None
+        self._idle.forget()
         try:
             with connect(self.entry, self.run.home.locks, root=self.run.root) as device:
                 return self._on(device)
@@ -260,27 +257,19 @@ class Campaign:
         plan = item.prepared.plan
         label = f"{self.entry.name} {item.label} session {ordinal + 1}/{plan.sessions}"
         with metered(device, order.runner.command(device.places.runner(order.runner.hash)), self.clock) as meter:
-            before = self._idle_power_before(meter, found.sensors, sensors)
+            before = self._idle.before(lambda: self._idle_power(meter, found, sensors))
             with self.run.display.steps(label, plan) as on_step:
                 record, validity = run_session(device, order, found.sensors, sensors, on_step)
             record, lost = meter.joined(record), validity.status is SessionStatus.LOST
-            after = Unavailable("the device was lost") if lost else self._idle_power(meter, found.sensors, sensors)
-        return SessionResult(name, ordinal, attempt, record, validity, _idle(before, after))
+            if lost:
+                after: float | Unavailable = Unavailable("the device was lost")
+            else:
+                after = self._idle.after(lambda: self._idle_power(meter, found, sensors))
+        return SessionResult(name, ordinal, attempt, record, validity, bracketed(before, after))
 
-    def _idle_power_before(
-        self, meter: Meter | NoMeter, found: Sequence[Sensor], sensors: SensorPlan
-    ) -> float | Unavailable:
-        if self._idle_after is not None:
-            measured_ns, power = self._idle_after
-            if self.clock.monotonic_ns() - measured_ns <= IDLE_POWER_KEEPS_NS:
-                return power
-        return self._idle_power(meter, found, sensors)
-
-    def _idle_power(self, meter: Meter | NoMeter, found: Sequence[Sensor], sensors: SensorPlan) -> float | Unavailable:
+    def _idle_power(self, meter: Meter | NoMeter, found: Discovery, sensors: SensorPlan) -> float | Unavailable:
         with self.run.display.waiting(f"{self.entry.name}: measuring idle power"):
-            power = meter.idle_power_mw(found, sensors)
-        self._idle_after = (self.clock.monotonic_ns(), power)
-        return power
+            return meter.idle_power_mw(found.sensors, sensors)
 
     def _tell(self, item: _Measuring, result: SessionResult) -> None:
         label = f"{item.label} session {result.ordinal + 1}/{item.prepared.plan.sessions}"
@@ -389,9 +378,3 @@ def _no_use(sessions: Sequence[SessionResult]) -> str | None:
     """Why further sessions of a setting are of no use, None when they are."""
     unsupported = [item.validity for item in sessions if item.validity.status is SessionStatus.UNSUPPORTED]
     return unsupported[0].reason if unsupported else None
-
-
-def _idle(before: float | Unavailable, after: float | Unavailable) -> IdlePower | Unavailable:
-    if isinstance(before, Unavailable):
-        return before
-    return after if isinstance(after, Unavailable) else IdlePower(before, after)
