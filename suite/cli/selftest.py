@@ -112,6 +112,7 @@ def _scenario_table(found: SelfTest) -> Table:
     table.add_column("scenario", no_wrap=True)
     for name in (
         "false alerts /1000",
+        "inconclusive /1000",
         "caught in 5 nights",
         "alerted",
         "drift seen",
@@ -123,6 +124,7 @@ def _scenario_table(found: SelfTest) -> Table:
         table.add_row(
             result.scenario.name,
             _per_1000(result.false_alerts),
+            _per_1000(result.undecided),
             "" if result.caught is None else _shown(result.caught),
             f"{result.alerted.value:.1%}",
             f"{result.drifting.value:.1%}",

@@ -59,6 +59,13 @@ def test_measuring_again_costs_less_than_a_tenth_of_the_nights_sessions(seed):
     assert 100 < found.sessions_per_1000 < 300  # three sessions a night are 3000
 
 
+@pytest.mark.parametrize("name", ["plain", "outliers", "correlated", "noisy sessions", "device drift", "device step"])
+def test_noise_leaves_hardly_a_night_undecided(name):
+    found = simulated(BY_NAME[name], 1500, np.random.default_rng(SEEDS[0])).undecided
+    assert found.total > 50_000
+    assert found.count <= most(found.total, 0.1 / 1000)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_drifting_device_is_reported_as_drift_and_not_as_regressed(seed):
     found = simulated(BY_NAME["device drift"], 1500, np.random.default_rng(seed))

@@ -42,12 +42,13 @@ def share(count: int, total: int) -> Share:
 
 @dataclass(frozen=True)
 class ScenarioResult:
-    """One scenario under the suite's rule. `false_alerts` is of series-nights, `caught` of the steps (None without
-    steps), `alerted` and `drifting` of the series; rates are per 1000 series-nights."""
+    """One scenario under the suite's rule. `false_alerts` and `undecided` are of series-nights, `caught` of the steps
+    (None without steps), `alerted` and `drifting` of the series; rates are per 1000 series-nights."""
 
     scenario: Scenario
     false_alerts: Share
     false_improvements: Share
+    undecided: Share
     caught: Share | None
     alerted: Share
     drifting: Share
@@ -70,6 +71,7 @@ def summarised(drawn: Histories, tally: Tally) -> ScenarioResult:
         scenario=drawn.scenario,
         false_alerts=share(len(false), nights),
         false_improvements=share(len(tally.improvements), nights),
+        undecided=share(tally.undecided, nights),
         caught=share(int(caught), len(stepped)) if stepped else None,
         alerted=share(len(tally.alerts), series),
         drifting=share(len(tally.drifts), series),

@@ -30,13 +30,15 @@ OnNight = Callable[[], None]
 @dataclass
 class Tally:
     """What happened. `alerts` has the night of `regressed` by series, `improvements` likewise; `sessions` were measured
-    again; `judged_nights` are series-nights with enough history; `drifts` holds the series with drift reported."""
+    again; `undecided` are the series-nights whose confirmation was neither found nor small enough to be nothing;
+    `judged_nights` are series-nights with enough history; `drifts` holds the series with drift reported."""
 
     alerts: dict[int, int] = field(default_factory=dict)
     improvements: dict[int, int] = field(default_factory=dict)
     drifts: set[int] = field(default_factory=set)
     suspects: int = 0
     sessions: int = 0
+    undecided: int = 0
     judged_nights: int = 0
 
 
@@ -133,7 +135,10 @@ def _remeasured(
     towards = pairs * sides[going_on][:, None]
     q = np.asarray(q_values(signed_rank.p_greater(towards).tolist()))
     found = confirmed(towards, LEAST) & (q <= Q_LIMIT)
-    _note_device(lab, screened, tested[~found], night, baseline[~found])
+    undecided = ~found & (signed_rank.interval(towards)[0] > LEAST)
+    tally.undecided += int(undecided.sum())
+    cleared = ~(found | undecided)
+    _note_device(lab, screened, tested[cleared], night, baseline[cleared])
     return tested[found]
 
 
