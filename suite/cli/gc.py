@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -67,9 +67,9 @@ def gc(selection: str | None, keep_days: float, dry_run: bool, yes: bool, as_jso
     failures: Sequence[str] = ()
     freed = 0
     if going and not dry_run and (yes or _agreed(len(going))):
-        with alone(home) as free:
+        with _judged(home, rules) as now:
             agreed = {(item.path, item.action) for item in going}
-            done = carry_out(item for item in _judged(home, rules, free=free) if (item.path, item.action) in agreed)
+            done = carry_out(item for item in now if (item.path, item.action) in agreed)
         freed, failures = done.freed_bytes, done.failures
     _end([_document(item, home) for item in items], freed, failures, as_json=as_json)
     return exit_codes.ERROR if failures else exit_codes.OK
@@ -77,15 +77,18 @@ def gc(selection: str | None, keep_days: float, dry_run: bool, yes: bool, as_jso
 
 def _surveyed(home: Home, rules: Rules) -> list[Item]:
     """As things are now; nobody waits for us while the user thinks about it."""
-    with alone(home) as free:
-        return _judged(home, rules, free=free)
+    with _judged(home, rules) as items:
+        return items
 
 
-def _judged(home: Home, rules: Rules, *, free: bool) -> list[Item]:
+@contextlib.contextmanager
+def _judged(home: Home, rules: Rules) -> Iterator[list[Item]]:
+    """What is there, and no run begins during the block."""
+    # In this order: a store of an earlier schema is brought up to date when it is opened, which wants the home alone.
     store = Store.open(home.store_path, read_only=True) if home.store_path.is_file() else None
-    with contextlib.closing(store) if store is not None else contextlib.nullcontext():
+    with contextlib.closing(store) if store is not None else contextlib.nullcontext(), alone(home) as free:
         items = survey(home, store, rules)
-    return items if free else spare(items)
+        yield items if free else spare(items)
 
 
 def _on_devices(selection: str, rules: Rules, inventory_path: Path, *, dry_run: bool, yes: bool, as_json: bool) -> int:

@@ -19,15 +19,17 @@ forbid_changes(schema.tag)
 
 
 class Database:
-    """One file and its connections; threads may share it. Raises StoreError for whatever stops it."""
+    """One file and its connections; threads may share it. Raises StoreError for whatever stops it.
+
+    `read_only` makes no file, and changes nothing in one of today's schema.
+    """
 
     def __init__(self, path: Path, *, read_only: bool = False, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         if read_only and not path.is_file():
             raise StoreError(f"there is no store at {path}: `suite run` makes one")
         self.path = path
-        if not read_only:
-            with self._explained():
-                upgrade(path, busy_timeout_s=busy_timeout_s)
+        with self._explained():
+            upgrade(path, busy_timeout_s=busy_timeout_s)
         self._engine = open_engine(path, read_only=read_only, busy_timeout_s=busy_timeout_s)
         try:
             self._check_version(may_create=not read_only)
@@ -90,7 +92,4 @@ def _version_sentence(path: Path, version: int | None) -> str:
         return f"the store {path} has lost its schema version (this suite writes {known}): restore a copy of it"
     if version > known:
         return f"the store {path} has schema version {version}, this suite knows {known}: update the suite"
-    return (
-        f"the store {path} has schema version {version}, this suite writes {known}: the next `suite run` brings it up "
-        "to date"
-    )
+    return f"the store {path} has schema version {version}, which no suite ever wrote: restore a copy of it"

@@ -7,6 +7,7 @@ of failing.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -30,6 +31,8 @@ def open_engine(path: Path, *, read_only: bool, busy_timeout_s: float, rebuildin
     `rebuilding`: foreign keys are not checked, and go on naming a table that is renamed [sqlite.org, ALTER TABLE].
     """
     address = f"file:{quote(str(path))}?mode={'ro' if read_only else 'rwc'}"
+    if read_only and _is_frozen(path):
+        address += "&immutable=1"  # without it, SQLite wants to make the files of its log beside the store
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(address, uri=True, check_same_thread=False, isolation_level=None)
@@ -47,6 +50,16 @@ def open_engine(path: Path, *, read_only: bool, busy_timeout_s: float, rebuildin
     engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, max_overflow=-1)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def _is_frozen(path: Path) -> bool:
+    """Whether the store lies complete (no log beside it) on a file system that is mounted read-only."""
+    log = Path(f"{path}-wal")
+    try:
+        complete = not log.exists() or log.stat().st_size == 0
+        return complete and bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def _configure(connection: sqlite3.Connection, *, read_only: bool, busy_timeout_s: float) -> None:

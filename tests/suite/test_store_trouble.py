@@ -247,7 +247,7 @@ def set_version(path, statement):
     ("statement", "sentence"),
     [
         ("UPDATE schema_version SET version = version + 1", "update the suite"),
-        ("UPDATE schema_version SET version = 0", "the next `suite run` brings it up to date"),
+        ("UPDATE schema_version SET version = 0", "which no suite ever wrote: restore a copy"),
         ("DELETE FROM schema_version", "lost its schema version"),
     ],
 )

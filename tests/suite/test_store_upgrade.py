@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
+import os
 import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
 from stored_run import begin, finish
 
+from suite.cli import run_command
 from suite.errors import StoreError
+from suite.home import Home
+from suite.retention.in_use import alone, in_use
 from suite.store import Store, schema
+from suite.store import upgrade as upgrading
 from suite.store.history import series_list
 
 VERSION_1 = """
@@ -59,11 +69,15 @@ def downgrade(path: Path) -> None:
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     path = tmp_path / "store.sqlite"
+    begin_and_finish(path)
+    downgrade(path)
+    return path
+
+
+def begin_and_finish(path: Path) -> None:
     begun = begin(path)
     finish(begun, 100.0, 101.0, 102.0)
     begun.store.close()
-    downgrade(path)
-    return path
 
 
 def definitions(path: Path) -> list[tuple[str, str]]:
@@ -126,13 +140,132 @@ def test_a_store_of_version_3_only_gets_the_table_of_tags(tmp_path: Path) -> Non
     assert (definitions(path), counts(path)) == (now, before)
 
 
-def test_reading_an_old_store_changes_nothing_and_says_what_to_do(old: Path) -> None:
+@pytest.fixture
+def reading(old: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An old store with a run more, in the home of the command line."""
+    Store.open(old).close()
+    begin_and_finish(old)
+    downgrade(old)
+    monkeypatch.setenv("SUITE_HOME", str(old.parent))
+    monkeypatch.chdir(old.parent)
+    return old
+
+
+READING_COMMANDS = (
+    "history",
+    "history --runs",
+    "compare {first} {second}",
+    "report",
+    "data export all",
+    "trace {first}",
+    "tag",
+    "gc --dry-run",
+)
+
+
+@pytest.mark.parametrize("command", READING_COMMANDS)
+def test_a_command_that_only_reads_works_on_an_old_store(
+    reading: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (first,), (second,) = rows(reading, "SELECT id FROM run")
+    assert (run_command(command.format(first=first, second=second).split()), capsys.readouterr().err) == (0, "")
+    assert rows(reading, "SELECT version FROM schema_version") == [(schema.SCHEMA_VERSION,)]
+
+
+def test_reading_a_store_of_today_writes_nothing(old: Path) -> None:
+    Store.open(old).close()
     content = old.read_bytes()
-    with pytest.raises(
-        StoreError, match=f"schema version 1, this suite writes {schema.SCHEMA_VERSION}: the next `suite run`"
-    ):
+    Store.open(old, read_only=True).close()
+    assert old.read_bytes() == content
+
+
+@pytest.fixture
+def freeze(old: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Mounts the folder of the store read-only; where mounting is not allowed, the system says that it was."""
+    folder = str(old.parent)
+    mounted: list[str] = []
+
+    def mount() -> None:
+        if os.geteuid() == 0:
+            done = subprocess.run(["mount", "--bind", "-o", "ro", folder, folder], check=False)
+            mounted.extend([folder] * (done.returncode == 0))
+        if not mounted:
+            monkeypatch.setattr(os, "access", lambda *_: False)
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_an_old_store_that_cannot_be_written_is_refused_in_one_sentence(old: Path, freeze: Callable[[], None]) -> None:
+    content = old.read_bytes()
+    freeze()
+    for reads in (True, False):
+        with pytest.raises(
+            StoreError, match=r"schema version 1, this suite needs \d+ .* read-only: make them writable"
+        ):
+            Store.open(old, read_only=reads)
+    assert old.read_bytes() == content
+
+
+def test_a_store_of_today_is_read_from_a_medium_that_cannot_be_written(old: Path, freeze: Callable[[], None]) -> None:
+    Store.open(old).close()
+    freeze()
+    store = Store.open(old, read_only=True)
+    assert series_list(store)
+    store.close()
+
+
+def test_a_run_that_goes_on_keeps_its_store_as_it_is(old: Path) -> None:
+    content = old.read_bytes()
+    with in_use(Home(old.parent)), pytest.raises(StoreError, match="a run of the earlier suite is still writing to it"):
         Store.open(old, read_only=True)
     assert old.read_bytes() == content
+    Store.open(old, read_only=True).close()
+
+
+def test_a_run_that_goes_on_keeps_nobody_from_reading_a_store_of_today(old: Path) -> None:
+    Store.open(old).close()
+    with in_use(Home(old.parent)):
+        Store.open(old, read_only=True).close()
+
+
+def opened_at_once(path: Path, gate: object) -> int:
+    """How many series another process sees that opens the store when `gate` lets all of them go."""
+    gate.wait()  # type: ignore[attr-defined]
+    store = Store.open(path, read_only=True)
+    try:
+        return len(series_list(store))
+    finally:
+        store.close()
+
+
+def test_commands_at_once_upgrade_an_old_store_once(old: Path) -> None:
+    before = counts(old)
+    fresh = multiprocessing.get_context("spawn")
+    with fresh.Manager() as manager, ProcessPoolExecutor(4, mp_context=fresh) as processes:
+        gate = manager.Barrier(4)
+        found = [processes.submit(opened_at_once, old, gate) for _ in range(4)]
+        seen = {future.result() for future in found}
+    assert len(seen) == 1
+    assert seen != {0}
+    assert (counts(old), rows(old, "PRAGMA integrity_check")) == (before, [("ok",)])
+
+
+def test_a_command_waits_for_the_upgrade_by_another_one(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with contextlib.ExitStack() as other:
+        other.enter_context(alone(Home(old.parent)))
+
+        @contextlib.contextmanager
+        def while_the_other_ends(home: Home) -> Iterator[None]:
+            upgrading._carry_out(old, busy_timeout_s=1)
+            other.close()
+            with in_use(home):
+                yield
+
+        monkeypatch.setattr(upgrading, "in_use", while_the_other_ends)
+        Store.open(old, read_only=True).close()
+    assert rows(old, "SELECT version FROM schema_version") == [(schema.SCHEMA_VERSION,)]
 
 
 def test_an_upgrade_that_is_broken_off_leaves_the_old_store(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
