@@ -62,6 +62,21 @@ def test_chance_exceeds_the_critical_value_as_rarely_as_it_should(nights):
     assert count <= 145  # 100 expected at most; a binomial count above 145 has a probability of 1e-5
 
 
+@pytest.mark.parametrize("nights", [8, 10, 12, 14, 15, 16, 20, 36])
+def test_chance_exceeds_the_critical_value_of_short_windows_as_rarely(nights):
+    random = np.random.default_rng(nights)
+    chunks = [random.permuted(np.tile(np.arange(float(nights)), (1000, 1)), axis=1) for _ in range(20)]
+    count = sum(int((best_splits(chunk)[1] > 1).sum()) for chunk in chunks)
+    assert count <= 262  # 200 expected at most; above 262 has a probability of 1e-5
+
+
+def test_between_two_lengths_of_the_table_the_logarithm_decides_and_beyond_it_nothing():
+    share = math.log(44 / 36) / math.log(54 / 36)
+    low, high = energy_scan.CRITICAL[36], energy_scan.CRITICAL[54]
+    assert critical(44) == pytest.approx(low + share * (high - low))
+    assert critical(5000) == energy_scan.CRITICAL[800]
+
+
 @pytest.mark.full
 def test_the_table_is_what_its_function_makes():
     lengths = (12, 24, 80, 180)
@@ -136,6 +151,16 @@ def test_a_step_is_found_where_it_is(direction, factor, side):
     assert (found.nights_before, found.nights_after) == (found.at, 60 - found.at)
     assert found.statistic > found.critical
     assert side in str(found)
+
+
+def test_changes_less_than_five_nights_apart_are_one():
+    for apart in (3, 4, 5, 6):
+        values = noise(60, 1, deviation=0.002)
+        values[30:] *= 1.05
+        values[30 + apart :] *= 1.10
+        found = [change.at for change in change_points(values, "lower")]
+        assert found == ([30, 30 + apart] if apart >= 5 else [found[0]]), apart
+        assert 30 <= found[0] <= 30 + apart
 
 
 def test_changes_are_placed_within_a_night_on_the_average():

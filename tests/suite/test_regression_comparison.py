@@ -46,6 +46,12 @@ def test_four_sessions_are_too_few_to_tell():
     assert "--sessions 5" in found.sentence
 
 
+def test_sessions_with_equal_values_are_tested_with_their_ties():
+    before, after = [100.0, 100.0, 100.0, 104.0, 104.0], [104.0, 104.0, 108.0, 108.0, 108.0]
+    expected = scipy_stats.mannwhitneyu(before, after, method="asymptotic").pvalue
+    assert compare(before, after, "lower").p == pytest.approx(expected)
+
+
 def test_equal_values_have_a_p_without_a_warning():
     assert compare([5.0] * 6, [5.0] * 6, "lower").outcome == "same"
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from suite.regression import signed_rank
 from suite.regression.confirmation import ALPHA, confirm, confirmed
 from suite.regression.first_look import FIRST_PAIRS, first_look
 from suite.regression.pairs import Pair, log_ratios, session_order
+from suite.stats import Interval
 
 FEW = settings(deadline=None, max_examples=60)
 RATIOS = st.lists(st.floats(0.5, 2.0), min_size=10, max_size=14)
@@ -97,6 +99,22 @@ def test_the_first_look_goes_on_above_half_of_what_counts(ratio, go_on):
 def test_the_first_look_looks_towards_the_suspected_side():
     assert first_look(pairs_of([0.95] * FIRST_PAIRS), "lower", "better").go_on
     assert first_look(pairs_of([0.95] * FIRST_PAIRS), "higher", "worse").go_on
+
+
+@pytest.mark.parametrize(("direction", "side"), [("lower", "better"), ("higher", "worse"), ("lower", "worse")])
+def test_the_first_look_tells_the_candidates_ratio_whatever_the_side(direction, side):
+    found = first_look(pairs_of([0.95] * FIRST_PAIRS), direction, side)
+    assert found.log_ratio == pytest.approx(math.log(0.95))
+    assert "-5.0 %" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "beyond"),
+    [(1.0251, 1.2, True), (1.0249, 1.2, False), (0.8, 0.97557, True), (0.8, 0.97563, False)],
+)
+def test_an_interval_is_beyond_the_floor_as_far_down_as_up(low, high, beyond):
+    found = confirm(pairs_of(noisy(1.06)), "lower", "worse")
+    assert replace(found, interval=Interval(low, high)).beyond_floor is beyond
 
 
 def test_the_first_look_needs_its_pairs():

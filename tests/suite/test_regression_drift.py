@@ -48,6 +48,22 @@ def test_drift_below_what_counts_is_not_found():
     assert not total_drift(drifting(0.05, deviation=0.001), "lower", floor=0.08).found
 
 
+def test_drift_is_a_total_beyond_four_of_its_errors():
+    random = np.random.default_rng(12)
+    logs = random.normal(0, 0.02, (400, 45)) + np.linspace(0, 1, 45) * random.uniform(0, 0.12, (400, 1))
+    found = drift_arrays(logs, math.log1p(0.025))
+    beyond = np.abs(found.total) / found.error
+    assert ((beyond > 3.5) & (beyond < 4)).any() and ((beyond > 4) & (beyond < 4.5)).any()
+    assert found.found.tolist() == (beyond > 4).tolist()
+
+
+def test_a_straight_line_leaves_nothing_but_the_least_scale_to_doubt_it():
+    line = 100.0 * np.exp(0.3 * np.linspace(0, 1, 50))
+    found = total_drift(line, "lower")
+    factor = float(variance_factor(np.array(found.autocorrelation)))
+    assert found.error == pytest.approx(0.002 * math.sqrt(math.pi / 2 * 2 / 10 * factor))
+
+
 def test_a_few_disturbed_nights_are_no_drift():
     values = drifting(0.0)
     values[-3:] *= 1.5

@@ -57,6 +57,19 @@ def test_a_steady_series_is_not_suspected_below_the_least_change_that_counts():
     assert side(screen(steady, 102.6, "lower")) == "worse"
 
 
+def test_a_floor_is_a_relative_change_upwards_and_its_inverse_downwards():
+    steady = [100.0] * 20
+    assert side(screen(steady, 102.51, "lower")) == "worse"
+    assert isinstance(screen(steady, 151.0, "lower", floor=0.52), Clear)
+    assert side(screen(steady, 153.0, "lower", floor=0.52)) == "worse"
+    assert isinstance(screen(steady, 66.0, "lower", floor=0.52), Clear)
+    assert side(screen(steady, 65.0, "lower", floor=0.52)) == "better"
+
+
+def test_a_history_without_any_noise_is_given_two_thousandths_of_it():
+    assert screen([50.0] * 20, 50.0, "lower").numbers.scale == pytest.approx(0.1)
+
+
 def test_a_metrics_own_floor_is_kept_where_it_is_larger():
     steady = [100.0] * 20
     assert isinstance(screen(steady, 106.0, "lower", floor=0.08), Clear)

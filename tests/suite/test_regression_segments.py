@@ -85,3 +85,23 @@ def test_a_drift_traced_to_the_device_is_not_looked_for_again():
 def test_levels_are_positive(history, new):
     with pytest.raises(ValueError, match="positive"):
         scale_to(history, new)
+
+
+def test_a_device_that_was_blamed_brings_the_level_of_the_last_thirty_nights_to_its_own():
+    blamed = [Point(110.0, "a", device_level=110.0)] * 2
+    found = comparable([*level(50.0, 40), *level(100.0, 30), *blamed])
+    assert found[40:70] == pytest.approx([110.0] * 30)
+
+
+def test_points_that_were_taken_out_have_no_say_in_the_level_before_a_device_changed():
+    slow = [Point(130.0, "a", excluded=True)] * 8
+    blamed = [Point(110.0, "a", device_level=110.0)] * 2
+    found = comparable([*level(100.0, 6), *slow, *blamed])
+    assert found == pytest.approx([110.0] * 8)
+
+
+def test_drift_is_looked_for_since_the_last_of_what_was_explained():
+    blamed = [Point(104.0, "a", device_level=104.0)] * 2
+    traced = [Point(108.0, "a", drift_traced=True), Point(108.5, "a")]
+    assert since_device_change([*level(100.0, 3), *blamed, *level(104.0, 3), *traced]) == (108.0, 108.5)
+    assert since_device_change([*level(100.0, 3), *traced, *level(108.0, 3), *blamed]) == (104.0, 104.0)

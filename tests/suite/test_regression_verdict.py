@@ -80,6 +80,14 @@ def test_a_baseline_that_moved_the_other_way_does_not_explain_the_point():
     assert judged(evidence(ratio=1.0, baseline=94.0)).cause == "noise"
 
 
+def test_a_baseline_that_moved_less_than_what_counts_is_no_new_level_of_the_device():
+    steady = [100.0 * (1 + 0.001 * math.sin(17.0 * i)) for i in range(40)]
+    screening = screen(steady, 106.0, "lower")
+    assert screening.numbers.margin < 1.0
+    look = first_look(pairs(1.0, 3, baseline=101.5), "lower", "worse")
+    assert judged(Evidence("s", screening, first_look=look)).cause == "noise"
+
+
 def test_a_slow_device_does_not_excuse_slow_code():
     found = judged(evidence(value=112.0, ratio=1.06, baseline=106.0))
     assert (found.verdict, found.cause) == ("regressed", "code")
@@ -183,6 +191,12 @@ def test_drift_alone_makes_a_suspect():
     unmeasured = Evidence("s", item.screening, drift=item.drift)
     assert judged(unmeasured).verdict == "inconclusive"
     assert "no baseline" not in judged(unmeasured).sentence
+
+
+def test_drift_makes_a_suspect_where_the_screen_can_say_nothing():
+    short = screen(HISTORY[:5], 100.0, "lower")
+    found = judged(Evidence("s", short, drift=total_drift(DRIFTING, "lower")))
+    assert found.verdict == "inconclusive" and "drift" in found.sentence
 
 
 def test_drift_that_the_first_artifact_has_too_is_the_devices():
