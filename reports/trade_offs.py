@@ -59,7 +59,9 @@ def _against(
     if not whole:
         return Figure(name, title, "", empty=empty)
     size, time = unit_for(max(x for _, x, _ in whole), stored_unit), unit_for(max(ms for *_, ms in whole), "ms")
-    shapes = symbols(devices_of([cost.item for cost, *_ in whole]))
+    # Of all devices, drawn or not, so that a page's figures have the same symbol for each.
+    symbol_of = symbols(devices_of([cost.item for cost in costs]))
+    shapes = {device: symbol_of[device] for device in devices_of([cost.item for cost, *_ in whole])}
     traces = _legend([cost.item for cost, *_ in whole], shapes)
     axis, at = words
     for cost, x, ms in whole:

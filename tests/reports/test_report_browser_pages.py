@@ -93,6 +93,15 @@ def test_no_kind_of_page_scrolls_sideways_as_a_whole(
     assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("kind", ["night", "series", "device", "workload"])
+def test_tables_fit_on_a_laptop_without_being_scrolled(
+    pages: dict[str, Path], chromium: webdriver.Chrome, kind: str
+) -> None:
+    open_page(chromium, pages[kind], width=1280)
+    wider = "return Array.from(document.querySelectorAll('.scroll'), it => it.scrollWidth - it.clientWidth)"
+    assert set(chromium.execute_script(wider)) == {0}
+
+
 def test_words_and_choices_filter_the_rows_and_the_count_is_told(
     pages: dict[str, Path], chromium: webdriver.Chrome
 ) -> None:

@@ -16,7 +16,7 @@ from reports.panels import Figure
 from reports.places import run_place
 from reports.series_page import series_page
 from reports.site import build
-from reports.trade_offs import MOST_IN_LEGEND, latency_against_memory
+from reports.trade_offs import MOST_IN_LEGEND, latency_against_energy, latency_against_memory
 from reports.trend_figures import trend
 from reports.workload_page import workload_page
 
@@ -119,6 +119,27 @@ def test_tags_of_a_run_are_found_in_the_overview(lab: LabSource, tmp_path: Path)
     text = build(lab, tmp_path).read_text(encoding="utf-8")
     row = re.search(rf'<tr id="run-{re.escape(NIGHT_ID)}">.*?</tr>', text, re.DOTALL)
     assert row is not None and run_place(NIGHT_ID) in row[0] and re.search(r'class="tag"[^>]*><bdi>v1.2<', row[0])
+
+
+def test_device_has_one_symbol_in_all_figures_of_a_page(lab: LabSource) -> None:
+    (first, *_) = lab.documents[NIGHT_ID]["measurements"]
+    known = {"energy_mj_per_step": {"net": 900.0}, "latency_ms": {"median": 12.0}}
+    unknown = {"energy_mj_per_step": {"unavailable": "no sensor"}}
+    records = [
+        first | known | {"device": "jetson", "measurement_id": "1"},
+        first | known | unknown | {"device": "local", "measurement_id": "2"},
+    ]
+    for last in (records, records[::-1]):
+        found = measurements({"measurements": last})
+        symbol_of = [
+            {
+                trace["name"]: trace["marker"]["symbol"]
+                for trace in figure.traces
+                if trace["legendgroup"][:6] == "device"
+            }
+            for figure in (latency_against_memory(found), latency_against_energy(found))
+        ]
+        assert symbol_of[1].keys() == {"jetson"} and symbol_of[1].items() <= symbol_of[0].items()
 
 
 def test_legend_names_devices_only_as_long_as_it_stays_smaller_than_the_figure(lab: LabSource) -> None:
