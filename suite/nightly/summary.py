@@ -19,7 +19,8 @@ def banner(night: Night) -> str:
     """One sentence: the verdict of the night."""
     counts = {word: len(night.of(word)) for word in _WORDS}
     said = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "no series has a point"
-    failed = f"; {len(night.errors)} measurements failed" if night.errors else ""
+    errors = len(night.errors)
+    failed = f"; {errors} measurement{'' if errors == 1 else 's'} failed" if errors else ""
     return f"{len(night.judged)} series: {said}{failed}"
 
 

@@ -1,7 +1,7 @@
 """Regression statistics as pure functions: numbers in, verdicts out; nothing here knows a device or the store.
 
 screen.py            is tonight's point unlike its own history?  (cheap, every series, every night)
-first_look.py        five fresh pairs of baseline and candidate: is it worth ten more?
+first_look.py        three fresh pairs of baseline and candidate: is it worth ten more?
 confirmation.py      ten further pairs, tested exactly: did the code change the number?
 false_discovery.py   many series are tested in a night: Benjamini-Hochberg
 device_state.py      was the device in the same state both times?

@@ -42,7 +42,7 @@ class FirstLook:
 
 
 def first_look(pairs: Sequence[Pair], direction: Direction, side: Side, floor: float = 0.0) -> FirstLook:
-    """Judge the first pairs of a suspect. ValueError for fewer than 5 of them, bad numbers or a negative floor."""
+    """Judge the first pairs of a suspect. ValueError for fewer than 3 of them, bad numbers or a negative floor."""
     if len(pairs) < FIRST_PAIRS:
         raise ValueError(f"a first look takes {FIRST_PAIRS} pairs, there are {len(pairs)}")
     towards = log_ratios(pairs, direction, side)
