@@ -20,9 +20,13 @@ MOST_POINTS = 800
 HOW_TO_READ = (
     "One point per run; it leads to the run's page. Bars are 95 % intervals over the run's sessions, where there are "
     "sessions enough. Points are compared only within a segment (dotted lines begin one); dashed lines are change "
-    "points, with the level on either side; ✎ is a remark. The tables below say the same in words."
+    "points, with the level on either side; ✎ is a remark. A scale spans at least 5 %: what lies within 2.5 % is never "
+    "called a change. The tables below say the same in words."
 )
 _HEIGHT_PX = 380
+_LEAST_SPAN = 0.05
+"""Of the value: what lies within 2.5 % to either side is never called a change (docs/regression.md)."""
+
 _JUDGED = {"regressed": ("var(--bad)", "triangle-down"), "improved": ("var(--good)", "triangle-up")}
 _JUDGED_QUIETLY = {"inconclusive": ("var(--warn)", "diamond-open")}
 
@@ -131,10 +135,14 @@ class _Labels:
 
 
 def _range(points: Sequence[HistoryPoint], unit: Unit, labels: _Labels) -> list[float]:
-    """The y axis over all values and intervals, with room for the rows of labels above and below them."""
+    """The y axis over all values and intervals, with room for the rows of labels above and below them.
+
+    It spans at least `_LEAST_SPAN`, so that noise which is never judged does not fill the figure.
+    """
     ends = [end for point in points for end in (point.value, point.low, point.high) if end is not None]
     low, high = _scaled(min(ends), unit), _scaled(max(ends), unit)
-    span = (high - low) or abs(high) or 1.0
+    span = max(high - low, _LEAST_SPAN * abs(high + low) / 2) or 1.0
+    low, high = (low + high - span) / 2, (low + high + span) / 2
     below, above = (0.06 + 0.065 * len({one["yshift"] for one in part}) for part in (labels.bottom, labels.top))
     return [float(f"{low - span * below:.6g}"), float(f"{high + span * above:.6g}")]
 

@@ -109,6 +109,21 @@ def test_history_of_a_single_run_is_drawn_on_a_scale_of_days(lab: LabSource) -> 
     assert "range" not in scales[1]["xaxis"]
 
 
+@pytest.mark.parametrize(("spread", "share"), [(0.0, 0.0), (0.001, 0.02), (0.2, 0.8)])
+def test_noise_that_is_never_judged_does_not_fill_a_trend(lab: LabSource, spread: float, share: float) -> None:
+    (latency, *_) = lab.history("jetson", key("fp32"))
+    points = [
+        replace(point, value=1000.0 * (1 + spread * (place % 2)), low=None, high=None)
+        for place, point in enumerate(latency.points)
+    ]
+    figure = trend(replace(latency, points=points, segments=(), changes=(), remarks=()), "fp32", "m")
+    assert figure.layout is not None
+    low, high = figure.layout["yaxis"]["range"]
+    drawn = figure.traces[0]["y"]
+    assert low < min(drawn) and high > max(drawn) and high - low > 0.05 * max(drawn) / (1 + spread)
+    assert (max(drawn) - min(drawn)) / (high - low) == pytest.approx(share, abs=0.15 if spread > 0.05 else 0.005)
+
+
 def test_command_that_accepts_a_night_can_be_taken_as_it_stands(lab: LabSource, tmp_path: Path) -> None:
     text = build(lab, tmp_path).read_text(encoding="utf-8")
     assert f"<code>suite accept {NIGHT_ID} --why REASON</code>" in text
