@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as parquet
@@ -14,6 +15,7 @@ from stored_run import KEY, begin, finish
 from suite.errors import UserError
 from suite.exchange.exporting import export_tables
 from suite.exchange.stored import chosen_runs
+from suite.session_energy import IdlePower
 
 
 @pytest.fixture
@@ -62,6 +64,30 @@ def test_steps_and_samples_are_all_there(begun, tmp_path):
         ("VDD_IN", "power_mw", 5000.0)
     }
     assert [int(row["t_ns"]) for row in samples] == list(made.record.samples["VDD_IN"].t_ns)
+
+
+def test_what_is_not_finite_stands_there_by_name_and_never_as_a_formula(begun, tmp_path):
+    losses = [(2.0, 2.5), (1.99, 2.49), (1.5, "-inf"), (1.5, "inf"), *[(1.5, "nan")] * 3]
+    made = recorded.result(0, session=f"{begun.run_id}.s0.a0", losses=losses)
+    begun.store.add_session(begun.measurement_id, made)
+    export_tables(begun.store, [begun.run_id], "csv", tmp_path / "out")
+    steps = read_csv(tmp_path / "out/steps.csv")
+    assert [row["mean_loss"] for row in steps[1:5]] == ["2.24", "'-inf", "inf", "nan"]
+    assert [row["losses"] for row in steps[2:5]] == ["1.5 -inf", "1.5 inf", "1.5 nan"]
+
+
+def test_the_ends_of_an_interval_and_idle_power_are_in_their_columns(begun, tmp_path):
+    made = recorded.result(0, session=f"{begun.run_id}.s0.a0")
+    begun.store.add_session(begun.measurement_id, replace(made, idle=IdlePower(1800.0, 1900.0)))
+    document = finish(begun) | {"latency_ms": {"median": 100.0, "ci95": [98.0, 103.0]}, "peak_memory_kib": 2**40}
+    begun.store.finish_measurement(begun.measurement_id, document)
+    for name in ("csv", "parquet"):
+        export_tables(begun.store, [begun.run_id], name, tmp_path / "out")
+    measured, session = (read_csv(tmp_path / f"out/{name}.csv")[0] for name in ("measurements", "sessions"))
+    assert (measured["latency_ms_ci95_low"], measured["latency_ms_ci95_high"]) == ("98.0", "103.0")
+    assert (session["idle_before_mw"], session["idle_after_mw"]) == ("1800.0", "1900.0")
+    table = parquet.read_table(tmp_path / "out/measurements.parquet")
+    assert table["peak_memory_kib"].to_pylist() == [2**40] and measured["peak_memory_kib"] == str(2**40)
 
 
 def test_parquet_says_the_same_as_csv_with_types(begun, tmp_path):

@@ -101,6 +101,21 @@ def test_use_counts_not_only_the_making(lab):
     assert lab.judged() == {"1": GONE, "2": KEPT}
 
 
+def test_the_last_use_counts_in_whatever_order_uses_were_stored(lab):
+    both(lab, 1)
+    lab.night(1, days=3, device="a")
+    lab.night(1, days=300, device="a", os_build="older")
+    lab.night(2, days=1, device="a", os_build="new")
+    assert lab.judged() == {"1": KEPT}
+
+
+def test_what_was_made_again_lately_stays_though_its_last_use_is_old(lab):
+    both(lab, 1, days=2)
+    lab.night(1, days=300, device="a")
+    lab.night(2, days=1, device="a", os_build="new")
+    assert lab.judged() == {"1": KEPT}
+
+
 def test_comparison_window_of_a_series_stays_however_old(lab):
     both(lab, *range(1, 41))
     for number in range(1, 41):
@@ -109,6 +124,33 @@ def test_comparison_window_of_a_series_stays_however_old(lab):
     kept = {number for number, actions in judged.items() if actions == KEPT}
     # 30 compared, the 4 newest besides, and the segment's first one for drift.
     assert kept == {f"{number:x}" for number in [1, *range(7, 41)]}
+
+
+def test_nights_that_regressed_take_no_place_in_the_comparison_window(lab):
+    both(lab, *range(1, 51))
+    for number in range(1, 51):
+        _, key = lab.night(number, days=500 - number)
+        if number > 40:
+            judge(lab, key, "regressed")
+    kept = {number for number, actions in lab.judged().items() if actions == KEPT}
+    assert kept == {f"{number:x}" for number in [1, *range(7, 41)]}
+
+
+def judge(lab: Lab, key: int, verdict: str) -> None:
+    with lab.store.database.reading() as connection:
+        ids = connection.execute(schema.point.select().where(schema.point.c.measurement_id == key)).all()
+    for row in ids:
+        lab.store.add_verdict(row.series_id, key, verdict, "nightly 2", {}, {})
+
+
+def test_the_last_verdict_on_a_point_decides_whether_it_counts(lab):
+    both(lab, *range(1, 37))
+    for number in range(1, 37):
+        _, key = lab.night(number, days=500 - number)
+        if number == 36:
+            judge(lab, key, "regressed")
+            judge(lab, key, "unchanged")
+    assert lab.judged()["2"] == GONE
 
 
 def test_newest_usable_point_stays_when_the_window_has_lost_its_programs(lab):
@@ -234,6 +276,15 @@ def test_raw_output_of_ended_runs_is_compressed_and_never_lost(lab):
     assert gzip.decompress(target.read_bytes()) == b"line\n" * 1000
     assert (packed.exists(), plain.exists()) == (False, True)
     assert done.freed_bytes == 5000 - target.stat().st_size
+
+
+@pytest.mark.parametrize(("status", "action"), [
+    ("finished", ["compress"]), ("partial", ["compress"]), ("failed", ["compress"]),
+    ("interrupted", []), ("running", []),
+])  # fmt: skip
+def test_raw_output_stays_as_it_is_while_its_run_can_go_on(lab, status, action):
+    raw(lab, lab.night(1, days=200, status=status)[0])
+    assert [item.action for item in survey(lab.home, lab.store, RULES) if item.what == "raw output"] == action
 
 
 def test_raw_output_that_came_back_changed_stays(lab, monkeypatch):
