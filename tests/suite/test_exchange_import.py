@@ -13,13 +13,14 @@ from stored_run import WORKLOAD, begin, finish
 
 from suite.errors import UserError
 from suite.exchange import importing
+from suite.exchange.agreement import step_median_ms
 from suite.exchange.exporting import export_documents
 from suite.exchange.importing import import_run, read_document
 from suite.exchange.stored import chosen_runs
 from suite.measurement import SensorFact, Subject, measure
 from suite.ratios import with_ratios
 from suite.session_energy import IdlePower
-from suite.store import Store
+from suite.store import Store, schema
 from suite.store.history import series_list
 from suite.store.nights import series_of_night
 from suite.store.source import StoreSource
@@ -32,7 +33,7 @@ def exported(tmp_path: Path) -> Path:
     sensors = (SensorFact("VDD_IN", "power_mw", "INA3221"), SensorFact("soc", "temperature_mc", unavailable="no zone"))
     for ordinal, ms in enumerate((100.0, 101.0, 102.0)):
         samples = recorded.samples("VDD_IN", 5000.0, seconds=1.2)
-        losses = [(2.0, 2.5), (1.99, 2.49), *[(1.5, "nan")] * 5]
+        losses = [(2.0, 2.5), (1.99, 2.49), (1.5, "-inf"), (1.5, "inf"), *[(1.5, "nan")] * 3]
         session = f"{begun.run_id}.s{ordinal}.a0"
         made = recorded.result(
             ordinal, *samples, session=session, quantities={"VDD_IN": "power_mw"}, ms=ms, losses=losses
@@ -87,7 +88,35 @@ def test_export_import_export_gives_the_same_numbers(exported, store, tmp_path):
     assert without_names(after) == without_names(before)
     assert len(before["measurements"][0]["sessions"]) == 3
     assert before["measurements"][0]["document"]["energy_mj_per_step"]["net"] > 0
-    assert before["measurements"][0]["sessions"][0]["steps"]["losses"][-1] == [1.5, "nan"]
+    losses = [told for _, told in before["measurements"][0]["sessions"][0]["steps"]["losses"]]
+    assert losses == [2.5, 2.49, "-inf", "inf", "nan", "nan", "nan"]
+
+
+def test_a_device_that_changed_meanwhile_is_one_with_the_states_of_all_its_time(tmp_path):
+    begun = begin(tmp_path / "theirs.sqlite", device="jetson")
+    later = begun.store.record_device("jetson", "local", False, {"cpu": "Another CPU"})
+    begun.store.record_device_state(begun.run_id, later, "Debian 13", {})
+    finish(begun, 100.0, device="jetson")
+    (path,) = export_documents(begun.store, [begun.run_id], tmp_path / "out")
+    begun.store.close()
+    (device,) = json.loads(path.read_text())["devices"]
+    assert device["hardware"] == {"cpu": "Another CPU"}
+    assert [state["os_build"] for state in device["states"]] == ["Debian 12", "Debian 13"]
+
+
+def test_programs_and_runners_of_another_lab_are_none_of_this_one(exported, store):
+    changed(exported, lambda document: document["measurements"][0].update(runner="r1"))
+    import_run(store, read_document(exported), "bonn", exported.name)
+    with store.database.reading() as connection:
+        (row,) = connection.execute(schema.measurement.select()).all()
+    assert (row.artifact_hash, row.runner_hash) == ("bonn:abc123", "bonn:r1")
+    assert json.loads(row.document)["device"] == "bonn:jetson"
+
+
+def test_the_median_of_a_session_is_that_of_its_measured_steps():
+    phases = ("warm_up", "measured", "measured", "measured")
+    assert step_median_ms(phases, (0, 0, 0, 0), (1_000_000, 9_000_000, 7_000_000, 8_000_000)) == 8.0
+    assert step_median_ms(("warm_up",), (0,), (1_000_000,)) is None
 
 
 def test_export_of_an_imported_run_can_be_imported_by_a_third(exported, store, tmp_path):
@@ -143,6 +172,11 @@ def test_hostile_names_are_text(exported, store, tmp_path):
     export_documents(store, [found.run_id], tmp_path / "again")
 
 
+def first_step_takes(document, ns):
+    steps = document["measurements"][0]["sessions"][0]["steps"]
+    steps["t1_ns"][0] = steps["t0_ns"][0] + ns
+
+
 def latency_of(document):
     return document["measurements"][0]["document"]["latency_ms"]
 
@@ -154,6 +188,7 @@ def latency_of(document):
         (lambda d: d.update(schema="x"), r"has schema x, this suite reads 1: export the run again"),
         (lambda d: d.update(format="other"), "is no exported run"),
         (lambda d: d.update(measurement_version=9), "version 9 of the method"),
+        (lambda d: d.update(measurement_version=0), "version 0 of the method"),
         (lambda d: d.update(status="running"), "exported while its run was going on"),
         (lambda d: d.update(run_id="../../etc"), "damaged or was changed, 1 of its values.*: run_id: "),
         (lambda d: d.update(surprise=1), "surprise: Extra inputs are not permitted"),
@@ -163,6 +198,12 @@ def latency_of(document):
         (lambda d: d["measurements"][0]["document"]["latency_ms"].update(median="fast"), "latency_ms"),
         (lambda d: d["measurements"][0]["sessions"][0]["steps"]["t0_ns"].pop(), "columns of steps have 7"),
         (lambda d: d["measurements"][0]["sessions"][0]["steps"]["t1_ns"].__setitem__(0, 0), ": a step ends before"),
+        (lambda d: first_step_takes(d, -1), ": a step ends before"),
+        (lambda d: latency_of(d).update(median=latency_of(d)["median"] * 1.0001), "is not the median of its sessions"),
+        (lambda d: d["artifacts"].append(d["artifacts"][0]), "the artifact 'abc123' stands there twice"),
+        (lambda d: d["measurements"][0]["sessions"][1].update(ordinal=0), r"the session \(0, 0\) stands there twice"),
+        (lambda d: d["devices"].append(d["devices"][0]), "the device 'jetson' stands there twice"),
+        (lambda d: d["measurements"][0].update(artifact="other"), "'other', which is not among them"),
         (lambda d: latency_of(d).update(median=latency_of(d)["median"] * 10), "is not the median of its sessions"),
         (lambda d: latency_of(d)["sessions"].__setitem__(0, 1e-3), "0.001 ms is that of no steps"),
         (lambda d: d["measurements"][0]["sessions"][0]["samples"][0]["value"].append(float("nan")), "finite"),
@@ -199,6 +240,11 @@ def test_file_beyond_the_limit_is_not_read(exported, monkeypatch):
     monkeypatch.setattr(importing, "MOST_BYTES", 100)
     with pytest.raises(UserError, match="is the limit: export single runs"):
         read_document(exported)
+    monkeypatch.setattr(importing, "MOST_BYTES", exported.stat().st_size - 1)
+    with pytest.raises(UserError, match="is the limit"):
+        read_document(exported)
+    monkeypatch.setattr(importing, "MOST_BYTES", exported.stat().st_size)
+    assert read_document(exported).measurements
 
 
 def test_missing_file_is_one_sentence(tmp_path):

@@ -24,7 +24,7 @@ def test_regressed_nights_are_no_history_unless_they_were_accepted():
     slow = [point(50 + i, 110.0, verdict="regressed") for i in range(12)]
     found = tonight_of([*history(), *slow], 110.0)
     assert found.is_unlike and numbers_of(found).centre == pytest.approx(100.0, rel=0.005)
-    accepted = [point(50, 110.0, verdict="regressed", accepted=True), *(point(51 + i, 110.0) for i in range(11))]
+    accepted = [point(50, 110.0, verdict="regressed", accepted=True), *(point(51 + i, 110.0) for i in range(9))]
     found = tonight_of([*history(), *accepted], 110.0)
     assert isinstance(found.screening, Clear) and numbers_of(found).centre == 110.0
 
