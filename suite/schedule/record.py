@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from datetime import datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 from devices.atomic import write_atomic
@@ -77,16 +77,18 @@ def is_due(last: Started | None, at: time, now: datetime) -> bool:
 
 
 def newest_time(at: time, now: datetime) -> datetime:
-    """The last time that it was `at` o'clock, `now` included, in the host's local time."""
-    today = datetime.combine(now.astimezone().date(), at).astimezone()
-    if today <= now:
-        return today
-    return datetime.combine(now.astimezone().date() - timedelta(days=1), at).astimezone()
+    """The last time that it was `at` o'clock, `now` included, in the host's local time.
+
+    Where clocks go back it is that twice, and the first counts; where they go forward over it, an hour later does.
+    """
+    day = now.astimezone().date()
+    today = _local(day, at)
+    return today if today <= now else _local(day - timedelta(days=1), at)
 
 
 def next_time(at: time, now: datetime) -> datetime:
     """The next time that it is `at` o'clock."""
-    return datetime.combine(newest_time(at, now).date() + timedelta(days=1), at).astimezone()
+    return _local(newest_time(at, now).date() + timedelta(days=1), at)
 
 
 def new_log(home: Home, now: datetime) -> Path:
@@ -95,6 +97,11 @@ def new_log(home: Home, now: datetime) -> Path:
     for old in sorted(folder.glob("night-*.log"))[: -(LOGS_KEPT - 1)]:
         old.unlink(missing_ok=True)
     return folder / f"night-{now:%Y-%m-%dT%H-%M-%S}.log"
+
+
+def _local(day: date, at: time) -> datetime:
+    # By way of the timestamp: `astimezone` alone takes what clocks go over for an hour earlier.
+    return datetime.fromtimestamp(datetime.combine(day, at).timestamp(), UTC).astimezone()
 
 
 def _place(home: Home) -> Path:

@@ -104,6 +104,17 @@ def test_a_device_that_changed_meanwhile_is_one_with_the_states_of_all_its_time(
     assert [state["os_build"] for state in device["states"]] == ["Debian 12", "Debian 13"]
 
 
+def test_control_characters_are_taken_out_of_whatever_text_comes_along(exported, store):
+    def hide(document):
+        document["plan"] = {"notes\x1b": ["a\x1b[31mb", {"c": "d\x07"}]}
+
+    found = import_run(store, read_document(changed(exported, hide)), "bonn", exported.name)
+    with store.database.reading() as connection:
+        plan = connection.execute(schema.run.select().where(schema.run.c.id == found.run_id)).one().plan
+    gone = "\N{REPLACEMENT CHARACTER}"
+    assert json.loads(plan) == {f"notes{gone}": [f"a{gone}[31mb", {"c": f"d{gone}"}]}
+
+
 def test_programs_and_runners_of_another_lab_are_none_of_this_one(exported, store):
     changed(exported, lambda document: document["measurements"][0].update(runner="r1"))
     import_run(store, read_document(exported), "bonn", exported.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from datetime import time
@@ -27,9 +28,10 @@ def schedule_in(folder: Path, at: time = time(2, 30)) -> Schedule:
 
 
 def as_cron_runs_it(block: str, environ: dict[str, str]) -> str:
-    """What the line prints when it is run as cron(8) does: five fields, `\\%` is `%`, the rest is for /bin/sh."""
+    """What the line prints when it is run as crontab(5) says: five fields, `\\%` is `%`, another `%` ends the command,
+    which is for /bin/sh."""
     (line,) = (line for line in block.splitlines() if not line.startswith("#"))
-    command = line.split(" ", 5)[5].replace("\\%", "%")
+    command = re.split(r"(?<!\\)%", line.split(" ", 5)[5])[0].replace("\\%", "%")
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, env=environ, check=True)
     return done.stdout
 
