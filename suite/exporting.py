@@ -20,7 +20,7 @@ from suite.events import printable
 from suite.plan import Plan
 from workloads.artifact import ArtifactCache
 from workloads.estimate import estimate
-from workloads.models.zoo import model_config
+from workloads.models.named import model_config
 from workloads.reference_losses import ReferenceLosses
 
 Notify = Callable[[str], None]

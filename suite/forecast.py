@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from suite.demands import estimates
 from suite.plan import REFERENCE_STEPS, Plan
-from suite.preparation import estimates
 from suite.shown import duration, rounded
 from workloads.estimate import Estimate
 from workloads.models.config import LlamaConfig
-from workloads.models.zoo import model_config
+from workloads.models.named import model_config
 from workloads.reference_cost import affordable_steps, step_seconds
 
 _FLOPS_PER_S = {"fp32": 3.2e11, "fp16": 2.4e11, "int8": 8.0e11, "nf4": 3.2e11}

@@ -12,18 +12,18 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from devices.connect import require_support
 from devices.entry import DeviceEntry
 from devices.inventory import Inventory
 from reports.site import build
 from suite.author import author
 from suite.campaign import Run
+from suite.demands import check
 from suite.display import Display
 from suite.errors import StoreError, UserError
 from suite.fleet import measure_fleet
 from suite.home import Home
 from suite.inputs import load_inputs
-from suite.preparation import Preparation, prepare, require_memory
+from suite.preparation import Preparation, prepare
 from suite.ratios import with_ratios
 from suite.reaching import reach
 from suite.retention.in_use import in_use
@@ -128,15 +128,6 @@ def newest_open_run(store: Store, purpose: str) -> str:
     if nights:
         raise UserError(f"The interrupted run {nights[0]} is a night: go on with it by `suite nightly`.")
     raise UserError("There is no interrupted run to resume: start one with `suite run`.")
-
-
-def check(plan: RunPlan, inventory: Inventory) -> None:
-    """Everything that can be refused before work begins: devices, kinds, memory."""
-    for part in plan.plans:
-        entries = inventory.select(",".join(part.devices))
-        for entry in entries:
-            require_support(entry)
-        require_memory(part, measured_here=any(entry.kind == "local" for entry in entries))
 
 
 def environment(preparation: Preparation) -> Mapping[str, str]:

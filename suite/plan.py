@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from suite.errors import UserError
-from workloads.artifact import TrainingSettings
 from workloads.models.config import PROJECTIONS
-from workloads.models.zoo import model_config
+from workloads.models.named import model_config
+from workloads.training import TrainingSettings
 from workloads.workload import QUANTIZATION_SETTINGS, Workload
 
 REFERENCE_STEPS = 3

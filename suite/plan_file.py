@@ -30,7 +30,6 @@ from suite.errors import UserError
 from suite.plan import Plan
 from suite.run_plan import RunPlan
 from workloads.errors import UserError as WorkloadUserError
-from workloads.tasks import read_task
 from workloads.workload import QUANTIZATION_SETTINGS
 
 
@@ -149,7 +148,7 @@ def _require_inputs(file: YamlFile, paths: Mapping[str, str | None], name: str) 
             raise file.error(at, f"the weights {path} don't exist: name a Hugging Face folder or a GGUF file.")
         if key == "task":
             try:
-                read_task(Path(path))
+                _require_task(Path(path))
             except WorkloadUserError as error:
                 raise file.error(at, str(error)) from error
 
@@ -178,3 +177,10 @@ def _validated(file: YamlFile, position: Position, model: type[_Model], value: o
 
 def _model_at(model: type[BaseModel], position: Position) -> type[BaseModel]:
     return Shape if "shapes" in position[:-1] else model
+
+
+def _require_task(path: Path) -> None:
+    # Here, since it brings tensors and tokenizers along, and most plans name no task.
+    from workloads.tasks import read_task
+
+    read_task(path)

@@ -6,16 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import psutil
-
 from devices.built_runner import BuiltRunner
-from suite.errors import SuiteError, UserError
+from suite.errors import SuiteError
 from suite.exporting import Exporter, exporter
 from suite.inputs import Inputs
 from suite.plan import REFERENCE_STEPS, Plan
 from workloads.artifact import Artifact, ArtifactCache
 from workloads.estimate import Estimate, estimate
-from workloads.models.zoo import model_config
 from workloads.reference_losses import ReferenceLosses, kept_losses
 from workloads.tasks import TaskBatches
 from workloads.workload import Workload
@@ -23,14 +20,6 @@ from workloads.workload import Workload
 Notify = Callable[[str], None]
 
 EXPORT_LOG = "export.log"
-
-_LARGEST_DEVICE_BYTES = 64 << 30
-"""No phone or board has more; a shape beyond it is a slip of the pen."""
-
-_MOST_LAYER_CALLS = 10_000
-"""A graph with more takes longer to export than anyone waits."""
-
-_SMALLER = "lower q, b or T, or choose another model or setting"
 
 
 @dataclass(frozen=True)
@@ -75,36 +64,6 @@ class Preparation:
             {**self.weights_source, **other.weights_source},
             self.exported + other.exported,
         )
-
-
-def estimates(plan: Plan) -> list[Estimate]:
-    """What each workload of the plan will take; needs neither weights nor task."""
-    config = model_config(plan.model)
-    return [estimate(workload, config) for workload in plan.workloads(answers=1)]
-
-
-def require_memory(plan: Plan, *, measured_here: bool) -> None:
-    """Raise UserError when a workload of the plan cannot fit, before anything is exported.
-
-    The export must fit this machine, and the session too if it is one of the devices; any other device is asked for
-    its memory once it is connected.
-    """
-    total = psutil.virtual_memory().total
-    for quant, needed in zip(plan.quants, estimates(plan), strict=True):
-        if measured_here and needed.memory_bytes > total:
-            raise UserError(f"{_too_large(plan, quant, needed)} and this machine has {_gb(total)} GB: {_SMALLER}.")
-        if needed.memory_bytes > _LARGEST_DEVICE_BYTES:
-            raise UserError(f"{_too_large(plan, quant, needed)}: {_SMALLER}.")
-        if needed.layer_calls > _MOST_LAYER_CALLS:
-            raise UserError(
-                f"{plan.model} {quant} with q={plan.q}, b={plan.b}, T={plan.T} would call its layers "
-                f"{needed.layer_calls} times in a step, and {_MOST_LAYER_CALLS} is the most that is exported: lower q."
-            )
-        if needed.export_memory_bytes > total:
-            raise UserError(
-                f"Exporting {plan.model} {quant} takes about {_gb(needed.export_memory_bytes)} GB of memory and this "
-                f"machine has {_gb(total)} GB: choose a smaller model, or export it on a larger machine."
-            )
 
 
 def prepare(plan: Plan, inputs: Inputs, cache: ArtifactCache, notify: Notify) -> Preparation:
@@ -166,12 +125,3 @@ def _tell_truncation(inputs: Inputs, notify: Notify) -> None:
             f"{data.truncated_rows} of {data.rows} rows of {inputs.task.name} are longer than "
             f"T={data.tokens.shape[2]} and lost the beginning of their text"
         )
-
-
-def _too_large(plan: Plan, quant: str, needed: Estimate) -> str:
-    shape = f"{plan.model} {quant} with q={plan.q}, b={plan.b}, T={plan.T}"
-    return f"{shape} needs about {_gb(needed.memory_bytes)} GB of memory on the device"
-
-
-def _gb(size_bytes: float) -> str:
-    return f"{size_bytes / 1e9:.1f}"

@@ -33,15 +33,6 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
-    """What a program gets besides the batches: learning rate, perturbation size, and the seed of the noise."""
-
-    lr: float = 1e-3
-    eps: float = 1e-2
-    seed: int = 7
-
-
-@dataclass(frozen=True)
 class Artifact:
     """A complete artifact folder and its artifact.json."""
 

@@ -14,10 +14,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from workloads.artifact import Artifact, TrainingSettings, told_if_unwritable
+from workloads.artifact import Artifact, told_if_unwritable
 from workloads.models.weights import ModelWeights, document_sha256
 from workloads.reference_cost import ALLOWED_SECONDS, affordable_steps, step_seconds
 from workloads.tasks import TaskBatches
+from workloads.training import TrainingSettings
 from workloads.workload import Workload
 
 OnProgress = Callable[[float], None]

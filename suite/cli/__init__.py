@@ -14,26 +14,7 @@ import click
 from devices.errors import DeviceError
 from devices.errors import UserError as DeviceUserError
 from reports.errors import UserError as ReportUserError
-from suite.cli.accept import accept, annotate
-from suite.cli.check import check
-from suite.cli.compare import compare
-from suite.cli.data import data_group
-from suite.cli.devices import devices_group
-from suite.cli.devices_add import add, schema
-from suite.cli.devices_calibrate import calibrate_device
-from suite.cli.devices_enroll import enroll
-from suite.cli.export import export
-from suite.cli.gc import gc
-from suite.cli.history import history
-from suite.cli.nightly import nightly
-from suite.cli.plan import plan_group
-from suite.cli.report import report
-from suite.cli.run import run
-from suite.cli.schedule import schedule_group
-from suite.cli.selftest import selftest_group
-from suite.cli.serve import serve
-from suite.cli.tag import tag
-from suite.cli.trace import trace
+from suite.cli.lazy import Later, LazyGroup
 from suite.errors import SuiteError
 from suite.errors import UserError as SuiteUserError
 from suite.exit_codes import ERROR, INTERRUPTED, USAGE
@@ -49,7 +30,42 @@ _KEPT = {
 """What an interrupted command says where it leaves something."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+_COMMANDS = {
+    "accept": Later("suite.cli.accept", "accept", "Take the new level of a series as normal."),
+    "annotate": Later("suite.cli.accept", "annotate", "Keep a remark about a series or a run."),
+    "check": Later("suite.cli.check", "check", "Check what the suite itself costs."),
+    "compare": Later("suite.cli.compare", "compare", "Compare two runs, tags, dates or programs."),
+    "data": Later("suite.cli.data", "data_group", "Take measurements out of the store, or in."),
+    "devices": Later("suite.cli.devices", "devices_group", "List, add, check and calibrate devices."),
+    "export": Later("suite.cli.export", "export", "Export programs without measuring them."),
+    "gc": Later("suite.cli.gc", "gc", "Remove programs and runners that nobody needs."),
+    "history": Later("suite.cli.history", "history", "List runs and series, or tell all of a series."),
+    "nightly": Later("suite.cli.nightly", "nightly", "Measure, confirm suspects, and judge."),
+    "plan": Later("suite.cli.plan", "plan_group", "Look at plan files before they are measured."),
+    "report": Later("suite.cli.report", "report", "Write the pages that have changed."),
+    "run": Later("suite.cli.run", "run", "Measure training steps and write the report."),
+    "schedule": Later("suite.cli.schedule", "schedule_group", "Let `suite nightly` run every night."),
+    "selftest": Later("suite.cli.selftest", "selftest_group", "Try the suite's rules on simulated numbers."),
+    "serve": Later("suite.cli.serve", "serve", "Browse the reports on this machine."),
+    "tag": Later("suite.cli.tag", "tag", "List the tags, or give a run one."),
+    "trace": Later("suite.cli.trace", "trace", "Write a run as a trace for Perfetto."),
+}
+
+
+_SET_ELSEWHERE = {
+    "--threads": "threads belong to a device: set `threads: 2` in its entry of inventory.yaml",
+    "--cpus": "CPUs belong to a device: set `cpus: 0-3` in its entry of inventory.yaml",
+    "--batch": "the rows of a batch are -b",
+    "--queries": "the queries of a step are -q",
+}
+"""Options that people look for, and what there is instead."""
+
+
+@click.group(
+    cls=LazyGroup,
+    later=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(package_name="edge-training-suite")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
@@ -62,14 +78,6 @@ def cli(debug: bool) -> None:
     suite serve                          browse them
     """
     del debug  # read from the arguments by main, which is outside of click
-
-
-for command in (run, nightly, plan_group, export, devices_group, report, serve, history, check, selftest_group):
-    cli.add_command(command)
-for command in (schedule_group, compare, accept, annotate, tag, data_group, trace, gc):
-    cli.add_command(command)
-for command in (add, schema, enroll, calibrate_device):
-    devices_group.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -98,6 +106,9 @@ def run_command(arguments: Sequence[str]) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return USAGE
+    except click.NoSuchOption as error:
+        told = _SET_ELSEWHERE.get(error.option_name)
+        return _fail(f"No such option '{error.option_name}': {told}" if told else error.format_message(), USAGE)
     except click.ClickException as error:
         return _fail(error.format_message(), USAGE)
     except _USER_ERRORS as error:

@@ -9,7 +9,8 @@ import click
 from suite import exit_codes
 from suite.author import author
 from suite.cli.output import print_line
-from suite.cli.places import inventory_option, opened_store
+from suite.cli.places import inventory_option
+from suite.cli.stores import opened_store
 from suite.errors import UserError
 from suite.events import printable
 from suite.store.acceptances import accept_points, newest_point, regressed_points

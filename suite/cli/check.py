@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from suite import exit_codes, orchestrate
-from suite.cli.places import inventory_option, opened
+from suite import demands, exit_codes
+from suite.cli.inventories import opened
+from suite.cli.places import inventory_option
 from suite.display import Display
 from suite.errors import UserError
 from suite.overhead import sampler_overhead
@@ -44,7 +45,7 @@ def check(overhead: bool, selection: str, quant: str, as_json: bool, inventory_p
     if len(entries) != 1:
         raise UserError(f"{selection} names {len(entries)} devices: name one.")
     plan = Plan(devices=(entries[0].name,), quants=(quant,), **settings)
-    orchestrate.check(RunPlan((plan,)), inventory)
+    demands.check(RunPlan((plan,)), inventory)
     with in_use(home):
         found = sampler_overhead(plan, entries[0], home, Display())
     if as_json:

@@ -17,7 +17,8 @@ from reports.histories import ComparedMetric
 from reports.site import build_comparison
 from suite import exit_codes
 from suite.cli.output import print_line, print_table
-from suite.cli.places import inventory_option, opened_store
+from suite.cli.places import inventory_option
+from suite.cli.stores import opened_store
 from suite.comparing import TwoSides, compare_sides
 from suite.home import Home
 from suite.regression.comparison import MIN_SESSIONS

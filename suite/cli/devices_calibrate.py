@@ -13,8 +13,9 @@ from devices.inventory_editing import change_device
 from devices.wording import printable
 from suite import exit_codes
 from suite.calibration import Calibration, calibrate
+from suite.cli.inventories import opened
 from suite.cli.output import print_line
-from suite.cli.places import inventory_option, opened
+from suite.cli.places import inventory_option
 from suite.errors import UserError
 
 _DEFAULT_SECONDS = 10.0

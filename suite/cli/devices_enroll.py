@@ -13,8 +13,9 @@ from devices.inventory_editing import change_device
 from devices.ssh.endpoint import Endpoint
 from devices.ssh.enroll import enroll as enroll_entry
 from suite import exit_codes
+from suite.cli.inventories import opened
 from suite.cli.output import print_line
-from suite.cli.places import inventory_option, opened
+from suite.cli.places import inventory_option
 
 # What somebody needs to find the phone, unlock it and read its question.
 _ANSWER_S = 120.0

@@ -11,11 +11,12 @@ import click
 from suite import exit_codes
 from suite.cli.places import inventory_option
 from suite.cli.workload_options import workload_options
+from suite.demands import require_memory
 from suite.display import Display
 from suite.home import Home
 from suite.inputs import load_inputs
 from suite.plan import Plan
-from suite.preparation import prepare, require_memory
+from suite.preparation import prepare
 from suite.retention.in_use import in_use
 from suite.shown import rounded
 from workloads.artifact import ArtifactCache

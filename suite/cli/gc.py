@@ -16,8 +16,9 @@ from rich.table import Table
 
 from devices.errors import DeviceError
 from suite import exit_codes
+from suite.cli.inventories import opened
 from suite.cli.output import print_line, print_table
-from suite.cli.places import inventory_option, opened
+from suite.cli.places import inventory_option
 from suite.errors import UserError
 from suite.home import Home
 from suite.retention.carry_out import carry_out

@@ -13,7 +13,8 @@ import click
 from reports.histories import Change, MetricHistory
 from suite import exit_codes
 from suite.cli.output import print_line
-from suite.cli.places import inventory_option, opened_store
+from suite.cli.places import inventory_option
+from suite.cli.stores import opened_store
 from suite.store.finding import find_series
 from suite.store.history import SeriesSummary, series_list
 from suite.store.source import StoreSource

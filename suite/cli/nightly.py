@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from devices.atomic import write_atomic
+from suite.cli.inventories import opened
 from suite.cli.output import print_line
-from suite.cli.places import inventory_option, opened
+from suite.cli.places import inventory_option
 from suite.display import Display
 from suite.errors import UserError
 from suite.home import Home

@@ -1,18 +1,12 @@
-"""Where the inventory is, the home beside it, and the store in there: what several commands share."""
+"""Where the inventory is, and with it the home: the option that all commands share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import click
-
-from devices.inventory import Inventory, load
-from suite.errors import UserError
-from suite.home import Home
-from suite.store.store import Store
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -28,22 +22,3 @@ def inventory_option(function: _F) -> _F:
         help="The file that lists the devices.",
     )
     return option(function)
-
-
-def opened(inventory_path: Path) -> tuple[Inventory, Home]:
-    """The inventory and the home beside it."""
-    home = Home.locate(inventory_path)
-    return load(inventory_path, home=home.root), home
-
-
-@contextmanager
-def opened_store(inventory_path: Path, *, read_only: bool = True) -> Iterator[Store]:
-    """The store of the home beside the inventory, closed afterwards. UserError when nothing was ever measured."""
-    home = Home.locate(inventory_path)
-    if not home.store_path.is_file():
-        raise UserError(f"There is no history yet in {home.root}: measure first with `suite run --device local`.")
-    store = Store.open(home.store_path, read_only=read_only)
-    try:
-        yield store
-    finally:
-        store.close()

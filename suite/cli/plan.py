@@ -11,9 +11,10 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from suite import exit_codes, orchestrate
+from suite import demands, exit_codes
+from suite.cli.inventories import opened
 from suite.cli.output import print_line, print_table
-from suite.cli.places import inventory_option, opened
+from suite.cli.places import inventory_option
 from suite.forecast import Forecast, forecast
 from suite.plan import Plan
 from suite.plan_file import load_plan_file
@@ -40,7 +41,7 @@ def check_plan(path: Path, as_json: bool, inventory_path: Path) -> int:
     """
     inventory, _ = opened(inventory_path)
     plan = load_plan_file(path, inventory)
-    orchestrate.check(plan, inventory)
+    demands.check(plan, inventory)
     told = [(part, forecast(part)) for part in plan.plans]
     seconds = {name: _seconds_on(name, told) for name in plan.devices}
     if as_json:

@@ -11,7 +11,8 @@ import click
 from reports.single_file import write_single_file
 from reports.site import build
 from suite import exit_codes
-from suite.cli.places import inventory_option, opened_store
+from suite.cli.places import inventory_option
+from suite.cli.stores import opened_store
 from suite.errors import UserError
 from suite.home import Home
 from suite.store.finding import find_run

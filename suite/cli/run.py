@@ -7,25 +7,29 @@ import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from devices.inventory import Inventory
-from suite import exit_codes, orchestrate
+from suite import demands, exit_codes
+from suite.cli.inventories import opened
 from suite.cli.output import print_line, print_table
-from suite.cli.places import inventory_option, opened
+from suite.cli.places import inventory_option
 from suite.cli.workload_options import workload_options
-from suite.display import Display
 from suite.errors import UserError
 from suite.forecast import forecast
+from suite.home import Home
 from suite.plan import Plan
 from suite.plan_file import load_plan_file
 from suite.results_table import reasons, results_table
 from suite.run_plan import RunPlan
-from suite.store.tags import checked_tag
+from suite.tag_names import checked_tag
 from workloads.workload import METHODS
+
+if TYPE_CHECKING:
+    from suite.orchestrate import Outcome
 
 _WITH_RESUME = ("resume", "as_json", "inventory_path")
 _WITH_PLAN = ("plan_path", "tag", "quick", "dry_run", "as_json", "inventory_path")
@@ -73,7 +77,7 @@ def run(
     inventory, home = opened(inventory_path)
     if resume:
         _refuse_settings("--resume goes on with the plan of the interrupted run", _WITH_RESUME)
-        return _show(orchestrate.resume(inventory, home, Display()), as_json)
+        return _show(_measured(None, inventory, home), as_json)
     if plan_path is not None:
         _refuse_settings(f"--plan takes everything from {plan_path}", _WITH_PLAN)
         plan = load_plan_file(plan_path, inventory)
@@ -83,7 +87,20 @@ def run(
     words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
     if dry_run:
         return _show_forecast(plan, inventory, words, as_json)
-    return _show(orchestrate.begin(plan, inventory, home, Display(), ["suite", *words], tag=tag), as_json)
+    return _show(_measured(plan, inventory, home, ["suite", *words], tag), as_json)
+
+
+def _measured(
+    plan: RunPlan | None, inventory: Inventory, home: Home, command: Sequence[str] = (), tag: str | None = None
+) -> Outcome:
+    """A new run, or without a plan the one that was interrupted."""
+    # Here, since store, pages and transports take longer to load than telling what is wrong with a plan, or a dry run.
+    from suite import orchestrate
+    from suite.display import Display
+
+    if plan is None:
+        return orchestrate.resume(inventory, home, Display())
+    return orchestrate.begin(plan, inventory, home, Display(), command, tag=tag)
 
 
 def _refuse_settings(why: str, allowed: Sequence[str]) -> None:
@@ -105,7 +122,7 @@ def _plan(inventory: Inventory, selection: str | None, settings: dict[str, Any])
     return Plan(devices=tuple(entry.name for entry in inventory.select(selection)), **settings)
 
 
-def _show(outcome: orchestrate.Outcome, as_json: bool) -> int:
+def _show(outcome: Outcome, as_json: bool) -> int:
     if as_json:
         document = {"run_id": outcome.run_id, "report": str(outcome.report), "measurements": outcome.measurements}
         click.echo(json.dumps(document, indent=1, allow_nan=False))
@@ -118,7 +135,7 @@ def _show(outcome: orchestrate.Outcome, as_json: bool) -> int:
 
 
 def _show_forecast(plan: RunPlan, inventory: Inventory, words: Sequence[str], as_json: bool) -> int:
-    orchestrate.check(plan, inventory)
+    demands.check(plan, inventory)
     told = [(part, forecast(part)) for part in plan.plans]
     if as_json:
         documents = [{"plan": part.document(), "forecast": dataclasses.asdict(found)} for part, found in told]

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import click
 
-from suite import exit_codes, orchestrate
+from suite import demands, exit_codes
+from suite.cli.inventories import opened
 from suite.cli.output import print_line
-from suite.cli.places import inventory_option, opened
+from suite.cli.places import inventory_option
 from suite.errors import UserError
 from suite.home import Home
 from suite.plan_file import load_plan_file
@@ -57,7 +58,7 @@ def install(at: str, plan_path: Path, chosen: By | None, dry_run: bool, inventor
     suite schedule install --dry-run
     """
     inventory, home = opened(inventory_path)
-    orchestrate.check(load_plan_file(plan_path, inventory), inventory)
+    demands.check(load_plan_file(plan_path, inventory), inventory)
     schedule = _schedule(at, home, inventory_path, plan_path)
     by = chosen or _best()
     _refuse_second(schedule.name, by)

@@ -11,10 +11,12 @@ import click
 from suite import exit_codes
 from suite.author import author
 from suite.cli.output import print_line
-from suite.cli.places import inventory_option, opened_store
+from suite.cli.places import inventory_option
+from suite.cli.stores import opened_store
 from suite.errors import UserError
 from suite.store.finding import LATEST, find_run
-from suite.store.tags import checked_tag, tag_list, tag_run, take_away
+from suite.store.tags import tag_list, tag_run, take_away
+from suite.tag_names import checked_tag
 
 
 @click.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,11 +12,7 @@ from suite.events import printable
 from suite.store import schema
 from suite.store.identity import timestamp
 from suite.store.store import Store
-
-LONGEST = 64
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-#: Words, dates, ids and hashes that the command line takes for a run already.
-_TAKEN = re.compile(r"latest|previous|all|[0-9]+|[0-9]{4}-[0-9]{2}.*|[0-9a-f]{6,64}")
+from suite.tag_names import checked_tag
 
 
 @dataclass(frozen=True)
@@ -28,19 +23,6 @@ class Tag:
     run_id: str
     at: str
     author: str
-
-
-def checked_tag(name: str) -> str:
-    """The name itself. UserError unless it can be told from run ids, dates, hashes and series."""
-    shown = printable(name, 80)
-    if _NAME.fullmatch(name) is None or len(name) > LONGEST:
-        raise UserError(
-            f"'{shown}' can be no tag: use letters, digits and . _ + -, beginning with a letter or digit, "
-            f"{LONGEST} at most"
-        )
-    if _TAKEN.fullmatch(name) is not None:
-        raise UserError(f"'{shown}' can be no tag, it reads like a run's id, date or hash: put a word before it")
-    return name
 
 
 def current_tags(connection: Connection) -> dict[str, Tag]:

@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -86,7 +85,7 @@ def test_trace_of_a_run_has_its_device_and_sessions(bench: Bench, run_id: str) -
     ran = bench("trace", run_id, "--to", "run.json.gz")
     assert (ran.code, ran.out) == (0, "run.json.gz\n")
     events = json.loads(gzip.decompress(Path("run.json.gz").read_bytes()))["traceEvents"]
-    names = [event["args"]["name"] for event in events if event["ph"] == "M"]
+    names = [event["args"]["name"] for event in events if event["name"] in ("process_name", "thread_name")]
     assert names == ["local", "fp32 session 1", "int8 session 1"]
 
 
@@ -167,7 +166,7 @@ def test_gc_leaves_programs_alone_while_suite_export_makes_them(bench: Bench, mo
         gone.append(bench("gc", "--keep-artifacts-days", "0", "--yes", "--json").document)
         return prepare(*given)
 
-    monkeypatch.setattr(sys.modules["suite.cli.export"], "prepare", collected)
+    monkeypatch.setattr("suite.cli.export.prepare", collected)
     programs = sorted(path.name for path in home.artifacts.iterdir() if path.is_dir())
     assert bench("export", *RUN[3:], "--quant", "fp32").code == 0
     (document,) = gone

@@ -74,6 +74,6 @@ def test_an_interrupted_export_promises_nothing_to_resume(empty_bench: Bench, mo
     def interrupt(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["suite.cli.export"], "prepare", interrupt)
+    monkeypatch.setattr("suite.cli.export.prepare", interrupt)
     ran = empty_bench("export", *SHAPE)
     assert (ran.code, ran.err.splitlines()[-1]) == (INTERRUPTED, "suite: interrupted")

@@ -1,8 +1,6 @@
 """What is printed: numbers, the table of results, notes in a pipe and on a terminal, and how soon."""
 
 import io
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -101,9 +99,3 @@ def test_a_terminal_gets_bars_that_vanish_and_notes_that_stay() -> None:
     assert "local fp32 [1], measuring" in written
     assert "3/10" in written
     assert "still here" in written
-
-
-def test_help_needs_none_of_the_libraries_that_take_seconds_to_import() -> None:
-    script = "import sys, suite.cli; print(*{'torch', 'executorch', 'torchao', 'scipy', 'pandas'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []

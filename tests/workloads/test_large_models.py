@@ -24,9 +24,9 @@ from workloads.host_memory import export_peak_bytes, reference_peak_bytes
 from workloads.layered_model import LayeredModel, MadeOnDemand
 from workloads.models.config import LlamaConfig
 from workloads.models.llama import Llama
+from workloads.models.named import model_config
 from workloads.models.random_weights import random_weights
 from workloads.models.weights import ModelWeights
-from workloads.models.zoo import model_config
 from workloads.quantize import int8, nf4
 from workloads.quantize.apply import quantize_model
 from workloads.reference import Reference

@@ -15,12 +15,13 @@ from counted_export import WORKLOAD, CountedExport
 from training_runs import some_batches
 
 import workloads.reference_losses
-from workloads.artifact import ArtifactCache, TrainingSettings
+from workloads.artifact import ArtifactCache
 from workloads.errors import UserError
 from workloads.models.weights import ModelWeights
 from workloads.reference import Reference
 from workloads.reference_losses import ReferenceLosses, kept_losses
 from workloads.tasks import TaskBatches
+from workloads.training import TrainingSettings
 
 DATA = some_batches(WORKLOAD, 2)
 

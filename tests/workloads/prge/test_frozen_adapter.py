@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from workloads.adapter_layout import LoraSettings, adapter_layout
-from workloads.models.zoo import model_config
+from workloads.models.named import model_config
 from workloads.prge.adapter import LowRank, frozen_a
 
 CONFIG = model_config("smollm2-135m")

