@@ -132,8 +132,11 @@ class _Reader:
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
-            if not isinstance(key_node, ScalarNode) or key_node.tag != f"{_TAG}str":
-                shown = printable(str(key_node.value), 60)
+            if not isinstance(key_node, ScalarNode):
+                what = "mapping" if isinstance(key_node, MappingNode) else "list"
+                raise error_at(self._path, line, f"a {what} can't be a key; write one name before the colon.")
+            if key_node.tag != f"{_TAG}str":
+                shown = printable(key_node.value, 60)
                 raise error_at(self._path, line, f"the key {shown!r} is no text; put quotes around it.")
             key = str(key_node.value)
             if key in mapping:

@@ -25,7 +25,8 @@ class Workload:
     """One program's settings: q queries, b rows of T tokens, adapters of a rank.
 
     `noise` says where the perturbations come from: the runner's `kernel`, or `stock` operators for a runtime without
-    it. `answers` is K, the number of positions that predict a label.
+    it. `answers` is K, the number of positions that predict a label. `targets` stand in the model's order, however they
+    were given: the program is the same.
     """
 
     model: str
@@ -53,6 +54,7 @@ class Workload:
             _known("target module", target, PROJECTIONS)
         self._check_sizes()
         self._check_targets()
+        object.__setattr__(self, "targets", tuple(name for name in PROJECTIONS if name in self.targets))
         if self.answers > self.T:
             raise UserError(
                 f"The answers need {self.answers} positions, but T is {self.T}: raise T to {self.answers} or more."

@@ -48,6 +48,8 @@ REFUSED = [
     ((*RUN, "-q", "65536"), r"would call its layers \d+ times in a step, and 10000 is the most.*: lower q"),
     ((*RUN, "-b", "1048576"), r"needs about \d+\.\d GB of memory on the device and this machine has"),
     ((*RUN, "--noise", "stock", "--quant", "nf4"), "nf4 needs the runner's kernel"),
+    ((*RUN, "--threads", "4"), "No such option '--threads': .* set `threads: 2` in its entry of inventory.yaml"),
+    (("export", "--batch=4"), "No such option '--batch': the rows of a batch are -b"),
     ((*RUN, "--devise", "x"), "No such option '--devise'.*--device"),
     ((*RUN, "-q", "four"), "'four' is not a valid integer"),
     (("rnu",), "No such command 'rnu'. Did you mean 'run'"),

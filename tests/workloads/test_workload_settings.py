@@ -7,6 +7,7 @@ import json
 import pytest
 
 from workloads.errors import UserError
+from workloads.models.config import PROJECTIONS
 from workloads.workload import QUANTIZATION_SETTINGS, Workload
 
 
@@ -54,3 +55,15 @@ def test_document_holds_every_setting_as_json() -> None:
     document = json.loads(json.dumps(workload.document()))
     assert document.pop("targets") == ["q_proj", "v_proj"]
     assert Workload(targets=("q_proj", "v_proj"), **document) == workload
+
+
+def test_the_order_in_which_targets_are_named_makes_no_other_workload() -> None:
+    forth, back = (Workload("tiny", "nf4", targets=targets) for targets in (("q_proj", "v_proj"), ("v_proj", "q_proj")))
+    assert back == forth
+    assert back.document() == forth.document()
+
+
+def test_all_targets_in_any_order_are_the_default() -> None:
+    default = Workload("tiny", "nf4")
+    assert default.targets == PROJECTIONS
+    assert Workload("tiny", "nf4", targets=PROJECTIONS[::-1]) == default
