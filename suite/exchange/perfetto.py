@@ -4,7 +4,9 @@
 
 A session's times are its device's own clock, which no other device shares. So each session is placed on the run's
 timeline as a whole: it ends where the host had stored it. Within a session nothing is shifted against anything else.
-Format: "Trace Event Format" (Google, 2016), events X, C and M.
+Format: "Trace Event Format" (Google, 2016), events X, C and M. Perfetto drops whatever lies before zero, calls a
+counter by its event's name and the name of its value with a blank between them, and refuses a whole trace for one
+character that is escaped as two (`\\ud83d\\ude42`): texts stand as they are.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import gzip
 import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -33,6 +35,7 @@ from suite.exchange.stored import (
     sessions,
 )
 from suite.store.finding import find_run
+from suite.store.rows import Row
 from suite.store.store import Store
 from suite.trace import SensorTrace
 
@@ -41,8 +44,9 @@ Event = dict[str, Any]
 #: From so many steps and samples on a trace is compressed, unless its name says otherwise: about 10 MB as text.
 COMPRESSED_FROM = 100_000
 
-# A thread whose number is that of a process is taken for its main thread, and 0 for the idle one.
-_FIRST_THREAD = 1_000_000
+# A thread whose number is that of a process is taken for its main thread, and 0 for the idle one. Perfetto shows the
+# numbers beside the names: processes count from 1, threads go on from here or from the next power of ten.
+_THREADS_FROM = 1_000
 
 #: Quantity -> (unit, factor to it).
 _UNITS: Mapping[str, tuple[str, float]] = {
@@ -51,6 +55,10 @@ _UNITS: Mapping[str, tuple[str, float]] = {
     "temperature_mc": ("degC", 1e-3),
     "energy_mj": ("mJ", 1.0),
     "frequency_khz": ("kHz", 1.0),
+    "frequency_cap_khz": ("kHz", 1.0),
+    "throttle_events": ("events", 1.0),
+    "throttle_flags": ("flags", 1.0),
+    "chargers": ("plugged in", 1.0),
 }
 
 
@@ -67,7 +75,7 @@ def write_trace(store: Store, run: str, path: Path | None) -> Path:
             path = Path(f"trace-{run_id}.json{'.gz' if large else ''}")
         try:
             with replacing(path) as stream, _text(stream, compressed=path.suffix == ".gz") as text:
-                _write(text, run_id, _events(connection, run_id))
+                _write(text, connection, run_row(connection, run_id))
         except OSError as error:
             raise UserError(
                 f"the trace cannot be written to {path} ({error.strerror}, error {error.errno}): name another file "
@@ -87,32 +95,38 @@ def _text(stream: BinaryIO, *, compressed: bool) -> Iterator[TextIO]:
         text.detach()
 
 
-def _write(text: TextIO, run_id: str, events: Iterable[Event]) -> None:
-    text.write(f'{{"displayTimeUnit":"ms","otherData":{json.dumps({"run": run_id})},"traceEvents":[')
-    for index, event in enumerate(events):
+def _write(text: TextIO, connection: Connection, run: Row) -> None:
+    facts = json.dumps({"run": run["id"], "zero_is_at": run["started_at"]})
+    text.write(f'{{"displayTimeUnit":"ms","metadata":{facts},"traceEvents":[')
+    for index, event in enumerate(_events(connection, run)):
         text.write(",\n" if index else "\n")
-        text.write(json.dumps(event, allow_nan=False, separators=(",", ":")))
+        text.write(json.dumps(event, allow_nan=False, ensure_ascii=False, separators=(",", ":")))
     text.write("\n]}\n")
 
 
-def _events(connection: Connection, run_id: str) -> Iterator[Event]:
-    run = run_row(connection, run_id)
+def _events(connection: Connection, run: Row) -> Iterator[Event]:
     begin_us = _microseconds(run["started_at"])
-    processes: dict[str, int] = {}
-    thread = _FIRST_THREAD
-    for measured in measurements(connection, run):
-        name = str(measured.row["name"])
-        if name not in processes:
-            processes[name] = len(processes) + 1
-            yield _named("process_name", {"pid": processes[name]}, name)
-        for session in sessions(connection, measured.row["id"]):
+    measured_ones = measurements(connection, run)
+    names = dict.fromkeys(str(measured.row["name"]) for measured in measured_ones)
+    processes = {name: number for number, name in enumerate(names, start=1)}
+    for name, process in processes.items():
+        yield _named("process_name", {"pid": process}, name)
+        yield _sorted("process_sort_index", {"pid": process}, process)
+    settings = _settings(measured_ones)
+    thread = max(_THREADS_FROM, 10 ** len(str(len(processes))))
+    for measured in measured_ones:
+        row = measured.row
+        for session in sessions(connection, row["id"]):
             thread += 1
-            yield _named("thread_name", {"pid": processes[name], "tid": thread}, _label(measured, session))
-            yield from _session(session, measured, processes[name], thread, begin_us)
+            placed = {"pid": processes[str(row["name"])], "tid": thread}
+            label = _label(settings[row["workload_key"]], row["role"], session.row)
+            yield _named("thread_name", placed, label)
+            yield _sorted("thread_sort_index", placed, thread)
+            yield from _session(session, label, str(row["workload_key"]), placed, begin_us)
 
 
 def _session(
-    session: StoredSession, measured: StoredMeasurement, process: int, thread: int, begin_us: float
+    session: StoredSession, label: str, workload: str, placed: Mapping[str, int], begin_us: float
 ) -> Iterator[Event]:
     """All events of a session; none for one of which nothing with a time arrived."""
     events = json.loads(session.row["events"])
@@ -120,27 +134,24 @@ def _session(
     if not times:
         return
     first, last = min(times), max(times)
-    shift_us = _microseconds(session.row["committed_at"]) - begin_us - (last - first) / 1e3
+    # Not before the run: a host whose clock was set back in between may say so.
+    shift_us = max(0.0, _microseconds(session.row["committed_at"]) - begin_us - (last - first) / 1e3)
 
     def at(t_ns: int) -> float:
         return round(shift_us + (t_ns - first) / 1e3, 3)
 
-    row = session.row
-    facts = {"status": row["status"], "reason": row["reason"] or "", "session": row["id"]}
-    placed = {"pid": process, "tid": thread}
-    yield _slice(_label(measured, session), "session", at(first), at(last), placed, facts)
+    yield _slice(label, "session", at(first), at(last), placed, {"workload": workload, **_session_facts(session.row)})
     load = events["load"]
     if load is not None:
-        yield _slice("load", "load", at(load["t0_ns"]), at(load["t1_ns"]), placed, {"rss_kib": load["rss_kib"] or 0})
+        yield _slice("load", "load", at(load["t0_ns"]), at(load["t1_ns"]), placed, {"rss_kib": load["rss_kib"]})
     for step in session.steps:
         yield _slice(_PHASES[step.phase], "step", at(step.t0_ns), at(step.t1_ns), placed, _step_facts(step))
     for trace in session.samples.values():
         unit, factor = _UNITS.get(trace.quantity, (trace.quantity, 1.0))
-        name = printable(f"{trace.sensor} ({unit})", 200)
+        unit = printable(unit, 200)
+        counter = {"ph": "C", "name": printable(trace.sensor, 200), "cat": "sensor", "pid": placed["pid"]}
         for t_ns, value in _finite(trace):
-            yield {
-                "ph": "C", "name": name, "cat": "sensor", "ts": at(t_ns), "pid": process, "args": {unit: value * factor}
-            }  # fmt: skip
+            yield {**counter, "ts": at(t_ns), "args": {unit: value * factor}}
 
 
 _PHASES = {"warm_up": "warm-up step", "measured": "step"}
@@ -150,19 +161,36 @@ def _slice(
     name: str, category: str, begin: float, end: float, placed: Mapping[str, int], facts: Mapping[str, Any]
 ) -> Event:
     duration = max(0.0, round(end - begin, 3))
-    return {"ph": "X", "name": name, "cat": category, "ts": begin, "dur": duration, **placed, "args": dict(facts)}
+    known = {key: fact for key, fact in facts.items() if fact is not None}
+    return {"ph": "X", "name": name, "cat": category, "ts": begin, "dur": duration, **placed, "args": known}
 
 
 def _named(what: str, placed: Mapping[str, int], name: str) -> Event:
     return {"ph": "M", "name": what, **placed, "args": {"name": printable(name, 200)}}
 
 
-def _label(measured: StoredMeasurement, session: StoredSession) -> str:
-    """`int8 session 2`, with its workload's other numbers left to the slice's arguments."""
-    quant = str(json.loads(measured.row["workload"]).get("quant", measured.row["workload_key"]))
-    role = "" if measured.row["role"] == "measured" else f" {measured.row['role']}"
-    again = f", attempt {session.row['attempt'] + 1}" if session.row["attempt"] else ""
-    return printable(f"{quant}{role} session {session.row['ordinal'] + 1}{again}", 200)
+def _sorted(what: str, placed: Mapping[str, int], place: int) -> Event:
+    return {"ph": "M", "name": what, **placed, "args": {"sort_index": place}}
+
+
+def _settings(measured_ones: Sequence[StoredMeasurement]) -> dict[str, str]:
+    """Workload's key -> `int8`, and before and after it whatever tells it from the run's others: `tiny int8 q16`."""
+    workloads = {str(one.row["workload_key"]): json.loads(one.row["workload"]) for one in measured_ones}
+    shared = set.intersection(*(set(key.split("/")) for key in workloads)) if workloads else set()
+    settings = {}
+    for key, workload in workloads.items():
+        quant = str(workload.get("quant", key))
+        told = [part for part in key.split("/") if part == quant or part not in shared]
+        settings[key] = " ".join(told) or quant
+    return settings
+
+
+def _label(setting: str, role: str, session: Row) -> str:
+    """`int8 session 2`; one that isn't ok says so."""
+    shown_role = "" if role == "measured" else f" {role}"
+    again = f", attempt {session['attempt'] + 1}" if session["attempt"] else ""
+    status = "" if session["status"] == "ok" else f", {session['status']}"
+    return printable(f"{setting}{shown_role} session {session['ordinal'] + 1}{again}{status}", 200)
 
 
 def _times(session: StoredSession, events: Mapping[str, Any]) -> list[int]:
@@ -174,13 +202,25 @@ def _times(session: StoredSession, events: Mapping[str, Any]) -> list[int]:
     ]
 
 
+def _session_facts(row: Row) -> dict[str, Any]:
+    failed = [f"{sensor}: {error}" for sensor, error in json.loads(row["sensor_errors"]).items()]
+    return {
+        "status": row["status"],
+        "reason": row["reason"],
+        "failed_sensors": printable("; ".join(failed)) or None,
+        "session": row["id"],
+    }
+
+
 def _step_facts(step: StepEvent) -> dict[str, Any]:
-    mean = sum(step.losses) / len(step.losses) if step.losses else math.nan
+    if not step.losses:
+        return {"index": step.index}
+    mean = sum(step.losses) / len(step.losses)
     return {"index": step.index, "mean_loss": mean if math.isfinite(mean) else str(mean)}
 
 
 def _finite(trace: SensorTrace) -> Iterator[tuple[int, float]]:
-    """Counters are numbers; what a sensor gave besides is left out."""
+    """Counters are numbers; what a sensor gave besides is left out: a click on a nan breaks Perfetto's page."""
     return ((t_ns, value) for t_ns, value in zip(trace.t_ns, trace.values, strict=True) if math.isfinite(value))
 
 
