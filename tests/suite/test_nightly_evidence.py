@@ -78,6 +78,11 @@ def test_the_state_of_a_device_is_the_temperature_it_began_with_its_governors_an
     assert found == DeviceState(temperature_c=41.0, governor="performance/schedutil", throttled=False)
 
 
+def test_the_charge_of_its_battery_is_part_of_a_devices_state():
+    assert device_state(measured_with({}, {"battery_percent": 81})) == DeviceState(battery_percent=81.0)
+    assert device_state(measured_with({}, {"battery_percent": None})) == DeviceState()
+
+
 def test_what_is_not_known_of_a_device_is_no_state():
     unknown = {"temperature_c": {"unavailable": "no zone"}}
     assert device_state(measured_with(unknown, {"policies": {"unavailable": "no cpufreq"}})) == DeviceState()

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from nights_made import DEVICE, KEY, history, tonight_of
+from stored_run import begin
 
+from devices.facts import read_facts
+from devices.local import LocalTransport
+from devices.sensors.tree import Tree
 from suite.nightly import judging
 from suite.nightly.baselines import Baseline
 from suite.nightly.pairs import PairedSessions
 from suite.regression.confirmation import CONFIRM_PAIRS
 from suite.regression.first_look import FIRST_PAIRS
 from suite.store.nights import MeasuredWith
+from suite.store.nights import measured_with as stored_facts
 
 ALL = FIRST_PAIRS + CONFIRM_PAIRS
 
@@ -105,6 +111,31 @@ def test_a_device_in_another_state_than_its_baseline_is_not_measured_again(bench
     assert {verdict.verdict for verdict in found.values()} == {"inconclusive"}
     assert "temperature was 40.0 degC and is 60.0 degC" in found["latency_ms"].sentence
     assert all(items == 0 for items, _ in bench.asked)
+
+
+def stored_with_charge(folder: Path, percent: int) -> MeasuredWith:
+    """What the store has of a measurement on a phone whose kernel says `percent`."""
+    battery = folder / "sys/class/power_supply/battery"
+    battery.mkdir(parents=True, exist_ok=True)
+    (battery / "type").write_text("Battery\n")
+    (battery / "capacity").write_text(f"{percent}\n")
+    begun = begin(folder / "store.sqlite")
+    facts = read_facts(Tree(LocalTransport(), str(folder))).as_document()
+    begun.store.record_device_state(begun.run_id, begun.device_id, "Android 14", facts)
+    found = stored_facts(begun.store, [begun.measurement_id])[begun.measurement_id]
+    begun.store.close()
+    return found
+
+
+@pytest.mark.parametrize(("tonight", "verdict"), [(60, "inconclusive"), (75, "regressed")])
+def test_a_battery_charged_otherwise_than_at_the_baseline_makes_a_suspect_inconclusive(
+    bench, tmp_path, tonight, verdict
+):
+    bench.baseline = replace(bench.baseline, measured=stored_with_charge(tmp_path, 90))
+    bench.facts = {1000: stored_with_charge(tmp_path, tonight)}
+    found = bench.verdicts()["latency_ms"]
+    assert found.verdict == verdict
+    assert ("battery was 90 % and is 60 %" in found.sentence) is (verdict == "inconclusive")
 
 
 def test_a_suspect_without_a_baseline_is_inconclusive_and_says_why(bench):
