@@ -30,7 +30,7 @@ def attention(newest: Sequence[RunSummary], devices: Sequence[DeviceSummary]) ->
     )
     more = len(rows) - _MOST_ROWS
     notes = [f"{more} further rows are not shown here; the tables below have them."] if more > 0 else []
-    grid = Grid("attention", "The worst first", heads, sorted(rows[:_MOST_ROWS], key=_order), notes)
+    grid = Grid("attention", "The worst first", heads, sorted(rows, key=_order)[:_MOST_ROWS], notes)
     return Section("attention", "Needs attention", (grid,))
 
 

@@ -25,7 +25,7 @@ from reports.pages import Banner, Facts, Grid, GridCell, GridRow, Head, Link, Pa
 from reports.places import device_place, run_place
 from reports.reading import mapping, text
 from reports.source import RunSummary
-from reports.status import glossary, status
+from reports.status import glossary, status, worst_kept
 
 VERDICTS_JSON = "verdicts.json"
 
@@ -150,7 +150,8 @@ def _device_section(document: Mapping[str, Any]) -> Section:
     notes = (
         [f"{counted(len(rows) - _MOST_DEVICES, 'further device')} not shown here."] if len(rows) > _MOST_DEVICES else []
     )
-    grid = Grid("night-devices", "Checks before the night", heads, rows[:_MOST_DEVICES], notes)
+    shown_rows = worst_kept(rows, [row.cells[2].main for row in rows], _MOST_DEVICES)
+    grid = Grid("night-devices", "Checks before the night", heads, shown_rows, notes)
     return Section("devices", "Devices that night", (grid,))
 
 
