@@ -1,4 +1,5 @@
-"""From an inventory entry to a device that is ours: locked, reached, and rid of what an earlier run left running."""
+"""From an inventory entry to a device that is ours: locked here, reached, held there, and rid of what an earlier run
+left running."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from types import MappingProxyType
 from devices.entry import DeviceEntry
 from devices.errors import UnsupportedDevice
 from devices.facts import Facts
+from devices.hold import claim
 from devices.kinds import KINDS, Kind
 from devices.local import LocalTransport
 from devices.lock import exclusive
@@ -129,7 +131,7 @@ def contact(entry: DeviceEntry) -> None:
 
 @contextlib.contextmanager
 def connect(entry: DeviceEntry, locks_dir: Path, *, root: str = "/") -> Iterator[Device]:
-    """Holds the device for the block.
+    """Holds the device for the block, against others of this home and of every other.
 
     `root` stands in for the device's "/" when its /proc and /sys are read. Raises `UnsupportedDevice`, `DeviceBusy`,
     and what the transport raises when the device can't be reached.
@@ -140,6 +142,7 @@ def connect(entry: DeviceEntry, locks_dir: Path, *, root: str = "/") -> Iterator
         contextlib.closing(TRANSPORTS[entry.transport](entry)) as transport,
     ):
         places = Places(_whole(entry.workdir, transport))
+        transport.hold(places.hold, claim(entry.name, locks_dir))
         left_over = transport.end_left_over(places.pid_file)
         kind, tree = KINDS[entry.kind](entry), Tree(transport, root)
         if entry.cpus is None:

@@ -14,9 +14,13 @@ from pathlib import Path
 from devices.atomic import replacing, write_atomic
 from devices.deadline import Deadline
 from devices.errors import FileCause, FileError
+from devices.hold import Claim
 from devices.lines import LineSplitter, OutputBudget
+from devices.local_shell import LocalShellLink
 from devices.pid_file import end_process_group, running_pid, write_pid_file
 from devices.process import supervise
+from devices.shell.conversation import Patience
+from devices.shell.holding import Holding, hold
 from devices.transport import (
     FILE_TIMEOUT_S,
     READ_LIMIT_BYTES,
@@ -37,12 +41,13 @@ _NO_RANGE_COPY = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNO
 
 
 class LocalTransport:
-    """This machine as a device. Keeps no state: closing it does nothing."""
+    """This machine as a device. It is held by the same script as others are; all else is done without a shell."""
 
     name = "local"
 
     def __init__(self, *, grace_s: float = 5.0) -> None:
         self._grace_s = grace_s
+        self._holding: Holding | None = None
 
     def run(self, argv: Sequence[str], *, timeout_s: float, cwd: str | None = None) -> Result:
         output = bytearray()
@@ -67,6 +72,12 @@ class LocalTransport:
         while_waiting: WhileWaiting = lambda: None,
     ) -> Exit:
         lines = LineSplitter(on_line, OutputBudget(output_limit_bytes))
+
+        def meanwhile() -> None:
+            if self._holding is not None:
+                self._holding.require()
+            while_waiting()
+
         pid_path = Path(pid_file) if pid_file else None
 
         def name_process(pid: int) -> None:
@@ -81,13 +92,15 @@ class LocalTransport:
                 cwd=cwd,
                 on_output=lines.feed,
                 on_start=name_process,
-                while_waiting=while_waiting,
+                while_waiting=meanwhile,
                 grace_s=self._grace_s,
             )
         finally:
             if pid_path:
                 with contextlib.suppress(OSError):
                     pid_path.unlink(missing_ok=True)
+        if ending.rc and self._holding is not None:
+            self._holding.require_record(self.read_bytes)
         lines.finish()
         return Exit(ending.rc, ending.signal, _text(ending.stderr_tail), lines.count)
 
@@ -100,6 +113,10 @@ class LocalTransport:
         if os.path.lexists(pid_file):
             self.remove(pid_file)
         return pid
+
+    def hold(self, folder: str, claim: Claim) -> bool:
+        self._holding = hold(LocalShellLink(), Patience(), folder, claim)
+        return self._holding is not None
 
     def push(
         self,
@@ -222,7 +239,8 @@ class LocalTransport:
             return shutil.disk_usage(path).free
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        if self._holding is not None:
+            self._holding.release()
 
 
 def _text(data: bytes | bytearray) -> str:

@@ -1,4 +1,4 @@
-"""One run at a time per device: an exclusive lock below the host's `locks/` folder.
+"""One run of a home at a time per device: an exclusive lock below the host's `locks/` folder.
 
 The lock is the kernel's (flock through filelock): it ends with its holder, by `kill -9` too, and nothing stale is left
 to clean up. Beside it lies a note about the holder that only serves the message to others.
@@ -7,37 +7,20 @@ to clean up. Beside it lies a note about the holder that only serves the message
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
-import os
-import platform
 import re
-import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import filelock
 
 from devices.atomic import write_atomic
 from devices.errors import DeviceBusy, FileError, UserError
+from devices.holder import Holder, holder_of, this_process
 from devices.wording import printable
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9.:-]+")
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who holds a device: process, host, since when (ISO 8601, UTC), and with which command."""
-
-    pid: int
-    host: str
-    since: str
-    command: str
-
-    def __str__(self) -> str:
-        command, host, since = printable(self.command, 80), printable(self.host, 80), printable(self.since, 40)
-        return f"process {self.pid} ({command}) on {host} since {since}"
 
 
 @contextlib.contextmanager
@@ -71,18 +54,12 @@ def _exclusive(device: str, file: str, locks_dir: Path) -> Iterator[None]:
     try:
         # The note is a courtesy: a full disk must not keep anybody from measuring.
         with contextlib.suppress(OSError):
-            write_atomic(note, json.dumps(asdict(_this_process())).encode())
+            write_atomic(note, json.dumps(asdict(this_process(device))).encode())
         yield
     finally:
         with contextlib.suppress(OSError):
             note.unlink(missing_ok=True)
         lock.release()
-
-
-def _this_process() -> Holder:
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    return Holder(os.getpid(), platform.node(), now, command)
 
 
 def _busy(device: str, note: Path) -> DeviceBusy:
@@ -94,7 +71,6 @@ def _busy(device: str, note: Path) -> DeviceBusy:
 
 def _read_holder(note: Path) -> Holder | None:
     try:
-        record = json.loads(note.read_bytes())
-        return Holder(int(record["pid"]), str(record["host"]), str(record["since"]), str(record["command"]))
-    except (OSError, ValueError, TypeError, KeyError):
+        return holder_of(json.loads(note.read_bytes()))
+    except (OSError, ValueError):
         return None

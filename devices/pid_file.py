@@ -22,12 +22,6 @@ _LIMIT_BYTES = 4096
 _POLL_S = 0.02
 
 
-def write_pid_file(path: Path, pid: int) -> None:
-    """Names a running process. Raises `OSError`."""
-    record = {"pid": pid, "start_ticks": _start_ticks(pid), "boot_id": _boot_id()}
-    write_atomic(path, json.dumps(record).encode())
-
-
 @dataclass(frozen=True)
 class PidRecord:
     """What a pid file says: process id, start time in ticks since boot, and the boot's id."""
@@ -35,6 +29,23 @@ class PidRecord:
     pid: int
     start_ticks: int
     boot_id: str
+
+
+def write_pid_file(path: Path, pid: int) -> None:
+    """Names a running process. Raises `OSError`."""
+    record = {"pid": pid, "start_ticks": _start_ticks(pid), "boot_id": _boot_id()}
+    write_atomic(path, json.dumps(record).encode())
+
+
+def record_of(pid: int) -> PidRecord | None:
+    """A process of this host as a pid file names it; None if it doesn't run."""
+    start_ticks = _start_ticks(pid)
+    return None if start_ticks is None else PidRecord(pid, start_ticks, _boot_id())
+
+
+def runs(record: PidRecord) -> bool:
+    """Whether that process runs on this host now."""
+    return record.boot_id == _boot_id() and record.start_ticks == _start_ticks(record.pid)
 
 
 def parse_record(content: bytes) -> PidRecord | None:
@@ -56,9 +67,7 @@ def running_pid(path: Path) -> int | None:
             record = parse_record(stream.read(_LIMIT_BYTES))
     except OSError:
         return None
-    if record is None or record.boot_id != _boot_id() or record.start_ticks != _start_ticks(record.pid):
-        return None
-    return record.pid
+    return record.pid if record is not None and runs(record) else None
 
 
 def end_process_group(pid: int, deadline: Deadline, *, grace_s: float = 3.0) -> None:

@@ -28,3 +28,8 @@ class Places:
     def pid_file(self) -> str:
         """Names the runner while one runs: one per device, as there is one run at a time."""
         return posixpath.join(self.workdir, "runner.pid")
+
+    @property
+    def hold(self) -> str:
+        """Who holds the device (devices/hold.py)."""
+        return posixpath.join(self.workdir, "hold")

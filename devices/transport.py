@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from devices.errors import FileError
+from devices.hold import Claim
 
 OnLine = Callable[[str], None]
 OnBytes = Callable[[int, int], None]  # bytes done, bytes in all
@@ -88,6 +89,14 @@ class Transport(Protocol):
 
     def end_left_over(self, pid_file: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int | None:
         """Ends the process that `pid_file` names if it is still that one; gives its pid, or None if there was none."""
+
+    def hold(self, folder: str, claim: Claim) -> bool:
+        """Holds the device until `close`, for all that use the same folder of holds: whether it is held now.
+
+        False where nothing can be put into the workdir that the folder is in. Raises `DeviceBusy` if another
+        orchestrator holds it and gives a sign of life. Once held, a hold that is ended by others is `DeviceLost` in
+        every later call.
+        """
 
     def push(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import threading
 
 from devices.adb import shell_protocol
 from devices.adb.attachment import Attachment, attach, gone
@@ -90,7 +91,10 @@ class AdbLink:
 
 
 class AdbChannel:
-    """A shell over adb. Nothing here waits longer than it is told: the socket never blocks."""
+    """A shell over adb. Nothing here waits longer than it is told: the socket never blocks.
+
+    One thread may send, and end the input, while another receives.
+    """
 
     def __init__(self, connection: socket.socket, shown: str) -> None:
         self._connection, self._shown = connection, shown
@@ -98,23 +102,26 @@ class AdbChannel:
         # The part of the last packet that the socket has not taken yet.
         self._unsent = memoryview(b"")
         self._ended = False
+        self._sending = threading.RLock()
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
 
     def send(self, data: bytes, *, timeout_s: float) -> int:
-        if not data or not self._flushed(timeout_s):
-            return 0
-        piece = data[:_PIECE_BYTES]
-        self._unsent = memoryview(shell_protocol.packet(shell_protocol.STDIN, piece))
-        self._flush()
-        return len(piece)
+        with self._sending:
+            if not data or not self._flushed(timeout_s):
+                return 0
+            piece = data[:_PIECE_BYTES]
+            self._unsent = memoryview(shell_protocol.packet(shell_protocol.STDIN, piece))
+            self._flush()
+            return len(piece)
 
     def finish(self) -> None:
         closing = shell_protocol.packet(shell_protocol.CLOSE_STDIN)
-        self._unsent = memoryview(bytes(self._unsent) + closing)
-        self._flush()
+        with self._sending:
+            self._unsent = memoryview(bytes(self._unsent) + closing)
+            self._flush()
 
     def receive(self, *, timeout_s: float) -> Received:
         if self._unpacker.exited:
@@ -149,15 +156,16 @@ class AdbChannel:
         return not self._unsent and not self._ended
 
     def _flush(self) -> None:
-        try:
-            while self._unsent:
-                self._unsent = self._unsent[self._connection.send(self._unsent) :]
-        except BlockingIOError:
-            return
-        except OSError:
-            # Closed by the peer: what it has said before is still to be read.
-            self._ended = True
-            self._unsent = memoryview(b"")
+        with self._sending:
+            try:
+                while self._unsent:
+                    self._unsent = self._unsent[self._connection.send(self._unsent) :]
+            except BlockingIOError:
+                return
+            except OSError:
+                # Closed by the peer: what it has said before is still to be read.
+                self._ended = True
+                self._unsent = memoryview(b"")
 
     def _wait(self, timeout_s: float) -> None:
         """Until something has come, or there is room for what is unsent."""

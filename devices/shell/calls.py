@@ -24,10 +24,14 @@ _LAST_SIGNAL = 64
 
 @dataclass(frozen=True)
 class Calls:
-    """What the two halves of the transport, files and programs, need to talk to the device."""
+    """What the two halves of the transport, files and programs, need to talk to the device.
+
+    `require_hold` raises when the device is not ours any more: it is asked during every call.
+    """
 
     link: Link
     patience: Patience
+    require_hold: Callable[[], None] = lambda: None
 
     def operate(
         self,
@@ -42,7 +46,10 @@ class Calls:
         """Runs one of our scripts. Raises `CommandError` if the device lacks a tool for it."""
         token = secrets.token_hex(16)
         script = operation_script(token, body, arguments)
-        told = Conversation(self.link, token, what, deadline, self.patience, on_output).hold(script, feed)
+        self.require_hold()
+        talk = Conversation(self.link, token, what, deadline, self.patience, on_output, self.require_hold)
+        told = talk.hold(script, feed)
+        self.require_hold()
         missing = missing_tool(told.rc, decoded(told.stderr_tail))
         if missing is not None:
             raise missing
@@ -95,7 +102,14 @@ class Calls:
             raise CommandError(f"the command {command!r} can't be started: {error}; correct its arguments.") from error
         seen = _Seen(on_output)
         what = f"the command {command!r}"
-        told = Conversation(self.link, token, what, deadline, self.patience, seen, while_waiting).hold(script)
+
+        def meanwhile() -> None:
+            self.require_hold()
+            while_waiting()
+
+        self.require_hold()
+        told = Conversation(self.link, token, what, deadline, self.patience, seen, meanwhile).hold(script)
+        self.require_hold()
         refusal = _refusal(told, argv[0], cwd, pid_file, printed=seen.any)
         if refusal is not None:
             raise refusal

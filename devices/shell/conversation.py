@@ -15,7 +15,7 @@ from devices.deadline import Deadline
 from devices.errors import DeviceError, DeviceLost, TransportTimeout
 from devices.process import STDERR_TAIL_BYTES
 from devices.shell.link import Channel, Link
-from devices.shell.marks import MarkedStream
+from devices.shell.marks import MarkedStream, OnMark
 from devices.wording import printable
 
 _POLL_S = 0.25
@@ -45,6 +45,7 @@ class Told:
 
 @dataclass
 class _State:
+    on_other_mark: OnMark
     rc: int | None = None
     begun: bool = False
     failed_stage: str | None = None
@@ -61,10 +62,13 @@ class _State:
             self.failed_stage = value
         elif letter == "E":
             self.rc = int(value) if value.isascii() and value.isdecimal() else None
+        else:
+            self.on_other_mark(letter, value)
 
 
 class Conversation:
-    """A script under way. `what` is a noun phrase for messages; `on_output` gets the standard output as it comes."""
+    """A script under way. `what` is a noun phrase for messages; `on_output` gets the standard output as it comes, and
+    `on_mark` the marks that have no meaning here."""
 
     def __init__(
         self,
@@ -75,10 +79,11 @@ class Conversation:
         patience: Patience,
         on_output: Callable[[bytes], None],
         while_waiting: Callable[[], None] = lambda: None,
+        on_mark: OnMark = lambda _letter, _value: None,
     ) -> None:
         self._link, self._what, self._deadline, self._patience = link, what, deadline, patience
         self._while_waiting = while_waiting
-        self._state = _State()
+        self._state = _State(on_mark)
         self._giving_up = False
         self._on_output = on_output
         self._out = MarkedStream(token, self._take, self._state.on_mark)
@@ -105,6 +110,35 @@ class Conversation:
             raise
         finally:
             channel.close()
+        return self.told()
+
+    def begin(self, script: bytes, reached: Callable[[], bool]) -> Channel:
+        """Sends the script and stays until `reached`, or its end; the script may go on, and its channel is open.
+
+        Raises what `hold` raises; the script's input has been ended then.
+        """
+        channel = self._link.open(timeout_s=self._for_an_answer())
+        try:
+            self._send(channel, script)
+            self._listen_until(channel, lambda: reached() or self._ended(), self._deadline)
+        except BaseException:
+            channel.finish()
+            channel.close()
+            raise
+        return channel
+
+    def hear(self, channel: Channel, wait_s: float) -> bool:
+        """Takes what comes of a script that was begun, within so many seconds: whether more can come.
+
+        A silent peer is left alone. Raises `DeviceLost` if the connection is gone.
+        """
+        received = channel.receive(timeout_s=wait_s)
+        self._err.feed(received.err)
+        self._out.feed(received.out)
+        return not (received.ended or self._ended())
+
+    def told(self) -> Told:
+        """How the script ended. Raises `DeviceLost` if it didn't say."""
         if self._state.rc is None:
             raise DeviceLost(f"{self._what} ended on the device without an exit code; check the device and try again.")
         return Told(self._state.rc, bytes(self._state.stderr), self._state.failed_stage)

@@ -6,6 +6,8 @@ Where a tool would do something else than asked (move *into* a folder, block on 
 
 from __future__ import annotations
 
+from devices.shell.processes import RUNS
+
 _CHECKS = r"""
 refused() { echo "$1" >&2; exit 1; }
 require_file() {
@@ -128,16 +130,9 @@ stat -f -c '%a %S' "$1"
 
 # $2 pid, $3 start time in ticks, $4 boot id, $5 polls of a tenth of a second before SIGKILL. Says `ended` if there was
 # such a process; waits until it is gone.
-END_LEFT_OVER = r"""
-start_of() { shift 19; ticks=$1; }
-runs() {
-    read -r status 2>/dev/null <"/proc/$1/stat" || return 1
-    state=${status##*\) }
-    case $state in Z* | X*) return 1 ;; esac
-    start_of $state
-    [ "$ticks" = "$2" ]
-}
-read -r boot </proc/sys/kernel/random/boot_id || boot=
+END_LEFT_OVER = (
+    RUNS
+    + r"""
 if [ "$boot" = "$4" ] && runs "$2" "$3"; then
     echo ended
     n=0
@@ -149,3 +144,4 @@ if [ "$boot" = "$4" ] && runs "$2" "$3"; then
 fi
 rm -f "$1"
 """
+)

@@ -11,11 +11,13 @@ from pathlib import Path
 from devices.atomic import replacing
 from devices.deadline import Deadline
 from devices.errors import FileCause, FileError
+from devices.hold import Claim
 from devices.lines import LineSplitter, OutputBudget
 from devices.pid_file import parse_record
 from devices.shell import file_scripts as scripts
 from devices.shell.calls import Calls, decoded, path_argument
 from devices.shell.conversation import Patience
+from devices.shell.holding import Holding, hold
 from devices.shell.link import Link
 from devices.shell.refusals import file_error
 from devices.shell.streams import Collected, Counted, Pulled, chunks_of
@@ -44,7 +46,8 @@ class ShellTransport:
     def __init__(self, link: Link, *, patience: Patience | None = None) -> None:
         self._link = link
         self._patience = patience or Patience()
-        self._calls = Calls(link, self._patience)
+        self._holding: Holding | None = None
+        self._calls = Calls(link, self._patience, self._require_hold)
 
     @property
     def name(self) -> str:
@@ -75,6 +78,8 @@ class ShellTransport:
             pid_file=pid_file,
             while_waiting=while_waiting,
         )
+        if ending.rc and self._holding is not None:
+            self._holding.require_record(self.read_bytes)
         lines.finish()
         return Exit(ending.rc, ending.signal, decoded(ending.stderr_tail), lines.count)
 
@@ -91,6 +96,10 @@ class ShellTransport:
         polls = str(round(min(self._patience.grace_s, timeout_s / 2) * 10))
         said = self._ask("remove", pid_file, scripts.END_LEFT_OVER, *named, polls, timeout_s=timeout_s)
         return record.pid if record is not None and "ended" in said.split() else None
+
+    def hold(self, folder: str, claim: Claim) -> bool:
+        self._holding = hold(self._link, self._patience, folder, claim)
+        return self._holding is not None
 
     def push(
         self,
@@ -197,7 +206,13 @@ class ShellTransport:
         return _number(blocks, action, path) * _number(block_bytes, action, path)
 
     def close(self) -> None:
+        if self._holding is not None:
+            self._holding.release()
         self._link.close()
+
+    def _require_hold(self) -> None:
+        if self._holding is not None:
+            self._holding.require()
 
     def _ask(self, action: str, path: str, body: str, *arguments: str, timeout_s: float) -> str:
         said = self._calls.collect(action, path, body, arguments, timeout_s=timeout_s, limit_bytes=_SHORT_ANSWER_BYTES)

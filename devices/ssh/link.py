@@ -6,7 +6,7 @@ import contextlib
 import select
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 import paramiko
@@ -21,34 +21,64 @@ from devices.ssh.connection import Connection, connect
 _READ_BYTES = 256 << 10
 # `exec` alone, which every login shell understands: all that needs quoting goes to the standard input of sh.
 _SHELL = "exec sh"
+# A server may count a session for a moment that has just ended.
+_SLOT_S = 1.0
+_SLOT_POLL_S = 0.05
 
 
 def ssh_transport(entry: DeviceEntry, *, patience: Patience | None = None) -> ShellTransport:
     """The transport to a device. Raises `DeviceLost`, `HostKeyRefused`, `AccessRefused`."""
     chosen = patience or Patience()
-    return ShellTransport(SshLink(connect(entry), stuck_s=chosen.answer_s), patience=chosen)
+    link = SshLink(connect(entry), stuck_s=chosen.answer_s, another=lambda: connect(entry))
+    return ShellTransport(link, patience=chosen)
 
 
 class SshLink:
-    """A connection on which shells are started, one at a time. `stuck_s`: how long the socket may take no byte."""
+    """A connection on which shells are started: the one that holds the device, and beside it one at a time.
+
+    A server that allows no two sessions in a connection is connected to once more, by `another`. `stuck_s`: how long
+    the socket may take no byte.
+    """
 
     name = "ssh"
 
-    def __init__(self, connection: Connection, *, stuck_s: float = 20.0) -> None:
+    def __init__(
+        self, connection: Connection, *, stuck_s: float = 20.0, another: Callable[[], Connection] | None = None
+    ) -> None:
         self._connection = connection
         self._stuck_s = stuck_s
         self._watch = _SendWatch(connection, stuck_s)
+        self._another = another
+        self._outgrown: list[tuple[Connection, _SendWatch]] = []
 
     def open(self, *, timeout_s: float) -> SshChannel:
-        try:
-            with self._reported("start a shell", timeout_s):
-                channel = self._connection.transport.open_session(timeout=timeout_s)
-                channel.settimeout(timeout_s)
-                channel.exec_command(_SHELL)
-        except paramiko.ChannelException as error:
-            raise DeviceLost(
-                f"{self._connection.shown} refuses another session ({error}); raise MaxSessions of its SSH server."
-            ) from error
+        patient_until_s = time.monotonic() + _SLOT_S
+        while True:
+            try:
+                return self._started(timeout_s)
+            except paramiko.ChannelException as error:
+                if time.monotonic() < patient_until_s:
+                    time.sleep(_SLOT_POLL_S)
+                elif self._another is not None:
+                    self._connect_once_more(self._another)
+                    patient_until_s = time.monotonic() + _SLOT_S
+                else:
+                    raise DeviceLost(
+                        f"{self._connection.shown} refuses another session ({error}); raise MaxSessions of its SSH "
+                        "server."
+                    ) from error
+
+    def _connect_once_more(self, another: Callable[[], Connection]) -> None:
+        """The device stays held over the first connection, and all else goes over a second one from now on."""
+        self._outgrown.append((self._connection, self._watch))
+        self._connection, self._another = another(), None
+        self._watch = _SendWatch(self._connection, self._stuck_s)
+
+    def _started(self, timeout_s: float) -> SshChannel:
+        with self._reported("start a shell", timeout_s):
+            channel = self._connection.transport.open_session(timeout=timeout_s)
+            channel.settimeout(timeout_s)
+            channel.exec_command(_SHELL)
         return SshChannel(channel, self._connection, self._watch)
 
     def require_answer(self, *, timeout_s: float) -> None:
@@ -57,8 +87,9 @@ class SshLink:
             self._connection.transport.open_session(timeout=timeout_s).close()
 
     def close(self) -> None:
-        self._watch.stop()
-        self._connection.close()
+        for connection, watch in (*self._outgrown, (self._connection, self._watch)):
+            watch.stop()
+            connection.close()
 
     @contextlib.contextmanager
     def _reported(self, what: str, timeout_s: float) -> Iterator[None]:

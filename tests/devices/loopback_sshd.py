@@ -56,8 +56,9 @@ class LoopbackSshd:
 
     environ: Mapping[str, str] = MappingProxyType({})
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *settings: str) -> None:
+        """`settings` are further lines of its configuration."""
+        self.folder, self.settings = folder, settings
         folder.mkdir(parents=True, exist_ok=True)
         self.host_key = make_key(folder / "host_key")
         self.client_key = make_key(folder / "client_key")
@@ -92,7 +93,8 @@ class LoopbackSshd:
         for _ in range(20):
             port = self.port or _free_port()
             configuration = self.folder / "sshd_config"
-            configuration.write_text(_CONFIGURATION.format(port=port, folder=self.folder))
+            lines = [_CONFIGURATION.format(port=port, folder=self.folder), *self.settings]
+            configuration.write_text("\n".join(lines) + "\n")
             sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
             assert sshd is not None, "openssh-server is needed: .ci/system-packages openssh-server"
             with (self.folder / "log").open("ab") as log:
