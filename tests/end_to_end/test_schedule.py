@@ -126,10 +126,15 @@ def test_a_crontab_of_busybox_may_not_be_there_yet(cron: Path, empty_bench: Benc
 
 
 def test_a_crontab_that_cannot_be_read_is_not_written(cron: Path, empty_bench: Bench) -> None:
-    add(cron, "crontab", "#!{python} -I\nimport sys\nsys.exit('you are not allowed to use this program')\n")
+    (cron / "table").write_text("0 4 * * * backup\n")
+    refusing = CRONTAB.replace(
+        "import", "import sys\nif '-l' in sys.argv:\n    sys.exit('you are not allowed')\nimport", 1
+    )
+    add(cron, "crontab", refusing)
     ran = empty_bench("schedule", "install")
     assert ran.code == 1
     assert "you are not allowed" in ran.sentence
+    assert (cron / "table").read_text() == "0 4 * * * backup\n"
 
 
 def test_a_schedule_that_could_not_run_is_refused(tools: Path, empty_bench: Bench) -> None:
@@ -191,6 +196,12 @@ def test_a_night_is_started_once_though_cron_asks_every_hour(tools: Path, empty_
     assert codes == [3, 0]
     assert (empty_bench.folder / "nights").read_text() == "."
     assert last(empty_bench)["meaning"] == "something regressed"
+
+
+def test_a_night_that_a_signal_ended_is_kept_as_shells_say_it(tools: Path, empty_bench: Bench) -> None:
+    assert start(empty_bench, "import os; os.kill(os.getpid(), 9)").wait(120) == 137
+    found = last(empty_bench)
+    assert (found["exit_code"], found["meaning"]) == (137, "a signal ended it")
 
 
 def test_a_stop_reaches_the_night_and_is_waited_for(tools: Path, empty_bench: Bench) -> None:
