@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -12,6 +13,8 @@ from filelock import FileLock
 from past_nights import add_nights, slow_candidate
 from scripted_runner import Board, make_board
 from suite_runs import Bench
+
+from suite.store.store import Store, VerdictRow
 
 PLAN = """\
 defaults: {devices: local, models: tiny, steps: 12}
@@ -151,6 +154,25 @@ def test_two_nights_never_overlap(board: Board, bench: Bench) -> None:
         ran = bench("nightly")
     assert ran.code == 2
     assert "Another night is going on" in ran.sentence
+
+
+def test_a_night_that_was_broken_off_after_its_verdicts_is_judged_once(
+    board: Board, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Store.add_verdicts
+
+    def interrupt(store: Store, verdicts: Sequence[VerdictRow]) -> None:
+        whole(store, verdicts)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "add_verdicts", interrupt)
+        assert bench("nightly").code == 130
+    assert bench("nightly").code == 0
+    twice = "SELECT count(*), count(DISTINCT series_id) FROM verdict"
+    ((all_of_them, series),) = bench.rows(twice)
+    assert all_of_them == series > 4
+    assert len(bench.runs()) == 1
 
 
 def test_a_night_that_was_broken_off_is_taken_up(board: Board, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
