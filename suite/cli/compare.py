@@ -16,6 +16,7 @@ from rich.table import Table
 from reports.histories import ComparedMetric
 from reports.site import build_comparison
 from suite import exit_codes
+from suite.cli.metric_words import shown_value
 from suite.cli.output import print_line, print_table
 from suite.cli.places import inventory_option
 from suite.cli.stores import opened_store
@@ -112,16 +113,16 @@ def _row(metric: ComparedMetric, names: Mapping[str, str]) -> tuple[str, ...]:
         f"{metric.device}{' (emulated)' if metric.emulated else ''}",
         names[workload_key(metric.workload)],
         metric.metric,
-        _number(metric.before),
-        _number(metric.after),
+        _value(metric.metric, metric.before),
+        _value(metric.metric, metric.after),
         "" if metric.ratio is None else f"{metric.ratio:.3f}",
         interval,
         "" if metric.p is None else f"{metric.p:.2g}",
     )
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
+def _value(metric: str, stored: float | None) -> str:
+    return "" if stored is None else shown_value(metric, stored)
 
 
 def _document(found: TwoSides, page: Path) -> dict[str, Any]:

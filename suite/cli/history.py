@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from reports.histories import Change, MetricHistory
+from reports.histories import Change, HistoryPoint, MetricHistory
 from suite import exit_codes
+from suite.cli.metric_words import shown_span, shown_value
 from suite.cli.output import print_line
 from suite.cli.places import inventory_option
 from suite.cli.stores import opened_store
@@ -96,11 +97,8 @@ def _lines(told: MetricHistory, verdicts: list[ToldVerdict]) -> Iterator[str]:
         yield f"segment {number}: {_counted(segment.stop - segment.start, 'point')}, opened by: {segment.reason}"
         for index in range(segment.start, segment.stop):
             if index in changes:
-                yield f"  ── {_moved(changes[index])}"
-            point = told.points[index]
-            word = f"  {point.verdict}" if point.verdict else ""
-            interval = "" if point.low is None or point.high is None else f" ({point.low:.6g} to {point.high:.6g})"
-            yield f"  {point.at}  {point.value:.6g}{interval}  {point.status}{word}  {point.run_id}"
+                yield f"  ── {_moved(told.metric, changes[index])}"
+            yield f"  {_point(told.metric, told.points[index])}"
     if told.drift:
         yield f"total drift: {told.drift}"
     for verdict in verdicts:
@@ -117,9 +115,18 @@ def _tagged(tags: Sequence[str]) -> str:
     return f"  tagged {', '.join(tags)}" if tags else ""
 
 
-def _moved(change: Change) -> str:
+def _point(metric: str, point: HistoryPoint) -> str:
+    interval = ""
+    if point.low is not None and point.high is not None:
+        interval = f" ({shown_span(metric, point.low, point.high, like=point.value)})"
+    word = f"  {point.verdict}" if point.verdict else ""
+    return f"{point.at}  {shown_value(metric, point.value)}{interval}  {point.status}{word}  {point.run_id}"
+
+
+def _moved(metric: str, change: Change) -> str:
     moved = 100 * (change.after / change.before - 1)
-    return f"the level moved by {moved:+.1f} %, from {change.before:.6g} to {change.after:.6g} ({change.side})"
+    levels = f"from {shown_value(metric, change.before)} to {shown_value(metric, change.after)}"
+    return f"the level moved by {moved:+.1f} %, {levels} ({change.side})"
 
 
 def _counted(count: int, noun: str) -> str:

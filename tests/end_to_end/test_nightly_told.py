@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from typing import Any
 
@@ -81,6 +82,7 @@ def test_the_history_of_a_series_tells_verdicts_remarks_and_how_to_measure_again
     assert "to measure it again: suite run --device local --quant nf4" in ran.out
     assert "by ada: watch this one" in ran.out
     assert f"by ada on run {regressed}: new \ufffd[31mcompiler" in ran.out
+    assert re.search(rf"  [\d.]+ s(?: \([\d.]+-[\d.]+ s\))?  \w+  regressed  {regressed}$", ran.out, re.MULTILINE)
     assert "\x1b" not in ran.out
     (verdict,) = (one for one in bench("history", "nf4/latency", "--json").document["verdicts"] if one["cause"])
     assert (verdict["verdict"], verdict["rule"]) == ("regressed", "nightly 2")
@@ -108,7 +110,7 @@ def test_two_runs_are_compared_metric_by_metric(bench: Bench, board: Board) -> N
     assert "all of them: tiny/prge/xnnpack/q2/b2/T32/rank16" in told
     first_row = told.splitlines()[4].split()  # what changed comes first
     assert first_row[:5] == ["✗", "worse", "local", "nf4", "latency_ms"]
-    assert "1.200" in first_row
+    assert first_row[6] == first_row[8] == "s" and "1.200" in first_row
     assert "temperature was 40.0 degC and is 52.0 degC" in told
 
 
