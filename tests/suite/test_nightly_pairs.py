@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from suite.campaign import Run
-from suite.nightly import pairs
+from suite.nightly import night, pairs
 from suite.nightly.baselines import Baseline
 from suite.nightly.pairs import ToConfirm, measure_pairs
 from suite.plan import Plan
@@ -85,6 +85,19 @@ def test_what_is_wrong_with_either_side_is_told(fleet):
     assert again().reason is None
     fleet.reasons = {"baseline": "it was lost", "candidate": "too hot"}
     assert again().reason == "the baseline: it was lost; the candidate: too hot"
+
+
+def test_the_command_that_measures_a_verdict_again_names_its_own_device_and_setting():
+    plan = Plan(devices=("board", "other"), model="tiny", quants=("fp32", "nf4"), q=2, b=2, T=32, sessions=5)
+    prepared = [Prepared(plan, workload, *[named("x")] * 4) for workload in plan.workloads(1)]
+    commands = night._commands(SimpleNamespace(preparation=SimpleNamespace(prepared=prepared)))
+    assert {(device, key.split("/")[2]) for device, key in commands} == {
+        (device, quant) for device in plan.devices for quant in plan.quants
+    }  # fmt: skip
+    for (device, key), command in commands.items():
+        assert command.startswith(
+            f"suite run --device {device} --quant {key.split('/')[2]} --model tiny -q 2 -b 2 -T 32"
+        )
 
 
 def test_nothing_to_confirm_asks_nobody(fleet):
