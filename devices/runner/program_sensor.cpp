@@ -10,7 +10,9 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <string_view>
+#include <utility>
 
 #include "clock.h"
 #include "file.h"
@@ -57,16 +59,61 @@ double leading_number(const std::string& line, size_t from, bool strict) {
 
 }  // namespace
 
-class ProgramSensor {
+// One sensor of a program: the lines that are its own.
+class Listener {
  public:
-  ProgramSensor(const SensorSpec& spec, size_t index, Samples& samples)
-      : spec_(spec), index_(index), samples_(samples), process_(spec.command) {
-    const SignalsHeldBack none;
-    running_ = pthread_create(&thread_, nullptr, entry, this) == 0;
-    if (!running_) throw FileError(spec.command[0] + ": the thread that reads it could not be started.");
+  Listener(const SensorSpec& spec, size_t index, Samples& samples) : spec_(spec), index_(index), samples_(samples) {}
+
+  double rate_hz() const { return spec_.rate_hz; }
+  int64_t taken() const { return taken_; }
+
+  void take_line(const std::string& line, int64_t arrived_ns) {
+    if (line.compare(0, spec_.field.size(), spec_.field) != 0) return;
+    const double value = leading_number(line, spec_.field.size(), spec_.field.empty());
+    if (!std::isfinite(value)) return fail("no number in its line \"" + shown(line) + "\"");
+    try {
+      samples_.add({arrived_ns, index_, scaled(spec_, value, spec_.command[0])});
+      ++taken_;
+    } catch (const FileError& error) {
+      failed_ = true;
+      samples_.fail(index_, error.what());
+    }
   }
 
-  ~ProgramSensor() { stop(); }
+  void fail(const std::string& what) {
+    failed_ = true;
+    samples_.fail(index_, spec_.command[0] + ": " + what + ".");
+  }
+
+  // Says so when of `lines` none was its own.
+  void end(int64_t lines) {
+    if (taken_ > 0 || failed_) return;
+    fail(lines == 0 ? "it printed nothing"
+                    : "none of its " + std::to_string(lines) + " lines starts with " + shown(spec_.field));
+  }
+
+ private:
+  const SensorSpec spec_;
+  const size_t index_;
+  Samples& samples_;
+  int64_t taken_ = 0;
+  bool failed_ = false;
+};
+
+// A program, and the thread that hands its lines to its sensors.
+class SharedProgram {
+ public:
+  SharedProgram(const std::vector<std::string>& command, std::vector<Listener> listeners)
+      : process_(command), listeners_(std::move(listeners)) {
+    double rates_hz = 0;
+    for (const Listener& listener : listeners_) rates_hz += listener.rate_hz();
+    most_lines_ = most_lines_per_second(rates_hz);
+    const SignalsHeldBack none;
+    running_ = pthread_create(&thread_, nullptr, entry, this) == 0;
+    if (!running_) throw FileError(command[0] + ": the thread that reads it could not be started.");
+  }
+
+  ~SharedProgram() { stop(); }
 
   void stop() {
     process_.release();
@@ -74,14 +121,12 @@ class ProgramSensor {
     pthread_join(thread_, nullptr);
     running_ = false;
     if (!ended_) add_sampler_cpu_ns(process_.wait().cpu_ns);
-    if (taken_ > 0 || failed_) return;
-    const std::string lines = std::to_string(all_lines_) + " lines";
-    fail(all_lines_ == 0 ? "it printed nothing" : "none of its " + lines + " starts with " + shown(spec_.field));
+    for (Listener& listener : listeners_) listener.end(all_lines_);
   }
 
  private:
   static void* entry(void* self) {
-    static_cast<ProgramSensor*>(self)->loop();
+    static_cast<SharedProgram*>(self)->loop();
     timespec used{};
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
     add_sampler_cpu_ns(nanoseconds(used));
@@ -132,21 +177,13 @@ class ProgramSensor {
       second_ns_ = now;
       lines_ = 0;
     }
-    const int64_t most = most_lines_per_second(spec_.rate_hz);
-    return ++lines_ <= most || give_up("it printed more than " + std::to_string(most) + " lines in a second");
+    return ++lines_ <= most_lines_ ||
+           give_up("it printed more than " + std::to_string(most_lines_) + " lines in a second");
   }
 
   void take_line(int64_t arrived_ns) {
-    if (last_line(line_).empty() || line_.compare(0, spec_.field.size(), spec_.field) != 0) return;
-    const double value = leading_number(line_, spec_.field.size(), spec_.field.empty());
-    if (!std::isfinite(value)) return fail("no number in its line \"" + shown(line_) + "\"");
-    try {
-      samples_.add({arrived_ns, index_, scaled(spec_, value, spec_.command[0])});
-      ++taken_;
-    } catch (const FileError& error) {
-      failed_ = true;
-      samples_.fail(index_, error.what());
-    }
+    if (last_line(line_).empty()) return;
+    for (Listener& listener : listeners_) listener.take_line(line_, arrived_ns);
   }
 
   bool give_up(const std::string& reason) {
@@ -166,39 +203,42 @@ class ProgramSensor {
                                                 : "with exit code " + std::to_string(ending.status);
     const std::string_view last = last_line(said_);
     const char* not_there = ending.status == 127 ? ", it is perhaps not installed" : "";
-    fail("it ended " + how + " after " + std::to_string(taken_) + " samples" + not_there +
-         (last.empty() ? "" : ": " + shown(last)));
+    const std::string words = last.empty() ? "" : ": " + shown(last);
+    for (Listener& listener : listeners_) {
+      listener.fail("it ended " + how + " after " + std::to_string(listener.taken()) + " samples" + not_there + words);
+    }
   }
 
   void fail(const std::string& what) {
-    failed_ = true;
-    samples_.fail(index_, spec_.command[0] + ": " + what + ".");
+    for (Listener& listener : listeners_) listener.fail(what);
   }
 
-  const SensorSpec spec_;
-  const size_t index_;
-  Samples& samples_;
   ProgramProcess process_;
+  int64_t most_lines_ = 0;  // in a second
   pthread_t thread_{};
   bool running_ = false;
   // Of the thread; stop() looks at them after it.
+  std::vector<Listener> listeners_;
   std::string line_;
   std::string said_;  // the end of the error output
   int64_t second_ns_ = 0;
   int64_t lines_ = 0;  // in the second that began then
   int64_t all_lines_ = 0;
-  int64_t taken_ = 0;
-  bool failed_ = false;
   bool ended_ = false;
 };
 
 ProgramSensors::ProgramSensors(const std::vector<SensorSpec>& specs, Samples& samples) {
+  std::map<std::vector<std::string>, std::vector<size_t>> by_command;
   for (size_t i = 0; i < specs.size(); ++i) {
-    if (specs[i].command.empty()) continue;
+    if (!specs[i].command.empty()) by_command[specs[i].command].push_back(i);
+  }
+  for (const auto& [command, indices] : by_command) {
+    std::vector<Listener> listeners;
+    for (const size_t i : indices) listeners.emplace_back(specs[i], i, samples);
     try {
-      sensors_.push_back(std::make_unique<ProgramSensor>(specs[i], i, samples));
+      sensors_.push_back(std::make_unique<SharedProgram>(command, std::move(listeners)));
     } catch (const FileError& error) {
-      samples.fail(i, error.what());
+      for (const size_t i : indices) samples.fail(i, error.what());
     }
   }
 }

@@ -1,4 +1,5 @@
-// Sensors that are programs: each is started once and prints one number a line until it is ended.
+// Sensors that are programs: each is started once and prints one number a line until it is ended. Sensors of the same
+// command share one program.
 #pragma once
 
 #include <memory>
@@ -9,11 +10,11 @@
 
 namespace runner {
 
-class ProgramSensor;
+class SharedProgram;
 
 class ProgramSensors {
  public:
-  // Starts the programs of those sensors that have a command, each with a thread that waits for its lines.
+  // Starts the programs of those sensors that have a command, each once and with a thread that waits for its lines.
   ProgramSensors(const std::vector<SensorSpec>& specs, Samples& samples);
   ~ProgramSensors();
   ProgramSensors(const ProgramSensors&) = delete;
@@ -23,7 +24,7 @@ class ProgramSensors {
   void stop();
 
  private:
-  std::vector<std::unique_ptr<ProgramSensor>> sensors_;
+  std::vector<std::unique_ptr<SharedProgram>> sensors_;
 };
 
 }  // namespace runner

@@ -17,8 +17,8 @@ _PLAUSIBLE_MW = (0.0, 200_000.0)
 def jtop_sensors(told: JtopReading | NoJtop, beside: Discovery) -> Discovery:
     """All that can be read: `beside`, what the kernel shows, and through jtop its total and what is missing there.
 
-    jtop's total is the device's where no rail of `beside` is. Each sensor costs a process of the device's Python, so
-    that rails and temperatures are read in this way only where there is no other.
+    jtop's total is the device's where no rail of `beside` is. All of them share one process of the device's Python,
+    which costs more than the kernel's files: rails and temperatures are read in this way only where there is no other.
     """
     if isinstance(told, NoJtop):
         gap = Unavailable(_NAME, "power_mw", f"jtop can't be read: {told.reason}", told.remedy)

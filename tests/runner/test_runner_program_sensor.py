@@ -193,6 +193,51 @@ def test_two_programs_and_a_file_are_sampled_side_by_side(run, job, tmp_path):
     }
 
 
+def test_sensors_of_the_same_command_share_one_program(run, job, tmp_path):
+    script = 'echo $$ > "$1/pid$$"; while :; do echo a=1; echo b=2; sleep 0.05; done'
+    sensors = [shell(script, str(tmp_path)) | {"name": name, "field": f"{name}="} for name in ("a", "b")]
+    outcome = run(job | LASTING | {"sensors": [*sensors, shell(script + " ", str(tmp_path)) | {"field": "a="}]})
+    assert {name: set(values(outcome, name)) for name in ("a", "b", "s")} == {"a": {1}, "b": {2}, "s": {1}}
+    assert len(pids_in(tmp_path)) == 2
+    assert outcome.of("sensor_error") == []
+
+
+def reasons_of_two(outcome):
+    return {error["sensor"]: error["reason"] for error in outcome.of("sensor_error")}
+
+
+def test_the_end_of_a_shared_program_is_told_of_each_of_its_sensors_with_its_own_samples(run, job):
+    sensors = [shell("echo a=1; echo a=1; echo b=2; exit 3") | {"name": name, "field": f"{name}="} for name in "ab"]
+    outcome = run(job | LASTING | {"sensors": sensors})
+    assert reasons_of_two(outcome) == {
+        "a": "sh: it ended with exit code 3 after 2 samples.",
+        "b": "sh: it ended with exit code 3 after 1 samples.",
+    }
+
+
+def test_a_sensor_that_a_shared_program_says_nothing_of_is_missing_alone(run, job):
+    script = "echo a=1; echo c=x; exec sleep 600"
+    outcome = run(job | LASTING | {"sensors": [shell(script) | {"name": n, "field": f"{n}="} for n in "abc"]})
+    assert values(outcome, "a") == [1]
+    assert reasons_of_two(outcome) == {
+        "b": "sh: none of its 2 lines starts with b=.",
+        "c": 'sh: no number in its line "c=x".',
+    }
+
+
+def test_a_shared_program_that_cannot_be_started_is_told_of_each_of_its_sensors(run, job):
+    outcome = run(job | {"sensors": [PROGRAM | {"name": name, "command": ["/nowhere/meter"]} for name in "ab"]})
+    assert {"No such file" in reason for reason in reasons_of_two(outcome).values()} == {True}
+    assert set(reasons_of_two(outcome)) == {"a", "b"}
+
+
+def test_a_shared_program_may_print_as_many_lines_as_its_sensors_need_together(run, job):
+    script = 'i=0; while [ $i -lt 3000 ]; do echo "a=1"; i=$((i + 1)); done; echo b=2; exec sleep 600'
+    sensors = [shell(script) | {"name": name, "field": f"{name}=", "rate_hz": 100} for name in "ab"]
+    outcome = run(job | LASTING | {"sensors": sensors})
+    assert (len(values(outcome, "a")), values(outcome, "b")) == (3000, [2])
+
+
 def test_what_a_program_costs_is_part_of_the_samplers_cost(run, job):
     idle = run(job | LASTING | {"sensors": [shell("echo 1; exec sleep 600")]})
     busy = run(job | LASTING | {"sensors": [shell("echo 1; while :; do :; done")]})
