@@ -21,6 +21,8 @@ def server(tmp_path: Path) -> Iterator[SiteServer]:
     (site / "runs" / "a" / "index.html").write_text("run a", encoding="utf-8")
     (site / "assets" / "page-0a.js").write_text("1", encoding="utf-8")
     (site / ".hidden.html").write_text("hidden", encoding="utf-8")
+    (site / ".git").mkdir()
+    (site / ".git" / "index.html").write_text("hidden", encoding="utf-8")
     (site / "store.sqlite").write_text("database", encoding="utf-8")
     (tmp_path / "secret.html").write_text("secret", encoding="utf-8")
     (site / "link.html").symlink_to(tmp_path / "secret.html")
@@ -53,7 +55,8 @@ def test_pages_are_served_and_a_folder_is_its_index(server: SiteServer) -> None:
     "target",
     [
         "/../secret.html", "/%2e%2e/secret.html", "/..%2fsecret.html", "/runs/../../secret.html", "/link.html",
-        "/.hidden.html", "/store.sqlite", "/runs", "/runs/", "//etc/passwd", "/%00", "/a%5c..%5csecret.html",
+        "/.hidden.html", "/.git/index.html", "/.git/", "/runs/.././.git/index.html",
+        "/store.sqlite", "/runs", "/runs/", "//etc/passwd", "/%00", "/a%5c..%5csecret.html",
         "/%ff.html", "http://127.0.0.1/../secret.html", "/" + "a" * 5000,
     ],
 )  # fmt: skip
@@ -71,6 +74,9 @@ def test_every_answer_has_the_security_headers(server: SiteServer) -> None:
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["X-Frame-Options"] == "DENY"
         assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Cross-Origin-Opener-Policy"] == headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert headers["Permissions-Policy"] == "camera=(), microphone=(), geolocation=()"
+        assert "base-uri 'none'; form-action 'none'" in policy
         assert "Python" not in headers["Server"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from datetime import UTC
+from datetime import UTC, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -155,3 +155,12 @@ def test_a_point_of_an_earlier_run_can_be_named(store: Store) -> None:
     assert newest_point(store, series, FIRST).run_id == FIRST
     with pytest.raises(UserError, match="has no point of"):
         newest_point(store, series, "2020-01-01T00-00-00-0000")
+
+
+def test_a_date_is_a_day_of_the_place_that_is_meant(store):
+    east, west = timezone(timedelta(hours=12)), timezone(-timedelta(hours=5))
+    assert find_run(store, "2026-11-21", east) == THIRD
+    assert find_run(store, "2026-11-21", UTC) == THIRD
+    assert find_run(store, "2026-11-19", west) == FIRST
+    with pytest.raises(UserError, match="no run on"):
+        find_run(store, "2026-11-19", UTC)
