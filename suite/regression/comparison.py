@@ -27,7 +27,8 @@ Outcome = Literal["worse", "better", "same", "insufficient"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """`ratio` is median(after) / median(before), 95 % bootstrap interval; `p` is two-sided (Mann-Whitney, exact).
+    """`ratio` is median(after) / median(before), 95 % bootstrap interval; `p` is two-sided (Mann-Whitney, exact
+    unless values are equal).
 
     `worse` and `better` need p <= 0.05 and a change beyond max(2.5 %, floor); `insufficient` is fewer than 5 sessions
     on a side: four against four cannot get below p = 0.029, which leaves nothing for a second comparison.

@@ -85,8 +85,31 @@ def test_a_busy_server_is_asked_again_with_longer_and_longer_waits(hook: Hook) -
     waits: list[float] = []
     assert posted(hook.url, waits).ok
     assert len(hook.bodies) == 4
-    assert waits == sorted(waits)
-    assert waits[0] >= 1
+    assert [int(wait) for wait in waits] == [1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("code", "asked"), [(408, 2), (425, 2), (429, 2), (500, 2), (503, 2), (400, 1), (401, 1), (403, 1), (410, 1)]
+)
+def test_only_what_another_attempt_may_change_is_tried_again(hook: Hook, code: int, asked: int) -> None:
+    hook.answers = [code, 200]
+    assert posted(hook.url).ok is (asked == 2)
+    assert len(hook.bodies) == asked
+
+
+def test_a_proxy_is_not_asked_for_what_is_on_this_machine(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert posted(hook.url).ok
+
+
+@pytest.mark.parametrize("said", ["", "0", "no", "true"])
+def test_http_to_another_host_takes_a_1_and_nothing_else(said: str) -> None:
+    found = post(b"{}", {URL_VARIABLE: f"http://hooks.example/{SECRET}", HTTP_VARIABLE: said}, sleep=lambda _: None)
+    assert found is not None
+    assert "is http to another host" in found.sentence
 
 
 def test_a_server_that_stays_broken_is_given_up(hook: Hook) -> None:
@@ -131,6 +154,8 @@ def test_a_closed_port_is_a_failure_with_its_cause() -> None:
         (f"ftp://hooks.example/{SECRET}", "does not begin with https://"),
         (f"file:///{SECRET}", "does not begin with https://"),
         (f"https://user:{SECRET}@hooks.example/", "holds a user name"),
+        (f"https://{SECRET}@hooks.example/", "holds a user name"),
+        (f"https://:{SECRET}@hooks.example/", "holds a user name"),
         (f"https://hooks.example/{SECRET} x", "holds blanks"),
         (f"https://hooks.example:99999/{SECRET}", "is not a URL"),
         (f"https://[{SECRET}/", "is not a URL"),
