@@ -11,7 +11,7 @@ from suite.errors import UserError
 from workloads.models.config import PROJECTIONS
 from workloads.models.named import model_config
 from workloads.training import TrainingSettings
-from workloads.workload import QUANTIZATION_SETTINGS, Workload
+from workloads.workload import QUANTIZATION_SETTINGS, Workload, require_count
 
 REFERENCE_STEPS = 3
 """So many steps of every session are compared with the eager reference."""
@@ -81,11 +81,7 @@ class Plan:
 
     def _check_numbers(self) -> None:
         for name, most in _MOST.items():
-            value = getattr(self, name)
-            if value < 1:
-                raise UserError(f"{name} is {value}, but it must be at least 1: give a positive number.")
-            if value > most:
-                raise UserError(f"{name} is above {most}, the most that is taken: give a smaller number.")
+            require_count(name, getattr(self, name), most)
         for name in ("alpha", "eps", "lr"):
             value = getattr(self, name)
             if not (value > 0 or (name == "lr" and value == 0)):

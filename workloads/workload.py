@@ -67,11 +67,7 @@ class Workload:
 
     def _check_sizes(self) -> None:
         for name, largest in LARGEST.items():
-            value = getattr(self, name)
-            if value < 1:
-                raise UserError(f"{name} is {value}, but it must be at least 1: give a positive number.")
-            if value > largest:
-                raise UserError(f"{name} is above {largest}, the most that is taken: give a smaller number.")
+            require_count(name, getattr(self, name), largest)
 
     def _check_targets(self) -> None:
         if not self.targets:
@@ -92,6 +88,14 @@ class Workload:
     def document(self) -> dict[str, Any]:
         """All settings as JSON values."""
         return asdict(self) | {"targets": list(self.targets)}
+
+
+def require_count(name: str, value: int, largest: int) -> None:
+    """Raises `UserError` unless `value`, which the user knows as `name`, is from 1 to `largest`."""
+    if value < 1:
+        raise UserError(f"{name} is {value}, but it must be at least 1: give a positive number.")
+    if value > largest:
+        raise UserError(f"{name} is above {largest}, the most that is taken: give a smaller number.")
 
 
 def _known(what: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ import click
 from devices.atomic import write_atomic
 from suite.cli.inventories import opened
 from suite.cli.output import print_line
-from suite.cli.places import inventory_option
+from suite.cli.places import inventory_option, night_plan_option
 from suite.display import Display
 from suite.errors import UserError
 from suite.home import Home
@@ -23,15 +23,7 @@ from suite.plan_file import load_plan_file
 
 
 @click.command()
-@click.option(
-    "--plan",
-    "plan_path",
-    type=click.Path(path_type=Path),
-    default=Path("nightly.yaml"),
-    show_default=True,
-    metavar="FILE",
-    help="What is measured; `suite plan check` explains it.",
-)
+@night_plan_option
 @click.option("--quick", is_flag=True, help="One short session for each workload: to try the plan, not to judge.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line.")
 @inventory_option

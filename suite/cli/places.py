@@ -1,4 +1,4 @@
-"""Where the inventory is, and with it the home: the option that all commands share."""
+"""Where the inventory is, and with it the home, and the plan of nights: options that several commands share."""
 
 from __future__ import annotations
 
@@ -20,5 +20,19 @@ def inventory_option(function: _F) -> _F:
         default=Path("inventory.yaml"),
         show_default=True,
         help="The file that lists the devices.",
+    )
+    return option(function)
+
+
+def night_plan_option(function: _F) -> _F:
+    """`--plan FILE`, of what nights measure."""
+    option = click.option(
+        "--plan",
+        "plan_path",
+        type=click.Path(path_type=Path),
+        default=Path("nightly.yaml"),
+        show_default=True,
+        metavar="FILE",
+        help="What is measured; `suite plan check` explains it.",
     )
     return option(function)

@@ -15,7 +15,7 @@ import click
 from suite import demands, exit_codes
 from suite.cli.inventories import opened
 from suite.cli.output import print_line
-from suite.cli.places import inventory_option
+from suite.cli.places import inventory_option, night_plan_option
 from suite.errors import UserError
 from suite.home import Home
 from suite.plan_file import load_plan_file
@@ -34,15 +34,7 @@ def schedule_group() -> None:
 
 @schedule_group.command("install")
 @click.option("--at", default="02:30", show_default=True, metavar="HH:MM", help="When nights begin, local time.")
-@click.option(
-    "--plan",
-    "plan_path",
-    type=click.Path(path_type=Path),
-    default=Path("nightly.yaml"),
-    show_default=True,
-    metavar="FILE",
-    help="What is measured; `suite plan check` explains it.",
-)
+@night_plan_option
 @click.option(
     "--with", "chosen", type=click.Choice(["systemd", "cron"]), help="Default: systemd, and cron where there is none."
 )

@@ -88,8 +88,8 @@ def test_power_off_ends_everything_and_the_next_start_is_another_boot(twin):
 
 
 def test_a_paused_twin_is_silent_and_resumes(twin):
-    daemons = twin.machine.named("sshd") + twin.machine.named("/adbd")
     twin.pause()
+    daemons = twin.machine.named("sshd") + twin.machine.named("/adbd")  # now none of them can end meanwhile
     assert daemons
     assert {Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in daemons} == {"T"}
     twin.resume()

@@ -10,7 +10,7 @@ import functools
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import adbutils
 from twin_boards import Board
@@ -18,7 +18,8 @@ from twin_link import Link
 from twin_machine import START_TIMEOUT_S, Machine, until
 from twin_needs import need_aarch64_programs, need_programs, need_root
 from twin_packages import cached, copy_tree, remove_tree, run_tool, unpack_debian
-from twin_ssh import free_port, write_file
+from twin_power import PoweredTwin
+from twin_ssh import free_port
 
 SHELL_ID = 2000  # the user `shell` of Android
 WORKDIR = "/data/local/tmp"
@@ -100,7 +101,7 @@ _TOOLS = [
 _VERSION = 1
 
 
-class AdbTwin:
+class AdbTwin(PoweredTwin):
     """Made in `folder`, which must be empty. `start` it, and `close` it in the end; or use it as a context.
 
     It brings an adb server of its own on a private port: `environ` makes clients use that one.
@@ -140,10 +141,6 @@ class AdbTwin:
         """The values of an inventory entry for it."""
         return {"kind": self.board.kind, "host": self.host, "port": self.port, "emulated": True} | more
 
-    def write(self, path: str, text: str) -> None:
-        """Replaces a file of the root; a reader sees the old text or the new one."""
-        write_file(self.root / path.lstrip("/"), text)
-
     def adb(self, *argv: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Runs the adb client to its end; the server is started if it isn't there."""
         environ = {**self.environ, "HOME": str(self.folder), "PATH": "/usr/bin:/bin", "ADB_MDNS_OPENSCREEN": "0"}
@@ -161,21 +158,9 @@ class AdbTwin:
             if self.adb("-s", self.serial, "get-state").stdout.strip() == "device":
                 return
 
-    def stop(self) -> None:
-        """Powers it off: nothing runs on. `start` is then a reboot."""
-        self.machine.power_off()
-
     def kill(self) -> None:
         """Kills adbd; programs that were started through it go on, as on a real device."""
         self.machine.kill_named("platform-tools/adbd")
-
-    def pause(self) -> None:
-        """Nothing in it moves any more: connections stay open and silent."""
-        self.machine.pause()
-
-    def resume(self) -> None:
-        """Goes on after `pause`."""
-        self.machine.resume()
 
     def close(self) -> None:
         """Ends its server, powers it off and removes its root."""
@@ -183,17 +168,6 @@ class AdbTwin:
         self.stop()
         self.link.remove()
         remove_tree(self.root)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_raised: object) -> None:
-        self.close()
 
 
 @functools.cache

@@ -22,9 +22,11 @@ class Twin(Protocol):
     board: Board
     root: Path
     machine: Machine
-    link: Link | None
     host: str
     port: int
+
+    @property
+    def link(self) -> Link | None: ...
 
     @property
     def environ(self) -> Mapping[str, str]: ...

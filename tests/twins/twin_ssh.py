@@ -7,12 +7,13 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any
 
 from twin_boards import Board
 from twin_link import Link
 from twin_machine import START_TIMEOUT_S, Machine, until
 from twin_packages import remove_tree, run_tool
+from twin_power import PoweredTwin
 from twin_root import PASSWORD, USER, USER_ID, new_root
 
 LOOPBACK = "127.0.0.1"
@@ -30,16 +31,13 @@ MaxSessions 100
 """
 
 
-class SshTwin:
+class SshTwin(PoweredTwin):
     """Made in `folder`, which must be empty. `start` it, and `close` it in the end; or use it as a context.
 
     With `cable` it is reached over a link of its own, to be unplugged; else on loopback.
 
     `root` is its file tree; `write` changes a file there, of /sys for instance, at once for all readers.
     """
-
-    environ: Mapping[str, str] = MappingProxyType({})
-    """What a client needs in its environment to reach it: nothing."""
 
     def __init__(self, folder: Path, board: Board, *, cable: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,6 +50,11 @@ class SshTwin:
         self.client_key, self.host_key = folder / "client_key", self.root / "etc/ssh/host_key"
         self.log = folder / "sshd.log"
         self._prepare()
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """What a client needs in its environment to reach it: nothing."""
+        return MappingProxyType({})
 
     @property
     def home(self) -> Path:
@@ -90,10 +93,6 @@ class SshTwin:
             "emulated": True,
         } | more
 
-    def write(self, path: str, text: str) -> None:
-        """Replaces a file of the root; a reader sees the old text or the new one."""
-        write_file(self.root / path.lstrip("/"), text)
-
     def start(self) -> None:
         """Powers it on, or starts sshd again after `kill`. Comes back when sshd answers."""
         if not self.machine.running:
@@ -107,21 +106,9 @@ class SshTwin:
                 if stream.recv(4) == b"SSH-":
                     return
 
-    def stop(self) -> None:
-        """Powers it off: connections just end, nothing runs on. `start` is then a reboot."""
-        self.machine.power_off()
-
     def kill(self) -> None:
         """Kills sshd and its sessions; programs that were started through it go on, as on a real device."""
         self.machine.kill_named("sshd")
-
-    def pause(self) -> None:
-        """Nothing in it moves any more: connections stay open and silent."""
-        self.machine.pause()
-
-    def resume(self) -> None:
-        """Goes on after `pause`."""
-        self.machine.resume()
 
     def new_host_key(self) -> None:
         """Another host key, which counts from the next start on."""
@@ -135,17 +122,6 @@ class SshTwin:
         if self.link is not None:
             self.link.remove()
         remove_tree(self.root)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_raised: object) -> None:
-        self.close()
 
     def _prepare(self) -> None:
         _make_key(self.client_key)
@@ -166,15 +142,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
-
-
-def write_file(path: Path, text: str) -> None:
-    """Replaces a file in one step, its folders made if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.fresh")
-    fresh.write_text(text)
-    fresh.chmod(0o644)
-    fresh.replace(path)
 
 
 def _make_key(path: Path) -> None:
