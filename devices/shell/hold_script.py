@@ -109,7 +109,8 @@ contested() {
     return 1
 }
 announce() {
-    read -r status </proc/$$/stat || return 1
+    # Read by another process, as all others will: an emulator shows a process a file of its own making about itself.
+    status=$(cat "/proc/$$/stat") || return 1
     start_of ${status##*\) }
     if ! printf '%s %s %s %s\n%s\n.\n' $$ "$ticks" "$boot" "$token" "$line" | tee "$folder/$1" >/dev/null; then
         rm -f "$folder/$1"

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from process_link import android_link
 from real_processes import is_running, wait_until
 from transport_kinds import MakeTransport
 
 from devices.errors import DeviceBusy, DeviceError, DeviceLost, FileCause, FileError
 from devices.hold import Claim
 from devices.holder import Holder
+from devices.shell.transport import ShellTransport
 from devices.transport import Transport
 
 Hold = Callable[..., Transport]
@@ -81,23 +84,25 @@ def test_a_hold_whose_process_was_killed_counts_no_more(hold: Hold, folder: Path
     assert len([path for path in folder.iterdir() if path.name.isdigit()]) == 1
 
 
-def test_the_hold_of_another_start_of_the_device_counts_no_more(hold: Hold, folder: Path) -> None:
-    folder.mkdir(parents=True)
-    ticks = Path(f"/proc/{os.getpid()}/stat").read_text().rpartition(")")[2].split()[19]
-    record = f"{os.getpid()} {ticks} 00000000-0000-0000-0000-000000000000 token\n{{}}\n.\n"
-    (folder / "7").write_text(record)
-    hold("two")
-    assert {path.name for path in folder.iterdir()} == {"8"}
-
-
-def test_a_number_that_another_process_has_now_is_no_holder(hold: Hold, folder: Path) -> None:
-    folder.mkdir(parents=True)
+@pytest.mark.parametrize("other", ["boot", "start"])
+def test_a_number_that_another_process_has_now_is_no_holder(hold: Hold, folder: Path, other: str) -> None:
+    """After a restart of the device, or when its numbers came round again."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    (folder / "7").write_text(f"{os.getpid()} 1 {boot} token\n{{}}\n.\n")
-    hold("two")
+    folder.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "600"]) as process:
+        ticks = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        named = {
+            "boot": f"{process.pid} {ticks} 00000000-0000-0000-0000-000000000000",
+            "start": f"{process.pid} {int(ticks) - 1} {boot}",
+        }
+        (folder / "7").write_text(f"{named[other]} token\n{{}}\n.\n")
+        hold("two", outdated="token")
+        assert {path.name for path in folder.iterdir()} == {"8"}
+        assert process.poll() is None
+        process.kill()
 
 
-@pytest.mark.parametrize("text", ["", "1 2", "x y z t\n{}\n.\n", "1 2 3\n{}\n.\n", "$(exit) `exit` * token\n{}\n.\n"])
+@pytest.mark.parametrize("text", ["", "1 2 3\n{}\n.\n", "$(exit) `exit` * token\n{}\n.\n"])
 def test_a_file_that_was_never_finished_or_is_damaged_keeps_nobody_away(hold: Hold, folder: Path, text: str) -> None:
     folder.mkdir(parents=True)
     (folder / "3").write_text(text)
@@ -173,6 +178,37 @@ def test_of_many_that_come_at_once_exactly_one_holds_the_device(make_transport: 
         os.kill(shell_of(folder), signal.SIGKILL)
         for transport in transports:
             transport.close()
+
+
+def test_one_who_is_slow_to_announce_itself_gives_way_to_who_went_past_it(tmp_path: Path, folder: Path) -> None:
+    """Its file is there, for so long without a word in it that others take it for one that was never finished."""
+    slow = ShellTransport(android_link(tmp_path / "slow"))
+    quick = ShellTransport(android_link(tmp_path / "quick"))
+    tee = tmp_path / "slow" / "tee"
+    tee.unlink()
+    go = tmp_path / "go"
+    tee.write_text(f'#!/bin/sh\nwhile ! [ -e {go} ]; do sleep 0.05; done\nexec {tmp_path}/quick/tee "$@"\n')
+    tee.chmod(0o755)
+    outcomes: list[object] = []
+
+    def take() -> None:
+        try:
+            outcomes.append(slow.hold(str(folder), claim_of("slow")))
+        except DeviceError as error:
+            outcomes.append(error)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    try:
+        wait_until(lambda: (folder / "1").exists())
+        assert quick.hold(str(folder), claim_of("quick"))
+    finally:
+        go.touch()
+        thread.join()
+    slow.close()
+    assert [type(outcome) for outcome in outcomes] == [DeviceBusy]
+    assert "suite run quick" in str(outcomes[0])
+    quick.close()
 
 
 def test_where_no_workdir_can_be_made_nothing_is_held_and_no_error_hides_why(
