@@ -53,7 +53,7 @@ def claim(device: str, locks_dir: Path) -> Claim:
     return made
 
 
-def busy(device: str, told: str) -> DeviceBusy:
+def busy(device: str, told: str, *, answered: bool) -> DeviceBusy:
     """The sentence for a device that another orchestrator holds, who has `told` who it is (untrusted)."""
     try:
         holder = holder_of(json.loads(told))
@@ -68,8 +68,9 @@ def busy(device: str, told: str) -> DeviceBusy:
             f"device {device!r} is in use by this very command, with the same workdir as {holder.device!r}; give both "
             "the same `host` (or `serial`) in the inventory, and they take turns."
         )
+    sign = "who has just answered" if answered else "which can't be asked or ended by the user we are on the device"
     return DeviceBusy(
-        f"device {device!r} is in use by {holder}, who has just answered; wait for it or end process {holder.pid} on "
+        f"device {device!r} is in use by {holder}, {sign}; wait for it or end process {holder.pid} on "
         f"{holder.shown_host}."
     )
 

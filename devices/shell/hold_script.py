@@ -23,8 +23,9 @@ from devices.shell.quoting import quoted
 HELD, ASKED = "H", "Q"
 """Marks: the device is held now, under this number; somebody wants to know whether the orchestrator is there."""
 
-BUSY, UNUSABLE = 16, 17
-"""Exit codes: somebody else holds it, and what is printed is their line; nothing can be put into the workdir."""
+BUSY, UNASKED, UNUSABLE = 16, 17, 18
+"""Exit codes: somebody else holds it, and what is printed is their line; the same, but they can't be asked or ended by
+this user; nothing can be put into the workdir."""
 
 ANSWER = b"here\n"
 
@@ -68,6 +69,7 @@ answers() {
     asked=$folder/$1.asked
     if ! ( true >"$asked" ) 2>/dev/null || ! kill -USR1 "$pid" 2>/dev/null; then
         rm -f "$asked" 2>/dev/null
+        why=UNASKED
         counts "$1"
         return
     fi
@@ -88,7 +90,7 @@ unseat() {
         pause
     done
 }
-# Whether a hold keeps us away. One that isn't whole is being written, for longer than a moment by nobody.
+# Whether a hold keeps us away, and `why`. One that isn't whole is being written, for longer than a moment by nobody.
 keeps_away() {
     passed=0
     while ! read_hold "$1"; do
@@ -96,7 +98,9 @@ keeps_away() {
         pause
     done
     counts "$1" || return 1
+    why=BUSY
     if [ "$owner" != "$outdated" ] && answers "$1"; then return 0; fi
+    why=UNASKED
     ! unseat "$1"
 }
 # Whether there is a hold that counts besides our own.
@@ -124,7 +128,7 @@ take() {
     if ! [ -d "$folder" ]; then mkdir "$folder" || [ -d "$folder" ] || return UNUSABLE; fi
     while :; do
         latest
-        if [ "$highest" -gt 0 ] && keeps_away "$highest"; then printf '%s\n' "$who"; return BUSY; fi
+        if [ "$highest" -gt 0 ] && keeps_away "$highest"; then printf '%s\n' "$who"; return $why; fi
         own=$((highest + 1))
         if refusal=$( ( set -C; true >"$folder/$own" ) 2>&1 ); then
             announce $own || return 1
@@ -182,9 +186,9 @@ exit 0
 def hold_script(mark: str, above: str, folder: str, token: str, told: str, outdated: str | None, ask_s: float) -> bytes:
     """Holds the device; `mark` is the token of the call's marks, `token` that of the hold."""
     polls = str(math.ceil(ask_s / 0.1))
-    body = (
-        _BODY.replace("LIMIT", str(_RECORD_LIMIT_BYTES)).replace("UNUSABLE", str(UNUSABLE)).replace("BUSY", str(BUSY))
-    )
+    body = _BODY.replace("LIMIT", str(_RECORD_LIMIT_BYTES))
+    for name, code in (("BUSY", BUSY), ("UNASKED", UNASKED), ("UNUSABLE", UNUSABLE)):
+        body = body.replace(name, str(code))
     text = _HOLD.format(
         mark=mark,
         arguments=quoted([above, folder, token, told, outdated or "", polls]),

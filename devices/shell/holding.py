@@ -13,7 +13,7 @@ from devices.deadline import Deadline
 from devices.errors import DeviceError, DeviceLost, FileCause, FileError
 from devices.hold import Claim, busy
 from devices.shell.conversation import Conversation, Patience, Told
-from devices.shell.hold_script import ANSWER, ASKED, BUSY, HELD, UNUSABLE, hold_script
+from devices.shell.hold_script import ANSWER, ASKED, BUSY, HELD, UNASKED, UNUSABLE, hold_script
 from devices.shell.link import Channel, Link
 from devices.shell.quoting import plain_path
 from devices.shell.refusals import file_error, missing_tool
@@ -138,8 +138,8 @@ def hold(link: Link, patience: Patience, folder: str, claim: Claim) -> Holding |
 
 def _require_nothing_to_hold(told: Told, folder: str, said: str, device: str) -> None:
     """Raises why a device that can be used isn't held."""
-    if told.rc == BUSY:
-        raise busy(device, said)
+    if told.rc in (BUSY, UNASKED):
+        raise busy(device, said, answered=told.rc == BUSY)
     message = told.stderr_tail.decode("utf-8", "replace")
     missing = missing_tool(told.rc, message)
     if missing is not None:

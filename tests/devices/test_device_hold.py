@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from process_link import android_link
+from process_link import ProcessLink, android_link
 from real_processes import is_running, wait_until
 from transport_kinds import MakeTransport
+from twin_needs import need_root
 
 from devices.errors import DeviceBusy, DeviceError, DeviceLost, FileCause, FileError
 from devices.hold import Claim
 from devices.holder import Holder
+from devices.local import LocalTransport
 from devices.shell.transport import ShellTransport
 from devices.transport import Transport
 
@@ -209,6 +214,34 @@ def test_one_who_is_slow_to_announce_itself_gives_way_to_who_went_past_it(tmp_pa
     assert [type(outcome) for outcome in outcomes] == [DeviceBusy]
     assert "suite run quick" in str(outcomes[0])
     quick.close()
+
+
+@pytest.mark.parametrize("outdated", [None, "token-one"])
+def test_a_holder_of_another_user_who_cannot_be_asked_or_ended_keeps_the_device(outdated: str | None) -> None:
+    need_root()
+    with tempfile.TemporaryDirectory() as place, contextlib.closing(LocalTransport()) as holder:
+        Path(place).chmod(0o755)
+        tools, folder = Path(place) / "tools", Path(place) / "hold"
+        android_link(tools)
+        folder.mkdir()
+        folder.chmod(0o777)
+        assert holder.hold(str(folder), claim_of("one"))
+        other = [shutil.which("setpriv") or "", "--reuid", "65534", "--clear-groups", "--", str(tools / "sh")]
+        stranger = ShellTransport(ProcessLink(other, tools))
+        with pytest.raises(DeviceBusy, match="can't be asked or ended by the user we are on the device; wait for it"):
+            stranger.hold(str(folder), claim_of("two", outdated))
+        assert is_running(shell_of(folder))
+        assert len(list(folder.iterdir())) == 1
+        stranger.close()
+
+
+def test_a_program_that_failed_after_the_hold_was_gone_is_a_lost_device(hold: Hold, folder: Path) -> None:
+    """Who took the device over ended it; the news of that may come later than the end of the program."""
+    transport = hold("one")
+    with pytest.raises(DeviceLost, match="not ours any more"):
+        transport.stream(["sh", "-c", 'rm "$1"/*; exit 3', "sh", str(folder)], lambda _line: None, timeout_s=20)
+    again = hold("two")
+    assert again.stream(["sh", "-c", "exit 3"], lambda _line: None, timeout_s=20).rc == 3
 
 
 def test_where_no_workdir_can_be_made_nothing_is_held_and_no_error_hides_why(

@@ -118,8 +118,13 @@ def test_the_home_itself_is_back_at_once_after_a_link_that_broke_without_a_word(
         # The home's own process has given up, and the device hasn't noticed: its end of the link stands still.
         kept = record.read_text()
     record.parent.mkdir(exist_ok=True)
-    stand_in = subprocess.Popen(python("import time; time.sleep(600)"))
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGUSR1, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+    )
+    stand_in = subprocess.Popen(python(deaf), stdout=subprocess.PIPE, text=True)
     try:
+        assert stand_in.stdout is not None
+        assert stand_in.stdout.readline() == "up\n"
         assert not is_running(shell)
         ticks = Path(f"/proc/{stand_in.pid}/stat").read_text().rpartition(")")[2].split()[19]
         words = kept.split()
