@@ -9,9 +9,11 @@ from typing import Any
 from report_fixtures import HOSTILE, RUN_ID, realistic
 
 from reports import downloads
+from reports.histories import SeriesVerdict
 from reports.measured import measurements
 from reports.site import build
 from reports.source import Samples, SessionTrace
+from reports.verdict_files import verdicts_csv
 
 
 def _rows(folder: Path, name: str) -> list[dict[str, str]]:
@@ -100,3 +102,29 @@ def test_hostile_device_name_stays_one_cell(tmp_path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(downloads.measurements_text(RUN_ID, found))))
     assert rows[-1]["device"].startswith("<img src=x") and len(rows) == len(found)
     assert "\u202e" not in rows[-1]["device"] and HOSTILE[:20] in rows[-1]["device"]
+
+
+def test_both_ends_of_an_interval_are_in_their_columns() -> None:
+    latency = {"median": 2.0, "ci95": [1.0, 3.0]}
+    (found,) = measurements({"measurements": [{"workload": {"quant": "int8"}, "latency_ms": latency}]})
+    (row,) = csv.DictReader(io.StringIO(downloads.measurements_text("r", [found])))
+    assert (row["latency_ms_ci95_low"], row["latency_ms_ci95_high"]) == ("1.0", "3.0")
+
+
+def test_numbers_that_are_not_finite_are_words_and_no_formula() -> None:
+    broken = {"median": float("-inf"), "max": float("nan"), "cv_percent": float("inf")}
+    (found,) = measurements({"measurements": [{"workload": {"quant": "int8"}, "latency_ms": broken}]})
+    (row,) = csv.DictReader(io.StringIO(downloads.measurements_text("r", [found])))
+    names = ("latency_ms_median", "latency_ms_max", "latency_ms_cv_percent")
+    assert [row[name] for name in names] == ["'-inf", "nan", "inf"]
+
+
+def test_no_cell_of_the_verdicts_begins_a_formula() -> None:
+    hostile = {"device": "=1", "workload_key": "+2", "metric": "@3", "direction": "-4", "measurement_id": "=5"}
+    said = {"sentence": "=HYPERLINK(6)", "command": "-7"}
+    one = SeriesVerdict(
+        **hostile, workload={"quant": "=8"}, emulated=False, verdict="regressed", rule="=9", at="2026", inputs=said
+    )
+    (row,) = csv.DictReader(io.StringIO(verdicts_csv([one])))
+    assert not [cell for cell in row.values() if cell[:1] in {"=", "+", "@", "-"}], row
+    assert (row["sentence"], row["command"]) == ("'=HYPERLINK(6)", "'-7")

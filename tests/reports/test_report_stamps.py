@@ -124,6 +124,19 @@ def test_a_measurement_more_is_shown_by_all_it_belongs_to(lab):
     }
 
 
+def test_a_measurement_more_in_an_older_run_is_shown_by_its_device(lab):
+    values = {
+        "run_id": lab.nights[0], "device_id": 2, "workload_key": "tiny/int8", "role": "measured", "planned_sessions": 1,
+        "workload": '{"model":"tiny","quant":"int8"}', "reference_losses": "[]", "started_at": AT,
+    }  # fmt: skip
+    assert lab.changed(insert(schema.measurement).values(**values)) == {
+        "run 0",
+        "board-01",
+        "board-01 tiny/int8",
+        "tiny",
+    }
+
+
 def test_a_session_more_is_shown_by_a_run_that_is_going_on(lab):
     lab.change(update(schema.run).where(schema.run.c.id == lab.nights[1]).values(status="running", finished_at=None))
     values = {

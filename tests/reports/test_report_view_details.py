@@ -116,6 +116,28 @@ def test_a_measurement_that_was_not_finished_is_partial_with_sessions_and_failed
     assert "unavailable" in found["int8"]["latency_ms"]
 
 
+def test_a_measurement_that_was_not_finished_says_whether_it_was_throttled(lab):
+    table, session = schema.measurement, schema.session
+    lab.change(
+        update(table).where(table.c.run_id == lab.nights[-1]).values(document=None, status=None, finished_at=None),
+        update(session).where(session.c.measurement_id == measurement(NIGHTS - 1)).values(status="throttled"),
+    )
+    found = {
+        item["workload"]["quant"]: item["throttled"] for item in lab.source.document(lab.nights[-1])["measurements"]
+    }
+    assert found == {"fp32": False, "fp16": False, "int8": True, "nf4": False}
+
+
+def test_the_sides_of_a_confirmation_are_no_outcomes_of_a_device(lab):
+    values = {
+        "run_id": lab.nights[-1], "device_id": 1, "workload_key": KEY, "workload": "{}", "role": "candidate",
+        "planned_sessions": 13, "reference_losses": "[]", "started_at": AT, "status": "failed", "document": "{}",
+    }  # fmt: skip
+    lab.change(insert(schema.measurement).values(**values))
+    assert lab.source.devices()[0].outcomes == {"ok": 4}
+    assert lab.source.health("board-00")[-1].outcomes == {"ok": 4}
+
+
 def test_only_latency_has_an_interval_since_only_it_was_taken_over_sessions(lab):
     found = {one.metric: one.points[-1] for one in lab.source.history("board-00", KEY)}
     assert found["latency_ms"].low is not None and found["latency_ms"].high is not None

@@ -188,6 +188,10 @@ def first_step_takes(document, ns):
     steps["t1_ns"][0] = steps["t0_ns"][0] + ns
 
 
+def samples_of(document):
+    return document["measurements"][0]["sessions"][0]["samples"]
+
+
 def latency_of(document):
     return document["measurements"][0]["document"]["latency_ms"]
 
@@ -220,6 +224,8 @@ def latency_of(document):
         (lambda d: d["measurements"][0]["sessions"][0]["samples"][0]["value"].append(float("nan")), "finite"),
         (lambda d: d["measurements"][0]["sessions"][0].update(session_id="other.s0"), "does not begin with"),
         (lambda d: d["devices"][0]["hardware"].update(x=float("inf")), "not finite"),
+        (lambda d: d["devices"][0]["hardware"].update(x=[-(2**63)]), "larger than 64 bits"),
+        (lambda d: samples_of(d).append(samples_of(d)[0]), "the sensor 'VDD_IN' stands there twice"),
     ],
 )
 def test_wrong_document_is_refused_in_one_sentence(exported, store, change, sentence):

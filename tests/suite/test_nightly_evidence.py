@@ -54,6 +54,12 @@ def test_a_series_that_drifts_is_a_suspect_though_like_its_history():
     assert found.drift is not None and found.drift.points == 60  # tonight's is one of them
 
 
+def test_drift_below_a_metrics_own_floor_is_none():
+    assert tonight_of(history(DRIFTING[:-1]), DRIFTING[-1], "power_mw").drift.found
+    load = tonight_of(history(DRIFTING[:-1]), DRIFTING[-1], "load_ms").drift
+    assert (load.found, load.floor) == (False, pytest.approx(0.10))
+
+
 @pytest.mark.parametrize(("nights_ago", "looked_for"), [(1, False), (13, False), (14, True)])
 def test_drift_is_looked_for_again_fourteen_nights_after_pairs_were_measured(nights_ago, looked_for):
     before = history(DRIFTING[:-1])

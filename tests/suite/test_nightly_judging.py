@@ -27,8 +27,9 @@ ALL = FIRST_PAIRS + CONFIRM_PAIRS
 
 def pair(latency: float, power: float = 1.0, baseline: float = 100.0) -> tuple[dict[str, Any], dict[str, Any]]:
     """Documents of a baseline's and a candidate's session; `latency` and `power` are the ratios of the two."""
-    return tuple({"latency_ms": {"median": baseline * a}, "power_mw": {"mean": baseline * b}}
-                 for a, b in ((1.0, 1.0), (latency, power)))  # fmt: skip
+    before, after = ({"latency_ms": {"median": baseline * a}, "power_mw": {"mean": baseline * b}}
+                     for a, b in ((1.0, 1.0), (latency, power)))  # fmt: skip
+    return before, after
 
 
 class Bench:
@@ -162,6 +163,17 @@ def test_a_suspect_with_too_few_valid_pairs_is_inconclusive_and_counts_them(benc
     found = bench.verdicts()["latency_ms"]
     assert (found.verdict, found.cause) == ("inconclusive", "unknown")
     assert said in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict", "confirmed"),
+    [(1.04, "unchanged", False), (1.08, "unchanged", True), (1.15, "regressed", True)],
+)
+def test_a_metrics_own_floor_holds_for_its_pairs_too(bench, ratio, verdict, confirmed):
+    bench.latency = tonight_of(history(), 120.0, "load_ms")
+    bench.sessions = [tuple({"load_ms": {"median": 100.0 * a}, "power_mw": {"mean": 1.0}} for a in (1.0, ratio))] * ALL
+    found = bench.verdicts()["load_ms"]
+    assert (found.verdict, "pairs" in found.inputs) == (verdict, confirmed)
 
 
 def test_a_pair_without_a_metrics_number_is_no_pair_of_that_metric():
