@@ -12,7 +12,7 @@ import pytest
 from suite.errors import UserError
 from suite.schedule import systemd
 from suite.schedule.scheduled import Schedule, absolute_entries, clock_time, schedule_name
-from suite.schedule.units import quoted, service_unit, timer_unit
+from suite.schedule.units import STOP_SECONDS, quoted, service_unit, timer_unit
 
 HOSTILE = """two  words %h 100% "quoted" it's $HOME ${PATH} back\\slash ;#&|<>*?[a] é"""
 
@@ -56,6 +56,13 @@ def test_the_service_never_runs_twice_at_once_and_substitutes_nothing(schedule: 
     assert "Type=oneshot" in text
     assert "ExecStart=:/bin/sh " in text
     assert "SuccessExitStatus=3 4" in text
+
+
+def test_a_stop_goes_to_the_night_alone_which_gets_time_to_store_its_session(schedule: Schedule) -> None:
+    text = service_unit(schedule)
+    assert "KillMode=mixed\n" in text
+    assert "TimeoutStartSec=infinity\n" in text
+    assert f"TimeoutStopSec={STOP_SECONDS}\n" in text and STOP_SECONDS >= 600
 
 
 def test_the_timer_makes_up_for_missed_nights_at_the_time_given(schedule: Schedule) -> None:
