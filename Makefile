@@ -22,6 +22,7 @@ lint: setup-dev
 
 types: setup-dev
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/mypy.ini tests
 
 setup: .venv/installed compiler
 setup-dev: .venv/installed-dev compiler

@@ -50,7 +50,7 @@ class LoopbackAdbd:
     def connections(self) -> int:
         """How many of clients are open at its server."""
         return sum(
-            connection.status == psutil.CONN_ESTABLISHED and connection.laddr.port == self.server.port
+            connection.status == psutil.CONN_ESTABLISHED and connection.laddr[1:2] == (self.server.port,)
             for connection in psutil.net_connections("tcp")
         )
 
@@ -134,7 +134,7 @@ class LoopbackAdbd:
         (found,) = {
             connection.pid
             for connection in psutil.net_connections("tcp")
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:2] == (port,)
         }
         return psutil.Process(found)
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 
 import paramiko
+from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL
 
 
 class _Gate(paramiko.ServerInterface):
@@ -19,7 +20,7 @@ class _Gate(paramiko.ServerInterface):
 
     def check_auth_password(self, username: str, password: str) -> int:
         self._seen.append(f"{username}:{password}")
-        return paramiko.AUTH_SUCCESSFUL if password == self._password else paramiko.AUTH_FAILED
+        return AUTH_SUCCESSFUL if password == self._password else AUTH_FAILED
 
 
 @contextlib.contextmanager

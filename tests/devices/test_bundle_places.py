@@ -21,6 +21,6 @@ def test_a_bundle_finds_its_own_libraries_in_any_folder(
     need_root()
     need_aarch64_programs()
     deploy(LocalTransport(), aarch64_runner.files, f"{tmp_path}{folder}")
-    command = [find_program("chroot"), tmp_path, *aarch64_runner.command(folder), "--clock"]
+    command = [str(find_program("chroot")), str(tmp_path), *aarch64_runner.command(folder), "--clock"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={})
     assert (ended.returncode, ended.stdout.strip().isdecimal()) == (0, True), ended.stderr

@@ -8,6 +8,7 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scripted_runner import Board, make_board
@@ -162,7 +163,7 @@ def on_device(bench: Bench) -> list[str]:
 def test_gc_leaves_programs_alone_while_suite_export_makes_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     home, gone = Home(bench.home), []
 
-    def collected(*given: object) -> Preparation:
+    def collected(*given: Any) -> Preparation:
         gone.append(bench("gc", "--keep-artifacts-days", "0", "--yes", "--json").document)
         return prepare(*given)
 

@@ -78,7 +78,11 @@ def outcomes(document: Any) -> dict[tuple[str, str], str]:
 
 def test_devices_are_measured_side_by_side(board: Board, bench: Bench, links: Links) -> None:
     together = threading.Barrier(2, timeout=60)
-    links.before = lambda _device, _session: together.wait() and None
+
+    def wait(_device: str, _session: int) -> None:
+        together.wait()
+
+    links.before = wait
     ran = bench("run", "--device", "all", *SHORT)
     assert ran.code == 0, ran.err
     assert set(outcomes(ran.document).values()) == {"ok"}

@@ -60,7 +60,7 @@ def open_page(driver: webdriver.Chrome, page: Path, width: int = 1400, theme: st
 
 def log(driver: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
     """What was logged since the last time."""
-    entries: list[dict[str, Any]] = driver.get_log(kind)  # type: ignore[no-untyped-call] # selenium types it not
+    entries: list[dict[str, Any]] = driver.get_log(kind)
     return entries
 
 

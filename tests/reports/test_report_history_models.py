@@ -135,7 +135,7 @@ def test_the_least_of_what_was_measured_well_on_a_real_device_is_the_best() -> N
 
 
 def test_an_emulated_device_is_the_best_of_nothing() -> None:
-    emulated = {"device_name": "twin", "emulated": True}
+    emulated: dict[str, Any] = {"device_name": "twin", "emulated": True}
     assert best(record("fp32", 100.0, **emulated), record("int8", 50.0, **emulated)) == ([], [])
 
 

@@ -83,7 +83,7 @@ def test_the_overview_counts_nights_devices_and_workloads_that_it_leaves_out() -
 
 
 def verdict(word: str, number: int = 0, **more: Any) -> SeriesVerdict:
-    facts = {
+    facts: dict[str, Any] = {
         "device": f"d{number:03}", "workload_key": "k", "workload": WORKLOAD, "metric": "latency_ms",
         "direction": "lower", "emulated": False, "measurement_id": f"m{number}", "verdict": word, "rule": "nightly 2",
         "at": at(0), "value": 100.0,
@@ -114,6 +114,22 @@ def test_a_change_to_the_history_is_told_as_one_and_not_as_a_ratio_to_the_baseli
     assert [cell.main for cell in ratios] == ["+3.2\u00a0%", "\u221210.0\u00a0%"]
     assert [cell.sort for cell in ratios] == ["1.032", "0.9"]
     assert ratios[0].small == ("to its history, not measured in turn",)
+
+
+def test_small_numbers_are_told_with_two_digits_or_as_powers_of_ten() -> None:
+    found = {"p": 0.00098, "q": 0.0000041, "ratio": 1.1}
+    (grid,) = verdict_section([verdict("regressed", numbers=found)]).grids
+    assert [cell.main for cell in grid.rows[0].cells[6:8]] == ["0.00098", "4e-06"]
+
+
+def test_a_cell_of_the_matrix_is_its_worst_verdict_with_the_latency() -> None:
+    found = [
+        verdict("regressed", metric="power_mw", value=5000.0), verdict("unchanged", metric="latency_ms"),
+        verdict("unchanged", metric="load_ms", value=7.0), verdict("regressed", 1, metric="power_mw", value=5000.0),
+    ]  # fmt: skip
+    (grid,) = matrix_section(found).grids
+    cells = [(row.cells[1].main, [line.replace("\u00a0", " ") for line in row.cells[1].small]) for row in grid.rows]
+    assert cells == [("regressed", ["1 of 3 series", "100 ms a step"]), ("regressed", ["1 of 1 series"])]
 
 
 def test_the_matrix_has_eighty_rows_and_counts_the_rest() -> None:

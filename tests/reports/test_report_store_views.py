@@ -89,7 +89,7 @@ def test_verdicts_of_a_night_come_with_value_sentence_and_command_and_the_last_c
 def test_history_has_points_with_intervals_in_time_order(lab: Lab) -> None:
     found = _latency(lab)
     assert [point.run_id for point in found.points] == lab.nights
-    assert all(point.low < point.value < point.high and point.sessions == 3 for point in found.points)
+    assert all((point.low or 0) < point.value < (point.high or 0) and point.sessions == 3 for point in found.points)
     assert [(part.start, part.stop, part.reason) for part in found.segments] == [(0, NIGHTS, "first point")]
     assert found.changes == [] and "no drift" in found.drift
 
@@ -168,7 +168,9 @@ def test_two_runs_are_compared_metric_by_metric(lab: Lab) -> None:
     found = lab.source.compared(lab.nights[0], lab.nights[-1])
     latency = [one for one in found.metrics if one.metric == "latency_ms"]
     assert len(latency) == 8 and {one.outcome for one in latency} == {"insufficient"}
-    assert all(one.sessions == (3, 3) and one.low is not None and one.low <= one.ratio <= one.high for one in latency)
+    for one in latency:
+        assert one.low is not None and one.ratio is not None and one.high is not None
+        assert one.sessions == (3, 3) and one.low <= one.ratio <= one.high
     sizes = [one for one in found.metrics if one.metric == "program_bytes"]
     assert {(one.outcome, one.ratio) for one in sizes} == {("same", 1.0)}
     assert found.differences == []

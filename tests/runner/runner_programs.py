@@ -130,13 +130,14 @@ class Answers(nn.Module):
 
     def __init__(self, half: bool) -> None:
         super().__init__()
-        self.half = half
+        self.is_half = half
 
     def forward(self, x: Tensor, first: Tensor, labels: Tensor, weight: Tensor, eps: Tensor) -> Tensor:
         """x float32 [4, b * T, hidden]: + and - of a query, + of another, - of it -> float32, all results in a row."""
-        operators, (rows, answers), dtype = torch.ops.prge, labels.shape, torch.float16 if self.half else torch.float32
+        operators, (rows, answers) = torch.ops.prge, labels.shape
+        dtype = torch.float16 if self.is_half else torch.float32
         length = x.shape[1] // rows
-        bias = operators.attention_bias(first, length, 2, self.half)
+        bias = operators.attention_bias(first, length, 2, self.is_half)
         parts = []
         for chunk in (x[:2], x[2:3], x[3:]):
             logits = operators.rms_norm(operators.answer_rows(chunk, length, answers), weight, 1e-5)

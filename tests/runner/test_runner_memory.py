@@ -28,7 +28,8 @@ def test_constants_that_no_step_touches_cost_no_memory(run, job, tmp_path):
             self.table = torch.nn.Embedding(65_536, 256)  # 64 MiB
 
         def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-            return self.table(tokens)
+            rows: torch.Tensor = self.table(tokens)
+            return rows
 
     job["program"] = str(programs.export(Lookup(), (torch.zeros(4, dtype=torch.int64),), tmp_path / "table.pte"))
     job["inputs"] = [{"name": "tokens", "dtype": "int64", "shape": [4], "value": [0, 1, 40_000, 65_535]}]

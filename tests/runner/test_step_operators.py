@@ -7,6 +7,7 @@ import runner_programs as programs
 import torch
 
 from workloads.models.config import LlamaConfig
+from workloads.prge import layer_op as _layer_op  # registers decoder_layer_nf4  # noqa: F401
 from workloads.prge.layer_scratch import scratch_values
 from workloads.quantize import int8, nf4
 

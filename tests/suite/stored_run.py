@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import recorded_session as recorded
 
@@ -58,7 +59,7 @@ def session(begun_run_id: str, ordinal: int, attempt: int = 0, **how) -> Session
     return recorded.result(ordinal, attempt=attempt, session=f"{begun_run_id}.s{ordinal}.a{attempt}", **how)
 
 
-def finish(begun: Begun, *ms: float, device: str = "local", status: str = "ok") -> dict:
+def finish(begun: Begun, *ms: float, device: str = "local", status: str = "ok") -> dict[str, Any]:
     """Adds a session for each of `ms`, the statistics, and ends the run."""
     for ordinal, value in enumerate(ms):
         begun.store.add_session(begun.measurement_id, session(begun.run_id, ordinal, ms=value, status=status))

@@ -48,7 +48,8 @@ def alter(begun: Begun, statement: str) -> None:
 
 
 def traced(begun: Begun, path: Path) -> list[dict[str, Any]]:
-    return json.loads(write_trace(begun.store, begun.run_id, path).read_text())["traceEvents"]
+    events: list[dict[str, Any]] = json.loads(write_trace(begun.store, begun.run_id, path).read_text())["traceEvents"]
+    return events
 
 
 def test_trace_keeps_the_rules_of_the_format(begun, tmp_path):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -141,8 +142,9 @@ def test_progress_is_told_now_and_then_with_the_layer_at_hand(monkeypatch: pytes
     now = [0.0]
     monkeypatch.setattr("suite.export_process.time.monotonic", lambda: now[0])
     answers = io.StringIO()
-    tensors = WatchedTensors({"model.norm.weight": 0, "model.layers.1.x": 1}, 2, Progress(answers, "tiny fp32"))
-    assert dict(tensors) == {"model.norm.weight": 0, "model.layers.1.x": 1}
+    given: dict[str, Any] = {"model.norm.weight": 0, "model.layers.1.x": 1}
+    tensors: Any = WatchedTensors(given, 2, Progress(answers, "tiny fp32"))
+    assert dict(tensors) == given
     for now[0] in (14.0, 16.0, 30.0, 32.0):
         assert (tensors["model.norm.weight"], tensors["model.layers.1.x"]) == (0, 1)
     told = [json.loads(line)["progress"] for line in answers.getvalue().splitlines()]

@@ -57,8 +57,10 @@ def again(count: int = FIRST_PAIRS):
     plan = Plan(devices=("board", "other"), model="tiny", quants=("fp32", "nf4"), q=2, b=2, T=32, sessions=5)
     tonight = Prepared(plan, named("w"), named("tonight"), named("data"), named("losses"), named("estimate"))
     item = ToConfirm("board", tonight, Baseline(named("earlier"), named("its program"), named("its runner")))
-    run = Run("r", RunPlan((plan,), budget_minutes=60.0), SimpleNamespace(weights_source={}), *[named("x")] * 4)
-    (found,) = measure_pairs(run, {"board": "entry of board", "other": "no"}, [item], count).values()
+    weights: Any = SimpleNamespace(weights_source={})
+    run = Run("r", RunPlan((plan,), budget_minutes=60.0), weights, *[named("x")] * 4)
+    entries: Any = {"board": "entry of board", "other": "no"}
+    (found,) = measure_pairs(run, entries, [item], count).values()
     return found
 
 

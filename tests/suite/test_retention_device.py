@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -42,7 +44,8 @@ class Board:
         self.present = [Cached(name, 10**6, None if ago is None else used(ago)) for name, ago in days.items()]
 
     def goes(self) -> dict[str, bool]:
-        return {item.name: item.goes for item in device.survey_device("board", None, RULES)}
+        entry: Any = "board"
+        return {item.name: item.goes for item in device.survey_device(entry, Path(), RULES)}
 
 
 @pytest.fixture

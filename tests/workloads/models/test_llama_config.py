@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_tied_output_head_has_no_tensor_and_no_parameters(config: LlamaConfig) -
 @pytest.mark.parametrize(
     ("change", "part"), [({"layers": 0}, "layers is 0"), ({"kv_heads": 3}, "3 kv_heads"), ({"head_dim": 15}, "is 15")]
 )
-def test_impossible_sizes_are_refused_with_the_number(config: LlamaConfig, change: dict[str, int], part: str) -> None:
+def test_impossible_sizes_are_refused_with_the_number(config: LlamaConfig, change: dict[str, Any], part: str) -> None:
     with pytest.raises(UserError, match=part):
         dataclasses.replace(config, **change)
 
