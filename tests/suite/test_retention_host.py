@@ -91,7 +91,8 @@ KEPT, GONE = ("keep", "keep"), ("remove", "remove")
 def test_what_nobody_used_lately_goes_and_the_rest_stays(lab):
     both(lab, 1, days=31)
     both(lab, 2, days=29)
-    assert lab.judged() == {"1": GONE, "2": KEPT}
+    both(lab, 3, days=30)
+    assert lab.judged() == {"1": GONE, "2": KEPT, "3": KEPT}
 
 
 def test_use_counts_not_only_the_making(lab):

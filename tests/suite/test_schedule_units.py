@@ -83,7 +83,8 @@ def test_a_path_with_a_newline_is_refused() -> None:
 
 
 def test_each_home_has_a_name_of_its_own() -> None:
-    assert schedule_name(Path("/a")) != schedule_name(Path("/b"))
+    homes = (Path("/a"), Path("/b"), Path("/a/.suite"), Path("/b/.suite"))
+    assert len({schedule_name(home) for home in homes}) == len(homes)
 
 
 def test_relative_and_repeated_entries_of_path_are_left_out() -> None:
