@@ -120,7 +120,13 @@ def test_numbers_that_are_not_finite_are_words_and_no_formula() -> None:
 
 
 def test_no_cell_of_the_verdicts_begins_a_formula() -> None:
-    hostile = {"device": "=1", "workload_key": "+2", "metric": "@3", "direction": "-4", "measurement_id": "=5"}
+    hostile: dict[str, Any] = {
+        "device": "=1",
+        "workload_key": "+2",
+        "metric": "@3",
+        "direction": "-4",
+        "measurement_id": "=5",
+    }
     said = {"sentence": "=HYPERLINK(6)", "command": "-7"}
     one = SeriesVerdict(
         **hostile, workload={"quant": "=8"}, emulated=False, verdict="regressed", rule="=9", at="2026", inputs=said
