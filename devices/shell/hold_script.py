@@ -116,7 +116,8 @@ announce() {
     # Read by another process, as all others will: an emulator shows a process a file of its own making about itself.
     status=$(cat "/proc/$$/stat") || return 1
     start_of ${status##*\) }
-    if ! printf '%s %s %s %s\n%s\n.\n' $$ "$ticks" "$boot" "$token" "$line" | tee "$folder/$1" >/dev/null; then
+    # Other tools than dd don't say why they failed, a full disk say.
+    if ! printf '%s %s %s %s\n%s\n.\n' $$ "$ticks" "$boot" "$token" "$line" | dd of="$folder/$1" bs=4096; then
         rm -f "$folder/$1"
         return 1
     fi

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,11 +189,11 @@ def test_one_who_is_slow_to_announce_itself_gives_way_to_who_went_past_it(tmp_pa
     """Its file is there, for so long without a word in it that others take it for one that was never finished."""
     slow = ShellTransport(android_link(tmp_path / "slow"))
     quick = ShellTransport(android_link(tmp_path / "quick"))
-    tee = tmp_path / "slow" / "tee"
-    tee.unlink()
+    dd = tmp_path / "slow" / "dd"
+    dd.unlink()
     go = tmp_path / "go"
-    tee.write_text(f'#!/bin/sh\nwhile ! [ -e {go} ]; do sleep 0.05; done\nexec {tmp_path}/quick/tee "$@"\n')
-    tee.chmod(0o755)
+    dd.write_text(f'#!/bin/sh\nwhile ! [ -e {go} ]; do sleep 0.05; done\nexec {tmp_path}/quick/dd "$@"\n')
+    dd.chmod(0o755)
     outcomes: list[object] = []
 
     def take() -> None:
@@ -250,6 +250,43 @@ def test_where_no_workdir_can_be_made_nothing_is_held_and_no_error_hides_why(
     (tmp_path / "file").touch()
     assert not make_transport(0.5).hold(str(tmp_path / "file" / "hold"), claim_of("one"))
     assert not make_transport(0.5).hold("/proc/no such place/hold", claim_of("one"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A workdir with a disk of its own."""
+    need_root()
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], check=True, timeout=60)
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True, timeout=60)
+
+
+def test_nothing_is_held_on_a_disk_that_is_full_or_read_only(make_transport: MakeTransport, small_disk: Path) -> None:
+    fill(small_disk)
+    assert not make_transport(0.5).hold(str(small_disk / "hold"), claim_of("one"))
+    assert list((small_disk / "hold").iterdir()) == []
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True, timeout=60)
+    assert not make_transport(0.5).hold(str(small_disk / "hold"), claim_of("one"))
+
+
+def test_a_disk_that_is_full_since_hides_no_holder(make_transport: MakeTransport, small_disk: Path) -> None:
+    holder = make_transport(0.5)
+    assert holder.hold(str(small_disk / "hold"), claim_of("one"))
+    fill(small_disk)
+    with pytest.raises(DeviceBusy, match="suite run one"):
+        make_transport(0.5).hold(str(small_disk / "hold"), claim_of("two"))
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=False, timeout=60)
+    with pytest.raises(DeviceBusy, match="suite run one"):
+        make_transport(0.5).hold(str(small_disk / "hold"), claim_of("two"))
+    holder.close()
+
+
+def fill(disk: Path) -> None:
+    with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as stream:
+        while True:
+            stream.write(b"x" * 4096)
 
 
 def test_something_else_in_the_place_of_the_holds_is_an_error(make_transport: MakeTransport, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_the_home_itself_is_back_at_once_after_a_link_that_broke_without_a_word(
     try:
         assert stand_in.stdout is not None
         assert stand_in.stdout.readline() == "up\n"
-        assert not is_running(shell)
+        wait_until(lambda: not is_running(shell))
         ticks = Path(f"/proc/{stand_in.pid}/stat").read_text().rpartition(")")[2].split()[19]
         words = kept.split()
         record.write_text(kept.replace(f"{words[0]} {words[1]}", f"{stand_in.pid} {ticks}"))
