@@ -16,6 +16,7 @@ from typing import Any
 from devices.cpu_names import core_models, core_records
 from devices.device_tree import device_tree_paths, device_tree_text
 from devices.sensors.battery import battery_percent
+from devices.sensors.chargers import chargers_in
 from devices.sensors.tree import Texts, Tree
 from devices.transport import FILE_TIMEOUT_S
 from devices.wording import printable
@@ -57,8 +58,8 @@ class Policy:
 class Facts:
     """A device's identity and state. None: the device doesn't say.
 
-    `settings`: what a kind has of its own, such as a power mode; it is state, and no part of the fingerprint. So is
-    `battery_percent`, the charge from 0 to 100.
+    `settings`: what a kind has of its own, such as a power mode; it is state, and no part of the fingerprint. So are
+    `battery_percent`, the charge from 0 to 100, and `charger_plugged`, which is None without a battery.
     """
 
     machine: str
@@ -77,6 +78,7 @@ class Facts:
     policies: tuple[Policy, ...]
     settings: Mapping[str, str] = field(default_factory=dict)
     battery_percent: float | None = None
+    charger_plugged: bool | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -116,6 +118,7 @@ def read_facts(tree: Tree) -> Facts:
     first = cores[0] if cores else {}
     features = first.get("flags") or first.get("Features") or ""
     present = parse_cpu_list(texts.text(_FILES["present"]) or "")
+    charge = battery_percent(tree)
     return Facts(
         machine=printable(uname.stdout, 40) or "unknown",
         board=_board(texts),
@@ -131,7 +134,8 @@ def read_facts(tree: Tree) -> Facts:
         online_cpus=_shown(texts.text(_FILES["online"])),
         swap_kib=_meminfo(texts, "SwapTotal"),
         policies=read_policies(tree),
-        battery_percent=battery_percent(tree),
+        battery_percent=charge,
+        charger_plugged=None if charge is None else chargers_in(tree).is_plugged,
     )
 
 

@@ -11,7 +11,7 @@ from devices.errors import FileError
 from devices.facts import Facts, read_facts
 from devices.preflight import Check
 from devices.sensors.battery import BATTERY, Gauge, battery_sensors, charge_of_android
-from devices.sensors.chargers import Chargers, all_chargers
+from devices.sensors.chargers import Chargers, all_chargers, chargers_of_android
 from devices.sensors.host import clock_sensors
 from devices.sensors.memory import memory_sensors
 from devices.sensors.odpm import odpm_sensors
@@ -56,9 +56,8 @@ class AndroidKind:
 
     def facts(self, tree: Tree) -> Facts:
         facts, known = read_facts(tree), _properties(tree)
-        if facts.battery_percent is None:  # the kernel's files are often kept from the shell
-            told = _dumpsys(tree, find_program(tree, "dumpsys"), "battery")
-            facts = replace(facts, battery_percent=charge_of_android(told.text or ""))
+        if facts.battery_percent is None or facts.charger_plugged is None:
+            facts = _with_battery_service(facts, tree)
         if not known:
             return facts
         board = " ".join(filter(None, (known.get("ro.product.manufacturer"), known.get("ro.product.model"))))
@@ -128,6 +127,18 @@ class AndroidKind:
             remedy = "name them as `cpus` in the inventory, if they differ"
             return Check("big cores", "warning", "all cores are alike, or their frequencies can't be read", remedy)
         return Check("big cores", "ok", f"the runner is pinned to {','.join(str(cpu) for cpu in big)}")
+
+
+def _with_battery_service(facts: Facts, tree: Tree) -> Facts:
+    """What the kernel doesn't tell of battery and chargers: its files are often kept from the shell."""
+    dumpsys = find_program(tree, "dumpsys")
+    told = _dumpsys(tree, dumpsys, "battery")
+    charge, plugged = facts.battery_percent, facts.charger_plugged
+    return replace(
+        facts,
+        battery_percent=charge_of_android(told.text or "") if charge is None else charge,
+        charger_plugged=chargers_of_android(dumpsys or "", told).is_plugged if plugged is None else plugged,
+    )
 
 
 def _battery(tree: Tree, gauge: Gauge, chargers: Chargers) -> Discovery:

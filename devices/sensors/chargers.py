@@ -27,6 +27,11 @@ class Chargers:
     plugged: tuple[str, ...]
     sensors: Discovery
 
+    @property
+    def is_plugged(self) -> bool | None:
+        """Whether one is; None where the device doesn't tell."""
+        return bool(self.plugged) if self.sensors.sensors else None
+
 
 def all_chargers(tree: Tree) -> Chargers:
     """From the kernel where it lets us look, else from Android's battery service."""

@@ -75,12 +75,13 @@ def device_state(measured: MeasuredWith) -> DeviceState:
     governors = [policy.get("governor") for policy in _listed(facts.get("policies"))]
     temperature = document.get("temperature_c")
     start = temperature.get("start") if isinstance(temperature, Mapping) else None
-    battery = facts.get("battery_percent")
+    battery, charger = facts.get("battery_percent"), facts.get("charger_plugged")
     return DeviceState(
         temperature_c=float(start) if isinstance(start, int | float) else None,
         governor="/".join(sorted({str(name) for name in governors if name})) or None,
         throttled=bool(document["throttled"]) if "throttled" in document else None,
         battery_percent=float(battery) if isinstance(battery, int | float) else None,
+        charging=charger if isinstance(charger, bool) else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""The charge of a device's battery: state of the device, and no part of what identifies it."""
+"""The charge of a device's battery, and its charger: state of the device, and no part of what identifies it."""
 
 from __future__ import annotations
 
@@ -46,14 +46,19 @@ def test_charge_does_not_identify_a_device(make_tree: MakeTree) -> None:
     assert full.battery_percent != low.battery_percent and full.fingerprint == low.fingerprint
 
 
-def test_phone_that_keeps_the_kernels_files_to_itself_is_asked_by_its_battery_service(make_tree: MakeTree) -> None:
+@pytest.mark.parametrize("powered", ["true", "false"])
+def test_phone_that_keeps_the_kernels_files_to_itself_is_asked_by_its_battery_service(
+    make_tree: MakeTree, powered: str
+) -> None:
     tree = make_tree({})
     program = Path(tree.path("system/bin/dumpsys"))
     program.parent.mkdir(parents=True, exist_ok=True)
-    program.write_text(f"#!/bin/sh\ncat << 'EOF'\n{DUMPSYS.format(level=63, scale=100)}\nEOF\n", encoding="utf-8")
+    said = DUMPSYS.format(level=63, scale=100).replace("false", powered)
+    program.write_text(f"#!/bin/sh\ncat << 'EOF'\n{said}\nEOF\n", encoding="utf-8")
     program.chmod(0o755)
     entry = DeviceEntry.model_validate({"name": "phone", "kind": "android", "transport": "local", "workdir": "/w"})
-    assert AndroidKind(entry).facts(tree).battery_percent == 63.0
+    facts = AndroidKind(entry).facts(tree)
+    assert (facts.battery_percent, facts.charger_plugged) == (63.0, powered == "true")
 
 
 @pytest.mark.parametrize(
@@ -65,3 +70,20 @@ def test_phone_that_keeps_the_kernels_files_to_itself_is_asked_by_its_battery_se
 )
 def test_charge_is_the_level_of_its_scale_and_nonsense_is_none(level: str, scale: str, charge: float | None) -> None:
     assert charge_of_android(DUMPSYS.format(level=level, scale=scale)) == charge
+
+
+@pytest.mark.parametrize(
+    ("supplies", "plugged"),
+    [
+        (supply("BAT0", type="Battery", capacity="81") | supply("AC", type="Mains", online="1"), True),
+        (supply("BAT0", type="Battery", capacity="81") | supply("usb", type="USB", online="0"), False),
+        (supply("BAT0", type="Battery", capacity="81"), None),
+        (supply("port", type="USB", online="1"), None),  # a board that is fed through it
+    ],
+)
+def test_charger_is_told_of_devices_with_a_battery(
+    make_tree: MakeTree, supplies: dict[str, str], plugged: bool | None
+) -> None:
+    facts = read_facts(make_tree(supplies))
+    assert facts.charger_plugged is plugged
+    assert facts.fingerprint == read_facts(make_tree({})).fingerprint

@@ -89,6 +89,11 @@ def test_the_charge_of_its_battery_is_part_of_a_devices_state():
     assert device_state(measured_with({}, {"battery_percent": None})) == DeviceState()
 
 
+@pytest.mark.parametrize(("plugged", "charging"), [(True, True), (False, False), (None, None), ("yes", None)])
+def test_a_plugged_charger_is_part_of_a_devices_state(plugged, charging):
+    assert device_state(measured_with({}, {"charger_plugged": plugged})) == DeviceState(charging=charging)
+
+
 def test_what_is_not_known_of_a_device_is_no_state():
     unknown = {"temperature_c": {"unavailable": "no zone"}}
     assert device_state(measured_with(unknown, {"policies": {"unavailable": "no cpufreq"}})) == DeviceState()

@@ -114,12 +114,13 @@ def test_a_device_in_another_state_than_its_baseline_is_not_measured_again(bench
     assert all(items == 0 for items, _ in bench.asked)
 
 
-def stored_with_charge(folder: Path, percent: int) -> MeasuredWith:
-    """What the store has of a measurement on a phone whose kernel says `percent`."""
-    battery = folder / "sys/class/power_supply/battery"
-    battery.mkdir(parents=True, exist_ok=True)
-    (battery / "type").write_text("Battery\n")
-    (battery / "capacity").write_text(f"{percent}\n")
+def stored_with_charge(folder: Path, percent: int, charger: str = "0") -> MeasuredWith:
+    """What the store has of a measurement on a phone whose kernel says `percent`, and of its charger `charger`."""
+    supplies = {"battery": {"type": "Battery", "capacity": str(percent)}, "usb": {"type": "USB", "online": charger}}
+    for name, files in supplies.items():
+        (folder / "sys/class/power_supply" / name).mkdir(parents=True, exist_ok=True)
+        for file, text in files.items():
+            (folder / "sys/class/power_supply" / name / file).write_text(f"{text}\n")
     begun = begin(folder / "store.sqlite")
     facts = read_facts(Tree(LocalTransport(), str(folder))).as_document()
     begun.store.record_device_state(begun.run_id, begun.device_id, "Android 14", facts)
@@ -128,15 +129,18 @@ def stored_with_charge(folder: Path, percent: int) -> MeasuredWith:
     return found
 
 
-@pytest.mark.parametrize(("tonight", "verdict"), [(60, "inconclusive"), (75, "regressed")])
+@pytest.mark.parametrize(
+    ("tonight", "charger", "difference"),
+    [(60, "0", "battery was 90 % and is 60 %"), (90, "1", "charging was off and is on"), (75, "0", None)],
+)
 def test_a_battery_charged_otherwise_than_at_the_baseline_makes_a_suspect_inconclusive(
-    bench, tmp_path, tonight, verdict
+    bench, tmp_path, tonight, charger, difference
 ):
     bench.baseline = replace(bench.baseline, measured=stored_with_charge(tmp_path, 90))
-    bench.facts = {1000: stored_with_charge(tmp_path, tonight)}
+    bench.facts = {1000: stored_with_charge(tmp_path, tonight, charger)}
     found = bench.verdicts()["latency_ms"]
-    assert found.verdict == verdict
-    assert ("battery was 90 % and is 60 %" in found.sentence) is (verdict == "inconclusive")
+    assert found.verdict == ("inconclusive" if difference else "regressed")
+    assert (difference or "") in found.sentence
 
 
 def test_a_suspect_without_a_baseline_is_inconclusive_and_says_why(bench):
