@@ -15,7 +15,7 @@ from suite.errors import UserError
 from suite.events import printable
 from suite.store.acceptances import accept_points, newest_point, regressed_points
 from suite.store.finding import find_run, find_series_or_run
-from suite.store.history import SeriesSummary
+from suite.store.history import Series
 
 _LONGEST = 2000
 
@@ -37,7 +37,7 @@ def accept(target: str, why: str, run_text: str | None, inventory_path: Path) ->
     reason = _said(why, "--why")
     with opened_store(inventory_path, read_only=False) as store:
         found = find_series_or_run(store, target)
-        if isinstance(found, SeriesSummary):
+        if isinstance(found, Series):
             points = [newest_point(store, found, None if run_text is None else find_run(store, run_text))]
         elif run_text is not None:
             raise UserError("--run goes with a series: leave it out, the run is named already.")
@@ -67,11 +67,11 @@ def annotate(target: str, text: str, inventory_path: Path) -> int:
     remark = _said(text, "TEXT")
     with opened_store(inventory_path, read_only=False) as store:
         found = find_series_or_run(store, target)
-        if isinstance(found, SeriesSummary):
+        if isinstance(found, Series):
             store.annotate(author(), remark, series_id=newest_point(store, found).series_id)
         else:
             store.annotate(author(), remark, run_id=found)
-    print_line(f"noted on {found.name if isinstance(found, SeriesSummary) else f'run {found}'}")
+    print_line(f"noted on {found.name if isinstance(found, Series) else f'run {found}'}")
     return exit_codes.OK
 
 

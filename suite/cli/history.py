@@ -17,7 +17,7 @@ from suite.cli.output import print_line
 from suite.cli.places import inventory_option
 from suite.cli.stores import opened_store
 from suite.store.finding import find_series
-from suite.store.history import SeriesSummary, series_list
+from suite.store.history import Series, series_list
 from suite.store.source import StoreSource
 from suite.store.store import Store
 from suite.store.told import ToldVerdict, verdicts_on
@@ -68,12 +68,12 @@ def history(series: str | None, runs: bool, as_json: bool, inventory_path: Path)
     return exit_codes.OK
 
 
-def _history_of(store: Store, series: SeriesSummary) -> MetricHistory:
+def _history_of(store: Store, series: Series) -> MetricHistory:
     found = StoreSource(store).history(series.device, series.workload_key)
     return next(item for item in found if item.metric == series.metric)
 
 
-def _document(series: SeriesSummary, told: MetricHistory, verdicts: list[ToldVerdict]) -> dict[str, Any]:
+def _document(series: Series, told: MetricHistory, verdicts: list[ToldVerdict]) -> dict[str, Any]:
     known = dataclasses.asdict(told)
     known["changes"] = [{**dataclasses.asdict(change), **_place_of(change, told)} for change in told.changes]
     return {

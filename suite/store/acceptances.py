@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, insert, select
 
 from suite.errors import UserError
 from suite.store import schema
-from suite.store.history import SeriesSummary
+from suite.store.history import Series
 from suite.store.identity import timestamp
 from suite.store.store import Store
 
@@ -25,7 +25,7 @@ class SeriesPoint:
     run_id: str
 
 
-def newest_point(store: Store, series: SeriesSummary, run_id: str | None = None) -> SeriesPoint:
+def newest_point(store: Store, series: Series, run_id: str | None = None) -> SeriesPoint:
     """The newest point of a series, or the one of a run. UserError when that run has none."""
     table = schema.series
     chosen = _points().where(

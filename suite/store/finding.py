@@ -13,7 +13,7 @@ from sqlalchemy import select
 from suite.errors import UserError, unknown_name
 from suite.events import printable
 from suite.store import schema
-from suite.store.history import SeriesSummary, series_list
+from suite.store.history import Series, series_names
 from suite.store.store import Store
 from suite.store.tags import current_tags
 
@@ -81,13 +81,13 @@ def _named_run(store: Store, text: str, zone: tzinfo | None = None) -> Side:
     return Side(_only(found, text, "runs"))
 
 
-def find_series(store: Store, text: str) -> SeriesSummary:
+def find_series(store: Store, text: str) -> Series:
     """A series by its name, or by some of the parts of it in their order: `local/int8/latency_ms`, `int8/latency`.
 
     Parts are taken as they are; only where that names no series, as the beginnings of parts. UserError when none or
     several are meant.
     """
-    known = {item.name: item for item in series_list(store)}
+    known = {item.name: item for item in series_names(store)}
     if text in known:
         return known[text]
     wanted = [part for part in text.split("/") if part]
@@ -98,13 +98,13 @@ def find_series(store: Store, text: str) -> SeriesSummary:
     raise _unknown_series(text, wanted, known)
 
 
-def find_series_or_run(store: Store, text: str) -> SeriesSummary | str:
+def find_series_or_run(store: Store, text: str) -> Series | str:
     """What `find_run` finds for a tag or a text that looks like a run (then its id), else what `find_series` finds.
 
     UserError for a tag that is also a part of series' names: it could mean either.
     """
     tagged = _tags(store).get(text)
-    if tagged is not None and any(text in item.name.split("/") for item in series_list(store)):
+    if tagged is not None and any(text in item.name.split("/") for item in series_names(store)):
         raise UserError(
             f"'{text}' is a tag and a part of series' names: name the run by its id, {tagged}, or more of the series"
         )

@@ -1,17 +1,18 @@
-"""Series over runs, for `suite history`: points in time order, in segments that are never compared across."""
+"""The series there are, for `suite history` and for naming one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Column, case, func, select
 
 from suite.store import schema
 from suite.store.store import Store
 
 
 @dataclass(frozen=True)
-class SeriesSummary:
+class Series:
     """One metric of one workload on one device, all its segments together."""
 
     device: str
@@ -19,8 +20,6 @@ class SeriesSummary:
     metric: str
     direction: str
     emulated: bool
-    segments: int
-    points: int
 
     @property
     def name(self) -> str:
@@ -29,27 +28,53 @@ class SeriesSummary:
 
 
 @dataclass(frozen=True)
-class HistoryPoint:
-    """One measurement's value. `segment` counts from 0 and rises whenever the fingerprint is a new one."""
+class SeriesSummary(Series):
+    """A series with how much there is of it."""
 
-    series_id: int
-    measurement_id: int
-    run_id: str
-    at: str
-    value: float
-    status: str
-    fingerprint: str
-    segment: int
+    segments: int
+    points: int
+
+
+def series_names(store: Store) -> list[Series]:
+    """Every series that has a point, by device, workload and metric; quick, however many points there are."""
+    names = _names()
+    has_point = select(schema.point.c.series_id).where(schema.point.c.series_id == schema.series.c.id).exists()
+    with store.database.reading() as connection:
+        rows = connection.execute(select(*names).where(has_point).distinct().order_by(*names)).all()
+    return [Series(row[0], row[1], row[2], row[3], bool(row[4])) for row in rows]
 
 
 def series_list(store: Store) -> list[SeriesSummary]:
-    """Every series there is, by device, workload and metric."""
-    table = schema.series
-    names = (table.c.device_name, table.c.workload_key, table.c.metric, table.c.direction, table.c.emulated)
+    """The same with their numbers of segments and points, for which every point is looked at."""
+    series, point, measurement = schema.series, schema.point, schema.measurement
+    names = _names()
+    # A number for the names is found among the series, which are few; the points are many.
+    of_name = select(
+        series.c.id, series.c.fingerprint, func.min(series.c.id).over(partition_by=names).label("named")
+    ).subquery()
+    accepted = (
+        select(schema.acceptance.c.id)
+        .where(schema.acceptance.c.series_id == point.c.series_id)
+        .where(schema.acceptance.c.measurement_id == point.c.measurement_id)
+        .exists()
+    )
+    in_time = (measurement.c.started_at, measurement.c.id)
+    before = func.lag(of_name.c.fingerprint).over(partition_by=of_name.c.named, order_by=in_time)
+    # As `suite.regression.segments` has it: what opens one is another fingerprint than before, or an acceptance.
+    opens = case((before.is_distinct_from(of_name.c.fingerprint) | accepted, 1), else_=0).label("opens")
+    each = (
+        select(of_name.c.named, opens)
+        .select_from(point.join(of_name, point.c.series_id == of_name.c.id).join(measurement))
+        .subquery()
+    )
+    counted = (
+        select(each.c.named, func.sum(each.c.opens).label("segments"), func.count().label("points"))
+        .group_by(each.c.named)
+        .subquery()
+    )
     statement = (
-        select(*names, func.count(table.c.fingerprint.distinct()), func.count(schema.point.c.measurement_id))
-        .select_from(table.join(schema.point))
-        .group_by(*names)
+        select(*names, counted.c.segments, counted.c.points)
+        .select_from(counted.join(series, counted.c.named == series.c.id))
         .order_by(*names)
     )
     with store.database.reading() as connection:
@@ -57,31 +82,6 @@ def series_list(store: Store) -> list[SeriesSummary]:
     return [SeriesSummary(row[0], row[1], row[2], row[3], bool(row[4]), row[5], row[6]) for row in rows]
 
 
-def history(store: Store, device: str, workload_key: str, metric: str) -> list[HistoryPoint]:
-    """The points of one series, oldest run first; empty when nothing is known of it."""
-    statement = (
-        select(
-            schema.point.c.series_id,
-            schema.point.c.measurement_id,
-            schema.measurement.c.run_id,
-            schema.measurement.c.started_at,
-            schema.point.c.value,
-            schema.measurement.c.status,
-            schema.series.c.fingerprint,
-        )
-        .select_from(schema.point.join(schema.series).join(schema.measurement))
-        .where(
-            schema.series.c.device_name == device,
-            schema.series.c.workload_key == workload_key,
-            schema.series.c.metric == metric,
-        )
-        .order_by(schema.measurement.c.started_at, schema.measurement.c.id)
-    )
-    with store.database.reading() as connection:
-        rows = connection.execute(statement).all()
-    segments: dict[str, int] = {}
-    points: list[HistoryPoint] = []
-    for series_id, measurement_id, run_id, at, value, status, mark in rows:
-        segment = segments.setdefault(mark, len(segments))
-        points.append(HistoryPoint(series_id, measurement_id, run_id, at, value, status, mark, segment))
-    return points
+def _names() -> tuple[Column[Any], ...]:
+    series = schema.series
+    return series.c.device_name, series.c.workload_key, series.c.metric, series.c.direction, series.c.emulated

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from suite.store import schema
-from suite.store.history import SeriesSummary
+from suite.store.history import Series
 from suite.store.store import Store
 
 
@@ -25,7 +25,7 @@ class ToldVerdict:
     command: str | None
 
 
-def verdicts_on(store: Store, series: SeriesSummary) -> list[ToldVerdict]:
+def verdicts_on(store: Store, series: Series) -> list[ToldVerdict]:
     """Every verdict on the series, whatever its fingerprint, in the order of their making."""
     table, named = schema.verdict, schema.series
     statement = (

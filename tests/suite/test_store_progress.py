@@ -7,7 +7,8 @@ from stored_run import HARDWARE, KEY, WORKLOAD, begin, finish, session
 
 from suite.measurement import Subject, measure
 from suite.store import schema
-from suite.store.history import history, series_list
+from suite.store.history import series_list
+from suite.store.source import StoreSource
 
 
 @pytest.fixture
@@ -22,12 +23,17 @@ def rows(begun, table):
         return connection.execute(table.select()).all()
 
 
+def latencies(begun):
+    (found,) = (one for one in StoreSource(begun.store).history("local", KEY) if one.metric == "latency_ms")
+    return [point.value for point in found.points]
+
+
 @pytest.mark.parametrize("role", ["candidate", "baseline"])
 def test_the_sides_of_a_confirmation_are_no_points_of_any_series(begun, role):
     document = finish(begun, 100.0)
     key = begun.store.begin_measurement(begun.run_id, begun.device_id, WORKLOAD, planned_sessions=1, role=role)
     begun.store.finish_measurement(key, document | {"peak_memory_kib": 5})
-    assert [point.value for point in history(begun.store, "local", KEY, "latency_ms")] == [100.0]
+    assert latencies(begun) == [100.0]
     assert {one.points for one in series_list(begun.store)} == {1}
 
 
@@ -79,4 +85,4 @@ def test_a_measurement_of_several_sessions_has_one_point_a_metric(begun):
     begun.store.finish_measurement(
         begun.measurement_id, measure(subject, begun.store.sessions_of(begun.measurement_id))
     )
-    assert [point.value for point in history(begun.store, "local", KEY, "latency_ms")] == [102.0]
+    assert latencies(begun) == [102.0]
