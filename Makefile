@@ -10,8 +10,9 @@ TORCH_INDEX ?=
 run: setup
 	$(BIN)/suite run --device local
 
+# Tests on twins take long and lie beside one another: a worker that has nothing left takes some of the others.
 test: setup-dev browser tools
-	$(BIN)/python -m pytest -n auto -m "not full"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not full"
 
 test-full: setup-dev browser tools
 	$(BIN)/python -m pytest
