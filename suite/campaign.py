@@ -7,7 +7,7 @@ device that is lost is connected to again, and goes on where the store says it w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tenacity import Retrying, retry_if_exception_type
@@ -19,6 +19,7 @@ from devices.errors import DeployError, DeviceError, DeviceLost
 from devices.preflight import Check, check_memory
 from devices.sensors.spec import Discovery
 from suite import stats
+from suite.arithmetic import probe_accumulation, reference_for
 from suite.deployment import CacheRoom, deploy_program, deploy_runner, needs, remove_old_jobs
 from suite.display import Display
 from suite.gate import Clock, ThermalGate
@@ -27,7 +28,7 @@ from suite.idle_bracket import IdleBracket, bracketed
 from suite.measurement import SensorFact, SessionResult, Subject, measure, usable
 from suite.meter import Meter, NoMeter, metered
 from suite.plan import described, interleaved
-from suite.preparation import Preparation, Prepared
+from suite.preparation import NOT_YET, Preparation, Prepared, depends_on_device
 from suite.run_plan import RunPlan
 from suite.runners import Runners
 from suite.sensors import SensorPlan, sensor_plan
@@ -38,6 +39,8 @@ from suite.store.identity import session_id, workload_key
 from suite.store.store import Progress, Store
 from suite.unavailable import Unavailable
 from suite.validity import SessionStatus
+from workloads.arithmetic_probe import PROBE, Accumulation
+from workloads.reference_losses import ReferenceLosses
 
 MOST_ATTEMPTS = 3
 """A throttled session is redone at most twice."""
@@ -105,6 +108,7 @@ class Campaign:
         self._runner: BuiltRunner | None = None
         self._losses_in_a_row = 0
         self._told_loss: str | None = None
+        self._arithmetic: Accumulation | None = None
         self._idle = IdleBracket(self.clock)
 
     def measure_all(self) -> list[dict[str, Any]]:
@@ -159,6 +163,8 @@ class Campaign:
         for check in checks:
             if check.status != "ok":
                 self._note(_told(check))
+        if all(check.status != "failed" for check in checks):
+            self._settle_arithmetic(device)
         sensors = self._sensors = sensor_plan(device.sensors(), self.entry.power)
         measuring = [self._begin(device_id, prepared, sensors) for prepared in self.prepared]
         reason = next((_told(check) for check in checks if check.status == "failed"), None)
@@ -170,6 +176,28 @@ class Campaign:
             except DeviceError as error:
                 reason = str(error)
         return [self._finish(item, reason) for item in measuring]
+
+    def _settle_arithmetic(self, device: Device) -> None:
+        """Find out how the device sums products of float16, and take the reference that sums in the same way."""
+        waiting = [item for item in self.prepared if item.reference is NOT_YET]
+        probes = [probe for item in waiting if (probe := item.artifact.folder / PROBE).is_file()]
+        if not probes or self._runner is None:
+            return
+        if self._arithmetic is None:
+            found = probe_accumulation(device, self._runner, probes[0], self.run.stop.check)
+            if isinstance(found, Unavailable):
+                self._note(found.reason)
+                return
+            self._arithmetic = found
+        references: dict[str, ReferenceLosses] = {}
+        for item in sorted(waiting, key=lambda item: item.role == "baseline"):  # which has that of its candidate
+            key = workload_key(described(item.workload))
+            if key not in references:
+                references[key] = reference_for(item, self._arithmetic, self.run.home.artifacts, self._note)
+        self.prepared = [
+            replace(item, reference=references[workload_key(described(item.workload))]) if item in waiting else item
+            for item in self.prepared
+        ]
 
     def _carry_out(self, device: Device, measuring: Sequence[_Measuring]) -> None:
         """Deploy and measure. Raises DeviceError when the device itself fails."""
@@ -303,7 +331,7 @@ class Campaign:
             planned_sessions=prepared.plan.sessions,
             artifact_hash=artifact.hash,
             runner_hash=None if runner is None else runner.hash,
-            reference_losses=prepared.reference_losses,
+            reference_losses=prepared.reference.losses,
             role=prepared.role,
         )
         stored = self.run.store.sessions_of(measurement_id)  # those of a run that is taken up again
@@ -343,8 +371,8 @@ class Campaign:
             temperature_sensors=tuple(
                 name for name, quantity in sensors.quantities.items() if quantity == "temperature_mc"
             ),
-            reference_losses=prepared.reference_losses,
-            not_compared=prepared.not_compared,
+            expected=prepared.expected_losses,
+            arithmetic=self._arithmetic if depends_on_device(prepared.workload) else None,
         )
 
     def _finish(self, item: _Measuring, reason: str | None) -> dict[str, Any]:

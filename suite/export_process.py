@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from suite.inputs import Inputs, load_inputs
 from suite.plan import REFERENCE_STEPS, Plan
+from workloads.arithmetic_probe import Accumulation
 from workloads.artifact import ArtifactCache
 from workloads.errors import UserError
-from workloads.reference_losses import reference_losses
+from workloads.reference_losses import ReferenceLosses, reference_losses
 
 if TYPE_CHECKING:
     import torch
@@ -43,14 +44,17 @@ def main(arguments: Sequence[str]) -> None:
     inputs = load_inputs(plan, lambda text: print(text, flush=True))
     for line in sys.stdin:
         try:
-            answer = _export(plan, json.loads(line)["quant"], inputs, cache, answers)
+            answer = _export(plan, json.loads(line), inputs, cache, answers)
         except UserError as error:
             answer = {"user_error": str(error)}
         _say(answers, answer)
 
 
-def _export(plan: Plan, quant: str, inputs: Inputs, cache: ArtifactCache, answers: TextIO) -> dict[str, Any]:
-    """Export what is missing -> the reference losses."""
+def _export(
+    plan: Plan, order: Mapping[str, str | None], inputs: Inputs, cache: ArtifactCache, answers: TextIO
+) -> dict[str, Any]:
+    """Export what is missing -> the reference losses, none where the order names no accumulation."""
+    quant, accumulation = order["quant"], order["accumulation"]
     workloads = plan.workloads(answers=inputs.data.labels.shape[2])
     workload = next(item for item in workloads if item.quant == quant)
     progress = Progress(answers, f"{workload.model} {quant}")
@@ -58,10 +62,19 @@ def _export(plan: Plan, quant: str, inputs: Inputs, cache: ArtifactCache, answer
         inputs.weights, state=WatchedTensors(inputs.weights.state, inputs.weights.config.layers, progress)
     )
     artifact = cache.export(workload, weights)
+    if accumulation is None:
+        return asdict(ReferenceLosses(()))
     _give_memory_back()  # the reference needs the room
     progress.begin(f"reference losses of {workload.model} {quant}")
     found = reference_losses(
-        artifact, workload, weights, inputs.data, plan.training, REFERENCE_STEPS, lambda done: progress(f"{done:.0%}")
+        artifact,
+        workload,
+        weights,
+        inputs.data,
+        plan.training,
+        REFERENCE_STEPS,
+        lambda done: progress(f"{done:.0%}"),
+        Accumulation(accumulation),
     )
     return asdict(found)
 

@@ -18,10 +18,11 @@ from typing import Any
 from suite.errors import SuiteError, UserError
 from suite.events import printable
 from suite.plan import Plan
+from workloads.arithmetic_probe import Accumulation
 from workloads.artifact import ArtifactCache
 from workloads.estimate import estimate
 from workloads.models.named import model_config
-from workloads.reference_losses import ReferenceLosses
+from workloads.reference_losses import ReferenceLosses, from_document
 
 Notify = Callable[[str], None]
 
@@ -47,19 +48,21 @@ class Exporter:
         self.plan, self.artifacts, self.log = plan, artifacts, log
         self._process: subprocess.Popen[str] | None = None
 
-    def export(self, quant: str, on_progress: Notify) -> ReferenceLosses:
+    def export(
+        self, quant: str, on_progress: Notify, accumulation: Accumulation | None = Accumulation.FP32
+    ) -> ReferenceLosses:
         """Export a setting if it is missing, and give the reference losses of its first steps.
 
-        `on_progress` gets a line now and then while it takes. Raises UserError for what the user can mend, SuiteError
-        when the process dies.
+        They are those of a device with `accumulation`; with None there are none yet. `on_progress` gets a line now and
+        then while it takes. Raises UserError for what the user can mend, SuiteError when the process dies.
         """
         process = self._process or self._start()
-        answer = self._ask(process, {"quant": quant}, on_progress)
+        answer = self._ask(process, {"quant": quant, "accumulation": accumulation}, on_progress)
         if answer is None:
             raise SuiteError(self._epitaph(quant, process.wait()))
         if "user_error" in answer:
             raise UserError(answer["user_error"])
-        return ReferenceLosses(tuple(tuple(row) for row in answer["losses"]), answer["shortfall"])
+        return from_document(answer)
 
     def finish(self) -> None:
         """Let the process end by itself."""
@@ -94,7 +97,9 @@ class Exporter:
             )
         return self._process
 
-    def _ask(self, process: subprocess.Popen[str], order: dict[str, str], on_progress: Notify) -> dict[str, Any] | None:
+    def _ask(
+        self, process: subprocess.Popen[str], order: dict[str, str | None], on_progress: Notify
+    ) -> dict[str, Any] | None:
         """The answer, None when the process dies of the order."""
         if process.stdin is None or process.stdout is None:
             return None

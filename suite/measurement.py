@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from suite import stats
+from suite.loss_check import NOTHING_EXPECTED, ExpectedLosses, LossComparison, compare_losses
 from suite.record import SessionRecord
 from suite.sensor_gaps import gap
 from suite.session_energy import ENERGY_COUNTER, POWER, IdlePower, SessionEnergy, session_energy
 from suite.unavailable import Unavailable, as_document, finite, unavailable
-from suite.validity import TEMPERATURE, LossError, SessionStatus, Validity, loss_error
+from suite.validity import TEMPERATURE, SessionStatus, Validity
 
 #: Part of each series' fingerprint: raise it when the way of measuring changes what the numbers mean.
 MEASUREMENT_VERSION = 1
@@ -36,7 +37,7 @@ class Subject:
     `energy_sensors`: the names whose energy is added up (one total, or RAPL's packages; never a total and its rails).
     `wrap_range_mj`: range of each energy counter. `temperature_sensors`: the relevant zones, all when empty.
     `planned_sessions`: fewer valid ones make the measurement partial. `sampler_overhead_percent`: from an on/off
-    comparison.
+    comparison. `arithmetic`: how the device sums, where that matters to the setting.
     """
 
     device: str
@@ -50,8 +51,8 @@ class Subject:
     energy_sensors: tuple[str, ...] = ()
     wrap_range_mj: Mapping[str, float] = field(default_factory=dict)
     temperature_sensors: tuple[str, ...] = ()
-    reference_losses: tuple[tuple[float, ...], ...] = ()
-    not_compared: str | None = None
+    expected: ExpectedLosses = NOTHING_EXPECTED
+    arithmetic: str | None = None
     sampler_overhead_percent: float | None = None
 
 
@@ -80,6 +81,8 @@ def measure(subject: Subject, sessions: Sequence[SessionResult]) -> dict[str, An
         "status": status,
         "reason": reason,
     }
+    if subject.arithmetic is not None:
+        document["arithmetic"] = subject.arithmetic
     if used:
         document |= _measured(subject, used, medians)
     else:
@@ -251,17 +254,19 @@ def _loss(subject: Subject, records: Sequence[SessionRecord]) -> dict[str, Any]:
 
     first = stats.median([mean(record.steps[0].losses) for record in records])
     last = stats.median([mean(record.steps[-1].losses) for record in records])
-    errors = [loss_error(record.steps, subject.reference_losses) for record in records]
-    compared = [error for error in errors if isinstance(error, LossError)]
+    found = [compare_losses([step.losses for step in record.steps], subject.expected) for record in records]
+    compared = [each for each in found if isinstance(each, LossComparison)]
     if not compared:
-        found = next(error.document() for error in errors if isinstance(error, Unavailable))
-        why = unavailable(subject.not_compared) if subject.not_compared is not None else found
-        return {"first": first, "last": last, "max_relative_error": why, "reference_steps": why}
+        why = next(each.document() for each in found if isinstance(each, Unavailable))
+        missing = dict.fromkeys(("max_relative_error", "reference_steps", "noise", "difference"), why)
+        return {"first": first, "last": last, **missing}
     return {
         "first": first,
         "last": last,
-        "max_relative_error": max(error.max_relative_error for error in compared),
-        "reference_steps": min(error.steps for error in compared),
+        "max_relative_error": max(each.max_relative_error for each in compared),
+        "reference_steps": min(each.steps for each in compared),
+        "noise": compared[0].noise,
+        "difference": compared[0].difference,
     }
 
 

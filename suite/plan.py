@@ -19,9 +19,6 @@ REFERENCE_STEPS = 3
 BATCHES = 16
 """Different batches a session cycles through."""
 
-LOSS_TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.15, "nf4": 1e-3}
-"""Largest relative error of the first steps' losses (suite.validity.loss_error); docs/measuring.md argues for each."""
-
 _MOST = {"sessions": 10_000, "steps": 1_000_000_000}
 _FLOAT32_RANGE = (1e-37, 1e38)
 

@@ -10,7 +10,9 @@ from devices.built_runner import BuiltRunner
 from suite.errors import SuiteError
 from suite.exporting import Exporter, exporter
 from suite.inputs import Inputs
+from suite.loss_check import ExpectedLosses
 from suite.plan import REFERENCE_STEPS, Plan
+from workloads.arithmetic_probe import Accumulation
 from workloads.artifact import Artifact, ArtifactCache
 from workloads.estimate import Estimate, estimate
 from workloads.reference_losses import ReferenceLosses, kept_losses
@@ -40,14 +42,12 @@ class Prepared:
     runner: BuiltRunner | None = None
 
     @property
-    def reference_losses(self) -> tuple[tuple[float, ...], ...]:
-        """One entry for each step that sessions are compared with; none when `not_compared` says why."""
-        return self.reference.losses
-
-    @property
-    def not_compared(self) -> str | None:
-        """Why no step is compared with the reference, None when some are."""
-        return None if self.reference.losses else self.reference.shortfall
+    def expected_losses(self) -> ExpectedLosses:
+        """What sessions are compared with."""
+        found, training = self.reference, self.plan.training
+        return ExpectedLosses(
+            found.losses, found.untrained, found.noise or 0.0, training.lr, training.eps, found.shortfall
+        )
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,14 @@ class Preparation:
             {**self.weights_source, **other.weights_source},
             self.exported + other.exported,
         )
+
+
+NOT_YET = ReferenceLosses((), "the arithmetic of its device is not known")
+
+
+def depends_on_device(workload: Workload) -> bool:
+    """Whether the reference waits for the device, whose arithmetic it has to have."""
+    return workload.quant == "fp16"
 
 
 def prepare(plan: Plan, inputs: Inputs, cache: ArtifactCache, notify: Notify) -> Preparation:
@@ -95,27 +103,29 @@ class _Preparing:
         name = f"{workload.model} {workload.quant}"
         weights = self.inputs.weights
         artifact = self.cache.find(workload, weights.sha256)
-        reference = None if artifact is None else self._kept_losses(artifact)
+        depends = depends_on_device(workload)
+        reference = None if artifact is None else (NOT_YET if depends else self._kept_losses(artifact))
         if reference is None:
             if workload in missing:
                 self.notify(f"exporting {name} ({missing.index(workload) + 1} of {len(missing)})")
             else:
                 self.notify(f"computing the reference losses of {name}")
-            reference = self.process.export(workload.quant, self.notify)
+            reference = self.process.export(workload.quant, self.notify, None if depends else Accumulation.FP32)
+            reference = NOT_YET if depends else reference
             artifact = self.cache.find(workload, weights.sha256)
         if artifact is None:
             raise SuiteError(f"the artifact of {name} vanished from {self.cache.root} after its export: run again")
         if workload in missing:
             seconds, size_bytes = artifact.document["export_seconds"], artifact.program_bytes
             self.notify(f"exported {name} in {seconds:.0f} s, {size_bytes / 1e6:.1f} MB")
-        if reference.shortfall is not None:
+        if reference.shortfall is not None and not depends:
             compared = f"{len(reference.losses)} steps of" if reference.losses else "nothing of"
             self.notify(f"{name}: {compared} a session is compared with the reference: {reference.shortfall}")
         needs = estimate(workload, weights.config)
         return Prepared(self.plan, workload, artifact, self.inputs.data, reference, needs)
 
     def _kept_losses(self, artifact: Artifact) -> ReferenceLosses | None:
-        return kept_losses(artifact, self.inputs.data, self.plan.training, REFERENCE_STEPS)
+        return kept_losses(artifact, self.inputs.data, self.plan.training, REFERENCE_STEPS, Accumulation.FP32)
 
 
 def _tell_truncation(inputs: Inputs, notify: Notify) -> None:

@@ -18,7 +18,6 @@ from devices.errors import DeviceLost, FileError, OutputLimitError, TransportTim
 from devices.sensors.spec import Sensor
 from suite.collect import collect
 from suite.errors import StoreError
-from suite.plan import LOSS_TOLERANCE
 from suite.preparation import Prepared
 from suite.record import ExitOutcome, SessionRecord
 from suite.sensors import SensorPlan
@@ -92,9 +91,7 @@ def expectation(order: SessionOrder, plan: SensorPlan) -> Expectation:
     """What the session must show to count."""
     return Expectation(
         measured_steps=order.prepared.plan.steps,
-        loss_tolerance=LOSS_TOLERANCE[order.prepared.workload.quant],
-        reference_losses=order.prepared.reference_losses,
-        not_compared=order.prepared.not_compared,
+        expected=order.prepared.expected_losses,
         trip_mc=plan.trip_mc,
         throttle_notes=order.throttle_notes,
     )

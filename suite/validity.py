@@ -6,11 +6,11 @@ No number of a session that is not `ok` reaches a comparison.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from suite.events import StepEvent
+from suite.loss_check import NOTHING_EXPECTED, ExpectedLosses, compare_losses, unchecked
 from suite.record import Cause, SessionRecord
 from suite.trace import SensorTrace
 from suite.unavailable import Unavailable
@@ -58,27 +58,16 @@ class Validity:
 class Expectation:
     """What a session must show.
 
-    `measured_steps`: at least so many. `reference_losses[i]`: losses of step i by the reference, flattened like the
-    runner's; empty where there is none, and `not_compared` says why. `loss_tolerance`: largest relative error allowed
-    over those steps. `trip_mc`: sensor name to trip point, millidegrees Celsius. `throttle_notes`: what the host saw
-    of throttling. `cpus`: the cores that the runner was to be pinned to.
+    `measured_steps`: at least so many. `expected`: losses of the first steps by the reference. `trip_mc`: sensor name
+    to trip point, millidegrees Celsius. `throttle_notes`: what the host saw of throttling. `cpus`: the cores that the
+    runner was to be pinned to.
     """
 
     measured_steps: int
-    loss_tolerance: float
-    reference_losses: tuple[tuple[float, ...], ...] = ()
+    expected: ExpectedLosses = NOTHING_EXPECTED
     trip_mc: Mapping[str, float] = field(default_factory=dict)
     throttle_notes: tuple[str, ...] = ()
     cpus: tuple[int, ...] | None = None
-    not_compared: str | None = None
-
-
-@dataclass(frozen=True)
-class LossError:
-    """Largest relative error of the losses over the first `steps` steps."""
-
-    max_relative_error: float
-    steps: int
 
 
 def judge(record: SessionRecord, expectation: Expectation) -> Validity:
@@ -91,26 +80,7 @@ def judge(record: SessionRecord, expectation: Expectation) -> Validity:
     throttled = throttling(record, expectation)
     if throttled is not None:
         return Validity(SessionStatus.THROTTLED, throttled)
-    unchecked = None if expectation.reference_losses else expectation.not_compared
-    return Validity(SessionStatus.OK, None if unchecked is None else f"its losses were not compared: {unchecked}")
-
-
-def loss_error(steps: Sequence[StepEvent], reference: Sequence[Sequence[float]]) -> LossError | Unavailable:
-    """max over the first k steps of max_j |l_j - r_j| / max_j |r_j|, for losses l and reference r of one step.
-
-    One scale for a step, so that one small entry among large ones does not decide. k is what both have.
-    """
-    if not reference:
-        return Unavailable("there is no reference trajectory for this workload")
-    worst, compared = 0.0, 0
-    for step, expected in zip(steps, reference, strict=False):
-        if len(step.losses) != len(expected):
-            return Unavailable(f"step {step.index} has {len(step.losses)} losses, the reference {len(expected)}")
-        scale = max((abs(value) for value in expected), default=0.0)
-        distance = max((abs(a - b) for a, b in zip(step.losses, expected, strict=True)), default=0.0)
-        worst = max(worst, distance / scale if scale > 0 else (0.0 if distance == 0 else math.inf))
-        compared += 1
-    return LossError(worst, compared)
+    return Validity(SessionStatus.OK, _unchecked(record, expectation.expected))
 
 
 def throttling(record: SessionRecord, expectation: Expectation) -> str | None:
@@ -166,14 +136,15 @@ def _wrong_losses(record: SessionRecord, expectation: Expectation) -> str | None
             return f"step {step.index} reports no losses"
         if not all(math.isfinite(loss) for loss in step.losses):
             return f"step {step.index} has a loss that is not finite ({', '.join(map(str, step.losses[:8]))})"
-    if not expectation.reference_losses:
+    if not expectation.expected.losses:
         return None
-    error = loss_error(record.steps, expectation.reference_losses)
-    if isinstance(error, Unavailable):
-        return error.reason
-    if not error.max_relative_error <= expectation.loss_tolerance:
-        return (
-            f"the losses of the first {error.steps} steps are off the reference by {error.max_relative_error:.2%}, "
-            f"{expectation.loss_tolerance:.2%} is allowed"
-        )
-    return None
+    compared = compare_losses([step.losses for step in record.steps], expectation.expected)
+    return compared.reason if isinstance(compared, Unavailable) else compared.fault
+
+
+def _unchecked(record: SessionRecord, expected: ExpectedLosses) -> str | None:
+    """What could not be told of a session's losses."""
+    if not expected.losses:
+        return None if expected.shortfall is None else f"its losses were not compared: {expected.shortfall}"
+    compared = compare_losses([step.losses for step in record.steps], expected)
+    return None if isinstance(compared, Unavailable) else unchecked(compared, expected)

@@ -18,6 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from workloads.arithmetic_probe import PROBE, export_probe
 from workloads.errors import UserError
 from workloads.models.weights import ModelWeights, document_sha256, file_sha256
 from workloads.workload import EXPORTER_VERSION, Workload
@@ -187,6 +188,8 @@ def _export_into(stage: Path, name: str, workload: Workload, weights: ModelWeigh
     from workloads.export import export_program  # torch and executorch take seconds to import: only where they are used
 
     facts = export_program(workload, weights.config, weights.state, stage / PROGRAM)
+    if workload.quant == "fp16":
+        export_probe(stage / PROBE)
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "hash": name,

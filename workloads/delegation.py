@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.backends.xnnpack.xnnpack_preprocess import XnnpackBackend
 from executorch.exir import EdgeCompileConfig, to_edge, to_edge_transform_and_lower
 from executorch.exir._serialize._cord import FileBackedData
@@ -26,6 +25,7 @@ from torch.export import ExportedProgram, export
 from torch.export.graph_signature import InputKind
 
 from workloads.constant_files import ConstantFiles
+from workloads.delegated_conversion import partitioner
 
 
 class NotDelegatedError(RuntimeError):
@@ -86,7 +86,7 @@ def delegate(
     exported = export(first_part, example, strict=False)
     edge = to_edge_transform_and_lower(
         exported,
-        partitioner=[XnnpackPartitioner()],
+        partitioner=[partitioner()],
         compile_config=EdgeCompileConfig(_check_ir_validity=False),
     ).exported_program()
     lowered, arguments, results = _only_delegate(edge)

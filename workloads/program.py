@@ -13,47 +13,57 @@ from workloads.constant_files import ConstantFiles
 from workloads.delegation import delegate
 from workloads.layered_model import LayeredModel, MadeOnDemand
 from workloads.models.config import LlamaConfig
-from workloads.models.llama import Rotary
+from workloads.models.llama import Llama, Rotary
 from workloads.prge.adapter import adapt, frozen_a
-from workloads.prge.blocks import HeadBlock, LayerBlock
+from workloads.prge.blocks import HalfHeadBlock, HeadBlock, LayerBlock
 from workloads.prge.ends import Ends, KernelEnds, StockEnds
 from workloads.prge.nf4_block import Nf4HeadBlock, Nf4LayerBlock
 from workloads.prge.passes import Loops, rows_per_chunk
 from workloads.prge.perturbation import KernelNoise, Noise
 from workloads.prge.step import PrgeStep, Shape
 from workloads.prge.stock_noise import StockNoise
-from workloads.quantize.apply import COMPUTE_DTYPE
+from workloads.quantize.apply import PRODUCT_DTYPE
 from workloads.workload import Workload
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A quantized, adapted model in the pieces of which a step is made."""
+    """A quantized, adapted model in the pieces of which a step is made. `products`: the type of products' operands."""
 
     config: LlamaConfig
     layout: tuple[AdapterSlot, ...]
     embedding: nn.Module
     blocks: Sequence[nn.Module]
     head: nn.Module
-    dtype: torch.dtype
+    products: torch.dtype
 
 
 def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Tensor]) -> Parts:
     """The parts as plain modules, each block made when it is asked for; `state` is the canonical state dict."""
     model = LayeredModel(config, state, workload.quant)
-    lora, dtype = lora_settings(workload), COMPUTE_DTYPE[workload.quant]
+    lora, products = lora_settings(workload), PRODUCT_DTYPE[workload.quant]
     layout = layout_of(workload, config)
-    rotary = Rotary.tables(config, workload.T, dtype)
+    rotary = Rotary.tables(config, workload.T)
     kind = Nf4LayerBlock if workload.quant == "nf4" else LayerBlock
 
     def block(index: int) -> nn.Module:
         layer, slots = model.layer(index), [slot for slot in layout if slot.layer == index]
-        adapt({index: layer}, slots, lambda slot: frozen_a(config, lora, slot, workload.adapter_seed), dtype)
+        adapt({index: layer}, slots, lambda slot: frozen_a(config, lora, slot, workload.adapter_seed), products)
         return kind(layer, slots, rotary)
 
     blocks = MadeOnDemand(config.layers, block)
-    head = Nf4HeadBlock(model.ends) if workload.quant == "nf4" else HeadBlock(model.ends)
-    return Parts(config, layout, model.embedding, blocks, head, dtype)
+    return Parts(config, layout, model.embedding, blocks, _head(workload, model.ends, products), products)
+
+
+def _head(workload: Workload, ends: Llama, products: torch.dtype) -> nn.Module:
+    if workload.quant == "nf4":
+        return Nf4HeadBlock(ends)
+    return HalfHeadBlock(ends) if has_half_head(workload) else HeadBlock(ends, products)
+
+
+def has_half_head(workload: Workload) -> bool:
+    """Whether the runner's kernel multiplies the float16 head, instead of a delegate."""
+    return workload.quant == "fp16" and workload.noise == "kernel"
 
 
 def delegated_parts(workload: Workload, parts: Parts, files: ConstantFiles | None = None) -> Parts:
@@ -63,19 +73,19 @@ def delegated_parts(workload: Workload, parts: Parts, files: ConstantFiles | Non
     """
     if workload.quant == "nf4":
         return replace(parts, blocks=list(parts.blocks))
-    example = block_example(workload, parts)
-    rows = _slices_per_chunk(workload) * workload.b * workload.answers
-    (head,) = delegate([parts.head], (torch.zeros(rows, parts.config.hidden_size, dtype=parts.dtype),), files)
-    return replace(parts, blocks=delegate(parts.blocks, example, files), head=head)
+    blocks, head = delegate(parts.blocks, block_example(workload, parts), files), parts.head
+    if not has_half_head(workload):
+        rows = _slices_per_chunk(workload) * workload.b * workload.answers
+        (head,) = delegate([head], (torch.zeros(rows, parts.config.hidden_size),), files)
+    return replace(parts, blocks=blocks, head=head)
 
 
 def training_step(workload: Workload, parts: Parts) -> PrgeStep:
     """The step over `parts`, with zero adapter and nothing pending."""
-    half = parts.dtype == torch.float16
     stock = workload.noise == "stock"
-    noise: Noise = StockNoise(workload.q) if stock else KernelNoise(half)
-    # A tied table of nf4 is the head's weight too; elsewhere the head has a packed copy of its own.
-    alone = workload.quant != "nf4" or not parts.config.tie_embeddings
+    noise: Noise = StockNoise(workload.q) if stock else KernelNoise(half=parts.products == torch.float16)
+    # Where the runner multiplies the head, a tied table is its weight too; a delegate has a packed copy of its own.
+    alone = not parts.config.tie_embeddings or not (workload.quant == "nf4" or has_half_head(workload))
     ends: Ends = StockEnds() if stock else KernelEnds(alone)
     return PrgeStep(
         parts.embedding,
@@ -84,7 +94,7 @@ def training_step(workload: Workload, parts: Parts) -> PrgeStep:
         parts.layout,
         _loops(workload),
         Shape(workload.b, workload.T, workload.answers, rows_per_chunk(workload.quant)),
-        parts.dtype,
+        parts.products,
         noise,
         ends,
     )
@@ -106,10 +116,10 @@ def block_example(workload: Workload, parts: Parts) -> tuple[Tensor, ...]:
     """Inputs of the right shapes and types for a block: hidden states, attention bias, adapters."""
     slices, rows = _slices_per_chunk(workload), workload.b * workload.T
     adapters = [
-        torch.zeros(slices, slot.rank, slot.features, dtype=parts.dtype) for slot in parts.layout if slot.layer == 0
+        torch.zeros(slices, slot.rank, slot.features, dtype=parts.products) for slot in parts.layout if slot.layer == 0
     ]
-    x = torch.zeros(slices, rows, parts.config.hidden_size, dtype=parts.dtype)
-    bias = torch.zeros(slices * workload.b, 1, 1, workload.T, workload.T, dtype=parts.dtype)
+    x = torch.zeros(slices, rows, parts.config.hidden_size)
+    bias = torch.zeros(slices * workload.b, 1, 1, workload.T, workload.T)
     return (x, bias, *adapters)
 
 

@@ -1,15 +1,18 @@
 """The eager reference: the same training written out as the formula says, one query and one sign at a time.
 
 It shares the model's arithmetic with the program, and nothing else: no slices, no operators of our own, no pending
-update. The weights are those of the setting, quantized and dequantized. A large model goes through it layer by layer:
-each layer is made once for a group of forward passes, and what memory holds is bounded (KEPT_BYTES, GROUP_BYTES).
+update. The weights are those of the setting, quantized and dequantized; products of float16 sum as the device's do. A
+large model goes through it layer by layer: each layer is made once for a group of forward passes, and what memory holds
+is bounded (KEPT_BYTES, GROUP_BYTES).
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -19,14 +22,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workloads.adapter_layout import AdapterSlot, adapter_values, layout_of, lora_settings
+from workloads.arithmetic_probe import Accumulation
+from workloads.half_arithmetic import HalfProducts
 from workloads.layered_model import LayeredModel, MadeOnDemand
 from workloads.models.config import PROJECTIONS, LlamaConfig
-from workloads.models.llama import DecoderLayer, Rotary, attention_bias
+from workloads.models.llama import DecoderLayer, Rotary, attention_bias, operand, widened
 from workloads.prge.adapter import adapt, frozen_a
 from workloads.prge.noise import normal
+from workloads.quantize.apply import PRODUCT_DTYPE
 from workloads.quantize.int8 import DequantizedInt8Linear, Int8Linear
 from workloads.quantize.nf4 import Nf4Linear, dequantize
-from workloads.reference_cost import GROUP_BYTES, KEPT_BYTES, queries_at_a_time
+from workloads.reference_cost import GROUP_BYTES, KEPT_BYTES, NOISE_ROWS, queries_at_a_time
 from workloads.workload import Workload
 
 OnProgress = Callable[[float], None]
@@ -52,20 +58,40 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class _Pass:
-    """A forward pass whose adapter is moved by scale * noise; noise float32 [n]."""
+    """A forward pass whose adapter is moved by scale * noise; noise float32 [n].
+
+    With `jitter`, the input of each layer is off by JITTER of itself, as another order of sums would have it.
+    """
 
     noise: Tensor
     scale: float
+    jitter: torch.Generator | None = None
+
+
+JITTER = 1e-6
+"""What two orders of a float32 sum of some thousand products differ by, relative (measured: 3e-7 to 1e-6)."""
 
 
 class Reference:
-    """The model of a workload in float32 arithmetic, on weights rounded as the setting stores them."""
+    """The model of a workload in the arithmetic of its setting, on weights rounded as the setting stores them.
 
-    def __init__(self, workload: Workload, config: LlamaConfig, state: Mapping[str, Tensor]) -> None:
+    `accumulation` matters to fp16 alone. Raises UserError where this host can't model it.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        config: LlamaConfig,
+        state: Mapping[str, Tensor],
+        accumulation: Accumulation = Accumulation.FP32,
+    ) -> None:
         self.workload, self.config = workload, config
         self.layout = layout_of(workload, config)
+        self._products = PRODUCT_DTYPE[workload.quant]
+        self._arithmetic = HalfProducts(accumulation) if self._products == torch.float16 else contextlib.nullcontext()
         self._model = LayeredModel(config, state, workload.quant)
-        in_float32(self._model.ends)
+        if not self._head_is_delegated():
+            in_float32(self._model.ends)
         self._layers = self._layers_to_go_through()
 
     @torch.no_grad()
@@ -89,48 +115,100 @@ class Reference:
         """Mean cross-entropy over the answer tokens of a batch."""
         return self._losses_of(adapter, [_Pass(torch.zeros_like(adapter), 0.0)], batch, _nobody_watches)[0]
 
+    @torch.no_grad()
+    def untrained_losses(
+        self, batch: Batch, step: int, *, seed: int, eps: float, on_progress: OnProgress
+    ) -> NDArray[np.float32]:
+        """Losses [2, q] that step `step` would have if no update had been made before it."""
+        return self._step(torch.zeros(adapter_values(self.layout)), batch, step, seed, eps, on_progress)[0]
+
+    @torch.no_grad()
+    def loss_noise(self, batch: Batch, *, seed: int, eps: float) -> float:
+        """By how much the losses of two correct implementations of this arithmetic differ, as a standard deviation.
+
+        Both passes of the first query are made again with JITTER, until NOISE_ROWS rows are known. Rows err
+        independently of each other, so that the error of a loss follows from theirs: sqrt(b) * rms / labels.
+        """
+        adapter, b = torch.zeros(adapter_values(self.layout)), self.workload.b
+        found: list[Tensor] = []
+        for this in self._passes(adapter, seed, 0, range(1), eps):
+            jitters = [torch.Generator().manual_seed(number) for number in range(-(-NOISE_ROWS // (2 * b)))]
+            passes = [this, *(replace(this, jitter=jitter) for jitter in jitters)]
+            exact, *others = self._row_losses(adapter, passes, batch, _nobody_watches)
+            found += [other - exact for other in others]
+        rms = float(torch.cat(found).double().square().mean().sqrt())
+        return rms * math.sqrt(b) / int((batch.labels >= 0).sum())
+
+    def _passes(self, adapter: Tensor, seed: int, step: int, queries: Iterable[int], eps: float) -> list[_Pass]:
+        """Two for each query, + and -."""
+        noises = (torch.from_numpy(normal(seed, step, query, 0, adapter.numel())) for query in queries)
+        return [_Pass(z, sign * eps) for z in noises for sign in (1.0, -1.0)]
+
     def _steps(
         self, batches: Sequence[Batch], adapter: Tensor, seed: int, lr: float, eps: float, on_progress: OnProgress
     ) -> Iterator[NDArray[np.float32]]:
         """One training step after the other; `adapter` is updated in place before a step's losses are given."""
-        step, q, width = 0, self.workload.q, queries_at_a_time(self.workload, self.config)
+        step = 0
         while True:
-            batch, direction = batches[step % len(batches)], torch.zeros_like(adapter)
-            losses = np.empty((2, q), dtype=np.float32)
-            for first in range(0, q, width):
-                queries = range(first, min(first + width, q))
-                noises = [torch.from_numpy(normal(seed, step, query, 0, adapter.numel())) for query in queries]
-                passes = [_Pass(z, sign * eps) for z in noises for sign in (1.0, -1.0)]
-                done = first / q
-
-                def within_step(share: float, done: float = done, part: float = len(queries) / q) -> None:
-                    on_progress(done + share * part)
-
-                found = self._losses_of(adapter, passes, batch, within_step)
-                for query, z, plus, minus in zip(queries, noises, found[::2], found[1::2], strict=True):
-                    losses[:, query] = plus, minus
-                    direction += (plus - minus) / (2.0 * eps) * z
-            adapter -= lr * direction / q
+            losses, direction = self._step(adapter, batches[step % len(batches)], step, seed, eps, on_progress)
+            adapter -= lr * direction / self.workload.q
             yield losses
             step += 1
+
+    def _step(
+        self, adapter: Tensor, batch: Batch, step: int, seed: int, eps: float, on_progress: OnProgress
+    ) -> tuple[NDArray[np.float32], Tensor]:
+        """Losses [2, q] and the sum of the queries' noises [n], each times its projected gradient."""
+        q, width = self.workload.q, queries_at_a_time(self.workload, self.config)
+        losses, direction = np.empty((2, q), dtype=np.float32), torch.zeros_like(adapter)
+        for first in range(0, q, width):
+            queries = range(first, min(first + width, q))
+            passes = self._passes(adapter, seed, step, queries, eps)
+            done = first / q
+
+            def within_step(share: float, done: float = done, part: float = len(queries) / q) -> None:
+                on_progress(done + share * part)
+
+            found = self._losses_of(adapter, passes, batch, within_step)
+            for query, this, plus, minus in zip(queries, passes[::2], found[::2], found[1::2], strict=True):
+                losses[:, query] = plus, minus
+                direction += (plus - minus) / (2.0 * eps) * this.noise
+        return losses, direction
 
     def _losses_of(
         self, adapter: Tensor, passes: Sequence[_Pass], batch: Batch, on_progress: OnProgress
     ) -> list[float]:
-        """The loss of each pass: layer after layer, all passes through each."""
+        """The loss of each pass: the mean over all answer tokens of the batch."""
+        labels = int((batch.labels >= 0).sum())
+        return [float(rows.sum()) / labels for rows in self._row_losses(adapter, passes, batch, on_progress)]
+
+    def _row_losses(
+        self, adapter: Tensor, passes: Sequence[_Pass], batch: Batch, on_progress: OnProgress
+    ) -> list[Tensor]:
+        """The losses [b] of each pass, summed over a row's answer tokens."""
+        with self._arithmetic:
+            return self._row_losses_within(adapter, passes, batch, on_progress)
+
+    def _row_losses_within(
+        self, adapter: Tensor, passes: Sequence[_Pass], batch: Batch, on_progress: OnProgress
+    ) -> list[Tensor]:
+        """Layer after layer, all passes through each."""
         tokens, first, labels = (torch.from_numpy(part) for part in (batch.tokens, batch.first, batch.labels))
         rows, length = tokens.shape
         embedded = self._model.embedding(tokens).to(torch.float32).reshape(1, rows * length, -1)
-        rotary = Rotary.tables(self.config, length, torch.float32)
+        rotary = Rotary.tables(self.config, length)
         bias = attention_bias(first, length)
         hidden = [embedded] * len(passes)
         for index, layer in enumerate(self._layers):
             slots = [slot for slot in self.layout if slot.layer == index]
             for number, this in enumerate(passes):
-                adapters = {slot.projection: _moved(adapter, this, slot) for slot in slots}
-                hidden[number] = self._through(layer, hidden[number], rotary, bias, adapters)
+                adapters = {slot.projection: _moved(adapter, this, slot).to(self._products) for slot in slots}
+                hidden[number] = self._through(layer, _jittered(hidden[number], this), rotary, bias, adapters)
                 on_progress((index + (number + 1) / len(passes)) / self.config.layers)
-        return [self._loss_of(x.reshape(rows, length, -1), labels) for x in hidden]
+        return [
+            self._row_loss_of(_jittered(x, this).reshape(rows, length, -1), labels)
+            for x, this in zip(hidden, passes, strict=True)
+        ]
 
     def _through(
         self, layer: DecoderLayer, x: Tensor, rotary: Rotary, bias: Tensor, adapters: Mapping[str, Tensor]
@@ -145,11 +223,16 @@ class Reference:
         ]
         return torch.cat(parts, dim=1)
 
-    def _loss_of(self, x: Tensor, labels: Tensor) -> float:
-        answers = labels.shape[1]
-        logits = self._model.ends.lm_head(self._model.ends.model.norm(x[:, -answers:]))
-        flat = logits.reshape(labels.numel(), -1)
-        return float(functional.cross_entropy(flat, labels.reshape(-1), ignore_index=-1))
+    def _row_loss_of(self, x: Tensor, labels: Tensor) -> Tensor:
+        normal = self._model.ends.model.norm(x[:, -labels.shape[1] :])
+        operands = self._products if self._head_is_delegated() else torch.float32
+        logits = widened(self._model.ends.lm_head(operand(normal, operands))).reshape(labels.numel(), -1)
+        losses = functional.cross_entropy(logits, labels.reshape(-1), ignore_index=-1, reduction="none")
+        return losses.reshape(labels.shape).sum(dim=1)
+
+    def _head_is_delegated(self) -> bool:
+        """Whether the head's products are of float16 like the layers'; the runner's kernel sums them in float32."""
+        return self._products == torch.float16 and self.workload.noise == "stock"
 
     def _layers_to_go_through(self) -> Sequence[DecoderLayer]:
         """The layers, ready to compute with: kept where they fit, else made from what the setting stores each time."""
@@ -164,16 +247,15 @@ class Reference:
         return MadeOnDemand(count, lambda index: self._ready(model.layer(index), index))
 
     def _ready(self, layer: DecoderLayer, index: int) -> DecoderLayer:
-        """A layer as the setting stores it, changed in place to one that computes in float32 and has its adapters."""
-        in_float32(layer)
+        """A layer as the setting stores it, changed in place to one that computes eagerly and has its adapters."""
+        if self._products == torch.float32:
+            in_float32(layer)
         lora = lora_settings(self.workload)
-        # A is a weight too: a setting that stores it in half precision rounds it.
-        stored = torch.float16 if self.workload.quant == "fp16" else torch.float32
         adapt(
             {index: layer},
             [slot for slot in self.layout if slot.layer == index],
-            lambda slot: frozen_a(self.config, lora, slot, self.workload.adapter_seed).to(stored),
-            torch.float32,
+            lambda slot: frozen_a(self.config, lora, slot, self.workload.adapter_seed),
+            self._products,
         )
         return layer
 
@@ -197,6 +279,10 @@ def _moved(adapter: Tensor, this: _Pass, slot: AdapterSlot) -> Tensor:
     """The slot's B [1, rank, features] as a pass has it."""
     here = slice(slot.offset, slot.offset + slot.size)
     return (adapter[here] + this.scale * this.noise[here]).reshape(1, slot.rank, slot.features)
+
+
+def _jittered(x: Tensor, this: _Pass) -> Tensor:
+    return x if this.jitter is None else x * (1.0 + JITTER * torch.randn(x.shape, generator=this.jitter))
 
 
 def _bytes_of(module: nn.Module) -> int:

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from workloads.arithmetic_probe import Accumulation
 from workloads.artifact import Artifact, told_if_unwritable
 from workloads.models.weights import ModelWeights, document_sha256
 from workloads.reference_cost import ALLOWED_SECONDS, affordable_steps, step_seconds
@@ -27,10 +28,16 @@ OnProgress = Callable[[float], None]
 
 @dataclass(frozen=True)
 class ReferenceLosses:
-    """Losses of the first steps, flattened [2 * q] a step; `shortfall` says why they are fewer than asked for."""
+    """Losses of the first steps, flattened [2 * q] a step; `shortfall` says why they are fewer than asked for.
+
+    `untrained`: those of the second step and on if no update had been made, as far as there was time. `noise`: by how
+    much the losses of two correct implementations differ (Reference.loss_noise); None without any loss.
+    """
 
     losses: tuple[tuple[float, ...], ...]
     shortfall: str | None = None
+    untrained: tuple[tuple[float, ...], ...] = ()
+    noise: float | None = None
 
 
 class _OutOfTimeError(Exception):
@@ -38,19 +45,29 @@ class _OutOfTimeError(Exception):
 
 
 def kept_losses(
-    artifact: Artifact, data: TaskBatches, training: TrainingSettings, steps: int
+    artifact: Artifact, data: TaskBatches, training: TrainingSettings, steps: int, accumulation: Accumulation
 ) -> ReferenceLosses | None:
     """The reference losses if they were computed before; a damaged file counts as none."""
-    asked = _asked(data, training, steps)
+    asked = _asked(data, training, steps, accumulation)
     try:
         kept = json.loads(_path(artifact, asked).read_bytes())
-        losses = tuple(tuple(float(loss) for loss in row) for row in kept["losses"])
-        shortfall = kept.get("shortfall")
-        if kept["of"] == asked and (len(losses) == steps) == (shortfall is None):
-            return ReferenceLosses(losses, shortfall)
+        found = from_document(kept)
+        if kept["of"] == asked and (len(found.losses) == steps) == (found.shortfall is None):
+            return found
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         pass
     return None
+
+
+def from_document(document: Mapping[str, Any]) -> ReferenceLosses:
+    """What `dataclasses.asdict` made of them. Raises LookupError, TypeError or ValueError for anything else."""
+    losses, untrained = (
+        tuple(tuple(float(loss) for loss in row) for row in document[name]) for name in ("losses", "untrained")
+    )
+    noise = document["noise"]
+    if (noise is None) != (not losses):
+        raise ValueError("losses come with their noise")
+    return ReferenceLosses(losses, document["shortfall"], untrained, None if noise is None else float(noise))
 
 
 def reference_losses(
@@ -61,17 +78,18 @@ def reference_losses(
     training: TrainingSettings,
     steps: int,
     on_progress: OnProgress,
+    accumulation: Accumulation = Accumulation.FP32,
 ) -> ReferenceLosses:
     """Losses of the first `steps` steps, or of fewer where time does not allow them all; kept with the artifact.
 
     Computing them costs two eager forward passes of the batch for each query of a step. Raises UserError when the disk
     is full or can't be written.
     """
-    kept = kept_losses(artifact, data, training, steps)
+    kept = kept_losses(artifact, data, training, steps, accumulation)
     if kept is not None:
         return kept
-    found = _computed(workload, weights, data, training, steps, on_progress)
-    asked = _asked(data, training, steps)
+    found = _computed(workload, weights, data, training, steps, on_progress, accumulation)
+    asked = _asked(data, training, steps, accumulation)
     path = _path(artifact, asked)
     partial = path.with_suffix(".partial")
     with told_if_unwritable(workload, artifact.folder.parent):
@@ -87,46 +105,69 @@ def _computed(
     training: TrainingSettings,
     steps: int,
     on_progress: OnProgress,
+    accumulation: Accumulation,
 ) -> ReferenceLosses:
-    affordable = affordable_steps(workload, weights.config, steps)
+    affordable = affordable_steps(workload, weights.config, steps, accumulation)
     if not affordable:
-        return ReferenceLosses((), _too_long(workload, weights, 0, steps))
+        return ReferenceLosses((), _too_long(workload, weights, 0, steps, accumulation))
     from workloads.reference import Batch, Reference  # takes seconds to import: only where it is used
 
     begin = time.monotonic()
     batches = [Batch(*arrays) for arrays in zip(data.tokens, data.first, data.labels, strict=True)]
     losses: list[tuple[float, ...]] = []
+    parts = 2 * affordable  # the noise, each step, and each but the first without updates
 
-    def within_all(share: float) -> None:
-        if time.monotonic() - begin > 2 * ALLOWED_SECONDS:
-            raise _OutOfTimeError
-        on_progress((len(losses) + share) / affordable)
+    def within(part: int) -> OnProgress:
+        def watch(share: float) -> None:
+            if time.monotonic() - begin > 2 * ALLOWED_SECONDS:
+                raise _OutOfTimeError
+            on_progress((part + share) / parts)
 
-    reference = Reference(workload, weights.config, weights.state)
-    trajectory = reference.losses(batches, seed=training.seed, lr=training.lr, eps=training.eps, on_progress=within_all)
+        return watch
+
+    reference = Reference(workload, weights.config, weights.state, accumulation)
+    noise = reference.loss_noise(batches[0], seed=training.seed, eps=training.eps)
+    trajectory = reference.losses(
+        batches,
+        seed=training.seed,
+        lr=training.lr,
+        eps=training.eps,
+        on_progress=lambda share: within(len(losses) + 1)(share),
+    )
+    untrained: list[tuple[float, ...]] = []
+    shortfall: str | None
     try:
         for row in islice(trajectory, affordable):
             losses.append(tuple(float(loss) for loss in row.reshape(-1)))
+        for step in range(1, affordable):
+            still = reference.untrained_losses(
+                batches[step % len(batches)],
+                step,
+                seed=training.seed,
+                eps=training.eps,
+                on_progress=within(affordable + step),
+            )
+            untrained.append(tuple(float(loss) for loss in still.reshape(-1)))
     except _OutOfTimeError:
         spent = time.monotonic() - begin
-        return ReferenceLosses(
-            tuple(losses), f"the eager reference did {len(losses)} of {steps} steps in {spent:.0f} s, its limit"
-        )
-    return ReferenceLosses(
-        tuple(losses), None if affordable == steps else _too_long(workload, weights, affordable, steps)
-    )
+        shortfall = f"the eager reference did {len(losses)} of {steps} steps in {spent:.0f} s, its limit"
+        return ReferenceLosses(tuple(losses), shortfall, tuple(untrained), noise if losses else None)
+    shortfall = None if affordable == steps else _too_long(workload, weights, affordable, steps, accumulation)
+    return ReferenceLosses(tuple(losses), shortfall, tuple(untrained), noise)
 
 
-def _too_long(workload: Workload, weights: ModelWeights, affordable: int, steps: int) -> str:
-    each = step_seconds(workload, weights.config)
+def _too_long(
+    workload: Workload, weights: ModelWeights, affordable: int, steps: int, accumulation: Accumulation
+) -> str:
+    each = step_seconds(workload, weights.config, accumulation)
     return (
         f"the eager reference would take about {each:.0f} s for each of {steps} steps and {ALLOWED_SECONDS:.0f} s are "
         f"allowed for all, so it did {affordable}"
     )
 
 
-def _asked(data: TaskBatches, training: TrainingSettings, steps: int) -> dict[str, Any]:
-    return {"data": data.sha256, "steps": steps, **asdict(training)}
+def _asked(data: TaskBatches, training: TrainingSettings, steps: int, accumulation: Accumulation) -> dict[str, Any]:
+    return {"data": data.sha256, "steps": steps, **asdict(training), "accumulation": str(accumulation)}
 
 
 def _path(artifact: Artifact, asked: Mapping[str, Any]) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 from workloads.errors import UserError, unknown_name
 from workloads.models.config import PROJECTIONS
 
-EXPORTER_VERSION = 5
+EXPORTER_VERSION = 6
 """Part of an artifact's hash: raise it whenever the same workload would give another program."""
 
 QUANTIZATION_SETTINGS = ("fp32", "fp16", "int8", "nf4")

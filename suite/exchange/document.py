@@ -125,12 +125,14 @@ class Temperature(_Part):
 
 
 class Losses(_Part):
-    """First and last loss, and how far the first steps are from the reference."""
+    """First and last loss, how far the first steps are from the reference, its noise and the size of its L+ - L-."""
 
     first: Number
     last: Number
     max_relative_error: Number
     reference_steps: Number
+    noise: Number | None = None
+    difference: Number | None = None
 
 
 class LatencyRatio(_Part):
@@ -164,6 +166,7 @@ class MeasurementDocument(_Part):
     kind: Name
     emulated: bool
     workload: Plain
+    arithmetic: Text | None = None
     status: Literal["ok", "unstable", "unsupported", "failed", "invalid", "partial"]
     reason: Text | None
     latency_ms: Latency | Missing

@@ -22,7 +22,7 @@ def replace_points(connection: Connection, measurement_id: int, document: Mappin
     """
     if document["status"] not in STATUSES_WITH_POINTS:
         return
-    facts = _facts(connection, measurement_id)
+    facts = _facts(connection, measurement_id, document.get("arithmetic"))
     for metric in METRICS:
         value = metric_value(document, metric)
         if value is not None:
@@ -32,7 +32,7 @@ def replace_points(connection: Connection, measurement_id: int, document: Mappin
             )
 
 
-def _facts(connection: Connection, measurement_id: int) -> dict[str, Any]:
+def _facts(connection: Connection, measurement_id: int, arithmetic: str | None) -> dict[str, Any]:
     """What names the series of a measurement: its device as it was in that run, and its workload."""
     chosen = select(
         schema.device.c.name,
@@ -60,7 +60,7 @@ def _facts(connection: Connection, measurement_id: int) -> dict[str, Any]:
             emulated=bool(row["emulated"]),
             hardware=json.loads(row["hardware"]),
             os_build=os_build or "unknown",
-            workload=row["workload_key"],
+            workload=row["workload_key"] if arithmetic is None else f"{row['workload_key']}/{arithmetic}",
             measurement_version=MEASUREMENT_VERSION,
         ),
     }

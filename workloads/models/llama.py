@@ -1,5 +1,8 @@
 """The Llama family in plain PyTorch, written so that a whole decoder layer lowers to one delegate.
 
+Hidden states and all that happens between two products are float32 in every setting; a product whose weight is float16
+takes float16 operands and gives a float16 result, which is widened at once.
+
 Three forms differ from the textbook and compute the same: the mean of RMSNorm is a product with a constant row (a
 reduction would cut the graph), the sign of rotary's half turn is folded into the sine table, and 1/sqrt(head_dim) into
 the tables of the queries. Hidden states have the shape [slices, rows * T, hidden]: a slice is one copy of the batch
@@ -8,7 +11,6 @@ with an adapter of its own, so that the adapters apply as one batched product.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from workloads.conversion import to_half, to_single
 from workloads.models.config import PROJECTIONS, LlamaConfig
 
 MASKED = -30000.0
@@ -24,7 +27,7 @@ MASKED = -30000.0
 
 @dataclass(frozen=True)
 class Rotary:
-    """Tables for T positions, each [T, 1, head_dim], with the half turn's sign in the sines."""
+    """Tables for T positions, each float32 [T, 1, head_dim], with the half turn's sign in the sines."""
 
     query_cos: Tensor
     query_sin: Tensor
@@ -32,7 +35,7 @@ class Rotary:
     key_sin: Tensor
 
     @classmethod
-    def tables(cls, config: LlamaConfig, length: int, dtype: torch.dtype) -> Rotary:
+    def tables(cls, config: LlamaConfig, length: int) -> Rotary:
         """Angles are computed in float64. Left padding needs no offset: rotary scores depend on distances alone."""
         half = config.head_dim // 2
         frequency = config.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
@@ -40,7 +43,7 @@ class Rotary:
         cos = torch.cat([angle.cos(), angle.cos()], dim=-1)[:, None, :]
         sin = torch.cat([-angle.sin(), angle.sin()], dim=-1)[:, None, :]
         scale = config.head_dim**-0.5
-        return cls(*(table.to(dtype) for table in (cos * scale, sin * scale, cos, sin)))
+        return cls(*(table.to(torch.float32) for table in (cos * scale, sin * scale, cos, sin)))
 
 
 def attention_bias(first: Tensor, length: int) -> Tensor:
@@ -53,14 +56,10 @@ def attention_bias(first: Tensor, length: int) -> Tensor:
 
 
 class RMSNorm(nn.Module):
-    """x * weight / sqrt(mean(x^2) + eps) over the last dimension."""
+    """x * weight / sqrt(mean(x^2) + eps) over the last dimension, in float32."""
 
     mean_row: Tensor
     eps: Tensor
-    large_row: Tensor
-    large_root: Tensor
-    shrink: Tensor
-    floor: Tensor
 
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
@@ -69,40 +68,13 @@ class RMSNorm(nn.Module):
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dtype == torch.float16:
-            return x / self._root_mean_square_of_half(x) * self.weight
         mean_square = functional.linear(x * x, self.mean_row)
         return x * torch.rsqrt(mean_square + self.eps) * self.weight
-
-    def _root_mean_square_of_half(self, x: Tensor) -> Tensor:
-        """The root of the mean square where no intermediate value leaves float16's range.
-
-        Trained models hold single values of some 10^4, whose squares overflow. So the root is taken twice, both times
-        from below: of x clamped to what has a square, which is exact unless a value was clamped, and of x shrunk by
-        2^8, less a floor above all that rounding to subnormal squares can add. Where a value was clamped, the floor
-        is under 2^-9 of the second sum. The larger root is right.
-        """
-        clamped = x.clamp(-LARGEST_SQUARED, LARGEST_SQUARED)
-        small = torch.sqrt(functional.linear(clamped * clamped, self.mean_row) + self.eps)
-        shrunk = x * self.shrink
-        large = torch.sqrt(functional.relu(functional.linear(shrunk * shrunk, self.large_row) - self.floor))
-        return torch.maximum(small, large * self.large_root)
-
-
-LARGEST_SQUARED = 240.0
 
 
 def _norm_constants(size: int, eps: float) -> dict[str, Tensor]:
     """What RMSNorm needs beside its weight, as tensors: Python numbers would be constants of the trace."""
-    shrink, large_share = 2.0**-8, 2.0**-4
-    return {
-        "mean_row": torch.full((1, size), 1.0 / size),
-        "eps": torch.tensor([eps]),
-        "large_row": torch.full((1, size), large_share),
-        "large_root": torch.tensor([1.0 / (shrink * math.sqrt(size * large_share))]),
-        "shrink": torch.tensor([shrink]),
-        "floor": torch.tensor([2.0**-14]),
-    }
+    return {"mean_row": torch.full((1, size), 1.0 / size), "eps": torch.tensor([eps])}
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -112,52 +84,64 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Grouped-query self-attention."""
+    """Grouped-query self-attention. `products`: the type of its products' operands."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         self.config = config
+        self.products = torch.float32
         for name in PROJECTIONS[:4]:
             out_features, in_features = config.projection_shape(name)
             self.add_module(name, nn.Linear(in_features, out_features, bias=False))
 
     def forward(self, x: Tensor, rotary: Rotary, bias: Tensor, adapters: Mapping[str, Tensor]) -> Tensor:
+        x = operand(x, self.products)
         q, k, v = (project(self, name, x, adapters) for name in PROJECTIONS[:3])
-        return project(self, "o_proj", attend(self.config, q, k, v, rotary, bias), adapters)
+        mixed = attend(self.config, q, k, v, rotary, bias, self.products)
+        return project(self, "o_proj", mixed, adapters)
 
 
-def attend(config: LlamaConfig, q: Tensor, k: Tensor, v: Tensor, rotary: Rotary, bias: Tensor) -> Tensor:
-    """Mixed values of all heads: q [slices, rows * T, heads * head_dim], k and v likewise of kv_heads -> like q."""
+def attend(
+    config: LlamaConfig, q: Tensor, k: Tensor, v: Tensor, rotary: Rotary, bias: Tensor, products: torch.dtype
+) -> Tensor:
+    """Mixed values of all heads, as operands of the next product.
+
+    q float32 [slices, rows * T, heads * head_dim], k and v likewise of kv_heads -> like q, of type `products`.
+    """
     slices, length = q.shape[0], rotary.key_cos.shape[0]
     sequences = slices * q.shape[1] // length
     heads, kv_heads, head_dim = config.heads, config.kv_heads, config.head_dim
-    q = _rotate(q.reshape(sequences, length, heads, head_dim), rotary.query_cos, rotary.query_sin).transpose(1, 2)
-    k = _rotate(k.reshape(sequences, length, kv_heads, head_dim), rotary.key_cos, rotary.key_sin).permute(0, 2, 3, 1)
-    v = v.reshape(sequences, length, kv_heads, head_dim).transpose(1, 2)
+    q = _rotate(q.reshape(sequences, length, heads, head_dim), rotary.query_cos, rotary.query_sin)
+    k = _rotate(k.reshape(sequences, length, kv_heads, head_dim), rotary.key_cos, rotary.key_sin)
+    v = v.reshape(sequences, length, kv_heads, head_dim)
+    q, k, v = (operand(x, products) for x in (q, k, v))
+    q, k, v = q.transpose(1, 2), k.permute(0, 2, 3, 1), v.transpose(1, 2)
     # The heads of one group stand under each other, so that keys and values need no copies.
     group = heads // kv_heads
     scores = q.reshape(sequences * kv_heads, group * length, head_dim).bmm(
         k.reshape(sequences * kv_heads, head_dim, length)
     )
-    scores = scores.reshape(sequences, kv_heads, group, length, length) + bias
+    scores = widened(scores).reshape(sequences, kv_heads, group, length, length) + bias
     weights = scores.softmax(dim=-1).reshape(sequences * kv_heads, group * length, length)
-    mixed = weights.bmm(v.reshape(sequences * kv_heads, length, head_dim))
+    mixed = operand(weights, products).bmm(v.reshape(sequences * kv_heads, length, head_dim))
     return mixed.reshape(sequences, heads, length, head_dim).transpose(1, 2).reshape(slices, -1, heads * head_dim)
 
 
 class FeedForward(nn.Module):
-    """SwiGLU."""
+    """SwiGLU. `products`: the type of its products' operands."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
+        self.products = torch.float32
         for name in PROJECTIONS[4:]:
             out_features, in_features = config.projection_shape(name)
             self.add_module(name, nn.Linear(in_features, out_features, bias=False))
 
     def forward(self, x: Tensor, adapters: Mapping[str, Tensor]) -> Tensor:
+        x = operand(x, self.products)
         gate = project(self, "gate_proj", x, adapters)
         up = project(self, "up_proj", x, adapters)
-        return project(self, "down_proj", swiglu(gate, up), adapters)
+        return project(self, "down_proj", operand(swiglu(gate, up), self.products), adapters)
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
@@ -166,10 +150,20 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
 
 
 def project(owner: nn.Module, name: str, x: Tensor, adapters: Mapping[str, Tensor]) -> Tensor:
-    """Apply the projection `name` of `owner`, with its adapter [slices, rank, out_features] where there is one."""
+    """Apply the projection `name` of `owner`, with its adapter [slices, rank, out] if it has one -> float32."""
     module = owner.get_submodule(name)
     result: Tensor = module(x, adapters[name]) if name in adapters else module(x)
-    return result
+    return widened(result)
+
+
+def operand(x: Tensor, products: torch.dtype) -> Tensor:
+    """float32 x as products of type `products` take it."""
+    return to_half(x) if products == torch.float16 else x
+
+
+def widened(x: Tensor) -> Tensor:
+    """The result of a product in float32."""
+    return to_single(x) if x.dtype == torch.float16 else x
 
 
 class DecoderLayer(nn.Module):
@@ -254,9 +248,9 @@ class Llama(nn.Module):
     def forward(self, tokens: Tensor, first: Tensor) -> Tensor:
         """tokens int64 [b, T], first int64 [b] (index of each row's first real token) -> logits [b, T, vocabulary]."""
         rows, length = tokens.shape
-        x = self.model.embed_tokens(tokens).reshape(1, rows * length, -1)
-        rotary = Rotary.tables(self.config, length, x.dtype)
-        bias = attention_bias(first, length).to(x.dtype)
+        x = self.model.embed_tokens(tokens).to(torch.float32).reshape(1, rows * length, -1)
+        rotary = Rotary.tables(self.config, length)
+        bias = attention_bias(first, length)
         for layer in self.layers:
             x = layer(x, rotary, bias, {})
         logits: Tensor = self.lm_head(self.model.norm(x))

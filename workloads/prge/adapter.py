@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from workloads.adapter_layout import AdapterSlot, LoraSettings
 from workloads.models.config import LlamaConfig
-from workloads.models.llama import DecoderLayer
+from workloads.models.llama import DecoderLayer, widened
 
 
 def frozen_a(config: LlamaConfig, lora: LoraSettings, slot: AdapterSlot, seed: int) -> Tensor:
@@ -46,7 +46,7 @@ class LowRank(nn.Module):
 
 
 class AdaptedLinear(nn.Module):
-    """A frozen projection and the adapter's share of it."""
+    """A frozen projection and the adapter's share of it, added in float32: the share is what a perturbation moves."""
 
     def __init__(self, base: nn.Module, low_rank: LowRank) -> None:
         super().__init__()
@@ -55,8 +55,7 @@ class AdaptedLinear(nn.Module):
 
     def forward(self, x: Tensor, lora_b: Tensor) -> Tensor:
         """x [slices, rows, in], lora_b [slices, rank, out] -> [slices, rows, out]."""
-        result: Tensor = self.base(x) + self.low_rank(x, lora_b)
-        return result
+        return widened(self.base(x)) + widened(self.low_rank(x, lora_b))
 
 
 def adapt(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from workloads.adapter_layout import AdapterSlot
-from workloads.models.llama import DecoderLayer, Llama, Rotary
+from workloads.models.llama import DecoderLayer, Llama, Rotary, operand, widened
+from workloads.prge import ops as _ops  # registers linear_half  # noqa: F401
+from workloads.prge import step_ops as _step_ops  # registers rms_norm  # noqa: F401
 
 
 class LayerBlock(nn.Module):
@@ -33,14 +36,33 @@ class LayerBlock(nn.Module):
 
 
 class HeadBlock(nn.Module):
-    """The last norm and the output head."""
+    """The last norm and the output head. `products`: the type of the head's operands."""
+
+    def __init__(self, model: Llama, products: torch.dtype) -> None:
+        super().__init__()
+        self.norm = model.model.norm
+        self.lm_head = model.lm_head
+        self.products = products
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x float32 [rows, hidden] -> logits float32 [rows, vocabulary]."""
+        return widened(self.lm_head(operand(self.norm(x), self.products)))
+
+
+class HalfHeadBlock(nn.Module):
+    """The last norm and a head with float16 weights by the runner's kernels, which sum its products in float32.
+
+    Logits are where rounding costs most: a loss is a difference of two of them, and they are the model's largest sums.
+    """
 
     def __init__(self, model: Llama) -> None:
         super().__init__()
         self.norm = model.model.norm
         self.lm_head = model.lm_head
+        self.epsilon = model.config.norm_eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [rows, hidden] -> logits [rows, vocabulary]."""
-        result: Tensor = self.lm_head(self.norm(x))
+        """x float32 [rows, hidden] -> logits float32 [rows, vocabulary]."""
+        normal = torch.ops.prge.rms_norm(x, self.norm.weight, self.epsilon)
+        result: Tensor = torch.ops.prge.linear_half(normal, self.lm_head.get_parameter("weight"))
         return result

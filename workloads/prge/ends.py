@@ -16,10 +16,10 @@ from workloads.quantize.nf4 import Nf4Embedding
 class Ends(Protocol):
     """The operators around the layers, as workloads.prge.step_ops describes them."""
 
-    def embed(self, embedding: nn.Module, tokens: Tensor, slices: int, dtype: torch.dtype) -> Tensor:
-        """tokens int64 [b, T] -> hidden states [slices, b * T, hidden]."""
+    def embed(self, embedding: nn.Module, tokens: Tensor, slices: int) -> Tensor:
+        """tokens int64 [b, T] -> hidden states float32 [slices, b * T, hidden]."""
 
-    def attention_bias(self, first: Tensor, length: int, slices: int, half: bool) -> Tensor:
+    def attention_bias(self, first: Tensor, length: int, slices: int) -> Tensor:
         """first int64 [b] -> [slices * b, 1, 1, T, T]."""
 
     def answer_rows(self, x: Tensor, length: int, answers: int) -> Tensor:
@@ -48,9 +48,9 @@ class StockEnds:
     mean_losses = staticmethod(step_ops.mean_losses)
     gradient = staticmethod(step_ops.gradient)
 
-    def embed(self, embedding: nn.Module, tokens: Tensor, slices: int, dtype: torch.dtype) -> Tensor:
-        """tokens int64 [b, T] -> hidden states [slices, b * T, hidden]."""
-        x: Tensor = embedding(tokens).to(dtype)
+    def embed(self, embedding: nn.Module, tokens: Tensor, slices: int) -> Tensor:
+        """tokens int64 [b, T] -> hidden states float32 [slices, b * T, hidden]."""
+        x: Tensor = embedding(tokens).to(torch.float32)
         return x.reshape(1, tokens.numel(), -1).repeat(slices, 1, 1)
 
 
@@ -64,9 +64,8 @@ class KernelEnds:
         self.answer_losses, self.collect_losses = operators.answer_losses, operators.collect_losses
         self.mean_losses, self.gradient = operators.mean_losses, operators.gradient
 
-    def embed(self, embedding: nn.Module, tokens: Tensor, slices: int, dtype: torch.dtype) -> Tensor:
-        """tokens int64 [b, T] -> hidden states [slices, b * T, hidden], of the table's type."""
-        del dtype
+    def embed(self, embedding: nn.Module, tokens: Tensor, slices: int) -> Tensor:
+        """tokens int64 [b, T] -> hidden states float32 [slices, b * T, hidden]."""
         table, scales = _table(embedding)
         result: Tensor = torch.ops.prge.embed(tokens, table, scales, slices, self._alone)
         return result

@@ -70,6 +70,11 @@ def linear_nf4(x: Tensor, packed: Tensor, absmax: Tensor) -> Tensor:
     return torch.nn.functional.linear(x, dequantize(packed, absmax))
 
 
+def linear_half(x: Tensor, weight: Tensor) -> Tensor:
+    """float32 x [rows, in] times the transposed float16 weight [out, in], summed in float32 -> float32 [rows, out]."""
+    return torch.nn.functional.linear(x, weight.to(torch.float32))
+
+
 def _perturb_shape(
     adapter: Tensor,
     key: Tensor,
@@ -98,6 +103,10 @@ def _linear_nf4_shape(x: Tensor, packed: Tensor, absmax: Tensor) -> Tensor:
     return x.new_empty(*x.shape[:-1], packed.shape[0])
 
 
+def _linear_half_shape(x: Tensor, weight: Tensor) -> Tensor:
+    return x.new_empty(x.shape[0], weight.shape[0])
+
+
 ONE, _ONE_OUT = "Tensor", ("Tensor(a!) out", "Tensor(a!)")
 _LIST, _LIST_OUT = "Tensor[]", ("Tensor(a!)[] out", "()")
 
@@ -116,3 +125,4 @@ def register(
 register("perturb", _PERTURB, _LIST, perturb, _perturb_shape)
 register("update", _UPDATE, ONE, update, _update_shape)
 register("linear_nf4", _LINEAR_NF4, ONE, linear_nf4, _linear_nf4_shape)
+register("linear_half", "Tensor x, Tensor weight", ONE, linear_half, _linear_half_shape)

@@ -49,13 +49,13 @@ class PrgeStep(nn.Module):
         layout: tuple[AdapterSlot, ...],
         loops: Loops,
         shape: Shape,
-        dtype: torch.dtype,
+        products: torch.dtype,
         noise: Noise,
         ends: Ends,
     ) -> None:
         super().__init__()
         self.embedding, self.blocks, self.head = embedding, nn.ModuleList(blocks), head
-        self.layout, self.loops, self.shape, self.dtype = layout, loops, shape, dtype
+        self.layout, self.loops, self.shape, self.products = layout, loops, shape, products
         self.noise, self.ends = noise, ends
         self.register_buffer("adapter", torch.zeros(adapter_values(layout)))
         self.register_buffer("projected_gradient", torch.zeros(loops.queries))
@@ -83,11 +83,11 @@ class PrgeStep(nn.Module):
         parts, signs = [], []
         for this in self.loops.passes():
             for chunk in this.chunks(shape.batch * shape.length, shape.rows_per_chunk):
-                x = self.ends.embed(self.embedding, tokens, chunk.slices, self.dtype)
-                bias = self.ends.attention_bias(first, shape.length, chunk.slices, self.dtype == torch.float16)
+                x = self.ends.embed(self.embedding, tokens, chunk.slices)
+                bias = self.ends.attention_bias(first, shape.length, chunk.slices)
                 perturbed = self.noise.perturbed(adapter, key, eps, self.layout, chunk)
                 for index, block in enumerate(self.blocks):
-                    x = block(x, bias, *(b.to(self.dtype) for b in perturbed(index, x)))
+                    x = block(x, bias, *(b.to(self.products) for b in perturbed(index, x)))
                 logits = self.head(self.ends.answer_rows(x, shape.length, shape.answers))
                 parts.append(self.ends.answer_losses(logits, labels))
                 signs.append(chunk.signs)

@@ -19,7 +19,7 @@ from workloads.quantize.nf4 import BLOCK, CODES
 
 
 def embed(tokens: Tensor, table: Tensor, scales: Sequence[Tensor], slices: int, alone: bool) -> Tensor:
-    """Rows of a table for tokens int64 [b, T], `slices` times -> [slices, b * T, hidden], float16 if the table is.
+    """Rows of a table for tokens int64 [b, T], `slices` times -> float32 [slices, b * T, hidden].
 
     table: float32 or float16 [vocabulary, hidden]; int8, with scales[0] of each row; or uint8 [vocabulary, hidden / 2],
     NF4 with its absmax in scales[0]. `alone`: nothing else reads the table, so that it need not be mapped.
@@ -32,13 +32,12 @@ def embed(tokens: Tensor, table: Tensor, scales: Sequence[Tensor], slices: int, 
         rows = CODES[torch.stack([rows >> 4, rows & 0xF], dim=-1).long()].reshape(rows.shape[0], -1)
         place = tokens.reshape(-1, 1) * rows.shape[1] + torch.arange(rows.shape[1])
         rows = rows * scales[0][place // BLOCK]
-    return rows.repeat(slices, 1, 1)
+    return rows.to(torch.float32).repeat(slices, 1, 1)
 
 
-def attention_bias(first: Tensor, length: int, slices: int, half: bool) -> Tensor:
-    """first int64 [b] -> float32 or float16 [slices * b, 1, 1, T, T]: 0 where a position sees another, else MASKED."""
-    bias = one_bias(first, length).repeat(slices, 1, 1, 1, 1)
-    return bias.to(torch.float16) if half else bias
+def attention_bias(first: Tensor, length: int, slices: int) -> Tensor:
+    """first int64 [b] -> float32 [slices * b, 1, 1, T, T]: 0 where a position sees another, else MASKED."""
+    return one_bias(first, length).repeat(slices, 1, 1, 1, 1)
 
 
 def answer_rows(x: Tensor, length: int, answers: int) -> Tensor:
@@ -54,10 +53,10 @@ def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
 def answer_losses(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy summed over a row's answer tokens.
 
-    logits float32 or float16 [slices * b * K, vocabulary], labels int64 [b, K] with -1 for "no label" -> float32
+    logits float32 [slices * b * K, vocabulary], labels int64 [b, K] with -1 for "no label" -> float32
     [slices, b].
     """
-    log_probability = logits.to(torch.float32).reshape(-1, *labels.shape, logits.shape[-1]).log_softmax(dim=-1)
+    log_probability = logits.reshape(-1, *labels.shape, logits.shape[-1]).log_softmax(dim=-1)
     wanted = labels.clamp(min=0)[None, :, :, None].expand(log_probability.shape[0], -1, -1, 1)
     picked = log_probability.gather(-1, wanted).squeeze(-1)
     return -(picked * (labels >= 0).to(torch.float32)).sum(dim=-1)
@@ -84,13 +83,11 @@ def gradient(losses: Tensor, eps: Tensor) -> Tensor:
 def _embed_shape(tokens: Tensor, table: Tensor, scales: Sequence[Tensor], slices: int, alone: bool) -> Tensor:
     del scales, alone
     hidden = table.shape[1] * (2 if table.dtype == torch.uint8 else 1)
-    dtype = torch.float16 if table.dtype == torch.float16 else torch.float32
-    return table.new_empty((slices, tokens.numel(), hidden), dtype=dtype)
+    return table.new_empty((slices, tokens.numel(), hidden), dtype=torch.float32)
 
 
-def _bias_shape(first: Tensor, length: int, slices: int, half: bool) -> Tensor:
-    size = (slices * first.numel(), 1, 1, length, length)
-    return first.new_empty(size, dtype=torch.float16 if half else torch.float32)
+def _bias_shape(first: Tensor, length: int, slices: int) -> Tensor:
+    return first.new_empty((slices * first.numel(), 1, 1, length, length), dtype=torch.float32)
 
 
 def _rows_shape(x: Tensor, length: int, answers: int) -> Tensor:
@@ -122,7 +119,7 @@ def _gradient_shape(losses: Tensor, eps: Tensor) -> Tensor:
 
 
 register("embed", "Tensor tokens, Tensor table, Tensor[] scales, int slices, bool alone", ONE, embed, _embed_shape)
-register("attention_bias", "Tensor first, int length, int slices, bool half", ONE, attention_bias, _bias_shape)
+register("attention_bias", "Tensor first, int length, int slices", ONE, attention_bias, _bias_shape)
 register("answer_rows", "Tensor x, int length, int answers", ONE, answer_rows, _rows_shape)
 register("rms_norm", "Tensor x, Tensor weight, float epsilon", ONE, rms_norm, _norm_shape)
 register("answer_losses", "Tensor logits, Tensor labels", ONE, answer_losses, _answer_losses_shape)

@@ -11,8 +11,8 @@ from workloads.models.config import PROJECTIONS
 from workloads.models.llama import DecoderLayer, Llama
 from workloads.quantize import int8, nf4
 
-COMPUTE_DTYPE = {"fp32": torch.float32, "fp16": torch.float16, "int8": torch.float32, "nf4": torch.float32}
-"""What activations are held in, by setting. Adapter, noise and losses are float32 everywhere."""
+PRODUCT_DTYPE = {"fp32": torch.float32, "fp16": torch.float16, "int8": torch.float32, "nf4": torch.float32}
+"""What products take and give, by setting. Hidden states, norms, softmax, adapter, noise and losses are float32."""
 
 
 def quantize_model(model: Llama, setting: str) -> nn.Module:
@@ -27,8 +27,10 @@ def quantize_model(model: Llama, setting: str) -> nn.Module:
 
 def quantize_layer(layer: DecoderLayer, setting: str) -> None:
     """Replace the frozen linears of a decoder layer in place."""
+    layer.self_attn.products = layer.mlp.products = PRODUCT_DTYPE[setting]
     if setting in ("fp32", "fp16"):
-        layer.to(COMPUTE_DTYPE[setting])
+        for linear in (module for module in layer.modules() if isinstance(module, nn.Linear)):
+            linear.to(PRODUCT_DTYPE[setting])
         return
     for owner in (layer.self_attn, layer.mlp):
         for name in (name for name in PROJECTIONS if hasattr(owner, name)):
@@ -38,8 +40,8 @@ def quantize_layer(layer: DecoderLayer, setting: str) -> None:
 def quantize_ends(model: Llama, setting: str) -> nn.Module:
     """Replace head and embedding of `model` in place -> its embedding; the layers are not touched."""
     if setting in ("fp32", "fp16"):
-        for module in (model.model.embed_tokens, model.model.norm, model.lm_head):
-            module.to(COMPUTE_DTYPE[setting])
+        for module in (model.model.embed_tokens, model.lm_head):
+            module.to(PRODUCT_DTYPE[setting])
         return model.model.embed_tokens
     head = _LINEAR[setting](model.lm_head.get_parameter("weight"))
     tied = model.config.tie_embeddings

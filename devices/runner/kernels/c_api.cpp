@@ -1,6 +1,7 @@
 // The kernels behind a plain C interface, so that tests can call them without a program. Built with RUNNER_TESTING.
 #include "../thread_pool.h"
 #include "decoder_layer.h"
+#include "half_product.h"
 #include "nf4_product.h"
 #include "noise.h"
 #include "step_parts.h"
@@ -42,6 +43,11 @@ bool prge_linear_nf4(uint64_t variant, const float* x, int64_t rows, const uint8
   return prge::linear_nf4(*prge::simd_variant(variant), x, rows, {packed, absmax, out_features, in_features}, y);
 }
 
+bool prge_linear_half(uint64_t variant, const float* x, int64_t rows, const uint16_t* weight, int64_t out_features,
+                      int64_t in_features, float* y) {
+  return prge::linear_half(*prge::simd_variant(variant), x, rows, weight, out_features, in_features, y);
+}
+
 int64_t prge_scratch_values(const int64_t* sizes) { return prge::scratch_values(layer_shape(sizes)); }
 
 // The arrays have an entry for each projection, null in `a` and `b` where it has no adapter.
@@ -67,8 +73,8 @@ bool prge_decoder_layer(uint64_t variant, const int64_t* sizes, const uint8_t* c
   return prge::decoder_layer(*prge::simd_variant(variant), layer, x, bias, scratch, out);
 }
 
-bool prge_answer_losses(uint64_t variant, const float* logits, int64_t rows, int64_t vocabulary, const int64_t* labels,
+void prge_answer_losses(uint64_t variant, const float* logits, int64_t rows, int64_t vocabulary, const int64_t* labels,
                         int64_t label_count, int64_t answers, float* out) {
-  return prge::answer_losses(*prge::simd_variant(variant), logits, rows, vocabulary, labels, label_count, answers, out);
+  prge::answer_losses(*prge::simd_variant(variant), logits, rows, vocabulary, labels, label_count, answers, out);
 }
 }

@@ -5,6 +5,7 @@
 
 #include <cinttypes>
 
+#include "half_product.h"
 #include "nf4.h"
 #include "nf4_product.h"
 #include "noise.h"
@@ -134,10 +135,29 @@ Tensor& linear_nf4_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor&
   return out;
 }
 
+Tensor& linear_half_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& weight, Tensor& out) {
+  ET_KERNEL_CHECK_MSG(ctx,
+                      x.scalar_type() == ScalarType::Float && x.dim() == 2 &&
+                          weight.scalar_type() == ScalarType::Half && weight.dim() == 2 && weight.size(1) == x.size(1),
+                      InvalidArgument, out, "prge::linear_half needs float32 x [rows, in] and float16 weight [out, in]");
+  const SizesType sizes[2] = {static_cast<SizesType>(x.size(0)), static_cast<SizesType>(weight.size(0))};
+  ET_KERNEL_CHECK_MSG(ctx,
+                      out.scalar_type() == ScalarType::Float &&
+                          resize_tensor(out, ArrayRef<SizesType>(sizes, 2)) == Error::Ok,
+                      InvalidArgument, out, "prge::linear_half: the output is not float32 [rows, out]");
+  ET_KERNEL_CHECK_MSG(ctx,
+                      linear_half(simd_loops(), x.const_data_ptr<float>(), x.size(0),
+                                  static_cast<const uint16_t*>(weight.const_data_ptr()), weight.size(0),
+                                  weight.size(1), out.mutable_data_ptr<float>()),
+                      MemoryAllocationFailed, out, "prge::linear_half: no memory for a tile of the weight");
+  return out;
+}
+
 const auto perturb_registered =
     executorch::runtime::register_kernel(executorch::runtime::Kernel("prge::perturb.out", perturb_boxed));
 EXECUTORCH_LIBRARY(prge, "update.out", update_out);
 EXECUTORCH_LIBRARY(prge, "linear_nf4.out", linear_nf4_out);
+EXECUTORCH_LIBRARY(prge, "linear_half.out", linear_half_out);
 
 }  // namespace
 }  // namespace prge

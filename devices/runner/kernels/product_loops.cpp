@@ -1,4 +1,5 @@
-// The inner loops of y = x * decode(packed)^T: one panel of columns is decoded, then multiplied with rows of x.
+// The inner loops of y = x * W^T, W packed to four bits or float16: a panel of columns is decoded, then multiplied with
+// rows of x.
 //
 // A row group times a panel stays in registers while the panel streams from the cache; the build picks the shape for
 // each instruction set (see variant.h). Results may differ in the last bits between variants.
@@ -102,6 +103,27 @@ inline void look_up(const uint32_t* words, int shift, const float* scales, float
 }
 #endif
 
+#if defined(__F16C__)
+inline void widen_eight(const uint16_t* from, float* to) {
+  _mm256_storeu_ps(to, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+}
+#elif defined(__aarch64__)
+inline void widen_eight(const uint16_t* from, float* to) {
+  for (int i = 0; i < 8; ++i) to[i] = static_cast<float>(reinterpret_cast<const __fp16*>(from)[i]);
+}
+#else
+// The bits of a float16 in a float32's place are its value times 2^-112, subnormal ones included.
+inline void widen_eight(const uint16_t* from, float* to) {
+  for (int i = 0; i < 8; ++i) {
+    const uint32_t bits = (from[i] & 0x7fffu) << 13;
+    float value;
+    __builtin_memcpy(&value, &bits, sizeof(value));
+    value = (from[i] & 0x7c00u) == 0x7c00u ? value * 0x1p127f * 0x1p127f : value * 0x1p112f;
+    to[i] = from[i] & 0x8000u ? -value : value;
+  }
+}
+#endif
+
 // Eight columns of a panel, from the four bytes that hold them in each row; all of a row's eight share one absmax.
 inline void decode_eight(const uint32_t* words, const float* scales, float* panel) {
   // Bytes lie in order of address and the high nibble comes first.
@@ -134,6 +156,25 @@ void decode(const uint8_t* packed, const float* absmax, int64_t rows, int64_t in
     for (int64_t j = 0; j < kWidth; ++j) {
       panel[k * kWidth + j] = j < rows ? value_at(packed, absmax, (row + j) * in_features + first + k) : 0.0f;
     }
+  }
+}
+
+void decode_half(const uint16_t* weights, int64_t rows, int64_t in_features, int64_t first, int64_t count,
+                 float* panel) {
+  rows = rows < kWidth ? rows : kWidth;
+  for (int64_t j = 0; j < kWidth; ++j) {
+    const uint16_t* row = weights + j * in_features + first;
+    int64_t k = 0;
+    for (; j < rows && k + 8 <= count; k += 8) {
+      float values[8];
+      widen_eight(row + k, values);
+      for (int64_t i = 0; i < 8; ++i) panel[(k + i) * kWidth + j] = values[i];
+    }
+    uint16_t rest[8] = {};
+    if (j < rows) __builtin_memcpy(rest, row + k, static_cast<size_t>(count - k) * sizeof(uint16_t));
+    float values[8];
+    widen_eight(rest, values);
+    for (int64_t i = k; i < count; ++i) panel[i * kWidth + j] = j < rows ? values[i - k] : 0.0f;
   }
 }
 

@@ -13,8 +13,8 @@ namespace {
 
 #define PRGE_LOOPS(name_, label_)                                                                              \
   SimdLoops {                                                                                                  \
-    label_, name_::normals, name_::panel_width, name_::row_group, name_::decode, name_::multiply,              \
-        name_::normalize, name_::swiglu, name_::softmax, name_::sum_exponentials, name_::rotate                 \
+    label_, name_::normals, name_::panel_width, name_::row_group, name_::decode, name_::decode_half,           \
+        name_::multiply, name_::normalize, name_::swiglu, name_::softmax, name_::sum_exponentials, name_::rotate                 \
   }
 
 struct Variants {
@@ -27,10 +27,10 @@ Variants runnable() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl")) {
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("f16c")) {
     variants.loops[variants.count++] = PRGE_LOOPS(prge_avx512, "avx512");
   }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
     variants.loops[variants.count++] = PRGE_LOOPS(prge_avx2, "avx2");
   }
   variants.loops[variants.count++] = PRGE_LOOPS(prge_base, "sse2");

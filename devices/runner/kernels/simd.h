@@ -26,6 +26,10 @@ using NormalsLoop = void (*)(const NoiseStream& stream, uint32_t first_block, si
 using DecodeLoop = void (*)(const uint8_t* packed, const float* absmax, int64_t rows, int64_t in_features, int64_t row,
                             int64_t first, int64_t count, float* panel);
 
+// As above for a float16 matrix, of which `weights` is the first of the rows.
+using DecodeHalfLoop = void (*)(const uint16_t* weights, int64_t rows, int64_t in_features, int64_t first,
+                                int64_t count, float* panel);
+
 // y[m][0, columns) = x[m][0, count) * panel, or += when `accumulate`, for m < rows. Strides count values.
 using MultiplyLoop = void (*)(int64_t rows, int64_t count, const float* x, int64_t x_stride, const float* panel,
                               float* y, int64_t y_stride, int64_t columns, bool accumulate);
@@ -52,6 +56,7 @@ struct SimdLoops {
   int64_t panel_width;  // columns of y that `multiply` makes at a time, at most kWidestPanel
   int64_t row_group;    // rows of x it takes at a time
   DecodeLoop decode;
+  DecodeHalfLoop decode_half;
   MultiplyLoop multiply;
   NormalizeLoop normalize;
   SwigluLoop swiglu;

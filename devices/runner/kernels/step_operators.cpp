@@ -76,31 +76,23 @@ void embed_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
                         "prge::embed: token %" PRId64 " is not among the table's %" PRId64 " rows", token[i],
                         table.rows);
   }
-  const ScalarType type = table.type == ScalarType::Half ? ScalarType::Half : ScalarType::Float;
-  ET_KERNEL_CHECK_MSG(ctx, shaped(out, type, {slices, tokens.numel(), table.width}), InvalidArgument, ,
-                      "prge::embed: the output is not [%" PRId64 ", %zd, %" PRId64 "] of the table's type", slices,
+  ET_KERNEL_CHECK_MSG(ctx, shaped(out, ScalarType::Float, {slices, tokens.numel(), table.width}), InvalidArgument, ,
+                      "prge::embed: the output is not float32 [%" PRId64 ", %zd, %" PRId64 "]", slices,
                       static_cast<ssize_t>(tokens.numel()), table.width);
-  ET_KERNEL_CHECK_MSG(ctx, embed(table, token, tokens.numel(), slices, stack[4]->toBool(), out.mutable_data_ptr()),
+  ET_KERNEL_CHECK_MSG(ctx, embed(table, token, tokens.numel(), slices, stack[4]->toBool(), out.mutable_data_ptr<float>()),
                       MemoryAllocationFailed, , "prge::embed: no memory for a row of the table");
 }
 
 void attention_bias_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   const Tensor& first = stack[0]->toTensor();
   const int64_t length = stack[1]->toInt(), slices = stack[2]->toInt();
-  const bool half = stack[3]->toBool();
-  Tensor& out = stack[4]->toTensor();
+  Tensor& out = stack[3]->toTensor();
   ET_KERNEL_CHECK_MSG(ctx,
                       is_long(first, 1) && length > 0 && slices > 0 &&
-                          shaped(out, half ? ScalarType::Half : ScalarType::Float,
-                                 {slices * first.numel(), 1, 1, length, length}),
+                          shaped(out, ScalarType::Float, {slices * first.numel(), 1, 1, length, length}),
                       InvalidArgument, ,
-                      "prge::attention_bias needs int64 first [b] and an output [slices * b, 1, 1, T, T]");
-  const int64_t* begin = first.const_data_ptr<int64_t>();
-  if (half) {
-    attention_bias(begin, first.numel(), length, slices, out.mutable_data_ptr<Half>());
-  } else {
-    attention_bias(begin, first.numel(), length, slices, out.mutable_data_ptr<float>());
-  }
+                      "prge::attention_bias needs int64 first [b] and a float32 output [slices * b, 1, 1, T, T]");
+  attention_bias(first.const_data_ptr<int64_t>(), first.numel(), length, slices, out.mutable_data_ptr<float>());
 }
 
 Tensor& answer_rows_out(KernelRuntimeContext& ctx, const Tensor& x, int64_t length, int64_t answers, Tensor& out) {
@@ -135,13 +127,12 @@ Tensor& rms_norm_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& w
 }
 
 Tensor& answer_losses_out(KernelRuntimeContext& ctx, const Tensor& logits, const Tensor& labels, Tensor& out) {
-  const bool half = logits.scalar_type() == ScalarType::Half;
   ET_KERNEL_CHECK_MSG(ctx,
-                      (half || logits.scalar_type() == ScalarType::Float) && logits.dim() == 2 && is_long(labels, 2) &&
+                      is_float(logits, 2) && is_long(labels, 2) &&
                           labels.numel() > 0 && logits.size(0) % labels.numel() == 0 &&
                           shaped(out, ScalarType::Float, {logits.size(0) / labels.numel(), labels.size(0)}),
                       InvalidArgument, out,
-                      "prge::answer_losses needs logits [slices * b * K, vocabulary], int64 labels [b, K] and a float32 "
+                      "prge::answer_losses needs float32 logits [slices * b * K, vocabulary], int64 labels [b, K] and a float32 "
                       "output [slices, b]");
   const int64_t* label = labels.const_data_ptr<int64_t>();
   for (ssize_t i = 0; i < labels.numel(); ++i) {
@@ -149,12 +140,8 @@ Tensor& answer_losses_out(KernelRuntimeContext& ctx, const Tensor& logits, const
                         "prge::answer_losses: label %" PRId64 " is not among %zd tokens", label[i],
                         static_cast<ssize_t>(logits.size(1)));
   }
-  const auto losses = [&](const auto* values) {
-    return answer_losses(simd_loops(), values, logits.size(0), logits.size(1), label, labels.numel(), labels.size(1),
-                         out.mutable_data_ptr<float>());
-  };
-  ET_KERNEL_CHECK_MSG(ctx, half ? losses(logits.const_data_ptr<Half>()) : losses(logits.const_data_ptr<float>()),
-                      MemoryAllocationFailed, out, "prge::answer_losses: no memory for a row of logits");
+  answer_losses(simd_loops(), logits.const_data_ptr<float>(), logits.size(0), logits.size(1), label, labels.numel(),
+                labels.size(1), out.mutable_data_ptr<float>());
   return out;
 }
 

@@ -20,9 +20,9 @@ struct Table {
   size_t row_bytes;
 };
 
-// out[slices][tokens][width] = the tokens' rows, of Half where the table is and else of float. Tokens lie within it.
+// out[slices][tokens][width] = the tokens' rows. Tokens lie within the table.
 // `alone`: nothing else reads the table. False when there is no memory for a row.
-bool embed(const Table& table, const int64_t* tokens, int64_t count, int64_t slices, bool alone, void* out);
+bool embed(const Table& table, const int64_t* tokens, int64_t count, int64_t slices, bool alone, float* out);
 
 // Copies a part of the program that nothing else reads, without mapping it: the system maps up to 2 MiB around what is
 // touched. False where it can't; then the part is read in place.
@@ -30,13 +30,11 @@ using UnmappedCopy = bool (*)(const void* from, size_t bytes, void* to);
 void set_unmapped_copy(UnmappedCopy copy);
 
 // bias[slices][rows][length][length]: 0 where a position sees another, else the value of a mask.
-template <typename Value>
-void attention_bias(const int64_t* first, int64_t rows, int64_t length, int64_t slices, Value* out);
+void attention_bias(const int64_t* first, int64_t rows, int64_t length, int64_t slices, float* out);
 
 // out[r] = -log softmax(logits[r])[label], summed over `answers` rows that follow each other; -1 is no label.
-// Row r has the label r % labels. False when a thread's buffer can't be had.
-template <typename Value>
-bool answer_losses(const SimdLoops& loops, const Value* logits, int64_t rows, int64_t vocabulary,
+// Row r has the label r % labels.
+void answer_losses(const SimdLoops& loops, const float* logits, int64_t rows, int64_t vocabulary,
                    const int64_t* labels, int64_t label_count, int64_t answers, float* out);
 
 }  // namespace prge

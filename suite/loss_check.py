@@ -1,0 +1,218 @@
+"""Are a session's losses those of a correct step? Its first steps against the eager reference.
+
+The reference has the arithmetic of setting and device, and tells the noise s of one loss: by how much two correct
+implementations differ. A step trains with its own projected gradients, which err too: by dg, found - expected, after
+which losses are off by about
+
+    a = lr / q * rms(g) * sqrt(sum of dg^2 over the steps before)
+
+(to first order, a query moves its loss by lr/q g dg), and that is no error of the losses. With e = found - expected and
+v = s^2 + a^2, all of these must hold:
+
+    every loss           |e| <= 6 sqrt(v)
+    a step's mean        |mean e| <= 5 sqrt(s^2 (1 / 2q + 1/10) + a^2); a tenth of the variance may be common
+    differences          slope of L+ - L- on the reference's, weighted by 1 / 2v, within 5 standard errors of 1
+    updates              slope of (loss - untrained) on the reference's, likewise, within 5 standard errors of 1
+
+Swapped signs make the slope of differences -1, other noise 0; an update that is missing makes that of updates 0, one
+with the wrong sign -1. A slope whose 5 standard errors reach 1 tells neither from a correct step, and that is said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from suite.unavailable import Unavailable
+
+LEAST_NOISE = 2e-6
+"""Of the largest loss: what float32 leaves open, whatever else was seen."""
+
+_OF_ONE_LOSS = 6.0
+_OF_A_FIGURE = 5.0
+_COMMON_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class ExpectedLosses:
+    """What the reference says: losses of the first steps, flattened [2 * q] each, + first.
+
+    `untrained`: those of the second step and on without any update. `noise`: one standard
+    deviation of a loss. `not_compared`: why there are no losses. `shortfall`: why there are fewer than asked for.
+    """
+
+    losses: tuple[tuple[float, ...], ...] = ()
+    untrained: tuple[tuple[float, ...], ...] = ()
+    noise: float = 0.0
+    lr: float = 0.0
+    eps: float = 0.0
+    shortfall: str | None = None
+
+
+NOTHING_EXPECTED = ExpectedLosses()
+
+
+@dataclass(frozen=True)
+class Slope:
+    """How a session responds where the reference responds by 1, with its standard error."""
+
+    value: float
+    error: float
+
+    @property
+    def tells(self) -> bool:
+        """Whether no response at all would have been noticed."""
+        return _OF_A_FIGURE * self.error < 1.0
+
+    @property
+    def agrees(self) -> bool:
+        """Whether it is 1 as far as can be told."""
+        return abs(self.value - 1.0) <= _OF_A_FIGURE * self.error
+
+
+@dataclass(frozen=True)
+class LossComparison:
+    """`steps` of a session against the reference.
+
+    `max_relative_error`: largest over the steps of max |e| / max |expected|. `noise`: s, and `difference`: rms of the
+    reference's L+ - L-, what a projected gradient is made of, both in units of the loss. `fault` is a sentence.
+    """
+
+    steps: int
+    max_relative_error: float
+    noise: float
+    difference: float
+    differences: Slope | None
+    updates: Slope | None
+    fault: str | None
+
+
+def compare_losses(found: Sequence[Sequence[float]], expected: ExpectedLosses) -> LossComparison | Unavailable:
+    """The first steps of both, as many as both have; finite losses, flattened [2 * q] each."""
+    if not expected.losses:
+        return Unavailable(expected.shortfall or "there is no reference trajectory for this workload")
+    pairs = list(zip(found, expected.losses, strict=False))
+    for index, (step, wanted) in enumerate(pairs):
+        if len(step) != len(wanted):
+            return Unavailable(f"step {index} has {len(step)} losses, the reference {len(wanted)}")
+    largest = max(abs(loss) for wanted in expected.losses for loss in wanted)
+    noise = max(expected.noise, LEAST_NOISE * largest)
+    drifts = _drifts(pairs, expected)
+    differences, updates = _differences(pairs, noise, drifts), _updates(pairs, expected, noise, drifts)
+    return LossComparison(
+        steps=len(pairs),
+        max_relative_error=max((_relative_error(*pair) for pair in pairs), default=0.0),
+        noise=noise,
+        difference=_rms([value for _, wanted in pairs for value in _signed_differences(wanted)]),
+        differences=differences,
+        updates=updates,
+        fault=_trajectory_fault(pairs, noise, drifts) or _slope_fault(differences, updates),
+    )
+
+
+def unchecked(comparison: LossComparison, expected: ExpectedLosses) -> str | None:
+    """What the comparison could not tell, None when it told all."""
+    if comparison.updates is None:
+        why = expected.shortfall or ("lr is 0" if expected.lr == 0 else "only one step was compared")
+        return f"no update was compared with the reference: {why}"
+    size, noise = f"L+ - L- is {comparison.difference:.2g}", f"the noise of a loss, {comparison.noise:.2g}"
+    if comparison.differences is None or not comparison.differences.tells:
+        return f"the sign of a perturbation can't be told: {size} beside {noise}; raise eps or q"
+    if not comparison.updates.tells:
+        return f"an update can't be told from none beside {noise}; raise lr or q"
+    return None
+
+
+def _relative_error(found: Sequence[float], wanted: Sequence[float]) -> float:
+    """One scale for a step, so that one small entry among large ones does not decide."""
+    scale = max((abs(value) for value in wanted), default=0.0)
+    distance = max((abs(a - b) for a, b in zip(found, wanted, strict=True)), default=0.0)
+    if scale > 0:
+        return distance / scale
+    return 0.0 if distance == 0 else math.inf
+
+
+def _signed_differences(losses: Sequence[float]) -> list[float]:
+    """L+ - L- of each query."""
+    q = len(losses) // 2
+    return [plus - minus for plus, minus in zip(losses[:q], losses[q:], strict=True)]
+
+
+def _drifts(pairs: Sequence[tuple[Sequence[float], Sequence[float]]], expected: ExpectedLosses) -> list[float]:
+    """a of each step: how far losses may be off because earlier projected gradients were."""
+    if not expected.eps:
+        return [0.0] * len(pairs)
+    both = [(_signed_differences(step), _signed_differences(wanted)) for step, wanted in pairs]
+    size = _rms([value / (2 * expected.eps) for _, wanted in both for value in wanted])
+    drifts, squares = [], 0.0
+    for step, wanted in both:
+        drifts.append(expected.lr / max(1, len(wanted)) * size * math.sqrt(squares))
+        squares += sum(((a - b) / (2 * expected.eps)) ** 2 for a, b in zip(step, wanted, strict=True))
+    return drifts
+
+
+def _differences(
+    pairs: Sequence[tuple[Sequence[float], Sequence[float]]], noise: float, drifts: Sequence[float]
+) -> Slope | None:
+    products = squares = 0.0
+    for (step, wanted), drift in zip(pairs, drifts, strict=True):
+        weight = 1.0 / (2.0 * (noise**2 + drift**2)) if noise or drift else 0.0
+        for a, b in zip(_signed_differences(step), _signed_differences(wanted), strict=True):
+            products += weight * a * b
+            squares += weight * b * b
+    return Slope(products / squares, 1.0 / math.sqrt(squares)) if squares else None
+
+
+def _updates(
+    pairs: Sequence[tuple[Sequence[float], Sequence[float]]],
+    expected: ExpectedLosses,
+    noise: float,
+    drifts: Sequence[float],
+) -> Slope | None:
+    products = squares = 0.0
+    shared = 0.0
+    for (step, wanted), still, drift in zip(pairs[1:], expected.untrained, drifts[1:], strict=False):
+        moved = [b - c for b, c in zip(wanted, still, strict=True)]
+        weight = 1.0 / (noise**2 + drift**2) if noise else 0.0
+        products += weight * sum((a - c) * value for a, c, value in zip(step, still, moved, strict=True))
+        squares += weight * sum(value * value for value in moved)
+        # A drift moves all losses of a step together.
+        shared += (weight * drift * sum(moved)) ** 2 - weight**2 * drift**2 * sum(value * value for value in moved)
+    if not squares:
+        return None
+    return Slope(products / squares, math.sqrt(max(squares + shared, 0.0)) / squares)
+
+
+def _trajectory_fault(
+    pairs: Sequence[tuple[Sequence[float], Sequence[float]]], noise: float, drifts: Sequence[float]
+) -> str | None:
+    for index, ((step, wanted), drift) in enumerate(zip(pairs, drifts, strict=True)):
+        errors = [a - b for a, b in zip(step, wanted, strict=True)]
+        worst = max((abs(error) for error in errors), default=0.0)
+        allowed = _OF_ONE_LOSS * math.hypot(noise, drift)
+        if worst > allowed:
+            return f"a loss of step {index} is off the reference by {worst:.2g}, {allowed:.2g} is allowed"
+        mean = abs(sum(errors)) / max(1, len(errors))
+        share = 1.0 / max(1, len(errors)) + _COMMON_SHARE
+        allowed = _OF_A_FIGURE * math.hypot(noise * math.sqrt(share), drift)
+        if mean > allowed:
+            return f"the mean loss of step {index} is off the reference by {mean:.2g}, {allowed:.2g} is allowed"
+    return None
+
+
+def _slope_fault(differences: Slope | None, updates: Slope | None) -> str | None:
+    for slope, what, cause in (
+        (differences, "L+ - L-", "signs or noise"),
+        (updates, "the effect of the updates", "the updates"),
+    ):
+        if slope is not None and not slope.agrees:
+            return (
+                f"{what} is {slope.value:.2f} times the reference's, 1 within {_OF_A_FIGURE * slope.error:.2g} is "
+                f"expected: {cause} of the program are wrong"
+            )
+    return None
+
+
+def _rms(values: Sequence[float]) -> float:
+    return math.sqrt(sum(value * value for value in values) / len(values)) if values else 0.0
