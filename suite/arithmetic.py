@@ -17,7 +17,7 @@ from devices.errors import DeviceError, DeviceLost
 from suite.collect import collect
 from suite.deployment import deploy_runner
 from suite.exporting import exporter
-from suite.plan import REFERENCE_STEPS
+from suite.plan import reference_steps
 from suite.preparation import EXPORT_LOG, Prepared
 from suite.record import ExitOutcome
 from suite.unavailable import Unavailable
@@ -94,7 +94,7 @@ def reference_for(prepared: Prepared, accumulation: Accumulation, artifacts: Pat
 
     One is computed at a time, as it takes the host's cores and memory. Raises UserError and SuiteError as an export.
     """
-    settings = (prepared.data, prepared.plan.training, REFERENCE_STEPS, accumulation)
+    settings = (prepared.data, prepared.plan.training, reference_steps(prepared.workload.quant), accumulation)
     with FileLock(artifacts / ".reference.lock"):
         kept = kept_losses(prepared.artifact, *settings)
         if kept is not None:

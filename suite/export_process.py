@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from suite.inputs import Inputs, load_inputs
-from suite.plan import REFERENCE_STEPS, Plan
+from suite.plan import Plan, reference_steps
 from workloads.arithmetic_probe import Accumulation
 from workloads.artifact import ArtifactCache
 from workloads.errors import UserError
@@ -72,7 +72,7 @@ def _export(
         weights,
         inputs.data,
         plan.training,
-        REFERENCE_STEPS,
+        reference_steps(workload.quant),
         lambda done: progress(f"{done:.0%}"),
         Accumulation(accumulation),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from suite.demands import estimates
-from suite.plan import REFERENCE_STEPS, Plan
+from suite.plan import Plan, reference_steps
 from suite.shown import duration, rounded
 from workloads.estimate import Estimate
 from workloads.models.config import LlamaConfig
@@ -76,7 +76,9 @@ def forecast(plan: Plan) -> Forecast:
     """Figures from the shapes alone; nothing is loaded, exported or contacted."""
     config = model_config(plan.model)
     reference = sum(
-        affordable_steps(workload, config, REFERENCE_STEPS) * step_seconds(workload, config) * _REFERENCE_SHARE
+        affordable_steps(workload, config, reference_steps(workload.quant))
+        * step_seconds(workload, config)
+        * _REFERENCE_SHARE
         for workload in plan.workloads(answers=1)
     )
     named = list(zip(plan.quants, estimates(plan), strict=True))

@@ -15,7 +15,7 @@ v = s^2 + a^2, all of these must hold:
     updates              slope of (loss - untrained) on the reference's, likewise, within 5 standard errors of 1
 
 Swapped signs make the slope of differences -1, other noise 0; an update that is missing makes that of updates 0, one
-with the wrong sign -1. A slope whose 5 standard errors reach 1 tells neither from a correct step, and that is said.
+with the wrong sign -1. Where 5 standard errors of a slope reach from 1 to there it can't be told, and that is said.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _COMMON_SHARE = 0.1
 class ExpectedLosses:
     """What the reference says: losses of the first steps, flattened [2 * q] each, + first.
 
-    `untrained`: those of the second step and on without any update. `noise`: one standard
+    `untrained`: those of the last of these steps without any update. `noise`: one standard
     deviation of a loss. `not_compared`: why there are no losses. `shortfall`: why there are fewer than asked for.
     """
 
@@ -60,10 +60,9 @@ class Slope:
     value: float
     error: float
 
-    @property
-    def tells(self) -> bool:
-        """Whether no response at all would have been noticed."""
-        return _OF_A_FIGURE * self.error < 1.0
+    def tells(self, other: float) -> bool:
+        """Whether a response of `other` would have been noticed."""
+        return _OF_A_FIGURE * self.error < 1.0 - other
 
     @property
     def agrees(self) -> bool:
@@ -117,9 +116,9 @@ def unchecked(comparison: LossComparison, expected: ExpectedLosses) -> str | Non
         why = expected.shortfall or ("lr is 0" if expected.lr == 0 else "only one step was compared")
         return f"no update was compared with the reference: {why}"
     size, noise = f"L+ - L- is {comparison.difference:.2g}", f"the noise of a loss, {comparison.noise:.2g}"
-    if comparison.differences is None or not comparison.differences.tells:
+    if comparison.differences is None or not comparison.differences.tells(-1.0):
         return f"the sign of a perturbation can't be told: {size} beside {noise}; raise eps or q"
-    if not comparison.updates.tells:
+    if not comparison.updates.tells(0.0):
         return f"an update can't be told from none beside {noise}; raise lr or q"
     return None
 
@@ -172,7 +171,8 @@ def _updates(
 ) -> Slope | None:
     products = squares = 0.0
     shared = 0.0
-    for (step, wanted), still, drift in zip(pairs[1:], expected.untrained, drifts[1:], strict=False):
+    first = len(expected.losses) - len(expected.untrained)
+    for (step, wanted), still, drift in zip(pairs[first:], expected.untrained, drifts[first:], strict=False):
         moved = [b - c for b, c in zip(wanted, still, strict=True)]
         weight = 1.0 / (noise**2 + drift**2) if noise else 0.0
         products += weight * sum((a - c) * value for a, c, value in zip(step, still, moved, strict=True))

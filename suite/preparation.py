@@ -11,7 +11,7 @@ from suite.errors import SuiteError
 from suite.exporting import Exporter, exporter
 from suite.inputs import Inputs
 from suite.loss_check import ExpectedLosses
-from suite.plan import REFERENCE_STEPS, Plan
+from suite.plan import Plan, reference_steps
 from workloads.arithmetic_probe import Accumulation
 from workloads.artifact import Artifact, ArtifactCache
 from workloads.estimate import Estimate, estimate
@@ -125,7 +125,13 @@ class _Preparing:
         return Prepared(self.plan, workload, artifact, self.inputs.data, reference, needs)
 
     def _kept_losses(self, artifact: Artifact) -> ReferenceLosses | None:
-        return kept_losses(artifact, self.inputs.data, self.plan.training, REFERENCE_STEPS, Accumulation.FP32)
+        return kept_losses(
+            artifact,
+            self.inputs.data,
+            self.plan.training,
+            reference_steps(artifact.document["workload"]["quant"]),
+            Accumulation.FP32,
+        )
 
 
 def _tell_truncation(inputs: Inputs, notify: Notify) -> None:

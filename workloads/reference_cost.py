@@ -21,6 +21,9 @@ GROUP_BYTES = 256 << 20
 NOISE_ROWS = 24
 """Losses of so many rows tell the noise of a loss to within a seventh of it (one deviation, 1 / sqrt(2 n))."""
 
+UNTRAINED_STEPS = 2
+"""So many of the last steps are made once more without updates, to know what the updates do."""
+
 ALLOWED_SECONDS = 180.0
 """The reference losses of one program may cost this much by the estimate, and twice as much by the clock."""
 
@@ -47,7 +50,8 @@ def affordable_steps(
     left = ALLOWED_SECONDS - _SECONDS_PER_WEIGHT_READ * config.parameter_counts().total
     each = step_seconds(workload, config, accumulation)
     left -= each * _noise_passes(workload) / (2 * workload.q)
-    return max(0, min(steps, int((left / each + 1) / 2)))  # each but the first is made once more, without updates
+    fit = left / each
+    return max(count for count in range(steps + 1) if count + min(UNTRAINED_STEPS, max(0, count - 1)) <= max(0.0, fit))
 
 
 def _noise_passes(workload: Workload) -> int:

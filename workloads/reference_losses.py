@@ -17,7 +17,7 @@ from typing import Any
 from workloads.arithmetic_probe import Accumulation
 from workloads.artifact import Artifact, told_if_unwritable
 from workloads.models.weights import ModelWeights, document_sha256
-from workloads.reference_cost import ALLOWED_SECONDS, affordable_steps, step_seconds
+from workloads.reference_cost import ALLOWED_SECONDS, UNTRAINED_STEPS, affordable_steps, step_seconds
 from workloads.tasks import TaskBatches
 from workloads.training import TrainingSettings
 from workloads.workload import Workload
@@ -30,7 +30,7 @@ OnProgress = Callable[[float], None]
 class ReferenceLosses:
     """Losses of the first steps, flattened [2 * q] a step; `shortfall` says why they are fewer than asked for.
 
-    `untrained`: those of the second step and on if no update had been made, as far as there was time. `noise`: by how
+    `untrained`: those of the last two steps, but never the first, if no update had been made. `noise`: by how
     much the losses of two correct implementations differ (Reference.loss_noise); None without any loss.
     """
 
@@ -115,7 +115,8 @@ def _computed(
     begin = time.monotonic()
     batches = [Batch(*arrays) for arrays in zip(data.tokens, data.first, data.labels, strict=True)]
     losses: list[tuple[float, ...]] = []
-    parts = 2 * affordable  # the noise, each step, and each but the first without updates
+    again = range(max(1, affordable - UNTRAINED_STEPS), affordable)
+    parts = 1 + affordable + len(again)  # the noise, each step, and the last ones without updates
 
     def within(part: int) -> OnProgress:
         def watch(share: float) -> None:
@@ -139,13 +140,13 @@ def _computed(
     try:
         for row in islice(trajectory, affordable):
             losses.append(tuple(float(loss) for loss in row.reshape(-1)))
-        for step in range(1, affordable):
+        for place, step in enumerate(again, affordable + 1):
             still = reference.untrained_losses(
                 batches[step % len(batches)],
                 step,
                 seed=training.seed,
                 eps=training.eps,
-                on_progress=within(affordable + step),
+                on_progress=within(place),
             )
             untrained.append(tuple(float(loss) for loss in still.reshape(-1)))
     except _OutOfTimeError:
