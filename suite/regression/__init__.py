@@ -10,5 +10,4 @@ segments.py          what of a history may be compared at all
 change_points.py     where the level moved, over the whole history
 drift.py             the small steps that add up
 comparison.py        two sets of sessions that were not measured in pairs
-simulation/          what the rules do to seeded noise, next to the rules of public tools
 """
