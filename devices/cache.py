@@ -18,7 +18,7 @@ from devices.deploy import MANIFEST
 from devices.errors import DeployError, FileCause, FileError
 from devices.places import Places
 from devices.transport import Transport
-from devices.wording import printable
+from foundation.text import printable
 
 USES = "cache.json"
 KINDS = ("artifacts", "runner")

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from devices.errors import DeployError, FileCause, FileError
 from devices.transport import RESUME_BLOCK_BYTES, FileStat, Transport
-from devices.wording import printable
+from foundation.text import printable
 
 MANIFEST = ".deployed.json"
 _SCHEMA = 1

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from foundation.unavailable import Unavailable
 from reports.atomic import replacing
 from reports.escaping import csv_text, finite
 from reports.measured import Measurement
-from reports.reading import Unavailable, as_number, text, value
+from reports.reading import as_number, text, value
 from reports.source import SessionTrace
 from reports.traces import latency_ms, mean_loss
 

@@ -16,7 +16,8 @@ from devices.entry import DeviceEntry
 from devices.kinds import KINDS
 from devices.sensors.battery import RawGauge, battery_states, raw_gauges
 from devices.sensors.chargers import all_chargers
-from devices.wording import first_number, printable
+from devices.sensors.tree import first_number
+from foundation.text import printable
 from suite import stats
 from suite.errors import SuiteError
 from suite.shown import rounded

@@ -18,6 +18,7 @@ from devices.entry import DeviceEntry
 from devices.errors import DeployError, DeviceError, DeviceLost
 from devices.preflight import Check, check_memory
 from devices.sensors.spec import Discovery
+from foundation.unavailable import Unavailable
 from suite import stats
 from suite.deployment import CacheRoom, deploy_program, deploy_runner, needs, remove_old_jobs
 from suite.display import Display
@@ -36,7 +37,6 @@ from suite.shown import rounded
 from suite.stopping import StopSign
 from suite.store.identity import session_id, workload_key
 from suite.store.store import Progress, Store
-from suite.unavailable import Unavailable
 from suite.validity import SessionStatus
 
 MOST_ATTEMPTS = 3

@@ -19,10 +19,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from foundation.errors import UserError
 from suite.inputs import Inputs, load_inputs
 from suite.plan import REFERENCE_STEPS, Plan
 from workloads.artifact import ArtifactCache
-from workloads.errors import UserError
 from workloads.reference_losses import reference_losses
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from devices.deadline import Deadline
 from devices.errors import DeviceError
 from devices.lines import LineSplitter, OutputBudget
 from devices.process import Ending, supervise
-from devices.wording import printable
+from foundation.text import printable
 
 MeterClock = Literal["monotonic", "epoch"]
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from foundation.unavailable import Unavailable
 from suite.events import StepEvent
 from suite.record import Cause, SessionRecord
 from suite.trace import SensorTrace
-from suite.unavailable import Unavailable
 
 #: Quantities by which a device says that it holds itself back.
 THROTTLE_EVENTS = "throttle_events"  # a count that only grows

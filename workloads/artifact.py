@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from workloads.errors import UserError
+from foundation.errors import UserError
 from workloads.models.weights import ModelWeights, document_sha256, file_sha256
 from workloads.workload import EXPORTER_VERSION, Workload
 

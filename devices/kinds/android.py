@@ -21,7 +21,7 @@ from devices.sensors.thermal import thermal_sensors
 from devices.sensors.thermal_service import level_name, thermal_service_sensors, thermal_status
 from devices.sensors.total import METER_REMEDY, with_chosen_total
 from devices.sensors.tree import Tree
-from devices.wording import printable
+from foundation.text import printable
 
 #: What a phone can draw; a gauge that reads anything else uses another unit, or has no value.
 PLAUSIBLE_MW = (200.0, 20_000.0)

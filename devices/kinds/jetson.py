@@ -18,7 +18,7 @@ from devices.sensors.spec import Discovery, Sensor, Unavailable
 from devices.sensors.thermal import thermal_sensors
 from devices.sensors.total import with_chosen_total
 from devices.sensors.tree import Tree
-from devices.wording import printable
+from foundation.text import printable
 
 _RELEASE = "etc/nv_tegra_release"
 _RELEASE_LINE = re.compile(r"#\s*R(\d{1,3}) \(release\), REVISION: (\d[\d.]{0,10})", re.ASCII)

@@ -27,7 +27,7 @@ from devices.sensors.vcgencmd import (
     throttled_flags,
     why_no_flags,
 )
-from devices.wording import printable
+from foundation.text import printable
 
 _GENERATION = re.compile(r"Raspberry Pi (?:Compute Module )?(\d)", re.ASCII)
 _WITH_POWER_CHIP = 5

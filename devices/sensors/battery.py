@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from devices.sensors.spec import Discovery, Sensor, Unavailable
 from devices.sensors.tree import Texts, Tree, plain_name
-from devices.wording import printable
+from foundation.text import printable
 
 #: What the names of these sensors begin with.
 BATTERY = "battery"

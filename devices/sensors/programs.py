@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from devices.errors import CommandError, OutputLimitError, TransportTimeout
 from devices.sensors.tree import Tree
-from devices.wording import printable
+from foundation.text import printable
 
 _FOLDERS = ("usr/bin", "bin", "usr/sbin", "usr/local/bin", "opt/vc/bin", "system/bin")
 _TIMEOUT_S = 10.0

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
+from foundation.errors import UserError
 from suite import demands, exit_codes
 from suite.cli.inventories import opened
 from suite.cli.places import inventory_option
 from suite.display import Display
-from suite.errors import UserError
 from suite.overhead import sampler_overhead
 from suite.plan import Plan
 from suite.retention.in_use import in_use

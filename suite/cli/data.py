@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
+from foundation.errors import UserError
 from suite import exit_codes
 from suite.cli.output import print_line
 from suite.cli.places import inventory_option
-from suite.errors import UserError
 from suite.exchange.exporting import export_documents, export_tables
 from suite.exchange.importing import check_lab, import_run, read_document
 from suite.exchange.stored import chosen_runs

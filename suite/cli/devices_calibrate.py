@@ -10,13 +10,13 @@ import click
 
 from devices.connect import connect
 from devices.inventory_editing import change_device
-from devices.wording import printable
+from foundation.errors import UserError
+from foundation.text import printable
 from suite import exit_codes
 from suite.calibration import Calibration, calibrate
 from suite.cli.inventories import opened
 from suite.cli.output import print_line
 from suite.cli.places import inventory_option
-from suite.errors import UserError
 
 _DEFAULT_SECONDS = 10.0
 

@@ -15,11 +15,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from devices.errors import DeviceError
+from foundation.errors import UserError
 from suite import exit_codes
 from suite.cli.inventories import opened
 from suite.cli.output import print_line, print_table
 from suite.cli.places import inventory_option
-from suite.errors import UserError
 from suite.home import Home
 from suite.retention.carry_out import carry_out
 from suite.retention.device import DeviceItem, clear_device, survey_device

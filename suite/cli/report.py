@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
+from foundation.errors import UserError
 from reports.single_file import write_single_file
 from reports.site import build
 from suite import exit_codes
 from suite.cli.places import inventory_option
 from suite.cli.stores import opened_store
-from suite.errors import UserError
 from suite.home import Home
 from suite.store.finding import find_run
 from suite.store.source import StoreSource

@@ -13,12 +13,12 @@ import click
 from click.core import ParameterSource
 
 from devices.inventory import Inventory
+from foundation.errors import UserError
 from suite import demands, exit_codes
 from suite.cli.inventories import opened
 from suite.cli.output import print_line, print_table
 from suite.cli.places import inventory_option
 from suite.cli.workload_options import workload_options
-from suite.errors import UserError
 from suite.forecast import forecast
 from suite.home import Home
 from suite.plan import Plan

@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 import click
 
+from foundation.errors import UserError
 from suite import demands, exit_codes
 from suite.cli.inventories import opened
 from suite.cli.output import print_line
 from suite.cli.places import inventory_option, night_plan_option
-from suite.errors import UserError
 from suite.home import Home
 from suite.plan_file import load_plan_file
 from suite.schedule import cron, systemd

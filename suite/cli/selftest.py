@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from suite.errors import UserError
+from foundation.errors import UserError
 
 _CHECKOUT = Path(__file__).parents[2]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from suite.errors import UserError
+from foundation.errors import UserError
 from suite.home import Home
 from suite.store.store import Store
 

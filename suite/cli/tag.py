@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
+from foundation.errors import UserError
 from suite import exit_codes
 from suite.author import author
 from suite.cli.output import print_line
 from suite.cli.places import inventory_option
 from suite.cli.stores import opened_store
-from suite.errors import UserError
 from suite.store.finding import LATEST, find_run
 from suite.store.tags import tag_list, tag_run, take_away
 from suite.tag_names import checked_tag

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
+from foundation.errors import UserError
 from suite import exit_codes
 from suite.cli.output import print_line
 from suite.cli.places import inventory_option
-from suite.errors import UserError
 from suite.exchange.perfetto import write_trace
 from suite.home import Home
 from suite.store.store import Store

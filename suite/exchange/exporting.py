@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 
 from sqlalchemy import Connection, select
 
-from devices.atomic import replacing
-from suite.errors import UserError
+from foundation.atomic import replacing
+from foundation.errors import UserError
 from suite.exchange import tables
 from suite.exchange.document import FORMAT, SCHEMA
 from suite.exchange.stored import StoredMeasurement, StoredSession, measurements, run_row, sessions

@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from devices.atomic import replacing
+from foundation.atomic import replacing
+from foundation.errors import UserError
 from reports.escaping import csv_text
-from suite.errors import UserError
 from suite.exchange.tables import Cell, Cells, Table
 
 _ROW_GROUP = 1 << 16

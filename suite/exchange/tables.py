@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from foundation.unavailable import Unavailable, is_number
 from reports.downloads import METRICS
-from reports.reading import NOT_RECORDED, Unavailable, value
+from reports.reading import NOT_RECORDED, value
 from suite.exchange.stored import StoredMeasurement, StoredSession
-from suite.unavailable import is_number
 
 Kind = Literal["text", "whole", "number", "truth", "numbers"]
 Cell = str | int | float | bool | tuple[float, ...] | None

@@ -132,7 +132,7 @@ def test_a_bare_device_says_nothing_instead_of_guessing(make_tree: MakeTree) -> 
 
 def test_text_of_the_device_cannot_drive_the_terminal(make_tree: MakeTree) -> None:
     facts = read_facts(make_tree({"sys/class/dmi/id/product_name": "\x1b[2JBox\x07\n"}))
-    assert facts.board == "?[2JBox?"
+    assert facts.board == "\N{REPLACEMENT CHARACTER}[2JBox\N{REPLACEMENT CHARACTER}"
 
 
 def test_facts_of_this_machine_as_a_document(transport: LocalTransport) -> None:
