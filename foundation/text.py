@@ -17,6 +17,12 @@ def printable(text: str, limit: int = 300) -> str:
     return line if len(text) <= limit else line[: limit - 1] + "…"
 
 
+def last_line(text: str, limit: int = 160) -> str:
+    """`: ` and the last line of what a program printed, where it printed any: for the end of a message."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return f": {printable(lines[-1], limit)}" if lines else ""
+
+
 def nearest_names(name: str, known: Iterable[str], count: int = 3) -> tuple[str, ...]:
     """The known names that a user may have meant, best first; empty if none is near."""
     by_folded: dict[str, str] = {}

@@ -1,12 +1,11 @@
 """Files of the site: whole or not there; text that UTF-8 can't hold (lone surrogates) is written as its escape."""
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from foundation import atomic
+from foundation.atomic import replacing_text
 from reports.errors import SiteNotWritable
 
 
@@ -19,10 +18,8 @@ def replacing(path: Path) -> Iterator[TextIO]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic.replacing(path) as stream:
-            file = io.TextIOWrapper(stream, encoding="utf-8", errors="backslashreplace", newline="")
+        with replacing_text(path, errors="backslashreplace") as file:
             yield file
-            file.detach()
     except OSError as error:
         raise SiteNotWritable(path, error) from error
 
