@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devices.atomic import write_atomic
 from devices.deploy import DeployFile
+from foundation.atomic import write_atomic
 
 MANIFEST = "runner.json"
 FOLDER = "{folder}"

@@ -14,11 +14,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from devices.deploy import MANIFEST
+from devices.deploy import MANIFEST, read_record
 from devices.errors import DeployError, FileCause, FileError
 from devices.places import Places
 from devices.transport import Transport
-from devices.wording import printable
+from foundation.text import printable
 
 USES = "cache.json"
 KINDS = ("artifacts", "runner")
@@ -143,16 +143,10 @@ def _size_of_file(transport: Transport, path: str) -> int:
 
 def _read_uses(transport: Transport, places: Places) -> dict[str, datetime]:
     """Nothing when the file is missing or damaged: all counts as used long ago."""
+    used = read_record(transport, posixpath.join(places.workdir, USES), _SCHEMA, "used")
     try:
-        document = json.loads(transport.read_text(posixpath.join(places.workdir, USES)))
-        if document["schema"] != _SCHEMA:
-            return {}
-        return {printable(str(name)): _time(used) for name, used in document["used"].items()}
-    except FileError as error:
-        if error.cause in (FileCause.MISSING, FileCause.TOO_LARGE):
-            return {}
-        raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return {printable(name): _time(at) for name, at in used.items()}
+    except (ValueError, TypeError):
         return {}
 
 

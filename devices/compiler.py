@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from devices.errors import UserError
+from foundation.errors import UserError
 
 _NAMES = ("c++", "g++", "clang++")
 _PROBE_TIMEOUT_S = 60.0

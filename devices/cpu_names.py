@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from devices.wording import printable
+from foundation.text import printable
 
 # MIDR implementer and part numbers, as in Linux, arch/arm64/include/asm/cputype.h.
 _ARM_PARTS = {

@@ -18,10 +18,11 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from devices.errors import DeployError, FileCause, FileError
 from devices.transport import RESUME_BLOCK_BYTES, FileStat, Transport
-from devices.wording import printable
+from foundation.text import printable
 
 MANIFEST = ".deployed.json"
 _SCHEMA = 1
@@ -228,16 +229,21 @@ def _record(file: DeployFile, stat: FileStat) -> dict[str, object]:
 
 def _read_manifest(transport: Transport, directory: str) -> Mapping[str, dict[str, object]]:
     """What was verified earlier; nothing if the manifest is missing or damaged, and then all is hashed again."""
+    files = read_record(transport, posixpath.join(directory, MANIFEST), _SCHEMA, "files")
+    return files if all(isinstance(record, dict) for record in files.values()) else {}
+
+
+def read_record(transport: Transport, path: str, schema: int, part: str) -> dict[str, Any]:
+    """The mapping `part` of a JSON record of ours on the device; nothing when it is missing, damaged or of another
+    schema. Raises what `read_text` raises besides that."""
     try:
-        document = json.loads(transport.read_text(posixpath.join(directory, MANIFEST)))
-        if document["schema"] != _SCHEMA:
-            return {}
-        return {str(name): dict(record) for name, record in document["files"].items()}
+        document = json.loads(transport.read_text(path))
+        return dict(document[part]) if document["schema"] == schema else {}
     except FileError as error:
         if error.cause in (FileCause.MISSING, FileCause.TOO_LARGE):
             return {}
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return {}
 
 

@@ -53,7 +53,9 @@ KIND_DEFAULTS: Mapping[str, KindDefaults] = {
 def parse_cpus(value: object) -> object:
     """CPU numbers from a list, or from the kernel's notation for lists (`0-3,6`)."""
     if not isinstance(value, str):
-        return tuple(value) if isinstance(value, list) else value
+        if not isinstance(value, list | tuple):
+            raise ValueError("it must be a list of CPU numbers such as [0, 1] or a text such as 0-3")
+        return tuple(value)
     cpus: list[int] = []
     for part in value.split(","):
         match = re.fullmatch(r"\s*(\d{1,5})(?:-(\d{1,5}))?\s*", part)

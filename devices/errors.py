@@ -1,6 +1,6 @@
 """What can go wrong with a device, in two families.
 
-`UserError` is for what the user can mend before anything starts (the inventory, a name on the command line).
+A `UserError` is what the user can mend before anything starts (the inventory, a name on the command line).
 `DeviceError` is the outcome of one device: it is recorded for that device and the others go on.
 Every message is one sentence with the cause, a number where there is one, and the next action.
 """
@@ -11,18 +11,12 @@ import enum
 import errno
 from collections.abc import Iterable
 
-from devices.wording import nearest_names, printable
-
-
-class UserError(Exception):
-    """Something the user can mend; printed as it is, without a traceback, exit code 2."""
+from foundation.errors import UserError, listed
+from foundation.text import did_you_mean, printable
 
 
 class InventoryError(UserError):
     """The inventory can't be used. The message begins with `file:line`."""
-
-
-_MOST_NAMES = 12
 
 
 class UnknownDevice(UserError):  # noqa: N818 - the vocabulary's word
@@ -36,11 +30,8 @@ class UnknownDevice(UserError):  # noqa: N818 - the vocabulary's word
     ) -> None:
         self.name = name
         self.known = tuple(known)
-        near = nearest_names(name, self.known)
         how = f"; add it with `{add}`." if add else "."
-        more = f" and {len(self.known) - _MOST_NAMES} more" if len(self.known) > _MOST_NAMES else ""
-        listed = f"{', '.join(self.known[:_MOST_NAMES]) or 'none'}{more}"
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known are: {listed}{how}"
+        hint = did_you_mean(name, self.known) or f"known are: {listed(self.known)}{how}"
         super().__init__(f"{where} has no {what} {printable(name)!r} among its {len(self.known)}; {hint}")
 
 

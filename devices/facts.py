@@ -19,7 +19,7 @@ from devices.sensors.battery import battery_percent
 from devices.sensors.chargers import chargers_in
 from devices.sensors.tree import Texts, Tree
 from devices.transport import FILE_TIMEOUT_S
-from devices.wording import printable
+from foundation.text import printable
 
 _CPUS = "sys/devices/system/cpu"
 _FILES = {
@@ -99,11 +99,6 @@ class Facts:
         }
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
-
-    @property
-    def virtualised(self) -> bool:
-        """Whether there is a sign of a virtual machine; without one it may still be one that hides it."""
-        return self.virtual_machine is not None
 
     def as_document(self) -> dict[str, Any]:
         """Plain values for the store, the fingerprint among them."""

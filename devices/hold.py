@@ -18,10 +18,10 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from devices.atomic import write_atomic
 from devices.errors import DeviceBusy
 from devices.holder import Holder, holder_of, this_process
 from devices.pid_file import PidRecord, parse_record, record_of, runs
+from foundation.atomic import write_atomic
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from devices.wording import printable
+from foundation.text import printable
 
 _COMMAND_CHARACTERS = 120
 _NAME_CHARACTERS = 64

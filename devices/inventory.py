@@ -12,7 +12,6 @@ relative `runner` is below the folder of the inventory.
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,9 +22,9 @@ from pydantic import ValidationError
 
 from devices.entry import FIELDS, KIND_DEFAULTS, NAME_PATTERN, DeviceEntry
 from devices.errors import InventoryError, UnknownDevice
-from devices.wording import nearest_names, printable
 from devices.yaml_lines import Position, YamlFile, load_yaml
-from devices.yaml_sentences import sentence_of
+from devices.yaml_sentences import first_problem, place_of, sentence_of
+from foundation.text import did_you_mean, printable
 
 _GROUP, _KIND = "group:", "kind:"
 _SECTIONS = ("defaults", "groups", "devices")
@@ -136,8 +135,7 @@ def _mapping(file: YamlFile, position: Position, known: tuple[str, ...] | None, 
         )
     for key in value:
         if known is not None and key not in known:
-            near = nearest_names(key, known, 1) or difflib.get_close_matches(key, known, n=1, cutoff=0.4)
-            hint = f"did you mean `{near[0]}`?" if near else f"known are: {', '.join(known)}."
+            hint = did_you_mean(key, known, count=1, quote="`") or f"known are: {', '.join(known)}."
             raise file.error((*position, key), f"unknown {what} {printable(key)!r}; {hint}")
     return value
 
@@ -152,8 +150,7 @@ def _group(file: YamlFile, name: str, devices: Mapping[str, Any]) -> tuple[str, 
         raise file.error((*position, "devices"), f"`devices` is {shown}, and must be a list of names; correct it.")
     for index, member in enumerate(members):
         if not isinstance(member, str) or member not in devices:
-            near = nearest_names(str(member), devices, 1)
-            hint = f"did you mean `{near[0]}`?" if near else f"known are: {', '.join(devices)}."
+            hint = did_you_mean(str(member), devices, count=1, quote="`") or f"known are: {', '.join(devices)}."
             raise file.error((*position, "devices", index), f"no device is named {printable(str(member))!r}; {hint}")
     return tuple(members)
 
@@ -178,10 +175,13 @@ def _entry(file: YamlFile, name: str, groups: Mapping[str, tuple[str, ...]], bas
     try:
         entry = DeviceEntry.model_validate({**values, "name": name})
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        key = str(problem["loc"][0]) if problem["loc"] else ""
-        position = (*origin.get(key, own), *problem["loc"][1:])
-        raise file.error(position, sentence_of(name, problem)) from error
+        problem = first_problem(error)
+        place = place_of(problem)
+        position = (*origin.get(str(place[0]) if place else "", own), *place[1:])
+        sentence = sentence_of(problem)
+        if problem["type"] == "missing" and place == ("kind",):
+            sentence = f"`kind` is missing; add one of: {', '.join(KIND_DEFAULTS)}."
+        raise file.error(position, f"device {printable(name)!r}: {sentence}") from error
     on_host = {"runner": entry.runner, "workdir": entry.workdir if entry.transport == "local" else None}
     places: dict[str, str] = {}
     for key, value in on_host.items():

@@ -16,11 +16,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.tokens import CommentToken
 
-from devices.atomic import write_atomic
 from devices.errors import FileError, InventoryError
 from devices.inventory import load
-from devices.wording import printable
 from devices.yaml_lines import load_yaml
+from foundation.atomic import write_atomic
+from foundation.text import printable
 
 _AFTER = 2  # where ruamel keeps the comment behind a value
 

@@ -11,7 +11,6 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from devices.atomic import replacing, write_atomic
 from devices.deadline import Deadline
 from devices.errors import FileCause, FileError
 from devices.hold import Claim
@@ -34,6 +33,7 @@ from devices.transport import (
     Result,
     WhileWaiting,
 )
+from foundation.atomic import replacing, write_atomic
 
 _CHUNK_BYTES = 4 << 20
 # copy_file_range says these where it can't serve a pair of files (other file system, old kernel); read and write can.

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import filelock
 
-from devices.atomic import write_atomic
-from devices.errors import DeviceBusy, FileError, UserError
+from devices.errors import DeviceBusy, FileError
 from devices.holder import Holder, holder_of, this_process
-from devices.wording import printable
+from foundation.atomic import write_atomic
+from foundation.errors import UserError
+from foundation.text import printable
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9.:-]+")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from devices.built_runner import BuiltRunner, read_built
 from devices.deploy import DeployFile
-from devices.errors import UserError
-from devices.wording import printable
+from foundation.errors import UserError
+from foundation.text import printable
 
 # e_machine of elf(5), and the names that `uname -m` has for processors which run such a program.
 _MACHINES = {

@@ -14,8 +14,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from devices.atomic import write_atomic
 from devices.deadline import Deadline
+from foundation.atomic import write_atomic
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LIMIT_BYTES = 4096

@@ -14,7 +14,7 @@ from typing import Literal
 from devices.errors import FileError
 from devices.facts import Policy, parse_cpu_list, parse_meminfo, read_policies
 from devices.sensors.tree import Tree
-from devices.wording import printable
+from foundation.text import printable
 
 Status = Literal["ok", "warning", "failed"]
 
@@ -162,11 +162,6 @@ def check_frequency_caps(tree: Tree) -> Check:
         remedy = "write cpuinfo_max_freq to scaling_max_freq, or leave it and compare with runs under the same cap only"
         return Check("frequency caps", "warning", ", ".join(capped), remedy)
     return Check("frequency caps", "ok", "none" if policies else "not visible")
-
-
-def has_failed(checks: Sequence[Check]) -> bool:
-    """Whether one of them forbids to measure."""
-    return any(check.status == "failed" for check in checks)
 
 
 def _numbers(cpus: Sequence[int]) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from devices.deadline import Deadline
 from devices.errors import CommandError, FileError, TransportTimeout
-from devices.wording import printable
+from foundation.text import printable
 
 STDERR_TAIL_BYTES = 64 << 10
 _CHUNK_BYTES = 64 << 10

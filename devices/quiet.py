@@ -12,7 +12,7 @@ from typing import Protocol
 
 from devices.preflight import Check
 from devices.sensors.tree import Tree
-from devices.wording import printable
+from foundation.text import printable
 
 _UPTIME, _STAT, _LOADAVG = "proc/uptime", "proc/stat", "proc/loadavg"
 _CLOCKSOURCE = "sys/devices/system/clocksource/clocksource0/current_clocksource"

@@ -5,7 +5,7 @@ Rules that every transport keeps:
 - Every call has a deadline and raises `TransportTimeout` after it; a peer that is gone is `DeviceLost`.
 - A failed file operation is a `FileError` with one of its causes, whatever the peer called it.
 - Paths are strings in the device's own notation and may hold blanks, quotes and newlines.
-- Text is decoded as UTF-8 with replacement characters and is untrusted: see `devices.wording.printable`.
+- Text is decoded as UTF-8 with replacement characters and is untrusted: see `foundation.text.printable`.
 """
 
 from __future__ import annotations

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -15,10 +13,10 @@ from pathlib import Path
 from filelock import FileLock
 
 from devices.compiler import RunnerBuildError
+from foundation.pip import PipError, download_wheel
 
 Notify = Callable[[str], None]
 
-_DOWNLOAD_TIMEOUT_S = 1800.0
 _PARTIAL = ".fetching-"
 
 
@@ -87,24 +85,15 @@ def fetch(wheel: Wheel, cache: Path, notify: Notify) -> Path:
 
 
 def _download(wheel: Wheel, destination: Path) -> Path:
-    requirement = f"executorch=={wheel.version}"
-    argv = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
-    argv += ["--disable-pip-version-check", "--python-version", wheel.python, "--platform", wheel.platform]
-    argv += ["--dest", str(destination), requirement]
-    advice = "connect to the network and try again, or name a runner of your own with `runner: PATH` in the inventory"
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=_DOWNLOAD_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise RunnerBuildError(
-            f"pip did not download {requirement} for {wheel.platform} within {_DOWNLOAD_TIMEOUT_S:.0f} s: {advice}."
-        ) from error
-    files = list(destination.glob("*.whl"))
-    if done.returncode != 0 or len(files) != 1:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        raise RunnerBuildError(
-            f"pip could not download {requirement} for {wheel.platform} ({lines[-1][:200]}): {advice}."
+        return download_wheel(
+            f"executorch=={wheel.version}",
+            destination,
+            options=["--python-version", wheel.python, "--platform", wheel.platform],
         )
-    return files[0]
+    except PipError as error:
+        advice = "connect to the network and try again, or name a runner of your own with `runner: PATH`"
+        raise RunnerBuildError(f"{error}, for {wheel.platform}: {advice} in the inventory.") from error
 
 
 def _unpack(file: Path, wheel: Wheel, destination: Path) -> None:

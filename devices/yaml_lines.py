@@ -16,7 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from devices.errors import FileError, InventoryError
-from devices.wording import printable
+from foundation.text import printable
 
 Position = tuple[str | int, ...]
 

@@ -1,45 +1,64 @@
-"""What pydantic found wrong with an entry, as a sentence for the user."""
+"""What pydantic found wrong with a YAML file's values, as a sentence for the user."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from devices.entry import KIND_DEFAULTS
-from devices.wording import nearest_names, printable
+from devices.yaml_lines import Position
+from foundation.text import did_you_mean, printable
 
-_NEEDED = {
-    "int_type": "a whole number",
-    "string_type": "text (put quotes around it)",
-    "bool_type": "true or false",
-    "tuple_type": "a list of CPU numbers such as [0, 1] or a text such as 0-3",
+#: What is asked for in words of YAML, by pydantic's type of the error.
+_WANTED = {
+    "dict_type": "be names with values (`name: value`)",
+    "model_type": "be names with values (`name: value`)",
+    "list_type": "be a list (`[a, b]`)",
+    "tuple_type": "be a list (`[a, b]`)",
+    "too_short": "hold at least one",
+    "int_type": "be a whole number",
+    "float_type": "be a number",
+    "string_type": "be text (put quotes around it)",
+    "bool_type": "be true or false",
 }
 
 
-def sentence_of(device: str, problem: ErrorDetails) -> str:
-    """One sentence with the key, its value, what it must be and what to do."""
-    where = f"device {printable(device)!r}"
-    key = ".".join(str(part) for part in problem["loc"])
-    value = printable(repr(problem["input"]), 60)
-    context = problem.get("ctx", {})
-    kind = problem["type"]
+def first_problem(error: ValidationError) -> ErrorDetails:
+    """The one to report: a key that is spelt wrongly comes before the one that is missing for it."""
+    return min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
+
+
+def place_of(problem: ErrorDetails) -> Position:
+    """Where it is. Of a value that may be one of two types, pydantic's place names the type as well."""
+    return tuple(part for part in problem["loc"] if part not in ("int", "float"))
+
+
+def sentence_of(problem: ErrorDetails, known: Iterable[str] = ()) -> str:
+    """One sentence with the key, its value, what it must be and what to do; `known` are the keys there may be."""
+    key = printable(".".join(map(str, place_of(problem))) or "the file", 80)
+    value = "empty" if problem["input"] in (None, [], {}) else printable(repr(problem["input"]), 60)
+    kind, context = problem["type"], problem.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"{where}: `{key}` is an unknown key; correct or remove it."
-    if kind == "missing" and key != "kind":
-        return f"{where} has no `{key}`; add it."
+        keys = tuple(known)
+        others = f"known are: {', '.join(keys)}." if keys else "correct or remove it."
+        return f"unknown key {key!r}; {did_you_mean(str(problem['loc'][-1]), keys, count=1, quote='`') or others}"
     if kind == "missing":
-        return f"{where} has no `{key}`; add one of: {', '.join(KIND_DEFAULTS)}."
+        return f"`{key}` is missing; add it."
     if kind == "literal_error":
         allowed = [word.strip("'") for word in str(context["expected"]).replace(" or ", ", ").split(", ")]
-        near = nearest_names(str(problem["input"]), allowed, 1)
-        hint = f"did you mean `{near[0]}`?" if near else f"it must be one of: {', '.join(allowed)}."
-        return f"{where}: `{key}` is {value}, which doesn't exist; {hint}"
-    if kind == "value_error" and not problem["loc"]:
-        return f"{where}: {printable(str(context['error']))}."
-    if kind == "value_error" and key.endswith("_env"):
-        return f"{where}: `{key}` can't be used: {printable(str(context['error']))}; correct it."
+        others = f"it must be one of: {', '.join(allowed)}."
+        near = did_you_mean(str(problem["input"]), allowed, count=1, quote="`")
+        return f"`{key}` is {value}, which doesn't exist; {near or others}"
     if kind == "value_error":
-        return f"{where}: `{key}` is {value}, and that can't be used: {printable(str(context['error']))}; correct it."
-    if kind in _NEEDED:
-        return f"{where}: `{key}` is {value}, and must be {_NEEDED[kind]}; correct it."
-    reason = problem["msg"].removeprefix("Input should be ")
-    return f"{where}: `{key}` is {value}, and must be {reason}; correct it."
+        return _unusable(key, value, printable(str(context["error"])), whole=not problem["loc"])
+    wanted = _WANTED.get(kind, problem["msg"].removeprefix("Input should "))
+    return f"`{key}` is {value}, and must {wanted}; correct it."
+
+
+def _unusable(key: str, value: str, reason: str, *, whole: bool) -> str:
+    """What a check of ours refused. A secret that was written down is not repeated."""
+    if whole:
+        return f"{reason}."
+    shown = "" if key.endswith("_env") else f" is {value}, and that"
+    return f"`{key}`{shown} can't be used: {reason}; correct it."

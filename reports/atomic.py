@@ -1,15 +1,11 @@
-"""Files that are either whole or not there: write beside the place, flush to disk, rename.
+"""Files of the site: whole or not there; text that UTF-8 can't hold (lone surrogates) is written as its escape."""
 
-Text that UTF-8 can't hold (lone surrogates from a device's broken output) is written as its escape.
-"""
-
-import os
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from foundation.atomic import replacing_text
 from reports.errors import SiteNotWritable
 
 
@@ -20,21 +16,12 @@ def replacing(path: Path) -> Iterator[TextIO]:
     Raises:
         SiteNotWritable: the folder or the file can't be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Opened by name rather than by tempfile, so that the umask decides who may read the site.
-        with temporary.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        with replacing_text(path, errors="backslashreplace") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as error:
         raise SiteNotWritable(path, error) from error
-    finally:
-        # After a success it is renamed; where its folder could not even be made, there is nothing to remove.
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from foundation.unavailable import Unavailable
 from reports.measured import Measurement
 from reports.numbers import counted, decimals, plain, quantity, span, times, times_span
-from reports.reading import Number, Unavailable, interval, number, ratio, value
+from reports.reading import Number, interval, number, ratio, value
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,18 @@
 """Two runs side by side: every metric both have, as a ratio with its interval, and what else is not the same."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from reports.badges import badges
-from reports.escaping import csv_text, figure_text, file_name
+from reports.escaping import csv_table, csv_text, figure_text, file_name
 from reports.histories import Compared, ComparedMetric
 from reports.measured import setting_of, workload_words
 from reports.metrics import metric_value, percent_change, percent_span
 from reports.moments import shown as moment
 from reports.numbers import counted, decimals, plain
 from reports.outcome_tables import OutcomeTable, outcome_counts
-from reports.pages import Banner, Grid, GridCell, GridRow, Head, Link, Page, Section
+from reports.pages import Banner, GridCell, GridRow, Head, Link, Page, Section, table
 from reports.palette import colour, setting_order
 from reports.panels import Figure, legend_only, single
 from reports.places import device_place, run_place
@@ -58,16 +56,14 @@ def comparison_page(before: RunSummary, after: RunSummary, compared: Compared) -
 
 def comparison_csv(metrics: Sequence[ComparedMetric]) -> str:
     """One row per metric with all its digits; what is not known is empty."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COMPARISON_COLUMNS)
+    rows = []
     for one in _TABLE.changed_first(metrics):
         named = (one.device, setting_of(one.workload), workload_words(one.workload), one.metric, one.direction)
         numbers = (one.before, one.after, one.ratio, one.low, one.high, one.p)
         row = [*(csv_text(part) for part in named), str(one.emulated).lower(), csv_text(one.origin), one.outcome]
         row += ["" if found is None else repr(found) for found in numbers]
-        writer.writerow([*row, *one.sessions, csv_text(one.sentence)])
-    return file.getvalue()
+        rows.append([*row, *one.sessions, csv_text(one.sentence)])
+    return csv_table(COMPARISON_COLUMNS, rows)
 
 
 def _banner(counts: Counter[str], compared: Compared) -> Banner:
@@ -184,15 +180,12 @@ def _change(one: ComparedMetric, y: int) -> dict[str, Any]:
 
 
 def _differences(compared: Compared) -> Section:
-    if not compared.differences:
-        empty = "Versions, devices and firmware were recorded alike for both runs."
-        return Section("differences", "What else is not the same", empty=empty)
     rows = [
         GridRow(f"o-{place}", (GridCell(name), GridCell(before or "\u2013"), GridCell(after or "\u2013")))
         for place, (name, before, after) in enumerate(compared.differences[:_MOST_ROWS])
     ]
     heads = (Head("What"), Head("Before", wide=True), Head("After", wide=True))
-    more = len(compared.differences) - len(rows)
-    notes = [f"{counted(more, 'further difference')} not shown here."] if more > 0 else []
-    grid = Grid("differences", "Environment and devices of the two runs", heads, rows, notes)
-    return Section("differences", "What else is not the same", (grid,))
+    left_out = (len(compared.differences) - len(rows), "further difference", "")
+    title, caption = "What else is not the same", "Environment and devices of the two runs"
+    empty = "Versions, devices and firmware were recorded alike for both runs."
+    return table("differences", title, caption, heads, rows, empty=empty, left_out=left_out)

@@ -1,18 +1,16 @@
 """The health of a device over its runs: temperature, throttling, battery, free space, and how measurements ended."""
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from reports.badges import badges
-from reports.escaping import csv_text, figure_text, file_name, shortened
+from reports.escaping import csv_table, csv_text, figure_text, file_name, shortened
 from reports.histories import DeviceSummary, HealthPoint, HistorySummary
 from reports.measured import setting_of, workload_words
 from reports.moments import shown as moment
 from reports.moments import sort_key
 from reports.numbers import counted, listed, plain
-from reports.pages import Banner, Grid, GridCell, GridRow, Head, Link, Page, Section
+from reports.pages import Banner, GridCell, GridRow, Head, Link, Page, Section, table
 from reports.palette import setting_order, slot
 from reports.panels import Figure, legend_only, over_time, single
 from reports.places import run_place, series_place
@@ -58,17 +56,15 @@ def device_page(summary: DeviceSummary, health: Sequence[HealthPoint], histories
 
 def health_csv(health: Sequence[HealthPoint]) -> str:
     """The state at every run, the oldest first; what is not known is empty."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(HEALTH_COLUMNS)
+    rows = []
     for point in health:
         numbers = (point.temperature_start_c, point.temperature_max_c, point.throttled, point.battery_percent)
         outcomes = " ".join(f"{word}={count}" for word, count in sorted(point.outcomes.items()))
         checks = "; ".join(f"{name} {word}: {detail}" for name, word, detail in point.checks)
         row = [csv_text(point.run_id), point.at, csv_text(point.os_build)]
         row += ["" if value is None else str(value) for value in (*numbers, point.free_mib)]
-        writer.writerow([*row, csv_text(outcomes), csv_text(checks)])
-    return file.getvalue()
+        rows.append([*row, csv_text(outcomes), csv_text(checks)])
+    return csv_table(HEALTH_COLUMNS, rows)
 
 
 def device_status(outcomes: Mapping[str, int], warnings: Sequence[str]) -> Status:
@@ -187,10 +183,6 @@ def _gib(mib: float | None) -> float | None:
 
 
 def _histories(histories: Sequence[HistorySummary]) -> Section:
-    if not histories:
-        return Section(
-            "series", "Series", empty="No measurement of this device has numbers yet. `suite run` makes them."
-        )
     ordered = sorted(histories, key=lambda one: (workload_words(one.workload), setting_order(setting_of(one.workload))))
     rows = [
         GridRow(
@@ -203,18 +195,15 @@ def _histories(histories: Sequence[HistorySummary]) -> Section:
         )
         for one in ordered[:_MOST_SERIES]
     ]
-    more = len(ordered) - len(rows)
     heads = (Head("Workload"), Head("Setting", choices=True), Head("Measurements", kind="number"))
-    notes = [f"{counted(more, 'further workload')} not shown here; `suite history` lists all."] if more > 0 else []
-    return Section(
-        "series", "Series", (Grid("series", "What was measured on this device, with its history", heads, rows, notes),)
-    )
+    left_out = (len(ordered) - len(rows), "further workload", "`suite history` lists all")
+    caption = "What was measured on this device, with its history"
+    empty = "No measurement of this device has numbers yet. `suite run` makes them."
+    return table("series", "Series", caption, heads, rows, empty=empty, left_out=left_out)
 
 
 def _runs(health: Sequence[HealthPoint]) -> Section:
     newest = list(reversed(health))[:_MOST_RUNS]
-    if not newest:
-        return Section("runs", "Runs", empty="No run of this device is stored.")
     heads = (
         *(
             Head("Run", kind="run"),
@@ -229,10 +218,9 @@ def _runs(health: Sequence[HealthPoint]) -> Section:
         ),
         *(Head("Checks that were not ok", wide=True), Head("OS build")),
     )
-    more = len(health) - len(newest)
-    notes = [f"{counted(more, 'earlier run')} not shown here; {HEALTH_CSV} holds all."] if more else []
-    grid = Grid("runs", "The device at each run, newest first", heads, [_run_row(point) for point in newest], notes)
-    return Section("runs", "Runs", (grid,))
+    left_out = (len(health) - len(newest), "earlier run", f"{HEALTH_CSV} holds all")
+    rows, empty = [_run_row(point) for point in newest], "No run of this device is stored."
+    return table("runs", "Runs", "The device at each run, newest first", heads, rows, empty=empty, left_out=left_out)
 
 
 def _run_row(point: HealthPoint) -> GridRow:

@@ -5,17 +5,17 @@ the last column, ``unavailable``. Text that a spreadsheet would run as a formula
 """
 
 import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from foundation.unavailable import Unavailable
 from reports.atomic import replacing
-from reports.escaping import csv_text, finite
+from reports.escaping import csv_table, csv_text, finite
 from reports.measured import Measurement
-from reports.reading import Unavailable, as_number, text, value
+from reports.reading import as_number, text, value
 from reports.source import SessionTrace
 from reports.traces import latency_ms, mean_loss
 
@@ -90,19 +90,14 @@ def document_text(document: Mapping[str, Any]) -> str:
 
 def measurements_text(run_id: str, found: Iterable[Measurement]) -> str:
     """CSV with one row per measurement."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(MEASUREMENT_COLUMNS)
-    for item in found:
-        writer.writerow(_measurement_row(run_id, item))
-    return file.getvalue()
+    return csv_table(MEASUREMENT_COLUMNS, [_measurement_row(run_id, item) for item in found])
 
 
 def _measurement_row(run_id: str, item: Measurement) -> list[object]:
     missing: list[str] = []
     metrics = []
     for column, path in METRICS.items():
-        found = _at(item.record, path)
+        found = metric_at(item.record, path)
         if isinstance(found, Unavailable):
             missing += [f"{column}: {found.reason}"] if column not in _OPTIONAL else []
         metrics.append(_cell(found))
@@ -113,7 +108,7 @@ def _measurement_row(run_id: str, item: Measurement) -> list[object]:
     return [_cell(part) for part in (*named, *shape, *outcome)] + metrics + [csv_text("; ".join(missing))]
 
 
-def _at(record: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+def metric_at(record: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     """What is at ``path``, whose last part may be the place in a pair."""
     if not path[-1].isdigit():
         return value(record, *path)

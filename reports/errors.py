@@ -1,12 +1,10 @@
 """Errors of the reports that a user can mend."""
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-
-class UserError(Exception):
-    """One sentence with the cause and the next action, printed without a traceback."""
+from foundation.errors import UserError
+from foundation.text import did_you_mean
 
 
 class UnknownRun(UserError):  # noqa: N818 - the vocabulary's word
@@ -14,8 +12,7 @@ class UnknownRun(UserError):  # noqa: N818 - the vocabulary's word
 
     def __init__(self, run_id: str, known: Iterable[str]) -> None:
         names = list(known)
-        near = difflib.get_close_matches(run_id, names, n=3, cutoff=0.4)
-        hint = f"did you mean {', '.join(near)}?" if near else "`suite history` lists the runs there are."
+        hint = did_you_mean(run_id, names) or "`suite history` lists the runs there are."
         super().__init__(f"There is no run {run_id!r} among the {len(names)} in the store: {hint}")
 
 

@@ -3,11 +3,13 @@
 HTML itself is escaped by Jinja.
 """
 
+import csv
 import hashlib
+import io
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -95,6 +97,15 @@ def csv_text(cell: str) -> str:
     """A cell that no spreadsheet takes for a formula: a suspicious beginning gets an apostrophe before it."""
     plain = str(visible(cell))
     return f"'{plain}" if _FORMULA.match(plain) else plain
+
+
+def csv_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A CSV file as text; texts in it went through :func:`csv_text`."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return file.getvalue()
 
 
 @lru_cache(maxsize=_MOST_REMEMBERED)

@@ -11,7 +11,7 @@ from reports.measured import workload_words
 from reports.moments import duration, shown, sort_key
 from reports.night_verdicts import WORDS, night_status, verdict_counts
 from reports.numbers import counted
-from reports.pages import Grid, GridCell, GridRow, Head, Page, Section
+from reports.pages import GridCell, GridRow, Head, Page, Section, table
 from reports.palette import setting_order
 from reports.places import device_place, night_place, run_place, workload_place
 from reports.source import RunSummary
@@ -76,12 +76,10 @@ def _page(sections: Sequence[Section], part: Sequence[RunSummary], number: int, 
 
 
 def _runs_section(part: Sequence[RunSummary], built: LinkOf) -> Section:
-    if not part:
-        empty = (
-            "There is no run yet. Measure this machine with `suite run --device local`, or see what a run would do "
-            "with `suite run --device local --dry-run`."
-        )
-        return Section("runs", "Runs", empty=empty)
+    empty = (
+        "There is no run yet. Measure this machine with `suite run --device local`, or see what a run would do "
+        "with `suite run --device local --dry-run`."
+    )
     heads = (
         *(
             Head("Run", kind="run"),
@@ -95,8 +93,8 @@ def _runs_section(part: Sequence[RunSummary], built: LinkOf) -> Section:
             Head("Command", wide=True),
         ),
     )
-    grid = Grid("runs", "Every run, with its devices and settings", heads, [_run_row(run, built) for run in part])
-    return Section("runs", "Runs", (grid,))
+    rows = [_run_row(run, built) for run in part]
+    return table("runs", "Runs", "Every run, with its devices and settings", heads, rows, empty=empty)
 
 
 def _run_row(run: RunSummary, built: LinkOf) -> GridRow:
@@ -126,24 +124,19 @@ def _names(names: Sequence[str]) -> str:
 
 def _nights_section(ordered: Sequence[RunSummary], built: LinkOf) -> Section:
     nights = [run for run in ordered if run.purpose == "nightly"]
-    if not nights:
-        empty = (
-            "No night was run yet. `suite nightly` measures a plan, compares it with the history and says what got "
-            "worse; "
-            "`suite schedule install` has it done every night."
-        )
-        return Section("nights", "Nights", empty=empty)
+    empty = (
+        "No night was run yet. `suite nightly` measures a plan, compares it with the history and says what got worse; "
+        "`suite schedule install` has it done every night."
+    )
     heads = (
         *(Head("Night", kind="moment"), Head("Verdict", kind="status", choices=True)),
         *(Head(word.capitalize(), kind="number") for word in WORDS),
         *(Head("Status", "and how long it took", "status"), Head("Devices", wide=True)),
     )
     rows = [_night_row(run, built) for run in nights[:_NIGHTS]]
-    more = len(nights) - len(rows)
-    notes = [f"{counted(more, 'earlier night')} not shown here; the table of runs leads to all."] if more > 0 else []
-    return Section(
-        "nights", "Nights", (Grid("nights", "The verdicts of each night, newest first", heads, rows, notes),)
-    )
+    left_out = (len(nights) - len(rows), "earlier night", "the table of runs leads to all")
+    caption = "The verdicts of each night, newest first"
+    return table("nights", "Nights", caption, heads, rows, empty=empty, left_out=left_out)
 
 
 def _night_row(run: RunSummary, built: LinkOf) -> GridRow:
@@ -159,12 +152,10 @@ def _night_row(run: RunSummary, built: LinkOf) -> GridRow:
 
 
 def _devices_section(devices: Sequence[DeviceSummary], ordered: Sequence[RunSummary], built: LinkOf) -> Section:
-    if not devices:
-        empty = (
-            "No device was reached yet. `suite devices list` shows those of the inventory, `suite devices check` what "
-            "they lack."
-        )
-        return Section("devices", "Devices", empty=empty)
+    empty = (
+        "No device was reached yet. `suite devices list` shows those of the inventory, `suite devices check` what they "
+        "lack."
+    )
     nights = {run.run_id: run.verdicts for run in ordered}
     rows = []
     for one in devices[:_MOST_DEVICES]:
@@ -184,18 +175,12 @@ def _devices_section(devices: Sequence[DeviceSummary], ordered: Sequence[RunSumm
         *(Head("Device"), Head("Kind", choices=True), Head("Last outcome", kind="status", choices=True)),
         *(Head("Warnings", wide=True), Head("Last run", "with the night's verdicts over all devices")),
     )
-    more = len(devices) - len(rows)
-    notes = [f"{counted(more, 'further device')} not shown here; `suite devices list` lists all."] if more > 0 else []
-    return Section(
-        "devices", "Devices", (Grid("devices", "The health of each device at its last run", heads, rows, notes),)
-    )
+    left_out = (len(devices) - len(rows), "further device", "`suite devices list` lists all")
+    caption = "The health of each device at its last run"
+    return table("devices", "Devices", caption, heads, rows, empty=empty, left_out=left_out)
 
 
 def _workloads_section(workloads: Sequence[WorkloadSummary], built: LinkOf) -> Section:
-    if not workloads:
-        return Section(
-            "workloads", "Workloads", empty="No workload was measured yet: `suite run --device local` measures one."
-        )
     rows = [
         GridRow(
             f"workload-{file_name(one.key)}",
@@ -207,8 +192,8 @@ def _workloads_section(workloads: Sequence[WorkloadSummary], built: LinkOf) -> S
         )
         for one in workloads[:_MOST_WORKLOADS]
     ]
-    more = len(workloads) - len(rows)
-    notes = [f"{counted(more, 'further workload')} not shown here; `suite history` lists all."] if more > 0 else []
+    left_out = (len(workloads) - len(rows), "further workload", "`suite history` lists all")
     heads = (Head("Workload"), Head("Settings"), Head("Devices", wide=True))
-    grid = Grid("workloads", "What is measured, with its settings side by side over devices", heads, rows, notes)
-    return Section("workloads", "Workloads", (grid,))
+    caption = "What is measured, with its settings side by side over devices"
+    empty = "No workload was measured yet: `suite run --device local` measures one."
+    return table("workloads", "Workloads", caption, heads, rows, empty=empty, left_out=left_out)

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from foundation.unavailable import Unavailable
 from reports.histories import Remark
 from reports.moments import sort_key
 from reports.palette import setting_order
-from reports.reading import Unavailable, mapping, records, text, value
+from reports.reading import mapping, records, text, value
 
 _WORKLOAD_PARTS = (("q", "q"), ("b", "b"), ("T", "T"), ("rank", "rank"))
 

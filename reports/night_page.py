@@ -21,7 +21,7 @@ from reports.night_verdicts import (
     verdict_section,
 )
 from reports.numbers import counted
-from reports.pages import Banner, Facts, Grid, GridCell, GridRow, Head, Link, Page, Section
+from reports.pages import Banner, Facts, GridCell, GridRow, Head, Link, Page, Section, table
 from reports.places import device_place, run_place
 from reports.reading import mapping, text
 from reports.source import RunSummary
@@ -143,16 +143,12 @@ def _device_section(document: Mapping[str, Any]) -> Section:
             GridCell(build),
         )
         rows.append(GridRow(f"d-{file_name(str(name))}", cells))
-    if not rows:
-        empty = "No device is described. `suite devices check NAME` reads the state of one."
-        return Section("devices", "Devices that night", empty=empty)
     heads = (Head("Device"), Head("Kind"), Head("Checks", kind="status"), Head("Finding", wide=True), Head("OS build"))
-    notes = (
-        [f"{counted(len(rows) - _MOST_DEVICES, 'further device')} not shown here."] if len(rows) > _MOST_DEVICES else []
-    )
-    shown_rows = worst_kept(rows, [row.cells[2].main for row in rows], _MOST_DEVICES)
-    grid = Grid("night-devices", "Checks before the night", heads, shown_rows, notes)
-    return Section("devices", "Devices that night", (grid,))
+    kept = worst_kept(rows, [row.cells[2].main for row in rows], _MOST_DEVICES)
+    empty = "No device is described. `suite devices check NAME` reads the state of one."
+    title, caption = "Devices that night", "Checks before the night"
+    left_out = (len(rows) - len(kept), "further device", "")
+    return table("devices", title, caption, heads, kept, empty=empty, left_out=left_out, grid="night-devices")
 
 
 def _method_section(run: RunSummary, document: Mapping[str, Any]) -> Section:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from reports.histories import Remark
+from reports.numbers import counted
 from reports.panels import Figure
 from reports.status import Status
 
@@ -112,6 +113,29 @@ class Section:
     terms: Sequence[tuple[str, str]] = ()
     links: Sequence[Link] = ()
     empty: str = ""
+
+
+def table(
+    name: str,
+    title: str,
+    caption: str,
+    heads: Sequence[Head],
+    rows: Sequence[GridRow],
+    *,
+    empty: str,
+    left_out: tuple[int, str, str] = (0, "", ""),
+    grid: str = "",
+    links: Sequence[Link] = (),
+) -> Section:
+    """A section with one table (called ``grid``, where not as the section), or ``empty`` where it has no row.
+
+    ``left_out`` counts the rows that are not in it, says what they are called, and where they can be found.
+    """
+    if not rows:
+        return Section(name, title, empty=empty)
+    hidden, things, place = left_out
+    notes = [f"{counted(hidden, things)} not shown here{f'; {place}' if place else ''}."] if hidden > 0 else []
+    return Section(name, title, (Grid(grid or name, caption, heads, rows, notes),), links=links)
 
 
 @dataclass(frozen=True)

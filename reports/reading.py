@@ -5,16 +5,9 @@ A value that can't be shown as a number is an :class:`Unavailable` with its reas
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Unavailable:
-    """A value that was not measured, and why."""
-
-    reason: str
-
+from foundation.unavailable import Unavailable
 
 Number = float | Unavailable
 NOT_RECORDED = Unavailable("not recorded by this run")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from foundation.unavailable import Unavailable
 from reports import cells
 from reports.badges import badges
 from reports.cells import Cell, Column, Footnotes
@@ -10,7 +11,7 @@ from reports.escaping import file_name
 from reports.measured import Measurement, workload_name
 from reports.numbers import decimals, plain, quantity, scientific
 from reports.palette import slot
-from reports.reading import Unavailable, number, value
+from reports.reading import number, value
 from reports.status import Status, status, worst_kept
 
 # Keeps a page below its 300 KB; what is left out is counted on the page and is whole in the CSV.

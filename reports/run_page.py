@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from foundation.unavailable import Unavailable
 from reports import downloads
 from reports.badges import badges
 from reports.cells import sortable
@@ -15,7 +16,7 @@ from reports.numbers import quantity
 from reports.palette import slot
 from reports.panels import Figure
 from reports.places import device_place
-from reports.reading import Unavailable, as_number, counted, mapping, number, records, text, value
+from reports.reading import as_number, counted, mapping, number, records, text, value
 from reports.results import Table, details, reference_setting, results
 from reports.status import Status, glossary, status, worst_kept
 from reports.summary import Summary, summarize

@@ -1,19 +1,17 @@
 """The history of a workload on a device: every metric over its runs, with what was found in it."""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reports.badges import badges
-from reports.escaping import csv_text, file_name, shortened
+from reports.escaping import csv_table, csv_text, file_name, shortened
 from reports.histories import HistoryPoint, HistorySummary, MetricHistory
 from reports.measured import setting_of, workload_words
 from reports.metrics import metric_order, metric_span, metric_title, metric_value, percent_change
 from reports.moments import shown as moment
 from reports.moments import sort_key
 from reports.numbers import counted
-from reports.pages import Grid, GridCell, GridRow, Head, Link, Page, Section
+from reports.pages import GridCell, GridRow, Head, Link, Page, Section, table
 from reports.places import device_place, run_place, workload_place
 from reports.status import glossary, status
 from reports.trend_figures import HOW_TO_READ, trend
@@ -57,9 +55,7 @@ def series_page(summary: HistorySummary, histories: Sequence[MetricHistory]) -> 
 
 def points_csv(histories: Sequence[MetricHistory]) -> str:
     """Every point with all its digits, by metric, the oldest first."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(POINT_COLUMNS)
+    rows = []
     for history in sorted(histories, key=lambda one: metric_order(one.metric)):
         for point, segment in zip(history.points, _segments(history), strict=True):
             interval = ["" if end is None else repr(end) for end in (point.low, point.high)]
@@ -69,8 +65,8 @@ def points_csv(histories: Sequence[MetricHistory]) -> str:
                 csv_text(point.status),
                 csv_text(point.verdict),
             ]
-            writer.writerow([*named, repr(point.value), *interval, *outcome, segment])
-    return file.getvalue()
+            rows.append([*named, repr(point.value), *interval, *outcome, segment])
+    return csv_table(POINT_COLUMNS, rows)
 
 
 def _segments(history: MetricHistory) -> list[int]:
@@ -83,13 +79,10 @@ def _segments(history: MetricHistory) -> list[int]:
 
 def _overview(ordered: Sequence[MetricHistory]) -> Section:
     rows = [_metric_row(history) for history in ordered if history.points]
-    if not rows:
-        empty = (
-            "There is no point yet: a point is a measurement with numbers. `suite run` measures, and the page of the "
-            "run "
-            "says why a measurement has none."
-        )
-        return Section("now", "Where it stands", empty=empty)
+    empty = (
+        "There is no point yet: a point is a measurement with numbers. `suite run` measures, and the page of the run "
+        "says why a measurement has none."
+    )
     heads = (
         *(
             Head("Metric"),
@@ -99,7 +92,7 @@ def _overview(ordered: Sequence[MetricHistory]) -> Section:
         *(Head("Points", kind="number"), Head("Segments", kind="number"), Head("Change points", kind="number")),
         *(Head("Last verdict", kind="status"), Head("Total drift", wide=True)),
     )
-    return Section("now", "Where it stands", (Grid("metrics", "Each metric, newest point", heads, rows),))
+    return table("now", "Where it stands", "Each metric, newest point", heads, rows, empty=empty, grid="metrics")
 
 
 def _metric_row(history: MetricHistory) -> GridRow:
@@ -165,15 +158,11 @@ def _found(ordered: Sequence[MetricHistory]) -> Section:
     for history in ordered:
         for finding in _findings(history):
             found.setdefault(finding, []).append(history.metric)
-    if not found:
-        empty = (
-            "No change point, no new segment and no remark. `suite annotate` keeps a remark, `suite accept` takes a "
-            "new level as the baseline."
-        )
-        return Section("found", "Changes, segments and remarks", empty=empty)
+    empty = (
+        "No change point, no new segment and no remark. `suite annotate` keeps a remark, `suite accept` takes a new "
+        "level as the baseline."
+    )
     newest = sorted(found.items(), key=lambda pair: sort_key(pair[0].at), reverse=True)
-    more = len(newest) - _MOST_REMARKS
-    notes = [f"{counted(more, 'earlier row')} not shown here."] if more > 0 else []
     heads = (
         Head("Metric", choices=True),
         Head("When", kind="moment"),
@@ -182,8 +171,12 @@ def _found(ordered: Sequence[MetricHistory]) -> Section:
         Head("Run", kind="run"),
     )
     rows = [_finding_row(finding, metrics, len(ordered)) for finding, metrics in newest[:_MOST_REMARKS]]
-    grid = Grid("findings", "What was found in the history and what was said of it, newest first", heads, rows, notes)
-    return Section("found", "Changes, segments and remarks", (grid,))
+    title, caption = (
+        "Changes, segments and remarks",
+        "What was found in the history and what was said of it, newest first",
+    )
+    left_out = (len(newest) - len(rows), "earlier row", "")
+    return table("found", title, caption, heads, rows, empty=empty, left_out=left_out, grid="findings")
 
 
 def _finding_row(finding: _Finding, metrics: Sequence[str], of: int) -> GridRow:
@@ -213,11 +206,10 @@ def _runs(ordered: Sequence[MetricHistory]) -> Section:
         *(Head(metric_title(metric), kind="number") for metric in metrics),
     )
     rows = [_run_row(run_id, found, metrics) for (_, run_id), found in newest]
-    total = max(len(history.points) for history in ordered)
-    more = total - len(rows)
-    notes = [f"{counted(more, 'earlier run')} not shown here."] if more > 0 else []
-    links = (Link(POINTS_CSV, "./" + POINTS_CSV, "holds every point"),)
-    return Section("runs", "Runs", (Grid("points", "Every metric, newest run first", heads, rows, notes),), links=links)
+    left_out = (max(len(history.points) for history in ordered) - len(rows), "earlier run", "")
+    links, caption = (Link(POINTS_CSV, "./" + POINTS_CSV, "holds every point"),), "Every metric, newest run first"
+    empty = "No run has a point yet."
+    return table("runs", "Runs", caption, heads, rows, empty=empty, left_out=left_out, grid="points", links=links)
 
 
 def _run_row(run_id: str, found: dict[str, HistoryPoint], metrics: Sequence[str]) -> GridRow:

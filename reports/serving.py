@@ -68,14 +68,14 @@ class SiteServer(ThreadingHTTPServer):
     @property
     def is_local(self) -> bool:
         """Whether only this machine reaches it."""
-        return _is_loopback(self.host)
+        return is_loopback(self.host)
 
     def allows(self, host: str) -> bool:
         """Whether a Host header names this server. One that others may reach takes every name they know it by."""
         if not self.is_local:
             return True
         name = urlsplit(f"//{host}").hostname or ""
-        return _is_loopback(name)
+        return is_loopback(name)
 
     def file_at(self, target: str) -> Path | None:
         """The file that a request means, or None for whatever is not one of the site's."""
@@ -150,7 +150,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
-def _is_loopback(name: str) -> bool:
+def is_loopback(name: str) -> bool:
+    """Whether a host is this machine by its very name."""
     if name == "localhost":
         return True
     try:

@@ -72,11 +72,6 @@ def build_comparison(source: ReportSource, folder: Path, a: str, b: str) -> Path
     return folder / place
 
 
-def run_path(folder: Path, run_id: str) -> Path:
-    """Where the page of a run is."""
-    return folder / run_place(run_id)
-
-
 def page_of(folder: Path, run: RunSummary) -> Path:
     """The page to open for a run: a night's verdicts come before its measurements."""
     return folder / (night_place if run.purpose == "nightly" else run_place)(run.run_id)

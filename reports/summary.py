@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from foundation.unavailable import Unavailable
 from reports.escaping import shortened
 from reports.measured import Measurement, devices_of, settings_of, workload_name
 from reports.numbers import counted, listed, quantity, times, times_span
-from reports.reading import Unavailable, interval, number, value
+from reports.reading import interval, number, value
 from reports.status import Status, status
 
 _MOST_FINDINGS = 6

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from foundation.unavailable import Unavailable
 from reports.escaping import figure_text, shortened
 from reports.measured import Measurement, devices_of
 from reports.numbers import Unit, unit_for
 from reports.palette import colour
 from reports.panels import Figure, stacked
-from reports.reading import Unavailable, records, value
+from reports.reading import records, value
 from reports.session_traces import line_trace, panel_devices, setting_legend, thinned
 from reports.traces import Line, SessionLines
 

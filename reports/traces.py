@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from foundation.unavailable import Unavailable
 from reports.measured import Measurement
-from reports.reading import Unavailable, counted, number
+from reports.reading import counted, number
 from reports.source import ReportSource, Samples, SessionTrace, Step
 from reports.thinning import kept
 

@@ -1,12 +1,10 @@
 """The verdicts of a night as files: CSV with one row per series, JSON with everything that was judged."""
 
-import csv
 import dataclasses
-import io
 import json
 from collections.abc import Sequence
 
-from reports.escaping import csv_text, finite
+from reports.escaping import csv_table, csv_text, finite
 from reports.histories import SeriesVerdict
 from reports.measured import setting_of
 from reports.reading import number, text
@@ -18,9 +16,7 @@ VERDICT_COLUMNS = (*_NAMES, "verdict", "rule", "at", "value", *_NUMBERS, "senten
 
 def verdicts_csv(verdicts: Sequence[SeriesVerdict]) -> str:
     """One row per series, in the order given; numbers with all their digits, what is not known is empty."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(VERDICT_COLUMNS)
+    rows = []
     for one in verdicts:
         named = (one.device, setting_of(one.workload), one.workload_key, one.metric, one.direction)
         row = [csv_text(part) for part in named]
@@ -29,8 +25,8 @@ def verdicts_csv(verdicts: Sequence[SeriesVerdict]) -> str:
         values = [one.value, *(value if isinstance(value, float) else None for value in found)]
         row += ["" if value is None else repr(value) for value in values]
         row += [csv_text(text(one.numbers, key) or text(one.inputs, key)) for key in ("sentence", "command")]
-        writer.writerow(row)
-    return file.getvalue()
+        rows.append(row)
+    return csv_table(VERDICT_COLUMNS, rows)
 
 
 def verdicts_json(verdicts: Sequence[SeriesVerdict]) -> str:

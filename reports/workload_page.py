@@ -8,7 +8,7 @@ from reports.histories import WorkloadSummary
 from reports.measured import Measurement, devices_of, settings_of, workload_words
 from reports.moments import shown as moment
 from reports.numbers import counted, listed, quantity, span
-from reports.pages import Banner, Grid, GridCell, GridRow, Head, Link, Page, Section
+from reports.pages import Banner, GridCell, GridRow, Head, Link, Page, Section, table
 from reports.palette import slot
 from reports.places import device_place, run_place, series_place
 from reports.reading import Number, interval, number, text, value
@@ -76,10 +76,6 @@ def _least(usable: Sequence[Measurement], what: str, path: tuple[str, ...], unit
 
 
 def _table(found: Sequence[Measurement], keys: Mapping[str, str]) -> Section:
-    if not found:
-        return Section(
-            "settings", "Settings side by side", empty="No setting has a measurement yet: `suite run` measures."
-        )
     shown = worst_kept(found, [item.status for item in found], _MOST_ROWS)
     heads = (
         *(Head("Device", choices=True), Head("Setting", choices=True), Head("Status", kind="status", choices=True)),
@@ -87,16 +83,12 @@ def _table(found: Sequence[Measurement], keys: Mapping[str, str]) -> Section:
         *(Head("Peak memory", kind="number"), Head("Energy per step", "net, or gross where idle is unknown", "number")),
         *(Head("Program size", kind="number"), Head("Measured in", kind="moment")),
     )
-    more = len(found) - len(shown)
-    notes = [f"{counted(more, 'further measurement')} not shown here."] if more > 0 else []
-    grid = Grid(
-        "settings",
-        "The newest measurement of each setting on each device",
-        heads,
-        [_row(item, keys) for item in shown],
-        notes,
+    title, caption = "Settings side by side", "The newest measurement of each setting on each device"
+    left_out = (len(found) - len(shown), "further measurement", "")
+    empty = "No setting has a measurement yet: `suite run` measures."
+    return table(
+        "settings", title, caption, heads, [_row(item, keys) for item in shown], empty=empty, left_out=left_out
     )
-    return Section("settings", "Settings side by side", (grid,))
 
 
 def _row(item: Measurement, keys: Mapping[str, str]) -> GridRow:

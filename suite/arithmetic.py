@@ -14,13 +14,13 @@ from filelock import FileLock
 from devices.built_runner import BuiltRunner
 from devices.connect import Device
 from devices.errors import DeviceError, DeviceLost
+from foundation.unavailable import Unavailable
 from suite.collect import collect
 from suite.deployment import deploy_runner
 from suite.exporting import exporter
 from suite.plan import reference_steps
 from suite.preparation import EXPORT_LOG, Prepared
 from suite.record import ExitOutcome
-from suite.unavailable import Unavailable
 from workloads.arithmetic_probe import INPUT_SHAPE, PROBE, Accumulation, accumulation_of
 from workloads.reference_losses import ReferenceLosses, kept_losses
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 
-from suite.events import printable
+from foundation.text import printable
 
 
 def author() -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 
 from devices.bundle import BUNDLE_MACHINE, build_bundle
-from devices.errors import UserError
+from foundation.errors import UserError
 from suite import exit_codes
-from suite.errors import UserError as SuiteUserError
 from suite.home import Home
 
 
@@ -15,7 +14,7 @@ def main() -> int:
     """Prints the bundle's folder and size; exit code 2 and a sentence when the user has something to mend."""
     try:
         bundle = build_bundle(BUNDLE_MACHINE, Home.locate().runner, print)
-    except (UserError, SuiteUserError) as error:
+    except UserError as error:
         print(error, file=sys.stderr)
         return exit_codes.USAGE
     print(f"{bundle.folder}: {len(bundle.files)} files, {bundle.size_bytes / 1e6:.1f} MB, for {bundle.machine}")

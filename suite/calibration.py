@@ -16,7 +16,8 @@ from devices.entry import DeviceEntry
 from devices.kinds import KINDS
 from devices.sensors.battery import RawGauge, battery_states, raw_gauges
 from devices.sensors.chargers import all_chargers
-from devices.wording import first_number, printable
+from devices.sensors.tree import first_number
+from foundation.text import last_line, printable
 from suite import stats
 from suite.errors import SuiteError
 from suite.shown import rounded
@@ -121,11 +122,9 @@ def take_readings(device: Device, gauge: RawGauge, seconds: float) -> Readings:
     timeout_s = 3 * (count * READ_EVERY_S * 2 + SETTLE_S) + _SPARE_S
     ended = device.launch(["sh", "-c", _SCRIPT, "sh", *words], take, timeout_s=timeout_s)
     if ended.rc != 0 or len(found["load"]) < count // 2 or len(found["idle"]) < count:
-        last = [line for line in ended.stderr_tail.splitlines() if line.strip()][-1:]
-        said = f": {printable(last[0], 160)}" if last else ""
         raise CalibrationError(
             f"{gauge.supply} gave {len(found['idle'])} idle and {len(found['load'])} load readings of {2 * count} and "
-            f"{count} (exit code {ended.rc}{said}): look at /{gauge.path} on the device."
+            f"{count} (exit code {ended.rc}{last_line(ended.stderr_tail)}): look at /{gauge.path} on the device."
         )
     return Readings(tuple(found["idle"]), tuple(found["load"]))
 

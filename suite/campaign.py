@@ -18,6 +18,7 @@ from devices.entry import DeviceEntry
 from devices.errors import DeployError, DeviceError, DeviceLost
 from devices.preflight import Check, check_memory
 from devices.sensors.spec import Discovery
+from foundation.unavailable import Unavailable
 from suite import stats
 from suite.arithmetic import probe_accumulation, reference_for
 from suite.deployment import CacheRoom, deploy_program, deploy_runner, needs, remove_old_jobs
@@ -37,7 +38,6 @@ from suite.shown import rounded
 from suite.stopping import StopSign
 from suite.store.identity import session_id, workload_key
 from suite.store.store import Progress, Store
-from suite.unavailable import Unavailable
 from suite.validity import SessionStatus
 from workloads.arithmetic_probe import PROBE, Accumulation
 from workloads.reference_losses import ReferenceLosses

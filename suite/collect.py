@@ -7,18 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from foundation.text import printable
 from suite import executorch_errors
 from suite.defects import Defect, DefectKind
 from suite.event_log import EventLog, read_events
-from suite.events import (
-    FooterEvent,
-    HeaderEvent,
-    LoadEvent,
-    SampleEvent,
-    SensorErrorEvent,
-    StepEvent,
-    printable,
-)
+from suite.events import FooterEvent, HeaderEvent, LoadEvent, SampleEvent, SensorErrorEvent, StepEvent
 from suite.record import Cause, ExitOutcome, SessionRecord
 from suite.trace import SensorTrace
 

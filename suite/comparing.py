@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import select
 
+from foundation.errors import UserError
 from reports.histories import Compared
-from suite.errors import UserError
 from suite.nightly.evidence import device_state
 from suite.regression.device_state import StateDifference, state_differences
 from suite.store import schema

@@ -6,7 +6,7 @@ import psutil
 
 from devices.connect import require_support
 from devices.inventory import Inventory
-from suite.errors import UserError
+from foundation.errors import UserError
 from suite.plan import Plan
 from suite.run_plan import RunPlan
 from workloads.estimate import Estimate, estimate

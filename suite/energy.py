@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from suite.unavailable import Unavailable
+from foundation.unavailable import Unavailable
 
 MIN_WINDOW_S = 10.0
 MIN_PERIODS = 100
@@ -82,15 +82,6 @@ def counter_energy(
     t_s, begin_s, end_s = _seconds(t_ns, begin_ns, end_ns)
     at_begin, at_end = np.interp([begin_s, end_s], t_s, counter)
     return _described(t_ns, energy_mj_so_far, begin_ns, end_ns, float(at_end - at_begin))
-
-
-def mean_over(t_ns: Sequence[int], values: Sequence[float], begin_ns: int, end_ns: int) -> float | Unavailable:
-    """Time-weighted mean of a gauge over a window (the trapezoid divided by the duration), in the gauge's unit."""
-    trouble = coverage_trouble(t_ns, begin_ns, end_ns)
-    if trouble is not None:
-        return trouble
-    t_s, begin_s, end_s = _seconds(t_ns, begin_ns, end_ns)
-    return _trapezoid(t_s, np.asarray(values, dtype=np.float64), begin_s, end_s) / (end_s - begin_s)
 
 
 def coverage_trouble(t_ns: Sequence[int], begin_ns: int, end_ns: int) -> Unavailable | None:

@@ -6,6 +6,7 @@ control characters are replaced before anything reaches a terminal or a page.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,6 +20,7 @@ from pydantic import (
     ValidationError,
 )
 
+from foundation.text import printable
 from suite.defects import Defect, DefectKind
 
 MAX_LINE_CHARS = 1 << 20
@@ -28,16 +30,11 @@ _MAX_INTEGER = 2**63 - 1
 _NON_FINITE = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 
 
-def printable(text: str, limit: int = MAX_TEXT_CHARS) -> str:
-    """`text` cut to `limit` characters, with control characters and lone surrogates replaced by U+FFFD."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:limit])
-
-
 def _named_number(value: Any) -> Any:
     return _NON_FINITE.get(value, value) if isinstance(value, str) else value
 
 
-Text = Annotated[str, AfterValidator(printable)]
+Text = Annotated[str, AfterValidator(partial(printable, limit=MAX_TEXT_CHARS))]
 Count = Annotated[int, Field(ge=0, le=_MAX_INTEGER)]
 Loss = Annotated[float, BeforeValidator(_named_number)]
 

@@ -19,11 +19,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from foundation.errors import UserError
 from suite.inputs import Inputs, load_inputs
 from suite.plan import Plan, reference_steps
 from workloads.arithmetic_probe import Accumulation
 from workloads.artifact import ArtifactCache
-from workloads.errors import UserError
 from workloads.reference_losses import ReferenceLosses, reference_losses
 
 if TYPE_CHECKING:

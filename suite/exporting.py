@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from suite.errors import SuiteError, UserError
-from suite.events import printable
+from foundation.errors import UserError
+from foundation.text import printable
+from suite.errors import SuiteError
 from suite.plan import Plan
 from workloads.arithmetic_probe import Accumulation
 from workloads.artifact import ArtifactCache

@@ -75,10 +75,8 @@ class Forecast:
 def forecast(plan: Plan) -> Forecast:
     """Figures from the shapes alone; nothing is loaded, exported or contacted."""
     config = model_config(plan.model)
-    reference = sum(
-        affordable_steps(workload, config, reference_steps(workload.quant))
-        * step_seconds(workload, config)
-        * _REFERENCE_SHARE
+    reference = _REFERENCE_SHARE * sum(
+        affordable_steps(workload, config, reference_steps(workload.quant)) * step_seconds(workload, config)
         for workload in plan.workloads(answers=1)
     )
     named = list(zip(plan.quants, estimates(plan), strict=True))

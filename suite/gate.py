@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from devices.connect import Device
 from devices.errors import FileError
 from devices.sensors.spec import Sensor
+from foundation.unavailable import Unavailable
 from suite.program_power import may_be_idle, program_trace
 from suite.session_energy import mean_power_mw
 from suite.trace import SensorTrace
-from suite.unavailable import Unavailable
 from suite.validity import TEMPERATURE
 
 COOLED_WITHIN_MC = 2000.0

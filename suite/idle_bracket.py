@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from foundation.unavailable import Unavailable
 from suite.gate import Clock
 from suite.session_energy import IdlePower
-from suite.unavailable import Unavailable
 
 KEEPS_NS = 5 * 10**9
 """Idle power measured after a session is also that before the next one, if it begins so soon."""

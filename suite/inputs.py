@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from suite.errors import UserError
+from foundation.errors import UserError
 from suite.plan import BATCHES, Plan
 from workloads.models.weights import ModelWeights
 from workloads.models.zoo import load_model

@@ -24,7 +24,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from suite.unavailable import Unavailable
+from foundation.unavailable import Unavailable
 
 LEAST_NOISE = 2e-6
 """Of the largest loss: what float32 leaves open, whatever else was seen."""

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from foundation.unavailable import Unavailable, as_document, finite, unavailable
 from suite import stats
 from suite.loss_check import NOTHING_EXPECTED, ExpectedLosses, LossComparison, compare_losses
 from suite.record import SessionRecord
 from suite.sensor_gaps import gap
 from suite.session_energy import ENERGY_COUNTER, POWER, IdlePower, SessionEnergy, session_energy
-from suite.unavailable import Unavailable, as_document, finite, unavailable
 from suite.validity import TEMPERATURE, SessionStatus, Validity
 
 #: Part of each series' fingerprint: raise it when the way of measuring changes what the numbers mean.

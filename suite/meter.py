@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from devices.connect import Device
 from devices.sensors.spec import Sensor
+from foundation.unavailable import Unavailable
 from suite.gate import IDLE_SECONDS, Clock, idle_power_mw
 from suite.meter_clock import ClockLine, ClockReading, read_clock
 from suite.meter_program import MeterProgram, MeterSample, wait_for_samples
@@ -15,7 +16,6 @@ from suite.record import Cause, SessionRecord
 from suite.sensors import SensorPlan
 from suite.session_energy import METER, POWER, mean_power_mw
 from suite.trace import SensorTrace
-from suite.unavailable import Unavailable
 
 _MW_PER_W = 1e3
 _FIRST_READINGS = 3

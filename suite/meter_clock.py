@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from devices.connect import Device
 from devices.errors import DeviceError
-from suite.unavailable import Unavailable
+from foundation.unavailable import Unavailable
 
 PROBES = 9
 _TIMEOUT_S = 20.0

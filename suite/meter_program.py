@@ -18,7 +18,7 @@ from devices.deadline import Deadline
 from devices.errors import DeviceError
 from devices.lines import LineSplitter, OutputBudget
 from devices.process import Ending, supervise
-from devices.wording import printable
+from foundation.text import last_line, printable
 
 MeterClock = Literal["monotonic", "epoch"]
 
@@ -118,8 +118,7 @@ class MeterProgram:
             raise _Ended
 
     def _told(self, ending: Ending) -> str:
-        last = [line for line in ending.stderr_tail.decode("utf-8", "replace").splitlines() if line.strip()][-1:]
-        said = f": {printable(last[0], 160)}" if last else ""
+        said = last_line(ending.stderr_tail.decode("utf-8", "replace"))
         how = f"was ended by {ending.signal}" if ending.signal else f"left with exit code {ending.rc}"
         bad = f"; {self._first_bad}" if self._first_bad and not self._samples else ""
         return f"{self._name} {how} after {len(self._samples)} readings{said}{bad}"

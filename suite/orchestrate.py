@@ -14,12 +14,13 @@ from filelock import FileLock, Timeout
 
 from devices.entry import DeviceEntry
 from devices.inventory import Inventory
+from foundation.errors import UserError
 from reports.site import build
 from suite.author import author
 from suite.campaign import Run
 from suite.demands import check
 from suite.display import Display
-from suite.errors import StoreError, UserError
+from suite.errors import StoreError
 from suite.fleet import measure_fleet
 from suite.home import Home
 from suite.inputs import load_inputs

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from devices.connect import connect
 from devices.entry import DeviceEntry
 from devices.sensors.spec import Discovery
+from foundation.unavailable import Unavailable
 from suite import stats
 from suite.deployment import deploy_program, deploy_runner
 from suite.display import Display
@@ -20,7 +21,6 @@ from suite.run_plan import RunPlan
 from suite.sensors import sensor_plan
 from suite.session import SessionOrder, run_session
 from suite.shown import rounded
-from suite.unavailable import Unavailable
 from suite.validity import SessionStatus
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from suite.errors import UserError
+from foundation.errors import UserError
 from workloads.models.config import PROJECTIONS
 from workloads.models.named import model_config
 from workloads.training import TrainingSettings

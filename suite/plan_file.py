@@ -22,14 +22,12 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationError
 
-from devices.errors import UserError as DeviceUserError
 from devices.inventory import Inventory
-from devices.wording import nearest_names, printable
 from devices.yaml_lines import Position, YamlFile, load_yaml
-from suite.errors import UserError
+from devices.yaml_sentences import first_problem, place_of, sentence_of
+from foundation.errors import UserError
 from suite.plan import Plan
 from suite.run_plan import RunPlan
-from workloads.errors import UserError as WorkloadUserError
 from workloads.workload import QUANTIZATION_SETTINGS
 
 
@@ -37,17 +35,6 @@ def _as_list(value: object) -> object:
     """`models: tiny` is as good as `models: [tiny]`."""
     return [value] if isinstance(value, str | int | float) else value
 
-
-#: What is asked for in words of YAML, by pydantic's type of the error.
-_WANTED = {
-    "dict_type": "be names with values (`name: value`)",
-    "model_type": "be names with values (`name: value`)",
-    "list_type": "be a list (`[a, b]`)",
-    "too_short": "hold at least one",
-    "int_type": "be a whole number",
-    "float_type": "be a number",
-    "string_type": "be text",
-}
 
 Names = Annotated[list[StrictStr], BeforeValidator(_as_list), Field(min_length=1)]
 Number = StrictInt | StrictFloat
@@ -116,7 +103,7 @@ def _expanded(
     entry = _validated(file, position, PlanEntry, {**defaults, **own})
     try:
         devices = tuple(item.name for item in inventory.select(",".join(entry.devices)))
-    except DeviceUserError as error:
+    except UserError as error:
         raise file.error((*position, "devices"), str(error)) from error
     shared = entry.model_dump(exclude={"devices", "models", "methods", "shapes", "task", "weights"})
     lists = {key: tuple(value) for key, value in shared.items() if isinstance(value, list)}
@@ -128,7 +115,7 @@ def _expanded(
             plans.append(
                 Plan(devices, model=model, method=method, **shape.model_dump(), **{**shared, **lists, **paths})
             )
-        except (UserError, WorkloadUserError) as error:
+        except UserError as error:
             at = (*position, "shapes", index % len(entry.shapes)) if "shapes" in own else position
             raise file.error(at, str(error)) from error
     return plans
@@ -149,7 +136,7 @@ def _require_inputs(file: YamlFile, paths: Mapping[str, str | None], name: str) 
         if key == "task":
             try:
                 _require_task(Path(path))
-            except WorkloadUserError as error:
+            except UserError as error:
                 raise file.error(at, str(error)) from error
 
 
@@ -157,22 +144,10 @@ def _validated(file: YamlFile, position: Position, model: type[_Model], value: o
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        # A key that is spelt wrongly comes before the one that is missing for it.
-        problem = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
-        # Of a value that may be one of two types, pydantic's place names the type as well.
-        loc = tuple(part for part in problem["loc"] if part not in ("int", "float"))
-        where = (*position, *loc)
-        key = printable(".".join(str(part) for part in loc) or "the file", 80)
-        if problem["type"] == "extra_forbidden":
-            known = tuple(_model_at(model, loc).model_fields)
-            near = nearest_names(str(loc[-1]), known, 1)
-            hint = f"did you mean `{near[0]}`?" if near else f"known are: {', '.join(known)}."
-            raise file.error(where, f"unknown key {key!r}; {hint}") from error
-        if problem["type"] == "missing":
-            raise file.error(where, f"`{key}` is missing; add it.") from error
-        shown = "empty" if problem["input"] in (None, [], {}) else printable(repr(problem["input"]), 60)
-        wanted = _WANTED.get(problem["type"], problem["msg"].removeprefix("Input should "))
-        raise file.error(where, f"`{key}` is {shown}, and should {wanted}; correct it.") from error
+        problem = first_problem(error)
+        place = place_of(problem)
+        known = _model_at(model, place).model_fields
+        raise file.error((*position, *place), sentence_of(problem, known)) from error
 
 
 def _model_at(model: type[BaseModel], position: Position) -> type[BaseModel]:

@@ -104,7 +104,7 @@ class _Preparing:
         weights = self.inputs.weights
         artifact = self.cache.find(workload, weights.sha256)
         depends = depends_on_device(workload)
-        reference = None if artifact is None else (NOT_YET if depends else self._kept_losses(artifact))
+        reference = None if artifact is None else (NOT_YET if depends else self._kept_losses(workload, artifact))
         if reference is None:
             if workload in missing:
                 self.notify(f"exporting {name} ({missing.index(workload) + 1} of {len(missing)})")
@@ -124,14 +124,9 @@ class _Preparing:
         needs = estimate(workload, weights.config)
         return Prepared(self.plan, workload, artifact, self.inputs.data, reference, needs)
 
-    def _kept_losses(self, artifact: Artifact) -> ReferenceLosses | None:
-        return kept_losses(
-            artifact,
-            self.inputs.data,
-            self.plan.training,
-            reference_steps(artifact.document["workload"]["quant"]),
-            Accumulation.FP32,
-        )
+    def _kept_losses(self, workload: Workload, artifact: Artifact) -> ReferenceLosses | None:
+        steps = reference_steps(workload.quant)
+        return kept_losses(artifact, self.inputs.data, self.plan.training, steps, Accumulation.FP32)
 
 
 def _tell_truncation(inputs: Inputs, notify: Notify) -> None:

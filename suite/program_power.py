@@ -8,8 +8,8 @@ from collections.abc import Callable
 from devices.connect import Device
 from devices.errors import CommandError, OutputLimitError
 from devices.sensors.spec import Sensor
+from foundation.unavailable import Unavailable
 from suite.trace import SensorTrace
-from suite.unavailable import Unavailable
 
 _SPARE_S = 30.0
 _OUTPUT_LIMIT_BYTES = 8 << 20

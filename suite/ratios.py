@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from foundation.unavailable import as_document, unavailable
 from suite import stats
-from suite.unavailable import as_document, unavailable
 
 #: The reference is the first of these that was measured.
 REFERENCE_ORDER = ("fp32", "fp16", "int8", "nf4")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from suite.errors import UserError
+from foundation.errors import UserError
 from suite.plan import Plan
 
 

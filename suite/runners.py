@@ -9,8 +9,9 @@ from pathlib import Path
 from devices.built_runner import BuiltRunner
 from devices.bundle import runner_for
 from devices.entry import DeviceEntry
-from devices.errors import DeployError, UserError
+from devices.errors import DeployError
 from devices.runner_build import build_hash, build_runner, native_toolchain
+from foundation.errors import UserError
 from suite.display import Display
 
 _NATIVE = "native"

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from devices.sensors.battery import BATTERY
+from foundation.unavailable import Unavailable
 from suite.energy import WindowEnergy, counter_energy, gauge_energy, net_energy_mj
 from suite.events import StepEvent
 from suite.record import SessionRecord
 from suite.sensor_gaps import gap
 from suite.trace import SensorTrace
-from suite.unavailable import Unavailable
 
 POWER = "power_mw"
 ENERGY_COUNTER = "energy_mj"

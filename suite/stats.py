@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from suite.unavailable import Unavailable
+from foundation.unavailable import Unavailable
 
 MIN_SESSIONS = 3
 CONFIDENCE = 0.95

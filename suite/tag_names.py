@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from suite.errors import UserError
-from suite.events import printable
+from foundation.errors import UserError
+from foundation.text import printable
 
 LONGEST = 64
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")

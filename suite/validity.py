@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from foundation.unavailable import Unavailable
 from suite.loss_check import NOTHING_EXPECTED, ExpectedLosses, compare_losses, unchecked
 from suite.record import Cause, SessionRecord
 from suite.trace import SensorTrace
-from suite.unavailable import Unavailable
 
 #: Quantities by which a device says that it holds itself back.
 THROTTLE_EVENTS = "throttle_events"  # a count that only grows

@@ -18,8 +18,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from foundation.errors import UserError
 from workloads.arithmetic_probe import PROBE, export_probe
-from workloads.errors import UserError
 from workloads.models.weights import ModelWeights, document_sha256, file_sha256
 from workloads.workload import EXPORTER_VERSION, Workload
 

@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from foundation.errors import UserError
 from workloads.arithmetic_probe import Accumulation
-from workloads.errors import UserError
 
 _SOURCE = Path(__file__).with_name("half_products.cpp")
 _COMPILERS = ("c++", "g++", "clang++")

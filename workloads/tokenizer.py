@@ -14,7 +14,7 @@ from pathlib import Path
 import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
-from workloads.errors import UserError
+from foundation.errors import UserError
 
 #: What a byte-level BPE file calls its way of cutting text (`tokenizer.ggml.pre`).
 BYTE_LEVEL_CUTS = ("gpt-2", "smollm")

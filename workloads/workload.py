@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from workloads.errors import UserError, unknown_name
+from foundation.errors import UserError, unknown_name
 from workloads.models.config import PROJECTIONS
 
 EXPORTER_VERSION = 6

@@ -15,7 +15,7 @@ from devices.adb.states import PASSING, READY, refusal, unknown, unreachable
 from devices.deadline import Deadline
 from devices.entry import DeviceEntry
 from devices.errors import AccessRefused, DeviceLost
-from devices.wording import printable
+from foundation.text import printable
 
 DEFAULT_PORT = 5555
 # A service of every adb daemon; its yes costs the device no process.

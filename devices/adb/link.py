@@ -15,7 +15,7 @@ from devices.errors import AccessRefused, CommandError, DeviceLost
 from devices.shell.conversation import Patience
 from devices.shell.link import Received
 from devices.shell.transport import ShellTransport
-from devices.wording import printable
+from foundation.text import printable
 
 _PIECE_BYTES = 256 << 10
 _READ_BYTES = 256 << 10

@@ -20,7 +20,7 @@ import adbutils  # type: ignore[import-untyped]
 from adbutils.errors import AdbConnectionError  # type: ignore[import-untyped]
 
 from devices.errors import AccessRefused, DeviceLost
-from devices.wording import printable
+from foundation.text import printable
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _DEFAULT_PORT = 5037

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from devices.adb.server import Listed
 from devices.errors import AccessRefused, DeviceError, DeviceLost
-from devices.wording import printable
+from foundation.text import printable
 
 READY = "device"
 # Passed through on the way to `device`; they are worth a moment's wait.

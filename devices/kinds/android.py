@@ -16,12 +16,12 @@ from devices.sensors.host import clock_sensors
 from devices.sensors.memory import memory_sensors
 from devices.sensors.odpm import odpm_sensors
 from devices.sensors.programs import Told, ask, find_program
-from devices.sensors.spec import Discovery, Unavailable
+from devices.sensors.spec import Discovery, Gap
 from devices.sensors.thermal import thermal_sensors
 from devices.sensors.thermal_service import level_name, thermal_service_sensors, thermal_status
 from devices.sensors.total import METER_REMEDY, with_chosen_total
 from devices.sensors.tree import Tree
-from devices.wording import printable
+from foundation.text import printable
 
 #: What a phone can draw; a gauge that reads anything else uses another unit, or has no value.
 PLAUSIBLE_MW = (200.0, 20_000.0)
@@ -150,7 +150,7 @@ def _battery(tree: Tree, gauge: Gauge, chargers: Chargers) -> Discovery:
         tree.transport.list_dir(tree.path(_SUPPLIES))
     except FileError as error:
         reason = f"the shell can't look into /{_SUPPLIES} because {error.reason}"
-        return Discovery(unavailable=(Unavailable(BATTERY, "power_mw", reason, METER_REMEDY),))
+        return Discovery(unavailable=(Gap(BATTERY, "power_mw", reason, METER_REMEDY),))
     return Discovery(unavailable=tuple(replace(gap, remedy=METER_REMEDY) for gap in found.unavailable))
 
 

@@ -14,11 +14,11 @@ from devices.sensors.jtop import jtop_sensors
 from devices.sensors.jtop_service import JtopReading, NoJtop, read_jtop
 from devices.sensors.memory import memory_sensors
 from devices.sensors.programs import Told, ask, find_program
-from devices.sensors.spec import Discovery, Sensor, Unavailable
+from devices.sensors.spec import Discovery, Gap, Sensor
 from devices.sensors.thermal import thermal_sensors
 from devices.sensors.total import with_chosen_total
 from devices.sensors.tree import Tree
-from devices.wording import printable
+from foundation.text import printable
 
 _RELEASE = "etc/nv_tegra_release"
 _RELEASE_LINE = re.compile(r"#\s*R(\d{1,3}) \(release\), REVISION: (\d[\d.]{0,10})", re.ASCII)
@@ -78,13 +78,13 @@ def _zones(tree: Tree) -> Discovery:
     kept: list[Sensor] = []
     for sensor in found.sensors:
         if sensor.name == _CONSTANT_ZONE:
-            gaps += (Unavailable(sensor.name, "temperature_mc", "its driver gives a constant on this board"),)
+            gaps += (Gap(sensor.name, "temperature_mc", "its driver gives a constant on this board"),)
         else:
             kept.append(sensor)
     return Discovery(tuple(kept), gaps)
 
 
-def _offline(gap: Unavailable) -> Unavailable:
+def _offline(gap: Gap) -> Gap:
     """-256 degC is how a unit that is powered off shows itself."""
     return replace(gap, reason=f"{gap.reason} (this unit is offline)") if "-256000 m" in gap.reason else gap
 

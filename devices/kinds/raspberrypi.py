@@ -12,7 +12,7 @@ from devices.sensors.host import clock_sensors
 from devices.sensors.hwmon import hwmon_sensors
 from devices.sensors.memory import memory_sensors
 from devices.sensors.pmic import pmic_sensors
-from devices.sensors.spec import Discovery, Unavailable
+from devices.sensors.spec import Discovery, Gap
 from devices.sensors.thermal import thermal_sensors
 from devices.sensors.total import METER_REMEDY, with_chosen_total
 from devices.sensors.tree import Tree
@@ -27,7 +27,7 @@ from devices.sensors.vcgencmd import (
     throttled_flags,
     why_no_flags,
 )
-from devices.wording import printable
+from foundation.text import printable
 
 _GENERATION = re.compile(r"Raspberry Pi (?:Compute Module )?(\d)", re.ASCII)
 _WITH_POWER_CHIP = 5
@@ -88,8 +88,8 @@ def _power(tree: Tree, vcgencmd: str | None) -> Discovery:
     match = _GENERATION.search(model)
     if match and int(match[1]) >= _WITH_POWER_CHIP:
         if vcgencmd is None:
-            return Discovery(unavailable=(Unavailable("pmic", "power_mw", NOT_THERE, GET_IT),))
+            return Discovery(unavailable=(Gap("pmic", "power_mw", NOT_THERE, GET_IT),))
         return pmic_sensors(tree, vcgencmd)
     named = printable(model, 60) or "a board of unknown model"
     reason = f"{named} has no current sensor (from the Raspberry Pi 5 on there is one)"
-    return Discovery(unavailable=(Unavailable("power", "power_mw", reason, METER_REMEDY),))
+    return Discovery(unavailable=(Gap("power", "power_mw", reason, METER_REMEDY),))

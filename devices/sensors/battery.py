@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from devices.sensors.spec import Discovery, Sensor, Unavailable
+from devices.sensors.spec import Discovery, Gap, Sensor
 from devices.sensors.tree import Texts, Tree, plain_name
-from devices.wording import printable
+from foundation.text import printable
 
 #: What the names of these sensors begin with.
 BATTERY = "battery"
@@ -60,7 +60,7 @@ def battery_sensors(tree: Tree, gauge: Gauge | None = None, plugged: tuple[str, 
     gauge = gauge or Gauge()
     supplies, texts = _read(tree)
     sensors: list[Sensor] = []
-    missing: list[Unavailable] = []
+    missing: list[Gap] = []
     names: list[str] = []
     for supply in supplies:
         name = plain_name(f"{BATTERY}.{supply}", BATTERY, names)
@@ -73,7 +73,7 @@ def battery_sensors(tree: Tree, gauge: Gauge | None = None, plugged: tuple[str, 
     if not names:
         hidden = [supply for supply in tree.names(_FOLDER) if texts.is_kept(f"{_FOLDER}/{supply}/type")]
         kept = f" that this user may look at ({printable(', '.join(hidden), 80)} may be one)" if hidden else ""
-        missing.append(Unavailable(BATTERY, "power_mw", f"no system battery in /{_FOLDER}{kept}"))
+        missing.append(Gap(BATTERY, "power_mw", f"no system battery in /{_FOLDER}{kept}"))
     return Discovery(tuple(sensors), tuple(missing))
 
 
@@ -123,29 +123,27 @@ def _read(tree: Tree) -> tuple[tuple[str, ...], Texts]:
     return tuple(supply for supply in supplies if _feeds_the_device(texts, f"{_FOLDER}/{supply}")), texts
 
 
-def _sensor(
-    tree: Tree, texts: Texts, supply: str, name: str, gauge: Gauge, plugged: tuple[str, ...]
-) -> Sensor | Unavailable:
+def _sensor(tree: Tree, texts: Texts, supply: str, name: str, gauge: Gauge, plugged: tuple[str, ...]) -> Sensor | Gap:
     folder = f"{_FOLDER}/{supply}"
     if texts.text(f"{folder}/present") == "0":
-        return Unavailable(name, "power_mw", "the battery isn't there (present reads 0)", "put the battery in")
+        return Gap(name, "power_mw", "the battery isn't there (present reads 0)", "put the battery in")
     status = texts.text(f"{folder}/status")
     if status != "Discharging":
         shown = plain_name(status, "not given")
         reason = f"the battery's status is {shown}: its power is the device's only while it discharges"
-        return Unavailable(name, "power_mw", reason, "unplug the charger")
+        return Gap(name, "power_mw", reason, "unplug the charger")
     if plugged:
         reason = f"a charger is plugged in ({', '.join(plugged)}): the battery's power isn't all that the device draws"
-        return Unavailable(name, "power_mw", reason, "unplug the charger")
+        return Gap(name, "power_mw", reason, "unplug the charger")
     raw = _raw(texts, supply)
     if isinstance(raw, str):
-        return Unavailable(name, "power_mw", raw, gauge.remedy)
+        return Gap(name, "power_mw", raw, gauge.remedy)
     sign = float(gauge.sign) if gauge.sign is not None else -1.0 if raw.milliwatts < 0 else 1.0
     factor = (gauge.scale or 1.0) * sign
     low, high = gauge.plausible_mw
     if not low <= raw.milliwatts * factor <= high:
         reason = f"the gauge reads {raw.milliwatts * factor:g} mW while discharging, outside {low:g} to {high:g}"
-        return Unavailable(name, "power_mw", reason, gauge.remedy)
+        return Gap(name, "power_mw", reason, gauge.remedy)
     method = _method(raw, gauge, sign)
     return Sensor(
         name,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from devices.sensors.programs import Told, ask, find_program
-from devices.sensors.spec import Discovery, Sensor, Unavailable
+from devices.sensors.spec import Discovery, Gap, Sensor
 from devices.sensors.tree import Tree, plain_name
 
 _FOLDER = "sys/class/power_supply"
@@ -66,7 +66,7 @@ def chargers_in(tree: Tree) -> Chargers:
 def chargers_of_android(dumpsys: str, told: Told) -> Chargers:
     """The same from `dumpsys battery`, for phones that don't let the shell read the kernel's files."""
     if told.text is None:
-        return Chargers((), Discovery(unavailable=(Unavailable("charger", "chargers", told.why_not),)))
+        return Chargers((), Discovery(unavailable=(Gap("charger", "chargers", told.why_not),)))
     lines = [line.strip() for line in told.text.splitlines()]
     plugged = tuple(line.partition(" powered:")[0] for line in lines if line.endswith("powered: true"))
     sensor = Sensor(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devices.sensors.spec import Discovery, Sensor, Unavailable
+from devices.sensors.spec import Discovery, Gap, Sensor
 from devices.sensors.tree import Texts, Tree
 
 _CPUS = "sys/devices/system/cpu"
@@ -12,20 +12,20 @@ _POLICIES = f"{_CPUS}/cpufreq"
 def frequency_sensors(tree: Tree) -> Discovery:
     """One sensor per cpufreq policy, in kHz. /proc/cpuinfo is no substitute: guests see a constant there."""
     sensors: list[Sensor] = []
-    missing: list[Unavailable] = []
+    missing: list[Gap] = []
     policies = tree.names(_POLICIES, r"policy\d+")
     texts = tree.read(f"{_POLICIES}/{policy}/scaling_cur_freq" for policy in policies)
     for policy in policies:
         path, name = f"{_POLICIES}/{policy}/scaling_cur_freq", f"cpu-frequency.{policy}"
         if not texts.number(path):
             reason = f"/{path} reads 0" if texts.number(path) == 0 else texts.why_not(path)
-            missing.append(Unavailable(name, "frequency_khz", reason))
+            missing.append(Gap(name, "frequency_khz", reason))
         else:
             method = f"scaling_cur_freq of cpufreq {policy}, as the driver last set or measured it"
             sensors.append(Sensor(name, "frequency_khz", tree.path(path), 1.0, 1.0, method))
     if not policies:
         reason = f"no cpufreq policy in /{_POLICIES}: the frequency isn't visible, as is usual in a virtual machine"
-        missing.append(Unavailable("cpu-frequency", "frequency_khz", reason))
+        missing.append(Gap("cpu-frequency", "frequency_khz", reason))
     return Discovery(tuple(sensors), tuple(missing))
 
 
@@ -64,7 +64,7 @@ def throttle_sensors(tree: Tree) -> Discovery:
                 sensors[name] = _counter(tree, name, f"{_CPUS}/{cpu}/{place}")
     if sensors:
         return Discovery(tuple(sensors.values()))
-    return Discovery(unavailable=(Unavailable("throttle", "throttle_events", _no_counters(texts, cpus, places[0])),))
+    return Discovery(unavailable=(Gap("throttle", "throttle_events", _no_counters(texts, cpus, places[0])),))
 
 
 def _counter(tree: Tree, name: str, path: str) -> Sensor:

@@ -11,7 +11,7 @@ from devices.sensors.cpu import frequency_cap_sensors, frequency_sensors, thrott
 from devices.sensors.hwmon import hwmon_sensors
 from devices.sensors.memory import memory_sensors
 from devices.sensors.rapl import rapl_sensors
-from devices.sensors.spec import Discovery, Unavailable
+from devices.sensors.spec import Discovery, Gap
 from devices.sensors.thermal import thermal_sensors
 from devices.sensors.total import METER_REMEDY, with_chosen_total
 from devices.sensors.tree import Tree
@@ -37,7 +37,7 @@ def linux_sensors(tree: Tree, power: PowerSource | None = None) -> Discovery:
     )
     if not any(sensor.total for sensor in found.sensors):
         reason = "no sensor that can be read measures the whole device"
-        found += Discovery(unavailable=(Unavailable("power", "power_mw", reason, METER_REMEDY),))
+        found += Discovery(unavailable=(Gap("power", "power_mw", reason, METER_REMEDY),))
     return with_chosen_total(found, power)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from devices.sensors.spec import Discovery, Sensor, Unavailable
+from devices.sensors.spec import Discovery, Gap, Sensor
 from devices.sensors.total import METER_REMEDY
 from devices.sensors.tree import Texts, Tree, plain_name
 
@@ -40,17 +40,17 @@ def ina3221_sensors(tree: Tree) -> Discovery:
     rails = (*_old_rails(tree), *_new_rails(tree))
     if not rails:
         reason = f"no INA3221 monitor in /{_DRIVERS}: this board has none, or its kernel doesn't show it"
-        return Discovery(unavailable=(Unavailable("power", "power_mw", reason, METER_REMEDY),))
+        return Discovery(unavailable=(Gap("power", "power_mw", reason, METER_REMEDY),))
     texts = tree.read(path for rail in rails for path in (rail.path, rail.times) if path is not None)
     sensors: list[Sensor] = []
-    missing: list[Unavailable] = []
+    missing: list[Gap] = []
     names: list[str] = []
     for rail in rails:
         name = plain_name(rail.label, "rail", names)
         names.append(name)
         unread = [path for path in (rail.path, rail.times) if path is not None and texts.number(path) is None]
         if unread:
-            missing.append(Unavailable(name, "power_mw", texts.why_not(unread[0]), _remedy(texts, rail, unread[0])))
+            missing.append(Gap(name, "power_mw", texts.why_not(unread[0]), _remedy(texts, rail, unread[0])))
         else:
             sensors.append(_sensor(tree, rail, name))
     return _with_total(sensors, missing)
@@ -70,7 +70,7 @@ def _sensor(tree: Tree, rail: _Rail, name: str) -> Sensor:
     return Sensor(name, "power_mw", path, rail.scale, _RAIL_RATE_HZ, method, times=times, plausible=_PLAUSIBLE_MW)
 
 
-def _with_total(sensors: list[Sensor], missing: list[Unavailable]) -> Discovery:
+def _with_total(sensors: list[Sensor], missing: list[Gap]) -> Discovery:
     by_name = {sensor.name.upper(): sensor for sensor in sensors}
     total = next((by_name[name] for name in TOTAL_RAILS if name in by_name), None)
     if total is None:
@@ -80,7 +80,7 @@ def _with_total(sensors: list[Sensor], missing: list[Unavailable]) -> Discovery:
                 f"none of the rails feeds the whole module ({shown}; it would be {' or '.join(TOTAL_RAILS)}), "
                 "and their sum would leave out what hangs on none of them"
             )
-            missing = [*missing, Unavailable("power", "power_mw", reason, METER_REMEDY)]
+            missing = [*missing, Gap("power", "power_mw", reason, METER_REMEDY)]
         return Discovery(tuple(sensors), tuple(missing))
     method = f"{total.method}; the whole module, without the carrier board"
     chosen = replace(total, total=True, rate_hz=_TOTAL_RATE_HZ, method=method)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devices.sensors.jtop_service import JtopReading, NoJtop
-from devices.sensors.spec import Discovery, Quantity, Sensor, Unavailable
+from devices.sensors.spec import Discovery, Gap, Quantity, Sensor
 from devices.sensors.total import METER_REMEDY
 from devices.sensors.tree import plain_name
 
@@ -21,7 +21,7 @@ def jtop_sensors(told: JtopReading | NoJtop, beside: Discovery) -> Discovery:
     which costs more than the kernel's files: rails and temperatures are read in this way only where there is no other.
     """
     if isinstance(told, NoJtop):
-        gap = Unavailable(_NAME, "power_mw", f"jtop can't be read: {told.reason}", told.remedy)
+        gap = Gap(_NAME, "power_mw", f"jtop can't be read: {told.reason}", told.remedy)
         return beside + Discovery(unavailable=(gap,))
     return _total(told, beside) + _through(told, beside)
 
@@ -48,7 +48,7 @@ def _through(told: JtopReading, beside: Discovery) -> Discovery:
 def _total(told: JtopReading, beside: Discovery) -> Discovery:
     """`beside` with jtop's total, which is the device's where there was none."""
     if told.total_mw is None:
-        gap = Unavailable(_NAME, "power_mw", "jtop knows no power rail of this board", METER_REMEDY)
+        gap = Gap(_NAME, "power_mw", "jtop knows no power rail of this board", METER_REMEDY)
         return beside + Discovery(unavailable=(gap,))
     whole = "jtop's sum of the rails {}" if told.is_sum else "the rail {}, which feeds the module, as jtop tells it"
     method = whole.format(", ".join(told.total_rails))

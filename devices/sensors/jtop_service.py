@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from devices.sensors.programs import Told, ask, find_program
-from devices.sensors.tree import Tree
-from devices.wording import first_number, printable
+from devices.sensors.tree import Tree, first_number
+from foundation.text import printable
 
 _SOCKETS = ("run/jtop.sock", "var/run/jtop.sock")
 _INTERVAL_S, _SLOWEST_S = 0.5, 60.0

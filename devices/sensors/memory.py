@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from devices.sensors.spec import Discovery, Sensor, Unavailable
+from devices.sensors.spec import Discovery, Gap, Sensor
 from devices.sensors.tree import Tree
 
 _STATUS = "proc/self/status"
@@ -17,7 +17,7 @@ def memory_sensors(tree: Tree) -> Discovery:
     texts = tree.read([_STATUS])
     status = texts.text(_STATUS)
     sensors: list[Sensor] = []
-    missing: list[Unavailable] = []
+    missing: list[Gap] = []
     for name, field, rate_hz in _FIELDS:
         if status is not None and re.search(rf"^{field}:\s+\d+ kB$", status, re.MULTILINE):
             method = f"{field} of the runner from /proc/self/status, counted by the kernel page by page"
@@ -25,5 +25,5 @@ def memory_sensors(tree: Tree) -> Discovery:
             sensors.append(Sensor(f"memory.{name}", "memory_kib", path, 1.0, rate_hz, method, field=field))
         else:
             reason = texts.why_not(_STATUS) if status is None else f"/{_STATUS} has no line {field}"
-            missing.append(Unavailable(f"memory.{name}", "memory_kib", reason, "mount /proc on the device"))
+            missing.append(Gap(f"memory.{name}", "memory_kib", reason, "mount /proc on the device"))
     return Discovery(tuple(sensors), tuple(missing))

@@ -7,7 +7,7 @@ The sum of their products leaves out the losses of conversion, USB and whatever 
 from __future__ import annotations
 
 from devices.sensors.programs import Told, ask
-from devices.sensors.spec import Discovery, Sensor, Unavailable
+from devices.sensors.spec import Discovery, Gap, Sensor
 from devices.sensors.total import METER_REMEDY
 from devices.sensors.tree import Tree
 from devices.sensors.vcgencmd import JOIN_VIDEO
@@ -35,7 +35,7 @@ def pmic_sensors(tree: Tree, vcgencmd: str) -> Discovery:
     if not _has_number(told):
         said = ask(tree, [vcgencmd, "pmic_read_adc"]).why_not  # its own words, which the sum has swallowed
         reason = said or told.why_not or "vcgencmd pmic_read_adc gives no rail with both current and voltage"
-        return Discovery(unavailable=(Unavailable(_NAME, "power_mw", reason, _REMEDY),))
+        return Discovery(unavailable=(Gap(_NAME, "power_mw", reason, _REMEDY),))
     sensor = Sensor(
         _NAME,
         "power_mw",

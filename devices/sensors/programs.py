@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from devices.errors import CommandError, OutputLimitError, TransportTimeout
 from devices.sensors.tree import Tree
-from devices.wording import printable
+from foundation.text import last_line, printable
 
 _FOLDERS = ("usr/bin", "bin", "usr/sbin", "usr/local/bin", "opt/vc/bin", "system/bin")
 _TIMEOUT_S = 10.0
@@ -49,9 +49,7 @@ def ask(tree: Tree, argv: Sequence[str], timeout_s: float = _TIMEOUT_S) -> Told:
     except (CommandError, OutputLimitError) as error:
         return Told(None, str(error).rstrip("."))
     if result.rc != 0:
-        last = [line for line in (result.stderr or result.stdout).splitlines() if line.strip()][-1:]
-        said = f": {printable(last[0], 160)}" if last else ""
-        return Told(None, f"{name} left with exit code {result.rc}{said}")
+        return Told(None, f"{name} left with exit code {result.rc}{last_line(result.stderr or result.stdout)}")
     return Told(result.stdout)
 
 

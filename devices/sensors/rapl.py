@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from devices.sensors.spec import Discovery, Sensor, Unavailable
+from devices.sensors.spec import Discovery, Gap, Sensor
 from devices.sensors.tree import Texts, Tree, plain_name
 
 _FOLDER = "sys/class/powercap"
@@ -25,12 +25,12 @@ def rapl_sensors(tree: Tree) -> Discovery:
     domains = tree.names(_FOLDER, r"intel-rapl(:\d+)+") or tree.names(_FOLDER, r"intel-rapl-mmio(:\d+)+")
     if not domains:
         reason = f"no RAPL domain in /{_FOLDER}, as is usual in a virtual machine and on processors other than x86"
-        return Discovery(unavailable=(Unavailable("rapl", "energy_mj", reason),))
+        return Discovery(unavailable=(Gap("rapl", "energy_mj", reason),))
     texts = tree.read(
         f"{_FOLDER}/{domain}/{file}" for domain in domains for file in ("name", "energy_uj", "max_energy_range_uj")
     )
     sensors: list[Sensor] = []
-    missing: list[Unavailable] = []
+    missing: list[Gap] = []
     names: list[str] = []
     for domain in domains:
         name = _name(texts, domain, names)
@@ -51,16 +51,14 @@ def _name(texts: Texts, domain: str, taken: list[str]) -> str:
     return plain_name(f"rapl.{plain_name(above, parent)}.{own}" if above else f"rapl.{own}", domain, taken)
 
 
-def _sensor(tree: Tree, texts: Texts, domain: str, name: str) -> Sensor | Unavailable:
+def _sensor(tree: Tree, texts: Texts, domain: str, name: str) -> Sensor | Gap:
     energy, wrap = f"{_FOLDER}/{domain}/energy_uj", f"{_FOLDER}/{domain}/max_energy_range_uj"
     if texts.number(energy) is None:
-        return Unavailable(name, "energy_mj", texts.why_not(energy), _REMEDY)
+        return Gap(name, "energy_mj", texts.why_not(energy), _REMEDY)
     range_uj = texts.number(wrap)
     if not range_uj or range_uj < 0:
         # Without the range a wrap would look like a huge negative energy, or be guessed.
-        return Unavailable(
-            name, "energy_mj", texts.why_not(wrap) if range_uj is None else f"/{wrap} reads {range_uj:g}"
-        )
+        return Gap(name, "energy_mj", texts.why_not(wrap) if range_uj is None else f"/{wrap} reads {range_uj:g}")
     method = f"RAPL counter of the domain {name.removeprefix('rapl.')}, refreshed about every 1 ms"
     return Sensor(
         name,
@@ -74,7 +72,7 @@ def _sensor(tree: Tree, texts: Texts, domain: str, name: str) -> Sensor | Unavai
     )
 
 
-def _with_total(sensors: list[Sensor], missing: list[Unavailable]) -> tuple[Sensor, ...]:
+def _with_total(sensors: list[Sensor], missing: list[Gap]) -> tuple[Sensor, ...]:
     if any(_is_domain(sensor.name, "psys") for sensor in sensors):
         wanted, extent = "psys", "the whole platform"
     elif any(_is_domain(gap.name, "package-") for gap in missing):

@@ -63,7 +63,7 @@ class Sensor:
 
 
 @dataclass(frozen=True)
-class Unavailable:
+class Gap:
     """A quantity that can't be read here, why, and what would mend it (None: nothing the user could do)."""
 
     name: str
@@ -77,7 +77,7 @@ class Discovery:
     """What was found on a device."""
 
     sensors: tuple[Sensor, ...] = ()
-    unavailable: tuple[Unavailable, ...] = ()
+    unavailable: tuple[Gap, ...] = ()
 
     def __add__(self, other: Discovery) -> Discovery:
         return Discovery(self.sensors + other.sensors, self.unavailable + other.unavailable)

@@ -5,7 +5,7 @@ Zone numbers change from boot to boot, so a zone is known by what its `type` say
 
 from __future__ import annotations
 
-from devices.sensors.spec import Discovery, Sensor, Unavailable
+from devices.sensors.spec import Discovery, Gap, Sensor
 from devices.sensors.tree import Texts, Tree, plain_name
 
 _FOLDER = "sys/class/thermal"
@@ -20,7 +20,7 @@ def thermal_sensors(tree: Tree) -> Discovery:
     zones = tree.names(_FOLDER, r"thermal_zone\d+")
     if not zones:
         reason = f"no thermal zone in /{_FOLDER}, as is usual in a virtual machine"
-        return Discovery(unavailable=(Unavailable("thermal", "temperature_mc", reason),))
+        return Discovery(unavailable=(Gap("thermal", "temperature_mc", reason),))
     files = [f"{_FOLDER}/{zone}/{name}" for zone in zones for name in ("type", "temp")]
     trips = [
         f"{_FOLDER}/{zone}/{name}"
@@ -29,7 +29,7 @@ def thermal_sensors(tree: Tree) -> Discovery:
     ]
     texts = tree.read([*files, *trips])
     sensors: list[Sensor] = []
-    missing: list[Unavailable] = []
+    missing: list[Gap] = []
     names: list[str] = []
     for zone in zones:
         folder = f"{_FOLDER}/{zone}"
@@ -37,11 +37,9 @@ def thermal_sensors(tree: Tree) -> Discovery:
         names.append(name)
         value, path = texts.number(f"{folder}/temp"), f"{folder}/temp"
         if value is None:
-            missing.append(Unavailable(name, "temperature_mc", texts.why_not(path)))
+            missing.append(Gap(name, "temperature_mc", texts.why_not(path)))
         elif not _PLAUSIBLE_MC[0] < value < _PLAUSIBLE_MC[1]:
-            missing.append(
-                Unavailable(name, "temperature_mc", f"/{path} reads {value:g} m°C, which means switched off")
-            )
+            missing.append(Gap(name, "temperature_mc", f"/{path} reads {value:g} m°C, which means switched off"))
         else:
             method = f"thermal zone of type {name}, refreshed by its driver"
             limit = _lowest_trip(texts, folder, trips)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devices.sensors.programs import Told, looped
-from devices.sensors.spec import Discovery, Sensor, Unavailable
+from devices.sensors.spec import Discovery, Gap, Sensor
 
 STATUS = "Thermal Status:"
 #: As android.os.PowerManager names them.
@@ -28,7 +28,7 @@ def thermal_service_sensors(dumpsys: str, told: Told) -> Discovery:
     """The status as flags: any above `none` is throttling."""
     if thermal_status(told) is None:
         reason = told.why_not or "dumpsys thermalservice tells no status (it does from Android 10 on)"
-        return Discovery(unavailable=(Unavailable(_NAME, "throttle_flags", reason),))
+        return Discovery(unavailable=(Gap(_NAME, "throttle_flags", reason),))
     sensor = Sensor(
         _NAME,
         "throttle_flags",

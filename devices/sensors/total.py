@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from devices.entry import PowerSource
-from devices.sensors.spec import Discovery, Sensor, Unavailable
+from devices.sensors.spec import Discovery, Gap, Sensor
 
 _POWER = ("power_mw", "energy_mj")
 METER_REMEDY = "use an external meter (`power: {command: [...]}` in the inventory, docs/sensors.md)"
@@ -31,7 +31,7 @@ def with_chosen_total(found: Discovery, power: PowerSource | None) -> Discovery:
         return Discovery(sensors, found.unavailable)
     names = ", ".join(sensor.name for sensor in found.sensors if sensor.quantity in _POWER) or "none"
     reason = f"the inventory's power.sensor is {power.sensor}, which isn't there now (power sensors: {names})"
-    gap = Unavailable("power", "power_mw", reason, "correct power.sensor in the inventory")
+    gap = Gap("power", "power_mw", reason, "correct power.sensor in the inventory")
     return Discovery(sensors, (*found.unavailable, gap))
 
 

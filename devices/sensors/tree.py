@@ -9,9 +9,16 @@ from dataclasses import dataclass
 
 from devices.errors import FileCause, FileError
 from devices.transport import Transport
-from devices.wording import first_number
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+# At most 30 digits: what is longer is no reading, and a float that overflowed would be infinite.
+_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,30}(?:\.[0-9]{0,30})?(?![0-9A-Za-z_.])")
+
+
+def first_number(text: str) -> float | None:
+    """The number a sysfs file begins with, or None."""
+    match = _NUMBER.match(text)
+    return float(match[0]) if match else None
 
 
 @dataclass(frozen=True)

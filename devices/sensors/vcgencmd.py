@@ -7,7 +7,7 @@ soft temperature limit, now; bits 16-19 the same since boot.
 from __future__ import annotations
 
 from devices.sensors.programs import Told, ask, find_program, looped
-from devices.sensors.spec import Discovery, Quantity, Sensor, Unavailable
+from devices.sensors.spec import Discovery, Gap, Quantity, Sensor
 from devices.sensors.tree import Tree
 
 FLAGS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
@@ -35,13 +35,13 @@ def firmware_sensors(tree: Tree, vcgencmd: str | None) -> Discovery:
     found = Discovery()
     for name, quantity, words, scale, method in _READINGS:
         if vcgencmd is None:
-            found += Discovery(unavailable=(Unavailable(name, quantity, NOT_THERE, GET_IT),))
+            found += Discovery(unavailable=(Gap(name, quantity, NOT_THERE, GET_IT),))
             continue
         told = ask(tree, [vcgencmd, *words])
         field = _field(told)
         if field is None:
             reason = told.why_not or f"vcgencmd {' '.join(words)} gives no number"
-            found += Discovery(unavailable=(Unavailable(name, quantity, reason, JOIN_VIDEO),))
+            found += Discovery(unavailable=(Gap(name, quantity, reason, JOIN_VIDEO),))
             continue
         sensor = Sensor(
             name,

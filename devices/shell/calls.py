@@ -15,7 +15,7 @@ from devices.shell.link import Link
 from devices.shell.quoting import plain_path
 from devices.shell.refusals import error_number, file_error, missing_tool
 from devices.shell.scripts import operation_script, program_script
-from devices.wording import printable
+from foundation.text import printable
 
 _CANNOT_START = (126, 127)
 _SIGNAL_BASE = 128

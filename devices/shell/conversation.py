@@ -16,7 +16,7 @@ from devices.errors import DeviceError, DeviceLost, TransportTimeout
 from devices.process import STDERR_TAIL_BYTES
 from devices.shell.link import Channel, Link
 from devices.shell.marks import MarkedStream, OnMark
-from devices.wording import printable
+from foundation.text import printable
 
 _POLL_S = 0.25
 # What the ending of a group may take on the device beyond its grace period.

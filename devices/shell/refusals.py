@@ -11,7 +11,7 @@ import os
 import re
 
 from devices.errors import CommandError, FileCause, FileError
-from devices.wording import printable
+from foundation.text import printable
 
 _NUMBER_OF_TEXT = {os.strerror(number): number for number in errno.errorcode}
 _TEXT = re.compile(

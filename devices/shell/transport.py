@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from devices.atomic import replacing
 from devices.deadline import Deadline
 from devices.errors import FileCause, FileError
 from devices.hold import Claim
@@ -34,7 +33,8 @@ from devices.transport import (
     Result,
     WhileWaiting,
 )
-from devices.wording import printable
+from foundation.atomic import replacing
+from foundation.text import printable
 
 _PID_FILE_LIMIT_BYTES = 4096
 _SHORT_ANSWER_BYTES = 64 << 10

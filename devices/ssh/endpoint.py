@@ -8,7 +8,7 @@ from pathlib import Path
 
 from devices.entry import DeviceEntry, SshLogin
 from devices.errors import AccessRefused
-from devices.wording import printable
+from foundation.text import printable
 
 DEFAULT_PORT = 22
 

@@ -11,7 +11,7 @@ import sys
 import threading
 
 from devices.errors import AccessRefused
-from devices.wording import printable
+from foundation.text import printable
 
 _ASKED: dict[str, str] = {}
 _ASKING = threading.Lock()  # devices are connected side by side, and there is one terminal

@@ -12,16 +12,10 @@ from collections.abc import Sequence
 import click
 
 from devices.errors import DeviceError
-from devices.errors import UserError as DeviceUserError
-from reports.errors import UserError as ReportUserError
+from foundation.errors import UserError
 from suite.cli.lazy import Later, LazyGroup
 from suite.errors import SuiteError
-from suite.errors import UserError as SuiteUserError
 from suite.exit_codes import ERROR, INTERRUPTED, USAGE
-from workloads.errors import UserError as WorkloadUserError
-
-_USER_ERRORS = (DeviceUserError, ReportUserError, SuiteUserError, WorkloadUserError)
-_OTHER_ERRORS = (SuiteError, DeviceError)
 
 _KEPT = {
     "run": "interrupted; what was measured is stored, `suite run --resume` goes on",
@@ -111,11 +105,11 @@ def run_command(arguments: Sequence[str]) -> int:
         return _fail(f"No such option '{error.option_name}': {told}" if told else error.format_message(), USAGE)
     except click.ClickException as error:
         return _fail(error.format_message(), USAGE)
-    except _USER_ERRORS as error:
+    except UserError as error:
         if debug:
             raise
         return _fail(str(error), USAGE)
-    except _OTHER_ERRORS as error:
+    except (SuiteError, DeviceError) as error:
         if debug:
             raise
         return _fail(str(error), ERROR)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
+from foundation.errors import UserError
+from foundation.text import printable
 from suite import exit_codes
 from suite.author import author
 from suite.cli.output import print_line
 from suite.cli.places import inventory_option
 from suite.cli.stores import opened_store
-from suite.errors import UserError
-from suite.events import printable
 from suite.store.acceptances import accept_points, newest_point, regressed_points
 from suite.store.finding import find_run, find_series_or_run
 from suite.store.history import Series

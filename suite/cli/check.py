@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+from foundation.errors import UserError
 from suite import demands, exit_codes
 from suite.cli.inventories import opened
+from suite.cli.output import print_json
 from suite.cli.places import inventory_option
 from suite.display import Display
-from suite.errors import UserError
 from suite.overhead import sampler_overhead
 from suite.plan import Plan
 from suite.retention.in_use import in_use
@@ -49,7 +49,7 @@ def check(overhead: bool, selection: str, quant: str, as_json: bool, inventory_p
     with in_use(home):
         found = sampler_overhead(plan, entries[0], home, Display())
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(found), indent=1))
+        print_json(dataclasses.asdict(found))
     else:
         click.echo(str(found))
     return exit_codes.OK

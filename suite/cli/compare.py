@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from reports.histories import ComparedMetric
 from reports.site import build_comparison
 from suite import exit_codes
 from suite.cli.metric_words import shown_value
-from suite.cli.output import print_line, print_table
+from suite.cli.output import print_json, print_line, print_table
 from suite.cli.places import inventory_option
 from suite.cli.stores import opened_store
 from suite.comparing import TwoSides, compare_sides
@@ -54,7 +53,7 @@ def compare(before: str, after: str, as_json: bool, inventory_path: Path) -> int
         found = compare_sides(store, find_side(store, before), find_side(store, after))
         page = build_comparison(StoreSource(store), home.reports, found.compared.before, found.compared.after)
     if as_json:
-        click.echo(json.dumps(_document(found, page), indent=1, allow_nan=False))
+        print_json(_document(found, page), finite=True)
         return exit_codes.OK
     _print(found)
     print_line(f"report: {page}")

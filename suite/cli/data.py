@@ -9,7 +9,7 @@ import click
 from suite import exit_codes
 from suite.cli.output import print_line
 from suite.cli.places import inventory_option
-from suite.errors import UserError
+from suite.cli.stores import opened_store
 from suite.exchange.exporting import export_documents, export_tables
 from suite.exchange.importing import check_lab, import_run, read_document
 from suite.exchange.stored import chosen_runs
@@ -43,18 +43,12 @@ def export_data(selection: str, file_format: str, folder: Path, inventory_path: 
     suite data export all --format parquet --to tables
     suite data export latest --format json
     """
-    home = Home.locate(inventory_path)
-    if not home.store_path.is_file():
-        raise UserError(f"There is nothing to export in {home.root}: measure first with `suite run --device local`.")
-    store = Store.open(home.store_path, read_only=True)
-    try:
+    with opened_store(inventory_path, nothing="nothing to export") as store:
         runs = chosen_runs(store, selection, own_only=file_format == "json")
         if file_format == "json":
             written = export_documents(store, runs, folder)
         else:
             written = export_tables(store, runs, file_format, folder)
-    finally:
-        store.close()
     for path in written:
         print_line(str(path))
     return exit_codes.OK

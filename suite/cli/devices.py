@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import click
@@ -13,6 +12,7 @@ from suite import exit_codes
 from suite.cli.device_rows import print_rows
 from suite.cli.inventories import opened
 from suite.cli.lazy import Later, LazyGroup
+from suite.cli.output import print_json
 from suite.cli.places import inventory_option
 
 _LATER = {
@@ -37,7 +37,7 @@ def list_devices(as_json: bool, inventory_path: Path) -> int:
     inventory, _ = opened(inventory_path)
     rows = [support_of(entry) for entry in inventory.devices.values()]
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
+        print_json([dataclasses.asdict(row) for row in rows])
     else:
         print_rows(rows)
     return exit_codes.OK

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from devices.inventory import load
 from devices.inventory_editing import add_device
 from devices.inventory_schema import inventory_schema
 from suite import exit_codes
+from suite.cli.output import print_json
 from suite.cli.places import inventory_option
 
 
@@ -55,5 +55,5 @@ def schema() -> int:
     \b
     suite devices schema > inventory.schema.json
     """
-    click.echo(json.dumps(inventory_schema(), indent=1))
+    print_json(inventory_schema())
     return exit_codes.OK

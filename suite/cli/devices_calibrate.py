@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import click
 
 from devices.connect import connect
 from devices.inventory_editing import change_device
-from devices.wording import printable
+from foundation.errors import UserError
+from foundation.text import printable
 from suite import exit_codes
 from suite.calibration import Calibration, calibrate
 from suite.cli.inventories import opened
-from suite.cli.output import print_line
+from suite.cli.output import print_json, print_line
 from suite.cli.places import inventory_option
-from suite.errors import UserError
 
 _DEFAULT_SECONDS = 10.0
 
@@ -52,7 +51,7 @@ def calibrate_device(name: str, yes: bool, seconds: float, as_json: bool, invent
     with connect(entry, home.locks) as device:
         found = calibrate(device, seconds)
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(found), indent=1))
+        print_json(dataclasses.asdict(found))
     else:
         print_line(str(found))
     if yes or (not as_json and click.confirm(_question(found, inventory_path))):

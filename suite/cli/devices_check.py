@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import click
@@ -13,6 +12,7 @@ from devices.inspection import Inspection, check_entry
 from suite import exit_codes
 from suite.cli.device_rows import print_rows
 from suite.cli.inventories import opened
+from suite.cli.output import print_json
 from suite.cli.places import inventory_option
 from suite.home import Home
 from suite.meter_check import meter_rows
@@ -31,7 +31,7 @@ def check_devices(selection: str, as_json: bool, inventory_path: Path) -> int:
     inventory, home = opened(inventory_path)
     inspections = [_inspected(entry, home) for entry in inventory.select(selection)]
     if as_json:
-        click.echo(json.dumps([_document(inspection) for inspection in inspections], indent=1))
+        print_json([_document(inspection) for inspection in inspections])
     else:
         for inspection in inspections:
             click.echo(f"{inspection.device}:")

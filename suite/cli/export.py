@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from suite import exit_codes
+from suite.cli.output import print_json
 from suite.cli.places import inventory_option
 from suite.cli.workload_options import workload_options
 from suite.demands import require_memory
@@ -42,7 +42,7 @@ def export(as_json: bool, inventory_path: Path, **settings: Any) -> int:
         preparation = prepare(plan, inputs, ArtifactCache(home.artifacts), display.note)
     documents = [{**item.artifact.document, "path": str(item.artifact.program)} for item in preparation.prepared]
     if as_json:
-        click.echo(json.dumps(documents, indent=1))
+        print_json(documents)
         return exit_codes.OK
     for document in documents:
         click.echo(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,11 +14,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from devices.errors import DeviceError
+from foundation.errors import UserError
 from suite import exit_codes
 from suite.cli.inventories import opened
-from suite.cli.output import print_line, print_table
+from suite.cli.output import print_json, print_line, print_table
 from suite.cli.places import inventory_option
-from suite.errors import UserError
 from suite.home import Home
 from suite.retention.carry_out import carry_out
 from suite.retention.device import DeviceItem, clear_device, survey_device
@@ -133,7 +132,7 @@ def _agreed(count: int) -> bool:
 def _end(items: Iterable[dict[str, Any]], freed_bytes: int, failures: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         document = {"items": list(items), "freed_bytes": freed_bytes, "failures": list(failures)}
-        click.echo(json.dumps(document, indent=1))
+        print_json(document)
         return
     for failure in failures:
         print_line(failure)

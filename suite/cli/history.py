@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import click
 from reports.histories import Change, HistoryPoint, MetricHistory
 from suite import exit_codes
 from suite.cli.metric_words import shown_span, shown_value
-from suite.cli.output import print_line
+from suite.cli.output import print_json, print_line
 from suite.cli.places import inventory_option
 from suite.cli.stores import opened_store
 from suite.store.finding import find_series
@@ -61,7 +60,7 @@ def history(series: str | None, runs: bool, as_json: bool, inventory_path: Path)
             document = _document(chosen, told, verdicts)
             lines = [chosen.name, *_lines(told, verdicts)]
     if as_json:
-        click.echo(json.dumps(document, indent=1))
+        print_json(document)
     else:
         for line in lines or ["nothing stored yet"]:
             print_line(line)

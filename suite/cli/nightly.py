@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from devices.atomic import write_atomic
+from foundation.atomic import write_atomic
+from foundation.errors import UserError
 from suite.cli.inventories import opened
 from suite.cli.output import print_line
 from suite.cli.places import inventory_option, night_plan_option
 from suite.display import Display
-from suite.errors import UserError
 from suite.home import Home
 from suite.nightly.junit import junit
 from suite.nightly.night import Night, carry_out

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
+from typing import Any
 
+import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 _WIDEST = 10_000
+
+
+def print_json(document: Any, *, finite: bool = False) -> None:
+    """Print one JSON document; `finite` refuses numbers that JSON has not."""
+    click.echo(json.dumps(document, indent=1, allow_nan=not finite))
 
 
 def print_line(text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import click
@@ -13,7 +12,7 @@ from rich.table import Table
 
 from suite import demands, exit_codes
 from suite.cli.inventories import opened
-from suite.cli.output import print_line, print_table
+from suite.cli.output import print_json, print_line, print_table
 from suite.cli.places import inventory_option
 from suite.forecast import Forecast, forecast
 from suite.plan import Plan
@@ -47,9 +46,7 @@ def check_plan(path: Path, as_json: bool, inventory_path: Path) -> int:
     if as_json:
         documents = [{"plan": part.document(), "forecast": dataclasses.asdict(found)} for part, found in told]
         devices = {name: {"seconds": value} for name, value in seconds.items()}
-        click.echo(
-            json.dumps({"plans": documents, "devices": devices, "budget_minutes": plan.budget_minutes}, indent=1)
-        )
+        print_json({"plans": documents, "devices": devices, "budget_minutes": plan.budget_minutes})
         return exit_codes.OK
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in _COLUMNS:

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import click
 
+from foundation.errors import UserError
 from reports.single_file import write_single_file
 from reports.site import build
 from suite import exit_codes
 from suite.cli.places import inventory_option
 from suite.cli.stores import opened_store
-from suite.errors import UserError
 from suite.home import Home
 from suite.store.finding import find_run
 from suite.store.source import StoreSource
-from suite.store.store import Store
 
 
 @click.command()
@@ -53,16 +52,8 @@ def report(run: str | None, out: Path | None, single: Path | None, page: str | N
 @contextmanager
 def opened_source(inventory_path: Path) -> Iterator[tuple[StoreSource, Home]]:
     """What there is to report, and the home it is in. UserError when nothing was measured yet."""
-    home = Home.locate(inventory_path)
-    if not home.store_path.is_file():
-        raise UserError(
-            f"There is nothing to report yet in {home.root}: measure first with `suite run --device local`."
-        )
-    store = Store.open(home.store_path, read_only=True)
-    try:
-        yield StoreSource(store), home
-    finally:
-        store.close()
+    with opened_store(inventory_path, nothing="nothing to report yet") as store:
+        yield StoreSource(store), Home.locate(inventory_path)
 
 
 def _run_id(text: str, inventory_path: Path) -> str:

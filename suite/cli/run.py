@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +12,12 @@ import click
 from click.core import ParameterSource
 
 from devices.inventory import Inventory
+from foundation.errors import UserError
 from suite import demands, exit_codes
 from suite.cli.inventories import opened
-from suite.cli.output import print_line, print_table
+from suite.cli.output import print_json, print_line, print_table
 from suite.cli.places import inventory_option
 from suite.cli.workload_options import workload_options
-from suite.errors import UserError
 from suite.forecast import forecast
 from suite.home import Home
 from suite.plan import Plan
@@ -125,7 +124,7 @@ def _plan(inventory: Inventory, selection: str | None, settings: dict[str, Any])
 def _show(outcome: Outcome, as_json: bool) -> int:
     if as_json:
         document = {"run_id": outcome.run_id, "report": str(outcome.report), "measurements": outcome.measurements}
-        click.echo(json.dumps(document, indent=1, allow_nan=False))
+        print_json(document, finite=True)
     else:
         print_table(results_table(outcome.measurements))
         for line in reasons(outcome.measurements):
@@ -139,7 +138,7 @@ def _show_forecast(plan: RunPlan, inventory: Inventory, words: Sequence[str], as
     told = [(part, forecast(part)) for part in plan.plans]
     if as_json:
         documents = [{"plan": part.document(), "forecast": dataclasses.asdict(found)} for part, found in told]
-        click.echo(json.dumps({"plans": documents, "budget_minutes": plan.budget_minutes}, indent=1))
+        print_json({"plans": documents, "budget_minutes": plan.budget_minutes})
     else:
         click.echo("\n\n".join("\n".join(found.lines(part)) for part, found in told))
         click.echo(f"to do it: {shlex.join(['suite', *(word for word in words if word != '--dry-run')])}")

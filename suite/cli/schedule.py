@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
@@ -12,11 +11,11 @@ from typing import Any, Literal
 
 import click
 
+from foundation.errors import UserError
 from suite import demands, exit_codes
 from suite.cli.inventories import opened
-from suite.cli.output import print_line
+from suite.cli.output import print_json, print_line
 from suite.cli.places import inventory_option, night_plan_option
-from suite.errors import UserError
 from suite.home import Home
 from suite.plan_file import load_plan_file
 from suite.schedule import cron, systemd
@@ -77,7 +76,7 @@ def status(as_json: bool, inventory_path: Path) -> int:
     home = Home.locate(inventory_path)
     document = _status(home)
     if as_json:
-        click.echo(json.dumps(document, indent=1))
+        print_json(document)
         return exit_codes.OK
     if document["by"] is None:
         print_line(f"nothing is scheduled for {home.root}: `suite schedule install` does it")

@@ -1,31 +1,19 @@
-"""`suite selftest`: the suite's own rules on simulated numbers, for those who want to see before they believe."""
+"""`suite selftest`: the suite's own rules on simulated numbers, for those who want to see before they believe.
+
+The simulation is no part of the installed package: it lies with the benchmarks of a checkout (docs/regression.md).
+"""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import json
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+import subprocess
+import sys
+from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from suite import exit_codes
-from suite.cli.output import print_line, print_table
-from suite.stats import DEFAULT_SEED
+from foundation.errors import UserError
 
-if TYPE_CHECKING:
-    from suite.regression.simulation.results import Share
-    from suite.regression.simulation.selftest import SelfTest
-    from suite.regression.simulation.speed import Speed
-
-DEFAULT_SERIES = 20_000
-
-#: Fewer series hold too few steps for the share that is caught.
-LEAST_SERIES = 500
+_CHECKOUT = Path(__file__).parents[2]
 
 
 @click.group("selftest")
@@ -33,137 +21,15 @@ def selftest_group() -> None:
     """Try the suite's own rules on simulated numbers."""
 
 
-@selftest_group.command()
-@click.option("--seed", default=DEFAULT_SEED, show_default=True, help="The same seed gives the same figures.")
-@click.option(
-    "--series",
-    type=click.IntRange(min=LEAST_SERIES),
-    default=DEFAULT_SERIES,
-    show_default=True,
-    help="Simulated series for each scenario.",
-)
-@click.option("--speed", is_flag=True, help="Measure how long 10,000 series of 365 nights take to judge instead.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def regression(seed: int, series: int, speed: bool, as_json: bool) -> int:
+@selftest_group.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def regression(arguments: tuple[str, ...]) -> int:
     """Count false alerts, steps caught and sessions spent, beside the rules of public tools.
 
-    Leaves with 0 when every bound is kept, 1 when one is broken, 4 when more series are needed to tell.
-
-    \b
-    suite selftest regression
-    suite selftest regression --series 100000 --seed 7
-    suite selftest regression --speed
+    The same as `python -m benchmarks.regression` in a checkout of the project, which has the options (--help).
     """
-    return _speed(seed, as_json) if speed else _rules(seed, series, as_json)
-
-
-def _rules(seed: int, series: int, as_json: bool) -> int:
-    from suite.regression.simulation import selftest
-
-    with _progress(selftest.parts()) as on_part:
-        found = selftest.run(seed, series, on_part)
-    if as_json:
-        click.echo(json.dumps(_document(found), indent=1))
-    else:
-        _print_results(found)
-    return exit_codes.OK if found.passed else exit_codes.ERROR if found.broken else exit_codes.INCOMPLETE
-
-
-def _speed(seed: int, as_json: bool) -> int:
-    from suite.regression.simulation import speed
-
-    with _progress(3) as on_part:
-        found = speed.measure(seed, on_part=on_part)
-    kept = found.total_s < speed.LIMIT_SECONDS
-    if as_json:
-        click.echo(json.dumps({**dataclasses.asdict(found), "total_s": found.total_s, "kept": kept}, indent=1))
-    else:
-        print_line(_speed_sentence(found, speed.LIMIT_SECONDS))
-    return exit_codes.OK if kept else exit_codes.ERROR
-
-
-def _speed_sentence(found: Speed, limit_s: float) -> str:
-    parts = f"screen {found.screen_s:.1f}, drift {found.drift_s:.1f}, change points {found.change_points_s:.1f}"
-    word = "kept" if found.total_s < limit_s else "broken"
-    return (
-        f"{found.series} series of {found.nights} nights: {found.total_s:.1f} s of one core ({parts}; "
-        f"{found.clock_s:.1f} s by the clock), asked: under {limit_s:g} s: {word}"
-    )
-
-
-def _document(found: SelfTest) -> dict[str, Any]:
-    return {**dataclasses.asdict(found), "passed": found.passed}
-
-
-def _print_results(found: SelfTest) -> None:
-    print_line(f"{found.series} series of each scenario, seed {found.seed}; per 1000 series-nights where it says /1000")
-    print_table(_scenario_table(found))
-    print_line("The same numbers under the rules of public tools, reduced to what decides (docs/regression.md)")
-    print_table(_rule_table(found))
-    for check in found.checks:
-        print_line(check.sentence)
-    outcome = "every bound is kept" if found.passed else "a bound is broken" if found.broken else "not decided yet"
-    advice = "" if found.passed or found.broken else f": run it with --series {4 * found.series}"
-    print_line(f"Outcome: {outcome}{advice}.")
-
-
-def _scenario_table(found: SelfTest) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("scenario", no_wrap=True)
-    for name in (
-        "false alerts /1000",
-        "inconclusive /1000",
-        "caught in 5 nights",
-        "alerted",
-        "drift seen",
-        "suspects /1000",
-        "sessions /1000",
-    ):
-        table.add_column(name, justify="right")
-    for result in found.results:
-        table.add_row(
-            result.scenario.name,
-            _per_1000(result.false_alerts),
-            _per_1000(result.undecided),
-            "" if result.caught is None else _shown(result.caught),
-            f"{result.alerted.value:.1%}",
-            f"{result.drifting.value:.1%}",
-            f"{result.suspects_per_1000:.1f}",
-            f"{result.sessions_per_1000:.0f}",
+    if not (_CHECKOUT / "benchmarks" / "regression").is_dir():
+        raise UserError(
+            "the simulation is not part of the installed package: run `python -m benchmarks.regression` in a checkout"
         )
-    return table
-
-
-def _rule_table(found: SelfTest) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("rule", no_wrap=True)
-    scenarios = list(found.rules[0].false_alerts)
-    for name in scenarios:
-        table.add_column(f"{name}, false /1000", justify="right")
-    table.add_column("5 % step caught in 5 nights", justify="right")
-    for row in found.rules:
-        rates = (_per_1000(row.false_alerts[name]) for name in scenarios)
-        table.add_row(row.rule, *rates, _shown(row.caught))
-    return table
-
-
-def _per_1000(found: Share) -> str:
-    """The rate, or what it lies below where nothing was seen."""
-    return f"{1000 * found.value:.2g}" if found.count else f"< {1000 * found.high:.2g}"
-
-
-def _shown(found: Share) -> str:
-    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
-
-
-@contextlib.contextmanager
-def _progress(parts: int) -> Iterator[Callable[[str], None]]:
-    """A bar on a terminal, nothing in a pipe."""
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        yield lambda _name: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("simulating", total=parts)
-        yield lambda name: progress.update(task, advance=1, description=name)
+    return subprocess.run([sys.executable, "-m", "benchmarks.regression", *arguments], cwd=_CHECKOUT).returncode

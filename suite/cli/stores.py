@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from suite.errors import UserError
+from foundation.errors import UserError
 from suite.home import Home
 from suite.store.store import Store
 
 
 @contextmanager
-def opened_store(inventory_path: Path, *, read_only: bool = True) -> Iterator[Store]:
-    """The store of the home beside the inventory, closed afterwards. UserError when nothing was ever measured."""
+def opened_store(inventory_path: Path, *, read_only: bool = True, nothing: str = "no history yet") -> Iterator[Store]:
+    """The store of the home beside the inventory, closed afterwards. UserError when nothing was ever measured, which
+    says that there is `nothing`."""
     home = Home.locate(inventory_path)
     if not home.store_path.is_file():
-        raise UserError(f"There is no history yet in {home.root}: measure first with `suite run --device local`.")
+        raise UserError(f"There is {nothing} in {home.root}: measure first with `suite run --device local`.")
     store = Store.open(home.store_path, read_only=read_only)
     try:
         yield store

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import click
 
+from foundation.errors import UserError
 from suite import exit_codes
 from suite.author import author
-from suite.cli.output import print_line
+from suite.cli.output import print_json, print_line
 from suite.cli.places import inventory_option
 from suite.cli.stores import opened_store
-from suite.errors import UserError
 from suite.store.finding import LATEST, find_run
 from suite.store.tags import tag_list, tag_run, take_away
 from suite.tag_names import checked_tag
@@ -60,7 +59,7 @@ def _listed(inventory_path: Path, as_json: bool, *, changes: bool) -> int:
     with opened_store(inventory_path) as store:
         tags = tag_list(store)
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(item) for item in tags], indent=1))
+        print_json([dataclasses.asdict(item) for item in tags])
         return exit_codes.OK
     for item in tags:
         print_line(f"{item.name}  {item.run_id}  {item.at} by {item.author}")

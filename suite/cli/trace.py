@@ -9,10 +9,8 @@ import click
 from suite import exit_codes
 from suite.cli.output import print_line
 from suite.cli.places import inventory_option
-from suite.errors import UserError
+from suite.cli.stores import opened_store
 from suite.exchange.perfetto import write_trace
-from suite.home import Home
-from suite.store.store import Store
 
 
 @click.command()
@@ -31,12 +29,6 @@ def trace(run: str, path: Path | None, inventory_path: Path) -> int:
     suite trace latest
     suite trace 2026-11-22T14-03-22-ab12 --to run.json.gz
     """
-    home = Home.locate(inventory_path)
-    if not home.store_path.is_file():
-        raise UserError(f"There is no run yet in {home.root}: measure first with `suite run --device local`.")
-    store = Store.open(home.store_path, read_only=True)
-    try:
+    with opened_store(inventory_path, nothing="no run yet") as store:
         print_line(str(write_trace(store, run, path)))
-    finally:
-        store.close()
     return exit_codes.OK

@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
 
+from foundation.text import printable
 from suite.defects import DefectKind
-from suite.events import Count, FooterEvent, HeaderEvent, LoadEvent, Loss, printable
+from suite.events import MAX_TEXT_CHARS, Count, FooterEvent, HeaderEvent, LoadEvent, Loss, Text
 from suite.exchange.agreement import require_forward, require_medians, step_median_ms
 from suite.record import Cause
 from suite.validity import SessionStatus
@@ -39,7 +40,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if depth > _DEEPEST:
         raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
     if isinstance(value, str):
-        return printable(value)
+        return printable(value, MAX_TEXT_CHARS)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a number in it is not finite")
     if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
@@ -55,7 +56,6 @@ def _name(text: str) -> str:
     return printable(text, _NAME_CHARS)
 
 
-Text = Annotated[str, AfterValidator(printable)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=_NAME_CHARS), AfterValidator(_name)]
 Time = Annotated[str, StringConstraints(pattern=_TIME)]
 Plain = Annotated[dict[str, Any], AfterValidator(_plain)]

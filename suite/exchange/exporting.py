@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from sqlalchemy import Connection, select
 
-from devices.atomic import replacing
-from suite.errors import UserError
+from foundation.atomic import replacing
+from foundation.errors import UserError
+from reports.escaping import finite
 from suite.exchange import tables
 from suite.exchange.document import FORMAT, SCHEMA
 from suite.exchange.stored import StoredMeasurement, StoredSession, measurements, run_row, sessions
@@ -157,7 +157,7 @@ def _session(session: StoredSession) -> dict[str, Any]:
             "phase": [step.phase for step in session.steps],
             "t0_ns": [step.t0_ns for step in session.steps],
             "t1_ns": [step.t1_ns for step in session.steps],
-            "losses": [[_named(loss) for loss in step.losses] for step in session.steps],
+            "losses": [finite(step.losses) for step in session.steps],
         },
         "samples": [
             {
@@ -170,10 +170,3 @@ def _session(session: StoredSession) -> dict[str, Any]:
             for trace in session.samples.values()
         ],
     }
-
-
-def _named(loss: float) -> float | str:
-    """A loss as the runner prints it: NaN and infinities by name."""
-    if math.isfinite(loss):
-        return loss
-    return "nan" if math.isnan(loss) else ("inf" if loss > 0 else "-inf")

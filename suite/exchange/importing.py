@@ -16,9 +16,11 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from sqlalchemy import Connection, insert, select
 
+from foundation.errors import UserError
+from foundation.text import printable
+from foundation.unavailable import Unavailable
 from suite.defects import Defect
-from suite.errors import UserError
-from suite.events import StepEvent, printable
+from suite.events import StepEvent
 from suite.exchange.document import FORMAT, LAB_PATTERN, SCHEMA, Device, Idle, Measurement, RunDocument, Session
 from suite.exchange.stored import IMPORTED, ORIGIN_MARK
 from suite.measurement import MEASUREMENT_VERSION, SessionResult
@@ -31,7 +33,6 @@ from suite.store.rows import found_or_new, new_id
 from suite.store.session_rows import sample_values, session_values
 from suite.store.store import Store
 from suite.trace import SensorTrace
-from suite.unavailable import Unavailable
 from suite.validity import Validity
 
 MOST_BYTES = 256 << 20

@@ -23,9 +23,10 @@ from typing import Any, BinaryIO, TextIO
 
 from sqlalchemy import Connection
 
-from devices.atomic import replacing
-from suite.errors import UserError
-from suite.events import StepEvent, printable
+from foundation.atomic import replacing
+from foundation.errors import UserError
+from foundation.text import printable
+from suite.events import StepEvent
 from suite.exchange.stored import (
     StoredMeasurement,
     StoredSession,

@@ -6,15 +6,14 @@ import contextlib
 import csv
 import importlib
 import importlib.util
-import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol, TextIO
 
-from devices.atomic import replacing
+from foundation.atomic import replacing, replacing_text
+from foundation.errors import UserError
 from reports.escaping import csv_text
-from suite.errors import UserError
 from suite.exchange.tables import Cell, Cells, Table
 
 _ROW_GROUP = 1 << 16
@@ -28,7 +27,7 @@ class TableFile(Protocol):
 
 
 class _Csv:
-    def __init__(self, table: Table, text: io.TextIOBase) -> None:
+    def __init__(self, table: Table, text: TextIO) -> None:
         self._writer = csv.writer(text, lineterminator="\n")
         self._writer.writerow(table.columns)
 
@@ -64,7 +63,7 @@ class _Parquet:
 @contextlib.contextmanager
 def csv_file(table: Table, folder: Path) -> Iterator[TableFile]:
     """`folder`/TABLE.csv. What a spreadsheet would run as a formula gets an apostrophe. Raises OSError."""
-    with replacing(folder / f"{table.name}.csv") as stream, _as_text(stream) as text:
+    with replacing_text(folder / f"{table.name}.csv") as text:
         yield _Csv(table, text)
 
 
@@ -108,17 +107,6 @@ def _pyarrow() -> Any:
     """The optional library, which takes a while to load."""
     importlib.import_module("pyarrow.parquet")
     return importlib.import_module("pyarrow")
-
-
-@contextlib.contextmanager
-def _as_text(stream: BinaryIO) -> Iterator[io.TextIOWrapper]:
-    """The stream stays open: whoever made it closes it."""
-    text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
-    try:
-        yield text
-        text.flush()
-    finally:
-        text.detach()
 
 
 def _csv_cell(cell: Cell) -> str | int | float:

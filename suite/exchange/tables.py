@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from reports.downloads import METRICS
-from reports.reading import NOT_RECORDED, Unavailable, value
+from foundation.unavailable import Unavailable, is_number
+from reports.downloads import METRICS, metric_at
 from suite.exchange.stored import StoredMeasurement, StoredSession
-from suite.unavailable import is_number
 
 Kind = Literal["text", "whole", "number", "truth", "numbers"]
 Cell = str | int | float | bool | tuple[float, ...] | None
@@ -93,7 +92,7 @@ def measurement_row(measured: StoredMeasurement) -> Cells:
     """A row of `MEASUREMENTS`."""
     row, document = measured.row, measured.document
     workload = json.loads(row["workload"])
-    found = {name: _at(document or {}, path) for name, path in METRICS.items()}
+    found = {name: metric_at(document or {}, path) for name, path in METRICS.items()}
     missing = [f"{name}: {cell.reason}" for name, cell in found.items() if isinstance(cell, Unavailable)]
     cells = [_of_kind(cell, MEASUREMENTS.columns[name]) for name, cell in found.items()]
     return (
@@ -136,16 +135,6 @@ def sample_rows(measured: StoredMeasurement, session: StoredSession) -> Iterator
 def _named(measured: StoredMeasurement) -> tuple[Cell, ...]:
     row = measured.row
     return (row["run_id"], row["id"], row["role"], row["name"], row["workload_key"])
-
-
-def _at(document: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    """What is at `path`, whose last part may be the place in a pair."""
-    if not path[-1].isdigit():
-        return value(document, *path)
-    pair = value(document, *path[:-1])
-    if isinstance(pair, Unavailable):
-        return pair
-    return pair[int(path[-1])] if isinstance(pair, list) and len(pair) == 2 else NOT_RECORDED
 
 
 def _of_kind(found: Any, kind: Kind) -> Cell:

@@ -12,10 +12,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from devices.inventory import Inventory
+from foundation.errors import UserError
 from suite import exit_codes, orchestrate
 from suite.campaign import Run
 from suite.display import Display
-from suite.errors import UserError
 from suite.home import Home
 from suite.nightly.judging import Judged, judge
 from suite.plan import described

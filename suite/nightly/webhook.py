@@ -6,7 +6,6 @@ The URL is a secret. It is shown and kept nowhere; what is told is its host, and
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import os
 import threading
 import time
@@ -19,7 +18,8 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Re
 
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from devices.wording import printable
+from foundation.text import printable
+from reports.serving import is_loopback
 
 URL_VARIABLE = "SUITE_WEBHOOK_URL"
 HTTP_VARIABLE = "SUITE_WEBHOOK_ALLOW_HTTP"
@@ -101,7 +101,7 @@ def _target(url: str, *, allow_http: bool) -> SplitResult | str:
         return f"{shown} does not begin with https:// and a host"
     if parts.username is not None or parts.password is not None:
         return f"{shown} holds a user name: use a URL without"
-    if parts.scheme == "http" and not allow_http and not _is_loopback(host):
+    if parts.scheme == "http" and not allow_http and not is_loopback(host):
         return f"{shown} is http to another host: use https, or set {HTTP_VARIABLE}=1"
     return parts
 
@@ -111,15 +111,8 @@ def _host(parts: SplitResult) -> str:
     return name if parts.port is None else f"{name}:{parts.port}"
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _opener(parts: SplitResult) -> OpenerDirector:
-    direct = [ProxyHandler({})] if _is_loopback(parts.hostname or "") else []
+    direct = [ProxyHandler({})] if is_loopback(parts.hostname or "") else []
     return build_opener(_Stay(), *direct)
 
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from foundation.unavailable import Unavailable
 from suite import stats
 from suite.regression.direction import Direction, effect_floor, percent, worse_sign
 from suite.stats import Interval
-from suite.unavailable import Unavailable
 
 RULE = "comparison"
 VERSION = 1

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from foundation.unavailable import Unavailable
 from suite import stats
 from suite.regression import signed_rank
 from suite.regression.direction import Direction, Side, effect_floor, side_sign
 from suite.regression.pairs import Pair, log_ratios
 from suite.stats import Interval
-from suite.unavailable import Unavailable
 
 RULE = "confirmation"
 VERSION = 1

@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from suite.regression.direction import Direction, Side, side_sign
-
-Role = Literal["baseline", "candidate"]
 
 
 @dataclass(frozen=True)
@@ -25,15 +22,6 @@ class Pair:
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) and value > 0 for value in (self.baseline, self.candidate)):
             raise ValueError(f"a pair holds two positive numbers, not {self.baseline} and {self.candidate}")
-
-
-def session_order(pairs: int) -> tuple[Role, ...]:
-    """What to run, one session each: baseline, candidate, candidate, baseline, ... for `pairs` pairs.
-
-    Each pair is two sessions that follow one another; swapping who goes first cancels drift within the night.
-    """
-    turns: tuple[tuple[Role, ...], ...] = (("baseline", "candidate"), ("candidate", "baseline"))
-    return tuple(role for index in range(pairs) for role in turns[index % 2])
 
 
 def log_ratios(pairs: Sequence[Pair], direction: Direction, side: Side) -> NDArray[np.float64]:

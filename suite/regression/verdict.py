@@ -19,18 +19,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from suite import stats
 from suite.regression.confirmation import ALPHA, Confirmation
 from suite.regression.device_state import StateDifference, listed
 from suite.regression.direction import Side
 from suite.regression.drift import Drift
-from suite.regression.false_discovery import Q_LIMIT, q_values
 from suite.regression.first_look import FirstLook
 from suite.regression.pairs import Pair
 from suite.regression.screen import Clear, Insufficient, Screening, Suspect
 
 RULE = "nightly"
 VERSION = 2
+
+#: Above it a p value is no finding, after the correction for the many series of a night.
+Q_LIMIT = 0.05
 
 Word = Literal["regressed", "improved", "unchanged", "inconclusive", "insufficient"]
 Cause = Literal["code", "device", "noise", "unknown"]
@@ -92,6 +96,18 @@ def judge_night(night: Sequence[Evidence]) -> tuple[Verdict, ...]:
     tested = [item for item in night if item.confirmation is not None]
     q = dict(zip(map(id, tested), q_values([_p(item) for item in tested]), strict=True))
     return tuple(_judged(item, q.get(id(item)), len(tested)) for item in night)
+
+
+def q_values(p_values: Sequence[float]) -> tuple[float, ...]:
+    """For each p the smallest false discovery rate at which it would be a finding [Benjamini & Hochberg 1995].
+
+    ValueError for a p outside [0, 1].
+    """
+    if not p_values:
+        return ()
+    from scipy import stats as scipy_stats  # takes most of a second
+
+    return tuple(float(q) for q in scipy_stats.false_discovery_control(np.asarray(p_values, dtype=np.float64)))
 
 
 def _p(item: Evidence) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from devices.atomic import replacing
+from foundation.atomic import replacing
 from suite.errors import StoreError
 from suite.retention.host import Item
 

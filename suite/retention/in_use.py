@@ -11,7 +11,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 
-from suite.errors import UserError
+from foundation.errors import UserError
 from suite.home import Home
 
 _NAME = "programs.lock"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from foundation.errors import UserError
 from suite import exit_codes
 from suite.errors import SuiteError
 from suite.home import Home
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exit_codes.OK
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
-    except SuiteError as error:
+    except (SuiteError, UserError) as error:
         print(f"suite: {error}", file=sys.stderr)
         return error.exit_code
 

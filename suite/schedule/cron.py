@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 
+from foundation.text import printable
 from suite.errors import SuiteError
-from suite.events import printable
 from suite.schedule.crontab import clock_in, entered, without
 from suite.schedule.programs import asked, done
 from suite.schedule.scheduled import Schedule

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from suite.errors import UserError
+from foundation.errors import UserError
 from suite.schedule.scheduled import Schedule, secrets_file
 
 #: Cron refuses longer commands (MAX_COMMAND of Vixie cron).

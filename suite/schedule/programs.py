@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 
+from foundation.text import printable
 from suite.errors import SuiteError
-from suite.events import printable
 
 TIMEOUT_S = 60
 

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
-from devices.atomic import write_atomic
+from foundation.atomic import write_atomic
+from foundation.errors import UserError
 from suite import exit_codes
-from suite.errors import UserError
 from suite.home import Home
 
 LOGS_KEPT = 60

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, time
 from pathlib import Path
 
-from suite.errors import UserError
-from suite.events import printable
+from foundation.errors import UserError
+from foundation.text import printable
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from devices.atomic import write_atomic
-from suite.errors import SuiteError, UserError
-from suite.events import printable
+from foundation.atomic import write_atomic
+from foundation.errors import UserError
+from foundation.text import printable
+from suite.errors import SuiteError
 from suite.schedule.programs import asked, done
 from suite.schedule.scheduled import Schedule, configuration
 from suite.schedule.units import service_unit, timer_unit

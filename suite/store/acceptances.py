@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, insert, select
 
-from suite.errors import UserError
+from foundation.errors import UserError
 from suite.store import schema
 from suite.store.history import Series
 from suite.store.identity import timestamp

@@ -10,8 +10,8 @@ from datetime import datetime, tzinfo
 
 from sqlalchemy import select
 
-from suite.errors import UserError, unknown_name
-from suite.events import printable
+from foundation.errors import UserError, unknown_name
+from foundation.text import printable
 from suite.store import schema
 from suite.store.history import Series, series_names
 from suite.store.store import Store
@@ -22,6 +22,7 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _LIKE_A_RUN = re.compile(r"\d{4}-\d{2}")
 _LIKE_A_HASH = re.compile(r"[0-9a-f]{6,64}")
 _MOST_LISTED = 6
+_NONE = "there is no"
 _IMPORTED, _NIGHT = "imported", "nightly"
 # Device, model, method, setting: a name with more parts is meant as a whole.
 _WHOLE_NAME = 5
@@ -77,7 +78,7 @@ def _named_run(store: Store, text: str, zone: tzinfo | None = None) -> Side:
         return Side(tags[text], named=f"tag {text}")
     found = [run_id for run_id in ids if text and run_id.startswith(text)]
     if not found:
-        raise unknown_name("run or tag", printable(text, 80), [*tags, *ids])
+        raise unknown_name("run or tag", printable(text, 80), [*tags, *ids], beginning=_NONE)
     return Side(_only(found, text, "runs"))
 
 
@@ -155,7 +156,7 @@ def _counted_back(ids: Sequence[str], text: str) -> str:
 def _of_day(runs: Sequence[_Run], day: str) -> _Run:
     found = [run for run in runs if run.day == day]
     if not found:
-        raise unknown_name("run on", day, (run.day for run in runs))
+        raise unknown_name("run on", day, (run.day for run in runs), beginning=_NONE)
     return next((run for run in found if run.purpose == _NIGHT), found[0])
 
 
@@ -192,7 +193,7 @@ def _unknown_series(text: str, wanted: Sequence[str], known: Iterable[str]) -> U
     ]
     if len(wanted) < _WHOLE_NAME and nearest != list(wanted):
         return UserError(f"there is no series '{printable(text, 200)}': did you mean {'/'.join(nearest)}?")
-    return unknown_name("series", printable(text, 200), known)
+    return unknown_name("series", printable(text, 200), known, beginning=_NONE)
 
 
 def _within(wanted: Sequence[str], parts: Iterable[str], matches: Callable[[str, str], bool]) -> bool:

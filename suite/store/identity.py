@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from suite.unavailable import finite
+from foundation.unavailable import finite
 
 _PARTS = ("model", "method", "quant", "backend")
 _NUMBERS = ("q", "b", "T", "rank")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from suite.unavailable import is_number
+from foundation.unavailable import is_number
 
 
 @dataclass(frozen=True)

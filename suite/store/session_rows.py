@@ -7,9 +7,11 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from foundation.text import printable
+from foundation.unavailable import Unavailable, unavailable
 from suite import stats
 from suite.defects import Defect, DefectKind
-from suite.events import FooterEvent, HeaderEvent, LoadEvent, StepEvent, printable
+from suite.events import MAX_TEXT_CHARS, FooterEvent, HeaderEvent, LoadEvent, StepEvent
 from suite.measurement import SessionResult
 from suite.record import Cause, SessionRecord
 from suite.session_energy import IdlePower
@@ -17,7 +19,6 @@ from suite.store.columns import FLOAT, INTEGER, Columns, pack, unpack
 from suite.store.identity import canonical
 from suite.store.rows import Row
 from suite.trace import SensorTrace
-from suite.unavailable import Unavailable, unavailable
 from suite.validity import SessionStatus, Validity
 
 _PHASES = ("warm_up", "measured")
@@ -34,9 +35,9 @@ def session_values(measurement_id: int, result: SessionResult, committed_at: str
         "ordinal": result.ordinal,
         "attempt": result.attempt,
         "status": result.validity.status.value,
-        "reason": None if reason is None else printable(reason),
+        "reason": None if reason is None else printable(reason, MAX_TEXT_CHARS),
         "cause": record.cause.value,
-        "sentence": printable(record.sentence),
+        "sentence": printable(record.sentence, MAX_TEXT_CHARS),
         "median_ms": stats.median(record.latencies_ms) if record.measured_steps else None,
         "t_begin_ns": first,
         "load_ms": record.load_ms,

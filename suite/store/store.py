@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
-from suite.errors import UserError
-from suite.events import printable
+from foundation.errors import UserError
+from foundation.text import printable
 from suite.measurement import SessionResult
 from suite.store import schema
 from suite.store.database import Database
@@ -275,18 +275,6 @@ class Store:
                 if status in FINAL_STATUSES:
                     done.add(place)
         return Progress(frozenset(done), attempts)
-
-    def add_verdict(
-        self,
-        series_id: int,
-        measurement_id: int,
-        verdict: str,
-        rule: str,
-        inputs: Mapping[str, Any],
-        numbers: Mapping[str, Any],
-    ) -> None:
-        """Appends a verdict with the rule, inputs and numbers it came from. The database refuses to change it later."""
-        self.add_verdicts([VerdictRow(series_id, measurement_id, verdict, rule, inputs, numbers)])
 
     def add_verdicts(self, verdicts: Sequence[VerdictRow]) -> None:
         """Appends the verdicts of a night, all of them or none."""

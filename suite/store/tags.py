@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select
 
-from suite.errors import UserError, unknown_name
-from suite.events import printable
+from foundation.errors import UserError, unknown_name
+from foundation.text import printable
 from suite.store import schema
 from suite.store.identity import timestamp
 from suite.store.store import Store
@@ -77,7 +77,7 @@ def take_away(store: Store, name: str, author: str) -> Tag:
     with store.database.writing() as connection:
         tags = current_tags(connection)
         if name not in tags:
-            raise unknown_name("tag", printable(name, 80), tags)
+            raise unknown_name("tag", printable(name, 80), tags, beginning="there is no")
         _append(connection, {"name": name, "run_id": None, "author": author})
     return tags[name]
 

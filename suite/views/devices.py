@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from foundation.unavailable import is_number
 from reports.histories import DeviceSummary, HealthPoint
 from suite.store import schema
 from suite.store.rows import Row
-from suite.unavailable import is_number
 from suite.views.origin import lab_of
 from suite.views.stamps import stamp
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, select
 
-from suite.errors import UserError
-from suite.events import printable
+from foundation.errors import UserError
+from foundation.text import printable
+from foundation.unavailable import unavailable
 from suite.store import schema
 from suite.store.rows import Row
 from suite.store.tags import tags_by_run
-from suite.unavailable import unavailable
 from suite.views.origin import IMPORTED_FROM, marked
 from suite.views.remarks import remarks_of_run
 

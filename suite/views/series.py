@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, select
 
+from foundation.unavailable import is_number
 from reports.histories import Change, HistoryPoint, HistorySegment, MetricHistory, Remark
 from suite.regression.change_points import change_points
 from suite.regression.direction import Direction
@@ -16,7 +17,6 @@ from suite.regression.drift import total_drift
 from suite.regression.segments import Point, Segment, segments, since_device_change
 from suite.store import schema
 from suite.store.metrics import METRICS
-from suite.unavailable import is_number
 
 _FLOORS = {metric.name: metric.floor for metric in METRICS}
 _WITH_INTERVAL = "latency_ms"

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from devices.errors import DeviceBusy, UserError
+from devices.errors import DeviceBusy
 from devices.lock import exclusive
+from foundation.errors import UserError
 
 HOLD = """
 import sys, time

@@ -45,7 +45,7 @@ def test_identity_of_an_x86_machine(facts: Facts) -> None:
     assert (facts.board, facts.memory_kib, facts.microcode) == ("Maker Box 1", 8_000_000, "0x5003604")
     assert facts.os_build == "Debian GNU/Linux 12 (bookworm) 12"
     assert (facts.kernel, facts.kernel_build) == ("6.1.0-18-amd64", "#1 SMP Debian 6.1.76-1")
-    assert not facts.virtualised
+    assert facts.virtual_machine is None
     assert [(policy.governor, policy.hardware_max_khz) for policy in facts.policies] == [("performance", 3_200_000)]
 
 
@@ -115,7 +115,7 @@ def test_a_state_that_comes_and_goes_leaves_the_fingerprint(
     ],
 )
 def test_signs_of_a_virtual_machine(make_tree: MakeTree, path: str, text: str) -> None:
-    assert read_facts(make_tree(BASE | {path: text})).virtualised
+    assert read_facts(make_tree(BASE | {path: text})).virtual_machine is not None
 
 
 def test_a_bare_device_says_nothing_instead_of_guessing(make_tree: MakeTree) -> None:
@@ -132,7 +132,7 @@ def test_a_bare_device_says_nothing_instead_of_guessing(make_tree: MakeTree) -> 
 
 def test_text_of_the_device_cannot_drive_the_terminal(make_tree: MakeTree) -> None:
     facts = read_facts(make_tree({"sys/class/dmi/id/product_name": "\x1b[2JBox\x07\n"}))
-    assert facts.board == "?[2JBox?"
+    assert facts.board == "\N{REPLACEMENT CHARACTER}[2JBox\N{REPLACEMENT CHARACTER}"
 
 
 def test_facts_of_this_machine_as_a_document(transport: LocalTransport) -> None:

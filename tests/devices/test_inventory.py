@@ -173,7 +173,7 @@ MISTAKES = {
         "unknown key 'thread'; did you mean `threads`",
     ),
     "name as a key": ("devices: {a: {kind: local, name: b}}", 1, "unknown key 'name'"),
-    "no kind": ("devices:\n  a: {threads: 2}\n", 2, "device 'a' has no `kind`; add one of: local, linux"),
+    "no kind": ("devices:\n  a: {threads: 2}\n", 2, "device 'a': `kind` is missing; add one of: local, linux"),
     "unknown kind": (
         "devices:\n  a:\n    kind: raspberypi\n",
         3,

@@ -21,7 +21,6 @@ from devices.preflight import (
     check_governor,
     check_memory,
     check_workdir,
-    has_failed,
 )
 from devices.quiet import check_time_and_load
 from devices.sensors.tree import Tree
@@ -150,11 +149,6 @@ def test_a_frequency_cap_is_a_warning(make_tree: MakeTree, cap: str, status: str
 def test_no_cpufreq_is_no_warning_as_it_would_fire_every_night(make_tree: MakeTree) -> None:
     tree = make_tree({})
     assert [check_governor(tree).status, check_frequency_caps(tree).status] == ["ok", "ok"]
-
-
-def test_only_a_failed_check_forbids_to_measure() -> None:
-    assert not has_failed([Check("a", "ok", ""), Check("b", "warning", "")])
-    assert has_failed([Check("a", "ok", ""), Check("b", "failed", "")])
 
 
 class SteppedClock:

@@ -14,7 +14,7 @@ from suite_runs import RUN, SHAPE, Bench
 
 from devices import connect
 from devices.kinds import LinuxKind
-from workloads.errors import UserError
+from foundation.errors import UserError
 
 REFUSED = [
     (("run",), "No device is named: add --device with one or more of local"),

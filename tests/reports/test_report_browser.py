@@ -11,7 +11,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
-from reports.site import build, run_path
+from reports.places import run_place
+from reports.site import build
 
 _ORDER = (
     "return Array.from(document.querySelectorAll(arguments[0] + ' tbody tr'), row => row.cells[arguments[1]].innerText)"
@@ -44,7 +45,7 @@ def _column(driver: webdriver.Chrome, table: str, place: int) -> list[str]:
 def test_page_opens_without_a_word_in_the_console_and_without_network(
     site: Path, chromium: webdriver.Chrome, run: str
 ) -> None:
-    page = run_path(site, run) if run else site / "index.html"
+    page = (site / run_place(run)) if run else site / "index.html"
     open_page(chromium, page)
     assert log(chromium, "browser") == []
     asked = requests_of(chromium)
@@ -70,7 +71,7 @@ def test_page_may_not_reach_out_even_if_a_script_tried(site: Path, chromium: web
 
 
 def test_every_figure_is_drawn_with_its_points(site: Path, chromium: webdriver.Chrome) -> None:
-    open_page(chromium, run_path(site, RUN_ID))
+    open_page(chromium, (site / run_place(RUN_ID)))
     plots = chromium.find_elements(By.CSS_SELECTOR, ".plot")
     assert len(plots) == 5
     for plot in plots:
@@ -80,21 +81,21 @@ def test_every_figure_is_drawn_with_its_points(site: Path, chromium: webdriver.C
 
 
 def test_power_without_a_sensor_is_a_sentence_instead_of_a_figure(site: Path, chromium: webdriver.Chrome) -> None:
-    open_page(chromium, run_path(site, OLD_RUN_ID))
+    open_page(chromium, (site / run_place(OLD_RUN_ID)))
     power = chromium.find_element(By.ID, "power")
     assert "RAPL is not readable" in power.text and "suite devices check" in power.text
     assert not power.find_elements(By.CSS_SELECTOR, ".plot")
 
 
 def test_figures_offer_no_way_to_send_data_away(site: Path, chromium: webdriver.Chrome) -> None:
-    open_page(chromium, run_path(site, RUN_ID))
+    open_page(chromium, (site / run_place(RUN_ID)))
     names = [button.get_attribute("data-title") for button in chromium.find_elements(By.CSS_SELECTOR, ".modebar-btn")]
     assert names and not [name for name in names if "hare" in (name or "") or "loud" in (name or "")]
     assert not chromium.find_elements(By.CSS_SELECTOR, ".modebar-btn--logo, .plot svg a")
 
 
 def test_hostile_names_are_shown_as_text_in_tables_and_figures(site: Path, chromium: webdriver.Chrome) -> None:
-    open_page(chromium, run_path(site, RUN_ID))
+    open_page(chromium, (site / run_place(RUN_ID)))
     assert chromium.title == f"Run {RUN_ID}"
     assert not chromium.find_elements(By.CSS_SELECTOR, "img[src='x']")
     heads = [head.text for head in chromium.find_elements(By.CSS_SELECTOR, "#results tbody th")]
@@ -108,7 +109,7 @@ def test_hostile_names_are_shown_as_text_in_tables_and_figures(site: Path, chrom
 
 
 def test_clicking_a_heading_sorts_by_value_and_leaves_the_missing_last(site: Path, chromium: webdriver.Chrome) -> None:
-    open_page(chromium, run_path(site, RUN_ID))
+    open_page(chromium, (site / run_place(RUN_ID)))
     heading = _heading(chromium, "#results", "Latency")
     place = int(chromium.execute_script("return arguments[0].cellIndex", heading))
     heading.find_element(By.TAG_NAME, "button").click()
@@ -142,7 +143,7 @@ def test_new_order_of_a_table_is_announced_to_screen_readers(site: Path, chromiu
 
 
 def test_reason_of_an_unavailable_value_is_reached_by_keyboard(site: Path, chromium: webdriver.Chrome) -> None:
-    open_page(chromium, run_path(site, RUN_ID))
+    open_page(chromium, (site / run_place(RUN_ID)))
     chromium.find_element(By.CSS_SELECTOR, "#results td a.missing").send_keys(Keys.ENTER)
     target = chromium.find_element(By.CSS_SELECTOR, "li:target")
     assert "RAPL is not readable" in target.text
@@ -150,7 +151,7 @@ def test_reason_of_an_unavailable_value_is_reached_by_keyboard(site: Path, chrom
 
 
 def test_theme_follows_the_preference_and_the_toggle_is_remembered(site: Path, chromium: webdriver.Chrome) -> None:
-    page = run_path(site, RUN_ID)
+    page = site / run_place(RUN_ID)
     open_page(chromium, page, theme="light")
     light = _colour(chromium, "body", "backgroundColor")
     open_page(chromium, page, theme="dark")
@@ -169,7 +170,7 @@ def test_figures_take_the_colours_of_the_theme(site: Path, chromium: webdriver.C
         font, line = chromium.execute_script(script)
         return font, line
 
-    open_page(chromium, run_path(site, RUN_ID), theme="light")
+    open_page(chromium, (site / run_place(RUN_ID)), theme="light")
     light = shown()
     chromium.find_element(By.CSS_SELECTOR, "button.theme").click()
     dark = shown()
@@ -180,7 +181,7 @@ def test_figures_take_the_colours_of_the_theme(site: Path, chromium: webdriver.C
 def test_print_is_light_with_everything_unfolded_and_the_screen_comes_back(
     site: Path, chromium: webdriver.Chrome
 ) -> None:
-    open_page(chromium, run_path(site, RUN_ID), theme="dark")
+    open_page(chromium, (site / run_place(RUN_ID)), theme="dark")
     folded = len(chromium.find_elements(By.CSS_SELECTOR, "details:not([open])"))
     assert folded
     chromium.execute_script("window.dispatchEvent(new Event('beforeprint'))")
@@ -194,7 +195,7 @@ def test_print_is_light_with_everything_unfolded_and_the_screen_comes_back(
 
 def test_headings_repeat_on_every_sheet_of_a_long_table(site: Path, chromium: webdriver.Chrome) -> None:
     """Chromium repeats the words of a heading, but not a button in it."""
-    open_page(chromium, run_path(site, RUN_ID))
+    open_page(chromium, (site / run_place(RUN_ID)))
     chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
         assert _colour(chromium, "#results thead th button", "display") == "contents"
@@ -205,13 +206,13 @@ def test_headings_repeat_on_every_sheet_of_a_long_table(site: Path, chromium: we
 
 @pytest.mark.parametrize("width", [360, 1400])
 def test_page_never_scrolls_sideways_as_a_whole(site: Path, chromium: webdriver.Chrome, width: int) -> None:
-    for page in (site / "index.html", run_path(site, RUN_ID)):
+    for page in (site / "index.html", (site / run_place(RUN_ID))):
         open_page(chromium, page, width=width)
         assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
 
 
 def test_every_control_and_table_is_reached_with_the_tab_key(site: Path, chromium: webdriver.Chrome) -> None:
-    open_page(chromium, run_path(site, RUN_ID))
+    open_page(chromium, (site / run_place(RUN_ID)))
     reached = []
     for _ in range(45):
         webdriver.ActionChains(chromium).send_keys(Keys.TAB).perform()

@@ -1,6 +1,7 @@
 """Values out of a document: what is missing keeps its reason and never becomes a number."""
 
-from reports.reading import NOT_RECORDED, Unavailable, interval, number, ratio, records, text, value
+from foundation.unavailable import Unavailable
+from reports.reading import NOT_RECORDED, interval, number, ratio, records, text, value
 
 
 def test_unavailable_keeps_the_reason_from_wherever_it_is_on_the_path() -> None:

@@ -11,7 +11,8 @@ from report_fixtures import HOSTILE, OLD_RUN_ID, RUN_ID, FixtureSource, only, re
 
 from reports.errors import SiteNotWritable, UnknownRun
 from reports.index_page import RUNS_ON_A_PAGE
-from reports.site import build, run_path
+from reports.places import run_place
+from reports.site import build
 
 _DATA = re.compile(r'<script type="application/json".*?</script>', re.DOTALL)
 LIGHT_BYTES = 300_000
@@ -44,9 +45,9 @@ def _measured(**changes: Any) -> FixtureSource:
 
 def test_page_of_the_only_run_asked_for_is_returned_otherwise_the_index(tmp_path: Path) -> None:
     source = realistic(steps=3)
-    assert build(source, tmp_path, [RUN_ID]) == run_path(tmp_path, RUN_ID)
+    assert build(source, tmp_path, [RUN_ID]) == (tmp_path / run_place(RUN_ID))
     assert build(source, tmp_path) == tmp_path / "index.html"
-    assert run_path(tmp_path, OLD_RUN_ID).is_file()
+    assert (tmp_path / run_place(OLD_RUN_ID)).is_file()
 
 
 def test_building_again_gives_the_same_bytes_and_no_stray_file(tmp_path: Path) -> None:
@@ -78,10 +79,10 @@ def test_damaged_asset_is_written_anew(tmp_path: Path) -> None:
 def test_page_of_a_run_that_left_the_store_stays(tmp_path: Path) -> None:
     source = realistic(steps=3)
     build(source, tmp_path)
-    before = run_path(tmp_path, OLD_RUN_ID).read_bytes()
+    before = (tmp_path / run_place(OLD_RUN_ID)).read_bytes()
     source.summaries = [run for run in source.summaries if run.run_id == RUN_ID]
     build(source, tmp_path)
-    assert run_path(tmp_path, OLD_RUN_ID).read_bytes() == before
+    assert (tmp_path / run_place(OLD_RUN_ID)).read_bytes() == before
 
 
 def test_unknown_run_is_named_with_the_nearest_and_nothing_is_written(tmp_path: Path) -> None:
@@ -176,7 +177,7 @@ def test_long_reasons_of_many_failures_keep_the_page_light(tmp_path: Path) -> No
 
 def test_nothing_remote_is_named_as_an_asset(tmp_path: Path) -> None:
     build(realistic(steps=3), tmp_path)
-    for path in (tmp_path / "index.html", run_path(tmp_path, RUN_ID)):
+    for path in (tmp_path / "index.html", (tmp_path / run_place(RUN_ID))):
         page = _Page(path)
         for tag, key in (("script", "src"), ("link", "href"), ("a", "href"), ("img", "src")):
             for address in (attributes.get(key) for attributes in page.all(tag)):
@@ -190,7 +191,7 @@ def test_nothing_remote_is_named_as_an_asset(tmp_path: Path) -> None:
 
 def test_hostile_text_is_text_on_both_pages(tmp_path: Path) -> None:
     build(realistic(steps=3), tmp_path)
-    for path in (tmp_path / "index.html", run_path(tmp_path, RUN_ID)):
+    for path in (tmp_path / "index.html", (tmp_path / run_place(RUN_ID))):
         page = _Page(path)
         assert not page.all("img") and not page.all("b")
         assert "<img src=x onerror=" in page.text
@@ -271,7 +272,7 @@ def test_run_without_measurements_says_how_to_go_on(tmp_path: Path) -> None:
 
 def test_tables_have_captions_and_scopes(tmp_path: Path) -> None:
     build(realistic(steps=3), tmp_path)
-    for path in (tmp_path / "index.html", run_path(tmp_path, RUN_ID)):
+    for path in (tmp_path / "index.html", (tmp_path / run_place(RUN_ID))):
         page = _Page(path)
         assert len(page.all("caption")) == len(page.all("table")) > 0
         assert all(heading.get("scope") in ("col", "row") for heading in page.all("th"))

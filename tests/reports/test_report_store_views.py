@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import insert, update
 from synthetic_store import Shape, fill
 
+from foundation.errors import UserError
 from reports.histories import MetricHistory
 from reports.places import night_place
 from reports.site import build, build_night
-from suite.errors import UserError
 from suite.store import Store, schema
 from suite.store.source import StoreSource
 

@@ -18,9 +18,9 @@ from devices import bundle as bundles
 from devices.bundle import build_bundle, bundle_toolchain, runner_for
 from devices.compiler import RunnerBuildError, ask
 from devices.deploy import deploy
-from devices.errors import UserError
 from devices.local import LocalTransport
 from devices.runner_build import build_hash, build_runner
+from foundation.errors import UserError
 
 JETSON_NANO_KERNEL = "4.9.337-tegra"
 

@@ -9,10 +9,10 @@ import pytest
 from devices.built_runner import write_manifest
 from devices.bundle import runner_for
 from devices.deploy import deploy
-from devices.errors import UserError
 from devices.inventory import load
 from devices.local import LocalTransport
 from devices.own_runner import own_runner
+from foundation.errors import UserError
 
 AARCH64, ARM, X86_64 = 183, 40, 62
 

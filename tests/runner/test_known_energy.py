@@ -17,11 +17,11 @@ from devices.entry import DeviceEntry
 from devices.kinds import KINDS
 from devices.local import LocalTransport
 from devices.sensors.tree import Tree
+from foundation.unavailable import Unavailable
 from suite.collect import collect
 from suite.record import ExitOutcome
 from suite.sensors import sensor_plan
 from suite.session_energy import SessionEnergy, session_energy
-from suite.unavailable import Unavailable
 
 BASE_MW, SWING_MW, PERIOD_S = 4000.0, 1500.0, 0.9
 WRITE_S = 0.004

@@ -10,7 +10,6 @@ import subprocess
 
 import pytest
 
-from devices.errors import UserError
 from devices.runner_build import (
     RunnerBuildError,
     build_hash,
@@ -19,6 +18,7 @@ from devices.runner_build import (
     native_toolchain,
     toolchain_for,
 )
+from foundation.errors import UserError
 
 
 @pytest.fixture

@@ -6,17 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from foundation.unavailable import Unavailable
 from suite.energy import (
     WindowEnergy,
     alignment_error_ns,
     counter_energy,
     coverage_trouble,
     gauge_energy,
-    mean_over,
     net_energy_mj,
     refresh_period_ns,
 )
-from suite.unavailable import Unavailable
 
 S = 1_000_000_000
 UPTIME_NS = 400 * 24 * 3600 * S  # a device that has been up for long: float64 seconds would lose digits
@@ -182,10 +181,6 @@ def test_net_energy_takes_the_mean_of_both_idle_powers_away():
 def test_an_idle_power_above_the_power_in_use_is_no_net_energy():
     found = net_energy_mj(energy(lambda _: 500.0, 2, 14), 1000.0, 2000.0)
     assert "idle power (1500 mW) is above" in found.reason
-
-
-def test_mean_over_a_window_is_weighted_by_time():
-    assert mean_over([0, 4, 5, 6], [0.0, 0.0, 12.0, 12.0], 0, 6) == pytest.approx((6 + 12) / 6)
 
 
 def test_edge_interpolation_beats_dropping_the_first_interval_on_noise():

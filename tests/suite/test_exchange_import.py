@@ -11,7 +11,7 @@ import pytest
 import recorded_session as recorded
 from stored_run import WORKLOAD, begin, finish
 
-from suite.errors import UserError
+from foundation.errors import UserError
 from suite.exchange import importing
 from suite.exchange.agreement import step_median_ms
 from suite.exchange.exporting import export_documents

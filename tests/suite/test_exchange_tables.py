@@ -12,7 +12,7 @@ import pytest
 import recorded_session as recorded
 from stored_run import KEY, begin, finish
 
-from suite.errors import UserError
+from foundation.errors import UserError
 from suite.exchange.exporting import export_tables
 from suite.exchange.stored import chosen_runs
 from suite.session_energy import IdlePower

@@ -14,7 +14,7 @@ import recorded_session as recorded
 from stored_run import KEY, WORKLOAD, Begun, begin
 
 from devices.sensors.spec import Quantity
-from suite.errors import UserError
+from foundation.errors import UserError
 from suite.exchange import perfetto
 from suite.exchange.perfetto import write_trace
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from suite.errors import SuiteError, UserError
+from foundation.errors import UserError
+from suite.errors import SuiteError
 from suite.export_process import Progress, WatchedTensors
 from suite.exporting import exporter
 from suite.plan import Plan

@@ -8,8 +8,8 @@ import pytest
 
 from devices.errors import FileCause, FileError
 from devices.sensors.spec import Sensor
+from foundation.unavailable import Unavailable
 from suite.gate import COOLED_WITHIN_MC, LONGEST_WAIT_SECONDS, Clock, ThermalGate, idle_power_mw
-from suite.unavailable import Unavailable
 
 SOC = Sensor("soc", "temperature_mc", "/soc", 1.0, 1.0, "zone")
 SKIN = Sensor("skin", "temperature_mc", "/skin", 1.0, 1.0, "zone")

@@ -1,6 +1,6 @@
 import pytest
 
-from suite.errors import UserError
+from foundation.errors import UserError
 from suite.home import Home
 
 

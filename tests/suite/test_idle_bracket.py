@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from foundation.unavailable import Unavailable
 from suite.gate import Clock
 from suite.idle_bracket import KEEPS_NS, IdleBracket, bracketed
 from suite.session_energy import IdlePower
-from suite.unavailable import Unavailable
 
 
 class Bench:

@@ -18,6 +18,7 @@ from devices.entry import DeviceEntry, PowerSource
 from devices.errors import DeviceLost
 from devices.local import LocalTransport
 from devices.sensors.spec import Discovery, Sensor
+from foundation.unavailable import Unavailable
 from suite.collect import collect
 from suite.gate import Clock
 from suite.meter import NoMeter, metered
@@ -29,7 +30,6 @@ from suite.sensors import sensor_plan
 from suite.session_energy import METER, SessionEnergy, session_energy
 from suite.store.session_rows import load_samples, sample_values
 from suite.trace import SensorTrace
-from suite.unavailable import Unavailable
 
 AHEAD_NS = 777_000_000_000
 NO_IDLE = Unavailable("nobody looked")

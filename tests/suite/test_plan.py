@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from suite.errors import UserError
+from foundation.errors import UserError
 from suite.forecast import forecast
 from suite.plan import Plan, described, interleaved
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from devices.errors import UserError as DeviceUserError
 from devices.inventory import Inventory, load
-from suite.errors import UserError
+from foundation.errors import UserError
 from suite.plan import Plan
 from suite.plan_file import load_plan_file
 from suite.run_plan import RunPlan
@@ -72,12 +71,12 @@ def test_a_run_plan_of_another_version_is_refused() -> None:
 
 MISTAKES = {
     "empty": ("", 1, "`plans` is missing"),
-    "no plans": ("plans: {}\n", 1, "`plans` is empty, and should hold at least one"),
-    "nothing after plans": ("plans:\n", 1, "`plans` is empty, and should be names with values"),
+    "no plans": ("plans: {}\n", 1, "`plans` is empty, and must hold at least one"),
+    "nothing after plans": ("plans:\n", 1, "`plans` is empty, and must be names with values"),
     "another word for plans": ("plan: {a: {}}\n", 1, "unknown key 'plan'; did you mean `plans`"),
-    "a list": ("[1, 2]\n", 1, "`the file` is [1, 2], and should be names with values"),
-    "no shape": ("plans:\n  a:\n    shapes: []\n", 3, "`shapes` is empty, and should hold at least one"),
-    "a number for devices": ("plans:\n  a:\n    devices: {a: b}\n", 3, "should be a list"),
+    "a list": ("[1, 2]\n", 1, "`the file` is [1, 2], and must be names with values"),
+    "no shape": ("plans:\n  a:\n    shapes: []\n", 3, "`shapes` is empty, and must hold at least one"),
+    "a number for devices": ("plans:\n  a:\n    devices: {a: b}\n", 3, "must be a list"),
     "a task that is not there": ("plans:\n  a:\n    task: none.csv\n", 3, "none.csv"),
     "a task of defaults": ("defaults:\n  task: none.csv\nplans: {a: {}}\n", 2, "none.csv"),
     "weights that are not there": ("plans:\n  a:\n    weights: none\n", 3, "don't exist: name a Hugging Face"),
@@ -87,9 +86,9 @@ MISTAKES = {
     "unknown device": ("plans:\n  a:\n    devices: [phnoe]\n", 3, "did you mean phone"),
     "unknown model": ("plans:\n  a:\n    models: [tinny]\n", 2, "Unknown model 'tinny': did you mean tiny"),
     "impossible shape": ("plans:\n  a:\n    shapes:\n    - {q: 1}\n    - {T: 0}\n", 5, "T is 0, but it must be"),
-    "text for a number": ("plans:\n  a:\n    sessions: five\n", 3, "`sessions` is 'five', and should be"),
-    "text for a budget": ("budget_minutes: long\nplans: {a: {}}\n", 1, "`budget_minutes` is 'long', and should be a"),
-    "no budget": ("budget_minutes: 0\nplans: {a: {}}\n", 1, "`budget_minutes` is 0, and should be greater than 0"),
+    "text for a number": ("plans:\n  a:\n    sessions: five\n", 3, "`sessions` is 'five', and must be"),
+    "text for a budget": ("budget_minutes: long\nplans: {a: {}}\n", 1, "`budget_minutes` is 'long', and must be a"),
+    "no budget": ("budget_minutes: 0\nplans: {a: {}}\n", 1, "`budget_minutes` is 0, and must be greater than 0"),
     "a workload twice": (
         "plans:\n  a: {models: tiny}\n  b: {models: tiny, seed: 3}\n",
         1,
@@ -101,12 +100,12 @@ MISTAKES = {
 @pytest.mark.parametrize(("text", "line", "said"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_told_with_its_line(path: Path, inventory: Inventory, text: str, line: int, said: str) -> None:
     path.write_text(text)
-    with pytest.raises((UserError, DeviceUserError)) as caught:
+    with pytest.raises(UserError) as caught:
         load_plan_file(path, inventory)
     assert str(caught.value).startswith(f"{path}:{line}: "), str(caught.value)
     assert said in str(caught.value)
 
 
 def test_a_file_that_is_not_there_is_called_a_plan_file(path: Path, inventory: Inventory) -> None:
-    with pytest.raises(DeviceUserError, match=r"the plan file .* can't be read because it doesn't exist"):
+    with pytest.raises(UserError, match=r"the plan file .* can't be read because it doesn't exist"):
         load_plan_file(path, inventory)

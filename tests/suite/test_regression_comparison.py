@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
+from foundation.unavailable import Unavailable
 from suite.regression.comparison import compare
-from suite.unavailable import Unavailable
 
 BEFORE = [100.0, 101.0, 99.5, 100.4, 99.9]
 FEW = settings(deadline=None, max_examples=25)

@@ -10,7 +10,7 @@ from scipy import stats as scipy_stats
 from suite.regression import signed_rank
 from suite.regression.confirmation import ALPHA, confirm, confirmed
 from suite.regression.first_look import FIRST_PAIRS, first_look
-from suite.regression.pairs import Pair, log_ratios, session_order
+from suite.regression.pairs import Pair, log_ratios
 from suite.stats import Interval
 
 FEW = settings(deadline=None, max_examples=60)
@@ -23,10 +23,6 @@ def pairs_of(ratios, baseline=100.0):
 
 def noisy(centre, count=10, spread=0.01):
     return [centre * (1 + spread * math.sin(5.3 * i + 1)) for i in range(count)]
-
-
-def test_baseline_and_candidate_take_turns_in_going_first():
-    assert session_order(3) == ("baseline", "candidate", "candidate", "baseline", "baseline", "candidate")
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])

@@ -19,6 +19,7 @@ from suite.retention.carry_out import carry_out, compress
 from suite.retention.host import Rules, spare, survey
 from suite.retention.in_use import alone, in_use
 from suite.store import Store, schema
+from suite.store.store import VerdictRow
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 RULES = Rules(30.0, NOW)
@@ -141,7 +142,7 @@ def judge(lab: Lab, key: int, verdict: str) -> None:
     with lab.store.database.reading() as connection:
         ids = connection.execute(schema.point.select().where(schema.point.c.measurement_id == key)).all()
     for row in ids:
-        lab.store.add_verdict(row.series_id, key, verdict, "nightly 2", {}, {})
+        lab.store.add_verdicts([VerdictRow(row.series_id, key, verdict, "nightly 2", {}, {})])
 
 
 def test_the_last_verdict_on_a_point_decides_whether_it_counts(lab):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from suite.errors import UserError
+from foundation.errors import UserError
 from suite.schedule.crontab import clock_in, entered, entry, without
 from suite.schedule.scheduled import Schedule
 

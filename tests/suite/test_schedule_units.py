@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from suite.errors import UserError
+from foundation.errors import UserError
 from suite.schedule import systemd
 from suite.schedule.scheduled import Schedule, absolute_entries, clock_time, schedule_name
 from suite.schedule.units import STOP_SECONDS, quoted, service_unit, timer_unit

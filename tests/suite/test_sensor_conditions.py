@@ -15,6 +15,7 @@ import recorded_session as recorded
 from devices.errors import DeviceLost
 from devices.local import LocalTransport
 from devices.sensors.spec import Sensor
+from foundation.unavailable import Unavailable
 from suite import session
 from suite.gate import Clock, idle_power_mw
 from suite.program_power import value_in
@@ -22,7 +23,6 @@ from suite.record import ExitOutcome
 from suite.sensors import SensorPlan
 from suite.session import run_session
 from suite.session_energy import SessionEnergy, session_energy
-from suite.unavailable import Unavailable
 from suite.validity import Expectation, SessionStatus, judge
 
 NO_IDLE = Unavailable("nobody looked")

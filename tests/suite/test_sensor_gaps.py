@@ -3,10 +3,10 @@
 import pytest
 import recorded_session as recorded
 
+from foundation.unavailable import Unavailable
 from suite.measurement import SensorFact, Subject, measure
 from suite.sensor_gaps import gap
 from suite.session_energy import SessionEnergy, session_energy
-from suite.unavailable import Unavailable
 
 NO_IDLE = Unavailable("nobody looked")
 GAUGE = {"VDD_IN": "power_mw"}

@@ -1,4 +1,4 @@
-from devices.sensors.spec import Discovery, Sensor, Unavailable
+from devices.sensors.spec import Discovery, Gap, Sensor
 from suite.measurement import SensorFact
 from suite.sensors import sensor_plan
 
@@ -11,7 +11,7 @@ def test_the_plan_keeps_what_the_statistics_need():
             Sensor("cpu", "temperature_mc", "/c", 1.0, 1.0, "thermal zone", limit=95_000.0),
             Sensor("rss", "memory_kib", "/d", 1.0, 10.0, "status", total=True),
         ),
-        unavailable=(Unavailable("battery", "power_mw", "there is none"),),
+        unavailable=(Gap("battery", "power_mw", "there is none"),),
     )
     plan = sensor_plan(found)
     assert plan.energy_sensors == ("rapl.psys",)

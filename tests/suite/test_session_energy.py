@@ -1,9 +1,9 @@
 import pytest
 import recorded_session as recorded
 
+from foundation.unavailable import Unavailable
 from suite.session_energy import IdlePower, SessionEnergy, mean_power_mw, session_energy
 from suite.trace import SensorTrace
-from suite.unavailable import Unavailable
 
 NO_IDLE = Unavailable("nobody looked")
 

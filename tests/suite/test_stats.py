@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from foundation.unavailable import Unavailable
 from suite import stats
 from suite.stats import Interval
-from suite.unavailable import Unavailable
 
 POSITIVE = st.floats(0.1, 1e6)
 FEW = settings(deadline=None, max_examples=40)

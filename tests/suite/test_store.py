@@ -6,12 +6,14 @@ import recorded_session as recorded
 import stored_run
 from stored_run import KEY, REFERENCE, WORKLOAD, begin, session
 
+from foundation.errors import UserError
 from suite.collect import collect
-from suite.errors import StoreError, UserError
+from suite.errors import StoreError
 from suite.measurement import SessionResult
 from suite.record import ExitOutcome
 from suite.session_energy import IdlePower
 from suite.store import Store
+from suite.store.store import VerdictRow
 from suite.validity import SessionStatus, Validity
 
 
@@ -138,7 +140,9 @@ def test_a_run_cannot_end_in_a_way_that_does_not_exist(begun):
 
 def verdict(begun):
     stored_run.finish(begun, 100.0, 101.0, 99.0)
-    return begun.store.add_verdict(1, begun.measurement_id, "unchanged", "screen", {"h": [1.0]}, {"p": 0.5})
+    return begun.store.add_verdicts(
+        [VerdictRow(1, begun.measurement_id, "unchanged", "screen", {"h": [1.0]}, {"p": 0.5})]
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,7 +166,7 @@ def test_a_verdict_once_given_cannot_be_changed(begun, statement):
 
 def test_verdicts_can_be_added(begun):
     verdict(begun)
-    begun.store.add_verdict(1, begun.measurement_id, "regressed", "confirm", {}, {})
+    begun.store.add_verdicts([VerdictRow(1, begun.measurement_id, "regressed", "confirm", {}, {})])
     with begun.store.database.reading() as connection:
         found = connection.exec_driver_sql("SELECT verdict, rule FROM verdict ORDER BY id").all()
     assert [tuple(row) for row in found][1:] == [("regressed", "confirm")]
@@ -171,7 +175,7 @@ def test_verdicts_can_be_added(begun):
 def test_a_verdict_of_another_name_is_refused(begun):
     stored_run.finish(begun, 100.0)
     with pytest.raises(StoreError, match="CHECK"):
-        begun.store.add_verdict(1, begun.measurement_id, "terrible", "screen", {}, {})
+        begun.store.add_verdicts([VerdictRow(1, begun.measurement_id, "terrible", "screen", {}, {})])
 
 
 def test_an_annotation_must_be_about_something(begun):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from stored_run import begin, finish
 
-from suite.errors import UserError
+from foundation.errors import UserError
 from suite.store import schema
 from suite.store.acceptances import accept_points, newest_point, regressed_points
 from suite.store.history import series_list
+from suite.store.store import VerdictRow
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def latency(store):
 
 def judge(begun, point, *verdicts):
     for verdict in verdicts:
-        begun.store.add_verdict(point.series_id, point.measurement_id, verdict, "nightly 2", {}, {})
+        begun.store.add_verdicts([VerdictRow(point.series_id, point.measurement_id, verdict, "nightly 2", {}, {})])
 
 
 def accepted(store):

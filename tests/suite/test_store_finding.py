@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from stored_run import KEY, begin, finish
 
-from suite.errors import UserError
+from foundation.errors import UserError
 from suite.store import Store, schema
 from suite.store.acceptances import accept_points, newest_point, regressed_points
 from suite.store.finding import find_run, find_series, find_series_or_run, find_side

@@ -6,6 +6,7 @@ import pytest
 from stored_run import HARDWARE, begin, finish
 
 from suite.store.nights import measured_with, series_of_night
+from suite.store.store import VerdictRow
 
 
 @pytest.fixture
@@ -41,7 +42,9 @@ def test_each_point_has_its_last_verdict_with_its_numbers_and_whether_it_was_acc
     (first, second, third) = nights
     point = latency(first).tonight
     for word, level in (("inconclusive", 1.0), ("unchanged", 2.0)):
-        first.store.add_verdict(point.series_id, point.measurement_id, word, "r", {}, {"device_level": level})
+        first.store.add_verdicts(
+            [VerdictRow(point.series_id, point.measurement_id, word, "r", {}, {"device_level": level})]
+        )
     second.store.accept(point.series_id, second.measurement_id, "lena", "known")
     before = latency(third).before
     assert [(one.verdict, one.numbers, one.accepted) for one in before] == [

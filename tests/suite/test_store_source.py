@@ -4,8 +4,8 @@ import pytest
 import recorded_session as recorded
 from stored_run import HARDWARE, WORKLOAD, begin, finish, session
 
+from foundation.errors import UserError
 from reports.source import ReportSource, SessionTrace
-from suite.errors import UserError
 from suite.measurement import SessionResult
 from suite.store.source import StoreSource
 

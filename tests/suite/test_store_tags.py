@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 from stored_run import begin, finish
 
-from suite.errors import StoreError, UserError
+from foundation.errors import UserError
+from suite.errors import StoreError
 from suite.store import Store, schema
 from suite.store.finding import find_run, find_series_or_run, find_side
 from suite.store.source import StoreSource

@@ -1,9 +1,9 @@
 import pytest
 import recorded_session as recorded
 
+from foundation.unavailable import Unavailable
 from suite.collect import collect
 from suite.record import ExitOutcome
-from suite.unavailable import Unavailable
 from suite.validity import Expectation, LossError, SessionStatus, judge, loss_error
 
 LOSSES = [(2.0 - 0.1 * i, 1.0) for i in range(7)]

@@ -20,8 +20,8 @@ from training_runs import ArtifactOf
 
 import workloads.artifact
 import workloads.export
+from foundation.errors import UserError
 from workloads.artifact import Artifact, ArtifactCache
-from workloads.errors import UserError
 from workloads.export import ProgramFacts
 from workloads.models.config import LlamaConfig
 from workloads.models.weights import ModelWeights

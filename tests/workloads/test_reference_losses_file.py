@@ -15,8 +15,8 @@ from counted_export import WORKLOAD, CountedExport
 from training_runs import some_batches
 
 import workloads.reference_losses
+from foundation.errors import UserError
 from workloads.artifact import ArtifactCache
-from workloads.errors import UserError
 from workloads.models.weights import ModelWeights
 from workloads.reference import Reference
 from workloads.reference_losses import ReferenceLosses, kept_losses

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
-from workloads.errors import UserError
+from foundation.errors import UserError
 from workloads.tasks import built_in_task
 from workloads.tokenizer import Tokenizer, byte_level_tokenizer, load_tokenizer_json, padding_id, scored_bpe
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from workloads.errors import UserError
+from foundation.errors import UserError
 from workloads.models.config import PROJECTIONS
 from workloads.workload import QUANTIZATION_SETTINGS, Workload
 

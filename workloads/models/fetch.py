@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from workloads.errors import UserError
+from foundation.errors import UserError
 from workloads.models.named import PackagedFile
 from workloads.models.weights import file_sha256
 

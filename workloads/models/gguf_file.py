@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import gguf
 import numpy as np
 
-from workloads.errors import UserError
+from foundation.errors import UserError
 from workloads.models.config import LlamaConfig
 from workloads.models.gguf_tokenizer import read_tokenizer
 from workloads.models.weights import LazyTensors, ModelWeights, check_tensors, check_vocabulary, file_sha256

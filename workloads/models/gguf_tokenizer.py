@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import tokenizers
 
-from workloads.errors import UserError
+from foundation.errors import UserError
 from workloads.tokenizer import BYTE_LEVEL_CUTS, Tokenizer, byte_level_bpe, mark_special, padding_id, scored_bpe
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from workloads.errors import UserError
+from foundation.errors import UserError
 from workloads.models.config import LlamaConfig
 from workloads.models.weights import (
     LazyTensors,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workloads.errors import unknown_name
+from foundation.errors import unknown_name
 from workloads.models.config import LlamaConfig
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workloads.errors import UserError
+from foundation.errors import UserError
 from workloads.models.config import LlamaConfig
 from workloads.tokenizer import Tokenizer
 

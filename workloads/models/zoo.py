@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from workloads.errors import UserError
+from foundation.errors import UserError
 from workloads.models.fetch import fetch
 from workloads.models.gguf_file import load_gguf
 from workloads.models.huggingface import load_folder

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from workloads.errors import UserError
+from foundation.errors import UserError
 from workloads.tasks.prompts import PromptEncoder
 from workloads.tasks.task import Task
 from workloads.tokenizer import Tokenizer

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workloads.errors import UserError
+from foundation.errors import UserError
 from workloads.tasks.task import Template
 from workloads.tokenizer import Tokenizer
 

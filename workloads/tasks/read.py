@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from workloads.errors import UserError
+from foundation.errors import UserError
 from workloads.tasks.task import Example, Task, Template
 
 TEXT_COLUMNS = ("sentence", "text")

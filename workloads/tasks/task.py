@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from workloads.errors import UserError
+from foundation.errors import UserError
 
 SENTIMENT_LABELS = MappingProxyType({"0": 0, "1": 1, "negative": 0, "positive": 1})
 

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
-from workloads.errors import UserError
+from foundation.errors import UserError
 from workloads.models.gguf_file import load_gguf, rotary_halves
 from workloads.models.weights import ModelWeights, file_sha256
 from workloads.tasks import built_in_task

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import LlamaForCausalLM
 
-from workloads.errors import UserError
+from foundation.errors import UserError
 from workloads.models.huggingface import load_folder
 from workloads.models.weights import ModelWeights
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from workloads.errors import UserError
+from foundation.errors import UserError
 from workloads.models.config import LlamaConfig
 from workloads.models.named import ZOO
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from workloads.errors import UserError
+from foundation.errors import UserError
 from workloads.models import fetch as fetching
 from workloads.models.fetch import PackagedFile, fetch
 

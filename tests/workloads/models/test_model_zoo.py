@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
-from workloads.errors import UserError
+from foundation.errors import UserError
 from workloads.models.config import LlamaConfig
 from workloads.models.named import ZOO, model_config
 from workloads.models.random_weights import random_weights

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.errors import UserError
+from foundation.errors import UserError
 from workloads.tasks import Example, Task, Template, batches, built_in_task
 from workloads.tasks.batches import shuffled
 from workloads.tasks.prompts import PromptEncoder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from workloads.errors import UserError
+from foundation.errors import UserError
 from workloads.tasks import Template, built_in_task, read_task
 
 

@@ -29,13 +29,6 @@ def is_number(value: object) -> TypeGuard[float | int]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def reason_of(value: object) -> str | None:
-    """The reason in an unavailable document value, None for anything else."""
-    if isinstance(value, Mapping) and set(value) == {"unavailable"}:
-        return str(value["unavailable"])
-    return None
-
-
 class _Documented(Protocol):
     def document(self) -> Any: ...
 

@@ -3,12 +3,14 @@ import json
 
 import pytest
 
+from benchmarks.regression import selftest, speed
+from benchmarks.regression.__main__ import main
+from benchmarks.regression.results import share
 from suite import exit_codes
 from suite.cli import run_command
-from suite.regression.simulation import selftest, speed
-from suite.regression.simulation.results import share
+from suite.cli import selftest as command
 
-SMALL = ["selftest", "regression", "--series", "500"]
+SMALL = ["--series", "500"]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def test_all_rules_are_compared_on_the_same_scenarios(small):
 
 
 def test_few_series_leave_bounds_undecided_and_say_what_to_do(capsys):
-    assert run_command(SMALL) == exit_codes.INCOMPLETE
+    assert main(SMALL) == exit_codes.INCOMPLETE
     printed = capsys.readouterr().out
     assert "undecided" in printed
     assert "--series 2000" in printed
@@ -46,7 +48,7 @@ def test_few_series_leave_bounds_undecided_and_say_what_to_do(capsys):
 
 
 def test_the_document_has_everything_the_tables_have(capsys):
-    run_command([*SMALL, "--seed", "3", "--json"])
+    main([*SMALL, "--seed", "3", "--json"])
     document = json.loads(capsys.readouterr().out)
     assert (document["seed"], document["series"], document["passed"]) == (3, 500, False)
     assert {"results", "rules", "checks"} <= set(document)
@@ -59,19 +61,19 @@ def test_the_document_has_everything_the_tables_have(capsys):
 )
 def test_the_exit_code_says_whether_the_bounds_are_kept(small, monkeypatch, capsys, count, total, code):
     monkeypatch.setattr(selftest, "run", lambda *_: with_rate(small, count, total))
-    assert run_command(["selftest", "regression"]) == code
+    assert main([]) == code
     assert "Outcome" in capsys.readouterr().out
 
 
 def test_the_same_seed_prints_the_same(capsys):
-    run_command([*SMALL, "--seed", "8"])
+    main([*SMALL, "--seed", "8"])
     first = capsys.readouterr().out
-    run_command([*SMALL, "--seed", "8"])
+    main([*SMALL, "--seed", "8"])
     assert capsys.readouterr().out == first
 
 
 def test_too_few_series_are_bad_usage(capsys):
-    assert run_command(["selftest", "regression", "--series", "10"]) == exit_codes.USAGE
+    assert main(["--series", "10"]) == exit_codes.USAGE
     assert "500" in capsys.readouterr().err
 
 
@@ -85,7 +87,18 @@ def test_speed_judges_every_series_and_finds_the_steps():
 @pytest.mark.parametrize(("seconds", "code", "word"), [(2.0, exit_codes.OK, "kept"), (9.0, exit_codes.ERROR, "broken")])
 def test_speed_says_whether_its_bound_is_kept(monkeypatch, capsys, seconds, code, word):
     monkeypatch.setattr(speed, "measure", lambda *_, **__: speed.Speed(10_000, 365, 1.0, 1.0, seconds, 12.0, 5))
-    assert run_command(["selftest", "regression", "--speed"]) == code
+    assert main(["--speed"]) == code
     assert word in capsys.readouterr().out
-    run_command(["selftest", "regression", "--speed", "--json"])
+    main(["--speed", "--json"])
     assert json.loads(capsys.readouterr().out)["total_s"] == seconds + 2
+
+
+def test_the_command_of_the_suite_is_the_same_simulation(capfd):
+    assert run_command(["selftest", "regression", *SMALL, "--json"]) == exit_codes.INCOMPLETE
+    assert json.loads(capfd.readouterr().out)["series"] == 500
+
+
+def test_without_a_checkout_the_command_says_where_the_simulation_is(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(command, "_CHECKOUT", tmp_path)
+    assert run_command(["selftest", "regression"]) == exit_codes.USAGE
+    assert "python -m benchmarks.regression" in capsys.readouterr().err

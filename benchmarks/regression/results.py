@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from suite.regression.simulation.noise import Histories, Scenario
-from suite.regression.simulation.scenarios import Bound
-from suite.regression.simulation.trial import Tally
+from benchmarks.regression.noise import Histories, Scenario
+from benchmarks.regression.scenarios import Bound
+from benchmarks.regression.trial import Tally
 
 WITHIN_NIGHTS = 5
 CONFIDENCE = 0.95

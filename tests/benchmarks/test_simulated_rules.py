@@ -7,13 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from suite.regression import segments
-from suite.regression.screen import Suspect, screen
-from suite.regression.segments import Point
-from suite.regression.simulation import trial
-from suite.regression.simulation.noise import NOISE, Scenario, histories, pair_log_ratios
-from suite.regression.simulation.piecewise import latest_step
-from suite.regression.simulation.public_rules import (
+from benchmarks.regression import trial
+from benchmarks.regression.noise import NOISE, Scenario, histories, pair_log_ratios
+from benchmarks.regression.piecewise import latest_step
+from benchmarks.regression.public_rules import (
     RULES,
     asv,
     bencher_t,
@@ -21,9 +18,12 @@ from suite.regression.simulation.public_rules import (
     perfherder,
     pytorch_hud,
 )
-from suite.regression.simulation.results import checked, share
-from suite.regression.simulation.scenarios import BOUNDS, SCENARIOS, Bound
-from suite.regression.simulation.selftest import simulated
+from benchmarks.regression.results import checked, share
+from benchmarks.regression.scenarios import BOUNDS, SCENARIOS, Bound
+from benchmarks.regression.selftest import simulated
+from suite.regression import segments
+from suite.regression.screen import Suspect, screen
+from suite.regression.segments import Point
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 SEEDS = (1, 2, 3)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.regression.noise import Scenario, histories
 from suite.regression.change_points import change_points
 from suite.regression.drift import total_drift
 from suite.regression.screen import screen
-from suite.regression.simulation.noise import Scenario, histories
 
 SERIES = 10_000
 NIGHTS = 365

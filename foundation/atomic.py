@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 
 @contextlib.contextmanager
@@ -24,6 +25,15 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def replacing_text(path: Path, *, errors: str = "strict") -> Iterator[TextIO]:
+    """The same as a text file: UTF-8, line ends as they are given; `errors` as `open` takes it."""
+    with replacing(path) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8", errors=errors, newline="")
+        yield text
+        text.detach()
 
 
 def write_atomic(path: Path, data: bytes) -> None:

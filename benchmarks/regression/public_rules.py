@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from benchmarks.regression.piecewise import latest_step
 from suite.regression.screen import MIN_POINTS
-from suite.regression.simulation.piecewise import latest_step
 
 Array = NDArray[np.float64]
 Alerts = NDArray[np.bool_]

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.regression.direction import MIN_EFFECT
-from suite.regression.screen import HISTORY_POINTS, MIN_POINTS, NEWEST_LEFT_OUT, screen_arrays
-from suite.regression.simulation.noise import NIGHTS, Histories, Scenario, histories
-from suite.regression.simulation.public_rules import RULES, Rule
-from suite.regression.simulation.results import (
+from benchmarks.regression.noise import NIGHTS, Histories, Scenario, histories
+from benchmarks.regression.public_rules import RULES, Rule
+from benchmarks.regression.results import (
     WITHIN_NIGHTS,
     Checked,
     ScenarioResult,
@@ -22,8 +20,10 @@ from suite.regression.simulation.results import (
     share,
     summarised,
 )
-from suite.regression.simulation.scenarios import BOUNDS, COMPARED, SCENARIOS
-from suite.regression.simulation.trial import watch
+from benchmarks.regression.scenarios import BOUNDS, COMPARED, SCENARIOS
+from benchmarks.regression.trial import watch
+from suite.regression.direction import MIN_EFFECT
+from suite.regression.screen import HISTORY_POINTS, MIN_POINTS, NEWEST_LEFT_OUT, screen_arrays
 
 OWN_RULE = "this suite"
 SCREEN_ALONE = "the screen alone"

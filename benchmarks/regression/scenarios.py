@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from suite.regression.simulation.noise import Scenario
+from benchmarks.regression.noise import Scenario
 
 STEPPED = 0.05
 """Share of the series that get a step: the correction for many series has to find it among the others."""
