@@ -123,7 +123,7 @@ class Reference:
         return self._step(torch.zeros(adapter_values(self.layout)), batch, step, seed, eps, on_progress)[0]
 
     @torch.no_grad()
-    def loss_noise(self, batch: Batch, *, seed: int, eps: float) -> float:
+    def loss_noise(self, batch: Batch, *, seed: int, eps: float, on_progress: OnProgress) -> float:
         """By how much the losses of two correct implementations of this arithmetic differ, as a standard deviation.
 
         Both passes of the first query are made again with JITTER, until NOISE_ROWS rows are known. Rows err
@@ -131,10 +131,14 @@ class Reference:
         """
         adapter, b = torch.zeros(adapter_values(self.layout)), self.workload.b
         found: list[Tensor] = []
-        for this in self._passes(adapter, seed, 0, range(1), eps):
-            jitters = [torch.Generator().manual_seed(number) for number in range(-(-NOISE_ROWS // (2 * b)))]
+        for number, this in enumerate(self._passes(adapter, seed, 0, range(1), eps)):
+
+            def within(share: float, done: int = number) -> None:
+                on_progress((done + share) / 2)
+
+            jitters = [torch.Generator().manual_seed(seed) for seed in range(-(-NOISE_ROWS // (2 * b)))]
             passes = [this, *(replace(this, jitter=jitter) for jitter in jitters)]
-            exact, *others = self._row_losses(adapter, passes, batch, _nobody_watches)
+            exact, *others = self._row_losses(adapter, passes, batch, within)
             found += [other - exact for other in others]
         rms = float(torch.cat(found).double().square().mean().sqrt())
         return rms * math.sqrt(b) / int((batch.labels >= 0).sum())

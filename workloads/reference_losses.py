@@ -127,7 +127,6 @@ def _computed(
         return watch
 
     reference = Reference(workload, weights.config, weights.state, accumulation)
-    noise = reference.loss_noise(batches[0], seed=training.seed, eps=training.eps)
     trajectory = reference.losses(
         batches,
         seed=training.seed,
@@ -136,8 +135,9 @@ def _computed(
         on_progress=lambda share: within(len(losses) + 1)(share),
     )
     untrained: list[tuple[float, ...]] = []
-    shortfall: str | None
+    noise, shortfall = None, None
     try:
+        noise = reference.loss_noise(batches[0], seed=training.seed, eps=training.eps, on_progress=within(0))
         for row in islice(trajectory, affordable):
             losses.append(tuple(float(loss) for loss in row.reshape(-1)))
         for place, step in enumerate(again, affordable + 1):

@@ -128,20 +128,15 @@ class Embedded(nn.Module):
 class Answers(nn.Module):
     """From hidden states to losses and gradients, in two chunks, the second of them with one sign at a time."""
 
-    def __init__(self, half: bool) -> None:
-        super().__init__()
-        self.is_half = half
-
     def forward(self, x: Tensor, first: Tensor, labels: Tensor, weight: Tensor, eps: Tensor) -> Tensor:
         """x float32 [4, b * T, hidden]: + and - of a query, + of another, - of it -> float32, all results in a row."""
         operators, (rows, answers) = torch.ops.prge, labels.shape
-        dtype = torch.float16 if self.is_half else torch.float32
         length = x.shape[1] // rows
-        bias = operators.attention_bias(first, length, 2, self.is_half)
+        bias = operators.attention_bias(first, length, 2)
         parts = []
         for chunk in (x[:2], x[2:3], x[3:]):
             logits = operators.rms_norm(operators.answer_rows(chunk, length, answers), weight, 1e-5)
-            parts.append(operators.answer_losses(logits.to(dtype), labels))
+            parts.append(operators.answer_losses(logits, labels))
         row_losses = operators.collect_losses(parts, [0, 1, -1])
         losses = operators.mean_losses(row_losses, labels)
         results = (bias, row_losses, losses, operators.gradient(losses, eps))

@@ -63,14 +63,13 @@ def test_a_token_outside_of_the_table_fails_the_step(run, job, tmp_path):
     assert "token 10 is not among the table's 10 rows" in outcome.footer["reason"]
 
 
-@pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("eps", [0.1, 0.0])
-def test_losses_and_gradients_follow_the_eager_operators(run, job, tmp_path, half, eps):
+def test_losses_and_gradients_follow_the_eager_operators(run, job, tmp_path, eps):
     generator = torch.Generator().manual_seed(2)
     x, weight = torch.randn(4, 3 * 5, 33, generator=generator), torch.rand(33, generator=generator) * 4.0
     first, labels = torch.tensor([0, 2, 4]), torch.tensor([[3, 32], [-1, 7], [-1, -1]])
     values = {"x": x, "first": first, "labels": labels, "weight": weight, "eps": torch.tensor(eps)}
-    module = programs.Answers(half)
+    module = programs.Answers()
     job["program"] = str(programs.export(module, tuple(values.values()), tmp_path / "answers.pte"))
     job["inputs"] = [given(name, value, tmp_path) for name, value in values.items()]
     expected = module(*values.values())
@@ -84,7 +83,7 @@ def test_losses_and_gradients_follow_the_eager_operators(run, job, tmp_path, hal
 def test_a_label_outside_of_the_vocabulary_fails_the_step(run, job, tmp_path):
     values = {"x": torch.zeros(4, 2, 5), "first": torch.tensor([0]), "labels": torch.tensor([[5]])}
     values |= {"weight": torch.ones(5), "eps": torch.tensor(0.1)}
-    job["program"] = str(programs.export(programs.Answers(False), tuple(values.values()), tmp_path / "answers.pte"))
+    job["program"] = str(programs.export(programs.Answers(), tuple(values.values()), tmp_path / "answers.pte"))
     job["inputs"] = [given(name, value, tmp_path) for name, value in values.items()]
     outcome = run(job)
     assert (outcome.footer["stage"], outcome.footer["error_code"]) == ("execute", "0x12")

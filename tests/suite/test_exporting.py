@@ -89,11 +89,12 @@ def test_what_the_user_can_mend_comes_as_it_is(tmp_path: Path, stand_in) -> None
 def test_an_interruption_ends_the_process(tmp_path: Path, stand_in) -> None:
     started = stand_in(
         "import sys, time\n"
-        'for line in sys.stdin: print(\'{"losses": [[1.5]], "shortfall": null}\', flush=True)\n'
+        "for line in sys.stdin: "
+        'print(\'{"losses": [[1.5]], "shortfall": null, "untrained": [], "noise": 0.1}\', flush=True)\n'
         "time.sleep(600)"
     )
     with pytest.raises(KeyboardInterrupt), exporter(PLAN, tmp_path, tmp_path / "export.log") as process:
-        assert process.export("fp32", ignored) == ReferenceLosses(((1.5,),))
+        assert process.export("fp32", ignored) == ReferenceLosses(((1.5,),), noise=0.1)
         raise KeyboardInterrupt
     assert started[0].returncode == -9
 
@@ -131,7 +132,11 @@ def test_a_log_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 
 def test_progress_comes_before_the_answer(tmp_path: Path, stand_in) -> None:
-    lines = ['{"progress": "layer 1 of 2"}', '{"progress": "layer 2 of 2"}', '{"losses": [], "shortfall": "too long"}']
+    lines = [
+        '{"progress": "layer 1 of 2"}',
+        '{"progress": "layer 2 of 2"}',
+        '{"losses": [], "shortfall": "too long", "untrained": [], "noise": null}',
+    ]
     stand_in(f"import sys; sys.stdin.readline(); print({chr(10).join(lines)!r})")
     told: list[str] = []
     with exporter(PLAN, tmp_path, tmp_path / "export.log") as process:

@@ -4,6 +4,7 @@ import pytest
 import recorded_session as recorded
 
 from suite.collect import collect
+from suite.loss_check import ExpectedLosses
 from suite.measurement import SensorFact, SessionResult, Subject, measure, usable
 from suite.record import ExitOutcome
 from suite.session_energy import IdlePower
@@ -45,7 +46,7 @@ def test_the_document_has_exactly_the_keys_of_the_contract():
     document = measure(subject(), three())
     assert set(document) == TOP_KEYS
     assert set(document["latency_ms"]) == {"median", "ci95", "sessions", "cv_percent", "max", "p50"}
-    assert set(document["loss"]) == {"first", "last", "max_relative_error", "reference_steps"}
+    assert set(document["loss"]) == {"first", "last", "max_relative_error", "reference_steps", "noise", "difference"}
     assert json.loads(json.dumps(document, allow_nan=False)) == document
 
 
@@ -207,19 +208,26 @@ def test_temperature_is_that_of_the_hottest_relevant_zone():
 
 def test_losses_are_first_and_last_and_their_error_against_the_reference():
     losses = [(2.0 - 0.1 * i, 2.0) for i in range(7)]
-    document = measure(subject(reference_losses=((2.0, 2.0), (1.9, 2.002))), three(losses=losses))
+    document = measure(subject(expected=ExpectedLosses(((2.0, 2.0), (1.9, 2.002)), noise=0.01)), three(losses=losses))
     assert document["loss"] == {
         "first": 2.0,
         "last": pytest.approx(1.7),
         "max_relative_error": pytest.approx(0.002 / 2.002),
         "reference_steps": 2,
+        "noise": 0.01,
+        "difference": pytest.approx(0.102 / 2**0.5),
     }
 
 
 def test_losses_that_were_not_compared_say_why():
-    document = measure(subject(not_compared="it takes an hour"), three())
+    document = measure(subject(expected=ExpectedLosses(shortfall="it takes an hour")), three())
     assert document["loss"]["max_relative_error"] == {"unavailable": "it takes an hour"}
-    assert document["loss"]["reference_steps"] == {"unavailable": "it takes an hour"}
+    for name in ("reference_steps", "noise", "difference"):
+        assert document["loss"][name] == {"unavailable": "it takes an hour"}
+
+
+def test_the_arithmetic_is_named_where_it_matters():
+    assert measure(subject(arithmetic="fp16 accumulate"), three())["arithmetic"] == "fp16 accumulate"
 
 
 def test_numbers_a_device_made_up_never_break_the_document():

@@ -55,7 +55,7 @@ def test_a_charger_is_of_no_concern_where_the_battery_is_not_the_power() -> None
     ((0,), SessionStatus.INVALID), ((4, 5), SessionStatus.INVALID), ((0, 1, 2), SessionStatus.INVALID),
 ])  # fmt: skip
 def test_a_runner_on_other_cores_than_asked_is_invalid(asked: tuple[int, ...] | None, status: SessionStatus) -> None:
-    found = judge(recorded.record(), Expectation(measured_steps=5, loss_tolerance=1.0, cpus=asked))
+    found = judge(recorded.record(), Expectation(measured_steps=5, cpus=asked))
     assert found.status is status
     if status is SessionStatus.INVALID:
         assert "allowed the cores 0,1, not" in (found.reason or "")
@@ -87,7 +87,7 @@ def judged_on(device: Told, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(session, "_place_job", lambda *_: None)
     monkeypatch.setattr(session, "_opened", lambda _path: contextlib.nullcontext())
     monkeypatch.setattr(session, "_launch", launch)
-    monkeypatch.setattr(session, "expectation", lambda *_: Expectation(measured_steps=5, loss_tolerance=1.0))
+    monkeypatch.setattr(session, "expectation", lambda *_: Expectation(measured_steps=5))
     order: Any = SimpleNamespace(session_id="s", throttle_notes=(), log=None)
     plan = SensorPlan((), {}, (), {}, {})
     return run_session(device, order, [], plan, lambda *_: None)[1]  # type: ignore[arg-type]

@@ -1,16 +1,16 @@
 import pytest
 import recorded_session as recorded
 
-from foundation.unavailable import Unavailable
 from suite.collect import collect
+from suite.loss_check import ExpectedLosses
 from suite.record import ExitOutcome
-from suite.validity import Expectation, LossError, SessionStatus, judge, loss_error
+from suite.validity import Expectation, SessionStatus, judge
 
 LOSSES = [(2.0 - 0.1 * i, 1.0) for i in range(7)]
 
 
 def expectation(**more):
-    return Expectation(**({"measured_steps": 5, "loss_tolerance": 0.01} | more))
+    return Expectation(**({"measured_steps": 5} | more))
 
 
 def judged(*lines, quantities=None, losses=None, **more):
@@ -18,12 +18,14 @@ def judged(*lines, quantities=None, losses=None, **more):
 
 
 def test_a_session_with_everything_right_is_ok_without_a_reason():
-    verdict = judged(losses=LOSSES, reference_losses=tuple(LOSSES))
+    still = tuple((2.0, 1.1) for _ in LOSSES[1:3])
+    expected = ExpectedLosses(tuple(LOSSES[:3]), still, noise=1e-6, lr=1e-3, eps=0.1)
+    verdict = judged(losses=LOSSES, expected=expected)
     assert (verdict.status, verdict.reason) == (SessionStatus.OK, None)
 
 
 def test_a_session_that_was_compared_with_nothing_says_so():
-    verdict = judged(losses=LOSSES, not_compared="it takes an hour")
+    verdict = judged(losses=LOSSES, expected=ExpectedLosses(shortfall="it takes an hour"))
     assert (verdict.status, verdict.reason) == (SessionStatus.OK, "its losses were not compared: it takes an hour")
 
 
@@ -77,37 +79,25 @@ def test_a_step_without_losses_is_invalid():
 
 
 def test_losses_off_the_reference_are_invalid_with_the_error():
-    verdict = judged(losses=LOSSES, reference_losses=((2.0, 1.0), (1.9, 1.1)))
+    verdict = judged(losses=LOSSES, expected=ExpectedLosses(((2.0, 1.0), (1.9, 1.1)), noise=0.01))
     assert verdict.status is SessionStatus.INVALID
-    assert verdict.reason == "the losses of the first 2 steps are off the reference by 5.26%, 1.00% is allowed"
+    assert verdict.reason == "a loss of step 1 is off the reference by 0.1, 0.06 is allowed"
 
 
-def test_the_tolerance_is_the_settings_own():
-    assert judged(losses=LOSSES, reference_losses=((2.0, 1.0), (1.9, 1.1)), loss_tolerance=0.06).status == "ok"
+def test_what_is_allowed_is_the_noise_of_the_arithmetic():
+    expected = ExpectedLosses(((2.0, 1.0), (1.9, 1.1)), noise=0.1, lr=1e-3, eps=0.1)
+    assert judged(losses=LOSSES, expected=expected).status is SessionStatus.OK
+
+
+def test_updates_that_were_not_compared_are_told():
+    expected = ExpectedLosses(((2.0, 1.0),), noise=0.001, lr=1e-3, eps=0.1, shortfall="it did 1 of 3 steps in 99 s")
+    verdict = judged(losses=LOSSES, expected=expected)
+    assert verdict.status is SessionStatus.OK
+    assert verdict.reason == "no update was compared with the reference: it did 1 of 3 steps in 99 s"
 
 
 def test_a_reference_of_another_shape_is_invalid():
-    assert "2 losses, the reference 3" in judged(losses=LOSSES, reference_losses=((2.0, 1.0, 1.0),)).reason
-
-
-def test_loss_error_scales_with_the_largest_loss_of_the_step():
-    steps = recorded.record(losses=[(10.0, 0.01)] * 7).steps
-    assert loss_error(steps, [(10.0, 0.02)]) == LossError(pytest.approx(0.001), 1)
-
-
-def test_loss_error_compares_the_steps_both_have():
-    steps = recorded.record(losses=LOSSES).steps
-    assert loss_error(steps, [*LOSSES, (5.0, 5.0)]) == LossError(0.0, 7)
-
-
-def test_loss_error_against_zero_is_infinite_unless_equal():
-    steps = recorded.record(losses=[(0.0, 0.0), (1.0, 0.0), *LOSSES[2:]]).steps
-    assert loss_error(steps, [(0.0, 0.0)]) == LossError(0.0, 1)
-    assert loss_error(steps, [(0.0, 0.0), (0.0, 0.0)]).max_relative_error == float("inf")
-
-
-def test_loss_error_without_a_reference_is_unavailable():
-    assert isinstance(loss_error(recorded.record().steps, []), Unavailable)
+    assert "2 losses, the reference 3" in judged(losses=LOSSES, expected=ExpectedLosses(((2.0, 1.0, 1.0),))).reason
 
 
 def sampled(*values):

@@ -16,9 +16,11 @@ from training_runs import some_batches
 
 import workloads.reference_losses
 from foundation.errors import UserError
+from workloads.arithmetic_probe import Accumulation
 from workloads.artifact import ArtifactCache
 from workloads.models.weights import ModelWeights
 from workloads.reference import Reference
+from workloads.reference_cost import NOISE_ROWS
 from workloads.reference_losses import ReferenceLosses, kept_losses
 from workloads.tasks import TaskBatches
 from workloads.training import TrainingSettings
@@ -55,7 +57,7 @@ def reference_losses(cache: ArtifactCache, export: CountedExport, tiny: ModelWei
         found = workloads.reference_losses.reference_losses(
             artifact, WORKLOAD, tiny, data, training, steps, on_progress
         )
-        assert kept_losses(artifact, data, training, steps) == found
+        assert kept_losses(artifact, data, training, steps, Accumulation.FP32) == found
         return found
 
     return ask
@@ -133,11 +135,42 @@ def test_a_reference_does_the_steps_that_there_is_time_for(
 def test_a_reference_slower_than_estimated_is_ended_by_the_clock(
     reference_losses: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter([0.0, *[1.0] * WORKLOAD.q * 2 * 2, *[1e6] * 99])  # two passes a query through two layers: one step
+    # Through two layers: two passes and their jittered ones for the noise, two passes for each query of a step.
+    noise_passes = 2 * (1 + -(-NOISE_ROWS // (2 * WORKLOAD.b)))
+    clock = iter([0.0, *[1.0] * (noise_passes + WORKLOAD.q * 2) * 2, *[1e6] * 99])
     monkeypatch.setattr(workloads.reference_losses.time, "monotonic", lambda: next(clock))
     found = reference_losses(steps=3)
     assert len(found.losses) == 1
     assert "did 1 of 3 steps in 1000000 s, its limit" in str(found.shortfall)
+    assert (found.untrained, found.noise is not None) == ((), True)
+
+
+def test_sums_of_another_kind_have_losses_of_their_own(
+    cache: ArtifactCache, export: CountedExport, tiny: ModelWeights, data: TaskBatches
+) -> None:
+    workload = replace(WORKLOAD, quant="fp16")
+    artifact = cache.export(workload, tiny)
+    found = [
+        workloads.reference_losses.reference_losses(
+            artifact, workload, tiny, data, TRAINING, 2, lambda _: None, accumulation
+        )
+        for accumulation in Accumulation
+    ]
+    kept = [kept_losses(artifact, data, TRAINING, 2, accumulation) for accumulation in Accumulation]
+    assert kept == found
+    assert found[0].losses != found[1].losses
+
+
+def test_untrained_losses_are_those_of_a_zero_adapter(reference_losses: Ask, tiny: ModelWeights) -> None:
+    still = Reference(WORKLOAD, tiny.config, tiny.state).train(DATA, 3, seed=3, lr=0.0, eps=0.1).losses
+    found = reference_losses(steps=3)
+    assert np.array_equal(np.array(found.untrained, dtype=np.float32), still[1:].reshape(2, -1))
+    assert found.losses[1:] != found.untrained
+
+
+def test_noise_is_what_the_last_bits_leave_open(reference_losses: Ask) -> None:
+    noise = reference_losses().noise
+    assert noise is not None and 1e-8 < noise < 1e-5
 
 
 def test_progress_rises_from_the_first_pass_to_the_last(reference_losses: Ask) -> None:
