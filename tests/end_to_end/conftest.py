@@ -29,6 +29,13 @@ def _sources_sha256() -> str:
     return digest.hexdigest()[:16]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what lies in this folder."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker("end_to_end")
+
+
 @pytest.fixture(scope="session")
 def shared(request: pytest.FixtureRequest) -> Path:
     """A home with the runner and the programs, kept from one test run to the next; whoever comes first fills it."""
