@@ -11,7 +11,7 @@ from twin_needs import NO_SKIPS, skips_fail
 from devices.built_runner import BuiltRunner
 
 # What a test needs is known from its fixtures. The marks that don't follow from these stand in the tests' own files.
-_MARKS = {"aarch64_runner": "twins", "adbd": "twins", "chromium": "browser"}
+_MARKS = {"aarch64_runner": "twins", "adbd": "twins", "chromium": "browser", "exported": "slow"}
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
