@@ -29,11 +29,9 @@ def _sources_sha256() -> str:
     return digest.hexdigest()[:16]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what lies in this folder."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker("end_to_end")
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Called for the tests of this folder alone."""
+    item.add_marker("end_to_end")
 
 
 @pytest.fixture(scope="session")
