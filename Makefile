@@ -5,14 +5,27 @@ BIN := .venv/bin
 # Leave it empty where pip's own configuration already has a CPU build.
 TORCH_INDEX ?=
 
-.PHONY: run test test-full lint types setup setup-dev browser tools bundle twins clean
+# Tests start hundreds of Pythons: what one has compiled the next ones read, whatever the environment says.
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: run check quick test test-full lint types types-packages types-tests setup setup-dev browser tools bundle twins clean
 
 run: setup
 	$(BIN)/suite run --device local
 
-# Tests on twins take long and lie beside one another: a worker that has nothing left takes some of the others.
+# What a change is checked with again and again: all but the tests that need twins, a browser, whole runs or real exports.
+check: setup-dev tools
+	$(MAKE) --jobs=3 lint types quick
+
+quick: setup-dev tools
+	$(BIN)/python -m pytest -q -n auto --dist worksteal \
+		-m "not full and not twins and not browser and not end_to_end and not slow"
+
+# Tests on twins mostly wait: more workers than cores. They lie beside one another: a worker that has nothing left takes
+# some of the others.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 test: setup-dev browser tools
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not full"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not full"
 
 test-full: setup-dev browser tools
 	$(BIN)/python -m pytest
@@ -21,8 +34,12 @@ lint: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: setup-dev
+types: types-packages types-tests
+
+types-packages: setup-dev
 	$(BIN)/mypy
+
+types-tests: setup-dev
 	$(BIN)/mypy --config-file tests/mypy.ini tests
 
 setup: .venv/installed compiler

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -9,6 +10,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "tests" / "twins"))
 # Daemons on loopback (`loopback_sshd`, `loopback_adbd`), for tests of other folders that are run alone.
 sys.path.append(str(Path(__file__).parent / "tests" / "devices"))
+
+# Threads of torch that wait for each other spin, and on cores that others use too they wait long: half a second of
+# computing on a tiny model becomes ten. Workers have a core each at best. What tests start inherits this.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell starts what it puts into the background with SIGINT ignored, and children inherit that: Ctrl-C is tested here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -16,7 +16,7 @@ from devices.shell.conversation import Patience
 from devices.shell.transport import ShellTransport
 from devices.ssh import ssh_transport
 
-LINKS = ("ssh", "adb")
+LINKS = ("ssh", pytest.param("adb", marks=pytest.mark.twins))
 IMPATIENT = Patience(silence_s=0.5, answer_s=2.0, grace_s=0.5)
 
 

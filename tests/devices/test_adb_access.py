@@ -227,6 +227,7 @@ def test_the_device_at_an_address_must_have_the_serial_number_of_the_entry(adbd:
         adb_transport(adbd.entry(serial="R5"), server=adbd.server)
 
 
+@pytest.mark.twins
 def test_a_device_that_adb_remembers_as_offline_is_disconnected_and_connected_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,6 +249,7 @@ def test_a_device_that_adb_remembers_as_offline_is_disconnected_and_connected_an
         assert forgotten == [daemon.address]
 
 
+@pytest.mark.twins
 def test_a_device_that_adb_wrongly_remembers_as_there_is_asked_before_it_is_believed(tmp_path: Path) -> None:
     with LoopbackAdbd(tmp_path / "adbd") as daemon:
         adb_transport(daemon.entry(), server=daemon.server).close()

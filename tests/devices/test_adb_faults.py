@@ -13,6 +13,8 @@ from real_processes import LASTING, is_running, python, wait_until
 from devices.errors import DeviceLost, TransportTimeout
 from devices.shell.transport import ShellTransport
 
+pytestmark = pytest.mark.twins
+
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackAdbd]:

@@ -14,6 +14,8 @@ from devices.deploy import deploy
 from devices.entry import DeviceEntry
 from devices.errors import FileCause, FileError
 
+pytestmark = pytest.mark.twins
+
 
 def test_a_phone_is_reached_read_and_deployed_to_as_its_user_shell(
     tmp_path: Path, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch

@@ -17,6 +17,8 @@ from devices.sensors.jtop_service import JtopReading, NoJtop, read_jtop
 from devices.sensors.spec import Discovery, Sensor
 from devices.transport import Exit
 
+pytestmark = pytest.mark.twins
+
 OF_THE_RAILS = {"VDD_IN": 4500, "VDD_CPU_GPU_CV": 600, "VDD_SOC": 1200}
 STREAM_TIMEOUT_S = 120.0
 PATIENCE = "20"

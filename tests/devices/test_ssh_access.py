@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from loopback_sshd import LoopbackSshd, fingerprint_of, make_key
 from password_server import password_server
+from real_processes import wait_until
 
 from devices.connect import connect
 from devices.entry import DeviceEntry
@@ -38,11 +40,16 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An agent without keys."""
     path = tmp_path / "agent"
     with subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL) as process:
-        while not path.exists():
-            assert process.poll() is None
+        wait_until(lambda: answers(path))
         monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
         yield
         process.terminate()
+
+
+def answers(path: Path) -> bool:
+    """Whether somebody listens there. The file alone is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def reached(entry: DeviceEntry) -> bool:

@@ -20,7 +20,7 @@ from devices.transport import Transport
 
 MakeTransport = Callable[[float], Transport]
 
-KINDS = ("local", "ssh", "adb", "busybox", "android")
+KINDS = ("local", "ssh", pytest.param("adb", marks=pytest.mark.twins), "busybox", "android")
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,11 @@ def _sources_sha256() -> str:
     return digest.hexdigest()[:16]
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Called for the tests of this folder alone."""
+    item.add_marker("end_to_end")
+
+
 @pytest.fixture(scope="session")
 def shared(request: pytest.FixtureRequest) -> Path:
     """A home with the runner and the programs, kept from one test run to the next; whoever comes first fills it."""

@@ -14,6 +14,8 @@ from twin_ssh import SshTwin
 from devices.built_runner import BuiltRunner
 from suite import gate
 
+pytestmark = pytest.mark.twins
+
 
 def test_all_settings_are_measured_on_an_aarch64_board(
     bench: Bench, aarch64_runner: BuiltRunner, tmp_path: Path

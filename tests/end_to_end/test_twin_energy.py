@@ -19,6 +19,8 @@ from twin_ssh import SshTwin
 from devices.built_runner import BuiltRunner
 from suite import gate
 
+pytestmark = pytest.mark.twins
+
 OLD = "sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/in_power0_input"
 NEW = "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3/curr1_input"
 GAUGE = "sys/class/power_supply/battery/current_now"

@@ -19,6 +19,8 @@ from twin_ssh import SshTwin
 from devices.built_runner import BuiltRunner
 from suite import gate
 
+pytestmark = pytest.mark.twins
+
 REDONE = [(0, 0, "ok"), (1, 0, "lost"), (1, 1, "ok")]
 UNDISTURBED = [(0, 0, "ok"), (1, 0, "ok")]
 

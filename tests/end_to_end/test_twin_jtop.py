@@ -13,6 +13,8 @@ from twin_runs import TwinRun, runners_in
 from devices.built_runner import BuiltRunner
 from suite import gate
 
+pytestmark = pytest.mark.twins
+
 BEFORE_MW = 4500 + 600 + 1200
 AFTER_MW = BEFORE_MW + 3000
 

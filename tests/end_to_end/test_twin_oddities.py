@@ -24,6 +24,8 @@ from devices import transport
 from devices.built_runner import BuiltRunner
 from devices.shell import transport as shell_transport
 
+pytestmark = pytest.mark.twins
+
 UNDISTURBED = [(0, 0, "ok"), (1, 0, "ok")]
 AWKWARD = 'it\'s "the" suite\n; $(touch stray) `touch stray` *\\'
 

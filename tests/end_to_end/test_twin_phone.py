@@ -13,6 +13,8 @@ from twin_runs import TwinRun, outcome, runners_in
 from devices.built_runner import BuiltRunner
 from suite import gate
 
+pytestmark = pytest.mark.twins
+
 
 def test_a_phone_is_measured_and_the_second_run_pushes_nothing(
     bench: Bench, aarch64_runner: BuiltRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -25,6 +25,8 @@ from twin_ssh import SshTwin
 from devices.built_runner import BuiltRunner
 from suite import gate
 
+pytestmark = pytest.mark.twins
+
 GAUGES = {
     "ssh": "sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/in_power0_input",
     "adb": "sys/class/power_supply/battery/current_now",

@@ -17,6 +17,8 @@ from twin_devices import LINKS, Twin, make_twin
 from twin_runs import runners_in, scripted_runner
 from twin_ssh import SshTwin
 
+pytestmark = pytest.mark.twins
+
 WORKDIR = "edge-training-suite"
 START_S = 300.0  # deploying to an emulated board on a very busy host
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 import json
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import runner_programs as programs
@@ -104,27 +105,38 @@ def job(tmp_path: Path, accumulator: Path) -> Job:
     }
 
 
-@pytest.fixture
-def run(runner: Path, tmp_path: Path) -> Callable[[Job | str], Outcome]:
+class Run(Protocol):
     """Runs a job (or the text of one) to its end."""
 
-    def run_job(job: Job | str) -> Outcome:
-        path = tmp_path / "job.json"
-        path.write_text(job if isinstance(job, str) else json.dumps(job))
-        done = subprocess.run([runner, path], capture_output=True, text=True, timeout=120, check=False)
-        return Outcome([json.loads(line) for line in done.stdout.splitlines()], done.returncode, done.stderr)
+    def __call__(self, job: Job | str, unread_s: float = 0.0) -> Outcome:
+        """`unread_s`: how long nobody reads what it prints.
+
+        A tiny program makes a hundred thousand steps in a few seconds. Unread they fill the pipe, and then the runner
+        waits, while its clock and its sensors go on: a session that has to last takes no processor.
+        """
+
+
+@pytest.fixture
+def run(started: Callable[[Job | str], subprocess.Popen[str]]) -> Run:
+    """Runs jobs to their end."""
+
+    def run_job(job: Job | str, unread_s: float = 0.0) -> Outcome:
+        process = started(job)
+        time.sleep(unread_s)
+        stdout, stderr = process.communicate(timeout=120)
+        return Outcome([json.loads(line) for line in stdout.splitlines()], process.returncode, stderr)
 
     return run_job
 
 
 @pytest.fixture
-def started(runner: Path, tmp_path: Path) -> Iterator[Callable[[Job], subprocess.Popen[str]]]:
-    """Starts a job and leaves it running; it is ended with the test."""
+def started(runner: Path, tmp_path: Path) -> Iterator[Callable[[Job | str], subprocess.Popen[str]]]:
+    """Starts a job (or the text of one) and leaves it running; it is ended with the test."""
     processes = []
 
-    def start(job: Job) -> subprocess.Popen[str]:
+    def start(job: Job | str) -> subprocess.Popen[str]:
         path = tmp_path / "job.json"
-        path.write_text(json.dumps(job))
+        path.write_text(job if isinstance(job, str) else json.dumps(job))
         process = subprocess.Popen([runner, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         processes.append(process)
         return process
@@ -132,4 +144,5 @@ def started(runner: Path, tmp_path: Path) -> Iterator[Callable[[Job], subprocess
     yield start
     for process in processes:
         process.kill()
-        process.communicate(timeout=60)
+        with process:
+            process.wait(timeout=60)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from twin_needs import need_aarch64_programs, need_root
 from twin_root import root_template
 from twin_system import kernel_template
 
+_AT_ONCE = 3
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
 
@@ -43,8 +45,10 @@ def main() -> int:
         need_root()
         register_emulator()
         need_aarch64_programs()
-        for name, make in parts.items():
-            print(f"{name}: {make()}", flush=True)
+        # Fetching waits, unpacking computes: side by side they take little more than half of the time.
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for name, made in {name: pool.submit(make) for name, make in parts.items()}.items():
+                print(f"{name}: {made.result()}", flush=True)
     except (pytest.skip.Exception, subprocess.CalledProcessError) as reason:
         print(f"twins can't be made here: {reason}", file=sys.stderr)
         return 1

@@ -7,6 +7,8 @@ from twin_adb import WORKDIR, AdbTwin
 from twin_boards import ANDROID_PHONE
 from twin_devices import shell
 
+pytestmark = pytest.mark.twins
+
 
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory):

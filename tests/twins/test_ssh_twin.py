@@ -8,6 +8,8 @@ from twin_devices import ssh
 from twin_packages import run_tool
 from twin_ssh import SshTwin
 
+pytestmark = pytest.mark.twins
+
 
 @pytest.fixture(scope="module")
 def nano(tmp_path_factory):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 
+import pytest
 from twin_devices import ssh
 from twin_system import SystemTwin
+
+pytestmark = pytest.mark.twins
 
 
 def test_it_has_its_own_kernel_and_runs_the_bundle(tmp_path, aarch64_runner):

@@ -14,6 +14,8 @@ from twin_devices import LINKS, make_twin, place_of, shell
 from twin_machine import until
 from twin_packages import run_tool
 
+pytestmark = pytest.mark.twins
+
 
 @pytest.fixture(scope="module", params=LINKS)
 def shared(request, tmp_path_factory):

@@ -1,4 +1,4 @@
-"""Fixtures that start twins, for tests in any folder; and the rule that a skip is a failure in CI."""
+"""Fixtures that start twins, for tests in any folder; marks of tests; and the rule that a skip is a failure in CI."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ from twin_emulator import aarch64_bundle
 from twin_needs import NO_SKIPS, skips_fail
 
 from devices.built_runner import BuiltRunner
+
+# What a test needs is known from its fixtures. The marks that don't follow from these stand in the tests' own files.
+_MARKS = {"aarch64_runner": "twins", "adbd": "twins", "chromium": "browser", "exported": "slow"}
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Marks a test by the fixtures that it asks for, itself or by way of others."""
+    for name in getattr(item, "fixturenames", ()):
+        if name in _MARKS:
+            item.add_marker(_MARKS[name])
 
 
 @pytest.hookimpl(wrapper=True)
