@@ -112,7 +112,7 @@ def compare_losses(found: Sequence[Sequence[float]], expected: ExpectedLosses) -
 
 def unchecked(comparison: LossComparison, expected: ExpectedLosses) -> str | None:
     """What the comparison could not tell, None when it told all."""
-    if comparison.updates is None:
+    if comparison.updates is None or expected.lr == 0:
         why = expected.shortfall or ("lr is 0" if expected.lr == 0 else "only one step was compared")
         return f"no update was compared with the reference: {why}"
     size, noise = f"L+ - L- is {comparison.difference:.2g}", f"the noise of a loss, {comparison.noise:.2g}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from workloads.host_memory import export_peak_bytes, reference_peak_bytes
 from workloads.models.config import LlamaConfig
 from workloads.session_memory import chunks_of_step, frozen_adapter_columns, session_peak_bytes
-from workloads.stored_size import BYTES_PER_ACTIVATION, layer_bytes, table_bytes
+from workloads.stored_size import BYTES_PER_OPERAND, layer_bytes, table_bytes
 from workloads.workload import Workload
 
 _GRAPH_BYTES = 5_000
@@ -39,19 +39,18 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
     """What `workload` on a model of this shape will take."""
     counts, quant = config.parameter_counts(), workload.quant
     table, linears = table_bytes(quant, config), config.layers * layer_bytes(quant, config)
-    size = BYTES_PER_ACTIVATION[quant]
-    frozen = workload.rank * frozen_adapter_columns(workload, config) * size
-    resident = linears + table + counts.norms * size + frozen
+    frozen = workload.rank * frozen_adapter_columns(workload, config) * BYTES_PER_OPERAND[quant]
+    resident = linears + table + 4 * counts.norms + frozen
     # An embedding of its own is read row by row from the mapped file. A tied one is the head's matrix, which stands
     # twice in the file where the delegate packs it.
     embedding = 0 if config.tie_embeddings else table
-    second = table if config.tie_embeddings and quant != "nf4" else 0
+    second = table if config.tie_embeddings and quant in ("fp32", "int8") else 0
     weights = resident + embedding
     chunks = len(chunks_of_step(workload))
     calls = config.layers * chunks
     graph = _GRAPH_BYTES + chunks * _GRAPH_BYTES_PER_CHUNK + calls * _GRAPH_BYTES_PER_CALL[quant]
     graph += config.layers * _GRAPH_BYTES_PER_DELEGATE[quant]
-    graph += 4 * workload.T * config.head_dim * size  # the tables of rotary
+    graph += 4 * workload.T * config.head_dim * 4  # the tables of rotary
     tokens = 2 * workload.q * workload.b * workload.T
     attention = 2 * config.layers * workload.T * config.query_size  # scores and mixed values of a token
     return Estimate(

@@ -57,19 +57,29 @@ class Trajectory:
 
 
 @dataclass(frozen=True)
+class _Jitter:
+    generator: torch.Generator
+    size: float
+
+
+@dataclass(frozen=True)
 class _Pass:
     """A forward pass whose adapter is moved by scale * noise; noise float32 [n].
 
-    With `jitter`, the input of each layer is off by JITTER of itself, as another order of sums would have it.
+    With `jitter`, the input of each layer is off, relative: normal numbers of `generator` times `size`.
     """
 
     noise: Tensor
     scale: float
-    jitter: torch.Generator | None = None
+    jitter: _Jitter | None = None
 
 
-JITTER = 1e-6
-"""What two orders of a float32 sum of some thousand products differ by, relative (measured: 3e-7 to 1e-6)."""
+JITTER = {"fp32": 1e-6, "fp16": 3e-5, "int8": 1e-4, "nf4": 1e-6}
+"""By how much another correct implementation may be off at the input of a layer, relative.
+
+Two orders of a float32 sum of some thousand products differ by 3e-7 to 1e-6 (measured). Where activations are rounded
+to a grid, a difference counts when a value falls to the other side of a border: rare in few layers, common in many. From these sizes on the noise hardly grows any more (int8, two layers, 1e-7 to 1e-4: .0014, .0024, .0069, .0091).
+"""
 
 
 class Reference:
@@ -136,7 +146,8 @@ class Reference:
             def within(share: float, done: int = number) -> None:
                 on_progress((done + share) / 2)
 
-            jitters = [torch.Generator().manual_seed(seed) for seed in range(-(-NOISE_ROWS // (2 * b)))]
+            size, count = JITTER[self.workload.quant], -(-NOISE_ROWS // (2 * b))
+            jitters = [_Jitter(torch.Generator().manual_seed(index), size) for index in range(count)]
             passes = [this, *(replace(this, jitter=jitter) for jitter in jitters)]
             exact, *others = self._row_losses(adapter, passes, batch, within)
             found += [other - exact for other in others]
@@ -286,7 +297,9 @@ def _moved(adapter: Tensor, this: _Pass, slot: AdapterSlot) -> Tensor:
 
 
 def _jittered(x: Tensor, this: _Pass) -> Tensor:
-    return x if this.jitter is None else x * (1.0 + JITTER * torch.randn(x.shape, generator=this.jitter))
+    if this.jitter is None:
+        return x
+    return x * (1.0 + this.jitter.size * torch.randn(x.shape, generator=this.jitter.generator))
 
 
 def _bytes_of(module: nn.Module) -> int:

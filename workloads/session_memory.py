@@ -11,7 +11,7 @@ from workloads.adapter_layout import adapter_values, layout_of
 from workloads.models.config import LlamaConfig
 from workloads.prge.layer_scratch import scratch_values
 from workloads.prge.passes import ForwardPass, Loops, rows_per_chunk
-from workloads.stored_size import BYTES_PER_ACTIVATION
+from workloads.stored_size import BYTES_PER_OPERAND
 from workloads.workload import Workload
 
 _MIB = 1 << 20
@@ -27,8 +27,8 @@ _BYTES_PER_CALL = 7 << 10
 _PANEL = {"fp32": 16, "fp16": 32, "int8": 16}
 """XNNPACK packs a matrix in panels of so many rows; one with fewer, such as A or the row of a norm, is filled up."""
 
-_NORM_ROWS = {"fp32": 1, "fp16": 2, "int8": 1}
-"""Constant rows by which a norm takes its means: half precision takes two."""
+_NORM_PANEL = 16
+"""The same for the constant row by which a norm takes its mean, which is float32 in every setting."""
 
 
 @lru_cache(maxsize=64)
@@ -59,17 +59,19 @@ def _delegated_work_bytes(workload: Workload, config: LlamaConfig) -> int:
     A layer's workspace is largest where the attention's scores stand beside queries, keys and values, or where gate
     and up stand beside the adapter's share of up.
     """
-    size, panel = BYTES_PER_ACTIVATION[workload.quant], _PANEL[workload.quant]
+    size, panel = BYTES_PER_OPERAND[workload.quant], _PANEL[workload.quant]
+    beside = 0 if size == 4 else size  # an operand of float16 stands beside the float32 values that it is made from
     chunk = chunks_of_step(workload)[0]
     sequences = chunk.slices * workload.b
     rows, scores = sequences * workload.T, sequences * workload.T * workload.T
     hidden = rows * config.hidden_size
-    planned = scores + max(2 * hidden + _perturbed_values(workload, config), hidden + _logits(workload, config))
+    perturbed, logits = size * _perturbed_values(workload, config), 4 * _logits(workload, config)
+    planned = 4 * scores + max(8 * hidden + perturbed, 4 * hidden + logits)
     attention = scores * config.heads + rows * (config.query_size + 2 * config.kv_size)
     feed_forward = 2 * hidden + 3 * rows * config.intermediate_size
-    filled_a = (-workload.rank % panel) * frozen_adapter_columns(workload, config)
-    norms = (2 * config.layers + 1) * _NORM_ROWS[workload.quant] * panel * config.hidden_size
-    return size * (planned + max(attention, feed_forward) + filled_a + norms)
+    filled_a = size * (-workload.rank % panel) * frozen_adapter_columns(workload, config)
+    norms = 4 * (2 * config.layers + 1) * _NORM_PANEL * config.hidden_size
+    return planned + (4 + beside) * max(attention, feed_forward) + filled_a + norms
 
 
 def _nf4_work_bytes(workload: Workload, config: LlamaConfig) -> int:

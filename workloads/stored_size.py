@@ -5,7 +5,8 @@ from __future__ import annotations
 from workloads.models.config import LlamaConfig
 
 BYTES_PER_VALUE = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0, "nf4": 0.5}
-BYTES_PER_ACTIVATION = {"fp32": 4, "fp16": 2, "int8": 4, "nf4": 4}
+BYTES_PER_OPERAND = {"fp32": 4, "fp16": 2, "int8": 4, "nf4": 4}
+"""Of what a product takes: A, B and activations on their way. All else is float32."""
 
 
 def matrix_bytes(quant: str, rows: int, columns: int) -> int:
