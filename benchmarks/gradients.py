@@ -3,8 +3,8 @@
     python -m benchmarks.gradients --model smollm2-135m --settings fp16 --perturbations 64
 
 Reviews of the built-in task, adapters at zero. The derivative that all is compared with is fp32's difference at
-eps 1e-3. `noise` is the standard deviation of a setting's loss from the fp32 model's with the same perturbation; of int8
-and nf4 it holds what quantizing the weights does, too.
+eps 1e-3. `noise` is the standard deviation of a setting's loss from the fp32 model's with the same perturbation; of
+int8 and nf4 it holds what quantizing the weights does, too.
 """
 
 from __future__ import annotations
@@ -63,8 +63,9 @@ def main(model: str, settings: str, perturbations: int, b: int, T: int, eps: str
                 correlation = np.corrcoef(gradients(found, size), exact)[0, 1]
                 name = f"{setting}, {accumulation}" if setting == "fp16" else setting
                 difference = float(np.sqrt(np.mean((found[0] - found[1]) ** 2)))
+                noise = (found - wanted).std()
                 click.echo(
-                    f"{name}, eps {size:g}: correlation {correlation:.4f}, noise of a loss {(found - wanted).std():.4f} "
+                    f"{name}, eps {size:g}: correlation {correlation:.4f}, noise of a loss {noise:.4f} "
                     f"beside L+ - L- of {difference:.4f}"
                 )
 

@@ -78,7 +78,8 @@ JITTER = {"fp32": 1e-6, "fp16": 3e-5, "int8": 1e-4, "nf4": 1e-6}
 """By how much another correct implementation may be off at the input of a layer, relative.
 
 Two orders of a float32 sum of some thousand products differ by 3e-7 to 1e-6 (measured). Where activations are rounded
-to a grid, a difference counts when a value falls to the other side of a border: rare in few layers, common in many. From these sizes on the noise hardly grows any more (int8, two layers, 1e-7 to 1e-4: .0014, .0024, .0069, .0091).
+to a grid, a difference counts when a value falls to the other side of a border: rare in few layers, common in many.
+From these sizes on the noise hardly grows any more (int8, two layers, 1e-7 to 1e-4: .0014, .0024, .0069, .0091).
 """
 
 
