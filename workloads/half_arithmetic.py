@@ -28,6 +28,7 @@ _SOURCE = Path(__file__).with_name("half_products.cpp")
 _COMPILERS = ("c++", "g++", "clang++")
 _COLUMNS = 16
 _ROWS_AT_A_TIME = 64
+_MOST_PREPARED = 14  # the weights of a decoder layer, with the A of each
 
 
 class HalfProducts(TorchFunctionMode):
@@ -38,7 +39,9 @@ class HalfProducts(TorchFunctionMode):
 
     def __init__(self, accumulation: Accumulation) -> None:
         super().__init__()
-        self._multiply = _exact_sums if accumulation is Accumulation.FP32 else functools.partial(_half_sums, _library())
+        half = accumulation is Accumulation.FP16
+        self._library = _library() if half else None
+        self._prepared: dict[int, tuple[Tensor, Tensor]] = {}  # by id, with the matrix itself, so that the id stays its
 
     def __torch_function__(
         self,
@@ -49,26 +52,44 @@ class HalfProducts(TorchFunctionMode):
     ) -> Any:
         del types
         name = getattr(func, "__name__", "")
-        if name in ("linear", "bmm") and args[0].dtype == torch.float16:
-            x, matrix = args[0], args[1]
-            if name == "bmm":
-                return self._multiply(x, matrix)
-            rows = x.reshape(1, -1, x.shape[-1])
-            return self._multiply(rows, matrix.t()[None]).reshape(*x.shape[:-1], matrix.shape[0])
-        return func(*args, **(kwargs or {}))
+        if name not in ("linear", "bmm") or args[0].dtype != torch.float16:
+            return func(*args, **(kwargs or {}))
+        if name == "bmm":
+            return self._bmm(*args)
+        return self._linear(*args)
+
+    def _linear(self, x: Tensor, weight: Tensor) -> Tensor:
+        """x float16 [..., in] times weight [out, in]; a weight is prepared once for passes in a row."""
+        found = self._prepared.get(id(weight))
+        if found is None:
+            if len(self._prepared) >= _MOST_PREPARED:
+                self._prepared.clear()
+            wide = weight.float()
+            found = weight, wide if self._library is None else _panels(wide.t()[None])
+            self._prepared[id(weight)] = found
+        if self._library is None:
+            return functional.linear(x.float(), found[1]).half()
+        rows = x.reshape(1, -1, x.shape[-1])
+        return _half_sums(self._library, rows, found[1], weight.shape[0]).reshape(*x.shape[:-1], weight.shape[0])
+
+    def _bmm(self, x: Tensor, matrix: Tensor) -> Tensor:
+        if self._library is None:
+            return torch.bmm(x.float(), matrix.float()).half()
+        return _half_sums(self._library, x, _panels(matrix.float()), matrix.shape[2])
 
 
-def _exact_sums(x: Tensor, matrix: Tensor) -> Tensor:
-    return torch.bmm(x.float(), matrix.float()).half()
+def _panels(matrix: Tensor) -> Tensor:
+    """float32 [n, depth, columns] -> [n, columns / 16, depth, 16], filled up with zeros."""
+    count, depth, _ = matrix.shape
+    filled = functional.pad(matrix, (0, -matrix.shape[2] % _COLUMNS))
+    return filled.reshape(count, depth, -1, _COLUMNS).transpose(1, 2).contiguous()
 
 
-def _half_sums(library: ctypes.CDLL, x: Tensor, matrix: Tensor) -> Tensor:
-    """x float16 [n, rows, depth] times matrix [n, depth, columns], summed in float16 one depth after the other."""
+def _half_sums(library: ctypes.CDLL, x: Tensor, panels: Tensor, columns: int) -> Tensor:
+    """x float16 [n, rows, depth] times a matrix [n, depth, columns], summed in float16 one depth after the other."""
     count, rows, depth = x.shape
-    columns = matrix.shape[2]
-    filled = functional.pad(matrix.float(), (0, -columns % _COLUMNS))
-    panels = filled.reshape(count, depth, -1, _COLUMNS).transpose(1, 2).contiguous()
-    x, y = x.float().contiguous(), torch.empty(count, rows, filled.shape[2])
+    filled = panels.shape[1] * _COLUMNS
+    x, y = x.float().contiguous(), torch.empty(count, rows, filled)
 
     def part(place: tuple[int, int]) -> None:
         index, row = place
@@ -76,7 +97,7 @@ def _half_sums(library: ctypes.CDLL, x: Tensor, matrix: Tensor) -> Tensor:
             ctypes.c_void_p(x[index, row].data_ptr()),
             ctypes.c_void_p(panels[index].data_ptr()),
             ctypes.c_void_p(y[index, row].data_ptr()),
-            *(ctypes.c_int64(size) for size in (min(_ROWS_AT_A_TIME, rows - row), filled.shape[2], depth)),
+            *(ctypes.c_int64(size) for size in (min(_ROWS_AT_A_TIME, rows - row), filled, depth)),
         )
 
     places = [(index, row) for index in range(count) for row in range(0, rows, _ROWS_AT_A_TIME)]
