@@ -193,7 +193,7 @@ class Campaign:
         for item in sorted(waiting, key=lambda item: item.role == "baseline"):  # which has that of its candidate
             key = workload_key(described(item.workload))
             if key not in references:
-                references[key] = reference_for(item, self._arithmetic, self.run.home.artifacts, self._note)
+                references[key] = reference_for(item, self._arithmetic, self.run.home.artifacts, self._note_or_stop)
         self.prepared = [
             replace(item, reference=references[workload_key(described(item.workload))]) if item in waiting else item
             for item in self.prepared
@@ -310,6 +310,11 @@ class Campaign:
 
     def _note(self, text: str) -> None:
         self.run.display.note(f"{self.entry.name}: {text}")
+
+    def _note_or_stop(self, text: str) -> None:
+        """For what reports its progress now and then, and is given up when the run is to end."""
+        self.run.stop.check()
+        self._note(text)
 
     def _record_device(self, facts: Mapping[str, Any], checks: Sequence[Check]) -> int:
         hardware = {key: facts[key] for key in _HARDWARE}
