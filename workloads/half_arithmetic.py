@@ -58,8 +58,9 @@ class HalfProducts(TorchFunctionMode):
             return self._bmm(*args)
         return self._linear(*args)
 
-    def _linear(self, x: Tensor, weight: Tensor) -> Tensor:
+    def _linear(self, x: Tensor, weight: Tensor, bias: None = None) -> Tensor:
         """x float16 [..., in] times weight [out, in]; a weight is prepared once for passes in a row."""
+        assert bias is None  # noqa: S101 - a model of ours has none
         found = self._prepared.get(id(weight))
         if found is None:
             if len(self._prepared) >= _MOST_PREPARED:

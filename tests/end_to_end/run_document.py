@@ -68,6 +68,8 @@ class Loss(_Exact):
     last: float
     max_relative_error: float | Missing
     reference_steps: int | Missing
+    noise: Positive | Missing
+    difference: float | Missing
 
 
 class LatencyRatio(_Exact):
@@ -92,6 +94,7 @@ class Measurement(_Exact):
     kind: str
     emulated: bool
     workload: Workload
+    arithmetic: str | None = None
     status: Literal["ok", "unstable", "unsupported", "failed", "invalid", "partial"]
     reason: str | None
     latency_ms: Latency | Missing

@@ -29,7 +29,12 @@ def say(**event):
 
 say.lines = 0
 job = json.load(open("job.json"))
+probe = job["program"] == "arithmetic.pte"  # of a sum of 4096 ones
+if probe:
+    job |= {"program": "probe/arithmetic.pte", "session": "arithmetic.a0", "steps": 1}
 script = json.load(open(SCRIPT)).get(job["program"].split("/")[-2], {})
+if probe:
+    script = {"losses": [[4096.0] * 256]}
 attempt = int(job["session"].rpartition(".a")[2])
 second, begin = 10**9, 5 * 10**9
 say(event="header", schema=1, session=job["session"], runner="scripted", clock="CLOCK_MONOTONIC", t_ns=begin, pid=1,
@@ -107,11 +112,12 @@ class Board:
         scripts = {}
         for folder in (self.bench.home / "artifacts").glob("*/artifact.json"):
             quant = json.loads(folder.read_text())["workload"]["quant"]
-            losses = next(
+            known = (
                 document["losses"]
                 for path in folder.parent.glob("reference-*.json")
                 if (document := json.loads(path.read_text()))["of"]["seed"] == 7
             )
+            losses = next(known, [[8.0, 8.0]])  # fp16 has no reference before it met a device
             scripts[folder.parent.name] = {"losses": losses} | by_setting.get(quant, {})
         (self.root / "script.json").write_text(json.dumps(scripts))
 

@@ -56,7 +56,7 @@ def test_a_board_is_measured_with_its_power_and_the_second_run_pushes_nothing(
         assert ran.code == 0, ran.err
         item = by_setting(ran.document)["fp32"]
         assert (item["status"], item["kind"], item["emulated"]) == ("ok", board.kind, True)
-        assert item["loss"]["reference_steps"] == 3
+        assert item["loss"]["reference_steps"] >= 3
         assert power in {sensor["name"] for sensor in item["sensors"] if "method" in sensor}
         assert not runners_in(twin)
         again = bench(*quick)

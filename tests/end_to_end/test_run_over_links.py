@@ -37,7 +37,7 @@ def test_a_device_over_a_link_is_measured_as_a_real_one(bench: Bench, workdir: P
     item = by_setting(ran.document)["fp32"]
     assert (item["device"], item["status"], item["emulated"]) == ("board", "ok", False), item["reason"]
     assert item["latency_ms"]["median"] > 0
-    assert item["loss"]["reference_steps"] == 3
+    assert item["loss"]["reference_steps"] >= 3
     assert not (workdir / "runner.pid").exists()
     assert list((workdir / "jobs").iterdir()) == []
     wait_for(lambda: not daemon.connections(), "the end of all connections")

@@ -28,7 +28,7 @@ def test_a_phone_is_measured_and_the_second_run_pushes_nothing(
         assert ran.code == 0, ran.err
         found = outcome(ran)
         assert (found["status"], found["kind"], found["emulated"]) == ("ok", "android", True)
-        assert found["loss"]["reference_steps"] == 3
+        assert found["loss"]["reference_steps"] >= 3
         assert found["power_mw"]["mean"] == pytest.approx(412 * 4.102)  # the gauge's current times its voltage
         assert not runners_in(phone)
         assert "board: all files are there, nothing pushed" in run(sessions=1, steps=3).err

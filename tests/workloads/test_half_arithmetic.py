@@ -71,6 +71,22 @@ def test_ones_add_up_as_on_the_device(accumulation: Accumulation, total: float) 
         assert (ones[None].bmm(ones.t()[None]) == total).all()
 
 
+@pytest.mark.parametrize("accumulation", BOTH)
+def test_a_module_multiplies_like_the_function(accumulation: Accumulation) -> None:
+    linear, x = torch.nn.Linear(64, 33, bias=False).half(), halves(2, 5, 64)
+    with HalfProducts(accumulation):
+        assert torch.equal(linear(x), functional.linear(x, linear.weight))
+        assert linear(x).shape == (2, 5, 33)
+
+
+def test_weights_are_kept_apart_however_many_there_are() -> None:
+    x, weights = halves(3, 8), [halves(4, 8, seed=seed) for seed in range(40)]
+    with HalfProducts(Accumulation.FP32):
+        found = [functional.linear(x, weight) for weight in weights * 2]
+    assert all(torch.equal(a, b) for a, b in zip(found[:40], found[40:], strict=True))
+    assert all(torch.equal(a, (x.float() @ w.float().t()).half()) for a, w in zip(found, weights, strict=False))
+
+
 def test_sums_in_float32_are_rounded_once() -> None:
     x, weight = halves(40, 576, seed=3), halves(20, 576, seed=4)
     with HalfProducts(Accumulation.FP32):
