@@ -73,12 +73,12 @@ TEST_PACKAGES := openssh-server openssh-client busybox-static mksh toybox system
 
 # The runner for boards and phones, with its own C library (docs/bundle.md). The first run that needs it builds it too.
 bundle: setup cross-compiler
-	$(BIN)/python -m suite.bundling
+	$(BIN)/python -m suite.preparing.runners
 
 # Emulated devices for tests, made as root (docs/twins.md).
 twins: setup-dev cross-compiler
 	.ci/system-packages $(TWIN_PACKAGES)
-	$(BIN)/python tests/twins/prepare_twins.py
+	$(BIN)/python -m tests.support.twins.prepare_twins
 
 TWIN_PACKAGES := mmdebstrap arch-test debian-archive-keyring qemu-user-static binfmt-support openssh-client openssl \
 	iproute2 util-linux adb cpio qemu-system-arm

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent / "tests" / "twins"))
-# Daemons on loopback (`loopback_sshd`, `loopback_adbd`), for tests of other folders that are run alone.
-sys.path.append(str(Path(__file__).parent / "tests" / "devices"))
 
 # Threads of torch that wait for each other spin, and on cores that others use too they wait long: half a second of
 # computing on a tiny model becomes ten. Workers have a core each at best. What tests start inherits this.
@@ -21,4 +15,4 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ["twin_fixtures"]
+pytest_plugins = ["tests.support.twins.twin_fixtures"]

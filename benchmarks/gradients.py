@@ -15,10 +15,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from workloads.arithmetic_probe import Accumulation
+from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.models.zoo import load_model
-from workloads.reference import Batch, Reference
-from workloads.tasks import Template, batches, built_in_task
+from workloads.reference.eager import Batch, Reference
+from workloads.tasks.batches import batches
+from workloads.tasks.task import Template, built_in_task
 from workloads.workload import QUANTIZATION_SETTINGS, Workload
 
 EXACT_EPS = 1e-3

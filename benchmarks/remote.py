@@ -20,15 +20,14 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from loopback_adbd import LoopbackAdbd
-from loopback_sshd import LoopbackSshd
-
 from benchmarks.timing import latency, throughput
-from devices.adb import adb_transport
-from devices.adb.server import adb_program
-from devices.deploy import DeployFile, deploy
-from devices.ssh import ssh_transport
-from devices.transport import Transport
+from devices.deployment.deploy import DeployFile, deploy
+from devices.transports.adb.link import adb_transport
+from devices.transports.adb.server import adb_program
+from devices.transports.ssh.link import ssh_transport
+from devices.transports.transport import Transport
+from tests.support.devices.loopback_adbd import LoopbackAdbd
+from tests.support.devices.loopback_sshd import LoopbackSshd
 
 _COPY_MB = 200
 _FLEET = 32
@@ -131,7 +130,7 @@ def _stepped(logs: set[Path]) -> bool:
 
 
 def _started(folder: Path) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-c", "from suite.cli import main; main()", "run", "--device", "all", *_RUN]
+    argv = [sys.executable, "-c", "from suite.cli.main import main; main()", "run", "--device", "all", *_RUN]
     environ = {**os.environ, "SUITE_HOME": str(folder / "home"), "PYTHONPATH": str(Path(__file__).parents[1])}
     nothing = subprocess.DEVNULL
     return subprocess.Popen(argv, cwd=folder, env=environ, stdout=nothing, stderr=subprocess.PIPE, text=True)

@@ -16,11 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from synthetic_store import Shape, fill
-
-from reports.site import build, build_night
-from suite.store import Store
-from suite.store.source import StoreSource
+from reports.site.build import build, build_night
+from suite.report_data.source import StoreSource
+from suite.store.store import Store
+from tests.support.reports.synthetic_store import Shape, fill
 
 T = TypeVar("T")
 

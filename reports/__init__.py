@@ -1,4 +1,4 @@
 """A static site of what was measured: an index of the runs and one page for each.
 
-The way in is :func:`reports.site.build`; what it reads is described by :class:`reports.source.ReportSource`.
+Everything comes through model/source.py; site/build.py makes the pages of pages/ out of tables/ and figures/.
 """

@@ -11,7 +11,7 @@ import sys
 def main() -> None:
     """Load the commands and run the one that was asked for; leaves with its exit code."""
     try:
-        from suite.cli import main as run
+        from suite.cli.main import main as run
     except KeyboardInterrupt:
         sys.exit(130)  # suite.exit_codes.INTERRUPTED, without loading more
     run()

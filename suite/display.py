@@ -25,8 +25,6 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from suite.plan import Plan
-
 OnStep = Callable[[str, int], None]
 OnBytes = Callable[[str, int, int], None]
 
@@ -83,7 +81,7 @@ class Display:
             yield lambda _file, done, total: update(done, total, text)
 
     @contextlib.contextmanager
-    def steps(self, label: str, plan: Plan) -> Iterator[OnStep]:
+    def steps(self, label: str, total: int) -> Iterator[OnStep]:
         """The steps of one session: (phase, steps so far)."""
         warm_up = 0
 
@@ -91,9 +89,9 @@ class Display:
             nonlocal warm_up
             if phase != "measuring":
                 warm_up = steps
-            update(steps - warm_up, plan.steps, f"{label}, {phase}")
+            update(steps - warm_up, total, f"{label}, {phase}")
 
-        with self._task(label, "steps", plan.steps) as update:
+        with self._task(label, "steps", total) as update:
             yield on_step
 
     @contextlib.contextmanager

@@ -1,10 +1,15 @@
-"""The folders the suite keeps on the host: store, artifacts, runner, reports, raw output of runs, locks."""
+"""The folders the suite keeps on the host: store, artifacts, runner, reports, raw output of runs, locks.
+
+Runs share the lock on the home's programs and runners; removing some takes it alone.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,3 +93,40 @@ def _plain(name: str, what: str) -> str:
     if _PLAIN_NAME.fullmatch(name) is None:
         raise UserError(f"'{name[:80]}' is not a {what}: use 1 to 200 letters, digits and . _ + = @ - only")
     return name
+
+
+_NAME = "programs.lock"
+
+
+@contextlib.contextmanager
+def in_use(home: Home) -> Iterator[None]:
+    """Nothing of `home` is removed during the block; waits while something is."""
+    with _lock(home, fcntl.LOCK_SH):
+        yield
+
+
+@contextlib.contextmanager
+def alone(home: Home) -> Iterator[bool]:
+    """Whether no run uses `home`; if so, none begins during the block."""
+    try:
+        with _lock(home, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            yield True
+    except BlockingIOError:
+        yield False
+
+
+@contextlib.contextmanager
+def _lock(home: Home, how: int) -> Iterator[None]:
+    path = home.locks / _NAME
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise UserError(
+            f"the lock {path} cannot be made ({error.strerror}, error {error.errno}): make its folder writable, or set "
+            "SUITE_HOME to another one."
+        ) from error
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,1 +1,4 @@
-"""What is measured: models, P-RGE and its baselines, quantization, export, artifacts, tasks."""
+"""What is measured: models, methods, quantization, export, artifacts, tasks. Knows nothing of transports.
+
+Start at workload.py, then export/program.py, which makes the modules of a training step.
+"""

@@ -1,12 +1,23 @@
-"""What is measured: model x method x quantization setting x backend x shape."""
+"""What is measured: model x method x quantization setting x backend x shape; its training and its adapter."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from foundation.errors import UserError, unknown_name
-from workloads.models.config import PROJECTIONS
+from workloads.models.config import PROJECTIONS, LlamaConfig
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What a program gets besides the batches: learning rate, perturbation size, and the seed of the noise."""
+
+    lr: float = 1e-3
+    eps: float = 1e-2
+    seed: int = 7
+
 
 EXPORTER_VERSION = 6
 """Part of an artifact's hash: raise it whenever the same workload would give another program."""
@@ -101,3 +112,54 @@ def require_count(name: str, value: int, largest: int) -> None:
 def _known(what: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise unknown_name(what, value, allowed)
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Rank, scale (alpha / rank) and the projections that get an adapter."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    targets: tuple[str, ...] = PROJECTIONS
+
+
+@dataclass(frozen=True)
+class AdapterSlot:
+    """Where one projection's B [rank, features] lies in the flat adapter."""
+
+    layer: int
+    projection: str
+    offset: int
+    rank: int
+    features: int
+
+    @property
+    def size(self) -> int:
+        return self.rank * self.features
+
+
+def adapter_layout(config: LlamaConfig, lora: LoraSettings) -> tuple[AdapterSlot, ...]:
+    """The slots of all adapters, layer by layer, without gaps."""
+    slots: list[AdapterSlot] = []
+    offset = 0
+    for layer in range(config.layers):
+        for projection in (name for name in PROJECTIONS if name in lora.targets):
+            features, _ = config.projection_shape(projection)
+            slots.append(AdapterSlot(layer, projection, offset, lora.rank, features))
+            offset += slots[-1].size
+    return tuple(slots)
+
+
+def adapter_values(layout: Sequence[AdapterSlot]) -> int:
+    """Number of trained values."""
+    return layout[-1].offset + layout[-1].size
+
+
+def lora_settings(workload: Workload) -> LoraSettings:
+    """The adapter's settings of a workload."""
+    return LoraSettings(workload.rank, workload.alpha, workload.targets)
+
+
+def layout_of(workload: Workload, config: LlamaConfig) -> tuple[AdapterSlot, ...]:
+    """Where each projection's B lies in the flat adapter of this workload."""
+    return adapter_layout(config, lora_settings(workload))

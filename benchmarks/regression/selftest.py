@@ -11,18 +11,10 @@ from numpy.typing import NDArray
 
 from benchmarks.regression.noise import NIGHTS, Histories, Scenario, histories
 from benchmarks.regression.public_rules import RULES, Rule
-from benchmarks.regression.results import (
-    WITHIN_NIGHTS,
-    Checked,
-    ScenarioResult,
-    Share,
-    checked,
-    share,
-    summarised,
-)
+from benchmarks.regression.results import WITHIN_NIGHTS, Checked, ScenarioResult, Share, checked, share, summarised
 from benchmarks.regression.scenarios import BOUNDS, COMPARED, SCENARIOS
 from benchmarks.regression.trial import watch
-from suite.regression.direction import MIN_EFFECT
+from suite.regression.log_ratios import MIN_EFFECT
 from suite.regression.screen import HISTORY_POINTS, MIN_POINTS, NEWEST_LEFT_OUT, screen_arrays
 
 OWN_RULE = "this suite"

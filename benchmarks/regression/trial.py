@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from benchmarks.regression.noise import Histories, pair_log_ratios
 from suite.regression import signed_rank
-from suite.regression.confirmation import CONFIRM_PAIRS, confirmed
-from suite.regression.direction import MIN_EFFECT
+from suite.regression.confirmation import CONFIRM_PAIRS, FIRST_PAIRS, confirmed, promising
 from suite.regression.drift import MIN_POINTS as DRIFT_POINTS
 from suite.regression.drift import NIGHTS_BETWEEN_CHECKS, drift_arrays
-from suite.regression.first_look import FIRST_PAIRS, promising
+from suite.regression.log_ratios import MIN_EFFECT
 from suite.regression.screen import HISTORY_POINTS, MIN_POINTS, NEWEST_LEFT_OUT, ScreenArrays, screen_arrays
 from suite.regression.segments import NIGHTS_TOGETHER
 from suite.regression.verdict import Q_LIMIT, q_values

@@ -1,24 +1,4 @@
-"""Families of devices: what each can read and how. A new kind is a class here and a line in `KINDS`."""
+"""Families of devices: what each can read and how.
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from types import MappingProxyType
-
-from devices.kinds.android import AndroidKind
-from devices.kinds.jetson import JetsonKind
-from devices.kinds.kind import Kind
-from devices.kinds.linux import LinuxKind
-from devices.kinds.raspberrypi import RaspberryPiKind
-
-KINDS: Mapping[str, type[Kind]] = MappingProxyType(
-    {
-        "local": LinuxKind,
-        "linux": LinuxKind,
-        "jetson": JetsonKind,
-        "raspberrypi": RaspberryPiKind,
-        "android": AndroidKind,
-    }
-)
-
-__all__ = ["KINDS", "AndroidKind", "JetsonKind", "Kind", "LinuxKind", "RaspberryPiKind"]
+Start at kind.py, which has the Protocol and the list `KINDS`; a kind is a module of its own.
+"""

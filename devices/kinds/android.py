@@ -6,21 +6,24 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from devices.entry import DeviceEntry
+from devices.checks.facts import Facts, read_facts
+from devices.checks.preflight import Check
 from devices.errors import FileError
-from devices.facts import Facts, read_facts
-from devices.preflight import Check
-from devices.sensors.battery import BATTERY, Gauge, battery_sensors, charge_of_android
-from devices.sensors.chargers import Chargers, all_chargers, chargers_of_android
-from devices.sensors.host import clock_sensors
-from devices.sensors.memory import memory_sensors
-from devices.sensors.odpm import odpm_sensors
-from devices.sensors.programs import Told, ask, find_program
-from devices.sensors.spec import Discovery, Gap
-from devices.sensors.thermal import thermal_sensors
-from devices.sensors.thermal_service import level_name, thermal_service_sensors, thermal_status
-from devices.sensors.total import METER_REMEDY, with_chosen_total
-from devices.sensors.tree import Tree
+from devices.inventory.entry import DeviceEntry
+from devices.sensors.battery import (
+    BATTERY,
+    Chargers,
+    Gauge,
+    all_chargers,
+    battery_sensors,
+    charge_of_android,
+    chargers_of_android,
+)
+from devices.sensors.linux_host import clock_sensors, memory_sensors
+from devices.sensors.power_counters import odpm_sensors
+from devices.sensors.reading import Told, Tree, ask, find_program
+from devices.sensors.spec import METER_REMEDY, Discovery, Gap, with_chosen_total
+from devices.sensors.thermal import level_name, thermal_sensors, thermal_service_sensors, thermal_status
 from foundation.text import printable
 
 #: What a phone can draw; a gauge that reads anything else uses another unit, or has no value.

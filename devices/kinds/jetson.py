@@ -5,19 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from devices.entry import DeviceEntry
-from devices.facts import Facts, read_facts
-from devices.preflight import Check
-from devices.sensors.host import clock_sensors
-from devices.sensors.ina3221 import ina3221_sensors
-from devices.sensors.jtop import jtop_sensors
-from devices.sensors.jtop_service import JtopReading, NoJtop, read_jtop
-from devices.sensors.memory import memory_sensors
-from devices.sensors.programs import Told, ask, find_program
-from devices.sensors.spec import Discovery, Gap, Sensor
+from devices.checks.facts import Facts, read_facts
+from devices.checks.preflight import Check
+from devices.inventory.entry import DeviceEntry
+from devices.sensors.jetson_jtop import JtopReading, NoJtop, jtop_sensors, read_jtop
+from devices.sensors.jetson_rails import ina3221_sensors
+from devices.sensors.linux_host import clock_sensors, memory_sensors
+from devices.sensors.reading import Told, Tree, ask, find_program
+from devices.sensors.spec import Discovery, Gap, Sensor, with_chosen_total
 from devices.sensors.thermal import thermal_sensors
-from devices.sensors.total import with_chosen_total
-from devices.sensors.tree import Tree
 from foundation.text import printable
 
 _RELEASE = "etc/nv_tegra_release"

@@ -1,14 +1,20 @@
-"""What the suite asks of a family of devices."""
+"""Families of devices: what the suite asks of each. A new kind is a class, and a line in `KINDS`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
-from devices.entry import DeviceEntry
-from devices.facts import Facts
-from devices.preflight import Check
+from devices.checks.facts import Facts
+from devices.checks.preflight import Check
+from devices.inventory.entry import DeviceEntry
+from devices.kinds.android import AndroidKind
+from devices.kinds.jetson import JetsonKind
+from devices.kinds.linux import LinuxKind
+from devices.kinds.raspberrypi import RaspberryPiKind
+from devices.sensors.reading import Tree
 from devices.sensors.spec import Discovery
-from devices.sensors.tree import Tree
 
 
 class Kind(Protocol):
@@ -26,10 +32,21 @@ class Kind(Protocol):
         """What identifies the device and what state it is in."""
 
     def checks(self, tree: Tree) -> tuple[Check, ...]:
-        """Checks that only this family has, besides those of `devices.preflight`."""
+        """Checks that only this family has, besides those of `devices.checks.preflight`."""
 
     def cpus(self, tree: Tree) -> tuple[int, ...] | None:
         """The cores to pin the runner to where the inventory names none; None: all of them."""
 
     def throttling(self, tree: Tree) -> str | None:
         """What says that the device holds itself back right now; None if nothing does, or nothing can be asked."""
+
+
+KINDS: Mapping[str, type[Kind]] = MappingProxyType(
+    {
+        "local": LinuxKind,
+        "linux": LinuxKind,
+        "jetson": JetsonKind,
+        "raspberrypi": RaspberryPiKind,
+        "android": AndroidKind,
+    }
+)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from devices.entry import DeviceEntry
-from devices.facts import Facts, read_facts
-from devices.preflight import GOVERNOR_REMEDY, Check
-from devices.sensors.host import linux_sensors
+from devices.checks.facts import Facts, read_facts
+from devices.checks.preflight import GOVERNOR_REMEDY, Check
+from devices.inventory.entry import DeviceEntry
+from devices.sensors.linux_host import linux_sensors
+from devices.sensors.reading import Tree
 from devices.sensors.spec import Discovery
-from devices.sensors.tree import Tree
 
 
 class LinuxKind:

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import re
 
-from devices.device_tree import device_tree_paths, device_tree_text
-from devices.entry import DeviceEntry
-from devices.facts import Facts, read_facts
-from devices.preflight import GOVERNOR_REMEDY, Check
-from devices.sensors.host import clock_sensors
-from devices.sensors.hwmon import hwmon_sensors
-from devices.sensors.memory import memory_sensors
-from devices.sensors.pmic import pmic_sensors
-from devices.sensors.spec import Discovery, Gap
-from devices.sensors.thermal import thermal_sensors
-from devices.sensors.total import METER_REMEDY, with_chosen_total
-from devices.sensors.tree import Tree
-from devices.sensors.vcgencmd import (
+from devices.checks.facts import Facts, device_tree_paths, device_tree_text, read_facts
+from devices.checks.preflight import GOVERNOR_REMEDY, Check
+from devices.inventory.entry import DeviceEntry
+from devices.sensors.linux_host import clock_sensors, memory_sensors
+from devices.sensors.power_counters import hwmon_sensors
+from devices.sensors.raspberrypi_firmware import (
     GET_IT,
     JOIN_VIDEO,
     NOT_THERE,
@@ -24,9 +17,13 @@ from devices.sensors.vcgencmd import (
     find_vcgencmd,
     firmware_sensors,
     flag_names,
+    pmic_sensors,
     throttled_flags,
     why_no_flags,
 )
+from devices.sensors.reading import Tree
+from devices.sensors.spec import METER_REMEDY, Discovery, Gap, with_chosen_total
+from devices.sensors.thermal import thermal_sensors
 from foundation.text import printable
 
 _GENERATION = re.compile(r"Raspberry Pi (?:Compute Module )?(\d)", re.ASCII)

@@ -1,7 +1,6 @@
-"""Power from the battery's gauge (Documentation/ABI/testing/sysfs-class-power): only while it discharges.
+"""Power from the battery's gauge (Documentation/ABI/testing/sysfs-class-power), and whether a charger is plugged in.
 
-power_now is in microwatts, current_now in microamperes and voltage_now in microvolts. A charging battery's power isn't
-the device's, and some drivers give a negative current while they discharge.
+The gauge shows what the device draws only while the battery discharges.
 """
 
 from __future__ import annotations
@@ -9,8 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from devices.sensors.reading import Texts, Told, Tree, ask, find_program, plain_name
 from devices.sensors.spec import Discovery, Gap, Sensor
-from devices.sensors.tree import Texts, Tree, plain_name
 from foundation.text import printable
 
 #: What the names of these sensors begin with.
@@ -185,3 +184,71 @@ def _raw(texts: Texts, supply: str) -> RawGauge | str:
     if sentinels:
         return f"the gauge in /{folder} reads {min(sentinels):.0f}, which means that it has no value"
     return gauge
+
+
+_TYPES = ("Mains", "USB", "Wireless")
+_COUNT_PLUGGED = (
+    'while :; do out=$("$1" battery) || exit; printf "%s\\n" "$out" | grep -c "powered: true"; sleep "$0"; done'
+)
+_DUMPSYS_PERIOD_S = 5.0
+
+
+@dataclass(frozen=True)
+class Chargers:
+    """The chargers of a device: those that are plugged in now, and the sensors that will see one come."""
+
+    plugged: tuple[str, ...]
+    sensors: Discovery
+
+    @property
+    def is_plugged(self) -> bool | None:
+        """Whether one is; None where the device doesn't tell."""
+        return bool(self.plugged) if self.sensors.sensors else None
+
+
+def all_chargers(tree: Tree) -> Chargers:
+    """From the kernel where it lets us look, else from Android's battery service."""
+    found = chargers_in(tree)
+    if found.sensors.sensors:
+        return found
+    dumpsys = find_program(tree, "dumpsys")
+    return found if dumpsys is None else chargers_of_android(dumpsys, ask(tree, [dumpsys, "battery"]))
+
+
+def chargers_in(tree: Tree) -> Chargers:
+    """The supplies of the kernel that are no batteries."""
+    supplies = tree.names(_FOLDER)
+    texts = tree.read(f"{_FOLDER}/{supply}/{file}" for supply in supplies for file in ("type", "online"))
+    plugged: list[str] = []
+    sensors: list[Sensor] = []
+    names: list[str] = []
+    for supply in supplies:
+        path = f"{_FOLDER}/{supply}/online"
+        online = texts.number(path)
+        if not (texts.text(f"{_FOLDER}/{supply}/type") or "").startswith(_TYPES) or online is None:
+            continue
+        name = plain_name(f"charger.{supply}", "charger", names)
+        names.append(name)
+        if online:
+            plugged.append(name.removeprefix("charger."))
+        method = "1 while a source is plugged in, from the kernel's power_supply class"
+        sensors.append(Sensor(name, "chargers", tree.path(path), 1.0, 1.0, method))
+    return Chargers(tuple(plugged), Discovery(tuple(sensors)))
+
+
+def chargers_of_android(dumpsys: str, told: Told) -> Chargers:
+    """The same from `dumpsys battery`, for phones that don't let the shell read the kernel's files."""
+    if told.text is None:
+        return Chargers((), Discovery(unavailable=(Gap("charger", "chargers", told.why_not),)))
+    lines = [line.strip() for line in told.text.splitlines()]
+    plugged = tuple(line.partition(" powered:")[0] for line in lines if line.endswith("powered: true"))
+    sensor = Sensor(
+        "charger",
+        "chargers",
+        "",
+        1.0,
+        1 / _DUMPSYS_PERIOD_S,
+        "sources plugged in, counted in `dumpsys battery`",
+        command=("sh", "-c", _COUNT_PLUGGED, f"{_DUMPSYS_PERIOD_S:g}", dumpsys),
+    )
+    return Chargers(plugged, Discovery((sensor,)))

@@ -1,4 +1,4 @@
-"""Tables on standard output: fitted to a terminal, at their own width in a pipe."""
+"""Tables and values on standard output: fitted to a terminal, at their own width in a pipe, all of it typeable."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from reports.text import numbers
 
 _WIDEST = 10_000
 
@@ -37,3 +39,16 @@ def print_table(table: Table) -> None:
     for line in lines:
         if line:
             print(line)
+
+
+_TYPED = str.maketrans({"\u00a0": " ", "\u2212": "-", "\u2013": "-"})
+
+
+def shown_value(metric: str, stored: float) -> str:
+    """`latency_ms` and 1234.5 give `1.23 s`."""
+    return numbers.metric_value(metric, stored).translate(_TYPED)
+
+
+def shown_span(metric: str, low: float, high: float, like: float) -> str:
+    """An interval with the unit and the places of the value `like` that it belongs to: `1.21-1.27 s`."""
+    return numbers.metric_span(metric, low, high, like).translate(_TYPED)

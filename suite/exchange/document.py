@@ -1,7 +1,6 @@
-"""A run as another lab exports it: what such a file may hold, checked to the last value before any of it is believed.
+"""A run as another lab exports it: what such a file may hold, checked to the last value before it is believed.
 
-Texts lose their control characters, lists and depths are bounded, numbers are finite where a measurement must be, and
-what no version of this schema knows is refused.
+Its numbers must follow from the steps that come with it.
 """
 
 from __future__ import annotations
@@ -14,11 +13,43 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
 
 from foundation.text import printable
-from suite.defects import DefectKind
-from suite.events import MAX_TEXT_CHARS, Count, FooterEvent, HeaderEvent, LoadEvent, Loss, Text
-from suite.exchange.agreement import require_forward, require_medians, step_median_ms
-from suite.record import Cause
-from suite.validity import SessionStatus
+from suite import stats
+from suite.sessions.events import MAX_TEXT_CHARS, Count, DefectKind, FooterEvent, HeaderEvent, LoadEvent, Loss, Text
+from suite.sessions.record import Cause
+from suite.sessions.validity import SessionStatus
+
+_NS_PER_MS = 1e6
+_TOLERANCE = 1e-6
+
+
+def require_forward(t0_ns: Sequence[int], t1_ns: Sequence[int]) -> None:
+    """ValueError when a step ends before it begins."""
+    if any(end < begin for begin, end in zip(t0_ns, t1_ns, strict=True)):
+        raise ValueError("a step ends before it begins")
+
+
+def step_median_ms(phases: Sequence[str], t0_ns: Sequence[int], t1_ns: Sequence[int]) -> float | None:
+    """Median duration of the measured steps, milliseconds; None where there is none."""
+    measured = [
+        (end - begin) / _NS_PER_MS
+        for phase, begin, end in zip(phases, t0_ns, t1_ns, strict=True)
+        if phase == "measured"
+    ]
+    return stats.median(measured) if measured else None
+
+
+def require_medians(told_ms: float, told_sessions_ms: Sequence[float], found_ms: Sequence[float | None]) -> None:
+    """ValueError unless a latency is the median of its sessions' medians, each of which is that of some steps.
+
+    `told_ms` and `told_sessions_ms` are the document's; `found_ms` what the steps of each session give.
+    """
+    medians = [value for value in found_ms if value is not None]
+    for told in told_sessions_ms:
+        if not any(math.isclose(told, value, rel_tol=_TOLERANCE) for value in medians):
+            raise ValueError(f"a session's latency of {told:g} ms is that of no steps in the file")
+    if told_sessions_ms and not math.isclose(told_ms, stats.median(list(told_sessions_ms)), rel_tol=_TOLERANCE):
+        raise ValueError(f"the latency of {told_ms:g} ms is not the median of its sessions")
+
 
 FORMAT = "edge-training-suite run"
 SCHEMA = 1

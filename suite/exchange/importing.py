@@ -19,21 +19,16 @@ from sqlalchemy import Connection, insert, select
 from foundation.errors import UserError
 from foundation.text import printable
 from foundation.unavailable import Unavailable
-from suite.defects import Defect
-from suite.events import StepEvent
 from suite.exchange.document import FORMAT, LAB_PATTERN, SCHEMA, Device, Idle, Measurement, RunDocument, Session
-from suite.exchange.stored import IMPORTED, ORIGIN_MARK
-from suite.measurement import MEASUREMENT_VERSION, SessionResult
-from suite.record import SessionRecord
-from suite.session_energy import IdlePower
+from suite.sessions.events import Defect, StepEvent
+from suite.sessions.record import IdlePower, SensorTrace, SessionRecord
+from suite.sessions.validity import SessionResult, Validity
 from suite.store import schema
-from suite.store.identity import canonical, timestamp, workload_key
+from suite.store.identity import IMPORTED, MEASUREMENT_VERSION, ORIGIN_MARK, canonical, timestamp, workload_key
 from suite.store.points import replace_points
 from suite.store.rows import found_or_new, new_id
 from suite.store.session_rows import sample_values, session_values
 from suite.store.store import Store
-from suite.trace import SensorTrace
-from suite.validity import Validity
 
 MOST_BYTES = 256 << 20
 

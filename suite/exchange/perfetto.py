@@ -1,4 +1,4 @@
-"""A run as a trace for ui.perfetto.dev: Chrome's JSON trace format, in which times are microseconds.
+r"""A run as a trace for ui.perfetto.dev: Chrome's JSON trace format, in which times are microseconds.
 
     process = device, thread = session, slice = session, load or step, counter = sensor
 
@@ -6,7 +6,7 @@ A session's times are its device's own clock, which no other device shares. So e
 timeline as a whole: it ends where the host had stored it. Within a session nothing is shifted against anything else.
 Format: "Trace Event Format" (Google, 2016), events X, C and M. Perfetto drops whatever lies before zero, calls a
 counter by its event's name and the name of its value with a blank between them, and refuses a whole trace for one
-character that is escaped as two (`\\ud83d\\ude42`): texts stand as they are.
+character that is escaped as two (`\ud83d\ude42`): texts stand as they are.
 """
 
 from __future__ import annotations
@@ -26,19 +26,12 @@ from sqlalchemy import Connection
 from foundation.atomic import replacing
 from foundation.errors import UserError
 from foundation.text import printable
-from suite.events import StepEvent
-from suite.exchange.stored import (
-    StoredMeasurement,
-    StoredSession,
-    measurements,
-    run_row,
-    sample_count,
-    sessions,
-)
+from suite.sessions.events import StepEvent
+from suite.sessions.record import SensorTrace
 from suite.store.finding import find_run
 from suite.store.rows import Row
+from suite.store.run_contents import StoredMeasurement, StoredSession, measurements, run_row, sample_count, sessions
 from suite.store.store import Store
-from suite.trace import SensorTrace
 
 Event = dict[str, Any]
 

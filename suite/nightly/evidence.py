@@ -1,17 +1,22 @@
-"""From stored points and facts to what the regression statistics take."""
+"""From stored points and facts to what the regression statistics take, and what a suspect is compared with.
+
+The baseline of a suspect is the program and runner of a point that the screen compared it with.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from suite.regression.device_state import DeviceState
+from devices.deployment.built_runner import BuiltRunner, read_built
 from suite.regression.drift import NIGHTS_BETWEEN_CHECKS, Drift, total_drift
-from suite.regression.screen import Screening, Suspect, screen
-from suite.regression.segments import Point, comparable, since_device_change
-from suite.store.metrics import METRICS, Metric
+from suite.regression.screen import MIN_POINTS, NEWEST_LEFT_OUT, Screening, Suspect, screen
+from suite.regression.segments import DeviceState, Point, comparable, segments, since_device_change
 from suite.store.nights import MeasuredWith, SeriesTonight, StoredPoint
+from suite.store.points import METRICS, Metric
+from workloads.export.artifact import Artifact, ArtifactCache
 
 _BY_NAME = {metric.name: metric for metric in METRICS}
 
@@ -91,3 +96,58 @@ def _same_segment(last: Point, tonight: Point) -> bool:
 
 def _listed(value: Any) -> Sequence[Mapping[str, Any]]:
     return value if isinstance(value, list) else ()
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What is measured beside the candidate. `runner` is None where it can't be told, or is the device's own."""
+
+    measured: MeasuredWith
+    artifact: Artifact
+    runner: BuiltRunner | None
+
+
+def candidates_for(suspects: Sequence[Screened]) -> list[int]:
+    """Measurement ids that can be the baseline of all these suspects of one workload, the best first.
+
+    The newest of the points that every one of them was compared with; for what merely drifts, the oldest.
+    """
+    allowed = [{point.measurement_id for point in _compared(item)} for item in suspects]
+    common = set.intersection(*allowed) if allowed else set()
+    oldest_first = [point.measurement_id for point in suspects[0].series.before if point.measurement_id in common]
+    return oldest_first[::-1] if any(item.is_unlike for item in suspects) else oldest_first
+
+
+def baseline_of(
+    candidates: Sequence[int],
+    facts: Mapping[int, MeasuredWith],
+    runner_hash: str | None,
+    cache: ArtifactCache,
+    runner_home: Path,
+) -> Baseline | str:
+    """The first candidate whose program is still there, with its runner; else why there is none.
+
+    `runner_hash` is tonight's: a baseline that had the same one needs no other.
+    """
+    gone = 0
+    for key in candidates:
+        found = facts.get(key)
+        if found is None or found.artifact_hash is None:
+            continue
+        artifact = cache.by_hash(found.artifact_hash)
+        same = found.runner_hash in (None, runner_hash)
+        runner = None if same else read_built(runner_home / str(found.runner_hash))
+        if artifact is not None and (same or runner is not None):
+            return Baseline(found, artifact, runner)
+        gone += 1
+    if gone:
+        return f"program or runner of {gone} earlier nights are no longer on this host, so there is no baseline"
+    return "no earlier night of this series can be the baseline"
+
+
+def _compared(item: Screened) -> Sequence[StoredPoint]:
+    """The points of the last segment that count, without the newest as far as enough others are there."""
+    points = [as_point(point) for point in item.series.before]
+    last = segments(points)[-1].start if points else 0
+    kept = [point for point in item.series.before[last:] if not as_point(point).excluded]
+    return kept[: max(min(MIN_POINTS, len(kept)), len(kept) - NEWEST_LEFT_OUT)]

@@ -1,24 +1,108 @@
-"""The verdicts of a night: screen every series, measure suspects again in two steps, judge all of them together."""
+"""The verdicts of a night: screen every series, measure suspects again in two steps, judge all of them together.
+
+A suspect is measured as pairs: sessions of candidate and baseline in turn on the same device.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-from devices.entry import DeviceEntry
-from suite.campaign import Run
-from suite.nightly.baselines import baseline_of, candidates_for
-from suite.nightly.evidence import Screened, device_state, screened
-from suite.nightly.pairs import PairedSessions, Place, ToConfirm, measure_pairs
-from suite.plan import described
-from suite.preparation import Prepared
-from suite.regression.confirmation import CONFIRM_PAIRS, confirm
-from suite.regression.device_state import state_differences
-from suite.regression.first_look import FIRST_PAIRS, first_look
+from devices.inventory.entry import DeviceEntry
+from suite import exit_codes
+from suite.measuring.fleet import measure_fleet
+from suite.measuring.run import Run
+from suite.nightly.evidence import Baseline, Screened, baseline_of, candidates_for, device_state, screened
+from suite.planning.plan import RunPlan, described
+from suite.preparing.preparation import Preparation, Prepared
+from suite.regression.confirmation import CONFIRM_PAIRS, FIRST_PAIRS, Pair, confirm, first_look
+from suite.regression.segments import state_differences
 from suite.regression.verdict import Evidence, Verdict, judge_night
 from suite.store.identity import workload_key
 from suite.store.nights import measured_with, series_of_night
-from workloads.artifact import ArtifactCache
+from suite.store.points import Metric, metric_value
+from workloads.export.artifact import ArtifactCache
+
+Place = tuple[str, str]
+"""Device name and workload key."""
+
+
+@dataclass(frozen=True)
+class ToConfirm:
+    """A workload on a device that is measured again beside its baseline."""
+
+    device: str
+    prepared: Prepared
+    baseline: Baseline
+
+    @property
+    def place(self) -> Place:
+        """What tells it from the others of a night."""
+        return self.device, workload_key(described(self.prepared.workload))
+
+
+@dataclass(frozen=True)
+class PairedSessions:
+    """The measurement documents of single sessions, (baseline, candidate), and what is wrong with those missing."""
+
+    sessions: tuple[tuple[Mapping[str, Any], Mapping[str, Any]], ...]
+    reason: str | None
+
+    def of(self, metric: Metric, first: int = 0) -> list[Pair]:
+        """The pairs of one metric, without the first `first` ones; those that lack its number are left out."""
+        values = [
+            (metric_value(baseline, metric), metric_value(candidate, metric))
+            for baseline, candidate in self.sessions[first:]
+        ]
+        return [
+            Pair(baseline, candidate)
+            for baseline, candidate in values
+            if baseline is not None and candidate is not None and _positive(baseline) and _positive(candidate)
+        ]
+
+
+def measure_pairs(
+    run: Run, entries: Mapping[str, DeviceEntry], items: Sequence[ToConfirm], pairs: int
+) -> dict[Place, PairedSessions]:
+    """Measure until each of `items` has `pairs` pairs in all; sessions that are there already are not repeated."""
+    if not items:
+        return {}
+    prepared = tuple(side for item in items for side in _sides(item, pairs))
+    again = replace(
+        run,
+        plan=RunPlan(
+            tuple(side.plan for side in prepared if side.role == "candidate"), budget_minutes=run.plan.budget_minutes
+        ),
+        preparation=Preparation(prepared, run.preparation.weights_source, 0),
+    )
+    documents = measure_fleet(again, [entries[name] for name in again.plan.devices])
+    by_place: dict[Place, dict[str, Mapping[str, Any]]] = {}
+    for document in documents:
+        place = (str(document["device"]), workload_key(document["workload"]))
+        by_place.setdefault(place, {})[str(document["role"])] = document
+    return {place: _paired(sides["baseline"], sides["candidate"]) for place, sides in by_place.items()}
+
+
+def _sides(item: ToConfirm, pairs: int) -> tuple[Prepared, Prepared]:
+    """Baseline and candidate, which the campaign takes in this order and then in the other: A B B A."""
+    plan = replace(item.prepared.plan, devices=(item.device,), quants=(item.prepared.workload.quant,), sessions=pairs)
+    candidate = replace(item.prepared, plan=plan, role="candidate")
+    baseline = replace(candidate, role="baseline", artifact=item.baseline.artifact, runner=item.baseline.runner)
+    return baseline, candidate
+
+
+def _paired(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> PairedSessions:
+    before, after = baseline["by_session"], candidate["by_session"]
+    both = sorted(set(before) & set(after))
+    reasons = [f"the {side['role']}: {side['reason']}" for side in (baseline, candidate) if side["reason"]]
+    return PairedSessions(tuple((before[ordinal], after[ordinal]) for ordinal in both), "; ".join(reasons) or None)
+
+
+def _positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0
 
 
 @dataclass(frozen=True)
@@ -135,3 +219,40 @@ def _prepared_at(prepared: Sequence[Prepared], place: Place) -> Prepared | None:
 def _too_few(found: int, needed: int, paired: PairedSessions) -> str:
     why = f" ({paired.reason})" if paired.reason else ""
     return f"only {found} of {needed} pairs of sessions are valid{why}"
+
+
+@dataclass(frozen=True)
+class Night:
+    """What came of a night. `commands` reproduce the measurement behind a verdict, by device and workload key."""
+
+    run_id: str
+    judged: tuple[Judged, ...]
+    measurements: tuple[Mapping[str, Any], ...]
+    commands: Mapping[tuple[str, str], str]
+    report: Path
+
+    def of(self, verdict: str) -> list[Judged]:
+        """The series with this verdict, the largest change first."""
+        found = [item for item in self.judged if item.verdict.verdict == verdict]
+        return sorted(found, key=lambda item: -abs(_size_of_change(item)))
+
+    @property
+    def errors(self) -> list[Mapping[str, Any]]:
+        """Measurements without numbers: errors, which are never verdicts."""
+        return [item for item in self.measurements if item["status"] not in ("ok", "unstable", "unsupported")]
+
+    @property
+    def exit_code(self) -> int:
+        """3 when something regressed, 4 when something is inconclusive or failed, else 0."""
+        if self.of("regressed"):
+            return exit_codes.REGRESSION
+        return exit_codes.INCOMPLETE if self.of("inconclusive") or self.errors else exit_codes.OK
+
+    def command(self, item: Judged) -> str:
+        """What to type to measure it again."""
+        return self.commands.get((item.screened.series.device, item.screened.series.workload_key), "")
+
+
+def _size_of_change(item: Judged) -> float:
+    numbers = item.verdict.numbers
+    return numbers["ratio"] - 1 if "ratio" in numbers else numbers.get("change", 0.0)

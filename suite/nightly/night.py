@@ -5,57 +5,21 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from devices.inventory import Inventory
+from devices.inventory.reading import Inventory
 from foundation.errors import UserError
-from suite import exit_codes, orchestrate
-from suite.campaign import Run
 from suite.display import Display
 from suite.home import Home
-from suite.nightly.judging import Judged, judge
-from suite.plan import described
-from suite.run_plan import RunPlan
+from suite.measuring import orchestrate
+from suite.measuring.run import Run
+from suite.nightly.judging import Judged, Night, judge
+from suite.planning.plan import RunPlan, described
 from suite.store.identity import workload_key
 from suite.store.store import Store, VerdictRow
 
 PURPOSE = "nightly"
-
-
-@dataclass(frozen=True)
-class Night:
-    """What came of a night. `commands` reproduce the measurement behind a verdict, by device and workload key."""
-
-    run_id: str
-    judged: tuple[Judged, ...]
-    measurements: tuple[Mapping[str, Any], ...]
-    commands: Mapping[tuple[str, str], str]
-    report: Path
-
-    def of(self, verdict: str) -> list[Judged]:
-        """The series with this verdict, the largest change first."""
-        found = [item for item in self.judged if item.verdict.verdict == verdict]
-        return sorted(found, key=lambda item: -abs(_change(item)))
-
-    @property
-    def errors(self) -> list[Mapping[str, Any]]:
-        """Measurements without numbers: errors, which are never verdicts."""
-        return [item for item in self.measurements if item["status"] not in ("ok", "unstable", "unsupported")]
-
-    @property
-    def exit_code(self) -> int:
-        """3 when something regressed, 4 when something is inconclusive or failed, else 0."""
-        if self.of("regressed"):
-            return exit_codes.REGRESSION
-        return exit_codes.INCOMPLETE if self.of("inconclusive") or self.errors else exit_codes.OK
-
-    def command(self, item: Judged) -> str:
-        """What to type to measure it again."""
-        return self.commands.get((item.screened.series.device, item.screened.series.workload_key), "")
 
 
 def carry_out(plan: RunPlan, inventory: Inventory, home: Home, display: Display, command: Sequence[str]) -> Night:
@@ -80,11 +44,6 @@ def carry_out(plan: RunPlan, inventory: Inventory, home: Home, display: Display,
         else:
             outcome = orchestrate.begin(plan, inventory, home, display, command, purpose=PURPOSE, afterwards=afterwards)
     return Night(outcome.run_id, tuple(judged), tuple(outcome.measurements), commands, outcome.report)
-
-
-def _change(item: Judged) -> float:
-    numbers = item.verdict.numbers
-    return numbers["ratio"] - 1 if "ratio" in numbers else numbers.get("change", 0.0)
 
 
 @contextlib.contextmanager

@@ -1,13 +1,13 @@
-"""A night in a few lines: Markdown for a chat or a CI page, one JSON object for a program."""
+"""A night in a few lines: Markdown for a chat or a CI page, JSON for a program, JUnit XML for a CI server."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from suite.nightly.judging import Judged
-from suite.nightly.night import Night
+from suite.nightly.judging import Judged, Night
 
 _WORDS = ("regressed", "inconclusive", "improved", "unchanged", "insufficient")
 _MARKS = {"regressed": "✗", "inconclusive": "?", "improved": "✓"}
@@ -92,3 +92,39 @@ def _failed(item: Mapping[str, Any]) -> str:
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is."""
     return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def junit(night: Night) -> bytes:
+    """The document, UTF-8."""
+    cases = Element("testsuite", name=_text(f"night {night.run_id}"))
+    for item in night.judged:
+        series, verdict = item.screened.series, item.verdict
+        case = SubElement(
+            cases, "testcase", classname=_text(f"{series.device}.{series.workload_key}"), name=_text(series.metric)
+        )
+        if verdict.verdict == "regressed":
+            failure = SubElement(case, "failure", type="regressed", message=_text(verdict.sentence))
+            failure.text = _text(night.command(item))
+        elif verdict.verdict in ("inconclusive", "insufficient"):
+            SubElement(case, "skipped", message=_text(f"{verdict.verdict}: {verdict.sentence}"))
+        else:
+            SubElement(case, "system-out").text = _text(f"{verdict.verdict}: {verdict.sentence}")
+    for error in night.errors:
+        name = f"{error['workload'].get('model', '')} {error['workload'].get('quant', '')}"
+        case = SubElement(cases, "testcase", classname=_text(str(error["device"])), name=_text(name))
+        SubElement(case, "error", type=_text(str(error["status"])), message=_text(str(error["reason"])))
+    counts = {"tests": len(cases), "failures": len(night.of("regressed")), "errors": len(night.errors)}
+    skipped = len(night.of("inconclusive")) + len(night.of("insufficient"))
+    for name, count in (counts | {"skipped": skipped}).items():
+        cases.set(name, str(count))
+    indent(cases)
+    written: bytes = tostring(cases, encoding="utf-8", xml_declaration=True)
+    return written
+
+
+def _text(text: str) -> str:
+    """Without the characters that XML can't hold."""
+    return _NOT_XML.sub("?", text)

@@ -19,7 +19,7 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Re
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from foundation.text import printable
-from reports.serving import is_loopback
+from reports.site.serving import is_loopback
 
 URL_VARIABLE = "SUITE_WEBHOOK_URL"
 HTTP_VARIABLE = "SUITE_WEBHOOK_ALLOW_HTTP"

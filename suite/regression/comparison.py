@@ -13,7 +13,7 @@ from typing import Literal
 
 from foundation.unavailable import Unavailable
 from suite import stats
-from suite.regression.direction import Direction, effect_floor, percent, worse_sign
+from suite.regression.log_ratios import Direction, effect_floor, percent, worse_sign
 from suite.stats import Interval
 
 RULE = "comparison"

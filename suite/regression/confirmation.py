@@ -1,9 +1,7 @@
-"""The confirmation: ten fresh pairs, tested exactly. It tells the code from the device, since both sessions of a pair
-were taken one after the other on the same device.
+"""The first look and the confirmation: fresh pairs of baseline and candidate tell the code from the device.
 
-Found, when both hold:
-    p <= 0.005, one-sided signed-rank test of log(candidate / baseline)   (ten pairs can reach 1/1024)
-    the Hodges-Lehmann estimate of the ratio is beyond 1 + max(2.5 %, floor)
+Sessions of a pair are taken one after the other on the same night, in turn (A B B A), so that both saw the same
+device. A few pairs clear most false suspects; ten fresh ones are tested exactly.
 """
 
 from __future__ import annotations
@@ -18,12 +16,74 @@ from numpy.typing import NDArray
 from foundation.unavailable import Unavailable
 from suite import stats
 from suite.regression import signed_rank
-from suite.regression.direction import Direction, Side, effect_floor, side_sign
-from suite.regression.pairs import Pair, log_ratios
+from suite.regression.log_ratios import Direction, Side, effect_floor, percent, side_sign
 from suite.stats import Interval
 
-RULE = "confirmation"
+
+@dataclass(frozen=True)
+class Pair:
+    """The medians of two sessions taken one after the other, in the metric's unit; both positive."""
+
+    baseline: float
+    candidate: float
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(value) and value > 0 for value in (self.baseline, self.candidate)):
+            raise ValueError(f"a pair holds two positive numbers, not {self.baseline} and {self.candidate}")
+
+
+def log_ratios(pairs: Sequence[Pair], direction: Direction, side: Side) -> NDArray[np.float64]:
+    """log(candidate / baseline) [1, pairs], positive towards `side`."""
+    ratios = np.array([[math.log(pair.candidate / pair.baseline) for pair in pairs]])
+    signed: NDArray[np.float64] = side_sign(direction, side) * ratios
+    return signed
+
+
+FIRST_LOOK_RULE = "first_look"
 VERSION = 1
+
+FIRST_PAIRS = 3
+
+#: A change is looked into when the estimate is more than this share of the least change that counts.
+SHARE_OF_FLOOR = 0.5
+
+
+@dataclass(frozen=True)
+class FirstLook:
+    """Whether to go on. `log_ratio` is the estimated log(candidate / baseline), `needed` what it had to exceed."""
+
+    go_on: bool
+    side: Side
+    log_ratio: float
+    needed: float
+    pairs: tuple[Pair, ...]
+    sentence: str
+
+    def numbers(self) -> dict[str, float]:
+        """What is kept in the store."""
+        return {"first_look_log_ratio": self.log_ratio, "first_look_pairs": len(self.pairs)}
+
+
+def first_look(pairs: Sequence[Pair], direction: Direction, side: Side, floor: float = 0.0) -> FirstLook:
+    """Judge the first pairs of a suspect. ValueError for fewer than 3 of them, bad numbers or a negative floor."""
+    if len(pairs) < FIRST_PAIRS:
+        raise ValueError(f"a first look takes {FIRST_PAIRS} pairs, there are {len(pairs)}")
+    towards = log_ratios(pairs, direction, side)
+    least = effect_floor(floor)
+    go_on = bool(promising(towards, least)[0])
+    seen = float(signed_rank.estimate(towards)[0]) * side_sign(direction, side)
+    outcome = "worth more sessions" if go_on else "too little to go on"
+    sentence = f"Measured in turn {len(pairs)} times, the candidate is {percent(seen)} against the baseline: {outcome}."
+    return FirstLook(go_on, side, seen, least * SHARE_OF_FLOOR, tuple(pairs), sentence)
+
+
+def promising(towards: NDArray[np.float64], least: float | NDArray[np.float64]) -> NDArray[np.bool_]:
+    """[series]: whether log ratios [series, pairs], positive towards the suspected side, are worth going on."""
+    found: NDArray[np.bool_] = signed_rank.estimate(towards) > SHARE_OF_FLOOR * least
+    return found
+
+
+CONFIRMATION_RULE = "confirmation"
 
 CONFIRM_PAIRS = 10
 ALPHA = 0.005

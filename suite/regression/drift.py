@@ -18,8 +18,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.regression.direction import Direction, Side, effect_floor, percent, worse_sign
-from suite.regression.robust import Array, Values, mad_scale, median_of_rows
+from suite.regression.log_ratios import (
+    Array,
+    Direction,
+    Side,
+    Values,
+    effect_floor,
+    mad_scale,
+    median_of_rows,
+    percent,
+    worse_sign,
+)
 from suite.regression.screen import LEAST_SCALE, Insufficient
 
 RULE = "drift"

@@ -19,8 +19,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.regression.direction import Direction, Side, effect_floor, percent, worse_sign
-from suite.regression.robust import Array, Values, biweight_scale, median_of_rows
+from suite.regression.log_ratios import (
+    Array,
+    Direction,
+    Side,
+    Values,
+    biweight_scale,
+    effect_floor,
+    median_of_rows,
+    percent,
+    worse_sign,
+)
 
 RULE = "screen"
 VERSION = 1

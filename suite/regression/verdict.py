@@ -22,13 +22,11 @@ from typing import Any, Literal
 import numpy as np
 
 from suite import stats
-from suite.regression.confirmation import ALPHA, Confirmation
-from suite.regression.device_state import StateDifference, listed
-from suite.regression.direction import Side
+from suite.regression.confirmation import ALPHA, Confirmation, FirstLook, Pair
 from suite.regression.drift import Drift
-from suite.regression.first_look import FirstLook
-from suite.regression.pairs import Pair
+from suite.regression.log_ratios import Side
 from suite.regression.screen import Clear, Insufficient, Screening, Suspect
+from suite.regression.segments import StateDifference, listed
 
 RULE = "nightly"
 VERSION = 2

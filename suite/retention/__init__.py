@@ -1,1 +1,4 @@
-"""What may go from the host and from devices, and what never does."""
+"""What may go from the host and from devices, and what never does.
+
+Start at survey.py; needed_programs.py has what future nights measure again, removal.py removes.
+"""

@@ -17,10 +17,10 @@ from foundation.errors import UserError
 from suite import exit_codes
 from suite.errors import SuiteError
 from suite.home import Home
-from suite.schedule.record import Started, is_due, new_log, read_record, write_record
-from suite.schedule.scheduled import clock_time
+from suite.schedule.last_night import Started, is_due, new_log, read_record, write_record
+from suite.schedule.timetable import clock_time
 
-_PROGRAM = (sys.executable, "-P", "-c", "from suite.cli import main; main()")
+_PROGRAM = (sys.executable, "-P", "-c", "from suite.cli.main import main; main()")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

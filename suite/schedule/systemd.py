@@ -1,4 +1,7 @@
-"""The user's systemd: its units are files below ~/.config/systemd/user, everything else is said to systemctl."""
+"""The user's systemd: a oneshot service and the timer that starts it, files below ~/.config/systemd/user.
+
+Everything else goes through systemctl.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,61 @@ from pathlib import Path
 from foundation.atomic import write_atomic
 from foundation.errors import UserError
 from foundation.text import printable
+from suite import exit_codes
 from suite.errors import SuiteError
-from suite.schedule.programs import asked, done
-from suite.schedule.scheduled import Schedule, configuration
-from suite.schedule.units import service_unit, timer_unit
+from suite.schedule.timetable import Schedule, asked, configuration, done
+
+#: A night that is told to stop finishes the step under way and stores the session.
+STOP_SECONDS = 600
+
+
+def service_unit(schedule: Schedule) -> str:
+    """The service. Oneshot, so that systemd never starts it twice at once."""
+    command = " ".join([":/bin/sh", *map(quoted, ["-c", 'exec "$0" "$@"', *schedule.words()])])
+    environment = "\n".join(f"Environment={quoted(f'{key}={value}')}" for key, value in schedule.environment().items())
+    return f"""\
+# Written by `suite schedule install`; `suite schedule remove` takes it away.
+[Unit]
+Description=Edge training suite: measure and judge a night
+
+[Service]
+Type=oneshot
+ExecStart={command}
+{environment}
+# SUITE_WEBHOOK_URL=... may stand there; the file is yours, and it need not exist.
+EnvironmentFile=-%E/edge-training-suite/nightly.env
+# A regression or an inconclusive series is an outcome of a night, not a failure of the service.
+SuccessExitStatus={exit_codes.REGRESSION} {exit_codes.INCOMPLETE}
+KillMode=mixed
+TimeoutStartSec=infinity
+TimeoutStopSec={STOP_SECONDS}
+"""
+
+
+def timer_unit(schedule: Schedule) -> str:
+    """The timer. Persistent: a night that was missed while the host was off is made up for when it is on again."""
+    return f"""\
+# Written by `suite schedule install`; `suite schedule remove` takes it away.
+[Unit]
+Description=Edge training suite: a night at {schedule.clock}
+
+[Timer]
+OnCalendar=*-*-* {schedule.clock}:00
+Persistent=true
+AccuracySec=1s
+RandomizedDelaySec=0
+Unit={schedule.name}.service
+
+[Install]
+WantedBy=timers.target
+"""
+
+
+def quoted(word: str) -> str:
+    """One word of a command line or an assignment, whatever printable characters it holds."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"'
+
 
 _SYSTEMCTL = ("systemctl", "--user")
 

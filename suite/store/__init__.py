@@ -1,8 +1,4 @@
 """Everything that was measured, in one SQLite file: committed session by session, never rewritten.
 
-`Store` writes and resumes, `history` reads series over runs, `source.StoreSource` is what reports are made from.
+Start at schema.py (the tables) and store.py (which writes and resumes); finding.py takes what a person typed.
 """
-
-from suite.store.store import Progress, Store
-
-__all__ = ["Progress", "Store"]

@@ -1,7 +1,8 @@
-"""Names and keys: run ids, session ids, workload keys, fingerprints of series."""
+"""Names and keys: run ids, session ids, workload keys, fingerprints of series, tags, labs, stamps, and who types."""
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
 import re
@@ -10,7 +11,18 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from foundation.errors import UserError
+from foundation.text import printable
 from foundation.unavailable import finite
+
+IMPORTED = "imported"
+"""The purpose of a run that another lab measured."""
+
+ORIGIN_MARK = ":"
+"""Stands between a lab and the name of its device; no name in an inventory holds one."""
+
+#: Part of each series' fingerprint: raise it when the way of measuring changes what the numbers mean.
+MEASUREMENT_VERSION = 1
 
 _PARTS = ("model", "method", "quant", "backend")
 _NUMBERS = ("q", "b", "T", "rank")
@@ -55,3 +67,51 @@ def fingerprint(
     """16 hexadecimal digits over everything that may change performance though the code under test did not change."""
     facts = [kind, emulated, dict(hardware), os_build, workload, measurement_version]
     return hashlib.sha256(canonical(facts).encode()).hexdigest()[:16]
+
+
+LONGEST = 64
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+#: Words, dates, ids and hashes that the command line takes for a run already.
+_TAKEN = re.compile(r"latest|previous|all|[0-9]+|[0-9]{4}-[0-9]{2}.*|[0-9a-f]{6,64}")
+
+
+def checked_tag(name: str) -> str:
+    """The name itself. UserError unless it can be told from run ids, dates, hashes and series."""
+    shown = printable(name, 80)
+    if _NAME.fullmatch(name) is None or len(name) > LONGEST:
+        raise UserError(
+            f"'{shown}' can be no tag: use letters, digits and . _ + -, beginning with a letter or digit, "
+            f"{LONGEST} at most"
+        )
+    if _TAKEN.fullmatch(name) is not None:
+        raise UserError(f"'{shown}' can be no tag, it reads like a run's id, date or hash: put a word before it")
+    return name
+
+
+def author() -> str:
+    """`$USER`, else what the system says, else `unknown`."""
+    try:
+        return printable(getpass.getuser(), 80)
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def stamp(*parts: object) -> str:
+    """32 hexadecimal digits over the parts, which must have a `repr` that says all of them."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+#: The lab's name in the environment of an imported run.
+IMPORTED_FROM = "imported_from"
+
+
+def lab_of(device: str) -> str:
+    """The lab that a device's numbers were imported from, empty for a device of this one."""
+    lab, mark, _ = device.partition(ORIGIN_MARK)
+    return lab if mark else ""
+
+
+def marked(device: str) -> dict[str, str]:
+    """What the document of an imported device or measurement has besides; nothing for one of this lab."""
+    lab = lab_of(device)
+    return {"origin": lab} if lab else {}

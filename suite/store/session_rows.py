@@ -10,16 +10,11 @@ from typing import Any
 from foundation.text import printable
 from foundation.unavailable import Unavailable, unavailable
 from suite import stats
-from suite.defects import Defect, DefectKind
-from suite.events import MAX_TEXT_CHARS, FooterEvent, HeaderEvent, LoadEvent, StepEvent
-from suite.measurement import SessionResult
-from suite.record import Cause, SessionRecord
-from suite.session_energy import IdlePower
-from suite.store.columns import FLOAT, INTEGER, Columns, pack, unpack
+from suite.sessions.events import MAX_TEXT_CHARS, Defect, DefectKind, FooterEvent, HeaderEvent, LoadEvent, StepEvent
+from suite.sessions.record import Cause, IdlePower, SensorTrace, SessionRecord
+from suite.sessions.validity import SessionResult, SessionStatus, Validity
 from suite.store.identity import canonical
-from suite.store.rows import Row
-from suite.trace import SensorTrace
-from suite.validity import SessionStatus, Validity
+from suite.store.rows import FLOAT, INTEGER, Columns, Row, pack, unpack
 
 _PHASES = ("warm_up", "measured")
 

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from foundation.errors import UserError
 from foundation.text import printable
-from suite.measurement import SessionResult
+from suite.sessions.validity import SessionResult
 from suite.store import schema
 from suite.store.database import Database
 from suite.store.dialect import BUSY_TIMEOUT_S

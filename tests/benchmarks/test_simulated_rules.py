@@ -10,14 +10,7 @@ from scipy import stats as scipy_stats
 from benchmarks.regression import trial
 from benchmarks.regression.noise import NOISE, Scenario, histories, pair_log_ratios
 from benchmarks.regression.piecewise import latest_step
-from benchmarks.regression.public_rules import (
-    RULES,
-    asv,
-    bencher_t,
-    hunter,
-    perfherder,
-    pytorch_hud,
-)
+from benchmarks.regression.public_rules import RULES, asv, bencher_t, hunter, perfherder, pytorch_hud
 from benchmarks.regression.results import checked, share
 from benchmarks.regression.scenarios import BOUNDS, SCENARIOS, Bound
 from benchmarks.regression.selftest import simulated

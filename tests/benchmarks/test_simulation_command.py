@@ -7,8 +7,8 @@ from benchmarks.regression import selftest, speed
 from benchmarks.regression.__main__ import main
 from benchmarks.regression.results import share
 from suite import exit_codes
-from suite.cli import run_command
-from suite.cli import selftest as command
+from suite.cli.main import run_command
+from suite.cli.measure import selftest as command
 
 SMALL = ["--series", "500"]
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from loopback_daemons import daemon, link_transport, mistreated
-from made_files import MakeFile, MakeTree
-from transport_kinds import adbd, make_transport, sshd
 
-from devices.deploy import DeployFile
-from devices.local import LocalTransport
-from devices.sensors.tree import Tree
+from devices.deployment.deploy import DeployFile
+from devices.sensors.reading import Tree
+from devices.transports.local.transport import LocalTransport
+from tests.support.devices.loopback_daemons import daemon, link_transport, mistreated
+from tests.support.devices.made_files import MakeFile, MakeTree
+from tests.support.devices.transport_kinds import adbd, make_transport, sshd
 
 __all__ = ["adbd", "daemon", "link_transport", "make_transport", "mistreated", "sshd"]
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from suite_runs import INVENTORY, OTHER_SEED, SETTINGS, Bench
 
 import workloads
-from devices.runner_build import build_runner
-from suite.inputs import load_inputs
-from suite.plan import Plan
-from suite.preparation import prepare
-from workloads.artifact import ArtifactCache
+from devices.runner_builds.build import build_runner
+from suite.planning.plan import Plan
+from suite.preparing.inputs import load_inputs
+from suite.preparing.preparation import prepare
+from tests.support.end_to_end.suite_runs import INVENTORY, OTHER_SEED, SETTINGS, Bench
+from workloads.export.artifact import ArtifactCache
 
 
 def _sources_sha256() -> str:

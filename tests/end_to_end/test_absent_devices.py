@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from scripted_runner import Board, make_board
-from suite_runs import RUN, SHAPE, Bench
+
+from tests.support.end_to_end.scripted_runner import Board, make_board
+from tests.support.end_to_end.suite_runs import RUN, SHAPE, Bench
 
 SHORT = ("--quant", "fp32", "--sessions", "1", "--steps", "3")
 NIGHT = """\

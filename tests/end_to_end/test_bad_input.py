@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from suite_runs import RUN, SHAPE, Bench
 
-from devices import connect
-from devices.kinds import LinuxKind
+from devices.access import connect
+from devices.kinds.linux import LinuxKind
 from foundation.errors import UserError
+from tests.support.end_to_end.suite_runs import RUN, SHAPE, Bench
 
 REFUSED = [
     (("run",), "No device is named: add --device with one or more of local"),

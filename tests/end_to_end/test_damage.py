@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from suite_runs import RUN, Bench, by_setting
+from tests.support.end_to_end.suite_runs import RUN, Bench, by_setting
 
 QUICK = (*RUN, "--quick", "--quant", "fp32,nf4")
 

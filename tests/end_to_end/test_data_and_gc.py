@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_runner import Board, make_board
-from suite_runs import RUN, Bench, by_setting
 
-from suite.home import Home
-from suite.preparation import Preparation, prepare
-from suite.retention.in_use import in_use
+from suite.home import Home, in_use
+from suite.preparing.preparation import Preparation, prepare
+from tests.support.end_to_end.scripted_runner import Board, make_board
+from tests.support.end_to_end.suite_runs import RUN, Bench, by_setting
 
 QUICK = (*RUN, "--quick", "--quant", "fp32,int8")
 OLD = 1_600_000_000
@@ -167,7 +166,7 @@ def test_gc_leaves_programs_alone_while_suite_export_makes_them(bench: Bench, mo
         gone.append(bench("gc", "--keep-artifacts-days", "0", "--yes", "--json").document)
         return prepare(*given)
 
-    monkeypatch.setattr("suite.cli.export.prepare", collected)
+    monkeypatch.setattr("suite.cli.measure.export.prepare", collected)
     programs = sorted(path.name for path in home.artifacts.iterdir() if path.is_dir())
     assert bench("export", *RUN[3:], "--quant", "fp32").code == 0
     (document,) = gone

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from scripted_runner import Board, make_board
-from suite_runs import RUN, Bench, by_setting
 
-from suite import preparation
+from suite.preparing import preparation
+from tests.support.end_to_end.scripted_runner import Board, make_board
+from tests.support.end_to_end.suite_runs import RUN, Bench, by_setting
 
 BOTH = (*RUN, "--quant", "fp32,nf4", "--steps", "12", "--json")
 

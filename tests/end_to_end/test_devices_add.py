@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from suite_runs import RUN, Bench
+from tests.support.end_to_end.suite_runs import RUN, Bench
 
 
 def test_the_command_that_a_missing_device_is_answered_with_adds_it(empty_bench: Bench) -> None:

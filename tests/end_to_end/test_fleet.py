@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
-from scripted_runner import Board, make_board
-from suite_runs import SHAPE, Bench, is_running, wait_for
 
-from devices import connect
-from devices.entry import DeviceEntry
+from devices.access import connect
 from devices.errors import DeviceLost
-from devices.local import LocalTransport
-from devices.transport import Exit
+from devices.inventory.entry import DeviceEntry
+from devices.transports.local.transport import LocalTransport
+from devices.transports.transport import Exit
+from tests.support.end_to_end.scripted_runner import Board, make_board
+from tests.support.end_to_end.suite_runs import SHAPE, Bench, is_running, wait_for
 
 TWINS = "devices:\n  one: {kind: local, emulated: true}\n  two: {kind: local, emulated: true}\n"
 SHORT = (*SHAPE, "--quant", "fp32,nf4", "--sessions", "2", "--steps", "3", "--json")

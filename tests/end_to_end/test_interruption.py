@@ -8,7 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from suite_runs import OTHER_SEED, RUN, Bench, by_setting, is_running, kill, wait_for, wait_for_line
+
+from tests.support.end_to_end.suite_runs import (
+    OTHER_SEED,
+    RUN,
+    Bench,
+    by_setting,
+    is_running,
+    kill,
+    wait_for,
+    wait_for_line,
+)
 
 # Long enough that a session is under way when the test acts, short enough to wait for.
 LONG = (*RUN, "--quant", "fp32,nf4", "--sessions", "2", "--steps", "1000")

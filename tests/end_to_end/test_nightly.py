@@ -10,11 +10,11 @@ from xml.etree import ElementTree
 
 import pytest
 from filelock import FileLock
-from past_nights import add_nights, slow_candidate
-from scripted_runner import Board, make_board
-from suite_runs import Bench
 
 from suite.store.store import Store, VerdictRow
+from tests.support.end_to_end.past_nights import add_nights, slow_candidate
+from tests.support.end_to_end.scripted_runner import Board, make_board
+from tests.support.end_to_end.suite_runs import Bench
 
 PLAN = """\
 defaults: {devices: local, models: tiny, steps: 12}

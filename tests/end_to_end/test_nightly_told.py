@@ -7,9 +7,10 @@ import socket
 from typing import Any
 
 import pytest
-from past_nights import add_nights, slow_candidate
-from scripted_runner import Board, make_board
-from suite_runs import Bench
+
+from tests.support.end_to_end.past_nights import add_nights, slow_candidate
+from tests.support.end_to_end.scripted_runner import Board, make_board
+from tests.support.end_to_end.suite_runs import Bench
 
 PLAN = """\
 defaults: {devices: local, models: tiny, steps: 12}

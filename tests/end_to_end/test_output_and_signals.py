@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from suite_runs import RUN, SHAPE, Bench
 
 import suite.__main__
 from suite.exit_codes import INTERRUPTED
+from tests.support.end_to_end.suite_runs import RUN, SHAPE, Bench
 
 
 def test_output_that_cannot_be_written_is_told_without_a_traceback(empty_bench: Bench) -> None:
@@ -60,7 +60,7 @@ def test_ctrl_c_while_the_commands_load_leaves_no_traceback(monkeypatch: pytest.
     real = builtins.__import__
 
     def interrupted(name: str, *others: Any, **more: Any) -> Any:
-        if name == "suite.cli":
+        if name == "suite.cli.main":
             raise KeyboardInterrupt
         return real(name, *others, **more)
 
@@ -74,6 +74,6 @@ def test_an_interrupted_export_promises_nothing_to_resume(empty_bench: Bench, mo
     def interrupt(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("suite.cli.export.prepare", interrupt)
+    monkeypatch.setattr("suite.cli.measure.export.prepare", interrupt)
     ran = empty_bench("export", *SHAPE)
     assert (ran.code, ran.err.splitlines()[-1]) == (INTERRUPTED, "suite: interrupted")

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from scripted_runner import Board, make_board
-from suite_runs import Bench
+
+from tests.support.end_to_end.scripted_runner import Board, make_board
+from tests.support.end_to_end.suite_runs import Bench
 
 PLAN = """\
 defaults: {devices: all, models: tiny, steps: 3}

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
-from run_document import RunDocument
-from suite_runs import OTHER_SEED, RUN, SETTINGS, SHAPE, Bench, by_setting
+
+from tests.support.end_to_end.run_document import RunDocument
+from tests.support.end_to_end.suite_runs import OTHER_SEED, RUN, SETTINGS, SHAPE, Bench, by_setting
 
 QUICK = (*RUN, "--quick")
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
-from suite_runs import SETTINGS, SHAPE, Bench, by_setting
-from twin_boards import JETSON_NANO, RASPBERRY_PI_5, Board
-from twin_runs import runners_in
-from twin_ssh import SshTwin
 
-from devices.built_runner import BuiltRunner
-from suite import gate
+from devices.deployment.built_runner import BuiltRunner
+from suite.measuring import idle_device
+from tests.support.end_to_end.suite_runs import SETTINGS, SHAPE, Bench, by_setting
+from tests.support.end_to_end.twin_runs import runners_in
+from tests.support.twins.twin_boards import JETSON_NANO, RASPBERRY_PI_5, Board
+from tests.support.twins.twin_ssh import SshTwin
 
 pytestmark = pytest.mark.twins
 
@@ -48,7 +48,7 @@ def test_a_board_is_measured_with_its_power_and_the_second_run_pushes_nothing(
     board: Board,
     power: str,
 ) -> None:
-    monkeypatch.setattr(gate, "IDLE_SECONDS", 2.0)
+    monkeypatch.setattr(idle_device, "IDLE_SECONDS", 2.0)
     with SshTwin(tmp_path / "twin", board) as twin:
         YAML().dump({"devices": {"board": twin.entry(threads=1)}}, bench.folder / "inventory.yaml")
         quick = ("run", "--device", "board", *SHAPE, "--quant", "fp32", "--quick", "--json")

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loopback_daemons import LINKS, LoopbackDaemon, loopback_daemon
 from ruamel.yaml import YAML
-from suite_runs import SHAPE, Bench, by_setting, is_running, kill, wait_for, wait_for_line
+
+from tests.support.devices.loopback_daemons import LINKS, LoopbackDaemon, loopback_daemon
+from tests.support.end_to_end.suite_runs import SHAPE, Bench, by_setting, is_running, kill, wait_for, wait_for_line
 
 RUN = ("run", "--device", "board", *SHAPE, "--quant", "fp32")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scripted_runner import Board, make_board
-from suite_runs import RUN, Bench
+
+from tests.support.end_to_end.scripted_runner import Board, make_board
+from tests.support.end_to_end.suite_runs import RUN, Bench
 
 QUICK = (*RUN, "--quick", "--quant", "fp32", "--json")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from suite_runs import RUN, SETTINGS, Bench, by_setting
 
-from devices.runner_build import compile_sources, native_toolchain
+from devices.runner_builds.build import compile_sources, native_toolchain
+from tests.support.end_to_end.suite_runs import RUN, SETTINGS, Bench, by_setting
 
 FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
 

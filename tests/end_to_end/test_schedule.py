@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from suite_runs import Bench, wait_for
 
-from suite.schedule.scheduled import schedule_name
+from suite.schedule.timetable import schedule_name
+from tests.support.end_to_end.suite_runs import Bench, wait_for
 
 PLAN = "plans:\n  small: {devices: local, models: tiny, quants: [fp32]}\n"
 SYSTEMCTL = """\

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from suite_runs import Bench, wait_for
-from user_systemd import UserSystemd, need_user_systemd
 
-from suite.schedule.scheduled import schedule_name
+from suite.schedule.timetable import schedule_name
+from tests.support.end_to_end.suite_runs import Bench, wait_for
+from tests.support.end_to_end.user_systemd import UserSystemd, need_user_systemd
 
 PLAN = """\
 defaults: {devices: local, models: tiny, steps: 12}

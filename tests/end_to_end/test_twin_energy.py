@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from power_model import IDLE_MW, MILLIVOLTS, modelled_power, training_mj
-from suite_runs import SHAPE, Bench, by_setting
-from twin_adb import AdbTwin
-from twin_boards import ANDROID_PHONE, JETSON_NANO, JETSON_ORIN, Board
-from twin_devices import Twin
-from twin_runs import TwinRun, runners_in
-from twin_ssh import SshTwin
 
-from devices.built_runner import BuiltRunner
-from suite import gate
+from devices.deployment.built_runner import BuiltRunner
+from suite.measuring import idle_device
+from tests.support.end_to_end.power_model import IDLE_MW, MILLIVOLTS, modelled_power, training_mj
+from tests.support.end_to_end.suite_runs import SHAPE, Bench, by_setting
+from tests.support.end_to_end.twin_runs import TwinRun, runners_in
+from tests.support.twins.twin_adb import AdbTwin
+from tests.support.twins.twin_boards import ANDROID_PHONE, JETSON_NANO, JETSON_ORIN, Board
+from tests.support.twins.twin_devices import Twin
+from tests.support.twins.twin_ssh import SshTwin
 
 pytestmark = pytest.mark.twins
 
@@ -30,7 +30,7 @@ WITHIN = 0.02
 @pytest.fixture(autouse=True)
 def short_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     """The idle power of the model is a constant: it takes no ten seconds to know it."""
-    monkeypatch.setattr(gate, "IDLE_SECONDS", 2.0)
+    monkeypatch.setattr(idle_device, "IDLE_SECONDS", 2.0)
 
 
 def _twin(board: Board, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Twin:

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from suite_runs import Bench, wait_for
-from twin_devices import LINKS, Twin, make_twin
-from twin_runs import OTHER, TwinRun, be_impatient, outcome, runners_in
-from twin_ssh import SshTwin
 
-from devices.built_runner import BuiltRunner
-from suite import gate
+from devices.deployment.built_runner import BuiltRunner
+from suite.measuring import idle_device
+from tests.support.end_to_end.suite_runs import Bench, wait_for
+from tests.support.end_to_end.twin_runs import OTHER, TwinRun, be_impatient, outcome, runners_in
+from tests.support.twins.twin_devices import LINKS, Twin, make_twin
+from tests.support.twins.twin_ssh import SshTwin
 
 pytestmark = pytest.mark.twins
 
@@ -37,7 +37,7 @@ def board(
 @pytest.fixture
 def twin(board: Twin, monkeypatch: pytest.MonkeyPatch) -> Twin:
     be_impatient(monkeypatch)
-    monkeypatch.setattr(gate, "IDLE_SECONDS", 1.0)
+    monkeypatch.setattr(idle_device, "IDLE_SECONDS", 1.0)
     for name, value in board.environ.items():
         monkeypatch.setenv(name, value)
     if not board.machine.running:

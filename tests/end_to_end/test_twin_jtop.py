@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from suite_runs import SHAPE, Bench, by_setting
-from twin_jtop import JETSON_AGX_ORIN, JtopTwin
-from twin_runs import TwinRun, runners_in
 
-from devices.built_runner import BuiltRunner
-from suite import gate
+from devices.deployment.built_runner import BuiltRunner
+from suite.measuring import idle_device
+from tests.support.end_to_end.suite_runs import SHAPE, Bench, by_setting
+from tests.support.end_to_end.twin_runs import TwinRun, runners_in
+from tests.support.twins.twin_jtop import JETSON_AGX_ORIN, JtopTwin
 
 pytestmark = pytest.mark.twins
 
@@ -23,7 +23,7 @@ AFTER_MW = BEFORE_MW + 3000
 def test_energy_is_made_of_what_the_real_service_tells_while_the_runner_runs(
     bench: Bench, aarch64_runner: BuiltRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "IDLE_SECONDS", 1.0)  # less than an emulated Python needs for its first reading
+    monkeypatch.setattr(idle_device, "IDLE_SECONDS", 1.0)  # less than an emulated Python needs for its first reading
     with JtopTwin(tmp_path / "twin", JETSON_AGX_ORIN) as twin:
         run = TwinRun(bench, **twin.entry(threads=1))
         with run.fault(lambda: twin.set_rail(1, 1500), ordinal=0, after_steps=30):

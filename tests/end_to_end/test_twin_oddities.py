@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from suite_runs import SHAPE, Bench
-from twin_adb import SHELL_ID
-from twin_devices import LINKS, Twin, make_twin, place_of
-from twin_root import USER_ID
-from twin_runs import OTHER, TwinRun, be_impatient, outcome, runners_in, scripted_runner
-from twin_ssh import SshTwin
-from twin_system import SystemTwin
-from twin_system_phone import SystemPhone
 
-from devices import transport
-from devices.built_runner import BuiltRunner
-from devices.shell import transport as shell_transport
+from devices.deployment.built_runner import BuiltRunner
+from devices.transports import transport
+from devices.transports.shell import transport as shell_transport
+from tests.support.end_to_end.suite_runs import SHAPE, Bench
+from tests.support.end_to_end.twin_runs import OTHER, TwinRun, be_impatient, outcome, runners_in, scripted_runner
+from tests.support.twins.twin_adb import SHELL_ID
+from tests.support.twins.twin_devices import LINKS, Twin, make_twin, place_of
+from tests.support.twins.twin_root import USER_ID
+from tests.support.twins.twin_ssh import SshTwin
+from tests.support.twins.twin_system import SystemTwin
+from tests.support.twins.twin_system_phone import SystemPhone
 
 pytestmark = pytest.mark.twins
 

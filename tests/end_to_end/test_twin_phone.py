@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from suite_runs import Bench
-from twin_adb import AdbTwin
-from twin_boards import ANDROID_PHONE
-from twin_runs import TwinRun, outcome, runners_in
 
-from devices.built_runner import BuiltRunner
-from suite import gate
+from devices.deployment.built_runner import BuiltRunner
+from suite.measuring import idle_device
+from tests.support.end_to_end.suite_runs import Bench
+from tests.support.end_to_end.twin_runs import TwinRun, outcome, runners_in
+from tests.support.twins.twin_adb import AdbTwin
+from tests.support.twins.twin_boards import ANDROID_PHONE
 
 pytestmark = pytest.mark.twins
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.twins
 def test_a_phone_is_measured_and_the_second_run_pushes_nothing(
     bench: Bench, aarch64_runner: BuiltRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "IDLE_SECONDS", 1.0)
+    monkeypatch.setattr(idle_device, "IDLE_SECONDS", 1.0)
     with AdbTwin(tmp_path / "phone", ANDROID_PHONE) as phone:
         for name, value in phone.environ.items():
             monkeypatch.setenv(name, value)

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from suite_runs import Bench
-from twin_adb import AdbTwin
-from twin_boards import ANDROID_PHONE, JETSON_NANO
-from twin_devices import LINKS, Twin
-from twin_machine import until
-from twin_runs import TwinRun, outcome, runners_in
-from twin_ssh import SshTwin
 
-from devices.built_runner import BuiltRunner
-from suite import gate
+from devices.deployment.built_runner import BuiltRunner
+from suite.measuring import idle_device
+from tests.support.end_to_end.suite_runs import Bench
+from tests.support.end_to_end.twin_runs import TwinRun, outcome, runners_in
+from tests.support.twins.twin_adb import AdbTwin
+from tests.support.twins.twin_boards import ANDROID_PHONE, JETSON_NANO
+from tests.support.twins.twin_devices import LINKS, Twin
+from tests.support.twins.twin_machine import until
+from tests.support.twins.twin_ssh import SshTwin
 
 pytestmark = pytest.mark.twins
 
@@ -40,7 +40,7 @@ def link(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def twin(link: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aarch64_runner: BuiltRunner) -> Iterator[Twin]:
-    monkeypatch.setattr(gate, "IDLE_SECONDS", 1.0)
+    monkeypatch.setattr(idle_device, "IDLE_SECONDS", 1.0)
     made: Twin = AdbTwin(tmp_path, ANDROID_PHONE) if link == "adb" else SshTwin(tmp_path, JETSON_NANO)
     with made as running:
         for name, value in running.environ.items():

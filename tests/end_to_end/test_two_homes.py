@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from suite_runs import SHAPE, Bench, Ran, kill
-from twin_devices import LINKS, Twin, make_twin
-from twin_runs import runners_in, scripted_runner
-from twin_ssh import SshTwin
+
+from tests.support.end_to_end.suite_runs import SHAPE, Bench, Ran, kill
+from tests.support.end_to_end.twin_runs import runners_in, scripted_runner
+from tests.support.twins.twin_devices import LINKS, Twin, make_twin
+from tests.support.twins.twin_ssh import SshTwin
 
 pytestmark = pytest.mark.twins
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from report_browser import started
 from selenium import webdriver
+
+from tests.support.reports.report_browser import started
 
 
 @pytest.fixture(scope="session")

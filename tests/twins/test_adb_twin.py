@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from twin_adb import WORKDIR, AdbTwin
-from twin_boards import ANDROID_PHONE
-from twin_devices import shell
+
+from tests.support.twins.twin_adb import WORKDIR, AdbTwin
+from tests.support.twins.twin_boards import ANDROID_PHONE
+from tests.support.twins.twin_devices import shell
 
 pytestmark = pytest.mark.twins
 

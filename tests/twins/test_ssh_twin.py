@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from twin_boards import JETSON_NANO, RASPBERRY_PI_4
-from twin_devices import ssh
-from twin_packages import run_tool
-from twin_ssh import SshTwin
+
+from tests.support.twins.twin_boards import JETSON_NANO, RASPBERRY_PI_4
+from tests.support.twins.twin_devices import ssh
+from tests.support.twins.twin_packages import run_tool
+from tests.support.twins.twin_ssh import SshTwin
 
 pytestmark = pytest.mark.twins
 

@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from twin_needs import need_programs
+
+from tests.support.twins.twin_needs import need_programs
 
 SCRIPT = Path(__file__).parents[2] / ".ci" / "system-packages"
 LOCKS = ("lists/lock", "dpkg/lock-frontend", "cache/archives/lock")

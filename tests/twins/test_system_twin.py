@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from twin_devices import ssh
-from twin_system import SystemTwin
+
+from tests.support.twins.twin_devices import ssh
+from tests.support.twins.twin_system import SystemTwin
 
 pytestmark = pytest.mark.twins
 

@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from twin_devices import LINKS, make_twin, place_of, shell
-from twin_machine import until
-from twin_packages import run_tool
+
+from tests.support.twins.twin_devices import LINKS, make_twin, place_of, shell
+from tests.support.twins.twin_machine import until
+from tests.support.twins.twin_packages import run_tool
 
 pytestmark = pytest.mark.twins
 

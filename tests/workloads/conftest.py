@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from counted_export import CountedExport
-from training_runs import ArtifactOf
 
-import workloads.export
-from devices.runner_build import build_runner
-from workloads.artifact import ArtifactCache
+import workloads.export.export
+from devices.runner_builds.build import build_runner
+from tests.support.workloads.counted_export import CountedExport
+from tests.support.workloads.training_runs import ArtifactOf
+from workloads.export.artifact import ArtifactCache
 from workloads.models.weights import ModelWeights, document_sha256
 from workloads.models.zoo import load_model
 
@@ -53,7 +53,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, tiny: ModelWeights) -> Ar
 @pytest.fixture
 def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CountedExport:
     counted = CountedExport(tmp_path / "calls")
-    monkeypatch.setattr(workloads.export, "export_program", counted)
+    monkeypatch.setattr(workloads.export.export, "export_program", counted)
     return counted
 
 

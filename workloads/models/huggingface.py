@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from foundation.errors import UserError
 from workloads.models.config import LlamaConfig
+from workloads.models.tokenizer import load_tokenizer_json
 from workloads.models.weights import (
     LazyTensors,
     ModelWeights,
@@ -20,10 +21,10 @@ from workloads.models.weights import (
     document_sha256,
     file_sha256,
 )
-from workloads.tokenizer import load_tokenizer_json
 
 if TYPE_CHECKING:
     import torch
+
 
 SINGLE_FILE = "model.safetensors"
 SHARD_INDEX = "model.safetensors.index.json"

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workloads.conversion import to_half, to_single
 from workloads.models.config import PROJECTIONS, LlamaConfig
+from workloads.models.conversion import to_half, to_single
 
 MASKED = -30000.0
 """Added to the score of a masked key: finite, so that a row without any key stays a number, and within float16."""

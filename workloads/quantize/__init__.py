@@ -1,1 +1,4 @@
-"""Quantization settings: how the frozen weights are stored and multiplied."""
+"""Quantization settings: how the frozen weights are stored and multiplied.
+
+Start at apply.py; each setting has a module of its own.
+"""

@@ -6,7 +6,6 @@ fake-quantized reference of that product.
 
 from __future__ import annotations
 
-import torch
 import torch.ao.quantization.fx._decomposed  # registers quantized_decomposed
 from torch import Tensor, nn
 

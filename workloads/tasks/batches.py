@@ -1,18 +1,99 @@
-"""Batches of a task as arrays: which rows, in which order, and as which tokens."""
+"""Batches of a task as arrays: which rows, in which order, and as which tokens.
+
+An example is cut to length, padded on the left, with its labels at the end. The runner's inputs.bin holds the batches
+of each input one after the other, int64, little endian.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from foundation.errors import UserError
-from workloads.tasks.prompts import PromptEncoder
-from workloads.tasks.task import Task
-from workloads.tokenizer import Tokenizer
+from workloads.models.tokenizer import Tokenizer
+from workloads.tasks.task import Task, Template
+
+#: A text whose tokens are known to end at its end; what follows it is tokenized as it would be after any text.
+ANCHOR = "a"
+NO_LABEL = -1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One padded row: `tokens` has T ids of which those from `first` on are real, `labels` has K."""
+
+    tokens: list[int]
+    first: int
+    labels: list[int]
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class PromptEncoder:
+    """Turns the tokens of a text into a row of T tokens and K labels.
+
+    `answers[c]` are the tokens of class c's answer, K is the longest answer's length.
+    """
+
+    T: int
+    pad_id: int
+    prefix: tuple[int, ...]
+    suffix: tuple[int, ...]
+    answers: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def build(cls, template: Template, tokenizer: Tokenizer, T: int) -> PromptEncoder:
+        """Raises `UserError` if T leaves no room for a token of the text."""
+        prefix = tuple(tokenizer.prefix)
+        suffix = _continuation(tokenizer, ANCHOR, template.suffix)
+        answers = tuple(_continuation(tokenizer, ANCHOR + template.suffix, answer) for answer in template.answers)
+        encoder = cls(T, tokenizer.pad_id, prefix, suffix, answers)
+        needed = T - min(encoder.text_budget(label) for label in range(len(answers))) + 1
+        if needed > T:
+            raise UserError(
+                f"T is {T}, but the prompt {template.suffix!r} and its answers need {needed} tokens, one of the text "
+                f"among them: use T={needed} or more."
+            )
+        return encoder
+
+    @property
+    def K(self) -> int:  # noqa: N802 the contract's name
+        """Labels per row."""
+        return max(len(answer) for answer in self.answers)
+
+    def text_budget(self, label: int) -> int:
+        """How many tokens of text fit beside prompt and answer."""
+        return self.T - len(self.prefix) - len(self.suffix) - (len(self.answers[label]) - 1)
+
+    def row(self, text: Sequence[int], label: int) -> Row:
+        """The row of a text's tokens; a text that is too long loses its beginning, prompt and answer stay whole."""
+        answer = self.answers[label]
+        budget = self.text_budget(label)
+        kept = text[-budget:]
+        real = [*self.prefix, *kept, *self.suffix, *answer[:-1]]
+        first = self.T - len(real)
+        return Row(
+            tokens=[self.pad_id] * first + real,
+            first=first,
+            labels=[NO_LABEL] * (self.K - len(answer)) + list(answer),
+            truncated=len(kept) < len(text),
+        )
+
+
+def _continuation(tokenizer: Tokenizer, before: str, text: str) -> tuple[int, ...]:
+    """The tokens that `text` adds after `before`; encoded alone it could get a space that it does not have there."""
+    head, whole = tokenizer.encode(before), tokenizer.encode(before + text)
+    if whole[: len(head)] != head or len(whole) == len(head):
+        raise UserError(
+            f"The tokenizer merges {text!r} with the text before it: begin the prompt and the answers with a space."
+        )
+    return tuple(whole[len(head) :])
+
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -88,3 +169,35 @@ def shuffled(size: int, count: int, seed: int) -> list[int]:
 
 def _array(values: Sequence[object], shape: tuple[int, ...]) -> Int64Array:
     return np.array(values, dtype=np.int64).reshape(shape)
+
+
+@dataclass(frozen=True)
+class FileInput:
+    """One entry of the job's `inputs`: `batches` tensors of `shape` begin at byte `offset` of `file`."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    file: str
+    offset: int
+    batches: int
+
+    def as_job_entry(self) -> dict[str, object]:
+        """The entry as the job file has it."""
+        return {**asdict(self), "shape": list(self.shape)}
+
+
+def write_inputs(data: TaskBatches, path: Path) -> list[FileInput]:
+    """Write tokens, first and labels to `path` and return their entries, in the order of the program's inputs.
+
+    The file is written beside `path` and renamed. Raises OSError as writing a file does.
+    """
+    entries = []
+    offset = 0
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        for name, array in (("tokens", data.tokens), ("first", data.first), ("labels", data.labels)):
+            entries.append(FileInput(name, "int64", array.shape[1:], path.name, offset, array.shape[0]))
+            offset += file.write(array.astype("<i8").tobytes())
+    partial.replace(path)
+    return entries

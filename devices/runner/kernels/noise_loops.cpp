@@ -3,7 +3,7 @@
 // Plain float32 operations in a fixed order, compiled with -ffp-contract=off: additions, multiplications and square
 // roots are rounded the same way on every IEEE processor, so the normals have the same bits. The polynomials are
 // minimax fits made for this file. Against float64: the radius is off by 3.5e-7 at most (all 2^23 values), a normal
-// by 7.5e-7 (3e8 random ones, half of them with a large radius); tests/runner/test_noise_kernel.py holds it below 1e-6.
+// by 7.5e-7 (3e8 random ones, half of them with a large radius); tests/devices/runner/kernels/test_noise_kernel.py holds it below 1e-6.
 //
 // Philox: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Box & Muller, 1958.
 #include "simd.h"

@@ -15,11 +15,9 @@ from transformers import LlamaConfig as LlamaConfigOfTransformers
 from transformers import LlamaForCausalLM
 
 from workloads.models.config import LlamaConfig
-from workloads.models.fetch import fetch
 from workloads.models.named import ZOO
-from workloads.models.random_weights import random_weights
 from workloads.models.weights import ModelWeights
-from workloads.models.zoo import load_model
+from workloads.models.zoo import fetch, load_model, random_weights
 
 GGUF_LAYER_NAMES = {
     "input_layernorm": "attn_norm",

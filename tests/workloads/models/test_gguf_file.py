@@ -13,9 +13,9 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 from foundation.errors import UserError
-from workloads.models.gguf_file import load_gguf, rotary_halves
+from workloads.models.gguf import load_gguf, rotary_halves
 from workloads.models.weights import ModelWeights, file_sha256
-from workloads.tasks import built_in_task
+from workloads.tasks.task import built_in_task
 
 WriteGguf = Callable[..., Path]
 

@@ -12,9 +12,10 @@ from transformers import LlamaForCausalLM
 
 from workloads.models.config import LlamaConfig
 from workloads.models.llama import Llama
-from workloads.models.random_weights import random_weights
 from workloads.models.weights import ModelWeights
-from workloads.tasks import batches, built_in_task
+from workloads.models.zoo import random_weights
+from workloads.tasks.batches import batches
+from workloads.tasks.task import built_in_task
 
 InTransformers = Callable[[ModelWeights], LlamaForCausalLM]
 FLOAT32_NOISE = 1e-4

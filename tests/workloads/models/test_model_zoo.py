@@ -10,8 +10,7 @@ from safetensors.torch import save_file
 from foundation.errors import UserError
 from workloads.models.config import LlamaConfig
 from workloads.models.named import ZOO, model_config
-from workloads.models.random_weights import random_weights
-from workloads.models.zoo import load_model, load_weights
+from workloads.models.zoo import load_model, load_weights, random_weights
 
 
 @pytest.mark.parametrize("name", ["smolm2-135m", "SmolLM2-135M"])

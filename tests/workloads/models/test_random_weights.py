@@ -7,9 +7,8 @@ import torch
 from transformers import LlamaForCausalLM
 
 from workloads.models.config import LlamaConfig
-from workloads.models.random_weights import random_weights
 from workloads.models.weights import ModelWeights
-from workloads.models.zoo import load_model
+from workloads.models.zoo import load_model, random_weights
 
 
 def test_tiny_is_the_same_on_every_machine() -> None:

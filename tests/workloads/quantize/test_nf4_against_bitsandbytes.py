@@ -7,7 +7,7 @@ import torch
 from bitsandbytes.functional import QuantState, dequantize_4bit, quantize_4bit
 from torch import Tensor
 
-from workloads.prge import ops as _ops  # registers the operators  # noqa: F401
+from workloads.methods import operators  # registers the operators  # noqa: F401
 from workloads.quantize.nf4 import BLOCK, CODES, Nf4Embedding, Nf4Linear, dequantize, quantize
 
 

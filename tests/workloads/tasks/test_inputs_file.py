@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from workloads.tasks import batches, built_in_task, write_inputs
-from workloads.tokenizer import byte_level_tokenizer
+from workloads.models.tokenizer import byte_level_tokenizer
+from workloads.tasks.batches import batches, write_inputs
+from workloads.tasks.task import built_in_task
 
 
 def test_each_entry_finds_its_batches_in_the_file(tmp_path: Path) -> None:

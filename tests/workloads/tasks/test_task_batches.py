@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foundation.errors import UserError
-from workloads.tasks import Example, Task, Template, batches, built_in_task
-from workloads.tasks.batches import shuffled
-from workloads.tasks.prompts import PromptEncoder
-from workloads.tokenizer import byte_level_tokenizer
+from workloads.models.tokenizer import byte_level_tokenizer
+from workloads.tasks.batches import PromptEncoder, batches, shuffled
+from workloads.tasks.task import Example, Task, Template, built_in_task
 
 TOKENIZER = byte_level_tokenizer()
 #: One token and six tokens, so that rows differ in how many labels they have.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import UserError
-from workloads.tasks import Template, built_in_task, read_task
+from workloads.tasks.task import Template, built_in_task, read_task
 
 
 def write(tmp_path: Path, content: str | bytes, name: str = "task.tsv") -> Path:

@@ -1,0 +1,224 @@
+"""From an inventory entry to a device that is ours: locked here, reached, held there, cleared of old processes.
+
+The lock is exclusive, below the host's `locks/` folder: one run of a home at a time per device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import posixpath
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import filelock
+
+from devices.checks.facts import Facts
+from devices.checks.preflight import (
+    Check,
+    Needs,
+    check_cores,
+    check_cpu_files,
+    check_disk,
+    check_frequency_caps,
+    check_governor,
+    check_memory,
+    check_time_and_load,
+    check_workdir,
+)
+from devices.deployment.cache import Places
+from devices.errors import DeviceBusy, FileError, UnsupportedDevice
+from devices.inventory.entry import DeviceEntry
+from devices.kinds.kind import KINDS, Kind
+from devices.sensors.reading import Tree
+from devices.sensors.spec import Discovery
+from devices.transports.hold import Holder, claim, holder_of, this_process
+from devices.transports.local.transport import LocalTransport
+from devices.transports.transport import FILE_TIMEOUT_S, Exit, OnLine, Transport, WhileWaiting
+from foundation.atomic import write_atomic
+from foundation.errors import UserError
+from foundation.text import printable
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9.:-]+")
+
+
+@contextlib.contextmanager
+def exclusive(device: str, locks_dir: Path, *, address: str | None = None) -> Iterator[None]:
+    """Holds `device` for the block. Raises `DeviceBusy` at once if another holds it, also within this process.
+
+    With its `address`, entries of other names for the same device are kept away as well.
+    """
+    with contextlib.ExitStack() as held:
+        held.enter_context(_exclusive(device, device, locks_dir))
+        if address is not None:
+            held.enter_context(_exclusive(device, f"at-{_UNSAFE.sub('_', address)[:160]}", locks_dir))
+        yield
+
+
+@contextlib.contextmanager
+def _exclusive(device: str, file: str, locks_dir: Path) -> Iterator[None]:
+    note = locks_dir / f"{file}.json"
+    try:
+        locks_dir.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(locks_dir / f"{file}.lock", timeout=0)
+        lock.acquire()
+    except filelock.Timeout:
+        raise _busy(device, note) from None
+    except OSError as error:
+        reason = FileError.from_os_error("lock", str(locks_dir), error).reason
+        raise UserError(
+            f"{printable(str(locks_dir))!r} can't hold the lock of device {device!r} because {reason}; "
+            "make the folder writable or point SUITE_HOME elsewhere."
+        ) from error
+    try:
+        # The note is a courtesy: a full disk must not keep anybody from measuring.
+        with contextlib.suppress(OSError):
+            write_atomic(note, json.dumps(asdict(this_process(device))).encode())
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            note.unlink(missing_ok=True)
+        lock.release()
+
+
+def _busy(device: str, note: Path) -> DeviceBusy:
+    holder = _read_holder(note)
+    who = str(holder) if holder else "another process"
+    end = f"end process {holder.pid}" if holder else "end it"
+    return DeviceBusy(f"device {device!r} is in use by {who}; wait for it or {end}.")
+
+
+def _read_holder(note: Path) -> Holder | None:
+    try:
+        return holder_of(json.loads(note.read_bytes()))
+    except (OSError, ValueError):
+        return None
+
+
+Connector = Callable[[DeviceEntry], Transport]
+
+
+def _ssh(entry: DeviceEntry) -> Transport:
+    from devices.transports.ssh.link import (
+        ssh_transport,  # its library takes a while to load, and most commands don't need it
+    )
+
+    return ssh_transport(entry)
+
+
+def _adb(entry: DeviceEntry) -> Transport:
+    from devices.transports.adb.link import adb_transport  # the same
+
+    return adb_transport(entry)
+
+
+# A new transport is a class and a line here.
+TRANSPORTS: Mapping[str, Connector] = MappingProxyType(
+    {"local": lambda _entry: LocalTransport(), "ssh": _ssh, "adb": _adb}
+)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A connected device, under its lock. `left_over_pid`: the runner of an earlier run that had to be ended first."""
+
+    entry: DeviceEntry
+    transport: Transport
+    kind: Kind
+    tree: Tree
+    places: Places
+    left_over_pid: int | None = None
+
+    def sensors(self) -> Discovery:
+        """What can be sampled now, and what can't and why; look again before each session (chargers get plugged in)."""
+        return self.kind.sensors(self.tree)
+
+    def facts(self) -> Facts:
+        """What identifies the device and what state it is in."""
+        return self.kind.facts(self.tree)
+
+    def throttling(self) -> str | None:
+        """What says that the device holds itself back right now, None if nothing does."""
+        return self.kind.throttling(self.tree)
+
+    def preflight(self, needs: Needs) -> tuple[Check, ...]:
+        """All checks; takes about a second. Cores and threads of the entry count where `needs` names none."""
+        needs = Needs(
+            needs.disk_bytes,
+            needs.memory_bytes,
+            self.entry.cpus if needs.cpus is None else needs.cpus,
+            self.entry.threads if needs.threads is None else needs.threads,
+        )
+        return (
+            check_workdir(self.tree, self.places.workdir),
+            check_disk(self.tree, self.places.workdir, needs.disk_bytes),
+            check_memory(self.tree, needs.memory_bytes),
+            check_cpu_files(self.tree),
+            check_cores(self.tree, needs),
+            *check_time_and_load(self.tree),
+            check_governor(self.tree, self.kind.governor_remedy),
+            check_frequency_caps(self.tree),
+            *self.kind.checks(self.tree),
+        )
+
+    def launch(
+        self,
+        argv: Sequence[str],
+        on_line: OnLine,
+        *,
+        timeout_s: float,
+        cwd: str | None = None,
+        while_waiting: WhileWaiting = lambda: None,
+    ) -> Exit:
+        """Runs the runner under the device's pid file (see `Transport.stream`)."""
+        return self.transport.stream(
+            argv, on_line, timeout_s=timeout_s, cwd=cwd, pid_file=self.places.pid_file, while_waiting=while_waiting
+        )
+
+
+def require_support(entry: DeviceEntry) -> None:
+    """Raises `UnsupportedDevice` if there is no class for the entry's kind or transport."""
+    for what, name, known in (("kind", entry.kind, KINDS), ("transport", entry.transport, TRANSPORTS)):
+        if name not in known:
+            raise UnsupportedDevice(
+                f"device {entry.name!r} has the {what} {name!r}, which this version of the suite can't serve yet "
+                f"(it has {len(known)}: {', '.join(known)}); choose another device or update the suite."
+            )
+
+
+def contact(entry: DeviceEntry) -> None:
+    """Reaches the device and lets go of it: no lock, and nothing is done there. Raises what `connect` raises."""
+    require_support(entry)
+    TRANSPORTS[entry.transport](entry).close()
+
+
+@contextlib.contextmanager
+def connect(entry: DeviceEntry, locks_dir: Path, *, root: str = "/") -> Iterator[Device]:
+    """Holds the device for the block, against others of this home and of every other.
+
+    `root` stands in for the device's "/" when its /proc and /sys are read. Raises `UnsupportedDevice`, `DeviceBusy`,
+    and what the transport raises when the device can't be reached.
+    """
+    require_support(entry)
+    with (
+        exclusive(entry.name, locks_dir, address=entry.address),
+        contextlib.closing(TRANSPORTS[entry.transport](entry)) as transport,
+    ):
+        places = Places(_whole(entry.workdir, transport))
+        transport.hold(places.hold, claim(entry.name, locks_dir))
+        left_over = transport.end_left_over(places.pid_file)
+        kind, tree = KINDS[entry.kind](entry), Tree(transport, root)
+        if entry.cpus is None:
+            entry = entry.model_copy(update={"cpus": kind.cpus(tree)})
+        yield Device(entry, transport, kind, tree, places, left_over)
+
+
+def _whole(workdir: str, transport: Transport) -> str:
+    """A relative workdir, or one that begins with `~/`, below the folder in which the device's commands start."""
+    if workdir.startswith("/"):
+        return workdir
+    home = transport.run(["pwd"], timeout_s=FILE_TIMEOUT_S).stdout.removesuffix("\n")
+    return posixpath.join(home, workdir.removeprefix("~/"))

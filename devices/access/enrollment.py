@@ -1,0 +1,91 @@
+"""Letting the suite in: host keys are compared and go into the inventory; a phone asks its owner instead."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import paramiko
+
+from devices.errors import UnsupportedDevice
+from devices.inventory.entry import DeviceEntry
+from devices.processes import Deadline
+from devices.transports.adb.attachment import AUTHORISE, UNAUTHORISED, Unauthorised, attach, target_of
+from devices.transports.adb.server import AdbServer
+from devices.transports.ssh.authentication import log_in
+from devices.transports.ssh.connection import shake_hands
+from devices.transports.ssh.endpoint import Endpoint, endpoints, host_key_text, require_enrolled
+
+Judge = Callable[[Endpoint, str], None]
+
+
+def enroll(entry: DeviceEntry, judge: Judge) -> Mapping[str, Any]:
+    """The values to set in the entry; empty if all keys are enrolled already.
+
+    `judge` gets each server that has no key in the inventory, with the key it shows, and raises unless it is the right
+    one. Raises `HostKeyRefused` for a changed key, `DeviceLost` for a server that doesn't answer, `AccessRefused` if
+    the jump host doesn't let us through.
+    """
+    if entry.transport != "ssh":
+        raise UnsupportedDevice(
+            f"device {entry.name!r} is reached by {entry.transport!r}, which has no host key; only ssh devices are "
+            "enrolled."
+        )
+    values: dict[str, Any] = {}
+    opened: list[paramiko.Transport] = []
+    try:
+        for endpoint in endpoints(entry):
+            through = opened[-1] if opened else None
+            transport, key = shake_hands(endpoint, entry.connect_timeout_s, through=through)
+            opened.append(transport)
+            text = host_key_text(key)
+            if endpoint.host_keys:
+                require_enrolled(endpoint, key)
+            else:
+                judge(endpoint, text)
+                values.update(_values(entry, endpoint, text))
+            if endpoint.is_jump:
+                log_in(transport, replace(endpoint, host_keys=(text,)))
+    finally:
+        for transport in reversed(opened):
+            transport.close()
+    return values
+
+
+def _values(entry: DeviceEntry, endpoint: Endpoint, text: str) -> dict[str, Any]:
+    if not endpoint.is_jump or entry.jump is None:
+        return {"host_keys": [text]}
+    return {"jump": entry.jump.model_dump(exclude_unset=True) | {"host_keys": [text]}}
+
+
+_POLL_S = 0.3
+_QUESTION_TIMEOUT_S = 5.0
+
+
+def await_authorisation(
+    entry: DeviceEntry, say: Callable[[str], None], *, wait_s: float, server: AdbServer | None = None
+) -> None:
+    """Comes back once the device has answered; a phone that hasn't been told to is waited for up to `wait_s`.
+
+    Raises `Unauthorised` if that is all the same then, and what `attach` raises.
+    """
+    server = server or AdbServer.from_environment()
+    try:
+        attach(entry, server)
+        return
+    except Unauthorised:
+        if wait_s <= 0:
+            raise
+    say(f"{target_of(entry).shown} has not authorised this computer yet: {AUTHORISE}; waiting {wait_s:.0f} s")
+    deadline = Deadline(wait_s)
+    while deadline.remaining_s() and _state(entry, server) == UNAUTHORISED:
+        time.sleep(_POLL_S)
+    attach(entry, server)
+
+
+def _state(entry: DeviceEntry, server: AdbServer) -> str | None:
+    serial = target_of(entry).serial
+    listed = server.devices(timeout_s=_QUESTION_TIMEOUT_S)
+    return next((one.state for one in listed if one.serial == serial), None)

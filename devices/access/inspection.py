@@ -1,0 +1,92 @@
+"""`suite devices check`: one table of what is there, what is missing and how to mend it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from devices.access.connect import Device, connect, require_support
+from devices.checks.facts import Facts
+from devices.checks.preflight import Needs
+from devices.errors import DeviceError, UnsupportedDevice
+from devices.inventory.entry import DeviceEntry
+from devices.sensors.spec import Discovery
+
+State = Literal["ok", "warning", "failed", "unavailable"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table. `remedy` is empty when there is nothing to mend, or nothing that could be done."""
+
+    item: str
+    state: State
+    detail: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a look at one device found. `facts` and `sensors` are None if it could not be reached."""
+
+    device: str
+    rows: tuple[Row, ...]
+    facts: Facts | None = None
+    sensors: Discovery | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be measured: nothing failed. Warnings and missing sensors don't forbid that."""
+        return all(row.state != "failed" for row in self.rows)
+
+
+def check(device: Device, needs: Needs | None = None) -> Inspection:
+    """Looks at a connected device. Raises `DeviceError` if it goes away meanwhile."""
+    facts, found = device.facts(), device.sensors()
+    rows = [Row("device", "ok", _summary(facts))]
+    if device.left_over_pid is not None:
+        rows.append(Row("left over", "ok", f"the runner {device.left_over_pid} of an earlier run was ended"))
+    rows += [Row(item.name, item.status, item.detail, item.remedy) for item in device.preflight(needs or Needs())]
+    rows += [Row(f"sensor {item.name}", "ok", f"{item.quantity}: {item.method}") for item in found.sensors]
+    rows += [
+        Row(f"sensor {gap.name}", "unavailable", f"{gap.quantity}: {gap.reason}", gap.remedy or "")
+        for gap in found.unavailable
+    ]
+    return Inspection(device.entry.name, tuple(rows), facts, found)
+
+
+def check_entry(entry: DeviceEntry, locks_dir: Path, *, needs: Needs | None = None, root: str = "/") -> Inspection:
+    """Connects and looks; a device that is busy, lost or not supported is a failed row, so that the others go on."""
+    try:
+        with connect(entry, locks_dir, root=root) as device:
+            return check(device, needs)
+    except (DeviceError, UnsupportedDevice) as error:
+        return Inspection(entry.name, (_unreached(str(error)),))
+
+
+def _unreached(sentence: str) -> Row:
+    """Our sentences have the cause first and the next action last, after a semicolon."""
+    cause, mark, action = sentence.rpartition("; ")
+    return Row("connection", "failed", cause, action) if mark else Row("connection", "failed", sentence)
+
+
+def support_of(entry: DeviceEntry) -> Row:
+    """The entry's line in `suite devices list`: how it is reached, and whether this version can. Contacts nothing."""
+    address = entry.host or entry.serial or "this machine"
+    where = f"{entry.kind} over {entry.transport}: {address}{f':{entry.port}' if entry.port else ''}, {entry.workdir}"
+    try:
+        require_support(entry)
+    except UnsupportedDevice as error:
+        return Row(entry.name, "failed", where, str(error))
+    return Row(entry.name, "ok", where)
+
+
+def _summary(facts: Facts) -> str:
+    memory = f"{facts.memory_kib / (1 << 20):.1f} GiB" if facts.memory_kib else "unknown memory"
+    cores = f"{facts.cpu_count or '?'} x {' and '.join(facts.cpu_models) or facts.machine}"
+    settings = ", ".join(f"{name} {value}" for name, value in facts.settings.items())
+    parts = [facts.board, cores, memory, facts.os_build, facts.kernel, settings]
+    if facts.virtual_machine:
+        parts.append(f"virtual machine ({facts.virtual_machine})")
+    return "; ".join(part for part in parts if part)

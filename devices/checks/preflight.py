@@ -1,0 +1,286 @@
+"""Checks before anything is measured: each says what it found and how to mend it. Data, no exceptions.
+
+Whether the device keeps time and is quiet takes two looks a moment apart, as the rates are what matters.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from devices.checks.facts import Policy, parse_cpu_list, parse_meminfo, read_policies
+from devices.errors import FileError
+from devices.sensors.reading import Tree
+from foundation.text import printable
+
+Status = Literal["ok", "warning", "failed"]
+
+_CPUS = "sys/devices/system/cpu"
+_MEMINFO = "proc/meminfo"
+#: How the clock is kept where the kernel's files are all there is.
+GOVERNOR_REMEDY = "echo performance | sudo tee /sys/devices/system/cpu/cpufreq/policy*/scaling_governor"
+# Governors under which the clock doesn't follow the load.
+_STEADY_GOVERNORS = frozenset({"performance", "userspace"})
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check. `remedy` is an imperative, empty when all is well."""
+
+    name: str
+    status: Status
+    detail: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a run needs of the device."""
+
+    disk_bytes: int = 0
+    memory_bytes: int = 0
+    cpus: tuple[int, ...] | None = None
+    threads: int | None = None
+
+
+def check_workdir(tree: Tree, workdir: str) -> Check:
+    """Whether files can be made, read back and removed in the workdir."""
+    transport, shown = tree.transport, printable(repr(workdir))
+    probe = posixpath.join(workdir, f".probe-{uuid.uuid4().hex[:8]}")
+    try:
+        transport.mkdir(workdir)
+        transport.write(probe, b"probe")
+        same = transport.read_bytes(probe) == b"probe"
+        transport.remove(probe)
+    except FileError as error:
+        return Check("workdir", "failed", f"{shown} can't be used because {error.reason}", error.remedy)
+    if not same:
+        return Check("workdir", "failed", f"{shown} gives back other bytes than were written", "check the storage")
+    return Check("workdir", "ok", f"{shown} is writable")
+
+
+def check_disk(tree: Tree, workdir: str, needed_bytes: int) -> Check:
+    """Free space against what the run will write."""
+    try:
+        free = tree.transport.free_bytes(workdir)
+    except FileError as error:
+        return Check("disk", "failed", f"the free space is unknown because {error.reason}", error.remedy)
+    detail = f"{free / 1e6:.0f} MB free, {needed_bytes / 1e6:.0f} MB needed"
+    if free < needed_bytes:
+        return Check("disk", "failed", detail, "free space there or set another `workdir` in the inventory")
+    return Check("disk", "ok", detail)
+
+
+def check_memory(tree: Tree, needed_bytes: int) -> Check:
+    """MemAvailable (what the kernel can give without swapping, proc(5)) against the estimate of the run's peak."""
+    texts = tree.read([_MEMINFO])
+    meminfo = parse_meminfo(texts.text(_MEMINFO) or "")
+    available_kib = meminfo.get("MemAvailable")
+    if available_kib is None:
+        return Check("memory", "warning", f"unknown: /{_MEMINFO} has no MemAvailable", "mount /proc on the device")
+    detail = f"{available_kib / 1024:.0f} MiB available, {needed_bytes / (1 << 20):.0f} MiB needed"
+    if available_kib * 1024 < needed_bytes:
+        swap_mib = meminfo.get("SwapFree", 0) / 1024
+        remedy = (
+            f"end other programs or choose a smaller model, q, b or T ({swap_mib:.0f} MiB of swap is no substitute)"
+        )
+        return Check("memory", "failed", detail, remedy)
+    return Check("memory", "ok", detail)
+
+
+def check_cpu_files(tree: Tree) -> Check:
+    """XNNPACK asks these two files how many cores there are, and fails to load without them."""
+    paths = [f"{_CPUS}/possible", f"{_CPUS}/present"]
+    texts = tree.read(paths)
+    for path in paths:
+        text = texts.text(path)
+        if text is None or parse_cpu_list(text) is None:
+            why = (
+                texts.why_not(path)
+                if text is None
+                else f"/{path} holds {printable(text, 40)!r}, which is no list of cores"
+            )
+            return Check("cpu files", "failed", why, "mount /sys on the device and make it readable for this user")
+    return Check("cpu files", "ok", f"cores possible {texts.text(paths[0])}, present {texts.text(paths[1])}")
+
+
+def check_cores(tree: Tree, needs: Needs) -> Check:
+    """Whether the cores that were asked for are on, and are enough for the threads."""
+    path = f"{_CPUS}/online"
+    online = parse_cpu_list(tree.read([path]).text(path) or "")
+    if online is None:
+        return Check("cores", "warning", f"unknown: /{path} can't be read", "mount /sys on the device")
+    missing = sorted(set(needs.cpus or ()) - set(online))
+    if missing:
+        detail = f"cores {_numbers(missing)} are not online (online: {_numbers(online)})"
+        return Check("cores", "failed", detail, "correct `cpus` in the inventory or switch those cores on")
+    cores = len(needs.cpus or online)
+    if needs.threads is not None and needs.threads > cores:
+        detail = f"{needs.threads} threads on {cores} core{'' if cores == 1 else 's'} disturb each other"
+        return Check("cores", "warning", detail, f"set `threads` to {cores} or less in the inventory")
+    return Check("cores", "ok", f"{len(online)} online ({_numbers(online)})")
+
+
+def check_governor(tree: Tree, remedy: str | None = GOVERNOR_REMEDY) -> Check:
+    """Whether the clock is left to follow the load.
+
+    `remedy` is how to change that on such a device; None where its user can't, which is then no warning.
+    """
+    policies = read_policies(tree)
+    if not policies:
+        return Check(
+            "governor", "ok", "no cpufreq here: the host of a virtual machine, or the firmware, sets the clock"
+        )
+    moving = [policy for policy in policies if not _is_steady(policy)]
+    shown = ", ".join(f"{policy.name} {policy.governor or 'unknown'}" for policy in moving or policies)
+    if not moving:
+        return Check("governor", "ok", shown)
+    detail = f"the clock follows the load: {shown}"
+    if remedy is None:
+        return Check("governor", "ok", f"{detail}; only root could change that here")
+    return Check("governor", "warning", detail, remedy)
+
+
+def _is_steady(policy: Policy) -> bool:
+    """A clock between two limits that are the same has no choice, whatever its governor."""
+    pinned = policy.allowed_min_khz is not None and policy.allowed_min_khz == policy.allowed_max_khz
+    return pinned or policy.governor in _STEADY_GOVERNORS
+
+
+def check_frequency_caps(tree: Tree) -> Check:
+    """Whether a cap keeps the clock below what the hardware can do."""
+    policies = read_policies(tree)
+    capped = [
+        f"{policy.name} at {policy.allowed_max_khz / 1000:.0f} of {policy.hardware_max_khz / 1000:.0f} MHz"
+        for policy in policies
+        if policy.allowed_max_khz and policy.hardware_max_khz and policy.allowed_max_khz < policy.hardware_max_khz
+    ]
+    if capped:
+        remedy = "write cpuinfo_max_freq to scaling_max_freq, or leave it and compare with runs under the same cap only"
+        return Check("frequency caps", "warning", ", ".join(capped), remedy)
+    return Check("frequency caps", "ok", "none" if policies else "not visible")
+
+
+def _numbers(cpus: Sequence[int]) -> str:
+    return ",".join(str(cpu) for cpu in cpus)
+
+
+_UPTIME, _STAT, _LOADAVG = "proc/uptime", "proc/stat", "proc/loadavg"
+_CLOCKSOURCE = "sys/devices/system/clocksource/clocksource0/current_clocksource"
+# Clock sources that take microseconds to read, or tick in milliseconds.
+_POOR_CLOCKSOURCES = frozenset({"jiffies", "hpet", "acpi_pm", "refined-jiffies", "pit"})
+_INTERVAL_S = 0.5
+# /proc/uptime has hundredths of a second, at both ends; 1 % is far more than any quartz drifts.
+_CLOCK_TOLERANCE_S = 0.05
+_CLOCK_TOLERANCE = 0.01
+_BUSY_SHARE = 0.15
+_TICKS_PER_S = 100  # USER_HZ, which Linux fixes for /proc on all of our machines
+_SHOWN_PROCESSES = 3
+
+
+class Clock(Protocol):
+    """The host's time: replaced in tests."""
+
+    def monotonic(self) -> float:
+        """Seconds since some point."""
+
+    def sleep(self, seconds: float, /) -> None:
+        """Waits."""
+
+
+@dataclass(frozen=True)
+class _Look:
+    before_s: float
+    after_s: float
+    uptime_s: float | None
+    busy_ticks: int | None
+    all_ticks: int | None
+    ticks_by_process: dict[tuple[str, str], int]
+
+
+def check_time_and_load(tree: Tree, clock: Clock = time) -> tuple[Check, ...]:
+    """The checks `clock` and `load`; takes half a second."""
+    first = _look(tree, clock)
+    clock.sleep(_INTERVAL_S)
+    second = _look(tree, clock)
+    return (_check_clock(tree, first, second), _check_load(tree, first, second))
+
+
+def _look(tree: Tree, clock: Clock) -> _Look:
+    pids = tree.names("proc", r"\d+")
+    before_s = clock.monotonic()
+    texts = tree.read([_UPTIME])
+    after_s = clock.monotonic()
+    more = tree.read([_STAT, *(f"proc/{pid}/stat" for pid in pids)])
+    total = re.match(r"cpu\s+([\d ]+)", more.text(_STAT) or "", re.ASCII)
+    # user nice system idle iowait irq softirq steal; guest time is in user already (proc(5)).
+    ticks = [int(word) for word in total[1].split()[:8]] if total else []
+    processes = {}
+    for pid in pids:
+        name, _, rest = (more.text(f"proc/{pid}/stat") or "").rpartition(")")
+        fields = rest.split()
+        if len(fields) > 12 and fields[11].isdecimal() and fields[12].isdecimal():
+            processes[pid, name.partition("(")[2]] = int(fields[11]) + int(fields[12])
+    return _Look(
+        before_s,
+        after_s,
+        texts.number(_UPTIME),
+        sum(ticks) - sum(ticks[3:5]) if ticks else None,
+        sum(ticks) if ticks else None,
+        processes,
+    )
+
+
+def _check_clock(tree: Tree, first: _Look, second: _Look) -> Check:
+    source = tree.read([_CLOCKSOURCE]).text(_CLOCKSOURCE)
+    remedy = "restart the device, and check its clock source"
+    if first.uptime_s is None or second.uptime_s is None:
+        return Check("clock", "warning", f"unknown: /{_UPTIME} holds no number", "mount /proc on the device")
+    passed_s = second.uptime_s - first.uptime_s
+    shortest_s = (second.before_s - first.after_s) * (1 - _CLOCK_TOLERANCE) - _CLOCK_TOLERANCE_S
+    longest_s = (second.after_s - first.before_s) * (1 + _CLOCK_TOLERANCE) + _CLOCK_TOLERANCE_S
+    if not shortest_s <= passed_s <= longest_s:
+        detail = f"{passed_s:.2f} s passed on the device while {shortest_s:.2f} to {longest_s:.2f} s were possible"
+        return Check("clock", "failed", detail, remedy)
+    if source in _POOR_CLOCKSOURCES:
+        detail = f"the clock source {source} is slow to read or coarse"
+        return Check("clock", "warning", detail, "boot with another clock source (clocksource=tsc or arch_sys_counter)")
+    shown = printable(source, 40) if source else "unknown"
+    return Check("clock", "ok", f"keeps time with the host; clock source {shown}")
+
+
+def _check_load(tree: Tree, first: _Look, second: _Look) -> Check:
+    load = printable(" ".join((tree.read([_LOADAVG]).text(_LOADAVG) or "unknown").split()[:3]), 40)
+    if first.all_ticks is None or second.all_ticks is None or first.busy_ticks is None or second.busy_ticks is None:
+        return Check("load", "warning", f"unknown: /{_STAT} can't be read", "mount /proc on the device")
+    passed = second.all_ticks - first.all_ticks
+    share = (second.busy_ticks - first.busy_ticks) / passed if passed > 0 else 0.0
+    detail = f"{100 * share:.0f} % of the cores' time is in use (load average {load})"
+    if share <= _BUSY_SHARE:
+        return Check("load", "ok", detail)
+    busiest = _busiest(first, second)
+    remedy = (
+        f"end or pause {busiest}"
+        if busiest
+        else "find out what runs there (`top`), or on the host of a virtual machine"
+    )
+    return Check("load", "warning", f"{detail}, which disturbs what is measured", remedy)
+
+
+def _busiest(first: _Look, second: _Look) -> str:
+    interval_s = second.before_s - first.before_s
+    used = {
+        key: (ticks - first.ticks_by_process[key]) / _TICKS_PER_S / interval_s
+        for key, ticks in second.ticks_by_process.items()
+        if key in first.ticks_by_process and interval_s > 0
+    }
+    busy = sorted((share, key) for key, share in used.items() if share > _BUSY_SHARE)[::-1]
+    return ", ".join(
+        f"process {pid} ({printable(name, 40)}, {100 * share:.0f} % of a core)"
+        for share, (pid, name) in busy[:_SHOWN_PROCESSES]
+    )

@@ -1,0 +1,85 @@
+"""A runner that is ready for a device: the files to place there, and the command that starts it.
+
+A folder with a runner holds `runner.json`: the sha256 of each file, the machine it is for, and `launch`, the arguments
+that come before the job file, in which `{folder}` stands for the place of the files on the device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from devices.deployment.deploy import DeployFile
+from foundation.atomic import write_atomic
+
+MANIFEST = "runner.json"
+FOLDER = "{folder}"
+PLAIN_LAUNCH = (f"{FOLDER}/runner",)
+
+
+@dataclass(frozen=True)
+class BuiltRunner:
+    """A folder that can be deployed as it is; `files` are its content, to be placed below one folder of a device."""
+
+    folder: Path
+    hash: str
+    machine: str  # as `uname -m` names it
+    files: tuple[DeployFile, ...]
+    launch: tuple[str, ...] = PLAIN_LAUNCH
+
+    def command(self, directory: str) -> tuple[str, ...]:
+        """The arguments before the job file, for files that lie in `directory` of the device."""
+        return tuple(
+            directory + argument.removeprefix(FOLDER) if argument.startswith(FOLDER) else argument
+            for argument in self.launch
+        )
+
+    @property
+    def size_bytes(self) -> int:
+        """What the files take on a device."""
+        return sum(file.size_bytes for file in self.files)
+
+
+def write_manifest(folder: Path, launch: Sequence[str], facts: Mapping[str, Any]) -> None:
+    """Describes the files that lie in `folder`; `facts` (`machine` among them) are kept as they are."""
+    files = [
+        {
+            "name": path.relative_to(folder).as_posix(),
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "bytes": path.stat().st_size,
+            "executable": os.access(path, os.X_OK),
+        }
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    ]
+    document = {**facts, "launch": list(launch), "files": files}
+    write_atomic(folder / MANIFEST, json.dumps(document, indent=2).encode())
+
+
+def kept_builds(runner_home: Path, facts: Mapping[str, Any]) -> Iterator[BuiltRunner]:
+    """The whole builds below `runner_home` whose manifest says all of `facts`, the newest first."""
+    manifests = [(path.stat().st_mtime_ns, path) for path in runner_home.glob(f"*/{MANIFEST}")]
+    for _, path in sorted(manifests, reverse=True):
+        built = read_built(path.parent)
+        if built is not None and facts.items() <= json.loads(path.read_bytes()).items():
+            yield built
+
+
+def read_built(folder: Path) -> BuiltRunner | None:
+    """The runner in `folder` if all of its files are there with the right content."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
+        files = tuple(
+            DeployFile(folder / item["name"], item["name"], item["sha256"], item["bytes"], item["executable"])
+            for item in manifest["files"]
+        )
+        launch = tuple(str(argument) for argument in manifest["launch"])
+        whole = all(hashlib.sha256(file.source.read_bytes()).hexdigest() == file.sha256 for file in files)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return BuiltRunner(folder, folder.name, manifest["machine"], files, launch) if whole else None

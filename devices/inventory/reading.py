@@ -1,0 +1,240 @@
+"""inventory.yaml: which devices there are. Every error names file, line, value and what to do."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from devices.errors import InventoryError, UnknownDevice
+from devices.inventory.entry import FIELDS, KIND_DEFAULTS, NAME_PATTERN, DeviceEntry
+from devices.inventory.yaml_lines import Position, YamlFile, load_yaml
+from foundation.text import did_you_mean, printable
+
+#: What is asked for in words of YAML, by pydantic's type of the error.
+_WANTED = {
+    "dict_type": "be names with values (`name: value`)",
+    "model_type": "be names with values (`name: value`)",
+    "list_type": "be a list (`[a, b]`)",
+    "tuple_type": "be a list (`[a, b]`)",
+    "too_short": "hold at least one",
+    "int_type": "be a whole number",
+    "float_type": "be a number",
+    "string_type": "be text (put quotes around it)",
+    "bool_type": "be true or false",
+}
+
+
+def first_problem(error: ValidationError) -> ErrorDetails:
+    """The one to report: a key that is spelt wrongly comes before the one that is missing for it."""
+    return min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
+
+
+def place_of(problem: ErrorDetails) -> Position:
+    """Where it is. Of a value that may be one of two types, pydantic's place names the type as well."""
+    return tuple(part for part in problem["loc"] if part not in ("int", "float"))
+
+
+def sentence_of(problem: ErrorDetails, known: Iterable[str] = ()) -> str:
+    """One sentence with the key, its value, what it must be and what to do; `known` are the keys there may be."""
+    key = printable(".".join(map(str, place_of(problem))) or "the file", 80)
+    value = "empty" if problem["input"] in (None, [], {}) else printable(repr(problem["input"]), 60)
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "extra_forbidden":
+        keys = tuple(known)
+        others = f"known are: {', '.join(keys)}." if keys else "correct or remove it."
+        return f"unknown key {key!r}; {did_you_mean(str(problem['loc'][-1]), keys, count=1, quote='`') or others}"
+    if kind == "missing":
+        return f"`{key}` is missing; add it."
+    if kind == "literal_error":
+        allowed = [word.strip("'") for word in str(context["expected"]).replace(" or ", ", ").split(", ")]
+        others = f"it must be one of: {', '.join(allowed)}."
+        near = did_you_mean(str(problem["input"]), allowed, count=1, quote="`")
+        return f"`{key}` is {value}, which doesn't exist; {near or others}"
+    if kind == "value_error":
+        return _unusable(key, value, printable(str(context["error"])), whole=not problem["loc"])
+    wanted = _WANTED.get(kind, problem["msg"].removeprefix("Input should "))
+    return f"`{key}` is {value}, and must {wanted}; correct it."
+
+
+def _unusable(key: str, value: str, reason: str, *, whole: bool) -> str:
+    """What a check of ours refused. A secret that was written down is not repeated."""
+    if whole:
+        return f"{reason}."
+    shown = "" if key.endswith("_env") else f" is {value}, and that"
+    return f"`{key}`{shown} can't be used: {reason}; correct it."
+
+
+_GROUP, _KIND = "group:", "kind:"
+_SECTIONS = ("defaults", "groups", "devices")
+_SHARED_FIELDS = tuple(name for name in FIELDS if name != "name")
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The devices of one file by name, in the file's order, and the names in each group."""
+
+    path: Path
+    devices: Mapping[str, DeviceEntry]
+    groups: Mapping[str, tuple[str, ...]]
+
+    def select(self, selection: str) -> tuple[DeviceEntry, ...]:
+        """The devices of a comma-separated list, each once, in the order asked for.
+
+        A term is a name, a pattern (`pi-*`), `all`, a group (`GROUP`, or `group:GROUP` where a device has that name
+        too) or `kind:KIND`. Raises `UnknownDevice` for a term that matches nothing, and `InventoryError` for an empty
+        selection or group.
+        """
+        terms = [term.strip() for term in selection.split(",") if term.strip()]
+        if not terms:
+            raise InventoryError(
+                f"no device was named, and {printable(str(self.path))!r} has {len(self.devices)}; "
+                f"name one or more of: {', '.join(self.devices)}."
+            )
+        chosen: dict[str, DeviceEntry] = {}
+        for term in terms:
+            names = tuple(self._matching(term))
+            if not names:
+                raise self._unknown(term)
+            chosen.update((name, self.devices[name]) for name in names)
+        return tuple(chosen.values())
+
+    def _matching(self, term: str) -> Iterator[str]:
+        if term in self.devices:
+            yield term
+        elif term.startswith(_GROUP) or term in self.groups:
+            yield from self.groups.get(term.removeprefix(_GROUP), ())
+        else:
+            for name, entry in self.devices.items():
+                if term in ("all", f"kind:{entry.kind}") or fnmatch.fnmatchcase(name, term):
+                    yield name
+
+    def _unknown(self, term: str) -> InventoryError | UnknownDevice:
+        """What to answer for a term that stands for no device."""
+        where = printable(str(self.path))
+        group = term.removeprefix(_GROUP)
+        if group in self.groups:
+            return InventoryError(
+                f"{where}: the group {printable(group)!r} has no device; add some below its `devices:`."
+            )
+        if term.startswith(_GROUP):
+            return UnknownDevice(term, [f"{_GROUP}{name}" for name in self.groups], where, what="group")
+        if term.startswith(_KIND):
+            return UnknownDevice(term, self._kinds(term), where, what="device of the kind")
+        what = "device or group" if self.groups else "device"
+        return UnknownDevice(term, (*self.devices, *self.groups), where, add=_command_to_add(term), what=what)
+
+    def _kinds(self, term: str) -> tuple[str, ...]:
+        """Those of its devices; a kind that just isn't among them is not misspelt, and resembles none."""
+        here = dict.fromkeys(entry.kind for entry in self.devices.values())
+        prefix = "" if term.removeprefix(_KIND) in KIND_DEFAULTS else _KIND
+        return tuple(f"{prefix}{kind}" for kind in here)
+
+
+def _command_to_add(name: str) -> str | None:
+    """What to type for a device of that name; its kind is guessed from the name. None for what can't be a name."""
+    if not NAME_PATTERN.fullmatch(name) or name == "all":
+        return None
+    kind = next((kind for kind in KIND_DEFAULTS if kind in name.lower()), "KIND")
+    address = {"local": "", "android": " --serial SERIAL"}.get(kind, " --host HOST")
+    return f"suite devices add {name} --kind {kind}{address}"
+
+
+def load(path: Path, *, home: Path | None = None) -> Inventory:
+    """Reads and validates an inventory; `home` (default `.suite/` beside it) holds the workdir of `local` devices.
+
+    A relative workdir of a `local` device is below the folder of the inventory. Raises `InventoryError`.
+    """
+    file = load_yaml(path)
+    sections = _mapping(file, (), _SECTIONS, "section")
+    devices = _mapping(file, ("devices",), None, "device") if "devices" in sections else {}
+    if not devices:
+        raise file.error(
+            ("devices",), "there is no device; add one below `devices:`, for example `local: {kind: local}`."
+        )
+    _mapping(file, ("defaults",), _SHARED_FIELDS, "key")
+    groups = {name: _group(file, name, devices) for name in _mapping(file, ("groups",), None, "group")}
+    base = path.resolve().parent
+    home = base / ".suite" if home is None else home
+    entries = {name: _entry(file, name, groups, base, home) for name in devices}
+    return Inventory(path, entries, groups)
+
+
+def _mapping(file: YamlFile, position: Position, known: tuple[str, ...] | None, what: str) -> dict[str, Any]:
+    """The mapping at `position` (empty if it isn't there), its keys checked against `known`."""
+    value = file.value
+    for key in position:
+        value = value.get(key) if isinstance(value, dict) else None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        where = f"`{position[-1]}`" if position else "the file"
+        raise file.error(
+            position, f"{where} is {printable(repr(value), 60)}, and must hold `name: value` lines; correct it."
+        )
+    for key in value:
+        if known is not None and key not in known:
+            hint = did_you_mean(key, known, count=1, quote="`") or f"known are: {', '.join(known)}."
+            raise file.error((*position, key), f"unknown {what} {printable(key)!r}; {hint}")
+    return value
+
+
+def _group(file: YamlFile, name: str, devices: Mapping[str, Any]) -> tuple[str, ...]:
+    position = ("groups", name)
+    group = _mapping(file, position, ("devices", "vars"), "key")
+    _mapping(file, (*position, "vars"), _SHARED_FIELDS, "key")
+    members = group.get("devices") or []
+    if not isinstance(members, list):
+        shown = printable(repr(members), 60)
+        raise file.error((*position, "devices"), f"`devices` is {shown}, and must be a list of names; correct it.")
+    for index, member in enumerate(members):
+        if not isinstance(member, str) or member not in devices:
+            hint = did_you_mean(str(member), devices, count=1, quote="`") or f"known are: {', '.join(devices)}."
+            raise file.error((*position, "devices", index), f"no device is named {printable(str(member))!r}; {hint}")
+    return tuple(members)
+
+
+def _entry(file: YamlFile, name: str, groups: Mapping[str, tuple[str, ...]], base: Path, home: Path) -> DeviceEntry:
+    own: Position = ("devices", name)
+    _mapping(file, own, _SHARED_FIELDS, "key")
+    sources: list[Position] = [("defaults",)]
+    sources += [("groups", group, "vars") for group, members in groups.items() if name in members]
+    values: dict[str, Any] = {}
+    origin: dict[str, Position] = {}
+    for source in (*sources, own):
+        for key, value in _mapping(file, source, None, "key").items():
+            values[key], origin[key] = value, (*source, key)
+    kind = values.get("kind")
+    if isinstance(kind, str) and (defaults := KIND_DEFAULTS.get(kind)):
+        values.setdefault("transport", defaults.transport)
+        values.setdefault("workdir", defaults.workdir or str(home / "device" / name))
+    else:
+        # The kind is missing or wrong, which is then the one thing to report.
+        values |= {"transport": "local", "workdir": "."}
+    try:
+        entry = DeviceEntry.model_validate({**values, "name": name})
+    except ValidationError as error:
+        problem = first_problem(error)
+        place = place_of(problem)
+        position = (*origin.get(str(place[0]) if place else "", own), *place[1:])
+        sentence = sentence_of(problem)
+        if problem["type"] == "missing" and place == ("kind",):
+            sentence = f"`kind` is missing; add one of: {', '.join(KIND_DEFAULTS)}."
+        raise file.error(position, f"device {printable(name)!r}: {sentence}") from error
+    on_host = {"runner": entry.runner, "workdir": entry.workdir if entry.transport == "local" else None}
+    places: dict[str, str] = {}
+    for key, value in on_host.items():
+        if value is None:
+            continue
+        try:
+            places[key] = str(base / Path(value).expanduser())
+        except RuntimeError as error:
+            shown = printable(repr(value), 60)
+            sentence = f"device {name!r}: `{key}` is {shown}, whose home folder is unknown; write the whole path."
+            raise file.error(origin.get(key, own), sentence) from error
+    return entry.model_copy(update=places)

@@ -1,0 +1,190 @@
+"""Builds the device-side program and keeps each build in a folder of its own, ready to be deployed.
+
+A build is named by the hash of everything that determines it: the sources in `devices/runner/`, the version of
+executorch, the compiler, and the system's libraries if they are part of it (`devices.runner_builds.bundle`). A folder
+`<runner home>/<hash>/` holds the runner, the wheel's libraries it needs in `lib/` (found through the runner's relative
+search path), and `runner.json` (`devices.deployment.built_runner`). It appears under its name only when it is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from devices.deployment.built_runner import PLAIN_LAUNCH, BuiltRunner, read_built, write_manifest
+from devices.runner_builds.compiler import RunnerBuildError, SystemLibraries, ask, find_compiler
+
+SOURCES = Path(__file__).parents[1] / "runner"
+_SCHEMA = 2
+_BUILD_TIMEOUT_S = 1800.0
+_SHOWN_LINES = 3
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """What compiles for one kind of machine: the compiler, and the root of an executorch wheel for that machine.
+
+    With `system`, a build brings its own loader and C library and needs none of the device.
+    """
+
+    compiler: Path
+    compiler_version: str  # first line of `--version`
+    target: str  # as the compiler names it: x86_64-linux-gnu
+    executorch: Path
+    executorch_version: str
+    system: SystemLibraries | None = None
+
+    @property
+    def machine(self) -> str:
+        """The processor, as `uname -m` names it."""
+        return self.target.split("-", 1)[0]
+
+
+def native_toolchain(environ: Mapping[str, str] = os.environ) -> Toolchain:
+    """The compiler of this host (`$CXX`, else the usual names) and the installed executorch.
+
+    Raises `RunnerBuildError` if one of them is missing.
+    """
+    spec = importlib.util.find_spec("executorch")
+    if spec is None or not spec.submodule_search_locations:
+        raise RunnerBuildError("executorch is not installed for this Python: run `make run`, which installs it.")
+    return toolchain_for(
+        find_compiler(environ), Path(spec.submodule_search_locations[0]), importlib.metadata.version("executorch")
+    )
+
+
+def toolchain_for(compiler: Path, executorch: Path, executorch_version: str) -> Toolchain:
+    """A toolchain out of a compiler and an unpacked executorch wheel for the machine it compiles for."""
+    version = ask(compiler, "--version").splitlines()
+    return Toolchain(
+        compiler, version[0] if version else "", ask(compiler, "-dumpmachine"), executorch, executorch_version
+    )
+
+
+def build_hash(toolchain: Toolchain) -> str:
+    """32 hexadecimal digits that change with the sources, executorch and the compiler."""
+    digest = hashlib.sha256()
+    for part in (str(_SCHEMA), toolchain.executorch_version, toolchain.compiler_version, toolchain.target):
+        digest.update(part.encode() + b"\0")
+    digest.update(bytes.fromhex(sources_sha256()))
+    if toolchain.system is not None:
+        digest.update(toolchain.system.digest())
+    return digest.hexdigest()[:32]
+
+
+def sources_sha256() -> str:
+    """Over names and content of the files in `devices/runner/`: 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for source in sorted(path for path in SOURCES.rglob("*") if path.is_file()):
+        digest.update(source.relative_to(SOURCES).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(source.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def build_runner(runner_home: Path, toolchain: Toolchain | None = None) -> BuiltRunner:
+    """The runner of the current sources, from `runner_home`; built when it isn't there whole (about 20 s of work).
+
+    Processes that ask for the same build at the same time wait for one of them. Raises `RunnerBuildError`.
+    """
+    chosen = toolchain or native_toolchain()
+    name = build_hash(chosen)
+    try:
+        runner_home.mkdir(parents=True, exist_ok=True)
+        with FileLock(runner_home / f".{name}.lock"):
+            present = read_built(runner_home / name)
+            if present is not None:
+                return present
+            with tempfile.TemporaryDirectory(dir=runner_home, prefix=".building-") as scratch:
+                _make_build(chosen, name, Path(scratch), runner_home)
+            built = read_built(runner_home / name)
+    except OSError as error:
+        raise RunnerBuildError(
+            f"the runner can't be built in {runner_home} ({error.strerror}, error {error.errno}): "
+            "free space there or set SUITE_HOME to another folder."
+        ) from error
+    if built is None:
+        raise RunnerBuildError(f"the build in {runner_home / name} changed while it was made: build it again.")
+    return built
+
+
+def compile_sources(toolchain: Toolchain, build_folder: Path, log: Path, options: Mapping[str, str]) -> None:
+    """Configures and compiles `devices/runner/` in `build_folder`. `options` are CMake's cache variables.
+
+    Raises `RunnerBuildError` with the last lines of the output; all of it goes to `log`.
+    """
+    settings = {
+        "CMAKE_CXX_COMPILER": str(toolchain.compiler),
+        "CMAKE_MAKE_PROGRAM": str(_tool("ninja")),
+        "executorch_DIR": str(toolchain.executorch / "share" / "cmake"),
+        **options,
+    }
+    if toolchain.machine != os.uname().machine:
+        settings |= {"CMAKE_SYSTEM_NAME": "Linux", "CMAKE_SYSTEM_PROCESSOR": toolchain.machine}
+    cmake = str(_tool("cmake"))
+    flags = [f"-D{key}={value}" for key, value in settings.items()]
+    _run([cmake, "-S", str(SOURCES), "-B", str(build_folder), "-G", "Ninja", *flags], log)
+    _run([cmake, "--build", str(build_folder)], log)
+
+
+def _make_build(toolchain: Toolchain, name: str, scratch: Path, runner_home: Path) -> None:
+    stage, log = scratch / "stage", runner_home / f"{name}.log"
+    log.unlink(missing_ok=True)
+    compile_sources(toolchain, scratch / "build", log, {"RUNNER_VERSION": name[:12]})
+    _run([str(_tool("cmake")), "--install", str(scratch / "build"), "--prefix", str(stage)], log)
+    launch: Sequence[str] = PLAIN_LAUNCH
+    if toolchain.system is not None:
+        launch = toolchain.system.place(stage)
+    facts = {
+        "schema": _SCHEMA,
+        "hash": name,
+        "machine": toolchain.machine,
+        "executorch": toolchain.executorch_version,
+        "sources": sources_sha256(),
+        "compiler": toolchain.compiler_version,
+    }
+    write_manifest(stage, launch, facts)
+    shutil.rmtree(runner_home / name, ignore_errors=True)
+    stage.rename(runner_home / name)
+    log.unlink()
+
+
+def _tool(name: str) -> Path:
+    """cmake or ninja as pip installed them, else as `$PATH` has them."""
+    beside = Path(sysconfig.get_path("scripts")) / name
+    if beside.is_file():
+        return beside
+    found = shutil.which(name)
+    if found is None:
+        raise RunnerBuildError(f"{name} was not found: install it with `pip install {name}`.")
+    return Path(found)
+
+
+def _run(argv: Sequence[str], log: Path) -> None:
+    """Runs a tool, its output appended to `log`."""
+    with log.open("ab") as output:
+        start = output.tell()
+        try:
+            result = subprocess.run(
+                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=_BUILD_TIMEOUT_S, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise RunnerBuildError(
+                f"building the runner took more than {_BUILD_TIMEOUT_S:.0f} s and was ended: see {log}."
+            ) from error
+    if result.returncode != 0:
+        said = log.read_bytes()[start:].decode("utf-8", "replace").splitlines()
+        shown = [line.strip() for line in said if "error" in line.lower()][:_SHOWN_LINES] or said[-_SHOWN_LINES:]
+        raise RunnerBuildError(
+            f"building the runner failed with exit code {result.returncode}: {' | '.join(shown)} (the log is {log})."
+        )

@@ -1,0 +1,274 @@
+"""The runner with everything it needs beside it, for devices whose C library is older than this host's or not there.
+
+It is built from the executorch wheel of the device's machine, which pip fetches once and a pinned hash verifies. A
+runner that the user built, for example with Android's NDK, is checked by its ELF header and deployed like our own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from devices.deployment.built_runner import PLAIN_LAUNCH, BuiltRunner, kept_builds, read_built
+from devices.deployment.deploy import DeployFile
+from devices.runner_builds.build import (
+    Toolchain,
+    build_hash,
+    build_runner,
+    native_toolchain,
+    sources_sha256,
+    toolchain_for,
+)
+from devices.runner_builds.compiler import LOADERS, RunnerBuildError, system_libraries
+from foundation.errors import UserError
+from foundation.pip import PipError, download_wheel
+from foundation.text import printable
+
+Notify = Callable[[str], None]
+
+_PARTIAL = ".fetching-"
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A release of executorch for one machine. Which Python it was built for plays no role: none of it is used."""
+
+    version: str
+    machine: str
+    sha256: str
+    size_bytes: int
+    platform: str
+    python: str = "3.11"
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder in the cache."""
+        return f"executorch-{self.version}-{self.machine}-{self.sha256[:16]}"
+
+
+# Another release of executorch is another line here; pip prints the hash with `pip hash FILE`.
+WHEELS = (
+    Wheel(
+        "1.5.1",
+        "aarch64",
+        "8ee02348a3ea80ddf770822911ebf78da616b73afce0fbaaa79f23311c88c66a",
+        17_810_491,
+        "manylinux_2_28_aarch64",
+    ),
+)
+
+
+def pinned_wheel(version: str, machine: str) -> Wheel:
+    """The wheel of that version for that machine. Raises `RunnerBuildError` if none is pinned."""
+    for wheel in WHEELS:
+        if (wheel.version, wheel.machine) == (version, machine):
+            return wheel
+    known = ", ".join(f"{wheel.version} for {wheel.machine}" for wheel in WHEELS)
+    raise RunnerBuildError(
+        f"no wheel of executorch {version} for {machine} is pinned (known: {known}): install one of these versions, "
+        "or add its sha256 to devices/runner_builds/bundle.py."
+    )
+
+
+def executorch_of(wheel: Wheel, cache: Path) -> Path:
+    """Where the wheel's package `executorch` is, or will be, in `cache`."""
+    return cache / wheel.folder / "executorch"
+
+
+def fetch(wheel: Wheel, cache: Path, notify: Notify) -> Path:
+    """The unpacked package `executorch`; downloaded if it isn't there.
+
+    It appears whole or not at all. Raises `RunnerBuildError` if it can't be had, and OSError if it can't be kept.
+    """
+    target = cache / wheel.folder
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f".{wheel.folder}.lock"):
+        if not target.is_dir():
+            for left_over in cache.glob(f"{_PARTIAL}*"):  # of a process that was killed
+                shutil.rmtree(left_over, ignore_errors=True)
+            notify(f"fetching executorch {wheel.version} for {wheel.machine} ({wheel.size_bytes / 1e6:.0f} MB, once)")
+            with tempfile.TemporaryDirectory(dir=cache, prefix=_PARTIAL) as scratch:
+                _unpack(_download(wheel, Path(scratch)), wheel, Path(scratch) / "unpacked")
+                (Path(scratch) / "unpacked").rename(target)
+    return executorch_of(wheel, cache)
+
+
+def _download(wheel: Wheel, destination: Path) -> Path:
+    try:
+        return download_wheel(
+            f"executorch=={wheel.version}",
+            destination,
+            options=["--python-version", wheel.python, "--platform", wheel.platform],
+        )
+    except PipError as error:
+        advice = "connect to the network and try again, or name a runner of your own with `runner: PATH`"
+        raise RunnerBuildError(f"{error}, for {wheel.platform}: {advice} in the inventory.") from error
+
+
+def _unpack(file: Path, wheel: Wheel, destination: Path) -> None:
+    found = hashlib.sha256(file.read_bytes()).hexdigest()
+    if found != wheel.sha256:
+        raise RunnerBuildError(
+            f"{file.name} has sha256 {found}, but {wheel.sha256} is pinned: nothing was kept; check where pip "
+            "downloads from."
+        )
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(destination)
+
+
+# e_machine of elf(5), and the names that `uname -m` has for processors which run such a program.
+_MACHINES = {
+    3: ("i386", "i486", "i586", "i686", "x86_64"),
+    40: ("armv6l", "armv7l", "armv8l"),
+    62: ("x86_64",),
+    183: ("aarch64",),
+    243: ("riscv64", "riscv32"),
+}
+_HEADER_BYTES = 20
+_LITTLE_ENDIAN = 1
+
+
+def own_runner(path: Path, machine: str) -> BuiltRunner:
+    """The user's program, or a folder with a program `runner` and what else it needs (libraries in `lib/`, say).
+
+    A folder as `make bundle` leaves it, from another host for instance, is started as its manifest says. The hash is
+    that of all the files. Raises `UserError` if it isn't there, is no program, or is for another machine
+    than `machine` (as `uname -m` of the device has it).
+    """
+    folder = path if path.is_dir() else path.parent
+    program = path / "runner" if path.is_dir() else path
+    shown = printable(str(program))
+    try:
+        with program.open("rb") as stream:
+            header = stream.read(_HEADER_BYTES)
+        _require_machine(header, shown, machine)
+        if path.is_dir() and (bundle := read_built(path)) is not None:
+            return bundle
+        sources = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [program]
+        files = tuple(_file(source, folder, program) for source in sources)
+    except OSError as error:
+        raise UserError(
+            f"the runner {shown} can't be read ({error.strerror}, error {error.errno}): correct `runner` in the "
+            "inventory."
+        ) from error
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name}\0{file.sha256}\0".encode())
+    return BuiltRunner(folder, digest.hexdigest()[:32], machine, files)
+
+
+def _require_machine(header: bytes, shown: str, machine: str) -> None:
+    if len(header) < _HEADER_BYTES or header[:4] != b"\x7fELF" or header[5] != _LITTLE_ENDIAN:
+        raise UserError(
+            f"{shown} is no program for Linux or Android (its first bytes are {header[:4].hex() or 'none'}, not "
+            "7f454c46): name a compiled runner with `runner` in the inventory."
+        )
+    number = int.from_bytes(header[18:20], "little")
+    machines = _MACHINES.get(number, (f"machine number {number}",))
+    if machine not in machines:
+        raise UserError(
+            f"{shown} is for {machines[0]}, but the device is a {printable(machine)!r}: build it for the device, or "
+            "leave `runner` out of the inventory."
+        )
+
+
+def _file(source: Path, folder: Path, program: Path) -> DeployFile:
+    content = source.read_bytes()
+    started = source == program
+    name = "runner" if started else source.relative_to(folder).as_posix()
+    executable = started or os.access(source, os.X_OK)
+    return DeployFile(source, name, hashlib.sha256(content).hexdigest(), len(content), executable)
+
+
+BUNDLE_MACHINE = "aarch64"
+_WHEELS = "wheels"
+
+
+def bundle_toolchain(machine: str, runner_home: Path) -> Toolchain:
+    """What compiles a bundle for `machine`; the executorch it names may still have to be fetched.
+
+    Raises `RunnerBuildError` if the compiler, its libraries or a pinned wheel is missing.
+    """
+    if machine == os.uname().machine:
+        chosen, remedy = native_toolchain(), "install it with `sudo apt install g++`"
+    else:
+        name, package = f"{machine}-linux-gnu-g++", f"g++-{machine.replace('_', '-')}-linux-gnu"
+        remedy = f"install it with `sudo apt install {package}`"
+        found = shutil.which(name)
+        if found is None:
+            raise RunnerBuildError(f"the cross compiler {name} was not found: {remedy}.")
+        version = importlib.metadata.version("executorch")
+        wheel = pinned_wheel(version, machine)
+        chosen = toolchain_for(Path(found), executorch_of(wheel, runner_home / _WHEELS), version)
+    return dataclasses.replace(chosen, system=system_libraries(chosen.compiler, machine, remedy))
+
+
+def build_bundle(machine: str, runner_home: Path, notify: Notify) -> BuiltRunner:
+    """The bundle for `machine` from `runner_home`; built when it isn't there (about 30 s of work and a download).
+
+    A host that can't build one (no cross compiler, say) takes the one that was built before, or on another host, from
+    the same sources and executorch. `notify` gets a line before anything that takes long. Raises `RunnerBuildError`.
+    """
+    try:
+        toolchain = bundle_toolchain(machine, runner_home)
+    except RunnerBuildError as error:
+        kept = _kept_bundle(machine, runner_home)
+        if kept is None:
+            raise
+        notify(f"taking the runner for {machine} that was built before, as it can't be built here: {error}")
+        return kept
+    if read_built(runner_home / build_hash(toolchain)) is None:
+        if machine != os.uname().machine:
+            _fetch_executorch(machine, runner_home, notify)
+        notify(f"building the runner for {machine} with its own libraries (once, about half a minute)")
+    return build_runner(runner_home, toolchain)
+
+
+def runner_for(
+    machine: str, runner_home: Path, notify: Notify, *, here: bool = False, own: Path | None = None
+) -> BuiltRunner:
+    """The runner for a device that calls its processor `machine`.
+
+    `here`: the device is this host, which runs the native build. Every other device gets a bundle, which needs nothing
+    of it; also one with this host's processor, whose C library may be older. `own` is the user's runner, which goes
+    before both. Raises `UserError`.
+    """
+    if own is not None:
+        return own_runner(own, machine)
+    if here:
+        return build_runner(runner_home)
+    if machine not in LOADERS or (machine != BUNDLE_MACHINE and machine != os.uname().machine):
+        known = sorted({BUNDLE_MACHINE, os.uname().machine})
+        raise RunnerBuildError(
+            f"this host builds runners for {len(known)} kinds of machines ({', '.join(known)}), and the device is a "
+            f"{machine!r}: name a runner of your own for it with `runner: PATH` in the inventory."
+        )
+    return build_bundle(machine, runner_home, notify)
+
+
+def _kept_bundle(machine: str, runner_home: Path) -> BuiltRunner | None:
+    """Whichever compiler made it; one that needs the device's libraries is no bundle."""
+    version = importlib.metadata.version("executorch")
+    facts = {"machine": machine, "executorch": version, "sources": sources_sha256()}
+    return next((built for built in kept_builds(runner_home, facts) if built.launch != PLAIN_LAUNCH), None)
+
+
+def _fetch_executorch(machine: str, runner_home: Path, notify: Notify) -> None:
+    wheel, cache = pinned_wheel(importlib.metadata.version("executorch"), machine), runner_home / _WHEELS
+    try:
+        fetch(wheel, cache, notify)
+    except OSError as error:
+        raise RunnerBuildError(
+            f"executorch for {machine} can't be kept in {cache} ({error.strerror}, error {error.errno}): "
+            "free space there or set SUITE_HOME to another folder."
+        ) from error

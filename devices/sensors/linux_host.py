@@ -1,0 +1,141 @@
+"""All sensors of a Linux host in one look, with the clock of its processor and the memory of the runner itself.
+
+Clock: the frequency of each policy, and counts of thermal throttling (x86). Memory: resident now, its peak, and
+swapped out, from /proc/self/status (proc(5)).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from devices.inventory.entry import PowerSource
+from devices.sensors.battery import Gauge, battery_sensors, chargers_in
+from devices.sensors.power_counters import hwmon_sensors, rapl_sensors
+from devices.sensors.reading import Texts, Tree
+from devices.sensors.spec import METER_REMEDY, Discovery, Gap, Sensor, with_chosen_total
+from devices.sensors.thermal import thermal_sensors
+
+_STATUS = "proc/self/status"
+# The peak is kept by the kernel and read exactly at the end; on the way a slow look at it is enough.
+_FIELDS = (("rss", "VmRSS", 10.0), ("hwm", "VmHWM", 1.0), ("swap", "VmSwap", 1.0))
+
+
+def memory_sensors(tree: Tree) -> Discovery:
+    """Samples are KiB (the file says `kB` and means 1024 bytes). A kernel without a field has none of that sensor."""
+    texts = tree.read([_STATUS])
+    status = texts.text(_STATUS)
+    sensors: list[Sensor] = []
+    missing: list[Gap] = []
+    for name, field, rate_hz in _FIELDS:
+        if status is not None and re.search(rf"^{field}:\s+\d+ kB$", status, re.MULTILINE):
+            method = f"{field} of the runner from /proc/self/status, counted by the kernel page by page"
+            path = tree.path(_STATUS)
+            sensors.append(Sensor(f"memory.{name}", "memory_kib", path, 1.0, rate_hz, method, field=field))
+        else:
+            reason = texts.why_not(_STATUS) if status is None else f"/{_STATUS} has no line {field}"
+            missing.append(Gap(f"memory.{name}", "memory_kib", reason, "mount /proc on the device"))
+    return Discovery(tuple(sensors), tuple(missing))
+
+
+_CPUS = "sys/devices/system/cpu"
+_POLICIES = f"{_CPUS}/cpufreq"
+
+
+def frequency_sensors(tree: Tree) -> Discovery:
+    """One sensor per cpufreq policy, in kHz. /proc/cpuinfo is no substitute: guests see a constant there."""
+    sensors: list[Sensor] = []
+    missing: list[Gap] = []
+    policies = tree.names(_POLICIES, r"policy\d+")
+    texts = tree.read(f"{_POLICIES}/{policy}/scaling_cur_freq" for policy in policies)
+    for policy in policies:
+        path, name = f"{_POLICIES}/{policy}/scaling_cur_freq", f"cpu-frequency.{policy}"
+        if not texts.number(path):
+            reason = f"/{path} reads 0" if texts.number(path) == 0 else texts.why_not(path)
+            missing.append(Gap(name, "frequency_khz", reason))
+        else:
+            method = f"scaling_cur_freq of cpufreq {policy}, as the driver last set or measured it"
+            sensors.append(Sensor(name, "frequency_khz", tree.path(path), 1.0, 1.0, method))
+    if not policies:
+        reason = f"no cpufreq policy in /{_POLICIES}: the frequency isn't visible, as is usual in a virtual machine"
+        missing.append(Gap("cpu-frequency", "frequency_khz", reason))
+    return Discovery(tuple(sensors), tuple(missing))
+
+
+def frequency_cap_sensors(tree: Tree) -> Discovery:
+    """The highest frequency that each policy allows now, in kHz: it falls when the system holds the clock back."""
+    policies = tree.names(_POLICIES, r"policy\d+")
+    paths = {policy: f"{_POLICIES}/{policy}/scaling_max_freq" for policy in policies}
+    texts = tree.read(paths.values())
+    method = "scaling_max_freq: what users and the kernel's cooling allow"
+    return Discovery(
+        tuple(
+            Sensor(f"cpu-frequency-cap.{policy}", "frequency_cap_khz", tree.path(path), 1.0, 1.0, method)
+            for policy, path in paths.items()
+            if texts.number(path)
+        )
+    )
+
+
+def throttle_sensors(tree: Tree) -> Discovery:
+    """Counters of throttling events, one per core and one per package (arch/x86 thermal_throttle)."""
+    cpus = tree.names(_CPUS, r"cpu\d+")
+    places = ("thermal_throttle/core_throttle_count", "thermal_throttle/package_throttle_count")
+    texts = tree.read(
+        f"{_CPUS}/{cpu}/{file}"
+        for cpu in cpus
+        for file in ("topology/physical_package_id", "topology/core_id", *places)
+    )
+    sensors: dict[str, Sensor] = {}
+    for cpu in cpus:
+        package = texts.number(f"{_CPUS}/{cpu}/topology/physical_package_id")
+        core = texts.number(f"{_CPUS}/{cpu}/topology/core_id")
+        owner = f"package{int(package or 0)}"
+        # Hyperthreads share their core's counter, and cores their package's: the first of each stands for all.
+        for name, place in ((f"throttle.{owner}.core{int(core or 0)}", places[0]), (f"throttle.{owner}", places[1])):
+            if name not in sensors and texts.number(f"{_CPUS}/{cpu}/{place}") is not None:
+                sensors[name] = _counter(tree, name, f"{_CPUS}/{cpu}/{place}")
+    if sensors:
+        return Discovery(tuple(sensors.values()))
+    return Discovery(unavailable=(Gap("throttle", "throttle_events", _no_counters(texts, cpus, places[0])),))
+
+
+def _counter(tree: Tree, name: str, path: str) -> Sensor:
+    method = "the kernel's count of thermal throttling events since boot"
+    return Sensor(name, "throttle_events", tree.path(path), 1.0, 1.0, method, form="counter")
+
+
+def _no_counters(texts: Texts, cpus: tuple[str, ...], place: str) -> str:
+    first = f"{_CPUS}/{cpus[0]}/{place}" if cpus else _CPUS
+    if texts.by_path.get(first) is not None:
+        return f"the kernel counts no throttling here: {texts.why_not(first)}"
+    return f"no cpu in /{_CPUS}"
+
+
+def linux_sensors(tree: Tree, power: PowerSource | None = None) -> Discovery:
+    """Memory, thermal zones, battery, RAPL, hardware monitors, frequency and throttling of a Linux device."""
+    chargers = chargers_in(tree)
+    gauge = Gauge() if power is None else Gauge(power.scale, power.sign)
+    battery, rapl = battery_sensors(tree, gauge, chargers.plugged), rapl_sensors(tree)
+    if battery.sensors:
+        # The battery feeds the whole device, the processor's counters included: they must not be added to it.
+        rapl = Discovery(tuple(replace(sensor, total=False) for sensor in rapl.sensors), rapl.unavailable)
+        battery += chargers.sensors
+    found = (
+        memory_sensors(tree)
+        + thermal_sensors(tree)
+        + battery
+        + rapl
+        + hwmon_sensors(tree)
+        + clock_sensors(tree)
+        + throttle_sensors(tree)
+    )
+    if not any(sensor.total for sensor in found.sensors):
+        reason = "no sensor that can be read measures the whole device"
+        found += Discovery(unavailable=(Gap("power", "power_mw", reason, METER_REMEDY),))
+    return with_chosen_total(found, power)
+
+
+def clock_sensors(tree: Tree) -> Discovery:
+    """What the cores' clock does, and may do."""
+    return frequency_sensors(tree) + frequency_cap_sensors(tree)

@@ -1,0 +1,167 @@
+"""Power and energy that the kernel offers as files: hardware monitors, RAPL of x86, and the rails of Pixel phones.
+
+Hardware monitors (Documentation/hwmon/sysfs-interface.rst) give microwatts and microjoules, RAPL counts energy through
+powercap (Documentation/power/powercap/powercap.rst), and the on-device power monitor counts it for single rails.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from devices.sensors.reading import Texts, Tree, plain_name
+from devices.sensors.spec import Discovery, Gap, Sensor
+
+_FOLDER = "sys/class/hwmon"
+_FILES = r"(power\d{1,2}_(input|average)|energy\d{1,2}_input)"
+_MOST = 32
+_PER_MICRO = 1e-3
+
+
+def hwmon_sensors(tree: Tree) -> Discovery:
+    """One sensor for each power or energy channel that has a number; those of batteries are left to the battery."""
+    monitors = tree.names(_FOLDER, r"hwmon\d+")
+    batteries = set(tree.names("sys/class/power_supply"))
+    channels = [(monitor, file) for monitor in monitors for file in tree.names(f"{_FOLDER}/{monitor}", _FILES)][:_MOST]
+    texts = tree.read(
+        f"{_FOLDER}/{monitor}/{name}"
+        for monitor, file in channels
+        for name in ("name", file, f"{file.partition('_')[0]}_label")
+    )
+    sensors: list[Sensor] = []
+    for monitor, file in channels:
+        path, channel = f"{_FOLDER}/{monitor}/{file}", file.partition("_")[0]
+        owner = texts.text(f"{_FOLDER}/{monitor}/name")
+        if owner in batteries or texts.number(path) is None:
+            continue
+        label = plain_name(texts.text(f"{_FOLDER}/{monitor}/{channel}_label"), channel)
+        name = plain_name(f"hwmon.{plain_name(owner, monitor)}.{label}", channel, [sensor.name for sensor in sensors])
+        energy = channel.startswith("energy")
+        method = f"{file} of the hardware monitor {plain_name(owner, monitor)}, {label}; what it feeds isn't known"
+        quantity, form = ("energy_mj", "counter") if energy else ("power_mw", "gauge")
+        sensors.append(
+            Sensor(name, quantity, tree.path(path), _PER_MICRO, 10.0, method, form=form)  # type: ignore[arg-type]
+        )
+    return Discovery(tuple(sensors))
+
+
+_RAPL_FOLDER = "sys/class/powercap"
+_MJ_PER_UJ = 1e-3
+_REMEDY = "run as root, or let your group read the energy_uj files (chgrp and chmod g+r, or a udev rule)"
+
+
+def rapl_sensors(tree: Tree) -> Discovery:
+    """One counter per domain, in millijoules.
+
+    `psys` is the whole platform and then the total; else the packages are, each a part of it (board and disks are not
+    in it, as their `method` says), unless one of them can't be read. Domains within a package (core, uncore) are no
+    part of the total: they are in the package already.
+    """
+    domains = tree.names(_RAPL_FOLDER, r"intel-rapl(:\d+)+") or tree.names(_RAPL_FOLDER, r"intel-rapl-mmio(:\d+)+")
+    if not domains:
+        reason = f"no RAPL domain in /{_RAPL_FOLDER}, as is usual in a virtual machine and on processors other than x86"
+        return Discovery(unavailable=(Gap("rapl", "energy_mj", reason),))
+    texts = tree.read(
+        f"{_RAPL_FOLDER}/{domain}/{file}" for domain in domains for file in ("name", "energy_uj", "max_energy_range_uj")
+    )
+    sensors: list[Sensor] = []
+    missing: list[Gap] = []
+    names: list[str] = []
+    for domain in domains:
+        name = _name(texts, domain, names)
+        names.append(name)
+        found = _sensor(tree, texts, domain, name)
+        if isinstance(found, Sensor):
+            sensors.append(found)
+        else:
+            missing.append(found)
+    return Discovery(_with_total(sensors, missing), tuple(missing))
+
+
+def _name(texts: Texts, domain: str, taken: list[str]) -> str:
+    """`rapl.package-0`, and `rapl.package-0.core` for a domain within it."""
+    parent = domain.rpartition(":")[0]
+    own = plain_name(texts.text(f"{_RAPL_FOLDER}/{domain}/name"), domain.replace(":", "-"))
+    above = texts.text(f"{_RAPL_FOLDER}/{parent}/name")
+    return plain_name(f"rapl.{plain_name(above, parent)}.{own}" if above else f"rapl.{own}", domain, taken)
+
+
+def _sensor(tree: Tree, texts: Texts, domain: str, name: str) -> Sensor | Gap:
+    energy, wrap = f"{_RAPL_FOLDER}/{domain}/energy_uj", f"{_RAPL_FOLDER}/{domain}/max_energy_range_uj"
+    if texts.number(energy) is None:
+        return Gap(name, "energy_mj", texts.why_not(energy), _REMEDY)
+    range_uj = texts.number(wrap)
+    if not range_uj or range_uj < 0:
+        # Without the range a wrap would look like a huge negative energy, or be guessed.
+        return Gap(name, "energy_mj", texts.why_not(wrap) if range_uj is None else f"/{wrap} reads {range_uj:g}")
+    method = f"RAPL counter of the domain {name.removeprefix('rapl.')}, refreshed about every 1 ms"
+    return Sensor(
+        name,
+        "energy_mj",
+        tree.path(energy),
+        _MJ_PER_UJ,
+        10.0,
+        method,
+        form="counter",
+        counter_range=range_uj * _MJ_PER_UJ,
+    )
+
+
+def _with_total(sensors: list[Sensor], missing: list[Gap]) -> tuple[Sensor, ...]:
+    if any(_is_domain(sensor.name, "psys") for sensor in sensors):
+        wanted, extent = "psys", "the whole platform"
+    elif any(_is_domain(gap.name, "package-") for gap in missing):
+        return tuple(sensors)  # the sum over some of the packages would be no total
+    else:
+        wanted, extent = "package-", "processor package only, not the board"
+    return tuple(
+        replace(sensor, total=True, method=f"{sensor.method}; {extent}") if _is_domain(sensor.name, wanted) else sensor
+        for sensor in sensors
+    )
+
+
+def _is_domain(name: str, beginning: str) -> bool:
+    """Whether a sensor's name is that of a top-level domain."""
+    return name.startswith(f"rapl.{beginning}") and name.count(".") == 1
+
+
+_ODPM_FOLDER = "sys/bus/iio/devices"
+_LINE = re.compile(r"CH\d{1,3}\(T=\d{1,20}\)\[([A-Za-z0-9_:.-]{1,40})\], *\d{1,20}", re.ASCII)
+# What computing hangs on: the cores, memory and its interface, graphics.
+_WANTED = re.compile(r"CPU|CPUCL|DDR|MIF|GPU|TPU")
+_MOST_RAILS = 8
+_PERIOD_S = 0.2
+_MJ_PER_UWS = 1e-3
+# Of the line with "[RAIL]," what follows the comma, with the shell's own means.
+_LOOP = (
+    'while :; do while IFS= read -r line; do case $line in *"[$2], "*) echo "${line##*, }";; esac; '
+    'done < "$1" || exit; sleep "$0"; done'
+)
+
+
+def odpm_sensors(tree: Tree) -> Discovery:
+    """A counter for each rail that computing hangs on; none where there is no monitor or it can't be read."""
+    devices = tree.names(_ODPM_FOLDER, r"iio:device\d+")
+    texts = tree.read(f"{_ODPM_FOLDER}/{device}/{file}" for device in devices for file in ("name", "energy_value"))
+    sensors: list[Sensor] = []
+    for device in devices:
+        path = f"{_ODPM_FOLDER}/{device}/energy_value"
+        if not (texts.text(f"{_ODPM_FOLDER}/{device}/name") or "").endswith("-odpm"):
+            continue
+        for rail in _LINE.findall(texts.text(path) or ""):
+            if _WANTED.search(rail) and len(sensors) < _MOST_RAILS:
+                sensors.append(_odpm_sensor(tree.path(path), rail, [sensor.name for sensor in sensors]))
+    return Discovery(tuple(sensors))
+
+
+def _odpm_sensor(path: str, rail: str, taken: list[str]) -> Sensor:
+    return Sensor(
+        plain_name(f"odpm.{rail}", "odpm", taken),
+        "energy_mj",
+        "",
+        _MJ_PER_UWS,
+        1 / _PERIOD_S,
+        f"on-device power monitor, rail {rail}; a part of the device's power only",
+        form="counter",
+        command=("sh", "-c", _LOOP, f"{_PERIOD_S:g}", path, rail),
+    )

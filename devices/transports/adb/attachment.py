@@ -1,0 +1,213 @@
+"""From an inventory entry to a phone that answers: which one it is, connected over the network if need be.
+
+Each state of `adb devices` that is in the way becomes a sentence with what to do on the phone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from devices.errors import AccessRefused, DeviceError, DeviceLost
+from devices.inventory.entry import DeviceEntry
+from devices.processes import Deadline
+from devices.transports.adb.server import AdbServer, Listed, ServiceRefused
+from foundation.text import printable
+
+READY = "device"
+# Passed through on the way to `device`; they are worth a moment's wait.
+PASSING = frozenset({"offline", "connecting", "authorizing", "detached", "unknown"})
+
+UNAUTHORISED = "unauthorized"
+AUTHORISE = (
+    "unlock it and answer its question 'Allow USB debugging?' with 'Always allow from this computer' (if it doesn't "
+    "ask: Developer options, 'Revoke USB debugging authorisations', then reconnect it)"
+)
+_REFUSALS = {
+    "no": "may not be opened by this user (adb: no permissions); install udev rules for it (on Debian the package "
+    "android-sdk-platform-tools-common), join the group plugdev and plug it in again",
+    "bootloader": "is in its bootloader; start Android on it",
+    "recovery": "is in recovery mode; start Android on it",
+    "rescue": "is in rescue mode; start Android on it",
+    "sideload": "waits for an update to be sideloaded; start Android on it",
+    "host": "is an adb server and no device; check `host` and `port` in the inventory",
+}
+_ENABLE = "on the phone enable Developer options and 'USB debugging' there"
+
+
+class Unauthorised(AccessRefused):
+    """The phone doesn't know this computer's adb key; only its owner can change that, on the phone."""
+
+    def __init__(self, shown: str) -> None:
+        super().__init__(f"{shown} has not authorised this computer; {AUTHORISE}, and run again.")
+
+
+def refusal(shown: str, state: str) -> DeviceError:
+    """Why a device in this state can't be used: `AccessRefused` where a person has to act, `DeviceLost` otherwise."""
+    if state == UNAUTHORISED:
+        return Unauthorised(shown)
+    if state in _REFUSALS:
+        return AccessRefused(f"{shown} {_REFUSALS[state]}.")
+    if state in PASSING:
+        return DeviceLost(
+            f"{shown} is {state}: adb sees it and it does not answer; unlock it, then unplug it and plug it in again "
+            "(over Wi-Fi: switch wireless debugging off and on)."
+        )
+    return DeviceLost(f"{shown} is in the state {printable(state, 40)!r}, which is not ready; see `adb devices`.")
+
+
+def unknown(shown: str, listed: Sequence[Listed]) -> DeviceLost:
+    """A serial that isn't attached, with what is."""
+    there = ", ".join(f"{printable(one.serial, 80)} ({printable(one.state, 20)})" for one in listed[:8])
+    rest = f" and {len(listed) - 8} more" if len(listed) > 8 else ""
+    found = f"adb has {len(listed)}: {there}{rest}" if listed else "adb has none at all"
+    return DeviceLost(
+        f"{shown} is not attached ({found}); plug it in, {_ENABLE}, or correct `serial` in the inventory."
+    )
+
+
+def unreachable(shown: str, answer: str) -> DeviceLost:
+    """A device in the network that adb could not connect to, with adb's words."""
+    return DeviceLost(
+        f"{shown} can't be reached over the network ({answer or 'no reason given'}); check that it is on and in the "
+        "same network with wireless debugging on (`adb pair` once, or `adb tcpip 5555` over a cable), and `host` and "
+        "`port`."
+    )
+
+
+DEFAULT_PORT = 5555
+# A service of every adb daemon; its yes costs the device no process.
+_CHEAP_SERVICE = "sync:"
+_POLL_S = 0.1
+# What a server that was just started, perhaps for another device, needs to find the devices on its cables.
+_ENUMERATION_S = 2.0
+_CONNECTED = ("connected to", "already connected to")
+_ADDRESS = re.compile(r".+:\d{1,5}", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the entry names: `serial` as adb lists it, and whether that is an address in the network."""
+
+    device: str
+    serial: str
+    in_network: bool
+
+    @property
+    def shown(self) -> str:
+        """For messages."""
+        return f"device {self.device!r} ({printable(self.serial, 120)})"
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A device that has answered."""
+
+    server: AdbServer
+    target: Target
+    transport_id: int
+
+    def require_answer(self, timeout_s: float) -> None:
+        """Asks the device itself, by way of the server. Raises `DeviceLost`."""
+        shown = self.target.shown
+        try:
+            self.server.open(self.transport_id, _CHEAP_SERVICE, timeout_s=timeout_s).close()
+        except TimeoutError as error:
+            raise DeviceLost(
+                f"{shown} did not answer within {timeout_s:.3g} s; check that it is on and connected, then run again."
+            ) from error
+        except ServiceRefused as error:
+            raise gone(shown, error.reason) from error
+
+
+def gone(shown: str, reason: str) -> DeviceLost:
+    """A device that had been there; `reason` in adb's words."""
+    return DeviceLost(f"{shown} is gone from adb ({reason}); check that it is on and connected, then run again.")
+
+
+def target_of(entry: DeviceEntry) -> Target:
+    """A `host` is reached over the network, and so is a `serial` that is an address; others are on a cable."""
+    if entry.host is None:
+        serial = entry.serial or ""
+        return Target(entry.name, serial, in_network=_ADDRESS.fullmatch(serial) is not None)
+    host = f"[{entry.host}]" if ":" in entry.host and not entry.host.startswith("[") else entry.host
+    return Target(entry.name, f"{host}:{entry.port or DEFAULT_PORT}", in_network=True)
+
+
+def attach(entry: DeviceEntry, server: AdbServer | None = None) -> Attachment:
+    """Raises `AccessRefused` where somebody has to act on the phone or the host, `DeviceLost` otherwise; in both cases
+    within the entry's `connect_timeout_s`, and the time that a start of the server takes."""
+    server = server or AdbServer.from_environment()
+    server.ensure()
+    deadline = Deadline(entry.connect_timeout_s)
+    target = target_of(entry)
+    reach = _over_network if target.in_network else _on_cable
+    attachment = reach(server, target, deadline)
+    _require_shell_v2(attachment, deadline)
+    return attachment
+
+
+def _on_cable(server: AdbServer, target: Target, deadline: Deadline) -> Attachment:
+    enumerated = Deadline(min(_ENUMERATION_S, deadline.timeout_s))
+    while True:
+        listed = server.devices(timeout_s=_left(deadline))
+        found = _find(listed, target)
+        if found is None and not enumerated.remaining_s():
+            raise unknown(target.shown, listed)
+        if found is not None and found.state == READY:
+            return _proved(server, target, found, _left(deadline))
+        if found is not None and (found.state not in PASSING or not deadline.remaining_s()):
+            raise refusal(target.shown, found.state)
+        time.sleep(_POLL_S)
+
+
+def _over_network(server: AdbServer, target: Target, deadline: Deadline) -> Attachment:
+    found = _find(server.devices(timeout_s=_left(deadline)), target)
+    if found is not None and found.state == READY:
+        # It may be adb's memory of a device that left without a word: then the way is made anew.
+        with contextlib.suppress(DeviceLost):
+            return _proved(server, target, found, _left(deadline) / 3)
+    if found is not None:
+        # Or else the answer to `connect` would be that it is connected, whatever its state.
+        server.disconnect(target.serial, timeout_s=_left(deadline))
+    answer = server.connect(target.serial, timeout_s=_left(deadline))
+    while True:
+        found = _find(server.devices(timeout_s=_left(deadline)), target)
+        if found is not None and found.state == READY:
+            return _proved(server, target, found, _left(deadline))
+        failed = found is not None and found.state == "offline" and not answer.startswith(_CONNECTED)
+        if found is None or failed or not deadline.remaining_s():
+            raise unreachable(target.shown, answer)
+        if found.state not in PASSING:
+            raise refusal(target.shown, found.state)
+        time.sleep(_POLL_S)
+
+
+def _proved(server: AdbServer, target: Target, found: Listed, timeout_s: float) -> Attachment:
+    if found.transport_id is None:
+        raise AccessRefused(f"{server.shown} is too old to tell its devices apart; update Android's platform-tools.")
+    attachment = Attachment(server, target, found.transport_id)
+    attachment.require_answer(timeout_s)
+    return attachment
+
+
+def _require_shell_v2(attachment: Attachment, deadline: Deadline) -> None:
+    shown = attachment.target.shown
+    try:
+        features = attachment.server.features(attachment.transport_id, timeout_s=_left(deadline))
+    except ServiceRefused as error:
+        raise gone(shown, error.reason) from error
+    if "shell_v2" not in features:
+        raise AccessRefused(f"{shown} has no shell protocol with exit codes; it needs Android 7 or newer.")
+
+
+def _find(listed: tuple[Listed, ...], target: Target) -> Listed | None:
+    return next((one for one in listed if one.serial == target.serial), None)
+
+
+def _left(deadline: Deadline) -> float:
+    """Seconds for the next question: a moment even when time is up, so that the last answer can still come."""
+    return max(0.5, deadline.remaining_s())

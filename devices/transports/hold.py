@@ -1,0 +1,160 @@
+"""A device is held on the device itself, so that orchestrators of other hosts, homes and users find it in use.
+
+The hold is a process there that lives as long as its orchestrator is connected (`devices.transports.shell.holding`):
+it ends with the orchestrator, its host, the link or the device, and nothing stale is left to clean up. Whoever finds
+it asks it for a sign of life of its orchestrator, which costs the device nothing while nobody asks. An orchestrator
+that doesn't answer is one whose link is dead, and loses the device.
+
+An orchestrator whose own home held the device last need not ask: the lock of the home (`devices.access.connect`) shows
+that nobody else of it is alive. Who holds a device comes from a file or from the device, and is untrusted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import getpass
+import json
+import os
+import platform
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from devices.errors import DeviceBusy
+from devices.processes import PidRecord, parse_record, record_of, runs
+from foundation.atomic import write_atomic
+from foundation.text import printable
+
+_COMMAND_CHARACTERS = 120
+_NAME_CHARACTERS = 64
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Process, host, since when (ISO 8601, UTC), with which command, whose, and what the device is called there."""
+
+    pid: int
+    host: str
+    since: str
+    command: str
+    user: str = ""
+    device: str = ""
+
+    def __str__(self) -> str:
+        command, since = printable(self.command, 80), printable(self.since, 40)
+        whose = f" of {printable(self.user, 40)}" if self.user else ""
+        return f"process {self.pid} ({command}){whose} on {self.shown_host} since {since}"
+
+    @property
+    def shown_host(self) -> str:
+        """For messages."""
+        return printable(self.host, 80)
+
+    @property
+    def is_this_process(self) -> bool:
+        """Whether it is the one that asks."""
+        return self.pid == os.getpid() and self.host == _host()
+
+
+def this_process(device: str) -> Holder:
+    """The one that asks, in few enough characters for a line of a small file on the device."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return Holder(os.getpid(), _host(), now, command[:_COMMAND_CHARACTERS], _user(), device[:_NAME_CHARACTERS])
+
+
+def holder_of(record: object) -> Holder | None:
+    """The holder that a JSON document names; None if it is damaged."""
+    if not isinstance(record, Mapping):
+        return None
+    pid, texts = record.get("pid"), [record.get(name, "") for name in ("host", "since", "command", "user", "device")]
+    if type(pid) is not int or not 0 < pid < 1 << 32 or not record.get("host"):
+        return None
+    return Holder(pid, *(str(text) for text in texts))
+
+
+def _host() -> str:
+    return platform.node()[:_NAME_CHARACTERS]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()[:_NAME_CHARACTERS]
+    except (KeyError, OSError):  # a user id without a name
+        return str(os.getuid())
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What an orchestrator says of itself: the token of this one hold, who it is, and the token of a hold of its own
+    home whose holder is gone for certain."""
+
+    device: str
+    token: str
+    holder: Holder
+    outdated: str | None = None
+
+    @property
+    def told(self) -> str:
+        """The holder as one line of ASCII."""
+        return json.dumps(asdict(self.holder))
+
+
+def claim(device: str, locks_dir: Path) -> Claim:
+    """A claim of this process, which its home remembers for the next. The caller has the home's lock of the device."""
+    path = locks_dir / f"{device}.hold"
+    outdated = _outdated(path)
+    made = Claim(device, secrets.token_hex(16), this_process(device), outdated)
+    record = record_of(os.getpid())
+    # A home that can't remember has to ask, as others do.
+    if record is not None:
+        with contextlib.suppress(OSError):
+            write_atomic(path, json.dumps({"token": made.token, **asdict(record)}).encode())
+    return made
+
+
+def busy(device: str, told: str, *, answered: bool) -> DeviceBusy:
+    """The sentence for a device that another orchestrator holds, who has `told` who it is (untrusted)."""
+    try:
+        holder = holder_of(json.loads(told))
+    except (ValueError, RecursionError):
+        holder = None
+    if holder is None:
+        return DeviceBusy(
+            f"device {device!r} is in use by somebody who left no readable name there; wait until they have ended."
+        )
+    if holder.is_this_process:
+        return DeviceBusy(
+            f"device {device!r} is in use by this very command, with the same workdir as {holder.device!r}; give both "
+            "the same `host` (or `serial`) in the inventory, and they take turns."
+        )
+    sign = "who has just answered" if answered else "which can't be asked or ended by the user we are on the device"
+    return DeviceBusy(
+        f"device {device!r} is in use by {holder}, {sign}; wait for it or end process {holder.pid} on "
+        f"{holder.shown_host}."
+    )
+
+
+def _outdated(path: Path) -> str | None:
+    """The token of the home's last hold, if the process that took it is this one or is gone.
+
+    A home may have been copied while the device was held, or be on a disk that several hosts share: a process of
+    another host, or of another start of this one, can't be told to be gone from here.
+    """
+    try:
+        content = path.read_bytes()
+        token = str(json.loads(content)["token"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    record = parse_record(content)
+    if record is None or not _is_of_this_boot(record):
+        return None
+    return token if record.pid == os.getpid() or not runs(record) else None
+
+
+def _is_of_this_boot(record: PidRecord) -> bool:
+    present = record_of(os.getpid())
+    return present is not None and present.boot_id == record.boot_id != ""

@@ -1,0 +1,171 @@
+"""Calls over a link: an operation on files by one of our scripts, or a program under watch."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from devices.errors import CommandError, FileError
+from devices.processes import Deadline, Ending, signal_name
+from devices.transports.lines import OutputBudget
+from devices.transports.shell.conversation import Conversation, Patience, Told
+from devices.transports.shell.link import Link
+from devices.transports.shell.refusals import error_number, file_error, missing_tool
+from devices.transports.shell.scripts import operation_script, plain_path, program_script
+from foundation.text import printable
+
+_CANNOT_START = (126, 127)
+_SIGNAL_BASE = 128
+_LAST_SIGNAL = 64
+
+
+@dataclass(frozen=True)
+class Calls:
+    """What the two halves of the transport, files and programs, need to talk to the device.
+
+    `require_hold` raises when the device is not ours any more: it is asked during every call.
+    """
+
+    link: Link
+    patience: Patience
+    require_hold: Callable[[], None] = lambda: None
+
+    def operate(
+        self,
+        body: str,
+        arguments: Sequence[str],
+        *,
+        what: str,
+        deadline: Deadline,
+        on_output: Callable[[bytes], None],
+        feed: Iterator[bytes] | None = None,
+    ) -> Told:
+        """Runs one of our scripts. Raises `CommandError` if the device lacks a tool for it."""
+        token = secrets.token_hex(16)
+        script = operation_script(token, body, arguments)
+        self.require_hold()
+        talk = Conversation(self.link, token, what, deadline, self.patience, on_output, self.require_hold)
+        told = talk.hold(script, feed)
+        self.require_hold()
+        missing = missing_tool(told.rc, decoded(told.stderr_tail))
+        if missing is not None:
+            raise missing
+        return told
+
+    def collect(
+        self, action: str, path: str, body: str, arguments: Sequence[str] = (), *, timeout_s: float, limit_bytes: int
+    ) -> bytes:
+        """What a script about `path`, its first argument, prints. Raises `FileError` if it fails."""
+        content = bytearray()
+        budget = OutputBudget(limit_bytes)
+
+        def take(chunk: bytes) -> None:
+            budget.spend(len(chunk))
+            content.extend(chunk)
+
+        deadline = Deadline(timeout_s)
+        what = f"the attempt to {action} {printable(path)!r}"
+        told = self.operate(
+            body, (path_argument(action, path), *arguments), what=what, deadline=deadline, on_output=take
+        )
+        if told.rc:
+            raise file_error(action, path, decoded(told.stderr_tail))
+        return bytes(content)
+
+    def watch(
+        self,
+        argv: Sequence[str],
+        *,
+        deadline: Deadline,
+        cwd: str | None,
+        on_output: Callable[[bytes], None],
+        pid_file: str | None = None,
+        while_waiting: Callable[[], None] = lambda: None,
+    ) -> Ending:
+        """Runs a program in a session of its own. Raises `CommandError` if it can't be started."""
+        if isinstance(argv, str) or not argv:
+            raise ValueError(f"a command is a list of at least one argument, not {argv!r}")
+        token = secrets.token_hex(16)
+        command = printable(argv[0])
+        try:
+            script = program_script(
+                token,
+                argv,
+                cwd=plain_path(cwd) if cwd else None,
+                pid_file=plain_path(pid_file) if pid_file else None,
+                grace_s=self.patience.grace_s,
+            )
+        except ValueError as error:
+            raise CommandError(f"the command {command!r} can't be started: {error}; correct its arguments.") from error
+        seen = _Seen(on_output)
+        what = f"the command {command!r}"
+
+        def meanwhile() -> None:
+            self.require_hold()
+            while_waiting()
+
+        self.require_hold()
+        told = Conversation(self.link, token, what, deadline, self.patience, seen, meanwhile).hold(script)
+        self.require_hold()
+        refusal = _refusal(told, argv[0], cwd, pid_file, printed=seen.any)
+        if refusal is not None:
+            raise refusal
+        number = told.rc - _SIGNAL_BASE
+        ended_by = signal_name(number) if 0 < number <= _LAST_SIGNAL else None
+        return Ending(told.rc, ended_by, told.stderr_tail)
+
+
+def decoded(data: bytes | bytearray) -> str:
+    """Text of a device."""
+    return data.decode("utf-8", errors="replace")
+
+
+def path_argument(action: str, path: str) -> str:
+    """A path as an argument of a script. Raises `FileError` for one that no system could open."""
+    try:
+        return plain_path(path)
+    except ValueError as error:
+        raise file_error(action, path, str(error)) from error
+
+
+@dataclass
+class _Seen:
+    """Passes output on and remembers whether there was any."""
+
+    on_output: Callable[[bytes], None]
+    any: bool = False
+
+    def __call__(self, chunk: bytes) -> None:
+        self.any = True
+        self.on_output(chunk)
+
+
+def _refusal(
+    told: Told, program: str, cwd: str | None, pid_file: str | None, *, printed: bool
+) -> CommandError | FileError | None:
+    """Why the program was never started, if it wasn't.
+
+    bash leaves without its exit trap when it can't start a file: then there is a shell's exit code for that, a message
+    that ends with the system's reason and names the program, and no output.
+    """
+    message = decoded(told.stderr_tail)
+    stage = told.failed_stage
+    missing = missing_tool(told.rc, message)
+    if stage is None and missing is not None and not printed and not _names(program, message):
+        return missing
+    if stage == "pid" and pid_file:
+        return file_error("write", pid_file, message)
+    unstarted = told.rc in _CANNOT_START and not printed and _names(program, message)
+    if stage is None and not (unstarted and error_number(message)):
+        return None
+    place = f" in {printable(cwd)!r}" if cwd else ""
+    return CommandError(
+        f"the command {printable(program)!r} can't be started{place} because "
+        f"{file_error('start', program, message).reason}; "
+        "check that it is installed, executable and built for this machine."
+    )
+
+
+def _names(program: str, message: str) -> bool:
+    return f"{program}:" in message

@@ -1,0 +1,285 @@
+"""The scripts that a device's `sh` reads, and the quoting with which text becomes part of one.
+
+One script watches a program, others operate on files, in words that coreutils, busybox and toybox share. Whether a
+process is still the one that was named is decided as `devices.processes` does it.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterable, Sequence
+
+
+def quoted(words: Iterable[str]) -> str:
+    """The words as the shell reads them back, one by one. Raises `ValueError` for a null character."""
+    parts = list(words)
+    if any("\0" in part for part in parts):
+        raise ValueError("embedded null byte")
+    return " ".join(map(shlex.quote, parts))
+
+
+def plain_path(path: str) -> str:
+    """A path that no tool takes for an option. Raises `ValueError` for an empty one or a null character."""
+    if not path or "\0" in path:
+        raise ValueError("embedded null byte" if path else "empty path")
+    return path if path.startswith("/") else f"./{path}"
+
+
+# `runs PID TICKS`: whether the process runs that has this number and started then. `boot`: the id of this start of the
+# system. Both leave the script's own words alone.
+RUNS = r"""
+start_of() { shift 19; ticks=$1; }
+runs() {
+    read -r status 2>/dev/null <"/proc/$1/stat" || return 1
+    state=${status##*\) }
+    case $state in Z* | X*) return 1 ;; esac
+    start_of $state
+    [ "$ticks" = "$2" ]
+}
+read -r boot </proc/sys/kernel/random/boot_id || boot=
+"""
+
+# What the child does: name itself in the pid file (the process keeps its number and start time when it becomes the
+# program), go to its folder, and become the program. Each failure is a mark with its stage, and its reason on stderr.
+_CHILD = r"""
+token=$1 pid_file=$2 folder=$3
+shift 3
+failed() { printf '\036%s F %s\n' "$token" "$1"; exit 125; }
+start_of() { shift 19; ticks=$1; }
+if [ -n "$pid_file" ]; then
+    read -r status </proc/$$/stat || failed pid
+    start_of ${status##*\) }
+    read -r boot </proc/sys/kernel/random/boot_id || boot=
+    printf '{"pid": %s, "start_ticks": %s, "boot_id": "%s"}' $$ "$ticks" "$boot" | tee "$pid_file.new" >/dev/null &&
+        mv -f "$pid_file.new" "$pid_file" || failed pid
+fi
+if [ -n "$folder" ] && ! cd "$folder" 2>/dev/null; then
+    ls -d "$folder/." >/dev/null && echo 'Permission denied' >&2
+    failed folder
+fi
+case $1 in */*)
+    if [ -d "$1" ]; then echo 'Is a directory' >&2; failed start; fi
+    head=$(od -An -v -tx1 -N20 "$1" 2>/dev/null | tr -d ' \n')
+    case $head in 7f454c46*)
+        code=${head#????????????????????????????????????}
+        case $code in ????) ;; *) echo 'Exec format error' >&2; failed start ;; esac
+        case $(uname -m):$code in
+            x86_64:3e00 | x86_64:0300 | i?86:0300 | aarch64:b700 | aarch64:2800 | arm*:2800) ;;
+            x86_64:* | i?86:* | aarch64:* | arm*:*)
+                others=$(ls /proc/sys/fs/binfmt_misc 2>/dev/null | grep -cvx -e register -e status)
+                if [ "${others:-0}" -eq 0 ]; then echo 'Exec format error' >&2; failed start; fi ;;
+        esac ;;
+    esac ;;
+esac
+printf '\036%s B %s\n' "$token" $$
+trap "printf '\\036%s F start\\n' $token" 0
+exec "$@"
+"""
+
+# Around it: the program leads a session of its own; when the input ends (the caller gave up, or the link died) a
+# subshell ends the whole group; what the leader leaves in its group goes with it; the last marks carry the exit code.
+_WATCH = r"""{{
+LC_ALL=C
+export LC_ALL
+exec 3<&0 </dev/null
+printf '\036%s B\n' {token} >&2
+setsid sh -c {child} sh {token} {pid_file} {folder} {argv} 3<&- &
+pid=$!
+(
+    exec >/dev/null 2>&1
+    read -r line <&3
+    kill -TERM -$pid || kill -TERM $pid
+    n=0
+    while [ $n -lt {polls} ] && {{ kill -0 -$pid || kill -0 $pid; }}; do
+        sleep 0.1 || sleep 1
+        n=$((n + 1))
+    done
+    kill -KILL -$pid
+    kill -KILL $pid
+) &
+watcher=$!
+exec 3<&-
+{{ wait $pid; }} 2>/dev/null
+rc=$?
+kill -KILL $watcher -$pid 2>/dev/null
+{forget}
+printf '\036%s E\n' {token} >&2
+printf '\036%s E %s\n' {token} $rc
+exit 0
+}}
+"""
+
+_OPERATE = r"""{{
+LC_ALL=C
+export LC_ALL
+printf '\036%s B\n' {token} >&2
+printf '\036%s B\n' {token}
+( set -- {arguments}
+{body}
+)
+rc=$?
+printf '\036%s E\n' {token} >&2
+printf '\036%s E %s\n' {token} $rc
+exit 0
+}}
+"""
+
+
+def program_script(token: str, argv: Sequence[str], *, cwd: str | None, pid_file: str | None, grace_s: float) -> bytes:
+    """Runs a program under watch. Raises `ValueError` for a null character."""
+    text = _WATCH.format(
+        token=token,
+        child=quoted([_CHILD]),
+        pid_file=quoted([pid_file or ""]),
+        folder=quoted([cwd or ""]),
+        argv=quoted(argv),
+        polls=math.ceil(grace_s / 0.1),
+        forget=f"rm -f {quoted([pid_file])} 2>/dev/null" if pid_file else ":",
+    )
+    return text.encode("utf-8", "surrogateescape")
+
+
+def operation_script(token: str, body: str, arguments: Sequence[str]) -> bytes:
+    """Runs `body`, one of our own texts, with `$1`, `$2`… set to `arguments`; its input is what is sent next."""
+    text = _OPERATE.format(token=token, arguments=quoted(arguments), body=body)
+    return text.encode("utf-8", "surrogateescape")
+
+
+_CHECKS = r"""
+refused() { echo "$1" >&2; exit 1; }
+require_file() {
+    if [ -f "$1" ]; then return; fi
+    if [ -d "$1" ]; then refused 'Is a directory'; fi
+    if [ -e "$1" ]; then refused 'Not a regular file'; fi
+    head -c 1 "$1" >/dev/null || exit 1
+}
+"""
+
+READ = (
+    _CHECKS
+    + r"""
+require_file "$1"
+head -c "$2" "$1"
+"""
+)
+
+# Content, mark, error, mark; for one file after the other. The error is empty where there is none.
+READ_MANY = r"""
+token=$1 limit=$2
+shift 2
+exec 4>&1
+for path; do
+    if [ -f "$path" ]; then
+        error=$(head -c "$limit" "$path" 2>&1 >&4) || error=${error:-refused}
+    elif [ -d "$path" ]; then
+        error='Is a directory'
+    elif [ -e "$path" ]; then
+        error='Not a regular file'
+    else
+        error=$(head -c 1 "$path" 2>&1 >/dev/null) || error=${error:-No such file or directory}
+    fi
+    printf '\036%s%s\036%s' "$token" "$error" "$token"
+done
+"""
+
+# The size comes first, on a line of its own.
+PULL = (
+    _CHECKS
+    + r"""
+require_file "$1"
+stat -L -c %s "$1" && cat "$1"
+"""
+)
+
+# $2 blocks of $3 bytes are kept, the rest comes from the input; $4 is the mode. At the end: the size of the file. $5,
+# unless it is empty, is the name that the whole file takes, and then nothing stays of one that failed.
+PUSH = (
+    _CHECKS
+    + r"""
+write() {
+    if [ -d "$1" ]; then refused 'Is a directory'; fi
+    dd of="$1" bs="$3" seek="$2" conv=fsync && chmod "$4" "$1" && size=$(stat -L -c %s "$1") || return 1
+    if [ -z "$5" ]; then return 0; fi
+    if [ -d "$5" ]; then echo 'Is a directory' >&2; return 1; fi
+    mv -f "$1" "$5"
+}
+if write "$@"; then echo "$size"; exit 0; fi
+if [ -n "$5" ]; then rm -f "$1"; fi
+exit 1
+"""
+)
+
+STAT = r"""
+stat -L -c '%s %y %z %i' "$1"
+"""
+
+EXISTS = r"""
+if [ -e "$1" ] || [ -L "$1" ]; then echo yes; else echo no; fi
+"""
+
+SHA256 = (
+    _CHECKS
+    + r"""
+require_file "$1"
+if command -v sha256sum >/dev/null; then sha256sum "$1"
+elif command -v openssl >/dev/null; then openssl dgst -sha256 -r "$1"
+else python3 -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' "$1"
+fi
+"""
+)
+
+RENAME = (
+    _CHECKS
+    + r"""
+if [ -d "$2" ]; then refused 'Is a directory'; fi
+mv -f "$1" "$2"
+"""
+)
+
+REMOVE = (
+    _CHECKS
+    + r"""
+if [ -d "$1" ] && ! [ -L "$1" ]; then refused 'Is a directory'; fi
+rm -f "$1"
+"""
+)
+
+REMOVE_TREE = r"""
+rm -rf "$1"
+"""
+
+MAKE_FOLDER = r"""
+mkdir -p "$1"
+"""
+
+LIST = (
+    _CHECKS
+    + r"""
+if [ -e "$1" ] && ! [ -d "$1" ]; then refused 'Not a directory'; fi
+find "$1/." -mindepth 1 -maxdepth 1 -print0
+"""
+)
+
+# Blocks for unprivileged users, and their size.
+FREE = r"""
+stat -f -c '%a %S' "$1"
+"""
+
+# $2 pid, $3 start time in ticks, $4 boot id, $5 polls of a tenth of a second before SIGKILL. Says `ended` if there was
+# such a process; waits until it is gone.
+END_LEFT_OVER = (
+    RUNS
+    + r"""
+if [ "$boot" = "$4" ] && runs "$2" "$3"; then
+    echo ended
+    n=0
+    while runs "$2" "$3"; do
+        if [ $n -lt "$5" ]; then kill -TERM "-$2"; else kill -KILL "-$2"; fi 2>/dev/null
+        sleep 0.1 || sleep 1
+        n=$((n + 1))
+    done
+fi
+rm -f "$1"
+"""
+)

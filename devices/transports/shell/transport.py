@@ -1,0 +1,265 @@
+"""All of `Transport` over a link to a POSIX shell."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from devices.errors import FileCause, FileError
+from devices.processes import Deadline, parse_record
+from devices.transports.hold import Claim
+from devices.transports.lines import LineSplitter, OutputBudget
+from devices.transports.shell import scripts
+from devices.transports.shell.calls import Calls, decoded, path_argument
+from devices.transports.shell.conversation import Patience
+from devices.transports.shell.holding import Holding, hold
+from devices.transports.shell.link import Link
+from devices.transports.shell.refusals import file_error
+from devices.transports.shell.streams import Collected, Counted, Pulled, chunks_of
+from devices.transports.transport import (
+    FILE_TIMEOUT_S,
+    READ_LIMIT_BYTES,
+    RESUME_BLOCK_BYTES,
+    RUN_OUTPUT_LIMIT_BYTES,
+    STREAM_OUTPUT_LIMIT_BYTES,
+    Exit,
+    FileStat,
+    OnBytes,
+    OnLine,
+    Result,
+    WhileWaiting,
+)
+from foundation.atomic import replacing
+from foundation.text import printable
+
+_PID_FILE_LIMIT_BYTES = 4096
+_SHORT_ANSWER_BYTES = 64 << 10
+
+
+class ShellTransport:
+    """A device at the other end of a link. A lost link stays lost: connect anew."""
+
+    def __init__(self, link: Link, *, patience: Patience | None = None) -> None:
+        self._link = link
+        self._patience = patience or Patience()
+        self._holding: Holding | None = None
+        self._calls = Calls(link, self._patience, self._require_hold)
+
+    @property
+    def name(self) -> str:
+        return self._link.name
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, cwd: str | None = None) -> Result:
+        output = Collected(RUN_OUTPUT_LIMIT_BYTES)
+        ending = self._calls.watch(argv, deadline=Deadline(timeout_s), cwd=cwd, on_output=output)
+        return Result(ending.rc, decoded(output.data), decoded(ending.stderr_tail))
+
+    def stream(
+        self,
+        argv: Sequence[str],
+        on_line: OnLine,
+        *,
+        timeout_s: float,
+        cwd: str | None = None,
+        pid_file: str | None = None,
+        output_limit_bytes: int = STREAM_OUTPUT_LIMIT_BYTES,
+        while_waiting: WhileWaiting = lambda: None,
+    ) -> Exit:
+        lines = LineSplitter(on_line, OutputBudget(output_limit_bytes))
+        ending = self._calls.watch(
+            argv,
+            deadline=Deadline(timeout_s),
+            cwd=cwd,
+            on_output=lines.feed,
+            pid_file=pid_file,
+            while_waiting=while_waiting,
+        )
+        if ending.rc and self._holding is not None:
+            self._holding.require_record(self.read_bytes)
+        lines.finish()
+        return Exit(ending.rc, ending.signal, decoded(ending.stderr_tail), lines.count)
+
+    def end_left_over(self, pid_file: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int | None:
+        try:
+            record = parse_record(self.read_bytes(pid_file, limit_bytes=_PID_FILE_LIMIT_BYTES, timeout_s=timeout_s))
+        except FileError as error:
+            if error.cause is FileCause.MISSING:
+                return None
+            if error.cause is not FileCause.TOO_LARGE:
+                raise
+            record = None
+        named = ("0", "-", "-") if record is None else (str(record.pid), str(record.start_ticks), record.boot_id)
+        polls = str(round(min(self._patience.grace_s, timeout_s / 2) * 10))
+        said = self._ask("remove", pid_file, scripts.END_LEFT_OVER, *named, polls, timeout_s=timeout_s)
+        return record.pid if record is not None and "ended" in said.split() else None
+
+    def hold(self, folder: str, claim: Claim) -> bool:
+        self._holding = hold(self._link, self._patience, folder, claim)
+        return self._holding is not None
+
+    def push(
+        self,
+        source: Path,
+        destination: str,
+        *,
+        timeout_s: float,
+        on_progress: OnBytes | None = None,
+        executable: bool = False,
+        offset_bytes: int = 0,
+    ) -> None:
+        try:
+            stream = source.open("rb")
+            size = os.fstat(stream.fileno()).st_size
+        except OSError as error:
+            raise FileError.from_os_error("read the host's file", str(source), error) from error
+        mode = "755" if executable else "644"
+        with stream:
+            chunks = chunks_of(stream, offset_bytes, size, on_progress)
+            self._put(chunks, destination, mode, Deadline(timeout_s), offset_bytes)
+
+    def pull(self, source: str, destination: Path, *, timeout_s: float, on_progress: OnBytes | None = None) -> None:
+        path = path_argument("read", source)
+        what, deadline = f"the copy of {printable(source)!r}", Deadline(timeout_s)
+        try:
+            with replacing(destination) as stream:
+                sink = Pulled(stream, on_progress)
+                told = self._calls.operate(scripts.PULL, (path,), what=what, deadline=deadline, on_output=sink)
+                if told.rc:
+                    raise file_error("read", source, decoded(told.stderr_tail))
+        except OSError as error:
+            raise FileError.from_os_error("write the host's file", str(destination), error) from error
+
+    def read_bytes(self, path: str, *, limit_bytes: int = READ_LIMIT_BYTES, timeout_s: float = FILE_TIMEOUT_S) -> bytes:
+        limit = str(limit_bytes + 1)
+        content = self._calls.collect(
+            "read", path, scripts.READ, (limit,), timeout_s=timeout_s, limit_bytes=limit_bytes + 1
+        )
+        if len(content) > limit_bytes:
+            raise FileError("read", path, FileCause.TOO_LARGE, detail=f"over {limit_bytes} bytes")
+        return content
+
+    def read_text(self, path: str, *, limit_bytes: int = READ_LIMIT_BYTES, timeout_s: float = FILE_TIMEOUT_S) -> str:
+        return decoded(self.read_bytes(path, limit_bytes=limit_bytes, timeout_s=timeout_s))
+
+    def read_texts(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> Mapping[str, str | FileError]:
+        if not paths:
+            return {}
+        mark = secrets.token_hex(16)
+        output = Collected(STREAM_OUTPUT_LIMIT_BYTES)
+        arguments = [mark, str(READ_LIMIT_BYTES + 1), *(path_argument("read", path) for path in paths)]
+        what, deadline = f"reading {len(paths)} files", Deadline(timeout_s)
+        self._calls.operate(scripts.READ_MANY, arguments, what=what, deadline=deadline, on_output=output)
+        pieces = bytes(output.data).split(b"\x1e" + mark.encode("ascii"))
+        if len(pieces) != 2 * len(paths) + 1:
+            raise FileError("read", paths[0], FileCause.OTHER, detail="the device's shell broke off")
+        return {path: _text_or_error(path, *pieces[2 * at : 2 * at + 2]) for at, path in enumerate(paths)}
+
+    def write(self, path: str, data: bytes, *, timeout_s: float = FILE_TIMEOUT_S) -> None:
+        folder, slash, name = path.rpartition("/")
+        temporary = f"{folder}{slash}.{name[:60]}.{secrets.token_hex(4)}.tmp"
+        self._put(iter((data,) if data else ()), temporary, "644", Deadline(timeout_s), final=path)
+
+    def exists(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> bool:
+        return self._ask("look at", path, scripts.EXISTS, timeout_s=timeout_s) == "yes"
+
+    def stat(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> FileStat:
+        size, _, stamp = self._ask("look at", path, scripts.STAT, timeout_s=timeout_s).partition(" ")
+        return FileStat(_number(size, "look at", path), stamp)
+
+    def size(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int:
+        return self.stat(path, timeout_s=timeout_s).size_bytes
+
+    def sha256(self, path: str, *, timeout_s: float) -> str:
+        said = self._ask("read", path, scripts.SHA256, timeout_s=timeout_s)
+        match = re.match(r"\\?([0-9a-f]{64})\b", said)
+        if match is None:
+            raise FileError("read", path, FileCause.OTHER, detail="the device gave no hash")
+        return match[1]
+
+    def rename(self, source: str, destination: str, *, timeout_s: float = FILE_TIMEOUT_S) -> None:
+        target = path_argument("rename", destination)
+        self._ask("rename", source, scripts.RENAME, target, timeout_s=timeout_s)
+
+    def remove(self, path: str, *, recursive: bool = False, timeout_s: float = FILE_TIMEOUT_S) -> None:
+        # With a slash at its end a link would be followed.
+        named = path.rstrip("/") or path
+        self._ask("remove", named, scripts.REMOVE_TREE if recursive else scripts.REMOVE, timeout_s=timeout_s)
+
+    def mkdir(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> None:
+        self._ask("make the folder", path, scripts.MAKE_FOLDER, timeout_s=timeout_s)
+
+    def list_dir(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> tuple[str, ...]:
+        listed = self._calls.collect(
+            "list", path, scripts.LIST, timeout_s=timeout_s, limit_bytes=RUN_OUTPUT_LIMIT_BYTES
+        )
+        beginning = len(path_argument("list", path).encode("utf-8", "surrogateescape")) + len("/./")
+        names = [entry[beginning:] for entry in listed.split(b"\0") if entry]
+        return tuple(sorted(name.decode("utf-8", "surrogateescape") for name in names))
+
+    def free_bytes(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int:
+        action = "look at the file system of"
+        blocks, _, block_bytes = self._ask(action, path, scripts.FREE, timeout_s=timeout_s).partition(" ")
+        return _number(blocks, action, path) * _number(block_bytes, action, path)
+
+    def close(self) -> None:
+        if self._holding is not None:
+            self._holding.release()
+        self._link.close()
+
+    def _require_hold(self) -> None:
+        if self._holding is not None:
+            self._holding.require()
+
+    def _ask(self, action: str, path: str, body: str, *arguments: str, timeout_s: float) -> str:
+        said = self._calls.collect(action, path, body, arguments, timeout_s=timeout_s, limit_bytes=_SHORT_ANSWER_BYTES)
+        return decoded(said).strip()
+
+    def _put(
+        self,
+        chunks: Iterator[bytes],
+        destination: str,
+        mode: str,
+        deadline: Deadline,
+        offset_bytes: int = 0,
+        final: str = "",
+    ) -> None:
+        """Writes what `chunks` yields behind the first `offset_bytes` of the file and makes it durable; a whole file
+        then takes the name `final`, if there is one."""
+        blocks, odd = divmod(offset_bytes, RESUME_BLOCK_BYTES)
+        if odd:
+            raise ValueError(f"a push goes on at a multiple of {RESUME_BLOCK_BYTES} bytes, not at {offset_bytes}")
+        named = final or destination
+        target = path_argument("write", destination)
+        arguments = (target, str(blocks), str(RESUME_BLOCK_BYTES), mode, final and path_argument("write", final))
+        counted, said = Counted(chunks, offset_bytes), Collected(_SHORT_ANSWER_BYTES)
+        told = self._calls.operate(
+            scripts.PUSH,
+            arguments,
+            what=f"the copy to {printable(named)!r}",
+            deadline=deadline,
+            on_output=said,
+            feed=counted,
+        )
+        if told.rc:
+            raise file_error("write", named, decoded(told.stderr_tail))
+        arrived = _number(decoded(said.data).strip(), "write", named)
+        if arrived != counted.total_bytes:
+            detail = f"{arrived} of {counted.total_bytes} bytes arrived"
+            raise FileError("write", named, FileCause.OTHER, detail=detail)
+
+
+def _number(text: str, action: str, path: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise FileError(action, path, FileCause.OTHER, detail=f"the device answered {printable(text, 60)!r}")
+    return int(text)
+
+
+def _text_or_error(path: str, content: bytes, error: bytes) -> str | FileError:
+    if error:
+        return file_error("read", path, decoded(error))
+    if len(content) > READ_LIMIT_BYTES:
+        return FileError("read", path, FileCause.TOO_LARGE, detail=f"over {READ_LIMIT_BYTES} bytes")
+    return decoded(content)

@@ -1,0 +1,216 @@
+"""Logging in over SSH: keys first, then the password, each tried once, and a sentence that lists what was tried.
+
+Keys are the one that the inventory names, else those of the agent and of `~/.ssh`. Passwords and passphrases come from
+the environment variable that the inventory names, else they are asked for on a terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import sys
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import paramiko
+
+from devices.errors import AccessRefused, DeviceLost, FileError
+from devices.transports.ssh.endpoint import Endpoint
+from foundation.text import printable
+
+_ASKED: dict[str, str] = {}
+_ASKING = threading.Lock()  # devices are connected side by side, and there is one terminal
+
+
+def from_environment(variable: str, purpose: str) -> str:
+    """The secret in that variable. Raises `AccessRefused` if it isn't set."""
+    secret = os.environ.get(variable)
+    if not secret:
+        raise AccessRefused(
+            f"{purpose} is to be in the environment variable {printable(variable)!r}, which is not set; set it first."
+        )
+    return secret
+
+
+def asked(purpose: str) -> str | None:
+    """What the user types without echo; None where there is no terminal to ask on, or nothing was typed."""
+    with _ASKING:
+        if purpose not in _ASKED:
+            if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+                return None
+            try:
+                _ASKED[purpose] = getpass.getpass(f"{purpose[:1].upper()}{purpose[1:]}: ", sys.stderr)
+            except EOFError:
+                return None
+        return _ASKED[purpose] or None
+
+
+def forget(purpose: str) -> None:
+    """What was typed is wrong: ask again next time."""
+    with _ASKING:
+        _ASKED.pop(purpose, None)
+
+
+_DEFAULT_NAMES = ("id_ed25519", "id_ecdsa", "id_rsa")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A key to try, or why a key that is there can't be tried."""
+
+    shown: str
+    key: paramiko.PKey | None
+    obstacle: str = ""
+
+
+def candidates(endpoint: Endpoint, home: Path) -> Generator[Candidate, None, None]:
+    """What to try, in this order; close it when done, since the agent signs as long as it is open.
+
+    Raises `AccessRefused` if the key that the inventory names can't be used.
+    """
+    with contextlib.closing(_agent()) as agent:
+        if endpoint.key_file is not None:
+            yield _named(endpoint, endpoint.key_file, agent)
+            return
+        for key in agent.get_keys():
+            yield Candidate(f"agent key {key.fingerprint}", key)
+    for name in _DEFAULT_NAMES:
+        path = home / ".ssh" / name
+        if path.is_file():
+            try:
+                yield Candidate(str(path), paramiko.PKey.from_path(path))
+            except TypeError:
+                yield Candidate(str(path), None, "has a passphrase: add it to ssh-agent")
+            except (ValueError, OSError, paramiko.SSHException):
+                yield Candidate(str(path), None, "can't be read")
+
+
+def _named(endpoint: Endpoint, path: Path, agent: paramiko.Agent) -> Candidate:
+    try:
+        return Candidate(str(path), paramiko.PKey.from_path(path))
+    except TypeError:
+        held = _held_by(agent, path)
+        return Candidate(str(path), held or _decrypted(endpoint, path))
+    except OSError as error:
+        reason = FileError.from_os_error("read", str(path), error).reason
+        raise AccessRefused(
+            f"the key file {str(path)!r} of {endpoint.shown} can't be read because {reason}; correct `key_file`."
+        ) from error
+    except (ValueError, paramiko.SSHException) as error:
+        raise AccessRefused(
+            f"the key file {str(path)!r} of {endpoint.shown} holds no private key that can be used; "
+            "name one that `ssh-keygen -y -f FILE` can read."
+        ) from error
+
+
+def _decrypted(endpoint: Endpoint, path: Path) -> paramiko.PKey:
+    purpose = f"the passphrase of {str(path)!r}"
+    variable = endpoint.key_passphrase_env
+    passphrase = from_environment(variable, purpose) if variable else asked(purpose)
+    if passphrase is None:
+        raise AccessRefused(
+            f"the key file {str(path)!r} of {endpoint.shown} has a passphrase; run `ssh-add {path}`, or name the "
+            "environment variable that holds it as `key_passphrase_env`."
+        )
+    try:
+        # The stub knows text only, the library takes bytes only.
+        return paramiko.PKey.from_path(path, passphrase.encode())  # type: ignore[arg-type]
+    except ValueError as error:
+        forget(purpose)
+        raise AccessRefused(f"{purpose} is wrong for {endpoint.shown}; correct it and try again.") from error
+
+
+def _held_by(agent: paramiko.Agent, path: Path) -> paramiko.PKey | None:
+    """The agent's copy of a key whose file is encrypted, told by the public half beside it."""
+    try:
+        words = path.with_name(f"{path.name}.pub").read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return next((key for key in agent.get_keys() if words[1:2] == [key.get_base64()]), None)
+
+
+def _agent() -> paramiko.Agent:
+    """The agent, or one without keys where none answers."""
+    try:
+        return paramiko.Agent()
+    except (paramiko.SSHException, OSError):
+        return _NoAgent()
+
+
+class _NoAgent(paramiko.Agent):
+    def __init__(self) -> None:
+        paramiko.agent.AgentSSH.__init__(self)
+
+
+def log_in(transport: paramiko.Transport, endpoint: Endpoint, home: Path | None = None) -> None:
+    """Raises `AccessRefused` with what was tried, and `DeviceLost` if the server goes away meanwhile."""
+    tried: list[str] = []
+    with contextlib.closing(candidates(endpoint, home or Path.home())) as found:
+        for candidate in found:
+            if _with_key(transport, endpoint, candidate, tried):
+                return
+    if not _with_password(transport, endpoint, tried):
+        raise AccessRefused(
+            f"{endpoint.shown} refused the login (tried: {'; '.join(tried) or 'nothing, there was no key'}); "
+            f"{_remedy(endpoint)}."
+        )
+
+
+def _with_key(transport: paramiko.Transport, endpoint: Endpoint, candidate: Candidate, tried: list[str]) -> bool:
+    if candidate.key is None:
+        tried.append(f"{candidate.shown} {candidate.obstacle}")
+        return False
+    tried.append(candidate.shown)
+    try:
+        transport.auth_publickey(endpoint.user, candidate.key)
+    except paramiko.SSHException as error:
+        _require_connection(transport, endpoint, tried, error)
+    return transport.is_authenticated()
+
+
+def _with_password(transport: paramiko.Transport, endpoint: Endpoint, tried: list[str]) -> bool:
+    purpose = f"the password of {endpoint.shown}"
+    password = from_environment(endpoint.password_env, purpose) if endpoint.password_env else asked(purpose)
+    if password is None:
+        return False
+    tried.append("password" if endpoint.password_env is None else f"password from {endpoint.password_env}")
+    try:
+        transport.auth_password(endpoint.user, password)
+    except paramiko.SSHException as error:
+        _require_connection(transport, endpoint, tried, error)
+    if not transport.is_authenticated():
+        forget(purpose)
+    return transport.is_authenticated()
+
+
+def _require_connection(
+    transport: paramiko.Transport, endpoint: Endpoint, tried: list[str], error: paramiko.SSHException
+) -> None:
+    """A refusal is what a next attempt is for; a connection that ended is not."""
+    if transport.is_active():
+        return
+    if "too many" in str(error).lower():
+        raise AccessRefused(
+            f"{endpoint.shown} ended the login after {len(tried)} attempts ({'; '.join(tried)}); "
+            "name the one right key as `key_file` in the inventory."
+        ) from error
+    raise DeviceLost(
+        f"{endpoint.shown} ended the connection during the login ({error}); check its SSH server's log."
+    ) from error
+
+
+def _remedy(endpoint: Endpoint) -> str:
+    port = f" -p {endpoint.port}"
+    key = f" -i {endpoint.key_file}" if endpoint.key_file else ""
+    password = (
+        f"set {endpoint.password_env} to the right password"
+        if endpoint.password_env
+        else "name the variable that holds the password as `password_env`"
+    )
+    return (
+        f"check `user` in the inventory, install your public key there with "
+        f"`ssh-copy-id{key}{port} {endpoint.user}@{endpoint.host}`, or {password}"
+    )

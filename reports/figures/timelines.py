@@ -1,0 +1,139 @@
+"""Figures over the time of each session: memory and power, and why there is no power where there is none."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from foundation.unavailable import Unavailable
+from reports.figures.panels import MOST_PANELS, Figure, legend_only, on_panel, stacked
+from reports.model.measurements import Measurement, devices_of, records, settings_of, value
+from reports.model.traces import Line, SessionLines
+from reports.text.appearance import colour
+from reports.text.escaping import figure_text, shortened
+from reports.text.numbers import Unit, counted, listed, unit_for
+
+
+def line_trace(line: SessionLines, x: Sequence[float], y: Sequence[float], panel: int) -> dict[str, Any]:
+    item = line.measurement
+    attempt = f", attempt {line.attempt}" if line.attempt != "1" else ""
+    outcome = f" ({line.status})" if line.status != "ok" else ""
+    named = [figure_text(f"{item.device} · {item.setting}"), figure_text(f"session {line.ordinal}{attempt}{outcome}")]
+    return {
+        "type": "scatter", "x": list(x), "y": list(y), "name": f"{named[0]}, {named[1]}", "meta": named,
+        "opacity": 1 if line.status == "ok" else 0.4, "showlegend": False, "legendgroup": item.setting,
+        **on_panel(panel),
+    }  # fmt: skip
+
+
+def setting_legend(lines: Sequence[SessionLines], mode: str) -> list[dict[str, Any]]:
+    settings = settings_of([line.measurement for line in lines])
+    return [
+        legend_only(name, name, {"mode": mode, "line": {"color": colour(name)}, "marker": {"color": colour(name)}})
+        for name in settings
+    ]
+
+
+def panel_devices(lines: Sequence[SessionLines]) -> tuple[list[str], list[str]]:
+    """The devices that get a panel, and a note on those that don't."""
+    devices = devices_of([line.measurement for line in lines])
+    hidden = devices[MOST_PANELS:]
+    names = listed([shortened(device) for device in hidden])
+    note = f"{counted(len(hidden), 'further device')} not drawn here ({names}); the CSV files hold them."
+    return devices[:MOST_PANELS], [note] if hidden else []
+
+
+def thinned(lines: Iterable[Line]) -> list[str]:
+    """A note when fewer points are drawn than were recorded."""
+    counts = [(len(line.y), line.recorded) for line in lines]
+    drawn, recorded = sum(count for count, _ in counts), sum(count for _, count in counts)
+    if drawn == recorded:
+        return []
+    return [
+        f"Thinned: {drawn:,} of {recorded:,} values are drawn. Each stretch keeps its lowest and highest value; "
+        "the CSV files hold all."
+    ]
+
+
+RESIDENT = "memory.rss"
+
+_POWER_REMEDY = (
+    "A Jetson's INA3221 rails, a Raspberry Pi 5's PMIC, a phone's battery gauge or an x86 host's RAPL counter "
+    "(readable for root only, unless permitted) can be used: `suite devices check NAME` shows what a device offers, "
+    "and inventory.yaml names its sensors."
+)
+
+
+def memory(lines: Sequence[SessionLines]) -> Figure:
+    """Memory of the runner over the time of each session."""
+    empty = (
+        "No memory trace was recorded: the sampler was off, or no session started. The peak in the table comes from "
+        "the kernel's own high-water mark and does not need the sampler; `suite devices check` shows the sensors."
+    )
+    caption = (
+        "Resident memory of the runner from its launch on: loading, warm-up, measured steps. Each line is one session."
+    )
+    return _timeline("memory", "Memory over time", caption, "memory_kib", "KiB", lines, empty)
+
+
+def power(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> Figure:
+    """Power over the time of each session, or why there is none, device by device."""
+    without = _without_power(found, lines)
+    empty = f"No device of this run gave a power reading. {' '.join(without)} {_POWER_REMEDY}"
+    caption = "Power at the device's own sensor. Energy per step is the integral of this over the measured steps."
+    return _timeline("power", "Power over time", caption, "power_mw", "mW", lines, empty, without)
+
+
+def _without_power(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> list[str]:
+    having = {line.measurement.device for line in lines if any(trace.y for trace in line.sensors.get("power_mw", []))}
+    sentences = []
+    for device in devices_of(list(found)):
+        if device in having:
+            continue
+        reasons = [_power_reason(item) for item in found if item.device == device]
+        reason = next((reason for reason in reasons if reason), "no power sensor was sampled")
+        sentences.append(f"{shortened(device)}: {reason.rstrip('.')}.")
+    return sentences
+
+
+def _power_reason(item: Measurement) -> str:
+    for sensor in records(item.record, "sensors"):
+        if sensor.get("quantity") == "power_mw" and sensor.get("unavailable"):
+            return str(sensor["unavailable"])
+    found = value(item.record, "power_mw")
+    return found.reason if isinstance(found, Unavailable) and item.status in ("ok", "unstable") else ""
+
+
+def _timeline(
+    name: str, title: str, caption: str, quantity: str, stored_unit: str, lines: Sequence[SessionLines], empty: str,
+    notes: Sequence[str] = (),
+) -> Figure:  # fmt: skip
+    every = [(line, trace) for line in lines for trace in _of_interest(line, quantity) if trace.y]
+    drawn = list({id(line): line for line, _ in every}.values())
+    if not drawn:
+        return Figure(name, title, "", empty=empty)
+    unit = unit_for(max(max(trace.y) for _, trace in every), stored_unit)
+    devices, hidden = panel_devices(drawn)
+    traces = setting_legend(drawn, "lines")
+    traces += [
+        _sensor_trace(line, trace, devices.index(line.measurement.device), unit)
+        for line, trace in every
+        if line.measurement.device in devices
+    ]
+    layout = stacked(devices, "seconds since the session began", f"{name}, {unit.name}")
+    return Figure(name, title, caption, traces, layout, [*notes, *hidden, *thinned(trace for _, trace in every)])
+
+
+def _of_interest(line: SessionLines, quantity: str) -> Sequence[Line]:
+    """The session's traces of a quantity; of its memory counters the resident one alone, if it was sampled."""
+    traces = line.sensors.get(quantity, [])
+    return [trace for trace in traces if trace.name == RESIDENT] or traces
+
+
+def _sensor_trace(line: SessionLines, trace: Line, panel: int, unit: Unit) -> dict[str, Any]:
+    drawn = line_trace(line, [round(x, 3) for x in trace.x], [round(y * unit.factor, 3) for y in trace.y], panel)
+    drawn["meta"] = [*drawn["meta"], figure_text(trace.name)]
+    template = f"%{{meta[0]}}<br>%{{meta[1]}}<br>%{{meta[2]}} at %{{x}} s: %{{y}} {unit.name}<extra></extra>"
+    return drawn | {
+        "mode": "lines",
+        "line": {"color": colour(line.measurement.setting), "width": 1.4},
+        "hovertemplate": template,
+    }

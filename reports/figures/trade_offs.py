@@ -1,0 +1,109 @@
+"""What a setting costs in time and in something else: a point for each measurement, latency upwards."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reports.figures.panels import Figure, legend_only, single
+from reports.model.measurements import Measurement, Number, devices_of, interval, number, settings_of
+from reports.text.appearance import colour, symbols
+from reports.text.escaping import figure_text
+from reports.text.numbers import Unit, counted, unit_for
+
+# More devices than this make a legend that is larger than the figure: their names are shown at the points.
+MOST_IN_LEGEND = 12
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The other axis: ``value`` in ``stored_unit``, with a word on which kind of value it is, if there are several."""
+
+    item: Measurement
+    value: Number
+    kind: str = ""
+
+
+def latency_against_memory(found: Sequence[Measurement]) -> Figure:
+    """Latency against the peak of memory."""
+    costs = [Cost(item, number(item.record, "peak_memory_kib")) for item in found]
+    empty = "No measurement has both a latency and a peak of memory. The table of results gives the reason of each."
+    return _against("latency-memory", "Latency against memory", costs, "KiB", ("peak memory", "at the peak"), empty)
+
+
+def latency_against_energy(found: Sequence[Measurement]) -> Figure:
+    """Latency against the energy of a step."""
+    costs = [Cost(item, *step_energy(item)) for item in found]
+    empty = (
+        "No measurement has both a latency and an energy. `suite devices check` shows which power sensors a device "
+        "offers; Jetson boards, a Raspberry Pi 5 and phones have one."
+    )
+    said = "Net energy, or gross where idle power is not known."
+    words = ("energy of a step", "a step")
+    return _against("latency-energy", "Latency against energy", costs, "mJ", words, empty, said)
+
+
+def step_energy(item: Measurement) -> tuple[Number, str]:
+    """Net energy of a step, or the gross one where idle power is not known, and which of the two it is."""
+    net = number(item.record, "energy_mj_per_step", "net")
+    if isinstance(net, float):
+        return net, "net"
+    return number(item.record, "energy_mj_per_step", "gross"), "gross only"
+
+
+def _against(
+    name: str, title: str, costs: Sequence[Cost], stored_unit: str, words: tuple[str, str], empty: str, said: str = ""
+) -> Figure:
+    timed = [(cost, cost.value, number(cost.item.record, "latency_ms", "median")) for cost in costs]
+    whole = [(cost, x, ms) for cost, x, ms in timed if isinstance(x, float) and isinstance(ms, float)]
+    if not whole:
+        return Figure(name, title, "", empty=empty)
+    size, time = unit_for(max(x for _, x, _ in whole), stored_unit), unit_for(max(ms for *_, ms in whole), "ms")
+    # Of all devices, drawn or not, so that a page's figures have the same symbol for each.
+    symbol_of = symbols(devices_of([cost.item for cost in costs]))
+    shapes = {device: symbol_of[device] for device in devices_of([cost.item for cost, *_ in whole])}
+    traces = _legend([cost.item for cost, *_ in whole], shapes)
+    axis, at = words
+    for cost, x, ms in whole:
+        hover = f"%{{meta[0]}}<br>%{{y}} {time.name} a step<br>%{{x}} {size.name} {at}<extra></extra>"
+        point = _point(cost, round(x * size.factor, 4), ms, time, shapes[cost.item.device])
+        traces.append(point | {"hovertemplate": hover})
+    caption = "Lower left is better. Colour is the setting, symbol the device; bars are 95 % intervals of the latency."
+    notes = [said] if said else []
+    if len(shapes) > MOST_IN_LEGEND:
+        notes.append(f"{counted(len(shapes), 'device')}: point at a symbol for its name.")
+    missing = len(costs) - len(whole)
+    notes += [f"{counted(missing, 'measurement')} without both values not drawn."] if missing else []
+    return Figure(
+        name, title, caption, traces, single(f"{axis}, {size.name}", f"latency of a step, {time.name}"), notes
+    )
+
+
+def _legend(found: list[Measurement], shapes: dict[str, str]) -> list[dict[str, Any]]:
+    entries = [
+        legend_only(setting, setting, {"mode": "markers", "marker": {"color": colour(setting), "size": 10}})
+        for setting in settings_of(found)
+    ]
+    if len(shapes) <= MOST_IN_LEGEND:
+        for place, (device, shape) in enumerate(shapes.items()):
+            marker = {"color": "var(--muted)", "symbol": shape, "size": 10}
+            entries.append(legend_only(device, f"device {place}", {"mode": "markers", "marker": marker}))
+    return entries
+
+
+def _point(cost: Cost, x: float, ms: float, time: Unit, shape: str) -> dict[str, Any]:
+    item, y = cost.item, ms * time.factor
+    ends = interval(item.record, "latency_ms", "ci95")
+    bars: dict[str, Any] = {}
+    if ends:
+        reach = {"array": [max(0.0, ends[1] * time.factor - y)], "arrayminus": [max(0.0, y - ends[0] * time.factor)]}
+        bars["error_y"] = {
+            "type": "data", "symmetric": False, "thickness": 1.2, "color": colour(item.setting), **reach
+        }  # fmt: skip
+    kind, emulated = f" ({cost.kind})" if cost.kind else "", " (emulated)" if item.emulated else ""
+    name = figure_text(f"{item.device} · {item.setting}{kind}{emulated}", 90)
+    return {
+        "type": "scatter", "mode": "markers", "x": [x], "y": [round(y, 4)], "name": name, "meta": [name],
+        "showlegend": False, "legendgroup": item.setting,
+        "marker": {"color": colour(item.setting), "symbol": shape, "size": 12, "opacity": 0.5 if item.emulated else 1},
+        **bars,
+    }  # fmt: skip

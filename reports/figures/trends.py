@@ -1,0 +1,255 @@
+"""A series drawn over its runs: values with intervals, segments, change points, remarks; points lead to their runs.
+
+Labels of upright lines are placed so that they neither cover one another nor leave the figure.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from reports.figures.panels import Figure, label_inside, legend_only, over_time, single
+from reports.model.histories import HistoryPoint, MetricHistory
+from reports.model.traces import kept
+from reports.text.appearance import colour
+from reports.text.escaping import figure_text, shortened
+from reports.text.numbers import Unit, counted, metric_title, metric_unit, percent_change, sort_key
+from reports.text.page_paths import run_place
+
+_FONT_PX, _ROW_PX, _ROWS = 11, 14, 4
+# Shares of a figure's width: of a character on a screen of common width, and where labels turn to the left.
+_CHARACTER, _TURN = 0.0085, 0.75
+
+
+def placed_labels(labels: Sequence[tuple[str, str]], ends: tuple[str, str], where: str) -> list[dict[str, Any]]:
+    """Annotations of the (moment, words) in ``labels`` at the ``top`` or the ``bottom`` of a figure.
+
+    ``ends`` are the first and the last moment drawn; all of them are ISO 8601 without an offset. A label that would
+    cover an earlier one goes a row further in; beyond four rows the words are left to the tables.
+    """
+    placed = []
+    free_from = [-1.0] * _ROWS
+    for at, words in sorted(labels):
+        share, text = _share(at, ends), figure_text(words, 40)
+        width = _CHARACTER * (len(text) + 1)
+        turned = share > _TURN
+        left = share - width if turned else share
+        row = next((row for row, free in enumerate(free_from) if free <= left), None)
+        if row is None:
+            continue
+        free_from[row] = left + width
+        placed.append(_label(at, text, where, row, "right" if turned else "left"))
+    return placed
+
+
+def _share(at: str, ends: tuple[str, str]) -> float:
+    try:
+        moment, first, last = (datetime.fromisoformat(iso) for iso in (at, *ends))
+    except ValueError:
+        return 0.0
+    return (moment - first) / (last - first) if last > first else 0.0
+
+
+def _label(at: str, text: str, where: str, row: int, side: str) -> dict[str, Any]:
+    inwards = -1 if where == "top" else 1
+    return label_inside(0, 0, text) | {
+        "x": at, "y": 1 if where == "top" else 0, "yanchor": where, "xanchor": side, "yshift": inwards * row * _ROW_PX,
+        "font": {"size": _FONT_PX, "color": "var(--text)"}, "bgcolor": "var(--surface)", "borderpad": 1, "opacity": 0.9,
+    }  # fmt: skip
+
+
+MOST_POINTS = 800
+HOW_TO_READ = (
+    "One point per run; it leads to the run's page. Bars are 95 % intervals over the run's sessions, where there are "
+    "sessions enough. Points are compared only within a segment (dotted lines begin one); dashed lines are change "
+    "points, with the level on either side; ✎ is a remark. A scale spans at least 5 %: what lies within 2.5 % is never "
+    "called a change. The tables below say the same in words."
+)
+_HEIGHT_PX = 380
+_LEAST_SPAN = 0.05
+"""Of the value: what lies within 2.5 % to either side is never called a change (docs/regression.md)."""
+
+_JUDGED = {"regressed": ("var(--bad)", "triangle-down"), "improved": ("var(--good)", "triangle-up")}
+_JUDGED_QUIETLY = {"inconclusive": ("var(--warn)", "diamond-open")}
+
+
+def trend(history: MetricHistory, setting: str, name: str) -> Figure:
+    """The figure of one metric; ``name`` is its id on the page."""
+    title = metric_title(history.metric)
+    if not history.points:
+        return Figure(name, title, "", empty="No run has this number yet; the tables of the runs say why.")
+    places = drawn_places(history)
+    points = [history.points[place] for place in places]
+    unit = metric_unit(history.metric, max(point.value for point in points))
+    traces = [_values(points, setting, unit), *_judged(points, unit)]
+    layout = single("", f"{title.lower()}, {unit.name}" if unit.name else title.lower(), _HEIGHT_PX)
+    layout["xaxis"] |= over_time([point.at for point in points])
+    layout["shapes"], labels = _marks(history, unit)
+    layout["annotations"] = [*labels.top, *labels.bottom]
+    layout["yaxis"] |= {"rangemode": "normal", "range": _range(points, unit, labels)}
+    counts = [counted(len(history.points), "point"), counted(len(history.segments), "segment")]
+    caption = f"{', '.join(counts)}, {counted(len(history.changes), 'change point')}."
+    return Figure(name, title, caption, traces, layout, _notes(history, len(places)))
+
+
+def drawn_places(history: MetricHistory) -> list[int]:
+    """Which points are drawn: all of a short history, of a long one the extremes of each stretch and what is marked."""
+    points = history.points
+    chosen = set(kept([point.value for point in points], MOST_POINTS).tolist())
+    if len(chosen) < len(points):
+        edges = [segment.start for segment in history.segments] + [change.at for change in history.changes]
+        chosen |= {place for edge in edges for place in (edge - 1, edge) if 0 <= place < len(points)}
+        chosen |= {place for place, point in enumerate(points) if point.verdict in _JUDGED}
+    return sorted(chosen)
+
+
+def _notes(history: MetricHistory, drawn: int) -> list[str]:
+    notes = []
+    if drawn < len(history.points):
+        notes.append(
+            f"Thinned: {drawn:,} of {len(history.points):,} points are drawn. Each stretch keeps its lowest and "
+            "highest; "
+            "points.csv holds all."
+        )
+    notes += [
+        f"{_day(remark.at)} {remark.author}, {remark.kind}: {shortened(remark.text, 140)}"
+        for remark in history.remarks[-5:]
+    ]
+    more = len(history.remarks) - 5
+    return notes + ([f"{counted(more, 'earlier remark')} in the table below."] if more > 0 else [])
+
+
+def _values(points: Sequence[HistoryPoint], setting: str, unit: Unit) -> dict[str, Any]:
+    shade = colour(setting)
+    trace: dict[str, Any] = {
+        "type": "scatter", "mode": "lines+markers", "name": figure_text(setting), "showlegend": True,
+        "x": [point.at for point in points], "y": [_scaled(point.value, unit) for point in points],
+        "customdata": [run_place(point.run_id) for point in points],
+        "text": [figure_text(_hover(point)) for point in points],
+        "marker": {"color": shade, "size": 6}, "line": {"color": shade, "width": 1, "shape": "linear"}, "opacity": 0.9,
+        "hovertemplate": f"%{{x|%Y-%m-%d %H:%M}}: %{{y}} {unit.name}<br>%{{text}}<extra></extra>",
+    }  # fmt: skip
+    if any(point.low is not None and point.high is not None for point in points):
+        trace["error_y"] = {
+            "type": "data", "symmetric": False, "thickness": 1, "width": 2, "color": shade,
+            "array": [_reach(point.high, point.value, unit) for point in points],
+            "arrayminus": [_reach(point.value, point.low, unit) for point in points],
+        }  # fmt: skip
+    return trace
+
+
+def _hover(point: HistoryPoint) -> str:
+    parts = [point.run_id, point.status]
+    parts += [f"n = {counted(point.sessions, 'session')}"] if point.sessions else []
+    return shortened(" · ".join([*parts, point.verdict] if point.verdict else parts), 90)
+
+
+def _reach(high: float | None, low: float | None, unit: Unit) -> float:
+    return 0.0 if high is None or low is None else max(0.0, _scaled(high - low, unit))
+
+
+def _judged(points: Sequence[HistoryPoint], unit: Unit) -> list[dict[str, Any]]:
+    """The nights whose verdict is a change, marked by form besides colour."""
+    traces: list[dict[str, Any]] = []
+    for word, (shade, symbol) in (_JUDGED | _JUDGED_QUIETLY).items():
+        found = [point for point in points if point.verdict == word]
+        if not found:
+            continue
+        marker = {"color": shade, "symbol": symbol, "size": 13, "line": {"width": 1.5, "color": shade}}
+        traces.append(legend_only(word, word, {"mode": "markers", "marker": marker}))
+        traces.append(
+            {
+                "type": "scatter", "mode": "markers", "showlegend": False, "legendgroup": word, "marker": marker,
+                "x": [point.at for point in found], "y": [_scaled(point.value, unit) for point in found],
+                "customdata": [run_place(point.run_id) for point in found],
+                "hovertemplate": f"{word}, %{{x|%Y-%m-%d}}: %{{y}} {unit.name}<extra></extra>",
+            }
+        )  # fmt: skip
+    return traces
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """Annotations at the top and at the bottom of a figure."""
+
+    top: Sequence[dict[str, Any]]
+    bottom: Sequence[dict[str, Any]]
+
+
+def _range(points: Sequence[HistoryPoint], unit: Unit, labels: _Labels) -> list[float]:
+    """The y axis over all values and intervals, with room for the rows of labels above and below them.
+
+    It spans at least `_LEAST_SPAN`, so that noise which is never judged does not fill the figure.
+    """
+    ends = [end for point in points for end in (point.value, point.low, point.high) if end is not None]
+    low, high = _scaled(min(ends), unit), _scaled(max(ends), unit)
+    span = max(high - low, _LEAST_SPAN * abs(high + low) / 2) or 1.0
+    low, high = (low + high - span) / 2, (low + high + span) / 2
+    below, above = (0.06 + 0.065 * len({one["yshift"] for one in part}) for part in (labels.bottom, labels.top))
+    return [float(f"{low - span * below:.6g}"), float(f"{high + span * above:.6g}")]
+
+
+def _marks(history: MetricHistory, unit: Unit) -> tuple[list[dict[str, Any]], _Labels]:
+    """Lines at segments, change points and remarks with their labels."""
+    shapes: list[dict[str, Any]] = []
+    top: list[tuple[str, str]] = []
+    bottom: list[tuple[str, str]] = []
+    for segment in history.segments[1:]:
+        at = _between(history.points, segment.start)
+        shapes.append(_upright(at, "var(--muted)", "dot"))
+        bottom.append((at, segment.reason))
+    for change in history.changes:
+        at = _between(history.points, change.at)
+        tone = "var(--bad)" if change.side == "worse" else "var(--good)"
+        glyph = "▼" if change.side == "worse" else "▲"
+        shapes += [_upright(at, tone, "dash"), *_levels(history, change.at, change.before, change.after, unit)]
+        top.append((at, f"{glyph} {change.side} {percent_change(change.after / change.before)}"))
+    for remark in history.remarks:
+        shapes.append(_upright(sort_key(remark.at), "var(--accent)", "longdashdot"))
+        top.append((sort_key(remark.at), "✎"))
+    ends = (sort_key(history.points[0].at), sort_key(history.points[-1].at))
+    return shapes, _Labels(placed_labels(top, ends, "top"), placed_labels(bottom, ends, "bottom"))
+
+
+def _levels(history: MetricHistory, at: int, before: float, after: float, unit: Unit) -> list[dict[str, Any]]:
+    """The level on either side of a change, up to the next one or the end of the segment."""
+    edges = sorted(
+        {change.at for change in history.changes}
+        | {edge for segment in history.segments for edge in (segment.start, segment.stop)}
+        | {0, len(history.points)}
+    )
+    start = max(edge for edge in edges if edge < at)
+    stop = min(edge for edge in edges if edge > at)
+    points = history.points
+    return [
+        _level(points[start].at, points[at - 1].at, _scaled(before, unit)),
+        _level(points[at].at, points[stop - 1].at, _scaled(after, unit)),
+    ]
+
+
+def _level(begin: str, end: str, y: float) -> dict[str, Any]:
+    line = {"color": "var(--text)", "width": 2}
+    return {"type": "line", "layer": "above", "line": line, "opacity": 0.55, "x0": begin, "x1": end, "y0": y, "y1": y}
+
+
+def _between(points: Sequence[HistoryPoint], at: int) -> str:
+    """The moment in the middle of a point and the one before it."""
+    begin, end = (sort_key(points[place].at) for place in (max(0, at - 1), at))
+    try:
+        first, last = datetime.fromisoformat(begin), datetime.fromisoformat(end)
+    except ValueError:
+        return end
+    return (first + (last - first) / 2).isoformat()
+
+
+def _upright(at: str, shade: str, dash: str) -> dict[str, Any]:
+    line = {"color": shade, "width": 1.3, "dash": dash}
+    return {"type": "line", "x0": at, "x1": at, "yref": "y domain", "y0": 0, "y1": 1, "line": line}
+
+
+def _scaled(value: float, unit: Unit) -> float:
+    return float(f"{value * unit.factor:.6g}")
+
+
+def _day(at: str) -> str:
+    return sort_key(at)[:10]

@@ -1,0 +1,243 @@
+"""The health of a device over its runs: temperature, throttling, battery, free space, and how measurements ended."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from reports.figures.panels import Figure, legend_only, over_time, single
+from reports.model.histories import DeviceSummary, HealthPoint, HistorySummary
+from reports.model.measurements import setting_of, workload_words
+from reports.model.traces import kept
+from reports.tables.sections import Banner, GridCell, GridRow, Head, Link, Page, Section, table
+from reports.text.appearance import Status, badges, glossary, setting_order, slot, status
+from reports.text.escaping import csv_table, csv_text, figure_text, file_name, shortened
+from reports.text.numbers import counted, listed, plain, sort_key
+from reports.text.numbers import shown as moment
+from reports.text.page_paths import run_place, series_place
+
+HEALTH_CSV = "health.csv"
+HEALTH_COLUMNS = (
+    *("run_id", "at", "os_build", "temperature_start_c", "temperature_max_c", "throttled_measurements"),
+    *("battery_percent", "free_mib", "outcomes", "checks"),
+)
+_MOST_RUNS, _MOST_SERIES, _MOST_POINTS, _HEIGHT_PX = 100, 150, 800, 300
+_NO_BATTERY = (
+    "No run recorded the charge of a battery. It is read before each run where the device tells it, as phones and "
+    "laptops do; boards and servers have none."
+)
+_NO_SPACE = "No run recorded the free space: the check before a run reads it, see `suite devices check`."
+_NO_HEAT = (
+    "No temperature was recorded. `suite devices check` shows the thermal zones that can be read; those of "
+    "inventory.yaml are sampled during a run."
+)
+
+
+def device_page(summary: DeviceSummary, health: Sequence[HealthPoint], histories: Sequence[HistorySummary]) -> Page:
+    """The page of a device, with links to the series of what was measured on it."""
+    sections = (_figures(health), _histories(histories), _runs(health))
+    build = health[-1].os_build if health else ""
+    words = {word for point in health[-_MOST_RUNS:] for word in point.outcomes}
+    return Page(
+        title=f"Device {summary.name}",
+        heading=summary.name,
+        lead=f"{summary.kind}; {counted(len(health), 'run')}, the newest {moment(summary.last_at) or 'unknown'}"
+        + (f"; {build}" if build else "")
+        + ".",
+        banner=_banner(summary, health),
+        sections=sections,
+        trail=(Link("All devices", "index.html#devices"),),
+        files=((HEALTH_CSV, "CSV: the state of the device at every run"),),
+        meanings=glossary(words),
+        badges=badges(summary.emulated, summary.origin),
+    )
+
+
+def health_csv(health: Sequence[HealthPoint]) -> str:
+    """The state at every run, the oldest first; what is not known is empty."""
+    rows = []
+    for point in health:
+        numbers = (point.temperature_start_c, point.temperature_max_c, point.throttled, point.battery_percent)
+        outcomes = " ".join(f"{word}={count}" for word, count in sorted(point.outcomes.items()))
+        checks = "; ".join(f"{name} {word}: {detail}" for name, word, detail in point.checks)
+        row = [csv_text(point.run_id), point.at, csv_text(point.os_build)]
+        row += ["" if value is None else str(value) for value in (*numbers, point.free_mib)]
+        rows.append([*row, csv_text(outcomes), csv_text(checks)])
+    return csv_table(HEALTH_COLUMNS, rows)
+
+
+def device_status(outcomes: Mapping[str, int], warnings: Sequence[str]) -> Status:
+    """The worst outcome of a device's last run; a warning of its checks counts when all went well."""
+    worst = min(
+        (status(word) for word, count in outcomes.items() if count),
+        key=lambda one: (one.tone == "quiet", one.order),
+        default=None,
+    )
+    if worst is None:
+        return status("not measured")
+    return status("warning") if worst.tone in ("good", "quiet") and warnings else worst
+
+
+def outcome_words(outcomes: Mapping[str, int]) -> str:
+    """``3 ok and 1 unsupported``, the worst last."""
+    ordered = sorted(
+        ((word, count) for word, count in outcomes.items() if count), key=lambda pair: (-status(pair[0]).order, pair[0])
+    )
+    return listed([f"{count} {word}" for word, count in ordered]) or "nothing measured"
+
+
+def _banner(summary: DeviceSummary, health: Sequence[HealthPoint]) -> Banner:
+    worst = device_status(summary.outcomes, summary.warnings)
+    headline = f"Last run: {outcome_words(summary.outcomes)}."
+    throttled = sum(1 for point in health[-10:] if point.throttled)
+    if throttled:
+        headline += f" Throttled in {throttled} of the last {counted(len(health[-10:]), 'run')}."
+    items = [(Link("Last run", run_place(summary.last_run)), moment(summary.last_at))] if summary.last_run else []
+    items += [(Link("Check", ""), warning) for warning in summary.warnings]
+    cautions = ["This device is emulated: its numbers are never compared with those of a real one."]
+    cautions = cautions if summary.emulated else []
+    if summary.origin:
+        cautions.append(
+            f"It belongs to {shortened(summary.origin)}: what was imported is shown, and never judged here."
+        )
+    return Banner(worst, headline, tuple(items), " ".join(cautions))
+
+
+def _figures(health: Sequence[HealthPoint]) -> Section:
+    if not health:
+        empty = "This device was never reached by a run. `suite devices check` says what is missing."
+        return Section("health", "Health over time", empty=empty)
+    heat = [
+        ("highest in the run", "var(--bad)", "circle", lambda point: point.temperature_max_c),
+        ("at the start", "var(--accent)", "circle-open", lambda point: point.temperature_start_c),
+    ]  # fmt: skip
+    figures = (
+        _figure("temperature", "Temperature", "°C", health, heat, _NO_HEAT, throttled=True),
+        _figure("throttling", "Throttled measurements", "", health,
+                [("throttled", "var(--warn)", "triangle-down", lambda point: float(point.throttled))], _NO_HEAT),
+        _figure("battery", "Battery", "%", health,
+                [("charge", "var(--good)", "square", lambda point: point.battery_percent)], _NO_BATTERY),
+        _figure("space", "Free space", "GiB", health,
+                [("free", "var(--accent)", "diamond", lambda point: _gib(point.free_mib))], _NO_SPACE),
+    )  # fmt: skip
+    return Section("health", "Health over time", figures=figures)
+
+
+_Line = tuple[str, str, str, Callable[[HealthPoint], float | None]]
+
+
+def _figure(
+    name: str, title: str, unit: str, health: Sequence[HealthPoint], lines: Sequence[_Line], empty: str,
+    throttled: bool = False,
+) -> Figure:  # fmt: skip
+    traces: list[dict[str, Any]] = []
+    notes: list[str] = []
+    for label, shade, symbol, read in lines:
+        points = [(point, value) for point in health if (value := read(point)) is not None]
+        if not points:
+            continue
+        chosen = [points[place] for place in kept([value for _, value in points], _MOST_POINTS)]
+        if len(chosen) < len(points):
+            thinned = f"Thinned: {len(chosen):,} of {len(points):,} points of “{label}” are drawn, with the lowest and"
+            notes.append(f"{thinned} highest of each stretch; {HEALTH_CSV} holds all.")
+        traces.append(_trace(label, shade, symbol, unit, chosen))
+    if not traces:
+        return Figure(name, title, "", empty=empty)
+    if throttled:
+        hot = [(point, point.temperature_max_c) for point in health if point.throttled and point.temperature_max_c]
+        traces += [_mark(hot)] if hot else []
+    layout = single("", f"{title.lower()}, {unit}" if unit else "measurements", _HEIGHT_PX)
+    layout["xaxis"] |= over_time([point.at for point in health])
+    if not unit:  # counts
+        most = max(y for trace in traces for y in trace["y"])
+        layout["yaxis"] |= {"tickformat": "d", "dtick": max(1, -(-int(most) // 6)), "range": [0, max(1, most) * 1.1]}
+    if unit == "%":
+        layout["yaxis"] |= {"range": [0, 105]}
+    return Figure(name, title, "One point per run; it leads to the run's page.", traces, layout, notes)
+
+
+def _trace(
+    label: str, shade: str, symbol: str, unit: str, chosen: Sequence[tuple[HealthPoint, float]]
+) -> dict[str, Any]:
+    return {
+        "type": "scatter", "mode": "lines+markers", "name": label, "showlegend": True,
+        "x": [point.at for point, _ in chosen], "y": [float(f"{value:.6g}") for _, value in chosen],
+        "customdata": [run_place(point.run_id) for point, _ in chosen],
+        "text": [figure_text(point.run_id) for point, _ in chosen],
+        "line": {"color": shade, "width": 1}, "marker": {"color": shade, "symbol": symbol, "size": 6},
+        "hovertemplate": f"%{{x|%Y-%m-%d %H:%M}}: %{{y}} {unit}<br>%{{text}}<extra>{label}</extra>",
+    }  # fmt: skip
+
+
+def _mark(hot: Sequence[tuple[HealthPoint, float]]) -> dict[str, Any]:
+    marker = {"color": "var(--warn)", "symbol": "triangle-down-open", "size": 14, "line": {"width": 2}}
+    return legend_only("throttled", "throttled", {"mode": "markers", "marker": marker}) | {
+        "x": [point.at for point, _ in hot],
+        "y": [value for _, value in hot],
+    }
+
+
+def _gib(mib: float | None) -> float | None:
+    return None if mib is None else mib / 1024
+
+
+def _histories(histories: Sequence[HistorySummary]) -> Section:
+    ordered = sorted(histories, key=lambda one: (workload_words(one.workload), setting_order(setting_of(one.workload))))
+    rows = [
+        GridRow(
+            f"w-{file_name(one.workload_key)}",
+            (
+                GridCell(workload_words(one.workload), href=series_place(one.device, one.workload_key)),
+                GridCell(setting_of(one.workload), slot=slot(setting_of(one.workload))),
+                GridCell(f"{one.measurements:,}"),
+            ),
+        )
+        for one in ordered[:_MOST_SERIES]
+    ]
+    heads = (Head("Workload"), Head("Setting", choices=True), Head("Measurements", kind="number"))
+    left_out = (len(ordered) - len(rows), "further workload", "`suite history` lists all")
+    caption = "What was measured on this device, with its history"
+    empty = "No measurement of this device has numbers yet. `suite run` makes them."
+    return table("series", "Series", caption, heads, rows, empty=empty, left_out=left_out)
+
+
+def _runs(health: Sequence[HealthPoint]) -> Section:
+    newest = list(reversed(health))[:_MOST_RUNS]
+    heads = (
+        *(
+            Head("Run", kind="run"),
+            Head("When", kind="moment"),
+            Head("Outcome", kind="status", choices=True),
+            Head("Temperature", "start → highest", "number"),
+        ),
+        *(
+            Head("Throttled", "measurements", "number"),
+            Head("Battery", kind="number"),
+            Head("Free space", kind="number"),
+        ),
+        *(Head("Checks that were not ok", wide=True), Head("OS build")),
+    )
+    left_out = (len(health) - len(newest), "earlier run", f"{HEALTH_CSV} holds all")
+    rows, empty = [_run_row(point) for point in newest], "No run of this device is stored."
+    return table("runs", "Runs", "The device at each run, newest first", heads, rows, empty=empty, left_out=left_out)
+
+
+def _run_row(point: HealthPoint) -> GridRow:
+    worst = device_status(point.outcomes, ())
+    heat = GridCell("\u2013")
+    if point.temperature_max_c is not None:
+        start = "?" if point.temperature_start_c is None else plain(point.temperature_start_c, 1)
+        shown = f"{start} → {plain(point.temperature_max_c, 1)}\u00a0°C"
+        heat = GridCell(shown, sort=f"{point.temperature_max_c:.7g}")
+    battery, free = point.battery_percent, _gib(point.free_mib)
+    checks = [f"{name}: {detail}" for name, _, detail in point.checks]
+    cells = (
+        GridCell(point.run_id, href=run_place(point.run_id)),
+        GridCell(moment(point.at), sort=sort_key(point.at)),
+        GridCell(worst.word, (outcome_words(point.outcomes),), str(worst.order), status=worst),
+        heat,
+        GridCell(str(point.throttled)),
+        GridCell("\u2013") if battery is None else GridCell(f"{plain(battery, 0)}\u00a0%", sort=f"{battery:.7g}"),
+        GridCell("\u2013") if free is None else GridCell(f"{plain(free, 1)}\u00a0GiB", sort=f"{free:.7g}"),
+        GridCell(checks[0] if checks else "none", checks[1:]),
+        GridCell(point.os_build),
+    )
+    return GridRow(f"r-{file_name(point.run_id)}", cells)

@@ -1,0 +1,154 @@
+"""What a night judged: the verdicts with what changed first, device by setting, how it was judged."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reports.model.histories import SeriesVerdict
+from reports.model.measurements import mapping, remarks_of, setting_of, text, workload_words
+from reports.model.source import RunSummary
+from reports.tables.sections import Banner, Facts, GridCell, GridRow, Head, Link, Page, Section, table
+from reports.tables.verdicts import (
+    VERDICTS_CSV,
+    changed_first,
+    matrix_section,
+    night_status,
+    series_link,
+    verdict_counts,
+    verdict_section,
+)
+from reports.text.appearance import badges, glossary, status, worst_kept
+from reports.text.escaping import file_name, shortened
+from reports.text.numbers import counted, duration, metric_title
+from reports.text.numbers import shown as moment
+from reports.text.page_paths import device_place, run_place
+
+VERDICTS_JSON = "verdicts.json"
+
+# Keeps the page light; the files beside it are whole.
+_MOST_DEVICES, _MOST_IN_BANNER = 80, 6
+
+_FILES = (
+    (VERDICTS_CSV, "CSV: every verdict of the night with its numbers"),
+    (VERDICTS_JSON, "JSON: the same with everything that was judged"),
+)
+_METHOD = (
+    (
+        "Screen",
+        "Each series' number of the night against the 30 points before it in its own segment (same device, firmware, "
+        "OS "
+        "and workload, since the last accepted level). At least 10 points are needed.",
+    ),
+    (
+        "Confirmation",
+        "A suspect is measured again the same night, its baseline's program and its own in turn (A B B A), so that a "
+        "change "
+        "of the device touches both. Regressed and improved need p at most 0.005 over ten pairs and a change beyond "
+        "2.5 %.",
+    ),
+    (
+        "Many series",
+        "q is the false discovery rate over all series confirmed that night (Benjamini-Hochberg); it must be "
+        "at most 0.05.",
+    ),
+    ("Ratio", "Candidate over baseline, with its exact 95 % interval over the pairs."),
+)
+
+
+def night_page(run: RunSummary, verdicts: Sequence[SeriesVerdict], document: Mapping[str, Any]) -> Page:
+    """The page of a night from its verdicts, its run and the run's document (environment and devices are read)."""
+    ordered = changed_first(verdicts)
+    day = moment(run.started_at).removesuffix(" UTC") or run.run_id
+    words = {one.verdict for one in ordered}
+    return Page(
+        title=f"Night {day}",
+        heading=f"Night of {day}",
+        lead=f"{_lasted(run)}; {run.status}; {_judged(ordered)}.{_only(ordered)}",
+        banner=_banner(run, ordered),
+        trail=(Link("All nights", "index.html#nights"), Link(f"Run {run.run_id}", run_place(run.run_id))),
+        sections=(
+            verdict_section(ordered),
+            matrix_section(ordered),
+            _device_section(document),
+            _method_section(run, document),
+        ),
+        files=_FILES,
+        tags=run.tags,
+        remarks=remarks_of(document),
+        meanings=glossary(words),
+    )
+
+
+def _judged(ordered: Sequence[SeriesVerdict]) -> str:
+    devices = len({one.device for one in ordered})
+    return f"{counted(len(ordered), 'series', 'series')} judged on {counted(devices, 'device')}"
+
+
+def _lasted(run: RunSummary) -> str:
+    return duration(run.started_at, run.finished_at) or "not finished"
+
+
+def _only(ordered: Sequence[SeriesVerdict]) -> str:
+    """The workload, when there is just one."""
+    words = {workload_words(one.workload) for one in ordered}
+    return f" {words.pop()}." if len(words) == 1 else ""
+
+
+def _banner(run: RunSummary, ordered: Sequence[SeriesVerdict]) -> Banner:
+    counts = Counter(one.verdict for one in ordered)
+    caution = (
+        "" if run.status in ("finished", "running") else f"The night ended {run.status}: some series have no number."
+    )
+    if not ordered:
+        headline = "Nothing was judged yet. `suite nightly` judges when its measurements are done."
+        return Banner(status("not judged"), headline, caution=caution)
+    changed = [one for one in ordered if one.verdict in ("regressed", "improved", "inconclusive")]
+    items = tuple((Link(_name(one), series_link(one)), _in_words(one)) for one in changed[:_MOST_IN_BANNER])
+    more = len(changed) - len(items)
+    further = f" {counted(more, 'further one')} in the table below." if more else ""
+    none = " No regression." if not counts["regressed"] else ""
+    return Banner(night_status(counts), f"{verdict_counts(counts)}.{none}{further}", items, caution)
+
+
+def _name(one: SeriesVerdict) -> str:
+    return f"{shortened(one.device)}, {setting_of(one.workload)}, {metric_title(one.metric).lower()}"
+
+
+def _in_words(one: SeriesVerdict) -> str:
+    said = text(one.numbers, "sentence") or text(one.inputs, "sentence")
+    return f"{one.verdict}: {said}" if said else one.verdict
+
+
+def _device_section(document: Mapping[str, Any]) -> Section:
+    """How the devices were before the night, with the checks that were not ok."""
+    rows = []
+    for name, record in mapping(document, "devices").items():
+        checks = [check for check in record.get("preflight") or () if text(check, "status") != "ok"]
+        worst = min(
+            (status(text(check, "status")) for check in checks), key=lambda one: one.order, default=status("ok")
+        )
+        said = [f"{text(check, 'name')}: {text(check, 'detail')}" for check in checks]
+        said += [text(check, "remedy") for check in checks if text(check, "remedy")]
+        shown = badges(record.get("emulated") is True, text(record, "origin"))
+        build = text(record, "facts", "os_build")
+        cells = (
+            GridCell(str(name), href=device_place(str(name)), badges=shown),
+            GridCell(text(record, "kind")),
+            GridCell(worst.word, status=worst, sort=str(worst.order)),
+            GridCell(said[0] if said else "every check was ok", said[1:]),
+            GridCell(build),
+        )
+        rows.append(GridRow(f"d-{file_name(str(name))}", cells))
+    heads = (Head("Device"), Head("Kind"), Head("Checks", kind="status"), Head("Finding", wide=True), Head("OS build"))
+    kept = worst_kept(rows, [row.cells[2].main for row in rows], _MOST_DEVICES)
+    empty = "No device is described. `suite devices check NAME` reads the state of one."
+    title, caption = "Devices that night", "Checks before the night"
+    left_out = (len(rows) - len(kept), "further device", "")
+    return table("devices", title, caption, heads, kept, empty=empty, left_out=left_out, grid="night-devices")
+
+
+def _method_section(run: RunSummary, document: Mapping[str, Any]) -> Section:
+    environment = [(str(key), str(entry)) for key, entry in mapping(document, "environment").items()]
+    facts = (Facts("Environment of the host", environment),) if environment else ()
+    prose = (f"Command: `{run.command}`",) if run.command else ()
+    return Section("method", "Method and environment", facts=facts, prose=prose, terms=_METHOD)

@@ -1,0 +1,288 @@
+"""The overview: what needs attention, nights, devices, workloads, and all runs, the newest first, in light pages.
+
+Attention goes to regressions of the newest night, devices in trouble, and runs cut short.
+"""
+
+from collections.abc import Callable, Sequence
+
+from reports.model.histories import DeviceSummary, WorkloadSummary
+from reports.model.measurements import workload_words
+from reports.model.source import RunSummary
+from reports.pages.device import device_status, outcome_words
+from reports.tables.sections import Grid, GridCell, GridRow, Head, Page, Section, table
+from reports.tables.verdicts import WORDS, night_status, verdict_counts
+from reports.text.appearance import Status, badges, glossary, setting_order, status
+from reports.text.escaping import file_name
+from reports.text.numbers import counted, duration, shown, sort_key
+from reports.text.page_paths import device_place, night_place, run_place, workload_place
+
+_RECENT_NIGHTS, _RECENT_RUNS, _MOST_ROWS = 7, 10, 40
+
+
+def attention(newest: Sequence[RunSummary], devices: Sequence[DeviceSummary]) -> Section:
+    """The section of the overview; ``newest`` are the runs, the newest first."""
+    rows = [*_nights(newest), *_devices(newest, devices), *_runs(newest)]
+    if not rows:
+        empty = "Nothing needs attention: no regression in the last nights, and every device ended its last run well."
+        return Section("attention", "Needs attention", empty=empty)
+    heads = (
+        Head("What"),
+        Head("State", kind="status", choices=True),
+        Head("Finding", wide=True),
+        Head("Next", wide=True),
+    )
+    more = len(rows) - _MOST_ROWS
+    notes = [f"{more} further rows are not shown here; the tables below have them."] if more > 0 else []
+    grid = Grid("attention", "The worst first", heads, sorted(rows, key=_order)[:_MOST_ROWS], notes)
+    return Section("attention", "Needs attention", (grid,))
+
+
+def _order(row: GridRow) -> int:
+    return int(row.cells[1].sort or 0)
+
+
+def _row(anchor: str, what: GridCell, judged: Status, finding: str, then: str) -> GridRow:
+    state = GridCell(judged.word, sort=str(judged.order), status=judged)
+    return GridRow(f"a-{file_name(anchor)}", (what, state, GridCell(finding), GridCell(then)))
+
+
+def _nights(newest: Sequence[RunSummary]) -> list[GridRow]:
+    """Of the last nights those with a regression, and the newest one when it could not tell."""
+    rows = []
+    nights = [run for run in newest if run.purpose == "nightly"][:_RECENT_NIGHTS]
+    for place, run in enumerate(nights):
+        word = next((word for word in ("regressed", "inconclusive") if run.verdicts.get(word)), "")
+        if word == "regressed" or (word and place == 0):
+            what = GridCell(f"Night of {shown(run.started_at)}", href=night_place(run.run_id))
+            accept = f"`suite accept {_plain(run.run_id, 'RUN')} --why REASON`"
+            then = f"{accept} takes the new level as the baseline, if it is meant"
+            then = then if word == "regressed" else "its page says what stood in the way"
+            rows.append(_row(f"night-{run.run_id}", what, status(word), f"{verdict_counts(run.verdicts)}", then))
+    return rows
+
+
+def _devices(newest: Sequence[RunSummary], devices: Sequence[DeviceSummary]) -> list[GridRow]:
+    """Devices whose last run went badly, that warn, or that the newest night has missed."""
+    rows = []
+    last_night = next((run for run in newest if run.purpose == "nightly"), None)
+    for one in devices:
+        if one.origin:  # another lab's to look after
+            continue
+        worst = device_status(one.outcomes, one.warnings)
+        what = GridCell(one.name, href=device_place(one.name), badges=badges(one.emulated))
+        finding = "; ".join([outcome_words(one.outcomes), *one.warnings[:2]])
+        if worst.tone in ("bad", "warn"):
+            rows.append(_row(f"device-{one.name}", what, worst, finding, f"`suite devices check {_plain(one.name)}`"))
+        elif last_night is not None and sort_key(one.last_at) < sort_key(last_night.started_at):
+            finding = f"not in the night of {shown(last_night.started_at)}; last seen {shown(one.last_at)}"
+            rows.append(
+                _row(
+                    f"device-{one.name}", what, status("missing"), finding, f"`suite devices check {_plain(one.name)}`"
+                )
+            )
+    return rows
+
+
+def _plain(name: str, instead: str = "NAME") -> str:
+    """A device's or run's name where it can stand in a command as it is."""
+    return name if name.replace("-", "").replace("_", "").replace(".", "").isalnum() else instead
+
+
+def _runs(newest: Sequence[RunSummary]) -> list[GridRow]:
+    """Of the last runs those that ended before their end."""
+    rows = []
+    for run in [run for run in newest if not run.origin][:_RECENT_RUNS]:
+        judged = status(run.status)
+        if run.status in ("interrupted", "partial", "failed"):
+            then = (
+                "`suite run --resume` goes on with the newest that was interrupted"
+                if run.status == "interrupted"
+                else "its page gives the reasons"
+            )
+            what = GridCell(f"Run {run.run_id}", href=run_place(run.run_id))
+            rows.append(
+                _row(f"run-{run.run_id}", what, judged, f"started {shown(run.started_at)}, ended {run.status}", then)
+            )
+    return rows
+
+
+RUNS_ON_A_PAGE = 200
+_NIGHTS, _MOST_DEVICES, _MOST_WORKLOADS, _MOST_NAMES = 14, 100, 60, 6
+
+LinkOf = Callable[[str], str]
+
+
+def index_file(number: int) -> str:
+    """The file of the page ``number``, counted from 1."""
+    return "index.html" if number == 1 else f"index-{number}.html"
+
+
+def newest_first(runs: Sequence[RunSummary]) -> list[RunSummary]:
+    """By their beginning, ties by name."""
+    return sorted(runs, key=lambda run: (sort_key(run.started_at), run.run_id), reverse=True)
+
+
+def index_pages(
+    runs: Sequence[RunSummary],
+    devices: Sequence[DeviceSummary],
+    workloads: Sequence[WorkloadSummary],
+    built: LinkOf,
+) -> list[Page]:
+    """At least one page, also when there is no run; ``built`` gives the link of a page that is there, or nothing.
+
+    Nights, devices and workloads are on the first page only.
+    """
+    ordered = newest_first(runs)
+    count = max(1, -(-len(ordered) // RUNS_ON_A_PAGE))
+    pages = []
+    for number in range(1, count + 1):
+        part = ordered[(number - 1) * RUNS_ON_A_PAGE : number * RUNS_ON_A_PAGE]
+        sections: tuple[Section, ...] = (_runs_section(part, built),)
+        if number == 1 and ordered:
+            sections = (
+                attention(ordered, devices),
+                _nights_section(ordered, built),
+                _devices_section(devices, ordered, built),
+                _workloads_section(workloads, built),
+                *sections,
+            )
+        pages.append(_page(sections, part, number, count, len(ordered)))
+    return pages
+
+
+def _page(sections: Sequence[Section], part: Sequence[RunSummary], number: int, count: int, total: int) -> Page:
+    where = f"; page {number} of {count}" if count > 1 else ""
+    words = {run.status for run in part} | {word for run in part[:_NIGHTS] for word in run.verdicts}
+    return Page(
+        title="Overview" if number == 1 else f"Runs, page {number}",
+        heading="Overview" if number == 1 else "Runs",
+        lead=f"{counted(total, 'run')}, newest first{where}." if total else "",
+        sections=sections,
+        meanings=glossary(words),
+        newer=index_file(number - 1) if number > 1 else "",
+        older=index_file(number + 1) if number < count else "",
+    )
+
+
+def _runs_section(part: Sequence[RunSummary], built: LinkOf) -> Section:
+    empty = (
+        "There is no run yet. Measure this machine with `suite run --device local`, or see what a run would do "
+        "with `suite run --device local --dry-run`."
+    )
+    heads = (
+        *(
+            Head("Run", kind="run"),
+            Head("Started", "and how long it took", "moment"),
+            Head("Status", kind="status", choices=True),
+        ),
+        *(
+            Head("Devices", wide=True),
+            Head("Settings"),
+            Head("Measurements", kind="number"),
+            Head("Command", wide=True),
+        ),
+    )
+    rows = [_run_row(run, built) for run in part]
+    return table("runs", "Runs", "Every run, with its devices and settings", heads, rows, empty=empty)
+
+
+def _run_row(run: RunSummary, built: LinkOf) -> GridRow:
+    href, judged = built(run_place(run.run_id)), status(run.status)
+    small = () if href else ("no page yet: `suite report` builds it",)
+    command = run.command if len(run.command) <= 160 else run.command[:159] + "…"
+    cells = (
+        GridCell(run.run_id, small, href=href, badges=badges(False, run.origin), tags=run.tags),
+        GridCell(shown(run.started_at), (_took(run),), sort_key(run.started_at)),
+        GridCell(judged.word, (run.purpose,) if run.purpose == "nightly" else (), str(judged.order), status=judged),
+        GridCell(_names(run.devices)),
+        GridCell(", ".join(sorted(run.settings, key=setting_order))),
+        GridCell(f"{run.measurements:,}", sort=str(run.measurements)),
+        GridCell(f"`{command}`" if command else ""),
+    )
+    return GridRow(f"run-{file_name(run.run_id)}", cells)
+
+
+def _took(run: RunSummary) -> str:
+    return duration(run.started_at, run.finished_at) or "not finished"
+
+
+def _names(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _nights_section(ordered: Sequence[RunSummary], built: LinkOf) -> Section:
+    nights = [run for run in ordered if run.purpose == "nightly"]
+    empty = (
+        "No night was run yet. `suite nightly` measures a plan, compares it with the history and says what got worse; "
+        "`suite schedule install` has it done every night."
+    )
+    heads = (
+        *(Head("Night", kind="moment"), Head("Verdict", kind="status", choices=True)),
+        *(Head(word.capitalize(), kind="number") for word in WORDS),
+        *(Head("Status", "and how long it took", "status"), Head("Devices", wide=True)),
+    )
+    rows = [_night_row(run, built) for run in nights[:_NIGHTS]]
+    left_out = (len(nights) - len(rows), "earlier night", "the table of runs leads to all")
+    caption = "The verdicts of each night, newest first"
+    return table("nights", "Nights", caption, heads, rows, empty=empty, left_out=left_out)
+
+
+def _night_row(run: RunSummary, built: LinkOf) -> GridRow:
+    judged, ended = night_status(run.verdicts), status(run.status)
+    cells = (
+        GridCell(shown(run.started_at), href=built(night_place(run.run_id)), sort=sort_key(run.started_at)),
+        GridCell(judged.word, sort=str(judged.order), status=judged),
+        *(GridCell(f"{run.verdicts.get(word, 0):,}", sort=str(run.verdicts.get(word, 0))) for word in WORDS),
+        GridCell(ended.word, (_took(run),), str(ended.order), status=ended),
+        GridCell(_names(run.devices)),
+    )
+    return GridRow(f"night-{file_name(run.run_id)}", cells)
+
+
+def _devices_section(devices: Sequence[DeviceSummary], ordered: Sequence[RunSummary], built: LinkOf) -> Section:
+    empty = (
+        "No device was reached yet. `suite devices list` shows those of the inventory, `suite devices check` what they "
+        "lack."
+    )
+    nights = {run.run_id: run.verdicts for run in ordered}
+    rows = []
+    for one in devices[:_MOST_DEVICES]:
+        worst = device_status(one.outcomes, one.warnings)
+        night = verdict_counts(nights.get(one.last_run, {}))
+        cells = (
+            GridCell(one.name, href=built(device_place(one.name)), badges=badges(one.emulated, one.origin)),
+            GridCell(one.kind),
+            GridCell(worst.word, (outcome_words(one.outcomes),), str(worst.order), status=worst),
+            GridCell(one.warnings[0] if one.warnings else "none", one.warnings[1:4]),
+            GridCell(
+                shown(one.last_at), (night,) if night else (), sort_key(one.last_at), built(run_place(one.last_run))
+            ),
+        )
+        rows.append(GridRow(f"device-{file_name(one.name)}", cells))
+    heads = (
+        *(Head("Device"), Head("Kind", choices=True), Head("Last outcome", kind="status", choices=True)),
+        *(Head("Warnings", wide=True), Head("Last run", "with the night's verdicts over all devices")),
+    )
+    left_out = (len(devices) - len(rows), "further device", "`suite devices list` lists all")
+    caption = "The health of each device at its last run"
+    return table("devices", "Devices", caption, heads, rows, empty=empty, left_out=left_out)
+
+
+def _workloads_section(workloads: Sequence[WorkloadSummary], built: LinkOf) -> Section:
+    rows = [
+        GridRow(
+            f"workload-{file_name(one.key)}",
+            (
+                GridCell(workload_words(one.workload), href=built(workload_place(one.key))),
+                GridCell(", ".join(sorted(one.settings, key=setting_order))),
+                GridCell(_names(one.devices)),
+            ),
+        )
+        for one in workloads[:_MOST_WORKLOADS]
+    ]
+    left_out = (len(workloads) - len(rows), "further workload", "`suite history` lists all")
+    heads = (Head("Workload"), Head("Settings"), Head("Devices", wide=True))
+    caption = "What is measured, with its settings side by side over devices"
+    empty = "No workload was measured yet: `suite run --device local` measures one."
+    return table("workloads", "Workloads", caption, heads, rows, empty=empty, left_out=left_out)

@@ -1,0 +1,233 @@
+"""The history of a workload on a device: every metric over its runs, with what was found in it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from reports.figures.trends import HOW_TO_READ, trend
+from reports.model.histories import HistoryPoint, HistorySummary, MetricHistory
+from reports.model.measurements import setting_of, workload_words
+from reports.tables.sections import GridCell, GridRow, Head, Link, Page, Section, table
+from reports.text.appearance import badges, glossary, status
+from reports.text.escaping import csv_table, csv_text, file_name, shortened
+from reports.text.numbers import (
+    counted,
+    metric_order,
+    metric_span,
+    metric_title,
+    metric_value,
+    percent_change,
+    sort_key,
+)
+from reports.text.numbers import shown as moment
+from reports.text.page_paths import device_place, run_place, workload_place
+
+POINTS_CSV = "points.csv"
+POINT_COLUMNS = (
+    *("metric", "at", "run_id", "measurement_id", "value", "ci95_low", "ci95_high", "sessions"),
+    *("status", "verdict", "segment"),
+)
+_MOST_RUNS, _MOST_REMARKS, _LONGEST_REMARK = 120, 60, 600
+
+
+def series_page(summary: HistorySummary, histories: Sequence[MetricHistory]) -> Page:
+    """The page of a workload's history on a device."""
+    ordered = sorted(histories, key=lambda history: metric_order(history.metric))
+    setting, words = setting_of(summary.workload), workload_words(summary.workload)
+    sections = [_overview(ordered)]
+    if ordered:
+        figures = [trend(history, setting, file_name(history.metric)) for history in ordered]
+        sections += [
+            Section("trends", "Trends", prose=(HOW_TO_READ,), figures=figures),
+            _found(ordered),
+            _runs(ordered),
+        ]
+    verdicts = {point.verdict for history in ordered for point in history.points if point.verdict}
+    return Page(
+        title=f"{summary.device}, {setting}",
+        heading=f"{summary.device}, {setting}",
+        lead=f"{words}. {counted(summary.measurements, 'measurement')}.",
+        sections=sections,
+        trail=(
+            Link("All devices", "index.html#devices"),
+            Link(summary.device, device_place(summary.device)),
+            Link("All settings side by side", workload_place(summary.group)),
+        ),
+        files=((POINTS_CSV, "CSV: every point of every metric"),),
+        meanings=glossary(verdicts),
+        badges=badges(summary.emulated, summary.origin),
+    )
+
+
+def points_csv(histories: Sequence[MetricHistory]) -> str:
+    """Every point with all its digits, by metric, the oldest first."""
+    rows = []
+    for history in sorted(histories, key=lambda one: metric_order(one.metric)):
+        for point, segment in zip(history.points, _segments(history), strict=True):
+            interval = ["" if end is None else repr(end) for end in (point.low, point.high)]
+            named = [csv_text(part) for part in (history.metric, point.at, point.run_id, point.measurement_id)]
+            outcome = [
+                "" if point.sessions is None else point.sessions,
+                csv_text(point.status),
+                csv_text(point.verdict),
+            ]
+            rows.append([*named, repr(point.value), *interval, *outcome, segment])
+    return csv_table(POINT_COLUMNS, rows)
+
+
+def _segments(history: MetricHistory) -> list[int]:
+    """The segment of each point as people count them, from 1."""
+    found = [1] * len(history.points)
+    for number, part in enumerate(history.segments, 1):
+        found[part.start : part.stop] = [number] * len(history.points[part.start : part.stop])
+    return found
+
+
+def _overview(ordered: Sequence[MetricHistory]) -> Section:
+    rows = [_metric_row(history) for history in ordered if history.points]
+    empty = (
+        "There is no point yet: a point is a measurement with numbers. `suite run` measures, and the page of the run "
+        "says why a measurement has none."
+    )
+    heads = (
+        *(
+            Head("Metric"),
+            Head("Latest", kind="number"),
+            Head("Since the segment began", "median of first and last 10", "number"),
+        ),
+        *(Head("Points", kind="number"), Head("Segments", kind="number"), Head("Change points", kind="number")),
+        *(Head("Last verdict", kind="status"), Head("Total drift", wide=True)),
+    )
+    return table("now", "Where it stands", "Each metric, newest point", heads, rows, empty=empty, grid="metrics")
+
+
+def _metric_row(history: MetricHistory) -> GridRow:
+    last = history.points[-1]
+    small = []
+    if last.low is not None and last.high is not None:
+        small.append(f"95 %: {metric_span(history.metric, last.low, last.high, last.value)}")
+    small += [f"n = {counted(last.sessions, 'session')}"] if last.sessions else []
+    judged = next((point for point in reversed(history.points) if point.verdict), None)
+    verdict = GridCell("not judged")
+    if judged is not None:
+        word = status(judged.verdict)
+        verdict = GridCell(judged.verdict, (moment(judged.at),), str(word.order), run_place(judged.run_id), word)
+    ratio = _since_segment(history)
+    cells = (
+        GridCell(metric_title(history.metric), href=f"#{file_name(history.metric)}"),
+        GridCell(metric_value(history.metric, last.value), small, f"{last.value:.7g}"),
+        GridCell("\u2013") if ratio is None else GridCell(percent_change(ratio), sort=f"{ratio:.7g}"),
+        *(GridCell(f"{count:,}") for count in (len(history.points), len(history.segments), len(history.changes))),
+        verdict,
+        GridCell(history.drift or "too few points to see drift"),
+    )
+    return GridRow(f"k-{file_name(history.metric)}", cells)
+
+
+def _since_segment(history: MetricHistory) -> float | None:
+    start = history.segments[-1].start if history.segments else 0
+    values = [point.value for point in history.points[start:]]
+    if len(values) < 20:
+        return None
+    first, last = (sorted(part) for part in (values[:10], values[-10:]))
+    low, high = (first[4] + first[5]) / 2, (last[4] + last[5]) / 2
+    return high / low if low > 0 else None
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """What was found in a history, or said of it, at a run (empty: at none)."""
+
+    at: str
+    what: str
+    said: str
+    run_id: str
+
+
+def _findings(history: MetricHistory) -> Iterator[_Finding]:
+    for change in history.changes:
+        point, word = history.points[change.at], status(change.side)
+        levels = f"{metric_value(history.metric, change.before)} → {metric_value(history.metric, change.after)}"
+        said = f"{percent_change(change.after / change.before)}: {levels}"
+        yield _Finding(point.at, f"{word.glyph} {word.word}", said, point.run_id)
+    for segment in history.segments[1:]:
+        point = history.points[segment.start]
+        yield _Finding(point.at, "│ new segment", segment.reason, point.run_id)
+    for remark in history.remarks:
+        said = f"{remark.author}: {shortened(remark.text, _LONGEST_REMARK)}"
+        yield _Finding(remark.at, f"✎ {remark.kind}", said, remark.run_id)
+
+
+def _found(ordered: Sequence[MetricHistory]) -> Section:
+    """Change points, segments and remarks as a table: what the figures show, readable without them."""
+    found: dict[_Finding, list[str]] = {}
+    for history in ordered:
+        for finding in _findings(history):
+            found.setdefault(finding, []).append(history.metric)
+    empty = (
+        "No change point, no new segment and no remark. `suite annotate` keeps a remark, `suite accept` takes a new "
+        "level as the baseline."
+    )
+    newest = sorted(found.items(), key=lambda pair: sort_key(pair[0].at), reverse=True)
+    heads = (
+        Head("Metric", choices=True),
+        Head("When", kind="moment"),
+        Head("What", choices=True),
+        Head("Finding", wide=True),
+        Head("Run", kind="run"),
+    )
+    rows = [_finding_row(finding, metrics, len(ordered)) for finding, metrics in newest[:_MOST_REMARKS]]
+    title, caption = (
+        "Changes, segments and remarks",
+        "What was found in the history and what was said of it, newest first",
+    )
+    left_out = (len(newest) - len(rows), "earlier row", "")
+    return table("found", title, caption, heads, rows, empty=empty, left_out=left_out, grid="findings")
+
+
+def _finding_row(finding: _Finding, metrics: Sequence[str], of: int) -> GridRow:
+    """One row for all metrics that it is true of."""
+    titles = ", ".join(metric_title(metric) for metric in metrics)
+    cells = (
+        GridCell("every metric" if len(metrics) == of > 1 else titles),
+        GridCell(moment(finding.at), sort=sort_key(finding.at)),
+        GridCell(finding.what),
+        GridCell(finding.said),
+        GridCell(finding.run_id, href=run_place(finding.run_id)) if finding.run_id else GridCell("\u2013"),
+    )
+    return GridRow(f"f-{file_name(f'{metrics[0]} {finding.at} {finding.what} {finding.said}')}", cells)
+
+
+def _runs(ordered: Sequence[MetricHistory]) -> Section:
+    """The newest runs with the value of every metric."""
+    by_run: dict[tuple[str, str], dict[str, HistoryPoint]] = {}
+    for history in ordered:
+        for point in history.points[-_MOST_RUNS:]:
+            by_run.setdefault((sort_key(point.at), point.run_id), {})[history.metric] = point
+    newest = sorted(by_run.items(), reverse=True)[:_MOST_RUNS]
+    metrics = [history.metric for history in ordered]
+    heads = (
+        Head("Run", kind="run"),
+        Head("When", kind="moment"),
+        *(Head(metric_title(metric), kind="number") for metric in metrics),
+    )
+    rows = [_run_row(run_id, found, metrics) for (_, run_id), found in newest]
+    left_out = (max(len(history.points) for history in ordered) - len(rows), "earlier run", "")
+    links, caption = (Link(POINTS_CSV, "./" + POINTS_CSV, "holds every point"),), "Every metric, newest run first"
+    empty = "No run has a point yet."
+    return table("runs", "Runs", caption, heads, rows, empty=empty, left_out=left_out, grid="points", links=links)
+
+
+def _run_row(run_id: str, found: dict[str, HistoryPoint], metrics: Sequence[str]) -> GridRow:
+    any_point = next(iter(found.values()))
+    cells = [
+        GridCell(run_id, href=f"{run_place(run_id)}#m-{file_name(any_point.measurement_id)}"),
+        GridCell(moment(any_point.at), sort=sort_key(any_point.at)),
+    ]
+    for metric in metrics:
+        point = found.get(metric)
+        if point is None:
+            cells.append(GridCell("\u2013"))
+            continue
+        small = [f"{status(point.verdict).glyph} {point.verdict}"] if point.verdict not in ("", "unchanged") else []
+        cells.append(GridCell(metric_value(metric, point.value), small, f"{point.value:.7g}"))
+    return GridRow(f"p-{file_name(run_id)}", cells)

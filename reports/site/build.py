@@ -1,0 +1,169 @@
+"""Building the site: pages of runs, nights, series, devices and workloads, and the overview that leads to them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from reports.files import UnknownRun, write_text
+from reports.model.histories import DeviceSummary, HistorySummary, WorkloadSummary
+from reports.model.measurements import measurements
+from reports.model.source import ReportSource, RunSummary
+from reports.model.traces import gather
+from reports.pages.comparison import COMPARISON_CSV, comparison_csv, comparison_page
+from reports.pages.device import HEALTH_CSV, device_page, health_csv
+from reports.pages.night import VERDICTS_JSON, night_page
+from reports.pages.overview import index_file, index_pages
+from reports.pages.run import run_page
+from reports.pages.series import POINTS_CSV, points_csv, series_page
+from reports.pages.workload import workload_page
+from reports.site.writing import Site, digest
+from reports.tables import downloads
+from reports.tables.verdicts import VERDICTS_CSV, changed_first, verdicts_csv, verdicts_json
+from reports.text.page_paths import comparison_place, device_place, night_place, run_place, series_place, workload_place
+
+
+def write_night(source: ReportSource, site: Site, run: RunSummary) -> None:
+    """What a night judged."""
+    place, made_from = night_place(run.run_id), digest(run.stamp)
+    if site.is_fresh(place, made_from):
+        return
+    verdicts = changed_first(source.verdicts(run.run_id))
+    site.write_beside(place, VERDICTS_CSV, verdicts_csv(verdicts))
+    site.write_beside(place, VERDICTS_JSON, verdicts_json(verdicts))
+    site.write_page(place, night_page(run, verdicts, source.surroundings(run.run_id)), made_from)
+
+
+def subject_places(source: ReportSource, run_id: str | None) -> set[str]:
+    """The pages that :func:`write_all` writes."""
+    found = {device_place(one.name) for one in source.devices(run_id)}
+    found |= {series_place(one.device, one.workload_key) for one in source.histories(run_id)}
+    return found | {workload_place(one.key) for one in source.workloads(run_id)}
+
+
+def write_all(source: ReportSource, site: Site, run_id: str | None) -> None:
+    """The pages of the devices, series and workloads that a run touched; of all when None."""
+    _write_devices(source, site, source.devices(run_id))
+    for history in source.histories(run_id):
+        _write_series(source, site, history)
+    for workload in source.workloads(run_id):
+        _write_workload(source, site, workload)
+
+
+def _write_devices(source: ReportSource, site: Site, devices: Sequence[DeviceSummary]) -> None:
+    stale = [one for one in devices if not site.is_fresh(device_place(one.name), digest(one.stamp))]
+    histories = source.histories() if stale else []
+    for device in stale:
+        place, health = device_place(device.name), source.health(device.name)
+        own = [one for one in histories if one.device == device.name]
+        site.write_beside(place, HEALTH_CSV, health_csv(health))
+        site.write_page(place, device_page(device, health, own), digest(device.stamp))
+
+
+def _write_series(source: ReportSource, site: Site, summary: HistorySummary) -> None:
+    place, made_from = series_place(summary.device, summary.workload_key), digest(summary.stamp)
+    if site.is_fresh(place, made_from):
+        return
+    histories = source.history(summary.device, summary.workload_key)
+    site.write_beside(place, POINTS_CSV, points_csv(histories))
+    site.write_page(place, series_page(summary, histories), made_from)
+
+
+def _write_workload(source: ReportSource, site: Site, summary: WorkloadSummary) -> None:
+    place, made_from = workload_place(summary.key), digest(summary.stamp)
+    if site.is_fresh(place, made_from):
+        return
+    newest = source.latest(summary.key)
+    found = measurements({"measurements": newest})
+    keys = {str(record.get("measurement_id")): str(record.get("workload_key", "")) for record in newest}
+    site.write_page(place, workload_page(summary, found, keys), made_from)
+
+
+def build(source: ReportSource, folder: Path, run_ids: Sequence[str] | None = None) -> Path:
+    """Build the pages of ``run_ids`` with those of their series, devices and workloads (every page when None), and the
+    overview. The page of a night comes first: it is what people wait for.
+
+    Returns:
+        The page to open: the run's (the night's, for a nightly run) when one was asked for, otherwise the overview.
+
+    Raises:
+        UnknownRun: the store has no such run; nothing was written.
+        SiteNotWritable: a file can't be written; the files before it are whole.
+    """
+    runs = source.runs()
+    known = {run.run_id: run for run in runs}
+    wanted = _known(known, list(known) if run_ids is None else run_ids)
+    site = Site(folder, _expected(source, wanted, [None] if run_ids is None else run_ids))
+    for run in wanted:
+        if run.purpose == "nightly":
+            write_night(source, site, run)
+    for run in wanted:
+        _write_run(source, site, run)
+    for run_id in [None] if run_ids is None else run_ids:
+        write_all(source, site, run_id)
+    _write_index(source, site, runs)
+    if run_ids is not None and len(wanted) == 1:
+        return page_of(folder, wanted[0])
+    return folder / index_file(1)
+
+
+def build_night(source: ReportSource, folder: Path, run_id: str) -> Path:
+    """Build the page of a night alone, and give its path; raises as :func:`build` does."""
+    (run,) = _known({run.run_id: run for run in source.runs()}, [run_id])
+    site = Site(folder, {index_file(1)} | subject_places(source, run_id))
+    write_night(source, site, run)
+    return folder / night_place(run_id)
+
+
+def build_comparison(source: ReportSource, folder: Path, a: str, b: str) -> Path:
+    """Build the page that sets run ``b`` beside the earlier run ``a``, with the assets it needs, and give its path.
+
+    The pages of both runs are not built by this. Raises as :func:`build` does.
+    """
+    before, after = _known({run.run_id: run for run in source.runs()}, [a, b])
+    site, place = Site(folder), comparison_place(a, b)
+    made_from = digest(before.stamp, after.stamp)
+    if not site.is_fresh(place, made_from):
+        compared = source.compared(a, b)
+        site.write_beside(place, COMPARISON_CSV, comparison_csv(compared.metrics))
+        site.write_page(place, comparison_page(before, after, compared), made_from)
+    return folder / place
+
+
+def page_of(folder: Path, run: RunSummary) -> Path:
+    """The page to open for a run: a night's verdicts come before its measurements."""
+    return folder / (night_place if run.purpose == "nightly" else run_place)(run.run_id)
+
+
+def _known(known: dict[str, RunSummary], wanted: Sequence[str]) -> list[RunSummary]:
+    for run_id in wanted:
+        if run_id not in known:
+            raise UnknownRun(run_id, known)
+    return [known[run_id] for run_id in wanted]
+
+
+def _expected(source: ReportSource, wanted: Sequence[RunSummary], run_ids: Sequence[str | None]) -> set[str]:
+    """The places of all pages that a build writes."""
+    places = {index_file(1)} | {run_place(run.run_id) for run in wanted}
+    places |= {night_place(run.run_id) for run in wanted if run.purpose == "nightly"}
+    return places.union(*(subject_places(source, run_id) for run_id in run_ids))
+
+
+def _write_run(source: ReportSource, site: Site, run: RunSummary) -> None:
+    place, made_from = run_place(run.run_id), digest(run.stamp)
+    if site.is_fresh(place, made_from):
+        return
+    document = source.document(run.run_id)
+    found = measurements(document)
+    path = site.folder / place
+    with downloads.trace_files(run.run_id, path.parent) as rows:
+        lines = gather(source, found, rows)
+    write_text(path.parent / downloads.DOCUMENT, downloads.document_text(document))
+    write_text(path.parent / downloads.MEASUREMENTS, downloads.measurements_text(run.run_id, found))
+    page = run_page(run.run_id, document, found, lines, night_place(run.run_id) if run.purpose == "nightly" else "")
+    # The page comes last: whoever sees it finds its data there.
+    site.write(place, "run.html", page, made_from)
+
+
+def _write_index(source: ReportSource, site: Site, runs: Sequence[RunSummary]) -> None:
+    pages = index_pages(runs, source.devices(), source.workloads(), site.built)
+    for number, page in enumerate(pages, 1):
+        site.write_page(index_file(number), page)

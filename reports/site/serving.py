@@ -1,0 +1,160 @@
+"""The site over HTTP, for browsers on this machine: files of one folder, and nothing else.
+
+Only GET and HEAD; no listing of folders; no path that leaves the folder, by dots or by links; only known kinds of
+files; a Host header of another name is refused, so that a page elsewhere can't read the reports through the browser.
+"""
+
+import ipaddress
+import os
+import socket
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import unquote, urlsplit
+
+from reports.files import ServerNotStarted
+
+LOOPBACK = "127.0.0.1"
+# plotly sets styles on what it draws; everything else is as strict as it goes.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+_KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json; charset=utf-8",
+    ".csv": "text/csv; charset=utf-8",
+}
+_CHUNK_BYTES = 1 << 16
+_SILENCE_S = 30
+
+
+class SiteServer(ThreadingHTTPServer):
+    """Serves ``folder`` at ``host``:``port`` (0: any free port) after :meth:`serve_forever` was called.
+
+    Raises:
+        ServerNotStarted: the address can't be had.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path, host: str = LOOPBACK, port: int = 0) -> None:
+        self.folder = folder.resolve()
+        try:
+            self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+            super().__init__((host, port), _Handler)
+        except (OSError, OverflowError) as error:
+            raise ServerNotStarted(host, port, error) from error
+        self.host = host
+
+    @property
+    def url(self) -> str:
+        """The address to open."""
+        shown = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{shown}:{self.server_port}/"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches it."""
+        return is_loopback(self.host)
+
+    def allows(self, host: str) -> bool:
+        """Whether a Host header names this server. One that others may reach takes every name they know it by."""
+        if not self.is_local:
+            return True
+        name = urlsplit(f"//{host}").hostname or ""
+        return is_loopback(name)
+
+    def file_at(self, target: str) -> Path | None:
+        """The file that a request means, or None for whatever is not one of the site's."""
+        path = unquote(urlsplit(target).path, errors="strict")
+        if "\0" in path or "\\" in path or not path.startswith("/"):
+            return None
+        parts = [part for part in path.split("/") if part]
+        if any(part.startswith(".") for part in parts):
+            return None
+        found = self.folder.joinpath(*parts)
+        found = (found / "index.html" if path.endswith("/") else found).resolve()
+        inside = found.is_relative_to(self.folder)
+        return found if inside and found.suffix in _KINDS and found.is_file() else None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server_version, sys_version = "suite", ""
+    protocol_version = "HTTP/1.1"
+    timeout: ClassVar[int] = _SILENCE_S
+    server: SiteServer
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def end_headers(self) -> None:
+        for name, content in _HEADERS.items():
+            self.send_header(name, content)
+        super().end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: whoever browses is the one who started it."""
+
+    def _answer(self, *, with_body: bool) -> None:
+        if not self.server.allows(self.headers.get("Host", "")):
+            self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "This server answers to its own name only.")
+            return
+        try:
+            path = self.server.file_at(self.path)
+        except (ValueError, OSError):  # a name that can't be one
+            path = None
+        if path is None:
+            self._refuse(HTTPStatus.NOT_FOUND, "There is no such page; the overview is at /.")
+            return
+        try:
+            file = path.open("rb")
+        except OSError:
+            self._refuse(HTTPStatus.NOT_FOUND, "This page can't be read.")
+            return
+        with file:
+            self.send_response(HTTPStatus.OK)
+            self.send_header("Content-Type", _KINDS[path.suffix])
+            size = os.fstat(file.fileno()).st_size
+            self.send_header("Content-Length", str(size))
+            # Assets carry the hash of their content in their names.
+            lasting = path.parent == self.server.folder / "assets"
+            self.send_header("Cache-Control", "max-age=31536000, immutable" if lasting else "no-cache")
+            self.end_headers()
+            while with_body and size > 0 and (chunk := file.read(min(size, _CHUNK_BYTES))):
+                self.wfile.write(chunk)
+                size -= len(chunk)
+
+    def _refuse(self, status: HTTPStatus, sentence: str) -> None:
+        body = f"{status.phrase}: {sentence}\n".encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a host is this machine by its very name."""
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,165 @@
+"""One site on the disk: its folder, its templates, the assets that all pages share, and what is there already.
+
+Each page ends with a digest of what it was made from, so that only what changed is built.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.resources
+from collections.abc import Collection, Mapping
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from reports.files import write_text
+from reports.tables.sections import Page
+from reports.text.escaping import json_for_script, prose, visible
+from reports.text.numbers import shown
+from reports.text.page_paths import root_of
+
+_TAIL_BYTES = 200
+_ENDINGS = (".py", ".html", ".js", ".css")
+
+
+@lru_cache(maxsize=1)
+def code_stamp() -> str:
+    """Changes with any file of this package and with plotly."""
+    found = hashlib.sha256(importlib.metadata.version("plotly").encode())
+    for path in sorted(Path(__file__).parents[1].rglob("*")):
+        if path.suffix in _ENDINGS:
+            found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()
+
+
+def digest(*stamps: str) -> str:
+    """The digest of a page made from what has these stamps; empty when one of them is: then nothing is known."""
+    if not all(stamps):
+        return ""
+    return hashlib.sha256("\0".join((code_stamp(), *stamps)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def is_fresh(page: Path, made_from: str) -> bool:
+    """Whether ``page`` is there and was made from the same."""
+    if not made_from or not page.is_file():
+        return False
+    with page.open("rb") as file:
+        file.seek(max(0, page.stat().st_size - _TAIL_BYTES))
+        return file.read().decode("utf-8", "replace").endswith(_line(made_from))
+
+
+def signed(text: str, made_from: str) -> str:
+    """The page with its digest."""
+    return text + _line(made_from) if made_from else text
+
+
+def _line(made_from: str) -> str:
+    return f"<!-- made from {made_from} -->\n"
+
+
+_STATIC = ("page.js", "site.css", "tables.js", "figures.js")
+
+
+def environment() -> Environment:
+    """Jinja with escaping always on, and an error for whatever a template names and nobody gave."""
+    jinja = Environment(
+        loader=PackageLoader("reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    jinja.filters["script_json"] = json_for_script
+    jinja.filters["prose"] = prose
+    jinja.filters["moment"] = shown
+    jinja.globals["zip"] = partial(zip, strict=True)
+    return jinja
+
+
+def write_assets(site: Path) -> dict[str, str]:
+    """Write what is not there yet into ``assets/``; returns plain name to the path from the site's root.
+
+    Raises:
+        SiteNotWritable: the folder can't be written.
+    """
+    static = importlib.resources.files("reports") / "static"
+    contents = {name: (static / name).read_text(encoding="utf-8") for name in _STATIC}
+    contents["plotly.min.js"] = get_plotlyjs()
+    return {name: _write_asset(site, name, content) for name, content in contents.items()}
+
+
+def render(jinja: Environment, template: str, facts: Mapping[str, Any]) -> str:
+    """The text of a page."""
+    return jinja.get_template(template).render(facts)
+
+
+def _write_asset(site: Path, name: str, content: str) -> str:
+    stem, _, ending = name.partition(".")
+    encoded = content.encode("utf-8")
+    place = f"assets/{stem}-{hashlib.sha256(encoded).hexdigest()[:10]}.{ending}"
+    path = site / place
+    # A file of another size was damaged from outside: replacing is atomic, so it can't be half of ours.
+    if not path.is_file() or path.stat().st_size != len(encoded):
+        write_text(path, content)
+    return place
+
+
+class Site:
+    """A folder that takes pages. Making one writes the assets.
+
+    ``expected`` are the pages that this build writes: links lead to them, or to what is there already, or are plain
+    text. A page with such a text is not signed, so that it is built again when there may be more to lead to.
+
+    Raises (and so do its methods):
+        SiteNotWritable: the folder or a file can't be written.
+    """
+
+    def __init__(self, folder: Path, expected: Collection[str] = ()) -> None:
+        self.folder = folder
+        self._expected = frozenset(expected)
+        # Asked for by every link; what a build does not expect, it does not write.
+        self._there: dict[str, bool] = {}
+        self._assets = write_assets(folder)
+        self._jinja = environment()
+
+    def is_fresh(self, place: str, made_from: str) -> bool:
+        """Whether the page was made from what has this digest."""
+        return is_fresh(self.folder / place, made_from)
+
+    def built(self, place: str) -> str:
+        """``place`` when there is a page, or will be; nothing otherwise."""
+        if place not in self._there:
+            self._there[place] = place in self._expected or (self.folder / place).is_file()
+        return place if self._there[place] else ""
+
+    def write_page(self, place: str, page: Page, made_from: str = "") -> None:
+        """Set a page with the template that all pages but a run's share; one whose text is the same stays untouched."""
+        self.write(place, "page.html", page, made_from)
+
+    def write(self, place: str, template: str, page: object, made_from: str = "") -> None:
+        """Set a page with a template of its own."""
+        lost: list[str] = []
+
+        def way(href: str) -> str:
+            """The link as the page needs it, nothing for what leads nowhere."""
+            if not href or href.startswith(("#", "./")):
+                return href
+            if not self.built(href.partition("#")[0]):
+                lost.append(href)
+                return ""
+            return root_of(place) + href
+
+        facts = {"page": page, "root": root_of(place), "assets": self._assets, "way": way}
+        text = render(self._jinja, template, facts)
+        text = text if lost else signed(text, made_from)
+        path = self.folder / place
+        if not path.is_file() or path.read_bytes() != text.encode("utf-8", "backslashreplace"):
+            write_text(path, text)
+
+    def write_beside(self, place: str, name: str, text: str) -> None:
+        """A download of the page at ``place``; to be written before it, so that whoever sees the page finds it."""
+        write_text((self.folder / place).parent / name, text)

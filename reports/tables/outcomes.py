@@ -1,0 +1,105 @@
+"""Tables of outcomes: a row for each metric of a workload on a device, what changed first, and the rest in a file.
+
+A night's verdicts and two runs side by side are both such tables.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from reports.model.measurements import setting_of, workload_words
+from reports.tables.sections import Grid, GridCell, GridRow, Head, Link, Section
+from reports.text.appearance import setting_order, slot
+from reports.text.numbers import listed, metric_order, metric_title
+
+# Keeps the page light; the file beside it is whole.
+MOST_ROWS = 150
+
+
+class Subject(Protocol):
+    """What a row is about."""
+
+    @property
+    def device(self) -> str: ...
+    @property
+    def workload(self) -> Mapping[str, Any]: ...
+    @property
+    def metric(self) -> str: ...
+
+
+Row = TypeVar("Row", bound=Subject)
+
+
+@dataclass(frozen=True)
+class OutcomeTable(Generic[Row]):
+    """How rows of one kind are set.
+
+    ``words`` are the outcomes in the order of the rows, ``outcome`` tells a row's; ``heads`` and ``cells`` are the
+    columns behind the metric; ``links`` gives the pages of a row's device and metric, ``marks`` the badges of its
+    device. ``things`` is what rows are called; ``file`` holds all of them, as ``holds`` says.
+    """
+
+    name: str
+    title: str
+    caption: str
+    things: str
+    words: Sequence[str]
+    outcome: Callable[[Row], str]
+    anchor: Callable[[Row], str]
+    heads: Sequence[Head]
+    cells: Callable[[Row], Sequence[GridCell]]
+    links: Callable[[Row], tuple[str, str]]
+    marks: Callable[[Row], Sequence[str]]
+    file: str
+    holds: str
+    empty: str
+
+    def changed_first(self, rows: Iterable[Row]) -> list[Row]:
+        """In the order of the words, unknown ones last; each by device, workload, setting and metric."""
+        places = {word: place for place, word in enumerate(self.words)}
+        return sorted(
+            rows,
+            key=lambda one: (
+                places.get(self.outcome(one), len(places)),
+                one.device,
+                workload_words(one.workload),
+                setting_order(setting_of(one.workload)),
+                metric_order(one.metric),
+            ),
+        )
+
+    def section(self, ordered: Sequence[Row]) -> Section:
+        """The rows in the order given; those beyond the limit are counted by their outcome and lead to the file."""
+        if not ordered:
+            return Section(self.name, self.title, empty=self.empty)
+        shown, hidden = ordered[:MOST_ROWS], ordered[MOST_ROWS:]
+        notes, links = [], []
+        if hidden:
+            words = outcome_counts(Counter(self.outcome(one) for one in hidden), self.words)
+            notes.append(f"{len(hidden):,} further {self.things} are not shown here ({words}).")
+            links.append(Link(self.file, f"./{self.file}", self.holds))
+        several = len({workload_words(one.workload) for one in ordered}) > 1
+        heads = (
+            *(Head("Device", choices=True), Head("Setting", choices=True)),
+            *((Head("Workload", choices=True),) if several else ()),
+            Head("Metric", choices=True),
+            *self.heads,
+        )
+        rows = [GridRow(self.anchor(one), (*self._subject(one, several), *self.cells(one))) for one in shown]
+        return Section(self.name, self.title, (Grid(self.name, self.caption, heads, rows, notes),), links=links)
+
+    def _subject(self, one: Row, several: bool) -> list[GridCell]:
+        setting, (device_page, metric_page) = setting_of(one.workload), self.links(one)
+        return [
+            GridCell(one.device, href=device_page, badges=self.marks(one)),
+            GridCell(setting, slot=slot(setting)),
+            *((GridCell(workload_words(one.workload)),) if several else ()),
+            GridCell(metric_title(one.metric), href=metric_page),
+        ]
+
+
+def outcome_counts(counts: Mapping[str, int], words: Sequence[str]) -> str:
+    """``2 regressed, 1 improved and 40 unchanged``: in the order of ``words``, others behind them."""
+    known = [word for word in (*words, *sorted(set(counts) - set(words))) if counts.get(word)]
+    return listed([f"{counts[word]:,} {word}" for word in known])

@@ -1,0 +1,121 @@
+"""How outcomes, settings and devices look wherever they are named: a glyph and a word, never colour alone.
+
+One colour per quantization setting and one symbol per device, everywhere; and the mark of what is emulated or was
+measured by another lab.
+"""
+
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from reports.text.escaping import shortened
+
+# Order is the slot: adding a setting must not recolour the others.
+_SLOTS = {"fp32": 0, "fp16": 1, "int8": 2, "nf4": 3}
+_FREE_SLOTS = (4, 5, 6, 7)
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "cross", "hexagon", "triangle-down", "pentagon")
+_ORDER = {name: index for index, name in enumerate(_SLOTS)}
+
+
+def slot(setting: str) -> int:
+    """The colour variable of a setting. One we don't know gets the same free slot on every page."""
+    known = _SLOTS.get(setting)
+    if known is not None:
+        return known
+    return _FREE_SLOTS[zlib.crc32(setting.encode("utf-8", "surrogatepass")) % len(_FREE_SLOTS)]
+
+
+def colour(setting: str) -> str:
+    """The colour of a setting as figures name it."""
+    return f"var(--setting-{slot(setting)})"
+
+
+def symbols(devices: Iterable[str]) -> dict[str, str]:
+    """A plotly marker symbol for each device; from the eleventh on the outlines of the first ones."""
+    chosen = {}
+    for index, device in enumerate(devices):
+        suffix = "-open" if index // len(_SYMBOLS) % 2 else ""
+        chosen[device] = _SYMBOLS[index % len(_SYMBOLS)] + suffix
+    return chosen
+
+
+def setting_order(setting: str) -> tuple[int, str]:
+    """Sorts settings from the widest to the narrowest, unknown ones last by name."""
+    return _ORDER.get(setting, len(_ORDER)), setting
+
+
+_Row = TypeVar("_Row")
+
+
+@dataclass(frozen=True)
+class Status:
+    """``tone`` picks the colour: good, warn, bad or quiet. ``order`` sorts the worst first."""
+
+    word: str
+    glyph: str
+    tone: str
+    order: int
+    meaning: str = ""
+
+
+_KNOWN = {
+    status.word: status
+    for status in (
+        Status("regressed", "▼", "bad", 0, "worse than before: measured in turn with the baseline, and it is the code"),
+        Status("worse", "▼", "bad", 0, "worse beyond chance and beyond the least change that counts"),
+        Status(
+            "improved", "▲", "good", 1, "better than before: measured in turn with the baseline, and it is the code"
+        ),
+        Status("better", "▲", "good", 1, "better beyond chance and beyond the least change that counts"),
+        Status("inconclusive", "?", "warn", 2, "unlike its history, and it could not be told whether it is the code"),
+        Status("insufficient", "◌", "quiet", 4, "too few points or sessions to judge"),
+        Status("missing", "◌", "quiet", 4, "only one of the two runs has it"),
+        Status("unchanged", "=", "quiet", 6, "like its history, or cleared when it was measured again"),
+        Status("same", "=", "quiet", 6, "no difference beyond chance and the least change that counts"),
+        Status("not judged", "\u2013", "quiet", 5),
+        Status("failed", "✗", "bad", 0, "ended without a result; the reason says where"),
+        Status("lost", "✗", "bad", 0, "the device went away"),
+        Status("invalid", "⚠", "bad", 1, "ran, but a check of its validity did not hold: never compared"),
+        Status("partial", "◐", "warn", 2, "some of its sessions are missing"),
+        Status("interrupted", "◐", "warn", 2, "stopped before its end; `suite run --resume` goes on"),
+        Status("throttled", "▾", "warn", 3, "the device slowed itself down during the session"),
+        Status("unstable", "≈", "warn", 3, "sessions differ more than this kind of device should"),
+        Status("warning", "⚠", "warn", 3),
+        Status("warn", "⚠", "warn", 3),
+        Status("unsupported", "⊘", "quiet", 4, "this device can't execute this setting"),
+        Status("unavailable", "\u2013", "quiet", 4),
+        Status("skipped", "\u2013", "quiet", 4),
+        Status("running", "…", "quiet", 5, "still going on, or killed before it could say so"),
+        Status("ok", "✓", "good", 6, "measured, and every check held"),
+        Status("passed", "✓", "good", 6),
+        Status("finished", "✓", "good", 6),
+        Status("completed", "✓", "good", 6),
+        Status("complete", "✓", "good", 6),
+    )
+}
+
+
+def status(word: str) -> Status:
+    """What is known of an outcome; an unknown word is shown as it is, in a quiet tone."""
+    return _KNOWN.get(word.lower(), Status(word or "unknown", "•", "quiet", 4))
+
+
+def worst_kept(rows: Sequence[_Row], words: Sequence[str], most: int) -> list[_Row]:
+    """The rows in their order, at most ``most`` of them: when there are more, those with the worst outcomes stay."""
+    worst_first = sorted(range(len(rows)), key=lambda place: status(words[place]).order)
+    return [rows[place] for place in sorted(worst_first[:most])]
+
+
+def glossary(words: set[str]) -> list[Status]:
+    """The outcomes among ``words`` that have an explanation, the worst first."""
+    found = {status(word) for word in words}
+    return sorted((item for item in found if item.meaning), key=lambda item: (item.order, item.word))
+
+
+EMULATED = "emulated"
+
+
+def badges(emulated: bool, origin: str = "") -> tuple[str, ...]:
+    """The words of the badges; ``origin`` is the lab that the numbers came from, empty for this one."""
+    return (*((EMULATED,) if emulated else ()), *((f"imported from {shortened(origin, 32)}",) if origin else ()))

@@ -1,0 +1,209 @@
+"""Numbers, points in time and metrics as people read them.
+
+A number has a unit that fits and three significant digits, an interval the same unit. Times are UTC, to the minute or
+second, the unreadable ones as they came. A metric has a title.
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+NBSP = "\u00a0"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """``shown = stored * factor``."""
+
+    name: str
+    factor: float
+
+
+_RAISED = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
+_MS = ((1_000.0, Unit("ms", 1.0)), (600_000.0, Unit("s", 1e-3)), (math.inf, Unit("min", 1 / 60_000)))
+_KIB = ((1_024.0, Unit("KiB", 1.0)), (10_240_000.0, Unit("MiB", 1 / 1_024)), (math.inf, Unit("GiB", 1 / 1_048_576)))
+_MJ = ((1_000.0, Unit("mJ", 1.0)), (math.inf, Unit("J", 1e-3)))
+_MW = ((1_000.0, Unit("mW", 1.0)), (math.inf, Unit("W", 1e-3)))
+_SCALES = {"ms": _MS, "KiB": _KIB, "mJ": _MJ, "mW": _MW}
+
+
+def unit_for(stored: float, stored_unit: str) -> Unit:
+    """The unit in which a value stored in ``ms``, ``KiB``, ``mJ`` or ``mW`` reads best.
+
+    Raises:
+        KeyError: another stored unit.
+    """
+    return next(unit for below, unit in _SCALES[stored_unit] if abs(stored) < below)
+
+
+def decimals(shown: float, significant: int = 3) -> int:
+    """Places after the point that give ``significant`` digits, at most 6."""
+    if shown == 0:
+        return 0
+    # Rounded first, so that 9.996 counts as 10.00 and gets one place fewer.
+    exponent = math.floor(math.log10(float(f"{abs(shown):.{significant - 1}e}")))
+    return max(0, min(6, significant - 1 - exponent))
+
+
+def plain(shown: float, places: int) -> str:
+    """Digits in groups of three from 10,000 on, with a true minus sign."""
+    grouped = "," if abs(shown) >= 10_000 else ""
+    text = f"{shown:{grouped}.{places}f}"
+    return text.replace("-", "\u2212")
+
+
+def quantity(stored: float, stored_unit: str) -> str:
+    """``1234.5, "ms"`` is ``1.23 s``."""
+    unit = unit_for(stored, stored_unit)
+    shown = stored * unit.factor
+    return f"{plain(shown, decimals(shown))}{NBSP}{unit.name}"
+
+
+def span(low: float, high: float, stored_unit: str, like: float) -> str:
+    """The interval in the unit and with the places of the value ``like`` that it belongs to: ``1.21-1.27 s``.
+
+    One place more than the value has, when the ends would look the same otherwise.
+    """
+    unit = unit_for(like, stored_unit)
+    places = decimals(like * unit.factor)
+    ends = [plain(end * unit.factor, places) for end in (low, high)]
+    if ends[0] == ends[1] and low != high:
+        ends = [plain(end * unit.factor, min(6, places + 1)) for end in (low, high)]
+    return f"{ends[0]}\u2013{ends[1]}{NBSP}{unit.name}"
+
+
+def times(ratio: float) -> str:
+    """``0.482`` is ``0.48x`` (with the multiplication sign)."""
+    return f"{plain(ratio, max(2, decimals(ratio)) if ratio < 10 else 1)}\u00d7"
+
+
+def times_span(low: float, high: float) -> str:
+    """The interval of a ratio, both ends with the same places."""
+    places = max(2, decimals(high)) if high < 10 else 1
+    return f"{plain(low, places)}\u2013{plain(high, places)}\u00d7"
+
+
+def scientific(shown: float) -> str:
+    """``3.2e-06`` is ``3.2 x 10^-6``, with raised digits; 0 is 0."""
+    if shown == 0:
+        return "0"
+    digits, _, exponent = f"{shown:.1e}".partition("e")
+    return f"{digits}{NBSP}\u00d7{NBSP}10{str(int(exponent)).translate(_RAISED)}"
+
+
+def counted(count: int, word: str, plural: str = "") -> str:
+    """``1, "session"`` is ``1 session``; ``2`` is ``2 sessions``."""
+    return f"{count:,}{NBSP}{word if count == 1 else plural or word + 's'}"
+
+
+def listed(words: list[str]) -> str:
+    """``a, b and c``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def lasted(seconds: float) -> str:
+    """A stretch of wall time: ``42 s``, ``12 min 5 s``, ``3 h 20 min``."""
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    if hours:
+        return f"{hours}{NBSP}h {minutes}{NBSP}min"
+    return f"{minutes}{NBSP}min {rest}{NBSP}s" if minutes else f"{rest}{NBSP}s"
+
+
+def parsed(iso: str | None) -> datetime | None:
+    """The moment in UTC (a text without an offset is taken as UTC), or None when it can't be read."""
+    try:
+        moment = datetime.fromisoformat(iso or "")
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def shown(iso: str | None) -> str:
+    """``2026-03-01 02:15 UTC``; an unreadable text unchanged; nothing for None."""
+    moment = parsed(iso)
+    return moment.strftime("%Y-%m-%d %H:%M UTC") if moment else iso or ""
+
+
+def duration(begin: str | None, end: str | None) -> str | None:
+    """How long it took, or None when either end is unknown or the end lies before the beginning."""
+    first, last = parsed(begin), parsed(end)
+    if first is None or last is None or last < first:
+        return None
+    return lasted((last - first).total_seconds())
+
+
+def sort_key(iso: str | None) -> str:
+    """A text that sorts as the moments do."""
+    moment = parsed(iso)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") if moment else iso or ""
+
+
+_TITLES = {
+    "latency_ms": "Latency of a step",
+    "load_ms": "Load",
+    "peak_memory_kib": "Peak memory",
+    "memory_after_load_kib": "Memory after load",
+    "program_bytes": "Program size",
+    "energy_gross_mj_per_step": "Energy per step, gross",
+    "energy_net_mj_per_step": "Energy per step, net",
+    "power_mw": "Power, mean",
+}
+# Ending: the unit that quantities know, and stored value times this is in it.
+_STORED = {
+    "_ms": ("ms", 1.0),
+    "_kib": ("KiB", 1.0),
+    "_bytes": ("KiB", 1 / 1024),
+    "_mj_per_step": ("mJ", 1.0),
+    "_mw": ("mW", 1.0),
+}
+_PLACES = {name: place for place, name in enumerate(_TITLES)}
+
+
+def metric_title(metric: str) -> str:
+    """``latency_ms`` is ``Latency of a step``."""
+    return _TITLES.get(metric, metric.replace("_", " "))
+
+
+def metric_order(metric: str) -> tuple[int, str]:
+    """Sorts metrics as the tables of a run do, unknown ones last."""
+    return _PLACES.get(metric, len(_PLACES)), metric
+
+
+def metric_value(metric: str, stored: float) -> str:
+    """A value with its unit."""
+    unit, factor = _stored(metric)
+    return quantity(stored * factor, unit) if unit else plain(stored, decimals(stored))
+
+
+def metric_span(metric: str, low: float, high: float, like: float) -> str:
+    """An interval with the unit and the places of the value it belongs to."""
+    unit, factor = _stored(metric)
+    if not unit:
+        places = decimals(like)
+        return f"{plain(low, places)}\u2013{plain(high, places)}"
+    return span(low * factor, high * factor, unit, like=like * factor)
+
+
+def metric_unit(metric: str, largest: float) -> Unit:
+    """The unit for an axis that goes up to ``largest``; its factor turns stored values into shown ones."""
+    unit, factor = _stored(metric)
+    if not unit:
+        return Unit("", 1.0)
+    shown = unit_for(largest * factor, unit)
+    return Unit(shown.name, shown.factor * factor)
+
+
+def percent_change(ratio: float) -> str:
+    """``1.052`` is ``+5.2 %``, with a true minus sign."""
+    change = 100 * (ratio - 1)
+    return f"{'+' if change >= 0 else ''}{plain(change, 1)}\u00a0%"
+
+
+def percent_span(low: float, high: float) -> str:
+    """The interval of a ratio as changes: ``+3.1 to +7.0 %``."""
+    return f"{percent_change(low).removesuffix(chr(0xA0) + '%')} to {percent_change(high)}"
+
+
+def _stored(metric: str) -> tuple[str, float]:
+    return next((known for ending, known in _STORED.items() if metric.endswith(ending)), ("", 1.0))

@@ -1,0 +1,66 @@
+"""`suite devices calibrate`: the unit and the sign of a device's power gauge."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from devices.access.connect import connect
+from devices.inventory.editing import change_device
+from foundation.errors import UserError
+from foundation.text import printable
+from suite import exit_codes
+from suite.cli.open_inventory import opened
+from suite.cli.options import inventory_option
+from suite.cli.output import print_json, print_line
+from suite.energy.calibration import Calibration, calibrate
+
+_DEFAULT_SECONDS = 10.0
+
+
+@click.command("calibrate")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Write what was found into the inventory without asking.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=1.0, max=600.0),
+    default=_DEFAULT_SECONDS,
+    show_default=True,
+    help="How long to idle, to compute, and to idle again.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document; writes only with --yes.")
+@inventory_option
+def calibrate_device(name: str, yes: bool, seconds: float, as_json: bool, inventory_path: Path) -> int:
+    """Find unit and sign of a device's power gauge from idle against load, and write them into the inventory.
+
+    Unplug the charger first: a phone is reached over Wi-Fi meanwhile.
+
+    \b
+    suite devices calibrate phone
+    suite devices calibrate phone --seconds 30 --yes
+    """
+    inventory, home = opened(inventory_path)
+    chosen = inventory.select(name)
+    if len(chosen) != 1:
+        raise UserError(f"{printable(name)!r} stands for {len(chosen)} devices: name one to calibrate.")
+    (entry,) = chosen
+    if not as_json:
+        click.echo(f"{entry.name} idles, computes on all cores and idles again, {seconds:g} s each", err=True)
+    with connect(entry, home.locks) as device:
+        found = calibrate(device, seconds)
+    if as_json:
+        print_json(dataclasses.asdict(found))
+    else:
+        print_line(str(found))
+    if yes or (not as_json and click.confirm(_question(found, inventory_path))):
+        change_device(inventory_path, entry.name, {"power": {"scale": found.scale, "sign": found.sign}})
+        click.echo(f"{inventory_path} has it now; `suite devices check {entry.name}` shows the power", err=as_json)
+    elif not as_json:
+        click.echo(f"{inventory_path} stays as it is")
+    return exit_codes.OK
+
+
+def _question(found: Calibration, path: Path) -> str:
+    return f"Write power: {{scale: {found.scale:g}, sign: {found.sign}}} into {path}?"

@@ -1,0 +1,97 @@
+"""`suite devices enroll`: which key a device shows, and its place in the inventory once the user has compared it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from devices.access.enrollment import enroll as enroll_entry
+from devices.errors import HostKeyRefused, InventoryError
+from devices.inventory.editing import change_device
+from devices.inventory.entry import DeviceEntry
+from devices.transports.ssh.endpoint import Endpoint
+from suite import exit_codes
+from suite.cli.open_inventory import opened
+from suite.cli.options import inventory_option
+from suite.cli.output import print_line
+
+# What somebody needs to find the phone, unlock it and read its question.
+_ANSWER_S = 120.0
+
+
+@click.command("enroll")
+@click.argument("name")
+@click.option("--fingerprint", help="What the device's key must be: SHA256:…, as `ssh-keygen -l` shows it.")
+@click.option("--jump-fingerprint", help="The same for its jump host.")
+@click.option("--yes", is_flag=True, help="Don't ask; needs --fingerprint.")
+@inventory_option
+def enroll(name: str, fingerprint: str | None, jump_fingerprint: str | None, yes: bool, inventory_path: Path) -> int:
+    """Write an SSH device's host key into the inventory, after you have compared it; have a phone authorise you.
+
+    \b
+    suite devices enroll jetson
+    suite devices enroll phone
+    suite devices enroll jetson --yes --fingerprint SHA256:…
+    """
+    if yes and not fingerprint:
+        raise click.UsageError("--yes needs --fingerprint: a key that nobody compared is not to be trusted")
+    inventory, _ = opened(inventory_path)
+    if name not in inventory.devices:
+        inventory.select(name)
+        raise InventoryError(f"{name!r} is a selection; enroll one device at a time, by its name.")
+
+    if inventory.devices[name].transport == "adb":
+        return _authorise(inventory.devices[name])
+
+    def judge(endpoint: Endpoint, text: str) -> None:
+        expected = jump_fingerprint if endpoint.is_jump else fingerprint
+        print_line(f"{endpoint.shown} shows the host key")
+        print_line(f"  {text}")
+        if expected is not None:
+            _compare(endpoint, text, expected)
+        if expected is None or not yes:
+            _ask(endpoint, text)
+
+    values = enroll_entry(inventory.devices[name], judge)
+    if not values:
+        print_line(f"{name} is enrolled already, and shows the same key")
+        return exit_codes.OK
+    change_device(inventory_path, name, values)
+    print_line(f"{inventory_path} has the host key of {name} now; next: suite devices check {name}")
+    return exit_codes.OK
+
+
+def _authorise(entry: DeviceEntry) -> int:
+    """Over adb it is the device that asks, and keeps the answer: nothing is written here."""
+    from devices.access.enrollment import await_authorisation  # its library takes a while to load
+
+    print_line(f"{entry.name} is reached by adb: nothing is written, as the phone itself keeps who may use it")
+    await_authorisation(entry, print_line, wait_s=_ANSWER_S if sys.stdin.isatty() else 0.0)
+    print_line(f"{entry.name} has authorised this computer and answers; next: suite devices check {entry.name}")
+    return exit_codes.OK
+
+
+def _compare(endpoint: Endpoint, text: str, expected: str) -> None:
+    if expected.split()[-1:] != text.split()[-1:]:
+        raise HostKeyRefused(
+            f"{endpoint.shown} shows the host key {text}, and {expected} was expected; nothing was written: "
+            "look on the device itself which of them is its own."
+        )
+
+
+def _ask(endpoint: Endpoint, text: str) -> None:
+    if not sys.stdin.isatty():
+        option = "--jump-fingerprint" if endpoint.is_jump else "--fingerprint"
+        raise HostKeyRefused(
+            f"{endpoint.shown} shows the host key {text}, and there is no terminal to ask on; nothing was written: "
+            f"compare it and pass it with --yes {option} {text.split()[-1]}."
+        )
+    kind = text.split()[0].removeprefix("ssh-").split("-")[0]
+    print_line("compare it with what the device itself says:")
+    print_line(f"  ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub")
+    if not click.confirm("Is it the same?"):
+        raise HostKeyRefused(
+            f"{endpoint.shown} was not enrolled and nothing was written; find out which machine answers."
+        )

@@ -1,0 +1,140 @@
+"""The command line: `suite`. Parse, act, print; the one place where errors become sentences and exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import signal
+import sys
+from collections.abc import Sequence
+
+import click
+
+from devices.errors import DeviceError
+from foundation.errors import UserError
+from suite.cli.lazy import Later, LazyGroup
+from suite.errors import SuiteError
+from suite.exit_codes import ERROR, INTERRUPTED, USAGE
+
+_KEPT = {
+    "run": "interrupted; what was measured is stored, `suite run --resume` goes on",
+    "nightly": "interrupted; what was measured is stored",
+}
+"""What an interrupted command says where it leaves something."""
+
+
+_COMMANDS = {
+    "accept": Later("suite.cli.results.remarks", "accept", "Take the new level of a series as normal."),
+    "annotate": Later("suite.cli.results.remarks", "annotate", "Keep a remark about a series or a run."),
+    "check": Later("suite.cli.measure.check", "check", "Check what the suite itself costs."),
+    "compare": Later("suite.cli.results.compare", "compare", "Compare two runs, tags, dates or programs."),
+    "data": Later("suite.cli.results.data", "data_group", "Take measurements out of the store, or in."),
+    "devices": Later("suite.cli.devices.list", "devices_group", "List, add, check and calibrate devices."),
+    "export": Later("suite.cli.measure.export", "export", "Export programs without measuring them."),
+    "gc": Later("suite.cli.results.gc", "gc", "Remove programs and runners that nobody needs."),
+    "history": Later("suite.cli.results.history", "history", "List runs and series, or tell all of a series."),
+    "nightly": Later("suite.cli.measure.nightly", "nightly", "Measure, confirm suspects, and judge."),
+    "plan": Later("suite.cli.measure.plan", "plan_group", "Look at plan files before they are measured."),
+    "report": Later("suite.cli.results.report", "report", "Write the pages that have changed."),
+    "run": Later("suite.cli.measure.run", "run", "Measure training steps and write the report."),
+    "schedule": Later("suite.cli.measure.schedule", "schedule_group", "Let `suite nightly` run every night."),
+    "selftest": Later("suite.cli.measure.selftest", "selftest_group", "Try the suite's rules on simulated numbers."),
+    "serve": Later("suite.cli.results.report", "serve", "Browse the reports on this machine."),
+    "tag": Later("suite.cli.results.remarks", "tag", "List the tags, or give a run one."),
+    "trace": Later("suite.cli.results.data", "trace", "Write a run as a trace for Perfetto."),
+}
+
+
+_SET_ELSEWHERE = {
+    "--threads": "threads belong to a device: set `threads: 2` in its entry of inventory.yaml",
+    "--cpus": "CPUs belong to a device: set `cpus: 0-3` in its entry of inventory.yaml",
+    "--batch": "the rows of a batch are -b",
+    "--queries": "the queries of a step are -q",
+}
+"""Options that people look for, and what there is instead."""
+
+
+@click.group(
+    cls=LazyGroup,
+    later=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(package_name="edge-training-suite")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Measure what a P-RGE training step costs on phones and boards: latency, memory, energy.
+
+    \b
+    suite run --device local --quick     a first look at this machine
+    suite devices check local            what can be measured there
+    suite report                         write the pages of all runs
+    suite serve                          browse them
+    """
+    del debug  # read from the arguments by main, which is outside of click
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the console script; leaves with the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # A timer that stops us, or a terminal that is closed, is no other thing than Ctrl-C; unless started by nohup.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # the table comes out in any encoding
+    sys.exit(run_command(given))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command line -> its exit code. Only `--debug` lets an exception through."""
+    debug = "--debug" in arguments
+    try:
+        result = cli.main(args=list(arguments), prog_name="suite", standalone_mode=False, obj=tuple(arguments))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return _interrupted(arguments)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return USAGE
+    except click.NoSuchOption as error:
+        told = _SET_ELSEWHERE.get(error.option_name)
+        return _fail(f"No such option '{error.option_name}': {told}" if told else error.format_message(), USAGE)
+    except click.ClickException as error:
+        return _fail(error.format_message(), USAGE)
+    except UserError as error:
+        if debug:
+            raise
+        return _fail(str(error), USAGE)
+    except (SuiteError, DeviceError) as error:
+        if debug:
+            raise
+        return _fail(str(error), ERROR)
+    except OSError as error:
+        if debug:
+            raise
+        return _unusable(error)
+
+
+def _fail(sentence: str, code: int) -> int:
+    with contextlib.suppress(OSError):  # nobody is there to read it any more
+        click.echo(f"suite: {sentence}", err=True)
+    return code
+
+
+def _unusable(error: OSError) -> int:
+    if error.errno == errno.EPIPE:  # the reader of a pipe has seen enough
+        return ERROR
+    return _fail(
+        f"{error.filename or 'the output'} can't be read or written ({error.strerror}, error {error.errno}): "
+        "check that it is there, that it is permitted and that its disk has room",
+        ERROR,
+    )
+
+
+def _interrupted(arguments: Sequence[str]) -> int:
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    return _fail(_KEPT.get(command, "interrupted"), INTERRUPTED)

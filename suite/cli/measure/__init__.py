@@ -1,0 +1,4 @@
+"""Commands that measure, prepare to measure, or check the suite itself.
+
+Start at run.py.
+"""

@@ -1,0 +1,52 @@
+"""`suite export`: make programs without measuring them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from suite import exit_codes
+from suite.cli.options import inventory_option
+from suite.cli.output import print_json
+from suite.cli.workload_options import workload_options
+from suite.display import Display
+from suite.home import Home, in_use
+from suite.planning.forecast import require_memory
+from suite.planning.plan import Plan
+from suite.preparing.inputs import load_inputs
+from suite.preparing.preparation import prepare
+from suite.rounding import rounded
+from workloads.export.artifact import ArtifactCache
+
+
+@click.command()
+@workload_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@inventory_option
+def export(as_json: bool, inventory_path: Path, **settings: Any) -> int:
+    """Export programs into the artifact cache and print where they are.
+
+    \b
+    suite export --quant nf4
+    suite export --model tiny --noise stock --quant fp32
+    """
+    plan = Plan(devices=(), **settings)
+    require_memory(plan, measured_here=False)
+    display = Display()
+    inputs = load_inputs(plan, display.note)
+    home = Home.locate(inventory_path)
+    with in_use(home):
+        preparation = prepare(plan, inputs, ArtifactCache(home.artifacts), display.note)
+    documents = [{**item.artifact.document, "path": str(item.artifact.program)} for item in preparation.prepared]
+    if as_json:
+        print_json(documents)
+        return exit_codes.OK
+    for document in documents:
+        click.echo(
+            f"{document['workload']['quant']}: {rounded(document['program_bytes'] / 1e6)} MB, "
+            f"{document['delegates']['partitions']} delegates, exported in {document['export_seconds']:.1f} s: "
+            f"{document['path']}"
+        )
+    return exit_codes.OK

@@ -1,0 +1,78 @@
+"""`suite nightly`: what the timer runs; the exit code says whether something regressed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from foundation.atomic import write_atomic
+from foundation.errors import UserError
+from suite.cli.open_inventory import opened
+from suite.cli.options import inventory_option, night_plan_option
+from suite.cli.output import print_line
+from suite.display import Display
+from suite.home import Home
+from suite.nightly.judging import Night
+from suite.nightly.night import carry_out
+from suite.nightly.summary import banner, document, junit, markdown
+from suite.nightly.webhook import post
+from suite.planning.plan_file import load_plan_file
+
+
+@click.command()
+@night_plan_option
+@click.option("--quick", is_flag=True, help="One short session for each workload: to try the plan, not to judge.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line.")
+@inventory_option
+def nightly(plan_path: Path, quick: bool, as_json: bool, inventory_path: Path) -> int:
+    """Measure the plan, screen every series, confirm suspects beside their baseline, and judge.
+
+    Leaves junit.xml, summary.md and night.json in the suite home's nights/RUN/. Ends with 3 when something regressed,
+    with 4 when something is inconclusive or failed. One that was broken off is taken up again. What --json prints is
+    also posted to the URL in $SUITE_WEBHOOK_URL, when there is one.
+
+    \b
+    suite nightly --plan nightly.yaml
+    """
+    inventory, home = opened(inventory_path)
+    plan = load_plan_file(plan_path, inventory)
+    words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
+    display = Display()
+    night = carry_out(plan.quick() if quick else plan, inventory, home, display, ["suite", *words])
+    line = json.dumps(document(night), allow_nan=False)
+    folder = _write(night, line, home)
+    posted = post(line.encode())
+    if posted is not None:
+        display.note(posted.sentence)
+    if as_json:
+        click.echo(line)
+        return night.exit_code
+    for item in [*night.of("regressed"), *night.of("inconclusive"), *night.of("improved")]:
+        print_line(f"{item.verdict.verdict}: {item.verdict.series}: {item.verdict.sentence}")
+    for error in night.errors:
+        print_line(f"{error['status']}: {error['device']} {error['workload']['quant']}: {error['reason']}")
+    print_line(banner(night))
+    click.echo(f"summary: {folder / 'summary.md'}")
+    click.echo(f"report: {night.report}")
+    return night.exit_code
+
+
+def _write(night: Night, line: str, home: Home) -> Path:
+    folder = home.night_folder(night.run_id)
+    files = {
+        "junit.xml": junit(night),
+        "summary.md": markdown(night).encode(),
+        "night.json": line.encode() + b"\n",
+    }
+    try:
+        for name, content in files.items():
+            write_atomic(folder / name, content)
+    except OSError as error:
+        raise UserError(
+            f"the summary cannot be written to {folder} ({error.strerror}, error {error.errno}): "
+            "free space there; the verdicts are stored"
+        ) from error
+    return folder

@@ -1,0 +1,86 @@
+"""`suite plan check`: what a plan file comes to, device by device, before anything runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from suite import exit_codes
+from suite.cli.open_inventory import opened
+from suite.cli.options import inventory_option
+from suite.cli.output import print_json, print_line, print_table
+from suite.planning import forecast as demands
+from suite.planning.forecast import Forecast, forecast
+from suite.planning.plan import Plan, RunPlan
+from suite.planning.plan_file import load_plan_file
+from suite.rounding import duration, rounded
+
+_COLUMNS = ("model", "shape", "settings", "devices", "sessions", "steps", "time on a device")
+
+
+@click.group("plan")
+def plan_group() -> None:
+    """Look at plan files, which `suite run --plan` and `suite nightly` measure."""
+
+
+@plan_group.command("check")
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path), default=Path("nightly.yaml"))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@inventory_option
+def check_plan(path: Path, as_json: bool, inventory_path: Path) -> int:
+    """Explain a plan file: each workload, its devices, and about how long it takes.
+
+    \b
+    suite plan check nightly.yaml
+    """
+    inventory, _ = opened(inventory_path)
+    plan = load_plan_file(path, inventory)
+    demands.check(plan, inventory)
+    told = [(part, forecast(part)) for part in plan.plans]
+    seconds = {name: _seconds_on(name, told) for name in plan.devices}
+    if as_json:
+        documents = [{"plan": part.document(), "forecast": dataclasses.asdict(found)} for part, found in told]
+        devices = {name: {"seconds": value} for name, value in seconds.items()}
+        print_json({"plans": documents, "devices": devices, "budget_minutes": plan.budget_minutes})
+        return exit_codes.OK
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in _COLUMNS:
+        table.add_column(name, overflow="fold")
+    for part, found in told:
+        table.add_row(*(escape(cell) for cell in _row(part, found)))
+    print_table(table)
+    for name, value in seconds.items():
+        print_line(f"{name}: about {duration(value)} if it is like a two-core desktop{_against(plan, value)}")
+    print_line(f"export: about {duration(sum(found.export_seconds for _, found in told))} for what is not cached")
+    return exit_codes.OK
+
+
+def _seconds_on(device: str, told: list[tuple[Plan, Forecast]]) -> float:
+    return sum(found.measure_seconds / len(part.devices) for part, found in told if device in part.devices)
+
+
+def _row(part: Plan, found: Forecast) -> tuple[str, ...]:
+    return (
+        part.model,
+        f"q={part.q} b={part.b} T={part.T} rank={part.rank}",
+        ", ".join(part.quants),
+        ", ".join(part.devices),
+        str(part.sessions),
+        str(part.steps),
+        duration(found.measure_seconds / len(part.devices)),
+    )
+
+
+def _against(plan: RunPlan, seconds: float) -> str:
+    """What the budget does to it."""
+    if plan.budget_minutes is None:
+        return ""
+    share = seconds / 60 / plan.budget_minutes
+    if share <= 1:
+        return f", {100 * share:.0f} % of its budget of {plan.budget_minutes:g} min"
+    return f", {rounded(share)} times its budget of {plan.budget_minutes:g} min: the last sessions would be left out"

@@ -1,0 +1,216 @@
+"""`suite run`: deploy, measure, report; at the end a table of device x setting in the terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from devices.inventory.reading import Inventory
+from foundation.errors import UserError
+from suite import exit_codes
+from suite.cli.open_inventory import opened
+from suite.cli.options import inventory_option
+from suite.cli.output import print_json, print_line, print_table
+from suite.cli.workload_options import workload_options
+from suite.home import Home
+from suite.planning import forecast as demands
+from suite.planning.forecast import forecast
+from suite.planning.plan import Plan, RunPlan
+from suite.planning.plan_file import load_plan_file
+from suite.rounding import rounded
+from suite.store.identity import checked_tag
+from workloads.workload import METHODS
+
+if TYPE_CHECKING:
+    from suite.measuring.orchestrate import Outcome
+
+
+_MARKS = {"ok": "✓", "unstable": "~", "unsupported": "-", "partial": "!", "failed": "✗", "invalid": "✗"}
+_NUMBERS = ("step\nms", "95 %\ninterval", "peak\nMiB", "program\nMB", "energy\nmJ/step", "ratio to\n{reference}")
+
+
+def results_table(measurements: Sequence[Mapping[str, Any]]) -> Table:
+    """Latency with its interval, peak memory, energy per step and ratio to the reference setting, one row a setting."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("device")
+    table.add_column("setting")
+    reference = _reference(measurements)
+    for name in _NUMBERS:
+        table.add_column(name.format(reference=reference), justify="right")
+    table.add_column("status")
+    for document in measurements:
+        table.add_row(*(escape(cell) for cell in _row(document)))
+    return table
+
+
+def reasons(measurements: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each measurement that is not simply ok, and one for each device whose energy is unavailable."""
+    lines = [
+        f"{document['device']} {document['workload']['quant']}: {document['status']}: {document['reason']}"
+        for document in measurements
+        if document["reason"]
+    ]
+    energy = {
+        f"{document['device']}: energy is unavailable: {document['energy_mj_per_step']['unavailable']}": None
+        for document in measurements
+        if "unavailable" in document["energy_mj_per_step"] and document["status"] in ("ok", "unstable")
+    }
+    return [*lines, *energy]
+
+
+def _reference(measurements: Sequence[Mapping[str, Any]]) -> str:
+    """The setting that the ratios refer to; fp32 unless another one had to stand in."""
+    settings = {document["ratio_to_reference"].get("setting") for document in measurements} - {None}
+    return "/".join(sorted(settings)) or "fp32"
+
+
+def _row(document: Mapping[str, Any]) -> list[str]:
+    latency, status = document["latency_ms"], str(document["status"])
+    return [
+        str(document["device"]),
+        str(document["workload"]["quant"]),
+        _number(latency.get("median")),
+        _interval(latency.get("ci95")),
+        _number(document["peak_memory_kib"], 1 / 1024),
+        _number(document["program_bytes"], 1e-6),
+        _number(document["energy_mj_per_step"].get("gross")),
+        _ratio(document["ratio_to_reference"].get("latency", {})),
+        f"{_MARKS.get(status, '?')} {status}",
+    ]
+
+
+def _number(value: Any, factor: float = 1.0) -> str:
+    """`value` times `factor`; a dash for what is unavailable."""
+    return "-" if value is None or isinstance(value, Mapping) else rounded(value * factor)
+
+
+def _interval(value: Any) -> str:
+    return f"{rounded(value[0])}-{rounded(value[1])}" if isinstance(value, Sequence) and len(value) == 2 else "-"
+
+
+def _ratio(latency: Mapping[str, Any]) -> str:
+    return f"{latency['ratio']:.2f}" if "ratio" in latency else "-"
+
+
+_WITH_RESUME = ("resume", "as_json", "inventory_path")
+_WITH_PLAN = ("plan_path", "tag", "quick", "dry_run", "as_json", "inventory_path")
+
+
+@click.command()
+@click.option("--device", "selection", metavar="NAME[,NAME]", help="Devices of the inventory, by name.")
+@workload_options
+@click.option("--method", default=METHODS[0], show_default=True, help="How a step estimates its gradient.")
+@click.option("--sessions", default=3, show_default=True, help="Processes for each setting; an interval needs 3.")
+@click.option("--steps", default=10, show_default=True, help="Measured steps of a session.")
+@click.option("--seed", default=7, show_default=True, help="Seed of noise and batches.")
+@click.option("--lr", default=1e-3, show_default=True, help="Learning rate.")
+@click.option("--eps", default=1e-2, show_default=True, help="Size of the perturbations.")
+@click.option(
+    "--plan", "plan_path", type=click.Path(path_type=Path), metavar="FILE", help="Measure what a plan file says."
+)
+@click.option("--tag", metavar="NAME", help="A name for the run, which `suite compare` takes; `suite tag` lists them.")
+@click.option("--quick", is_flag=True, help="One short session for each setting.")
+@click.option("--resume", is_flag=True, help="Go on with the newest run that was interrupted or killed.")
+@click.option("--dry-run", is_flag=True, help="Print the plan with an estimate of time, memory and disk; do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@inventory_option
+def run(
+    selection: str | None,
+    plan_path: Path | None,
+    tag: str | None,
+    quick: bool,
+    resume: bool,
+    dry_run: bool,
+    as_json: bool,
+    inventory_path: Path,
+    **settings: Any,
+) -> int:
+    """Measure training steps on devices and write the report.
+
+    \b
+    suite run --device local
+    suite run --device local --model tiny --quant fp32,nf4 --quick
+    suite run --plan nightly.yaml
+    suite run --resume
+    """
+    if tag is not None:
+        checked_tag(tag)
+    inventory, home = opened(inventory_path)
+    if resume:
+        _refuse_settings("--resume goes on with the plan of the interrupted run", _WITH_RESUME)
+        return _show(_measured(None, inventory, home), as_json)
+    if plan_path is not None:
+        _refuse_settings(f"--plan takes everything from {plan_path}", _WITH_PLAN)
+        plan = load_plan_file(plan_path, inventory)
+    else:
+        plan = RunPlan((_plan(inventory, selection, settings),))
+    plan = plan.quick() if quick else plan
+    words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
+    if dry_run:
+        return _show_forecast(plan, inventory, words, as_json)
+    return _show(_measured(plan, inventory, home, ["suite", *words], tag), as_json)
+
+
+def _measured(
+    plan: RunPlan | None, inventory: Inventory, home: Home, command: Sequence[str] = (), tag: str | None = None
+) -> Outcome:
+    """A new run, or without a plan the one that was interrupted."""
+    # Here, since store, pages and transports take longer to load than telling what is wrong with a plan, or a dry run.
+    from suite.display import Display
+    from suite.measuring import orchestrate
+
+    if plan is None:
+        return orchestrate.resume(inventory, home, Display())
+    return orchestrate.begin(plan, inventory, home, Display(), command, tag=tag)
+
+
+def _refuse_settings(why: str, allowed: Sequence[str]) -> None:
+    """A run that is taken up again, or a plan file, has its settings: others would be ignored in silence."""
+    context = click.get_current_context()
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in allowed
+        and context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise UserError(f"{why}: leave out {', '.join(given)}.")
+
+
+def _plan(inventory: Inventory, selection: str | None, settings: dict[str, Any]) -> Plan:
+    if selection is None:
+        raise UserError(f"No device is named: add --device with one or more of {', '.join(inventory.devices)}.")
+    return Plan(devices=tuple(entry.name for entry in inventory.select(selection)), **settings)
+
+
+def _show(outcome: Outcome, as_json: bool) -> int:
+    if as_json:
+        document = {"run_id": outcome.run_id, "report": str(outcome.report), "measurements": outcome.measurements}
+        print_json(document, finite=True)
+    else:
+        print_table(results_table(outcome.measurements))
+        for line in reasons(outcome.measurements):
+            print_line(line)
+        click.echo(f"report: {outcome.report}")
+    return exit_codes.OK if outcome.complete else exit_codes.INCOMPLETE
+
+
+def _show_forecast(plan: RunPlan, inventory: Inventory, words: Sequence[str], as_json: bool) -> int:
+    demands.check(plan, inventory)
+    told = [(part, forecast(part)) for part in plan.plans]
+    if as_json:
+        documents = [{"plan": part.document(), "forecast": dataclasses.asdict(found)} for part, found in told]
+        print_json({"plans": documents, "budget_minutes": plan.budget_minutes})
+    else:
+        click.echo("\n\n".join("\n".join(found.lines(part)) for part, found in told))
+        click.echo(f"to do it: {shlex.join(['suite', *(word for word in words if word != '--dry-run')])}")
+    return exit_codes.OK

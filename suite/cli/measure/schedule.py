@@ -1,0 +1,198 @@
+"""`suite schedule`: nights by themselves."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from foundation.errors import UserError
+from suite import exit_codes
+from suite.cli.open_inventory import opened
+from suite.cli.options import inventory_option, night_plan_option
+from suite.cli.output import print_json, print_line
+from suite.home import Home
+from suite.planning import forecast
+from suite.planning.plan_file import load_plan_file
+from suite.schedule import cron, systemd
+from suite.schedule.cron import entry
+from suite.schedule.last_night import Started, is_due, next_time, read_record, write_record
+from suite.schedule.timetable import Schedule, absolute_entries, clock_time, schedule_name, secrets_file
+
+By = Literal["systemd", "cron"]
+
+
+@click.group("schedule")
+def schedule_group() -> None:
+    """Let `suite nightly` run every night by itself."""
+
+
+@schedule_group.command("install")
+@click.option("--at", default="02:30", show_default=True, metavar="HH:MM", help="When nights begin, local time.")
+@night_plan_option
+@click.option(
+    "--with", "chosen", type=click.Choice(["systemd", "cron"]), help="Default: systemd, and cron where there is none."
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be written; write nothing.")
+@inventory_option
+def install(at: str, plan_path: Path, chosen: By | None, dry_run: bool, inventory_path: Path) -> int:
+    """Start a night every day by a timer of the user's systemd, or by cron. Installing again replaces it.
+
+    A night that was missed while the host was off is made up for. Logs are in the suite home's logs/.
+
+    \b
+    suite schedule install --at 02:30
+    suite schedule install --dry-run
+    """
+    inventory, home = opened(inventory_path)
+    forecast.check(load_plan_file(plan_path, inventory), inventory)
+    schedule = _schedule(at, home, inventory_path, plan_path)
+    by = chosen or _best()
+    _refuse_second(schedule.name, by)
+    _show(schedule, by)
+    if dry_run:
+        print_line("nothing was written")
+        return exit_codes.OK
+    now = datetime.now().astimezone()
+    if is_due(read_record(home), schedule.at, now):  # nights count from now on: none was missed before
+        write_record(home, Started(now, now))
+    (systemd.install if by == "systemd" else cron.install)(schedule)
+    print_line(f"a night begins every day at {schedule.clock}; see `suite schedule status`")
+    print_line(f"a webhook's URL goes into {secrets_file()} (chmod 600), as SUITE_WEBHOOK_URL='https://...'")
+    if by == "systemd" and systemd.lingers() is False:
+        print_line("nights run only while you are logged in: `loginctl enable-linger` lets them run always")
+    return exit_codes.OK
+
+
+@schedule_group.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@inventory_option
+def status(as_json: bool, inventory_path: Path) -> int:
+    """Tell when the next night begins, and how the last one ended."""
+    home = Home.locate(inventory_path)
+    document = _status(home)
+    if as_json:
+        print_json(document)
+        return exit_codes.OK
+    if document["by"] is None:
+        print_line(f"nothing is scheduled for {home.root}: `suite schedule install` does it")
+    else:
+        print_line(f"scheduled by {document['by']}: {document['name']}")
+        print_line(f"next night: {document['next'] or 'unknown'}")
+    last = document["last"]
+    if last is not None and last["log"] is None and last["ended"] is not None:
+        print_line(f"last night: none yet; installed {last['started']}")
+    elif last is not None:
+        ended = "did not end" if last["ended"] is None else f"ended {last['ended']}"
+        code = "" if last["exit_code"] is None else f" with {last['exit_code']}"
+        print_line(f"last night: begun {last['started']}, {ended}{code}: {last['meaning']}")
+        if last["log"]:
+            print_line(f"log: {last['log']}")
+    for note in document["notes"]:
+        print_line(f"note: {note}")
+    return exit_codes.OK
+
+
+@schedule_group.command("remove")
+@inventory_option
+def remove(inventory_path: Path) -> int:
+    """Take timer or cron line away; logs and everything measured stay."""
+    home = Home.locate(inventory_path)
+    name = schedule_name(home.root)
+    by = _installed(name)
+    if by is None:
+        raise UserError(f"Nothing is scheduled for {home.root}: there is nothing to remove.")
+    (systemd.remove if by == "systemd" else cron.remove)(name)
+    print_line(f"removed {name} from {by}; logs stay in {home.logs}")
+    return exit_codes.OK
+
+
+def _schedule(at: str, home: Home, inventory_path: Path, plan_path: Path) -> Schedule:
+    # Not resolved: the interpreter of a virtual environment is a link, and what it is called decides.
+    python = Path(sys.executable)
+    path = absolute_entries(os.environ.get("PATH", os.defpath))
+    return Schedule(clock_time(at), python, home.root, inventory_path.resolve(), plan_path.resolve(), path)
+
+
+def _best() -> By:
+    if systemd.is_available():
+        return "systemd"
+    if cron.is_available():
+        return "cron"
+    raise UserError("Neither a systemd of this user nor `crontab` is there: install cron, or log in with systemd.")
+
+
+def _installed(name: str) -> By | None:
+    if systemd.is_installed(name):
+        return "systemd"
+    return "cron" if cron.clock(name) is not None else None
+
+
+def _refuse_second(name: str, by: By) -> None:
+    other = _installed(name)
+    if other is not None and other != by:
+        raise UserError(f"{name} is scheduled by {other} already: `suite schedule remove` first.")
+
+
+def _show(schedule: Schedule, by: By) -> None:
+    if by == "cron":
+        print_line("# to the crontab, other lines stay:")
+        click.echo(entry(schedule))
+        return
+    for path, text in systemd.units(schedule).items():
+        print_line(f"# {path}")
+        click.echo(text)
+    for words in (["daemon-reload"], ["enable", f"{schedule.name}.timer"], ["restart", f"{schedule.name}.timer"]):
+        print_line(shlex.join(["systemctl", "--user", *words]))
+
+
+def _status(home: Home) -> dict[str, Any]:
+    name = schedule_name(home.root)
+    by = _installed(name)
+    last = read_record(home)
+    return {
+        "name": name,
+        "by": by,
+        "next": _next(name, by),
+        "last": None if last is None else _last(last),
+        "logs": str(home.logs),
+        "notes": list(_notes(name, by)),
+    }
+
+
+def _next(name: str, by: By | None) -> str | None:
+    if by == "systemd":
+        return systemd.timer_says(name).get("NextElapseUSecRealtime") or None
+    at = cron.clock(name) if by == "cron" else None
+    return None if at is None else next_time(clock_time(at), datetime.now().astimezone()).isoformat(timespec="minutes")
+
+
+def _last(last: Started) -> dict[str, Any]:
+    return {
+        "started": last.started.isoformat(timespec="seconds"),
+        "ended": None if last.ended is None else last.ended.isoformat(timespec="seconds"),
+        "exit_code": last.exit_code,
+        "meaning": last.meaning,
+        "log": last.log,
+    }
+
+
+def _notes(name: str, by: By | None) -> list[str]:
+    notes = []
+    if by == "systemd":
+        state = systemd.timer_says(name).get("ActiveState")
+        if state is None:
+            notes.append("the user's systemd does not answer, so no night begins: log in, or see `systemctl --user`")
+        elif state != "active":
+            notes.append(f"the timer is {state}: `systemctl --user start {name}.timer`")
+        if systemd.lingers() is not True:
+            notes.append("lingering is off, nights run only while you are logged in: `loginctl enable-linger`")
+    secrets = secrets_file()
+    if secrets.is_file() and secrets.stat().st_mode & 0o077:
+        notes.append(f"others can read {secrets}: `chmod 600 {shlex.quote(str(secrets))}`")
+    return notes

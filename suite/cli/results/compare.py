@@ -1,0 +1,209 @@
+"""`suite compare`: two runs side by side, or two programs in the runs that measured them last."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+from sqlalchemy import select
+
+from foundation.errors import UserError
+from reports.model.histories import Compared, ComparedMetric
+from reports.site.build import build_comparison
+from suite import exit_codes
+from suite.cli.open_store import opened_store
+from suite.cli.options import inventory_option
+from suite.cli.output import print_json, print_line, print_table, shown_value
+from suite.home import Home
+from suite.nightly.evidence import device_state
+from suite.regression.comparison import MIN_SESSIONS
+from suite.regression.segments import StateDifference, state_differences
+from suite.report_data.source import StoreSource
+from suite.store import schema
+from suite.store.finding import Side, find_side
+from suite.store.identity import workload_key
+from suite.store.nights import measured_with
+from suite.store.store import Store
+
+_Place = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class StateOfPlace:
+    """What was not the same about a device when it measured a workload."""
+
+    device: str
+    workload_key: str
+    differences: tuple[StateDifference, ...]
+
+
+@dataclass(frozen=True)
+class TwoSides:
+    """What was taken for either side, the metrics and what else differs, and where a device was in another state."""
+
+    before: Side
+    after: Side
+    compared: Compared
+    states: tuple[StateOfPlace, ...]
+
+
+def compare_sides(store: Store, before: Side, after: Side) -> TwoSides:
+    """Set two sides beside one another. UserError for the same run twice, or programs of different workloads."""
+    if before.run_id == after.run_id:
+        raise UserError(f"both sides are run {before.run_id}: name two runs of `suite history --runs`")
+    keys = {side.workload_key for side in (before, after) if side.workload_key is not None}
+    if len(keys) > 1:
+        raise UserError(f"the programs are of different workloads, {' and '.join(sorted(keys))}: nothing is comparable")
+    key = next(iter(keys), None)
+    compared = StoreSource(store).compared(before.run_id, after.run_id)
+    states = _states(store, before.run_id, after.run_id)
+    if key is not None:
+        kept = [metric for metric in compared.metrics if workload_key(metric.workload) == key]
+        compared = replace(compared, metrics=kept)
+        states = tuple(state for state in states if state.workload_key == key)
+    return TwoSides(before, after, compared, states)
+
+
+def _states(store: Store, before: str, after: str) -> tuple[StateOfPlace, ...]:
+    then, now = _measured(store, before), _measured(store, after)
+    both = [place for place in now if place in then]
+    facts = measured_with(store, [ids[place] for ids in (then, now) for place in both])
+    found = [
+        StateOfPlace(*place, state_differences(device_state(facts[then[place]]), device_state(facts[now[place]])))
+        for place in both
+    ]
+    return tuple(state for state in found if state.differences)
+
+
+def _measured(store: Store, run_id: str) -> Mapping[_Place, int]:
+    """Measurement by device and workload."""
+    table, device = schema.measurement, schema.device
+    statement = (
+        select(device.c.name, table.c.workload_key, table.c.id)
+        .select_from(table.join(device))
+        .where(table.c.run_id == run_id, table.c.role == "measured")
+        .order_by(table.c.id)
+    )
+    with store.database.reading() as connection:
+        return {(name, key): measurement_id for name, key, measurement_id in connection.execute(statement)}
+
+
+_COLUMNS = ("", "device", "workload", "metric", "before", "after", "ratio", "95 %", "p")
+_ORDER = ("worse", "better", "same", "insufficient", "missing")
+_MARKS = {"worse": "✗", "better": "✓", "same": "=", "insufficient": "?", "missing": "-"}
+
+
+@click.command()
+@click.argument("before", metavar="A")
+@click.argument("after", metavar="B")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@inventory_option
+def compare(before: str, after: str, as_json: bool, inventory_path: Path) -> int:
+    """Compare B with the earlier A: every metric that both measured, and what else differs between the two.
+
+    A and B are runs (their ids or the begin of them), tags (`suite tag`), `latest`, `previous`, dates (the night of
+    that day), or hashes of programs. It says whether numbers differ, not why: for that, `suite nightly` measures both
+    in turn.
+
+    \b
+    suite compare previous latest
+    suite compare 2026-11-20 2026-11-22
+    suite compare v1.2 latest
+    """
+    home = Home.locate(inventory_path)
+    with opened_store(inventory_path) as store:
+        found = compare_sides(store, find_side(store, before), find_side(store, after))
+        page = build_comparison(StoreSource(store), home.reports, found.compared.before, found.compared.after)
+    if as_json:
+        print_json(_document(found, page), finite=True)
+        return exit_codes.OK
+    _print(found)
+    print_line(f"report: {page}")
+    return exit_codes.OK
+
+
+def _print(found: TwoSides) -> None:
+    compared = found.compared
+    print_line(f"{found.before} -> {found.after}")
+    if compared.metrics:
+        shared, own = told_apart([workload_key(metric.workload) for metric in compared.metrics])
+        if shared:
+            print_line(f"all of them: {shared}")
+        print_table(_table(compared.metrics, own))
+        counts = {word: sum(1 for metric in compared.metrics if metric.outcome == word) for word in _ORDER}
+        print_line(", ".join(f"{count} {word}" for word, count in counts.items() if count))
+    else:
+        print_line("Nothing was measured in both.")
+    if any(metric.outcome == "insufficient" for metric in compared.metrics):
+        print_line(
+            f"insufficient: one number a run, or fewer than {MIN_SESSIONS} sessions on a side; no test is possible"
+        )
+    for state in found.states:
+        listed = "; ".join(str(difference) for difference in state.differences)
+        print_line(f"not the same state: {state.device} {state.workload_key}: {listed}")
+    for name, then, now in compared.differences:
+        print_line(f"not the same: {name}: {then or 'unknown'} -> {now or 'unknown'}")
+
+
+def told_apart(keys: Sequence[str]) -> tuple[str, Mapping[str, str]]:
+    """What all workload keys share, and each key's own rest. A single workload, or keys of unlike form, stay whole."""
+    split = {key: key.split("/") for key in keys}
+    if len(split) < 2 or len({len(parts) for parts in split.values()}) > 1:
+        return "", {key: key for key in keys}
+    columns = list(zip(*split.values(), strict=True))
+    differs = [len(set(column)) > 1 for column in columns]
+    shared = "/".join(column[0] for column, apart in zip(columns, differs, strict=True) if not apart)
+    return shared, {
+        key: "/".join(part for part, apart in zip(parts, differs, strict=True) if apart) for key, parts in split.items()
+    }
+
+
+def _table(metrics: Sequence[ComparedMetric], names: Mapping[str, str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in _COLUMNS:
+        table.add_column(name, overflow="fold")
+    for metric in sorted(metrics, key=lambda one: _ORDER.index(one.outcome)):
+        table.add_row(*(escape(cell) for cell in _row(metric, names)))
+    return table
+
+
+def _row(metric: ComparedMetric, names: Mapping[str, str]) -> tuple[str, ...]:
+    interval = "" if metric.low is None or metric.high is None else f"{metric.low:.3f} to {metric.high:.3f}"
+    return (
+        f"{_MARKS[metric.outcome]} {metric.outcome}",
+        f"{metric.device}{' (emulated)' if metric.emulated else ''}",
+        names[workload_key(metric.workload)],
+        metric.metric,
+        _value(metric.metric, metric.before),
+        _value(metric.metric, metric.after),
+        "" if metric.ratio is None else f"{metric.ratio:.3f}",
+        interval,
+        "" if metric.p is None else f"{metric.p:.2g}",
+    )
+
+
+def _value(metric: str, stored: float | None) -> str:
+    return "" if stored is None else shown_value(metric, stored)
+
+
+def _document(found: TwoSides, page: Path) -> dict[str, Any]:
+    return {
+        "before": found.compared.before,
+        "after": found.compared.after,
+        "before_named": found.before.named or None,
+        "after_named": found.after.named or None,
+        "report": str(page),
+        "metrics": [
+            dataclasses.asdict(metric) | {"series": f"{metric.device}/{workload_key(metric.workload)}/{metric.metric}"}
+            for metric in found.compared.metrics
+        ],
+        "states": [dataclasses.asdict(state) for state in found.states],
+        "differences": [{"what": name, "before": then, "after": now} for name, then, now in found.compared.differences],
+    }

@@ -1,0 +1,104 @@
+"""`suite data`: runs as tables, as files for other labs, and theirs in; `suite trace`: a run for ui.perfetto.dev."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from suite import exit_codes
+from suite.cli.open_store import opened_store
+from suite.cli.options import inventory_option
+from suite.cli.output import print_line
+from suite.exchange.dump import export_documents, export_tables
+from suite.exchange.importing import check_lab, import_run, read_document
+from suite.exchange.perfetto import write_trace
+from suite.home import Home
+from suite.store.run_contents import chosen_runs
+from suite.store.store import Store
+
+
+@click.group("data")
+def data_group() -> None:
+    """Take measurements out of the store, or another lab's in."""
+
+
+@data_group.command("export")
+@click.argument("selection", metavar="RUN|all")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(("csv", "json", "parquet")),
+    default="csv",
+    show_default=True,
+    help="csv and parquet: four tables over all runs; json: a file for each run, which another lab can import.",
+)
+@click.option(
+    "--to", "folder", type=click.Path(path_type=Path), default=Path("export"), show_default=True, help="Their folder."
+)
+@inventory_option
+def export_data(selection: str, file_format: str, folder: Path, inventory_path: Path) -> int:
+    """Write measurements, sessions, steps and samples to files.
+
+    \b
+    suite data export all --format parquet --to tables
+    suite data export latest --format json
+    """
+    with opened_store(inventory_path, nothing="nothing to export") as store:
+        runs = chosen_runs(store, selection, own_only=file_format == "json")
+        if file_format == "json":
+            written = export_documents(store, runs, folder)
+        else:
+            written = export_tables(store, runs, file_format, folder)
+    for path in written:
+        print_line(str(path))
+    return exit_codes.OK
+
+
+@data_group.command("import")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--from", "lab", required=True, metavar="LAB", help="Who measured it; goes before its devices' names.")
+@inventory_option
+def import_data(files: tuple[Path, ...], lab: str, inventory_path: Path) -> int:
+    """Bring runs that another lab exported as JSON into the store, told apart from one's own.
+
+    \b
+    suite data import 2026-11-22T14-03-22-ab12.json --from bonn
+    """
+    check_lab(lab)
+    home = Home.locate(inventory_path)
+    store: Store | None = None
+    try:
+        for path in files:
+            document = read_document(path)  # before the store is made: a wrong file leaves nothing behind
+            store = store or Store.open(home.store_path)
+            found = import_run(store, document, lab, path.name)
+            if found.new:
+                print_line(f"{found.run_id}: {found.measurements} measurements, {found.sessions} sessions of {lab}")
+            else:
+                print_line(f"{found.run_id} is there already, nothing was changed")
+    finally:
+        if store is not None:
+            store.close()
+    return exit_codes.OK
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option(
+    "--to",
+    "path",
+    type=click.Path(path_type=Path),
+    help="The file; compressed if it ends with .gz. Default: trace-RUN.json, with .gz when it is large.",
+)
+@inventory_option
+def trace(run: str, path: Path | None, inventory_path: Path) -> int:
+    """Write the steps and sensors of a run as one trace, to be opened at https://ui.perfetto.dev.
+
+    \b
+    suite trace latest
+    suite trace 2026-11-22T14-03-22-ab12 --to run.json.gz
+    """
+    with opened_store(inventory_path, nothing="no run yet") as store:
+        print_line(str(write_trace(store, run, path)))
+    return exit_codes.OK

@@ -1,0 +1,172 @@
+"""`suite gc`: remove what nobody needs any more, on this host or on devices; nothing measured is among it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from devices.errors import DeviceError
+from foundation.errors import UserError
+from suite import exit_codes
+from suite.cli.open_inventory import opened
+from suite.cli.options import inventory_option
+from suite.cli.output import print_json, print_line, print_table
+from suite.home import Home, alone
+from suite.retention.removal import carry_out
+from suite.retention.survey import DeviceItem, Item, Rules, clear_device, spare, survey, survey_device
+from suite.rounding import rounded
+from suite.store.store import Store
+
+
+@click.command()
+@click.option("--device", "selection", metavar="NAME|all", help="Clear the caches of devices instead of this host.")
+@click.option(
+    "--keep-artifacts-days",
+    "keep_days",
+    type=click.FloatRange(min=0, max=36500),
+    default=30.0,
+    show_default=True,
+    help="How long programs and runners stay after their last use.",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would go and why; remove nothing.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document; needs --yes or --dry-run.")
+@inventory_option
+def gc(selection: str | None, keep_days: float, dry_run: bool, yes: bool, as_json: bool, inventory_path: Path) -> int:
+    """Remove programs and runners that are no longer needed, and compress the raw output of ended runs.
+
+    What future nights may compare with stays: of each series, program and runner of its comparison window. Nothing
+    that was measured is removed.
+
+    \b
+    suite gc --dry-run
+    suite gc --keep-artifacts-days 14 --yes
+    suite gc --device phone
+    """
+    if as_json and not (yes or dry_run):
+        raise UserError("--json asks nothing: add --yes to remove, or --dry-run to look.")
+    rules = Rules(keep_days, datetime.now(UTC))
+    if selection is not None:
+        return _on_devices(selection, rules, inventory_path, dry_run=dry_run, yes=yes, as_json=as_json)
+    home = Home.locate(inventory_path)
+    items = _surveyed(home, rules)
+    going = [item for item in items if item.action != "keep"]
+    if not as_json:
+        _print([(f"{item.action} {item.what}", _place(item, home), item.size_bytes, item.why) for item in going])
+        _tell_kept([item.size_bytes for item in items if item.action == "keep"])
+    failures: Sequence[str] = ()
+    freed = 0
+    if going and not dry_run and (yes or _agreed(len(going))):
+        with _judged(home, rules) as now:
+            agreed = {(item.path, item.action) for item in going}
+            done = carry_out(item for item in now if (item.path, item.action) in agreed)
+        freed, failures = done.freed_bytes, done.failures
+    _end([_document(item, home) for item in items], freed, failures, as_json=as_json)
+    return exit_codes.ERROR if failures else exit_codes.OK
+
+
+def _surveyed(home: Home, rules: Rules) -> list[Item]:
+    """As things are now; nobody waits for us while the user thinks about it."""
+    with _judged(home, rules) as items:
+        return items
+
+
+@contextlib.contextmanager
+def _judged(home: Home, rules: Rules) -> Iterator[list[Item]]:
+    """What is there, and no run begins during the block."""
+    # In this order: a store of an earlier schema is brought up to date when it is opened, which wants the home alone.
+    store = Store.open(home.store_path, read_only=True) if home.store_path.is_file() else None
+    with contextlib.closing(store) if store is not None else contextlib.nullcontext(), alone(home) as free:
+        items = survey(home, store, rules)
+        yield items if free else spare(items)
+
+
+def _on_devices(selection: str, rules: Rules, inventory_path: Path, *, dry_run: bool, yes: bool, as_json: bool) -> int:
+    """One device that cannot be reached never stops the others."""
+    inventory, home = opened(inventory_path)
+    entries = {entry.name: entry for entry in inventory.select(selection)}
+    items: list[DeviceItem] = []
+    failures: list[str] = []
+    for name, entry in entries.items():
+        try:
+            items += survey_device(entry, home.locks, rules)
+        except DeviceError as error:
+            failures.append(f"{name}: {error}")
+    going = [item for item in items if item.goes]
+    if not as_json:
+        _print([(f"remove from {item.device}", item.name, item.size_bytes, item.why) for item in going])
+        _tell_kept([item.size_bytes for item in items if not item.goes])
+    freed = 0
+    if going and not dry_run and (yes or _agreed(len(going))):
+        for name in dict.fromkeys(item.device for item in going):
+            try:
+                names = {item.name for item in going if item.device == name}
+                freed += clear_device(entries[name], home.locks, rules, names)
+            except DeviceError as error:
+                failures.append(f"{name}: {error}")
+    documents = [
+        {"device": item.device, "name": item.name, "bytes": item.size_bytes, "goes": item.goes, "why": item.why}
+        for item in items
+    ]
+    _end(documents, freed, failures, as_json=as_json)
+    return exit_codes.INCOMPLETE if failures else exit_codes.OK
+
+
+def _agreed(count: int) -> bool:
+    try:
+        return click.confirm(f"Do that to {count} {'item' if count == 1 else 'items'}?")
+    except click.Abort:
+        raise UserError(f"Nobody answered, so nothing was removed of {count}: add --yes, or --dry-run.") from None
+
+
+def _end(items: Iterable[dict[str, Any]], freed_bytes: int, failures: Sequence[str], *, as_json: bool) -> None:
+    if as_json:
+        document = {"items": list(items), "freed_bytes": freed_bytes, "failures": list(failures)}
+        print_json(document)
+        return
+    for failure in failures:
+        print_line(failure)
+    print_line(f"freed {_mb(freed_bytes)}")
+
+
+def _print(rows: Sequence[tuple[str, str, int, str]]) -> None:
+    if not rows:
+        print_line("nothing has to go")
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("what happens", "to what", "size", "why"):
+        table.add_column(name, overflow="fold", justify="right" if name == "size" else "left")
+    for what, name, size_bytes, why in rows:
+        table.add_row(escape(what), escape(name), _mb(size_bytes), escape(why))
+    print_table(table)
+
+
+def _tell_kept(sizes: Sequence[int]) -> None:
+    if sizes:
+        print_line(f"{len(sizes)} programs and runners stay, {_mb(sum(sizes))}; --json --dry-run says why")
+
+
+def _place(item: Item, home: Home) -> str:
+    return str(item.path.relative_to(home.root))
+
+
+def _document(item: Item, home: Home) -> dict[str, Any]:
+    return {
+        "what": item.what,
+        "action": item.action,
+        "path": _place(item, home),
+        "bytes": item.size_bytes,
+        "why": item.why,
+    }
+
+
+def _mb(size_bytes: int) -> str:
+    return f"{rounded(size_bytes / 1e6)} MB"

@@ -1,0 +1,130 @@
+"""`suite history`: the runs there are, the series, and all that is known of one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from reports.model.histories import Change, HistoryPoint, MetricHistory
+from suite import exit_codes
+from suite.cli.open_store import opened_store
+from suite.cli.options import inventory_option
+from suite.cli.output import print_json, print_line, shown_span, shown_value
+from suite.report_data.source import StoreSource
+from suite.store.finding import find_series
+from suite.store.history import Series, ToldVerdict, series_list, verdicts_on
+from suite.store.store import Store
+
+_TELLING = ("regressed", "improved", "inconclusive")
+
+
+@click.command()
+@click.argument("series", required=False)
+@click.option("--runs", is_flag=True, help="List runs instead of series.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@inventory_option
+def history(series: str | None, runs: bool, as_json: bool, inventory_path: Path) -> int:
+    """List the series, or tell all of one: its points by segment, where its level moved, drift, verdicts and remarks.
+
+    A series may be named by some of the parts of its name, in their order, when they tell it apart.
+
+    \b
+    suite history
+    suite history local/smollm2-135m/prge/int8/xnnpack/q4/b4/T64/rank16/latency_ms
+    suite history int8/latency
+    suite history --runs
+    """
+    document: Any
+    with opened_store(inventory_path) as store:
+        if runs:
+            document = [dataclasses.asdict(summary) for summary in StoreSource(store).runs()]
+            lines = [
+                f"{row['run_id']}  {row['status']}  {', '.join(row['devices'])}  {row['command']}{_tagged(row['tags'])}"
+                for row in document
+            ]
+        elif series is None:
+            found = series_list(store)
+            document = [{"series": item.name, **dataclasses.asdict(item)} for item in found]
+            lines = [
+                f"{item.name}  {_counted(item.points, 'point')}, {_counted(item.segments, 'segment')}" for item in found
+            ]
+        else:
+            chosen = find_series(store, series)
+            told, verdicts = _history_of(store, chosen), verdicts_on(store, chosen)
+            document = _document(chosen, told, verdicts)
+            lines = [chosen.name, *_lines(told, verdicts)]
+    if as_json:
+        print_json(document)
+    else:
+        for line in lines or ["nothing stored yet"]:
+            print_line(line)
+    return exit_codes.OK
+
+
+def _history_of(store: Store, series: Series) -> MetricHistory:
+    found = StoreSource(store).history(series.device, series.workload_key)
+    return next(item for item in found if item.metric == series.metric)
+
+
+def _document(series: Series, told: MetricHistory, verdicts: list[ToldVerdict]) -> dict[str, Any]:
+    known = dataclasses.asdict(told)
+    known["changes"] = [{**dataclasses.asdict(change), **_place_of(change, told)} for change in told.changes]
+    return {
+        "series": series.name,
+        "device": series.device,
+        "workload_key": series.workload_key,
+        "emulated": series.emulated,
+        **known,
+        "verdicts": [dataclasses.asdict(verdict) for verdict in verdicts],
+    }
+
+
+def _place_of(change: Change, told: MetricHistory) -> dict[str, Any]:
+    return {"run_id": told.points[change.at].run_id, "change": change.after / change.before - 1}
+
+
+def _lines(told: MetricHistory, verdicts: list[ToldVerdict]) -> Iterator[str]:
+    """Points by segment with the changes between them, then what was said."""
+    changes = {change.at: change for change in told.changes}
+    for number, segment in enumerate(told.segments):
+        yield f"segment {number}: {_counted(segment.stop - segment.start, 'point')}, opened by: {segment.reason}"
+        for index in range(segment.start, segment.stop):
+            if index in changes:
+                yield f"  ── {_moved(told.metric, changes[index])}"
+            yield f"  {_point(told.metric, told.points[index])}"
+    if told.drift:
+        yield f"total drift: {told.drift}"
+    for verdict in verdicts:
+        if verdict.verdict in _TELLING:
+            yield f"{verdict.verdict} in {verdict.run_id}: {verdict.sentence}"
+            if verdict.command:
+                yield f"  to measure it again: {verdict.command}"
+    for remark in told.remarks:
+        where = f" on run {remark.run_id}" if remark.run_id else ""
+        yield f"{remark.kind} {remark.at} by {remark.author}{where}: {remark.text}"
+
+
+def _tagged(tags: Sequence[str]) -> str:
+    return f"  tagged {', '.join(tags)}" if tags else ""
+
+
+def _point(metric: str, point: HistoryPoint) -> str:
+    interval = ""
+    if point.low is not None and point.high is not None:
+        interval = f" ({shown_span(metric, point.low, point.high, like=point.value)})"
+    word = f"  {point.verdict}" if point.verdict else ""
+    return f"{point.at}  {shown_value(metric, point.value)}{interval}  {point.status}{word}  {point.run_id}"
+
+
+def _moved(metric: str, change: Change) -> str:
+    moved = 100 * (change.after / change.before - 1)
+    levels = f"from {shown_value(metric, change.before)} to {shown_value(metric, change.after)}"
+    return f"the level moved by {moved:+.1f} %, {levels} ({change.side})"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

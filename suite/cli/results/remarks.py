@@ -1,0 +1,135 @@
+"""What people decide and note: `suite accept` a new level, `suite annotate` a remark, `suite tag` a run's name."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from foundation.errors import UserError
+from foundation.text import printable
+from suite import exit_codes
+from suite.cli.open_store import opened_store
+from suite.cli.options import inventory_option
+from suite.cli.output import print_json, print_line
+from suite.store.acceptances import accept_points, newest_point, regressed_points
+from suite.store.finding import LATEST, find_run, find_series_or_run
+from suite.store.history import Series
+from suite.store.identity import author, checked_tag
+from suite.store.tags import tag_list, tag_run, take_away
+
+_LONGEST = 2000
+
+
+@click.command()
+@click.argument("target", metavar="SERIES|RUN")
+@click.option("--why", required=True, metavar="TEXT", help="The reason, for those who read the history later.")
+@click.option("--run", "run_text", metavar="RUN", help="Of a series: from this run on instead of its newest point.")
+@inventory_option
+def accept(target: str, why: str, run_text: str | None, inventory_path: Path) -> int:
+    """Accept a new level: from its newest point on, a series is compared with what came since.
+
+    Of a run, all its regressed series are accepted. Names may be shortened to parts that tell them apart.
+
+    \b
+    suite accept int8/latency_ms --why "the new kernel trades latency for memory"
+    suite accept latest --why "new thermal paste"
+    """
+    reason = _said(why, "--why")
+    with opened_store(inventory_path, read_only=False) as store:
+        found = find_series_or_run(store, target)
+        if isinstance(found, Series):
+            points = [newest_point(store, found, None if run_text is None else find_run(store, run_text))]
+        elif run_text is not None:
+            raise UserError("--run goes with a series: leave it out, the run is named already.")
+        else:
+            points = regressed_points(store, found)
+            if not points:
+                raise UserError(
+                    f"Nothing regressed in run {found}: name a series of `suite history` to accept its level."
+                )
+        accept_points(store, points, author(), reason)
+    for point in points:
+        print_line(f"accepted {point.series} from run {point.run_id} on")
+    return exit_codes.OK
+
+
+@click.command()
+@click.argument("target", metavar="SERIES|RUN")
+@click.argument("text")
+@inventory_option
+def annotate(target: str, text: str, inventory_path: Path) -> int:
+    """Keep a remark about a series or a run; `suite history` and the reports show it.
+
+    \b
+    suite annotate 2026-11-22 "the lab had 31 degC"
+    suite annotate jetson/int8/power_mw "meter replaced"
+    """
+    remark = _said(text, "TEXT")
+    with opened_store(inventory_path, read_only=False) as store:
+        found = find_series_or_run(store, target)
+        if isinstance(found, Series):
+            store.annotate(author(), remark, series_id=newest_point(store, found).series_id)
+        else:
+            store.annotate(author(), remark, run_id=found)
+    print_line(f"noted on {found.name if isinstance(found, Series) else f'run {found}'}")
+    return exit_codes.OK
+
+
+def _said(text: str, where: str) -> str:
+    if not text.strip():
+        raise UserError(f"{where} is empty: say it in a few words.")
+    if len(text) > _LONGEST:
+        raise UserError(f"{where} has {len(text)} characters, {_LONGEST} are kept: shorten it.")
+    return printable(text, _LONGEST)
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.argument("run_text", metavar="[RUN]", required=False)
+@click.option("--move", is_flag=True, help="Let a name that is another run's mean this one.")
+@click.option("--delete", is_flag=True, help="Free the name.")
+@click.option("--json", "as_json", is_flag=True, help="Print the tags as one JSON document.")
+@inventory_option
+def tag(name: str | None, run_text: str | None, move: bool, delete: bool, as_json: bool, inventory_path: Path) -> int:
+    """List the tags, or give a run (the newest unless one is named) a name that `suite compare` and others take.
+
+    \b
+    suite tag before-upgrade
+    suite tag v1.2 2026-11-20
+    suite compare v1.2 latest
+    suite tag
+    """
+    if name is None:
+        return _listed(inventory_path, as_json, changes=move or delete)
+    if as_json:
+        raise UserError("--json lists the tags: leave NAME out.")
+    if delete:
+        if run_text is not None or move:
+            raise UserError("--delete takes the name alone: leave out RUN and --move.")
+        with opened_store(inventory_path, read_only=False) as store:
+            freed = take_away(store, name, author())
+        print_line(f"{freed.name} is no tag any more; it was run {freed.run_id}")
+        return exit_codes.OK
+    checked_tag(name)
+    with opened_store(inventory_path, read_only=False) as store:
+        run_id = find_run(store, run_text or LATEST)
+        new = tag_run(store, name, run_id, author(), move=move)
+    print_line(f"tag {name} is run {run_id}{'' if new else ' already'}")
+    return exit_codes.OK
+
+
+def _listed(inventory_path: Path, as_json: bool, *, changes: bool) -> int:
+    if changes:
+        raise UserError("NAME is missing: say which tag --move or --delete is for.")
+    with opened_store(inventory_path) as store:
+        tags = tag_list(store)
+    if as_json:
+        print_json([dataclasses.asdict(item) for item in tags])
+        return exit_codes.OK
+    for item in tags:
+        print_line(f"{item.name}  {item.run_id}  {item.at} by {item.author}")
+    if not tags:
+        print_line("no run has a tag: `suite tag NAME` gives the newest one a name")
+    return exit_codes.OK

@@ -1,0 +1,104 @@
+"""`suite report`: write the pages again; `suite serve`: browse them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from foundation.errors import UserError
+from reports.site.build import build
+from reports.site.serving import LOOPBACK, SiteServer
+from reports.site.single_file import write_single_file
+from suite import exit_codes
+from suite.cli.open_store import opened_store
+from suite.cli.options import inventory_option
+from suite.home import Home
+from suite.report_data.source import StoreSource
+from suite.store.finding import find_run
+
+
+@click.command()
+@click.argument("run", metavar="[RUN]", required=False)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder of the site; default: reports/ in the suite's home."
+)
+@click.option(
+    "--single-file", "single", type=click.Path(path_type=Path), metavar="FILE", help="Write one page with all it needs."
+)
+@click.option("--page", metavar="PATH", help="Which page of the site --single-file takes; default: the run's.")
+@inventory_option
+def report(run: str | None, out: Path | None, single: Path | None, page: str | None, inventory_path: Path) -> int:
+    """Write the pages whose content has changed, of all runs or of one, and print the path to open.
+
+    \b
+    suite report
+    suite report 2026-11-22T14-03-22-ab12 --out /tmp/site
+    suite report 2026-11-22T14-03-22-ab12 --single-file run.html
+    suite report --single-file jetson.html --page devices/jetson/index.html
+    """
+    if page is not None and single is None:
+        raise UserError("--page names the page for --single-file: add --single-file FILE.")
+    with opened_source(inventory_path) as (source, home):
+        folder = out or home.reports
+        built = build(source, folder, None if run is None else [_run_id(run, inventory_path)])
+    if single is not None:
+        built = write_single_file(built if page is None else _page(folder, page), single)
+    click.echo(built)
+    return exit_codes.OK
+
+
+@contextmanager
+def opened_source(inventory_path: Path) -> Iterator[tuple[StoreSource, Home]]:
+    """What there is to report, and the home it is in. UserError when nothing was measured yet."""
+    with opened_store(inventory_path, nothing="nothing to report yet") as store:
+        yield StoreSource(store), Home.locate(inventory_path)
+
+
+def _run_id(text: str, inventory_path: Path) -> str:
+    with opened_store(inventory_path) as store:
+        return find_run(store, text)
+
+
+def _page(folder: Path, name: str) -> Path:
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()) or path.suffix != ".html" or not path.is_file():
+        raise UserError(
+            f"There is no page {name!r} in {folder}: name one by its path there, as in devices/NAME/index.html."
+        )
+    return path
+
+
+@click.command()
+@click.option("--host", default=LOOPBACK, show_default=True, help="Address to listen at.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes any free port.")
+@click.option(
+    "--site", type=click.Path(path_type=Path), help="Folder of the site; default: reports/ in the suite's home."
+)
+@click.option("--no-build", is_flag=True, help="Serve the pages as they are, without building what has changed.")
+@inventory_option
+def serve(host: str, port: int, site: Path | None, no_build: bool, inventory_path: Path) -> int:
+    """Build what has changed and serve the reports to browsers on this machine, until Ctrl-C.
+
+    \b
+    suite serve
+    suite serve --port 9000 --no-build
+    """
+    with opened_source(inventory_path) as (source, home):
+        folder = site or home.reports
+        if not no_build:
+            click.echo("building what has changed", err=True)
+            build(source, folder)
+    with SiteServer(folder, host, port) as server:
+        if not server.is_local:
+            click.echo(
+                f"suite: everyone who reaches {host} can read these reports: nobody is asked for a name", err=True
+            )
+        click.echo(server.url)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)
+    return exit_codes.OK

@@ -1,0 +1,236 @@
+"""What unit and sign a device's power gauge has: found from what it reads while idle and under load.
+
+Drivers differ in what the kernel's documentation fixes (microamperes, microvolts, microwatts; positive while charging,
+or while discharging). The device idles, computes on all cores, and idles again, and its gauge is read all the while by
+the device's own shell. Units are a factor of a thousand apart, so what a device can draw leaves one of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from devices.access.connect import Device
+from devices.inventory.entry import DeviceEntry
+from devices.kinds.kind import KINDS
+from devices.sensors.battery import RawGauge, all_chargers, battery_states, raw_gauges
+from devices.sensors.reading import first_number
+from foundation.text import last_line, printable
+from suite import stats
+from suite.errors import SuiteError
+from suite.rounding import rounded
+
+#: What a device that runs from a gauge can draw, idle and under load.
+PLAUSIBLE_MW = (200.0, 200_000.0)
+PHONE_MW = (200.0, 20_000.0)
+#: A battery of one to fourteen cells.
+PLAUSIBLE_MV = (2_500.0, 62_000.0)
+#: Load must differ from idle by this share, and by so many times what the readings scatter.
+LEAST_SHARE = 0.1
+LEAST_SCATTERS = 3.0
+
+READ_EVERY_S = 0.5
+SETTLE_S = 3.0
+_SPARE_S = 60.0
+_UNITS = ((1.0, "micro"), (1e3, "milli"))
+
+_SCRIPT = """\
+interval=$1 count=$2 cores=$3 settle=$4 path=$5 times=$6 pids=
+sample() {
+  n=0
+  while [ "$n" -lt "$count" ]; do
+    a= b=
+    read -r a < "$path" || [ -n "$a" ] || exit 3
+    if [ -z "$times" ]; then b=1; else read -r b < "$times" || [ -n "$b" ] || exit 3; fi
+    echo "$1 $a $b"
+    n=$((n + 1))
+    sleep "$interval"
+  done
+}
+busy() { while kill -0 $$ 2> /dev/null; do i=0; while [ "$i" -lt 20000 ]; do i=$((i + 1)); done; done; }
+trap 'kill $pids 2> /dev/null' EXIT
+trap 'exit 143' TERM INT HUP
+sample idle
+while [ "$cores" -gt 0 ]; do busy & pids="$pids $!"; cores=$((cores - 1)); done
+sleep "$settle"
+sample load
+kill $pids
+pids=
+sleep "$settle"
+sample idle
+"""
+
+
+class CalibrationError(SuiteError):
+    """The gauge can't be calibrated now; says with which figures, and what to do."""
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What the gauge's files gave: pairs whose product is the power in some unit (the second is 1 without a file)."""
+
+    idle: tuple[tuple[float, float], ...]
+    load: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was found. `scale` and `sign` go into the inventory; the power is what the gauge means with them."""
+
+    gauge: str
+    unit: str
+    scale: float
+    sign: int
+    idle_mw: float
+    load_mw: float
+    idle_raw: float
+    load_raw: float
+
+    def __str__(self) -> str:
+        direction = "drawn power is positive" if self.sign > 0 else "drawn power is negative, so the sign is turned"
+        return (
+            f"{self.gauge}: {self.unit}, {direction}: {rounded(self.idle_mw)} mW idle, "
+            f"{rounded(self.load_mw)} mW on all cores"
+        )
+
+
+def calibrate(device: Device, seconds: float) -> Calibration:
+    """Idle, load, idle, `seconds` each. Raises CalibrationError, and DeviceError when the device fails."""
+    gauge = _gauge(device)
+    _require_discharging(device)
+    readings = take_readings(device, gauge, seconds)
+    return judged(gauge, readings, PHONE_MW if device.entry.kind == "android" else PLAUSIBLE_MW)
+
+
+def take_readings(device: Device, gauge: RawGauge, seconds: float) -> Readings:
+    """Runs the phases on the device; the busy loops end with the shell that started them, however that ends."""
+    count = max(4, math.ceil(seconds / READ_EVERY_S))
+    cores = device.facts().cpu_count or 1
+    path, times = device.tree.path(gauge.path), device.tree.path(gauge.times) if gauge.times else ""
+    words = (f"{READ_EVERY_S:g}", str(count), str(cores), f"{min(SETTLE_S, seconds):g}", path, times)
+    found: dict[str, list[tuple[float, float]]] = {"idle": [], "load": []}
+
+    def take(line: str) -> None:
+        phase, _, rest = line.partition(" ")
+        pair = tuple(first_number(word) for word in rest.split())
+        if phase in found and len(pair) == 2 and pair[0] is not None and pair[1] is not None:
+            found[phase].append((pair[0], pair[1]))
+
+    device.transport.mkdir(device.places.workdir)
+    timeout_s = 3 * (count * READ_EVERY_S * 2 + SETTLE_S) + _SPARE_S
+    ended = device.launch(["sh", "-c", _SCRIPT, "sh", *words], take, timeout_s=timeout_s)
+    if ended.rc != 0 or len(found["load"]) < count // 2 or len(found["idle"]) < count:
+        raise CalibrationError(
+            f"{gauge.supply} gave {len(found['idle'])} idle and {len(found['load'])} load readings of {2 * count} and "
+            f"{count} (exit code {ended.rc}{last_line(ended.stderr_tail)}): look at /{gauge.path} on the device."
+        )
+    return Readings(tuple(found["idle"]), tuple(found["load"]))
+
+
+def judged(gauge: RawGauge, readings: Readings, plausible_mw: tuple[float, float]) -> Calibration:
+    """Unit and sign out of the readings. Raises CalibrationError, with the figures, when they can't be told."""
+    idle, load = ([a * b for a, b in values] for values in (readings.idle, readings.load))
+    idle_raw, load_raw = stats.median(idle), stats.median(load)
+    _require_difference(gauge, idle, load)
+    sign = 1 if load_raw > 0 else -1
+    volts = stats.median([second for _, second in readings.idle]) if gauge.times else None
+    fits = [
+        (unit, scale)
+        for unit, scale in _candidates(gauge, volts)
+        if all(
+            plausible_mw[0] <= value * gauge.scale * scale * sign <= plausible_mw[1] for value in (idle_raw, load_raw)
+        )
+    ]
+    if len(fits) != 1:
+        found = "no unit" if not fits else f"{len(fits)} units ({'; '.join(unit for unit, _ in fits)})"
+        raise CalibrationError(
+            f"{_figures(gauge, idle_raw, load_raw)}, and {found} would make that "
+            f"{plausible_mw[0]:g} to {plausible_mw[1]:g} mW: set power.scale in the inventory by hand, or use a meter."
+        )
+    ((unit, scale),) = fits
+    factor = gauge.scale * scale * sign
+    return Calibration(gauge.supply, unit, scale, sign, idle_raw * factor, load_raw * factor, idle_raw, load_raw)
+
+
+def _gauge(device: Device) -> RawGauge:
+    """The sensor that the inventory names, else the battery's."""
+    power = device.entry.power
+    if power is not None and power.sensor is not None and not power.sensor.startswith("battery."):
+        return _named(device, device.entry, power.sensor)
+    gauges = raw_gauges(device.tree)
+    if not gauges:
+        raise CalibrationError(
+            f"{device.entry.name} has no battery gauge that can be read, and the units of its other sensors are fixed "
+            "by their drivers: there is nothing to calibrate (`suite devices check` shows what it has)."
+        )
+    if len(gauges) > 1:
+        raise CalibrationError(
+            f"{device.entry.name} has {len(gauges)} batteries, and which of them the load falls on can't be told: "
+            "set power.scale and power.sign by hand."
+        )
+    return gauges[0]
+
+
+def _named(device: Device, entry: DeviceEntry, name: str) -> RawGauge:
+    plain = entry.model_copy(update={"power": None})
+    for sensor in KINDS[entry.kind](plain).sensors(device.tree).sensors:
+        if sensor.name == name and sensor.quantity == "power_mw" and sensor.command is None:
+            return RawGauge(name, sensor.path, sensor.times, 0.0, sensor.scale)
+    raise CalibrationError(
+        f"{entry.name} has no gauge {printable(name)!r} now: see `suite devices check {entry.name}`."
+    )
+
+
+def _require_discharging(device: Device) -> None:
+    plugged = all_chargers(device.tree).plugged
+    states = [state for state in battery_states(device.tree) if state != "Discharging"]
+    if plugged or states:
+        seen = ", ".join((*(f"charger {printable(name, 40)}" for name in plugged), *(f"status {s}" for s in states)))
+        raise CalibrationError(
+            f"{device.entry.name} is charging ({seen}), and its gauge then shows what flows into the battery: unplug "
+            "the charger (a phone is reached over Wi-Fi meanwhile) and calibrate again."
+        )
+
+
+def _require_difference(gauge: RawGauge, idle: Sequence[float], load: Sequence[float]) -> None:
+    idle_raw, load_raw = stats.median(idle), stats.median(load)
+    scatter = max(_scatter(idle), _scatter(load))
+    figures = f"{_figures(gauge, idle_raw, load_raw)} (scatter {scatter * gauge.scale:.4g} mW)"
+    if not idle_raw or not load_raw:
+        raise CalibrationError(f"{figures}: a gauge that shows 0 has no value; use a meter.")
+    if idle_raw * load_raw < 0:
+        raise CalibrationError(f"{figures}: its sign changes, as if a charger came or went; unplug it and try again.")
+    difference = abs(load_raw) - abs(idle_raw)
+    if abs(difference) < max(LEAST_SHARE * abs(idle_raw), LEAST_SCATTERS * scatter):
+        raise CalibrationError(
+            f"{figures}: load and idle can't be told apart; end what else runs there, or take longer (`--seconds 30`)."
+        )
+    if difference < 0:
+        raise CalibrationError(f"{figures}: it shows less under load; the device wasn't idle before, so try again.")
+
+
+def _figures(gauge: RawGauge, idle_raw: float, load_raw: float) -> str:
+    """What it reads, as milliwatts of the units that the kernel documents: the files' own product says little."""
+    idle, load = (f"{value * gauge.scale:.4g} mW" for value in (idle_raw, load_raw))
+    return f"{gauge.supply} reads {idle} idle and {load} with all cores busy, taken in the kernel's units"
+
+
+def _scatter(values: Sequence[float]) -> float:
+    """1.4826 times the median absolute deviation, which estimates a normal spread."""
+    middle = stats.median(values)
+    return 1.4826 * stats.median([abs(value - middle) for value in values])
+
+
+def _candidates(gauge: RawGauge, volts: float | None) -> list[tuple[str, float]]:
+    """Units that drivers use, each with its factor to the documented one."""
+    if gauge.times is None or volts is None:
+        return [(f"power in {word}watts", scale) for scale, word in _UNITS]
+    voltage = [
+        (scale, word) for scale, word in _UNITS if PLAUSIBLE_MV[0] <= abs(volts) * scale * 1e-3 <= PLAUSIBLE_MV[1]
+    ]
+    return [
+        (f"current in {current}amperes, voltage in {word}volts", scale * voltage_scale)
+        for scale, current in _UNITS
+        for voltage_scale, word in voltage
+    ]

@@ -1,0 +1,172 @@
+"""Runs out of the store: as tables over all of them, or each as a document that another lab can import."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sqlalchemy import Connection, select
+
+from foundation.atomic import replacing
+from foundation.errors import UserError
+from reports.text.escaping import finite
+from suite.exchange import tables
+from suite.exchange.document import FORMAT, SCHEMA
+from suite.exchange.tables import FORMATS, require_format
+from suite.store import schema
+from suite.store.identity import MEASUREMENT_VERSION
+from suite.store.rows import Row
+from suite.store.run_contents import StoredMeasurement, StoredSession, measurements, run_row, sessions
+from suite.store.store import Store
+
+
+def export_tables(store: Store, run_ids: Sequence[str], file_format: str, folder: Path) -> list[Path]:
+    """`measurements`, `sessions`, `steps` and `samples` of the runs, as csv or parquet -> the files.
+
+    UserError when the folder cannot be written or pyarrow is missing.
+    """
+    require_format(file_format)
+    with _writable(folder), contextlib.ExitStack() as stack:
+        folder.mkdir(parents=True, exist_ok=True)
+        files = [stack.enter_context(FORMATS[file_format](table, folder)) for table in tables.TABLES]
+        measured_file, session_file, step_file, sample_file = files
+        for run_id in run_ids:
+            with store.database.reading() as connection:
+                for measured in measurements(connection, run_row(connection, run_id)):
+                    measured_file.add([tables.measurement_row(measured)])
+                    for session in sessions(connection, measured.row["id"]):
+                        session_file.add([tables.session_row(measured, session)])
+                        step_file.add(tables.step_rows(measured, session))
+                        sample_file.add(tables.sample_rows(measured, session))
+    return [folder / f"{table.name}.{file_format}" for table in tables.TABLES]
+
+
+def export_documents(store: Store, run_ids: Sequence[str], folder: Path) -> list[Path]:
+    """Each run with all its steps and samples as `folder`/RUN.json -> the files. UserError as for tables."""
+    written = []
+    with _writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for run_id in run_ids:
+            path = folder / f"{run_id}.json"
+            with replacing(path) as stream, store.database.reading() as connection:
+                _write_run(stream, connection, run_id)
+            written.append(path)
+    return written
+
+
+@contextlib.contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"the export cannot be written to {folder} ({error.strerror}, error {error.errno}): name another folder "
+            "with --to, or free space there"
+        ) from error
+
+
+def _write_run(stream: BinaryIO, connection: Connection, run_id: str) -> None:
+    """Measurement by measurement, so that a long run need not fit into memory."""
+    run = run_row(connection, run_id)
+    head = _json(_head(connection, run))
+    stream.write(head[:-1] + b',\n"measurements":[')
+    for index, measured in enumerate(measurements(connection, run)):
+        stream.write((b",\n" if index else b"\n") + _json(_measurement(connection, measured)))
+    stream.write(b"]}\n")
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _head(connection: Connection, run: Row) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "measurement_version": MEASUREMENT_VERSION,
+        **{key: run[key] for key in ("started_at", "finished_at", "status")},
+        "run_id": run["id"],
+        **{key: json.loads(run[key]) for key in ("command", "plan", "environment")},
+        "devices": _devices(connection, run["id"]),
+        "artifacts": _artifacts(connection, run["id"]),
+    }
+
+
+def _devices(connection: Connection, run_id: str) -> list[dict[str, Any]]:
+    """The run's devices; of one whose hardware changed meanwhile the newest entry, with the states of all of them."""
+    device, measurement, state = schema.device, schema.measurement, schema.device_state
+    used = select(measurement.c.device_id).where(measurement.c.run_id == run_id)
+    seen = select(state.c.device_id).where(state.c.run_id == run_id)
+    chosen = select(device).where(device.c.id.in_(used.union(seen))).order_by(device.c.id)
+    found: dict[str, dict[str, Any]] = {}
+    for row in connection.execute(chosen).mappings().all():
+        states = select(state).where(state.c.run_id == run_id, state.c.device_id == row["id"]).order_by(state.c.id)
+        earlier = found.get(row["name"], {}).get("states", [])
+        found[row["name"]] = {
+            "name": row["name"],
+            "kind": row["kind"],
+            "emulated": bool(row["emulated"]),
+            "hardware": json.loads(row["hardware"]),
+            "states": earlier + [_state(item) for item in connection.execute(states).mappings()],
+        }
+    return list(found.values())
+
+
+def _state(row: Row) -> dict[str, Any]:
+    parsed = {key: json.loads(row[key]) for key in ("facts", "preflight")}
+    return {"at": row["at"], "os_build": row["os_build"], **parsed}
+
+
+def _artifacts(connection: Connection, run_id: str) -> list[dict[str, Any]]:
+    table = schema.artifact
+    used = select(schema.measurement.c.artifact_hash).where(schema.measurement.c.run_id == run_id)
+    rows = connection.execute(select(table).where(table.c.hash.in_(used)).order_by(table.c.hash)).mappings()
+    return [
+        {"hash": row["hash"], "workload": json.loads(row["workload"]), "metadata": json.loads(row["metadata"])}
+        for row in rows
+    ]
+
+
+def _measurement(connection: Connection, measured: StoredMeasurement) -> dict[str, Any]:
+    row = measured.row
+    return {
+        "device": row["name"],
+        **{key: json.loads(row[key]) for key in ("workload", "reference_losses")},
+        **{key: row[key] for key in ("role", "planned_sessions", "started_at", "finished_at")},
+        "artifact": row["artifact_hash"],
+        "runner": row["runner_hash"],
+        "document": None if measured.document is None else dict(measured.document),
+        "sessions": [_session(session) for session in sessions(connection, row["id"])],
+    }
+
+
+def _session(session: StoredSession) -> dict[str, Any]:
+    row = session.row
+    defects = json.loads(row["defects"])
+    return {
+        "session_id": row["id"],
+        **{key: row[key] for key in ("ordinal", "attempt", "status", "reason", "cause", "sentence", "committed_at")},
+        **json.loads(row["events"]),
+        **{key: json.loads(row[key]) for key in ("idle", "sensor_errors")},
+        "defects": [{"kind": kind, "line": line, "detail": detail} for kind, line, detail in defects],
+        "steps": {
+            "index": [step.index for step in session.steps],
+            "phase": [step.phase for step in session.steps],
+            "t0_ns": [step.t0_ns for step in session.steps],
+            "t1_ns": [step.t1_ns for step in session.steps],
+            "losses": [finite(step.losses) for step in session.steps],
+        },
+        "samples": [
+            {
+                "sensor": trace.sensor,
+                "quantity": trace.quantity,
+                "clock_error_ms": trace.clock_error_ms,
+                "t_ns": list(trace.t_ns),
+                "value": list(trace.values),
+            }
+            for trace in session.samples.values()
+        ],
+    }

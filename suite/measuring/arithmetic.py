@@ -1,0 +1,123 @@
+"""What a device's arithmetic means for fp16: found out by a probe, and the reference losses that belong to it."""
+
+from __future__ import annotations
+
+import json
+import math
+import posixpath
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from filelock import FileLock
+
+from devices.access.connect import Device
+from devices.deployment.built_runner import BuiltRunner
+from devices.errors import DeviceError, DeviceLost
+from foundation.unavailable import Unavailable
+from suite.measuring.deployment import deploy_runner
+from suite.planning.plan import described, reference_steps
+from suite.preparing.exporting import exporter
+from suite.preparing.preparation import EXPORT_LOG, NOT_YET, Prepared
+from suite.sessions.collect import collect
+from suite.sessions.record import ExitOutcome
+from suite.store.identity import workload_key
+from workloads.lowering.arithmetic_probe import INPUT_SHAPE, PROBE, Accumulation, accumulation_of
+from workloads.reference.losses import ReferenceLosses, kept_losses
+
+Notify = Callable[[str], None]
+
+_TIMEOUT_S = 120.0
+_JOB = "arithmetic"
+_INPUTS = "ones.bin"
+
+
+def probe_accumulation(
+    device: Device, runner: BuiltRunner, program: Path, check_stop: Callable[[], None]
+) -> Accumulation | Unavailable:
+    """In which type the device sums products of float16, by one run of the probe. Raises DeviceLost."""
+    try:
+        return _probed(device, runner, program, check_stop)
+    except DeviceLost:
+        raise
+    except (DeviceError, OSError) as error:
+        return Unavailable(f"the probe of its fp16 arithmetic failed: {error}")
+
+
+def _probed(
+    device: Device, runner: BuiltRunner, program: Path, check_stop: Callable[[], None]
+) -> Accumulation | Unavailable:
+    deploy_runner(device, runner)
+    folder, transport = device.places.job(_JOB), device.transport
+    transport.mkdir(folder)
+    count = INPUT_SHAPE[0] * INPUT_SHAPE[1]
+    files = {
+        PROBE: program.read_bytes(),
+        _INPUTS: array("f", [1.0] * count).tobytes(),
+        "job.json": json.dumps(_job()).encode(),
+    }
+    for name, content in files.items():
+        transport.write(posixpath.join(folder, name), content)
+    lines: list[str] = []
+    command = [*runner.command(device.places.runner(runner.hash)), "job.json"]
+    ended = device.launch(command, lines.append, timeout_s=_TIMEOUT_S, cwd=folder, while_waiting=check_stop)
+    transport.remove(folder, recursive=True)
+    outcome = ExitOutcome(rc=ended.rc, stderr_tail=ended.stderr_tail, signal=ended.signal)
+    record = collect(_JOB, lines, outcome, {})
+    if not record.complete or not record.steps:
+        return Unavailable(f"the probe of its fp16 arithmetic did not run: {record.sentence}")
+    found = accumulation_of(record.steps[0].losses)
+    if found is None:
+        first = record.steps[0].losses[0] if record.steps[0].losses else math.nan
+        return Unavailable(f"the probe of its fp16 arithmetic gave {first:g} for a sum of 4096 ones")
+    return found
+
+
+def _job() -> dict[str, object]:
+    ones = {"name": "ones", "dtype": "float32", "shape": list(INPUT_SHAPE), "file": _INPUTS, "offset": 0, "batches": 1}
+    return {
+        "schema": 1,
+        "session": _JOB,
+        "program": PROBE,
+        "method": "forward",
+        "inputs": [ones],
+        "outputs": {"losses": 0},
+        "warm_up": {"min_steps": 0, "max_steps": 0, "max_seconds": 60.0, "tolerance": 0.04},
+        "steps": 1,
+        "min_measured_seconds": 0.0,
+        "threads": 1,
+        "sensors": [],
+    }
+
+
+def reference_for(prepared: Prepared, accumulation: Accumulation, artifacts: Path, notify: Notify) -> ReferenceLosses:
+    """The reference losses in that arithmetic; computed by a process of its own where they are not kept.
+
+    One is computed at a time, as it takes the host's cores and memory. Raises UserError and SuiteError as an export.
+    """
+    settings = (prepared.data, prepared.plan.training, reference_steps(prepared.workload.quant), accumulation)
+    with FileLock(artifacts / ".reference.lock"):
+        kept = kept_losses(prepared.artifact, *settings)
+        if kept is not None:
+            return kept
+        named = f"{prepared.workload.model} {prepared.workload.quant}"
+        notify(f"computing the reference losses of {named} with {accumulation}")
+        with exporter(prepared.plan, artifacts, artifacts / EXPORT_LOG) as process:
+            return process.export(prepared.workload.quant, notify, accumulation)
+
+
+def with_references(
+    prepared: Sequence[Prepared], accumulation: Accumulation, artifacts: Path, notify: Notify
+) -> list[Prepared]:
+    """The settings with the reference losses that sum as the device does, where these had to wait for the device."""
+    waiting = [item for item in prepared if item.reference is NOT_YET]
+    references: dict[str, ReferenceLosses] = {}
+    for item in sorted(waiting, key=lambda item: item.role == "baseline"):  # which has that of its candidate
+        key = workload_key(described(item.workload))
+        if key not in references:
+            references[key] = reference_for(item, accumulation, artifacts, notify)
+    return [
+        replace(item, reference=references[workload_key(described(item.workload))]) if item in waiting else item
+        for item in prepared
+    ]

@@ -1,0 +1,108 @@
+"""A planned session and its repetitions: cool down, measure, store; again while the device throttles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from devices.access.connect import Device
+from devices.errors import DeviceLost
+from devices.inventory.entry import DeviceEntry
+from devices.sensors.spec import Discovery
+from foundation.unavailable import Unavailable
+from suite import stats
+from suite.measuring.idle_device import Clock, IdleBracket, ThermalGate, bracketed
+from suite.measuring.meter import Meter, NoMeter, metered
+from suite.measuring.recording import OpenMeasurement, useless
+from suite.measuring.run import Run
+from suite.measuring.sensor_plan import SensorPlan, sensor_plan
+from suite.measuring.session import SessionOrder, run_session
+from suite.planning.plan import described
+from suite.rounding import rounded
+from suite.sessions.validity import SessionResult, SessionStatus
+from suite.store.identity import session_id, workload_key
+from suite.store.store import Progress
+
+MOST_ATTEMPTS = 3
+"""A throttled session is redone at most twice."""
+
+
+class Attempts:
+    """Takes the sessions of one device. `on_kept` is called after each one at whose end the device was still there."""
+
+    def __init__(
+        self, run: Run, entry: DeviceEntry, clock: Clock, note: Callable[[str], None], on_kept: Callable[[], None]
+    ) -> None:
+        self.run, self.entry, self.clock = run, entry, clock
+        self._note, self._on_kept = note, on_kept
+        self._gate: ThermalGate | None = None
+        self._idle = IdleBracket(clock)
+
+    def forget_idle(self) -> None:
+        """Idle power is measured anew: what the device did since it was last seen is not known."""
+        self._idle.forget()
+
+    def take(self, device: Device, item: OpenMeasurement, ordinal: int, progress: Progress) -> None:
+        """One planned session, with its repetitions while the device throttles. Raises DeviceLost."""
+        gate = self.gate(device)
+        workload = described(item.prepared.workload)
+        place = (self.entry.name, workload_key(workload), item.prepared.role, ordinal)
+        if place in progress.done:
+            return
+        first = progress.attempts.get(place, 0)
+        for attempt in range(first, first + MOST_ATTEMPTS):
+            name = session_id(self.run.run_id, self.entry.name, workload, ordinal, attempt, item.prepared.role)
+            result = self._attempt(device, item, name, ordinal, attempt, gate)
+            self.run.store.add_session(item.measurement_id, result)
+            self._report(item, result)
+            if result.validity.status is SessionStatus.LOST:
+                raise DeviceLost(result.validity.reason or "the device was lost")
+            self._on_kept()
+            item.abandoned = useless([result])
+            if result.validity.status is not SessionStatus.THROTTLED:
+                return
+
+    def gate(self, device: Device) -> ThermalGate:
+        """What waits for a cool device; how warm it is at rest is read once, before its first session."""
+        if self._gate is None:
+            self._gate = ThermalGate.at_start(device, device.sensors().sensors, self.clock)
+        return self._gate
+
+    def _attempt(
+        self, device: Device, item: OpenMeasurement, name: str, ordinal: int, attempt: int, gate: ThermalGate
+    ) -> SessionResult:
+        found = device.sensors()  # again for each session: a charger may have been plugged in
+        sensors = sensor_plan(found, self.entry.power)
+        hot = gate.wait(device, found.sensors, self._note)
+        order = SessionOrder(
+            session_id=name,
+            prepared=item.prepared,
+            runner=item.runner,
+            log=self.run.home.session_log(self.run.run_id, name),
+            throttle_notes=() if hot is None else (hot,),
+            check_stop=self.run.stop.check,
+        )
+        plan = item.prepared.plan
+        label = f"{self.entry.name} {item.label} session {ordinal + 1}/{plan.sessions}"
+        with metered(device, order.runner.command(device.places.runner(order.runner.hash)), self.clock) as meter:
+            before = self._idle.before(lambda: self._idle_power(meter, found, sensors))
+            with self.run.display.steps(label, plan.steps) as on_step:
+                record, validity = run_session(device, order, found.sensors, sensors, on_step)
+            record, lost = meter.joined(record), validity.status is SessionStatus.LOST
+            if lost:
+                after: float | Unavailable = Unavailable("the device was lost")
+            else:
+                after = self._idle.after(lambda: self._idle_power(meter, found, sensors))
+        return SessionResult(name, ordinal, attempt, record, validity, bracketed(before, after))
+
+    def _idle_power(self, meter: Meter | NoMeter, found: Discovery, sensors: SensorPlan) -> float | Unavailable:
+        with self.run.display.waiting(f"{self.entry.name}: measuring idle power"):
+            return meter.idle_power_mw(found.sensors, sensors)
+
+    def _report(self, item: OpenMeasurement, result: SessionResult) -> None:
+        label = f"{item.label} session {result.ordinal + 1}/{item.prepared.plan.sessions}"
+        if result.validity.status is SessionStatus.OK:
+            median, peak = stats.median(result.record.latencies_ms), result.record.peak_memory_kib
+            memory = "" if peak is None else f", peak {rounded(peak / 1024)} MiB"
+            self._note(f"{label}: {rounded(median)} ms a step{memory}")
+        else:
+            self._note(f"{label}: {result.validity.status}: {result.validity.reason}")

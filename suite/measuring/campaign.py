@@ -1,0 +1,194 @@
+"""One device's part of a run: connect, check, deploy, and its rounds of sessions, interleaved over the settings.
+
+Every session is stored before the next one starts; what cannot be measured becomes a measurement that says why. A
+device that is lost is connected to again, and goes on where the store says it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tenacity import Retrying, retry_if_exception_type
+
+from devices.access.connect import Device, connect
+from devices.checks.preflight import Check, check_memory
+from devices.deployment.built_runner import BuiltRunner
+from devices.errors import DeployError, DeviceError, DeviceLost
+from devices.inventory.entry import DeviceEntry
+from foundation.unavailable import Unavailable
+from suite.measuring.arithmetic import probe_accumulation, with_references
+from suite.measuring.attempts import Attempts
+from suite.measuring.deployment import CacheRoom, deploy_program, deploy_runner, needs, remove_old_jobs
+from suite.measuring.idle_device import Clock
+from suite.measuring.recording import OpenMeasurement, Recording
+from suite.measuring.run import Run
+from suite.measuring.sensor_plan import sensor_plan
+from suite.planning.plan import interleaved
+from suite.preparing.preparation import NOT_YET
+from workloads.lowering.arithmetic_probe import PROBE
+
+MOST_RECONNECTS = 2
+"""Consecutive reconnects before giving up; a good session resets the count."""
+
+RECONNECT_SECONDS = (2.0, 60.0)
+"""The waits before each: a broken link is back soon, a device that reboots takes about a minute."""
+
+
+class Campaign:
+    """The sessions of one run on one device."""
+
+    def __init__(self, run: Run, entry: DeviceEntry) -> None:
+        self.run, self.entry = run, entry
+        self.prepared = [item for item in run.preparation.prepared if entry.name in item.plan.devices]
+        self.clock = run.clock or Clock(sleep=run.stop.sleep)
+        self._begun_ns = self.clock.monotonic_ns()
+        self._losses_in_a_row = 0
+        self._last_loss: str | None = None
+        self._recording = Recording(run.store, run.run_id, entry, only_plan=len(run.plan.plans) == 1)
+        self._attempts = Attempts(run, entry, self.clock, self._note, self._reset_losses)
+
+    def measure_all(self) -> list[dict[str, Any]]:
+        """Measure every setting -> the measurement documents. A DeviceError becomes their reason, not an exception.
+
+        Raises Stopped when the run is to end, and what concerns the whole run (StoreError, UserError).
+        """
+        retrying = Retrying(
+            retry=retry_if_exception_type(DeviceLost),
+            stop=lambda _state: self._losses_in_a_row > MOST_RECONNECTS,
+            wait=lambda _state: self._reconnect_seconds(),
+            sleep=self.clock.sleep,
+            before_sleep=lambda state: self._report_reconnect(state.upcoming_sleep),
+            reraise=True,
+        )
+        try:
+            return retrying(self._connected)
+        except DeviceError as error:
+            return self._recording.fail(self.prepared, str(error))
+
+    def _connected(self) -> list[dict[str, Any]]:
+        """Everything that is not in the store yet, over one connection. Raises DeviceLost when that breaks."""
+        self.run.stop.check()
+        self._attempts.forget_idle()
+        try:
+            with connect(self.entry, self.run.home.locks, root=self.run.root) as device:
+                return self._on(device)
+        except DeviceLost as error:
+            self._losses_in_a_row += 1
+            if self._losses_in_a_row == 1 or str(error) != self._last_loss:
+                self._note(str(error))
+            self._last_loss = str(error)
+            raise
+
+    def _reconnect_seconds(self) -> float:
+        """Long only for a device that this run has met: one that is off, or misspelt, is not worth a minute."""
+        repeated = min(self._losses_in_a_row, len(RECONNECT_SECONDS)) - 1
+        return RECONNECT_SECONDS[repeated if self._recording.met else 0]
+
+    def _report_reconnect(self, seconds: float) -> None:
+        attempt = f"{self._losses_in_a_row} of {MOST_RECONNECTS}"
+        kept = "; sessions that are stored stay" if self._recording.met else ""
+        self._note(f"connecting again in {seconds:g} s ({attempt}){kept}")
+
+    def _reset_losses(self) -> None:
+        self._losses_in_a_row = 0
+
+    def _on(self, device: Device) -> list[dict[str, Any]]:
+        if device.left_over_pid is not None:
+            self._note(f"ended the runner {device.left_over_pid} that an earlier run left behind")
+        facts = device.facts()
+        checks = device.preflight(needs(device, self.prepared))
+        self._recording.record_device(facts.as_document(), checks)
+        runner = self._recording.runner = self.run.runners.runner_of(self.entry, facts.machine, self._note)
+        for check in checks:
+            if check.status != "ok":
+                self._note(_sentence(check))
+        if all(check.status != "failed" for check in checks):
+            self._settle_arithmetic(device, runner)
+        measuring = self._recording.begin(self.prepared, sensor_plan(device.sensors(), self.entry.power))
+        reason = next((_sentence(check) for check in checks if check.status == "failed"), None)
+        if reason is None:
+            try:
+                self._carry_out(device, measuring)
+            except DeviceLost:
+                raise
+            except DeviceError as error:
+                reason = str(error)
+        return [self._recording.finish(item, reason) for item in measuring]
+
+    def _settle_arithmetic(self, device: Device, runner: BuiltRunner) -> None:
+        """Find out how the device sums products of float16, and take the reference that sums in the same way."""
+        waiting = [item for item in self.prepared if item.reference is NOT_YET]
+        probes = [probe for item in waiting if (probe := item.artifact.folder / PROBE).is_file()]
+        if not probes:
+            return
+        if self._recording.arithmetic is None:
+            found = probe_accumulation(device, runner, probes[0], self.run.stop.check)
+            if isinstance(found, Unavailable):
+                self._note(found.reason)
+                return
+            self._recording.arithmetic = found
+        artifacts = self.run.home.artifacts
+        self.prepared = with_references(self.prepared, self._recording.arithmetic, artifacts, self._note_or_stop)
+
+    def _carry_out(self, device: Device, measuring: Sequence[OpenMeasurement]) -> None:
+        """Deploy and measure. Raises DeviceError when the device itself fails."""
+        remove_old_jobs(device)
+        for item in measuring:
+            memory = check_memory(device.tree, item.prepared.estimate.memory_bytes)
+            if memory.status == "failed":
+                item.abandoned = _sentence(memory)
+        self._deploy(device, measuring)
+        self._rounds(device, measuring)
+
+    def _deploy(self, device: Device, measuring: Sequence[OpenMeasurement]) -> None:
+        """Bring runner and programs onto the device; a program that does not get there fails its setting alone."""
+        runners = {item.runner.hash: item.runner for item in measuring}
+        artifacts = [item.prepared.artifact for item in measuring if item.abandoned is None]
+        room = CacheRoom.of(device, runners.values(), artifacts, self._note)
+        with self.run.display.bytes(f"{self.entry.name}: deploying") as on_progress:
+            done = [deploy_runner(device, runner, room, on_progress) for runner in runners.values()]
+            for item in measuring:
+                if item.abandoned is None:
+                    try:
+                        done.append(deploy_program(device, item.prepared.artifact, room, on_progress))
+                    except DeployError as error:
+                        item.abandoned = str(error)
+        room.mark_used()
+        pushed = sum(deployment.pushed_bytes for deployment in done)
+        files = sum(len(deployment.pushed) for deployment in done)
+        self._note(f"pushed {files} files, {pushed / 1e6:.1f} MB" if files else "all files are there, nothing pushed")
+        for item in measuring:
+            if item.abandoned is not None:
+                self._note(f"{item.label}: {item.abandoned}")
+
+    def _rounds(self, device: Device, measuring: Sequence[OpenMeasurement]) -> None:
+        """All sessions that are not there yet, interleaved over the settings."""
+        self._attempts.gate(device)
+        progress = self.run.store.progress(self.run.run_id)
+        for ordinal in range(max(item.prepared.plan.sessions for item in measuring)):
+            for index in interleaved(len(measuring), ordinal):
+                item = measuring[index]
+                if item.abandoned is None and ordinal < item.prepared.plan.sessions:
+                    item.abandoned = self._over_budget()
+                    if item.abandoned is None:
+                        self._attempts.take(device, item, ordinal, progress)
+
+    def _over_budget(self) -> str | None:
+        """Why no further session may begin, None while there is time."""
+        budget = self.run.plan.budget_minutes
+        if budget is None or self.clock.monotonic_ns() - self._begun_ns < budget * 60e9:
+            return None
+        return f"the budget of {budget:g} minutes on this device was used up: raise it, or plan less"
+
+    def _note(self, text: str) -> None:
+        self.run.display.note(f"{self.entry.name}: {text}")
+
+    def _note_or_stop(self, text: str) -> None:
+        """For what reports its progress now and then, and is given up when the run is to end."""
+        self.run.stop.check()
+        self._note(text)
+
+
+def _sentence(check: Check) -> str:
+    return f"{check.name}: {check.detail}{f'; {check.remedy}' if check.remedy else ''}"

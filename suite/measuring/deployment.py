@@ -1,0 +1,95 @@
+"""What a session needs on the device: the runner, the programs, and room for both."""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from devices.access.connect import Device
+from devices.checks.preflight import Needs
+from devices.deployment.built_runner import BuiltRunner
+from devices.deployment.cache import make_room, mark_used
+from devices.deployment.deploy import DeployFile, Deployment, OnProgress, deploy
+from devices.errors import FileError
+from suite.preparing.preparation import Prepared
+from workloads.export.artifact import PROGRAM, Artifact
+
+
+def needs(device: Device, prepared: Iterable[Prepared]) -> Needs:
+    """Room for the programs that are not there yet, and memory for the smallest of the settings."""
+    items = list(prepared)
+    missing = [
+        item.artifact.program_bytes
+        for item in items
+        if not device.transport.exists(posixpath.join(device.places.artifact(item.artifact.hash), PROGRAM))
+    ]
+    return Needs(disk_bytes=sum(missing), memory_bytes=min(item.estimate.memory_bytes for item in items))
+
+
+@dataclass(frozen=True)
+class CacheRoom:
+    """The device's cache during a run: `kept` is what the run needs there, `notify` is told what goes for it."""
+
+    device: Device
+    kept: frozenset[str]
+    notify: Callable[[str], None]
+
+    @classmethod
+    def of(
+        cls,
+        device: Device,
+        runners: Iterable[BuiltRunner],
+        artifacts: Iterable[Artifact],
+        notify: Callable[[str], None],
+    ) -> CacheRoom:
+        """For these runners and programs."""
+        names = {_runner_name(runner) for runner in runners} | {_program_name(artifact) for artifact in artifacts}
+        return cls(device, frozenset(names), notify)
+
+    def make(self, name: str, size_bytes: int) -> None:
+        """Room for one of them within the device's limit. Raises DeployError."""
+        limit_mb = self.device.entry.cache_limit_mb
+        gone = make_room(self.device.transport, self.device.places, limit_mb, name, size_bytes, self.kept)
+        if gone:
+            freed = sum(item.size_bytes for item in gone) / 1e6
+            self.notify(f"removed {len(gone)} of the programs used longest ago, {freed:.1f} MB, for its cache_limit_mb")
+
+    def mark_used(self) -> None:
+        """Remembers on the device that they were used now; a full disk must not keep anybody from measuring."""
+        with contextlib.suppress(FileError):
+            mark_used(self.device.transport, self.device.places, self.kept, datetime.now(UTC))
+
+
+def deploy_runner(
+    device: Device, runner: BuiltRunner, room: CacheRoom | None = None, on_progress: OnProgress | None = None
+) -> Deployment:
+    """Bring the runner onto the device. Raises DeployError."""
+    if room is not None:
+        room.make(_runner_name(runner), runner.size_bytes)
+    return deploy(device.transport, runner.files, device.places.runner(runner.hash), on_progress=on_progress)
+
+
+def deploy_program(
+    device: Device, artifact: Artifact, room: CacheRoom | None = None, on_progress: OnProgress | None = None
+) -> Deployment:
+    """Bring a program onto the device. Raises DeployError."""
+    if room is not None:
+        room.make(_program_name(artifact), artifact.program_bytes)
+    file = DeployFile(artifact.program, PROGRAM, artifact.program_sha256, artifact.program_bytes)
+    return deploy(device.transport, [file], device.places.artifact(artifact.hash), on_progress=on_progress)
+
+
+def _runner_name(runner: BuiltRunner) -> str:
+    return f"runner/{runner.hash}"
+
+
+def _program_name(artifact: Artifact) -> str:
+    return f"artifacts/{artifact.hash}"
+
+
+def remove_old_jobs(device: Device) -> None:
+    """Remove the job folders that a killed run left; the device's lock makes sure that nobody uses them."""
+    device.transport.remove(posixpath.dirname(device.places.job("any")), recursive=True)

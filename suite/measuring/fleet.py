@@ -1,0 +1,74 @@
+"""The devices of a run side by side, each in a thread of its own and under its own lock.
+
+What shares the host's own cores is measured alone, after all others: this machine measured while it serves ten boards
+would be measured wrongly. Twins (`emulated`) claim no truth about latency and run together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from typing import Any
+
+from devices.inventory.entry import DeviceEntry
+from suite.measuring.campaign import Campaign
+from suite.measuring.run import Run, Stopped, StopSign
+
+
+def measure_fleet(run: Run, entries: Sequence[DeviceEntry]) -> list[dict[str, Any]]:
+    """The measurement documents of all devices, in the order of `entries`.
+
+    A device that fails has its reason in its documents. What concerns the whole run (StoreError, UserError,
+    KeyboardInterrupt) is raised when every device has let go: its runner ended, its sessions so far stored.
+    """
+    together = [entry for entry in entries if not _on_this_host(entry)]
+    alone = [entry for entry in entries if _on_this_host(entry)]
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for group in (*_apart(together), *([entry] for entry in alone)):
+        by_name |= _side_by_side(run, group)
+    return [document for entry in entries for document in by_name[entry.name]]
+
+
+def _apart(entries: Sequence[DeviceEntry]) -> list[list[DeviceEntry]]:
+    """In groups of which each has a device once: two entries for it, on other cores, say, would disturb each other."""
+    groups: list[list[DeviceEntry]] = []
+    for entry in entries:
+        free = (group for group in groups if entry.address not in {other.address for other in group} - {None})
+        group = next(free, None)
+        if group is None:
+            groups.append([entry])
+        else:
+            group.append(entry)
+    return groups
+
+
+def _on_this_host(entry: DeviceEntry) -> bool:
+    return entry.transport == "local" and not entry.emulated
+
+
+def _side_by_side(run: Run, entries: Sequence[DeviceEntry]) -> dict[str, list[dict[str, Any]]]:
+    if not entries:
+        return {}
+    with ThreadPoolExecutor(len(entries), thread_name_prefix="device") as pool, _ending(run.stop):
+        futures = {entry.name: pool.submit(Campaign(run, entry).measure_all) for entry in entries}
+        done, _ = wait(futures.values(), return_when=FIRST_EXCEPTION)
+        _raise_first(done)
+    return {name: future.result() for name, future in futures.items()}
+
+
+@contextlib.contextmanager
+def _ending(stop: StopSign) -> Iterator[None]:
+    """Whatever is raised, the other devices are told to stop; the pool then waits for them."""
+    try:
+        yield
+    except BaseException:
+        stop.put_up()
+        raise
+
+
+def _raise_first(done: set[Future[list[dict[str, Any]]]]) -> None:
+    errors = [error for future in done if (error := future.exception()) is not None]
+    # Those that stopped did so because of another one's error.
+    for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):
+        raise error

@@ -1,0 +1,252 @@
+"""The device while nothing runs: it cools down before a session, and what it draws is the session's idle power.
+
+Idle power is measured before and after each session, once where two sessions follow each other; a gauge that only a
+program of the device reads is asked from the host.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from devices.access.connect import Device
+from devices.errors import CommandError, FileError, OutputLimitError
+from devices.sensors.spec import Sensor
+from foundation.unavailable import Unavailable
+from suite.energy.session_energy import mean_power_mw
+from suite.sessions.record import IdlePower, SensorTrace
+from suite.sessions.validity import TEMPERATURE
+
+_SPARE_S = 30.0
+_OUTPUT_LIMIT_BYTES = 8 << 20
+_NUMBER = re.compile(r"[ \t:=]*([+-]?[0-9]{1,30}(?:\.[0-9]{0,30})?(?:[eE][+-]?[0-9]{1,3})?)", re.ASCII)
+
+
+class _Enough(Exception):  # noqa: N818 - the way to end a stream, not a fault
+    """The time is over."""
+
+
+def program_trace(
+    device: Device, sensor: Sensor, seconds: float, now_ns: Callable[[], int]
+) -> SensorTrace | Unavailable:
+    """What the sensor's program prints within so many seconds, on the clock that `now_ns` reads."""
+    times: list[int] = []
+    values: list[float] = []
+    end_ns = now_ns() + round(seconds * 1e9)
+
+    def take(line: str) -> None:
+        value = value_in(line, sensor)
+        if value is not None:
+            times.append(now_ns())
+            values.append(value)
+
+    def check() -> None:
+        if now_ns() >= end_ns:
+            raise _Enough
+
+    try:
+        ending = device.transport.stream(
+            sensor.command or (),
+            take,
+            timeout_s=seconds + _SPARE_S,
+            while_waiting=check,
+            output_limit_bytes=_OUTPUT_LIMIT_BYTES,
+        )
+    except _Enough:
+        return SensorTrace(sensor.name, sensor.quantity, tuple(times), tuple(values))
+    except (CommandError, OutputLimitError) as error:
+        return Unavailable(f"{sensor.name}: {error}")
+    return Unavailable(f"{sensor.name}: its program ended with exit code {ending.rc} while the device was idle")
+
+
+def value_in(line: str, sensor: Sensor) -> float | None:
+    """The scaled value of a line as the runner reads it; None if it counts for nothing."""
+    field = sensor.field or ""
+    if not line.startswith(field):
+        return None
+    match = _NUMBER.match(line, len(field))
+    if match is None:
+        return None
+    value = float(match[1]) * sensor.scale
+    return value if may_be_idle(value, sensor) else None
+
+
+def may_be_idle(value: float, sensor: Sensor) -> bool:
+    """Whether a reading can be that of an idle device: it may draw less than the sensor's range, never more."""
+    return sensor.plausible is None or 0 <= value <= sensor.plausible[1]
+
+
+COOLED_WITHIN_MC = 2000.0
+"""A session starts when the hottest zone is back so close to the run's start [ARM Workload Automation, delay.py]."""
+
+POLL_SECONDS = 5.0
+LONGEST_WAIT_SECONDS = 600.0
+IDLE_SECONDS = 10.0
+IDLE_PERIOD_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Time as the gate sees it; tests bring their own."""
+
+    monotonic_ns: Callable[[], int] = time.monotonic_ns
+    sleep: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True)
+class ThermalGate:
+    """Remembers the hottest zone at the run's start and waits for the device to be back there."""
+
+    start_mc: Mapping[str, float]
+    clock: Clock = Clock()
+
+    @classmethod
+    def at_start(cls, device: Device, sensors: Sequence[Sensor], clock: Clock | None = None) -> ThermalGate:
+        """The gate of a run that begins now."""
+        return cls(_temperatures(device, sensors), clock or Clock())
+
+    def wait(self, device: Device, sensors: Sequence[Sensor], notify: Callable[[str], None]) -> str | None:
+        """Wait until the device has cooled; a sentence when it had not after the longest wait."""
+        waited = 0.0
+        while True:
+            excess = self._excess_mc(_temperatures(device, sensors))
+            if excess is None or excess[1] <= COOLED_WITHIN_MC:
+                return None
+            zone, above = excess
+            if waited >= LONGEST_WAIT_SECONDS:
+                return (
+                    f"{zone} was still {above / 1e3:.1f} degC above the run's start after {waited:.0f} s of cooling: "
+                    "see to its cooling"
+                )
+            notify(f"waiting for {zone} to cool: {above / 1e3:.1f} degC above the start")
+            self.clock.sleep(POLL_SECONDS)
+            waited += POLL_SECONDS
+
+    def _excess_mc(self, now: Mapping[str, float]) -> tuple[str, float] | None:
+        """The hottest zone that both looks saw, and how far it is above the hottest of the start."""
+        shared = [zone for zone in now if zone in self.start_mc]
+        if not shared:
+            return None
+        zone = max(shared, key=lambda name: now[name])
+        return zone, now[zone] - max(self.start_mc[name] for name in shared)
+
+
+def idle_power_mw(
+    device: Device,
+    sensors: Sequence[Sensor],
+    energy_sensors: Sequence[str],
+    wrap_range_mj: Mapping[str, float],
+    clock: Clock | None = None,
+) -> float | Unavailable:
+    """Mean power of the device while nothing runs on it, sampled by the host through the transport."""
+    clock = clock or Clock()
+    total_mw = 0.0
+    programs = [sensor for sensor in sensors if sensor.name in energy_sensors and sensor.command is not None]
+    for sensor in programs:
+        trace = program_trace(device, sensor, IDLE_SECONDS, clock.monotonic_ns)
+        if isinstance(trace, Unavailable):
+            return trace
+        power = mean_power_mw({sensor.name: trace}, [sensor.name], wrap_range_mj)
+        if isinstance(power, Unavailable):
+            return power
+        total_mw += power
+    chosen = [sensor for sensor in sensors if sensor.name in energy_sensors and sensor.command is None]
+    if not chosen:
+        return total_mw if programs else Unavailable("the device has no power sensor that can be read")
+    power = _file_power_mw(device, chosen, wrap_range_mj, clock)
+    return power if isinstance(power, Unavailable) else total_mw + power
+
+
+def _file_power_mw(
+    device: Device, chosen: Sequence[Sensor], wrap_range_mj: Mapping[str, float], clock: Clock
+) -> float | Unavailable:
+    """Mean power of the sensors that are files together."""
+    times: list[int] = []
+    values: dict[str, list[float]] = {sensor.name: [] for sensor in chosen}
+    end = clock.monotonic_ns() + int(IDLE_SECONDS * 1e9)
+    while len(times) < 2 or times[-1] < end:  # a slow link may take all of that for one look
+        now = _values(device, chosen)
+        missing = [sensor.name for sensor in chosen if sensor.name not in now]
+        if missing:
+            return Unavailable(f"{missing[0]} could not be read while the device was idle")
+        times.append(clock.monotonic_ns())
+        for name, value in now.items():
+            values[name].append(value)
+        clock.sleep(IDLE_PERIOD_SECONDS)
+    traces = {
+        sensor.name: SensorTrace(sensor.name, sensor.quantity, tuple(times), tuple(values[sensor.name]))
+        for sensor in chosen
+    }
+    return mean_power_mw(traces, [sensor.name for sensor in chosen], wrap_range_mj)
+
+
+def _temperatures(device: Device, sensors: Sequence[Sensor]) -> dict[str, float]:
+    return _values(device, [sensor for sensor in sensors if sensor.quantity == TEMPERATURE])
+
+
+def _values(device: Device, sensors: Sequence[Sensor]) -> dict[str, float]:
+    """One reading of each sensor that is a file and can be read now, as the runner would read it."""
+    sensors = [sensor for sensor in sensors if sensor.command is None]
+    paths = sorted({path for sensor in sensors for path in (sensor.path, sensor.times) if path is not None})
+    texts = device.transport.read_texts(paths) if paths else {}
+    found = {}
+    for sensor in sensors:
+        value = _number(texts.get(sensor.path), sensor.field)
+        factor = 1.0 if sensor.times is None else _number(texts.get(sensor.times), None)
+        if value is not None and factor is not None and may_be_idle(value * factor * sensor.scale, sensor):
+            found[sensor.name] = value * factor * sensor.scale
+    return found
+
+
+def _number(text: str | FileError | None, field: str | None) -> float | None:
+    """The first number of the text, or of its line that starts with `field`."""
+    if not isinstance(text, str):
+        return None
+    lines = text.splitlines() if field is None else [line for line in text.splitlines() if line.startswith(field)]
+    words = lines[0].removeprefix(field or "").replace(":", " ").split() if lines else []
+    try:
+        return float(words[0]) if words else None
+    except ValueError:
+        return None
+
+
+KEEPS_NS = 5 * 10**9
+"""Idle power measured after a session is also that before the next one, if it begins so soon."""
+
+Power = float | Unavailable
+"""Mean idle power in mW, or why there is none."""
+
+
+class IdleBracket:
+    """The idle power of one device over one connection. `measure` is how it is measured, in mW; it takes seconds."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._latest: tuple[int, Power] | None = None
+
+    def forget(self) -> None:
+        """What was measured over a connection that is lost says nothing about the next."""
+        self._latest = None
+
+    def before(self, measure: Callable[[], Power]) -> Power:
+        """Idle power before a session: that after the one before it, if it is fresh."""
+        if self._latest is not None:
+            measured_ns, power = self._latest
+            if self._clock.monotonic_ns() - measured_ns <= KEEPS_NS:
+                return power
+        return self.after(measure)
+
+    def after(self, measure: Callable[[], Power]) -> Power:
+        """Idle power after a session."""
+        power = measure()
+        self._latest = (self._clock.monotonic_ns(), power)
+        return power
+
+
+def bracketed(before: Power, after: Power) -> IdlePower | Unavailable:
+    """Both, or why there aren't both."""
+    if isinstance(before, Unavailable):
+        return before
+    return after if isinstance(after, Unavailable) else IdlePower(before, after)

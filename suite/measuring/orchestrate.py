@@ -1,0 +1,192 @@
+"""A run from its plan to its report: prepare on the host, measure on the devices, compare, report."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from devices.inventory.entry import DeviceEntry
+from devices.inventory.reading import Inventory
+from foundation.errors import UserError
+from reports.site.build import build
+from suite.display import Display
+from suite.errors import StoreError
+from suite.home import Home, in_use
+from suite.measuring.fleet import measure_fleet
+from suite.measuring.reaching import reach
+from suite.measuring.run import Run
+from suite.planning.forecast import check
+from suite.planning.plan import RunPlan
+from suite.preparing.inputs import load_inputs
+from suite.preparing.preparation import Preparation, prepare
+from suite.preparing.runners import Runners
+from suite.report_data.source import StoreSource
+from suite.results.ratios import with_ratios
+from suite.store.identity import author
+from suite.store.store import Store
+from suite.store.tags import require_free, tag_run
+from workloads.export.artifact import ArtifactCache
+
+_VERSIONS = ("edge-training-suite", "torch", "executorch", "torchao")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run: the measurements as documents, and the page that shows them."""
+
+    run_id: str
+    measurements: list[dict[str, Any]]
+    report: Path
+
+    @property
+    def complete(self) -> bool:
+        """Whether every measurement has numbers, or is known to be impossible on its device."""
+        return all(document["status"] in ("ok", "unstable", "unsupported") for document in self.measurements)
+
+
+Afterwards = Callable[[Run, Inventory], None]
+"""What a run has to do besides measuring before it is finished."""
+
+
+def begin(
+    plan: RunPlan,
+    inventory: Inventory,
+    home: Home,
+    display: Display,
+    command: Sequence[str],
+    *,
+    purpose: str = "run",
+    tag: str | None = None,
+    afterwards: Afterwards = lambda _run, _inventory: None,
+) -> Outcome:
+    """Start a run and carry it through. Raises the packages' UserErrors, and StoreError.
+
+    The run gets the name `tag` (suite.store.tags), which must be free.
+    """
+    check(plan, inventory)
+    store = Store.open(home.store_path)  # before the export: a store that cannot be used would waste it
+    with contextlib.closing(store), in_use(home):
+        if tag is not None:
+            require_free(store, tag)
+        preparation, runners = prepare_host(plan, _entries(plan, inventory), home, display, purpose=purpose)
+        run_id = store.begin_run(plan.document(), command, environment(preparation), purpose=purpose)
+        if tag is not None:
+            tag_run(store, tag, run_id, author())
+        with _claimed(run_id, home):
+            return measure(Run(run_id, plan, preparation, runners, home, store, display), inventory, afterwards)
+
+
+def resume(
+    inventory: Inventory,
+    home: Home,
+    display: Display,
+    *,
+    purpose: str = "run",
+    afterwards: Afterwards = lambda _run, _inventory: None,
+) -> Outcome:
+    """Go on with the newest run of that purpose that was killed or interrupted."""
+    store = Store.open(home.store_path)
+    with contextlib.closing(store), in_use(home):
+        run_id = newest_open_run(store, purpose)
+        with _claimed(run_id, home):
+            plan = RunPlan.from_document(store.resume_run(run_id))
+            display.note(f"going on with run {run_id}")
+            check(plan, inventory)
+            preparation, runners = prepare_host(plan, _entries(plan, inventory), home, display, purpose=purpose)
+            return measure(Run(run_id, plan, preparation, runners, home, store, display), inventory, afterwards)
+
+
+@contextlib.contextmanager
+def _claimed(run_id: str, home: Home) -> Iterator[None]:
+    """One process at a time measures a run; UserError while another one does. Its end, however it came, frees it."""
+    path = home.locks / f"{run_id}.run"
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"run {run_id} is going on in another process: let it finish, or end it first.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+        path.unlink(missing_ok=True)
+
+
+def newest_open_run(store: Store, purpose: str) -> str:
+    """The run to resume; UserError when there is none."""
+    runs = store.open_runs(purpose)
+    if runs:
+        return runs[0]
+    nights = store.open_runs("nightly")
+    if nights:
+        raise UserError(f"The interrupted run {nights[0]} is a night: go on with it by `suite nightly`.")
+    raise UserError("There is no interrupted run to resume: start one with `suite run`.")
+
+
+def environment(preparation: Preparation) -> Mapping[str, str]:
+    """What the host contributes to the numbers."""
+    return {
+        "python": platform.python_version(),
+        "host": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "weights": "; ".join(dict.fromkeys(preparation.weights_source.values())),
+        **{name: importlib.metadata.version(name) for name in _VERSIONS},
+    }
+
+
+def _entries(plan: RunPlan, inventory: Inventory) -> list[DeviceEntry]:
+    return [inventory.devices[name] for name in plan.devices]
+
+
+def prepare_host(
+    plan: RunPlan, entries: Sequence[DeviceEntry], home: Home, display: Display, *, purpose: str = "run"
+) -> tuple[Preparation, Runners]:
+    """Everything of a run that comes before its devices' sessions: whether they are there, and the programs.
+
+    Raises NoneReachable where no device is, except for a night, which has to record that.
+    """
+    reach(entries, display, required=purpose != "nightly")
+    inputs = []
+    for part in plan.plans:
+        with display.waiting(f"loading {part.model}"):
+            inputs.append(load_inputs(part, display.note))  # first: a bad task is told before the runner is built
+    runners = Runners(home.runner, display)
+    runners.build_ahead(entries)
+    preparation = Preparation((), {}, 0)
+    for part, loaded in zip(plan.plans, inputs, strict=True):
+        with display.waiting(f"preparing {part.model}"):
+            preparation += prepare(part, loaded, ArtifactCache(home.artifacts), display.note)
+    if preparation.exported == 0:
+        count = len(preparation.prepared)
+        programs = "the program is" if count == 1 else f"all {count} programs are"
+        display.note(f"{programs} in the artifact cache, nothing exported")
+    return preparation, runners
+
+
+def measure(run: Run, inventory: Inventory, afterwards: Afterwards) -> Outcome:
+    """Measure on each device, do what is to do afterwards, and report.
+
+    The run stays open for `--resume` when anything is raised.
+    """
+    try:
+        documents = measure_fleet(run, _entries(run.plan, inventory))
+        compared = with_ratios(documents)
+        for document in compared:
+            run.store.finish_measurement(document.pop("measurement_id"), document)
+            document.pop("role")
+        outcome = Outcome(run.run_id, compared, run.home.reports)
+        afterwards(run, inventory)
+        run.store.finish_run(run.run_id, "finished" if outcome.complete else "partial")
+    except BaseException:
+        # A store that can't take this either leaves the run as it is: open, and the first error is the one to tell.
+        with contextlib.suppress(StoreError):
+            run.store.finish_run(run.run_id, "interrupted")
+        raise
+    report = build(StoreSource(run.store), run.home.reports, [run.run_id])
+    return replace(outcome, report=report)

@@ -1,0 +1,85 @@
+"""What looking costs: sessions with the sampler and sessions without it, in turn, and the ratio of their step times."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from devices.access.connect import connect
+from devices.inventory.entry import DeviceEntry
+from devices.sensors.spec import Discovery
+from foundation.unavailable import Unavailable
+from suite import stats
+from suite.display import Display
+from suite.errors import SuiteError
+from suite.home import Home
+from suite.measuring.deployment import deploy_program, deploy_runner
+from suite.measuring.orchestrate import prepare_host
+from suite.measuring.sensor_plan import sensor_plan
+from suite.measuring.session import SessionOrder, run_session
+from suite.planning.plan import Plan, RunPlan, interleaved
+from suite.rounding import rounded
+from suite.sessions.validity import SessionStatus
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Session medians with and without the sampler, ms, round by round, and by how many percent it lengthens a step."""
+
+    with_sampler_ms: tuple[float, ...]
+    without_sampler_ms: tuple[float, ...]
+    percent: float
+    ci95_percent: tuple[float, float] | None
+
+    def __str__(self) -> str:
+        interval = (
+            ""
+            if self.ci95_percent is None
+            else f" (95 %: {self.ci95_percent[0]:+.2f} to {self.ci95_percent[1]:+.2f} %)"
+        )
+        return (
+            f"sampler overhead {self.percent:+.2f} %{interval}: "
+            f"{rounded(stats.median(self.with_sampler_ms))} ms a step with, "
+            f"{rounded(stats.median(self.without_sampler_ms))} ms without, {len(self.with_sampler_ms)} sessions each"
+        )
+
+
+def sampler_overhead(plan: Plan, entry: DeviceEntry, home: Home, display: Display) -> Overhead:
+    """Run `plan.sessions` sessions of each kind in turn (A B B A ...).
+
+    Raises SuiteError when a session is not valid, DeviceError when the device fails, and what `prepare_host` raises.
+    """
+    preparation, runners = prepare_host(RunPlan((plan,)), [entry], home, display)
+    (prepared,) = preparation.prepared
+    medians: dict[bool, list[float]] = {True: [], False: []}
+    with connect(entry, home.locks) as device:
+        chosen = runners.runner_of(entry, device.facts().machine, display.note)
+        deploy_runner(device, chosen)
+        deploy_program(device, prepared.artifact)
+        for ordinal in range(plan.sessions):
+            for sampled in (bool(index) for index in interleaved(2, ordinal)):
+                found = device.sensors() if sampled else Discovery()
+                name = f"overhead-{uuid.uuid4().hex[:12]}"
+                log = home.session_log("overhead", name)
+                order = SessionOrder(name, prepared, chosen, log)
+                label = f"{'with' if sampled else 'without'} sampler {ordinal + 1}/{plan.sessions}"
+                with display.steps(label, plan.steps) as on_step:
+                    record, validity = run_session(device, order, found.sensors, sensor_plan(found), on_step)
+                if validity.status is not SessionStatus.OK:
+                    raise SuiteError(f"A session {label} is {validity.status}: {validity.reason}; run it again.")
+                medians[sampled].append(stats.median(record.latencies_ms))
+                display.note(f"{label}: {rounded(medians[sampled][-1])} ms a step")
+    return compared(medians[True], medians[False])
+
+
+def compared(sampled: Sequence[float], bare: Sequence[float]) -> Overhead:
+    """The median over rounds of a round's ratio, with its bootstrap interval.
+
+    The two sessions of a round ran one after the other, so drift between rounds, which may be far larger than what the
+    sampler costs, is the same in both and leaves their ratio.
+    """
+    percent = [(with_ms / without_ms - 1) * 100 for with_ms, without_ms in zip(sampled, bare, strict=True)]
+    interval = stats.median_interval(percent)
+    bounds = None if isinstance(interval, Unavailable) else (interval.low, interval.high)
+    return Overhead(tuple(sampled), tuple(bare), stats.median(percent), bounds)

@@ -1,0 +1,159 @@
+"""What the store gets of one device's part of a run: the device, its measurements as they begin, and their outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from devices.checks.preflight import Check
+from devices.deployment.built_runner import BuiltRunner
+from devices.inventory.entry import DeviceEntry
+from suite.measuring.sensor_plan import SensorPlan
+from suite.planning.plan import described
+from suite.preparing.preparation import Prepared, depends_on_device
+from suite.results.measurement import Subject, measure, usable
+from suite.sessions.record import SensorFact
+from suite.sessions.validity import SessionResult, SessionStatus
+from suite.store.store import Store
+from workloads.lowering.arithmetic_probe import Accumulation
+
+_HARDWARE = (
+    "machine",
+    "board",
+    "cpu_models",
+    "cpu_count",
+    "cpu_features",
+    "microcode",
+    "memory_kib",
+    "virtual_machine",
+)
+
+
+@dataclass
+class OpenMeasurement:
+    """A measurement under way. `label` names its workload among those of the run.
+
+    `known_runner` is None where the device was never reached; `abandoned` is why no further session begins.
+    """
+
+    measurement_id: int
+    label: str
+    prepared: Prepared
+    subject: Subject
+    known_runner: BuiltRunner | None
+    abandoned: str | None = None
+
+    @property
+    def runner(self) -> BuiltRunner:
+        """The runner of its sessions."""
+        if self.known_runner is None:
+            raise RuntimeError(f"{self.subject.device} has no runner: it is chosen when the device is connected")
+        return self.known_runner
+
+
+class Recording:
+    """One device of a run, in the store. `runner` and `arithmetic` are set as soon as they are known of the device."""
+
+    def __init__(self, store: Store, run_id: str, entry: DeviceEntry, *, only_plan: bool) -> None:
+        self.store, self.run_id, self.entry = store, run_id, entry
+        self._only_plan = only_plan
+        self.runner: BuiltRunner | None = None
+        self.arithmetic: Accumulation | None = None
+        self._device_id: int | None = None
+        self._sensors: SensorPlan | None = None
+
+    @property
+    def met(self) -> bool:
+        """Whether this run has reached the device."""
+        return self._device_id is not None
+
+    def record_device(self, facts: Mapping[str, Any], checks: Sequence[Check]) -> None:
+        """Stores what the device is, and the state it is in before its sessions."""
+        hardware = {key: facts[key] for key in _HARDWARE}
+        entry, store = self.entry, self.store
+        self._device_id = store.record_device(entry.name, entry.kind, entry.emulated, hardware)
+        build = " ".join(str(facts[key]) for key in ("os_build", "kernel") if facts[key])
+        store.record_device_state(self.run_id, self._device_id, build, facts, [asdict(check) for check in checks])
+
+    def begin(self, prepared: Sequence[Prepared], sensors: SensorPlan) -> list[OpenMeasurement]:
+        """Opens a measurement for each setting, or takes up those of a run that goes on."""
+        device_id = self._device_id
+        if device_id is None:
+            device_id = self.store.known_device(self.entry.name, self.entry.kind, self.entry.emulated)
+        else:
+            self._sensors = sensors
+        return [self._begin(device_id, item, sensors) for item in prepared]
+
+    def _begin(self, device_id: int, prepared: Prepared, sensors: SensorPlan) -> OpenMeasurement:
+        workload, artifact = described(prepared.workload), prepared.artifact
+        runner = prepared.runner or self.runner
+        self.store.record_artifact(artifact.hash, prepared.workload.document(), artifact.document)
+        measurement_id = self.store.begin_measurement(
+            self.run_id,
+            device_id,
+            workload,
+            planned_sessions=prepared.plan.sessions,
+            artifact_hash=artifact.hash,
+            runner_hash=None if runner is None else runner.hash,
+            reference_losses=prepared.reference.losses,
+            role=prepared.role,
+        )
+        return OpenMeasurement(
+            measurement_id,
+            self._label(prepared),
+            prepared,
+            self._subject(workload, prepared, sensors),
+            runner,
+            useless(self.store.sessions_of(measurement_id)),
+        )
+
+    def _label(self, prepared: Prepared) -> str:
+        """The setting alone where that is all that differs."""
+        workload, role = prepared.workload, "" if prepared.role == "measured" else f" {prepared.role}"
+        if self._only_plan:
+            return f"{workload.quant}{role}"
+        return f"{workload.model} {workload.quant} q={workload.q} b={workload.b} T={workload.T}{role}"
+
+    def _subject(self, workload: Mapping[str, Any], prepared: Prepared, sensors: SensorPlan) -> Subject:
+        return Subject(
+            device=self.entry.name,
+            kind=self.entry.kind,
+            emulated=self.entry.emulated,
+            workload=workload,
+            planned_sessions=prepared.plan.sessions,
+            program_bytes=prepared.artifact.program_bytes,
+            weight_bytes=prepared.artifact.weight_bytes,
+            sensors=sensors.facts,
+            energy_sensors=sensors.energy_sensors,
+            wrap_range_mj=sensors.wrap_range_mj,
+            temperature_sensors=tuple(
+                name for name, quantity in sensors.quantities.items() if quantity == "temperature_mc"
+            ),
+            expected=prepared.expected_losses,
+            arithmetic=self.arithmetic if depends_on_device(prepared.workload) else None,
+        )
+
+    def finish(self, item: OpenMeasurement, reason: str | None) -> dict[str, Any]:
+        """Judge what was stored; `reason` is why the device's part ended early."""
+        sessions = self.store.sessions_of(item.measurement_id)
+        document, why = measure(item.subject, sessions), item.abandoned or reason
+        if why is not None and not sessions:
+            document |= {"status": "failed", "reason": why}
+        elif why is not None and document["status"] == "partial":
+            document["reason"] = f"{document['reason']}; {why}"
+        self.store.finish_measurement(item.measurement_id, document)
+        if item.prepared.role != "measured":
+            document["by_session"] = {result.ordinal: measure(item.subject, [result]) for result in usable(sessions)}
+        return document | {"measurement_id": item.measurement_id, "role": item.prepared.role}
+
+    def fail(self, prepared: Sequence[Prepared], reason: str) -> list[dict[str, Any]]:
+        """Measurements of a device that could not be reached, or not any more."""
+        sensors = self._sensors or SensorPlan((SensorFact("device", "none", unavailable=reason),), {}, (), {}, {})
+        return [self.finish(item, reason) for item in self.begin(prepared, sensors)]
+
+
+def useless(sessions: Sequence[SessionResult]) -> str | None:
+    """Why further sessions of a setting are of no use, None when they are."""
+    unsupported = [item.validity for item in sessions if item.validity.status is SessionStatus.UNSUPPORTED]
+    return unsupported[0].reason if unsupported else None

@@ -1,0 +1,179 @@
+"""What a plan demands of devices and of this machine, and about how much time, memory and disk it will take.
+
+Known before any work is done: `--dry-run` prints it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psutil
+
+from devices.access.connect import require_support
+from devices.inventory.reading import Inventory
+from foundation.errors import UserError
+from suite.planning.plan import Plan, RunPlan, reference_steps
+from suite.rounding import duration, rounded
+from workloads.estimates.estimate import Estimate, estimate
+from workloads.estimates.reference_cost import affordable_steps, step_seconds
+from workloads.models.config import LlamaConfig
+from workloads.models.named import model_config
+
+_LARGEST_DEVICE_BYTES = 64 << 30
+"""No phone or board has more; a shape beyond it is a slip of the pen."""
+
+_MOST_LAYER_CALLS = 10_000
+"""A graph with more takes longer to export than anyone waits."""
+
+_SMALLER = "lower q, b or T, or choose another model or setting"
+
+
+def check(plan: RunPlan, inventory: Inventory) -> None:
+    """Everything that can be refused before work begins: devices, kinds, memory."""
+    for part in plan.plans:
+        entries = inventory.select(",".join(part.devices))
+        for entry in entries:
+            require_support(entry)
+        require_memory(part, measured_here=any(entry.kind == "local" for entry in entries))
+
+
+def estimates(plan: Plan) -> list[Estimate]:
+    """What each workload of the plan will take; needs neither weights nor task."""
+    config = model_config(plan.model)
+    return [estimate(workload, config) for workload in plan.workloads(answers=1)]
+
+
+def require_memory(plan: Plan, *, measured_here: bool) -> None:
+    """Raise UserError when a workload of the plan cannot fit, before anything is exported.
+
+    The export must fit this machine, and the session too if it is one of the devices; any other device is asked for
+    its memory once it is connected.
+    """
+    total = psutil.virtual_memory().total
+    for quant, needed in zip(plan.quants, estimates(plan), strict=True):
+        if measured_here and needed.memory_bytes > total:
+            raise UserError(f"{_too_large(plan, quant, needed)} and this machine has {_gb(total)} GB: {_SMALLER}.")
+        if needed.memory_bytes > _LARGEST_DEVICE_BYTES:
+            raise UserError(f"{_too_large(plan, quant, needed)}: {_SMALLER}.")
+        if needed.layer_calls > _MOST_LAYER_CALLS:
+            raise UserError(
+                f"{plan.model} {quant} with q={plan.q}, b={plan.b}, T={plan.T} would call its layers "
+                f"{needed.layer_calls} times in a step, and {_MOST_LAYER_CALLS} is the most that is exported: lower q."
+            )
+        if needed.export_memory_bytes > total:
+            raise UserError(
+                f"Exporting {plan.model} {quant} takes about {_gb(needed.export_memory_bytes)} GB of memory and this "
+                f"machine has {_gb(total)} GB: choose a smaller model, or export it on a larger machine."
+            )
+
+
+def _too_large(plan: Plan, quant: str, needed: Estimate) -> str:
+    shape = f"{plan.model} {quant} with q={plan.q}, b={plan.b}, T={plan.T}"
+    return f"{shape} needs about {_gb(needed.memory_bytes)} GB of memory on the device"
+
+
+def _gb(size_bytes: float) -> str:
+    return f"{size_bytes / 1e9:.1f}"
+
+
+_FLOPS_PER_S = {"fp32": 3.2e11, "fp16": 2.4e11, "int8": 8.0e11, "nf4": 3.2e11}
+"""Of products, on two cores of a recent x86 (README.md has the steps they were taken from)."""
+
+_SECONDS_PER_STEP = 4e-4
+_SECONDS_PER_CALL = 3e-5
+"""What a step costs beside its products: in all, and for each call of a layer."""
+
+_EXPORT_SECONDS = {"fp32": 6.0, "fp16": 6.0, "int8": 6.0, "nf4": 1.0}
+_EXPORT_SECONDS_PER_LAYER = {"fp32": 0.3, "fp16": 0.3, "int8": 0.3, "nf4": 0.1}
+_EXPORT_SECONDS_PER_CALL = {"fp32": 0.05, "fp16": 0.05, "int8": 0.05, "nf4": 0.1}
+_EXPORT_SECONDS_PER_VALUE = 3e-8
+_REFERENCE_SHARE = 0.6
+"""Of what the reference is allowed to count on (docs/export.md)."""
+
+_LOAD_SECONDS = 3.0
+_WARM_UP_STEPS = 4
+_RUNNER_BYTES = 15_500_000
+
+
+@dataclass(frozen=True)
+class SettingForecast:
+    """Rough figures for one setting on one device."""
+
+    quant: str
+    program_bytes: int
+    memory_bytes: int
+    seconds_per_step: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Rough figures for a plan; times assume a device as fast as a two-core desktop."""
+
+    settings: tuple[SettingForecast, ...]
+    export_seconds: float
+    measure_seconds: float
+    host_disk_bytes: int
+    device_disk_bytes: int
+
+    def lines(self, plan: Plan) -> list[str]:
+        """The forecast in words."""
+        sessions = len(plan.devices) * len(plan.quants) * plan.sessions
+        lines = [
+            f"{plan.model}, {plan.method}, q={plan.q} b={plan.b} T={plan.T} rank={plan.rank}, "
+            f"on {', '.join(plan.devices)}",
+            f"{sessions} sessions of {plan.steps} measured steps, interleaved over {', '.join(plan.quants)}",
+        ]
+        lines += [
+            f"  {item.quant}: program about {_mb(item.program_bytes)} MB, "
+            f"memory about {_mb(item.memory_bytes)} MB, step about {_step(item.seconds_per_step)}"
+            for item in self.settings
+        ]
+        lines += [
+            f"time: export about {duration(self.export_seconds)} if nothing is cached, "
+            f"measuring about {duration(self.measure_seconds)} on a device like a two-core desktop",
+            f"disk: {_mb(self.host_disk_bytes)} MB on the host, {_mb(self.device_disk_bytes)} MB on each device",
+        ]
+        return lines
+
+
+def forecast(plan: Plan) -> Forecast:
+    """Figures from the shapes alone; nothing is loaded, exported or contacted."""
+    config = model_config(plan.model)
+    reference = _REFERENCE_SHARE * sum(
+        affordable_steps(workload, config, reference_steps(workload.quant)) * step_seconds(workload, config)
+        for workload in plan.workloads(answers=1)
+    )
+    named = list(zip(plan.quants, estimates(plan), strict=True))
+    exporting = sum(_export_seconds(quant, item, config) for quant, item in named)
+    settings = tuple(
+        SettingForecast(quant, item.program_bytes, item.memory_bytes, _step_seconds(quant, item))
+        for quant, item in named
+    )
+    steps = plan.steps + _WARM_UP_STEPS
+    rounds = plan.sessions * len(plan.devices)
+    disk = sum(item.program_bytes for item in settings) + _RUNNER_BYTES
+    return Forecast(
+        settings=settings,
+        export_seconds=exporting + reference,
+        measure_seconds=rounds * sum(_LOAD_SECONDS + steps * item.seconds_per_step for item in settings),
+        host_disk_bytes=disk,
+        device_disk_bytes=disk,
+    )
+
+
+def _step_seconds(quant: str, needed: Estimate) -> float:
+    beside = _SECONDS_PER_STEP + needed.layer_calls * _SECONDS_PER_CALL
+    return beside + needed.flops_per_step / _FLOPS_PER_S[quant]
+
+
+def _export_seconds(quant: str, needed: Estimate, config: LlamaConfig) -> float:
+    of_graph = config.layers * _EXPORT_SECONDS_PER_LAYER[quant] + needed.layer_calls * _EXPORT_SECONDS_PER_CALL[quant]
+    return _EXPORT_SECONDS[quant] + of_graph + config.parameter_counts().total * _EXPORT_SECONDS_PER_VALUE
+
+
+def _mb(size_bytes: int) -> str:
+    return rounded(size_bytes / 1e6)
+
+
+def _step(seconds: float) -> str:
+    return f"{rounded(seconds)} s" if seconds >= 1 else f"{rounded(seconds * 1e3)} ms"

@@ -1,0 +1,215 @@
+"""What a run will do: which workloads on which devices, how often, with which training settings.
+
+A run carries out a `RunPlan`: one or more plans, and how long it may take on a device.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import UserError
+from workloads.models.config import PROJECTIONS
+from workloads.models.named import model_config
+from workloads.workload import QUANTIZATION_SETTINGS, TrainingSettings, Workload, require_count
+
+_REFERENCE_STEPS = {"int8": 6}
+_USUAL_REFERENCE_STEPS = 3
+
+BATCHES = 16
+"""Different batches a session cycles through."""
+
+_MOST = {"sessions": 10_000, "steps": 1_000_000_000}
+_FLOAT32_RANGE = (1e-37, 1e38)
+
+_OPTIONS = (
+    *(("--model", "model"), ("--method", "method"), ("-q", "q"), ("-b", "b"), ("-T", "T"), ("--rank", "rank")),
+    *(("--alpha", "alpha"), ("--targets", "targets"), ("--noise", "noise"), ("--sessions", "sessions")),
+    *(("--steps", "steps"), ("--seed", "seed"), ("--lr", "lr"), ("--eps", "eps")),
+    *(("--task", "task"), ("--weights", "weights")),
+)
+
+
+def reference_steps(quant: str) -> int:
+    """How many steps of a session are compared with the eager reference.
+
+    Two of three follow an update. The noise of an int8 loss is as large as what one update does to it; that of five is
+    not.
+    """
+    return _REFERENCE_STEPS.get(quant, _USUAL_REFERENCE_STEPS)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run as it is asked for.
+
+    `devices` are inventory names; `weights` and `task` are paths, or None for what is built in. Raises the UserErrors
+    of suite and workloads for a plan that cannot be carried out by any device.
+    """
+
+    devices: tuple[str, ...]
+    model: str = "smollm2-135m"
+    quants: tuple[str, ...] = QUANTIZATION_SETTINGS
+    method: str = "prge"
+    q: int = 4
+    b: int = 4
+    T: int = 64
+    rank: int = 16
+    alpha: float = 32.0
+    targets: tuple[str, ...] = PROJECTIONS
+    noise: str = "kernel"
+    sessions: int = 3
+    steps: int = 10
+    max_warm_up_steps: int = 10
+    seed: int = 7
+    lr: float = 1e-3
+    eps: float = 1e-2
+    task: str | None = None
+    weights: str | None = None
+
+    def __post_init__(self) -> None:
+        self._check_numbers()
+        if not self.quants:
+            raise UserError(f"No quantization setting is named: choose from {', '.join(QUANTIZATION_SETTINGS)}.")
+        for quant in self.quants:
+            if self.quants.count(quant) > 1:
+                raise UserError(f"The setting {quant} is named {self.quants.count(quant)} times: name each once.")
+        config = model_config(self.model)
+        if config.max_positions < self.T:
+            limit = config.max_positions
+            raise UserError(f"T is {self.T}, but {self.model} has {limit} positions: choose a T up to {limit}.")
+        if config.hidden_size < self.rank:
+            raise UserError(
+                f"rank is {self.rank}, but {self.model} has {config.hidden_size} hidden features, which no adapter of "
+                f"a higher rank can use: choose a rank up to {config.hidden_size}."
+            )
+        list(self.workloads(answers=1))  # each checks itself
+
+    def _check_numbers(self) -> None:
+        for name, most in _MOST.items():
+            require_count(name, getattr(self, name), most)
+        for name in ("alpha", "eps", "lr"):
+            value = getattr(self, name)
+            if not (value > 0 or (name == "lr" and value == 0)):
+                raise UserError(f"{name} is {value:g}, but it must be a positive number: give one such as 0.001.")
+            if value and not _FLOAT32_RANGE[0] <= value <= _FLOAT32_RANGE[1]:
+                raise UserError(
+                    f"{name} is {value:g}, but programs compute in float32, between 1e-37 and 1e38: "
+                    "give one such as 0.001."
+                )
+        if not 0 <= self.seed < 1 << 63:
+            raise UserError(f"seed is {self.seed}, but it must be between 0 and 2^63 - 1: give such a number.")
+
+    def workloads(self, answers: int) -> Iterator[Workload]:
+        """One workload for each setting; `answers` is the longest answer of the task in tokens."""
+        for quant in self.quants:
+            yield Workload(
+                model=self.model,
+                quant=quant,
+                q=self.q,
+                b=self.b,
+                T=self.T,
+                rank=self.rank,
+                alpha=self.alpha,
+                targets=self.targets,
+                answers=answers,
+                method=self.method,
+                noise=self.noise,
+            )
+
+    @property
+    def training(self) -> TrainingSettings:
+        return TrainingSettings(lr=self.lr, eps=self.eps, seed=self.seed)
+
+    @property
+    def task_path(self) -> Path | None:
+        return None if self.task is None else Path(self.task)
+
+    @property
+    def weights_path(self) -> Path | None:
+        return None if self.weights is None else Path(self.weights)
+
+    def quick(self) -> Plan:
+        """A short look: one session of three steps, without an interval."""
+        return replace(self, sessions=1, steps=3, max_warm_up_steps=3)
+
+    def arguments(self, quant: str) -> list[str]:
+        """What `suite run` takes for one setting of this plan; what is as it always is stays out."""
+        given = [("--quant", quant)]
+        for option, name in _OPTIONS:
+            value = getattr(self, name)
+            if value != getattr(Plan, name):
+                given.append((option, ",".join(value) if isinstance(value, tuple) else f"{value}"))
+        return [word for pair in given for word in pair]
+
+    def document(self) -> dict[str, Any]:
+        """The plan as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Plan:
+        """The plan of `document`; UserError when another version of the suite wrote it."""
+        known = {field.name for field in fields(cls)}
+        if unknown := set(document) - known:
+            raise UserError(
+                f"The plan of this run has {', '.join(sorted(unknown))}, which this version does not know: "
+                "start a new run, or resume with the version that began it."
+            )
+        lists = {key: tuple(value) for key, value in document.items() if isinstance(value, list)}
+        return cls(**{**document, **lists})
+
+
+def described(workload: Workload) -> dict[str, Any]:
+    """The workload as the store and the reports have it: what tells series apart, defaults left out."""
+    document = workload.document()
+    always = ("model", "method", "quant", "backend", "q", "b", "T", "rank")
+    default = Workload(workload.model, workload.quant).document()
+    return {key: value for key, value in document.items() if key in always or value != default[key]}
+
+
+def interleaved(count: int, ordinal: int) -> range:
+    """The order of `count` settings in a round: A B C D, then D C B A, so that drift is not mistaken for a setting."""
+    return range(count) if ordinal % 2 == 0 else range(count - 1, -1, -1)
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """`budget_minutes` bounds the measuring on each device, all plans together; None: as long as it takes.
+
+    Raises UserError for plans that would measure the same workload twice on a device.
+    """
+
+    plans: tuple[Plan, ...]
+    budget_minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        planned = Counter(
+            (device, workload) for plan in self.plans for device in plan.devices for workload in plan.workloads(1)
+        )
+        for (device, workload), times in planned.items():
+            if times > 1:
+                shape = f"{workload.model} {workload.quant} with q={workload.q}, b={workload.b}, T={workload.T}"
+                raise UserError(f"{shape} is planned {times} times on {device}: name each workload once.")
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices of all plans, each once, in their order."""
+        return tuple(dict.fromkeys(device for plan in self.plans for device in plan.devices))
+
+    def quick(self) -> RunPlan:
+        """A short look at each plan (`Plan.quick`)."""
+        return RunPlan(tuple(plan.quick() for plan in self.plans), self.budget_minutes)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"plans": [plan.document() for plan in self.plans], "budget_minutes": self.budget_minutes}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> RunPlan:
+        """The run of `document`; UserError when another version of the suite wrote it."""
+        if set(document) != {"plans", "budget_minutes"}:
+            raise UserError("The plan of this run was written by another version of the suite: start a new run.")
+        return cls(tuple(Plan.from_document(plan) for plan in document["plans"]), document["budget_minutes"])

@@ -1,0 +1,137 @@
+"""The exporting process, started by `suite.preparing.exporting`.
+
+    python -m suite.preparing.export_process PLAN ARTIFACTS LOG
+
+PLAN is a plan as JSON. It reads orders from its standard input, the setting to export, and writes answers to its
+standard output, one JSON object a line, with lines of progress before an answer that takes its time. Whatever the
+libraries print goes to LOG, and so does the traceback of an error that is not the user's to mend, which ends it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from foundation.errors import UserError
+from suite.planning.plan import Plan, reference_steps
+from suite.preparing.inputs import Inputs, load_inputs
+from workloads.export.artifact import ArtifactCache
+from workloads.lowering.arithmetic_probe import Accumulation
+from workloads.reference.losses import ReferenceLosses, reference_losses
+
+if TYPE_CHECKING:
+    import torch
+
+
+SECONDS_BETWEEN_LINES = 15.0
+_LAYER = re.compile(r"model\.layers\.(\d+)\.")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Answer orders until there are no more, or nobody is left to give them."""
+    plan = Plan.from_document(json.loads(arguments[0]))
+    cache, log = ArtifactCache(Path(arguments[1])), Path(arguments[2])
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    inputs = load_inputs(plan, lambda text: print(text, flush=True))
+    for line in sys.stdin:
+        try:
+            answer = _export(plan, json.loads(line), inputs, cache, answers)
+        except UserError as error:
+            answer = {"user_error": str(error)}
+        _say(answers, answer)
+
+
+def _export(
+    plan: Plan, order: Mapping[str, str | None], inputs: Inputs, cache: ArtifactCache, answers: TextIO
+) -> dict[str, Any]:
+    """Export what is missing -> the reference losses, none where the order names no accumulation."""
+    quant, accumulation = order["quant"], order["accumulation"]
+    workloads = plan.workloads(answers=inputs.data.labels.shape[2])
+    workload = next(item for item in workloads if item.quant == quant)
+    progress = Progress(answers, f"{workload.model} {quant}")
+    weights = replace(
+        inputs.weights, state=WatchedTensors(inputs.weights.state, inputs.weights.config.layers, progress)
+    )
+    artifact = cache.export(workload, weights)
+    if accumulation is None:
+        return asdict(ReferenceLosses(()))
+    _give_memory_back()  # the reference needs the room
+    progress.begin(f"reference losses of {workload.model} {quant}")
+    found = reference_losses(
+        artifact,
+        workload,
+        weights,
+        inputs.data,
+        plan.training,
+        reference_steps(workload.quant),
+        lambda done: progress(f"{done:.0%}"),
+        Accumulation(accumulation),
+    )
+    return asdict(found)
+
+
+class Progress:
+    """Lines of progress for whoever waits, one every SECONDS_BETWEEN_LINES."""
+
+    def __init__(self, answers: TextIO, subject: str) -> None:
+        self._answers = answers
+        self.begin(subject)
+
+    def begin(self, subject: str) -> None:
+        """From now on lines are about `subject`."""
+        self._subject, self._begin = subject, time.monotonic()
+        self._told = self._begin
+
+    def __call__(self, reached: str) -> None:
+        now = time.monotonic()
+        if now - self._told >= SECONDS_BETWEEN_LINES:
+            self._told = now
+            _say(self._answers, {"progress": f"{self._subject}: {reached} after {now - self._begin:.0f} s"})
+
+
+class WatchedTensors(Mapping[str, "torch.Tensor"]):
+    """A model's tensors that tell which layer is asked for."""
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor], layers: int, progress: Progress) -> None:
+        self._tensors, self._layers, self._progress = tensors, layers, progress
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        layer = _LAYER.match(name)
+        if layer is not None:
+            self._progress(f"layer {int(layer[1]) + 1} of {self._layers}")
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+def _give_memory_back() -> None:
+    """Graphs of programs hold each other with weights in them, and glibc keeps what was freed: half a gigabyte."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _say(answers: TextIO, document: Mapping[str, Any]) -> None:
+    answers.write(json.dumps(document) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

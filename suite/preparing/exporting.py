@@ -1,0 +1,158 @@
+"""Exports in a process of their own: they take gigabytes that Python would not give back, and their libraries chatter.
+
+The process starts with the first order and ends with the block. What it prints goes to a log that every error names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import UserError
+from foundation.text import printable
+from suite.errors import SuiteError
+from suite.planning.plan import Plan
+from workloads.estimates.estimate import estimate
+from workloads.export.artifact import ArtifactCache
+from workloads.lowering.arithmetic_probe import Accumulation
+from workloads.models.named import model_config
+from workloads.reference.losses import ReferenceLosses, from_document
+
+Notify = Callable[[str], None]
+
+_LOG_TAIL_BYTES = 4096
+_GRACE_SECONDS = 20.0
+
+
+@contextlib.contextmanager
+def exporter(plan: Plan, artifacts: Path, log: Path) -> Iterator[Exporter]:
+    """The way to the exporting process; when the block is left by an exception, an export under way is given up."""
+    made = Exporter(plan, artifacts, log)
+    try:
+        yield made
+        made.finish()
+    finally:
+        made.kill()
+
+
+class Exporter:
+    """Hands the settings of one plan to the exporting process, one after the other."""
+
+    def __init__(self, plan: Plan, artifacts: Path, log: Path) -> None:
+        self.plan, self.artifacts, self.log = plan, artifacts, log
+        self._process: subprocess.Popen[str] | None = None
+
+    def export(
+        self, quant: str, on_progress: Notify, accumulation: Accumulation | None = Accumulation.FP32
+    ) -> ReferenceLosses:
+        """Export a setting if it is missing, and give the reference losses of its first steps.
+
+        They are those of a device with `accumulation`; with None there are none yet. `on_progress` gets a line now and
+        then while it takes. Raises UserError for what the user can mend, SuiteError when the process dies.
+        """
+        process = self._process or self._start()
+        answer = self._ask(process, {"quant": quant, "accumulation": accumulation}, on_progress)
+        if answer is None:
+            raise SuiteError(self._epitaph(quant, process.wait()))
+        if "user_error" in answer:
+            raise UserError(answer["user_error"])
+        return from_document(answer)
+
+    def finish(self) -> None:
+        """Let the process end by itself."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_GRACE_SECONDS)
+
+    def kill(self) -> None:
+        """End the process if it still runs, and remove what it had half done: it can be gigabytes."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            ArtifactCache(self.artifacts).remove_abandoned()
+
+    def _start(self) -> subprocess.Popen[str]:
+        try:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            self.log.write_bytes(b"")
+            said = self.log.open("ab")
+        except OSError as error:
+            raise UserError(
+                f"the log of exports cannot be written to {self.log} ({error.strerror}, error {error.errno}): "
+                "make its folder writable or set SUITE_HOME to another one"
+            ) from error
+        plan = json.dumps(self.plan.document())
+        argv = [sys.executable, "-m", "suite.preparing.export_process", plan, str(self.artifacts), str(self.log)]
+        with said:
+            # Threads that wait give their core away: on a busy host, spinning ones take it from those they wait for.
+            environ = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+            # A session of its own: Ctrl-C is for us, and we end it.
+            self._process = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+                start_new_session=True,
+                env=environ,
+            )
+        return self._process
+
+    def _ask(
+        self, process: subprocess.Popen[str], order: dict[str, str | None], on_progress: Notify
+    ) -> dict[str, Any] | None:
+        """The answer, None when the process dies of the order."""
+        if process.stdin is None or process.stdout is None:
+            return None
+        try:
+            process.stdin.write(json.dumps(order) + "\n")
+            process.stdin.flush()
+        except OSError:
+            return None
+        for line in process.stdout:
+            answer: dict[str, Any] = json.loads(line)
+            if "progress" not in answer:
+                return answer
+            on_progress(answer["progress"])
+        return None
+
+    def _epitaph(self, quant: str, code: int) -> str:
+        """What the process died of."""
+        named = f"{self.plan.model} {quant}"
+        if code < 0:
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+            return (
+                f"the process that exports {named} was killed by {name}, most often by the kernel for lack of memory: "
+                f"close other programs or choose a smaller model (its log is {self.log})"
+            )
+        free, needed = shutil.disk_usage(self.log.parent).free, self._program_bytes(quant)
+        if free < needed:  # then the log lacks its end too
+            return (
+                f"exporting {named} failed, and the disk of {self.log.parent} has {free / 1e6:.0f} MB free where the "
+                f"program alone takes about {needed / 1e6:.0f} MB: free space there or set SUITE_HOME to another one"
+            )
+        words = self._last_words()
+        said = f" ({words})" if words else ""
+        return f"exporting {named} failed with exit code {code}{said}: see the log {self.log}"
+
+    def _program_bytes(self, quant: str) -> int:
+        config = model_config(self.plan.model)
+        return next(
+            estimate(item, config).program_bytes for item in self.plan.workloads(answers=1) if item.quant == quant
+        )
+
+    def _last_words(self) -> str:
+        try:
+            lines = self.log.read_bytes()[-_LOG_TAIL_BYTES:].decode("utf-8", "replace").strip().splitlines()
+        except OSError:
+            return ""
+        return printable(lines[-1], 300) if lines else ""

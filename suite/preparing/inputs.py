@@ -1,0 +1,34 @@
+"""What the programs of a plan are made from and fed with: the model's weights, and the task as batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from foundation.errors import UserError
+from suite.planning.plan import BATCHES, Plan
+from workloads.models.weights import ModelWeights
+from workloads.models.zoo import load_model
+from workloads.tasks.batches import TaskBatches, batches
+from workloads.tasks.task import Task, Template, built_in_task, read_task
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The same plan gives the same inputs, in any process and on any machine."""
+
+    weights: ModelWeights
+    task: Task
+    data: TaskBatches
+
+
+def load_inputs(plan: Plan, notify: Callable[[str], None]) -> Inputs:
+    """Load and tokenize; `notify` gets a line before a download. Raises the workloads' UserError."""
+    weights = load_model(plan.model, plan.weights_path, notify)
+    if weights.config.max_positions < plan.T:
+        raise UserError(
+            f"T is {plan.T}, but {weights.source} has {weights.config.max_positions} positions: "
+            f"choose a T up to {weights.config.max_positions}."
+        )
+    task = read_task(plan.task_path) if plan.task_path is not None else built_in_task(Template())
+    return Inputs(weights, task, batches(task, weights.tokenizer, plan.b, plan.T, BATCHES, plan.seed))

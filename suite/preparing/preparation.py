@@ -1,0 +1,138 @@
+"""Host work before any device is touched: the model, the task's batches, the programs and their reference losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from devices.deployment.built_runner import BuiltRunner
+from suite.errors import SuiteError
+from suite.planning.plan import Plan, reference_steps
+from suite.preparing.exporting import Exporter, exporter
+from suite.preparing.inputs import Inputs
+from suite.sessions.loss_check import ExpectedLosses
+from workloads.estimates.estimate import Estimate, estimate
+from workloads.export.artifact import Artifact, ArtifactCache
+from workloads.lowering.arithmetic_probe import Accumulation
+from workloads.reference.losses import ReferenceLosses, kept_losses
+from workloads.tasks.batches import TaskBatches
+from workloads.workload import Workload
+
+Notify = Callable[[str], None]
+
+EXPORT_LOG = "export.log"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A workload that can be measured: its plan, its program, what it trains on, and its first steps' losses.
+
+    `role` tells the two sides of a confirmation from what is simply measured, and `runner` is the one that a baseline
+    was measured with; None is the device's of today.
+    """
+
+    plan: Plan
+    workload: Workload
+    artifact: Artifact
+    data: TaskBatches
+    reference: ReferenceLosses
+    estimate: Estimate
+    role: Literal["measured", "candidate", "baseline"] = "measured"
+    runner: BuiltRunner | None = None
+
+    @property
+    def expected_losses(self) -> ExpectedLosses:
+        """What sessions are compared with."""
+        found, training = self.reference, self.plan.training
+        return ExpectedLosses(
+            found.losses, found.untrained, found.noise or 0.0, training.lr, training.eps, found.shortfall
+        )
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What all devices of a run share. `weights_source` is where each model's weights come from."""
+
+    prepared: tuple[Prepared, ...]
+    weights_source: Mapping[str, str]
+    exported: int
+
+    def __add__(self, other: Preparation) -> Preparation:
+        return Preparation(
+            self.prepared + other.prepared,
+            {**self.weights_source, **other.weights_source},
+            self.exported + other.exported,
+        )
+
+
+NOT_YET = ReferenceLosses((), "the arithmetic of its device is not known")
+
+
+def depends_on_device(workload: Workload) -> bool:
+    """Whether the reference waits for the device, whose arithmetic it has to have."""
+    return workload.quant == "fp16"
+
+
+def prepare(plan: Plan, inputs: Inputs, cache: ArtifactCache, notify: Notify) -> Preparation:
+    """Export what is missing, and run the reference where it is missing.
+
+    Raises UserError for what the user can mend, SuiteError when the exporting process dies.
+    """
+    _tell_truncation(inputs, notify)
+    workloads = list(plan.workloads(answers=inputs.data.labels.shape[2]))
+    missing = [item for item in workloads if cache.find(item, inputs.weights.sha256, notify) is None]
+    with exporter(plan, cache.root, cache.root / EXPORT_LOG) as process:
+        preparing = _Preparing(plan, cache, inputs, process, notify)
+        prepared = tuple(preparing.prepared(workload, missing) for workload in workloads)
+    return Preparation(prepared, {plan.model: inputs.weights.source}, len(missing))
+
+
+@dataclass(frozen=True)
+class _Preparing:
+    """A plan on its way to programs."""
+
+    plan: Plan
+    cache: ArtifactCache
+    inputs: Inputs
+    process: Exporter
+    notify: Notify
+
+    def prepared(self, workload: Workload, missing: list[Workload]) -> Prepared:
+        """The workload with its program and reference losses; only what is missing is made."""
+        name = f"{workload.model} {workload.quant}"
+        weights = self.inputs.weights
+        artifact = self.cache.find(workload, weights.sha256)
+        depends = depends_on_device(workload)
+        reference = None if artifact is None else (NOT_YET if depends else self._kept_losses(workload, artifact))
+        if reference is None:
+            if workload in missing:
+                self.notify(f"exporting {name} ({missing.index(workload) + 1} of {len(missing)})")
+            else:
+                self.notify(f"computing the reference losses of {name}")
+            reference = self.process.export(workload.quant, self.notify, None if depends else Accumulation.FP32)
+            reference = NOT_YET if depends else reference
+            artifact = self.cache.find(workload, weights.sha256)
+        if artifact is None:
+            raise SuiteError(f"the artifact of {name} vanished from {self.cache.root} after its export: run again")
+        if workload in missing:
+            seconds, size_bytes = artifact.document["export_seconds"], artifact.program_bytes
+            self.notify(f"exported {name} in {seconds:.0f} s, {size_bytes / 1e6:.1f} MB")
+        if reference.shortfall is not None and not depends:
+            compared = f"{len(reference.losses)} steps of" if reference.losses else "nothing of"
+            self.notify(f"{name}: {compared} a session is compared with the reference: {reference.shortfall}")
+        needs = estimate(workload, weights.config)
+        return Prepared(self.plan, workload, artifact, self.inputs.data, reference, needs)
+
+    def _kept_losses(self, workload: Workload, artifact: Artifact) -> ReferenceLosses | None:
+        steps = reference_steps(workload.quant)
+        return kept_losses(artifact, self.inputs.data, self.plan.training, steps, Accumulation.FP32)
+
+
+def _tell_truncation(inputs: Inputs, notify: Notify) -> None:
+    data = inputs.data
+    if data.truncated_rows:
+        notify(
+            f"{data.truncated_rows} of {data.rows} rows of {inputs.task.name} are longer than "
+            f"T={data.tokens.shape[2]} and lost the beginning of their text"
+        )

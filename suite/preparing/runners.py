@@ -1,0 +1,102 @@
+"""The runners of a run's devices: each kind of machine's is looked for, or built, when a device first needs it.
+
+As a program, which `make bundle` starts, it builds the runner for boards and phones ahead of the first run.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from devices.deployment.built_runner import BuiltRunner
+from devices.errors import DeployError
+from devices.inventory.entry import DeviceEntry
+from devices.runner_builds.build import build_hash, build_runner, native_toolchain
+from devices.runner_builds.bundle import BUNDLE_MACHINE, build_bundle, runner_for
+from foundation.errors import UserError
+from suite import exit_codes
+from suite.display import Display
+from suite.home import Home
+
+_NATIVE = "native"
+
+
+class Runners:
+    """Devices' threads share it: one of them builds, the others wait and get the same.
+
+    It stays the same for the whole run, also where it can't be had: a source that is edited meanwhile changes nothing.
+    """
+
+    def __init__(self, folder: Path, display: Display) -> None:
+        self._folder, self._display = folder, display
+        self._building = threading.Lock()
+        self._known: dict[str, BuiltRunner | UserError] = {}
+
+    def build_ahead(self, entries: Sequence[DeviceEntry]) -> None:
+        """The native runner, if one of these devices needs it, so that a missing compiler is told before the export.
+
+        Raises `UserError` if it can't be had and no other device could be measured.
+        """
+        others = [entry for entry in entries if not _is_native(entry)]
+        if len(others) == len(entries):
+            return
+        try:
+            self._made(_NATIVE, self._native)
+        except UserError as error:
+            if not others:
+                raise
+            self._display.note(f"this machine can't be measured: {error}")
+
+    def runner_of(self, entry: DeviceEntry, machine: str, notify: Callable[[str], None]) -> BuiltRunner:
+        """The user's own runner, the native one on this host, or a bundle.
+
+        `machine` is the device's processor as `uname -m` has it. Raises DeployError: a runner that can't be had is a
+        matter of this device alone.
+        """
+        try:
+            if entry.runner is not None:
+                return runner_for(machine, self._folder, notify, own=Path(entry.runner))
+            if _is_native(entry):
+                return self._made(_NATIVE, self._native)
+            return self._made(machine, lambda: runner_for(machine, self._folder, notify))
+        except UserError as error:
+            raise DeployError(str(error)) from error
+
+    def _made(self, name: str, make: Callable[[], BuiltRunner]) -> BuiltRunner:
+        with self._building:
+            if name not in self._known:
+                try:
+                    self._known[name] = make()
+                except UserError as error:
+                    self._known[name] = error
+            found = self._known[name]
+        if isinstance(found, UserError):
+            raise found
+        return found
+
+    def _native(self) -> BuiltRunner:
+        toolchain = native_toolchain()
+        there = (self._folder / build_hash(toolchain)).is_dir()
+        with self._display.waiting("looking for the runner") if there else self._display.busy("building the runner"):
+            return build_runner(self._folder, toolchain)
+
+
+def _is_native(entry: DeviceEntry) -> bool:
+    return entry.transport == "local" and entry.runner is None
+
+
+def main() -> int:
+    """Prints the bundle's folder and size; exit code 2 and a sentence when the user has something to mend."""
+    try:
+        bundle = build_bundle(BUNDLE_MACHINE, Home.locate().runner, print)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return exit_codes.USAGE
+    print(f"{bundle.folder}: {len(bundle.files)} files, {bundle.size_bytes / 1e6:.1f} MB, for {bundle.machine}")
+    return exit_codes.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,232 @@
+"""Devices over their runs: how they were before each, how their measurements ended, and the newest of each workload."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Table, func, select
+
+from foundation.unavailable import is_number
+from reports.model.histories import DeviceSummary, HealthPoint, HistorySummary, WorkloadSummary
+from suite.store import schema
+from suite.store.identity import lab_of, stamp, workload_key
+from suite.store.rows import Row
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One workload on one device. `group` names the workload without its setting."""
+
+    device: str
+    workload_key: str
+    group: str
+    workload: Mapping[str, Any]
+    emulated: bool
+    measurements: int
+    newest_id: int
+    stamp: str
+
+    def summary(self) -> HistorySummary:
+        """As reports ask for it."""
+        return HistorySummary(
+            self.device,
+            self.workload_key,
+            self.group,
+            self.workload,
+            self.emulated,
+            self.measurements,
+            self.stamp,
+            lab_of(self.device),
+        )
+
+
+def all_placed(connection: Connection) -> list[Placed]:
+    """By device and workload."""
+    table = schema.measurement
+    statement = (
+        select(
+            schema.device.c.name, table.c.workload_key, func.max(table.c.workload), func.max(schema.device.c.emulated),
+            func.count(), func.max(table.c.id), func.count(table.c.finished_at), func.max(table.c.finished_at),
+        )
+        .select_from(table.join(schema.device))
+        .where(table.c.role == "measured")
+        .group_by(schema.device.c.name, table.c.workload_key)
+        .order_by(schema.device.c.name, table.c.workload_key)
+    )  # fmt: skip
+    said = _said(connection)
+    found = []
+    for name, key, text, emulated, count, newest, finished, last in connection.execute(statement):
+        workload = json.loads(text)
+        made_from = stamp(name, key, count, newest, finished, last, said.get((name, key), ()))
+        found.append(Placed(name, key, group_of(workload), workload, bool(emulated), count, newest, made_from))
+    return found
+
+
+def group_of(workload: Mapping[str, Any]) -> str:
+    """The workload's key without the setting."""
+    return workload_key({key: entry for key, entry in workload.items() if key != "quant"})
+
+
+def summed_up(placed: Iterable[Placed]) -> list[WorkloadSummary]:
+    """Each workload once, its settings and devices together."""
+    groups: dict[str, list[Placed]] = {}
+    for one in placed:
+        groups.setdefault(one.group, []).append(one)
+    return [
+        WorkloadSummary(
+            key=group,
+            workload=found[0].workload,
+            devices=list(dict.fromkeys(one.device for one in found)),
+            settings=list(dict.fromkeys(str(one.workload.get("quant", "unknown")) for one in found)),
+            stamp=stamp(*(one.stamp for one in found)),
+        )
+        for group, found in sorted(groups.items())
+    ]
+
+
+def _said(connection: Connection) -> dict[tuple[str, str], tuple[object, ...]]:
+    """The newest verdict, acceptance and remark on the series of each workload on a device: part of its stamp."""
+    named = {row.id: (row.device_name, row.workload_key) for row in connection.execute(select(schema.series))}
+    found: dict[tuple[str, str], tuple[object, ...]] = {}
+    for table in (schema.verdict, schema.acceptance, schema.annotation):
+        newest: dict[tuple[str, str], int] = {}
+        for series_id, last in connection.execute(_newest(table)):
+            newest[named[series_id]] = max(last, newest.get(named[series_id], 0))
+        for name, last in newest.items():
+            found[name] = (*found.get(name, ()), table.name, last)
+    for name, key, last in connection.execute(_newest_of_runs()):
+        found[name, key] = (*found.get((name, key), ()), "run", last)
+    return found
+
+
+def _newest_of_runs() -> Any:
+    """The newest remark on a run, for all that the run measured."""
+    said, table, device = schema.annotation, schema.measurement, schema.device
+    return (
+        select(device.c.name, table.c.workload_key, func.max(said.c.id))
+        .select_from(said.join(table, table.c.run_id == said.c.run_id).join(device))
+        .group_by(device.c.name, table.c.workload_key)
+    )
+
+
+def _newest(table: Table) -> Any:
+    return (
+        select(table.c.series_id, func.max(table.c.id))
+        .where(table.c.series_id.is_not(None))
+        .group_by(table.c.series_id)
+    )
+
+
+# What the check of the disk says (devices/checks/preflight.py).
+_FREE = re.compile(r"(\d{1,15}) MB free")
+_MIB_OF_MB = 1e6 / 2**20
+
+
+def device_summaries(connection: Connection, run_id: str | None = None) -> list[DeviceSummary]:
+    """Every device by name, or those of one run, with what its last run came to."""
+    ids: dict[str, list[Row]] = {}
+    for row in connection.execute(select(schema.device).order_by(schema.device.c.id)).mappings():
+        ids.setdefault(row["name"], []).append(row)
+    if run_id is not None:
+        table = schema.measurement
+        used = set(connection.execute(select(table.c.device_id).where(table.c.run_id == run_id).distinct()).scalars())
+        ids = {name: rows for name, rows in ids.items() if any(row["id"] in used for row in rows)}
+    return [_summary(connection, name, rows) for name, rows in sorted(ids.items())]
+
+
+def device_health(connection: Connection, name: str) -> list[HealthPoint]:
+    """The device at each of its runs, the oldest first."""
+    ids = list(connection.execute(select(schema.device.c.id).where(schema.device.c.name == name)).scalars())
+    state, run = schema.device_state, schema.run
+    statement = (
+        select(state.c.run_id, run.c.started_at, state.c.os_build, state.c.facts, state.c.preflight)
+        .select_from(state.join(run))
+        .where(state.c.device_id.in_(ids))
+        .order_by(run.c.started_at, state.c.id)
+    )
+    states = {row["run_id"]: row for row in connection.execute(statement).mappings()}
+    outcomes = _outcomes(connection, ids)
+    return [_health(row, outcomes.get(run_id, [])) for run_id, row in states.items()]
+
+
+def _summary(connection: Connection, name: str, rows: Sequence[Row]) -> DeviceSummary:
+    ids = [row["id"] for row in rows]
+    state, table = schema.device_state, schema.measurement
+    counted = select(func.count(), func.max(state.c.id)).where(state.c.device_id.in_(ids))
+    states, newest = connection.execute(counted).one()
+    measured = connection.execute(select(func.count()).where(table.c.device_id.in_(ids))).scalar_one()
+    last = connection.execute(select(state).where(state.c.id == newest)).mappings().one_or_none()
+    outcomes: dict[str, int] = {}
+    warnings: list[str] = []
+    if last is not None:
+        chosen = (table.c.run_id == last["run_id"]) & table.c.device_id.in_(ids) & (table.c.role == "measured")
+        ended = connection.execute(select(table.c.status, func.count()).where(chosen).group_by(table.c.status))
+        outcomes = {status or "partial": count for status, count in ended}
+        warnings = [f"{check[0]}: {check[2]}" for check in _not_ok(last["preflight"])]
+    return DeviceSummary(
+        name=name,
+        kind=rows[-1]["kind"],
+        emulated=bool(rows[-1]["emulated"]),
+        last_run="" if last is None else last["run_id"],
+        last_at="" if last is None else last["at"],
+        outcomes=outcomes,
+        warnings=warnings,
+        stamp=stamp(name, ids, states, newest, measured, sorted(outcomes.items())),
+        origin=lab_of(name),
+    )
+
+
+def _not_ok(preflight: str) -> list[tuple[str, str, str]]:
+    checks = json.loads(preflight)
+    return [
+        (str(check.get("name", "")), str(check.get("status", "")), str(check.get("detail", "")))
+        for check in checks
+        if check.get("status") != "ok"
+    ]
+
+
+def _outcomes(connection: Connection, device_ids: Sequence[int]) -> dict[str, list[tuple[str, Mapping[str, Any]]]]:
+    """Run to (status, what its document says of heat) of each of its measurements."""
+    table = schema.measurement
+    statement = select(table.c.run_id, table.c.status, table.c.document).where(
+        table.c.device_id.in_(device_ids), table.c.role == "measured"
+    )
+    found: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    for run_id, status, document in connection.execute(statement):
+        parsed = json.loads(document or "{}")
+        heat = {"temperature_c": parsed.get("temperature_c"), "throttled": parsed.get("throttled")}
+        found.setdefault(run_id, []).append((status or "partial", heat))
+    return found
+
+
+def _health(state: Row, measured: Sequence[tuple[str, Mapping[str, Any]]]) -> HealthPoint:
+    facts, preflight = json.loads(state["facts"]), json.loads(state["preflight"])
+    heat = [document["temperature_c"] for _, document in measured if isinstance(document["temperature_c"], dict)]
+    battery = facts.get("battery_percent")
+    return HealthPoint(
+        run_id=state["run_id"],
+        at=state["started_at"],
+        os_build=state["os_build"],
+        temperature_start_c=_highest([one.get("start") for one in heat]),
+        temperature_max_c=_highest([one.get("max") for one in heat]),
+        throttled=sum(1 for _, document in measured if document["throttled"] is True),
+        battery_percent=float(battery) if is_number(battery) else None,
+        free_mib=_free_mib(preflight),
+        outcomes=dict(Counter(status for status, _ in measured)),
+        checks=_not_ok(state["preflight"]),
+    )
+
+
+def _highest(values: Sequence[object]) -> float | None:
+    return max((float(value) for value in values if isinstance(value, int | float)), default=None)
+
+
+def _free_mib(preflight: Sequence[Mapping[str, Any]]) -> float | None:
+    said = next((str(check.get("detail", "")) for check in preflight if check.get("name") == "disk"), "")
+    found = _FREE.search(said)
+    return float(found[1]) * _MIB_OF_MB if found else None

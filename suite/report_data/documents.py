@@ -1,0 +1,136 @@
+"""The document of a run, and single measurements as they stand in one."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, select
+
+from foundation.errors import UserError
+from foundation.text import printable
+from foundation.unavailable import unavailable
+from suite.store import schema
+from suite.store.identity import IMPORTED_FROM, marked
+from suite.store.rows import Row
+from suite.store.tags import remarks_of_run, tags_by_run
+
+_MEASURED_KEYS = (
+    *("latency_ms", "load_ms", "peak_memory_kib", "memory_after_load_kib", "program_bytes", "weight_bytes"),
+    *("energy_mj_per_step", "power_mw", "temperature_c", "loss", "stability", "ratio_to_reference"),
+    "sampler_overhead_percent",
+)
+_SESSION_KEYS = ("ordinal", "attempt", "status", "reason", "median_ms", "t_begin_ns", "load_ms", "hwm_kib")
+
+
+def run_document(connection: Connection, run_id: str) -> dict[str, Any]:
+    """The document of one run (docs/contracts.md, and what reports add to it). UserError for an unknown one."""
+    row = _run(connection, run_id)
+    return {
+        "run_id": run_id,
+        "report": None,
+        "status": row["status"],
+        "started_at": row["started_at"],
+        "finished_at": row["finished_at"],
+        "command": shlex.join(json.loads(row["command"])),
+        "tags": tags_by_run(connection).get(run_id, []),
+        **surroundings(connection, run_id),
+        "measurements": [document for document, _ in measured(connection, schema.measurement.c.run_id == run_id)],
+    }
+
+
+def surroundings(connection: Connection, run_id: str) -> dict[str, Any]:
+    """`environment` of the host, `remarks`, and `devices` by name; the latest state of a device in the run counts."""
+    statement = (
+        select(
+            schema.device, schema.device_state.c.os_build, schema.device_state.c.facts, schema.device_state.c.preflight
+        )
+        .select_from(schema.device_state.join(schema.device))
+        .where(schema.device_state.c.run_id == run_id)
+        .order_by(schema.device_state.c.id)
+    )
+    devices = {
+        row["name"]: {
+            "kind": row["kind"],
+            "emulated": bool(row["emulated"]),
+            "facts": {**json.loads(row["hardware"]), "os_build": row["os_build"], **json.loads(row["facts"])},
+            "preflight": json.loads(row["preflight"]),
+            **marked(row["name"]),
+        }
+        for row in connection.execute(statement).mappings()
+    }
+    environment = json.loads(_run(connection, run_id)["environment"])
+    origin = {"origin": str(environment[IMPORTED_FROM])} if IMPORTED_FROM in environment else {}
+    return {
+        "environment": environment,
+        **origin,
+        "remarks": remarks_of_run(connection, run_id),
+        "devices": devices,
+    }
+
+
+def measured(connection: Connection, chosen: ColumnElement[bool]) -> list[tuple[dict[str, Any], Row]]:
+    """Each measurement that was not a confirmation as its document, with its row (and the device's name and kind)."""
+    condition = chosen & (schema.measurement.c.role == "measured")
+    statement = (
+        select(schema.measurement, schema.device.c.name, schema.device.c.kind, schema.device.c.emulated)
+        .select_from(schema.measurement.join(schema.device))
+        .where(condition)
+        .order_by(schema.measurement.c.id)
+    )
+    rows = [dict(row) for row in connection.execute(statement).mappings()]
+    sessions = _session_rows(connection, condition)
+    return [(_measurement(row, sessions.get(row["id"], [])), row) for row in rows]
+
+
+def _run(connection: Connection, run_id: str) -> Row:
+    row = connection.execute(select(schema.run).where(schema.run.c.id == run_id)).mappings().one_or_none()
+    if row is None:
+        raise UserError(f"there is no run '{printable(run_id, 80)}' in the store: see `suite history`")
+    return row
+
+
+def _session_rows(connection: Connection, condition: ColumnElement[bool]) -> dict[int, list[dict[str, Any]]]:
+    statement = (
+        select(schema.session)
+        .select_from(schema.session.join(schema.measurement))
+        .where(condition)
+        .order_by(schema.session.c.ordinal, schema.session.c.attempt)
+    )
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row in connection.execute(statement).mappings():
+        described = {"session_id": row["id"], **{key: row[key] for key in _SESSION_KEYS}}
+        found.setdefault(row["measurement_id"], []).append(described)
+    return found
+
+
+def _measurement(row: Row, sessions: list[dict[str, Any]]) -> dict[str, Any]:
+    finished = row["document"] is not None
+    described: dict[str, Any] = json.loads(row["document"]) if finished else _unfinished(row, sessions)
+    return described | {
+        "measurement_id": str(row["id"]),
+        "sessions": sessions,
+        "reference_losses": json.loads(row["reference_losses"]),
+        **marked(row["name"]),
+    }
+
+
+def _unfinished(row: Row, sessions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A measurement whose run stopped before its statistics were made: its sessions are there, its numbers are not."""
+    reason = (
+        f"the run stopped before this measurement was finished ({len(sessions)} sessions are stored, "
+        f"{row['planned_sessions']} were planned): take it up with `suite run --resume`"
+    )
+    return {
+        "device": row["name"],
+        "kind": row["kind"],
+        "emulated": bool(row["emulated"]),
+        "workload": json.loads(row["workload"]),
+        "status": "partial" if sessions else "failed",
+        "reason": reason,
+        "throttled": any(session["status"] == "throttled" for session in sessions),
+        "sensors": [],
+        **{key: unavailable(reason) for key in _MEASURED_KEYS},
+    }

@@ -1,0 +1,125 @@
+"""The runs there are, in short, each with a stamp that changes when what its pages show does."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from reports.model.source import RunSummary
+from suite.store import schema
+from suite.store.identity import IMPORTED, IMPORTED_FROM, stamp
+from suite.store.rows import Row
+from suite.store.tags import newest_remarks, tags_by_run
+
+#: Verdicts are counted for the newest nights only: the overview shows no others.
+NIGHTS_COUNTED = 30
+_STAMPED = ("id", "status", "finished_at")
+
+
+def run_summaries(connection: Connection) -> list[RunSummary]:
+    """Every run, newest first."""
+    rows = connection.execute(select(schema.run).order_by(schema.run.c.id.desc())).mappings().all()
+    measured = _measured(connection)
+    nights = [row["id"] for row in rows if row["purpose"] == "nightly"][:NIGHTS_COUNTED]
+    verdicts = _verdict_counts(connection, nights)
+    unfinished = [row["id"] for row in rows if row["finished_at"] is None]
+    sessions, remarks = _session_counts(connection, unfinished), newest_remarks(connection)
+    tags = tags_by_run(connection)
+    return [
+        _summary(row, measured.get(row["id"], []), verdicts.get(row["id"], {}),
+                 (sessions.get(row["id"]), remarks.get(row["id"])), tags.get(row["id"], []))
+        for row in rows
+    ]  # fmt: skip
+
+
+def _measured(connection: Connection) -> dict[str, list[Row]]:
+    """What was measured in each run: device, workload, and whether it was finished."""
+    table = schema.measurement
+    statement = (
+        select(table.c.run_id, schema.device.c.name, table.c.workload, table.c.finished_at)
+        .select_from(table.join(schema.device))
+        .where(table.c.role == "measured")
+        .order_by(table.c.id)
+    )
+    found: dict[str, list[Row]] = {}
+    for row in connection.execute(statement).mappings():
+        found.setdefault(row["run_id"], []).append(row)
+    return found
+
+
+def _verdict_counts(connection: Connection, run_ids: Iterable[str]) -> dict[str, dict[str, int]]:
+    """Run to verdict to count; of a series judged twice the last verdict counts."""
+    verdict, measurement = schema.verdict, schema.measurement
+    last = (
+        select(func.max(verdict.c.id).label("id"), measurement.c.run_id)
+        .select_from(verdict.join(measurement))
+        .where(measurement.c.run_id.in_(list(run_ids)))
+        .group_by(measurement.c.run_id, verdict.c.series_id)
+        .subquery()
+    )
+    statement = (
+        select(last.c.run_id, verdict.c.verdict, func.count())
+        .select_from(last.join(verdict, verdict.c.id == last.c.id))
+        .group_by(last.c.run_id, verdict.c.verdict)
+    )
+    found: dict[str, dict[str, int]] = {}
+    for run_id, word, count in connection.execute(statement):
+        found.setdefault(run_id, {})[word] = count
+    return found
+
+
+def _session_counts(connection: Connection, run_ids: Iterable[str]) -> dict[str, int]:
+    statement = (
+        select(schema.measurement.c.run_id, func.count())
+        .select_from(schema.session.join(schema.measurement))
+        .where(schema.measurement.c.run_id.in_(list(run_ids)))
+        .group_by(schema.measurement.c.run_id)
+    )
+    return {row[0]: row[1] for row in connection.execute(statement)}
+
+
+def _summary(
+    run: Row, measured: list[Row], verdicts: Mapping[str, int], counts: tuple[object, ...], tags: list[str]
+) -> RunSummary:
+    finished = [row["finished_at"] for row in measured if row["finished_at"] is not None]
+    return RunSummary(
+        run_id=run["id"],
+        started_at=run["started_at"],
+        finished_at=run["finished_at"],
+        status=run["status"],
+        command=shlex.join(json.loads(run["command"])),
+        devices=list(dict.fromkeys(row["name"] for row in measured)),
+        settings=list(dict.fromkeys(setting_in(row["workload"]) for row in measured)),
+        measurements=len(measured),
+        purpose=run["purpose"],
+        verdicts=dict(verdicts),
+        tags=tags,
+        origin=_origin(run),
+        stamp=stamp(
+            *(run[key] for key in _STAMPED),
+            len(measured),
+            sorted(finished)[-1:],
+            sorted(verdicts.items()),
+            counts,
+            tags,
+        ),
+    )
+
+
+def _origin(run: Row) -> str:
+    if run["purpose"] != IMPORTED:
+        return ""
+    environment: dict[str, Any] = json.loads(run["environment"])
+    return str(environment.get(IMPORTED_FROM, "another lab"))
+
+
+@lru_cache(maxsize=4096)
+def setting_in(workload: str) -> str:
+    """The quantization setting in the JSON of a workload."""
+    parsed: dict[str, Any] = json.loads(workload)
+    return str(parsed.get("quant", "unknown"))

@@ -1,0 +1,221 @@
+"""The history of a workload on a device, metric by metric, with what the statistics and the nights found in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, select
+
+from foundation.unavailable import is_number
+from reports.model.histories import Change, HistoryPoint, HistorySegment, MetricHistory, Remark, SeriesVerdict
+from suite.regression.change_points import change_points
+from suite.regression.drift import total_drift
+from suite.regression.log_ratios import Direction
+from suite.regression.segments import Point, Segment, segments, since_device_change
+from suite.store import schema
+from suite.store.points import METRICS
+
+_FLOORS = {metric.name: metric.floor for metric in METRICS}
+_WITH_INTERVAL = "latency_ms"
+_DEVICE_LEVEL, _DRIFT_TRACED = "device_level", "drift_traced"
+
+
+class _Point(NamedTuple):
+    """One row of the table of points; there are hundreds of thousands."""
+
+    series_id: int
+    measurement_id: int
+    value: float
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What a point shows of its measurement besides its value."""
+
+    run_id: str
+    at: str
+    status: str
+    interval: tuple[float, float] | None
+    sessions: int | None
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What was said of the series, by (series, measurement): the last verdict with its numbers, and acceptances."""
+
+    verdicts: Mapping[tuple[int, int], tuple[str, Mapping[str, float]]]
+    accepted: frozenset[tuple[int, int]]
+    remarks: Mapping[int, Sequence[Remark]]
+
+
+def workload_history(connection: Connection, device: str, workload_key: str) -> list[MetricHistory]:
+    """Every metric of the workload that has points on the device."""
+    chosen = (schema.series.c.device_name == device) & (schema.series.c.workload_key == workload_key)
+    rows = connection.execute(select(schema.series).where(chosen)).all()
+    ids = [row.id for row in rows]
+    points: dict[int, list[_Point]] = {}
+    for series_id, measurement_id, value in connection.execute(_points_of(ids)).all():
+        points.setdefault(series_id, []).append(_Point(series_id, measurement_id, value))
+    found = _measurements(connection, sorted({point.measurement_id for own in points.values() for point in own}))
+    said = _said(connection, ids, found)
+    by_metric: dict[str, list[Row[Any]]] = {}
+    for row in rows:
+        if row.id in points:
+            by_metric.setdefault(row.metric, []).append(row)
+    return [_history(own, points, found, said) for own in by_metric.values()]
+
+
+def _points_of(series_ids: Sequence[int]) -> Any:
+    point = schema.point
+    return select(point.c.series_id, point.c.measurement_id, point.c.value).where(point.c.series_id.in_(series_ids))
+
+
+def _measurements(connection: Connection, ids: Sequence[int]) -> dict[int, _Measured]:
+    table = schema.measurement
+    columns = (table.c.id, table.c.run_id, table.c.started_at, table.c.status, table.c.document)
+    found: dict[int, _Measured] = {}
+    for begin in range(0, len(ids), 900):
+        statement = select(*columns).where(table.c.id.in_(ids[begin : begin + 900]), table.c.role == "measured")
+        for row in connection.execute(statement):
+            latency = json.loads(row.document or "{}").get("latency_ms", {})
+            interval, sessions = latency.get("ci95"), latency.get("sessions")
+            found[row.id] = _Measured(
+                row.run_id,
+                row.started_at,
+                row.status or "unknown",
+                (interval[0], interval[1]) if isinstance(interval, list) and all(map(is_number, interval)) else None,
+                len(sessions) if isinstance(sessions, list) else None,
+            )
+    return found
+
+
+def _said(connection: Connection, series_ids: Sequence[int], found: Mapping[int, _Measured]) -> _Said:
+    verdict, acceptance, annotation = schema.verdict, schema.acceptance, schema.annotation
+    verdicts = {
+        (series_id, measurement_id): (word, _segment_numbers(numbers))
+        for series_id, measurement_id, word, numbers in connection.execute(
+            select(verdict.c.series_id, verdict.c.measurement_id, verdict.c.verdict, verdict.c.numbers)
+            .where(verdict.c.series_id.in_(series_ids))
+            .order_by(verdict.c.id)
+        ).all()
+    }
+    remarks: dict[int, list[Remark]] = {}
+    accepted = set()
+    for row in connection.execute(select(acceptance).where(acceptance.c.series_id.in_(series_ids))):
+        measured = found.get(row.measurement_id)
+        accepted.add((row.series_id, row.measurement_id))
+        run_id = measured.run_id if measured else ""
+        remarks.setdefault(row.series_id, []).append(Remark("accepted", row.at, row.author, row.why, run_id))
+    runs = {measured.run_id: measured.at for measured in found.values()}
+    for row in connection.execute(
+        select(annotation).where(annotation.c.series_id.in_(series_ids) | annotation.c.run_id.is_not(None))
+    ):
+        if row.series_id is None and row.run_id not in runs:
+            continue
+        remark = Remark("annotation", runs.get(row.run_id or "", row.at), row.author, row.text, row.run_id or "")
+        for series_id in series_ids if row.series_id is None else (row.series_id,):
+            remarks.setdefault(series_id, []).append(remark)
+    return _Said(verdicts, frozenset(accepted), remarks)
+
+
+def _segment_numbers(numbers: str) -> Mapping[str, float]:
+    """The numbers of a verdict that decide over segments; most verdicts have none, and reading each takes long."""
+    if _DEVICE_LEVEL not in numbers and _DRIFT_TRACED not in numbers:
+        return {}
+    parsed: dict[str, float] = json.loads(numbers)
+    return parsed
+
+
+def _history(
+    rows: Sequence[Row[Any]], points: Mapping[int, Sequence[_Point]], found: Mapping[int, _Measured], said: _Said
+) -> MetricHistory:
+    """One metric, the segments of all its fingerprints in the order of time."""
+    marks = {row.id: row.fingerprint for row in rows}
+    metric, direction = rows[0].metric, rows[0].direction
+    own = [point for series_id in marks for point in points[series_id] if point.measurement_id in found]
+    own.sort(key=lambda point: (found[point.measurement_id].at, point.measurement_id))
+    judged = [_judged_point(point, marks[point.series_id], said) for point in own]
+    parts = segments(judged)
+    floor = _FLOORS.get(metric, 0.0)
+    drift = total_drift(since_device_change(judged), direction, floor) if judged else None
+    remarks = dict.fromkeys(remark for series_id in marks for remark in said.remarks.get(series_id, ()))
+    return MetricHistory(
+        metric=metric,
+        direction=direction,
+        points=[_shown(point, metric, found[point.measurement_id], said) for point in own],
+        segments=[HistorySegment(part.start, part.stop, part.reason) for part in parts],
+        changes=[change for part in parts for change in _changes(judged, part, direction, floor)],
+        remarks=sorted(remarks, key=lambda remark: remark.at),
+        drift="" if drift is None else drift.sentence,
+    )
+
+
+def _judged_point(point: _Point, fingerprint: str, said: _Said) -> Point:
+    place = (point.series_id, point.measurement_id)
+    word, numbers = said.verdicts.get(place, ("", {}))
+    accepted = place in said.accepted
+    return Point(
+        value=point.value,
+        fingerprint=fingerprint,
+        accepted=accepted,
+        excluded=word == "regressed" and not accepted,
+        device_level=numbers.get(_DEVICE_LEVEL),
+        drift_traced=bool(numbers.get(_DRIFT_TRACED, 0.0)),
+    )
+
+
+def _changes(points: Sequence[Point], part: Segment, direction: Direction, floor: float) -> list[Change]:
+    values = [point.value for point in points[part.start : part.stop]]
+    return [
+        Change(part.start + found.at, found.side, found.before, found.after)
+        for found in change_points(values, direction, floor)
+    ]
+
+
+def _shown(point: _Point, metric: str, measured: _Measured, said: _Said) -> HistoryPoint:
+    low, high = measured.interval if measured.interval and metric == _WITH_INTERVAL else (None, None)
+    word, _ = said.verdicts.get((point.series_id, point.measurement_id), ("", {}))
+    named = (measured.at, measured.run_id, str(point.measurement_id), point.value, measured.status)
+    return HistoryPoint(*named, low, high, measured.sessions, word)
+
+
+def night_verdicts(connection: Connection, run_id: str) -> list[SeriesVerdict]:
+    """The verdicts of one run in the order of their making; of a series judged twice the last one."""
+    verdict, series, measurement, point = schema.verdict, schema.series, schema.measurement, schema.point
+    same = (point.c.measurement_id == verdict.c.measurement_id) & (point.c.series_id == verdict.c.series_id)
+    statement = (
+        select(
+            verdict,
+            series.c.device_name,
+            series.c.workload_key,
+            series.c.metric,
+            series.c.direction,
+            series.c.emulated,
+            measurement.c.workload,
+            point.c.value,
+        )
+        .select_from(verdict.join(series).join(measurement).outerjoin(point, same))
+        .where(measurement.c.run_id == run_id)
+        .order_by(verdict.c.id)
+    )
+    found: dict[int, SeriesVerdict] = {}
+    for row in connection.execute(statement).mappings():
+        found[row["series_id"]] = SeriesVerdict(
+            device=row["device_name"],
+            workload_key=row["workload_key"],
+            workload=json.loads(row["workload"]),
+            metric=row["metric"],
+            direction=row["direction"],
+            emulated=bool(row["emulated"]),
+            measurement_id=str(row["measurement_id"]),
+            verdict=row["verdict"],
+            rule=row["rule"],
+            at=row["at"],
+            value=row["value"],
+            numbers=json.loads(row["numbers"]),
+            inputs=json.loads(row["inputs"]),
+        )
+    return list(found.values())

@@ -1,0 +1,120 @@
+"""What reports are made from: the store behind the interface that `reports.model.source.ReportSource` asks for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import select
+
+from reports.model.histories import (
+    Compared,
+    DeviceSummary,
+    HealthPoint,
+    HistorySummary,
+    MetricHistory,
+    SeriesVerdict,
+    WorkloadSummary,
+)
+from reports.model.source import RunSummary, Samples, SessionTrace, Step
+from suite.report_data import comparison, device_histories, documents, runs
+from suite.report_data import series as verdicts
+from suite.store import schema
+from suite.store.session_rows import load_samples
+from suite.store.store import Store
+
+
+class StoreSource:
+    """Runs, histories and traces of one store. Only reads.
+
+    What was measured where is read once: make a new source after the store has changed.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def runs(self) -> list[RunSummary]:
+        """Every run, newest first."""
+        with self._store.database.reading() as connection:
+            return runs.run_summaries(connection)
+
+    def document(self, run_id: str) -> dict[str, Any]:
+        """The document of one run (docs/contracts.md, and what reports add to it). UserError for an unknown one."""
+        with self._store.database.reading() as connection:
+            return documents.run_document(connection, run_id)
+
+    def surroundings(self, run_id: str) -> dict[str, Any]:
+        """`environment` and `devices` of that document. UserError for an unknown run."""
+        with self._store.database.reading() as connection:
+            return documents.surroundings(connection, run_id)
+
+    def trace(self, session_id: str) -> SessionTrace:
+        """Steps and samples of one session; empty when there is no such session."""
+        chosen = select(schema.sample).where(schema.sample.c.session_id == session_id).order_by(schema.sample.c.id)
+        with self._store.database.reading() as connection:
+            rows = connection.execute(chosen).mappings().all()
+        steps, traces = load_samples(rows)
+        return SessionTrace(
+            steps=[Step(step.index, step.phase, step.t0_ns, step.t1_ns, step.losses) for step in steps],
+            samples={name: Samples(trace.quantity, trace.t_ns, trace.values) for name, trace in traces.items()},
+        )
+
+    def verdicts(self, run_id: str) -> list[SeriesVerdict]:
+        """What a night judged; empty for a run that was not judged."""
+        with self._store.database.reading() as connection:
+            return verdicts.night_verdicts(connection, run_id)
+
+    def histories(self, run_id: str | None = None) -> list[HistorySummary]:
+        """Every workload on every device, or those of one run."""
+        return [one.summary() for one in self._of(run_id)]
+
+    def history(self, device: str, workload_key: str) -> list[MetricHistory]:
+        """Every metric of a workload on a device; empty when nothing is known of it."""
+        with self._store.database.reading() as connection:
+            return verdicts.workload_history(connection, device, workload_key)
+
+    def devices(self, run_id: str | None = None) -> list[DeviceSummary]:
+        """Every device by name, or those of one run."""
+        with self._store.database.reading() as connection:
+            return device_histories.device_summaries(connection, run_id)
+
+    def health(self, device: str) -> list[HealthPoint]:
+        """A device at each of its runs, the oldest first."""
+        with self._store.database.reading() as connection:
+            return device_histories.device_health(connection, device)
+
+    def workloads(self, run_id: str | None = None) -> list[WorkloadSummary]:
+        """Every workload with its settings together, or those of one run."""
+        groups = {one.group for one in self._of(run_id)}
+        return [one for one in device_histories.summed_up(self._placed) if one.key in groups]
+
+    def latest(self, workload: str) -> list[dict[str, Any]]:
+        """The newest measurement of each setting of a workload on each device."""
+        ids = [one.newest_id for one in self._placed if one.group == workload]
+        with self._store.database.reading() as connection:
+            found = documents.measured(connection, schema.measurement.c.id.in_(ids))
+        return [
+            document | {key: row[key] for key in ("run_id", "started_at", "workload_key")} for document, row in found
+        ]
+
+    def compared(self, before: str, after: str) -> Compared:
+        """Two runs side by side. UserError for one that is not there."""
+        return comparison.compared_runs(self.document(before), self.document(after))
+
+    @cached_property
+    def _placed(self) -> list[device_histories.Placed]:
+        with self._store.database.reading() as connection:
+            return device_histories.all_placed(connection)
+
+    def _of(self, run_id: str | None) -> list[device_histories.Placed]:
+        if run_id is None:
+            return self._placed
+        table = schema.measurement
+        statement = (
+            select(schema.device.c.name, table.c.workload_key)
+            .select_from(table.join(schema.device))
+            .where(table.c.run_id == run_id)
+        )
+        with self._store.database.reading() as connection:
+            touched = {(name, key) for name, key in connection.execute(statement)}
+        return [one for one in self._placed if (one.device, one.workload_key) in touched]

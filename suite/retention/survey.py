@@ -1,0 +1,192 @@
+"""What of a home's folders and of a device's cache may go, and why.
+
+On the host these are programs and runners nobody used lately, and what broken-off work left; on a device everything
+can be pushed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
+
+from devices.access.connect import Device, connect
+from devices.deployment.cache import Cached, cached, overflow, remove
+from devices.inventory.entry import DeviceEntry
+from suite.home import Home
+from suite.retention.needed_programs import Baselines, MadeWith, baselines, ended_runs, last_uses, open_programs
+from suite.store.store import Store
+
+Action = Literal["remove", "compress", "keep"]
+What = Literal["program", "runner", "left over", "raw output"]
+
+_RAW = ".jsonl"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file or folder of the home, what happens to it, and why."""
+
+    what: What
+    action: Action
+    path: Path
+    size_bytes: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Rules:
+    """`keep_days`: how long programs and runners stay after their last use. `now`: the time of day."""
+
+    keep_days: float
+    now: datetime
+
+    @property
+    def since(self) -> datetime:
+        """What was used after it stays."""
+        return self.now - timedelta(days=self.keep_days)
+
+
+def survey(home: Home, store: Store | None, rules: Rules) -> list[Item]:
+    """Every program, runner and raw output of the home with what becomes of it. Changes nothing."""
+    found = [*_left_over(home)]
+    programs, runners = _folders(home.artifacts), _folders(home.runner)
+    uses: tuple[dict[str, str], dict[str, str]] = ({}, {})
+    needed, resumable = Baselines(), set[str]()
+    if store is not None:
+        names = ({path.name for path in programs}, {path.name for path in runners})
+        needed = baselines(store, lambda made: _is_there(made, *names))
+        uses, resumable = last_uses(store), open_programs(store)
+        found += _raw_output(home, ended_runs(store))
+    for path in programs:
+        reason = "a run that can be resumed needs it" if path.name in resumable else _needed_by(needed.artifacts, path)
+        found.append(_judged("program", path, uses[0].get(path.name), reason, rules))
+    for path in runners:
+        found.append(_judged("runner", path, uses[1].get(path.name), _needed_by(needed.runners, path), rules))
+    return found
+
+
+def spare(items: Iterable[Item]) -> list[Item]:
+    """The same while a run is going on: programs and runners stay, whoever needs them."""
+    going_on = "a run is going on, which may need it"
+    return [
+        replace(item, action="keep", why=going_on)
+        if item.action == "remove" and item.what in ("program", "runner")
+        else item
+        for item in items
+    ]
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder; links are not followed."""
+    if path.is_symlink() or path.is_file():
+        return path.lstat().st_size
+    return sum(item.lstat().st_size for item in path.rglob("*") if item.is_symlink() or item.is_file())
+
+
+def _folders(root: Path) -> list[Path]:
+    """Folders named by a hash; what begins with a dot, or is the cache of wheels, is none."""
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink() and _is_hash(path.name))
+
+
+def _is_hash(name: str) -> bool:
+    return len(name) == 32 and set(name) <= set("0123456789abcdef")
+
+
+def _is_there(made: MadeWith, programs: set[str], runners: set[str]) -> bool:
+    """A runner of unknown hash is a device's own: the program alone decides."""
+    return made.artifact in programs and (made.runner is None or made.runner in runners)
+
+
+def _needed_by(needed: dict[str, str], path: Path) -> str | None:
+    series = needed.get(path.name)
+    return None if series is None else f"baseline of {series}"
+
+
+def _judged(what: What, path: Path, used: str | None, needed: str | None, rules: Rules) -> Item:
+    made = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    last = max(made, datetime.fromisoformat(used)) if used is not None else made
+    days = (rules.now - last).total_seconds() / 86400
+    age = f"{'made' if used is None or last == made else 'used'} {max(days, 0):.0f} days ago"
+    if needed is not None:
+        return Item(what, "keep", path, size_of(path), needed)
+    if last >= rules.since:
+        return Item(what, "keep", path, size_of(path), age)
+    if _is_locked(path.with_name(f".{path.name}.lock")):
+        return Item(what, "keep", path, size_of(path), "it is being made")
+    return Item(what, "remove", path, size_of(path), f"{age}, no baseline of a series")
+
+
+def _left_over(home: Home) -> Iterator[Item]:
+    """What exports and builds that were killed left; those under way hold their lock."""
+    for path in sorted(home.artifacts.glob(".exporting-*")):
+        name = path.name.removeprefix(".exporting-")
+        if not _is_locked(path.with_name(f".{name}.lock")):
+            yield Item("left over", "remove", path, size_of(path), "of an export that was broken off")
+    for path in sorted([*home.artifacts.glob(".going-*"), *home.runner.glob(".going-*")]):
+        yield Item("left over", "remove", path, size_of(path), "of a removal that was broken off")
+    building = any(_is_locked(path) for path in home.runner.glob(".*.lock"))
+    for path in sorted(home.runner.glob(".building-*")):
+        if not building:
+            yield Item("left over", "remove", path, size_of(path), "of a build that was broken off")
+
+
+def _raw_output(home: Home, ended: frozenset[str]) -> Iterator[Item]:
+    runs = home.root / "runs"
+    for path in sorted(runs.glob(f"*/*{_RAW}")):
+        if path.is_file() and not path.is_symlink() and path.parent.name in ended:
+            yield Item("raw output", "compress", path, size_of(path), "its run has ended")
+
+
+def _is_locked(path: Path) -> bool:
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+@dataclass(frozen=True)
+class DeviceItem:
+    """A folder of a device's cache, whether it goes, and why."""
+
+    device: str
+    name: str
+    size_bytes: int
+    goes: bool
+    why: str
+
+
+def survey_device(entry: DeviceEntry, locks: Path, rules: Rules) -> list[DeviceItem]:
+    """Everything in the cache of a device. Raises DeviceError (DeviceBusy while a run uses it) and its UserErrors."""
+    with connect(entry, locks) as device:
+        return [item for item, _ in _cache_verdict(device, rules)]
+
+
+def clear_device(entry: DeviceEntry, locks: Path, rules: Rules, names: Collection[str]) -> int:
+    """Removes those of `names` that still have to go -> bytes freed. Raises as `survey_device` does."""
+    with connect(entry, locks) as device:
+        going = [found for item, found in _cache_verdict(device, rules) if item.goes and item.name in names]
+        remove(device.transport, device.places, going)
+    return sum(item.size_bytes for item in going)
+
+
+def _cache_verdict(device: Device, rules: Rules) -> list[tuple[DeviceItem, Cached]]:
+    present = cached(device.transport, device.places)
+    limit_mb = device.entry.cache_limit_mb
+    over = set() if limit_mb is None else {item.name for item in overflow(present, limit_mb * 10**6, 0, ())}
+    judged = []
+    for item in present:
+        days = None if item.used is None else (rules.now - item.used).total_seconds() / 86400
+        told = "no record of its use" if days is None else f"used {max(days, 0):.0f} days ago"
+        old = item.used is None or item.used < rules.since
+        why = f"{told}, over cache_limit_mb {limit_mb}" if item.name in over else told
+        goes = old or item.name in over
+        judged.append((DeviceItem(device.entry.name, item.name, item.size_bytes, goes, why), item))
+    return judged

@@ -1,0 +1,108 @@
+"""What is scheduled: when, with which files, in which environment. Every path is absolute.
+
+The programs of the host that schedule things are run here; what they refuse becomes one sentence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, time
+from pathlib import Path
+
+from foundation.errors import UserError
+from foundation.text import printable
+from suite.errors import SuiteError
+
+TIMEOUT_S = 60
+
+
+def asked(command: Sequence[str], given: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs a program with `given` on its standard input, whatever it ends with. SuiteError when it can't be run."""
+    try:
+        return subprocess.run(command, input=given, capture_output=True, text=True, timeout=TIMEOUT_S, errors="replace")
+    except OSError as error:
+        raise SuiteError(f"{command[0]} cannot be run ({error.strerror}): install it") from error
+    except subprocess.TimeoutExpired:
+        raise SuiteError(f"{command[0]} did not answer within {TIMEOUT_S} s: try again") from None
+
+
+def done(command: Sequence[str], given: str | None = None) -> str:
+    """Its output. SuiteError with what it said when it ends with another code than 0."""
+    found = asked(command, given)
+    if found.returncode != 0:
+        said = printable(found.stderr.strip() or found.stdout.strip() or "it said nothing", 300)
+        raise SuiteError(f"{' '.join(command[:4])} ended with {found.returncode}: {said}")
+    return found.stdout
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A night each day `at` (the host's local time), measuring `plan` on the devices of `inventory` into `home`.
+
+    `path` is the PATH it gets, since a timer knows little of that of a login. UserError for a path with control
+    characters, which neither systemd nor cron takes.
+    """
+
+    at: time
+    python: Path
+    home: Path
+    inventory: Path
+    plan: Path
+    path: str
+
+    def __post_init__(self) -> None:
+        for value in (*map(str, (self.python, self.home, self.inventory, self.plan)), self.path):
+            if not value.isprintable():
+                raise UserError(f"'{printable(value, 80)}' holds control characters: a schedule can't name it")
+
+    @property
+    def name(self) -> str:
+        """Of units and crontab entries: one for each suite home."""
+        return schedule_name(self.home)
+
+    @property
+    def clock(self) -> str:
+        """`02:30`."""
+        return f"{self.at:%H:%M}"
+
+    def words(self, *more: str) -> list[str]:
+        """The command, word by word; -P keeps a folder that happens to be called `suite` from being imported."""
+        program = [str(self.python), "-P", "-m", "suite.schedule", *more]
+        return [*program, "--inventory", str(self.inventory), "--plan", str(self.plan)]
+
+    def environment(self) -> dict[str, str]:
+        """What the command needs; nothing of it is secret."""
+        return {"SUITE_HOME": str(self.home), "PATH": self.path}
+
+
+def schedule_name(home: Path) -> str:
+    """`edge-training-nightly-1a2b3c4d`, the digits being those of the home's path."""
+    return f"edge-training-nightly-{hashlib.sha256(str(home).encode()).hexdigest()[:8]}"
+
+
+def configuration(*parts: str) -> Path:
+    """A path in the user's configuration: `$XDG_CONFIG_HOME`, else ~/.config."""
+    chosen = os.environ.get("XDG_CONFIG_HOME", "")
+    return (Path(chosen) if Path(chosen).is_absolute() else Path.home() / ".config").joinpath(*parts)
+
+
+def secrets_file() -> Path:
+    """The file with `SUITE_WEBHOOK_URL=…` that the user makes; the suite never writes or reads it itself."""
+    return configuration("edge-training-suite", "nightly.env")
+
+
+def absolute_entries(path: str) -> str:
+    """PATH without what it says twice, and without relative entries: they depend on where the timer starts."""
+    return os.pathsep.join(dict.fromkeys(entry for entry in path.split(os.pathsep) if Path(entry).is_absolute()))
+
+
+def clock_time(text: str) -> time:
+    """`02:30` as a time. UserError for anything else."""
+    try:
+        return datetime.strptime(text, "%H:%M").time()
+    except ValueError:
+        raise UserError(f"'{printable(text, 40)}' is no time of day: write it as 02:30") from None

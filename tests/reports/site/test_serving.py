@@ -1,0 +1,118 @@
+"""The server: files of the site and nothing else, with headers that keep a browser from doing more than show them."""
+
+import http.client
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reports.files import ServerNotStarted
+from reports.site.serving import SiteServer
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[SiteServer]:
+    site = tmp_path / "site"
+    (site / "runs" / "a").mkdir(parents=True)
+    (site / "assets").mkdir()
+    (site / "index.html").write_text("overview", encoding="utf-8")
+    (site / "runs" / "a" / "index.html").write_text("run a", encoding="utf-8")
+    (site / "assets" / "page-0a.js").write_text("1", encoding="utf-8")
+    (site / ".hidden.html").write_text("hidden", encoding="utf-8")
+    (site / ".git").mkdir()
+    (site / ".git" / "index.html").write_text("hidden", encoding="utf-8")
+    (site / "store.sqlite").write_text("database", encoding="utf-8")
+    (tmp_path / "secret.html").write_text("secret", encoding="utf-8")
+    (site / "link.html").symlink_to(tmp_path / "secret.html")
+    with SiteServer(site) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def _ask(server: SiteServer, target: str, method: str = "GET", host: str = "") -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection.putrequest(method, target, skip_host=True)
+    connection.putheader("Host", host or f"127.0.0.1:{server.server_port}")
+    connection.endheaders()
+    answer = connection.getresponse()
+    found = answer.status, dict(answer.getheaders()), answer.read()
+    connection.close()
+    return found
+
+
+def test_pages_are_served_and_a_folder_is_its_index(server: SiteServer) -> None:
+    assert _ask(server, "/")[2] == b"overview"
+    status, headers, body = _ask(server, "/runs/a/index.html?x=1")
+    assert (status, headers["Content-Type"], body) == (200, "text/html; charset=utf-8", b"run a")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/../secret.html", "/%2e%2e/secret.html", "/..%2fsecret.html", "/runs/../../secret.html", "/link.html",
+        "/.hidden.html", "/.git/index.html", "/.git/", "/runs/.././.git/index.html",
+        "/store.sqlite", "/runs", "/runs/", "//etc/passwd", "/%00", "/a%5c..%5csecret.html",
+        "/%ff.html", "http://127.0.0.1/../secret.html", "/" + "a" * 5000,
+    ],
+)  # fmt: skip
+def test_whatever_is_not_a_page_of_the_site_is_not_found(server: SiteServer, target: str) -> None:
+    status, _, body = _ask(server, target)
+    assert status == 404
+    assert b"secret" not in body and b"database" not in body and b"hidden" not in body
+
+
+def test_every_answer_has_the_security_headers(server: SiteServer) -> None:
+    for target in ("/", "/nothing.html"):
+        _, headers, _ = _ask(server, target)
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy and "script-src 'self';" in policy and "frame-ancestors 'none'" in policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Cross-Origin-Opener-Policy"] == headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert headers["Permissions-Policy"] == "camera=(), microphone=(), geolocation=()"
+        assert "base-uri 'none'; form-action 'none'" in policy
+        assert "Python" not in headers["Server"]
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "10.0.0.1", "127.0.0.1.evil.example"])
+def test_request_for_another_name_is_refused(server: SiteServer, host: str) -> None:
+    status, _, body = _ask(server, "/", host=host)
+    assert status == 421 and b"overview" not in body
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:1234", "[::1]:80", "127.0.0.1"])
+def test_every_name_of_this_machine_is_served(server: SiteServer, host: str) -> None:
+    assert _ask(server, "/", host=host)[0] == 200
+
+
+def test_head_has_no_body_and_other_methods_are_refused(server: SiteServer) -> None:
+    status, headers, body = _ask(server, "/", "HEAD")
+    assert (status, headers["Content-Length"], body) == (200, "8", b"")
+    assert _ask(server, "/", "POST")[0] == 501
+    assert _ask(server, "/", "PUT")[0] == 501
+
+
+def test_assets_are_kept_by_the_browser_and_pages_are_asked_for_again(server: SiteServer) -> None:
+    assert "immutable" in _ask(server, "/assets/page-0a.js")[1]["Cache-Control"]
+    assert _ask(server, "/")[1]["Cache-Control"] == "no-cache"
+
+
+def test_server_listens_on_this_machine_alone_by_default(server: SiteServer) -> None:
+    assert server.server_address[0] == "127.0.0.1"
+    assert server.is_local and server.url == f"http://127.0.0.1:{server.server_port}/"
+
+
+def test_port_that_is_taken_is_one_sentence(server: SiteServer, tmp_path: Path) -> None:
+    with pytest.raises(ServerNotStarted, match=rf"port {server.server_port} \(.*choose another with --port"):
+        SiteServer(tmp_path, port=server.server_port)
+
+
+def test_a_connection_that_says_nothing_does_not_stop_the_others(server: SiteServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.server_port)):
+        assert _ask(server, "/")[0] == 200

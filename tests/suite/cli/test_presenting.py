@@ -1,0 +1,102 @@
+"""What is printed: numbers, the table of results, notes in a pipe and on a terminal, and how soon."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from suite.cli.measure.run import reasons, results_table
+from suite.display import Display
+from suite.planning.plan import Plan
+from suite.results.measurement import Subject, measure
+from suite.results.ratios import with_ratios
+from suite.rounding import duration, rounded
+from tests.support.suite.recorded_session import result
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.6512, "0.65"), (9.994, "9.99"), (9.996, "10.0"), (34.55, "34.5"), (99.96, "100"), (812.4, "812"), (0, "0.00")],
+)
+def test_numbers_are_shown_with_the_digits_that_matter(value: float, shown: str) -> None:
+    assert rounded(value) == shown
+
+
+def test_durations_change_their_unit() -> None:
+    assert [duration(seconds) for seconds in (119.4, 121, 7200, 9000)] == ["119 s", "2 min", "2.0 h", "2.5 h"]
+
+
+def measured(quant: str, *ms: float) -> dict[str, Any]:
+    workload = {
+        "model": "tiny",
+        "method": "prge",
+        "quant": quant,
+        "backend": "xnnpack",
+        "q": 2,
+        "b": 2,
+        "T": 8,
+        "rank": 4,
+    }
+    subject = Subject("[bold]pi", "local", False, workload, planned_sessions=max(1, len(ms)), program_bytes=4_200_000)
+    return measure(subject, [result(ordinal, ms=value) for ordinal, value in enumerate(ms)])
+
+
+def table_of(*documents: dict[str, Any], width: int = 80) -> list[str]:
+    text = io.StringIO()
+    Console(file=text, width=width).print(results_table(with_ratios(documents)))
+    return text.getvalue().splitlines()
+
+
+def test_the_table_fits_a_terminal_of_80_columns_with_every_number_whole() -> None:
+    lines = table_of(measured("fp32", 2412.0, 2418.0, 2421.0), measured("int8", 1206.0, 1209.0, 1211.0))
+    (row,) = [line for line in lines if "int8" in line]
+    assert [word for word in row.split() if word[0].isdigit() or word == "ok"] == [
+        "1209",
+        "1206-1211",
+        "118",
+        "4.20",
+        "0.50",
+        "ok",
+    ]
+    assert "…" not in "".join(lines)
+
+
+def test_what_was_not_measured_is_a_dash_with_its_reason_below() -> None:
+    documents = [measured("fp32", 2.0), measured("nf4")]
+    (row,) = [line for line in table_of(*documents) if "nf4" in line]
+    assert row.split()[2:6] == ["-", "-", "-", "4.20"]
+    told = reasons(with_ratios(documents))
+    assert told[0] == "[bold]pi nf4: failed: no session was run"
+    assert told[1].startswith("[bold]pi: energy is unavailable: ")
+
+
+def test_names_from_outside_are_not_markup() -> None:
+    assert any("[bold]pi" in line for line in table_of(measured("fp32", 2.0)))
+
+
+def test_a_pipe_gets_one_line_for_each_note_and_no_bars() -> None:
+    text = io.StringIO()
+    display = Display(Console(file=text, width=20))
+    steps = Plan(("local",), model="tiny").steps
+    with display.busy("building the runner"), display.steps("local fp32", steps) as on_step:
+        display.note("a note that is longer than the [width] of it")
+        on_step("measuring", 3)
+    with display.bytes("local: deploying") as on_bytes:
+        on_bytes("program.pte", 1, 2)
+    with display.waiting("measuring idle power"):
+        pass
+    assert text.getvalue() == "building the runner\na note that is longer than the [width] of it\n"
+
+
+def test_a_terminal_gets_bars_that_vanish_and_notes_that_stay() -> None:
+    text = io.StringIO()
+    display = Display(Console(file=text, width=100, force_terminal=True))
+    with display.steps("local fp32 [1]", Plan(("local",), model="tiny", steps=10).steps) as on_step:
+        on_step("warming up", 2)
+        on_step("measuring", 5)
+        display.note("still here")
+    written = text.getvalue()
+    assert "local fp32 [1], measuring" in written
+    assert "3/10" in written
+    assert "still here" in written

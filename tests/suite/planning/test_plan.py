@@ -1,0 +1,55 @@
+"""What a plan refuses, keeps and gives back."""
+
+import json
+
+import pytest
+
+from foundation.errors import UserError
+from suite.planning.forecast import forecast
+from suite.planning.plan import Plan, described, interleaved
+
+
+def test_settings_go_there_and_back() -> None:
+    assert [list(interleaved(4, ordinal)) for ordinal in range(3)] == [[0, 1, 2, 3], [3, 2, 1, 0], [0, 1, 2, 3]]
+
+
+def test_a_plan_comes_back_from_its_document() -> None:
+    plan = Plan(("a", "b"), model="tiny", quants=("nf4", "fp32"), seed=3, lr=0.5, task="/t.tsv")
+    assert Plan.from_document(json.loads(json.dumps(plan.document()))) == plan
+
+
+def test_a_plan_of_another_version_is_refused() -> None:
+    with pytest.raises(UserError, match=r"has colour, which this version does not know: start a new run"):
+        Plan.from_document(Plan(("a",), model="tiny").document() | {"colour": 1})
+
+
+def test_a_quick_plan_is_one_short_session_of_the_same_work() -> None:
+    plan = Plan(("a",), model="tiny", seed=3)
+    quick = plan.quick()
+    assert (quick.sessions, quick.steps, quick.seed, quick.quants) == (1, 3, 3, plan.quants)
+
+
+@pytest.mark.parametrize("wrong", [{"eps": float("inf")}, {"alpha": -1.0}, {"lr": -0.1}, {"seed": 1 << 63}])
+def test_numbers_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=f"^{next(iter(wrong))} is "):
+        Plan(("a",), model="tiny", **wrong)  # type: ignore[arg-type]
+
+
+def test_a_learning_rate_of_zero_is_allowed() -> None:
+    assert Plan(("a",), model="tiny", lr=0.0).training.lr == 0.0
+
+
+def test_a_workload_is_described_by_what_is_not_the_default() -> None:
+    (usual,) = Plan(("a",), model="tiny", quants=("fp32",)).workloads(answers=1)
+    (other,) = Plan(("a",), model="tiny", quants=("fp32",), alpha=8.0).workloads(answers=2)
+    assert set(described(usual)) == {"model", "method", "quant", "backend", "q", "b", "T", "rank"}
+    assert described(other) == described(usual) | {"alpha": 8.0, "answers": 2}
+
+
+def test_a_forecast_grows_with_sessions_and_devices() -> None:
+    one = forecast(Plan(("a",), model="smollm2-135m", sessions=1))
+    many = forecast(Plan(("a", "b"), model="smollm2-135m", sessions=3))
+    assert many.measure_seconds == pytest.approx(6 * one.measure_seconds)
+    assert many.host_disk_bytes == one.host_disk_bytes
+    sizes = [item.program_bytes for item in one.settings]
+    assert sizes == sorted(sizes, reverse=True)

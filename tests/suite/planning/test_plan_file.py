@@ -1,0 +1,110 @@
+"""Plan files: what they unfold to, and how a mistake in one is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from devices.inventory.reading import Inventory, load
+from foundation.errors import UserError
+from suite.planning.plan import Plan, RunPlan
+from suite.planning.plan_file import load_plan_file
+
+ROOT = Path(__file__).parents[3]
+DEVICES = "devices:\n  local: {kind: local}\n  pi: {kind: raspberrypi, host: h}\n  phone: {kind: android, serial: s}\n"
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Inventory:
+    path = tmp_path / "inventory.yaml"
+    path.write_text(DEVICES)
+    return load(path)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "plan.yaml"
+
+
+def test_lists_multiply_and_defaults_fill_in(path: Path, inventory: Inventory) -> None:
+    path.with_name("t.tsv").write_text("good\t1\nbad\t0\n")
+    path.write_text(
+        "budget_minutes: 30\n"
+        "defaults: {sessions: 5, lr: 0.5, quants: int8}\n"
+        "plans:\n"
+        "  a: {devices: ['kind:android', local], models: [tiny, smollm2-135m], shapes: [{q: 1, b: 2}, {T: 32}]}\n"
+        "  b: {devices: pi, models: tiny, quants: [fp32, nf4], sessions: 2, task: t.tsv}\n"
+    )
+    plan = load_plan_file(path, inventory)
+    assert plan.budget_minutes == 30.0
+    assert plan.devices == ("phone", "local", "pi")
+    shapes = [(part.model, part.q, part.b, part.T) for part in plan.plans[:4]]
+    assert shapes == [("tiny", 1, 2, 64), ("tiny", 4, 4, 32), ("smollm2-135m", 1, 2, 64), ("smollm2-135m", 4, 4, 32)]
+    assert [(part.sessions, part.lr, part.quants) for part in plan.plans[:1]] == [(5, 0.5, ("int8",))]
+    last = plan.plans[4]
+    assert (last.sessions, last.quants, last.task) == (2, ("fp32", "nf4"), str(path.parent / "t.tsv"))
+
+
+def test_a_plan_that_says_nothing_is_what_suite_run_does_on_every_device(path: Path, inventory: Inventory) -> None:
+    path.write_text("plans:\n  everything: {}\n")
+    assert load_plan_file(path, inventory).plans == (Plan(("local", "pi", "phone")),)
+
+
+def test_the_plan_file_that_ships_is_valid() -> None:
+    plan = load_plan_file(ROOT / "nightly.yaml", load(ROOT / "inventory.yaml"))
+    assert plan.devices == ("local",)
+    assert plan.plans[0].sessions >= 5
+
+
+def test_a_run_plan_comes_back_from_its_document() -> None:
+    plan = RunPlan((Plan(("a",), model="tiny"), Plan(("a", "b"), model="tiny", q=1)), 12.5)
+    assert RunPlan.from_document(json.loads(json.dumps(plan.document()))) == plan
+
+
+def test_a_run_plan_of_another_version_is_refused() -> None:
+    with pytest.raises(UserError, match="another version"):
+        RunPlan.from_document(Plan(("a",), model="tiny").document())
+
+
+MISTAKES = {
+    "empty": ("", 1, "`plans` is missing"),
+    "no plans": ("plans: {}\n", 1, "`plans` is empty, and must hold at least one"),
+    "nothing after plans": ("plans:\n", 1, "`plans` is empty, and must be names with values"),
+    "another word for plans": ("plan: {a: {}}\n", 1, "unknown key 'plan'; did you mean `plans`"),
+    "a list": ("[1, 2]\n", 1, "`the file` is [1, 2], and must be names with values"),
+    "no shape": ("plans:\n  a:\n    shapes: []\n", 3, "`shapes` is empty, and must hold at least one"),
+    "a number for devices": ("plans:\n  a:\n    devices: {a: b}\n", 3, "must be a list"),
+    "a task that is not there": ("plans:\n  a:\n    task: none.csv\n", 3, "none.csv"),
+    "a task of defaults": ("defaults:\n  task: none.csv\nplans: {a: {}}\n", 2, "none.csv"),
+    "weights that are not there": ("plans:\n  a:\n    weights: none\n", 3, "don't exist: name a Hugging Face"),
+    "unknown key": ("plans:\n  a:\n    modles: [tiny]\n", 3, "did you mean `models`"),
+    "unknown key of a shape": ("plans:\n  a:\n    shapes: [{qq: 4}]\n", 3, "unknown key 'shapes.0.qq'"),
+    "unknown key of defaults": ("defaults: {session: 3}\nplans: {a: {}}\n", 1, "did you mean `sessions`"),
+    "unknown device": ("plans:\n  a:\n    devices: [phnoe]\n", 3, "did you mean phone"),
+    "unknown model": ("plans:\n  a:\n    models: [tinny]\n", 2, "Unknown model 'tinny': did you mean tiny"),
+    "impossible shape": ("plans:\n  a:\n    shapes:\n    - {q: 1}\n    - {T: 0}\n", 5, "T is 0, but it must be"),
+    "text for a number": ("plans:\n  a:\n    sessions: five\n", 3, "`sessions` is 'five', and must be"),
+    "text for a budget": ("budget_minutes: long\nplans: {a: {}}\n", 1, "`budget_minutes` is 'long', and must be a"),
+    "no budget": ("budget_minutes: 0\nplans: {a: {}}\n", 1, "`budget_minutes` is 0, and must be greater than 0"),
+    "a workload twice": (
+        "plans:\n  a: {models: tiny}\n  b: {models: tiny, seed: 3}\n",
+        1,
+        "is planned 2 times on local",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "line", "said"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_told_with_its_line(path: Path, inventory: Inventory, text: str, line: int, said: str) -> None:
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_plan_file(path, inventory)
+    assert str(caught.value).startswith(f"{path}:{line}: "), str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_called_a_plan_file(path: Path, inventory: Inventory) -> None:
+    with pytest.raises(UserError, match=r"the plan file .* can't be read because it doesn't exist"):
+        load_plan_file(path, inventory)

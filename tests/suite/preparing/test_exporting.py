@@ -1,0 +1,157 @@
+"""The exporting process: its end is told with its cause and its log, and nothing of it stays."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from foundation.errors import UserError
+from suite.errors import SuiteError
+from suite.planning.plan import Plan
+from suite.preparing.export_process import Progress, WatchedTensors
+from suite.preparing.exporting import exporter
+from workloads.reference.losses import ReferenceLosses
+
+PLAN = Plan((), model="tiny", quants=("fp32",))
+
+
+def ignored(_: str) -> None:
+    """Progress that nobody watches."""
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch):
+    """Lets a script take the place of the exporting process."""
+    real = subprocess.Popen
+    started = []
+
+    def install(script: str) -> list[subprocess.Popen[str]]:
+        def start(argv, **options):
+            started.append(real([sys.executable, "-I", "-c", script], **options))
+            return started[-1]
+
+        monkeypatch.setattr(subprocess, "Popen", start)
+        return started
+
+    return install
+
+
+def test_a_killed_process_is_told_with_its_signal_and_log(tmp_path: Path, stand_in) -> None:
+    stand_in("import os; os.kill(os.getpid(), 9)")
+    log = tmp_path / "export.log"
+    with (
+        pytest.raises(
+            SuiteError, match=rf"exports tiny fp32 was killed by SIGKILL, most often .* \(its log is {log}\)"
+        ),
+        exporter(PLAN, tmp_path, log) as process,
+    ):
+        process.export("fp32", ignored)
+
+
+def test_an_error_nobody_can_mend_is_told_with_its_last_line_and_log(tmp_path: Path, stand_in) -> None:
+    stand_in("import sys; sys.stdin.readline(); print('noise', file=sys.stderr); raise RuntimeError('no delegate')")
+    log = tmp_path / "export.log"
+    with (
+        pytest.raises(SuiteError, match=rf"failed with exit code 1 \(RuntimeError: no delegate\): see the log {log}"),
+        exporter(PLAN, tmp_path, log) as process,
+    ):
+        process.export("fp32", ignored)
+    assert "Traceback" in log.read_text()
+
+
+def test_a_process_that_ends_on_a_full_disk_is_told_with_the_room_it_needs(
+    tmp_path: Path, stand_in, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log is cut there, so the last line says nothing."""
+    stand_in("import sys; input(); print('a warning of a library', file=sys.stderr); sys.exit(1)")
+    monkeypatch.setattr("suite.preparing.exporting.shutil.disk_usage", lambda _path: SimpleNamespace(free=20_000))
+    with (
+        pytest.raises(SuiteError, match=r"the disk of .* has 0 MB free where the program alone takes about 1 MB: free"),
+        exporter(PLAN, tmp_path, tmp_path / "export.log") as process,
+    ):
+        process.export("fp32", ignored)
+
+
+def test_what_the_user_can_mend_comes_as_it_is(tmp_path: Path, stand_in) -> None:
+    stand_in('import sys; sys.stdin.readline(); print(\'{"user_error": "the disk is full: free space."}\')')
+    with (
+        pytest.raises(UserError, match=r"^the disk is full: free space\.$"),
+        exporter(PLAN, tmp_path, tmp_path / "export.log") as process,
+    ):
+        process.export("fp32", ignored)
+
+
+def test_an_interruption_ends_the_process(tmp_path: Path, stand_in) -> None:
+    started = stand_in(
+        "import sys, time\n"
+        "for line in sys.stdin: "
+        'print(\'{"losses": [[1.5]], "shortfall": null, "untrained": [], "noise": 0.1}\', flush=True)\n'
+        "time.sleep(600)"
+    )
+    with pytest.raises(KeyboardInterrupt), exporter(PLAN, tmp_path, tmp_path / "export.log") as process:
+        assert process.export("fp32", ignored) == ReferenceLosses(((1.5,),), noise=0.1)
+        raise KeyboardInterrupt
+    assert started[0].returncode == -9
+
+
+def test_what_an_interrupted_export_had_half_done_is_removed(tmp_path: Path, stand_in) -> None:
+    stage = tmp_path / ".exporting-half"
+    stand_in(
+        f'import os, time; os.mkdir({str(stage)!r})\nprint(\'{{"progress": "half"}}\', flush=True); time.sleep(600)'
+    )
+
+    def interrupt(_: str) -> None:
+        assert stage.is_dir()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), exporter(PLAN, tmp_path, tmp_path / "export.log") as process:
+        process.export("fp32", interrupt)
+    assert not stage.exists()
+
+
+def test_nothing_is_started_when_nothing_is_to_export(tmp_path: Path, stand_in) -> None:
+    started = stand_in("")
+    with exporter(PLAN, tmp_path, tmp_path / "export.log"):
+        pass
+    assert started == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "artifacts").touch()
+    with (
+        pytest.raises(UserError, match=r"the log of exports cannot be written .* SUITE_HOME"),
+        exporter(PLAN, tmp_path, tmp_path / "artifacts" / "export.log") as process,
+    ):
+        process.export("fp32", ignored)
+
+
+def test_progress_comes_before_the_answer(tmp_path: Path, stand_in) -> None:
+    lines = [
+        '{"progress": "layer 1 of 2"}',
+        '{"progress": "layer 2 of 2"}',
+        '{"losses": [], "shortfall": "too long", "untrained": [], "noise": null}',
+    ]
+    stand_in(f"import sys; sys.stdin.readline(); print({chr(10).join(lines)!r})")
+    told: list[str] = []
+    with exporter(PLAN, tmp_path, tmp_path / "export.log") as process:
+        assert process.export("fp32", told.append) == ReferenceLosses((), "too long")
+    assert told == ["layer 1 of 2", "layer 2 of 2"]
+
+
+def test_progress_is_told_now_and_then_with_the_layer_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("suite.preparing.export_process.time.monotonic", lambda: now[0])
+    answers = io.StringIO()
+    given: dict[str, Any] = {"model.norm.weight": 0, "model.layers.1.x": 1}
+    tensors: Any = WatchedTensors(given, 2, Progress(answers, "tiny fp32"))
+    assert dict(tensors) == given
+    for now[0] in (14.0, 16.0, 30.0, 32.0):
+        assert (tensors["model.norm.weight"], tensors["model.layers.1.x"]) == (0, 1)
+    told = [json.loads(line)["progress"] for line in answers.getvalue().splitlines()]
+    assert told == ["tiny fp32: layer 2 of 2 after 16 s", "tiny fp32: layer 2 of 2 after 32 s"]

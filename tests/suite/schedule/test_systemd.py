@@ -1,0 +1,97 @@
+"""The systemd units: accepted by systemd, whatever the paths hold."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from datetime import time
+from pathlib import Path
+
+import pytest
+
+from foundation.errors import UserError
+from suite.schedule import systemd
+from suite.schedule.systemd import STOP_SECONDS, quoted, service_unit, timer_unit
+from suite.schedule.timetable import Schedule, absolute_entries, clock_time, schedule_name
+
+HOSTILE = """two  words %h 100% "quoted" it's $HOME ${PATH} back\\slash ;#&|<>*?[a] é"""
+
+
+@pytest.fixture
+def schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Schedule:
+    """In a folder with a hostile name, with a program of the same kind."""
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))  # systemd-analyze --user wants one
+    folder = tmp_path / HOSTILE
+    folder.mkdir()
+    python = folder / "py thon%"
+    python.symlink_to("/bin/true")
+    return Schedule(time(2, 30), python, folder / "home", folder / "inventory.yaml", folder / "nightly.yaml", "/bin")
+
+
+def test_systemd_accepts_the_units_of_a_hostile_folder(schedule: Schedule, tmp_path: Path) -> None:
+    assert shutil.which("systemd-analyze"), "install Debian's package systemd"
+    systemd.verify(schedule)
+    for path, text in systemd.units(schedule).items():
+        (tmp_path / path.name).write_text(text)
+    paths = [str(tmp_path / path.name) for path in systemd.units(schedule)]
+    strict = ["systemd-analyze", "--user", "--recursive-errors=no", "verify", *paths]
+    done = subprocess.run(strict, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_units_that_systemd_refuses_are_not_written(schedule: Schedule, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systemd, "service_unit", lambda one: service_unit(one).replace("/bin/sh", "/bin/no shell"))
+    with pytest.raises(UserError, match="systemd does not take the units"):
+        systemd.verify(schedule)
+
+
+def test_a_word_is_quoted_so_that_nothing_in_it_is_special() -> None:
+    assert quoted('50% "a" \\ $x') == '"50%% \\"a\\" \\\\ $x"'
+
+
+def test_the_service_never_runs_twice_at_once_and_substitutes_nothing(schedule: Schedule) -> None:
+    text = service_unit(schedule)
+    assert "Type=oneshot" in text
+    assert "ExecStart=:/bin/sh " in text
+    assert "SuccessExitStatus=3 4" in text
+
+
+def test_a_stop_goes_to_the_night_alone_which_gets_time_to_store_its_session(schedule: Schedule) -> None:
+    text = service_unit(schedule)
+    assert "KillMode=mixed\n" in text
+    assert "TimeoutStartSec=infinity\n" in text
+    assert f"TimeoutStopSec={STOP_SECONDS}\n" in text and STOP_SECONDS >= 600
+
+
+def test_the_timer_makes_up_for_missed_nights_at_the_time_given(schedule: Schedule) -> None:
+    text = timer_unit(schedule)
+    assert "OnCalendar=*-*-* 02:30:00" in text
+    assert "Persistent=true" in text
+
+
+def test_the_webhooks_url_is_never_written(schedule: Schedule, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUITE_WEBHOOK_URL", "https://hooks.example/T0KEN")
+    assert "T0KEN" not in service_unit(schedule) + timer_unit(schedule)
+    assert "EnvironmentFile=-%E/edge-training-suite/nightly.env" in service_unit(schedule)
+
+
+def test_a_path_with_a_newline_is_refused() -> None:
+    with pytest.raises(UserError, match="holds control characters"):
+        Schedule(time(2), Path("/bin/true"), Path("/a\nExecStart=/bin/evil"), Path("/i"), Path("/p"), "/bin")
+
+
+def test_each_home_has_a_name_of_its_own() -> None:
+    homes = (Path("/a"), Path("/b"), Path("/a/.suite"), Path("/b/.suite"))
+    assert len({schedule_name(home) for home in homes}) == len(homes)
+
+
+def test_relative_and_repeated_entries_of_path_are_left_out() -> None:
+    assert absolute_entries("/usr/bin::.:bin:/bin:/usr/bin") == "/usr/bin:/bin"
+
+
+@pytest.mark.parametrize("text", ["25:00", "noon", "2:99", "", "02:30:10"])
+def test_what_is_no_time_of_day_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="write it as 02:30"):
+        clock_time(text)

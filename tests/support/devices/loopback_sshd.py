@@ -1,0 +1,174 @@
+"""A real OpenSSH server on the loopback interface, with keys and a configuration of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Self
+
+import psutil
+
+from devices.inventory.entry import DeviceEntry
+
+_CONFIGURATION = """\
+Port {port}
+ListenAddress 127.0.0.1
+HostKey {folder}/host_key
+AuthorizedKeysFile {folder}/authorized_keys
+PidFile none
+StrictModes no
+UsePAM no
+PermitRootLogin yes
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+MaxStartups 100
+LogLevel VERBOSE
+Subsystem sftp internal-sftp
+# The profile of whoever runs the tests must not take part.
+SetEnv HOME={folder}
+"""
+
+
+def make_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> Path:
+    """A key pair; `path` is the private one."""
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", str(path)], check=True, timeout=60)
+    return path
+
+
+def fingerprint_of(path: Path) -> str:
+    """`SHA256:...` as OpenSSH computes it."""
+    shown = subprocess.run(
+        ["ssh-keygen", "-l", "-f", str(path)], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    return shown.split()[1]
+
+
+class LoopbackSshd:
+    """The server in its folder: `start`, `kill` and `start` again on the same port."""
+
+    environ: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, folder: Path, *settings: str) -> None:
+        """`settings` are further lines of its configuration."""
+        self.folder, self.settings = folder, settings
+        folder.mkdir(parents=True, exist_ok=True)
+        self.host_key = make_key(folder / "host_key")
+        self.client_key = make_key(folder / "client_key")
+        shutil.copy(f"{self.client_key}.pub", folder / "authorized_keys")
+        self.port = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)  # the server's own requirement when root runs it
+
+    @property
+    def host_key_text(self) -> str:
+        """The host key as the inventory has it."""
+        kind = Path(f"{self.host_key}.pub").read_text().split()[0]
+        return f"{kind} {fingerprint_of(self.host_key)}"
+
+    def entry(self, **changes: Any) -> DeviceEntry:
+        """The device that logs in here."""
+        values: dict[str, Any] = {
+            "name": "board",
+            "kind": "linux",
+            "transport": "ssh",
+            "workdir": str(self.folder / "work"),
+            "host": "127.0.0.1",
+            "port": self.port,
+            "key_file": str(self.client_key),
+            "host_keys": [self.host_key_text],
+        }
+        return DeviceEntry.model_validate(values | changes)
+
+    def start(self, *, restore_signals: bool = True) -> None:
+        """Listens on a free port, or on the one it had."""
+        for _ in range(20):
+            port = self.port or _free_port()
+            configuration = self.folder / "sshd_config"
+            lines = [_CONFIGURATION.format(port=port, folder=self.folder), *self.settings]
+            configuration.write_text("\n".join(lines) + "\n")
+            sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+            assert sshd is not None, "openssh-server is needed: .ci/system-packages openssh-server"
+            with (self.folder / "log").open("ab") as log:
+                self.process = subprocess.Popen(
+                    [sshd, "-D", "-e", "-f", str(configuration)], stderr=log, restore_signals=restore_signals
+                )
+            if self._listens(port):
+                self.port = port
+                return
+        raise AssertionError((self.folder / "log").read_text())
+
+    def _listens(self, port: int) -> bool:
+        end = time.monotonic() + 20
+        while time.monotonic() < end and self.process is not None and self.process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as probe:
+                return probe.recv(4) == b"SSH-"
+            time.sleep(0.02)
+        return False
+
+    def connections(self) -> int:
+        """How many are open: each has processes of its own."""
+        return len(self._serving())
+
+    def _serving(self) -> list[psutil.Process]:
+        if self.process is None:
+            return []
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [child for child in children if child.is_running() and child.name() == "sshd"]
+
+    def stop_moving(self) -> None:
+        """SIGSTOP: its system still takes connections and acknowledges every packet."""
+        self._signal(signal.SIGSTOP)
+
+    def move_again(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        for process in (psutil.Process(self.process.pid), *self._serving()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+    def revive(self) -> None:
+        """Runs after this, whatever was done to it."""
+        if self.process is None:
+            self.start()
+        self.move_again()
+
+    def kill(self) -> None:
+        """SIGKILL for the server and all of its connections."""
+        if self.process is None:
+            return
+        connections = self._serving()
+        self.process.kill()
+        for process in connections:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait(timeout=20)
+        self.process = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self.kill()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,160 @@
+"""Runs of the command line in a home of their own, and what they left there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suite.cli.main import run_command
+
+SHAPE = ("--model", "tiny", "-T", "32", "-b", "2", "-q", "2")
+RUN = ("run", "--device", "local", *SHAPE)
+OTHER_SEED = 11
+"""A seed whose reference losses are at hand for fp32 and nf4, besides the default."""
+
+SETTINGS = ("fp32", "fp16", "int8", "nf4")
+INVENTORY = "devices:\n  local:\n    kind: local\n"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What one command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """Standard output as JSON."""
+        return json.loads(self.out)
+
+    @property
+    def sentence(self) -> str:
+        """The one line on standard error that a refused command leaves."""
+        (line,) = self.err.splitlines()
+        assert "Traceback" not in line
+        return line
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A folder with an inventory and a home, and the command line in it."""
+
+    folder: Path
+    capture: pytest.CaptureFixture[str]
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    @property
+    def workdir(self) -> Path:
+        """The folder of the device `local`."""
+        return self.home / "device" / "local"
+
+    def __call__(self, *arguments: str) -> Ran:
+        """Runs a command in this process."""
+        self.capture.readouterr()
+        code = run_command(arguments)
+        said = self.capture.readouterr()
+        return Ran(code, said.out, said.err)
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        """Runs a command in a process of its own."""
+        script = "from suite.cli.main import main; main()"
+        environ = {**os.environ, "SUITE_HOME": str(self.home), "COLUMNS": "200"}
+        return subprocess.Popen(
+            [sys.executable, "-c", script, *arguments],
+            cwd=self.folder,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What a query finds in the store."""
+        connection = sqlite3.connect(self.home / "store.sqlite")
+        try:
+            return connection.execute(query).fetchall()
+        finally:
+            connection.close()
+
+    def change(self, statement: str) -> None:
+        """Changes the store behind the suite's back."""
+        connection = sqlite3.connect(self.home / "store.sqlite")
+        with connection:
+            connection.execute(statement)
+        connection.close()
+
+    def sessions(self) -> list[tuple[str, int, int, str]]:
+        """(setting, ordinal, attempt, status) in the order in which they were committed."""
+        return self.rows(
+            "SELECT json_extract(m.workload, '$.quant'), s.ordinal, s.attempt, s.status "
+            "FROM session s JOIN measurement m ON m.id = s.measurement_id ORDER BY s.committed_at, s.rowid"
+        )
+
+    def runs(self) -> list[tuple[str, str]]:
+        """(id, status), oldest first."""
+        return self.rows("SELECT id, status FROM run ORDER BY id")
+
+    def runner_pid(self) -> int | None:
+        """The runner under way."""
+        return next(iter(self.runner_pids()), None)
+
+    def runner_pids(self) -> list[int]:
+        """The runners under way on all devices."""
+        pids = []
+        for path in self.workdir.parent.glob("*/runner.pid"):
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                pids.append(int(json.loads(path.read_text())["pid"]))
+        return pids
+
+
+def wait_for(condition: Callable[[], Any], what: str) -> Any:
+    """Polls for up to a minute, and fails the test then."""
+    end = time.monotonic() + 60
+    while not (found := condition()):
+        assert time.monotonic() < end, f"{what} did not come true within a minute"
+        time.sleep(0.01)
+    return found
+
+
+def wait_for_line(stream: Any, text: str) -> str:
+    """Reads lines until one holds `text`."""
+    for line in stream:
+        if text in line:
+            return str(line)
+    raise AssertionError(f"the output ended without {text!r}")
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs; a zombie doesn't."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def kill(pid: int) -> None:
+    """Kill -9."""
+    os.kill(pid, signal.SIGKILL)
+
+
+def by_setting(document: Any) -> dict[str, dict[str, Any]]:
+    """The measurements of a `--json` document by their setting."""
+    return {item["workload"]["quant"]: item for item in document["measurements"]}

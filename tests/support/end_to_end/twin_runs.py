@@ -1,0 +1,185 @@
+"""Runs on twins into which something goes wrong: who is measured, when it happens, and what is left afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from devices.access import connect
+from devices.deployment.built_runner import write_manifest
+from devices.transports.adb.link import adb_transport
+from devices.transports.shell.conversation import Patience
+from devices.transports.ssh.link import ssh_transport
+from suite.measuring import campaign
+from tests.support.end_to_end.suite_runs import SHAPE, Bench, Ran
+from tests.support.twins.twin_devices import Twin
+
+BOARD, OTHER = "board", "other"
+"""The twin to which it happens, and a device beside it to which it must not matter."""
+
+FAULT_TIMEOUT_S = 400.0  # an emulated board on a very busy host
+
+RESTART_S = 15.0
+"""In which a twin is on again; a user's board has a minute."""
+
+Outcome = tuple[int, int, str]
+"""Ordinal, attempt and status of a session."""
+
+
+class TwinRun:
+    """A run of tiny in fp32 on a twin and on a second, local device, and the look at what it left."""
+
+    def __init__(self, bench: Bench, **board: Any) -> None:
+        self.bench = bench
+        other = {"kind": "local", "emulated": True}
+        YAML().dump({"devices": {BOARD: board, OTHER: other}}, bench.folder / "inventory.yaml")
+
+    def __call__(self, *, sessions: int = 2, steps: int = 12) -> Ran:
+        """Runs to its end in this process."""
+        amount = ("--sessions", str(sessions), "--steps", str(steps))
+        return self.bench("run", "--device", "all", *SHAPE, "--quant", "fp32", *amount, "--json")
+
+    def sessions(self, device: str = BOARD) -> list[Outcome]:
+        """The sessions of a device in the order in which they were committed."""
+        return self.bench.rows(
+            "SELECT s.ordinal, s.attempt, s.status FROM session s JOIN measurement m ON m.id = s.measurement_id "
+            f"JOIN device d ON d.id = m.device_id WHERE d.name = '{device}' ORDER BY s.committed_at, s.rowid"
+        )
+
+    def steps_in(self, ordinal: int, attempt: int = 0) -> int:
+        """How many steps of a session of the board have arrived so far."""
+        logs = self.bench.home.glob(f"runs/*/*.{BOARD}-*.s{ordinal}.a{attempt}.jsonl")
+        return sum(line.startswith('{"event":"step"') for log in logs for line in log.read_text().splitlines())
+
+    @contextlib.contextmanager
+    def fault(self, happen: Callable[[], Any], *, ordinal: int = 1, after_steps: int = 3) -> Iterator[None]:
+        """Lets it happen while the block runs, in the middle of a session. Raises what that raises, or TimeoutError."""
+        over, raised = threading.Event(), []
+
+        def wait_and_act() -> None:
+            try:
+                end_s = time.monotonic() + FAULT_TIMEOUT_S
+                while self.steps_in(ordinal) < after_steps:
+                    if over.is_set() or time.monotonic() > end_s:
+                        end = "the run ended" if over.is_set() else f"{FAULT_TIMEOUT_S:.0f} s went by"
+                        raise TimeoutError(f"{end}, and session {ordinal} never came to its step {after_steps}")
+                    time.sleep(0.02)
+                happen()
+            except Exception as error:  # noqa: BLE001 - raised again where the test sees it
+                raised.append(error)
+
+        thread = threading.Thread(target=wait_and_act, name="fault")
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+        if raised:
+            raise raised[0]
+
+
+def outcome(ran: Ran, device: str = BOARD) -> Mapping[str, Any]:
+    """The one measurement of a device. Its text must hold no trace of a mistake of ours."""
+    assert "Traceback" not in ran.err
+    (found,) = [item for item in ran.document["measurements"] if item["device"] == device]
+    return MappingProxyType(found)
+
+
+def runners_in(twin: Twin) -> list[int]:
+    """The runners that are left in a twin, once what ends them had time to."""
+    end_s = time.monotonic() + 30
+    while (left := twin.machine.named("job.json")) and time.monotonic() < end_s:
+        time.sleep(0.05)
+    return left
+
+
+def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence is noticed sooner than a user would want it to be; the way in which it is noticed is the real one."""
+    patience = Patience(silence_s=2.0, answer_s=6.0, grace_s=2.0)
+    transports = dict(connect.TRANSPORTS) | {
+        "ssh": lambda entry: ssh_transport(entry, patience=patience),
+        "adb": lambda entry: adb_transport(entry, patience=patience),
+    }
+    monkeypatch.setattr(connect, "TRANSPORTS", MappingProxyType(transports))
+    monkeypatch.setattr(campaign, "RECONNECT_SECONDS", (2.0, RESTART_S))
+
+
+_PLAY = r"""
+folder=${0%/*}
+name() { sed -n "s/^ *\"$1\": \"\(.*\)\",*$/\1/p" job.json | head -n 1; }
+session=$(name session)
+ordinal=${session##*.s}
+ordinal=${ordinal%%.*}
+program=$(name program)
+program=${program%/*}
+lines=0
+while IFS= read -r line; do
+    case $line in
+    sleep*) sleep "${line#* }" ;;
+    run*) . "$folder/${line#* }" ;;
+    *)
+        printf '%s\n' "$line" | sed "s/SESSION/$session/; s/LINES/$lines/"
+        lines=$((lines + 1)) ;;
+    esac
+done <"$folder/${program##*/}"
+"""
+_ELF_AARCH64 = b"\x7fELF\x02\x01\x01" + bytes(9) + (3).to_bytes(2, "little") + (183).to_bytes(2, "little") + bytes(44)
+_SECOND_NS = 10**9
+
+
+def scripted_runner(bench: Bench, *, pause_s: float = 0.2, steps: int = 12, during: str = "") -> Path:
+    """A folder for `runner:` of the inventory: a shell script that prints a session of fp32 in real time.
+
+    `during` is shell text that is carried out in the middle of each session (`$ordinal` says which one it is).
+    """
+    folder = bench.folder / "own runner"
+    folder.mkdir()
+    (folder / "runner").write_bytes(_ELF_AARCH64)  # what the suite looks at to tell whose program it is
+    (folder / "play").write_text(_PLAY)
+    (folder / "during").write_text(during or ":\n")
+    for record in (bench.home / "artifacts").glob("*/artifact.json"):
+        if json.loads(record.read_text())["workload"]["quant"] == "fp32":
+            (folder / record.parent.name).write_text("".join(_lines(record.parent, steps, pause_s)))
+    write_manifest(folder, ("sh", "{folder}/play"), {"machine": "aarch64"})
+    return folder
+
+
+def _lines(artifact: Path, steps: int, pause_s: float) -> Iterator[str]:
+    references = (json.loads(path.read_text()) for path in artifact.glob("reference-*.json"))
+    losses = next(document["losses"] for document in references if document["of"]["seed"] == 7)
+    begin = 5 * _SECOND_NS
+
+    def said(**event: Any) -> str:
+        return re.sub(r'"LINES"', "LINES", json.dumps(event, separators=(",", ":"))) + "\n"
+
+    yield said(
+        **{"event": "header", "schema": 1, "session": "SESSION", "runner": "scripted", "clock": "CLOCK_MONOTONIC"},
+        **{"t_ns": begin, "pid": 1, "machine": "aarch64", "kernel": "6", "cpu": "none", "cpu_count": 1},
+        **{"cpu_features": [], "threads": 1, "cpus_allowed": [0], "executorch": "1.5.1"},
+    )
+    loaded = {"rss_kib": 8000, "hwm_kib": 8000, "swap_kib": 0, "program_bytes": 1}
+    yield said(event="load", t0_ns=begin, t1_ns=begin + _SECOND_NS, **loaded)
+    for index in range(2 + steps):
+        t0 = begin + (1 + index) * _SECOND_NS
+        phase = "measured" if index >= 2 else "warm_up"
+        step = {"index": index, "phase": phase, "t0_ns": t0, "t1_ns": t0 + _SECOND_NS}
+        yield said(event="step", **step, losses=losses[min(index, len(losses) - 1)])
+        yield f"sleep {pause_s}\n"
+        if index == 5:
+            yield "run during\n"
+    faults = {"minor_faults": 0, "major_faults": 0, "sampler_cpu_ns": 0, "t_ns": begin + 99 * _SECOND_NS}
+    memory = {"hwm_kib": 9000, "swap_kib": 0}
+    ending = {"cause": "completed", "reason": "", "error_code": None, "stage": None, "steps": 2 + steps}
+    yield said(event="footer", **ending, **memory, **faults)
+    yield said(event="end", lines="LINES")

@@ -1,0 +1,70 @@
+"""A store with a run in it, for tests."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from suite.results.measurement import Subject, measure
+from suite.sessions.validity import SessionResult
+from suite.store.store import Store
+from tests.support.suite import recorded_session as recorded
+
+WORKLOAD = {
+    "model": "tiny",
+    "method": "prge",
+    "quant": "int8",
+    "backend": "xnnpack",
+    "q": 4,
+    "b": 4,
+    "T": 64,
+    "rank": 16,
+}
+KEY = "tiny/prge/int8/xnnpack/q4/b4/T64/rank16"
+HARDWARE = {"cpu": "Some CPU", "cores": 2}
+REFERENCE = ((2.0, 2.5), (1.99, 2.49))
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Ids of a run that has one measurement under way."""
+
+    store: Store
+    run_id: str
+    device_id: int
+    measurement_id: int
+
+
+def begin(
+    path: Path, *, quant: str = "int8", device: str = "local", hardware=HARDWARE, os_build: str = "Debian 12"
+) -> Begun:
+    store = Store.open(path)
+    run_id = store.begin_run({"sessions": 3}, ["suite", "run", "--task", "my file"], {"torch": "2.13.0"})
+    device_id = store.record_device(device, "local", False, hardware)
+    store.record_device_state(
+        run_id,
+        device_id,
+        os_build,
+        {"governor": "performance"},
+        [{"name": "disk", "status": "ok", "detail": "", "remedy": ""}],
+    )
+    workload = WORKLOAD | {"quant": quant}
+    store.record_artifact("abc123", workload, {"program_bytes": 10})
+    measurement_id = store.begin_measurement(
+        run_id, device_id, workload, planned_sessions=3, artifact_hash="abc123", reference_losses=REFERENCE
+    )
+    return Begun(store, run_id, device_id, measurement_id)
+
+
+def session(begun_run_id: str, ordinal: int, attempt: int = 0, **how) -> SessionResult:
+    return recorded.result(ordinal, attempt=attempt, session=f"{begun_run_id}.s{ordinal}.a{attempt}", **how)
+
+
+def finish(begun: Begun, *ms: float, device: str = "local", status: str = "ok") -> dict[str, Any]:
+    """Adds a session for each of `ms`, the statistics, and ends the run."""
+    for ordinal, value in enumerate(ms):
+        begun.store.add_session(begun.measurement_id, session(begun.run_id, ordinal, ms=value, status=status))
+    subject = Subject(device, "local", False, WORKLOAD, planned_sessions=len(ms), program_bytes=10)
+    document = measure(subject, begun.store.sessions_of(begun.measurement_id))
+    begun.store.finish_measurement(begun.measurement_id, document)
+    begun.store.finish_run(begun.run_id, "finished")
+    return document

@@ -1,0 +1,94 @@
+"""Twins of both links with one face, for tests of what holds over either; and clients that aren't the suite's."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from tests.support.twins.twin_adb import AdbTwin
+from tests.support.twins.twin_boards import ANDROID_PHONE, RASPBERRY_PI_5, Board
+from tests.support.twins.twin_link import Link
+from tests.support.twins.twin_machine import Machine
+from tests.support.twins.twin_ssh import SshTwin
+
+LINKS = ("ssh", "adb")
+
+
+class Twin(Protocol):
+    """What `SshTwin` and `AdbTwin` have in common."""
+
+    board: Board
+    root: Path
+    machine: Machine
+    host: str
+    port: int
+
+    @property
+    def link(self) -> Link | None: ...
+
+    @property
+    def environ(self) -> Mapping[str, str]: ...
+
+    @property
+    def workdir(self) -> Path: ...
+
+    def entry(self, **more: Any) -> dict[str, Any]: ...
+
+    def write(self, path: str, text: str) -> None: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_raised: object) -> None: ...
+
+
+def make_twin(link: str, folder: Path) -> Twin:
+    """A board behind OpenSSH, or a phone behind adbd; both on a cable."""
+    twin: Twin = AdbTwin(folder, ANDROID_PHONE) if link == "adb" else SshTwin(folder, RASPBERRY_PI_5, cable=True)
+    return twin
+
+
+def place_of(twin: Twin, path: Path) -> str:
+    """A file of the root as the twin itself calls it."""
+    return f"/{path.relative_to(twin.root)}"
+
+
+def shell(twin: Twin, command: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command line on it by way of OpenSSH's client, or of adb's."""
+    if isinstance(twin, AdbTwin):
+        return twin.adb("-s", twin.serial, "shell", command)
+    assert isinstance(twin, SshTwin)
+    return ssh(twin, command)
+
+
+def ssh(twin: SshTwin, *argv: str, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
+    """OpenSSH's client, which trusts the twin's present host key alone."""
+    known = twin.folder / "known_hosts"
+    known.write_text(twin.known_hosts_line)
+    client = [
+        "ssh",
+        "-F",
+        "none",
+        "-i",
+        str(twin.client_key),
+        "-p",
+        str(twin.port),
+        "-o",
+        f"UserKnownHostsFile={known}",
+    ]
+    client += ["-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"]
+    command = [*client, f"{twin.user}@{twin.host}", *argv]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)

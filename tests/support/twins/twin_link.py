@@ -1,0 +1,81 @@
+"""A cable between this host and a machine: a pair of interfaces, one of them in the machine's own network.
+
+The addresses (10.213.N.0/30) exist on this host alone. While the cable is unplugged, connections stay open and silent.
+It is the machine's end that goes down then: without its own, the host would send what is meant for it to its gateway.
+"""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
+
+from tests.support.twins.twin_needs import need_programs, need_root
+from tests.support.twins.twin_packages import run_tool
+
+_CABLES = 200
+
+
+class Link:
+    """Claims a free number, whichever process uses the others. `attach` it to a machine, and `remove` it in the end."""
+
+    def __init__(self) -> None:
+        need_root()
+        need_programs("ip", "nsenter")
+        folder = user_cache_path("edge-training-suite") / "twins"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock, self.number = _claim(str(folder))
+        self.host_address, self.address = f"10.213.{self.number}.1", f"10.213.{self.number}.2"
+        self._here, self._there = f"twin{self.number}h", f"twin{self.number}t"
+        self._pid = 0
+
+    def attach(self, pid: int) -> None:
+        """Plugs it into the network namespace of process `pid`. The test skips where the kernel has no such pairs."""
+        self._delete()  # what a test process that was killed left
+        try:
+            run_tool("ip", "link", "add", self._here, "type", "veth", "peer", "name", self._there)
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"no veth interfaces can be made here ({error.stderr.strip()}): load the kernel's module veth")
+        run_tool("ip", "address", "add", f"{self.host_address}/30", "dev", self._here)
+        run_tool("ip", "link", "set", self._here, "up")
+        run_tool("ip", "link", "set", self._there, "netns", str(pid))
+        self._pid = pid
+        self._ip_there("address", "add", f"{self.address}/30", "dev", self._there)
+        self._ip_there("link", "set", "lo", "up")
+        self.plug()
+
+    def unplug(self) -> None:
+        """Nothing passes any more."""
+        self._ip_there("link", "set", self._there, "down")
+
+    def plug(self) -> None:
+        """It passes again."""
+        self._ip_there("link", "set", self._there, "up")
+
+    def _ip_there(self, *arguments: str) -> None:
+        run_tool("nsenter", "--target", str(self._pid), "--net", "--", "ip", *arguments)
+
+    def remove(self) -> None:
+        """Takes it away and gives the number back."""
+        self._delete()
+        self._lock.release()
+
+    def _delete(self) -> None:
+        try:
+            run_tool("ip", "link", "delete", self._here)
+        except subprocess.CalledProcessError as error:
+            if "Cannot find device" not in error.stderr:
+                raise
+
+
+def _claim(folder: str) -> tuple[FileLock, int]:
+    for number in range(_CABLES):
+        lock = FileLock(f"{folder}/.cable-{number}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            continue
+        return lock, number
+    raise RuntimeError(f"all {_CABLES} cables are in use")

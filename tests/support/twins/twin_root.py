@@ -1,0 +1,64 @@
+"""A small Debian for aarch64 in a folder: OpenSSH, coreutils and a shell, with a user who can log in."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from tests.support.twins.twin_needs import need_aarch64_programs, need_programs, need_root
+from tests.support.twins.twin_packages import cached, copy_tree, run_tool, unpack_debian
+
+RELEASE = "bookworm"
+USER, USER_ID = "bench", 1000
+PASSWORD = "correct horse"  # noqa: S105 - of a machine that lives for one test, on loopback
+_PACKAGES = (
+    *("openssh-server", "openssh-sftp-server", "busybox-static", "libstdc++6", "dash", "bash", "coreutils"),
+    *("util-linux", "procps", "grep", "sed", "findutils"),
+)
+_UNUSED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "var/cache", "etc/ssh/moduli")
+_VERSION = 1
+
+_FILES = {
+    "etc/passwd": (
+        "root:x:0:0:root:/root:/bin/bash\n"
+        "sshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n"
+        f"{USER}:x:{USER_ID}:{USER_ID}::/home/{USER}:/bin/bash\n"
+        "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+    ),
+    "etc/group": f"root:x:0:\ntty:x:5:\n{USER}:x:{USER_ID}:\nnogroup:x:65534:\n",
+    "etc/nsswitch.conf": "passwd: files\ngroup: files\nshadow: files\nhosts: files\n",
+    "etc/hosts": "127.0.0.1 localhost\n",
+    "etc/os-release": 'PRETTY_NAME="Twin of a board"\nID=debian\nVERSION_ID="12"\n',
+}
+
+
+def new_root(destination: Path) -> Path:
+    """A fresh copy of the root at `destination`, to be changed at will. The test skips where there can't be one."""
+    need_root()
+    need_programs("mmdebstrap", "arch-test", "openssl", "unshare", "nsenter", "setpriv")
+    need_aarch64_programs()
+    copy_tree(root_template(), destination)
+    return destination
+
+
+@functools.cache
+def root_template() -> Path:
+    """The root that is copied for each twin; made if it is not in the cache. Skips where that is impossible."""
+    recipe = {"version": _VERSION, "release": RELEASE, "packages": _PACKAGES, "files": _FILES, "unused": _UNUSED}
+    return cached("root", recipe, _make) / "root"
+
+
+def _make(folder: Path) -> None:
+    root = folder / "root"
+    unpack_debian(root, RELEASE, _PACKAGES, "arm64", _UNUSED)
+    for name, text in _FILES.items():
+        (root / name).write_text(text)
+    hashed = run_tool("openssl", "passwd", "-6", "-stdin", stdin=PASSWORD).strip()
+    shadow = root / "etc/shadow"
+    shadow.write_text(f"root:*:19000::::::\nsshd:!:19000::::::\n{USER}:{hashed}:19000:0:99999:7:::\n")
+    shadow.chmod(0o600)
+    (root / "root").chmod(0o700)
+    (root / "run/sshd").mkdir(mode=0o755)
+    home = root / "home" / USER
+    home.mkdir()
+    run_tool("chown", f"{USER_ID}:{USER_ID}", str(home))

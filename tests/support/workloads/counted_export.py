@@ -1,0 +1,34 @@
+"""An export that takes no time, for tests of what is kept of exports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from workloads.export.export import ProgramFacts
+from workloads.models.config import LlamaConfig
+from workloads.workload import Workload
+
+WORKLOAD = Workload("tiny", "fp32", q=1, b=1, T=8, rank=2)
+CONTENT = b"a program"
+
+
+class CountedExport:
+    """In the place of the export, which takes seconds; notes each call in a file that processes share."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+
+    def __call__(
+        self, workload: Workload, config: LlamaConfig, state: Mapping[str, Tensor], path: Path
+    ) -> ProgramFacts:
+        with self.log.open("a") as file:
+            file.write(f"{workload.quant}\n")
+        path.write_bytes(CONTENT)
+        return ProgramFacts(1.0, 3, {"add.out": 2}, 5, len(CONTENT), 7)
+
+    @property
+    def calls(self) -> int:
+        return len(self.log.read_text().splitlines()) if self.log.exists() else 0

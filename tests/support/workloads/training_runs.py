@@ -1,0 +1,151 @@
+"""Training runs to compare: of a program in the runner, and of the eager reference, on the same batches and noise."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from workloads.export.artifact import Artifact
+from workloads.models.weights import ModelWeights
+from workloads.reference.eager import Batch, Reference, Trajectory
+from workloads.workload import Workload
+
+FloatArray = NDArray[np.float32]
+ArtifactOf = Callable[[Workload], Artifact]
+"""The artifact of a workload on the fixture `tiny`."""
+
+SEED = 7
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a program is told at each step, beside its batch."""
+
+    lr: float
+    eps: float
+    seed: int = SEED
+
+
+@dataclass(frozen=True)
+class RunnerTraining:
+    """losses float32 [steps, 2, q], the state the program was left in, and the process's peak memory."""
+
+    losses: FloatArray
+    adapter: FloatArray
+    projected_gradient: FloatArray
+    pending_key: NDArray[np.int64]
+    state_file: Path
+    peak_kib: int
+
+
+def some_batches(workload: Workload, count: int, seed: int = 0, vocabulary: int = 200) -> list[Batch]:
+    """Random tokens and labels; the first row of each batch is padded on the left by a quarter."""
+    generator = np.random.default_rng(seed)
+    batches = []
+    for _ in range(count):
+        first = np.zeros(workload.b, dtype=np.int64)
+        first[0] = workload.T // 4
+        tokens = generator.integers(0, vocabulary, (workload.b, workload.T))
+        labels = generator.integers(0, vocabulary, (workload.b, workload.answers))
+        batches.append(Batch(tokens, first, labels))
+    return batches
+
+
+def train_in_runner(
+    runner: Path,
+    program: Path,
+    workload: Workload,
+    batches: Sequence[Batch],
+    steps: int,
+    settings: Settings,
+    folder: Path,
+    state_in: Path | None = None,
+    threads: int = 1,
+) -> RunnerTraining:
+    """One session of the runner: `steps` steps, from a zero adapter or from the state of another session."""
+    folder.mkdir(parents=True)
+    with (folder / "inputs.bin").open("wb") as file:
+        for name in ("tokens", "first", "labels"):
+            file.write(np.stack([getattr(batch, name) for batch in batches]).astype("<i8").tobytes())
+    job = {
+        "schema": 1,
+        "session": folder.name,
+        "program": str(program),
+        "method": "forward",
+        "inputs": _inputs(batches, settings),
+        "outputs": {"losses": 0},
+        "warm_up": {"min_steps": 0, "max_steps": 0, "max_seconds": 60.0, "tolerance": 0.04},
+        "steps": steps,
+        "threads": threads,
+        "state_out": "state.safetensors",
+    }
+    if state_in is not None:
+        job["state_in"] = str(state_in)
+    (folder / "job.json").write_text(json.dumps(job))
+    ended = subprocess.run(
+        [str(runner), str(folder / "job.json")], capture_output=True, text=True, timeout=600, check=False
+    )
+    events = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert ended.returncode == 0, [event for event in events if event["event"] == "footer"]
+    losses = [[float(loss) for loss in event["losses"]] for event in events if event["event"] == "step"]
+    state = load_file(folder / "state.safetensors")
+    return RunnerTraining(
+        losses=np.array(losses, dtype=np.float32).reshape(steps, 2, workload.q),
+        adapter=state["adapter"],
+        projected_gradient=state["projected_gradient"],
+        pending_key=state["pending_key"],
+        state_file=folder / "state.safetensors",
+        peak_kib=next(event["hwm_kib"] for event in events if event["event"] == "footer"),
+    )
+
+
+def train_and_flush(
+    runner: Path,
+    program: Path,
+    workload: Workload,
+    batches: Sequence[Batch],
+    steps: int,
+    settings: Settings,
+    folder: Path,
+) -> tuple[FloatArray, FloatArray]:
+    """Losses [steps, 2, q] of a training, and the adapter [n] with its last update applied by a step with eps = 0."""
+    trained = train_in_runner(runner, program, workload, batches, steps, settings, folder)
+    still = Settings(settings.lr, 0.0, settings.seed)
+    flushed = train_in_runner(
+        runner, program, workload, batches, 1, still, folder.with_name(f"{folder.name}-flushed"), trained.state_file
+    )
+    return trained.losses, flushed.adapter
+
+
+def reference_training(
+    weights: ModelWeights, workload: Workload, batches: Sequence[Batch], steps: int, settings: Settings
+) -> Trajectory:
+    """The same training by the eager reference."""
+    reference = Reference(workload, weights.config, weights.state)
+    return reference.train(batches, steps, seed=settings.seed, lr=settings.lr, eps=settings.eps)
+
+
+def relative_error(found: NDArray[np.floating], wanted: NDArray[np.floating]) -> float:
+    """Norm of the difference over the norm of what is wanted."""
+    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+
+
+def _inputs(batches: Sequence[Batch], settings: Settings) -> list[dict[str, object]]:
+    inputs: list[dict[str, object]] = []
+    offset = 0
+    for name in ("tokens", "first", "labels"):
+        array: NDArray[np.int64] = getattr(batches[0], name)
+        place = {"file": "inputs.bin", "offset": offset, "batches": len(batches)}
+        inputs.append({"name": name, "dtype": "int64", "shape": list(array.shape), **place})
+        offset += len(batches) * array.size * 8
+    inputs.append({"name": "key", "dtype": "int64", "shape": [2], "step_key": {"seed": settings.seed}})
+    for name, value in (("lr", settings.lr), ("eps", settings.eps)):
+        inputs.append({"name": name, "dtype": "float32", "shape": [], "value": [value]})
+    return inputs

@@ -1,0 +1,102 @@
+"""What an export tells of its program: how it is cut, what runs outside of delegates, and how large it is."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.support.workloads.program_bounds import workload_of
+from tests.support.workloads.training_runs import ArtifactOf
+from workloads.estimates.estimate import estimate
+from workloads.export.export import export_program
+from workloads.models.weights import ModelWeights
+
+QUANTS = ("fp32", "fp16", "int8", "nf4")
+LAYERS = 2
+
+KERNELS = {
+    "update.out": 1,
+    "embed.out": 1,
+    "attention_bias.out": 1,
+    "perturb.out": LAYERS,
+    "answer_rows.out": 1,
+    "answer_losses.out": 1,
+    "collect_losses.out": 1,
+    "mean_losses.out": 1,
+    "gradient.out": 1,
+}
+"""The runner's own operators in a program of one chunk."""
+
+WHOLE_LAYERS = {
+    "decoder_layer_nf4.out": LAYERS,
+    "_empty_dim_order.out": LAYERS,  # the layers' memory to work in
+    "rms_norm.out": 1,
+    "linear_nf4.out": 1,
+}
+
+HALF_HEAD = {"rms_norm.out": 1, "linear_half.out": 1}
+"""The head of fp16, whose products the runner sums in float32."""
+
+COUNTED = {"fp32": KERNELS, "fp16": KERNELS | HALF_HEAD, "int8": KERNELS, "nf4": KERNELS | WHOLE_LAYERS}
+
+WRITE_BACK = {"copy_.default": 2}
+"""Projected gradient and key; the adapter is updated where it lies."""
+
+
+@pytest.mark.parametrize(("quant", "heads"), [("fp32", 1), ("fp16", 0), ("int8", 1)])
+def test_each_layer_and_a_delegated_head_are_one_partition(quant: str, heads: int, exported: ArtifactOf) -> None:
+    assert exported(workload_of(quant)).document["delegates"]["partitions"] == LAYERS + heads
+
+
+def test_program_of_nf4_has_no_partitions_and_one_operator_for_a_layer(exported: ArtifactOf) -> None:
+    document = exported(workload_of("nf4")).document
+    assert document["delegates"]["partitions"] == 0
+    assert document["operators"]["decoder_layer_nf4.out"] == LAYERS
+
+
+@pytest.mark.parametrize("quant", QUANTS)
+def test_operators_outside_of_the_delegates_are_the_known_ones(quant: str, exported: ArtifactOf) -> None:
+    """A change that pushes a layer's arithmetic out of its delegate shows here."""
+    document = exported(workload_of(quant)).document
+    assert document["operators"] == COUNTED[quant] | WRITE_BACK
+    assert document["delegates"]["other_nodes"] == sum(document["operators"].values())
+
+
+@pytest.mark.parametrize("quant", QUANTS)
+def test_estimate_is_near_what_was_exported(quant: str, tiny: ModelWeights, exported: ArtifactOf) -> None:
+    """Weights within 2 %. Much of so small a program is its graph, of which only the rough size is known."""
+    artifact = exported(workload_of(quant))
+    expected = estimate(workload_of(quant), tiny.config)
+    print(
+        f"{quant}: weights {artifact.weight_bytes / expected.weight_bytes:.3f}, "
+        f"program {artifact.program_bytes / expected.program_bytes:.3f} of the estimate"
+    )
+    assert artifact.weight_bytes == pytest.approx(expected.weight_bytes, rel=0.02)
+    assert artifact.program_bytes == pytest.approx(expected.program_bytes, rel=0.1)
+
+
+def test_smaller_settings_have_smaller_weights_and_programs(exported: ArtifactOf) -> None:
+    sizes = [exported(workload_of(quant)) for quant in QUANTS]
+    for larger, smaller in pairwise(sizes):
+        assert smaller.weight_bytes < larger.weight_bytes
+        assert smaller.program_bytes < larger.program_bytes
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_weights_that_are_views_of_one_storage_make_the_same_program(
+    tiny: ModelWeights, exported: ArtifactOf, tmp_path: Path
+) -> None:
+    """As memory-mapped checkpoints give them; the first seven numbers of the storage belong to nobody."""
+    flat = torch.cat([torch.ones(7), *(value.reshape(-1) for value in tiny.state.values())])
+    views, offset = {}, 7
+    for name, value in tiny.state.items():
+        views[name] = flat[offset : offset + value.numel()].view(value.shape)
+        offset += value.numel()
+    workload = workload_of("fp32")
+    facts = export_program(workload, tiny.config, views, tmp_path / "program.pte")
+    artifact = exported(workload)
+    assert (tmp_path / "program.pte").read_bytes() == artifact.program.read_bytes()
+    assert facts.weight_bytes == artifact.weight_bytes

@@ -1,0 +1,61 @@
+"""fp32, fp16 and int8 programs with noise from stock operators train in the stock executorch.runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from executorch.runtime import Runtime
+
+from tests.support.workloads.program_bounds import ALLOWED, SETTINGS, STEPS, workload_of
+from tests.support.workloads.training_runs import (
+    ArtifactOf,
+    FloatArray,
+    Settings,
+    reference_training,
+    relative_error,
+    some_batches,
+)
+from workloads.export.artifact import Artifact
+from workloads.models.weights import ModelWeights
+from workloads.reference.eager import Batch
+
+
+def train(artifact: Artifact, batches: Sequence[Batch], settings: Settings) -> tuple[FloatArray, FloatArray]:
+    """Losses [STEPS, 2, q] and the adapter after a last call with eps = 0."""
+    method = Runtime.get().load_program(artifact.program).load_method("forward")
+    losses = []
+    for step in range(STEPS + 1):
+        batch = batches[step % len(batches)]
+        eps = settings.eps if step < STEPS else 0.0
+        found, _ = method.execute(
+            [
+                *(torch.from_numpy(part) for part in (batch.tokens, batch.first, batch.labels)),
+                torch.tensor([settings.seed, step]),
+                torch.tensor(settings.lr),
+                torch.tensor(eps),
+            ]
+        )
+        losses.append(found.numpy().copy())
+    # Only the method inside has it; the wrapper around it keeps mutable state to itself.
+    return np.stack(losses[:STEPS]), method._method.get_attribute("adapter").numpy().copy()
+
+
+@pytest.mark.parametrize("quant", ["fp32", "fp16", "int8"])
+def test_program_trains_in_the_stock_runtime_as_the_reference_does(
+    quant: str, tiny: ModelWeights, exported: ArtifactOf
+) -> None:
+    workload = workload_of(quant, noise="stock")
+    batches = some_batches(workload, 3)
+    wanted = reference_training(tiny, workload, batches, STEPS, SETTINGS)
+    losses, adapter = train(exported(workload), batches, SETTINGS)
+    assert relative_error(adapter, wanted.adapter) < ALLOWED[quant]
+    assert np.abs(losses / wanted.losses - 1.0).max() < ALLOWED[quant] / 5
+
+
+@pytest.mark.parametrize("quant", ["fp32", "fp16", "int8"])
+def test_stock_program_calls_no_operator_of_the_runner(quant: str, exported: ArtifactOf) -> None:
+    operators = exported(workload_of(quant, noise="stock")).document["operators"]
+    assert not {"perturb.out", "update.out", "linear_nf4.out"} & operators.keys()

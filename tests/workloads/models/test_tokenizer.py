@@ -1,0 +1,101 @@
+"""Tokenizers: three families, against the libraries that define them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import sentencepiece
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import processors
+from transformers import PreTrainedTokenizerFast
+
+from foundation.errors import UserError
+from workloads.models.tokenizer import Tokenizer, byte_level_tokenizer, load_tokenizer_json, padding_id, scored_bpe
+from workloads.tasks.task import built_in_task
+
+SMALL = byte_level_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def pieces() -> sentencepiece.SentencePieceProcessor:
+    """A SentencePiece model trained as Llama 2's was: BPE, byte fallback, split digits, a space put before the text."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(example.text for example in built_in_task().examples),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=700,
+        byte_fallback=True,
+        split_digits=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        minloglevel=2,
+    )
+    return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+
+
+@pytest.fixture(scope="module")
+def scored(pieces: sentencepiece.SentencePieceProcessor) -> Tokenizer:
+    indices = range(pieces.get_piece_size())
+    backend = scored_bpe(
+        [pieces.id_to_piece(index) for index in indices], [pieces.get_score(index) for index in indices], unknown_id=0
+    )
+    return Tokenizer(backend, bos_id=1, eos_id=2, pad_id=0, adds_bos=True)
+
+
+def test_scored_bpe_equals_sentencepiece(pieces: sentencepiece.SentencePieceProcessor, scored: Tokenizer) -> None:
+    texts = [example.text for example in built_in_task().examples] + ["Unseen wørds, 日本!", "two  spaces", "1984"]
+    for text in texts:
+        assert scored.encode(text) == pieces.encode(text)
+        assert scored.decode(pieces.encode(text)) == text
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_byte_level_tokenizer_loses_nothing(text: str) -> None:
+    assert SMALL.decode(SMALL.encode(text)) == text
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(), max_size=5))
+def test_many_texts_are_encoded_as_each_alone(texts: list[str]) -> None:
+    assert SMALL.encode_many(texts) == [SMALL.encode(text) for text in texts]
+
+
+def test_answers_and_prompt_are_single_tokens_of_the_built_in_tokenizer() -> None:
+    assert [len(SMALL.encode(text)) for text in (" great", " terrible", " It was")] == [1, 1, 2]
+
+
+def test_special_tokens_in_a_text_stay_text() -> None:
+    ids = SMALL.encode("so <eos> so")
+    assert SMALL.eos_id not in ids
+    assert SMALL.decode(ids) == "so <eos> so"
+
+
+def test_special_tokens_are_left_out_of_decoded_text() -> None:
+    assert SMALL.decode([0, 0, 1, *SMALL.encode("good"), 2]) == "good"
+
+
+@pytest.mark.parametrize("adds", [True, False])
+def test_tokenizer_file_says_whether_sequences_begin_with_a_token(tmp_path: Path, adds: bool) -> None:
+    backend = byte_level_tokenizer().backend
+    if adds:
+        backend.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    loaded = load_tokenizer_json(tmp_path / "tokenizer.json", bos_id=1, eos_id=2, pad_id=None)
+    assert loaded.prefix == ([1] if adds else [])
+    theirs = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))
+    assert [*loaded.prefix, *loaded.encode("A good film.")] == theirs.encode("A good film.")
+
+
+def test_missing_tokenizer_file_says_what_a_folder_needs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"needs its tokenizer as tokenizer.json"):
+        load_tokenizer_json(tmp_path / "tokenizer.json", None, None, None)
+
+
+@pytest.mark.parametrize(("pad", "eos", "chosen"), [(5, 2, 5), (None, 2, 2), (-1, 2, 2), (None, None, 0)])
+def test_padding_falls_back_to_the_end_token(pad: int | None, eos: int | None, chosen: int) -> None:
+    assert padding_id(pad, eos) == chosen

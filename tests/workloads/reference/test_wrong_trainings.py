@@ -1,0 +1,82 @@
+"""Programs that train wrongly are found by their losses in every setting, and right ones are not refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from suite.planning.plan import reference_steps
+from suite.sessions.loss_check import ExpectedLosses, LossComparison, compare_losses
+from tests.support.workloads.training_runs import ArtifactOf, FloatArray, Settings, train_in_runner
+from workloads.models.weights import ModelWeights
+from workloads.models.zoo import load_model
+from workloads.reference.eager import Batch
+from workloads.reference.losses import reference_losses
+from workloads.tasks.batches import batches
+from workloads.tasks.task import Template, built_in_task
+from workloads.workload import TrainingSettings, Workload
+
+SETTINGS = ("fp32", "fp16", "int8", "nf4")
+TRAINING = TrainingSettings()
+
+
+def follow(
+    workload: Workload, weights: ModelWeights, exported: ArtifactOf, runner: Path, folder: Path
+) -> dict[str, LossComparison]:
+    """The program's first steps with the right learning rate and with wrong ones, each against the reference.
+
+    A negative rate is an update with the wrong sign, a rate of 0 one that is missing. All run in the runner.
+    """
+    artifact, steps = exported(workload), reference_steps(workload.quant)
+    data = batches(built_in_task(Template()), weights.tokenizer, workload.b, workload.T, 16, TRAINING.seed)
+    reference = reference_losses(artifact, workload, weights, data, TRAINING, steps, lambda _: None)
+    assert reference.noise is not None
+    expected = ExpectedLosses(reference.losses, reference.untrained, reference.noise, TRAINING.lr, TRAINING.eps)
+    inputs = [Batch(*arrays) for arrays in zip(data.tokens, data.first, data.labels, strict=True)]
+    losses = {
+        name: train_in_runner(
+            runner,
+            artifact.program,
+            workload,
+            inputs,
+            steps,
+            Settings(lr, TRAINING.eps, TRAINING.seed),
+            folder / name.replace(" ", "-"),
+            threads=torch.get_num_threads(),
+        ).losses
+        for name, lr in (("right", TRAINING.lr), ("wrong sign", -TRAINING.lr), ("missing update", 0.0))
+    }
+    losses["swapped signs"] = losses["right"][:, ::-1]
+    return {name: compared(of_run, expected) for name, of_run in losses.items()}
+
+
+def compared(losses: FloatArray, expected: ExpectedLosses) -> LossComparison:
+    found = compare_losses([tuple(map(float, step)) for step in losses.reshape(len(losses), -1)], expected)
+    assert isinstance(found, LossComparison)
+    return found
+
+
+def check(found: dict[str, LossComparison]) -> None:
+    for name, comparison in found.items():
+        print(f"{name}: noise {comparison.noise:.2g}, L+ - L- {comparison.difference:.2g}: {comparison.fault}")
+    assert found["right"].fault is None
+    for name in ("wrong sign", "missing update", "swapped signs"):
+        assert found[name].fault is not None, name
+
+
+@pytest.mark.parametrize("quant", SETTINGS)
+def test_wrong_trainings_of_a_small_model_are_found(
+    quant: str, tiny: ModelWeights, exported: ArtifactOf, runner: Path, tmp_path: Path
+) -> None:
+    check(follow(Workload("tiny", quant, rank=4), tiny, exported, runner, tmp_path))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("quant", SETTINGS)
+def test_wrong_trainings_of_the_real_model_are_found(quant: str, runner: Path, tmp_path: Path) -> None:
+    from workloads.export.artifact import ArtifactCache
+
+    weights, cache = load_model("smollm2-135m"), ArtifactCache(tmp_path / "artifacts")
+    check(follow(Workload("smollm2-135m", quant), weights, lambda each: cache.export(each, weights), runner, tmp_path))

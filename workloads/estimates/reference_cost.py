@@ -1,0 +1,82 @@
+"""What the eager reference costs, known beforehand: how many of its steps a run can afford.
+
+A program does a step of any shape that a device can hold, and the reference does it one query and one sign at a time on
+the host: for large shapes that is hours.
+"""
+
+from __future__ import annotations
+
+from workloads.estimates.session_memory import layer_bytes
+from workloads.lowering.arithmetic_probe import Accumulation
+from workloads.models.config import LlamaConfig
+from workloads.workload import Workload, adapter_values, layout_of
+
+KEPT_BYTES = 2 << 30
+"""Decoder layers up to this size stay in memory, as they are computed with or else as the setting stores them."""
+
+GROUP_BYTES = 256 << 20
+"""Hidden states and noise of the forward passes that go through a layer together; widest activations of one of them."""
+
+NOISE_ROWS = 24
+"""Losses of so many rows tell the noise of a loss to within a seventh of it (one deviation, 1 / sqrt(2 n))."""
+
+UNTRAINED_STEPS = 2
+"""So many of the last steps are made once more without updates, to know what the updates do."""
+
+ALLOWED_SECONDS = 180.0
+"""The reference losses of one program may cost this much by the estimate, and twice as much by the clock."""
+
+# On two cores of a recent x86. Sums that are rounded to float16 as they grow take several times as long. A value is
+# one element of one activation: what its product costs comes on top.
+_FLOPS_PER_S = 1.5e11
+_HALF_SUM_FLOPS_PER_S = 1.6e10
+_SECONDS_PER_VALUE = 1.5e-9
+_SECONDS_PER_NOISE = 1.3e-7
+_SECONDS_PER_WEIGHT_READ = 3.2e-8
+_SECONDS_PER_WEIGHT_DEQUANTIZED = 6e-9
+
+
+def queries_at_a_time(workload: Workload, config: LlamaConfig) -> int:
+    """How many queries' hidden states, of both signs, and noise fit GROUP_BYTES."""
+    hidden = 2 * workload.b * workload.T * config.hidden_size
+    return max(1, GROUP_BYTES // (4 * (hidden + adapter_values(layout_of(workload, config)))))
+
+
+def affordable_steps(
+    workload: Workload, config: LlamaConfig, steps: int, accumulation: Accumulation = Accumulation.FP32
+) -> int:
+    """How many of `steps` steps ALLOWED_SECONDS cover, by the estimate; possibly none."""
+    left = ALLOWED_SECONDS - _SECONDS_PER_WEIGHT_READ * config.parameter_counts().total
+    each = step_seconds(workload, config, accumulation)
+    left -= each * _noise_passes(workload) / (2 * workload.q)
+    fit = left / each
+    return max(count for count in range(steps + 1) if count + min(UNTRAINED_STEPS, max(0, count - 1)) <= max(0.0, fit))
+
+
+def _noise_passes(workload: Workload) -> int:
+    """Forward passes from which the noise of a loss is known: two, and each again with other roundings."""
+    return 2 + 2 * -(-NOISE_ROWS // (2 * workload.b))
+
+
+def step_seconds(workload: Workload, config: LlamaConfig, accumulation: Accumulation = Accumulation.FP32) -> float:
+    """About how long one step of the reference takes on two cores of a recent x86."""
+    tokens = 2 * workload.q * workload.b * workload.T
+    linears = config.parameter_counts().decoder_linears
+    # Of norms, rotary, residuals and adapters; of the gated feed-forward; of the attention's scores.
+    widths = 30 * config.hidden_size + 8 * config.intermediate_size + 6 * config.heads * workload.T
+    values = tokens * config.layers * widths
+    noise = workload.q * adapter_values(layout_of(workload, config))
+    half_sums = workload.quant == "fp16" and accumulation is Accumulation.FP16
+    flops_per_s = _HALF_SUM_FLOPS_PER_S if half_sums else _FLOPS_PER_S
+    arithmetic = 2.0 * tokens * linears / flops_per_s + values * _SECONDS_PER_VALUE + noise * _SECONDS_PER_NOISE
+    groups = -(-workload.q // queries_at_a_time(workload, config))
+    return arithmetic + groups * linears * _seconds_per_weight(workload, config)
+
+
+def _seconds_per_weight(workload: Workload, config: LlamaConfig) -> float:
+    """What it takes to have a layer's weights ready once more: nothing where they are kept."""
+    linears = config.parameter_counts().decoder_linears
+    if 4 * linears <= KEPT_BYTES:
+        return 0.0
+    stored_fits = config.layers * layer_bytes(workload.quant, config) <= KEPT_BYTES
+    return _SECONDS_PER_WEIGHT_DEQUANTIZED if stored_fits else _SECONDS_PER_WEIGHT_READ

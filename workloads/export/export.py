@@ -1,0 +1,169 @@
+"""Export a workload: a training step becomes one ExecuTorch program file that stays small in memory.
+
+The update happens in place, and delegates are loaded once for all their calls.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, ExecutorchProgramManager, to_edge
+from executorch.exir._serialize._cord import Cord
+from executorch.exir._serialize._serialize import serialize_for_executorch
+from executorch.exir.passes import MemoryPlanningPass
+from executorch.exir.schema import DelegateCall
+from executorch.exir.tensor import TensorSpec
+from torch import Tensor, nn
+from torch.export import export
+from torch.fx import GraphModule, Node
+
+from workloads.export.program import delegated_parts, eager_parts, step_example, training_step
+from workloads.lowering.constant_files import ConstantFiles
+from workloads.models.config import LlamaConfig
+from workloads.workload import Workload, adapter_values
+
+IN_PLACE = {"prge::update": 0, "prge::decoder_layer_nf4": 0}
+"""Operators whose result may lie where one of their arguments lies, and which: their kernels allow it
+(docs/contracts.md). It does wherever nothing reads the old value later."""
+
+
+class InPlacePlanning:
+    """ExecuTorch's memory planning that lets an operator of IN_PLACE write over its argument.
+
+    Where that is a buffer, the write-back at the end of the program copies the buffer onto itself, and is left out.
+    """
+
+    def __init__(self) -> None:
+        self._planning = MemoryPlanningPass(alloc_graph_input=False)  # inputs lie where the caller has them
+
+    def run(self, graph_module: GraphModule, graph_signature: Any = None) -> Any:
+        """Plan the memory of an ExecuTorch graph; `graph_signature` names its mutable buffers."""
+        graph: Any = graph_module.graph  # the arguments of a node are a union of all that can be one
+        for node in list(graph.nodes):
+            name = getattr(getattr(node.target, "_schema", None), "name", None)
+            if name in IN_PLACE:
+                _write_over(node, node.args[IN_PLACE[name]], graph, graph_signature)
+        output = graph.output_node()
+        output.meta["spec"] = type(output.meta["spec"])(result.meta["spec"] for result in output.args[0])
+        return self._planning.run(graph_module, graph_signature)
+
+
+def _write_over(node: Any, argument: Any, graph: Any, graph_signature: Any) -> None:
+    """Let the result of `node` lie where `argument` lies, unless that is a view or read again."""
+    copies = [user for user in node.users if _is_write_back(user, argument)]
+    order = {each: place for place, each in enumerate(graph.nodes)}
+    read_again = any(order[user] > order[node] and user not in copies for user in argument.users)
+    # A buffer without a write-back keeps its value; a view would take the memory of what it is a view of.
+    free = copies if argument.op == "placeholder" else type(argument.meta.get("spec")) is TensorSpec
+    if read_again or not free:
+        return
+    node.meta["_share_alloc_with_arg_idx"] = list(node.args).index(argument)
+    for copy in copies:
+        for spec in graph_signature.output_specs:
+            if spec.arg.name == copy.name:
+                spec.arg.name = node.name
+        copy.replace_all_uses_with(node)
+        graph.erase_node(copy)
+
+
+def _is_write_back(node: Node, buffer: Node) -> bool:
+    return node.target is torch.ops.aten.copy_.default and node.args[0] is buffer
+
+
+def serialize_sharing_delegates(program: ExecutorchProgramManager, config: ExecutorchBackendConfig) -> Cord:
+    """The file of `program` in which all calls of one delegate share one entry.
+
+    A layer is called once for every chunk of a pass. The emitter makes an entry of each call, and a runtime loads each
+    entry: it would hold the packed weights once for every chunk.
+    """
+    for plan in program.executorch_program.execution_plan:
+        entry_of_data: dict[tuple[str, int], int] = {}
+        entry_of_call: list[int] = []
+        kept: list[Any] = []
+        for delegate in plan.delegates:
+            data = (delegate.id, delegate.processed.index)
+            if data not in entry_of_data:
+                entry_of_data[data] = len(kept)
+                kept.append(delegate)
+            entry_of_call.append(entry_of_data[data])
+        plan.delegates = kept
+        for call in (instruction.instr_args for chain in plan.chains for instruction in chain.instructions):
+            if isinstance(call, DelegateCall):
+                call.delegate_index = entry_of_call[call.delegate_index]
+    file, _ = serialize_for_executorch(program._emitter_output, config, program._data_serializer, program._named_data)
+    return file
+
+
+@dataclass(frozen=True)
+class ProgramFacts:
+    """What is known of a program right after its export."""
+
+    export_seconds: float
+    partitions: int
+    operators: Mapping[str, int]
+    weight_bytes: int
+    program_bytes: int
+    adapter_values: int
+
+
+def export_program(workload: Workload, config: LlamaConfig, state: Mapping[str, Tensor], path: Path) -> ProgramFacts:
+    """Write the program of `workload` to `path`.
+
+    Raises NotDelegatedError when a part of the model does not lower to one delegate.
+    """
+    begin = time.monotonic()
+    with warnings.catch_warnings(), TemporaryDirectory(prefix="constants-", dir=path.parent) as folder:
+        # Deprecations inside torch and executorch, which nobody who runs an export can act on.
+        warnings.simplefilter("ignore")
+        parts, files = eager_parts(workload, config, state), ConstantFiles(Path(folder))
+        layers = len(parts.blocks) * _weight_bytes(parts.blocks[0])  # all are alike
+        weight_bytes = _weight_bytes(parts.embedding, parts.head) + layers
+        step = training_step(workload, delegated_parts(workload, parts, files))
+        edge = to_edge(
+            export(step, step_example(workload), strict=False),
+            # The program calls operators of our own, which the check for core operators does not know.
+            compile_config=EdgeCompileConfig(_check_ir_validity=False),
+        )
+        backend = ExecutorchBackendConfig(
+            emit_mutable_buffer_names=True,  # the runner reads the adapter out by name
+            memory_planning_pass=InPlacePlanning(),
+        )
+        with files.emitted():
+            program = edge.to_executorch(backend)
+        with path.open("wb") as file:
+            serialize_sharing_delegates(program, backend).write_to_file(file)
+    operators = _operators(program)
+    return ProgramFacts(
+        export_seconds=time.monotonic() - begin,
+        partitions=len(program.executorch_program.execution_plan[0].delegates),
+        operators=dict(operators.most_common()),
+        weight_bytes=weight_bytes,
+        program_bytes=path.stat().st_size,
+        adapter_values=adapter_values(parts.layout),
+    )
+
+
+def _operators(program: ExecutorchProgramManager) -> Counter[str]:
+    """How often the program calls each operator outside of its delegates; memory bookkeeping is not counted."""
+    calls = (node.target for node in program.exported_program().graph.nodes if node.op == "call_function")
+    names = Counter(str(getattr(target, "__name__", target)) for target in calls)
+    for bookkeeping in ("alloc", "getitem", "view", "executorch_call_delegate"):
+        names.pop(bookkeeping, None)
+    return names
+
+
+def _weight_bytes(*modules: nn.Module) -> int:
+    """Bytes of the weights as the setting stores them, a shared tensor counted once.
+
+    Tables and constants that follow from the configuration are no weights: they are buffers outside the state dict.
+    """
+    tensors = [tensor for module in modules for tensor in module.state_dict().values()]
+    return sum({tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}.values())

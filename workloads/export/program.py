@@ -1,0 +1,128 @@
+"""From a workload and a model's weights to the modules of a training step, eager or delegated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from workloads.lowering.constant_files import ConstantFiles
+from workloads.lowering.delegation import delegate
+from workloads.methods.adapter import adapt, frozen_a
+from workloads.methods.blocks import HalfHeadBlock, HeadBlock, LayerBlock, Nf4HeadBlock, Nf4LayerBlock
+from workloads.methods.passes import Loops, rows_per_chunk
+from workloads.methods.perturbation import KernelNoise, Noise, StockNoise
+from workloads.methods.prge_step import Ends, KernelEnds, PrgeStep, Shape, StockEnds
+from workloads.models.config import LlamaConfig
+from workloads.models.llama import Llama, Rotary
+from workloads.quantize.apply import PRODUCT_DTYPE, LayeredModel, MadeOnDemand
+from workloads.workload import AdapterSlot, Workload, layout_of, lora_settings
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A quantized, adapted model in the pieces of which a step is made. `products`: the type of products' operands."""
+
+    config: LlamaConfig
+    layout: tuple[AdapterSlot, ...]
+    embedding: nn.Module
+    blocks: Sequence[nn.Module]
+    head: nn.Module
+    products: torch.dtype
+
+
+def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Tensor]) -> Parts:
+    """The parts as plain modules, each block made when it is asked for; `state` is the canonical state dict."""
+    model = LayeredModel(config, state, workload.quant)
+    lora, products = lora_settings(workload), PRODUCT_DTYPE[workload.quant]
+    layout = layout_of(workload, config)
+    rotary = Rotary.tables(config, workload.T)
+    kind = Nf4LayerBlock if workload.quant == "nf4" else LayerBlock
+
+    def block(index: int) -> nn.Module:
+        layer, slots = model.layer(index), [slot for slot in layout if slot.layer == index]
+        adapt({index: layer}, slots, lambda slot: frozen_a(config, lora, slot, workload.adapter_seed), products)
+        return kind(layer, slots, rotary)
+
+    blocks = MadeOnDemand(config.layers, block)
+    return Parts(config, layout, model.embedding, blocks, _head(workload, model.ends, products), products)
+
+
+def _head(workload: Workload, ends: Llama, products: torch.dtype) -> nn.Module:
+    if workload.quant == "nf4":
+        return Nf4HeadBlock(ends)
+    return HalfHeadBlock(ends) if has_half_head(workload) else HeadBlock(ends, products)
+
+
+def has_half_head(workload: Workload) -> bool:
+    """Whether the runner's kernel multiplies the float16 head, instead of a delegate."""
+    return workload.quant == "fp16" and workload.noise == "kernel"
+
+
+def delegated_parts(workload: Workload, parts: Parts, files: ConstantFiles | None = None) -> Parts:
+    """The same parts with their arithmetic in XNNPACK delegates, whose constants lie in `files` where there are any.
+
+    nf4 has no delegates: the runner's kernels make its products, a whole layer each.
+    """
+    if workload.quant == "nf4":
+        return replace(parts, blocks=list(parts.blocks))
+    blocks, head = delegate(parts.blocks, block_example(workload, parts), files), parts.head
+    if not has_half_head(workload):
+        rows = _slices_per_chunk(workload) * workload.b * workload.answers
+        (head,) = delegate([head], (torch.zeros(rows, parts.config.hidden_size),), files)
+    return replace(parts, blocks=blocks, head=head)
+
+
+def training_step(workload: Workload, parts: Parts) -> PrgeStep:
+    """The step over `parts`, with zero adapter and nothing pending."""
+    stock = workload.noise == "stock"
+    noise: Noise = StockNoise(workload.q) if stock else KernelNoise(half=parts.products == torch.float16)
+    # Where the runner multiplies the head, a tied table is its weight too; a delegate has a packed copy of its own.
+    alone = not parts.config.tie_embeddings or not (workload.quant == "nf4" or has_half_head(workload))
+    ends: Ends = StockEnds() if stock else KernelEnds(alone)
+    return PrgeStep(
+        parts.embedding,
+        parts.blocks,
+        parts.head,
+        parts.layout,
+        _loops(workload),
+        Shape(workload.b, workload.T, workload.answers, rows_per_chunk(workload.quant)),
+        parts.products,
+        noise,
+        ends,
+    )
+
+
+def step_example(workload: Workload) -> tuple[Tensor, ...]:
+    """Inputs of the right shapes and types: tokens, first, labels, key, lr, eps."""
+    return (
+        torch.zeros(workload.b, workload.T, dtype=torch.int64),
+        torch.zeros(workload.b, dtype=torch.int64),
+        torch.zeros(workload.b, workload.answers, dtype=torch.int64),
+        torch.zeros(2, dtype=torch.int64),
+        torch.tensor(1e-3),
+        torch.tensor(1e-2),
+    )
+
+
+def block_example(workload: Workload, parts: Parts) -> tuple[Tensor, ...]:
+    """Inputs of the right shapes and types for a block: hidden states, attention bias, adapters."""
+    slices, rows = _slices_per_chunk(workload), workload.b * workload.T
+    adapters = [
+        torch.zeros(slices, slot.rank, slot.features, dtype=parts.products) for slot in parts.layout if slot.layer == 0
+    ]
+    x = torch.zeros(slices, rows, parts.config.hidden_size)
+    bias = torch.zeros(slices * workload.b, 1, 1, workload.T, workload.T)
+    return (x, bias, *adapters)
+
+
+def _loops(workload: Workload) -> Loops:
+    return Loops(workload.q, workload.outer_parallel, workload.inner_parallel)
+
+
+def _slices_per_chunk(workload: Workload) -> int:
+    """Copies of the batch that a block gets at a time: the same number in every pass."""
+    first_pass = next(_loops(workload).passes())
+    return first_pass.chunks(workload.b * workload.T, rows_per_chunk(workload.quant))[0].slices

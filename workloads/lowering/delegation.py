@@ -1,0 +1,226 @@
+"""Lowering part by part: one part of a model becomes one XNNPACK delegate, and its siblings share the work.
+
+Handing a whole model to the partitioner costs minutes, since every pass walks and copies all layers, and it decides
+alone where the graph is cut. Here a part is traced and lowered once; a sibling (the next decoder layer) differs in its
+constants only, so that only their serialization is repeated. The parts are then called from a small program around
+them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from executorch.backends.xnnpack.xnnpack_preprocess import XnnpackBackend
+from executorch.exir import EdgeCompileConfig, to_edge, to_edge_transform_and_lower
+from executorch.exir._serialize._cord import FileBackedData
+from executorch.exir._serialize._named_data_store import NamedDataStore
+from executorch.exir.backend.backend_details import PreprocessResult
+from executorch.exir.lowered_backend_module import LoweredBackendModule
+from torch import Tensor, nn
+from torch.export import ExportedProgram, export
+from torch.export.graph_signature import InputKind
+
+from workloads.lowering.constant_files import ConstantFiles
+from workloads.lowering.delegated_conversion import partitioner
+
+
+class NotDelegatedError(RuntimeError):
+    """A part did not become exactly one delegate."""
+
+
+@dataclass(frozen=True)
+class _Argument:
+    """One argument of the delegate: an input of the part by position, or a constant of the part by name."""
+
+    position: int | None
+    constant: str | None
+
+
+class DelegatedPart(nn.Module):
+    """A lowered part, called like the part itself; constants that the delegate takes as arguments are its buffers."""
+
+    def __init__(
+        self,
+        lowered: LoweredBackendModule,
+        arguments: Sequence[_Argument],
+        results: Sequence[int],
+        constants: Mapping[str, Tensor],
+    ) -> None:
+        super().__init__()
+        self.lowered = lowered
+        self._arguments = tuple(arguments)
+        self._results = tuple(results)
+        for argument in self._arguments:
+            if argument.constant is not None:
+                self.register_buffer(_buffer_name(argument.constant), constants[argument.constant].detach())
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        found = self.lowered(*(self._value(argument, inputs) for argument in self._arguments))
+        results = tuple(found[index] for index in self._results)
+        return results[0] if len(results) == 1 else results
+
+    def _value(self, argument: _Argument, inputs: Sequence[Tensor]) -> Tensor:
+        if argument.position is not None:
+            return inputs[argument.position]
+        return self.get_buffer(_buffer_name(str(argument.constant)))
+
+
+def _buffer_name(constant: str) -> str:
+    return constant.replace(".", "__")
+
+
+def delegate(
+    parts: Sequence[nn.Module], example: tuple[Tensor, ...], files: ConstantFiles | None = None
+) -> list[DelegatedPart]:
+    """Lower `parts`, alike in all but their constants, to one XNNPACK delegate each.
+
+    The parts are asked for one after the other and not kept; their constants go to `files` where there are any.
+    Raises NotDelegatedError when operators of the part stay outside of the delegate, naming them.
+    """
+    first_part = parts[0]
+    _own_storages(first_part)
+    exported = export(first_part, example, strict=False)
+    edge = to_edge_transform_and_lower(
+        exported,
+        partitioner=[partitioner()],
+        compile_config=EdgeCompileConfig(_check_ir_validity=False),
+    ).exported_program()
+    lowered, arguments, results = _only_delegate(edge)
+    shapes = _shapes_only(edge)
+    template = _Template(lowered, _constants(first_part, edge), files)
+    delegated = []
+    for part in parts:
+        _own_storages(part)
+        constants = _constants(part, edge)
+        processed = template.with_constants(constants)
+        sibling = LoweredBackendModule(
+            shapes, lowered.backend_id, processed.processed_bytes, lowered.compile_specs, processed.data_store_output
+        )
+        delegated.append(DelegatedPart(sibling, arguments, results, constants))
+    return delegated
+
+
+def _own_storages(part: nn.Module) -> None:
+    """Give constants that are views of larger storages their own: XNNPACK's serializer writes whole storages."""
+    for value in (*part.parameters(), *part.buffers()):
+        if value.untyped_storage().nbytes() != value.numel() * value.element_size():
+            value.data = value.detach().clone(memory_format=torch.contiguous_format)
+
+
+def _only_delegate(edge: ExportedProgram) -> tuple[LoweredBackendModule, list[_Argument], list[int]]:
+    """The delegate that is the whole of `edge`, where its arguments come from, and the order of its results."""
+    calls = [node for node in edge.graph.nodes if node.op == "call_function"]
+    names = [str(getattr(node.target, "__name__", node.target)) for node in calls]
+    if names[0] != "executorch_call_delegate" or set(names[1:]) != {"getitem"}:
+        raise NotDelegatedError(f"Expected one delegate, but the lowered part calls {', '.join(names)}.")
+    inputs: dict[str, _Argument] = {}
+    position = 0
+    for spec in edge.graph_signature.input_specs:
+        if spec.kind == InputKind.USER_INPUT:
+            inputs[spec.arg.name] = _Argument(position, None)
+            position += 1
+        else:
+            inputs[spec.arg.name] = _Argument(None, str(spec.target))
+    call = calls[names.index("executorch_call_delegate")]
+    lowered = getattr(edge.graph_module, call.args[0].target)
+    results = [getitem.args[1] for getitem in edge.graph.output_node().args[0]]
+    return lowered, [inputs[argument.name] for argument in call.args[1:]], results
+
+
+def _shapes_only(edge: ExportedProgram) -> ExportedProgram:
+    """A program with the delegate's arguments and result but no work, for the passes that only ask for shapes.
+
+    They trace a delegate's original program again and again: with the real one that took most of the export.
+    """
+    call = next(node for node in edge.graph.nodes if "executorch_call_delegate" in str(node.target))
+    inputs = tuple(torch.empty(n.meta["val"].shape, dtype=n.meta["val"].dtype) for n in call.args[1:])
+    results = [(tuple(result.shape), result.dtype) for result in call.meta["val"]]
+
+    class Shapes(nn.Module):
+        def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
+            del arguments
+            return tuple(torch.full(size, 0.0, dtype=dtype) for size, dtype in results)
+
+    program = to_edge(
+        export(Shapes(), inputs, strict=False), compile_config=EdgeCompileConfig(_check_ir_validity=False)
+    )
+    shapes: ExportedProgram = program.exported_program()
+    # Every trace of a call asks for the module anew, and making it costs more than all else a pass does.
+    traced = shapes.module()
+    shapes.__dict__["module"] = lambda: traced
+    return shapes
+
+
+def _constants(part: nn.Module, edge: ExportedProgram) -> dict[str, Tensor]:
+    """The parameters and buffers of `part` by name, with the constants that tracing itself made."""
+    lifted = {name: value for name, value in edge.constants.items() if isinstance(value, Tensor)}
+    return lifted | dict(part.named_parameters()) | dict(part.named_buffers())
+
+
+_DIGEST = re.compile(rb"[0-9a-f]{64}")
+
+
+class _Template:
+    """A serialized delegate in which the constants can be exchanged.
+
+    XNNPACK's serializer names each constant by the sha256 of its bytes and keeps the bytes apart, so that another set
+    of constants is another set of names of the same length. Where that does not hold, the part is serialized anew.
+    """
+
+    def __init__(
+        self, lowered: LoweredBackendModule, constants: Mapping[str, Tensor], files: ConstantFiles | None
+    ) -> None:
+        self._lowered, self._files = lowered, files
+        self._names: dict[str, list[str]] = {}
+        for name, value in constants.items():
+            self._names.setdefault(_digest(value), []).append(name)
+        store = lowered.named_data_store_output
+        self._entries = {} if store is None else store.pte_data
+        self._rekeyable = all(key[-64:] in self._names for key in self._entries)
+
+    def with_constants(self, constants: Mapping[str, Tensor]) -> PreprocessResult:
+        """The delegate around `constants`, which have the names and shapes of the template's."""
+        renamed: dict[bytes, bytes] = {}
+        store = NamedDataStore()
+        for key, entry in self._entries.items():
+            names = self._names.get(key[-64:], [])
+            digests = {_digest(constants[name]) for name in names}
+            if not self._rekeyable or len(digests) != 1:
+                return self._serialized_anew(constants)
+            (digest,) = digests
+            renamed[key[-64:].encode()] = digest.encode()
+            store.add_named_data(key[:-64] + digest, self._data(constants[names[0]], digest), entry.alignment)
+        processed = _DIGEST.sub(lambda found: renamed.get(found[0], found[0]), self._lowered.processed_bytes)
+        return PreprocessResult(processed, debug_handle_map={}, data_store_output=store.get_named_data_store_output())
+
+    def _data(self, value: Tensor, sha256: str) -> bytes | FileBackedData:
+        data = _bytes(value)
+        return bytes(data) if self._files is None else self._files.kept(data, sha256)
+
+    def _serialized_anew(self, constants: Mapping[str, Tensor]) -> PreprocessResult:
+        traced = self._lowered.original_module
+        program = ExportedProgram(
+            root=traced.graph_module,
+            graph=traced.graph,
+            graph_signature=traced.graph_signature,
+            state_dict={name: constants.get(name, value) for name, value in traced.state_dict.items()},
+            range_constraints=traced.range_constraints,
+            module_call_graph=traced.module_call_graph,
+            example_inputs=traced.example_inputs,
+            constants={name: constants.get(name, value) for name, value in traced.constants.items()},
+            verifiers=[traced.verifier],
+        )
+        result: PreprocessResult = XnnpackBackend.preprocess(program, self._lowered.compile_specs)
+        return result
+
+
+def _bytes(value: Tensor) -> memoryview:
+    return value.detach().contiguous().numpy().reshape(-1).data.cast("B")
+
+
+def _digest(value: Tensor) -> str:
+    return hashlib.sha256(_bytes(value)).hexdigest()

@@ -1,0 +1,73 @@
+"""LoRA-FA adapters: A frozen, B trained, all B of a model in one flat vector.
+
+A projection's output becomes x W^T + (alpha / rank) (x A^T) B with A [rank, in] drawn once from Kaiming's uniform
+distribution and B [rank, out] starting at zero (Zhang et al., "LoRA-FA", arXiv 2308.03303). The factor is folded into
+A.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from workloads.models.config import LlamaConfig
+from workloads.models.llama import DecoderLayer, widened
+from workloads.workload import AdapterSlot, LoraSettings
+
+
+def frozen_a(config: LlamaConfig, lora: LoraSettings, slot: AdapterSlot, seed: int) -> Tensor:
+    """A of a slot, float32 [rank, in], with alpha / rank folded in; a function of (seed, slot) alone.
+
+    Kaiming's uniform distribution with a = sqrt(5), as LoRA implementations use it: bound 1 / sqrt(in).
+    """
+    _, in_features = config.projection_shape(slot.projection)
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + slot.offset)
+    bound = 1.0 / math.sqrt(in_features)
+    uniform = torch.rand(lora.rank, in_features, generator=generator) * 2.0 - 1.0
+    return uniform * bound * (lora.alpha / lora.rank)
+
+
+class LowRank(nn.Module):
+    """The adapter's share of a projection: x A^T B, with a B of its own for every slice of the batch."""
+
+    lora_a: Tensor
+
+    def __init__(self, lora_a: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("lora_a", lora_a)
+
+    def forward(self, x: Tensor, lora_b: Tensor) -> Tensor:
+        """x [slices, rows, in], lora_b [slices, rank, out] -> [slices, rows, out]."""
+        # bmm, not linear: a right-hand side that changes must never be packed as a constant.
+        return torch.bmm(nn.functional.linear(x, self.lora_a), lora_b)
+
+
+class AdaptedLinear(nn.Module):
+    """A frozen projection and the adapter's share of it, added in float32: the share is what a perturbation moves."""
+
+    def __init__(self, base: nn.Module, low_rank: LowRank) -> None:
+        super().__init__()
+        self.base = base
+        self.low_rank = low_rank
+
+    def forward(self, x: Tensor, lora_b: Tensor) -> Tensor:
+        """x [slices, rows, in], lora_b [slices, rank, out] -> [slices, rows, out]."""
+        return widened(self.base(x)) + widened(self.low_rank(x, lora_b))
+
+
+def adapt(
+    layers: Mapping[int, DecoderLayer],
+    layout: Sequence[AdapterSlot],
+    frozen: Callable[[AdapterSlot], Tensor],
+    dtype: torch.dtype,
+) -> None:
+    """Put an AdaptedLinear in the place of each projection that has a slot; `layers` is by index."""
+    for slot in layout:
+        owner = next(
+            module for module in layers[slot.layer].modules() if slot.projection in dict(module.named_children())
+        )
+        base = owner.get_submodule(slot.projection)
+        setattr(owner, slot.projection, AdaptedLinear(base, LowRank(frozen(slot).to(dtype))))

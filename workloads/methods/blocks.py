@@ -1,0 +1,130 @@
+"""The parts of a model that are lowered one by one: a decoder layer, and the head.
+
+XNNPACK can't multiply NF4 weights: there the runner has an operator for a whole layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from workloads.methods import operators  # registers linear_half  # noqa: F401
+from workloads.methods.adapter import AdaptedLinear
+from workloads.methods.passes import scratch_values
+from workloads.models.config import PROJECTIONS
+from workloads.models.llama import DecoderLayer, Llama, Rotary, operand, widened
+from workloads.workload import AdapterSlot
+
+
+class LayerBlock(nn.Module):
+    """A decoder layer whose perturbed adapters come as plain inputs, in the order of its slots."""
+
+    query_cos: Tensor
+    query_sin: Tensor
+    key_cos: Tensor
+    key_sin: Tensor
+
+    def __init__(self, layer: DecoderLayer, slots: Sequence[AdapterSlot], rotary: Rotary) -> None:
+        super().__init__()
+        self.layer = layer
+        self.projections = tuple(slot.projection for slot in slots)
+        for name, table in vars(rotary).items():
+            self.register_buffer(name, table, persistent=False)
+
+    def forward(self, x: Tensor, bias: Tensor, *adapters: Tensor) -> Tensor:
+        """x [slices, b * T, hidden], bias [slices * b, 1, 1, T, T], adapters [slices, rank, out] -> like x."""
+        rotary = Rotary(self.query_cos, self.query_sin, self.key_cos, self.key_sin)
+        result: Tensor = self.layer(x, rotary, bias, dict(zip(self.projections, adapters, strict=True)))
+        return result
+
+
+class HeadBlock(nn.Module):
+    """The last norm and the output head. `products`: the type of the head's operands."""
+
+    def __init__(self, model: Llama, products: torch.dtype) -> None:
+        super().__init__()
+        self.norm = model.model.norm
+        self.lm_head = model.lm_head
+        self.products = products
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x float32 [rows, hidden] -> logits float32 [rows, vocabulary]."""
+        return widened(self.lm_head(operand(self.norm(x), self.products)))
+
+
+class HalfHeadBlock(nn.Module):
+    """The last norm and a head with float16 weights by the runner's kernels, which sum its products in float32.
+
+    Logits are where rounding costs most: a loss is a difference of two of them, and they are the model's largest sums.
+    """
+
+    def __init__(self, model: Llama) -> None:
+        super().__init__()
+        self.norm = model.model.norm
+        self.lm_head = model.lm_head
+        self.epsilon = model.config.norm_eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x float32 [rows, hidden] -> logits float32 [rows, vocabulary]."""
+        normal = torch.ops.prge.rms_norm(x, self.norm.weight, self.epsilon)
+        result: Tensor = torch.ops.prge.linear_half(normal, self.lm_head.get_parameter("weight"))
+        return result
+
+
+class Nf4LayerBlock(nn.Module):
+    """Called like a LayerBlock; its constants are buffers under the names they have in the layer."""
+
+    def __init__(self, layer: DecoderLayer, slots: Sequence[AdapterSlot], rotary: Rotary) -> None:
+        super().__init__()
+        self.config = layer.self_attn.config
+        self.rank = slots[0].rank if slots else 0
+        self.adapted = [PROJECTIONS.index(slot.projection) for slot in slots]
+        self.norms = nn.ParameterList([layer.input_layernorm.weight, layer.post_attention_layernorm.weight])
+        for name, table in vars(rotary).items():
+            self.register_buffer(name, table, persistent=False)
+        self.tables = tuple(vars(rotary))
+        for name in PROJECTIONS:
+            owner = layer.self_attn if hasattr(layer.self_attn, name) else layer.mlp
+            module = owner.get_submodule(name)
+            if isinstance(module, AdaptedLinear):
+                self.register_buffer(f"{name}_a", module.low_rank.lora_a)
+                module = module.base
+            self.register_buffer(f"{name}_packed", module.get_buffer("packed"))
+            self.register_buffer(f"{name}_absmax", module.get_buffer("absmax"))
+
+    def forward(self, x: Tensor, bias: Tensor, *adapters: Tensor) -> Tensor:
+        """x [slices, b * T, hidden], bias [slices * b, 1, 1, T, T], adapters [slices, rank, out] -> like x."""
+        scratch = torch.empty(scratch_values(self.config, x.shape[0] * x.shape[1], self.rank))
+        result: Tensor = torch.ops.prge.decoder_layer_nf4(
+            x,
+            bias,
+            scratch,
+            list(self.norms),
+            [self.get_buffer(name) for name in self.tables],
+            [self.get_buffer(f"{name}_packed") for name in PROJECTIONS],
+            [self.get_buffer(f"{name}_absmax") for name in PROJECTIONS],
+            [self.get_buffer(f"{PROJECTIONS[place]}_a") for place in self.adapted],
+            list(adapters),
+            self.adapted,
+            self.config.heads,
+            self.config.kv_heads,
+            self.config.norm_eps,
+        )
+        return result
+
+
+class Nf4HeadBlock(nn.Module):
+    """The last norm and the output head; called like a HeadBlock."""
+
+    def __init__(self, model: Llama) -> None:
+        super().__init__()
+        self.norm = model.model.norm
+        self.lm_head = model.lm_head
+        self.epsilon = model.config.norm_eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x float32 [rows, hidden] -> logits [rows, vocabulary]."""
+        result: Tensor = self.lm_head(torch.ops.prge.rms_norm(x, self.norm.weight, self.epsilon))
+        return result

@@ -1,0 +1,308 @@
+"""Operators of our own, as torch sees them: schemas, shapes for export, and eager reference kernels.
+
+They are the noise, what a step does around the decoder layers (tokens in, losses and gradients out), and a whole
+decoder layer with NF4 weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from workloads.methods.noise import normal
+from workloads.methods.passes import BOTH, MINUS, PLUS
+from workloads.models.config import PROJECTIONS
+from workloads.models.llama import attention_bias as one_bias
+from workloads.quantize.nf4 import BLOCK, CODES, dequantize
+
+# torch.library has no types: hence the ignores.
+_library = torch.library.Library("prge", "DEF")  # type: ignore[no-untyped-call]
+
+_PERTURB = (
+    "Tensor adapter, Tensor key, Tensor eps, Tensor after, int offset, int rank, int[] features, "
+    "int first_query, int queries, int signs, bool half"
+)
+_UPDATE = "Tensor adapter, Tensor projected_gradient, Tensor pending_key, Tensor lr"
+_LINEAR_NF4 = "Tensor x, Tensor packed, Tensor absmax"
+
+
+def perturb(
+    adapter: Tensor,
+    key: Tensor,
+    eps: Tensor,
+    after: Tensor,
+    offset: int,
+    rank: int,
+    features: Sequence[int],
+    first_query: int,
+    queries: int,
+    signs: int,
+    half: bool,
+) -> list[Tensor]:
+    """adapter[...] ± eps * noise, from `offset` on -> [signs * queries, rank, f] for each f of `features`."""
+    del after
+    seed, step = (int(value) for value in key)
+    perturbed = []
+    for width in features:
+        size = rank * width
+        base = adapter[offset : offset + size]
+        noise = torch.stack(
+            [torch.from_numpy(normal(seed, step, first_query + query, offset, size)) for query in range(queries)]
+        )
+        chosen = {BOTH: (1.0, -1.0), PLUS: (1.0,), MINUS: (-1.0,)}[signs]
+        both = torch.cat([base + sign * eps * noise for sign in chosen]).reshape(-1, rank, width)
+        perturbed.append(both.to(torch.float16) if half else both)
+        offset += size
+    return perturbed
+
+
+def update(adapter: Tensor, projected_gradient: Tensor, pending_key: Tensor, lr: Tensor) -> Tensor:
+    """adapter - lr * mean over the queries of projected_gradient[i] * noise(pending_key, i) -> float32 [n]."""
+    seed, step = (int(value) for value in pending_key)
+    direction = torch.zeros_like(adapter)
+    for query, gradient in enumerate(projected_gradient):
+        direction += gradient * torch.from_numpy(normal(seed, step, query, 0, adapter.numel()))
+    return adapter - lr * direction / projected_gradient.numel()
+
+
+def linear_nf4(x: Tensor, packed: Tensor, absmax: Tensor) -> Tensor:
+    """x [..., in] times the transposed NF4 weight [out, in] -> [..., out], both float32."""
+    return torch.nn.functional.linear(x, dequantize(packed, absmax))
+
+
+def linear_half(x: Tensor, weight: Tensor) -> Tensor:
+    """float32 x [rows, in] times the transposed float16 weight [out, in], summed in float32 -> float32 [rows, out]."""
+    return torch.nn.functional.linear(x, weight.to(torch.float32))
+
+
+def _perturb_shape(
+    adapter: Tensor,
+    key: Tensor,
+    eps: Tensor,
+    after: Tensor,
+    offset: int,
+    rank: int,
+    features: Sequence[int],
+    first_query: int,
+    queries: int,
+    signs: int,
+    half: bool,
+) -> list[Tensor]:
+    del key, eps, after, offset, first_query
+    slices, dtype = (2 if signs == BOTH else 1) * queries, torch.float16 if half else torch.float32
+    return [adapter.new_empty((slices, rank, width), dtype=dtype) for width in features]
+
+
+def _update_shape(adapter: Tensor, projected_gradient: Tensor, pending_key: Tensor, lr: Tensor) -> Tensor:
+    del projected_gradient, pending_key, lr
+    return torch.empty_like(adapter)
+
+
+def _linear_nf4_shape(x: Tensor, packed: Tensor, absmax: Tensor) -> Tensor:
+    del absmax
+    return x.new_empty(*x.shape[:-1], packed.shape[0])
+
+
+def _linear_half_shape(x: Tensor, weight: Tensor) -> Tensor:
+    return x.new_empty(x.shape[0], weight.shape[0])
+
+
+ONE, _ONE_OUT = "Tensor", ("Tensor(a!) out", "Tensor(a!)")
+_LIST, _LIST_OUT = "Tensor[]", ("Tensor(a!)[] out", "()")
+
+
+def register(
+    name: str, arguments: str, result: str, kernel: Callable[..., object], shape: Callable[..., object]
+) -> None:
+    """Make an operator known in both its forms; `shape` gives results that have the right shape and no values."""
+    out, out_result = _ONE_OUT if result == ONE else _LIST_OUT
+    _library.define(f"{name}({arguments}) -> {result}")  # type: ignore[no-untyped-call]
+    _library.define(f"{name}.out({arguments}, *, {out}) -> {out_result}")  # type: ignore[no-untyped-call]
+    _library.impl(name, kernel, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    _library.impl(name, shape, "Meta")  # type: ignore[no-untyped-call]
+
+
+register("perturb", _PERTURB, _LIST, perturb, _perturb_shape)
+register("update", _UPDATE, ONE, update, _update_shape)
+register("linear_nf4", _LINEAR_NF4, ONE, linear_nf4, _linear_nf4_shape)
+register("linear_half", "Tensor x, Tensor weight", ONE, linear_half, _linear_half_shape)
+
+
+def embed(tokens: Tensor, table: Tensor, scales: Sequence[Tensor], slices: int, alone: bool) -> Tensor:
+    """Rows of a table for tokens int64 [b, T], `slices` times -> float32 [slices, b * T, hidden].
+
+    table: float32 or float16 [vocabulary, hidden]; int8, with scales[0] of each row; or uint8 [vocabulary, hidden / 2],
+    NF4 with its absmax in scales[0]. `alone`: nothing else reads the table, so that it need not be mapped.
+    """
+    del alone
+    rows = functional.embedding(tokens.reshape(-1), table)
+    if table.dtype == torch.int8:
+        rows = rows.to(torch.float32) * scales[0].reshape(-1, 1)[tokens.reshape(-1)]
+    if table.dtype == torch.uint8:
+        rows = CODES[torch.stack([rows >> 4, rows & 0xF], dim=-1).long()].reshape(rows.shape[0], -1)
+        place = tokens.reshape(-1, 1) * rows.shape[1] + torch.arange(rows.shape[1])
+        rows = rows * scales[0][place // BLOCK]
+    return rows.to(torch.float32).repeat(slices, 1, 1)
+
+
+def attention_bias(first: Tensor, length: int, slices: int) -> Tensor:
+    """first int64 [b] -> float32 [slices * b, 1, 1, T, T]: 0 where a position sees another, else MASKED."""
+    return one_bias(first, length).repeat(slices, 1, 1, 1, 1)
+
+
+def answer_rows(x: Tensor, length: int, answers: int) -> Tensor:
+    """The last `answers` of every `length` rows: [slices, b * T, hidden] -> [slices * b * K, hidden]."""
+    return x.reshape(-1, length, x.shape[-1])[:, -answers:].reshape(-1, x.shape[-1])
+
+
+def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """x float32 [rows, hidden], divided by its root mean square and multiplied by the weight [hidden]."""
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + epsilon) * weight
+
+
+def answer_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy summed over a row's answer tokens.
+
+    logits float32 [slices * b * K, vocabulary], labels int64 [b, K] with -1 for "no label" -> float32
+    [slices, b].
+    """
+    log_probability = logits.reshape(-1, *labels.shape, logits.shape[-1]).log_softmax(dim=-1)
+    wanted = labels.clamp(min=0)[None, :, :, None].expand(log_probability.shape[0], -1, -1, 1)
+    picked = log_probability.gather(-1, wanted).squeeze(-1)
+    return -(picked * (labels >= 0).to(torch.float32)).sum(dim=-1)
+
+
+def collect_losses(parts: Sequence[Tensor], signs: Sequence[int]) -> Tensor:
+    """Losses of chunks [slices, b] in the order of their queries, with each chunk's signs -> float32 [2, q, b]."""
+    plus = [part[: len(part) // 2] if s == BOTH else part for part, s in zip(parts, signs, strict=True) if s != MINUS]
+    minus = [part[len(part) // 2 :] if s == BOTH else part for part, s in zip(parts, signs, strict=True) if s != PLUS]
+    return torch.stack([torch.cat(plus), torch.cat(minus)])
+
+
+def mean_losses(row_losses: Tensor, labels: Tensor) -> Tensor:
+    """row_losses float32 [2, q, b] -> [2, q]: their sums over the batch by the number of its labels."""
+    return row_losses.sum(dim=-1) / (labels >= 0).to(torch.float32).sum()
+
+
+def gradient(losses: Tensor, eps: Tensor) -> Tensor:
+    """losses float32 [2, q] -> the projected gradients [q]: (L+ - L-) / (2 eps), or 0 if eps is."""
+    active = (eps > 0).to(torch.float32)
+    return (losses[0] - losses[1]) * active / (2.0 * eps + (1.0 - active))
+
+
+def _embed_shape(tokens: Tensor, table: Tensor, scales: Sequence[Tensor], slices: int, alone: bool) -> Tensor:
+    del scales, alone
+    hidden = table.shape[1] * (2 if table.dtype == torch.uint8 else 1)
+    return table.new_empty((slices, tokens.numel(), hidden), dtype=torch.float32)
+
+
+def _bias_shape(first: Tensor, length: int, slices: int) -> Tensor:
+    return first.new_empty((slices * first.numel(), 1, 1, length, length), dtype=torch.float32)
+
+
+def _rows_shape(x: Tensor, length: int, answers: int) -> Tensor:
+    return x.new_empty(x.numel() // x.shape[-1] // length * answers, x.shape[-1])
+
+
+def _norm_shape(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    del weight, epsilon
+    return torch.empty_like(x)
+
+
+def _answer_losses_shape(logits: Tensor, labels: Tensor) -> Tensor:
+    return logits.new_empty((logits.shape[0] // labels.numel(), labels.shape[0]), dtype=torch.float32)
+
+
+def _collect_shape(parts: Sequence[Tensor], signs: Sequence[int]) -> Tensor:
+    del signs
+    return parts[0].new_empty(2, sum(part.shape[0] for part in parts) // 2, parts[0].shape[1])
+
+
+def _mean_shape(row_losses: Tensor, labels: Tensor) -> Tensor:
+    del labels
+    return row_losses.new_empty(row_losses.shape[:2])
+
+
+def _gradient_shape(losses: Tensor, eps: Tensor) -> Tensor:
+    del eps
+    return losses.new_empty(losses.shape[1])
+
+
+register("embed", "Tensor tokens, Tensor table, Tensor[] scales, int slices, bool alone", ONE, embed, _embed_shape)
+register("attention_bias", "Tensor first, int length, int slices", ONE, attention_bias, _bias_shape)
+register("answer_rows", "Tensor x, int length, int answers", ONE, answer_rows, _rows_shape)
+register("rms_norm", "Tensor x, Tensor weight, float epsilon", ONE, rms_norm, _norm_shape)
+register("answer_losses", "Tensor logits, Tensor labels", ONE, answer_losses, _answer_losses_shape)
+register("collect_losses", "Tensor[] parts, int[] signs", ONE, collect_losses, _collect_shape)
+register("mean_losses", "Tensor row_losses, Tensor labels", ONE, mean_losses, _mean_shape)
+register("gradient", "Tensor losses, Tensor eps", ONE, gradient, _gradient_shape)
+
+_DECODER_LAYER = (
+    "Tensor x, Tensor bias, Tensor scratch, Tensor[] norms, Tensor[] rotary, Tensor[] packed, Tensor[] absmax, "
+    "Tensor[] lora_a, Tensor[] lora_b, int[] adapted, int heads, int kv_heads, float epsilon"
+)
+
+
+def decoder_layer_nf4(
+    x: Tensor,
+    bias: Tensor,
+    scratch: Tensor,
+    norms: Sequence[Tensor],
+    rotary: Sequence[Tensor],
+    packed: Sequence[Tensor],
+    absmax: Sequence[Tensor],
+    lora_a: Sequence[Tensor],
+    lora_b: Sequence[Tensor],
+    adapted: Sequence[int],
+    heads: int,
+    kv_heads: int,
+    epsilon: float,
+) -> Tensor:
+    """x float32 [slices, rows, hidden], bias [sequences, 1, 1, T, T] -> the layer's result, like x.
+
+    norms: of attention and feed-forward. rotary: cosines and sines [T, 1, head_dim] of queries and of keys, sign and
+    scale folded in. packed, absmax: of the seven projections. lora_a [rank, in] and lora_b [slices, rank, out] belong
+    to the projections whose places `adapted` has. `scratch` is memory to work in, its values mean nothing.
+    """
+    del scratch
+    adapters = {place: (a, b) for place, a, b in zip(adapted, lora_a, lora_b, strict=True)}
+
+    def project(name: str, value: Tensor) -> Tensor:
+        place = PROJECTIONS.index(name)
+        result = value @ dequantize(packed[place], absmax[place]).T
+        if place in adapters:
+            a, b = adapters[place]
+            result = result + value @ a.T @ b
+        return result
+
+    def norm(value: Tensor, weight: Tensor) -> Tensor:
+        return value * torch.rsqrt(value.square().mean(-1, keepdim=True) + epsilon) * weight
+
+    normal = norm(x, norms[0])
+    query_cos, query_sin, key_cos, key_sin = rotary
+    length, head_dim = key_cos.shape[0], key_cos.shape[-1]
+    q = _rotated(project("q_proj", normal).reshape(-1, length, heads, head_dim), query_cos, query_sin)
+    k = _rotated(project("k_proj", normal).reshape(-1, length, kv_heads, head_dim), key_cos, key_sin)
+    v = project("v_proj", normal).reshape(-1, length, kv_heads, head_dim)
+    k, v = (each.repeat_interleave(heads // kv_heads, dim=2) for each in (k, v))
+    scores = torch.einsum("sqhd,skhd->shqk", q, k) + bias.reshape(-1, 1, length, length)
+    mixed = torch.einsum("shqk,skhd->sqhd", scores.softmax(dim=-1), v).reshape(*x.shape[:2], heads * head_dim)
+    x = x + project("o_proj", mixed)
+    normal = norm(x, norms[1])
+    gated = torch.nn.functional.silu(project("gate_proj", normal)) * project("up_proj", normal)
+    return x + project("down_proj", gated)
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    return x * cos + x.roll(x.shape[-1] // 2, dims=-1) * sin
+
+
+def _decoder_layer_shape(x: Tensor, *others: object) -> Tensor:
+    del others
+    return torch.empty_like(x)
+
+
+register("decoder_layer_nf4", _DECODER_LAYER, ONE, decoder_layer_nf4, _decoder_layer_shape)

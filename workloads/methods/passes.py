@@ -1,0 +1,90 @@
+"""Which forward passes a step is made of: the outer loop over queries, the inner over + and -, each parallel or not.
+
+Also the scratch memory that the nf4 layer's kernel asks for: all of it is known from shapes, without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from workloads.models.config import LlamaConfig
+
+BOTH, PLUS, MINUS = 0, 1, -1
+"""Signs of a pass: + for every query and then - for every query; + alone; - alone."""
+
+ROWS_PER_CHUNK = 512
+"""Rows that a layer works on at a time, at least: enough that reading its weights costs little beside multiplying."""
+
+ROWS_PER_SMALL_CHUNK = 256
+"""The same where activations are large beside weights: int8 and nf4 have the activations of fp32."""
+
+
+def rows_per_chunk(quant: str) -> int:
+    """Rows of a chunk, at least, in a quantization setting."""
+    return ROWS_PER_SMALL_CHUNK if quant in ("int8", "nf4") else ROWS_PER_CHUNK
+
+
+@dataclass(frozen=True)
+class ForwardPass:
+    """Queries first_query .. first_query + queries - 1 with `signs`, side by side."""
+
+    first_query: int
+    queries: int
+    signs: int
+
+    @property
+    def slices(self) -> int:
+        """Copies of the batch that run side by side."""
+        return self.queries * (2 if self.signs == BOTH else 1)
+
+    def chunks(self, rows_per_slice: int, at_least: int) -> tuple[ForwardPass, ...]:
+        """The pass cut into equal groups of slices, as many as leave each `at_least` rows.
+
+        A group is some queries with both signs or, where one slice has rows enough, one query with one sign, whose
+        noise is then drawn twice. It goes through the whole model before the next one begins, so that hidden states,
+        perturbed adapters and what a layer needs besides are those of one group.
+        """
+        first, end = self.first_query, self.first_query + self.queries
+        if rows_per_slice >= at_least and self.signs == BOTH:
+            return tuple(ForwardPass(query, 1, signs) for query in range(first, end) for signs in (PLUS, MINUS))
+        rows_per_query = rows_per_slice * self.slices // self.queries
+        width = next(
+            width
+            for width in range(1, self.queries + 1)
+            if width == self.queries or (self.queries % width == 0 and width * rows_per_query >= at_least)
+        )
+        return tuple(replace(self, first_query=query, queries=width) for query in range(first, end, width))
+
+
+@dataclass(frozen=True)
+class Loops:
+    """Number of queries, and which of the two loops run in parallel as slices of one forward pass."""
+
+    queries: int
+    outer_parallel: bool = True
+    inner_parallel: bool = True
+
+    def passes(self) -> Iterator[ForwardPass]:
+        """The forward passes of a step, in their order."""
+        width = self.queries if self.outer_parallel else 1
+        for first in range(0, self.queries, width):
+            for signs in (BOTH,) if self.inner_parallel else (PLUS, MINUS):
+                yield ForwardPass(first, width, signs)
+
+
+BLOCK_FEATURES = 512
+WIDEST_PANEL = 32
+"""Constants of the kernel that decide how much scratch memory it needs."""
+
+
+def scratch_values(config: LlamaConfig, rows: int, rank: int) -> int:
+    """Float32 values of scratch memory that the kernel asks for with `rows` rows; rank 0 without adapters."""
+    per_kv_head = (config.heads // config.kv_heads + 2) * config.head_dim
+    block = max(BLOCK_FEATURES, per_kv_head)
+    panels = config.hidden_size * _padded(3 * rank) + block * _padded(rank)
+    return rows * (config.hidden_size + block + 4 * rank) + panels
+
+
+def _padded(columns: int) -> int:
+    return -(-columns // WIDEST_PANEL) * WIDEST_PANEL

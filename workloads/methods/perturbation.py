@@ -1,0 +1,128 @@
+"""Where a program's noise comes from: the runner's kernel, or stock operators for a runtime without it.
+
+Stock operators are those of every ExecuTorch runtime: integer arithmetic, logarithm, cosine and sine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from workloads.methods import operators  # registers the operators  # noqa: F401
+from workloads.methods.noise import MULTIPLIERS, ROUNDS, WEYL_INCREMENTS, WORD
+from workloads.methods.passes import BOTH, MINUS, PLUS, ForwardPass
+from workloads.workload import AdapterSlot
+
+Perturbed = Callable[[int, Tensor], Sequence[Tensor]]
+"""(layer, input of the layer) -> perturbed B of its slots, [slices, rank, features] each."""
+
+
+class Noise(Protocol):
+    """The two places where a step needs noise."""
+
+    def update(self, adapter: Tensor, projected_gradient: Tensor, pending_key: Tensor, lr: Tensor) -> Tensor:
+        """The adapter after the pending update, float32 [n]."""
+
+    def perturbed(
+        self, adapter: Tensor, key: Tensor, eps: Tensor, layout: Sequence[AdapterSlot], this: ForwardPass
+    ) -> Perturbed:
+        """The perturbed adapters of one forward pass."""
+
+
+class KernelNoise:
+    """Noise from the runner's kernels, drawn for one layer at a time; perturbed adapters in half precision if `half`.
+
+    The adapter itself and the noise are float32 either way: only the sum is rounded.
+    """
+
+    def __init__(self, half: bool = False) -> None:
+        self.half = half
+
+    def update(self, adapter: Tensor, projected_gradient: Tensor, pending_key: Tensor, lr: Tensor) -> Tensor:
+        result: Tensor = torch.ops.prge.update(adapter, projected_gradient, pending_key, lr)
+        return result
+
+    def perturbed(
+        self, adapter: Tensor, key: Tensor, eps: Tensor, layout: Sequence[AdapterSlot], this: ForwardPass
+    ) -> Perturbed:
+        """The perturbed adapters of one forward pass."""
+        chosen = (this.first_query, this.queries, this.signs, self.half)
+
+        def of_layer(layer: int, after: Tensor) -> list[Tensor]:
+            slots = [slot for slot in layout if slot.layer == layer]
+            if not slots:
+                return []
+            # A layer's slots follow each other (adapter_layout leaves no gaps) and have the same rank.
+            # `after` ties the noise to the layer's input: without it all layers' noise would be drawn, and stay in
+            # memory, before the first layer runs.
+            where = (slots[0].offset, slots[0].rank, [slot.features for slot in slots])
+            result: list[Tensor] = torch.ops.prge.perturb(adapter, key, eps, after, *where, *chosen)
+            return result
+
+        return of_layer
+
+
+Words = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+class StockNoise:
+    """A Noise built from stock operators, for `queries` queries."""
+
+    def __init__(self, queries: int) -> None:
+        self.queries = queries
+
+    def update(self, adapter: Tensor, projected_gradient: Tensor, pending_key: Tensor, lr: Tensor) -> Tensor:
+        """The adapter after the pending update, float32 [n]."""
+        noise = normal(pending_key, 0, self.queries, adapter.numel())
+        return adapter - lr * (projected_gradient[:, None] * noise).mean(dim=0)
+
+    def perturbed(
+        self, adapter: Tensor, key: Tensor, eps: Tensor, layout: Sequence[AdapterSlot], this: ForwardPass
+    ) -> Perturbed:
+        """The perturbed adapters of one forward pass."""
+        shift = eps * normal(key, this.first_query, this.queries, adapter.numel())
+        chosen = {BOTH: (1.0, -1.0), PLUS: (1.0,), MINUS: (-1.0,)}[this.signs]
+        flat = torch.cat([adapter[None] + shift if sign > 0 else adapter[None] - shift for sign in chosen])
+
+        def of_layer(layer: int, after: Tensor) -> list[Tensor]:
+            del after
+            return [
+                flat[:, slot.offset : slot.offset + slot.size].reshape(this.slices, slot.rank, slot.features)
+                for slot in layout
+                if slot.layer == layer
+            ]
+
+        return of_layer
+
+
+def normal(key: Tensor, first_query: int, queries: int, count: int) -> Tensor:
+    """Noise at the positions 0 .. count - 1 for each query: key int64 [2] -> float32 [queries, count]."""
+    blocks = -(-count // 4)
+    block = torch.arange(blocks)[None, :].expand(queries, -1)
+    query = torch.arange(first_query, first_query + queries)[:, None].expand(-1, blocks)
+    low, high = key & WORD, torch.bitwise_right_shift(key, 32) & WORD
+    zero = torch.zeros_like(block)
+    words = _philox((block, query, zero + low[1:2], zero + high[1:2]), (low[0:1], high[0:1]))
+    lanes: list[Tensor] = []
+    for pair in range(2):
+        u = (torch.bitwise_right_shift(words[2 * pair], 9) * 2 + 1).to(torch.float32) * 2.0**-24
+        t = torch.bitwise_right_shift(words[2 * pair + 1], 9).to(torch.float32) * 2.0**-23
+        radius, angle = torch.sqrt(-2.0 * torch.log(u)), t * (2.0 * math.pi)
+        lanes += [radius * torch.cos(angle), radius * torch.sin(angle)]
+    return torch.stack(lanes, dim=-1).reshape(queries, 4 * blocks)[:, :count]
+
+
+def _philox(counter: Words, key: tuple[Tensor, Tensor]) -> Words:
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(ROUNDS):
+        # Products of two words fill 64 bits: the sign bit is one of them, so the shifted half needs the mask.
+        p0, p1 = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
+        c0, c1 = (torch.bitwise_right_shift(p1, 32) & WORD) ^ c1 ^ k0, p1 & WORD
+        c2, c3 = (torch.bitwise_right_shift(p0, 32) & WORD) ^ c3 ^ k1, p0 & WORD
+        k0, k1 = (k0 + WEYL_INCREMENTS[0]) & WORD, (k1 + WEYL_INCREMENTS[1]) & WORD
+    return c0, c1, c2, c3

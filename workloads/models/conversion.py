@@ -1,0 +1,35 @@
+"""Between float32 and float16: two operators of our own.
+
+The fp16 setting keeps in float32 what would lose digits (sums, norms, softmax) and multiplies in float16. ExecuTorch's
+partitioner leaves torch's own conversions outside of delegates, which would cut a layer into pieces;
+workloads.lowering.delegated_conversion takes these two inside, so that no runtime has to know them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_library = torch.library.Library("prge", "FRAGMENT")  # type: ignore[no-untyped-call]
+
+
+def to_half(x: Tensor) -> Tensor:
+    """float32 -> the nearest float16, ties to even; beyond 65504 infinite."""
+    result: Tensor = torch.ops.prge.to_half(x)
+    return result
+
+
+def to_single(x: Tensor) -> Tensor:
+    """float16 -> the same values in float32."""
+    result: Tensor = torch.ops.prge.to_single(x)
+    return result
+
+
+for _name, _dtype in (("to_half", torch.float16), ("to_single", torch.float32)):
+    _library.define(f"{_name}(Tensor x) -> Tensor")  # type: ignore[no-untyped-call]
+    _library.impl(  # type: ignore[no-untyped-call]
+        _name, lambda x, dtype=_dtype: x.to(dtype), "CompositeExplicitAutograd"
+    )
+    _library.impl(  # type: ignore[no-untyped-call]
+        _name, lambda x, dtype=_dtype: torch.empty_like(x, dtype=dtype), "Meta"
+    )

@@ -1,0 +1,286 @@
+"""Llama models from GGUF files: metadata, quantized tensors, the order of rotary's rows, and the tokenizer inside."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import gguf
+import numpy as np
+import tokenizers
+
+from foundation.errors import UserError
+from workloads.models.config import LlamaConfig
+from workloads.models.tokenizer import BYTE_LEVEL_CUTS, Tokenizer, byte_level_bpe, mark_special, padding_id, scored_bpe
+from workloads.models.weights import LazyTensors, ModelWeights, check_tensors, check_vocabulary, file_sha256
+
+if TYPE_CHECKING:
+    import torch
+
+
+#: Values of `tokenizer.ggml.token_type`.
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
+
+
+def read_tokenizer(metadata: Metadata) -> Tokenizer:
+    """The tokenizer of a GGUF file: byte-level BPE (`gpt2`) or SentencePiece's scored BPE (`llama`).
+
+    Raises `UserError` for other families and for lists that do not fit together.
+    """
+    family = metadata.required("tokenizer.ggml.model")
+    tokens = metadata.listing("tokenizer.ggml.tokens", str)
+    has_types = metadata.optional("tokenizer.ggml.token_type") is not None
+    types = metadata.listing("tokenizer.ggml.token_type", int) if has_types else [NORMAL] * len(tokens)
+    if len(types) != len(tokens) or len(set(tokens)) != len(tokens):
+        raise UserError(
+            f"{metadata.path}: the tokenizer's {len(tokens)} tokens, {len(set(tokens))} of them distinct, and "
+            f"{len(types)} types do not fit together: fetch the file again."
+        )
+    if family == "gpt2":
+        backend = _byte_level(metadata, tokens)
+    elif family == "llama":
+        backend = _scored(metadata, tokens)
+    else:
+        raise UserError(f"{metadata.path}: tokenizers of the family {str(family)[:40]!r} are not supported.")
+    typed = list(zip(tokens, types, strict=True))
+    mark_special(
+        backend,
+        special=[token for token, kind in typed if kind in (UNKNOWN, CONTROL)],
+        whole=[token for token, kind in typed if kind == USER_DEFINED],
+    )
+    bos, eos, pad = (_token_id(metadata, kind, len(tokens)) for kind in ("bos", "eos", "padding"))
+    adds_bos = metadata.optional("tokenizer.ggml.add_bos_token")
+    return Tokenizer(
+        backend,
+        bos_id=bos,
+        eos_id=eos,
+        pad_id=padding_id(pad, eos),
+        # SentencePiece models begin with the token unless told otherwise, byte-level ones do not.
+        adds_bos=bos is not None and (family == "llama" if adds_bos is None else bool(adds_bos)),
+    )
+
+
+def _byte_level(metadata: Metadata, tokens: list[str]) -> tokenizers.Tokenizer:
+    cut = metadata.optional("tokenizer.ggml.pre") or "gpt-2"
+    if cut not in BYTE_LEVEL_CUTS:
+        raise UserError(
+            f"{metadata.path}: the tokenizer cuts text as {str(cut)[:40]!r}, only {' and '.join(BYTE_LEVEL_CUTS)} are "
+            "supported: give the model as a Hugging Face folder with its tokenizer.json."
+        )
+    merges = metadata.listing("tokenizer.ggml.merges", str)
+    known = set(tokens)
+    for merge in merges:
+        left, _, right = merge.partition(" ")
+        if not {left, right, left + right} <= known:
+            raise UserError(f"{metadata.path}: the merge {merge[:40]!r} makes no known token: fetch the file again.")
+    return byte_level_bpe(tokens, merges, cut)
+
+
+def _scored(metadata: Metadata, tokens: list[str]) -> tokenizers.Tokenizer:
+    scores = metadata.listing("tokenizer.ggml.scores", float)
+    if len(scores) != len(tokens):
+        raise UserError(f"{metadata.path}: {len(tokens)} tokens but {len(scores)} scores: fetch the file again.")
+    unknown_id = _token_id(metadata, "unknown", len(tokens))
+    return scored_bpe(tokens, scores, unknown_id if unknown_id is not None else 0)
+
+
+def _token_id(metadata: Metadata, kind: str, count: int) -> int | None:
+    key = f"tokenizer.ggml.{kind}_token_id"
+    if metadata.optional(key) is None:
+        return None
+    value = metadata.integer(key)
+    if not 0 <= value < count:
+        raise UserError(f"{metadata.path}: {key} is {value}, but there are only {count} tokens: fetch the file again.")
+    return value
+
+
+T = TypeVar("T")
+
+TOP_NAMES = {
+    "token_embd.weight": "model.embed_tokens.weight",
+    "output_norm.weight": "model.norm.weight",
+    "output.weight": "lm_head.weight",
+}
+LAYER_NAMES = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+#: What the reader raises for a file that ends early or holds nonsense.
+MALFORMED = (ValueError, IndexError, KeyError, OverflowError, TypeError, MemoryError)
+
+
+def load_gguf(name: str, path: Path) -> ModelWeights:
+    """The model of a GGUF file; tensors are dequantized to float32 at each access.
+
+    Raises `UserError` for a file that is missing, truncated, not a plain Llama, or incomplete.
+    """
+    reader = _open(path)
+    metadata = Metadata(reader, path)
+    tensors = {canonical_name(tensor.name): tensor for tensor in reader.tensors}
+    shapes = {tensor: tuple(int(size) for size in reversed(entry.shape)) for tensor, entry in tensors.items()}
+    config = _config(metadata, shapes)
+    check_tensors(config, shapes, path)
+    sources: dict[str, Callable[[], torch.Tensor]] = {
+        tensor: functools.partial(_read_tensor, tensors[tensor], _heads(config, tensor), path)
+        for tensor in config.tensor_shapes()
+    }
+    tokenizer = read_tokenizer(metadata)
+    check_vocabulary(config, tokenizer, path)
+    return ModelWeights(name, config, LazyTensors(sources), file_sha256(path), tokenizer, source=str(path))
+
+
+class Metadata:
+    """The key-value pairs of a GGUF file, typed as they are asked for."""
+
+    def __init__(self, reader: gguf.GGUFReader, path: Path) -> None:
+        self._reader = reader
+        self.path = path
+
+    def optional(self, key: str) -> Any:
+        """The value of `key`, or None."""
+        field = self._reader.get_field(key)
+        if field is None:
+            return None
+        try:
+            value = field.contents()
+        except MALFORMED as error:
+            raise UserError(f"{self.path}: {key} can't be read ({error}): fetch the file again.") from error
+        # A float32 such as 1e-05 comes as 9.99999974e-06: take the shortest decimal that means the same.
+        return float(str(np.float32(value))) if isinstance(value, float) else value
+
+    def required(self, key: str) -> Any:
+        """The value of `key`; raises `UserError` if there is none."""
+        value = self.optional(key)
+        if value is None:
+            raise UserError(f"{self.path} has no {key} in its metadata: get the model as a complete GGUF file.")
+        return value
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        """A whole number; raises `UserError` if it is something else, or absent without a default."""
+        value = self.optional(key) if default is not None else self.required(key)
+        if value is None:
+            value = default
+        if not isinstance(value, int):
+            raise UserError(f"{self.path}: {key} should be one whole number for all layers, not {str(value)[:40]!r}.")
+        return value
+
+    def number(self, key: str, default: float) -> float:
+        """A number; raises `UserError` if it is something else."""
+        value = self.optional(key)
+        if value is not None and not isinstance(value, int | float):
+            raise UserError(f"{self.path}: {key} should be a number, not {str(value)[:40]!r}.")
+        return default if value is None else float(value)
+
+    def listing(self, key: str, kind: type[T]) -> list[T]:
+        """A list whose entries are all of one type; raises `UserError` if it is something else, or absent."""
+        values = self.required(key)
+        if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
+            raise UserError(f"{self.path}: {key} should be a list of {kind.__name__}: fetch the file again.")
+        return values
+
+
+def canonical_name(name: str) -> str:
+    """The Hugging Face name of a GGUF tensor; an unknown one stays as it is."""
+    if name in TOP_NAMES:
+        return TOP_NAMES[name]
+    parts = name.split(".")
+    if len(parts) == 4 and parts[0] == "blk" and parts[2] in LAYER_NAMES:
+        return f"model.layers.{parts[1]}.{LAYER_NAMES[parts[2]]}.{parts[3]}"
+    return name
+
+
+def rotary_halves(rows: torch.Tensor, heads: int) -> torch.Tensor:
+    """Reorder the rows [heads * head_dim, in] from neighbouring rotary pairs to halves, per head."""
+    columns = rows.shape[1]
+    pairs = rows.reshape(heads, -1, 2, columns)
+    return pairs.transpose(1, 2).reshape(-1, columns).contiguous()
+
+
+def _open(path: Path) -> gguf.GGUFReader:
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+        if magic != b"GGUF":
+            raise UserError(
+                f"{path} is not a GGUF file (it begins with {magic!r}): give a .gguf file or a model folder."
+            )
+        return gguf.GGUFReader(path)
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): check the path.") from error
+    except MALFORMED as error:
+        size = path.stat().st_size
+        raise UserError(f"{path} is damaged or ends early at {size} bytes ({error}): fetch the file again.") from error
+
+
+def _config(metadata: Metadata, shapes: dict[str, tuple[int, ...]]) -> LlamaConfig:
+    _refuse_other_architectures(metadata)
+    hidden, heads = metadata.integer("llama.embedding_length"), metadata.integer("llama.attention.head_count")
+    head_dim = metadata.integer("llama.attention.key_length", default=hidden // heads if heads else 0)
+    for key in ("llama.rope.dimension_count", "llama.attention.value_length"):
+        if (size := metadata.integer(key, default=head_dim)) != head_dim:
+            raise UserError(f"{metadata.path}: {key} is {size}, but only {head_dim}, the size of a head, is supported.")
+    embedding = shapes.get("model.embed_tokens.weight", (0,))
+    return LlamaConfig(
+        vocab_size=metadata.integer("llama.vocab_size", default=embedding[0]),
+        hidden_size=hidden,
+        intermediate_size=metadata.integer("llama.feed_forward_length"),
+        layers=metadata.integer("llama.block_count"),
+        heads=heads,
+        kv_heads=metadata.integer("llama.attention.head_count_kv", default=heads),
+        head_dim=head_dim,
+        rope_theta=metadata.number("llama.rope.freq_base", default=10_000.0),
+        norm_eps=metadata.number("llama.attention.layer_norm_rms_epsilon", default=1e-5),
+        tie_embeddings="lm_head.weight" not in shapes,
+        max_positions=metadata.integer("llama.context_length"),
+    )
+
+
+def _refuse_other_architectures(metadata: Metadata) -> None:
+    architecture = metadata.required("general.architecture")
+    if architecture != "llama":
+        raise UserError(
+            f"{metadata.path} is a {str(architecture)[:40]!r} model: only the llama architecture is supported."
+        )
+    plain = {
+        "split.count": (0, 1),
+        "llama.expert_count": (0,),
+        "llama.rope.scaling.type": ("none",),
+        "llama.rope.scale_linear": (1.0,),
+    }
+    for key, values in plain.items():
+        value = metadata.optional(key)
+        if value is not None and value not in values:
+            raise UserError(
+                f"{metadata.path}: {key} is {str(value)[:40]!r}, which is not supported: use a plain Llama model."
+            )
+
+
+def _heads(config: LlamaConfig, tensor: str) -> int:
+    """The number of heads whose rows GGUF permutes in this tensor; 0 for all other tensors."""
+    if tensor.endswith(".q_proj.weight"):
+        return config.heads
+    return config.kv_heads if tensor.endswith(".k_proj.weight") else 0
+
+
+def _read_tensor(entry: gguf.ReaderTensor, heads: int, path: Path) -> torch.Tensor:
+    import torch  # takes seconds, and a run whose programs are there asks for no tensor
+
+    try:
+        values = gguf.dequantize(entry.data, entry.tensor_type)
+    except NotImplementedError as error:
+        raise UserError(
+            f"{path}: {entry.name} is stored as {entry.tensor_type.name}, which can't be dequantized here: "
+            "use a file quantized to Q4_1, Q8_0, F16 or the like."
+        ) from error
+    # The file is mapped read-only and torch wants memory of its own.
+    tensor = torch.from_numpy(np.array(values, dtype=np.float32, copy=True))
+    return rotary_halves(tensor, heads) if heads else tensor

@@ -1,0 +1,309 @@
+"""The eager reference: the same training written out as the formula says, one query and one sign at a time.
+
+It shares the model's arithmetic with the program, and nothing else: no slices, no operators of our own, no pending
+update. The weights are those of the setting, quantized and dequantized; products of float16 sum as the device's do. A
+large model goes through it layer by layer: each layer is made once for a group of forward passes, and what memory holds
+is bounded (KEPT_BYTES, GROUP_BYTES).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from workloads.estimates.reference_cost import GROUP_BYTES, KEPT_BYTES, NOISE_ROWS, queries_at_a_time
+from workloads.lowering.arithmetic_probe import Accumulation
+from workloads.methods.adapter import adapt, frozen_a
+from workloads.methods.noise import normal
+from workloads.models.config import PROJECTIONS, LlamaConfig
+from workloads.models.llama import DecoderLayer, Rotary, attention_bias, operand, widened
+from workloads.quantize.apply import PRODUCT_DTYPE, LayeredModel, MadeOnDemand
+from workloads.quantize.int8 import DequantizedInt8Linear, Int8Linear
+from workloads.quantize.nf4 import Nf4Linear, dequantize
+from workloads.reference.half_arithmetic import HalfProducts
+from workloads.workload import AdapterSlot, Workload, adapter_values, layout_of, lora_settings
+
+OnProgress = Callable[[float], None]
+"""Gets the share of a step that is done, 0 to 1; what it raises ends the training."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """tokens int64 [b, T], first int64 [b], labels int64 [b, K]."""
+
+    tokens: NDArray[np.int64]
+    first: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What a training run went through: losses float32 [steps, 2, q] and the adapter float32 [n] after all updates."""
+
+    losses: NDArray[np.float32]
+    adapter: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Jitter:
+    generator: torch.Generator
+    size: float
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """A forward pass whose adapter is moved by scale * noise; noise float32 [n].
+
+    With `jitter`, the input of each layer is off, relative: normal numbers of `generator` times `size`.
+    """
+
+    noise: Tensor
+    scale: float
+    jitter: _Jitter | None = None
+
+
+JITTER = {"fp32": 1e-6, "fp16": 3e-5, "int8": 1e-4, "nf4": 1e-6}
+"""By how much another correct implementation may be off at the input of a layer, relative.
+
+Two orders of a float32 sum of some thousand products differ by 3e-7 to 1e-6 (measured). Where activations are rounded
+to a grid, a difference counts when a value falls to the other side of a border: rare in few layers, common in many.
+From these sizes on the noise hardly grows any more (int8, two layers, 1e-7 to 1e-4: .0014, .0024, .0069, .0091).
+"""
+
+
+class Reference:
+    """The model of a workload in the arithmetic of its setting, on weights rounded as the setting stores them.
+
+    `accumulation` matters to fp16 alone. Raises UserError where this host can't model it.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        config: LlamaConfig,
+        state: Mapping[str, Tensor],
+        accumulation: Accumulation = Accumulation.FP32,
+    ) -> None:
+        self.workload, self.config = workload, config
+        self.layout = layout_of(workload, config)
+        self._products = PRODUCT_DTYPE[workload.quant]
+        self._arithmetic = HalfProducts(accumulation) if self._products == torch.float16 else contextlib.nullcontext()
+        self._model = LayeredModel(config, state, workload.quant)
+        if not self._head_is_delegated():
+            in_float32(self._model.ends)
+        self._layers = self._layers_to_go_through()
+
+    @torch.no_grad()
+    def train(self, batches: Sequence[Batch], steps: int, *, seed: int, lr: float, eps: float) -> Trajectory:
+        """Run `steps` steps from a zero adapter; step i takes batch i modulo their number."""
+        losses = np.empty((steps, 2, self.workload.q), dtype=np.float32)
+        adapter = torch.zeros(adapter_values(self.layout))
+        for step, found in enumerate(islice(self._steps(batches, adapter, seed, lr, eps, _nobody_watches), steps)):
+            losses[step] = found
+        return Trajectory(losses, adapter.numpy())
+
+    @torch.no_grad()
+    def losses(
+        self, batches: Sequence[Batch], *, seed: int, lr: float, eps: float, on_progress: OnProgress
+    ) -> Iterator[NDArray[np.float32]]:
+        """Losses [2, q] of one step after the other, for as many as are asked for."""
+        yield from self._steps(batches, torch.zeros(adapter_values(self.layout)), seed, lr, eps, on_progress)
+
+    @torch.no_grad()
+    def loss(self, adapter: Tensor, batch: Batch) -> float:
+        """Mean cross-entropy over the answer tokens of a batch."""
+        return self._losses_of(adapter, [_Pass(torch.zeros_like(adapter), 0.0)], batch, _nobody_watches)[0]
+
+    @torch.no_grad()
+    def untrained_losses(
+        self, batch: Batch, step: int, *, seed: int, eps: float, on_progress: OnProgress
+    ) -> NDArray[np.float32]:
+        """Losses [2, q] that step `step` would have if no update had been made before it."""
+        return self._step(torch.zeros(adapter_values(self.layout)), batch, step, seed, eps, on_progress)[0]
+
+    @torch.no_grad()
+    def loss_noise(self, batch: Batch, *, seed: int, eps: float, on_progress: OnProgress) -> float:
+        """By how much the losses of two correct implementations of this arithmetic differ, as a standard deviation.
+
+        Both passes of the first query are made again with JITTER, until NOISE_ROWS rows are known. Rows err
+        independently of each other, so that the error of a loss follows from theirs: sqrt(b) * rms / labels.
+        """
+        adapter, b = torch.zeros(adapter_values(self.layout)), self.workload.b
+        found: list[Tensor] = []
+        for number, this in enumerate(self._passes(adapter, seed, 0, range(1), eps)):
+
+            def within(share: float, done: int = number) -> None:
+                on_progress((done + share) / 2)
+
+            size, count = JITTER[self.workload.quant], -(-NOISE_ROWS // (2 * b))
+            jitters = [_Jitter(torch.Generator().manual_seed(index), size) for index in range(count)]
+            passes = [this, *(replace(this, jitter=jitter) for jitter in jitters)]
+            exact, *others = self._row_losses(adapter, passes, batch, within)
+            found += [other - exact for other in others]
+        rms = float(torch.cat(found).double().square().mean().sqrt())
+        return rms * math.sqrt(b) / int((batch.labels >= 0).sum())
+
+    def _passes(self, adapter: Tensor, seed: int, step: int, queries: Iterable[int], eps: float) -> list[_Pass]:
+        """Two for each query, + and -."""
+        noises = (torch.from_numpy(normal(seed, step, query, 0, adapter.numel())) for query in queries)
+        return [_Pass(z, sign * eps) for z in noises for sign in (1.0, -1.0)]
+
+    def _steps(
+        self, batches: Sequence[Batch], adapter: Tensor, seed: int, lr: float, eps: float, on_progress: OnProgress
+    ) -> Iterator[NDArray[np.float32]]:
+        """One training step after the other; `adapter` is updated in place before a step's losses are given."""
+        step = 0
+        while True:
+            losses, direction = self._step(adapter, batches[step % len(batches)], step, seed, eps, on_progress)
+            adapter -= lr * direction / self.workload.q
+            yield losses
+            step += 1
+
+    def _step(
+        self, adapter: Tensor, batch: Batch, step: int, seed: int, eps: float, on_progress: OnProgress
+    ) -> tuple[NDArray[np.float32], Tensor]:
+        """Losses [2, q] and the sum of the queries' noises [n], each times its projected gradient."""
+        q, width = self.workload.q, queries_at_a_time(self.workload, self.config)
+        losses, direction = np.empty((2, q), dtype=np.float32), torch.zeros_like(adapter)
+        for first in range(0, q, width):
+            queries = range(first, min(first + width, q))
+            passes = self._passes(adapter, seed, step, queries, eps)
+            done = first / q
+
+            def within_step(share: float, done: float = done, part: float = len(queries) / q) -> None:
+                on_progress(done + share * part)
+
+            found = self._losses_of(adapter, passes, batch, within_step)
+            for query, this, plus, minus in zip(queries, passes[::2], found[::2], found[1::2], strict=True):
+                losses[:, query] = plus, minus
+                direction += (plus - minus) / (2.0 * eps) * this.noise
+        return losses, direction
+
+    def _losses_of(
+        self, adapter: Tensor, passes: Sequence[_Pass], batch: Batch, on_progress: OnProgress
+    ) -> list[float]:
+        """The loss of each pass: the mean over all answer tokens of the batch."""
+        labels = int((batch.labels >= 0).sum())
+        return [float(rows.sum()) / labels for rows in self._row_losses(adapter, passes, batch, on_progress)]
+
+    def _row_losses(
+        self, adapter: Tensor, passes: Sequence[_Pass], batch: Batch, on_progress: OnProgress
+    ) -> list[Tensor]:
+        """The losses [b] of each pass, summed over a row's answer tokens."""
+        with self._arithmetic:
+            return self._row_losses_within(adapter, passes, batch, on_progress)
+
+    def _row_losses_within(
+        self, adapter: Tensor, passes: Sequence[_Pass], batch: Batch, on_progress: OnProgress
+    ) -> list[Tensor]:
+        """Layer after layer, all passes through each."""
+        tokens, first, labels = (torch.from_numpy(part) for part in (batch.tokens, batch.first, batch.labels))
+        rows, length = tokens.shape
+        embedded = self._model.embedding(tokens).to(torch.float32).reshape(1, rows * length, -1)
+        rotary = Rotary.tables(self.config, length)
+        bias = attention_bias(first, length)
+        hidden = [embedded] * len(passes)
+        for index, layer in enumerate(self._layers):
+            slots = [slot for slot in self.layout if slot.layer == index]
+            for number, this in enumerate(passes):
+                adapters = {slot.projection: _moved(adapter, this, slot).to(self._products) for slot in slots}
+                hidden[number] = self._through(layer, _jittered(hidden[number], this), rotary, bias, adapters)
+                on_progress((index + (number + 1) / len(passes)) / self.config.layers)
+        return [
+            self._row_loss_of(_jittered(x, this).reshape(rows, length, -1), labels)
+            for x, this in zip(hidden, passes, strict=True)
+        ]
+
+    def _through(
+        self, layer: DecoderLayer, x: Tensor, rotary: Rotary, bias: Tensor, adapters: Mapping[str, Tensor]
+    ) -> Tensor:
+        """x [1, rows * T, hidden] through a layer, as many rows at a time as GROUP_BYTES allow."""
+        config, length = self.config, rotary.key_cos.shape[0]
+        widest = max(config.intermediate_size, config.hidden_size, config.heads * length)
+        together = max(1, GROUP_BYTES // (4 * length * widest))
+        parts = [
+            layer(x[:, row * length : (row + together) * length], rotary, bias[row : row + together], adapters)
+            for row in range(0, bias.shape[0], together)
+        ]
+        return torch.cat(parts, dim=1)
+
+    def _row_loss_of(self, x: Tensor, labels: Tensor) -> Tensor:
+        normal = self._model.ends.model.norm(x[:, -labels.shape[1] :])
+        operands = self._products if self._head_is_delegated() else torch.float32
+        logits = widened(self._model.ends.lm_head(operand(normal, operands))).reshape(labels.numel(), -1)
+        losses = functional.cross_entropy(logits, labels.reshape(-1), ignore_index=-1, reduction="none")
+        return losses.reshape(labels.shape).sum(dim=1)
+
+    def _head_is_delegated(self) -> bool:
+        """Whether the head's products are of float16 like the layers'; the runner's kernel sums them in float32."""
+        return self._products == torch.float16 and self.workload.noise == "stock"
+
+    def _layers_to_go_through(self) -> Sequence[DecoderLayer]:
+        """The layers, ready to compute with: kept where they fit, else made from what the setting stores each time."""
+        count, model = self.config.layers, self._model
+        first = model.layer(0)
+        ready = self._ready(copy.deepcopy(first), 0)
+        if count * _bytes_of(ready) <= KEPT_BYTES:
+            return [ready, *(self._ready(model.layer(index), index) for index in range(1, count))]
+        if count * _bytes_of(first) <= KEPT_BYTES:
+            stored = [first, *(model.layer(index) for index in range(1, count))]
+            return MadeOnDemand(count, lambda index: self._ready(copy.deepcopy(stored[index]), index))
+        return MadeOnDemand(count, lambda index: self._ready(model.layer(index), index))
+
+    def _ready(self, layer: DecoderLayer, index: int) -> DecoderLayer:
+        """A layer as the setting stores it, changed in place to one that computes eagerly and has its adapters."""
+        if self._products == torch.float32:
+            in_float32(layer)
+        lora = lora_settings(self.workload)
+        adapt(
+            {index: layer},
+            [slot for slot in self.layout if slot.layer == index],
+            lambda slot: frozen_a(self.config, lora, slot, self.workload.adapter_seed),
+            self._products,
+        )
+        return layer
+
+
+def in_float32(module: nn.Module) -> None:
+    """Dequantize what a float32 product can hold; int8 activations stay quantized, they are part of the setting."""
+    module.float()
+    for owner in list(module.modules()):
+        for name in (*PROJECTIONS, "lm_head"):
+            base = owner._modules.get(name)
+            if isinstance(base, Nf4Linear):
+                weight = dequantize(base.packed, base.absmax)
+                linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+                linear.weight = nn.Parameter(weight, requires_grad=False)
+                setattr(owner, name, linear)
+            elif isinstance(base, Int8Linear):
+                setattr(owner, name, DequantizedInt8Linear(base))
+
+
+def _moved(adapter: Tensor, this: _Pass, slot: AdapterSlot) -> Tensor:
+    """The slot's B [1, rank, features] as a pass has it."""
+    here = slice(slot.offset, slot.offset + slot.size)
+    return (adapter[here] + this.scale * this.noise[here]).reshape(1, slot.rank, slot.features)
+
+
+def _jittered(x: Tensor, this: _Pass) -> Tensor:
+    if this.jitter is None:
+        return x
+    return x * (1.0 + this.jitter.size * torch.randn(x.shape, generator=this.jitter.generator))
+
+
+def _bytes_of(module: nn.Module) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+
+
+def _nobody_watches(share: float) -> None:
+    del share
