@@ -205,8 +205,8 @@ def test_programs_beyond_the_limit_fail_their_setting_alone(bench: Bench, board:
     found = by_setting(bench(*RUN, "--quick", "--json").document)
     assert {quant: item["status"] for quant, item in found.items()} == {
         "fp32": "ok",
-        "fp16": "failed",
-        "int8": "ok",
+        "fp16": "ok",
+        "int8": "failed",
         "nf4": "failed",
     }
-    assert "`cache_limit_mb` is 1: raise it in the inventory" in found["fp16"]["reason"]
+    assert "`cache_limit_mb` is 1: raise it in the inventory" in found["int8"]["reason"]

@@ -99,7 +99,7 @@ def test_losses_off_the_reference_are_invalid_and_reach_no_comparison(board: Boa
     board.script(fp32={"losses": [[9.0] * 4]})
     found = by_setting(bench(*BOTH, "--sessions", "1").document)
     assert found["fp32"]["status"] == "invalid"
-    assert "are off the reference by" in found["fp32"]["reason"]
+    assert "is off the reference by" in found["fp32"]["reason"]
     assert "unavailable" in found["fp32"]["latency_ms"]
     assert found["nf4"]["ratio_to_reference"]["setting"] == "nf4"
 
