@@ -29,15 +29,15 @@ def measure(folder: Path, shape: Shape) -> None:
     site, before, after = folder / "site", folder / "before.sqlite", folder / "after.sqlite"
     fill(before, dataclasses.replace(shape, nights=shape.nights - 1))
     with _read(before) as source:
-        _told("all pages but the newest night's", site, lambda: build(source, site))
+        _report_cost("all pages but the newest night's", site, lambda: build(source, site))
     before.unlink()
     newest = fill(after, shape)[-1]
     print(f"{'':34} {shape.measurements} measurements now, {after.stat().st_size / 1e6:.0f} MB")
     with _read(after) as source:
-        _told("page of the newest night alone", site, lambda: build_night(source, site, newest))
-        _told("all that the night changes", site, lambda: build(source, site, [newest]))
-        _told("the same, nothing changed", site, lambda: build(source, site, [newest]))
-        _told("the whole site, nothing changed", site, lambda: build(source, site))
+        _report_cost("page of the newest night alone", site, lambda: build_night(source, site, newest))
+        _report_cost("all that the night changes", site, lambda: build(source, site, [newest]))
+        _report_cost("the same, nothing changed", site, lambda: build(source, site, [newest]))
+        _report_cost("the whole site, nothing changed", site, lambda: build(source, site))
 
 
 @contextlib.contextmanager
@@ -46,7 +46,7 @@ def _read(path: Path) -> Iterator[StoreSource]:
         yield StoreSource(store)
 
 
-def _told(name: str, site: Path, action: Callable[[], T]) -> T:
+def _report_cost(name: str, site: Path, action: Callable[[], T]) -> T:
     before = _pages(site)
     began_s, used_s = time.perf_counter(), time.process_time()
     result = action()

@@ -116,7 +116,7 @@ def _scenario_table(found: selftest.SelfTest) -> Table:
             result.scenario.name,
             _per_1000(result.false_alerts),
             _per_1000(result.undecided),
-            "" if result.caught is None else _shown(result.caught),
+            "" if result.caught is None else _format_share(result.caught),
             f"{result.alerted.value:.1%}",
             f"{result.drifting.value:.1%}",
             f"{result.suspects_per_1000:.1f}",
@@ -134,7 +134,7 @@ def _rule_table(found: selftest.SelfTest) -> Table:
     table.add_column("5 % step caught in 5 nights", justify="right")
     for row in found.rules:
         rates = (_per_1000(row.false_alerts[name]) for name in scenarios)
-        table.add_row(row.rule, *rates, _shown(row.caught))
+        table.add_row(row.rule, *rates, _format_share(row.caught))
     return table
 
 
@@ -143,7 +143,7 @@ def _per_1000(found: Share) -> str:
     return f"{1000 * found.value:.2g}" if found.count else f"< {1000 * found.high:.2g}"
 
 
-def _shown(found: Share) -> str:
+def _format_share(found: Share) -> str:
     return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 

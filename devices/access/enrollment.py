@@ -78,7 +78,7 @@ def await_authorisation(
     except Unauthorised:
         if wait_s <= 0:
             raise
-    say(f"{target_of(entry).shown} has not authorised this computer yet: {AUTHORISE}; waiting {wait_s:.0f} s")
+    say(f"{target_of(entry).label} has not authorised this computer yet: {AUTHORISE}; waiting {wait_s:.0f} s")
     deadline = Deadline(wait_s)
     while deadline.remaining_s() and _state(entry, server) == UNAUTHORISED:
         time.sleep(_POLL_S)

@@ -186,13 +186,13 @@ def read_facts(tree: Tree) -> Facts:
         cpu_models=core_models(cores),
         cpu_count=len(present) if present else len(cores) or None,
         cpu_features=tuple(sorted({printable(word, 40) for word in features.split()})),
-        microcode=_shown(first.get("microcode")),
+        microcode=_printable_or_none(first.get("microcode")),
         memory_kib=_meminfo(texts, "MemTotal"),
         os_build=_os_build(texts.text(_FILES["os_release"]) or ""),
-        kernel=_shown(texts.text(_FILES["kernel"])),
-        kernel_build=_shown(texts.text(_FILES["kernel_build"])),
+        kernel=_printable_or_none(texts.text(_FILES["kernel"])),
+        kernel_build=_printable_or_none(texts.text(_FILES["kernel_build"])),
         virtual_machine=_virtual_machine(texts, features),
-        online_cpus=_shown(texts.text(_FILES["online"])),
+        online_cpus=_printable_or_none(texts.text(_FILES["online"])),
         swap_kib=_meminfo(texts, "SwapTotal"),
         policies=read_policies(tree),
         battery_percent=charge,
@@ -212,7 +212,11 @@ def read_policies(tree: Tree) -> tuple[Policy, ...]:
         return None if number is None else int(number)
 
     return tuple(
-        Policy(name, _shown(texts.text(f"{folder}/{name}/{files[0]}")), *(khz(name, file) for file in files[1:]))
+        Policy(
+            name,
+            _printable_or_none(texts.text(f"{folder}/{name}/{files[0]}")),
+            *(khz(name, file) for file in files[1:]),
+        )
         for name in names
     )
 
@@ -235,7 +239,7 @@ def parse_meminfo(text: str) -> Mapping[str, int]:
     }
 
 
-def _shown(text: str | None) -> str | None:
+def _printable_or_none(text: str | None) -> str | None:
     return printable(text) or None if text else None
 
 
@@ -246,14 +250,16 @@ def _meminfo(texts: Texts, key: str) -> int | None:
 def _board(texts: Texts) -> str | None:
     model = device_tree_text(texts, "model")
     dmi = " ".join(filter(None, (texts.text(_FILES["vendor"]), texts.text(_FILES["product"]))))
-    return _shown(model or dmi)
+    return _printable_or_none(model or dmi)
 
 
 def _os_build(os_release: str) -> str | None:
     """Name, version and build of the system from os-release(5)."""
     lines = (line.partition("=") for line in os_release.splitlines())
     values = {key.strip(): value.strip().strip("\"'") for key, _, value in lines}
-    return _shown(" ".join(values[key] for key in ("PRETTY_NAME", "VERSION_ID", "BUILD_ID") if values.get(key)))
+    return _printable_or_none(
+        " ".join(values[key] for key in ("PRETTY_NAME", "VERSION_ID", "BUILD_ID") if values.get(key))
+    )
 
 
 def _virtual_machine(texts: Texts, features: str) -> str | None:

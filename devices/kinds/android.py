@@ -21,7 +21,7 @@ from devices.sensors.battery import (
 )
 from devices.sensors.linux_host import clock_sensors, memory_sensors
 from devices.sensors.power_counters import odpm_sensors
-from devices.sensors.reading import Told, Tree, ask, find_program
+from devices.sensors.reading import Answer, Tree, ask, find_program
 from devices.sensors.spec import METER_REMEDY, Discovery, Gap, with_chosen_total
 from devices.sensors.thermal import level_name, thermal_sensors, thermal_service_sensors, thermal_status
 from foundation.text import printable
@@ -157,9 +157,9 @@ def _battery(tree: Tree, gauge: Gauge, chargers: Chargers) -> Discovery:
     return Discovery(unavailable=tuple(replace(gap, remedy=METER_REMEDY) for gap in found.unavailable))
 
 
-def _dumpsys(tree: Tree, dumpsys: str | None, service: str) -> Told:
+def _dumpsys(tree: Tree, dumpsys: str | None, service: str) -> Answer:
     if dumpsys is None:
-        return Told(None, "dumpsys isn't there")
+        return Answer(None, "dumpsys isn't there")
     return ask(tree, [dumpsys, service])
 
 

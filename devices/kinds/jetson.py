@@ -11,7 +11,7 @@ from devices.inventory.entry import DeviceEntry
 from devices.sensors.jetson_jtop import JtopReading, NoJtop, jtop_sensors, read_jtop
 from devices.sensors.jetson_rails import ina3221_sensors
 from devices.sensors.linux_host import clock_sensors, memory_sensors
-from devices.sensors.reading import Told, Tree, ask, find_program
+from devices.sensors.reading import Answer, Tree, ask, find_program
 from devices.sensors.spec import Discovery, Gap, Sensor, with_chosen_total
 from devices.sensors.thermal import thermal_sensors
 from foundation.text import printable
@@ -94,17 +94,17 @@ def _release(tree: Tree) -> str | None:
     return f"L4T {match[1]}.{match[2]}{jetpack}"
 
 
-def _mode(tree: Tree) -> Told:
+def _mode(tree: Tree) -> Answer:
     """Name and number of the power mode, such as `MAXN (0)`."""
     nvpmodel = find_program(tree, "nvpmodel")
     if nvpmodel is None:
-        return Told(None, "nvpmodel isn't there")
+        return Answer(None, "nvpmodel isn't there")
     told = ask(tree, [nvpmodel, "-q"])
     name = told.line(_MODE)
     if not name:
-        return Told(None, told.why_not or "nvpmodel -q names no mode")
+        return Answer(None, told.why_not or "nvpmodel -q names no mode")
     numbers = [line.strip() for line in (told.text or "").splitlines() if line.strip().isdecimal()]
-    return Told(printable(f"{name}{f' ({numbers[-1]})' if numbers else ''}", 60))
+    return Answer(printable(f"{name}{f' ({numbers[-1]})' if numbers else ''}", 60))
 
 
 def _mode_of_jtop(told: JtopReading | NoJtop | None) -> str | None:
@@ -112,7 +112,7 @@ def _mode_of_jtop(told: JtopReading | NoJtop | None) -> str | None:
     return told.mode if isinstance(told, JtopReading) else None
 
 
-def _mode_check(mode: Told, of_jtop: str | None) -> Check:
+def _mode_check(mode: Answer, of_jtop: str | None) -> Check:
     if mode.text is not None:
         return Check("power mode", "ok", mode.text)
     if of_jtop is not None:

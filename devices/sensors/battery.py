@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from devices.sensors.reading import Texts, Told, Tree, ask, find_program, plain_name
+from devices.sensors.reading import Answer, Texts, Tree, ask, find_program, plain_name
 from devices.sensors.spec import Discovery, Gap, Sensor
 from foundation.text import printable
 
@@ -236,7 +236,7 @@ def chargers_in(tree: Tree) -> Chargers:
     return Chargers(tuple(plugged), Discovery(tuple(sensors)))
 
 
-def chargers_of_android(dumpsys: str, told: Told) -> Chargers:
+def chargers_of_android(dumpsys: str, told: Answer) -> Chargers:
     """The same from `dumpsys battery`, for phones that don't let the shell read the kernel's files."""
     if told.text is None:
         return Chargers((), Discovery(unavailable=(Gap("charger", "chargers", told.why_not),)))

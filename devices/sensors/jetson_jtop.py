@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from devices.sensors.reading import Told, Tree, ask, find_program, first_number, plain_name
+from devices.sensors.reading import Answer, Tree, ask, find_program, first_number, plain_name
 from devices.sensors.spec import METER_REMEDY, Discovery, Gap, Quantity, Sensor
 from foundation.text import printable
 
@@ -142,7 +142,7 @@ def read_jtop(tree: Tree) -> JtopReading | NoJtop:
     return _explained(told.why_not) if told.text is None else _reading(tree, python, told)
 
 
-def _reading(tree: Tree, python: str, told: Told) -> JtopReading | NoJtop:
+def _reading(tree: Tree, python: str, told: Answer) -> JtopReading | NoJtop:
     found: dict[str, dict[str, float]] = {"rail": {}, "temperature": {}}
     for line in (told.text or "").splitlines():
         match = _NAMED.fullmatch(line)

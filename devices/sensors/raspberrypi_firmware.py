@@ -6,7 +6,7 @@ estimate.
 
 from __future__ import annotations
 
-from devices.sensors.reading import Told, Tree, ask, find_program, looped
+from devices.sensors.reading import Answer, Tree, ask, find_program, looped
 from devices.sensors.spec import METER_REMEDY, Discovery, Gap, Quantity, Sensor
 
 FLAGS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
@@ -75,7 +75,7 @@ def flag_names(flags: int, first: int = 0) -> tuple[str, ...]:
     return tuple(name for bit, name in FLAGS.items() if flags >> (first + bit) & 1)
 
 
-def _field(told: Told) -> str | None:
+def _field(told: Answer) -> str | None:
     """What the line begins with up to `=`: `frequency(48)=` names its clock by a number that isn't the value."""
     line = (told.text or "").strip().partition("\n")[0]
     key, equals, value = line.partition("=")
@@ -121,6 +121,6 @@ def pmic_sensors(tree: Tree, vcgencmd: str) -> Discovery:
     return Discovery((sensor,))
 
 
-def _has_number(told: Told) -> bool:
+def _has_number(told: Answer) -> bool:
     text = told.line("total ")
     return text is not None and text.replace(".", "", 1).isdecimal()

@@ -105,7 +105,7 @@ _LOOP = 'while :; do "$@" || exit; sleep "$0"; done'
 
 
 @dataclass(frozen=True)
-class Told:
+class Answer:
     """What a program printed, or why there is nothing (`text` is None then)."""
 
     text: str | None
@@ -128,18 +128,18 @@ def find_program(tree: Tree, name: str, folders: Sequence[str] = _FOLDERS) -> st
     return None
 
 
-def ask(tree: Tree, argv: Sequence[str], timeout_s: float = _TIMEOUT_S) -> Told:
+def ask(tree: Tree, argv: Sequence[str], timeout_s: float = _TIMEOUT_S) -> Answer:
     """Runs a program that prints something and ends. Raises `DeviceLost` when the device itself is gone."""
     name = printable(argv[0].rpartition("/")[2], 60)
     try:
         result = tree.transport.run(argv, timeout_s=timeout_s)
     except TransportTimeout:
-        return Told(None, f"{name} didn't answer within {timeout_s:g} s")
+        return Answer(None, f"{name} didn't answer within {timeout_s:g} s")
     except (CommandError, OutputLimitError) as error:
-        return Told(None, str(error).rstrip("."))
+        return Answer(None, str(error).rstrip("."))
     if result.rc != 0:
-        return Told(None, f"{name} left with exit code {result.rc}{last_line(result.stderr or result.stdout)}")
-    return Told(result.stdout)
+        return Answer(None, f"{name} left with exit code {result.rc}{last_line(result.stderr or result.stdout)}")
+    return Answer(result.stdout)
 
 
 def looped(argv: Sequence[str], interval_s: float) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ thermalservice` gives a status from 0 (none) to 6 (shutdown).
 
 from __future__ import annotations
 
-from devices.sensors.reading import Texts, Told, Tree, looped, plain_name
+from devices.sensors.reading import Answer, Texts, Tree, looped, plain_name
 from devices.sensors.spec import Discovery, Gap, Sensor
 
 _FOLDER = "sys/class/thermal"
@@ -68,7 +68,7 @@ _NAME = "thermal-status"
 _PERIOD_S = 5.0
 
 
-def thermal_status(told: Told) -> int | None:
+def thermal_status(told: Answer) -> int | None:
     """The status that `dumpsys thermalservice` told, None if it didn't."""
     text = told.line(STATUS)
     return int(text) if text is not None and text.isdecimal() else None
@@ -79,7 +79,7 @@ def level_name(status: int) -> str:
     return LEVELS[status] if status < len(LEVELS) else str(status)
 
 
-def thermal_service_sensors(dumpsys: str, told: Told) -> Discovery:
+def thermal_service_sensors(dumpsys: str, told: Answer) -> Discovery:
     """The status as flags: any above `none` is throttling."""
     if thermal_status(told) is None:
         reason = told.why_not or "dumpsys thermalservice tells no status (it does from Android 10 on)"

@@ -98,7 +98,7 @@ class Claim:
     outdated: str | None = None
 
     @property
-    def told(self) -> str:
+    def holder_line(self) -> str:
         """The holder as one line of ASCII."""
         return json.dumps(asdict(self.holder))
 

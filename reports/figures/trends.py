@@ -81,7 +81,7 @@ def trend(history: MetricHistory, setting: str, name: str) -> Figure:
     places = drawn_places(history)
     points = [history.points[place] for place in places]
     unit = metric_unit(history.metric, max(point.value for point in points))
-    traces = [_values(points, setting, unit), *_judged(points, unit)]
+    traces = [_values(points, setting, unit), *_verdict_marks(points, unit)]
     layout = single("", f"{title.lower()}, {unit.name}" if unit.name else title.lower(), _HEIGHT_PX)
     layout["xaxis"] |= over_time([point.at for point in points])
     layout["shapes"], labels = _marks(history, unit)
@@ -148,7 +148,7 @@ def _reach(high: float | None, low: float | None, unit: Unit) -> float:
     return 0.0 if high is None or low is None else max(0.0, _scaled(high - low, unit))
 
 
-def _judged(points: Sequence[HistoryPoint], unit: Unit) -> list[dict[str, Any]]:
+def _verdict_marks(points: Sequence[HistoryPoint], unit: Unit) -> list[dict[str, Any]]:
     """The nights whose verdict is a change, marked by form besides colour."""
     traces: list[dict[str, Any]] = []
     for word, (shade, symbol) in (_JUDGED | _JUDGED_QUIETLY).items():

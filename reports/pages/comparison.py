@@ -13,7 +13,7 @@ from reports.tables.sections import Banner, GridCell, GridRow, Head, Link, Page,
 from reports.text.appearance import badges, colour, glossary, setting_order, status
 from reports.text.escaping import csv_table, csv_text, figure_text, file_name
 from reports.text.numbers import counted, decimals, metric_value, percent_change, percent_span, plain
-from reports.text.numbers import shown as moment
+from reports.text.numbers import moment_text as moment
 from reports.text.page_paths import device_place, run_place
 
 COMPARISON_CSV = "comparison.csv"

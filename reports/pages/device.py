@@ -11,7 +11,7 @@ from reports.tables.sections import Banner, GridCell, GridRow, Head, Link, Page,
 from reports.text.appearance import Status, badges, glossary, setting_order, slot, status
 from reports.text.escaping import csv_table, csv_text, figure_text, file_name, shortened
 from reports.text.numbers import counted, listed, plain, sort_key
-from reports.text.numbers import shown as moment
+from reports.text.numbers import moment_text as moment
 from reports.text.page_paths import run_place, series_place
 
 HEALTH_CSV = "health.csv"

@@ -20,7 +20,7 @@ from reports.tables.verdicts import (
 from reports.text.appearance import badges, glossary, status, worst_kept
 from reports.text.escaping import file_name, shortened
 from reports.text.numbers import counted, duration, metric_title
-from reports.text.numbers import shown as moment
+from reports.text.numbers import moment_text as moment
 from reports.text.page_paths import device_place, run_place
 
 VERDICTS_JSON = "verdicts.json"
@@ -63,7 +63,7 @@ def night_page(run: RunSummary, verdicts: Sequence[SeriesVerdict], document: Map
     return Page(
         title=f"Night {day}",
         heading=f"Night of {day}",
-        lead=f"{_lasted(run)}; {run.status}; {_judged(ordered)}.{_only(ordered)}",
+        lead=f"{_lasted(run)}; {run.status}; {_count_text(ordered)}.{_only(ordered)}",
         banner=_banner(run, ordered),
         trail=(Link("All nights", "index.html#nights"), Link(f"Run {run.run_id}", run_place(run.run_id))),
         sections=(
@@ -79,7 +79,7 @@ def night_page(run: RunSummary, verdicts: Sequence[SeriesVerdict], document: Map
     )
 
 
-def _judged(ordered: Sequence[SeriesVerdict]) -> str:
+def _count_text(ordered: Sequence[SeriesVerdict]) -> str:
     devices = len({one.device for one in ordered})
     return f"{counted(len(ordered), 'series', 'series')} judged on {counted(devices, 'device')}"
 

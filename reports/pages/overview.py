@@ -13,7 +13,7 @@ from reports.tables.sections import Grid, GridCell, GridRow, Head, Page, Section
 from reports.tables.verdicts import WORDS, night_status, verdict_counts
 from reports.text.appearance import Status, badges, glossary, setting_order, status
 from reports.text.escaping import file_name
-from reports.text.numbers import counted, duration, shown, sort_key
+from reports.text.numbers import counted, duration, moment_text, sort_key
 from reports.text.page_paths import device_place, night_place, run_place, workload_place
 
 _RECENT_NIGHTS, _RECENT_RUNS, _MOST_ROWS = 7, 10, 40
@@ -53,7 +53,7 @@ def _nights(newest: Sequence[RunSummary]) -> list[GridRow]:
     for place, run in enumerate(nights):
         word = next((word for word in ("regressed", "inconclusive") if run.verdicts.get(word)), "")
         if word == "regressed" or (word and place == 0):
-            what = GridCell(f"Night of {shown(run.started_at)}", href=night_place(run.run_id))
+            what = GridCell(f"Night of {moment_text(run.started_at)}", href=night_place(run.run_id))
             accept = f"`suite accept {_plain(run.run_id, 'RUN')} --why REASON`"
             then = f"{accept} takes the new level as the baseline, if it is meant"
             then = then if word == "regressed" else "its page says what stood in the way"
@@ -74,7 +74,7 @@ def _devices(newest: Sequence[RunSummary], devices: Sequence[DeviceSummary]) -> 
         if worst.tone in ("bad", "warn"):
             rows.append(_row(f"device-{one.name}", what, worst, finding, f"`suite devices check {_plain(one.name)}`"))
         elif last_night is not None and sort_key(one.last_at) < sort_key(last_night.started_at):
-            finding = f"not in the night of {shown(last_night.started_at)}; last seen {shown(one.last_at)}"
+            finding = f"not in the night of {moment_text(last_night.started_at)}; last seen {moment_text(one.last_at)}"
             rows.append(
                 _row(
                     f"device-{one.name}", what, status("missing"), finding, f"`suite devices check {_plain(one.name)}`"
@@ -101,7 +101,13 @@ def _runs(newest: Sequence[RunSummary]) -> list[GridRow]:
             )
             what = GridCell(f"Run {run.run_id}", href=run_place(run.run_id))
             rows.append(
-                _row(f"run-{run.run_id}", what, judged, f"started {shown(run.started_at)}, ended {run.status}", then)
+                _row(
+                    f"run-{run.run_id}",
+                    what,
+                    judged,
+                    f"started {moment_text(run.started_at)}, ended {run.status}",
+                    then,
+                )
             )
     return rows
 
@@ -192,7 +198,7 @@ def _run_row(run: RunSummary, built: LinkOf) -> GridRow:
     command = run.command if len(run.command) <= 160 else run.command[:159] + "…"
     cells = (
         GridCell(run.run_id, small, href=href, badges=badges(False, run.origin), tags=run.tags),
-        GridCell(shown(run.started_at), (_took(run),), sort_key(run.started_at)),
+        GridCell(moment_text(run.started_at), (_took(run),), sort_key(run.started_at)),
         GridCell(judged.word, (run.purpose,) if run.purpose == "nightly" else (), str(judged.order), status=judged),
         GridCell(_names(run.devices)),
         GridCell(", ".join(sorted(run.settings, key=setting_order))),
@@ -231,7 +237,7 @@ def _nights_section(ordered: Sequence[RunSummary], built: LinkOf) -> Section:
 def _night_row(run: RunSummary, built: LinkOf) -> GridRow:
     judged, ended = night_status(run.verdicts), status(run.status)
     cells = (
-        GridCell(shown(run.started_at), href=built(night_place(run.run_id)), sort=sort_key(run.started_at)),
+        GridCell(moment_text(run.started_at), href=built(night_place(run.run_id)), sort=sort_key(run.started_at)),
         GridCell(judged.word, sort=str(judged.order), status=judged),
         *(GridCell(f"{run.verdicts.get(word, 0):,}", sort=str(run.verdicts.get(word, 0))) for word in WORDS),
         GridCell(ended.word, (_took(run),), str(ended.order), status=ended),
@@ -256,7 +262,10 @@ def _devices_section(devices: Sequence[DeviceSummary], ordered: Sequence[RunSumm
             GridCell(worst.word, (outcome_words(one.outcomes),), str(worst.order), status=worst),
             GridCell(one.warnings[0] if one.warnings else "none", one.warnings[1:4]),
             GridCell(
-                shown(one.last_at), (night,) if night else (), sort_key(one.last_at), built(run_place(one.last_run))
+                moment_text(one.last_at),
+                (night,) if night else (),
+                sort_key(one.last_at),
+                built(run_place(one.last_run)),
             ),
         )
         rows.append(GridRow(f"device-{file_name(one.name)}", cells))

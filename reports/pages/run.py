@@ -32,7 +32,7 @@ from reports.tables import downloads
 from reports.tables.results import Table, details, reference_setting, results, sortable
 from reports.text.appearance import Status, badges, glossary, slot, status, worst_kept
 from reports.text.escaping import shortened
-from reports.text.numbers import counted, duration, listed, quantity, shown, times, times_span
+from reports.text.numbers import counted, duration, listed, moment_text, quantity, times, times_span
 from reports.text.page_paths import device_place
 
 _MOST_FINDINGS = 6
@@ -230,7 +230,7 @@ def run_page(
     words = {item.status for item in found} | {row.status.word for row in sessions}
     return RunPage(
         run_id=run_id,
-        started=shown(text(document, "started_at")),
+        started=moment_text(text(document, "started_at")),
         lasted=_lasted(document),
         command=text(document, "command"),
         summary=summarize(found),

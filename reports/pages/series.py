@@ -18,7 +18,7 @@ from reports.text.numbers import (
     percent_change,
     sort_key,
 )
-from reports.text.numbers import shown as moment
+from reports.text.numbers import moment_text as moment
 from reports.text.page_paths import device_place, run_place, workload_place
 
 POINTS_CSV = "points.csv"

@@ -19,7 +19,7 @@ from reports.tables.sections import Banner, GridCell, GridRow, Head, Link, Page,
 from reports.text.appearance import badges, glossary, slot, status, worst_kept
 from reports.text.escaping import file_name, shortened
 from reports.text.numbers import counted, listed, quantity, span
-from reports.text.numbers import shown as moment
+from reports.text.numbers import moment_text as moment
 from reports.text.page_paths import device_place, run_place, series_place
 
 _MOST_ROWS = 150

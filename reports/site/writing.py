@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 from reports.files import write_text
 from reports.tables.sections import Page
 from reports.text.escaping import json_for_script, prose, visible
-from reports.text.numbers import shown
+from reports.text.numbers import moment_text
 from reports.text.page_paths import root_of
 
 _TAIL_BYTES = 200
@@ -75,7 +75,7 @@ def environment() -> Environment:
     )
     jinja.filters["script_json"] = json_for_script
     jinja.filters["prose"] = prose
-    jinja.filters["moment"] = shown
+    jinja.filters["moment"] = moment_text
     jinja.globals["zip"] = partial(zip, strict=True)
     return jinja
 

@@ -119,7 +119,7 @@ def parsed(iso: str | None) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def shown(iso: str | None) -> str:
+def moment_text(iso: str | None) -> str:
     """``2026-03-01 02:15 UTC``; an unreadable text unchanged; nothing for None."""
     moment = parsed(iso)
     return moment.strftime("%Y-%m-%d %H:%M UTC") if moment else iso or ""

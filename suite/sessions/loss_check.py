@@ -38,8 +38,8 @@ _COMMON_SHARE = 0.1
 class ExpectedLosses:
     """What the reference says: losses of the first steps, flattened [2 * q] each, + first.
 
-    `untrained`: those of the last of these steps without any update. `noise`: one standard
-    deviation of a loss. `not_compared`: why there are no losses. `shortfall`: why there are fewer than asked for.
+    `untrained`: those of the last of these steps without any update. `noise`: one standard deviation of a loss.
+    `shortfall`: why there are fewer losses than asked for, or none.
     """
 
     losses: tuple[tuple[float, ...], ...] = ()

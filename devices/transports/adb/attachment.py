@@ -97,7 +97,7 @@ class Target:
     in_network: bool
 
     @property
-    def shown(self) -> str:
+    def label(self) -> str:
         """For messages."""
         return f"device {self.device!r} ({printable(self.serial, 120)})"
 
@@ -112,7 +112,7 @@ class Attachment:
 
     def require_answer(self, timeout_s: float) -> None:
         """Asks the device itself, by way of the server. Raises `DeviceLost`."""
-        shown = self.target.shown
+        shown = self.target.label
         try:
             self.server.open(self.transport_id, _CHEAP_SERVICE, timeout_s=timeout_s).close()
         except TimeoutError as error:
@@ -156,11 +156,11 @@ def _on_cable(server: AdbServer, target: Target, deadline: Deadline) -> Attachme
         listed = server.devices(timeout_s=_left(deadline))
         found = _find(listed, target)
         if found is None and not enumerated.remaining_s():
-            raise unknown(target.shown, listed)
+            raise unknown(target.label, listed)
         if found is not None and found.state == READY:
             return _proved(server, target, found, _left(deadline))
         if found is not None and (found.state not in PASSING or not deadline.remaining_s()):
-            raise refusal(target.shown, found.state)
+            raise refusal(target.label, found.state)
         time.sleep(_POLL_S)
 
 
@@ -180,22 +180,22 @@ def _over_network(server: AdbServer, target: Target, deadline: Deadline) -> Atta
             return _proved(server, target, found, _left(deadline))
         failed = found is not None and found.state == "offline" and not answer.startswith(_CONNECTED)
         if found is None or failed or not deadline.remaining_s():
-            raise unreachable(target.shown, answer)
+            raise unreachable(target.label, answer)
         if found.state not in PASSING:
-            raise refusal(target.shown, found.state)
+            raise refusal(target.label, found.state)
         time.sleep(_POLL_S)
 
 
 def _proved(server: AdbServer, target: Target, found: Listed, timeout_s: float) -> Attachment:
     if found.transport_id is None:
-        raise AccessRefused(f"{server.shown} is too old to tell its devices apart; update Android's platform-tools.")
+        raise AccessRefused(f"{server.label} is too old to tell its devices apart; update Android's platform-tools.")
     attachment = Attachment(server, target, found.transport_id)
     attachment.require_answer(timeout_s)
     return attachment
 
 
 def _require_shell_v2(attachment: Attachment, deadline: Deadline) -> None:
-    shown = attachment.target.shown
+    shown = attachment.target.label
     try:
         features = attachment.server.features(attachment.transport_id, timeout_s=_left(deadline))
     except ServiceRefused as error:

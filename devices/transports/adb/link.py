@@ -75,7 +75,7 @@ def adb_transport(
     attachment = attach(entry, server)
     transport = ShellTransport(AdbLink(attachment), patience=patience)
     if entry.host is not None and entry.serial is not None:
-        _require_serial(transport, attachment.target.shown, entry.serial, entry.connect_timeout_s)
+        _require_serial(transport, attachment.target.label, entry.serial, entry.connect_timeout_s)
     return transport
 
 
@@ -101,7 +101,7 @@ class AdbLink:
 
     def __init__(self, attachment: Attachment) -> None:
         self._attachment = attachment
-        self._shown = attachment.target.shown
+        self._shown = attachment.target.label
         self._closed = False
 
     def open(self, *, timeout_s: float) -> AdbChannel:

@@ -64,7 +64,7 @@ class AdbServer:
         return cls(os.environ.get("ANDROID_ADB_SERVER_HOST") or _LOOPBACK[0], int(port))
 
     @property
-    def shown(self) -> str:
+    def label(self) -> str:
         """For messages."""
         return f"the adb server at {printable(self.host, 120)}:{self.port}"
 
@@ -80,7 +80,7 @@ class AdbServer:
             if self.running():
                 return
             if self.host not in _LOOPBACK:
-                raise DeviceLost(f"{self.shown} can't be reached; start it there with `adb -a nodaemon server start`.")
+                raise DeviceLost(f"{self.label} can't be reached; start it there with `adb -a nodaemon server start`.")
             self._start()
 
     def _start(self) -> None:
@@ -96,10 +96,10 @@ class AdbServer:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise AccessRefused(f"{self.shown} can't be started with {program} ({error}); start it by hand.") from error
+            raise AccessRefused(f"{self.label} can't be started with {program} ({error}); start it by hand.") from error
         if ended.returncode or not self.running():
             said = printable(ended.stderr.decode("utf-8", "replace"), 200) or f"exit code {ended.returncode}"
-            raise AccessRefused(f"{self.shown} can't be started with {program} ({said}); start it by hand.")
+            raise AccessRefused(f"{self.label} can't be started with {program} ({said}); start it by hand.")
 
     def devices(self, *, timeout_s: float) -> tuple[Listed, ...]:
         """What is attached, in whatever state."""
@@ -154,7 +154,7 @@ class AdbServer:
     def _client(self, timeout_s: float) -> Any:
         # The library would start a server on its own, in the middle of a session too, and with its output on ours.
         if not self.running():
-            raise DeviceLost(f"{self.shown} is gone; run again, which starts one.")
+            raise DeviceLost(f"{self.label} is gone; run again, which starts one.")
         return adbutils.AdbClient(self.host, self.port, socket_timeout=timeout_s)
 
     @contextlib.contextmanager
@@ -163,15 +163,15 @@ class AdbServer:
             yield
         except (adbutils.AdbTimeout, TimeoutError) as error:
             raise DeviceLost(
-                f"{self.shown} did not answer within {timeout_s:.3g} s; restart it with `adb kill-server`."
+                f"{self.label} did not answer within {timeout_s:.3g} s; restart it with `adb kill-server`."
             ) from error
         except AdbConnectionError as error:
-            raise DeviceLost(f"{self.shown} is gone ({printable(str(error), 120)}); run again.") from error
+            raise DeviceLost(f"{self.label} is gone ({printable(str(error), 120)}); run again.") from error
         except adbutils.AdbError as error:
             raise ServiceRefused(str(error)) from error
         except (OSError, ValueError) as error:
             raise DeviceLost(
-                f"{self.shown} ended the connection or is no adb server ({printable(str(error), 120)}); run again."
+                f"{self.label} ended the connection or is no adb server ({printable(str(error), 120)}); run again."
             ) from error
 
 

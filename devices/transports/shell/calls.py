@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from devices.errors import CommandError, FileError
 from devices.processes import Deadline, Ending, signal_name
 from devices.transports.lines import OutputBudget
-from devices.transports.shell.conversation import Conversation, Patience, Told
+from devices.transports.shell.conversation import Conversation, Patience, ScriptEnd
 from devices.transports.shell.link import Link
 from devices.transports.shell.refusals import error_number, file_error, missing_tool
 from devices.transports.shell.scripts import operation_script, plain_path, program_script
@@ -40,7 +40,7 @@ class Calls:
         deadline: Deadline,
         on_output: Callable[[bytes], None],
         feed: Iterator[bytes] | None = None,
-    ) -> Told:
+    ) -> ScriptEnd:
         """Runs one of our scripts. Raises `CommandError` if the device lacks a tool for it."""
         token = secrets.token_hex(16)
         script = operation_script(token, body, arguments)
@@ -142,7 +142,7 @@ class _Seen:
 
 
 def _refusal(
-    told: Told, program: str, cwd: str | None, pid_file: str | None, *, printed: bool
+    told: ScriptEnd, program: str, cwd: str | None, pid_file: str | None, *, printed: bool
 ) -> CommandError | FileError | None:
     """Why the program was never started, if it wasn't.
 

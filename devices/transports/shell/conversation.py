@@ -85,7 +85,7 @@ class Patience:
 
 
 @dataclass(frozen=True)
-class Told:
+class ScriptEnd:
     """How a script ended: its exit code, the end of its error output, and the stage at which its program failed to
     start, if it did."""
 
@@ -143,7 +143,7 @@ class Conversation:
         self._silence_s = min(patience.silence_s, deadline.timeout_s / 2)
         self._heard_s = time.monotonic()
 
-    def hold(self, script: bytes, feed: Iterator[bytes] | None = None) -> Told:
+    def hold(self, script: bytes, feed: Iterator[bytes] | None = None) -> ScriptEnd:
         """Sends the script, then what `feed` yields as its input, and stays until its end.
 
         Raises `DeviceLost`, `TransportTimeout`, and what the receivers raise; the program has been ended then.
@@ -161,7 +161,7 @@ class Conversation:
             raise
         finally:
             channel.close()
-        return self.told()
+        return self.end()
 
     def begin(self, script: bytes, reached: Callable[[], bool]) -> Channel:
         """Sends the script and stays until `reached`, or its end; the script may go on, and its channel is open.
@@ -188,11 +188,11 @@ class Conversation:
         self._out.feed(received.out)
         return not (received.ended or self._ended())
 
-    def told(self) -> Told:
+    def end(self) -> ScriptEnd:
         """How the script ended. Raises `DeviceLost` if it didn't say."""
         if self._state.rc is None:
             raise DeviceLost(f"{self._what} ended on the device without an exit code; check the device and try again.")
-        return Told(self._state.rc, bytes(self._state.stderr), self._state.failed_stage)
+        return ScriptEnd(self._state.rc, bytes(self._state.stderr), self._state.failed_stage)
 
     def _feed(self, channel: Channel, feed: Iterator[bytes]) -> None:
         """Sends the input once the script has begun, which is after the shell has read all of it."""

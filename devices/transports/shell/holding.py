@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from devices.errors import DeviceError, DeviceLost, FileCause, FileError
 from devices.processes import Deadline
 from devices.transports.hold import Claim, busy
-from devices.transports.shell.conversation import Conversation, Patience, Told
+from devices.transports.shell.conversation import Conversation, Patience, ScriptEnd
 from devices.transports.shell.link import Channel, Link
 from devices.transports.shell.refusals import file_error, missing_tool
 from devices.transports.shell.scripts import RUNS, plain_path, quoted
@@ -308,18 +308,18 @@ def hold(link: Link, patience: Patience, folder: str, claim: Claim) -> Holding |
     """
     mark, marks, output = secrets.token_hex(16), _Marks(), Collected(_OUTPUT_LIMIT_BYTES)
     above, path = plain_path(posixpath.dirname(folder)), plain_path(folder)
-    script = hold_script(mark, above, path, claim.token, claim.told, claim.outdated, patience.answer_s)
+    script = hold_script(mark, above, path, claim.token, claim.holder_line, claim.outdated, patience.answer_s)
     deadline = Deadline(_TAKE_TIMEOUT_S + 2 * patience.answer_s)
     conversation = Conversation(link, mark, "taking hold of the device", deadline, patience, output, on_mark=marks)
     channel = conversation.begin(script, lambda: bool(marks.held))
     if marks.held:
         return Holding(link, conversation, channel, marks, folder, claim)
     channel.close()
-    _require_nothing_to_hold(conversation.told(), folder, output.data.decode("utf-8", "replace"), claim.device)
+    _require_nothing_to_hold(conversation.end(), folder, output.data.decode("utf-8", "replace"), claim.device)
     return None
 
 
-def _require_nothing_to_hold(told: Told, folder: str, said: str, device: str) -> None:
+def _require_nothing_to_hold(told: ScriptEnd, folder: str, said: str, device: str) -> None:
     """Raises why a device that can be used isn't held."""
     if told.rc in (BUSY, UNASKED):
         raise busy(device, said, answered=told.rc == BUSY)

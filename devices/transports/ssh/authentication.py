@@ -97,11 +97,11 @@ def _named(endpoint: Endpoint, path: Path, agent: paramiko.Agent) -> Candidate:
     except OSError as error:
         reason = FileError.from_os_error("read", str(path), error).reason
         raise AccessRefused(
-            f"the key file {str(path)!r} of {endpoint.shown} can't be read because {reason}; correct `key_file`."
+            f"the key file {str(path)!r} of {endpoint.label} can't be read because {reason}; correct `key_file`."
         ) from error
     except (ValueError, paramiko.SSHException) as error:
         raise AccessRefused(
-            f"the key file {str(path)!r} of {endpoint.shown} holds no private key that can be used; "
+            f"the key file {str(path)!r} of {endpoint.label} holds no private key that can be used; "
             "name one that `ssh-keygen -y -f FILE` can read."
         ) from error
 
@@ -112,7 +112,7 @@ def _decrypted(endpoint: Endpoint, path: Path) -> paramiko.PKey:
     passphrase = from_environment(variable, purpose) if variable else asked(purpose)
     if passphrase is None:
         raise AccessRefused(
-            f"the key file {str(path)!r} of {endpoint.shown} has a passphrase; run `ssh-add {path}`, or name the "
+            f"the key file {str(path)!r} of {endpoint.label} has a passphrase; run `ssh-add {path}`, or name the "
             "environment variable that holds it as `key_passphrase_env`."
         )
     try:
@@ -120,7 +120,7 @@ def _decrypted(endpoint: Endpoint, path: Path) -> paramiko.PKey:
         return paramiko.PKey.from_path(path, passphrase.encode())  # type: ignore[arg-type]
     except ValueError as error:
         forget(purpose)
-        raise AccessRefused(f"{purpose} is wrong for {endpoint.shown}; correct it and try again.") from error
+        raise AccessRefused(f"{purpose} is wrong for {endpoint.label}; correct it and try again.") from error
 
 
 def _held_by(agent: paramiko.Agent, path: Path) -> paramiko.PKey | None:
@@ -154,7 +154,7 @@ def log_in(transport: paramiko.Transport, endpoint: Endpoint, home: Path | None 
                 return
     if not _with_password(transport, endpoint, tried):
         raise AccessRefused(
-            f"{endpoint.shown} refused the login (tried: {'; '.join(tried) or 'nothing, there was no key'}); "
+            f"{endpoint.label} refused the login (tried: {'; '.join(tried) or 'nothing, there was no key'}); "
             f"{_remedy(endpoint)}."
         )
 
@@ -172,7 +172,7 @@ def _with_key(transport: paramiko.Transport, endpoint: Endpoint, candidate: Cand
 
 
 def _with_password(transport: paramiko.Transport, endpoint: Endpoint, tried: list[str]) -> bool:
-    purpose = f"the password of {endpoint.shown}"
+    purpose = f"the password of {endpoint.label}"
     password = from_environment(endpoint.password_env, purpose) if endpoint.password_env else asked(purpose)
     if password is None:
         return False
@@ -194,11 +194,11 @@ def _require_connection(
         return
     if "too many" in str(error).lower():
         raise AccessRefused(
-            f"{endpoint.shown} ended the login after {len(tried)} attempts ({'; '.join(tried)}); "
+            f"{endpoint.label} ended the login after {len(tried)} attempts ({'; '.join(tried)}); "
             "name the one right key as `key_file` in the inventory."
         ) from error
     raise DeviceLost(
-        f"{endpoint.shown} ended the connection during the login ({error}); check its SSH server's log."
+        f"{endpoint.label} ended the connection during the login ({error}); check its SSH server's log."
     ) from error
 
 

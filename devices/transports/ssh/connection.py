@@ -29,7 +29,7 @@ class Connection:
     """A logged-in connection with the ones it goes through, the first hop first."""
 
     hops: tuple[paramiko.Transport, ...]
-    shown: str
+    label: str
 
     @property
     def transport(self) -> paramiko.Transport:
@@ -53,7 +53,7 @@ def connect(entry: DeviceEntry) -> Connection:
             log_in(transport, endpoint)
             transport.set_keepalive(_KEEPALIVE_S)
         undo.pop_all()
-    return Connection(tuple(hops), endpoints(entry)[-1].shown)
+    return Connection(tuple(hops), endpoints(entry)[-1].label)
 
 
 def _close(hops: Sequence[paramiko.Transport]) -> None:
@@ -76,7 +76,7 @@ def shake_hands(
         if algorithms is not None:
             raise changed(endpoint, _any_key(endpoint, timeout_s, through)) from error
         raise DeviceLost(
-            f"{endpoint.shown} has no way of encryption in common with this suite ({error}); update its SSH server."
+            f"{endpoint.label} has no way of encryption in common with this suite ({error}); update its SSH server."
         ) from error
 
 
@@ -85,7 +85,7 @@ def _any_key(endpoint: Endpoint, timeout_s: float, through: paramiko.Transport |
         transport, key = _negotiated(endpoint, timeout_s, through, None)
     except paramiko.ssh_exception.IncompatiblePeer as error:
         raise HostKeyRefused(
-            f"{endpoint.shown} offers no host key of the enrolled kind ({' and '.join(endpoint.host_keys)}) and no way "
+            f"{endpoint.label} offers no host key of the enrolled kind ({' and '.join(endpoint.host_keys)}) and no way "
             "of encryption in common with this suite; update its SSH server."
         ) from error
     transport.close()
@@ -122,7 +122,7 @@ def _silent(endpoint: Endpoint, timeout_s: float, error: Exception) -> DeviceLos
     # What the library says when its own patience ends before that of its reading thread.
     said = "no answer" if str(error) == "No existing session" else str(error) or type(error).__name__
     return DeviceLost(
-        f"{endpoint.shown} took the connection but did not complete the SSH handshake within {timeout_s:g} s "
+        f"{endpoint.label} took the connection but did not complete the SSH handshake within {timeout_s:g} s "
         f"({said}); check that an SSH server listens there and answers."
     )
 
@@ -150,7 +150,7 @@ def _open_socket(endpoint: Endpoint, timeout_s: float) -> socket.socket:
             "no answer came in time" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or error
         )
         raise DeviceLost(
-            f"{endpoint.shown} can't be reached within {timeout_s:g} s: {reason}; check that it is on and in the "
+            f"{endpoint.label} can't be reached within {timeout_s:g} s: {reason}; check that it is on and in the "
             "network, and `host` and `port` in the inventory."
         ) from error
     sock = _PromptSocket(opened.family, opened.type, opened.proto, opened.detach())
@@ -162,7 +162,7 @@ def _open_socket(endpoint: Endpoint, timeout_s: float) -> socket.socket:
     return sock
 
 
-def _said(error: Exception) -> str:
+def _cause(error: Exception) -> str:
     return error.text if isinstance(error, paramiko.ChannelException) else str(error) or type(error).__name__
 
 
@@ -171,6 +171,6 @@ def _open_tunnel(endpoint: Endpoint, timeout_s: float, through: paramiko.Transpo
         return through.open_channel("direct-tcpip", (endpoint.host, endpoint.port), ("", 0), timeout=timeout_s)
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise DeviceLost(
-            f"{endpoint.shown} can't be reached from its jump host within {timeout_s:g} s ({_said(error)}); check that "
+            f"{endpoint.label} can't be reached from its jump host within {timeout_s:g} s ({_cause(error)}); check that "
             "it is on, that the jump host allows forwarding, and `host` and `port` in the inventory."
         ) from error

@@ -34,7 +34,7 @@ class Endpoint:
     host_keys: tuple[str, ...]
 
     @property
-    def shown(self) -> str:
+    def label(self) -> str:
         """For messages: which server this is."""
         role = "the jump host of device" if self.is_jump else "device"
         port = "" if self.port == DEFAULT_PORT else f":{self.port}"
@@ -90,7 +90,7 @@ def require_enrolled(endpoint: Endpoint, key: paramiko.PKey) -> None:
     """Raises `HostKeyRefused` unless the inventory names this key."""
     if not endpoint.host_keys:
         raise HostKeyRefused(
-            f"{endpoint.shown} is not enrolled: it shows the host key {host_key_text(key)}, and the inventory names "
+            f"{endpoint.label} is not enrolled: it shows the host key {host_key_text(key)}, and the inventory names "
             f"none; compare it on the device and run `suite devices enroll {endpoint.device}`."
         )
     if not any(is_same(text, key) for text in endpoint.host_keys):
@@ -106,7 +106,7 @@ def is_same(text: str, key: paramiko.PKey) -> bool:
 def changed(endpoint: Endpoint, key: paramiko.PKey) -> HostKeyRefused:
     """The error for a server that shows another key than the enrolled one."""
     return HostKeyRefused(
-        f"{endpoint.shown} shows the host key {host_key_text(key)}, but was enrolled with "
+        f"{endpoint.label} shows the host key {host_key_text(key)}, but was enrolled with "
         f"{' and '.join(endpoint.host_keys)}: its system was installed anew, or another machine answers there; "
         f"if you know why it changed, compare the new key on the device, remove `host_keys` from the inventory and run "
         f"`suite devices enroll {endpoint.device}`."

@@ -64,7 +64,7 @@ class SshLink:
                     patient_until_s = time.monotonic() + _SLOT_S
                 else:
                     raise DeviceLost(
-                        f"{self._connection.shown} refuses another session ({error}); raise MaxSessions of its SSH "
+                        f"{self._connection.label} refuses another session ({error}); raise MaxSessions of its SSH "
                         "server."
                     ) from error
 
@@ -103,7 +103,7 @@ class SshLink:
             self.close()
             cause = f"did not {what} within {timeout_s:g} s" if active else "ended the connection"
             raise DeviceLost(
-                f"{self._connection.shown} {cause}; check that it is on and connected, then run again."
+                f"{self._connection.label} {cause}; check that it is on and connected, then run again."
             ) from error
 
 
@@ -152,7 +152,7 @@ class SshChannel:
     def _require_connection(self) -> None:
         if not self._connection.transport.is_active():
             raise DeviceLost(
-                f"{self._connection.shown} ended the connection; check that it is on and connected, then run again."
+                f"{self._connection.label} ended the connection; check that it is on and connected, then run again."
             )
 
 

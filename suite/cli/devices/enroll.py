@@ -47,7 +47,7 @@ def enroll(name: str, fingerprint: str | None, jump_fingerprint: str | None, yes
 
     def judge(endpoint: Endpoint, text: str) -> None:
         expected = jump_fingerprint if endpoint.is_jump else fingerprint
-        print_line(f"{endpoint.shown} shows the host key")
+        print_line(f"{endpoint.label} shows the host key")
         print_line(f"  {text}")
         if expected is not None:
             _compare(endpoint, text, expected)
@@ -76,7 +76,7 @@ def _authorise(entry: DeviceEntry) -> int:
 def _compare(endpoint: Endpoint, text: str, expected: str) -> None:
     if expected.split()[-1:] != text.split()[-1:]:
         raise HostKeyRefused(
-            f"{endpoint.shown} shows the host key {text}, and {expected} was expected; nothing was written: "
+            f"{endpoint.label} shows the host key {text}, and {expected} was expected; nothing was written: "
             "look on the device itself which of them is its own."
         )
 
@@ -85,7 +85,7 @@ def _ask(endpoint: Endpoint, text: str) -> None:
     if not sys.stdin.isatty():
         option = "--jump-fingerprint" if endpoint.is_jump else "--fingerprint"
         raise HostKeyRefused(
-            f"{endpoint.shown} shows the host key {text}, and there is no terminal to ask on; nothing was written: "
+            f"{endpoint.label} shows the host key {text}, and there is no terminal to ask on; nothing was written: "
             f"compare it and pass it with --yes {option} {text.split()[-1]}."
         )
     kind = text.split()[0].removeprefix("ssh-").split("-")[0]
@@ -93,5 +93,5 @@ def _ask(endpoint: Endpoint, text: str) -> None:
     print_line(f"  ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub")
     if not click.confirm("Is it the same?"):
         raise HostKeyRefused(
-            f"{endpoint.shown} was not enrolled and nothing was written; find out which machine answers."
+            f"{endpoint.label} was not enrolled and nothing was written; find out which machine answers."
         )

@@ -147,7 +147,7 @@ def run(
     inventory, home = opened(inventory_path)
     if resume:
         _refuse_settings("--resume goes on with the plan of the interrupted run", _WITH_RESUME)
-        return _show(_measured(None, inventory, home), as_json)
+        return _show(_measure(None, inventory, home), as_json)
     if plan_path is not None:
         _refuse_settings(f"--plan takes everything from {plan_path}", _WITH_PLAN)
         plan = load_plan_file(plan_path, inventory)
@@ -157,10 +157,10 @@ def run(
     words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
     if dry_run:
         return _show_forecast(plan, inventory, words, as_json)
-    return _show(_measured(plan, inventory, home, ["suite", *words], tag), as_json)
+    return _show(_measure(plan, inventory, home, ["suite", *words], tag), as_json)
 
 
-def _measured(
+def _measure(
     plan: RunPlan | None, inventory: Inventory, home: Home, command: Sequence[str] = (), tag: str | None = None
 ) -> Outcome:
     """A new run, or without a plan the one that was interrupted."""

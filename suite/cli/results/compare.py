@@ -72,7 +72,7 @@ def compare_sides(store: Store, before: Side, after: Side) -> TwoSides:
 
 
 def _states(store: Store, before: str, after: str) -> tuple[StateOfPlace, ...]:
-    then, now = _measured(store, before), _measured(store, after)
+    then, now = _measurement_ids(store, before), _measurement_ids(store, after)
     both = [place for place in now if place in then]
     facts = measured_with(store, [ids[place] for ids in (then, now) for place in both])
     found = [
@@ -82,7 +82,7 @@ def _states(store: Store, before: str, after: str) -> tuple[StateOfPlace, ...]:
     return tuple(state for state in found if state.differences)
 
 
-def _measured(store: Store, run_id: str) -> Mapping[_Place, int]:
+def _measurement_ids(store: Store, run_id: str) -> Mapping[_Place, int]:
     """Measurement by device and workload."""
     table, device = schema.measurement, schema.device
     statement = (

@@ -65,7 +65,7 @@ def gc(selection: str | None, keep_days: float, dry_run: bool, yes: bool, as_jso
     failures: Sequence[str] = ()
     freed = 0
     if going and not dry_run and (yes or _agreed(len(going))):
-        with _judged(home, rules) as now:
+        with _surveyed_home(home, rules) as now:
             agreed = {(item.path, item.action) for item in going}
             done = carry_out(item for item in now if (item.path, item.action) in agreed)
         freed, failures = done.freed_bytes, done.failures
@@ -75,12 +75,12 @@ def gc(selection: str | None, keep_days: float, dry_run: bool, yes: bool, as_jso
 
 def _surveyed(home: Home, rules: Rules) -> list[Item]:
     """As things are now; nobody waits for us while the user thinks about it."""
-    with _judged(home, rules) as items:
+    with _surveyed_home(home, rules) as items:
         return items
 
 
 @contextlib.contextmanager
-def _judged(home: Home, rules: Rules) -> Iterator[list[Item]]:
+def _surveyed_home(home: Home, rules: Rules) -> Iterator[list[Item]]:
     """What is there, and no run begins during the block."""
     # In this order: a store of an earlier schema is brought up to date when it is opened, which wants the home alone.
     store = Store.open(home.store_path, read_only=True) if home.store_path.is_file() else None

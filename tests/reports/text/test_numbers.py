@@ -56,9 +56,9 @@ def test_small_errors_are_written_with_powers_of_ten() -> None:
 
 
 def test_moments_are_shown_in_utc_and_unreadable_ones_as_they_came() -> None:
-    assert numbers.shown("2026-03-02T04:15:00+02:00") == "2026-03-02 02:15 UTC"
-    assert numbers.shown("yesterday") == "yesterday"
-    assert numbers.shown(None) == ""
+    assert numbers.moment_text("2026-03-02T04:15:00+02:00") == "2026-03-02 02:15 UTC"
+    assert numbers.moment_text("yesterday") == "yesterday"
+    assert numbers.moment_text(None) == ""
 
 
 def test_duration_is_unknown_when_an_end_is_missing_or_before_the_beginning() -> None:
