@@ -171,6 +171,6 @@ def _open_tunnel(endpoint: Endpoint, timeout_s: float, through: paramiko.Transpo
         return through.open_channel("direct-tcpip", (endpoint.host, endpoint.port), ("", 0), timeout=timeout_s)
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise DeviceLost(
-            f"{endpoint.label} can't be reached from its jump host within {timeout_s:g} s ({_cause(error)}); check that "
-            "it is on, that the jump host allows forwarding, and `host` and `port` in the inventory."
+            f"{endpoint.label} can't be reached from its jump host within {timeout_s:g} s ({_cause(error)}); check "
+            "that it is on, that the jump host allows forwarding, and `host` and `port` in the inventory."
         ) from error
