@@ -18,7 +18,7 @@ from pathlib import Path
 
 from devices.errors import CommandError, FileError, TransportTimeout
 from foundation.atomic import write_atomic
-from foundation.text import printable
+from foundation.text import decode, printable
 
 
 class Deadline:
@@ -56,12 +56,19 @@ _KILL_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
-class Ending:
-    """Exit status (128 + n for signal n), the signal's name if one ended it, and the end of the error output."""
+class ProcessEnd:
+    """How a process ended.
 
-    rc: int
-    signal: str | None
-    stderr_tail: bytes
+    `rc`: its exit code, 128 + n after signal n; None when it never arrived. `signal`: the name (SIGSEGV) of the signal
+    that ended it. `stderr_tail`: the end of its error output. `lost`: why the device went away. `stopped`: why the
+    suite itself ended it (deadline, trip point, too much output).
+    """
+
+    rc: int | None
+    signal: str | None = None
+    stderr_tail: str = ""
+    lost: str | None = None
+    stopped: str | None = None
 
 
 def supervise(
@@ -73,7 +80,7 @@ def supervise(
     on_start: Callable[[int], None] = lambda _pid: None,
     while_waiting: Callable[[], None] = lambda: None,
     grace_s: float = 5.0,
-) -> Ending:
+) -> ProcessEnd:
     """Runs `argv` to its end; `on_output` gets its standard output as it comes, `on_start` its process id.
     `while_waiting` is called several times a second.
 
@@ -98,8 +105,8 @@ def supervise(
         _end_group(process, grace_s)
     status = process.returncode
     if status >= 0:
-        return Ending(status, None, bytes(tail))
-    return Ending(128 - status, signal_name(-status), bytes(tail))
+        return ProcessEnd(status, None, decode(tail))
+    return ProcessEnd(128 - status, signal_name(-status), decode(tail))
 
 
 def signal_name(number: int) -> str:

@@ -6,6 +6,11 @@ import difflib
 from collections.abc import Iterable
 
 
+def decode(data: bytes | bytearray) -> str:
+    """UTF-8 from outside; what is not valid becomes U+FFFD."""
+    return data.decode("utf-8", errors="replace")
+
+
 def printable(text: str, limit: int = 300) -> str:
     """`text` from outside as one line that a terminal can't misread.
 

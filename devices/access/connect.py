@@ -33,11 +33,12 @@ from devices.deployment.cache import Places
 from devices.errors import DeviceBusy, FileError, UnsupportedDevice
 from devices.inventory.entry import DeviceEntry
 from devices.kinds.kind import KINDS, Kind
+from devices.processes import ProcessEnd
 from devices.sensors.reading import Tree
 from devices.sensors.spec import Discovery
 from devices.transports.hold import Holder, claim, holder_of, this_process
 from devices.transports.local.transport import LocalTransport
-from devices.transports.transport import FILE_TIMEOUT_S, Exit, OnLine, Transport, WhileWaiting
+from devices.transports.transport import FILE_TIMEOUT_S, OnLine, Transport, WhileWaiting
 from foundation.atomic import write_atomic
 from foundation.errors import UserError
 from foundation.text import printable
@@ -172,7 +173,7 @@ class Device:
         timeout_s: float,
         cwd: str | None = None,
         while_waiting: WhileWaiting = lambda: None,
-    ) -> Exit:
+    ) -> ProcessEnd:
         """Runs the runner under the device's pid file (see `Transport.stream`)."""
         return self.transport.stream(
             argv, on_line, timeout_s=timeout_s, cwd=cwd, pid_file=self.places.pid_file, while_waiting=while_waiting

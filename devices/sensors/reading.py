@@ -137,8 +137,10 @@ def ask(tree: Tree, argv: Sequence[str], timeout_s: float = _TIMEOUT_S) -> Answe
         return Answer(None, f"{name} didn't answer within {timeout_s:g} s")
     except (CommandError, OutputLimitError) as error:
         return Answer(None, str(error).rstrip("."))
-    if result.rc != 0:
-        return Answer(None, f"{name} left with exit code {result.rc}{last_line(result.stderr or result.stdout)}")
+    if result.end.rc != 0:
+        return Answer(
+            None, f"{name} left with exit code {result.end.rc}{last_line(result.end.stderr_tail or result.stdout)}"
+        )
     return Answer(result.stdout)
 
 

@@ -26,7 +26,6 @@ class LineSplitter:
     """Cuts chunks at newlines and hands each line over without it, also a last one that has none."""
 
     def __init__(self, on_line: OnLine, budget: OutputBudget, line_limit_bytes: int = LINE_LIMIT_BYTES) -> None:
-        self.count = 0
         self._on_line = on_line
         self._budget = budget
         self._limit_bytes = line_limit_bytes
@@ -57,5 +56,4 @@ class LineSplitter:
     def _deliver(self) -> None:
         line = bytes(self._rest).decode("utf-8", errors="replace")
         self._rest.clear()
-        self.count += 1
         self._on_line(line)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from devices.errors import FileError
+from devices.processes import ProcessEnd
 from devices.transports.hold import Claim
 
 OnLine = Callable[[str], None]
@@ -32,21 +33,10 @@ RESUME_BLOCK_BYTES = 64 << 10
 
 @dataclass(frozen=True)
 class Result:
-    """What `run` gives: exit status (128 + n when signal n ended it), output, and the end of the error output."""
+    """What a short command printed, and how it ended."""
 
-    rc: int
     stdout: str
-    stderr: str
-
-
-@dataclass(frozen=True)
-class Exit:
-    """How a streamed program ended. `signal` is a name such as SIGSEGV when one ended it, and `rc` is then 128 + n."""
-
-    rc: int
-    signal: str | None
-    stderr_tail: str
-    lines: int
+    end: ProcessEnd
 
 
 @dataclass(frozen=True)
@@ -77,7 +67,7 @@ class Transport(Protocol):
         pid_file: str | None = None,
         output_limit_bytes: int = STREAM_OUTPUT_LIMIT_BYTES,
         while_waiting: WhileWaiting = lambda: None,
-    ) -> Exit:
+    ) -> ProcessEnd:
         """Runs a program in its own process group and hands over each line of its output as it comes.
 
         `while_waiting` is called at least every half second, in the same thread as `on_line`: it is where another

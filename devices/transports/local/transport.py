@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from devices.errors import FileCause, FileError
-from devices.processes import Deadline, end_process_group, running_pid, supervise, write_pid_file
+from devices.processes import Deadline, ProcessEnd, end_process_group, running_pid, supervise, write_pid_file
 from devices.transports.hold import Claim
 from devices.transports.lines import LineSplitter, OutputBudget
 from devices.transports.local.shell import LocalShellLink
@@ -24,7 +24,6 @@ from devices.transports.transport import (
     RESUME_BLOCK_BYTES,
     RUN_OUTPUT_LIMIT_BYTES,
     STREAM_OUTPUT_LIMIT_BYTES,
-    Exit,
     FileStat,
     OnBytes,
     OnLine,
@@ -32,6 +31,7 @@ from devices.transports.transport import (
     WhileWaiting,
 )
 from foundation.atomic import replacing, write_atomic
+from foundation.text import decode
 
 _CHUNK_BYTES = 4 << 20
 # copy_file_range says these where it can't serve a pair of files (other file system, old kernel); read and write can.
@@ -55,8 +55,8 @@ class LocalTransport:
             budget.spend(len(chunk))
             output.extend(chunk)
 
-        ending = supervise(argv, deadline=Deadline(timeout_s), cwd=cwd, on_output=take, grace_s=self._grace_s)
-        return Result(ending.rc, _text(output), _text(ending.stderr_tail))
+        end = supervise(argv, deadline=Deadline(timeout_s), cwd=cwd, on_output=take, grace_s=self._grace_s)
+        return Result(decode(output), end)
 
     def stream(
         self,
@@ -68,7 +68,7 @@ class LocalTransport:
         pid_file: str | None = None,
         output_limit_bytes: int = STREAM_OUTPUT_LIMIT_BYTES,
         while_waiting: WhileWaiting = lambda: None,
-    ) -> Exit:
+    ) -> ProcessEnd:
         lines = LineSplitter(on_line, OutputBudget(output_limit_bytes))
 
         def meanwhile() -> None:
@@ -84,7 +84,7 @@ class LocalTransport:
                     write_pid_file(pid_path, pid)
 
         try:
-            ending = supervise(
+            end = supervise(
                 argv,
                 deadline=Deadline(timeout_s),
                 cwd=cwd,
@@ -97,10 +97,10 @@ class LocalTransport:
             if pid_path:
                 with contextlib.suppress(OSError):
                     pid_path.unlink(missing_ok=True)
-        if ending.rc and self._holding is not None:
+        if end.rc and self._holding is not None:
             self._holding.require_record(self.read_bytes)
         lines.finish()
-        return Exit(ending.rc, ending.signal, _text(ending.stderr_tail), lines.count)
+        return end
 
     def end_left_over(self, pid_file: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int | None:
         deadline = Deadline(timeout_s)
@@ -164,7 +164,7 @@ class LocalTransport:
         return bytes(content)
 
     def read_text(self, path: str, *, limit_bytes: int = READ_LIMIT_BYTES, timeout_s: float = FILE_TIMEOUT_S) -> str:
-        return _text(self.read_bytes(path, limit_bytes=limit_bytes, timeout_s=timeout_s))
+        return decode(self.read_bytes(path, limit_bytes=limit_bytes, timeout_s=timeout_s))
 
     def read_texts(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> Mapping[str, str | FileError]:
         deadline = Deadline(timeout_s)
@@ -239,10 +239,6 @@ class LocalTransport:
     def close(self) -> None:
         if self._holding is not None:
             self._holding.release()
-
-
-def _text(data: bytes | bytearray) -> str:
-    return data.decode("utf-8", errors="replace")
 
 
 @contextlib.contextmanager

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from devices.errors import DeviceError, DeviceLost, TransportTimeout
-from devices.processes import STDERR_TAIL_BYTES, Deadline
+from devices.processes import STDERR_TAIL_BYTES, Deadline, ProcessEnd, signal_name
 from devices.transports.shell.link import Channel, Link
-from foundation.text import printable
+from foundation.text import decode, printable
 
 _RS = 0x1E
 _MARK_LIMIT_BYTES = 4096
@@ -69,6 +69,7 @@ class MarkedStream:
         return len(data) - at if at >= 0 and self._prefix.startswith(data[at:]) else 0
 
 
+_SIGNAL_BASE, _LAST_SIGNAL = 128, 64
 _POLL_S = 0.25
 # What the ending of a group may take on the device beyond its grace period.
 _END_TIMEOUT_S = 10.0
@@ -82,16 +83,6 @@ class Patience:
     silence_s: float = 15.0
     answer_s: float = 20.0
     grace_s: float = 5.0
-
-
-@dataclass(frozen=True)
-class ScriptEnd:
-    """How a script ended: its exit code, the end of its error output, and the stage at which its program failed to
-    start, if it did."""
-
-    rc: int
-    stderr_tail: bytes
-    failed_stage: str | None
 
 
 @dataclass
@@ -143,7 +134,7 @@ class Conversation:
         self._silence_s = min(patience.silence_s, deadline.timeout_s / 2)
         self._heard_s = time.monotonic()
 
-    def hold(self, script: bytes, feed: Iterator[bytes] | None = None) -> ScriptEnd:
+    def hold(self, script: bytes, feed: Iterator[bytes] | None = None) -> ProcessEnd:
         """Sends the script, then what `feed` yields as its input, and stays until its end.
 
         Raises `DeviceLost`, `TransportTimeout`, and what the receivers raise; the program has been ended then.
@@ -188,11 +179,19 @@ class Conversation:
         self._out.feed(received.out)
         return not (received.ended or self._ended())
 
-    def end(self) -> ScriptEnd:
+    def end(self) -> ProcessEnd:
         """How the script ended. Raises `DeviceLost` if it didn't say."""
-        if self._state.rc is None:
+        rc = self._state.rc
+        if rc is None:
             raise DeviceLost(f"{self._what} ended on the device without an exit code; check the device and try again.")
-        return ScriptEnd(self._state.rc, bytes(self._state.stderr), self._state.failed_stage)
+        number = rc - _SIGNAL_BASE
+        name = signal_name(number) if 0 < number <= _LAST_SIGNAL else None
+        return ProcessEnd(rc, name, decode(self._state.stderr))
+
+    @property
+    def failed_stage(self) -> str | None:
+        """The stage at which the script's program failed to start, if it did."""
+        return self._state.failed_stage
 
     def _feed(self, channel: Channel, feed: Iterator[bytes]) -> None:
         """Sends the input once the script has begun, which is after the shell has read all of it."""
@@ -266,5 +265,5 @@ class Conversation:
             self._on_output(data)
 
     def _last_words(self) -> str:
-        words = printable(bytes(self._state.stderr).decode("utf-8", "replace"), 120)
+        words = printable(decode(self._state.stderr), 120)
         return f" ({words})" if words else ""

@@ -14,13 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from devices.errors import DeviceError, DeviceLost, FileCause, FileError
-from devices.processes import Deadline
+from devices.processes import Deadline, ProcessEnd
 from devices.transports.hold import Claim, busy
-from devices.transports.shell.conversation import Conversation, Patience, ScriptEnd
+from devices.transports.shell.conversation import Conversation, Patience
 from devices.transports.shell.link import Channel, Link
 from devices.transports.shell.refusals import file_error, missing_tool
 from devices.transports.shell.scripts import RUNS, plain_path, quoted
 from devices.transports.shell.streams import Collected
+from foundation.text import decode
 
 HELD, ASKED = "H", "Q"
 """Marks: the device is held now, under this number; somebody wants to know whether the orchestrator is there."""
@@ -315,20 +316,19 @@ def hold(link: Link, patience: Patience, folder: str, claim: Claim) -> Holding |
     if marks.held:
         return Holding(link, conversation, channel, marks, folder, claim)
     channel.close()
-    _require_nothing_to_hold(conversation.end(), folder, output.data.decode("utf-8", "replace"), claim.device)
+    _require_nothing_to_hold(conversation.end(), folder, decode(output.data), claim.device)
     return None
 
 
-def _require_nothing_to_hold(told: ScriptEnd, folder: str, said: str, device: str) -> None:
+def _require_nothing_to_hold(end: ProcessEnd, folder: str, output: str, device: str) -> None:
     """Raises why a device that can be used isn't held."""
-    if told.rc in (BUSY, UNASKED):
-        raise busy(device, said, answered=told.rc == BUSY)
-    message = told.stderr_tail.decode("utf-8", "replace")
-    missing = missing_tool(told.rc, message)
+    if end.rc in (BUSY, UNASKED):
+        raise busy(device, output, answered=end.rc == BUSY)
+    missing = missing_tool(end)
     if missing is not None:
         raise missing
-    if told.rc == UNUSABLE:
+    if end.rc == UNUSABLE:
         return
-    refused = file_error("write", folder, message)
+    refused = file_error("write", folder, end.stderr_tail)
     if refused.cause not in _NOTHING_TO_HOLD:
         raise refused

@@ -11,6 +11,7 @@ import os
 import re
 
 from devices.errors import CommandError, FileCause, FileError
+from devices.processes import ProcessEnd
 from foundation.text import printable
 
 _NUMBER_OF_TEXT = {os.strerror(number): number for number in errno.errorcode}
@@ -45,9 +46,9 @@ def file_error(action: str, path: str, message: str) -> FileError:
     return FileError.from_os_error(action, path, OSError(number, os.strerror(number)))
 
 
-def missing_tool(rc: int, message: str) -> CommandError | None:
+def missing_tool(end: ProcessEnd) -> CommandError | None:
     """The error of a script that lacks one of its tools."""
-    match = _MISSING_TOOL.search(message) if rc == _TOOL_IS_MISSING else None
+    match = _MISSING_TOOL.search(end.stderr_tail) if end.rc == _TOOL_IS_MISSING else None
     if match is None:
         return None
     return CommandError(

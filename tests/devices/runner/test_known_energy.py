@@ -15,13 +15,13 @@ import pytest
 
 from devices.inventory.entry import DeviceEntry
 from devices.kinds.kind import KINDS
+from devices.processes import ProcessEnd
 from devices.sensors.reading import Tree
 from devices.transports.local.transport import LocalTransport
 from foundation.unavailable import Unavailable
 from suite.energy.session_energy import SessionEnergy, session_energy
 from suite.measuring.sensor_plan import sensor_plan
 from suite.sessions.collect import collect
-from suite.sessions.record import ExitOutcome
 
 BASE_MW, SWING_MW, PERIOD_S = 4000.0, 1500.0, 0.9
 WRITE_S = 0.004
@@ -138,7 +138,7 @@ def measured(run, job, model, device, seconds, rate_hz=None):
         outcome = run(job | {"min_measured_seconds": seconds, "sensors": entries})
     plan = sensor_plan(found, entry.power)
     lines = [json.dumps(event) for event in outcome.events]
-    record = collect("s-1", lines, ExitOutcome(rc=0), plan.quantities)
+    record = collect("s-1", lines, ProcessEnd(rc=0), plan.quantities)
     energy = session_energy(record, plan.energy_sensors, plan.wrap_range_mj, Unavailable("not asked"))
     assert isinstance(energy, SessionEnergy), energy
     return record, energy

@@ -12,9 +12,9 @@ import pytest
 from devices.access.connect import Device, connect
 from devices.access.inspection import check
 from devices.inventory.entry import DeviceEntry
+from devices.processes import ProcessEnd
 from devices.sensors.jetson_jtop import JtopReading, NoJtop, read_jtop
 from devices.sensors.spec import Discovery, Sensor
-from devices.transports.transport import Exit
 from tests.support.twins.twin_jtop import JETSON_AGX_ORIN, JtopTwin
 
 pytestmark = pytest.mark.twins
@@ -58,7 +58,7 @@ def gap(found: Discovery, name: str = "jtop") -> str:
     return next(f"{item.reason}; {item.remedy}" for item in found.unavailable if item.name == name)
 
 
-def follow(device: Device, sensor: Sensor, on_text: Callable[[str], None]) -> Exit:
+def follow(device: Device, sensor: Sensor, on_text: Callable[[str], None]) -> ProcessEnd:
     """Runs the sensor's program as the runner does, and hands over what follows the sensor's field."""
     field = sensor.field or ""
 

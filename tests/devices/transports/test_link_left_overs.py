@@ -93,7 +93,7 @@ def test_the_program_ends_with_the_orchestrator(daemon: LoopbackDaemon, tmp_path
 def test_the_end_of_a_connection_leaves_nothing(daemon: LoopbackDaemon) -> None:
     before = threading.active_count()
     transport = transport_to(daemon.entry())
-    assert transport.run(["true"], timeout_s=20).rc == 0
+    assert transport.run(["true"], timeout_s=20).end.rc == 0
     with pytest.raises(TransportTimeout):
         transport.run(["sleep", "600"], timeout_s=0.5)
     transport.close()

@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
+from devices.processes import ProcessEnd
 from suite.sessions.collect import collect
-from suite.sessions.record import ExitOutcome, SessionRecord
+from suite.sessions.record import SessionRecord
 from suite.sessions.validity import SessionResult, SessionStatus, Validity
 
 MS = 1_000_000
@@ -107,7 +108,7 @@ def whole(*more: Line, session: str = "s", **how: Any) -> list[str]:
 
 
 def record(*more: Line, session: str = "s", quantities: dict[str, str] | None = None, **how: Any) -> SessionRecord:
-    return collect(session, whole(*more, session=session, **how), ExitOutcome(rc=0), quantities)
+    return collect(session, whole(*more, session=session, **how), ProcessEnd(rc=0), quantities)
 
 
 def result(ordinal: int = 0, *more: Line, attempt: int = 0, status: str = "ok", **how: Any) -> SessionResult:

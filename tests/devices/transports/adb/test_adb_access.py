@@ -64,7 +64,7 @@ def test_an_entry_means_a_serial_or_an_address(values: dict[str, object], serial
 def test_a_device_in_the_network_is_connected_and_then_found_again(adbd: LoopbackAdbd) -> None:
     for serial in ({}, {"host": None, "port": None, "serial": adbd.address}):
         transport = adb_transport(adbd.entry(**serial), server=adbd.server)
-        assert transport.run(["sh", "-c", "exit 7"], timeout_s=20).rc == 7
+        assert transport.run(["sh", "-c", "exit 7"], timeout_s=20).end.rc == 7
         transport.close()
     assert adbd.state() == "device"
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.errors import FileCause
+from devices.processes import ProcessEnd
 from devices.transports.shell.conversation import MarkedStream
 from devices.transports.shell.refusals import file_error, missing_tool
 
@@ -60,5 +61,5 @@ def test_what_tools_say_becomes_a_cause(message: str, cause: FileCause) -> None:
     "message", ["sh: 12: stat: not found", "sh: line 4: stat: command not found", "sh: stat: inaccessible or not found"]
 )
 def test_a_missing_tool_is_told_in_the_words_of_each_shell(message: str) -> None:
-    assert "no 'stat'" in str(missing_tool(127, message))
-    assert missing_tool(1, message) is None
+    assert "no 'stat'" in str(missing_tool(ProcessEnd(127, stderr_tail=message)))
+    assert missing_tool(ProcessEnd(1, stderr_tail=message)) is None

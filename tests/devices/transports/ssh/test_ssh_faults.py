@@ -30,4 +30,4 @@ def test_what_a_login_profile_prints_is_no_output(sshd: LoopbackSshd) -> None:
         transport.close()
     finally:
         profile.unlink()
-    assert (result.stdout, result.stderr) == ("out\n", "err\n")
+    assert (result.stdout, result.end.stderr_tail) == ("out\n", "err\n")
