@@ -5,4 +5,5 @@ text.py          text from devices and people in messages, and the names they ma
 atomic.py        files that are whole or not there
 unavailable.py   a value that was not measured, with its reason
 pip.py           a package's file, fetched through pip
+compiler.py      the C++ compiler of this host
 """

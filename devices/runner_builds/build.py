@@ -23,7 +23,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from devices.deployment.built_runner import PLAIN_LAUNCH, BuiltRunner, read_built, write_manifest
-from devices.runner_builds.compiler import RunnerBuildError, SystemLibraries, ask, find_compiler
+from devices.runner_builds.compiler import RunnerBuildError, SystemLibraries, ask
+from foundation.compiler import find_compiler
 
 SOURCES = Path(__file__).parents[1] / "runner"
 _SCHEMA = 2
@@ -54,14 +55,13 @@ class Toolchain:
 def native_toolchain(environ: Mapping[str, str] = os.environ) -> Toolchain:
     """The compiler of this host (`$CXX`, else the usual names) and the installed executorch.
 
-    Raises `RunnerBuildError` if one of them is missing.
+    Raises `UserError` if one of them is missing.
     """
     spec = importlib.util.find_spec("executorch")
     if spec is None or not spec.submodule_search_locations:
         raise RunnerBuildError("executorch is not installed for this Python: run `make run`, which installs it.")
-    return toolchain_for(
-        find_compiler(environ), Path(spec.submodule_search_locations[0]), importlib.metadata.version("executorch")
-    )
+    compiler, executorch = find_compiler("to build the runner", environ), Path(spec.submodule_search_locations[0])
+    return toolchain_for(compiler, executorch, importlib.metadata.version("executorch"))
 
 
 def toolchain_for(compiler: Path, executorch: Path, executorch_version: str) -> Toolchain:

@@ -1,38 +1,22 @@
-"""The C++ compilers of this host, and the loader and libraries that their packages bring along for a bundle."""
+"""What a C++ compiler reports, and the loader and libraries that its package brings along for a bundle."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from devices.deployment.built_runner import FOLDER
 from foundation.errors import UserError
 
-_NAMES = ("c++", "g++", "clang++")
 _PROBE_TIMEOUT_S = 60.0
 
 
 class RunnerBuildError(UserError):
     """The runner can't be built on this host; the message says what is missing or where the log lies."""
-
-
-def find_compiler(environ: Mapping[str, str] = os.environ) -> Path:
-    """`$CXX`, else the first of c++, g++ and clang++ on `$PATH`. Raises `RunnerBuildError` if there is none."""
-    wanted = (environ["CXX"],) if environ.get("CXX") else _NAMES
-    for name in wanted:
-        found = shutil.which(name, path=environ.get("PATH", os.defpath))
-        if found:
-            return Path(found)
-    raise RunnerBuildError(
-        f"no C++ compiler was found (looked for {', '.join(wanted)}): install one with `sudo apt install g++`, "
-        "or set CXX to yours."
-    )
 
 
 def ask(program: Path, *arguments: str) -> str:

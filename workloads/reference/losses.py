@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from foundation.atomic import write_atomic
 from workloads.estimates.reference_cost import ALLOWED_SECONDS, UNTRAINED_STEPS, affordable_steps, step_seconds
 from workloads.export.artifact import Artifact, told_if_unwritable
 from workloads.lowering.arithmetic_probe import Accumulation
@@ -90,10 +91,8 @@ def reference_losses(
     found = _computed(workload, weights, data, training, steps, on_progress, accumulation)
     asked = _asked(data, training, steps, accumulation)
     path = _path(artifact, asked)
-    partial = path.with_suffix(".partial")
     with told_if_unwritable(workload, artifact.folder.parent):
-        partial.write_text(json.dumps({"of": asked, **asdict(found)}))
-        partial.replace(path)
+        write_atomic(path, json.dumps({"of": asked, **asdict(found)}).encode())
     return found
 
 

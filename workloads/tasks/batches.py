@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from foundation.atomic import replacing
 from foundation.errors import UserError
 from workloads.models.tokenizer import Tokenizer
 from workloads.tasks.task import Task, Template
@@ -188,16 +189,14 @@ class FileInput:
 
 
 def write_inputs(data: TaskBatches, path: Path) -> list[FileInput]:
-    """Write tokens, first and labels to `path` and return their entries, in the order of the program's inputs.
+    """Writes tokens, first and labels to `path`; returns their entries, in the order of the program's inputs.
 
-    The file is written beside `path` and renamed. Raises OSError as writing a file does.
+    The file is there whole or not at all. Raises OSError.
     """
     entries = []
     offset = 0
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with replacing(path) as file:
         for name, array in (("tokens", data.tokens), ("first", data.first), ("labels", data.labels)):
             entries.append(FileInput(name, "int64", array.shape[1:], path.name, offset, array.shape[0]))
             offset += file.write(array.astype("<i8").tobytes())
-    partial.replace(path)
     return entries

@@ -103,11 +103,11 @@ def test_reference_file_of_other_data_is_not_taken(reference_losses: Ask, cache:
     assert reference_losses() == first
 
 
-def test_full_disk_under_the_reference_losses_is_told(reference_losses: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: Path, *_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+def test_full_disk_under_the_losses_is_reported(reference_losses: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr(workloads.reference.losses, "write_atomic", refuse)
     with pytest.raises(UserError, match=f"error {errno.ENOSPC}"):
         reference_losses()
 
