@@ -57,14 +57,14 @@ def main(model: str, settings: str, perturbations: int, b: int, T: int, eps: str
     exact = gradients(losses("fp32", EXACT_EPS), EXACT_EPS)
     click.echo(f"{model}: {perturbations} perturbations, deviation of their derivatives {exact.std():.2f}")
     for size in (float(value) for value in eps.split(",")):
-        wanted = losses("fp32", size)
+        plain = losses("fp32", size)
         for setting in settings.split(","):
             for accumulation in arithmetics(setting):
                 found = losses(setting, size, accumulation)
                 correlation = np.corrcoef(gradients(found, size), exact)[0, 1]
                 name = f"{setting}, {accumulation}" if setting == "fp16" else setting
                 difference = float(np.sqrt(np.mean((found[0] - found[1]) ** 2)))
-                noise = (found - wanted).std()
+                noise = (found - plain).std()
                 click.echo(
                     f"{name}, eps {size:g}: correlation {correlation:.4f}, noise of a loss {noise:.4f} "
                     f"beside L+ - L- of {difference:.4f}"

@@ -102,7 +102,7 @@ def first_step(folder: Path) -> None:
         before = set(logs.glob("*/*.jsonl"))
         for _ in range(3):
             begin_s = time.perf_counter()
-            with _started(folder) as process:
+            with _start(folder) as process:
                 while process.poll() is None and not _stepped(set(logs.glob("*/*.jsonl")) - before):
                     time.sleep(0.005)
                 print(f"{'suite run to the first step':34} {time.perf_counter() - begin_s:.2f} s")
@@ -121,15 +121,15 @@ def fleet(folder: Path) -> None:
         _suite(folder)
         after, wall_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - begin_s
         used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        measured = len(list((folder / "home").glob("device/*/runner")))
-        print(f"{f'{measured} devices':34} {wall_s:.1f} s, {used_s:.1f} s of processor time, runners included")
+        count = len(list((folder / "home").glob("device/*/runner")))
+        print(f"{f'{count} devices':34} {wall_s:.1f} s, {used_s:.1f} s of processor time, runners included")
 
 
 def _stepped(logs: set[Path]) -> bool:
     return any('{"event":"step"' in log.read_text() for log in logs)
 
 
-def _started(folder: Path) -> subprocess.Popen[str]:
+def _start(folder: Path) -> subprocess.Popen[str]:
     argv = [sys.executable, "-c", "from suite.cli.main import main; main()", "run", "--device", "all", *_RUN]
     environ = {**os.environ, "SUITE_HOME": str(folder / "home"), "PYTHONPATH": str(Path(__file__).parents[1])}
     nothing = subprocess.DEVNULL
@@ -138,10 +138,10 @@ def _started(folder: Path) -> subprocess.Popen[str]:
 
 def _suite(folder: Path) -> None:
     """A run to its end. Exits with its last words where it failed."""
-    with _started(folder) as process:
-        _, said = process.communicate()
+    with _start(folder) as process:
+        _, output = process.communicate()
     if process.returncode:
-        sys.exit(f"the run left with exit code {process.returncode}: {said[-800:]}")
+        sys.exit(f"the run left with exit code {process.returncode}: {output[-800:]}")
 
 
 PARTS: Mapping[str, Callable[[Path], None]] = {"ssh": ssh, "adb": adb, "first-step": first_step, "fleet": fleet}

@@ -17,12 +17,12 @@ def find_compiler(purpose: str, environ: Mapping[str, str] = os.environ) -> Path
 
     Raises `UserError` if there is none; `purpose` completes "a C++ compiler is needed".
     """
-    wanted = (environ["CXX"],) if environ.get("CXX") else _NAMES
-    for name in wanted:
+    names = (environ["CXX"],) if environ.get("CXX") else _NAMES
+    for name in names:
         path = shutil.which(name, path=environ.get("PATH", os.defpath))
         if path:
             return Path(path)
     raise UserError(
-        f"A C++ compiler is needed {purpose}, and none was found (looked for {', '.join(wanted)}): "
+        f"A C++ compiler is needed {purpose}, and none was found (looked for {', '.join(names)}): "
         "install one with `sudo apt install g++`, or set CXX to yours."
     )

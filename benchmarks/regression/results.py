@@ -81,7 +81,7 @@ def summarised(drawn: Histories, tally: Tally) -> ScenarioResult:
 
 
 @dataclass(frozen=True)
-class Checked:
+class BoundCheck:
     """A bound against what was found: `kept` when the whole interval is within it, `broken` when all of it is beyond,
     `undecided` when more series are needed to tell."""
 
@@ -93,7 +93,7 @@ class Checked:
     sentence: str
 
 
-def checked(bound: Bound, result: ScenarioResult) -> Checked:
+def check_bound(bound: Bound, result: ScenarioResult) -> BoundCheck:
     """Check one bound. ValueError when the scenario has no steps to catch."""
     if bound.measure == "false alerts":
         found, scale, unit = result.false_alerts, 1000.0, " false alerts per 1000 series-nights"
@@ -105,6 +105,6 @@ def checked(bound: Bound, result: ScenarioResult) -> Checked:
     most = bound.measure == "false alerts"
     within, beyond = (high <= bound.limit, low > bound.limit) if most else (low >= bound.limit, high < bound.limit)
     word: Word = "kept" if within else "broken" if beyond else "undecided"
-    asked = f"{'at most' if most else 'at least'} {bound.limit:g}"
-    sentence = f"{bound.scenario}: {value:.3g}{unit} (95 %: {low:.3g} to {high:.3g}), asked: {asked}: {word}"
-    return Checked(bound, value, low, high, word, sentence)
+    limit = f"{'at most' if most else 'at least'} {bound.limit:g}"
+    sentence = f"{bound.scenario}: {value:.3g}{unit} (95 %: {low:.3g} to {high:.3g}), asked: {limit}: {word}"
+    return BoundCheck(bound, value, low, high, word, sentence)

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from benchmarks.regression.noise import NIGHTS, Histories, Scenario, histories
 from benchmarks.regression.public_rules import RULES, Rule
-from benchmarks.regression.results import WITHIN_NIGHTS, Checked, ScenarioResult, Share, checked, share, summarised
+from benchmarks.regression.results import (
+    WITHIN_NIGHTS,
+    BoundCheck,
+    ScenarioResult,
+    Share,
+    check_bound,
+    share,
+    summarised,
+)
 from benchmarks.regression.scenarios import BOUNDS, COMPARED, SCENARIOS
 from benchmarks.regression.trial import watch
 from suite.regression.log_ratios import MIN_EFFECT
@@ -43,7 +51,7 @@ class SelfTest:
     series: int
     results: tuple[ScenarioResult, ...]
     rules: tuple[RuleRow, ...]
-    checks: tuple[Checked, ...]
+    checks: tuple[BoundCheck, ...]
 
     @property
     def passed(self) -> bool:
@@ -69,7 +77,7 @@ def run(seed: int, series: int, on_part: OnPart = lambda _name: None) -> SelfTes
         on_part(scenario.name)
     by_name = {result.scenario.name: result for result in results}
     rules = [_own_row(by_name), *_other_rows(seed, min(series, COMPARED_SERIES), on_part)]
-    checks = tuple(checked(bound, by_name[bound.scenario]) for bound in BOUNDS)
+    checks = tuple(check_bound(bound, by_name[bound.scenario]) for bound in BOUNDS)
     return SelfTest(seed, series, tuple(results), tuple(rules), checks)
 
 
@@ -114,8 +122,8 @@ def _other_rows(seed: int, series: int, on_part: OnPart) -> list[RuleRow]:
 
 
 def _false(alerts: NDArray[np.bool_]) -> Share:
-    judged = alerts[:, MIN_POINTS:]
-    return share(int(judged.sum()), judged.size)
+    counted = alerts[:, MIN_POINTS:]
+    return share(int(counted.sum()), counted.size)
 
 
 def _caught(rule: Rule, drawn: Histories) -> Share:

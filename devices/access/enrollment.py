@@ -34,12 +34,12 @@ def enroll(entry: DeviceEntry, judge: Judge) -> Mapping[str, Any]:
             "enrolled."
         )
     values: dict[str, Any] = {}
-    opened: list[paramiko.Transport] = []
+    connections: list[paramiko.Transport] = []
     try:
         for endpoint in endpoints(entry):
-            through = opened[-1] if opened else None
+            through = connections[-1] if connections else None
             transport, key = shake_hands(endpoint, entry.connect_timeout_s, through=through)
-            opened.append(transport)
+            connections.append(transport)
             text = host_key_text(key)
             if endpoint.host_keys:
                 require_enrolled(endpoint, key)
@@ -49,7 +49,7 @@ def enroll(entry: DeviceEntry, judge: Judge) -> Mapping[str, Any]:
             if endpoint.is_jump:
                 log_in(transport, replace(endpoint, host_keys=(text,)))
     finally:
-        for transport in reversed(opened):
+        for transport in reversed(connections):
             transport.close()
     return values
 
@@ -87,5 +87,5 @@ def await_authorisation(
 
 def _state(entry: DeviceEntry, server: AdbServer) -> str | None:
     serial = target_of(entry).serial
-    listed = server.devices(timeout_s=_QUESTION_TIMEOUT_S)
-    return next((one.state for one in listed if one.serial == serial), None)
+    attached = server.devices(timeout_s=_QUESTION_TIMEOUT_S)
+    return next((one.state for one in attached if one.serial == serial), None)

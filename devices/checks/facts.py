@@ -267,8 +267,8 @@ def _virtual_machine(texts: Texts, features: str) -> str | None:
     hypervisor = texts.text(_FILES["hypervisor"])
     if hypervisor:
         return printable(hypervisor, 80)
-    named = [texts.text(_FILES[key]) for key in ("vendor", "product")]
-    for text in (*named, device_tree_text(texts, "model"), device_tree_text(texts, "compatible")):
+    maker = [texts.text(_FILES[key]) for key in ("vendor", "product")]
+    for text in (*maker, device_tree_text(texts, "model"), device_tree_text(texts, "compatible")):
         if text and _VIRTUAL_MACHINES.search(text):
             return printable(text, 80)
     return "hypervisor flag of the processor" if "hypervisor" in features.split() else None

@@ -50,7 +50,7 @@ class Needs:
 
 def check_workdir(tree: Tree, workdir: str) -> Check:
     """Whether files can be made, read back and removed in the workdir."""
-    transport, shown = tree.transport, printable(repr(workdir))
+    transport, folder = tree.transport, printable(repr(workdir))
     probe = posixpath.join(workdir, f".probe-{uuid.uuid4().hex[:8]}")
     try:
         transport.mkdir(workdir)
@@ -58,10 +58,10 @@ def check_workdir(tree: Tree, workdir: str) -> Check:
         same = transport.read_bytes(probe) == b"probe"
         transport.remove(probe)
     except FileError as error:
-        return Check("workdir", "failed", f"{shown} can't be used because {error.reason}", error.remedy)
+        return Check("workdir", "failed", f"{folder} can't be used because {error.reason}", error.remedy)
     if not same:
-        return Check("workdir", "failed", f"{shown} gives back other bytes than were written", "check the storage")
-    return Check("workdir", "ok", f"{shown} is writable")
+        return Check("workdir", "failed", f"{folder} gives back other bytes than were written", "check the storage")
+    return Check("workdir", "ok", f"{folder} is writable")
 
 
 def check_disk(tree: Tree, workdir: str, needed_bytes: int) -> Check:
@@ -137,10 +137,10 @@ def check_governor(tree: Tree, remedy: str | None = GOVERNOR_REMEDY) -> Check:
             "governor", "ok", "no cpufreq here: the host of a virtual machine, or the firmware, sets the clock"
         )
     moving = [policy for policy in policies if not _is_steady(policy)]
-    shown = ", ".join(f"{policy.name} {policy.governor or 'unknown'}" for policy in moving or policies)
+    governors = ", ".join(f"{policy.name} {policy.governor or 'unknown'}" for policy in moving or policies)
     if not moving:
-        return Check("governor", "ok", shown)
-    detail = f"the clock follows the load: {shown}"
+        return Check("governor", "ok", governors)
+    detail = f"the clock follows the load: {governors}"
     if remedy is None:
         return Check("governor", "ok", f"{detail}; only root could change that here")
     return Check("governor", "warning", detail, remedy)
@@ -250,8 +250,8 @@ def _check_clock(tree: Tree, first: _Look, second: _Look) -> Check:
     if source in _POOR_CLOCKSOURCES:
         detail = f"the clock source {source} is slow to read or coarse"
         return Check("clock", "warning", detail, "boot with another clock source (clocksource=tsc or arch_sys_counter)")
-    shown = printable(source, 40) if source else "unknown"
-    return Check("clock", "ok", f"keeps time with the host; clock source {shown}")
+    name = printable(source, 40) if source else "unknown"
+    return Check("clock", "ok", f"keeps time with the host; clock source {name}")
 
 
 def _check_load(tree: Tree, first: _Look, second: _Look) -> Check:

@@ -53,9 +53,9 @@ def _change(path: Path, name: str, values: Mapping[str, Any]) -> None:
         _set(devices[name], values)
     else:
         _set(devices, {name: CommentedMap(values)})
-    written = io.StringIO()
-    yaml.dump(document, written)
-    _replace(path, written.getvalue().encode())
+    stream = io.StringIO()
+    yaml.dump(document, stream)
+    _replace(path, stream.getvalue().encode())
 
 
 def _set(mapping: CommentedMap, values: Mapping[str, Any]) -> None:
@@ -71,8 +71,8 @@ def _set(mapping: CommentedMap, values: Mapping[str, Any]) -> None:
     beside, newline, behind = tokens[_AFTER].value.partition("\n")
     tokens[_AFTER].value = f"{beside}\n"
     if behind:
-        moved = CommentToken(newline + behind, tokens[_AFTER].start_mark, None)
-        new[0].ca.items[new[1]] = [None, None, moved, None]
+        comment = CommentToken(newline + behind, tokens[_AFTER].start_mark, None)
+        new[0].ca.items[new[1]] = [None, None, comment, None]
 
 
 def _merge(mapping: CommentedMap, values: Mapping[str, Any]) -> None:

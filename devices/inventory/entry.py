@@ -172,8 +172,8 @@ class DeviceEntry(SshLogin):
 
     @field_validator("workdir")
     @classmethod
-    def _is_whole_over_adb(cls, workdir: str, given: ValidationInfo) -> str:
-        if given.data.get("transport") == "adb" and not workdir.startswith("/"):
+    def _is_whole_over_adb(cls, workdir: str, info: ValidationInfo) -> str:
+        if info.data.get("transport") == "adb" and not workdir.startswith("/"):
             raise ValueError(
                 "over adb it must be a whole path, since commands start in `/` there, where nobody may write "
                 f"(an Android phone has {KIND_DEFAULTS['android'].workdir})"

@@ -81,6 +81,6 @@ def _property(name: str, found: dict[str, Any]) -> dict[str, Any]:
     choices = [choice for choice in found.get("anyOf", [found]) if choice.get("type") != "null"]
     if name == "cpus":
         choices.append({"type": "string", "pattern": r"^\s*\d+(-\d+)?(\s*,\s*\d+(-\d+)?)*\s*$"})
-    kept = [{key: value for key, value in choice.items() if key not in ("title", "default")} for choice in choices]
-    shape: dict[str, Any] = kept[0] if len(kept) == 1 else {"anyOf": kept}
+    types = [{key: value for key, value in choice.items() if key not in ("title", "default")} for choice in choices]
+    shape: dict[str, Any] = types[0] if len(types) == 1 else {"anyOf": types}
     return ({"description": _DESCRIPTIONS[name]} if name in _DESCRIPTIONS else {}) | shape

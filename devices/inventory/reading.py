@@ -17,7 +17,7 @@ from devices.inventory.yaml_lines import Position, YamlFile, load_yaml
 from foundation.text import did_you_mean, printable
 
 #: What is asked for in words of YAML, by pydantic's type of the error.
-_WANTED = {
+_REQUIREMENTS = {
     "dict_type": "be names with values (`name: value`)",
     "model_type": "be names with values (`name: value`)",
     "list_type": "be a list (`[a, b]`)",
@@ -58,16 +58,16 @@ def sentence_of(problem: ErrorDetails, known: Iterable[str] = ()) -> str:
         return f"`{key}` is {value}, which doesn't exist; {near or others}"
     if kind == "value_error":
         return _unusable(key, value, printable(str(context["error"])), whole=not problem["loc"])
-    wanted = _WANTED.get(kind, problem["msg"].removeprefix("Input should "))
-    return f"`{key}` is {value}, and must {wanted}; correct it."
+    requirement = _REQUIREMENTS.get(kind, problem["msg"].removeprefix("Input should "))
+    return f"`{key}` is {value}, and must {requirement}; correct it."
 
 
 def _unusable(key: str, value: str, reason: str, *, whole: bool) -> str:
     """What a check of ours refused. A secret that was written down is not repeated."""
     if whole:
         return f"{reason}."
-    shown = "" if key.endswith("_env") else f" is {value}, and that"
-    return f"`{key}`{shown} can't be used: {reason}; correct it."
+    clause = "" if key.endswith("_env") else f" is {value}, and that"
+    return f"`{key}`{clause} can't be used: {reason}; correct it."
 
 
 _GROUP, _KIND = "group:", "kind:"
@@ -96,13 +96,13 @@ class Inventory:
                 f"no device was named, and {printable(str(self.path))!r} has {len(self.devices)}; "
                 f"name one or more of: {', '.join(self.devices)}."
             )
-        chosen: dict[str, DeviceEntry] = {}
+        devices: dict[str, DeviceEntry] = {}
         for term in terms:
             names = tuple(self._matching(term))
             if not names:
                 raise self._unknown(term)
-            chosen.update((name, self.devices[name]) for name in names)
-        return tuple(chosen.values())
+            devices.update((name, self.devices[name]) for name in names)
+        return tuple(devices.values())
 
     def _matching(self, term: str) -> Iterator[str]:
         if term in self.devices:
@@ -190,8 +190,8 @@ def _group(file: YamlFile, name: str, devices: Mapping[str, Any]) -> tuple[str, 
     _mapping(file, (*position, "vars"), _SHARED_FIELDS, "key")
     members = group.get("devices") or []
     if not isinstance(members, list):
-        shown = printable(repr(members), 60)
-        raise file.error((*position, "devices"), f"`devices` is {shown}, and must be a list of names; correct it.")
+        text = printable(repr(members), 60)
+        raise file.error((*position, "devices"), f"`devices` is {text}, and must be a list of names; correct it.")
     for index, member in enumerate(members):
         if not isinstance(member, str) or member not in devices:
             hint = did_you_mean(str(member), devices, count=1, quote="`") or f"known are: {', '.join(devices)}."
@@ -234,7 +234,7 @@ def _entry(file: YamlFile, name: str, groups: Mapping[str, tuple[str, ...]], bas
         try:
             places[key] = str(base / Path(value).expanduser())
         except RuntimeError as error:
-            shown = printable(repr(value), 60)
-            sentence = f"device {name!r}: `{key}` is {shown}, whose home folder is unknown; write the whole path."
+            text = printable(repr(value), 60)
+            sentence = f"device {name!r}: `{key}` is {text}, whose home folder is unknown; write the whole path."
             raise file.error(origin.get(key, own), sentence) from error
     return entry.model_copy(update=places)

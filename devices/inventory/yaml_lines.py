@@ -118,8 +118,8 @@ class _Reader:
             try:
                 return self._constructor.construct_object(node)
             except ValueError as error:
-                shown = printable(node.value, 60)
-                raise error_at(self._path, line, f"{shown!r} can't be read as {tag}; correct it.") from error
+                text = printable(node.value, 60)
+                raise error_at(self._path, line, f"{text!r} can't be read as {tag}; correct it.") from error
         raise error_at(self._path, line, f"the tag {printable(str(node.tag))!r} is not read here; write plain data.")
 
     def _mapping(self, node: MappingNode, position: Position) -> dict[str, Any]:
@@ -136,8 +136,8 @@ class _Reader:
                 what = "mapping" if isinstance(key_node, MappingNode) else "list"
                 raise error_at(self._path, line, f"a {what} can't be a key; write one name before the colon.")
             if key_node.tag != f"{_TAG}str":
-                shown = printable(key_node.value, 60)
-                raise error_at(self._path, line, f"the key {shown!r} is no text; put quotes around it.")
+                text = printable(key_node.value, 60)
+                raise error_at(self._path, line, f"the key {text!r} is no text; put quotes around it.")
             key = str(key_node.value)
             if key in mapping:
                 first = self.lines[*position, key]

@@ -135,12 +135,12 @@ class AndroidKind:
 def _with_battery_service(facts: Facts, tree: Tree) -> Facts:
     """What the kernel doesn't tell of battery and chargers: its files are often kept from the shell."""
     dumpsys = find_program(tree, "dumpsys")
-    told = _dumpsys(tree, dumpsys, "battery")
+    output = _dumpsys(tree, dumpsys, "battery")
     charge, plugged = facts.battery_percent, facts.charger_plugged
     return replace(
         facts,
-        battery_percent=charge_of_android(told.text or "") if charge is None else charge,
-        charger_plugged=chargers_of_android(dumpsys or "", told).is_plugged if plugged is None else plugged,
+        battery_percent=charge_of_android(output.text or "") if charge is None else charge,
+        charger_plugged=chargers_of_android(dumpsys or "", output).is_plugged if plugged is None else plugged,
     )
 
 

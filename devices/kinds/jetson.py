@@ -52,11 +52,11 @@ class JetsonKind:
 
     def checks(self, tree: Tree) -> tuple[Check, ...]:
         zram = _zram(tree)
-        told = read_jtop(tree) if self.entry.jtop else None
+        jtop = read_jtop(tree) if self.entry.jtop else None
         return (
-            _mode_check(_mode(tree), _mode_of_jtop(told)),
+            _mode_check(_mode(tree), _mode_of_jtop(jtop)),
             Check("zram", "ok", f"{zram}; pages in it count as the runner's memory" if zram else "none"),
-            *((_jtop_check(told),) if isinstance(told, JtopReading) else ()),  # why not, its sensor says
+            *((_jtop_check(jtop),) if isinstance(jtop, JtopReading) else ()),  # why not, its sensor says
         )
 
     def cpus(self, tree: Tree) -> tuple[int, ...] | None:
@@ -71,13 +71,13 @@ class JetsonKind:
 def _zones(tree: Tree) -> Discovery:
     found = thermal_sensors(tree)
     gaps = tuple(_offline(gap) for gap in found.unavailable)
-    kept: list[Sensor] = []
+    sensors: list[Sensor] = []
     for sensor in found.sensors:
         if sensor.name == _CONSTANT_ZONE:
             gaps += (Gap(sensor.name, "temperature_mc", "its driver gives a constant on this board"),)
         else:
-            kept.append(sensor)
-    return Discovery(tuple(kept), gaps)
+            sensors.append(sensor)
+    return Discovery(tuple(sensors), gaps)
 
 
 def _offline(gap: Gap) -> Gap:
@@ -99,17 +99,17 @@ def _mode(tree: Tree) -> Answer:
     nvpmodel = find_program(tree, "nvpmodel")
     if nvpmodel is None:
         return Answer(None, "nvpmodel isn't there")
-    told = ask(tree, [nvpmodel, "-q"])
-    name = told.line(_MODE)
+    output = ask(tree, [nvpmodel, "-q"])
+    name = output.line(_MODE)
     if not name:
-        return Answer(None, told.why_not or "nvpmodel -q names no mode")
-    numbers = [line.strip() for line in (told.text or "").splitlines() if line.strip().isdecimal()]
+        return Answer(None, output.why_not or "nvpmodel -q names no mode")
+    numbers = [line.strip() for line in (output.text or "").splitlines() if line.strip().isdecimal()]
     return Answer(printable(f"{name}{f' ({numbers[-1]})' if numbers else ''}", 60))
 
 
-def _mode_of_jtop(told: JtopReading | NoJtop | None) -> str | None:
+def _mode_of_jtop(jtop: JtopReading | NoJtop | None) -> str | None:
     """As its service reads it, which may what this user may not."""
-    return told.mode if isinstance(told, JtopReading) else None
+    return jtop.mode if isinstance(jtop, JtopReading) else None
 
 
 def _mode_check(mode: Answer, of_jtop: str | None) -> Check:
@@ -121,12 +121,12 @@ def _mode_check(mode: Answer, of_jtop: str | None) -> Check:
     return Check("power mode", "warning", f"unknown: {mode.why_not}", remedy)
 
 
-def _jtop_check(told: JtopReading) -> Check:
+def _jtop_check(reading: JtopReading) -> Check:
     """What its service tells now, in a line."""
-    rails = ", ".join(f"{name} {value:.0f} mW" for name, value in sorted(told.rails_mw.items()))
-    zones = ", ".join(f"{name} {value:.1f} °C" for name, value in sorted(told.temperatures_c.items()))
-    total = "no power rails" if told.total_mw is None else f"total {told.total_mw:.0f} mW"
-    parts = (total, rails, zones, told.mode and f"power mode {told.mode}", f"every {told.interval_s:g} s")
+    rails = ", ".join(f"{name} {value:.0f} mW" for name, value in sorted(reading.rails_mw.items()))
+    zones = ", ".join(f"{name} {value:.1f} °C" for name, value in sorted(reading.temperatures_c.items()))
+    total = "no power rails" if reading.total_mw is None else f"total {reading.total_mw:.0f} mW"
+    parts = (total, rails, zones, reading.mode and f"power mode {reading.mode}", f"every {reading.interval_s:g} s")
     return Check("jtop", "ok", printable("; ".join(part for part in parts if part)))
 
 

@@ -29,7 +29,7 @@ from foundation.compiler import find_compiler
 SOURCES = Path(__file__).parents[1] / "runner"
 _SCHEMA = 2
 _BUILD_TIMEOUT_S = 1800.0
-_SHOWN_LINES = 3
+_REPORTED_LINES = 3
 
 
 @dataclass(frozen=True)
@@ -183,8 +183,9 @@ def _run(argv: Sequence[str], log: Path) -> None:
                 f"building the runner took more than {_BUILD_TIMEOUT_S:.0f} s and was ended: see {log}."
             ) from error
     if result.returncode != 0:
-        said = log.read_bytes()[start:].decode("utf-8", "replace").splitlines()
-        shown = [line.strip() for line in said if "error" in line.lower()][:_SHOWN_LINES] or said[-_SHOWN_LINES:]
+        lines = log.read_bytes()[start:].decode("utf-8", "replace").splitlines()
+        errors = [line.strip() for line in lines if "error" in line.lower()]
+        reported = errors[:_REPORTED_LINES] or lines[-_REPORTED_LINES:]
         raise RunnerBuildError(
-            f"building the runner failed with exit code {result.returncode}: {' | '.join(shown)} (the log is {log})."
+            f"building the runner failed with exit code {result.returncode}: {' | '.join(reported)} (the log is {log})."
         )

@@ -147,18 +147,18 @@ def own_runner(path: Path, machine: str) -> BuiltRunner:
     """
     folder = path if path.is_dir() else path.parent
     program = path / "runner" if path.is_dir() else path
-    shown = printable(str(program))
+    label = printable(str(program))
     try:
         with program.open("rb") as stream:
             header = stream.read(_HEADER_BYTES)
-        _require_machine(header, shown, machine)
+        _require_machine(header, label, machine)
         if path.is_dir() and (bundle := read_built(path)) is not None:
             return bundle
         sources = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [program]
         files = tuple(_file(source, folder, program) for source in sources)
     except OSError as error:
         raise UserError(
-            f"the runner {shown} can't be read ({error.strerror}, error {error.errno}): correct `runner` in the "
+            f"the runner {label} can't be read ({error.strerror}, error {error.errno}): correct `runner` in the "
             "inventory."
         ) from error
     digest = hashlib.sha256()
@@ -167,17 +167,17 @@ def own_runner(path: Path, machine: str) -> BuiltRunner:
     return BuiltRunner(folder, digest.hexdigest()[:32], machine, files)
 
 
-def _require_machine(header: bytes, shown: str, machine: str) -> None:
+def _require_machine(header: bytes, label: str, machine: str) -> None:
     if len(header) < _HEADER_BYTES or header[:4] != b"\x7fELF" or header[5] != _LITTLE_ENDIAN:
         raise UserError(
-            f"{shown} is no program for Linux or Android (its first bytes are {header[:4].hex() or 'none'}, not "
+            f"{label} is no program for Linux or Android (its first bytes are {header[:4].hex() or 'none'}, not "
             "7f454c46): name a compiled runner with `runner` in the inventory."
         )
     number = int.from_bytes(header[18:20], "little")
     machines = _MACHINES.get(number, (f"machine number {number}",))
     if machine not in machines:
         raise UserError(
-            f"{shown} is for {machines[0]}, but the device is a {printable(machine)!r}: build it for the device, or "
+            f"{label} is for {machines[0]}, but the device is a {printable(machine)!r}: build it for the device, or "
             "leave `runner` out of the inventory."
         )
 

@@ -71,8 +71,8 @@ def battery_sensors(tree: Tree, gauge: Gauge | None = None, plugged: tuple[str, 
             missing.append(found)
     if not names:
         hidden = [supply for supply in tree.names(_FOLDER) if texts.is_kept(f"{_FOLDER}/{supply}/type")]
-        kept = f" that this user may look at ({printable(', '.join(hidden), 80)} may be one)" if hidden else ""
-        missing.append(Gap(BATTERY, "power_mw", f"no system battery in /{_FOLDER}{kept}"))
+        hint = f" that this user may look at ({printable(', '.join(hidden), 80)} may be one)" if hidden else ""
+        missing.append(Gap(BATTERY, "power_mw", f"no system battery in /{_FOLDER}{hint}"))
     return Discovery(tuple(sensors), tuple(missing))
 
 
@@ -128,8 +128,8 @@ def _sensor(tree: Tree, texts: Texts, supply: str, name: str, gauge: Gauge, plug
         return Gap(name, "power_mw", "the battery isn't there (present reads 0)", "put the battery in")
     status = texts.text(f"{folder}/status")
     if status != "Discharging":
-        shown = plain_name(status, "not given")
-        reason = f"the battery's status is {shown}: its power is the device's only while it discharges"
+        state = plain_name(status, "not given")
+        reason = f"the battery's status is {state}: its power is the device's only while it discharges"
         return Gap(name, "power_mw", reason, "unplug the charger")
     if plugged:
         reason = f"a charger is plugged in ({', '.join(plugged)}): the battery's power isn't all that the device draws"
@@ -236,11 +236,11 @@ def chargers_in(tree: Tree) -> Chargers:
     return Chargers(tuple(plugged), Discovery(tuple(sensors)))
 
 
-def chargers_of_android(dumpsys: str, told: Answer) -> Chargers:
+def chargers_of_android(dumpsys: str, output: Answer) -> Chargers:
     """The same from `dumpsys battery`, for phones that don't let the shell read the kernel's files."""
-    if told.text is None:
-        return Chargers((), Discovery(unavailable=(Gap("charger", "chargers", told.why_not),)))
-    lines = [line.strip() for line in told.text.splitlines()]
+    if output.text is None:
+        return Chargers((), Discovery(unavailable=(Gap("charger", "chargers", output.why_not),)))
+    lines = [line.strip() for line in output.text.splitlines()]
     plugged = tuple(line.partition(" powered:")[0] for line in lines if line.endswith("powered: true"))
     sensor = Sensor(
         "charger",

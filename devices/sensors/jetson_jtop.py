@@ -16,7 +16,7 @@ from foundation.text import printable
 _SOCKETS = ("run/jtop.sock", "var/run/jtop.sock")
 _INTERVAL_S, _SLOWEST_S = 0.5, 60.0
 _PATIENCE_S, _PROBE_TIMEOUT_S = 20.0, 60.0
-_NAMED = re.compile(r"(rail|temperature) ([!-<>-~][ -<>-~]{0,59})=(.*)")
+_VALUE_LINE = re.compile(r"(rail|temperature) ([!-<>-~][ -<>-~]{0,59})=(.*)")
 # Ports that jtop counts among the rails, under shortened names.
 _SUPPLIES, _PORT = "sys/class/power_supply", "ucsi-source-psy-"
 # Arguments: interval, how many readings (negative: until it is ended), how long without one, and the rails whose sum is
@@ -138,30 +138,30 @@ def read_jtop(tree: Tree) -> JtopReading | NoJtop:
     if not any(tree.transport.exists(tree.path(socket)) for socket in _SOCKETS):
         reason = f"its service isn't running (no /{_SOCKETS[0]})"
         return NoJtop(reason, "start it on the device: sudo systemctl start jtop.service")
-    told = ask(tree, _command(python, 1), _PROBE_TIMEOUT_S)
-    return _explained(told.why_not) if told.text is None else _reading(tree, python, told)
+    output = ask(tree, _command(python, 1), _PROBE_TIMEOUT_S)
+    return _explained(output.why_not) if output.text is None else _reading(tree, python, output)
 
 
-def _reading(tree: Tree, python: str, told: Answer) -> JtopReading | NoJtop:
+def _reading(tree: Tree, python: str, output: Answer) -> JtopReading | NoJtop:
     found: dict[str, dict[str, float]] = {"rail": {}, "temperature": {}}
-    for line in (told.text or "").splitlines():
-        match = _NAMED.fullmatch(line)
+    for line in (output.text or "").splitlines():
+        match = _VALUE_LINE.fullmatch(line)
         if match is not None:
             number = first_number(match[3])
             if number is None:
-                shown = printable(repr(line), 80)
-                return NoJtop(f"it gives {shown}, which is no number", "update jetson-stats on the device")
+                text = printable(repr(line), 80)
+                return NoJtop(f"it gives {text}, which is not a number", "update jetson-stats on the device")
             found[match[1]][match[2]] = number
     supplies = {name.removeprefix(_PORT) for name in tree.names(_SUPPLIES)}
     rails = {name: value for name, value in found["rail"].items() if name not in supplies}
-    into, every_s = told.line("input "), first_number(told.line("every ") or "")
+    into, every_s = output.line("input "), first_number(output.line("every ") or "")
     parts = (into,) if into in rails else tuple(sorted(rails))
     return JtopReading(
         command=_command(python, -1, parts),
         total_rails=parts,
         is_sum=into not in rails,
         interval_s=every_s if every_s and 0 < every_s <= _SLOWEST_S else _INTERVAL_S,
-        mode=printable(told.line("mode ") or "", 60) or None,
+        mode=printable(output.line("mode ") or "", 60) or None,
         rails_mw=rails,
         temperatures_c=found["temperature"],
     )
@@ -203,54 +203,54 @@ _MC_PER_C = 1000.0
 _PLAUSIBLE_MW = (0.0, 200_000.0)
 
 
-def jtop_sensors(told: JtopReading | NoJtop, beside: Discovery) -> Discovery:
+def jtop_sensors(reading: JtopReading | NoJtop, beside: Discovery) -> Discovery:
     """All that can be read: `beside`, what the kernel shows, and through jtop its total and what is missing there.
 
     jtop's total is the device's where no rail of `beside` is. All of them share one process of the device's Python,
     which costs more than the kernel's files: rails and temperatures are read in this way only where there is no other.
     """
-    if isinstance(told, NoJtop):
-        gap = Gap(_NAME, "power_mw", f"jtop can't be read: {told.reason}", told.remedy)
+    if isinstance(reading, NoJtop):
+        gap = Gap(_NAME, "power_mw", f"jtop can't be read: {reading.reason}", reading.remedy)
         return beside + Discovery(unavailable=(gap,))
-    return _total(told, beside) + _through(told, beside)
+    return _total(reading, beside) + _through(reading, beside)
 
 
-def _through(told: JtopReading, beside: Discovery) -> Discovery:
+def _through(reading: JtopReading, beside: Discovery) -> Discovery:
     """Rails that `beside` doesn't have, and the temperatures if it has none."""
-    taken = [sensor.name for sensor in beside.sensors]
-    own = [] if told.is_sum else told.total_rails
+    names = [sensor.name for sensor in beside.sensors]
+    own = [] if reading.is_sum else reading.total_rails
     lines: list[tuple[Quantity, str, str, float]] = [
         ("power_mw", "rail", name, 1.0)
-        for name in told.rails_mw
-        if name not in own and plain_name(name, "") not in taken
+        for name in reading.rails_mw
+        if name not in own and plain_name(name, "") not in names
     ]
     if not any(sensor.quantity == "temperature_mc" for sensor in beside.sensors):
-        lines += [("temperature_mc", "temperature", name, _MC_PER_C) for name in told.temperatures_c]
+        lines += [("temperature_mc", "temperature", name, _MC_PER_C) for name in reading.temperatures_c]
     sensors: list[Sensor] = []
     for quantity, what, label, scale in lines:
-        name = plain_name(f"{_NAME}.{label}", _NAME, taken)
-        taken.append(name)
-        sensors.append(_sensor(told, name, quantity, f"{what} {label}=", scale))
+        name = plain_name(f"{_NAME}.{label}", _NAME, names)
+        names.append(name)
+        sensors.append(_sensor(reading, name, quantity, f"{what} {label}=", scale))
     return Discovery(tuple(sensors))
 
 
-def _total(told: JtopReading, beside: Discovery) -> Discovery:
+def _total(reading: JtopReading, beside: Discovery) -> Discovery:
     """`beside` with jtop's total, which is the device's where there was none."""
-    if told.total_mw is None:
+    if reading.total_mw is None:
         gap = Gap(_NAME, "power_mw", "jtop knows no power rail of this board", METER_REMEDY)
         return beside + Discovery(unavailable=(gap,))
-    whole = "jtop's sum of the rails {}" if told.is_sum else "the rail {}, which feeds the module, as jtop tells it"
-    method = whole.format(", ".join(told.total_rails))
+    whole = "jtop's sum of the rails {}" if reading.is_sum else "the rail {}, which feeds the module, as jtop tells it"
+    method = whole.format(", ".join(reading.total_rails))
     is_total = not any(sensor.total for sensor in beside.sensors)
     if not is_total:
         method = f"{method}; beside the rail that is the device's"
     gaps = tuple(gap for gap in beside.unavailable if not (is_total and gap.name == _NO_TOTAL))
-    sensor = _sensor(told, _NAME, "power_mw", "total=", 1.0, method, total=is_total)
+    sensor = _sensor(reading, _NAME, "power_mw", "total=", 1.0, method, total=is_total)
     return Discovery((*beside.sensors, sensor), gaps)
 
 
 def _sensor(
-    told: JtopReading, name: str, quantity: Quantity, line: str, scale: float, what: str = "", *, total: bool = False
+    reading: JtopReading, name: str, quantity: Quantity, line: str, scale: float, what: str = "", *, total: bool = False
 ) -> Sensor:
     what = what or f"{line[:-1]}, as jtop tells it"
     return Sensor(
@@ -258,10 +258,10 @@ def _sensor(
         quantity,
         "",
         scale,
-        1 / told.interval_s,
-        f"{what}; through the device's own Python, every {told.interval_s:g} s",
+        1 / reading.interval_s,
+        f"{what}; through the device's own Python, every {reading.interval_s:g} s",
         field=line,
         total=total,
-        command=told.command,
+        command=reading.command,
         plausible=_PLAUSIBLE_MW if quantity == "power_mw" else None,
     )

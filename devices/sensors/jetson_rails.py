@@ -74,16 +74,16 @@ def _with_total(sensors: list[Sensor], missing: list[Gap]) -> Discovery:
     total = next((by_name[name] for name in TOTAL_RAILS if name in by_name), None)
     if total is None:
         if not any(gap.name.upper() in TOTAL_RAILS for gap in missing):
-            shown = ", ".join([sensor.name for sensor in sensors] or [gap.name for gap in missing])
+            names = ", ".join([sensor.name for sensor in sensors] or [gap.name for gap in missing])
             reason = (
-                f"none of the rails feeds the whole module ({shown}; it would be {' or '.join(TOTAL_RAILS)}), "
+                f"none of the rails feeds the whole module ({names}; it would be {' or '.join(TOTAL_RAILS)}), "
                 "and their sum would leave out what hangs on none of them"
             )
             missing = [*missing, Gap("power", "power_mw", reason, METER_REMEDY)]
         return Discovery(tuple(sensors), tuple(missing))
     method = f"{total.method}; the whole module, without the carrier board"
-    chosen = replace(total, total=True, rate_hz=_TOTAL_RATE_HZ, method=method)
-    return Discovery(tuple(chosen if sensor is total else sensor for sensor in sensors), tuple(missing))
+    whole = replace(total, total=True, rate_hz=_TOTAL_RATE_HZ, method=method)
+    return Discovery(tuple(whole if sensor is total else sensor for sensor in sensors), tuple(missing))
 
 
 def _old_rails(tree: Tree) -> tuple[_Rail, ...]:

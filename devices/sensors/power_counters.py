@@ -78,12 +78,12 @@ def rapl_sensors(tree: Tree) -> Discovery:
     return Discovery(_with_total(sensors, missing), tuple(missing))
 
 
-def _name(texts: Texts, domain: str, taken: list[str]) -> str:
+def _name(texts: Texts, domain: str, names: list[str]) -> str:
     """`rapl.package-0`, and `rapl.package-0.core` for a domain within it."""
     parent = domain.rpartition(":")[0]
     own = plain_name(texts.text(f"{_RAPL_FOLDER}/{domain}/name"), domain.replace(":", "-"))
     above = texts.text(f"{_RAPL_FOLDER}/{parent}/name")
-    return plain_name(f"rapl.{plain_name(above, parent)}.{own}" if above else f"rapl.{own}", domain, taken)
+    return plain_name(f"rapl.{plain_name(above, parent)}.{own}" if above else f"rapl.{own}", domain, names)
 
 
 def _sensor(tree: Tree, texts: Texts, domain: str, name: str) -> Sensor | Gap:
@@ -109,13 +109,13 @@ def _sensor(tree: Tree, texts: Texts, domain: str, name: str) -> Sensor | Gap:
 
 def _with_total(sensors: list[Sensor], missing: list[Gap]) -> tuple[Sensor, ...]:
     if any(_is_domain(sensor.name, "psys") for sensor in sensors):
-        wanted, extent = "psys", "the whole platform"
+        prefix, extent = "psys", "the whole platform"
     elif any(_is_domain(gap.name, "package-") for gap in missing):
         return tuple(sensors)  # the sum over some of the packages would be no total
     else:
-        wanted, extent = "package-", "processor package only, not the board"
+        prefix, extent = "package-", "processor package only, not the board"
     return tuple(
-        replace(sensor, total=True, method=f"{sensor.method}; {extent}") if _is_domain(sensor.name, wanted) else sensor
+        replace(sensor, total=True, method=f"{sensor.method}; {extent}") if _is_domain(sensor.name, prefix) else sensor
         for sensor in sensors
     )
 
@@ -128,7 +128,7 @@ def _is_domain(name: str, beginning: str) -> bool:
 _ODPM_FOLDER = "sys/bus/iio/devices"
 _LINE = re.compile(r"CH\d{1,3}\(T=\d{1,20}\)\[([A-Za-z0-9_:.-]{1,40})\], *\d{1,20}", re.ASCII)
 # What computing hangs on: the cores, memory and its interface, graphics.
-_WANTED = re.compile(r"CPU|CPUCL|DDR|MIF|GPU|TPU")
+_COMPUTE_RAILS = re.compile(r"CPU|CPUCL|DDR|MIF|GPU|TPU")
 _MOST_RAILS = 8
 _PERIOD_S = 0.2
 _MJ_PER_UWS = 1e-3
@@ -149,14 +149,14 @@ def odpm_sensors(tree: Tree) -> Discovery:
         if not (texts.text(f"{_ODPM_FOLDER}/{device}/name") or "").endswith("-odpm"):
             continue
         for rail in _LINE.findall(texts.text(path) or ""):
-            if _WANTED.search(rail) and len(sensors) < _MOST_RAILS:
+            if _COMPUTE_RAILS.search(rail) and len(sensors) < _MOST_RAILS:
                 sensors.append(_odpm_sensor(tree.path(path), rail, [sensor.name for sensor in sensors]))
     return Discovery(tuple(sensors))
 
 
-def _odpm_sensor(path: str, rail: str, taken: list[str]) -> Sensor:
+def _odpm_sensor(path: str, rail: str, names: list[str]) -> Sensor:
     return Sensor(
-        plain_name(f"odpm.{rail}", "odpm", taken),
+        plain_name(f"odpm.{rail}", "odpm", names),
         "energy_mj",
         "",
         _MJ_PER_UWS,

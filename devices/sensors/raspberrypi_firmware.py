@@ -36,10 +36,10 @@ def firmware_sensors(tree: Tree, vcgencmd: str | None) -> Discovery:
         if vcgencmd is None:
             found += Discovery(unavailable=(Gap(name, quantity, NOT_THERE, GET_IT),))
             continue
-        told = ask(tree, [vcgencmd, *words])
-        field = _field(told)
+        output = ask(tree, [vcgencmd, *words])
+        field = _field(output)
         if field is None:
-            reason = told.why_not or f"vcgencmd {' '.join(words)} gives no number"
+            reason = output.why_not or f"vcgencmd {' '.join(words)} gives no number"
             found += Discovery(unavailable=(Gap(name, quantity, reason, JOIN_VIDEO),))
             continue
         sensor = Sensor(
@@ -75,9 +75,9 @@ def flag_names(flags: int, first: int = 0) -> tuple[str, ...]:
     return tuple(name for bit, name in FLAGS.items() if flags >> (first + bit) & 1)
 
 
-def _field(told: Answer) -> str | None:
+def _field(output: Answer) -> str | None:
     """What the line begins with up to `=`: `frequency(48)=` names its clock by a number that isn't the value."""
-    line = (told.text or "").strip().partition("\n")[0]
+    line = (output.text or "").strip().partition("\n")[0]
     key, equals, value = line.partition("=")
     return key + equals if equals and key != "error" and value[:1].isdecimal() else None
 
@@ -101,10 +101,10 @@ _ONCE = 'out=$("$0" pmic_read_adc) || exit; printf "%s\\n" "$out" | LC_ALL=C awk
 
 def pmic_sensors(tree: Tree, vcgencmd: str) -> Discovery:
     """The sum of the rails in milliwatts, about twice a second."""
-    told = ask(tree, ["sh", "-c", _ONCE, vcgencmd, _SUM])
-    if not _has_number(told):
-        said = ask(tree, [vcgencmd, "pmic_read_adc"]).why_not  # its own words, which the sum has swallowed
-        reason = said or told.why_not or "vcgencmd pmic_read_adc gives no rail with both current and voltage"
+    output = ask(tree, ["sh", "-c", _ONCE, vcgencmd, _SUM])
+    if not _has_number(output):
+        words = ask(tree, [vcgencmd, "pmic_read_adc"]).why_not  # its own words, which the sum has swallowed
+        reason = words or output.why_not or "vcgencmd pmic_read_adc gives no rail with both current and voltage"
         return Discovery(unavailable=(Gap(_NAME, "power_mw", reason, _REMEDY),))
     sensor = Sensor(
         _NAME,
@@ -121,6 +121,6 @@ def pmic_sensors(tree: Tree, vcgencmd: str) -> Discovery:
     return Discovery((sensor,))
 
 
-def _has_number(told: Answer) -> bool:
-    text = told.line("total ")
+def _has_number(output: Answer) -> bool:
+    text = output.line("total ")
     return text is not None and text.replace(".", "", 1).isdecimal()

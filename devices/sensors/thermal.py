@@ -68,9 +68,9 @@ _NAME = "thermal-status"
 _PERIOD_S = 5.0
 
 
-def thermal_status(told: Answer) -> int | None:
+def thermal_status(output: Answer) -> int | None:
     """The status that `dumpsys thermalservice` told, None if it didn't."""
-    text = told.line(STATUS)
+    text = output.line(STATUS)
     return int(text) if text is not None and text.isdecimal() else None
 
 
@@ -79,10 +79,10 @@ def level_name(status: int) -> str:
     return LEVELS[status] if status < len(LEVELS) else str(status)
 
 
-def thermal_service_sensors(dumpsys: str, told: Answer) -> Discovery:
+def thermal_service_sensors(dumpsys: str, output: Answer) -> Discovery:
     """The status as flags: any above `none` is throttling."""
-    if thermal_status(told) is None:
-        reason = told.why_not or "dumpsys thermalservice tells no status (it does from Android 10 on)"
+    if thermal_status(output) is None:
+        reason = output.why_not or "dumpsys thermalservice tells no status (it does from Android 10 on)"
         return Discovery(unavailable=(Gap(_NAME, "throttle_flags", reason),))
     sensor = Sensor(
         _NAME,

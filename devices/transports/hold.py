@@ -116,10 +116,10 @@ def claim(device: str, locks_dir: Path) -> Claim:
     return made
 
 
-def busy(device: str, told: str, *, answered: bool) -> DeviceBusy:
+def busy(device: str, line: str, *, answered: bool) -> DeviceBusy:
     """The sentence for a device that another orchestrator holds, who has `told` who it is (untrusted)."""
     try:
-        holder = holder_of(json.loads(told))
+        holder = holder_of(json.loads(line))
     except (ValueError, RecursionError):
         holder = None
     if holder is None:

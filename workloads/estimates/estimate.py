@@ -54,7 +54,7 @@ def reference_peak_bytes(workload: Workload, config: LlamaConfig) -> int:
         return 0
     layer, stored = layer_bytes("fp32", config), layer_bytes(workload.quant, config)
     whole = config.layers * layer
-    kept = whole if whole <= KEPT_BYTES else config.layers * stored if config.layers * stored <= KEPT_BYTES else 0
+    layers = whole if whole <= KEPT_BYTES else config.layers * stored if config.layers * stored <= KEPT_BYTES else 0
     table = table_bytes("fp32", config)
     ends = table + (0 if config.tie_embeddings and workload.quant in ("fp32", "fp16") else table)
     together = min(workload.q, queries_at_a_time(workload, config))
@@ -64,7 +64,7 @@ def reference_peak_bytes(workload: Workload, config: LlamaConfig) -> int:
     activations = min(GROUP_BYTES, 4 * workload.b * workload.T * widest)
     passing = together * a_query + _ACTIVATIONS_AT_ONCE * activations + _NOISE_BYTES_PER_VALUE * values
     left = 0 if workload.quant == "nf4" else _TABLES_KEPT * table_bytes(workload.quant, config)
-    return _process_bytes(workload, config) + left + kept + 2 * layer + ends + passing
+    return _process_bytes(workload, config) + left + layers + 2 * layer + ends + passing
 
 
 def _process_bytes(workload: Workload, config: LlamaConfig) -> int:

@@ -52,8 +52,8 @@ def perturb(
         noise = torch.stack(
             [torch.from_numpy(normal(seed, step, first_query + query, offset, size)) for query in range(queries)]
         )
-        chosen = {BOTH: (1.0, -1.0), PLUS: (1.0,), MINUS: (-1.0,)}[signs]
-        both = torch.cat([base + sign * eps * noise for sign in chosen]).reshape(-1, rank, width)
+        factors = {BOTH: (1.0, -1.0), PLUS: (1.0,), MINUS: (-1.0,)}[signs]
+        both = torch.cat([base + sign * eps * noise for sign in factors]).reshape(-1, rank, width)
         perturbed.append(both.to(torch.float16) if half else both)
         offset += size
     return perturbed
@@ -170,8 +170,8 @@ def answer_losses(logits: Tensor, labels: Tensor) -> Tensor:
     [slices, b].
     """
     log_probability = logits.reshape(-1, *labels.shape, logits.shape[-1]).log_softmax(dim=-1)
-    wanted = labels.clamp(min=0)[None, :, :, None].expand(log_probability.shape[0], -1, -1, 1)
-    picked = log_probability.gather(-1, wanted).squeeze(-1)
+    targets = labels.clamp(min=0)[None, :, :, None].expand(log_probability.shape[0], -1, -1, 1)
+    picked = log_probability.gather(-1, targets).squeeze(-1)
     return -(picked * (labels >= 0).to(torch.float32)).sum(dim=-1)
 
 

@@ -50,7 +50,7 @@ class KernelNoise:
         self, adapter: Tensor, key: Tensor, eps: Tensor, layout: Sequence[AdapterSlot], this: ForwardPass
     ) -> Perturbed:
         """The perturbed adapters of one forward pass."""
-        chosen = (this.first_query, this.queries, this.signs, self.half)
+        passes = (this.first_query, this.queries, this.signs, self.half)
 
         def of_layer(layer: int, after: Tensor) -> list[Tensor]:
             slots = [slot for slot in layout if slot.layer == layer]
@@ -60,7 +60,7 @@ class KernelNoise:
             # `after` ties the noise to the layer's input: without it all layers' noise would be drawn, and stay in
             # memory, before the first layer runs.
             where = (slots[0].offset, slots[0].rank, [slot.features for slot in slots])
-            result: list[Tensor] = torch.ops.prge.perturb(adapter, key, eps, after, *where, *chosen)
+            result: list[Tensor] = torch.ops.prge.perturb(adapter, key, eps, after, *where, *passes)
             return result
 
         return of_layer
@@ -85,8 +85,8 @@ class StockNoise:
     ) -> Perturbed:
         """The perturbed adapters of one forward pass."""
         shift = eps * normal(key, this.first_query, this.queries, adapter.numel())
-        chosen = {BOTH: (1.0, -1.0), PLUS: (1.0,), MINUS: (-1.0,)}[this.signs]
-        flat = torch.cat([adapter[None] + shift if sign > 0 else adapter[None] - shift for sign in chosen])
+        signs = {BOTH: (1.0, -1.0), PLUS: (1.0,), MINUS: (-1.0,)}[this.signs]
+        flat = torch.cat([adapter[None] + shift if sign > 0 else adapter[None] - shift for sign in signs])
 
         def of_layer(layer: int, after: Tensor) -> list[Tensor]:
             del after

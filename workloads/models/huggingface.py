@@ -132,11 +132,11 @@ def _tensor_table(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
             f"{folder} has neither {SINGLE_FILE} nor {SHARD_INDEX}: convert the weights to safetensors, "
             "other formats are not read."
         )
-    placed = _shard_of_each_tensor(folder)
+    shards = _shard_of_each_tensor(folder)
     table: dict[str, tuple[Path, tuple[int, ...]]] = {}
-    for shard in sorted(set(placed.values())):
+    for shard in sorted(set(shards.values())):
         shapes = _shapes(shard).items()
-        table |= {tensor: (shard, shape) for tensor, shape in shapes if placed.get(tensor) == shard}
+        table |= {tensor: (shard, shape) for tensor, shape in shapes if shards.get(tensor) == shard}
     return table
 
 

@@ -48,11 +48,11 @@ def kept_losses(
     artifact: Artifact, data: TaskBatches, training: TrainingSettings, steps: int, accumulation: Accumulation
 ) -> ReferenceLosses | None:
     """The reference losses if they were computed before; a damaged file counts as none."""
-    asked = _asked(data, training, steps, accumulation)
+    question = _question(data, training, steps, accumulation)
     try:
-        kept = json.loads(_path(artifact, asked).read_bytes())
-        found = from_document(kept)
-        if kept["of"] == asked and (len(found.losses) == steps) == (found.shortfall is None):
+        document = json.loads(_path(artifact, question).read_bytes())
+        found = from_document(document)
+        if document["of"] == question and (len(found.losses) == steps) == (found.shortfall is None):
             return found
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         pass
@@ -88,15 +88,15 @@ def reference_losses(
     kept = kept_losses(artifact, data, training, steps, accumulation)
     if kept is not None:
         return kept
-    found = _computed(workload, weights, data, training, steps, on_progress, accumulation)
-    asked = _asked(data, training, steps, accumulation)
-    path = _path(artifact, asked)
+    found = _compute(workload, weights, data, training, steps, on_progress, accumulation)
+    question = _question(data, training, steps, accumulation)
+    path = _path(artifact, question)
     with told_if_unwritable(workload, artifact.folder.parent):
-        write_atomic(path, json.dumps({"of": asked, **asdict(found)}).encode())
+        write_atomic(path, json.dumps({"of": question, **asdict(found)}).encode())
     return found
 
 
-def _computed(
+def _compute(
     workload: Workload,
     weights: ModelWeights,
     data: TaskBatches,
@@ -148,8 +148,8 @@ def _computed(
             )
             untrained.append(tuple(float(loss) for loss in still.reshape(-1)))
     except _OutOfTimeError:
-        spent = time.monotonic() - begin
-        shortfall = f"the eager reference did {len(losses)} of {steps} steps in {spent:.0f} s, its limit"
+        seconds = time.monotonic() - begin
+        shortfall = f"the eager reference did {len(losses)} of {steps} steps in {seconds:.0f} s, its limit"
         return ReferenceLosses(tuple(losses), shortfall, tuple(untrained), noise if losses else None)
     shortfall = None if affordable == steps else _too_long(workload, weights, affordable, steps, accumulation)
     return ReferenceLosses(tuple(losses), shortfall, tuple(untrained), noise)
@@ -165,9 +165,9 @@ def _too_long(
     )
 
 
-def _asked(data: TaskBatches, training: TrainingSettings, steps: int, accumulation: Accumulation) -> dict[str, Any]:
+def _question(data: TaskBatches, training: TrainingSettings, steps: int, accumulation: Accumulation) -> dict[str, Any]:
     return {"data": data.sha256, "steps": steps, **asdict(training), "accumulation": str(accumulation)}
 
 
-def _path(artifact: Artifact, asked: Mapping[str, Any]) -> Path:
-    return artifact.folder / f"reference-{document_sha256(asked)[:16]}.json"
+def _path(artifact: Artifact, question: Mapping[str, Any]) -> Path:
+    return artifact.folder / f"reference-{document_sha256(question)[:16]}.json"

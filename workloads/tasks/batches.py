@@ -75,14 +75,14 @@ class PromptEncoder:
         """The row of a text's tokens; a text that is too long loses its beginning, prompt and answer stay whole."""
         answer = self.answers[label]
         budget = self.text_budget(label)
-        kept = text[-budget:]
-        real = [*self.prefix, *kept, *self.suffix, *answer[:-1]]
+        tail = text[-budget:]
+        real = [*self.prefix, *tail, *self.suffix, *answer[:-1]]
         first = self.T - len(real)
         return Row(
             tokens=[self.pad_id] * first + real,
             first=first,
             labels=[NO_LABEL] * (self.K - len(answer)) + list(answer),
-            truncated=len(kept) < len(text),
+            truncated=len(tail) < len(text),
         )
 
 

@@ -41,38 +41,38 @@ _ENABLE = "on the phone enable Developer options and 'USB debugging' there"
 class Unauthorised(AccessRefused):
     """The phone doesn't know this computer's adb key; only its owner can change that, on the phone."""
 
-    def __init__(self, shown: str) -> None:
-        super().__init__(f"{shown} has not authorised this computer; {AUTHORISE}, and run again.")
+    def __init__(self, label: str) -> None:
+        super().__init__(f"{label} has not authorised this computer; {AUTHORISE}, and run again.")
 
 
-def refusal(shown: str, state: str) -> DeviceError:
+def refusal(label: str, state: str) -> DeviceError:
     """Why a device in this state can't be used: `AccessRefused` where a person has to act, `DeviceLost` otherwise."""
     if state == UNAUTHORISED:
-        return Unauthorised(shown)
+        return Unauthorised(label)
     if state in _REFUSALS:
-        return AccessRefused(f"{shown} {_REFUSALS[state]}.")
+        return AccessRefused(f"{label} {_REFUSALS[state]}.")
     if state in PASSING:
         return DeviceLost(
-            f"{shown} is {state}: adb sees it and it does not answer; unlock it, then unplug it and plug it in again "
+            f"{label} is {state}: adb sees it and it does not answer; unlock it, then unplug it and plug it in again "
             "(over Wi-Fi: switch wireless debugging off and on)."
         )
-    return DeviceLost(f"{shown} is in the state {printable(state, 40)!r}, which is not ready; see `adb devices`.")
+    return DeviceLost(f"{label} is in the state {printable(state, 40)!r}, which is not ready; see `adb devices`.")
 
 
-def unknown(shown: str, listed: Sequence[Listed]) -> DeviceLost:
+def unknown(label: str, attached: Sequence[Listed]) -> DeviceLost:
     """A serial that isn't attached, with what is."""
-    there = ", ".join(f"{printable(one.serial, 80)} ({printable(one.state, 20)})" for one in listed[:8])
-    rest = f" and {len(listed) - 8} more" if len(listed) > 8 else ""
-    found = f"adb has {len(listed)}: {there}{rest}" if listed else "adb has none at all"
+    there = ", ".join(f"{printable(one.serial, 80)} ({printable(one.state, 20)})" for one in attached[:8])
+    rest = f" and {len(attached) - 8} more" if len(attached) > 8 else ""
+    others = f"adb has {len(attached)}: {there}{rest}" if attached else "adb has none at all"
     return DeviceLost(
-        f"{shown} is not attached ({found}); plug it in, {_ENABLE}, or correct `serial` in the inventory."
+        f"{label} is not attached ({others}); plug it in, {_ENABLE}, or correct `serial` in the inventory."
     )
 
 
-def unreachable(shown: str, answer: str) -> DeviceLost:
+def unreachable(label: str, answer: str) -> DeviceLost:
     """A device in the network that adb could not connect to, with adb's words."""
     return DeviceLost(
-        f"{shown} can't be reached over the network ({answer or 'no reason given'}); check that it is on and in the "
+        f"{label} can't be reached over the network ({answer or 'no reason given'}); check that it is on and in the "
         "same network with wireless debugging on (`adb pair` once, or `adb tcpip 5555` over a cable), and `host` and "
         "`port`."
     )
@@ -112,20 +112,20 @@ class Attachment:
 
     def require_answer(self, timeout_s: float) -> None:
         """Asks the device itself, by way of the server. Raises `DeviceLost`."""
-        shown = self.target.label
+        label = self.target.label
         try:
             self.server.open(self.transport_id, _CHEAP_SERVICE, timeout_s=timeout_s).close()
         except TimeoutError as error:
             raise DeviceLost(
-                f"{shown} did not answer within {timeout_s:.3g} s; check that it is on and connected, then run again."
+                f"{label} did not answer within {timeout_s:.3g} s; check that it is on and connected, then run again."
             ) from error
         except ServiceRefused as error:
-            raise gone(shown, error.reason) from error
+            raise gone(label, error.reason) from error
 
 
-def gone(shown: str, reason: str) -> DeviceLost:
+def gone(label: str, reason: str) -> DeviceLost:
     """A device that had been there; `reason` in adb's words."""
-    return DeviceLost(f"{shown} is gone from adb ({reason}); check that it is on and connected, then run again.")
+    return DeviceLost(f"{label} is gone from adb ({reason}); check that it is on and connected, then run again.")
 
 
 def target_of(entry: DeviceEntry) -> Target:
@@ -153,31 +153,31 @@ def attach(entry: DeviceEntry, server: AdbServer | None = None) -> Attachment:
 def _on_cable(server: AdbServer, target: Target, deadline: Deadline) -> Attachment:
     enumerated = Deadline(min(_ENUMERATION_S, deadline.timeout_s))
     while True:
-        listed = server.devices(timeout_s=_left(deadline))
-        found = _find(listed, target)
+        attached = server.devices(timeout_s=_remaining_s(deadline))
+        found = _find(attached, target)
         if found is None and not enumerated.remaining_s():
-            raise unknown(target.label, listed)
+            raise unknown(target.label, attached)
         if found is not None and found.state == READY:
-            return _proved(server, target, found, _left(deadline))
+            return _proved(server, target, found, _remaining_s(deadline))
         if found is not None and (found.state not in PASSING or not deadline.remaining_s()):
             raise refusal(target.label, found.state)
         time.sleep(_POLL_S)
 
 
 def _over_network(server: AdbServer, target: Target, deadline: Deadline) -> Attachment:
-    found = _find(server.devices(timeout_s=_left(deadline)), target)
+    found = _find(server.devices(timeout_s=_remaining_s(deadline)), target)
     if found is not None and found.state == READY:
         # It may be adb's memory of a device that left without a word: then the way is made anew.
         with contextlib.suppress(DeviceLost):
-            return _proved(server, target, found, _left(deadline) / 3)
+            return _proved(server, target, found, _remaining_s(deadline) / 3)
     if found is not None:
         # Or else the answer to `connect` would be that it is connected, whatever its state.
-        server.disconnect(target.serial, timeout_s=_left(deadline))
-    answer = server.connect(target.serial, timeout_s=_left(deadline))
+        server.disconnect(target.serial, timeout_s=_remaining_s(deadline))
+    answer = server.connect(target.serial, timeout_s=_remaining_s(deadline))
     while True:
-        found = _find(server.devices(timeout_s=_left(deadline)), target)
+        found = _find(server.devices(timeout_s=_remaining_s(deadline)), target)
         if found is not None and found.state == READY:
-            return _proved(server, target, found, _left(deadline))
+            return _proved(server, target, found, _remaining_s(deadline))
         failed = found is not None and found.state == "offline" and not answer.startswith(_CONNECTED)
         if found is None or failed or not deadline.remaining_s():
             raise unreachable(target.label, answer)
@@ -195,19 +195,19 @@ def _proved(server: AdbServer, target: Target, found: Listed, timeout_s: float) 
 
 
 def _require_shell_v2(attachment: Attachment, deadline: Deadline) -> None:
-    shown = attachment.target.label
+    label = attachment.target.label
     try:
-        features = attachment.server.features(attachment.transport_id, timeout_s=_left(deadline))
+        features = attachment.server.features(attachment.transport_id, timeout_s=_remaining_s(deadline))
     except ServiceRefused as error:
-        raise gone(shown, error.reason) from error
+        raise gone(label, error.reason) from error
     if "shell_v2" not in features:
-        raise AccessRefused(f"{shown} has no shell protocol with exit codes; it needs Android 7 or newer.")
+        raise AccessRefused(f"{label} has no shell protocol with exit codes; it needs Android 7 or newer.")
 
 
-def _find(listed: tuple[Listed, ...], target: Target) -> Listed | None:
-    return next((one for one in listed if one.serial == target.serial), None)
+def _find(attached: tuple[Listed, ...], target: Target) -> Listed | None:
+    return next((one for one in attached if one.serial == target.serial), None)
 
 
-def _left(deadline: Deadline) -> float:
+def _remaining_s(deadline: Deadline) -> float:
     """Seconds for the next question: a moment even when time is up, so that the last answer can still come."""
     return max(0.5, deadline.remaining_s())

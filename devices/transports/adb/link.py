@@ -35,24 +35,24 @@ class Unpacker:
     def __init__(self) -> None:
         self.exited = False
         self._header = b""
-        self._stream, self._left = STDOUT, 0
+        self._stream, self._rest_bytes = STDOUT, 0
 
     def feed(self, chunk: bytes) -> Received:
         """What the chunk holds of both outputs; a long packet is passed on in parts."""
         outputs: dict[int, list[bytes]] = {STDOUT: [], STDERR: []}
         at = 0
         while at < len(chunk):
-            if self._left:
-                part = chunk[at : at + self._left]
+            if self._rest_bytes:
+                part = chunk[at : at + self._rest_bytes]
                 outputs.get(self._stream, []).append(part)
-                self._left -= len(part)
+                self._rest_bytes -= len(part)
                 at += len(part)
                 continue
             missing = _HEADER.size - len(self._header)
             self._header += chunk[at : at + missing]
             at += missing
             if len(self._header) == _HEADER.size:
-                self._stream, self._left = _HEADER.unpack(self._header)
+                self._stream, self._rest_bytes = _HEADER.unpack(self._header)
                 self._header = b""
                 self.exited = self.exited or self._stream == EXIT
         return Received(b"".join(outputs[STDOUT]), b"".join(outputs[STDERR]))
@@ -79,17 +79,17 @@ def adb_transport(
     return transport
 
 
-def _require_serial(transport: ShellTransport, shown: str, serial: str, timeout_s: float) -> None:
+def _require_serial(transport: ShellTransport, label: str, serial: str, timeout_s: float) -> None:
     """Addresses change, and another phone must not be measured in the place of this one."""
     try:
-        said = transport.run(["getprop", "ro.serialno"], timeout_s=timeout_s).stdout.strip()
+        answer = transport.run(["getprop", "ro.serialno"], timeout_s=timeout_s).stdout.strip()
     except CommandError as error:
         raise AccessRefused(
-            f"{shown} has no getprop to tell its serial number with; leave `serial` out where `host` is given."
+            f"{label} has no getprop to tell its serial number with; leave `serial` out where `host` is given."
         ) from error
-    if said != serial:
+    if answer != serial:
         raise AccessRefused(
-            f"{shown} says that its serial number is {printable(said, 60)!r}, and the inventory has "
+            f"{label} says that its serial number is {printable(answer, 60)!r}, and the inventory has "
             f"{printable(serial, 60)!r}; correct `host` (addresses change) or `serial`."
         )
 
@@ -101,24 +101,24 @@ class AdbLink:
 
     def __init__(self, attachment: Attachment) -> None:
         self._attachment = attachment
-        self._shown = attachment.target.label
+        self._label = attachment.target.label
         self._closed = False
 
     def open(self, *, timeout_s: float) -> AdbChannel:
         if self._closed:
-            raise DeviceLost(f"the connection to {self._shown} was given up; connect anew.")
+            raise DeviceLost(f"the connection to {self._label} was given up; connect anew.")
         try:
             connection = self._attachment.server.open(self._attachment.transport_id, _SHELL, timeout_s=timeout_s)
         except TimeoutError as error:
             self.close()
             raise DeviceLost(
-                f"{self._shown} did not start a shell within {timeout_s:.3g} s; check that it is on and connected, "
+                f"{self._label} did not start a shell within {timeout_s:.3g} s; check that it is on and connected, "
                 "then run again."
             ) from error
         except ServiceRefused as error:
             self.close()
-            raise gone(self._shown, error.reason) from error
-        return AdbChannel(connection, self._shown)
+            raise gone(self._label, error.reason) from error
+        return AdbChannel(connection, self._label)
 
     def require_answer(self, *, timeout_s: float) -> None:
         try:
@@ -137,8 +137,8 @@ class AdbChannel:
     One thread may send, and end the input, while another receives.
     """
 
-    def __init__(self, connection: socket.socket, shown: str) -> None:
-        self._connection, self._shown = connection, shown
+    def __init__(self, connection: socket.socket, label: str) -> None:
+        self._connection, self._label = connection, label
         self._unpacker = Unpacker()
         # The part of the last packet that the socket has not taken yet.
         self._unsent = memoryview(b"")
@@ -178,7 +178,7 @@ class AdbChannel:
         if not chunk:
             self._ended = True
             raise DeviceLost(
-                f"adb ended the connection to {self._shown}; check that it is on and connected (`adb devices`), then "
+                f"adb ended the connection to {self._label}; check that it is on and connected (`adb devices`), then "
                 "run again."
             )
         received = self._unpacker.feed(chunk)

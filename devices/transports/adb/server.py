@@ -87,7 +87,7 @@ class AdbServer:
         program = adb_program()
         # A session of its own: Ctrl-C at the terminal is for the suite, and other programs use this server too.
         try:
-            ended = subprocess.run(
+            result = subprocess.run(
                 [program, "-P", str(self.port), "start-server"],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -97,9 +97,9 @@ class AdbServer:
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise AccessRefused(f"{self.label} can't be started with {program} ({error}); start it by hand.") from error
-        if ended.returncode or not self.running():
-            said = printable(ended.stderr.decode("utf-8", "replace"), 200) or f"exit code {ended.returncode}"
-            raise AccessRefused(f"{self.label} can't be started with {program} ({said}); start it by hand.")
+        if result.returncode or not self.running():
+            reason = printable(result.stderr.decode("utf-8", "replace"), 200) or f"exit code {result.returncode}"
+            raise AccessRefused(f"{self.label} can't be started with {program} ({reason}); start it by hand.")
 
     def devices(self, *, timeout_s: float) -> tuple[Listed, ...]:
         """What is attached, in whatever state."""

@@ -96,7 +96,7 @@ class Calls:
             )
         except ValueError as error:
             raise CommandError(f"the command {command!r} can't be started: {error}; correct its arguments.") from error
-        seen = _Seen(on_output)
+        watch = _Watch(on_output)
         what = f"the command {command!r}"
 
         def meanwhile() -> None:
@@ -104,10 +104,10 @@ class Calls:
             while_waiting()
 
         self.require_hold()
-        talk = Conversation(self.link, token, what, deadline, self.patience, seen, meanwhile)
+        talk = Conversation(self.link, token, what, deadline, self.patience, watch, meanwhile)
         end = talk.hold(script)
         self.require_hold()
-        refusal = _refusal(end, talk.failed_stage, argv[0], cwd, pid_file, printed=seen.any)
+        refusal = _refusal(end, talk.failed_stage, argv[0], cwd, pid_file, printed=watch.any)
         if refusal is not None:
             raise refusal
         return end
@@ -122,7 +122,7 @@ def path_argument(action: str, path: str) -> str:
 
 
 @dataclass
-class _Seen:
+class _Watch:
     """Passes output on and remembers whether there was any."""
 
     on_output: Callable[[bytes], None]

@@ -38,9 +38,9 @@ class MarkedStream:
         while data:
             at = data.find(self._prefix)
             if at < 0:
-                kept = self._partial(data)
-                self._deliver(data[: len(data) - kept])
-                self._rest = data[len(data) - kept :]
+                rest_bytes = self._partial(data)
+                self._deliver(data[: len(data) - rest_bytes])
+                self._rest = data[len(data) - rest_bytes :]
                 return
             self._deliver(data[:at])
             end = data.find(b"\n", at)
@@ -205,9 +205,9 @@ class Conversation:
         """Whether all of it went; the script may end (a full disk) while there is more to send."""
         rest = memoryview(data)
         while rest and not self._ended():
-            taken = channel.send(bytes(rest), timeout_s=min(_POLL_S, max(0.01, self._deadline.remaining_s())))
-            rest = rest[taken:]
-            if taken:
+            sent_bytes = channel.send(bytes(rest), timeout_s=min(_POLL_S, max(0.01, self._deadline.remaining_s())))
+            rest = rest[sent_bytes:]
+            if sent_bytes:
                 self._heard_s = time.monotonic()
             self._listen(channel, 0.0)
             self._deadline.check(self._what)

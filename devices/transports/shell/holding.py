@@ -23,7 +23,7 @@ from devices.transports.shell.scripts import RUNS, plain_path, quoted
 from devices.transports.shell.streams import Collected
 from foundation.text import decode
 
-HELD, ASKED = "H", "Q"
+HELD_MARK, QUESTION_MARK = "H", "Q"
 """Marks: the device is held now, under this number; somebody wants to know whether the orchestrator is there."""
 
 BUSY, UNASKED, UNUSABLE = 16, 17, 18
@@ -187,7 +187,7 @@ exit 0
 """
 
 
-def hold_script(mark: str, above: str, folder: str, token: str, told: str, outdated: str | None, ask_s: float) -> bytes:
+def hold_script(mark: str, above: str, folder: str, token: str, line: str, outdated: str | None, ask_s: float) -> bytes:
     """Holds the device; `mark` is the token of the call's marks, `token` that of the hold."""
     polls = str(math.ceil(ask_s / 0.1))
     body = _BODY.replace("LIMIT", str(_RECORD_LIMIT_BYTES))
@@ -195,10 +195,10 @@ def hold_script(mark: str, above: str, folder: str, token: str, told: str, outda
         body = body.replace(name, str(code))
     text = _HOLD.format(
         mark=mark,
-        arguments=quoted([above, folder, token, told, outdated or "", polls]),
+        arguments=quoted([above, folder, token, line, outdated or "", polls]),
         body=body,
-        held=HELD,
-        asked=ASKED,
+        held=HELD_MARK,
+        asked=QUESTION_MARK,
     )
     return text.encode("utf-8", "surrogateescape")
 
@@ -218,14 +218,14 @@ _NOTHING_TO_HOLD = (FileCause.FULL, FileCause.READ_ONLY)
 class _Marks:
     """What the script has said: under which name in the folder the device is held, and that somebody asks."""
 
-    held: str = ""
-    asked: bool = False
+    number: str = ""
+    question: bool = False
 
     def __call__(self, letter: str, value: str) -> None:
-        if letter == HELD and value.isascii() and value.isdecimal():
-            self.held = value
-        elif letter == ASKED:
-            self.asked = True
+        if letter == HELD_MARK and value.isascii() and value.isdecimal():
+            self.number = value
+        elif letter == QUESTION_MARK:
+            self.question = True
 
 
 class Holding:
@@ -235,7 +235,7 @@ class Holding:
         self, link: Link, conversation: Conversation, channel: Channel, marks: _Marks, folder: str, claim: Claim
     ) -> None:
         self._link, self._conversation, self._channel, self._marks = link, conversation, channel, marks
-        self._path, self._device, self._token = posixpath.join(folder, marks.held), claim.device, claim.token
+        self._path, self._device, self._token = posixpath.join(folder, marks.number), claim.device, claim.token
         self._loss: DeviceError | None = None
         self._ending = False
         self._release_by_s: float | None = None
@@ -271,8 +271,8 @@ class Holding:
         loss: DeviceError | None = None
         try:
             while self._more():
-                if self._marks.asked and self._release_by_s is None:
-                    self._marks.asked = False
+                if self._marks.question and self._release_by_s is None:
+                    self._marks.question = False
                     self._channel.send(ANSWER, timeout_s=_POLL_S)
             self._ending = True
             if self._release_by_s is None:
@@ -297,7 +297,7 @@ class Holding:
         end_s = self._release_by_s
         if end_s is not None and time.monotonic() > end_s:
             return False
-        due = self._marks.asked and end_s is None  # asked while it was taken
+        due = self._marks.question and end_s is None  # asked while it was taken
         return self._conversation.hear(self._channel, 0.0 if due else _POLL_S)
 
 
@@ -312,8 +312,8 @@ def hold(link: Link, patience: Patience, folder: str, claim: Claim) -> Holding |
     script = hold_script(mark, above, path, claim.token, claim.holder_line, claim.outdated, patience.answer_s)
     deadline = Deadline(_TAKE_TIMEOUT_S + 2 * patience.answer_s)
     conversation = Conversation(link, mark, "taking hold of the device", deadline, patience, output, on_mark=marks)
-    channel = conversation.begin(script, lambda: bool(marks.held))
-    if marks.held:
+    channel = conversation.begin(script, lambda: bool(marks.number))
+    if marks.number:
         return Holding(link, conversation, channel, marks, folder, claim)
     channel.close()
     _require_nothing_to_hold(conversation.end(), folder, decode(output.data), claim.device)

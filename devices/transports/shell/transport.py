@@ -90,9 +90,9 @@ class ShellTransport:
             if error.cause is not FileCause.TOO_LARGE:
                 raise
             record = None
-        named = ("0", "-", "-") if record is None else (str(record.pid), str(record.start_ticks), record.boot_id)
+        process = ("0", "-", "-") if record is None else (str(record.pid), str(record.start_ticks), record.boot_id)
         polls = str(round(min(self._patience.grace_s, timeout_s / 2) * 10))
-        answer = self._ask("remove", pid_file, scripts.END_LEFT_OVER, *named, polls, timeout_s=timeout_s)
+        answer = self._ask("remove", pid_file, scripts.END_LEFT_OVER, *process, polls, timeout_s=timeout_s)
         return record.pid if record is not None and "ended" in answer.split() else None
 
     def hold(self, folder: str, claim: Claim) -> bool:
@@ -184,18 +184,18 @@ class ShellTransport:
 
     def remove(self, path: str, *, recursive: bool = False, timeout_s: float = FILE_TIMEOUT_S) -> None:
         # With a slash at its end a link would be followed.
-        named = path.rstrip("/") or path
-        self._ask("remove", named, scripts.REMOVE_TREE if recursive else scripts.REMOVE, timeout_s=timeout_s)
+        target = path.rstrip("/") or path
+        self._ask("remove", target, scripts.REMOVE_TREE if recursive else scripts.REMOVE, timeout_s=timeout_s)
 
     def mkdir(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> None:
         self._ask("make the folder", path, scripts.MAKE_FOLDER, timeout_s=timeout_s)
 
     def list_dir(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> tuple[str, ...]:
-        listed = self._calls.collect(
+        listing = self._calls.collect(
             "list", path, scripts.LIST, timeout_s=timeout_s, limit_bytes=RUN_OUTPUT_LIMIT_BYTES
         )
         beginning = len(path_argument("list", path).encode("utf-8", "surrogateescape")) + len("/./")
-        names = [entry[beginning:] for entry in listed.split(b"\0") if entry]
+        names = [entry[beginning:] for entry in listing.split(b"\0") if entry]
         return tuple(sorted(name.decode("utf-8", "surrogateescape") for name in names))
 
     def free_bytes(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int:
@@ -232,24 +232,24 @@ class ShellTransport:
         blocks, odd = divmod(offset_bytes, RESUME_BLOCK_BYTES)
         if odd:
             raise ValueError(f"a push goes on at a multiple of {RESUME_BLOCK_BYTES} bytes, not at {offset_bytes}")
-        named = final or destination
+        path = final or destination
         target = path_argument("write", destination)
         arguments = (target, str(blocks), str(RESUME_BLOCK_BYTES), mode, final and path_argument("write", final))
         counted, answer = Counted(chunks, offset_bytes), Collected(_SHORT_ANSWER_BYTES)
         end = self._calls.operate(
             scripts.PUSH,
             arguments,
-            what=f"the copy to {printable(named)!r}",
+            what=f"the copy to {printable(path)!r}",
             deadline=deadline,
             on_output=answer,
             feed=counted,
         )
         if end.rc:
-            raise file_error("write", named, end.stderr_tail)
-        arrived = _number(decode(answer.data).strip(), "write", named)
+            raise file_error("write", path, end.stderr_tail)
+        arrived = _number(decode(answer.data).strip(), "write", path)
         if arrived != counted.total_bytes:
             detail = f"{arrived} of {counted.total_bytes} bytes arrived"
-            raise FileError("write", named, FileCause.OTHER, detail=detail)
+            raise FileError("write", path, FileCause.OTHER, detail=detail)
 
 
 def _number(text: str, action: str, path: str) -> int:

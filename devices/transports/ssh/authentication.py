@@ -21,7 +21,7 @@ from devices.errors import AccessRefused, DeviceLost, FileError
 from devices.transports.ssh.endpoint import Endpoint
 from foundation.text import printable
 
-_ASKED: dict[str, str] = {}
+_ANSWERS: dict[str, str] = {}
 _ASKING = threading.Lock()  # devices are connected side by side, and there is one terminal
 
 
@@ -35,23 +35,23 @@ def from_environment(variable: str, purpose: str) -> str:
     return secret
 
 
-def asked(purpose: str) -> str | None:
+def ask(purpose: str) -> str | None:
     """What the user types without echo; None where there is no terminal to ask on, or nothing was typed."""
     with _ASKING:
-        if purpose not in _ASKED:
+        if purpose not in _ANSWERS:
             if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
                 return None
             try:
-                _ASKED[purpose] = getpass.getpass(f"{purpose[:1].upper()}{purpose[1:]}: ", sys.stderr)
+                _ANSWERS[purpose] = getpass.getpass(f"{purpose[:1].upper()}{purpose[1:]}: ", sys.stderr)
             except EOFError:
                 return None
-        return _ASKED[purpose] or None
+        return _ANSWERS[purpose] or None
 
 
 def forget(purpose: str) -> None:
     """What was typed is wrong: ask again next time."""
     with _ASKING:
-        _ASKED.pop(purpose, None)
+        _ANSWERS.pop(purpose, None)
 
 
 _DEFAULT_NAMES = ("id_ed25519", "id_ecdsa", "id_rsa")
@@ -61,7 +61,7 @@ _DEFAULT_NAMES = ("id_ed25519", "id_ecdsa", "id_rsa")
 class Candidate:
     """A key to try, or why a key that is there can't be tried."""
 
-    shown: str
+    label: str
     key: paramiko.PKey | None
     obstacle: str = ""
 
@@ -109,7 +109,7 @@ def _named(endpoint: Endpoint, path: Path, agent: paramiko.Agent) -> Candidate:
 def _decrypted(endpoint: Endpoint, path: Path) -> paramiko.PKey:
     purpose = f"the passphrase of {str(path)!r}"
     variable = endpoint.key_passphrase_env
-    passphrase = from_environment(variable, purpose) if variable else asked(purpose)
+    passphrase = from_environment(variable, purpose) if variable else ask(purpose)
     if passphrase is None:
         raise AccessRefused(
             f"the key file {str(path)!r} of {endpoint.label} has a passphrase; run `ssh-add {path}`, or name the "
@@ -147,54 +147,54 @@ class _NoAgent(paramiko.Agent):
 
 def log_in(transport: paramiko.Transport, endpoint: Endpoint, home: Path | None = None) -> None:
     """Raises `AccessRefused` with what was tried, and `DeviceLost` if the server goes away meanwhile."""
-    tried: list[str] = []
-    with contextlib.closing(candidates(endpoint, home or Path.home())) as found:
-        for candidate in found:
-            if _with_key(transport, endpoint, candidate, tried):
+    attempts: list[str] = []
+    with contextlib.closing(candidates(endpoint, home or Path.home())) as keys:
+        for candidate in keys:
+            if _with_key(transport, endpoint, candidate, attempts):
                 return
-    if not _with_password(transport, endpoint, tried):
+    if not _with_password(transport, endpoint, attempts):
         raise AccessRefused(
-            f"{endpoint.label} refused the login (tried: {'; '.join(tried) or 'nothing, there was no key'}); "
+            f"{endpoint.label} refused the login (tried: {'; '.join(attempts) or 'nothing, there was no key'}); "
             f"{_remedy(endpoint)}."
         )
 
 
-def _with_key(transport: paramiko.Transport, endpoint: Endpoint, candidate: Candidate, tried: list[str]) -> bool:
+def _with_key(transport: paramiko.Transport, endpoint: Endpoint, candidate: Candidate, attempts: list[str]) -> bool:
     if candidate.key is None:
-        tried.append(f"{candidate.shown} {candidate.obstacle}")
+        attempts.append(f"{candidate.label} {candidate.obstacle}")
         return False
-    tried.append(candidate.shown)
+    attempts.append(candidate.label)
     try:
         transport.auth_publickey(endpoint.user, candidate.key)
     except paramiko.SSHException as error:
-        _require_connection(transport, endpoint, tried, error)
+        _require_connection(transport, endpoint, attempts, error)
     return transport.is_authenticated()
 
 
-def _with_password(transport: paramiko.Transport, endpoint: Endpoint, tried: list[str]) -> bool:
+def _with_password(transport: paramiko.Transport, endpoint: Endpoint, attempts: list[str]) -> bool:
     purpose = f"the password of {endpoint.label}"
-    password = from_environment(endpoint.password_env, purpose) if endpoint.password_env else asked(purpose)
+    password = from_environment(endpoint.password_env, purpose) if endpoint.password_env else ask(purpose)
     if password is None:
         return False
-    tried.append("password" if endpoint.password_env is None else f"password from {endpoint.password_env}")
+    attempts.append("password" if endpoint.password_env is None else f"password from {endpoint.password_env}")
     try:
         transport.auth_password(endpoint.user, password)
     except paramiko.SSHException as error:
-        _require_connection(transport, endpoint, tried, error)
+        _require_connection(transport, endpoint, attempts, error)
     if not transport.is_authenticated():
         forget(purpose)
     return transport.is_authenticated()
 
 
 def _require_connection(
-    transport: paramiko.Transport, endpoint: Endpoint, tried: list[str], error: paramiko.SSHException
+    transport: paramiko.Transport, endpoint: Endpoint, attempts: list[str], error: paramiko.SSHException
 ) -> None:
     """A refusal is what a next attempt is for; a connection that ended is not."""
     if transport.is_active():
         return
     if "too many" in str(error).lower():
         raise AccessRefused(
-            f"{endpoint.label} ended the login after {len(tried)} attempts ({'; '.join(tried)}); "
+            f"{endpoint.label} ended the login after {len(attempts)} attempts ({'; '.join(attempts)}); "
             "name the one right key as `key_file` in the inventory."
         ) from error
     raise DeviceLost(

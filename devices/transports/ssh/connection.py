@@ -120,10 +120,10 @@ def _negotiated(
 
 def _silent(endpoint: Endpoint, timeout_s: float, error: Exception) -> DeviceLost:
     # What the library says when its own patience ends before that of its reading thread.
-    said = "no answer" if str(error) == "No existing session" else str(error) or type(error).__name__
+    reason = "no answer" if str(error) == "No existing session" else str(error) or type(error).__name__
     return DeviceLost(
         f"{endpoint.label} took the connection but did not complete the SSH handshake within {timeout_s:g} s "
-        f"({said}); check that an SSH server listens there and answers."
+        f"({reason}); check that an SSH server listens there and answers."
     )
 
 
@@ -144,7 +144,7 @@ class _PromptSocket(socket.socket):
 
 def _open_socket(endpoint: Endpoint, timeout_s: float) -> socket.socket:
     try:
-        opened = socket.create_connection((endpoint.host, endpoint.port), timeout=timeout_s)
+        connection = socket.create_connection((endpoint.host, endpoint.port), timeout=timeout_s)
     except (OSError, UnicodeError) as error:
         reason = (
             "no answer came in time" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or error
@@ -153,7 +153,7 @@ def _open_socket(endpoint: Endpoint, timeout_s: float) -> socket.socket:
             f"{endpoint.label} can't be reached within {timeout_s:g} s: {reason}; check that it is on and in the "
             "network, and `host` and `port` in the inventory."
         ) from error
-    sock = _PromptSocket(opened.family, opened.type, opened.proto, opened.detach())
+    sock = _PromptSocket(connection.family, connection.type, connection.proto, connection.detach())
     sock.settimeout(timeout_s)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

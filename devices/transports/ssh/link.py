@@ -28,9 +28,9 @@ _SLOT_POLL_S = 0.05
 
 def ssh_transport(entry: DeviceEntry, *, patience: Patience | None = None) -> ShellTransport:
     """The transport to a device. Raises `DeviceLost`, `HostKeyRefused`, `AccessRefused`."""
-    chosen = patience or Patience()
-    link = SshLink(connect(entry), stuck_s=chosen.answer_s, another=lambda: connect(entry))
-    return ShellTransport(link, patience=chosen)
+    patience = patience or Patience()
+    link = SshLink(connect(entry), stuck_s=patience.answer_s, another=lambda: connect(entry))
+    return ShellTransport(link, patience=patience)
 
 
 class SshLink:

@@ -48,15 +48,15 @@ def test_a_connected_device_runs_reads_and_is_locked(entry: DeviceEntry, locks: 
 
 
 def test_the_runner_is_named_while_it_runs(entry: DeviceEntry, locks: Path) -> None:
-    seen: list[int] = []
+    pids: list[int] = []
     with connect(entry, locks) as device:
         device.transport.mkdir(device.places.workdir)
         pid_file = Path(device.places.pid_file)
         script = python("import os; print(os.getpid())")
         device.launch(
-            script, lambda line: seen.extend([int(line), json.loads(pid_file.read_text())["pid"]]), timeout_s=20
+            script, lambda line: pids.extend([int(line), json.loads(pid_file.read_text())["pid"]]), timeout_s=20
         )
-        assert seen[0] == seen[1]
+        assert pids[0] == pids[1]
         assert not pid_file.exists()
 
 
@@ -112,7 +112,7 @@ def test_preflight_uses_the_cores_of_the_entry(entry: DeviceEntry, locks: Path, 
     tree = make_tree({"sys/devices/system/cpu/online": "0-1"})
     with connect(entry.model_copy(update={"cpus": (7,)}), locks, root=tree.root) as device:
         checks = {check.name: check for check in device.preflight(Needs(disk_bytes=1, memory_bytes=1))}
-        named = {check.name: check for check in device.preflight(Needs(cpus=(0,)))}
+        on_core_0 = {check.name: check for check in device.preflight(Needs(cpus=(0,)))}
     assert set(checks) == {
         "workdir",
         "disk",
@@ -125,7 +125,7 @@ def test_preflight_uses_the_cores_of_the_entry(entry: DeviceEntry, locks: Path, 
         "frequency caps",
     }
     assert checks["cores"].status == "failed"
-    assert named["cores"].status == "ok"
+    assert on_core_0["cores"].status == "ok"
 
 
 def test_the_table_says_what_is_there_and_how_to_mend_what_is_missing(

@@ -82,7 +82,7 @@ def test_an_unknown_device_is_not_changed(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "said"),
+    ("name", "values", "sentence"),
     [
         ("nano", {"kind": "jetson"}, "needs a `host`"),
         ("a b", {"kind": "local"}, "a name is 1 to 64"),
@@ -90,9 +90,9 @@ def test_an_unknown_device_is_not_changed(path: Path) -> None:
     ],
 )
 def test_an_entry_that_would_be_refused_leaves_the_file_alone(
-    path: Path, name: str, values: dict[str, str], said: str
+    path: Path, name: str, values: dict[str, str], sentence: str
 ) -> None:
-    with pytest.raises(InventoryError, match=said) as caught:
+    with pytest.raises(InventoryError, match=sentence) as caught:
         add_device(path, name, values)
     assert str(caught.value).startswith(f"{path} stays as it is: device ")
     assert path.read_text() == TEXT

@@ -123,8 +123,8 @@ def test_a_sign_that_is_wrong_for_this_battery_makes_no_power(make_tree: MakeTre
 def test_a_phone_that_does_not_discharge_has_no_power(make_tree: MakeTree, status: str) -> None:
     tree = phone(make_tree)
     make_tree({f"{BATTERY}/status": status})
-    told = gaps(kind().sensors(tree))["battery.battery"]
-    assert "its power is the device's only while it discharges; unplug the charger" in told
+    gap = gaps(kind().sensors(tree))["battery.battery"]
+    assert "its power is the device's only while it discharges; unplug the charger" in gap
 
 
 def test_a_charger_that_is_online_spoils_a_discharging_gauge_too(make_tree: MakeTree) -> None:
@@ -158,9 +158,9 @@ def test_files_that_the_shell_may_not_read_are_explained(make_tree: MakeTree) ->
     tree = phone(make_tree)
     for name in ("current_now", "voltage_now"):
         Path(tree.path(f"{BATTERY}/{name}")).unlink()
-    told = gaps(kind().sensors(tree))["battery.battery"]
-    assert "neither power_now nor current_now with voltage_now that can be read" in told
-    assert "external meter" in told
+    gap = gaps(kind().sensors(tree))["battery.battery"]
+    assert "neither power_now nor current_now with voltage_now that can be read" in gap
+    assert "external meter" in gap
 
 
 @dataclass(frozen=True)
@@ -175,22 +175,22 @@ class _Kept(Tree):
 
 def test_a_battery_that_the_shell_may_not_look_at_is_named(make_tree: MakeTree) -> None:
     tree = phone(make_tree)
-    told = gaps(kind().sensors(_Kept(tree.transport, tree.root)))["battery"]
-    assert "no system battery in /sys/class/power_supply that this user may look at (battery may be one)" in told
-    assert "external meter" in told
+    gap = gaps(kind().sensors(_Kept(tree.transport, tree.root)))["battery"]
+    assert "no system battery in /sys/class/power_supply that this user may look at (battery may be one)" in gap
+    assert "external meter" in gap
 
 
 def test_a_folder_that_the_shell_may_not_list_is_explained(make_tree: MakeTree) -> None:
-    told = gaps(kind().sensors(make_tree({})))["battery"]
-    assert "the shell can't look into /sys/class/power_supply because it doesn't exist" in told
+    gap = gaps(kind().sensors(make_tree({})))["battery"]
+    assert "the shell can't look into /sys/class/power_supply because it doesn't exist" in gap
 
 
-@pytest.mark.parametrize(("status", "told"), [
+@pytest.mark.parametrize(("status", "reason"), [
     ("0", None), ("1", "Android's thermal status is light (1)"), ("6", "Android's thermal status is shutdown (6)"),
     ("9", "Android's thermal status is 9 (9)"), ("", None), ("hot", None),
 ])  # fmt: skip
-def test_a_thermal_status_above_none_is_throttling(make_tree: MakeTree, status: str, told: str | None) -> None:
-    assert kind().throttling(phone(make_tree, status=status)) == told
+def test_a_thermal_status_above_none_is_throttling(make_tree: MakeTree, status: str, reason: str | None) -> None:
+    assert kind().throttling(phone(make_tree, status=status)) == reason
 
 
 def test_the_thermal_status_is_sampled_as_flags(make_tree: MakeTree) -> None:
@@ -228,12 +228,12 @@ def test_big_cores_are_those_that_are_not_the_slowest(make_tree: MakeTree) -> No
     assert checks["big cores"] == "the runner is pinned to 4,5,6,7,8"
 
 
-@pytest.mark.parametrize(("named", "cpus"), [(None, (1,)), ("0", (0,))])
+@pytest.mark.parametrize(("pinned", "cpus"), [(None, (1,)), ("0", (0,))])
 def test_the_runner_is_pinned_to_the_big_cores_unless_the_inventory_names_some(
-    make_tree: MakeTree, tmp_path: Path, named: str | None, cpus: tuple[int, ...]
+    make_tree: MakeTree, tmp_path: Path, pinned: str | None, cpus: tuple[int, ...]
 ) -> None:
     tree = make_tree({f"{CPUS}/cpu{n}/cpufreq/cpuinfo_max_freq": khz for n, khz in enumerate(("1000", "2000"))})
-    entry = kind(workdir=str(tmp_path / "w"), **({} if named is None else {"cpus": named})).entry
+    entry = kind(workdir=str(tmp_path / "w"), **({} if pinned is None else {"cpus": pinned})).entry
     with connect(entry, tmp_path / "locks", root=tree.root) as device:
         assert device.entry.cpus == cpus
 

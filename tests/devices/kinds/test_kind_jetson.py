@@ -125,15 +125,15 @@ class _Kept(Tree):
 
 def test_an_input_rail_that_is_kept_from_the_user_has_the_command_that_opens_it(make_tree: MakeTree) -> None:
     tree = make_tree(old_rails("POM_5V_IN", "POM_5V_GPU"))
-    told = gaps(kind().sensors(_Kept(tree.transport, tree.root)))["POM_5V_IN"]
-    assert f"sudo chmod a+r /{OLD}/in_power0_input" in told
-    assert "external meter" in told
+    gap = gaps(kind().sensors(_Kept(tree.transport, tree.root)))["POM_5V_IN"]
+    assert f"sudo chmod a+r /{OLD}/in_power0_input" in gap
+    assert "external meter" in gap
 
 
 def test_a_rail_that_reads_garbage_is_not_a_matter_of_permissions(make_tree: MakeTree) -> None:
     files = old_rails("POM_5V_IN", "POM_5V_GPU")
-    told = gaps(kind().sensors(make_tree(files | {f"{OLD}/in_power1_input": "garbage"})))
-    assert told["POM_5V_GPU"].endswith("holds no number; None")
+    reasons = gaps(kind().sensors(make_tree(files | {f"{OLD}/in_power1_input": "garbage"})))
+    assert reasons["POM_5V_GPU"].endswith("holds no number; None")
 
 
 @pytest.mark.parametrize("value", ["", "garbage", "0x10", "nan", "9" * 40])

@@ -138,9 +138,9 @@ def test_a_user_who_may_not_ask_the_firmware_is_told_of_the_group(make_tree: Mak
     vcgencmd.parent.mkdir(parents=True)
     vcgencmd.write_text("#!/bin/sh\necho 'VCHI initialization failed'\nexit 255\n")
     vcgencmd.chmod(0o755)
-    told = gaps(kind().sensors(tree))["firmware.throttled"]
-    assert "VCHI initialization failed" in told
-    assert "usermod -aG video" in told
+    gap = gaps(kind().sensors(tree))["firmware.throttled"]
+    assert "VCHI initialization failed" in gap
+    assert "usermod -aG video" in gap
 
 
 @pytest.mark.parametrize("answer", ["", "throttled", "throttled=", "throttled=yes", "error=2"])

@@ -114,17 +114,17 @@ def test_a_remote_device_like_this_host_gets_a_bundle(build_home, job, tmp_path)
 
 
 def test_a_bundle_that_is_there_is_used_without_a_word(aarch64_runner):
-    said = []
-    again = build_bundle("aarch64", aarch64_runner.folder.parent, said.append)
-    assert (again, said) == (aarch64_runner, [])
+    notes = []
+    again = build_bundle("aarch64", aarch64_runner.folder.parent, notes.append)
+    assert (again, notes) == (aarch64_runner, [])
 
 
 def test_what_takes_long_is_announced(tmp_path, monkeypatch):
-    said = []
+    notes = []
     monkeypatch.setattr(bundles, "fetch", lambda wheel, cache, notify: notify(f"fetching {wheel.version}"))
     monkeypatch.setattr(bundles, "build_runner", lambda home, toolchain: toolchain)
-    build_bundle("aarch64", tmp_path, said.append)
-    assert [line.split()[0] for line in said] == ["fetching", "building"]
+    build_bundle("aarch64", tmp_path, notes.append)
+    assert [line.split()[0] for line in notes] == ["fetching", "building"]
 
 
 def test_the_hash_follows_the_libraries_of_the_system(aarch64_runner, tmp_path):

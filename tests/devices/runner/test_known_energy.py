@@ -125,7 +125,7 @@ def pi_5(model):
     return {"kind": "raspberrypi"}
 
 
-def measured(run, job, model, device, seconds, rate_hz=None):
+def measure(run, job, model, device, seconds, rate_hz=None):
     """Runs the job with the device's sensors -> record, plan and energy."""
     with model:
         values = {"name": "d", "transport": "local", "workdir": "/w"} | device(model)
@@ -154,12 +154,12 @@ def known_mj(record, energy):
 
 @pytest.mark.parametrize("device", [old_jetson, new_jetson, phone, monitored_board])
 def test_energy_from_a_device_of_files_is_the_integral_of_its_power(run, job, tmp_path, device):
-    record, energy = measured(run, job, Model(tmp_path / "root"), device, 2.0, rate_hz=25.0)
+    record, energy = measure(run, job, Model(tmp_path / "root"), device, 2.0, rate_hz=25.0)
     assert energy.gross_mj * energy.steps == pytest.approx(known_mj(record, energy), rel=0.02)
 
 
 def test_energy_from_a_program_is_the_integral_of_a_power_that_its_rate_can_follow(run, job, tmp_path, monkeypatch):
     # Two samples a second resolve no swing of 0.9 s.
     monkeypatch.setattr(__name__ + ".PERIOD_S", 30.0)
-    record, energy = measured(run, job, Model(tmp_path / "root"), pi_5, 4.6)
+    record, energy = measure(run, job, Model(tmp_path / "root"), pi_5, 4.6)
     assert energy.gross_mj * energy.steps == pytest.approx(known_mj(record, energy), rel=0.02)

@@ -31,9 +31,9 @@ def _without_compilers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_host_without_a_compiler_takes_the_bundle_that_is_there_and_says_so(tmp_path: Path) -> None:
-    folder, said = keep(tmp_path, "made-before"), list[str]()
-    assert build_bundle("aarch64", tmp_path, said.append).folder == folder
-    (line,) = said
+    folder, notes = keep(tmp_path, "made-before"), list[str]()
+    assert build_bundle("aarch64", tmp_path, notes.append).folder == folder
+    (line,) = notes
     assert "that was built before" in line
     assert "sudo apt install g++-aarch64-linux-gnu" in line
 

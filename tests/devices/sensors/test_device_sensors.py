@@ -347,8 +347,8 @@ def test_with_a_meter_no_sensor_of_the_device_is_its_total(make_tree: MakeTree) 
 def test_a_bare_device_gives_a_reason_for_every_quantity_and_no_number(make_tree: MakeTree) -> None:
     found = linux_sensors(make_tree({}))
     assert not found.sensors
-    wanted = {"memory_kib", "temperature_mc", "power_mw", "energy_mj", "frequency_khz", "throttle_events"}
-    assert {gap.quantity for gap in found.unavailable} == wanted
+    quantities = {"memory_kib", "temperature_mc", "power_mw", "energy_mj", "frequency_khz", "throttle_events"}
+    assert {gap.quantity for gap in found.unavailable} == quantities
     assert all(gap.reason for gap in found.unavailable)
 
 

@@ -95,11 +95,11 @@ def test_a_number_that_another_process_has_now_is_no_holder(hold: Hold, folder: 
     folder.mkdir(parents=True)
     with subprocess.Popen(["sleep", "600"]) as process:
         ticks = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
-        named = {
+        holder = {
             "boot": f"{process.pid} {ticks} 00000000-0000-0000-0000-000000000000",
             "start": f"{process.pid} {int(ticks) - 1} {boot}",
         }
-        (folder / "7").write_text(f"{named[other]} token\n{{}}\n.\n")
+        (folder / "7").write_text(f"{holder[other]} token\n{{}}\n.\n")
         hold("two", outdated="token")
         assert {path.name for path in folder.iterdir()} == {"8"}
         assert process.poll() is None
@@ -139,15 +139,15 @@ def test_a_program_of_an_orchestrator_that_lost_the_device_ends_in_mid_stream(
     make_transport: MakeTransport, hold: Hold, folder: Path
 ) -> None:
     lost = hold("one")
-    said: list[str] = []
+    lines: list[str] = []
 
     def on_line(line: str) -> None:
-        said.append(line)
+        lines.append(line)
         hold("two", outdated="token-one")
 
     with pytest.raises(DeviceLost, match="not ours any more"):
         lost.stream(["sh", "-c", "echo $$; exec sleep 600"], on_line, timeout_s=60)
-    wait_until(lambda: not is_running(int(said[0])))
+    wait_until(lambda: not is_running(int(lines[0])))
 
 
 def test_of_many_that_come_at_once_exactly_one_holds_the_device(make_transport: MakeTransport, folder: Path) -> None:

@@ -116,7 +116,7 @@ def test_the_home_itself_is_back_at_once_after_a_link_that_broke_without_a_word(
         (record,) = (Path(entry.workdir) / "hold").iterdir()
         shell = int(record.read_text().split()[0])
         # The home's own process has given up, and the device hasn't noticed: its end of the link stands still.
-        kept = record.read_text()
+        content = record.read_text()
     record.parent.mkdir(exist_ok=True)
     deaf = (
         "import signal, time; signal.signal(signal.SIGUSR1, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
@@ -127,8 +127,8 @@ def test_the_home_itself_is_back_at_once_after_a_link_that_broke_without_a_word(
         assert stand_in.stdout.readline() == "up\n"
         wait_until(lambda: not is_running(shell))
         ticks = Path(f"/proc/{stand_in.pid}/stat").read_text().rpartition(")")[2].split()[19]
-        words = kept.split()
-        record.write_text(kept.replace(f"{words[0]} {words[1]}", f"{stand_in.pid} {ticks}"))
+        words = content.split()
+        record.write_text(content.replace(f"{words[0]} {words[1]}", f"{stand_in.pid} {ticks}"))
         with connect(entry, tmp_path / "one"):
             wait_until(lambda: stand_in.poll() is not None)
     finally:

@@ -130,16 +130,16 @@ def test_the_pid_file_names_a_running_program_in_words_that_the_host_reads(
     link_transport: ShellTransport, tmp_path: Path
 ) -> None:
     path, read = tmp_path / "it's a\n'pid' file", tmp_path / "read"
-    seen: list[dict[str, object]] = []
+    records: list[dict[str, object]] = []
 
     def on_line(line: str) -> None:
-        seen.append(json.loads(path.read_text()) | {"said": int(line)})
+        records.append(json.loads(path.read_text()) | {"printed": int(line)})
         read.touch()
 
     lasting = (
         "import os, sys, time; print(os.getpid(), flush=True)\nwhile not os.path.exists(sys.argv[1]): time.sleep(.02)"
     )
     link_transport.stream(python(lasting, str(read)), on_line, timeout_s=60, pid_file=str(path))
-    assert seen[0]["pid"] == seen[0]["said"]
-    assert seen[0]["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert records[0]["pid"] == records[0]["printed"]
+    assert records[0]["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert not path.exists()

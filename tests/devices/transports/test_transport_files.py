@@ -38,11 +38,11 @@ def test_files_with_awkward_names_come_and_go_whole(transport: Transport, tmp_pa
 def test_progress_rises_to_the_size(transport: Transport, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(os.urandom(9_000_000))
-    seen: list[tuple[int, int]] = []
-    transport.push(source, str(tmp_path / "copy"), timeout_s=20, on_progress=lambda *numbers: seen.append(numbers))
-    assert len(seen) > 1
-    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
-    assert seen[-1] == (9_000_000, 9_000_000)
+    progress: list[tuple[int, int]] = []
+    transport.push(source, str(tmp_path / "copy"), timeout_s=20, on_progress=lambda *numbers: progress.append(numbers))
+    assert len(progress) > 1
+    assert [done for done, _ in progress] == sorted({done for done, _ in progress})
+    assert progress[-1] == (9_000_000, 9_000_000)
     assert (tmp_path / "copy").read_bytes() == source.read_bytes()
 
 
@@ -58,16 +58,16 @@ def test_a_push_goes_on_behind_what_is_there(transport: Transport, tmp_path: Pat
     source, copy = tmp_path / "source", tmp_path / "copy"
     source.write_bytes(os.urandom(3 * RESUME_BLOCK_BYTES + 5))
     copy.write_bytes(b"x" * RESUME_BLOCK_BYTES + b"y" * 6 * RESUME_BLOCK_BYTES)
-    seen: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     transport.push(
         source,
         str(copy),
         timeout_s=20,
-        on_progress=lambda *numbers: seen.append(numbers),
+        on_progress=lambda *numbers: progress.append(numbers),
         offset_bytes=RESUME_BLOCK_BYTES,
     )
     assert copy.read_bytes() == b"x" * RESUME_BLOCK_BYTES + source.read_bytes()[RESUME_BLOCK_BYTES:]
-    assert seen[-1] == (source.stat().st_size, source.stat().st_size)
+    assert progress[-1] == (source.stat().st_size, source.stat().st_size)
     with pytest.raises(ValueError, match="multiple"):
         transport.push(source, str(copy), timeout_s=20, offset_bytes=1)
 

@@ -25,7 +25,7 @@ class HesitantPhone:
         self._connections: list[socket.socket] = []
         self.port = int(self._listener.getsockname()[1])
         self.address = f"127.0.0.1:{self.port}"
-        self.asked, self._confirmed = threading.Event(), threading.Event()
+        self.question, self._confirmed = threading.Event(), threading.Event()
         self._spawn(self._serve)
 
     def confirm(self) -> None:
@@ -66,7 +66,7 @@ class HesitantPhone:
         elif command == b"CNXN" or (command == b"AUTH" and argument == _SIGNATURE):
             self._send(stream, b"AUTH", _TOKEN, 0, bytes(20))
         elif command == b"AUTH" and argument == _PUBLIC_KEY:
-            self.asked.set()
+            self.question.set()
             self._spawn(self._admit, stream)
 
     def _admit(self, stream: socket.socket) -> None:

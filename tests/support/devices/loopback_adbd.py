@@ -150,8 +150,8 @@ class LoopbackAdbd:
 
     def state(self) -> str | None:
         """As `adb devices` lists it."""
-        listed = adbutils.AdbClient(self.server.host, self.server.port).list()
-        return next((device.state for device in listed if device.serial == self.address), None)
+        attached = adbutils.AdbClient(self.server.host, self.server.port).list()
+        return next((device.state for device in attached if device.serial == self.address), None)
 
     def close(self) -> None:
         """Ends both and takes the cable away."""

@@ -45,10 +45,10 @@ def make_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> Path:
 
 def fingerprint_of(path: Path) -> str:
     """`SHA256:...` as OpenSSH computes it."""
-    shown = subprocess.run(
+    output = subprocess.run(
         ["ssh-keygen", "-l", "-f", str(path)], capture_output=True, text=True, check=True, timeout=60
     ).stdout
-    return shown.split()[1]
+    return output.split()[1]
 
 
 class LoopbackSshd:

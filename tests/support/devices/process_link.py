@@ -91,8 +91,8 @@ def android_link(folder: Path) -> ProcessLink:
     """The shell and the tools of Android: mksh and toybox, whose `dd` and `tr` Debian leaves out."""
     toybox = _needed("toybox", "toybox")
     folder.mkdir()
-    listed = subprocess.run([toybox, "--long"], capture_output=True, text=True, check=True, timeout=60).stdout
-    for name in listed.split():
+    applets = subprocess.run([toybox, "--long"], capture_output=True, text=True, check=True, timeout=60).stdout
+    for name in applets.split():
         tool = folder / Path(name).name
         if not tool.exists() and tool.name != "sh":
             tool.symlink_to(toybox)

@@ -69,8 +69,8 @@ class Bench:
         """Runs a command in this process."""
         self.capture.readouterr()
         code = run_command(arguments)
-        said = self.capture.readouterr()
-        return Ran(code, said.out, said.err)
+        output = self.capture.readouterr()
+        return Ran(code, output.out, output.err)
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Runs a command in a process of its own."""

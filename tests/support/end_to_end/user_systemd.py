@@ -105,11 +105,11 @@ class UserSystemd:
 
     def show(self, unit: str, what: str) -> str:
         """One property of a unit, or of itself."""
-        return self._asked("show", unit, f"--property={what}", "--value").stdout.strip()
+        return self._ask("show", unit, f"--property={what}", "--value").stdout.strip()
 
     def systemctl(self, *words: str) -> None:
         """Says something to it that has to succeed."""
-        assert self._asked(*words).returncode == 0, self.log.read_text()
+        assert self._ask(*words).returncode == 0, self.log.read_text()
 
     def _write_systemctl(self, pid: str) -> None:
         program = self.tools / "systemctl"
@@ -119,9 +119,9 @@ class UserSystemd:
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()
-        return self._asked("is-active", "timers.target").stdout.strip() == "active"
+        return self._ask("is-active", "timers.target").stdout.strip() == "active"
 
-    def _asked(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def _ask(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [str(self.tools / "systemctl"), "--user", *words]
         return subprocess.run(command, env={**os.environ, **self.environ}, capture_output=True, text=True, check=False)
 

@@ -116,10 +116,10 @@ class JtopTwin(SshTwin):
         self.service_log.unlink(missing_ok=True)
         service = self.machine.spawn(*argv, log=self.service_log, environ=environ)
         for _ in until(_SERVICE_TIMEOUT_S, "the service of jtop"):
-            said = self.service_log.read_text() if self.service_log.exists() else ""
+            log = self.service_log.read_text() if self.service_log.exists() else ""
             if service.poll() is not None:
-                raise RuntimeError(f"the service of jtop ended with {service.returncode}: {said[-400:]}")
-            if "service ready" in said:
+                raise RuntimeError(f"the service of jtop ended with {service.returncode}: {log[-400:]}")
+            if "service ready" in log:
                 return
 
     def kill_service(self) -> None:

@@ -76,8 +76,8 @@ class Machine:
             if booted.exists():
                 break
             if self._init.poll() is not None:
-                said = self._init.stderr.read().decode("utf-8", "replace") if self._init.stderr else ""
-                raise RuntimeError(f"the machine in {self.root} did not boot: {said.strip()[-400:]}")
+                output = self._init.stderr.read().decode("utf-8", "replace") if self._init.stderr else ""
+                raise RuntimeError(f"the machine in {self.root} did not boot: {output.strip()[-400:]}")
         if self.link is not None:
             self.link.attach(self._first())
 

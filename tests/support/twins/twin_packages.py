@@ -30,8 +30,8 @@ def debian_mirror() -> str | None:
     if apt_get is None:
         return None
     argv = [apt_get, "indextargets", "--format", _TARGET, "Created-By: Packages"]
-    listed = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout
-    for line in listed.splitlines():
+    listing = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout
+    for line in listing.splitlines():
         address, component, origin, suite = line.split("\t")
         if (component, origin) == ("main", "Debian") and "security" not in suite:
             return address.rstrip("/")

@@ -81,8 +81,8 @@ class SystemTwin(SshTwin):
             self._computer = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         for _ in until(BOOT_TIMEOUT_S, f"sshd on port {self.port}"):
             if self._computer.poll() is not None:
-                said = self.log.read_text()[-400:] + console.read_text(errors="replace")[-400:]
-                raise RuntimeError(f"the computer ended with {self._computer.returncode}: {said}")
+                words = self.log.read_text()[-400:] + console.read_text(errors="replace")[-400:]
+                raise RuntimeError(f"the computer ended with {self._computer.returncode}: {words}")
             with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), 5.0) as stream:
                 stream.settimeout(10.0)
                 if stream.recv(4) == b"SSH-":

@@ -132,9 +132,9 @@ def reference_training(
     return reference.train(batches, steps, seed=settings.seed, lr=settings.lr, eps=settings.eps)
 
 
-def relative_error(found: NDArray[np.floating], wanted: NDArray[np.floating]) -> float:
+def relative_error(found: NDArray[np.floating], expected: NDArray[np.floating]) -> float:
     """Norm of the difference over the norm of what is wanted."""
-    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
 def _inputs(batches: Sequence[Batch], settings: Settings) -> list[dict[str, object]]:

@@ -155,10 +155,10 @@ def test_damaged_artifact_is_found_and_exported_again(
     damage: Callable[[Artifact], None], cache: ArtifactCache, export: CountedExport, tiny: ModelWeights
 ) -> None:
     damage(cache.export(WORKLOAD, tiny))
-    told: list[str] = []
-    assert cache.find(WORKLOAD, tiny.sha256, told.append) is None
-    assert cache.find(WORKLOAD, tiny.sha256, told.append) is None
-    assert told == ["the program of tiny fp32 in the artifact cache is damaged: it is exported anew"]
+    notes: list[str] = []
+    assert cache.find(WORKLOAD, tiny.sha256, notes.append) is None
+    assert cache.find(WORKLOAD, tiny.sha256, notes.append) is None
+    assert notes == ["the program of tiny fp32 in the artifact cache is damaged: it is exported anew"]
     assert cache.export(WORKLOAD, tiny).program.read_bytes() == CONTENT
     assert export.calls == 2
 

@@ -146,8 +146,8 @@ def test_the_reference_has_the_same_losses_however_little_it_may_hold(
 
     losses, adapter = trained()
     # Layers as the setting stores them stay (fp32: none do), then none; one query and one row at a time.
-    for kept in (tiny.config.layers * 40_000, 0):
-        monkeypatch.setattr(workloads.reference.eager, "KEPT_BYTES", kept)
+    for limit_bytes in (tiny.config.layers * 40_000, 0):
+        monkeypatch.setattr(workloads.reference.eager, "KEPT_BYTES", limit_bytes)
         monkeypatch.setattr(workloads.reference.eager, "GROUP_BYTES", 1)
         monkeypatch.setattr(workloads.estimates.reference_cost, "GROUP_BYTES", 1)
         again, adapter_again = trained()

@@ -70,8 +70,8 @@ def test_a_program_in_chunks_trains_as_the_reference_does(
 ) -> None:
     settings, batches = Settings(lr=2e-3, eps=0.1), some_batches(workload, 2)
     found = train_in_runner(runner, exported(workload).program, workload, batches, 4, settings, tmp_path / "chunked")
-    wanted = reference_training(tiny, workload, batches, 4, settings)
-    assert np.abs(found.losses / wanted.losses - 1.0).max() < 1e-4
+    expected = reference_training(tiny, workload, batches, 4, settings)
+    assert np.abs(found.losses / expected.losses - 1.0).max() < 1e-4
 
 
 WIDE = [Workload("tiny", quant, q=1, b=8, T=256, rank=16) for quant in ("fp16", "nf4")]

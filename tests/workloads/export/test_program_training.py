@@ -134,12 +134,12 @@ def test_program_of_another_shape_equals_the_reference(
     batches = some_batches(workload, 2)
     if workload.answers > 1:
         batches[0].labels[1, 0] = -1
-    wanted = reference_training(tiny, workload, batches, 3, SETTINGS)
+    expected = reference_training(tiny, workload, batches, 3, SETTINGS)
     losses, adapter = train_and_flush(
         runner, exported(workload).program, workload, batches, 3, SETTINGS, tmp_path / "run"
     )
-    assert np.abs(losses / wanted.losses - 1.0).max() < ALLOWED[workload.quant] / 5
-    assert relative_error(adapter, wanted.adapter) < ALLOWED[workload.quant]
+    assert np.abs(losses / expected.losses - 1.0).max() < ALLOWED[workload.quant] / 5
+    assert relative_error(adapter, expected.adapter) < ALLOWED[workload.quant]
 
 
 def test_chunks_of_a_pass_share_the_delegates(exported: ArtifactOf) -> None:

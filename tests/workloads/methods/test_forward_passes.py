@@ -86,7 +86,7 @@ def test_chunks_make_the_update_of_the_reference(
     monkeypatch.setattr(passes, "ROWS_PER_CHUNK", rows_per_chunk)
     workload = replace(WORKLOAD, q=6, noise=noise, inner_parallel=inner_parallel)
     assert len(next(Loops(6, True, inner_parallel).passes()).chunks(workload.b * workload.T, rows_per_chunk)) > 1
-    wanted = two_steps_of_the_reference(workload)
+    expected = two_steps_of_the_reference(workload)
     losses, adapter = train(eager_step(tiny, workload), some_batches(workload, 2), 2)
-    assert np.abs(losses / wanted.losses - 1.0).max() < 1e-5
-    assert relative_error(adapter, wanted.adapter) < 1e-4
+    assert np.abs(losses / expected.losses - 1.0).max() < 1e-5
+    assert relative_error(adapter, expected.adapter) < 1e-4

@@ -43,8 +43,8 @@ def test_minus_128_is_never_used() -> None:
 
 def test_half_precision_weights_are_quantized_as_float32() -> None:
     weight = numbers(4, 64).half()
-    for found, wanted in zip(quantize(weight), quantize(weight.float()), strict=True):
-        assert torch.equal(found, wanted)
+    for found, expected in zip(quantize(weight), quantize(weight.float()), strict=True):
+        assert torch.equal(found, expected)
 
 
 def test_embedding_gives_the_rows_of_the_dequantized_table() -> None:

@@ -47,12 +47,13 @@ def test_sums_in_float16_are_those_of_fused_multiply_adds(rows: int, depth: int,
     x, weight = halves(rows, depth, seed=1), halves(columns, depth, seed=2) / depth**0.5
     with HalfProducts(Accumulation.FP16):
         found = functional.linear(x, weight)
-    wanted = sums_in_half(x, weight.t())
-    steps = np.abs(found.double().numpy() - wanted) / np.spacing(np.abs(wanted).astype(np.float16)).astype(np.float64)
+    expected = sums_in_half(x, weight.t())
+    spacing = np.spacing(np.abs(expected).astype(np.float16)).astype(np.float64)
+    steps = np.abs(found.double().numpy() - expected) / spacing
     assert found.dtype == torch.float16
     # Rounding twice differs in one of 8192 additions, and goes on from there as another rounding would.
     assert (steps == 0).mean() > 1 - depth / 2000
-    assert np.abs(found.double().numpy() - wanted).max() < 2**-10 * depth**0.5 * max(1.0, np.abs(wanted).max())
+    assert np.abs(found.double().numpy() - expected).max() < 2**-10 * depth**0.5 * max(1.0, np.abs(expected).max())
 
 
 def test_subnormal_and_infinite_sums_are_those_of_float16() -> None:
@@ -177,18 +178,18 @@ def probe(runner: Path, folder: Path) -> Accumulation | None:
 
 def test_probe_finds_the_arithmetic_of_this_processor(runner: Path, tmp_path: Path) -> None:
     flags = Path("/proc/cpuinfo").read_text()
-    wanted = Accumulation.FP16 if "avx512_fp16" in flags or "asimdhp" in flags else Accumulation.FP32
-    print(f"this processor: {wanted}")
-    assert probe(runner, tmp_path) is wanted
+    expected = Accumulation.FP16 if "avx512_fp16" in flags or "asimdhp" in flags else Accumulation.FP32
+    print(f"this processor: {expected}")
+    assert probe(runner, tmp_path) is expected
 
 
-@pytest.mark.parametrize(("processor", "wanted"), [(PI_5, Accumulation.FP16), (NANO, Accumulation.FP32)])
+@pytest.mark.parametrize(("processor", "expected"), [(PI_5, Accumulation.FP16), (NANO, Accumulation.FP32)])
 def test_probe_finds_the_arithmetic_of_arm_processors(
-    processor, wanted: Accumulation, aarch64_runner: BuiltRunner, tmp_path: Path
+    processor, expected: Accumulation, aarch64_runner: BuiltRunner, tmp_path: Path
 ) -> None:
     script = emulated_script(aarch64_runner, processor, tmp_path / "runner")
-    print(f"{processor.emulated_as}: {wanted}")
-    assert probe(script, tmp_path) is wanted
+    print(f"{processor.emulated_as}: {expected}")
+    assert probe(script, tmp_path) is expected
 
 
 @pytest.mark.parametrize(("processor", "own"), [(PI_5, Accumulation.FP16), (NANO, Accumulation.FP32)])
@@ -213,8 +214,8 @@ def test_reference_with_the_devices_arithmetic_is_nearer_than_with_the_other(
         if accumulation is own:
             noise = reference.loss_noise(batches[0], seed=still.seed, eps=still.eps, on_progress=lambda _: None)
             expected = ExpectedLosses(tuple(tuple(row.reshape(-1)) for row in losses), noise=noise, eps=still.eps)
-    seen = ", ".join(f"{errors[each]:.1e} {each}" for each in BOTH)
-    print(f"{processor.emulated_as}: {seen}, noise {noise:.1e}")
+    summary = ", ".join(f"{errors[each]:.1e} {each}" for each in BOTH)
+    print(f"{processor.emulated_as}: {summary}, noise {noise:.1e}")
     (other,) = (each for each in BOTH if each is not own)
     assert errors[own] < errors[other] / 1.4
     compared = compare_losses([tuple(row.reshape(-1)) for row in found], expected)

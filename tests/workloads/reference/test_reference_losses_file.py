@@ -64,8 +64,8 @@ def reference_losses(cache: ArtifactCache, export: CountedExport, tiny: ModelWei
 
 
 def test_reference_losses_are_those_of_the_reference(reference_losses: Ask, tiny: ModelWeights) -> None:
-    wanted = Reference(WORKLOAD, tiny.config, tiny.state).train(DATA, 2, seed=3, lr=1e-3, eps=0.1).losses
-    assert np.array_equal(np.array(reference_losses().losses, dtype=np.float32), wanted.reshape(2, -1))
+    expected = Reference(WORKLOAD, tiny.config, tiny.state).train(DATA, 2, seed=3, lr=1e-3, eps=0.1).losses
+    assert np.array_equal(np.array(reference_losses().losses, dtype=np.float32), expected.reshape(2, -1))
 
 
 def test_reference_losses_are_computed_once(reference_losses: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,10 +96,10 @@ def test_damaged_reference_file_is_computed_again(content: str, reference_losses
 def test_reference_file_of_other_data_is_not_taken(reference_losses: Ask, cache: ArtifactCache) -> None:
     first = reference_losses()
     (path,) = cache.root.glob("*/reference-*.json")
-    kept = json.loads(path.read_text())
-    kept["of"]["data"] = "0" * 64
-    kept["losses"] = [[1.0, 1.0]] * 2
-    path.write_text(json.dumps(kept))
+    document = json.loads(path.read_text())
+    document["of"]["data"] = "0" * 64
+    document["losses"] = [[1.0, 1.0]] * 2
+    path.write_text(json.dumps(document))
     assert reference_losses() == first
 
 

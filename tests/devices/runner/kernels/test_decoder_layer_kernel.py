@@ -105,8 +105,8 @@ class Layer:
         return out
 
     def of_all(self, values):
-        given = dict(zip(self.case.adapted, values, strict=True))
-        return addresses([given.get(place) for place in ALL])
+        inputs = dict(zip(self.case.adapted, values, strict=True))
+        return addresses([inputs.get(place) for place in ALL])
 
 
 def addresses(values):

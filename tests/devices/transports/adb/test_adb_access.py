@@ -76,9 +76,9 @@ def test_an_unknown_serial_is_answered_with_what_is_attached(adbd: LoopbackAdbd)
 
 
 def test_many_attached_devices_are_not_all_listed() -> None:
-    listed = [Listed(f"S{number}", "device", number) for number in range(11)]
-    assert "adb has 11: S0 (device), " in str(unknown("device 'x' (S)", listed))
-    assert "S7 (device) and 3 more" in str(unknown("device 'x' (S)", listed))
+    attached = [Listed(f"S{number}", "device", number) for number in range(11)]
+    assert "adb has 11: S0 (device), " in str(unknown("device 'x' (S)", attached))
+    assert "S7 (device) and 3 more" in str(unknown("device 'x' (S)", attached))
     assert "adb has none at all" in str(unknown("device 'x' (S)", []))
 
 
@@ -93,27 +93,27 @@ def test_a_phone_that_has_not_authorised_this_computer_says_what_to_do_on_it(
     for _ in range(2):  # the second time adb knows it already, as unauthorized
         with pytest.raises(Unauthorised, match="has not authorised this computer; unlock it and answer its question"):
             adb_transport(entry_of(phone.address), server=adbd.server)
-    assert phone.asked.is_set()
+    assert phone.question.is_set()
 
 
 def test_enrolling_waits_for_the_owner_of_the_phone(adbd: LoopbackAdbd, phone: HesitantPhone) -> None:
-    said: list[str] = []
+    notes: list[str] = []
 
     def say(sentence: str) -> None:
-        said.append(sentence)
+        notes.append(sentence)
         phone.confirm()
 
     await_authorisation(entry_of(phone.address), say, wait_s=30, server=adbd.server)
-    assert len(said) == 1
-    assert "Allow USB debugging?" in said[0]
+    assert len(notes) == 1
+    assert "Allow USB debugging?" in notes[0]
 
 
 def test_enrolling_gives_up_on_an_owner_who_does_not_answer(adbd: LoopbackAdbd, phone: HesitantPhone) -> None:
-    said: list[str] = []
+    notes: list[str] = []
     for wait_s, sentences in ((0.0, 0), (0.5, 1)):
         with pytest.raises(Unauthorised):
-            await_authorisation(entry_of(phone.address), said.append, wait_s=wait_s, server=adbd.server)
-        assert len(said) == sentences
+            await_authorisation(entry_of(phone.address), notes.append, wait_s=wait_s, server=adbd.server)
+        assert len(notes) == sentences
 
 
 def test_an_old_phone_without_exit_codes_is_refused(adbd: LoopbackAdbd) -> None:

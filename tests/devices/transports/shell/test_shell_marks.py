@@ -19,24 +19,24 @@ BEGIN, END = f"\x1e{TOKEN} B 7\n".encode(), f"\x1e{TOKEN} E 3\n".encode()
 def test_output_is_what_stands_between_the_marks_however_it_is_cut(content: bytes, cuts: list[int]) -> None:
     content = content.replace(b"0", b"\x1e0")  # beginnings of marks
     stream = b"welcome\x1e" + BEGIN + content + END + b"noise"
-    taken = bytearray()
+    output = bytearray()
     marks: list[tuple[str, str]] = []
-    parser = MarkedStream(TOKEN, taken.extend, lambda *mark: marks.append(mark))
+    parser = MarkedStream(TOKEN, output.extend, lambda *mark: marks.append(mark))
     for cut in (*cuts, len(stream)):
         parser.feed(stream[:cut])
         stream = stream[cut:]
-    assert bytes(taken) == content
+    assert bytes(output) == content
     assert marks == [("B", "7"), ("E", "3")]
     assert parser.ended
 
 
 def test_a_line_is_handed_over_though_no_mark_follows() -> None:
-    taken = bytearray()
-    parser = MarkedStream(TOKEN, taken.extend)
+    output = bytearray()
+    parser = MarkedStream(TOKEN, output.extend)
     parser.feed(BEGIN + b"one\n\x1e0123")
-    assert bytes(taken) == b"one\n"
+    assert bytes(output) == b"one\n"
     parser.feed(b"x")
-    assert bytes(taken) == b"one\n\x1e0123x"
+    assert bytes(output) == b"one\n\x1e0123x"
 
 
 @pytest.mark.parametrize(

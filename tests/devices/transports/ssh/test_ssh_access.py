@@ -32,7 +32,7 @@ def a_user_without_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     for name in AGENT_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(authentication, "_ASKED", {})
+    monkeypatch.setattr(authentication, "_ANSWERS", {})
     monkeypatch.setattr("sys.stdin", None)
 
 
@@ -99,10 +99,10 @@ def test_no_secret_is_sent_to_a_device_with_another_key(
     tmp_path: Path, sshd: LoopbackSshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BOARD_PASSWORD", "open sesame")
-    with password_server("open sesame", str(make_key(tmp_path / "key"))) as (port, seen):
+    with password_server("open sesame", str(make_key(tmp_path / "key"))) as (port, attempts):
         with pytest.raises(HostKeyRefused):
             ssh_transport(sshd.entry(port=port, key_file=None, **PASSWORD))
-        assert seen == []
+        assert attempts == []
 
 
 def test_a_key_that_is_not_let_in_is_named_with_how_to_install_it(sshd: LoopbackSshd, tmp_path: Path) -> None:
@@ -180,16 +180,16 @@ def test_a_password_comes_from_the_environment_and_is_never_shown(
     sshd: LoopbackSshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = make_key(tmp_path / "key")
-    shown = f"ssh-ed25519 {fingerprint_of(key)}"
+    key_text = f"ssh-ed25519 {fingerprint_of(key)}"
     monkeypatch.setenv("BOARD_PASSWORD", "hunter 2")
-    with password_server("open sesame", str(key)) as (port, seen):
-        entry = sshd.entry(port=port, host_keys=[shown], key_file=None, user="me", **PASSWORD)
+    with password_server("open sesame", str(key)) as (port, attempts):
+        entry = sshd.entry(port=port, host_keys=[key_text], key_file=None, user="me", **PASSWORD)
         with pytest.raises(AccessRefused, match="password from BOARD_PASSWORD") as caught:
             ssh_transport(entry)
         assert "hunter" not in str(caught.value)
         monkeypatch.setenv("BOARD_PASSWORD", "open sesame")
         ssh_transport(entry).close()
-        assert seen == ["me:hunter 2", "me:open sesame"]
+        assert attempts == ["me:hunter 2", "me:open sesame"]
         monkeypatch.delenv("BOARD_PASSWORD")
         with pytest.raises(AccessRefused, match="not set"):
             ssh_transport(entry)
@@ -199,14 +199,14 @@ def test_a_password_is_asked_for_on_a_terminal_once(
     sshd: LoopbackSshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = make_key(tmp_path / "key")
-    asked: list[str] = []
+    prompts: list[str] = []
 
     class Terminal:
         def isatty(self) -> bool:
             return True
 
     def answer(prompt: str, _stream: Any) -> str:
-        asked.append(prompt)
+        prompts.append(prompt)
         return "open sesame"
 
     monkeypatch.setattr("sys.stdin", Terminal())
@@ -216,7 +216,7 @@ def test_a_password_is_asked_for_on_a_terminal_once(
         entry = sshd.entry(port=port, host_keys=[fingerprint_of(key)], key_file=None)
         for _ in range(2):
             ssh_transport(entry).close()
-    assert len(asked) == 1
+    assert len(prompts) == 1
 
 
 @pytest.fixture(scope="module")
