@@ -1,4 +1,4 @@
-"""What the way to a device costs, on loopback: `python -m benchmarks.remote [ssh|adb|first-step|fleet ...]`.
+"""Measures the cost of transports, on loopback: `python -m benchmarks.remote [ssh|adb|first-step|fleet ...]`.
 
 `ssh`, `adb`: connect and command latency, and a deploy (written through to the disk and hashed there) against `scp` or
 `adb push` of the same file; `adb` needs root and what `make twins` installs.
@@ -35,7 +35,7 @@ _RUN = ("--model", "tiny", "-T", "32", "-b", "2", "-q", "2", "--quant", "fp32", 
 
 
 def ssh(folder: Path) -> None:
-    """Latency and throughput against OpenSSH's own client."""
+    """Compares latency and throughput with OpenSSH's own client."""
     server = LoopbackSshd(folder / "server")
     server.start()
     try:
@@ -57,7 +57,7 @@ def ssh(folder: Path) -> None:
 
 
 def adb(folder: Path) -> None:
-    """Latency and throughput against adb's own client."""
+    """Compares latency and throughput with adb's own client."""
     phone = LoopbackAdbd(folder / "phone")
     try:
         phone.start()
@@ -68,7 +68,7 @@ def adb(folder: Path) -> None:
         latency("a look at a file", lambda: transport.exists("/"), 40)
         latency("adb shell true", lambda: subprocess.run([*client, "shell", "true"], check=True), 15)
         file, copy = _file(folder), folder / "copy"
-        push = [*client, "push", "-Z", str(file.source), str(copy)]  # random data: compressing it costs time alone
+        push = [*client, "push", "-Z", str(file.source), str(copy)]  # random data, as compression only costs time
         _deploys(transport, file, folder / "target")
         throughput("adb push", _COPY_MB, lambda: subprocess.run(push, check=True, capture_output=True), copy.unlink)
         transport.close()
@@ -88,7 +88,7 @@ def _deploys(transport: Transport, file: DeployFile, target: Path) -> None:
 
 
 def first_step(folder: Path) -> None:
-    """Time to the first step, over SSH, with everything in the caches."""
+    """Times the first step, over SSH, with everything in the caches."""
     server = LoopbackSshd(folder / "server")
     server.start()
     try:
@@ -113,7 +113,7 @@ def first_step(folder: Path) -> None:
 
 
 def fleet(folder: Path) -> None:
-    """One local twin, then 32 at once."""
+    """Runs one local twin, then 32 at once."""
     for count in (1, 1, _FLEET):
         devices = "".join(f"  twin{number}: {{kind: local, emulated: true}}\n" for number in range(count))
         (folder / "inventory.yaml").write_text(f"devices:\n{devices}")
@@ -137,7 +137,7 @@ def _start(folder: Path) -> subprocess.Popen[str]:
 
 
 def _suite(folder: Path) -> None:
-    """A run to its end. Exits with its last words where it failed."""
+    """Runs the suite to its end. Exits with its last output if it fails."""
     with _start(folder) as process:
         _, output = process.communicate()
     if process.returncode:
@@ -148,7 +148,7 @@ PARTS: Mapping[str, Callable[[Path], None]] = {"ssh": ssh, "adb": adb, "first-st
 
 
 def main() -> None:
-    """Runs the parts that are named, or all of them."""
+    """Runs the given parts, or all of them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.remote", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all of them by default")
     for part in parser.parse_args().parts or PARTS:

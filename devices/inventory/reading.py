@@ -1,4 +1,4 @@
-"""inventory.yaml: which devices there are. Every error names file, line, value and what to do."""
+"""Reads inventory.yaml. Every error names file, line, value and what to do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from devices.inventory.entry import FIELDS, KIND_DEFAULTS, NAME_PATTERN, DeviceE
 from devices.inventory.yaml_lines import Position, YamlFile, load_yaml
 from foundation.text import did_you_mean, printable
 
-#: What is asked for in words of YAML, by pydantic's type of the error.
+#: What a value must be, in YAML's terms, by pydantic's type of the error.
 _REQUIREMENTS = {
     "dict_type": "be names with values (`name: value`)",
     "model_type": "be names with values (`name: value`)",
@@ -31,17 +31,17 @@ _REQUIREMENTS = {
 
 
 def first_problem(error: ValidationError) -> ErrorDetails:
-    """The one to report: a key that is spelt wrongly comes before the one that is missing for it."""
+    """Returns the problem to report: a misspelt key comes before the missing key that it was meant to be."""
     return min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
 
 
 def place_of(problem: ErrorDetails) -> Position:
-    """Where it is. Of a value that may be one of two types, pydantic's place names the type as well."""
+    """Returns the place of the problem, without the type that pydantic adds where a value may be one of two."""
     return tuple(part for part in problem["loc"] if part not in ("int", "float"))
 
 
 def sentence_of(problem: ErrorDetails, known: Iterable[str] = ()) -> str:
-    """One sentence with the key, its value, what it must be and what to do; `known` are the keys there may be."""
+    """Returns a sentence with the key, its value, what it must be and what to do; `known` lists the valid keys."""
     key = printable(".".join(map(str, place_of(problem))) or "the file", 80)
     value = "empty" if problem["input"] in (None, [], {}) else printable(repr(problem["input"]), 60)
     kind, context = problem["type"], problem.get("ctx", {})
@@ -63,7 +63,7 @@ def sentence_of(problem: ErrorDetails, known: Iterable[str] = ()) -> str:
 
 
 def _unusable(key: str, value: str, reason: str, *, whole: bool) -> str:
-    """What a check of ours refused. A secret that was written down is not repeated."""
+    """Returns the sentence for a value that our own check refused, without repeating what may be a secret."""
     if whole:
         return f"{reason}."
     clause = "" if key.endswith("_env") else f" is {value}, and that"
@@ -77,14 +77,14 @@ _SHARED_FIELDS = tuple(name for name in FIELDS if name != "name")
 
 @dataclass(frozen=True)
 class Inventory:
-    """The devices of one file by name, in the file's order, and the names in each group."""
+    """The devices of one file by name, in file order, and the members of each group."""
 
     path: Path
     devices: Mapping[str, DeviceEntry]
     groups: Mapping[str, tuple[str, ...]]
 
     def select(self, selection: str) -> tuple[DeviceEntry, ...]:
-        """The devices of a comma-separated list, each once, in the order asked for.
+        """Returns the devices of a comma-separated list, each once, in the order of the list.
 
         A term is a name, a pattern (`pi-*`), `all`, a group (`GROUP`, or `group:GROUP` where a device has that name
         too) or `kind:KIND`. Raises `UnknownDevice` for a term that matches nothing, and `InventoryError` for an empty
@@ -115,7 +115,7 @@ class Inventory:
                     yield name
 
     def _unknown(self, term: str) -> InventoryError | UnknownDevice:
-        """What to answer for a term that stands for no device."""
+        """Returns the error for a term that matches no device."""
         where = printable(str(self.path))
         group = term.removeprefix(_GROUP)
         if group in self.groups:
@@ -130,14 +130,14 @@ class Inventory:
         return UnknownDevice(term, (*self.devices, *self.groups), where, add=_command_to_add(term), what=what)
 
     def _kinds(self, term: str) -> tuple[str, ...]:
-        """Those of its devices; a kind that just isn't among them is not misspelt, and resembles none."""
+        """Returns the kinds of its devices; for a valid kind that none of them has, nothing is suggested."""
         here = dict.fromkeys(entry.kind for entry in self.devices.values())
         prefix = "" if term.removeprefix(_KIND) in KIND_DEFAULTS else _KIND
         return tuple(f"{prefix}{kind}" for kind in here)
 
 
 def _command_to_add(name: str) -> str | None:
-    """What to type for a device of that name; its kind is guessed from the name. None for what can't be a name."""
+    """Returns the command that adds a device of that name, its kind guessed from it; None for an invalid name."""
     if not NAME_PATTERN.fullmatch(name) or name == "all":
         return None
     kind = next((kind for kind in KIND_DEFAULTS if kind in name.lower()), "KIND")
@@ -166,7 +166,7 @@ def load(path: Path, *, home: Path | None = None) -> Inventory:
 
 
 def _mapping(file: YamlFile, position: Position, known: tuple[str, ...] | None, what: str) -> dict[str, Any]:
-    """The mapping at `position` (empty if it isn't there), its keys checked against `known`."""
+    """Returns the mapping at `position` (empty if it isn't there), its keys checked against `known`."""
     value = file.value
     for key in position:
         value = value.get(key) if isinstance(value, dict) else None

@@ -1,4 +1,4 @@
-"""Android phones: the battery's gauge, what the system says of heat and chargers, and the big cores."""
+"""Android phones: the battery's gauge, what the system reports about heat and chargers, and the big cores."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from devices.sensors.spec import METER_REMEDY, Discovery, Gap, with_chosen_total
 from devices.sensors.thermal import level_name, thermal_sensors, thermal_service_sensors, thermal_status
 from foundation.text import printable
 
-#: What a phone can draw; a gauge that reads anything else uses another unit, or has no value.
+#: What a phone can draw; a gauge that reads anything else uses another unit or has no value.
 PLAUSIBLE_MW = (200.0, 20_000.0)
 
 _SUPPLIES = "sys/class/power_supply"
@@ -88,7 +88,7 @@ class AndroidKind:
             charging = Check("charger", "ok", "none is plugged in")
         if status is None:
             heat = Check(
-                "thermal status", "warning", "unknown: dumpsys thermalservice tells none (it does from Android 10 on)"
+                "thermal status", "warning", "unknown: dumpsys thermalservice reports none (it does from Android 10 on)"
             )
         elif status > 0:
             heat = Check("thermal status", "warning", f"{level_name(status)} ({status})", "let the phone cool down")
@@ -97,7 +97,7 @@ class AndroidKind:
         return (charging, heat, self._cores(tree))
 
     def cpus(self, tree: Tree) -> tuple[int, ...] | None:
-        """The big cores: those whose highest frequency isn't the lowest of all. None if all are alike, or unknown."""
+        """Returns the big cores, those not of the slowest kind; None if all are alike or unknown."""
         names = tree.names(_CPUS, r"cpu\d+")
         texts = tree.read(f"{_CPUS}/{name}/cpufreq/cpuinfo_max_freq" for name in names)
         highest = {
@@ -133,7 +133,7 @@ class AndroidKind:
 
 
 def _with_battery_service(facts: Facts, tree: Tree) -> Facts:
-    """What the kernel doesn't tell of battery and chargers: its files are often kept from the shell."""
+    """Fills in battery and charger from Android's service, as the shell often may not read the kernel's files."""
     dumpsys = find_program(tree, "dumpsys")
     output = _dumpsys(tree, dumpsys, "battery")
     charge, plugged = facts.battery_percent, facts.charger_plugged
@@ -145,7 +145,7 @@ def _with_battery_service(facts: Facts, tree: Tree) -> Facts:
 
 
 def _battery(tree: Tree, gauge: Gauge, chargers: Chargers) -> Discovery:
-    """The gauge; where the kernel's files are kept from the shell, that is the reason."""
+    """Returns the gauge's sensor, or a gap with the reason where the shell may not read the kernel's files."""
     found = battery_sensors(tree, gauge, chargers.plugged)
     if [gap.name for gap in found.unavailable] != [BATTERY]:
         return found

@@ -1,4 +1,4 @@
-"""Raspberry Pi boards: what the firmware tells, and power where the board can measure any."""
+"""Raspberry Pi boards: what the firmware reports, and power where the board can measure it."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class RaspberryPiKind:
 
 
 def _power(tree: Tree, vcgencmd: str | None) -> Discovery:
-    """The power chip of a Pi 5; the others have nothing that measures."""
+    """Returns the sensor of a Pi 5's power chip; other boards can't measure power."""
     model = device_tree_text(tree.read(device_tree_paths("model")), "model") or ""
     match = _GENERATION.search(model)
     if match and int(match[1]) >= _WITH_POWER_CHIP:

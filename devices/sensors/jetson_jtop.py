@@ -1,6 +1,6 @@
-"""Sensors of a Jetson that read through jtop: its total, and what the kernel doesn't show to the user himself.
+"""Sensors of a Jetson that are read through jtop: its total, and what the kernel's files don't show to this user.
 
-The jtop service is asked with the device's own Python: client and service must be of one version.
+The jtop service is queried by the device's own Python, as client and service must have the same version.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _SOCKETS = ("run/jtop.sock", "var/run/jtop.sock")
 _INTERVAL_S, _SLOWEST_S = 0.5, 60.0
 _PATIENCE_S, _PROBE_TIMEOUT_S = 20.0, 60.0
 _VALUE_LINE = re.compile(r"(rail|temperature) ([!-<>-~][ -<>-~]{0,59})=(.*)")
-# Ports that jtop counts among the rails, under shortened names.
+# Power supply ports, which jtop lists among the rails under shortened names.
 _SUPPLIES, _PORT = "sys/class/power_supply", "ucsi-source-psy-"
-# Arguments: interval, how many readings (negative: until it is ended), how long without one, and the rails whose sum is
-# the total. It ends at once and without a farewell, as the client's threads would else have the last word.
+# Arguments: interval, number of readings (negative: no limit), how long to wait for one, and the rails that add up to
+# the total. It exits with os._exit, as the client's threads would otherwise keep it from ending.
 _PROGRAM = """\
 import os, sys, threading, time
 
@@ -101,11 +101,10 @@ except Exception as error:
 
 @dataclass(frozen=True)
 class JtopReading:
-    """One reading of the service. Power in mW by rail, temperatures of the units that are on in degrees Celsius.
+    """One reading of the service: power in mW by rail, and temperatures in degrees Celsius of the units that are on.
 
-    `total_rails`: the rail that feeds the module, or else all rails, whose sum is then jtop's total. `interval_s`: the
-    pace of the service, which another client may have set. `command` gives the same for as long as it runs, a line for
-    each value.
+    `total_rails`: the rail that feeds the module, else all rails, whose sum is then jtop's total. `interval_s`: the
+    interval of the service, which another client may have set. `command` prints the same repeatedly, one value a line.
     """
 
     command: tuple[str, ...]
@@ -118,20 +117,20 @@ class JtopReading:
 
     @property
     def total_mw(self) -> float | None:
-        """What the total rails draw together; None without rails."""
+        """The sum of the total rails; None without rails."""
         return sum(self.rails_mw[name] for name in self.total_rails) if self.total_rails else None
 
 
 @dataclass(frozen=True)
 class NoJtop:
-    """Why jtop tells nothing, and what to do about it."""
+    """Why jtop reports nothing, and what to do about it."""
 
     reason: str
     remedy: str
 
 
 def read_jtop(tree: Tree) -> JtopReading | NoJtop:
-    """Asks the service once, in a few seconds. Raises `DeviceLost` when the device itself is gone."""
+    """Queries the service once, in a few seconds. Raises `DeviceLost` if the device itself is gone."""
     python = find_program(tree, "python3")
     if python is None:
         return NoJtop("the device has no python3", "install python3 and jetson-stats there")
@@ -174,7 +173,7 @@ def _command(python: str, count: int, parts: Sequence[str] = ()) -> tuple[str, .
 _OURS = re.compile(r"python3 left with exit code 1: (?:(?:Jtop|Runtime)\w+: )?")
 _ONE_VERSION = "client and service must be of one version: sudo systemctl restart jtop.service"
 _GROUP = "let this user ask it: sudo usermod -aG jtop $USER on the device, and then check again"
-# Words of its client's messages, and what to do then.
+# Fragments of its client's messages, each with the remedy.
 _REMEDIES = (
     ("not installed", "install jetson-stats for the device's own Python, or leave `jtop` out of the inventory"),
     (
@@ -191,23 +190,23 @@ _REMEDIES = (
 
 def _explained(why: str) -> NoJtop:
     remedies = (remedy for words, remedy in _REMEDIES if words in why)
-    # Without what its client advises: the remedy says it, and fits a user who is not at the device.
+    # Without the client's own advice: our remedy suits a user who is not at the device.
     reason = _OURS.sub("", why).partition(" Please ")[0].rstrip(".")
     return NoJtop(reason, next(remedies, "look at it there: systemctl status jtop.service"))
 
 
 _NAME = "jtop"
-_NO_TOTAL = "power"  # the name of the gap that there is where no rail feeds the module
+_NO_TOTAL = "power"  # the name of the gap where no rail feeds the module
 _MC_PER_C = 1000.0
-# No module draws more, and none feeds its supply: anything else is a broken reading.
+# No module draws more, or feeds power back: anything else is a broken reading.
 _PLAUSIBLE_MW = (0.0, 200_000.0)
 
 
 def jtop_sensors(reading: JtopReading | NoJtop, beside: Discovery) -> Discovery:
-    """All that can be read: `beside`, what the kernel shows, and through jtop its total and what is missing there.
+    """Returns all that can be read: `beside`, from the kernel, and from jtop its total and what is missing there.
 
-    jtop's total is the device's where no rail of `beside` is. All of them share one process of the device's Python,
-    which costs more than the kernel's files: rails and temperatures are read in this way only where there is no other.
+    jtop's total is the device's unless a rail of `beside` is. All of jtop's sensors share one process of the device's
+    Python, which costs more than the kernel's files: only what has no other source is read this way.
     """
     if isinstance(reading, NoJtop):
         gap = Gap(_NAME, "power_mw", f"jtop can't be read: {reading.reason}", reading.remedy)
@@ -216,7 +215,7 @@ def jtop_sensors(reading: JtopReading | NoJtop, beside: Discovery) -> Discovery:
 
 
 def _through(reading: JtopReading, beside: Discovery) -> Discovery:
-    """Rails that `beside` doesn't have, and the temperatures if it has none."""
+    """Returns the rails that `beside` lacks, and the temperatures if it has none."""
     names = [sensor.name for sensor in beside.sensors]
     own = [] if reading.is_sum else reading.total_rails
     lines: list[tuple[Quantity, str, str, float]] = [
@@ -235,11 +234,11 @@ def _through(reading: JtopReading, beside: Discovery) -> Discovery:
 
 
 def _total(reading: JtopReading, beside: Discovery) -> Discovery:
-    """`beside` with jtop's total, which is the device's where there was none."""
+    """Adds jtop's total to `beside`; it is the device's total if there was none."""
     if reading.total_mw is None:
         gap = Gap(_NAME, "power_mw", "jtop knows no power rail of this board", METER_REMEDY)
         return beside + Discovery(unavailable=(gap,))
-    whole = "jtop's sum of the rails {}" if reading.is_sum else "the rail {}, which feeds the module, as jtop tells it"
+    whole = "jtop's sum of the rails {}" if reading.is_sum else "the rail {}, which feeds the module, according to jtop"
     method = whole.format(", ".join(reading.total_rails))
     is_total = not any(sensor.total for sensor in beside.sensors)
     if not is_total:
@@ -252,7 +251,7 @@ def _total(reading: JtopReading, beside: Discovery) -> Discovery:
 def _sensor(
     reading: JtopReading, name: str, quantity: Quantity, line: str, scale: float, what: str = "", *, total: bool = False
 ) -> Sensor:
-    what = what or f"{line[:-1]}, as jtop tells it"
+    what = what or f"{line[:-1]}, as jtop reports it"
     return Sensor(
         name,
         quantity,

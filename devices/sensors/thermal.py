@@ -10,14 +10,14 @@ from devices.sensors.reading import Answer, Texts, Tree, looped, plain_name
 from devices.sensors.spec import Discovery, Gap, Sensor
 
 _FOLDER = "sys/class/thermal"
-# Zones that are switched off read absolute zero or -256 degC, and broken ones thousands of degrees.
+# Zones that are switched off read absolute zero or -256 degC; broken ones read thousands of degrees.
 _PLAUSIBLE_MC = (-40_000.0, 200_000.0)
 _TRIPS = ("passive", "hot", "critical")
 _TRIP_COUNT = 12
 
 
 def thermal_sensors(tree: Tree) -> Discovery:
-    """One sensor per zone with a plausible temperature; its `limit` is the lowest trip point that slows or stops."""
+    """Returns a sensor for each zone with a plausible temperature; `limit` is its lowest active trip point."""
     zones = tree.names(_FOLDER, r"thermal_zone\d+")
     if not zones:
         reason = f"no thermal zone in /{_FOLDER}, as is usual in a virtual machine"
@@ -54,14 +54,14 @@ def _lowest_trip(texts: Texts, folder: str, trips: list[str]) -> float | None:
         for path in trips
         if path.startswith(f"{folder}/trip_point_") and path.endswith("_type") and texts.text(path) in _TRIPS
         if (value := texts.number(f"{path.removesuffix('_type')}_temp")) is not None
-        # 0 and below stand for a trip point that isn't set.
+        # 0 and below mean that the trip point isn't set.
         if 0 < value < _PLAUSIBLE_MC[1]
     ]
     return min(limits, default=None)
 
 
 STATUS = "Thermal Status:"
-#: As android.os.PowerManager names them.
+#: Named as in android.os.PowerManager.
 LEVELS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 
 _NAME = "thermal-status"
@@ -69,20 +69,20 @@ _PERIOD_S = 5.0
 
 
 def thermal_status(output: Answer) -> int | None:
-    """The status that `dumpsys thermalservice` told, None if it didn't."""
+    """Returns the status from the output of `dumpsys thermalservice`, None if it has none."""
     text = output.line(STATUS)
     return int(text) if text is not None and text.isdecimal() else None
 
 
 def level_name(status: int) -> str:
-    """The level's name."""
+    """Returns the level's name."""
     return LEVELS[status] if status < len(LEVELS) else str(status)
 
 
 def thermal_service_sensors(dumpsys: str, output: Answer) -> Discovery:
-    """The status as flags: any above `none` is throttling."""
+    """Returns the sensor of the status as flags: any status above `none` is throttling."""
     if thermal_status(output) is None:
-        reason = output.why_not or "dumpsys thermalservice tells no status (it does from Android 10 on)"
+        reason = output.why_not or "dumpsys thermalservice reports no status (it does from Android 10 on)"
         return Discovery(unavailable=(Gap(_NAME, "throttle_flags", reason),))
     sensor = Sensor(
         _NAME,

@@ -1,6 +1,6 @@
-"""How XNNPACK is told of conversions between float32 and float16 (workloads.models.conversion).
+"""Lets XNNPACK convert between float32 and float16 (workloads.models.conversion).
 
-XNNPACK's graph has a node for them, which ExecuTorch's own partitioner uses for quantized types alone.
+XNNPACK has a node for conversions, which ExecuTorch's own partitioner uses for quantized types only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from workloads.models import conversion  # registers the operators  # noqa: F401
 
 
 def partitioner() -> XnnpackPartitioner:
-    """XNNPACK's partitioner, which takes conversions into delegates as well."""
+    """XNNPACK's partitioner, which here also puts conversions into delegates."""
     return XnnpackPartitioner(configs=[*ALL_PARTITIONER_CONFIGS, _ToHalfConfig, _ToSingleConfig])
 
 
@@ -37,7 +37,7 @@ class _Conversion(NodeVisitor):  # type: ignore[misc] # executorch has no types
     def define_node(
         self, node: torch.fx.Node, xnn_graph: XNNGraph, vals_to_ids: dict[torch.fx.Node, int], debug_handle: int
     ) -> None:
-        """Append the node; the types are those of its input and output."""
+        """Appends the node; the types are those of its input and output."""
         self.define_nodes_tensor_inputs_outputs(node, xnn_graph, vals_to_ids)
         convert = XNNConvert(input_id=vals_to_ids[get_input_node(node, 0)], output_id=vals_to_ids[node], flags=0)
         xnn_graph.xnodes.append(XNode(xnode_union=convert, debug_handle=debug_handle))

@@ -1,9 +1,8 @@
 """Lowering part by part: one part of a model becomes one XNNPACK delegate, and its siblings share the work.
 
-Handing a whole model to the partitioner costs minutes, since every pass walks and copies all layers, and it decides
-alone where the graph is cut. Here a part is traced and lowered once; a sibling (the next decoder layer) differs in its
-constants only, so that only their serialization is repeated. The parts are then called from a small program around
-them.
+Handing a whole model to the partitioner takes minutes, since every pass walks and copies all layers, and leaves the
+cuts of the graph to it. Here a part is traced and lowered once; a sibling (the next decoder layer) differs only in its
+constants, so that only their serialization is repeated. A small program around the parts calls them.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class _Argument:
 
 
 class DelegatedPart(nn.Module):
-    """A lowered part, called like the part itself; constants that the delegate takes as arguments are its buffers."""
+    """A lowered part, called like the part itself; the delegate's constant arguments are its buffers."""
 
     def __init__(
         self,
@@ -76,9 +75,9 @@ def _buffer_name(constant: str) -> str:
 def delegate(
     parts: Sequence[nn.Module], example: tuple[Tensor, ...], files: ConstantFiles | None = None
 ) -> list[DelegatedPart]:
-    """Lower `parts`, alike in all but their constants, to one XNNPACK delegate each.
+    """Lowers `parts`, alike in all but their constants, to one XNNPACK delegate each.
 
-    The parts are asked for one after the other and not kept; their constants go to `files` where there are any.
+    The parts are requested one after the other and not kept; their constants go to `files` if given.
     Raises NotDelegatedError when operators of the part stay outside of the delegate, naming them.
     """
     first_part = parts[0]
@@ -105,14 +104,14 @@ def delegate(
 
 
 def _own_storages(part: nn.Module) -> None:
-    """Give constants that are views of larger storages their own: XNNPACK's serializer writes whole storages."""
+    """Copies constants that are views of larger storages, as XNNPACK's serializer writes whole storages."""
     for value in (*part.parameters(), *part.buffers()):
         if value.untyped_storage().nbytes() != value.numel() * value.element_size():
             value.data = value.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _only_delegate(edge: ExportedProgram) -> tuple[LoweredBackendModule, list[_Argument], list[int]]:
-    """The delegate that is the whole of `edge`, where its arguments come from, and the order of its results."""
+    """Returns the only delegate of `edge`, the sources of its arguments, and the order of its results."""
     calls = [node for node in edge.graph.nodes if node.op == "call_function"]
     names = [str(getattr(node.target, "__name__", node.target)) for node in calls]
     if names[0] != "executorch_call_delegate" or set(names[1:]) != {"getitem"}:
@@ -132,9 +131,9 @@ def _only_delegate(edge: ExportedProgram) -> tuple[LoweredBackendModule, list[_A
 
 
 def _shapes_only(edge: ExportedProgram) -> ExportedProgram:
-    """A program with the delegate's arguments and result but no work, for the passes that only ask for shapes.
+    """Returns a program with the delegate's arguments and results but no work, for passes that only need shapes.
 
-    They trace a delegate's original program again and again: with the real one that took most of the export.
+    They trace a delegate's original program repeatedly: with the real one, that took most of the export.
     """
     call = next(node for node in edge.graph.nodes if "executorch_call_delegate" in str(node.target))
     inputs = tuple(torch.empty(n.meta["val"].shape, dtype=n.meta["val"].dtype) for n in call.args[1:])
@@ -149,14 +148,14 @@ def _shapes_only(edge: ExportedProgram) -> ExportedProgram:
         export(Shapes(), inputs, strict=False), compile_config=EdgeCompileConfig(_check_ir_validity=False)
     )
     shapes: ExportedProgram = program.exported_program()
-    # Every trace of a call asks for the module anew, and making it costs more than all else a pass does.
+    # Every trace of a call requests the module again, and making it costs more than the rest of a pass.
     traced = shapes.module()
     shapes.__dict__["module"] = lambda: traced
     return shapes
 
 
 def _constants(part: nn.Module, edge: ExportedProgram) -> dict[str, Tensor]:
-    """The parameters and buffers of `part` by name, with the constants that tracing itself made."""
+    """Returns the parameters and buffers of `part` by name, with the constants that tracing itself made."""
     lifted = {name: value for name, value in edge.constants.items() if isinstance(value, Tensor)}
     return lifted | dict(part.named_parameters()) | dict(part.named_buffers())
 
@@ -165,10 +164,10 @@ _DIGEST = re.compile(rb"[0-9a-f]{64}")
 
 
 class _Template:
-    """A serialized delegate in which the constants can be exchanged.
+    """A serialized delegate whose constants can be exchanged.
 
     XNNPACK's serializer names each constant by the sha256 of its bytes and keeps the bytes apart, so that another set
-    of constants is another set of names of the same length. Where that does not hold, the part is serialized anew.
+    of constants is another set of names of the same length. Where that does not hold, the part is serialized again.
     """
 
     def __init__(
@@ -183,7 +182,7 @@ class _Template:
         self._rekeyable = all(key[-64:] in self._names for key in self._entries)
 
     def with_constants(self, constants: Mapping[str, Tensor]) -> PreprocessResult:
-        """The delegate around `constants`, which have the names and shapes of the template's."""
+        """Returns the delegate around `constants`, which have the names and shapes of the template's."""
         renamed: dict[bytes, bytes] = {}
         store = NamedDataStore()
         for key, entry in self._entries.items():

@@ -1,7 +1,7 @@
-"""Losses of the first steps by the eager reference: kept with the artifact, bounded in time.
+"""The reference losses of the first steps: stored with the artifact, bounded in time.
 
-Where the reference would take too long for some or all of the steps, there are fewer losses and a reason: what is
-compared with them has to say so.
+If the reference would take too long for some or all steps, there are fewer losses and a reason, which belongs into
+every comparison with them.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from typing import Any
 
 from foundation.atomic import write_atomic
 from workloads.estimates.reference_cost import ALLOWED_SECONDS, UNTRAINED_STEPS, affordable_steps, step_seconds
-from workloads.export.artifact import Artifact, told_if_unwritable
+from workloads.export.artifact import Artifact, reporting_unwritable
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.models.weights import ModelWeights, document_sha256
 from workloads.tasks.batches import TaskBatches
 from workloads.workload import TrainingSettings, Workload
 
 OnProgress = Callable[[float], None]
-"""Gets the share of all steps that is done, 0 to 1."""
+"""Gets the finished share of all steps, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class ReferenceLosses:
-    """Losses of the first steps, flattened [2 * q] a step; `shortfall` says why they are fewer than asked for.
+    """Losses of the first steps, flattened [2 * q] a step; `shortfall` says why they are fewer than requested.
 
-    `untrained`: those of the last two steps, but never the first, if no update had been made. `noise`: by how
-    much the losses of two correct implementations differ (Reference.loss_noise); None without any loss.
+    `untrained`: the losses of the last two steps (but never the first) if no update had been made. `noise`: the
+    difference between two correct implementations (Reference.loss_noise); None without any loss.
     """
 
     losses: tuple[tuple[float, ...], ...]
@@ -41,13 +41,13 @@ class ReferenceLosses:
 
 
 class _OutOfTimeError(Exception):
-    """The clock said so, not the estimate."""
+    """Raised by the clock, as the estimate was too low."""
 
 
 def kept_losses(
     artifact: Artifact, data: TaskBatches, training: TrainingSettings, steps: int, accumulation: Accumulation
 ) -> ReferenceLosses | None:
-    """The reference losses if they were computed before; a damaged file counts as none."""
+    """Returns the stored reference losses, if any; a damaged file counts as none."""
     question = _question(data, training, steps, accumulation)
     try:
         document = json.loads(_path(artifact, question).read_bytes())
@@ -60,7 +60,7 @@ def kept_losses(
 
 
 def from_document(document: Mapping[str, Any]) -> ReferenceLosses:
-    """What `dataclasses.asdict` made of them. Raises LookupError, TypeError or ValueError for anything else."""
+    """Reverses `dataclasses.asdict`. Raises LookupError, TypeError or ValueError for anything else."""
     losses, untrained = (
         tuple(tuple(float(loss) for loss in row) for row in document[name]) for name in ("losses", "untrained")
     )
@@ -80,9 +80,9 @@ def reference_losses(
     on_progress: OnProgress,
     accumulation: Accumulation = Accumulation.FP32,
 ) -> ReferenceLosses:
-    """Losses of the first `steps` steps, or of fewer where time does not allow them all; kept with the artifact.
+    """Returns the losses of the first `steps` steps, or of fewer if time doesn't allow all; stored with the artifact.
 
-    Computing them costs two eager forward passes of the batch for each query of a step. Raises UserError when the disk
+    Computing them costs two eager forward passes of the batch for each query of a step. Raises UserError if the disk
     is full or can't be written.
     """
     kept = kept_losses(artifact, data, training, steps, accumulation)
@@ -91,7 +91,7 @@ def reference_losses(
     found = _compute(workload, weights, data, training, steps, on_progress, accumulation)
     question = _question(data, training, steps, accumulation)
     path = _path(artifact, question)
-    with told_if_unwritable(workload, artifact.folder.parent):
+    with reporting_unwritable(workload, artifact.folder.parent):
         write_atomic(path, json.dumps({"of": question, **asdict(found)}).encode())
     return found
 
@@ -114,7 +114,7 @@ def _compute(
     batches = [Batch(*arrays) for arrays in zip(data.tokens, data.first, data.labels, strict=True)]
     losses: list[tuple[float, ...]] = []
     again = range(max(1, affordable - UNTRAINED_STEPS), affordable)
-    parts = 1 + affordable + len(again)  # the noise, each step, and the last ones without updates
+    parts = 1 + affordable + len(again)  # the noise, each step, and the last steps without updates
 
     def within(part: int) -> OnProgress:
         def watch(share: float) -> None:

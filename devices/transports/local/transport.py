@@ -1,4 +1,4 @@
-"""The transport to this machine itself: subprocesses and the host's own file system."""
+"""The transport to this machine: subprocesses and the host's own file system."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from foundation.atomic import replacing, write_atomic
 from foundation.text import decode
 
 _CHUNK_BYTES = 4 << 20
-# copy_file_range says these where it can't serve a pair of files (other file system, old kernel); read and write can.
+# Errors of copy_file_range that mean read and write must do it (other file system, old kernel).
 _NO_RANGE_COPY = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM})
 
 
 class LocalTransport:
-    """This machine as a device. It is held by the same script as others are; all else is done without a shell."""
+    """This machine as a device. It is held by the same script as others; everything else is done without a shell."""
 
     name = "local"
 
@@ -107,7 +107,7 @@ class LocalTransport:
         pid = running_pid(Path(pid_file))
         if pid is not None:
             end_process_group(pid, deadline, grace_s=min(self._grace_s, timeout_s / 2))
-        # On a read-only file system even removing nothing is refused.
+        # A read-only file system refuses even to remove a file that isn't there.
         if os.path.lexists(pid_file):
             self.remove(pid_file)
         return pid
@@ -128,9 +128,8 @@ class LocalTransport:
     ) -> None:
         if offset_bytes % RESUME_BLOCK_BYTES:
             raise ValueError(f"a push goes on at a multiple of {RESUME_BLOCK_BYTES} bytes, not at {offset_bytes}")
-        # A copy, no hard link: a write or truncation through either name would change the other file too, so a damaged
-        # device folder would damage the host's cache and there would be nothing whole left to deploy from. Where the
-        # file system shares blocks between files (btrfs, XFS) copy_file_range costs no disk, and elsewhere one copy.
+        # A copy and not a hard link, through which a damaged device folder would damage the host's cache as well. Where
+        # the file system shares blocks between files (btrfs, XFS), copy_file_range costs no disk space.
         mode = 0o755 if executable else 0o644
         with _reported("read the host's file", str(source)):
             source.open("rb").close()
@@ -213,7 +212,7 @@ class LocalTransport:
             Path(source).replace(destination)
 
     def remove(self, path: str, *, recursive: bool = False, timeout_s: float = FILE_TIMEOUT_S) -> None:
-        del timeout_s  # unlinking is quick, and half a removed tree would help nobody
+        del timeout_s  # unlinking is quick, and half a tree would help nobody
         target = Path(path)
         with _reported("remove", path):
             if recursive and target.is_dir() and not target.is_symlink():
@@ -284,7 +283,7 @@ def _copy(
                     raise
                 by_range = False
                 continue
-            # Pseudo file systems say size 0 and give nothing by range: the plain way decides about the end.
+            # Pseudo files report size 0 and return nothing by range: only a plain read finds the end.
             if not count and by_range:
                 by_range = False
                 continue

@@ -1,4 +1,4 @@
-"""Calls over a link: an operation on files by one of our scripts, or a program under watch."""
+"""Calls over a link: file operations by our scripts, and supervised programs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _CANNOT_START = (126, 127)
 
 @dataclass(frozen=True)
 class Calls:
-    """What the two halves of the transport, files and programs, need to talk to the device.
+    """Runs scripts and programs on the device.
 
-    `require_hold` raises when the device is not ours any more: it is asked during every call.
+    `require_hold` is called during every call, and raises when the device is not ours any more.
     """
 
     link: Link
@@ -54,7 +54,7 @@ class Calls:
     def collect(
         self, action: str, path: str, body: str, arguments: Sequence[str] = (), *, timeout_s: float, limit_bytes: int
     ) -> bytes:
-        """What a script about `path`, its first argument, prints. Raises `FileError` if it fails."""
+        """Returns the output of a script about `path`, its first argument. Raises `FileError` if it fails."""
         content = bytearray()
         budget = OutputBudget(limit_bytes)
 
@@ -81,7 +81,7 @@ class Calls:
         pid_file: str | None = None,
         while_waiting: Callable[[], None] = lambda: None,
     ) -> ProcessEnd:
-        """Runs a program in a session of its own. Raises `CommandError` if it can't be started."""
+        """Runs a program in its own session. Raises `CommandError` if it can't be started."""
         if isinstance(argv, str) or not argv:
             raise ValueError(f"a command is a list of at least one argument, not {argv!r}")
         token = secrets.token_hex(16)
@@ -114,7 +114,7 @@ class Calls:
 
 
 def path_argument(action: str, path: str) -> str:
-    """A path as an argument of a script. Raises `FileError` for one that no system could open."""
+    """Returns a path as an argument of a script. Raises `FileError` for a path that is invalid everywhere."""
     try:
         return plain_path(path)
     except ValueError as error:
@@ -136,10 +136,10 @@ class _Watch:
 def _refusal(
     end: ProcessEnd, stage: str | None, program: str, cwd: str | None, pid_file: str | None, *, printed: bool
 ) -> CommandError | FileError | None:
-    """Why the program was never started, if it wasn't.
+    """Returns the error if the program was never started.
 
-    bash leaves without its exit trap when it can't start a file: then there is a shell's exit code for that, a message
-    that ends with the system's reason and names the program, and no output.
+    bash skips its exit trap when it can't start a file: the signs are the shell's exit code for that, a message that
+    names the program and ends with the system's reason, and no output.
     """
     message = end.stderr_tail
     missing = missing_tool(end)

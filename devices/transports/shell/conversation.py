@@ -1,6 +1,6 @@
-"""One call: a script goes to the device's `sh`, its marked output comes back, and nothing is left behind.
+"""A single call: sends a script to the device's `sh`, receives its marked output, and leaves nothing behind.
 
-Marks in the stream of bytes separate a program's output from what stands around it, and its end from a cut.
+Marks in the byte stream separate a program's output from what surrounds it, and a proper end from a broken stream.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OnMark = Callable[[str, str], None]
 
 
 class MarkedStream:
-    """Hands over what stands between the mark `B` and the mark `E`, and every mark to `on_mark`."""
+    """Passes on what is between the marks `B` and `E`, and every mark to `on_mark`."""
 
     def __init__(self, token: str, on_output: Callable[[bytes], None], on_mark: OnMark | None = None) -> None:
         self.ended = False
@@ -32,7 +32,7 @@ class MarkedStream:
         self._rest = b""
 
     def feed(self, chunk: bytes) -> None:
-        """Takes a chunk; what may be the beginning of a mark is kept for the next one."""
+        """Takes a chunk; a possible start of a mark is kept for the next one."""
         data = self._rest + chunk
         self._rest = b""
         while data:
@@ -64,21 +64,21 @@ class MarkedStream:
             self._on_output(data)
 
     def _partial(self, data: bytes) -> int:
-        """How many bytes at the end may begin a mark."""
+        """Returns the number of bytes at the end that may be the start of a mark."""
         at = data.rfind(_RS, max(0, len(data) - len(self._prefix) + 1))
         return len(data) - at if at >= 0 and self._prefix.startswith(data[at:]) else 0
 
 
 _SIGNAL_BASE, _LAST_SIGNAL = 128, 64
 _POLL_S = 0.25
-# What the ending of a group may take on the device beyond its grace period.
+# How long the device may take to end a group, beyond the grace period.
 _END_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
 class Patience:
-    """When a silent peer is asked for a sign of life, how long the answer may take, and what a program may take to
-    end after SIGTERM."""
+    """How long a peer may be silent before it is asked for a sign of life, how long its answer may take, and how long a
+    program may take to end after SIGTERM."""
 
     silence_s: float = 15.0
     answer_s: float = 20.0
@@ -109,7 +109,7 @@ class _State:
 
 
 class Conversation:
-    """A script under way. `what` is a noun phrase for messages; `on_output` gets the standard output as it comes, and
+    """A running script. `what` is a noun phrase for messages; `on_output` gets the standard output as it comes, and
     `on_mark` the marks that have no meaning here."""
 
     def __init__(
@@ -130,14 +130,14 @@ class Conversation:
         self._on_output = on_output
         self._out = MarkedStream(token, self._take, self._state.on_mark)
         self._err = MarkedStream(token, self._state.on_error_output)
-        # The deadline bounds the wait for the first sign of life, so that a dead peer is told from a slow program.
+        # The deadline bounds the wait for the first sign of life, to distinguish a dead peer from a slow program.
         self._silence_s = min(patience.silence_s, deadline.timeout_s / 2)
         self._heard_s = time.monotonic()
 
     def hold(self, script: bytes, feed: Iterator[bytes] | None = None) -> ProcessEnd:
-        """Sends the script, then what `feed` yields as its input, and stays until its end.
+        """Sends the script, then what `feed` yields as its input, and waits for its end.
 
-        Raises `DeviceLost`, `TransportTimeout`, and what the receivers raise; the program has been ended then.
+        Raises `DeviceLost`, `TransportTimeout`, and what the receivers raise, after ending the program.
         """
         channel = self._link.open(timeout_s=self._for_an_answer())
         try:
@@ -155,9 +155,9 @@ class Conversation:
         return self.end()
 
     def begin(self, script: bytes, reached: Callable[[], bool]) -> Channel:
-        """Sends the script and stays until `reached`, or its end; the script may go on, and its channel is open.
+        """Sends the script and waits until `reached`, or for its end; the script may go on, and its channel is open.
 
-        Raises what `hold` raises; the script's input has been ended then.
+        Raises what `hold` raises, after ending the script's input.
         """
         channel = self._link.open(timeout_s=self._for_an_answer())
         try:
@@ -170,7 +170,7 @@ class Conversation:
         return channel
 
     def hear(self, channel: Channel, wait_s: float) -> bool:
-        """Takes what comes of a script that was begun, within so many seconds: whether more can come.
+        """Receives output of a script for up to `wait_s`; returns whether more can come.
 
         A silent peer is left alone. Raises `DeviceLost` if the connection is gone.
         """
@@ -180,7 +180,7 @@ class Conversation:
         return not (received.ended or self._ended())
 
     def end(self) -> ProcessEnd:
-        """How the script ended. Raises `DeviceLost` if it didn't say."""
+        """Returns how the script ended. Raises `DeviceLost` if that is unknown."""
         rc = self._state.rc
         if rc is None:
             raise DeviceLost(f"{self._what} ended on the device without an exit code; check the device and try again.")
@@ -194,7 +194,7 @@ class Conversation:
         return self._state.failed_stage
 
     def _feed(self, channel: Channel, feed: Iterator[bytes]) -> None:
-        """Sends the input once the script has begun, which is after the shell has read all of it."""
+        """Sends the input once the script has begun, as the shell has then read all of it."""
         self._listen_until(channel, lambda: self._state.begun, self._deadline)
         for chunk in feed:
             if not self._send(channel, chunk):
@@ -202,7 +202,7 @@ class Conversation:
         channel.finish()
 
     def _send(self, channel: Channel, data: bytes) -> bool:
-        """Whether all of it went; the script may end (a full disk) while there is more to send."""
+        """Sends data; returns False if the script ended before all was sent (on a full disk, say)."""
         rest = memoryview(data)
         while rest and not self._ended():
             sent_bytes = channel.send(bytes(rest), timeout_s=min(_POLL_S, max(0.01, self._deadline.remaining_s())))
@@ -239,13 +239,13 @@ class Conversation:
             self._while_waiting()
 
     def _for_an_answer(self) -> float:
-        """Seconds that an answer may take: up to the deadline, and a moment even when that has passed."""
+        """Returns the seconds that an answer may take: until the deadline, and a moment even after it."""
         return min(self._patience.answer_s, max(1.0, self._deadline.remaining_s()))
 
     def _give_up(self, channel: Channel, error: BaseException) -> None:
-        """Ends the input, at which the device ends the program, and waits until it has.
+        """Ends the input, which makes the device end the program, and waits for that.
 
-        A call that ran out of time at a peer that doesn't even answer this was no slow program: `DeviceLost`.
+        If a call ran out of time and the peer doesn't even react to this, it is gone: `DeviceLost`.
         """
         self._giving_up = True
         limit_s = self._patience.grace_s + min(self._patience.answer_s, _END_TIMEOUT_S)

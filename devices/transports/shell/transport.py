@@ -1,4 +1,4 @@
-"""All of `Transport` over a link to a POSIX shell."""
+"""`Transport` over a link to a POSIX shell."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SHORT_ANSWER_BYTES = 64 << 10
 
 
 class ShellTransport:
-    """A device at the other end of a link. A lost link stays lost: connect anew."""
+    """A device at the other end of a link. A lost link stays lost; connect again."""
 
     def __init__(self, link: Link, *, patience: Patience | None = None) -> None:
         self._link = link
@@ -183,7 +183,7 @@ class ShellTransport:
         self._ask("rename", source, scripts.RENAME, target, timeout_s=timeout_s)
 
     def remove(self, path: str, *, recursive: bool = False, timeout_s: float = FILE_TIMEOUT_S) -> None:
-        # With a slash at its end a link would be followed.
+        # With a trailing slash, a link would be followed.
         target = path.rstrip("/") or path
         self._ask("remove", target, scripts.REMOVE_TREE if recursive else scripts.REMOVE, timeout_s=timeout_s)
 
@@ -227,8 +227,9 @@ class ShellTransport:
         offset_bytes: int = 0,
         final: str = "",
     ) -> None:
-        """Writes what `chunks` yields behind the first `offset_bytes` of the file and makes it durable; a whole file
-        then takes the name `final`, if there is one."""
+        """Writes what `chunks` yields behind the first `offset_bytes` of the file and syncs it; if `final` is given,
+        the complete file is renamed to that.
+        """
         blocks, odd = divmod(offset_bytes, RESUME_BLOCK_BYTES)
         if odd:
             raise ValueError(f"a push goes on at a multiple of {RESUME_BLOCK_BYTES} bytes, not at {offset_bytes}")

@@ -1,7 +1,7 @@
-"""Logging in over SSH: keys first, then the password, each tried once, and a sentence that lists what was tried.
+"""Logs in over SSH: keys first, then the password, each tried once; a refusal lists what was tried.
 
-Keys are the one that the inventory names, else those of the agent and of `~/.ssh`. Passwords and passphrases come from
-the environment variable that the inventory names, else they are asked for on a terminal.
+The key is the one that the inventory names, else those of the agent and `~/.ssh` are tried. Passwords and passphrases
+come from the environment variable that the inventory names, else from a prompt on the terminal.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from devices.transports.ssh.endpoint import Endpoint
 from foundation.text import printable
 
 _ANSWERS: dict[str, str] = {}
-_ASKING = threading.Lock()  # devices are connected side by side, and there is one terminal
+_ASKING = threading.Lock()  # devices are connected in parallel, and there is one terminal
 
 
 def from_environment(variable: str, purpose: str) -> str:
-    """The secret in that variable. Raises `AccessRefused` if it isn't set."""
+    """Returns the secret in that variable. Raises `AccessRefused` if it isn't set."""
     secret = os.environ.get(variable)
     if not secret:
         raise AccessRefused(
@@ -36,7 +36,7 @@ def from_environment(variable: str, purpose: str) -> str:
 
 
 def ask(purpose: str) -> str | None:
-    """What the user types without echo; None where there is no terminal to ask on, or nothing was typed."""
+    """Prompts for a secret without echo; None if there is no terminal, or nothing was typed."""
     with _ASKING:
         if purpose not in _ANSWERS:
             if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
@@ -49,7 +49,7 @@ def ask(purpose: str) -> str | None:
 
 
 def forget(purpose: str) -> None:
-    """What was typed is wrong: ask again next time."""
+    """Forgets a wrong answer, so that the next attempt prompts again."""
     with _ASKING:
         _ANSWERS.pop(purpose, None)
 
@@ -59,7 +59,7 @@ _DEFAULT_NAMES = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A key to try, or why a key that is there can't be tried."""
+    """A key to try, or the reason why a key can't be tried."""
 
     label: str
     key: paramiko.PKey | None
@@ -67,7 +67,7 @@ class Candidate:
 
 
 def candidates(endpoint: Endpoint, home: Path) -> Generator[Candidate, None, None]:
-    """What to try, in this order; close it when done, since the agent signs as long as it is open.
+    """Yields the keys to try, in order; close it when done, since the agent signs only while it is open.
 
     Raises `AccessRefused` if the key that the inventory names can't be used.
     """
@@ -116,7 +116,7 @@ def _decrypted(endpoint: Endpoint, path: Path) -> paramiko.PKey:
             "environment variable that holds it as `key_passphrase_env`."
         )
     try:
-        # The stub knows text only, the library takes bytes only.
+        # The type stub allows only text, the library only bytes.
         return paramiko.PKey.from_path(path, passphrase.encode())  # type: ignore[arg-type]
     except ValueError as error:
         forget(purpose)
@@ -124,7 +124,7 @@ def _decrypted(endpoint: Endpoint, path: Path) -> paramiko.PKey:
 
 
 def _held_by(agent: paramiko.Agent, path: Path) -> paramiko.PKey | None:
-    """The agent's copy of a key whose file is encrypted, told by the public half beside it."""
+    """Returns the agent's copy of an encrypted key file, identified by the public key beside it."""
     try:
         words = path.with_name(f"{path.name}.pub").read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError):
@@ -133,7 +133,7 @@ def _held_by(agent: paramiko.Agent, path: Path) -> paramiko.PKey | None:
 
 
 def _agent() -> paramiko.Agent:
-    """The agent, or one without keys where none answers."""
+    """Returns the agent, or one without keys if none answers."""
     try:
         return paramiko.Agent()
     except (paramiko.SSHException, OSError):
@@ -146,7 +146,7 @@ class _NoAgent(paramiko.Agent):
 
 
 def log_in(transport: paramiko.Transport, endpoint: Endpoint, home: Path | None = None) -> None:
-    """Raises `AccessRefused` with what was tried, and `DeviceLost` if the server goes away meanwhile."""
+    """Logs in. Raises `AccessRefused` with what was tried, and `DeviceLost` if the server goes away meanwhile."""
     attempts: list[str] = []
     with contextlib.closing(candidates(endpoint, home or Path.home())) as keys:
         for candidate in keys:
@@ -189,7 +189,7 @@ def _with_password(transport: paramiko.Transport, endpoint: Endpoint, attempts: 
 def _require_connection(
     transport: paramiko.Transport, endpoint: Endpoint, attempts: list[str], error: paramiko.SSHException
 ) -> None:
-    """A refusal is what a next attempt is for; a connection that ended is not."""
+    """Raises the error for a connection that ended; a mere refusal leaves room for the next attempt."""
     if transport.is_active():
         return
     if "too many" in str(error).lower():

@@ -25,7 +25,7 @@ def phone() -> Iterator[HesitantPhone]:
 def enroll(
     adbd: LoopbackAdbd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Enroll:
-    """Enrolls a device at an address: exit code and all that was said."""
+    """Enrolls a device at an address; returns the exit code and all output."""
     monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(adbd.server.port))
     path = tmp_path / "inventory.yaml"
 
@@ -41,7 +41,7 @@ def enroll(
     return run
 
 
-def test_a_phone_that_lets_us_in_has_nothing_to_enroll(enroll: Enroll, adbd: LoopbackAdbd) -> None:
+def test_an_authorised_phone_has_nothing_to_enroll(enroll: Enroll, adbd: LoopbackAdbd) -> None:
     code, output = enroll(adbd.address)
     assert code == 0, output
     assert "nothing is written" in output

@@ -1,4 +1,4 @@
-"""From entry to device, and the table that tells what was found."""
+"""Connecting to a device, and the table of what was found."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_places_fit_the_relative_paths_of_a_job(entry: DeviceEntry, locks: Path)
     assert (job.parent / "../../runner/R").resolve() == Path(places.runner("R")).resolve()
 
 
-def test_every_kind_and_transport_without_a_class_is_answered_with_those_that_have_one() -> None:
+def test_an_unsupported_kind_or_transport_is_reported_with_the_supported_ones() -> None:
     for kind in ("local", "linux", "jetson", "raspberrypi", "android"):
         for transport in ("local", "ssh", "adb"):
             entry = DeviceEntry.model_construct(name="x", kind=kind, transport=transport, workdir="w", host="h")
@@ -128,7 +128,7 @@ def test_preflight_uses_the_cores_of_the_entry(entry: DeviceEntry, locks: Path, 
     assert on_core_0["cores"].status == "ok"
 
 
-def test_the_table_says_what_is_there_and_how_to_mend_what_is_missing(
+def test_the_table_lists_what_is_there_and_how_to_fix_what_is_missing(
     entry: DeviceEntry, locks: Path, make_tree: MakeTree
 ) -> None:
     tree = make_tree({"sys/class/powercap/intel-rapl:0/name": "package-0", "proc/self/status": "VmRSS:\t 5 kB\n"})
@@ -150,7 +150,7 @@ def test_this_machine_is_usable(entry: DeviceEntry, locks: Path) -> None:
     assert found.sensors is not None
 
 
-def test_a_busy_device_is_a_row_and_no_exception(entry: DeviceEntry, locks: Path) -> None:
+def test_a_busy_device_is_a_row_and_not_an_exception(entry: DeviceEntry, locks: Path) -> None:
     with exclusive(entry.name, locks):
         found = check_entry(entry, locks)
     assert [(row.item, row.state) for row in found.rows] == [("connection", "failed")]
@@ -169,7 +169,7 @@ def test_a_device_that_cannot_be_reached_has_its_remedy_in_the_column_for_remedi
     assert (row.detail, row.remedy) == ("it refused (tried: a; b)", "check that it is on, then run again.")
 
 
-def test_a_device_that_is_not_supported_yet_is_a_row_and_no_exception(entry: DeviceEntry, locks: Path) -> None:
+def test_an_unsupported_device_is_a_row_and_not_an_exception(entry: DeviceEntry, locks: Path) -> None:
     missing = DeviceEntry.model_construct(name="x", kind="no-such-kind", transport="local", workdir="w")
     assert "no-such-kind" in check_entry(missing, locks).rows[0].detail
     assert support_of(missing).state == "failed"

@@ -1,4 +1,4 @@
-"""`suite devices enroll`: nothing is written that was not compared."""
+"""`suite devices enroll`: only compared keys are written."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Bench:
     capture: pytest.CaptureFixture[str]
 
     def enroll(self, *arguments: str, name: str = "board") -> tuple[int, str]:
-        """Exit code and all that was said."""
+        """Enrolls; returns the exit code and all output."""
         self.capture.readouterr()
         code = run_command(["devices", "enroll", name, "--inventory", str(self.path), *arguments])
         output = self.capture.readouterr()
@@ -131,7 +131,7 @@ def test_a_jump_host_is_enrolled_with_its_device(make_bench: MakeBench, sshd: Lo
     assert entry.jump.host_keys == entry.host_keys == (sshd.host_key_text,)
 
 
-def test_what_cannot_be_enrolled_is_said(make_bench: MakeBench) -> None:
+def test_what_cannot_be_enrolled_is_reported(make_bench: MakeBench) -> None:
     bench = make_bench("  local: {kind: local}\n")
     assert bench.enroll(name="local") == (2, bench.enroll(name="local")[1])
     assert "no host key" in bench.enroll(name="local")[1]

@@ -287,7 +287,7 @@ def test_progress_runs_over_all_files_to_the_total(watched: Watched, make_file: 
     assert progress[-1] == ("b", 5_000_300, 5_000_300)
 
 
-def test_manifest_says_what_was_verified(watched: Watched, make_file: MakeFile, folder: Path) -> None:
+def test_the_manifest_records_what_was_verified(watched: Watched, make_file: MakeFile, folder: Path) -> None:
     file = make_file()
     deploy(watched, [file], str(folder))
     manifest = json.loads((folder / MANIFEST).read_text())

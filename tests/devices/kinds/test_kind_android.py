@@ -48,7 +48,7 @@ def program(tree: Tree, name: str, script: str) -> None:
 
 
 def phone(make_tree: MakeTree, *, usb: str = "false", status: str = "0", **files: str) -> Tree:
-    """A discharging phone of 400 mA at 4 V; `files` are those of its battery."""
+    """Returns a discharging phone of 400 mA at 4 V; `files` are those of its battery."""
     gauge = {"type": "Battery", "status": "Discharging", "current_now": "-400000", "voltage_now": "4000000"} | files
     tree = make_tree({f"{BATTERY}/{name}": text for name, text in gauge.items()})
     service = (
@@ -100,7 +100,7 @@ def test_scale_and_sign_of_the_inventory_correct_the_gauge(make_tree: MakeTree) 
 
 
 @pytest.mark.parametrize("current", ["400", "0", "-999999999", "7e5", "0x61a80"])
-def test_a_gauge_in_another_unit_is_unavailable_and_calibration_is_named(make_tree: MakeTree, current: str) -> None:
+def test_a_gauge_in_another_unit_is_unavailable_and_points_to_calibration(make_tree: MakeTree, current: str) -> None:
     found = kind().sensors(phone(make_tree, current_now=current))
     assert "battery.battery" not in by_name(found)
     assert "suite devices calibrate phone" in gaps(found)["battery.battery"]
@@ -109,12 +109,12 @@ def test_a_gauge_in_another_unit_is_unavailable_and_calibration_is_named(make_tr
 @pytest.mark.parametrize("files", [
     {"current_now": "-2147483648"}, {"current_now": "2147483647"}, {"current_now": "-1"}, {"voltage_now": "65535"},
 ])  # fmt: skip
-def test_a_sentinel_is_named_as_one(make_tree: MakeTree, files: dict[str, str]) -> None:
+def test_a_sentinel_value_is_reported_as_one(make_tree: MakeTree, files: dict[str, str]) -> None:
     found = kind(power={"scale": 1000.0}).sensors(phone(make_tree, **files))
     assert "which means that it has no value" in gaps(found)["battery.battery"]
 
 
-def test_a_sign_that_is_wrong_for_this_battery_makes_no_power(make_tree: MakeTree) -> None:
+def test_a_sign_that_is_wrong_for_this_battery_gives_no_power(make_tree: MakeTree) -> None:
     found = kind(power={"sign": 1}).sensors(phone(make_tree))
     assert "reads -1600 mW while discharging" in gaps(found)["battery.battery"]
 
@@ -135,19 +135,19 @@ def test_a_charger_that_is_online_spoils_a_discharging_gauge_too(make_tree: Make
     assert (checks["charger"].status, "Wi-Fi" in checks["charger"].remedy) == ("warning", True)
 
 
-def test_a_phone_that_is_on_wifi_already_is_only_to_be_unplugged(make_tree: MakeTree) -> None:
+def test_a_phone_that_is_on_wifi_already_only_has_to_be_unplugged(make_tree: MakeTree) -> None:
     (check, *_) = kind(host="phone.example", serial=None).checks(phone(make_tree, usb="true"))
     assert (check.name, check.status, check.remedy) == ("charger", "warning", "unplug the charger")
 
 
-def test_a_charger_that_may_come_is_watched_through_the_kernel(make_tree: MakeTree) -> None:
+def test_a_charger_that_may_be_plugged_in_is_watched_through_the_kernel(make_tree: MakeTree) -> None:
     tree = phone(make_tree)
     make_tree({f"{USB}/type": "USB", f"{USB}/online": "0"})
     sensor = by_name(kind().sensors(tree))["charger.usb"]
     assert (sensor.quantity, sensor.path) == ("chargers", tree.path(f"{USB}/online"))
 
 
-def test_a_charger_that_may_come_is_watched_through_the_battery_service_else(make_tree: MakeTree) -> None:
+def test_a_charger_is_watched_through_the_battery_service_otherwise(make_tree: MakeTree) -> None:
     sensors = by_name(kind().sensors(phone(make_tree)))
     assert first_line(sensors["charger"]) == "0"
     plugged = kind().sensors(phone(make_tree, usb="true"))
@@ -213,7 +213,7 @@ def test_model_build_and_processor_come_from_getprop(make_tree: MakeTree) -> Non
     assert facts.settings == {"soc": "Google Tensor G3", "android": "14", "sdk": "34"}
 
 
-def test_another_build_is_another_fingerprint(make_tree: MakeTree) -> None:
+def test_a_new_build_changes_the_fingerprint(make_tree: MakeTree) -> None:
     tree = phone(make_tree)
     before = kind().facts(tree).fingerprint
     program(tree, "getprop", "echo '[ro.build.fingerprint]: [google/shiba:15]'")
@@ -244,7 +244,7 @@ def test_cores_that_are_alike_or_unknown_are_not_pinned(make_tree: MakeTree, khz
     assert kind().cpus(tree) is None
 
 
-def test_rails_of_the_power_monitor_are_counters_and_no_total(make_tree: MakeTree) -> None:
+def test_rails_of_the_power_monitor_are_counters_without_a_total(make_tree: MakeTree) -> None:
     device = "sys/bus/iio/devices/iio:device0"
     rails = "t=1\nCH0(T=1234)[S4M_VDD_CPUCL0], 5678\nCH1(T=1234)[VSYS_PWR_DISPLAY], 99\nCH2(T=9)[bad rail], 1\n"
     tree = make_tree({f"{device}/name": "s2mpg10-odpm", f"{device}/energy_value": rails})

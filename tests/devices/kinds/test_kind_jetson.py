@@ -101,7 +101,7 @@ def test_a_rail_is_found_by_its_label_whatever_the_numbers(make_tree: MakeTree) 
     assert name == "VIN"
 
 
-def test_rails_without_an_input_rail_are_kept_but_are_no_total(make_tree: MakeTree) -> None:
+def test_rails_without_an_input_rail_are_kept_without_a_total(make_tree: MakeTree) -> None:
     found = kind().sensors(make_tree(new_rails({1: "VDD_GPU_SOC", 2: "VDD_CPU_CV", 3: "VIN_SYS_5V0"})))
     assert len(power(found)) == 3
     assert not any(sensor.total for sensor in found.sensors)
@@ -203,7 +203,7 @@ def test_power_mode_release_and_zram_are_among_the_facts(make_tree: MakeTree, pr
     assert {check.name: check.status for check in kind().checks(tree)} == {"power mode": "ok", "zram": "ok"}
 
 
-def test_another_power_mode_is_no_other_device(make_tree: MakeTree, program: MakeProgram) -> None:
+def test_another_power_mode_is_still_the_same_device(make_tree: MakeTree, program: MakeProgram) -> None:
     tree = make_tree({})
     program(tree, "usr/sbin/nvpmodel", "echo 'NV Power Mode: MAXN'; echo 0")
     before = kind().facts(tree)

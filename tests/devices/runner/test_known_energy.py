@@ -1,6 +1,6 @@
 """Energy of devices whose power follows a model with a known integral: from the kind's sensors to joules per step.
 
-The files that a kernel would keep up to date are written by a thread, on the clock that the runner samples on.
+A thread updates the files in place of a kernel, by the clock that the runner samples with.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def energy_mj(begin_s, end_s):
 
 
 class Model:
-    """A tree of files, some of them functions of the power; these are written anew all the time."""
+    """A tree of files, some of them functions of the power, which are rewritten continually."""
 
     def __init__(self, root):
         self.root = root
@@ -111,7 +111,7 @@ def monitored_board(model):
 
 
 def pi_5(model):
-    """Its firmware reads milliwatts from a file: as amperes of a rail at 1 V."""
+    """Returns a board whose firmware reads milliwatts from a file, as amperes of a rail at 1 V."""
     model.file("proc/device-tree/model", "Raspberry Pi 5 Model B")
     model.file("milliwatts", lambda mw: mw)
     vcgencmd = model.root / "usr/bin/vcgencmd"
@@ -126,7 +126,7 @@ def pi_5(model):
 
 
 def measure(run, job, model, device, seconds, rate_hz=None):
-    """Runs the job with the device's sensors -> record, plan and energy."""
+    """Runs the job with the device's sensors; returns record, plan and energy."""
     with model:
         values = {"name": "d", "transport": "local", "workdir": "/w"} | device(model)
         entry = DeviceEntry.model_validate(values)
@@ -159,7 +159,7 @@ def test_energy_from_a_device_of_files_is_the_integral_of_its_power(run, job, tm
 
 
 def test_energy_from_a_program_is_the_integral_of_a_power_that_its_rate_can_follow(run, job, tmp_path, monkeypatch):
-    # Two samples a second resolve no swing of 0.9 s.
+    # Two samples a second can't resolve a period of 0.9 s.
     monkeypatch.setattr(__name__ + ".PERIOD_S", 30.0)
     record, energy = measure(run, job, Model(tmp_path / "root"), pi_5, 4.6)
     assert energy.gross_mj * energy.steps == pytest.approx(known_mj(record, energy), rel=0.02)

@@ -25,7 +25,7 @@ def broken(tmp_path):
     return dataclasses.replace(native_toolchain(), compiler=compiler)
 
 
-def test_a_build_that_is_there_is_used_again(runner, build_home, broken):
+def test_an_existing_build_is_reused(runner, build_home, broken):
     assert build_runner(build_home, broken).folder == runner.parent
 
 

@@ -103,9 +103,7 @@ def test_values_follow_the_hardware_while_the_sensor_runs(board: JtopTwin, reach
 
 
 @pytest.mark.full
-def test_a_service_that_stands_still_gives_no_reading_twice(
-    board: JtopTwin, reach: Callable[[JtopTwin], Device]
-) -> None:
+def test_a_stuck_service_gives_no_reading_twice(board: JtopTwin, reach: Callable[[JtopTwin], Device]) -> None:
     device = reach(board)
     lines: list[str] = []
 
@@ -148,7 +146,7 @@ def test_a_missing_package_says_what_to_install(board: JtopTwin, reach: Callable
     assert "install jetson-stats for the device's own Python" in reading.remedy
 
 
-def test_another_version_than_the_services_says_so(board: JtopTwin, reach: Callable[[JtopTwin], Device]) -> None:
+def test_a_version_other_than_the_services_is_reported(board: JtopTwin, reach: Callable[[JtopTwin], Device]) -> None:
     version = board.root / "usr/lib/python3/dist-packages/jtop/__init__.py"
     text = version.read_text()
     version.write_text(text.replace('"4.3.2"', '"4.2.1"'))
@@ -159,7 +157,7 @@ def test_another_version_than_the_services_says_so(board: JtopTwin, reach: Calla
     assert "client and service must be of one version" in reading.remedy
 
 
-def test_a_user_outside_the_group_is_told_how_to_get_in(board: JtopTwin, reach: Callable[[JtopTwin], Device]) -> None:
+def test_a_user_outside_the_group_is_pointed_to_it(board: JtopTwin, reach: Callable[[JtopTwin], Device]) -> None:
     with board.outside_the_group():
         reading = reach(board).sensors()
     assert "I can't access jtop.service" in gap(reading)
@@ -189,7 +187,7 @@ def large_board(tmp_path: Path) -> Iterator[JtopTwin]:
         yield twin
 
 
-def test_check_shows_the_sum_of_the_rails_alone_and_a_rail_that_goes_leaves_no_total(
+def test_check_prints_only_the_sum_of_the_rails_and_a_vanished_rail_leaves_no_total(
     large_board: JtopTwin, reach: Callable[[JtopTwin], Device]
 ) -> None:
     lines: list[str] = []

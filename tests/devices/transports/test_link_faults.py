@@ -26,7 +26,7 @@ WORDS = {
 
 
 def words(daemon: LoopbackDaemon, what: str) -> str:
-    """What the link says of it."""
+    """Returns what the link says of it."""
     return WORDS[daemon.entry().transport][what]
 
 

@@ -19,7 +19,7 @@ from tests.support.devices.loopback_daemons import LoopbackDaemon, transport_to
 from tests.support.devices.real_processes import LASTING, STUBBORN, is_running, kill_if_running, python, wait_until
 
 
-def test_a_shell_that_is_killed_is_no_end_of_the_program(
+def test_a_killed_shell_is_not_taken_for_the_end_of_the_program(
     daemon: LoopbackDaemon, link_transport: ShellTransport, tmp_path: Path
 ) -> None:
     """Neither exit code nor end marker came: a loss. SSH says so at once; adb waits for those who hold the shell's
@@ -126,9 +126,7 @@ def test_a_missing_tool_is_named_with_what_to_install(link_transport: ShellTrans
         link_transport._ask("look at", "/", "frobnicate --all", timeout_s=20)
 
 
-def test_the_pid_file_names_a_running_program_in_words_that_the_host_reads(
-    link_transport: ShellTransport, tmp_path: Path
-) -> None:
+def test_the_pid_file_has_the_hosts_format(link_transport: ShellTransport, tmp_path: Path) -> None:
     path, read = tmp_path / "it's a\n'pid' file", tmp_path / "read"
     records: list[dict[str, object]] = []
 

@@ -103,7 +103,7 @@ def test_a_full_disk_is_named_when_pushing(transport: Transport, tmp_path: Path)
     assert caught.value.cause is FileCause.FULL
 
 
-def test_a_missing_source_of_the_host_is_told_from_the_device(transport: Transport, tmp_path: Path) -> None:
+def test_a_missing_source_is_reported_as_the_hosts_and_not_the_devices(transport: Transport, tmp_path: Path) -> None:
     with pytest.raises(FileError, match="host's file") as caught:
         transport.push(tmp_path / "none", str(tmp_path / "copy"), timeout_s=20)
     assert caught.value.cause is FileCause.MISSING
@@ -167,7 +167,7 @@ def test_writing_over_a_folder_is_refused_without_leftovers(transport: Transport
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
-def test_the_stamp_tells_a_change_that_hides_its_size_and_time(transport: Transport, tmp_path: Path) -> None:
+def test_the_stamp_reveals_a_change_that_keeps_size_and_time(transport: Transport, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"before")
     before, times = transport.stat(str(path)), path.stat()
@@ -195,7 +195,7 @@ def test_removing_a_link_leaves_what_it_points_to(transport: Transport, tmp_path
     assert not transport.exists(str(tmp_path / "link"))
 
 
-def test_removing_nothing_is_no_error(transport: Transport, tmp_path: Path) -> None:
+def test_removing_a_missing_file_is_no_error(transport: Transport, tmp_path: Path) -> None:
     transport.remove(str(tmp_path / "none"))
     transport.remove(str(tmp_path / "none"), recursive=True)
 

@@ -76,7 +76,7 @@ def test_null_character_in_an_argument_is_a_command_error(transport: Transport) 
 
 
 @pytest.mark.parametrize("argv", [[], "true"])
-def test_a_command_that_is_no_list_is_refused(transport: Transport, argv: list[str]) -> None:
+def test_a_command_that_is_not_a_list_is_refused(transport: Transport, argv: list[str]) -> None:
     with pytest.raises(ValueError, match="list of at least one argument"):
         transport.run(argv, timeout_s=20)
 
@@ -139,7 +139,7 @@ def test_a_signal_that_ended_the_program_is_named(transport: Transport, number: 
     assert (ended.rc, ended.signal) == (128 + number, number.name)
 
 
-def test_kill_9_from_outside_is_seen_with_the_lines_before_it(transport: Transport, tmp_path: Path) -> None:
+def test_kill_9_from_outside_is_reported_with_the_lines_before_it(transport: Transport, tmp_path: Path) -> None:
     pid_file = tmp_path / "runner.pid"
     lines: list[str] = []
 
@@ -198,7 +198,7 @@ def test_a_program_that_ignores_sigterm_is_killed(transport: Transport, tmp_path
     assert not is_running(pids[0])
 
 
-def test_a_program_may_say_its_last_words_after_sigterm(make_transport: MakeTransport, tmp_path: Path) -> None:
+def test_a_program_may_still_print_after_sigterm(make_transport: MakeTransport, tmp_path: Path) -> None:
     """More than a pipe holds: were it not read, the program would block and be killed before it makes its file."""
     script = """
 import os, signal, sys, time

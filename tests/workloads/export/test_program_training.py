@@ -1,4 +1,4 @@
-"""What a program does in the runner over many steps, with other seeds, other loops, and at the end."""
+"""Programs in the runner over many steps, with other seeds and loops, and at the end."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ IN_CHUNKS = Workload("tiny", "fp16", q=4, b=4, T=64, rank=4)
 
 @pytest.fixture
 def train(exported: ArtifactOf, runner: Path, tmp_path: Path) -> Train:
-    """A session of the runner with the program of a workload, in a folder of its own."""
+    """Runs a session with the program of a workload, in its own folder."""
     sessions = iter(range(1000))
 
     def run(
@@ -102,7 +102,7 @@ def test_eps_zero_evaluates_flushes_and_leaves_nothing_pending(quant: str, tiny:
     assert flushed.losses[0, 0, 0] == pytest.approx(expected, rel=ALLOWED[quant] / 5)
 
 
-def test_session_that_goes_on_from_a_state_is_as_one_long_session(train: Train) -> None:
+def test_session_resumed_from_a_state_equals_one_long_session(train: Train) -> None:
     """With one batch; the second session counts its steps from 0 again, so its noise is that of its own steps."""
     workload = workload_of("fp32")
     batches = some_batches(workload, 1)

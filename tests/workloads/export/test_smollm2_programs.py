@@ -54,7 +54,7 @@ ALLOWED_PEAK = 1.25
 
 
 @pytest.mark.parametrize("quant", ALLOWED)
-def test_three_steps_have_the_losses_of_the_reference_and_little_memory_beside_the_weights(
+def test_three_steps_have_the_losses_of_the_reference_and_need_little_memory_beside_the_weights(
     quant: str, smollm2: ModelWeights, runner: Path, tmp_path: Path
 ) -> None:
     """q = 4, b = 4, T = 64 on review sentences. Zero-shot the loss on the answer token is about 8."""
@@ -109,7 +109,7 @@ def test_int8_layers_differ_from_the_eager_ones_in_few_tokens(smollm2: ModelWeig
 
 
 def run_alone(part: nn.Module, inputs: tuple[Tensor, ...], folder: Path) -> Tensor:
-    """What `part` computes as a program in the stock runtime."""
+    """Returns what `part` computes as a program in the stock runtime."""
     edge = to_edge(
         torch.export.export(part, inputs, strict=False), compile_config=EdgeCompileConfig(_check_ir_validity=False)
     )

@@ -24,7 +24,7 @@ from workloads.reference.eager import Batch
 
 
 def train(artifact: Artifact, batches: Sequence[Batch], settings: Settings) -> tuple[FloatArray, FloatArray]:
-    """Losses [STEPS, 2, q] and the adapter after a last call with eps = 0."""
+    """Returns losses [STEPS, 2, q] and the adapter after a last call with eps = 0."""
     method = Runtime.get().load_program(artifact.program).load_method("forward")
     losses = []
     for step in range(STEPS + 1):

@@ -118,7 +118,7 @@ def test_siblings_are_not_the_template() -> None:
     assert stored(a.lowered).keys().isdisjoint(stored(b.lowered))
 
 
-def test_constants_equal_in_the_template_alone_are_told_apart_in_a_sibling(run: RunProgram) -> None:
+def test_constants_equal_only_in_the_template_stay_distinct_in_a_sibling(run: RunProgram) -> None:
     x, same = numbers(3, 8, seed=0), numbers(4, 8, seed=1)
     template = TwoProducts(same, same.clone())
     sibling = TwoProducts(numbers(4, 8, seed=2), numbers(4, 8, seed=3))
@@ -150,7 +150,7 @@ def test_constant_that_parts_share_is_one_constant_of_the_delegates() -> None:
     assert len(stored(a.lowered).keys() & stored(b.lowered).keys()) == 1
 
 
-def test_constants_that_are_views_of_larger_storages_are_exported_as_what_they_show(run: RunProgram) -> None:
+def test_constants_that_are_views_of_larger_storages_are_exported_correctly(run: RunProgram) -> None:
     x, all_weights, all_rows = numbers(3, 8, seed=0), numbers(5, 8, 8, seed=1), numbers(5, 8, seed=2)
     parts = [Scaled(all_weights[index], all_rows[index]) for index in (2, 3)]
     expected = parts[1](parts[0](x))
@@ -177,6 +177,6 @@ class Nothing(nn.Module):
 
 
 @pytest.mark.parametrize("part", [CumulativeSum(), Nothing()], ids=["cut in two", "nothing to delegate"])
-def test_part_that_is_not_one_delegate_is_refused_with_the_operators_that_stayed(part: nn.Module) -> None:
+def test_part_that_is_not_one_delegate_is_refused_with_the_operators_left_outside(part: nn.Module) -> None:
     with pytest.raises(NotDelegatedError, match="cumsum"):
         delegate([part], (numbers(3, 8, seed=0),))

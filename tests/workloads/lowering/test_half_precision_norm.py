@@ -39,7 +39,9 @@ def exact(norm: RMSNorm, x: Tensor) -> Tensor:
 
 
 def rows(size: int) -> Tensor:
-    """A row for each case: evenly sized numbers of many sizes, equal numbers, single large values over small ones."""
+    """Returns a row for each case: evenly sized numbers of many sizes, equal numbers, single large values over small
+    ones.
+    """
     even = [numbers(size, seed=2) * scale for scale in (1e-3, 0.01, 0.1, 1.0, 10.0, 60.0, 100.0, 300.0, 1000.0, 8000.0)]
     equal = [torch.full((size,), value) for value in (3e-3, 1.0, 200.0)]
     single = []

@@ -65,7 +65,7 @@ def test_each_lane_of_a_block_is_standard_normal() -> None:
     assert all(stats.kstest(z[:, lane], "norm").pvalue > 1e-4 for lane in range(4))
 
 
-def test_noise_of_other_seeds_steps_queries_and_places_is_unrelated() -> None:
+def test_noise_of_other_seeds_steps_queries_and_positions_is_unrelated() -> None:
     """The correlation of n independent pairs has the standard error 1 / sqrt(n); 6 of them are allowed."""
     count = 1 << 16
     streams = [

@@ -1,4 +1,4 @@
-"""A step run eagerly: loops, pending update, labels, padding, and where the noise comes from."""
+"""A step run eagerly: loops, pending update, labels, padding, and sources of noise."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_row_losses_are_the_losses_of_the_rows(tiny: ModelWeights) -> None:
         np.testing.assert_allclose(row_losses[:, :, row], losses, rtol=1e-5)
 
 
-def test_label_of_minus_one_is_no_label(tiny: ModelWeights) -> None:
+def test_label_of_minus_one_is_ignored(tiny: ModelWeights) -> None:
     """Two answer positions with a label in the last alone are one answer position."""
     batch = some_batches(WORKLOAD, 1)[0]
     padded = Batch(batch.tokens, batch.first, np.concatenate([np.full_like(batch.labels, -1), batch.labels], axis=1))

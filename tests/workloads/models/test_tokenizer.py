@@ -61,7 +61,7 @@ def test_byte_level_tokenizer_loses_nothing(text: str) -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.text(), max_size=5))
-def test_many_texts_are_encoded_as_each_alone(texts: list[str]) -> None:
+def test_texts_are_encoded_together_as_they_are_alone(texts: list[str]) -> None:
     assert SMALL.encode_many(texts) == [SMALL.encode(text) for text in texts]
 
 

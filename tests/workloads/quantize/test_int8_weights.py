@@ -65,7 +65,7 @@ def test_linear_rounds_its_input_to_256_steps_of_each_token() -> None:
     assert (error > 0).any()
 
 
-def test_tokens_are_quantized_apart() -> None:
+def test_each_token_is_quantized_by_itself() -> None:
     codes, scale = quantize(numbers(16, 48))
     x = numbers(2, 48, seed=1)
     louder = x.clone()

@@ -45,7 +45,7 @@ def test_weights_of_any_size_are_equal(shape: tuple[int, int], scale: float) -> 
 
 
 @pytest.mark.parametrize("shape", [(4, 96), (3, 32), (5, 2), (7, 50)])
-def test_rows_that_are_no_multiple_of_a_block_are_equal(shape: tuple[int, int]) -> None:
+def test_rows_that_are_not_a_multiple_of_a_block_are_equal(shape: tuple[int, int]) -> None:
     assert_same(numbers(*shape))
 
 

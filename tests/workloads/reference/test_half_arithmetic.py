@@ -80,7 +80,7 @@ def test_a_module_multiplies_like_the_function(accumulation: Accumulation) -> No
         assert linear(x).shape == (2, 5, 33)
 
 
-def test_weights_are_kept_apart_however_many_there_are() -> None:
+def test_weights_are_not_confused_however_many_there_are() -> None:
     x, weights = halves(3, 8), [halves(4, 8, seed=seed) for seed in range(40)]
     with HalfProducts(Accumulation.FP32):
         found = [functional.linear(x, weight) for weight in weights * 2]
@@ -111,7 +111,7 @@ def without_library(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     half_arithmetic._library.cache_clear()
 
 
-def test_missing_compiler_is_the_users_to_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_compiler_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with without_library(monkeypatch), pytest.raises(UserError, match=r"no-such-compiler.*sudo apt install g\+\+"):
         HalfProducts(Accumulation.FP16)
@@ -145,7 +145,7 @@ def test_answers_of_the_probe(sums: list[float], found: Accumulation | None) -> 
 
 
 def probe(runner: Path, folder: Path) -> Accumulation | None:
-    """What the probe finds where `runner` runs; fails the test with the runner's reason when it doesn't."""
+    """Returns what the probe finds where `runner` runs; fails the test with the runner's reason when it doesn't."""
     export_probe(folder / PROBE)
     (folder / "ones.bin").write_bytes(np.ones(INPUT_SHAPE, dtype="<f4").tobytes())
     ones = {
@@ -193,7 +193,7 @@ def test_probe_finds_the_arithmetic_of_arm_processors(
 
 
 @pytest.mark.parametrize(("processor", "own"), [(PI_5, Accumulation.FP16), (NANO, Accumulation.FP32)])
-def test_reference_with_the_devices_arithmetic_is_nearer_than_with_the_other(
+def test_reference_with_the_devices_arithmetic_is_closer_than_with_the_other(
     processor,
     own: Accumulation,
     tiny: ModelWeights,

@@ -65,7 +65,9 @@ def test_losses_of_single_steps_equal_the_reference_but_for_rare_flips(
 
 
 def adapter_of(gradients: FloatArray, queries: tuple[int, ...], size: int) -> FloatArray:
-    """The formula: -lr * mean over the queries of gradient * noise, summed over the steps; gradients [steps, q]."""
+    """Returns the formula: -lr * mean over the queries of gradient * noise, summed over the steps; gradients [steps,
+    q].
+    """
     adapter = np.zeros(size, dtype=np.float32)
     for step, of_step in enumerate(gradients):
         for query, gradient in zip(queries, of_step, strict=True):
