@@ -150,9 +150,12 @@ def _verified(
 ) -> FileStat | None:
     """The stat of the file on the device if its content is right."""
     path = posixpath.join(directory, file.name)
-    if not transport.exists(path):
-        return None
-    stat = transport.stat(path)
+    try:
+        stat = transport.stat(path)
+    except FileError as error:
+        if error.cause is FileCause.MISSING:
+            return None
+        raise
     if stat.size_bytes != file.size_bytes:
         return None
     if known.get(file.name) == _record(file, stat):
@@ -165,7 +168,7 @@ def _require_space(transport: Transport, directory: str, wanted: Sequence[Deploy
     needed = sum(file.size_bytes for file in wanted)
     if not needed:
         return
-    parts = [part for file in wanted if transport.exists(part := _part_of(directory, file))]
+    parts = transport.existing([_part_of(directory, file) for file in wanted])
     free = transport.free_bytes(directory) + sum(transport.size(part) for part in parts)
     if free < needed + _MARGIN_BYTES:
         raise DeployError(

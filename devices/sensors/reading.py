@@ -5,12 +5,13 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from devices.errors import CommandError, FileCause, FileError, OutputLimitError, TransportTimeout
 from devices.transports.transport import Transport
 from foundation.text import last_line, printable
 
+_FOLDERS = ("usr/bin", "bin", "usr/sbin", "usr/local/bin", "opt/vc/bin", "system/bin")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 # At most 30 digits: what is longer is no reading, and a float that overflowed would be infinite.
 _NUMBER = re.compile(r"\s*[+-]?[0-9]{1,30}(?:\.[0-9]{0,30})?(?![0-9A-Za-z_.])")
@@ -28,6 +29,7 @@ class Tree:
 
     transport: Transport
     root: str = "/"
+    _programs: dict[str, str | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def path(self, *parts: str) -> str:
         """The device's path of something below the root."""
@@ -39,7 +41,20 @@ class Tree:
             found = self.transport.list_dir(self.path(folder))
         except FileError:
             return ()
-        return tuple(sorted((name for name in found if re.fullmatch(pattern, name)), key=_by_number))
+        return _matching(found, pattern)
+
+    def names_in(self, folders: Sequence[str], pattern: str) -> Mapping[str, tuple[str, ...]]:
+        """The same for many folders in one round trip."""
+        found = self.transport.list_dirs([self.path(folder) for folder in folders])
+        return {folder: _matching(found.get(self.path(folder), ()), pattern) for folder in folders}
+
+    def program(self, name: str) -> str | None:
+        """The device's path of a program, None if it is in none of the folders; looked for once in a connection."""
+        if name not in self._programs:
+            paths = [self.path(folder, name) for folder in _FOLDERS]
+            found = self.transport.existing(paths)
+            self._programs[name] = next((path for path in paths if path in found), None)
+        return self._programs[name]
 
     def read(self, paths: Iterable[str]) -> Texts:
         """Reads many files in one round trip, by their path below the root."""
@@ -93,12 +108,15 @@ def plain_name(text: str | None, fallback: str, taken: Sequence[str] = ()) -> st
     return candidate
 
 
+def _matching(names: Iterable[str], pattern: str) -> tuple[str, ...]:
+    return tuple(sorted((name for name in names if re.fullmatch(pattern, name)), key=_by_number))
+
+
 def _by_number(name: str) -> tuple[str | int, ...]:
     """Sort key under which thermal_zone10 comes after thermal_zone9."""
     return tuple(int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name))
 
 
-_FOLDERS = ("usr/bin", "bin", "usr/sbin", "usr/local/bin", "opt/vc/bin", "system/bin")
 _TIMEOUT_S = 10.0
 # The interval is the shell's $0, the program with its arguments "$@". A failure ends the loop and is thereby told.
 _LOOP = 'while :; do "$@" || exit; sleep "$0"; done'
@@ -117,15 +135,6 @@ class Answer:
             if line.strip().startswith(beginning):
                 return line.strip().removeprefix(beginning).strip()
         return None
-
-
-def find_program(tree: Tree, name: str, folders: Sequence[str] = _FOLDERS) -> str | None:
-    """The device's path of a program, None if it is in none of the folders."""
-    for folder in folders:
-        path = tree.path(folder, name)
-        if tree.transport.exists(path):
-            return path
-    return None
 
 
 def ask(tree: Tree, argv: Sequence[str], timeout_s: float = _TIMEOUT_S) -> Answer:

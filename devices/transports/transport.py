@@ -132,6 +132,9 @@ class Transport(Protocol):
     def exists(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> bool:
         """Whether there is something at `path`."""
 
+    def existing(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> frozenset[str]:
+        """Those of the paths at which there is something, in one round trip."""
+
     def stat(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> FileStat:
         """Size and change stamp of a file."""
 
@@ -152,6 +155,9 @@ class Transport(Protocol):
 
     def list_dir(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> tuple[str, ...]:
         """The names in a folder, sorted."""
+
+    def list_dirs(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> Mapping[str, tuple[str, ...]]:
+        """The same of many folders in one round trip; those that are empty or can't be listed are left out."""
 
     def free_bytes(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int:
         """What an unprivileged user can still write to the file system of `path`."""

@@ -41,13 +41,15 @@ class TwinRun:
 
     def __init__(self, bench: Bench, **board: Any) -> None:
         self.bench = bench
+        self.last: Ran | None = None
         other = {"kind": "local", "emulated": True}
         YAML().dump({"devices": {BOARD: board, OTHER: other}}, bench.folder / "inventory.yaml")
 
-    def __call__(self, *, sessions: int = 2, steps: int = 12) -> Ran:
-        """Runs to its end in this process."""
+    def __call__(self, *, sessions: int = 2, steps: int = 8) -> Ran:
+        """Runs to its end in this process. An emulated step takes most of a second, so that one can be hit in the middle."""
         amount = ("--sessions", str(sessions), "--steps", str(steps))
-        return self.bench("run", "--device", "all", *SHAPE, "--quant", "fp32", *amount, "--json")
+        self.last = self.bench("run", "--device", "all", *SHAPE, "--quant", "fp32", *amount, "--json")
+        return self.last
 
     def sessions(self, device: str = BOARD) -> list[Outcome]:
         """The sessions of a device in the order in which they were committed."""
@@ -86,6 +88,8 @@ class TwinRun:
             over.set()
             thread.join()
         if raised:
+            if self.last is not None:
+                raised[0].add_note(f"The run left with {self.last.code} and printed:\n{self.last.err}")
             raise raised[0]
 
 
