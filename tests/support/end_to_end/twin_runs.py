@@ -20,7 +20,7 @@ from devices.deployment.built_runner import write_manifest
 from devices.transports.adb.link import adb_transport
 from devices.transports.shell.conversation import Patience
 from devices.transports.ssh.link import ssh_transport
-from suite.measuring import campaign
+from suite.measuring import campaign, session
 from tests.support.end_to_end.suite_runs import SHAPE, Bench, Ran
 from tests.support.twins.twin_devices import Twin
 
@@ -46,7 +46,7 @@ class TwinRun:
         YAML().dump({"devices": {BOARD: board, OTHER: other}}, bench.folder / "inventory.yaml")
 
     def __call__(self, *, sessions: int = 2, steps: int = 8) -> Ran:
-        """Runs to its end in this process. An emulated step takes most of a second, so that one can be hit in the middle."""
+        """Runs to its end in this process. An emulated step takes long enough to be hit in the middle."""
         amount = ("--sessions", str(sessions), "--steps", str(steps))
         self.last = self.bench("run", "--device", "all", *SHAPE, "--quant", "fp32", *amount, "--json")
         return self.last
@@ -109,7 +109,11 @@ def runners_in(twin: Twin) -> list[int]:
 
 
 def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Silence is noticed sooner than a user would want it to be; the way in which it is noticed is the real one."""
+    """Silence is noticed sooner than a user would want it to be; the way in which it is noticed is the real one.
+
+    Emulated steps vary, so that the warm-up would go on to its last step: here any two will do.
+    """
+    monkeypatch.setattr(session, "WARM_UP_TOLERANCE", 100.0)
     patience = Patience(silence_s=2.0, answer_s=6.0, grace_s=2.0)
     transports = dict(connect.TRANSPORTS) | {
         "ssh": lambda entry: ssh_transport(entry, patience=patience),
