@@ -26,6 +26,7 @@ from torch.export.graph_signature import InputKind
 
 from workloads.lowering.constant_files import ConstantFiles
 from workloads.lowering.delegated_conversion import partitioner
+from workloads.lowering.quick_tracing import quick_tracing
 
 
 class NotDelegatedError(RuntimeError):
@@ -73,6 +74,7 @@ def _buffer_name(constant: str) -> str:
     return constant.replace(".", "__")
 
 
+@quick_tracing()
 def delegate(
     parts: Sequence[nn.Module], example: tuple[Tensor, ...], files: ConstantFiles | None = None
 ) -> list[DelegatedPart]:
