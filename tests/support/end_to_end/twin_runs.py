@@ -108,12 +108,14 @@ def runners_in(twin: Twin) -> list[int]:
     return left
 
 
-def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Silence is noticed sooner than a user would want it to be; the way in which it is noticed is the real one.
-
-    Emulated steps vary, so that the warm-up would go on to its last step: here any two will do.
-    """
+def warm_up_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any two steps will do: the times of emulated ones vary so much that the warm-up would take all that it may."""
     monkeypatch.setattr(session, "WARM_UP_TOLERANCE", 100.0)
+
+
+def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence is noticed sooner than a user would want it to be; the way in which it is noticed is the real one."""
+    warm_up_briefly(monkeypatch)
     patience = Patience(silence_s=2.0, answer_s=6.0, grace_s=2.0)
     transports = dict(connect.TRANSPORTS) | {
         "ssh": lambda entry: ssh_transport(entry, patience=patience),
