@@ -21,7 +21,7 @@ from devices.sensors.battery import (
 )
 from devices.sensors.linux_host import clock_sensors, memory_sensors
 from devices.sensors.power_counters import odpm_sensors
-from devices.sensors.reading import Answer, Tree, ask, find_program
+from devices.sensors.reading import Answer, Tree, ask
 from devices.sensors.spec import METER_REMEDY, Discovery, Gap, with_chosen_total
 from devices.sensors.thermal import level_name, thermal_sensors, thermal_service_sensors, thermal_status
 from foundation.text import printable
@@ -48,7 +48,7 @@ class AndroidKind:
         self.entry = entry
 
     def sensors(self, tree: Tree) -> Discovery:
-        dumpsys = find_program(tree, "dumpsys")
+        dumpsys = tree.program("dumpsys")
         chargers = all_chargers(tree)
         battery = _battery(tree, self._gauge(), chargers)
         if battery.sensors:
@@ -78,7 +78,7 @@ class AndroidKind:
         )
 
     def checks(self, tree: Tree) -> tuple[Check, ...]:
-        dumpsys = find_program(tree, "dumpsys")
+        dumpsys = tree.program("dumpsys")
         chargers = all_chargers(tree)
         status = thermal_status(_dumpsys(tree, dumpsys, "thermalservice"))
         if chargers.plugged:
@@ -109,7 +109,7 @@ class AndroidKind:
         return big or None
 
     def throttling(self, tree: Tree) -> str | None:
-        status = thermal_status(_dumpsys(tree, find_program(tree, "dumpsys"), "thermalservice"))
+        status = thermal_status(_dumpsys(tree, tree.program("dumpsys"), "thermalservice"))
         return f"Android's thermal status is {level_name(status)} ({status})" if status else None
 
     def _gauge(self) -> Gauge:
@@ -134,7 +134,7 @@ class AndroidKind:
 
 def _with_battery_service(facts: Facts, tree: Tree) -> Facts:
     """Fills in battery and charger from Android's service, as the shell often may not read the kernel's files."""
-    dumpsys = find_program(tree, "dumpsys")
+    dumpsys = tree.program("dumpsys")
     output = _dumpsys(tree, dumpsys, "battery")
     charge, plugged = facts.battery_percent, facts.charger_plugged
     return replace(
@@ -164,6 +164,6 @@ def _dumpsys(tree: Tree, dumpsys: str | None, service: str) -> Answer:
 
 
 def _properties(tree: Tree) -> Mapping[str, str]:
-    getprop = find_program(tree, "getprop")
+    getprop = tree.program("getprop")
     text = None if getprop is None else ask(tree, [getprop]).text
     return {match[1]: printable(match[2]) for match in _PROPERTY.finditer(text or "") if match[2].strip()}

@@ -11,7 +11,7 @@ from devices.inventory.entry import DeviceEntry
 from devices.sensors.jetson_jtop import JtopReading, NoJtop, jtop_sensors, read_jtop
 from devices.sensors.jetson_rails import ina3221_sensors
 from devices.sensors.linux_host import clock_sensors, memory_sensors
-from devices.sensors.reading import Answer, Tree, ask, find_program
+from devices.sensors.reading import Answer, Tree, ask
 from devices.sensors.spec import Discovery, Gap, Sensor, with_chosen_total
 from devices.sensors.thermal import thermal_sensors
 from foundation.text import printable
@@ -96,7 +96,7 @@ def _release(tree: Tree) -> str | None:
 
 def _mode(tree: Tree) -> Answer:
     """Returns the power mode's name and number, such as `MAXN (0)`."""
-    nvpmodel = find_program(tree, "nvpmodel")
+    nvpmodel = tree.program("nvpmodel")
     if nvpmodel is None:
         return Answer(None, "nvpmodel isn't there")
     output = ask(tree, [nvpmodel, "-q"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from devices.sensors.reading import Answer, Texts, Tree, ask, find_program, plain_name
+from devices.sensors.reading import Answer, Texts, Tree, ask, plain_name
 from devices.sensors.spec import Discovery, Gap, Sensor
 from foundation.text import printable
 
@@ -211,7 +211,7 @@ def all_chargers(tree: Tree) -> Chargers:
     found = chargers_in(tree)
     if found.sensors.sensors:
         return found
-    dumpsys = find_program(tree, "dumpsys")
+    dumpsys = tree.program("dumpsys")
     return found if dumpsys is None else chargers_of_android(dumpsys, ask(tree, [dumpsys, "battery"]))
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from devices.sensors.reading import Answer, Tree, ask, find_program, first_number, plain_name
+from devices.sensors.reading import Answer, Tree, ask, first_number, plain_name
 from devices.sensors.spec import METER_REMEDY, Discovery, Gap, Quantity, Sensor
 from foundation.text import printable
 
@@ -131,10 +131,10 @@ class NoJtop:
 
 def read_jtop(tree: Tree) -> JtopReading | NoJtop:
     """Queries the service once, in a few seconds. Raises `DeviceLost` if the device itself is gone."""
-    python = find_program(tree, "python3")
+    python = tree.program("python3")
     if python is None:
         return NoJtop("the device has no python3", "install python3 and jetson-stats there")
-    if not any(tree.transport.exists(tree.path(socket)) for socket in _SOCKETS):
+    if not tree.transport.existing([tree.path(socket) for socket in _SOCKETS]):
         reason = f"its service isn't running (no /{_SOCKETS[0]})"
         return NoJtop(reason, "start it on the device: sudo systemctl start jtop.service")
     output = ask(tree, _command(python, 1), _PROBE_TIMEOUT_S)

@@ -5,7 +5,7 @@ Only a Raspberry Pi 5 measures power: the sum over the rails of its power manage
 
 from __future__ import annotations
 
-from devices.sensors.reading import Answer, Tree, ask, find_program, looped
+from devices.sensors.reading import Answer, Tree, ask, looped
 from devices.sensors.spec import METER_REMEDY, Discovery, Gap, Quantity, Sensor
 
 FLAGS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
@@ -25,7 +25,7 @@ _READINGS: tuple[tuple[str, Quantity, tuple[str, ...], float, str], ...] = (
 
 def find_vcgencmd(tree: Tree) -> str | None:
     """Returns the path of `vcgencmd` on the device."""
-    return find_program(tree, "vcgencmd")
+    return tree.program("vcgencmd")
 
 
 def firmware_sensors(tree: Tree, vcgencmd: str | None) -> Discovery:

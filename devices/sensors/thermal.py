@@ -23,11 +23,8 @@ def thermal_sensors(tree: Tree) -> Discovery:
         reason = f"no thermal zone in /{_FOLDER}, as is usual in a virtual machine"
         return Discovery(unavailable=(Gap("thermal", "temperature_mc", reason),))
     files = [f"{_FOLDER}/{zone}/{name}" for zone in zones for name in ("type", "temp")]
-    trips = [
-        f"{_FOLDER}/{zone}/{name}"
-        for zone in zones
-        for name in tree.names(f"{_FOLDER}/{zone}", r"trip_point_\d{1,2}_(type|temp)")[: 2 * _TRIP_COUNT]
-    ]
+    listed = tree.names_in([f"{_FOLDER}/{zone}" for zone in zones], r"trip_point_\d{1,2}_(type|temp)")
+    trips = [f"{folder}/{name}" for folder, names in listed.items() for name in names[: 2 * _TRIP_COUNT]]
     texts = tree.read([*files, *trips])
     sensors: list[Sensor] = []
     missing: list[Gap] = []

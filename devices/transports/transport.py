@@ -121,6 +121,9 @@ class Transport(Protocol):
     def exists(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> bool:
         """Returns whether there is something at `path`."""
 
+    def existing(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> frozenset[str]:
+        """Returns the paths that exist, in one round trip."""
+
     def stat(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> FileStat:
         """Returns the size and change stamp of a file."""
 
@@ -141,6 +144,9 @@ class Transport(Protocol):
 
     def list_dir(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> tuple[str, ...]:
         """Returns the names in a folder, sorted."""
+
+    def list_dirs(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> Mapping[str, tuple[str, ...]]:
+        """Lists many folders in one round trip; those that are empty or can't be listed are left out."""
 
     def free_bytes(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int:
         """Returns the bytes that an unprivileged user can still write to the file system of `path`."""

@@ -27,6 +27,7 @@ from torch.fx import GraphModule, Node
 
 from workloads.export.program import delegated_parts, eager_parts, step_example, training_step
 from workloads.lowering.constant_files import ConstantFiles
+from workloads.lowering.quick_tracing import quick_tracing
 from workloads.models.config import LlamaConfig
 from workloads.workload import Workload, adapter_values
 
@@ -121,7 +122,11 @@ def export_program(workload: Workload, config: LlamaConfig, state: Mapping[str, 
     Raises NotDelegatedError when a part of the model does not lower to one delegate.
     """
     begin = time.monotonic()
-    with warnings.catch_warnings(), TemporaryDirectory(prefix="constants-", dir=path.parent) as folder:
+    with (
+        warnings.catch_warnings(),
+        quick_tracing(),
+        TemporaryDirectory(prefix="constants-", dir=path.parent) as folder,
+    ):
         # Deprecations inside torch and executorch, which users can't act on.
         warnings.simplefilter("ignore")
         parts, files = eager_parts(workload, config, state), ConstantFiles(Path(folder))

@@ -3,6 +3,9 @@
 Handing a whole model to the partitioner takes minutes, since every pass walks and copies all layers, and leaves the
 cuts of the graph to it. Here a part is traced and lowered once; a sibling (the next decoder layer) differs only in its
 constants, so that only their serialization is repeated. A small program around the parts calls them.
+
+Conversions between float32 and float16 (workloads.models.conversion) go into delegates too: XNNPACK has a node for
+them, which ExecuTorch's own partitioner uses for quantized types only.
 """
 
 from __future__ import annotations
@@ -13,6 +16,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.fx
+from executorch.backends.xnnpack.operators.node_visitor import NodeVisitor, register_node_visitor
+from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
+from executorch.backends.xnnpack.partition.config.generic_node_configs import GenericNodePartitionerConfig
+from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
+from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+from executorch.backends.xnnpack.serialization.xnnpack_graph_schema import XNNConvert, XNNGraph, XNode
+from executorch.backends.xnnpack.utils.utils import get_input_node
 from executorch.backends.xnnpack.xnnpack_preprocess import XnnpackBackend
 from executorch.exir import EdgeCompileConfig, to_edge, to_edge_transform_and_lower
 from executorch.exir._serialize._cord import FileBackedData
@@ -24,7 +35,8 @@ from torch.export import ExportedProgram, export
 from torch.export.graph_signature import InputKind
 
 from workloads.lowering.constant_files import ConstantFiles
-from workloads.lowering.delegated_conversion import partitioner
+from workloads.lowering.quick_tracing import quick_tracing
+from workloads.models import conversion  # registers the operators  # noqa: F401
 
 
 class NotDelegatedError(RuntimeError):
@@ -72,6 +84,7 @@ def _buffer_name(constant: str) -> str:
     return constant.replace(".", "__")
 
 
+@quick_tracing()
 def delegate(
     parts: Sequence[nn.Module], example: tuple[Tensor, ...], files: ConstantFiles | None = None
 ) -> list[DelegatedPart]:
@@ -85,7 +98,7 @@ def delegate(
     exported = export(first_part, example, strict=False)
     edge = to_edge_transform_and_lower(
         exported,
-        partitioner=[partitioner()],
+        partitioner=[_partitioner()],
         compile_config=EdgeCompileConfig(_check_ir_validity=False),
     ).exported_program()
     lowered, arguments, results = _only_delegate(edge)
@@ -223,3 +236,39 @@ def _bytes(value: Tensor) -> memoryview:
 
 def _digest(value: Tensor) -> str:
     return hashlib.sha256(_bytes(value)).hexdigest()
+
+
+def _partitioner() -> XnnpackPartitioner:
+    """XNNPACK's partitioner, which here also puts conversions into delegates."""
+    return XnnpackPartitioner(configs=[*ALL_PARTITIONER_CONFIGS, _ToHalfConfig, _ToSingleConfig])
+
+
+class _ToHalfConfig(GenericNodePartitionerConfig):  # type: ignore[misc] # executorch has no types
+    target_name = "to_half.default"
+
+    def supported_precision_types(self) -> list[ConfigPrecisionType]:
+        return [ConfigPrecisionType.FP32]
+
+
+class _ToSingleConfig(_ToHalfConfig):
+    target_name = "to_single.default"
+
+
+class _Conversion(NodeVisitor):  # type: ignore[misc] # executorch has no types
+    def define_node(
+        self, node: torch.fx.Node, xnn_graph: XNNGraph, vals_to_ids: dict[torch.fx.Node, int], debug_handle: int
+    ) -> None:
+        """Appends the node; the types are those of its input and output."""
+        self.define_nodes_tensor_inputs_outputs(node, xnn_graph, vals_to_ids)
+        convert = XNNConvert(input_id=vals_to_ids[get_input_node(node, 0)], output_id=vals_to_ids[node], flags=0)
+        xnn_graph.xnodes.append(XNode(xnode_union=convert, debug_handle=debug_handle))
+
+
+@register_node_visitor
+class _ToHalf(_Conversion):
+    target = "prge.to_half.default"
+
+
+@register_node_visitor
+class _ToSingle(_Conversion):
+    target = "prge.to_single.default"

@@ -2,7 +2,7 @@
 
 The fp16 setting keeps in float32 what would lose digits (sums, norms, softmax) and multiplies in float16. ExecuTorch's
 partitioner leaves torch's own conversions outside of delegates, which would cut a layer into pieces;
-workloads.lowering.delegated_conversion puts these two inside, so that no runtime has to know them.
+workloads.lowering.delegation puts these two inside, so that no runtime has to know them.
 """
 
 from __future__ import annotations

@@ -186,6 +186,9 @@ class LocalTransport:
         del timeout_s  # one system call
         return os.path.lexists(path)
 
+    def existing(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> frozenset[str]:
+        return frozenset(path for path in paths if self.exists(path, timeout_s=timeout_s))
+
     def stat(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> FileStat:
         del timeout_s  # one system call
         with _reported("look at", path):
@@ -229,6 +232,13 @@ class LocalTransport:
         del timeout_s  # one pass over a folder
         with _reported("list", path):
             return tuple(sorted(entry.name for entry in Path(path).iterdir()))
+
+    def list_dirs(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> Mapping[str, tuple[str, ...]]:
+        found = {}
+        for path in paths:
+            with contextlib.suppress(FileError):
+                found[path] = self.list_dir(path, timeout_s=timeout_s)
+        return {path: names for path, names in found.items() if names}
 
     def free_bytes(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int:
         del timeout_s  # one system call

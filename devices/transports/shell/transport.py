@@ -162,7 +162,16 @@ class ShellTransport:
         self._put(iter((data,) if data else ()), temporary, "644", Deadline(timeout_s), final=path)
 
     def exists(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> bool:
-        return self._ask("look at", path, scripts.EXISTS, timeout_s=timeout_s) == "yes"
+        return path in self.existing([path], timeout_s=timeout_s)
+
+    def existing(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> frozenset[str]:
+        if not paths:
+            return frozenset()
+        others = [path_argument("look at", path) for path in paths[1:]]
+        answers = self._ask("look at", paths[0], scripts.EXIST, *others, timeout_s=timeout_s).split()
+        if len(answers) != len(paths):
+            raise FileError("look at", paths[0], FileCause.OTHER, detail="the device's shell broke off")
+        return frozenset(path for path, answer in zip(paths, answers, strict=True) if answer == "yes")
 
     def stat(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> FileStat:
         size, _, stamp = self._ask("look at", path, scripts.STAT, timeout_s=timeout_s).partition(" ")
@@ -194,9 +203,17 @@ class ShellTransport:
         listing = self._calls.collect(
             "list", path, scripts.LIST, timeout_s=timeout_s, limit_bytes=RUN_OUTPUT_LIMIT_BYTES
         )
-        beginning = len(path_argument("list", path).encode("utf-8", "surrogateescape")) + len("/./")
-        names = [entry[beginning:] for entry in listing.split(b"\0") if entry]
-        return tuple(sorted(name.decode("utf-8", "surrogateescape") for name in names))
+        return _names_below(path, listing.split(b"\0"))
+
+    def list_dirs(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> Mapping[str, tuple[str, ...]]:
+        if not paths:
+            return {}
+        others = [path_argument("list", path) for path in paths[1:]]
+        listing = self._calls.collect(
+            "list", paths[0], scripts.LIST_MANY, others, timeout_s=timeout_s, limit_bytes=RUN_OUTPUT_LIMIT_BYTES
+        )
+        entries = listing.split(b"\0")
+        return {path: names for path in paths if (names := _names_below(path, entries))}
 
     def free_bytes(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int:
         action = "look at the file system of"
@@ -251,6 +268,13 @@ class ShellTransport:
         if arrived != counted.total_bytes:
             detail = f"{arrived} of {counted.total_bytes} bytes arrived"
             raise FileError("write", path, FileCause.OTHER, detail=detail)
+
+
+def _names_below(folder: str, entries: Sequence[bytes]) -> tuple[str, ...]:
+    """Returns the names that `find` listed directly in the folder."""
+    beginning = path_argument("list", folder).encode("utf-8", "surrogateescape") + b"/./"
+    names = [entry.removeprefix(beginning) for entry in entries if entry.startswith(beginning)]
+    return tuple(sorted(name.decode("utf-8", "surrogateescape") for name in names))
 
 
 def _number(text: str, action: str, path: str) -> int:

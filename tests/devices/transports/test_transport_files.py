@@ -230,3 +230,27 @@ def test_free_space_is_that_of_the_file_system(transport: Transport, tmp_path: P
 def test_a_null_character_in_a_path_is_a_file_error(transport: Transport) -> None:
     with pytest.raises(FileError, match="null"):
         transport.read_text("a\0b")
+
+
+@pytest.mark.parametrize("name", AWKWARD_NAMES)
+def test_many_folders_are_listed_in_one_round_trip(transport: Transport, tmp_path: Path, name: str) -> None:
+    """A link to a folder is followed, as /sys is full of them; what is no folder, or holds nothing, is left out."""
+    folders = [tmp_path / name, tmp_path / "linked", tmp_path / "empty", tmp_path / "none", tmp_path / "file"]
+    folders[0].mkdir()
+    (folders[0] / name).touch()
+    (folders[0] / "another").touch()
+    folders[1].symlink_to(folders[0])
+    folders[2].mkdir()
+    folders[4].touch()
+    names = tuple(sorted([name, "another"]))
+    assert transport.list_dirs([str(folder) for folder in folders]) == {str(folder): names for folder in folders[:2]}
+    assert transport.list_dirs([]) == {}
+
+
+@pytest.mark.parametrize("name", AWKWARD_NAMES)
+def test_many_paths_are_looked_for_in_one_round_trip(transport: Transport, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "none")
+    there = {str(tmp_path), str(tmp_path / name), str(tmp_path / "dangling")}
+    assert transport.existing([*sorted(there), str(tmp_path / "none")]) == there
+    assert transport.existing([]) == frozenset()

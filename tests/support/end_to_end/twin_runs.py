@@ -20,7 +20,7 @@ from devices.deployment.built_runner import write_manifest
 from devices.transports.adb.link import adb_transport
 from devices.transports.shell.conversation import Patience
 from devices.transports.ssh.link import ssh_transport
-from suite.measuring import campaign
+from suite.measuring import campaign, session
 from tests.support.end_to_end.suite_runs import SHAPE, Bench, Ran
 from tests.support.twins.twin_devices import Twin
 
@@ -41,13 +41,15 @@ class TwinRun:
 
     def __init__(self, bench: Bench, **board: Any) -> None:
         self.bench = bench
+        self.last: Ran | None = None
         other = {"kind": "local", "emulated": True}
         YAML().dump({"devices": {BOARD: board, OTHER: other}}, bench.folder / "inventory.yaml")
 
-    def __call__(self, *, sessions: int = 2, steps: int = 12) -> Ran:
-        """Runs to its end in this process."""
+    def __call__(self, *, sessions: int = 2, steps: int = 8) -> Ran:
+        """Runs to its end in this process. An emulated step takes long enough to be hit in the middle."""
         amount = ("--sessions", str(sessions), "--steps", str(steps))
-        return self.bench("run", "--device", "all", *SHAPE, "--quant", "fp32", *amount, "--json")
+        self.last = self.bench("run", "--device", "all", *SHAPE, "--quant", "fp32", *amount, "--json")
+        return self.last
 
     def sessions(self, device: str = BOARD) -> list[Outcome]:
         """The sessions of a device in the order in which they were committed."""
@@ -86,6 +88,8 @@ class TwinRun:
             over.set()
             thread.join()
         if raised:
+            if self.last is not None:
+                raised[0].add_note(f"The run left with {self.last.code} and printed:\n{self.last.err}")
             raise raised[0]
 
 
@@ -104,8 +108,14 @@ def runners_in(twin: Twin) -> list[int]:
     return left
 
 
+def warm_up_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any two steps will do: the times of emulated ones vary so much that the warm-up would take all that it may."""
+    monkeypatch.setattr(session, "WARM_UP_TOLERANCE", 100.0)
+
+
 def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence is noticed sooner than a user would want it to be; the way in which it is noticed is the real one."""
+    warm_up_briefly(monkeypatch)
     patience = Patience(silence_s=2.0, answer_s=6.0, grace_s=2.0)
     transports = dict(connect.TRANSPORTS) | {
         "ssh": lambda entry: ssh_transport(entry, patience=patience),

@@ -70,7 +70,7 @@ def test_reference_losses_are_those_of_the_reference(reference_losses: Ask, tiny
 
 def test_reference_losses_are_computed_once(reference_losses: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     first = reference_losses()
-    monkeypatch.delattr(workloads.reference.losses, "_computed")
+    monkeypatch.delattr(workloads.reference.losses, "_compute")
     assert reference_losses() == first
 
 
