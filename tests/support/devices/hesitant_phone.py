@@ -1,6 +1,6 @@
-"""A phone that asks its owner before it lets a computer in: the daemon's end of adb's protocol, as far as that.
+"""A phone that asks its owner before it lets a computer in: adb's protocol on the daemon's side, up to that point.
 
-For a real adb server to see states that Debian's adbd, which asks nobody, never has. Source: Android's
+It shows a real adb server states that Debian's adbd, which asks nobody, never has. Source: Android's
 `packages/modules/adb/protocol.txt`.
 """
 
@@ -17,7 +17,7 @@ _TOKEN, _SIGNATURE, _PUBLIC_KEY = 1, 2, 3
 
 
 class HesitantPhone:
-    """Listens on loopback. `features`: what it says it can do, once it is `confirm`ed."""
+    """Listens on loopback. `features`: what it announces once the owner has `confirm`ed."""
 
     def __init__(self, features: str = "shell_v2,cmd") -> None:
         self._banner = f"device::ro.product.name=hesitant;features={features}".encode()
@@ -29,7 +29,7 @@ class HesitantPhone:
         self._spawn(self._serve)
 
     def confirm(self) -> None:
-        """The owner says yes."""
+        """Answers yes as the owner."""
         self._confirmed.set()
 
     def close(self) -> None:

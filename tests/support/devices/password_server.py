@@ -1,4 +1,4 @@
-"""An SSH server that knows one password: OpenSSH would want an account of the system for that."""
+"""An SSH server with one password, for which OpenSSH would need a system account."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Gate(paramiko.ServerInterface):
 
 @contextlib.contextmanager
 def password_server(password: str, host_key: str) -> Iterator[tuple[int, list[str]]]:
-    """Its port, and the logins that were tried."""
+    """Yields its port, and the attempted logins."""
     attempts: list[str] = []
     opened: list[paramiko.Transport] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:

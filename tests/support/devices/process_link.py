@@ -34,7 +34,7 @@ class ProcessLink:
         return self.opened[-1]
 
     def require_answer(self, *, timeout_s: float) -> None:
-        """It is this very machine."""
+        """Does nothing, as this machine always answers."""
 
     def close(self) -> None:
         for channel in self.opened:
@@ -42,7 +42,7 @@ class ProcessLink:
 
 
 class ProcessChannel:
-    """A started shell."""
+    """A running shell."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process

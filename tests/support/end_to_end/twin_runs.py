@@ -170,26 +170,26 @@ def _lines(artifact: Path, steps: int, pause_s: float) -> Iterator[str]:
     losses = next(document["losses"] for document in references if document["of"]["seed"] == 7)
     begin = 5 * _SECOND_NS
 
-    def said(**event: Any) -> str:
+    def event_line(**event: Any) -> str:
         return re.sub(r'"LINES"', "LINES", json.dumps(event, separators=(",", ":"))) + "\n"
 
-    yield said(
+    yield event_line(
         **{"event": "header", "schema": 1, "session": "SESSION", "runner": "scripted", "clock": "CLOCK_MONOTONIC"},
         **{"t_ns": begin, "pid": 1, "machine": "aarch64", "kernel": "6", "cpu": "none", "cpu_count": 1},
         **{"cpu_features": [], "threads": 1, "cpus_allowed": [0], "executorch": "1.5.1"},
     )
     loaded = {"rss_kib": 8000, "hwm_kib": 8000, "swap_kib": 0, "program_bytes": 1}
-    yield said(event="load", t0_ns=begin, t1_ns=begin + _SECOND_NS, **loaded)
+    yield event_line(event="load", t0_ns=begin, t1_ns=begin + _SECOND_NS, **loaded)
     for index in range(2 + steps):
         t0 = begin + (1 + index) * _SECOND_NS
         phase = "measured" if index >= 2 else "warm_up"
         step = {"index": index, "phase": phase, "t0_ns": t0, "t1_ns": t0 + _SECOND_NS}
-        yield said(event="step", **step, losses=losses[min(index, len(losses) - 1)])
+        yield event_line(event="step", **step, losses=losses[min(index, len(losses) - 1)])
         yield f"sleep {pause_s}\n"
         if index == 5:
             yield "run during\n"
     faults = {"minor_faults": 0, "major_faults": 0, "sampler_cpu_ns": 0, "t_ns": begin + 99 * _SECOND_NS}
     memory = {"hwm_kib": 9000, "swap_kib": 0}
     ending = {"cause": "completed", "reason": "", "error_code": None, "stage": None, "steps": 2 + steps}
-    yield said(event="footer", **ending, **memory, **faults)
-    yield said(event="end", lines="LINES")
+    yield event_line(event="footer", **ending, **memory, **faults)
+    yield event_line(event="end", lines="LINES")

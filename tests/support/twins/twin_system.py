@@ -64,7 +64,7 @@ class SystemTwin(SshTwin):
         self._computer: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Switches it on. Comes back when sshd answers."""
+        """Switches it on. Waits until sshd answers."""
         boot, console = kernel_template(), self.folder / "console.log"
         forwards = "".join(f",hostfwd=tcp:{self.host}:{here}-:{there}" for here, there in self.forwarded.items())
         argv = [
@@ -105,14 +105,14 @@ class SystemTwin(SshTwin):
             self._computer.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Goes on after `pause`."""
+        """Resumes after `pause`."""
         if self._computer is not None:
             self._computer.send_signal(signal.SIGCONT)
 
 
 @functools.cache
 def kernel_template() -> Path:
-    """A folder with `vmlinuz` and `initrd`; made if it is not in the cache. Skips where that is impossible."""
+    """A folder with `vmlinuz` and `initrd`; made if it isn't in the cache. Skips the test where that is impossible."""
     recipe = {"version": _VERSION, "release": RELEASE, "packages": _PACKAGES, "drivers": _DRIVERS, "init": _INIT}
     return cached("kernel", recipe, _make)
 
