@@ -138,6 +138,9 @@ class Transport(Protocol):
     def stat(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> FileStat:
         """Size and change stamp of a file."""
 
+    def stats(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> Mapping[str, FileStat]:
+        """The same of many files in one round trip; those that can't be looked at are left out."""
+
     def size(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int:
         """Bytes of a file."""
 

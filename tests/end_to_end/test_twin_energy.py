@@ -69,7 +69,14 @@ def test_energy_is_the_integral_of_the_boards_power_within_two_percent(
         pid_file = twin.workdir / "edge-training-suite/runner.pid"
         with modelled_power(pid_file, **{unit: twin.root / file}):
             ran = bench(
-                "run", "--device", "board", *SHAPE, "--quant", "fp32", *("--sessions", "1", "--steps", str(STEPS)), "--json"
+                "run",
+                "--device",
+                "board",
+                *SHAPE,
+                "--quant",
+                "fp32",
+                *("--sessions", "1", "--steps", str(STEPS)),
+                "--json",
             )
         assert ran.code == 0, ran.err
         assert not runners_in(twin)
