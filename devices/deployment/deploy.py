@@ -81,16 +81,16 @@ def deploy(
             transport.mkdir(folder)
             _remove_stale_parts(transport, folder, parts)
         known = {} if rehash else _read_manifest(transport, directory)
-        present = {file.name: stat for file in files if (stat := _verified(transport, directory, file, known))}
+        present = _verified(transport, directory, files, known)
         wanted = [file for file in files if file.name not in present]
         _require_space(transport, directory, wanted)
         total, done = sum(file.size_bytes for file in wanted), 0
         for file in wanted:
             present[file.name] = _push(transport, directory, file, _progress_of(file, done, total, on_progress))
             done += file.size_bytes
-            _write_manifest(transport, directory, files, present, known)
-        if not wanted:
-            _write_manifest(transport, directory, files, present, known)
+            if file.size_bytes >= _WORTH_RESUMING_BYTES:
+                known = _write_manifest(transport, directory, files, present, known)
+        _write_manifest(transport, directory, files, present, known)
     except FileError as error:
         raise DeployError(
             f"cannot deploy to {printable(directory)!r}: could not {error.action} {printable(error.path)!r} "
@@ -146,22 +146,22 @@ def _hash_of_beginning(source: Path, size_bytes: int) -> str:
 
 
 def _verified(
-    transport: Transport, directory: str, file: DeployFile, known: Mapping[str, dict[str, object]]
-) -> FileStat | None:
-    """Returns the stat of the file on the device if its content is right."""
-    path = posixpath.join(directory, file.name)
-    try:
-        stat = transport.stat(path)
-    except FileError as error:
-        if error.cause is FileCause.MISSING:
-            return None
-        raise
-    if stat.size_bytes != file.size_bytes:
-        return None
-    if known.get(file.name) == _record(file, stat):
-        return stat
-    digest = transport.sha256(path, timeout_s=timeout_for(file.size_bytes))
-    return stat if digest == file.sha256 else None
+    transport: Transport, directory: str, files: Sequence[DeployFile], known: Mapping[str, dict[str, object]]
+) -> dict[str, FileStat]:
+    """Returns the stats, by name, of the files on the device whose content is right."""
+    paths = {file.name: posixpath.join(directory, file.name) for file in files}
+    found = transport.stats(list(paths.values()))
+
+    def is_right(file: DeployFile, stat: FileStat) -> bool:
+        if stat.size_bytes != file.size_bytes:
+            return False
+        if known.get(file.name) == _record(file, stat):
+            return True
+        return transport.sha256(paths[file.name], timeout_s=timeout_for(file.size_bytes)) == file.sha256
+
+    return {
+        file.name: stat for file in files if (stat := found.get(paths[file.name])) is not None and is_right(file, stat)
+    }
 
 
 def _require_space(transport: Transport, directory: str, wanted: Sequence[DeployFile]) -> None:
@@ -258,12 +258,14 @@ def _write_manifest(
     files: Sequence[DeployFile],
     present: Mapping[str, FileStat],
     known: Mapping[str, dict[str, object]],
-) -> None:
+) -> dict[str, dict[str, object]]:
+    """What is known then."""
     by_name = {file.name: file for file in files}
     records = dict(known) | {name: _record(by_name[name], stat) for name, stat in present.items()}
     if records != known:
         document = json.dumps({"schema": _SCHEMA, "files": records}, indent=1, sort_keys=True)
         transport.write(posixpath.join(directory, MANIFEST), document.encode())
+    return records
 
 
 def _mb(size_bytes: int) -> str:

@@ -24,8 +24,8 @@ _SUPPLIES, _PORT = "sys/class/power_supply", "ucsi-source-psy-"
 _PROGRAM = """\
 import os, sys, threading, time
 
-def end(said):
-    os.write(2, (" ".join(said.split()) + "\\n").encode("utf-8"))
+def end(message):
+    os.write(2, (" ".join(message.split()) + "\\n").encode("utf-8"))
     os._exit(1)
 
 def tell(board, parts, known):
@@ -48,7 +48,7 @@ def tell(board, parts, known):
     try:
         print("mode %s (%s)" % (board.nvpmodel.name, board.nvpmodel.id))
     except (AttributeError, TypeError):
-        pass  # there is no nvpmodel, or it said nothing that the service knows
+        pass  # there is no nvpmodel, or its output is unknown to the service
     print("every %s" % board.interval)
     sys.stdout.flush()
 

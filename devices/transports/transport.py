@@ -127,6 +127,9 @@ class Transport(Protocol):
     def stat(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> FileStat:
         """Returns the size and change stamp of a file."""
 
+    def stats(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> Mapping[str, FileStat]:
+        """Returns the stats of many files in one round trip; those that can't be read are left out."""
+
     def size(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int:
         """Returns the size of a file."""
 

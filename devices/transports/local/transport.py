@@ -196,6 +196,13 @@ class LocalTransport:
         # Every write, truncation or replacement moves the inode's change time, which no program can set back.
         return FileStat(status.st_size, f"{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}")
 
+    def stats(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> Mapping[str, FileStat]:
+        found = {}
+        for path in paths:
+            with contextlib.suppress(FileError):
+                found[path] = self.stat(path, timeout_s=timeout_s)
+        return found
+
     def size(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int:
         return self.stat(path, timeout_s=timeout_s).size_bytes
 

@@ -218,6 +218,13 @@ STAT = r"""
 stat -L -c '%s %y %z %i' "$1"
 """
 
+# A line for each of the paths; an empty one where there is nothing to look at.
+STAT_MANY = r"""
+for path; do
+    stat -L -c '%s %y %z %i' "$path" 2>/dev/null || echo
+done
+"""
+
 # A word for each of the paths; without a process of its own for any.
 EXIST = r"""
 for path; do

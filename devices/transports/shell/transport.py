@@ -174,8 +174,19 @@ class ShellTransport:
         return frozenset(path for path, answer in zip(paths, answers, strict=True) if answer == "yes")
 
     def stat(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> FileStat:
-        size, _, stamp = self._ask("look at", path, scripts.STAT, timeout_s=timeout_s).partition(" ")
-        return FileStat(_number(size, "look at", path), stamp)
+        return _file_stat(path, self._ask("look at", path, scripts.STAT, timeout_s=timeout_s))
+
+    def stats(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> Mapping[str, FileStat]:
+        if not paths:
+            return {}
+        others = [path_argument("look at", path) for path in paths[1:]]
+        listed = self._calls.collect(
+            "look at", paths[0], scripts.STAT_MANY, others, timeout_s=timeout_s, limit_bytes=RUN_OUTPUT_LIMIT_BYTES
+        )
+        lines = decode(listed).split("\n")[:-1]
+        if len(lines) != len(paths):
+            raise FileError("look at", paths[0], FileCause.OTHER, detail="the device's shell broke off")
+        return {path: _file_stat(path, line) for path, line in zip(paths, lines, strict=True) if line}
 
     def size(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int:
         return self.stat(path, timeout_s=timeout_s).size_bytes
@@ -268,6 +279,11 @@ class ShellTransport:
         if arrived != counted.total_bytes:
             detail = f"{arrived} of {counted.total_bytes} bytes arrived"
             raise FileError("write", path, FileCause.OTHER, detail=detail)
+
+
+def _file_stat(path: str, line: str) -> FileStat:
+    size, _, stamp = line.partition(" ")
+    return FileStat(_number(size, "look at", path), stamp)
 
 
 def _names_below(folder: str, entries: Sequence[bytes]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Two homes with one device behind a real daemon: who has it, what the other is told, and when a holder loses it."""
+"""Two homes with one device behind a real daemon: who holds it, the error for the other, and when a holder loses it."""
 
 from __future__ import annotations
 

@@ -254,3 +254,14 @@ def test_many_paths_are_looked_for_in_one_round_trip(transport: Transport, tmp_p
     there = {str(tmp_path), str(tmp_path / name), str(tmp_path / "dangling")}
     assert transport.existing([*sorted(there), str(tmp_path / "none")]) == there
     assert transport.existing([]) == frozenset()
+
+
+@pytest.mark.parametrize("name", AWKWARD_NAMES)
+def test_many_files_are_looked_at_in_one_round_trip(transport: Transport, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"12345")
+    (tmp_path / "other").touch()
+    there = [str(tmp_path / name), str(tmp_path / "other")]
+    found = transport.stats([there[0], str(tmp_path / "none"), there[1]])
+    assert found == {path: transport.stat(path) for path in there}
+    assert [stat.size_bytes for stat in found.values()] == [5, 0]
+    assert transport.stats([]) == {}

@@ -110,7 +110,7 @@ def runners_in(twin: Twin) -> list[int]:
 
 def warm_up_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any two steps will do: the times of emulated ones vary so much that the warm-up would take all that it may."""
-    monkeypatch.setattr(session, "WARM_UP_TOLERANCE", 100.0)
+    monkeypatch.setattr(session, "WARM_UP_TOLERANCE", 1.0)
 
 
 def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Which device an entry means over adb, and what is said of one that doesn't let us in."""
+"""Which device an entry means over adb, and the error for one that doesn't let us in."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_a_pulled_cable_is_a_lost_device_and_a_plugged_one_serves_again(
             python(LASTING, str(note)), lambda _line: phone.link.unplug(), timeout_s=3600, pid_file=str(pid_file)
         )
     pid = int(note.read_text())
-    assert is_running(pid)  # nobody has told the device
+    assert is_running(pid)  # the device knows nothing of it
     phone.link.plug()
     transport_to(phone.entry()).end_left_over(str(pid_file))
     wait_until(lambda: not is_running(pid))
