@@ -114,9 +114,12 @@ def warm_up_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Silence is noticed sooner than a user would want it to be; the way in which it is noticed is the real one."""
+    """Silence is noticed sooner than a user would want it to be; the way in which it is noticed is the real one.
+
+    An emulated device that is well may take many seconds for its answer while all tests run.
+    """
     warm_up_briefly(monkeypatch)
-    patience = Patience(silence_s=2.0, answer_s=6.0, grace_s=2.0)
+    patience = Patience(silence_s=2.0, answer_s=20.0, grace_s=2.0)
     transports = dict(connect.TRANSPORTS) | {
         "ssh": lambda entry: ssh_transport(entry, patience=patience),
         "adb": lambda entry: adb_transport(entry, patience=patience),
