@@ -5,7 +5,8 @@ from typing import Any
 
 from foundation.unavailable import Unavailable
 from reports.figures.panels import MOST_PANELS, Figure, legend_only, on_panel, stacked
-from reports.model.measurements import Measurement, devices_of, records, settings_of, value
+from reports.model.measurement import Measurement, devices_of, settings_of
+from reports.model.quantities import MEMORY, POWER, SENSOR_QUANTITIES
 from reports.model.traces import Line, SessionLines
 from reports.text.appearance import colour
 from reports.text.escaping import figure_text, shortened
@@ -71,7 +72,7 @@ def memory(lines: Sequence[SessionLines]) -> Figure:
     caption = (
         "Resident memory of the runner from its launch on: loading, warm-up, measured steps. Each line is one session."
     )
-    return _timeline("memory", "Memory over time", caption, "memory_kib", "KiB", lines, empty)
+    return _timeline("memory", "Memory over time", caption, MEMORY, lines, empty)
 
 
 def power(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> Figure:
@@ -79,13 +80,13 @@ def power(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> Figure
     without = _without_power(found, lines)
     empty = f"No device of this run gave a power reading. {' '.join(without)} {_POWER_REMEDY}"
     caption = "Power at the device's own sensor. Energy per step is the integral of this over the measured steps."
-    return _timeline("power", "Power over time", caption, "power_mw", "mW", lines, empty, without)
+    return _timeline("power", "Power over time", caption, POWER, lines, empty, without)
 
 
 def _without_power(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> list[str]:
-    having = {line.measurement.device for line in lines if any(trace.y for trace in line.sensors.get("power_mw", []))}
+    having = {line.measurement.device for line in lines if any(trace.y for trace in line.sensors.get(POWER, []))}
     sentences = []
-    for device in devices_of(list(found)):
+    for device in devices_of(found):
         if device in having:
             continue
         reasons = [_power_reason(item) for item in found if item.device == device]
@@ -95,22 +96,22 @@ def _without_power(found: Sequence[Measurement], lines: Sequence[SessionLines]) 
 
 
 def _power_reason(item: Measurement) -> str:
-    for sensor in records(item.record, "sensors"):
-        if sensor.get("quantity") == "power_mw" and sensor.get("unavailable"):
-            return str(sensor["unavailable"])
-    found = value(item.record, "power_mw")
-    return found.reason if isinstance(found, Unavailable) and item.status in ("ok", "unstable") else ""
+    for sensor in item.sensors:
+        if sensor.quantity == POWER and sensor.unavailable:
+            return sensor.unavailable
+    mean = item.power.mean_mw
+    return mean.reason if isinstance(mean, Unavailable) and item.status in ("ok", "unstable") else ""
 
 
 def _timeline(
-    name: str, title: str, caption: str, quantity: str, stored_unit: str, lines: Sequence[SessionLines], empty: str,
+    name: str, title: str, caption: str, quantity: str, lines: Sequence[SessionLines], empty: str,
     notes: Sequence[str] = (),
 ) -> Figure:  # fmt: skip
     every = [(line, trace) for line in lines for trace in _of_interest(line, quantity) if trace.y]
     drawn = list({id(line): line for line, _ in every}.values())
     if not drawn:
         return Figure(name, title, "", empty=empty)
-    unit = unit_for(max(max(trace.y) for _, trace in every), stored_unit)
+    unit = unit_for(max(max(trace.y) for _, trace in every), SENSOR_QUANTITIES[quantity].unit)
     devices, hidden = panel_devices(drawn)
     traces = setting_legend(drawn, "lines")
     traces += [

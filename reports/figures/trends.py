@@ -10,10 +10,11 @@ from typing import Any
 
 from reports.figures.panels import Figure, label_inside, legend_only, over_time, single
 from reports.model.histories import HistoryPoint, MetricHistory
+from reports.model.quantities import metric_title, metric_unit
 from reports.model.traces import kept
 from reports.text.appearance import colour
 from reports.text.escaping import figure_text, shortened
-from reports.text.numbers import Unit, counted, metric_title, metric_unit, percent_change, sort_key
+from reports.text.numbers import Unit, counted, percent_change, sort_key
 from reports.text.page_paths import run_place
 
 _FONT_PX, _ROW_PX, _ROWS = 11, 14, 4

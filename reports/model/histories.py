@@ -6,7 +6,9 @@ Numbers are in stored units, which the names of metrics end with (``latency_ms``
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+from foundation.unavailable import Json
+from reports.model.reading import text
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class SeriesVerdict:
 
     device: str
     workload_key: str
-    workload: Mapping[str, Any]
+    workload: Mapping[str, Json]
     metric: str
     direction: str
     emulated: bool
@@ -29,8 +31,18 @@ class SeriesVerdict:
     rule: str
     at: str
     value: float | None = None
-    numbers: Mapping[str, Any] = field(default_factory=dict)
-    inputs: Mapping[str, Any] = field(default_factory=dict)
+    numbers: Mapping[str, Json] = field(default_factory=dict)
+    inputs: Mapping[str, Json] = field(default_factory=dict)
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words, empty where none were kept."""
+        return text(self.numbers, "sentence") or text(self.inputs, "sentence")
+
+    @property
+    def command(self) -> str:
+        """The command that measures it again, empty where none was kept."""
+        return text(self.numbers, "command") or text(self.inputs, "command")
 
 
 @dataclass(frozen=True)
@@ -41,7 +53,7 @@ class HistorySummary:
     device: str
     workload_key: str
     group: str
-    workload: Mapping[str, Any]
+    workload: Mapping[str, Json]
     emulated: bool
     measurements: int
     stamp: str = ""
@@ -94,6 +106,12 @@ class Remark:
     run_id: str = ""
     about: str = ""
 
+    @classmethod
+    def from_document(cls, found: Json) -> "Remark":
+        """Reads one of a run's ``remarks``."""
+        kind, at, author, words, about = (text(found, key) for key in ("kind", "at", "author", "text", "about"))
+        return cls(kind, at, author, words, about=about)
+
 
 @dataclass(frozen=True)
 class MetricHistory:
@@ -125,7 +143,7 @@ class DeviceSummary:
 
 @dataclass(frozen=True)
 class HealthPoint:
-    """A device at one run; None is what it does not tell.
+    """A device at one run; None is what the device does not report.
 
     ``temperature_start_c`` and ``temperature_max_c`` are the highest over its measurements, ``throttled`` counts those
     that were throttled, ``outcomes`` all by their status; ``checks`` are the preflight checks that were not ok, as
@@ -149,7 +167,7 @@ class WorkloadSummary:
     """Everything that is run but the setting; ``key`` names it."""
 
     key: str
-    workload: Mapping[str, Any]
+    workload: Mapping[str, Json]
     devices: Sequence[str]
     settings: Sequence[str]
     stamp: str = ""
@@ -164,7 +182,7 @@ class ComparedMetric:
     """
 
     device: str
-    workload: Mapping[str, Any]
+    workload: Mapping[str, Json]
     metric: str
     direction: str
     outcome: str

@@ -5,7 +5,7 @@ The store implements :class:`ReportSource`; nothing here knows how results are k
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from reports.model.histories import (
     Compared,
@@ -16,6 +16,8 @@ from reports.model.histories import (
     SeriesVerdict,
     WorkloadSummary,
 )
+from reports.model.measurement import Measurement
+from reports.model.run_contents import RunContents
 
 
 @dataclass(frozen=True)
@@ -82,24 +84,12 @@ class ReportSource(Protocol):
         """Every run there is, in any order."""
         ...
 
-    def document(self, run_id: str) -> dict[str, Any]:
-        """The document of a run: docs/contracts.md ("Measurement as a document") with, besides:
-
-        - ``started_at``, ``finished_at`` (ISO 8601 or None), ``command``, ``environment`` (str to str), ``tags``,
-          and of an imported run ``origin``, the lab it came from;
-        - ``remarks``: ``[{"kind", "at", "author", "text", "about"}]``, see :class:`reports.model.histories.Remark`;
-        - ``devices``: name to ``{"kind", "emulated", "facts": {…},
-          "preflight": [{"name", "status", "detail", "remedy"}]}``, and ``origin`` as above;
-        - in each measurement ``measurement_id``, ``origin`` as above, and ``sessions``: ``[{"session_id", "ordinal",
-          "attempt", "status", "reason", "median_ms", "t_begin_ns", "load_ms", "hwm_kib"}]``; optionally
-          ``reference_losses``: the flattened losses of the eager reference for step 0, 1, …, as far as they are known.
-
-        Only called with the ``run_id`` of one of :meth:`runs`.
-        """
+    def run(self, run_id: str) -> RunContents:
+        """A run with its measurements. Only called with the ``run_id`` of one of :meth:`runs`."""
         ...
 
-    def surroundings(self, run_id: str) -> dict[str, Any]:
-        """``environment``, ``devices``, ``origin`` and ``remarks`` of a run's document, without its measurements."""
+    def surroundings(self, run_id: str) -> RunContents:
+        """The environment, devices, origin and remarks of a run, without its measurements."""
         ...
 
     def trace(self, session_id: str) -> SessionTrace:
@@ -130,9 +120,8 @@ class ReportSource(Protocol):
         """Every workload, its settings together; with ``run_id`` those of this run."""
         ...
 
-    def latest(self, workload: str) -> list[dict[str, Any]]:
-        """The newest measurement of each setting of a workload on each device, as in a document, with ``run_id``,
-        ``started_at`` and ``workload_key`` besides."""
+    def latest(self, workload: str) -> list[Measurement]:
+        """The newest measurement of each setting of a workload on each device."""
         ...
 
     def compared(self, before: str, after: str) -> Compared:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foundation.unavailable import Unavailable
-from reports.model.measurements import Measurement, number, ordinal_text
+from reports.model.measurement import Measurement, Session
 from reports.model.source import ReportSource, Samples, SessionTrace, Step
 
 
@@ -71,7 +71,7 @@ class SessionLines:
 class TraceRows(Protocol):
     """Where the rows of a trace go on their way past."""
 
-    def add(self, measurement: Measurement, session: Mapping[str, Any], trace: SessionTrace) -> None:
+    def add(self, measurement: Measurement, session: Session, trace: SessionTrace) -> None:
         """Take all steps and samples of one session."""
         ...
 
@@ -82,10 +82,15 @@ def gather(source: ReportSource, found: Sequence[Measurement], rows: TraceRows) 
     limit = max(_LEAST_POINTS, min(_MOST_POINTS, _POINTS_IN_A_FIGURE // max(1, len(sessions))))
     gathered = []
     for item, session in sessions:
-        trace = source.trace(str(session.get("session_id", "")))
+        trace = source.trace(session.session_id)
         rows.add(item, session, trace)
         gathered.append(_lines(item, session, trace, limit))
     return gathered
+
+
+def ordinal_text(ordinal: int | None) -> str:
+    """A count that the store begins at 0, as people count: from 1."""
+    return "?" if ordinal is None else str(ordinal + 1)
 
 
 def latency_ms(step: Step) -> float:
@@ -98,7 +103,7 @@ def mean_loss(step: Step) -> float:
     return sum(step.losses) / len(step.losses) if step.losses else float("nan")
 
 
-def _lines(item: Measurement, session: Mapping[str, Any], trace: SessionTrace, limit: int) -> SessionLines:
+def _lines(item: Measurement, session: Session, trace: SessionTrace, limit: int) -> SessionLines:
     steps = trace.steps
     first_measured = next(
         (step.index for step in steps if step.phase == "measured"), steps[-1].index + 1 if steps else 0
@@ -109,21 +114,21 @@ def _lines(item: Measurement, session: Mapping[str, Any], trace: SessionTrace, l
         sensors.setdefault(samples.quantity, []).append(_sensor_line(name, samples, begin_ns, limit))
     return SessionLines(
         measurement=item,
-        ordinal=ordinal_text(session, "ordinal"),
-        attempt=ordinal_text(session, "attempt"),
-        status=str(session.get("status", "unknown")),
+        ordinal=ordinal_text(session.ordinal),
+        attempt=ordinal_text(session.attempt),
+        status=session.status,
         steps=_thinned([step.index - first_measured for step in steps], [latency_ms(step) for step in steps], limit),
         losses=_thinned([step.index for step in steps], [mean_loss(step) for step in steps], limit),
         sensors=sensors,
     )
 
 
-def _begin_ns(session: Mapping[str, Any], trace: SessionTrace) -> int:
+def _begin_ns(session: Session, trace: SessionTrace) -> int:
     """When the session began; the first thing in its trace when the record does not say or can't be right."""
     moments = [step.t0_ns for step in trace.steps[:1]]
     moments += [samples.t_ns[0] for samples in trace.samples.values() if len(samples.t_ns)]
     earliest = min(moments, default=0)
-    recorded = number(session, "t_begin_ns")
+    recorded = session.t_begin_ns
     return earliest if isinstance(recorded, Unavailable) or recorded > earliest else int(recorded)
 
 

@@ -6,13 +6,14 @@ from typing import Any
 
 from reports.figures.panels import Figure, legend_only, single
 from reports.model.histories import Compared, ComparedMetric
-from reports.model.measurements import setting_of, workload_words
+from reports.model.measurement import setting_of, workload_words
+from reports.model.quantities import LATENCY, metric_value
 from reports.model.source import RunSummary
 from reports.tables.outcomes import OutcomeTable, outcome_counts
 from reports.tables.sections import Banner, GridCell, GridRow, Head, Link, Page, Section, table
 from reports.text.appearance import badges, colour, glossary, setting_order, status
 from reports.text.escaping import csv_table, csv_text, figure_text, file_name
-from reports.text.numbers import counted, decimals, metric_value, percent_change, percent_span, plain
+from reports.text.numbers import counted, decimals, percent_change, percent_span, plain
 from reports.text.numbers import moment_text as moment
 from reports.text.page_paths import device_place, run_place
 
@@ -65,8 +66,8 @@ def comparison_csv(metrics: Sequence[ComparedMetric]) -> str:
 
 def _banner(counts: Counter[str], compared: Compared) -> Banner:
     word = next((word for word in ("worse", "better", "same", "insufficient") if counts[word]), "missing")
-    said = outcome_counts(counts, _WORDS)
-    headline = f"{said}." if said else "The two runs have no workload of the same device in common."
+    counted_words = outcome_counts(counts, _WORDS)
+    headline = f"{counted_words}." if counted_words else "The two runs have no workload of the same device in common."
     caution = (
         "Whatever changed between the two runs, the device included, is in these numbers: they say whether it differs, "
         "not "
@@ -77,13 +78,13 @@ def _banner(counts: Counter[str], compared: Compared) -> Banner:
 
 
 def _cells(one: ComparedMetric) -> tuple[GridCell, ...]:
-    judged, change = status(one.outcome), GridCell("\u2013")
+    outcome, change = status(one.outcome), GridCell("\u2013")
     if one.ratio is not None:
         small = [percent_span(one.low, one.high)] if one.low is not None and one.high is not None else ["no interval"]
         change = GridCell(percent_change(one.ratio), small, f"{one.ratio:.7g}")
     p = GridCell("\u2013") if one.p is None else GridCell(plain(one.p, decimals(one.p, 2)), sort=f"{one.p:.7g}")
     return (
-        GridCell(one.outcome, sort=str(judged.order), status=judged),
+        GridCell(one.outcome, sort=str(outcome.order), status=outcome),
         _value(one.metric, one.before, one.sessions[0]),
         _value(one.metric, one.after, one.sessions[1]),
         change,
@@ -135,7 +136,7 @@ def _figure_section(ordered: Sequence[ComparedMetric]) -> Section:
 def _changes(ordered: Sequence[ComparedMetric]) -> Figure:
     """The ratio of every latency with its interval, one line each; 1 is no change."""
     title = "Latency, after over before"
-    drawn = [one for one in ordered if one.metric == "latency_ms" and one.ratio is not None]
+    drawn = [one for one in ordered if one.metric == LATENCY and one.ratio is not None]
     if not drawn:
         return Figure(
             "changes", title, "", empty="No workload has a latency in both runs, so there is no change to draw."

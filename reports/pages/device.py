@@ -5,7 +5,7 @@ from typing import Any
 
 from reports.figures.panels import Figure, legend_only, over_time, single
 from reports.model.histories import DeviceSummary, HealthPoint, HistorySummary
-from reports.model.measurements import setting_of, workload_words
+from reports.model.measurement import setting_of, workload_words
 from reports.model.traces import kept
 from reports.tables.sections import Banner, GridCell, GridRow, Head, Link, Page, Section, table
 from reports.text.appearance import Status, badges, glossary, setting_order, slot, status
@@ -225,8 +225,8 @@ def _run_row(point: HealthPoint) -> GridRow:
     heat = GridCell("\u2013")
     if point.temperature_max_c is not None:
         start = "?" if point.temperature_start_c is None else plain(point.temperature_start_c, 1)
-        shown = f"{start} → {plain(point.temperature_max_c, 1)}\u00a0°C"
-        heat = GridCell(shown, sort=f"{point.temperature_max_c:.7g}")
+        both = f"{start} → {plain(point.temperature_max_c, 1)}\u00a0°C"
+        heat = GridCell(both, sort=f"{point.temperature_max_c:.7g}")
     battery, free = point.battery_percent, _gib(point.free_mib)
     checks = [f"{name}: {detail}" for name, _, detail in point.checks]
     cells = (

@@ -6,7 +6,7 @@ Attention goes to regressions of the newest night, devices in trouble, and runs 
 from collections.abc import Callable, Sequence
 
 from reports.model.histories import DeviceSummary, WorkloadSummary
-from reports.model.measurements import workload_words
+from reports.model.measurement import workload_words
 from reports.model.source import RunSummary
 from reports.pages.device import device_status, outcome_words
 from reports.tables.sections import Grid, GridCell, GridRow, Head, Page, Section, table
@@ -41,8 +41,8 @@ def _order(row: GridRow) -> int:
     return int(row.cells[1].sort or 0)
 
 
-def _row(anchor: str, what: GridCell, judged: Status, finding: str, then: str) -> GridRow:
-    state = GridCell(judged.word, sort=str(judged.order), status=judged)
+def _row(anchor: str, what: GridCell, outcome: Status, finding: str, then: str) -> GridRow:
+    state = GridCell(outcome.word, sort=str(outcome.order), status=outcome)
     return GridRow(f"a-{file_name(anchor)}", (what, state, GridCell(finding), GridCell(then)))
 
 
@@ -92,7 +92,7 @@ def _runs(newest: Sequence[RunSummary]) -> list[GridRow]:
     """Of the last runs those that ended before their end."""
     rows = []
     for run in [run for run in newest if not run.origin][:_RECENT_RUNS]:
-        judged = status(run.status)
+        outcome = status(run.status)
         if run.status in ("interrupted", "partial", "failed"):
             then = (
                 "`suite run --resume` goes on with the newest that was interrupted"
@@ -104,7 +104,7 @@ def _runs(newest: Sequence[RunSummary]) -> list[GridRow]:
                 _row(
                     f"run-{run.run_id}",
                     what,
-                    judged,
+                    outcome,
                     f"started {moment_text(run.started_at)}, ended {run.status}",
                     then,
                 )
@@ -193,13 +193,13 @@ def _runs_section(part: Sequence[RunSummary], built: LinkOf) -> Section:
 
 
 def _run_row(run: RunSummary, built: LinkOf) -> GridRow:
-    href, judged = built(run_place(run.run_id)), status(run.status)
+    href, outcome = built(run_place(run.run_id)), status(run.status)
     small = () if href else ("no page yet: `suite report` builds it",)
     command = run.command if len(run.command) <= 160 else run.command[:159] + "…"
     cells = (
         GridCell(run.run_id, small, href=href, badges=badges(False, run.origin), tags=run.tags),
         GridCell(moment_text(run.started_at), (_took(run),), sort_key(run.started_at)),
-        GridCell(judged.word, (run.purpose,) if run.purpose == "nightly" else (), str(judged.order), status=judged),
+        GridCell(outcome.word, (run.purpose,) if run.purpose == "nightly" else (), str(outcome.order), status=outcome),
         GridCell(_names(run.devices)),
         GridCell(", ".join(sorted(run.settings, key=setting_order))),
         GridCell(f"{run.measurements:,}", sort=str(run.measurements)),
@@ -235,10 +235,10 @@ def _nights_section(ordered: Sequence[RunSummary], built: LinkOf) -> Section:
 
 
 def _night_row(run: RunSummary, built: LinkOf) -> GridRow:
-    judged, ended = night_status(run.verdicts), status(run.status)
+    outcome, ended = night_status(run.verdicts), status(run.status)
     cells = (
         GridCell(moment_text(run.started_at), href=built(night_place(run.run_id)), sort=sort_key(run.started_at)),
-        GridCell(judged.word, sort=str(judged.order), status=judged),
+        GridCell(outcome.word, sort=str(outcome.order), status=outcome),
         *(GridCell(f"{run.verdicts.get(word, 0):,}", sort=str(run.verdicts.get(word, 0))) for word in WORDS),
         GridCell(ended.word, (_took(run),), str(ended.order), status=ended),
         GridCell(_names(run.devices)),

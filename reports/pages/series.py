@@ -5,19 +5,12 @@ from dataclasses import dataclass
 
 from reports.figures.trends import HOW_TO_READ, trend
 from reports.model.histories import HistoryPoint, HistorySummary, MetricHistory
-from reports.model.measurements import setting_of, workload_words
+from reports.model.measurement import setting_of, workload_words
+from reports.model.quantities import metric_order, metric_span, metric_title, metric_value
 from reports.tables.sections import GridCell, GridRow, Head, Link, Page, Section, table
 from reports.text.appearance import badges, glossary, status
 from reports.text.escaping import csv_table, csv_text, file_name, shortened
-from reports.text.numbers import (
-    counted,
-    metric_order,
-    metric_span,
-    metric_title,
-    metric_value,
-    percent_change,
-    sort_key,
-)
+from reports.text.numbers import counted, percent_change, sort_key
 from reports.text.numbers import moment_text as moment
 from reports.text.page_paths import device_place, run_place, workload_place
 
@@ -106,11 +99,11 @@ def _metric_row(history: MetricHistory) -> GridRow:
     if last.low is not None and last.high is not None:
         small.append(f"95 %: {metric_span(history.metric, last.low, last.high, last.value)}")
     small += [f"n = {counted(last.sessions, 'session')}"] if last.sessions else []
-    judged = next((point for point in reversed(history.points) if point.verdict), None)
+    newest = next((point for point in reversed(history.points) if point.verdict), None)
     verdict = GridCell("not judged")
-    if judged is not None:
-        word = status(judged.verdict)
-        verdict = GridCell(judged.verdict, (moment(judged.at),), str(word.order), run_place(judged.run_id), word)
+    if newest is not None:
+        word = status(newest.verdict)
+        verdict = GridCell(newest.verdict, (moment(newest.at),), str(word.order), run_place(newest.run_id), word)
     ratio = _since_segment(history)
     cells = (
         GridCell(metric_title(history.metric), href=f"#{file_name(history.metric)}"),
@@ -135,11 +128,11 @@ def _since_segment(history: MetricHistory) -> float | None:
 
 @dataclass(frozen=True)
 class _Finding:
-    """What was found in a history, or said of it, at a run (empty: at none)."""
+    """What was found in a history, or remarked on, at a run (empty: at none)."""
 
     at: str
     what: str
-    said: str
+    sentence: str
     run_id: str
 
 
@@ -147,14 +140,14 @@ def _findings(history: MetricHistory) -> Iterator[_Finding]:
     for change in history.changes:
         point, word = history.points[change.at], status(change.side)
         levels = f"{metric_value(history.metric, change.before)} → {metric_value(history.metric, change.after)}"
-        said = f"{percent_change(change.after / change.before)}: {levels}"
-        yield _Finding(point.at, f"{word.glyph} {word.word}", said, point.run_id)
+        sentence = f"{percent_change(change.after / change.before)}: {levels}"
+        yield _Finding(point.at, f"{word.glyph} {word.word}", sentence, point.run_id)
     for segment in history.segments[1:]:
         point = history.points[segment.start]
         yield _Finding(point.at, "│ new segment", segment.reason, point.run_id)
     for remark in history.remarks:
-        said = f"{remark.author}: {shortened(remark.text, _LONGEST_REMARK)}"
-        yield _Finding(remark.at, f"✎ {remark.kind}", said, remark.run_id)
+        sentence = f"{remark.author}: {shortened(remark.text, _LONGEST_REMARK)}"
+        yield _Finding(remark.at, f"✎ {remark.kind}", sentence, remark.run_id)
 
 
 def _found(ordered: Sequence[MetricHistory]) -> Section:
@@ -191,10 +184,10 @@ def _finding_row(finding: _Finding, metrics: Sequence[str], of: int) -> GridRow:
         GridCell("every metric" if len(metrics) == of > 1 else titles),
         GridCell(moment(finding.at), sort=sort_key(finding.at)),
         GridCell(finding.what),
-        GridCell(finding.said),
+        GridCell(finding.sentence),
         GridCell(finding.run_id, href=run_place(finding.run_id)) if finding.run_id else GridCell("\u2013"),
     )
-    return GridRow(f"f-{file_name(f'{metrics[0]} {finding.at} {finding.what} {finding.said}')}", cells)
+    return GridRow(f"f-{file_name(f'{metrics[0]} {finding.at} {finding.what} {finding.sentence}')}", cells)
 
 
 def _runs(ordered: Sequence[MetricHistory]) -> Section:

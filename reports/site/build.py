@@ -5,7 +5,7 @@ from pathlib import Path
 
 from reports.files import UnknownRun, write_text
 from reports.model.histories import DeviceSummary, HistorySummary, WorkloadSummary
-from reports.model.measurements import measurements
+from reports.model.measurement import in_page_order
 from reports.model.source import ReportSource, RunSummary
 from reports.model.traces import gather
 from reports.pages.comparison import COMPARISON_CSV, comparison_csv, comparison_page
@@ -71,10 +71,7 @@ def _write_workload(source: ReportSource, site: Site, summary: WorkloadSummary) 
     place, made_from = workload_place(summary.key), digest(summary.stamp)
     if site.is_fresh(place, made_from):
         return
-    newest = source.latest(summary.key)
-    found = measurements({"measurements": newest})
-    keys = {str(record.get("measurement_id")): str(record.get("workload_key", "")) for record in newest}
-    site.write_page(place, workload_page(summary, found, keys), made_from)
+    site.write_page(place, workload_page(summary, in_page_order(source.latest(summary.key))), made_from)
 
 
 def build(source: ReportSource, folder: Path, run_ids: Sequence[str] | None = None) -> Path:
@@ -151,14 +148,14 @@ def _write_run(source: ReportSource, site: Site, run: RunSummary) -> None:
     place, made_from = run_place(run.run_id), digest(run.stamp)
     if site.is_fresh(place, made_from):
         return
-    document = source.document(run.run_id)
-    found = measurements(document)
+    contents = source.run(run.run_id)
+    found = in_page_order(contents.measurements)
     path = site.folder / place
     with downloads.trace_files(run.run_id, path.parent) as rows:
         lines = gather(source, found, rows)
-    write_text(path.parent / downloads.DOCUMENT, downloads.document_text(document))
+    write_text(path.parent / downloads.DOCUMENT, downloads.document_text(contents.document))
     write_text(path.parent / downloads.MEASUREMENTS, downloads.measurements_text(run.run_id, found))
-    page = run_page(run.run_id, document, found, lines, night_place(run.run_id) if run.purpose == "nightly" else "")
+    page = run_page(run.run_id, contents, found, lines, night_place(run.run_id) if run.purpose == "nightly" else "")
     # The page comes last: whoever sees it finds its data there.
     site.write(place, "run.html", page, made_from)
 

@@ -6,12 +6,14 @@ A night's verdicts and two runs side by side are both such tables.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from reports.model.measurements import setting_of, workload_words
+from foundation.unavailable import Json
+from reports.model.measurement import setting_of, workload_words
+from reports.model.quantities import metric_order, metric_title
 from reports.tables.sections import Grid, GridCell, GridRow, Head, Link, Section
 from reports.text.appearance import setting_order, slot
-from reports.text.numbers import listed, metric_order, metric_title
+from reports.text.numbers import listed
 
 # Keeps the page light; the file beside it is whole.
 MOST_ROWS = 150
@@ -23,7 +25,7 @@ class Subject(Protocol):
     @property
     def device(self) -> str: ...
     @property
-    def workload(self) -> Mapping[str, Any]: ...
+    def workload(self) -> Mapping[str, Json]: ...
     @property
     def metric(self) -> str: ...
 
@@ -73,7 +75,7 @@ class OutcomeTable(Generic[Row]):
         """The rows in the order given; those beyond the limit are counted by their outcome and lead to the file."""
         if not ordered:
             return Section(self.name, self.title, empty=self.empty)
-        shown, hidden = ordered[:MOST_ROWS], ordered[MOST_ROWS:]
+        listed_rows, hidden = ordered[:MOST_ROWS], ordered[MOST_ROWS:]
         notes, links = [], []
         if hidden:
             words = outcome_counts(Counter(self.outcome(one) for one in hidden), self.words)
@@ -86,7 +88,7 @@ class OutcomeTable(Generic[Row]):
             Head("Metric", choices=True),
             *self.heads,
         )
-        rows = [GridRow(self.anchor(one), (*self._subject(one, several), *self.cells(one))) for one in shown]
+        rows = [GridRow(self.anchor(one), (*self._subject(one, several), *self.cells(one))) for one in listed_rows]
         return Section(self.name, self.title, (Grid(self.name, self.caption, heads, rows, notes),), links=links)
 
     def _subject(self, one: Row, several: bool) -> list[GridCell]:

@@ -18,11 +18,13 @@ from typing import Any, Literal, Protocol, TextIO
 from foundation.atomic import replacing, replacing_text
 from foundation.errors import UserError
 from foundation.unavailable import Unavailable, is_number
-from reports.tables.downloads import METRICS, metric_at
+from reports.model.quantities import COLUMNS
+from reports.model.quantities import Kind as MeasurementKind
+from reports.model.reading import Odd
 from reports.text.escaping import csv_text
 from suite.store.run_contents import StoredMeasurement, StoredSession
 
-Kind = Literal["text", "whole", "number", "truth", "numbers"]
+Kind = MeasurementKind | Literal["numbers"]
 Cell = str | int | float | bool | tuple[float, ...] | None
 Cells = tuple[Cell, ...]
 
@@ -38,12 +40,6 @@ class Table:
 _WORKLOAD: Mapping[str, Kind] = {
     **dict.fromkeys(("model", "method", "quant", "backend"), "text"),
     **dict.fromkeys(("q", "b", "T", "rank"), "whole"),
-}
-_NO_NUMBERS: Mapping[str, Kind] = {
-    **dict.fromkeys(("energy_method", "reference_setting"), "text"),
-    **dict.fromkeys(("energy_short", "throttled"), "truth"),
-    **dict.fromkeys(("peak_memory_kib", "memory_after_load_kib", "program_bytes", "weight_bytes"), "whole"),
-    "loss_reference_steps": "whole",
 }
 _NAMED: Mapping[str, Kind] = {
     "run_id": "text",
@@ -63,7 +59,7 @@ MEASUREMENTS = Table(
         **_WORKLOAD,
         "planned_sessions": "whole",
         **dict.fromkeys(("status", "reason"), "text"),
-        **{name: _NO_NUMBERS.get(name, "number") for name in METRICS},
+        **{column.name: column.kind for column in COLUMNS},
         "unavailable": "text",
     },
 )
@@ -98,18 +94,22 @@ TABLES = (MEASUREMENTS, SESSIONS, STEPS, SAMPLES)
 
 def measurement_row(measured: StoredMeasurement) -> Cells:
     """A row of `MEASUREMENTS`."""
-    row, document = measured.row, measured.document
+    row, measurement = measured.row, measured.measurement
     workload = json.loads(row["workload"])
-    found = {name: metric_at(document or {}, path) for name, path in METRICS.items()}
-    missing = [f"{name}: {cell.reason}" for name, cell in found.items() if isinstance(cell, Unavailable)]
-    cells = [_of_kind(cell, MEASUREMENTS.columns[name]) for name, cell in found.items()]
+    found = [] if measurement is None else [(column, column.read(measurement)) for column in COLUMNS]
+    missing = [
+        f"{column.name}: {cell.reason}"
+        for column, cell in found
+        if isinstance(cell, Unavailable) and not isinstance(cell, Odd)
+    ]
+    cells = [_of_kind(cell, column.kind) for column, cell in found] or [None] * len(COLUMNS)
     return (
         *_named(measured),
         *(measured.run["started_at"], measured.run["purpose"], row["kind"], bool(row["emulated"])),
         *(_of_kind(workload.get(name), kind) for name, kind in _WORKLOAD.items()),
         *(row["planned_sessions"], row["status"], row["reason"]),
         *cells,
-        "; ".join(missing) if document is not None else "the measurement was not finished",
+        "; ".join(missing) if measurement is not None else "the measurement was not finished",
     )
 
 

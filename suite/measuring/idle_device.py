@@ -15,9 +15,9 @@ from devices.access.connect import Device
 from devices.errors import CommandError, FileError, OutputLimitError
 from devices.sensors.spec import Sensor
 from foundation.unavailable import Unavailable
+from reports.model.quantities import TEMPERATURE
 from suite.energy.session_energy import mean_power_mw
 from suite.sessions.record import IdlePower, SensorTrace
-from suite.sessions.validity import TEMPERATURE
 
 _SPARE_S = 30.0
 _OUTPUT_LIMIT_BYTES = 8 << 20

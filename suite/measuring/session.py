@@ -16,12 +16,13 @@ from devices.deployment.built_runner import BuiltRunner
 from devices.deployment.deploy import timeout_for
 from devices.errors import DeviceLost, FileError, OutputLimitError, TransportTimeout
 from devices.sensors.spec import Sensor
+from reports.model.quantities import TEMPERATURE
 from suite.errors import StoreError
 from suite.measuring.sensor_plan import SensorPlan
 from suite.preparing.preparation import Prepared
 from suite.sessions.collect import collect
 from suite.sessions.record import ExitOutcome, SessionRecord
-from suite.sessions.validity import TEMPERATURE, Expectation, Validity, judge
+from suite.sessions.validity import Expectation, Validity, judge
 from workloads.tasks.batches import write_inputs
 
 WARM_UP_TOLERANCE = 0.04

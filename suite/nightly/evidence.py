@@ -8,17 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from devices.deployment.built_runner import BuiltRunner, read_built
+from foundation.unavailable import Unavailable
+from reports.model.quantities import METRIC_BY_NAME, Metric
+from reports.model.reading import known_number, records, text
 from suite.regression.drift import NIGHTS_BETWEEN_CHECKS, Drift, total_drift
 from suite.regression.screen import MIN_POINTS, NEWEST_LEFT_OUT, Screening, Suspect, screen
 from suite.regression.segments import DeviceState, Point, comparable, segments, since_device_change
 from suite.store.nights import MeasuredWith, SeriesTonight, StoredPoint
-from suite.store.points import METRICS, Metric
 from workloads.export.artifact import Artifact, ArtifactCache
-
-_BY_NAME = {metric.name: metric for metric in METRICS}
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Screened:
 
 def screened(series: SeriesTonight) -> Screened:
     """Screen tonight's point against the comparable ones before it, and the segment for drift."""
-    metric = _BY_NAME[series.metric]
+    metric = METRIC_BY_NAME[series.metric]
     before = [as_point(point) for point in series.before]
     tonight = as_point(series.tonight)
     history = comparable(before) if before and _same_segment(before[-1], tonight) else ()
@@ -76,26 +75,20 @@ def as_point(stored: StoredPoint) -> Point:
 
 def device_state(measured: MeasuredWith) -> DeviceState:
     """The device's state at a measurement, as far as it is known. Firmware is in the fingerprint already."""
-    facts, document = measured.facts, measured.document
-    governors = [policy.get("governor") for policy in _listed(facts.get("policies"))]
-    temperature = document.get("temperature_c")
-    start = temperature.get("start") if isinstance(temperature, Mapping) else None
-    battery, charger = facts.get("battery_percent"), facts.get("charger_plugged")
+    found, facts = measured.measurement, measured.facts
+    start, charger = found.temperature.start_c, facts.get("charger_plugged")
+    governors = {text(policy, "governor") for policy in records(facts, "policies")} - {""}
     return DeviceState(
-        temperature_c=float(start) if isinstance(start, int | float) else None,
-        governor="/".join(sorted({str(name) for name in governors if name})) or None,
-        throttled=bool(document["throttled"]) if "throttled" in document else None,
-        battery_percent=float(battery) if isinstance(battery, int | float) else None,
+        temperature_c=None if isinstance(start, Unavailable) else float(start),
+        governor="/".join(sorted(governors)) or None,
+        throttled=None if isinstance(found.throttled, Unavailable) else found.throttled,
+        battery_percent=known_number(facts, "battery_percent"),
         charging=charger if isinstance(charger, bool) else None,
     )
 
 
 def _same_segment(last: Point, tonight: Point) -> bool:
     return last.fingerprint == tonight.fingerprint and not tonight.accepted
-
-
-def _listed(value: Any) -> Sequence[Mapping[str, Any]]:
-    return value if isinstance(value, list) else ()
 
 
 @dataclass(frozen=True)

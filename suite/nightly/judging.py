@@ -9,11 +9,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from devices.inventory.entry import DeviceEntry
+from reports.model.measurement import Measurement
+from reports.model.quantities import Metric
 from suite import exit_codes
 from suite.measuring.fleet import measure_fleet
+from suite.measuring.recording import Recorded
 from suite.measuring.run import Run
 from suite.nightly.evidence import Baseline, Screened, baseline_of, candidates_for, device_state, screened
 from suite.planning.plan import RunPlan, described
@@ -23,7 +25,6 @@ from suite.regression.segments import state_differences
 from suite.regression.verdict import Evidence, Verdict, judge_night
 from suite.store.identity import workload_key
 from suite.store.nights import measured_with, series_of_night
-from suite.store.points import Metric, metric_value
 from workloads.export.artifact import ArtifactCache
 
 Place = tuple[str, str]
@@ -46,17 +47,14 @@ class ToConfirm:
 
 @dataclass(frozen=True)
 class PairedSessions:
-    """The measurement documents of single sessions, (baseline, candidate), and what is wrong with those missing."""
+    """The measurements of single sessions, (baseline, candidate), and what is wrong with those missing."""
 
-    sessions: tuple[tuple[Mapping[str, Any], Mapping[str, Any]], ...]
+    sessions: tuple[tuple[Measurement, Measurement], ...]
     reason: str | None
 
     def of(self, metric: Metric, first: int = 0) -> list[Pair]:
         """The pairs of one metric, without the first `first` ones; those that lack its number are left out."""
-        values = [
-            (metric_value(baseline, metric), metric_value(candidate, metric))
-            for baseline, candidate in self.sessions[first:]
-        ]
+        values = [(metric.value(baseline), metric.value(candidate)) for baseline, candidate in self.sessions[first:]]
         return [
             Pair(baseline, candidate)
             for baseline, candidate in values
@@ -78,11 +76,10 @@ def measure_pairs(
         ),
         preparation=Preparation(prepared, run.preparation.weights_source, 0),
     )
-    documents = measure_fleet(again, [entries[name] for name in again.plan.devices])
-    by_place: dict[Place, dict[str, Mapping[str, Any]]] = {}
-    for document in documents:
-        place = (str(document["device"]), workload_key(document["workload"]))
-        by_place.setdefault(place, {})[str(document["role"])] = document
+    by_place: dict[Place, dict[str, Recorded]] = {}
+    for recorded in measure_fleet(again, [entries[name] for name in again.plan.devices]):
+        place = (recorded.measurement.device, workload_key(recorded.measurement.workload))
+        by_place.setdefault(place, {})[recorded.role] = recorded
     return {place: _paired(sides["baseline"], sides["candidate"]) for place, sides in by_place.items()}
 
 
@@ -94,10 +91,12 @@ def _sides(item: ToConfirm, pairs: int) -> tuple[Prepared, Prepared]:
     return baseline, candidate
 
 
-def _paired(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> PairedSessions:
-    before, after = baseline["by_session"], candidate["by_session"]
+def _paired(baseline: Recorded, candidate: Recorded) -> PairedSessions:
+    before, after = baseline.by_session, candidate.by_session
     both = sorted(set(before) & set(after))
-    reasons = [f"the {side['role']}: {side['reason']}" for side in (baseline, candidate) if side["reason"]]
+    reasons = [
+        f"the {side.role}: {side.measurement.reason}" for side in (baseline, candidate) if side.measurement.reason
+    ]
     return PairedSessions(tuple((before[ordinal], after[ordinal]) for ordinal in both), "; ".join(reasons) or None)
 
 
@@ -227,7 +226,7 @@ class Night:
 
     run_id: str
     judged: tuple[Judged, ...]
-    measurements: tuple[Mapping[str, Any], ...]
+    measurements: tuple[Measurement, ...]
     commands: Mapping[tuple[str, str], str]
     report: Path
 
@@ -237,9 +236,9 @@ class Night:
         return sorted(found, key=lambda item: -abs(_size_of_change(item)))
 
     @property
-    def errors(self) -> list[Mapping[str, Any]]:
+    def errors(self) -> list[Measurement]:
         """Measurements without numbers: errors, which are never verdicts."""
-        return [item for item in self.measurements if item["status"] not in ("ok", "unstable", "unsupported")]
+        return [item for item in self.measurements if item.status not in ("ok", "unstable", "unsupported")]
 
     @property
     def exit_code(self) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from foundation.unavailable import Json
+from reports.model.measurement import Measurement
 from suite.nightly.judging import Judged, Night
 
 _WORDS = ("regressed", "inconclusive", "improved", "unchanged", "insufficient")
@@ -18,10 +20,10 @@ MOST_ROWS = 50
 def banner(night: Night) -> str:
     """One sentence: the verdict of the night."""
     counts = {word: len(night.of(word)) for word in _WORDS}
-    said = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "no series has a point"
+    verdicts = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "no series has a point"
     errors = len(night.errors)
     failed = f"; {errors} measurement{'' if errors == 1 else 's'} failed" if errors else ""
-    return f"{len(night.judged)} series: {said}{failed}"
+    return f"{len(night.judged)} series: {verdicts}{failed}"
 
 
 def markdown(night: Night) -> str:
@@ -50,13 +52,13 @@ def document(night: Night) -> dict[str, Any]:
             _change(item, night) for word in ("regressed", "inconclusive", "improved") for item in night.of(word)
         ],
         "errors": [
-            {"device": item["device"], "workload": item["workload"], "status": item["status"], "reason": item["reason"]}
+            {"device": item.device, "workload": item.workload, "status": item.status, "reason": item.reason}
             for item in night.errors
         ],
     }
 
 
-def _change(item: Judged, night: Night) -> dict[str, Any]:
+def _change(item: Judged, night: Night) -> Json:
     verdict = item.verdict
     return {
         "series": verdict.series,
@@ -84,9 +86,12 @@ def _more(count: int) -> list[str]:
     return [f"- and {count - MOST_ROWS} more"] if count > MOST_ROWS else []
 
 
-def _failed(item: Mapping[str, Any]) -> str:
-    what = f"{item['device']} {item['workload'].get('model', '')} {item['workload'].get('quant', '')}"
-    return f"- **{_plain(what)}**: {item['status']}: {_plain(str(item['reason']))}"
+def _failed(item: Measurement) -> str:
+    return f"- **{_plain(f'{item.device} {_workload(item)}')}**: {item.status}: {_plain(str(item.reason))}"
+
+
+def _workload(item: Measurement) -> str:
+    return f"{item.workload.get('model', '')} {item.workload.get('quant', '')}"
 
 
 def _plain(text: str) -> str:
@@ -113,9 +118,8 @@ def junit(night: Night) -> bytes:
         else:
             SubElement(case, "system-out").text = _text(f"{verdict.verdict}: {verdict.sentence}")
     for error in night.errors:
-        name = f"{error['workload'].get('model', '')} {error['workload'].get('quant', '')}"
-        case = SubElement(cases, "testcase", classname=_text(str(error["device"])), name=_text(name))
-        SubElement(case, "error", type=_text(str(error["status"])), message=_text(str(error["reason"])))
+        case = SubElement(cases, "testcase", classname=_text(error.device), name=_text(_workload(error)))
+        SubElement(case, "error", type=_text(error.status), message=_text(str(error.reason)))
     counts = {"tests": len(cases), "failures": len(night.of("regressed")), "errors": len(night.errors)}
     skipped = len(night.of("inconclusive")) + len(night.of("insufficient"))
     for name, count in (counts | {"skipped": skipped}).items():

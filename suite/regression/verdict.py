@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from foundation.unavailable import Json
 from suite import stats
 from suite.regression.confirmation import ALPHA, Confirmation, FirstLook, Pair
 from suite.regression.drift import Drift
@@ -77,7 +78,7 @@ class Verdict:
     cause: Cause | None
     sentence: str
     numbers: Mapping[str, float] = field(default_factory=dict)
-    inputs: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Json] = field(default_factory=dict)
     rule: str = RULE
     version: int = VERSION
 
@@ -182,7 +183,7 @@ def _suspicion(item: Evidence) -> str:
 
 def _verdict(item: Evidence, word: Word, cause: Cause | None, sentence: str, q: float | None = None) -> Verdict:
     numbers: dict[str, float] = {}
-    inputs: dict[str, Any] = {}
+    inputs: dict[str, Json] = {}
     if isinstance(item.screening, Suspect | Clear):
         numbers |= item.screening.numbers.numbers()
         inputs["value"] = item.screening.numbers.value

@@ -11,14 +11,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from foundation.unavailable import Unavailable
+from reports.model.quantities import FREQUENCY_CAP, TEMPERATURE, THROTTLE_EVENTS, THROTTLE_FLAGS
 from suite.sessions.loss_check import NOTHING_EXPECTED, ExpectedLosses, compare_losses, unchecked
 from suite.sessions.record import Cause, IdlePower, SensorTrace, SessionRecord
-
-#: Quantities by which a device says that it holds itself back.
-THROTTLE_EVENTS = "throttle_events"  # a count that only grows
-THROTTLE_FLAGS = "throttle_flags"  # bits 0-15: held back now; bits 16 and up: was, since boot (vcgencmd get_throttled)
-FREQUENCY_CAP = "frequency_cap_khz"  # the highest frequency now allowed
-TEMPERATURE = "temperature_mc"
 
 
 class SessionStatus(StrEnum):

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from devices.deployment.built_runner import write_manifest
+from reports.model.measurement import Measurement
 from suite.nightly.evidence import baseline_of, candidates_for
 from suite.store.nights import MeasuredWith
 from tests.support.suite.nights_made import DRIFTING, history, point, tonight_of
@@ -70,7 +71,10 @@ def runner(folder, name):
 
 def facts(**made):
     """Measurement by measurement: the hashes of its program and runner."""
-    return {int(key[1:]): MeasuredWith(int(key[1:]), *hashes, {}, {}) for key, hashes in made.items()}
+    return {
+        int(key[1:]): MeasuredWith(int(key[1:]), *hashes, Measurement.from_document({}), {})
+        for key, hashes in made.items()
+    }
 
 
 def test_a_baseline_is_the_first_candidate_whose_program_is_still_there(programs, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from reports.model.measurement import Measurement
 from suite.nightly.evidence import device_state
 from suite.regression.screen import Clear, Insufficient, Suspect
 from suite.regression.segments import DeviceState
@@ -75,7 +76,7 @@ def test_drift_that_was_traced_to_the_device_is_looked_for_from_there_on():
 
 
 def measured_with(document, facts):
-    return MeasuredWith(1, "program", "runner", document, facts)
+    return MeasuredWith(1, "program", "runner", Measurement.from_document(document), facts)
 
 
 def test_the_state_of_a_device_is_the_temperature_it_began_with_its_governors_and_throttling():

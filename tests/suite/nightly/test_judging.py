@@ -12,6 +12,7 @@ import pytest
 from devices.checks.facts import read_facts
 from devices.sensors.reading import Tree
 from devices.transports.local.transport import LocalTransport
+from reports.model.measurement import Measurement
 from suite.nightly import judging
 from suite.nightly.evidence import Baseline
 from suite.nightly.judging import PairedSessions
@@ -24,10 +25,12 @@ from tests.support.suite.stored_run import begin
 ALL = FIRST_PAIRS + CONFIRM_PAIRS
 
 
-def pair(latency: float, power: float = 1.0, baseline: float = 100.0) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Documents of a baseline's and a candidate's session; `latency` and `power` are the ratios of the two."""
-    before, after = ({"latency_ms": {"median": baseline * a}, "power_mw": {"mean": baseline * b}}
-                     for a, b in ((1.0, 1.0), (latency, power)))  # fmt: skip
+def pair(latency: float, power: float = 1.0, baseline: float = 100.0) -> tuple[Measurement, Measurement]:
+    """Measurements of a baseline's and a candidate's session; `latency` and `power` are the ratios of the two."""
+    before, after = (
+        Measurement.from_document({"latency_ms": {"median": baseline * a}, "power_mw": {"mean": baseline * b}})
+        for a, b in ((1.0, 1.0), (latency, power))
+    )
     return before, after
 
 
@@ -54,7 +57,7 @@ class Bench:
 
     @staticmethod
     def made(number: int, **document: Any) -> MeasuredWith:
-        return MeasuredWith(number, "program", "runner", document, {})
+        return MeasuredWith(number, "program", "runner", Measurement.from_document(document), {})
 
     def measure(self, _run: Any, _entries: Any, items: Any, pairs: int) -> dict[Any, PairedSessions]:
         self.asked.append((len(items), pairs))
@@ -174,14 +177,16 @@ def test_a_suspect_with_too_few_valid_pairs_is_inconclusive_and_counts_them(benc
 )
 def test_a_metrics_own_floor_holds_for_its_pairs_too(bench, ratio, verdict, confirmed):
     bench.latency = tonight_of(history(), 120.0, "load_ms")
-    bench.sessions = [tuple({"load_ms": {"median": 100.0 * a}, "power_mw": {"mean": 1.0}} for a in (1.0, ratio))] * ALL
+    documents = [{"load_ms": {"median": 100.0 * a}, "power_mw": {"mean": 1.0}} for a in (1.0, ratio)]
+    bench.sessions = [tuple(Measurement.from_document(document) for document in documents)] * ALL
     found = bench.verdicts()["load_ms"]
     assert (found.verdict, "pairs" in found.inputs) == (verdict, confirmed)
 
 
 def test_a_pair_without_a_metrics_number_is_no_pair_of_that_metric():
-    lacking = ({"latency_ms": {"median": 1.0}, "power_mw": {"unavailable": "no rail"}}, pair(1.0)[1])
-    zero = ({"latency_ms": {"median": 0.0}, "power_mw": {"mean": 2.0}}, pair(1.0)[1])
+    no_rail = {"latency_ms": {"median": 1.0}, "power_mw": {"unavailable": "no rail"}}
+    no_time = {"latency_ms": {"median": 0.0}, "power_mw": {"mean": 2.0}}
+    lacking, zero = ((Measurement.from_document(document), pair(1.0)[1]) for document in (no_rail, no_time))
     paired = PairedSessions((pair(1.1), lacking, zero, pair(1.2)), None)
     latency, power = (tonight_of(history(), 100.0, name).metric for name in ("latency_ms", "power_mw"))
     assert [one.candidate for one in paired.of(latency)] == pytest.approx([110.0, 100.0, 120.0])

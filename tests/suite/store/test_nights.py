@@ -65,5 +65,5 @@ def test_how_a_point_was_measured_comes_with_the_last_state_of_its_device(nights
     first.store.record_device_state(first.run_id, first.device_id, "Debian 12", {"governor": "powersave"})
     found = measured_with(first.store, [first.measurement_id])[first.measurement_id]
     assert (found.artifact_hash, found.runner_hash, found.facts) == ("abc123", None, {"governor": "powersave"})
-    assert found.document["latency_ms"]["median"] == 100.0
+    assert found.measurement.latency.median_ms == 100.0
     assert measured_with(first.store, [999]) == {}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from reports.model.measurement import Measurement
 from suite.nightly.evidence import Screened, screened
 from suite.nightly.judging import Judged, Night
 from suite.regression.verdict import Verdict, Word
@@ -53,11 +54,12 @@ def judged(
     return Judged(own, Verdict(own.series.name, word, cause, sentence, numbers))
 
 
-def measured(status: str, reason: str = "it broke", device: str = "board") -> Mapping[str, Any]:
-    return {"device": device, "workload": {"model": "tiny", "quant": "int8"}, "status": status, "reason": reason}
+def measured(status: str, reason: str = "it broke", device: str = "board") -> Measurement:
+    workload = {"model": "tiny", "quant": "int8"}
+    return Measurement.from_document({"device": device, "workload": workload, "status": status, "reason": reason})
 
 
-def night(*found: Judged, measurements: Sequence[Mapping[str, Any]] = (), **commands: str) -> Night:
+def night(*found: Judged, measurements: Sequence[Measurement] = (), **commands: str) -> Night:
     """`commands` by the name of a device with `_` for `-`."""
     typed = {(device.replace("_", "-"), KEY): command for device, command in commands.items()}
     return Night("2026-02-03T02-30-00-abcd", tuple(found), tuple(measurements), typed, Path("/site/night.html"))
