@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from foundation.unavailable import Json
 from reports.text.escaping import figure_text
 from reports.text.numbers import parsed
 
@@ -42,7 +43,7 @@ class Figure:
         return int((self.layout or {}).get("height", 0))
 
 
-def axis(title: str, **more: Any) -> dict[str, Any]:
+def axis(title: str, **more: Any) -> dict[str, Json]:
     """An axis with the page's lines and text colours."""
     return {
         "title": {"text": title, "standoff": 8},
@@ -59,10 +60,10 @@ def single(x_title: str, y_title: str, height: int = 420) -> dict[str, Any]:
     return _base(height) | {"xaxis": axis(x_title, rangemode="tozero"), "yaxis": axis(y_title, rangemode="tozero")}
 
 
-def over_time(moments: Sequence[str]) -> dict[str, Any]:
+def over_time(moments: Sequence[str]) -> dict[str, Json]:
     """What makes the x axis one of dates. A history shorter than a day gets half a day around it: plotly would mark
     milliseconds around a single point."""
-    axis_of_dates: dict[str, Any] = {"type": "date", "rangemode": "normal"}
+    axis_of_dates: dict[str, Json] = {"type": "date", "rangemode": "normal"}
     known = sorted(moment for moment in map(parsed, moments) if moment is not None)
     if known and known[-1] - known[0] < timedelta(days=1):
         ends = (known[0] - timedelta(hours=12), known[-1] + timedelta(hours=12))
@@ -99,7 +100,7 @@ def on_panel(panel: int) -> dict[str, str]:
     return {"xaxis": f"x{axis_suffix(panel)}", "yaxis": f"y{axis_suffix(panel)}"}
 
 
-def shaded(panel: int, begin: float, end: float) -> dict[str, Any]:
+def shaded(panel: int, begin: float, end: float) -> dict[str, Json]:
     """A quiet band over part of a panel's width."""
     suffix = axis_suffix(panel)
     return {
@@ -108,7 +109,7 @@ def shaded(panel: int, begin: float, end: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def label_inside(panel: int, x: float, words: str) -> dict[str, Any]:
+def label_inside(panel: int, x: float, words: str) -> dict[str, Json]:
     """Small text of our own at the top of a panel, ending at ``x``."""
     suffix = axis_suffix(panel)
     return {
@@ -126,14 +127,14 @@ def legend_only(name: str, group: str, look: dict[str, Any], heading: str = "") 
     }  # fmt: skip
 
 
-def _device_name(device: str, top: float) -> dict[str, Any]:
+def _device_name(device: str, top: float) -> dict[str, Json]:
     return {
         "text": f"<b>{figure_text(device)}</b>", "showarrow": False, "font": {"size": 13},
         "xref": "paper", "x": 0, "xanchor": "left", "yref": "paper", "y": top, "yanchor": "bottom", "yshift": 4,
     }  # fmt: skip
 
 
-def _base(height: int) -> dict[str, Any]:
+def _base(height: int) -> dict[str, Json]:
     return {
         "height": height,
         "margin": {"l": 64, "r": 16, "t": TOP_PX, "b": BOTTOM_PX},

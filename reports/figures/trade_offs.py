@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from foundation.unavailable import Unavailable
+from foundation.unavailable import Json, Unavailable
 from reports.figures.panels import Figure, legend_only, single
 from reports.model.measurement import Measurement, devices_of, settings_of
 from reports.model.reading import Interval, Number
@@ -80,7 +79,7 @@ def _against(
     )
 
 
-def _legend(found: list[Measurement], shapes: dict[str, str]) -> list[dict[str, Any]]:
+def _legend(found: list[Measurement], shapes: dict[str, str]) -> list[dict[str, Json]]:
     entries = [
         legend_only(setting, setting, {"mode": "markers", "marker": {"color": colour(setting), "size": 10}})
         for setting in settings_of(found)
@@ -92,10 +91,10 @@ def _legend(found: list[Measurement], shapes: dict[str, str]) -> list[dict[str, 
     return entries
 
 
-def _point(cost: Cost, x: float, ms: float, time: Unit, shape: str) -> dict[str, Any]:
+def _point(cost: Cost, x: float, ms: float, time: Unit, shape: str) -> dict[str, Json]:
     item, y = cost.item, ms * time.factor
     ends = item.latency.ci95_ms
-    bars: dict[str, Any] = {}
+    bars: dict[str, Json] = {}
     if isinstance(ends, Interval):
         low, high = ends.low * time.factor, ends.high * time.factor
         reach = {"array": [max(0.0, high - y)], "arrayminus": [max(0.0, y - low)]}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from foundation.unavailable import Json
 from reports.figures.panels import Figure, label_inside, legend_only, over_time, single
 from reports.model.histories import HistoryPoint, MetricHistory
 from reports.model.quantities import metric_title, metric_unit
@@ -22,7 +23,7 @@ _FONT_PX, _ROW_PX, _ROWS = 11, 14, 4
 _CHARACTER, _TURN = 0.0085, 0.75
 
 
-def placed_labels(labels: Sequence[tuple[str, str]], ends: tuple[str, str], where: str) -> list[dict[str, Any]]:
+def placed_labels(labels: Sequence[tuple[str, str]], ends: tuple[str, str], where: str) -> list[dict[str, Json]]:
     """Annotations of the (moment, words) in ``labels`` at the ``top`` or the ``bottom`` of a figure.
 
     ``ends`` are the first and the last moment drawn; all of them are ISO 8601 without an offset. A label that would
@@ -51,7 +52,7 @@ def _share(at: str, ends: tuple[str, str]) -> float:
     return (moment - first) / (last - first) if last > first else 0.0
 
 
-def _label(at: str, text: str, where: str, row: int, side: str) -> dict[str, Any]:
+def _label(at: str, text: str, where: str, row: int, side: str) -> dict[str, Json]:
     inwards = -1 if where == "top" else 1
     return label_inside(0, 0, text) | {
         "x": at, "y": 1 if where == "top" else 0, "yanchor": where, "xanchor": side, "yshift": inwards * row * _ROW_PX,
@@ -173,8 +174,8 @@ def _verdict_marks(points: Sequence[HistoryPoint], unit: Unit) -> list[dict[str,
 class _Labels:
     """Annotations at the top and at the bottom of a figure."""
 
-    top: Sequence[dict[str, Any]]
-    bottom: Sequence[dict[str, Any]]
+    top: Sequence[dict[str, Json]]
+    bottom: Sequence[dict[str, Json]]
 
 
 def _range(points: Sequence[HistoryPoint], unit: Unit, labels: _Labels) -> list[float]:
@@ -190,9 +191,9 @@ def _range(points: Sequence[HistoryPoint], unit: Unit, labels: _Labels) -> list[
     return [float(f"{low - span * below:.6g}"), float(f"{high + span * above:.6g}")]
 
 
-def _marks(history: MetricHistory, unit: Unit) -> tuple[list[dict[str, Any]], _Labels]:
+def _marks(history: MetricHistory, unit: Unit) -> tuple[list[dict[str, Json]], _Labels]:
     """Lines at segments, change points and remarks with their labels."""
-    shapes: list[dict[str, Any]] = []
+    shapes: list[dict[str, Json]] = []
     top: list[tuple[str, str]] = []
     bottom: list[tuple[str, str]] = []
     for segment in history.segments[1:]:
@@ -212,7 +213,7 @@ def _marks(history: MetricHistory, unit: Unit) -> tuple[list[dict[str, Any]], _L
     return shapes, _Labels(placed_labels(top, ends, "top"), placed_labels(bottom, ends, "bottom"))
 
 
-def _levels(history: MetricHistory, at: int, before: float, after: float, unit: Unit) -> list[dict[str, Any]]:
+def _levels(history: MetricHistory, at: int, before: float, after: float, unit: Unit) -> list[dict[str, Json]]:
     """The level on either side of a change, up to the next one or the end of the segment."""
     edges = sorted(
         {change.at for change in history.changes}
@@ -228,8 +229,8 @@ def _levels(history: MetricHistory, at: int, before: float, after: float, unit: 
     ]
 
 
-def _level(begin: str, end: str, y: float) -> dict[str, Any]:
-    line = {"color": "var(--text)", "width": 2}
+def _level(begin: str, end: str, y: float) -> dict[str, Json]:
+    line: dict[str, Json] = {"color": "var(--text)", "width": 2}
     return {"type": "line", "layer": "above", "line": line, "opacity": 0.55, "x0": begin, "x1": end, "y0": y, "y1": y}
 
 
@@ -243,8 +244,8 @@ def _between(points: Sequence[HistoryPoint], at: int) -> str:
     return (first + (last - first) / 2).isoformat()
 
 
-def _upright(at: str, shade: str, dash: str) -> dict[str, Any]:
-    line = {"color": shade, "width": 1.3, "dash": dash}
+def _upright(at: str, shade: str, dash: str) -> dict[str, Json]:
+    line: dict[str, Json] = {"color": shade, "width": 1.3, "dash": dash}
     return {"type": "line", "x0": at, "x1": at, "yref": "y domain", "y0": 0, "y1": 1, "line": line}
 
 

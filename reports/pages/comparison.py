@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from foundation.unavailable import Json
 from reports.figures.panels import Figure, legend_only, single
 from reports.model.histories import Compared, ComparedMetric
 from reports.model.measurement import setting_of, workload_words
@@ -162,9 +163,9 @@ def _changes(ordered: Sequence[ComparedMetric]) -> Figure:
     )
 
 
-def _change(one: ComparedMetric, y: int) -> dict[str, Any]:
+def _change(one: ComparedMetric, y: int) -> dict[str, Json]:
     shade, ratio = colour(setting_of(one.workload)), one.ratio or 1.0
-    bars: dict[str, Any] = {}
+    bars: dict[str, Json] = {}
     if one.low is not None and one.high is not None:
         reach = {"array": [max(0.0, one.high - ratio)], "arrayminus": [max(0.0, ratio - one.low)]}
         bars = {"error_x": {"type": "data", "symmetric": False, "thickness": 1.4, "color": shade, **reach}}
