@@ -23,13 +23,13 @@ _FONT_PX, _ROW_PX, _ROWS = 11, 14, 4
 _CHARACTER, _TURN = 0.0085, 0.75
 
 
-def placed_labels(labels: Sequence[tuple[str, str]], ends: tuple[str, str], where: str) -> list[dict[str, Json]]:
+def place_labels(labels: Sequence[tuple[str, str]], ends: tuple[str, str], where: str) -> list[dict[str, Json]]:
     """Annotations of the (moment, words) in ``labels`` at the ``top`` or the ``bottom`` of a figure.
 
     ``ends`` are the first and the last moment drawn; all of them are ISO 8601 without an offset. A label that would
     cover an earlier one goes a row further in; beyond four rows the words are left to the tables.
     """
-    placed = []
+    annotations = []
     free_from = [-1.0] * _ROWS
     for at, words in sorted(labels):
         share, text = _share(at, ends), figure_text(words, 40)
@@ -40,8 +40,8 @@ def placed_labels(labels: Sequence[tuple[str, str]], ends: tuple[str, str], wher
         if row is None:
             continue
         free_from[row] = left + width
-        placed.append(_label(at, text, where, row, "right" if turned else "left"))
-    return placed
+        annotations.append(_label(at, text, where, row, "right" if turned else "left"))
+    return annotations
 
 
 def _share(at: str, ends: tuple[str, str]) -> float:
@@ -210,7 +210,7 @@ def _marks(history: MetricHistory, unit: Unit) -> tuple[list[dict[str, Json]], _
         shapes.append(_upright(sort_key(remark.at), "var(--accent)", "longdashdot"))
         top.append((sort_key(remark.at), "✎"))
     ends = (sort_key(history.points[0].at), sort_key(history.points[-1].at))
-    return shapes, _Labels(placed_labels(top, ends, "top"), placed_labels(bottom, ends, "bottom"))
+    return shapes, _Labels(place_labels(top, ends, "top"), place_labels(bottom, ends, "bottom"))
 
 
 def _levels(history: MetricHistory, at: int, before: float, after: float, unit: Unit) -> list[dict[str, Json]]:

@@ -62,8 +62,8 @@ class SiteServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """The address to open."""
-        shown = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{shown}:{self.server_port}/"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.server_port}/"
 
     @property
     def is_local(self) -> bool:

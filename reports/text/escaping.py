@@ -39,12 +39,12 @@ _INVISIBLE = {
 _HIDDEN = re.compile(f"[{re.escape(''.join(map(chr, _INVISIBLE)))}]")
 
 
-def visible(shown: Any) -> Any:
+def visible(content: Any) -> Any:
     """Text with its invisible characters spelled out; anything else, and safe markup as such, unchanged in kind."""
     # Nearly all text is plain, and markup was put together from text that went through here.
-    if not isinstance(shown, str) or isinstance(shown, Markup) or _HIDDEN.search(shown) is None:
-        return shown
-    return shown.translate(_INVISIBLE)
+    if not isinstance(content, str) or isinstance(content, Markup) or _HIDDEN.search(content) is None:
+        return content
+    return content.translate(_INVISIBLE)
 
 
 def finite(tree: Any) -> Any:

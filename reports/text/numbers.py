@@ -13,7 +13,7 @@ NBSP = "\u00a0"
 
 @dataclass(frozen=True)
 class Unit:
-    """``shown = stored * factor``."""
+    """``displayed value = stored value * factor``."""
 
     name: str
     factor: float
@@ -36,27 +36,27 @@ def unit_for(stored: float, stored_unit: str) -> Unit:
     return next(unit for below, unit in _SCALES[stored_unit] if abs(stored) < below)
 
 
-def decimals(shown: float, significant: int = 3) -> int:
+def decimals(value: float, significant: int = 3) -> int:
     """Places after the point that give ``significant`` digits, at most 6."""
-    if shown == 0:
+    if value == 0:
         return 0
     # Rounded first, so that 9.996 counts as 10.00 and gets one place fewer.
-    exponent = math.floor(math.log10(float(f"{abs(shown):.{significant - 1}e}")))
+    exponent = math.floor(math.log10(float(f"{abs(value):.{significant - 1}e}")))
     return max(0, min(6, significant - 1 - exponent))
 
 
-def plain(shown: float, places: int) -> str:
+def plain(value: float, places: int) -> str:
     """Digits in groups of three from 10,000 on, with a true minus sign."""
-    grouped = "," if abs(shown) >= 10_000 else ""
-    text = f"{shown:{grouped}.{places}f}"
+    grouped = "," if abs(value) >= 10_000 else ""
+    text = f"{value:{grouped}.{places}f}"
     return text.replace("-", "\u2212")
 
 
 def quantity(stored: float, stored_unit: str) -> str:
     """``1234.5, "ms"`` is ``1.23 s``."""
     unit = unit_for(stored, stored_unit)
-    shown = stored * unit.factor
-    return f"{plain(shown, decimals(shown))}{NBSP}{unit.name}"
+    value = stored * unit.factor
+    return f"{plain(value, decimals(value))}{NBSP}{unit.name}"
 
 
 def span(low: float, high: float, stored_unit: str, like: float) -> str:
@@ -83,11 +83,11 @@ def times_span(low: float, high: float) -> str:
     return f"{plain(low, places)}\u2013{plain(high, places)}\u00d7"
 
 
-def scientific(shown: float) -> str:
+def scientific(value: float) -> str:
     """``3.2e-06`` is ``3.2 x 10^-6``, with raised digits; 0 is 0."""
-    if shown == 0:
+    if value == 0:
         return "0"
-    digits, _, exponent = f"{shown:.1e}".partition("e")
+    digits, _, exponent = f"{value:.1e}".partition("e")
     return f"{digits}{NBSP}\u00d7{NBSP}10{str(int(exponent)).translate(_RAISED)}"
 
 

@@ -30,12 +30,12 @@ def require_forward(t0_ns: Sequence[int], t1_ns: Sequence[int]) -> None:
 
 def step_median_ms(phases: Sequence[str], t0_ns: Sequence[int], t1_ns: Sequence[int]) -> float | None:
     """Median duration of the measured steps, milliseconds; None where there is none."""
-    measured = [
+    durations = [
         (end - begin) / _NS_PER_MS
         for phase, begin, end in zip(phases, t0_ns, t1_ns, strict=True)
         if phase == "measured"
     ]
-    return stats.median(measured) if measured else None
+    return stats.median(durations) if durations else None
 
 
 def require_medians(median_ms: float, sessions_ms: Sequence[float], found_ms: Sequence[float | None]) -> None:

@@ -33,15 +33,15 @@ def export_tables(store: Store, run_ids: Sequence[str], file_format: str, folder
     with _writable(folder), contextlib.ExitStack() as stack:
         folder.mkdir(parents=True, exist_ok=True)
         files = [stack.enter_context(FORMATS[file_format](table, folder)) for table in tables.TABLES]
-        measured_file, session_file, step_file, sample_file = files
+        measurement_file, session_file, step_file, sample_file = files
         for run_id in run_ids:
             with store.database.reading() as connection:
-                for measured in measurements(connection, run_row(connection, run_id)):
-                    measured_file.add([tables.measurement_row(measured)])
-                    for session in sessions(connection, measured.row["id"]):
-                        session_file.add([tables.session_row(measured, session)])
-                        step_file.add(tables.step_rows(measured, session))
-                        sample_file.add(tables.sample_rows(measured, session))
+                for stored in measurements(connection, run_row(connection, run_id)):
+                    measurement_file.add([tables.measurement_row(stored)])
+                    for session in sessions(connection, stored.row["id"]):
+                        session_file.add([tables.session_row(stored, session)])
+                        step_file.add(tables.step_rows(stored, session))
+                        sample_file.add(tables.sample_rows(stored, session))
     return [folder / f"{table.name}.{file_format}" for table in tables.TABLES]
 
 
@@ -74,8 +74,8 @@ def _write_run(stream: BinaryIO, connection: Connection, run_id: str) -> None:
     run = run_row(connection, run_id)
     head = _json(_head(connection, run))
     stream.write(head[:-1] + b',\n"measurements":[')
-    for index, measured in enumerate(measurements(connection, run)):
-        stream.write((b",\n" if index else b"\n") + _json(_measurement(connection, measured)))
+    for index, stored in enumerate(measurements(connection, run)):
+        stream.write((b",\n" if index else b"\n") + _json(_measurement(connection, stored)))
     stream.write(b"]}\n")
 
 
@@ -133,8 +133,8 @@ def _artifacts(connection: Connection, run_id: str) -> list[Json]:
     ]
 
 
-def _measurement(connection: Connection, measured: StoredMeasurement) -> dict[str, Json]:
-    row = measured.row
+def _measurement(connection: Connection, stored: StoredMeasurement) -> dict[str, Json]:
+    row = stored.row
     return {
         "device": row["name"],
         **{key: json.loads(row[key]) for key in ("workload", "reference_losses")},

@@ -89,27 +89,27 @@ def _write(text: TextIO, connection: Connection, run: Row) -> None:
 
 def _events(connection: Connection, run: Row) -> Iterator[Event]:
     begin_us = _microseconds(run["started_at"])
-    measured_ones = measurements(connection, run)
-    names = dict.fromkeys(str(measured.row["name"]) for measured in measured_ones)
+    found = measurements(connection, run)
+    names = dict.fromkeys(str(stored.row["name"]) for stored in found)
     processes = {name: number for number, name in enumerate(names, start=1)}
     for name, process in processes.items():
         yield _named("process_name", {"pid": process}, name)
         yield _sorted("process_sort_index", {"pid": process}, process)
-    settings = _settings(measured_ones)
+    settings = _settings(found)
     thread = max(_THREADS_FROM, 10 ** len(str(len(processes))))
-    for measured in measured_ones:
-        row = measured.row
+    for stored in found:
+        row = stored.row
         for session in sessions(connection, row["id"]):
             thread += 1
-            placed = {"pid": processes[str(row["name"])], "tid": thread}
+            track = {"pid": processes[str(row["name"])], "tid": thread}
             label = _label(settings[row["workload_key"]], row["role"], session.row)
-            yield _named("thread_name", placed, label)
-            yield _sorted("thread_sort_index", placed, thread)
-            yield from _session(session, label, str(row["workload_key"]), placed, begin_us)
+            yield _named("thread_name", track, label)
+            yield _sorted("thread_sort_index", track, thread)
+            yield from _session(session, label, str(row["workload_key"]), track, begin_us)
 
 
 def _session(
-    session: StoredSession, label: str, workload: str, placed: Mapping[str, int], begin_us: float
+    session: StoredSession, label: str, workload: str, track: Mapping[str, int], begin_us: float
 ) -> Iterator[Event]:
     """All events of a session; none for one of which nothing with a time arrived."""
     events = json.loads(session.row["events"])
@@ -123,16 +123,16 @@ def _session(
     def at(t_ns: int) -> float:
         return round(shift_us + (t_ns - first) / 1e3, 3)
 
-    yield _slice(label, "session", at(first), at(last), placed, {"workload": workload, **_session_facts(session.row)})
+    yield _slice(label, "session", at(first), at(last), track, {"workload": workload, **_session_facts(session.row)})
     load = events["load"]
     if load is not None:
-        yield _slice("load", "load", at(load["t0_ns"]), at(load["t1_ns"]), placed, {"rss_kib": load["rss_kib"]})
+        yield _slice("load", "load", at(load["t0_ns"]), at(load["t1_ns"]), track, {"rss_kib": load["rss_kib"]})
     for step in session.steps:
-        yield _slice(_PHASES[step.phase], "step", at(step.t0_ns), at(step.t1_ns), placed, _step_facts(step))
+        yield _slice(_PHASES[step.phase], "step", at(step.t0_ns), at(step.t1_ns), track, _step_facts(step))
     for trace in session.samples.values():
         quantity = sensor_quantity(trace.quantity)
         unit = printable(quantity.unit, 200)
-        counter: Event = {"ph": "C", "name": printable(trace.sensor, 200), "cat": "sensor", "pid": placed["pid"]}
+        counter: Event = {"ph": "C", "name": printable(trace.sensor, 200), "cat": "sensor", "pid": track["pid"]}
         for t_ns, value in _finite(trace):
             yield {**counter, "ts": at(t_ns), "args": {unit: value * quantity.factor}}
 
@@ -141,24 +141,24 @@ _PHASES = {"warm_up": "warm-up step", "measured": "step"}
 
 
 def _slice(
-    name: str, category: str, begin: float, end: float, placed: Mapping[str, int], facts: Mapping[str, Json]
+    name: str, category: str, begin: float, end: float, track: Mapping[str, int], facts: Mapping[str, Json]
 ) -> Event:
     duration = max(0.0, round(end - begin, 3))
     known = {key: fact for key, fact in facts.items() if fact is not None}
-    return {"ph": "X", "name": name, "cat": category, "ts": begin, "dur": duration, **placed, "args": known}
+    return {"ph": "X", "name": name, "cat": category, "ts": begin, "dur": duration, **track, "args": known}
 
 
-def _named(what: str, placed: Mapping[str, int], name: str) -> Event:
-    return {"ph": "M", "name": what, **placed, "args": {"name": printable(name, 200)}}
+def _named(what: str, track: Mapping[str, int], name: str) -> Event:
+    return {"ph": "M", "name": what, **track, "args": {"name": printable(name, 200)}}
 
 
-def _sorted(what: str, placed: Mapping[str, int], place: int) -> Event:
-    return {"ph": "M", "name": what, **placed, "args": {"sort_index": place}}
+def _sorted(what: str, track: Mapping[str, int], place: int) -> Event:
+    return {"ph": "M", "name": what, **track, "args": {"sort_index": place}}
 
 
-def _settings(measured_ones: Sequence[StoredMeasurement]) -> dict[str, str]:
+def _settings(found: Sequence[StoredMeasurement]) -> dict[str, str]:
     """Workload's key -> `int8`, and before and after it whatever tells it from the run's others: `tiny int8 q16`."""
-    workloads = {str(one.row["workload_key"]): json.loads(one.row["workload"]) for one in measured_ones}
+    workloads = {str(one.row["workload_key"]): json.loads(one.row["workload"]) for one in found}
     shared = set.intersection(*(set(key.split("/")) for key in workloads)) if workloads else set()
     settings = {}
     for key, workload in workloads.items():

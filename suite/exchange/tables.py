@@ -92,9 +92,9 @@ SAMPLES = Table(
 TABLES = (MEASUREMENTS, SESSIONS, STEPS, SAMPLES)
 
 
-def measurement_row(measured: StoredMeasurement) -> Cells:
+def measurement_row(stored: StoredMeasurement) -> Cells:
     """A row of `MEASUREMENTS`."""
-    row, measurement = measured.row, measured.measurement
+    row, measurement = stored.row, stored.measurement
     workload = json.loads(row["workload"])
     found = [] if measurement is None else [(column, column.read(measurement)) for column in COLUMNS]
     missing = [
@@ -104,8 +104,8 @@ def measurement_row(measured: StoredMeasurement) -> Cells:
     ]
     cells = [_of_kind(cell, column.kind) for column, cell in found] or [None] * len(COLUMNS)
     return (
-        *_named(measured),
-        *(measured.run["started_at"], measured.run["purpose"], row["kind"], bool(row["emulated"])),
+        *_named(stored),
+        *(stored.run["started_at"], stored.run["purpose"], row["kind"], bool(row["emulated"])),
         *(_of_kind(workload.get(name), kind) for name, kind in _WORKLOAD.items()),
         *(row["planned_sessions"], row["status"], row["reason"]),
         *cells,
@@ -113,35 +113,35 @@ def measurement_row(measured: StoredMeasurement) -> Cells:
     )
 
 
-def session_row(measured: StoredMeasurement, session: StoredSession) -> Cells:
+def session_row(stored: StoredMeasurement, session: StoredSession) -> Cells:
     """A row of `SESSIONS`."""
     row, idle = session.row, json.loads(session.row["idle"])
-    stored = ("ordinal", "attempt", "status", "reason", "cause", "median_ms", "load_ms", "hwm_kib", "t_begin_ns")
+    columns = ("ordinal", "attempt", "status", "reason", "cause", "median_ms", "load_ms", "hwm_kib", "t_begin_ns")
     return (
-        *(*_named(measured), row["id"]),
-        *(row[name] for name in stored),
+        *(*_named(stored), row["id"]),
+        *(row[name] for name in columns),
         *(idle.get("before_mw"), idle.get("after_mw"), row["committed_at"]),
     )
 
 
-def step_rows(measured: StoredMeasurement, session: StoredSession) -> Iterator[Cells]:
+def step_rows(stored: StoredMeasurement, session: StoredSession) -> Iterator[Cells]:
     """The rows of `STEPS` of a session. Losses may be NaN or infinite."""
-    named = (*_named(measured), session.row["id"])
+    named = (*_named(stored), session.row["id"])
     for step in session.steps:
         mean = sum(step.losses) / len(step.losses) if step.losses else None
         yield (*named, step.index, step.phase, step.t0_ns, step.t1_ns, step.latency_ms, mean, tuple(step.losses))
 
 
-def sample_rows(measured: StoredMeasurement, session: StoredSession) -> Iterator[Cells]:
+def sample_rows(stored: StoredMeasurement, session: StoredSession) -> Iterator[Cells]:
     """The rows of `SAMPLES` of a session; the quantity names the value's unit."""
     for trace in session.samples.values():
-        named = (*_named(measured), session.row["id"], trace.sensor, trace.quantity)
+        named = (*_named(stored), session.row["id"], trace.sensor, trace.quantity)
         for t_ns, sampled in zip(trace.t_ns, trace.values, strict=True):
             yield (*named, t_ns, float(sampled))
 
 
-def _named(measured: StoredMeasurement) -> tuple[Cell, ...]:
-    row = measured.row
+def _named(stored: StoredMeasurement) -> tuple[Cell, ...]:
+    row = stored.row
     return (row["run_id"], row["id"], row["role"], row["name"], row["workload_key"])
 
 

@@ -233,8 +233,8 @@ class IdleBracket:
     def before(self, measure: Callable[[], Power]) -> Power:
         """Idle power before a session: that after the one before it, if it is fresh."""
         if self._latest is not None:
-            measured_ns, power = self._latest
-            if self._clock.monotonic_ns() - measured_ns <= KEEPS_NS:
+            taken_ns, power = self._latest
+            if self._clock.monotonic_ns() - taken_ns <= KEEPS_NS:
                 return power
         return self.after(measure)
 

@@ -56,7 +56,7 @@ class OpenMeasurement:
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedMeasurement:
     """A measurement that is stored, under `measurement_id`.
 
     `by_session` has what each session alone comes to, by ordinal, for the two sides of a confirmation.
@@ -149,7 +149,7 @@ class Recording:
             arithmetic=self.arithmetic if depends_on_device(prepared.workload) else None,
         )
 
-    def finish(self, item: OpenMeasurement, reason: str | None) -> Recorded:
+    def finish(self, item: OpenMeasurement, reason: str | None) -> RecordedMeasurement:
         """Judge what was stored; `reason` is why the device's part ended early."""
         sessions = self.store.sessions_of(item.measurement_id)
         found, why, role = measure(item.subject, sessions), item.abandoned or reason, item.prepared.role
@@ -160,9 +160,9 @@ class Recording:
         self.store.finish_measurement(item.measurement_id, found)
         alone = usable(sessions) if role != "measured" else []
         by_session = {result.ordinal: measure(item.subject, [result]) for result in alone}
-        return Recorded(item.measurement_id, role, found, by_session)
+        return RecordedMeasurement(item.measurement_id, role, found, by_session)
 
-    def fail(self, prepared: Sequence[Prepared], reason: str) -> list[Recorded]:
+    def fail(self, prepared: Sequence[Prepared], reason: str) -> list[RecordedMeasurement]:
         """Measurements of a device that could not be reached, or not any more."""
         sensors = self._sensors or SensorPlan((SensorFact("device", "none", unavailable=reason),), {}, (), {}, {})
         return [self.finish(item, reason) for item in self.begin(prepared, sensors)]

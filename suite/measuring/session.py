@@ -83,9 +83,9 @@ def run_session(
 
 def _note_throttling(device: Device, notes: list[str]) -> None:
     """Adds what the device itself says of holding itself back, just before and just after the session."""
-    told = device.throttling()
-    if told is not None:
-        notes.append(told)
+    note = device.throttling()
+    if note is not None:
+        notes.append(note)
 
 
 def expectation(order: SessionOrder, plan: SensorPlan) -> Expectation:

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from foundation.unavailable import Json
 from reports.model.measurement import Measurement
-from suite.nightly.judging import Judged, Night
+from suite.nightly.judging import JudgedSeries, Night
 
 _WORDS = ("regressed", "inconclusive", "improved", "unchanged", "insufficient")
 _MARKS = {"regressed": "✗", "inconclusive": "?", "improved": "✓"}
@@ -23,7 +23,7 @@ def banner(night: Night) -> str:
     verdicts = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "no series has a point"
     errors = len(night.errors)
     failed = f"; {errors} measurement{'' if errors == 1 else 's'} failed" if errors else ""
-    return f"{len(night.judged)} series: {verdicts}{failed}"
+    return f"{len(night.series)} series: {verdicts}{failed}"
 
 
 def markdown(night: Night) -> str:
@@ -46,7 +46,7 @@ def document(night: Night) -> dict[str, Any]:
         "run_id": night.run_id,
         "report": str(night.report),
         "exit_code": night.exit_code,
-        "series": len(night.judged),
+        "series": len(night.series),
         "verdicts": {word: len(night.of(word)) for word in _WORDS},
         "changes": [
             _change(item, night) for word in ("regressed", "inconclusive", "improved") for item in night.of(word)
@@ -58,7 +58,7 @@ def document(night: Night) -> dict[str, Any]:
     }
 
 
-def _change(item: Judged, night: Night) -> Json:
+def _change(item: JudgedSeries, night: Night) -> Json:
     verdict = item.verdict
     return {
         "series": verdict.series,
@@ -71,7 +71,7 @@ def _change(item: Judged, night: Night) -> Json:
     }
 
 
-def _section(word: str, found: Sequence[Judged], night: Night) -> list[str]:
+def _section(word: str, found: Sequence[JudgedSeries], night: Night) -> list[str]:
     if not found:
         return []
     lines = [f"### {_MARKS[word]} {word.capitalize()}", ""]
@@ -105,7 +105,7 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 def junit(night: Night) -> bytes:
     """The document, UTF-8."""
     cases = Element("testsuite", name=_text(f"night {night.run_id}"))
-    for item in night.judged:
+    for item in night.series:
         series, verdict = item.screened.series, item.verdict
         case = SubElement(
             cases, "testcase", classname=_text(f"{series.device}.{series.workload_key}"), name=_text(series.metric)

@@ -94,7 +94,7 @@ def judge_night(night: Sequence[Evidence]) -> tuple[Verdict, ...]:
     """
     tested = [item for item in night if item.confirmation is not None]
     q = dict(zip(map(id, tested), q_values([_p(item) for item in tested]), strict=True))
-    return tuple(_judged(item, q.get(id(item)), len(tested)) for item in night)
+    return tuple(_verdict_on(item, q.get(id(item)), len(tested)) for item in night)
 
 
 def q_values(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -113,7 +113,7 @@ def _p(item: Evidence) -> float:
     return 1.0 if item.confirmation is None else item.confirmation.p
 
 
-def _judged(item: Evidence, q: float | None, tested: int) -> Verdict:
+def _verdict_on(item: Evidence, q: float | None, tested: int) -> Verdict:
     if isinstance(item.screening, Insufficient) and not item.is_suspect:
         return _verdict(item, "insufficient", None, item.screening.sentence)
     if not item.is_suspect:
@@ -191,9 +191,9 @@ def _verdict(item: Evidence, word: Word, cause: Cause | None, sentence: str, q: 
         numbers["points"] = item.screening.points
     if item.drift is not None:
         numbers |= {f"drift_{name}": value for name, value in item.drift.numbers().items()}
-    for measured in (item.first_look, item.confirmation):
-        if measured is not None:
-            numbers |= measured.numbers()
+    for pairs_result in (item.first_look, item.confirmation):
+        if pairs_result is not None:
+            numbers |= pairs_result.numbers()
     for name, pairs in (
         ("first_pairs", item.first_look.pairs if item.first_look else ()),
         ("pairs", item.confirmation.pairs if item.confirmation else ()),

@@ -23,7 +23,7 @@ from suite.store.rows import Row
 
 
 @dataclass(frozen=True)
-class Placed:
+class WorkloadOnDevice:
     """One workload on one device. `group` names the workload without its setting."""
 
     device: str
@@ -49,7 +49,7 @@ class Placed:
         )
 
 
-def all_placed(connection: Connection) -> list[Placed]:
+def workloads_on_devices(connection: Connection) -> list[WorkloadOnDevice]:
     """By device and workload."""
     table = schema.measurement
     statement = (
@@ -67,7 +67,9 @@ def all_placed(connection: Connection) -> list[Placed]:
     for name, key, text, emulated, count, newest, finished, last in connection.execute(statement):
         workload = json.loads(text)
         made_from = stamp(name, key, count, newest, finished, last, remarks.get((name, key), ()))
-        found.append(Placed(name, key, group_of(workload), workload, bool(emulated), count, newest, made_from))
+        found.append(
+            WorkloadOnDevice(name, key, group_of(workload), workload, bool(emulated), count, newest, made_from)
+        )
     return found
 
 
@@ -76,20 +78,20 @@ def group_of(workload: Mapping[str, Json]) -> str:
     return workload_key({key: entry for key, entry in workload.items() if key != "quant"})
 
 
-def summed_up(placed: Iterable[Placed]) -> list[WorkloadSummary]:
+def workload_summaries(found: Iterable[WorkloadOnDevice]) -> list[WorkloadSummary]:
     """Each workload once, its settings and devices together."""
-    groups: dict[str, list[Placed]] = {}
-    for one in placed:
+    groups: dict[str, list[WorkloadOnDevice]] = {}
+    for one in found:
         groups.setdefault(one.group, []).append(one)
     return [
         WorkloadSummary(
             key=group,
-            workload=found[0].workload,
-            devices=list(dict.fromkeys(one.device for one in found)),
-            settings=list(dict.fromkeys(setting_of(one.workload) for one in found)),
-            stamp=stamp(*(one.stamp for one in found)),
+            workload=own[0].workload,
+            devices=list(dict.fromkeys(one.device for one in own)),
+            settings=list(dict.fromkeys(setting_of(one.workload) for one in own)),
+            stamp=stamp(*(one.stamp for one in own)),
         )
-        for group, found in sorted(groups.items())
+        for group, own in sorted(groups.items())
     ]
 
 

@@ -93,11 +93,11 @@ class StoreSource:
     def workloads(self, run_id: str | None = None) -> list[WorkloadSummary]:
         """Every workload with its settings together, or those of one run."""
         groups = {one.group for one in self._of(run_id)}
-        return [one for one in device_histories.summed_up(self._placed) if one.key in groups]
+        return [one for one in device_histories.workload_summaries(self._workloads) if one.key in groups]
 
     def latest(self, workload: str) -> list[Measurement]:
         """The newest measurement of each setting of a workload on each device."""
-        ids = [one.newest_id for one in self._placed if one.group == workload]
+        ids = [one.newest_id for one in self._workloads if one.group == workload]
         with self._store.database.reading() as connection:
             found = documents.measurement_documents(connection, schema.measurement.c.id.in_(ids))
         return [
@@ -115,13 +115,13 @@ class StoreSource:
         return comparison.compared_runs(self.run(before), self.run(after))
 
     @cached_property
-    def _placed(self) -> list[device_histories.Placed]:
+    def _workloads(self) -> list[device_histories.WorkloadOnDevice]:
         with self._store.database.reading() as connection:
-            return device_histories.all_placed(connection)
+            return device_histories.workloads_on_devices(connection)
 
-    def _of(self, run_id: str | None) -> list[device_histories.Placed]:
+    def _of(self, run_id: str | None) -> list[device_histories.WorkloadOnDevice]:
         if run_id is None:
-            return self._placed
+            return self._workloads
         table = schema.measurement
         statement = (
             select(schema.device.c.name, table.c.workload_key)
@@ -130,4 +130,4 @@ class StoreSource:
         )
         with self._store.database.reading() as connection:
             touched = {(name, key) for name, key in connection.execute(statement)}
-        return [one for one in self._placed if (one.device, one.workload_key) in touched]
+        return [one for one in self._workloads if (one.device, one.workload_key) in touched]

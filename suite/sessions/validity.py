@@ -104,12 +104,12 @@ def _throttled_by(trace: SensorTrace, trip_mc: float | None) -> str | None:
 
 
 def _wrong_count(record: SessionRecord, expectation: Expectation) -> str | None:
-    measured = len(record.measured_steps)
-    if measured < expectation.measured_steps:
-        return f"{measured} measured steps arrived, {expectation.measured_steps} were asked for"
-    told = record.footer.steps if record.footer is not None else None
-    if told is not None and told not in (len(record.steps), measured):
-        return f"the footer tells of {told} steps, {len(record.steps)} arrived"
+    arrived = len(record.measured_steps)
+    if arrived < expectation.measured_steps:
+        return f"{arrived} measured steps arrived, {expectation.measured_steps} were asked for"
+    announced = record.footer.steps if record.footer is not None else None
+    if announced is not None and announced not in (len(record.steps), arrived):
+        return f"the footer tells of {announced} steps, {len(record.steps)} arrived"
     return None
 
 
@@ -120,8 +120,8 @@ def _wrong_cpus(record: SessionRecord, expectation: Expectation) -> str | None:
     allowed, wanted = set(record.header.cpus_allowed), set(expectation.cpus)
     if allowed == wanted:
         return None
-    shown, asked = (",".join(str(cpu) for cpu in sorted(cpus)) or "none" for cpus in (allowed, wanted))
-    return f"the runner was allowed the cores {shown}, not {asked} as it was asked: correct `cpus` in the inventory"
+    used, asked = (",".join(str(cpu) for cpu in sorted(cpus)) or "none" for cpus in (allowed, wanted))
+    return f"the runner was allowed the cores {used}, not {asked} as it was asked: correct `cpus` in the inventory"
 
 
 def _wrong_losses(record: SessionRecord, expectation: Expectation) -> str | None:

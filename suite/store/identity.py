@@ -56,8 +56,8 @@ def session_id(
 ) -> str:
     """Unique over all runs, fit for a file name, readable: run, device, setting, ordinal and attempt from 0."""
     plain = re.sub(r"[^A-Za-z0-9-]+", "-", f"{device}.{workload.get('quant', '')}".replace(".", "_"))[:60]
-    told_apart = [device, workload_key(workload), *([] if role == "measured" else [role])]
-    digest = hashlib.sha256(canonical(told_apart).encode()).hexdigest()[:8]
+    parts = [device, workload_key(workload), *([] if role == "measured" else [role])]
+    digest = hashlib.sha256(canonical(parts).encode()).hexdigest()[:8]
     return f"{run_id}.{plain}.{digest}.s{ordinal}.a{attempt}"
 
 
@@ -77,14 +77,14 @@ _TAKEN = re.compile(r"latest|previous|all|[0-9]+|[0-9]{4}-[0-9]{2}.*|[0-9a-f]{6,
 
 def checked_tag(name: str) -> str:
     """The name itself. UserError unless it can be told from run ids, dates, hashes and series."""
-    shown = printable(name, 80)
+    quoted = printable(name, 80)
     if _NAME.fullmatch(name) is None or len(name) > LONGEST:
         raise UserError(
-            f"'{shown}' can be no tag: use letters, digits and . _ + -, beginning with a letter or digit, "
+            f"'{quoted}' can be no tag: use letters, digits and . _ + -, beginning with a letter or digit, "
             f"{LONGEST} at most"
         )
     if _TAKEN.fullmatch(name) is not None:
-        raise UserError(f"'{shown}' can be no tag, it reads like a run's id, date or hash: put a word before it")
+        raise UserError(f"'{quoted}' can be no tag, it reads like a run's id, date or hash: put a word before it")
     return name
 
 

@@ -46,7 +46,7 @@ class SeriesTonight:
 
 
 @dataclass(frozen=True)
-class MeasuredWith:
+class Provenance:
     """Program and runner of a measurement, what came of it, and its device's facts in that run."""
 
     measurement_id: int
@@ -69,7 +69,7 @@ def series_of_night(store: Store, run_id: str) -> list[SeriesTonight]:
     return found
 
 
-def measured_with(store: Store, measurement_ids: Sequence[int]) -> dict[int, MeasuredWith]:
+def provenance_of(store: Store, measurement_ids: Sequence[int]) -> dict[int, Provenance]:
     """How these measurements were made, by id."""
     table, state = schema.measurement, schema.device_state
     statement = (
@@ -83,7 +83,7 @@ def measured_with(store: Store, measurement_ids: Sequence[int]) -> dict[int, Mea
     with store.database.reading() as connection:
         rows = connection.execute(statement).all()
     return {
-        row.id: MeasuredWith(
+        row.id: Provenance(
             row.id,
             row.artifact_hash,
             row.runner_hash,

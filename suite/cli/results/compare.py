@@ -29,7 +29,7 @@ from suite.report_data.source import StoreSource
 from suite.store import schema
 from suite.store.finding import Side, find_side
 from suite.store.identity import workload_key
-from suite.store.nights import measured_with
+from suite.store.nights import provenance_of
 from suite.store.store import Store
 
 _Place = tuple[str, str]
@@ -74,7 +74,7 @@ def compare_sides(store: Store, before: Side, after: Side) -> TwoSides:
 def _states(store: Store, before: str, after: str) -> tuple[StateOfPlace, ...]:
     then, now = _measurement_ids(store, before), _measurement_ids(store, after)
     both = [place for place in now if place in then]
-    facts = measured_with(store, [ids[place] for ids in (then, now) for place in both])
+    facts = provenance_of(store, [ids[place] for ids in (then, now) for place in both])
     found = [
         StateOfPlace(*place, state_differences(device_state(facts[then[place]]), device_state(facts[now[place]])))
         for place in both

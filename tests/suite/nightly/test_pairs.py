@@ -9,7 +9,7 @@ import pytest
 
 from reports.model.measurement import Measurement
 from reports.model.quantities import METRICS
-from suite.measuring.recording import Recorded
+from suite.measuring.recording import RecordedMeasurement
 from suite.measuring.run import Run
 from suite.nightly import judging, night
 from suite.nightly.evidence import Baseline
@@ -30,11 +30,11 @@ class Fleet:
         self.reasons: dict[str, str | None] = {"baseline": None, "candidate": None}
         self.asked: list[Run] = []
 
-    def measure(self, run: Run, entries: Any) -> list[Recorded]:
+    def measure(self, run: Run, entries: Any) -> list[RecordedMeasurement]:
         self.asked.append(run)
         assert entries == ["entry of board"]
         return [
-            Recorded(
+            RecordedMeasurement(
                 number,
                 role,
                 Measurement.from_document({"device": "board", "workload": WORKLOAD, "reason": self.reasons[role]}),
