@@ -1,7 +1,7 @@
 """The figures of a run, as plotly traces and layouts.
 
-Settings are told apart by colour, devices by panel or symbol, in every figure the same way. No hover template holds
-text from outside: names go in through ``meta``, escaped.
+Colour distinguishes settings, panel or symbol distinguishes devices, in every figure the same way. Hover templates
+contain no outside text: names are passed through ``meta``, escaped.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from reports.text.numbers import Unit, unit_for
 
 
 def all_figures(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> list[Figure]:
-    """Every figure of a run's page, in the order of the page."""
+    """Returns every figure of a run's page, in page order."""
     return [
         step_latency(lines),
         latency_against_memory(found),
@@ -28,7 +28,7 @@ def all_figures(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> 
 
 
 def step_latency(lines: Sequence[SessionLines]) -> Figure:
-    """Latency of every step, a line per session, the warm-up shaded and with open points."""
+    """Draws the latency of every step, one line per session, the warm-up shaded and with open points."""
     title = "Latency of every step, by session"
     drawn = [line for line in lines if line.steps.y]
     if not drawn:
@@ -74,7 +74,7 @@ def _step_traces(line: SessionLines, panel: int, unit: Unit) -> list[dict[str, A
 
 
 def losses(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> Figure:
-    """Mean loss of each step of one session per measurement, with the eager reference where its losses are known."""
+    """Draws the mean loss of each step, one session per measurement, with the eager reference where it is known."""
     title = "Loss, against the reference"
     first: dict[str, SessionLines] = {}
     for line in sorted(lines, key=lambda line: line.status != "ok"):

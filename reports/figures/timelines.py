@@ -1,4 +1,4 @@
-"""Figures over the time of each session: memory and power, and why there is no power where there is none."""
+"""Memory and power over the time of each session, or why a device has no power readings."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -34,7 +34,7 @@ def setting_legend(lines: Sequence[SessionLines], mode: str) -> list[dict[str, A
 
 
 def panel_devices(lines: Sequence[SessionLines]) -> tuple[list[str], list[str]]:
-    """The devices that get a panel, and a note on those that don't."""
+    """Returns the devices that get a panel, and a note on the others."""
     devices = devices_of([line.measurement for line in lines])
     hidden = devices[MOST_PANELS:]
     names = listed([shortened(device) for device in hidden])
@@ -43,7 +43,7 @@ def panel_devices(lines: Sequence[SessionLines]) -> tuple[list[str], list[str]]:
 
 
 def thinned(lines: Iterable[Line]) -> list[str]:
-    """A note when fewer points are drawn than were recorded."""
+    """Returns a note if fewer points are drawn than were recorded."""
     counts = [(len(line.y), line.recorded) for line in lines]
     drawn, recorded = sum(count for count, _ in counts), sum(count for _, count in counts)
     if drawn == recorded:
@@ -64,7 +64,7 @@ _POWER_REMEDY = (
 
 
 def memory(lines: Sequence[SessionLines]) -> Figure:
-    """Memory of the runner over the time of each session."""
+    """Draws the runner's memory over the time of each session."""
     empty = (
         "No memory trace was recorded: the sampler was off, or no session started. The peak in the table comes from "
         "the kernel's own high-water mark and does not need the sampler; `suite devices check` shows the sensors."
@@ -76,7 +76,7 @@ def memory(lines: Sequence[SessionLines]) -> Figure:
 
 
 def power(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> Figure:
-    """Power over the time of each session, or why there is none, device by device."""
+    """Draws power over the time of each session, or says for each device why there is none."""
     without = _without_power(found, lines)
     empty = f"No device of this run gave a power reading. {' '.join(without)} {_POWER_REMEDY}"
     caption = "Power at the device's own sensor. Energy per step is the integral of this over the measured steps."
@@ -124,7 +124,7 @@ def _timeline(
 
 
 def _of_interest(line: SessionLines, quantity: str) -> Sequence[Line]:
-    """The session's traces of a quantity; of its memory counters the resident one alone, if it was sampled."""
+    """Returns the session's traces of a quantity; of the memory counters only resident memory, if it was sampled."""
     traces = line.sensors.get(quantity, [])
     return [trace for trace in traces if trace.name == RESIDENT] or traces
 

@@ -1,4 +1,4 @@
-"""What a setting costs in time and in something else: a point for each measurement, latency upwards."""
+"""Latency against another cost of a setting: one point per measurement, latency on the y axis."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from reports.text.appearance import colour, symbols
 from reports.text.escaping import figure_text
 from reports.text.numbers import Unit, counted, unit_for
 
-# More devices than this make a legend that is larger than the figure: their names are shown at the points.
+# With more devices the legend would outgrow the figure; their names appear at the points instead.
 MOST_IN_LEGEND = 12
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The other axis: ``value`` in ``stored_unit``, with a word on which kind of value it is, if there are several."""
+    """A measurement's value on the x axis; ``kind`` says which kind of value it is, if there are several."""
 
     item: Measurement
     value: Number
@@ -25,14 +25,14 @@ class Cost:
 
 
 def latency_against_memory(found: Sequence[Measurement]) -> Figure:
-    """Latency against the peak of memory."""
+    """Draws latency against peak memory."""
     costs = [Cost(item, item.peak_memory_kib) for item in found]
     empty = "No measurement has both a latency and a peak of memory. The table of results gives the reason of each."
     return _against("latency-memory", "Latency against memory", costs, "KiB", ("peak memory", "at the peak"), empty)
 
 
 def latency_against_energy(found: Sequence[Measurement]) -> Figure:
-    """Latency against the energy of a step."""
+    """Draws latency against the energy of a step."""
     costs = [Cost(item, *step_energy(item)) for item in found]
     empty = (
         "No measurement has both a latency and an energy. `suite devices check` shows which power sensors a device "
@@ -44,7 +44,7 @@ def latency_against_energy(found: Sequence[Measurement]) -> Figure:
 
 
 def step_energy(item: Measurement) -> tuple[Number, str]:
-    """Net energy of a step, or the gross one where idle power is not known, and which of the two it is."""
+    """Returns the net energy of a step, or the gross energy if idle power is unknown, and which of the two it is."""
     net = item.energy.net_mj
     return (item.energy.gross_mj, "gross only") if isinstance(net, Unavailable) else (net, "net")
 
@@ -59,7 +59,7 @@ def _against(
     if not whole:
         return Figure(name, title, "", empty=empty)
     size, time = unit_for(max(x for _, x, _ in whole), stored_unit), unit_for(max(ms for *_, ms in whole), "ms")
-    # Of all devices, drawn or not, so that a page's figures have the same symbol for each.
+    # Computed over all devices, drawn or not, so that a device has the same symbol in all figures of a page.
     symbol_of = symbols(devices_of([cost.item for cost in costs]))
     shapes = {device: symbol_of[device] for device in devices_of([cost.item for cost, *_ in whole])}
     traces = _legend([cost.item for cost, *_ in whole], shapes)

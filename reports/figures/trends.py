@@ -1,4 +1,4 @@
-"""A series drawn over its runs: values with intervals, segments, change points, remarks; points lead to their runs.
+"""A series over its runs: values with intervals, segments, change points, remarks; points link to their runs.
 
 Labels of upright lines are placed so that they neither cover one another nor leave the figure.
 """
@@ -19,12 +19,12 @@ from reports.text.numbers import Unit, counted, percent_change, sort_key
 from reports.text.page_paths import run_place
 
 _FONT_PX, _ROW_PX, _ROWS = 11, 14, 4
-# Shares of a figure's width: of a character on a screen of common width, and where labels turn to the left.
+# Fractions of a figure's width: one character on a common screen, and where labels extend to the left instead.
 _CHARACTER, _TURN = 0.0085, 0.75
 
 
 def place_labels(labels: Sequence[tuple[str, str]], ends: tuple[str, str], where: str) -> list[dict[str, Json]]:
-    """Annotations of the (moment, words) in ``labels`` at the ``top`` or the ``bottom`` of a figure.
+    """Returns annotations for the (moment, words) in ``labels`` at the ``top`` or the ``bottom`` of a figure.
 
     ``ends`` are the first and the last moment drawn; all of them are ISO 8601 without an offset. A label that would
     cover an earlier one goes a row further in; beyond four rows the words are left to the tables.
@@ -76,7 +76,7 @@ _JUDGED_QUIETLY = {"inconclusive": ("var(--warn)", "diamond-open")}
 
 
 def trend(history: MetricHistory, setting: str, name: str) -> Figure:
-    """The figure of one metric; ``name`` is its id on the page."""
+    """Draws one metric; ``name`` is the figure's id on the page."""
     title = metric_title(history.metric)
     if not history.points:
         return Figure(name, title, "", empty="No run has this number yet; the tables of the runs say why.")
@@ -95,7 +95,7 @@ def trend(history: MetricHistory, setting: str, name: str) -> Figure:
 
 
 def drawn_places(history: MetricHistory) -> list[int]:
-    """Which points are drawn: all of a short history, of a long one the extremes of each stretch and what is marked."""
+    """Returns the points to draw: all of a short history; of a long one the extremes of each stretch and marked points."""
     points = history.points
     chosen = set(kept([point.value for point in points], MOST_POINTS).tolist())
     if len(chosen) < len(points):
@@ -151,7 +151,7 @@ def _reach(high: float | None, low: float | None, unit: Unit) -> float:
 
 
 def _verdict_marks(points: Sequence[HistoryPoint], unit: Unit) -> list[dict[str, Any]]:
-    """The nights whose verdict is a change, marked by form besides colour."""
+    """Marks nights whose verdict is a change, by shape as well as colour."""
     traces: list[dict[str, Any]] = []
     for word, (shade, symbol) in (_JUDGED | _JUDGED_QUIETLY).items():
         found = [point for point in points if point.verdict == word]
@@ -179,9 +179,9 @@ class _Labels:
 
 
 def _range(points: Sequence[HistoryPoint], unit: Unit, labels: _Labels) -> list[float]:
-    """The y axis over all values and intervals, with room for the rows of labels above and below them.
+    """Returns the y range of all values and intervals, with room for the rows of labels above and below.
 
-    It spans at least `_LEAST_SPAN`, so that noise which is never judged does not fill the figure.
+    It spans at least `_LEAST_SPAN`, so that noise too small to be judged does not fill the figure.
     """
     ends = [end for point in points for end in (point.value, point.low, point.high) if end is not None]
     low, high = _scaled(min(ends), unit), _scaled(max(ends), unit)
@@ -192,7 +192,7 @@ def _range(points: Sequence[HistoryPoint], unit: Unit, labels: _Labels) -> list[
 
 
 def _marks(history: MetricHistory, unit: Unit) -> tuple[list[dict[str, Json]], _Labels]:
-    """Lines at segments, change points and remarks with their labels."""
+    """Returns lines at segments, change points and remarks, with their labels."""
     shapes: list[dict[str, Json]] = []
     top: list[tuple[str, str]] = []
     bottom: list[tuple[str, str]] = []
@@ -214,7 +214,7 @@ def _marks(history: MetricHistory, unit: Unit) -> tuple[list[dict[str, Json]], _
 
 
 def _levels(history: MetricHistory, at: int, before: float, after: float, unit: Unit) -> list[dict[str, Json]]:
-    """The level on either side of a change, up to the next one or the end of the segment."""
+    """Returns the level on either side of a change, up to the next change or the end of the segment."""
     edges = sorted(
         {change.at for change in history.changes}
         | {edge for segment in history.segments for edge in (segment.start, segment.stop)}
@@ -235,7 +235,7 @@ def _level(begin: str, end: str, y: float) -> dict[str, Json]:
 
 
 def _between(points: Sequence[HistoryPoint], at: int) -> str:
-    """The moment in the middle of a point and the one before it."""
+    """Returns the moment halfway between a point and the one before it."""
     begin, end = (sort_key(points[place].at) for place in (max(0, at - 1), at))
     try:
         first, last = datetime.fromisoformat(begin), datetime.fromisoformat(end)

@@ -1,4 +1,4 @@
-"""What is known over many runs: series, verdicts, the health of devices, two runs side by side.
+"""What spans many runs: series, verdicts, the health of devices, comparisons of two runs.
 
 Numbers are in stored units, which the names of metrics end with (``latency_ms``); times are ISO 8601 with an offset.
 ``origin`` is the lab that something was imported from, empty for what was measured here.
@@ -15,8 +15,8 @@ from reports.model.reading import text
 class SeriesVerdict:
     """The verdict on one series in one night.
 
-    ``direction`` is what is better (``lower``, ``higher``); ``numbers`` and ``inputs`` are what the verdict was made
-    of: ``ratio``, ``ratio_low``, ``ratio_high``, ``p``, ``q``, ``centre``, ``points``, ``sentence``, ``command``, as
+    ``direction`` is what is better (``lower``, ``higher``); ``numbers`` and ``inputs`` are what the verdict is based
+    on: ``ratio``, ``ratio_low``, ``ratio_high``, ``p``, ``q``, ``centre``, ``points``, ``sentence``, ``command``, as
     far as they are known. ``value`` is the night's own number.
     """
 
@@ -96,8 +96,8 @@ class Change:
 
 @dataclass(frozen=True)
 class Remark:
-    """What a person wrote: an annotation, or why a level was accepted (``kind``). ``run_id`` is empty for a remark
-    on the series as a whole. ``about`` names what of a run it is about, where it isn't the whole run."""
+    """A person's note: an annotation, or why a level was accepted (``kind``). ``run_id`` is empty for a remark
+    on the series as a whole. ``about`` names the part of a run it concerns, if not the whole run."""
 
     kind: str
     at: str
@@ -164,7 +164,7 @@ class HealthPoint:
 
 @dataclass(frozen=True)
 class WorkloadSummary:
-    """Everything that is run but the setting; ``key`` names it."""
+    """A workload without its setting; ``key`` names it."""
 
     key: str
     workload: Mapping[str, Json]
@@ -178,7 +178,7 @@ class ComparedMetric:
     """One metric of one workload on one device in two runs.
 
     ``outcome`` is ``worse``, ``better``, ``same``, ``insufficient`` or ``missing`` (only one run has it). ``ratio`` is
-    after over before, its 95 % interval beside it where there are sessions enough; ``sentence`` says it in words.
+    after over before, with its 95 % interval if there are enough sessions; ``sentence`` says it in words.
     """
 
     device: str
@@ -200,7 +200,7 @@ class ComparedMetric:
 
 @dataclass(frozen=True)
 class Compared:
-    """Two runs; ``differences`` is what else is not the same (name, before, after): versions, firmware, state."""
+    """Two runs compared; ``differences`` lists what else differs (name, before, after): versions, firmware, state."""
 
     before: str
     after: str

@@ -1,7 +1,7 @@
 """A measurement: the sessions of one workload on one device in one run, and the statistics over them.
 
-Statistics make one, the store keeps it as a JSON document (docs/contracts.md), pages read it. Values that are not there
-say why. ``from_document`` takes whatever a document holds: what is missing, odd or another lab's becomes unavailable.
+The statistics compute it, the store keeps it as a JSON document (docs/contracts.md), pages read it. A missing value
+says why it is missing. ``from_document`` takes whatever a document holds: what is missing or odd is unavailable.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,7 +47,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What came of one workload on one device in one run.
+    """The result of one workload on one device in one run.
 
     ``role``: ``measured``, or which side of a confirmation it is, where that was recorded.
     The fields from ``measurement_id`` on are the store's: ``sessions`` by ordinal and attempt; ``reference_losses`` of

@@ -1,4 +1,4 @@
-"""Two runs side by side: every metric both have, as a ratio with its interval, and what else is not the same."""
+"""Two runs side by side: every metric both have, as a ratio with its interval, and what else differs."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ _MOST_ROWS, _MOST_DRAWN = 150, 60
 
 
 def comparison_page(before: RunSummary, after: RunSummary, compared: Compared) -> Page:
-    """The page of two runs."""
+    """Builds the page that compares two runs."""
     ordered = _TABLE.changed_first(compared.metrics)
     counts = Counter(one.outcome for one in ordered)
     lead = f"{before.run_id} ({moment(before.started_at)}) against {after.run_id} ({moment(after.started_at)})."
@@ -54,7 +54,7 @@ def comparison_page(before: RunSummary, after: RunSummary, compared: Compared) -
 
 
 def comparison_csv(metrics: Sequence[ComparedMetric]) -> str:
-    """One row per metric with all its digits; what is not known is empty."""
+    """Returns CSV with one row per metric at full precision; unknown values are empty."""
     rows = []
     for one in _TABLE.changed_first(metrics):
         named = (one.device, setting_of(one.workload), workload_words(one.workload), one.metric, one.direction)
@@ -135,7 +135,7 @@ def _figure_section(ordered: Sequence[ComparedMetric]) -> Section:
 
 
 def _changes(ordered: Sequence[ComparedMetric]) -> Figure:
-    """The ratio of every latency with its interval, one line each; 1 is no change."""
+    """Draws the ratio of every latency with its interval, one line each; 1 is no change."""
     title = "Latency, after over before"
     drawn = [one for one in ordered if one.metric == LATENCY and one.ratio is not None]
     if not drawn:

@@ -1,4 +1,4 @@
-"""What a night judged: the verdicts with what changed first, device by setting, how it was judged."""
+"""A night: its verdicts with changes first, device by setting, and how they were reached."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from reports.text.page_paths import device_place, run_place
 
 VERDICTS_JSON = "verdicts.json"
 
-# Keeps the page light; the files beside it are whole.
+# Keeps the page light; the files beside it are complete.
 _MOST_DEVICES, _MOST_IN_BANNER = 80, 6
 
 _FILES = (
@@ -58,7 +58,7 @@ _METHOD = (
 
 
 def night_page(run: RunSummary, verdicts: Sequence[SeriesVerdict], surroundings: RunContents) -> Page:
-    """The page of a night from its verdicts, its run, and the environment, devices and remarks of that."""
+    """Builds the page of a night from its verdicts, its run, and the run's environment, devices and remarks."""
     ordered = changed_first(verdicts)
     day = moment(run.started_at).removesuffix(" UTC") or run.run_id
     words = {one.verdict for one in ordered}
@@ -91,7 +91,7 @@ def _lasted(run: RunSummary) -> str:
 
 
 def _only(ordered: Sequence[SeriesVerdict]) -> str:
-    """The workload, when there is just one."""
+    """Names the workload if there is only one."""
     words = {workload_words(one.workload) for one in ordered}
     return f" {words.pop()}." if len(words) == 1 else ""
 
@@ -121,7 +121,7 @@ def _in_words(one: SeriesVerdict) -> str:
 
 
 def _device_section(surroundings: RunContents) -> Section:
-    """How the devices were before the night, with the checks that were not ok."""
+    """Lists the devices before the night, with the checks that were not ok."""
     rows = []
     for name, device in surroundings.devices.items():
         checks = [check for check in device.preflight if check.status != "ok"]

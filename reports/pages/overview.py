@@ -1,6 +1,6 @@
-"""The overview: what needs attention, nights, devices, workloads, and all runs, the newest first, in light pages.
+"""The overview: what needs attention, nights, devices, workloads, and all runs, newest first, split into light pages.
 
-Attention goes to regressions of the newest night, devices in trouble, and runs cut short.
+Regressions of recent nights, devices in trouble and runs cut short need attention.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ _RECENT_NIGHTS, _RECENT_RUNS, _MOST_ROWS = 7, 10, 40
 
 
 def attention(newest: Sequence[RunSummary], devices: Sequence[DeviceSummary]) -> Section:
-    """The section of the overview; ``newest`` are the runs, the newest first."""
+    """Builds the section on what needs attention; ``newest`` are the runs, newest first."""
     rows = [*_nights(newest), *_devices(newest, devices), *_runs(newest)]
     if not rows:
         empty = "Nothing needs attention: no regression in the last nights, and every device ended its last run well."
@@ -47,7 +47,7 @@ def _row(anchor: str, what: GridCell, outcome: Status, finding: str, then: str) 
 
 
 def _nights(newest: Sequence[RunSummary]) -> list[GridRow]:
-    """Of the last nights those with a regression, and the newest one when it could not tell."""
+    """Lists recent nights with a regression, and the newest one if it was inconclusive."""
     rows = []
     nights = [run for run in newest if run.purpose == "nightly"][:_RECENT_NIGHTS]
     for place, run in enumerate(nights):
@@ -62,7 +62,7 @@ def _nights(newest: Sequence[RunSummary]) -> list[GridRow]:
 
 
 def _devices(newest: Sequence[RunSummary], devices: Sequence[DeviceSummary]) -> list[GridRow]:
-    """Devices whose last run went badly, that warn, or that the newest night has missed."""
+    """Lists devices whose last run went badly, that warn, or that are missing from the newest night."""
     rows = []
     last_night = next((run for run in newest if run.purpose == "nightly"), None)
     for one in devices:
@@ -84,12 +84,12 @@ def _devices(newest: Sequence[RunSummary], devices: Sequence[DeviceSummary]) -> 
 
 
 def _plain(name: str, instead: str = "NAME") -> str:
-    """A device's or run's name where it can stand in a command as it is."""
+    """Returns a device's or run's name if it can be typed in a command as it is, else a placeholder."""
     return name if name.replace("-", "").replace("_", "").replace(".", "").isalnum() else instead
 
 
 def _runs(newest: Sequence[RunSummary]) -> list[GridRow]:
-    """Of the last runs those that ended before their end."""
+    """Lists recent runs that did not complete."""
     rows = []
     for run in [run for run in newest if not run.origin][:_RECENT_RUNS]:
         outcome = status(run.status)
@@ -119,12 +119,12 @@ LinkOf = Callable[[str], str]
 
 
 def index_file(number: int) -> str:
-    """The file of the page ``number``, counted from 1."""
+    """Returns the file name of page ``number``, counted from 1."""
     return "index.html" if number == 1 else f"index-{number}.html"
 
 
 def newest_first(runs: Sequence[RunSummary]) -> list[RunSummary]:
-    """By their beginning, ties by name."""
+    """Sorts runs by their start, newest first, ties by name."""
     return sorted(runs, key=lambda run: (sort_key(run.started_at), run.run_id), reverse=True)
 
 
@@ -134,7 +134,7 @@ def index_pages(
     workloads: Sequence[WorkloadSummary],
     built: LinkOf,
 ) -> list[Page]:
-    """At least one page, also when there is no run; ``built`` gives the link of a page that is there, or nothing.
+    """Builds one page or more, even without runs; ``built`` returns the link of an existing page, or nothing.
 
     Nights, devices and workloads are on the first page only.
     """

@@ -1,6 +1,6 @@
-"""Everything that the page of a run shows, ready for its template.
+"""The content of a run's page, ready for its template.
 
-It begins with the run in a few sentences: what was measured, on what, how it ended, and what stands out.
+It starts with a summary: what was measured, on what, how it ended, and what stands out.
 """
 
 from collections import Counter
@@ -38,7 +38,7 @@ class Summary:
 
 
 def summarize(found: Sequence[Measurement]) -> Summary:
-    """The summary of a run's measurements."""
+    """Summarizes a run's measurements."""
     if not found:
         headline = "Nothing was measured. `suite run --resume` goes on where the run stopped."
         return Summary(status("interrupted"), headline, "", (), "")
@@ -108,7 +108,7 @@ def _caution(found: Sequence[Measurement]) -> str:
     return " ".join(cautions)
 
 
-# Like MOST_ROWS of the results: the page stays light, the CSV is whole.
+# Like MOST_ROWS of the results: the page stays light, the CSV is complete.
 _MOST_SESSIONS, _MOST_DEVICES = 90, 16
 
 
@@ -144,7 +144,7 @@ class Check:
 
 @dataclass(frozen=True)
 class DeviceCard:
-    """What is known of a device: facts, checks before the run, sensors with how each was read or why it was not."""
+    """A device: facts, checks before the run, sensors with how each was read or why it was not."""
 
     name: str
     kind: str
@@ -156,7 +156,7 @@ class DeviceCard:
 
 @dataclass(frozen=True)
 class RunPage:
-    """The page; ``files`` are the downloads beside it, with what each holds."""
+    """The page; ``files`` are the downloads beside it and what each contains."""
 
     run_id: str
     started: str
@@ -195,8 +195,8 @@ def run_page(
     lines: Sequence[SessionLines],
     night: str = "",
 ) -> RunPage:
-    """Put the page together from the run, its measurements in page order and the lines of its traces; ``night`` is the
-    page of the night's verdicts, where the run was one."""
+    """Builds the page from the run, its measurements in page order and the lines of its traces; ``night`` is the page
+    of the night's verdicts, if the run was a night."""
     sessions = [_session_row(item, session) for item in found for session in item.sessions]
     cards = device_cards(contents.devices, found)
     words = {item.status for item in found} | {row.status.word for row in sessions}
@@ -225,7 +225,7 @@ def run_page(
 
 
 def device_cards(described: Mapping[str, RunDevice], found: Sequence[Measurement]) -> list[DeviceCard]:
-    """A card for every device that the run describes or that was measured."""
+    """Returns a card for every device that the run describes or measured."""
     names = dict.fromkeys([*(item.device for item in found), *described])
     nothing = RunDevice.from_document(None)
     return [
@@ -266,7 +266,7 @@ def _fact(key: str, facts: Mapping[str, Json]) -> str:
 
 
 def _sensors(found: Iterable[Measurement]) -> list[tuple[str, str, str]]:
-    """Name, quantity, and how it was read or why not; each once, over all measurements of the device."""
+    """Returns name, quantity, and how it was read or why not, each once over all measurements of the device."""
     return list(
         dict.fromkeys(
             (
@@ -304,5 +304,5 @@ def _session_row(item: Measurement, session: Session) -> SessionRow:
 
 
 def _sorted_quantity(found: Number, unit: str) -> tuple[str, str]:
-    """A value in the unit that fits, and what it sorts by."""
+    """Formats a value in the unit that fits; returns also what it sorts by."""
     return ("\u2013", "") if isinstance(found, Unavailable) else (quantity(found, unit), sortable(found))

@@ -1,4 +1,4 @@
-"""The history of a workload on a device: every metric over its runs, with what was found in it."""
+"""The history of a workload on a device: every metric over its runs, with changes, segments and remarks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _MOST_RUNS, _MOST_REMARKS, _LONGEST_REMARK = 120, 60, 600
 
 
 def series_page(summary: HistorySummary, histories: Sequence[MetricHistory]) -> Page:
-    """The page of a workload's history on a device."""
+    """Builds the page of a workload's history on a device."""
     ordered = sorted(histories, key=lambda history: metric_order(history.metric))
     setting, words = setting_of(summary.workload), workload_words(summary.workload)
     sections = [_overview(ordered)]
@@ -52,7 +52,7 @@ def series_page(summary: HistorySummary, histories: Sequence[MetricHistory]) -> 
 
 
 def points_csv(histories: Sequence[MetricHistory]) -> str:
-    """Every point with all its digits, by metric, the oldest first."""
+    """Returns CSV with every point at full precision, by metric, oldest first."""
     rows = []
     for history in sorted(histories, key=lambda one: metric_order(one.metric)):
         for point, segment in zip(history.points, _segments(history), strict=True):
@@ -68,7 +68,7 @@ def points_csv(histories: Sequence[MetricHistory]) -> str:
 
 
 def _segments(history: MetricHistory) -> list[int]:
-    """The segment of each point as people count them, from 1."""
+    """Returns the segment number of each point, counted from 1."""
     found = [1] * len(history.points)
     for number, part in enumerate(history.segments, 1):
         found[part.start : part.stop] = [number] * len(history.points[part.start : part.stop])
@@ -128,7 +128,7 @@ def _since_segment(history: MetricHistory) -> float | None:
 
 @dataclass(frozen=True)
 class _Finding:
-    """What was found in a history, or remarked on, at a run (empty: at none)."""
+    """A finding or remark in a history; ``run_id`` is empty if it belongs to no run."""
 
     at: str
     what: str
@@ -151,7 +151,7 @@ def _findings(history: MetricHistory) -> Iterator[_Finding]:
 
 
 def _found(ordered: Sequence[MetricHistory]) -> Section:
-    """Change points, segments and remarks as a table: what the figures show, readable without them."""
+    """Lists change points, segments and remarks in a table, so that the page is readable without its figures."""
     found: dict[_Finding, list[str]] = {}
     for history in ordered:
         for finding in _findings(history):
@@ -178,7 +178,7 @@ def _found(ordered: Sequence[MetricHistory]) -> Section:
 
 
 def _finding_row(finding: _Finding, metrics: Sequence[str], of: int) -> GridRow:
-    """One row for all metrics that it is true of."""
+    """Returns one row for all metrics that the finding applies to."""
     titles = ", ".join(metric_title(metric) for metric in metrics)
     cells = (
         GridCell("every metric" if len(metrics) == of > 1 else titles),
@@ -191,7 +191,7 @@ def _finding_row(finding: _Finding, metrics: Sequence[str], of: int) -> GridRow:
 
 
 def _runs(ordered: Sequence[MetricHistory]) -> Section:
-    """The newest runs with the value of every metric."""
+    """Lists the newest runs with the value of every metric."""
     by_run: dict[tuple[str, str], dict[str, HistoryPoint]] = {}
     for history in ordered:
         for point in history.points[-_MOST_RUNS:]:

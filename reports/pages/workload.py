@@ -1,4 +1,4 @@
-"""A workload with its settings side by side over devices: latency against memory against energy."""
+"""A workload with its settings side by side on all devices: latency, memory and energy."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,7 +19,7 @@ _MOST_ROWS = 150
 
 
 def workload_page(summary: WorkloadSummary, found: Sequence[Measurement]) -> Page:
-    """The page from the newest measurement of each setting on each device."""
+    """Builds the page from the newest measurement of each setting on each device."""
     words = workload_words(summary.workload)
     devices, settings = devices_of(found), settings_of(found)
     lead = f"{counted(len(devices), 'device')}, {listed(settings) or 'no setting'}; the newest measurement of each."
@@ -130,6 +130,6 @@ def _quantity(item: Measurement, found: Number, unit: str, *small: str) -> GridC
 
 
 def _missing(item: Measurement, why: Unavailable) -> GridCell:
-    """With its reason, unless that is why the whole measurement failed: its status says so already."""
+    """Returns a cell with the reason, unless the status already says so because the whole measurement failed for it."""
     reason = why.reason
     return GridCell("unavailable", () if not reason or reason == item.reason else (shortened(reason, 90),))

@@ -1,7 +1,7 @@
-"""The data of a page as files beside it: the document as JSON, measurements, steps and samples as CSV.
+"""A page's data as files beside it: the document as JSON; measurements, steps and samples as CSV.
 
-Numbers are written in stored units with all their digits. What was not measured is an empty cell, and its reason is in
-the last column, ``unavailable``. Text that a spreadsheet would run as a formula gets an apostrophe before it.
+Numbers are written in stored units at full precision. What was not measured is an empty cell, with its reason in the
+last column, ``unavailable``. Text that a spreadsheet would run as a formula gets an apostrophe before it.
 """
 
 import csv
@@ -46,12 +46,12 @@ SAMPLE_COLUMNS = (*_SESSION_COLUMNS, "sensor", "quantity", "t_ns", "value")
 
 
 def document_text(document: Mapping[str, Json]) -> str:
-    """The document as JSON; NaN and infinities as words."""
+    """Returns the document as JSON, with NaN and infinities as words."""
     return json.dumps(finite(document), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
 
 def measurements_text(run_id: str, found: Iterable[Measurement]) -> str:
-    """CSV with one row per measurement."""
+    """Returns CSV with one row per measurement."""
     return csv_table(MEASUREMENT_COLUMNS, [_measurement_row(run_id, item) for item in found])
 
 
@@ -83,7 +83,7 @@ def _cell(found: object) -> object:
 
 
 class TraceFiles:
-    """The CSV files of every step and every sample, filled session by session."""
+    """The CSV files of all steps and samples, filled session by session."""
 
     def __init__(self, run_id: str, steps: TextIO, samples: TextIO) -> None:
         self._run_id = run_id
@@ -93,7 +93,7 @@ class TraceFiles:
         self._samples.writerow(SAMPLE_COLUMNS)
 
     def add(self, measurement: Measurement, session: Session, trace: SessionTrace) -> None:
-        """Write all rows of one session."""
+        """Writes all rows of one session."""
         named = (self._run_id, measurement.measurement_id, measurement.device, measurement.setting)
         ordinals = (None if count is None else str(count) for count in (session.ordinal, session.attempt))
         first = [_cell(part) for part in (*named, session.session_id, *ordinals, session.status)]
@@ -109,7 +109,7 @@ class TraceFiles:
 
 @contextmanager
 def trace_files(run_id: str, folder: Path) -> Iterator[TraceFiles]:
-    """Both trace files in ``folder``; they take their places when the block ends well.
+    """Opens both trace files in ``folder``; they replace earlier ones if the block succeeds.
 
     Raises:
         SiteNotWritable: they can't be written.

@@ -1,6 +1,6 @@
-"""Tables of outcomes: a row for each metric of a workload on a device, what changed first, and the rest in a file.
+"""Tables of outcomes: a row for each metric of a workload on a device, changes first, the rest in a file.
 
-A night's verdicts and two runs side by side are both such tables.
+A night's verdicts and the comparison of two runs are such tables.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from reports.tables.sections import Grid, GridCell, GridRow, Head, Link, Section
 from reports.text.appearance import setting_order, slot
 from reports.text.numbers import listed
 
-# Keeps the page light; the file beside it is whole.
+# Keeps the page light; the file beside it is complete.
 MOST_ROWS = 150
 
 
@@ -35,10 +35,10 @@ Row = TypeVar("Row", bound=Subject)
 
 @dataclass(frozen=True)
 class OutcomeTable(Generic[Row]):
-    """How rows of one kind are set.
+    """How rows of one kind are laid out.
 
-    ``words`` are the outcomes in the order of the rows, ``outcome`` tells a row's; ``heads`` and ``cells`` are the
-    columns behind the metric; ``links`` gives the pages of a row's device and metric, ``marks`` the badges of its
+    ``words`` are the outcomes in row order, ``outcome`` returns a row's; ``heads`` and ``cells`` are the
+    columns after the metric; ``links`` returns the pages of a row's device and metric, ``marks`` the badges of its
     device. ``things`` is what rows are called; ``file`` holds all of them, as ``holds`` says.
     """
 
@@ -58,7 +58,7 @@ class OutcomeTable(Generic[Row]):
     empty: str
 
     def changed_first(self, rows: Iterable[Row]) -> list[Row]:
-        """In the order of the words, unknown ones last; each by device, workload, setting and metric."""
+        """Sorts rows in the order of the words, unknown ones last, each by device, workload, setting and metric."""
         places = {word: place for place, word in enumerate(self.words)}
         return sorted(
             rows,
@@ -72,7 +72,7 @@ class OutcomeTable(Generic[Row]):
         )
 
     def section(self, ordered: Sequence[Row]) -> Section:
-        """The rows in the order given; those beyond the limit are counted by their outcome and lead to the file."""
+        """Builds the section with rows in the given order; those beyond the limit are counted and left to the file."""
         if not ordered:
             return Section(self.name, self.title, empty=self.empty)
         listed_rows, hidden = ordered[:MOST_ROWS], ordered[MOST_ROWS:]
@@ -102,6 +102,6 @@ class OutcomeTable(Generic[Row]):
 
 
 def outcome_counts(counts: Mapping[str, int], words: Sequence[str]) -> str:
-    """``2 regressed, 1 improved and 40 unchanged``: in the order of ``words``, others behind them."""
+    """Formats counts as ``2 regressed, 1 improved and 40 unchanged``, in the order of ``words``, others last."""
     known = [word for word in (*words, *sorted(set(counts) - set(words))) if counts.get(word)]
     return listed([f"{counts[word]:,} {word}" for word in known])

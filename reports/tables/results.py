@@ -1,6 +1,6 @@
 """The two tables of a run's page with a row per measurement: results, and the details behind them.
 
-A cell holds what is read, what it sorts by, and the footnote that explains why a value is missing.
+A cell has its text, what it sorts by, and the footnote that explains why a value is missing.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from reports.text.numbers import counted, decimals, plain, quantity, scientific,
 
 @dataclass(frozen=True)
 class Cell:
-    """``main`` is the value, ``small`` the lines below it; ``sort`` is empty for what has no value and sorts last.
+    """``main`` is the value, ``small`` the lines below it; ``sort`` is empty without a value, which sorts last.
 
     ``note`` is the number of the footnote with the reason when there is no value.
     """
@@ -28,13 +28,13 @@ class Cell:
 
 
 def sortable(found: float) -> str:
-    """A number as short as its order needs."""
+    """Formats a number with just enough digits to sort by."""
     return f"{found:.7g}"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A heading; ``unit_hint`` is the quiet line below it, ``kind`` (number or text) how it sorts and is set."""
+    """A heading; ``unit_hint`` is the muted line below it, ``kind`` (number or text) how it sorts and is aligned."""
 
     title: str
     unit_hint: str = ""
@@ -49,24 +49,24 @@ class Footnotes:
     reasons: list[str] = field(default_factory=list)
 
     def cell(self, found: Unavailable) -> Cell:
-        """A cell that says ``unavailable`` and leads to the reason."""
+        """Returns a cell that says ``unavailable`` and refers to the reason."""
         if found.reason not in self.reasons:
             self.reasons.append(found.reason)
         return Cell("unavailable", note=self.reasons.index(found.reason) + 1)
 
     def number(self, found: Number, formatted: Callable[[float], str], *small: str) -> Cell:
-        """A cell with the number as ``formatted`` gives it, or the footnote when there is none."""
+        """Returns a cell with the number as ``formatted`` renders it, or a footnote if there is none."""
         if isinstance(found, Unavailable):
             return self.cell(found)
         return Cell(formatted(found), tuple(line for line in small if line), sort=sortable(found))
 
     def quantity(self, found: Number, stored_unit: str, *small: str) -> Cell:
-        """A cell with a value in the unit that fits."""
+        """Returns a cell with a value in the unit that fits."""
         return self.number(found, lambda known: quantity(known, stored_unit), *small)
 
 
 def latency(item: Measurement, notes: Footnotes) -> Cell:
-    """Median over the sessions' medians, with its interval and the count of sessions."""
+    """Returns the median of the sessions' medians, with its interval and the number of sessions."""
     median, ends = item.latency.median_ms, item.latency.ci95_ms
     below = "no interval"
     if isinstance(ends, Interval) and not isinstance(median, Unavailable):
@@ -75,13 +75,13 @@ def latency(item: Measurement, notes: Footnotes) -> Cell:
 
 
 def session_count(item: Measurement) -> str:
-    """``n = 5 sessions``; nothing when the medians were not recorded."""
+    """Returns ``n = 5 sessions``, nothing if the medians were not recorded."""
     medians = item.latency.sessions_ms
     return "" if isinstance(medians, Unavailable) else f"n = {counted(len(medians), 'session')}"
 
 
 def to_reference(item: Measurement, notes: Footnotes) -> Cell:
-    """Latency as a multiple of the reference setting's, with its interval."""
+    """Returns latency as a multiple of the reference setting's, with its interval."""
     found, ends = item.ratio.latency, item.ratio.ci95
     if not isinstance(found, Unavailable) and item.ratio.setting == item.setting:
         return Cell(times(1.0), ("the reference",), sort=sortable(found))
@@ -91,12 +91,12 @@ def to_reference(item: Measurement, notes: Footnotes) -> Cell:
 
 
 def peak_memory(item: Measurement, notes: Footnotes) -> Cell:
-    """The kernel's high-water mark of the runner."""
+    """Returns the kernel's high-water mark of the runner."""
     return notes.quantity(item.peak_memory_kib, "KiB")
 
 
 def memory_over_weights(item: Measurement, notes: Footnotes) -> Cell:
-    """Peak memory divided by the bytes of the weights."""
+    """Returns peak memory divided by the size of the weights."""
     peak, weights = item.peak_memory_kib, item.weight_bytes
     if isinstance(peak, Unavailable):
         return notes.cell(peak)
@@ -109,24 +109,24 @@ def memory_over_weights(item: Measurement, notes: Footnotes) -> Cell:
 
 
 def program_size(item: Measurement, notes: Footnotes) -> Cell:
-    """Bytes of the exported program."""
+    """Returns the size of the exported program."""
     size = item.program_bytes
     return notes.quantity(size if isinstance(size, Unavailable) else size / 1024, "KiB")
 
 
 def energy(item: Measurement, notes: Footnotes) -> Cell:
-    """Net energy of a step (idle power taken off), gross below; the gross one alone when idle is not known."""
+    """Returns the net energy of a step (without idle power), gross below; only gross if idle power is unknown."""
     net, gross = item.energy.net_mj, item.energy.gross_mj
     known = "" if isinstance(gross, Unavailable) else quantity(gross, "mJ")
     short = "short window" if item.energy.short is True else ""
     if known and isinstance(net, Unavailable):
-        # Sorted with the missing ones: gross and net are not one scale.
+        # Sorted with the missing values: gross and net energy are not comparable.
         return Cell(known, tuple(part for part in ("gross only", short) if part), note=notes.cell(net).note)
     return notes.quantity(net, "mJ", "net", f"gross {known}" if known else "", short)
 
 
 def power(item: Measurement, notes: Footnotes) -> Cell:
-    """Mean power over the measured steps, idle below."""
+    """Returns mean power over the measured steps, idle power below."""
     idle = item.power.idle_mw
     return notes.quantity(
         item.power.mean_mw, "mW", "" if isinstance(idle, Unavailable) else f"idle {quantity(idle, 'mW')}"
@@ -134,13 +134,13 @@ def power(item: Measurement, notes: Footnotes) -> Cell:
 
 
 def stability(item: Measurement, notes: Footnotes) -> Cell:
-    """The score from 0 to 100, with the coefficient of variation it mostly rests on."""
+    """Returns the score from 0 to 100, with the coefficient of variation it is mostly based on."""
     cv = item.latency.cv_percent
     below = "" if isinstance(cv, Unavailable) else f"CV {plain(cv, max(1, decimals(cv, 2)))}\u00a0%"
     return notes.number(item.stability, lambda score: f"{plain(score, 0)} / 100", below)
 
 
-# Keeps a page below its 300 KB; what is left out is counted on the page and is whole in the CSV.
+# Keeps a page below 300 KB; rows left out are counted on the page and are in the CSV.
 MOST_ROWS = 60
 
 _CellOf = Callable[[Measurement, Footnotes], Cell]
@@ -173,7 +173,7 @@ class Table:
 
 
 def results(found: Sequence[Measurement], reference: str) -> Table:
-    """Latency, memory, energy and so on of each measurement."""
+    """Builds the table of latency, memory, energy and so on of each measurement."""
     columns: list[tuple[Column, _CellOf]] = [
         (Column("Latency of a step", "median"), latency),
         (Column(f"Ratio to {reference}", "latency"), to_reference),
@@ -188,7 +188,7 @@ def results(found: Sequence[Measurement], reference: str) -> Table:
 
 
 def details(found: Sequence[Measurement]) -> Table:
-    """What lies behind the results: load, spread, loss, temperature, how energy was read."""
+    """Builds the table behind the results: load, spread, loss, temperature, how energy was read."""
     columns: list[tuple[Column, _CellOf]] = [
         (Column("Slowest step"), lambda item, notes: notes.quantity(item.latency.max_ms, "ms", *_percentiles(item))),
         (Column("Load", "median"), lambda item, notes: notes.quantity(item.load_ms, "ms")),
@@ -204,7 +204,7 @@ def details(found: Sequence[Measurement]) -> Table:
 
 
 def reference_setting(found: Sequence[Measurement]) -> str:
-    """The setting that ratios are to, or a word for it when none was recorded."""
+    """Returns the setting that ratios refer to, a generic word if none was recorded."""
     return next((name for item in found if isinstance(name := item.ratio.setting, str)), "the reference")
 
 

@@ -1,4 +1,4 @@
-"""The verdicts of a night as tables and as files: what changed first; device by setting; CSV and JSON of everything."""
+"""The verdicts of a night as tables (changes first; device by setting) and as CSV and JSON files."""
 
 import dataclasses
 import json
@@ -19,22 +19,22 @@ from reports.text.page_paths import device_place, series_place
 VERDICTS_CSV = "verdicts.csv"
 WORDS = ("regressed", "improved", "inconclusive", "insufficient", "unchanged")
 
-# Keeps the page light; the files beside it are whole.
+# Keeps the page light; the files beside it are complete.
 _MOST_IN_MATRIX = 80
 
 
 def changed_first(verdicts: Sequence[SeriesVerdict]) -> list[SeriesVerdict]:
-    """Regressed, improved, inconclusive, insufficient, unchanged; each by device, workload and metric."""
+    """Sorts verdicts: regressed, improved, inconclusive, insufficient, unchanged; then by device, workload and metric."""
     return _TABLE.changed_first(verdicts)
 
 
 def verdict_counts(counts: Mapping[str, int]) -> str:
-    """``2 regressed, 1 improved and 40 unchanged``, worst first."""
+    """Formats counts as ``2 regressed, 1 improved and 40 unchanged``, worst first."""
     return outcome_counts(counts, WORDS)
 
 
 def night_status(counts: Mapping[str, int]) -> Status:
-    """What the night comes to: its worst verdict, ``unchanged`` before ``insufficient``."""
+    """Returns the night's overall status: its worst verdict, ``unchanged`` before ``insufficient``."""
     for word in ("regressed", "inconclusive", "improved", "unchanged", "insufficient"):
         if counts.get(word):
             return status(word)
@@ -42,12 +42,12 @@ def night_status(counts: Mapping[str, int]) -> Status:
 
 
 def series_link(one: SeriesVerdict) -> str:
-    """The place of the series' page, at its metric."""
+    """Returns the link to the series' page, at its metric."""
     return f"{series_place(one.device, one.workload_key)}#{file_name(one.metric)}"
 
 
 def verdict_section(ordered: Sequence[SeriesVerdict]) -> Section:
-    """The verdicts, in the order given; rows beyond the limit are counted by their verdict."""
+    """Builds the table of verdicts in the given order; rows beyond the limit are counted by verdict."""
     return _TABLE.section(ordered)
 
 
@@ -116,7 +116,7 @@ _TABLE: OutcomeTable[SeriesVerdict] = OutcomeTable(
 
 
 def matrix_section(ordered: Sequence[SeriesVerdict]) -> Section:
-    """Device by setting: the worst verdict of each cell with its counts."""
+    """Builds the table of device by setting: the worst verdict of each cell with its counts."""
     settings = sorted({setting_of(one.workload) for one in ordered}, key=setting_order)
     cells: dict[tuple[str, str], dict[str, list[SeriesVerdict]]] = {}
     for one in ordered:
@@ -160,7 +160,7 @@ VERDICT_COLUMNS = (*_NAMES, "verdict", "rule", "at", "value", *_NUMBERS, "senten
 
 
 def verdicts_csv(verdicts: Sequence[SeriesVerdict]) -> str:
-    """One row per series, in the order given; numbers with all their digits, what is not known is empty."""
+    """Returns CSV with one row per series in the given order, at full precision; unknown values are empty."""
     rows = []
     for one in verdicts:
         named = (one.device, setting_of(one.workload), one.workload_key, one.metric, one.direction)
@@ -174,5 +174,5 @@ def verdicts_csv(verdicts: Sequence[SeriesVerdict]) -> str:
 
 
 def verdicts_json(verdicts: Sequence[SeriesVerdict]) -> str:
-    """The same as a JSON list, with the inputs of each verdict."""
+    """Returns the same as a JSON list, with the inputs of each verdict."""
     return json.dumps(finite([dataclasses.asdict(one) for one in verdicts]), ensure_ascii=False, indent=1) + "\n"

@@ -1,7 +1,7 @@
 """Numbers and points in time as people read them.
 
-A number has a unit that fits and three significant digits, an interval the same unit. Times are UTC, to the minute or
-second, the unreadable ones as they came.
+Numbers have a fitting unit and three significant digits, intervals the unit of their value. Times are UTC, to the
+minute or second; unreadable ones stay as they are.
 """
 
 import math
@@ -28,7 +28,7 @@ _SCALES = {"ms": _MS, "KiB": _KIB, "mJ": _MJ, "mW": _MW}
 
 
 def unit_for(stored: float, stored_unit: str) -> Unit:
-    """The unit in which a value stored in ``ms``, ``KiB``, ``mJ`` or ``mW`` reads best.
+    """Returns the unit in which a value stored in ``ms``, ``KiB``, ``mJ`` or ``mW`` reads best.
 
     Raises:
         KeyError: another stored unit.
@@ -37,7 +37,7 @@ def unit_for(stored: float, stored_unit: str) -> Unit:
 
 
 def decimals(value: float, significant: int = 3) -> int:
-    """Places after the point that give ``significant`` digits, at most 6."""
+    """Returns the decimal places that give ``significant`` digits, at most 6."""
     if value == 0:
         return 0
     # Rounded first, so that 9.996 counts as 10.00 and gets one place fewer.
@@ -46,7 +46,7 @@ def decimals(value: float, significant: int = 3) -> int:
 
 
 def plain(value: float, places: int) -> str:
-    """Digits in groups of three from 10,000 on, with a true minus sign."""
+    """Formats a number, with digits in groups of three from 10,000 on and a true minus sign."""
     grouped = "," if abs(value) >= 10_000 else ""
     text = f"{value:{grouped}.{places}f}"
     return text.replace("-", "\u2212")
@@ -60,9 +60,9 @@ def quantity(stored: float, stored_unit: str) -> str:
 
 
 def span(low: float, high: float, stored_unit: str, like: float) -> str:
-    """The interval in the unit and with the places of the value ``like`` that it belongs to: ``1.21-1.27 s``.
+    """Formats an interval with the unit and decimal places of its value ``like``: ``1.21-1.27 s``.
 
-    One place more than the value has, when the ends would look the same otherwise.
+    Uses one more place than the value if the ends would look the same otherwise.
     """
     unit = unit_for(like, stored_unit)
     places = decimals(like * unit.factor)
@@ -78,7 +78,7 @@ def times(ratio: float) -> str:
 
 
 def times_span(low: float, high: float) -> str:
-    """The interval of a ratio, both ends with the same places."""
+    """Formats the interval of a ratio, both ends with the same places."""
     places = max(2, decimals(high)) if high < 10 else 1
     return f"{plain(low, places)}\u2013{plain(high, places)}\u00d7"
 
@@ -102,7 +102,7 @@ def listed(words: list[str]) -> str:
 
 
 def lasted(seconds: float) -> str:
-    """A stretch of wall time: ``42 s``, ``12 min 5 s``, ``3 h 20 min``."""
+    """Formats a duration: ``42 s``, ``12 min 5 s``, ``3 h 20 min``."""
     whole = round(seconds)
     hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
     if hours:
@@ -111,7 +111,7 @@ def lasted(seconds: float) -> str:
 
 
 def parsed(iso: str | None) -> datetime | None:
-    """The moment in UTC (a text without an offset is taken as UTC), or None when it can't be read."""
+    """Parses a moment as UTC (a text without an offset counts as UTC), None if it cannot be read."""
     try:
         moment = datetime.fromisoformat(iso or "")
     except ValueError:
@@ -120,13 +120,13 @@ def parsed(iso: str | None) -> datetime | None:
 
 
 def moment_text(iso: str | None) -> str:
-    """``2026-03-01 02:15 UTC``; an unreadable text unchanged; nothing for None."""
+    """Formats a moment as ``2026-03-01 02:15 UTC``; an unreadable text is unchanged, None is empty."""
     moment = parsed(iso)
     return moment.strftime("%Y-%m-%d %H:%M UTC") if moment else iso or ""
 
 
 def duration(begin: str | None, end: str | None) -> str | None:
-    """How long it took, or None when either end is unknown or the end lies before the beginning."""
+    """Formats how long it took, None if either end is unknown or the end precedes the start."""
     first, last = parsed(begin), parsed(end)
     if first is None or last is None or last < first:
         return None
@@ -134,7 +134,7 @@ def duration(begin: str | None, end: str | None) -> str | None:
 
 
 def sort_key(iso: str | None) -> str:
-    """A text that sorts as the moments do."""
+    """Returns a text that sorts as the moments do."""
     moment = parsed(iso)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") if moment else iso or ""
 
@@ -146,5 +146,5 @@ def percent_change(ratio: float) -> str:
 
 
 def percent_span(low: float, high: float) -> str:
-    """The interval of a ratio as changes: ``+3.1 to +7.0 %``."""
+    """Formats the interval of a ratio as changes: ``+3.1 to +7.0 %``."""
     return f"{percent_change(low).removesuffix(chr(0xA0) + '%')} to {percent_change(high)}"
