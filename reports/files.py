@@ -1,4 +1,4 @@
-"""Files of the site, either whole or not there: write beside the place, flush to disk, rename.
+"""Files of the site, complete or absent: written beside their place, flushed to disk, renamed.
 
 Text that UTF-8 can't hold (lone surrogates from a device's broken output) is written as its escape. The errors are
 those that a user can mend.
@@ -15,7 +15,7 @@ from foundation.text import did_you_mean
 
 
 class UnknownRun(UserError):  # noqa: N818 - the vocabulary's word
-    """A run was asked for that the store does not have."""
+    """The requested run is not in the store."""
 
     def __init__(self, run_id: str, known: Iterable[str]) -> None:
         names = list(known)
@@ -35,7 +35,7 @@ class SiteNotWritable(UserError):  # noqa: N818 - the vocabulary's word
 
 
 class ServerNotStarted(UserError):  # noqa: N818 - as above
-    """The address to serve at can't be had."""
+    """The server cannot listen at the address."""
 
     def __init__(self, host: str, port: int, cause: Exception) -> None:
         reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
@@ -44,7 +44,7 @@ class ServerNotStarted(UserError):  # noqa: N818 - as above
 
 @contextmanager
 def replacing(path: Path) -> Iterator[TextIO]:
-    """A text file that takes the place of ``path`` when the block ends well and leaves no trace when it doesn't.
+    """Opens a text file that replaces ``path`` if the block succeeds and leaves no trace if it fails.
 
     Raises:
         SiteNotWritable: the folder or the file can't be written.
@@ -58,6 +58,6 @@ def replacing(path: Path) -> Iterator[TextIO]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Put ``text`` at ``path`` in one go; see :func:`replacing` for what it raises."""
+    """Writes ``text`` to ``path`` atomically; raises what :func:`replacing` raises."""
     with replacing(path) as file:
         file.write(text)

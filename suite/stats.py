@@ -7,12 +7,12 @@ random numbers are seeded, so the same numbers give the same interval.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from foundation.unavailable import Unavailable
+from reports.model.reading import Interval
 
 MIN_SESSIONS = 3
 CONFIDENCE = 0.95
@@ -24,18 +24,6 @@ STEPS_FOR_PERCENTILE = {50: 11, 90: 64, 95: 130, 99: 662}
 
 UNSTABLE_PINNED_PERCENT = 3.0
 UNSTABLE_PHONE_PERCENT = 5.0
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A confidence interval, both ends in the unit of the data."""
-
-    low: float
-    high: float
-
-    def document(self) -> list[float]:
-        """`[low, high]`."""
-        return [self.low, self.high]
 
 
 def median(values: Sequence[float]) -> float:

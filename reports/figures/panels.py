@@ -1,4 +1,4 @@
-"""The look that all figures share: panels one below the other (one per device), axes, legend, hover text.
+"""The look shared by all figures: panels one below the other (one per device), axes, legend, hover text.
 
 Colours are variables of the style sheet; static/figures.js puts the theme's own in their place.
 """
@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from foundation.unavailable import Json
 from reports.text.escaping import figure_text
 from reports.text.numbers import parsed
 
 PANEL_PX, TOP_PX, BOTTOM_PX, GAP_PX = 230, 64, 56, 74
-# More panels than this make a page nobody scrolls; what is left out is counted in the caption.
+# Nobody scrolls through more panels than this; the caption counts those left out.
 MOST_PANELS = 12
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of a page; ``empty`` says why there is nothing to draw and what to do.
+    """A figure on a page; ``empty`` says why there is nothing to draw and what to do.
 
-    ``name`` is its id on the page, ``caption`` says how to read it, ``notes`` what is missing or was thinned.
+    ``name`` is its id on the page, ``caption`` says how to read it, ``notes`` say what is missing or was thinned.
     """
 
     name: str
@@ -33,17 +34,17 @@ class Figure:
 
     @property
     def json(self) -> dict[str, Any]:
-        """What the script draws."""
+        """What the page's script draws."""
         return {"data": list(self.traces), "layout": self.layout or {}}
 
     @property
     def height_px(self) -> int:
-        """Room that the figure takes, known before it is drawn."""
+        """The height reserved for the figure before it is drawn."""
         return int((self.layout or {}).get("height", 0))
 
 
-def axis(title: str, **more: Any) -> dict[str, Any]:
-    """An axis with the page's lines and text colours."""
+def axis(title: str, **more: Any) -> dict[str, Json]:
+    """Returns an axis with the page's lines and text colours."""
     return {
         "title": {"text": title, "standoff": 8},
         "gridcolor": "var(--grid)",
@@ -55,14 +56,16 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
 
 
 def single(x_title: str, y_title: str, height: int = 420) -> dict[str, Any]:
-    """The layout of a figure of one panel."""
+    """Returns the layout of a figure with one panel."""
     return _base(height) | {"xaxis": axis(x_title, rangemode="tozero"), "yaxis": axis(y_title, rangemode="tozero")}
 
 
-def over_time(moments: Sequence[str]) -> dict[str, Any]:
-    """What makes the x axis one of dates. A history shorter than a day gets half a day around it: plotly would mark
-    milliseconds around a single point."""
-    axis_of_dates: dict[str, Any] = {"type": "date", "rangemode": "normal"}
+def over_time(moments: Sequence[str]) -> dict[str, Json]:
+    """Returns what makes the x axis a date axis.
+
+    A history shorter than a day gets half a day around it: plotly would label milliseconds around a single point.
+    """
+    axis_of_dates: dict[str, Json] = {"type": "date", "rangemode": "normal"}
     known = sorted(moment for moment in map(parsed, moments) if moment is not None)
     if known and known[-1] - known[0] < timedelta(days=1):
         ends = (known[0] - timedelta(hours=12), known[-1] + timedelta(hours=12))
@@ -71,7 +74,7 @@ def over_time(moments: Sequence[str]) -> dict[str, Any]:
 
 
 def stacked(devices: Sequence[str], x_title: str, y_title: str, *, from_zero: bool = True) -> dict[str, Any]:
-    """The layout of one panel per device, the first on top, each with its name above it."""
+    """Returns the layout with one panel per device, the first on top, each with its name above it."""
     rangemode = "tozero" if from_zero else "normal"
     count = len(devices)
     inner = count * PANEL_PX + (count - 1) * GAP_PX
@@ -90,17 +93,17 @@ def stacked(devices: Sequence[str], x_title: str, y_title: str, *, from_zero: bo
 
 
 def axis_suffix(panel: int) -> str:
-    """plotly numbers axes from 2 on: panel 0 is ``x``, panel 1 is ``x2``."""
+    """Returns the suffix of a panel's axes: panel 0 is ``x``, panel 1 is ``x2``."""
     return "" if panel == 0 else str(panel + 1)
 
 
 def on_panel(panel: int) -> dict[str, str]:
-    """The axes of a trace that belongs to a panel."""
+    """Returns the axes of a trace in a panel."""
     return {"xaxis": f"x{axis_suffix(panel)}", "yaxis": f"y{axis_suffix(panel)}"}
 
 
-def shaded(panel: int, begin: float, end: float) -> dict[str, Any]:
-    """A quiet band over part of a panel's width."""
+def shaded(panel: int, begin: float, end: float) -> dict[str, Json]:
+    """Returns a muted band over part of a panel's width."""
     suffix = axis_suffix(panel)
     return {
         "type": "rect", "layer": "below", "line": {"width": 0}, "fillcolor": "var(--shade)",
@@ -108,8 +111,8 @@ def shaded(panel: int, begin: float, end: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def label_inside(panel: int, x: float, words: str) -> dict[str, Any]:
-    """Small text of our own at the top of a panel, ending at ``x``."""
+def label_inside(panel: int, x: float, words: str) -> dict[str, Json]:
+    """Returns a small label at the top of a panel, ending at ``x``."""
     suffix = axis_suffix(panel)
     return {
         "text": words, "showarrow": False, "font": {"size": 11, "color": "var(--muted)"},
@@ -118,7 +121,7 @@ def label_inside(panel: int, x: float, words: str) -> dict[str, Any]:
 
 
 def legend_only(name: str, group: str, look: dict[str, Any], heading: str = "") -> dict[str, Any]:
-    """A trace without points that gives the legend one entry."""
+    """Returns a trace without points that adds one entry to the legend."""
     title = {"legendgrouptitle": {"text": heading}} if heading else {}
     return {
         "type": "scatter", "x": [None], "y": [None], "name": figure_text(name, 28), "legendgroup": group,
@@ -126,14 +129,14 @@ def legend_only(name: str, group: str, look: dict[str, Any], heading: str = "") 
     }  # fmt: skip
 
 
-def _device_name(device: str, top: float) -> dict[str, Any]:
+def _device_name(device: str, top: float) -> dict[str, Json]:
     return {
         "text": f"<b>{figure_text(device)}</b>", "showarrow": False, "font": {"size": 13},
         "xref": "paper", "x": 0, "xanchor": "left", "yref": "paper", "y": top, "yanchor": "bottom", "yshift": 4,
     }  # fmt: skip
 
 
-def _base(height: int) -> dict[str, Any]:
+def _base(height: int) -> dict[str, Json]:
     return {
         "height": height,
         "margin": {"l": 64, "r": 16, "t": TOP_PX, "b": BOTTOM_PX},

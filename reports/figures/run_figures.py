@@ -1,7 +1,7 @@
 """The figures of a run, as plotly traces and layouts.
 
-Settings are told apart by colour, devices by panel or symbol, in every figure the same way. No hover template holds
-text from outside: names go in through ``meta``, escaped.
+Colour distinguishes settings, panel or symbol distinguishes devices, in every figure the same way. Hover templates
+contain no outside text: names are passed through ``meta``, escaped.
 """
 
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ from typing import Any
 from reports.figures.panels import Figure, label_inside, legend_only, shaded, stacked
 from reports.figures.timelines import line_trace, memory, panel_devices, power, setting_legend, thinned
 from reports.figures.trade_offs import latency_against_memory
-from reports.model.measurements import Measurement, value
+from reports.model.measurement import Measurement
 from reports.model.traces import SessionLines
 from reports.text.appearance import colour
 from reports.text.numbers import Unit, unit_for
 
 
 def all_figures(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> list[Figure]:
-    """Every figure of a run's page, in the order of the page."""
+    """Returns every figure of a run's page, in page order."""
     return [
         step_latency(lines),
         latency_against_memory(found),
@@ -28,7 +28,7 @@ def all_figures(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> 
 
 
 def step_latency(lines: Sequence[SessionLines]) -> Figure:
-    """Latency of every step, a line per session, the warm-up shaded and with open points."""
+    """Draws the latency of every step, one line per session, the warm-up shaded and with open points."""
     title = "Latency of every step, by session"
     drawn = [line for line in lines if line.steps.y]
     if not drawn:
@@ -74,16 +74,16 @@ def _step_traces(line: SessionLines, panel: int, unit: Unit) -> list[dict[str, A
 
 
 def losses(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> Figure:
-    """Mean loss of each step of one session per measurement, with the eager reference where its losses are known."""
+    """Draws the mean loss of each step, one session per measurement, with the eager reference where it is known."""
     title = "Loss, against the reference"
-    shown: dict[str, SessionLines] = {}
+    first: dict[str, SessionLines] = {}
     for line in sorted(lines, key=lambda line: line.status != "ok"):
         if line.losses.y:
-            shown.setdefault(line.measurement.measurement_id, line)
-    if not shown:
+            first.setdefault(line.measurement.measurement_id, line)
+    if not first:
         reason = "No step reported a finite loss. The table of sessions gives the reason of each session that failed."
         return Figure("loss", title, "", empty=reason)
-    drawn = [shown[item.measurement_id] for item in found if item.measurement_id in shown]
+    drawn = [first[item.measurement_id] for item in found if item.measurement_id in first]
     devices, notes = panel_devices(drawn)
     references = {line.measurement.measurement_id: _reference(line.measurement) for line in drawn}
     traces = setting_legend(drawn, "lines")
@@ -121,14 +121,4 @@ def _loss_traces(line: SessionLines, reference: list[float], panel: int) -> list
 
 
 def _reference(item: Measurement) -> list[float]:
-    steps = value(item.record, "reference_losses")
-    if not isinstance(steps, list | tuple):
-        return []
-    means = [
-        sum(step) / len(step) for step in steps if isinstance(step, list | tuple) and step and all(map(_finite, step))
-    ]
-    return means if len(means) == len(steps) else []
-
-
-def _finite(loss: object) -> bool:
-    return isinstance(loss, int | float) and abs(loss) < float("inf")
+    return [sum(step) / len(step) for step in item.reference_losses]

@@ -1,11 +1,12 @@
-"""Figures over the time of each session: memory and power, and why there is no power where there is none."""
+"""Memory and power over the time of each session, or why a device has no power readings."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from foundation.unavailable import Unavailable
 from reports.figures.panels import MOST_PANELS, Figure, legend_only, on_panel, stacked
-from reports.model.measurements import Measurement, devices_of, records, settings_of, value
+from reports.model.measurement import Measurement, devices_of, settings_of
+from reports.model.quantities import MEMORY, POWER, SENSOR_QUANTITIES
 from reports.model.traces import Line, SessionLines
 from reports.text.appearance import colour
 from reports.text.escaping import figure_text, shortened
@@ -33,7 +34,7 @@ def setting_legend(lines: Sequence[SessionLines], mode: str) -> list[dict[str, A
 
 
 def panel_devices(lines: Sequence[SessionLines]) -> tuple[list[str], list[str]]:
-    """The devices that get a panel, and a note on those that don't."""
+    """Returns the devices that get a panel, and a note on the others."""
     devices = devices_of([line.measurement for line in lines])
     hidden = devices[MOST_PANELS:]
     names = listed([shortened(device) for device in hidden])
@@ -42,7 +43,7 @@ def panel_devices(lines: Sequence[SessionLines]) -> tuple[list[str], list[str]]:
 
 
 def thinned(lines: Iterable[Line]) -> list[str]:
-    """A note when fewer points are drawn than were recorded."""
+    """Returns a note if fewer points are drawn than were recorded."""
     counts = [(len(line.y), line.recorded) for line in lines]
     drawn, recorded = sum(count for count, _ in counts), sum(count for _, count in counts)
     if drawn == recorded:
@@ -63,7 +64,7 @@ _POWER_REMEDY = (
 
 
 def memory(lines: Sequence[SessionLines]) -> Figure:
-    """Memory of the runner over the time of each session."""
+    """Draws the runner's memory over the time of each session."""
     empty = (
         "No memory trace was recorded: the sampler was off, or no session started. The peak in the table comes from "
         "the kernel's own high-water mark and does not need the sampler; `suite devices check` shows the sensors."
@@ -71,21 +72,21 @@ def memory(lines: Sequence[SessionLines]) -> Figure:
     caption = (
         "Resident memory of the runner from its launch on: loading, warm-up, measured steps. Each line is one session."
     )
-    return _timeline("memory", "Memory over time", caption, "memory_kib", "KiB", lines, empty)
+    return _timeline("memory", "Memory over time", caption, MEMORY, lines, empty)
 
 
 def power(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> Figure:
-    """Power over the time of each session, or why there is none, device by device."""
+    """Draws power over the time of each session, or says for each device why there is none."""
     without = _without_power(found, lines)
     empty = f"No device of this run gave a power reading. {' '.join(without)} {_POWER_REMEDY}"
     caption = "Power at the device's own sensor. Energy per step is the integral of this over the measured steps."
-    return _timeline("power", "Power over time", caption, "power_mw", "mW", lines, empty, without)
+    return _timeline("power", "Power over time", caption, POWER, lines, empty, without)
 
 
 def _without_power(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> list[str]:
-    having = {line.measurement.device for line in lines if any(trace.y for trace in line.sensors.get("power_mw", []))}
+    having = {line.measurement.device for line in lines if any(trace.y for trace in line.sensors.get(POWER, []))}
     sentences = []
-    for device in devices_of(list(found)):
+    for device in devices_of(found):
         if device in having:
             continue
         reasons = [_power_reason(item) for item in found if item.device == device]
@@ -95,22 +96,22 @@ def _without_power(found: Sequence[Measurement], lines: Sequence[SessionLines]) 
 
 
 def _power_reason(item: Measurement) -> str:
-    for sensor in records(item.record, "sensors"):
-        if sensor.get("quantity") == "power_mw" and sensor.get("unavailable"):
-            return str(sensor["unavailable"])
-    found = value(item.record, "power_mw")
-    return found.reason if isinstance(found, Unavailable) and item.status in ("ok", "unstable") else ""
+    for sensor in item.sensors:
+        if sensor.quantity == POWER and sensor.unavailable:
+            return sensor.unavailable
+    mean = item.power.mean_mw
+    return mean.reason if isinstance(mean, Unavailable) and item.status in ("ok", "unstable") else ""
 
 
 def _timeline(
-    name: str, title: str, caption: str, quantity: str, stored_unit: str, lines: Sequence[SessionLines], empty: str,
+    name: str, title: str, caption: str, quantity: str, lines: Sequence[SessionLines], empty: str,
     notes: Sequence[str] = (),
 ) -> Figure:  # fmt: skip
     every = [(line, trace) for line in lines for trace in _of_interest(line, quantity) if trace.y]
     drawn = list({id(line): line for line, _ in every}.values())
     if not drawn:
         return Figure(name, title, "", empty=empty)
-    unit = unit_for(max(max(trace.y) for _, trace in every), stored_unit)
+    unit = unit_for(max(max(trace.y) for _, trace in every), SENSOR_QUANTITIES[quantity].unit)
     devices, hidden = panel_devices(drawn)
     traces = setting_legend(drawn, "lines")
     traces += [
@@ -123,7 +124,7 @@ def _timeline(
 
 
 def _of_interest(line: SessionLines, quantity: str) -> Sequence[Line]:
-    """The session's traces of a quantity; of its memory counters the resident one alone, if it was sampled."""
+    """Returns the session's traces of a quantity; of the memory counters only resident memory, if it was sampled."""
     traces = line.sensors.get(quantity, [])
     return [trace for trace in traces if trace.name == RESIDENT] or traces
 

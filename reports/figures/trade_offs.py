@@ -1,22 +1,23 @@
-"""What a setting costs in time and in something else: a point for each measurement, latency upwards."""
+"""Latency against another cost of a setting: one point per measurement, latency on the y axis."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from foundation.unavailable import Json, Unavailable
 from reports.figures.panels import Figure, legend_only, single
-from reports.model.measurements import Measurement, Number, devices_of, interval, number, settings_of
+from reports.model.measurement import Measurement, devices_of, settings_of
+from reports.model.reading import Interval, Number
 from reports.text.appearance import colour, symbols
 from reports.text.escaping import figure_text
 from reports.text.numbers import Unit, counted, unit_for
 
-# More devices than this make a legend that is larger than the figure: their names are shown at the points.
+# With more devices the legend would outgrow the figure; their names appear at the points instead.
 MOST_IN_LEGEND = 12
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The other axis: ``value`` in ``stored_unit``, with a word on which kind of value it is, if there are several."""
+    """A measurement's value on the x axis; ``kind`` says which kind of value it is, if there are several."""
 
     item: Measurement
     value: Number
@@ -24,41 +25,41 @@ class Cost:
 
 
 def latency_against_memory(found: Sequence[Measurement]) -> Figure:
-    """Latency against the peak of memory."""
-    costs = [Cost(item, number(item.record, "peak_memory_kib")) for item in found]
+    """Draws latency against peak memory."""
+    costs = [Cost(item, item.peak_memory_kib) for item in found]
     empty = "No measurement has both a latency and a peak of memory. The table of results gives the reason of each."
     return _against("latency-memory", "Latency against memory", costs, "KiB", ("peak memory", "at the peak"), empty)
 
 
 def latency_against_energy(found: Sequence[Measurement]) -> Figure:
-    """Latency against the energy of a step."""
+    """Draws latency against the energy of a step."""
     costs = [Cost(item, *step_energy(item)) for item in found]
     empty = (
         "No measurement has both a latency and an energy. `suite devices check` shows which power sensors a device "
         "offers; Jetson boards, a Raspberry Pi 5 and phones have one."
     )
-    said = "Net energy, or gross where idle power is not known."
+    note = "Net energy, or gross where idle power is not known."
     words = ("energy of a step", "a step")
-    return _against("latency-energy", "Latency against energy", costs, "mJ", words, empty, said)
+    return _against("latency-energy", "Latency against energy", costs, "mJ", words, empty, note)
 
 
 def step_energy(item: Measurement) -> tuple[Number, str]:
-    """Net energy of a step, or the gross one where idle power is not known, and which of the two it is."""
-    net = number(item.record, "energy_mj_per_step", "net")
-    if isinstance(net, float):
-        return net, "net"
-    return number(item.record, "energy_mj_per_step", "gross"), "gross only"
+    """Returns the net energy of a step, or the gross energy if idle power is unknown, and which of the two it is."""
+    net = item.energy.net_mj
+    return (item.energy.gross_mj, "gross only") if isinstance(net, Unavailable) else (net, "net")
 
 
 def _against(
-    name: str, title: str, costs: Sequence[Cost], stored_unit: str, words: tuple[str, str], empty: str, said: str = ""
+    name: str, title: str, costs: Sequence[Cost], stored_unit: str, words: tuple[str, str], empty: str, note: str = ""
 ) -> Figure:
-    timed = [(cost, cost.value, number(cost.item.record, "latency_ms", "median")) for cost in costs]
-    whole = [(cost, x, ms) for cost, x, ms in timed if isinstance(x, float) and isinstance(ms, float)]
+    timed = [(cost, cost.value, cost.item.latency.median_ms) for cost in costs]
+    whole = [
+        (cost, x, ms) for cost, x, ms in timed if not isinstance(x, Unavailable) and not isinstance(ms, Unavailable)
+    ]
     if not whole:
         return Figure(name, title, "", empty=empty)
     size, time = unit_for(max(x for _, x, _ in whole), stored_unit), unit_for(max(ms for *_, ms in whole), "ms")
-    # Of all devices, drawn or not, so that a page's figures have the same symbol for each.
+    # Computed over all devices, drawn or not, so that a device has the same symbol in all figures of a page.
     symbol_of = symbols(devices_of([cost.item for cost in costs]))
     shapes = {device: symbol_of[device] for device in devices_of([cost.item for cost, *_ in whole])}
     traces = _legend([cost.item for cost, *_ in whole], shapes)
@@ -68,7 +69,7 @@ def _against(
         point = _point(cost, round(x * size.factor, 4), ms, time, shapes[cost.item.device])
         traces.append(point | {"hovertemplate": hover})
     caption = "Lower left is better. Colour is the setting, symbol the device; bars are 95 % intervals of the latency."
-    notes = [said] if said else []
+    notes = [note] if note else []
     if len(shapes) > MOST_IN_LEGEND:
         notes.append(f"{counted(len(shapes), 'device')}: point at a symbol for its name.")
     missing = len(costs) - len(whole)
@@ -78,7 +79,7 @@ def _against(
     )
 
 
-def _legend(found: list[Measurement], shapes: dict[str, str]) -> list[dict[str, Any]]:
+def _legend(found: list[Measurement], shapes: dict[str, str]) -> list[dict[str, Json]]:
     entries = [
         legend_only(setting, setting, {"mode": "markers", "marker": {"color": colour(setting), "size": 10}})
         for setting in settings_of(found)
@@ -90,12 +91,13 @@ def _legend(found: list[Measurement], shapes: dict[str, str]) -> list[dict[str, 
     return entries
 
 
-def _point(cost: Cost, x: float, ms: float, time: Unit, shape: str) -> dict[str, Any]:
+def _point(cost: Cost, x: float, ms: float, time: Unit, shape: str) -> dict[str, Json]:
     item, y = cost.item, ms * time.factor
-    ends = interval(item.record, "latency_ms", "ci95")
-    bars: dict[str, Any] = {}
-    if ends:
-        reach = {"array": [max(0.0, ends[1] * time.factor - y)], "arrayminus": [max(0.0, y - ends[0] * time.factor)]}
+    ends = item.latency.ci95_ms
+    bars: dict[str, Json] = {}
+    if isinstance(ends, Interval):
+        low, high = ends.low * time.factor, ends.high * time.factor
+        reach = {"array": [max(0.0, high - y)], "arrayminus": [max(0.0, y - low)]}
         bars["error_y"] = {
             "type": "data", "symmetric": False, "thickness": 1.2, "color": colour(item.setting), **reach
         }  # fmt: skip

@@ -1,4 +1,4 @@
-"""A series drawn over its runs: values with intervals, segments, change points, remarks; points lead to their runs.
+"""A series over its runs: values with intervals, segments, change points, remarks; points link to their runs.
 
 Labels of upright lines are placed so that they neither cover one another nor leave the figure.
 """
@@ -8,26 +8,28 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from foundation.unavailable import Json
 from reports.figures.panels import Figure, label_inside, legend_only, over_time, single
 from reports.model.histories import HistoryPoint, MetricHistory
+from reports.model.quantities import metric_title, metric_unit
 from reports.model.traces import kept
 from reports.text.appearance import colour
 from reports.text.escaping import figure_text, shortened
-from reports.text.numbers import Unit, counted, metric_title, metric_unit, percent_change, sort_key
+from reports.text.numbers import Unit, counted, percent_change, sort_key
 from reports.text.page_paths import run_place
 
 _FONT_PX, _ROW_PX, _ROWS = 11, 14, 4
-# Shares of a figure's width: of a character on a screen of common width, and where labels turn to the left.
+# Fractions of a figure's width: one character on a common screen, and where labels extend to the left instead.
 _CHARACTER, _TURN = 0.0085, 0.75
 
 
-def placed_labels(labels: Sequence[tuple[str, str]], ends: tuple[str, str], where: str) -> list[dict[str, Any]]:
-    """Annotations of the (moment, words) in ``labels`` at the ``top`` or the ``bottom`` of a figure.
+def place_labels(labels: Sequence[tuple[str, str]], ends: tuple[str, str], where: str) -> list[dict[str, Json]]:
+    """Returns annotations for the (moment, words) in ``labels`` at the ``top`` or the ``bottom`` of a figure.
 
     ``ends`` are the first and the last moment drawn; all of them are ISO 8601 without an offset. A label that would
     cover an earlier one goes a row further in; beyond four rows the words are left to the tables.
     """
-    placed = []
+    annotations = []
     free_from = [-1.0] * _ROWS
     for at, words in sorted(labels):
         share, text = _share(at, ends), figure_text(words, 40)
@@ -38,8 +40,8 @@ def placed_labels(labels: Sequence[tuple[str, str]], ends: tuple[str, str], wher
         if row is None:
             continue
         free_from[row] = left + width
-        placed.append(_label(at, text, where, row, "right" if turned else "left"))
-    return placed
+        annotations.append(_label(at, text, where, row, "right" if turned else "left"))
+    return annotations
 
 
 def _share(at: str, ends: tuple[str, str]) -> float:
@@ -50,7 +52,7 @@ def _share(at: str, ends: tuple[str, str]) -> float:
     return (moment - first) / (last - first) if last > first else 0.0
 
 
-def _label(at: str, text: str, where: str, row: int, side: str) -> dict[str, Any]:
+def _label(at: str, text: str, where: str, row: int, side: str) -> dict[str, Json]:
     inwards = -1 if where == "top" else 1
     return label_inside(0, 0, text) | {
         "x": at, "y": 1 if where == "top" else 0, "yanchor": where, "xanchor": side, "yshift": inwards * row * _ROW_PX,
@@ -74,7 +76,7 @@ _JUDGED_QUIETLY = {"inconclusive": ("var(--warn)", "diamond-open")}
 
 
 def trend(history: MetricHistory, setting: str, name: str) -> Figure:
-    """The figure of one metric; ``name`` is its id on the page."""
+    """Draws one metric; ``name`` is the figure's id on the page."""
     title = metric_title(history.metric)
     if not history.points:
         return Figure(name, title, "", empty="No run has this number yet; the tables of the runs say why.")
@@ -93,7 +95,7 @@ def trend(history: MetricHistory, setting: str, name: str) -> Figure:
 
 
 def drawn_places(history: MetricHistory) -> list[int]:
-    """Which points are drawn: all of a short history, of a long one the extremes of each stretch and what is marked."""
+    """Returns the points to draw: all of a short history; of a long one each stretch's extremes and marked points."""
     points = history.points
     chosen = set(kept([point.value for point in points], MOST_POINTS).tolist())
     if len(chosen) < len(points):
@@ -149,7 +151,7 @@ def _reach(high: float | None, low: float | None, unit: Unit) -> float:
 
 
 def _verdict_marks(points: Sequence[HistoryPoint], unit: Unit) -> list[dict[str, Any]]:
-    """The nights whose verdict is a change, marked by form besides colour."""
+    """Marks nights whose verdict is a change, by shape as well as colour."""
     traces: list[dict[str, Any]] = []
     for word, (shade, symbol) in (_JUDGED | _JUDGED_QUIETLY).items():
         found = [point for point in points if point.verdict == word]
@@ -172,14 +174,14 @@ def _verdict_marks(points: Sequence[HistoryPoint], unit: Unit) -> list[dict[str,
 class _Labels:
     """Annotations at the top and at the bottom of a figure."""
 
-    top: Sequence[dict[str, Any]]
-    bottom: Sequence[dict[str, Any]]
+    top: Sequence[dict[str, Json]]
+    bottom: Sequence[dict[str, Json]]
 
 
 def _range(points: Sequence[HistoryPoint], unit: Unit, labels: _Labels) -> list[float]:
-    """The y axis over all values and intervals, with room for the rows of labels above and below them.
+    """Returns the y range of all values and intervals, with room for the rows of labels above and below.
 
-    It spans at least `_LEAST_SPAN`, so that noise which is never judged does not fill the figure.
+    It spans at least `_LEAST_SPAN`, so that noise too small to be judged does not fill the figure.
     """
     ends = [end for point in points for end in (point.value, point.low, point.high) if end is not None]
     low, high = _scaled(min(ends), unit), _scaled(max(ends), unit)
@@ -189,9 +191,9 @@ def _range(points: Sequence[HistoryPoint], unit: Unit, labels: _Labels) -> list[
     return [float(f"{low - span * below:.6g}"), float(f"{high + span * above:.6g}")]
 
 
-def _marks(history: MetricHistory, unit: Unit) -> tuple[list[dict[str, Any]], _Labels]:
-    """Lines at segments, change points and remarks with their labels."""
-    shapes: list[dict[str, Any]] = []
+def _marks(history: MetricHistory, unit: Unit) -> tuple[list[dict[str, Json]], _Labels]:
+    """Returns lines at segments, change points and remarks, with their labels."""
+    shapes: list[dict[str, Json]] = []
     top: list[tuple[str, str]] = []
     bottom: list[tuple[str, str]] = []
     for segment in history.segments[1:]:
@@ -208,11 +210,11 @@ def _marks(history: MetricHistory, unit: Unit) -> tuple[list[dict[str, Any]], _L
         shapes.append(_upright(sort_key(remark.at), "var(--accent)", "longdashdot"))
         top.append((sort_key(remark.at), "✎"))
     ends = (sort_key(history.points[0].at), sort_key(history.points[-1].at))
-    return shapes, _Labels(placed_labels(top, ends, "top"), placed_labels(bottom, ends, "bottom"))
+    return shapes, _Labels(place_labels(top, ends, "top"), place_labels(bottom, ends, "bottom"))
 
 
-def _levels(history: MetricHistory, at: int, before: float, after: float, unit: Unit) -> list[dict[str, Any]]:
-    """The level on either side of a change, up to the next one or the end of the segment."""
+def _levels(history: MetricHistory, at: int, before: float, after: float, unit: Unit) -> list[dict[str, Json]]:
+    """Returns the level on either side of a change, up to the next change or the end of the segment."""
     edges = sorted(
         {change.at for change in history.changes}
         | {edge for segment in history.segments for edge in (segment.start, segment.stop)}
@@ -227,13 +229,13 @@ def _levels(history: MetricHistory, at: int, before: float, after: float, unit: 
     ]
 
 
-def _level(begin: str, end: str, y: float) -> dict[str, Any]:
-    line = {"color": "var(--text)", "width": 2}
+def _level(begin: str, end: str, y: float) -> dict[str, Json]:
+    line: dict[str, Json] = {"color": "var(--text)", "width": 2}
     return {"type": "line", "layer": "above", "line": line, "opacity": 0.55, "x0": begin, "x1": end, "y0": y, "y1": y}
 
 
 def _between(points: Sequence[HistoryPoint], at: int) -> str:
-    """The moment in the middle of a point and the one before it."""
+    """Returns the moment halfway between a point and the one before it."""
     begin, end = (sort_key(points[place].at) for place in (max(0, at - 1), at))
     try:
         first, last = datetime.fromisoformat(begin), datetime.fromisoformat(end)
@@ -242,8 +244,8 @@ def _between(points: Sequence[HistoryPoint], at: int) -> str:
     return (first + (last - first) / 2).isoformat()
 
 
-def _upright(at: str, shade: str, dash: str) -> dict[str, Any]:
-    line = {"color": shade, "width": 1.3, "dash": dash}
+def _upright(at: str, shade: str, dash: str) -> dict[str, Json]:
+    line: dict[str, Json] = {"color": shade, "width": 1.3, "dash": dash}
     return {"type": "line", "x0": at, "x1": at, "yref": "y domain", "y0": 0, "y1": 1, "line": line}
 
 

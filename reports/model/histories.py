@@ -1,4 +1,4 @@
-"""What is known over many runs: series, verdicts, the health of devices, two runs side by side.
+"""What spans many runs: series, verdicts, the health of devices, comparisons of two runs.
 
 Numbers are in stored units, which the names of metrics end with (``latency_ms``); times are ISO 8601 with an offset.
 ``origin`` is the lab that something was imported from, empty for what was measured here.
@@ -6,21 +6,23 @@ Numbers are in stored units, which the names of metrics end with (``latency_ms``
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+from foundation.unavailable import Json
+from reports.model.reading import text
 
 
 @dataclass(frozen=True)
 class SeriesVerdict:
     """The verdict on one series in one night.
 
-    ``direction`` is what is better (``lower``, ``higher``); ``numbers`` and ``inputs`` are what the verdict was made
-    of: ``ratio``, ``ratio_low``, ``ratio_high``, ``p``, ``q``, ``centre``, ``points``, ``sentence``, ``command``, as
+    ``direction`` is what is better (``lower``, ``higher``); ``numbers`` and ``inputs`` are what the verdict is based
+    on: ``ratio``, ``ratio_low``, ``ratio_high``, ``p``, ``q``, ``centre``, ``points``, ``sentence``, ``command``, as
     far as they are known. ``value`` is the night's own number.
     """
 
     device: str
     workload_key: str
-    workload: Mapping[str, Any]
+    workload: Mapping[str, Json]
     metric: str
     direction: str
     emulated: bool
@@ -29,8 +31,18 @@ class SeriesVerdict:
     rule: str
     at: str
     value: float | None = None
-    numbers: Mapping[str, Any] = field(default_factory=dict)
-    inputs: Mapping[str, Any] = field(default_factory=dict)
+    numbers: Mapping[str, Json] = field(default_factory=dict)
+    inputs: Mapping[str, Json] = field(default_factory=dict)
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words, empty where none were kept."""
+        return text(self.numbers, "sentence") or text(self.inputs, "sentence")
+
+    @property
+    def command(self) -> str:
+        """The command that measures it again, empty where none was kept."""
+        return text(self.numbers, "command") or text(self.inputs, "command")
 
 
 @dataclass(frozen=True)
@@ -41,7 +53,7 @@ class HistorySummary:
     device: str
     workload_key: str
     group: str
-    workload: Mapping[str, Any]
+    workload: Mapping[str, Json]
     emulated: bool
     measurements: int
     stamp: str = ""
@@ -84,8 +96,8 @@ class Change:
 
 @dataclass(frozen=True)
 class Remark:
-    """What a person wrote: an annotation, or why a level was accepted (``kind``). ``run_id`` is empty for a remark
-    on the series as a whole. ``about`` names what of a run it is about, where it isn't the whole run."""
+    """A person's note: an annotation, or why a level was accepted (``kind``). ``run_id`` is empty for a remark
+    on the series as a whole. ``about`` names the part of a run it concerns, if not the whole run."""
 
     kind: str
     at: str
@@ -93,6 +105,12 @@ class Remark:
     text: str
     run_id: str = ""
     about: str = ""
+
+    @classmethod
+    def from_document(cls, found: Json) -> "Remark":
+        """Reads one of a run's ``remarks``."""
+        kind, at, author, words, about = (text(found, key) for key in ("kind", "at", "author", "text", "about"))
+        return cls(kind, at, author, words, about=about)
 
 
 @dataclass(frozen=True)
@@ -125,7 +143,7 @@ class DeviceSummary:
 
 @dataclass(frozen=True)
 class HealthPoint:
-    """A device at one run; None is what it does not tell.
+    """A device at one run; None is what the device does not report.
 
     ``temperature_start_c`` and ``temperature_max_c`` are the highest over its measurements, ``throttled`` counts those
     that were throttled, ``outcomes`` all by their status; ``checks`` are the preflight checks that were not ok, as
@@ -146,10 +164,10 @@ class HealthPoint:
 
 @dataclass(frozen=True)
 class WorkloadSummary:
-    """Everything that is run but the setting; ``key`` names it."""
+    """A workload without its setting; ``key`` names it."""
 
     key: str
-    workload: Mapping[str, Any]
+    workload: Mapping[str, Json]
     devices: Sequence[str]
     settings: Sequence[str]
     stamp: str = ""
@@ -160,11 +178,11 @@ class ComparedMetric:
     """One metric of one workload on one device in two runs.
 
     ``outcome`` is ``worse``, ``better``, ``same``, ``insufficient`` or ``missing`` (only one run has it). ``ratio`` is
-    after over before, its 95 % interval beside it where there are sessions enough; ``sentence`` says it in words.
+    after over before, with its 95 % interval if there are enough sessions; ``sentence`` says it in words.
     """
 
     device: str
-    workload: Mapping[str, Any]
+    workload: Mapping[str, Json]
     metric: str
     direction: str
     outcome: str
@@ -182,7 +200,7 @@ class ComparedMetric:
 
 @dataclass(frozen=True)
 class Compared:
-    """Two runs; ``differences`` is what else is not the same (name, before, after): versions, firmware, state."""
+    """Two runs compared; ``differences`` lists what else differs (name, before, after): versions, firmware, state."""
 
     before: str
     after: str

@@ -1,11 +1,11 @@
-"""What a report is made of: the one interface between the store and the pages.
+"""The one interface between the store and the pages.
 
-The store implements :class:`ReportSource`; nothing here knows how results are kept.
+The store implements :class:`ReportSource`; nothing here knows how results are stored.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from reports.model.histories import (
     Compared,
@@ -16,11 +16,13 @@ from reports.model.histories import (
     SeriesVerdict,
     WorkloadSummary,
 )
+from reports.model.measurement import Measurement
+from reports.model.run_contents import RunContents
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One line of the index. Times are ISO 8601 with an offset; ``finished_at`` is None while a run is going on
+    """One line of the index. Times are ISO 8601 with an offset; ``finished_at`` is None while a run is in progress
     or when it was interrupted. ``measurements`` is their count; ``purpose`` is ``run``, ``nightly`` or ``imported``;
     ``verdicts`` counts those of a night by their word; ``tags`` are names that people gave it; ``origin`` is the
     lab that an imported run came from. ``stamp`` changes whenever what the pages of the run show changes; an empty
@@ -59,7 +61,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Samples:
-    """What one sensor gave: ``values[i]`` at ``t_ns[i]`` (the clock of the steps). The quantity names its unit:
+    """The readings of one sensor: ``values[i]`` at ``t_ns[i]`` (the clock of the steps). The quantity names its unit:
     ``memory_kib``, ``power_mw``, ``temperature_mc``."""
 
     quantity: str
@@ -69,72 +71,59 @@ class Samples:
 
 @dataclass(frozen=True)
 class SessionTrace:
-    """Steps and sensor samples of one session; both empty when the session left none."""
+    """Steps and sensor samples of one session, both empty if nothing was recorded."""
 
     steps: Sequence[Step] = ()
     samples: Mapping[str, Samples] = field(default_factory=dict)
 
 
 class ReportSource(Protocol):
-    """Where the pages get their facts."""
+    """Where the pages get their data."""
 
     def runs(self) -> list[RunSummary]:
-        """Every run there is, in any order."""
+        """Returns every run, in any order."""
         ...
 
-    def document(self, run_id: str) -> dict[str, Any]:
-        """The document of a run: docs/contracts.md ("Measurement as a document") with, besides:
-
-        - ``started_at``, ``finished_at`` (ISO 8601 or None), ``command``, ``environment`` (str to str), ``tags``,
-          and of an imported run ``origin``, the lab it came from;
-        - ``remarks``: ``[{"kind", "at", "author", "text", "about"}]``, see :class:`reports.model.histories.Remark`;
-        - ``devices``: name to ``{"kind", "emulated", "facts": {…},
-          "preflight": [{"name", "status", "detail", "remedy"}]}``, and ``origin`` as above;
-        - in each measurement ``measurement_id``, ``origin`` as above, and ``sessions``: ``[{"session_id", "ordinal",
-          "attempt", "status", "reason", "median_ms", "t_begin_ns", "load_ms", "hwm_kib"}]``; optionally
-          ``reference_losses``: the flattened losses of the eager reference for step 0, 1, …, as far as they are known.
-
-        Only called with the ``run_id`` of one of :meth:`runs`.
-        """
+    def run(self, run_id: str) -> RunContents:
+        """Returns a run with its measurements. Only called with the ``run_id`` of one of :meth:`runs`."""
         ...
 
-    def surroundings(self, run_id: str) -> dict[str, Any]:
-        """``environment``, ``devices``, ``origin`` and ``remarks`` of a run's document, without its measurements."""
+    def surroundings(self, run_id: str) -> RunContents:
+        """Returns the environment, devices, origin and remarks of a run, without its measurements."""
         ...
 
     def trace(self, session_id: str) -> SessionTrace:
-        """Steps and samples of one session of a document; an empty trace when nothing was recorded."""
+        """Returns the steps and samples of one session, an empty trace if nothing was recorded."""
         ...
 
     def verdicts(self, run_id: str) -> list[SeriesVerdict]:
-        """What a night judged, one per series, the latest where a series was judged twice; empty for other runs."""
+        """Returns a night's verdicts, one per series, the latest if a series was judged twice; none for other runs."""
         ...
 
     def histories(self, run_id: str | None = None) -> list[HistorySummary]:
-        """Every workload that has a history on a device; with ``run_id`` those that this run added to."""
+        """Returns every workload with a history on a device; with ``run_id`` only those the run added to."""
         ...
 
     def history(self, device: str, workload_key: str) -> list[MetricHistory]:
-        """The history of every metric of a workload on a device."""
+        """Returns the history of every metric of a workload on a device."""
         ...
 
     def devices(self, run_id: str | None = None) -> list[DeviceSummary]:
-        """Every device ever seen; with ``run_id`` those of this run."""
+        """Returns every device ever seen; with ``run_id`` only those of this run."""
         ...
 
     def health(self, device: str) -> list[HealthPoint]:
-        """The state of a device at each run, the oldest first."""
+        """Returns the state of a device at each run, oldest first."""
         ...
 
     def workloads(self, run_id: str | None = None) -> list[WorkloadSummary]:
-        """Every workload, its settings together; with ``run_id`` those of this run."""
+        """Returns every workload with its settings grouped; with ``run_id`` only those of this run."""
         ...
 
-    def latest(self, workload: str) -> list[dict[str, Any]]:
-        """The newest measurement of each setting of a workload on each device, as in a document, with ``run_id``,
-        ``started_at`` and ``workload_key`` besides."""
+    def latest(self, workload: str) -> list[Measurement]:
+        """Returns the newest measurement of each setting of a workload on each device."""
         ...
 
     def compared(self, before: str, after: str) -> Compared:
-        """Two runs side by side. Only called with ids of :meth:`runs`."""
+        """Compares two runs. Only called with ids of :meth:`runs`."""
         ...

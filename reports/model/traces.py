@@ -1,24 +1,24 @@
-"""One pass over the traces of a run: every row to the CSV files, thinned lines to the figures, extremes kept."""
+"""One pass over the traces of a run: every row goes to the CSV files, thinned lines with extremes to the figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foundation.unavailable import Unavailable
-from reports.model.measurements import Measurement, number, ordinal_text
+from reports.model.measurement import Measurement, Session
 from reports.model.source import ReportSource, Samples, SessionTrace, Step
 
 
 def kept(values: Sequence[float] | NDArray[np.float64], limit: int) -> NDArray[np.int64]:
-    """Indices, ascending, of at most ``limit`` values: first, last, and the extremes of each stretch.
+    """Returns ascending indices of at most ``limit`` values: first, last, and the extremes of each stretch.
 
     Args:
         values: finite numbers.
-        limit: how many may stay; at least 6.
+        limit: how many to keep, at least 6.
 
     Raises:
         ValueError: ``limit`` is below 6.
@@ -43,7 +43,7 @@ _LEAST_POINTS, _MOST_POINTS = 60, 800
 
 @dataclass(frozen=True)
 class Line:
-    """Points to draw; ``recorded`` is how many there were. ``name`` is the sensor's, where there is one."""
+    """Points to draw; ``recorded`` is how many there were, ``name`` the sensor's, if any."""
 
     x: list[float]
     y: list[float]
@@ -53,7 +53,7 @@ class Line:
 
 @dataclass(frozen=True)
 class SessionLines:
-    """What the figures draw of one session.
+    """What the figures draw for one session.
 
     ``steps``: x = step counted from the first measured one (warm-up is negative), y = latency in ms.
     ``losses``: x = step index, y = mean loss. ``sensors``: quantity to lines, x = seconds since the session began.
@@ -69,36 +69,41 @@ class SessionLines:
 
 
 class TraceRows(Protocol):
-    """Where the rows of a trace go on their way past."""
+    """Receives the rows of each trace as it passes."""
 
-    def add(self, measurement: Measurement, session: Mapping[str, Any], trace: SessionTrace) -> None:
-        """Take all steps and samples of one session."""
+    def add(self, measurement: Measurement, session: Session, trace: SessionTrace) -> None:
+        """Takes all steps and samples of one session."""
         ...
 
 
 def gather(source: ReportSource, found: Sequence[Measurement], rows: TraceRows) -> list[SessionLines]:
-    """The lines of every session of ``found``, after its rows went to ``rows``."""
+    """Returns the lines of every session of ``found`` and passes all its rows to ``rows``."""
     sessions = [(item, session) for item in found for session in item.sessions]
     limit = max(_LEAST_POINTS, min(_MOST_POINTS, _POINTS_IN_A_FIGURE // max(1, len(sessions))))
     gathered = []
     for item, session in sessions:
-        trace = source.trace(str(session.get("session_id", "")))
+        trace = source.trace(session.session_id)
         rows.add(item, session, trace)
         gathered.append(_lines(item, session, trace, limit))
     return gathered
 
 
+def ordinal_text(ordinal: int | None) -> str:
+    """Formats a count that the store starts at 0 as people count, from 1."""
+    return "?" if ordinal is None else str(ordinal + 1)
+
+
 def latency_ms(step: Step) -> float:
-    """How long a step took."""
+    """Returns how long a step took."""
     return (step.t1_ns - step.t0_ns) / 1e6
 
 
 def mean_loss(step: Step) -> float:
-    """The mean over the queries and both signs; NaN when the step reported no loss."""
+    """Returns the mean over the queries and both signs, NaN if the step reported no loss."""
     return sum(step.losses) / len(step.losses) if step.losses else float("nan")
 
 
-def _lines(item: Measurement, session: Mapping[str, Any], trace: SessionTrace, limit: int) -> SessionLines:
+def _lines(item: Measurement, session: Session, trace: SessionTrace, limit: int) -> SessionLines:
     steps = trace.steps
     first_measured = next(
         (step.index for step in steps if step.phase == "measured"), steps[-1].index + 1 if steps else 0
@@ -109,21 +114,21 @@ def _lines(item: Measurement, session: Mapping[str, Any], trace: SessionTrace, l
         sensors.setdefault(samples.quantity, []).append(_sensor_line(name, samples, begin_ns, limit))
     return SessionLines(
         measurement=item,
-        ordinal=ordinal_text(session, "ordinal"),
-        attempt=ordinal_text(session, "attempt"),
-        status=str(session.get("status", "unknown")),
+        ordinal=ordinal_text(session.ordinal),
+        attempt=ordinal_text(session.attempt),
+        status=session.status,
         steps=_thinned([step.index - first_measured for step in steps], [latency_ms(step) for step in steps], limit),
         losses=_thinned([step.index for step in steps], [mean_loss(step) for step in steps], limit),
         sensors=sensors,
     )
 
 
-def _begin_ns(session: Mapping[str, Any], trace: SessionTrace) -> int:
-    """When the session began; the first thing in its trace when the record does not say or can't be right."""
+def _begin_ns(session: Session, trace: SessionTrace) -> int:
+    """Returns when the session began, or the start of its trace if the recorded time is missing or cannot be right."""
     moments = [step.t0_ns for step in trace.steps[:1]]
     moments += [samples.t_ns[0] for samples in trace.samples.values() if len(samples.t_ns)]
     earliest = min(moments, default=0)
-    recorded = number(session, "t_begin_ns")
+    recorded = session.t_begin_ns
     return earliest if isinstance(recorded, Unavailable) or recorded > earliest else int(recorded)
 
 

@@ -1,4 +1,4 @@
-"""One module for each kind of page: what it shows, ready for its template.
+"""One module for each kind of page: its content, ready for the template.
 
-Start at run.py; overview.py is the page that leads to all others.
+Start at run.py; overview.py is the page that links to all others.
 """

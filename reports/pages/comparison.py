@@ -1,18 +1,20 @@
-"""Two runs side by side: every metric both have, as a ratio with its interval, and what else is not the same."""
+"""Two runs side by side: every metric both have, as a ratio with its interval, and what else differs."""
 
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from foundation.unavailable import Json
 from reports.figures.panels import Figure, legend_only, single
 from reports.model.histories import Compared, ComparedMetric
-from reports.model.measurements import setting_of, workload_words
+from reports.model.measurement import setting_of, workload_words
+from reports.model.quantities import LATENCY, metric_value
 from reports.model.source import RunSummary
 from reports.tables.outcomes import OutcomeTable, outcome_counts
 from reports.tables.sections import Banner, GridCell, GridRow, Head, Link, Page, Section, table
 from reports.text.appearance import badges, colour, glossary, setting_order, status
 from reports.text.escaping import csv_table, csv_text, figure_text, file_name
-from reports.text.numbers import counted, decimals, metric_value, percent_change, percent_span, plain
+from reports.text.numbers import counted, decimals, percent_change, percent_span, plain
 from reports.text.numbers import moment_text as moment
 from reports.text.page_paths import device_place, run_place
 
@@ -26,7 +28,7 @@ _MOST_ROWS, _MOST_DRAWN = 150, 60
 
 
 def comparison_page(before: RunSummary, after: RunSummary, compared: Compared) -> Page:
-    """The page of two runs."""
+    """Builds the page that compares two runs."""
     ordered = _TABLE.changed_first(compared.metrics)
     counts = Counter(one.outcome for one in ordered)
     lead = f"{before.run_id} ({moment(before.started_at)}) against {after.run_id} ({moment(after.started_at)})."
@@ -52,7 +54,7 @@ def comparison_page(before: RunSummary, after: RunSummary, compared: Compared) -
 
 
 def comparison_csv(metrics: Sequence[ComparedMetric]) -> str:
-    """One row per metric with all its digits; what is not known is empty."""
+    """Returns CSV with one row per metric at full precision; unknown values are empty."""
     rows = []
     for one in _TABLE.changed_first(metrics):
         named = (one.device, setting_of(one.workload), workload_words(one.workload), one.metric, one.direction)
@@ -65,8 +67,8 @@ def comparison_csv(metrics: Sequence[ComparedMetric]) -> str:
 
 def _banner(counts: Counter[str], compared: Compared) -> Banner:
     word = next((word for word in ("worse", "better", "same", "insufficient") if counts[word]), "missing")
-    said = outcome_counts(counts, _WORDS)
-    headline = f"{said}." if said else "The two runs have no workload of the same device in common."
+    counted_words = outcome_counts(counts, _WORDS)
+    headline = f"{counted_words}." if counted_words else "The two runs have no workload of the same device in common."
     caution = (
         "Whatever changed between the two runs, the device included, is in these numbers: they say whether it differs, "
         "not "
@@ -77,13 +79,13 @@ def _banner(counts: Counter[str], compared: Compared) -> Banner:
 
 
 def _cells(one: ComparedMetric) -> tuple[GridCell, ...]:
-    judged, change = status(one.outcome), GridCell("\u2013")
+    outcome, change = status(one.outcome), GridCell("\u2013")
     if one.ratio is not None:
         small = [percent_span(one.low, one.high)] if one.low is not None and one.high is not None else ["no interval"]
         change = GridCell(percent_change(one.ratio), small, f"{one.ratio:.7g}")
     p = GridCell("\u2013") if one.p is None else GridCell(plain(one.p, decimals(one.p, 2)), sort=f"{one.p:.7g}")
     return (
-        GridCell(one.outcome, sort=str(judged.order), status=judged),
+        GridCell(one.outcome, sort=str(outcome.order), status=outcome),
         _value(one.metric, one.before, one.sessions[0]),
         _value(one.metric, one.after, one.sessions[1]),
         change,
@@ -133,9 +135,9 @@ def _figure_section(ordered: Sequence[ComparedMetric]) -> Section:
 
 
 def _changes(ordered: Sequence[ComparedMetric]) -> Figure:
-    """The ratio of every latency with its interval, one line each; 1 is no change."""
+    """Draws the ratio of every latency with its interval, one line each; 1 is no change."""
     title = "Latency, after over before"
-    drawn = [one for one in ordered if one.metric == "latency_ms" and one.ratio is not None]
+    drawn = [one for one in ordered if one.metric == LATENCY and one.ratio is not None]
     if not drawn:
         return Figure(
             "changes", title, "", empty="No workload has a latency in both runs, so there is no change to draw."
@@ -161,9 +163,9 @@ def _changes(ordered: Sequence[ComparedMetric]) -> Figure:
     )
 
 
-def _change(one: ComparedMetric, y: int) -> dict[str, Any]:
+def _change(one: ComparedMetric, y: int) -> dict[str, Json]:
     shade, ratio = colour(setting_of(one.workload)), one.ratio or 1.0
-    bars: dict[str, Any] = {}
+    bars: dict[str, Json] = {}
     if one.low is not None and one.high is not None:
         reach = {"array": [max(0.0, one.high - ratio)], "arrayminus": [max(0.0, ratio - one.low)]}
         bars = {"error_x": {"type": "data", "symmetric": False, "thickness": 1.4, "color": shade, **reach}}

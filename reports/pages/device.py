@@ -5,7 +5,7 @@ from typing import Any
 
 from reports.figures.panels import Figure, legend_only, over_time, single
 from reports.model.histories import DeviceSummary, HealthPoint, HistorySummary
-from reports.model.measurements import setting_of, workload_words
+from reports.model.measurement import setting_of, workload_words
 from reports.model.traces import kept
 from reports.tables.sections import Banner, GridCell, GridRow, Head, Link, Page, Section, table
 from reports.text.appearance import Status, badges, glossary, setting_order, slot, status
@@ -32,7 +32,7 @@ _NO_HEAT = (
 
 
 def device_page(summary: DeviceSummary, health: Sequence[HealthPoint], histories: Sequence[HistorySummary]) -> Page:
-    """The page of a device, with links to the series of what was measured on it."""
+    """Builds the page of a device, with links to the series measured on it."""
     sections = (_figures(health), _histories(histories), _runs(health))
     build = health[-1].os_build if health else ""
     words = {word for point in health[-_MOST_RUNS:] for word in point.outcomes}
@@ -52,7 +52,7 @@ def device_page(summary: DeviceSummary, health: Sequence[HealthPoint], histories
 
 
 def health_csv(health: Sequence[HealthPoint]) -> str:
-    """The state at every run, the oldest first; what is not known is empty."""
+    """Returns CSV with the state at every run, oldest first; unknown values are empty."""
     rows = []
     for point in health:
         numbers = (point.temperature_start_c, point.temperature_max_c, point.throttled, point.battery_percent)
@@ -65,7 +65,7 @@ def health_csv(health: Sequence[HealthPoint]) -> str:
 
 
 def device_status(outcomes: Mapping[str, int], warnings: Sequence[str]) -> Status:
-    """The worst outcome of a device's last run; a warning of its checks counts when all went well."""
+    """Returns the worst outcome of a device's last run, or a warning of its checks if all went well."""
     worst = min(
         (status(word) for word, count in outcomes.items() if count),
         key=lambda one: (one.tone == "quiet", one.order),
@@ -77,7 +77,7 @@ def device_status(outcomes: Mapping[str, int], warnings: Sequence[str]) -> Statu
 
 
 def outcome_words(outcomes: Mapping[str, int]) -> str:
-    """``3 ok and 1 unsupported``, the worst last."""
+    """Formats outcomes as ``3 ok and 1 unsupported``, the worst last."""
     ordered = sorted(
         ((word, count) for word, count in outcomes.items() if count), key=lambda pair: (-status(pair[0]).order, pair[0])
     )
@@ -225,8 +225,8 @@ def _run_row(point: HealthPoint) -> GridRow:
     heat = GridCell("\u2013")
     if point.temperature_max_c is not None:
         start = "?" if point.temperature_start_c is None else plain(point.temperature_start_c, 1)
-        shown = f"{start} → {plain(point.temperature_max_c, 1)}\u00a0°C"
-        heat = GridCell(shown, sort=f"{point.temperature_max_c:.7g}")
+        both = f"{start} → {plain(point.temperature_max_c, 1)}\u00a0°C"
+        heat = GridCell(both, sort=f"{point.temperature_max_c:.7g}")
     battery, free = point.battery_percent, _gib(point.free_mib)
     checks = [f"{name}: {detail}" for name, _, detail in point.checks]
     cells = (

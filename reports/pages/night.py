@@ -1,11 +1,13 @@
-"""What a night judged: the verdicts with what changed first, device by setting, how it was judged."""
+"""A night: its verdicts with changes first, device by setting, and how they were reached."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from reports.model.histories import SeriesVerdict
-from reports.model.measurements import mapping, remarks_of, setting_of, text, workload_words
+from reports.model.measurement import setting_of, workload_words
+from reports.model.quantities import metric_title
+from reports.model.reading import text
+from reports.model.run_contents import RunContents
 from reports.model.source import RunSummary
 from reports.tables.sections import Banner, Facts, GridCell, GridRow, Head, Link, Page, Section, table
 from reports.tables.verdicts import (
@@ -19,13 +21,13 @@ from reports.tables.verdicts import (
 )
 from reports.text.appearance import badges, glossary, status, worst_kept
 from reports.text.escaping import file_name, shortened
-from reports.text.numbers import counted, duration, metric_title
+from reports.text.numbers import counted, duration
 from reports.text.numbers import moment_text as moment
 from reports.text.page_paths import device_place, run_place
 
 VERDICTS_JSON = "verdicts.json"
 
-# Keeps the page light; the files beside it are whole.
+# Keeps the page light; the files beside it are complete.
 _MOST_DEVICES, _MOST_IN_BANNER = 80, 6
 
 _FILES = (
@@ -55,8 +57,8 @@ _METHOD = (
 )
 
 
-def night_page(run: RunSummary, verdicts: Sequence[SeriesVerdict], document: Mapping[str, Any]) -> Page:
-    """The page of a night from its verdicts, its run and the run's document (environment and devices are read)."""
+def night_page(run: RunSummary, verdicts: Sequence[SeriesVerdict], surroundings: RunContents) -> Page:
+    """Builds the page of a night from its verdicts, its run, and the run's environment, devices and remarks."""
     ordered = changed_first(verdicts)
     day = moment(run.started_at).removesuffix(" UTC") or run.run_id
     words = {one.verdict for one in ordered}
@@ -69,12 +71,12 @@ def night_page(run: RunSummary, verdicts: Sequence[SeriesVerdict], document: Map
         sections=(
             verdict_section(ordered),
             matrix_section(ordered),
-            _device_section(document),
-            _method_section(run, document),
+            _device_section(surroundings),
+            _method_section(run, surroundings),
         ),
         files=_FILES,
         tags=run.tags,
-        remarks=remarks_of(document),
+        remarks=surroundings.remarks,
         meanings=glossary(words),
     )
 
@@ -89,7 +91,7 @@ def _lasted(run: RunSummary) -> str:
 
 
 def _only(ordered: Sequence[SeriesVerdict]) -> str:
-    """The workload, when there is just one."""
+    """Names the workload if there is only one."""
     words = {workload_words(one.workload) for one in ordered}
     return f" {words.pop()}." if len(words) == 1 else ""
 
@@ -115,30 +117,25 @@ def _name(one: SeriesVerdict) -> str:
 
 
 def _in_words(one: SeriesVerdict) -> str:
-    said = text(one.numbers, "sentence") or text(one.inputs, "sentence")
-    return f"{one.verdict}: {said}" if said else one.verdict
+    return f"{one.verdict}: {one.sentence}" if one.sentence else one.verdict
 
 
-def _device_section(document: Mapping[str, Any]) -> Section:
-    """How the devices were before the night, with the checks that were not ok."""
+def _device_section(surroundings: RunContents) -> Section:
+    """Lists the devices before the night, with the checks that were not ok."""
     rows = []
-    for name, record in mapping(document, "devices").items():
-        checks = [check for check in record.get("preflight") or () if text(check, "status") != "ok"]
-        worst = min(
-            (status(text(check, "status")) for check in checks), key=lambda one: one.order, default=status("ok")
-        )
-        said = [f"{text(check, 'name')}: {text(check, 'detail')}" for check in checks]
-        said += [text(check, "remedy") for check in checks if text(check, "remedy")]
-        shown = badges(record.get("emulated") is True, text(record, "origin"))
-        build = text(record, "facts", "os_build")
+    for name, device in surroundings.devices.items():
+        checks = [check for check in device.preflight if check.status != "ok"]
+        worst = min((status(check.status) for check in checks), key=lambda one: one.order, default=status("ok"))
+        findings = [f"{check.name}: {check.detail}" for check in checks]
+        findings += [check.remedy for check in checks if check.remedy]
         cells = (
-            GridCell(str(name), href=device_place(str(name)), badges=shown),
-            GridCell(text(record, "kind")),
+            GridCell(name, href=device_place(name), badges=badges(device.emulated, device.origin)),
+            GridCell(device.kind),
             GridCell(worst.word, status=worst, sort=str(worst.order)),
-            GridCell(said[0] if said else "every check was ok", said[1:]),
-            GridCell(build),
+            GridCell(findings[0] if findings else "every check was ok", findings[1:]),
+            GridCell(text(device.facts, "os_build")),
         )
-        rows.append(GridRow(f"d-{file_name(str(name))}", cells))
+        rows.append(GridRow(f"d-{file_name(name)}", cells))
     heads = (Head("Device"), Head("Kind"), Head("Checks", kind="status"), Head("Finding", wide=True), Head("OS build"))
     kept = worst_kept(rows, [row.cells[2].main for row in rows], _MOST_DEVICES)
     empty = "No device is described. `suite devices check NAME` reads the state of one."
@@ -147,8 +144,8 @@ def _device_section(document: Mapping[str, Any]) -> Section:
     return table("devices", title, caption, heads, kept, empty=empty, left_out=left_out, grid="night-devices")
 
 
-def _method_section(run: RunSummary, document: Mapping[str, Any]) -> Section:
-    environment = [(str(key), str(entry)) for key, entry in mapping(document, "environment").items()]
+def _method_section(run: RunSummary, surroundings: RunContents) -> Section:
+    environment = [(key, str(entry)) for key, entry in surroundings.environment.items()]
     facts = (Facts("Environment of the host", environment),) if environment else ()
     prose = (f"Command: `{run.command}`",) if run.command else ()
     return Section("method", "Method and environment", facts=facts, prose=prose, terms=_METHOD)

@@ -1,12 +1,12 @@
-"""The overview: what needs attention, nights, devices, workloads, and all runs, the newest first, in light pages.
+"""The overview: what needs attention, nights, devices, workloads, and all runs, newest first, split into light pages.
 
-Attention goes to regressions of the newest night, devices in trouble, and runs cut short.
+Regressions of recent nights, devices in trouble and runs cut short need attention.
 """
 
 from collections.abc import Callable, Sequence
 
 from reports.model.histories import DeviceSummary, WorkloadSummary
-from reports.model.measurements import workload_words
+from reports.model.measurement import workload_words
 from reports.model.source import RunSummary
 from reports.pages.device import device_status, outcome_words
 from reports.tables.sections import Grid, GridCell, GridRow, Head, Page, Section, table
@@ -20,7 +20,7 @@ _RECENT_NIGHTS, _RECENT_RUNS, _MOST_ROWS = 7, 10, 40
 
 
 def attention(newest: Sequence[RunSummary], devices: Sequence[DeviceSummary]) -> Section:
-    """The section of the overview; ``newest`` are the runs, the newest first."""
+    """Builds the section on what needs attention; ``newest`` are the runs, newest first."""
     rows = [*_nights(newest), *_devices(newest, devices), *_runs(newest)]
     if not rows:
         empty = "Nothing needs attention: no regression in the last nights, and every device ended its last run well."
@@ -41,13 +41,13 @@ def _order(row: GridRow) -> int:
     return int(row.cells[1].sort or 0)
 
 
-def _row(anchor: str, what: GridCell, judged: Status, finding: str, then: str) -> GridRow:
-    state = GridCell(judged.word, sort=str(judged.order), status=judged)
+def _row(anchor: str, what: GridCell, outcome: Status, finding: str, then: str) -> GridRow:
+    state = GridCell(outcome.word, sort=str(outcome.order), status=outcome)
     return GridRow(f"a-{file_name(anchor)}", (what, state, GridCell(finding), GridCell(then)))
 
 
 def _nights(newest: Sequence[RunSummary]) -> list[GridRow]:
-    """Of the last nights those with a regression, and the newest one when it could not tell."""
+    """Lists recent nights with a regression, and the newest one if it was inconclusive."""
     rows = []
     nights = [run for run in newest if run.purpose == "nightly"][:_RECENT_NIGHTS]
     for place, run in enumerate(nights):
@@ -62,7 +62,7 @@ def _nights(newest: Sequence[RunSummary]) -> list[GridRow]:
 
 
 def _devices(newest: Sequence[RunSummary], devices: Sequence[DeviceSummary]) -> list[GridRow]:
-    """Devices whose last run went badly, that warn, or that the newest night has missed."""
+    """Lists devices whose last run went badly, that warn, or that are missing from the newest night."""
     rows = []
     last_night = next((run for run in newest if run.purpose == "nightly"), None)
     for one in devices:
@@ -84,15 +84,15 @@ def _devices(newest: Sequence[RunSummary], devices: Sequence[DeviceSummary]) -> 
 
 
 def _plain(name: str, instead: str = "NAME") -> str:
-    """A device's or run's name where it can stand in a command as it is."""
+    """Returns a device's or run's name if it can be typed in a command as it is, else a placeholder."""
     return name if name.replace("-", "").replace("_", "").replace(".", "").isalnum() else instead
 
 
 def _runs(newest: Sequence[RunSummary]) -> list[GridRow]:
-    """Of the last runs those that ended before their end."""
+    """Lists recent runs that did not complete."""
     rows = []
     for run in [run for run in newest if not run.origin][:_RECENT_RUNS]:
-        judged = status(run.status)
+        outcome = status(run.status)
         if run.status in ("interrupted", "partial", "failed"):
             then = (
                 "`suite run --resume` goes on with the newest that was interrupted"
@@ -104,7 +104,7 @@ def _runs(newest: Sequence[RunSummary]) -> list[GridRow]:
                 _row(
                     f"run-{run.run_id}",
                     what,
-                    judged,
+                    outcome,
                     f"started {moment_text(run.started_at)}, ended {run.status}",
                     then,
                 )
@@ -119,12 +119,12 @@ LinkOf = Callable[[str], str]
 
 
 def index_file(number: int) -> str:
-    """The file of the page ``number``, counted from 1."""
+    """Returns the file name of page ``number``, counted from 1."""
     return "index.html" if number == 1 else f"index-{number}.html"
 
 
 def newest_first(runs: Sequence[RunSummary]) -> list[RunSummary]:
-    """By their beginning, ties by name."""
+    """Sorts runs by their start, newest first, ties by name."""
     return sorted(runs, key=lambda run: (sort_key(run.started_at), run.run_id), reverse=True)
 
 
@@ -134,7 +134,7 @@ def index_pages(
     workloads: Sequence[WorkloadSummary],
     built: LinkOf,
 ) -> list[Page]:
-    """At least one page, also when there is no run; ``built`` gives the link of a page that is there, or nothing.
+    """Builds one page or more, even without runs; ``built`` returns the link of an existing page, or nothing.
 
     Nights, devices and workloads are on the first page only.
     """
@@ -193,13 +193,13 @@ def _runs_section(part: Sequence[RunSummary], built: LinkOf) -> Section:
 
 
 def _run_row(run: RunSummary, built: LinkOf) -> GridRow:
-    href, judged = built(run_place(run.run_id)), status(run.status)
+    href, outcome = built(run_place(run.run_id)), status(run.status)
     small = () if href else ("no page yet: `suite report` builds it",)
     command = run.command if len(run.command) <= 160 else run.command[:159] + "…"
     cells = (
         GridCell(run.run_id, small, href=href, badges=badges(False, run.origin), tags=run.tags),
         GridCell(moment_text(run.started_at), (_took(run),), sort_key(run.started_at)),
-        GridCell(judged.word, (run.purpose,) if run.purpose == "nightly" else (), str(judged.order), status=judged),
+        GridCell(outcome.word, (run.purpose,) if run.purpose == "nightly" else (), str(outcome.order), status=outcome),
         GridCell(_names(run.devices)),
         GridCell(", ".join(sorted(run.settings, key=setting_order))),
         GridCell(f"{run.measurements:,}", sort=str(run.measurements)),
@@ -235,10 +235,10 @@ def _nights_section(ordered: Sequence[RunSummary], built: LinkOf) -> Section:
 
 
 def _night_row(run: RunSummary, built: LinkOf) -> GridRow:
-    judged, ended = night_status(run.verdicts), status(run.status)
+    outcome, ended = night_status(run.verdicts), status(run.status)
     cells = (
         GridCell(moment_text(run.started_at), href=built(night_place(run.run_id)), sort=sort_key(run.started_at)),
-        GridCell(judged.word, sort=str(judged.order), status=judged),
+        GridCell(outcome.word, sort=str(outcome.order), status=outcome),
         *(GridCell(f"{run.verdicts.get(word, 0):,}", sort=str(run.verdicts.get(word, 0))) for word in WORDS),
         GridCell(ended.word, (_took(run),), str(ended.order), status=ended),
         GridCell(_names(run.devices)),

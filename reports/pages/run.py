@@ -1,33 +1,21 @@
-"""Everything that the page of a run shows, ready for its template.
+"""The content of a run's page, ready for its template.
 
-It begins with the run in a few sentences: what was measured, on what, how it ended, and what stands out.
+It starts with a summary: what was measured, on what, how it ended, and what stands out.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from foundation.unavailable import Unavailable
+from foundation.unavailable import Json, Unavailable
 from reports.figures.panels import Figure
 from reports.figures.run_figures import all_figures
 from reports.model.histories import Remark
-from reports.model.measurements import (
-    Measurement,
-    as_number,
-    devices_of,
-    interval,
-    mapping,
-    number,
-    ordinal_text,
-    records,
-    remarks_of,
-    settings_of,
-    text,
-    value,
-    workload_name,
-)
-from reports.model.traces import SessionLines
+from reports.model.measurement import Measurement, Session, devices_of, settings_of, workload_words
+from reports.model.quantities import sensor_quantity
+from reports.model.reading import Interval, Number, number, value
+from reports.model.run_contents import RunContents, RunDevice
+from reports.model.traces import SessionLines, ordinal_text
 from reports.tables import downloads
 from reports.tables.results import Table, details, reference_setting, results, sortable
 from reports.text.appearance import Status, badges, glossary, slot, status, worst_kept
@@ -50,12 +38,12 @@ class Summary:
 
 
 def summarize(found: Sequence[Measurement]) -> Summary:
-    """The summary of a run's measurements."""
+    """Summarizes a run's measurements."""
     if not found:
         headline = "Nothing was measured. `suite run --resume` goes on where the run stopped."
         return Summary(status("interrupted"), headline, "", (), "")
-    workloads = list(dict.fromkeys(workload_name(item) for item in found))
-    devices = devices_of(list(found))
+    workloads = list(dict.fromkeys(workload_words(item.workload) for item in found))
+    devices = devices_of(found)
     findings = [
         (device, finding)
         for device in devices
@@ -71,7 +59,7 @@ def summarize(found: Sequence[Measurement]) -> Summary:
 
 
 def _headline(found: Sequence[Measurement], devices: Sequence[str]) -> str:
-    settings = listed(settings_of(list(found)))
+    settings = listed(settings_of(found))
     where = listed([shortened(device) for device in devices]) if len(devices) <= 4 else counted(len(devices), "device")
     counts = sorted(Counter(item.status for item in found).items(), key=lambda pair: (-status(pair[0]).order, pair[0]))
     if len(counts) == 1:
@@ -83,14 +71,14 @@ def _headline(found: Sequence[Measurement], devices: Sequence[str]) -> str:
 
 def _finding(found: Sequence[Measurement]) -> str:
     usable = [item for item in found if item.comparable]
-    if len(usable) < 2 or len({workload_name(item) for item in usable}) > 1:
+    if len(usable) < 2 or len({workload_words(item.workload) for item in usable}) > 1:
         return ""
     sentences = []
-    timed = [(ms, item) for item in usable if isinstance(ms := number(item.record, "latency_ms", "median"), float)]
+    timed = [(ms, item) for item in usable if not isinstance(ms := item.latency.median_ms, Unavailable)]
     if len(timed) > 1:
         ms, item = min(timed, key=lambda pair: pair[0])
         sentences.append(f"lowest latency {item.setting}, {quantity(ms, 'ms')} a step{_ratio(item)}")
-    sized = [(kib, item) for item in usable if isinstance(kib := number(item.record, "peak_memory_kib"), float)]
+    sized = [(kib, item) for item in usable if not isinstance(kib := item.peak_memory_kib, Unavailable)]
     if len(sized) > 1:
         kib, item = min(sized, key=lambda pair: pair[0])
         sentences.append(f"lowest peak memory {item.setting}, {quantity(kib, 'KiB')}")
@@ -98,33 +86,29 @@ def _finding(found: Sequence[Measurement]) -> str:
 
 
 def _ratio(item: Measurement) -> str:
-    found, setting = (
-        number(item.record, "ratio_to_reference", "latency", "ratio"),
-        value(item.record, "ratio_to_reference", "setting"),
-    )
+    found, setting, ends = item.ratio.latency, item.ratio.setting, item.ratio.ci95
     if isinstance(found, Unavailable) or isinstance(setting, Unavailable) or setting == item.setting:
         return ""
-    ends = interval(item.record, "ratio_to_reference", "latency", "ci95")
-    shown = f", 95 % interval {times_span(*ends)}" if ends else ""
-    return f" ({times(found)} that of {setting}{shown})"
+    interval = f", 95 % interval {times_span(ends.low, ends.high)}" if isinstance(ends, Interval) else ""
+    return f" ({times(found)} that of {setting}{interval})"
 
 
 def _caution(found: Sequence[Measurement]) -> str:
     emulated = [shortened(device) for device in devices_of([item for item in found if item.emulated])]
     labs = sorted({shortened(item.origin) for item in found if item.origin})
-    said = []
+    cautions = []
     if emulated:
         verb = "is" if len(emulated) == 1 else "are"
-        said.append(
+        cautions.append(
             f"{listed(emulated)} {verb} emulated: such latencies show that the way works, not how fast a device is, "
             "and are never compared."
         )
     if labs:
-        said.append(f"Measured by {listed(labs)} and imported: shown, and never judged here.")
-    return " ".join(said)
+        cautions.append(f"Measured by {listed(labs)} and imported: shown, and never judged here.")
+    return " ".join(cautions)
 
 
-# Like MOST_ROWS of the results: the page stays light, the CSV is whole.
+# Like MOST_ROWS of the results: the page stays light, the CSV is complete.
 _MOST_SESSIONS, _MOST_DEVICES = 90, 16
 
 
@@ -160,7 +144,7 @@ class Check:
 
 @dataclass(frozen=True)
 class DeviceCard:
-    """What is known of a device: facts, checks before the run, sensors with how each was read or why it was not."""
+    """A device: facts, checks before the run, sensors with how each was read or why it was not."""
 
     name: str
     kind: str
@@ -172,7 +156,7 @@ class DeviceCard:
 
 @dataclass(frozen=True)
 class RunPage:
-    """The page; ``files`` are the downloads beside it, with what each holds."""
+    """The page; ``files`` are the downloads beside it and what each contains."""
 
     run_id: str
     started: str
@@ -196,18 +180,6 @@ class RunPage:
     remarks: Sequence[Remark]
 
 
-# What sensors sample (docs/contracts.md), as people say it; the unit is with the values.
-_QUANTITIES = {
-    "memory_kib": "memory",
-    "temperature_mc": "temperature",
-    "power_mw": "power",
-    "energy_mj": "energy",
-    "frequency_khz": "frequency",
-    "frequency_cap_khz": "highest frequency allowed",
-    "throttle_events": "throttling, counted",
-    "throttle_flags": "throttling",
-    "chargers": "chargers plugged in",
-}
 _FILES = (
     (downloads.DOCUMENT, "JSON: the whole document of the run"),
     (downloads.MEASUREMENTS, "CSV: one row per measurement"),
@@ -218,26 +190,26 @@ _FILES = (
 
 def run_page(
     run_id: str,
-    document: Mapping[str, Any],
+    contents: RunContents,
     found: Sequence[Measurement],
     lines: Sequence[SessionLines],
     night: str = "",
 ) -> RunPage:
-    """Put the page together from the document, its measurements and the lines of its traces; ``night`` is the page of
-    the night's verdicts, where the run was one."""
+    """Builds the page from the run, its measurements in page order and the lines of its traces; ``night`` is the page
+    of the night's verdicts, if the run was a night."""
     sessions = [_session_row(item, session) for item in found for session in item.sessions]
-    cards = device_cards(document, found)
+    cards = device_cards(contents.devices, found)
     words = {item.status for item in found} | {row.status.word for row in sessions}
     return RunPage(
         run_id=run_id,
-        started=moment_text(text(document, "started_at")),
-        lasted=_lasted(document),
-        command=text(document, "command"),
+        started=moment_text(contents.started_at),
+        lasted=duration(contents.started_at, contents.finished_at) or "not finished",
+        command=contents.command,
         summary=summarize(found),
         results=results(found, reference_setting(found)),
         details=details(found),
         figures=all_figures(found, lines),
-        environment=[(str(key), str(entry)) for key, entry in mapping(document, "environment").items()],
+        environment=[(key, str(entry)) for key, entry in contents.environment.items()],
         devices=cards[:_MOST_DEVICES],
         hidden_devices=max(0, len(cards) - _MOST_DEVICES),
         sessions=worst_kept(sessions, [row.status.word for row in sessions], _MOST_SESSIONS),
@@ -245,35 +217,32 @@ def run_page(
         meanings=glossary(words),
         files=_FILES,
         night=night,
-        device_links=[(name, device_place(name)) for name in devices_of(list(found))],
-        badges=badges(False, text(document, "origin")),
-        tags=[str(name) for name in document.get("tags") or ()],
-        remarks=remarks_of(document),
+        device_links=[(name, device_place(name)) for name in devices_of(found)],
+        badges=badges(False, contents.origin),
+        tags=contents.tags,
+        remarks=contents.remarks,
     )
 
 
-def device_cards(document: Mapping[str, Any], found: Sequence[Measurement]) -> list[DeviceCard]:
-    """A card for every device that the document describes or that was measured."""
-    described = mapping(document, "devices")
-    names = dict.fromkeys([item.device for item in found] + [str(name) for name in described])
-    return [_card(name, mapping(described, name), [item for item in found if item.device == name]) for name in names]
-
-
-def _card(name: str, record: Mapping[str, Any], found: Sequence[Measurement]) -> DeviceCard:
-    kind = text(record, "kind") or next((item.kind for item in found), "")
-    checks = [
-        Check(text(check, "name"), status(text(check, "status")), text(check, "detail"), text(check, "remedy"))
-        for check in records(record, "preflight")
+def device_cards(described: Mapping[str, RunDevice], found: Sequence[Measurement]) -> list[DeviceCard]:
+    """Returns a card for every device that the run describes or measured."""
+    names = dict.fromkeys([*(item.device for item in found), *described])
+    nothing = RunDevice.from_document(None)
+    return [
+        _card(name, described.get(name, nothing), [item for item in found if item.device == name]) for name in names
     ]
+
+
+def _card(name: str, device: RunDevice, found: Sequence[Measurement]) -> DeviceCard:
     return DeviceCard(
         name=name,
-        kind=kind,
+        kind=device.kind or next((item.kind for item in found), ""),
         badges=badges(
-            record.get("emulated") is True or any(item.emulated for item in found),
-            text(record, "origin") or next((item.origin for item in found), ""),
+            device.emulated or any(item.emulated for item in found),
+            device.origin or next((item.origin for item in found), ""),
         ),
-        facts=[(_fact_name(str(key)), _fact(record, str(key))) for key in mapping(record, "facts")],
-        checks=checks,
+        facts=[(_fact_name(key), _fact(key, device.facts)) for key in device.facts],
+        checks=[Check(check.name, status(check.status), check.detail, check.remedy) for check in device.preflight],
         sensors=_sensors(found),
     )
 
@@ -282,54 +251,58 @@ def _fact_name(key: str) -> str:
     return key.removesuffix("_kib").replace("_", " ")
 
 
-def _fact(record: Mapping[str, Any], key: str) -> str:
-    if mapping(record, "facts").get(key) in (None, [], {}):
+def _fact(key: str, facts: Mapping[str, Json]) -> str:
+    if facts[key] in (None, [], {}):
         return "the device does not tell"
-    found = value(record, "facts", key)
+    found = value(facts, key)
     if isinstance(found, Unavailable):
         return f"unavailable: {found.reason}"
     if isinstance(found, list | tuple):
         return ", ".join(str(part) for part in found)
     if isinstance(found, Mapping):
         return ", ".join(f"{part}: {entry}" for part, entry in found.items())
-    kib = as_number(found) if key.endswith("_kib") else None
-    return quantity(kib, "KiB") if isinstance(kib, float) else str(found)
+    kib = number(found) if key.endswith("_kib") else Unavailable("")
+    return str(found) if isinstance(kib, Unavailable) else quantity(kib, "KiB")
 
 
-def _sensors(found: Sequence[Measurement]) -> list[tuple[str, str, str]]:
-    """Name, quantity, and how it was read or why not; each once, over all measurements of the device."""
-    seen: dict[tuple[str, str, str], None] = {}
-    for item in found:
-        for sensor in records(item.record, "sensors"):
-            how = text(sensor, "method") if "unavailable" not in sensor else f"unavailable: {sensor['unavailable']}"
-            quantity_name = text(sensor, "quantity")
-            seen[text(sensor, "name"), _QUANTITIES.get(quantity_name, quantity_name), how] = None
-    return list(seen)
+def _sensors(found: Iterable[Measurement]) -> list[tuple[str, str, str]]:
+    """Returns name, quantity, and how it was read or why not, each once over all measurements of the device."""
+    return list(
+        dict.fromkeys(
+            (
+                sensor.name,
+                sensor_quantity(sensor.quantity).label,
+                sensor.method if sensor.unavailable is None else f"unavailable: {sensor.unavailable}",
+            )
+            for item in found
+            for sensor in item.sensors
+        )
+    )
 
 
-def _session_row(item: Measurement, session: Mapping[str, Any]) -> SessionRow:
-    shown_of = {}
-    for key, unit in (("median_ms", "ms"), ("load_ms", "ms"), ("hwm_kib", "KiB")):
-        found = number(session, key)
-        shown_of[key] = ("\u2013", "") if isinstance(found, Unavailable) else (quantity(found, unit), sortable(found))
+def _session_row(item: Measurement, session: Session) -> SessionRow:
+    median, load, peak = (
+        _sorted_quantity(found, unit)
+        for found, unit in ((session.median_ms, "ms"), (session.load_ms, "ms"), (session.hwm_kib, "KiB"))
+    )
     return SessionRow(
         device=item.device,
         badges=badges(item.emulated, item.origin),
         setting=item.setting,
         slot=slot(item.setting),
-        ordinal=ordinal_text(session, "ordinal"),
-        attempt=ordinal_text(session, "attempt"),
-        status=status(text(session, "status", default="unknown")),
-        reason=text(session, "reason"),
-        median=shown_of["median_ms"][0],
-        median_sort=shown_of["median_ms"][1],
-        load=shown_of["load_ms"][0],
-        load_sort=shown_of["load_ms"][1],
-        peak=shown_of["hwm_kib"][0],
-        peak_sort=shown_of["hwm_kib"][1],
+        ordinal=ordinal_text(session.ordinal),
+        attempt=ordinal_text(session.attempt),
+        status=status(session.status),
+        reason=session.reason,
+        median=median[0],
+        median_sort=median[1],
+        load=load[0],
+        load_sort=load[1],
+        peak=peak[0],
+        peak_sort=peak[1],
     )
 
 
-def _lasted(document: Mapping[str, Any]) -> str:
-    took = duration(text(document, "started_at"), text(document, "finished_at"))
-    return took or "not finished"
+def _sorted_quantity(found: Number, unit: str) -> tuple[str, str]:
+    """Formats a value in the unit that fits; returns also what it sorts by."""
+    return ("\u2013", "") if isinstance(found, Unavailable) else (quantity(found, unit), sortable(found))

@@ -1,23 +1,16 @@
-"""The history of a workload on a device: every metric over its runs, with what was found in it."""
+"""The history of a workload on a device: every metric over its runs, with changes, segments and remarks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reports.figures.trends import HOW_TO_READ, trend
 from reports.model.histories import HistoryPoint, HistorySummary, MetricHistory
-from reports.model.measurements import setting_of, workload_words
+from reports.model.measurement import setting_of, workload_words
+from reports.model.quantities import metric_order, metric_span, metric_title, metric_value
 from reports.tables.sections import GridCell, GridRow, Head, Link, Page, Section, table
 from reports.text.appearance import badges, glossary, status
 from reports.text.escaping import csv_table, csv_text, file_name, shortened
-from reports.text.numbers import (
-    counted,
-    metric_order,
-    metric_span,
-    metric_title,
-    metric_value,
-    percent_change,
-    sort_key,
-)
+from reports.text.numbers import counted, percent_change, sort_key
 from reports.text.numbers import moment_text as moment
 from reports.text.page_paths import device_place, run_place, workload_place
 
@@ -30,7 +23,7 @@ _MOST_RUNS, _MOST_REMARKS, _LONGEST_REMARK = 120, 60, 600
 
 
 def series_page(summary: HistorySummary, histories: Sequence[MetricHistory]) -> Page:
-    """The page of a workload's history on a device."""
+    """Builds the page of a workload's history on a device."""
     ordered = sorted(histories, key=lambda history: metric_order(history.metric))
     setting, words = setting_of(summary.workload), workload_words(summary.workload)
     sections = [_overview(ordered)]
@@ -59,7 +52,7 @@ def series_page(summary: HistorySummary, histories: Sequence[MetricHistory]) -> 
 
 
 def points_csv(histories: Sequence[MetricHistory]) -> str:
-    """Every point with all its digits, by metric, the oldest first."""
+    """Returns CSV with every point at full precision, by metric, oldest first."""
     rows = []
     for history in sorted(histories, key=lambda one: metric_order(one.metric)):
         for point, segment in zip(history.points, _segments(history), strict=True):
@@ -75,7 +68,7 @@ def points_csv(histories: Sequence[MetricHistory]) -> str:
 
 
 def _segments(history: MetricHistory) -> list[int]:
-    """The segment of each point as people count them, from 1."""
+    """Returns the segment number of each point, counted from 1."""
     found = [1] * len(history.points)
     for number, part in enumerate(history.segments, 1):
         found[part.start : part.stop] = [number] * len(history.points[part.start : part.stop])
@@ -106,11 +99,11 @@ def _metric_row(history: MetricHistory) -> GridRow:
     if last.low is not None and last.high is not None:
         small.append(f"95 %: {metric_span(history.metric, last.low, last.high, last.value)}")
     small += [f"n = {counted(last.sessions, 'session')}"] if last.sessions else []
-    judged = next((point for point in reversed(history.points) if point.verdict), None)
+    newest = next((point for point in reversed(history.points) if point.verdict), None)
     verdict = GridCell("not judged")
-    if judged is not None:
-        word = status(judged.verdict)
-        verdict = GridCell(judged.verdict, (moment(judged.at),), str(word.order), run_place(judged.run_id), word)
+    if newest is not None:
+        word = status(newest.verdict)
+        verdict = GridCell(newest.verdict, (moment(newest.at),), str(word.order), run_place(newest.run_id), word)
     ratio = _since_segment(history)
     cells = (
         GridCell(metric_title(history.metric), href=f"#{file_name(history.metric)}"),
@@ -135,11 +128,11 @@ def _since_segment(history: MetricHistory) -> float | None:
 
 @dataclass(frozen=True)
 class _Finding:
-    """What was found in a history, or said of it, at a run (empty: at none)."""
+    """A finding or remark in a history; ``run_id`` is empty if it belongs to no run."""
 
     at: str
     what: str
-    said: str
+    sentence: str
     run_id: str
 
 
@@ -147,18 +140,18 @@ def _findings(history: MetricHistory) -> Iterator[_Finding]:
     for change in history.changes:
         point, word = history.points[change.at], status(change.side)
         levels = f"{metric_value(history.metric, change.before)} → {metric_value(history.metric, change.after)}"
-        said = f"{percent_change(change.after / change.before)}: {levels}"
-        yield _Finding(point.at, f"{word.glyph} {word.word}", said, point.run_id)
+        sentence = f"{percent_change(change.after / change.before)}: {levels}"
+        yield _Finding(point.at, f"{word.glyph} {word.word}", sentence, point.run_id)
     for segment in history.segments[1:]:
         point = history.points[segment.start]
         yield _Finding(point.at, "│ new segment", segment.reason, point.run_id)
     for remark in history.remarks:
-        said = f"{remark.author}: {shortened(remark.text, _LONGEST_REMARK)}"
-        yield _Finding(remark.at, f"✎ {remark.kind}", said, remark.run_id)
+        sentence = f"{remark.author}: {shortened(remark.text, _LONGEST_REMARK)}"
+        yield _Finding(remark.at, f"✎ {remark.kind}", sentence, remark.run_id)
 
 
 def _found(ordered: Sequence[MetricHistory]) -> Section:
-    """Change points, segments and remarks as a table: what the figures show, readable without them."""
+    """Lists change points, segments and remarks in a table, so that the page is readable without its figures."""
     found: dict[_Finding, list[str]] = {}
     for history in ordered:
         for finding in _findings(history):
@@ -185,20 +178,20 @@ def _found(ordered: Sequence[MetricHistory]) -> Section:
 
 
 def _finding_row(finding: _Finding, metrics: Sequence[str], of: int) -> GridRow:
-    """One row for all metrics that it is true of."""
+    """Returns one row for all metrics that the finding applies to."""
     titles = ", ".join(metric_title(metric) for metric in metrics)
     cells = (
         GridCell("every metric" if len(metrics) == of > 1 else titles),
         GridCell(moment(finding.at), sort=sort_key(finding.at)),
         GridCell(finding.what),
-        GridCell(finding.said),
+        GridCell(finding.sentence),
         GridCell(finding.run_id, href=run_place(finding.run_id)) if finding.run_id else GridCell("\u2013"),
     )
-    return GridRow(f"f-{file_name(f'{metrics[0]} {finding.at} {finding.what} {finding.said}')}", cells)
+    return GridRow(f"f-{file_name(f'{metrics[0]} {finding.at} {finding.what} {finding.sentence}')}", cells)
 
 
 def _runs(ordered: Sequence[MetricHistory]) -> Section:
-    """The newest runs with the value of every metric."""
+    """Lists the newest runs with the value of every metric."""
     by_run: dict[tuple[str, str], dict[str, HistoryPoint]] = {}
     for history in ordered:
         for point in history.points[-_MOST_RUNS:]:

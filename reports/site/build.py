@@ -1,11 +1,11 @@
-"""Building the site: pages of runs, nights, series, devices and workloads, and the overview that leads to them."""
+"""Builds the site: pages of runs, nights, series, devices and workloads, and the overview that links to them."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from reports.files import UnknownRun, write_text
 from reports.model.histories import DeviceSummary, HistorySummary, WorkloadSummary
-from reports.model.measurements import measurements
+from reports.model.measurement import in_page_order
 from reports.model.source import ReportSource, RunSummary
 from reports.model.traces import gather
 from reports.pages.comparison import COMPARISON_CSV, comparison_csv, comparison_page
@@ -22,7 +22,7 @@ from reports.text.page_paths import comparison_place, device_place, night_place,
 
 
 def write_night(source: ReportSource, site: Site, run: RunSummary) -> None:
-    """What a night judged."""
+    """Writes the page of a night's verdicts and its files."""
     place, made_from = night_place(run.run_id), digest(run.stamp)
     if site.is_fresh(place, made_from):
         return
@@ -33,14 +33,14 @@ def write_night(source: ReportSource, site: Site, run: RunSummary) -> None:
 
 
 def subject_places(source: ReportSource, run_id: str | None) -> set[str]:
-    """The pages that :func:`write_all` writes."""
+    """Returns the pages that :func:`write_all` writes."""
     found = {device_place(one.name) for one in source.devices(run_id)}
     found |= {series_place(one.device, one.workload_key) for one in source.histories(run_id)}
     return found | {workload_place(one.key) for one in source.workloads(run_id)}
 
 
 def write_all(source: ReportSource, site: Site, run_id: str | None) -> None:
-    """The pages of the devices, series and workloads that a run touched; of all when None."""
+    """Writes the pages of the devices, series and workloads that a run touched; of all if None."""
     _write_devices(source, site, source.devices(run_id))
     for history in source.histories(run_id):
         _write_series(source, site, history)
@@ -71,18 +71,15 @@ def _write_workload(source: ReportSource, site: Site, summary: WorkloadSummary) 
     place, made_from = workload_place(summary.key), digest(summary.stamp)
     if site.is_fresh(place, made_from):
         return
-    newest = source.latest(summary.key)
-    found = measurements({"measurements": newest})
-    keys = {str(record.get("measurement_id")): str(record.get("workload_key", "")) for record in newest}
-    site.write_page(place, workload_page(summary, found, keys), made_from)
+    site.write_page(place, workload_page(summary, in_page_order(source.latest(summary.key))), made_from)
 
 
 def build(source: ReportSource, folder: Path, run_ids: Sequence[str] | None = None) -> Path:
-    """Build the pages of ``run_ids`` with those of their series, devices and workloads (every page when None), and the
-    overview. The page of a night comes first: it is what people wait for.
+    """Builds the pages of ``run_ids`` with those of their series, devices and workloads (every page if None), and the
+    overview. The page of a night comes first because people wait for it.
 
     Returns:
-        The page to open: the run's (the night's, for a nightly run) when one was asked for, otherwise the overview.
+        The page to open: the run's (the night's, for a nightly run) if one was requested, otherwise the overview.
 
     Raises:
         UnknownRun: the store has no such run; nothing was written.
@@ -106,7 +103,7 @@ def build(source: ReportSource, folder: Path, run_ids: Sequence[str] | None = No
 
 
 def build_night(source: ReportSource, folder: Path, run_id: str) -> Path:
-    """Build the page of a night alone, and give its path; raises as :func:`build` does."""
+    """Builds the page of a night alone and returns its path; raises as :func:`build` does."""
     (run,) = _known({run.run_id: run for run in source.runs()}, [run_id])
     site = Site(folder, {index_file(1)} | subject_places(source, run_id))
     write_night(source, site, run)
@@ -114,9 +111,9 @@ def build_night(source: ReportSource, folder: Path, run_id: str) -> Path:
 
 
 def build_comparison(source: ReportSource, folder: Path, a: str, b: str) -> Path:
-    """Build the page that sets run ``b`` beside the earlier run ``a``, with the assets it needs, and give its path.
+    """Builds the page that compares run ``b`` with the earlier run ``a``, with its assets, and returns its path.
 
-    The pages of both runs are not built by this. Raises as :func:`build` does.
+    Does not build the pages of the two runs. Raises as :func:`build` does.
     """
     before, after = _known({run.run_id: run for run in source.runs()}, [a, b])
     site, place = Site(folder), comparison_place(a, b)
@@ -129,7 +126,7 @@ def build_comparison(source: ReportSource, folder: Path, a: str, b: str) -> Path
 
 
 def page_of(folder: Path, run: RunSummary) -> Path:
-    """The page to open for a run: a night's verdicts come before its measurements."""
+    """Returns the page to open for a run: for a night its verdicts, otherwise its measurements."""
     return folder / (night_place if run.purpose == "nightly" else run_place)(run.run_id)
 
 
@@ -141,7 +138,7 @@ def _known(known: dict[str, RunSummary], wanted: Sequence[str]) -> list[RunSumma
 
 
 def _expected(source: ReportSource, wanted: Sequence[RunSummary], run_ids: Sequence[str | None]) -> set[str]:
-    """The places of all pages that a build writes."""
+    """Returns the places of all pages that a build writes."""
     places = {index_file(1)} | {run_place(run.run_id) for run in wanted}
     places |= {night_place(run.run_id) for run in wanted if run.purpose == "nightly"}
     return places.union(*(subject_places(source, run_id) for run_id in run_ids))
@@ -151,14 +148,14 @@ def _write_run(source: ReportSource, site: Site, run: RunSummary) -> None:
     place, made_from = run_place(run.run_id), digest(run.stamp)
     if site.is_fresh(place, made_from):
         return
-    document = source.document(run.run_id)
-    found = measurements(document)
+    contents = source.run(run.run_id)
+    found = in_page_order(contents.measurements)
     path = site.folder / place
     with downloads.trace_files(run.run_id, path.parent) as rows:
         lines = gather(source, found, rows)
-    write_text(path.parent / downloads.DOCUMENT, downloads.document_text(document))
+    write_text(path.parent / downloads.DOCUMENT, downloads.document_text(contents.document))
     write_text(path.parent / downloads.MEASUREMENTS, downloads.measurements_text(run.run_id, found))
-    page = run_page(run.run_id, document, found, lines, night_place(run.run_id) if run.purpose == "nightly" else "")
+    page = run_page(run.run_id, contents, found, lines, night_place(run.run_id) if run.purpose == "nightly" else "")
     # The page comes last: whoever sees it finds its data there.
     site.write(place, "run.html", page, made_from)
 

@@ -42,10 +42,10 @@ _SILENCE_S = 30
 
 
 class SiteServer(ThreadingHTTPServer):
-    """Serves ``folder`` at ``host``:``port`` (0: any free port) after :meth:`serve_forever` was called.
+    """Serves ``folder`` at ``host``:``port`` (0: any free port) once :meth:`serve_forever` is called.
 
     Raises:
-        ServerNotStarted: the address can't be had.
+        ServerNotStarted: it cannot listen at the address.
     """
 
     daemon_threads = True
@@ -62,8 +62,8 @@ class SiteServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """The address to open."""
-        shown = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{shown}:{self.server_port}/"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.server_port}/"
 
     @property
     def is_local(self) -> bool:
@@ -78,7 +78,7 @@ class SiteServer(ThreadingHTTPServer):
         return is_loopback(name)
 
     def file_at(self, target: str) -> Path | None:
-        """The file that a request means, or None for whatever is not one of the site's."""
+        """Returns the file that a request asks for, None if it is not part of the site."""
         path = unquote(urlsplit(target).path, errors="strict")
         if "\0" in path or "\\" in path or not path.startswith("/"):
             return None
@@ -109,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: whoever browses is the one who started it."""
+        """Logs nothing: whoever browses also started the server."""
 
     def _answer(self, *, with_body: bool) -> None:
         if not self.server.allows(self.headers.get("Host", "")):
@@ -151,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def is_loopback(name: str) -> bool:
-    """Whether a host is this machine by its very name."""
+    """Whether a host name can only mean this machine."""
     if name == "localhost":
         return True
     try:

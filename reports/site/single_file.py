@@ -1,4 +1,4 @@
-"""One page of the site as one file to send: style, scripts and downloads are inside, links to other pages become text.
+"""A page of the site as one file to send: style, scripts and downloads inside, links to other pages as text.
 
 The page is taken as it was built. Its own text is escaped everywhere (writing.py) and the data of its figures holds
 no ``<`` (escaping.py), so the elements that are replaced here can't be mistaken for something from outside.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from reports.files import SiteNotWritable, write_text
 
-# A file larger than this stays in the site's folder: mail and chat refuse what is much larger than the page anyway.
+# Larger files stay in the site's folder: mail and chat would refuse them anyway.
 MOST_FILE_BYTES = 8_000_000
 
 _STYLE = re.compile(r'<link rel="stylesheet" href="([^"]+)">')
@@ -24,7 +24,7 @@ _DEFERRED = '<script defer src="'
 
 
 def write_single_file(page: Path, target: Path) -> Path:
-    """Write the built ``page`` with everything it needs to ``target``; returns ``target``.
+    """Writes the built ``page`` with everything it needs to ``target`` and returns ``target``.
 
     Raises:
         SiteNotWritable: the page or an asset can't be read, or the target can't be written.
@@ -40,7 +40,7 @@ def write_single_file(page: Path, target: Path) -> Path:
 
 def _inlined(text: str, folder: Path) -> str:
     scripts: list[str] = []
-    # Deferred scripts run after the page was read: inside a page that is at its end.
+    # Deferred scripts run once the page is parsed, so they go to its end.
     late: list[str] = []
 
     def script(found: re.Match[str]) -> str:

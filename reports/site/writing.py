@@ -1,6 +1,6 @@
-"""One site on the disk: its folder, its templates, the assets that all pages share, and what is there already.
+"""A site on disk: its folder, its templates, the assets shared by all pages, and the pages already written.
 
-Each page ends with a digest of what it was made from, so that only what changed is built.
+Each page ends with a digest of its sources, so that only changed pages are built again.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _ENDINGS = (".py", ".html", ".js", ".css")
 
 @lru_cache(maxsize=1)
 def code_stamp() -> str:
-    """Changes with any file of this package and with plotly."""
+    """Returns a stamp that changes with any file of this package and with plotly."""
     found = hashlib.sha256(importlib.metadata.version("plotly").encode())
     for path in sorted(Path(__file__).parents[1].rglob("*")):
         if path.suffix in _ENDINGS:
@@ -35,14 +35,14 @@ def code_stamp() -> str:
 
 
 def digest(*stamps: str) -> str:
-    """The digest of a page made from what has these stamps; empty when one of them is: then nothing is known."""
+    """Returns the digest of a page built from sources with these stamps, empty (unknown) if one of them is."""
     if not all(stamps):
         return ""
     return hashlib.sha256("\0".join((code_stamp(), *stamps)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def is_fresh(page: Path, made_from: str) -> bool:
-    """Whether ``page`` is there and was made from the same."""
+    """Whether ``page`` exists and was built from the same sources."""
     if not made_from or not page.is_file():
         return False
     with page.open("rb") as file:
@@ -51,7 +51,7 @@ def is_fresh(page: Path, made_from: str) -> bool:
 
 
 def signed(text: str, made_from: str) -> str:
-    """The page with its digest."""
+    """Appends its digest to the page."""
     return text + _line(made_from) if made_from else text
 
 
@@ -63,7 +63,7 @@ _STATIC = ("page.js", "site.css", "tables.js", "figures.js")
 
 
 def environment() -> Environment:
-    """Jinja with escaping always on, and an error for whatever a template names and nobody gave."""
+    """Returns Jinja with escaping always on and undefined names as errors."""
     jinja = Environment(
         loader=PackageLoader("reports", "templates"),
         autoescape=True,
@@ -81,7 +81,7 @@ def environment() -> Environment:
 
 
 def write_assets(site: Path) -> dict[str, str]:
-    """Write what is not there yet into ``assets/``; returns plain name to the path from the site's root.
+    """Writes missing assets into ``assets/``; returns plain name to path from the site's root.
 
     Raises:
         SiteNotWritable: the folder can't be written.
@@ -93,7 +93,7 @@ def write_assets(site: Path) -> dict[str, str]:
 
 
 def render(jinja: Environment, template: str, facts: Mapping[str, Any]) -> str:
-    """The text of a page."""
+    """Renders a page."""
     return jinja.get_template(template).render(facts)
 
 
@@ -102,14 +102,14 @@ def _write_asset(site: Path, name: str, content: str) -> str:
     encoded = content.encode("utf-8")
     place = f"assets/{stem}-{hashlib.sha256(encoded).hexdigest()[:10]}.{ending}"
     path = site / place
-    # A file of another size was damaged from outside: replacing is atomic, so it can't be half of ours.
+    # A file of another size was damaged from outside: writes are atomic, so it cannot be incomplete.
     if not path.is_file() or path.stat().st_size != len(encoded):
         write_text(path, content)
     return place
 
 
 class Site:
-    """A folder that takes pages. Making one writes the assets.
+    """A folder of pages. Creating the object writes the assets.
 
     ``expected`` are the pages that this build writes: links lead to them, or to what is there already, or are plain
     text. A page with such a text is not signed, so that it is built again when there may be more to lead to.
@@ -121,31 +121,31 @@ class Site:
     def __init__(self, folder: Path, expected: Collection[str] = ()) -> None:
         self.folder = folder
         self._expected = frozenset(expected)
-        # Asked for by every link; what a build does not expect, it does not write.
+        # Looked up for every link; a build writes only what it expects.
         self._there: dict[str, bool] = {}
         self._assets = write_assets(folder)
         self._jinja = environment()
 
     def is_fresh(self, place: str, made_from: str) -> bool:
-        """Whether the page was made from what has this digest."""
+        """Whether the page was built from sources with this digest."""
         return is_fresh(self.folder / place, made_from)
 
     def built(self, place: str) -> str:
-        """``place`` when there is a page, or will be; nothing otherwise."""
+        """Returns ``place`` if there is a page or this build writes it, otherwise nothing."""
         if place not in self._there:
             self._there[place] = place in self._expected or (self.folder / place).is_file()
         return place if self._there[place] else ""
 
     def write_page(self, place: str, page: Page, made_from: str = "") -> None:
-        """Set a page with the template that all pages but a run's share; one whose text is the same stays untouched."""
+        """Renders a page with the template shared by all but runs; a file with the same text stays untouched."""
         self.write(place, "page.html", page, made_from)
 
     def write(self, place: str, template: str, page: object, made_from: str = "") -> None:
-        """Set a page with a template of its own."""
+        """Renders a page with its own template."""
         lost: list[str] = []
 
         def way(href: str) -> str:
-            """The link as the page needs it, nothing for what leads nowhere."""
+            """Returns the link relative to the page, nothing if its target does not exist."""
             if not href or href.startswith(("#", "./")):
                 return href
             if not self.built(href.partition("#")[0]):
@@ -161,5 +161,5 @@ class Site:
             write_text(path, text)
 
     def write_beside(self, place: str, name: str, text: str) -> None:
-        """A download of the page at ``place``; to be written before it, so that whoever sees the page finds it."""
+        """Writes a download of the page at ``place``, before the page, so that whoever sees the page finds it."""
         write_text((self.folder / place).parent / name, text)

@@ -1,19 +1,21 @@
-"""Tables of outcomes: a row for each metric of a workload on a device, what changed first, and the rest in a file.
+"""Tables of outcomes: a row for each metric of a workload on a device, changes first, the rest in a file.
 
-A night's verdicts and two runs side by side are both such tables.
+A night's verdicts and the comparison of two runs are such tables.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from reports.model.measurements import setting_of, workload_words
+from foundation.unavailable import Json
+from reports.model.measurement import setting_of, workload_words
+from reports.model.quantities import metric_order, metric_title
 from reports.tables.sections import Grid, GridCell, GridRow, Head, Link, Section
 from reports.text.appearance import setting_order, slot
-from reports.text.numbers import listed, metric_order, metric_title
+from reports.text.numbers import listed
 
-# Keeps the page light; the file beside it is whole.
+# Keeps the page light; the file beside it is complete.
 MOST_ROWS = 150
 
 
@@ -23,7 +25,7 @@ class Subject(Protocol):
     @property
     def device(self) -> str: ...
     @property
-    def workload(self) -> Mapping[str, Any]: ...
+    def workload(self) -> Mapping[str, Json]: ...
     @property
     def metric(self) -> str: ...
 
@@ -33,10 +35,10 @@ Row = TypeVar("Row", bound=Subject)
 
 @dataclass(frozen=True)
 class OutcomeTable(Generic[Row]):
-    """How rows of one kind are set.
+    """How rows of one kind are laid out.
 
-    ``words`` are the outcomes in the order of the rows, ``outcome`` tells a row's; ``heads`` and ``cells`` are the
-    columns behind the metric; ``links`` gives the pages of a row's device and metric, ``marks`` the badges of its
+    ``words`` are the outcomes in row order, ``outcome`` returns a row's; ``heads`` and ``cells`` are the
+    columns after the metric; ``links`` returns the pages of a row's device and metric, ``marks`` the badges of its
     device. ``things`` is what rows are called; ``file`` holds all of them, as ``holds`` says.
     """
 
@@ -56,7 +58,7 @@ class OutcomeTable(Generic[Row]):
     empty: str
 
     def changed_first(self, rows: Iterable[Row]) -> list[Row]:
-        """In the order of the words, unknown ones last; each by device, workload, setting and metric."""
+        """Sorts rows in the order of the words, unknown ones last, each by device, workload, setting and metric."""
         places = {word: place for place, word in enumerate(self.words)}
         return sorted(
             rows,
@@ -70,10 +72,10 @@ class OutcomeTable(Generic[Row]):
         )
 
     def section(self, ordered: Sequence[Row]) -> Section:
-        """The rows in the order given; those beyond the limit are counted by their outcome and lead to the file."""
+        """Builds the section with rows in the given order; those beyond the limit are counted and left to the file."""
         if not ordered:
             return Section(self.name, self.title, empty=self.empty)
-        shown, hidden = ordered[:MOST_ROWS], ordered[MOST_ROWS:]
+        listed_rows, hidden = ordered[:MOST_ROWS], ordered[MOST_ROWS:]
         notes, links = [], []
         if hidden:
             words = outcome_counts(Counter(self.outcome(one) for one in hidden), self.words)
@@ -86,7 +88,7 @@ class OutcomeTable(Generic[Row]):
             Head("Metric", choices=True),
             *self.heads,
         )
-        rows = [GridRow(self.anchor(one), (*self._subject(one, several), *self.cells(one))) for one in shown]
+        rows = [GridRow(self.anchor(one), (*self._subject(one, several), *self.cells(one))) for one in listed_rows]
         return Section(self.name, self.title, (Grid(self.name, self.caption, heads, rows, notes),), links=links)
 
     def _subject(self, one: Row, several: bool) -> list[GridCell]:
@@ -100,6 +102,6 @@ class OutcomeTable(Generic[Row]):
 
 
 def outcome_counts(counts: Mapping[str, int], words: Sequence[str]) -> str:
-    """``2 regressed, 1 improved and 40 unchanged``: in the order of ``words``, others behind them."""
+    """Formats counts as ``2 regressed, 1 improved and 40 unchanged``, in the order of ``words``, others last."""
     known = [word for word in (*words, *sorted(set(counts) - set(words))) if counts.get(word)]
     return listed([f"{counts[word]:,} {word}" for word in known])

@@ -1,13 +1,14 @@
 """The two tables of a run's page with a row per measurement: results, and the details behind them.
 
-A cell holds what is read, what it sorts by, and the footnote that explains why a value is missing.
+A cell has its text, what it sorts by, and the footnote that explains why a value is missing.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from foundation.unavailable import Unavailable
-from reports.model.measurements import Measurement, Number, interval, number, ratio, value, workload_name
+from reports.model.measurement import Measurement, workload_words
+from reports.model.reading import Interval, Number, Odd
 from reports.text.appearance import Status, badges, slot, status, worst_kept
 from reports.text.escaping import file_name
 from reports.text.numbers import counted, decimals, plain, quantity, scientific, span, times, times_span
@@ -15,7 +16,7 @@ from reports.text.numbers import counted, decimals, plain, quantity, scientific,
 
 @dataclass(frozen=True)
 class Cell:
-    """``main`` is the value, ``small`` the lines below it; ``sort`` is empty for what has no value and sorts last.
+    """``main`` is the value, ``small`` the lines below it; ``sort`` is empty without a value, which sorts last.
 
     ``note`` is the number of the footnote with the reason when there is no value.
     """
@@ -27,13 +28,13 @@ class Cell:
 
 
 def sortable(found: float) -> str:
-    """A number as short as its order needs."""
+    """Formats a number with just enough digits to sort by."""
     return f"{found:.7g}"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A heading; ``unit_hint`` is the quiet line below it, ``kind`` (number or text) how it sorts and is set."""
+    """A heading; ``unit_hint`` is the muted line below it, ``kind`` (number or text) how it sorts and is aligned."""
 
     title: str
     unit_hint: str = ""
@@ -48,109 +49,98 @@ class Footnotes:
     reasons: list[str] = field(default_factory=list)
 
     def cell(self, found: Unavailable) -> Cell:
-        """A cell that says ``unavailable`` and leads to the reason."""
+        """Returns a cell that says ``unavailable`` and refers to the reason."""
         if found.reason not in self.reasons:
             self.reasons.append(found.reason)
         return Cell("unavailable", note=self.reasons.index(found.reason) + 1)
 
-    def number(self, found: Number, shown: str, *small: str) -> Cell:
-        """A cell with ``shown``, or the footnote when there is no number."""
+    def number(self, found: Number, formatted: Callable[[float], str], *small: str) -> Cell:
+        """Returns a cell with the number as ``formatted`` renders it, or a footnote if there is none."""
         if isinstance(found, Unavailable):
             return self.cell(found)
-        return Cell(shown, tuple(line for line in small if line), sort=sortable(found))
+        return Cell(formatted(found), tuple(line for line in small if line), sort=sortable(found))
 
     def quantity(self, found: Number, stored_unit: str, *small: str) -> Cell:
-        """A cell with a value in the unit that fits."""
-        return (
-            self.cell(found)
-            if isinstance(found, Unavailable)
-            else self.number(found, quantity(found, stored_unit), *small)
-        )
+        """Returns a cell with a value in the unit that fits."""
+        return self.number(found, lambda known: quantity(known, stored_unit), *small)
 
 
 def latency(item: Measurement, notes: Footnotes) -> Cell:
-    """Median over the sessions' medians, with its interval and the count of sessions."""
-    median = number(item.record, "latency_ms", "median")
-    if isinstance(median, Unavailable):
-        return notes.cell(median)
-    ends = interval(item.record, "latency_ms", "ci95")
-    shown = f"95 %: {span(*ends, 'ms', like=median)}" if ends else "no interval"
-    return notes.quantity(median, "ms", shown, sessions(item))
+    """Returns the median of the sessions' medians, with its interval and the number of sessions."""
+    median, ends = item.latency.median_ms, item.latency.ci95_ms
+    below = "no interval"
+    if isinstance(ends, Interval) and not isinstance(median, Unavailable):
+        below = f"95 %: {span(ends.low, ends.high, 'ms', like=median)}"
+    return notes.quantity(median, "ms", below, session_count(item))
 
 
-def sessions(item: Measurement) -> str:
-    """``n = 5 sessions``; nothing when the medians were not recorded."""
-    medians = value(item.record, "latency_ms", "sessions")
-    return f"n = {counted(len(medians), 'session')}" if isinstance(medians, list | tuple) else ""
+def session_count(item: Measurement) -> str:
+    """Returns ``n = 5 sessions``, nothing if the medians were not recorded."""
+    medians = item.latency.sessions_ms
+    return "" if isinstance(medians, Unavailable) else f"n = {counted(len(medians), 'session')}"
 
 
 def to_reference(item: Measurement, notes: Footnotes) -> Cell:
-    """Latency as a multiple of the reference setting's, with its interval."""
-    found = number(item.record, "ratio_to_reference", "latency", "ratio")
-    if isinstance(found, Unavailable):
-        return notes.cell(found)
-    ends = interval(item.record, "ratio_to_reference", "latency", "ci95")
-    setting = value(item.record, "ratio_to_reference", "setting")
-    if setting == item.setting:
+    """Returns latency as a multiple of the reference setting's, with its interval."""
+    found, ends = item.ratio.latency, item.ratio.ci95
+    if not isinstance(found, Unavailable) and item.ratio.setting == item.setting:
         return Cell(times(1.0), ("the reference",), sort=sortable(found))
-    return notes.number(found, times(found), f"95 %: {times_span(*ends)}" if ends else "no interval")
+    return notes.number(
+        found, times, f"95 %: {times_span(ends.low, ends.high)}" if isinstance(ends, Interval) else "no interval"
+    )
 
 
 def peak_memory(item: Measurement, notes: Footnotes) -> Cell:
-    """The kernel's high-water mark of the runner."""
-    return notes.quantity(number(item.record, "peak_memory_kib"), "KiB")
+    """Returns the kernel's high-water mark of the runner."""
+    return notes.quantity(item.peak_memory_kib, "KiB")
 
 
 def memory_over_weights(item: Measurement, notes: Footnotes) -> Cell:
-    """Peak memory divided by the bytes of the weights."""
-    weights = number(item.record, "weight_bytes")
-    kib = weights if isinstance(weights, Unavailable) else weights / 1024
-    found = ratio(number(item.record, "peak_memory_kib"), kib)
-    if isinstance(found, Unavailable) or isinstance(kib, Unavailable):
-        return notes.cell(
-            found if isinstance(found, Unavailable) else Unavailable("the weights' size was not recorded")
-        )
-    return notes.number(found, times(found), f"of {quantity(kib, 'KiB')}")
+    """Returns peak memory divided by the size of the weights."""
+    peak, weights = item.peak_memory_kib, item.weight_bytes
+    if isinstance(peak, Unavailable):
+        return notes.cell(peak)
+    if isinstance(weights, Unavailable):
+        return notes.cell(weights)
+    if weights <= 0:
+        return notes.cell(Unavailable("the value to divide by is 0"))
+    kib = weights / 1024
+    return notes.number(peak / kib, times, f"of {quantity(kib, 'KiB')}")
 
 
 def program_size(item: Measurement, notes: Footnotes) -> Cell:
-    """Bytes of the exported program."""
-    found = number(item.record, "program_bytes")
-    return notes.cell(found) if isinstance(found, Unavailable) else notes.quantity(found / 1024, "KiB")
+    """Returns the size of the exported program."""
+    size = item.program_bytes
+    return notes.quantity(size if isinstance(size, Unavailable) else size / 1024, "KiB")
 
 
 def energy(item: Measurement, notes: Footnotes) -> Cell:
-    """Net energy of a step (idle power taken off), gross below; the gross one alone when idle is not known."""
-    net, gross = (number(item.record, "energy_mj_per_step", part) for part in ("net", "gross"))
-    short = "short window" if value(item.record, "energy_mj_per_step", "short") is True else ""
-    if isinstance(net, float):
-        below = f"gross {quantity(gross, 'mJ')}" if isinstance(gross, float) else ""
-        return notes.quantity(net, "mJ", "net", below, short)
-    if isinstance(gross, float):
-        # Sorted with the missing ones: gross and net are not one scale.
-        return Cell(
-            quantity(gross, "mJ"), tuple(part for part in ("gross only", short) if part), note=notes.cell(net).note
-        )
-    return notes.cell(net)
+    """Returns the net energy of a step (without idle power), gross below; only gross if idle power is unknown."""
+    net, gross = item.energy.net_mj, item.energy.gross_mj
+    known = "" if isinstance(gross, Unavailable) else quantity(gross, "mJ")
+    short = "short window" if item.energy.short is True else ""
+    if known and isinstance(net, Unavailable):
+        # Sorted with the missing values: gross and net energy are not comparable.
+        return Cell(known, tuple(part for part in ("gross only", short) if part), note=notes.cell(net).note)
+    return notes.quantity(net, "mJ", "net", f"gross {known}" if known else "", short)
 
 
 def power(item: Measurement, notes: Footnotes) -> Cell:
-    """Mean power over the measured steps, idle below."""
-    idle = number(item.record, "power_mw", "idle")
-    below = f"idle {quantity(idle, 'mW')}" if isinstance(idle, float) else ""
-    return notes.quantity(number(item.record, "power_mw", "mean"), "mW", below)
+    """Returns mean power over the measured steps, idle power below."""
+    idle = item.power.idle_mw
+    return notes.quantity(
+        item.power.mean_mw, "mW", "" if isinstance(idle, Unavailable) else f"idle {quantity(idle, 'mW')}"
+    )
 
 
 def stability(item: Measurement, notes: Footnotes) -> Cell:
-    """The score from 0 to 100, with the coefficient of variation it mostly rests on."""
-    found, cv = number(item.record, "stability"), number(item.record, "latency_ms", "cv_percent")
-    if isinstance(found, Unavailable):
-        return notes.cell(found)
-    below = f"CV {plain(cv, max(1, decimals(cv, 2)))}\u00a0%" if isinstance(cv, float) else ""
-    return notes.number(found, f"{plain(found, 0)} / 100", below)
+    """Returns the score from 0 to 100, with the coefficient of variation it is mostly based on."""
+    cv = item.latency.cv_percent
+    below = "" if isinstance(cv, Unavailable) else f"CV {plain(cv, max(1, decimals(cv, 2)))}\u00a0%"
+    return notes.number(item.stability, lambda score: f"{plain(score, 0)} / 100", below)
 
 
-# Keeps a page below its 300 KB; what is left out is counted on the page and is whole in the CSV.
+# Keeps a page below 300 KB; rows left out are counted on the page and are in the CSV.
 MOST_ROWS = 60
 
 _CellOf = Callable[[Measurement, Footnotes], Cell]
@@ -183,7 +173,7 @@ class Table:
 
 
 def results(found: Sequence[Measurement], reference: str) -> Table:
-    """Latency, memory, energy and so on of each measurement."""
+    """Builds the table of latency, memory, energy and so on of each measurement."""
     columns: list[tuple[Column, _CellOf]] = [
         (Column("Latency of a step", "median"), latency),
         (Column(f"Ratio to {reference}", "latency"), to_reference),
@@ -198,17 +188,11 @@ def results(found: Sequence[Measurement], reference: str) -> Table:
 
 
 def details(found: Sequence[Measurement]) -> Table:
-    """What lies behind the results: load, spread, loss, temperature, how energy was read."""
+    """Builds the table behind the results: load, spread, loss, temperature, how energy was read."""
     columns: list[tuple[Column, _CellOf]] = [
-        (
-            Column("Slowest step"),
-            lambda item, notes: notes.quantity(number(item.record, "latency_ms", "max"), "ms", *_percentiles(item)),
-        ),
-        (Column("Load", "median"), lambda item, notes: notes.quantity(number(item.record, "load_ms", "median"), "ms")),
-        (
-            Column("Memory after load"),
-            lambda item, notes: notes.quantity(number(item.record, "memory_after_load_kib"), "KiB"),
-        ),
+        (Column("Slowest step"), lambda item, notes: notes.quantity(item.latency.max_ms, "ms", *_percentiles(item))),
+        (Column("Load", "median"), lambda item, notes: notes.quantity(item.load_ms, "ms")),
+        (Column("Memory after load"), lambda item, notes: notes.quantity(item.memory_after_load_kib, "KiB")),
         (Column("Loss", "first → last"), _loss),
         (Column("Off the reference", "largest, relative"), _off_reference),
         (Column("Temperature", "start → highest"), _temperature),
@@ -220,14 +204,13 @@ def details(found: Sequence[Measurement]) -> Table:
 
 
 def reference_setting(found: Sequence[Measurement]) -> str:
-    """The setting that ratios are to, or a word for it when none was recorded."""
-    named = (value(item.record, "ratio_to_reference", "setting") for item in found)
-    return next((name for name in named if isinstance(name, str)), "the reference")
+    """Returns the setting that ratios refer to, a generic word if none was recorded."""
+    return next((name for item in found if isinstance(name := item.ratio.setting, str)), "the reference")
 
 
 def _table(found: Sequence[Measurement], columns: Sequence[tuple[Column, _CellOf]], prefix: str) -> Table:
     notes = Footnotes(prefix)
-    several = len({workload_name(item) for item in found}) > 1
+    several = len({workload_words(item.workload) for item in found}) > 1
     rows = [
         Row(
             anchor=f"m-{file_name(item.measurement_id)}",
@@ -235,10 +218,10 @@ def _table(found: Sequence[Measurement], columns: Sequence[tuple[Column, _CellOf
             badges=badges(item.emulated, item.origin),
             setting=item.setting,
             slot=slot(item.setting),
-            workload=workload_name(item) if several else "",
+            workload=workload_words(item.workload) if several else "",
             cells=[cell_of(item, notes) for _, cell_of in columns],
             status=status(item.status),
-            reason=item.reason,
+            reason=item.reason or "",
         )
         for item in worst_kept(found, [item.status for item in found], MOST_ROWS)
     ]
@@ -246,54 +229,47 @@ def _table(found: Sequence[Measurement], columns: Sequence[tuple[Column, _CellOf
 
 
 def _percentiles(item: Measurement) -> list[str]:
-    shown = []
-    for name in ("p50", "p90", "p95", "p99"):
-        found = number(item.record, "latency_ms", name)
-        shown += [f"{name} {quantity(found, 'ms')}"] if isinstance(found, float) else []
-    return shown
+    return [f"{name} {quantity(ms, 'ms')}" for name, ms in item.latency.percentiles_ms.items()]
 
 
 def _loss(item: Measurement, notes: Footnotes) -> Cell:
-    first, last = number(item.record, "loss", "first"), number(item.record, "loss", "last")
-    if isinstance(first, Unavailable) or isinstance(last, Unavailable):
-        return notes.cell(
-            first if isinstance(first, Unavailable) else last if isinstance(last, Unavailable) else Unavailable("")
-        )
-    return Cell(f"{plain(first, decimals(first))} → {plain(last, decimals(last))}", sort=sortable(last))
+    first, last = item.loss.first, item.loss.last
+    if isinstance(first, Unavailable):
+        return notes.cell(first)
+    start = plain(first, decimals(first))
+    return notes.number(last, lambda end: f"{start} → {plain(end, decimals(end))}")
 
 
 def _off_reference(item: Measurement, notes: Footnotes) -> Cell:
-    error, steps = number(item.record, "loss", "max_relative_error"), number(item.record, "loss", "reference_steps")
-    if isinstance(error, Unavailable):
-        return notes.cell(error)
-    return notes.number(error, scientific(error), f"over {steps:.0f} steps" if isinstance(steps, float) else "")
+    steps = item.loss.reference_steps
+    return notes.number(
+        item.loss.max_relative_error, scientific, "" if isinstance(steps, Unavailable) else f"over {steps:.0f} steps"
+    )
 
 
 def _temperature(item: Measurement, notes: Footnotes) -> Cell:
-    start, highest = number(item.record, "temperature_c", "start"), number(item.record, "temperature_c", "max")
-    if isinstance(highest, Unavailable):
-        return notes.cell(highest)
-    before = plain(start, 1) if isinstance(start, float) else "?"
-    return notes.number(highest, f"{before} → {plain(highest, 1)}\u00a0°C")
+    start = item.temperature.start_c
+    before = "?" if isinstance(start, Unavailable) else plain(start, 1)
+    return notes.number(item.temperature.max_c, lambda highest: f"{before} → {plain(highest, 1)}\u00a0°C")
 
 
 def _throttled(item: Measurement, notes: Footnotes) -> Cell:
-    found = value(item.record, "throttled")
+    found = item.throttled
+    if isinstance(found, Odd):
+        return Cell(found.recorded, sort=found.recorded)
     if isinstance(found, Unavailable):
         return notes.cell(found)
-    return Cell("yes" if found is True else "no" if found is False else str(found), sort=str(found))
+    return Cell("yes" if found else "no", sort=str(found))
 
 
 def _energy_method(item: Measurement, notes: Footnotes) -> Cell:
-    method = value(item.record, "energy_mj_per_step", "method")
+    method, rate, error = item.energy.method, item.energy.rate_hz, item.energy.alignment_error_ms
     if isinstance(method, Unavailable):
         return notes.cell(method)
-    rate, error = (number(item.record, "energy_mj_per_step", part) for part in ("rate_hz", "alignment_error_ms"))
-    small = [f"{plain(rate, decimals(rate))}\u00a0Hz"] if isinstance(rate, float) else []
-    small += [f"aligned to {quantity(error, 'ms')}"] if isinstance(error, float) else []
-    return Cell(str(method), tuple(small), sort=str(method))
+    small = [] if isinstance(rate, Unavailable) else [f"{plain(rate, decimals(rate))}\u00a0Hz"]
+    small += [] if isinstance(error, Unavailable) else [f"aligned to {quantity(error, 'ms')}"]
+    return Cell(method, tuple(small), sort=method)
 
 
 def _overhead(item: Measurement, notes: Footnotes) -> Cell:
-    found = number(item.record, "sampler_overhead_percent")
-    return notes.cell(found) if isinstance(found, Unavailable) else notes.number(found, f"{plain(found, 2)}\u00a0%")
+    return notes.number(item.sampler_overhead_percent, lambda percent: f"{plain(percent, 2)}\u00a0%")

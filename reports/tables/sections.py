@@ -1,6 +1,6 @@
-"""What pages are made of: a banner, sections, tables, figures. One template (page.html) sets them all.
+"""What pages consist of: a banner, sections, tables, figures. One template (page.html) renders them all.
 
-Links are relative to the site's root; the template puts the way there before them.
+Links are relative to the site's root; the template makes them relative to the page.
 """
 
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ class Link:
 
 @dataclass(frozen=True)
 class GridCell:
-    """What a cell shows: a status, a setting's swatch, or ``main``; ``small`` are the lines below it.
+    """A cell: a status, a setting's swatch, or ``main``; ``small`` are the lines below it.
 
-    ``sort`` is what it sorts by when that is not what it shows; ``slot`` the colour of a setting. Text between
-    backticks is set as code. ``badges`` and ``tags``, names that people gave, stand behind it.
+    ``sort`` is what it sorts by if that is not its text; ``slot`` the colour of a setting. Text between
+    backticks is set as code. ``badges`` and ``tags`` (names that people gave) follow it.
     """
 
     main: str = ""
@@ -72,7 +72,7 @@ class GridRow:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table. ``notes`` say what is not in it, ``links`` where that is."""
+    """A table. ``notes`` say what is left out, ``links`` where to find it."""
 
     name: str
     caption: str
@@ -84,7 +84,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Banner:
-    """The page in a sentence: ``items`` are (subject, sentence) below it."""
+    """The page in one sentence; ``items`` are (subject, sentence) below it."""
 
     status: Status
     headline: str
@@ -102,7 +102,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page; ``empty`` is shown instead when there is nothing in it, and says what to do."""
+    """A part of a page; ``empty`` replaces it if it has no content, and says what to do."""
 
     name: str
     title: str
@@ -127,9 +127,9 @@ def table(
     grid: str = "",
     links: Sequence[Link] = (),
 ) -> Section:
-    """A section with one table (called ``grid``, where not as the section), or ``empty`` where it has no row.
+    """Builds a section with one table (called ``grid``, by default as the section), or ``empty`` if it has no rows.
 
-    ``left_out`` counts the rows that are not in it, says what they are called, and where they can be found.
+    ``left_out`` is how many rows are left out, what they are called, and where they can be found.
     """
     if not rows:
         return Section(name, title, empty=empty)

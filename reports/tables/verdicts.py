@@ -1,4 +1,4 @@
-"""The verdicts of a night as tables and as files: what changed first; device by setting; CSV and JSON of everything."""
+"""The verdicts of a night as tables (changes first; device by setting) and as CSV and JSON files."""
 
 import dataclasses
 import json
@@ -6,67 +6,63 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from reports.model.histories import SeriesVerdict
-from reports.model.measurements import number, setting_of, text, workload_words
+from reports.model.measurement import setting_of, workload_words
+from reports.model.quantities import metric_value
+from reports.model.reading import known_number, text
 from reports.tables.outcomes import OutcomeTable, outcome_counts
 from reports.tables.sections import Grid, GridCell, GridRow, Head, Section
 from reports.text.appearance import Status, badges, setting_order, status
 from reports.text.escaping import csv_table, csv_text, file_name, finite
-from reports.text.numbers import counted, decimals, metric_value, percent_change, percent_span, plain
+from reports.text.numbers import counted, decimals, percent_change, percent_span, plain
 from reports.text.page_paths import device_place, series_place
 
 VERDICTS_CSV = "verdicts.csv"
 WORDS = ("regressed", "improved", "inconclusive", "insufficient", "unchanged")
 
-# Keeps the page light; the files beside it are whole.
+# Keeps the page light; the files beside it are complete.
 _MOST_IN_MATRIX = 80
 
 
 def changed_first(verdicts: Sequence[SeriesVerdict]) -> list[SeriesVerdict]:
-    """Regressed, improved, inconclusive, insufficient, unchanged; each by device, workload and metric."""
+    """Sorts verdicts: regressed, improved, inconclusive, insufficient, unchanged; then device, workload and metric."""
     return _TABLE.changed_first(verdicts)
 
 
 def verdict_counts(counts: Mapping[str, int]) -> str:
-    """``2 regressed, 1 improved and 40 unchanged``, worst first."""
+    """Formats counts as ``2 regressed, 1 improved and 40 unchanged``, worst first."""
     return outcome_counts(counts, WORDS)
 
 
 def night_status(counts: Mapping[str, int]) -> Status:
-    """What the night comes to: its worst verdict, ``unchanged`` before ``insufficient``."""
+    """Returns the night's overall status: its worst verdict, ``unchanged`` before ``insufficient``."""
     for word in ("regressed", "inconclusive", "improved", "unchanged", "insufficient"):
         if counts.get(word):
             return status(word)
     return status("not judged")
 
 
-def reproduce(one: SeriesVerdict) -> str:
-    """The command that measures a verdict again, empty where none was kept."""
-    return text(one.numbers, "command") or text(one.inputs, "command")
-
-
 def series_link(one: SeriesVerdict) -> str:
-    """The place of the series' page, at its metric."""
+    """Returns the link to the series' page, at its metric."""
     return f"{series_place(one.device, one.workload_key)}#{file_name(one.metric)}"
 
 
 def verdict_section(ordered: Sequence[SeriesVerdict]) -> Section:
-    """The verdicts, in the order given; rows beyond the limit are counted by their verdict."""
+    """Builds the table of verdicts in the given order; rows beyond the limit are counted by verdict."""
     return _TABLE.section(ordered)
 
 
 def _cells(one: SeriesVerdict) -> tuple[GridCell, ...]:
-    judged = status(one.verdict)
+    outcome = status(one.verdict)
     value = "\u2013" if one.value is None else metric_value(one.metric, one.value)
-    centre = number(one.numbers, "centre")
-    before = [f"history {metric_value(one.metric, centre)}"] if isinstance(centre, float) else []
-    points = number(one.numbers, "points")
-    before += [f"n = {counted(int(points), 'point')}"] if isinstance(points, float) else []
-    why = [text(one.numbers, "sentence") or text(one.inputs, "sentence")]
+    centre, points = (known_number(one.numbers, key) for key in ("centre", "points"))
+    before = [] if centre is None else [f"history {metric_value(one.metric, centre)}"]
+    before += [] if points is None else [f"n = {counted(int(points), 'point')}"]
     cause = text(one.inputs, "cause")
+    why = [one.sentence]
     why += [f"cause: {cause}"] if cause else []
-    why += [f"`{reproduce(one)}`"] if reproduce(one) else []
+    why += [f"`{one.command}`"] if one.command else []
     return (
-        GridCell(one.verdict, status=judged, sort=str(judged.order)),
+        GridCell(one.verdict, status=outcome, sort=str(outcome.order)),
         GridCell(value, before, sort="" if one.value is None else f"{one.value:.7g}"),
         _ratio(one),
         *(_small_number(one, key) for key in ("p", "q")),
@@ -75,22 +71,21 @@ def _cells(one: SeriesVerdict) -> tuple[GridCell, ...]:
 
 
 def _ratio(one: SeriesVerdict) -> GridCell:
-    ratio = number(one.numbers, "ratio")
-    if isinstance(ratio, float):
-        low, high = number(one.numbers, "ratio_low"), number(one.numbers, "ratio_high")
-        pairs = number(one.numbers, "pairs")
-        small = [percent_span(low, high)] if isinstance(low, float) and isinstance(high, float) else []
-        small += [f"n = {counted(int(pairs), 'pair')}"] if isinstance(pairs, float) else []
+    ratio, low, high, pairs, change = (
+        known_number(one.numbers, key) for key in ("ratio", "ratio_low", "ratio_high", "pairs", "change")
+    )
+    if ratio is not None:
+        small = [] if low is None or high is None else [percent_span(low, high)]
+        small += [] if pairs is None else [f"n = {counted(int(pairs), 'pair')}"]
         return GridCell(percent_change(ratio), small, sort=f"{ratio:.7g}")
-    change = number(one.numbers, "change")
-    if isinstance(change, float):
+    if change is not None:
         return GridCell(percent_change(1 + change), ("to its history, not measured in turn",), sort=f"{1 + change:.7g}")
     return GridCell("\u2013")
 
 
 def _small_number(one: SeriesVerdict, key: str) -> GridCell:
-    found = number(one.numbers, key)
-    if not isinstance(found, float):
+    found = known_number(one.numbers, key)
+    if found is None:
         return GridCell("\u2013")
     return GridCell(plain(found, decimals(found, 2)) if found >= 1e-4 else f"{found:.0e}", sort=f"{found:.7g}")
 
@@ -121,7 +116,7 @@ _TABLE: OutcomeTable[SeriesVerdict] = OutcomeTable(
 
 
 def matrix_section(ordered: Sequence[SeriesVerdict]) -> Section:
-    """Device by setting: the worst verdict of each cell with its counts."""
+    """Builds the table of device by setting: the worst verdict of each cell with its counts."""
     settings = sorted({setting_of(one.workload) for one in ordered}, key=setting_order)
     cells: dict[tuple[str, str], dict[str, list[SeriesVerdict]]] = {}
     for one in ordered:
@@ -152,11 +147,11 @@ def _matrix_cell(found: Sequence[SeriesVerdict]) -> GridCell:
     if not found:
         return GridCell("not measured")
     counts = Counter(one.verdict for one in found)
-    judged = night_status(counts)
+    worst = night_status(counts)
     own = next((one for one in found if one.metric == "latency_ms" and one.value is not None), None)
-    small = [f"{counts[judged.word]} of {counted(len(found), 'series', 'series')}"]
+    small = [f"{counts[worst.word]} of {counted(len(found), 'series', 'series')}"]
     small += [f"{metric_value(own.metric, own.value)} a step"] if own is not None and own.value is not None else []
-    return GridCell(judged.word, small, str(judged.order), series_link(found[0]).partition("#")[0], judged)
+    return GridCell(worst.word, small, str(worst.order), series_link(found[0]).partition("#")[0], worst)
 
 
 _NUMBERS = ("centre", "margin", "ratio", "ratio_low", "ratio_high", "p", "q", "points", "pairs")
@@ -165,20 +160,19 @@ VERDICT_COLUMNS = (*_NAMES, "verdict", "rule", "at", "value", *_NUMBERS, "senten
 
 
 def verdicts_csv(verdicts: Sequence[SeriesVerdict]) -> str:
-    """One row per series, in the order given; numbers with all their digits, what is not known is empty."""
+    """Returns CSV with one row per series in the given order, at full precision; unknown values are empty."""
     rows = []
     for one in verdicts:
         named = (one.device, setting_of(one.workload), one.workload_key, one.metric, one.direction)
         row = [csv_text(part) for part in named]
         row += [str(one.emulated).lower(), csv_text(one.measurement_id), one.verdict, csv_text(one.rule), one.at]
-        found = [number(one.numbers, key) for key in _NUMBERS]
-        values = [one.value, *(value if isinstance(value, float) else None for value in found)]
+        values = [one.value, *(known_number(one.numbers, key) for key in _NUMBERS)]
         row += ["" if value is None else repr(value) for value in values]
-        row += [csv_text(text(one.numbers, key) or text(one.inputs, key)) for key in ("sentence", "command")]
+        row += [csv_text(one.sentence), csv_text(one.command)]
         rows.append(row)
     return csv_table(VERDICT_COLUMNS, rows)
 
 
 def verdicts_json(verdicts: Sequence[SeriesVerdict]) -> str:
-    """The same as a JSON list, with the inputs of each verdict."""
+    """Returns the same as a JSON list, with the inputs of each verdict."""
     return json.dumps(finite([dataclasses.asdict(one) for one in verdicts]), ensure_ascii=False, indent=1) + "\n"

@@ -1,4 +1,4 @@
-"""How outcomes, settings and devices look wherever they are named: a glyph and a word, never colour alone.
+"""How outcomes, settings and devices look everywhere: a glyph and a word, never colour alone.
 
 One colour per quantization setting and one symbol per device, everywhere; and the mark of what is emulated or was
 measured by another lab.
@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from reports.text.escaping import shortened
 
-# Order is the slot: adding a setting must not recolour the others.
+# The number is the slot: adding a setting must not recolour the others.
 _SLOTS = {"fp32": 0, "fp16": 1, "int8": 2, "nf4": 3}
 _FREE_SLOTS = (4, 5, 6, 7)
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "cross", "hexagon", "triangle-down", "pentagon")
@@ -19,7 +19,7 @@ _ORDER = {name: index for index, name in enumerate(_SLOTS)}
 
 
 def slot(setting: str) -> int:
-    """The colour variable of a setting. One we don't know gets the same free slot on every page."""
+    """Returns the colour slot of a setting; an unknown one gets the same free slot on every page."""
     known = _SLOTS.get(setting)
     if known is not None:
         return known
@@ -27,12 +27,12 @@ def slot(setting: str) -> int:
 
 
 def colour(setting: str) -> str:
-    """The colour of a setting as figures name it."""
+    """Returns the colour of a setting as figures name it."""
     return f"var(--setting-{slot(setting)})"
 
 
 def symbols(devices: Iterable[str]) -> dict[str, str]:
-    """A plotly marker symbol for each device; from the eleventh on the outlines of the first ones."""
+    """Returns a plotly marker symbol for each device, outlines from the eleventh on."""
     chosen = {}
     for index, device in enumerate(devices):
         suffix = "-open" if index // len(_SYMBOLS) % 2 else ""
@@ -97,18 +97,18 @@ _KNOWN = {
 
 
 def status(word: str) -> Status:
-    """What is known of an outcome; an unknown word is shown as it is, in a quiet tone."""
+    """Looks up an outcome; an unknown word stays as it is, in a quiet tone."""
     return _KNOWN.get(word.lower(), Status(word or "unknown", "•", "quiet", 4))
 
 
 def worst_kept(rows: Sequence[_Row], words: Sequence[str], most: int) -> list[_Row]:
-    """The rows in their order, at most ``most`` of them: when there are more, those with the worst outcomes stay."""
+    """Keeps at most ``most`` rows, in order; if there are more, those with the worst outcomes stay."""
     worst_first = sorted(range(len(rows)), key=lambda place: status(words[place]).order)
     return [rows[place] for place in sorted(worst_first[:most])]
 
 
 def glossary(words: set[str]) -> list[Status]:
-    """The outcomes among ``words`` that have an explanation, the worst first."""
+    """Returns the outcomes among ``words`` that have an explanation, worst first."""
     found = {status(word) for word in words}
     return sorted((item for item in found if item.meaning), key=lambda item: (item.order, item.word))
 
@@ -117,5 +117,5 @@ EMULATED = "emulated"
 
 
 def badges(emulated: bool, origin: str = "") -> tuple[str, ...]:
-    """The words of the badges; ``origin`` is the lab that the numbers came from, empty for this one."""
+    """Returns the texts of the badges; ``origin`` is the lab that the numbers came from, empty for this one."""
     return (*((EMULATED,) if emulated else ()), *((f"imported from {shortened(origin, 32)}",) if origin else ()))

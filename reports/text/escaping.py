@@ -1,6 +1,6 @@
-"""Text from devices and files is hostile: how it goes into a script element, a figure, a spreadsheet, a path.
+"""Escapes hostile text from devices and files for script elements, figures, spreadsheets and paths.
 
-HTML itself is escaped by Jinja.
+Jinja escapes HTML itself.
 """
 
 import csv
@@ -15,13 +15,13 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-# Spreadsheets read a cell that begins so as a formula; the wide forms too, and white space before does not stop them.
+# Spreadsheets read a cell that starts like this as a formula, wide forms and leading white space included.
 _FORMULA = re.compile(r"^\s*[=+\-@|%＝＋－＠]|^[\t\r\n]")  # noqa: RUF001 - the wide forms are meant
 _BACKTICKS = re.compile(r"`([^`\n]{1,400})`")
-# Ids of runs and names of devices come again on every row of a site.
+# Ids of runs and names of devices recur on every row of a site.
 _MOST_REMEMBERED = 8192
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-# Control characters and those that turn the direction of writing: they are shown by their number.
+# Control characters and those that change the writing direction are spelled out by their number.
 _INVISIBLE = {
     code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
     for code in [
@@ -39,16 +39,16 @@ _INVISIBLE = {
 _HIDDEN = re.compile(f"[{re.escape(''.join(map(chr, _INVISIBLE)))}]")
 
 
-def visible(shown: Any) -> Any:
-    """Text with its invisible characters spelled out; anything else, and safe markup as such, unchanged in kind."""
-    # Nearly all text is plain, and markup was put together from text that went through here.
-    if not isinstance(shown, str) or isinstance(shown, Markup) or _HIDDEN.search(shown) is None:
-        return shown
-    return shown.translate(_INVISIBLE)
+def visible(content: Any) -> Any:
+    """Spells out the invisible characters of text; anything else, safe markup included, is returned unchanged."""
+    # Nearly all text is plain, and markup consists of text that has passed through here.
+    if not isinstance(content, str) or isinstance(content, Markup) or _HIDDEN.search(content) is None:
+        return content
+    return content.translate(_INVISIBLE)
 
 
 def finite(tree: Any) -> Any:
-    """The same tree with NaN and infinities as ``nan``, ``inf`` and ``-inf``: JSON has no numbers for them."""
+    """Replaces NaN and infinities in a tree by ``nan``, ``inf`` and ``-inf``: JSON has no numbers for them."""
     if isinstance(tree, float) and not math.isfinite(tree):
         return "nan" if math.isnan(tree) else ("inf" if tree > 0 else "-inf")
     if isinstance(tree, Mapping):
@@ -59,7 +59,7 @@ def finite(tree: Any) -> Any:
 
 
 def json_for_script(tree: Any) -> Markup:
-    """JSON that can't leave a ``<script type="application/json">``: no ``<``, ``>``, ``&`` and nothing beyond ASCII."""
+    """Returns JSON that cannot leave a ``<script type="application/json">``: ASCII without ``<``, ``>`` and ``&``."""
     try:
         plain = _compact(tree)
     except ValueError:  # not all numbers are finite
@@ -74,18 +74,18 @@ def _compact(tree: Any) -> str:
 
 
 def shortened(name: str, longest: int = 48) -> str:
-    """A name with its invisible characters spelled out, cut where it is too long for a sentence or a legend."""
+    """Spells out invisible characters of a name and cuts it if it is too long for a sentence or a legend."""
     plain = str(visible(name))
     return plain if len(plain) <= longest else plain[: longest - 1] + "…"
 
 
 def figure_text(name: str, longest: int = 48) -> str:
-    """A name for a figure: plotly reads tags and entities in any text, so they are escaped; long ones are cut."""
+    """Escapes a name for a figure, as plotly interprets tags and entities in any text; long names are cut."""
     return shortened(name, longest).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def prose(sentence: str) -> Markup:
-    """Escaped text in which what stands between backticks is set as code."""
+    """Escapes text and marks what stands between backticks as code."""
     escaped = escape(visible(sentence))
     if "`" not in escaped:
         return escaped
@@ -94,13 +94,13 @@ def prose(sentence: str) -> Markup:
 
 @lru_cache(maxsize=_MOST_REMEMBERED)
 def csv_text(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula: a suspicious beginning gets an apostrophe before it."""
+    """Returns a cell that no spreadsheet takes for a formula: a suspicious start gets an apostrophe before it."""
     plain = str(visible(cell))
     return f"'{plain}" if _FORMULA.match(plain) else plain
 
 
 def csv_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A CSV file as text; texts in it went through :func:`csv_text`."""
+    """Returns a CSV file as text; its cells have passed :func:`csv_text`."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
@@ -110,7 +110,7 @@ def csv_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 @lru_cache(maxsize=_MOST_REMEMBERED)
 def file_name(name: str) -> str:
-    """A name that is safe as one part of a path and of a URL; unsafe ones are told apart by a hash."""
+    """Returns a name that is safe as one part of a path and of a URL; a hash keeps unsafe ones distinct."""
     if _SAFE_NAME.fullmatch(name):
         return name
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]

@@ -1,7 +1,7 @@
-"""Numbers, points in time and metrics as people read them.
+"""Numbers and points in time as people read them.
 
-A number has a unit that fits and three significant digits, an interval the same unit. Times are UTC, to the minute or
-second, the unreadable ones as they came. A metric has a title.
+Numbers have a fitting unit and three significant digits, intervals the unit of their value. Times are UTC, to the
+minute or second; unreadable ones stay as they are.
 """
 
 import math
@@ -13,7 +13,7 @@ NBSP = "\u00a0"
 
 @dataclass(frozen=True)
 class Unit:
-    """``shown = stored * factor``."""
+    """``displayed value = stored value * factor``."""
 
     name: str
     factor: float
@@ -28,7 +28,7 @@ _SCALES = {"ms": _MS, "KiB": _KIB, "mJ": _MJ, "mW": _MW}
 
 
 def unit_for(stored: float, stored_unit: str) -> Unit:
-    """The unit in which a value stored in ``ms``, ``KiB``, ``mJ`` or ``mW`` reads best.
+    """Returns the unit in which a value stored in ``ms``, ``KiB``, ``mJ`` or ``mW`` reads best.
 
     Raises:
         KeyError: another stored unit.
@@ -36,33 +36,33 @@ def unit_for(stored: float, stored_unit: str) -> Unit:
     return next(unit for below, unit in _SCALES[stored_unit] if abs(stored) < below)
 
 
-def decimals(shown: float, significant: int = 3) -> int:
-    """Places after the point that give ``significant`` digits, at most 6."""
-    if shown == 0:
+def decimals(value: float, significant: int = 3) -> int:
+    """Returns the decimal places that give ``significant`` digits, at most 6."""
+    if value == 0:
         return 0
     # Rounded first, so that 9.996 counts as 10.00 and gets one place fewer.
-    exponent = math.floor(math.log10(float(f"{abs(shown):.{significant - 1}e}")))
+    exponent = math.floor(math.log10(float(f"{abs(value):.{significant - 1}e}")))
     return max(0, min(6, significant - 1 - exponent))
 
 
-def plain(shown: float, places: int) -> str:
-    """Digits in groups of three from 10,000 on, with a true minus sign."""
-    grouped = "," if abs(shown) >= 10_000 else ""
-    text = f"{shown:{grouped}.{places}f}"
+def plain(value: float, places: int) -> str:
+    """Formats a number, with digits in groups of three from 10,000 on and a true minus sign."""
+    grouped = "," if abs(value) >= 10_000 else ""
+    text = f"{value:{grouped}.{places}f}"
     return text.replace("-", "\u2212")
 
 
 def quantity(stored: float, stored_unit: str) -> str:
     """``1234.5, "ms"`` is ``1.23 s``."""
     unit = unit_for(stored, stored_unit)
-    shown = stored * unit.factor
-    return f"{plain(shown, decimals(shown))}{NBSP}{unit.name}"
+    value = stored * unit.factor
+    return f"{plain(value, decimals(value))}{NBSP}{unit.name}"
 
 
 def span(low: float, high: float, stored_unit: str, like: float) -> str:
-    """The interval in the unit and with the places of the value ``like`` that it belongs to: ``1.21-1.27 s``.
+    """Formats an interval with the unit and decimal places of its value ``like``: ``1.21-1.27 s``.
 
-    One place more than the value has, when the ends would look the same otherwise.
+    Uses one more place than the value if the ends would look the same otherwise.
     """
     unit = unit_for(like, stored_unit)
     places = decimals(like * unit.factor)
@@ -78,16 +78,16 @@ def times(ratio: float) -> str:
 
 
 def times_span(low: float, high: float) -> str:
-    """The interval of a ratio, both ends with the same places."""
+    """Formats the interval of a ratio, both ends with the same places."""
     places = max(2, decimals(high)) if high < 10 else 1
     return f"{plain(low, places)}\u2013{plain(high, places)}\u00d7"
 
 
-def scientific(shown: float) -> str:
+def scientific(value: float) -> str:
     """``3.2e-06`` is ``3.2 x 10^-6``, with raised digits; 0 is 0."""
-    if shown == 0:
+    if value == 0:
         return "0"
-    digits, _, exponent = f"{shown:.1e}".partition("e")
+    digits, _, exponent = f"{value:.1e}".partition("e")
     return f"{digits}{NBSP}\u00d7{NBSP}10{str(int(exponent)).translate(_RAISED)}"
 
 
@@ -102,7 +102,7 @@ def listed(words: list[str]) -> str:
 
 
 def lasted(seconds: float) -> str:
-    """A stretch of wall time: ``42 s``, ``12 min 5 s``, ``3 h 20 min``."""
+    """Formats a duration: ``42 s``, ``12 min 5 s``, ``3 h 20 min``."""
     whole = round(seconds)
     hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
     if hours:
@@ -111,7 +111,7 @@ def lasted(seconds: float) -> str:
 
 
 def parsed(iso: str | None) -> datetime | None:
-    """The moment in UTC (a text without an offset is taken as UTC), or None when it can't be read."""
+    """Parses a moment as UTC (a text without an offset counts as UTC), None if it cannot be read."""
     try:
         moment = datetime.fromisoformat(iso or "")
     except ValueError:
@@ -120,13 +120,13 @@ def parsed(iso: str | None) -> datetime | None:
 
 
 def moment_text(iso: str | None) -> str:
-    """``2026-03-01 02:15 UTC``; an unreadable text unchanged; nothing for None."""
+    """Formats a moment as ``2026-03-01 02:15 UTC``; an unreadable text is unchanged, None is empty."""
     moment = parsed(iso)
     return moment.strftime("%Y-%m-%d %H:%M UTC") if moment else iso or ""
 
 
 def duration(begin: str | None, end: str | None) -> str | None:
-    """How long it took, or None when either end is unknown or the end lies before the beginning."""
+    """Formats how long it took, None if either end is unknown or the end precedes the start."""
     first, last = parsed(begin), parsed(end)
     if first is None or last is None or last < first:
         return None
@@ -134,64 +134,9 @@ def duration(begin: str | None, end: str | None) -> str | None:
 
 
 def sort_key(iso: str | None) -> str:
-    """A text that sorts as the moments do."""
+    """Returns a text that sorts as the moments do."""
     moment = parsed(iso)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") if moment else iso or ""
-
-
-_TITLES = {
-    "latency_ms": "Latency of a step",
-    "load_ms": "Load",
-    "peak_memory_kib": "Peak memory",
-    "memory_after_load_kib": "Memory after load",
-    "program_bytes": "Program size",
-    "energy_gross_mj_per_step": "Energy per step, gross",
-    "energy_net_mj_per_step": "Energy per step, net",
-    "power_mw": "Power, mean",
-}
-# Ending: the unit that quantities know, and stored value times this is in it.
-_STORED = {
-    "_ms": ("ms", 1.0),
-    "_kib": ("KiB", 1.0),
-    "_bytes": ("KiB", 1 / 1024),
-    "_mj_per_step": ("mJ", 1.0),
-    "_mw": ("mW", 1.0),
-}
-_PLACES = {name: place for place, name in enumerate(_TITLES)}
-
-
-def metric_title(metric: str) -> str:
-    """``latency_ms`` is ``Latency of a step``."""
-    return _TITLES.get(metric, metric.replace("_", " "))
-
-
-def metric_order(metric: str) -> tuple[int, str]:
-    """Sorts metrics as the tables of a run do, unknown ones last."""
-    return _PLACES.get(metric, len(_PLACES)), metric
-
-
-def metric_value(metric: str, stored: float) -> str:
-    """A value with its unit."""
-    unit, factor = _stored(metric)
-    return quantity(stored * factor, unit) if unit else plain(stored, decimals(stored))
-
-
-def metric_span(metric: str, low: float, high: float, like: float) -> str:
-    """An interval with the unit and the places of the value it belongs to."""
-    unit, factor = _stored(metric)
-    if not unit:
-        places = decimals(like)
-        return f"{plain(low, places)}\u2013{plain(high, places)}"
-    return span(low * factor, high * factor, unit, like=like * factor)
-
-
-def metric_unit(metric: str, largest: float) -> Unit:
-    """The unit for an axis that goes up to ``largest``; its factor turns stored values into shown ones."""
-    unit, factor = _stored(metric)
-    if not unit:
-        return Unit("", 1.0)
-    shown = unit_for(largest * factor, unit)
-    return Unit(shown.name, shown.factor * factor)
 
 
 def percent_change(ratio: float) -> str:
@@ -201,9 +146,5 @@ def percent_change(ratio: float) -> str:
 
 
 def percent_span(low: float, high: float) -> str:
-    """The interval of a ratio as changes: ``+3.1 to +7.0 %``."""
+    """Formats the interval of a ratio as changes: ``+3.1 to +7.0 %``."""
     return f"{percent_change(low).removesuffix(chr(0xA0) + '%')} to {percent_change(high)}"
-
-
-def _stored(metric: str) -> tuple[str, float]:
-    return next((known for ending, known in _STORED.items() if metric.endswith(ending)), ("", 1.0))

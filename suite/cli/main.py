@@ -101,8 +101,8 @@ def run_command(arguments: Sequence[str]) -> int:
         error.show()
         return USAGE
     except click.NoSuchOption as error:
-        told = _SET_ELSEWHERE.get(error.option_name)
-        return _fail(f"No such option '{error.option_name}': {told}" if told else error.format_message(), USAGE)
+        advice = _SET_ELSEWHERE.get(error.option_name)
+        return _fail(f"No such option '{error.option_name}': {advice}" if advice else error.format_message(), USAGE)
     except click.ClickException as error:
         return _fail(error.format_message(), USAGE)
     except UserError as error:

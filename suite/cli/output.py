@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from reports.text import numbers
+from reports.model.quantities import metric_span, metric_value
 
 _WIDEST = 10_000
 
@@ -44,11 +44,11 @@ def print_table(table: Table) -> None:
 _TYPED = str.maketrans({"\u00a0": " ", "\u2212": "-", "\u2013": "-"})
 
 
-def shown_value(metric: str, stored: float) -> str:
+def format_value(metric: str, stored: float) -> str:
     """`latency_ms` and 1234.5 give `1.23 s`."""
-    return numbers.metric_value(metric, stored).translate(_TYPED)
+    return metric_value(metric, stored).translate(_TYPED)
 
 
-def shown_span(metric: str, low: float, high: float, like: float) -> str:
+def format_span(metric: str, low: float, high: float, like: float) -> str:
     """An interval with the unit and the places of the value `like` that it belongs to: `1.21-1.27 s`."""
-    return numbers.metric_span(metric, low, high, like).translate(_TYPED)
+    return metric_span(metric, low, high, like).translate(_TYPED)

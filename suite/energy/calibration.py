@@ -100,7 +100,7 @@ def calibrate(device: Device, seconds: float) -> Calibration:
     gauge = _gauge(device)
     _require_discharging(device)
     readings = take_readings(device, gauge, seconds)
-    return judged(gauge, readings, PHONE_MW if device.entry.kind == "android" else PLAUSIBLE_MW)
+    return calibration_of(gauge, readings, PHONE_MW if device.entry.kind == "android" else PLAUSIBLE_MW)
 
 
 def take_readings(device: Device, gauge: RawGauge, seconds: float) -> Readings:
@@ -128,8 +128,8 @@ def take_readings(device: Device, gauge: RawGauge, seconds: float) -> Readings:
     return Readings(tuple(found["idle"]), tuple(found["load"]))
 
 
-def judged(gauge: RawGauge, readings: Readings, plausible_mw: tuple[float, float]) -> Calibration:
-    """Unit and sign out of the readings. Raises CalibrationError, with the figures, when they can't be told."""
+def calibration_of(gauge: RawGauge, readings: Readings, plausible_mw: tuple[float, float]) -> Calibration:
+    """Derives unit and sign from the readings. Raises CalibrationError, with the figures, when that is ambiguous."""
     idle, load = ([a * b for a, b in values] for values in (readings.idle, readings.load))
     idle_raw, load_raw = stats.median(idle), stats.median(load)
     _require_difference(gauge, idle, load)

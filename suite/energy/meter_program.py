@@ -107,7 +107,7 @@ class MeterProgram:
                 while_waiting=self._check,
                 grace_s=_GRACE_S,
             )
-            self._ending = self._told(ending)
+            self._ending = self._sentence(ending)
         except _Ended:
             return
         except _Flood as flood:
@@ -119,11 +119,11 @@ class MeterProgram:
         if self._stop.is_set():
             raise _Ended
 
-    def _told(self, ending: ProcessEnd) -> str:
-        said = last_line(ending.stderr_tail)
+    def _sentence(self, ending: ProcessEnd) -> str:
+        last_words = last_line(ending.stderr_tail)
         how = f"was ended by {ending.signal}" if ending.signal else f"left with exit code {ending.rc}"
         bad = f"; {self._first_bad}" if self._first_bad and not self._samples else ""
-        return f"{self._name} {how} after {len(self._samples)} readings{said}{bad}"
+        return f"{self._name} {how} after {len(self._samples)} readings{last_words}{bad}"
 
     def _take(self, line: str) -> None:
         self._count()

@@ -9,13 +9,11 @@ import numpy as np
 
 from devices.sensors.battery import BATTERY
 from foundation.unavailable import Unavailable
+from reports.model.quantities import CHARGERS, ENERGY_COUNTER, POWER
 from suite.energy.window import WindowEnergy, counter_energy, gap, gauge_energy, net_energy_mj
 from suite.sessions.events import StepEvent
 from suite.sessions.record import IdlePower, SensorTrace, SessionRecord
 
-POWER = "power_mw"
-ENERGY_COUNTER = "energy_mj"
-CHARGERS = "chargers"
 #: The sensor that an external meter is.
 METER = "meter"
 #: Samples that lie further apart than so many periods have a failed reading between them.

@@ -30,25 +30,25 @@ def require_forward(t0_ns: Sequence[int], t1_ns: Sequence[int]) -> None:
 
 def step_median_ms(phases: Sequence[str], t0_ns: Sequence[int], t1_ns: Sequence[int]) -> float | None:
     """Median duration of the measured steps, milliseconds; None where there is none."""
-    measured = [
+    durations = [
         (end - begin) / _NS_PER_MS
         for phase, begin, end in zip(phases, t0_ns, t1_ns, strict=True)
         if phase == "measured"
     ]
-    return stats.median(measured) if measured else None
+    return stats.median(durations) if durations else None
 
 
-def require_medians(told_ms: float, told_sessions_ms: Sequence[float], found_ms: Sequence[float | None]) -> None:
+def require_medians(median_ms: float, sessions_ms: Sequence[float], found_ms: Sequence[float | None]) -> None:
     """ValueError unless a latency is the median of its sessions' medians, each of which is that of some steps.
 
-    `told_ms` and `told_sessions_ms` are the document's; `found_ms` what the steps of each session give.
+    `median_ms` and `sessions_ms` are the document's; `found_ms` what the steps of each session give.
     """
     medians = [value for value in found_ms if value is not None]
-    for told in told_sessions_ms:
-        if not any(math.isclose(told, value, rel_tol=_TOLERANCE) for value in medians):
-            raise ValueError(f"a session's latency of {told:g} ms is that of no steps in the file")
-    if told_sessions_ms and not math.isclose(told_ms, stats.median(list(told_sessions_ms)), rel_tol=_TOLERANCE):
-        raise ValueError(f"the latency of {told_ms:g} ms is not the median of its sessions")
+    for session_ms in sessions_ms:
+        if not any(math.isclose(session_ms, value, rel_tol=_TOLERANCE) for value in medians):
+            raise ValueError(f"a session's latency of {session_ms:g} ms is that of no steps in the file")
+    if sessions_ms and not math.isclose(median_ms, stats.median(list(sessions_ms)), rel_tol=_TOLERANCE):
+        raise ValueError(f"the latency of {median_ms:g} ms is not the median of its sessions")
 
 
 FORMAT = "edge-training-suite run"
@@ -316,11 +316,11 @@ class Measurement(_Part):
 
     @model_validator(mode="after")
     def _latency_follows(self) -> Measurement:
-        told = None if self.document is None else self.document.latency_ms
-        if isinstance(told, Latency) and isinstance(told.median, int | float):
+        latency = None if self.document is None else self.document.latency_ms
+        if isinstance(latency, Latency) and isinstance(latency.median, int | float):
             steps = [session.steps for session in self.sessions]
             found = [step_median_ms(item.phase, item.t0_ns, item.t1_ns) for item in steps]
-            require_medians(told.median, told.sessions, found)
+            require_medians(latency.median, latency.sessions, found)
         return self
 
 

@@ -6,12 +6,13 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from sqlalchemy import Connection, select
 
 from foundation.atomic import replacing
 from foundation.errors import UserError
+from foundation.unavailable import Json
 from reports.text.escaping import finite
 from suite.exchange import tables
 from suite.exchange.document import FORMAT, SCHEMA
@@ -32,15 +33,15 @@ def export_tables(store: Store, run_ids: Sequence[str], file_format: str, folder
     with _writable(folder), contextlib.ExitStack() as stack:
         folder.mkdir(parents=True, exist_ok=True)
         files = [stack.enter_context(FORMATS[file_format](table, folder)) for table in tables.TABLES]
-        measured_file, session_file, step_file, sample_file = files
+        measurement_file, session_file, step_file, sample_file = files
         for run_id in run_ids:
             with store.database.reading() as connection:
-                for measured in measurements(connection, run_row(connection, run_id)):
-                    measured_file.add([tables.measurement_row(measured)])
-                    for session in sessions(connection, measured.row["id"]):
-                        session_file.add([tables.session_row(measured, session)])
-                        step_file.add(tables.step_rows(measured, session))
-                        sample_file.add(tables.sample_rows(measured, session))
+                for stored in measurements(connection, run_row(connection, run_id)):
+                    measurement_file.add([tables.measurement_row(stored)])
+                    for session in sessions(connection, stored.row["id"]):
+                        session_file.add([tables.session_row(stored, session)])
+                        step_file.add(tables.step_rows(stored, session))
+                        sample_file.add(tables.sample_rows(stored, session))
     return [folder / f"{table.name}.{file_format}" for table in tables.TABLES]
 
 
@@ -73,16 +74,16 @@ def _write_run(stream: BinaryIO, connection: Connection, run_id: str) -> None:
     run = run_row(connection, run_id)
     head = _json(_head(connection, run))
     stream.write(head[:-1] + b',\n"measurements":[')
-    for index, measured in enumerate(measurements(connection, run)):
-        stream.write((b",\n" if index else b"\n") + _json(_measurement(connection, measured)))
+    for index, stored in enumerate(measurements(connection, run)):
+        stream.write((b",\n" if index else b"\n") + _json(_measurement(connection, stored)))
     stream.write(b"]}\n")
 
 
-def _json(document: dict[str, Any]) -> bytes:
+def _json(document: Json) -> bytes:
     return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-def _head(connection: Connection, run: Row) -> dict[str, Any]:
+def _head(connection: Connection, run: Row) -> dict[str, Json]:
     return {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -95,32 +96,34 @@ def _head(connection: Connection, run: Row) -> dict[str, Any]:
     }
 
 
-def _devices(connection: Connection, run_id: str) -> list[dict[str, Any]]:
+def _devices(connection: Connection, run_id: str) -> list[Json]:
     """The run's devices; of one whose hardware changed meanwhile the newest entry, with the states of all of them."""
     device, measurement, state = schema.device, schema.measurement, schema.device_state
     used = select(measurement.c.device_id).where(measurement.c.run_id == run_id)
     seen = select(state.c.device_id).where(state.c.run_id == run_id)
     chosen = select(device).where(device.c.id.in_(used.union(seen))).order_by(device.c.id)
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Json] = {}
+    states_of: dict[str, list[Json]] = {}
     for row in connection.execute(chosen).mappings().all():
         states = select(state).where(state.c.run_id == run_id, state.c.device_id == row["id"]).order_by(state.c.id)
-        earlier = found.get(row["name"], {}).get("states", [])
+        known = states_of.setdefault(row["name"], [])
+        known += [_state(item) for item in connection.execute(states).mappings()]
         found[row["name"]] = {
             "name": row["name"],
             "kind": row["kind"],
             "emulated": bool(row["emulated"]),
             "hardware": json.loads(row["hardware"]),
-            "states": earlier + [_state(item) for item in connection.execute(states).mappings()],
+            "states": known,
         }
     return list(found.values())
 
 
-def _state(row: Row) -> dict[str, Any]:
+def _state(row: Row) -> dict[str, Json]:
     parsed = {key: json.loads(row[key]) for key in ("facts", "preflight")}
     return {"at": row["at"], "os_build": row["os_build"], **parsed}
 
 
-def _artifacts(connection: Connection, run_id: str) -> list[dict[str, Any]]:
+def _artifacts(connection: Connection, run_id: str) -> list[Json]:
     table = schema.artifact
     used = select(schema.measurement.c.artifact_hash).where(schema.measurement.c.run_id == run_id)
     rows = connection.execute(select(table).where(table.c.hash.in_(used)).order_by(table.c.hash)).mappings()
@@ -130,20 +133,20 @@ def _artifacts(connection: Connection, run_id: str) -> list[dict[str, Any]]:
     ]
 
 
-def _measurement(connection: Connection, measured: StoredMeasurement) -> dict[str, Any]:
-    row = measured.row
+def _measurement(connection: Connection, stored: StoredMeasurement) -> dict[str, Json]:
+    row = stored.row
     return {
         "device": row["name"],
         **{key: json.loads(row[key]) for key in ("workload", "reference_losses")},
         **{key: row[key] for key in ("role", "planned_sessions", "started_at", "finished_at")},
         "artifact": row["artifact_hash"],
         "runner": row["runner_hash"],
-        "document": None if measured.document is None else dict(measured.document),
+        "document": None if row["document"] is None else json.loads(row["document"]),
         "sessions": [_session(session) for session in sessions(connection, row["id"])],
     }
 
 
-def _session(session: StoredSession) -> dict[str, Any]:
+def _session(session: StoredSession) -> dict[str, Json]:
     row = session.row
     defects = json.loads(row["defects"])
     return {

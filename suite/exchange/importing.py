@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -18,7 +17,8 @@ from sqlalchemy import Connection, insert, select
 
 from foundation.errors import UserError
 from foundation.text import printable
-from foundation.unavailable import Unavailable
+from foundation.unavailable import Json, Unavailable
+from reports.model import measurement
 from suite.exchange.document import FORMAT, LAB_PATTERN, SCHEMA, Device, Idle, Measurement, RunDocument, Session
 from suite.sessions.events import Defect, StepEvent
 from suite.sessions.record import IdlePower, SensorTrace, SessionRecord
@@ -26,7 +26,7 @@ from suite.sessions.validity import SessionResult, Validity
 from suite.store import schema
 from suite.store.identity import IMPORTED, MEASUREMENT_VERSION, ORIGIN_MARK, canonical, timestamp, workload_key
 from suite.store.points import replace_points
-from suite.store.rows import found_or_new, new_id
+from suite.store.rows import SqlValue, found_or_new, new_id
 from suite.store.session_rows import sample_values, session_values
 from suite.store.store import Store
 
@@ -49,19 +49,20 @@ def read_document(path: Path) -> RunDocument:
         size = path.stat().st_size
         if size > MOST_BYTES:
             raise UserError(
-                f"{_shown(path)} has {size >> 20} MiB, {MOST_BYTES >> 20} is the limit: export single runs, one a file."
+                f"{_printable(path)} has {size >> 20} MiB, {MOST_BYTES >> 20} is the limit: "
+                "export single runs, one a file."
             )
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{_shown(path)} cannot be read ({error.strerror}, error {error.errno}).") from error
+        raise UserError(f"{_printable(path)} cannot be read ({error.strerror}, error {error.errno}).") from error
     try:
         document = RunDocument.model_validate_json(data)
     except ValidationError as error:
         raise UserError(_refusal(path, data, error)) from error
     if document.measurement_version != MEASUREMENT_VERSION:
         raise UserError(
-            f"{_shown(path)} was measured by version {document.measurement_version} of the method, this suite knows "
-            f"{MEASUREMENT_VERSION}: its numbers do not mean the same."
+            f"{_printable(path)} was measured by version {document.measurement_version} of the method, this suite "
+            f"knows {MEASUREMENT_VERSION}: its numbers do not mean the same."
         )
     return document
 
@@ -124,7 +125,7 @@ class _Importing:
         return f"{self.lab}{ORIGIN_MARK}{name}"
 
     def _device(self, device: Device) -> int:
-        identity = {
+        identity: dict[str, SqlValue] = {
             "name": self._of_lab(device.name),
             "kind": device.kind,
             "emulated": int(device.emulated),
@@ -132,9 +133,15 @@ class _Importing:
         }
         device_id = found_or_new(self.connection, schema.device, identity, {"first_seen_at": timestamp()})
         for state in device.states:
-            row = {"run_id": self.run_id, "device_id": device_id, "at": state.at, "os_build": state.os_build}
-            parsed = {"facts": canonical(state.facts), "preflight": canonical(list(state.preflight))}
-            new_id(self.connection, schema.device_state, row | parsed)
+            seen: dict[str, SqlValue] = {
+                "run_id": self.run_id,
+                "device_id": device_id,
+                "at": state.at,
+                "os_build": state.os_build,
+                "facts": canonical(state.facts),
+                "preflight": canonical(list(state.preflight)),
+            }
+            new_id(self.connection, schema.device_state, seen)
         return device_id
 
     def _artifact(self, name: str, values: Mapping[str, str]) -> None:
@@ -144,8 +151,8 @@ class _Importing:
             self.connection.execute(insert(schema.artifact).values(row))
 
     def _measurement(self, item: Measurement, device_id: int) -> None:
-        found = self._measured(item)
-        row = {
+        found = self._document(item)
+        row: dict[str, SqlValue] = {
             "run_id": self.run_id,
             "device_id": device_id,
             "artifact_hash": None if item.artifact is None else self._of_lab(item.artifact),
@@ -157,8 +164,8 @@ class _Importing:
             "reference_losses": canonical([list(losses) for losses in item.reference_losses]),
             "started_at": item.started_at,
             "finished_at": item.finished_at,
-            "status": None if found is None else found["status"],
-            "reason": None if found is None else found["reason"],
+            "status": None if item.document is None else item.document.status,
+            "reason": None if item.document is None else item.document.reason,
             "document": None if found is None else canonical(found),
         }
         measurement_id = new_id(self.connection, schema.measurement, row)
@@ -168,14 +175,16 @@ class _Importing:
             self.connection.execute(insert(schema.session).values(values))
             self.connection.execute(insert(schema.sample), sample_values(result.record))
         if found is not None and item.role == "measured":
-            replace_points(self.connection, measurement_id, found)
+            replace_points(self.connection, measurement_id, measurement.Measurement.from_document(found))
 
-    def _measured(self, item: Measurement) -> dict[str, Any] | None:
+    def _document(self, item: Measurement) -> Json:
         """The measurement's document with the names that the device and the workload have here."""
         if item.document is None:
             return None
-        found = item.document.model_dump(mode="json", exclude_unset=True)
-        return found | {"device": self._of_lab(item.device), "workload": item.workload}
+        return item.document.model_dump(mode="json", exclude_unset=True) | {
+            "device": self._of_lab(item.device),
+            "workload": item.workload,
+        }
 
 
 def _result(session: Session, name: str) -> SessionResult:
@@ -215,23 +224,23 @@ def _refusal(path: Path, data: bytes, error: ValidationError) -> str:
     try:
         found = from_json(data)
     except ValueError:
-        return f"{_shown(path)} is no JSON document: export a run with `suite data export RUN --format json`."
+        return f"{_printable(path)} is no JSON document: export a run with `suite data export RUN --format json`."
     if not isinstance(found, dict) or found.get("format") != FORMAT:
-        return f"{_shown(path)} is no exported run: make one with `suite data export RUN --format json`."
+        return f"{_printable(path)} is no exported run: make one with `suite data export RUN --format json`."
     version = found.get("schema")
     if version != SCHEMA:
         advice = "update this suite" if isinstance(version, int) and version > SCHEMA else "export the run again"
-        return f"{_shown(path)} has schema {printable(str(version), 20)}, this suite reads {SCHEMA}: {advice}."
+        return f"{_printable(path)} has schema {printable(str(version), 20)}, this suite reads {SCHEMA}: {advice}."
     if found.get("status") == "running":
-        return f"{_shown(path)} was exported while its run was going on: export it again when it has finished."
+        return f"{_printable(path)} was exported while its run was going on: export it again when it has finished."
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = printable(".".join(str(part) for part in first["loc"]), 120) or "the document"
     wrong = "1 of its values is" if error.error_count() == 1 else f"{error.error_count()} of its values are"
     return (
-        f"{_shown(path)} is damaged or was changed, {wrong} wrong: {where}: "
+        f"{_printable(path)} is damaged or was changed, {wrong} wrong: {where}: "
         f"{printable(first['msg'].removeprefix('Value error, '), 200)}; export the run again"
     )
 
 
-def _shown(path: Path) -> str:
+def _printable(path: Path) -> str:
     return printable(str(path), 200)

@@ -26,6 +26,8 @@ from sqlalchemy import Connection
 from foundation.atomic import replacing
 from foundation.errors import UserError
 from foundation.text import printable
+from foundation.unavailable import Json
+from reports.model.quantities import sensor_quantity
 from suite.sessions.events import StepEvent
 from suite.sessions.record import SensorTrace
 from suite.store.finding import find_run
@@ -33,7 +35,7 @@ from suite.store.rows import Row
 from suite.store.run_contents import StoredMeasurement, StoredSession, measurements, run_row, sample_count, sessions
 from suite.store.store import Store
 
-Event = dict[str, Any]
+Event = dict[str, Json]
 
 #: From so many steps and samples on a trace is compressed, unless its name says otherwise: about 10 MB as text.
 COMPRESSED_FROM = 100_000
@@ -41,19 +43,6 @@ COMPRESSED_FROM = 100_000
 # A thread whose number is that of a process is taken for its main thread, and 0 for the idle one. Perfetto shows the
 # numbers beside the names: processes count from 1, threads go on from here or from the next power of ten.
 _THREADS_FROM = 1_000
-
-#: Quantity -> (unit, factor to it).
-_UNITS: Mapping[str, tuple[str, float]] = {
-    "power_mw": ("mW", 1.0),
-    "memory_kib": ("KiB", 1.0),
-    "temperature_mc": ("degC", 1e-3),
-    "energy_mj": ("mJ", 1.0),
-    "frequency_khz": ("kHz", 1.0),
-    "frequency_cap_khz": ("kHz", 1.0),
-    "throttle_events": ("events", 1.0),
-    "throttle_flags": ("flags", 1.0),
-    "chargers": ("plugged in", 1.0),
-}
 
 
 def write_trace(store: Store, run: str, path: Path | None) -> Path:
@@ -100,27 +89,27 @@ def _write(text: TextIO, connection: Connection, run: Row) -> None:
 
 def _events(connection: Connection, run: Row) -> Iterator[Event]:
     begin_us = _microseconds(run["started_at"])
-    measured_ones = measurements(connection, run)
-    names = dict.fromkeys(str(measured.row["name"]) for measured in measured_ones)
+    found = measurements(connection, run)
+    names = dict.fromkeys(str(stored.row["name"]) for stored in found)
     processes = {name: number for number, name in enumerate(names, start=1)}
     for name, process in processes.items():
         yield _named("process_name", {"pid": process}, name)
         yield _sorted("process_sort_index", {"pid": process}, process)
-    settings = _settings(measured_ones)
+    settings = _settings(found)
     thread = max(_THREADS_FROM, 10 ** len(str(len(processes))))
-    for measured in measured_ones:
-        row = measured.row
+    for stored in found:
+        row = stored.row
         for session in sessions(connection, row["id"]):
             thread += 1
-            placed = {"pid": processes[str(row["name"])], "tid": thread}
+            track = {"pid": processes[str(row["name"])], "tid": thread}
             label = _label(settings[row["workload_key"]], row["role"], session.row)
-            yield _named("thread_name", placed, label)
-            yield _sorted("thread_sort_index", placed, thread)
-            yield from _session(session, label, str(row["workload_key"]), placed, begin_us)
+            yield _named("thread_name", track, label)
+            yield _sorted("thread_sort_index", track, thread)
+            yield from _session(session, label, str(row["workload_key"]), track, begin_us)
 
 
 def _session(
-    session: StoredSession, label: str, workload: str, placed: Mapping[str, int], begin_us: float
+    session: StoredSession, label: str, workload: str, track: Mapping[str, int], begin_us: float
 ) -> Iterator[Event]:
     """All events of a session; none for one of which nothing with a time arrived."""
     events = json.loads(session.row["events"])
@@ -134,60 +123,60 @@ def _session(
     def at(t_ns: int) -> float:
         return round(shift_us + (t_ns - first) / 1e3, 3)
 
-    yield _slice(label, "session", at(first), at(last), placed, {"workload": workload, **_session_facts(session.row)})
+    yield _slice(label, "session", at(first), at(last), track, {"workload": workload, **_session_facts(session.row)})
     load = events["load"]
     if load is not None:
-        yield _slice("load", "load", at(load["t0_ns"]), at(load["t1_ns"]), placed, {"rss_kib": load["rss_kib"]})
+        yield _slice("load", "load", at(load["t0_ns"]), at(load["t1_ns"]), track, {"rss_kib": load["rss_kib"]})
     for step in session.steps:
-        yield _slice(_PHASES[step.phase], "step", at(step.t0_ns), at(step.t1_ns), placed, _step_facts(step))
+        yield _slice(_PHASES[step.phase], "step", at(step.t0_ns), at(step.t1_ns), track, _step_facts(step))
     for trace in session.samples.values():
-        unit, factor = _UNITS.get(trace.quantity, (trace.quantity, 1.0))
-        unit = printable(unit, 200)
-        counter = {"ph": "C", "name": printable(trace.sensor, 200), "cat": "sensor", "pid": placed["pid"]}
+        quantity = sensor_quantity(trace.quantity)
+        unit = printable(quantity.unit, 200)
+        counter: Event = {"ph": "C", "name": printable(trace.sensor, 200), "cat": "sensor", "pid": track["pid"]}
         for t_ns, value in _finite(trace):
-            yield {**counter, "ts": at(t_ns), "args": {unit: value * factor}}
+            yield {**counter, "ts": at(t_ns), "args": {unit: value * quantity.factor}}
 
 
 _PHASES = {"warm_up": "warm-up step", "measured": "step"}
 
 
 def _slice(
-    name: str, category: str, begin: float, end: float, placed: Mapping[str, int], facts: Mapping[str, Any]
+    name: str, category: str, begin: float, end: float, track: Mapping[str, int], facts: Mapping[str, Json]
 ) -> Event:
     duration = max(0.0, round(end - begin, 3))
     known = {key: fact for key, fact in facts.items() if fact is not None}
-    return {"ph": "X", "name": name, "cat": category, "ts": begin, "dur": duration, **placed, "args": known}
+    return {"ph": "X", "name": name, "cat": category, "ts": begin, "dur": duration, **track, "args": known}
 
 
-def _named(what: str, placed: Mapping[str, int], name: str) -> Event:
-    return {"ph": "M", "name": what, **placed, "args": {"name": printable(name, 200)}}
+def _named(what: str, track: Mapping[str, int], name: str) -> Event:
+    return {"ph": "M", "name": what, **track, "args": {"name": printable(name, 200)}}
 
 
-def _sorted(what: str, placed: Mapping[str, int], place: int) -> Event:
-    return {"ph": "M", "name": what, **placed, "args": {"sort_index": place}}
+def _sorted(what: str, track: Mapping[str, int], place: int) -> Event:
+    return {"ph": "M", "name": what, **track, "args": {"sort_index": place}}
 
 
-def _settings(measured_ones: Sequence[StoredMeasurement]) -> dict[str, str]:
+def _settings(found: Sequence[StoredMeasurement]) -> dict[str, str]:
     """Workload's key -> `int8`, and before and after it whatever tells it from the run's others: `tiny int8 q16`."""
-    workloads = {str(one.row["workload_key"]): json.loads(one.row["workload"]) for one in measured_ones}
+    workloads = {str(one.row["workload_key"]): json.loads(one.row["workload"]) for one in found}
     shared = set.intersection(*(set(key.split("/")) for key in workloads)) if workloads else set()
     settings = {}
     for key, workload in workloads.items():
         quant = str(workload.get("quant", key))
-        told = [part for part in key.split("/") if part == quant or part not in shared]
-        settings[key] = " ".join(told) or quant
+        parts = [part for part in key.split("/") if part == quant or part not in shared]
+        settings[key] = " ".join(parts) or quant
     return settings
 
 
 def _label(setting: str, role: str, session: Row) -> str:
     """`int8 session 2`; one that isn't ok says so."""
-    shown_role = "" if role == "measured" else f" {role}"
+    side = "" if role == "measured" else f" {role}"
     again = f", attempt {session['attempt'] + 1}" if session["attempt"] else ""
     status = "" if session["status"] == "ok" else f", {session['status']}"
-    return printable(f"{setting}{shown_role} session {session['ordinal'] + 1}{again}{status}", 200)
+    return printable(f"{setting}{side} session {session['ordinal'] + 1}{again}{status}", 200)
 
 
-def _times(session: StoredSession, events: Mapping[str, Any]) -> list[int]:
+def _times(session: StoredSession, events: Mapping[str, Mapping[str, int] | None]) -> list[int]:
     """First and last times of each part of a session, nanoseconds of the device's clock."""
     found = [part[key] for part in events.values() if part for key in ("t_ns", "t0_ns", "t1_ns") if part.get(key)]
     found += [time for step in session.steps for time in (step.t0_ns, step.t1_ns)]
@@ -196,7 +185,7 @@ def _times(session: StoredSession, events: Mapping[str, Any]) -> list[int]:
     ]
 
 
-def _session_facts(row: Row) -> dict[str, Any]:
+def _session_facts(row: Row) -> dict[str, Json]:
     failed = [f"{sensor}: {error}" for sensor, error in json.loads(row["sensor_errors"]).items()]
     return {
         "status": row["status"],
@@ -206,7 +195,7 @@ def _session_facts(row: Row) -> dict[str, Any]:
     }
 
 
-def _step_facts(step: StepEvent) -> dict[str, Any]:
+def _step_facts(step: StepEvent) -> dict[str, Json]:
     if not step.losses:
         return {"index": step.index}
     mean = sum(step.losses) / len(step.losses)

@@ -18,11 +18,13 @@ from typing import Any, Literal, Protocol, TextIO
 from foundation.atomic import replacing, replacing_text
 from foundation.errors import UserError
 from foundation.unavailable import Unavailable, is_number
-from reports.tables.downloads import METRICS, metric_at
+from reports.model.quantities import COLUMNS
+from reports.model.quantities import Kind as MeasurementKind
+from reports.model.reading import Odd
 from reports.text.escaping import csv_text
 from suite.store.run_contents import StoredMeasurement, StoredSession
 
-Kind = Literal["text", "whole", "number", "truth", "numbers"]
+Kind = MeasurementKind | Literal["numbers"]
 Cell = str | int | float | bool | tuple[float, ...] | None
 Cells = tuple[Cell, ...]
 
@@ -38,12 +40,6 @@ class Table:
 _WORKLOAD: Mapping[str, Kind] = {
     **dict.fromkeys(("model", "method", "quant", "backend"), "text"),
     **dict.fromkeys(("q", "b", "T", "rank"), "whole"),
-}
-_NO_NUMBERS: Mapping[str, Kind] = {
-    **dict.fromkeys(("energy_method", "reference_setting"), "text"),
-    **dict.fromkeys(("energy_short", "throttled"), "truth"),
-    **dict.fromkeys(("peak_memory_kib", "memory_after_load_kib", "program_bytes", "weight_bytes"), "whole"),
-    "loss_reference_steps": "whole",
 }
 _NAMED: Mapping[str, Kind] = {
     "run_id": "text",
@@ -63,7 +59,7 @@ MEASUREMENTS = Table(
         **_WORKLOAD,
         "planned_sessions": "whole",
         **dict.fromkeys(("status", "reason"), "text"),
-        **{name: _NO_NUMBERS.get(name, "number") for name in METRICS},
+        **{column.name: column.kind for column in COLUMNS},
         "unavailable": "text",
     },
 )
@@ -96,52 +92,56 @@ SAMPLES = Table(
 TABLES = (MEASUREMENTS, SESSIONS, STEPS, SAMPLES)
 
 
-def measurement_row(measured: StoredMeasurement) -> Cells:
+def measurement_row(stored: StoredMeasurement) -> Cells:
     """A row of `MEASUREMENTS`."""
-    row, document = measured.row, measured.document
+    row, measurement = stored.row, stored.measurement
     workload = json.loads(row["workload"])
-    found = {name: metric_at(document or {}, path) for name, path in METRICS.items()}
-    missing = [f"{name}: {cell.reason}" for name, cell in found.items() if isinstance(cell, Unavailable)]
-    cells = [_of_kind(cell, MEASUREMENTS.columns[name]) for name, cell in found.items()]
+    found = [] if measurement is None else [(column, column.read(measurement)) for column in COLUMNS]
+    missing = [
+        f"{column.name}: {cell.reason}"
+        for column, cell in found
+        if isinstance(cell, Unavailable) and not isinstance(cell, Odd)
+    ]
+    cells = [_of_kind(cell, column.kind) for column, cell in found] or [None] * len(COLUMNS)
     return (
-        *_named(measured),
-        *(measured.run["started_at"], measured.run["purpose"], row["kind"], bool(row["emulated"])),
+        *_named(stored),
+        *(stored.run["started_at"], stored.run["purpose"], row["kind"], bool(row["emulated"])),
         *(_of_kind(workload.get(name), kind) for name, kind in _WORKLOAD.items()),
         *(row["planned_sessions"], row["status"], row["reason"]),
         *cells,
-        "; ".join(missing) if document is not None else "the measurement was not finished",
+        "; ".join(missing) if measurement is not None else "the measurement was not finished",
     )
 
 
-def session_row(measured: StoredMeasurement, session: StoredSession) -> Cells:
+def session_row(stored: StoredMeasurement, session: StoredSession) -> Cells:
     """A row of `SESSIONS`."""
     row, idle = session.row, json.loads(session.row["idle"])
-    stored = ("ordinal", "attempt", "status", "reason", "cause", "median_ms", "load_ms", "hwm_kib", "t_begin_ns")
+    columns = ("ordinal", "attempt", "status", "reason", "cause", "median_ms", "load_ms", "hwm_kib", "t_begin_ns")
     return (
-        *(*_named(measured), row["id"]),
-        *(row[name] for name in stored),
+        *(*_named(stored), row["id"]),
+        *(row[name] for name in columns),
         *(idle.get("before_mw"), idle.get("after_mw"), row["committed_at"]),
     )
 
 
-def step_rows(measured: StoredMeasurement, session: StoredSession) -> Iterator[Cells]:
+def step_rows(stored: StoredMeasurement, session: StoredSession) -> Iterator[Cells]:
     """The rows of `STEPS` of a session. Losses may be NaN or infinite."""
-    named = (*_named(measured), session.row["id"])
+    named = (*_named(stored), session.row["id"])
     for step in session.steps:
         mean = sum(step.losses) / len(step.losses) if step.losses else None
         yield (*named, step.index, step.phase, step.t0_ns, step.t1_ns, step.latency_ms, mean, tuple(step.losses))
 
 
-def sample_rows(measured: StoredMeasurement, session: StoredSession) -> Iterator[Cells]:
+def sample_rows(stored: StoredMeasurement, session: StoredSession) -> Iterator[Cells]:
     """The rows of `SAMPLES` of a session; the quantity names the value's unit."""
     for trace in session.samples.values():
-        named = (*_named(measured), session.row["id"], trace.sensor, trace.quantity)
+        named = (*_named(stored), session.row["id"], trace.sensor, trace.quantity)
         for t_ns, sampled in zip(trace.t_ns, trace.values, strict=True):
             yield (*named, t_ns, float(sampled))
 
 
-def _named(measured: StoredMeasurement) -> tuple[Cell, ...]:
-    row = measured.row
+def _named(stored: StoredMeasurement) -> tuple[Cell, ...]:
+    row = stored.row
     return (row["run_id"], row["id"], row["role"], row["name"], row["workload_key"])
 
 

@@ -7,7 +7,6 @@ device that is lost is connected to again, and goes on where the store says it w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from tenacity import Retrying, retry_if_exception_type
 
@@ -21,7 +20,7 @@ from suite.measuring.arithmetic import probe_accumulation, with_references
 from suite.measuring.attempts import Attempts
 from suite.measuring.deployment import CacheRoom, deploy_program, deploy_runner, needs, remove_old_jobs
 from suite.measuring.idle_device import Clock
-from suite.measuring.recording import OpenMeasurement, Recording
+from suite.measuring.recording import OpenMeasurement, RecordedMeasurement, Recording
 from suite.measuring.run import Run
 from suite.measuring.sensor_plan import sensor_plan
 from suite.planning.plan import interleaved
@@ -48,8 +47,8 @@ class Campaign:
         self._recording = Recording(run.store, run.run_id, entry, only_plan=len(run.plan.plans) == 1)
         self._attempts = Attempts(run, entry, self.clock, self._note, self._reset_losses)
 
-    def measure_all(self) -> list[dict[str, Any]]:
-        """Measure every setting -> the measurement documents. A DeviceError becomes their reason, not an exception.
+    def measure_all(self) -> list[RecordedMeasurement]:
+        """Measure every setting -> the measurements. A DeviceError becomes their reason, not an exception.
 
         Raises Stopped when the run is to end, and what concerns the whole run (StoreError, UserError).
         """
@@ -66,7 +65,7 @@ class Campaign:
         except DeviceError as error:
             return self._recording.fail(self.prepared, str(error))
 
-    def _connected(self) -> list[dict[str, Any]]:
+    def _connected(self) -> list[RecordedMeasurement]:
         """Everything that is not in the store yet, over one connection. Raises DeviceLost when that breaks."""
         self.run.stop.check()
         self._attempts.forget_idle()
@@ -93,12 +92,12 @@ class Campaign:
     def _reset_losses(self) -> None:
         self._losses_in_a_row = 0
 
-    def _on(self, device: Device) -> list[dict[str, Any]]:
+    def _on(self, device: Device) -> list[RecordedMeasurement]:
         if device.left_over_pid is not None:
             self._note(f"ended the runner {device.left_over_pid} that an earlier run left behind")
         facts = device.facts()
         checks = device.preflight(needs(device, self.prepared))
-        self._recording.record_device(facts.as_document(), checks)
+        self._recording.record_device(facts, checks)
         runner = self._recording.runner = self.run.runners.runner_of(self.entry, facts.machine, self._note)
         for check in checks:
             if check.status != "ok":

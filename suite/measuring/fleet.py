@@ -9,25 +9,25 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from typing import Any
 
 from devices.inventory.entry import DeviceEntry
 from suite.measuring.campaign import Campaign
+from suite.measuring.recording import RecordedMeasurement
 from suite.measuring.run import Run, Stopped, StopSign
 
 
-def measure_fleet(run: Run, entries: Sequence[DeviceEntry]) -> list[dict[str, Any]]:
-    """The measurement documents of all devices, in the order of `entries`.
+def measure_fleet(run: Run, entries: Sequence[DeviceEntry]) -> list[RecordedMeasurement]:
+    """The measurements of all devices, in the order of `entries`.
 
-    A device that fails has its reason in its documents. What concerns the whole run (StoreError, UserError,
+    A device that fails has its reason in its measurements. What concerns the whole run (StoreError, UserError,
     KeyboardInterrupt) is raised when every device has let go: its runner ended, its sessions so far stored.
     """
     together = [entry for entry in entries if not _on_this_host(entry)]
     alone = [entry for entry in entries if _on_this_host(entry)]
-    by_name: dict[str, list[dict[str, Any]]] = {}
+    by_name: dict[str, list[RecordedMeasurement]] = {}
     for group in (*_apart(together), *([entry] for entry in alone)):
         by_name |= _side_by_side(run, group)
-    return [document for entry in entries for document in by_name[entry.name]]
+    return [recorded for entry in entries for recorded in by_name[entry.name]]
 
 
 def _apart(entries: Sequence[DeviceEntry]) -> list[list[DeviceEntry]]:
@@ -47,7 +47,7 @@ def _on_this_host(entry: DeviceEntry) -> bool:
     return entry.transport == "local" and not entry.emulated
 
 
-def _side_by_side(run: Run, entries: Sequence[DeviceEntry]) -> dict[str, list[dict[str, Any]]]:
+def _side_by_side(run: Run, entries: Sequence[DeviceEntry]) -> dict[str, list[RecordedMeasurement]]:
     if not entries:
         return {}
     with ThreadPoolExecutor(len(entries), thread_name_prefix="device") as pool, _ending(run.stop):
@@ -59,7 +59,7 @@ def _side_by_side(run: Run, entries: Sequence[DeviceEntry]) -> dict[str, list[di
 
 @contextlib.contextmanager
 def _ending(stop: StopSign) -> Iterator[None]:
-    """Whatever is raised, the other devices are told to stop; the pool then waits for them."""
+    """Whatever is raised, the other devices are asked to stop; the pool then waits for them."""
     try:
         yield
     except BaseException:
@@ -67,7 +67,7 @@ def _ending(stop: StopSign) -> Iterator[None]:
         raise
 
 
-def _raise_first(done: set[Future[list[dict[str, Any]]]]) -> None:
+def _raise_first(done: set[Future[list[RecordedMeasurement]]]) -> None:
     errors = [error for future in done if (error := future.exception()) is not None]
     # Those that stopped did so because of another one's error.
     for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):

@@ -15,9 +15,9 @@ from devices.access.connect import Device
 from devices.errors import CommandError, FileError, OutputLimitError
 from devices.sensors.spec import Sensor
 from foundation.unavailable import Unavailable
+from reports.model.quantities import TEMPERATURE
 from suite.energy.session_energy import mean_power_mw
 from suite.sessions.record import IdlePower, SensorTrace
-from suite.sessions.validity import TEMPERATURE
 
 _SPARE_S = 30.0
 _OUTPUT_LIMIT_BYTES = 8 << 20
@@ -233,8 +233,8 @@ class IdleBracket:
     def before(self, measure: Callable[[], Power]) -> Power:
         """Idle power before a session: that after the one before it, if it is fresh."""
         if self._latest is not None:
-            measured_ns, power = self._latest
-            if self._clock.monotonic_ns() - measured_ns <= KEEPS_NS:
+            taken_ns, power = self._latest
+            if self._clock.monotonic_ns() - taken_ns <= KEEPS_NS:
                 return power
         return self.after(measure)
 

@@ -8,13 +8,13 @@ import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from devices.inventory.entry import DeviceEntry
 from devices.inventory.reading import Inventory
 from foundation.errors import UserError
+from reports.model.measurement import Measurement
 from reports.site.build import build
 from suite.display import Display
 from suite.errors import StoreError
@@ -39,16 +39,16 @@ _VERSIONS = ("edge-training-suite", "torch", "executorch", "torchao")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run: the measurements as documents, and the page that shows them."""
+    """What came of a run: its measurements, and the page with them."""
 
     run_id: str
-    measurements: list[dict[str, Any]]
+    measurements: list[Measurement]
     report: Path
 
     @property
     def complete(self) -> bool:
         """Whether every measurement has numbers, or is known to be impossible on its device."""
-        return all(document["status"] in ("ok", "unstable", "unsupported") for document in self.measurements)
+        return all(found.status in ("ok", "unstable", "unsupported") for found in self.measurements)
 
 
 Afterwards = Callable[[Run, Inventory], None]
@@ -175,11 +175,10 @@ def measure(run: Run, inventory: Inventory, afterwards: Afterwards) -> Outcome:
     The run stays open for `--resume` when anything is raised.
     """
     try:
-        documents = measure_fleet(run, _entries(run.plan, inventory))
-        compared = with_ratios(documents)
-        for document in compared:
-            run.store.finish_measurement(document.pop("measurement_id"), document)
-            document.pop("role")
+        recorded = measure_fleet(run, _entries(run.plan, inventory))
+        compared = with_ratios([one.measurement for one in recorded])
+        for one, found in zip(recorded, compared, strict=True):
+            run.store.finish_measurement(one.measurement_id, replace(found, role=one.role))
         outcome = Outcome(run.run_id, compared, run.home.reports)
         afterwards(run, inventory)
         run.store.finish_run(run.run_id, "finished" if outcome.complete else "partial")

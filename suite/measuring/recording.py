@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
 
+from devices.checks.facts import Facts
 from devices.checks.preflight import Check
 from devices.deployment.built_runner import BuiltRunner
 from devices.inventory.entry import DeviceEntry
+from foundation.unavailable import Json
+from reports.model.measurement import Measurement
+from reports.model.quantities import TEMPERATURE
 from suite.measuring.sensor_plan import SensorPlan
 from suite.planning.plan import described
 from suite.preparing.preparation import Prepared, depends_on_device
@@ -52,6 +55,19 @@ class OpenMeasurement:
         return self.known_runner
 
 
+@dataclass(frozen=True)
+class RecordedMeasurement:
+    """A measurement that is stored, under `measurement_id`.
+
+    `by_session` has what each session alone comes to, by ordinal, for the two sides of a confirmation.
+    """
+
+    measurement_id: int
+    role: str
+    measurement: Measurement
+    by_session: Mapping[int, Measurement] = field(default_factory=dict)
+
+
 class Recording:
     """One device of a run, in the store. `runner` and `arithmetic` are set as soon as they are known of the device."""
 
@@ -68,13 +84,14 @@ class Recording:
         """Whether this run has reached the device."""
         return self._device_id is not None
 
-    def record_device(self, facts: Mapping[str, Any], checks: Sequence[Check]) -> None:
+    def record_device(self, facts: Facts, checks: Sequence[Check]) -> None:
         """Stores what the device is, and the state it is in before its sessions."""
-        hardware = {key: facts[key] for key in _HARDWARE}
+        known = facts.as_document()
+        hardware = {key: known[key] for key in _HARDWARE}
         entry, store = self.entry, self.store
         self._device_id = store.record_device(entry.name, entry.kind, entry.emulated, hardware)
-        build = " ".join(str(facts[key]) for key in ("os_build", "kernel") if facts[key])
-        store.record_device_state(self.run_id, self._device_id, build, facts, [asdict(check) for check in checks])
+        build = " ".join(str(part) for part in (facts.os_build, facts.kernel) if part)
+        store.record_device_state(self.run_id, self._device_id, build, known, [asdict(check) for check in checks])
 
     def begin(self, prepared: Sequence[Prepared], sensors: SensorPlan) -> list[OpenMeasurement]:
         """Opens a measurement for each setting, or takes up those of a run that goes on."""
@@ -115,7 +132,7 @@ class Recording:
             return f"{workload.quant}{role}"
         return f"{workload.model} {workload.quant} q={workload.q} b={workload.b} T={workload.T}{role}"
 
-    def _subject(self, workload: Mapping[str, Any], prepared: Prepared, sensors: SensorPlan) -> Subject:
+    def _subject(self, workload: Mapping[str, Json], prepared: Prepared, sensors: SensorPlan) -> Subject:
         return Subject(
             device=self.entry.name,
             kind=self.entry.kind,
@@ -127,27 +144,25 @@ class Recording:
             sensors=sensors.facts,
             energy_sensors=sensors.energy_sensors,
             wrap_range_mj=sensors.wrap_range_mj,
-            temperature_sensors=tuple(
-                name for name, quantity in sensors.quantities.items() if quantity == "temperature_mc"
-            ),
+            temperature_sensors=tuple(name for name, quantity in sensors.quantities.items() if quantity == TEMPERATURE),
             expected=prepared.expected_losses,
             arithmetic=self.arithmetic if depends_on_device(prepared.workload) else None,
         )
 
-    def finish(self, item: OpenMeasurement, reason: str | None) -> dict[str, Any]:
+    def finish(self, item: OpenMeasurement, reason: str | None) -> RecordedMeasurement:
         """Judge what was stored; `reason` is why the device's part ended early."""
         sessions = self.store.sessions_of(item.measurement_id)
-        document, why = measure(item.subject, sessions), item.abandoned or reason
+        found, why, role = measure(item.subject, sessions), item.abandoned or reason, item.prepared.role
         if why is not None and not sessions:
-            document |= {"status": "failed", "reason": why}
-        elif why is not None and document["status"] == "partial":
-            document["reason"] = f"{document['reason']}; {why}"
-        self.store.finish_measurement(item.measurement_id, document)
-        if item.prepared.role != "measured":
-            document["by_session"] = {result.ordinal: measure(item.subject, [result]) for result in usable(sessions)}
-        return document | {"measurement_id": item.measurement_id, "role": item.prepared.role}
+            found = replace(found, status="failed", reason=why)
+        elif why is not None and found.status == "partial":
+            found = replace(found, reason=f"{found.reason}; {why}")
+        self.store.finish_measurement(item.measurement_id, found)
+        alone = usable(sessions) if role != "measured" else []
+        by_session = {result.ordinal: measure(item.subject, [result]) for result in alone}
+        return RecordedMeasurement(item.measurement_id, role, found, by_session)
 
-    def fail(self, prepared: Sequence[Prepared], reason: str) -> list[dict[str, Any]]:
+    def fail(self, prepared: Sequence[Prepared], reason: str) -> list[RecordedMeasurement]:
         """Measurements of a device that could not be reached, or not any more."""
         sensors = self._sensors or SensorPlan((SensorFact("device", "none", unavailable=reason),), {}, (), {}, {})
         return [self.finish(item, reason) for item in self.begin(prepared, sensors)]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from devices.inventory.entry import PowerSource
 from devices.sensors.spec import Discovery
-from suite.energy.session_energy import ENERGY_COUNTER, METER, POWER
+from reports.model.quantities import ENERGY_COUNTER, POWER, TEMPERATURE
+from suite.energy.session_energy import METER
 from suite.sessions.record import SensorFact
-from suite.sessions.validity import TEMPERATURE
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,13 @@ from devices.deployment.deploy import timeout_for
 from devices.errors import DeviceLost, FileError, OutputLimitError, TransportTimeout
 from devices.processes import ProcessEnd
 from devices.sensors.spec import Sensor
+from reports.model.quantities import TEMPERATURE
 from suite.errors import StoreError
 from suite.measuring.sensor_plan import SensorPlan
 from suite.preparing.preparation import Prepared
 from suite.sessions.collect import collect
 from suite.sessions.record import SessionRecord
-from suite.sessions.validity import TEMPERATURE, Expectation, Validity, judge
+from suite.sessions.validity import Expectation, Validity, judge
 from workloads.tasks.batches import write_inputs
 
 WARM_UP_TOLERANCE = 0.04
@@ -83,9 +84,9 @@ def run_session(
 
 def _note_throttling(device: Device, notes: list[str]) -> None:
     """Adds what the device itself says of holding itself back, just before and just after the session."""
-    told = device.throttling()
-    if told is not None:
-        notes.append(told)
+    note = device.throttling()
+    if note is not None:
+        notes.append(note)
 
 
 def expectation(order: SessionOrder, plan: SensorPlan) -> Expectation:

@@ -8,21 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from devices.deployment.built_runner import BuiltRunner, read_built
+from foundation.unavailable import Unavailable
+from reports.model.quantities import METRIC_BY_NAME, Metric
+from reports.model.reading import known_number, records, text
 from suite.regression.drift import NIGHTS_BETWEEN_CHECKS, Drift, total_drift
 from suite.regression.screen import MIN_POINTS, NEWEST_LEFT_OUT, Screening, Suspect, screen
 from suite.regression.segments import DeviceState, Point, comparable, segments, since_device_change
-from suite.store.nights import MeasuredWith, SeriesTonight, StoredPoint
-from suite.store.points import METRICS, Metric
+from suite.store.nights import Provenance, SeriesTonight, StoredPoint
 from workloads.export.artifact import Artifact, ArtifactCache
-
-_BY_NAME = {metric.name: metric for metric in METRICS}
 
 
 @dataclass(frozen=True)
-class Screened:
+class ScreenedSeries:
     """A series of tonight with what its own history says of tonight's point."""
 
     series: SeriesTonight
@@ -41,15 +40,15 @@ class Screened:
         return isinstance(self.screening, Suspect)
 
 
-def screened(series: SeriesTonight) -> Screened:
+def screen_series(series: SeriesTonight) -> ScreenedSeries:
     """Screen tonight's point against the comparable ones before it, and the segment for drift."""
-    metric = _BY_NAME[series.metric]
+    metric = METRIC_BY_NAME[series.metric]
     before = [as_point(point) for point in series.before]
     tonight = as_point(series.tonight)
     history = comparable(before) if before and _same_segment(before[-1], tonight) else ()
     found = screen(history, tonight.value, metric.direction, metric.floor)
     drift = None if _looked_into(series.before) else _drift([*before, tonight], metric)
-    return Screened(series, metric, found, drift)
+    return ScreenedSeries(series, metric, found, drift)
 
 
 def _drift(points: Sequence[Point], metric: Metric) -> Drift | None:
@@ -74,18 +73,16 @@ def as_point(stored: StoredPoint) -> Point:
     )
 
 
-def device_state(measured: MeasuredWith) -> DeviceState:
+def device_state(made: Provenance) -> DeviceState:
     """The device's state at a measurement, as far as it is known. Firmware is in the fingerprint already."""
-    facts, document = measured.facts, measured.document
-    governors = [policy.get("governor") for policy in _listed(facts.get("policies"))]
-    temperature = document.get("temperature_c")
-    start = temperature.get("start") if isinstance(temperature, Mapping) else None
-    battery, charger = facts.get("battery_percent"), facts.get("charger_plugged")
+    found, facts = made.measurement, made.facts
+    start, charger = found.temperature.start_c, facts.get("charger_plugged")
+    governors = {text(policy, "governor") for policy in records(facts, "policies")} - {""}
     return DeviceState(
-        temperature_c=float(start) if isinstance(start, int | float) else None,
-        governor="/".join(sorted({str(name) for name in governors if name})) or None,
-        throttled=bool(document["throttled"]) if "throttled" in document else None,
-        battery_percent=float(battery) if isinstance(battery, int | float) else None,
+        temperature_c=None if isinstance(start, Unavailable) else float(start),
+        governor="/".join(sorted(governors)) or None,
+        throttled=None if isinstance(found.throttled, Unavailable) else found.throttled,
+        battery_percent=known_number(facts, "battery_percent"),
         charging=charger if isinstance(charger, bool) else None,
     )
 
@@ -94,20 +91,16 @@ def _same_segment(last: Point, tonight: Point) -> bool:
     return last.fingerprint == tonight.fingerprint and not tonight.accepted
 
 
-def _listed(value: Any) -> Sequence[Mapping[str, Any]]:
-    return value if isinstance(value, list) else ()
-
-
 @dataclass(frozen=True)
 class Baseline:
     """What is measured beside the candidate. `runner` is None where it can't be told, or is the device's own."""
 
-    measured: MeasuredWith
+    provenance: Provenance
     artifact: Artifact
     runner: BuiltRunner | None
 
 
-def candidates_for(suspects: Sequence[Screened]) -> list[int]:
+def candidates_for(suspects: Sequence[ScreenedSeries]) -> list[int]:
     """Measurement ids that can be the baseline of all these suspects of one workload, the best first.
 
     The newest of the points that every one of them was compared with; for what merely drifts, the oldest.
@@ -120,7 +113,7 @@ def candidates_for(suspects: Sequence[Screened]) -> list[int]:
 
 def baseline_of(
     candidates: Sequence[int],
-    facts: Mapping[int, MeasuredWith],
+    facts: Mapping[int, Provenance],
     runner_hash: str | None,
     cache: ArtifactCache,
     runner_home: Path,
@@ -145,7 +138,7 @@ def baseline_of(
     return "no earlier night of this series can be the baseline"
 
 
-def _compared(item: Screened) -> Sequence[StoredPoint]:
+def _compared(item: ScreenedSeries) -> Sequence[StoredPoint]:
     """The points of the last segment that count, without the newest as far as enough others are there."""
     points = [as_point(point) for point in item.series.before]
     last = segments(points)[-1].start if points else 0

@@ -9,21 +9,22 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from devices.inventory.entry import DeviceEntry
+from reports.model.measurement import Measurement
+from reports.model.quantities import Metric
 from suite import exit_codes
 from suite.measuring.fleet import measure_fleet
+from suite.measuring.recording import RecordedMeasurement
 from suite.measuring.run import Run
-from suite.nightly.evidence import Baseline, Screened, baseline_of, candidates_for, device_state, screened
+from suite.nightly.evidence import Baseline, ScreenedSeries, baseline_of, candidates_for, device_state, screen_series
 from suite.planning.plan import RunPlan, described
 from suite.preparing.preparation import Preparation, Prepared
 from suite.regression.confirmation import CONFIRM_PAIRS, FIRST_PAIRS, Pair, confirm, first_look
 from suite.regression.segments import state_differences
 from suite.regression.verdict import Evidence, Verdict, judge_night
 from suite.store.identity import workload_key
-from suite.store.nights import measured_with, series_of_night
-from suite.store.points import Metric, metric_value
+from suite.store.nights import provenance_of, series_of_night
 from workloads.export.artifact import ArtifactCache
 
 Place = tuple[str, str]
@@ -46,17 +47,14 @@ class ToConfirm:
 
 @dataclass(frozen=True)
 class PairedSessions:
-    """The measurement documents of single sessions, (baseline, candidate), and what is wrong with those missing."""
+    """The measurements of single sessions, (baseline, candidate), and what is wrong with those missing."""
 
-    sessions: tuple[tuple[Mapping[str, Any], Mapping[str, Any]], ...]
+    sessions: tuple[tuple[Measurement, Measurement], ...]
     reason: str | None
 
     def of(self, metric: Metric, first: int = 0) -> list[Pair]:
         """The pairs of one metric, without the first `first` ones; those that lack its number are left out."""
-        values = [
-            (metric_value(baseline, metric), metric_value(candidate, metric))
-            for baseline, candidate in self.sessions[first:]
-        ]
+        values = [(metric.value(baseline), metric.value(candidate)) for baseline, candidate in self.sessions[first:]]
         return [
             Pair(baseline, candidate)
             for baseline, candidate in values
@@ -78,11 +76,10 @@ def measure_pairs(
         ),
         preparation=Preparation(prepared, run.preparation.weights_source, 0),
     )
-    documents = measure_fleet(again, [entries[name] for name in again.plan.devices])
-    by_place: dict[Place, dict[str, Mapping[str, Any]]] = {}
-    for document in documents:
-        place = (str(document["device"]), workload_key(document["workload"]))
-        by_place.setdefault(place, {})[str(document["role"])] = document
+    by_place: dict[Place, dict[str, RecordedMeasurement]] = {}
+    for recorded in measure_fleet(again, [entries[name] for name in again.plan.devices]):
+        place = (recorded.measurement.device, workload_key(recorded.measurement.workload))
+        by_place.setdefault(place, {})[recorded.role] = recorded
     return {place: _paired(sides["baseline"], sides["candidate"]) for place, sides in by_place.items()}
 
 
@@ -94,10 +91,12 @@ def _sides(item: ToConfirm, pairs: int) -> tuple[Prepared, Prepared]:
     return baseline, candidate
 
 
-def _paired(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> PairedSessions:
-    before, after = baseline["by_session"], candidate["by_session"]
+def _paired(baseline: RecordedMeasurement, candidate: RecordedMeasurement) -> PairedSessions:
+    before, after = baseline.by_session, candidate.by_session
     both = sorted(set(before) & set(after))
-    reasons = [f"the {side['role']}: {side['reason']}" for side in (baseline, candidate) if side["reason"]]
+    reasons = [
+        f"the {side.role}: {side.measurement.reason}" for side in (baseline, candidate) if side.measurement.reason
+    ]
     return PairedSessions(tuple((before[ordinal], after[ordinal]) for ordinal in both), "; ".join(reasons) or None)
 
 
@@ -106,20 +105,20 @@ def _positive(value: float) -> bool:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedSeries:
     """A series of tonight and the verdict on it."""
 
-    screened: Screened
+    screened: ScreenedSeries
     verdict: Verdict
 
 
-def judge(run: Run, entries: Mapping[str, DeviceEntry]) -> list[Judged]:
+def judge(run: Run, entries: Mapping[str, DeviceEntry]) -> list[JudgedSeries]:
     """The verdicts on every series that has a point tonight; measures suspects again, which may take hours.
 
     Raises what measuring raises (StoreError, KeyboardInterrupt); sessions so far are stored and not repeated.
     """
-    found = [screened(series) for series in series_of_night(run.store, run.run_id)]
-    suspects: dict[Place, list[Screened]] = {}
+    found = [screen_series(series) for series in series_of_night(run.store, run.run_id)]
+    suspects: dict[Place, list[ScreenedSeries]] = {}
     for item in found:
         if item.is_suspect:
             suspects.setdefault((item.series.device, item.series.workload_key), []).append(item)
@@ -129,7 +128,7 @@ def judge(run: Run, entries: Mapping[str, DeviceEntry]) -> list[Judged]:
     evidence = {id(item): Evidence(item.series.name, item.screening, item.drift) for item in found}
     _Confirming(run, entries, evidence).carry_out(suspects)
     verdicts = judge_night([evidence[id(item)] for item in found])
-    return [Judged(item, verdict) for item, verdict in zip(found, verdicts, strict=True)]
+    return [JudgedSeries(item, verdict) for item, verdict in zip(found, verdicts, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ class _Confirming:
     entries: Mapping[str, DeviceEntry]
     evidence: dict[int, Evidence]
 
-    def carry_out(self, suspects: Mapping[Place, Sequence[Screened]]) -> None:
+    def carry_out(self, suspects: Mapping[Place, Sequence[ScreenedSeries]]) -> None:
         """The first look at all suspects, then the confirmation of those that are worth it."""
         chosen = [item for place, items in suspects.items() if (item := self._chosen(place, items)) is not None]
         first = measure_pairs(self.run, self.entries, chosen, FIRST_PAIRS)
@@ -156,7 +155,7 @@ class _Confirming:
                 if self._goes_on(suspect):
                     self._confirm(suspect, second[item.place])
 
-    def _chosen(self, place: Place, suspects: Sequence[Screened]) -> ToConfirm | None:
+    def _chosen(self, place: Place, suspects: Sequence[ScreenedSeries]) -> ToConfirm | None:
         """What to measure for the suspects of one workload; None, with the obstacle noted, when that can't be."""
         prepared = _prepared_at(self.run.preparation.prepared, place)
         if prepared is None:
@@ -164,14 +163,14 @@ class _Confirming:
             return None
         candidates = candidates_for(suspects)
         tonight_id = suspects[0].series.tonight.measurement_id
-        facts = measured_with(self.run.store, [*candidates, tonight_id])
+        facts = provenance_of(self.run.store, [*candidates, tonight_id])
         tonight = facts[tonight_id]
         cache = ArtifactCache(self.run.home.artifacts)
         baseline = baseline_of(candidates, facts, tonight.runner_hash, cache, self.run.home.runner)
         if isinstance(baseline, str):
             self._obstruct(suspects, baseline)
             return None
-        differences = state_differences(device_state(baseline.measured), device_state(tonight))
+        differences = state_differences(device_state(baseline.provenance), device_state(tonight))
         if differences:  # no session could tell the code from that
             for suspect in suspects:
                 known = self.evidence[id(suspect)]
@@ -179,7 +178,7 @@ class _Confirming:
             return None
         return ToConfirm(place[0], prepared, baseline)
 
-    def _look(self, suspect: Screened, paired: PairedSessions) -> None:
+    def _look(self, suspect: ScreenedSeries, paired: PairedSessions) -> None:
         known, pairs = self.evidence[id(suspect)], paired.of(suspect.metric)
         if known.side is None:
             return
@@ -189,11 +188,11 @@ class _Confirming:
         look = first_look(pairs[:FIRST_PAIRS], suspect.metric.direction, known.side, suspect.metric.floor)
         self.evidence[id(suspect)] = replace(known, first_look=look)
 
-    def _goes_on(self, suspect: Screened) -> bool:
+    def _goes_on(self, suspect: ScreenedSeries) -> bool:
         look = self.evidence[id(suspect)].first_look
         return look is not None and look.go_on
 
-    def _confirm(self, suspect: Screened, paired: PairedSessions) -> None:
+    def _confirm(self, suspect: ScreenedSeries, paired: PairedSessions) -> None:
         known, pairs = self.evidence[id(suspect)], paired.of(suspect.metric, FIRST_PAIRS)
         if known.side is None:
             return
@@ -203,7 +202,7 @@ class _Confirming:
         found = confirm(pairs, suspect.metric.direction, known.side, suspect.metric.floor)
         self.evidence[id(suspect)] = replace(known, confirmation=found)
 
-    def _obstruct(self, suspects: Sequence[Screened], why: str) -> None:
+    def _obstruct(self, suspects: Sequence[ScreenedSeries], why: str) -> None:
         for suspect in suspects:
             self.evidence[id(suspect)] = replace(self.evidence[id(suspect)], obstacle=why)
 
@@ -226,20 +225,20 @@ class Night:
     """What came of a night. `commands` reproduce the measurement behind a verdict, by device and workload key."""
 
     run_id: str
-    judged: tuple[Judged, ...]
-    measurements: tuple[Mapping[str, Any], ...]
+    series: tuple[JudgedSeries, ...]
+    measurements: tuple[Measurement, ...]
     commands: Mapping[tuple[str, str], str]
     report: Path
 
-    def of(self, verdict: str) -> list[Judged]:
+    def of(self, verdict: str) -> list[JudgedSeries]:
         """The series with this verdict, the largest change first."""
-        found = [item for item in self.judged if item.verdict.verdict == verdict]
+        found = [item for item in self.series if item.verdict.verdict == verdict]
         return sorted(found, key=lambda item: -abs(_size_of_change(item)))
 
     @property
-    def errors(self) -> list[Mapping[str, Any]]:
+    def errors(self) -> list[Measurement]:
         """Measurements without numbers: errors, which are never verdicts."""
-        return [item for item in self.measurements if item["status"] not in ("ok", "unstable", "unsupported")]
+        return [item for item in self.measurements if item.status not in ("ok", "unstable", "unsupported")]
 
     @property
     def exit_code(self) -> int:
@@ -248,11 +247,11 @@ class Night:
             return exit_codes.REGRESSION
         return exit_codes.INCOMPLETE if self.of("inconclusive") or self.errors else exit_codes.OK
 
-    def command(self, item: Judged) -> str:
+    def command(self, item: JudgedSeries) -> str:
         """What to type to measure it again."""
         return self.commands.get((item.screened.series.device, item.screened.series.workload_key), "")
 
 
-def _size_of_change(item: Judged) -> float:
+def _size_of_change(item: JudgedSeries) -> float:
     numbers = item.verdict.numbers
     return numbers["ratio"] - 1 if "ratio" in numbers else numbers.get("change", 0.0)

@@ -14,7 +14,7 @@ from suite.display import Display
 from suite.home import Home
 from suite.measuring import orchestrate
 from suite.measuring.run import Run
-from suite.nightly.judging import Judged, Night, judge
+from suite.nightly.judging import JudgedSeries, Night, judge
 from suite.planning.plan import RunPlan, described
 from suite.store.identity import workload_key
 from suite.store.store import Store, VerdictRow
@@ -27,15 +27,15 @@ def carry_out(plan: RunPlan, inventory: Inventory, home: Home, display: Display,
 
     Raises UserError while another night is going on, and what `orchestrate.begin` raises.
     """
-    judged: list[Judged] = []
+    series: list[JudgedSeries] = []
     commands: dict[tuple[str, str], str] = {}
 
     def afterwards(run: Run, devices: Inventory) -> None:
         commands.update(_commands(run))
-        judged.extend(judge(run, devices.devices))
+        series.extend(judge(run, devices.devices))
         # A night that was broken off after this has its verdicts already.
         run.store.add_verdicts(
-            [_row(item, commands) for item in judged if item.screened.series.tonight.verdict is None]
+            [_row(item, commands) for item in series if item.screened.series.tonight.verdict is None]
         )
 
     with _alone(home):
@@ -43,7 +43,7 @@ def carry_out(plan: RunPlan, inventory: Inventory, home: Home, display: Display,
             outcome = orchestrate.resume(inventory, home, display, purpose=PURPOSE, afterwards=afterwards)
         else:
             outcome = orchestrate.begin(plan, inventory, home, display, command, purpose=PURPOSE, afterwards=afterwards)
-    return Night(outcome.run_id, tuple(judged), tuple(outcome.measurements), commands, outcome.report)
+    return Night(outcome.run_id, tuple(series), tuple(outcome.measurements), commands, outcome.report)
 
 
 @contextlib.contextmanager
@@ -67,7 +67,7 @@ def _is_open(home: Home) -> bool:
         store.close()
 
 
-def _row(item: Judged, commands: Mapping[tuple[str, str], str]) -> VerdictRow:
+def _row(item: JudgedSeries, commands: Mapping[tuple[str, str], str]) -> VerdictRow:
     series, verdict = item.screened.series, item.verdict
     inputs = dict(verdict.inputs) | {
         "sentence": verdict.sentence,

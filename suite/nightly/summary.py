@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from suite.nightly.judging import Judged, Night
+from foundation.unavailable import Json
+from reports.model.measurement import Measurement
+from suite.nightly.judging import JudgedSeries, Night
 
 _WORDS = ("regressed", "inconclusive", "improved", "unchanged", "insufficient")
 _MARKS = {"regressed": "✗", "inconclusive": "?", "improved": "✓"}
@@ -18,10 +20,10 @@ MOST_ROWS = 50
 def banner(night: Night) -> str:
     """One sentence: the verdict of the night."""
     counts = {word: len(night.of(word)) for word in _WORDS}
-    said = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "no series has a point"
+    verdicts = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "no series has a point"
     errors = len(night.errors)
     failed = f"; {errors} measurement{'' if errors == 1 else 's'} failed" if errors else ""
-    return f"{len(night.judged)} series: {said}{failed}"
+    return f"{len(night.series)} series: {verdicts}{failed}"
 
 
 def markdown(night: Night) -> str:
@@ -44,19 +46,19 @@ def document(night: Night) -> dict[str, Any]:
         "run_id": night.run_id,
         "report": str(night.report),
         "exit_code": night.exit_code,
-        "series": len(night.judged),
+        "series": len(night.series),
         "verdicts": {word: len(night.of(word)) for word in _WORDS},
         "changes": [
             _change(item, night) for word in ("regressed", "inconclusive", "improved") for item in night.of(word)
         ],
         "errors": [
-            {"device": item["device"], "workload": item["workload"], "status": item["status"], "reason": item["reason"]}
+            {"device": item.device, "workload": item.workload, "status": item.status, "reason": item.reason}
             for item in night.errors
         ],
     }
 
 
-def _change(item: Judged, night: Night) -> dict[str, Any]:
+def _change(item: JudgedSeries, night: Night) -> Json:
     verdict = item.verdict
     return {
         "series": verdict.series,
@@ -69,7 +71,7 @@ def _change(item: Judged, night: Night) -> dict[str, Any]:
     }
 
 
-def _section(word: str, found: Sequence[Judged], night: Night) -> list[str]:
+def _section(word: str, found: Sequence[JudgedSeries], night: Night) -> list[str]:
     if not found:
         return []
     lines = [f"### {_MARKS[word]} {word.capitalize()}", ""]
@@ -84,9 +86,12 @@ def _more(count: int) -> list[str]:
     return [f"- and {count - MOST_ROWS} more"] if count > MOST_ROWS else []
 
 
-def _failed(item: Mapping[str, Any]) -> str:
-    what = f"{item['device']} {item['workload'].get('model', '')} {item['workload'].get('quant', '')}"
-    return f"- **{_plain(what)}**: {item['status']}: {_plain(str(item['reason']))}"
+def _failed(item: Measurement) -> str:
+    return f"- **{_plain(f'{item.device} {_workload(item)}')}**: {item.status}: {_plain(str(item.reason))}"
+
+
+def _workload(item: Measurement) -> str:
+    return f"{item.workload.get('model', '')} {item.workload.get('quant', '')}"
 
 
 def _plain(text: str) -> str:
@@ -100,7 +105,7 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 def junit(night: Night) -> bytes:
     """The document, UTF-8."""
     cases = Element("testsuite", name=_text(f"night {night.run_id}"))
-    for item in night.judged:
+    for item in night.series:
         series, verdict = item.screened.series, item.verdict
         case = SubElement(
             cases, "testcase", classname=_text(f"{series.device}.{series.workload_key}"), name=_text(series.metric)
@@ -113,9 +118,8 @@ def junit(night: Night) -> bytes:
         else:
             SubElement(case, "system-out").text = _text(f"{verdict.verdict}: {verdict.sentence}")
     for error in night.errors:
-        name = f"{error['workload'].get('model', '')} {error['workload'].get('quant', '')}"
-        case = SubElement(cases, "testcase", classname=_text(str(error["device"])), name=_text(name))
-        SubElement(case, "error", type=_text(str(error["status"])), message=_text(str(error["reason"])))
+        case = SubElement(cases, "testcase", classname=_text(error.device), name=_text(_workload(error)))
+        SubElement(case, "error", type=_text(error.status), message=_text(str(error.reason)))
     counts = {"tests": len(cases), "failures": len(night.of("regressed")), "errors": len(night.errors)}
     skipped = len(night.of("inconclusive")) + len(night.of("insufficient"))
     for name, count in (counts | {"skipped": skipped}).items():

@@ -89,20 +89,20 @@ def post(
 
 def _target(url: str, *, allow_http: bool) -> SplitResult | str:
     """The parts of a URL that may be posted to, else why it may not."""
-    shown = f"${URL_VARIABLE}"
+    name = f"${URL_VARIABLE}"
     if any(not 0x21 <= ord(character) <= 0x7E for character in url):
-        return f"{shown} holds blanks or characters that a URL has not"
+        return f"{name} holds blanks or characters that a URL has not"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        return f"{shown} is not a URL"
+        return f"{name} is not a URL"
     if parts.scheme not in ("https", "http") or not host:
-        return f"{shown} does not begin with https:// and a host"
+        return f"{name} does not begin with https:// and a host"
     if parts.username is not None or parts.password is not None:
-        return f"{shown} holds a user name: use a URL without"
+        return f"{name} holds a user name: use a URL without"
     if parts.scheme == "http" and not allow_http and not is_loopback(host):
-        return f"{shown} is http to another host: use https, or set {HTTP_VARIABLE}=1"
+        return f"{name} is http to another host: use https, or set {HTTP_VARIABLE}=1"
     return parts
 
 
@@ -141,8 +141,8 @@ def _once(opener: OpenerDirector, request: Request, timeout_s: float) -> None:
             pass
     except HTTPError as error:
         error.close()
-        said = f"it answered {error.code}"
-        raise _BusyError(said) if error.code >= 500 or error.code in _TRY_AGAIN else _RefusedError(said) from None
+        answer = f"it answered {error.code}"
+        raise _BusyError(answer) if error.code >= 500 or error.code in _TRY_AGAIN else _RefusedError(answer) from None
     except URLError as error:
         raise _BusyError(_cause(error.reason)) from None
     except (OSError, http.client.HTTPException) as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import UserError
+from foundation.unavailable import Json
 from workloads.models.config import PROJECTIONS
 from workloads.models.named import model_config
 from workloads.workload import QUANTIZATION_SETTINGS, TrainingSettings, Workload, require_count
@@ -162,7 +163,7 @@ class Plan:
         return cls(**{**document, **lists})
 
 
-def described(workload: Workload) -> dict[str, Any]:
+def described(workload: Workload) -> dict[str, Json]:
     """The workload as the store and the reports have it: what tells series apart, defaults left out."""
     document = workload.document()
     always = ("model", "method", "quant", "backend", "q", "b", "T", "rank")

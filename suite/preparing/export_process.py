@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
             answer = _export(plan, json.loads(line), inputs, cache, answers)
         except UserError as error:
             answer = {"user_error": str(error)}
-        _say(answers, answer)
+        _write_answer(answers, answer)
 
 
 def _export(
@@ -92,13 +92,13 @@ class Progress:
     def begin(self, subject: str) -> None:
         """From now on lines are about `subject`."""
         self._subject, self._begin = subject, time.monotonic()
-        self._told = self._begin
+        self._last_report = self._begin
 
     def __call__(self, reached: str) -> None:
         now = time.monotonic()
-        if now - self._told >= SECONDS_BETWEEN_LINES:
-            self._told = now
-            _say(self._answers, {"progress": f"{self._subject}: {reached} after {now - self._begin:.0f} s"})
+        if now - self._last_report >= SECONDS_BETWEEN_LINES:
+            self._last_report = now
+            _write_answer(self._answers, {"progress": f"{self._subject}: {reached} after {now - self._begin:.0f} s"})
 
 
 class WatchedTensors(Mapping[str, "torch.Tensor"]):
@@ -128,7 +128,7 @@ def _give_memory_back() -> None:
         trim(0)
 
 
-def _say(answers: TextIO, document: Mapping[str, Any]) -> None:
+def _write_answer(answers: TextIO, document: Mapping[str, Any]) -> None:
     answers.write(json.dumps(document) + "\n")
     answers.flush()
 

@@ -84,7 +84,7 @@ class Exporter:
         try:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             self.log.write_bytes(b"")
-            said = self.log.open("ab")
+            log = self.log.open("ab")
         except OSError as error:
             raise UserError(
                 f"the log of exports cannot be written to {self.log} ({error.strerror}, error {error.errno}): "
@@ -92,7 +92,7 @@ class Exporter:
             ) from error
         plan = json.dumps(self.plan.document())
         argv = [sys.executable, "-m", "suite.preparing.export_process", plan, str(self.artifacts), str(self.log)]
-        with said:
+        with log:
             # Threads that wait give their core away: on a busy host, spinning ones take it from those they wait for.
             environ = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
             # A session of its own: Ctrl-C is for us, and we end it.
@@ -100,7 +100,7 @@ class Exporter:
                 argv,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=said,
+                stderr=log,
                 text=True,
                 start_new_session=True,
                 env=environ,
@@ -141,8 +141,8 @@ class Exporter:
                 f"program alone takes about {needed / 1e6:.0f} MB: free space there or set SUITE_HOME to another one"
             )
         words = self._last_words()
-        said = f" ({words})" if words else ""
-        return f"exporting {named} failed with exit code {code}{said}: see the log {self.log}"
+        detail = f" ({words})" if words else ""
+        return f"exporting {named} failed with exit code {code}{detail}: see the log {self.log}"
 
     def _program_bytes(self, quant: str) -> int:
         config = model_config(self.plan.model)

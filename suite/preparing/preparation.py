@@ -79,7 +79,7 @@ def prepare(plan: Plan, inputs: Inputs, cache: ArtifactCache, notify: Notify) ->
 
     Raises UserError for what the user can mend, SuiteError when the exporting process dies.
     """
-    _tell_truncation(inputs, notify)
+    _report_truncation(inputs, notify)
     workloads = list(plan.workloads(answers=inputs.data.labels.shape[2]))
     missing = [item for item in workloads if cache.find(item, inputs.weights.sha256, notify) is None]
     with exporter(plan, cache.root, cache.root / EXPORT_LOG) as process:
@@ -129,7 +129,7 @@ class _Preparing:
         return kept_losses(artifact, self.inputs.data, self.plan.training, steps, Accumulation.FP32)
 
 
-def _tell_truncation(inputs: Inputs, notify: Notify) -> None:
+def _report_truncation(inputs: Inputs, notify: Notify) -> None:
     data = inputs.data
     if data.truncated_rows:
         notify(

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from foundation.unavailable import Unavailable
+from reports.model.reading import Interval
 from suite import stats
 from suite.regression.log_ratios import Direction, effect_floor, percent, worse_sign
-from suite.stats import Interval
 
 RULE = "comparison"
 VERSION = 1

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.unavailable import Unavailable
+from reports.model.reading import Interval
 from suite import stats
 from suite.regression import signed_rank
 from suite.regression.log_ratios import Direction, Side, effect_floor, percent, side_sign
-from suite.stats import Interval
 
 
 @dataclass(frozen=True)

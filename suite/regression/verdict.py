@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from foundation.unavailable import Json
 from suite import stats
 from suite.regression.confirmation import ALPHA, Confirmation, FirstLook, Pair
 from suite.regression.drift import Drift
@@ -77,7 +78,7 @@ class Verdict:
     cause: Cause | None
     sentence: str
     numbers: Mapping[str, float] = field(default_factory=dict)
-    inputs: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Json] = field(default_factory=dict)
     rule: str = RULE
     version: int = VERSION
 
@@ -93,7 +94,7 @@ def judge_night(night: Sequence[Evidence]) -> tuple[Verdict, ...]:
     """
     tested = [item for item in night if item.confirmation is not None]
     q = dict(zip(map(id, tested), q_values([_p(item) for item in tested]), strict=True))
-    return tuple(_judged(item, q.get(id(item)), len(tested)) for item in night)
+    return tuple(_verdict_on(item, q.get(id(item)), len(tested)) for item in night)
 
 
 def q_values(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -112,7 +113,7 @@ def _p(item: Evidence) -> float:
     return 1.0 if item.confirmation is None else item.confirmation.p
 
 
-def _judged(item: Evidence, q: float | None, tested: int) -> Verdict:
+def _verdict_on(item: Evidence, q: float | None, tested: int) -> Verdict:
     if isinstance(item.screening, Insufficient) and not item.is_suspect:
         return _verdict(item, "insufficient", None, item.screening.sentence)
     if not item.is_suspect:
@@ -182,7 +183,7 @@ def _suspicion(item: Evidence) -> str:
 
 def _verdict(item: Evidence, word: Word, cause: Cause | None, sentence: str, q: float | None = None) -> Verdict:
     numbers: dict[str, float] = {}
-    inputs: dict[str, Any] = {}
+    inputs: dict[str, Json] = {}
     if isinstance(item.screening, Suspect | Clear):
         numbers |= item.screening.numbers.numbers()
         inputs["value"] = item.screening.numbers.value
@@ -190,9 +191,9 @@ def _verdict(item: Evidence, word: Word, cause: Cause | None, sentence: str, q: 
         numbers["points"] = item.screening.points
     if item.drift is not None:
         numbers |= {f"drift_{name}": value for name, value in item.drift.numbers().items()}
-    for measured in (item.first_look, item.confirmation):
-        if measured is not None:
-            numbers |= measured.numbers()
+    for pairs_result in (item.first_look, item.confirmation):
+        if pairs_result is not None:
+            numbers |= pairs_result.numbers()
     for name, pairs in (
         ("first_pairs", item.first_look.pairs if item.first_look else ()),
         ("pairs", item.confirmation.pairs if item.confirmation else ()),

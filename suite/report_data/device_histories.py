@@ -11,21 +11,25 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, func, select
 
-from foundation.unavailable import is_number
+from foundation.unavailable import Json, Unavailable
 from reports.model.histories import DeviceSummary, HealthPoint, HistorySummary, WorkloadSummary
+from reports.model.measurement import setting_of
+from reports.model.reading import Number, flag, known_number, value
+from reports.model.run_contents import PreflightCheck
+from reports.model.statistics import Temperature
 from suite.store import schema
 from suite.store.identity import lab_of, stamp, workload_key
 from suite.store.rows import Row
 
 
 @dataclass(frozen=True)
-class Placed:
+class WorkloadOnDevice:
     """One workload on one device. `group` names the workload without its setting."""
 
     device: str
     workload_key: str
     group: str
-    workload: Mapping[str, Any]
+    workload: Mapping[str, Json]
     emulated: bool
     measurements: int
     newest_id: int
@@ -45,7 +49,7 @@ class Placed:
         )
 
 
-def all_placed(connection: Connection) -> list[Placed]:
+def workloads_on_devices(connection: Connection) -> list[WorkloadOnDevice]:
     """By device and workload."""
     table = schema.measurement
     statement = (
@@ -58,38 +62,40 @@ def all_placed(connection: Connection) -> list[Placed]:
         .group_by(schema.device.c.name, table.c.workload_key)
         .order_by(schema.device.c.name, table.c.workload_key)
     )  # fmt: skip
-    said = _said(connection)
+    remarks = _newest_words(connection)
     found = []
     for name, key, text, emulated, count, newest, finished, last in connection.execute(statement):
         workload = json.loads(text)
-        made_from = stamp(name, key, count, newest, finished, last, said.get((name, key), ()))
-        found.append(Placed(name, key, group_of(workload), workload, bool(emulated), count, newest, made_from))
+        made_from = stamp(name, key, count, newest, finished, last, remarks.get((name, key), ()))
+        found.append(
+            WorkloadOnDevice(name, key, group_of(workload), workload, bool(emulated), count, newest, made_from)
+        )
     return found
 
 
-def group_of(workload: Mapping[str, Any]) -> str:
+def group_of(workload: Mapping[str, Json]) -> str:
     """The workload's key without the setting."""
     return workload_key({key: entry for key, entry in workload.items() if key != "quant"})
 
 
-def summed_up(placed: Iterable[Placed]) -> list[WorkloadSummary]:
+def workload_summaries(found: Iterable[WorkloadOnDevice]) -> list[WorkloadSummary]:
     """Each workload once, its settings and devices together."""
-    groups: dict[str, list[Placed]] = {}
-    for one in placed:
+    groups: dict[str, list[WorkloadOnDevice]] = {}
+    for one in found:
         groups.setdefault(one.group, []).append(one)
     return [
         WorkloadSummary(
             key=group,
-            workload=found[0].workload,
-            devices=list(dict.fromkeys(one.device for one in found)),
-            settings=list(dict.fromkeys(str(one.workload.get("quant", "unknown")) for one in found)),
-            stamp=stamp(*(one.stamp for one in found)),
+            workload=own[0].workload,
+            devices=list(dict.fromkeys(one.device for one in own)),
+            settings=list(dict.fromkeys(setting_of(one.workload) for one in own)),
+            stamp=stamp(*(one.stamp for one in own)),
         )
-        for group, found in sorted(groups.items())
+        for group, own in sorted(groups.items())
     ]
 
 
-def _said(connection: Connection) -> dict[tuple[str, str], tuple[object, ...]]:
+def _newest_words(connection: Connection) -> dict[tuple[str, str], tuple[object, ...]]:
     """The newest verdict, acceptance and remark on the series of each workload on a device: part of its stamp."""
     named = {row.id: (row.device_name, row.workload_key) for row in connection.execute(select(schema.series))}
     found: dict[tuple[str, str], tuple[object, ...]] = {}
@@ -106,10 +112,10 @@ def _said(connection: Connection) -> dict[tuple[str, str], tuple[object, ...]]:
 
 def _newest_of_runs() -> Any:
     """The newest remark on a run, for all that the run measured."""
-    said, table, device = schema.annotation, schema.measurement, schema.device
+    remark, table, device = schema.annotation, schema.measurement, schema.device
     return (
-        select(device.c.name, table.c.workload_key, func.max(said.c.id))
-        .select_from(said.join(table, table.c.run_id == said.c.run_id).join(device))
+        select(device.c.name, table.c.workload_key, func.max(remark.c.id))
+        .select_from(remark.join(table, table.c.run_id == remark.c.run_id).join(device))
         .group_by(device.c.name, table.c.workload_key)
     )
 
@@ -159,7 +165,7 @@ def _summary(connection: Connection, name: str, rows: Sequence[Row]) -> DeviceSu
     state, table = schema.device_state, schema.measurement
     counted = select(func.count(), func.max(state.c.id)).where(state.c.device_id.in_(ids))
     states, newest = connection.execute(counted).one()
-    measured = connection.execute(select(func.count()).where(table.c.device_id.in_(ids))).scalar_one()
+    measurements = connection.execute(select(func.count()).where(table.c.device_id.in_(ids))).scalar_one()
     last = connection.execute(select(state).where(state.c.id == newest)).mappings().one_or_none()
     outcomes: dict[str, int] = {}
     warnings: list[str] = []
@@ -167,7 +173,7 @@ def _summary(connection: Connection, name: str, rows: Sequence[Row]) -> DeviceSu
         chosen = (table.c.run_id == last["run_id"]) & table.c.device_id.in_(ids) & (table.c.role == "measured")
         ended = connection.execute(select(table.c.status, func.count()).where(chosen).group_by(table.c.status))
         outcomes = {status or "partial": count for status, count in ended}
-        warnings = [f"{check[0]}: {check[2]}" for check in _not_ok(last["preflight"])]
+        warnings = [f"{check.name}: {check.detail}" for check in _preflight(last) if check.status != "ok"]
     return DeviceSummary(
         name=name,
         kind=rows[-1]["kind"],
@@ -176,57 +182,59 @@ def _summary(connection: Connection, name: str, rows: Sequence[Row]) -> DeviceSu
         last_at="" if last is None else last["at"],
         outcomes=outcomes,
         warnings=warnings,
-        stamp=stamp(name, ids, states, newest, measured, sorted(outcomes.items())),
+        stamp=stamp(name, ids, states, newest, measurements, sorted(outcomes.items())),
         origin=lab_of(name),
     )
 
 
-def _not_ok(preflight: str) -> list[tuple[str, str, str]]:
-    checks = json.loads(preflight)
-    return [
-        (str(check.get("name", "")), str(check.get("status", "")), str(check.get("detail", "")))
-        for check in checks
-        if check.get("status") != "ok"
-    ]
+def _preflight(state: Row) -> list[PreflightCheck]:
+    return [PreflightCheck.from_document(check) for check in json.loads(state["preflight"])]
 
 
-def _outcomes(connection: Connection, device_ids: Sequence[int]) -> dict[str, list[tuple[str, Mapping[str, Any]]]]:
-    """Run to (status, what its document says of heat) of each of its measurements."""
+@dataclass(frozen=True)
+class _Ended:
+    """How one measurement ended, and how hot the device was."""
+
+    status: str
+    temperature: Temperature
+    throttled: bool
+
+
+def _outcomes(connection: Connection, device_ids: Sequence[int]) -> dict[str, list[_Ended]]:
+    """Run to the end of each of its measurements."""
     table = schema.measurement
     statement = select(table.c.run_id, table.c.status, table.c.document).where(
         table.c.device_id.in_(device_ids), table.c.role == "measured"
     )
-    found: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
-    for run_id, status, document in connection.execute(statement):
-        parsed = json.loads(document or "{}")
-        heat = {"temperature_c": parsed.get("temperature_c"), "throttled": parsed.get("throttled")}
-        found.setdefault(run_id, []).append((status or "partial", heat))
+    found: dict[str, list[_Ended]] = {}
+    for run_id, status, text in connection.execute(statement):
+        document = json.loads(text or "{}")
+        heat = Temperature.from_document(value(document, "temperature_c"))
+        found.setdefault(run_id, []).append(_Ended(status or "partial", heat, flag(document, "throttled") is True))
     return found
 
 
-def _health(state: Row, measured: Sequence[tuple[str, Mapping[str, Any]]]) -> HealthPoint:
-    facts, preflight = json.loads(state["facts"]), json.loads(state["preflight"])
-    heat = [document["temperature_c"] for _, document in measured if isinstance(document["temperature_c"], dict)]
-    battery = facts.get("battery_percent")
+def _health(state: Row, ended: Sequence[_Ended]) -> HealthPoint:
+    checks = _preflight(state)
     return HealthPoint(
         run_id=state["run_id"],
         at=state["started_at"],
         os_build=state["os_build"],
-        temperature_start_c=_highest([one.get("start") for one in heat]),
-        temperature_max_c=_highest([one.get("max") for one in heat]),
-        throttled=sum(1 for _, document in measured if document["throttled"] is True),
-        battery_percent=float(battery) if is_number(battery) else None,
-        free_mib=_free_mib(preflight),
-        outcomes=dict(Counter(status for status, _ in measured)),
-        checks=_not_ok(state["preflight"]),
+        temperature_start_c=_highest([one.temperature.start_c for one in ended]),
+        temperature_max_c=_highest([one.temperature.max_c for one in ended]),
+        throttled=sum(one.throttled for one in ended),
+        battery_percent=known_number(json.loads(state["facts"]), "battery_percent"),
+        free_mib=_free_mib(checks),
+        outcomes=dict(Counter(one.status for one in ended)),
+        checks=[(check.name, check.status, check.detail) for check in checks if check.status != "ok"],
     )
 
 
-def _highest(values: Sequence[object]) -> float | None:
-    return max((float(value) for value in values if isinstance(value, int | float)), default=None)
+def _highest(values: Sequence[Number]) -> float | None:
+    return max((float(value) for value in values if not isinstance(value, Unavailable)), default=None)
 
 
-def _free_mib(preflight: Sequence[Mapping[str, Any]]) -> float | None:
-    said = next((str(check.get("detail", "")) for check in preflight if check.get("name") == "disk"), "")
-    found = _FREE.search(said)
+def _free_mib(checks: Sequence[PreflightCheck]) -> float | None:
+    detail = next((check.detail for check in checks if check.name == "disk"), "")
+    found = _FREE.search(detail)
     return float(found[1]) * _MIB_OF_MB if found else None

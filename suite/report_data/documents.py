@@ -11,13 +11,13 @@ from sqlalchemy import ColumnElement, Connection, select
 
 from foundation.errors import UserError
 from foundation.text import printable
-from foundation.unavailable import unavailable
+from foundation.unavailable import Json, unavailable
 from suite.store import schema
 from suite.store.identity import IMPORTED_FROM, marked
 from suite.store.rows import Row
 from suite.store.tags import remarks_of_run, tags_by_run
 
-_MEASURED_KEYS = (
+_NUMBERS = (
     *("latency_ms", "load_ms", "peak_memory_kib", "memory_after_load_kib", "program_bytes", "weight_bytes"),
     *("energy_mj_per_step", "power_mw", "temperature_c", "loss", "stability", "ratio_to_reference"),
     "sampler_overhead_percent",
@@ -37,7 +37,9 @@ def run_document(connection: Connection, run_id: str) -> dict[str, Any]:
         "command": shlex.join(json.loads(row["command"])),
         "tags": tags_by_run(connection).get(run_id, []),
         **surroundings(connection, run_id),
-        "measurements": [document for document, _ in measured(connection, schema.measurement.c.run_id == run_id)],
+        "measurements": [
+            document for document, _ in measurement_documents(connection, schema.measurement.c.run_id == run_id)
+        ],
     }
 
 
@@ -71,7 +73,7 @@ def surroundings(connection: Connection, run_id: str) -> dict[str, Any]:
     }
 
 
-def measured(connection: Connection, chosen: ColumnElement[bool]) -> list[tuple[dict[str, Any], Row]]:
+def measurement_documents(connection: Connection, chosen: ColumnElement[bool]) -> list[tuple[dict[str, Json], Row]]:
     """Each measurement that was not a confirmation as its document, with its row (and the device's name and kind)."""
     condition = chosen & (schema.measurement.c.role == "measured")
     statement = (
@@ -92,23 +94,23 @@ def _run(connection: Connection, run_id: str) -> Row:
     return row
 
 
-def _session_rows(connection: Connection, condition: ColumnElement[bool]) -> dict[int, list[dict[str, Any]]]:
+def _session_rows(connection: Connection, condition: ColumnElement[bool]) -> dict[int, list[dict[str, Json]]]:
     statement = (
         select(schema.session)
         .select_from(schema.session.join(schema.measurement))
         .where(condition)
         .order_by(schema.session.c.ordinal, schema.session.c.attempt)
     )
-    found: dict[int, list[dict[str, Any]]] = {}
+    found: dict[int, list[dict[str, Json]]] = {}
     for row in connection.execute(statement).mappings():
         described = {"session_id": row["id"], **{key: row[key] for key in _SESSION_KEYS}}
         found.setdefault(row["measurement_id"], []).append(described)
     return found
 
 
-def _measurement(row: Row, sessions: list[dict[str, Any]]) -> dict[str, Any]:
+def _measurement(row: Row, sessions: list[dict[str, Json]]) -> dict[str, Json]:
     finished = row["document"] is not None
-    described: dict[str, Any] = json.loads(row["document"]) if finished else _unfinished(row, sessions)
+    described: dict[str, Json] = json.loads(row["document"]) if finished else _unfinished(row, sessions)
     return described | {
         "measurement_id": str(row["id"]),
         "sessions": sessions,
@@ -117,7 +119,7 @@ def _measurement(row: Row, sessions: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _unfinished(row: Row, sessions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _unfinished(row: Row, sessions: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
     """A measurement whose run stopped before its statistics were made: its sessions are there, its numbers are not."""
     reason = (
         f"the run stopped before this measurement was finished ({len(sessions)} sessions are stored, "
@@ -132,5 +134,5 @@ def _unfinished(row: Row, sessions: Sequence[Mapping[str, Any]]) -> dict[str, An
         "reason": reason,
         "throttled": any(session["status"] == "throttled" for session in sessions),
         "sensors": [],
-        **{key: unavailable(reason) for key in _MEASURED_KEYS},
+        **{key: unavailable(reason) for key in _NUMBERS},
     }

@@ -6,10 +6,11 @@ import json
 import shlex
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from reports.model.measurement import setting_of
+from reports.model.reading import text
 from reports.model.source import RunSummary
 from suite.store import schema
 from suite.store.identity import IMPORTED, IMPORTED_FROM, stamp
@@ -24,20 +25,20 @@ _STAMPED = ("id", "status", "finished_at")
 def run_summaries(connection: Connection) -> list[RunSummary]:
     """Every run, newest first."""
     rows = connection.execute(select(schema.run).order_by(schema.run.c.id.desc())).mappings().all()
-    measured = _measured(connection)
+    in_run = _measurements(connection)
     nights = [row["id"] for row in rows if row["purpose"] == "nightly"][:NIGHTS_COUNTED]
     verdicts = _verdict_counts(connection, nights)
     unfinished = [row["id"] for row in rows if row["finished_at"] is None]
     sessions, remarks = _session_counts(connection, unfinished), newest_remarks(connection)
     tags = tags_by_run(connection)
     return [
-        _summary(row, measured.get(row["id"], []), verdicts.get(row["id"], {}),
+        _summary(row, in_run.get(row["id"], []), verdicts.get(row["id"], {}),
                  (sessions.get(row["id"]), remarks.get(row["id"])), tags.get(row["id"], []))
         for row in rows
     ]  # fmt: skip
 
 
-def _measured(connection: Connection) -> dict[str, list[Row]]:
+def _measurements(connection: Connection) -> dict[str, list[Row]]:
     """What was measured in each run: device, workload, and whether it was finished."""
     table = schema.measurement
     statement = (
@@ -84,25 +85,25 @@ def _session_counts(connection: Connection, run_ids: Iterable[str]) -> dict[str,
 
 
 def _summary(
-    run: Row, measured: list[Row], verdicts: Mapping[str, int], counts: tuple[object, ...], tags: list[str]
+    run: Row, in_run: list[Row], verdicts: Mapping[str, int], counts: tuple[object, ...], tags: list[str]
 ) -> RunSummary:
-    finished = [row["finished_at"] for row in measured if row["finished_at"] is not None]
+    finished = [row["finished_at"] for row in in_run if row["finished_at"] is not None]
     return RunSummary(
         run_id=run["id"],
         started_at=run["started_at"],
         finished_at=run["finished_at"],
         status=run["status"],
         command=shlex.join(json.loads(run["command"])),
-        devices=list(dict.fromkeys(row["name"] for row in measured)),
-        settings=list(dict.fromkeys(setting_in(row["workload"]) for row in measured)),
-        measurements=len(measured),
+        devices=list(dict.fromkeys(row["name"] for row in in_run)),
+        settings=list(dict.fromkeys(setting_in(row["workload"]) for row in in_run)),
+        measurements=len(in_run),
         purpose=run["purpose"],
         verdicts=dict(verdicts),
         tags=tags,
         origin=_origin(run),
         stamp=stamp(
             *(run[key] for key in _STAMPED),
-            len(measured),
+            len(in_run),
             sorted(finished)[-1:],
             sorted(verdicts.items()),
             counts,
@@ -114,12 +115,10 @@ def _summary(
 def _origin(run: Row) -> str:
     if run["purpose"] != IMPORTED:
         return ""
-    environment: dict[str, Any] = json.loads(run["environment"])
-    return str(environment.get(IMPORTED_FROM, "another lab"))
+    return text(json.loads(run["environment"]), IMPORTED_FROM, default="another lab")
 
 
 @lru_cache(maxsize=4096)
 def setting_in(workload: str) -> str:
     """The quantization setting in the JSON of a workload."""
-    parsed: dict[str, Any] = json.loads(workload)
-    return str(parsed.get("quant", "unknown"))
+    return setting_of(json.loads(workload))

@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, select
 
-from foundation.unavailable import is_number
+from foundation.unavailable import Unavailable
 from reports.model.histories import Change, HistoryPoint, HistorySegment, MetricHistory, Remark, SeriesVerdict
+from reports.model.quantities import LATENCY, METRIC_BY_NAME
+from reports.model.reading import Interval, value
+from reports.model.statistics import Latency
 from suite.regression.change_points import change_points
 from suite.regression.drift import total_drift
 from suite.regression.log_ratios import Direction
 from suite.regression.segments import Point, Segment, segments, since_device_change
 from suite.store import schema
-from suite.store.points import METRICS
 
-_FLOORS = {metric.name: metric.floor for metric in METRICS}
-_WITH_INTERVAL = "latency_ms"
 _DEVICE_LEVEL, _DRIFT_TRACED = "device_level", "drift_traced"
 
 
@@ -32,19 +32,20 @@ class _Point(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """What a point shows of its measurement besides its value."""
+class _PointSource:
+    """What a point has of its measurement besides its value."""
 
     run_id: str
     at: str
     status: str
-    interval: tuple[float, float] | None
+    interval: Interval | Unavailable
     sessions: int | None
 
 
 @dataclass(frozen=True)
-class _Said:
-    """What was said of the series, by (series, measurement): the last verdict with its numbers, and acceptances."""
+class _Comments:
+    """What nights and people made of the series: by (series, measurement) the last verdict with its numbers, and
+    whether it was accepted; by series the remarks."""
 
     verdicts: Mapping[tuple[int, int], tuple[str, Mapping[str, float]]]
     accepted: frozenset[tuple[int, int]]
@@ -57,15 +58,15 @@ def workload_history(connection: Connection, device: str, workload_key: str) -> 
     rows = connection.execute(select(schema.series).where(chosen)).all()
     ids = [row.id for row in rows]
     points: dict[int, list[_Point]] = {}
-    for series_id, measurement_id, value in connection.execute(_points_of(ids)).all():
-        points.setdefault(series_id, []).append(_Point(series_id, measurement_id, value))
+    for series_id, measurement_id, level in connection.execute(_points_of(ids)).all():
+        points.setdefault(series_id, []).append(_Point(series_id, measurement_id, level))
     found = _measurements(connection, sorted({point.measurement_id for own in points.values() for point in own}))
-    said = _said(connection, ids, found)
+    comments = _comments(connection, ids, found)
     by_metric: dict[str, list[Row[Any]]] = {}
     for row in rows:
         if row.id in points:
             by_metric.setdefault(row.metric, []).append(row)
-    return [_history(own, points, found, said) for own in by_metric.values()]
+    return [_history(own, points, found, comments) for own in by_metric.values()]
 
 
 def _points_of(series_ids: Sequence[int]) -> Any:
@@ -73,26 +74,26 @@ def _points_of(series_ids: Sequence[int]) -> Any:
     return select(point.c.series_id, point.c.measurement_id, point.c.value).where(point.c.series_id.in_(series_ids))
 
 
-def _measurements(connection: Connection, ids: Sequence[int]) -> dict[int, _Measured]:
+def _measurements(connection: Connection, ids: Sequence[int]) -> dict[int, _PointSource]:
     table = schema.measurement
     columns = (table.c.id, table.c.run_id, table.c.started_at, table.c.status, table.c.document)
-    found: dict[int, _Measured] = {}
+    found: dict[int, _PointSource] = {}
     for begin in range(0, len(ids), 900):
         statement = select(*columns).where(table.c.id.in_(ids[begin : begin + 900]), table.c.role == "measured")
         for row in connection.execute(statement):
-            latency = json.loads(row.document or "{}").get("latency_ms", {})
-            interval, sessions = latency.get("ci95"), latency.get("sessions")
-            found[row.id] = _Measured(
+            latency = Latency.from_document(value(json.loads(row.document or "{}"), LATENCY))
+            medians = latency.sessions_ms
+            found[row.id] = _PointSource(
                 row.run_id,
                 row.started_at,
                 row.status or "unknown",
-                (interval[0], interval[1]) if isinstance(interval, list) and all(map(is_number, interval)) else None,
-                len(sessions) if isinstance(sessions, list) else None,
+                latency.ci95_ms,
+                None if isinstance(medians, Unavailable) else len(medians),
             )
     return found
 
 
-def _said(connection: Connection, series_ids: Sequence[int], found: Mapping[int, _Measured]) -> _Said:
+def _comments(connection: Connection, series_ids: Sequence[int], found: Mapping[int, _PointSource]) -> _Comments:
     verdict, acceptance, annotation = schema.verdict, schema.acceptance, schema.annotation
     verdicts = {
         (series_id, measurement_id): (word, _segment_numbers(numbers))
@@ -105,11 +106,11 @@ def _said(connection: Connection, series_ids: Sequence[int], found: Mapping[int,
     remarks: dict[int, list[Remark]] = {}
     accepted = set()
     for row in connection.execute(select(acceptance).where(acceptance.c.series_id.in_(series_ids))):
-        measured = found.get(row.measurement_id)
+        source = found.get(row.measurement_id)
         accepted.add((row.series_id, row.measurement_id))
-        run_id = measured.run_id if measured else ""
+        run_id = source.run_id if source else ""
         remarks.setdefault(row.series_id, []).append(Remark("accepted", row.at, row.author, row.why, run_id))
-    runs = {measured.run_id: measured.at for measured in found.values()}
+    runs = {source.run_id: source.at for source in found.values()}
     for row in connection.execute(
         select(annotation).where(annotation.c.series_id.in_(series_ids) | annotation.c.run_id.is_not(None))
     ):
@@ -118,7 +119,7 @@ def _said(connection: Connection, series_ids: Sequence[int], found: Mapping[int,
         remark = Remark("annotation", runs.get(row.run_id or "", row.at), row.author, row.text, row.run_id or "")
         for series_id in series_ids if row.series_id is None else (row.series_id,):
             remarks.setdefault(series_id, []).append(remark)
-    return _Said(verdicts, frozenset(accepted), remarks)
+    return _Comments(verdicts, frozenset(accepted), remarks)
 
 
 def _segment_numbers(numbers: str) -> Mapping[str, float]:
@@ -130,33 +131,36 @@ def _segment_numbers(numbers: str) -> Mapping[str, float]:
 
 
 def _history(
-    rows: Sequence[Row[Any]], points: Mapping[int, Sequence[_Point]], found: Mapping[int, _Measured], said: _Said
+    rows: Sequence[Row[Any]],
+    points: Mapping[int, Sequence[_Point]],
+    found: Mapping[int, _PointSource],
+    comments: _Comments,
 ) -> MetricHistory:
     """One metric, the segments of all its fingerprints in the order of time."""
     marks = {row.id: row.fingerprint for row in rows}
     metric, direction = rows[0].metric, rows[0].direction
     own = [point for series_id in marks for point in points[series_id] if point.measurement_id in found]
     own.sort(key=lambda point: (found[point.measurement_id].at, point.measurement_id))
-    judged = [_judged_point(point, marks[point.series_id], said) for point in own]
-    parts = segments(judged)
-    floor = _FLOORS.get(metric, 0.0)
-    drift = total_drift(since_device_change(judged), direction, floor) if judged else None
-    remarks = dict.fromkeys(remark for series_id in marks for remark in said.remarks.get(series_id, ()))
+    seen = [_seen_point(point, marks[point.series_id], comments) for point in own]
+    parts = segments(seen)
+    floor = METRIC_BY_NAME[metric].floor if metric in METRIC_BY_NAME else 0.0
+    drift = total_drift(since_device_change(seen), direction, floor) if seen else None
+    remarks = dict.fromkeys(remark for series_id in marks for remark in comments.remarks.get(series_id, ()))
     return MetricHistory(
         metric=metric,
         direction=direction,
-        points=[_shown(point, metric, found[point.measurement_id], said) for point in own],
+        points=[_history_point(point, metric, found[point.measurement_id], comments) for point in own],
         segments=[HistorySegment(part.start, part.stop, part.reason) for part in parts],
-        changes=[change for part in parts for change in _changes(judged, part, direction, floor)],
+        changes=[change for part in parts for change in _changes(seen, part, direction, floor)],
         remarks=sorted(remarks, key=lambda remark: remark.at),
         drift="" if drift is None else drift.sentence,
     )
 
 
-def _judged_point(point: _Point, fingerprint: str, said: _Said) -> Point:
+def _seen_point(point: _Point, fingerprint: str, comments: _Comments) -> Point:
     place = (point.series_id, point.measurement_id)
-    word, numbers = said.verdicts.get(place, ("", {}))
-    accepted = place in said.accepted
+    word, numbers = comments.verdicts.get(place, ("", {}))
+    accepted = place in comments.accepted
     return Point(
         value=point.value,
         fingerprint=fingerprint,
@@ -175,11 +179,12 @@ def _changes(points: Sequence[Point], part: Segment, direction: Direction, floor
     ]
 
 
-def _shown(point: _Point, metric: str, measured: _Measured, said: _Said) -> HistoryPoint:
-    low, high = measured.interval if measured.interval and metric == _WITH_INTERVAL else (None, None)
-    word, _ = said.verdicts.get((point.series_id, point.measurement_id), ("", {}))
-    named = (measured.at, measured.run_id, str(point.measurement_id), point.value, measured.status)
-    return HistoryPoint(*named, low, high, measured.sessions, word)
+def _history_point(point: _Point, metric: str, source: _PointSource, comments: _Comments) -> HistoryPoint:
+    ends = source.interval if isinstance(source.interval, Interval) and metric == LATENCY else None
+    word, _ = comments.verdicts.get((point.series_id, point.measurement_id), ("", {}))
+    named = (source.at, source.run_id, str(point.measurement_id), point.value, source.status)
+    low, high = (None, None) if ends is None else (ends.low, ends.high)
+    return HistoryPoint(*named, low, high, source.sessions, word)
 
 
 def night_verdicts(connection: Connection, run_id: str) -> list[SeriesVerdict]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +17,8 @@ from reports.model.histories import (
     SeriesVerdict,
     WorkloadSummary,
 )
+from reports.model.measurement import Measurement
+from reports.model.run_contents import RunContents
 from reports.model.source import RunSummary, Samples, SessionTrace, Step
 from suite.report_data import comparison, device_histories, documents, runs
 from suite.report_data import series as verdicts
@@ -43,10 +46,14 @@ class StoreSource:
         with self._store.database.reading() as connection:
             return documents.run_document(connection, run_id)
 
-    def surroundings(self, run_id: str) -> dict[str, Any]:
-        """`environment` and `devices` of that document. UserError for an unknown run."""
+    def run(self, run_id: str) -> RunContents:
+        """A run with its measurements. UserError for an unknown one."""
+        return RunContents.from_document(self.document(run_id))
+
+    def surroundings(self, run_id: str) -> RunContents:
+        """A run without its measurements. UserError for an unknown one."""
         with self._store.database.reading() as connection:
-            return documents.surroundings(connection, run_id)
+            return RunContents.from_document(documents.surroundings(connection, run_id))
 
     def trace(self, session_id: str) -> SessionTrace:
         """Steps and samples of one session; empty when there is no such session."""
@@ -86,29 +93,35 @@ class StoreSource:
     def workloads(self, run_id: str | None = None) -> list[WorkloadSummary]:
         """Every workload with its settings together, or those of one run."""
         groups = {one.group for one in self._of(run_id)}
-        return [one for one in device_histories.summed_up(self._placed) if one.key in groups]
+        return [one for one in device_histories.workload_summaries(self._workloads) if one.key in groups]
 
-    def latest(self, workload: str) -> list[dict[str, Any]]:
+    def latest(self, workload: str) -> list[Measurement]:
         """The newest measurement of each setting of a workload on each device."""
-        ids = [one.newest_id for one in self._placed if one.group == workload]
+        ids = [one.newest_id for one in self._workloads if one.group == workload]
         with self._store.database.reading() as connection:
-            found = documents.measured(connection, schema.measurement.c.id.in_(ids))
+            found = documents.measurement_documents(connection, schema.measurement.c.id.in_(ids))
         return [
-            document | {key: row[key] for key in ("run_id", "started_at", "workload_key")} for document, row in found
+            replace(
+                Measurement.from_document(document),
+                run_id=row["run_id"],
+                started_at=row["started_at"],
+                workload_key=row["workload_key"],
+            )
+            for document, row in found
         ]
 
     def compared(self, before: str, after: str) -> Compared:
         """Two runs side by side. UserError for one that is not there."""
-        return comparison.compared_runs(self.document(before), self.document(after))
+        return comparison.compared_runs(self.run(before), self.run(after))
 
     @cached_property
-    def _placed(self) -> list[device_histories.Placed]:
+    def _workloads(self) -> list[device_histories.WorkloadOnDevice]:
         with self._store.database.reading() as connection:
-            return device_histories.all_placed(connection)
+            return device_histories.workloads_on_devices(connection)
 
-    def _of(self, run_id: str | None) -> list[device_histories.Placed]:
+    def _of(self, run_id: str | None) -> list[device_histories.WorkloadOnDevice]:
         if run_id is None:
-            return self._placed
+            return self._workloads
         table = schema.measurement
         statement = (
             select(schema.device.c.name, table.c.workload_key)
@@ -117,4 +130,4 @@ class StoreSource:
         )
         with self._store.database.reading() as connection:
             touched = {(name, key) for name, key in connection.execute(statement)}
-        return [one for one in self._placed if (one.device, one.workload_key) in touched]
+        return [one for one in self._workloads if (one.device, one.workload_key) in touched]

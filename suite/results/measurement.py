@@ -1,18 +1,22 @@
-"""Sessions of one workload on one device -> the measurement as a document (docs/contracts.md)."""
+"""Sessions of one workload on one device -> the measurement (docs/contracts.md)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-from foundation.unavailable import Unavailable, as_document, finite, unavailable
+from foundation.unavailable import Json, Unavailable
+from reports.model.measurement import Measurement
+from reports.model.quantities import ENERGY_COUNTER, POWER, TEMPERATURE
+from reports.model.reading import NOT_RECORDED, Number
+from reports.model.statistics import PERCENTILES, Energy, Latency, Loss, Power, Ratio, Sensor, Temperature
 from suite import stats
-from suite.energy.session_energy import ENERGY_COUNTER, POWER, SessionEnergy, session_energy
+from suite.energy.session_energy import SessionEnergy, session_energy
 from suite.energy.window import gap
 from suite.sessions.loss_check import NOTHING_EXPECTED, ExpectedLosses, LossComparison, compare_losses
 from suite.sessions.record import SensorFact, SessionRecord
-from suite.sessions.validity import TEMPERATURE, SessionResult, SessionStatus, Validity
+from suite.sessions.validity import SessionResult, SessionStatus, Validity
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Subject:
     device: str
     kind: str
     emulated: bool
-    workload: Mapping[str, Any]
+    workload: Mapping[str, Json]
     planned_sessions: int
     program_bytes: int | None = None
     weight_bytes: int | None = None
@@ -41,35 +45,65 @@ class Subject:
     sampler_overhead_percent: float | None = None
 
 
-def measure(subject: Subject, sessions: Sequence[SessionResult]) -> dict[str, Any]:
-    """The measurement document; `ratio_to_reference` waits for `ratios.with_ratios`."""
+def measure(subject: Subject, sessions: Sequence[SessionResult]) -> Measurement:
+    """Returns the measurement; its ratio to the reference waits for `ratios.with_ratios`."""
     used = usable(sessions)
     medians = [stats.median(result.record.latencies_ms) for result in used]
     status, reason = _status(subject, sessions, used, medians)
-    document: dict[str, Any] = {
-        "device": subject.device,
-        "kind": subject.kind,
-        "emulated": subject.emulated,
-        "workload": dict(subject.workload),
-        "status": status,
-        "reason": reason,
-    }
-    if subject.arithmetic is not None:
-        document["arithmetic"] = subject.arithmetic
-    if used:
-        document |= _measured(subject, used, medians)
-    else:
-        document |= _nothing(reason or "no session was run")
-    document["program_bytes"] = _known(subject.program_bytes, "the artifact does not tell the size of its program")
-    document["weight_bytes"] = _known(subject.weight_bytes, "the artifact does not tell the size of its weights")
-    document["throttled"] = any(result.validity.status is SessionStatus.THROTTLED for result in sessions)
-    document["ratio_to_reference"] = unavailable("it was not compared with a reference setting")
-    document["sensors"] = [_sensor(fact, used) for fact in subject.sensors]
-    document["sampler_overhead_percent"] = _known(
-        subject.sampler_overhead_percent, "not compared on against off in this run: `suite check --overhead` does"
+    throttled = any(result.validity.status is SessionStatus.THROTTLED for result in sessions)
+    found = _without_numbers(subject, status, reason, throttled)
+    if not used:
+        return found
+    records = [result.record for result in used]
+    steps_ms = [latency for record in records for latency in record.latencies_ms]
+    after_load = [memory for record in records if (memory := record.memory_after_load_kib) is not None]
+    peaks = [peak for record in records if (peak := record.peak_memory_kib) is not None]
+    loads_ms = [record.load_ms for record in records if record.load_ms is not None]
+    energy, power = _energy(subject, used)
+    return replace(
+        found,
+        latency=_latency(medians, steps_ms),
+        load_ms=stats.median(loads_ms) if loads_ms else Unavailable("no load event arrived"),
+        peak_memory_kib=max(peaks) if peaks else Unavailable("no footer told VmHWM"),
+        memory_after_load_kib=int(stats.median(after_load)) if after_load else Unavailable("no VmRSS after the load"),
+        energy=energy,
+        power=power,
+        temperature=_temperature(subject, records),
+        loss=_loss(subject, records),
+        stability=stats.stability_score(medians, steps_ms),
+        sensors=tuple(_sensor(fact, used) for fact in subject.sensors),
     )
-    cleaned: dict[str, Any] = finite(document)
-    return cleaned
+
+
+def _without_numbers(subject: Subject, status: str, reason: str | None, throttled: bool) -> Measurement:
+    """Returns a measurement that has only what is known without a valid session."""
+    why = Unavailable(reason or "no session was run")
+    return Measurement(
+        device=subject.device,
+        kind=subject.kind,
+        emulated=subject.emulated,
+        workload=dict(subject.workload),
+        status=status,
+        reason=reason,
+        latency=Latency.from_document(why),
+        load_ms=why,
+        peak_memory_kib=why,
+        memory_after_load_kib=why,
+        energy=Energy.from_document(why),
+        power=Power.from_document(why),
+        temperature=Temperature.from_document(why),
+        loss=Loss.from_document(why),
+        stability=why,
+        program_bytes=_known(subject.program_bytes, "the artifact does not tell the size of its program"),
+        weight_bytes=_known(subject.weight_bytes, "the artifact does not tell the size of its weights"),
+        throttled=throttled,
+        ratio=Ratio.from_document(Unavailable("it was not compared with a reference setting")),
+        sensors=tuple(_sensor(fact, ()) for fact in subject.sensors),
+        sampler_overhead_percent=_known(
+            subject.sampler_overhead_percent, "not compared on against off in this run: `suite check --overhead` does"
+        ),
+        arithmetic=subject.arithmetic,
+    )
 
 
 def usable(sessions: Sequence[SessionResult]) -> list[SessionResult]:
@@ -110,71 +144,39 @@ def _status_without_sessions(bad: Sequence[Validity]) -> tuple[str, str]:
     return status, f"none of {len(bad)} sessions is valid: {chosen.reason or chosen.status.value}"
 
 
-def _measured(subject: Subject, used: Sequence[SessionResult], medians: Sequence[float]) -> dict[str, Any]:
-    records = [result.record for result in used]
-    loads_ms = [record.load_ms for record in records if record.load_ms is not None]
-    after_load = [memory for record in records if (memory := record.memory_after_load_kib) is not None]
-    peaks = [peak for record in records if (peak := record.peak_memory_kib) is not None]
-    steps_ms = [latency for record in records for latency in record.latencies_ms]
-    return {
-        "latency_ms": _latency(medians, steps_ms),
-        "load_ms": {"median": stats.median(loads_ms)} if loads_ms else unavailable("no load event arrived"),
-        "peak_memory_kib": max(peaks) if peaks else unavailable("no footer told VmHWM"),
-        "memory_after_load_kib": int(stats.median(after_load))
-        if after_load
-        else unavailable("no VmRSS after the load"),
-        **_energy(subject, used),
-        "temperature_c": _temperature(subject, records),
-        "loss": _loss(subject, records),
-        "stability": as_document(stats.stability_score(medians, steps_ms)),
-    }
-
-
-def _nothing(reason: str) -> dict[str, Any]:
-    keys = (
-        *("latency_ms", "load_ms", "peak_memory_kib", "memory_after_load_kib", "energy_mj_per_step"),
-        *("power_mw", "temperature_c", "loss", "stability"),
+def _latency(medians: Sequence[float], steps_ms: Sequence[float]) -> Latency:
+    percentiles = stats.percentiles(steps_ms)
+    return Latency(
+        stats.median(medians),
+        stats.median_interval(medians),
+        tuple(medians),
+        stats.cv_percent(medians),
+        max(steps_ms),
+        *(percentiles.get(name, NOT_RECORDED) for name in PERCENTILES),
     )
-    return {key: unavailable(reason) for key in keys}
 
 
-def _latency(medians: Sequence[float], steps_ms: Sequence[float]) -> dict[str, Any]:
-    interval = stats.median_interval(medians)
-    return {
-        "median": stats.median(medians),
-        "ci95": interval.document(),
-        "sessions": list(medians),
-        "cv_percent": as_document(stats.cv_percent(medians)),
-        "max": max(steps_ms),
-        **stats.percentiles(steps_ms),
-    }
-
-
-def _energy(subject: Subject, used: Sequence[SessionResult]) -> dict[str, Any]:
+def _energy(subject: Subject, used: Sequence[SessionResult]) -> tuple[Energy, Power]:
     if not subject.energy_sensors:
-        missing = unavailable(_why_no_energy(subject))
-        return {"energy_mj_per_step": missing, "power_mw": missing}
+        why = Unavailable(_why_no_energy(subject))
+        return Energy.from_document(why), Power.from_document(why)
     found = [
         session_energy(result.record, subject.energy_sensors, subject.wrap_range_mj, result.idle) for result in used
     ]
     good = [item for item in found if isinstance(item, SessionEnergy)]
     if not good:
-        reason = next(item.reason for item in found if isinstance(item, Unavailable))
-        return {"energy_mj_per_step": unavailable(reason), "power_mw": unavailable(reason)}
-    return {
-        "energy_mj_per_step": {
-            "gross": stats.median([item.gross_mj for item in good]),
-            "net": _median_or_reason([item.net_mj for item in good]),
-            "method": _energy_method(subject, good, len(used)),
-            "rate_hz": min(item.rate_hz for item in good),
-            "alignment_error_ms": max(item.alignment_error_ms for item in good),
-            "short": any(item.short for item in good),
-        },
-        "power_mw": {
-            "mean": stats.median([item.mean_power_mw for item in good]),
-            "idle": _median_or_reason([item.idle_power_mw for item in good]),
-        },
-    }
+        why = next(item for item in found if isinstance(item, Unavailable))
+        return Energy.from_document(why), Power.from_document(why)
+    energy = Energy(
+        gross_mj=_finite(stats.median([item.gross_mj for item in good])),
+        net_mj=_median_or_reason([item.net_mj for item in good]),
+        method=_energy_method(subject, good, len(used)),
+        rate_hz=_finite(min(item.rate_hz for item in good)),
+        alignment_error_ms=_finite(max(item.alignment_error_ms for item in good)),
+        short=any(item.short for item in good),
+    )
+    mean = _finite(stats.median([item.mean_power_mw for item in good]))
+    return energy, Power(mean, _median_or_reason([item.idle_power_mw for item in good]))
 
 
 def _why_no_energy(subject: Subject) -> str:
@@ -195,14 +197,19 @@ def _energy_method(subject: Subject, good: Sequence[SessionEnergy], sessions: in
     return f"{way} of {names}{refresh}, edges interpolated, median of {len(good)} of {sessions} sessions"
 
 
-def _median_or_reason(values: Sequence[float | Unavailable]) -> Any:
+def _median_or_reason(values: Sequence[Number]) -> Number:
     numbers = [value for value in values if not isinstance(value, Unavailable)]
     if numbers:
-        return stats.median(numbers)
-    return next(value.document() for value in values if isinstance(value, Unavailable))
+        return _finite(stats.median(numbers))
+    return next(value for value in values if isinstance(value, Unavailable))
 
 
-def _temperature(subject: Subject, records: Sequence[SessionRecord]) -> dict[str, Any]:
+def _finite(value: float) -> Number:
+    """Returns the value, or why it is none: a device may report anything."""
+    return value if math.isfinite(value) else Unavailable(f"the value came out as {value}")
+
+
+def _temperature(subject: Subject, records: Sequence[SessionRecord]) -> Temperature:
     """The hottest zone at the start and at the worst; of zones that could be read all the time, as peaks are missed."""
     starts, peaks, failed = [], [], list[str]()
     for record in records:
@@ -217,44 +224,41 @@ def _temperature(subject: Subject, records: Sequence[SessionRecord]) -> dict[str
             starts.append(max(trace.values[0] for trace in traces) / 1e3)
             peaks.append(max(max(trace.values) for trace in traces) / 1e3)
     if not starts:
-        return unavailable(failed[0] if failed else "no thermal zone was sampled")
-    return {"start": stats.median(starts), "max": max(peaks)}
+        return Temperature.from_document(Unavailable(failed[0] if failed else "no thermal zone was sampled"))
+    return Temperature(_finite(stats.median(starts)), _finite(max(peaks)))
 
 
-def _loss(subject: Subject, records: Sequence[SessionRecord]) -> dict[str, Any]:
+def _loss(subject: Subject, records: Sequence[SessionRecord]) -> Loss:
     def mean(losses: Sequence[float]) -> float:
         return sum(losses) / len(losses)
 
-    first = stats.median([mean(record.steps[0].losses) for record in records])
-    last = stats.median([mean(record.steps[-1].losses) for record in records])
+    first = _finite(stats.median([mean(record.steps[0].losses) for record in records]))
+    last = _finite(stats.median([mean(record.steps[-1].losses) for record in records]))
     found = [compare_losses([step.losses for step in record.steps], subject.expected) for record in records]
     compared = [each for each in found if isinstance(each, LossComparison)]
     if not compared:
-        why = next(each.document() for each in found if isinstance(each, Unavailable))
-        missing = dict.fromkeys(("max_relative_error", "reference_steps", "noise", "difference"), why)
-        return {"first": first, "last": last, **missing}
-    return {
-        "first": first,
-        "last": last,
-        "max_relative_error": max(each.max_relative_error for each in compared),
-        "reference_steps": min(each.steps for each in compared),
-        "noise": compared[0].noise,
-        "difference": compared[0].difference,
-    }
+        why = next(each for each in found if isinstance(each, Unavailable))
+        return Loss(first, last, why, why, why, why)
+    return Loss(
+        first,
+        last,
+        max_relative_error=_finite(max(each.max_relative_error for each in compared)),
+        reference_steps=min(each.steps for each in compared),
+        noise=_finite(compared[0].noise),
+        difference=_finite(compared[0].difference),
+    )
 
 
-def _sensor(fact: SensorFact, used: Sequence[SessionResult]) -> dict[str, Any]:
-    described: dict[str, Any] = {"name": fact.name, "quantity": fact.quantity}
-    if fact.unavailable is not None:
-        return described | unavailable(fact.unavailable)
-    troubles = [
-        gap(result.record, fact.name) or (None if fact.name in result.record.samples else "it gave no samples")
-        for result in used
-    ]
-    if troubles and all(troubles):
-        return described | unavailable(troubles[0] or "")
-    return described | {"method": fact.method or "read by the runner's sampler"}
+def _sensor(fact: SensorFact, used: Sequence[SessionResult]) -> Sensor:
+    why = fact.unavailable
+    if why is None:
+        troubles = [
+            gap(result.record, fact.name) or (None if fact.name in result.record.samples else "it gave no samples")
+            for result in used
+        ]
+        why = troubles[0] if troubles and all(troubles) else None
+    return Sensor(fact.name, fact.quantity, fact.method or "read by the runner's sampler", why)
 
 
-def _known(value: float | int | None, why_not: str) -> Any:
-    return unavailable(why_not) if value is None else value
+def _known(value: float | None, why_not: str) -> Number:
+    return Unavailable(why_not) if value is None else value

@@ -3,59 +3,54 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
-from foundation.unavailable import as_document, unavailable
+from foundation.unavailable import Unavailable
+from reports.model.measurement import Measurement
+from reports.model.reading import Interval
+from reports.model.statistics import Ratio
 from suite import stats
 
 #: The reference is the first of these that was measured.
 REFERENCE_ORDER = ("fp32", "fp16", "int8", "nf4")
 
 
-def with_ratios(measurements: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Copies of the measurement documents with `ratio_to_reference` filled in.
+def with_ratios(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Returns the measurements with their ratio to the reference.
 
     ratio = median(session medians) / median(session medians of the reference); interval by bootstrap of that ratio.
     The reference is fp32 where it has valid sessions, else the next setting that has.
     """
-    groups: dict[str, list[Mapping[str, Any]]] = {}
+    groups: dict[str, list[Measurement]] = {}
     for measurement in measurements:
         groups.setdefault(_group(measurement), []).append(measurement)
     references = {key: _reference(group) for key, group in groups.items()}
-    return [dict(item) | {"ratio_to_reference": _ratio(item, references[_group(item)])} for item in measurements]
+    return [replace(item, ratio=_ratio(item, references[_group(item)])) for item in measurements]
 
 
-def _group(measurement: Mapping[str, Any]) -> str:
+def _group(measurement: Measurement) -> str:
     """Everything that must be equal for a ratio to mean the setting: the device and the rest of the workload."""
-    rest = {key: value for key, value in measurement["workload"].items() if key != "quant"}
-    return json.dumps([measurement["device"], rest], sort_keys=True)
+    rest = {key: value for key, value in measurement.workload.items() if key != "quant"}
+    return json.dumps([measurement.device, rest], sort_keys=True)
 
 
-def _medians(measurement: Mapping[str, Any]) -> list[float]:
-    latency = measurement["latency_ms"]
-    return list(latency["sessions"]) if "sessions" in latency else []
+def _medians(measurement: Measurement) -> Sequence[float]:
+    medians = measurement.latency.sessions_ms
+    return () if isinstance(medians, Unavailable) else medians
 
 
-def _reference(group: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    measured = {item["workload"]["quant"]: item for item in group if _medians(item)}
-    return next((measured[setting] for setting in REFERENCE_ORDER if setting in measured), None)
+def _reference(group: Sequence[Measurement]) -> Measurement | None:
+    with_medians = {item.setting: item for item in group if _medians(item)}
+    return next((with_medians[setting] for setting in REFERENCE_ORDER if setting in with_medians), None)
 
 
-def _ratio(measurement: Mapping[str, Any], reference: Mapping[str, Any] | None) -> dict[str, Any]:
+def _ratio(measurement: Measurement, reference: Measurement | None) -> Ratio:
     if reference is None:
-        return unavailable("no setting of this workload has valid sessions")
-    own = _medians(measurement)
+        return Ratio.from_document(Unavailable("no setting of this workload has valid sessions"))
+    own, against = _medians(measurement), _medians(reference)
     if not own:
-        return unavailable("this setting has no valid sessions")
-    setting = reference["workload"]["quant"]
+        return Ratio.from_document(Unavailable("this setting has no valid sessions"))
     if measurement is reference:
-        return {"setting": setting, "latency": {"ratio": 1.0, "ci95": [1.0, 1.0]}}
-    against = _medians(reference)
-    return {
-        "setting": setting,
-        "latency": {
-            "ratio": stats.median(own) / stats.median(against),
-            "ci95": as_document(stats.ratio_interval(own, against)),
-        },
-    }
+        return Ratio(reference.setting, 1.0, Interval(1.0, 1.0))
+    return Ratio(reference.setting, stats.median(own) / stats.median(against), stats.ratio_interval(own, against))

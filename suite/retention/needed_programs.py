@@ -63,9 +63,9 @@ def baselines(store: Store, is_there: IsThere) -> Baselines:
 
 
 def _needed(points: Sequence[StoredPoint], usable: Callable[[StoredPoint], bool]) -> Iterator[StoredPoint]:
-    judged = [as_point(point) for point in points]
-    start = segments(judged)[-1].start
-    counting = [point for point, one in zip(points[start:], judged[start:], strict=True) if not one.excluded]
+    seen = [as_point(point) for point in points]
+    start = segments(seen)[-1].start
+    counting = [point for point, one in zip(points[start:], seen[start:], strict=True) if not one.excluded]
     yield from counting[-WINDOW:]
     for order in (counting, counting[::-1]):
         first = next((point for point in order if usable(point)), None)

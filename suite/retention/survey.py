@@ -64,9 +64,9 @@ def survey(home: Home, store: Store | None, rules: Rules) -> list[Item]:
         found += _raw_output(home, ended_runs(store))
     for path in programs:
         reason = "a run that can be resumed needs it" if path.name in resumable else _needed_by(needed.artifacts, path)
-        found.append(_judged("program", path, uses[0].get(path.name), reason, rules))
+        found.append(_item("program", path, uses[0].get(path.name), reason, rules))
     for path in runners:
-        found.append(_judged("runner", path, uses[1].get(path.name), _needed_by(needed.runners, path), rules))
+        found.append(_item("runner", path, uses[1].get(path.name), _needed_by(needed.runners, path), rules))
     return found
 
 
@@ -107,7 +107,7 @@ def _needed_by(needed: dict[str, str], path: Path) -> str | None:
     return None if series is None else f"baseline of {series}"
 
 
-def _judged(what: What, path: Path, used: str | None, needed: str | None, rules: Rules) -> Item:
+def _item(what: What, path: Path, used: str | None, needed: str | None, rules: Rules) -> Item:
     made = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     last = max(made, datetime.fromisoformat(used)) if used is not None else made
     days = (rules.now - last).total_seconds() / 86400
@@ -181,12 +181,12 @@ def _cache_verdict(device: Device, rules: Rules) -> list[tuple[DeviceItem, Cache
     present = cached(device.transport, device.places)
     limit_mb = device.entry.cache_limit_mb
     over = set() if limit_mb is None else {item.name for item in overflow(present, limit_mb * 10**6, 0, ())}
-    judged = []
+    items = []
     for item in present:
         days = None if item.used is None else (rules.now - item.used).total_seconds() / 86400
-        told = "no record of its use" if days is None else f"used {max(days, 0):.0f} days ago"
+        use = "no record of its use" if days is None else f"used {max(days, 0):.0f} days ago"
         old = item.used is None or item.used < rules.since
-        why = f"{told}, over cache_limit_mb {limit_mb}" if item.name in over else told
+        why = f"{use}, over cache_limit_mb {limit_mb}" if item.name in over else use
         goes = old or item.name in over
-        judged.append((DeviceItem(device.entry.name, item.name, item.size_bytes, goes, why), item))
-    return judged
+        items.append((DeviceItem(device.entry.name, item.name, item.size_bytes, goes, why), item))
+    return items

@@ -139,8 +139,8 @@ def timer_says(name: str) -> Mapping[str, str]:
 def lingers() -> bool | None:
     """Whether the user's timers run while nobody is logged in; None when that can't be told."""
     found = asked(["loginctl", "show-user", getpass.getuser(), "--property=Linger"])
-    said = found.stdout.strip().partition("=")[2]
-    return {"yes": True, "no": False}.get(said) if found.returncode == 0 else None
+    answer = found.stdout.strip().partition("=")[2]
+    return {"yes": True, "no": False}.get(answer) if found.returncode == 0 else None
 
 
 def _files(name: str) -> tuple[Path, Path]:

@@ -34,8 +34,8 @@ def done(command: Sequence[str], given: str | None = None) -> str:
     """Its output. SuiteError with what it said when it ends with another code than 0."""
     found = asked(command, given)
     if found.returncode != 0:
-        said = printable(found.stderr.strip() or found.stdout.strip() or "it said nothing", 300)
-        raise SuiteError(f"{' '.join(command[:4])} ended with {found.returncode}: {said}")
+        words = printable(found.stderr.strip() or found.stdout.strip() or "it said nothing", 300)
+        raise SuiteError(f"{' '.join(command[:4])} ended with {found.returncode}: {words}")
     return found.stdout
 
 

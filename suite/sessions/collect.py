@@ -206,9 +206,9 @@ def _signal_number(facts: _Facts) -> int | None:
         return signal.Signals[outcome.signal]
     if outcome.rc is None:
         return None
-    told_otherwise = facts.footer is not None and facts.footer.cause == "error"
+    footer_differs = facts.footer is not None and facts.footer.cause == "error"
     candidate = outcome.rc - 128
-    return candidate if not told_otherwise and candidate in set(signal.Signals) else None
+    return candidate if not footer_differs and candidate in set(signal.Signals) else None
 
 
 def _by_signal(facts: _Facts, number: int | None) -> tuple[Cause, str]:
@@ -257,8 +257,8 @@ def _memory_words(facts: _Facts) -> str:
 
 def _last_words(facts: _Facts) -> str:
     """What the runner said before it died: the footer's reason after the signal's name, else its error output."""
-    told = (facts.footer.reason or "") if facts.footer is not None else ""
-    words = told.partition(": ")[2].strip() or facts.log_tail.strip()
+    reason = (facts.footer.reason or "") if facts.footer is not None else ""
+    words = reason.partition(": ")[2].strip() or facts.log_tail.strip()
     return f"; its last words: {words[-300:]}" if words else ""
 
 

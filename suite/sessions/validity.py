@@ -11,14 +11,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from foundation.unavailable import Unavailable
+from reports.model.quantities import FREQUENCY_CAP, TEMPERATURE, THROTTLE_EVENTS, THROTTLE_FLAGS
 from suite.sessions.loss_check import NOTHING_EXPECTED, ExpectedLosses, compare_losses, unchecked
 from suite.sessions.record import Cause, IdlePower, SensorTrace, SessionRecord
-
-#: Quantities by which a device says that it holds itself back.
-THROTTLE_EVENTS = "throttle_events"  # a count that only grows
-THROTTLE_FLAGS = "throttle_flags"  # bits 0-15: held back now; bits 16 and up: was, since boot (vcgencmd get_throttled)
-FREQUENCY_CAP = "frequency_cap_khz"  # the highest frequency now allowed
-TEMPERATURE = "temperature_mc"
 
 
 class SessionStatus(StrEnum):
@@ -109,12 +104,12 @@ def _throttled_by(trace: SensorTrace, trip_mc: float | None) -> str | None:
 
 
 def _wrong_count(record: SessionRecord, expectation: Expectation) -> str | None:
-    measured = len(record.measured_steps)
-    if measured < expectation.measured_steps:
-        return f"{measured} measured steps arrived, {expectation.measured_steps} were asked for"
-    told = record.footer.steps if record.footer is not None else None
-    if told is not None and told not in (len(record.steps), measured):
-        return f"the footer tells of {told} steps, {len(record.steps)} arrived"
+    arrived = len(record.measured_steps)
+    if arrived < expectation.measured_steps:
+        return f"{arrived} measured steps arrived, {expectation.measured_steps} were asked for"
+    announced = record.footer.steps if record.footer is not None else None
+    if announced is not None and announced not in (len(record.steps), arrived):
+        return f"the footer tells of {announced} steps, {len(record.steps)} arrived"
     return None
 
 
@@ -125,8 +120,8 @@ def _wrong_cpus(record: SessionRecord, expectation: Expectation) -> str | None:
     allowed, wanted = set(record.header.cpus_allowed), set(expectation.cpus)
     if allowed == wanted:
         return None
-    shown, asked = (",".join(str(cpu) for cpu in sorted(cpus)) or "none" for cpus in (allowed, wanted))
-    return f"the runner was allowed the cores {shown}, not {asked} as it was asked: correct `cpus` in the inventory"
+    used, asked = (",".join(str(cpu) for cpu in sorted(cpus)) or "none" for cpus in (allowed, wanted))
+    return f"the runner was allowed the cores {used}, not {asked} as it was asked: correct `cpus` in the inventory"
 
 
 def _wrong_losses(record: SessionRecord, expectation: Expectation) -> str | None:

@@ -48,7 +48,7 @@ class _Run:
     run_id: str
     day: str
     purpose: str
-    measured: bool
+    has_measurements: bool
 
 
 def find_run(store: Store, text: str, zone: tzinfo | None = None) -> str:
@@ -65,7 +65,7 @@ def _named_run(store: Store, text: str, zone: tzinfo | None = None) -> Side:
     known = _runs(store, zone)
     if text in {run.run_id for run in known}:
         return Side(text)
-    runs = [run for run in known if run.measured]
+    runs = [run for run in known if run.has_measurements]
     ids = [run.run_id for run in runs]
     own = [run for run in runs if run.purpose != _IMPORTED]
     if text in (LATEST, PREVIOUS):
@@ -116,7 +116,7 @@ def find_series_or_run(store: Store, text: str) -> Series | str:
 
 def find_side(store: Store, text: str) -> Side:
     """What `find_run` finds, or the newest run that measured the program with this hash (or begin of one)."""
-    if _LIKE_A_HASH.fullmatch(text) and (side := _measured_last(store, text)) is not None:
+    if _LIKE_A_HASH.fullmatch(text) and (side := _newest_with_program(store, text)) is not None:
         return side
     return _named_run(store, text)
 
@@ -129,10 +129,10 @@ def _tags(store: Store) -> dict[str, str]:
 def _runs(store: Store, zone: tzinfo | None) -> list[_Run]:
     """Every run, newest first."""
     table = schema.run
-    measured = table.c.id.in_(select(schema.measurement.c.run_id).distinct())
-    statement = select(table.c.id, table.c.started_at, table.c.purpose, measured.label("measured")).order_by(
-        table.c.started_at.desc(), table.c.id.desc()
-    )
+    has_measurements = table.c.id.in_(select(schema.measurement.c.run_id).distinct())
+    statement = select(
+        table.c.id, table.c.started_at, table.c.purpose, has_measurements.label("has_measurements")
+    ).order_by(table.c.started_at.desc(), table.c.id.desc())
     with store.database.reading() as connection:
         rows = connection.execute(statement).all()
     return [
@@ -140,7 +140,7 @@ def _runs(store: Store, zone: tzinfo | None) -> list[_Run]:
             row.id,
             f"{datetime.fromisoformat(row.started_at).astimezone(zone):%Y-%m-%d}",
             row.purpose,
-            bool(row.measured),
+            bool(row.has_measurements),
         )
         for row in rows
     ]
@@ -160,7 +160,7 @@ def _of_day(runs: Sequence[_Run], day: str) -> _Run:
     return next((run for run in found if run.purpose == _NIGHT), found[0])
 
 
-def _measured_last(store: Store, text: str) -> Side | None:
+def _newest_with_program(store: Store, text: str) -> Side | None:
     table = schema.measurement
     statement = (
         select(table.c.artifact_hash, table.c.run_id, table.c.workload_key)

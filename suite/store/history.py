@@ -89,7 +89,7 @@ def _names() -> tuple[Column[Any], ...]:
 
 
 @dataclass(frozen=True)
-class ToldVerdict:
+class StoredVerdict:
     """One verdict, as it was stored."""
 
     at: str
@@ -101,7 +101,7 @@ class ToldVerdict:
     command: str | None
 
 
-def verdicts_on(store: Store, series: Series) -> list[ToldVerdict]:
+def verdicts_on(store: Store, series: Series) -> list[StoredVerdict]:
     """Every verdict on the series, whatever its fingerprint, in the order of their making."""
     table, named = schema.verdict, schema.series
     statement = (
@@ -116,9 +116,9 @@ def verdicts_on(store: Store, series: Series) -> list[ToldVerdict]:
     )
     with store.database.reading() as connection:
         rows = connection.execute(statement).all()
-    told = []
+    found = []
     for row in rows:
         inputs = json.loads(row.inputs)
-        said = (inputs.get("cause"), str(inputs.get("sentence") or ""), inputs.get("command"))
-        told.append(ToldVerdict(row.at, row.run_id, row.verdict, row.rule, *said))
-    return told
+        words = (inputs.get("cause"), str(inputs.get("sentence") or ""), inputs.get("command"))
+        found.append(StoredVerdict(row.at, row.run_id, row.verdict, row.rule, *words))
+    return found

@@ -13,7 +13,7 @@ from typing import Any
 
 from foundation.errors import UserError
 from foundation.text import printable
-from foundation.unavailable import finite
+from foundation.unavailable import Json, finite
 
 IMPORTED = "imported"
 """The purpose of a run that another lab measured."""
@@ -43,7 +43,7 @@ def new_run_id(now: datetime | None = None) -> str:
     return f"{(now or datetime.now(UTC)).astimezone(UTC):%Y-%m-%dT%H-%M-%S}-{secrets.token_hex(2)}"
 
 
-def workload_key(workload: Mapping[str, Any]) -> str:
+def workload_key(workload: Mapping[str, Json]) -> str:
     """One line that tells workloads apart: `smollm2-135m/prge/int8/xnnpack/q4/b4/T64/rank16`, then what else it has."""
     named = [str(workload[part]) for part in _PARTS if part in workload]
     sized = [f"{part}{workload[part]}" for part in _NUMBERS if part in workload]
@@ -52,17 +52,17 @@ def workload_key(workload: Mapping[str, Any]) -> str:
 
 
 def session_id(
-    run_id: str, device: str, workload: Mapping[str, Any], ordinal: int, attempt: int, role: str = "measured"
+    run_id: str, device: str, workload: Mapping[str, Json], ordinal: int, attempt: int, role: str = "measured"
 ) -> str:
     """Unique over all runs, fit for a file name, readable: run, device, setting, ordinal and attempt from 0."""
     plain = re.sub(r"[^A-Za-z0-9-]+", "-", f"{device}.{workload.get('quant', '')}".replace(".", "_"))[:60]
-    told_apart = [device, workload_key(workload), *([] if role == "measured" else [role])]
-    digest = hashlib.sha256(canonical(told_apart).encode()).hexdigest()[:8]
+    parts = [device, workload_key(workload), *([] if role == "measured" else [role])]
+    digest = hashlib.sha256(canonical(parts).encode()).hexdigest()[:8]
     return f"{run_id}.{plain}.{digest}.s{ordinal}.a{attempt}"
 
 
 def fingerprint(
-    *, kind: str, emulated: bool, hardware: Mapping[str, Any], os_build: str, workload: str, measurement_version: int
+    *, kind: str, emulated: bool, hardware: Mapping[str, Json], os_build: str, workload: str, measurement_version: int
 ) -> str:
     """16 hexadecimal digits over everything that may change performance though the code under test did not change."""
     facts = [kind, emulated, dict(hardware), os_build, workload, measurement_version]
@@ -77,14 +77,14 @@ _TAKEN = re.compile(r"latest|previous|all|[0-9]+|[0-9]{4}-[0-9]{2}.*|[0-9a-f]{6,
 
 def checked_tag(name: str) -> str:
     """The name itself. UserError unless it can be told from run ids, dates, hashes and series."""
-    shown = printable(name, 80)
+    quoted = printable(name, 80)
     if _NAME.fullmatch(name) is None or len(name) > LONGEST:
         raise UserError(
-            f"'{shown}' can be no tag: use letters, digits and . _ + -, beginning with a letter or digit, "
+            f"'{quoted}' can be no tag: use letters, digits and . _ + -, beginning with a letter or digit, "
             f"{LONGEST} at most"
         )
     if _TAKEN.fullmatch(name) is not None:
-        raise UserError(f"'{shown}' can be no tag, it reads like a run's id, date or hash: put a word before it")
+        raise UserError(f"'{quoted}' can be no tag, it reads like a run's id, date or hash: put a word before it")
     return name
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from sqlalchemy import select
 
+from foundation.unavailable import Json
+from reports.model.measurement import Measurement
 from suite.store import schema
 from suite.store.store import Store
 
@@ -44,14 +46,14 @@ class SeriesTonight:
 
 
 @dataclass(frozen=True)
-class MeasuredWith:
-    """Program and runner of a measurement, its document, and its device's facts in that run."""
+class Provenance:
+    """Program and runner of a measurement, what came of it, and its device's facts in that run."""
 
     measurement_id: int
     artifact_hash: str | None
     runner_hash: str | None
-    document: Mapping[str, Any]
-    facts: Mapping[str, Any]
+    measurement: Measurement
+    facts: Mapping[str, Json]
 
 
 def series_of_night(store: Store, run_id: str) -> list[SeriesTonight]:
@@ -67,7 +69,7 @@ def series_of_night(store: Store, run_id: str) -> list[SeriesTonight]:
     return found
 
 
-def measured_with(store: Store, measurement_ids: Sequence[int]) -> dict[int, MeasuredWith]:
+def provenance_of(store: Store, measurement_ids: Sequence[int]) -> dict[int, Provenance]:
     """How these measurements were made, by id."""
     table, state = schema.measurement, schema.device_state
     statement = (
@@ -81,8 +83,12 @@ def measured_with(store: Store, measurement_ids: Sequence[int]) -> dict[int, Mea
     with store.database.reading() as connection:
         rows = connection.execute(statement).all()
     return {
-        row.id: MeasuredWith(
-            row.id, row.artifact_hash, row.runner_hash, json.loads(row.document or "{}"), json.loads(row.facts or "{}")
+        row.id: Provenance(
+            row.id,
+            row.artifact_hash,
+            row.runner_hash,
+            Measurement.from_document(json.loads(row.document or "{}")),
+            json.loads(row.facts or "{}"),
         )
         for row in rows
     }

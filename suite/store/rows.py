@@ -18,9 +18,11 @@ from suite.errors import StoreError
 
 #: One row of a result by column name.
 Row = Mapping[Any, Any]
+#: What a column takes.
+SqlValue = str | int | float | bytes | None
 
 
-def new_id(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:
+def new_id(connection: Connection, table: Table, values: Mapping[str, SqlValue]) -> int:
     """The id of a new row."""
     key = connection.execute(insert(table).values(dict(values))).inserted_primary_key
     if key is None:
@@ -28,7 +30,9 @@ def new_id(connection: Connection, table: Table, values: Mapping[str, Any]) -> i
     return int(key[0])
 
 
-def found_or_new(connection: Connection, table: Table, identity: Mapping[str, Any], facts: Mapping[str, Any]) -> int:
+def found_or_new(
+    connection: Connection, table: Table, identity: Mapping[str, SqlValue], facts: Mapping[str, SqlValue]
+) -> int:
     """The id of the row with this identity, or of a new one with `facts` too. Only within a writing transaction."""
     statement = select(table.c.id).where(*(table.c[name] == value for name, value in identity.items()))
     found = connection.execute(statement).scalar_one_or_none()

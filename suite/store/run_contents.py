@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from reports.model.measurement import Measurement
 from suite.sessions.events import StepEvent
 from suite.sessions.record import SensorTrace
 from suite.store import schema
@@ -32,11 +32,16 @@ class StoredSession:
 
 @dataclass(frozen=True)
 class StoredMeasurement:
-    """A measurement's row with its device's `name`, `kind`, `emulated`; `document` is None while it is unfinished."""
+    """A measurement's row with its device's `name`, `kind`, `emulated`, and the row of its run."""
 
     run: Row
     row: Row
-    document: Mapping[str, Any] | None
+
+    @property
+    def measurement(self) -> Measurement | None:
+        """What came of it, None while it is unfinished."""
+        document = self.row["document"]
+        return None if document is None else Measurement.from_document(json.loads(document))
 
 
 def chosen_runs(store: Store, selection: str, *, own_only: bool) -> list[str]:
@@ -65,10 +70,7 @@ def measurements(connection: Connection, run: Row) -> list[StoredMeasurement]:
         .where(schema.measurement.c.run_id == run["id"])
         .order_by(schema.measurement.c.id)
     )
-    rows = connection.execute(statement).mappings().all()
-    return [
-        StoredMeasurement(run, row, None if row["document"] is None else json.loads(row["document"])) for row in rows
-    ]
+    return [StoredMeasurement(run, row) for row in connection.execute(statement).mappings().all()]
 
 
 def sessions(connection: Connection, measurement_id: int) -> Iterator[StoredSession]:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from foundation.text import printable
-from foundation.unavailable import Unavailable, unavailable
+from foundation.unavailable import Json, Unavailable, unavailable
 from suite import stats
 from suite.sessions.events import MAX_TEXT_CHARS, Defect, DefectKind, FooterEvent, HeaderEvent, LoadEvent, StepEvent
 from suite.sessions.record import Cause, IdlePower, SensorTrace, SessionRecord
 from suite.sessions.validity import SessionResult, SessionStatus, Validity
 from suite.store.identity import canonical
-from suite.store.rows import FLOAT, INTEGER, Columns, Row, pack, unpack
+from suite.store.rows import FLOAT, INTEGER, Columns, Row, SqlValue, pack, unpack
 
 _PHASES = ("warm_up", "measured")
 
 
-def session_values(measurement_id: int, result: SessionResult, committed_at: str) -> dict[str, Any]:
+def session_values(measurement_id: int, result: SessionResult, committed_at: str) -> dict[str, SqlValue]:
     """The row of `session`."""
     record = result.record
     first = record.header.t_ns if record.header is not None else None
@@ -45,7 +44,7 @@ def session_values(measurement_id: int, result: SessionResult, committed_at: str
     }
 
 
-def sample_values(record: SessionRecord) -> list[dict[str, Any]]:
+def sample_values(record: SessionRecord) -> list[dict[str, SqlValue]]:
     """The rows of `sample`: the steps, then one for each sensor."""
     rows = [_sample(record.session_id, "steps", "steps", "step", len(record.steps), _pack_steps(record.steps))]
     for trace in record.samples.values():
@@ -101,7 +100,7 @@ def load_samples(samples: Iterable[Row]) -> tuple[tuple[StepEvent, ...], dict[st
     return steps, traces
 
 
-def _sample(session_id: str, kind: str, name: str, quantity: str, rows: int, packed: Columns) -> dict[str, Any]:
+def _sample(session_id: str, kind: str, name: str, quantity: str, rows: int, packed: Columns) -> dict[str, SqlValue]:
     return {
         "session_id": session_id,
         "kind": kind,
@@ -155,15 +154,15 @@ def _events(record: SessionRecord) -> str:
     )
 
 
-def _idle_document(idle: IdlePower | Unavailable) -> dict[str, Any]:
+def _idle_document(idle: IdlePower | Unavailable) -> Json:
     if isinstance(idle, Unavailable):
-        return dict(idle.document())
+        return idle.document()
     if not math.isfinite(idle.mean_mw):
         return unavailable(f"idle power came out as {idle.mean_mw} mW")
     return {"before_mw": idle.before_mw, "after_mw": idle.after_mw}
 
 
-def _idle(document: Mapping[str, Any]) -> IdlePower | Unavailable:
+def _idle(document: Mapping[str, float | str]) -> IdlePower | Unavailable:
     if "unavailable" in document:
         return Unavailable(str(document["unavailable"]))
     return IdlePower(float(document["before_mw"]), float(document["after_mw"]))

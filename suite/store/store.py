@@ -12,13 +12,15 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from foundation.errors import UserError
 from foundation.text import printable
+from foundation.unavailable import Json
+from reports.model.measurement import Measurement
 from suite.sessions.validity import SessionResult
 from suite.store import schema
 from suite.store.database import Database
 from suite.store.dialect import BUSY_TIMEOUT_S
 from suite.store.identity import canonical, new_run_id, timestamp, workload_key
 from suite.store.points import replace_points
-from suite.store.rows import found_or_new, new_id
+from suite.store.rows import SqlValue, found_or_new, new_id
 from suite.store.session_rows import load_result, sample_values, session_values
 
 #: A session with one of these is not run again when a run is taken up.
@@ -35,8 +37,8 @@ class VerdictRow:
     measurement_id: int
     verdict: str
     rule: str
-    inputs: Mapping[str, Any]
-    numbers: Mapping[str, Any]
+    inputs: Mapping[str, Json]
+    numbers: Mapping[str, float]
 
 
 #: Device name, workload key, role and ordinal of a session.
@@ -67,7 +69,7 @@ class Store:
         self.database.close()
 
     def begin_run(
-        self, plan: Mapping[str, Any], command: Sequence[str], environment: Mapping[str, str], *, purpose: str = "run"
+        self, plan: Mapping[str, Json], command: Sequence[str], environment: Mapping[str, str], *, purpose: str = "run"
     ) -> str:
         """Starts a run (`purpose` run or nightly) and gives its id; `resume_run` gives its JSON-able `plan` back."""
         run_id = new_run_id()
@@ -118,13 +120,13 @@ class Store:
                 update(schema.run).where(schema.run.c.id == run_id).values(status=status, finished_at=timestamp())
             )
 
-    def record_device(self, name: str, kind: str, emulated: bool, hardware: Mapping[str, Any]) -> int:
+    def record_device(self, name: str, kind: str, emulated: bool, hardware: Mapping[str, Json]) -> int:
         """The id of the device with exactly this hardware, a new one if it was not seen before.
 
         One that was never reached until now (see `known_device`) gets its hardware.
         """
-        named = {"name": name, "kind": kind, "emulated": int(emulated)}
-        seen = {"hardware": canonical(dict(hardware))}
+        named: dict[str, SqlValue] = {"name": name, "kind": kind, "emulated": int(emulated)}
+        seen: dict[str, SqlValue] = {"hardware": canonical(dict(hardware))}
         with self.database.writing() as connection:
             if connection.execute(select(schema.device.c.id).where(*_equal(named | seen))).first() is None:
                 never = _equal(named | {"hardware": _NEVER_REACHED})
@@ -133,7 +135,7 @@ class Store:
 
     def known_device(self, name: str, kind: str, emulated: bool) -> int:
         """The id of a device that can't be reached: as it was seen last, or else a new one without hardware."""
-        named = {"name": name, "kind": kind, "emulated": int(emulated)}
+        named: dict[str, SqlValue] = {"name": name, "kind": kind, "emulated": int(emulated)}
         with self.database.writing() as connection:
             seen = select(schema.device.c.id).where(*_equal(named)).order_by(schema.device.c.id.desc())
             known: int | None = connection.execute(seen).scalars().first()
@@ -147,8 +149,8 @@ class Store:
         run_id: str,
         device_id: int,
         os_build: str,
-        facts: Mapping[str, Any],
-        preflight: Sequence[Mapping[str, Any]] = (),
+        facts: Mapping[str, Json],
+        preflight: Sequence[Mapping[str, Json]] = (),
     ) -> int:
         """The state a device is in at the begin of its part of a run; the latest one counts."""
         with self.database.writing() as connection:
@@ -165,7 +167,7 @@ class Store:
                 },
             )
 
-    def record_artifact(self, artifact_hash: str, workload: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+    def record_artifact(self, artifact_hash: str, workload: Mapping[str, Json], metadata: Mapping[str, Json]) -> None:
         """Keeps artifact.json of a program; one that is known already stays as it is."""
         with self.database.writing() as connection:
             known = select(schema.artifact.c.hash).where(schema.artifact.c.hash == artifact_hash)
@@ -183,7 +185,7 @@ class Store:
         self,
         run_id: str,
         device_id: int,
-        workload: Mapping[str, Any],
+        workload: Mapping[str, Json],
         *,
         planned_sessions: int,
         artifact_hash: str | None = None,
@@ -197,8 +199,13 @@ class Store:
         UserError when it was begun with another program or other reference losses (the suite, the weights or the task
         changed since): sessions of both would not be one measurement.
         """
-        identity = {"run_id": run_id, "device_id": device_id, "workload_key": workload_key(workload), "role": role}
-        facts = {
+        identity: dict[str, SqlValue] = {
+            "run_id": run_id,
+            "device_id": device_id,
+            "workload_key": workload_key(workload),
+            "role": role,
+        }
+        facts: dict[str, SqlValue] = {
             "workload": canonical(dict(workload)),
             "artifact_hash": artifact_hash,
             "runner_hash": runner_hash,
@@ -209,7 +216,7 @@ class Store:
         with self.database.writing() as connection:
             measurement_id = found_or_new(connection, schema.measurement, identity, facts)
             if artifact_hash is not None:
-                _require_same(connection, run_id, measurement_id, facts)
+                _require_same(connection, run_id, measurement_id, artifact_hash, facts["reference_losses"])
         return measurement_id
 
     def add_session(self, measurement_id: int, result: SessionResult) -> None:
@@ -234,23 +241,23 @@ class Store:
         results = [load_result(row, by_session.get(row["id"], [])) for row in rows]
         return sorted(results, key=lambda result: (result.ordinal, result.attempt))
 
-    def finish_measurement(self, measurement_id: int, document: Mapping[str, Any]) -> None:
-        """Stores the document and its points in the series; doing it again (with ratios, say) replaces both."""
+    def finish_measurement(self, measurement_id: int, measurement: Measurement) -> None:
+        """Stores the measurement and its points in the series; doing it again (with ratios, say) replaces both."""
         with self.database.writing() as connection:
             connection.execute(
                 update(schema.measurement)
                 .where(schema.measurement.c.id == measurement_id)
                 .values(
-                    status=document["status"],
-                    reason=document["reason"],
-                    document=canonical(dict(document)),
+                    status=measurement.status,
+                    reason=measurement.reason,
+                    document=canonical(measurement.document()),
                     finished_at=timestamp(),
                 )
             )
             connection.execute(delete(schema.point).where(schema.point.c.measurement_id == measurement_id))
             role = select(schema.measurement.c.role).where(schema.measurement.c.id == measurement_id)
             if connection.execute(role).scalar_one() == "measured":
-                replace_points(connection, measurement_id, document)
+                replace_points(connection, measurement_id, measurement)
 
     def progress(self, run_id: str) -> Progress:
         """Which sessions of a run are there."""
@@ -297,7 +304,7 @@ class Store:
 
     def accept(self, series_id: int, measurement_id: int, author: str, why: str) -> int:
         """From this measurement on the series has a new baseline."""
-        acceptance = {
+        acceptance: dict[str, SqlValue] = {
             "series_id": series_id,
             "measurement_id": measurement_id,
             "at": timestamp(),
@@ -314,16 +321,18 @@ class Store:
             return new_id(connection, schema.annotation, remark)
 
 
-def _equal(identity: Mapping[str, Any]) -> Iterator[ColumnElement[bool]]:
+def _equal(identity: Mapping[str, SqlValue]) -> Iterator[ColumnElement[bool]]:
     return (schema.device.c[name] == value for name, value in identity.items())
 
 
-def _require_same(connection: Connection, run_id: str, measurement_id: int, facts: Mapping[str, Any]) -> None:
+def _require_same(
+    connection: Connection, run_id: str, measurement_id: int, artifact_hash: str, reference_losses: SqlValue
+) -> None:
     table = schema.measurement
     chosen = select(table.c.artifact_hash, table.c.reference_losses).where(table.c.id == measurement_id)
     begun = connection.execute(chosen).one()
-    if (begun.artifact_hash, begun.reference_losses) != (facts["artifact_hash"], facts["reference_losses"]):
+    if (begun.artifact_hash, begun.reference_losses) != (artifact_hash, reference_losses):
         raise UserError(
-            f"run {run_id} began with program {begun.artifact_hash}, and now it would be {facts['artifact_hash']} or "
+            f"run {run_id} began with program {begun.artifact_hash}, and now it would be {artifact_hash} or "
             "train on other data: the suite, the weights or the task changed since, so start a new run"
         )

@@ -100,8 +100,8 @@ _MOST_NAMED = 3
 
 def remarks_of_run(connection: Connection, run_id: str) -> list[dict[str, str]]:
     """As the document of a run has them (`reports.model.source.ReportSource.document`), annotations first."""
-    said = schema.annotation
-    notes = select(said.c.at, said.c.author, said.c.text).where(said.c.run_id == run_id).order_by(said.c.id)
+    note = schema.annotation
+    notes = select(note.c.at, note.c.author, note.c.text).where(note.c.run_id == run_id).order_by(note.c.id)
     found = [
         {"kind": "annotation", "at": at, "author": author, "text": text, "about": ""}
         for at, author, text in connection.execute(notes)
@@ -111,8 +111,8 @@ def remarks_of_run(connection: Connection, run_id: str) -> list[dict[str, str]]:
 
 def newest_remarks(connection: Connection) -> Mapping[str, tuple[int, ...]]:
     """Run to what changes when something more is said of it."""
-    said, accepted, measurement = schema.annotation, schema.acceptance, schema.measurement
-    notes = select(said.c.run_id, func.max(said.c.id)).where(said.c.run_id.is_not(None)).group_by(said.c.run_id)
+    note, accepted, measurement = schema.annotation, schema.acceptance, schema.measurement
+    notes = select(note.c.run_id, func.max(note.c.id)).where(note.c.run_id.is_not(None)).group_by(note.c.run_id)
     levels = (
         select(measurement.c.run_id, func.max(accepted.c.id))
         .select_from(accepted.join(measurement))
@@ -137,12 +137,12 @@ def _accepted(connection: Connection, run_id: str) -> list[dict[str, str]]:
     together: dict[tuple[str, str], list[str]] = {}
     at: dict[tuple[str, str], str] = {}
     for row in connection.execute(statement):
-        said = (row.author, row.why)
-        at.setdefault(said, row.at)
-        together.setdefault(said, []).append(f"{row.device_name} {row.workload_key} {row.metric}")
+        reason = (row.author, row.why)
+        at.setdefault(reason, row.at)
+        together.setdefault(reason, []).append(f"{row.device_name} {row.workload_key} {row.metric}")
     return [
-        {"kind": "accepted", "at": at[said], "author": said[0], "text": said[1], "about": _named(names)}
-        for said, names in together.items()
+        {"kind": "accepted", "at": at[reason], "author": reason[0], "text": reason[1], "about": _named(names)}
+        for reason, names in together.items()
     ]
 
 

@@ -53,7 +53,7 @@ def nightly(plan_path: Path, quick: bool, as_json: bool, inventory_path: Path) -
     for item in [*night.of("regressed"), *night.of("inconclusive"), *night.of("improved")]:
         print_line(f"{item.verdict.verdict}: {item.verdict.series}: {item.verdict.sentence}")
     for error in night.errors:
-        print_line(f"{error['status']}: {error['device']} {error['workload']['quant']}: {error['reason']}")
+        print_line(f"{error.status}: {error.device} {error.setting}: {error.reason}")
     print_line(banner(night))
     click.echo(f"summary: {folder / 'summary.md'}")
     click.echo(f"report: {night.report}")

@@ -41,27 +41,27 @@ def check_plan(path: Path, as_json: bool, inventory_path: Path) -> int:
     inventory, _ = opened(inventory_path)
     plan = load_plan_file(path, inventory)
     demands.check(plan, inventory)
-    told = [(part, forecast(part)) for part in plan.plans]
-    seconds = {name: _seconds_on(name, told) for name in plan.devices}
+    forecasts = [(part, forecast(part)) for part in plan.plans]
+    seconds = {name: _seconds_on(name, forecasts) for name in plan.devices}
     if as_json:
-        documents = [{"plan": part.document(), "forecast": dataclasses.asdict(found)} for part, found in told]
+        documents = [{"plan": part.document(), "forecast": dataclasses.asdict(found)} for part, found in forecasts]
         devices = {name: {"seconds": value} for name, value in seconds.items()}
         print_json({"plans": documents, "devices": devices, "budget_minutes": plan.budget_minutes})
         return exit_codes.OK
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in _COLUMNS:
         table.add_column(name, overflow="fold")
-    for part, found in told:
+    for part, found in forecasts:
         table.add_row(*(escape(cell) for cell in _row(part, found)))
     print_table(table)
     for name, value in seconds.items():
         print_line(f"{name}: about {duration(value)} if it is like a two-core desktop{_against(plan, value)}")
-    print_line(f"export: about {duration(sum(found.export_seconds for _, found in told))} for what is not cached")
+    print_line(f"export: about {duration(sum(found.export_seconds for _, found in forecasts))} for what is not cached")
     return exit_codes.OK
 
 
-def _seconds_on(device: str, told: list[tuple[Plan, Forecast]]) -> float:
-    return sum(found.measure_seconds / len(part.devices) for part, found in told if device in part.devices)
+def _seconds_on(device: str, forecasts: list[tuple[Plan, Forecast]]) -> float:
+    return sum(found.measure_seconds / len(part.devices) for part, found in forecasts if device in part.devices)
 
 
 def _row(part: Plan, found: Forecast) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,9 @@ from rich.table import Table
 
 from devices.inventory.reading import Inventory
 from foundation.errors import UserError
+from foundation.unavailable import Unavailable
+from reports.model.measurement import Measurement
+from reports.model.reading import Number
 from suite import exit_codes
 from suite.cli.open_inventory import opened
 from suite.cli.options import inventory_option
@@ -38,7 +41,7 @@ _MARKS = {"ok": "✓", "unstable": "~", "unsupported": "-", "partial": "!", "fai
 _NUMBERS = ("step\nms", "95 %\ninterval", "peak\nMiB", "program\nMB", "energy\nmJ/step", "ratio to\n{reference}")
 
 
-def results_table(measurements: Sequence[Mapping[str, Any]]) -> Table:
+def results_table(measurements: Sequence[Measurement]) -> Table:
     """Latency with its interval, peak memory, energy per step and ratio to the reference setting, one row a setting."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("device")
@@ -47,58 +50,46 @@ def results_table(measurements: Sequence[Mapping[str, Any]]) -> Table:
     for name in _NUMBERS:
         table.add_column(name.format(reference=reference), justify="right")
     table.add_column("status")
-    for document in measurements:
-        table.add_row(*(escape(cell) for cell in _row(document)))
+    for item in measurements:
+        table.add_row(*(escape(cell) for cell in _row(item)))
     return table
 
 
-def reasons(measurements: Sequence[Mapping[str, Any]]) -> list[str]:
+def reasons(measurements: Sequence[Measurement]) -> list[str]:
     """A line for each measurement that is not simply ok, and one for each device whose energy is unavailable."""
-    lines = [
-        f"{document['device']} {document['workload']['quant']}: {document['status']}: {document['reason']}"
-        for document in measurements
-        if document["reason"]
-    ]
+    lines = [f"{item.device} {item.setting}: {item.status}: {item.reason}" for item in measurements if item.reason]
     energy = {
-        f"{document['device']}: energy is unavailable: {document['energy_mj_per_step']['unavailable']}": None
-        for document in measurements
-        if "unavailable" in document["energy_mj_per_step"] and document["status"] in ("ok", "unstable")
+        f"{item.device}: energy is unavailable: {gross.reason}": None
+        for item in measurements
+        if isinstance(gross := item.energy.gross_mj, Unavailable) and item.status in ("ok", "unstable")
     }
     return [*lines, *energy]
 
 
-def _reference(measurements: Sequence[Mapping[str, Any]]) -> str:
+def _reference(measurements: Sequence[Measurement]) -> str:
     """The setting that the ratios refer to; fp32 unless another one had to stand in."""
-    settings = {document["ratio_to_reference"].get("setting") for document in measurements} - {None}
+    settings = {setting for item in measurements if isinstance(setting := item.ratio.setting, str)}
     return "/".join(sorted(settings)) or "fp32"
 
 
-def _row(document: Mapping[str, Any]) -> list[str]:
-    latency, status = document["latency_ms"], str(document["status"])
+def _row(item: Measurement) -> list[str]:
+    ends, ratio = item.latency.ci95_ms, item.ratio.latency
     return [
-        str(document["device"]),
-        str(document["workload"]["quant"]),
-        _number(latency.get("median")),
-        _interval(latency.get("ci95")),
-        _number(document["peak_memory_kib"], 1 / 1024),
-        _number(document["program_bytes"], 1e-6),
-        _number(document["energy_mj_per_step"].get("gross")),
-        _ratio(document["ratio_to_reference"].get("latency", {})),
-        f"{_MARKS.get(status, '?')} {status}",
+        item.device,
+        item.setting,
+        _number(item.latency.median_ms),
+        "-" if isinstance(ends, Unavailable) else f"{rounded(ends.low)}-{rounded(ends.high)}",
+        _number(item.peak_memory_kib, 1 / 1024),
+        _number(item.program_bytes, 1e-6),
+        _number(item.energy.gross_mj),
+        "-" if isinstance(ratio, Unavailable) else f"{ratio:.2f}",
+        f"{_MARKS.get(item.status, '?')} {item.status}",
     ]
 
 
-def _number(value: Any, factor: float = 1.0) -> str:
-    """`value` times `factor`; a dash for what is unavailable."""
-    return "-" if value is None or isinstance(value, Mapping) else rounded(value * factor)
-
-
-def _interval(value: Any) -> str:
-    return f"{rounded(value[0])}-{rounded(value[1])}" if isinstance(value, Sequence) and len(value) == 2 else "-"
-
-
-def _ratio(latency: Mapping[str, Any]) -> str:
-    return f"{latency['ratio']:.2f}" if "ratio" in latency else "-"
+def _number(found: Number, factor: float = 1.0) -> str:
+    """The number times `factor`; a dash for what is unavailable."""
+    return "-" if isinstance(found, Unavailable) else rounded(found * factor)
 
 
 _WITH_RESUME = ("resume", "as_json", "inventory_path")
@@ -147,7 +138,7 @@ def run(
     inventory, home = opened(inventory_path)
     if resume:
         _refuse_settings("--resume goes on with the plan of the interrupted run", _WITH_RESUME)
-        return _show(_measure(None, inventory, home), as_json)
+        return _print_outcome(_measure(None, inventory, home), as_json)
     if plan_path is not None:
         _refuse_settings(f"--plan takes everything from {plan_path}", _WITH_PLAN)
         plan = load_plan_file(plan_path, inventory)
@@ -156,8 +147,8 @@ def run(
     plan = plan.quick() if quick else plan
     words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
     if dry_run:
-        return _show_forecast(plan, inventory, words, as_json)
-    return _show(_measure(plan, inventory, home, ["suite", *words], tag), as_json)
+        return _print_forecast(plan, inventory, words, as_json)
+    return _print_outcome(_measure(plan, inventory, home, ["suite", *words], tag), as_json)
 
 
 def _measure(
@@ -192,9 +183,10 @@ def _plan(inventory: Inventory, selection: str | None, settings: dict[str, Any])
     return Plan(devices=tuple(entry.name for entry in inventory.select(selection)), **settings)
 
 
-def _show(outcome: Outcome, as_json: bool) -> int:
+def _print_outcome(outcome: Outcome, as_json: bool) -> int:
     if as_json:
-        document = {"run_id": outcome.run_id, "report": str(outcome.report), "measurements": outcome.measurements}
+        documents = [item.document() for item in outcome.measurements]
+        document = {"run_id": outcome.run_id, "report": str(outcome.report), "measurements": documents}
         print_json(document, finite=True)
     else:
         print_table(results_table(outcome.measurements))
@@ -204,13 +196,13 @@ def _show(outcome: Outcome, as_json: bool) -> int:
     return exit_codes.OK if outcome.complete else exit_codes.INCOMPLETE
 
 
-def _show_forecast(plan: RunPlan, inventory: Inventory, words: Sequence[str], as_json: bool) -> int:
+def _print_forecast(plan: RunPlan, inventory: Inventory, words: Sequence[str], as_json: bool) -> int:
     demands.check(plan, inventory)
-    told = [(part, forecast(part)) for part in plan.plans]
+    forecasts = [(part, forecast(part)) for part in plan.plans]
     if as_json:
-        documents = [{"plan": part.document(), "forecast": dataclasses.asdict(found)} for part, found in told]
+        documents = [{"plan": part.document(), "forecast": dataclasses.asdict(found)} for part, found in forecasts]
         print_json({"plans": documents, "budget_minutes": plan.budget_minutes})
     else:
-        click.echo("\n\n".join("\n".join(found.lines(part)) for part, found in told))
+        click.echo("\n\n".join("\n".join(found.lines(part)) for part, found in forecasts))
         click.echo(f"to do it: {shlex.join(['suite', *(word for word in words if word != '--dry-run')])}")
     return exit_codes.OK

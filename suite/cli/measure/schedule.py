@@ -54,7 +54,7 @@ def install(at: str, plan_path: Path, chosen: By | None, dry_run: bool, inventor
     schedule = _schedule(at, home, inventory_path, plan_path)
     by = chosen or _best()
     _refuse_second(schedule.name, by)
-    _show(schedule, by)
+    _print_schedule(schedule, by)
     if dry_run:
         print_line("nothing was written")
         return exit_codes.OK
@@ -139,7 +139,7 @@ def _refuse_second(name: str, by: By) -> None:
         raise UserError(f"{name} is scheduled by {other} already: `suite schedule remove` first.")
 
 
-def _show(schedule: Schedule, by: By) -> None:
+def _print_schedule(schedule: Schedule, by: By) -> None:
     if by == "cron":
         print_line("# to the crontab, other lines stay:")
         click.echo(entry(schedule))

@@ -20,7 +20,7 @@ from reports.site.build import build_comparison
 from suite import exit_codes
 from suite.cli.open_store import opened_store
 from suite.cli.options import inventory_option
-from suite.cli.output import print_json, print_line, print_table, shown_value
+from suite.cli.output import format_value, print_json, print_line, print_table
 from suite.home import Home
 from suite.nightly.evidence import device_state
 from suite.regression.comparison import MIN_SESSIONS
@@ -29,7 +29,7 @@ from suite.report_data.source import StoreSource
 from suite.store import schema
 from suite.store.finding import Side, find_side
 from suite.store.identity import workload_key
-from suite.store.nights import measured_with
+from suite.store.nights import provenance_of
 from suite.store.store import Store
 
 _Place = tuple[str, str]
@@ -74,7 +74,7 @@ def compare_sides(store: Store, before: Side, after: Side) -> TwoSides:
 def _states(store: Store, before: str, after: str) -> tuple[StateOfPlace, ...]:
     then, now = _measurement_ids(store, before), _measurement_ids(store, after)
     both = [place for place in now if place in then]
-    facts = measured_with(store, [ids[place] for ids in (then, now) for place in both])
+    facts = provenance_of(store, [ids[place] for ids in (then, now) for place in both])
     found = [
         StateOfPlace(*place, state_differences(device_state(facts[then[place]]), device_state(facts[now[place]])))
         for place in both
@@ -133,7 +133,7 @@ def _print(found: TwoSides) -> None:
     compared = found.compared
     print_line(f"{found.before} -> {found.after}")
     if compared.metrics:
-        shared, own = told_apart([workload_key(metric.workload) for metric in compared.metrics])
+        shared, own = shared_parts([workload_key(metric.workload) for metric in compared.metrics])
         if shared:
             print_line(f"all of them: {shared}")
         print_table(_table(compared.metrics, own))
@@ -152,7 +152,7 @@ def _print(found: TwoSides) -> None:
         print_line(f"not the same: {name}: {then or 'unknown'} -> {now or 'unknown'}")
 
 
-def told_apart(keys: Sequence[str]) -> tuple[str, Mapping[str, str]]:
+def shared_parts(keys: Sequence[str]) -> tuple[str, Mapping[str, str]]:
     """What all workload keys share, and each key's own rest. A single workload, or keys of unlike form, stay whole."""
     split = {key: key.split("/") for key in keys}
     if len(split) < 2 or len({len(parts) for parts in split.values()}) > 1:
@@ -190,7 +190,7 @@ def _row(metric: ComparedMetric, names: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _value(metric: str, stored: float | None) -> str:
-    return "" if stored is None else shown_value(metric, stored)
+    return "" if stored is None else format_value(metric, stored)
 
 
 def _document(found: TwoSides, page: Path) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def gc(selection: str | None, keep_days: float, dry_run: bool, yes: bool, as_jso
     going = [item for item in items if item.action != "keep"]
     if not as_json:
         _print([(f"{item.action} {item.what}", _place(item, home), item.size_bytes, item.why) for item in going])
-        _tell_kept([item.size_bytes for item in items if item.action == "keep"])
+        _print_kept([item.size_bytes for item in items if item.action == "keep"])
     failures: Sequence[str] = ()
     freed = 0
     if going and not dry_run and (yes or _agreed(len(going))):
@@ -103,7 +103,7 @@ def _on_devices(selection: str, rules: Rules, inventory_path: Path, *, dry_run: 
     going = [item for item in items if item.goes]
     if not as_json:
         _print([(f"remove from {item.device}", item.name, item.size_bytes, item.why) for item in going])
-        _tell_kept([item.size_bytes for item in items if not item.goes])
+        _print_kept([item.size_bytes for item in items if not item.goes])
     freed = 0
     if going and not dry_run and (yes or _agreed(len(going))):
         for name in dict.fromkeys(item.device for item in going):
@@ -149,7 +149,7 @@ def _print(rows: Sequence[tuple[str, str, int, str]]) -> None:
     print_table(table)
 
 
-def _tell_kept(sizes: Sequence[int]) -> None:
+def _print_kept(sizes: Sequence[int]) -> None:
     if sizes:
         print_line(f"{len(sizes)} programs and runners stay, {_mb(sum(sizes))}; --json --dry-run says why")
 

@@ -13,13 +13,13 @@ from reports.model.histories import Change, HistoryPoint, MetricHistory
 from suite import exit_codes
 from suite.cli.open_store import opened_store
 from suite.cli.options import inventory_option
-from suite.cli.output import print_json, print_line, shown_span, shown_value
+from suite.cli.output import format_span, format_value, print_json, print_line
 from suite.report_data.source import StoreSource
 from suite.store.finding import find_series
-from suite.store.history import Series, ToldVerdict, series_list, verdicts_on
+from suite.store.history import Series, StoredVerdict, series_list, verdicts_on
 from suite.store.store import Store
 
-_TELLING = ("regressed", "improved", "inconclusive")
+_CHANGES = ("regressed", "improved", "inconclusive")
 
 
 @click.command()
@@ -54,9 +54,9 @@ def history(series: str | None, runs: bool, as_json: bool, inventory_path: Path)
             ]
         else:
             chosen = find_series(store, series)
-            told, verdicts = _history_of(store, chosen), verdicts_on(store, chosen)
-            document = _document(chosen, told, verdicts)
-            lines = [chosen.name, *_lines(told, verdicts)]
+            history_of_it, verdicts = _history_of(store, chosen), verdicts_on(store, chosen)
+            document = _document(chosen, history_of_it, verdicts)
+            lines = [chosen.name, *_lines(history_of_it, verdicts)]
     if as_json:
         print_json(document)
     else:
@@ -70,9 +70,9 @@ def _history_of(store: Store, series: Series) -> MetricHistory:
     return next(item for item in found if item.metric == series.metric)
 
 
-def _document(series: Series, told: MetricHistory, verdicts: list[ToldVerdict]) -> dict[str, Any]:
-    known = dataclasses.asdict(told)
-    known["changes"] = [{**dataclasses.asdict(change), **_place_of(change, told)} for change in told.changes]
+def _document(series: Series, found: MetricHistory, verdicts: list[StoredVerdict]) -> dict[str, Any]:
+    known = dataclasses.asdict(found)
+    known["changes"] = [{**dataclasses.asdict(change), **_place_of(change, found)} for change in found.changes]
     return {
         "series": series.name,
         "device": series.device,
@@ -83,27 +83,27 @@ def _document(series: Series, told: MetricHistory, verdicts: list[ToldVerdict]) 
     }
 
 
-def _place_of(change: Change, told: MetricHistory) -> dict[str, Any]:
-    return {"run_id": told.points[change.at].run_id, "change": change.after / change.before - 1}
+def _place_of(change: Change, found: MetricHistory) -> dict[str, Any]:
+    return {"run_id": found.points[change.at].run_id, "change": change.after / change.before - 1}
 
 
-def _lines(told: MetricHistory, verdicts: list[ToldVerdict]) -> Iterator[str]:
+def _lines(found: MetricHistory, verdicts: list[StoredVerdict]) -> Iterator[str]:
     """Points by segment with the changes between them, then what was said."""
-    changes = {change.at: change for change in told.changes}
-    for number, segment in enumerate(told.segments):
+    changes = {change.at: change for change in found.changes}
+    for number, segment in enumerate(found.segments):
         yield f"segment {number}: {_counted(segment.stop - segment.start, 'point')}, opened by: {segment.reason}"
         for index in range(segment.start, segment.stop):
             if index in changes:
-                yield f"  ── {_moved(told.metric, changes[index])}"
-            yield f"  {_point(told.metric, told.points[index])}"
-    if told.drift:
-        yield f"total drift: {told.drift}"
+                yield f"  ── {_moved(found.metric, changes[index])}"
+            yield f"  {_point(found.metric, found.points[index])}"
+    if found.drift:
+        yield f"total drift: {found.drift}"
     for verdict in verdicts:
-        if verdict.verdict in _TELLING:
+        if verdict.verdict in _CHANGES:
             yield f"{verdict.verdict} in {verdict.run_id}: {verdict.sentence}"
             if verdict.command:
                 yield f"  to measure it again: {verdict.command}"
-    for remark in told.remarks:
+    for remark in found.remarks:
         where = f" on run {remark.run_id}" if remark.run_id else ""
         yield f"{remark.kind} {remark.at} by {remark.author}{where}: {remark.text}"
 
@@ -115,14 +115,14 @@ def _tagged(tags: Sequence[str]) -> str:
 def _point(metric: str, point: HistoryPoint) -> str:
     interval = ""
     if point.low is not None and point.high is not None:
-        interval = f" ({shown_span(metric, point.low, point.high, like=point.value)})"
+        interval = f" ({format_span(metric, point.low, point.high, like=point.value)})"
     word = f"  {point.verdict}" if point.verdict else ""
-    return f"{point.at}  {shown_value(metric, point.value)}{interval}  {point.status}{word}  {point.run_id}"
+    return f"{point.at}  {format_value(metric, point.value)}{interval}  {point.status}{word}  {point.run_id}"
 
 
 def _moved(metric: str, change: Change) -> str:
     moved = 100 * (change.after / change.before - 1)
-    levels = f"from {shown_value(metric, change.before)} to {shown_value(metric, change.after)}"
+    levels = f"from {format_value(metric, change.before)} to {format_value(metric, change.after)}"
     return f"the level moved by {moved:+.1f} %, {levels} ({change.side})"
 
 

@@ -36,7 +36,7 @@ def accept(target: str, why: str, run_text: str | None, inventory_path: Path) ->
     suite accept int8/latency_ms --why "the new kernel trades latency for memory"
     suite accept latest --why "new thermal paste"
     """
-    reason = _said(why, "--why")
+    reason = _checked_remark(why, "--why")
     with opened_store(inventory_path, read_only=False) as store:
         found = find_series_or_run(store, target)
         if isinstance(found, Series):
@@ -66,7 +66,7 @@ def annotate(target: str, text: str, inventory_path: Path) -> int:
     suite annotate 2026-11-22 "the lab had 31 degC"
     suite annotate jetson/int8/power_mw "meter replaced"
     """
-    remark = _said(text, "TEXT")
+    remark = _checked_remark(text, "TEXT")
     with opened_store(inventory_path, read_only=False) as store:
         found = find_series_or_run(store, target)
         if isinstance(found, Series):
@@ -77,7 +77,7 @@ def annotate(target: str, text: str, inventory_path: Path) -> int:
     return exit_codes.OK
 
 
-def _said(text: str, where: str) -> str:
+def _checked_remark(text: str, where: str) -> str:
     if not text.strip():
         raise UserError(f"{where} is empty: say it in a few words.")
     if len(text) > _LONGEST:

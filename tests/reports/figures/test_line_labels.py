@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from reports.figures.trends import placed_labels, trend
+from reports.figures.trends import place_labels, trend
 from reports.model.histories import MetricHistory
 from tests.support.reports.lab_fixtures import LabSource, key
 
@@ -20,27 +20,27 @@ def _rows(labels: list[dict[str, Any]]) -> list[int]:
 
 
 def test_labels_far_apart_share_a_row() -> None:
-    assert _rows(placed_labels([(_at(1), "accepted"), (_at(40), "accepted")], ENDS, "top")) == [0, 0]
+    assert _rows(place_labels([(_at(1), "accepted"), (_at(40), "accepted")], ENDS, "top")) == [0, 0]
 
 
 def test_labels_of_neighbouring_lines_go_a_row_further_in() -> None:
-    top = placed_labels([(_at(5), "worse +5.0 %"), (_at(6), "better"), (_at(7), "accepted")], ENDS, "top")
+    top = place_labels([(_at(5), "worse +5.0 %"), (_at(6), "better"), (_at(7), "accepted")], ENDS, "top")
     assert [one["yshift"] for one in top] == [0, -14, -28]
-    bottom = placed_labels([(_at(5), "device changed"), (_at(6), "accepted")], ENDS, "bottom")
+    bottom = place_labels([(_at(5), "device changed"), (_at(6), "accepted")], ENDS, "bottom")
     assert [one["yshift"] for one in bottom] == [0, 14]
 
 
 def test_label_near_the_end_stands_left_of_its_line() -> None:
-    early, late = placed_labels([(_at(5), "accepted"), (_at(97), "accepted")], ENDS, "top")
+    early, late = place_labels([(_at(5), "accepted"), (_at(97), "accepted")], ENDS, "top")
     assert (early["xanchor"], late["xanchor"]) == ("left", "right")
 
 
 def test_more_labels_than_there_are_rows_are_left_to_the_tables() -> None:
-    assert len(placed_labels([(_at(5), f"a label of the same night, {n}") for n in range(9)], ENDS, "top")) == 4
+    assert len(place_labels([(_at(5), f"a label of the same night, {n}") for n in range(9)], ENDS, "top")) == 4
 
 
 def test_hostile_words_are_escaped() -> None:
-    (label,) = placed_labels([(_at(5), "<b>new</b>")], ENDS, "top")
+    (label,) = place_labels([(_at(5), "<b>new</b>")], ENDS, "top")
     assert label["text"] == "&lt;b&gt;new&lt;/b&gt;"
 
 

@@ -1,20 +1,19 @@
 """The figures of a run: what they draw, what they say when there is nothing to draw."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import plotly.graph_objects as go
 
 from reports.figures.panels import MOST_PANELS, Figure
 from reports.figures.run_figures import all_figures
-from reports.model.measurements import Measurement, measurements
+from reports.model.measurement import Measurement, Session, measurements
 from reports.model.source import SessionTrace
 from reports.model.traces import gather
 from tests.support.reports.report_fixtures import HOSTILE, RUN_ID, FixtureSource, only, realistic
 
 
 class _NoRows:
-    def add(self, measurement: Measurement, session: Mapping[str, Any], trace: SessionTrace) -> None:
+    def add(self, measurement: Measurement, session: Session, trace: SessionTrace) -> None:
         """Rows are not looked at here."""
 
 

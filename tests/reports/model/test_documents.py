@@ -1,11 +1,15 @@
 """Values out of a document: what is missing keeps its reason and never becomes a number."""
 
+from typing import Any
+
 from foundation.unavailable import Unavailable
-from reports.model.measurements import NOT_RECORDED, interval, number, ratio, records, text, value
+from reports.model.measurement import Measurement
+from reports.model.reading import NOT_RECORDED, Interval, interval, number, records, text, value
+from reports.tables.results import Footnotes, memory_over_weights
 
 
 def test_unavailable_keeps_the_reason_from_wherever_it_is_on_the_path() -> None:
-    record = {"energy": {"unavailable": "no rail"}, "power": {"mean": {"unavailable": "charging"}}}
+    record: dict[str, Any] = {"energy": {"unavailable": "no rail"}, "power": {"mean": {"unavailable": "charging"}}}
     assert number(record, "energy", "net") == Unavailable("no rail")
     assert number(record, "power", "mean") == Unavailable("charging")
 
@@ -23,15 +27,19 @@ def test_nan_infinity_text_and_truth_values_are_no_numbers() -> None:
 
 
 def test_interval_needs_both_ends() -> None:
-    assert interval({"ci95": [1, 2.5]}, "ci95") == (1.0, 2.5)
+    assert interval({"ci95": [1, 2.5]}, "ci95") == Interval(1.0, 2.5)
     for odd in ([1], "12", [1, None], {"unavailable": "one session"}, [1, float("nan")]):
-        assert interval({"ci95": odd}, "ci95") is None
+        assert isinstance(interval({"ci95": odd}, "ci95"), Unavailable), odd
 
 
 def test_ratio_over_zero_or_unavailable_is_unavailable() -> None:
-    assert ratio(3.0, 2.0) == 1.5
-    assert isinstance(ratio(3.0, 0.0), Unavailable)
-    assert ratio(3.0, Unavailable("why")) == Unavailable("why")
+    def ratio(**record: Any) -> tuple[str, list[str]]:
+        notes = Footnotes("n")
+        return memory_over_weights(Measurement.from_document(record), notes).main, notes.reasons
+
+    assert ratio(peak_memory_kib=3.0, weight_bytes=2048) == ("1.50\u00d7", [])
+    assert ratio(peak_memory_kib=3.0, weight_bytes=0) == ("unavailable", ["the value to divide by is 0"])
+    assert ratio(peak_memory_kib=3.0, weight_bytes={"unavailable": "why"}) == ("unavailable", ["why"])
 
 
 def test_lists_of_objects_and_texts_survive_odd_documents() -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from reports.figures.timelines import memory, power
-from reports.model.measurements import measurements
+from reports.model.measurement import measurements
+from reports.model.quantities import metric_unit, metric_value
 from reports.model.source import Samples, SessionTrace, Step
 from reports.model.traces import gather, kept
-from reports.text.numbers import metric_unit, metric_value
 
 BOOT_NS = 9_000_000_000_000_000
 
@@ -31,7 +31,7 @@ class _Source:
 
 def lines(trace: SessionTrace, **session: Any) -> tuple[Any, Any]:
     """The measurement and the lines of its only session."""
-    record = {
+    record: dict[str, Any] = {
         "measurement_id": "1", "device": "board", "workload": {"quant": "int8"}, "status": "ok",
         "sessions": [{"session_id": "s", "ordinal": 0, "attempt": 0, "status": "ok", **session}],
     }  # fmt: skip

@@ -19,7 +19,7 @@ from reports.model.histories import (
     Remark,
     WorkloadSummary,
 )
-from reports.model.measurements import measurements
+from reports.model.measurement import measurements
 from reports.pages.comparison import comparison_page
 from reports.pages.device import device_page
 from reports.pages.run import summarize
@@ -123,7 +123,7 @@ def record(setting: str, ms: float, device_name: str = "board", **more: Any) -> 
 def best(*records: dict[str, Any]) -> tuple[list[str], list[str]]:
     """What the page of the workload and the summary of a run call the best."""
     found = measurements({"measurements": list(records)})
-    banner = workload_page(WorkloadSummary("k", WORKLOAD, [], []), found, {}).banner
+    banner = workload_page(WorkloadSummary("k", WORKLOAD, [], []), found).banner
     assert banner is not None
     return [said for _, said in banner.items], [said for _, said in summarize(found).findings]
 

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from reports.model.histories import SeriesVerdict, WorkloadSummary
+from reports.model.run_contents import RunContents
 from reports.pages.night import night_page
 from reports.pages.overview import RUNS_ON_A_PAGE, attention, index_pages, newest_first
 from reports.tables.verdicts import matrix_section, night_status, verdict_section
 from reports.text.appearance import worst_kept
 from tests.support.reports.page_models import WORKLOAD, at, device, night, notes_of, only_grid, told
 from tests.support.reports.report_fixtures import summary
+
+NOTHING = RunContents.from_document({})
 
 
 def test_a_regression_of_the_last_seven_nights_needs_attention_and_an_older_one_does_not() -> None:
@@ -138,17 +141,17 @@ def test_the_matrix_has_eighty_rows_and_counts_the_rest() -> None:
 
 def test_the_banner_of_a_night_names_six_changes_and_counts_the_others() -> None:
     found = [verdict("regressed", number) for number in range(8)] + [verdict("unchanged", 9)]
-    banner = night_page(night(1), found, {}).banner
+    banner = night_page(night(1), found, NOTHING).banner
     assert banner is not None and len(banner.items) == 6
     assert "8 regressed and 1 unchanged. 2 further ones" in banner.headline.replace("\u00a0", " ")
-    few = night_page(night(1), found[5:], {}).banner
+    few = night_page(night(1), found[5:], NOTHING).banner
     assert few is not None and "further" not in few.headline
 
 
 def test_devices_that_failed_their_checks_are_shown_when_there_are_too_many() -> None:
     checks = {f"d{number:03}": "failed" if number == 90 else "ok" for number in range(95)}
     document = {"devices": {name: {"preflight": [{"name": "disk", "status": word}]} for name, word in checks.items()}}
-    grid = only_grid(night_page(night(1), [verdict("unchanged")], document), "night-devices")
+    grid = only_grid(night_page(night(1), [verdict("unchanged")], RunContents.from_document(document)), "night-devices")
     names = [row.cells[0].main for row in grid.rows]
     assert len(names) == 80 and "d090" in names and names == sorted(names)
     assert "15 further devices" in notes_of(grid)

@@ -20,7 +20,7 @@ from reports.model.histories import (
     Remark,
     WorkloadSummary,
 )
-from reports.model.measurements import measurements
+from reports.model.measurement import Measurement
 from reports.pages.comparison import comparison_page
 from reports.pages.device import device_page, device_status
 from reports.pages.overview import attention
@@ -109,8 +109,8 @@ def test_counts_of_throttled_measurements_have_six_whole_steps_at_most(most: int
 
 
 def test_the_size_of_a_program_is_told_in_units_of_1024() -> None:
-    record = {"measurement_id": "1", "device": "d", "workload": WORKLOAD, "status": "ok", "program_bytes": 3 * 2**20}
-    page = workload_page(WorkloadSummary("k", WORKLOAD, [], []), measurements({"measurements": [record]}), {})
+    found = Measurement.from_document({"device": "d", "workload": WORKLOAD, "program_bytes": 3 * 2**20})
+    page = workload_page(WorkloadSummary("k", WORKLOAD, [], []), [found])
     assert only_grid(page, "settings").rows[0].cells[7].main == "3.00\u00a0MiB"
 
 

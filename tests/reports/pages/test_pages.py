@@ -14,8 +14,11 @@ import pytest
 from reports.figures.trends import MOST_POINTS, drawn_places
 from reports.files import UnknownRun
 from reports.model.histories import Compared, HistoryPoint, MetricHistory, SeriesVerdict
+from reports.model.measurement import Measurement
+from reports.model.quantities import metric_span, metric_value
+from reports.model.run_contents import RunContents
 from reports.site.build import build, build_comparison, build_night
-from reports.text.numbers import metric_span, metric_value, percent_change
+from reports.text.numbers import percent_change
 from reports.text.page_paths import device_place, night_place, run_place, series_place
 from tests.support.reports.lab_fixtures import METRICS, NIGHT_ID, LabSource, key, night_id
 from tests.support.reports.report_fixtures import HOSTILE, OLD_RUN_ID, RUN_ID, FixtureSource
@@ -65,9 +68,9 @@ class Stamped(LabSource):
     def workloads(self, run_id: str | None = None) -> list[Any]:
         return [replace(one, stamp=self.marks["workload"]) for one in super().workloads(run_id)]
 
-    def document(self, run_id: str) -> dict[str, Any]:
+    def run(self, run_id: str) -> RunContents:
         self.read.append("run")
-        return super().document(run_id)
+        return super().run(run_id)
 
     def verdicts(self, run_id: str) -> list[SeriesVerdict]:
         self.read.append("night")
@@ -81,7 +84,7 @@ class Stamped(LabSource):
         self.read.append("device")
         return super().health(device)
 
-    def latest(self, workload: str) -> list[dict[str, Any]]:
+    def latest(self, workload: str) -> list[Measurement]:
         self.read.append("workload")
         return super().latest(workload)
 

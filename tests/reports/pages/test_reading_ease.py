@@ -10,13 +10,13 @@ from reports.figures.panels import Figure
 from reports.figures.trade_offs import MOST_IN_LEGEND, latency_against_energy, latency_against_memory
 from reports.figures.trends import trend
 from reports.model.histories import HealthPoint, HistorySummary, Remark
-from reports.model.measurements import Measurement, measurements
+from reports.model.measurement import Measurement, measurements
+from reports.model.quantities import metric_title
 from reports.pages.device import device_page
 from reports.pages.series import series_page
 from reports.pages.workload import workload_page
 from reports.site.build import build
 from reports.tables.sections import GridRow, Page
-from reports.text.numbers import metric_title
 from reports.text.page_paths import run_place
 from tests.support.reports.lab_fixtures import METRICS, NIGHT_ID, LabSource, key
 
@@ -75,7 +75,7 @@ def test_reason_of_a_failed_measurement_stands_once_in_its_row(lab: LabSource) -
     lost = {"status": "lost", "reason": why["unavailable"], "latency_ms": why, "peak_memory_kib": why}
     record = lab.documents[NIGHT_ID]["measurements"][0] | lost
     found = measurements({"measurements": [record]})
-    (row,) = _rows(workload_page(lab.workloads()[0], found, {}), "settings")
+    (row,) = _rows(workload_page(lab.workloads()[0], found), "settings")
     assert [line for cell in row.cells for line in cell.small].count("the device went away") == 1
     assert [cell.main for cell in row.cells].count("unavailable") == 3
 
@@ -86,7 +86,7 @@ def test_figures_without_a_value_say_so_and_are_not_drawn(lab: LabSource) -> Non
     records = [record | gone for record in lab.documents[NIGHT_ID]["measurements"]]
     found = measurements({"measurements": records})
     assert latency_against_memory(found).empty
-    assert not workload_page(lab.workloads()[0], found, {}).figures
+    assert not workload_page(lab.workloads()[0], found).figures
     assert latency_against_memory(_measured(lab)).traces
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.model.measurements import Measurement, measurements
+from reports.model.measurement import Measurement, measurements
 from reports.tables import results
 from reports.tables.results import Cell, Footnotes
 

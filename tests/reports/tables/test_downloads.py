@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.model.histories import SeriesVerdict
-from reports.model.measurements import measurements
+from reports.model.measurement import measurements
 from reports.model.source import Samples, SessionTrace
 from reports.site.build import build
 from reports.tables import downloads
@@ -104,7 +104,7 @@ def test_hostile_device_name_stays_one_cell(tmp_path: Path) -> None:
 
 
 def test_both_ends_of_an_interval_are_in_their_columns() -> None:
-    latency = {"median": 2.0, "ci95": [1.0, 3.0]}
+    latency: dict[str, Any] = {"median": 2.0, "ci95": [1.0, 3.0]}
     (found,) = measurements({"measurements": [{"workload": {"quant": "int8"}, "latency_ms": latency}]})
     (row,) = csv.DictReader(io.StringIO(downloads.measurements_text("r", [found])))
     assert (row["latency_ms_ci95_low"], row["latency_ms_ci95_high"]) == ("1.0", "3.0")

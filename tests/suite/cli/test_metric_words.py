@@ -2,8 +2,8 @@
 
 import pytest
 
-from suite.cli.output import shown_span, shown_value
-from suite.store.points import METRICS
+from reports.model.quantities import METRICS
+from suite.cli.output import format_span, format_value
 
 
 @pytest.mark.parametrize(
@@ -17,15 +17,15 @@ from suite.store.points import METRICS
     ],
 )
 def test_value_of_a_metric_is_shown_in_a_unit_that_fits(metric: str, stored: float, shown: str) -> None:
-    assert shown_value(metric, stored) == shown
+    assert format_value(metric, stored) == shown
 
 
 def test_what_is_shown_can_be_typed() -> None:
     for metric in METRICS:
         for stored in (-12_345.6, 0.0, 12.3, 9.9e9):
-            assert shown_value(metric.name, stored).isascii()
-            assert shown_span(metric.name, stored, stored + 1, like=stored).isascii()
+            assert format_value(metric.name, stored).isascii()
+            assert format_span(metric.name, stored, stored + 1, like=stored).isascii()
 
 
 def test_interval_has_the_unit_and_the_places_of_its_value() -> None:
-    assert shown_span("latency_ms", 1214.0, 1267.0, like=1234.5) == "1.21-1.27 s"
+    assert format_span("latency_ms", 1214.0, 1267.0, like=1234.5) == "1.21-1.27 s"

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from reports.model.measurement import Measurement
 from suite.cli.measure.run import reasons, results_table
 from suite.display import Display
 from suite.planning.plan import Plan
@@ -27,8 +28,8 @@ def test_durations_change_their_unit() -> None:
     assert [duration(seconds) for seconds in (119.4, 121, 7200, 9000)] == ["119 s", "2 min", "2.0 h", "2.5 h"]
 
 
-def measured(quant: str, *ms: float) -> dict[str, Any]:
-    workload = {
+def measured(quant: str, *ms: float) -> Measurement:
+    workload: dict[str, Any] = {
         "model": "tiny",
         "method": "prge",
         "quant": quant,
@@ -42,9 +43,9 @@ def measured(quant: str, *ms: float) -> dict[str, Any]:
     return measure(subject, [result(ordinal, ms=value) for ordinal, value in enumerate(ms)])
 
 
-def table_of(*documents: dict[str, Any], width: int = 80) -> list[str]:
+def table_of(*found: Measurement, width: int = 80) -> list[str]:
     text = io.StringIO()
-    Console(file=text, width=width).print(results_table(with_ratios(documents)))
+    Console(file=text, width=width).print(results_table(with_ratios(found)))
     return text.getvalue().splitlines()
 
 
@@ -63,12 +64,12 @@ def test_the_table_fits_a_terminal_of_80_columns_with_every_number_whole() -> No
 
 
 def test_what_was_not_measured_is_a_dash_with_its_reason_below() -> None:
-    documents = [measured("fp32", 2.0), measured("nf4")]
-    (row,) = [line for line in table_of(*documents) if "nf4" in line]
+    found = [measured("fp32", 2.0), measured("nf4")]
+    (row,) = [line for line in table_of(*found) if "nf4" in line]
     assert row.split()[2:6] == ["-", "-", "-", "4.20"]
-    told = reasons(with_ratios(documents))
-    assert told[0] == "[bold]pi nf4: failed: no session was run"
-    assert told[1].startswith("[bold]pi: energy is unavailable: ")
+    lines = reasons(with_ratios(found))
+    assert lines[0] == "[bold]pi nf4: failed: no session was run"
+    assert lines[1].startswith("[bold]pi: energy is unavailable: ")
 
 
 def test_names_from_outside_are_not_markup() -> None:

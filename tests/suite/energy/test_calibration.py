@@ -20,7 +20,7 @@ from devices.inventory.reading import load
 from devices.sensors.battery import RawGauge
 from suite.cli.main import run_command
 from suite.energy import calibration
-from suite.energy.calibration import PHONE_MW, PLAUSIBLE_MW, CalibrationError, Readings, judged
+from suite.energy.calibration import PHONE_MW, PLAUSIBLE_MW, CalibrationError, Readings, calibration_of
 
 PRODUCT = RawGauge("battery", "current_now", "voltage_now", 0.0, 1e-9)
 POWER = RawGauge("BAT0", "power_now", None, 0.0, 1e-3)
@@ -44,7 +44,7 @@ def test_unit_and_sign_are_found_from_what_a_phone_can_draw(
     sign: int, current: str, per_ma: float, voltage: str
 ) -> None:
     # 150 mA idle and 900 mA under load, at 4 V.
-    found = judged(PRODUCT, readings(sign * 150 * per_ma, sign * 900 * per_ma, VOLTAGE[voltage]), PHONE_MW)
+    found = calibration_of(PRODUCT, readings(sign * 150 * per_ma, sign * 900 * per_ma, VOLTAGE[voltage]), PHONE_MW)
     assert found.sign == sign
     assert found.scale == (1e3 if current == "m" else 1.0) * (1e3 if voltage == "m" else 1.0)
     assert found.idle_mw == pytest.approx(600)
@@ -55,7 +55,7 @@ def test_unit_and_sign_are_found_from_what_a_phone_can_draw(
 
 @pytest.mark.parametrize(("factor", "scale"), [(1e3, 1.0), (1.0, 1e3)])
 def test_a_gauge_of_power_alone_is_told_from_its_size(factor: float, scale: float) -> None:
-    found = judged(POWER, readings(8000 * factor, 30000 * factor, 1.0), PLAUSIBLE_MW)
+    found = calibration_of(POWER, readings(8000 * factor, 30000 * factor, 1.0), PLAUSIBLE_MW)
     assert (found.scale, found.sign) == (scale, 1)
     assert found.load_mw == pytest.approx(30000)
 
@@ -72,24 +72,24 @@ def test_readings_that_tell_nothing_are_refused_with_their_figures(
     idle: float, load: float, scatter: float, why: str
 ) -> None:
     with pytest.raises(CalibrationError, match=why) as refused:
-        judged(PRODUCT, readings(idle, load, 4e6, scatter), PHONE_MW)
+        calibration_of(PRODUCT, readings(idle, load, 4e6, scatter), PHONE_MW)
     assert f"reads {idle * 4e6 * PRODUCT.scale:.4g} mW idle" in str(refused.value)
 
 
 def test_a_gauge_that_fits_no_unit_is_refused() -> None:
     with pytest.raises(CalibrationError, match="no unit would make that 200 to 20000 mW"):
-        judged(PRODUCT, readings(3.0, 9.0, 4e6), PHONE_MW)
+        calibration_of(PRODUCT, readings(3.0, 9.0, 4e6), PHONE_MW)
 
 
 def test_a_gauge_that_fits_two_units_is_refused() -> None:
     with pytest.raises(CalibrationError, match="2 units"):
-        judged(POWER, readings(300.0, 900.0, 1.0), (0.1, 1e6))
+        calibration_of(POWER, readings(300.0, 900.0, 1.0), (0.1, 1e6))
 
 
 @pytest.mark.parametrize("volts", [1.0, 65535e6])
 def test_a_voltage_that_no_battery_has_fits_no_unit(volts: float) -> None:
     with pytest.raises(CalibrationError, match="no unit"):
-        judged(PRODUCT, readings(150e3, 900e3, volts), PHONE_MW)
+        calibration_of(PRODUCT, readings(150e3, 900e3, volts), PHONE_MW)
 
 
 class Phone:

@@ -100,7 +100,7 @@ def measured(*lines, quantities):
         sensors=facts,
         energy_sensors=("VDD_IN",),
     )
-    return measure(subject, [recorded.result(0, *lines, quantities=quantities, **SHAPE)])
+    return measure(subject, [recorded.result(0, *lines, quantities=quantities, **SHAPE)]).document()
 
 
 def test_only_the_sensor_that_failed_is_lost_to_the_measurement():

@@ -44,8 +44,8 @@ def exported(tmp_path: Path) -> Path:
     subject = Subject(
         "jetson", "local", False, WORKLOAD, 3, sensors=sensors, energy_sensors=("VDD_IN",), program_bytes=10
     )
-    (document,) = with_ratios([measure(subject, begun.store.sessions_of(begun.measurement_id))])
-    begun.store.finish_measurement(begun.measurement_id, document)
+    (found,) = with_ratios([measure(subject, begun.store.sessions_of(begun.measurement_id))])
+    begun.store.finish_measurement(begun.measurement_id, found)
     begun.store.finish_run(begun.run_id, "finished")
     (path,) = export_documents(begun.store, [begun.run_id], tmp_path / "out")
     begun.store.close()

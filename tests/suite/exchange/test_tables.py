@@ -11,6 +11,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from foundation.errors import UserError
+from reports.model.statistics import Latency
 from suite.exchange.dump import export_tables
 from suite.sessions.record import IdlePower
 from suite.store.run_contents import chosen_runs
@@ -43,7 +44,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def test_csv_has_the_numbers_of_the_document_with_units_in_names(begun, tmp_path):
-    document = finish(begun, 100.0, 101.0, 102.0)
+    document = finish(begun, 100.0, 101.0, 102.0).document()
     export_tables(begun.store, [begun.run_id], "csv", tmp_path / "out")
     (row,) = read_csv(tmp_path / "out/measurements.csv")
     assert float(row["latency_ms_median"]) == document["latency_ms"]["median"]
@@ -79,8 +80,9 @@ def test_what_is_not_finite_stands_there_by_name_and_never_as_a_formula(begun, t
 def test_the_ends_of_an_interval_and_idle_power_are_in_their_columns(begun, tmp_path):
     made = recorded.result(0, session=f"{begun.run_id}.s0.a0")
     begun.store.add_session(begun.measurement_id, replace(made, idle=IdlePower(1800.0, 1900.0)))
-    document = finish(begun) | {"latency_ms": {"median": 100.0, "ci95": [98.0, 103.0]}, "peak_memory_kib": 2**40}
-    begun.store.finish_measurement(begun.measurement_id, document)
+    latency = Latency.from_document({"median": 100.0, "ci95": [98.0, 103.0]})
+    found = replace(finish(begun), latency=latency, peak_memory_kib=2**40)
+    begun.store.finish_measurement(begun.measurement_id, found)
     for name in ("csv", "parquet"):
         export_tables(begun.store, [begun.run_id], name, tmp_path / "out")
     measured, session = (read_csv(tmp_path / f"out/{name}.csv")[0] for name in ("measurements", "sessions"))
@@ -116,8 +118,7 @@ def test_unfinished_measurement_says_so_and_keeps_its_sessions(begun, tmp_path):
 
 def test_csv_text_is_never_a_formula(begun, tmp_path):
     reason = '=HYPERLINK("http://example.org")'
-    finish(begun)
-    begun.store.finish_measurement(begun.measurement_id, {"status": "failed", "reason": reason})
+    begun.store.finish_measurement(begun.measurement_id, replace(finish(begun), status="failed", reason=reason))
     export_tables(begun.store, [begun.run_id], "csv", tmp_path / "out")
     assert read_csv(tmp_path / "out/measurements.csv")[0]["reason"] == "'" + reason
 

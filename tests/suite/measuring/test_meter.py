@@ -317,4 +317,4 @@ def test_a_meters_trace_and_its_clock_error_survive_the_store() -> None:
     rows = sample_values(replace(recorded.record(), samples={METER: trace}))
     _, traces = load_samples(rows)
     assert traces[METER] == trace
-    assert json.loads(rows[-1]["layout"])[-1][0] == "clock_error_ms"
+    assert json.loads(str(rows[-1]["layout"]))[-1][0] == "clock_error_ms"

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from devices.deployment.built_runner import write_manifest
+from reports.model.measurement import Measurement
 from suite.nightly.evidence import baseline_of, candidates_for
-from suite.store.nights import MeasuredWith
+from suite.store.nights import Provenance
 from tests.support.suite.nights_made import DRIFTING, history, point, tonight_of
 from workloads.export.artifact import ArtifactCache
 
@@ -70,23 +71,26 @@ def runner(folder, name):
 
 def facts(**made):
     """Measurement by measurement: the hashes of its program and runner."""
-    return {int(key[1:]): MeasuredWith(int(key[1:]), *hashes, {}, {}) for key, hashes in made.items()}
+    return {
+        int(key[1:]): Provenance(int(key[1:]), *hashes, Measurement.from_document({}), {})
+        for key, hashes in made.items()
+    }
 
 
 def test_a_baseline_is_the_first_candidate_whose_program_is_still_there(programs, tmp_path):
     known = facts(n3=("gone", "r"), n2=("b", "r"), n1=("a", "r"))
     found = baseline_of([3, 2, 1], known, "r", programs, tmp_path)
-    assert (found.measured.measurement_id, found.artifact.hash, found.runner) == (2, "b", None)
+    assert (found.provenance.measurement_id, found.artifact.hash, found.runner) == (2, "b", None)
 
 
-def test_a_baseline_of_another_runner_is_measured_with_that_one(programs, tmp_path):
+def test_a_baseline_of_another_runner_is_provenance_of_that_one(programs, tmp_path):
     runner(tmp_path / "runners", "old")
     known = facts(n2=("b", "lost"), n1=("a", "old"))
     found = baseline_of([2, 1], known, "new", programs, tmp_path / "runners")
     assert (found.artifact.hash, found.runner.hash) == ("a", "old")
 
 
-def test_a_baseline_whose_runner_is_unknown_is_measured_with_tonights(programs, tmp_path):
+def test_a_baseline_whose_runner_is_unknown_is_provenance_of_tonights(programs, tmp_path):
     found = baseline_of([1], facts(n1=("a", None)), "new", programs, tmp_path)
     assert (found.artifact.hash, found.runner) == ("a", None)
 

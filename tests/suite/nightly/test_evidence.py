@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from reports.model.measurement import Measurement
 from suite.nightly.evidence import device_state
 from suite.regression.screen import Clear, Insufficient, Suspect
 from suite.regression.segments import DeviceState
-from suite.store.nights import MeasuredWith
+from suite.store.nights import Provenance
 from tests.support.suite.nights_made import DRIFTING, LEVELS, history, point, tonight_of
 
 
@@ -74,30 +75,30 @@ def test_drift_that_was_traced_to_the_device_is_looked_for_from_there_on():
     assert found.drift is not None and found.drift.points == len(before) - 40 + 1
 
 
-def measured_with(document, facts):
-    return MeasuredWith(1, "program", "runner", document, facts)
+def provenance_of(document, facts):
+    return Provenance(1, "program", "runner", Measurement.from_document(document), facts)
 
 
 def test_the_state_of_a_device_is_the_temperature_it_began_with_its_governors_and_throttling():
     facts = {"policies": [{"governor": "schedutil"}, {"governor": "performance"}, {"governor": "schedutil"}]}
-    found = device_state(measured_with({"temperature_c": {"start": 41, "max": 77.5}, "throttled": False}, facts))
+    found = device_state(provenance_of({"temperature_c": {"start": 41, "max": 77.5}, "throttled": False}, facts))
     assert found == DeviceState(temperature_c=41.0, governor="performance/schedutil", throttled=False)
 
 
 def test_the_charge_of_its_battery_is_part_of_a_devices_state():
-    assert device_state(measured_with({}, {"battery_percent": 81})) == DeviceState(battery_percent=81.0)
-    assert device_state(measured_with({}, {"battery_percent": None})) == DeviceState()
+    assert device_state(provenance_of({}, {"battery_percent": 81})) == DeviceState(battery_percent=81.0)
+    assert device_state(provenance_of({}, {"battery_percent": None})) == DeviceState()
 
 
 @pytest.mark.parametrize(("plugged", "charging"), [(True, True), (False, False), (None, None), ("yes", None)])
 def test_a_plugged_charger_is_part_of_a_devices_state(plugged, charging):
-    assert device_state(measured_with({}, {"charger_plugged": plugged})) == DeviceState(charging=charging)
+    assert device_state(provenance_of({}, {"charger_plugged": plugged})) == DeviceState(charging=charging)
 
 
 def test_what_is_not_known_of_a_device_is_no_state():
     unknown = {"temperature_c": {"unavailable": "no zone"}}
-    assert device_state(measured_with(unknown, {"policies": {"unavailable": "no cpufreq"}})) == DeviceState()
-    assert device_state(measured_with({"throttled": True}, {})) == DeviceState(throttled=True)
+    assert device_state(provenance_of(unknown, {"policies": {"unavailable": "no cpufreq"}})) == DeviceState()
+    assert device_state(provenance_of({"throttled": True}, {})) == DeviceState(throttled=True)
 
 
 def test_too_few_points_are_insufficient():

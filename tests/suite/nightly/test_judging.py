@@ -12,22 +12,25 @@ import pytest
 from devices.checks.facts import read_facts
 from devices.sensors.reading import Tree
 from devices.transports.local.transport import LocalTransport
+from reports.model.measurement import Measurement
 from suite.nightly import judging
 from suite.nightly.evidence import Baseline
 from suite.nightly.judging import PairedSessions
 from suite.regression.confirmation import CONFIRM_PAIRS, FIRST_PAIRS
-from suite.store.nights import MeasuredWith
-from suite.store.nights import measured_with as stored_facts
+from suite.store.nights import Provenance
+from suite.store.nights import provenance_of as stored_facts
 from tests.support.suite.nights_made import DEVICE, KEY, history, tonight_of
 from tests.support.suite.stored_run import begin
 
 ALL = FIRST_PAIRS + CONFIRM_PAIRS
 
 
-def pair(latency: float, power: float = 1.0, baseline: float = 100.0) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Documents of a baseline's and a candidate's session; `latency` and `power` are the ratios of the two."""
-    before, after = ({"latency_ms": {"median": baseline * a}, "power_mw": {"mean": baseline * b}}
-                     for a, b in ((1.0, 1.0), (latency, power)))  # fmt: skip
+def pair(latency: float, power: float = 1.0, baseline: float = 100.0) -> tuple[Measurement, Measurement]:
+    """Measurements of a baseline's and a candidate's session; `latency` and `power` are the ratios of the two."""
+    before, after = (
+        Measurement.from_document({"latency_ms": {"median": baseline * a}, "power_mw": {"mean": baseline * b}})
+        for a, b in ((1.0, 1.0), (latency, power))
+    )
     return before, after
 
 
@@ -44,7 +47,7 @@ class Bench:
         self.baseline: Baseline | str = Baseline(self.made(1), SimpleNamespace(hash="old"), None)  # type: ignore[arg-type]
         self.facts = {1000: self.made(1000)}
         monkeypatch.setattr(judging, "series_of_night", lambda *_: [self.latency.series, self.power.series])
-        monkeypatch.setattr(judging, "measured_with", lambda *_: self.facts)
+        monkeypatch.setattr(judging, "provenance_of", lambda *_: self.facts)
         monkeypatch.setattr(judging, "baseline_of", lambda *_: self.baseline)
         monkeypatch.setattr(judging, "measure_pairs", self.measure)
         monkeypatch.setattr(judging, "described", lambda workload: workload)
@@ -53,8 +56,8 @@ class Bench:
         monkeypatch.setattr("suite.nightly.judging.workload_key", lambda workload: KEY)
 
     @staticmethod
-    def made(number: int, **document: Any) -> MeasuredWith:
-        return MeasuredWith(number, "program", "runner", document, {})
+    def made(number: int, **document: Any) -> Provenance:
+        return Provenance(number, "program", "runner", Measurement.from_document(document), {})
 
     def measure(self, _run: Any, _entries: Any, items: Any, pairs: int) -> dict[Any, PairedSessions]:
         self.asked.append((len(items), pairs))
@@ -106,14 +109,14 @@ def test_nothing_is_measured_again_when_no_series_is_a_suspect(bench):
 
 def test_a_device_in_another_state_than_its_baseline_is_not_measured_again(bench):
     bench.facts = {1000: bench.made(1000, temperature_c={"start": 60.0})}
-    bench.baseline = replace(bench.baseline, measured=bench.made(1, temperature_c={"start": 40.0}))
+    bench.baseline = replace(bench.baseline, provenance=bench.made(1, temperature_c={"start": 40.0}))
     found = bench.verdicts()
     assert {verdict.verdict for verdict in found.values()} == {"inconclusive"}
     assert "temperature was 40.0 degC and is 60.0 degC" in found["latency_ms"].sentence
     assert all(items == 0 for items, _ in bench.asked)
 
 
-def stored_with_charge(folder: Path, percent: int, charger: str = "0") -> MeasuredWith:
+def stored_with_charge(folder: Path, percent: int, charger: str = "0") -> Provenance:
     """What the store has of a measurement on a phone whose kernel says `percent`, and of its charger `charger`."""
     supplies = {"battery": {"type": "Battery", "capacity": str(percent)}, "usb": {"type": "USB", "online": charger}}
     for name, files in supplies.items():
@@ -135,7 +138,7 @@ def stored_with_charge(folder: Path, percent: int, charger: str = "0") -> Measur
 def test_a_battery_charged_otherwise_than_at_the_baseline_makes_a_suspect_inconclusive(
     bench, tmp_path, tonight, charger, difference
 ):
-    bench.baseline = replace(bench.baseline, measured=stored_with_charge(tmp_path, 90))
+    bench.baseline = replace(bench.baseline, provenance=stored_with_charge(tmp_path, 90))
     bench.facts = {1000: stored_with_charge(tmp_path, tonight, charger)}
     found = bench.verdicts()["latency_ms"]
     assert found.verdict == ("inconclusive" if difference else "regressed")
@@ -174,14 +177,16 @@ def test_a_suspect_with_too_few_valid_pairs_is_inconclusive_and_counts_them(benc
 )
 def test_a_metrics_own_floor_holds_for_its_pairs_too(bench, ratio, verdict, confirmed):
     bench.latency = tonight_of(history(), 120.0, "load_ms")
-    bench.sessions = [tuple({"load_ms": {"median": 100.0 * a}, "power_mw": {"mean": 1.0}} for a in (1.0, ratio))] * ALL
+    documents = [{"load_ms": {"median": 100.0 * a}, "power_mw": {"mean": 1.0}} for a in (1.0, ratio)]
+    bench.sessions = [tuple(Measurement.from_document(document) for document in documents)] * ALL
     found = bench.verdicts()["load_ms"]
     assert (found.verdict, "pairs" in found.inputs) == (verdict, confirmed)
 
 
 def test_a_pair_without_a_metrics_number_is_no_pair_of_that_metric():
-    lacking = ({"latency_ms": {"median": 1.0}, "power_mw": {"unavailable": "no rail"}}, pair(1.0)[1])
-    zero = ({"latency_ms": {"median": 0.0}, "power_mw": {"mean": 2.0}}, pair(1.0)[1])
+    no_rail = {"latency_ms": {"median": 1.0}, "power_mw": {"unavailable": "no rail"}}
+    no_time = {"latency_ms": {"median": 0.0}, "power_mw": {"mean": 2.0}}
+    lacking, zero = ((Measurement.from_document(document), pair(1.0)[1]) for document in (no_rail, no_time))
     paired = PairedSessions((pair(1.1), lacking, zero, pair(1.2)), None)
     latency, power = (tonight_of(history(), 100.0, name).metric for name in ("latency_ms", "power_mw"))
     assert [one.candidate for one in paired.of(latency)] == pytest.approx([110.0, 100.0, 120.0])

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from reports.model.measurement import Measurement
+from reports.model.quantities import METRICS
+from suite.measuring.recording import RecordedMeasurement
 from suite.measuring.run import Run
 from suite.nightly import judging, night
 from suite.nightly.evidence import Baseline
@@ -14,7 +17,6 @@ from suite.nightly.judging import ToConfirm, measure_pairs
 from suite.planning.plan import Plan, RunPlan
 from suite.preparing.preparation import Prepared
 from suite.regression.confirmation import FIRST_PAIRS
-from suite.store.points import METRICS
 
 LATENCY = METRICS[0]
 WORKLOAD = {"model": "tiny", "quant": "nf4"}
@@ -28,16 +30,18 @@ class Fleet:
         self.reasons: dict[str, str | None] = {"baseline": None, "candidate": None}
         self.asked: list[Run] = []
 
-    def measure(self, run: Run, entries: Any) -> list[dict[str, Any]]:
+    def measure(self, run: Run, entries: Any) -> list[RecordedMeasurement]:
         self.asked.append(run)
         assert entries == ["entry of board"]
         return [
-            {
-                "device": "board", "workload": WORKLOAD, "role": role, "reason": self.reasons[role],
-                "by_session": {ordinal: {"latency_ms": {"median": ms}} for ordinal, ms in found.items()},
-            }
-            for role, found in self.sessions.items()
-        ]  # fmt: skip
+            RecordedMeasurement(
+                number,
+                role,
+                Measurement.from_document({"device": "board", "workload": WORKLOAD, "reason": self.reasons[role]}),
+                {ordinal: Measurement.from_document({"latency_ms": {"median": ms}}) for ordinal, ms in found.items()},
+            )
+            for number, (role, found) in enumerate(self.sessions.items())
+        ]
 
 
 @pytest.fixture

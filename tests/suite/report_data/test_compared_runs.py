@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from reports.model.histories import Compared, ComparedMetric
+from reports.model.run_contents import RunContents
 from suite.report_data.comparison import compared_runs
 
 WORKLOAD = {"model": "tiny", "method": "prge", "quant": "int8", "backend": "xnnpack", "q": 4, "b": 4, "T": 64}
@@ -31,8 +32,9 @@ def latency(medians: list[float]) -> dict[str, Any]:
     return {"latency_ms": {"median": sorted(medians)[len(medians) // 2], "sessions": medians}}
 
 
-def run(*found: dict[str, Any], run_id: str = "a", **changed: Any) -> dict[str, Any]:
-    return {"run_id": run_id, "measurements": list(found), "environment": {}, "devices": {}} | changed
+def run(*found: dict[str, Any], run_id: str = "a", **changed: Any) -> RunContents:
+    document = {"run_id": run_id, "measurements": list(found), "environment": {}, "devices": {}}
+    return RunContents.from_document(document | changed)
 
 
 def compared(before: dict[str, Any], after: dict[str, Any]) -> Compared:

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from foundation.errors import UserError
-from reports.model.source import ReportSource, SessionTrace
+from reports.model.source import SessionTrace
 from suite.report_data.source import StoreSource
 from suite.sessions.validity import SessionResult
 from tests.support.suite import recorded_session as recorded
@@ -15,7 +15,7 @@ def begun(tmp_path):
     return begin(tmp_path / "store.sqlite")
 
 
-def source(begun) -> ReportSource:
+def source(begun) -> StoreSource:
     return StoreSource(begun.store)
 
 
@@ -39,7 +39,7 @@ def test_runs_come_newest_first_and_a_running_one_has_no_end(begun):
 
 
 def test_the_document_of_a_run_is_the_measurements_with_their_surroundings(begun):
-    measured = finish(begun, 100.0, 101.0, 99.0)
+    measured = finish(begun, 100.0, 101.0, 99.0).document()
     document = source(begun).document(begun.run_id)
     assert document["environment"] == {"torch": "2.13.0"}
     assert document["devices"]["local"] == {

@@ -79,7 +79,7 @@ def test_verdicts_of_a_night_come_with_value_sentence_and_command_and_the_last_c
     before = lab.source.verdicts(lab.nights[-1])
     assert len(before) == 64 and {one.verdict for one in before} == {"unchanged"}
     first = next(one for one in before if one.metric == "latency_ms")
-    assert first.value is not None and first.inputs["command"].startswith("suite run")
+    assert first.value is not None and first.command.startswith("suite run")
     again = {"series_id": 1, "measurement_id": int(first.measurement_id), "at": "2026-02-01T00:00:00+00:00"}
     lab.change(insert(schema.verdict).values(**again, verdict="regressed", rule="r", inputs="{}", numbers="{}"))
     after = lab.source.verdicts(lab.nights[-1])
@@ -161,8 +161,8 @@ def test_workload_has_the_newest_measurement_of_each_setting_on_each_device(lab:
     (workload,) = lab.source.workloads()
     assert workload.key == GROUP and workload.devices == ["board-00", "board-01"]
     found = lab.source.latest(GROUP)
-    assert len(found) == 8 and {record["run_id"] for record in found} == {lab.nights[-1]}
-    assert {record["workload_key"] for record in found} >= {KEY}
+    assert len(found) == 8 and {item.run_id for item in found} == {lab.nights[-1]}
+    assert {item.workload_key for item in found} >= {KEY}
 
 
 def test_two_runs_are_compared_metric_by_metric(lab: Lab) -> None:

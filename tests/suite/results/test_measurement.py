@@ -3,6 +3,7 @@ import json
 import pytest
 
 from devices.processes import ProcessEnd
+from reports.model.statistics import Temperature
 from suite.results.measurement import Subject, measure, usable
 from suite.sessions.collect import collect
 from suite.sessions.loss_check import ExpectedLosses
@@ -43,7 +44,7 @@ def why(value):
 
 
 def test_the_document_has_exactly_the_keys_of_the_contract():
-    document = measure(subject(), three())
+    document = measure(subject(), three()).document()
     assert set(document) == TOP_KEYS
     assert set(document["latency_ms"]) == {"median", "ci95", "sessions", "cv_percent", "max", "p50"}
     assert set(document["loss"]) == {"first", "last", "max_relative_error", "reference_steps", "noise", "difference"}
@@ -51,7 +52,7 @@ def test_the_document_has_exactly_the_keys_of_the_contract():
 
 
 def test_the_numbers_come_from_session_medians():
-    document = measure(subject(program_bytes=10, weight_bytes=9, sampler_overhead_percent=0.4), three())
+    document = measure(subject(program_bytes=10, weight_bytes=9, sampler_overhead_percent=0.4), three()).document()
     assert (document["status"], document["reason"]) == ("ok", None)
     latency = document["latency_ms"]
     assert latency["median"] == 100.0
@@ -68,7 +69,7 @@ def test_the_numbers_come_from_session_medians():
 
 
 def test_what_was_not_measured_says_why():
-    document = measure(subject(), three())
+    document = measure(subject(), three()).document()
     assert "no power sensor" in why(document["energy_mj_per_step"])
     assert "no power sensor" in why(document["power_mw"])
     assert "no thermal zone" in why(document["temperature_c"])
@@ -87,35 +88,35 @@ def test_memory_the_kernel_does_not_tell_is_unavailable():
         ]
     )
     record = collect("s", lines, ProcessEnd(rc=0))
-    document = measure(subject(), [SessionResult("s", 0, 0, record, Validity(SessionStatus.OK))])
+    document = measure(subject(), [SessionResult("s", 0, 0, record, Validity(SessionStatus.OK))]).document()
     assert "VmRSS" in why(document["memory_after_load_kib"])
     assert "VmHWM" in why(document["peak_memory_kib"])
 
 
 def test_two_sessions_have_a_median_and_no_interval():
-    document = measure(subject(planned_sessions=2), three(100.0, 102.0))
+    document = measure(subject(planned_sessions=2), three(100.0, 102.0)).document()
     assert document["status"] == "ok"
     assert document["latency_ms"]["median"] == 101.0
     assert "2 sessions, at least 3" in why(document["latency_ms"]["ci95"])
 
 
 def test_one_session_has_no_stability():
-    document = measure(subject(planned_sessions=1), three(100.0))
+    document = measure(subject(planned_sessions=1), three(100.0)).document()
     assert document["latency_ms"]["median"] == 100.0
     why(document["stability"])
     why(document["latency_ms"]["cv_percent"])
 
 
 def test_session_medians_that_vary_too_much_are_unstable():
-    document = measure(subject(), three(100.0, 110.0, 104.0))
+    document = measure(subject(), three(100.0, 110.0, 104.0)).document()
     assert document["status"] == "unstable"
     assert "vary by 4.8 %, 3 % is the limit" in document["reason"]
-    assert measure(subject(kind="android"), three(100.0, 110.0, 104.0))["status"] == "ok"
+    assert measure(subject(kind="android"), three(100.0, 110.0, 104.0)).status == "ok"
 
 
 def test_fewer_valid_sessions_than_planned_are_partial_with_the_reason():
     sessions = [*three(100.0, 101.0), recorded.result(2, status="lost")]
-    document = measure(subject(), sessions)
+    document = measure(subject(), sessions).document()
     assert document["status"] == "partial"
     assert document["reason"] == "2 of 3 sessions are valid: it is lost"
     assert document["latency_ms"]["sessions"] == [100.0, 101.0]
@@ -123,7 +124,7 @@ def test_fewer_valid_sessions_than_planned_are_partial_with_the_reason():
 
 def test_no_invalid_number_gets_in():
     sessions = [*three(), recorded.result(3, ms=1.0, status="invalid"), recorded.result(4, ms=9e3, status="throttled")]
-    document = measure(subject(), sessions)
+    document = measure(subject(), sessions).document()
     assert document["latency_ms"]["sessions"] == [100.0, 101.0, 99.0]
     assert document["latency_ms"]["max"] == 101.0
     assert document["throttled"] is True
@@ -136,7 +137,7 @@ def test_a_session_that_was_redone_counts_once():
         *three()[1:],
     ]
     assert [item.session_id for item in usable(sessions)] == ["s0.a1", "s1.a0", "s2.a0"]
-    assert measure(subject(), sessions)["status"] == "ok"
+    assert measure(subject(), sessions).status == "ok"
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_a_session_that_was_redone_counts_once():
     ],
 )
 def test_without_a_valid_session_the_status_says_what_happened(statuses, status):
-    document = measure(subject(), [recorded.result(i, status=each) for i, each in enumerate(statuses)])
+    document = measure(subject(), [recorded.result(i, status=each) for i, each in enumerate(statuses)]).document()
     assert set(document) == TOP_KEYS
     assert document["status"] == status
     assert document["reason"]
@@ -168,7 +169,7 @@ def test_energy_is_the_median_over_sessions_with_its_method():
         made = recorded.result(ordinal, *lines, quantities={"VDD_IN": "power_mw"}, ms=500.0, measured=40)
         sessions.append(type(made)(**(vars(made) | {"idle": IdlePower(1000.0, 1000.0)})))
     fact = SensorFact("VDD_IN", "power_mw", method="INA3221")
-    document = measure(subject(sensors=(fact,), energy_sensors=("VDD_IN",)), sessions)
+    document = measure(subject(sensors=(fact,), energy_sensors=("VDD_IN",)), sessions).document()
     energy = document["energy_mj_per_step"]
     assert set(energy) == {"gross", "net", "method", "rate_hz", "alignment_error_ms", "short"}
     assert energy["gross"] == pytest.approx(2500.0)
@@ -182,14 +183,16 @@ def test_energy_is_the_median_over_sessions_with_its_method():
 
 def test_energy_that_cannot_be_read_gives_the_reason_of_its_sensor():
     facts = (SensorFact("rapl", "energy_mj", unavailable="only root may read it"),)
-    document = measure(subject(sensors=facts), three())
+    document = measure(subject(sensors=facts), three()).document()
     assert why(document["energy_mj_per_step"]) == "rapl: only root may read it"
     assert document["sensors"] == [{"name": "rapl", "quantity": "energy_mj", "unavailable": "only root may read it"}]
 
 
 def test_a_sensor_that_gave_nothing_is_listed_with_its_error():
     broken = {"event": "sensor_error", "sensor": "zone", "errors": 2, "reason": "gone"}
-    document = measure(subject(sensors=(SensorFact("zone", "temperature_mc"),)), [recorded.result(0, broken)])
+    document = measure(
+        subject(sensors=(SensorFact("zone", "temperature_mc"),)), [recorded.result(0, broken)]
+    ).document()
     assert document["sensors"] == [{"name": "zone", "quantity": "temperature_mc", "unavailable": "gone (2 times)"}]
 
 
@@ -202,13 +205,15 @@ def test_temperature_is_that_of_the_hottest_relevant_zone():
     quantities = dict.fromkeys(("cpu", "gpu", "modem"), "temperature_mc")
     sessions = [recorded.result(i, *lines, quantities=quantities) for i in range(3)]
     chosen = measure(subject(temperature_sensors=("cpu", "gpu")), sessions)
-    assert chosen["temperature_c"] == {"start": 41.5, "max": 42.0}
-    assert measure(subject(), sessions)["temperature_c"] == {"start": 90.0, "max": 90.0}
+    assert chosen.temperature == Temperature(41.5, 42.0)
+    assert measure(subject(), sessions).temperature == Temperature(90.0, 90.0)
 
 
 def test_losses_are_first_and_last_and_their_error_against_the_reference():
     losses = [(2.0 - 0.1 * i, 2.0) for i in range(7)]
-    document = measure(subject(expected=ExpectedLosses(((2.0, 2.0), (1.9, 2.002)), noise=0.01)), three(losses=losses))
+    document = measure(
+        subject(expected=ExpectedLosses(((2.0, 2.0), (1.9, 2.002)), noise=0.01)), three(losses=losses)
+    ).document()
     assert document["loss"] == {
         "first": 2.0,
         "last": pytest.approx(1.7),
@@ -220,20 +225,20 @@ def test_losses_are_first_and_last_and_their_error_against_the_reference():
 
 
 def test_losses_that_were_not_compared_say_why():
-    document = measure(subject(expected=ExpectedLosses(shortfall="it takes an hour")), three())
+    document = measure(subject(expected=ExpectedLosses(shortfall="it takes an hour")), three()).document()
     assert document["loss"]["max_relative_error"] == {"unavailable": "it takes an hour"}
     for name in ("reference_steps", "noise", "difference"):
         assert document["loss"][name] == {"unavailable": "it takes an hour"}
 
 
 def test_the_arithmetic_is_named_where_it_matters():
-    assert measure(subject(arithmetic="fp16 accumulate"), three())["arithmetic"] == "fp16 accumulate"
+    assert measure(subject(arithmetic="fp16 accumulate"), three()).document()["arithmetic"] == "fp16 accumulate"
 
 
 def test_numbers_a_device_made_up_never_break_the_document():
     lines = recorded.samples("p", lambda t: 1.7e308, seconds=25)
     sessions = three(losses=[(1.7e308, 1.7e308)] * 7)
     sessions += [recorded.result(3, *lines, quantities={"p": "power_mw"}, ms=500.0, measured=40)]
-    document = measure(subject(energy_sensors=("p",)), sessions)
+    document = measure(subject(energy_sensors=("p",)), sessions).document()
     json.dumps(document, allow_nan=False)
     assert "inf" in why(document["loss"]["first"])

@@ -12,7 +12,7 @@ def measurement(quant, *ms, device="pi", status="ok", T=64):
 
 
 def ratios(*measurements):
-    return [item["ratio_to_reference"] for item in with_ratios(measurements)]
+    return [item.document()["ratio_to_reference"] for item in with_ratios(measurements)]
 
 
 def test_each_setting_is_compared_with_fp32():
@@ -51,4 +51,4 @@ def test_nothing_valid_has_no_reference():
 def test_the_documents_given_are_not_changed():
     given = measurement("fp32", 100.0)
     with_ratios([given])
-    assert "unavailable" in given["ratio_to_reference"]
+    assert "unavailable" in given.document()["ratio_to_reference"]

@@ -1,11 +1,15 @@
+from dataclasses import replace
+
 import pytest
 
+from foundation.unavailable import Unavailable
 from reports.model.histories import MetricHistory
+from reports.model.measurement import Measurement
+from reports.model.quantities import METRICS
 from suite.report_data.source import StoreSource
 from suite.store import schema
 from suite.store.acceptances import accept_points, newest_point
 from suite.store.history import series_list, series_names
-from suite.store.points import METRICS, metric_value
 from suite.store.store import Store
 from tests.support.suite.stored_run import KEY, begin, finish
 
@@ -101,8 +105,8 @@ def test_an_accepted_level_opens_a_segment(path):
 )
 def test_what_was_measured_in_part_has_points_and_what_is_not_valid_has_none(path, status, has_points):
     made = begin(path)
-    document = finish(made, 100.0)
-    made.store.finish_measurement(made.measurement_id, document | {"status": status, "reason": "so it is"})
+    found = finish(made, 100.0)
+    made.store.finish_measurement(made.measurement_id, replace(found, status=status, reason="so it is"))
     assert bool(series_list(made.store)) is bool(series_names(made.store)) is has_points
 
 
@@ -122,8 +126,8 @@ def test_a_measurement_that_is_not_valid_leaves_no_point(path):
 
 def test_finishing_a_measurement_again_replaces_its_points(path):
     made = begin(path)
-    document = finish(made, 100.0)
-    made.store.finish_measurement(made.measurement_id, document | {"peak_memory_kib": {"unavailable": "no"}})
+    first = finish(made, 100.0)
+    made.store.finish_measurement(made.measurement_id, replace(first, peak_memory_kib=Unavailable("no")))
     found = {one.metric: one.points for one in series_list(made.store)}
     assert found["latency_ms"] == 1 and "peak_memory_kib" not in found
 
@@ -140,10 +144,10 @@ def test_devices_have_series_of_their_own(path):
 
 def test_metric_values_are_numbers_or_nothing():
     latency = METRICS[0]
-    assert metric_value({"latency_ms": {"median": 3}}, latency) == 3.0
-    assert metric_value({"latency_ms": {"unavailable": "x"}}, latency) is None
-    assert metric_value({"latency_ms": {"median": True}}, latency) is None
-    assert metric_value({}, latency) is None
+    assert latency.value(Measurement.from_document({"latency_ms": {"median": 3}})) == 3.0
+    assert latency.value(Measurement.from_document({"latency_ms": {"unavailable": "x"}})) is None
+    assert latency.value(Measurement.from_document({"latency_ms": {"median": True}})) is None
+    assert latency.value(Measurement.from_document({})) is None
 
 
 def test_metric_names_hold_their_unit():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from suite.store.nights import measured_with, series_of_night
+from suite.store.nights import provenance_of, series_of_night
 from suite.store.store import VerdictRow
 from tests.support.suite.stored_run import HARDWARE, begin, finish
 
@@ -63,7 +63,7 @@ def test_a_device_that_the_night_did_not_measure_has_no_series_in_it(nights, tmp
 def test_how_a_point_was_measured_comes_with_the_last_state_of_its_device(nights):
     (first, *_) = nights
     first.store.record_device_state(first.run_id, first.device_id, "Debian 12", {"governor": "powersave"})
-    found = measured_with(first.store, [first.measurement_id])[first.measurement_id]
+    found = provenance_of(first.store, [first.measurement_id])[first.measurement_id]
     assert (found.artifact_hash, found.runner_hash, found.facts) == ("abc123", None, {"governor": "powersave"})
-    assert found.document["latency_ms"]["median"] == 100.0
-    assert measured_with(first.store, [999]) == {}
+    assert found.measurement.latency.median_ms == 100.0
+    assert provenance_of(first.store, [999]) == {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from suite.report_data.source import StoreSource
@@ -30,9 +32,9 @@ def latencies(begun):
 
 @pytest.mark.parametrize("role", ["candidate", "baseline"])
 def test_the_sides_of_a_confirmation_are_no_points_of_any_series(begun, role):
-    document = finish(begun, 100.0)
+    found = finish(begun, 100.0)
     key = begun.store.begin_measurement(begun.run_id, begun.device_id, WORKLOAD, planned_sessions=1, role=role)
-    begun.store.finish_measurement(key, document | {"peak_memory_kib": 5})
+    begun.store.finish_measurement(key, replace(found, peak_memory_kib=5))
     assert latencies(begun) == [100.0]
     assert {one.points for one in series_list(begun.store)} == {1}
 
@@ -73,8 +75,8 @@ def test_a_device_that_was_never_reached_gets_its_hardware_and_one_that_was_keep
 
 
 def test_points_of_an_earlier_document_are_gone_when_it_is_replaced_by_one_without(begun):
-    document = finish(begun, 100.0)
-    begun.store.finish_measurement(begun.measurement_id, document | {"status": "invalid", "reason": "no"})
+    found = finish(begun, 100.0)
+    begun.store.finish_measurement(begun.measurement_id, replace(found, status="invalid", reason="no"))
     assert rows(begun, schema.point) == []
 
 

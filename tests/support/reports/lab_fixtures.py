@@ -20,6 +20,7 @@ from reports.model.histories import (
     SeriesVerdict,
     WorkloadSummary,
 )
+from reports.model.measurement import Measurement
 from tests.support.reports.report_fixtures import HOSTILE, RUN_ID, SETTINGS, FixtureSource, realistic, summary, workload
 
 NIGHT_ID = RUN_ID
@@ -154,10 +155,13 @@ class LabSource(FixtureSource):
     def workloads(self, run_id: str | None = None) -> list[WorkloadSummary]:
         return [WorkloadSummary(GROUP, workload("fp32"), list(_NAMES), list(SETTINGS))]
 
-    def latest(self, workload: str) -> list[dict[str, Any]]:
+    def latest(self, workload: str) -> list[Measurement]:
         more = {"run_id": NIGHT_ID, "started_at": _at(59)}
         found = self.documents[RUN_ID]["measurements"]
-        return [record | more | {"workload_key": key(record["workload"]["quant"])} for record in found]
+        return [
+            Measurement.from_document(record | more | {"workload_key": key(record["workload"]["quant"])})
+            for record in found
+        ]
 
     def compared(self, before: str, after: str) -> Compared:
         outcomes = iter(["worse", "better", "missing", "insufficient"])

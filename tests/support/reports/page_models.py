@@ -9,7 +9,7 @@ from reports.model.histories import DeviceSummary
 from reports.tables.sections import Grid, Page
 from tests.support.reports.report_fixtures import summary
 
-WORKLOAD = {"model": "tiny", "method": "prge", "quant": "int8", "backend": "xnnpack", "q": 4}
+WORKLOAD: dict[str, Any] = {"model": "tiny", "method": "prge", "quant": "int8", "backend": "xnnpack", "q": 4}
 
 
 def at(night: int, hour: int = 2) -> str:

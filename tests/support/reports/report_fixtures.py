@@ -14,6 +14,8 @@ from reports.model.histories import (
     SeriesVerdict,
     WorkloadSummary,
 )
+from reports.model.measurement import Measurement
+from reports.model.run_contents import RunContents
 from reports.model.source import RunSummary, Samples, SessionTrace, Step
 
 RUN_ID = "2026-03-02T021500Z-7c1d"
@@ -39,8 +41,11 @@ class FixtureSource:
     def document(self, run_id: str) -> dict[str, Any]:
         return self.documents[run_id]
 
-    def surroundings(self, run_id: str) -> dict[str, Any]:
-        return self.documents[run_id]
+    def run(self, run_id: str) -> RunContents:
+        return RunContents.from_document(self.documents[run_id])
+
+    def surroundings(self, run_id: str) -> RunContents:
+        return RunContents.from_document(self.documents[run_id])
 
     def trace(self, session_id: str) -> SessionTrace:
         return self.traces.get(session_id, SessionTrace())
@@ -63,7 +68,7 @@ class FixtureSource:
     def workloads(self, run_id: str | None = None) -> list[WorkloadSummary]:
         return []
 
-    def latest(self, workload: str) -> list[dict[str, Any]]:
+    def latest(self, workload: str) -> list[Measurement]:
         return []
 
     def compared(self, before: str, after: str) -> Compared:

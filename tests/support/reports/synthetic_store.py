@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, insert
 
+from reports.model.measurement import Measurement
+from reports.model.quantities import METRICS
 from suite.store import schema
 from suite.store.identity import canonical, workload_key
-from suite.store.points import METRICS, metric_value
 from suite.store.rows import FLOAT, INTEGER, pack
 from suite.store.store import Store
 
@@ -150,9 +151,9 @@ def _document(name: str, workload: dict[str, Any], medians: list[float]) -> dict
 
 
 def _judged(rows: dict[str, list[dict[str, Any]]], number: int, first: int, at: str, night: int) -> None:
-    document = json.loads(rows["measurement"][-1]["document"])
+    measurement = Measurement.from_document(json.loads(rows["measurement"][-1]["document"]))
     for place, metric in enumerate(METRICS):
-        value = metric_value(document, metric) or 1.0
+        value = metric.value(measurement) or 1.0
         rows["point"].append({"measurement_id": number, "series_id": first + place, "value": value})
         numbers = {
             "centre": value,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from suite.nightly.evidence import Screened, screened
-from suite.nightly.judging import Judged, Night
+from reports.model.measurement import Measurement
+from suite.nightly.evidence import ScreenedSeries, screen_series
+from suite.nightly.judging import JudgedSeries, Night
 from suite.regression.verdict import Verdict, Word
 from suite.store.nights import SeriesTonight, StoredPoint
 
@@ -32,10 +33,12 @@ def history(values: Sequence[float] = LEVELS[:40]) -> list[StoredPoint]:
     return [point(number, value) for number, value in enumerate(values, 1)]
 
 
-def tonight_of(before: Sequence[StoredPoint], value: float, metric: str = "latency_ms", **changed: Any) -> Screened:
+def tonight_of(
+    before: Sequence[StoredPoint], value: float, metric: str = "latency_ms", **changed: Any
+) -> ScreenedSeries:
     """A series with these points and tonight's, screened."""
     last = point(1000, value, verdict=None, **changed)
-    return screened(SeriesTonight(DEVICE, KEY, metric, last, tuple(before)))
+    return screen_series(SeriesTonight(DEVICE, KEY, metric, last, tuple(before)))
 
 
 def judged(
@@ -45,19 +48,20 @@ def judged(
     cause: Any = None,
     verdict: str | None = None,
     **numbers: Any,
-) -> Judged:
+) -> JudgedSeries:
     """A series with this verdict; `verdict` is one that tonight's point had before."""
     before = tonight_of(history(), 100.0)
     tonight = replace(before.series.tonight, series_id=series, verdict=verdict)
     own = replace(before, series=replace(before.series, device=f"board-{series}", tonight=tonight))
-    return Judged(own, Verdict(own.series.name, word, cause, sentence, numbers))
+    return JudgedSeries(own, Verdict(own.series.name, word, cause, sentence, numbers))
 
 
-def measured(status: str, reason: str = "it broke", device: str = "board") -> Mapping[str, Any]:
-    return {"device": device, "workload": {"model": "tiny", "quant": "int8"}, "status": status, "reason": reason}
+def measured(status: str, reason: str = "it broke", device: str = "board") -> Measurement:
+    workload = {"model": "tiny", "quant": "int8"}
+    return Measurement.from_document({"device": device, "workload": workload, "status": status, "reason": reason})
 
 
-def night(*found: Judged, measurements: Sequence[Mapping[str, Any]] = (), **commands: str) -> Night:
+def night(*found: JudgedSeries, measurements: Sequence[Measurement] = (), **commands: str) -> Night:
     """`commands` by the name of a device with `_` for `-`."""
     typed = {(device.replace("_", "-"), KEY): command for device, command in commands.items()}
     return Night("2026-02-03T02-30-00-abcd", tuple(found), tuple(measurements), typed, Path("/site/night.html"))

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reports.model.measurement import Measurement
 from suite.results.measurement import Subject, measure
 from suite.sessions.validity import SessionResult
 from suite.store.store import Store
 from tests.support.suite import recorded_session as recorded
 
-WORKLOAD = {
+WORKLOAD: dict[str, Any] = {
     "model": "tiny",
     "method": "prge",
     "quant": "int8",
@@ -20,7 +21,7 @@ WORKLOAD = {
     "rank": 16,
 }
 KEY = "tiny/prge/int8/xnnpack/q4/b4/T64/rank16"
-HARDWARE = {"cpu": "Some CPU", "cores": 2}
+HARDWARE: dict[str, Any] = {"cpu": "Some CPU", "cores": 2}
 REFERENCE = ((2.0, 2.5), (1.99, 2.49))
 
 
@@ -59,12 +60,12 @@ def session(begun_run_id: str, ordinal: int, attempt: int = 0, **how) -> Session
     return recorded.result(ordinal, attempt=attempt, session=f"{begun_run_id}.s{ordinal}.a{attempt}", **how)
 
 
-def finish(begun: Begun, *ms: float, device: str = "local", status: str = "ok") -> dict[str, Any]:
+def finish(begun: Begun, *ms: float, device: str = "local", status: str = "ok") -> Measurement:
     """Adds a session for each of `ms`, the statistics, and ends the run."""
     for ordinal, value in enumerate(ms):
         begun.store.add_session(begun.measurement_id, session(begun.run_id, ordinal, ms=value, status=status))
     subject = Subject(device, "local", False, WORKLOAD, planned_sessions=len(ms), program_bytes=10)
-    document = measure(subject, begun.store.sessions_of(begun.measurement_id))
-    begun.store.finish_measurement(begun.measurement_id, document)
+    found = measure(subject, begun.store.sessions_of(begun.measurement_id))
+    begun.store.finish_measurement(begun.measurement_id, found)
     begun.store.finish_run(begun.run_id, "finished")
-    return document
+    return found

@@ -1,0 +1,218 @@
+"""What the statistics say of the sessions of a measurement, entry by entry of its document.
+
+``from_document`` takes whatever stands there; an :class:`Unavailable` in an entry's place becomes that of every value.
+"""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from foundation.unavailable import Json, Unavailable, as_document
+from reports.model.reading import (
+    NOT_RECORDED,
+    Found,
+    Interval,
+    Number,
+    flag,
+    interval,
+    items,
+    mapping,
+    number,
+    text,
+    value,
+    words,
+)
+
+PERCENTILES = ("p50", "p90", "p95", "p99")
+
+
+@dataclass(frozen=True)
+class Statistics(ABC):
+    """One entry of a measurement's document. One of which nothing is known, all for one reason, is that reason."""
+
+    def document(self) -> Json:
+        """Returns the entry."""
+        known = {getattr(self, field.name) for field in dataclasses.fields(self)}
+        why = known.pop() if len(known) == 1 else None
+        return why.document() if isinstance(why, Unavailable) else self._entry()
+
+    @abstractmethod
+    def _entry(self) -> Json: ...
+
+
+@dataclass(frozen=True)
+class Latency(Statistics):
+    """Latency of a step: the median of the sessions' medians, and the spread of sessions and steps.
+
+    Percentiles are recorded only where there are enough steps for them.
+    """
+
+    median_ms: Number
+    ci95_ms: Interval | Unavailable
+    sessions_ms: tuple[float, ...] | Unavailable
+    cv_percent: Number
+    max_ms: Number
+    p50_ms: Number = NOT_RECORDED
+    p90_ms: Number = NOT_RECORDED
+    p95_ms: Number = NOT_RECORDED
+    p99_ms: Number = NOT_RECORDED
+
+    @classmethod
+    def from_document(cls, found: Found) -> "Latency":
+        """Reads ``latency_ms``."""
+        medians = value(found, "sessions")
+        known = [one for one in map(number, items(found, "sessions")) if not isinstance(one, Unavailable)]
+        return cls(
+            number(found, "median"),
+            interval(found, "ci95"),
+            medians if isinstance(medians, Unavailable) else tuple(known),
+            number(found, "cv_percent"),
+            number(found, "max"),
+            *(number(found, name) for name in PERCENTILES),
+        )
+
+    @property
+    def percentiles_ms(self) -> dict[str, float]:
+        """Those that were recorded, by name."""
+        found = zip(PERCENTILES, (self.p50_ms, self.p90_ms, self.p95_ms, self.p99_ms), strict=True)
+        return {name: ms for name, ms in found if not isinstance(ms, Unavailable)}
+
+    def _entry(self) -> Json:
+        medians = self.sessions_ms
+        return {
+            "median": as_document(self.median_ms),
+            "ci95": self.ci95_ms.document(),
+            "sessions": medians.document() if isinstance(medians, Unavailable) else list(medians),
+            "cv_percent": as_document(self.cv_percent),
+            "max": as_document(self.max_ms),
+            **self.percentiles_ms,
+        }
+
+
+@dataclass(frozen=True)
+class Energy(Statistics):
+    """Energy of a step, gross and without idle power, and how it was read."""
+
+    gross_mj: Number
+    net_mj: Number
+    method: str | Unavailable
+    rate_hz: Number
+    alignment_error_ms: Number
+    short: bool | Unavailable
+
+    @classmethod
+    def from_document(cls, found: Found) -> "Energy":
+        """Reads ``energy_mj_per_step``."""
+        gross, net, rate, error = (number(found, key) for key in ("gross", "net", "rate_hz", "alignment_error_ms"))
+        return cls(gross, net, words(found, "method"), rate, error, flag(found, "short"))
+
+    def _entry(self) -> Json:
+        return {
+            "gross": as_document(self.gross_mj),
+            "net": as_document(self.net_mj),
+            "method": plain_document(self.method),
+            "rate_hz": as_document(self.rate_hz),
+            "alignment_error_ms": as_document(self.alignment_error_ms),
+            "short": plain_document(self.short),
+        }
+
+
+@dataclass(frozen=True)
+class Power(Statistics):
+    """Mean power over the measured steps, and while the device was idle."""
+
+    mean_mw: Number
+    idle_mw: Number
+
+    @classmethod
+    def from_document(cls, found: Found) -> "Power":
+        """Reads ``power_mw``."""
+        return cls(number(found, "mean"), number(found, "idle"))
+
+    def _entry(self) -> Json:
+        return {"mean": as_document(self.mean_mw), "idle": as_document(self.idle_mw)}
+
+
+@dataclass(frozen=True)
+class Temperature(Statistics):
+    """The hottest zone at the start of the sessions and at its worst."""
+
+    start_c: Number
+    max_c: Number
+
+    @classmethod
+    def from_document(cls, found: Found) -> "Temperature":
+        """Reads ``temperature_c``."""
+        return cls(number(found, "start"), number(found, "max"))
+
+    def _entry(self) -> Json:
+        return {"start": as_document(self.start_c), "max": as_document(self.max_c)}
+
+
+@dataclass(frozen=True)
+class Loss(Statistics):
+    """First and last loss, and how far the first steps are from the reference.
+
+    ``noise`` is one standard deviation of a loss of the reference, ``difference`` the size of its L+ - L-.
+    """
+
+    first: Number
+    last: Number
+    max_relative_error: Number
+    reference_steps: Number
+    noise: Number
+    difference: Number
+
+    @classmethod
+    def from_document(cls, found: Found) -> "Loss":
+        """Reads ``loss``."""
+        return cls(*(number(found, field.name) for field in dataclasses.fields(cls)))
+
+    def _entry(self) -> Json:
+        return {field.name: as_document(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+
+@dataclass(frozen=True)
+class Ratio(Statistics):
+    """Latency as a multiple of that of the reference ``setting``, with its interval."""
+
+    setting: str | Unavailable
+    latency: Number
+    ci95: Interval | Unavailable
+
+    @classmethod
+    def from_document(cls, found: Found) -> "Ratio":
+        """Reads ``ratio_to_reference``."""
+        ends = interval(found, "latency", "ci95")
+        return cls(words(found, "setting"), number(found, "latency", "ratio"), ends)
+
+    def _entry(self) -> Json:
+        latency = {"ratio": as_document(self.latency), "ci95": self.ci95.document()}
+        return {"setting": plain_document(self.setting), "latency": latency}
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """A sensor of the device: how it was read (``method``), or why it was not (``unavailable``)."""
+
+    name: str
+    quantity: str
+    method: str = ""
+    unavailable: str | None = None
+
+    @classmethod
+    def from_document(cls, found: Json) -> "Sensor":
+        """Reads one of ``sensors``."""
+        why = mapping(found).get("unavailable")
+        named = (text(found, "name"), text(found, "quantity"), text(found, "method"))
+        return cls(*named, None if why is None else str(why))
+
+    def document(self) -> Json:
+        """Returns one of ``sensors``."""
+        how = {"method": self.method} if self.unavailable is None else {"unavailable": self.unavailable}
+        return {"name": self.name, "quantity": self.quantity, **how}
+
+
+def plain_document(found: bool | str | Unavailable) -> Json:
+    """Returns a truth value or text as it is, an :class:`Unavailable` in its document form."""
+    return found.document() if isinstance(found, Unavailable) else found
