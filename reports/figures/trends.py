@@ -95,7 +95,8 @@ def trend(history: MetricHistory, setting: str, name: str) -> Figure:
 
 
 def drawn_places(history: MetricHistory) -> list[int]:
-    """Returns the points to draw: all of a short history; of a long one the extremes of each stretch and marked points."""
+    """Returns the points to draw: a short history whole, of a long one the extremes of each stretch and marked
+    points."""
     points = history.points
     chosen = set(kept([point.value for point in points], MOST_POINTS).tolist())
     if len(chosen) < len(points):

@@ -24,7 +24,7 @@ _MOST_IN_MATRIX = 80
 
 
 def changed_first(verdicts: Sequence[SeriesVerdict]) -> list[SeriesVerdict]:
-    """Sorts verdicts: regressed, improved, inconclusive, insufficient, unchanged; then by device, workload and metric."""
+    """Sorts by verdict (regressed, improved, inconclusive, insufficient, unchanged), device, workload and metric."""
     return _TABLE.changed_first(verdicts)
 
 

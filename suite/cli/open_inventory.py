@@ -1,4 +1,4 @@
-"""The inventory that a command is told of, for commands that have to do with devices."""
+"""The inventory named on the command line, for commands that deal with devices."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from suite.home import Home
 
 
 def opened(inventory_path: Path) -> tuple[Inventory, Home]:
-    """The inventory and the home beside it."""
+    """Reads the inventory and locates the home beside it."""
     home = Home.locate(inventory_path)
     return load(inventory_path, home=home.root), home

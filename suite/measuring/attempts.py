@@ -1,4 +1,4 @@
-"""A planned session and its repetitions: cool down, measure, store; again while the device throttles."""
+"""A planned session and its repetitions: cool down, measure, store, and repeat while the device throttles."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_ATTEMPTS = 3
 
 
 class Attempts:
-    """Takes the sessions of one device. `on_kept` is called after each one at whose end the device was still there."""
+    """Takes the sessions of one device. `on_kept` is called after each one that did not end with a lost device."""
 
     def __init__(
         self, run: Run, entry: DeviceEntry, clock: Clock, note: Callable[[str], None], on_kept: Callable[[], None]
@@ -38,11 +38,11 @@ class Attempts:
         self._idle = IdleBracket(clock)
 
     def forget_idle(self) -> None:
-        """Idle power is measured anew: what the device did since it was last seen is not known."""
+        """Discards the known idle power: what the device did since it was last seen is unknown."""
         self._idle.forget()
 
     def take(self, device: Device, item: OpenMeasurement, ordinal: int, progress: Progress) -> None:
-        """One planned session, with its repetitions while the device throttles. Raises DeviceLost."""
+        """Takes one planned session, with repetitions while the device throttles. Raises DeviceLost."""
         gate = self.gate(device)
         workload = described(item.prepared.workload)
         place = (self.entry.name, workload_key(workload), item.prepared.role, ordinal)
@@ -62,7 +62,8 @@ class Attempts:
                 return
 
     def gate(self, device: Device) -> ThermalGate:
-        """What waits for a cool device; how warm it is at rest is read once, before its first session."""
+        """Returns the gate that waits for a cool device; its temperature at rest is read once, before the first
+        session."""
         if self._gate is None:
             self._gate = ThermalGate.at_start(device, device.sensors().sensors, self.clock)
         return self._gate

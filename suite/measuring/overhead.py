@@ -1,4 +1,4 @@
-"""What looking costs: sessions with the sampler and sessions without it, in turn, and the ratio of their step times."""
+"""The cost of sampling: sessions with and without the sampler in turn, and the ratio of their step times."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from suite.sessions.validity import SessionStatus
 
 @dataclass(frozen=True)
 class Overhead:
-    """Session medians with and without the sampler, ms, round by round, and by how many percent it lengthens a step."""
+    """Session medians with and without the sampler, ms, by round, and by how many percent it lengthens a step."""
 
     with_sampler_ms: tuple[float, ...]
     without_sampler_ms: tuple[float, ...]
@@ -46,9 +46,9 @@ class Overhead:
 
 
 def sampler_overhead(plan: Plan, entry: DeviceEntry, home: Home, display: Display) -> Overhead:
-    """Run `plan.sessions` sessions of each kind in turn (A B B A ...).
+    """Runs `plan.sessions` sessions of each kind in turn (A B B A ...).
 
-    Raises SuiteError when a session is not valid, DeviceError when the device fails, and what `prepare_host` raises.
+    Raises SuiteError if a session is not valid, DeviceError if the device fails, and what `prepare_host` raises.
     """
     preparation, runners = prepare_host(RunPlan((plan,)), [entry], home, display)
     (prepared,) = preparation.prepared
@@ -74,7 +74,7 @@ def sampler_overhead(plan: Plan, entry: DeviceEntry, home: Home, display: Displa
 
 
 def compared(sampled: Sequence[float], bare: Sequence[float]) -> Overhead:
-    """The median over rounds of a round's ratio, with its bootstrap interval.
+    """Returns the median over rounds of each round's ratio, with its bootstrap interval.
 
     The two sessions of a round ran one after the other, so drift between rounds, which may be far larger than what the
     sampler costs, is the same in both and leaves their ratio.

@@ -1,4 +1,4 @@
-"""What a plan demands of devices and of this machine, and about how much time, memory and disk it will take.
+"""What a plan demands of devices and of this machine, and roughly how much time, memory and disk it will take.
 
 Known before any work is done: `--dry-run` prints it.
 """
@@ -29,7 +29,7 @@ _SMALLER = "lower q, b or T, or choose another model or setting"
 
 
 def check(plan: RunPlan, inventory: Inventory) -> None:
-    """Everything that can be refused before work begins: devices, kinds, memory."""
+    """Refuses what can be refused before work starts: devices, kinds, memory."""
     for part in plan.plans:
         entries = inventory.select(",".join(part.devices))
         for entry in entries:
@@ -38,13 +38,13 @@ def check(plan: RunPlan, inventory: Inventory) -> None:
 
 
 def estimates(plan: Plan) -> list[Estimate]:
-    """What each workload of the plan will take; needs neither weights nor task."""
+    """Estimates what each workload of the plan will take; needs neither weights nor task."""
     config = model_config(plan.model)
     return [estimate(workload, config) for workload in plan.workloads(answers=1)]
 
 
 def require_memory(plan: Plan, *, measured_here: bool) -> None:
-    """Raise UserError when a workload of the plan cannot fit, before anything is exported.
+    """Raises UserError if a workload of the plan cannot fit, before anything is exported.
 
     The export must fit this machine, and the session too if it is one of the devices; any other device is asked for
     its memory once it is connected.
@@ -116,7 +116,7 @@ class Forecast:
     device_disk_bytes: int
 
     def lines(self, plan: Plan) -> list[str]:
-        """The forecast in words."""
+        """Returns the forecast in words."""
         sessions = len(plan.devices) * len(plan.quants) * plan.sessions
         lines = [
             f"{plan.model}, {plan.method}, q={plan.q} b={plan.b} T={plan.T} rank={plan.rank}, "
@@ -137,7 +137,7 @@ class Forecast:
 
 
 def forecast(plan: Plan) -> Forecast:
-    """Figures from the shapes alone; nothing is loaded, exported or contacted."""
+    """Estimates from the shapes alone; nothing is loaded, exported or contacted."""
     config = model_config(plan.model)
     reference = _REFERENCE_SHARE * sum(
         affordable_steps(workload, config, reference_steps(workload.quant)) * step_seconds(workload, config)

@@ -18,12 +18,12 @@ from suite import exit_codes
 from suite.errors import SuiteError
 from suite.schedule.timetable import Schedule, asked, configuration, done
 
-#: A night that is told to stop finishes the step under way and stores the session.
+#: A night asked to stop finishes the current step and stores the session.
 STOP_SECONDS = 600
 
 
 def service_unit(schedule: Schedule) -> str:
-    """The service. Oneshot, so that systemd never starts it twice at once."""
+    """Returns the service unit: oneshot, so that systemd never runs it twice at once."""
     command = " ".join([":/bin/sh", *map(quoted, ["-c", 'exec "$0" "$@"', *schedule.words()])])
     environment = "\n".join(f"Environment={quoted(f'{key}={value}')}" for key, value in schedule.environment().items())
     return f"""\
@@ -46,7 +46,7 @@ TimeoutStopSec={STOP_SECONDS}
 
 
 def timer_unit(schedule: Schedule) -> str:
-    """The timer. Persistent: a night that was missed while the host was off is made up for when it is on again."""
+    """Returns the timer unit: persistent, so that a night missed while the host was off is made up for."""
     return f"""\
 # Written by `suite schedule install`; `suite schedule remove` takes it away.
 [Unit]
@@ -65,7 +65,7 @@ WantedBy=timers.target
 
 
 def quoted(word: str) -> str:
-    """One word of a command line or an assignment, whatever printable characters it holds."""
+    """Quotes one word of a command line or an assignment, whatever printable characters it contains."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'
 
@@ -74,18 +74,18 @@ _SYSTEMCTL = ("systemctl", "--user")
 
 
 def is_available() -> bool:
-    """Whether a systemd of this user answers."""
+    """Whether this user's systemd answers."""
     return shutil.which("systemctl") is not None and asked([*_SYSTEMCTL, "show", "--property=Version"]).returncode == 0
 
 
 def units(schedule: Schedule) -> dict[Path, str]:
-    """The unit files, path to text."""
+    """Returns the unit files, path to text."""
     service, timer = _files(schedule.name)
     return {service: service_unit(schedule), timer: timer_unit(schedule)}
 
 
 def verify(schedule: Schedule) -> None:
-    """UserError when `systemd-analyze verify`, where there is one, finds fault with the units."""
+    """Raises UserError if `systemd-analyze verify` is available and rejects the units."""
     if shutil.which("systemd-analyze") is None:
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -99,7 +99,7 @@ def verify(schedule: Schedule) -> None:
 
 
 def install(schedule: Schedule) -> None:
-    """Writes the units and starts the timer; a timer that is there already gets the new ones."""
+    """Writes the units and starts the timer, replacing an existing one."""
     verify(schedule)
     for path, text in units(schedule).items():
         try:
@@ -113,12 +113,12 @@ def install(schedule: Schedule) -> None:
 
 
 def is_installed(name: str) -> bool:
-    """Whether the timer's file is there."""
+    """Whether the timer's file exists."""
     return _files(name)[1].exists()
 
 
 def remove(name: str) -> None:
-    """Stops the timer and removes the units; a night that is going on is let finish."""
+    """Stops the timer and removes the units; a night in progress finishes."""
     done([*_SYSTEMCTL, "disable", "--now", _timer(name)])
     for path in _files(name):
         path.unlink(missing_ok=True)
@@ -126,9 +126,9 @@ def remove(name: str) -> None:
 
 
 def timer_says(name: str) -> Mapping[str, str]:
-    """`ActiveState`, `NextElapseUSecRealtime` and `LastTriggerUSec` of the timer, as systemd words them.
+    """Returns `ActiveState`, `NextElapseUSecRealtime` and `LastTriggerUSec` of the timer, in systemd's words.
 
-    Nothing where this user's systemd does not answer, as it is while the user is not logged in.
+    Empty if this user's systemd does not answer, as while the user is not logged in.
     """
     wanted = "--property=ActiveState,NextElapseUSecRealtime,LastTriggerUSec"
     found = asked([*_SYSTEMCTL, "show", _timer(name), wanted])
@@ -137,7 +137,7 @@ def timer_says(name: str) -> Mapping[str, str]:
 
 
 def lingers() -> bool | None:
-    """Whether the user's timers run while nobody is logged in; None when that can't be told."""
+    """Whether the user's timers run while nobody is logged in, None if unknown."""
     found = asked(["loginctl", "show-user", getpass.getuser(), "--property=Linger"])
     answer = found.stdout.strip().partition("=")[2]
     return {"yes": True, "no": False}.get(answer) if found.returncode == 0 else None

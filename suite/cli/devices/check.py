@@ -1,4 +1,4 @@
-"""`suite devices check`: a look at what can be measured on devices, and beside them."""
+"""`suite devices check`: what can be measured on devices and by meters beside them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check_devices(selection: str, as_json: bool, inventory_path: Path) -> int:
 
 
 def _inspected(entry: DeviceEntry, home: Home) -> Inspection:
-    """What is on the device, and the meter beside it."""
+    """Returns what is on the device, and the meter beside it."""
     found = check_entry(entry, home.locks)
     return dataclasses.replace(found, rows=(*found.rows, *meter_rows(entry)))
 

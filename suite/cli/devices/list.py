@@ -1,4 +1,4 @@
-"""`suite devices`: what is in the inventory, what can be measured there, and how to mend what is missing."""
+"""`suite devices`: what is in the inventory, what can be measured there, and how to fix what is missing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MARKS = {"ok": "✓", "warning": "!", "failed": "✗", "unavailable": "-"}
 
 
 def print_rows(rows: Sequence[Row]) -> None:
-    """Print the rows as a table; what they hold may come from a device."""
+    """Prints the rows as a table; their text may come from a device."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("", "item", "what is there", "how to mend it"):
         table.add_column(name, overflow="fold")

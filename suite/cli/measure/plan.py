@@ -1,4 +1,4 @@
-"""`suite plan check`: what a plan file comes to, device by device, before anything runs."""
+"""`suite plan check`: what a plan file amounts to, device by device, before anything runs."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _row(part: Plan, found: Forecast) -> tuple[str, ...]:
 
 
 def _against(plan: RunPlan, seconds: float) -> str:
-    """What the budget does to it."""
+    """Says how the budget limits the plan."""
     if plan.budget_minutes is None:
         return ""
     share = seconds / 60 / plan.budget_minutes

@@ -70,7 +70,7 @@ def import_data(files: tuple[Path, ...], lab: str, inventory_path: Path) -> int:
     store: Store | None = None
     try:
         for path in files:
-            document = read_document(path)  # before the store is made: a wrong file leaves nothing behind
+            document = read_document(path)  # before the store is created, so that a wrong file leaves nothing behind
             store = store or Store.open(home.store_path)
             found = import_run(store, document, lab, path.name)
             if found.new:

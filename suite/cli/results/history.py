@@ -88,7 +88,7 @@ def _place_of(change: Change, found: MetricHistory) -> dict[str, Any]:
 
 
 def _lines(found: MetricHistory, verdicts: list[StoredVerdict]) -> Iterator[str]:
-    """Points by segment with the changes between them, then what was said."""
+    """Yields the points by segment with the changes between them, then verdicts and remarks."""
     changes = {change.at: change for change in found.changes}
     for number, segment in enumerate(found.segments):
         yield f"segment {number}: {_counted(segment.stop - segment.start, 'point')}, opened by: {segment.reason}"

@@ -52,7 +52,7 @@ def report(run: str | None, out: Path | None, single: Path | None, page: str | N
 
 @contextmanager
 def opened_source(inventory_path: Path) -> Iterator[tuple[StoreSource, Home]]:
-    """What there is to report, and the home it is in. UserError when nothing was measured yet."""
+    """Opens the data to report and its home for the block. UserError if nothing was measured yet."""
     with opened_store(inventory_path, nothing="nothing to report yet") as store:
         yield StoreSource(store), Home.locate(inventory_path)
 
