@@ -76,10 +76,17 @@ bundle: setup cross-compiler
 	$(BIN)/python -m suite.preparing.runners
 
 # Emulated devices for tests, made as root (docs/twins.md).
-twins: setup-dev cross-compiler
-	.ci/system-packages $(TWIN_PACKAGES)
+twins: emulator
 	$(BIN)/python -m tests.support.twins.prepare_twins
 
+.PHONY: emulator twin-packages
+emulator: setup-dev cross-compiler twin-packages
+	$(BIN)/python -m tests.support.twins.prepare_twins --emulator
+
+twin-packages:
+	@for tool in $(TWIN_TOOLS); do command -v $$tool >/dev/null || exec .ci/system-packages $(TWIN_PACKAGES); done
+
+TWIN_TOOLS := mmdebstrap arch-test qemu-aarch64-static update-binfmts ssh openssl ip nsenter adb cpio qemu-system-aarch64
 TWIN_PACKAGES := mmdebstrap arch-test debian-archive-keyring qemu-user-static binfmt-support openssh-client openssl \
 	iproute2 util-linux adb cpio qemu-system-arm
 

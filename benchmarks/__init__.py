@@ -1,4 +1,4 @@
-"""Figures that are reported and never asserted: they depend on the machine (docs/developing.md).
+"""Benchmarks, which report figures and assert nothing, as they depend on the machine (docs/developing.md).
 
-The servers and stores they run against are those of the tests (`tests.support`).
+They run against the servers and stores of the tests (`tests.support`).
 """

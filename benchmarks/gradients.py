@@ -1,10 +1,10 @@
-"""What a setting does to projected gradients: correlation with the fp32 model's, and noise, by perturbation size.
+"""Measures a setting's effect on projected gradients: correlation with fp32's, and noise, by perturbation size.
 
     python -m benchmarks.gradients --model smollm2-135m --settings fp16 --perturbations 64
 
-Reviews of the built-in task, adapters at zero. The derivative that all is compared with is fp32's difference at
-eps 1e-3. `noise` is the standard deviation of a setting's loss from the fp32 model's with the same perturbation; of
-int8 and nf4 it holds what quantizing the weights does, too.
+Uses reviews of the built-in task, with adapters at zero. The derivative that everything is compared with is fp32's
+difference quotient at eps 1e-3. `noise` is the standard deviation between the losses of the setting and of fp32 with
+the same perturbation; for int8 and nf4 it includes the effect of quantizing the weights.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EXACT_EPS = 1e-3
 
 
 def arithmetics(setting: str) -> Sequence[Accumulation]:
-    """fp16 has two."""
+    """Returns the arithmetics of a setting; fp16 has two."""
     return tuple(Accumulation) if setting == "fp16" else (Accumulation.FP32,)
 
 
@@ -57,14 +57,14 @@ def main(model: str, settings: str, perturbations: int, b: int, T: int, eps: str
     exact = gradients(losses("fp32", EXACT_EPS), EXACT_EPS)
     click.echo(f"{model}: {perturbations} perturbations, deviation of their derivatives {exact.std():.2f}")
     for size in (float(value) for value in eps.split(",")):
-        wanted = losses("fp32", size)
+        plain = losses("fp32", size)
         for setting in settings.split(","):
             for accumulation in arithmetics(setting):
                 found = losses(setting, size, accumulation)
                 correlation = np.corrcoef(gradients(found, size), exact)[0, 1]
                 name = f"{setting}, {accumulation}" if setting == "fp16" else setting
                 difference = float(np.sqrt(np.mean((found[0] - found[1]) ** 2)))
-                noise = (found - wanted).std()
+                noise = (found - plain).std()
                 click.echo(
                     f"{name}, eps {size:g}: correlation {correlation:.4f}, noise of a loss {noise:.4f} "
                     f"beside L+ - L- of {difference:.4f}"

@@ -1,4 +1,4 @@
-"""What the way to a device costs, on loopback: `python -m benchmarks.remote [ssh|adb|first-step|fleet ...]`.
+"""Measures the cost of transports, on loopback: `python -m benchmarks.remote [ssh|adb|first-step|fleet ...]`.
 
 `ssh`, `adb`: connect and command latency, and a deploy (written through to the disk and hashed there) against `scp` or
 `adb push` of the same file; `adb` needs root and what `make twins` installs.
@@ -35,7 +35,7 @@ _RUN = ("--model", "tiny", "-T", "32", "-b", "2", "-q", "2", "--quant", "fp32", 
 
 
 def ssh(folder: Path) -> None:
-    """Latency and throughput against OpenSSH's own client."""
+    """Compares latency and throughput with OpenSSH's own client."""
     server = LoopbackSshd(folder / "server")
     server.start()
     try:
@@ -57,7 +57,7 @@ def ssh(folder: Path) -> None:
 
 
 def adb(folder: Path) -> None:
-    """Latency and throughput against adb's own client."""
+    """Compares latency and throughput with adb's own client."""
     phone = LoopbackAdbd(folder / "phone")
     try:
         phone.start()
@@ -68,7 +68,7 @@ def adb(folder: Path) -> None:
         latency("a look at a file", lambda: transport.exists("/"), 40)
         latency("adb shell true", lambda: subprocess.run([*client, "shell", "true"], check=True), 15)
         file, copy = _file(folder), folder / "copy"
-        push = [*client, "push", "-Z", str(file.source), str(copy)]  # random data: compressing it costs time alone
+        push = [*client, "push", "-Z", str(file.source), str(copy)]  # random data, as compression only costs time
         _deploys(transport, file, folder / "target")
         throughput("adb push", _COPY_MB, lambda: subprocess.run(push, check=True, capture_output=True), copy.unlink)
         transport.close()
@@ -88,7 +88,7 @@ def _deploys(transport: Transport, file: DeployFile, target: Path) -> None:
 
 
 def first_step(folder: Path) -> None:
-    """Time to the first step, over SSH, with everything in the caches."""
+    """Times the first step, over SSH, with everything in the caches."""
     server = LoopbackSshd(folder / "server")
     server.start()
     try:
@@ -102,7 +102,7 @@ def first_step(folder: Path) -> None:
         before = set(logs.glob("*/*.jsonl"))
         for _ in range(3):
             begin_s = time.perf_counter()
-            with _started(folder) as process:
+            with _start(folder) as process:
                 while process.poll() is None and not _stepped(set(logs.glob("*/*.jsonl")) - before):
                     time.sleep(0.005)
                 print(f"{'suite run to the first step':34} {time.perf_counter() - begin_s:.2f} s")
@@ -113,7 +113,7 @@ def first_step(folder: Path) -> None:
 
 
 def fleet(folder: Path) -> None:
-    """One local twin, then 32 at once."""
+    """Runs one local twin, then 32 at once."""
     for count in (1, 1, _FLEET):
         devices = "".join(f"  twin{number}: {{kind: local, emulated: true}}\n" for number in range(count))
         (folder / "inventory.yaml").write_text(f"devices:\n{devices}")
@@ -121,15 +121,15 @@ def fleet(folder: Path) -> None:
         _suite(folder)
         after, wall_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - begin_s
         used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        measured = len(list((folder / "home").glob("device/*/runner")))
-        print(f"{f'{measured} devices':34} {wall_s:.1f} s, {used_s:.1f} s of processor time, runners included")
+        count = len(list((folder / "home").glob("device/*/runner")))
+        print(f"{f'{count} devices':34} {wall_s:.1f} s, {used_s:.1f} s of processor time, runners included")
 
 
 def _stepped(logs: set[Path]) -> bool:
     return any('{"event":"step"' in log.read_text() for log in logs)
 
 
-def _started(folder: Path) -> subprocess.Popen[str]:
+def _start(folder: Path) -> subprocess.Popen[str]:
     argv = [sys.executable, "-c", "from suite.cli.main import main; main()", "run", "--device", "all", *_RUN]
     environ = {**os.environ, "SUITE_HOME": str(folder / "home"), "PYTHONPATH": str(Path(__file__).parents[1])}
     nothing = subprocess.DEVNULL
@@ -137,18 +137,18 @@ def _started(folder: Path) -> subprocess.Popen[str]:
 
 
 def _suite(folder: Path) -> None:
-    """A run to its end. Exits with its last words where it failed."""
-    with _started(folder) as process:
-        _, said = process.communicate()
+    """Runs the suite to its end. Exits with its last output if it fails."""
+    with _start(folder) as process:
+        _, output = process.communicate()
     if process.returncode:
-        sys.exit(f"the run left with exit code {process.returncode}: {said[-800:]}")
+        sys.exit(f"the run left with exit code {process.returncode}: {output[-800:]}")
 
 
 PARTS: Mapping[str, Callable[[Path], None]] = {"ssh": ssh, "adb": adb, "first-step": first_step, "fleet": fleet}
 
 
 def main() -> None:
-    """Runs the parts that are named, or all of them."""
+    """Runs the given parts, or all of them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.remote", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all of them by default")
     for part in parser.parse_args().parts or PARTS:

@@ -1,8 +1,9 @@
-"""What the reports of a large lab cost: `python -m benchmarks.site [--nights N] [--devices N]`.
+"""Measures the cost of a large lab's reports: `python -m benchmarks.site [--nights N] [--devices N]`.
 
-Two made stores, the second a night longer than the first (by default 365 nights of 35 devices with 8 workloads each,
-102,200 measurements). The whole site of the first, then of the newest night: its page alone, all that it changes, and
-the same again when nothing has changed. Processor time beside the clock: it is what the pages cost on a busy machine.
+Uses two synthetic stores, the second a night longer than the first (by default 365 nights of 35 devices with 8
+workloads each, 102,200 measurements). Builds the whole site of the first, then for the newest night its page alone, all
+that it changes, and the same again when nothing has changed. Processor time shows what pages cost even on a busy
+machine.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 
 def measure(folder: Path, shape: Shape) -> None:
-    """Prints the time of each part, and how many pages it wrote."""
+    """Prints the time and the number of pages of each part."""
     site, before, after = folder / "site", folder / "before.sqlite", folder / "after.sqlite"
     fill(before, dataclasses.replace(shape, nights=shape.nights - 1))
     with _read(before) as source:

@@ -1,4 +1,4 @@
-"""Taking times, and saying them."""
+"""Takes and prints times."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def latency(name: str, action: Callable[[], Any], times: int) -> None:
 
 
 def throughput(name: str, size_mb: float, copy: Callable[[], Any], undo: Callable[[], Any]) -> None:
-    """Prints the rates of a copy, which `undo` makes anew."""
+    """Prints the rates of a copy that `undo` resets."""
     rates = []
     for _ in range(REPEATS_OF_A_COPY):
         begin_s = time.perf_counter()

@@ -1,5 +1,5 @@
 """Devices under test: how they are named, reached, checked, read and given files. Knows nothing of models.
 
-access/ is the way in: connect.py there goes from an inventory entry to a device that is ours. `runner/` is the C++
+access/ is the way in: its connect.py turns an inventory entry into a device that we hold. `runner/` is the C++
 program that measures on the device.
 """

@@ -1,7 +1,7 @@
 """What can go wrong with a device, in two families.
 
-A `UserError` is what the user can mend before anything starts (the inventory, a name on the command line).
-`DeviceError` is the outcome of one device: it is recorded for that device and the others go on.
+A `UserError` is something the user can fix before anything starts (the inventory, a name on the command line).
+A `DeviceError` is the outcome of one device: it is recorded for that device, and the others go on.
 Every message is one sentence with the cause, a number where there is one, and the next action.
 """
 
@@ -16,13 +16,13 @@ from foundation.text import did_you_mean, printable
 
 
 class InventoryError(UserError):
-    """The inventory can't be used. The message begins with `file:line`."""
+    """The inventory can't be used. Messages begin with `file:line`."""
 
 
 class UnknownDevice(UserError):  # noqa: N818 - the vocabulary's word
-    """A device was asked for that the inventory doesn't have; offers the nearest names, else how to `add` it.
+    """A requested device isn't in the inventory; the message offers the nearest names, else how to `add` it.
 
-    `what` is what the name would be: a device, a group, or a kind that some device has.
+    `what` is what the name stands for: a device, a group, or a kind.
     """
 
     def __init__(
@@ -44,39 +44,39 @@ class DeviceError(Exception):
 
 
 class DeviceLost(DeviceError):  # noqa: N818 - the vocabulary's word
-    """The device or the way to it is gone; nothing it printed after that counts."""
+    """The device or the connection to it is gone; whatever it printed afterwards doesn't count."""
 
 
 class AccessRefused(DeviceError):  # noqa: N818 - the vocabulary's word
-    """The device is there but doesn't let us in; trying again doesn't help."""
+    """The device refuses access; trying again doesn't help."""
 
 
 class HostKeyRefused(AccessRefused):
-    """What answers can't be told to be the device that was enrolled."""
+    """What answers can't be verified to be the enrolled device."""
 
 
 class DeviceBusy(DeviceError):  # noqa: N818 - the vocabulary's word
-    """Somebody else holds the device's lock."""
+    """Somebody else holds the device."""
 
 
 class TransportTimeout(DeviceError):  # noqa: N818 - the vocabulary's word
-    """A call didn't end before its deadline; what it had started was ended."""
+    """A call missed its deadline, and whatever it had started was ended."""
 
 
 class CommandError(DeviceError):
-    """A program could not be started on the device at all (missing, not executable, wrong architecture)."""
+    """A program could not be started on the device (missing, not executable, wrong architecture)."""
 
 
 class OutputLimitError(DeviceError):
-    """A program printed more than was agreed; it was ended."""
+    """A program exceeded its output limit and was ended."""
 
 
 class DeployError(DeviceError):
-    """Files could not be brought onto the device whole."""
+    """Files could not be copied to the device intact."""
 
 
 class FileCause(enum.Enum):
-    """Why a file operation on a device failed. The value completes the sentence "... because ..."."""
+    """Why a file operation on a device failed. The value completes the phrase "... because ..."."""
 
     MISSING = "it doesn't exist"
     FULL = "the disk is full"
@@ -127,7 +127,7 @@ class FileError(DeviceError):
 
     @property
     def remedy(self) -> str:
-        """What the user can do about it: an imperative without full stop."""
+        """What the user can do about it: an imperative without a full stop."""
         return _REMEDIES[self.cause]
 
     @property
@@ -137,7 +137,7 @@ class FileError(DeviceError):
 
     @classmethod
     def from_os_error(cls, action: str, path: str, error: OSError) -> FileError:
-        """The same failure as an `OSError` of the host or of a device that speaks in errno numbers."""
+        """Returns the error for an `OSError` of the host, or of a device that reports errno numbers."""
         number = error.errno or 0
         cause = _CAUSE_OF_ERRNO.get(number, FileCause.OTHER)
         return cls(action, path, cause, detail=errno.errorcode.get(number, f"errno {number}"))

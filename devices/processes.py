@@ -1,6 +1,6 @@
-"""Processes of this host: run in a group of their own until a deadline, read line by line, never left behind.
+"""Processes of this host: each runs in its own group until a deadline, and none is left behind.
 
-A pid file names a process so that it can't be mistaken for another one that got the same number later.
+A pid file identifies a process even after its number has been reused.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 
 from devices.errors import CommandError, FileError, TransportTimeout
 from foundation.atomic import write_atomic
-from foundation.text import printable
+from foundation.text import decode, printable
 
 
 class Deadline:
     """Counts down from `timeout_s` seconds.
 
-    Raises `ValueError` unless `timeout_s` is positive and finite: a call without a deadline can hang for ever.
+    Raises `ValueError` unless `timeout_s` is positive and finite: a call without a deadline can hang forever.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -34,11 +34,11 @@ class Deadline:
         self._end_s = time.monotonic() + timeout_s
 
     def remaining_s(self) -> float:
-        """Seconds left, never negative."""
+        """Returns the seconds left, never negative."""
         return max(0.0, self._end_s - time.monotonic())
 
     def check(self, what: str) -> None:
-        """Raises `TransportTimeout` when time is up; `what` is a noun phrase for the sentence."""
+        """Raises `TransportTimeout` when time is up; `what` is a noun phrase for the message."""
         if time.monotonic() >= self._end_s:
             raise TransportTimeout(
                 f"{what} did not end within {self.timeout_s:g} s and was ended; "
@@ -48,20 +48,27 @@ class Deadline:
 
 STDERR_TAIL_BYTES = 64 << 10
 _CHUNK_BYTES = 64 << 10
-# End of file wakes the reader at once; this bounds how late we see a dead leader whose children hold the pipe, and a
-# wish to stop.
+# End of file wakes the reader at once; this bounds the delay in noticing a request to stop, or a dead leader whose
+# children keep the pipe open.
 _POLL_S = 0.25
-# A process that SIGKILL does not end within this time hangs in the kernel.
+# A process that survives SIGKILL for this long hangs in the kernel.
 _KILL_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
-class Ending:
-    """Exit status (128 + n for signal n), the signal's name if one ended it, and the end of the error output."""
+class ProcessEnd:
+    """How a process ended.
 
-    rc: int
-    signal: str | None
-    stderr_tail: bytes
+    `rc`: its exit code, 128 + n after signal n; None when it never arrived. `signal`: the name (SIGSEGV) of the signal
+    that ended it. `stderr_tail`: the end of its error output. `lost`: why the device went away. `stopped`: why the
+    suite itself ended it (deadline, trip point, too much output).
+    """
+
+    rc: int | None
+    signal: str | None = None
+    stderr_tail: str = ""
+    lost: str | None = None
+    stopped: str | None = None
 
 
 def supervise(
@@ -73,12 +80,12 @@ def supervise(
     on_start: Callable[[int], None] = lambda _pid: None,
     while_waiting: Callable[[], None] = lambda: None,
     grace_s: float = 5.0,
-) -> Ending:
+) -> ProcessEnd:
     """Runs `argv` to its end; `on_output` gets its standard output as it comes, `on_start` its process id.
-    `while_waiting` is called several times a second.
 
-    Whatever is raised meanwhile, the group gets SIGTERM, `grace_s` seconds, and SIGKILL first. What the leader leaves
-    in its group when it ends by itself gets SIGKILL. Raises `CommandError` (can't be started), `TransportTimeout`.
+    `while_waiting` is called several times a second. Whatever is raised meanwhile, the group first gets SIGTERM,
+    `grace_s` seconds, and SIGKILL. Processes that a leader leaves in its group get SIGKILL. Raises `CommandError` if it
+    can't be started, and `TransportTimeout`.
     """
     process = _start(argv, cwd)
     tail = bytearray()
@@ -98,8 +105,8 @@ def supervise(
         _end_group(process, grace_s)
     status = process.returncode
     if status >= 0:
-        return Ending(status, None, bytes(tail))
-    return Ending(128 - status, signal_name(-status), bytes(tail))
+        return ProcessEnd(status, None, decode(tail))
+    return ProcessEnd(128 - status, signal_name(-status), decode(tail))
 
 
 def signal_name(number: int) -> str:
@@ -143,7 +150,7 @@ def _pump(
     on_error_output: Callable[[bytes], None],
     while_waiting: Callable[[], None] = lambda: None,
 ) -> None:
-    """Reads both pipes until both are closed, or the leader is gone and nothing comes any more."""
+    """Reads both pipes until they are closed, or the leader is gone and no more output comes."""
     swept = False
     with selectors.DefaultSelector() as selector:
         for pipe, sink in ((process.stdout, on_output), (process.stderr, on_error_output)):
@@ -167,23 +174,23 @@ def _pump(
 
 
 def _has_exited(pid: int) -> bool:
-    """Whether our child has ended, without reaping it."""
+    """Returns whether our child has ended, without reaping it."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _signal_group(group: int, number: int) -> None:
-    # Gone already, or changed to another user: nothing more that we could do.
+    # Gone already, or running as another user: nothing more can be done.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
 
 
 def _end_group(process: subprocess.Popen[bytes], grace_s: float) -> None:
-    """SIGTERM and a grace period if the leader still runs, then SIGKILL for the rest of the group, then reap."""
+    """Sends SIGTERM and waits if the leader still runs, kills the rest of the group, and reaps the leader."""
     try:
         if not _has_exited(process.pid):
             _signal_group(process.pid, signal.SIGTERM)
             end_s = time.monotonic() + grace_s
-            # Both pipes are drained meanwhile: a program that writes its last words must not block on a full pipe.
+            # Both pipes are drained meanwhile: a program that still writes must not block on a full pipe.
             with contextlib.suppress(TransportTimeout):
                 while not _has_exited(process.pid) and time.monotonic() < end_s:
                     _pump(process, Deadline(_POLL_S), "", lambda _chunk: None, lambda _chunk: None)
@@ -208,7 +215,7 @@ _END_POLL_S = 0.02
 
 @dataclass(frozen=True)
 class PidRecord:
-    """What a pid file says: process id, start time in ticks since boot, and the boot's id."""
+    """The content of a pid file: process id, start time in ticks since boot, and the boot's id."""
 
     pid: int
     start_ticks: int
@@ -216,24 +223,24 @@ class PidRecord:
 
 
 def write_pid_file(path: Path, pid: int) -> None:
-    """Names a running process. Raises `OSError`."""
+    """Writes the pid file of a running process. Raises `OSError`."""
     record = {"pid": pid, "start_ticks": _start_ticks(pid), "boot_id": _boot_id()}
     write_atomic(path, json.dumps(record).encode())
 
 
 def record_of(pid: int) -> PidRecord | None:
-    """A process of this host as a pid file names it; None if it doesn't run."""
+    """Returns the record of a process of this host; None if it isn't running."""
     start_ticks = _start_ticks(pid)
     return None if start_ticks is None else PidRecord(pid, start_ticks, _boot_id())
 
 
 def runs(record: PidRecord) -> bool:
-    """Whether that process runs on this host now."""
+    """Returns whether that process is running on this host."""
     return record.boot_id == _boot_id() and record.start_ticks == _start_ticks(record.pid)
 
 
 def parse_record(content: bytes) -> PidRecord | None:
-    """What a pid file's content says; None if it is damaged. It may come from a device: nothing of it is trusted."""
+    """Parses the content of a pid file, which may come from a device and is untrusted; None if it is damaged."""
     try:
         record = json.loads(content)
         pid, start_ticks, boot_id = record["pid"], record["start_ticks"], record["boot_id"]
@@ -245,7 +252,7 @@ def parse_record(content: bytes) -> PidRecord | None:
 
 
 def running_pid(path: Path) -> int | None:
-    """The process that the file names, if it still runs; None for a missing, damaged or outdated file."""
+    """Returns the process that the file names, if it is still running; None for an unusable or outdated file."""
     try:
         with path.open("rb") as stream:
             record = parse_record(stream.read(_LIMIT_BYTES))
@@ -255,14 +262,14 @@ def running_pid(path: Path) -> int | None:
 
 
 def end_process_group(pid: int, deadline: Deadline, *, grace_s: float = 3.0) -> None:
-    """SIGTERM to the group that `pid` leads, SIGKILL after `grace_s`. Raises `TransportTimeout` if it outlives both.
+    """Sends SIGTERM to the group that `pid` leads, and SIGKILL after `grace_s`.
 
-    For groups that are not children of ours: they are watched through /proc.
+    It need not be our child: it is watched through /proc. Raises `TransportTimeout` if it survives both.
     """
     started = _start_ticks(pid)
     number, kill_at_s = signal.SIGTERM, time.monotonic() + grace_s
     while started is not None and _start_ticks(pid) == started:
-        # It may end between the look and the signal.
+        # It may end between the check and the signal.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, number)
         deadline.check(f"the process {pid} that an earlier run left behind")
@@ -279,11 +286,11 @@ def _boot_id() -> str:
 
 
 def _start_ticks(pid: int) -> int | None:
-    """Start time of a process, or None if it doesn't run (a zombie doesn't)."""
+    """Returns the start time of a process, or None if it isn't running (or is a zombie)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    # The command name in brackets may itself hold brackets and blanks: fields count from the last one.
+    # The command name in brackets may contain brackets and blanks: fields are counted from the last bracket.
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in ("Z", "X") else int(fields[19])

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: temporary name, fsync, rename."""
+"""Files that appear whole or not at all: temporary name, fsync, rename."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import BinaryIO, TextIO
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of `path` at the end of the block, or leaves nothing if it raises."""
+    """Opens a file that replaces `path` at the end of the block, or leaves nothing behind if the block raises."""
     temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with temporary.open("xb") as stream:
@@ -29,7 +29,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def replacing_text(path: Path, *, errors: str = "strict") -> Iterator[TextIO]:
-    """The same as a text file: UTF-8, line ends as they are given; `errors` as `open` takes it."""
+    """Does the same for a UTF-8 text file, without changing line ends; `errors` is that of `open`."""
     with replacing(path) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8", errors=errors, newline="")
         yield text
@@ -37,6 +37,6 @@ def replacing_text(path: Path, *, errors: str = "strict") -> Iterator[TextIO]:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Replaces the content of `path` by `data`. Raises `OSError`."""
+    """Replaces the content of `path` with `data`. Raises `OSError`."""
     with replacing(path) as stream:
         stream.write(data)

@@ -1,4 +1,4 @@
-"""Errors that a user can mend."""
+"""Errors that a user can fix."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ _MOST_NAMES = 12
 
 
 class UserError(Exception):
-    """Something the user can mend: one sentence with the cause and the next action, printed without a traceback."""
+    """Something the user can fix: one sentence with the cause and the next action, printed without a traceback."""
 
     exit_code: ClassVar[int] = 2
 
 
 def unknown_name(what: str, name: str, known: Iterable[str], *, beginning: str = "Unknown") -> UserError:
-    """The error for a name that is not in `known`, offering the nearest ones, else the first of all."""
+    """Returns the error for a name that is not in `known`, which suggests the nearest names, else the first ones."""
     names = sorted(set(known))
     offer = did_you_mean(name, names) or f"choose one of {listed(names)}."
     return UserError(f"{beginning} {what} {name!r}: {offer}")
 
 
 def listed(names: Iterable[str]) -> str:
-    """`a, b and 3 more`, or `none`."""
+    """Formats names as `a, b and 3 more`, or `none`."""
     every = list(names)
     more = f" and {len(every) - _MOST_NAMES} more" if len(every) > _MOST_NAMES else ""
     return f"{', '.join(every[:_MOST_NAMES]) or 'none'}{more}"

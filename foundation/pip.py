@@ -1,4 +1,4 @@
-"""A wheel fetched through pip, so that the user's own configuration decides where from."""
+"""Fetches wheels through pip, so that the user's own configuration decides where from."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ _TIMEOUT_S = 1800
 
 
 class PipError(Exception):
-    """pip has not fetched the wheel. The message says why, without a full stop."""
+    """pip could not fetch the wheel. The message says why, without a full stop."""
 
 
 def download_wheel(requirement: str, destination: Path, *, options: Sequence[str] = ()) -> Path:
-    """The wheel of `requirement` in the empty folder `destination`, without what it depends on. Raises `PipError`."""
+    """Downloads the wheel of `requirement` to the empty folder `destination`, without dependencies; returns its path.
+
+    Raises `PipError`.
+    """
     argv = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
     argv += ["--disable-pip-version-check", *options, "--dest", str(destination), requirement]
     try:

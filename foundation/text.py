@@ -1,4 +1,4 @@
-"""Text that goes into messages: from devices (untrusted) and about names (nearest ones)."""
+"""Text for messages: untrusted text from devices, and suggestions for misspelt names."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import difflib
 from collections.abc import Iterable
 
 
+def decode(data: bytes | bytearray) -> str:
+    """Decodes UTF-8 from outside; what is not valid becomes U+FFFD."""
+    return data.decode("utf-8", errors="replace")
+
+
 def printable(text: str, limit: int = 300) -> str:
-    """`text` from outside as one line that a terminal can't misread.
+    """Returns `text` from outside as one line that is safe to print.
 
     Control and other non-printable characters (escape sequences and lone surrogates among them) become U+FFFD, white
     space becomes a blank, and what exceeds `limit` characters is cut.
@@ -18,13 +23,13 @@ def printable(text: str, limit: int = 300) -> str:
 
 
 def last_line(text: str, limit: int = 160) -> str:
-    """`: ` and the last line of what a program printed, where it printed any: for the end of a message."""
+    """Returns `: ` and the last line of a program's output, if there is any, to end a message with."""
     lines = [line for line in text.splitlines() if line.strip()]
     return f": {printable(lines[-1], limit)}" if lines else ""
 
 
 def nearest_names(name: str, known: Iterable[str], count: int = 3) -> tuple[str, ...]:
-    """The known names that a user may have meant, best first; empty if none is near."""
+    """Returns the known names that a user may have meant, best first; empty if none is close."""
     by_folded: dict[str, str] = {}
     for candidate in known:
         by_folded.setdefault(candidate.casefold(), candidate)
@@ -33,6 +38,6 @@ def nearest_names(name: str, known: Iterable[str], count: int = 3) -> tuple[str,
 
 
 def did_you_mean(name: str, known: Iterable[str], *, count: int = 3, quote: str = "") -> str:
-    """`did you mean a or b?`, each name between `quote`; nothing if none is near."""
+    """Returns `did you mean a or b?`, each name in `quote`s; an empty text if none is close."""
     near = nearest_names(name, known, count)
     return f"did you mean {' or '.join(f'{quote}{one}{quote}' for one in near)}?" if near else ""

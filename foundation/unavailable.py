@@ -18,17 +18,17 @@ class Unavailable:
     reason: str
 
     def document(self) -> dict[str, str]:
-        """The form it takes in documents: `{"unavailable": reason}`."""
+        """Returns its form in documents: `{"unavailable": reason}`."""
         return {"unavailable": self.reason}
 
 
 def unavailable(reason: str) -> dict[str, str]:
-    """The document form of a missing value."""
+    """Returns the document form of a missing value."""
     return Unavailable(reason).document()
 
 
 def is_number(value: object) -> TypeGuard[float | int]:
-    """Whether a document's value is a number that was measured (a truth value is not a number)."""
+    """Returns whether a document's value is a measured number (a boolean is not)."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -37,12 +37,12 @@ class _Documented(Protocol):
 
 
 def as_document(value: float | _Documented) -> Any:
-    """A number as it is, anything else (`Unavailable`, an interval) in its document form."""
+    """Returns a number unchanged, anything else (`Unavailable`, an interval) in its document form."""
     return value if isinstance(value, int | float) else value.document()
 
 
 def finite(value: Any) -> Any:
-    """A copy of a document in which every number that is not finite is unavailable: a device may report anything."""
+    """Copies a document with every non-finite number made unavailable: a device may report anything."""
     if isinstance(value, float) and not math.isfinite(value):
         return unavailable(f"the value came out as {value}")
     if isinstance(value, Mapping):

@@ -12,7 +12,7 @@ from workloads.models.config import PROJECTIONS, LlamaConfig
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What a program gets besides the batches: learning rate, perturbation size, and the seed of the noise."""
+    """A program's inputs besides the batches: learning rate, perturbation size, and the seed of the noise."""
 
     lr: float = 1e-3
     eps: float = 1e-2
@@ -20,7 +20,7 @@ class TrainingSettings:
 
 
 EXPORTER_VERSION = 6
-"""Part of an artifact's hash: raise it whenever the same workload would give another program."""
+"""Part of an artifact's hash: raise it whenever the same workload gives a different program."""
 
 QUANTIZATION_SETTINGS = ("fp32", "fp16", "int8", "nf4")
 METHODS = ("prge",)
@@ -28,16 +28,16 @@ BACKENDS = ("xnnpack",)
 NOISES = ("kernel", "stock")
 
 LARGEST = {"q": 1 << 16, "b": 1 << 20, "T": 1 << 20, "rank": 1 << 20, "answers": 1 << 20}
-"""A number beyond these is a slip of the pen, and even its estimate would take long."""
+"""Larger numbers are typos, and even their estimate would take long."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One program's settings: q queries, b rows of T tokens, adapters of a rank.
+    """One program's settings: q queries, b rows of T tokens, adapters of a given rank.
 
     `noise` says where the perturbations come from: the runner's `kernel`, or `stock` operators for a runtime without
-    it. `answers` is K, the number of positions that predict a label. `targets` stand in the model's order, however they
-    were given: the program is the same.
+    it. `answers` is K, the number of positions that predict a label. `targets` are put in the model's order, so
+    that the order in which they are given doesn't matter.
     """
 
     model: str
@@ -97,12 +97,12 @@ class Workload:
         return (self.q if self.outer_parallel else 1) * (2 if self.inner_parallel else 1)
 
     def document(self) -> dict[str, Any]:
-        """All settings as JSON values."""
+        """Returns all settings as JSON values."""
         return asdict(self) | {"targets": list(self.targets)}
 
 
 def require_count(name: str, value: int, largest: int) -> None:
-    """Raises `UserError` unless `value`, which the user knows as `name`, is from 1 to `largest`."""
+    """Raises `UserError` unless `value`, which the user calls `name`, is from 1 to `largest`."""
     if value < 1:
         raise UserError(f"{name} is {value}, but it must be at least 1: give a positive number.")
     if value > largest:
@@ -125,7 +125,7 @@ class LoraSettings:
 
 @dataclass(frozen=True)
 class AdapterSlot:
-    """Where one projection's B [rank, features] lies in the flat adapter."""
+    """The place of one projection's B [rank, features] in the flat adapter."""
 
     layer: int
     projection: str
@@ -139,7 +139,7 @@ class AdapterSlot:
 
 
 def adapter_layout(config: LlamaConfig, lora: LoraSettings) -> tuple[AdapterSlot, ...]:
-    """The slots of all adapters, layer by layer, without gaps."""
+    """Returns the slots of all adapters, layer by layer, without gaps."""
     slots: list[AdapterSlot] = []
     offset = 0
     for layer in range(config.layers):
@@ -151,15 +151,15 @@ def adapter_layout(config: LlamaConfig, lora: LoraSettings) -> tuple[AdapterSlot
 
 
 def adapter_values(layout: Sequence[AdapterSlot]) -> int:
-    """Number of trained values."""
+    """Returns the number of trained values."""
     return layout[-1].offset + layout[-1].size
 
 
 def lora_settings(workload: Workload) -> LoraSettings:
-    """The adapter's settings of a workload."""
+    """Returns the adapter's settings of a workload."""
     return LoraSettings(workload.rank, workload.alpha, workload.targets)
 
 
 def layout_of(workload: Workload, config: LlamaConfig) -> tuple[AdapterSlot, ...]:
-    """Where each projection's B lies in the flat adapter of this workload."""
+    """Returns the place of each projection's B in the flat adapter of this workload."""
     return adapter_layout(config, lora_settings(workload))

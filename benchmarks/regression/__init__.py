@@ -1,1 +1,1 @@
-"""Seeded noise, what the rules do to it, and what the rules of public tools do to the same numbers."""
+"""A simulation of the regression rules on seeded noise, beside the rules of public tools."""

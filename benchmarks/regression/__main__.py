@@ -1,4 +1,4 @@
-"""The regression rules on simulated numbers: `python -m benchmarks.regression`, or `suite selftest regression`."""
+"""Runs the regression rules on simulated numbers: `python -m benchmarks.regression` or `suite selftest regression`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from suite.stats import DEFAULT_SEED
 
 DEFAULT_SERIES = 20_000
 
-#: Fewer series hold too few steps for the share that is caught.
+#: With fewer series, there are too few steps to estimate the share that is caught.
 LEAST_SERIES = 500
 
 
@@ -42,7 +42,7 @@ LEAST_SERIES = 500
 def regression(seed: int, series: int, speed_only: bool, as_json: bool) -> int:
     """Count false alerts, steps caught and sessions spent, beside the rules of public tools.
 
-    Leaves with 0 when every bound is kept, 1 when one is broken, 4 when more series are needed to tell.
+    Exits with 0 if every bound is kept, 1 if one is broken, 4 if more series are needed to decide.
 
     \b
     python -m benchmarks.regression
@@ -78,7 +78,7 @@ def _speed_sentence(found: speed.Speed, limit_s: float) -> str:
     word = "kept" if found.total_s < limit_s else "broken"
     return (
         f"{found.series} series of {found.nights} nights: {found.total_s:.1f} s of one core ({parts}; "
-        f"{found.clock_s:.1f} s by the clock), asked: under {limit_s:g} s: {word}"
+        f"{found.clock_s:.1f} s by the clock), limit: under {limit_s:g} s: {word}"
     )
 
 
@@ -139,7 +139,7 @@ def _rule_table(found: selftest.SelfTest) -> Table:
 
 
 def _per_1000(found: Share) -> str:
-    """The rate, or what it lies below where nothing was seen."""
+    """Formats the rate, or its upper bound if nothing was found."""
     return f"{1000 * found.value:.2g}" if found.count else f"< {1000 * found.high:.2g}"
 
 
@@ -149,7 +149,7 @@ def _format_share(found: Share) -> str:
 
 @contextlib.contextmanager
 def _progress(parts: int) -> Iterator[Callable[[str], None]]:
-    """A bar on a terminal, nothing in a pipe."""
+    """Shows a progress bar on a terminal, nothing in a pipe."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield lambda _name: None
@@ -161,7 +161,7 @@ def _progress(parts: int) -> Iterator[Callable[[str], None]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command -> its exit code."""
+    """Runs the command; returns its exit code."""
     try:
         code: int = regression.main(args=arguments, prog_name="python -m benchmarks.regression", standalone_mode=False)
     except click.ClickException as error:

@@ -1,10 +1,10 @@
-"""Histories as a lab sees them, in log units around 0: what a night does to the device, what a session adds.
+"""Simulated histories of a lab, in log units around 0: the effects of the night on the device, and of each session.
 
     point(night)   = code + device + disturbed + median of 3 sessions' noise
     session(night) = code + device + disturbed at times + its own noise + its own disturbance at times
 
-`device` is what all sessions of a night share, among them those that are measured again, baseline and candidate alike;
-`code` is what only the candidate has. The noise of a point is 1.5 % in all, 1.5 % being the noise of one session, too.
+`device` is shared by all sessions of a night, including those that are measured again, for baseline and candidate;
+`code` affects only the candidate. The noise of a point is 1.5 % in all, and so is that of one session.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MEDIAN_OF_3_VARIANCE = 1 - math.sqrt(3) / math.pi
 
 OUTLIER_LEAST, OUTLIER_MOST = 0.05, 0.30
 
-#: A disturbed night goes on being disturbed while sessions are measured again, in half of the cases.
+#: In half of the cases, a disturbed night is still disturbed while sessions are measured again.
 DISTURBANCE_STAYS = 0.5
 
 
@@ -67,7 +67,7 @@ class Histories:
 
 
 def histories(scenario: Scenario, series: int, random: np.random.Generator, nights: int = NIGHTS) -> Histories:
-    """Draw `series` histories of `nights` nights."""
+    """Draws `series` histories of `nights` nights."""
     session_noise = NOISE * math.sqrt(scenario.within / MEDIAN_OF_3_VARIANCE)
     device = _nightly(series, nights, NOISE * math.sqrt(1 - scenario.within), scenario.autocorrelation, random)
     device += math.log1p(scenario.device_drift) * np.linspace(0, 1, nights)
@@ -86,7 +86,7 @@ def histories(scenario: Scenario, series: int, random: np.random.Generator, nigh
 def pair_log_ratios(
     drawn: Histories, chosen: NDArray[np.int64], night: int, pairs: int, random: np.random.Generator
 ) -> tuple[Array, Array]:
-    """Sessions measured again that night for the series `chosen`.
+    """Simulates sessions measured again that night for the series `chosen`.
 
     Returns log(candidate / baseline) and the logs of the baseline sessions, each [chosen, pairs].
     """
@@ -99,7 +99,9 @@ def pair_log_ratios(
 
 
 def disturbances(shape: tuple[int, ...], rate: float, random: np.random.Generator) -> Array:
-    """log(1 + u), u uniform in 5 % to 30 %, at `rate` of the places, 0 elsewhere: background work slows a device."""
+    """Returns log(1 + u), u uniform in 5 % to 30 %, at `rate` of the places and 0 elsewhere: slow-downs by background
+    work.
+    """
     sizes = np.log1p(random.uniform(OUTLIER_LEAST, OUTLIER_MOST, shape))
     hit: Array = np.where(random.random(shape) < rate, sizes, 0.0)
     return hit
@@ -112,7 +114,9 @@ def _session(shape: tuple[int, int], drawn: Histories, random: np.random.Generat
 
 
 def _nightly(series: int, nights: int, deviation: float, autocorrelation: float, random: np.random.Generator) -> Array:
-    """Stationary AR(1) [series, nights] with standard deviation `deviation`; autocorrelation 0 is plain noise."""
+    """Returns stationary AR(1) noise [series, nights] with standard deviation `deviation`; autocorrelation 0 is white
+    noise.
+    """
     shocks = random.normal(0, deviation, (series, nights))
     for night in range(1, nights):
         kept = math.sqrt(1 - autocorrelation**2)

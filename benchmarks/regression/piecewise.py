@@ -22,7 +22,7 @@ LEAST_NOISE = 0.001
 
 
 def latest_step(points: Array) -> tuple[Index, Array, Array]:
-    """For the fit to the nights so far, night by night: (start of its last level, the level before, the last level).
+    """Fits the nights so far, night by night: (start of the last level, the level before it, the last level).
 
     Each [series, nights]; the start is 0 and the two levels equal where the fit has one level only.
     """
@@ -46,7 +46,7 @@ def latest_step(points: Array) -> tuple[Index, Array, Array]:
 
 
 def _intervals(points: Array) -> tuple[Array, Array]:
-    """Median and sum of absolute deviations of points start .. stop - 1: both [nights + 1, nights + 1, series]."""
+    """Returns median and absolute deviation of points start .. stop - 1: both [nights + 1, nights + 1, series]."""
     series, nights = points.shape
     levels = np.zeros((nights + 1, nights + 1, series))
     costs = np.full((nights + 1, nights + 1, series), np.inf)
@@ -60,7 +60,7 @@ def _intervals(points: Array) -> tuple[Array, Array]:
 
 
 def _fits(costs: Array, nights: int) -> tuple[Array, Index]:
-    """Least cost [levels - 1, stop, series] and where the last level of that fit starts, likewise."""
+    """Returns the least cost [levels - 1, stop, series] and the start of that fit's last level, likewise."""
     series = costs.shape[2]
     best = np.full((MOST_LEVELS, nights + 1, series), np.inf)
     back = np.zeros((MOST_LEVELS, nights + 1, series), dtype=np.int64)

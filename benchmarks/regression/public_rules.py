@@ -32,7 +32,7 @@ BENCHER_WINDOW = 64
 
 
 def bencher_t(points: Array) -> Alerts:
-    """One point against the t quantile of its history: mean + t(0.99, n - 1) standard deviations."""
+    """Compares one point with the t quantile of its history: mean + t(0.99, n - 1) standard deviations."""
     alerts = np.zeros(points.shape, dtype=bool)
     for night in range(MIN_POINTS, points.shape[1]):
         past = points[:, max(0, night - BENCHER_WINDOW) : night]
@@ -42,7 +42,7 @@ def bencher_t(points: Array) -> Alerts:
 
 
 def pytorch_hud(points: Array) -> Alerts:
-    """The last two points are both more than 5 % above the median of the week before them."""
+    """Alerts if the last two points are both more than 5 % above the median of the week before them."""
     broken = np.zeros(points.shape, dtype=bool)
     for night in range(MIN_POINTS, points.shape[1]):
         reference = np.median(points[:, max(0, night - 1 - HUD_BASELINE) : night - 1], axis=1)
@@ -52,7 +52,7 @@ def pytorch_hud(points: Array) -> Alerts:
 
 
 def perfherder(points: Array) -> Alerts:
-    """Twelve points before against twelve after: Welch's t beyond 7 and 2 % of change."""
+    """Compares twelve points before with twelve after: Welch's t beyond 7, and a change over 2 %."""
     broken = np.zeros(points.shape, dtype=bool)
     window = PERFHERDER_WINDOW
     for night in range(2 * window - 1, points.shape[1]):
@@ -65,7 +65,7 @@ def perfherder(points: Array) -> Alerts:
 
 
 def asv(points: Array) -> Alerts:
-    """A piecewise constant fit (least absolute deviations, information criterion); the last step rises by over 5 %."""
+    """Fits a piecewise constant (least absolute deviations, information criterion) with a last step up of over 5 %."""
     start, before, after = latest_step(points)
     alerts = np.zeros(points.shape, dtype=bool)
     known = np.full(points.shape[0], -10)
@@ -77,7 +77,7 @@ def asv(points: Array) -> Alerts:
 
 
 def hunter(points: Array) -> Alerts:
-    """E-divisive's best split of the history so far, kept when Student's t test of its two parts has p < 0.001."""
+    """Takes E-divisive's best split of the history so far, if Student's t test of its parts has p < 0.001."""
     series, nights = points.shape
     alerts = np.zeros(points.shape, dtype=bool)
     known = np.full(series, -10)
@@ -101,7 +101,9 @@ RULES: dict[str, Rule] = {
 
 
 def _best_energy_split(sums: Array, start: int, stop: int) -> NDArray[np.int64]:
-    """[series]: the split of points start .. stop - 1 with the largest energy statistic; `sums` are of distances."""
+    """Returns [series]: the split of points start .. stop - 1 with the largest energy statistic; `sums` are of
+    distances.
+    """
     diagonal = np.arange(start, stop + 1)
     base = sums[:, start, start]
     left = (sums[:, diagonal, diagonal] - 2 * sums[:, start, diagonal] + base[:, None]) / 2
@@ -117,7 +119,7 @@ def _best_energy_split(sums: Array, start: int, stop: int) -> NDArray[np.int64]:
 
 
 def _t_test(points: Array, at: NDArray[np.int64]) -> Array:
-    """p [series] of Student's t test before and after `at`, 1 where the mean did not rise."""
+    """Returns p [series] of Student's t test before and after `at`, 1 where the mean did not rise."""
     n = points.shape[1]
     after = np.arange(n)[None, :] >= at[:, None]
     counts = np.stack((at, n - at)).astype(np.float64)
@@ -130,13 +132,13 @@ def _t_test(points: Array, at: NDArray[np.int64]) -> Array:
 
 
 def _fresh(broken: Alerts) -> Alerts:
-    """Only the first night of each stretch."""
+    """Keeps only the first night of each stretch of alerts."""
     fresh = broken.copy()
     fresh[:, 1:] &= ~broken[:, :-1]
     return fresh
 
 
 def _new_position(found: Alerts, at: NDArray[np.int64], known: NDArray[np.int64]) -> tuple[Alerts, NDArray[np.int64]]:
-    """Those found farther than two nights from the position that was alerted last, and the positions from now on."""
+    """Returns alerts over two nights away from the last alerted position, and the updated positions."""
     fresh = found & (np.abs(at - known) > 2)
     return fresh, np.where(fresh, at, known)

@@ -1,4 +1,4 @@
-"""What a simulation came to: rates with their intervals, and whether they are shown to keep their bounds."""
+"""Results of a simulation: rates with their intervals, and whether they provably keep their bounds."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Share:
 
     @property
     def value(self) -> float:
-        """count / total, 0 of nothing being 0."""
+        """count / total; 0 if both are 0."""
         return self.count / self.total if self.total else 0.0
 
 
 def share(count: int, total: int) -> Share:
-    """`count` of `total` with its interval; all of [0, 1] where the total is 0."""
+    """Returns `count` of `total` with its interval; [0, 1] if the total is 0."""
     from scipy import special  # loading scipy.stats takes most of a second
 
     tail = (1 - CONFIDENCE) / 2
@@ -57,7 +57,7 @@ class ScenarioResult:
 
 
 def summarised(drawn: Histories, tally: Tally) -> ScenarioResult:
-    """Tell the alerts that a change of the code explains from the false ones."""
+    """Separates the alerts that a change of the code explains from the false ones."""
     creeping = drawn.scenario.code_drift > 0
     steps = drawn.step_night
     false = [
@@ -81,9 +81,10 @@ def summarised(drawn: Histories, tally: Tally) -> ScenarioResult:
 
 
 @dataclass(frozen=True)
-class Checked:
-    """A bound against what was found: `kept` when the whole interval is within it, `broken` when all of it is beyond,
-    `undecided` when more series are needed to tell."""
+class BoundCheck:
+    """A bound and its outcome: `kept` if the whole interval is within it, `broken` if all of it is beyond, `undecided`
+    if more series are needed.
+    """
 
     bound: Bound
     value: float
@@ -93,8 +94,8 @@ class Checked:
     sentence: str
 
 
-def checked(bound: Bound, result: ScenarioResult) -> Checked:
-    """Check one bound. ValueError when the scenario has no steps to catch."""
+def check_bound(bound: Bound, result: ScenarioResult) -> BoundCheck:
+    """Checks one bound. Raises ValueError if the scenario has no steps to catch."""
     if bound.measure == "false alerts":
         found, scale, unit = result.false_alerts, 1000.0, " false alerts per 1000 series-nights"
     elif result.caught is not None:
@@ -105,6 +106,6 @@ def checked(bound: Bound, result: ScenarioResult) -> Checked:
     most = bound.measure == "false alerts"
     within, beyond = (high <= bound.limit, low > bound.limit) if most else (low >= bound.limit, high < bound.limit)
     word: Word = "kept" if within else "broken" if beyond else "undecided"
-    asked = f"{'at most' if most else 'at least'} {bound.limit:g}"
-    sentence = f"{bound.scenario}: {value:.3g}{unit} (95 %: {low:.3g} to {high:.3g}), asked: {asked}: {word}"
-    return Checked(bound, value, low, high, word, sentence)
+    limit = f"{'at most' if most else 'at least'} {bound.limit:g}"
+    sentence = f"{bound.scenario}: {value:.3g}{unit} (95 %: {low:.3g} to {high:.3g}), bound: {limit}: {word}"
+    return BoundCheck(bound, value, low, high, word, sentence)

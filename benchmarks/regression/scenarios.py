@@ -1,4 +1,4 @@
-"""What is simulated, and what the rule must hold to."""
+"""The simulated scenarios, and the bounds that the rule must keep."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 from benchmarks.regression.noise import Scenario
 
 STEPPED = 0.05
-"""Share of the series that get a step: the correction for many series has to find it among the others."""
+"""Share of the series that get a step, which the correction for many series must find among the others."""
 
 SCENARIOS = (
     Scenario("plain", "noise alone"),
@@ -29,8 +29,9 @@ SCENARIOS = (
 
 @dataclass(frozen=True)
 class Bound:
-    """What a scenario must hold to: at most so many false alerts per 1000 series-nights, or at least that share of
-    steps caught within 5 nights."""
+    """A scenario's bound: the most false alerts per 1000 series-nights, or the least share of steps caught within 5
+    nights.
+    """
 
     scenario: str
     measure: Literal["false alerts", "caught"]
@@ -47,5 +48,5 @@ BOUNDS = (
     Bound("code +5 %", "caught", 0.95),
 )
 
-#: Those that the public tools' rules are run on as well.
+#: The scenarios on which the public tools' rules are run as well.
 COMPARED = ("plain", "outliers", "correlated", "device drift", "code +5 %")

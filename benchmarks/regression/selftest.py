@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from benchmarks.regression.noise import NIGHTS, Histories, Scenario, histories
 from benchmarks.regression.public_rules import RULES, Rule
-from benchmarks.regression.results import WITHIN_NIGHTS, Checked, ScenarioResult, Share, checked, share, summarised
+from benchmarks.regression.results import (
+    WITHIN_NIGHTS,
+    BoundCheck,
+    ScenarioResult,
+    Share,
+    check_bound,
+    share,
+    summarised,
+)
 from benchmarks.regression.scenarios import BOUNDS, COMPARED, SCENARIOS
 from benchmarks.regression.trial import watch
 from suite.regression.log_ratios import MIN_EFFECT
@@ -20,7 +28,7 @@ from suite.regression.screen import HISTORY_POINTS, MIN_POINTS, NEWEST_LEFT_OUT,
 OWN_RULE = "this suite"
 SCREEN_ALONE = "the screen alone"
 
-#: The rules of public tools are run on fewer series: their rates are larger, and some of them are slow.
+#: Public tools' rules are run on fewer series, as their rates are larger and some of them are slow.
 COMPARED_SERIES = 2000
 
 OnPart = Callable[[str], None]
@@ -37,50 +45,50 @@ class RuleRow:
 
 @dataclass(frozen=True)
 class SelfTest:
-    """Everything the self-test found. `passed` when every bound is kept."""
+    """Everything the self-test found."""
 
     seed: int
     series: int
     results: tuple[ScenarioResult, ...]
     rules: tuple[RuleRow, ...]
-    checks: tuple[Checked, ...]
+    checks: tuple[BoundCheck, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether every bound is shown to be kept."""
+        """Whether every bound is proved to be kept."""
         return all(check.word == "kept" for check in self.checks)
 
     @property
     def broken(self) -> bool:
-        """Whether a bound is shown to be broken; neither passed nor broken means that more series are needed."""
+        """Whether a bound is proved to be broken; neither passed nor broken means that more series are needed."""
         return any(check.word == "broken" for check in self.checks)
 
 
 def parts() -> int:
-    """How many parts `run` reports."""
+    """Returns the number of parts that `run` reports."""
     return len(SCENARIOS) + (len(RULES) + 1) * len(COMPARED)
 
 
 def run(seed: int, series: int, on_part: OnPart = lambda _name: None) -> SelfTest:
-    """Simulate `series` series for each scenario; the same seed gives the same figures."""
+    """Simulates `series` series for each scenario; the same seed gives the same figures."""
     results = []
     for index, scenario in enumerate(SCENARIOS):
         results.append(simulated(scenario, series, np.random.default_rng([seed, index])))
         on_part(scenario.name)
     by_name = {result.scenario.name: result for result in results}
     rules = [_own_row(by_name), *_other_rows(seed, min(series, COMPARED_SERIES), on_part)]
-    checks = tuple(checked(bound, by_name[bound.scenario]) for bound in BOUNDS)
+    checks = tuple(check_bound(bound, by_name[bound.scenario]) for bound in BOUNDS)
     return SelfTest(seed, series, tuple(results), tuple(rules), checks)
 
 
 def simulated(scenario: Scenario, series: int, random: np.random.Generator) -> ScenarioResult:
-    """One scenario under the suite's own rule."""
+    """Runs one scenario under the suite's own rule."""
     drawn = histories(scenario, series, random)
     return summarised(drawn, watch(drawn, random))
 
 
 def screen_alone(points: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """[series, nights]: what the screen would alert without measuring again."""
+    """Returns [series, nights]: the screen's alerts if nothing were measured again."""
     alerts = np.zeros(points.shape, dtype=bool)
     for night in range(MIN_POINTS, points.shape[1]):
         past = points[:, max(0, night - HISTORY_POINTS - NEWEST_LEFT_OUT) : night]
@@ -100,7 +108,7 @@ def _other_rows(seed: int, series: int, on_part: OnPart) -> list[RuleRow]:
     caught: dict[str, Share] = {}
     scenarios = {scenario.name: scenario for scenario in SCENARIOS}
     for index, scenario_name in enumerate(COMPARED):
-        # These rules judge each series by itself: all of them may step.
+        # These rules judge each series alone, so all of them may have a step.
         scenario = dataclasses.replace(scenarios[scenario_name], stepped=1.0)
         drawn = histories(scenario, series, np.random.default_rng([seed, 1000 + index]))
         points = np.exp(drawn.points)
@@ -114,8 +122,8 @@ def _other_rows(seed: int, series: int, on_part: OnPart) -> list[RuleRow]:
 
 
 def _false(alerts: NDArray[np.bool_]) -> Share:
-    judged = alerts[:, MIN_POINTS:]
-    return share(int(judged.sum()), judged.size)
+    counted = alerts[:, MIN_POINTS:]
+    return share(int(counted.sum()), counted.size)
 
 
 def _caught(rule: Rule, drawn: Histories) -> Share:

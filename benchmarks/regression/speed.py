@@ -1,7 +1,7 @@
-"""How long it takes to judge many long series: the screen of the last night, drift, and change points of each.
+"""Times the judging of many long series: the screen of the last night, drift, and change points of each.
 
-Taken in seconds of one core, which is what the clock would show on a host that does nothing else, since one thread does
-the work. The clock's time is kept beside it.
+Measured in seconds of one core, as a single thread does the work: on an idle host, the clock shows the same. The
+clock's time is reported as well.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ LIMIT_SECONDS = 10.0
 
 OnPart = Callable[[str], None]
 
-#: A fifth of the series have a step, so that the search goes on on both of its sides.
+#: A fifth of the series have a step, so that the search continues on both sides of it.
 STEPPED = 0.2
 MEDIAN_MS = 100.0
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of one core for each part, over `series` series of `nights` nights; `clock_s` went by for all of them."""
+    """Seconds of one core for each part, over `series` series of `nights` nights; `clock_s` is the elapsed time."""
 
     series: int
     nights: int
@@ -47,7 +47,7 @@ class Speed:
 
 
 def measure(seed: int, series: int = SERIES, nights: int = NIGHTS, on_part: OnPart = lambda _name: None) -> Speed:
-    """Judge simulated series one by one, as a night does, and take the time of each part."""
+    """Judges simulated series one by one, as a night does, and times each part."""
     scenario = Scenario("speed", "outliers and steps of 5 %", outliers=0.03, step=0.05, stepped=STEPPED)
     data = MEDIAN_MS * np.exp(histories(scenario, series, np.random.default_rng(seed), nights).points)
     clock_begun = time.perf_counter()

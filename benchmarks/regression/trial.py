@@ -1,4 +1,4 @@
-"""The suite's own rule, night after night, over many simulated series: screen, first look, confirmation, correction."""
+"""The suite's own rule over many simulated series, night after night: screen, first look, confirmation, correction."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ OnNight = Callable[[], None]
 
 @dataclass
 class Tally:
-    """What happened. `alerts` has the night of `regressed` by series, `improvements` likewise; `sessions` were measured
-    again; `undecided` are the series-nights whose confirmation was neither found nor small enough to be nothing;
-    `judged_nights` are series-nights with enough history; `drifts` holds the series with drift reported."""
+    """A tally of outcomes. `alerts` has the night of `regressed` by series, `improvements` likewise; `sessions` were
+    measured again; `undecided` are the series-nights that were neither confirmed nor cleared; `judged_nights` are
+    series-nights with enough history; `drifts` holds the series with reported drift.
+    """
 
     alerts: dict[int, int] = field(default_factory=dict)
     improvements: dict[int, int] = field(default_factory=dict)
@@ -42,11 +43,11 @@ class Tally:
 
 
 class _Lab:
-    """The state that a night leaves to the next: the histories as they are compared, and what is known of each."""
+    """The state that a night leaves to the next: the histories as they are compared, and the findings for each."""
 
     def __init__(self, drawn: Histories) -> None:
         self.drawn = drawn
-        self.values = np.exp(drawn.points)  # earlier nights are scaled when the device is found to have changed
+        self.values = np.exp(drawn.points)  # earlier nights are scaled once the device has changed
         series = len(self.values)
         self.open = np.ones(series, dtype=bool)
         self.next_drift_check = np.zeros(series, dtype=np.int64)
@@ -55,7 +56,7 @@ class _Lab:
         self.blamed_level = np.ones(series)
 
     def suspects(self, night: int) -> tuple[ScreenArrays, NDArray[np.int64], NDArray[np.bool_]]:
-        """The screen; +1 [series] for a suspected regression, -1 for an improvement, 0 for neither; and who drifts."""
+        """Screens a night: [series] +1 for a suspected regression, -1 for an improvement, else 0; and which drift."""
         history = self.values[:, max(0, night - HISTORY_POINTS - NEWEST_LEFT_OUT) : night]
         screened = screen_arrays(history, self.values[:, night], 1, LEAST)
         sides = (screened.worse.astype(np.int64) - screened.better.astype(np.int64)) * self.open
@@ -66,7 +67,7 @@ class _Lab:
         return screened, sides, drifting != 0
 
     def _drifting(self, night: int) -> NDArray[np.int64]:
-        """+1 [series] where the points since the device last changed drift upwards, -1 downwards."""
+        """Returns [series] +1 where the points since the device's last change drift upwards, -1 where downwards."""
         sides = np.zeros(len(self.values), dtype=np.int64)
         for since in np.unique(self.drift_since[self.open]):
             if night + 1 - since < DRIFT_POINTS:
@@ -77,7 +78,7 @@ class _Lab:
         return sides
 
     def device_blamed(self, chosen: NDArray[np.int64], night: int, levels: NDArray[np.float64]) -> None:
-        """Blamed twice within five nights, the device has changed: scale what came before to its new level."""
+        """Records that a device is blamed; twice within five nights, its earlier points are scaled to the new level."""
         again = night - self.blamed_night[chosen] < NIGHTS_TOGETHER
         for index, level in zip(chosen[again], levels[again], strict=True):
             at = self.blamed_night[index]
@@ -89,7 +90,7 @@ class _Lab:
 
 
 def watch(drawn: Histories, random: np.random.Generator, on_night: OnNight = lambda: None) -> Tally:
-    """Judge every night of `drawn` as `suite nightly` would, one lab of 500 series after the other."""
+    """Judges every night of `drawn` as `suite nightly` would, one lab of 500 series after the other."""
     tally = Tally()
     lab = _Lab(drawn)
     for night in range(MIN_POINTS, drawn.points.shape[1]):
@@ -101,7 +102,7 @@ def watch(drawn: Histories, random: np.random.Generator, on_night: OnNight = lam
             for index in found:
                 kept = tally.alerts if sides[index] > 0 else tally.improvements
                 kept[int(index)] = night
-            lab.open[found] = False  # a person accepts it or mends it
+            lab.open[found] = False  # a person accepts it or fixes it
         on_night()
     return tally
 
@@ -121,7 +122,7 @@ def _remeasured(
     random: np.random.Generator,
     tally: Tally,
 ) -> NDArray[np.int64]:
-    """The series among `chosen` whose change is confirmed that night; for the others the device may be blamed."""
+    """Returns the series among `chosen` with a change confirmed that night; for others the device may be blamed."""
     first, baseline = pair_log_ratios(lab.drawn, chosen, night, FIRST_PAIRS, random)
     going_on = promising(first * sides[:, None], LEAST)
     tally.suspects += len(chosen)
@@ -144,7 +145,7 @@ def _remeasured(
 def _note_device(
     lab: _Lab, screened: ScreenArrays, cleared: NDArray[np.int64], night: int, baseline: NDArray[np.float64]
 ) -> None:
-    """For cleared suspects: whether tonight's baseline moved as the point did, and to which level (verdict.py)."""
+    """Returns whether a cleared suspect's baseline moved tonight as the point did, and to which level (verdict.py)."""
     levels = np.exp(np.median(baseline, axis=1))
     centre, margin = screened.centre[cleared], screened.margin[cleared]
     shift = levels - centre

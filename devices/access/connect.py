@@ -1,6 +1,6 @@
-"""From an inventory entry to a device that is ours: locked here, reached, held there, cleared of old processes.
+"""Turns an inventory entry into a device that we hold: locked here, reached, held there, cleared of old processes.
 
-The lock is exclusive, below the host's `locks/` folder: one run of a home at a time per device.
+Locks are exclusive and live in the host's `locks/` folder: one run per device and suite home at a time.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ from devices.deployment.cache import Places
 from devices.errors import DeviceBusy, FileError, UnsupportedDevice
 from devices.inventory.entry import DeviceEntry
 from devices.kinds.kind import KINDS, Kind
+from devices.processes import ProcessEnd
 from devices.sensors.reading import Tree
 from devices.sensors.spec import Discovery
 from devices.transports.hold import Holder, claim, holder_of, this_process
 from devices.transports.local.transport import LocalTransport
-from devices.transports.transport import FILE_TIMEOUT_S, Exit, OnLine, Transport, WhileWaiting
+from devices.transports.transport import FILE_TIMEOUT_S, OnLine, Transport, WhileWaiting
 from foundation.atomic import write_atomic
 from foundation.errors import UserError
 from foundation.text import printable
@@ -47,9 +48,9 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9.:-]+")
 
 @contextlib.contextmanager
 def exclusive(device: str, locks_dir: Path, *, address: str | None = None) -> Iterator[None]:
-    """Holds `device` for the block. Raises `DeviceBusy` at once if another holds it, also within this process.
+    """Locks `device` for the block. Raises `DeviceBusy` at once if it is locked already, even by this process.
 
-    With its `address`, entries of other names for the same device are kept away as well.
+    `address` also locks out entries that name the same device differently.
     """
     with contextlib.ExitStack() as held:
         held.enter_context(_exclusive(device, device, locks_dir))
@@ -74,7 +75,7 @@ def _exclusive(device: str, file: str, locks_dir: Path) -> Iterator[None]:
             "make the folder writable or point SUITE_HOME elsewhere."
         ) from error
     try:
-        # The note is a courtesy: a full disk must not keep anybody from measuring.
+        # The note is a courtesy: a full disk must not stop anybody from measuring.
         with contextlib.suppress(OSError):
             write_atomic(note, json.dumps(asdict(this_process(device))).encode())
         yield
@@ -115,7 +116,7 @@ def _adb(entry: DeviceEntry) -> Transport:
     return adb_transport(entry)
 
 
-# A new transport is a class and a line here.
+# A new transport needs a class, and a line here.
 TRANSPORTS: Mapping[str, Connector] = MappingProxyType(
     {"local": lambda _entry: LocalTransport(), "ssh": _ssh, "adb": _adb}
 )
@@ -123,7 +124,7 @@ TRANSPORTS: Mapping[str, Connector] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Device:
-    """A connected device, under its lock. `left_over_pid`: the runner of an earlier run that had to be ended first."""
+    """A connected device, under its lock. `left_over_pid`: a runner of an earlier run that had to be ended."""
 
     entry: DeviceEntry
     transport: Transport
@@ -133,19 +134,19 @@ class Device:
     left_over_pid: int | None = None
 
     def sensors(self) -> Discovery:
-        """What can be sampled now, and what can't and why; look again before each session (chargers get plugged in)."""
+        """Returns what can be sampled now, and what can't and why; ask before each session, as chargers come and go."""
         return self.kind.sensors(self.tree)
 
     def facts(self) -> Facts:
-        """What identifies the device and what state it is in."""
+        """Returns what identifies the device and what state it is in."""
         return self.kind.facts(self.tree)
 
     def throttling(self) -> str | None:
-        """What says that the device holds itself back right now, None if nothing does."""
+        """Returns the evidence that the device is throttling right now, None if there is none."""
         return self.kind.throttling(self.tree)
 
     def preflight(self, needs: Needs) -> tuple[Check, ...]:
-        """All checks; takes about a second. Cores and threads of the entry count where `needs` names none."""
+        """Runs all checks, in about a second. Where `needs` names no cores or threads, those of the entry count."""
         needs = Needs(
             needs.disk_bytes,
             needs.memory_bytes,
@@ -172,7 +173,7 @@ class Device:
         timeout_s: float,
         cwd: str | None = None,
         while_waiting: WhileWaiting = lambda: None,
-    ) -> Exit:
+    ) -> ProcessEnd:
         """Runs the runner under the device's pid file (see `Transport.stream`)."""
         return self.transport.stream(
             argv, on_line, timeout_s=timeout_s, cwd=cwd, pid_file=self.places.pid_file, while_waiting=while_waiting
@@ -190,14 +191,14 @@ def require_support(entry: DeviceEntry) -> None:
 
 
 def contact(entry: DeviceEntry) -> None:
-    """Reaches the device and lets go of it: no lock, and nothing is done there. Raises what `connect` raises."""
+    """Connects and disconnects, without a lock and without touching the device. Raises what `connect` raises."""
     require_support(entry)
     TRANSPORTS[entry.transport](entry).close()
 
 
 @contextlib.contextmanager
 def connect(entry: DeviceEntry, locks_dir: Path, *, root: str = "/") -> Iterator[Device]:
-    """Holds the device for the block, against others of this home and of every other.
+    """Holds the device for the block, against other runs of this suite home and of every other.
 
     `root` stands in for the device's "/" when its /proc and /sys are read. Raises `UnsupportedDevice`, `DeviceBusy`,
     and what the transport raises when the device can't be reached.
@@ -217,7 +218,7 @@ def connect(entry: DeviceEntry, locks_dir: Path, *, root: str = "/") -> Iterator
 
 
 def _whole(workdir: str, transport: Transport) -> str:
-    """A relative workdir, or one that begins with `~/`, below the folder in which the device's commands start."""
+    """Returns the whole path of a workdir; a relative one, or `~/...`, is below the folder where commands start."""
     if workdir.startswith("/"):
         return workdir
     home = transport.run(["pwd"], timeout_s=FILE_TIMEOUT_S).stdout.removesuffix("\n")

@@ -1,4 +1,4 @@
-"""Letting the suite in: host keys are compared and go into the inventory; a phone asks its owner instead."""
+"""Enrolls a device: its host keys are compared and written to the inventory; a phone asks its owner instead."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Judge = Callable[[Endpoint, str], None]
 
 
 def enroll(entry: DeviceEntry, judge: Judge) -> Mapping[str, Any]:
-    """The values to set in the entry; empty if all keys are enrolled already.
+    """Returns the values to set in the entry; empty if all keys are already enrolled.
 
-    `judge` gets each server that has no key in the inventory, with the key it shows, and raises unless it is the right
-    one. Raises `HostKeyRefused` for a changed key, `DeviceLost` for a server that doesn't answer, `AccessRefused` if
-    the jump host doesn't let us through.
+    `judge` gets each server without a key in the inventory, with the key it presents, and raises unless that is the
+    right one. Raises `HostKeyRefused` for a changed key, `DeviceLost` for a server that doesn't answer, `AccessRefused`
+    if the jump host doesn't let us through.
     """
     if entry.transport != "ssh":
         raise UnsupportedDevice(
@@ -34,12 +34,12 @@ def enroll(entry: DeviceEntry, judge: Judge) -> Mapping[str, Any]:
             "enrolled."
         )
     values: dict[str, Any] = {}
-    opened: list[paramiko.Transport] = []
+    connections: list[paramiko.Transport] = []
     try:
         for endpoint in endpoints(entry):
-            through = opened[-1] if opened else None
+            through = connections[-1] if connections else None
             transport, key = shake_hands(endpoint, entry.connect_timeout_s, through=through)
-            opened.append(transport)
+            connections.append(transport)
             text = host_key_text(key)
             if endpoint.host_keys:
                 require_enrolled(endpoint, key)
@@ -49,7 +49,7 @@ def enroll(entry: DeviceEntry, judge: Judge) -> Mapping[str, Any]:
             if endpoint.is_jump:
                 log_in(transport, replace(endpoint, host_keys=(text,)))
     finally:
-        for transport in reversed(opened):
+        for transport in reversed(connections):
             transport.close()
     return values
 
@@ -67,9 +67,9 @@ _QUESTION_TIMEOUT_S = 5.0
 def await_authorisation(
     entry: DeviceEntry, say: Callable[[str], None], *, wait_s: float, server: AdbServer | None = None
 ) -> None:
-    """Comes back once the device has answered; a phone that hasn't been told to is waited for up to `wait_s`.
+    """Waits until the device answers; its owner has `wait_s` to authorise this computer on a phone.
 
-    Raises `Unauthorised` if that is all the same then, and what `attach` raises.
+    Raises `Unauthorised` after that time, and what `attach` raises.
     """
     server = server or AdbServer.from_environment()
     try:
@@ -87,5 +87,5 @@ def await_authorisation(
 
 def _state(entry: DeviceEntry, server: AdbServer) -> str | None:
     serial = target_of(entry).serial
-    listed = server.devices(timeout_s=_QUESTION_TIMEOUT_S)
-    return next((one.state for one in listed if one.serial == serial), None)
+    attached = server.devices(timeout_s=_QUESTION_TIMEOUT_S)
+    return next((one.state for one in attached if one.serial == serial), None)

@@ -18,7 +18,7 @@ State = Literal["ok", "warning", "failed", "unavailable"]
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. `remedy` is empty when there is nothing to mend, or nothing that could be done."""
+    """A row of the table. `remedy` is empty when nothing is wrong, or nothing can be done about it."""
 
     item: str
     state: State
@@ -28,7 +28,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a look at one device found. `facts` and `sensors` are None if it could not be reached."""
+    """What was found on one device. `facts` and `sensors` are None if it could not be reached."""
 
     device: str
     rows: tuple[Row, ...]
@@ -37,12 +37,12 @@ class Inspection:
 
     @property
     def usable(self) -> bool:
-        """Whether it can be measured: nothing failed. Warnings and missing sensors don't forbid that."""
+        """Whether it can be measured: no check failed. Warnings and missing sensors don't count."""
         return all(row.state != "failed" for row in self.rows)
 
 
 def check(device: Device, needs: Needs | None = None) -> Inspection:
-    """Looks at a connected device. Raises `DeviceError` if it goes away meanwhile."""
+    """Inspects a connected device. Raises `DeviceError` if it goes away meanwhile."""
     facts, found = device.facts(), device.sensors()
     rows = [Row("device", "ok", _summary(facts))]
     if device.left_over_pid is not None:
@@ -57,7 +57,7 @@ def check(device: Device, needs: Needs | None = None) -> Inspection:
 
 
 def check_entry(entry: DeviceEntry, locks_dir: Path, *, needs: Needs | None = None, root: str = "/") -> Inspection:
-    """Connects and looks; a device that is busy, lost or not supported is a failed row, so that the others go on."""
+    """Connects and inspects; a device that is busy, lost or not supported becomes a failed row."""
     try:
         with connect(entry, locks_dir, root=root) as device:
             return check(device, needs)
@@ -66,13 +66,13 @@ def check_entry(entry: DeviceEntry, locks_dir: Path, *, needs: Needs | None = No
 
 
 def _unreached(sentence: str) -> Row:
-    """Our sentences have the cause first and the next action last, after a semicolon."""
+    """Splits one of our sentences into its cause and the next action, which follows a semicolon."""
     cause, mark, action = sentence.rpartition("; ")
     return Row("connection", "failed", cause, action) if mark else Row("connection", "failed", sentence)
 
 
 def support_of(entry: DeviceEntry) -> Row:
-    """The entry's line in `suite devices list`: how it is reached, and whether this version can. Contacts nothing."""
+    """Returns the entry's line in `suite devices list`, without contacting it: how it is reached, if it can be."""
     address = entry.host or entry.serial or "this machine"
     where = f"{entry.kind} over {entry.transport}: {address}{f':{entry.port}' if entry.port else ''}, {entry.workdir}"
     try:

@@ -1,7 +1,6 @@
-"""What identifies a device, and the state it is in: read through its transport, so every kind of way serves.
+"""What identifies a device, and the state it is in, read through whatever transport it has.
 
-Processor cores have their names from /proc/cpuinfo, boards theirs from the device tree that firmware hands to the
-kernel.
+Processor cores are named by /proc/cpuinfo, boards by the device tree that the firmware hands to the kernel.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ _FOLDERS = ("proc/device-tree", "sys/firmware/devicetree/base")
 
 
 def device_tree_paths(name: str) -> tuple[str, ...]:
-    """Where the property `name` of the root node (`model`, `compatible`) may be, below a device's root."""
+    """Returns the possible paths of the root node's property `name` (`model`, `compatible`), below a device's root."""
     return tuple(f"{folder}/{name}" for folder in _FOLDERS)
 
 
 def device_tree_text(texts: Texts, name: str) -> str | None:
-    """The property's text out of what was read of `device_tree_paths`; None if it is nowhere."""
+    """Returns the property's text from what was read of `device_tree_paths`; None if it is in none of them."""
     return next((text for path in device_tree_paths(name) if (text := texts.text(path))), None)
 
 
@@ -62,7 +61,7 @@ _ARM_PARTS = {
 
 
 def core_records(cpuinfo: str) -> tuple[Mapping[str, str], ...]:
-    """One mapping per core that is on. Text that belongs to no core (the board, on ARM) is left out."""
+    """Returns a mapping for each core that is online. Text about no core (the board, on ARM) is left out."""
     blocks = []
     for block in cpuinfo.split("\n\n"):
         lines = (line.partition(":") for line in block.splitlines())
@@ -73,7 +72,7 @@ def core_records(cpuinfo: str) -> tuple[Mapping[str, str], ...]:
 
 
 def core_models(cores: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
-    """The different cores there are, such as `Cortex-A76 r4p1`; how many are on is no part of what they are."""
+    """Returns the distinct kinds of cores, such as `Cortex-A76 r4p1`, however many of them are online."""
     return tuple(sorted({_core_model(core) for core in cores}))
 
 
@@ -122,9 +121,9 @@ class Policy:
 
 @dataclass(frozen=True)
 class Facts:
-    """A device's identity and state. None: the device doesn't say.
+    """A device's identity and state. None: not reported by the device.
 
-    `settings`: what a kind has of its own, such as a power mode; it is state, and no part of the fingerprint. So are
+    `settings`: what a kind adds, such as a power mode; it is state and not part of the fingerprint. So are
     `battery_percent`, the charge from 0 to 100, and `charger_plugged`, which is None without a battery.
     """
 
@@ -148,7 +147,7 @@ class Facts:
 
     @property
     def fingerprint(self) -> str:
-        """64 hexadecimal digits over the identity alone: the same from boot to boot, another after an update."""
+        """64 hexadecimal digits over the identity alone: stable across reboots, different after an update."""
         identity = {
             "machine": self.machine,
             "board": self.board,
@@ -167,12 +166,12 @@ class Facts:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def as_document(self) -> dict[str, Any]:
-        """Plain values for the store, the fingerprint among them."""
+        """Returns plain values for the store, including the fingerprint."""
         return asdict(self) | {"fingerprint": self.fingerprint}
 
 
 def read_facts(tree: Tree) -> Facts:
-    """Reads all facts in a command and a few round trips. Raises `DeviceError` if the device doesn't answer."""
+    """Reads all facts in one command and a few round trips. Raises `DeviceError` if the device doesn't answer."""
     texts = tree.read((*_FILES.values(), *device_tree_paths("model"), *device_tree_paths("compatible")))
     uname = tree.transport.run(["uname", "-m"], timeout_s=FILE_TIMEOUT_S)
     cores = core_records(texts.text(_FILES["cpuinfo"]) or "")
@@ -201,7 +200,7 @@ def read_facts(tree: Tree) -> Facts:
 
 
 def read_policies(tree: Tree) -> tuple[Policy, ...]:
-    """The cpufreq policies (Documentation/admin-guide/pm/cpufreq.rst); none in most virtual machines."""
+    """Returns the cpufreq policies (Documentation/admin-guide/pm/cpufreq.rst); none in most virtual machines."""
     folder = f"{_CPUS}/cpufreq"
     files = ("scaling_governor", "cpuinfo_max_freq", "scaling_min_freq", "scaling_max_freq", "scaling_cur_freq")
     names = tree.names(folder, r"policy\d+")
@@ -222,7 +221,7 @@ def read_policies(tree: Tree) -> tuple[Policy, ...]:
 
 
 def parse_cpu_list(text: str) -> tuple[int, ...] | None:
-    """The kernel's notation for CPU lists (`0-3,6`); None if it isn't one."""
+    """Parses the kernel's notation for CPU lists (`0-3,6`); None if it is something else."""
     if not re.fullmatch(r"\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*", text.strip(), re.ASCII):
         return None
     cpus: list[int] = []
@@ -233,7 +232,7 @@ def parse_cpu_list(text: str) -> tuple[int, ...] | None:
 
 
 def parse_meminfo(text: str) -> Mapping[str, int]:
-    """The lines of /proc/meminfo in KiB."""
+    """Parses /proc/meminfo: KiB by name."""
     return {
         match[1]: int(match[2]) for match in re.finditer(r"^(\w+):\s+(\d{1,18}) kB$", text, re.MULTILINE | re.ASCII)
     }
@@ -254,7 +253,7 @@ def _board(texts: Texts) -> str | None:
 
 
 def _os_build(os_release: str) -> str | None:
-    """Name, version and build of the system from os-release(5)."""
+    """Returns the name, version and build of the system from os-release(5)."""
     lines = (line.partition("=") for line in os_release.splitlines())
     values = {key.strip(): value.strip().strip("\"'") for key, _, value in lines}
     return _printable_or_none(
@@ -263,12 +262,12 @@ def _os_build(os_release: str) -> str | None:
 
 
 def _virtual_machine(texts: Texts, features: str) -> str | None:
-    """What says that this is a virtual machine, None if nothing does."""
+    """Returns the evidence that this is a virtual machine, None if there is none."""
     hypervisor = texts.text(_FILES["hypervisor"])
     if hypervisor:
         return printable(hypervisor, 80)
-    named = [texts.text(_FILES[key]) for key in ("vendor", "product")]
-    for text in (*named, device_tree_text(texts, "model"), device_tree_text(texts, "compatible")):
+    maker = [texts.text(_FILES[key]) for key in ("vendor", "product")]
+    for text in (*maker, device_tree_text(texts, "model"), device_tree_text(texts, "compatible")):
         if text and _VIRTUAL_MACHINES.search(text):
             return printable(text, 80)
     return "hypervisor flag of the processor" if "hypervisor" in features.split() else None

@@ -1,6 +1,6 @@
-"""Checks before anything is measured: each says what it found and how to mend it. Data, no exceptions.
+"""Checks before a measurement: each reports what it found and how to fix it, as data and not as an exception.
 
-Whether the device keeps time and is quiet takes two looks a moment apart, as the rates are what matters.
+The checks of clock and load compare two readings taken a moment apart.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Literal, Protocol
 
 from devices.checks.facts import Policy, parse_cpu_list, parse_meminfo, read_policies
 from devices.errors import FileError
-from devices.sensors.reading import Tree
+from devices.sensors.reading import Tree, ask
 from foundation.text import printable
 
 Status = Literal["ok", "warning", "failed"]
 
 _CPUS = "sys/devices/system/cpu"
 _MEMINFO = "proc/meminfo"
-#: How the clock is kept where the kernel's files are all there is.
+#: Fixes the clock on devices that offer nothing beyond the kernel's files.
 GOVERNOR_REMEDY = "echo performance | sudo tee /sys/devices/system/cpu/cpufreq/policy*/scaling_governor"
-# Governors under which the clock doesn't follow the load.
+# Governors that don't let the clock follow the load.
 _STEADY_GOVERNORS = frozenset({"performance", "userspace"})
 
 
@@ -49,8 +49,8 @@ class Needs:
 
 
 def check_workdir(tree: Tree, workdir: str) -> Check:
-    """Whether files can be made, read back and removed in the workdir."""
-    transport, shown = tree.transport, printable(repr(workdir))
+    """Checks that files can be created, read back and removed in the workdir."""
+    transport, folder = tree.transport, printable(repr(workdir))
     probe = posixpath.join(workdir, f".probe-{uuid.uuid4().hex[:8]}")
     try:
         transport.mkdir(workdir)
@@ -58,14 +58,14 @@ def check_workdir(tree: Tree, workdir: str) -> Check:
         same = transport.read_bytes(probe) == b"probe"
         transport.remove(probe)
     except FileError as error:
-        return Check("workdir", "failed", f"{shown} can't be used because {error.reason}", error.remedy)
+        return Check("workdir", "failed", f"{folder} can't be used because {error.reason}", error.remedy)
     if not same:
-        return Check("workdir", "failed", f"{shown} gives back other bytes than were written", "check the storage")
-    return Check("workdir", "ok", f"{shown} is writable")
+        return Check("workdir", "failed", f"{folder} returns other bytes than were written", "check the storage")
+    return Check("workdir", "ok", f"{folder} is writable")
 
 
 def check_disk(tree: Tree, workdir: str, needed_bytes: int) -> Check:
-    """Free space against what the run will write."""
+    """Compares free space with what the run will write."""
     try:
         free = tree.transport.free_bytes(workdir)
     except FileError as error:
@@ -77,7 +77,7 @@ def check_disk(tree: Tree, workdir: str, needed_bytes: int) -> Check:
 
 
 def check_memory(tree: Tree, needed_bytes: int) -> Check:
-    """MemAvailable (what the kernel can give without swapping, proc(5)) against the estimate of the run's peak."""
+    """Compares MemAvailable (what the kernel can give without swapping, proc(5)) with the run's estimated peak."""
     texts = tree.read([_MEMINFO])
     meminfo = parse_meminfo(texts.text(_MEMINFO) or "")
     available_kib = meminfo.get("MemAvailable")
@@ -94,7 +94,7 @@ def check_memory(tree: Tree, needed_bytes: int) -> Check:
 
 
 def check_cpu_files(tree: Tree) -> Check:
-    """XNNPACK asks these two files how many cores there are, and fails to load without them."""
+    """Checks the two files in which XNNPACK looks up the number of cores; it fails to load without them."""
     paths = [f"{_CPUS}/possible", f"{_CPUS}/present"]
     texts = tree.read(paths)
     for path in paths:
@@ -103,14 +103,14 @@ def check_cpu_files(tree: Tree) -> Check:
             why = (
                 texts.why_not(path)
                 if text is None
-                else f"/{path} holds {printable(text, 40)!r}, which is no list of cores"
+                else f"/{path} holds {printable(text, 40)!r}, which is not a list of cores"
             )
             return Check("cpu files", "failed", why, "mount /sys on the device and make it readable for this user")
     return Check("cpu files", "ok", f"cores possible {texts.text(paths[0])}, present {texts.text(paths[1])}")
 
 
 def check_cores(tree: Tree, needs: Needs) -> Check:
-    """Whether the cores that were asked for are on, and are enough for the threads."""
+    """Checks that the requested cores are online and enough for the threads."""
     path = f"{_CPUS}/online"
     online = parse_cpu_list(tree.read([path]).text(path) or "")
     if online is None:
@@ -127,9 +127,9 @@ def check_cores(tree: Tree, needs: Needs) -> Check:
 
 
 def check_governor(tree: Tree, remedy: str | None = GOVERNOR_REMEDY) -> Check:
-    """Whether the clock is left to follow the load.
+    """Checks that the clock doesn't follow the load.
 
-    `remedy` is how to change that on such a device; None where its user can't, which is then no warning.
+    `remedy` fixes the clock on such a device; None where its user can't, and then there is no warning.
     """
     policies = read_policies(tree)
     if not policies:
@@ -137,23 +137,23 @@ def check_governor(tree: Tree, remedy: str | None = GOVERNOR_REMEDY) -> Check:
             "governor", "ok", "no cpufreq here: the host of a virtual machine, or the firmware, sets the clock"
         )
     moving = [policy for policy in policies if not _is_steady(policy)]
-    shown = ", ".join(f"{policy.name} {policy.governor or 'unknown'}" for policy in moving or policies)
+    governors = ", ".join(f"{policy.name} {policy.governor or 'unknown'}" for policy in moving or policies)
     if not moving:
-        return Check("governor", "ok", shown)
-    detail = f"the clock follows the load: {shown}"
+        return Check("governor", "ok", governors)
+    detail = f"the clock follows the load: {governors}"
     if remedy is None:
         return Check("governor", "ok", f"{detail}; only root could change that here")
     return Check("governor", "warning", detail, remedy)
 
 
 def _is_steady(policy: Policy) -> bool:
-    """A clock between two limits that are the same has no choice, whatever its governor."""
+    """Returns whether the clock is fixed: by its governor, or by two limits that are equal."""
     pinned = policy.allowed_min_khz is not None and policy.allowed_min_khz == policy.allowed_max_khz
     return pinned or policy.governor in _STEADY_GOVERNORS
 
 
 def check_frequency_caps(tree: Tree) -> Check:
-    """Whether a cap keeps the clock below what the hardware can do."""
+    """Checks that no cap keeps the clock below what the hardware can do."""
     policies = read_policies(tree)
     capped = [
         f"{policy.name} at {policy.allowed_max_khz / 1000:.0f} of {policy.hardware_max_khz / 1000:.0f} MHz"
@@ -170,16 +170,17 @@ def _numbers(cpus: Sequence[int]) -> str:
     return ",".join(str(cpu) for cpu in cpus)
 
 
-_UPTIME, _STAT, _LOADAVG = "proc/uptime", "proc/stat", "proc/loadavg"
+_UPTIME, _LOADAVG = "proc/uptime", "proc/loadavg"
+_PROCESS = re.compile(r"^(\d+) \((.*)\) (.*)$", re.MULTILINE)
 _CLOCKSOURCE = "sys/devices/system/clocksource/clocksource0/current_clocksource"
-# Clock sources that take microseconds to read, or tick in milliseconds.
+# Clock sources that take microseconds to read or tick in milliseconds.
 _POOR_CLOCKSOURCES = frozenset({"jiffies", "hpet", "acpi_pm", "refined-jiffies", "pit"})
 _INTERVAL_S = 0.5
-# /proc/uptime has hundredths of a second, at both ends; 1 % is far more than any quartz drifts.
+# /proc/uptime is in hundredths of a second, at both ends; no quartz drifts by 1 %.
 _CLOCK_TOLERANCE_S = 0.05
 _CLOCK_TOLERANCE = 0.01
 _BUSY_SHARE = 0.15
-_TICKS_PER_S = 100  # USER_HZ, which Linux fixes for /proc on all of our machines
+_TICKS_PER_S = 100  # USER_HZ, which is 100 in /proc on all supported machines
 _SHOWN_PROCESSES = 3
 
 
@@ -187,7 +188,7 @@ class Clock(Protocol):
     """The host's time: replaced in tests."""
 
     def monotonic(self) -> float:
-        """Seconds since some point."""
+        """Returns the seconds since some fixed point."""
 
     def sleep(self, seconds: float, /) -> None:
         """Waits."""
@@ -204,7 +205,7 @@ class _Look:
 
 
 def check_time_and_load(tree: Tree, clock: Clock = time) -> tuple[Check, ...]:
-    """The checks `clock` and `load`; takes half a second."""
+    """Runs the checks `clock` and `load`, in half a second."""
     first = _look(tree, clock)
     clock.sleep(_INTERVAL_S)
     second = _look(tree, clock)
@@ -212,20 +213,19 @@ def check_time_and_load(tree: Tree, clock: Clock = time) -> tuple[Check, ...]:
 
 
 def _look(tree: Tree, clock: Clock) -> _Look:
-    pids = tree.names("proc", r"\d+")
     before_s = clock.monotonic()
     texts = tree.read([_UPTIME])
     after_s = clock.monotonic()
-    more = tree.read([_STAT, *(f"proc/{pid}/stat" for pid in pids)])
-    total = re.match(r"cpu\s+([\d ]+)", more.text(_STAT) or "", re.ASCII)
+    # One process for all: on a phone with hundreds, reading each by itself would be the load.
+    stats = ask(tree, ["sh", "-c", 'cat "$0/stat" "$0"/[0-9]*/stat 2>/dev/null; :', tree.path("proc")]).text or ""
+    total = re.match(r"cpu\s+([\d ]+)", stats, re.ASCII)
     # user nice system idle iowait irq softirq steal; guest time is in user already (proc(5)).
     ticks = [int(word) for word in total[1].split()[:8]] if total else []
     processes = {}
-    for pid in pids:
-        name, _, rest = (more.text(f"proc/{pid}/stat") or "").rpartition(")")
+    for pid, name, rest in _PROCESS.findall(stats):
         fields = rest.split()
         if len(fields) > 12 and fields[11].isdecimal() and fields[12].isdecimal():
-            processes[pid, name.partition("(")[2]] = int(fields[11]) + int(fields[12])
+            processes[pid, name] = int(fields[11]) + int(fields[12])
     return _Look(
         before_s,
         after_s,
@@ -250,14 +250,14 @@ def _check_clock(tree: Tree, first: _Look, second: _Look) -> Check:
     if source in _POOR_CLOCKSOURCES:
         detail = f"the clock source {source} is slow to read or coarse"
         return Check("clock", "warning", detail, "boot with another clock source (clocksource=tsc or arch_sys_counter)")
-    shown = printable(source, 40) if source else "unknown"
-    return Check("clock", "ok", f"keeps time with the host; clock source {shown}")
+    name = printable(source, 40) if source else "unknown"
+    return Check("clock", "ok", f"keeps time with the host; clock source {name}")
 
 
 def _check_load(tree: Tree, first: _Look, second: _Look) -> Check:
     load = printable(" ".join((tree.read([_LOADAVG]).text(_LOADAVG) or "unknown").split()[:3]), 40)
     if first.all_ticks is None or second.all_ticks is None or first.busy_ticks is None or second.busy_ticks is None:
-        return Check("load", "warning", f"unknown: /{_STAT} can't be read", "mount /proc on the device")
+        return Check("load", "warning", "unknown: /proc/stat can't be read", "mount /proc on the device")
     passed = second.all_ticks - first.all_ticks
     share = (second.busy_ticks - first.busy_ticks) / passed if passed > 0 else 0.0
     detail = f"{100 * share:.0f} % of the cores' time is in use (load average {load})"

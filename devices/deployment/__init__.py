@@ -1,4 +1,4 @@
-"""Files onto a device, by content: nothing twice, nothing half.
+"""Deploys files to a device by content: nothing is copied twice or left incomplete.
 
-Start at deploy.py; cache.py decides what stays there, built_runner.py is a runner ready to be placed.
+Start at deploy.py; cache.py decides what stays there, built_runner.py describes a runner that is ready to deploy.
 """

@@ -1,7 +1,7 @@
-"""A runner that is ready for a device: the files to place there, and the command that starts it.
+"""A runner that is ready to deploy: its files, and the command that starts it.
 
 A folder with a runner holds `runner.json`: the sha256 of each file, the machine it is for, and `launch`, the arguments
-that come before the job file, in which `{folder}` stands for the place of the files on the device.
+that precede the job file, in which `{folder}` stands for the files' folder on the device.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PLAIN_LAUNCH = (f"{FOLDER}/runner",)
 
 @dataclass(frozen=True)
 class BuiltRunner:
-    """A folder that can be deployed as it is; `files` are its content, to be placed below one folder of a device."""
+    """A folder that can be deployed as it is; `files` is its content, to be copied to one folder of a device."""
 
     folder: Path
     hash: str
@@ -33,7 +33,7 @@ class BuiltRunner:
     launch: tuple[str, ...] = PLAIN_LAUNCH
 
     def command(self, directory: str) -> tuple[str, ...]:
-        """The arguments before the job file, for files that lie in `directory` of the device."""
+        """Returns the arguments before the job file, for files in `directory` of the device."""
         return tuple(
             directory + argument.removeprefix(FOLDER) if argument.startswith(FOLDER) else argument
             for argument in self.launch
@@ -41,12 +41,12 @@ class BuiltRunner:
 
     @property
     def size_bytes(self) -> int:
-        """What the files take on a device."""
+        """The size of the files on a device."""
         return sum(file.size_bytes for file in self.files)
 
 
 def write_manifest(folder: Path, launch: Sequence[str], facts: Mapping[str, Any]) -> None:
-    """Describes the files that lie in `folder`; `facts` (`machine` among them) are kept as they are."""
+    """Writes the manifest of the files in `folder`, with `facts` (`machine` among them)."""
     files = [
         {
             "name": path.relative_to(folder).as_posix(),
@@ -62,7 +62,7 @@ def write_manifest(folder: Path, launch: Sequence[str], facts: Mapping[str, Any]
 
 
 def kept_builds(runner_home: Path, facts: Mapping[str, Any]) -> Iterator[BuiltRunner]:
-    """The whole builds below `runner_home` whose manifest says all of `facts`, the newest first."""
+    """Yields the intact builds in `runner_home` whose manifest contains `facts`, the newest first."""
     manifests = [(path.stat().st_mtime_ns, path) for path in runner_home.glob(f"*/{MANIFEST}")]
     for _, path in sorted(manifests, reverse=True):
         built = read_built(path.parent)
@@ -71,7 +71,7 @@ def kept_builds(runner_home: Path, facts: Mapping[str, Any]) -> Iterator[BuiltRu
 
 
 def read_built(folder: Path) -> BuiltRunner | None:
-    """The runner in `folder` if all of its files are there with the right content."""
+    """Returns the runner in `folder` if all of its files are there with the right content."""
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
         files = tuple(

@@ -1,4 +1,4 @@
-"""Programs and runners that stay on a device between runs: where they lie, what was used when, and what goes first."""
+"""The cache of programs and runners on a device: their folders, when each was last used, and what to remove first."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Places:
 
     @property
     def pid_file(self) -> str:
-        """Names the runner while one runs: one per device, as there is one run at a time."""
+        """Identifies the running runner; there is at most one on a device."""
         return posixpath.join(self.workdir, "runner.pid")
 
     @property
     def hold(self) -> str:
-        """Who holds the device (devices/transports/hold.py)."""
+        """The folder of holds (devices/transports/hold.py)."""
         return posixpath.join(self.workdir, "hold")
 
 
@@ -54,7 +54,7 @@ _MB = 10**6
 
 @dataclass(frozen=True)
 class Cached:
-    """A folder below the workdir, `artifacts/HASH` or `runner/HASH`. `used` is None where nothing tells."""
+    """A folder below the workdir, `artifacts/HASH` or `runner/HASH`. `used` is None if unknown."""
 
     name: str
     size_bytes: int
@@ -62,9 +62,9 @@ class Cached:
 
 
 def cached(transport: Transport, places: Places) -> list[Cached]:
-    """What is in the cache, that which was used longest ago first. Raises DeviceError.
+    """Lists the cache, least recently used first. Raises DeviceError.
 
-    Sizes are those that the manifests tell; a folder without one has the size of the files in it.
+    Sizes come from the manifests; a folder without one has the size of the files in it.
     """
     names = _folders(transport, places)
     folders = {name: posixpath.join(places.workdir, name) for name in names}
@@ -78,7 +78,7 @@ def cached(transport: Transport, places: Places) -> list[Cached]:
 
 
 def mark_used(transport: Transport, places: Places, names: Iterable[str], now: datetime) -> None:
-    """Remembers that these were used at `now`; what is no longer there is forgotten. Raises DeviceError."""
+    """Records that these were used at `now`, and forgets what is no longer there. Raises DeviceError."""
     there = set(_folders(transport, places))
     known = {name: used for name, used in _read_uses(transport, places).items() if name in there}
     known |= dict.fromkeys(names, now)
@@ -87,9 +87,9 @@ def mark_used(transport: Transport, places: Places, names: Iterable[str], now: d
 
 
 def overflow(present: Sequence[Cached], limit_bytes: int, needed_bytes: int, kept: Collection[str]) -> list[Cached]:
-    """What has to go so that `needed_bytes` more fit into the limit: the first of `present` that are not `kept`.
+    """Returns what to remove so that `needed_bytes` more fit into the limit: the first of `present` not in `kept`.
 
-    Raises DeployError when that is not enough.
+    Raises DeployError if that is not enough.
     """
     total = sum(item.size_bytes for item in present) + needed_bytes
     going: list[Cached] = []
@@ -110,7 +110,7 @@ def overflow(present: Sequence[Cached], limit_bytes: int, needed_bytes: int, kep
 def make_room(
     transport: Transport, places: Places, limit_mb: int | None, wanted: str, size_bytes: int, kept: Collection[str]
 ) -> list[Cached]:
-    """Removes what was used longest ago until `wanted` fits, `kept` left alone -> what went. Raises DeviceError."""
+    """Removes the least recently used, except `kept`, until `wanted` fits; returns them. Raises DeviceError."""
     if limit_mb is None:
         return []
     present = cached(transport, places)
@@ -121,7 +121,7 @@ def make_room(
 
 
 def remove(transport: Transport, places: Places, items: Iterable[Cached]) -> None:
-    """Removes the folders. The manifest goes first: one that is removed by half is pushed anew. Raises DeviceError."""
+    """Removes the folders, each manifest first: a half-removed one is pushed again. Raises DeviceError."""
     for item in items:
         folder = posixpath.join(places.workdir, item.name)
         transport.remove(posixpath.join(folder, MANIFEST))
@@ -129,7 +129,7 @@ def remove(transport: Transport, places: Places, items: Iterable[Cached]) -> Non
 
 
 def _folders(transport: Transport, places: Places) -> list[str]:
-    """`artifacts/HASH` and `runner/HASH`; what a device names otherwise is none of ours, and never removed."""
+    """Lists `artifacts/HASH` and `runner/HASH`; anything with another name is not ours and never removed."""
     return [
         f"{kind}/{name}"
         for kind in KINDS
@@ -153,12 +153,12 @@ def _size(transport: Transport, folder: str, manifest: str | FileError | None) -
             records = json.loads(manifest)["files"].values()
             return sum(int(record["size_bytes"]) for record in records)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            pass  # a damaged manifest is no manifest
+            pass  # a damaged manifest counts as none
     return sum(_size_of_file(transport, posixpath.join(folder, name)) for name in _listed(transport, folder))
 
 
 def _size_of_file(transport: Transport, path: str) -> int:
-    """0 for what is no file."""
+    """Returns the size, 0 if it is not a file."""
     try:
         return transport.size(path)
     except FileError:
@@ -166,7 +166,7 @@ def _size_of_file(transport: Transport, path: str) -> int:
 
 
 def _read_uses(transport: Transport, places: Places) -> dict[str, datetime]:
-    """Nothing when the file is missing or damaged: all counts as used long ago."""
+    """Returns nothing if the file is missing or damaged: then everything counts as unused."""
     used = read_record(transport, posixpath.join(places.workdir, USES), _SCHEMA, "used")
     try:
         return {printable(name): _time(at) for name, at in used.items()}

@@ -1,11 +1,10 @@
-"""Files onto a device by content: nothing twice, nothing half.
+"""Deploys files to a device by content: nothing is copied twice or left incomplete.
 
-A file is pushed to a temporary name, hashed on the device, and renamed only if that hash is right. When the link died
-in the middle of a large file, the next deploy hashes what has arrived and, if that is the file's beginning, goes on
-behind it. What was verified is remembered in `.deployed.json` beside the files: hash, size and change stamp
-(`FileStat`). The next deploy looks at size and stamp alone: a file that was truncated, written to or replaced since has
-another stamp, is hashed again, and pushed again if its content changed. What this can't see is a storage that decays
-without a write; `rehash` does.
+A file is pushed to a temporary name, hashed on the device, and renamed only if the hash is right. After a break in the
+middle of a large file, the next deploy hashes what has arrived and, if that is the start of the file, resumes there.
+`.deployed.json` beside the files records what was verified: hash, size and change stamp (`FileStat`). The next deploy
+checks only size and stamp: a file that has been truncated, written to or replaced has another stamp, is hashed again,
+and pushed again if its content changed. Storage that decays without a write goes unnoticed, except with `rehash`.
 """
 
 from __future__ import annotations
@@ -27,21 +26,21 @@ from foundation.text import printable
 MANIFEST = ".deployed.json"
 _SCHEMA = 1
 _PART = re.compile(r".+\.part-[0-9a-f]{8}")
-# Less than this is sent again sooner than it is hashed on both sides.
+# Sending less than this again is faster than hashing it on both sides.
 _WORTH_RESUMING_BYTES = 4 << 20
 _HASH_CHUNK_BYTES = 1 << 20
-# Room that must stay free beside the files: job inputs, adapters and the device's own logs.
+# Space that must stay free: for job inputs, adapters and the device's own logs.
 _MARGIN_BYTES = 16 << 20
-# A file must arrive within this time: slow cards and USB 2 write faster than this.
+# Limits the time of a file: slow cards and USB 2 are faster than this.
 _BASE_TIMEOUT_S = 60.0
 _SLOWEST_BYTES_PER_S = 500_000.0
 
-OnProgress = Callable[[str, int, int], None]  # name of the file, bytes done of all files to push, bytes of them all
+OnProgress = Callable[[str, int, int], None]  # file name, bytes pushed so far, bytes of all files to push
 
 
 @dataclass(frozen=True)
 class DeployFile:
-    """A file of the host to be on the device as `name` (relative, with `/`) with exactly this content."""
+    """A host file that belongs on the device as `name` (relative, with `/`) with exactly this content."""
 
     source: Path
     name: str
@@ -52,12 +51,12 @@ class DeployFile:
     def __post_init__(self) -> None:
         parts = self.name.split("/")
         if not self.name or any(part in ("", ".", "..") for part in parts) or "\0" in self.name:
-            raise ValueError(f"{self.name!r} is no relative path of a file to deploy")
+            raise ValueError(f"{self.name!r} is not a relative path of a file to deploy")
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What a deploy did: names pushed and names that were there already, bytes pushed and the time of it all."""
+    """The result of a deploy: names pushed, names already there, bytes pushed, and the time taken."""
 
     directory: str
     pushed: tuple[str, ...]
@@ -74,7 +73,7 @@ def deploy(
     on_progress: OnProgress | None = None,
     rehash: bool = False,
 ) -> Deployment:
-    """Brings `files` into `directory` of the device. Raises `DeployError`; files already right stay as they are."""
+    """Copies `files` to `directory` of the device, except those already there intact. Raises `DeployError`."""
     start_s = time.monotonic()
     try:
         parts = {_part_of(directory, file) for file in files}
@@ -82,16 +81,16 @@ def deploy(
             transport.mkdir(folder)
             _remove_stale_parts(transport, folder, parts)
         known = {} if rehash else _read_manifest(transport, directory)
-        present = {file.name: stat for file in files if (stat := _verified(transport, directory, file, known))}
+        present = _verified(transport, directory, files, known)
         wanted = [file for file in files if file.name not in present]
         _require_space(transport, directory, wanted)
         total, done = sum(file.size_bytes for file in wanted), 0
         for file in wanted:
             present[file.name] = _push(transport, directory, file, _progress_of(file, done, total, on_progress))
             done += file.size_bytes
-            _write_manifest(transport, directory, files, present, known)
-        if not wanted:
-            _write_manifest(transport, directory, files, present, known)
+            if file.size_bytes >= _WORTH_RESUMING_BYTES:
+                known = _write_manifest(transport, directory, files, present, known)
+        _write_manifest(transport, directory, files, present, known)
     except FileError as error:
         raise DeployError(
             f"cannot deploy to {printable(directory)!r}: could not {error.action} {printable(error.path)!r} "
@@ -103,18 +102,19 @@ def deploy(
 
 
 def timeout_for(size_bytes: int) -> float:
-    """Seconds that moving or hashing so many bytes may take at most."""
+    """Returns the timeout for copying or hashing so many bytes."""
     return _BASE_TIMEOUT_S + size_bytes / _SLOWEST_BYTES_PER_S
 
 
 def _part_of(directory: str, file: DeployFile) -> str:
-    """The temporary name, which tells what content it is a beginning of."""
+    """Returns the temporary name, which identifies the content."""
     return f"{posixpath.join(directory, file.name)}.part-{file.sha256[:8]}"
 
 
 def _remove_stale_parts(transport: Transport, folder: str, wanted: Collection[str]) -> None:
-    """Removes what a deploy that was interrupted left of files that nobody wants any more; the device's lock makes sure
-    that nobody writes there now."""
+    """Removes temporary files of interrupted deploys that are not `wanted`; as the device is locked, nobody is writing
+    them.
+    """
     for name in transport.list_dir(folder):
         path = posixpath.join(folder, name)
         if _PART.fullmatch(name) and path not in wanted:
@@ -122,7 +122,7 @@ def _remove_stale_parts(transport: Transport, folder: str, wanted: Collection[st
 
 
 def _arrived_bytes(transport: Transport, part: str, file: DeployFile) -> int:
-    """How much of a file an interrupted push has brought, in whole blocks; 0 if that isn't the file's beginning."""
+    """Returns how many bytes an interrupted push has copied, in whole blocks; 0 if they aren't the file's start."""
     if file.size_bytes < _WORTH_RESUMING_BYTES or not transport.exists(part):
         return 0
     size = transport.size(part)
@@ -146,26 +146,29 @@ def _hash_of_beginning(source: Path, size_bytes: int) -> str:
 
 
 def _verified(
-    transport: Transport, directory: str, file: DeployFile, known: Mapping[str, dict[str, object]]
-) -> FileStat | None:
-    """The stat of the file on the device if its content is right."""
-    path = posixpath.join(directory, file.name)
-    if not transport.exists(path):
-        return None
-    stat = transport.stat(path)
-    if stat.size_bytes != file.size_bytes:
-        return None
-    if known.get(file.name) == _record(file, stat):
-        return stat
-    digest = transport.sha256(path, timeout_s=timeout_for(file.size_bytes))
-    return stat if digest == file.sha256 else None
+    transport: Transport, directory: str, files: Sequence[DeployFile], known: Mapping[str, dict[str, object]]
+) -> dict[str, FileStat]:
+    """Returns the stats, by name, of the files on the device whose content is right."""
+    paths = {file.name: posixpath.join(directory, file.name) for file in files}
+    found = transport.stats(list(paths.values()))
+
+    def is_right(file: DeployFile, stat: FileStat) -> bool:
+        if stat.size_bytes != file.size_bytes:
+            return False
+        if known.get(file.name) == _record(file, stat):
+            return True
+        return transport.sha256(paths[file.name], timeout_s=timeout_for(file.size_bytes)) == file.sha256
+
+    return {
+        file.name: stat for file in files if (stat := found.get(paths[file.name])) is not None and is_right(file, stat)
+    }
 
 
 def _require_space(transport: Transport, directory: str, wanted: Sequence[DeployFile]) -> None:
     needed = sum(file.size_bytes for file in wanted)
     if not needed:
         return
-    parts = [part for file in wanted if transport.exists(part := _part_of(directory, file))]
+    parts = transport.existing([_part_of(directory, file) for file in wanted])
     free = transport.free_bytes(directory) + sum(transport.size(part) for part in parts)
     if free < needed + _MARGIN_BYTES:
         raise DeployError(
@@ -204,7 +207,7 @@ def _damaged(transport: Transport, file: DeployFile, part: str) -> DeployError:
     return DeployError(
         f"{printable(file.name)!r} arrived with {size} of {file.size_bytes} bytes or with another content (its sha256 "
         f"doesn't begin with {file.sha256[:12]}); if it happens again, remove {printable(str(file.source.parent))!r} "
-        "on the host so that it is made anew, or check the device's storage."
+        "on the host so that it is made again, or check the device's storage."
     )
 
 
@@ -228,14 +231,16 @@ def _record(file: DeployFile, stat: FileStat) -> dict[str, object]:
 
 
 def _read_manifest(transport: Transport, directory: str) -> Mapping[str, dict[str, object]]:
-    """What was verified earlier; nothing if the manifest is missing or damaged, and then all is hashed again."""
+    """Returns what was verified earlier; nothing if the manifest is missing or damaged, so all is hashed again."""
     files = read_record(transport, posixpath.join(directory, MANIFEST), _SCHEMA, "files")
     return files if all(isinstance(record, dict) for record in files.values()) else {}
 
 
 def read_record(transport: Transport, path: str, schema: int, part: str) -> dict[str, Any]:
-    """The mapping `part` of a JSON record of ours on the device; nothing when it is missing, damaged or of another
-    schema. Raises what `read_text` raises besides that."""
+    """Returns the mapping `part` of our JSON record on the device; nothing if it is missing, damaged or has another
+    schema.
+
+    Raises what `read_text` raises otherwise."""
     try:
         document = json.loads(transport.read_text(path))
         return dict(document[part]) if document["schema"] == schema else {}
@@ -253,12 +258,14 @@ def _write_manifest(
     files: Sequence[DeployFile],
     present: Mapping[str, FileStat],
     known: Mapping[str, dict[str, object]],
-) -> None:
+) -> dict[str, dict[str, object]]:
+    """What is known then."""
     by_name = {file.name: file for file in files}
     records = dict(known) | {name: _record(by_name[name], stat) for name, stat in present.items()}
     if records != known:
         document = json.dumps({"schema": _SCHEMA, "files": records}, indent=1, sort_keys=True)
         transport.write(posixpath.join(directory, MANIFEST), document.encode())
+    return records
 
 
 def _mb(size_bytes: int) -> str:

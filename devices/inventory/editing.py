@@ -1,7 +1,7 @@
-"""Changing an inventory by program: a device more, or other values of one. Comments, order and style stay as they are.
+"""Edits an inventory: adds a device, or sets values of one. Comments, order and style stay as they are.
 
-The changed text is read back as an inventory before it takes the file's place, so that no edit can leave a file behind
-that the suite then refuses.
+The new text is read back as an inventory before it replaces the file, so that no edit can leave a file behind that the
+suite would refuse.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _AFTER = 2  # where ruamel keeps the comment behind a value
 
 
 def add_device(path: Path, name: str, values: Mapping[str, Any]) -> None:
-    """Appends a device. Raises `InventoryError` if there is one of that name, or if the entry can't be valid."""
+    """Appends a device. Raises `InventoryError` if the name is taken or the entry is not valid."""
     inventory = load(path)
     if name in inventory.devices:
         raise InventoryError(
@@ -36,13 +36,13 @@ def add_device(path: Path, name: str, values: Mapping[str, Any]) -> None:
 
 
 def change_device(path: Path, name: str, values: Mapping[str, Any]) -> None:
-    """Sets some values of a device that is there. Raises `InventoryError` and `UnknownDevice`."""
+    """Sets some values of an existing device. Raises `InventoryError` and `UnknownDevice`."""
     load(path).select(name)
     _change(path, name, values)
 
 
 def _change(path: Path, name: str, values: Mapping[str, Any]) -> None:
-    load_yaml(path)  # refuses what is not plain data before ruamel gets to keep it
+    load_yaml(path)  # refuses anything but plain data, which ruamel would keep
     text = path.read_text(encoding="utf-8-sig")
     yaml = YAML(typ="rt", pure=True)
     yaml.preserve_quotes = True
@@ -53,13 +53,13 @@ def _change(path: Path, name: str, values: Mapping[str, Any]) -> None:
         _set(devices[name], values)
     else:
         _set(devices, {name: CommentedMap(values)})
-    written = io.StringIO()
-    yaml.dump(document, written)
-    _replace(path, written.getvalue().encode())
+    stream = io.StringIO()
+    yaml.dump(document, stream)
+    _replace(path, stream.getvalue().encode())
 
 
 def _set(mapping: CommentedMap, values: Mapping[str, Any]) -> None:
-    """Appends or replaces keys. What follows the mapping, such as entries that are commented out, stays behind it."""
+    """Appends or replaces keys. What follows the mapping, such as commented-out entries, stays behind it."""
     last = _last_of(mapping)
     _merge(mapping, values)
     new = _last_of(mapping)
@@ -71,12 +71,12 @@ def _set(mapping: CommentedMap, values: Mapping[str, Any]) -> None:
     beside, newline, behind = tokens[_AFTER].value.partition("\n")
     tokens[_AFTER].value = f"{beside}\n"
     if behind:
-        moved = CommentToken(newline + behind, tokens[_AFTER].start_mark, None)
-        new[0].ca.items[new[1]] = [None, None, moved, None]
+        comment = CommentToken(newline + behind, tokens[_AFTER].start_mark, None)
+        new[0].ca.items[new[1]] = [None, None, comment, None]
 
 
 def _merge(mapping: CommentedMap, values: Mapping[str, Any]) -> None:
-    """Sets keys, those of mappings within one by one, so that what is beside them stays."""
+    """Sets keys, recursing into mappings so that their other keys stay."""
     for key, value in values.items():
         if isinstance(value, Mapping) and isinstance(mapping.get(key), CommentedMap):
             _merge(mapping[key], value)
@@ -85,7 +85,7 @@ def _merge(mapping: CommentedMap, values: Mapping[str, Any]) -> None:
 
 
 def _last_of(mapping: CommentedMap) -> tuple[CommentedMap, str] | None:
-    """The innermost mapping that the text of `mapping` ends with, and its last key."""
+    """Returns the innermost mapping that the text of `mapping` ends with, and its last key."""
     if not mapping:
         return None
     key = next(reversed(mapping))
@@ -100,7 +100,7 @@ def _replace(path: Path, data: bytes) -> None:
         load(trial)
         trial.replace(path)
     except InventoryError as error:
-        # The line is one of a file that is never to be.
+        # The line number belongs to the rejected file.
         sentence = re.sub(rf"^{re.escape(printable(str(trial)))}:\d+: ", "", str(error))
         raise InventoryError(f"{printable(str(path))} stays as it is: {sentence}") from error
     except OSError as error:

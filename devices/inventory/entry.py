@@ -32,9 +32,9 @@ _CPU_LIMIT = 4096
 
 @dataclass(frozen=True)
 class KindDefaults:
-    """What the kind of a device implies unless its entry says otherwise.
+    """What a device's kind implies unless its entry says otherwise.
 
-    A relative workdir is below the home folder of the user on the device; None means the host's own suite folder.
+    A relative workdir is below the user's home folder on the device; None means the host's own suite folder.
     """
 
     transport: TransportName
@@ -51,7 +51,7 @@ KIND_DEFAULTS: Mapping[str, KindDefaults] = {
 
 
 def parse_cpus(value: object) -> object:
-    """CPU numbers from a list, or from the kernel's notation for lists (`0-3,6`)."""
+    """Returns CPU numbers from a list, or from the kernel's notation for lists (`0-3,6`)."""
     if not isinstance(value, str):
         if not isinstance(value, list | tuple):
             raise ValueError("it must be a list of CPU numbers such as [0, 1] or a text such as 0-3")
@@ -70,14 +70,14 @@ def parse_cpus(value: object) -> object:
 
 
 def _text(value: object) -> object:
-    """Refuses what can't be in a command line or a file name."""
+    """Refuses text that can't be in a command line or a file name."""
     if isinstance(value, str) and (not value.strip() or "\0" in value):
         raise ValueError("is empty or holds a null character")
     return value
 
 
 def _variable(name: str) -> str:
-    """A secret is named, never written down; what looks like one is not repeated in the message."""
+    """Refuses anything but the name of a variable; what may be a secret is not repeated in the message."""
     if not _VARIABLE_PATTERN.fullmatch(name):
         raise ValueError("it must name an environment variable that holds the secret, never be the secret itself")
     return name
@@ -104,9 +104,9 @@ HostKeyText = Annotated[StrictStr, AfterValidator(_host_key)]
 
 
 class SshLogin(BaseModel):
-    """How to log in over SSH. Secrets are named by the environment variable that holds them.
+    """How to log in over SSH. Secrets stay in environment variables, which are named here.
 
-    `host_keys` holds what the server may show itself with: `TYPE SHA256:...` as `suite devices enroll` writes it.
+    `host_keys` lists the keys that the server may present, `TYPE SHA256:...` as `suite devices enroll` writes them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -120,13 +120,13 @@ class SshLogin(BaseModel):
 
 
 class JumpHost(SshLogin):
-    """A server that the connection goes through."""
+    """A server that the connection is tunnelled through."""
 
     host: Text
 
 
 class PowerSource(BaseModel):
-    """Where the device's power is read, if not where its kind looks, and how.
+    """Where and how the device's power is read, if not as its kind does.
 
     `scale` and `sign` correct the battery's gauge (`suite devices calibrate` finds them), or the sensor that `sensor`
     names as the one that measures the whole device. `command` is a meter: a program on the host that prints
@@ -143,7 +143,7 @@ class PowerSource(BaseModel):
 
 
 class DeviceEntry(SshLogin):
-    """A device of the inventory. `transport` and `workdir` are filled in from the kind when it leaves them out."""
+    """A device of the inventory. The kind supplies `transport` and `workdir` where they are left out."""
 
     name: Text
     kind: KindName
@@ -164,7 +164,7 @@ class DeviceEntry(SshLogin):
 
     @property
     def address(self) -> str | None:
-        """Where it is, as far as two entries can be told to name the same device; None for this machine."""
+        """Equal for two entries that certainly name the same device; None for this machine."""
         if self.transport == "local":
             return None
         through = "" if self.jump is None else f"{self.jump.host.lower()}:{self.jump.port or ''}:"
@@ -172,8 +172,8 @@ class DeviceEntry(SshLogin):
 
     @field_validator("workdir")
     @classmethod
-    def _is_whole_over_adb(cls, workdir: str, given: ValidationInfo) -> str:
-        if given.data.get("transport") == "adb" and not workdir.startswith("/"):
+    def _is_whole_over_adb(cls, workdir: str, info: ValidationInfo) -> str:
+        if info.data.get("transport") == "adb" and not workdir.startswith("/"):
             raise ValueError(
                 "over adb it must be a whole path, since commands start in `/` there, where nobody may write "
                 f"(an Android phone has {KIND_DEFAULTS['android'].workdir})"

@@ -1,7 +1,7 @@
-"""The inventory as a JSON Schema, from which editors complete and check it while somebody types.
+"""The inventory as a JSON Schema, with which editors complete and check it.
 
-It is made from `DeviceEntry`, so the two can't disagree. What only the loader can tell is left to it: that an ssh
-device needs a host, say, which may come from a group.
+It is generated from `DeviceEntry`, so the two can't disagree. What only the loader can know is left to it, such as the
+host that an ssh device needs, which may come from a group.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DESCRIPTIONS = {
     "notes": "A remark for people.",
 }
 
-# An entry of which an editor can tell that it is reached by adb.
+# Matches entries that an editor can know are reached over adb.
 _OVER_ADB = [
     {"properties": {"transport": {"const": "adb"}}, "required": ["transport"]},
     {"properties": {"kind": {"const": "android"}, "transport": False}, "required": ["kind"]},
@@ -43,7 +43,7 @@ _WORKDIR_OVER_ADB = {"if": {"anyOf": _OVER_ADB}, "then": {"properties": {"workdi
 
 
 def inventory_schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of inventory.yaml."""
+    """Returns the JSON Schema (draft 2020-12) of inventory.yaml."""
     model = DeviceEntry.model_json_schema()
     shared = {name: _property(name, model["properties"][name]) for name in FIELDS if name != "name"}
     values = {"type": "object", "additionalProperties": False, "properties": shared, **_WORKDIR_OVER_ADB}
@@ -77,10 +77,10 @@ def inventory_schema() -> dict[str, Any]:
 
 
 def _property(name: str, found: dict[str, Any]) -> dict[str, Any]:
-    """One key: without pydantic's titles, and without `null`, for a key that has no value is left out."""
+    """Returns one key's schema, without pydantic's titles, and without `null`: keys without a value are left out."""
     choices = [choice for choice in found.get("anyOf", [found]) if choice.get("type") != "null"]
     if name == "cpus":
         choices.append({"type": "string", "pattern": r"^\s*\d+(-\d+)?(\s*,\s*\d+(-\d+)?)*\s*$"})
-    kept = [{key: value for key, value in choice.items() if key not in ("title", "default")} for choice in choices]
-    shape: dict[str, Any] = kept[0] if len(kept) == 1 else {"anyOf": kept}
+    types = [{key: value for key, value in choice.items() if key not in ("title", "default")} for choice in choices]
+    shape: dict[str, Any] = types[0] if len(types) == 1 else {"anyOf": types}
     return ({"description": _DESCRIPTIONS[name]} if name in _DESCRIPTIONS else {}) | shape

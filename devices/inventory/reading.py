@@ -1,4 +1,4 @@
-"""inventory.yaml: which devices there are. Every error names file, line, value and what to do."""
+"""Reads inventory.yaml. Every error names file, line, value and what to do."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from devices.inventory.entry import FIELDS, KIND_DEFAULTS, NAME_PATTERN, DeviceE
 from devices.inventory.yaml_lines import Position, YamlFile, load_yaml
 from foundation.text import did_you_mean, printable
 
-#: What is asked for in words of YAML, by pydantic's type of the error.
-_WANTED = {
+#: What a value must be, in YAML's terms, by pydantic's type of the error.
+_REQUIREMENTS = {
     "dict_type": "be names with values (`name: value`)",
     "model_type": "be names with values (`name: value`)",
     "list_type": "be a list (`[a, b]`)",
@@ -31,17 +31,17 @@ _WANTED = {
 
 
 def first_problem(error: ValidationError) -> ErrorDetails:
-    """The one to report: a key that is spelt wrongly comes before the one that is missing for it."""
+    """Returns the problem to report: a misspelt key comes before the missing key that it was meant to be."""
     return min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
 
 
 def place_of(problem: ErrorDetails) -> Position:
-    """Where it is. Of a value that may be one of two types, pydantic's place names the type as well."""
+    """Returns the place of the problem, without the type that pydantic adds where a value may be one of two."""
     return tuple(part for part in problem["loc"] if part not in ("int", "float"))
 
 
 def sentence_of(problem: ErrorDetails, known: Iterable[str] = ()) -> str:
-    """One sentence with the key, its value, what it must be and what to do; `known` are the keys there may be."""
+    """Returns a sentence with the key, its value, what it must be and what to do; `known` lists the valid keys."""
     key = printable(".".join(map(str, place_of(problem))) or "the file", 80)
     value = "empty" if problem["input"] in (None, [], {}) else printable(repr(problem["input"]), 60)
     kind, context = problem["type"], problem.get("ctx", {})
@@ -58,16 +58,16 @@ def sentence_of(problem: ErrorDetails, known: Iterable[str] = ()) -> str:
         return f"`{key}` is {value}, which doesn't exist; {near or others}"
     if kind == "value_error":
         return _unusable(key, value, printable(str(context["error"])), whole=not problem["loc"])
-    wanted = _WANTED.get(kind, problem["msg"].removeprefix("Input should "))
-    return f"`{key}` is {value}, and must {wanted}; correct it."
+    requirement = _REQUIREMENTS.get(kind, problem["msg"].removeprefix("Input should "))
+    return f"`{key}` is {value}, and must {requirement}; correct it."
 
 
 def _unusable(key: str, value: str, reason: str, *, whole: bool) -> str:
-    """What a check of ours refused. A secret that was written down is not repeated."""
+    """Returns the sentence for a value that our own check refused, without repeating what may be a secret."""
     if whole:
         return f"{reason}."
-    shown = "" if key.endswith("_env") else f" is {value}, and that"
-    return f"`{key}`{shown} can't be used: {reason}; correct it."
+    clause = "" if key.endswith("_env") else f" is {value}, and that"
+    return f"`{key}`{clause} can't be used: {reason}; correct it."
 
 
 _GROUP, _KIND = "group:", "kind:"
@@ -77,14 +77,14 @@ _SHARED_FIELDS = tuple(name for name in FIELDS if name != "name")
 
 @dataclass(frozen=True)
 class Inventory:
-    """The devices of one file by name, in the file's order, and the names in each group."""
+    """The devices of one file by name, in file order, and the members of each group."""
 
     path: Path
     devices: Mapping[str, DeviceEntry]
     groups: Mapping[str, tuple[str, ...]]
 
     def select(self, selection: str) -> tuple[DeviceEntry, ...]:
-        """The devices of a comma-separated list, each once, in the order asked for.
+        """Returns the devices of a comma-separated list, each once, in the order of the list.
 
         A term is a name, a pattern (`pi-*`), `all`, a group (`GROUP`, or `group:GROUP` where a device has that name
         too) or `kind:KIND`. Raises `UnknownDevice` for a term that matches nothing, and `InventoryError` for an empty
@@ -96,13 +96,13 @@ class Inventory:
                 f"no device was named, and {printable(str(self.path))!r} has {len(self.devices)}; "
                 f"name one or more of: {', '.join(self.devices)}."
             )
-        chosen: dict[str, DeviceEntry] = {}
+        devices: dict[str, DeviceEntry] = {}
         for term in terms:
             names = tuple(self._matching(term))
             if not names:
                 raise self._unknown(term)
-            chosen.update((name, self.devices[name]) for name in names)
-        return tuple(chosen.values())
+            devices.update((name, self.devices[name]) for name in names)
+        return tuple(devices.values())
 
     def _matching(self, term: str) -> Iterator[str]:
         if term in self.devices:
@@ -115,7 +115,7 @@ class Inventory:
                     yield name
 
     def _unknown(self, term: str) -> InventoryError | UnknownDevice:
-        """What to answer for a term that stands for no device."""
+        """Returns the error for a term that matches no device."""
         where = printable(str(self.path))
         group = term.removeprefix(_GROUP)
         if group in self.groups:
@@ -130,14 +130,14 @@ class Inventory:
         return UnknownDevice(term, (*self.devices, *self.groups), where, add=_command_to_add(term), what=what)
 
     def _kinds(self, term: str) -> tuple[str, ...]:
-        """Those of its devices; a kind that just isn't among them is not misspelt, and resembles none."""
+        """Returns the kinds of its devices; for a valid kind that none of them has, nothing is suggested."""
         here = dict.fromkeys(entry.kind for entry in self.devices.values())
         prefix = "" if term.removeprefix(_KIND) in KIND_DEFAULTS else _KIND
         return tuple(f"{prefix}{kind}" for kind in here)
 
 
 def _command_to_add(name: str) -> str | None:
-    """What to type for a device of that name; its kind is guessed from the name. None for what can't be a name."""
+    """Returns the command that adds a device of that name, its kind guessed from it; None for an invalid name."""
     if not NAME_PATTERN.fullmatch(name) or name == "all":
         return None
     kind = next((kind for kind in KIND_DEFAULTS if kind in name.lower()), "KIND")
@@ -166,7 +166,7 @@ def load(path: Path, *, home: Path | None = None) -> Inventory:
 
 
 def _mapping(file: YamlFile, position: Position, known: tuple[str, ...] | None, what: str) -> dict[str, Any]:
-    """The mapping at `position` (empty if it isn't there), its keys checked against `known`."""
+    """Returns the mapping at `position` (empty if it isn't there), its keys checked against `known`."""
     value = file.value
     for key in position:
         value = value.get(key) if isinstance(value, dict) else None
@@ -190,8 +190,8 @@ def _group(file: YamlFile, name: str, devices: Mapping[str, Any]) -> tuple[str, 
     _mapping(file, (*position, "vars"), _SHARED_FIELDS, "key")
     members = group.get("devices") or []
     if not isinstance(members, list):
-        shown = printable(repr(members), 60)
-        raise file.error((*position, "devices"), f"`devices` is {shown}, and must be a list of names; correct it.")
+        text = printable(repr(members), 60)
+        raise file.error((*position, "devices"), f"`devices` is {text}, and must be a list of names; correct it.")
     for index, member in enumerate(members):
         if not isinstance(member, str) or member not in devices:
             hint = did_you_mean(str(member), devices, count=1, quote="`") or f"known are: {', '.join(devices)}."
@@ -234,7 +234,7 @@ def _entry(file: YamlFile, name: str, groups: Mapping[str, tuple[str, ...]], bas
         try:
             places[key] = str(base / Path(value).expanduser())
         except RuntimeError as error:
-            shown = printable(repr(value), 60)
-            sentence = f"device {name!r}: `{key}` is {shown}, whose home folder is unknown; write the whole path."
+            text = printable(repr(value), 60)
+            sentence = f"device {name!r}: `{key}` is {text}, whose home folder is unknown; write the whole path."
             raise file.error(origin.get(key, own), sentence) from error
     return entry.model_copy(update=places)

@@ -1,7 +1,7 @@
-"""A YAML file as plain values, each with the line it stands on.
+"""Reads a YAML file as plain values, each with its line number.
 
 Only plain data is read: mappings with text keys, lists, and scalars of YAML 1.2. Tags, anchors and aliases are refused
-(they could build objects, or a small file that unfolds without end), and so are duplicate keys.
+(they could build objects, or expand a small file without end), and so are duplicate keys.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ _SCALARS = frozenset({"str", "int", "float", "bool", "null"})
 
 @dataclass(frozen=True)
 class YamlFile:
-    """What a file says: `value`, and `lines[position]` from 1; a position is the keys and indices from the top."""
+    """A file's `value`, and the line number of each position; a position is the keys and indices from the top."""
 
     path: Path
     value: Any
     lines: Mapping[Position, int] = field(repr=False)
 
     def line(self, position: Position) -> int:
-        """The line of a value, or of the nearest thing around it that is in the file."""
+        """Returns the line of a value, or of the nearest enclosing one that is in the file."""
         while position and position not in self.lines:
             position = position[:-1]
         return self.lines.get(position, 1)
 
     def error(self, position: Position, sentence: str) -> InventoryError:
-        """An error at that place: `file:line: sentence`."""
+        """Returns an error at that place: `file:line: sentence`."""
         return error_at(self.path, self.line(position), sentence)
 
 
 def error_at(path: Path, line: int, sentence: str) -> InventoryError:
-    """An error of the form `file:line: sentence`."""
+    """Returns an error of the form `file:line: sentence`."""
     return InventoryError(f"{printable(str(path))}:{line}: {sentence}")
 
 
 def load_yaml(path: Path, *, what: str = "inventory") -> YamlFile:
-    """Reads `path`, which errors call `what`.
+    """Reads `path`; errors call it `what`.
 
-    Raises `InventoryError` for a file that is missing, too large, no UTF-8 or no plain YAML.
+    Raises `InventoryError` for a file that is missing, too large, or not valid UTF-8 or plain YAML.
     """
     text = _read(path, what)
     yaml = YAML(typ="safe", pure=True)
@@ -82,16 +82,16 @@ def _read(path: Path, what: str) -> str:
             f"name another file or copy the {what} that ships with the suite."
         ) from error
     if len(data) > _FILE_LIMIT_BYTES:
-        raise error_at(path, 1, f"the file exceeds {_FILE_LIMIT_BYTES} bytes, which no {what} does; check its path.")
+        raise error_at(path, 1, f"the file exceeds {_FILE_LIMIT_BYTES} bytes, too many for a {what}; check its path.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise error_at(path, line, f"byte {error.start} is no UTF-8 text; save the file as UTF-8.") from error
+        raise error_at(path, line, f"byte {error.start} is not valid UTF-8; save the file as UTF-8.") from error
 
 
 class _Reader:
-    """Turns ruamel's nodes into plain values and notes their lines."""
+    """Turns ruamel's nodes into plain values and records their lines."""
 
     def __init__(self, path: Path, yaml: YAML) -> None:
         self.lines: dict[Position, int] = {}
@@ -118,8 +118,8 @@ class _Reader:
             try:
                 return self._constructor.construct_object(node)
             except ValueError as error:
-                shown = printable(node.value, 60)
-                raise error_at(self._path, line, f"{shown!r} can't be read as {tag}; correct it.") from error
+                text = printable(node.value, 60)
+                raise error_at(self._path, line, f"{text!r} can't be read as {tag}; correct it.") from error
         raise error_at(self._path, line, f"the tag {printable(str(node.tag))!r} is not read here; write plain data.")
 
     def _mapping(self, node: MappingNode, position: Position) -> dict[str, Any]:
@@ -136,8 +136,8 @@ class _Reader:
                 what = "mapping" if isinstance(key_node, MappingNode) else "list"
                 raise error_at(self._path, line, f"a {what} can't be a key; write one name before the colon.")
             if key_node.tag != f"{_TAG}str":
-                shown = printable(key_node.value, 60)
-                raise error_at(self._path, line, f"the key {shown!r} is no text; put quotes around it.")
+                text = printable(key_node.value, 60)
+                raise error_at(self._path, line, f"the key {text!r} is not text; put quotes around it.")
             key = str(key_node.value)
             if key in mapping:
                 first = self.lines[*position, key]

@@ -1,4 +1,4 @@
-"""Android phones: the battery's gauge, what the system says of heat and chargers, and the big cores."""
+"""Android phones: the battery's gauge, what the system reports about heat and chargers, and the big cores."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from devices.sensors.battery import (
 )
 from devices.sensors.linux_host import clock_sensors, memory_sensors
 from devices.sensors.power_counters import odpm_sensors
-from devices.sensors.reading import Answer, Tree, ask, find_program
+from devices.sensors.reading import Answer, Tree, ask
 from devices.sensors.spec import METER_REMEDY, Discovery, Gap, with_chosen_total
 from devices.sensors.thermal import level_name, thermal_sensors, thermal_service_sensors, thermal_status
 from foundation.text import printable
 
-#: What a phone can draw; a gauge that reads anything else uses another unit, or has no value.
+#: What a phone can draw; a gauge that reads anything else uses another unit or has no value.
 PLAUSIBLE_MW = (200.0, 20_000.0)
 
 _SUPPLIES = "sys/class/power_supply"
@@ -48,7 +48,7 @@ class AndroidKind:
         self.entry = entry
 
     def sensors(self, tree: Tree) -> Discovery:
-        dumpsys = find_program(tree, "dumpsys")
+        dumpsys = tree.program("dumpsys")
         chargers = all_chargers(tree)
         battery = _battery(tree, self._gauge(), chargers)
         if battery.sensors:
@@ -78,7 +78,7 @@ class AndroidKind:
         )
 
     def checks(self, tree: Tree) -> tuple[Check, ...]:
-        dumpsys = find_program(tree, "dumpsys")
+        dumpsys = tree.program("dumpsys")
         chargers = all_chargers(tree)
         status = thermal_status(_dumpsys(tree, dumpsys, "thermalservice"))
         if chargers.plugged:
@@ -88,7 +88,7 @@ class AndroidKind:
             charging = Check("charger", "ok", "none is plugged in")
         if status is None:
             heat = Check(
-                "thermal status", "warning", "unknown: dumpsys thermalservice tells none (it does from Android 10 on)"
+                "thermal status", "warning", "unknown: dumpsys thermalservice reports none (it does from Android 10 on)"
             )
         elif status > 0:
             heat = Check("thermal status", "warning", f"{level_name(status)} ({status})", "let the phone cool down")
@@ -97,7 +97,7 @@ class AndroidKind:
         return (charging, heat, self._cores(tree))
 
     def cpus(self, tree: Tree) -> tuple[int, ...] | None:
-        """The big cores: those whose highest frequency isn't the lowest of all. None if all are alike, or unknown."""
+        """Returns the big cores, those not of the slowest kind; None if all are alike or unknown."""
         names = tree.names(_CPUS, r"cpu\d+")
         texts = tree.read(f"{_CPUS}/{name}/cpufreq/cpuinfo_max_freq" for name in names)
         highest = {
@@ -109,7 +109,7 @@ class AndroidKind:
         return big or None
 
     def throttling(self, tree: Tree) -> str | None:
-        status = thermal_status(_dumpsys(tree, find_program(tree, "dumpsys"), "thermalservice"))
+        status = thermal_status(_dumpsys(tree, tree.program("dumpsys"), "thermalservice"))
         return f"Android's thermal status is {level_name(status)} ({status})" if status else None
 
     def _gauge(self) -> Gauge:
@@ -133,19 +133,19 @@ class AndroidKind:
 
 
 def _with_battery_service(facts: Facts, tree: Tree) -> Facts:
-    """What the kernel doesn't tell of battery and chargers: its files are often kept from the shell."""
-    dumpsys = find_program(tree, "dumpsys")
-    told = _dumpsys(tree, dumpsys, "battery")
+    """Fills in battery and charger from Android's service, as the shell often may not read the kernel's files."""
+    dumpsys = tree.program("dumpsys")
+    output = _dumpsys(tree, dumpsys, "battery")
     charge, plugged = facts.battery_percent, facts.charger_plugged
     return replace(
         facts,
-        battery_percent=charge_of_android(told.text or "") if charge is None else charge,
-        charger_plugged=chargers_of_android(dumpsys or "", told).is_plugged if plugged is None else plugged,
+        battery_percent=charge_of_android(output.text or "") if charge is None else charge,
+        charger_plugged=chargers_of_android(dumpsys or "", output).is_plugged if plugged is None else plugged,
     )
 
 
 def _battery(tree: Tree, gauge: Gauge, chargers: Chargers) -> Discovery:
-    """The gauge; where the kernel's files are kept from the shell, that is the reason."""
+    """Returns the gauge's sensor, or a gap with the reason where the shell may not read the kernel's files."""
     found = battery_sensors(tree, gauge, chargers.plugged)
     if [gap.name for gap in found.unavailable] != [BATTERY]:
         return found
@@ -164,6 +164,6 @@ def _dumpsys(tree: Tree, dumpsys: str | None, service: str) -> Answer:
 
 
 def _properties(tree: Tree) -> Mapping[str, str]:
-    getprop = find_program(tree, "getprop")
+    getprop = tree.program("getprop")
     text = None if getprop is None else ask(tree, [getprop]).text
     return {match[1]: printable(match[2]) for match in _PROPERTY.finditer(text or "") if match[2].strip()}

@@ -11,17 +11,17 @@ from devices.inventory.entry import DeviceEntry
 from devices.sensors.jetson_jtop import JtopReading, NoJtop, jtop_sensors, read_jtop
 from devices.sensors.jetson_rails import ina3221_sensors
 from devices.sensors.linux_host import clock_sensors, memory_sensors
-from devices.sensors.reading import Answer, Tree, ask, find_program
+from devices.sensors.reading import Answer, Tree, ask
 from devices.sensors.spec import Discovery, Gap, Sensor, with_chosen_total
 from devices.sensors.thermal import thermal_sensors
 from foundation.text import printable
 
 _RELEASE = "etc/nv_tegra_release"
 _RELEASE_LINE = re.compile(r"#\s*R(\d{1,3}) \(release\), REVISION: (\d[\d.]{0,10})", re.ASCII)
-# Major releases of L4T by what NVIDIA calls the whole that they are part of.
+# JetPack releases by the major release of L4T that they contain.
 _JETPACK = {"28": "3", "32": "4", "34": "5", "35": "5", "36": "6", "38": "7"}
 _MODE = "NV Power Mode:"
-# A zone whose driver gives a constant on the boards of JetPack 4: it would hide which zone is the hottest.
+# A zone whose driver returns a constant on JetPack 4 boards: it would hide which zone is the hottest.
 _CONSTANT_ZONE = "PMIC-Die"
 
 
@@ -52,11 +52,11 @@ class JetsonKind:
 
     def checks(self, tree: Tree) -> tuple[Check, ...]:
         zram = _zram(tree)
-        told = read_jtop(tree) if self.entry.jtop else None
+        jtop = read_jtop(tree) if self.entry.jtop else None
         return (
-            _mode_check(_mode(tree), _mode_of_jtop(told)),
+            _mode_check(_mode(tree), _mode_of_jtop(jtop)),
             Check("zram", "ok", f"{zram}; pages in it count as the runner's memory" if zram else "none"),
-            *((_jtop_check(told),) if isinstance(told, JtopReading) else ()),  # why not, its sensor says
+            *((_jtop_check(jtop),) if isinstance(jtop, JtopReading) else ()),  # else a gap has the reason
         )
 
     def cpus(self, tree: Tree) -> tuple[int, ...] | None:
@@ -71,22 +71,22 @@ class JetsonKind:
 def _zones(tree: Tree) -> Discovery:
     found = thermal_sensors(tree)
     gaps = tuple(_offline(gap) for gap in found.unavailable)
-    kept: list[Sensor] = []
+    sensors: list[Sensor] = []
     for sensor in found.sensors:
         if sensor.name == _CONSTANT_ZONE:
-            gaps += (Gap(sensor.name, "temperature_mc", "its driver gives a constant on this board"),)
+            gaps += (Gap(sensor.name, "temperature_mc", "its driver returns a constant on this board"),)
         else:
-            kept.append(sensor)
-    return Discovery(tuple(kept), gaps)
+            sensors.append(sensor)
+    return Discovery(tuple(sensors), gaps)
 
 
 def _offline(gap: Gap) -> Gap:
-    """-256 degC is how a unit that is powered off shows itself."""
+    """Explains readings of -256 degC, which mean that the unit is powered off."""
     return replace(gap, reason=f"{gap.reason} (this unit is offline)") if "-256000 m" in gap.reason else gap
 
 
 def _release(tree: Tree) -> str | None:
-    """Such as `L4T 32.7.1 (JetPack 4)`."""
+    """Returns the release, such as `L4T 32.7.1 (JetPack 4)`."""
     match = _RELEASE_LINE.match(tree.read([_RELEASE]).text(_RELEASE) or "")
     if match is None:
         return None
@@ -95,43 +95,43 @@ def _release(tree: Tree) -> str | None:
 
 
 def _mode(tree: Tree) -> Answer:
-    """Name and number of the power mode, such as `MAXN (0)`."""
-    nvpmodel = find_program(tree, "nvpmodel")
+    """Returns the power mode's name and number, such as `MAXN (0)`."""
+    nvpmodel = tree.program("nvpmodel")
     if nvpmodel is None:
         return Answer(None, "nvpmodel isn't there")
-    told = ask(tree, [nvpmodel, "-q"])
-    name = told.line(_MODE)
+    output = ask(tree, [nvpmodel, "-q"])
+    name = output.line(_MODE)
     if not name:
-        return Answer(None, told.why_not or "nvpmodel -q names no mode")
-    numbers = [line.strip() for line in (told.text or "").splitlines() if line.strip().isdecimal()]
+        return Answer(None, output.why_not or "nvpmodel -q names no mode")
+    numbers = [line.strip() for line in (output.text or "").splitlines() if line.strip().isdecimal()]
     return Answer(printable(f"{name}{f' ({numbers[-1]})' if numbers else ''}", 60))
 
 
-def _mode_of_jtop(told: JtopReading | NoJtop | None) -> str | None:
-    """As its service reads it, which may what this user may not."""
-    return told.mode if isinstance(told, JtopReading) else None
+def _mode_of_jtop(jtop: JtopReading | NoJtop | None) -> str | None:
+    """Returns the mode as jtop's service reads it, which has rights that the user may lack."""
+    return jtop.mode if isinstance(jtop, JtopReading) else None
 
 
 def _mode_check(mode: Answer, of_jtop: str | None) -> Check:
     if mode.text is not None:
         return Check("power mode", "ok", mode.text)
     if of_jtop is not None:
-        return Check("power mode", "ok", f"{of_jtop}, as jtop tells it")
-    remedy = "let this user run `nvpmodel -q`, so that results of two power modes are told apart"
+        return Check("power mode", "ok", f"{of_jtop}, as jtop reports it")
+    remedy = "let this user run `nvpmodel -q`, so that results of different power modes can be distinguished"
     return Check("power mode", "warning", f"unknown: {mode.why_not}", remedy)
 
 
-def _jtop_check(told: JtopReading) -> Check:
-    """What its service tells now, in a line."""
-    rails = ", ".join(f"{name} {value:.0f} mW" for name, value in sorted(told.rails_mw.items()))
-    zones = ", ".join(f"{name} {value:.1f} °C" for name, value in sorted(told.temperatures_c.items()))
-    total = "no power rails" if told.total_mw is None else f"total {told.total_mw:.0f} mW"
-    parts = (total, rails, zones, told.mode and f"power mode {told.mode}", f"every {told.interval_s:g} s")
+def _jtop_check(reading: JtopReading) -> Check:
+    """Returns what its service reports now, in one line."""
+    rails = ", ".join(f"{name} {value:.0f} mW" for name, value in sorted(reading.rails_mw.items()))
+    zones = ", ".join(f"{name} {value:.1f} °C" for name, value in sorted(reading.temperatures_c.items()))
+    total = "no power rails" if reading.total_mw is None else f"total {reading.total_mw:.0f} mW"
+    parts = (total, rails, zones, reading.mode and f"power mode {reading.mode}", f"every {reading.interval_s:g} s")
     return Check("jtop", "ok", printable("; ".join(part for part in parts if part)))
 
 
 def _zram(tree: Tree) -> str | None:
-    """How much compressed swap there is; None without any."""
+    """Describes the compressed swap; None without any."""
     devices = tree.names("sys/block", r"zram\d+")
     texts = tree.read(f"sys/block/{device}/disksize" for device in devices)
     sizes = [texts.number(f"sys/block/{device}/disksize") or 0.0 for device in devices]

@@ -1,4 +1,4 @@
-"""Families of devices: what the suite asks of each. A new kind is a class, and a line in `KINDS`."""
+"""Families of devices: what the suite needs from each. A new kind is a class, and a line in `KINDS`."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from devices.sensors.spec import Discovery
 
 
 class Kind(Protocol):
-    """A family of devices, made for one entry."""
+    """A family of devices, instantiated for one entry."""
 
     governor_remedy: str | None
-    """How to keep the cores' clock from following the load; None where the device's user can't."""
+    """The command that fixes the cores' clock; None where the device's user can't."""
 
     def __init__(self, entry: DeviceEntry) -> None: ...
 
     def sensors(self, tree: Tree) -> Discovery:
-        """What can be sampled on this device now, and what can't and why."""
+        """Returns what can be sampled on this device now, and what can't and why."""
 
     def facts(self, tree: Tree) -> Facts:
-        """What identifies the device and what state it is in."""
+        """Returns what identifies the device and what state it is in."""
 
     def checks(self, tree: Tree) -> tuple[Check, ...]:
-        """Checks that only this family has, besides those of `devices.checks.preflight`."""
+        """Returns the checks of this family alone, besides those of `devices.checks.preflight`."""
 
     def cpus(self, tree: Tree) -> tuple[int, ...] | None:
-        """The cores to pin the runner to where the inventory names none; None: all of them."""
+        """Returns the cores to pin the runner to where the inventory names none; None for all of them."""
 
     def throttling(self, tree: Tree) -> str | None:
-        """What says that the device holds itself back right now; None if nothing does, or nothing can be asked."""
+        """Returns the evidence that the device is throttling right now; None if there is none or it can't be read."""
 
 
 KINDS: Mapping[str, type[Kind]] = MappingProxyType(

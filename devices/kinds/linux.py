@@ -1,4 +1,4 @@
-"""A Linux machine without rails of its own to know about: what every kernel shows."""
+"""Plain Linux machines: what every kernel reports, and no rails."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class LinuxKind:
         return read_facts(tree)
 
     def checks(self, tree: Tree) -> tuple[Check, ...]:
-        del tree  # the general checks are all there is
+        del tree  # there are no checks beyond the general ones
         return ()
 
     def cpus(self, tree: Tree) -> tuple[int, ...] | None:
-        del tree  # which cores are worth more, only the user knows
+        del tree  # only the user knows which cores are better
         return None
 
     def throttling(self, tree: Tree) -> str | None:
-        del tree  # the counters that the kernel has are sampled
+        del tree  # the kernel's counters are sampled
         return None

@@ -1,4 +1,4 @@
-"""Raspberry Pi boards: what the firmware tells, and power where the board can measure any."""
+"""Raspberry Pi boards: what the firmware reports, and power where the board can measure it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RaspberryPiKind:
 
     def sensors(self, tree: Tree) -> Discovery:
         vcgencmd = find_vcgencmd(tree)
-        found = (
+        discovery = (
             memory_sensors(tree)
             + thermal_sensors(tree)
             + _power(tree, vcgencmd)
@@ -49,7 +49,7 @@ class RaspberryPiKind:
             + clock_sensors(tree)
             + firmware_sensors(tree, vcgencmd)
         )
-        return with_chosen_total(found, self.entry.power)
+        return with_chosen_total(discovery, self.entry.power)
 
     def facts(self, tree: Tree) -> Facts:
         return read_facts(tree)
@@ -64,9 +64,9 @@ class RaspberryPiKind:
         now, since_boot = flag_names(flags), flag_names(flags, SINCE_BOOT)
         if not now and not since_boot:
             return (Check("throttling", "ok", "none since boot"),)
-        shown = f"now: {', '.join(now) or 'none'}; since boot: {', '.join(since_boot) or 'none'} (0x{flags:x})"
+        detail = f"now: {', '.join(now) or 'none'}; since boot: {', '.join(since_boot) or 'none'} (0x{flags:x})"
         remedy = _POWER_REMEDY if "under-voltage" in (*now, *since_boot) else "cool the board"
-        return (Check("throttling", "warning", shown, remedy),)
+        return (Check("throttling", "warning", detail, remedy),)
 
     def cpus(self, tree: Tree) -> tuple[int, ...] | None:
         del tree  # all cores are alike
@@ -80,13 +80,13 @@ class RaspberryPiKind:
 
 
 def _power(tree: Tree, vcgencmd: str | None) -> Discovery:
-    """The power chip of a Pi 5; the others have nothing that measures."""
+    """Returns the sensor of a Pi 5's power chip; other boards can't measure power."""
     model = device_tree_text(tree.read(device_tree_paths("model")), "model") or ""
     match = _GENERATION.search(model)
     if match and int(match[1]) >= _WITH_POWER_CHIP:
         if vcgencmd is None:
             return Discovery(unavailable=(Gap("pmic", "power_mw", NOT_THERE, GET_IT),))
         return pmic_sensors(tree, vcgencmd)
-    named = printable(model, 60) or "a board of unknown model"
-    reason = f"{named} has no current sensor (from the Raspberry Pi 5 on there is one)"
+    board = printable(model, 60) or "a board of unknown model"
+    reason = f"{board} has no current sensor (from the Raspberry Pi 5 on there is one)"
     return Discovery(unavailable=(Gap("power", "power_mw", reason, METER_REMEDY),))

@@ -1,4 +1,4 @@
-"""Builds the device-side program and keeps each build in a folder of its own, ready to be deployed.
+"""Builds the runner and keeps each build in its own folder, ready to be deployed.
 
 A build is named by the hash of everything that determines it: the sources in `devices/runner/`, the version of
 executorch, the compiler, and the system's libraries if they are part of it (`devices.runner_builds.bundle`). A folder
@@ -23,19 +23,20 @@ from pathlib import Path
 from filelock import FileLock
 
 from devices.deployment.built_runner import PLAIN_LAUNCH, BuiltRunner, read_built, write_manifest
-from devices.runner_builds.compiler import RunnerBuildError, SystemLibraries, ask, find_compiler
+from devices.runner_builds.compiler import RunnerBuildError, SystemLibraries, ask
+from foundation.compiler import find_compiler
 
 SOURCES = Path(__file__).parents[1] / "runner"
 _SCHEMA = 2
 _BUILD_TIMEOUT_S = 1800.0
-_SHOWN_LINES = 3
+_REPORTED_LINES = 3
 
 
 @dataclass(frozen=True)
 class Toolchain:
-    """What compiles for one kind of machine: the compiler, and the root of an executorch wheel for that machine.
+    """What it takes to compile for one machine: a compiler, and the root of an executorch wheel for that machine.
 
-    With `system`, a build brings its own loader and C library and needs none of the device.
+    With `system`, a build includes its own loader and C library and needs none on the device.
     """
 
     compiler: Path
@@ -52,20 +53,19 @@ class Toolchain:
 
 
 def native_toolchain(environ: Mapping[str, str] = os.environ) -> Toolchain:
-    """The compiler of this host (`$CXX`, else the usual names) and the installed executorch.
+    """Returns the compiler of this host (`$CXX`, else the usual names) and the installed executorch.
 
-    Raises `RunnerBuildError` if one of them is missing.
+    Raises `UserError` if one of them is missing.
     """
     spec = importlib.util.find_spec("executorch")
     if spec is None or not spec.submodule_search_locations:
         raise RunnerBuildError("executorch is not installed for this Python: run `make run`, which installs it.")
-    return toolchain_for(
-        find_compiler(environ), Path(spec.submodule_search_locations[0]), importlib.metadata.version("executorch")
-    )
+    compiler, executorch = find_compiler("to build the runner", environ), Path(spec.submodule_search_locations[0])
+    return toolchain_for(compiler, executorch, importlib.metadata.version("executorch"))
 
 
 def toolchain_for(compiler: Path, executorch: Path, executorch_version: str) -> Toolchain:
-    """A toolchain out of a compiler and an unpacked executorch wheel for the machine it compiles for."""
+    """Returns a toolchain made of a compiler and an unpacked executorch wheel for the machine it compiles for."""
     version = ask(compiler, "--version").splitlines()
     return Toolchain(
         compiler, version[0] if version else "", ask(compiler, "-dumpmachine"), executorch, executorch_version
@@ -73,7 +73,7 @@ def toolchain_for(compiler: Path, executorch: Path, executorch_version: str) -> 
 
 
 def build_hash(toolchain: Toolchain) -> str:
-    """32 hexadecimal digits that change with the sources, executorch and the compiler."""
+    """Returns 32 hexadecimal digits that change with the sources, executorch and the compiler."""
     digest = hashlib.sha256()
     for part in (str(_SCHEMA), toolchain.executorch_version, toolchain.compiler_version, toolchain.target):
         digest.update(part.encode() + b"\0")
@@ -84,7 +84,7 @@ def build_hash(toolchain: Toolchain) -> str:
 
 
 def sources_sha256() -> str:
-    """Over names and content of the files in `devices/runner/`: 64 hexadecimal digits."""
+    """Returns a sha256 over names and content of the files in `devices/runner/`."""
     digest = hashlib.sha256()
     for source in sorted(path for path in SOURCES.rglob("*") if path.is_file()):
         digest.update(source.relative_to(SOURCES).as_posix().encode() + b"\0")
@@ -93,9 +93,9 @@ def sources_sha256() -> str:
 
 
 def build_runner(runner_home: Path, toolchain: Toolchain | None = None) -> BuiltRunner:
-    """The runner of the current sources, from `runner_home`; built when it isn't there whole (about 20 s of work).
+    """Returns the runner of the current sources from `runner_home`; builds it (about 20 s) unless it is there intact.
 
-    Processes that ask for the same build at the same time wait for one of them. Raises `RunnerBuildError`.
+    Processes that need the same build at the same time wait for one of them. Raises `RunnerBuildError`.
     """
     chosen = toolchain or native_toolchain()
     name = build_hash(chosen)
@@ -114,7 +114,7 @@ def build_runner(runner_home: Path, toolchain: Toolchain | None = None) -> Built
             "free space there or set SUITE_HOME to another folder."
         ) from error
     if built is None:
-        raise RunnerBuildError(f"the build in {runner_home / name} changed while it was made: build it again.")
+        raise RunnerBuildError(f"the build in {runner_home / name} changed during the build: build it again.")
     return built
 
 
@@ -160,7 +160,7 @@ def _make_build(toolchain: Toolchain, name: str, scratch: Path, runner_home: Pat
 
 
 def _tool(name: str) -> Path:
-    """cmake or ninja as pip installed them, else as `$PATH` has them."""
+    """Returns cmake or ninja as installed by pip, else from `$PATH`."""
     beside = Path(sysconfig.get_path("scripts")) / name
     if beside.is_file():
         return beside
@@ -171,7 +171,7 @@ def _tool(name: str) -> Path:
 
 
 def _run(argv: Sequence[str], log: Path) -> None:
-    """Runs a tool, its output appended to `log`."""
+    """Runs a tool and appends its output to `log`."""
     with log.open("ab") as output:
         start = output.tell()
         try:
@@ -183,8 +183,9 @@ def _run(argv: Sequence[str], log: Path) -> None:
                 f"building the runner took more than {_BUILD_TIMEOUT_S:.0f} s and was ended: see {log}."
             ) from error
     if result.returncode != 0:
-        said = log.read_bytes()[start:].decode("utf-8", "replace").splitlines()
-        shown = [line.strip() for line in said if "error" in line.lower()][:_SHOWN_LINES] or said[-_SHOWN_LINES:]
+        lines = log.read_bytes()[start:].decode("utf-8", "replace").splitlines()
+        errors = [line.strip() for line in lines if "error" in line.lower()]
+        reported = errors[:_REPORTED_LINES] or lines[-_REPORTED_LINES:]
         raise RunnerBuildError(
-            f"building the runner failed with exit code {result.returncode}: {' | '.join(shown)} (the log is {log})."
+            f"building the runner failed with exit code {result.returncode}: {' | '.join(reported)} (the log is {log})."
         )

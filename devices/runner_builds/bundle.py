@@ -1,7 +1,7 @@
-"""The runner with everything it needs beside it, for devices whose C library is older than this host's or not there.
+"""Bundles the runner with everything it needs, for devices whose C library is missing or older than this host's.
 
-It is built from the executorch wheel of the device's machine, which pip fetches once and a pinned hash verifies. A
-runner that the user built, for example with Android's NDK, is checked by its ELF header and deployed like our own.
+A bundle is built from the executorch wheel for the device's machine, which pip fetches once and a pinned hash verifies.
+A user's own runner, for example built with Android's NDK, is checked by its ELF header and deployed like ours.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _PARTIAL = ".fetching-"
 
 @dataclass(frozen=True)
 class Wheel:
-    """A release of executorch for one machine. Which Python it was built for plays no role: none of it is used."""
+    """A release of executorch for one machine, for any Python: only its C++ libraries are used."""
 
     version: str
     machine: str
@@ -56,7 +56,7 @@ class Wheel:
         return f"executorch-{self.version}-{self.machine}-{self.sha256[:16]}"
 
 
-# Another release of executorch is another line here; pip prints the hash with `pip hash FILE`.
+# Each supported release of executorch has a line here; `pip hash FILE` prints the hash.
 WHEELS = (
     Wheel(
         "1.5.1",
@@ -69,7 +69,7 @@ WHEELS = (
 
 
 def pinned_wheel(version: str, machine: str) -> Wheel:
-    """The wheel of that version for that machine. Raises `RunnerBuildError` if none is pinned."""
+    """Returns the wheel of that version for that machine. Raises `RunnerBuildError` if none is pinned."""
     for wheel in WHEELS:
         if (wheel.version, wheel.machine) == (version, machine):
             return wheel
@@ -81,20 +81,20 @@ def pinned_wheel(version: str, machine: str) -> Wheel:
 
 
 def executorch_of(wheel: Wheel, cache: Path) -> Path:
-    """Where the wheel's package `executorch` is, or will be, in `cache`."""
+    """Returns the path of the wheel's package `executorch` in `cache`, whether it is there yet or not."""
     return cache / wheel.folder / "executorch"
 
 
 def fetch(wheel: Wheel, cache: Path, notify: Notify) -> Path:
-    """The unpacked package `executorch`; downloaded if it isn't there.
+    """Returns the unpacked package `executorch`; downloaded if it isn't there.
 
-    It appears whole or not at all. Raises `RunnerBuildError` if it can't be had, and OSError if it can't be kept.
+    It appears whole or not at all. Raises `RunnerBuildError` if it can't be fetched, OSError if it can't be stored.
     """
     target = cache / wheel.folder
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f".{wheel.folder}.lock"):
         if not target.is_dir():
-            for left_over in cache.glob(f"{_PARTIAL}*"):  # of a process that was killed
+            for left_over in cache.glob(f"{_PARTIAL}*"):  # left by a killed process
                 shutil.rmtree(left_over, ignore_errors=True)
             notify(f"fetching executorch {wheel.version} for {wheel.machine} ({wheel.size_bytes / 1e6:.0f} MB, once)")
             with tempfile.TemporaryDirectory(dir=cache, prefix=_PARTIAL) as scratch:
@@ -126,7 +126,7 @@ def _unpack(file: Path, wheel: Wheel, destination: Path) -> None:
         archive.extractall(destination)
 
 
-# e_machine of elf(5), and the names that `uname -m` has for processors which run such a program.
+# e_machine of elf(5), and `uname -m` of the processors that run such programs.
 _MACHINES = {
     3: ("i386", "i486", "i586", "i686", "x86_64"),
     40: ("armv6l", "armv7l", "armv8l"),
@@ -139,26 +139,25 @@ _LITTLE_ENDIAN = 1
 
 
 def own_runner(path: Path, machine: str) -> BuiltRunner:
-    """The user's program, or a folder with a program `runner` and what else it needs (libraries in `lib/`, say).
+    """Returns the user's own runner: a program, or a folder with a program `runner` and its libraries in `lib/`.
 
-    A folder as `make bundle` leaves it, from another host for instance, is started as its manifest says. The hash is
-    that of all the files. Raises `UserError` if it isn't there, is no program, or is for another machine
-    than `machine` (as `uname -m` of the device has it).
+    A folder made by `make bundle`, perhaps on another host, is started as its manifest says. The hash covers all files.
+    Raises `UserError` if there is none, or if it is not a program for `machine` (`uname -m` of the device).
     """
     folder = path if path.is_dir() else path.parent
     program = path / "runner" if path.is_dir() else path
-    shown = printable(str(program))
+    label = printable(str(program))
     try:
         with program.open("rb") as stream:
             header = stream.read(_HEADER_BYTES)
-        _require_machine(header, shown, machine)
+        _require_machine(header, label, machine)
         if path.is_dir() and (bundle := read_built(path)) is not None:
             return bundle
         sources = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [program]
         files = tuple(_file(source, folder, program) for source in sources)
     except OSError as error:
         raise UserError(
-            f"the runner {shown} can't be read ({error.strerror}, error {error.errno}): correct `runner` in the "
+            f"the runner {label} can't be read ({error.strerror}, error {error.errno}): correct `runner` in the "
             "inventory."
         ) from error
     digest = hashlib.sha256()
@@ -167,17 +166,17 @@ def own_runner(path: Path, machine: str) -> BuiltRunner:
     return BuiltRunner(folder, digest.hexdigest()[:32], machine, files)
 
 
-def _require_machine(header: bytes, shown: str, machine: str) -> None:
+def _require_machine(header: bytes, label: str, machine: str) -> None:
     if len(header) < _HEADER_BYTES or header[:4] != b"\x7fELF" or header[5] != _LITTLE_ENDIAN:
         raise UserError(
-            f"{shown} is no program for Linux or Android (its first bytes are {header[:4].hex() or 'none'}, not "
+            f"{label} is not a program for Linux or Android (its first bytes are {header[:4].hex() or 'none'}, not "
             "7f454c46): name a compiled runner with `runner` in the inventory."
         )
     number = int.from_bytes(header[18:20], "little")
     machines = _MACHINES.get(number, (f"machine number {number}",))
     if machine not in machines:
         raise UserError(
-            f"{shown} is for {machines[0]}, but the device is a {printable(machine)!r}: build it for the device, or "
+            f"{label} is for {machines[0]}, but the device is a {printable(machine)!r}: build it for the device, or "
             "leave `runner` out of the inventory."
         )
 
@@ -195,7 +194,7 @@ _WHEELS = "wheels"
 
 
 def bundle_toolchain(machine: str, runner_home: Path) -> Toolchain:
-    """What compiles a bundle for `machine`; the executorch it names may still have to be fetched.
+    """Returns the toolchain of bundles for `machine`; the executorch it names may still have to be fetched.
 
     Raises `RunnerBuildError` if the compiler, its libraries or a pinned wheel is missing.
     """
@@ -214,10 +213,10 @@ def bundle_toolchain(machine: str, runner_home: Path) -> Toolchain:
 
 
 def build_bundle(machine: str, runner_home: Path, notify: Notify) -> BuiltRunner:
-    """The bundle for `machine` from `runner_home`; built when it isn't there (about 30 s of work and a download).
+    """Returns the bundle for `machine` from `runner_home`; builds it, in about 30 s and a download, if there is none.
 
-    A host that can't build one (no cross compiler, say) takes the one that was built before, or on another host, from
-    the same sources and executorch. `notify` gets a line before anything that takes long. Raises `RunnerBuildError`.
+    A host that can't build one (without a cross compiler, say) uses an existing one, perhaps from another host, of the
+    same sources and executorch. `notify` gets a line before anything that takes long. Raises `RunnerBuildError`.
     """
     try:
         toolchain = bundle_toolchain(machine, runner_home)
@@ -237,11 +236,11 @@ def build_bundle(machine: str, runner_home: Path, notify: Notify) -> BuiltRunner
 def runner_for(
     machine: str, runner_home: Path, notify: Notify, *, here: bool = False, own: Path | None = None
 ) -> BuiltRunner:
-    """The runner for a device that calls its processor `machine`.
+    """Returns the runner for a device that calls its processor `machine`.
 
-    `here`: the device is this host, which runs the native build. Every other device gets a bundle, which needs nothing
-    of it; also one with this host's processor, whose C library may be older. `own` is the user's runner, which goes
-    before both. Raises `UserError`.
+    `here`: the device is this host, which runs the native build. Every other device gets a bundle, even one with this
+    host's processor, as its C library may be older. `own` is the user's runner, which takes precedence over both.
+    Raises `UserError`.
     """
     if own is not None:
         return own_runner(own, machine)
@@ -257,7 +256,7 @@ def runner_for(
 
 
 def _kept_bundle(machine: str, runner_home: Path) -> BuiltRunner | None:
-    """Whichever compiler made it; one that needs the device's libraries is no bundle."""
+    """Returns an existing bundle, whatever compiler built it; a build that needs the device's libraries is none."""
     version = importlib.metadata.version("executorch")
     facts = {"machine": machine, "executorch": version, "sources": sources_sha256()}
     return next((built for built in kept_builds(runner_home, facts) if built.launch != PLAIN_LAUNCH), None)

@@ -1,42 +1,26 @@
-"""The C++ compilers of this host, and the loader and libraries that their packages bring along for a bundle."""
+"""What a C++ compiler reports, and the loader and libraries that its package brings along for a bundle."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from devices.deployment.built_runner import FOLDER
 from foundation.errors import UserError
 
-_NAMES = ("c++", "g++", "clang++")
 _PROBE_TIMEOUT_S = 60.0
 
 
 class RunnerBuildError(UserError):
-    """The runner can't be built on this host; the message says what is missing or where the log lies."""
-
-
-def find_compiler(environ: Mapping[str, str] = os.environ) -> Path:
-    """`$CXX`, else the first of c++, g++ and clang++ on `$PATH`. Raises `RunnerBuildError` if there is none."""
-    wanted = (environ["CXX"],) if environ.get("CXX") else _NAMES
-    for name in wanted:
-        found = shutil.which(name, path=environ.get("PATH", os.defpath))
-        if found:
-            return Path(found)
-    raise RunnerBuildError(
-        f"no C++ compiler was found (looked for {', '.join(wanted)}): install one with `sudo apt install g++`, "
-        "or set CXX to yours."
-    )
+    """The runner can't be built on this host; the message says what is missing or where the log is."""
 
 
 def ask(program: Path, *arguments: str) -> str:
-    """What a compiler or one of its tools prints. Raises `RunnerBuildError` if it fails."""
+    """Returns the output of a compiler or one of its tools. Raises `RunnerBuildError` if it fails."""
     try:
         result = subprocess.run(
             [str(program), *arguments], capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=True
@@ -46,7 +30,7 @@ def ask(program: Path, *arguments: str) -> str:
     return result.stdout.strip()
 
 
-# The psABIs' names of the loader: what the kernel would start for a program of that machine.
+# The loader's names in the psABIs: what the kernel starts for a program of that machine.
 LOADERS = {"aarch64": "ld-linux-aarch64.so.1", "x86_64": "ld-linux-x86-64.so.2"}
 _LIBRARIES = ("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "libstdc++.so.6", "libgcc_s.so.1")
 _NEEDED = re.compile(r"\(NEEDED\).*\[(.+)\]")
@@ -54,23 +38,23 @@ _NEEDED = re.compile(r"\(NEEDED\).*\[(.+)\]")
 
 @dataclass(frozen=True)
 class SystemLibraries:
-    """Files of this host, compiled for the device's machine. `readelf` reads what they need of each other."""
+    """Files of this host, compiled for the device's machine. `readelf` reads which of them need each other."""
 
     loader: Path
     libraries: tuple[Path, ...]
     readelf: Path
 
     def digest(self) -> bytes:
-        """Changes with the content of any of the files."""
+        """Returns a digest of the files' content."""
         digest = hashlib.sha256()
         for path in (self.loader, *self.libraries):
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
         return digest.digest()
 
     def place(self, stage: Path) -> tuple[str, ...]:
-        """Copies them beside the runner in `stage` and gives the command that starts it there.
+        """Copies them beside the runner in `stage` and returns the command that starts it there.
 
-        The loader is named with the libraries' folder, so that neither is looked for on the device. Raises
+        The command names the loader and its library folder, so that the device's own are not used. Raises
         `RunnerBuildError` if something in `stage` needs a library that isn't there.
         """
         library_folder = stage / "lib"
@@ -94,7 +78,10 @@ class SystemLibraries:
 
 
 def system_libraries(compiler: Path, machine: str, remedy: str) -> SystemLibraries:
-    """Those that `compiler` links against. Raises `RunnerBuildError`, which ends with `remedy`, if one is missing."""
+    """Returns the libraries that `compiler` links against.
+
+    Raises `RunnerBuildError`, ending with `remedy`, if one is missing.
+    """
     loader, *libraries = (_file(compiler, name, remedy) for name in (LOADERS[machine], *_LIBRARIES))
     readelf = shutil.which(ask(compiler, "-print-prog-name=readelf"))
     if readelf is None:
@@ -103,7 +90,7 @@ def system_libraries(compiler: Path, machine: str, remedy: str) -> SystemLibrari
 
 
 def _file(compiler: Path, name: str, remedy: str) -> Path:
-    # A compiler that doesn't have the file answers with the bare name.
+    # A compiler without the file prints the bare name.
     path = Path(ask(compiler, f"-print-file-name={name}"))
     if not path.is_absolute() or not path.is_file():
         raise RunnerBuildError(f"{compiler.name} has no {name} to put into the bundle: {remedy}.")

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from devices.sensors.reading import Answer, Texts, Tree, ask, find_program, plain_name
+from devices.sensors.reading import Answer, Texts, Tree, ask, plain_name
 from devices.sensors.spec import Discovery, Gap, Sensor
 from foundation.text import printable
 
-#: What the names of these sensors begin with.
+#: Prefix of the sensors' names.
 BATTERY = "battery"
 
 _FOLDER = "sys/class/power_supply"
@@ -21,17 +21,17 @@ _MW_PER_UW = 1e-3
 _MW_PER_UA_UV = 1e-9
 _RATE_HZ = 10.0
 _CHARGE = re.compile(r"^\s*(level|scale): (\d{1,6})\s*$", re.MULTILINE | re.ASCII)
-# What drivers give when they have nothing: the ends of their integers.
+# What drivers return when they have no value: the ends of their integer range.
 _SENTINELS = frozenset({-1.0, 65535.0, 2.0**31 - 1, -(2.0**31), 2.0**63 - 1, -(2.0**63)})
 
 
 @dataclass(frozen=True)
 class Gauge:
-    """How a device's gauge is read.
+    """How to read a device's gauge.
 
-    `scale` multiplies what the units of the kernel's documentation give, `sign` is -1 for a gauge that counts what
-    flows into the battery. None: nobody has calibrated it, and a discharging gauge's own sign is undone.
-    `plausible_mw` is what such a device can draw; outside it the driver uses another unit, which nobody guesses.
+    `scale` corrects the value in the units of the kernel's documentation; `sign` is -1 for a gauge that counts what
+    flows into the battery. None: not calibrated, so the sign is taken from the fact that it discharges.
+    `plausible_mw` is what such a device can draw; outside of it the driver uses another unit, which is not guessed.
     """
 
     scale: float | None = None
@@ -42,7 +42,7 @@ class Gauge:
 
 @dataclass(frozen=True)
 class RawGauge:
-    """Files of a gauge, and what they give in milliwatts if it keeps to the documented units."""
+    """A gauge's files, and their value in milliwatts if it keeps to the documented units."""
 
     supply: str
     path: str
@@ -52,7 +52,7 @@ class RawGauge:
 
 
 def battery_sensors(tree: Tree, gauge: Gauge | None = None, plugged: tuple[str, ...] = ()) -> Discovery:
-    """One sensor per system battery that discharges now, each a part of the device's total power.
+    """Returns a sensor for each system battery that is discharging, each a part of the device's total power.
 
     `plugged`: the chargers that are connected.
     """
@@ -71,26 +71,26 @@ def battery_sensors(tree: Tree, gauge: Gauge | None = None, plugged: tuple[str, 
             missing.append(found)
     if not names:
         hidden = [supply for supply in tree.names(_FOLDER) if texts.is_kept(f"{_FOLDER}/{supply}/type")]
-        kept = f" that this user may look at ({printable(', '.join(hidden), 80)} may be one)" if hidden else ""
-        missing.append(Gap(BATTERY, "power_mw", f"no system battery in /{_FOLDER}{kept}"))
+        hint = f" that this user may look at ({printable(', '.join(hidden), 80)} may be one)" if hidden else ""
+        missing.append(Gap(BATTERY, "power_mw", f"no system battery in /{_FOLDER}{hint}"))
     return Discovery(tuple(sensors), tuple(missing))
 
 
 def raw_gauges(tree: Tree) -> tuple[RawGauge, ...]:
-    """The gauges that can be read at all, whatever they read and whether or not they discharge: for calibration."""
+    """Returns all readable gauges, discharging or not and whatever they read, for calibration."""
     supplies, texts = _read(tree)
     found = (_raw(texts, supply) for supply in supplies)
     return tuple(gauge for gauge in found if isinstance(gauge, RawGauge))
 
 
 def battery_states(tree: Tree) -> tuple[str, ...]:
-    """What each system battery says of itself: `Discharging`, `Charging`, ..."""
+    """Returns the status of each system battery: `Discharging`, `Charging`, ..."""
     supplies, texts = _read(tree)
     return tuple(plain_name(texts.text(f"{_FOLDER}/{supply}/status"), "not given") for supply in supplies)
 
 
 def battery_percent(tree: Tree) -> float | None:
-    """The charge of the device's battery from 0 to 100, of several the lowest; None without one that tells it."""
+    """Returns the battery's charge from 0 to 100, the lowest of several; None if none reports it."""
     folders = [f"{_FOLDER}/{supply}" for supply in tree.names(_FOLDER)]
     if not folders:
         return None
@@ -104,19 +104,19 @@ def battery_percent(tree: Tree) -> float | None:
 
 
 def charge_of_android(dumpsys_battery: str) -> float | None:
-    """The same from what `dumpsys battery` prints: its `level` of its `scale`."""
+    """Returns the same from the output of `dumpsys battery`, its `level` relative to its `scale`."""
     found = {match[1]: int(match[2]) for match in _CHARGE.finditer(dumpsys_battery)}
     level, scale = found.get("level"), found.get("scale")
     return None if level is None or not scale or level > scale else 100.0 * level / scale
 
 
 def _feeds_the_device(texts: Texts, folder: str) -> bool:
-    """Scope `Device` is the battery of a mouse or keyboard."""
+    """Returns whether it is the battery of a mouse or keyboard."""
     return texts.text(f"{folder}/type") == "Battery" and texts.text(f"{folder}/scope") != "Device"
 
 
 def _read(tree: Tree) -> tuple[tuple[str, ...], Texts]:
-    """The batteries that feed the device."""
+    """Returns the batteries that power the device."""
     supplies = tree.names(_FOLDER)
     texts = tree.read(f"{_FOLDER}/{supply}/{file}" for supply in supplies for file in _FILES)
     return tuple(supply for supply in supplies if _feeds_the_device(texts, f"{_FOLDER}/{supply}")), texts
@@ -128,8 +128,8 @@ def _sensor(tree: Tree, texts: Texts, supply: str, name: str, gauge: Gauge, plug
         return Gap(name, "power_mw", "the battery isn't there (present reads 0)", "put the battery in")
     status = texts.text(f"{folder}/status")
     if status != "Discharging":
-        shown = plain_name(status, "not given")
-        reason = f"the battery's status is {shown}: its power is the device's only while it discharges"
+        state = plain_name(status, "not given")
+        reason = f"the battery's status is {state}: its power is the device's only while it discharges"
         return Gap(name, "power_mw", reason, "unplug the charger")
     if plugged:
         reason = f"a charger is plugged in ({', '.join(plugged)}): the battery's power isn't all that the device draws"
@@ -168,7 +168,7 @@ def _method(raw: RawGauge, gauge: Gauge, sign: float) -> str:
 
 
 def _raw(texts: Texts, supply: str) -> RawGauge | str:
-    """The gauge's files, or why there is none."""
+    """Returns the gauge's files, or why there is none."""
     folder = f"{_FOLDER}/{supply}"
     power, current, voltage = (f"{folder}/{file}" for file in ("power_now", "current_now", "voltage_now"))
     power_uw, current_ua, voltage_uv = (texts.number(path) for path in (power, current, voltage))
@@ -195,28 +195,28 @@ _DUMPSYS_PERIOD_S = 5.0
 
 @dataclass(frozen=True)
 class Chargers:
-    """The chargers of a device: those that are plugged in now, and the sensors that will see one come."""
+    """The chargers of a device: those plugged in now, and the sensors that notice a new one."""
 
     plugged: tuple[str, ...]
     sensors: Discovery
 
     @property
     def is_plugged(self) -> bool | None:
-        """Whether one is; None where the device doesn't tell."""
+        """Whether one is plugged in; None if not reported by the device."""
         return bool(self.plugged) if self.sensors.sensors else None
 
 
 def all_chargers(tree: Tree) -> Chargers:
-    """From the kernel where it lets us look, else from Android's battery service."""
+    """Reads the chargers from the kernel if its files are readable, else from Android's battery service."""
     found = chargers_in(tree)
     if found.sensors.sensors:
         return found
-    dumpsys = find_program(tree, "dumpsys")
+    dumpsys = tree.program("dumpsys")
     return found if dumpsys is None else chargers_of_android(dumpsys, ask(tree, [dumpsys, "battery"]))
 
 
 def chargers_in(tree: Tree) -> Chargers:
-    """The supplies of the kernel that are no batteries."""
+    """Returns the kernel's power supplies that are not batteries."""
     supplies = tree.names(_FOLDER)
     texts = tree.read(f"{_FOLDER}/{supply}/{file}" for supply in supplies for file in ("type", "online"))
     plugged: list[str] = []
@@ -236,11 +236,11 @@ def chargers_in(tree: Tree) -> Chargers:
     return Chargers(tuple(plugged), Discovery(tuple(sensors)))
 
 
-def chargers_of_android(dumpsys: str, told: Answer) -> Chargers:
-    """The same from `dumpsys battery`, for phones that don't let the shell read the kernel's files."""
-    if told.text is None:
-        return Chargers((), Discovery(unavailable=(Gap("charger", "chargers", told.why_not),)))
-    lines = [line.strip() for line in told.text.splitlines()]
+def chargers_of_android(dumpsys: str, output: Answer) -> Chargers:
+    """Reads the chargers from `dumpsys battery`, for phones where the shell may not read the kernel's files."""
+    if output.text is None:
+        return Chargers((), Discovery(unavailable=(Gap("charger", "chargers", output.why_not),)))
+    lines = [line.strip() for line in output.text.splitlines()]
     plugged = tuple(line.partition(" powered:")[0] for line in lines if line.endswith("powered: true"))
     sensor = Sensor(
         "charger",

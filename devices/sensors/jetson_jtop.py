@@ -1,6 +1,6 @@
-"""Sensors of a Jetson that read through jtop: its total, and what the kernel doesn't show to the user himself.
+"""Sensors of a Jetson that are read through jtop: its total, and what the kernel's files don't show to this user.
 
-The jtop service is asked with the device's own Python: client and service must be of one version.
+The jtop service is queried by the device's own Python, as client and service must have the same version.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from devices.sensors.reading import Answer, Tree, ask, find_program, first_number, plain_name
+from devices.sensors.reading import Answer, Tree, ask, first_number, plain_name
 from devices.sensors.spec import METER_REMEDY, Discovery, Gap, Quantity, Sensor
 from foundation.text import printable
 
 _SOCKETS = ("run/jtop.sock", "var/run/jtop.sock")
 _INTERVAL_S, _SLOWEST_S = 0.5, 60.0
 _PATIENCE_S, _PROBE_TIMEOUT_S = 20.0, 60.0
-_NAMED = re.compile(r"(rail|temperature) ([!-<>-~][ -<>-~]{0,59})=(.*)")
-# Ports that jtop counts among the rails, under shortened names.
+_VALUE_LINE = re.compile(r"(rail|temperature) ([!-<>-~][ -<>-~]{0,59})=(.*)")
+# Power supply ports, which jtop lists among the rails under shortened names.
 _SUPPLIES, _PORT = "sys/class/power_supply", "ucsi-source-psy-"
-# Arguments: interval, how many readings (negative: until it is ended), how long without one, and the rails whose sum is
-# the total. It ends at once and without a farewell, as the client's threads would else have the last word.
+# Arguments: interval, number of readings (negative: no limit), how long to wait for one, and the rails that add up to
+# the total. It exits with os._exit, as the client's threads would otherwise keep it from ending.
 _PROGRAM = """\
 import os, sys, threading, time
 
-def end(said):
-    os.write(2, (" ".join(said.split()) + "\\n").encode("utf-8"))
+def end(message):
+    os.write(2, (" ".join(message.split()) + "\\n").encode("utf-8"))
     os._exit(1)
 
 def tell(board, parts, known):
@@ -48,7 +48,7 @@ def tell(board, parts, known):
     try:
         print("mode %s (%s)" % (board.nvpmodel.name, board.nvpmodel.id))
     except (AttributeError, TypeError):
-        pass  # there is no nvpmodel, or it said nothing that the service knows
+        pass  # there is no nvpmodel, or its output is unknown to the service
     print("every %s" % board.interval)
     sys.stdout.flush()
 
@@ -101,11 +101,10 @@ except Exception as error:
 
 @dataclass(frozen=True)
 class JtopReading:
-    """One reading of the service. Power in mW by rail, temperatures of the units that are on in degrees Celsius.
+    """One reading of the service: power in mW by rail, and temperatures in degrees Celsius of the units that are on.
 
-    `total_rails`: the rail that feeds the module, or else all rails, whose sum is then jtop's total. `interval_s`: the
-    pace of the service, which another client may have set. `command` gives the same for as long as it runs, a line for
-    each value.
+    `total_rails`: the rail that feeds the module, else all rails, whose sum is then jtop's total. `interval_s`: the
+    interval of the service, which another client may have set. `command` prints the same repeatedly, one value a line.
     """
 
     command: tuple[str, ...]
@@ -118,50 +117,50 @@ class JtopReading:
 
     @property
     def total_mw(self) -> float | None:
-        """What the total rails draw together; None without rails."""
+        """The sum of the total rails; None without rails."""
         return sum(self.rails_mw[name] for name in self.total_rails) if self.total_rails else None
 
 
 @dataclass(frozen=True)
 class NoJtop:
-    """Why jtop tells nothing, and what to do about it."""
+    """Why jtop reports nothing, and what to do about it."""
 
     reason: str
     remedy: str
 
 
 def read_jtop(tree: Tree) -> JtopReading | NoJtop:
-    """Asks the service once, in a few seconds. Raises `DeviceLost` when the device itself is gone."""
-    python = find_program(tree, "python3")
+    """Queries the service once, in a few seconds. Raises `DeviceLost` if the device itself is gone."""
+    python = tree.program("python3")
     if python is None:
         return NoJtop("the device has no python3", "install python3 and jetson-stats there")
-    if not any(tree.transport.exists(tree.path(socket)) for socket in _SOCKETS):
+    if not tree.transport.existing([tree.path(socket) for socket in _SOCKETS]):
         reason = f"its service isn't running (no /{_SOCKETS[0]})"
         return NoJtop(reason, "start it on the device: sudo systemctl start jtop.service")
-    told = ask(tree, _command(python, 1), _PROBE_TIMEOUT_S)
-    return _explained(told.why_not) if told.text is None else _reading(tree, python, told)
+    output = ask(tree, _command(python, 1), _PROBE_TIMEOUT_S)
+    return _explained(output.why_not) if output.text is None else _reading(tree, python, output)
 
 
-def _reading(tree: Tree, python: str, told: Answer) -> JtopReading | NoJtop:
+def _reading(tree: Tree, python: str, output: Answer) -> JtopReading | NoJtop:
     found: dict[str, dict[str, float]] = {"rail": {}, "temperature": {}}
-    for line in (told.text or "").splitlines():
-        match = _NAMED.fullmatch(line)
+    for line in (output.text or "").splitlines():
+        match = _VALUE_LINE.fullmatch(line)
         if match is not None:
             number = first_number(match[3])
             if number is None:
-                shown = printable(repr(line), 80)
-                return NoJtop(f"it gives {shown}, which is no number", "update jetson-stats on the device")
+                text = printable(repr(line), 80)
+                return NoJtop(f"it gives {text}, which is not a number", "update jetson-stats on the device")
             found[match[1]][match[2]] = number
     supplies = {name.removeprefix(_PORT) for name in tree.names(_SUPPLIES)}
     rails = {name: value for name, value in found["rail"].items() if name not in supplies}
-    into, every_s = told.line("input "), first_number(told.line("every ") or "")
+    into, every_s = output.line("input "), first_number(output.line("every ") or "")
     parts = (into,) if into in rails else tuple(sorted(rails))
     return JtopReading(
         command=_command(python, -1, parts),
         total_rails=parts,
         is_sum=into not in rails,
         interval_s=every_s if every_s and 0 < every_s <= _SLOWEST_S else _INTERVAL_S,
-        mode=printable(told.line("mode ") or "", 60) or None,
+        mode=printable(output.line("mode ") or "", 60) or None,
         rails_mw=rails,
         temperatures_c=found["temperature"],
     )
@@ -174,7 +173,7 @@ def _command(python: str, count: int, parts: Sequence[str] = ()) -> tuple[str, .
 _OURS = re.compile(r"python3 left with exit code 1: (?:(?:Jtop|Runtime)\w+: )?")
 _ONE_VERSION = "client and service must be of one version: sudo systemctl restart jtop.service"
 _GROUP = "let this user ask it: sudo usermod -aG jtop $USER on the device, and then check again"
-# Words of its client's messages, and what to do then.
+# Fragments of its client's messages, each with the remedy.
 _REMEDIES = (
     ("not installed", "install jetson-stats for the device's own Python, or leave `jtop` out of the inventory"),
     (
@@ -191,77 +190,77 @@ _REMEDIES = (
 
 def _explained(why: str) -> NoJtop:
     remedies = (remedy for words, remedy in _REMEDIES if words in why)
-    # Without what its client advises: the remedy says it, and fits a user who is not at the device.
+    # Without the client's own advice: our remedy suits a user who is not at the device.
     reason = _OURS.sub("", why).partition(" Please ")[0].rstrip(".")
     return NoJtop(reason, next(remedies, "look at it there: systemctl status jtop.service"))
 
 
 _NAME = "jtop"
-_NO_TOTAL = "power"  # the name of the gap that there is where no rail feeds the module
+_NO_TOTAL = "power"  # the name of the gap where no rail feeds the module
 _MC_PER_C = 1000.0
-# No module draws more, and none feeds its supply: anything else is a broken reading.
+# No module draws more, or feeds power back: anything else is a broken reading.
 _PLAUSIBLE_MW = (0.0, 200_000.0)
 
 
-def jtop_sensors(told: JtopReading | NoJtop, beside: Discovery) -> Discovery:
-    """All that can be read: `beside`, what the kernel shows, and through jtop its total and what is missing there.
+def jtop_sensors(reading: JtopReading | NoJtop, beside: Discovery) -> Discovery:
+    """Returns all that can be read: `beside`, from the kernel, and from jtop its total and what is missing there.
 
-    jtop's total is the device's where no rail of `beside` is. All of them share one process of the device's Python,
-    which costs more than the kernel's files: rails and temperatures are read in this way only where there is no other.
+    jtop's total is the device's unless a rail of `beside` is. All of jtop's sensors share one process of the device's
+    Python, which costs more than the kernel's files: only what has no other source is read this way.
     """
-    if isinstance(told, NoJtop):
-        gap = Gap(_NAME, "power_mw", f"jtop can't be read: {told.reason}", told.remedy)
+    if isinstance(reading, NoJtop):
+        gap = Gap(_NAME, "power_mw", f"jtop can't be read: {reading.reason}", reading.remedy)
         return beside + Discovery(unavailable=(gap,))
-    return _total(told, beside) + _through(told, beside)
+    return _total(reading, beside) + _through(reading, beside)
 
 
-def _through(told: JtopReading, beside: Discovery) -> Discovery:
-    """Rails that `beside` doesn't have, and the temperatures if it has none."""
-    taken = [sensor.name for sensor in beside.sensors]
-    own = [] if told.is_sum else told.total_rails
+def _through(reading: JtopReading, beside: Discovery) -> Discovery:
+    """Returns the rails that `beside` lacks, and the temperatures if it has none."""
+    names = [sensor.name for sensor in beside.sensors]
+    own = [] if reading.is_sum else reading.total_rails
     lines: list[tuple[Quantity, str, str, float]] = [
         ("power_mw", "rail", name, 1.0)
-        for name in told.rails_mw
-        if name not in own and plain_name(name, "") not in taken
+        for name in reading.rails_mw
+        if name not in own and plain_name(name, "") not in names
     ]
     if not any(sensor.quantity == "temperature_mc" for sensor in beside.sensors):
-        lines += [("temperature_mc", "temperature", name, _MC_PER_C) for name in told.temperatures_c]
+        lines += [("temperature_mc", "temperature", name, _MC_PER_C) for name in reading.temperatures_c]
     sensors: list[Sensor] = []
     for quantity, what, label, scale in lines:
-        name = plain_name(f"{_NAME}.{label}", _NAME, taken)
-        taken.append(name)
-        sensors.append(_sensor(told, name, quantity, f"{what} {label}=", scale))
+        name = plain_name(f"{_NAME}.{label}", _NAME, names)
+        names.append(name)
+        sensors.append(_sensor(reading, name, quantity, f"{what} {label}=", scale))
     return Discovery(tuple(sensors))
 
 
-def _total(told: JtopReading, beside: Discovery) -> Discovery:
-    """`beside` with jtop's total, which is the device's where there was none."""
-    if told.total_mw is None:
+def _total(reading: JtopReading, beside: Discovery) -> Discovery:
+    """Adds jtop's total to `beside`; it is the device's total if there was none."""
+    if reading.total_mw is None:
         gap = Gap(_NAME, "power_mw", "jtop knows no power rail of this board", METER_REMEDY)
         return beside + Discovery(unavailable=(gap,))
-    whole = "jtop's sum of the rails {}" if told.is_sum else "the rail {}, which feeds the module, as jtop tells it"
-    method = whole.format(", ".join(told.total_rails))
+    whole = "jtop's sum of the rails {}" if reading.is_sum else "the rail {}, which feeds the module, according to jtop"
+    method = whole.format(", ".join(reading.total_rails))
     is_total = not any(sensor.total for sensor in beside.sensors)
     if not is_total:
         method = f"{method}; beside the rail that is the device's"
     gaps = tuple(gap for gap in beside.unavailable if not (is_total and gap.name == _NO_TOTAL))
-    sensor = _sensor(told, _NAME, "power_mw", "total=", 1.0, method, total=is_total)
+    sensor = _sensor(reading, _NAME, "power_mw", "total=", 1.0, method, total=is_total)
     return Discovery((*beside.sensors, sensor), gaps)
 
 
 def _sensor(
-    told: JtopReading, name: str, quantity: Quantity, line: str, scale: float, what: str = "", *, total: bool = False
+    reading: JtopReading, name: str, quantity: Quantity, line: str, scale: float, what: str = "", *, total: bool = False
 ) -> Sensor:
-    what = what or f"{line[:-1]}, as jtop tells it"
+    what = what or f"{line[:-1]}, as jtop reports it"
     return Sensor(
         name,
         quantity,
         "",
         scale,
-        1 / told.interval_s,
-        f"{what}; through the device's own Python, every {told.interval_s:g} s",
+        1 / reading.interval_s,
+        f"{what}; through the device's own Python, every {reading.interval_s:g} s",
         field=line,
         total=total,
-        command=told.command,
+        command=reading.command,
         plausible=_PLAUSIBLE_MW if quantity == "power_mw" else None,
     )

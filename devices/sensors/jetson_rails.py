@@ -1,8 +1,8 @@
 """Power rails of a Jetson: INA3221 monitors, in the layout of JetPack 4 (iio) or of JetPack 5 and later (hwmon).
 
-Old: /sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/ has `rail_name_N` and `in_powerN_input` in mW.
-New: /sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3/ has `inN_label`, `inN_input` in mV and `currN_input` in mA.
-Numbers of devices change from boot to boot: a rail is known by its name. `in7` is a sum of shunt voltages, `NC` is not
+Old: /sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/ has `rail_name_N` and `in_powerN_input` in mW. New:
+/sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3/ has `inN_label`, `inN_input` in mV and `currN_input` in mA. Device
+numbers change from boot to boot, so a rail is identified by its name. `in7` is a sum of shunt voltages; `NC` means not
 connected.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from devices.sensors.reading import Texts, Tree, plain_name
 from devices.sensors.spec import METER_REMEDY, Discovery, Gap, Sensor
 
-#: Rails that feed the whole module, in this order of preference. The other rails hang behind them.
+#: Rails that feed the whole module, in order of preference. They feed the other rails.
 TOTAL_RAILS = ("POM_5V_IN", "VDD_IN", "VIN")
 
 _DRIVERS = "sys/bus/i2c/drivers"
@@ -21,7 +21,7 @@ _CHANNELS = (1, 2, 3)
 _MW_PER_MV_MA = 1e-3
 _TOTAL_RATE_HZ = 10.0
 _RAIL_RATE_HZ = 2.0
-# No module draws more, and none feeds its supply: anything else is a broken reading.
+# No module draws more, or feeds power back: anything else is a broken reading.
 _PLAUSIBLE_MW = (0.0, 200_000.0)
 
 
@@ -35,7 +35,7 @@ class _Rail:
 
 
 def ina3221_sensors(tree: Tree) -> Discovery:
-    """One sensor per rail; the one that feeds the module is the total, and no other is added to it."""
+    """Returns a sensor for each rail; the one that feeds the module is the total, and no other is added to it."""
     rails = (*_old_rails(tree), *_new_rails(tree))
     if not rails:
         reason = f"no INA3221 monitor in /{_DRIVERS}: this board has none, or its kernel doesn't show it"
@@ -74,16 +74,16 @@ def _with_total(sensors: list[Sensor], missing: list[Gap]) -> Discovery:
     total = next((by_name[name] for name in TOTAL_RAILS if name in by_name), None)
     if total is None:
         if not any(gap.name.upper() in TOTAL_RAILS for gap in missing):
-            shown = ", ".join([sensor.name for sensor in sensors] or [gap.name for gap in missing])
+            names = ", ".join([sensor.name for sensor in sensors] or [gap.name for gap in missing])
             reason = (
-                f"none of the rails feeds the whole module ({shown}; it would be {' or '.join(TOTAL_RAILS)}), "
+                f"none of the rails feeds the whole module ({names}; it would be {' or '.join(TOTAL_RAILS)}), "
                 "and their sum would leave out what hangs on none of them"
             )
             missing = [*missing, Gap("power", "power_mw", reason, METER_REMEDY)]
         return Discovery(tuple(sensors), tuple(missing))
     method = f"{total.method}; the whole module, without the carrier board"
-    chosen = replace(total, total=True, rate_hz=_TOTAL_RATE_HZ, method=method)
-    return Discovery(tuple(chosen if sensor is total else sensor for sensor in sensors), tuple(missing))
+    whole = replace(total, total=True, rate_hz=_TOTAL_RATE_HZ, method=method)
+    return Discovery(tuple(whole if sensor is total else sensor for sensor in sensors), tuple(missing))
 
 
 def _old_rails(tree: Tree) -> tuple[_Rail, ...]:
@@ -120,6 +120,6 @@ def _new_rails(tree: Tree) -> tuple[_Rail, ...]:
 
 
 def _label(texts: Texts, path: str) -> str | None:
-    """A rail's name; None for a channel without one, or that is not connected."""
+    """Returns a rail's name; None for a channel that has none or is not connected."""
     text = texts.text(path)
     return None if not text or text.upper() == "NC" else text

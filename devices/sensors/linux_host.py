@@ -1,4 +1,4 @@
-"""All sensors of a Linux host in one look, with the clock of its processor and the memory of the runner itself.
+"""The sensors of a Linux host, among them the processor's clock and the runner's own memory.
 
 Clock: the frequency of each policy, and counts of thermal throttling (x86). Memory: resident now, its peak, and
 swapped out, from /proc/self/status (proc(5)).
@@ -17,12 +17,12 @@ from devices.sensors.spec import METER_REMEDY, Discovery, Gap, Sensor, with_chos
 from devices.sensors.thermal import thermal_sensors
 
 _STATUS = "proc/self/status"
-# The peak is kept by the kernel and read exactly at the end; on the way a slow look at it is enough.
+# The kernel keeps the peak, which is read exactly at the end; until then a slow rate is enough.
 _FIELDS = (("rss", "VmRSS", 10.0), ("hwm", "VmHWM", 1.0), ("swap", "VmSwap", 1.0))
 
 
 def memory_sensors(tree: Tree) -> Discovery:
-    """Samples are KiB (the file says `kB` and means 1024 bytes). A kernel without a field has none of that sensor."""
+    """Returns the runner's memory sensors for the fields there are, in KiB (`kB` in the file means 1024 bytes)."""
     texts = tree.read([_STATUS])
     status = texts.text(_STATUS)
     sensors: list[Sensor] = []
@@ -43,7 +43,7 @@ _POLICIES = f"{_CPUS}/cpufreq"
 
 
 def frequency_sensors(tree: Tree) -> Discovery:
-    """One sensor per cpufreq policy, in kHz. /proc/cpuinfo is no substitute: guests see a constant there."""
+    """Returns a sensor for each cpufreq policy, in kHz. /proc/cpuinfo won't do: it shows a constant to guests."""
     sensors: list[Sensor] = []
     missing: list[Gap] = []
     policies = tree.names(_POLICIES, r"policy\d+")
@@ -63,7 +63,7 @@ def frequency_sensors(tree: Tree) -> Discovery:
 
 
 def frequency_cap_sensors(tree: Tree) -> Discovery:
-    """The highest frequency that each policy allows now, in kHz: it falls when the system holds the clock back."""
+    """Returns sensors of the highest frequency each policy allows, in kHz: it drops when the system throttles."""
     policies = tree.names(_POLICIES, r"policy\d+")
     paths = {policy: f"{_POLICIES}/{policy}/scaling_max_freq" for policy in policies}
     texts = tree.read(paths.values())
@@ -78,7 +78,7 @@ def frequency_cap_sensors(tree: Tree) -> Discovery:
 
 
 def throttle_sensors(tree: Tree) -> Discovery:
-    """Counters of throttling events, one per core and one per package (arch/x86 thermal_throttle)."""
+    """Returns the counters of throttling events, by core and by package (arch/x86 thermal_throttle)."""
     cpus = tree.names(_CPUS, r"cpu\d+")
     places = ("thermal_throttle/core_throttle_count", "thermal_throttle/package_throttle_count")
     texts = tree.read(
@@ -91,7 +91,7 @@ def throttle_sensors(tree: Tree) -> Discovery:
         package = texts.number(f"{_CPUS}/{cpu}/topology/physical_package_id")
         core = texts.number(f"{_CPUS}/{cpu}/topology/core_id")
         owner = f"package{int(package or 0)}"
-        # Hyperthreads share their core's counter, and cores their package's: the first of each stands for all.
+        # Hyperthreads share their core's counter, and cores their package's: the first of each is read.
         for name, place in ((f"throttle.{owner}.core{int(core or 0)}", places[0]), (f"throttle.{owner}", places[1])):
             if name not in sensors and texts.number(f"{_CPUS}/{cpu}/{place}") is not None:
                 sensors[name] = _counter(tree, name, f"{_CPUS}/{cpu}/{place}")
@@ -113,12 +113,12 @@ def _no_counters(texts: Texts, cpus: tuple[str, ...], place: str) -> str:
 
 
 def linux_sensors(tree: Tree, power: PowerSource | None = None) -> Discovery:
-    """Memory, thermal zones, battery, RAPL, hardware monitors, frequency and throttling of a Linux device."""
+    """Returns all sensors of a Linux device: memory, temperature, power, frequency and throttling."""
     chargers = chargers_in(tree)
     gauge = Gauge() if power is None else Gauge(power.scale, power.sign)
     battery, rapl = battery_sensors(tree, gauge, chargers.plugged), rapl_sensors(tree)
     if battery.sensors:
-        # The battery feeds the whole device, the processor's counters included: they must not be added to it.
+        # A battery's power includes that of the processor, whose counters must not be added to it.
         rapl = Discovery(tuple(replace(sensor, total=False) for sensor in rapl.sensors), rapl.unavailable)
         battery += chargers.sensors
     found = (
@@ -137,5 +137,5 @@ def linux_sensors(tree: Tree, power: PowerSource | None = None) -> Discovery:
 
 
 def clock_sensors(tree: Tree) -> Discovery:
-    """What the cores' clock does, and may do."""
+    """Returns the sensors of the cores' clock and of its caps."""
     return frequency_sensors(tree) + frequency_cap_sensors(tree)

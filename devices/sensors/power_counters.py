@@ -1,7 +1,7 @@
-"""Power and energy that the kernel offers as files: hardware monitors, RAPL of x86, and the rails of Pixel phones.
+"""Power and energy from the kernel's files: hardware monitors, RAPL of x86, and the rails of Pixel phones.
 
-Hardware monitors (Documentation/hwmon/sysfs-interface.rst) give microwatts and microjoules, RAPL counts energy through
-powercap (Documentation/power/powercap/powercap.rst), and the on-device power monitor counts it for single rails.
+Hardware monitors (Documentation/hwmon/sysfs-interface.rst) have microwatts and microjoules, RAPL counts energy through
+powercap (Documentation/power/powercap/powercap.rst), and the on-device power monitor counts it by rail.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PER_MICRO = 1e-3
 
 
 def hwmon_sensors(tree: Tree) -> Discovery:
-    """One sensor for each power or energy channel that has a number; those of batteries are left to the battery."""
+    """Returns a sensor for each power or energy channel that has a number, except those of batteries."""
     monitors = tree.names(_FOLDER, r"hwmon\d+")
     batteries = set(tree.names("sys/class/power_supply"))
     channels = [(monitor, file) for monitor in monitors for file in tree.names(f"{_FOLDER}/{monitor}", _FILES)][:_MOST]
@@ -51,11 +51,11 @@ _REMEDY = "run as root, or let your group read the energy_uj files (chgrp and ch
 
 
 def rapl_sensors(tree: Tree) -> Discovery:
-    """One counter per domain, in millijoules.
+    """Returns a counter for each domain, in millijoules.
 
-    `psys` is the whole platform and then the total; else the packages are, each a part of it (board and disks are not
-    in it, as their `method` says), unless one of them can't be read. Domains within a package (core, uncore) are no
-    part of the total: they are in the package already.
+    `psys`, the whole platform, is the total where it exists; else the packages add up to it, unless one can't be read
+    (board and disks are missing then, as `method` says). Domains within a package (core, uncore) are not added: the
+    package includes them.
     """
     domains = tree.names(_RAPL_FOLDER, r"intel-rapl(:\d+)+") or tree.names(_RAPL_FOLDER, r"intel-rapl-mmio(:\d+)+")
     if not domains:
@@ -78,12 +78,12 @@ def rapl_sensors(tree: Tree) -> Discovery:
     return Discovery(_with_total(sensors, missing), tuple(missing))
 
 
-def _name(texts: Texts, domain: str, taken: list[str]) -> str:
+def _name(texts: Texts, domain: str, names: list[str]) -> str:
     """`rapl.package-0`, and `rapl.package-0.core` for a domain within it."""
     parent = domain.rpartition(":")[0]
     own = plain_name(texts.text(f"{_RAPL_FOLDER}/{domain}/name"), domain.replace(":", "-"))
     above = texts.text(f"{_RAPL_FOLDER}/{parent}/name")
-    return plain_name(f"rapl.{plain_name(above, parent)}.{own}" if above else f"rapl.{own}", domain, taken)
+    return plain_name(f"rapl.{plain_name(above, parent)}.{own}" if above else f"rapl.{own}", domain, names)
 
 
 def _sensor(tree: Tree, texts: Texts, domain: str, name: str) -> Sensor | Gap:
@@ -92,7 +92,7 @@ def _sensor(tree: Tree, texts: Texts, domain: str, name: str) -> Sensor | Gap:
         return Gap(name, "energy_mj", texts.why_not(energy), _REMEDY)
     range_uj = texts.number(wrap)
     if not range_uj or range_uj < 0:
-        # Without the range a wrap would look like a huge negative energy, or be guessed.
+        # Without the range, a wrap would look like a huge negative energy.
         return Gap(name, "energy_mj", texts.why_not(wrap) if range_uj is None else f"/{wrap} reads {range_uj:g}")
     method = f"RAPL counter of the domain {name.removeprefix('rapl.')}, refreshed about every 1 ms"
     return Sensor(
@@ -109,30 +109,30 @@ def _sensor(tree: Tree, texts: Texts, domain: str, name: str) -> Sensor | Gap:
 
 def _with_total(sensors: list[Sensor], missing: list[Gap]) -> tuple[Sensor, ...]:
     if any(_is_domain(sensor.name, "psys") for sensor in sensors):
-        wanted, extent = "psys", "the whole platform"
+        prefix, extent = "psys", "the whole platform"
     elif any(_is_domain(gap.name, "package-") for gap in missing):
-        return tuple(sensors)  # the sum over some of the packages would be no total
+        return tuple(sensors)  # a sum over some of the packages is not a total
     else:
-        wanted, extent = "package-", "processor package only, not the board"
+        prefix, extent = "package-", "processor package only, not the board"
     return tuple(
-        replace(sensor, total=True, method=f"{sensor.method}; {extent}") if _is_domain(sensor.name, wanted) else sensor
+        replace(sensor, total=True, method=f"{sensor.method}; {extent}") if _is_domain(sensor.name, prefix) else sensor
         for sensor in sensors
     )
 
 
 def _is_domain(name: str, beginning: str) -> bool:
-    """Whether a sensor's name is that of a top-level domain."""
+    """Returns whether a sensor's name is that of a top-level domain."""
     return name.startswith(f"rapl.{beginning}") and name.count(".") == 1
 
 
 _ODPM_FOLDER = "sys/bus/iio/devices"
 _LINE = re.compile(r"CH\d{1,3}\(T=\d{1,20}\)\[([A-Za-z0-9_:.-]{1,40})\], *\d{1,20}", re.ASCII)
-# What computing hangs on: the cores, memory and its interface, graphics.
-_WANTED = re.compile(r"CPU|CPUCL|DDR|MIF|GPU|TPU")
+# Rails that computing depends on: the cores, memory and its interface, graphics.
+_COMPUTE_RAILS = re.compile(r"CPU|CPUCL|DDR|MIF|GPU|TPU")
 _MOST_RAILS = 8
 _PERIOD_S = 0.2
 _MJ_PER_UWS = 1e-3
-# Of the line with "[RAIL]," what follows the comma, with the shell's own means.
+# Prints what follows "[RAIL]," on its line, in plain shell.
 _LOOP = (
     'while :; do while IFS= read -r line; do case $line in *"[$2], "*) echo "${line##*, }";; esac; '
     'done < "$1" || exit; sleep "$0"; done'
@@ -140,7 +140,7 @@ _LOOP = (
 
 
 def odpm_sensors(tree: Tree) -> Discovery:
-    """A counter for each rail that computing hangs on; none where there is no monitor or it can't be read."""
+    """Returns a counter for each rail that computing depends on; none without a monitor that can be read."""
     devices = tree.names(_ODPM_FOLDER, r"iio:device\d+")
     texts = tree.read(f"{_ODPM_FOLDER}/{device}/{file}" for device in devices for file in ("name", "energy_value"))
     sensors: list[Sensor] = []
@@ -149,14 +149,14 @@ def odpm_sensors(tree: Tree) -> Discovery:
         if not (texts.text(f"{_ODPM_FOLDER}/{device}/name") or "").endswith("-odpm"):
             continue
         for rail in _LINE.findall(texts.text(path) or ""):
-            if _WANTED.search(rail) and len(sensors) < _MOST_RAILS:
+            if _COMPUTE_RAILS.search(rail) and len(sensors) < _MOST_RAILS:
                 sensors.append(_odpm_sensor(tree.path(path), rail, [sensor.name for sensor in sensors]))
     return Discovery(tuple(sensors))
 
 
-def _odpm_sensor(path: str, rail: str, taken: list[str]) -> Sensor:
+def _odpm_sensor(path: str, rail: str, names: list[str]) -> Sensor:
     return Sensor(
-        plain_name(f"odpm.{rail}", "odpm", taken),
+        plain_name(f"odpm.{rail}", "odpm", names),
         "energy_mj",
         "",
         _MJ_PER_UWS,

@@ -1,12 +1,11 @@
-"""What a Raspberry Pi's firmware reports through `vcgencmd`: throttling, the cores' real clock, temperature, power.
+"""Sensors of a Raspberry Pi's firmware, read by `vcgencmd`: throttling, the cores' real clock, temperature, power.
 
-Power is measured on a Raspberry Pi 5 alone: the sum over the rails behind its power management chip, hence an
-estimate.
+Only a Raspberry Pi 5 measures power: the sum over the rails of its power management chip, hence an estimate.
 """
 
 from __future__ import annotations
 
-from devices.sensors.reading import Answer, Tree, ask, find_program, looped
+from devices.sensors.reading import Answer, Tree, ask, looped
 from devices.sensors.spec import METER_REMEDY, Discovery, Gap, Quantity, Sensor
 
 FLAGS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
@@ -25,21 +24,21 @@ _READINGS: tuple[tuple[str, Quantity, tuple[str, ...], float, str], ...] = (
 
 
 def find_vcgencmd(tree: Tree) -> str | None:
-    """The device's path of the program."""
-    return find_program(tree, "vcgencmd")
+    """Returns the path of `vcgencmd` on the device."""
+    return tree.program("vcgencmd")
 
 
 def firmware_sensors(tree: Tree, vcgencmd: str | None) -> Discovery:
-    """What the firmware tells, each a program that asks it every two seconds."""
+    """Returns the firmware's sensors, each a program that queries it every two seconds."""
     found = Discovery()
     for name, quantity, words, scale, method in _READINGS:
         if vcgencmd is None:
             found += Discovery(unavailable=(Gap(name, quantity, NOT_THERE, GET_IT),))
             continue
-        told = ask(tree, [vcgencmd, *words])
-        field = _field(told)
+        output = ask(tree, [vcgencmd, *words])
+        field = _field(output)
         if field is None:
-            reason = told.why_not or f"vcgencmd {' '.join(words)} gives no number"
+            reason = output.why_not or f"vcgencmd {' '.join(words)} gives no number"
             found += Discovery(unavailable=(Gap(name, quantity, reason, JOIN_VIDEO),))
             continue
         sensor = Sensor(
@@ -57,12 +56,12 @@ def firmware_sensors(tree: Tree, vcgencmd: str | None) -> Discovery:
 
 
 def why_no_flags(tree: Tree, vcgencmd: str) -> str:
-    """What the program says where `throttled_flags` has nothing to give."""
+    """Returns the reason why `throttled_flags` has no value."""
     return ask(tree, [vcgencmd, "get_throttled"]).why_not or "vcgencmd get_throttled gives no flags"
 
 
 def throttled_flags(tree: Tree, vcgencmd: str) -> int | None:
-    """The bits as they are now, None if the firmware can't be asked."""
+    """Returns the current bits, None if the firmware can't be queried."""
     text = ask(tree, [vcgencmd, "get_throttled"]).line("throttled=")
     try:
         return None if text is None else int(text, 0)
@@ -71,13 +70,13 @@ def throttled_flags(tree: Tree, vcgencmd: str) -> int | None:
 
 
 def flag_names(flags: int, first: int = 0) -> tuple[str, ...]:
-    """What the bits from `first` on say."""
+    """Returns the meaning of the bits from `first` on."""
     return tuple(name for bit, name in FLAGS.items() if flags >> (first + bit) & 1)
 
 
-def _field(told: Answer) -> str | None:
-    """What the line begins with up to `=`: `frequency(48)=` names its clock by a number that isn't the value."""
-    line = (told.text or "").strip().partition("\n")[0]
+def _field(output: Answer) -> str | None:
+    """Returns the line up to its `=`, as the number in `frequency(48)=` isn't the value."""
+    line = (output.text or "").strip().partition("\n")[0]
     key, equals, value = line.partition("=")
     return key + equals if equals and key != "error" and value[:1].isdecimal() else None
 
@@ -85,7 +84,7 @@ def _field(told: Answer) -> str | None:
 _NAME = "pmic"
 _PMIC_PERIOD_S = 0.5
 _REMEDY = f"{JOIN_VIDEO}; update an old firmware (sudo apt full-upgrade), or {METER_REMEDY}"
-# Products of the currents with the voltages of the same rail; nothing is printed unless a rail has both.
+# Adds up current times voltage of each rail; prints nothing unless a rail has both.
 _SUM = r"""
 { split($2, parts, "="); rail = substr($1, 1, length($1) - 2); value = parts[2] + 0 }
 $1 ~ /_A$/ { amperes[rail] = value }
@@ -100,11 +99,11 @@ _ONCE = 'out=$("$0" pmic_read_adc) || exit; printf "%s\\n" "$out" | LC_ALL=C awk
 
 
 def pmic_sensors(tree: Tree, vcgencmd: str) -> Discovery:
-    """The sum of the rails in milliwatts, about twice a second."""
-    told = ask(tree, ["sh", "-c", _ONCE, vcgencmd, _SUM])
-    if not _has_number(told):
-        said = ask(tree, [vcgencmd, "pmic_read_adc"]).why_not  # its own words, which the sum has swallowed
-        reason = said or told.why_not or "vcgencmd pmic_read_adc gives no rail with both current and voltage"
+    """Returns the sensor for the sum of the rails, in milliwatts, about twice a second."""
+    output = ask(tree, ["sh", "-c", _ONCE, vcgencmd, _SUM])
+    if not _has_number(output):
+        words = ask(tree, [vcgencmd, "pmic_read_adc"]).why_not  # its own message, which the sum doesn't pass on
+        reason = words or output.why_not or "vcgencmd pmic_read_adc gives no rail with both current and voltage"
         return Discovery(unavailable=(Gap(_NAME, "power_mw", reason, _REMEDY),))
     sensor = Sensor(
         _NAME,
@@ -121,6 +120,6 @@ def pmic_sensors(tree: Tree, vcgencmd: str) -> Discovery:
     return Discovery((sensor,))
 
 
-def _has_number(told: Answer) -> bool:
-    text = told.line("total ")
+def _has_number(output: Answer) -> bool:
+    text = output.line("total ")
     return text is not None and text.replace(".", "", 1).isdecimal()

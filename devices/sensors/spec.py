@@ -1,7 +1,7 @@
-"""What a sensor is, and which one is the power of the whole device.
+"""What a sensor is, and which one measures the power of the whole device.
 
-Finding a sensor never samples it for a result: the runner on the device does that. The total is the sensor that the
-inventory names, else the one that a kind knows; where there is none, the reason holds what to do.
+Discovery doesn't take samples; the runner on the device does. The total is the sensor that the inventory names, else
+the one that the kind prefers; where there is none, a gap says why and what to do.
 """
 
 from __future__ import annotations
@@ -29,16 +29,15 @@ Form = Literal["gauge", "counter"]
 class Sensor:
     """A source of samples on a device.
 
-    The first part is what the runner gets (the job's `sensors` entries in docs/contracts.md): a value is the first
-    number of `path` (of its line that starts with `field`), times the number in `times`, times `scale`, in the unit
-    that `quantity` ends with. With `command` it is a program that prints a number a line until it is ended, about
-    `rate_hz` of them a second, and `path` is empty. A value outside of `plausible` is no reading.
+    The first part is for the runner (the job's `sensors` entries in docs/contracts.md): a value is the first number of
+    `path` (of its line that starts with `field`), times the number in `times`, times `scale`, in the unit that
+    `quantity` ends with. With `command`, `path` is empty and a program prints a number a line, about `rate_hz` of them
+    a second, until it is ended. A value outside of `plausible` is dropped.
 
-    The second part stays on the host. `form`: a gauge is a momentary value, a counter only grows, and wraps to 0 after
-    `counter_range` (same unit as the values; None: it doesn't wrap). `method` says in words what is read, by which
-    driver, and how often that refreshes. `total`: this rail is, or is part of, the power of the whole device: the
-    device's power is the sum of the sensors that are flagged so, and no other rail is added to it. `limit`: the value
-    at which the system itself steps in (lowest trip point of a thermal zone).
+    The second part stays on the host. `form`: a gauge is a momentary value; a counter only grows, and wraps to 0 after
+    `counter_range` (in the values' unit; None: it doesn't wrap). `method` describes what is read, by which driver, and
+    how often that refreshes. `total`: the device's power is the sum of the sensors with this flag, and no other rail is
+    added to it. `limit`: the value at which the system itself steps in (the lowest trip point of a thermal zone).
     """
 
     name: str
@@ -57,7 +56,7 @@ class Sensor:
     plausible: tuple[float, float] | None = None
 
     def job_entry(self) -> dict[str, Any]:
-        """The sensor as the runner's job file has it."""
+        """Returns the sensor as the runner's job file has it."""
         entry: dict[str, Any] = {"name": self.name, "quantity": self.quantity}
         entry |= {"path": self.path} if self.command is None else {"command": list(self.command)}
         if self.field is not None:
@@ -70,7 +69,10 @@ class Sensor:
 
 @dataclass(frozen=True)
 class Gap:
-    """A quantity that can't be read here, why, and what would mend it (None: nothing the user could do)."""
+    """A sensor that can't be read here, why, and the remedy (None: there is nothing the user could do).
+
+    Not an `Unavailable`, which takes the place of one value: a gap names what is missing, and a device may have many.
+    """
 
     name: str
     quantity: Quantity
@@ -80,7 +82,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Discovery:
-    """What was found on a device."""
+    """The sensors found on a device, and the gaps."""
 
     sensors: tuple[Sensor, ...] = ()
     unavailable: tuple[Gap, ...] = ()
@@ -94,10 +96,10 @@ METER_REMEDY = "use an external meter (`power: {command: [...]}` in the inventor
 
 
 def with_chosen_total(found: Discovery, power: PowerSource | None) -> Discovery:
-    """What the inventory says of the total; as it was found where that says nothing.
+    """Applies the inventory's choice of a total; without one, `found` stays as it is.
 
-    `power.sensor` becomes the one total, with `power.scale` and `power.sign`. A meter (`power.command`) leaves none to
-    the device. All other sensors are rails beside it.
+    `power.sensor` becomes the only total, corrected by `power.scale` and `power.sign`. With a meter (`power.command`)
+    the device has no total of its own. All other sensors become rails.
     """
     if power is not None and power.command is not None:
         rails = tuple(replace(sensor, total=False) for sensor in found.sensors)
@@ -119,7 +121,7 @@ def with_chosen_total(found: Discovery, power: PowerSource | None) -> Discovery:
 
 def _as_total(sensor: Sensor, power: PowerSource) -> Sensor:
     if sensor.name.startswith("battery."):
-        return sensor  # its scale and sign are in it already
+        return sensor  # already corrected by scale and sign
     factor = (power.scale or 1.0) * (power.sign or 1)
     corrected = "" if factor == 1.0 else f", times {factor:g}"
     return replace(

@@ -1,12 +1,12 @@
-"""A device is held on the device itself, so that orchestrators of other hosts, homes and users find it in use.
+"""Holding a device: the hold is on the device itself, where orchestrators of other hosts, homes and users see it.
 
 The hold is a process there that lives as long as its orchestrator is connected (`devices.transports.shell.holding`):
 it ends with the orchestrator, its host, the link or the device, and nothing stale is left to clean up. Whoever finds
-it asks it for a sign of life of its orchestrator, which costs the device nothing while nobody asks. An orchestrator
-that doesn't answer is one whose link is dead, and loses the device.
+one asks its orchestrator for a sign of life, which costs the device nothing while nobody asks. An orchestrator that
+doesn't answer has a dead link, and loses the device.
 
-An orchestrator whose own home held the device last need not ask: the lock of the home (`devices.access.connect`) shows
-that nobody else of it is alive. Who holds a device comes from a file or from the device, and is untrusted.
+An orchestrator whose own home held the device last need not ask: the home's lock (`devices.access.connect`) proves that
+no other orchestrator of that home is alive. A holder's description comes from a file or the device and is untrusted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NAME_CHARACTERS = 64
 
 @dataclass(frozen=True)
 class Holder:
-    """Process, host, since when (ISO 8601, UTC), with which command, whose, and what the device is called there."""
+    """An orchestrator: process, host, start of the hold (ISO 8601, UTC), command, user, and its name for the device."""
 
     pid: int
     host: str
@@ -55,19 +55,19 @@ class Holder:
 
     @property
     def is_this_process(self) -> bool:
-        """Whether it is the one that asks."""
+        """Whether it is this process."""
         return self.pid == os.getpid() and self.host == _host()
 
 
 def this_process(device: str) -> Holder:
-    """The one that asks, in few enough characters for a line of a small file on the device."""
+    """Describes this process, briefly enough for a line of a small file on the device."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return Holder(os.getpid(), _host(), now, command[:_COMMAND_CHARACTERS], _user(), device[:_NAME_CHARACTERS])
 
 
 def holder_of(record: object) -> Holder | None:
-    """The holder that a JSON document names; None if it is damaged."""
+    """Parses a holder from a JSON document; None if it is damaged."""
     if not isinstance(record, Mapping):
         return None
     pid, texts = record.get("pid"), [record.get(name, "") for name in ("host", "since", "command", "user", "device")]
@@ -89,8 +89,9 @@ def _user() -> str:
 
 @dataclass(frozen=True)
 class Claim:
-    """What an orchestrator says of itself: the token of this one hold, who it is, and the token of a hold of its own
-    home whose holder is gone for certain."""
+    """An orchestrator's claim to a device: the token of this hold, who it is, and the token of a hold of its own home
+    whose holder is certainly gone.
+    """
 
     device: str
     token: str
@@ -104,22 +105,22 @@ class Claim:
 
 
 def claim(device: str, locks_dir: Path) -> Claim:
-    """A claim of this process, which its home remembers for the next. The caller has the home's lock of the device."""
+    """Returns a claim of this process, remembered by its home. The caller has the home's lock of the device."""
     path = locks_dir / f"{device}.hold"
     outdated = _outdated(path)
     made = Claim(device, secrets.token_hex(16), this_process(device), outdated)
     record = record_of(os.getpid())
-    # A home that can't remember has to ask, as others do.
+    # A home that can't remember its holds has to ask, as others do.
     if record is not None:
         with contextlib.suppress(OSError):
             write_atomic(path, json.dumps({"token": made.token, **asdict(record)}).encode())
     return made
 
 
-def busy(device: str, told: str, *, answered: bool) -> DeviceBusy:
-    """The sentence for a device that another orchestrator holds, who has `told` who it is (untrusted)."""
+def busy(device: str, line: str, *, answered: bool) -> DeviceBusy:
+    """Returns the error for a device held by another orchestrator, which describes itself by `line` (untrusted)."""
     try:
-        holder = holder_of(json.loads(told))
+        holder = holder_of(json.loads(line))
     except (ValueError, RecursionError):
         holder = None
     if holder is None:
@@ -139,10 +140,10 @@ def busy(device: str, told: str, *, answered: bool) -> DeviceBusy:
 
 
 def _outdated(path: Path) -> str | None:
-    """The token of the home's last hold, if the process that took it is this one or is gone.
+    """Returns the token of the home's last hold, if its process is this one or gone.
 
-    A home may have been copied while the device was held, or be on a disk that several hosts share: a process of
-    another host, or of another start of this one, can't be told to be gone from here.
+    A home may have been copied while the device was held, or be shared by several hosts: a process of another host, or
+    of another boot of this one, can't be known to be gone.
     """
     try:
         content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Output of a device cut into lines, within bounds: what a device prints is untrusted."""
+"""Cuts a device's output into lines, within bounds, as what a device prints is untrusted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class OutputBudget:
         self._spent_bytes = 0
 
     def spend(self, count: int) -> None:
-        """Takes `count` bytes off the budget."""
+        """Deducts `count` bytes from the budget."""
         self._spent_bytes += count
         if self._spent_bytes > self._limit_bytes:
             raise OutputLimitError(
@@ -23,10 +23,9 @@ class OutputBudget:
 
 
 class LineSplitter:
-    """Cuts chunks at newlines and hands each line over without it, also a last one that has none."""
+    """Cuts chunks at newlines and hands over each line without it, even a last one that lacks it."""
 
     def __init__(self, on_line: OnLine, budget: OutputBudget, line_limit_bytes: int = LINE_LIMIT_BYTES) -> None:
-        self.count = 0
         self._on_line = on_line
         self._budget = budget
         self._limit_bytes = line_limit_bytes
@@ -57,5 +56,4 @@ class LineSplitter:
     def _deliver(self) -> None:
         line = bytes(self._rest).decode("utf-8", errors="replace")
         self._rest.clear()
-        self.count += 1
         self._on_line(line)

@@ -16,7 +16,7 @@ from typing import Literal
 from devices.access.inspection import Row
 from devices.errors import DeviceError
 from devices.inventory.entry import DeviceEntry
-from devices.processes import Deadline, Ending, supervise
+from devices.processes import Deadline, ProcessEnd, supervise
 from devices.transports.lines import LineSplitter, OutputBudget
 from foundation.text import last_line, printable
 from suite import stats
@@ -119,8 +119,8 @@ class MeterProgram:
         if self._stop.is_set():
             raise _Ended
 
-    def _sentence(self, ending: Ending) -> str:
-        last_words = last_line(ending.stderr_tail.decode("utf-8", "replace"))
+    def _sentence(self, ending: ProcessEnd) -> str:
+        last_words = last_line(ending.stderr_tail)
         how = f"was ended by {ending.signal}" if ending.signal else f"left with exit code {ending.rc}"
         bad = f"; {self._first_bad}" if self._first_bad and not self._samples else ""
         return f"{self._name} {how} after {len(self._samples)} readings{last_words}{bad}"

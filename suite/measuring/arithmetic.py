@@ -21,7 +21,6 @@ from suite.planning.plan import described, reference_steps
 from suite.preparing.exporting import exporter
 from suite.preparing.preparation import EXPORT_LOG, NOT_YET, Prepared
 from suite.sessions.collect import collect
-from suite.sessions.record import ExitOutcome
 from suite.store.identity import workload_key
 from workloads.lowering.arithmetic_probe import INPUT_SHAPE, PROBE, Accumulation, accumulation_of
 from workloads.reference.losses import ReferenceLosses, kept_losses
@@ -63,8 +62,7 @@ def _probed(
     command = [*runner.command(device.places.runner(runner.hash)), "job.json"]
     ended = device.launch(command, lines.append, timeout_s=_TIMEOUT_S, cwd=folder, while_waiting=check_stop)
     transport.remove(folder, recursive=True)
-    outcome = ExitOutcome(rc=ended.rc, stderr_tail=ended.stderr_tail, signal=ended.signal)
-    record = collect(_JOB, lines, outcome, {})
+    record = collect(_JOB, lines, ended, {})
     if not record.complete or not record.steps:
         return Unavailable(f"the probe of its fp16 arithmetic did not run: {record.sentence}")
     found = accumulation_of(record.steps[0].losses)

@@ -21,11 +21,9 @@ from workloads.export.artifact import PROGRAM, Artifact
 def needs(device: Device, prepared: Iterable[Prepared]) -> Needs:
     """Room for the programs that are not there yet, and memory for the smallest of the settings."""
     items = list(prepared)
-    missing = [
-        item.artifact.program_bytes
-        for item in items
-        if not device.transport.exists(posixpath.join(device.places.artifact(item.artifact.hash), PROGRAM))
-    ]
+    programs = [posixpath.join(device.places.artifact(item.artifact.hash), PROGRAM) for item in items]
+    there = device.transport.existing(programs)
+    missing = [item.artifact.program_bytes for item, path in zip(items, programs, strict=True) if path not in there]
     return Needs(disk_bytes=sum(missing), memory_bytes=min(item.estimate.memory_bytes for item in items))
 
 

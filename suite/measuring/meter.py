@@ -65,7 +65,7 @@ def read_clock(device: Device, command: Sequence[str], probes: int = PROBES) -> 
             result = device.transport.run(command, timeout_s=_TIMEOUT_S)
             t2 = time.monotonic_ns()
             text = result.stdout.strip()
-            if result.rc != 0 or not (text.isascii() and text.isdecimal()) or int(text) > _LONGEST_NS:
+            if result.end.rc != 0 or not (text.isascii() and text.isdecimal()) or int(text) > _LONGEST_NS:
                 return Unavailable("the runner on the device doesn't tell its clock (`runner --clock`)")
             reading = ClockReading((t1 + t2) // 2, int(text) - (t1 + t2) // 2, (t2 - t1 + 1) // 2)
             if best is None or reading.error_ns < best.error_ns:

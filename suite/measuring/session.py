@@ -15,13 +15,14 @@ from devices.access.connect import Device
 from devices.deployment.built_runner import BuiltRunner
 from devices.deployment.deploy import timeout_for
 from devices.errors import DeviceLost, FileError, OutputLimitError, TransportTimeout
+from devices.processes import ProcessEnd
 from devices.sensors.spec import Sensor
 from reports.model.quantities import TEMPERATURE
 from suite.errors import StoreError
 from suite.measuring.sensor_plan import SensorPlan
 from suite.preparing.preparation import Prepared
 from suite.sessions.collect import collect
-from suite.sessions.record import ExitOutcome, SessionRecord
+from suite.sessions.record import SessionRecord
 from suite.sessions.validity import Expectation, Validity, judge
 from workloads.tasks.batches import write_inputs
 
@@ -75,7 +76,7 @@ def run_session(
         with contextlib.suppress(FileError):
             device.transport.remove(folder, recursive=True)
     except DeviceLost as error:
-        outcome = ExitOutcome(rc=None, lost=str(error))
+        outcome = ProcessEnd(rc=None, lost=str(error))
     record = collect(order.session_id, lines, outcome, plan.quantities)
     wanted = expectation(order, plan)
     return record, judge(record, replace(wanted, throttle_notes=tuple(held_back), cpus=device.entry.cpus))
@@ -188,20 +189,19 @@ class _Listener:
             raise _TripPoint(f"{name} reached {value / 1e3:.1f} degC, its trip point: cool the device")
 
 
-def _launch(device: Device, folder: str, order: SessionOrder, listener: _Listener) -> ExitOutcome:
+def _launch(device: Device, folder: str, order: SessionOrder, listener: _Listener) -> ProcessEnd:
     command = order.runner.command(device.places.runner(order.runner.hash))
     timeout_s = _deadline_s(order)
     try:
-        ended = device.launch(
+        return device.launch(
             [*command, "job.json"], listener, timeout_s=timeout_s, cwd=folder, while_waiting=order.check_stop
         )
     except _TripPoint as reason:
-        return ExitOutcome(rc=None, stopped=str(reason))
+        return ProcessEnd(rc=None, stopped=str(reason))
     except TransportTimeout:
-        return ExitOutcome(rc=None, stopped=f"it was not done after {timeout_s:.0f} s")
+        return ProcessEnd(rc=None, stopped=f"it was not done after {timeout_s:.0f} s")
     except OutputLimitError as error:
-        return ExitOutcome(rc=None, stopped=str(error))
-    return ExitOutcome(rc=ended.rc, stderr_tail=ended.stderr_tail, signal=ended.signal)
+        return ProcessEnd(rc=None, stopped=str(error))
 
 
 def _deadline_s(order: SessionOrder) -> float:

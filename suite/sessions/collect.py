@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeVar
 
+from devices.processes import ProcessEnd
 from foundation.text import printable
 from suite.sessions.events import (
     Defect,
@@ -24,7 +25,7 @@ from suite.sessions.events import (
     StepEvent,
     read_events,
 )
-from suite.sessions.record import Cause, ExitOutcome, SensorTrace, SessionRecord
+from suite.sessions.record import Cause, SensorTrace, SessionRecord
 
 
 class ExecuTorchError(IntEnum):
@@ -117,7 +118,7 @@ _Single = TypeVar("_Single", HeaderEvent, LoadEvent, FooterEvent)
 
 
 def collect(
-    session_id: str, lines: Iterable[str], outcome: ExitOutcome, quantities: Mapping[str, str] | None = None
+    session_id: str, lines: Iterable[str], outcome: ProcessEnd, quantities: Mapping[str, str] | None = None
 ) -> SessionRecord:
     """Returns the record of one session.
 
@@ -160,7 +161,7 @@ class _Facts:
     steps: tuple[StepEvent, ...]
     footer: FooterEvent | None
     fatal: tuple[Defect, ...]
-    outcome: ExitOutcome
+    outcome: ProcessEnd
 
     @property
     def progress(self) -> str:
@@ -199,14 +200,12 @@ def _classify(facts: _Facts) -> tuple[Cause, str]:
 
 
 def _signal_number(facts: _Facts) -> int | None:
-    """The signal the process died of: as told, or from a negative exit code, or from one above 128."""
+    """The signal the process died of: as reported, or from an exit code above 128."""
     outcome = facts.outcome
     if outcome.signal is not None and outcome.signal in signal.Signals.__members__:
         return signal.Signals[outcome.signal]
-    if outcome.rc is None or outcome.rc == 0:
+    if outcome.rc is None:
         return None
-    if outcome.rc < 0:
-        return -outcome.rc
     footer_differs = facts.footer is not None and facts.footer.cause == "error"
     candidate = outcome.rc - 128
     return candidate if not footer_differs and candidate in set(signal.Signals) else None
@@ -229,10 +228,7 @@ def _by_signal(facts: _Facts, number: int | None) -> tuple[Cause, str]:
 
 def _signal_name(number: int | None, reason: str | None) -> str:
     if number is not None:
-        try:
-            return signal.Signals(number).name
-        except ValueError:
-            return f"signal {number}"
+        return signal.Signals(number).name
     words = (reason or "").replace(":", " ").replace(",", " ").split()
     named = [word for word in words if word in signal.Signals.__members__]
     return named[0] if named else printable(reason or "a signal without a name", 200)

@@ -42,22 +42,6 @@ class Cause(StrEnum):
 
 
 @dataclass(frozen=True)
-class ExitOutcome:
-    """How the process was seen to end.
-
-    `rc`: exit code; negative is a signal's number (as subprocess says it), above 128 a signal by a shell's
-    convention, None when it never arrived. `signal`: the signal's name (SIGSEGV) where the transport knows it.
-    `lost`: why the device went away. `stopped`: why the suite itself ended it (deadline, trip point, Ctrl-C).
-    """
-
-    rc: int | None
-    stderr_tail: str = ""
-    signal: str | None = None
-    lost: str | None = None
-    stopped: str | None = None
-
-
-@dataclass(frozen=True)
 class SessionRecord:
     """One session. `steps` are warm-up and measured steps; `sentence` says in words how it ended."""
 

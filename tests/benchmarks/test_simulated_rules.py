@@ -11,7 +11,7 @@ from benchmarks.regression import trial
 from benchmarks.regression.noise import NOISE, Scenario, histories, pair_log_ratios
 from benchmarks.regression.piecewise import latest_step
 from benchmarks.regression.public_rules import RULES, asv, bencher_t, hunter, perfherder, pytorch_hud
-from benchmarks.regression.results import checked, share
+from benchmarks.regression.results import check_bound, share
 from benchmarks.regression.scenarios import BOUNDS, SCENARIOS, Bound
 from benchmarks.regression.selftest import simulated
 from suite.regression import segments
@@ -83,7 +83,7 @@ def test_an_improvement_is_no_false_alert_and_is_confirmed():
 def test_every_bound_is_shown_to_be_kept_on_many_series(seed):
     for index, bound in enumerate(BOUNDS):
         found = simulated(BY_NAME[bound.scenario], 20_000, np.random.default_rng([seed, index]))
-        assert checked(bound, found).word == "kept", checked(bound, found).sentence
+        assert check_bound(bound, found).word == "kept", check_bound(bound, found).sentence
 
 
 def test_the_same_seed_gives_the_same_figures():
@@ -191,16 +191,16 @@ def result(count, total, caught=None):
     ("count", "total", "word"), [(0, 100_000, "kept"), (0, 10_000, "undecided"), (30, 100_000, "broken")]
 )
 def test_a_bound_is_kept_undecided_or_broken(count, total, word):
-    found = checked(Bound("plain", "false alerts", 0.05), result(count, total))
+    found = check_bound(Bound("plain", "false alerts", 0.05), result(count, total))
     assert found.word == word
     assert word in found.sentence
 
 
 @pytest.mark.parametrize(("count", "word"), [(990, "kept"), (955, "undecided"), (900, "broken")])
 def test_a_bound_on_what_is_caught_is_kept_from_above(count, word):
-    assert checked(Bound("plain", "caught", 0.95), result(0, 1, share(count, 1000))).word == word
+    assert check_bound(Bound("plain", "caught", 0.95), result(0, 1, share(count, 1000))).word == word
 
 
 def test_nothing_to_catch_is_an_error():
     with pytest.raises(ValueError, match="no steps"):
-        checked(Bound("plain", "caught", 0.95), result(0, 1))
+        check_bound(Bound("plain", "caught", 0.95), result(0, 1))

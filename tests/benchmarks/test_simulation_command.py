@@ -22,7 +22,7 @@ def with_rate(found, count, total):
     """The self-test with other false alerts in its first bound."""
     checks = [dataclasses.replace(check, word="kept") for check in found.checks]
     results = dataclasses.replace(found.results[0], false_alerts=share(count, total))
-    checks[0] = selftest.checked(checks[0].bound, results)
+    checks[0] = selftest.check_bound(checks[0].bound, results)
     return dataclasses.replace(found, checks=tuple(checks))
 
 

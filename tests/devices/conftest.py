@@ -25,7 +25,7 @@ def transport() -> LocalTransport:
 
 @pytest.fixture
 def make_tree(tmp_path: Path, transport: LocalTransport) -> MakeTree:
-    """Writes files below a root of their own; a later call adds to it."""
+    """Writes files below their own root; later calls add to it."""
     root = tmp_path / "root"
     root.mkdir()
 

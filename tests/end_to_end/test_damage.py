@@ -66,7 +66,7 @@ def test_a_program_damaged_in_the_cache_is_exported_again_with_one_note(bench: B
     damaged.write_bytes(bytes(damaged.stat().st_size))
     ran = bench(*QUICK)
     assert ran.code == 0
-    assert ran.err.count("the program of tiny fp32 in the artifact cache is damaged: it is exported anew") == 1
+    assert ran.err.count("the program of tiny fp32 in the artifact cache is damaged: it is exported again") == 1
     assert "exporting tiny fp32 (1 of 1)" in ran.err
     assert damaged.read_bytes() == (whole / "program.pte").read_bytes()
 

@@ -16,8 +16,8 @@ from filelock import FileLock
 from devices.access import connect
 from devices.errors import DeviceLost
 from devices.inventory.entry import DeviceEntry
+from devices.processes import ProcessEnd
 from devices.transports.local.transport import LocalTransport
-from devices.transports.transport import Exit
 from tests.support.end_to_end.scripted_runner import Board, make_board
 from tests.support.end_to_end.suite_runs import SHAPE, Bench, is_running, wait_for
 
@@ -44,7 +44,7 @@ class _Watched(LocalTransport):
         super().__init__()
         self._links, self._device = links, device
 
-    def stream(self, *arguments: Any, **options: Any) -> Exit:
+    def stream(self, *arguments: Any, **options: Any) -> ProcessEnd:
         links = self._links
         with links.counting:
             links.begun[self._device] += 1

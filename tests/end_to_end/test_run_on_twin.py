@@ -48,7 +48,7 @@ def test_a_board_is_measured_with_its_power_and_the_second_run_pushes_nothing(
     board: Board,
     power: str,
 ) -> None:
-    monkeypatch.setattr(idle_device, "IDLE_SECONDS", 2.0)
+    monkeypatch.setattr(idle_device, "IDLE_SECONDS", 1.0)
     with SshTwin(tmp_path / "twin", board) as twin:
         YAML().dump({"devices": {"board": twin.entry(threads=1)}}, bench.folder / "inventory.yaml")
         quick = ("run", "--device", "board", *SHAPE, "--quant", "fp32", "--quick", "--json")

@@ -49,8 +49,8 @@ def twin(board: Twin, monkeypatch: pytest.MonkeyPatch) -> Twin:
 def run(bench: Bench, twin: Twin) -> TwinRun:
     """The board is of kind `linux`: without a power sensor there is no idle power to wait for."""
     over_ssh = isinstance(twin, SshTwin)
-    own: dict[str, Any] = {"kind": "linux", "threads": 1} if over_ssh else {"serial": _identity(twin)}
-    return TwinRun(bench, **twin.entry(connect_timeout_s=10, **own))
+    own: dict[str, Any] = {"kind": "linux"} if over_ssh else {"serial": _identity(twin)}
+    return TwinRun(bench, **twin.entry(connect_timeout_s=30, threads=1, **own))
 
 
 def check(run: TwinRun, ran: Any, twin: Twin) -> None:

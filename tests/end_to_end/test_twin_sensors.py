@@ -18,7 +18,7 @@ import pytest
 from devices.deployment.built_runner import BuiltRunner
 from suite.measuring import idle_device
 from tests.support.end_to_end.suite_runs import Bench
-from tests.support.end_to_end.twin_runs import TwinRun, outcome, runners_in
+from tests.support.end_to_end.twin_runs import TwinRun, outcome, runners_in, warm_up_briefly
 from tests.support.twins.twin_adb import AdbTwin
 from tests.support.twins.twin_boards import ANDROID_PHONE, JETSON_NANO
 from tests.support.twins.twin_devices import LINKS, Twin
@@ -41,6 +41,7 @@ def link(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def twin(link: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aarch64_runner: BuiltRunner) -> Iterator[Twin]:
     monkeypatch.setattr(idle_device, "IDLE_SECONDS", 1.0)
+    warm_up_briefly(monkeypatch)
     made: Twin = AdbTwin(tmp_path, ANDROID_PHONE) if link == "adb" else SshTwin(tmp_path, JETSON_NANO)
     with made as running:
         for name, value in running.environ.items():
@@ -51,8 +52,8 @@ def twin(link: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aarch64_run
 def check_that_only_the_sensor_is_lost(
     bench: Bench, run: TwinRun, twin: Twin, fail: Callable[[], Any], why: str
 ) -> None:
-    with run.fault(fail, ordinal=0, after_steps=8):
-        ran = run(sessions=1, steps=20)
+    with run.fault(fail, ordinal=0, after_steps=6):
+        ran = run(sessions=1, steps=12)
     assert not runners_in(twin)
     found = outcome(ran)
     assert (ran.code, found["status"]) == (0, "ok"), ran.err

@@ -50,11 +50,11 @@ def test_another_package_managers_lock_is_waited_for_and_told(apt, lock):
     with (apt / lock).open("w") as held:
         fcntl.lockf(held, fcntl.LOCK_EX)
         script = install(apt, "present-tool")
-        told = script.stderr.readline()
+        output = script.stderr.readline()
         assert script.poll() is None
-    assert told.startswith("Waiting up to 300 s for another package manager: ")
-    assert lock in told
-    assert f"process {os.getpid()}" in told
+    assert output.startswith("Waiting up to 300 s for another package manager: ")
+    assert lock in output
+    assert f"process {os.getpid()}" in output
     out, _ = script.communicate(timeout=120)
     assert script.returncode == 0
     assert "present-tool is already the newest version" in out
@@ -64,15 +64,15 @@ def test_a_lock_that_is_never_given_back_is_an_error_that_names_it(apt):
     with (apt / LOCKS[0]).open("w") as held:
         fcntl.lockf(held, fcntl.LOCK_EX)
         script = install(apt, "present-tool", wait_s=1)
-        _, told = script.communicate(timeout=120)
+        _, output = script.communicate(timeout=120)
     assert script.returncode == 1
-    assert told.splitlines()[-1] == "Another package manager still has its lock after 1 s: try again once it is done"
-    assert LOCKS[0] in told
+    assert output.splitlines()[-1] == "Another package manager still has its lock after 1 s: try again once it is done"
+    assert LOCKS[0] in output
 
 
 def test_what_is_wrong_without_a_lock_is_told_at_once(apt):
     script = install(apt, "absent-tool")
-    _, told = script.communicate(timeout=120)
+    _, output = script.communicate(timeout=120)
     assert script.returncode == 1
-    assert "Unable to locate package absent-tool" in told
-    assert "Waiting" not in told
+    assert "Unable to locate package absent-tool" in output
+    assert "Waiting" not in output

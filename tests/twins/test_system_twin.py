@@ -20,8 +20,8 @@ def test_it_has_its_own_kernel_and_runs_the_bundle(tmp_path, aarch64_runner):
             (place / file.name).write_bytes(file.source.read_bytes())
             (place / file.name).chmod(0o755)
         (place / "job.json").write_text("{}")
-        said = ssh(twin, "uname -m; cat /sys/devices/system/cpu/possible; cat /proc/sys/kernel/ostype").stdout
-        assert said.split() == ["aarch64", "0-1", "Linux"]
+        output = ssh(twin, "uname -m; cat /sys/devices/system/cpu/possible; cat /proc/sys/kernel/ostype").stdout
+        assert output.split() == ["aarch64", "0-1", "Linux"]
         assert "linux,dummy-virt" in ssh(twin, "cat", "/proc/device-tree/model").stdout
         ended = ssh(twin, *aarch64_runner.command("./runner"), "runner/job.json")
         assert (ended.returncode, '"stage":"job"' in ended.stdout) == (1, True)

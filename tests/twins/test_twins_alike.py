@@ -37,8 +37,8 @@ def boot_id(twin):
 
 
 def test_it_runs_aarch64_and_exit_codes_come_through(twin):
-    said = shell(twin, "uname -m; exit 3")
-    assert (said.stdout, said.returncode) == ("aarch64\n", 3)
+    output = shell(twin, "uname -m; exit 3")
+    assert (output.stdout, output.returncode) == ("aarch64\n", 3)
 
 
 def test_it_shows_files_of_sys_as_they_are_changed(twin):
@@ -48,9 +48,9 @@ def test_it_shows_files_of_sys_as_they_are_changed(twin):
 
 
 def test_it_has_processes_of_its_own_only(twin):
-    seen = shell(twin, "cd /proc; for pid in [0-9]*; do tr '\\0' ' ' <$pid/cmdline; echo; done").stdout
-    assert "/sshd" in seen or "/adbd" in seen
-    assert sys.executable not in seen
+    commands = shell(twin, "cd /proc; for pid in [0-9]*; do tr '\\0' ' ' <$pid/cmdline; echo; done").stdout
+    assert "/sshd" in commands or "/adbd" in commands
+    assert sys.executable not in commands
 
 
 def test_it_runs_the_bundle(twin, aarch64_runner):
@@ -122,7 +122,7 @@ def test_nothing_is_left_when_it_is_closed(link, tmp_path):
     assert not twin.root.exists()
     assert str(twin.root) not in Path("/proc/self/mounts").read_text()
     assert twin.host not in run_tool("ip", "address")
-    listed = run_tool("ps", "-e", "-o", "args").splitlines()
-    assert not [line for line in listed if any(word in line for word in words)]
+    processes = run_tool("ps", "-e", "-o", "args").splitlines()
+    assert not [line for line in processes if any(word in line for word in words)]
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], signal.SIGCONT)

@@ -1,4 +1,4 @@
-"""A workload's settings: what is accepted, and what is told when they make no sense."""
+"""A workload's settings: what is accepted, and the errors for the rest."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_document_holds_every_setting_as_json() -> None:
     assert Workload(targets=("q_proj", "v_proj"), **document) == workload
 
 
-def test_the_order_in_which_targets_are_named_makes_no_other_workload() -> None:
+def test_the_order_of_targets_does_not_change_the_workload() -> None:
     forth, back = (Workload("tiny", "nf4", targets=targets) for targets in (("q_proj", "v_proj"), ("v_proj", "q_proj")))
     assert back == forth
     assert back.document() == forth.document()

@@ -1,4 +1,4 @@
-"""What a workload will take, known from shapes alone and without torch.
+"""What a workload will cost, computed from shapes alone and without torch.
 
 Start at estimate.py.
 """

@@ -1,4 +1,4 @@
-"""What a workload will take, before anything is exported: bytes of weights, of the program, of memory on both sides."""
+"""Estimates a workload's cost before any export: bytes of weights, program, and memory on the device and the host."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ _LIBRARIES_BYTES = 450 << 20
 """Python with torch and executorch."""
 
 _MOST_MAPPED_BYTES = 256 << 20
-"""Of a file of weights so much counts: its pages are the system's to take back."""
+"""The share of a weights file that counts as memory: the system can reclaim its pages."""
 
 _EXPORT_BYTES_PER_CALL = 500 << 10
-"""A call of a layer in the graph of a program, while the program is made."""
+"""One call of a layer in the program's graph, during export."""
 
 _TABLES_KEPT = 3
-"""Copies of the head that an export with delegates does not give back."""
+"""Copies of the head that an export with delegates keeps in memory."""
 
 _NOISE_BYTES_PER_VALUE = 28
-"""Words and float64 between them and the noise, for each value of an adapter."""
+"""Random words and float64 intermediates of the noise, per value of an adapter."""
 
 _ACTIVATIONS_AT_ONCE = 10
-"""Attention scores and their mask, exponentials and quantized forms stand side by side in eager execution."""
+"""Attention scores, mask, exponentials and quantized forms coexist in eager execution."""
 
 
 def export_peak_bytes(workload: Workload, config: LlamaConfig) -> int:
-    """The largest of what loading embedding and head, lowering them, and lowering the layers takes."""
+    """Returns the peak of loading embedding and head, lowering them, and lowering the layers."""
     quant = workload.quant
     table, stored = table_bytes("fp32", config), table_bytes(quant, config)
     tables = 1 if config.tie_embeddings else 2
     loading = tables * (table + (0 if quant == "fp32" else stored))
-    # The head: its tensor, the bytes that XNNPACK's serializer makes of it, and two copies on their way.
+    # The head: its tensor, XNNPACK's serialized bytes, and two intermediate copies.
     of_delegates = stored + 4 * stored
     of_graph = tables * stored + config.layers * layer_bytes(quant, config)
     lowering = of_graph if quant == "nf4" else of_delegates
@@ -49,12 +49,12 @@ def export_peak_bytes(workload: Workload, config: LlamaConfig) -> int:
 
 
 def reference_peak_bytes(workload: Workload, config: LlamaConfig) -> int:
-    """What the reference takes, 0 where it costs too much time to be asked for a step."""
+    """Returns the reference's peak, 0 where it is too slow to be run at all."""
     if affordable_steps(workload, config, 1) == 0:
         return 0
     layer, stored = layer_bytes("fp32", config), layer_bytes(workload.quant, config)
     whole = config.layers * layer
-    kept = whole if whole <= KEPT_BYTES else config.layers * stored if config.layers * stored <= KEPT_BYTES else 0
+    layers = whole if whole <= KEPT_BYTES else config.layers * stored if config.layers * stored <= KEPT_BYTES else 0
     table = table_bytes("fp32", config)
     ends = table + (0 if config.tie_embeddings and workload.quant in ("fp32", "fp16") else table)
     together = min(workload.q, queries_at_a_time(workload, config))
@@ -64,11 +64,11 @@ def reference_peak_bytes(workload: Workload, config: LlamaConfig) -> int:
     activations = min(GROUP_BYTES, 4 * workload.b * workload.T * widest)
     passing = together * a_query + _ACTIVATIONS_AT_ONCE * activations + _NOISE_BYTES_PER_VALUE * values
     left = 0 if workload.quant == "nf4" else _TABLES_KEPT * table_bytes(workload.quant, config)
-    return _process_bytes(workload, config) + left + kept + 2 * layer + ends + passing
+    return _process_bytes(workload, config) + left + layers + 2 * layer + ends + passing
 
 
 def _process_bytes(workload: Workload, config: LlamaConfig) -> int:
-    """What is there beside tensors: libraries, pages of the weights' file, the graph of the program."""
+    """Returns what is in memory besides tensors: libraries, pages of the weights file, the program's graph."""
     mapped = min(config.parameter_counts().total, _MOST_MAPPED_BYTES)
     return _LIBRARIES_BYTES + mapped + config.layers * len(chunks_of_step(workload)) * _EXPORT_BYTES_PER_CALL
 
@@ -77,14 +77,14 @@ _GRAPH_BYTES = 5_000
 _GRAPH_BYTES_PER_CHUNK = 5_000
 _GRAPH_BYTES_PER_CALL = {"fp32": 1_600, "fp16": 1_600, "int8": 1_600, "nf4": 2_400}
 _GRAPH_BYTES_PER_DELEGATE = {"fp32": 13_000, "fp16": 14_500, "int8": 13_500, "nf4": 0}
-"""What a program holds beside its constants: instructions and tensors, and the graph of each layer's delegate."""
+"""Returns a program's bytes besides its constants: instructions, tensors, and the graph of each layer's delegate."""
 
 
 @dataclass(frozen=True)
 class Estimate:
     """In bytes: weights as stored, the program file, peak memory of a session, peak memory of the export.
 
-    `layer_calls` is how often the program calls a decoder layer in a step: its graph has an entry for each.
+    `layer_calls` is the number of decoder layer calls in a step, each of which is an entry in the program's graph.
     """
 
     weight_bytes: int
@@ -96,13 +96,13 @@ class Estimate:
 
 
 def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
-    """What `workload` on a model of this shape will take."""
+    """Estimates the cost of `workload` on a model of this shape."""
     counts, quant = config.parameter_counts(), workload.quant
     table, linears = table_bytes(quant, config), config.layers * layer_bytes(quant, config)
     frozen = workload.rank * frozen_adapter_columns(workload, config) * BYTES_PER_OPERAND[quant]
     resident = linears + table + 4 * counts.norms + frozen
-    # An embedding of its own is read row by row from the mapped file. A tied one is the head's matrix, which stands
-    # twice in the file where the delegate packs it.
+    # A separate embedding is read row by row from the mapped file. A tied one is the head's matrix, of which the file
+    # has a second copy where the delegate packs it.
     embedding = 0 if config.tie_embeddings else table
     second = table if config.tie_embeddings and quant in ("fp32", "int8") else 0
     weights = resident + embedding
@@ -110,7 +110,7 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
     calls = config.layers * chunks
     graph = _GRAPH_BYTES + chunks * _GRAPH_BYTES_PER_CHUNK + calls * _GRAPH_BYTES_PER_CALL[quant]
     graph += config.layers * _GRAPH_BYTES_PER_DELEGATE[quant]
-    graph += 4 * workload.T * config.head_dim * 4  # the tables of rotary
+    graph += 4 * workload.T * config.head_dim * 4  # the rotary tables
     tokens = 2 * workload.q * workload.b * workload.T
     attention = 2 * config.layers * workload.T * config.query_size  # scores and mixed values of a token
     return Estimate(

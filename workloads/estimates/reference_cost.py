@@ -1,7 +1,7 @@
-"""What the eager reference costs, known beforehand: how many of its steps a run can afford.
+"""Predicts the cost of the eager reference: how many of its steps a run can afford.
 
-A program does a step of any shape that a device can hold, and the reference does it one query and one sign at a time on
-the host: for large shapes that is hours.
+The reference works on the host, one query and one sign at a time: for the largest shapes that fit a device, a step
+takes hours.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from workloads.models.config import LlamaConfig
 from workloads.workload import Workload, adapter_values, layout_of
 
 KEPT_BYTES = 2 << 30
-"""Decoder layers up to this size stay in memory, as they are computed with or else as the setting stores them."""
+"""Decoder layers up to this size are kept in memory, ready to compute with or else as the setting stores them."""
 
 GROUP_BYTES = 256 << 20
-"""Hidden states and noise of the forward passes that go through a layer together; widest activations of one of them."""
+"""Hidden states and noise of the passes that go through a layer together; the widest activations of one of them."""
 
 NOISE_ROWS = 24
-"""Losses of so many rows tell the noise of a loss to within a seventh of it (one deviation, 1 / sqrt(2 n))."""
+"""This many rows give the noise of a loss to within a seventh (one standard deviation, 1 / sqrt(2 n))."""
 
 UNTRAINED_STEPS = 2
-"""So many of the last steps are made once more without updates, to know what the updates do."""
+"""This many of the last steps are repeated without updates, to see the updates' effect."""
 
 ALLOWED_SECONDS = 180.0
-"""The reference losses of one program may cost this much by the estimate, and twice as much by the clock."""
+"""The limit for one program's reference losses, as estimated; by the clock, twice as much is allowed."""
 
-# On two cores of a recent x86. Sums that are rounded to float16 as they grow take several times as long. A value is
-# one element of one activation: what its product costs comes on top.
+# On two cores of a recent x86. Sums rounded to float16 at every addition take several times as long. A value is one
+# element of one activation; the cost of its product comes on top.
 _FLOPS_PER_S = 1.5e11
 _HALF_SUM_FLOPS_PER_S = 1.6e10
 _SECONDS_PER_VALUE = 1.5e-9
@@ -37,7 +37,7 @@ _SECONDS_PER_WEIGHT_DEQUANTIZED = 6e-9
 
 
 def queries_at_a_time(workload: Workload, config: LlamaConfig) -> int:
-    """How many queries' hidden states, of both signs, and noise fit GROUP_BYTES."""
+    """Returns for how many queries hidden states, of both signs, and noise fit GROUP_BYTES."""
     hidden = 2 * workload.b * workload.T * config.hidden_size
     return max(1, GROUP_BYTES // (4 * (hidden + adapter_values(layout_of(workload, config)))))
 
@@ -45,7 +45,7 @@ def queries_at_a_time(workload: Workload, config: LlamaConfig) -> int:
 def affordable_steps(
     workload: Workload, config: LlamaConfig, steps: int, accumulation: Accumulation = Accumulation.FP32
 ) -> int:
-    """How many of `steps` steps ALLOWED_SECONDS cover, by the estimate; possibly none."""
+    """Returns how many of `steps` steps fit ALLOWED_SECONDS, as estimated; possibly none."""
     left = ALLOWED_SECONDS - _SECONDS_PER_WEIGHT_READ * config.parameter_counts().total
     each = step_seconds(workload, config, accumulation)
     left -= each * _noise_passes(workload) / (2 * workload.q)
@@ -54,15 +54,15 @@ def affordable_steps(
 
 
 def _noise_passes(workload: Workload) -> int:
-    """Forward passes from which the noise of a loss is known: two, and each again with other roundings."""
+    """Returns the number of forward passes for the noise of a loss: two, each repeated with other roundings."""
     return 2 + 2 * -(-NOISE_ROWS // (2 * workload.b))
 
 
 def step_seconds(workload: Workload, config: LlamaConfig, accumulation: Accumulation = Accumulation.FP32) -> float:
-    """About how long one step of the reference takes on two cores of a recent x86."""
+    """Returns roughly how long one step of the reference takes on two cores of a recent x86."""
     tokens = 2 * workload.q * workload.b * workload.T
     linears = config.parameter_counts().decoder_linears
-    # Of norms, rotary, residuals and adapters; of the gated feed-forward; of the attention's scores.
+    # Values of norms, rotary, residuals and adapters; of the gated feed-forward; of the attention scores.
     widths = 30 * config.hidden_size + 8 * config.intermediate_size + 6 * config.heads * workload.T
     values = tokens * config.layers * widths
     noise = workload.q * adapter_values(layout_of(workload, config))
@@ -74,7 +74,7 @@ def step_seconds(workload: Workload, config: LlamaConfig, accumulation: Accumula
 
 
 def _seconds_per_weight(workload: Workload, config: LlamaConfig) -> float:
-    """What it takes to have a layer's weights ready once more: nothing where they are kept."""
+    """Returns the seconds to prepare a layer's weights again: none where they are kept."""
     linears = config.parameter_counts().decoder_linears
     if 4 * linears <= KEPT_BYTES:
         return 0.0

@@ -1,7 +1,7 @@
-"""Artifacts: programs with what is known of them, kept under the hash of what they were made from.
+"""Artifacts: exported programs with their facts, cached under a hash of what they were made from.
 
-The same workload, weights and versions give the same hash, so that nothing is exported twice. A folder appears under
-its hash only when it is complete.
+The same workload, weights and versions give the same hash, so that nothing is exported twice. A folder gets its name
+only when it is complete.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ class Artifact:
 
 
 class ArtifactCache:
-    """The artifacts below one folder."""
+    """The artifacts in one folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def hash_of(self, workload: Workload, weights_sha256: str) -> str:
-        """What the artifact of this workload and these weights is called, whether it is there or not."""
+        """Returns the name of the artifact of this workload and these weights, whether it exists or not."""
         versions = {name: importlib.metadata.version(name) for name in _VERSIONED}
         return document_sha256(
             {
@@ -82,9 +82,9 @@ class ArtifactCache:
     def find(
         self, workload: Workload, weights_sha256: str, on_damage: Callable[[str], None] = _log.warning
     ) -> Artifact | None:
-        """The artifact if it is there and whole; a damaged one is told to `on_damage` and removed.
+        """Returns the artifact if it is there and intact; a damaged one is reported to `on_damage` and removed.
 
-        The program is hashed when its size or stamp is another than when it was hashed last, not at every call.
+        The program is hashed only if its size or stamp has changed since it was last hashed.
         """
         folder = self.root / self.hash_of(workload, weights_sha256)
         if not folder.is_dir():
@@ -94,21 +94,21 @@ class ArtifactCache:
             if document["schema"] == SCHEMA and _has_its_content(folder, document):
                 return Artifact(folder, document)
         except (FileNotFoundError, ValueError, LookupError, TypeError):
-            pass  # a file that is missing, or a damaged artifact.json: the same as a damaged program
+            pass  # a missing file or a damaged artifact.json counts as a damaged program
         on_damage(
-            f"the program of {workload.model} {workload.quant} in the artifact cache is damaged: it is exported anew"
+            f"the program of {workload.model} {workload.quant} in the artifact cache is damaged: it is exported again"
         )
-        with told_if_unwritable(workload, self.root):
+        with reporting_unwritable(workload, self.root):
             shutil.rmtree(folder)
         return None
 
     def export(self, workload: Workload, weights: ModelWeights) -> Artifact:
-        """The artifact, exported if it isn't there. Processes that want the same one wait for one of them.
+        """Returns the artifact, exporting it first if need be. Processes that need the same one wait for one of them.
 
-        Raises UserError when the disk is full or can't be written.
+        Raises UserError if the disk is full or can't be written.
         """
         name = self.hash_of(workload, weights.sha256)
-        with told_if_unwritable(workload, self.root):
+        with reporting_unwritable(workload, self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             with FileLock(self.root / f".{name}.lock"):
                 present = self.find(workload, weights.sha256)
@@ -116,7 +116,7 @@ class ArtifactCache:
                     return present
                 self.remove_abandoned(but=name)
                 stage = self.root / f"{_STAGE}{name}"
-                shutil.rmtree(stage, ignore_errors=True)  # what an export that was killed left
+                shutil.rmtree(stage, ignore_errors=True)  # left by a killed export
                 try:
                     stage.mkdir()
                     document = _export_into(stage, name, workload, weights)
@@ -126,7 +126,7 @@ class ArtifactCache:
         return Artifact(self.root / name, document)
 
     def by_hash(self, name: str) -> Artifact | None:
-        """The artifact of an earlier export, as long as its files are there; whoever deploys it checks their hash."""
+        """Returns an earlier export if its files are still there; deployment checks their hash."""
         folder = self.root / name
         try:
             document = json.loads((folder / _DOCUMENT).read_bytes())
@@ -137,18 +137,18 @@ class ArtifactCache:
         return None
 
     def remove_abandoned(self, but: str | None = None) -> None:
-        """Remove what killed exports left, but of the one named: gigabytes that nobody may ask for again."""
+        """Removes what killed exports left behind, except the one named: gigabytes that may never be needed again."""
         for stage in self.root.glob(f"{_STAGE}*"):
             name = stage.name.removeprefix(_STAGE)
             if name != but:
-                # Timeout: its export is going on.
+                # Timeout: that export is still running.
                 with contextlib.suppress(Timeout), FileLock(self.root / f".{name}.lock", timeout=0):
                     shutil.rmtree(stage, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def told_if_unwritable(workload: Workload, root: Path) -> Iterator[None]:
-    """What the system refuses below the cache's folder, as a sentence for the user."""
+def reporting_unwritable(workload: Workload, root: Path) -> Iterator[None]:
+    """Turns the system's refusals in the cache's folder into sentences for the user."""
     try:
         yield
     except OSError as error:
@@ -159,7 +159,7 @@ def told_if_unwritable(workload: Workload, root: Path) -> Iterator[None]:
 
 
 def _has_its_content(folder: Path, document: Mapping[str, Any]) -> bool:
-    """Whether the program is the one that was exported; its stamp is remembered when that took hashing it."""
+    """Returns whether the program is unchanged since its export; remembers its stamp if that took hashing it."""
     program, sha256 = folder / PROGRAM, document["files"][0]["sha256"]
     if program.stat().st_size != document["program_bytes"]:
         return False
@@ -173,14 +173,14 @@ def _has_its_content(folder: Path, document: Mapping[str, Any]) -> bool:
 
 
 def _verified(program: Path, sha256: str) -> str:
-    """The stamp of a program that was hashed: any write to it, or another file in its place, gives another one."""
+    """Returns the stamp of a hashed program, which changes with any write to it or replacement of it."""
     status = program.stat()
     stamp = f"{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}"
     return json.dumps({"sha256": sha256, "bytes": status.st_size, "stamp": stamp})
 
 
 def _remember(folder: Path, sha256: str) -> None:
-    with contextlib.suppress(OSError):  # a cache that is read-only or full: the program is hashed again the next time
+    with contextlib.suppress(OSError):  # in a cache that is read-only or full, the program is hashed again next time
         (folder / _VERIFIED).write_text(_verified(folder / PROGRAM, sha256))
 
 

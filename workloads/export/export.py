@@ -1,4 +1,4 @@
-"""Export a workload: a training step becomes one ExecuTorch program file that stays small in memory.
+"""Exports a workload: a training step becomes one ExecuTorch program file that needs little memory.
 
 The update happens in place, and delegates are loaded once for all their calls.
 """
@@ -27,26 +27,28 @@ from torch.fx import GraphModule, Node
 
 from workloads.export.program import delegated_parts, eager_parts, step_example, training_step
 from workloads.lowering.constant_files import ConstantFiles
+from workloads.lowering.quick_tracing import quick_tracing
 from workloads.models.config import LlamaConfig
 from workloads.workload import Workload, adapter_values
 
 IN_PLACE = {"prge::update": 0, "prge::decoder_layer_nf4": 0}
-"""Operators whose result may lie where one of their arguments lies, and which: their kernels allow it
-(docs/contracts.md). It does wherever nothing reads the old value later."""
+"""Operators whose result may overwrite one of their arguments, and which: their kernels allow it (docs/contracts.md).
+They do so wherever nothing reads the old value later.
+"""
 
 
 class InPlacePlanning:
-    """ExecuTorch's memory planning that lets an operator of IN_PLACE write over its argument.
+    """ExecuTorch's memory planning, which here lets an operator of IN_PLACE overwrite its argument.
 
-    Where that is a buffer, the write-back at the end of the program copies the buffer onto itself, and is left out.
+    If that is a buffer, the write-back at the end of the program would copy it onto itself, and is left out.
     """
 
     def __init__(self) -> None:
-        self._planning = MemoryPlanningPass(alloc_graph_input=False)  # inputs lie where the caller has them
+        self._planning = MemoryPlanningPass(alloc_graph_input=False)  # inputs stay in the caller's memory
 
     def run(self, graph_module: GraphModule, graph_signature: Any = None) -> Any:
-        """Plan the memory of an ExecuTorch graph; `graph_signature` names its mutable buffers."""
-        graph: Any = graph_module.graph  # the arguments of a node are a union of all that can be one
+        """Plans the memory of an ExecuTorch graph; `graph_signature` names its mutable buffers."""
+        graph: Any = graph_module.graph  # the type of a node's arguments is a union of all possible ones
         for node in list(graph.nodes):
             name = getattr(getattr(node.target, "_schema", None), "name", None)
             if name in IN_PLACE:
@@ -57,11 +59,11 @@ class InPlacePlanning:
 
 
 def _write_over(node: Any, argument: Any, graph: Any, graph_signature: Any) -> None:
-    """Let the result of `node` lie where `argument` lies, unless that is a view or read again."""
+    """Places the result of `node` in the memory of `argument`, unless that is a view or read again."""
     copies = [user for user in node.users if _is_write_back(user, argument)]
     order = {each: place for place, each in enumerate(graph.nodes)}
     read_again = any(order[user] > order[node] and user not in copies for user in argument.users)
-    # A buffer without a write-back keeps its value; a view would take the memory of what it is a view of.
+    # A buffer without a write-back keeps its value; a view doesn't own its memory.
     free = copies if argument.op == "placeholder" else type(argument.meta.get("spec")) is TensorSpec
     if read_again or not free:
         return
@@ -79,10 +81,10 @@ def _is_write_back(node: Node, buffer: Node) -> bool:
 
 
 def serialize_sharing_delegates(program: ExecutorchProgramManager, config: ExecutorchBackendConfig) -> Cord:
-    """The file of `program` in which all calls of one delegate share one entry.
+    """Serializes `program` so that all calls of one delegate share one entry.
 
-    A layer is called once for every chunk of a pass. The emitter makes an entry of each call, and a runtime loads each
-    entry: it would hold the packed weights once for every chunk.
+    A layer is called once for every chunk of a pass. The emitter makes an entry for each call and the runtime loads
+    each entry, so it would hold the packed weights once for every chunk.
     """
     for plan in program.executorch_program.execution_plan:
         entry_of_data: dict[tuple[str, int], int] = {}
@@ -104,7 +106,7 @@ def serialize_sharing_delegates(program: ExecutorchProgramManager, config: Execu
 
 @dataclass(frozen=True)
 class ProgramFacts:
-    """What is known of a program right after its export."""
+    """Facts about a program, right after its export."""
 
     export_seconds: float
     partitions: int
@@ -115,13 +117,17 @@ class ProgramFacts:
 
 
 def export_program(workload: Workload, config: LlamaConfig, state: Mapping[str, Tensor], path: Path) -> ProgramFacts:
-    """Write the program of `workload` to `path`.
+    """Writes the program of `workload` to `path`.
 
     Raises NotDelegatedError when a part of the model does not lower to one delegate.
     """
     begin = time.monotonic()
-    with warnings.catch_warnings(), TemporaryDirectory(prefix="constants-", dir=path.parent) as folder:
-        # Deprecations inside torch and executorch, which nobody who runs an export can act on.
+    with (
+        warnings.catch_warnings(),
+        quick_tracing(),
+        TemporaryDirectory(prefix="constants-", dir=path.parent) as folder,
+    ):
+        # Deprecations inside torch and executorch, which users can't act on.
         warnings.simplefilter("ignore")
         parts, files = eager_parts(workload, config, state), ConstantFiles(Path(folder))
         layers = len(parts.blocks) * _weight_bytes(parts.blocks[0])  # all are alike
@@ -129,11 +135,11 @@ def export_program(workload: Workload, config: LlamaConfig, state: Mapping[str, 
         step = training_step(workload, delegated_parts(workload, parts, files))
         edge = to_edge(
             export(step, step_example(workload), strict=False),
-            # The program calls operators of our own, which the check for core operators does not know.
+            # The program calls our own operators, which the check for core operators would reject.
             compile_config=EdgeCompileConfig(_check_ir_validity=False),
         )
         backend = ExecutorchBackendConfig(
-            emit_mutable_buffer_names=True,  # the runner reads the adapter out by name
+            emit_mutable_buffer_names=True,  # the runner reads the adapter by name
             memory_planning_pass=InPlacePlanning(),
         )
         with files.emitted():
@@ -152,7 +158,7 @@ def export_program(workload: Workload, config: LlamaConfig, state: Mapping[str, 
 
 
 def _operators(program: ExecutorchProgramManager) -> Counter[str]:
-    """How often the program calls each operator outside of its delegates; memory bookkeeping is not counted."""
+    """Counts the program's calls of each operator outside of its delegates, without memory bookkeeping."""
     calls = (node.target for node in program.exported_program().graph.nodes if node.op == "call_function")
     names = Counter(str(getattr(target, "__name__", target)) for target in calls)
     for bookkeeping in ("alloc", "getitem", "view", "executorch_call_delegate"):
@@ -161,9 +167,9 @@ def _operators(program: ExecutorchProgramManager) -> Counter[str]:
 
 
 def _weight_bytes(*modules: nn.Module) -> int:
-    """Bytes of the weights as the setting stores them, a shared tensor counted once.
+    """Returns the bytes of the weights as the setting stores them, counting a shared tensor once.
 
-    Tables and constants that follow from the configuration are no weights: they are buffers outside the state dict.
+    Tables and constants that follow from the configuration are not weights: they are buffers outside the state dict.
     """
     tensors = [tensor for module in modules for tensor in module.state_dict().values()]
     return sum({tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}.values())

@@ -1,4 +1,4 @@
-"""From a workload and a model's weights to the modules of a training step, eager or delegated."""
+"""Builds the modules of a training step from a workload and a model's weights, eager or delegated."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from workloads.workload import AdapterSlot, Workload, layout_of, lora_settings
 
 @dataclass(frozen=True)
 class Parts:
-    """A quantized, adapted model in the pieces of which a step is made. `products`: the type of products' operands."""
+    """A quantized model with adapters, in the parts that make up a step. `products`: the type of products' operands."""
 
     config: LlamaConfig
     layout: tuple[AdapterSlot, ...]
@@ -34,7 +34,7 @@ class Parts:
 
 
 def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Tensor]) -> Parts:
-    """The parts as plain modules, each block made when it is asked for; `state` is the canonical state dict."""
+    """Returns the parts as plain modules, each block built on request; `state` is the canonical state dict."""
     model = LayeredModel(config, state, workload.quant)
     lora, products = lora_settings(workload), PRODUCT_DTYPE[workload.quant]
     layout = layout_of(workload, config)
@@ -57,14 +57,14 @@ def _head(workload: Workload, ends: Llama, products: torch.dtype) -> nn.Module:
 
 
 def has_half_head(workload: Workload) -> bool:
-    """Whether the runner's kernel multiplies the float16 head, instead of a delegate."""
+    """Returns whether the runner's kernel multiplies the float16 head, instead of a delegate."""
     return workload.quant == "fp16" and workload.noise == "kernel"
 
 
 def delegated_parts(workload: Workload, parts: Parts, files: ConstantFiles | None = None) -> Parts:
-    """The same parts with their arithmetic in XNNPACK delegates, whose constants lie in `files` where there are any.
+    """Returns the same parts as XNNPACK delegates, with their constants in `files` if given.
 
-    nf4 has no delegates: the runner's kernels make its products, a whole layer each.
+    nf4 has no delegates: the runner's kernels compute a whole layer each.
     """
     if workload.quant == "nf4":
         return replace(parts, blocks=list(parts.blocks))
@@ -76,10 +76,10 @@ def delegated_parts(workload: Workload, parts: Parts, files: ConstantFiles | Non
 
 
 def training_step(workload: Workload, parts: Parts) -> PrgeStep:
-    """The step over `parts`, with zero adapter and nothing pending."""
+    """Returns the step over `parts`, with a zero adapter and no pending update."""
     stock = workload.noise == "stock"
     noise: Noise = StockNoise(workload.q) if stock else KernelNoise(half=parts.products == torch.float16)
-    # Where the runner multiplies the head, a tied table is its weight too; a delegate has a packed copy of its own.
+    # If the runner multiplies the head, a tied table is its weight too; a delegate has its own packed copy.
     alone = not parts.config.tie_embeddings or not (workload.quant == "nf4" or has_half_head(workload))
     ends: Ends = StockEnds() if stock else KernelEnds(alone)
     return PrgeStep(
@@ -96,7 +96,7 @@ def training_step(workload: Workload, parts: Parts) -> PrgeStep:
 
 
 def step_example(workload: Workload) -> tuple[Tensor, ...]:
-    """Inputs of the right shapes and types: tokens, first, labels, key, lr, eps."""
+    """Returns inputs of the right shapes and types: tokens, first, labels, key, lr, eps."""
     return (
         torch.zeros(workload.b, workload.T, dtype=torch.int64),
         torch.zeros(workload.b, dtype=torch.int64),
@@ -108,7 +108,7 @@ def step_example(workload: Workload) -> tuple[Tensor, ...]:
 
 
 def block_example(workload: Workload, parts: Parts) -> tuple[Tensor, ...]:
-    """Inputs of the right shapes and types for a block: hidden states, attention bias, adapters."""
+    """Returns a block's inputs of the right shapes and types: hidden states, attention bias, adapters."""
     slices, rows = _slices_per_chunk(workload), workload.b * workload.T
     adapters = [
         torch.zeros(slices, slot.rank, slot.features, dtype=parts.products) for slot in parts.layout if slot.layer == 0
@@ -123,6 +123,6 @@ def _loops(workload: Workload) -> Loops:
 
 
 def _slices_per_chunk(workload: Workload) -> int:
-    """Copies of the batch that a block gets at a time: the same number in every pass."""
+    """Returns the copies of the batch that a block gets at a time, which all passes share."""
     first_pass = next(_loops(workload).passes())
     return first_pass.chunks(workload.b * workload.T, rows_per_chunk(workload.quant))[0].slices

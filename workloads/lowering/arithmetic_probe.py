@@ -1,4 +1,4 @@
-"""In which type a device sums products of float16, and a program of one product that finds it out: 4096 ones.
+"""The type in which a device sums products of float16, and a probe program that finds it: a sum of 4096 ones.
 
 Processors with fp16 arithmetic (ARMv8.2 fp16, AVX512-FP16) keep the running sum in float16; on others XNNPACK sums in
 float32 and rounds once. A float16 sum of ones stays at 2048, where the next number is 2050; a float32 sum reaches 4096.
@@ -15,7 +15,7 @@ PROBE = "arithmetic.pte"
 """The probe's name beside a program that needs it."""
 
 INPUT_SHAPE = (8, 4096)
-"""float32 ones, enough rows for the kernels that training uses."""
+"""float32 ones, with enough rows for the kernels that training uses."""
 
 _COLUMNS = 32
 _STAGNATED = 2048.0
@@ -29,7 +29,7 @@ class Accumulation(StrEnum):
 
 
 def accumulation_of(sums: Sequence[float]) -> Accumulation | None:
-    """What the probe's results say; None where they are those of neither."""
+    """Interprets the probe's results; None if they match neither type."""
     if len(sums) != INPUT_SHAPE[0] * _COLUMNS:
         return None
     known = {_STAGNATED: Accumulation.FP16, float(INPUT_SHAPE[1]): Accumulation.FP32}
@@ -37,8 +37,8 @@ def accumulation_of(sums: Sequence[float]) -> Accumulation | None:
 
 
 def export_probe(path: Path) -> None:
-    """Write the program: float32 INPUT_SHAPE -> float32 [8, 32], each a sum of products of float16."""
-    import torch  # takes seconds, like executorch: who asks for the answer needs neither
+    """Writes the program: float32 INPUT_SHAPE -> float32 [8, 32], each a sum of products of float16."""
+    import torch  # takes seconds, like executorch, and readers of the answer need neither
     from executorch.exir import EdgeCompileConfig, to_edge
 
     from workloads.lowering.delegation import delegate

@@ -1,7 +1,7 @@
-"""Constants of a program on disk while it is made, so that memory holds those of a layer or two and not the model.
+"""Keeps a program's constants on disk during export, so that memory holds those of a layer or two, not the model.
 
-ExecuTorch's serializer takes a FileBackedData wherever it takes bytes, and copies it into the program when that is
-written. Its emitter only makes bytes; `emitted` lays them down as they come.
+ExecuTorch's serializer accepts a FileBackedData wherever it accepts bytes, and copies it into the program at the end.
+Its emitter makes only bytes; `emitted` moves them to files as they come.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from executorch.exir._serialize._cord import FileBackedData
 from executorch.exir.emit._emitter import _Emitter
 
 SMALLEST_BYTES = 1 << 16
-"""Smaller constants stay in memory: a file costs more than they do."""
+"""Smaller constants stay in memory: a file would cost more."""
 
 
 class _WrittenOnce(FileBackedData):  # type: ignore[misc] # executorch has no types
-    """Data whose file goes when it has been copied: the disk holds the program and little beside it."""
+    """Data whose file is deleted once copied, so that the disk holds little besides the program."""
 
     def write_to_file(self, outfile: io.BufferedIOBase) -> None:
         super().write_to_file(outfile)
@@ -29,16 +29,16 @@ class _WrittenOnce(FileBackedData):  # type: ignore[misc] # executorch has no ty
 
 
 class ConstantFiles:
-    """Constants in files below `folder`, which the caller removes after the program was written, once."""
+    """Constants in files in `folder`, which the caller removes after the program has been written, once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._count = folder, 0
 
     def kept(self, data: bytes | memoryview, sha256: str | None = None) -> bytes | FileBackedData:
-        """The same data, in a file unless it is small; `sha256` is its digest in hexadecimal where that is known."""
+        """Returns the data, in a file unless it is small; `sha256` is its hexadecimal digest if known."""
         if len(data) < SMALLEST_BYTES:
             return bytes(data)
-        path = self._folder / str(self._count)  # by number: each of two equal constants needs a file of its own
+        path = self._folder / str(self._count)  # numbered: two equal constants need a file each
         self._count += 1
         path.write_bytes(data)
         digest = hashlib.sha256(data).digest() if sha256 is None else bytes.fromhex(sha256)
@@ -46,7 +46,7 @@ class ConstantFiles:
 
     @contextlib.contextmanager
     def emitted(self) -> Iterator[None]:
-        """Constants of the graph of a program that is emitted in the block lie in files too."""
+        """Puts the graph constants of a program that is emitted in the block into files too."""
         save = _Emitter._save_new_const_tensor
 
         def saved(emitter: Any, spec: Any, data: bytes, sha256: str, *rest: Any) -> Any:

@@ -1,9 +1,11 @@
 """Lowering part by part: one part of a model becomes one XNNPACK delegate, and its siblings share the work.
 
-Handing a whole model to the partitioner costs minutes, since every pass walks and copies all layers, and it decides
-alone where the graph is cut. Here a part is traced and lowered once; a sibling (the next decoder layer) differs in its
-constants only, so that only their serialization is repeated. The parts are then called from a small program around
-them.
+Handing a whole model to the partitioner takes minutes, since every pass walks and copies all layers, and leaves the
+cuts of the graph to it. Here a part is traced and lowered once; a sibling (the next decoder layer) differs only in its
+constants, so that only their serialization is repeated. A small program around the parts calls them.
+
+Conversions between float32 and float16 (workloads.models.conversion) go into delegates too: XNNPACK has a node for
+them, which ExecuTorch's own partitioner uses for quantized types only.
 """
 
 from __future__ import annotations
@@ -14,6 +16,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.fx
+from executorch.backends.xnnpack.operators.node_visitor import NodeVisitor, register_node_visitor
+from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
+from executorch.backends.xnnpack.partition.config.generic_node_configs import GenericNodePartitionerConfig
+from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
+from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+from executorch.backends.xnnpack.serialization.xnnpack_graph_schema import XNNConvert, XNNGraph, XNode
+from executorch.backends.xnnpack.utils.utils import get_input_node
 from executorch.backends.xnnpack.xnnpack_preprocess import XnnpackBackend
 from executorch.exir import EdgeCompileConfig, to_edge, to_edge_transform_and_lower
 from executorch.exir._serialize._cord import FileBackedData
@@ -25,7 +35,8 @@ from torch.export import ExportedProgram, export
 from torch.export.graph_signature import InputKind
 
 from workloads.lowering.constant_files import ConstantFiles
-from workloads.lowering.delegated_conversion import partitioner
+from workloads.lowering.quick_tracing import quick_tracing
+from workloads.models import conversion  # registers the operators  # noqa: F401
 
 
 class NotDelegatedError(RuntimeError):
@@ -41,7 +52,7 @@ class _Argument:
 
 
 class DelegatedPart(nn.Module):
-    """A lowered part, called like the part itself; constants that the delegate takes as arguments are its buffers."""
+    """A lowered part, called like the part itself; the delegate's constant arguments are its buffers."""
 
     def __init__(
         self,
@@ -73,12 +84,13 @@ def _buffer_name(constant: str) -> str:
     return constant.replace(".", "__")
 
 
+@quick_tracing()
 def delegate(
     parts: Sequence[nn.Module], example: tuple[Tensor, ...], files: ConstantFiles | None = None
 ) -> list[DelegatedPart]:
-    """Lower `parts`, alike in all but their constants, to one XNNPACK delegate each.
+    """Lowers `parts`, alike in all but their constants, to one XNNPACK delegate each.
 
-    The parts are asked for one after the other and not kept; their constants go to `files` where there are any.
+    The parts are requested one after the other and not kept; their constants go to `files` if given.
     Raises NotDelegatedError when operators of the part stay outside of the delegate, naming them.
     """
     first_part = parts[0]
@@ -86,7 +98,7 @@ def delegate(
     exported = export(first_part, example, strict=False)
     edge = to_edge_transform_and_lower(
         exported,
-        partitioner=[partitioner()],
+        partitioner=[_partitioner()],
         compile_config=EdgeCompileConfig(_check_ir_validity=False),
     ).exported_program()
     lowered, arguments, results = _only_delegate(edge)
@@ -105,14 +117,14 @@ def delegate(
 
 
 def _own_storages(part: nn.Module) -> None:
-    """Give constants that are views of larger storages their own: XNNPACK's serializer writes whole storages."""
+    """Copies constants that are views of larger storages, as XNNPACK's serializer writes whole storages."""
     for value in (*part.parameters(), *part.buffers()):
         if value.untyped_storage().nbytes() != value.numel() * value.element_size():
             value.data = value.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _only_delegate(edge: ExportedProgram) -> tuple[LoweredBackendModule, list[_Argument], list[int]]:
-    """The delegate that is the whole of `edge`, where its arguments come from, and the order of its results."""
+    """Returns the only delegate of `edge`, the sources of its arguments, and the order of its results."""
     calls = [node for node in edge.graph.nodes if node.op == "call_function"]
     names = [str(getattr(node.target, "__name__", node.target)) for node in calls]
     if names[0] != "executorch_call_delegate" or set(names[1:]) != {"getitem"}:
@@ -132,9 +144,9 @@ def _only_delegate(edge: ExportedProgram) -> tuple[LoweredBackendModule, list[_A
 
 
 def _shapes_only(edge: ExportedProgram) -> ExportedProgram:
-    """A program with the delegate's arguments and result but no work, for the passes that only ask for shapes.
+    """Returns a program with the delegate's arguments and results but no work, for passes that only need shapes.
 
-    They trace a delegate's original program again and again: with the real one that took most of the export.
+    They trace a delegate's original program repeatedly: with the real one, that took most of the export.
     """
     call = next(node for node in edge.graph.nodes if "executorch_call_delegate" in str(node.target))
     inputs = tuple(torch.empty(n.meta["val"].shape, dtype=n.meta["val"].dtype) for n in call.args[1:])
@@ -149,14 +161,14 @@ def _shapes_only(edge: ExportedProgram) -> ExportedProgram:
         export(Shapes(), inputs, strict=False), compile_config=EdgeCompileConfig(_check_ir_validity=False)
     )
     shapes: ExportedProgram = program.exported_program()
-    # Every trace of a call asks for the module anew, and making it costs more than all else a pass does.
+    # Every trace of a call requests the module again, and making it costs more than the rest of a pass.
     traced = shapes.module()
     shapes.__dict__["module"] = lambda: traced
     return shapes
 
 
 def _constants(part: nn.Module, edge: ExportedProgram) -> dict[str, Tensor]:
-    """The parameters and buffers of `part` by name, with the constants that tracing itself made."""
+    """Returns the parameters and buffers of `part` by name, with the constants that tracing itself made."""
     lifted = {name: value for name, value in edge.constants.items() if isinstance(value, Tensor)}
     return lifted | dict(part.named_parameters()) | dict(part.named_buffers())
 
@@ -165,10 +177,10 @@ _DIGEST = re.compile(rb"[0-9a-f]{64}")
 
 
 class _Template:
-    """A serialized delegate in which the constants can be exchanged.
+    """A serialized delegate whose constants can be exchanged.
 
     XNNPACK's serializer names each constant by the sha256 of its bytes and keeps the bytes apart, so that another set
-    of constants is another set of names of the same length. Where that does not hold, the part is serialized anew.
+    of constants is another set of names of the same length. Where that does not hold, the part is serialized again.
     """
 
     def __init__(
@@ -183,7 +195,7 @@ class _Template:
         self._rekeyable = all(key[-64:] in self._names for key in self._entries)
 
     def with_constants(self, constants: Mapping[str, Tensor]) -> PreprocessResult:
-        """The delegate around `constants`, which have the names and shapes of the template's."""
+        """Returns the delegate around `constants`, which have the names and shapes of the template's."""
         renamed: dict[bytes, bytes] = {}
         store = NamedDataStore()
         for key, entry in self._entries.items():
@@ -224,3 +236,39 @@ def _bytes(value: Tensor) -> memoryview:
 
 def _digest(value: Tensor) -> str:
     return hashlib.sha256(_bytes(value)).hexdigest()
+
+
+def _partitioner() -> XnnpackPartitioner:
+    """XNNPACK's partitioner, which here also puts conversions into delegates."""
+    return XnnpackPartitioner(configs=[*ALL_PARTITIONER_CONFIGS, _ToHalfConfig, _ToSingleConfig])
+
+
+class _ToHalfConfig(GenericNodePartitionerConfig):  # type: ignore[misc] # executorch has no types
+    target_name = "to_half.default"
+
+    def supported_precision_types(self) -> list[ConfigPrecisionType]:
+        return [ConfigPrecisionType.FP32]
+
+
+class _ToSingleConfig(_ToHalfConfig):
+    target_name = "to_single.default"
+
+
+class _Conversion(NodeVisitor):  # type: ignore[misc] # executorch has no types
+    def define_node(
+        self, node: torch.fx.Node, xnn_graph: XNNGraph, vals_to_ids: dict[torch.fx.Node, int], debug_handle: int
+    ) -> None:
+        """Appends the node; the types are those of its input and output."""
+        self.define_nodes_tensor_inputs_outputs(node, xnn_graph, vals_to_ids)
+        convert = XNNConvert(input_id=vals_to_ids[get_input_node(node, 0)], output_id=vals_to_ids[node], flags=0)
+        xnn_graph.xnodes.append(XNode(xnode_union=convert, debug_handle=debug_handle))
+
+
+@register_node_visitor
+class _ToHalf(_Conversion):
+    target = "prge.to_half.default"
+
+
+@register_node_visitor
+class _ToSingle(_Conversion):
+    target = "prge.to_single.default"

@@ -1,4 +1,4 @@
-"""LoRA-FA adapters: A frozen, B trained, all B of a model in one flat vector.
+"""LoRA-FA adapters: A is frozen, B is trained, and all B of a model are one flat vector.
 
 A projection's output becomes x W^T + (alpha / rank) (x A^T) B with A [rank, in] drawn once from Kaiming's uniform
 distribution and B [rank, out] starting at zero (Zhang et al., "LoRA-FA", arXiv 2308.03303). The factor is folded into
@@ -19,7 +19,7 @@ from workloads.workload import AdapterSlot, LoraSettings
 
 
 def frozen_a(config: LlamaConfig, lora: LoraSettings, slot: AdapterSlot, seed: int) -> Tensor:
-    """A of a slot, float32 [rank, in], with alpha / rank folded in; a function of (seed, slot) alone.
+    """Returns A of a slot, float32 [rank, in], with alpha / rank folded in; it depends on (seed, slot) alone.
 
     Kaiming's uniform distribution with a = sqrt(5), as LoRA implementations use it: bound 1 / sqrt(in).
     """
@@ -31,7 +31,7 @@ def frozen_a(config: LlamaConfig, lora: LoraSettings, slot: AdapterSlot, seed: i
 
 
 class LowRank(nn.Module):
-    """The adapter's share of a projection: x A^T B, with a B of its own for every slice of the batch."""
+    """The adapter's share of a projection: x A^T B, with a separate B for every slice of the batch."""
 
     lora_a: Tensor
 
@@ -41,12 +41,12 @@ class LowRank(nn.Module):
 
     def forward(self, x: Tensor, lora_b: Tensor) -> Tensor:
         """x [slices, rows, in], lora_b [slices, rank, out] -> [slices, rows, out]."""
-        # bmm, not linear: a right-hand side that changes must never be packed as a constant.
+        # bmm, not linear: a varying right-hand side must never be packed as a constant.
         return torch.bmm(nn.functional.linear(x, self.lora_a), lora_b)
 
 
 class AdaptedLinear(nn.Module):
-    """A frozen projection and the adapter's share of it, added in float32: the share is what a perturbation moves."""
+    """A frozen projection plus the adapter's share, added in float32, as the share is what a perturbation moves."""
 
     def __init__(self, base: nn.Module, low_rank: LowRank) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ def adapt(
     frozen: Callable[[AdapterSlot], Tensor],
     dtype: torch.dtype,
 ) -> None:
-    """Put an AdaptedLinear in the place of each projection that has a slot; `layers` is by index."""
+    """Replaces each projection that has a slot by an AdaptedLinear; `layers` is by index."""
     for slot in layout:
         owner = next(
             module for module in layers[slot.layer].modules() if slot.projection in dict(module.named_children())

@@ -57,7 +57,7 @@ class HeadBlock(nn.Module):
 class HalfHeadBlock(nn.Module):
     """The last norm and a head with float16 weights by the runner's kernels, which sum its products in float32.
 
-    Logits are where rounding costs most: a loss is a difference of two of them, and they are the model's largest sums.
+    Rounding logits costs most: a loss is a difference of two of them, and they are the model's largest sums.
     """
 
     def __init__(self, model: Llama) -> None:
@@ -74,7 +74,7 @@ class HalfHeadBlock(nn.Module):
 
 
 class Nf4LayerBlock(nn.Module):
-    """Called like a LayerBlock; its constants are buffers under the names they have in the layer."""
+    """A decoder layer with NF4 weights; called like a LayerBlock, its buffers are named as in the layer."""
 
     def __init__(self, layer: DecoderLayer, slots: Sequence[AdapterSlot], rotary: Rotary) -> None:
         super().__init__()

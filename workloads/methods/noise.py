@@ -19,7 +19,7 @@ Words = NDArray[np.uint64]
 
 
 def philox4x32(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> tuple[Words, Words, Words, Words]:
-    """Ten rounds of Philox4x32: four words of 32 bits (kept in uint64 arrays of one shape) for each counter."""
+    """Runs ten rounds of Philox4x32: four words of 32 bits (in uint64 arrays of one shape) for each counter."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(ROUNDS):
@@ -35,7 +35,9 @@ def philox4x32(counter: tuple[Words, Words, Words, Words], key: tuple[int, int])
 
 
 def normal(seed: int, step: int, query: int, start: int, count: int) -> NDArray[np.float32]:
-    """Noise at the positions start .. start + count - 1 of the flat adapter: float32 [count], mean 0, variance 1."""
+    """Returns noise for the positions start .. start + count - 1 of the flat adapter: float32 [count], mean 0, variance
+    1.
+    """
     first_block, last_block = start // 4, -(-(start + count) // 4)
     block = np.arange(first_block, last_block, dtype=np.uint64)
     counter = (

@@ -1,7 +1,7 @@
-"""Operators of our own, as torch sees them: schemas, shapes for export, and eager reference kernels.
+"""Our own operators for torch: schemas, shapes for export, and eager reference kernels.
 
-They are the noise, what a step does around the decoder layers (tokens in, losses and gradients out), and a whole
-decoder layer with NF4 weights.
+They cover the noise, the work around the decoder layers (tokens in, losses and gradients out), and a whole decoder
+layer with NF4 weights.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def perturb(
         noise = torch.stack(
             [torch.from_numpy(normal(seed, step, first_query + query, offset, size)) for query in range(queries)]
         )
-        chosen = {BOTH: (1.0, -1.0), PLUS: (1.0,), MINUS: (-1.0,)}[signs]
-        both = torch.cat([base + sign * eps * noise for sign in chosen]).reshape(-1, rank, width)
+        factors = {BOTH: (1.0, -1.0), PLUS: (1.0,), MINUS: (-1.0,)}[signs]
+        both = torch.cat([base + sign * eps * noise for sign in factors]).reshape(-1, rank, width)
         perturbed.append(both.to(torch.float16) if half else both)
         offset += size
     return perturbed
@@ -117,7 +117,7 @@ _LIST, _LIST_OUT = "Tensor[]", ("Tensor(a!)[] out", "()")
 def register(
     name: str, arguments: str, result: str, kernel: Callable[..., object], shape: Callable[..., object]
 ) -> None:
-    """Make an operator known in both its forms; `shape` gives results that have the right shape and no values."""
+    """Registers an operator in both its forms; `shape` returns results of the right shape without values."""
     out, out_result = _ONE_OUT if result == ONE else _LIST_OUT
     _library.define(f"{name}({arguments}) -> {result}")  # type: ignore[no-untyped-call]
     _library.define(f"{name}.out({arguments}, *, {out}) -> {out_result}")  # type: ignore[no-untyped-call]
@@ -135,7 +135,7 @@ def embed(tokens: Tensor, table: Tensor, scales: Sequence[Tensor], slices: int, 
     """Rows of a table for tokens int64 [b, T], `slices` times -> float32 [slices, b * T, hidden].
 
     table: float32 or float16 [vocabulary, hidden]; int8, with scales[0] of each row; or uint8 [vocabulary, hidden / 2],
-    NF4 with its absmax in scales[0]. `alone`: nothing else reads the table, so that it need not be mapped.
+    NF4 with its absmax in scales[0]. `alone`: nothing else reads the table, so that it need not be in memory.
     """
     del alone
     rows = functional.embedding(tokens.reshape(-1), table)
@@ -154,7 +154,7 @@ def attention_bias(first: Tensor, length: int, slices: int) -> Tensor:
 
 
 def answer_rows(x: Tensor, length: int, answers: int) -> Tensor:
-    """The last `answers` of every `length` rows: [slices, b * T, hidden] -> [slices * b * K, hidden]."""
+    """Returns the last `answers` of every `length` rows: [slices, b * T, hidden] -> [slices * b * K, hidden]."""
     return x.reshape(-1, length, x.shape[-1])[:, -answers:].reshape(-1, x.shape[-1])
 
 
@@ -170,13 +170,13 @@ def answer_losses(logits: Tensor, labels: Tensor) -> Tensor:
     [slices, b].
     """
     log_probability = logits.reshape(-1, *labels.shape, logits.shape[-1]).log_softmax(dim=-1)
-    wanted = labels.clamp(min=0)[None, :, :, None].expand(log_probability.shape[0], -1, -1, 1)
-    picked = log_probability.gather(-1, wanted).squeeze(-1)
+    targets = labels.clamp(min=0)[None, :, :, None].expand(log_probability.shape[0], -1, -1, 1)
+    picked = log_probability.gather(-1, targets).squeeze(-1)
     return -(picked * (labels >= 0).to(torch.float32)).sum(dim=-1)
 
 
 def collect_losses(parts: Sequence[Tensor], signs: Sequence[int]) -> Tensor:
-    """Losses of chunks [slices, b] in the order of their queries, with each chunk's signs -> float32 [2, q, b]."""
+    """Orders the losses of chunks [slices, b] by query, with each chunk's signs -> float32 [2, q, b]."""
     plus = [part[: len(part) // 2] if s == BOTH else part for part, s in zip(parts, signs, strict=True) if s != MINUS]
     minus = [part[len(part) // 2 :] if s == BOTH else part for part, s in zip(parts, signs, strict=True) if s != PLUS]
     return torch.stack([torch.cat(plus), torch.cat(minus)])

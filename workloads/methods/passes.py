@@ -1,6 +1,6 @@
-"""Which forward passes a step is made of: the outer loop over queries, the inner over + and -, each parallel or not.
+"""The forward passes of a step: the outer loop over queries, the inner over + and -, each parallel or not.
 
-Also the scratch memory that the nf4 layer's kernel asks for: all of it is known from shapes, without torch.
+Also the scratch memory of the nf4 layer's kernel. All of it follows from shapes, without torch.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 from workloads.models.config import LlamaConfig
 
 BOTH, PLUS, MINUS = 0, 1, -1
-"""Signs of a pass: + for every query and then - for every query; + alone; - alone."""
+"""Signs of a pass: + for every query and then - for every query; only +; only -."""
 
 ROWS_PER_CHUNK = 512
-"""Rows that a layer works on at a time, at least: enough that reading its weights costs little beside multiplying."""
+"""The fewest rows that a layer works on at a time: enough that reading its weights costs little beside multiplying."""
 
 ROWS_PER_SMALL_CHUNK = 256
-"""The same where activations are large beside weights: int8 and nf4 have the activations of fp32."""
+"""The same where activations are large beside weights: int8 and nf4 have activations like fp32."""
 
 
 def rows_per_chunk(quant: str) -> int:
-    """Rows of a chunk, at least, in a quantization setting."""
+    """The fewest rows of a chunk, by quantization setting."""
     return ROWS_PER_SMALL_CHUNK if quant in ("int8", "nf4") else ROWS_PER_CHUNK
 
 
@@ -39,11 +39,11 @@ class ForwardPass:
         return self.queries * (2 if self.signs == BOTH else 1)
 
     def chunks(self, rows_per_slice: int, at_least: int) -> tuple[ForwardPass, ...]:
-        """The pass cut into equal groups of slices, as many as leave each `at_least` rows.
+        """Cuts the pass into equal groups of slices, as many as leave each `at_least` rows.
 
-        A group is some queries with both signs or, where one slice has rows enough, one query with one sign, whose
-        noise is then drawn twice. It goes through the whole model before the next one begins, so that hidden states,
-        perturbed adapters and what a layer needs besides are those of one group.
+        A group is some queries with both signs or, if one slice has enough rows, one query with one sign, whose noise
+        is then drawn twice. It goes through the whole model before the next one starts, so that memory holds the hidden
+        states and perturbed adapters of one group.
         """
         first, end = self.first_query, self.first_query + self.queries
         if rows_per_slice >= at_least and self.signs == BOTH:
@@ -79,7 +79,7 @@ WIDEST_PANEL = 32
 
 
 def scratch_values(config: LlamaConfig, rows: int, rank: int) -> int:
-    """Float32 values of scratch memory that the kernel asks for with `rows` rows; rank 0 without adapters."""
+    """Returns the float32 values of scratch memory that the kernel needs for `rows` rows; rank 0 without adapters."""
     per_kv_head = (config.heads // config.kv_heads + 2) * config.head_dim
     block = max(BLOCK_FEATURES, per_kv_head)
     panels = config.hidden_size * _padded(3 * rank) + block * _padded(rank)

@@ -1,4 +1,4 @@
-"""Where a program's noise comes from: the runner's kernel, or stock operators for a runtime without it.
+"""The noise of a program: by the runner's kernel, or by stock operators for a runtime without it.
 
 Stock operators are those of every ExecuTorch runtime: integer arithmetic, logarithm, cosine and sine.
 """
@@ -25,12 +25,12 @@ class Noise(Protocol):
     """The two places where a step needs noise."""
 
     def update(self, adapter: Tensor, projected_gradient: Tensor, pending_key: Tensor, lr: Tensor) -> Tensor:
-        """The adapter after the pending update, float32 [n]."""
+        """Returns the adapter after the pending update, float32 [n]."""
 
     def perturbed(
         self, adapter: Tensor, key: Tensor, eps: Tensor, layout: Sequence[AdapterSlot], this: ForwardPass
     ) -> Perturbed:
-        """The perturbed adapters of one forward pass."""
+        """Returns the perturbed adapters of one forward pass."""
 
 
 class KernelNoise:
@@ -49,18 +49,18 @@ class KernelNoise:
     def perturbed(
         self, adapter: Tensor, key: Tensor, eps: Tensor, layout: Sequence[AdapterSlot], this: ForwardPass
     ) -> Perturbed:
-        """The perturbed adapters of one forward pass."""
-        chosen = (this.first_query, this.queries, this.signs, self.half)
+        """Returns the perturbed adapters of one forward pass."""
+        passes = (this.first_query, this.queries, this.signs, self.half)
 
         def of_layer(layer: int, after: Tensor) -> list[Tensor]:
             slots = [slot for slot in layout if slot.layer == layer]
             if not slots:
                 return []
             # A layer's slots follow each other (adapter_layout leaves no gaps) and have the same rank.
-            # `after` ties the noise to the layer's input: without it all layers' noise would be drawn, and stay in
+            # `after` ties the noise to the layer's input: otherwise all layers' noise would be drawn, and kept in
             # memory, before the first layer runs.
             where = (slots[0].offset, slots[0].rank, [slot.features for slot in slots])
-            result: list[Tensor] = torch.ops.prge.perturb(adapter, key, eps, after, *where, *chosen)
+            result: list[Tensor] = torch.ops.prge.perturb(adapter, key, eps, after, *where, *passes)
             return result
 
         return of_layer
@@ -70,23 +70,23 @@ Words = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class StockNoise:
-    """A Noise built from stock operators, for `queries` queries."""
+    """Noise from stock operators, for `queries` queries."""
 
     def __init__(self, queries: int) -> None:
         self.queries = queries
 
     def update(self, adapter: Tensor, projected_gradient: Tensor, pending_key: Tensor, lr: Tensor) -> Tensor:
-        """The adapter after the pending update, float32 [n]."""
+        """Returns the adapter after the pending update, float32 [n]."""
         noise = normal(pending_key, 0, self.queries, adapter.numel())
         return adapter - lr * (projected_gradient[:, None] * noise).mean(dim=0)
 
     def perturbed(
         self, adapter: Tensor, key: Tensor, eps: Tensor, layout: Sequence[AdapterSlot], this: ForwardPass
     ) -> Perturbed:
-        """The perturbed adapters of one forward pass."""
+        """Returns the perturbed adapters of one forward pass."""
         shift = eps * normal(key, this.first_query, this.queries, adapter.numel())
-        chosen = {BOTH: (1.0, -1.0), PLUS: (1.0,), MINUS: (-1.0,)}[this.signs]
-        flat = torch.cat([adapter[None] + shift if sign > 0 else adapter[None] - shift for sign in chosen])
+        signs = {BOTH: (1.0, -1.0), PLUS: (1.0,), MINUS: (-1.0,)}[this.signs]
+        flat = torch.cat([adapter[None] + shift if sign > 0 else adapter[None] - shift for sign in signs])
 
         def of_layer(layer: int, after: Tensor) -> list[Tensor]:
             del after

@@ -1,6 +1,6 @@
 """One P-RGE training step as one `forward`: update, perturb, run the queries, project, remember.
 
-What a step does before the first layer and after the last runs on the runner's kernels, or on stock operators.
+The work before the first layer and after the last is done by the runner's kernels, or by stock operators.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Ends(Protocol):
         """logits [slices * b * K, vocabulary] -> float32 [slices, b]."""
 
     def collect_losses(self, parts: Sequence[Tensor], signs: Sequence[int]) -> Tensor:
-        """Losses of the chunks -> float32 [2, q, b]."""
+        """losses of the chunks -> float32 [2, q, b]."""
 
     def mean_losses(self, row_losses: Tensor, labels: Tensor) -> Tensor:
         """float32 [2, q, b] -> [2, q]."""
@@ -62,7 +62,7 @@ class StockEnds:
 
 
 class KernelEnds:
-    """The runner's kernels. `alone`: nothing but the embedding reads its table in the course of a step."""
+    """The runner's kernels. `alone`: only the embedding reads its table during a step."""
 
     def __init__(self, alone: bool) -> None:
         self._alone = alone
@@ -129,7 +129,7 @@ class PrgeStep(nn.Module):
     def forward(
         self, tokens: Tensor, first: Tensor, labels: Tensor, key: Tensor, lr: Tensor, eps: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The program of docs/contracts.md: -> (losses float32 [2, q], row_losses float32 [2, q, b])."""
+        """Runs the step of docs/contracts.md -> (losses float32 [2, q], row_losses float32 [2, q, b])."""
         adapter = self.noise.update(self.adapter, self.projected_gradient, self.pending_key, lr)
         row_losses = self._row_losses(adapter, tokens, first, labels, key, eps)
         # A row's loss is the sum over its answer tokens; a query's is the mean over all answer tokens of the batch.

@@ -8,13 +8,13 @@ from foundation.errors import UserError
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The linear layers of a decoder layer, in the order in which it uses them."""
 
-#: What `LlamaConfig.shape_differences` compares: the fields that decide the shapes of the tensors.
+#: The fields that determine tensor shapes, compared by `LlamaConfig.shape_differences`.
 SHAPE_FIELDS = ("vocab_size", "hidden_size", "intermediate_size", "layers", "heads", "kv_heads", "head_dim")
 
 
 @dataclass(frozen=True)
 class ParameterCounts:
-    """How many values a model has, by what becomes of them when it is quantized."""
+    """A model's number of values, by how they are quantized."""
 
     decoder_linears: int
     embedding: int
@@ -33,7 +33,7 @@ class LlamaConfig:
     """The hyperparameters of the Llama family (Touvron et al. 2023): RMSNorm, rotary, grouped queries, SiLU gate.
 
     `rope_theta` is the base of the rotary angles, `norm_eps` the constant inside RMSNorm's root.
-    Raises `UserError` for sizes that make no model.
+    Raises `UserError` for impossible sizes.
     """
 
     vocab_size: int
@@ -76,7 +76,7 @@ class LlamaConfig:
         return self.kv_heads * self.head_dim
 
     def linear_shapes(self) -> dict[str, tuple[int, int]]:
-        """The seven projections of one layer as (out, in), named as in `model.layers.N.<name>.weight`."""
+        """Returns the seven projections of one layer as (out, in), named as in `model.layers.N.<name>.weight`."""
         return {
             "self_attn.q_proj": (self.query_size, self.hidden_size),
             "self_attn.k_proj": (self.kv_size, self.hidden_size),
@@ -92,7 +92,7 @@ class LlamaConfig:
         return {name.rpartition(".")[2]: shape for name, shape in self.linear_shapes().items()}[projection]
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Every tensor of the model in canonical order, under the names Hugging Face's Llama checkpoints use.
+        """Returns every tensor of the model in canonical order, under the names Hugging Face's Llama checkpoints use.
 
         `lm_head.weight` is absent when the output head is tied to the embedding.
         """
@@ -108,7 +108,7 @@ class LlamaConfig:
         return shapes
 
     def parameter_counts(self) -> ParameterCounts:
-        """The number of values of each kind."""
+        """Returns the number of values of each kind."""
         table = self.vocab_size * self.hidden_size
         return ParameterCounts(
             decoder_linears=self.layers * sum(rows * columns for rows, columns in self.linear_shapes().values()),
@@ -118,7 +118,7 @@ class LlamaConfig:
         )
 
     def shape_differences(self, other: "LlamaConfig") -> list[str]:
-        """What `other` has differently, as `layers 30 instead of 22`; empty when every tensor has the same shape."""
+        """Lists where `other` differs, as `layers 30 instead of 22`; empty if all tensors have the same shapes."""
         return [
             f"{name} {getattr(other, name)} instead of {getattr(self, name)}"
             for name in SHAPE_FIELDS
@@ -126,5 +126,5 @@ class LlamaConfig:
         ]
 
     def as_dict(self) -> dict[str, int | float | bool]:
-        """The fields as plain values, for hashes and metadata."""
+        """Returns the fields as plain values, for hashes and metadata."""
         return asdict(self)

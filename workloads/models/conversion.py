@@ -1,8 +1,8 @@
-"""Between float32 and float16: two operators of our own.
+"""Conversion between float32 and float16: two operators of our own.
 
 The fp16 setting keeps in float32 what would lose digits (sums, norms, softmax) and multiplies in float16. ExecuTorch's
 partitioner leaves torch's own conversions outside of delegates, which would cut a layer into pieces;
-workloads.lowering.delegated_conversion takes these two inside, so that no runtime has to know them.
+workloads.lowering.delegation puts these two inside, so that no runtime has to know them.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
 
 
 def read_tokenizer(metadata: Metadata) -> Tokenizer:
-    """The tokenizer of a GGUF file: byte-level BPE (`gpt2`) or SentencePiece's scored BPE (`llama`).
+    """Returns the tokenizer of a GGUF file: byte-level BPE (`gpt2`) or SentencePiece's scored BPE (`llama`).
 
     Raises `UserError` for other families and for lists that do not fit together.
     """
@@ -57,7 +57,7 @@ def read_tokenizer(metadata: Metadata) -> Tokenizer:
         bos_id=bos,
         eos_id=eos,
         pad_id=padding_id(pad, eos),
-        # SentencePiece models begin with the token unless told otherwise, byte-level ones do not.
+        # SentencePiece models begin with the token by default, byte-level ones do not.
         adds_bos=bos is not None and (family == "llama" if adds_bos is None else bool(adds_bos)),
     )
 
@@ -119,7 +119,7 @@ MALFORMED = (ValueError, IndexError, KeyError, OverflowError, TypeError, MemoryE
 
 
 def load_gguf(name: str, path: Path) -> ModelWeights:
-    """The model of a GGUF file; tensors are dequantized to float32 at each access.
+    """Returns the model of a GGUF file; tensors are dequantized to float32 at each access.
 
     Raises `UserError` for a file that is missing, truncated, not a plain Llama, or incomplete.
     """
@@ -139,14 +139,14 @@ def load_gguf(name: str, path: Path) -> ModelWeights:
 
 
 class Metadata:
-    """The key-value pairs of a GGUF file, typed as they are asked for."""
+    """The key-value pairs of a GGUF file, with typed access."""
 
     def __init__(self, reader: gguf.GGUFReader, path: Path) -> None:
         self._reader = reader
         self.path = path
 
     def optional(self, key: str) -> Any:
-        """The value of `key`, or None."""
+        """Returns the value of `key`, or None."""
         field = self._reader.get_field(key)
         if field is None:
             return None
@@ -154,18 +154,18 @@ class Metadata:
             value = field.contents()
         except MALFORMED as error:
             raise UserError(f"{self.path}: {key} can't be read ({error}): fetch the file again.") from error
-        # A float32 such as 1e-05 comes as 9.99999974e-06: take the shortest decimal that means the same.
+        # A float32 such as 1e-05 reads as 9.99999974e-06: use the shortest decimal that means the same.
         return float(str(np.float32(value))) if isinstance(value, float) else value
 
     def required(self, key: str) -> Any:
-        """The value of `key`; raises `UserError` if there is none."""
+        """Returns the value of `key`; raises `UserError` if there is none."""
         value = self.optional(key)
         if value is None:
             raise UserError(f"{self.path} has no {key} in its metadata: get the model as a complete GGUF file.")
         return value
 
     def integer(self, key: str, default: int | None = None) -> int:
-        """A whole number; raises `UserError` if it is something else, or absent without a default."""
+        """Returns a whole number; raises `UserError` if it is something else, or absent without a default."""
         value = self.optional(key) if default is not None else self.required(key)
         if value is None:
             value = default
@@ -174,14 +174,14 @@ class Metadata:
         return value
 
     def number(self, key: str, default: float) -> float:
-        """A number; raises `UserError` if it is something else."""
+        """Returns a number; raises `UserError` if it is something else."""
         value = self.optional(key)
         if value is not None and not isinstance(value, int | float):
             raise UserError(f"{self.path}: {key} should be a number, not {str(value)[:40]!r}.")
         return default if value is None else float(value)
 
     def listing(self, key: str, kind: type[T]) -> list[T]:
-        """A list whose entries are all of one type; raises `UserError` if it is something else, or absent."""
+        """Returns a list whose entries are all of one type; raises `UserError` if it is something else, or absent."""
         values = self.required(key)
         if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
             raise UserError(f"{self.path}: {key} should be a list of {kind.__name__}: fetch the file again.")
@@ -189,7 +189,7 @@ class Metadata:
 
 
 def canonical_name(name: str) -> str:
-    """The Hugging Face name of a GGUF tensor; an unknown one stays as it is."""
+    """Returns the Hugging Face name of a GGUF tensor; an unknown one stays as it is."""
     if name in TOP_NAMES:
         return TOP_NAMES[name]
     parts = name.split(".")
@@ -199,7 +199,7 @@ def canonical_name(name: str) -> str:
 
 
 def rotary_halves(rows: torch.Tensor, heads: int) -> torch.Tensor:
-    """Reorder the rows [heads * head_dim, in] from neighbouring rotary pairs to halves, per head."""
+    """Reorders the rows [heads * head_dim, in] from neighbouring rotary pairs to halves, per head."""
     columns = rows.shape[1]
     pairs = rows.reshape(heads, -1, 2, columns)
     return pairs.transpose(1, 2).reshape(-1, columns).contiguous()
@@ -265,14 +265,14 @@ def _refuse_other_architectures(metadata: Metadata) -> None:
 
 
 def _heads(config: LlamaConfig, tensor: str) -> int:
-    """The number of heads whose rows GGUF permutes in this tensor; 0 for all other tensors."""
+    """Returns the number of heads whose rows GGUF permutes in this tensor; 0 for all other tensors."""
     if tensor.endswith(".q_proj.weight"):
         return config.heads
     return config.kv_heads if tensor.endswith(".k_proj.weight") else 0
 
 
 def _read_tensor(entry: gguf.ReaderTensor, heads: int, path: Path) -> torch.Tensor:
-    import torch  # takes seconds, and a run whose programs are there asks for no tensor
+    import torch  # takes seconds, and a run with cached programs needs no tensors
 
     try:
         values = gguf.dequantize(entry.data, entry.tensor_type)

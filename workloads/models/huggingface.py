@@ -42,7 +42,7 @@ PLAIN_SETTINGS: dict[str, tuple[object, ...]] = {
 
 
 def load_folder(name: str, folder: Path) -> ModelWeights:
-    """The model in a Hugging Face folder; tensors are read at each access, bfloat16 as float32.
+    """Returns the model in a Hugging Face folder; tensors are read at each access, bfloat16 as float32.
 
     Raises `UserError` for files that are missing, truncated or contradict each other, and for features of Llama's
     relatives that the model here does not have. Weights are read from safetensors only: pickled ones can run code.
@@ -116,14 +116,14 @@ def _integer(settings: dict[str, Any], key: str, path: Path, default: int | None
 
 
 def _token_id(value: object) -> int | None:
-    """An id of config.json: a number, a list of numbers (several ends) of which the first is taken, or nothing."""
+    """Returns a token id of config.json: a number, the first of a list (of several ends), or None."""
     if isinstance(value, list) and value:
         value = value[0]
     return value if isinstance(value, int) else None
 
 
 def _tensor_table(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
-    """Where each tensor lies and its shape: in the one file, or in the shard that the index names."""
+    """Returns each tensor's file (the only one, or the shard that the index names) and shape."""
     single = folder / SINGLE_FILE
     if single.exists():
         return {tensor: (single, shape) for tensor, shape in _shapes(single).items()}
@@ -132,11 +132,11 @@ def _tensor_table(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
             f"{folder} has neither {SINGLE_FILE} nor {SHARD_INDEX}: convert the weights to safetensors, "
             "other formats are not read."
         )
-    placed = _shard_of_each_tensor(folder)
+    shards = _shard_of_each_tensor(folder)
     table: dict[str, tuple[Path, tuple[int, ...]]] = {}
-    for shard in sorted(set(placed.values())):
+    for shard in sorted(set(shards.values())):
         shapes = _shapes(shard).items()
-        table |= {tensor: (shard, shape) for tensor, shape in shapes if placed.get(tensor) == shard}
+        table |= {tensor: (shard, shape) for tensor, shape in shapes if shards.get(tensor) == shard}
     return table
 
 
@@ -156,7 +156,7 @@ def _shard_of_each_tensor(folder: Path) -> dict[str, Path]:
 
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Name and shape of each tensor, from the header alone."""
+    """Returns the name and shape of each tensor, from the header alone."""
     shapes = {}
     try:
         with safe_open(path, framework="pt") as file:
@@ -172,7 +172,7 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _read_tensor(path: Path, name: str) -> torch.Tensor:
-    import torch  # takes seconds, and a run whose programs are there asks for no tensor
+    import torch  # takes seconds, and a run with cached programs needs no tensors
 
     try:
         with safe_open(path, framework="pt") as file:

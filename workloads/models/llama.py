@@ -1,9 +1,9 @@
 """The Llama family in plain PyTorch, written so that a whole decoder layer lowers to one delegate.
 
-Hidden states and all that happens between two products are float32 in every setting; a product whose weight is float16
-takes float16 operands and gives a float16 result, which is widened at once.
+Hidden states and everything between two products are float32 in every setting; a product with a float16 weight has
+float16 operands and a float16 result, which is widened at once.
 
-Three forms differ from the textbook and compute the same: the mean of RMSNorm is a product with a constant row (a
+Three forms differ from the textbook but compute the same: the mean of RMSNorm is a product with a constant row (a
 reduction would cut the graph), the sign of rotary's half turn is folded into the sine table, and 1/sqrt(head_dim) into
 the tables of the queries. Hidden states have the shape [slices, rows * T, hidden]: a slice is one copy of the batch
 with an adapter of its own, so that the adapters apply as one batched product.
@@ -22,7 +22,7 @@ from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.models.conversion import to_half, to_single
 
 MASKED = -30000.0
-"""Added to the score of a masked key: finite, so that a row without any key stays a number, and within float16."""
+"""Added to the score of a masked key: finite, so that a row without any key stays finite, and within float16."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Rotary:
 
     @classmethod
     def tables(cls, config: LlamaConfig, length: int) -> Rotary:
-        """Angles are computed in float64. Left padding needs no offset: rotary scores depend on distances alone."""
+        """Computes the tables in float64. Left padding needs no offset: scores depend on distances alone."""
         half = config.head_dim // 2
         frequency = config.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
         angle = torch.arange(length, dtype=torch.float64)[:, None] * frequency[None, :]
@@ -47,7 +47,7 @@ class Rotary:
 
 
 def attention_bias(first: Tensor, length: int) -> Tensor:
-    """Additive causal mask with left padding: first int64 [b] -> float32 [b, 1, 1, T, T]."""
+    """Returns the additive causal mask with left padding: first int64 [b] -> float32 [b, 1, 1, T, T]."""
     position = torch.arange(length)
     causal = position[None, :] <= position[:, None]
     real = position[None, None, :] >= first[:, None, None]
@@ -73,7 +73,7 @@ class RMSNorm(nn.Module):
 
 
 def _norm_constants(size: int, eps: float) -> dict[str, Tensor]:
-    """What RMSNorm needs beside its weight, as tensors: Python numbers would be constants of the trace."""
+    """Returns RMSNorm's other constants as tensors: Python numbers would become constants of the trace."""
     return {"mean_row": torch.full((1, size), 1.0 / size), "eps": torch.tensor([eps])}
 
 
@@ -104,7 +104,7 @@ class Attention(nn.Module):
 def attend(
     config: LlamaConfig, q: Tensor, k: Tensor, v: Tensor, rotary: Rotary, bias: Tensor, products: torch.dtype
 ) -> Tensor:
-    """Mixed values of all heads, as operands of the next product.
+    """Returns the mixed values of all heads, as operands of the next product.
 
     q float32 [slices, rows * T, heads * head_dim], k and v likewise of kv_heads -> like q, of type `products`.
     """
@@ -116,7 +116,7 @@ def attend(
     v = v.reshape(sequences, length, kv_heads, head_dim)
     q, k, v = (operand(x, products) for x in (q, k, v))
     q, k, v = q.transpose(1, 2), k.permute(0, 2, 3, 1), v.transpose(1, 2)
-    # The heads of one group stand under each other, so that keys and values need no copies.
+    # The heads of a group are stacked as rows, so that keys and values need no copies.
     group = heads // kv_heads
     scores = q.reshape(sequences * kv_heads, group * length, head_dim).bmm(
         k.reshape(sequences * kv_heads, head_dim, length)
@@ -150,19 +150,19 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
 
 
 def project(owner: nn.Module, name: str, x: Tensor, adapters: Mapping[str, Tensor]) -> Tensor:
-    """Apply the projection `name` of `owner`, with its adapter [slices, rank, out] if it has one -> float32."""
+    """Applies the projection `name` of `owner`, with its adapter [slices, rank, out] if it has one -> float32."""
     module = owner.get_submodule(name)
     result: Tensor = module(x, adapters[name]) if name in adapters else module(x)
     return widened(result)
 
 
 def operand(x: Tensor, products: torch.dtype) -> Tensor:
-    """float32 x as products of type `products` take it."""
+    """Converts float32 x to operands of type `products`."""
     return to_half(x) if products == torch.float16 else x
 
 
 def widened(x: Tensor) -> Tensor:
-    """The result of a product in float32."""
+    """Converts the result of a product to float32."""
     return to_single(x) if x.dtype == torch.float16 else x
 
 
@@ -193,7 +193,7 @@ class Decoder(nn.Module):
 
 
 def decoder_layer(config: LlamaConfig, state: Mapping[str, Tensor], index: int) -> DecoderLayer:
-    """A frozen decoder layer around the tensors of `state`, which is asked for those of this layer alone."""
+    """Returns a frozen decoder layer around the tensors of `state`, reading only those of this layer."""
     with torch.device("meta"):
         layer = DecoderLayer(config)
     _fill(layer, {name: state[f"model.layers.{index}.{name}"] for name in layer.state_dict()}, config)
@@ -201,7 +201,7 @@ def decoder_layer(config: LlamaConfig, state: Mapping[str, Tensor], index: int) 
 
 
 def _fill(module: nn.Module, tensors: Mapping[str, Tensor], config: LlamaConfig) -> None:
-    """Give a module made without memory its tensors and its norms' constants, and freeze it."""
+    """Gives a module on the meta device its tensors and its norms' constants, and freezes it."""
     module.load_state_dict(tensors, strict=True, assign=True)
     constants = _norm_constants(config.hidden_size, config.norm_eps)
     for norm in (part for part in module.modules() if isinstance(part, RMSNorm)):
@@ -226,14 +226,14 @@ class Llama(nn.Module):
 
     @classmethod
     def load(cls, config: LlamaConfig, state: Mapping[str, Tensor]) -> Llama:
-        """A frozen model around the tensors of `state`, without a second copy of them in memory."""
+        """Returns a frozen model around the tensors of `state`, without a second copy of them in memory."""
         model = cls.without_layers(config, state)
         model.model.layers.extend(decoder_layer(config, state, index) for index in range(config.layers))
         return model
 
     @classmethod
     def without_layers(cls, config: LlamaConfig, state: Mapping[str, Tensor]) -> Llama:
-        """Embedding, last norm and head of the frozen model: what surrounds the decoder layers."""
+        """Returns the embedding, last norm and head of the frozen model, which surround the decoder layers."""
         with torch.device("meta"):
             model = cls(config, layers=0)
         names = [name for name in model.state_dict() if name != "lm_head.weight" or not config.tie_embeddings]
@@ -241,7 +241,7 @@ class Llama(nn.Module):
         if config.tie_embeddings:
             tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
         _fill(model, tensors, config)
-        if config.tie_embeddings:  # one parameter, so that a conversion keeps them one tensor
+        if config.tie_embeddings:  # one shared parameter, so that a conversion keeps a single tensor
             model.lm_head.register_parameter("weight", model.model.embed_tokens.get_parameter("weight"))
         return model
 

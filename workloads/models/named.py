@@ -1,4 +1,4 @@
-"""The models that have a name: their shapes, and where real weights are. Loading one is `workloads.models.zoo`."""
+"""The named models: their shapes, and where to get real weights. `workloads.models.zoo` loads them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PackagedFile:
 
 @dataclass(frozen=True)
 class ZooEntry:
-    """A named model: its shape, and its real weights where they can be fetched."""
+    """A named model: its shape, and its real weights if they can be fetched."""
 
     config: LlamaConfig
     summary: str
@@ -59,12 +59,12 @@ ZOO: dict[str, ZooEntry] = {
 
 
 def model_config(name: str) -> LlamaConfig:
-    """The shape of a named model, without loading anything; raises `UserError` for an unknown name."""
+    """Returns the shape of a named model, without loading anything; raises `UserError` for an unknown name."""
     return named_model(name).config
 
 
 def named_model(name: str) -> ZooEntry:
-    """The model of that name; raises `UserError` for an unknown one."""
+    """Returns the model of that name; raises `UserError` for an unknown one."""
     if name not in ZOO:
         raise unknown_name("model", name, ZOO)
     return ZOO[name]

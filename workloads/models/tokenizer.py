@@ -1,4 +1,4 @@
-"""Text to token ids and back, whatever kind of file the tokenizer came from.
+"""Converts text to token ids and back, whatever file the tokenizer comes from.
 
 Three families are built here on the `tokenizers` library: byte-level BPE (GPT-2, SmolLM2), the scored BPE of
 SentencePiece with byte fallback (Llama 2, TinyLlama), and a small byte-level one of our own for random models.
@@ -16,13 +16,13 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
 from foundation.errors import UserError
 
-#: What a byte-level BPE file calls its way of cutting text (`tokenizer.ggml.pre`).
+#: Names of the supported byte-level pre-tokenizers (`tokenizer.ggml.pre`).
 BYTE_LEVEL_CUTS = ("gpt-2", "smollm")
 
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 """Stands for a space in SentencePiece's vocabularies."""
 
-#: Words that are one token, with their leading space, in the tokenizer of random models; each prefix is a token too.
+#: Words that are single tokens, with their leading space, in the tokenizer of random models; so are their prefixes.
 COMMON_WORDS = (
     "It was great terrible good bad the and of to is that this film movie story with for not but very from "
     "have one all you what ending acting plot never watch again time more about would scenes music"
@@ -55,24 +55,24 @@ class Tokenizer:
 
     @property
     def prefix(self) -> list[int]:
-        """What a sequence begins with: the beginning-of-sequence token, or nothing."""
+        """The start of every sequence: the beginning-of-sequence token, or nothing."""
         return [self.bos_id] if self.adds_bos and self.bos_id is not None else []
 
     def encode(self, text: str) -> list[int]:
-        """The ids of the text, without special tokens."""
+        """Returns the ids of the text, without special tokens."""
         return list(self.backend.encode(text, add_special_tokens=False).ids)
 
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
-        """`encode` for each text, on all cores."""
+        """Encodes each text, on all cores."""
         return [list(one.ids) for one in self.backend.encode_batch(list(texts), add_special_tokens=False)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of the ids; special tokens are left out."""
+        """Decodes the ids; special tokens are left out."""
         return str(self.backend.decode(list(ids), skip_special_tokens=True))
 
 
 def byte_level_tokenizer() -> Tokenizer:
-    """The tokenizer of random models: 256 bytes, three special tokens and the prefixes of some common words.
+    """Returns the tokenizer of random models: 256 bytes, three special tokens and the prefixes of some common words.
 
     Every merge grows a word from its leading space by one letter, so a word comes out as its longest known prefix.
     """
@@ -92,7 +92,9 @@ def byte_level_tokenizer() -> Tokenizer:
 
 
 def byte_level_bpe(tokens: Sequence[str], merges: Sequence[str], cut: str) -> tokenizers.Tokenizer:
-    """Byte-level BPE from a list of tokens (index = id) and merges (`left right`); `cut` is one of BYTE_LEVEL_CUTS."""
+    """Builds a byte-level BPE from a list of tokens (index = id) and merges (`left right`); `cut` is one of
+    BYTE_LEVEL_CUTS.
+    """
     pairs = []
     for merge in merges:
         left, _, right = merge.partition(" ")
@@ -101,7 +103,7 @@ def byte_level_bpe(tokens: Sequence[str], merges: Sequence[str], cut: str) -> to
 
 
 def scored_bpe(tokens: Sequence[str], scores: Sequence[float], unknown_id: int) -> tokenizers.Tokenizer:
-    """SentencePiece's BPE: of all neighbours that form a known piece, the one with the best score is merged first.
+    """Builds SentencePiece's BPE: of all neighbours that form a known piece, the best scored are merged first.
 
     As ranked merges: every split of a piece into two known ones, ranked by the score of the whole
     (Kudo & Richardson 2018). Characters without a piece fall back to `<0xNN>` bytes.
@@ -125,9 +127,9 @@ def scored_bpe(tokens: Sequence[str], scores: Sequence[float], unknown_id: int) 
 
 
 def load_tokenizer_json(path: Path, bos_id: int | None, eos_id: int | None, pad_id: int | None) -> Tokenizer:
-    """A tokenizer from Hugging Face's tokenizer.json; whether it adds a beginning token is asked of the file itself.
+    """Loads a tokenizer from Hugging Face's tokenizer.json, which also decides whether it adds a beginning token.
 
-    Raises `UserError` if the file is missing or is no tokenizer.
+    Raises `UserError` if the file is missing or is not a tokenizer.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -138,7 +140,7 @@ def load_tokenizer_json(path: Path, bos_id: int | None, eos_id: int | None, pad_
         raise UserError(f"{path} can't be read as JSON ({error}): copy it again from the model's origin.") from error
     try:
         backend = tokenizers.Tokenizer.from_str(text)
-    except Exception as error:  # tokenizers raises nothing more specific
+    except Exception as error:  # the library raises nothing more specific
         raise UserError(f"{path} is not a tokenizer file ({error}): copy it again from the model's origin.") from error
     opening = list(backend.encode("", add_special_tokens=True).ids)
     adds_bos = bos_id is not None and opening[:1] == [bos_id]
@@ -146,14 +148,14 @@ def load_tokenizer_json(path: Path, bos_id: int | None, eos_id: int | None, pad_
 
 
 def padding_id(pad_id: int | None, eos_id: int | None) -> int:
-    """The id to pad with: padding is masked, so any id of the vocabulary will do if the model names none."""
+    """Returns the id to pad with: padding is masked, so any id of the vocabulary will do if the model names none."""
     if pad_id is not None and pad_id >= 0:
         return pad_id
     return eos_id if eos_id is not None else 0
 
 
 def mark_special(backend: tokenizers.Tokenizer, special: Sequence[str], whole: Sequence[str]) -> None:
-    """Register control tokens, which decoding leaves out, and user-defined tokens, which text matches whole."""
+    """Registers control tokens, which decoding leaves out, and user-defined tokens, which text matches whole."""
     backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
     backend.add_tokens([AddedToken(token, normalized=False) for token in whole])
 

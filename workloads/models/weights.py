@@ -1,4 +1,4 @@
-"""A model's weights under canonical names, each tensor made when it is asked for."""
+"""A model's weights under canonical names, each tensor made on access."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ DERIVED_SUFFIX = "rotary_emb.inv_freq"
 class LazyTensors(Mapping[str, "torch.Tensor"]):
     """A state dict whose tensors are read, dequantized or drawn at each access.
 
-    A model of 7 billion values can so be quantized tensor by tensor without ever lying in memory whole.
-    Nothing is kept: hold on to a tensor that is needed twice. `dict(tensors)` gives an ordinary state dict.
+    A model of 7 billion values can thus be quantized without ever being in memory as a whole.
+    Nothing is cached: keep a reference to a tensor that is needed twice. `dict(tensors)` gives an ordinary state dict.
     """
 
     def __init__(self, sources: Mapping[str, Callable[[], torch.Tensor]]) -> None:
         self._sources = dict(sources)
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        """The tensor; raises `UserError` when it holds a NaN or an infinity, which would make every loss one."""
+        """Returns the tensor; raises `UserError` if it has a NaN or an infinity, which would spoil every loss."""
         tensor = self._sources[name]()
         bad = tensor.numel() - int(tensor.isfinite().sum())
         if bad:
             raise UserError(
-                f"{bad} of {tensor.numel()} values of the weights' {name} are not finite: get the model's files anew."
+                f"{bad} of {tensor.numel()} values of the weights' {name} are not finite: get the model's files again."
             )
         return tensor
 
     def __contains__(self, name: object) -> bool:
-        return name in self._sources  # Mapping's own would make the tensor to find out
+        return name in self._sources  # Mapping's own would make the tensor
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sources)
@@ -57,7 +57,7 @@ class ModelWeights:
 
     `state` maps the names of `config.tensor_shapes()` to float32 or float16 tensors of these shapes, in that order.
     `sha256` identifies the weights: of the file or files they come from, or of shape and seed when they are random.
-    `source` says in words where they come from.
+    `source` describes where they come from.
     """
 
     name: str
@@ -69,12 +69,12 @@ class ModelWeights:
 
 
 def check_tensors(config: LlamaConfig, found: Mapping[str, tuple[int, ...]], where: Path) -> None:
-    """Raise `UserError` unless `found` (name -> shape) holds exactly the tensors that `config` asks for.
+    """Raises `UserError` unless `found` (name -> shape) holds exactly the tensors that `config` asks for.
 
     A tied model may carry a copy of its output head. Any other surplus tensor belongs to a feature that the
     model here does not have (a bias, say), and ignoring it would compute something else.
     """
-    if config.layers > len(found):  # before a nonsensical count makes a nonsensical list
+    if config.layers > len(found):  # before a nonsensical count makes a huge list
         raise UserError(
             f"{where} holds {len(found)} tensors, too few for {config.layers} layers: get the complete model."
         )
@@ -104,7 +104,7 @@ def check_tensors(config: LlamaConfig, found: Mapping[str, tuple[int, ...]], whe
 
 
 def check_vocabulary(config: LlamaConfig, tokenizer: Tokenizer, where: Path) -> None:
-    """Raise `UserError` if the tokenizer can give ids that the embedding does not have."""
+    """Raises `UserError` if the tokenizer can give ids that the embedding does not have."""
     if tokenizer.vocab_size > config.vocab_size:
         raise UserError(
             f"{where}: the tokenizer has {tokenizer.vocab_size} tokens, the model only {config.vocab_size}: "
@@ -113,11 +113,11 @@ def check_vocabulary(config: LlamaConfig, tokenizer: Tokenizer, where: Path) -> 
 
 
 def file_sha256(path: Path) -> str:
-    """The sha256 of a file's bytes, in hexadecimal."""
+    """Returns the sha256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def document_sha256(document: object) -> str:
-    """The sha256 of a document's canonical JSON, in hexadecimal."""
+    """Returns the sha256 of a document's canonical JSON, in hexadecimal."""
     return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

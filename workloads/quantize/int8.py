@@ -1,7 +1,7 @@
-"""int8: symmetric weights with one scale for each output channel, activations quantized per token as they come.
+"""int8: symmetric weights with a scale for each output channel; activations quantized per token at run time.
 
-The operators are those that the XNNPACK delegate fuses into one dynamically quantized product; run eagerly they are the
-fake-quantized reference of that product.
+XNNPACK fuses these operators into one dynamically quantized product; run eagerly, they are its fake-quantized
+reference.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Int8Linear(nn.Module):
         return nn.functional.linear(x, self.dequantized())
 
     def dequantized(self) -> Tensor:
-        """The weight as the product has it, float32 [out, in]."""
+        """Returns the dequantized weight, float32 [out, in]."""
         weight: Tensor = _operators.dequantize_per_channel(
             self.weight, self.scale, self.zero_point, 0, *WEIGHT_RANGE, torch.int8
         )
@@ -64,7 +64,7 @@ class DequantizedInt8Linear(nn.Module):
 
 
 def _quantized_and_back(x: Tensor) -> Tensor:
-    """x with each token on its own grid of 256 values."""
+    """Rounds x to a grid of 256 values for each token."""
     scale, zero_point = _operators.choose_qparams_per_token_asymmetric(x, torch.int8)
     activation_type = (*ACTIVATION_RANGE, torch.int8)
     codes = _operators.quantize_per_token(x, scale, zero_point, *activation_type)

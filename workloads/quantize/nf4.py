@@ -94,7 +94,7 @@ class Nf4Embedding(nn.Module):
         pairs = torch.stack([torch.bitwise_right_shift(rows, 4), rows & 0xF], dim=-1).to(torch.int64)
         values = torch.nn.functional.embedding(pairs, self.codes)
         width = self.packed.shape[1] * 2
-        if width % BLOCK:  # blocks reach across rows: look each value's up
+        if width % BLOCK:  # blocks span rows: look up each value's block
             position = tokens[..., None] * width + torch.arange(width)
             block = torch.div(position, BLOCK, rounding_mode="floor")
             scale = torch.nn.functional.embedding(block, self.absmax.reshape(-1, 1))

@@ -1,4 +1,4 @@
 """The eager reference that every program is compared with.
 
-Start at eager.py, the training written out as the formula says; losses.py keeps its losses with the artifact.
+Start at eager.py, a literal implementation of the training; losses.py stores its losses with the artifact.
 """

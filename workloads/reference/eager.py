@@ -1,9 +1,9 @@
-"""The eager reference: the same training written out as the formula says, one query and one sign at a time.
+"""The eager reference: a literal implementation of the training, one query and one sign at a time.
 
-It shares the model's arithmetic with the program, and nothing else: no slices, no operators of our own, no pending
-update. The weights are those of the setting, quantized and dequantized; products of float16 sum as the device's do. A
-large model goes through it layer by layer: each layer is made once for a group of forward passes, and what memory holds
-is bounded (KEPT_BYTES, GROUP_BYTES).
+It shares nothing with the program but the model's arithmetic: no slices, no operators of our own, no pending update.
+The weights are those of the setting, quantized and dequantized; products of float16 are summed as on the device. A
+large model is computed layer by layer: each layer is made once for a group of forward passes, within bounded memory
+(KEPT_BYTES, GROUP_BYTES).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from workloads.reference.half_arithmetic import HalfProducts
 from workloads.workload import AdapterSlot, Workload, adapter_values, layout_of, lora_settings
 
 OnProgress = Callable[[float], None]
-"""Gets the share of a step that is done, 0 to 1; what it raises ends the training."""
+"""Gets the finished share of a step, 0 to 1; an exception ends the training."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What a training run went through: losses float32 [steps, 2, q] and the adapter float32 [n] after all updates."""
+    """Results of a training run: losses float32 [steps, 2, q] and the adapter float32 [n] after all updates."""
 
     losses: NDArray[np.float32]
     adapter: NDArray[np.float32]
@@ -62,9 +62,9 @@ class _Jitter:
 
 @dataclass(frozen=True)
 class _Pass:
-    """A forward pass whose adapter is moved by scale * noise; noise float32 [n].
+    """A forward pass with the adapter moved by scale * noise; noise float32 [n].
 
-    With `jitter`, the input of each layer is off, relative: normal numbers of `generator` times `size`.
+    With `jitter`, the input of each layer has a relative error: normal numbers of `generator` times `size`.
     """
 
     noise: Tensor
@@ -73,18 +73,18 @@ class _Pass:
 
 
 JITTER = {"fp32": 1e-6, "fp16": 3e-5, "int8": 1e-4, "nf4": 1e-6}
-"""By how much another correct implementation may be off at the input of a layer, relative.
+"""Relative difference of another correct implementation at the input of a layer.
 
 Two orders of a float32 sum of some thousand products differ by 3e-7 to 1e-6 (measured). Where activations are rounded
-to a grid, a difference counts when a value falls to the other side of a border: rare in few layers, common in many.
-From these sizes on the noise hardly grows any more (int8, two layers, 1e-7 to 1e-4: .0014, .0024, .0069, .0091).
+to a grid, a difference matters when a value is rounded the other way: rare in few layers, common in many.
+From these sizes on, the noise hardly grows (int8, two layers, 1e-7 to 1e-4: .0014, .0024, .0069, .0091).
 """
 
 
 class Reference:
-    """The model of a workload in the arithmetic of its setting, on weights rounded as the setting stores them.
+    """A workload's model in the arithmetic of its setting, with weights rounded as the setting stores them.
 
-    `accumulation` matters to fp16 alone. Raises UserError where this host can't model it.
+    `accumulation` matters only to fp16. Raises UserError if this host can't model it.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Reference:
 
     @torch.no_grad()
     def train(self, batches: Sequence[Batch], steps: int, *, seed: int, lr: float, eps: float) -> Trajectory:
-        """Run `steps` steps from a zero adapter; step i takes batch i modulo their number."""
+        """Runs `steps` steps from a zero adapter; step i takes batch i modulo their number."""
         losses = np.empty((steps, 2, self.workload.q), dtype=np.float32)
         adapter = torch.zeros(adapter_values(self.layout))
         for step, found in enumerate(islice(self._steps(batches, adapter, seed, lr, eps, _nobody_watches), steps)):
@@ -116,27 +116,27 @@ class Reference:
     def losses(
         self, batches: Sequence[Batch], *, seed: int, lr: float, eps: float, on_progress: OnProgress
     ) -> Iterator[NDArray[np.float32]]:
-        """Losses [2, q] of one step after the other, for as many as are asked for."""
+        """Yields the losses [2, q] of one step after the other."""
         yield from self._steps(batches, torch.zeros(adapter_values(self.layout)), seed, lr, eps, on_progress)
 
     @torch.no_grad()
     def loss(self, adapter: Tensor, batch: Batch) -> float:
-        """Mean cross-entropy over the answer tokens of a batch."""
+        """Returns the mean cross-entropy over the answer tokens of a batch."""
         return self._losses_of(adapter, [_Pass(torch.zeros_like(adapter), 0.0)], batch, _nobody_watches)[0]
 
     @torch.no_grad()
     def untrained_losses(
         self, batch: Batch, step: int, *, seed: int, eps: float, on_progress: OnProgress
     ) -> NDArray[np.float32]:
-        """Losses [2, q] that step `step` would have if no update had been made before it."""
+        """Returns the losses [2, q] that step `step` would have without any earlier update."""
         return self._step(torch.zeros(adapter_values(self.layout)), batch, step, seed, eps, on_progress)[0]
 
     @torch.no_grad()
     def loss_noise(self, batch: Batch, *, seed: int, eps: float, on_progress: OnProgress) -> float:
-        """By how much the losses of two correct implementations of this arithmetic differ, as a standard deviation.
+        """Returns the standard deviation between the losses of two correct implementations of this arithmetic.
 
-        Both passes of the first query are made again with JITTER, until NOISE_ROWS rows are known. Rows err
-        independently of each other, so that the error of a loss follows from theirs: sqrt(b) * rms / labels.
+        Both passes of the first query are repeated with JITTER until there are NOISE_ROWS rows. The errors of rows are
+        independent, so that the error of a loss is sqrt(b) * rms / labels.
         """
         adapter, b = torch.zeros(adapter_values(self.layout)), self.workload.b
         found: list[Tensor] = []
@@ -154,14 +154,14 @@ class Reference:
         return rms * math.sqrt(b) / int((batch.labels >= 0).sum())
 
     def _passes(self, adapter: Tensor, seed: int, step: int, queries: Iterable[int], eps: float) -> list[_Pass]:
-        """Two for each query, + and -."""
+        """Returns two passes for each query, + and -."""
         noises = (torch.from_numpy(normal(seed, step, query, 0, adapter.numel())) for query in queries)
         return [_Pass(z, sign * eps) for z in noises for sign in (1.0, -1.0)]
 
     def _steps(
         self, batches: Sequence[Batch], adapter: Tensor, seed: int, lr: float, eps: float, on_progress: OnProgress
     ) -> Iterator[NDArray[np.float32]]:
-        """One training step after the other; `adapter` is updated in place before a step's losses are given."""
+        """Makes one training step after the other; updates `adapter` in place before yielding a step's losses."""
         step = 0
         while True:
             losses, direction = self._step(adapter, batches[step % len(batches)], step, seed, eps, on_progress)
@@ -172,7 +172,7 @@ class Reference:
     def _step(
         self, adapter: Tensor, batch: Batch, step: int, seed: int, eps: float, on_progress: OnProgress
     ) -> tuple[NDArray[np.float32], Tensor]:
-        """Losses [2, q] and the sum of the queries' noises [n], each times its projected gradient."""
+        """Returns the losses [2, q] and the sum of the queries' noises [n], each times its projected gradient."""
         q, width = self.workload.q, queries_at_a_time(self.workload, self.config)
         losses, direction = np.empty((2, q), dtype=np.float32), torch.zeros_like(adapter)
         for first in range(0, q, width):
@@ -192,21 +192,21 @@ class Reference:
     def _losses_of(
         self, adapter: Tensor, passes: Sequence[_Pass], batch: Batch, on_progress: OnProgress
     ) -> list[float]:
-        """The loss of each pass: the mean over all answer tokens of the batch."""
+        """Returns the loss of each pass: the mean over all answer tokens of the batch."""
         labels = int((batch.labels >= 0).sum())
         return [float(rows.sum()) / labels for rows in self._row_losses(adapter, passes, batch, on_progress)]
 
     def _row_losses(
         self, adapter: Tensor, passes: Sequence[_Pass], batch: Batch, on_progress: OnProgress
     ) -> list[Tensor]:
-        """The losses [b] of each pass, summed over a row's answer tokens."""
+        """Returns the losses [b] of each pass, summed over a row's answer tokens."""
         with self._arithmetic:
             return self._row_losses_within(adapter, passes, batch, on_progress)
 
     def _row_losses_within(
         self, adapter: Tensor, passes: Sequence[_Pass], batch: Batch, on_progress: OnProgress
     ) -> list[Tensor]:
-        """Layer after layer, all passes through each."""
+        """Computes layer after layer, all passes through each."""
         tokens, first, labels = (torch.from_numpy(part) for part in (batch.tokens, batch.first, batch.labels))
         rows, length = tokens.shape
         embedded = self._model.embedding(tokens).to(torch.float32).reshape(1, rows * length, -1)
@@ -227,7 +227,7 @@ class Reference:
     def _through(
         self, layer: DecoderLayer, x: Tensor, rotary: Rotary, bias: Tensor, adapters: Mapping[str, Tensor]
     ) -> Tensor:
-        """x [1, rows * T, hidden] through a layer, as many rows at a time as GROUP_BYTES allow."""
+        """Computes a layer for x [1, rows * T, hidden], as many rows at a time as GROUP_BYTES allow."""
         config, length = self.config, rotary.key_cos.shape[0]
         widest = max(config.intermediate_size, config.hidden_size, config.heads * length)
         together = max(1, GROUP_BYTES // (4 * length * widest))
@@ -245,11 +245,11 @@ class Reference:
         return losses.reshape(labels.shape).sum(dim=1)
 
     def _head_is_delegated(self) -> bool:
-        """Whether the head's products are of float16 like the layers'; the runner's kernel sums them in float32."""
+        """Returns whether the head's products are float16, as the layers' are; the runner sums them in float32."""
         return self._products == torch.float16 and self.workload.noise == "stock"
 
     def _layers_to_go_through(self) -> Sequence[DecoderLayer]:
-        """The layers, ready to compute with: kept where they fit, else made from what the setting stores each time."""
+        """Returns the layers, ready to compute with: kept if they fit, else made from the stored form each time."""
         count, model = self.config.layers, self._model
         first = model.layer(0)
         ready = self._ready(copy.deepcopy(first), 0)
@@ -261,7 +261,7 @@ class Reference:
         return MadeOnDemand(count, lambda index: self._ready(model.layer(index), index))
 
     def _ready(self, layer: DecoderLayer, index: int) -> DecoderLayer:
-        """A layer as the setting stores it, changed in place to one that computes eagerly and has its adapters."""
+        """Turns a layer as the setting stores it, in place, into one that computes eagerly with its adapters."""
         if self._products == torch.float32:
             in_float32(layer)
         lora = lora_settings(self.workload)
@@ -275,7 +275,7 @@ class Reference:
 
 
 def in_float32(module: nn.Module) -> None:
-    """Dequantize what a float32 product can hold; int8 activations stay quantized, they are part of the setting."""
+    """Dequantizes weights for float32 products; int8 activations stay quantized, as they are part of the setting."""
     module.float()
     for owner in list(module.modules()):
         for name in (*PROJECTIONS, "lm_head"):
@@ -290,7 +290,7 @@ def in_float32(module: nn.Module) -> None:
 
 
 def _moved(adapter: Tensor, this: _Pass, slot: AdapterSlot) -> Tensor:
-    """The slot's B [1, rank, features] as a pass has it."""
+    """Returns the slot's B [1, rank, features] as perturbed in a pass."""
     here = slice(slot.offset, slot.offset + slot.size)
     return (adapter[here] + this.scale * this.noise[here]).reshape(1, slot.rank, slot.features)
 

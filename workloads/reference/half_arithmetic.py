@@ -1,13 +1,11 @@
-"""How a device sums products of float16 (workloads.lowering.arithmetic_probe), modelled on the host."""
+"""Models on the host how a device sums products of float16 (workloads.lowering.arithmetic_probe)."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
 import hashlib
-import os
 import platform
-import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,27 +19,28 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from foundation.compiler import find_compiler
 from foundation.errors import UserError
 from workloads.lowering.arithmetic_probe import Accumulation
 
 _SOURCE = Path(__file__).with_name("half_products.cpp")
-_COMPILERS = ("c++", "g++", "clang++")
 _COLUMNS = 16
 _ROWS_AT_A_TIME = 64
 _MOST_PREPARED = 14  # the weights of a decoder layer, with the A of each
 
 
 class HalfProducts(TorchFunctionMode):
-    """Within it, `linear` and `bmm` of float16 tensors sum as `accumulation` says, and round to float16 at the end.
+    """A mode in which `linear` and `bmm` of float16 tensors sum as `accumulation` says, and round to float16 at the
+    end.
 
-    Raises UserError when it is entered for fp16 sums and this host has no C++ compiler.
+    Raises UserError for fp16 sums if this host has no C++ compiler.
     """
 
     def __init__(self, accumulation: Accumulation) -> None:
         super().__init__()
         half = accumulation is Accumulation.FP16
         self._library = _library() if half else None
-        self._prepared: dict[int, tuple[Tensor, Tensor]] = {}  # by id, with the matrix itself, so that the id stays its
+        self._prepared: dict[int, tuple[Tensor, Tensor]] = {}  # by id; with the matrix, so that the id stays valid
 
     def __torch_function__(
         self,
@@ -59,7 +58,7 @@ class HalfProducts(TorchFunctionMode):
         return self._linear(*args)
 
     def _linear(self, x: Tensor, weight: Tensor, bias: None = None) -> Tensor:
-        """x float16 [..., in] times weight [out, in]; a weight is prepared once for passes in a row."""
+        """Multiplies x float16 [..., in] by weight [out, in]; a weight is prepared once for successive passes."""
         assert bias is None  # noqa: S101 - a model of ours has none
         found = self._prepared.get(id(weight))
         if found is None:
@@ -80,14 +79,16 @@ class HalfProducts(TorchFunctionMode):
 
 
 def _panels(matrix: Tensor) -> Tensor:
-    """float32 [n, depth, columns] -> [n, columns / 16, depth, 16], filled up with zeros."""
+    """float32 [n, depth, columns] -> [n, columns / 16, depth, 16], padded with zeros."""
     count, depth, _ = matrix.shape
     filled = functional.pad(matrix, (0, -matrix.shape[2] % _COLUMNS))
     return filled.reshape(count, depth, -1, _COLUMNS).transpose(1, 2).contiguous()
 
 
 def _half_sums(library: ctypes.CDLL, x: Tensor, panels: Tensor, columns: int) -> Tensor:
-    """x float16 [n, rows, depth] times a matrix [n, depth, columns], summed in float16 one depth after the other."""
+    """Multiplies x float16 [n, rows, depth] by a matrix [n, depth, columns], adding one depth after the other in
+    float16.
+    """
     count, rows, depth = x.shape
     filled = panels.shape[1] * _COLUMNS
     x, y = x.float().contiguous(), torch.empty(count, rows, filled)
@@ -102,7 +103,7 @@ def _half_sums(library: ctypes.CDLL, x: Tensor, panels: Tensor, columns: int) ->
         )
 
     places = [(index, row) for index in range(count) for row in range(0, rows, _ROWS_AT_A_TIME)]
-    list(_threads().map(part, places))  # the library works outside of Python's lock
+    list(_threads().map(part, places))  # the library releases Python's lock
     return y[..., :columns].half()
 
 
@@ -113,14 +114,8 @@ def _threads() -> ThreadPoolExecutor:
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    """The compiled products; kept for this source, compiler and processor."""
-    names = (os.environ["CXX"],) if os.environ.get("CXX") else _COMPILERS
-    compiler = next((found for name in names if (found := shutil.which(name))), None)
-    if compiler is None:
-        raise UserError(
-            f"Sums in float16 can't be modelled without a C++ compiler (looked for {', '.join(names)}): "
-            "install one with `sudo apt install g++`, or set CXX to yours."
-        )
+    """Returns the compiled library, cached for this source, compiler and processor."""
+    compiler = find_compiler("to model sums in float16")
     digest = hashlib.sha256(_SOURCE.read_bytes() + f"{compiler} {_processor()}".encode()).hexdigest()[:16]
     place = user_cache_path("edge-training-suite") / "half-products" / f"{digest}.so"
     if not place.exists():
@@ -129,21 +124,20 @@ def _library() -> ctypes.CDLL:
     return ctypes.CDLL(str(place))
 
 
-def _compile(compiler: str, place: Path) -> None:
+def _compile(compiler: Path, place: Path) -> None:
     flags = ["-O3", "-march=native", "-ffp-contract=off", "-shared", "-fPIC"]
     with TemporaryDirectory(dir=place.parent) as folder:
-        made = Path(folder) / place.name
-        ended = subprocess.run(
-            [compiler, *flags, str(_SOURCE), "-o", str(made)], capture_output=True, text=True, timeout=300, check=False
-        )
-        if ended.returncode:
-            first = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[0]
+        library = Path(folder) / place.name
+        command = [str(compiler), *flags, str(_SOURCE), "-o", str(library)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode:
+            first = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
             raise UserError(f"{compiler} can't build {_SOURCE.name} ({first}): set CXX to another compiler.")
-        made.replace(place)
+        library.replace(place)
 
 
 def _processor() -> str:
-    """What `-march=native` depends on."""
+    """Returns what `-march=native` depends on."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,7 +1,7 @@
-"""Losses of the first steps by the eager reference: kept with the artifact, bounded in time.
+"""The reference losses of the first steps: stored with the artifact, bounded in time.
 
-Where the reference would take too long for some or all of the steps, there are fewer losses and a reason: what is
-compared with them has to say so.
+If the reference would take too long for some or all steps, there are fewer losses and a reason, which belongs into
+every comparison with them.
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from foundation.atomic import write_atomic
 from workloads.estimates.reference_cost import ALLOWED_SECONDS, UNTRAINED_STEPS, affordable_steps, step_seconds
-from workloads.export.artifact import Artifact, told_if_unwritable
+from workloads.export.artifact import Artifact, reporting_unwritable
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.models.weights import ModelWeights, document_sha256
 from workloads.tasks.batches import TaskBatches
 from workloads.workload import TrainingSettings, Workload
 
 OnProgress = Callable[[float], None]
-"""Gets the share of all steps that is done, 0 to 1."""
+"""Gets the finished share of all steps, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class ReferenceLosses:
-    """Losses of the first steps, flattened [2 * q] a step; `shortfall` says why they are fewer than asked for.
+    """Losses of the first steps, flattened [2 * q] a step; `shortfall` says why they are fewer than requested.
 
-    `untrained`: those of the last two steps, but never the first, if no update had been made. `noise`: by how
-    much the losses of two correct implementations differ (Reference.loss_noise); None without any loss.
+    `untrained`: the losses of the last two steps (but never the first) if no update had been made. `noise`: the
+    difference between two correct implementations (Reference.loss_noise); None without any loss.
     """
 
     losses: tuple[tuple[float, ...], ...]
@@ -40,18 +41,18 @@ class ReferenceLosses:
 
 
 class _OutOfTimeError(Exception):
-    """The clock said so, not the estimate."""
+    """Raised by the clock, as the estimate was too low."""
 
 
 def kept_losses(
     artifact: Artifact, data: TaskBatches, training: TrainingSettings, steps: int, accumulation: Accumulation
 ) -> ReferenceLosses | None:
-    """The reference losses if they were computed before; a damaged file counts as none."""
-    asked = _asked(data, training, steps, accumulation)
+    """Returns the stored reference losses, if any; a damaged file counts as none."""
+    question = _question(data, training, steps, accumulation)
     try:
-        kept = json.loads(_path(artifact, asked).read_bytes())
-        found = from_document(kept)
-        if kept["of"] == asked and (len(found.losses) == steps) == (found.shortfall is None):
+        document = json.loads(_path(artifact, question).read_bytes())
+        found = from_document(document)
+        if document["of"] == question and (len(found.losses) == steps) == (found.shortfall is None):
             return found
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         pass
@@ -59,7 +60,7 @@ def kept_losses(
 
 
 def from_document(document: Mapping[str, Any]) -> ReferenceLosses:
-    """What `dataclasses.asdict` made of them. Raises LookupError, TypeError or ValueError for anything else."""
+    """Reverses `dataclasses.asdict`. Raises LookupError, TypeError or ValueError for anything else."""
     losses, untrained = (
         tuple(tuple(float(loss) for loss in row) for row in document[name]) for name in ("losses", "untrained")
     )
@@ -79,25 +80,23 @@ def reference_losses(
     on_progress: OnProgress,
     accumulation: Accumulation = Accumulation.FP32,
 ) -> ReferenceLosses:
-    """Losses of the first `steps` steps, or of fewer where time does not allow them all; kept with the artifact.
+    """Returns the losses of the first `steps` steps, or of fewer if time doesn't allow all; stored with the artifact.
 
-    Computing them costs two eager forward passes of the batch for each query of a step. Raises UserError when the disk
+    Computing them costs two eager forward passes of the batch for each query of a step. Raises UserError if the disk
     is full or can't be written.
     """
     kept = kept_losses(artifact, data, training, steps, accumulation)
     if kept is not None:
         return kept
-    found = _computed(workload, weights, data, training, steps, on_progress, accumulation)
-    asked = _asked(data, training, steps, accumulation)
-    path = _path(artifact, asked)
-    partial = path.with_suffix(".partial")
-    with told_if_unwritable(workload, artifact.folder.parent):
-        partial.write_text(json.dumps({"of": asked, **asdict(found)}))
-        partial.replace(path)
+    found = _compute(workload, weights, data, training, steps, on_progress, accumulation)
+    question = _question(data, training, steps, accumulation)
+    path = _path(artifact, question)
+    with reporting_unwritable(workload, artifact.folder.parent):
+        write_atomic(path, json.dumps({"of": question, **asdict(found)}).encode())
     return found
 
 
-def _computed(
+def _compute(
     workload: Workload,
     weights: ModelWeights,
     data: TaskBatches,
@@ -115,7 +114,7 @@ def _computed(
     batches = [Batch(*arrays) for arrays in zip(data.tokens, data.first, data.labels, strict=True)]
     losses: list[tuple[float, ...]] = []
     again = range(max(1, affordable - UNTRAINED_STEPS), affordable)
-    parts = 1 + affordable + len(again)  # the noise, each step, and the last ones without updates
+    parts = 1 + affordable + len(again)  # the noise, each step, and the last steps without updates
 
     def within(part: int) -> OnProgress:
         def watch(share: float) -> None:
@@ -149,8 +148,8 @@ def _computed(
             )
             untrained.append(tuple(float(loss) for loss in still.reshape(-1)))
     except _OutOfTimeError:
-        spent = time.monotonic() - begin
-        shortfall = f"the eager reference did {len(losses)} of {steps} steps in {spent:.0f} s, its limit"
+        seconds = time.monotonic() - begin
+        shortfall = f"the eager reference did {len(losses)} of {steps} steps in {seconds:.0f} s, its limit"
         return ReferenceLosses(tuple(losses), shortfall, tuple(untrained), noise if losses else None)
     shortfall = None if affordable == steps else _too_long(workload, weights, affordable, steps, accumulation)
     return ReferenceLosses(tuple(losses), shortfall, tuple(untrained), noise)
@@ -166,9 +165,9 @@ def _too_long(
     )
 
 
-def _asked(data: TaskBatches, training: TrainingSettings, steps: int, accumulation: Accumulation) -> dict[str, Any]:
+def _question(data: TaskBatches, training: TrainingSettings, steps: int, accumulation: Accumulation) -> dict[str, Any]:
     return {"data": data.sha256, "steps": steps, **asdict(training), "accumulation": str(accumulation)}
 
 
-def _path(artifact: Artifact, asked: Mapping[str, Any]) -> Path:
-    return artifact.folder / f"reference-{document_sha256(asked)[:16]}.json"
+def _path(artifact: Artifact, question: Mapping[str, Any]) -> Path:
+    return artifact.folder / f"reference-{document_sha256(question)[:16]}.json"

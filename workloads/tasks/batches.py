@@ -1,7 +1,7 @@
-"""Batches of a task as arrays: which rows, in which order, and as which tokens.
+"""A task's batches as arrays: which rows, in which order, as which tokens.
 
-An example is cut to length, padded on the left, with its labels at the end. The runner's inputs.bin holds the batches
-of each input one after the other, int64, little endian.
+An example is cut to length and padded on the left, with its labels at the end. The runner's inputs.bin holds the
+batches of each input one after the other, int64, little endian.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from foundation.atomic import replacing
 from foundation.errors import UserError
 from workloads.models.tokenizer import Tokenizer
 from workloads.tasks.task import Task, Template
 
-#: A text whose tokens are known to end at its end; what follows it is tokenized as it would be after any text.
+#: A text after which a new token certainly starts; what follows is tokenized as after any text.
 ANCHOR = "a"
 NO_LABEL = -1
 
 
 @dataclass(frozen=True)
 class Row:
-    """One padded row: `tokens` has T ids of which those from `first` on are real, `labels` has K."""
+    """One padded row: T ids in `tokens`, real from `first` on, and K `labels`."""
 
     tokens: list[int]
     first: int
@@ -67,26 +68,26 @@ class PromptEncoder:
         return max(len(answer) for answer in self.answers)
 
     def text_budget(self, label: int) -> int:
-        """How many tokens of text fit beside prompt and answer."""
+        """Returns the number of text tokens that fit beside prompt and answer."""
         return self.T - len(self.prefix) - len(self.suffix) - (len(self.answers[label]) - 1)
 
     def row(self, text: Sequence[int], label: int) -> Row:
-        """The row of a text's tokens; a text that is too long loses its beginning, prompt and answer stay whole."""
+        """Returns the row of a text; one that is too long loses its beginning, but not its prompt and answer."""
         answer = self.answers[label]
         budget = self.text_budget(label)
-        kept = text[-budget:]
-        real = [*self.prefix, *kept, *self.suffix, *answer[:-1]]
+        tail = text[-budget:]
+        real = [*self.prefix, *tail, *self.suffix, *answer[:-1]]
         first = self.T - len(real)
         return Row(
             tokens=[self.pad_id] * first + real,
             first=first,
             labels=[NO_LABEL] * (self.K - len(answer)) + list(answer),
-            truncated=len(kept) < len(text),
+            truncated=len(tail) < len(text),
         )
 
 
 def _continuation(tokenizer: Tokenizer, before: str, text: str) -> tuple[int, ...]:
-    """The tokens that `text` adds after `before`; encoded alone it could get a space that it does not have there."""
+    """Returns the tokens that `text` adds after `before`; encoded alone, it could get an extra space."""
     head, whole = tokenizer.encode(before), tokenizer.encode(before + text)
     if whole[: len(head)] != head or len(whole) == len(head):
         raise UserError(
@@ -107,7 +108,7 @@ class TaskBatches:
     `labels` int64 [n, b, K]: what the last K positions predict, -1 where an answer is shorter than K.
     `classes` int64 [n, b]: the class of each row's example.
     `answers`: the tokens of each class's answer.
-    `rows` different examples occur, `truncated_rows` of them lost the beginning of their text.
+    There are `rows` different examples, of which `truncated_rows` lost the beginning of their text.
     """
 
     tokens: Int64Array
@@ -120,7 +121,7 @@ class TaskBatches:
 
     @property
     def sha256(self) -> str:
-        """Identifies what the program gets to see."""
+        """A hash of everything the program sees."""
         digest = hashlib.sha256()
         for array in (self.tokens, self.first, self.labels):
             digest.update(repr(array.shape).encode())
@@ -129,7 +130,7 @@ class TaskBatches:
 
 
 def batches(task: Task, tokenizer: Tokenizer, b: int, T: int, count: int, seed: int) -> TaskBatches:
-    """`count` batches of `b` rows of `T` tokens; the same arguments give the same arrays, on any machine.
+    """Makes `count` batches of `b` rows of `T` tokens; the same arguments give the same arrays on any machine.
 
     Every example comes once before any comes again. Raises `UserError` if b, T or count is not above 0, or if T is too
     short for the prompt.
@@ -154,9 +155,9 @@ def batches(task: Task, tokenizer: Tokenizer, b: int, T: int, count: int, seed: 
 
 
 def shuffled(size: int, count: int, seed: int) -> list[int]:
-    """`count` indices below `size`, epoch after epoch, each epoch in an order of its own.
+    """Returns `count` indices below `size`, epoch after epoch, each epoch in its own order.
 
-    Sorted by a hash of seed, epoch and index: unlike a library's generator, this never changes with a version.
+    Sorted by a hash of seed, epoch and index: unlike a library's generator, this never changes between versions.
     """
     order: list[int] = []
     epoch = 0
@@ -173,7 +174,7 @@ def _array(values: Sequence[object], shape: tuple[int, ...]) -> Int64Array:
 
 @dataclass(frozen=True)
 class FileInput:
-    """One entry of the job's `inputs`: `batches` tensors of `shape` begin at byte `offset` of `file`."""
+    """One entry of the job's `inputs`: `batches` tensors of `shape` starting at byte `offset` of `file`."""
 
     name: str
     dtype: str
@@ -183,21 +184,19 @@ class FileInput:
     batches: int
 
     def as_job_entry(self) -> dict[str, object]:
-        """The entry as the job file has it."""
+        """Returns the entry as the job file has it."""
         return {**asdict(self), "shape": list(self.shape)}
 
 
 def write_inputs(data: TaskBatches, path: Path) -> list[FileInput]:
-    """Write tokens, first and labels to `path` and return their entries, in the order of the program's inputs.
+    """Writes tokens, first and labels to `path`; returns their entries, in the order of the program's inputs.
 
-    The file is written beside `path` and renamed. Raises OSError as writing a file does.
+    The file appears whole or not at all. Raises OSError.
     """
     entries = []
     offset = 0
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with replacing(path) as file:
         for name, array in (("tokens", data.tokens), ("first", data.first), ("labels", data.labels)):
             entries.append(FileInput(name, "int64", array.shape[1:], path.name, offset, array.shape[0]))
             offset += file.write(array.astype("<i8").tobytes())
-    partial.replace(path)
     return entries

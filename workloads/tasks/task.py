@@ -1,4 +1,4 @@
-"""A classification task as a language model sees it: texts, a prompt, an answer per class; from files, or built in."""
+"""Classification tasks for a language model: texts, a prompt, and an answer for each class; from files or built in."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ SENTIMENT_LABELS = MappingProxyType({"0": 0, "1": 1, "negative": 0, "positive": 
 class Template:
     """How an example becomes text: `<text><suffix><answer>`.
 
-    `answers[c]` is what the model should say for class c; `labels` maps the values of a task file to classes. The
-    default is the prompt of the paper for SST-2. Raises `UserError` for a template that can't tell classes apart.
+    `answers[c]` is the expected answer for class c; `labels` maps the values of a task file to classes. The
+    default is the paper's prompt for SST-2. Raises `UserError` if answers or labels are ambiguous.
     """
 
     suffix: str = " It was"
@@ -56,7 +56,7 @@ class Task:
 
     @property
     def sha256(self) -> str:
-        """Identifies texts, classes, prompt and answers; the name does not count."""
+        """A hash of texts, classes, prompt and answers, but not of the name."""
         rows = [[example.text, example.label] for example in self.examples]
         document = [self.template.suffix, self.template.answers, rows]
         return hashlib.sha256(json.dumps(document).encode()).hexdigest()
@@ -64,12 +64,12 @@ class Task:
 
 TEXT_COLUMNS = ("sentence", "text")
 LABEL_COLUMN = "label"
-#: What files without labels (test splits) carry in place of one.
+#: The placeholder label of files without labels (test splits).
 NO_LABEL = ("", "-1")
 BUILT_IN = "reviews"
 
 Lines = Sequence[tuple[int, str]]
-"""Line numbers, from 1, and lines that are not blank."""
+"""Numbered lines, from 1, without blank ones."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ def built_in_task(template: Template | None = None) -> Task:
 
 
 def read_task(path: Path, template: Template | None = None) -> Task:
-    """The task in a TSV or JSONL file; named after the file.
+    """Loads a task, named after its file, from TSV or JSONL.
 
     Raises `UserError`, with the line's number where there is one, for a file that can't be read, has no labels, or
-    has labels that the template does not know.
+    has labels that are not in the template.
     """
     readers: dict[str, Callable[[Lines, str], Iterator[_Row]]] = {".tsv": _read_tsv, ".jsonl": _read_jsonl}
     reader = readers.get(path.suffix.lower())
@@ -107,7 +107,7 @@ def read_task(path: Path, template: Template | None = None) -> Task:
 
 
 def _lines(text: str) -> Lines:
-    # Not splitlines(): a text may hold characters that it takes for line ends.
+    # Not splitlines(), which would also split at other characters that a text may contain.
     numbered = enumerate((line.removesuffix("\r") for line in text.split("\n")), start=1)
     return [(number, line) for number, line in numbered if line.strip()]
 
@@ -179,5 +179,5 @@ def _label(value: object, line: int, where: str) -> str:
 
 
 def _is_unicode(text: str) -> bool:
-    """False for half a surrogate pair, which JSON can spell and no tokenizer can read."""
+    """Returns False for half a surrogate pair, which JSON allows but no tokenizer reads."""
     return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,6 +1,6 @@
-"""From an inventory entry to a phone that answers: which one it is, connected over the network if need be.
+"""Turns an inventory entry into a phone that answers, connecting over the network if need be.
 
-Each state of `adb devices` that is in the way becomes a sentence with what to do on the phone.
+Each unusable state of `adb devices` has a sentence with what to do on the phone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from devices.transports.adb.server import AdbServer, Listed, ServiceRefused
 from foundation.text import printable
 
 READY = "device"
-# Passed through on the way to `device`; they are worth a moment's wait.
+# Transient states on the way to `device`, worth a moment's wait.
 PASSING = frozenset({"offline", "connecting", "authorizing", "detached", "unknown"})
 
 UNAUTHORISED = "unauthorized"
@@ -33,56 +33,56 @@ _REFUSALS = {
     "recovery": "is in recovery mode; start Android on it",
     "rescue": "is in rescue mode; start Android on it",
     "sideload": "waits for an update to be sideloaded; start Android on it",
-    "host": "is an adb server and no device; check `host` and `port` in the inventory",
+    "host": "is an adb server, not a device; check `host` and `port` in the inventory",
 }
 _ENABLE = "on the phone enable Developer options and 'USB debugging' there"
 
 
 class Unauthorised(AccessRefused):
-    """The phone doesn't know this computer's adb key; only its owner can change that, on the phone."""
+    """The phone doesn't accept this computer's adb key; only its owner can change that, on the phone."""
 
-    def __init__(self, shown: str) -> None:
-        super().__init__(f"{shown} has not authorised this computer; {AUTHORISE}, and run again.")
+    def __init__(self, label: str) -> None:
+        super().__init__(f"{label} has not authorised this computer; {AUTHORISE}, and run again.")
 
 
-def refusal(shown: str, state: str) -> DeviceError:
-    """Why a device in this state can't be used: `AccessRefused` where a person has to act, `DeviceLost` otherwise."""
+def refusal(label: str, state: str) -> DeviceError:
+    """Returns the error for an unusable state: `AccessRefused` where a person has to act, else `DeviceLost`."""
     if state == UNAUTHORISED:
-        return Unauthorised(shown)
+        return Unauthorised(label)
     if state in _REFUSALS:
-        return AccessRefused(f"{shown} {_REFUSALS[state]}.")
+        return AccessRefused(f"{label} {_REFUSALS[state]}.")
     if state in PASSING:
         return DeviceLost(
-            f"{shown} is {state}: adb sees it and it does not answer; unlock it, then unplug it and plug it in again "
+            f"{label} is {state}: adb sees it and it does not answer; unlock it, then unplug it and plug it in again "
             "(over Wi-Fi: switch wireless debugging off and on)."
         )
-    return DeviceLost(f"{shown} is in the state {printable(state, 40)!r}, which is not ready; see `adb devices`.")
+    return DeviceLost(f"{label} is in the state {printable(state, 40)!r}, which is not ready; see `adb devices`.")
 
 
-def unknown(shown: str, listed: Sequence[Listed]) -> DeviceLost:
-    """A serial that isn't attached, with what is."""
-    there = ", ".join(f"{printable(one.serial, 80)} ({printable(one.state, 20)})" for one in listed[:8])
-    rest = f" and {len(listed) - 8} more" if len(listed) > 8 else ""
-    found = f"adb has {len(listed)}: {there}{rest}" if listed else "adb has none at all"
+def unknown(label: str, attached: Sequence[Listed]) -> DeviceLost:
+    """Returns the error for a serial that isn't attached, listing those that are."""
+    there = ", ".join(f"{printable(one.serial, 80)} ({printable(one.state, 20)})" for one in attached[:8])
+    rest = f" and {len(attached) - 8} more" if len(attached) > 8 else ""
+    others = f"adb has {len(attached)}: {there}{rest}" if attached else "adb has none at all"
     return DeviceLost(
-        f"{shown} is not attached ({found}); plug it in, {_ENABLE}, or correct `serial` in the inventory."
+        f"{label} is not attached ({others}); plug it in, {_ENABLE}, or correct `serial` in the inventory."
     )
 
 
-def unreachable(shown: str, answer: str) -> DeviceLost:
-    """A device in the network that adb could not connect to, with adb's words."""
+def unreachable(label: str, answer: str) -> DeviceLost:
+    """Returns the error for a network device that adb could not connect to, with adb's own message."""
     return DeviceLost(
-        f"{shown} can't be reached over the network ({answer or 'no reason given'}); check that it is on and in the "
+        f"{label} can't be reached over the network ({answer or 'no reason given'}); check that it is on and in the "
         "same network with wireless debugging on (`adb pair` once, or `adb tcpip 5555` over a cable), and `host` and "
         "`port`."
     )
 
 
 DEFAULT_PORT = 5555
-# A service of every adb daemon; its yes costs the device no process.
+# A service of every adb daemon; it answers without starting a process.
 _CHEAP_SERVICE = "sync:"
 _POLL_S = 0.1
-# What a server that was just started, perhaps for another device, needs to find the devices on its cables.
+# How long a new server, perhaps started for another device, takes to find the devices on its cables.
 _ENUMERATION_S = 2.0
 _CONNECTED = ("connected to", "already connected to")
 _ADDRESS = re.compile(r".+:\d{1,5}", re.DOTALL)
@@ -90,7 +90,7 @@ _ADDRESS = re.compile(r".+:\d{1,5}", re.DOTALL)
 
 @dataclass(frozen=True)
 class Target:
-    """What the entry names: `serial` as adb lists it, and whether that is an address in the network."""
+    """What the entry refers to: `serial` as adb lists it, and whether that is a network address."""
 
     device: str
     serial: str
@@ -104,32 +104,32 @@ class Target:
 
 @dataclass(frozen=True)
 class Attachment:
-    """A device that has answered."""
+    """An attached device that has answered."""
 
     server: AdbServer
     target: Target
     transport_id: int
 
     def require_answer(self, timeout_s: float) -> None:
-        """Asks the device itself, by way of the server. Raises `DeviceLost`."""
-        shown = self.target.label
+        """Asks the device itself for a sign of life, through the server. Raises `DeviceLost`."""
+        label = self.target.label
         try:
             self.server.open(self.transport_id, _CHEAP_SERVICE, timeout_s=timeout_s).close()
         except TimeoutError as error:
             raise DeviceLost(
-                f"{shown} did not answer within {timeout_s:.3g} s; check that it is on and connected, then run again."
+                f"{label} did not answer within {timeout_s:.3g} s; check that it is on and connected, then run again."
             ) from error
         except ServiceRefused as error:
-            raise gone(shown, error.reason) from error
+            raise gone(label, error.reason) from error
 
 
-def gone(shown: str, reason: str) -> DeviceLost:
-    """A device that had been there; `reason` in adb's words."""
-    return DeviceLost(f"{shown} is gone from adb ({reason}); check that it is on and connected, then run again.")
+def gone(label: str, reason: str) -> DeviceLost:
+    """Returns the error for a device that was there before; `reason` is adb's message."""
+    return DeviceLost(f"{label} is gone from adb ({reason}); check that it is on and connected, then run again.")
 
 
 def target_of(entry: DeviceEntry) -> Target:
-    """A `host` is reached over the network, and so is a `serial` that is an address; others are on a cable."""
+    """Returns the entry's target: on the network for a `host` or a `serial` that is an address, else on a cable."""
     if entry.host is None:
         serial = entry.serial or ""
         return Target(entry.name, serial, in_network=_ADDRESS.fullmatch(serial) is not None)
@@ -138,8 +138,10 @@ def target_of(entry: DeviceEntry) -> Target:
 
 
 def attach(entry: DeviceEntry, server: AdbServer | None = None) -> Attachment:
-    """Raises `AccessRefused` where somebody has to act on the phone or the host, `DeviceLost` otherwise; in both cases
-    within the entry's `connect_timeout_s`, and the time that a start of the server takes."""
+    """Finds the device, connecting to it if it is on the network, within `connect_timeout_s` (plus the server's start).
+
+    Raises `AccessRefused` where somebody has to act on the phone or the host, `DeviceLost` otherwise.
+    """
     server = server or AdbServer.from_environment()
     server.ensure()
     deadline = Deadline(entry.connect_timeout_s)
@@ -153,31 +155,31 @@ def attach(entry: DeviceEntry, server: AdbServer | None = None) -> Attachment:
 def _on_cable(server: AdbServer, target: Target, deadline: Deadline) -> Attachment:
     enumerated = Deadline(min(_ENUMERATION_S, deadline.timeout_s))
     while True:
-        listed = server.devices(timeout_s=_left(deadline))
-        found = _find(listed, target)
+        attached = server.devices(timeout_s=_remaining_s(deadline))
+        found = _find(attached, target)
         if found is None and not enumerated.remaining_s():
-            raise unknown(target.label, listed)
+            raise unknown(target.label, attached)
         if found is not None and found.state == READY:
-            return _proved(server, target, found, _left(deadline))
+            return _proved(server, target, found, _remaining_s(deadline))
         if found is not None and (found.state not in PASSING or not deadline.remaining_s()):
             raise refusal(target.label, found.state)
         time.sleep(_POLL_S)
 
 
 def _over_network(server: AdbServer, target: Target, deadline: Deadline) -> Attachment:
-    found = _find(server.devices(timeout_s=_left(deadline)), target)
+    found = _find(server.devices(timeout_s=_remaining_s(deadline)), target)
     if found is not None and found.state == READY:
-        # It may be adb's memory of a device that left without a word: then the way is made anew.
+        # adb may remember a device that left silently: then it is connected anew.
         with contextlib.suppress(DeviceLost):
-            return _proved(server, target, found, _left(deadline) / 3)
+            return _proved(server, target, found, _remaining_s(deadline) / 3)
     if found is not None:
-        # Or else the answer to `connect` would be that it is connected, whatever its state.
-        server.disconnect(target.serial, timeout_s=_left(deadline))
-    answer = server.connect(target.serial, timeout_s=_left(deadline))
+        # Otherwise `connect` would report that it is connected, whatever its state.
+        server.disconnect(target.serial, timeout_s=_remaining_s(deadline))
+    answer = server.connect(target.serial, timeout_s=_remaining_s(deadline))
     while True:
-        found = _find(server.devices(timeout_s=_left(deadline)), target)
+        found = _find(server.devices(timeout_s=_remaining_s(deadline)), target)
         if found is not None and found.state == READY:
-            return _proved(server, target, found, _left(deadline))
+            return _proved(server, target, found, _remaining_s(deadline))
         failed = found is not None and found.state == "offline" and not answer.startswith(_CONNECTED)
         if found is None or failed or not deadline.remaining_s():
             raise unreachable(target.label, answer)
@@ -195,19 +197,19 @@ def _proved(server: AdbServer, target: Target, found: Listed, timeout_s: float) 
 
 
 def _require_shell_v2(attachment: Attachment, deadline: Deadline) -> None:
-    shown = attachment.target.label
+    label = attachment.target.label
     try:
-        features = attachment.server.features(attachment.transport_id, timeout_s=_left(deadline))
+        features = attachment.server.features(attachment.transport_id, timeout_s=_remaining_s(deadline))
     except ServiceRefused as error:
-        raise gone(shown, error.reason) from error
+        raise gone(label, error.reason) from error
     if "shell_v2" not in features:
-        raise AccessRefused(f"{shown} has no shell protocol with exit codes; it needs Android 7 or newer.")
+        raise AccessRefused(f"{label} has no shell protocol with exit codes; it needs Android 7 or newer.")
 
 
-def _find(listed: tuple[Listed, ...], target: Target) -> Listed | None:
-    return next((one for one in listed if one.serial == target.serial), None)
+def _find(attached: tuple[Listed, ...], target: Target) -> Listed | None:
+    return next((one for one in attached if one.serial == target.serial), None)
 
 
-def _left(deadline: Deadline) -> float:
-    """Seconds for the next question: a moment even when time is up, so that the last answer can still come."""
+def _remaining_s(deadline: Deadline) -> float:
+    """Returns the seconds for the next question: a moment even when time is up, for a last answer."""
     return max(0.5, deadline.remaining_s())

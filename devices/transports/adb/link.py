@@ -25,34 +25,34 @@ _HEADER = struct.Struct("<BI")
 
 
 def packet(stream: int, content: bytes = b"") -> bytes:
-    """A packet as it goes over the connection."""
+    """Encodes a packet for the connection."""
     return _HEADER.pack(stream, len(content)) + content
 
 
 class Unpacker:
-    """Takes the bytes of a connection as they come. `exited`: the shell has ended, and nothing follows."""
+    """Decodes the bytes of a connection as they come. `exited`: the shell has ended, and nothing follows."""
 
     def __init__(self) -> None:
         self.exited = False
         self._header = b""
-        self._stream, self._left = STDOUT, 0
+        self._stream, self._rest_bytes = STDOUT, 0
 
     def feed(self, chunk: bytes) -> Received:
-        """What the chunk holds of both outputs; a long packet is passed on in parts."""
+        """Returns the chunk's share of both outputs; a long packet is passed on in parts."""
         outputs: dict[int, list[bytes]] = {STDOUT: [], STDERR: []}
         at = 0
         while at < len(chunk):
-            if self._left:
-                part = chunk[at : at + self._left]
+            if self._rest_bytes:
+                part = chunk[at : at + self._rest_bytes]
                 outputs.get(self._stream, []).append(part)
-                self._left -= len(part)
+                self._rest_bytes -= len(part)
                 at += len(part)
                 continue
             missing = _HEADER.size - len(self._header)
             self._header += chunk[at : at + missing]
             at += missing
             if len(self._header) == _HEADER.size:
-                self._stream, self._left = _HEADER.unpack(self._header)
+                self._stream, self._rest_bytes = _HEADER.unpack(self._header)
                 self._header = b""
                 self.exited = self.exited or self._stream == EXIT
         return Received(b"".join(outputs[STDOUT]), b"".join(outputs[STDERR]))
@@ -60,16 +60,16 @@ class Unpacker:
 
 _PIECE_BYTES = 256 << 10
 _READ_BYTES = 256 << 10
-# Without a terminal, both outputs apart; `exec` alone, as all that needs quoting goes to the standard input of sh.
+# No terminal, so that both outputs stay apart; everything that needs quoting goes to the standard input of sh.
 _SHELL = "shell,v2,raw:exec sh"
 
 
 def adb_transport(
     entry: DeviceEntry, *, patience: Patience | None = None, server: AdbServer | None = None
 ) -> ShellTransport:
-    """The transport to a device, by way of `server` or else of the one that adb's variables name.
+    """Returns the transport to a device, through `server` or else the one that adb's variables name.
 
-    With both `host` and `serial` in the entry, the device at that address must say that it is that one. Raises
+    With both `host` and `serial` in the entry, the device at that address must have that serial number. Raises
     `AccessRefused` where somebody has to act on the phone, the host or the inventory, `DeviceLost` otherwise.
     """
     attachment = attach(entry, server)
@@ -79,46 +79,46 @@ def adb_transport(
     return transport
 
 
-def _require_serial(transport: ShellTransport, shown: str, serial: str, timeout_s: float) -> None:
-    """Addresses change, and another phone must not be measured in the place of this one."""
+def _require_serial(transport: ShellTransport, label: str, serial: str, timeout_s: float) -> None:
+    """Checks the serial number: addresses change, and another phone must not be measured instead."""
     try:
-        said = transport.run(["getprop", "ro.serialno"], timeout_s=timeout_s).stdout.strip()
+        answer = transport.run(["getprop", "ro.serialno"], timeout_s=timeout_s).stdout.strip()
     except CommandError as error:
         raise AccessRefused(
-            f"{shown} has no getprop to tell its serial number with; leave `serial` out where `host` is given."
+            f"{label} has no getprop to tell its serial number with; leave `serial` out where `host` is given."
         ) from error
-    if said != serial:
+    if answer != serial:
         raise AccessRefused(
-            f"{shown} says that its serial number is {printable(said, 60)!r}, and the inventory has "
+            f"{label} says that its serial number is {printable(answer, 60)!r}, and the inventory has "
             f"{printable(serial, 60)!r}; correct `host` (addresses change) or `serial`."
         )
 
 
 class AdbLink:
-    """A device on which shells are started. One that was reconnected since is another: it is lost for this link."""
+    """A device on which shells are started. After a reconnection, it is lost for this link."""
 
     name = "adb"
 
     def __init__(self, attachment: Attachment) -> None:
         self._attachment = attachment
-        self._shown = attachment.target.label
+        self._label = attachment.target.label
         self._closed = False
 
     def open(self, *, timeout_s: float) -> AdbChannel:
         if self._closed:
-            raise DeviceLost(f"the connection to {self._shown} was given up; connect anew.")
+            raise DeviceLost(f"the connection to {self._label} was given up; connect anew.")
         try:
             connection = self._attachment.server.open(self._attachment.transport_id, _SHELL, timeout_s=timeout_s)
         except TimeoutError as error:
             self.close()
             raise DeviceLost(
-                f"{self._shown} did not start a shell within {timeout_s:.3g} s; check that it is on and connected, "
+                f"{self._label} did not start a shell within {timeout_s:.3g} s; check that it is on and connected, "
                 "then run again."
             ) from error
         except ServiceRefused as error:
             self.close()
-            raise gone(self._shown, error.reason) from error
-        return AdbChannel(connection, self._shown)
+            raise gone(self._label, error.reason) from error
+        return AdbChannel(connection, self._label)
 
     def require_answer(self, *, timeout_s: float) -> None:
         try:
@@ -132,15 +132,15 @@ class AdbLink:
 
 
 class AdbChannel:
-    """A shell over adb. Nothing here waits longer than it is told: the socket never blocks.
+    """A shell over adb. Nothing here waits longer than its timeout: the socket never blocks.
 
-    One thread may send, and end the input, while another receives.
+    One thread may send, or end the input, while another receives.
     """
 
-    def __init__(self, connection: socket.socket, shown: str) -> None:
-        self._connection, self._shown = connection, shown
+    def __init__(self, connection: socket.socket, label: str) -> None:
+        self._connection, self._label = connection, label
         self._unpacker = Unpacker()
-        # The part of the last packet that the socket has not taken yet.
+        # The part of the last packet that the socket has not accepted yet.
         self._unsent = memoryview(b"")
         self._ended = False
         self._sending = threading.RLock()
@@ -178,7 +178,7 @@ class AdbChannel:
         if not chunk:
             self._ended = True
             raise DeviceLost(
-                f"adb ended the connection to {self._shown}; check that it is on and connected (`adb devices`), then "
+                f"adb ended the connection to {self._label}; check that it is on and connected (`adb devices`), then "
                 "run again."
             )
         received = self._unpacker.feed(chunk)
@@ -189,7 +189,7 @@ class AdbChannel:
             self._connection.close()
 
     def _flushed(self, timeout_s: float) -> bool:
-        """Whether all of the last packet is gone, after waiting for it at most so long."""
+        """Returns whether all of the last packet has been sent, after waiting at most `timeout_s`."""
         self._flush()
         if self._unsent and not self._ended:
             self._wait(timeout_s)
@@ -204,11 +204,11 @@ class AdbChannel:
             except BlockingIOError:
                 return
             except OSError:
-                # Closed by the peer: what it has said before is still to be read.
+                # Closed by the peer: what it sent before is still to be read.
                 self._ended = True
                 self._unsent = memoryview(b"")
 
     def _wait(self, timeout_s: float) -> None:
-        """Until something has come, or there is room for what is unsent."""
+        """Waits until something has arrived, or there is room for unsent data."""
         self._poll.modify(self._connection, select.POLLIN | (select.POLLOUT if self._unsent else 0))
         self._poll.poll(max(0.0, timeout_s) * 1000)

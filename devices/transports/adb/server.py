@@ -1,6 +1,7 @@
-"""The adb server of this host, which holds the connections to all devices: found, started if need be, and asked.
+"""The adb server of this host, which holds the connections to all devices; it is started if need be.
 
-It is the one that adb itself would use: ANDROID_ADB_SERVER_HOST and ANDROID_ADB_SERVER_PORT, or port 5037 of loopback.
+It is the server that adb itself would use: ANDROID_ADB_SERVER_HOST and ANDROID_ADB_SERVER_PORT, or port 5037 of
+loopback.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _starting = threading.Lock()
 
 
 class ServiceRefused(DeviceLost):
-    """The server's answer is no, or it went away in the middle of it."""
+    """The server refused, or broke off its answer."""
 
     def __init__(self, reason: str) -> None:
         self.reason = printable(reason, 120)
@@ -39,7 +40,7 @@ class ServiceRefused(DeviceLost):
 
 @dataclass(frozen=True)
 class Listed:
-    """A line of `adb devices -l`. `transport_id` names this one connection: it is another after a reconnection."""
+    """A line of `adb devices -l`. `transport_id` identifies this connection and changes when it is made anew."""
 
     serial: str
     state: str
@@ -48,18 +49,18 @@ class Listed:
 
 @dataclass(frozen=True)
 class AdbServer:
-    """Where the server listens. Every question has a deadline; a server that is gone or silent is `DeviceLost`."""
+    """The server at an address. Every question has a deadline; a server that is gone or silent is `DeviceLost`."""
 
     host: str = _LOOPBACK[0]
     port: int = _DEFAULT_PORT
 
     @classmethod
     def from_environment(cls) -> AdbServer:
-        """The server that adb's variables name. Raises `AccessRefused` for a port that is none."""
+        """Returns the server that adb's variables name. Raises `AccessRefused` for an invalid port."""
         port = os.environ.get("ANDROID_ADB_SERVER_PORT") or str(_DEFAULT_PORT)
         if not (port.isascii() and port.isdecimal() and 0 < int(port) < 1 << 16):
             raise AccessRefused(
-                f"ANDROID_ADB_SERVER_PORT is {printable(port, 40)!r}, which is no port; set 1 to 65535 or unset it."
+                f"ANDROID_ADB_SERVER_PORT is {printable(port, 40)!r}, which is not a port; set 1 to 65535 or unset it."
             )
         return cls(os.environ.get("ANDROID_ADB_SERVER_HOST") or _LOOPBACK[0], int(port))
 
@@ -69,13 +70,13 @@ class AdbServer:
         return f"the adb server at {printable(self.host, 120)}:{self.port}"
 
     def running(self) -> bool:
-        """Whether something listens there."""
+        """Returns whether something listens there."""
         with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), _PROBE_TIMEOUT_S):
             return True
         return False
 
     def ensure(self) -> None:
-        """Starts it if it isn't there, which takes seconds. Raises `AccessRefused` if it can't be started."""
+        """Starts the server unless it is running, in some seconds. Raises `AccessRefused` if it can't be started."""
         with _starting:
             if self.running():
                 return
@@ -85,9 +86,9 @@ class AdbServer:
 
     def _start(self) -> None:
         program = adb_program()
-        # A session of its own: Ctrl-C at the terminal is for the suite, and other programs use this server too.
+        # In its own session: Ctrl-C at the terminal is for the suite, and other programs use this server too.
         try:
-            ended = subprocess.run(
+            result = subprocess.run(
                 [program, "-P", str(self.port), "start-server"],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -97,18 +98,18 @@ class AdbServer:
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise AccessRefused(f"{self.label} can't be started with {program} ({error}); start it by hand.") from error
-        if ended.returncode or not self.running():
-            said = printable(ended.stderr.decode("utf-8", "replace"), 200) or f"exit code {ended.returncode}"
-            raise AccessRefused(f"{self.label} can't be started with {program} ({said}); start it by hand.")
+        if result.returncode or not self.running():
+            reason = printable(result.stderr.decode("utf-8", "replace"), 200) or f"exit code {result.returncode}"
+            raise AccessRefused(f"{self.label} can't be started with {program} ({reason}); start it by hand.")
 
     def devices(self, *, timeout_s: float) -> tuple[Listed, ...]:
-        """What is attached, in whatever state."""
+        """Returns the attached devices, in whatever state."""
         with self._answering(timeout_s):
             found = self._client(timeout_s).list(extended=True)
         return tuple(Listed(info.serial, info.state, _number(info.tags.get("transport_id"))) for info in found)
 
     def connect(self, address: str, *, timeout_s: float) -> str:
-        """Has it connect to a device in the network; gives its answer in words, which may be a failure."""
+        """Makes the server connect to a network device; returns its message, which may report a failure."""
         with self._answering(timeout_s):
             try:
                 return printable(self._client(timeout_s).connect(address, timeout=timeout_s), 200)
@@ -116,14 +117,14 @@ class AdbServer:
                 return f"no answer within {timeout_s:.3g} s"
 
     def disconnect(self, address: str, *, timeout_s: float) -> None:
-        """Has it forget a device in the network; one that it doesn't know is no error."""
+        """Makes the server forget a network device; an unknown one is no error."""
         with self._answering(timeout_s):
             self._client(timeout_s).disconnect(address)
 
     def open(self, transport_id: int, service: str, *, timeout_s: float) -> socket.socket:
-        """A connection to a service of a device, whose yes has come.
+        """Opens a connection to a service of a device, which has accepted it.
 
-        Raises `ServiceRefused` with the reason, and `TimeoutError` if the device says nothing.
+        Raises `ServiceRefused` with the reason, and `TimeoutError` if the device doesn't answer.
         """
         with self._answering(timeout_s):
             way = self._client(timeout_s).device(transport_id=transport_id).open_transport(timeout=timeout_s)
@@ -136,7 +137,7 @@ class AdbServer:
         return connection
 
     def features(self, transport_id: int, *, timeout_s: float) -> frozenset[str]:
-        """What the device's adb can do. Raises `ServiceRefused`."""
+        """Returns the features of the device's adb. Raises `ServiceRefused`."""
         with self._answering(timeout_s):
             device = self._client(timeout_s).device(transport_id=transport_id)
             with device.open_transport("features", timeout=timeout_s) as way:
@@ -152,7 +153,7 @@ class AdbServer:
             raise ServiceRefused(str(error)) from error
 
     def _client(self, timeout_s: float) -> Any:
-        # The library would start a server on its own, in the middle of a session too, and with its output on ours.
+        # The library would start a server by itself, even during a session, and mix its output with ours.
         if not self.running():
             raise DeviceLost(f"{self.label} is gone; run again, which starts one.")
         return adbutils.AdbClient(self.host, self.port, socket_timeout=timeout_s)
@@ -171,12 +172,12 @@ class AdbServer:
             raise ServiceRefused(str(error)) from error
         except (OSError, ValueError) as error:
             raise DeviceLost(
-                f"{self.label} ended the connection or is no adb server ({printable(str(error), 120)}); run again."
+                f"{self.label} ended the connection or is not an adb server ({printable(str(error), 120)}); run again."
             ) from error
 
 
 def adb_program() -> str:
-    """The adb that ADBUTILS_ADB_PATH names, the one that adbutils brings, or the one on PATH, in this order.
+    """Returns the adb that ADBUTILS_ADB_PATH names, the one that adbutils brings, or the one on PATH, in this order.
 
     Raises `AccessRefused` if there is none.
     """

@@ -1,4 +1,4 @@
-"""A shell of this host as a link, for what must work on every device by the same script."""
+"""A shell of this host as a link, for scripts that must be the same on every device."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from devices.errors import CommandError, FileError
 from devices.transports.shell.link import Received
 
 _READ_BYTES = 64 << 10
-# A shell that outlives its input for so long is ended.
+# How long a shell may outlive its input before it is killed.
 _END_TIMEOUT_S = 5.0
 
 
 class LocalShellLink:
-    """Starts `sh` in a session of its own: Ctrl-C at the terminal is for the suite, which ends its input."""
+    """Starts `sh` in its own session: Ctrl-C at the terminal is for the suite, which then ends the shell's input."""
 
     name = "local"
 
@@ -37,14 +37,14 @@ class LocalShellLink:
         return LocalShellChannel(process)
 
     def require_answer(self, *, timeout_s: float) -> None:
-        """This machine is there."""
+        """Does nothing, as this machine always answers."""
 
     def close(self) -> None:
-        """Each channel is closed by its owner."""
+        """Does nothing, as each channel is closed by its owner."""
 
 
 class LocalShellChannel:
-    """A shell under way. Nothing here waits longer than it is told."""
+    """A running shell. Nothing here waits longer than its timeout."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         if process.stdin is None or process.stdout is None or process.stderr is None:
@@ -58,7 +58,7 @@ class LocalShellChannel:
         try:
             select.select([], [self._input], [], timeout_s)
             return os.write(self._input.fileno(), data)
-        except (OSError, ValueError):  # full, or closed: what was said before is still to be read
+        except (OSError, ValueError):  # full, or closed: earlier output is still to be read
             return 0
 
     def finish(self) -> None:

@@ -1,4 +1,4 @@
-"""The transport to this machine itself: subprocesses and the host's own file system."""
+"""The transport to this machine: subprocesses and the host's own file system."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from devices.errors import FileCause, FileError
-from devices.processes import Deadline, end_process_group, running_pid, supervise, write_pid_file
+from devices.processes import Deadline, ProcessEnd, end_process_group, running_pid, supervise, write_pid_file
 from devices.transports.hold import Claim
 from devices.transports.lines import LineSplitter, OutputBudget
 from devices.transports.local.shell import LocalShellLink
@@ -24,7 +24,6 @@ from devices.transports.transport import (
     RESUME_BLOCK_BYTES,
     RUN_OUTPUT_LIMIT_BYTES,
     STREAM_OUTPUT_LIMIT_BYTES,
-    Exit,
     FileStat,
     OnBytes,
     OnLine,
@@ -32,14 +31,15 @@ from devices.transports.transport import (
     WhileWaiting,
 )
 from foundation.atomic import replacing, write_atomic
+from foundation.text import decode
 
 _CHUNK_BYTES = 4 << 20
-# copy_file_range says these where it can't serve a pair of files (other file system, old kernel); read and write can.
+# Errors of copy_file_range that mean read and write must do it (other file system, old kernel).
 _NO_RANGE_COPY = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM})
 
 
 class LocalTransport:
-    """This machine as a device. It is held by the same script as others are; all else is done without a shell."""
+    """This machine as a device. It is held by the same script as others; everything else is done without a shell."""
 
     name = "local"
 
@@ -55,8 +55,8 @@ class LocalTransport:
             budget.spend(len(chunk))
             output.extend(chunk)
 
-        ending = supervise(argv, deadline=Deadline(timeout_s), cwd=cwd, on_output=take, grace_s=self._grace_s)
-        return Result(ending.rc, _text(output), _text(ending.stderr_tail))
+        end = supervise(argv, deadline=Deadline(timeout_s), cwd=cwd, on_output=take, grace_s=self._grace_s)
+        return Result(decode(output), end)
 
     def stream(
         self,
@@ -68,7 +68,7 @@ class LocalTransport:
         pid_file: str | None = None,
         output_limit_bytes: int = STREAM_OUTPUT_LIMIT_BYTES,
         while_waiting: WhileWaiting = lambda: None,
-    ) -> Exit:
+    ) -> ProcessEnd:
         lines = LineSplitter(on_line, OutputBudget(output_limit_bytes))
 
         def meanwhile() -> None:
@@ -84,7 +84,7 @@ class LocalTransport:
                     write_pid_file(pid_path, pid)
 
         try:
-            ending = supervise(
+            end = supervise(
                 argv,
                 deadline=Deadline(timeout_s),
                 cwd=cwd,
@@ -97,17 +97,17 @@ class LocalTransport:
             if pid_path:
                 with contextlib.suppress(OSError):
                     pid_path.unlink(missing_ok=True)
-        if ending.rc and self._holding is not None:
+        if end.rc and self._holding is not None:
             self._holding.require_record(self.read_bytes)
         lines.finish()
-        return Exit(ending.rc, ending.signal, _text(ending.stderr_tail), lines.count)
+        return end
 
     def end_left_over(self, pid_file: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int | None:
         deadline = Deadline(timeout_s)
         pid = running_pid(Path(pid_file))
         if pid is not None:
             end_process_group(pid, deadline, grace_s=min(self._grace_s, timeout_s / 2))
-        # On a read-only file system even removing nothing is refused.
+        # A read-only file system refuses even to remove a file that isn't there.
         if os.path.lexists(pid_file):
             self.remove(pid_file)
         return pid
@@ -128,9 +128,8 @@ class LocalTransport:
     ) -> None:
         if offset_bytes % RESUME_BLOCK_BYTES:
             raise ValueError(f"a push goes on at a multiple of {RESUME_BLOCK_BYTES} bytes, not at {offset_bytes}")
-        # A copy, no hard link: a write or truncation through either name would change the other file too, so a damaged
-        # device folder would damage the host's cache and there would be nothing whole left to deploy from. Where the
-        # file system shares blocks between files (btrfs, XFS) copy_file_range costs no disk, and elsewhere one copy.
+        # A copy and not a hard link, through which a damaged device folder would damage the host's cache as well. Where
+        # the file system shares blocks between files (btrfs, XFS), copy_file_range costs no disk space.
         mode = 0o755 if executable else 0o644
         with _reported("read the host's file", str(source)):
             source.open("rb").close()
@@ -164,7 +163,7 @@ class LocalTransport:
         return bytes(content)
 
     def read_text(self, path: str, *, limit_bytes: int = READ_LIMIT_BYTES, timeout_s: float = FILE_TIMEOUT_S) -> str:
-        return _text(self.read_bytes(path, limit_bytes=limit_bytes, timeout_s=timeout_s))
+        return decode(self.read_bytes(path, limit_bytes=limit_bytes, timeout_s=timeout_s))
 
     def read_texts(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> Mapping[str, str | FileError]:
         deadline = Deadline(timeout_s)
@@ -187,12 +186,22 @@ class LocalTransport:
         del timeout_s  # one system call
         return os.path.lexists(path)
 
+    def existing(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> frozenset[str]:
+        return frozenset(path for path in paths if self.exists(path, timeout_s=timeout_s))
+
     def stat(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> FileStat:
         del timeout_s  # one system call
         with _reported("look at", path):
             status = Path(path).stat()
         # Every write, truncation or replacement moves the inode's change time, which no program can set back.
         return FileStat(status.st_size, f"{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}")
+
+    def stats(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> Mapping[str, FileStat]:
+        found = {}
+        for path in paths:
+            with contextlib.suppress(FileError):
+                found[path] = self.stat(path, timeout_s=timeout_s)
+        return found
 
     def size(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int:
         return self.stat(path, timeout_s=timeout_s).size_bytes
@@ -213,7 +222,7 @@ class LocalTransport:
             Path(source).replace(destination)
 
     def remove(self, path: str, *, recursive: bool = False, timeout_s: float = FILE_TIMEOUT_S) -> None:
-        del timeout_s  # unlinking is quick, and half a removed tree would help nobody
+        del timeout_s  # unlinking is quick, and half a tree would help nobody
         target = Path(path)
         with _reported("remove", path):
             if recursive and target.is_dir() and not target.is_symlink():
@@ -231,6 +240,13 @@ class LocalTransport:
         with _reported("list", path):
             return tuple(sorted(entry.name for entry in Path(path).iterdir()))
 
+    def list_dirs(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> Mapping[str, tuple[str, ...]]:
+        found = {}
+        for path in paths:
+            with contextlib.suppress(FileError):
+                found[path] = self.list_dir(path, timeout_s=timeout_s)
+        return {path: names for path, names in found.items() if names}
+
     def free_bytes(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int:
         del timeout_s  # one system call
         with _reported("look at the file system of", path):
@@ -239,10 +255,6 @@ class LocalTransport:
     def close(self) -> None:
         if self._holding is not None:
             self._holding.release()
-
-
-def _text(data: bytes | bytearray) -> str:
-    return data.decode("utf-8", errors="replace")
 
 
 @contextlib.contextmanager
@@ -288,7 +300,7 @@ def _copy(
                     raise
                 by_range = False
                 continue
-            # Pseudo file systems say size 0 and give nothing by range: the plain way decides about the end.
+            # Pseudo files report size 0 and return nothing by range: only a plain read finds the end.
             if not count and by_range:
                 by_range = False
                 continue

@@ -1,4 +1,4 @@
-"""Calls over a link: an operation on files by one of our scripts, or a program under watch."""
+"""Calls over a link: file operations by our scripts, and supervised programs."""
 
 from __future__ import annotations
 
@@ -7,24 +7,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from devices.errors import CommandError, FileError
-from devices.processes import Deadline, Ending, signal_name
+from devices.processes import Deadline, ProcessEnd
 from devices.transports.lines import OutputBudget
-from devices.transports.shell.conversation import Conversation, Patience, ScriptEnd
+from devices.transports.shell.conversation import Conversation, Patience
 from devices.transports.shell.link import Link
 from devices.transports.shell.refusals import error_number, file_error, missing_tool
 from devices.transports.shell.scripts import operation_script, plain_path, program_script
 from foundation.text import printable
 
 _CANNOT_START = (126, 127)
-_SIGNAL_BASE = 128
-_LAST_SIGNAL = 64
 
 
 @dataclass(frozen=True)
 class Calls:
-    """What the two halves of the transport, files and programs, need to talk to the device.
+    """Runs scripts and programs on the device.
 
-    `require_hold` raises when the device is not ours any more: it is asked during every call.
+    `require_hold` is called during every call, and raises when the device is not ours any more.
     """
 
     link: Link
@@ -40,23 +38,23 @@ class Calls:
         deadline: Deadline,
         on_output: Callable[[bytes], None],
         feed: Iterator[bytes] | None = None,
-    ) -> ScriptEnd:
+    ) -> ProcessEnd:
         """Runs one of our scripts. Raises `CommandError` if the device lacks a tool for it."""
         token = secrets.token_hex(16)
         script = operation_script(token, body, arguments)
         self.require_hold()
         talk = Conversation(self.link, token, what, deadline, self.patience, on_output, self.require_hold)
-        told = talk.hold(script, feed)
+        end = talk.hold(script, feed)
         self.require_hold()
-        missing = missing_tool(told.rc, decoded(told.stderr_tail))
+        missing = missing_tool(end)
         if missing is not None:
             raise missing
-        return told
+        return end
 
     def collect(
         self, action: str, path: str, body: str, arguments: Sequence[str] = (), *, timeout_s: float, limit_bytes: int
     ) -> bytes:
-        """What a script about `path`, its first argument, prints. Raises `FileError` if it fails."""
+        """Returns the output of a script about `path`, its first argument. Raises `FileError` if it fails."""
         content = bytearray()
         budget = OutputBudget(limit_bytes)
 
@@ -66,11 +64,11 @@ class Calls:
 
         deadline = Deadline(timeout_s)
         what = f"the attempt to {action} {printable(path)!r}"
-        told = self.operate(
+        end = self.operate(
             body, (path_argument(action, path), *arguments), what=what, deadline=deadline, on_output=take
         )
-        if told.rc:
-            raise file_error(action, path, decoded(told.stderr_tail))
+        if end.rc:
+            raise file_error(action, path, end.stderr_tail)
         return bytes(content)
 
     def watch(
@@ -82,8 +80,8 @@ class Calls:
         on_output: Callable[[bytes], None],
         pid_file: str | None = None,
         while_waiting: Callable[[], None] = lambda: None,
-    ) -> Ending:
-        """Runs a program in a session of its own. Raises `CommandError` if it can't be started."""
+    ) -> ProcessEnd:
+        """Runs a program in its own session. Raises `CommandError` if it can't be started."""
         if isinstance(argv, str) or not argv:
             raise ValueError(f"a command is a list of at least one argument, not {argv!r}")
         token = secrets.token_hex(16)
@@ -98,7 +96,7 @@ class Calls:
             )
         except ValueError as error:
             raise CommandError(f"the command {command!r} can't be started: {error}; correct its arguments.") from error
-        seen = _Seen(on_output)
+        watch = _Watch(on_output)
         what = f"the command {command!r}"
 
         def meanwhile() -> None:
@@ -106,23 +104,17 @@ class Calls:
             while_waiting()
 
         self.require_hold()
-        told = Conversation(self.link, token, what, deadline, self.patience, seen, meanwhile).hold(script)
+        talk = Conversation(self.link, token, what, deadline, self.patience, watch, meanwhile)
+        end = talk.hold(script)
         self.require_hold()
-        refusal = _refusal(told, argv[0], cwd, pid_file, printed=seen.any)
+        refusal = _refusal(end, talk.failed_stage, argv[0], cwd, pid_file, printed=watch.any)
         if refusal is not None:
             raise refusal
-        number = told.rc - _SIGNAL_BASE
-        ended_by = signal_name(number) if 0 < number <= _LAST_SIGNAL else None
-        return Ending(told.rc, ended_by, told.stderr_tail)
-
-
-def decoded(data: bytes | bytearray) -> str:
-    """Text of a device."""
-    return data.decode("utf-8", errors="replace")
+        return end
 
 
 def path_argument(action: str, path: str) -> str:
-    """A path as an argument of a script. Raises `FileError` for one that no system could open."""
+    """Returns a path as an argument of a script. Raises `FileError` for a path that is invalid everywhere."""
     try:
         return plain_path(path)
     except ValueError as error:
@@ -130,7 +122,7 @@ def path_argument(action: str, path: str) -> str:
 
 
 @dataclass
-class _Seen:
+class _Watch:
     """Passes output on and remembers whether there was any."""
 
     on_output: Callable[[bytes], None]
@@ -142,21 +134,20 @@ class _Seen:
 
 
 def _refusal(
-    told: ScriptEnd, program: str, cwd: str | None, pid_file: str | None, *, printed: bool
+    end: ProcessEnd, stage: str | None, program: str, cwd: str | None, pid_file: str | None, *, printed: bool
 ) -> CommandError | FileError | None:
-    """Why the program was never started, if it wasn't.
+    """Returns the error if the program was never started.
 
-    bash leaves without its exit trap when it can't start a file: then there is a shell's exit code for that, a message
-    that ends with the system's reason and names the program, and no output.
+    bash skips its exit trap when it can't start a file: the signs are the shell's exit code for that, a message that
+    names the program and ends with the system's reason, and no output.
     """
-    message = decoded(told.stderr_tail)
-    stage = told.failed_stage
-    missing = missing_tool(told.rc, message)
+    message = end.stderr_tail
+    missing = missing_tool(end)
     if stage is None and missing is not None and not printed and not _names(program, message):
         return missing
     if stage == "pid" and pid_file:
         return file_error("write", pid_file, message)
-    unstarted = told.rc in _CANNOT_START and not printed and _names(program, message)
+    unstarted = end.rc in _CANNOT_START and not printed and _names(program, message)
     if stage is None and not (unstarted and error_number(message)):
         return None
     place = f" in {printable(cwd)!r}" if cwd else ""

@@ -1,6 +1,6 @@
-"""One call: a script goes to the device's `sh`, its marked output comes back, and nothing is left behind.
+"""A single call: sends a script to the device's `sh`, receives its marked output, and leaves nothing behind.
 
-Marks in the stream of bytes separate a program's output from what stands around it, and its end from a cut.
+Marks in the byte stream separate a program's output from what surrounds it, and a proper end from a broken stream.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from devices.errors import DeviceError, DeviceLost, TransportTimeout
-from devices.processes import STDERR_TAIL_BYTES, Deadline
+from devices.processes import STDERR_TAIL_BYTES, Deadline, ProcessEnd, signal_name
 from devices.transports.shell.link import Channel, Link
-from foundation.text import printable
+from foundation.text import decode, printable
 
 _RS = 0x1E
 _MARK_LIMIT_BYTES = 4096
@@ -21,7 +21,7 @@ OnMark = Callable[[str, str], None]
 
 
 class MarkedStream:
-    """Hands over what stands between the mark `B` and the mark `E`, and every mark to `on_mark`."""
+    """Passes on what is between the marks `B` and `E`, and every mark to `on_mark`."""
 
     def __init__(self, token: str, on_output: Callable[[bytes], None], on_mark: OnMark | None = None) -> None:
         self.ended = False
@@ -32,15 +32,15 @@ class MarkedStream:
         self._rest = b""
 
     def feed(self, chunk: bytes) -> None:
-        """Takes a chunk; what may be the beginning of a mark is kept for the next one."""
+        """Takes a chunk; a possible start of a mark is kept for the next one."""
         data = self._rest + chunk
         self._rest = b""
         while data:
             at = data.find(self._prefix)
             if at < 0:
-                kept = self._partial(data)
-                self._deliver(data[: len(data) - kept])
-                self._rest = data[len(data) - kept :]
+                rest_bytes = self._partial(data)
+                self._deliver(data[: len(data) - rest_bytes])
+                self._rest = data[len(data) - rest_bytes :]
                 return
             self._deliver(data[:at])
             end = data.find(b"\n", at)
@@ -64,34 +64,25 @@ class MarkedStream:
             self._on_output(data)
 
     def _partial(self, data: bytes) -> int:
-        """How many bytes at the end may begin a mark."""
+        """Returns the number of bytes at the end that may be the start of a mark."""
         at = data.rfind(_RS, max(0, len(data) - len(self._prefix) + 1))
         return len(data) - at if at >= 0 and self._prefix.startswith(data[at:]) else 0
 
 
+_SIGNAL_BASE, _LAST_SIGNAL = 128, 64
 _POLL_S = 0.25
-# What the ending of a group may take on the device beyond its grace period.
+# How long the device may take to end a group, beyond the grace period.
 _END_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
 class Patience:
-    """When a silent peer is asked for a sign of life, how long the answer may take, and what a program may take to
-    end after SIGTERM."""
+    """How long a peer may be silent before it is asked for a sign of life, how long its answer may take, and how long a
+    program may take to end after SIGTERM."""
 
     silence_s: float = 15.0
     answer_s: float = 20.0
     grace_s: float = 5.0
-
-
-@dataclass(frozen=True)
-class ScriptEnd:
-    """How a script ended: its exit code, the end of its error output, and the stage at which its program failed to
-    start, if it did."""
-
-    rc: int
-    stderr_tail: bytes
-    failed_stage: str | None
 
 
 @dataclass
@@ -118,7 +109,7 @@ class _State:
 
 
 class Conversation:
-    """A script under way. `what` is a noun phrase for messages; `on_output` gets the standard output as it comes, and
+    """A running script. `what` is a noun phrase for messages; `on_output` gets the standard output as it comes, and
     `on_mark` the marks that have no meaning here."""
 
     def __init__(
@@ -139,14 +130,14 @@ class Conversation:
         self._on_output = on_output
         self._out = MarkedStream(token, self._take, self._state.on_mark)
         self._err = MarkedStream(token, self._state.on_error_output)
-        # The deadline bounds the wait for the first sign of life, so that a dead peer is told from a slow program.
+        # The deadline bounds the wait for the first sign of life, to distinguish a dead peer from a slow program.
         self._silence_s = min(patience.silence_s, deadline.timeout_s / 2)
         self._heard_s = time.monotonic()
 
-    def hold(self, script: bytes, feed: Iterator[bytes] | None = None) -> ScriptEnd:
-        """Sends the script, then what `feed` yields as its input, and stays until its end.
+    def hold(self, script: bytes, feed: Iterator[bytes] | None = None) -> ProcessEnd:
+        """Sends the script, then what `feed` yields as its input, and waits for its end.
 
-        Raises `DeviceLost`, `TransportTimeout`, and what the receivers raise; the program has been ended then.
+        Raises `DeviceLost`, `TransportTimeout`, and what the receivers raise, after ending the program.
         """
         channel = self._link.open(timeout_s=self._for_an_answer())
         try:
@@ -164,9 +155,9 @@ class Conversation:
         return self.end()
 
     def begin(self, script: bytes, reached: Callable[[], bool]) -> Channel:
-        """Sends the script and stays until `reached`, or its end; the script may go on, and its channel is open.
+        """Sends the script and waits until `reached`, or for its end; the script may go on, and its channel is open.
 
-        Raises what `hold` raises; the script's input has been ended then.
+        Raises what `hold` raises, after ending the script's input.
         """
         channel = self._link.open(timeout_s=self._for_an_answer())
         try:
@@ -179,7 +170,7 @@ class Conversation:
         return channel
 
     def hear(self, channel: Channel, wait_s: float) -> bool:
-        """Takes what comes of a script that was begun, within so many seconds: whether more can come.
+        """Receives output of a script for up to `wait_s`; returns whether more can come.
 
         A silent peer is left alone. Raises `DeviceLost` if the connection is gone.
         """
@@ -188,14 +179,22 @@ class Conversation:
         self._out.feed(received.out)
         return not (received.ended or self._ended())
 
-    def end(self) -> ScriptEnd:
-        """How the script ended. Raises `DeviceLost` if it didn't say."""
-        if self._state.rc is None:
+    def end(self) -> ProcessEnd:
+        """Returns how the script ended. Raises `DeviceLost` if that is unknown."""
+        rc = self._state.rc
+        if rc is None:
             raise DeviceLost(f"{self._what} ended on the device without an exit code; check the device and try again.")
-        return ScriptEnd(self._state.rc, bytes(self._state.stderr), self._state.failed_stage)
+        number = rc - _SIGNAL_BASE
+        name = signal_name(number) if 0 < number <= _LAST_SIGNAL else None
+        return ProcessEnd(rc, name, decode(self._state.stderr))
+
+    @property
+    def failed_stage(self) -> str | None:
+        """The stage at which the script's program failed to start, if it did."""
+        return self._state.failed_stage
 
     def _feed(self, channel: Channel, feed: Iterator[bytes]) -> None:
-        """Sends the input once the script has begun, which is after the shell has read all of it."""
+        """Sends the input once the script has begun, as the shell has then read all of it."""
         self._listen_until(channel, lambda: self._state.begun, self._deadline)
         for chunk in feed:
             if not self._send(channel, chunk):
@@ -203,12 +202,12 @@ class Conversation:
         channel.finish()
 
     def _send(self, channel: Channel, data: bytes) -> bool:
-        """Whether all of it went; the script may end (a full disk) while there is more to send."""
+        """Sends data; returns False if the script ended before all was sent (on a full disk, say)."""
         rest = memoryview(data)
         while rest and not self._ended():
-            taken = channel.send(bytes(rest), timeout_s=min(_POLL_S, max(0.01, self._deadline.remaining_s())))
-            rest = rest[taken:]
-            if taken:
+            sent_bytes = channel.send(bytes(rest), timeout_s=min(_POLL_S, max(0.01, self._deadline.remaining_s())))
+            rest = rest[sent_bytes:]
+            if sent_bytes:
                 self._heard_s = time.monotonic()
             self._listen(channel, 0.0)
             self._deadline.check(self._what)
@@ -240,13 +239,13 @@ class Conversation:
             self._while_waiting()
 
     def _for_an_answer(self) -> float:
-        """Seconds that an answer may take: up to the deadline, and a moment even when that has passed."""
+        """Returns the seconds that an answer may take: until the deadline, and a moment even after it."""
         return min(self._patience.answer_s, max(1.0, self._deadline.remaining_s()))
 
     def _give_up(self, channel: Channel, error: BaseException) -> None:
-        """Ends the input, at which the device ends the program, and waits until it has.
+        """Ends the input, which makes the device end the program, and waits for that.
 
-        A call that ran out of time at a peer that doesn't even answer this was no slow program: `DeviceLost`.
+        If a call ran out of time and the peer doesn't even react to this, it is gone: `DeviceLost`.
         """
         self._giving_up = True
         limit_s = self._patience.grace_s + min(self._patience.answer_s, _END_TIMEOUT_S)
@@ -266,5 +265,5 @@ class Conversation:
             self._on_output(data)
 
     def _last_words(self) -> str:
-        words = printable(bytes(self._state.stderr).decode("utf-8", "replace"), 120)
+        words = printable(decode(self._state.stderr), 120)
         return f" ({words})" if words else ""

@@ -1,6 +1,6 @@
-"""Holding a device from here: the channel of its hold, and the thread that answers when somebody asks.
+"""Holds a device: the script of the hold, its channel, and the thread that answers when somebody asks.
 
-The script on the device holds it for as long as its input lasts: no polling, no heartbeat, nothing to clean up.
+The script holds the device until its input ends: no polling, no heartbeat, nothing to clean up.
 """
 
 from __future__ import annotations
@@ -14,26 +14,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from devices.errors import DeviceError, DeviceLost, FileCause, FileError
-from devices.processes import Deadline
+from devices.processes import Deadline, ProcessEnd
 from devices.transports.hold import Claim, busy
-from devices.transports.shell.conversation import Conversation, Patience, ScriptEnd
+from devices.transports.shell.conversation import Conversation, Patience
 from devices.transports.shell.link import Channel, Link
 from devices.transports.shell.refusals import file_error, missing_tool
 from devices.transports.shell.scripts import RUNS, plain_path, quoted
 from devices.transports.shell.streams import Collected
+from foundation.text import decode
 
-HELD, ASKED = "H", "Q"
-"""Marks: the device is held now, under this number; somebody wants to know whether the orchestrator is there."""
+HELD_MARK, QUESTION_MARK = "H", "Q"
+"""Marks: the device is now held, under this number; somebody asks for a sign of life of the orchestrator."""
 
 BUSY, UNASKED, UNUSABLE = 16, 17, 18
-"""Exit codes: somebody else holds it, and what is printed is their line; the same, but they can't be asked or ended by
-this user; nothing can be put into the workdir."""
+"""Exit codes: held by somebody else, whose line is printed; the same, but this user can't ask or end them; nothing can
+be written to the workdir.
+"""
 
 ANSWER = b"here\n"
 
 _RECORD_LIMIT_BYTES = 4000
 
-# Arguments: folder above, folder of the holds, token, our line, the token that is outdated, tenths of a second in which
+# Arguments: parent folder, folder of the holds, token, our line, the outdated token, and how many tenths of a second
 # another holder has to answer.
 _BODY = (
     RUNS
@@ -186,45 +188,45 @@ exit 0
 """
 
 
-def hold_script(mark: str, above: str, folder: str, token: str, told: str, outdated: str | None, ask_s: float) -> bytes:
-    """Holds the device; `mark` is the token of the call's marks, `token` that of the hold."""
+def hold_script(mark: str, above: str, folder: str, token: str, line: str, outdated: str | None, ask_s: float) -> bytes:
+    """Returns the script that holds the device; `mark` is the token of the call's marks, `token` that of the hold."""
     polls = str(math.ceil(ask_s / 0.1))
     body = _BODY.replace("LIMIT", str(_RECORD_LIMIT_BYTES))
     for name, code in (("BUSY", BUSY), ("UNASKED", UNASKED), ("UNUSABLE", UNUSABLE)):
         body = body.replace(name, str(code))
     text = _HOLD.format(
         mark=mark,
-        arguments=quoted([above, folder, token, told, outdated or "", polls]),
+        arguments=quoted([above, folder, token, line, outdated or "", polls]),
         body=body,
-        held=HELD,
-        asked=ASKED,
+        held=HELD_MARK,
+        asked=QUESTION_MARK,
     )
     return text.encode("utf-8", "surrogateescape")
 
 
-# What taking a hold needs beyond the wait for another orchestrator's answer.
+# How long taking a hold may last, beyond the wait for another orchestrator's answer.
 _TAKE_TIMEOUT_S = 30.0
 _OUTPUT_LIMIT_BYTES = 64 << 10
-# How often the thread looks whether it is to end; the device has no part in it.
+# How often the thread checks whether to end, without involving the device.
 _POLL_S = 1.0
-# How long the device may take to say that it was let go; one that is lost says nothing.
+# How long the device may take to confirm the release; a lost one never does.
 _RELEASE_TIMEOUT_S = 1.0
-# Nothing can run where nothing can be written: the checks of the workdir tell what is wrong with it.
+# Nothing can run where nothing can be written, and the check of the workdir reports why.
 _NOTHING_TO_HOLD = (FileCause.FULL, FileCause.READ_ONLY)
 
 
 @dataclass
 class _Marks:
-    """What the script has said: under which name in the folder the device is held, and that somebody asks."""
+    """What the script's marks report: the number under which the device is held, and an open question."""
 
-    held: str = ""
-    asked: bool = False
+    number: str = ""
+    question: bool = False
 
     def __call__(self, letter: str, value: str) -> None:
-        if letter == HELD and value.isascii() and value.isdecimal():
-            self.held = value
-        elif letter == ASKED:
-            self.asked = True
+        if letter == HELD_MARK and value.isascii() and value.isdecimal():
+            self.number = value
+        elif letter == QUESTION_MARK:
+            self.question = True
 
 
 class Holding:
@@ -234,7 +236,7 @@ class Holding:
         self, link: Link, conversation: Conversation, channel: Channel, marks: _Marks, folder: str, claim: Claim
     ) -> None:
         self._link, self._conversation, self._channel, self._marks = link, conversation, channel, marks
-        self._path, self._device, self._token = posixpath.join(folder, marks.held), claim.device, claim.token
+        self._path, self._device, self._token = posixpath.join(folder, marks.number), claim.device, claim.token
         self._loss: DeviceError | None = None
         self._ending = False
         self._release_by_s: float | None = None
@@ -249,9 +251,9 @@ class Holding:
             raise DeviceLost(str(self._loss)) from self._loss
 
     def require_record(self, read: Callable[[str], bytes]) -> None:
-        """The same by what is on the device, for the moment after something ended there that others may have ended.
+        """Checks the record on the device, after the end of a program that others may have ended.
 
-        Raises also what `read` raises besides `FileError`.
+        Raises `DeviceLost` if the device is not held any more, and what `read` raises besides `FileError`.
         """
         try:
             record = read(self._path)
@@ -261,7 +263,7 @@ class Holding:
             raise self._taken()
 
     def release(self) -> None:
-        """Lets go, and waits a moment until the device has. Never raises; may be called twice."""
+        """Ends the hold and waits a moment for the device to confirm. Never raises; may be called twice."""
         self._release_by_s = time.monotonic() + _RELEASE_TIMEOUT_S
         self._channel.finish()
         self._thread.join(_RELEASE_TIMEOUT_S)
@@ -270,19 +272,19 @@ class Holding:
         loss: DeviceError | None = None
         try:
             while self._more():
-                if self._marks.asked and self._release_by_s is None:
-                    self._marks.asked = False
+                if self._marks.question and self._release_by_s is None:
+                    self._marks.question = False
                     self._channel.send(ANSWER, timeout_s=_POLL_S)
             self._ending = True
             if self._release_by_s is None:
-                # A connection that breaks may look like this for a moment, and is then the better reason.
+                # A breaking connection may look like this for a moment, and is then the better reason.
                 self._link.require_answer(timeout_s=_TAKE_TIMEOUT_S)
                 loss = self._taken()
         except DeviceError as error:
             loss = error
         finally:
             self._channel.close()
-        # A connection that broke may be made anew behind our back (adb's server does so): the hold has ended with it.
+        # adb's server reconnects silently after a break, but the hold ended with the old connection.
         self._loss = None if self._release_by_s is not None else loss
 
     def _taken(self) -> DeviceLost:
@@ -292,43 +294,42 @@ class Holding:
         )
 
     def _more(self) -> bool:
-        """Takes what the script says: whether it may say more."""
+        """Receives output of the script; returns whether there may be more."""
         end_s = self._release_by_s
         if end_s is not None and time.monotonic() > end_s:
             return False
-        due = self._marks.asked and end_s is None  # asked while it was taken
+        due = self._marks.question and end_s is None  # a question that came while the hold was taken
         return self._conversation.hear(self._channel, 0.0 if due else _POLL_S)
 
 
 def hold(link: Link, patience: Patience, folder: str, claim: Claim) -> Holding | None:
-    """Holds the device whose workdir the folder of holds is in; None if nothing can be put there.
+    """Holds the device whose workdir contains the folder of holds; None if nothing can be written there.
 
-    An orchestrator that holds it already has `patience.answer_s` to give a sign of life. Raises `DeviceBusy` if one
-    comes, `FileError` if the folder can't be used although its workdir can, `DeviceLost`, `TransportTimeout`.
+    An orchestrator that already holds it has `patience.answer_s` to give a sign of life. Raises `DeviceBusy` if it
+    does, `FileError` if the folder can't be used although its workdir can, `DeviceLost`, `TransportTimeout`.
     """
     mark, marks, output = secrets.token_hex(16), _Marks(), Collected(_OUTPUT_LIMIT_BYTES)
     above, path = plain_path(posixpath.dirname(folder)), plain_path(folder)
     script = hold_script(mark, above, path, claim.token, claim.holder_line, claim.outdated, patience.answer_s)
     deadline = Deadline(_TAKE_TIMEOUT_S + 2 * patience.answer_s)
     conversation = Conversation(link, mark, "taking hold of the device", deadline, patience, output, on_mark=marks)
-    channel = conversation.begin(script, lambda: bool(marks.held))
-    if marks.held:
+    channel = conversation.begin(script, lambda: bool(marks.number))
+    if marks.number:
         return Holding(link, conversation, channel, marks, folder, claim)
     channel.close()
-    _require_nothing_to_hold(conversation.end(), folder, output.data.decode("utf-8", "replace"), claim.device)
+    _require_nothing_to_hold(conversation.end(), folder, decode(output.data), claim.device)
     return None
 
 
-def _require_nothing_to_hold(told: ScriptEnd, folder: str, said: str, device: str) -> None:
-    """Raises why a device that can be used isn't held."""
-    if told.rc in (BUSY, UNASKED):
-        raise busy(device, said, answered=told.rc == BUSY)
-    message = told.stderr_tail.decode("utf-8", "replace")
-    missing = missing_tool(told.rc, message)
+def _require_nothing_to_hold(end: ProcessEnd, folder: str, output: str, device: str) -> None:
+    """Raises the reason why the device isn't held, unless nothing can be written there."""
+    if end.rc in (BUSY, UNASKED):
+        raise busy(device, output, answered=end.rc == BUSY)
+    missing = missing_tool(end)
     if missing is not None:
         raise missing
-    if told.rc == UNUSABLE:
+    if end.rc == UNUSABLE:
         return
-    refused = file_error("write", folder, message)
+    refused = file_error("write", folder, end.stderr_tail)
     if refused.cause not in _NOTHING_TO_HOLD:
         raise refused

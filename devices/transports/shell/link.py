@@ -1,4 +1,4 @@
-"""What a way to a device must offer so that `ShellTransport` can do the rest."""
+"""What a connection to a device must offer for `ShellTransport` to do the rest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Received:
-    """Bytes of the standard and of the error output; `ended` when no more can come. All empty: nothing came in time."""
+    """Bytes of standard output and error output; `ended` when no more can come. All empty: nothing came in time."""
 
     out: bytes = b""
     err: bytes = b""
@@ -16,19 +16,21 @@ class Received:
 
 
 class Channel(Protocol):
-    """A `sh` on the device that reads its script from its standard input. A gone peer is `DeviceLost` everywhere."""
+    """A `sh` on the device that reads its script from standard input. Every method raises `DeviceLost` if the peer is
+    gone.
+    """
 
     def send(self, data: bytes, *, timeout_s: float) -> int:
-        """Hands over the beginning of `data`: how many bytes were taken, 0 if none could be in time."""
+        """Sends the start of `data`; returns the number of bytes accepted, 0 if none was in time."""
 
     def finish(self) -> None:
         """Ends the input."""
 
     def receive(self, *, timeout_s: float) -> Received:
-        """What has come, after waiting for it at most so long."""
+        """Returns what has arrived, after waiting at most `timeout_s`."""
 
     def close(self) -> None:
-        """Gives the channel up; never raises."""
+        """Closes the channel; never raises."""
 
 
 class Link(Protocol):
@@ -45,4 +47,4 @@ class Link(Protocol):
         """Asks the peer for a sign of life. Raises `DeviceLost` if none comes in time."""
 
     def close(self) -> None:
-        """Gives the connection up; may be called twice."""
+        """Closes the connection; may be called twice."""

@@ -1,7 +1,7 @@
-"""What a device's tools print when the system refuses, as the causes that every transport shares.
+"""Translates the error messages of a device's tools into the causes that all transports share.
 
 Tools of coreutils, busybox and toybox end their message with the C library's text for the error number, which is the
-same in glibc, musl and bionic for everything that has a cause of its own here.
+same in glibc, musl and bionic for all causes distinguished here.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import os
 import re
 
 from devices.errors import CommandError, FileCause, FileError
+from devices.processes import ProcessEnd
 from foundation.text import printable
 
 _NUMBER_OF_TEXT = {os.strerror(number): number for number in errno.errorcode}
 _TEXT = re.compile(
     rf"(?:^|[\s:(])({'|'.join(map(re.escape, sorted(_NUMBER_OF_TEXT, key=len, reverse=True)))})\)?$", re.M
 )
-# dash's own words for what it can't open or create; shells say the last one of a program that they can't find.
+# dash's own messages for what it can't open or create; the last is also every shell's for a missing program.
 _SHELL_WORDS = (
     (re.compile(r"(?:No such file|[Dd]irectory nonexistent)$", re.M), errno.ENOENT),
     (re.compile(r"(?:inaccessible or )?not found$", re.M), errno.ENOENT),
@@ -28,7 +29,7 @@ NOT_REGULAR = "Not a regular file"
 
 
 def error_number(message: str) -> int | None:
-    """The number of the first system error that a tool's message names, None if it names none."""
+    """Returns the error number that a tool's message names first, None if it names none."""
     found = _TEXT.findall(message)
     if found:
         return _NUMBER_OF_TEXT[found[0]]
@@ -36,7 +37,7 @@ def error_number(message: str) -> int | None:
 
 
 def file_error(action: str, path: str, message: str) -> FileError:
-    """A tool's complaint about a file as our error."""
+    """Returns our error for a tool's message about a file."""
     number = error_number(message)
     if number is None and message.strip() == NOT_REGULAR:
         return FileError(action, path, FileCause.OBSTRUCTED, detail="not a regular file")
@@ -45,9 +46,9 @@ def file_error(action: str, path: str, message: str) -> FileError:
     return FileError.from_os_error(action, path, OSError(number, os.strerror(number)))
 
 
-def missing_tool(rc: int, message: str) -> CommandError | None:
-    """The error of a script that lacks one of its tools."""
-    match = _MISSING_TOOL.search(message) if rc == _TOOL_IS_MISSING else None
+def missing_tool(end: ProcessEnd) -> CommandError | None:
+    """Returns the error if a script ended because a tool is missing."""
+    match = _MISSING_TOOL.search(end.stderr_tail) if end.rc == _TOOL_IS_MISSING else None
     if match is None:
         return None
     return CommandError(

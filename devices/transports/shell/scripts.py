@@ -168,10 +168,14 @@ head -c "$2" "$1"
 READ_MANY = r"""
 token=$1 limit=$2
 shift 2
-exec 4>&1
 for path; do
+    error=
     if [ -f "$path" ]; then
-        error=$(head -c "$limit" "$path" 2>&1 >&4) || error=${error:-refused}
+        # Most can be read; only one that can't is worth the second process that says why.
+        if ! head -c "$limit" "$path" 2>/dev/null; then
+            error=$(head -c "$limit" "$path" 2>&1 >/dev/null)
+            error=${error:-refused}
+        fi
     elif [ -d "$path" ]; then
         error='Is a directory'
     elif [ -e "$path" ]; then
@@ -214,8 +218,18 @@ STAT = r"""
 stat -L -c '%s %y %z %i' "$1"
 """
 
-EXISTS = r"""
-if [ -e "$1" ] || [ -L "$1" ]; then echo yes; else echo no; fi
+# A line for each of the paths; an empty one where there is nothing to look at.
+STAT_MANY = r"""
+for path; do
+    stat -L -c '%s %y %z %i' "$path" 2>/dev/null || echo
+done
+"""
+
+# A word for each of the paths; without a process of its own for any.
+EXIST = r"""
+for path; do
+    if [ -e "$path" ] || [ -L "$path" ]; then echo yes; else echo no; fi
+done
 """
 
 SHA256 = (
@@ -260,6 +274,15 @@ if [ -e "$1" ] && ! [ -d "$1" ]; then refused 'Not a directory'; fi
 find "$1/." -mindepth 1 -maxdepth 1 -print0
 """
 )
+
+# What can't be listed is left out.
+LIST_MANY = r"""
+for path; do
+    shift
+    set -- "$@" "$path/."
+done
+find "$@" -mindepth 1 -maxdepth 1 -print0 2>/dev/null || [ $? -eq 1 ]
+"""
 
 # Blocks for unprivileged users, and their size.
 FREE = r"""

@@ -1,4 +1,4 @@
-"""Where the bytes of a call go, and where they come from."""
+"""Sinks and sources of a call's bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Collected:
 
 
 class Pulled:
-    """Writes a file that comes with its size on a line before it; pseudo files say 0."""
+    """Writes a file that is preceded by a line with its size, 0 for pseudo files."""
 
     def __init__(self, stream: BinaryIO, on_progress: OnBytes | None) -> None:
         self._stream, self._on_progress = stream, on_progress
@@ -49,7 +49,7 @@ class Pulled:
 
 
 class Counted:
-    """Passes chunks on and knows how many bytes that makes, with those that are there already."""
+    """Passes chunks on and counts their bytes, on top of those already there."""
 
     def __init__(self, chunks: Iterator[bytes], there_bytes: int) -> None:
         self.total_bytes = there_bytes
@@ -65,8 +65,9 @@ class Counted:
 
 
 def chunks_of(stream: BinaryIO, offset_bytes: int, size_bytes: int, on_progress: OnBytes | None) -> Iterator[bytes]:
-    """The content of a file from `offset_bytes` on. Each chunk is reported when the next one is asked for: it has been
-    taken by then."""
+    """Yields the content of a file from `offset_bytes` on. A chunk is reported when the next one is requested, as it
+    has been sent by then.
+    """
     stream.seek(offset_bytes)
     done = offset_bytes
     while chunk := stream.read(_CHUNK_BYTES):

@@ -1,4 +1,4 @@
-"""All of `Transport` over a link to a POSIX shell."""
+"""`Transport` over a link to a POSIX shell."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from devices.errors import FileCause, FileError
-from devices.processes import Deadline, parse_record
+from devices.processes import Deadline, ProcessEnd, parse_record
 from devices.transports.hold import Claim
 from devices.transports.lines import LineSplitter, OutputBudget
 from devices.transports.shell import scripts
-from devices.transports.shell.calls import Calls, decoded, path_argument
+from devices.transports.shell.calls import Calls, path_argument
 from devices.transports.shell.conversation import Patience
 from devices.transports.shell.holding import Holding, hold
 from devices.transports.shell.link import Link
@@ -25,7 +25,6 @@ from devices.transports.transport import (
     RESUME_BLOCK_BYTES,
     RUN_OUTPUT_LIMIT_BYTES,
     STREAM_OUTPUT_LIMIT_BYTES,
-    Exit,
     FileStat,
     OnBytes,
     OnLine,
@@ -33,14 +32,14 @@ from devices.transports.transport import (
     WhileWaiting,
 )
 from foundation.atomic import replacing
-from foundation.text import printable
+from foundation.text import decode, printable
 
 _PID_FILE_LIMIT_BYTES = 4096
 _SHORT_ANSWER_BYTES = 64 << 10
 
 
 class ShellTransport:
-    """A device at the other end of a link. A lost link stays lost: connect anew."""
+    """A device at the other end of a link. A lost link stays lost; connect again."""
 
     def __init__(self, link: Link, *, patience: Patience | None = None) -> None:
         self._link = link
@@ -54,8 +53,8 @@ class ShellTransport:
 
     def run(self, argv: Sequence[str], *, timeout_s: float, cwd: str | None = None) -> Result:
         output = Collected(RUN_OUTPUT_LIMIT_BYTES)
-        ending = self._calls.watch(argv, deadline=Deadline(timeout_s), cwd=cwd, on_output=output)
-        return Result(ending.rc, decoded(output.data), decoded(ending.stderr_tail))
+        end = self._calls.watch(argv, deadline=Deadline(timeout_s), cwd=cwd, on_output=output)
+        return Result(decode(output.data), end)
 
     def stream(
         self,
@@ -67,9 +66,9 @@ class ShellTransport:
         pid_file: str | None = None,
         output_limit_bytes: int = STREAM_OUTPUT_LIMIT_BYTES,
         while_waiting: WhileWaiting = lambda: None,
-    ) -> Exit:
+    ) -> ProcessEnd:
         lines = LineSplitter(on_line, OutputBudget(output_limit_bytes))
-        ending = self._calls.watch(
+        end = self._calls.watch(
             argv,
             deadline=Deadline(timeout_s),
             cwd=cwd,
@@ -77,10 +76,10 @@ class ShellTransport:
             pid_file=pid_file,
             while_waiting=while_waiting,
         )
-        if ending.rc and self._holding is not None:
+        if end.rc and self._holding is not None:
             self._holding.require_record(self.read_bytes)
         lines.finish()
-        return Exit(ending.rc, ending.signal, decoded(ending.stderr_tail), lines.count)
+        return end
 
     def end_left_over(self, pid_file: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int | None:
         try:
@@ -91,10 +90,10 @@ class ShellTransport:
             if error.cause is not FileCause.TOO_LARGE:
                 raise
             record = None
-        named = ("0", "-", "-") if record is None else (str(record.pid), str(record.start_ticks), record.boot_id)
+        process = ("0", "-", "-") if record is None else (str(record.pid), str(record.start_ticks), record.boot_id)
         polls = str(round(min(self._patience.grace_s, timeout_s / 2) * 10))
-        said = self._ask("remove", pid_file, scripts.END_LEFT_OVER, *named, polls, timeout_s=timeout_s)
-        return record.pid if record is not None and "ended" in said.split() else None
+        answer = self._ask("remove", pid_file, scripts.END_LEFT_OVER, *process, polls, timeout_s=timeout_s)
+        return record.pid if record is not None and "ended" in answer.split() else None
 
     def hold(self, folder: str, claim: Claim) -> bool:
         self._holding = hold(self._link, self._patience, folder, claim)
@@ -126,9 +125,9 @@ class ShellTransport:
         try:
             with replacing(destination) as stream:
                 sink = Pulled(stream, on_progress)
-                told = self._calls.operate(scripts.PULL, (path,), what=what, deadline=deadline, on_output=sink)
-                if told.rc:
-                    raise file_error("read", source, decoded(told.stderr_tail))
+                end = self._calls.operate(scripts.PULL, (path,), what=what, deadline=deadline, on_output=sink)
+                if end.rc:
+                    raise file_error("read", source, end.stderr_tail)
         except OSError as error:
             raise FileError.from_os_error("write the host's file", str(destination), error) from error
 
@@ -142,7 +141,7 @@ class ShellTransport:
         return content
 
     def read_text(self, path: str, *, limit_bytes: int = READ_LIMIT_BYTES, timeout_s: float = FILE_TIMEOUT_S) -> str:
-        return decoded(self.read_bytes(path, limit_bytes=limit_bytes, timeout_s=timeout_s))
+        return decode(self.read_bytes(path, limit_bytes=limit_bytes, timeout_s=timeout_s))
 
     def read_texts(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> Mapping[str, str | FileError]:
         if not paths:
@@ -163,18 +162,38 @@ class ShellTransport:
         self._put(iter((data,) if data else ()), temporary, "644", Deadline(timeout_s), final=path)
 
     def exists(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> bool:
-        return self._ask("look at", path, scripts.EXISTS, timeout_s=timeout_s) == "yes"
+        return path in self.existing([path], timeout_s=timeout_s)
+
+    def existing(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> frozenset[str]:
+        if not paths:
+            return frozenset()
+        others = [path_argument("look at", path) for path in paths[1:]]
+        answers = self._ask("look at", paths[0], scripts.EXIST, *others, timeout_s=timeout_s).split()
+        if len(answers) != len(paths):
+            raise FileError("look at", paths[0], FileCause.OTHER, detail="the device's shell broke off")
+        return frozenset(path for path, answer in zip(paths, answers, strict=True) if answer == "yes")
 
     def stat(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> FileStat:
-        size, _, stamp = self._ask("look at", path, scripts.STAT, timeout_s=timeout_s).partition(" ")
-        return FileStat(_number(size, "look at", path), stamp)
+        return _file_stat(path, self._ask("look at", path, scripts.STAT, timeout_s=timeout_s))
+
+    def stats(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> Mapping[str, FileStat]:
+        if not paths:
+            return {}
+        others = [path_argument("look at", path) for path in paths[1:]]
+        listed = self._calls.collect(
+            "look at", paths[0], scripts.STAT_MANY, others, timeout_s=timeout_s, limit_bytes=RUN_OUTPUT_LIMIT_BYTES
+        )
+        lines = decode(listed).split("\n")[:-1]
+        if len(lines) != len(paths):
+            raise FileError("look at", paths[0], FileCause.OTHER, detail="the device's shell broke off")
+        return {path: _file_stat(path, line) for path, line in zip(paths, lines, strict=True) if line}
 
     def size(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int:
         return self.stat(path, timeout_s=timeout_s).size_bytes
 
     def sha256(self, path: str, *, timeout_s: float) -> str:
-        said = self._ask("read", path, scripts.SHA256, timeout_s=timeout_s)
-        match = re.match(r"\\?([0-9a-f]{64})\b", said)
+        answer = self._ask("read", path, scripts.SHA256, timeout_s=timeout_s)
+        match = re.match(r"\\?([0-9a-f]{64})\b", answer)
         if match is None:
             raise FileError("read", path, FileCause.OTHER, detail="the device gave no hash")
         return match[1]
@@ -184,20 +203,28 @@ class ShellTransport:
         self._ask("rename", source, scripts.RENAME, target, timeout_s=timeout_s)
 
     def remove(self, path: str, *, recursive: bool = False, timeout_s: float = FILE_TIMEOUT_S) -> None:
-        # With a slash at its end a link would be followed.
-        named = path.rstrip("/") or path
-        self._ask("remove", named, scripts.REMOVE_TREE if recursive else scripts.REMOVE, timeout_s=timeout_s)
+        # With a trailing slash, a link would be followed.
+        target = path.rstrip("/") or path
+        self._ask("remove", target, scripts.REMOVE_TREE if recursive else scripts.REMOVE, timeout_s=timeout_s)
 
     def mkdir(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> None:
         self._ask("make the folder", path, scripts.MAKE_FOLDER, timeout_s=timeout_s)
 
     def list_dir(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> tuple[str, ...]:
-        listed = self._calls.collect(
+        listing = self._calls.collect(
             "list", path, scripts.LIST, timeout_s=timeout_s, limit_bytes=RUN_OUTPUT_LIMIT_BYTES
         )
-        beginning = len(path_argument("list", path).encode("utf-8", "surrogateescape")) + len("/./")
-        names = [entry[beginning:] for entry in listed.split(b"\0") if entry]
-        return tuple(sorted(name.decode("utf-8", "surrogateescape") for name in names))
+        return _names_below(path, listing.split(b"\0"))
+
+    def list_dirs(self, paths: Sequence[str], *, timeout_s: float = FILE_TIMEOUT_S) -> Mapping[str, tuple[str, ...]]:
+        if not paths:
+            return {}
+        others = [path_argument("list", path) for path in paths[1:]]
+        listing = self._calls.collect(
+            "list", paths[0], scripts.LIST_MANY, others, timeout_s=timeout_s, limit_bytes=RUN_OUTPUT_LIMIT_BYTES
+        )
+        entries = listing.split(b"\0")
+        return {path: names for path in paths if (names := _names_below(path, entries))}
 
     def free_bytes(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> int:
         action = "look at the file system of"
@@ -214,8 +241,10 @@ class ShellTransport:
             self._holding.require()
 
     def _ask(self, action: str, path: str, body: str, *arguments: str, timeout_s: float) -> str:
-        said = self._calls.collect(action, path, body, arguments, timeout_s=timeout_s, limit_bytes=_SHORT_ANSWER_BYTES)
-        return decoded(said).strip()
+        answer = self._calls.collect(
+            action, path, body, arguments, timeout_s=timeout_s, limit_bytes=_SHORT_ANSWER_BYTES
+        )
+        return decode(answer).strip()
 
     def _put(
         self,
@@ -226,29 +255,42 @@ class ShellTransport:
         offset_bytes: int = 0,
         final: str = "",
     ) -> None:
-        """Writes what `chunks` yields behind the first `offset_bytes` of the file and makes it durable; a whole file
-        then takes the name `final`, if there is one."""
+        """Writes what `chunks` yields behind the first `offset_bytes` of the file and syncs it; if `final` is given,
+        the complete file is renamed to that.
+        """
         blocks, odd = divmod(offset_bytes, RESUME_BLOCK_BYTES)
         if odd:
             raise ValueError(f"a push goes on at a multiple of {RESUME_BLOCK_BYTES} bytes, not at {offset_bytes}")
-        named = final or destination
+        path = final or destination
         target = path_argument("write", destination)
         arguments = (target, str(blocks), str(RESUME_BLOCK_BYTES), mode, final and path_argument("write", final))
-        counted, said = Counted(chunks, offset_bytes), Collected(_SHORT_ANSWER_BYTES)
-        told = self._calls.operate(
+        counted, answer = Counted(chunks, offset_bytes), Collected(_SHORT_ANSWER_BYTES)
+        end = self._calls.operate(
             scripts.PUSH,
             arguments,
-            what=f"the copy to {printable(named)!r}",
+            what=f"the copy to {printable(path)!r}",
             deadline=deadline,
-            on_output=said,
+            on_output=answer,
             feed=counted,
         )
-        if told.rc:
-            raise file_error("write", named, decoded(told.stderr_tail))
-        arrived = _number(decoded(said.data).strip(), "write", named)
+        if end.rc:
+            raise file_error("write", path, end.stderr_tail)
+        arrived = _number(decode(answer.data).strip(), "write", path)
         if arrived != counted.total_bytes:
             detail = f"{arrived} of {counted.total_bytes} bytes arrived"
-            raise FileError("write", named, FileCause.OTHER, detail=detail)
+            raise FileError("write", path, FileCause.OTHER, detail=detail)
+
+
+def _file_stat(path: str, line: str) -> FileStat:
+    size, _, stamp = line.partition(" ")
+    return FileStat(_number(size, "look at", path), stamp)
+
+
+def _names_below(folder: str, entries: Sequence[bytes]) -> tuple[str, ...]:
+    """Returns the names that `find` listed directly in the folder."""
+    beginning = path_argument("list", folder).encode("utf-8", "surrogateescape") + b"/./"
+    names = [entry.removeprefix(beginning) for entry in entries if entry.startswith(beginning)]
+    return tuple(sorted(name.decode("utf-8", "surrogateescape") for name in names))
 
 
 def _number(text: str, action: str, path: str) -> int:
@@ -259,7 +301,7 @@ def _number(text: str, action: str, path: str) -> int:
 
 def _text_or_error(path: str, content: bytes, error: bytes) -> str | FileError:
     if error:
-        return file_error("read", path, decoded(error))
+        return file_error("read", path, decode(error))
     if len(content) > READ_LIMIT_BYTES:
         return FileError("read", path, FileCause.TOO_LARGE, detail=f"over {READ_LIMIT_BYTES} bytes")
-    return decoded(content)
+    return decode(content)

@@ -1,4 +1,4 @@
-"""Devices over SSH: strict about who answers, and about what a silent peer means.
+"""Devices over SSH.
 
 Start at link.py; connection.py logs in, endpoint.py has addresses and host keys.
 """

@@ -1,7 +1,7 @@
-"""Logging in over SSH: keys first, then the password, each tried once, and a sentence that lists what was tried.
+"""Logs in over SSH: keys first, then the password, each tried once; a refusal lists what was tried.
 
-Keys are the one that the inventory names, else those of the agent and of `~/.ssh`. Passwords and passphrases come from
-the environment variable that the inventory names, else they are asked for on a terminal.
+The key is the one that the inventory names, else those of the agent and `~/.ssh` are tried. Passwords and passphrases
+come from the environment variable that the inventory names, else from a prompt on the terminal.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from devices.errors import AccessRefused, DeviceLost, FileError
 from devices.transports.ssh.endpoint import Endpoint
 from foundation.text import printable
 
-_ASKED: dict[str, str] = {}
-_ASKING = threading.Lock()  # devices are connected side by side, and there is one terminal
+_ANSWERS: dict[str, str] = {}
+_ASKING = threading.Lock()  # devices are connected in parallel, and there is one terminal
 
 
 def from_environment(variable: str, purpose: str) -> str:
-    """The secret in that variable. Raises `AccessRefused` if it isn't set."""
+    """Returns the secret in that variable. Raises `AccessRefused` if it isn't set."""
     secret = os.environ.get(variable)
     if not secret:
         raise AccessRefused(
@@ -35,23 +35,23 @@ def from_environment(variable: str, purpose: str) -> str:
     return secret
 
 
-def asked(purpose: str) -> str | None:
-    """What the user types without echo; None where there is no terminal to ask on, or nothing was typed."""
+def ask(purpose: str) -> str | None:
+    """Prompts for a secret without echo; None if there is no terminal, or nothing was typed."""
     with _ASKING:
-        if purpose not in _ASKED:
+        if purpose not in _ANSWERS:
             if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
                 return None
             try:
-                _ASKED[purpose] = getpass.getpass(f"{purpose[:1].upper()}{purpose[1:]}: ", sys.stderr)
+                _ANSWERS[purpose] = getpass.getpass(f"{purpose[:1].upper()}{purpose[1:]}: ", sys.stderr)
             except EOFError:
                 return None
-        return _ASKED[purpose] or None
+        return _ANSWERS[purpose] or None
 
 
 def forget(purpose: str) -> None:
-    """What was typed is wrong: ask again next time."""
+    """Forgets a wrong answer, so that the next attempt prompts again."""
     with _ASKING:
-        _ASKED.pop(purpose, None)
+        _ANSWERS.pop(purpose, None)
 
 
 _DEFAULT_NAMES = ("id_ed25519", "id_ecdsa", "id_rsa")
@@ -59,15 +59,15 @@ _DEFAULT_NAMES = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A key to try, or why a key that is there can't be tried."""
+    """A key to try, or the reason why a key can't be tried."""
 
-    shown: str
+    label: str
     key: paramiko.PKey | None
     obstacle: str = ""
 
 
 def candidates(endpoint: Endpoint, home: Path) -> Generator[Candidate, None, None]:
-    """What to try, in this order; close it when done, since the agent signs as long as it is open.
+    """Yields the keys to try, in order; close it when done, since the agent signs only while it is open.
 
     Raises `AccessRefused` if the key that the inventory names can't be used.
     """
@@ -109,14 +109,14 @@ def _named(endpoint: Endpoint, path: Path, agent: paramiko.Agent) -> Candidate:
 def _decrypted(endpoint: Endpoint, path: Path) -> paramiko.PKey:
     purpose = f"the passphrase of {str(path)!r}"
     variable = endpoint.key_passphrase_env
-    passphrase = from_environment(variable, purpose) if variable else asked(purpose)
+    passphrase = from_environment(variable, purpose) if variable else ask(purpose)
     if passphrase is None:
         raise AccessRefused(
             f"the key file {str(path)!r} of {endpoint.label} has a passphrase; run `ssh-add {path}`, or name the "
             "environment variable that holds it as `key_passphrase_env`."
         )
     try:
-        # The stub knows text only, the library takes bytes only.
+        # The type stub allows only text, the library only bytes.
         return paramiko.PKey.from_path(path, passphrase.encode())  # type: ignore[arg-type]
     except ValueError as error:
         forget(purpose)
@@ -124,7 +124,7 @@ def _decrypted(endpoint: Endpoint, path: Path) -> paramiko.PKey:
 
 
 def _held_by(agent: paramiko.Agent, path: Path) -> paramiko.PKey | None:
-    """The agent's copy of a key whose file is encrypted, told by the public half beside it."""
+    """Returns the agent's copy of an encrypted key file, identified by the public key beside it."""
     try:
         words = path.with_name(f"{path.name}.pub").read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError):
@@ -133,7 +133,7 @@ def _held_by(agent: paramiko.Agent, path: Path) -> paramiko.PKey | None:
 
 
 def _agent() -> paramiko.Agent:
-    """The agent, or one without keys where none answers."""
+    """Returns the agent, or one without keys if none answers."""
     try:
         return paramiko.Agent()
     except (paramiko.SSHException, OSError):
@@ -146,55 +146,55 @@ class _NoAgent(paramiko.Agent):
 
 
 def log_in(transport: paramiko.Transport, endpoint: Endpoint, home: Path | None = None) -> None:
-    """Raises `AccessRefused` with what was tried, and `DeviceLost` if the server goes away meanwhile."""
-    tried: list[str] = []
-    with contextlib.closing(candidates(endpoint, home or Path.home())) as found:
-        for candidate in found:
-            if _with_key(transport, endpoint, candidate, tried):
+    """Logs in. Raises `AccessRefused` with what was tried, and `DeviceLost` if the server goes away meanwhile."""
+    attempts: list[str] = []
+    with contextlib.closing(candidates(endpoint, home or Path.home())) as keys:
+        for candidate in keys:
+            if _with_key(transport, endpoint, candidate, attempts):
                 return
-    if not _with_password(transport, endpoint, tried):
+    if not _with_password(transport, endpoint, attempts):
         raise AccessRefused(
-            f"{endpoint.label} refused the login (tried: {'; '.join(tried) or 'nothing, there was no key'}); "
+            f"{endpoint.label} refused the login (tried: {'; '.join(attempts) or 'nothing, there was no key'}); "
             f"{_remedy(endpoint)}."
         )
 
 
-def _with_key(transport: paramiko.Transport, endpoint: Endpoint, candidate: Candidate, tried: list[str]) -> bool:
+def _with_key(transport: paramiko.Transport, endpoint: Endpoint, candidate: Candidate, attempts: list[str]) -> bool:
     if candidate.key is None:
-        tried.append(f"{candidate.shown} {candidate.obstacle}")
+        attempts.append(f"{candidate.label} {candidate.obstacle}")
         return False
-    tried.append(candidate.shown)
+    attempts.append(candidate.label)
     try:
         transport.auth_publickey(endpoint.user, candidate.key)
     except paramiko.SSHException as error:
-        _require_connection(transport, endpoint, tried, error)
+        _require_connection(transport, endpoint, attempts, error)
     return transport.is_authenticated()
 
 
-def _with_password(transport: paramiko.Transport, endpoint: Endpoint, tried: list[str]) -> bool:
+def _with_password(transport: paramiko.Transport, endpoint: Endpoint, attempts: list[str]) -> bool:
     purpose = f"the password of {endpoint.label}"
-    password = from_environment(endpoint.password_env, purpose) if endpoint.password_env else asked(purpose)
+    password = from_environment(endpoint.password_env, purpose) if endpoint.password_env else ask(purpose)
     if password is None:
         return False
-    tried.append("password" if endpoint.password_env is None else f"password from {endpoint.password_env}")
+    attempts.append("password" if endpoint.password_env is None else f"password from {endpoint.password_env}")
     try:
         transport.auth_password(endpoint.user, password)
     except paramiko.SSHException as error:
-        _require_connection(transport, endpoint, tried, error)
+        _require_connection(transport, endpoint, attempts, error)
     if not transport.is_authenticated():
         forget(purpose)
     return transport.is_authenticated()
 
 
 def _require_connection(
-    transport: paramiko.Transport, endpoint: Endpoint, tried: list[str], error: paramiko.SSHException
+    transport: paramiko.Transport, endpoint: Endpoint, attempts: list[str], error: paramiko.SSHException
 ) -> None:
-    """A refusal is what a next attempt is for; a connection that ended is not."""
+    """Raises the error for a connection that ended; a mere refusal leaves room for the next attempt."""
     if transport.is_active():
         return
     if "too many" in str(error).lower():
         raise AccessRefused(
-            f"{endpoint.label} ended the login after {len(tried)} attempts ({'; '.join(tried)}); "
+            f"{endpoint.label} ended the login after {len(attempts)} attempts ({'; '.join(attempts)}); "
             "name the one right key as `key_file` in the inventory."
         ) from error
     raise DeviceLost(

@@ -1,4 +1,4 @@
-"""From an address to a logged-in SSH connection: socket, jump host, host key, login, each within the time allowed."""
+"""Opens SSH connections: socket, jump host, host key, login, each within its timeout."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WINDOW_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Connection:
-    """A logged-in connection with the ones it goes through, the first hop first."""
+    """A logged-in connection and those that it is tunnelled through, the first hop first."""
 
     hops: tuple[paramiko.Transport, ...]
     label: str
@@ -42,7 +42,7 @@ class Connection:
 
 
 def connect(entry: DeviceEntry) -> Connection:
-    """Raises `DeviceLost` if the device can't be reached, `HostKeyRefused`, `AccessRefused`."""
+    """Connects and logs in. Raises `DeviceLost` if the device can't be reached, `HostKeyRefused`, `AccessRefused`."""
     hops: list[paramiko.Transport] = []
     with contextlib.ExitStack() as undo:
         undo.callback(lambda: _close(hops))
@@ -64,10 +64,10 @@ def _close(hops: Sequence[paramiko.Transport]) -> None:
 def shake_hands(
     endpoint: Endpoint, timeout_s: float, *, through: paramiko.Transport | None = None
 ) -> tuple[paramiko.Transport, paramiko.PKey]:
-    """An encrypted connection that is not logged in, and the key that the server showed and proved to have.
+    """Returns an encrypted connection that is not logged in, and the host key, which the server has proved to own.
 
-    The key is for the caller to judge. Raises `DeviceLost`, and `HostKeyRefused` if the server has no key of an
-    enrolled type any more.
+    The caller must check the key. Raises `DeviceLost`, and `HostKeyRefused` if the server no longer has a key of an
+    enrolled type.
     """
     algorithms = wanted_algorithms(endpoint.host_keys)
     try:
@@ -76,7 +76,7 @@ def shake_hands(
         if algorithms is not None:
             raise changed(endpoint, _any_key(endpoint, timeout_s, through)) from error
         raise DeviceLost(
-            f"{endpoint.label} has no way of encryption in common with this suite ({error}); update its SSH server."
+            f"{endpoint.label} has no encryption method in common with this suite ({error}); update its SSH server."
         ) from error
 
 
@@ -119,19 +119,19 @@ def _negotiated(
 
 
 def _silent(endpoint: Endpoint, timeout_s: float, error: Exception) -> DeviceLost:
-    # What the library says when its own patience ends before that of its reading thread.
-    said = "no answer" if str(error) == "No existing session" else str(error) or type(error).__name__
+    # The library's message when its own timeout ends before that of its reading thread.
+    reason = "no answer" if str(error) == "No existing session" else str(error) or type(error).__name__
     return DeviceLost(
         f"{endpoint.label} took the connection but did not complete the SSH handshake within {timeout_s:g} s "
-        f"({said}); check that an SSH server listens there and answers."
+        f"({reason}); check that an SSH server listens there and answers."
     )
 
 
 class _PromptSocket(socket.socket):
-    """Acknowledges what it reads at once.
+    """Acknowledges received data at once.
 
-    An SSH server sends small replies by Nagle's algorithm unless there is a terminal: each waits for the one before to
-    be acknowledged, which a system that hopes for data to send along puts off by 40 ms. Linux forgets the option.
+    Without a terminal, an SSH server sends small replies by Nagle's algorithm: each waits for an acknowledgement of the
+    last, which systems delay by 40 ms. Linux resets the option by itself, so it is set at every read.
     """
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
@@ -144,7 +144,7 @@ class _PromptSocket(socket.socket):
 
 def _open_socket(endpoint: Endpoint, timeout_s: float) -> socket.socket:
     try:
-        opened = socket.create_connection((endpoint.host, endpoint.port), timeout=timeout_s)
+        connection = socket.create_connection((endpoint.host, endpoint.port), timeout=timeout_s)
     except (OSError, UnicodeError) as error:
         reason = (
             "no answer came in time" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or error
@@ -153,7 +153,7 @@ def _open_socket(endpoint: Endpoint, timeout_s: float) -> socket.socket:
             f"{endpoint.label} can't be reached within {timeout_s:g} s: {reason}; check that it is on and in the "
             "network, and `host` and `port` in the inventory."
         ) from error
-    sock = _PromptSocket(opened.family, opened.type, opened.proto, opened.detach())
+    sock = _PromptSocket(connection.family, connection.type, connection.proto, connection.detach())
     sock.settimeout(timeout_s)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -1,7 +1,7 @@
-"""Where an SSH connection goes, with what, and whether the device that was enrolled answers there.
+"""Addresses, credentials and host keys of SSH connections.
 
-An endpoint is an entry's device or its jump host. Its host key must be one that the inventory names; nothing is
-trusted unasked.
+An endpoint is an entry's device or its jump host. Its host key must be one that the inventory names; no key is trusted
+on first use.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DEFAULT_PORT = 22
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server. `device` is the name of the entry it belongs to, `is_jump` tells the jump host from the device."""
+    """A server. `device` is the name of its entry; `is_jump` distinguishes the jump host from the device."""
 
     device: str
     is_jump: bool
@@ -35,14 +35,14 @@ class Endpoint:
 
     @property
     def label(self) -> str:
-        """For messages: which server this is."""
+        """The server's name in messages."""
         role = "the jump host of device" if self.is_jump else "device"
         port = "" if self.port == DEFAULT_PORT else f":{self.port}"
         return f"{role} {self.device!r} ({printable(self.user, 60)}@{printable(self.host, 120)}{port})"
 
 
 def endpoints(entry: DeviceEntry) -> tuple[Endpoint, ...]:
-    """The servers on the way to a device, the device last. Raises `AccessRefused` if no user is known."""
+    """Returns the servers on the way to a device, the device last. Raises `AccessRefused` if no user is known."""
     hops = [] if entry.jump is None else [_endpoint(entry.name, entry.jump, entry.jump.host, is_jump=True)]
     return (*hops, _endpoint(entry.name, entry, entry.host or "", is_jump=False))
 
@@ -69,17 +69,17 @@ def _endpoint(device: str, login: SshLogin, host: str, *, is_jump: bool) -> Endp
     )
 
 
-# One key of a server signs under several names; those with SHA-1 are not among them.
+# An RSA key signs under several algorithm names; those with SHA-1 are left out.
 _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 
 
 def host_key_text(key: paramiko.PKey) -> str:
-    """A host key as the inventory has it: `ssh-ed25519 SHA256:...`, the fingerprint as `ssh-keygen -l` shows it."""
+    """Returns a host key as in the inventory: `ssh-ed25519 SHA256:...`, with the fingerprint of `ssh-keygen -l`."""
     return f"{key.get_name()} {key.fingerprint}"
 
 
 def wanted_algorithms(host_keys: tuple[str, ...]) -> tuple[str, ...] | None:
-    """What to ask the server for so that it shows an enrolled key and not another of its own; None for any."""
+    """Returns the key types to request, so that the server presents an enrolled key; None for any."""
     types = [match["type"] for text in host_keys if (match := HOST_KEY_PATTERN.fullmatch(text))]
     if not types or None in types:
         return None
@@ -98,13 +98,13 @@ def require_enrolled(endpoint: Endpoint, key: paramiko.PKey) -> None:
 
 
 def is_same(text: str, key: paramiko.PKey) -> bool:
-    """Whether this text of the inventory, with or without the key's type, names the key."""
+    """Returns whether this text of the inventory, with or without a key type, identifies the key."""
     match = HOST_KEY_PATTERN.fullmatch(text)
     return match is not None and match["fingerprint"] == key.fingerprint and match["type"] in (None, key.get_name())
 
 
 def changed(endpoint: Endpoint, key: paramiko.PKey) -> HostKeyRefused:
-    """The error for a server that shows another key than the enrolled one."""
+    """Returns the error for a server that presents another key than the enrolled one."""
     return HostKeyRefused(
         f"{endpoint.label} shows the host key {host_key_text(key)}, but was enrolled with "
         f"{' and '.join(endpoint.host_keys)}: its system was installed anew, or another machine answers there; "

@@ -19,25 +19,25 @@ from devices.transports.shell.transport import ShellTransport
 from devices.transports.ssh.connection import Connection, connect
 
 _READ_BYTES = 256 << 10
-# `exec` alone, which every login shell understands: all that needs quoting goes to the standard input of sh.
+# Every login shell understands `exec`; everything that needs quoting goes to the standard input of sh.
 _SHELL = "exec sh"
-# A server may count a session for a moment that has just ended.
+# A server may still count a session that has just ended.
 _SLOT_S = 1.0
 _SLOT_POLL_S = 0.05
 
 
 def ssh_transport(entry: DeviceEntry, *, patience: Patience | None = None) -> ShellTransport:
-    """The transport to a device. Raises `DeviceLost`, `HostKeyRefused`, `AccessRefused`."""
-    chosen = patience or Patience()
-    link = SshLink(connect(entry), stuck_s=chosen.answer_s, another=lambda: connect(entry))
-    return ShellTransport(link, patience=chosen)
+    """Returns the transport to a device. Raises `DeviceLost`, `HostKeyRefused`, `AccessRefused`."""
+    patience = patience or Patience()
+    link = SshLink(connect(entry), stuck_s=patience.answer_s, another=lambda: connect(entry))
+    return ShellTransport(link, patience=patience)
 
 
 class SshLink:
     """A connection on which shells are started: the one that holds the device, and beside it one at a time.
 
-    A server that allows no two sessions in a connection is connected to once more, by `another`. `stuck_s`: how long
-    the socket may take no byte.
+    If the server allows only one session per connection, `another` opens a second connection. `stuck_s`: how long the
+    socket may accept no byte.
     """
 
     name = "ssh"
@@ -69,7 +69,7 @@ class SshLink:
                     ) from error
 
     def _connect_once_more(self, another: Callable[[], Connection]) -> None:
-        """The device stays held over the first connection, and all else goes over a second one from now on."""
+        """Opens a second connection for all further work; the device stays held over the first."""
         self._outgrown.append((self._connection, self._watch))
         self._connection, self._another = another(), None
         self._watch = _SendWatch(self._connection, self._stuck_s)
@@ -82,7 +82,7 @@ class SshLink:
         return SshChannel(channel, self._connection, self._watch)
 
     def require_answer(self, *, timeout_s: float) -> None:
-        # A session that is opened and closed costs the server no process; refusing it is an answer as well.
+        # Opening and closing a session starts no process on the server, and a refusal is an answer too.
         with contextlib.suppress(paramiko.ChannelException), self._reported("answer", timeout_s):
             self._connection.transport.open_session(timeout=timeout_s).close()
 
@@ -93,7 +93,7 @@ class SshLink:
 
     @contextlib.contextmanager
     def _reported(self, what: str, timeout_s: float) -> Iterator[None]:
-        """Turns the library's errors into `DeviceLost`; the connection is of no more use then."""
+        """Turns the library's errors into `DeviceLost` and closes the connection."""
         try:
             yield
         except paramiko.ChannelException:
@@ -124,7 +124,7 @@ class SshChannel:
             self._require_connection()
             return 0
         except (OSError, EOFError, paramiko.SSHException):
-            # Closed by the peer: what it has said before is still to be read.
+            # Closed by the peer: what it sent before is still to be read.
             self._require_connection()
             return 0
 
@@ -135,7 +135,7 @@ class SshChannel:
     def receive(self, *, timeout_s: float) -> Received:
         channel = self._channel
         self._poll.poll(max(0.0, timeout_s) * 1000)
-        # Asked before the buffers are: what comes in between is then read the next time.
+        # Checked before the buffers: what comes in between is read next time.
         ended = bool(channel.closed or channel.eof_received)
         out = channel.recv(_READ_BYTES) if channel.recv_ready() else b""
         err = channel.recv_stderr(_READ_BYTES) if channel.recv_stderr_ready() else b""
@@ -157,7 +157,7 @@ class SshChannel:
 
 
 class _SendWatch:
-    """Ends the connection when a write to its socket takes too long: the library would try for ever."""
+    """Ends the connection when a write to its socket takes too long, as the library would try forever."""
 
     def __init__(self, connection: Connection, stuck_s: float) -> None:
         self._connection, self._stuck_s = connection, stuck_s

@@ -25,7 +25,7 @@ def phone() -> Iterator[HesitantPhone]:
 def enroll(
     adbd: LoopbackAdbd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Enroll:
-    """Enrolls a device at an address: exit code and all that was said."""
+    """Enrolls a device at an address; returns the exit code and all output."""
     monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(adbd.server.port))
     path = tmp_path / "inventory.yaml"
 
@@ -35,39 +35,39 @@ def enroll(
         path.write_text(text)
         code = run_command(["devices", "enroll", "phone", "--inventory", str(path)])
         assert path.read_text() == text
-        said = capsys.readouterr()
-        return code, said.out + said.err
+        output = capsys.readouterr()
+        return code, output.out + output.err
 
     return run
 
 
-def test_a_phone_that_lets_us_in_has_nothing_to_enroll(enroll: Enroll, adbd: LoopbackAdbd) -> None:
-    code, said = enroll(adbd.address)
-    assert code == 0, said
-    assert "nothing is written" in said
-    assert "has authorised this computer and answers; next: suite devices check phone" in said
+def test_an_authorised_phone_has_nothing_to_enroll(enroll: Enroll, adbd: LoopbackAdbd) -> None:
+    code, output = enroll(adbd.address)
+    assert code == 0, output
+    assert "nothing is written" in output
+    assert "has authorised this computer and answers; next: suite devices check phone" in output
 
 
 def test_without_a_terminal_a_phone_that_has_not_answered_is_an_error_with_what_to_do(
     enroll: Enroll, phone: HesitantPhone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
-    code, said = enroll(phone.address)
+    code, output = enroll(phone.address)
     assert code == 1
-    assert "Allow USB debugging?" in said
+    assert "Allow USB debugging?" in output
 
 
 def test_on_a_terminal_the_answer_is_waited_for(
     enroll: Enroll, phone: HesitantPhone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    said: list[str] = []
+    output: list[str] = []
 
     def print_line(line: str) -> None:
-        said.append(line)
+        output.append(line)
         if "waiting 120 s" in line:
             phone.confirm()  # the owner has read it
 
     monkeypatch.setattr("suite.cli.devices.enroll.print_line", print_line)
     assert enroll(phone.address) == (0, "")
-    assert [line.split("; ")[-1] for line in said[1:]] == ["waiting 120 s", "next: suite devices check phone"]
+    assert [line.split("; ")[-1] for line in output[1:]] == ["waiting 120 s", "next: suite devices check phone"]

@@ -1,4 +1,4 @@
-"""From entry to device, and the table that tells what was found."""
+"""Connecting to a device, and the table of what was found."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ def test_a_connected_device_runs_reads_and_is_locked(entry: DeviceEntry, locks: 
 
 
 def test_the_runner_is_named_while_it_runs(entry: DeviceEntry, locks: Path) -> None:
-    seen: list[int] = []
+    pids: list[int] = []
     with connect(entry, locks) as device:
         device.transport.mkdir(device.places.workdir)
         pid_file = Path(device.places.pid_file)
         script = python("import os; print(os.getpid())")
         device.launch(
-            script, lambda line: seen.extend([int(line), json.loads(pid_file.read_text())["pid"]]), timeout_s=20
+            script, lambda line: pids.extend([int(line), json.loads(pid_file.read_text())["pid"]]), timeout_s=20
         )
-        assert seen[0] == seen[1]
+        assert pids[0] == pids[1]
         assert not pid_file.exists()
 
 
@@ -97,7 +97,7 @@ def test_places_fit_the_relative_paths_of_a_job(entry: DeviceEntry, locks: Path)
     assert (job.parent / "../../runner/R").resolve() == Path(places.runner("R")).resolve()
 
 
-def test_every_kind_and_transport_without_a_class_is_answered_with_those_that_have_one() -> None:
+def test_an_unsupported_kind_or_transport_is_reported_with_the_supported_ones() -> None:
     for kind in ("local", "linux", "jetson", "raspberrypi", "android"):
         for transport in ("local", "ssh", "adb"):
             entry = DeviceEntry.model_construct(name="x", kind=kind, transport=transport, workdir="w", host="h")
@@ -112,7 +112,7 @@ def test_preflight_uses_the_cores_of_the_entry(entry: DeviceEntry, locks: Path, 
     tree = make_tree({"sys/devices/system/cpu/online": "0-1"})
     with connect(entry.model_copy(update={"cpus": (7,)}), locks, root=tree.root) as device:
         checks = {check.name: check for check in device.preflight(Needs(disk_bytes=1, memory_bytes=1))}
-        named = {check.name: check for check in device.preflight(Needs(cpus=(0,)))}
+        on_core_0 = {check.name: check for check in device.preflight(Needs(cpus=(0,)))}
     assert set(checks) == {
         "workdir",
         "disk",
@@ -125,10 +125,10 @@ def test_preflight_uses_the_cores_of_the_entry(entry: DeviceEntry, locks: Path, 
         "frequency caps",
     }
     assert checks["cores"].status == "failed"
-    assert named["cores"].status == "ok"
+    assert on_core_0["cores"].status == "ok"
 
 
-def test_the_table_says_what_is_there_and_how_to_mend_what_is_missing(
+def test_the_table_lists_what_is_there_and_how_to_fix_what_is_missing(
     entry: DeviceEntry, locks: Path, make_tree: MakeTree
 ) -> None:
     tree = make_tree({"sys/class/powercap/intel-rapl:0/name": "package-0", "proc/self/status": "VmRSS:\t 5 kB\n"})
@@ -150,7 +150,7 @@ def test_this_machine_is_usable(entry: DeviceEntry, locks: Path) -> None:
     assert found.sensors is not None
 
 
-def test_a_busy_device_is_a_row_and_no_exception(entry: DeviceEntry, locks: Path) -> None:
+def test_a_busy_device_is_a_row_and_not_an_exception(entry: DeviceEntry, locks: Path) -> None:
     with exclusive(entry.name, locks):
         found = check_entry(entry, locks)
     assert [(row.item, row.state) for row in found.rows] == [("connection", "failed")]
@@ -169,7 +169,7 @@ def test_a_device_that_cannot_be_reached_has_its_remedy_in_the_column_for_remedi
     assert (row.detail, row.remedy) == ("it refused (tried: a; b)", "check that it is on, then run again.")
 
 
-def test_a_device_that_is_not_supported_yet_is_a_row_and_no_exception(entry: DeviceEntry, locks: Path) -> None:
+def test_an_unsupported_device_is_a_row_and_not_an_exception(entry: DeviceEntry, locks: Path) -> None:
     missing = DeviceEntry.model_construct(name="x", kind="no-such-kind", transport="local", workdir="w")
     assert "no-such-kind" in check_entry(missing, locks).rows[0].detail
     assert support_of(missing).state == "failed"

@@ -1,4 +1,4 @@
-"""One run at a time per device."""
+"""Locks allow one run at a time per device."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ with exclusive("pi", Path(sys.argv[1])):
 """
 
 
-def test_a_second_holder_learns_who_and_since_when(tmp_path: Path) -> None:
+def test_a_second_holder_is_refused_with_who_and_since_when(tmp_path: Path) -> None:
     with (
         exclusive("pi", tmp_path),
         pytest.raises(DeviceBusy, match=rf"'pi' is in use by process {os.getpid()} .* since 20\d\d-") as caught,
@@ -69,7 +69,7 @@ def test_a_missing_or_damaged_note_does_not_hide_that_it_is_busy(tmp_path: Path,
             pytest.fail("the device was held twice")
 
 
-def test_text_of_the_note_cannot_drive_the_terminal(tmp_path: Path) -> None:
+def test_text_of_the_note_cannot_control_the_terminal(tmp_path: Path) -> None:
     with exclusive("pi", tmp_path):
         (tmp_path / "pi.json").write_text('{"pid": 7, "host": "\\u001b[2J", "since": "now", "command": "x"}')
         with pytest.raises(DeviceBusy) as caught, exclusive("pi", tmp_path):
@@ -77,7 +77,7 @@ def test_text_of_the_note_cannot_drive_the_terminal(tmp_path: Path) -> None:
     assert "\x1b" not in str(caught.value)
 
 
-def test_a_locks_folder_that_cannot_be_made_is_the_users_to_mend(tmp_path: Path) -> None:
+def test_a_locks_folder_that_cannot_be_created_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(UserError, match="can't hold the lock of device 'pi' because"),

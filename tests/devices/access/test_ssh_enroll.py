@@ -1,4 +1,4 @@
-"""`suite devices enroll`: nothing is written that was not compared."""
+"""`suite devices enroll`: only compared keys are written."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Bench:
     capture: pytest.CaptureFixture[str]
 
     def enroll(self, *arguments: str, name: str = "board") -> tuple[int, str]:
-        """Exit code and all that was said."""
+        """Enrolls; returns the exit code and all output."""
         self.capture.readouterr()
         code = run_command(["devices", "enroll", name, "--inventory", str(self.path), *arguments])
-        said = self.capture.readouterr()
-        return code, said.out + said.err
+        output = self.capture.readouterr()
+        return code, output.out + output.err
 
     @property
     def text(self) -> str:
@@ -69,69 +69,69 @@ def bench(make_bench: MakeBench) -> Bench:
 
 def test_the_compared_key_is_written_and_everything_else_stays(bench: Bench, sshd: LoopbackSshd) -> None:
     before = bench.text
-    code, said = bench.enroll("--yes", "--fingerprint", bench.fingerprint)
-    assert code == 0, said
-    assert sshd.host_key_text in said
+    code, output = bench.enroll("--yes", "--fingerprint", bench.fingerprint)
+    assert code == 0, output
+    assert sshd.host_key_text in output
     assert bench.host_keys == (sshd.host_key_text,)
     assert bench.text.startswith(before)
-    code, said = bench.enroll("--yes", "--fingerprint", bench.fingerprint)
+    code, output = bench.enroll("--yes", "--fingerprint", bench.fingerprint)
     assert code == 0
-    assert "enrolled already" in said
+    assert "enrolled already" in output
 
 
 def test_another_fingerprint_than_expected_writes_nothing(bench: Bench) -> None:
     before = bench.text
-    code, said = bench.enroll("--yes", "--fingerprint", OTHER)
+    code, output = bench.enroll("--yes", "--fingerprint", OTHER)
     assert code == 1
-    assert bench.fingerprint in said
-    assert OTHER in said
+    assert bench.fingerprint in output
+    assert OTHER in output
     assert bench.text == before
 
 
 def test_a_changed_key_is_refused_with_both_and_what_to_do(make_bench: MakeBench) -> None:
     bench = make_bench(f"    host_keys: [ssh-ed25519 {OTHER}]\n")
     before = bench.text
-    code, said = bench.enroll("--yes", "--fingerprint", bench.fingerprint)
+    code, output = bench.enroll("--yes", "--fingerprint", bench.fingerprint)
     assert code == 1
-    assert bench.fingerprint in said
-    assert OTHER in said
-    assert "remove `host_keys`" in said
+    assert bench.fingerprint in output
+    assert OTHER in output
+    assert "remove `host_keys`" in output
     assert bench.text == before
 
 
 def test_without_a_terminal_nothing_is_trusted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     before = bench.text
-    code, said = bench.enroll()
+    code, output = bench.enroll()
     assert code == 1
-    assert f"--yes --fingerprint {bench.fingerprint}" in said
+    assert f"--yes --fingerprint {bench.fingerprint}" in output
     assert bench.text == before
-    code, said = bench.enroll("--yes")
+    code, output = bench.enroll("--yes")
     assert code == 2
-    assert "needs --fingerprint" in said
+    assert "needs --fingerprint" in output
 
 
 @pytest.mark.parametrize(("answer", "code"), [(True, 0), (False, 1)])
 def test_on_a_terminal_the_user_decides(bench: Bench, monkeypatch: pytest.MonkeyPatch, answer: bool, code: int) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("click.confirm", lambda _question: answer)
-    left, said = bench.enroll()
+    left, output = bench.enroll()
     assert left == code
-    assert "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub" in said
+    assert "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub" in output
     assert bool(bench.host_keys) is answer
 
 
 def test_a_jump_host_is_enrolled_with_its_device(make_bench: MakeBench, sshd: LoopbackSshd) -> None:
     jump = f"    jump: {{host: 127.0.0.1, port: {sshd.port}, key_file: {sshd.client_key}}}\n"
     bench = make_bench(jump)
-    code, said = bench.enroll("--yes", "--fingerprint", bench.fingerprint, "--jump-fingerprint", bench.fingerprint)
-    assert code == 0, said
+    code, output = bench.enroll("--yes", "--fingerprint", bench.fingerprint, "--jump-fingerprint", bench.fingerprint)
+    assert code == 0, output
     entry = load(bench.path).devices["board"]
     assert entry.jump is not None
     assert entry.jump.host_keys == entry.host_keys == (sshd.host_key_text,)
 
 
-def test_what_cannot_be_enrolled_is_said(make_bench: MakeBench) -> None:
+def test_what_cannot_be_enrolled_is_reported(make_bench: MakeBench) -> None:
     bench = make_bench("  local: {kind: local}\n")
     assert bench.enroll(name="local") == (2, bench.enroll(name="local")[1])
     assert "no host key" in bench.enroll(name="local")[1]

@@ -1,4 +1,4 @@
-"""What identifies a device, and that the fingerprint holds still until something that matters changes."""
+"""What identifies a device; its fingerprint changes only with what matters."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_board_without_proc_device_tree_is_known_by_the_tree_itself(make_tree:
     assert (facts.board, facts.virtual_machine) == ("Jetson Nano", "linux,dummy-virt")
 
 
-def test_the_fingerprint_is_the_same_at_a_second_look(facts: Facts, make_tree: MakeTree) -> None:
+def test_the_fingerprint_is_stable(facts: Facts, make_tree: MakeTree) -> None:
     assert read_facts(make_tree({})).fingerprint == facts.fingerprint
     assert len(facts.fingerprint) == 64
 
@@ -99,7 +99,7 @@ def test_what_may_change_performance_changes_the_fingerprint(
         ("proc/cpuinfo", "\n".join(X86_CORE.format(number=number) for number in range(3))),
     ],
 )
-def test_a_state_that_comes_and_goes_leaves_the_fingerprint(
+def test_transient_state_does_not_change_the_fingerprint(
     facts: Facts, make_tree: MakeTree, path: str, text: str
 ) -> None:
     assert read_facts(make_tree({path: text})).fingerprint == facts.fingerprint
@@ -118,7 +118,7 @@ def test_signs_of_a_virtual_machine(make_tree: MakeTree, path: str, text: str) -
     assert read_facts(make_tree(BASE | {path: text})).virtual_machine is not None
 
 
-def test_a_bare_device_says_nothing_instead_of_guessing(make_tree: MakeTree) -> None:
+def test_a_bare_device_has_empty_facts_instead_of_guesses(make_tree: MakeTree) -> None:
     facts = read_facts(make_tree({}))
     assert facts.machine == platform.machine()
     assert (facts.board, facts.cpu_models, facts.cpu_count, facts.memory_kib, facts.kernel) == (
@@ -130,7 +130,7 @@ def test_a_bare_device_says_nothing_instead_of_guessing(make_tree: MakeTree) -> 
     )
 
 
-def test_text_of_the_device_cannot_drive_the_terminal(make_tree: MakeTree) -> None:
+def test_text_of_the_device_cannot_control_the_terminal(make_tree: MakeTree) -> None:
     facts = read_facts(make_tree({"sys/class/dmi/id/product_name": "\x1b[2JBox\x07\n"}))
     assert facts.board == "\N{REPLACEMENT CHARACTER}[2JBox\N{REPLACEMENT CHARACTER}"
 
@@ -150,5 +150,5 @@ def test_kernel_cpu_lists(text: str, cpus: tuple[int, ...] | None) -> None:
     assert parse_cpu_list(text) == cpus
 
 
-def test_meminfo_lines_that_are_no_memory_are_left_out() -> None:
+def test_meminfo_lines_that_are_not_memory_are_left_out() -> None:
     assert parse_meminfo("MemTotal:  12 kB\nHugePages_Total:  3\ngarbage\n") == {"MemTotal": 12}

@@ -1,4 +1,4 @@
-"""Checks before measuring: each finds its trouble in a copy of /proc and /sys and says how to mend it."""
+"""Checks before a measurement: each finds its problem in a copy of /proc and /sys and says how to fix it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CPUS = "sys/devices/system/cpu"
 POLICY = f"{CPUS}/cpufreq/policy0"
 
 
-def test_a_workdir_is_made_tried_and_left_empty(transport: LocalTransport, tmp_path: Path) -> None:
+def test_a_workdir_is_created_tested_and_left_empty(transport: LocalTransport, tmp_path: Path) -> None:
     workdir = tmp_path / "a 'work'\ndir"
     assert check_workdir(Tree(transport), str(workdir)).status == "ok"
     assert list(workdir.iterdir()) == []
@@ -46,7 +46,7 @@ def test_a_workdir_that_cannot_be_written_fails(transport: LocalTransport) -> No
     assert check_workdir(Tree(transport), "/sys/edge-training-suite").status == "failed"
 
 
-def test_a_storage_that_gives_back_other_bytes_fails(tmp_path: Path) -> None:
+def test_a_storage_that_returns_other_bytes_fails(tmp_path: Path) -> None:
     class Forgetful(LocalTransport):
         def read_bytes(self, path: str, *, limit_bytes: int = 1 << 20, timeout_s: float = 30.0) -> bytes:
             return super().read_bytes(path, limit_bytes=limit_bytes, timeout_s=timeout_s)[:-1]
@@ -73,7 +73,7 @@ def test_memory_is_what_the_kernel_can_give_without_swap(make_tree: MakeTree, ne
     assert ("9000 MiB of swap" in check.remedy) == (status == "failed")
 
 
-def test_memory_that_is_not_told_is_a_warning(make_tree: MakeTree) -> None:
+def test_unreported_memory_is_a_warning(make_tree: MakeTree) -> None:
     assert check_memory(make_tree({}), 1).status == "warning"
 
 
@@ -87,7 +87,7 @@ def test_core_files_that_xnnpack_needs_fail_when_unreadable(make_tree: MakeTree,
     assert check.remedy.startswith("mount /sys")
 
 
-def test_core_files_that_are_there_pass(make_tree: MakeTree) -> None:
+def test_readable_core_files_pass(make_tree: MakeTree) -> None:
     check = check_cpu_files(make_tree({f"{CPUS}/possible": "0-3\n", f"{CPUS}/present": "0-3\n"}))
     assert (check.status, check.detail) == ("ok", "cores possible 0-3, present 0-3")
 
@@ -101,7 +101,7 @@ def test_core_files_that_are_there_pass(make_tree: MakeTree) -> None:
         (Needs(cpus=(0,), threads=2), "warning", "2 threads on 1 core disturb"),
     ],
 )
-def test_cores_asked_for_must_be_on(make_tree: MakeTree, needs: Needs, status: str, detail: str) -> None:
+def test_requested_cores_must_be_online(make_tree: MakeTree, needs: Needs, status: str, detail: str) -> None:
     check = check_cores(make_tree({f"{CPUS}/online": "0-1,3\n"}), needs)
     assert check.status == status
     assert detail in check.detail
@@ -124,13 +124,13 @@ def test_a_clock_between_two_equal_limits_is_steady_whatever_its_governor(make_t
     assert check_governor(tree).status == "ok"
 
 
-def test_where_nobody_can_change_the_governor_there_is_nothing_to_warn_of(make_tree: MakeTree) -> None:
+def test_a_governor_that_the_user_cannot_change_is_no_warning(make_tree: MakeTree) -> None:
     check = check_governor(make_tree({f"{POLICY}/scaling_governor": "schedutil"}), remedy=None)
     assert (check.status, check.remedy) == ("ok", "")
     assert "policy0 schedutil; only root could change that" in check.detail
 
 
-def test_each_kind_knows_its_own_way_to_a_steady_clock() -> None:
+def test_each_kind_has_its_own_remedy_for_an_unsteady_clock() -> None:
     remedies = {name: kind.governor_remedy for name, kind in KINDS.items()}
     assert remedies["android"] is None
     assert "jetson_clocks" in str(remedies["jetson"])
@@ -146,7 +146,7 @@ def test_a_frequency_cap_is_a_warning(make_tree: MakeTree, cap: str, status: str
     assert ("policy0 at 1600 of 3200 MHz" in check.detail) == (status == "warning")
 
 
-def test_no_cpufreq_is_no_warning_as_it_would_fire_every_night(make_tree: MakeTree) -> None:
+def test_a_missing_cpufreq_is_no_warning_as_it_would_fire_every_night(make_tree: MakeTree) -> None:
     tree = make_tree({})
     assert [check_governor(tree).status, check_frequency_caps(tree).status] == ["ok", "ok"]
 
@@ -212,7 +212,7 @@ def test_a_busy_device_is_a_warning_that_names_the_process(make_tree: MakeTree) 
     assert load.remedy == "end or pause process 42 (make) x (, 100 % of a core)"
 
 
-def test_a_load_average_from_before_is_told_but_not_judged(make_tree: MakeTree) -> None:
+def test_the_load_average_is_reported_but_does_not_decide(make_tree: MakeTree) -> None:
     _, load = look(make_tree, {}, {"proc/stat": stat_line(101, 1099)})
     assert load.status == "ok"
     assert "load average 3.10 2.00 1.00" in load.detail

@@ -1,4 +1,4 @@
-"""A bundle starts wherever it lies: the loader's list of folders can't hold `:` or `;`, and needn't."""
+"""A bundle starts in any folder, even one with `:` or `;`, which the loader's list of folders can't contain."""
 
 from __future__ import annotations
 

@@ -280,14 +280,14 @@ def test_a_large_file_goes_on_where_it_broke_off_if_that_is_its_beginning(
 
 def test_progress_runs_over_all_files_to_the_total(watched: Watched, make_file: MakeFile, folder: Path) -> None:
     files = [make_file("a", b"x" * 5_000_000), make_file("b", b"y" * 300)]
-    seen: list[tuple[str, int, int]] = []
-    deploy(watched, files, str(folder), on_progress=lambda *step: seen.append(step))
-    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
-    assert {total for _, _, total in seen} == {5_000_300}
-    assert seen[-1] == ("b", 5_000_300, 5_000_300)
+    progress: list[tuple[str, int, int]] = []
+    deploy(watched, files, str(folder), on_progress=lambda *step: progress.append(step))
+    assert [done for _, done, _ in progress] == sorted(done for _, done, _ in progress)
+    assert {total for _, _, total in progress} == {5_000_300}
+    assert progress[-1] == ("b", 5_000_300, 5_000_300)
 
 
-def test_manifest_says_what_was_verified(watched: Watched, make_file: MakeFile, folder: Path) -> None:
+def test_the_manifest_records_what_was_verified(watched: Watched, make_file: MakeFile, folder: Path) -> None:
     file = make_file()
     deploy(watched, [file], str(folder))
     manifest = json.loads((folder / MANIFEST).read_text())
@@ -296,7 +296,7 @@ def test_manifest_says_what_was_verified(watched: Watched, make_file: MakeFile, 
 
 @pytest.mark.parametrize("name", ["", "/etc/passwd", "../up", "a/../../b", "a//b", ".", "a\0b"])
 def test_names_that_leave_the_folder_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="no relative path"):
+    with pytest.raises(ValueError, match="not a relative path"):
         DeployFile(Path("x"), name, "0" * 64, 1)
 
 

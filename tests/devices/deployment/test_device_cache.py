@@ -25,7 +25,7 @@ def places(tmp_path: Path) -> Places:
 
 @pytest.fixture
 def put(transport: LocalTransport, places: Places, make_file: MakeFile):
-    """Deploys a program, or a runner, of so many bytes; used so many days after the first."""
+    """Deploys a program or runner of `size` bytes, used `days` after the first."""
 
     def deployed(name: str, size: int, day: int | None = None) -> None:
         file = make_file("program.pte", bytes(size))
@@ -138,7 +138,7 @@ def test_folder_with_a_damaged_manifest_has_the_size_of_its_files(transport, pla
     assert [item.size_bytes for item in cached(transport, places)] == [1001]
 
 
-def test_folder_that_is_none_of_ours_is_never_touched(transport, places, put):
+def test_a_foreign_folder_is_never_touched(transport, places, put):
     put("artifacts/a", 10, 1)
     strange = Path(places.workdir) / "artifacts" / "two words"
     strange.mkdir()

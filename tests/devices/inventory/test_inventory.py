@@ -1,4 +1,4 @@
-"""inventory.yaml: what it may say, and what each mistake is answered with."""
+"""inventory.yaml: valid content, and the error for each mistake."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_relative_local_workdir_is_below_the_inventory(load_text: Load, tmp_pa
     assert entry.workdir == str(tmp_path / "my work")
 
 
-def test_own_values_go_before_groups_and_those_before_defaults(load_text: Load) -> None:
+def test_own_values_override_groups_and_those_override_defaults(load_text: Load) -> None:
     devices = load_text(FLEET).devices
     assert [entry.threads for entry in devices.values()] == [4, 2, 1, 4]
     assert [entry.user for entry in devices.values()] == ["bench", "me", "bench", "bench"]
@@ -118,12 +118,12 @@ def test_selection_keeps_the_order_asked_for(load_text: Load, selection: str, na
         ("x*", "known are"),
     ],
 )
-def test_an_unknown_device_is_answered_with_the_nearest(load_text: Load, selection: str, hint: str) -> None:
+def test_an_unknown_device_is_reported_with_the_nearest_names(load_text: Load, selection: str, hint: str) -> None:
     with pytest.raises(UnknownDevice, match=hint.replace("*", r"\*")):
         load_text(FLEET).select(selection)
 
 
-def test_a_device_goes_before_a_group_of_its_name(load_text: Load) -> None:
+def test_a_device_takes_precedence_over_a_group_of_its_name(load_text: Load) -> None:
     inventory = load_text("devices: {a: {kind: local}, b: {kind: local}}\ngroups: {a: {devices: [b]}}")
     assert [entry.name for term in ("a", "group:a") for entry in inventory.select(term)] == ["a", "b"]
 
@@ -135,14 +135,14 @@ def test_a_group_without_devices_says_so(load_text: Load, term: str) -> None:
         inventory.select(term)
 
 
-def test_of_many_names_only_some_are_told(load_text: Load) -> None:
+def test_of_many_names_only_some_are_listed(load_text: Load) -> None:
     names = ", ".join(f"d{number}: {{kind: local}}" for number in range(30))
     with pytest.raises(UnknownDevice, match=r"known are: d0, .*, d11 and 18 more; add it with"):
         load_text(f"devices: {{{names}}}").select("zzz")
 
 
 @pytest.mark.parametrize("selection", ["", " , "])
-def test_an_empty_selection_is_answered_with_the_names(load_text: Load, selection: str) -> None:
+def test_an_empty_selection_is_reported_with_the_known_names(load_text: Load, selection: str) -> None:
     with pytest.raises(InventoryError, match=r"no device was named, .* local, pi, nano, phone"):
         load_text(FLEET).select(selection)
 
@@ -155,7 +155,7 @@ MISTAKES = {
     "bad syntax": ("devices:\n  a: {kind: local\n  b: 3\n", 3, "not valid YAML"),
     "a tab": ("devices:\n\ta: 3\n", 2, "not valid YAML"),
     "a control character": ("devices: \x01\n", 1, "not valid YAML"),
-    "not UTF-8": ("devices:\n  # caf\udce9\n  a: {kind: local}\n", 2, "no UTF-8"),
+    "not UTF-8": ("devices:\n  # caf\udce9\n  a: {kind: local}\n", 2, "is not valid UTF-8"),
     "two documents": ("devices: {}\n---\ndevices: {}\n", 2, "not valid YAML"),
     "an object": ("devices:\n  a: !!python/object:os.system {kind: local}\n", 2, "tag .* is not read here"),
     "an alias": ("devices:\n  a: &x {kind: local}\n  b: *x\n", 2, "anchor &x is not read here"),
@@ -222,7 +222,7 @@ MISTAKES = {
     "a name that leaves the folder": ("devices: {../a: {kind: local}}", 1, "a name is 1 to 64 letters"),
     "a list as a name": ("devices:\n  [pi, nano]: {kind: local}\n", 2, "a list can't be a key; write one name before"),
     "a mapping as a name": ("devices:\n  {pi: nano}: {kind: local}\n", 2, "a mapping can't be a key; write one name"),
-    "a number as a name": ("devices:\n  1: {kind: local}\n", 2, "the key '1' is no text; put quotes"),
+    "a number as a name": ("devices:\n  1: {kind: local}\n", 2, "the key '1' is not text; put quotes"),
     "an entry that is no mapping": ("devices:\n  a: local\n", 2, "`a` is 'local', and must hold"),
     "a bad default": ("defaults:\n  threads: many\ndevices: {a: {kind: local}}", 2, "`threads` is 'many'"),
     "an unknown default": ("defaults:\n  thread: 3\ndevices: {a: {kind: local}}", 2, "did you mean `threads`"),
@@ -243,7 +243,9 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("text", "line", "sentence"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_a_mistake_is_named_with_its_line(load_text: Load, tmp_path: Path, text: str, line: int, sentence: str) -> None:
+def test_a_mistake_is_reported_with_its_line(
+    load_text: Load, tmp_path: Path, text: str, line: int, sentence: str
+) -> None:
     with pytest.raises(InventoryError, match=sentence) as caught:
         load_text(text)
     message = str(caught.value)
@@ -267,7 +269,7 @@ def test_a_huge_file_is_refused(load_text: Load) -> None:
         load_text("#" * (1 << 21))
 
 
-def test_values_cannot_drive_the_terminal(load_text: Load) -> None:
+def test_values_cannot_control_the_terminal(load_text: Load) -> None:
     with pytest.raises(InventoryError) as caught:
         load_text('devices: {a: {"k\\u001b[2Jind": local}}')
     assert "\x1b" not in str(caught.value)

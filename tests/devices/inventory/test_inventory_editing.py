@@ -1,4 +1,4 @@
-"""Entries that a program adds or changes: the rest of the file stays as somebody wrote it."""
+"""Adding and changing entries leaves the rest of the file as it was written."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_an_unknown_device_is_not_changed(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "said"),
+    ("name", "values", "sentence"),
     [
         ("nano", {"kind": "jetson"}, "needs a `host`"),
         ("a b", {"kind": "local"}, "a name is 1 to 64"),
@@ -90,9 +90,9 @@ def test_an_unknown_device_is_not_changed(path: Path) -> None:
     ],
 )
 def test_an_entry_that_would_be_refused_leaves_the_file_alone(
-    path: Path, name: str, values: dict[str, str], said: str
+    path: Path, name: str, values: dict[str, str], sentence: str
 ) -> None:
-    with pytest.raises(InventoryError, match=said) as caught:
+    with pytest.raises(InventoryError, match=sentence) as caught:
         add_device(path, name, values)
     assert str(caught.value).startswith(f"{path} stays as it is: device ")
     assert path.read_text() == TEXT
@@ -100,6 +100,6 @@ def test_an_entry_that_would_be_refused_leaves_the_file_alone(
 
 
 @pytest.mark.parametrize("value", ["no", "1e3", "2026-11-22", "a: b", "#x", "'", "line\nbreak", "null", "~"])
-def test_text_comes_back_as_the_text_it_was(path: Path, value: str) -> None:
+def test_text_survives_editing_unchanged(path: Path, value: str) -> None:
     add_device(path, "phone", {"kind": "android", "serial": "R5CT", "notes": value})
     assert load(path).devices["phone"].notes == value

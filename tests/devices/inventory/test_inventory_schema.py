@@ -1,4 +1,4 @@
-"""The schema that editors use says the same as the loader."""
+"""The schema for editors agrees with the loader."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def problems(text: str) -> list[str]:
 
 
 def test_the_schema_file_is_that_of_the_entries() -> None:
-    """`suite devices schema > inventory.schema.json` makes it so again."""
+    """`suite devices schema > inventory.schema.json` regenerates it."""
     assert json.loads((ROOT / "inventory.schema.json").read_text()) == inventory_schema()
 
 
@@ -55,7 +55,7 @@ def test_an_inventory_with_groups_and_defaults_is_accepted(cpus: str) -> None:
         "devices: {box: {kind: linux, transport: adb, serial: S, workdir: /root/bench}}",
     ],
 )
-def test_a_relative_workdir_is_no_mistake_over_ssh(text: str) -> None:
+def test_a_relative_workdir_is_valid_over_ssh(text: str) -> None:
     assert problems(text) == []
 
 
@@ -75,5 +75,5 @@ def test_a_relative_workdir_is_no_mistake_over_ssh(text: str) -> None:
         "device: {}",
     ],
 )
-def test_a_mistake_is_seen_while_typing(text: str) -> None:
+def test_the_schema_rejects_a_mistake(text: str) -> None:
     assert problems(text)

@@ -48,7 +48,7 @@ def program(tree: Tree, name: str, script: str) -> None:
 
 
 def phone(make_tree: MakeTree, *, usb: str = "false", status: str = "0", **files: str) -> Tree:
-    """A discharging phone of 400 mA at 4 V; `files` are those of its battery."""
+    """Returns a discharging phone of 400 mA at 4 V; `files` are those of its battery."""
     gauge = {"type": "Battery", "status": "Discharging", "current_now": "-400000", "voltage_now": "4000000"} | files
     tree = make_tree({f"{BATTERY}/{name}": text for name, text in gauge.items()})
     service = (
@@ -100,7 +100,7 @@ def test_scale_and_sign_of_the_inventory_correct_the_gauge(make_tree: MakeTree) 
 
 
 @pytest.mark.parametrize("current", ["400", "0", "-999999999", "7e5", "0x61a80"])
-def test_a_gauge_in_another_unit_is_unavailable_and_calibration_is_named(make_tree: MakeTree, current: str) -> None:
+def test_a_gauge_in_another_unit_is_unavailable_and_points_to_calibration(make_tree: MakeTree, current: str) -> None:
     found = kind().sensors(phone(make_tree, current_now=current))
     assert "battery.battery" not in by_name(found)
     assert "suite devices calibrate phone" in gaps(found)["battery.battery"]
@@ -109,12 +109,12 @@ def test_a_gauge_in_another_unit_is_unavailable_and_calibration_is_named(make_tr
 @pytest.mark.parametrize("files", [
     {"current_now": "-2147483648"}, {"current_now": "2147483647"}, {"current_now": "-1"}, {"voltage_now": "65535"},
 ])  # fmt: skip
-def test_a_sentinel_is_named_as_one(make_tree: MakeTree, files: dict[str, str]) -> None:
+def test_a_sentinel_value_is_reported_as_one(make_tree: MakeTree, files: dict[str, str]) -> None:
     found = kind(power={"scale": 1000.0}).sensors(phone(make_tree, **files))
     assert "which means that it has no value" in gaps(found)["battery.battery"]
 
 
-def test_a_sign_that_is_wrong_for_this_battery_makes_no_power(make_tree: MakeTree) -> None:
+def test_a_sign_that_is_wrong_for_this_battery_gives_no_power(make_tree: MakeTree) -> None:
     found = kind(power={"sign": 1}).sensors(phone(make_tree))
     assert "reads -1600 mW while discharging" in gaps(found)["battery.battery"]
 
@@ -123,8 +123,8 @@ def test_a_sign_that_is_wrong_for_this_battery_makes_no_power(make_tree: MakeTre
 def test_a_phone_that_does_not_discharge_has_no_power(make_tree: MakeTree, status: str) -> None:
     tree = phone(make_tree)
     make_tree({f"{BATTERY}/status": status})
-    told = gaps(kind().sensors(tree))["battery.battery"]
-    assert "its power is the device's only while it discharges; unplug the charger" in told
+    gap = gaps(kind().sensors(tree))["battery.battery"]
+    assert "its power is the device's only while it discharges; unplug the charger" in gap
 
 
 def test_a_charger_that_is_online_spoils_a_discharging_gauge_too(make_tree: MakeTree) -> None:
@@ -135,19 +135,19 @@ def test_a_charger_that_is_online_spoils_a_discharging_gauge_too(make_tree: Make
     assert (checks["charger"].status, "Wi-Fi" in checks["charger"].remedy) == ("warning", True)
 
 
-def test_a_phone_that_is_on_wifi_already_is_only_to_be_unplugged(make_tree: MakeTree) -> None:
+def test_a_phone_that_is_on_wifi_already_only_has_to_be_unplugged(make_tree: MakeTree) -> None:
     (check, *_) = kind(host="phone.example", serial=None).checks(phone(make_tree, usb="true"))
     assert (check.name, check.status, check.remedy) == ("charger", "warning", "unplug the charger")
 
 
-def test_a_charger_that_may_come_is_watched_through_the_kernel(make_tree: MakeTree) -> None:
+def test_a_charger_that_may_be_plugged_in_is_watched_through_the_kernel(make_tree: MakeTree) -> None:
     tree = phone(make_tree)
     make_tree({f"{USB}/type": "USB", f"{USB}/online": "0"})
     sensor = by_name(kind().sensors(tree))["charger.usb"]
     assert (sensor.quantity, sensor.path) == ("chargers", tree.path(f"{USB}/online"))
 
 
-def test_a_charger_that_may_come_is_watched_through_the_battery_service_else(make_tree: MakeTree) -> None:
+def test_a_charger_is_watched_through_the_battery_service_otherwise(make_tree: MakeTree) -> None:
     sensors = by_name(kind().sensors(phone(make_tree)))
     assert first_line(sensors["charger"]) == "0"
     plugged = kind().sensors(phone(make_tree, usb="true"))
@@ -158,9 +158,9 @@ def test_files_that_the_shell_may_not_read_are_explained(make_tree: MakeTree) ->
     tree = phone(make_tree)
     for name in ("current_now", "voltage_now"):
         Path(tree.path(f"{BATTERY}/{name}")).unlink()
-    told = gaps(kind().sensors(tree))["battery.battery"]
-    assert "neither power_now nor current_now with voltage_now that can be read" in told
-    assert "external meter" in told
+    gap = gaps(kind().sensors(tree))["battery.battery"]
+    assert "neither power_now nor current_now with voltage_now that can be read" in gap
+    assert "external meter" in gap
 
 
 @dataclass(frozen=True)
@@ -175,22 +175,22 @@ class _Kept(Tree):
 
 def test_a_battery_that_the_shell_may_not_look_at_is_named(make_tree: MakeTree) -> None:
     tree = phone(make_tree)
-    told = gaps(kind().sensors(_Kept(tree.transport, tree.root)))["battery"]
-    assert "no system battery in /sys/class/power_supply that this user may look at (battery may be one)" in told
-    assert "external meter" in told
+    gap = gaps(kind().sensors(_Kept(tree.transport, tree.root)))["battery"]
+    assert "no system battery in /sys/class/power_supply that this user may look at (battery may be one)" in gap
+    assert "external meter" in gap
 
 
 def test_a_folder_that_the_shell_may_not_list_is_explained(make_tree: MakeTree) -> None:
-    told = gaps(kind().sensors(make_tree({})))["battery"]
-    assert "the shell can't look into /sys/class/power_supply because it doesn't exist" in told
+    gap = gaps(kind().sensors(make_tree({})))["battery"]
+    assert "the shell can't look into /sys/class/power_supply because it doesn't exist" in gap
 
 
-@pytest.mark.parametrize(("status", "told"), [
+@pytest.mark.parametrize(("status", "reason"), [
     ("0", None), ("1", "Android's thermal status is light (1)"), ("6", "Android's thermal status is shutdown (6)"),
     ("9", "Android's thermal status is 9 (9)"), ("", None), ("hot", None),
 ])  # fmt: skip
-def test_a_thermal_status_above_none_is_throttling(make_tree: MakeTree, status: str, told: str | None) -> None:
-    assert kind().throttling(phone(make_tree, status=status)) == told
+def test_a_thermal_status_above_none_is_throttling(make_tree: MakeTree, status: str, reason: str | None) -> None:
+    assert kind().throttling(phone(make_tree, status=status)) == reason
 
 
 def test_the_thermal_status_is_sampled_as_flags(make_tree: MakeTree) -> None:
@@ -213,7 +213,7 @@ def test_model_build_and_processor_come_from_getprop(make_tree: MakeTree) -> Non
     assert facts.settings == {"soc": "Google Tensor G3", "android": "14", "sdk": "34"}
 
 
-def test_another_build_is_another_fingerprint(make_tree: MakeTree) -> None:
+def test_a_new_build_changes_the_fingerprint(make_tree: MakeTree) -> None:
     tree = phone(make_tree)
     before = kind().facts(tree).fingerprint
     program(tree, "getprop", "echo '[ro.build.fingerprint]: [google/shiba:15]'")
@@ -228,12 +228,12 @@ def test_big_cores_are_those_that_are_not_the_slowest(make_tree: MakeTree) -> No
     assert checks["big cores"] == "the runner is pinned to 4,5,6,7,8"
 
 
-@pytest.mark.parametrize(("named", "cpus"), [(None, (1,)), ("0", (0,))])
+@pytest.mark.parametrize(("pinned", "cpus"), [(None, (1,)), ("0", (0,))])
 def test_the_runner_is_pinned_to_the_big_cores_unless_the_inventory_names_some(
-    make_tree: MakeTree, tmp_path: Path, named: str | None, cpus: tuple[int, ...]
+    make_tree: MakeTree, tmp_path: Path, pinned: str | None, cpus: tuple[int, ...]
 ) -> None:
     tree = make_tree({f"{CPUS}/cpu{n}/cpufreq/cpuinfo_max_freq": khz for n, khz in enumerate(("1000", "2000"))})
-    entry = kind(workdir=str(tmp_path / "w"), **({} if named is None else {"cpus": named})).entry
+    entry = kind(workdir=str(tmp_path / "w"), **({} if pinned is None else {"cpus": pinned})).entry
     with connect(entry, tmp_path / "locks", root=tree.root) as device:
         assert device.entry.cpus == cpus
 
@@ -244,7 +244,7 @@ def test_cores_that_are_alike_or_unknown_are_not_pinned(make_tree: MakeTree, khz
     assert kind().cpus(tree) is None
 
 
-def test_rails_of_the_power_monitor_are_counters_and_no_total(make_tree: MakeTree) -> None:
+def test_rails_of_the_power_monitor_are_counters_without_a_total(make_tree: MakeTree) -> None:
     device = "sys/bus/iio/devices/iio:device0"
     rails = "t=1\nCH0(T=1234)[S4M_VDD_CPUCL0], 5678\nCH1(T=1234)[VSYS_PWR_DISPLAY], 99\nCH2(T=9)[bad rail], 1\n"
     tree = make_tree({f"{device}/name": "s2mpg10-odpm", f"{device}/energy_value": rails})

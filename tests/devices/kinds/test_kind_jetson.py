@@ -101,7 +101,7 @@ def test_a_rail_is_found_by_its_label_whatever_the_numbers(make_tree: MakeTree) 
     assert name == "VIN"
 
 
-def test_rails_without_an_input_rail_are_kept_but_are_no_total(make_tree: MakeTree) -> None:
+def test_rails_without_an_input_rail_are_kept_without_a_total(make_tree: MakeTree) -> None:
     found = kind().sensors(make_tree(new_rails({1: "VDD_GPU_SOC", 2: "VDD_CPU_CV", 3: "VIN_SYS_5V0"})))
     assert len(power(found)) == 3
     assert not any(sensor.total for sensor in found.sensors)
@@ -125,15 +125,15 @@ class _Kept(Tree):
 
 def test_an_input_rail_that_is_kept_from_the_user_has_the_command_that_opens_it(make_tree: MakeTree) -> None:
     tree = make_tree(old_rails("POM_5V_IN", "POM_5V_GPU"))
-    told = gaps(kind().sensors(_Kept(tree.transport, tree.root)))["POM_5V_IN"]
-    assert f"sudo chmod a+r /{OLD}/in_power0_input" in told
-    assert "external meter" in told
+    gap = gaps(kind().sensors(_Kept(tree.transport, tree.root)))["POM_5V_IN"]
+    assert f"sudo chmod a+r /{OLD}/in_power0_input" in gap
+    assert "external meter" in gap
 
 
 def test_a_rail_that_reads_garbage_is_not_a_matter_of_permissions(make_tree: MakeTree) -> None:
     files = old_rails("POM_5V_IN", "POM_5V_GPU")
-    told = gaps(kind().sensors(make_tree(files | {f"{OLD}/in_power1_input": "garbage"})))
-    assert told["POM_5V_GPU"].endswith("holds no number; None")
+    reasons = gaps(kind().sensors(make_tree(files | {f"{OLD}/in_power1_input": "garbage"})))
+    assert reasons["POM_5V_GPU"].endswith("holds no number; None")
 
 
 @pytest.mark.parametrize("value", ["", "garbage", "0x10", "nan", "9" * 40])
@@ -203,7 +203,7 @@ def test_power_mode_release_and_zram_are_among_the_facts(make_tree: MakeTree, pr
     assert {check.name: check.status for check in kind().checks(tree)} == {"power mode": "ok", "zram": "ok"}
 
 
-def test_another_power_mode_is_no_other_device(make_tree: MakeTree, program: MakeProgram) -> None:
+def test_another_power_mode_is_still_the_same_device(make_tree: MakeTree, program: MakeProgram) -> None:
     tree = make_tree({})
     program(tree, "usr/sbin/nvpmodel", "echo 'NV Power Mode: MAXN'; echo 0")
     before = kind().facts(tree)

@@ -38,7 +38,7 @@ def kind(**values: object) -> RaspberryPiKind:
 
 
 def board(make_tree: MakeTree, model: str = "Raspberry Pi 5 Model B Rev 1.0", **firmware: str) -> Tree:
-    """A board whose firmware answers as `FIRMWARE`, with `pmic_read_adc="..."` or such in its place."""
+    """Returns a board whose firmware answers as `FIRMWARE`, except for keywords such as `pmic_read_adc="..."`."""
     answers = FIRMWARE | {key.replace("__", " "): text for key, text in firmware.items()}
     tree = make_tree({"proc/device-tree/model": f"{model}\0"})
     cases = "\n".join(f"'{words}') printf '%s\\n' \"{text}\" ;;" for words, text in answers.items())
@@ -58,7 +58,7 @@ def gaps(found: Discovery) -> dict[str, str]:
 
 
 def first_line(sensor: Sensor) -> str:
-    """The first line that the sensor's program prints and that counts."""
+    """Returns the first relevant line that the sensor's program prints."""
     assert sensor.command is not None
     with subprocess.Popen(sensor.command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -91,7 +91,7 @@ def test_power_of_a_pi_5_is_the_sum_of_its_rails_and_called_an_estimate(make_tre
 
 
 @pytest.mark.parametrize("model", ["Raspberry Pi 4 Model B Rev 1.5", "Raspberry Pi 3 Model B Plus", ""])
-def test_older_boards_have_no_power_and_say_what_to_use(make_tree: MakeTree, model: str) -> None:
+def test_older_boards_have_no_power_and_name_an_alternative(make_tree: MakeTree, model: str) -> None:
     found = kind().sensors(board(make_tree, model))
     assert not any(sensor.total for sensor in found.sensors)
     assert "has no current sensor" in gaps(found)["power"]
@@ -99,13 +99,13 @@ def test_older_boards_have_no_power_and_say_what_to_use(make_tree: MakeTree, mod
 
 
 @pytest.mark.parametrize("adc", ["", "garbage", "EXT5V_V volt(25)=5.1V", "error=1 error_msg=unknown"])
-def test_a_power_chip_that_tells_nothing_is_unavailable(make_tree: MakeTree, adc: str) -> None:
+def test_a_power_chip_that_reports_nothing_is_unavailable(make_tree: MakeTree, adc: str) -> None:
     found = kind().sensors(board(make_tree, pmic_read_adc=adc))
     assert "pmic" not in by_name(found)
     assert "pmic" in gaps(found)
 
 
-def test_without_vcgencmd_the_way_to_get_it_is_told(make_tree: MakeTree) -> None:
+def test_without_vcgencmd_the_way_to_install_it_is_named(make_tree: MakeTree) -> None:
     tree = make_tree({"proc/device-tree/model": "Raspberry Pi 5 Model B"})
     found = kind().sensors(tree)
     assert {name for name, text in gaps(found).items() if "apt install raspi-utils" in text} == {
@@ -119,7 +119,7 @@ def test_without_vcgencmd_the_way_to_get_it_is_told(make_tree: MakeTree) -> None
     assert kind().throttling(tree) is None
 
 
-def test_a_firmware_that_refuses_is_told_in_its_own_words_with_what_to_do(make_tree: MakeTree) -> None:
+def test_a_firmware_error_is_quoted_with_what_to_do(make_tree: MakeTree) -> None:
     tree = board(make_tree)
     vcgencmd = Path(tree.path("usr/bin/vcgencmd"))
     vcgencmd.write_text('#!/bin/sh\necho "Can\'t open device file: /dev/vcio" >&2\nexit 1\n')
@@ -132,25 +132,25 @@ def test_a_firmware_that_refuses_is_told_in_its_own_words_with_what_to_do(make_t
     assert "apt full-upgrade" in power
 
 
-def test_a_user_who_may_not_ask_the_firmware_is_told_of_the_group(make_tree: MakeTree) -> None:
+def test_a_user_without_access_to_the_firmware_is_pointed_to_the_group(make_tree: MakeTree) -> None:
     tree = make_tree({})
     vcgencmd = Path(tree.path("opt/vc/bin/vcgencmd"))
     vcgencmd.parent.mkdir(parents=True)
     vcgencmd.write_text("#!/bin/sh\necho 'VCHI initialization failed'\nexit 255\n")
     vcgencmd.chmod(0o755)
-    told = gaps(kind().sensors(tree))["firmware.throttled"]
-    assert "VCHI initialization failed" in told
-    assert "usermod -aG video" in told
+    gap = gaps(kind().sensors(tree))["firmware.throttled"]
+    assert "VCHI initialization failed" in gap
+    assert "usermod -aG video" in gap
 
 
 @pytest.mark.parametrize("answer", ["", "throttled", "throttled=", "throttled=yes", "error=2"])
-def test_flags_that_are_no_number_are_unavailable(make_tree: MakeTree, answer: str) -> None:
+def test_flags_that_are_not_a_number_are_unavailable(make_tree: MakeTree, answer: str) -> None:
     tree = board(make_tree, get_throttled=answer)
     assert "firmware.throttled" in gaps(kind().sensors(tree))
     assert kind().throttling(tree) is None
 
 
-def test_bits_since_boot_are_shown_but_only_those_of_now_are_throttling(make_tree: MakeTree) -> None:
+def test_bits_since_boot_are_reported_but_only_current_ones_are_throttling(make_tree: MakeTree) -> None:
     tree = board(make_tree, get_throttled="throttled=0x50000")
     (check,) = kind().checks(tree)
     assert check.status == "warning"
@@ -159,12 +159,12 @@ def test_bits_since_boot_are_shown_but_only_those_of_now_are_throttling(make_tre
     assert kind().throttling(tree) is None
 
 
-def test_bits_of_now_are_throttling(make_tree: MakeTree) -> None:
+def test_current_bits_mean_throttling(make_tree: MakeTree) -> None:
     tree = board(make_tree, get_throttled="throttled=0x80008")
     assert kind().throttling(tree) == "the firmware holds the board back: soft temperature limit"
     assert kind().checks(tree)[0].remedy == "cool the board"
 
 
-def test_a_board_that_never_throttled_is_well(make_tree: MakeTree) -> None:
+def test_a_board_that_never_throttled_passes(make_tree: MakeTree) -> None:
     (check,) = kind().checks(board(make_tree))
     assert (check.status, check.detail) == ("ok", "none since boot")

@@ -1,4 +1,4 @@
-"""One build of the runner for all tests, a way to run a job, and the kernels through ctypes."""
+"""A shared build of the runner, a fixture that runs jobs, and the kernels through ctypes."""
 
 from __future__ import annotations
 
@@ -109,10 +109,10 @@ class Run(Protocol):
     """Runs a job (or the text of one) to its end."""
 
     def __call__(self, job: Job | str, unread_s: float = 0.0) -> Outcome:
-        """`unread_s`: how long nobody reads what it prints.
+        """`unread_s`: how long its output is left unread.
 
-        A tiny program makes a hundred thousand steps in a few seconds. Unread they fill the pipe, and then the runner
-        waits, while its clock and its sensors go on: a session that has to last takes no processor.
+        A tiny program makes a hundred thousand steps in a few seconds. Unread, they fill the pipe and the runner waits,
+        while its clock and sensors go on: a long session takes no processor time.
         """
 
 

@@ -1,4 +1,4 @@
-"""The bundle: it brings everything it needs, and says what is missing on the host to build it."""
+"""The bundle brings everything it needs; a build says what is missing on the host."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_bundle_runs_in_a_root_without_any_library(aarch64_runner, job, accu
 
 
 def test_it_asks_for_no_kernel_newer_than_that_of_a_nano(aarch64_runner):
-    """glibc notes the oldest kernel it works on; the newest of all files counts."""
+    """glibc files record the oldest kernel they work on; the newest of these counts."""
     readelf = bundle_toolchain("aarch64", aarch64_runner.folder.parent).system.readelf
     notes = [ask(readelf, "--notes", str(file.source)) for file in aarch64_runner.files]
     oldest = {tuple(map(int, found.split("."))) for note in notes for found in re.findall(r"ABI: ([\d.]+)", note)}
@@ -72,7 +72,7 @@ def test_it_asks_for_no_kernel_newer_than_that_of_a_nano(aarch64_runner):
 
 
 def test_newer_system_calls_may_be_missing(aarch64_runner, job, tmp_path):
-    """Every call that this kernel doesn't have must have another way; the emulator itself lacks clone3 and rseq."""
+    """Every call that this kernel lacks must have a fallback; the emulator itself lacks clone3 and rseq."""
     path = tmp_path / "job.json"
     path.write_text(json.dumps(job | {"threads": 2}))
     command = emulated(aarch64_runner.command(str(aarch64_runner.folder)), NANO)
@@ -87,7 +87,7 @@ def test_newer_system_calls_may_be_missing(aarch64_runner, job, tmp_path):
 
 
 @pytest.mark.parametrize("machine", ["armv7l", "riscv64", "mips"])
-def test_another_machine_is_told_to_bring_its_runner(machine, tmp_path):
+def test_an_unknown_machine_needs_its_own_runner(machine, tmp_path):
     with pytest.raises(UserError, match=f"aarch64.*{machine}.*`runner: PATH` in the inventory"):
         runner_for(machine, tmp_path, print)
 
@@ -113,18 +113,18 @@ def test_a_remote_device_like_this_host_gets_a_bundle(build_home, job, tmp_path)
     assert ended.returncode == 0
 
 
-def test_a_bundle_that_is_there_is_used_without_a_word(aarch64_runner):
-    said = []
-    again = build_bundle("aarch64", aarch64_runner.folder.parent, said.append)
-    assert (again, said) == (aarch64_runner, [])
+def test_an_existing_bundle_is_used_without_a_notice(aarch64_runner):
+    notes = []
+    again = build_bundle("aarch64", aarch64_runner.folder.parent, notes.append)
+    assert (again, notes) == (aarch64_runner, [])
 
 
 def test_what_takes_long_is_announced(tmp_path, monkeypatch):
-    said = []
+    notes = []
     monkeypatch.setattr(bundles, "fetch", lambda wheel, cache, notify: notify(f"fetching {wheel.version}"))
     monkeypatch.setattr(bundles, "build_runner", lambda home, toolchain: toolchain)
-    build_bundle("aarch64", tmp_path, said.append)
-    assert [line.split()[0] for line in said] == ["fetching", "building"]
+    build_bundle("aarch64", tmp_path, notes.append)
+    assert [line.split()[0] for line in notes] == ["fetching", "building"]
 
 
 def test_the_hash_follows_the_libraries_of_the_system(aarch64_runner, tmp_path):

@@ -1,6 +1,6 @@
 """Energy of devices whose power follows a model with a known integral: from the kind's sensors to joules per step.
 
-The files that a kernel would keep up to date are written by a thread, on the clock that the runner samples on.
+A thread updates the files in place of a kernel, by the clock that the runner samples with.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import pytest
 
 from devices.inventory.entry import DeviceEntry
 from devices.kinds.kind import KINDS
+from devices.processes import ProcessEnd
 from devices.sensors.reading import Tree
 from devices.transports.local.transport import LocalTransport
 from foundation.unavailable import Unavailable
 from suite.energy.session_energy import SessionEnergy, session_energy
 from suite.measuring.sensor_plan import sensor_plan
 from suite.sessions.collect import collect
-from suite.sessions.record import ExitOutcome
 
 BASE_MW, SWING_MW, PERIOD_S = 4000.0, 1500.0, 0.9
 WRITE_S = 0.004
@@ -39,7 +39,7 @@ def energy_mj(begin_s, end_s):
 
 
 class Model:
-    """A tree of files, some of them functions of the power; these are written anew all the time."""
+    """A tree of files, some of them functions of the power, which are rewritten continually."""
 
     def __init__(self, root):
         self.root = root
@@ -111,7 +111,7 @@ def monitored_board(model):
 
 
 def pi_5(model):
-    """Its firmware reads milliwatts from a file: as amperes of a rail at 1 V."""
+    """Returns a board whose firmware reads milliwatts from a file, as amperes of a rail at 1 V."""
     model.file("proc/device-tree/model", "Raspberry Pi 5 Model B")
     model.file("milliwatts", lambda mw: mw)
     vcgencmd = model.root / "usr/bin/vcgencmd"
@@ -125,8 +125,8 @@ def pi_5(model):
     return {"kind": "raspberrypi"}
 
 
-def measured(run, job, model, device, seconds, rate_hz=None):
-    """Runs the job with the device's sensors -> record, plan and energy."""
+def measure(run, job, model, device, seconds, rate_hz=None):
+    """Runs the job with the device's sensors; returns record, plan and energy."""
     with model:
         values = {"name": "d", "transport": "local", "workdir": "/w"} | device(model)
         entry = DeviceEntry.model_validate(values)
@@ -138,7 +138,7 @@ def measured(run, job, model, device, seconds, rate_hz=None):
         outcome = run(job | {"min_measured_seconds": seconds, "sensors": entries})
     plan = sensor_plan(found, entry.power)
     lines = [json.dumps(event) for event in outcome.events]
-    record = collect("s-1", lines, ExitOutcome(rc=0), plan.quantities)
+    record = collect("s-1", lines, ProcessEnd(rc=0), plan.quantities)
     energy = session_energy(record, plan.energy_sensors, plan.wrap_range_mj, Unavailable("not asked"))
     assert isinstance(energy, SessionEnergy), energy
     return record, energy
@@ -154,12 +154,12 @@ def known_mj(record, energy):
 
 @pytest.mark.parametrize("device", [old_jetson, new_jetson, phone, monitored_board])
 def test_energy_from_a_device_of_files_is_the_integral_of_its_power(run, job, tmp_path, device):
-    record, energy = measured(run, job, Model(tmp_path / "root"), device, 2.0, rate_hz=25.0)
+    record, energy = measure(run, job, Model(tmp_path / "root"), device, 2.0, rate_hz=25.0)
     assert energy.gross_mj * energy.steps == pytest.approx(known_mj(record, energy), rel=0.02)
 
 
 def test_energy_from_a_program_is_the_integral_of_a_power_that_its_rate_can_follow(run, job, tmp_path, monkeypatch):
-    # Two samples a second resolve no swing of 0.9 s.
+    # Two samples a second can't resolve a period of 0.9 s.
     monkeypatch.setattr(__name__ + ".PERIOD_S", 30.0)
-    record, energy = measured(run, job, Model(tmp_path / "root"), pi_5, 4.6)
+    record, energy = measure(run, job, Model(tmp_path / "root"), pi_5, 4.6)
     assert energy.gross_mj * energy.steps == pytest.approx(known_mj(record, energy), rel=0.02)

@@ -11,7 +11,8 @@ import subprocess
 import pytest
 
 from devices.runner_builds.build import build_hash, build_runner, native_toolchain, toolchain_for
-from devices.runner_builds.compiler import RunnerBuildError, find_compiler
+from devices.runner_builds.compiler import RunnerBuildError
+from foundation.compiler import find_compiler
 from foundation.errors import UserError
 
 
@@ -24,7 +25,7 @@ def broken(tmp_path):
     return dataclasses.replace(native_toolchain(), compiler=compiler)
 
 
-def test_a_build_that_is_there_is_used_again(runner, build_home, broken):
+def test_an_existing_build_is_reused(runner, build_home, broken):
     assert build_runner(build_home, broken).folder == runner.parent
 
 
@@ -75,7 +76,7 @@ def test_the_hash_follows_compiler_and_executorch():
 
 def test_without_a_compiler_the_package_is_named(tmp_path):
     with pytest.raises(UserError, match="sudo apt install g\\+\\+"):
-        find_compiler({"PATH": str(tmp_path)})
+        find_compiler("to build the runner", {"PATH": str(tmp_path)})
 
 
 def test_a_compiler_that_can_not_be_run_is_named(broken):

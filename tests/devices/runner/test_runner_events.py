@@ -70,7 +70,7 @@ def test_file_inputs_begin_at_their_offset(run, job, tmp_path):
     assert [losses[0] for losses in run(job).losses] == [3.0 * step for step in range(1, 8)]
 
 
-def test_losses_that_are_no_numbers_are_named(run, job, tmp_path):
+def test_losses_that_are_not_numbers_are_reported(run, job, tmp_path):
     job["program"] = str(programs.export(programs.Quotient(), (torch.ones(3),), tmp_path / "quotient.pte"))
     job["inputs"] = [{"name": "x", "dtype": "float32", "shape": [3], "value": [1.0, -1.0, 0.0]}]
     assert run(job).losses[0] == ["inf", "-inf", "nan"]
@@ -101,7 +101,7 @@ def test_warm_up_ends_by_agreement_within_its_bounds(run, job, rule, warm_up_ste
     assert len(steps) == warm_up_steps + 4
 
 
-def test_measuring_goes_on_for_the_least_time(run, job):
+def test_measuring_continues_for_the_minimum_time(run, job):
     steps = run(job | {"min_measured_seconds": 0.2}).of("step")
     measured = [step for step in steps if step["phase"] == "measured"]
     assert measured[-1]["t1_ns"] - measured[0]["t0_ns"] >= 0.2e9

@@ -1,4 +1,4 @@
-"""Programs that can't run, signals, and output that nobody takes."""
+"""Programs that can't run, signals, and output that nobody reads."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_truncated_segment_fails_the_load(run, job, tmp_path):
     assert failed(run(job | {"program": "linear.pte"}), "load")["error_code"] is not None
 
 
-def test_a_file_that_is_no_program_fails_the_load(run, job, tmp_path):
+def test_a_file_that_is_not_a_program_fails_the_load(run, job, tmp_path):
     (tmp_path / "text.pte").write_bytes(b"not a program\n" * 1000)
     assert failed(run(job | {"program": "text.pte"}), "load")["error_code"] == "0x23"
 
@@ -92,7 +92,7 @@ def read_rest(process):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_request_to_end_is_followed_after_the_step(started, job, tmp_path, number):
+def test_a_request_to_end_is_obeyed_after_the_step(started, job, tmp_path, number):
     process = started(job | ENDLESS | {"state_out": "state.safetensors"})
     lines = read_steps(process, 5)
     process.send_signal(number)
@@ -115,7 +115,7 @@ def test_a_killed_runner_leaves_no_end_marker(started, job):
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE])
-def test_a_crash_is_named_in_a_footer_and_the_process_dies_of_it(started, job, number):
+def test_a_crash_is_reported_in_a_footer_and_the_process_dies_of_it(started, job, number):
     process = started(job | ENDLESS)
     read_steps(process, 3)
     process.send_signal(number)

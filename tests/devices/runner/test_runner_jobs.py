@@ -1,4 +1,4 @@
-"""Jobs that can't be done: a sentence, the stage, and exit code 1."""
+"""Invalid jobs: a sentence, the stage, and exit code 1."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def refused(outcome, stage):
     ("{} {}", "text after the value"),
     ("[" * 100, "nesting deeper than 32"),
 ])  # fmt: skip
-def test_text_that_is_not_json_is_refused_with_its_place(run, text, complaint):
+def test_text_that_is_not_json_is_refused_with_its_position(run, text, complaint):
     reason = refused(run(text), "job")
     assert "is not JSON" in reason
     assert complaint in reason
@@ -130,7 +130,7 @@ def test_a_missing_job_file_is_refused(runner, tmp_path):
     assert "No such file" in json.loads(done.stdout.splitlines()[0])["reason"]
 
 
-def test_without_a_job_the_usage_is_shown(runner):
+def test_without_a_job_the_usage_is_printed(runner):
     done = subprocess.run([runner], capture_output=True, text=True, timeout=60, check=False)
     usage = "usage: runner JOB.json\n       runner --clock\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", usage)

@@ -88,14 +88,14 @@ def test_a_line_without_a_number_is_an_error_and_never_a_sample(run, job, garbag
     assert "\x1b" not in reason(outcome)
 
 
-def test_a_program_that_ends_early_keeps_its_samples_and_says_its_last_words(run, job):
+def test_a_program_that_ends_early_keeps_its_samples_and_its_last_message(run, job):
     outcome = run(job | LASTING | {"sensors": [shell("echo 1; echo 2; echo no such bus >&2; exit 3")]})
     assert values(outcome) == [1, 2]
     assert reason(outcome) == "sh: it ended with exit code 3 after 2 samples: no such bus."
     assert outcome.returncode == 0
 
 
-def test_a_program_that_is_killed_says_by_which_signal(run, job):
+def test_a_killed_program_is_reported_with_its_signal(run, job):
     assert "ended by signal 9 after 1 samples" in reason(
         run(job | LASTING | {"sensors": [shell("echo 1; kill -9 $$")]})
     )
@@ -136,7 +136,7 @@ def test_a_flood_of_error_output_does_no_harm(run, job):
     ("exec sleep 600", {}, "it printed nothing"),
     ("echo a; echo b; exec sleep 600", {"field": "watts"}, "none of its 2 lines starts with watts"),
 ])  # fmt: skip
-def test_a_program_that_gives_nothing_says_so(run, job, script, extra, why):
+def test_a_program_that_prints_nothing_is_reported(run, job, script, extra, why):
     outcome = run(job | LASTING | {"sensors": [shell(script) | extra]})
     assert values(outcome) == []
     assert why in reason(outcome)
@@ -213,7 +213,7 @@ def reasons_of_two(outcome):
     return {error["sensor"]: error["reason"] for error in outcome.of("sensor_error")}
 
 
-def test_the_end_of_a_shared_program_is_told_of_each_of_its_sensors_with_its_own_samples(run, job):
+def test_the_end_of_a_shared_program_is_reported_for_each_of_its_sensors(run, job):
     sensors = [shell("echo a=1; echo a=1; echo b=2; exit 3") | {"name": name, "field": f"{name}="} for name in "ab"]
     outcome = run(job | LASTING | {"sensors": sensors})
     assert reasons_of_two(outcome) == {
@@ -222,7 +222,7 @@ def test_the_end_of_a_shared_program_is_told_of_each_of_its_sensors_with_its_own
     }
 
 
-def test_a_sensor_that_a_shared_program_says_nothing_of_is_missing_alone(run, job):
+def test_only_the_sensor_that_a_shared_program_leaves_out_is_missing(run, job):
     script = "echo a=1; echo c=x; exec sleep 600"
     outcome = run(job | LASTING | {"sensors": [shell(script) | {"name": n, "field": f"{n}="} for n in "abc"]})
     assert values(outcome, "a") == [1]
@@ -232,7 +232,7 @@ def test_a_sensor_that_a_shared_program_says_nothing_of_is_missing_alone(run, jo
     }
 
 
-def test_a_shared_program_that_cannot_be_started_is_told_of_each_of_its_sensors(run, job):
+def test_a_shared_program_that_cannot_be_started_is_reported_for_each_sensor(run, job):
     outcome = run(job | {"sensors": [PROGRAM | {"name": name, "command": ["/nowhere/meter"]} for name in "ab"]})
     assert {"No such file" in reason for reason in reasons_of_two(outcome).values()} == {True}
     assert set(reasons_of_two(outcome)) == {"a", "b"}

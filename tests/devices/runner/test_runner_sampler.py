@@ -93,7 +93,7 @@ def test_a_sensor_is_read_anew_each_time(run, job):
     ("VmHWM: 1 kB", {"field": "VmRSS"}, "no line starts with VmRSS"),
     ("3", {"times": "missing"}, "No such file"),
 ])  # fmt: skip
-def test_a_sensor_that_can_not_be_read_is_reported_and_never_made_up(run, job, tmp_path, text, extra, reason):
+def test_an_unreadable_sensor_is_reported_and_its_value_never_made_up(run, job, tmp_path, text, extra, reason):
     if text is not None:
         (tmp_path / "sensor").write_text(text)
     outcome = run(job | LASTING | {"sensors": [SENSOR | {"path": "sensor"} | extra]})
@@ -112,7 +112,7 @@ def test_one_bad_sensor_does_not_silence_the_others(run, job, tmp_path):
     assert [error["sensor"] for error in outcome.of("sensor_error")] == ["bad"]
 
 
-def test_a_file_that_refuses_every_reading_is_reported_with_the_systems_word(run, job):
+def test_a_file_that_refuses_every_reading_is_reported_with_the_systems_reason(run, job):
     """Address 0 is never mapped: the system's answer is EIO, as of a bus whose device doesn't answer."""
     outcome = run(job | LASTING | {"sensors": [SENSOR | {"path": "/proc/self/mem"}]})
     (error,) = outcome.of("sensor_error")
@@ -122,7 +122,7 @@ def test_a_file_that_refuses_every_reading_is_reported_with_the_systems_word(run
 
 
 @pytest.mark.parametrize("place", ["path", "times"])
-def test_a_sensor_that_goes_away_in_mid_session_is_lost_alone_and_says_so(started, job, tmp_path, place):
+def test_a_sensor_that_goes_away_in_mid_session_is_reported_and_the_others_go_on(started, job, tmp_path, place):
     """The status of a process that ends stands for it: the open descriptor answers ESRCH, as a driver's ENODEV."""
     (tmp_path / "good").write_text("5")
     with subprocess.Popen(["sleep", "600"]) as gone:

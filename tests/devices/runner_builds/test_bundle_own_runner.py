@@ -28,7 +28,7 @@ def program(tmp_path):
     return path
 
 
-def test_it_goes_before_the_bundle_and_starts_by_itself(program, tmp_path):
+def test_it_takes_precedence_over_the_bundle_and_starts_by_itself(program, tmp_path):
     built = runner_for("aarch64", tmp_path / "home", print, own=program)
     assert built.command("/data/r") == ("/data/r/runner",)
     assert [file.source for file in built.files] == [program]
@@ -79,9 +79,9 @@ def test_a_program_of_32_bits_runs_on_every_arm_that_says_so(program, machine):
 
 
 @pytest.mark.parametrize("content", [b"", b"#!/bin/sh\nexit 0\n# padding padding\n", elf(AARCH64)[:19]])
-def test_what_is_no_program_is_refused(program, content):
+def test_a_file_that_is_not_a_program_is_refused(program, content):
     program.write_bytes(content)
-    with pytest.raises(UserError, match="is no program for Linux or Android"):
+    with pytest.raises(UserError, match="is not a program for Linux or Android"):
         own_runner(program, "aarch64")
 
 

@@ -50,11 +50,11 @@ def pip(archive, monkeypatch):
 
 
 def test_it_is_downloaded_once_and_announced(wheel, pip, tmp_path):
-    said = []
-    package = fetch(wheel, tmp_path / "cache", said.append)
-    assert fetch(wheel, tmp_path / "cache", said.append) == package
+    notes = []
+    package = fetch(wheel, tmp_path / "cache", notes.append)
+    assert fetch(wheel, tmp_path / "cache", notes.append) == package
     assert (package / "lib/libexecutorch.so").read_text() == "library"
-    assert (len(pip.commands), len(said)) == (1, 1)
+    assert (len(pip.commands), len(notes)) == (1, 1)
     assert "--only-binary=:all:" in pip.commands[0]
     assert pip.commands[0][-1] == "executorch==9"
 

@@ -30,10 +30,10 @@ def _without_compilers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
 
-def test_a_host_without_a_compiler_takes_the_bundle_that_is_there_and_says_so(tmp_path: Path) -> None:
-    folder, said = keep(tmp_path, "made-before"), list[str]()
-    assert build_bundle("aarch64", tmp_path, said.append).folder == folder
-    (line,) = said
+def test_a_host_without_a_compiler_uses_an_existing_bundle_and_says_so(tmp_path: Path) -> None:
+    folder, notes = keep(tmp_path, "made-before"), list[str]()
+    assert build_bundle("aarch64", tmp_path, notes.append).folder == folder
+    (line,) = notes
     assert "that was built before" in line
     assert "sudo apt install g++-aarch64-linux-gnu" in line
 
@@ -41,13 +41,13 @@ def test_a_host_without_a_compiler_takes_the_bundle_that_is_there_and_says_so(tm
 @pytest.mark.parametrize(
     "facts", [{"sources": "0" * 64}, {"executorch": "0.1"}, {"machine": "x86_64"}, {"sources": None}]
 )
-def test_a_bundle_of_something_else_is_not_taken(tmp_path: Path, facts: dict[str, Any]) -> None:
+def test_a_bundle_of_other_sources_is_not_used(tmp_path: Path, facts: dict[str, Any]) -> None:
     keep(tmp_path, "other", **facts)
     with pytest.raises(RunnerBuildError, match="g\\+\\+-aarch64-linux-gnu"):
         build_bundle("aarch64", tmp_path, print)
 
 
-def test_a_build_that_needs_the_libraries_of_its_host_is_no_bundle(tmp_path: Path) -> None:
+def test_a_build_that_needs_its_hosts_libraries_is_not_a_bundle(tmp_path: Path) -> None:
     keep(tmp_path, "native", launch=PLAIN_LAUNCH)
     with pytest.raises(RunnerBuildError):
         build_bundle("aarch64", tmp_path, print)

@@ -33,11 +33,11 @@ def test_of_two_batteries_the_lower_charge_counts_and_an_absent_one_does_not(mak
 
 
 @pytest.mark.parametrize("capacity", ["", "-1", "101", "65535", "full"])
-def test_gauge_that_has_no_value_tells_no_charge(make_tree: MakeTree, capacity: str) -> None:
+def test_a_gauge_without_a_value_reports_no_charge(make_tree: MakeTree, capacity: str) -> None:
     assert read_facts(make_tree(supply("BAT0", type="Battery", capacity=capacity))).battery_percent is None
 
 
-def test_device_without_a_battery_tells_no_charge(make_tree: MakeTree) -> None:
+def test_a_device_without_a_battery_reports_no_charge(make_tree: MakeTree) -> None:
     assert read_facts(make_tree({})).as_document()["battery_percent"] is None
 
 
@@ -47,14 +47,14 @@ def test_charge_does_not_identify_a_device(make_tree: MakeTree) -> None:
 
 
 @pytest.mark.parametrize("powered", ["true", "false"])
-def test_phone_that_keeps_the_kernels_files_to_itself_is_asked_by_its_battery_service(
+def test_a_phone_that_hides_the_kernels_files_is_read_through_its_battery_service(
     make_tree: MakeTree, powered: str
 ) -> None:
     tree = make_tree({})
     program = Path(tree.path("system/bin/dumpsys"))
     program.parent.mkdir(parents=True, exist_ok=True)
-    said = DUMPSYS.format(level=63, scale=100).replace("false", powered)
-    program.write_text(f"#!/bin/sh\ncat << 'EOF'\n{said}\nEOF\n", encoding="utf-8")
+    output = DUMPSYS.format(level=63, scale=100).replace("false", powered)
+    program.write_text(f"#!/bin/sh\ncat << 'EOF'\n{output}\nEOF\n", encoding="utf-8")
     program.chmod(0o755)
     entry = DeviceEntry.model_validate({"name": "phone", "kind": "android", "transport": "local", "workdir": "/w"})
     facts = AndroidKind(entry).facts(tree)
@@ -81,7 +81,7 @@ def test_charge_is_the_level_of_its_scale_and_nonsense_is_none(level: str, scale
         (supply("port", type="USB", online="1"), None),  # a board that is fed through it
     ],
 )
-def test_charger_is_told_of_devices_with_a_battery(
+def test_a_charger_is_reported_for_devices_with_a_battery(
     make_tree: MakeTree, supplies: dict[str, str], plugged: bool | None
 ) -> None:
     facts = read_facts(make_tree(supplies))

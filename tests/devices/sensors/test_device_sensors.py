@@ -36,7 +36,7 @@ def reasons(found: Discovery) -> dict[str, str]:
 
 
 def sample(tree: Tree, sensor: Sensor) -> float:
-    """A sample as the contract defines it: first number of the file or line, times the other, times scale."""
+    """Returns a sample as the contract defines it: first number of the file or line, times the other, times scale."""
 
     def first(path: str) -> float:
         lines = tree.transport.read_text(path).splitlines()
@@ -47,7 +47,7 @@ def sample(tree: Tree, sensor: Sensor) -> float:
     return first(sensor.path) * (first(sensor.times) if sensor.times else 1.0) * sensor.scale
 
 
-def test_job_entry_has_exactly_the_contracts_keys() -> None:
+def test_a_job_entry_has_exactly_the_keys_of_the_contract() -> None:
     plain = Sensor("cpu", "temperature_mc", "/sys/temp", 1.0, 1.0, "zone")
     assert plain.job_entry() == {
         "name": "cpu",
@@ -157,13 +157,13 @@ def test_rapl_has_no_total_when_a_package_is_missing_from_it(make_tree: MakeTree
     assert "holds no number" in reasons(found)["rapl.package-1"]
 
 
-def test_rapl_without_its_range_is_unavailable_as_a_wrap_could_not_be_told(make_tree: MakeTree) -> None:
+def test_rapl_without_its_range_is_unavailable_as_a_wrap_could_not_be_noticed(make_tree: MakeTree) -> None:
     found = rapl_sensors(make_tree(rapl_domain("0", "package-0", wrap="0")))
     assert not found.sensors
     assert "max_energy_range_uj reads 0" in reasons(found)["rapl.package-0"]
 
 
-def test_rapl_that_cannot_be_read_says_how_to_mend_it(make_tree: MakeTree) -> None:
+def test_unreadable_rapl_says_how_to_fix_it(make_tree: MakeTree) -> None:
     tree = make_tree({f"{RAPL}:0/name": "package-0"})
     (gap,) = rapl_sensors(tree).unavailable
     assert gap.name == "rapl.package-0"
@@ -288,7 +288,7 @@ def test_hardware_monitors_give_milliwatts_and_millijoules_and_no_total(make_tre
     assert not any(sensor.total for sensor in sensors.values())
 
 
-def test_a_hardware_monitor_without_a_number_is_no_sensor(make_tree: MakeTree) -> None:
+def test_a_hardware_monitor_without_a_number_is_not_a_sensor(make_tree: MakeTree) -> None:
     assert not hwmon_sensors(make_tree(monitor(0, "ina226", power1_input="N/A"))).sensors
 
 
@@ -347,8 +347,8 @@ def test_with_a_meter_no_sensor_of_the_device_is_its_total(make_tree: MakeTree) 
 def test_a_bare_device_gives_a_reason_for_every_quantity_and_no_number(make_tree: MakeTree) -> None:
     found = linux_sensors(make_tree({}))
     assert not found.sensors
-    wanted = {"memory_kib", "temperature_mc", "power_mw", "energy_mj", "frequency_khz", "throttle_events"}
-    assert {gap.quantity for gap in found.unavailable} == wanted
+    quantities = {"memory_kib", "temperature_mc", "power_mw", "energy_mj", "frequency_khz", "throttle_events"}
+    assert {gap.quantity for gap in found.unavailable} == quantities
     assert all(gap.reason for gap in found.unavailable)
 
 

@@ -12,9 +12,9 @@ import pytest
 from devices.access.connect import Device, connect
 from devices.access.inspection import check
 from devices.inventory.entry import DeviceEntry
+from devices.processes import ProcessEnd
 from devices.sensors.jetson_jtop import JtopReading, NoJtop, read_jtop
 from devices.sensors.spec import Discovery, Sensor
-from devices.transports.transport import Exit
 from tests.support.twins.twin_jtop import JETSON_AGX_ORIN, JtopTwin
 
 pytestmark = pytest.mark.twins
@@ -58,7 +58,7 @@ def gap(found: Discovery, name: str = "jtop") -> str:
     return next(f"{item.reason}; {item.remedy}" for item in found.unavailable if item.name == name)
 
 
-def follow(device: Device, sensor: Sensor, on_text: Callable[[str], None]) -> Exit:
+def follow(device: Device, sensor: Sensor, on_text: Callable[[str], None]) -> ProcessEnd:
     """Runs the sensor's program as the runner does, and hands over what follows the sensor's field."""
     field = sensor.field or ""
 
@@ -72,46 +72,44 @@ def follow(device: Device, sensor: Sensor, on_text: Callable[[str], None]) -> Ex
 def test_total_rails_temperatures_and_power_mode_are_those_of_the_real_service(
     board: JtopTwin, reach: Callable[[JtopTwin], Device]
 ) -> None:
-    told = read_jtop(reach(board).tree)
-    assert isinstance(told, JtopReading), told
-    assert told.rails_mw == OF_THE_RAILS  # and not the port, which jtop counts among them
-    assert (told.total_rails, told.total_mw, told.interval_s) == (("VDD_IN",), 4500, 0.5)
-    assert told.temperatures_c == {"cpu": 45.0, "gpu": 44.0}
-    assert told.mode == "15W (0)"
+    reading = read_jtop(reach(board).tree)
+    assert isinstance(reading, JtopReading), reading
+    assert reading.rails_mw == OF_THE_RAILS  # and not the port, which jtop counts among them
+    assert (reading.total_rails, reading.total_mw, reading.interval_s) == (("VDD_IN",), 4500, 0.5)
+    assert reading.temperatures_c == {"cpu": 45.0, "gpu": 44.0}
+    assert reading.mode == "15W (0)"
 
 
 def test_values_follow_the_hardware_while_the_sensor_runs(board: JtopTwin, reach: Callable[[JtopTwin], Device]) -> None:
     device = reach(board)
-    said: list[float] = []
+    lines: list[float] = []
 
     def take(text: str) -> None:
-        said.append(float(text))
-        if len(said) == 2:
+        lines.append(float(text))
+        if len(lines) == 2:
             board.set_rail(1, 1500)
-        if said[-1] == 7500:
+        if lines[-1] == 7500:
             raise Enough
 
     with pytest.raises(Enough):
         follow(device, found(device)["jtop"], take)
     board.set_power_mode("7W", 1)
-    told = read_jtop(device.tree)
+    reading = read_jtop(device.tree)
     board.set_rail(1, 900)
     board.set_power_mode("15W", 0)
-    assert set(said) == {4500, 7500}
-    assert isinstance(told, JtopReading)
-    assert (told.total_mw, told.mode) == (7500, "7W (1)")
+    assert set(lines) == {4500, 7500}
+    assert isinstance(reading, JtopReading)
+    assert (reading.total_mw, reading.mode) == (7500, "7W (1)")
 
 
 @pytest.mark.full
-def test_a_service_that_stands_still_gives_no_reading_twice(
-    board: JtopTwin, reach: Callable[[JtopTwin], Device]
-) -> None:
+def test_a_stuck_service_gives_no_reading_twice(board: JtopTwin, reach: Callable[[JtopTwin], Device]) -> None:
     device = reach(board)
-    said: list[str] = []
+    lines: list[str] = []
 
     def take(text: str) -> None:
-        said.append(text)
-        if len(said) == 2:
+        lines.append(text)
+        if len(lines) == 2:
             board.pause_service()
 
     sensor = found(device)["jtop"]
@@ -121,7 +119,7 @@ def test_a_service_that_stands_still_gives_no_reading_twice(
     board.start_service()
     assert ending.rc == 1
     assert "its service stands still: nothing new for 4 s" in ending.stderr_tail
-    assert len(said) in (2, 3)  # one may have been on its way
+    assert len(lines) in (2, 3)  # one may have been on its way
 
 
 def test_a_service_that_is_killed_ends_the_sensor_with_the_reason_and_then_says_how_to_start_it(
@@ -129,42 +127,42 @@ def test_a_service_that_is_killed_ends_the_sensor_with_the_reason_and_then_says_
 ) -> None:
     device = reach(board)
     ending = follow(device, found(device)["jtop"], lambda _text: board.kill_service())
-    told = device.sensors()
+    reading = device.sensors()
     board.start_service()
     assert ending.rc == 1
     assert len(ending.stderr_tail.strip().splitlines()[-1]) < 200
-    assert "The jtop.service is not active" in gap(told)
-    assert "sudo systemctl restart jtop.service" in gap(told)
-    assert "jtop" not in {sensor.name for sensor in told.sensors}
+    assert "The jtop.service is not active" in gap(reading)
+    assert "sudo systemctl restart jtop.service" in gap(reading)
+    assert "jtop" not in {sensor.name for sensor in reading.sensors}
 
 
 def test_a_missing_package_says_what_to_install(board: JtopTwin, reach: Callable[[JtopTwin], Device]) -> None:
     module = board.root / "usr/lib/python3/dist-packages/jtop"
     module.rename(module.with_name("elsewhere"))
-    told = read_jtop(reach(board).tree)
+    reading = read_jtop(reach(board).tree)
     module.with_name("elsewhere").rename(module)
-    assert isinstance(told, NoJtop)
-    assert "not installed: No module named 'jtop'" in told.reason
-    assert "install jetson-stats for the device's own Python" in told.remedy
+    assert isinstance(reading, NoJtop)
+    assert "not installed: No module named 'jtop'" in reading.reason
+    assert "install jetson-stats for the device's own Python" in reading.remedy
 
 
-def test_another_version_than_the_services_says_so(board: JtopTwin, reach: Callable[[JtopTwin], Device]) -> None:
+def test_a_version_other_than_the_services_is_reported(board: JtopTwin, reach: Callable[[JtopTwin], Device]) -> None:
     version = board.root / "usr/lib/python3/dist-packages/jtop/__init__.py"
     text = version.read_text()
     version.write_text(text.replace('"4.3.2"', '"4.2.1"'))
-    told = read_jtop(reach(board).tree)
+    reading = read_jtop(reach(board).tree)
     version.write_text(text)
-    assert isinstance(told, NoJtop)
-    assert "Mismatch version jtop service: [4.3.2] and client: [4.2.1]" in told.reason
-    assert "client and service must be of one version" in told.remedy
+    assert isinstance(reading, NoJtop)
+    assert "Mismatch version jtop service: [4.3.2] and client: [4.2.1]" in reading.reason
+    assert "client and service must be of one version" in reading.remedy
 
 
-def test_a_user_outside_the_group_is_told_how_to_get_in(board: JtopTwin, reach: Callable[[JtopTwin], Device]) -> None:
+def test_a_user_outside_the_group_is_pointed_to_it(board: JtopTwin, reach: Callable[[JtopTwin], Device]) -> None:
     with board.outside_the_group():
-        told = reach(board).sensors()
-    assert "I can't access jtop.service" in gap(told)
-    assert "sudo usermod -aG jtop $USER" in gap(told)
-    assert [sensor.name for sensor in told.sensors if sensor.total] == ["VDD_IN"]
+        reading = reach(board).sensors()
+    assert "I can't access jtop.service" in gap(reading)
+    assert "sudo usermod -aG jtop $USER" in gap(reading)
+    assert [sensor.name for sensor in reading.sensors if sensor.total] == ["VDD_IN"]
 
 
 def test_what_only_root_may_read_comes_through_the_service(
@@ -172,11 +170,11 @@ def test_what_only_root_may_read_comes_through_the_service(
 ) -> None:
     with board.private():
         device = reach(board)
-        told, facts = device.sensors(), device.facts()
-    through = {sensor.name: sensor.total for sensor in told.sensors if sensor.name.startswith("jtop")}
+        reading, facts = device.sensors(), device.facts()
+    through = {sensor.name: sensor.total for sensor in reading.sensors if sensor.name.startswith("jtop")}
     rails = {"jtop.VDD_CPU_GPU_CV": False, "jtop.VDD_SOC": False}
     assert through == {"jtop": True, **rails, "jtop.cpu": False, "jtop.gpu": False}
-    assert "the permission is missing" in gap(told, "VDD_IN")
+    assert "the permission is missing" in gap(reading, "VDD_IN")
     assert facts.settings["power_mode"] == "15W (0)"
 
 
@@ -189,14 +187,14 @@ def large_board(tmp_path: Path) -> Iterator[JtopTwin]:
         yield twin
 
 
-def test_check_shows_the_sum_of_the_rails_alone_and_a_rail_that_goes_leaves_no_total(
+def test_check_prints_only_the_sum_of_the_rails_and_a_vanished_rail_leaves_no_total(
     large_board: JtopTwin, reach: Callable[[JtopTwin], Device]
 ) -> None:
-    said: list[str] = []
+    lines: list[str] = []
 
     def take(text: str) -> None:
-        said.append(text)
-        if len(said) == 1:
+        lines.append(text)
+        if len(lines) == 1:
             large_board.remove_rail(3)
         if "gone" in text:
             raise Enough
@@ -215,5 +213,5 @@ def test_check_shows_the_sum_of_the_rails_alone_and_a_rail_that_goes_leaves_no_t
     with pytest.raises(Enough):
         follow(device, total, take)
     # jtop's own total would just get smaller.
-    assert set(said[:-1]) == {"6300"}
-    assert said[-1] == "gone: VIN_SYS_5V0"
+    assert set(lines[:-1]) == {"6300"}
+    assert lines[-1] == "gone: VIN_SYS_5V0"

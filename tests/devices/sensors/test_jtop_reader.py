@@ -105,19 +105,19 @@ def test_jtop_is_never_added_to_the_input_rail(board: WithClient) -> None:
     assert "jtop" in power(found)
 
 
-def test_a_total_is_the_sum_of_the_rails_whatever_the_client_adds_up(board: WithClient) -> None:
+def test_the_total_is_the_sum_of_the_rails_whatever_the_client_adds_up(board: WithClient) -> None:
     module = client(summed(VDD_GPU_SOC=500, VDD_CPU_CV=700, **{"1-00081": 60_000}))
-    told = read_jtop(board(module, {"sys/class/power_supply/ucsi-source-psy-1-00081/type": "USB"}))
-    assert isinstance(told, JtopReading)
-    assert (told.total_rails, told.total_mw) == (("VDD_CPU_CV", "VDD_GPU_SOC"), 1200)
+    reading = read_jtop(board(module, {"sys/class/power_supply/ucsi-source-psy-1-00081/type": "USB"}))
+    assert isinstance(reading, JtopReading)
+    assert (reading.total_rails, reading.total_mw) == (("VDD_CPU_CV", "VDD_GPU_SOC"), 1200)
 
 
 @pytest.mark.parametrize("name", [{}, {"name": "POM_5V_IN"}], ids=["without a name", "with its name"])
 def test_an_input_rail_is_the_total_in_every_version_of_the_client(board: WithClient, name: Mapping[str, str]) -> None:
-    told = read_jtop(board(client({"rail": {"POM_5V_GPU": rail(40)}, "tot": rail(2100) | dict(name)})))
-    assert isinstance(told, JtopReading)
-    assert (told.total_mw, told.is_sum) == (2100, False)
-    assert told.rails_mw["POM_5V_GPU"] == 40
+    reading = read_jtop(board(client({"rail": {"POM_5V_GPU": rail(40)}, "tot": rail(2100) | dict(name)})))
+    assert isinstance(reading, JtopReading)
+    assert (reading.total_mw, reading.is_sum) == (2100, False)
+    assert reading.rails_mw["POM_5V_GPU"] == 40
 
 
 @pytest.mark.parametrize("none", [{}, {"rail": {}, "tot": {"power": 0, "avg": 0}}], ids=["no monitor", "none readable"])
@@ -132,17 +132,17 @@ def test_a_unit_that_is_off_has_no_temperature(board: WithClient) -> None:
     assert [sensor.name for sensor in found.sensors if sensor.quantity == "temperature_mc"] == ["jtop.CPU"]
 
 
-def test_the_rate_is_the_pace_that_another_client_has_set(board: WithClient) -> None:
+def test_the_rate_follows_the_interval_that_another_client_has_set(board: WithClient) -> None:
     sensor = power(kind().sensors(board(client(summed(VDD_GPU_SOC=500), interval=2.0))))["jtop"]
     assert sensor.rate_hz == 0.5
     assert "every 2 s" in sensor.method
 
 
-def test_readings_of_a_service_that_stands_still_count_once_and_then_end_the_sensor(board: WithClient) -> None:
+def test_repeated_readings_of_a_stuck_service_count_once_and_then_end_the_sensor(board: WithClient) -> None:
     tree = board(client(summed(VDD_GPU_SOC=500), pace="1 if self.uptime < 5 else 0"))
-    told = read_jtop(tree)
-    assert isinstance(told, JtopReading)
-    impatient = ["3" if word == "20" else word for word in told.command]
+    reading = read_jtop(tree)
+    assert isinstance(reading, JtopReading)
+    impatient = ["3" if word == "20" else word for word in reading.command]
     lines: list[str] = []
     ending = tree.transport.stream(impatient, lines.append, timeout_s=30)
     assert lines.count("total=500") == 5
@@ -154,12 +154,12 @@ def test_a_first_reading_that_takes_long_is_waited_for(board: WithClient, tmp_pa
     flag = tmp_path / "asked"
     start = f"import pathlib; flag = pathlib.Path({str(flag)!r})\n        "
     start += "if not flag.exists(): flag.touch(); raise RuntimeError('Error connection')"
-    told = read_jtop(board(client(summed(VDD_GPU_SOC=500), start=start)))
-    assert isinstance(told, JtopReading), told
+    reading = read_jtop(board(client(summed(VDD_GPU_SOC=500), start=start)))
+    assert isinstance(reading, JtopReading), reading
     assert flag.exists()
 
 
-@pytest.mark.parametrize(("said", "remedy"), [
+@pytest.mark.parametrize(("message", "remedy"), [
     ("The jtop.service is not active. Please run:\\nsudo systemctl restart jtop.service",
      "start it on the device: sudo systemctl restart jtop.service"),
     ("I can't access jtop.service.\\nPlease logout or reboot this board.", "sudo usermod -aG jtop $USER"),
@@ -170,18 +170,18 @@ def test_a_first_reading_that_takes_long_is_waited_for(board: WithClient, tmp_pa
     ("Authentication with jetson-stats server failed", "client and service must be of one version"),
     ("Lost connection with jtop server", "systemctl status jtop.service"),
 ])  # fmt: skip
-def test_what_its_client_says_is_told_whole_and_with_the_remedy(board: WithClient, said: str, remedy: str) -> None:
-    told = read_jtop(board(client({}, start=f'raise RuntimeError("{said}")')))
-    assert isinstance(told, NoJtop)
-    assert told.reason == said.replace("\\n", " ").split(" Please")[0].rstrip(".")
-    assert remedy in told.remedy
+def test_the_clients_message_is_passed_on_with_the_remedy(board: WithClient, message: str, remedy: str) -> None:
+    reading = read_jtop(board(client({}, start=f'raise RuntimeError("{message}")')))
+    assert isinstance(reading, NoJtop)
+    assert reading.reason == message.replace("\\n", " ").split(" Please")[0].rstrip(".")
+    assert remedy in reading.remedy
 
 
 def test_a_missing_client_says_what_to_install(board: WithClient) -> None:
     assert "install jetson-stats for the device's own Python" in gaps(kind().sensors(board(None)))["jtop"]
 
 
-def test_a_value_that_is_no_number_is_unavailable(board: WithClient) -> None:
+def test_a_value_that_is_not_a_number_is_unavailable(board: WithClient) -> None:
     found = kind().sensors(board(client(summed(VDD_GPU_SOC="lots"))))
     assert "update jetson-stats" in gaps(found)["jtop"]
     assert "jtop" not in power(found)
@@ -196,12 +196,12 @@ def test_jtop_is_not_started_without_its_service(board: WithClient, tmp_path: Pa
     assert not started.exists()
 
 
-def test_jtop_is_only_asked_when_the_inventory_says_so(board: WithClient) -> None:
+def test_jtop_is_only_used_when_the_inventory_says_so(board: WithClient) -> None:
     found = kind(jtop=False).sensors(board(client(summed(VDD_GPU_SOC=500))))
     assert "jtop" not in {**power(found), **gaps(found)}
 
 
 def test_the_reader_is_in_the_syntax_of_the_python_of_jetpack_4(board: WithClient) -> None:
-    told = read_jtop(board(client(summed(VDD_GPU_SOC=500))))
-    assert isinstance(told, JtopReading)
-    assert ast.parse(told.command[told.command.index("-c") + 1], feature_version=(3, 6)).body
+    reading = read_jtop(board(client(summed(VDD_GPU_SOC=500))))
+    assert isinstance(reading, JtopReading)
+    assert ast.parse(reading.command[reading.command.index("-c") + 1], feature_version=(3, 6)).body

@@ -53,12 +53,12 @@ def claim_of(name: str, outdated: str | None = None) -> Claim:
 
 
 def shell_of(folder: Path) -> int:
-    """The process on the device that stands for the hold."""
+    """Returns the process on the device that stands for the hold."""
     (record,) = [path for path in folder.iterdir() if path.name.isdigit()]
     return int(record.read_text().split()[0])
 
 
-def test_another_orchestrator_learns_who_holds_the_device(hold: Hold, folder: Path) -> None:
+def test_another_orchestrator_is_refused_with_who_holds_the_device(hold: Hold, folder: Path) -> None:
     holder = hold("one")
     with pytest.raises(DeviceBusy) as caught:
         hold("two")
@@ -81,7 +81,7 @@ def test_the_device_is_free_when_its_holder_has_let_go_and_nothing_is_left(hold:
         assert list(folder.iterdir()) == []
 
 
-def test_a_hold_whose_process_was_killed_counts_no_more(hold: Hold, folder: Path) -> None:
+def test_a_hold_whose_process_was_killed_no_longer_counts(hold: Hold, folder: Path) -> None:
     hold("one")
     os.kill(shell_of(folder), signal.SIGKILL)
     hold("two")
@@ -89,17 +89,17 @@ def test_a_hold_whose_process_was_killed_counts_no_more(hold: Hold, folder: Path
 
 
 @pytest.mark.parametrize("other", ["boot", "start"])
-def test_a_number_that_another_process_has_now_is_no_holder(hold: Hold, folder: Path, other: str) -> None:
+def test_a_reused_process_number_is_not_a_holder(hold: Hold, folder: Path, other: str) -> None:
     """After a restart of the device, or when its numbers came round again."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     folder.mkdir(parents=True)
     with subprocess.Popen(["sleep", "600"]) as process:
         ticks = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
-        named = {
+        holder = {
             "boot": f"{process.pid} {ticks} 00000000-0000-0000-0000-000000000000",
             "start": f"{process.pid} {int(ticks) - 1} {boot}",
         }
-        (folder / "7").write_text(f"{named[other]} token\n{{}}\n.\n")
+        (folder / "7").write_text(f"{holder[other]} token\n{{}}\n.\n")
         hold("two", outdated="token")
         assert {path.name for path in folder.iterdir()} == {"8"}
         assert process.poll() is None
@@ -107,14 +107,14 @@ def test_a_number_that_another_process_has_now_is_no_holder(hold: Hold, folder: 
 
 
 @pytest.mark.parametrize("text", ["", "1 2 3\n{}\n.\n", "$(exit) `exit` * token\n{}\n.\n"])
-def test_a_file_that_was_never_finished_or_is_damaged_keeps_nobody_away(hold: Hold, folder: Path, text: str) -> None:
+def test_an_unfinished_or_damaged_hold_keeps_nobody_away(hold: Hold, folder: Path, text: str) -> None:
     folder.mkdir(parents=True)
     (folder / "3").write_text(text)
     (folder / "note").write_text("left by somebody")
     hold("two")
 
 
-def test_a_holder_that_is_alive_keeps_the_device_although_it_says_nothing_of_itself(hold: Hold, folder: Path) -> None:
+def test_a_holder_that_is_alive_keeps_the_device_even_without_a_description(hold: Hold, folder: Path) -> None:
     hold("one")
     (path,) = [path for path in folder.iterdir() if path.name.isdigit()]
     lines = path.read_text().splitlines()
@@ -139,18 +139,18 @@ def test_a_program_of_an_orchestrator_that_lost_the_device_ends_in_mid_stream(
     make_transport: MakeTransport, hold: Hold, folder: Path
 ) -> None:
     lost = hold("one")
-    said: list[str] = []
+    lines: list[str] = []
 
     def on_line(line: str) -> None:
-        said.append(line)
+        lines.append(line)
         hold("two", outdated="token-one")
 
     with pytest.raises(DeviceLost, match="not ours any more"):
         lost.stream(["sh", "-c", "echo $$; exec sleep 600"], on_line, timeout_s=60)
-    wait_until(lambda: not is_running(int(said[0])))
+    wait_until(lambda: not is_running(int(lines[0])))
 
 
-def test_of_many_that_come_at_once_exactly_one_holds_the_device(make_transport: MakeTransport, folder: Path) -> None:
+def test_of_many_contenders_exactly_one_holds_the_device(make_transport: MakeTransport, folder: Path) -> None:
     rounds, contenders = 6, 5
     # What a killed holder left: all of them see that it counts no more at the same time.
     folder.mkdir(parents=True)
@@ -184,7 +184,7 @@ def test_of_many_that_come_at_once_exactly_one_holds_the_device(make_transport: 
             transport.close()
 
 
-def test_one_who_is_slow_to_announce_itself_gives_way_to_who_went_past_it(tmp_path: Path, folder: Path) -> None:
+def test_a_slow_contender_gives_way_to_one_that_overtook_it(tmp_path: Path, folder: Path) -> None:
     """Its file is there, for so long without a word in it that others take it for one that was never finished."""
     slow = ShellTransport(android_link(tmp_path / "slow"))
     quick = ShellTransport(android_link(tmp_path / "quick"))
@@ -243,7 +243,7 @@ def test_a_program_that_failed_after_the_hold_was_gone_is_a_lost_device(hold: Ho
     assert again.stream(["sh", "-c", "exit 3"], lambda _line: None, timeout_s=20).rc == 3
 
 
-def test_where_no_workdir_can_be_made_nothing_is_held_and_no_error_hides_why(
+def test_without_a_workdir_nothing_is_held_and_no_error_hides_the_reason(
     make_transport: MakeTransport, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
@@ -270,7 +270,7 @@ def test_nothing_is_held_on_a_disk_that_is_full_or_read_only(make_transport: Mak
     assert not make_transport(0.5).hold(str(small_disk / "hold"), claim_of("one"))
 
 
-def test_a_disk_that_is_full_since_hides_no_holder(make_transport: MakeTransport, small_disk: Path) -> None:
+def test_a_disk_that_filled_up_later_hides_no_holder(make_transport: MakeTransport, small_disk: Path) -> None:
     holder = make_transport(0.5)
     assert holder.hold(str(small_disk / "hold"), claim_of("one"))
     fill(small_disk)
@@ -295,7 +295,7 @@ def test_something_else_in_the_place_of_the_holds_is_an_error(make_transport: Ma
     assert caught.value.cause is FileCause.OBSTRUCTED
 
 
-def test_text_of_the_holder_reaches_others_whole_whatever_it_holds(make_transport: MakeTransport, folder: Path) -> None:
+def test_the_description_of_a_holder_reaches_others_unchanged(make_transport: MakeTransport, folder: Path) -> None:
     odd = replace(claim_of("one").holder, command="it's $HOME `x` \\n \" 日本 %s", host="a\nb")
     first = make_transport(0.5)
     assert first.hold(str(folder), replace(claim_of("one"), holder=odd))

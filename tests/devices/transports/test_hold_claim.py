@@ -61,7 +61,7 @@ def test_the_hold_of_a_process_of_another_host_is_not(tmp_path: Path, boot: str)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"token": "x"}', '{"token": "x", "pid": "1"}', "\\xff"])
-def test_a_damaged_memory_is_none(tmp_path: Path, text: str) -> None:
+def test_a_damaged_record_of_the_last_hold_counts_as_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "pi.hold").write_text(text)
     assert claim("pi", tmp_path).outdated is None
 
@@ -71,14 +71,14 @@ def test_a_home_that_cannot_be_written_holds_devices_too(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "told", ["", "{}", "[1]", '{"pid": -1, "host": "h"}', '{"pid": true, "host": "h"}', "[" * 9999]
+    "line", ["", "{}", "[1]", '{"pid": -1, "host": "h"}', '{"pid": true, "host": "h"}', "[" * 9999]
 )
-def test_a_holder_without_a_readable_name_is_one_all_the_same(told: str) -> None:
-    assert "left no readable name" in str(busy("pi", told, answered=True))
+def test_a_holder_without_a_readable_name_still_counts(line: str) -> None:
+    assert "left no readable name" in str(busy("pi", line, answered=True))
 
 
-def test_what_a_holder_says_of_itself_cannot_drive_the_terminal() -> None:
-    told = json.dumps({"pid": 7, "host": "\x1b[2J", "since": "\n", "command": "x" * 500, "user": "\x07"})
-    said = str(busy("pi", told, answered=True))
-    assert said.isprintable()
-    assert len(said) < 400
+def test_the_description_of_a_holder_cannot_control_the_terminal() -> None:
+    line = json.dumps({"pid": 7, "host": "\x1b[2J", "since": "\n", "command": "x" * 500, "user": "\x07"})
+    sentence = str(busy("pi", line, answered=True))
+    assert sentence.isprintable()
+    assert len(sentence) < 400

@@ -1,4 +1,4 @@
-"""Two homes with one device behind a real daemon: who has it, what the other is told, and when a holder loses it."""
+"""Two homes with one device behind a real daemon: who holds it, the error for the other, and when a holder loses it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def orchestrator(entry: DeviceEntry, home: Path, note: Path) -> Iterator[subproc
             process.kill()
 
 
-def test_another_home_is_told_who_measures_and_touches_nothing(entry: DeviceEntry, tmp_path: Path) -> None:
+def test_another_home_is_refused_with_who_measures_and_touches_nothing(entry: DeviceEntry, tmp_path: Path) -> None:
     note = tmp_path / "pid"
     with orchestrator(entry, tmp_path / "one", note) as process:
         before = sorted(path.name for path in Path(entry.workdir).iterdir())
@@ -80,7 +80,7 @@ def test_another_home_is_told_who_measures_and_touches_nothing(entry: DeviceEntr
         assert json.loads((Path(entry.workdir) / "runner.pid").read_text())["pid"] == int(note.read_text())
 
 
-def test_a_holder_that_was_killed_is_none_for_another_home(entry: DeviceEntry, tmp_path: Path) -> None:
+def test_a_killed_holder_does_not_count_for_another_home(entry: DeviceEntry, tmp_path: Path) -> None:
     note = tmp_path / "pid"
     with orchestrator(entry, tmp_path / "one", note) as process:
         process.kill()
@@ -89,7 +89,7 @@ def test_a_holder_that_was_killed_is_none_for_another_home(entry: DeviceEntry, t
         wait_until(lambda: not is_running(int(note.read_text())))
 
 
-def test_a_holder_that_does_not_answer_loses_the_device_and_learns_it(
+def test_a_holder_that_does_not_answer_loses_the_device_and_notices(
     entry: DeviceEntry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when its link is dead; stopping it is the same for who asks."""
@@ -107,7 +107,7 @@ def test_a_holder_that_does_not_answer_loses_the_device_and_learns_it(
             assert device.transport.exists(entry.workdir)
 
 
-def test_the_home_itself_is_back_at_once_after_a_link_that_broke_without_a_word(
+def test_the_same_home_holds_the_device_again_at_once_after_a_silent_break(
     daemon: LoopbackDaemon, entry: DeviceEntry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would wait for an answer for longer than a test may last."""
@@ -116,7 +116,7 @@ def test_the_home_itself_is_back_at_once_after_a_link_that_broke_without_a_word(
         (record,) = (Path(entry.workdir) / "hold").iterdir()
         shell = int(record.read_text().split()[0])
         # The home's own process has given up, and the device hasn't noticed: its end of the link stands still.
-        kept = record.read_text()
+        content = record.read_text()
     record.parent.mkdir(exist_ok=True)
     deaf = (
         "import signal, time; signal.signal(signal.SIGUSR1, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
@@ -127,8 +127,8 @@ def test_the_home_itself_is_back_at_once_after_a_link_that_broke_without_a_word(
         assert stand_in.stdout.readline() == "up\n"
         wait_until(lambda: not is_running(shell))
         ticks = Path(f"/proc/{stand_in.pid}/stat").read_text().rpartition(")")[2].split()[19]
-        words = kept.split()
-        record.write_text(kept.replace(f"{words[0]} {words[1]}", f"{stand_in.pid} {ticks}"))
+        words = content.split()
+        record.write_text(content.replace(f"{words[0]} {words[1]}", f"{stand_in.pid} {ticks}"))
         with connect(entry, tmp_path / "one"):
             wait_until(lambda: stand_in.poll() is not None)
     finally:
@@ -136,7 +136,7 @@ def test_the_home_itself_is_back_at_once_after_a_link_that_broke_without_a_word(
         stand_in.wait(timeout=20)
 
 
-def test_a_copy_of_the_home_has_to_ask_as_others_do(entry: DeviceEntry, tmp_path: Path) -> None:
+def test_a_copy_of_the_home_has_to_ask_like_any_other(entry: DeviceEntry, tmp_path: Path) -> None:
     with orchestrator(entry, tmp_path / "one", tmp_path / "pid"):
         (tmp_path / "copy").mkdir()
         (tmp_path / "copy" / f"{entry.name}.hold").write_bytes((tmp_path / "one" / f"{entry.name}.hold").read_bytes())
@@ -144,9 +144,7 @@ def test_a_copy_of_the_home_has_to_ask_as_others_do(entry: DeviceEntry, tmp_path
             pytest.fail("the device was had twice")
 
 
-def test_two_entries_for_one_device_under_two_addresses_are_told_apart_in_the_inventory(
-    entry: DeviceEntry, tmp_path: Path
-) -> None:
+def test_two_entries_for_one_device_under_two_addresses_are_reported(entry: DeviceEntry, tmp_path: Path) -> None:
     other = entry.model_copy(update={"name": "again", "connect_timeout_s": 14.0})
     with (
         connect(entry, tmp_path / "one"),
@@ -168,7 +166,7 @@ def test_a_daemon_that_is_killed_takes_the_hold_with_it(
         device.transport.exists("/")
 
 
-def test_a_stopped_link_of_another_home_is_overcome_and_a_program_left_by_it_ended(
+def test_a_stopped_link_of_another_home_is_taken_over_and_its_program_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server's processes for the first connection stand still, as behind a network that is gone."""

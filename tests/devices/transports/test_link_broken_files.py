@@ -58,10 +58,10 @@ def test_a_push_that_broke_off_goes_on_over_the_next_connection(
     wait_until(lambda: part.stat().st_size == _settled(part))
     daemon.start()
     again = transport_to(daemon.entry())
-    seen: list[int] = []
-    deploy(again, [file], str(folder), on_progress=lambda _name, done, _size: seen.append(done))
+    sizes: list[int] = []
+    deploy(again, [file], str(folder), on_progress=lambda _name, done, _size: sizes.append(done))
     again.close()
-    assert seen[0] > 4 << 20
+    assert sizes[0] > 4 << 20
     assert (folder / file.name).read_bytes() == file.source.read_bytes()
 
 

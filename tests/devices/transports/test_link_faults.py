@@ -26,7 +26,7 @@ WORDS = {
 
 
 def words(daemon: LoopbackDaemon, what: str) -> str:
-    """What the link says of it."""
+    """Returns what the link says of it."""
     return WORDS[daemon.entry().transport][what]
 
 
@@ -111,4 +111,4 @@ def test_a_slow_program_at_a_daemon_that_answers_runs_to_its_deadline(link_trans
     """It says nothing for longer than a peer may stay silent, and is no lost device."""
     with pytest.raises(TransportTimeout, match="did not end within 4 s"):
         link_transport.run(["sleep", "600"], timeout_s=4)
-    assert link_transport.run(["sleep", "2"], timeout_s=60).rc == 0
+    assert link_transport.run(["sleep", "2"], timeout_s=60).end.rc == 0

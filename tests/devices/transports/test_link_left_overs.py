@@ -19,7 +19,7 @@ from tests.support.devices.loopback_daemons import LoopbackDaemon, transport_to
 from tests.support.devices.real_processes import LASTING, STUBBORN, is_running, kill_if_running, python, wait_until
 
 
-def test_a_shell_that_is_killed_is_no_end_of_the_program(
+def test_a_killed_shell_is_not_taken_for_the_end_of_the_program(
     daemon: LoopbackDaemon, link_transport: ShellTransport, tmp_path: Path
 ) -> None:
     """Neither exit code nor end marker came: a loss. SSH says so at once; adb waits for those who hold the shell's
@@ -93,7 +93,7 @@ def test_the_program_ends_with_the_orchestrator(daemon: LoopbackDaemon, tmp_path
 def test_the_end_of_a_connection_leaves_nothing(daemon: LoopbackDaemon) -> None:
     before = threading.active_count()
     transport = transport_to(daemon.entry())
-    assert transport.run(["true"], timeout_s=20).rc == 0
+    assert transport.run(["true"], timeout_s=20).end.rc == 0
     with pytest.raises(TransportTimeout):
         transport.run(["sleep", "600"], timeout_s=0.5)
     transport.close()
@@ -126,20 +126,18 @@ def test_a_missing_tool_is_named_with_what_to_install(link_transport: ShellTrans
         link_transport._ask("look at", "/", "frobnicate --all", timeout_s=20)
 
 
-def test_the_pid_file_names_a_running_program_in_words_that_the_host_reads(
-    link_transport: ShellTransport, tmp_path: Path
-) -> None:
+def test_the_pid_file_has_the_hosts_format(link_transport: ShellTransport, tmp_path: Path) -> None:
     path, read = tmp_path / "it's a\n'pid' file", tmp_path / "read"
-    seen: list[dict[str, object]] = []
+    records: list[dict[str, object]] = []
 
     def on_line(line: str) -> None:
-        seen.append(json.loads(path.read_text()) | {"said": int(line)})
+        records.append(json.loads(path.read_text()) | {"printed": int(line)})
         read.touch()
 
     lasting = (
         "import os, sys, time; print(os.getpid(), flush=True)\nwhile not os.path.exists(sys.argv[1]): time.sleep(.02)"
     )
     link_transport.stream(python(lasting, str(read)), on_line, timeout_s=60, pid_file=str(path))
-    assert seen[0]["pid"] == seen[0]["said"]
-    assert seen[0]["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert records[0]["pid"] == records[0]["printed"]
+    assert records[0]["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert not path.exists()

@@ -38,11 +38,11 @@ def test_files_with_awkward_names_come_and_go_whole(transport: Transport, tmp_pa
 def test_progress_rises_to_the_size(transport: Transport, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(os.urandom(9_000_000))
-    seen: list[tuple[int, int]] = []
-    transport.push(source, str(tmp_path / "copy"), timeout_s=20, on_progress=lambda *numbers: seen.append(numbers))
-    assert len(seen) > 1
-    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
-    assert seen[-1] == (9_000_000, 9_000_000)
+    progress: list[tuple[int, int]] = []
+    transport.push(source, str(tmp_path / "copy"), timeout_s=20, on_progress=lambda *numbers: progress.append(numbers))
+    assert len(progress) > 1
+    assert [done for done, _ in progress] == sorted({done for done, _ in progress})
+    assert progress[-1] == (9_000_000, 9_000_000)
     assert (tmp_path / "copy").read_bytes() == source.read_bytes()
 
 
@@ -58,16 +58,16 @@ def test_a_push_goes_on_behind_what_is_there(transport: Transport, tmp_path: Pat
     source, copy = tmp_path / "source", tmp_path / "copy"
     source.write_bytes(os.urandom(3 * RESUME_BLOCK_BYTES + 5))
     copy.write_bytes(b"x" * RESUME_BLOCK_BYTES + b"y" * 6 * RESUME_BLOCK_BYTES)
-    seen: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     transport.push(
         source,
         str(copy),
         timeout_s=20,
-        on_progress=lambda *numbers: seen.append(numbers),
+        on_progress=lambda *numbers: progress.append(numbers),
         offset_bytes=RESUME_BLOCK_BYTES,
     )
     assert copy.read_bytes() == b"x" * RESUME_BLOCK_BYTES + source.read_bytes()[RESUME_BLOCK_BYTES:]
-    assert seen[-1] == (source.stat().st_size, source.stat().st_size)
+    assert progress[-1] == (source.stat().st_size, source.stat().st_size)
     with pytest.raises(ValueError, match="multiple"):
         transport.push(source, str(copy), timeout_s=20, offset_bytes=1)
 
@@ -103,7 +103,7 @@ def test_a_full_disk_is_named_when_pushing(transport: Transport, tmp_path: Path)
     assert caught.value.cause is FileCause.FULL
 
 
-def test_a_missing_source_of_the_host_is_told_from_the_device(transport: Transport, tmp_path: Path) -> None:
+def test_a_missing_source_is_reported_as_the_hosts_and_not_the_devices(transport: Transport, tmp_path: Path) -> None:
     with pytest.raises(FileError, match="host's file") as caught:
         transport.push(tmp_path / "none", str(tmp_path / "copy"), timeout_s=20)
     assert caught.value.cause is FileCause.MISSING
@@ -167,7 +167,7 @@ def test_writing_over_a_folder_is_refused_without_leftovers(transport: Transport
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
-def test_the_stamp_tells_a_change_that_hides_its_size_and_time(transport: Transport, tmp_path: Path) -> None:
+def test_the_stamp_reveals_a_change_that_keeps_size_and_time(transport: Transport, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"before")
     before, times = transport.stat(str(path)), path.stat()
@@ -195,7 +195,7 @@ def test_removing_a_link_leaves_what_it_points_to(transport: Transport, tmp_path
     assert not transport.exists(str(tmp_path / "link"))
 
 
-def test_removing_nothing_is_no_error(transport: Transport, tmp_path: Path) -> None:
+def test_removing_a_missing_file_is_no_error(transport: Transport, tmp_path: Path) -> None:
     transport.remove(str(tmp_path / "none"))
     transport.remove(str(tmp_path / "none"), recursive=True)
 
@@ -230,3 +230,38 @@ def test_free_space_is_that_of_the_file_system(transport: Transport, tmp_path: P
 def test_a_null_character_in_a_path_is_a_file_error(transport: Transport) -> None:
     with pytest.raises(FileError, match="null"):
         transport.read_text("a\0b")
+
+
+@pytest.mark.parametrize("name", AWKWARD_NAMES)
+def test_many_folders_are_listed_in_one_round_trip(transport: Transport, tmp_path: Path, name: str) -> None:
+    """A link to a folder is followed, as /sys is full of them; what is no folder, or holds nothing, is left out."""
+    folders = [tmp_path / name, tmp_path / "linked", tmp_path / "empty", tmp_path / "none", tmp_path / "file"]
+    folders[0].mkdir()
+    (folders[0] / name).touch()
+    (folders[0] / "another").touch()
+    folders[1].symlink_to(folders[0])
+    folders[2].mkdir()
+    folders[4].touch()
+    names = tuple(sorted([name, "another"]))
+    assert transport.list_dirs([str(folder) for folder in folders]) == {str(folder): names for folder in folders[:2]}
+    assert transport.list_dirs([]) == {}
+
+
+@pytest.mark.parametrize("name", AWKWARD_NAMES)
+def test_many_paths_are_looked_for_in_one_round_trip(transport: Transport, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "none")
+    there = {str(tmp_path), str(tmp_path / name), str(tmp_path / "dangling")}
+    assert transport.existing([*sorted(there), str(tmp_path / "none")]) == there
+    assert transport.existing([]) == frozenset()
+
+
+@pytest.mark.parametrize("name", AWKWARD_NAMES)
+def test_many_files_are_looked_at_in_one_round_trip(transport: Transport, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"12345")
+    (tmp_path / "other").touch()
+    there = [str(tmp_path / name), str(tmp_path / "other")]
+    found = transport.stats([there[0], str(tmp_path / "none"), there[1]])
+    assert found == {path: transport.stat(path) for path in there}
+    assert [stat.size_bytes for stat in found.values()] == [5, 0]
+    assert transport.stats([]) == {}

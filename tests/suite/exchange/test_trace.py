@@ -190,7 +190,7 @@ def test_what_is_not_known_is_left_out(begun, tmp_path):
     session = f"{begun.run_id}.s0.a0"
     lines = recorded.text([recorded.header(session), recorded.load(rss_kib=None), *recorded.steps(losses=[()] * 7)])
     made = recorded.result(0, session=session)
-    object.__setattr__(made, "record", recorded.collect(session, lines, recorded.ExitOutcome(rc=0)))
+    object.__setattr__(made, "record", recorded.collect(session, lines, recorded.ProcessEnd(rc=0)))
     begun.store.add_session(begun.measurement_id, made)
     slices = [event for event in traced(begun, tmp_path / "t.json") if event["ph"] == "X"]
     assert [event["args"] for event in slices if event["cat"] == "load"] == [{}]
@@ -226,7 +226,7 @@ def test_large_trace_is_compressed_by_itself(begun, tmp_path, monkeypatch):
 
 def test_session_of_which_nothing_arrived_has_only_its_name(begun, tmp_path):
     made = recorded.result(0, session=f"{begun.run_id}.s0.a0")
-    empty = recorded.collect(f"{begun.run_id}.s0.a0", [], recorded.ExitOutcome(rc=1))
+    empty = recorded.collect(f"{begun.run_id}.s0.a0", [], recorded.ProcessEnd(rc=1))
     object.__setattr__(made, "record", empty)
     begun.store.add_session(begun.measurement_id, made)
     assert {event["ph"] for event in traced(begun, tmp_path / "t.json")} == {"M"}

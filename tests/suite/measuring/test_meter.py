@@ -15,6 +15,7 @@ import pytest
 
 from devices.errors import DeviceLost
 from devices.inventory.entry import DeviceEntry, PowerSource
+from devices.processes import ProcessEnd
 from devices.sensors.spec import Discovery, Sensor
 from devices.transports.local.transport import LocalTransport
 from foundation.unavailable import Unavailable
@@ -24,7 +25,7 @@ from suite.measuring.idle_device import Clock
 from suite.measuring.meter import ClockLine, ClockReading, NoMeter, metered, read_clock
 from suite.measuring.sensor_plan import sensor_plan
 from suite.sessions.collect import collect
-from suite.sessions.record import Cause, ExitOutcome, SensorTrace, SessionRecord
+from suite.sessions.record import Cause, SensorTrace, SessionRecord
 from suite.store.session_rows import load_samples, sample_values
 from tests.support.suite import recorded_session as recorded
 
@@ -74,7 +75,7 @@ def session(begin_ns: int, seconds: float, steps: int = 20) -> SessionRecord:
         line = recorded.step(index)
         lines.append(line | {"t0_ns": t0_ns, "t1_ns": begin_ns + round((index + 1) * seconds / steps * 1e9)})
     lines.append(recorded.footer(t_ns=begin_ns + round(seconds * 1e9)))
-    return collect("s", recorded.text(lines), ExitOutcome(rc=0), {})
+    return collect("s", recorded.text(lines), ProcessEnd(rc=0), {})
 
 
 def until(program: MeterProgram, count: int = 1) -> bool:
@@ -272,7 +273,7 @@ class Link:
         self.now_ns += there
         told = self.now_ns + self.ahead_ns
         self.now_ns += back
-        return SimpleNamespace(rc=0, stdout=f"{told}\n")
+        return SimpleNamespace(end=ProcessEnd(0), stdout=f"{told}\n")
 
 
 def test_the_reading_with_the_shortest_round_trip_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

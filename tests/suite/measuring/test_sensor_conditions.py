@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from devices.errors import DeviceLost
+from devices.processes import ProcessEnd
 from devices.sensors.spec import Sensor
 from devices.transports.local.transport import LocalTransport
 from foundation.unavailable import Unavailable
@@ -20,7 +21,6 @@ from suite.measuring import session
 from suite.measuring.idle_device import Clock, idle_power_mw, value_in
 from suite.measuring.sensor_plan import SensorPlan
 from suite.measuring.session import run_session
-from suite.sessions.record import ExitOutcome
 from suite.sessions.validity import Expectation, SessionStatus, judge
 from tests.support.suite import recorded_session as recorded
 
@@ -79,9 +79,9 @@ class Told:
 def judged_on(device: Told, monkeypatch: pytest.MonkeyPatch) -> Any:
     """What a session on that device is worth, which is well in all other respects."""
 
-    def launch(_device: Any, _folder: str, _order: Any, listener: Any) -> ExitOutcome:
+    def launch(_device: Any, _folder: str, _order: Any, listener: Any) -> ProcessEnd:
         listener.lines.extend(recorded.whole())
-        return ExitOutcome(rc=0)
+        return ProcessEnd(rc=0)
 
     monkeypatch.setattr(session, "_place_job", lambda *_: None)
     monkeypatch.setattr(session, "_opened", lambda _path: contextlib.nullcontext())

@@ -2,11 +2,12 @@ import json
 
 import pytest
 
+from devices.processes import ProcessEnd
 from reports.model.statistics import Temperature
 from suite.results.measurement import Subject, measure, usable
 from suite.sessions.collect import collect
 from suite.sessions.loss_check import ExpectedLosses
-from suite.sessions.record import ExitOutcome, IdlePower, SensorFact
+from suite.sessions.record import IdlePower, SensorFact
 from suite.sessions.validity import SessionResult, SessionStatus, Validity
 from tests.support.suite import recorded_session as recorded
 
@@ -86,7 +87,7 @@ def test_memory_the_kernel_does_not_tell_is_unavailable():
             recorded.footer(hwm_kib=None, swap_kib=None),
         ]
     )
-    record = collect("s", lines, ExitOutcome(rc=0))
+    record = collect("s", lines, ProcessEnd(rc=0))
     document = measure(subject(), [SessionResult("s", 0, 0, record, Validity(SessionStatus.OK))]).document()
     assert "VmRSS" in why(document["memory_after_load_kib"])
     assert "VmHWM" in why(document["peak_memory_kib"])

@@ -1,8 +1,8 @@
 import pytest
 
+from devices.processes import ProcessEnd
 from suite.sessions.collect import collect
 from suite.sessions.loss_check import ExpectedLosses
-from suite.sessions.record import ExitOutcome
 from suite.sessions.validity import Expectation, SessionStatus, judge
 from tests.support.suite import recorded_session as recorded
 
@@ -32,11 +32,11 @@ def test_a_session_that_was_compared_with_nothing_says_so():
 @pytest.mark.parametrize(
     ("outcome", "status"),
     [
-        (ExitOutcome(rc=-11), SessionStatus.FAILED),
-        (ExitOutcome(rc=-9), SessionStatus.FAILED),
-        (ExitOutcome(rc=-9, lost="gone"), SessionStatus.LOST),
-        (ExitOutcome(rc=-9, stopped="deadline"), SessionStatus.INTERRUPTED),
-        (ExitOutcome(rc=0), SessionStatus.INVALID),
+        (ProcessEnd(rc=139), SessionStatus.FAILED),
+        (ProcessEnd(rc=137), SessionStatus.FAILED),
+        (ProcessEnd(rc=137, lost="gone"), SessionStatus.LOST),
+        (ProcessEnd(rc=137, stopped="deadline"), SessionStatus.INTERRUPTED),
+        (ProcessEnd(rc=0), SessionStatus.INVALID),
     ],
 )
 def test_a_session_that_did_not_complete_keeps_its_cause(outcome, status):
@@ -48,7 +48,7 @@ def test_a_session_that_did_not_complete_keeps_its_cause(outcome, status):
 
 def test_an_unsupported_program_is_unsupported_not_failed():
     lines = recorded.text([recorded.header(), recorded.footer(cause="error", stage="load", error_code="0x14")])
-    assert judge(collect("s", lines, ExitOutcome(rc=1)), expectation()).status is SessionStatus.UNSUPPORTED
+    assert judge(collect("s", lines, ProcessEnd(rc=1)), expectation()).status is SessionStatus.UNSUPPORTED
 
 
 def test_too_few_steps_are_invalid_with_both_numbers():
@@ -63,7 +63,7 @@ def test_more_steps_than_asked_for_are_fine():
 
 def test_a_footer_that_counts_other_steps_is_invalid():
     lines = recorded.text([recorded.header(), recorded.load(), *recorded.steps(), recorded.footer(steps=9)])
-    verdict = judge(collect("s", lines, ExitOutcome(rc=0)), expectation())
+    verdict = judge(collect("s", lines, ProcessEnd(rc=0)), expectation())
     assert verdict.reason == "the footer tells of 9 steps, 7 arrived"
 
 

@@ -3,10 +3,11 @@ import sqlite3
 
 import pytest
 
+from devices.processes import ProcessEnd
 from foundation.errors import UserError
 from suite.errors import StoreError
 from suite.sessions.collect import collect
-from suite.sessions.record import ExitOutcome, IdlePower
+from suite.sessions.record import IdlePower
 from suite.sessions.validity import SessionResult, SessionStatus, Validity
 from suite.store.store import Store, VerdictRow
 from tests.support.suite import recorded_session as recorded
@@ -35,7 +36,7 @@ def test_a_session_comes_back_equal_after_reopening(begun, tmp_path):
 
 
 def test_a_session_that_left_almost_nothing_comes_back_equal(begun):
-    record = collect("x", ["noise\x00\x1b", '{"event": "st'], ExitOutcome(rc=-9, stderr_tail="\ud800"))
+    record = collect("x", ["noise\x00\x1b", '{"event": "st'], ProcessEnd(rc=137, stderr_tail="\ud800"))
     whole = SessionResult("x", 2, 1, record, Validity(SessionStatus.FAILED, record.sentence))
     begun.store.add_session(begun.measurement_id, whole)
     assert begun.store.sessions_of(begun.measurement_id) == [whole]

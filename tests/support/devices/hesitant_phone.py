@@ -1,6 +1,6 @@
-"""A phone that asks its owner before it lets a computer in: the daemon's end of adb's protocol, as far as that.
+"""A phone that asks its owner before it lets a computer in: adb's protocol on the daemon's side, up to that point.
 
-For a real adb server to see states that Debian's adbd, which asks nobody, never has. Source: Android's
+It shows a real adb server states that Debian's adbd, which asks nobody, never has. Source: Android's
 `packages/modules/adb/protocol.txt`.
 """
 
@@ -17,7 +17,7 @@ _TOKEN, _SIGNATURE, _PUBLIC_KEY = 1, 2, 3
 
 
 class HesitantPhone:
-    """Listens on loopback. `features`: what it says it can do, once it is `confirm`ed."""
+    """Listens on loopback. `features`: what it announces once the owner has `confirm`ed."""
 
     def __init__(self, features: str = "shell_v2,cmd") -> None:
         self._banner = f"device::ro.product.name=hesitant;features={features}".encode()
@@ -25,11 +25,11 @@ class HesitantPhone:
         self._connections: list[socket.socket] = []
         self.port = int(self._listener.getsockname()[1])
         self.address = f"127.0.0.1:{self.port}"
-        self.asked, self._confirmed = threading.Event(), threading.Event()
+        self.question, self._confirmed = threading.Event(), threading.Event()
         self._spawn(self._serve)
 
     def confirm(self) -> None:
-        """The owner says yes."""
+        """Answers yes as the owner."""
         self._confirmed.set()
 
     def close(self) -> None:
@@ -66,7 +66,7 @@ class HesitantPhone:
         elif command == b"CNXN" or (command == b"AUTH" and argument == _SIGNATURE):
             self._send(stream, b"AUTH", _TOKEN, 0, bytes(20))
         elif command == b"AUTH" and argument == _PUBLIC_KEY:
-            self.asked.set()
+            self.question.set()
             self._spawn(self._admit, stream)
 
     def _admit(self, stream: socket.socket) -> None:

@@ -1,7 +1,7 @@
-"""A real adbd (Android 14's, from Debian) on this host's own files, behind a cable of its own, with its own adb server.
+"""A real adbd (Android 14's, from Debian) on this host's own files, behind its own cable, with its own adb server.
 
-It runs natively and as the user of the tests, so everything that is done through it can be seen from here. It asks
-nobody for a permission, which is why it must not listen on any other network.
+It runs natively as the user of the tests, so all its effects are visible here. It doesn't ask for authorisation, so it
+must not listen on any other network.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ PORT = 6555  # beyond those that an adb server looks for emulators on
 
 
 class LoopbackAdbd:
-    """`start`, `kill` and `start` again at the same address; `close` in the end. Its adb server is for it alone."""
+    """A daemon to `start`, `kill` and `start` again at the same address, and to `close`. Its adb server serves it
+    alone.
+    """
 
     def __init__(self, folder: Path) -> None:
         need_root()
@@ -44,18 +46,18 @@ class LoopbackAdbd:
 
     @property
     def environ(self) -> Mapping[str, str]:
-        """What a client needs to use its adb server."""
+        """A client's environment for its adb server."""
         return {"ANDROID_ADB_SERVER_PORT": str(self.server.port)}
 
     def connections(self) -> int:
-        """How many of clients are open at its server."""
+        """Returns the number of open client connections at its server."""
         return sum(
             connection.status == psutil.CONN_ESTABLISHED and connection.laddr[1:2] == (self.server.port,)
             for connection in psutil.net_connections("tcp")
         )
 
     def entry(self, **changes: Any) -> DeviceEntry:
-        """The device that is reached here."""
+        """The inventory entry of this device."""
         values: dict[str, Any] = {
             "name": "phone",
             "kind": "linux",
@@ -67,7 +69,7 @@ class LoopbackAdbd:
         return DeviceEntry.model_validate(values | changes)
 
     def start(self, *, restore_signals: bool = True) -> None:
-        """Comes back when it listens; an adb server is there then, which may not know of it yet."""
+        """Starts it and waits until it listens; its adb server is running then, but may not know it yet."""
         self._start_server()
         self.process = self._spawn(
             [*_program("unshare"), "--net", "--", *self._command], {"ADBD_PORT": str(PORT)}, restore_signals
@@ -77,7 +79,7 @@ class LoopbackAdbd:
         wait_until(self._listens)
 
     def _start_server(self) -> None:
-        """One that ends with the tests, however they end."""
+        """Starts an adb server that ends with the tests, however they end."""
         if not self.server.running():
             self._servers.append(self._spawn([adb_program(), "-P", str(self.server.port), "nodaemon", "server"], {}))
             wait_until(self.server.running)
@@ -106,7 +108,7 @@ class LoopbackAdbd:
         return any(f":{PORT:04X} " in table for table in tables)
 
     def stop_moving(self) -> None:
-        """SIGSTOP: its system still takes connections and acknowledges every packet."""
+        """Sends SIGSTOP: its system still accepts connections and acknowledges every packet."""
         os.kill(self._pid, signal.SIGSTOP)
 
     def move_again(self) -> None:
@@ -114,7 +116,7 @@ class LoopbackAdbd:
         os.kill(self._pid, signal.SIGCONT)
 
     def revive(self) -> None:
-        """Runs after this, with its server, whatever was done to either."""
+        """Makes it run again, with its server, whatever was done to either."""
         if self.process is None:
             self.start()
         self._start_server()
@@ -122,7 +124,7 @@ class LoopbackAdbd:
         self.link.plug()
 
     def kill(self) -> None:
-        """SIGKILL for the daemon alone."""
+        """Kills the daemon alone."""
         if self.process is not None:
             self.process.kill()
             self.process.wait(timeout=20)
@@ -130,7 +132,7 @@ class LoopbackAdbd:
 
     @staticmethod
     def process_on(port: int) -> psutil.Process:
-        """Who listens there."""
+        """Returns the process that listens there."""
         (found,) = {
             connection.pid
             for connection in psutil.net_connections("tcp")
@@ -139,7 +141,7 @@ class LoopbackAdbd:
         return psutil.Process(found)
 
     def kill_server(self) -> None:
-        """SIGKILL for the adb server, if there is one."""
+        """Kills the adb server, if there is one."""
         if self.server.running():
             process = self.process_on(self.server.port)
             process.kill()
@@ -149,12 +151,12 @@ class LoopbackAdbd:
         self._servers.clear()
 
     def state(self) -> str | None:
-        """As `adb devices` lists it."""
-        listed = adbutils.AdbClient(self.server.host, self.server.port).list()
-        return next((device.state for device in listed if device.serial == self.address), None)
+        """Returns its state as `adb devices` lists it."""
+        attached = adbutils.AdbClient(self.server.host, self.server.port).list()
+        return next((device.state for device in attached if device.serial == self.address), None)
 
     def close(self) -> None:
-        """Ends both and takes the cable away."""
+        """Ends both and removes the cable."""
         self.kill_server()
         self.kill()
         self.link.remove()

@@ -1,4 +1,4 @@
-"""What tests do to a device on this host that is behind a real daemon, whichever link leads to it."""
+"""What tests do to a device behind a real daemon on this host, over either link."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ IMPATIENT = Patience(silence_s=0.5, answer_s=2.0, grace_s=0.5)
 
 
 class LoopbackDaemon(Protocol):
-    """A daemon that runs on this host's own files, so that all that is done through it can be seen from here."""
+    """A daemon on this host's own files, so that all its effects are visible here."""
 
     folder: Path
 
     @property
     def environ(self) -> Mapping[str, str]:
-        """What a process needs in its environment to reach it."""
+        """A process's environment for reaching it."""
 
     def entry(self, **changes: Any) -> DeviceEntry:
-        """The device that it serves."""
+        """The inventory entry of its device."""
 
     def start(self, *, restore_signals: bool = True) -> None:
-        """Listens where it did before, if it did."""
+        """Starts it, at the same address as before."""
 
     def kill(self) -> None:
-        """SIGKILL for it and its connections; programs that it started go on."""
+        """Kills it and its connections; programs that it started go on."""
 
     def stop_moving(self) -> None:
-        """SIGSTOP: its system still takes connections and acknowledges every packet."""
+        """Sends SIGSTOP: its system still accepts connections and acknowledges every packet."""
 
     def move_again(self) -> None:
         """SIGCONT."""
 
     def revive(self) -> None:
-        """Runs after this, whatever was done to it."""
+        """Makes it run again, whatever was done to it."""
 
     def connections(self) -> int:
-        """How many connections to it are open."""
+        """Returns the number of open connections."""
 
     def __enter__(self) -> Self: ...
 
@@ -56,27 +56,27 @@ class LoopbackDaemon(Protocol):
 
 
 def loopback_daemon(link: str, folder: Path) -> LoopbackDaemon:
-    """One that is started when it is entered, and gone when it is left."""
+    """Starts a daemon for the block."""
     daemon: LoopbackDaemon = LoopbackAdbd(folder) if link == "adb" else LoopbackSshd(folder)
     return daemon
 
 
 def transport_to(entry: DeviceEntry, patience: Patience | None = IMPATIENT) -> ShellTransport:
-    """A new connection; over adb by way of the server that the environment names."""
+    """Opens a new connection; over adb, through the server that the environment names."""
     connect = adb_transport if entry.transport == "adb" else ssh_transport
     return connect(entry, patience=patience)
 
 
 @pytest.fixture(scope="module", params=LINKS)
 def mistreated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackDaemon]:
-    """One of each link for a module of tests that leave it as they like."""
+    """One of each link for a module of tests, which may leave it in any state."""
     with loopback_daemon(request.param, tmp_path_factory.mktemp(request.param)) as daemon:
         yield daemon
 
 
 @pytest.fixture
 def daemon(mistreated: LoopbackDaemon, monkeypatch: pytest.MonkeyPatch) -> LoopbackDaemon:
-    """Running, whatever the test before has done to it; the environment leads to it."""
+    """A running daemon, whatever the test before has done to it; the environment leads to it."""
     mistreated.revive()
     for name, value in mistreated.environ.items():
         monkeypatch.setenv(name, value)
@@ -85,7 +85,7 @@ def daemon(mistreated: LoopbackDaemon, monkeypatch: pytest.MonkeyPatch) -> Loopb
 
 @pytest.fixture
 def link_transport(daemon: LoopbackDaemon) -> Iterator[ShellTransport]:
-    """A connection to it that notices silence soon."""
+    """Opens a connection that notices silence soon."""
     transport = transport_to(daemon.entry())
     yield transport
     transport.close()

@@ -1,4 +1,4 @@
-"""A real OpenSSH server on the loopback interface, with keys and a configuration of its own."""
+"""A real OpenSSH server on loopback, with its own keys and configuration."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ SetEnv HOME={folder}
 
 
 def make_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> Path:
-    """A key pair; `path` is the private one."""
+    """Makes a key pair; `path` is the private key."""
     subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", str(path)], check=True, timeout=60)
     return path
 
 
 def fingerprint_of(path: Path) -> str:
-    """`SHA256:...` as OpenSSH computes it."""
-    shown = subprocess.run(
+    """Returns `SHA256:...` as computed by OpenSSH."""
+    output = subprocess.run(
         ["ssh-keygen", "-l", "-f", str(path)], capture_output=True, text=True, check=True, timeout=60
     ).stdout
-    return shown.split()[1]
+    return output.split()[1]
 
 
 class LoopbackSshd:
-    """The server in its folder: `start`, `kill` and `start` again on the same port."""
+    """A server to `start`, `kill` and `start` again on the same port."""
 
     environ: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, folder: Path, *settings: str) -> None:
-        """`settings` are further lines of its configuration."""
+        """`settings` are more lines of its configuration."""
         self.folder, self.settings = folder, settings
         folder.mkdir(parents=True, exist_ok=True)
         self.host_key = make_key(folder / "host_key")
@@ -70,12 +70,12 @@ class LoopbackSshd:
 
     @property
     def host_key_text(self) -> str:
-        """The host key as the inventory has it."""
+        """The host key as in the inventory."""
         kind = Path(f"{self.host_key}.pub").read_text().split()[0]
         return f"{kind} {fingerprint_of(self.host_key)}"
 
     def entry(self, **changes: Any) -> DeviceEntry:
-        """The device that logs in here."""
+        """Returns an inventory entry that logs in here."""
         values: dict[str, Any] = {
             "name": "board",
             "kind": "linux",
@@ -89,7 +89,7 @@ class LoopbackSshd:
         return DeviceEntry.model_validate(values | changes)
 
     def start(self, *, restore_signals: bool = True) -> None:
-        """Listens on a free port, or on the one it had."""
+        """Starts it on a free port, or on its previous one."""
         for _ in range(20):
             port = self.port or _free_port()
             configuration = self.folder / "sshd_config"
@@ -115,7 +115,7 @@ class LoopbackSshd:
         return False
 
     def connections(self) -> int:
-        """How many are open: each has processes of its own."""
+        """Returns the number of open connections, each of which has its own processes."""
         return len(self._serving())
 
     def _serving(self) -> list[psutil.Process]:
@@ -125,7 +125,7 @@ class LoopbackSshd:
         return [child for child in children if child.is_running() and child.name() == "sshd"]
 
     def stop_moving(self) -> None:
-        """SIGSTOP: its system still takes connections and acknowledges every packet."""
+        """Sends SIGSTOP: its system still accepts connections and acknowledges every packet."""
         self._signal(signal.SIGSTOP)
 
     def move_again(self) -> None:
@@ -139,13 +139,13 @@ class LoopbackSshd:
                 process.send_signal(number)
 
     def revive(self) -> None:
-        """Runs after this, whatever was done to it."""
+        """Makes it run again, whatever was done to it."""
         if self.process is None:
             self.start()
         self.move_again()
 
     def kill(self) -> None:
-        """SIGKILL for the server and all of its connections."""
+        """Kills the server and all of its connections."""
         if self.process is None:
             return
         connections = self._serving()

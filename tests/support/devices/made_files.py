@@ -1,4 +1,4 @@
-"""Files of known content: those to deploy, and the trees of /proc and /sys that a device would show."""
+"""Files of known content: some to deploy, and a device's trees of /proc and /sys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An SSH server that knows one password: OpenSSH would want an account of the system for that."""
+"""An SSH server with one password, for which OpenSSH would need a system account."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL
 
 
 class _Gate(paramiko.ServerInterface):
-    def __init__(self, password: str, seen: list[str]) -> None:
-        self._password, self._seen = password, seen
+    def __init__(self, password: str, attempts: list[str]) -> None:
+        self._password, self._attempts = password, attempts
 
     def get_allowed_auths(self, username: str) -> str:
         return "publickey,password"
 
     def check_auth_password(self, username: str, password: str) -> int:
-        self._seen.append(f"{username}:{password}")
+        self._attempts.append(f"{username}:{password}")
         return AUTH_SUCCESSFUL if password == self._password else AUTH_FAILED
 
 
 @contextlib.contextmanager
 def password_server(password: str, host_key: str) -> Iterator[tuple[int, list[str]]]:
-    """Its port, and the logins that were tried."""
-    seen: list[str] = []
+    """Yields its port, and the attempted logins."""
+    attempts: list[str] = []
     opened: list[paramiko.Transport] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -38,12 +38,12 @@ def password_server(password: str, host_key: str) -> Iterator[tuple[int, list[st
                     transport.add_server_key(paramiko.PKey.from_path(host_key))
                     opened.append(transport)
                     with contextlib.suppress(paramiko.SSHException, EOFError):
-                        transport.start_server(server=_Gate(password, seen))
+                        transport.start_server(server=_Gate(password, attempts))
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         try:
-            yield listener.getsockname()[1], seen
+            yield listener.getsockname()[1], attempts
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             thread.join(20)

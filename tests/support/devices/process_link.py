@@ -34,7 +34,7 @@ class ProcessLink:
         return self.opened[-1]
 
     def require_answer(self, *, timeout_s: float) -> None:
-        """It is this very machine."""
+        """Does nothing, as this machine always answers."""
 
     def close(self) -> None:
         for channel in self.opened:
@@ -42,7 +42,7 @@ class ProcessLink:
 
 
 class ProcessChannel:
-    """A started shell."""
+    """A running shell."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
@@ -91,8 +91,8 @@ def android_link(folder: Path) -> ProcessLink:
     """The shell and the tools of Android: mksh and toybox, whose `dd` and `tr` Debian leaves out."""
     toybox = _needed("toybox", "toybox")
     folder.mkdir()
-    listed = subprocess.run([toybox, "--long"], capture_output=True, text=True, check=True, timeout=60).stdout
-    for name in listed.split():
+    applets = subprocess.run([toybox, "--long"], capture_output=True, text=True, check=True, timeout=60).stdout
+    for name in applets.split():
         tool = folder / Path(name).name
         if not tool.exists() and tool.name != "sh":
             tool.symlink_to(toybox)

@@ -1,4 +1,4 @@
-"""Real processes of this host, started and looked at."""
+"""Starts and inspects real processes of this host."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 
 def python(script: str, *arguments: str) -> list[str]:
-    """The argument list that runs a script in a fresh interpreter."""
+    """Returns the command that runs a script in a fresh interpreter."""
     return [sys.executable, "-I", "-S", "-c", script, *arguments]
 
 
-# Writes its number into a file, says so, and stays; the second can't be asked to end.
+# Writes its process id to a file, prints, and stays; the second ignores SIGTERM.
 LASTING = (
     "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); print('up', flush=True); time.sleep(600)"
 )
@@ -22,7 +22,7 @@ STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + LA
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process runs; a zombie that nobody has reaped yet doesn't."""
+    """Returns whether a process is running; a zombie isn't."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
@@ -30,7 +30,7 @@ def is_running(pid: int) -> bool:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Polls up to 20 s, and fails the test then."""
+    """Polls for up to 20 s, then fails the test."""
     end = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < end, "the condition didn't come true within 20 s"
@@ -38,6 +38,6 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def kill_if_running(pid: int) -> None:
-    """Cleans up what a failing test would leave."""
+    """Cleans up after a failing test."""
     if is_running(pid):
         os.kill(pid, 9)

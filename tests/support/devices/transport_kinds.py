@@ -1,4 +1,4 @@
-"""The transports that keep one contract, each made anew for a test."""
+"""The transports that share one contract, each made anew for a test."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KINDS = ("local", "ssh", pytest.param("adb", marks=pytest.mark.twins), "busybox"
 
 @pytest.fixture(scope="session")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackSshd]:
-    """One server for all tests that leave it alone."""
+    """One server for all tests that leave it unchanged."""
     server = LoopbackSshd(tmp_path_factory.mktemp("sshd"))
     server.start()
     yield server
@@ -34,7 +34,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackSshd]:
 
 @pytest.fixture(scope="session")
 def adbd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackAdbd]:
-    """One daemon with its adb server for all tests that leave them alone."""
+    """One daemon with its adb server for all tests that leave them unchanged."""
     with LoopbackAdbd(tmp_path_factory.mktemp("adbd")) as daemon:
         yield daemon
 

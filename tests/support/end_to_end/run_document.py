@@ -1,4 +1,4 @@
-"""The document of `suite run --json` as docs/contracts.md has it: every key, a reason in place of what is missing."""
+"""The document of `suite run --json` as in docs/contracts.md: every key, with a reason in place of missing values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A runner that prints what a script says, in time of its own, on a device whose /proc and /sys are plain files."""
+"""A runner that prints scripted output, in its own time, on a device whose /proc and /sys are plain files."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Board:
         return self.root / "sys/class/thermal/thermal_zone0/temp"
 
     def script(self, **by_setting: dict[str, Any]) -> None:
-        """What the runner does with each setting; those that are not named run as they should."""
+        """Scripts the runner by setting; settings without a script run normally."""
         scripts = {}
         for folder in (self.bench.home / "artifacts").glob("*/artifact.json"):
             quant = json.loads(folder.read_text())["workload"]["quant"]
@@ -118,7 +118,7 @@ class Board:
                 for path in folder.parent.glob("reference-*.json")
                 if (document := json.loads(path.read_text()))["of"]["seed"] == 7
             )
-            losses = next(known, [[8.0, 8.0]])  # fp16 has no reference before it met a device
+            losses = next(known, [[8.0, 8.0]])  # fp16 has no reference losses before its device is known
             scripts[folder.parent.name] = {"losses": losses} | by_setting.get(quant, {})
         (self.root / "script.json").write_text(json.dumps(scripts))
 

@@ -1,4 +1,4 @@
-"""Runs of the command line in a home of their own, and what they left there."""
+"""Runs the command line in its own suite home, and inspects the results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INVENTORY = "devices:\n  local:\n    kind: local\n"
 
 @dataclass(frozen=True)
 class Ran:
-    """What one command did."""
+    """The result of one command."""
 
     code: int
     out: str
@@ -43,7 +43,7 @@ class Ran:
 
     @property
     def sentence(self) -> str:
-        """The one line on standard error that a refused command leaves."""
+        """The only line on standard error of a refused command."""
         (line,) = self.err.splitlines()
         assert "Traceback" not in line
         return line
@@ -69,11 +69,11 @@ class Bench:
         """Runs a command in this process."""
         self.capture.readouterr()
         code = run_command(arguments)
-        said = self.capture.readouterr()
-        return Ran(code, said.out, said.err)
+        output = self.capture.readouterr()
+        return Ran(code, output.out, output.err)
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """Runs a command in a process of its own."""
+        """Runs a command in its own process."""
         script = "from suite.cli.main import main; main()"
         environ = {**os.environ, "SUITE_HOME": str(self.home), "COLUMNS": "200"}
         return subprocess.Popen(
@@ -87,7 +87,7 @@ class Bench:
         )
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """What a query finds in the store."""
+        """Runs a query on the store."""
         connection = sqlite3.connect(self.home / "store.sqlite")
         try:
             return connection.execute(query).fetchall()
@@ -113,11 +113,11 @@ class Bench:
         return self.rows("SELECT id, status FROM run ORDER BY id")
 
     def runner_pid(self) -> int | None:
-        """The runner under way."""
+        """Returns the running runner."""
         return next(iter(self.runner_pids()), None)
 
     def runner_pids(self) -> list[int]:
-        """The runners under way on all devices."""
+        """Returns the running runners of all devices."""
         pids = []
         for path in self.workdir.parent.glob("*/runner.pid"):
             with contextlib.suppress(OSError, ValueError, KeyError):
@@ -126,7 +126,7 @@ class Bench:
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    """Polls for up to a minute, and fails the test then."""
+    """Polls for up to a minute, then fails the test."""
     end = time.monotonic() + 60
     while not (found := condition()):
         assert time.monotonic() < end, f"{what} did not come true within a minute"
@@ -135,7 +135,7 @@ def wait_for(condition: Callable[[], Any], what: str) -> Any:
 
 
 def wait_for_line(stream: Any, text: str) -> str:
-    """Reads lines until one holds `text`."""
+    """Reads lines until one contains `text`."""
     for line in stream:
         if text in line:
             return str(line)
@@ -143,7 +143,7 @@ def wait_for_line(stream: Any, text: str) -> str:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process runs; a zombie doesn't."""
+    """Returns whether a process is running; a zombie isn't."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:

@@ -20,7 +20,7 @@ from devices.deployment.built_runner import write_manifest
 from devices.transports.adb.link import adb_transport
 from devices.transports.shell.conversation import Patience
 from devices.transports.ssh.link import ssh_transport
-from suite.measuring import campaign
+from suite.measuring import campaign, session
 from tests.support.end_to_end.suite_runs import SHAPE, Bench, Ran
 from tests.support.twins.twin_devices import Twin
 
@@ -41,13 +41,15 @@ class TwinRun:
 
     def __init__(self, bench: Bench, **board: Any) -> None:
         self.bench = bench
+        self.last: Ran | None = None
         other = {"kind": "local", "emulated": True}
         YAML().dump({"devices": {BOARD: board, OTHER: other}}, bench.folder / "inventory.yaml")
 
-    def __call__(self, *, sessions: int = 2, steps: int = 12) -> Ran:
-        """Runs to its end in this process."""
+    def __call__(self, *, sessions: int = 2, steps: int = 8) -> Ran:
+        """Runs to its end in this process. An emulated step takes long enough to be hit in the middle."""
         amount = ("--sessions", str(sessions), "--steps", str(steps))
-        return self.bench("run", "--device", "all", *SHAPE, "--quant", "fp32", *amount, "--json")
+        self.last = self.bench("run", "--device", "all", *SHAPE, "--quant", "fp32", *amount, "--json")
+        return self.last
 
     def sessions(self, device: str = BOARD) -> list[Outcome]:
         """The sessions of a device in the order in which they were committed."""
@@ -86,6 +88,8 @@ class TwinRun:
             over.set()
             thread.join()
         if raised:
+            if self.last is not None:
+                raised[0].add_note(f"The run left with {self.last.code} and printed:\n{self.last.err}")
             raise raised[0]
 
 
@@ -104,9 +108,18 @@ def runners_in(twin: Twin) -> list[int]:
     return left
 
 
+def warm_up_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any two steps will do: the times of emulated ones vary so much that the warm-up would take all that it may."""
+    monkeypatch.setattr(session, "WARM_UP_TOLERANCE", 1.0)
+
+
 def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Silence is noticed sooner than a user would want it to be; the way in which it is noticed is the real one."""
-    patience = Patience(silence_s=2.0, answer_s=6.0, grace_s=2.0)
+    """Silence is noticed sooner than a user would want it to be; the way in which it is noticed is the real one.
+
+    An emulated device that is well may take many seconds for its answer while all tests run.
+    """
+    warm_up_briefly(monkeypatch)
+    patience = Patience(silence_s=2.0, answer_s=20.0, grace_s=2.0)
     transports = dict(connect.TRANSPORTS) | {
         "ssh": lambda entry: ssh_transport(entry, patience=patience),
         "adb": lambda entry: adb_transport(entry, patience=patience),
@@ -160,26 +173,26 @@ def _lines(artifact: Path, steps: int, pause_s: float) -> Iterator[str]:
     losses = next(document["losses"] for document in references if document["of"]["seed"] == 7)
     begin = 5 * _SECOND_NS
 
-    def said(**event: Any) -> str:
+    def event_line(**event: Any) -> str:
         return re.sub(r'"LINES"', "LINES", json.dumps(event, separators=(",", ":"))) + "\n"
 
-    yield said(
+    yield event_line(
         **{"event": "header", "schema": 1, "session": "SESSION", "runner": "scripted", "clock": "CLOCK_MONOTONIC"},
         **{"t_ns": begin, "pid": 1, "machine": "aarch64", "kernel": "6", "cpu": "none", "cpu_count": 1},
         **{"cpu_features": [], "threads": 1, "cpus_allowed": [0], "executorch": "1.5.1"},
     )
     loaded = {"rss_kib": 8000, "hwm_kib": 8000, "swap_kib": 0, "program_bytes": 1}
-    yield said(event="load", t0_ns=begin, t1_ns=begin + _SECOND_NS, **loaded)
+    yield event_line(event="load", t0_ns=begin, t1_ns=begin + _SECOND_NS, **loaded)
     for index in range(2 + steps):
         t0 = begin + (1 + index) * _SECOND_NS
         phase = "measured" if index >= 2 else "warm_up"
         step = {"index": index, "phase": phase, "t0_ns": t0, "t1_ns": t0 + _SECOND_NS}
-        yield said(event="step", **step, losses=losses[min(index, len(losses) - 1)])
+        yield event_line(event="step", **step, losses=losses[min(index, len(losses) - 1)])
         yield f"sleep {pause_s}\n"
         if index == 5:
             yield "run during\n"
     faults = {"minor_faults": 0, "major_faults": 0, "sampler_cpu_ns": 0, "t_ns": begin + 99 * _SECOND_NS}
     memory = {"hwm_kib": 9000, "swap_kib": 0}
     ending = {"cause": "completed", "reason": "", "error_code": None, "stage": None, "steps": 2 + steps}
-    yield said(event="footer", **ending, **memory, **faults)
-    yield said(event="end", lines="LINES")
+    yield event_line(event="footer", **ending, **memory, **faults)
+    yield event_line(event="end", lines="LINES")

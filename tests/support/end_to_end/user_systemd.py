@@ -1,4 +1,4 @@
-"""A systemd of a user as a plain process, with namespaces and a control group of its own, so that timers fire."""
+"""A user's systemd as a plain process, with its own namespaces and control group, so that timers fire."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class UserSystemd:
 
     @property
     def environ(self) -> dict[str, str]:
-        """What has `systemctl --user` find it."""
+        """The environment in which `systemctl --user` finds it."""
         return {
             "XDG_RUNTIME_DIR": str(self.runtime),
             "XDG_CONFIG_HOME": str(self.config),
@@ -73,7 +73,7 @@ class UserSystemd:
         return self.data / "systemd" / "timers" / f"stamp-{timer}"
 
     def start(self) -> None:
-        """Returns when it answers."""
+        """Starts it and waits until it answers."""
         self._group.mkdir(exist_ok=True)
         inside = ["unshare", "--mount", "--pid", "--cgroup", "--fork", "--kill-child", "--propagation", "private"]
         entered = f"echo $$ > {self._group}/cgroup.procs; exec " + " ".join(inside)
@@ -91,7 +91,7 @@ class UserSystemd:
         wait_for(self._answers, "the user's systemd")
 
     def stop(self) -> None:
-        """As when the host goes down: whatever it started is gone with it."""
+        """Ends it as when the host goes down, along with whatever it started."""
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait(30)
@@ -104,12 +104,12 @@ class UserSystemd:
                     path.rmdir()
 
     def show(self, unit: str, what: str) -> str:
-        """One property of a unit, or of itself."""
-        return self._asked("show", unit, f"--property={what}", "--value").stdout.strip()
+        """Returns one property of a unit, or of systemd itself."""
+        return self._ask("show", unit, f"--property={what}", "--value").stdout.strip()
 
     def systemctl(self, *words: str) -> None:
-        """Says something to it that has to succeed."""
-        assert self._asked(*words).returncode == 0, self.log.read_text()
+        """Runs systemctl, which must succeed."""
+        assert self._ask(*words).returncode == 0, self.log.read_text()
 
     def _write_systemctl(self, pid: str) -> None:
         program = self.tools / "systemctl"
@@ -119,9 +119,9 @@ class UserSystemd:
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()
-        return self._asked("is-active", "timers.target").stdout.strip() == "active"
+        return self._ask("is-active", "timers.target").stdout.strip() == "active"
 
-    def _asked(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def _ask(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [str(self.tools / "systemctl"), "--user", *words]
         return subprocess.run(command, env={**os.environ, **self.environ}, capture_output=True, text=True, check=False)
 

@@ -124,8 +124,8 @@ class LabSource(FixtureSource):
         middle, quarter = self.nights // 2, self.nights // 4
         if not points:
             return MetricHistory(metric, "lower", [])
-        said = HOSTILE if device == HOSTILE else "the new kernel was rolled out"
-        remarks = [Remark("annotation", _at(quarter), "lena", said, night_id(quarter))]
+        remark = HOSTILE if device == HOSTILE else "the new kernel was rolled out"
+        remarks = [Remark("annotation", _at(quarter), "lena", remark, night_id(quarter))]
         segments = [HistorySegment(0, quarter, "first point"), HistorySegment(quarter, self.nights, "device changed")]
         changes = [Change(middle, "worse", base, base * 1.06)]
         drift = "+6.1 % from the first 10 to the last 10 of 60 nights: drift (2.1 % allowed)."

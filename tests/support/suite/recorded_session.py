@@ -1,10 +1,11 @@
-"""Lines as the runner of docs/contracts.md prints them, for tests: changed one thing at a time."""
+"""Lines as printed by the runner (docs/contracts.md), for tests that change one thing at a time."""
 
 import json
 from typing import Any
 
+from devices.processes import ProcessEnd
 from suite.sessions.collect import collect
-from suite.sessions.record import ExitOutcome, SessionRecord
+from suite.sessions.record import SessionRecord
 from suite.sessions.validity import SessionResult, SessionStatus, Validity
 
 MS = 1_000_000
@@ -96,7 +97,7 @@ def footer(**more: Any) -> Line:
 
 
 def text(lines: list[Line], *, end: bool = True) -> list[str]:
-    """As the runner prints them, with the end marker."""
+    """Formats them as the runner does, with the end marker."""
     printed = [json.dumps(line) for line in lines]
     return [*printed, json.dumps({"event": "end", "lines": len(lines)})] if end else printed
 
@@ -107,11 +108,11 @@ def whole(*more: Line, session: str = "s", **how: Any) -> list[str]:
 
 
 def record(*more: Line, session: str = "s", quantities: dict[str, str] | None = None, **how: Any) -> SessionRecord:
-    return collect(session, whole(*more, session=session, **how), ExitOutcome(rc=0), quantities)
+    return collect(session, whole(*more, session=session, **how), ProcessEnd(rc=0), quantities)
 
 
 def result(ordinal: int = 0, *more: Line, attempt: int = 0, status: str = "ok", **how: Any) -> SessionResult:
-    """A judged session; its id tells ordinal and attempt."""
+    """A judged session; its id contains ordinal and attempt."""
     session = how.pop("session", f"s{ordinal}.a{attempt}")
     reason = None if status == "ok" else f"it is {status}"
     made = record(*more, session=session, **how)

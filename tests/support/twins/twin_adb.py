@@ -130,7 +130,7 @@ class AdbTwin(PoweredTwin):
 
     @property
     def environ(self) -> Mapping[str, str]:
-        """What a client needs in its environment to use this twin's server."""
+        """A client's environment to use this twin's server."""
         return {"ANDROID_ADB_SERVER_PORT": str(self.server_port)}
 
     @property
@@ -149,7 +149,7 @@ class AdbTwin(PoweredTwin):
         return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=timeout_s, check=False)
 
     def start(self) -> None:
-        """Powers it on, or starts adbd again after `kill`. Comes back when the adb server has it as a device."""
+        """Powers it on, or starts adbd again after `kill`. Waits until the adb server has it as a device."""
         if not self.machine.running:
             self.machine.boot()
         self.machine.spawn(_ADBD, log=self.log, user=SHELL_ID, environ={"ADBD_PORT": str(self.port), "HOME": "/data"})
@@ -173,7 +173,7 @@ class AdbTwin(PoweredTwin):
 
 @functools.cache
 def phone_template() -> Path:
-    """The root that is copied for each twin; made if it is not in the cache. Skips where that is impossible."""
+    """The root that is copied for each twin; made if it isn't in the cache. Skips the test where that is impossible."""
     recipe = {"version": _VERSION, "release": _RELEASE, "packages": _PACKAGES, "tools": _TOOLS, "unused": _UNUSED}
     return cached("phone", recipe, _make) / "root"
 

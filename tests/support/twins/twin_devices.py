@@ -1,4 +1,4 @@
-"""Twins of both links with one face, for tests of what holds over either; and clients that aren't the suite's."""
+"""Twins of both links behind one Protocol, for tests that hold over either, and clients other than the suite's."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def make_twin(link: str, folder: Path) -> Twin:
 
 
 def place_of(twin: Twin, path: Path) -> str:
-    """A file of the root as the twin itself calls it."""
+    """Returns a file's path within the twin."""
     return f"/{path.relative_to(twin.root)}"
 
 
 def shell(twin: Twin, command: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command line on it by way of OpenSSH's client, or of adb's."""
+    """Runs a command line on it through OpenSSH's or adb's client."""
     if isinstance(twin, AdbTwin):
         return twin.adb("-s", twin.serial, "shell", command)
     assert isinstance(twin, SshTwin)

@@ -1,4 +1,4 @@
-"""Programs for aarch64 on this host, on a processor of one's choice."""
+"""Runs aarch64 programs on this host, as on a given processor."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ EMULATOR = "qemu-aarch64-static"
 
 
 def aarch64_bundle(runner_home: Path) -> BuiltRunner:
-    """The bundle, built if it isn't in `runner_home`. The test skips where that is impossible."""
+    """Returns the bundle, building it if it isn't in `runner_home`. Skips the test where that is impossible."""
     if os.uname().machine != "aarch64":
         need_programs("aarch64-linux-gnu-g++")
     return build_bundle("aarch64", runner_home, lambda line: print(line, file=sys.stderr))
 
 
 def emulated(argv: Sequence[str], processor: Processor, kernel: str | None = None) -> list[str]:
-    """The command that runs `argv` on that processor; `kernel` is the release that `uname` shows to it."""
+    """Returns the command that runs `argv` on that processor; `kernel` is the release that `uname` shows to it."""
     need_programs(EMULATOR)
     release = [] if kernel is None else ["-r", kernel]
     return [EMULATOR, "-cpu", processor.emulated_as, *release, *argv]

@@ -91,7 +91,7 @@ class JtopTwin(SshTwin):
         return super().entry(**{"jtop": True, **more})
 
     def set_power_mode(self, name: str, number: int) -> None:
-        """What `nvpmodel -q` says."""
+        """Sets the output of `nvpmodel -q`."""
         self.write(_MODES, f"NV Power Mode: {name}\n{number}\n")
 
     def set_rail(self, channel: int, milliamperes: int) -> None:
@@ -103,7 +103,7 @@ class JtopTwin(SshTwin):
         (self.root / _RAILS / f"hwmon/hwmon3/curr{channel}_input").unlink()
 
     def start(self) -> None:
-        """Powers it on. Comes back when sshd and the service answer."""
+        """Powers it on. Waits until sshd and the service answer."""
         super().start()
         if not self.machine.named("-m jtop"):
             self.start_service()
@@ -116,10 +116,10 @@ class JtopTwin(SshTwin):
         self.service_log.unlink(missing_ok=True)
         service = self.machine.spawn(*argv, log=self.service_log, environ=environ)
         for _ in until(_SERVICE_TIMEOUT_S, "the service of jtop"):
-            said = self.service_log.read_text() if self.service_log.exists() else ""
+            log = self.service_log.read_text() if self.service_log.exists() else ""
             if service.poll() is not None:
-                raise RuntimeError(f"the service of jtop ended with {service.returncode}: {said[-400:]}")
-            if "service ready" in said:
+                raise RuntimeError(f"the service of jtop ended with {service.returncode}: {log[-400:]}")
+            if "service ready" in log:
                 return
 
     def kill_service(self) -> None:

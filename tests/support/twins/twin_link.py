@@ -47,18 +47,18 @@ class Link:
         self.plug()
 
     def unplug(self) -> None:
-        """Nothing passes any more."""
+        """Unplugs it: nothing gets through."""
         self._ip_there("link", "set", self._there, "down")
 
     def plug(self) -> None:
-        """It passes again."""
+        """Plugs it in again."""
         self._ip_there("link", "set", self._there, "up")
 
     def _ip_there(self, *arguments: str) -> None:
         run_tool("nsenter", "--target", str(self._pid), "--net", "--", "ip", *arguments)
 
     def remove(self) -> None:
-        """Takes it away and gives the number back."""
+        """Removes it and frees its number."""
         self._delete()
         self._lock.release()
 

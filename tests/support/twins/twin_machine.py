@@ -1,4 +1,4 @@
-"""A machine out of a root folder: processes, mounts, /proc and boot id of its own; network and kernel are the host's.
+"""A machine from a root folder, with its own processes, mounts, /proc and boot id; network and kernel are the host's.
 
 Process 1 does nothing but reap. Daemons are started beside it, so that one can be killed and started again while what
 it had started goes on, as on a real device. When the test process dies, the machine dies too.
@@ -76,8 +76,8 @@ class Machine:
             if booted.exists():
                 break
             if self._init.poll() is not None:
-                said = self._init.stderr.read().decode("utf-8", "replace") if self._init.stderr else ""
-                raise RuntimeError(f"the machine in {self.root} did not boot: {said.strip()[-400:]}")
+                output = self._init.stderr.read().decode("utf-8", "replace") if self._init.stderr else ""
+                raise RuntimeError(f"the machine in {self.root} did not boot: {output.strip()[-400:]}")
         if self.link is not None:
             self.link.attach(self._first())
 
@@ -119,7 +119,7 @@ class Machine:
         return {pid: argv for pid, argv in found.items() if pid != self._first() and argv and argv[0] != "sleep"}
 
     def named(self, word: str) -> list[int]:
-        """Its processes that have `word` in their arguments."""
+        """Returns its processes that have `word` in their arguments."""
         return [pid for pid, argv in self.processes().items() if word in " ".join(argv)]
 
     def send(self, number: signal.Signals, pids: Sequence[int]) -> None:
@@ -139,7 +139,7 @@ class Machine:
             self._daemons.remove(daemon)
 
     def pause(self) -> None:
-        """Stops all of its processes where they are, and comes back when they stand still."""
+        """Stops all of its processes and waits until they stand still."""
         for _ in until(START_TIMEOUT_S, "the machine to stand still"):
             moving = [pid for pid in self.processes() if _state(pid) not in _STILL]
             if not moving:
@@ -151,7 +151,7 @@ class Machine:
         self.send(signal.SIGCONT, [*self.processes(), *(daemon.pid for daemon in self._daemons)])
 
     def power_off(self) -> None:
-        """Everything in it ends at once, without a farewell to any peer."""
+        """Cuts its power: everything in it ends at once, without notice to any peer."""
         if self._init is None:
             return
         if self._init.poll() is None:
@@ -183,7 +183,7 @@ class Machine:
 
 
 def until(timeout_s: float, what: str) -> Iterator[None]:
-    """Polls: goes round until the loop is left. Raises TimeoutError after `timeout_s`."""
+    """Yields repeatedly until the loop is left. Raises TimeoutError after `timeout_s`."""
     end_s = time.monotonic() + timeout_s
     while time.monotonic() < end_s:
         yield
@@ -192,7 +192,7 @@ def until(timeout_s: float, what: str) -> Iterator[None]:
 
 
 def _state(pid: int) -> str:
-    """The letter of proc(5) for what a process does; X when it is gone."""
+    """Returns a process's state letter of proc(5); X if it is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
     except OSError:

@@ -1,4 +1,4 @@
-"""What a test needs of the machine: it is there, or the test skips and says why; CI counts that as a failure."""
+"""Requirements of tests: if the machine lacks one, the test skips with the reason, which CI counts as a failure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ADMIN_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def find_program(name: str) -> str | None:
-    """The program, also where only root's PATH leads."""
+    """Returns the program's path, even if only root's PATH has it."""
     return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:{_ADMIN_PATH}")
 
 
@@ -43,5 +43,5 @@ def need_aarch64_programs() -> None:
 
 
 def skips_fail() -> bool:
-    """Whether a skip counts as a failure."""
+    """Returns whether a skip counts as a failure."""
     return os.environ.get(NO_SKIPS) == "1"

@@ -1,6 +1,6 @@
-"""Where Debian's packages come from on this machine, and a cache for what is made of them.
+"""Fetches Debian's packages, and caches what is made of them.
 
-The mirror is the one that apt is configured for; on a host that is no Debian, mmdebstrap's default.
+The mirror is that of apt's configuration; on hosts other than Debian, mmdebstrap's default.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def debian_mirror() -> str | None:
     if apt_get is None:
         return None
     argv = [apt_get, "indextargets", "--format", _TARGET, "Created-By: Packages"]
-    listed = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout
-    for line in listed.splitlines():
+    listing = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout
+    for line in listing.splitlines():
         address, component, origin, suite = line.split("\t")
         if (component, origin) == ("main", "Debian") and "security" not in suite:
             return address.rstrip("/")
@@ -77,7 +77,7 @@ def cached(name: str, recipe: Mapping[str, object], make: Callable[[Path], None]
 
 
 def run_tool(*argv: str, cwd: Path | None = None, stdin: str | None = None) -> str:
-    """Runs a tool to its end and gives its output. Raises CalledProcessError."""
+    """Runs a tool to its end and returns its output. Raises CalledProcessError."""
     program = find_program(argv[0]) or argv[0]
     return subprocess.run(
         [program, *argv[1:]], cwd=cwd, input=stdin, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, check=True

@@ -1,4 +1,4 @@
-"""What a twin does whatever the way to it: its files, its power, and its use as a context."""
+"""What all twins share: files, power, and use as a context."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class PoweredTwin(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Powers it on, or starts its daemon again after a kill. Comes back when it answers."""
+        """Powers it on, or starts its daemon again after a kill; waits until it answers."""
 
     @abstractmethod
     def close(self) -> None:
@@ -32,11 +32,11 @@ class PoweredTwin(ABC):
         self.machine.power_off()
 
     def pause(self) -> None:
-        """Nothing in it moves any more: connections stay open and silent."""
+        """Freezes it: connections stay open and silent."""
         self.machine.pause()
 
     def resume(self) -> None:
-        """Goes on after `pause`."""
+        """Resumes after `pause`."""
         self.machine.resume()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""What boards say about their processors, in the words of their kernels."""
+"""Processors of boards, as their kernels describe them."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class SshTwin(PoweredTwin):
 
     @property
     def environ(self) -> Mapping[str, str]:
-        """What a client needs in its environment to reach it: nothing."""
+        """A client's environment to reach it: nothing."""
         return MappingProxyType({})
 
     @property
@@ -94,7 +94,7 @@ class SshTwin(PoweredTwin):
         } | more
 
     def start(self) -> None:
-        """Powers it on, or starts sshd again after `kill`. Comes back when sshd answers."""
+        """Powers it on, or starts sshd again after `kill`. Waits until sshd answers."""
         if not self.machine.running:
             self.machine.boot()
         daemon = self.machine.spawn("/usr/sbin/sshd", "-D", "-e", "-f", "/etc/ssh/sshd_config", log=self.log)

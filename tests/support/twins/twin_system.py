@@ -64,7 +64,7 @@ class SystemTwin(SshTwin):
         self._computer: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Switches it on. Comes back when sshd answers."""
+        """Switches it on. Waits until sshd answers."""
         boot, console = kernel_template(), self.folder / "console.log"
         forwards = "".join(f",hostfwd=tcp:{self.host}:{here}-:{there}" for here, there in self.forwarded.items())
         argv = [
@@ -81,8 +81,8 @@ class SystemTwin(SshTwin):
             self._computer = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         for _ in until(BOOT_TIMEOUT_S, f"sshd on port {self.port}"):
             if self._computer.poll() is not None:
-                said = self.log.read_text()[-400:] + console.read_text(errors="replace")[-400:]
-                raise RuntimeError(f"the computer ended with {self._computer.returncode}: {said}")
+                words = self.log.read_text()[-400:] + console.read_text(errors="replace")[-400:]
+                raise RuntimeError(f"the computer ended with {self._computer.returncode}: {words}")
             with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), 5.0) as stream:
                 stream.settimeout(10.0)
                 if stream.recv(4) == b"SSH-":
@@ -105,14 +105,14 @@ class SystemTwin(SshTwin):
             self._computer.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Goes on after `pause`."""
+        """Resumes after `pause`."""
         if self._computer is not None:
             self._computer.send_signal(signal.SIGCONT)
 
 
 @functools.cache
 def kernel_template() -> Path:
-    """A folder with `vmlinuz` and `initrd`; made if it is not in the cache. Skips where that is impossible."""
+    """A folder with `vmlinuz` and `initrd`; made if it isn't in the cache. Skips the test where that is impossible."""
     recipe = {"version": _VERSION, "release": RELEASE, "packages": _PACKAGES, "drivers": _DRIVERS, "init": _INIT}
     return cached("kernel", recipe, _make)
 

@@ -36,7 +36,7 @@ class SystemPhone(SystemTwin):
 
     @property
     def environ(self) -> Mapping[str, str]:
-        """What a client needs in its environment to use its adb server."""
+        """A client's environment to use its adb server."""
         return {"ANDROID_ADB_SERVER_PORT": str(self.server_port)}
 
     def entry(self, **more: Any) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class SystemPhone(SystemTwin):
         return values | {"workdir": f"{WORKDIR}/edge-training-suite"} | more
 
     def start(self) -> None:
-        """Switches it on. Comes back when adbd answers too."""
+        """Switches it on. Waits until adbd answers too."""
         super().start()
         serial = f"{self.host}:{self.adb_port}"
         for _ in until(BOOT_TIMEOUT_S, f"adbd at {serial}"):

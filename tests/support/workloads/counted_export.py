@@ -1,4 +1,4 @@
-"""An export that takes no time, for tests of what is kept of exports."""
+"""An instant export, for tests of the cache of exports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONTENT = b"a program"
 
 
 class CountedExport:
-    """In the place of the export, which takes seconds; notes each call in a file that processes share."""
+    """Replaces the export, which takes seconds, and records each call in a file that processes share."""
 
     def __init__(self, log: Path) -> None:
         self.log = log

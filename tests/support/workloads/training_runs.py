@@ -26,7 +26,7 @@ SEED = 7
 
 @dataclass(frozen=True)
 class Settings:
-    """What a program is told at each step, beside its batch."""
+    """A program's inputs at each step besides its batch."""
 
     lr: float
     eps: float
@@ -127,14 +127,14 @@ def train_and_flush(
 def reference_training(
     weights: ModelWeights, workload: Workload, batches: Sequence[Batch], steps: int, settings: Settings
 ) -> Trajectory:
-    """The same training by the eager reference."""
+    """Runs the same training by the eager reference."""
     reference = Reference(workload, weights.config, weights.state)
     return reference.train(batches, steps, seed=settings.seed, lr=settings.lr, eps=settings.eps)
 
 
-def relative_error(found: NDArray[np.floating], wanted: NDArray[np.floating]) -> float:
-    """Norm of the difference over the norm of what is wanted."""
-    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+def relative_error(found: NDArray[np.floating], expected: NDArray[np.floating]) -> float:
+    """Returns the norm of the difference over the norm of `expected`."""
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
 def _inputs(batches: Sequence[Batch], settings: Settings) -> list[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""The cache of artifacts: what names them, what damages them, and who exports them."""
+"""The cache of artifacts: their names, damage, and concurrent exports."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write_content(path: Path) -> None:
 
 
 def names(folder: Path) -> set[str]:
-    """What is in the folder, but for lock files."""
+    """Lists the folder without lock files."""
     return {path.name for path in folder.iterdir() if not path.name.endswith(".lock")}
 
 
@@ -53,7 +53,7 @@ def test_same_inputs_are_exported_once(cache: ArtifactCache, export: CountedExpo
     assert names(cache.root) == {first.hash}
 
 
-def test_artifact_tells_what_its_program_is(cache: ArtifactCache, export: CountedExport, tiny: ModelWeights) -> None:
+def test_artifact_describes_its_program(cache: ArtifactCache, export: CountedExport, tiny: ModelWeights) -> None:
     artifact = cache.export(WORKLOAD, tiny)
     assert artifact.program.read_bytes() == CONTENT
     assert artifact.program_bytes == len(CONTENT)
@@ -155,10 +155,10 @@ def test_damaged_artifact_is_found_and_exported_again(
     damage: Callable[[Artifact], None], cache: ArtifactCache, export: CountedExport, tiny: ModelWeights
 ) -> None:
     damage(cache.export(WORKLOAD, tiny))
-    told: list[str] = []
-    assert cache.find(WORKLOAD, tiny.sha256, told.append) is None
-    assert cache.find(WORKLOAD, tiny.sha256, told.append) is None
-    assert told == ["the program of tiny fp32 in the artifact cache is damaged: it is exported anew"]
+    notes: list[str] = []
+    assert cache.find(WORKLOAD, tiny.sha256, notes.append) is None
+    assert cache.find(WORKLOAD, tiny.sha256, notes.append) is None
+    assert notes == ["the program of tiny fp32 in the artifact cache is damaged: it is exported again"]
     assert cache.export(WORKLOAD, tiny).program.read_bytes() == CONTENT
     assert export.calls == 2
 
@@ -177,7 +177,7 @@ def test_a_program_is_hashed_only_after_its_stamp_changed(
     assert hashed == [artifact.program]
 
 
-def test_what_killed_exports_of_other_programs_left_is_removed_but_not_what_is_under_way(
+def test_leftovers_of_killed_exports_are_removed_but_not_running_ones(
     cache: ArtifactCache, export: CountedExport, tiny: ModelWeights
 ) -> None:
     for name in ("dead", "alive"):
@@ -188,7 +188,7 @@ def test_what_killed_exports_of_other_programs_left_is_removed_but_not_what_is_u
 
 
 def in_another_process(work: Callable[[], object]) -> int:
-    """Exit code of a process that did `work`, or minus the signal it died of."""
+    """Runs `work` in a process; returns its exit code, or minus the signal that ended it."""
     process = os.fork()
     if process == 0:
         try:
@@ -232,7 +232,7 @@ def test_failed_export_leaves_nothing(
     assert names(cache.root) == set()
 
 
-def test_full_disk_is_told_with_its_cause_and_the_next_action(
+def test_full_disk_is_reported_with_its_cause_and_the_next_action(
     cache: ArtifactCache, tiny: ModelWeights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fill(_: Path) -> None:
@@ -249,17 +249,17 @@ def test_full_disk_is_told_with_its_cause_and_the_next_action(
     assert names(cache.root) == set()
 
 
-def test_folder_that_cannot_be_made_is_told(tmp_path: Path, export: CountedExport, tiny: ModelWeights) -> None:
+def test_folder_that_cannot_be_created_is_reported(tmp_path: Path, export: CountedExport, tiny: ModelWeights) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"can't be written below .*file.artifacts .*error \d+"):
         ArtifactCache(tmp_path / "file" / "artifacts").export(WORKLOAD, tiny)
     assert export.calls == 0
 
 
-def test_read_only_folder_is_told(
+def test_read_only_folder_is_reported(
     tmp_path: Path, export: CountedExport, tiny: ModelWeights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the system says it; permissions don't bind root, whom tests may run as."""
+    """Simulates the system's error, since permissions don't bind root, as whom tests may run."""
 
     def refuse(self: Path, *_: object, **__: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
@@ -269,7 +269,7 @@ def test_read_only_folder_is_told(
         ArtifactCache(tmp_path / "artifacts").export(WORKLOAD, tiny)
 
 
-def test_processes_that_want_the_same_artifact_export_it_once(
+def test_processes_that_need_the_same_artifact_export_it_once(
     cache: ArtifactCache, export: CountedExport, tiny: ModelWeights
 ) -> None:
     processes = []

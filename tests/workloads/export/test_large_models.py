@@ -1,4 +1,4 @@
-"""A model never lies in memory whole: what is made of it is the same as if it did."""
+"""Models are processed without being in memory as a whole, with the same results."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DEEP = LlamaConfig(512, 64, 128, 12, 4, 2, 16, max_positions=512)
 
 
 class CountedTensors(Mapping[str, Tensor]):
-    """A state dict that knows how many bytes of the tensors it gave are alive, and the most there ever were."""
+    """A state dict that counts the bytes of its tensors that are alive, and their peak."""
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         self._state = state
@@ -61,7 +61,7 @@ class CountedTensors(Mapping[str, Tensor]):
 
 
 @pytest.mark.parametrize("setting", QUANTIZATION_SETTINGS)
-def test_layers_made_one_by_one_are_those_of_the_whole_model(setting: str, tiny: ModelWeights) -> None:
+def test_layers_made_one_by_one_equal_those_of_the_whole_model(setting: str, tiny: ModelWeights) -> None:
     whole = Llama.load(tiny.config, tiny.state)
     quantize_model(whole, setting)
     model = LayeredModel(tiny.config, tiny.state, setting)
@@ -93,7 +93,7 @@ def test_quantizing_a_part_of_the_rows_at_a_time_changes_nothing(quantize, rows:
     assert all(torch.equal(a, b) for a, b in zip(found, quantize(weight), strict=True))
 
 
-def test_entries_made_on_demand_are_made_anew_but_for_the_last() -> None:
+def test_entries_made_on_demand_are_made_again_except_the_last() -> None:
     made: list[int] = []
     entries = MadeOnDemand(3, lambda index: made.append(index) or index * 10)
     assert [entries[0], entries[0], *entries, entries[-1], *entries[1:]] == [0, 0, 0, 10, 20, 20, 10, 20]
@@ -118,7 +118,7 @@ def test_a_program_is_the_same_whether_its_constants_went_through_files_or_not(
     assert programs[0] == programs[1]
 
 
-def test_a_constant_leaves_the_disk_when_it_is_written(tmp_path: Path) -> None:
+def test_a_constants_file_is_deleted_once_it_is_written(tmp_path: Path) -> None:
     files = ConstantFiles(tmp_path)
     data = bytes(range(256)) * 512
     first, second = files.kept(data), files.kept(memoryview(data))
@@ -133,7 +133,7 @@ def test_a_constant_leaves_the_disk_when_it_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("setting", QUANTIZATION_SETTINGS)
-def test_the_reference_has_the_same_losses_however_little_it_may_hold(
+def test_the_reference_has_the_same_losses_in_less_memory(
     setting: str, tiny: ModelWeights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workload = Workload("tiny", setting, q=3, b=2, T=16, rank=4)
@@ -145,9 +145,9 @@ def test_the_reference_has_the_same_losses_however_little_it_may_hold(
         return found.losses, found.adapter
 
     losses, adapter = trained()
-    # Layers as the setting stores them stay (fp32: none do), then none; one query and one row at a time.
-    for kept in (tiny.config.layers * 40_000, 0):
-        monkeypatch.setattr(workloads.reference.eager, "KEPT_BYTES", kept)
+    # First, stored layers are kept (none for fp32), then none are; one query and one row at a time.
+    for limit_bytes in (tiny.config.layers * 40_000, 0):
+        monkeypatch.setattr(workloads.reference.eager, "KEPT_BYTES", limit_bytes)
         monkeypatch.setattr(workloads.reference.eager, "GROUP_BYTES", 1)
         monkeypatch.setattr(workloads.estimates.reference_cost, "GROUP_BYTES", 1)
         again, adapter_again = trained()

@@ -1,4 +1,4 @@
-"""What an export tells of its program: how it is cut, what runs outside of delegates, and how large it is."""
+"""Facts about an exported program: its partitions, the operators outside of delegates, and its size."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ def test_program_of_nf4_has_no_partitions_and_one_operator_for_a_layer(exported:
 
 @pytest.mark.parametrize("quant", QUANTS)
 def test_operators_outside_of_the_delegates_are_the_known_ones(quant: str, exported: ArtifactOf) -> None:
-    """A change that pushes a layer's arithmetic out of its delegate shows here."""
+    """Catches changes that push a layer's arithmetic out of its delegate."""
     document = exported(workload_of(quant)).document
     assert document["operators"] == COUNTED[quant] | WRITE_BACK
     assert document["delegates"]["other_nodes"] == sum(document["operators"].values())
 
 
 @pytest.mark.parametrize("quant", QUANTS)
-def test_estimate_is_near_what_was_exported(quant: str, tiny: ModelWeights, exported: ArtifactOf) -> None:
-    """Weights within 2 %. Much of so small a program is its graph, of which only the rough size is known."""
+def test_estimate_is_close_to_the_export(quant: str, tiny: ModelWeights, exported: ArtifactOf) -> None:
+    """Weights are within 2 %. A small program is mostly its graph, whose size is only known roughly."""
     artifact = exported(workload_of(quant))
     expected = estimate(workload_of(quant), tiny.config)
     print(
@@ -86,10 +86,10 @@ def test_smaller_settings_have_smaller_weights_and_programs(exported: ArtifactOf
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_weights_that_are_views_of_one_storage_make_the_same_program(
+def test_weights_that_are_views_of_one_storage_give_the_same_program(
     tiny: ModelWeights, exported: ArtifactOf, tmp_path: Path
 ) -> None:
-    """As memory-mapped checkpoints give them; the first seven numbers of the storage belong to nobody."""
+    """Views as from memory-mapped checkpoints; the first seven numbers of the storage are unused."""
     flat = torch.cat([torch.ones(7), *(value.reshape(-1) for value in tiny.state.values())])
     views, offset = {}, 7
     for name, value in tiny.state.items():

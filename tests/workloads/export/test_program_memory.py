@@ -1,4 +1,4 @@
-"""What a program holds in memory once, however often it is used."""
+"""What a program keeps in memory only once, however often it is used."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def test_all_chunks_call_one_delegate_for_a_layer(plan: Any) -> None:
     assert [called.count(index) for index in range(LAYERS + 1)] == [CHUNKS] * (LAYERS + 1)
 
 
-def test_the_adapter_is_updated_where_it_lies(plan: Any, exported: ArtifactOf) -> None:
+def test_the_adapter_is_updated_in_place(plan: Any, exported: ArtifactOf) -> None:
     values = exported(CHUNKED).document["adapter_values"]
     adapters = [value.val for value in plan.values if isinstance(value.val, Tensor) and value.val.sizes == [values]]
     assert len(adapters) == 2  # before and after the update
     assert len({tensor.allocation_info.memory_offset_low for tensor in adapters}) == 1
 
 
-def test_layers_of_nf4_lie_where_their_input_lies_and_share_their_working_memory(exported: ArtifactOf) -> None:
+def test_layers_of_nf4_overwrite_their_input_and_share_their_scratch_memory(exported: ArtifactOf) -> None:
     plan = deserialize_pte_binary(exported(SMALL_CHUNKS).program.read_bytes()).program.execution_plan[0]
     layer = next(i for i, each in enumerate(plan.operators) if each.name == "prge::decoder_layer_nf4")
     calls = [step.instr_args for chain in plan.chains for step in chain.instructions]
@@ -70,12 +70,12 @@ def test_a_program_in_chunks_trains_as_the_reference_does(
 ) -> None:
     settings, batches = Settings(lr=2e-3, eps=0.1), some_batches(workload, 2)
     found = train_in_runner(runner, exported(workload).program, workload, batches, 4, settings, tmp_path / "chunked")
-    wanted = reference_training(tiny, workload, batches, 4, settings)
-    assert np.abs(found.losses / wanted.losses - 1.0).max() < 1e-4
+    expected = reference_training(tiny, workload, batches, 4, settings)
+    assert np.abs(found.losses / expected.losses - 1.0).max() < 1e-4
 
 
 WIDE = [Workload("tiny", quant, q=1, b=8, T=256, rank=16) for quant in ("fp16", "nf4")]
-"""Attention scores and hidden states are several times what the runner itself takes."""
+"""Attention scores and hidden states take several times the runner's own memory."""
 
 
 @pytest.mark.parametrize(

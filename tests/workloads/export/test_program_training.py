@@ -1,4 +1,4 @@
-"""What a program does in the runner over many steps, with other seeds, other loops, and at the end."""
+"""Programs in the runner over many steps, with other seeds and loops, and at the end."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ IN_CHUNKS = Workload("tiny", "fp16", q=4, b=4, T=64, rank=4)
 
 @pytest.fixture
 def train(exported: ArtifactOf, runner: Path, tmp_path: Path) -> Train:
-    """A session of the runner with the program of a workload, in a folder of its own."""
+    """Runs a session with the program of a workload, in its own folder."""
     sessions = iter(range(1000))
 
     def run(
@@ -102,7 +102,7 @@ def test_eps_zero_evaluates_flushes_and_leaves_nothing_pending(quant: str, tiny:
     assert flushed.losses[0, 0, 0] == pytest.approx(expected, rel=ALLOWED[quant] / 5)
 
 
-def test_session_that_goes_on_from_a_state_is_as_one_long_session(train: Train) -> None:
+def test_session_resumed_from_a_state_equals_one_long_session(train: Train) -> None:
     """With one batch; the second session counts its steps from 0 again, so its noise is that of its own steps."""
     workload = workload_of("fp32")
     batches = some_batches(workload, 1)
@@ -134,12 +134,12 @@ def test_program_of_another_shape_equals_the_reference(
     batches = some_batches(workload, 2)
     if workload.answers > 1:
         batches[0].labels[1, 0] = -1
-    wanted = reference_training(tiny, workload, batches, 3, SETTINGS)
+    expected = reference_training(tiny, workload, batches, 3, SETTINGS)
     losses, adapter = train_and_flush(
         runner, exported(workload).program, workload, batches, 3, SETTINGS, tmp_path / "run"
     )
-    assert np.abs(losses / wanted.losses - 1.0).max() < ALLOWED[workload.quant] / 5
-    assert relative_error(adapter, wanted.adapter) < ALLOWED[workload.quant]
+    assert np.abs(losses / expected.losses - 1.0).max() < ALLOWED[workload.quant] / 5
+    assert relative_error(adapter, expected.adapter) < ALLOWED[workload.quant]
 
 
 def test_chunks_of_a_pass_share_the_delegates(exported: ArtifactOf) -> None:

@@ -24,7 +24,7 @@ from workloads.reference.eager import Batch
 
 
 def train(artifact: Artifact, batches: Sequence[Batch], settings: Settings) -> tuple[FloatArray, FloatArray]:
-    """Losses [STEPS, 2, q] and the adapter after a last call with eps = 0."""
+    """Returns losses [STEPS, 2, q] and the adapter after a last call with eps = 0."""
     method = Runtime.get().load_program(artifact.program).load_method("forward")
     losses = []
     for step in range(STEPS + 1):
@@ -49,10 +49,10 @@ def test_program_trains_in_the_stock_runtime_as_the_reference_does(
 ) -> None:
     workload = workload_of(quant, noise="stock")
     batches = some_batches(workload, 3)
-    wanted = reference_training(tiny, workload, batches, STEPS, SETTINGS)
+    expected = reference_training(tiny, workload, batches, STEPS, SETTINGS)
     losses, adapter = train(exported(workload), batches, SETTINGS)
-    assert relative_error(adapter, wanted.adapter) < ALLOWED[quant]
-    assert np.abs(losses / wanted.losses - 1.0).max() < ALLOWED[quant] / 5
+    assert relative_error(adapter, expected.adapter) < ALLOWED[quant]
+    assert np.abs(losses / expected.losses - 1.0).max() < ALLOWED[quant] / 5
 
 
 @pytest.mark.parametrize("quant", ["fp32", "fp16", "int8"])

@@ -73,9 +73,9 @@ def stored(lowered: LoweredBackendModule) -> dict[str, tuple[bytes, int]]:
     return {key: (bytes(output.buffers[e.buffer_index]), e.alignment) for key, e in output.pte_data.items()}
 
 
-def assert_same_delegate(found: LoweredBackendModule, wanted: LoweredBackendModule) -> None:
-    assert found.processed_bytes == wanted.processed_bytes
-    assert stored(found) == stored(wanted)
+def assert_same_delegate(found: LoweredBackendModule, expected: LoweredBackendModule) -> None:
+    assert found.processed_bytes == expected.processed_bytes
+    assert stored(found) == stored(expected)
 
 
 RunProgram = Callable[[nn.Module, Tensor], Tensor]
@@ -107,8 +107,8 @@ def test_sibling_layer_equals_the_same_layer_lowered_alone(tiny: ModelWeights, q
     (alone,) = delegate([parts.blocks[1]], example)
     assert_same_delegate(of_template.lowered, alone.lowered)
     assert [name for name, _ in of_template.named_buffers()] == [name for name, _ in alone.named_buffers()]
-    for (_, found), (_, wanted) in zip(of_template.named_buffers(), alone.named_buffers(), strict=True):
-        assert torch.equal(found, wanted)
+    for (_, found), (_, expected) in zip(of_template.named_buffers(), alone.named_buffers(), strict=True):
+        assert torch.equal(found, expected)
 
 
 def test_siblings_are_not_the_template() -> None:
@@ -118,7 +118,7 @@ def test_siblings_are_not_the_template() -> None:
     assert stored(a.lowered).keys().isdisjoint(stored(b.lowered))
 
 
-def test_constants_equal_in_the_template_alone_are_told_apart_in_a_sibling(run: RunProgram) -> None:
+def test_constants_equal_only_in_the_template_stay_distinct_in_a_sibling(run: RunProgram) -> None:
     x, same = numbers(3, 8, seed=0), numbers(4, 8, seed=1)
     template = TwoProducts(same, same.clone())
     sibling = TwoProducts(numbers(4, 8, seed=2), numbers(4, 8, seed=3))
@@ -140,8 +140,8 @@ def test_constants_that_become_equal_in_a_sibling_are_stored_once(run: RunProgra
 def test_program_of_siblings_computes_what_the_parts_do(run: RunProgram) -> None:
     x = numbers(3, 8, seed=0)
     parts = [Scaled(numbers(8, 8, seed=s), numbers(8, seed=s + 1)) for s in (1, 3)]
-    wanted = parts[1](parts[0](x))
-    torch.testing.assert_close(run(OneAfterTheOther(*delegate(parts, (x,))), x), wanted)
+    expected = parts[1](parts[0](x))
+    torch.testing.assert_close(run(OneAfterTheOther(*delegate(parts, (x,))), x), expected)
 
 
 def test_constant_that_parts_share_is_one_constant_of_the_delegates() -> None:
@@ -150,20 +150,20 @@ def test_constant_that_parts_share_is_one_constant_of_the_delegates() -> None:
     assert len(stored(a.lowered).keys() & stored(b.lowered).keys()) == 1
 
 
-def test_constants_that_are_views_of_larger_storages_are_exported_as_what_they_show(run: RunProgram) -> None:
+def test_constants_that_are_views_of_larger_storages_are_exported_correctly(run: RunProgram) -> None:
     x, all_weights, all_rows = numbers(3, 8, seed=0), numbers(5, 8, 8, seed=1), numbers(5, 8, seed=2)
     parts = [Scaled(all_weights[index], all_rows[index]) for index in (2, 3)]
-    wanted = parts[1](parts[0](x))
+    expected = parts[1](parts[0](x))
     delegated = delegate(parts, (x,))
     assert all(len(data) == 8 * 8 * 4 for part in delegated for data, _ in stored(part.lowered).values())
-    torch.testing.assert_close(run(OneAfterTheOther(*delegated), x), wanted)
+    torch.testing.assert_close(run(OneAfterTheOther(*delegated), x), expected)
 
 
 def test_transposed_constants_are_exported_in_their_order(run: RunProgram) -> None:
     x = numbers(3, 8, seed=0)
     parts = [Scaled(numbers(8, 8, seed=s).T, numbers(8, seed=s + 1)) for s in (1, 3)]
-    wanted = parts[1](parts[0](x))
-    torch.testing.assert_close(run(OneAfterTheOther(*delegate(parts, (x,))), x), wanted)
+    expected = parts[1](parts[0](x))
+    torch.testing.assert_close(run(OneAfterTheOther(*delegate(parts, (x,))), x), expected)
 
 
 class CumulativeSum(nn.Module):
@@ -177,6 +177,6 @@ class Nothing(nn.Module):
 
 
 @pytest.mark.parametrize("part", [CumulativeSum(), Nothing()], ids=["cut in two", "nothing to delegate"])
-def test_part_that_is_not_one_delegate_is_refused_with_the_operators_that_stayed(part: nn.Module) -> None:
+def test_part_that_is_not_one_delegate_is_refused_with_the_operators_left_outside(part: nn.Module) -> None:
     with pytest.raises(NotDelegatedError, match="cumsum"):
         delegate([part], (numbers(3, 8, seed=0),))

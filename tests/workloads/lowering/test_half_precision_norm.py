@@ -39,7 +39,9 @@ def exact(norm: RMSNorm, x: Tensor) -> Tensor:
 
 
 def rows(size: int) -> Tensor:
-    """A row for each case: evenly sized numbers of many sizes, equal numbers, single large values over small ones."""
+    """Returns a row for each case: evenly sized numbers of many sizes, equal numbers, single large values over small
+    ones.
+    """
     even = [numbers(size, seed=2) * scale for scale in (1e-3, 0.01, 0.1, 1.0, 10.0, 60.0, 100.0, 300.0, 1000.0, 8000.0)]
     equal = [torch.full((size,), value) for value in (3e-3, 1.0, 200.0)]
     single = []
@@ -74,11 +76,11 @@ def run_delegated(part: nn.Module, x: Tensor, path: Path) -> Tensor:
 @pytest.mark.parametrize("size", SIZES)
 def test_delegated_norm_is_rounded_once(size: int, tmp_path: Path) -> None:
     norm, x = norm_of(size), rows(size)
-    wanted = exact(norm, x)
+    expected = exact(norm, x)
     found = run_delegated(AsOperand(norm), x, tmp_path / "norm.pte")
     assert found.dtype == torch.float16
     # Results below float16's normal range keep fewer bits: half a step of the smallest.
-    error = ((found.double() - wanted).abs() - 2.0**-25).clamp(min=0) / wanted.abs()
+    error = ((found.double() - expected).abs() - 2.0**-25).clamp(min=0) / expected.abs()
     print("largest relative error by row:", [f"{value:.1e}" for value in error.amax(dim=-1).tolist()])
     assert (error.amax(dim=-1) < ALLOWED).all()
 

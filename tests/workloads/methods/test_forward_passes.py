@@ -1,4 +1,4 @@
-"""Which passes a step is made of, and how a pass is cut into chunks."""
+"""The passes of a step, and how a pass is cut into chunks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_sequential_loops_are_a_pass_for_each_query_and_sign() -> None:
     ]
 
 
-def test_one_loop_may_be_sequential_alone() -> None:
+def test_only_one_loop_may_be_sequential() -> None:
     assert list(Loops(2, outer_parallel=False).passes()) == [ForwardPass(0, 1, BOTH), ForwardPass(1, 1, BOTH)]
     assert list(Loops(2, inner_parallel=False).passes()) == [ForwardPass(0, 2, PLUS), ForwardPass(0, 2, MINUS)]
 
@@ -58,7 +58,7 @@ def test_chunks_are_equal_cover_the_pass_in_order_and_are_large_enough(
     assert len(chunks) == 1 or chunks[0].slices * rows >= ROWS_PER_CHUNK
 
 
-def test_a_slice_with_rows_enough_is_a_chunk_of_its_own() -> None:
+def test_a_slice_with_enough_rows_is_its_own_chunk() -> None:
     assert ForwardPass(2, 2, BOTH).chunks(256, at_least=256) == tuple(
         ForwardPass(query, 1, sign) for query in (2, 3) for sign in (PLUS, MINUS)
     )
@@ -67,7 +67,7 @@ def test_a_slice_with_rows_enough_is_a_chunk_of_its_own() -> None:
 
 @pytest.fixture(scope="module")
 def two_steps_of_the_reference(tiny: ModelWeights) -> Callable[[Workload], Trajectory]:
-    """It knows no chunks: one for all sizes of them."""
+    """The reference has no chunks, so one serves all chunk sizes."""
     return cache(lambda workload: reference_training(tiny, workload, some_batches(workload, 2), 2, SETTINGS))
 
 
@@ -86,7 +86,7 @@ def test_chunks_make_the_update_of_the_reference(
     monkeypatch.setattr(passes, "ROWS_PER_CHUNK", rows_per_chunk)
     workload = replace(WORKLOAD, q=6, noise=noise, inner_parallel=inner_parallel)
     assert len(next(Loops(6, True, inner_parallel).passes()).chunks(workload.b * workload.T, rows_per_chunk)) > 1
-    wanted = two_steps_of_the_reference(workload)
+    expected = two_steps_of_the_reference(workload)
     losses, adapter = train(eager_step(tiny, workload), some_batches(workload, 2), 2)
-    assert np.abs(losses / wanted.losses - 1.0).max() < 1e-5
-    assert relative_error(adapter, wanted.adapter) < 1e-4
+    assert np.abs(losses / expected.losses - 1.0).max() < 1e-5
+    assert relative_error(adapter, expected.adapter) < 1e-4

@@ -29,15 +29,15 @@ def test_values_are_uniform_within_alpha_over_rank_by_the_root_of_the_inputs(
     assert abs(float(a.mean())) < 0.05 * bound
 
 
-def test_every_projection_and_every_seed_has_numbers_of_its_own() -> None:
+def test_every_projection_and_every_seed_has_its_own_numbers() -> None:
     lora = LoraSettings(4, 32.0)
     slots = [slot for slot in adapter_layout(CONFIG, lora) if slot.projection in ("q_proj", "k_proj")][:4]
-    drawn = [frozen_a(CONFIG, lora, slot, seed) for slot in slots for seed in (0, 1)]
-    assert len({each.numpy().tobytes() for each in drawn}) == len(drawn)
-    assert torch.equal(drawn[0], frozen_a(CONFIG, lora, slots[0], 0))
+    matrices = [frozen_a(CONFIG, lora, slot, seed) for slot in slots for seed in (0, 1)]
+    assert len({each.numpy().tobytes() for each in matrices}) == len(matrices)
+    assert torch.equal(matrices[0], frozen_a(CONFIG, lora, slots[0], 0))
 
 
-def test_each_slice_is_multiplied_with_the_b_of_its_own() -> None:
+def test_each_slice_is_multiplied_by_its_own_b() -> None:
     generator = torch.Generator().manual_seed(3)
     a, x, b = (torch.randn(shape, generator=generator) for shape in ((4, 8), (3, 5, 8), (3, 4, 6)))
     found = LowRank(a)(x, b)

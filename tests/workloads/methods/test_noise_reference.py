@@ -65,7 +65,7 @@ def test_each_lane_of_a_block_is_standard_normal() -> None:
     assert all(stats.kstest(z[:, lane], "norm").pvalue > 1e-4 for lane in range(4))
 
 
-def test_noise_of_other_seeds_steps_queries_and_places_is_unrelated() -> None:
+def test_noise_of_other_seeds_steps_queries_and_positions_is_unrelated() -> None:
     """The correlation of n independent pairs has the standard error 1 / sqrt(n); 6 of them are allowed."""
     count = 1 << 16
     streams = [
@@ -110,8 +110,8 @@ def test_noise_of_stock_operators_equals_the_reference(seed: int, step: int) -> 
     sqrt(2 ln 2^24) = 5.8: 1.4e-6. The other operations each add some 2^-24 of the value, which is at most 5.8.
     """
     found = stock(seed, step, 2, 3, 10_001)
-    wanted = np.stack([normal(seed, step, query, 0, 10_001) for query in (2, 3, 4)])
-    assert np.abs(found - wanted).max() < 3e-6
+    expected = np.stack([normal(seed, step, query, 0, 10_001) for query in (2, 3, 4)])
+    assert np.abs(found - expected).max() < 3e-6
 
 
 def test_noise_of_stock_operators_has_no_value_beyond_the_reference_range() -> None:

@@ -1,4 +1,4 @@
-"""A step run eagerly: loops, pending update, labels, padding, and where the noise comes from."""
+"""A step run eagerly: loops, pending update, labels, padding, and sources of noise."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def test_parallel_and_sequential_loops_make_the_update_of_the_reference(
 ) -> None:
     workload = replace(WORKLOAD, q=q, outer_parallel=outer_parallel, inner_parallel=inner_parallel)
     batches = some_batches(workload, 2)
-    wanted = reference_training(tiny, workload, batches, 3, SETTINGS)
+    expected = reference_training(tiny, workload, batches, 3, SETTINGS)
     losses, adapter = train(eager_step(tiny, workload), batches, 3)
-    assert np.abs(losses / wanted.losses - 1.0).max() < 1e-5
-    assert relative_error(adapter, wanted.adapter) < 1e-4
+    assert np.abs(losses / expected.losses - 1.0).max() < 1e-5
+    assert relative_error(adapter, expected.adapter) < 1e-4
 
 
 def test_query_zero_sees_the_same_noise_whatever_the_number_of_queries(tiny: ModelWeights) -> None:
@@ -72,14 +72,14 @@ def test_row_losses_are_the_losses_of_the_rows(tiny: ModelWeights) -> None:
         np.testing.assert_allclose(row_losses[:, :, row], losses, rtol=1e-5)
 
 
-def test_label_of_minus_one_is_no_label(tiny: ModelWeights) -> None:
+def test_label_of_minus_one_is_ignored(tiny: ModelWeights) -> None:
     """Two answer positions with a label in the last alone are one answer position."""
     batch = some_batches(WORKLOAD, 1)[0]
     padded = Batch(batch.tokens, batch.first, np.concatenate([np.full_like(batch.labels, -1), batch.labels], axis=1))
     one = call(eager_step(tiny, WORKLOAD), batch, 0)
     two = call(eager_step(tiny, replace(WORKLOAD, answers=2)), padded, 0)
-    for found, wanted in zip(two, one, strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    for found, expected in zip(two, one, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_loss_is_the_mean_over_all_answer_tokens_of_the_batch(tiny: ModelWeights) -> None:
@@ -89,8 +89,8 @@ def test_loss_is_the_mean_over_all_answer_tokens_of_the_batch(tiny: ModelWeights
     batch.labels[0, 0] = -1
     losses, row_losses = call(eager_step(tiny, workload), batch, 0)
     np.testing.assert_allclose(losses, row_losses.sum(axis=-1) / 3, rtol=1e-6)
-    wanted = reference_training(tiny, workload, [batch], 1, SETTINGS).losses[0]
-    np.testing.assert_allclose(losses, wanted, rtol=1e-5)
+    expected = reference_training(tiny, workload, [batch], 1, SETTINGS).losses[0]
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
 
 
 def test_padding_on_the_left_changes_no_loss(tiny: ModelWeights) -> None:
@@ -130,9 +130,9 @@ def test_stock_noise_trains_as_the_kernel_noise_does(quant: str, tiny: ModelWeig
 def test_stock_noise_serves_sequential_loops_too(loops: tuple[bool, bool], tiny: ModelWeights) -> None:
     workload = replace(WORKLOAD, noise="stock", outer_parallel=loops[0], inner_parallel=loops[1])
     batches = some_batches(workload, 2)
-    wanted = reference_training(tiny, workload, batches, 2, SETTINGS)
+    expected = reference_training(tiny, workload, batches, 2, SETTINGS)
     _, adapter = train(eager_step(tiny, workload), batches, 2)
-    assert relative_error(adapter, wanted.adapter) < 1e-4
+    assert relative_error(adapter, expected.adapter) < 1e-4
 
 
 @pytest.mark.parametrize("targets", [("q_proj", "v_proj"), ("down_proj",)], ids=str)
@@ -140,8 +140,8 @@ def test_stock_noise_serves_sequential_loops_too(loops: tuple[bool, bool], tiny:
 def test_projections_without_an_adapter_stay_frozen(targets: tuple[str, ...], quant: str, tiny: ModelWeights) -> None:
     workload = replace(WORKLOAD, quant=quant, targets=targets)
     batches = some_batches(workload, 2)
-    wanted = reference_training(tiny, workload, batches, 2, SETTINGS)
+    expected = reference_training(tiny, workload, batches, 2, SETTINGS)
     step = eager_step(tiny, workload)
     _, adapter = train(step, batches, 2)
-    assert adapter.size == wanted.adapter.size < eager_step(tiny, WORKLOAD).adapter.numel()
-    assert relative_error(adapter, wanted.adapter) < 1e-4
+    assert adapter.size == expected.adapter.size < eager_step(tiny, WORKLOAD).adapter.numel()
+    assert relative_error(adapter, expected.adapter) < 1e-4

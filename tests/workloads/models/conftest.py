@@ -1,4 +1,4 @@
-"""Small models on disk, in the formats that users have them in."""
+"""Small models on disk, in the formats that users have."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ GGUF_LAYER_NAMES = {
 
 @pytest.fixture
 def config() -> LlamaConfig:
-    """Heads, kv heads and layers differ, so that a mix-up can't pass unseen."""
+    """Heads, kv heads and layers differ, so that a mix-up is noticed."""
     return LlamaConfig(512, 64, 128, 3, 4, 2, 16, rope_theta=50_000.0, norm_eps=1e-5, max_positions=256)
 
 
@@ -44,7 +44,7 @@ def original(config: LlamaConfig) -> ModelWeights:
 
 
 def interleaved(rows: torch.Tensor, heads: int) -> torch.Tensor:
-    """GGUF's order, row by row: within a head, first half and second half take turns."""
+    """Permutes rows to GGUF's order: within a head, rows of the first and the second half alternate."""
     head_dim = rows.shape[0] // heads
     order = []
     for head in range(heads):
@@ -183,7 +183,7 @@ def smollm2() -> ModelWeights:
 
 
 def transformers_model(weights: ModelWeights) -> LlamaForCausalLM:
-    """The same model in transformers, built from the same state dict."""
+    """Returns the same model in transformers, built from the same state dict."""
     config = weights.config
     model = LlamaForCausalLM(
         LlamaConfigOfTransformers(

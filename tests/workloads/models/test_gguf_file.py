@@ -51,7 +51,7 @@ def test_quantized_tensors_come_back_as_float32_close_to_the_original(
     assert (loaded.state[name] - original.state[name]).abs().max() < original.state[name].abs().max() / 127
 
 
-def test_tokenizer_comes_along(write_gguf: WriteGguf, original: ModelWeights) -> None:
+def test_tokenizer_is_read_from_the_file(write_gguf: WriteGguf, original: ModelWeights) -> None:
     tokenizer = load_gguf("small", write_gguf()).tokenizer
     text = "A <eos> story, 1984! é"
     assert tokenizer.encode(text) == original.tokenizer.encode(text)
@@ -113,14 +113,14 @@ REFUSED: dict[str, tuple[Callable[[gguf.GGUFWriter], None], str]] = {
 
 
 @pytest.mark.parametrize("feature", REFUSED)
-def test_features_that_are_not_there_are_refused_not_ignored(write_gguf: WriteGguf, feature: str) -> None:
+def test_unsupported_features_are_refused_not_ignored(write_gguf: WriteGguf, feature: str) -> None:
     change, message = REFUSED[feature]
     path = write_gguf(change)
     with pytest.raises(UserError, match=message):
         load_gguf("small", path)
 
 
-def test_unknown_way_of_cutting_text_is_refused(write_gguf: WriteGguf) -> None:
+def test_unknown_pre_tokenizer_is_refused(write_gguf: WriteGguf) -> None:
     path = write_gguf(lambda writer: writer.add_tokenizer_pre("tekken"), without=("pre",))
     with pytest.raises(UserError, match="cuts text as 'tekken'"):
         load_gguf("small", path)

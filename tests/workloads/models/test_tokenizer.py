@@ -61,7 +61,7 @@ def test_byte_level_tokenizer_loses_nothing(text: str) -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.text(), max_size=5))
-def test_many_texts_are_encoded_as_each_alone(texts: list[str]) -> None:
+def test_texts_are_encoded_together_as_they_are_alone(texts: list[str]) -> None:
     assert SMALL.encode_many(texts) == [SMALL.encode(text) for text in texts]
 
 
@@ -96,6 +96,6 @@ def test_missing_tokenizer_file_says_what_a_folder_needs(tmp_path: Path) -> None
         load_tokenizer_json(tmp_path / "tokenizer.json", None, None, None)
 
 
-@pytest.mark.parametrize(("pad", "eos", "chosen"), [(5, 2, 5), (None, 2, 2), (-1, 2, 2), (None, None, 0)])
-def test_padding_falls_back_to_the_end_token(pad: int | None, eos: int | None, chosen: int) -> None:
-    assert padding_id(pad, eos) == chosen
+@pytest.mark.parametrize(("pad", "eos", "padding"), [(5, 2, 5), (None, 2, 2), (-1, 2, 2), (None, None, 0)])
+def test_padding_falls_back_to_the_end_token(pad: int | None, eos: int | None, padding: int) -> None:
+    assert padding_id(pad, eos) == padding

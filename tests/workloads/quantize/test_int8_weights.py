@@ -43,8 +43,8 @@ def test_minus_128_is_never_used() -> None:
 
 def test_half_precision_weights_are_quantized_as_float32() -> None:
     weight = numbers(4, 64).half()
-    for found, wanted in zip(quantize(weight), quantize(weight.float()), strict=True):
-        assert torch.equal(found, wanted)
+    for found, expected in zip(quantize(weight), quantize(weight.float()), strict=True):
+        assert torch.equal(found, expected)
 
 
 def test_embedding_gives_the_rows_of_the_dequantized_table() -> None:
@@ -65,7 +65,7 @@ def test_linear_rounds_its_input_to_256_steps_of_each_token() -> None:
     assert (error > 0).any()
 
 
-def test_tokens_are_quantized_apart() -> None:
+def test_each_token_is_quantized_by_itself() -> None:
     codes, scale = quantize(numbers(16, 48))
     x = numbers(2, 48, seed=1)
     louder = x.clone()

@@ -18,14 +18,14 @@ def by_bitsandbytes(weight: Tensor) -> tuple[Tensor, QuantState]:
 
 def assert_same(weight: Tensor) -> None:
     packed, absmax = quantize(weight)
-    wanted_packed, wanted = by_bitsandbytes(weight)
+    wanted_packed, expected = by_bitsandbytes(weight)
     assert packed.dtype == torch.uint8
     assert torch.equal(packed, wanted_packed)
     assert absmax.dtype == torch.float32
-    assert torch.equal(absmax, wanted.absmax)
+    assert torch.equal(absmax, expected.absmax)
     # As one row: on CPUs bitsandbytes lets each row of several begin a block, which its own quantization doesn't.
-    wanted.shape = torch.Size((1, weight.numel()))
-    values = dequantize_4bit(wanted_packed.reshape(-1, 1), wanted).reshape(weight.shape)
+    expected.shape = torch.Size((1, weight.numel()))
+    values = dequantize_4bit(wanted_packed.reshape(-1, 1), expected).reshape(weight.shape)
     assert torch.equal(dequantize(packed, absmax), values)
 
 
@@ -45,7 +45,7 @@ def test_weights_of_any_size_are_equal(shape: tuple[int, int], scale: float) -> 
 
 
 @pytest.mark.parametrize("shape", [(4, 96), (3, 32), (5, 2), (7, 50)])
-def test_rows_that_are_no_multiple_of_a_block_are_equal(shape: tuple[int, int]) -> None:
+def test_rows_that_are_not_a_multiple_of_a_block_are_equal(shape: tuple[int, int]) -> None:
     assert_same(numbers(*shape))
 
 
@@ -81,8 +81,8 @@ def test_midpoints_of_a_scaled_block_round_alike(absmax: float) -> None:
 
 def test_half_precision_weights_are_quantized_as_float32() -> None:
     weight = numbers(4, 64).half()
-    for found, wanted in zip(quantize(weight), quantize(weight.float()), strict=True):
-        assert torch.equal(found, wanted)
+    for found, expected in zip(quantize(weight), quantize(weight.float()), strict=True):
+        assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("shape", [(10, 64), (10, 192), (10, 96), (16, 40)], ids=str)

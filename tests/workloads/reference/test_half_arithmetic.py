@@ -47,12 +47,13 @@ def test_sums_in_float16_are_those_of_fused_multiply_adds(rows: int, depth: int,
     x, weight = halves(rows, depth, seed=1), halves(columns, depth, seed=2) / depth**0.5
     with HalfProducts(Accumulation.FP16):
         found = functional.linear(x, weight)
-    wanted = sums_in_half(x, weight.t())
-    steps = np.abs(found.double().numpy() - wanted) / np.spacing(np.abs(wanted).astype(np.float16)).astype(np.float64)
+    expected = sums_in_half(x, weight.t())
+    spacing = np.spacing(np.abs(expected).astype(np.float16)).astype(np.float64)
+    steps = np.abs(found.double().numpy() - expected) / spacing
     assert found.dtype == torch.float16
     # Rounding twice differs in one of 8192 additions, and goes on from there as another rounding would.
     assert (steps == 0).mean() > 1 - depth / 2000
-    assert np.abs(found.double().numpy() - wanted).max() < 2**-10 * depth**0.5 * max(1.0, np.abs(wanted).max())
+    assert np.abs(found.double().numpy() - expected).max() < 2**-10 * depth**0.5 * max(1.0, np.abs(expected).max())
 
 
 def test_subnormal_and_infinite_sums_are_those_of_float16() -> None:
@@ -79,7 +80,7 @@ def test_a_module_multiplies_like_the_function(accumulation: Accumulation) -> No
         assert linear(x).shape == (2, 5, 33)
 
 
-def test_weights_are_kept_apart_however_many_there_are() -> None:
+def test_weights_are_not_confused_however_many_there_are() -> None:
     x, weights = halves(3, 8), [halves(4, 8, seed=seed) for seed in range(40)]
     with HalfProducts(Accumulation.FP32):
         found = [functional.linear(x, weight) for weight in weights * 2]
@@ -110,7 +111,7 @@ def without_library(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     half_arithmetic._library.cache_clear()
 
 
-def test_missing_compiler_is_the_users_to_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_compiler_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with without_library(monkeypatch), pytest.raises(UserError, match=r"no-such-compiler.*sudo apt install g\+\+"):
         HalfProducts(Accumulation.FP16)
@@ -144,7 +145,7 @@ def test_answers_of_the_probe(sums: list[float], found: Accumulation | None) -> 
 
 
 def probe(runner: Path, folder: Path) -> Accumulation | None:
-    """What the probe finds where `runner` runs; fails the test with the runner's reason when it doesn't."""
+    """Returns what the probe finds where `runner` runs; fails the test with the runner's reason when it doesn't."""
     export_probe(folder / PROBE)
     (folder / "ones.bin").write_bytes(np.ones(INPUT_SHAPE, dtype="<f4").tobytes())
     ones = {
@@ -177,22 +178,22 @@ def probe(runner: Path, folder: Path) -> Accumulation | None:
 
 def test_probe_finds_the_arithmetic_of_this_processor(runner: Path, tmp_path: Path) -> None:
     flags = Path("/proc/cpuinfo").read_text()
-    wanted = Accumulation.FP16 if "avx512_fp16" in flags or "asimdhp" in flags else Accumulation.FP32
-    print(f"this processor: {wanted}")
-    assert probe(runner, tmp_path) is wanted
+    expected = Accumulation.FP16 if "avx512_fp16" in flags or "asimdhp" in flags else Accumulation.FP32
+    print(f"this processor: {expected}")
+    assert probe(runner, tmp_path) is expected
 
 
-@pytest.mark.parametrize(("processor", "wanted"), [(PI_5, Accumulation.FP16), (NANO, Accumulation.FP32)])
+@pytest.mark.parametrize(("processor", "expected"), [(PI_5, Accumulation.FP16), (NANO, Accumulation.FP32)])
 def test_probe_finds_the_arithmetic_of_arm_processors(
-    processor, wanted: Accumulation, aarch64_runner: BuiltRunner, tmp_path: Path
+    processor, expected: Accumulation, aarch64_runner: BuiltRunner, tmp_path: Path
 ) -> None:
     script = emulated_script(aarch64_runner, processor, tmp_path / "runner")
-    print(f"{processor.emulated_as}: {wanted}")
-    assert probe(script, tmp_path) is wanted
+    print(f"{processor.emulated_as}: {expected}")
+    assert probe(script, tmp_path) is expected
 
 
 @pytest.mark.parametrize(("processor", "own"), [(PI_5, Accumulation.FP16), (NANO, Accumulation.FP32)])
-def test_reference_with_the_devices_arithmetic_is_nearer_than_with_the_other(
+def test_reference_with_the_devices_arithmetic_is_closer_than_with_the_other(
     processor,
     own: Accumulation,
     tiny: ModelWeights,
@@ -213,8 +214,8 @@ def test_reference_with_the_devices_arithmetic_is_nearer_than_with_the_other(
         if accumulation is own:
             noise = reference.loss_noise(batches[0], seed=still.seed, eps=still.eps, on_progress=lambda _: None)
             expected = ExpectedLosses(tuple(tuple(row.reshape(-1)) for row in losses), noise=noise, eps=still.eps)
-    seen = ", ".join(f"{errors[each]:.1e} {each}" for each in BOTH)
-    print(f"{processor.emulated_as}: {seen}, noise {noise:.1e}")
+    summary = ", ".join(f"{errors[each]:.1e} {each}" for each in BOTH)
+    print(f"{processor.emulated_as}: {summary}, noise {noise:.1e}")
     (other,) = (each for each in BOTH if each is not own)
     assert errors[own] < errors[other] / 1.4
     compared = compare_losses([tuple(row.reshape(-1)) for row in found], expected)

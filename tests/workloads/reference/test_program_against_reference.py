@@ -28,14 +28,14 @@ def test_adapter_after_five_steps_equals_the_reference(
 ) -> None:
     workload = workload_of(quant)
     batches = some_batches(workload, 3)
-    wanted = reference_training(tiny, workload, batches, STEPS, SETTINGS)
+    expected = reference_training(tiny, workload, batches, STEPS, SETTINGS)
     losses, adapter = train_and_flush(
         runner, exported(workload).program, workload, batches, STEPS, SETTINGS, tmp_path / "run"
     )
-    error = relative_error(adapter, wanted.adapter)
+    error = relative_error(adapter, expected.adapter)
     print(f"{quant}: adapter {error:.1e} of {ALLOWED[quant]:.0e} allowed")
     assert error < ALLOWED[quant]
-    assert np.abs(losses / wanted.losses - 1.0).max() < ALLOWED[quant] / 5
+    assert np.abs(losses / expected.losses - 1.0).max() < ALLOWED[quant] / 5
 
 
 @pytest.mark.parametrize(("quant", "usual", "largest"), [("int8", 1e-5, 1e-2), ("fp16", 1e-3, 5e-3)])
@@ -56,16 +56,18 @@ def test_losses_of_single_steps_equal_the_reference_but_for_rare_flips(
     workload = workload_of(quant)
     batches = some_batches(workload, 8)
     still = Settings(lr=0.0, eps=SETTINGS.eps)
-    wanted = reference_training(tiny, workload, batches, 8, still).losses
+    expected = reference_training(tiny, workload, batches, 8, still).losses
     found = train_in_runner(runner, exported(workload).program, workload, batches, 8, still, tmp_path / "run").losses
-    errors = np.abs(found / wanted - 1.0)
+    errors = np.abs(found / expected - 1.0)
     print(f"{quant}: losses {np.median(errors):.1e} in the median, {errors.max():.1e} at most")
     assert np.median(errors) < usual
     assert errors.max() < largest
 
 
 def adapter_of(gradients: FloatArray, queries: tuple[int, ...], size: int) -> FloatArray:
-    """The formula: -lr * mean over the queries of gradient * noise, summed over the steps; gradients [steps, q]."""
+    """Returns the formula: -lr * mean over the queries of gradient * noise, summed over the steps; gradients [steps,
+    q].
+    """
     adapter = np.zeros(size, dtype=np.float32)
     for step, of_step in enumerate(gradients):
         for query, gradient in zip(queries, of_step, strict=True):
@@ -76,10 +78,10 @@ def adapter_of(gradients: FloatArray, queries: tuple[int, ...], size: int) -> Fl
 @pytest.mark.parametrize("quant", ALLOWED)
 def test_bound_would_catch_a_wrong_sign_a_missing_update_and_foreign_noise(quant: str, tiny: ModelWeights) -> None:
     workload = workload_of(quant)
-    wanted = reference_training(tiny, workload, some_batches(workload, 3), STEPS, SETTINGS)
-    size = wanted.adapter.size
-    gradients = (wanted.losses[:, 0] - wanted.losses[:, 1]) / (2 * SETTINGS.eps)
-    assert relative_error(adapter_of(gradients, (0, 1), size), wanted.adapter) < 1e-5
+    expected = reference_training(tiny, workload, some_batches(workload, 3), STEPS, SETTINGS)
+    size = expected.adapter.size
+    gradients = (expected.losses[:, 0] - expected.losses[:, 1]) / (2 * SETTINGS.eps)
+    assert relative_error(adapter_of(gradients, (0, 1), size), expected.adapter) < 1e-5
     without_last, wrong_sign = gradients.copy(), gradients.copy()
     without_last[-1] = 0.0
     wrong_sign[:, 1] *= -1.0
@@ -89,4 +91,4 @@ def test_bound_would_catch_a_wrong_sign_a_missing_update_and_foreign_noise(quant
         adapter_of(gradients, (1, 0), size),
         adapter_of(gradients, (0, 1), size) / 2,
     ):
-        assert relative_error(wrong, wanted.adapter) > 2 * ALLOWED[quant]
+        assert relative_error(wrong, expected.adapter) > 2 * ALLOWED[quant]

@@ -64,17 +64,17 @@ def reference_losses(cache: ArtifactCache, export: CountedExport, tiny: ModelWei
 
 
 def test_reference_losses_are_those_of_the_reference(reference_losses: Ask, tiny: ModelWeights) -> None:
-    wanted = Reference(WORKLOAD, tiny.config, tiny.state).train(DATA, 2, seed=3, lr=1e-3, eps=0.1).losses
-    assert np.array_equal(np.array(reference_losses().losses, dtype=np.float32), wanted.reshape(2, -1))
+    expected = Reference(WORKLOAD, tiny.config, tiny.state).train(DATA, 2, seed=3, lr=1e-3, eps=0.1).losses
+    assert np.array_equal(np.array(reference_losses().losses, dtype=np.float32), expected.reshape(2, -1))
 
 
 def test_reference_losses_are_computed_once(reference_losses: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     first = reference_losses()
-    monkeypatch.delattr(workloads.reference.losses, "_computed")
+    monkeypatch.delattr(workloads.reference.losses, "_compute")
     assert reference_losses() == first
 
 
-def test_reference_losses_of_other_settings_are_others(reference_losses: Ask) -> None:
+def test_other_settings_have_other_reference_losses(reference_losses: Ask) -> None:
     first = reference_losses()
     for other in (replace(TRAINING, eps=0.2), replace(TRAINING, seed=4)):
         assert reference_losses(other) != first
@@ -93,21 +93,21 @@ def test_damaged_reference_file_is_computed_again(content: str, reference_losses
     assert json.loads(path.read_text())["losses"] == [list(row) for row in first.losses]
 
 
-def test_reference_file_of_other_data_is_not_taken(reference_losses: Ask, cache: ArtifactCache) -> None:
+def test_reference_file_of_other_data_is_not_used(reference_losses: Ask, cache: ArtifactCache) -> None:
     first = reference_losses()
     (path,) = cache.root.glob("*/reference-*.json")
-    kept = json.loads(path.read_text())
-    kept["of"]["data"] = "0" * 64
-    kept["losses"] = [[1.0, 1.0]] * 2
-    path.write_text(json.dumps(kept))
+    document = json.loads(path.read_text())
+    document["of"]["data"] = "0" * 64
+    document["losses"] = [[1.0, 1.0]] * 2
+    path.write_text(json.dumps(document))
     assert reference_losses() == first
 
 
-def test_full_disk_under_the_reference_losses_is_told(reference_losses: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: Path, *_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+def test_full_disk_under_the_losses_is_reported(reference_losses: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr(workloads.reference.losses, "write_atomic", refuse)
     with pytest.raises(UserError, match=f"error {errno.ENOSPC}"):
         reference_losses()
 
@@ -145,7 +145,7 @@ def test_a_reference_slower_than_estimated_is_ended_by_the_clock(
     assert (found.untrained, found.noise is not None) == ((), True)
 
 
-def test_sums_of_another_kind_have_losses_of_their_own(
+def test_each_accumulation_has_its_own_losses(
     cache: ArtifactCache, export: CountedExport, tiny: ModelWeights, data: TaskBatches
 ) -> None:
     workload = replace(WORKLOAD, quant="fp16")
@@ -168,7 +168,7 @@ def test_untrained_losses_are_those_of_a_zero_adapter(reference_losses: Ask, tin
     assert found.losses[1:] != found.untrained
 
 
-def test_noise_is_what_the_last_bits_leave_open(reference_losses: Ask) -> None:
+def test_noise_is_the_effect_of_the_last_bits(reference_losses: Ask) -> None:
     noise = reference_losses().noise
     assert noise is not None and 1e-8 < noise < 1e-5
 

@@ -25,7 +25,7 @@ TRAINING = TrainingSettings()
 def follow(
     workload: Workload, weights: ModelWeights, exported: ArtifactOf, runner: Path, folder: Path
 ) -> dict[str, LossComparison]:
-    """The program's first steps with the right learning rate and with wrong ones, each against the reference.
+    """Returns the program's first steps with the right learning rate and with wrong ones, each against the reference.
 
     A negative rate is an update with the wrong sign, a rate of 0 one that is missing. All run in the runner.
     """

@@ -59,13 +59,13 @@ def test_batches_have_the_shapes_and_types_of_the_contract() -> None:
     assert [row[-1] for row in data.labels.reshape(-1, 6)] == [data.answers[c][-1] for c in data.classes.reshape(-1)]
 
 
-def test_text_comes_back_out_of_a_row() -> None:
+def test_text_can_be_decoded_from_a_row() -> None:
     one = task("A quiet wonder.")
     data = batches(one, TOKENIZER, b=1, T=64, count=1, seed=0)
     assert TOKENIZER.decode(data.tokens[0, 0].tolist()) == "A quiet wonder. It was"
 
 
-def test_truncated_rows_are_counted_once_however_often_they_come() -> None:
+def test_truncated_rows_are_counted_once_however_often_they_occur() -> None:
     data = batches(task("short", "long " * 30, "long " * 40), TOKENIZER, b=3, T=24, count=4, seed=0)
     assert (data.rows, data.truncated_rows) == (3, 2)
     assert (data.first >= 0).all()
@@ -77,7 +77,7 @@ def test_every_example_comes_once_before_any_comes_again() -> None:
     assert order[:10] != order[10:20]
 
 
-def test_order_is_fixed_for_ever() -> None:
+def test_order_never_changes() -> None:
     assert shuffled(8, 8, seed=0) == [4, 2, 6, 0, 7, 5, 1, 3]
     data = batches(built_in_task(), TOKENIZER, b=4, T=32, count=3, seed=5)
     assert data.sha256 == "e868a6cb680dc44a0c1a6aa4a32bb54b858dc03ba2a04c7073d4a69749deb4b0"
@@ -105,7 +105,7 @@ def test_sizes_below_one_are_refused(b: int, T: int, count: int, message: str) -
         batches(built_in_task(), TOKENIZER, b, T, count, seed=0)
 
 
-def test_prompt_that_melts_into_the_text_is_refused() -> None:
+def test_prompt_that_merges_with_the_text_is_refused() -> None:
     merging = Template(suffix=" grea", answers=("t", "d"))
     with pytest.raises(UserError, match="begin the prompt and the answers with a space"):
         batches(task("x", template=merging), TOKENIZER, 1, 32, 1, 0)

@@ -145,12 +145,12 @@ def test_file_that_can_not_be_read_is_named(tmp_path: Path, name: str) -> None:
         {"answers": (" a", " b", " c")},
     ],
 )
-def test_template_that_can_not_tell_classes_apart_is_refused(arguments: dict[str, object]) -> None:
+def test_ambiguous_template_is_refused(arguments: dict[str, object]) -> None:
     with pytest.raises(UserError):
         Template(**arguments)  # type: ignore[arg-type]
 
 
-def test_error_about_a_label_stays_one_line(tmp_path: Path) -> None:
+def test_error_about_a_label_is_a_single_line(tmp_path: Path) -> None:
     path = write(tmp_path, json.dumps({"text": "x", "label": "y\n" * 5000}), "task.jsonl")
     with pytest.raises(UserError) as caught:
         read_task(path)

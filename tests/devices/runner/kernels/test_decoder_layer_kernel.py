@@ -1,4 +1,4 @@
-"""The kernel of a whole decoder layer against the eager operator, for shapes that fit its blocks and that don't."""
+"""The kernel of a whole decoder layer against the eager operator, for shapes that fit its blocks and others."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ class Layer:
         return out
 
     def of_all(self, values):
-        given = dict(zip(self.case.adapted, values, strict=True))
-        return addresses([given.get(place) for place in ALL])
+        inputs = dict(zip(self.case.adapted, values, strict=True))
+        return addresses([inputs.get(place) for place in ALL])
 
 
 def addresses(values):
@@ -117,7 +117,7 @@ def addresses(values):
 def test_layer_equals_the_eager_operator(kernels, name):
     """Hidden states are of the order of one; sums over some 1000 features round to 1e-5 in float32.
 
-    Positions before the first real token see nothing: their scores drown in the mask's rounding, and nobody reads them.
+    Positions before the first real token attend to nothing: their scores are lost in the mask's rounding, and unused.
     """
     layer = Layer(CASES[name])
     expected = layer.expected()
@@ -146,7 +146,7 @@ def test_threads_do_not_change_a_bit_of_a_layer(kernels):
 
 
 def test_slices_see_their_own_adapters(kernels):
-    """Each slice alone gives what it gives beside the others."""
+    """Each slice gives the same result alone as beside the others."""
     layer = Layer(CASES["all heads at once"])
     whole = layer.found(kernels)
     alone = Layer(CASES["all heads at once"])

@@ -42,7 +42,7 @@ def test_product_is_that_of_float64_to_float32_rounding(kernels, rows, out_featu
 
 
 def test_every_float16_is_widened_to_its_value(kernels):
-    """Subnormal, negative zero and the largest among them; what is not finite no weight has."""
+    """Includes subnormals, negative zero and the largest; weights are always finite."""
     values = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     weight = np.where(np.isfinite(values), values, 0).astype(np.float16).reshape(-1, 128)
     for variant in variants(kernels):

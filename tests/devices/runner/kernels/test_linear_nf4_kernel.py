@@ -31,7 +31,7 @@ def product(kernels, x, packed, absmax, out_features, variant=0):
 
 
 def bound(x, weight):
-    """What float32 rounding may add up to over a row: in_features half units in the last place of the magnitudes."""
+    """Returns the bound for float32 rounding over a row: in_features half units in the last place of the magnitudes."""
     return 2.0**-23 * x.shape[1] * (np.abs(x).astype(np.float64) @ np.abs(weight).T).max()
 
 

@@ -1,4 +1,4 @@
-"""The operators of our own inside programs, and delegated products beside them."""
+"""Our own operators inside programs, beside delegated products."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ TOKENS = torch.tensor([[3, 0, 9], [9, 9, 1]])
 
 
 def tables():
-    """Every form of a table of 10 tokens, 66 values each: blocks of NF4 straddle its rows."""
+    """Returns every form of a table of 10 tokens, 66 values each, so that blocks of NF4 straddle its rows."""
     table = torch.randn(10, 66, generator=torch.Generator().manual_seed(5))
     codes, scale = int8.quantize(table)
     packed, absmax = nf4.quantize(table)
@@ -74,7 +74,7 @@ def test_losses_and_gradients_follow_the_eager_operators(run, job, tmp_path, eps
     job["inputs"] = [given(name, value, tmp_path) for name, value in values.items()]
     expected = module(*values.values())
     found = torch.tensor(run(job).losses[0])
-    # The gradient divides by 2 eps what two losses differ by: their last bits count five times.
+    # The gradient divides the difference of two losses by 2 eps, which multiplies their rounding by five.
     assert torch.allclose(found, expected, rtol=1e-5, atol=2e-5)
     gradient = found[-2:]
     assert gradient.abs().min() > 0.1 if eps else not gradient.any()
@@ -91,7 +91,7 @@ def test_a_label_outside_of_the_vocabulary_fails_the_step(run, job, tmp_path):
 
 
 class LayerWithScratch(torch.nn.Module):
-    """A decoder layer of 64 features in blocks of its own, with as much memory to work in as it is told."""
+    """A decoder layer of 64 features in its own blocks, with the given scratch memory."""
 
     def __init__(self, scratch, rank=2):
         super().__init__()
@@ -150,7 +150,7 @@ def test_an_adapter_of_another_number_of_slices_fails_the_step(run, job, tmp_pat
     layer_job(job, tmp_path, layer_scratch())
     other = torch.zeros(3, 2, 32)
     module = LayerWithScratch(layer_scratch())
-    # The eager operator would refuse to trace it: only its shape is asked for, which x alone decides.
+    # The eager operator would refuse to trace it; only the result's shape is needed, which x determines.
     example = (torch.zeros(2, 6, 64), torch.zeros(4, 1, 1, 3, 3), other)
     job["program"] = str(programs.export(module, example, tmp_path / "other.pte"))
     job["inputs"][-1] = given("b", other, tmp_path)

@@ -1,4 +1,4 @@
-"""Which device an entry means over adb, and what is said of one that doesn't let us in."""
+"""Which device an entry means over adb, and the error for one that doesn't let us in."""
 
 from __future__ import annotations
 
@@ -64,21 +64,21 @@ def test_an_entry_means_a_serial_or_an_address(values: dict[str, object], serial
 def test_a_device_in_the_network_is_connected_and_then_found_again(adbd: LoopbackAdbd) -> None:
     for serial in ({}, {"host": None, "port": None, "serial": adbd.address}):
         transport = adb_transport(adbd.entry(**serial), server=adbd.server)
-        assert transport.run(["sh", "-c", "exit 7"], timeout_s=20).rc == 7
+        assert transport.run(["sh", "-c", "exit 7"], timeout_s=20).end.rc == 7
         transport.close()
     assert adbd.state() == "device"
 
 
-def test_an_unknown_serial_is_answered_with_what_is_attached(adbd: LoopbackAdbd) -> None:
+def test_an_unknown_serial_is_reported_with_the_attached_ones(adbd: LoopbackAdbd) -> None:
     adb_transport(adbd.entry(), server=adbd.server).close()
     with pytest.raises(DeviceLost, match=rf"'phone' \(R5CT\) is not attached.*{adbd.address} \(device\).*`serial`"):
         adb_transport(adbd.entry(host=None, port=None, serial="R5CT"), server=adbd.server)
 
 
 def test_many_attached_devices_are_not_all_listed() -> None:
-    listed = [Listed(f"S{number}", "device", number) for number in range(11)]
-    assert "adb has 11: S0 (device), " in str(unknown("device 'x' (S)", listed))
-    assert "S7 (device) and 3 more" in str(unknown("device 'x' (S)", listed))
+    attached = [Listed(f"S{number}", "device", number) for number in range(11)]
+    assert "adb has 11: S0 (device), " in str(unknown("device 'x' (S)", attached))
+    assert "S7 (device) and 3 more" in str(unknown("device 'x' (S)", attached))
     assert "adb has none at all" in str(unknown("device 'x' (S)", []))
 
 
@@ -93,27 +93,27 @@ def test_a_phone_that_has_not_authorised_this_computer_says_what_to_do_on_it(
     for _ in range(2):  # the second time adb knows it already, as unauthorized
         with pytest.raises(Unauthorised, match="has not authorised this computer; unlock it and answer its question"):
             adb_transport(entry_of(phone.address), server=adbd.server)
-    assert phone.asked.is_set()
+    assert phone.question.is_set()
 
 
 def test_enrolling_waits_for_the_owner_of_the_phone(adbd: LoopbackAdbd, phone: HesitantPhone) -> None:
-    said: list[str] = []
+    notes: list[str] = []
 
     def say(sentence: str) -> None:
-        said.append(sentence)
+        notes.append(sentence)
         phone.confirm()
 
     await_authorisation(entry_of(phone.address), say, wait_s=30, server=adbd.server)
-    assert len(said) == 1
-    assert "Allow USB debugging?" in said[0]
+    assert len(notes) == 1
+    assert "Allow USB debugging?" in notes[0]
 
 
 def test_enrolling_gives_up_on_an_owner_who_does_not_answer(adbd: LoopbackAdbd, phone: HesitantPhone) -> None:
-    said: list[str] = []
+    notes: list[str] = []
     for wait_s, sentences in ((0.0, 0), (0.5, 1)):
         with pytest.raises(Unauthorised):
-            await_authorisation(entry_of(phone.address), said.append, wait_s=wait_s, server=adbd.server)
-        assert len(said) == sentences
+            await_authorisation(entry_of(phone.address), notes.append, wait_s=wait_s, server=adbd.server)
+        assert len(notes) == sentences
 
 
 def test_an_old_phone_without_exit_codes_is_refused(adbd: LoopbackAdbd) -> None:
@@ -124,7 +124,7 @@ def test_an_old_phone_without_exit_codes_is_refused(adbd: LoopbackAdbd) -> None:
     phone.close()
 
 
-def test_a_device_that_takes_the_connection_and_says_nothing_is_lost_within_the_connect_timeout(
+def test_a_device_that_accepts_and_stays_silent_is_lost_within_the_connect_timeout(
     adbd: LoopbackAdbd,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -145,7 +145,7 @@ def test_a_device_that_takes_the_connection_and_says_nothing_is_lost_within_the_
         ("frobnicating", DeviceLost, "'frobnicating', which is not ready"),
     ],
 )
-def test_each_state_is_a_sentence_with_what_to_do(state: str, kind: type[Exception], words: str) -> None:
+def test_each_unusable_state_has_a_sentence_with_what_to_do(state: str, kind: type[Exception], words: str) -> None:
     error = refusal("device 'phone' (R5CT)", state)
     assert isinstance(error, kind)
     assert str(error).startswith("device 'phone' (R5CT) ")
@@ -176,9 +176,9 @@ def test_a_missing_server_is_started_on_the_port_that_the_environment_names(
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "adb", "-1", "٣"])
-def test_a_port_of_the_environment_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+def test_an_invalid_port_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
     monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", port)
-    with pytest.raises(AccessRefused, match=r"ANDROID_ADB_SERVER_PORT is .*, which is no port"):
+    with pytest.raises(AccessRefused, match=r"ANDROID_ADB_SERVER_PORT is .*, which is not a port"):
         AdbServer.from_environment()
 
 
@@ -191,7 +191,7 @@ def test_the_variables_of_adb_name_the_server(monkeypatch: pytest.MonkeyPatch) -
     assert AdbServer.from_environment() == AdbServer("lab", 6000)
 
 
-def test_something_else_on_the_port_of_the_server_is_no_adb_server() -> None:
+def test_something_else_on_the_servers_port_is_not_taken_for_an_adb_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def chat() -> None:
@@ -201,7 +201,7 @@ def test_something_else_on_the_port_of_the_server_is_no_adb_server() -> None:
                 stream.close()
 
         threading.Thread(target=chat, daemon=True).start()
-        with pytest.raises(DeviceLost, match=r"refused|no adb server"):
+        with pytest.raises(DeviceLost, match=r"refused|not an adb server"):
             adb_transport(entry_of("127.0.0.1:1"), server=AdbServer(port=listener.getsockname()[1]))
 
 
@@ -227,9 +227,7 @@ def test_the_device_at_an_address_must_have_the_serial_number_of_the_entry(adbd:
 
 
 @pytest.mark.twins
-def test_a_device_that_adb_remembers_as_offline_is_disconnected_and_connected_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_device_that_adb_remembers_as_offline_is_reconnected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forgotten: list[str] = []
     disconnect = AdbServer.disconnect
     with LoopbackAdbd(tmp_path / "adbd") as daemon:
@@ -249,7 +247,7 @@ def test_a_device_that_adb_remembers_as_offline_is_disconnected_and_connected_an
 
 
 @pytest.mark.twins
-def test_a_device_that_adb_wrongly_remembers_as_there_is_asked_before_it_is_believed(tmp_path: Path) -> None:
+def test_a_device_that_adb_wrongly_remembers_is_checked_first(tmp_path: Path) -> None:
     with LoopbackAdbd(tmp_path / "adbd") as daemon:
         adb_transport(daemon.entry(), server=daemon.server).close()
         daemon.stop_moving()

@@ -79,7 +79,7 @@ def test_a_pulled_cable_is_a_lost_device_and_a_plugged_one_serves_again(
             python(LASTING, str(note)), lambda _line: phone.link.unplug(), timeout_s=3600, pid_file=str(pid_file)
         )
     pid = int(note.read_text())
-    assert is_running(pid)  # nobody has told the device
+    assert is_running(pid)  # the device knows nothing of it
     phone.link.plug()
     transport_to(phone.entry()).end_left_over(str(pid_file))
     wait_until(lambda: not is_running(pid))
@@ -87,7 +87,7 @@ def test_a_pulled_cable_is_a_lost_device_and_a_plugged_one_serves_again(
 
 def test_calls_leave_no_connection_to_the_server(phone: LoopbackAdbd, transport: ShellTransport) -> None:
     for _ in range(3):
-        assert transport.run(["true"], timeout_s=20).rc == 0
+        assert transport.run(["true"], timeout_s=20).end.rc == 0
     with pytest.raises(TransportTimeout):
         transport.run(["sleep", "600"], timeout_s=0.5)
     wait_until(lambda: phone.connections() == 0)

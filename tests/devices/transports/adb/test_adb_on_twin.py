@@ -37,5 +37,5 @@ def test_a_phone_is_reached_read_and_deployed_to_as_its_user_shell(
             with pytest.raises(FileError) as caught:
                 device.transport.write("/system/file", b"x")
             assert caught.value.cause is FileCause.DENIED
-        placed = twin.workdir / "edge-training-suite" / "artifacts" / "H" / file.name
-        assert placed.read_bytes() == file.source.read_bytes()
+        target = twin.workdir / "edge-training-suite" / "artifacts" / "H" / file.name
+        assert target.read_bytes() == file.source.read_bytes()

@@ -31,11 +31,11 @@ def test_any_stream_comes_back_whole(packets: list[tuple[int, bytes]], size: int
     assert unpacked([data[at : at + size] for at in range(0, len(data), size)]) == (*expected, False)
 
 
-def test_content_of_other_packets_is_no_output_and_only_an_exit_is_an_end() -> None:
+def test_other_packets_are_not_output_and_only_an_exit_ends_the_shell() -> None:
     assert unpacked([packet(77, b"news") + packet(STDOUT) + packet(STDERR, b"e")]) == (b"", b"e", False)
     assert unpacked([packet(EXIT, b"\0")[:4]]) == (b"", b"", False)
 
 
-def test_packets_are_as_the_protocol_has_them() -> None:
+def test_packets_follow_the_protocol() -> None:
     assert packet(STDIN, b"ab") == b"\x00\x02\x00\x00\x00ab"
     assert packet(CLOSE_STDIN) == b"\x04\x00\x00\x00\x00"

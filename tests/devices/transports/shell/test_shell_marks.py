@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.errors import FileCause
+from devices.processes import ProcessEnd
 from devices.transports.shell.conversation import MarkedStream
 from devices.transports.shell.refusals import file_error, missing_tool
 
@@ -15,27 +16,27 @@ BEGIN, END = f"\x1e{TOKEN} B 7\n".encode(), f"\x1e{TOKEN} E 3\n".encode()
 
 
 @given(st.binary(max_size=60), st.lists(st.integers(1, 50), max_size=30))
-def test_output_is_what_stands_between_the_marks_however_it_is_cut(content: bytes, cuts: list[int]) -> None:
+def test_output_is_what_is_between_the_marks_however_it_is_cut(content: bytes, cuts: list[int]) -> None:
     content = content.replace(b"0", b"\x1e0")  # beginnings of marks
     stream = b"welcome\x1e" + BEGIN + content + END + b"noise"
-    taken = bytearray()
+    output = bytearray()
     marks: list[tuple[str, str]] = []
-    parser = MarkedStream(TOKEN, taken.extend, lambda *mark: marks.append(mark))
+    parser = MarkedStream(TOKEN, output.extend, lambda *mark: marks.append(mark))
     for cut in (*cuts, len(stream)):
         parser.feed(stream[:cut])
         stream = stream[cut:]
-    assert bytes(taken) == content
+    assert bytes(output) == content
     assert marks == [("B", "7"), ("E", "3")]
     assert parser.ended
 
 
-def test_a_line_is_handed_over_though_no_mark_follows() -> None:
-    taken = bytearray()
-    parser = MarkedStream(TOKEN, taken.extend)
+def test_a_line_is_passed_on_even_if_no_mark_follows() -> None:
+    output = bytearray()
+    parser = MarkedStream(TOKEN, output.extend)
     parser.feed(BEGIN + b"one\n\x1e0123")
-    assert bytes(taken) == b"one\n"
+    assert bytes(output) == b"one\n"
     parser.feed(b"x")
-    assert bytes(taken) == b"one\n\x1e0123x"
+    assert bytes(output) == b"one\n\x1e0123x"
 
 
 @pytest.mark.parametrize(
@@ -52,13 +53,13 @@ def test_a_line_is_handed_over_though_no_mark_follows() -> None:
         ("", FileCause.OTHER),
     ],
 )
-def test_what_tools_say_becomes_a_cause(message: str, cause: FileCause) -> None:
+def test_messages_of_tools_become_causes(message: str, cause: FileCause) -> None:
     assert file_error("read", "x", message).cause is cause
 
 
 @pytest.mark.parametrize(
     "message", ["sh: 12: stat: not found", "sh: line 4: stat: command not found", "sh: stat: inaccessible or not found"]
 )
-def test_a_missing_tool_is_told_in_the_words_of_each_shell(message: str) -> None:
-    assert "no 'stat'" in str(missing_tool(127, message))
-    assert missing_tool(1, message) is None
+def test_a_missing_tool_is_recognised_in_the_message_of_each_shell(message: str) -> None:
+    assert "no 'stat'" in str(missing_tool(ProcessEnd(127, stderr_tail=message)))
+    assert missing_tool(ProcessEnd(1, stderr_tail=message)) is None

@@ -32,7 +32,7 @@ def a_user_without_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     for name in AGENT_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(authentication, "_ASKED", {})
+    monkeypatch.setattr(authentication, "_ANSWERS", {})
     monkeypatch.setattr("sys.stdin", None)
 
 
@@ -48,13 +48,13 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def answers(path: Path) -> bool:
-    """Whether somebody listens there. The file alone is there a moment before."""
+    """Returns whether somebody listens there. The file alone is there a moment before."""
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(str(path)) == 0
 
 
 def reached(entry: DeviceEntry) -> bool:
-    """Whether a connection serves."""
+    """Returns whether a connection serves."""
     transport = ssh_transport(entry)
     try:
         return transport.exists("/")
@@ -63,7 +63,7 @@ def reached(entry: DeviceEntry) -> bool:
 
 
 def encrypted(sshd: LoopbackSshd, folder: Path) -> Path:
-    """The key that is let in, with a passphrase."""
+    """Returns the key that is let in, with a passphrase."""
     path = folder / "encrypted"
     shutil.copy(sshd.client_key, path)
     shutil.copy(f"{sshd.client_key}.pub", f"{path}.pub")
@@ -99,13 +99,13 @@ def test_no_secret_is_sent_to_a_device_with_another_key(
     tmp_path: Path, sshd: LoopbackSshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BOARD_PASSWORD", "open sesame")
-    with password_server("open sesame", str(make_key(tmp_path / "key"))) as (port, seen):
+    with password_server("open sesame", str(make_key(tmp_path / "key"))) as (port, attempts):
         with pytest.raises(HostKeyRefused):
             ssh_transport(sshd.entry(port=port, key_file=None, **PASSWORD))
-        assert seen == []
+        assert attempts == []
 
 
-def test_a_key_that_is_not_let_in_is_named_with_how_to_install_it(sshd: LoopbackSshd, tmp_path: Path) -> None:
+def test_a_rejected_key_is_named_with_how_to_install_it(sshd: LoopbackSshd, tmp_path: Path) -> None:
     stranger = make_key(tmp_path / "stranger")
     with pytest.raises(AccessRefused, match=rf"tried: {stranger}.*ssh-copy-id -i {stranger} -p {sshd.port}"):
         ssh_transport(sshd.entry(key_file=str(stranger)))
@@ -117,9 +117,7 @@ def test_without_any_key_the_refusal_says_so(sshd: LoopbackSshd) -> None:
 
 
 @pytest.mark.parametrize(("content", "words"), [(None, "doesn't exist"), ("nonsense", "holds no private key")])
-def test_a_key_file_that_is_no_key_is_named(
-    sshd: LoopbackSshd, tmp_path: Path, content: str | None, words: str
-) -> None:
+def test_a_key_file_without_a_key_is_named(sshd: LoopbackSshd, tmp_path: Path, content: str | None, words: str) -> None:
     path = tmp_path / "key"
     if content is not None:
         path.write_text(content)
@@ -176,20 +174,20 @@ def test_an_agent_that_does_not_answer_is_passed_over(
         ssh_transport(sshd.entry(key_file=None))
 
 
-def test_a_password_comes_from_the_environment_and_is_never_shown(
+def test_a_password_comes_from_the_environment_and_is_never_printed(
     sshd: LoopbackSshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = make_key(tmp_path / "key")
-    shown = f"ssh-ed25519 {fingerprint_of(key)}"
+    key_text = f"ssh-ed25519 {fingerprint_of(key)}"
     monkeypatch.setenv("BOARD_PASSWORD", "hunter 2")
-    with password_server("open sesame", str(key)) as (port, seen):
-        entry = sshd.entry(port=port, host_keys=[shown], key_file=None, user="me", **PASSWORD)
+    with password_server("open sesame", str(key)) as (port, attempts):
+        entry = sshd.entry(port=port, host_keys=[key_text], key_file=None, user="me", **PASSWORD)
         with pytest.raises(AccessRefused, match="password from BOARD_PASSWORD") as caught:
             ssh_transport(entry)
         assert "hunter" not in str(caught.value)
         monkeypatch.setenv("BOARD_PASSWORD", "open sesame")
         ssh_transport(entry).close()
-        assert seen == ["me:hunter 2", "me:open sesame"]
+        assert attempts == ["me:hunter 2", "me:open sesame"]
         monkeypatch.delenv("BOARD_PASSWORD")
         with pytest.raises(AccessRefused, match="not set"):
             ssh_transport(entry)
@@ -199,14 +197,14 @@ def test_a_password_is_asked_for_on_a_terminal_once(
     sshd: LoopbackSshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = make_key(tmp_path / "key")
-    asked: list[str] = []
+    prompts: list[str] = []
 
     class Terminal:
         def isatty(self) -> bool:
             return True
 
     def answer(prompt: str, _stream: Any) -> str:
-        asked.append(prompt)
+        prompts.append(prompt)
         return "open sesame"
 
     monkeypatch.setattr("sys.stdin", Terminal())
@@ -216,7 +214,7 @@ def test_a_password_is_asked_for_on_a_terminal_once(
         entry = sshd.entry(port=port, host_keys=[fingerprint_of(key)], key_file=None)
         for _ in range(2):
             ssh_transport(entry).close()
-    assert len(asked) == 1
+    assert len(prompts) == 1
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +227,7 @@ def bastion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackSshd]:
 
 
 def through(bastion: LoopbackSshd, **changes: Any) -> dict[str, Any]:
-    """The jump host as the inventory has it."""
+    """Returns the jump host as the inventory has it."""
     values = {"host": "127.0.0.1", "port": bastion.port, "key_file": str(bastion.client_key)}
     return values | {"host_keys": [bastion.host_key_text]} | changes
 
@@ -262,7 +260,7 @@ def test_a_device_that_its_jump_host_cannot_reach_is_lost(sshd: LoopbackSshd, ba
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "x" * 300])
-def test_a_name_that_is_no_host_is_a_lost_device(sshd: LoopbackSshd, host: str) -> None:
+def test_an_unknown_host_name_is_a_lost_device(sshd: LoopbackSshd, host: str) -> None:
     with pytest.raises(DeviceLost, match="can't be reached"):
         ssh_transport(sshd.entry(host=host))
 
