@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def rounded(value: float) -> str:
+def format_rounded(value: float) -> str:
     """Formats `value` with two decimals below 10, one below 100, none above: 1.27, 34.5, 812."""
     size = abs(value)
     # Compared with the rounded limits, so that 9.996 is 10.0 and not 10.00.
@@ -11,7 +11,7 @@ def rounded(value: float) -> str:
     return f"{value:.{decimals}f}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Formats seconds up to two minutes, then minutes, then hours."""
     if seconds < 120:
         return f"{seconds:.0f} s"

@@ -8,7 +8,7 @@ from devices.inventory.reading import Inventory, load
 from suite.home import Home
 
 
-def opened(inventory_path: Path) -> tuple[Inventory, Home]:
+def open_inventory(inventory_path: Path) -> tuple[Inventory, Home]:
     """Reads the inventory and locates the home beside it."""
     home = Home.locate(inventory_path)
     return load(inventory_path, home=home.root), home

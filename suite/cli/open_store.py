@@ -12,7 +12,7 @@ from suite.store.store import Store
 
 
 @contextmanager
-def opened_store(inventory_path: Path, *, read_only: bool = True, nothing: str = "no history yet") -> Iterator[Store]:
+def open_store(inventory_path: Path, *, read_only: bool = True, nothing: str = "no history yet") -> Iterator[Store]:
     """Opens the store of the home beside the inventory for the block. UserError, saying `nothing`, if nothing was ever
     measured."""
     home = Home.locate(inventory_path)

@@ -19,7 +19,7 @@ from devices.sensors.reading import first_number
 from foundation.text import last_line, printable
 from suite import stats
 from suite.errors import SuiteError
-from suite.rounding import rounded
+from suite.rounding import format_rounded
 
 #: The power that a device with such a gauge can draw, idle and under load.
 PLAUSIBLE_MW = (200.0, 200_000.0)
@@ -90,8 +90,8 @@ class Calibration:
     def __str__(self) -> str:
         direction = "drawn power is positive" if self.sign > 0 else "drawn power is negative, so the sign is turned"
         return (
-            f"{self.gauge}: {self.unit}, {direction}: {rounded(self.idle_mw)} mW idle, "
-            f"{rounded(self.load_mw)} mW on all cores"
+            f"{self.gauge}: {self.unit}, {direction}: {format_rounded(self.idle_mw)} mW idle, "
+            f"{format_rounded(self.load_mw)} mW on all cores"
         )
 
 

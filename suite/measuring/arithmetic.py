@@ -17,7 +17,7 @@ from devices.deployment.built_runner import BuiltRunner
 from devices.errors import DeviceError, DeviceLost
 from foundation.unavailable import Unavailable
 from suite.measuring.deployment import deploy_runner
-from suite.planning.plan import described, reference_steps
+from suite.planning.plan import describe_workload, reference_steps
 from suite.preparing.exporting import exporter
 from suite.preparing.preparation import EXPORT_LOG, NOT_YET, Prepared
 from suite.sessions.collect import collect
@@ -112,10 +112,10 @@ def with_references(
     waiting = [item for item in prepared if item.reference is NOT_YET]
     references: dict[str, ReferenceLosses] = {}
     for item in sorted(waiting, key=lambda item: item.role == "baseline"):  # which has that of its candidate
-        key = workload_key(described(item.workload))
+        key = workload_key(describe_workload(item.workload))
         if key not in references:
             references[key] = reference_for(item, accumulation, artifacts, notify)
     return [
-        replace(item, reference=references[workload_key(described(item.workload))]) if item in waiting else item
+        replace(item, reference=references[workload_key(describe_workload(item.workload))]) if item in waiting else item
         for item in prepared
     ]

@@ -10,14 +10,14 @@ from devices.inventory.entry import DeviceEntry
 from devices.sensors.spec import Discovery
 from foundation.unavailable import Unavailable
 from suite import stats
-from suite.measuring.idle_device import Clock, IdleBracket, ThermalGate, bracketed
-from suite.measuring.meter import Meter, NoMeter, metered
+from suite.measuring.idle_device import Clock, IdleBracket, ThermalGate, bracket
+from suite.measuring.meter import Meter, NoMeter, open_meter
 from suite.measuring.recording import OpenMeasurement, useless
 from suite.measuring.run import Run
 from suite.measuring.sensor_plan import SensorPlan, sensor_plan
 from suite.measuring.session import SessionOrder, run_session
-from suite.planning.plan import described
-from suite.rounding import rounded
+from suite.planning.plan import describe_workload
+from suite.rounding import format_rounded
 from suite.sessions.validity import SessionResult, SessionStatus
 from suite.store.identity import session_id, workload_key
 from suite.store.store import Progress
@@ -44,7 +44,7 @@ class Attempts:
     def take(self, device: Device, item: OpenMeasurement, ordinal: int, progress: Progress) -> None:
         """Takes one planned session, with repetitions while the device throttles. Raises DeviceLost."""
         gate = self.gate(device)
-        workload = described(item.prepared.workload)
+        workload = describe_workload(item.prepared.workload)
         place = (self.entry.name, workload_key(workload), item.prepared.role, ordinal)
         if place in progress.done:
             return
@@ -84,7 +84,7 @@ class Attempts:
         )
         plan = item.prepared.plan
         label = f"{self.entry.name} {item.label} session {ordinal + 1}/{plan.sessions}"
-        with metered(device, order.runner.command(device.places.runner(order.runner.hash)), self.clock) as meter:
+        with open_meter(device, order.runner.command(device.places.runner(order.runner.hash)), self.clock) as meter:
             before = self._idle.before(lambda: self._idle_power(meter, found, sensors))
             with self.run.display.steps(label, plan.steps) as on_step:
                 record, validity = run_session(device, order, found.sensors, sensors, on_step)
@@ -93,7 +93,7 @@ class Attempts:
                 after: float | Unavailable = Unavailable("the device was lost")
             else:
                 after = self._idle.after(lambda: self._idle_power(meter, found, sensors))
-        return SessionResult(name, ordinal, attempt, record, validity, bracketed(before, after))
+        return SessionResult(name, ordinal, attempt, record, validity, bracket(before, after))
 
     def _idle_power(self, meter: Meter | NoMeter, found: Discovery, sensors: SensorPlan) -> float | Unavailable:
         with self.run.display.waiting(f"{self.entry.name}: measuring idle power"):
@@ -103,7 +103,7 @@ class Attempts:
         label = f"{item.label} session {result.ordinal + 1}/{item.prepared.plan.sessions}"
         if result.validity.status is SessionStatus.OK:
             median, peak = stats.median(result.record.latencies_ms), result.record.peak_memory_kib
-            memory = "" if peak is None else f", peak {rounded(peak / 1024)} MiB"
-            self._note(f"{label}: {rounded(median)} ms a step{memory}")
+            memory = "" if peak is None else f", peak {format_rounded(peak / 1024)} MiB"
+            self._note(f"{label}: {format_rounded(median)} ms a step{memory}")
         else:
             self._note(f"{label}: {result.validity.status}: {result.validity.reason}")

@@ -245,7 +245,7 @@ class IdleBracket:
         return power
 
 
-def bracketed(before: Power, after: Power) -> IdlePower | Unavailable:
+def bracket(before: Power, after: Power) -> IdlePower | Unavailable:
     """Returns both, or why one is missing."""
     if isinstance(before, Unavailable):
         return before

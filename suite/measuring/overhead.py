@@ -19,7 +19,7 @@ from suite.measuring.orchestrate import prepare_host
 from suite.measuring.sensor_plan import sensor_plan
 from suite.measuring.session import SessionOrder, run_session
 from suite.planning.plan import Plan, RunPlan, interleaved
-from suite.rounding import rounded
+from suite.rounding import format_rounded
 from suite.sessions.validity import SessionStatus
 
 
@@ -40,8 +40,9 @@ class Overhead:
         )
         return (
             f"sampler overhead {self.percent:+.2f} %{interval}: "
-            f"{rounded(stats.median(self.with_sampler_ms))} ms a step with, "
-            f"{rounded(stats.median(self.without_sampler_ms))} ms without, {len(self.with_sampler_ms)} sessions each"
+            f"{format_rounded(stats.median(self.with_sampler_ms))} ms a step with, "
+            f"{format_rounded(stats.median(self.without_sampler_ms))} ms without, "
+            f"{len(self.with_sampler_ms)} sessions each"
         )
 
 
@@ -69,11 +70,11 @@ def sampler_overhead(plan: Plan, entry: DeviceEntry, home: Home, display: Displa
                 if validity.status is not SessionStatus.OK:
                     raise SuiteError(f"A session {label} is {validity.status}: {validity.reason}; run it again.")
                 medians[sampled].append(stats.median(record.latencies_ms))
-                display.note(f"{label}: {rounded(medians[sampled][-1])} ms a step")
-    return compared(medians[True], medians[False])
+                display.note(f"{label}: {format_rounded(medians[sampled][-1])} ms a step")
+    return compare_step_times(medians[True], medians[False])
 
 
-def compared(sampled: Sequence[float], bare: Sequence[float]) -> Overhead:
+def compare_step_times(sampled: Sequence[float], bare: Sequence[float]) -> Overhead:
     """Returns the median over rounds of each round's ratio, with its bootstrap interval.
 
     The two sessions of a round ran one after the other, so drift between rounds, which may be far larger than what the

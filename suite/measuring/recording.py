@@ -13,7 +13,7 @@ from foundation.unavailable import Json
 from reports.model.measurement import Measurement
 from reports.model.quantities import TEMPERATURE
 from suite.measuring.sensor_plan import SensorPlan
-from suite.planning.plan import described
+from suite.planning.plan import describe_workload
 from suite.preparing.preparation import Prepared, depends_on_device
 from suite.results.measurement import Subject, measure, usable
 from suite.sessions.record import SensorFact
@@ -103,7 +103,7 @@ class Recording:
         return [self._begin(device_id, item, sensors) for item in prepared]
 
     def _begin(self, device_id: int, prepared: Prepared, sensors: SensorPlan) -> OpenMeasurement:
-        workload, artifact = described(prepared.workload), prepared.artifact
+        workload, artifact = describe_workload(prepared.workload), prepared.artifact
         runner = prepared.runner or self.runner
         self.store.record_artifact(artifact.hash, prepared.workload.document(), artifact.document)
         measurement_id = self.store.begin_measurement(

@@ -18,7 +18,7 @@ from suite.measuring.fleet import measure_fleet
 from suite.measuring.recording import RecordedMeasurement
 from suite.measuring.run import Run
 from suite.nightly.evidence import Baseline, ScreenedSeries, baseline_of, candidates_for, device_state, screen_series
-from suite.planning.plan import RunPlan, described
+from suite.planning.plan import RunPlan, describe_workload
 from suite.preparing.preparation import Preparation, Prepared
 from suite.regression.confirmation import CONFIRM_PAIRS, FIRST_PAIRS, Pair, confirm, first_look
 from suite.regression.segments import state_differences
@@ -42,7 +42,7 @@ class ToConfirm:
     @property
     def place(self) -> Place:
         """Device and workload key."""
-        return self.device, workload_key(described(self.prepared.workload))
+        return self.device, workload_key(describe_workload(self.prepared.workload))
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,11 @@ class _Confirming:
 def _prepared_at(prepared: Sequence[Prepared], place: Place) -> Prepared | None:
     device, key = place
     return next(
-        (item for item in prepared if device in item.plan.devices and workload_key(described(item.workload)) == key),
+        (
+            item
+            for item in prepared
+            if device in item.plan.devices and workload_key(describe_workload(item.workload)) == key
+        ),
         None,
     )
 

@@ -15,7 +15,7 @@ from suite.home import Home
 from suite.measuring import orchestrate
 from suite.measuring.run import Run
 from suite.nightly.judging import JudgedSeries, Night, judge
-from suite.planning.plan import RunPlan, described
+from suite.planning.plan import RunPlan, describe_workload
 from suite.store.identity import workload_key
 from suite.store.store import Store, VerdictRow
 
@@ -81,7 +81,7 @@ def _row(item: JudgedSeries, commands: Mapping[tuple[str, str], str]) -> Verdict
 
 def _commands(run: Run) -> dict[tuple[str, str], str]:
     return {
-        (device, workload_key(described(item.workload))): shlex.join(
+        (device, workload_key(describe_workload(item.workload))): shlex.join(
             ["suite", "run", "--device", device, *item.plan.arguments(item.workload.quant)]
         )
         for item in run.preparation.prepared

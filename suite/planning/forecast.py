@@ -13,7 +13,7 @@ from devices.access.connect import require_support
 from devices.inventory.reading import Inventory
 from foundation.errors import UserError
 from suite.planning.plan import Plan, RunPlan, reference_steps
-from suite.rounding import duration, rounded
+from suite.rounding import format_duration, format_rounded
 from workloads.estimates.estimate import Estimate, estimate
 from workloads.estimates.reference_cost import affordable_steps, step_seconds
 from workloads.models.config import LlamaConfig
@@ -129,8 +129,8 @@ class Forecast:
             for item in self.settings
         ]
         lines += [
-            f"time: export about {duration(self.export_seconds)} if nothing is cached, "
-            f"measuring about {duration(self.measure_seconds)} on a device like a two-core desktop",
+            f"time: export about {format_duration(self.export_seconds)} if nothing is cached, "
+            f"measuring about {format_duration(self.measure_seconds)} on a device like a two-core desktop",
             f"disk: {_mb(self.host_disk_bytes)} MB on the host, {_mb(self.device_disk_bytes)} MB on each device",
         ]
         return lines
@@ -172,8 +172,8 @@ def _export_seconds(quant: str, needed: Estimate, config: LlamaConfig) -> float:
 
 
 def _mb(size_bytes: int) -> str:
-    return rounded(size_bytes / 1e6)
+    return format_rounded(size_bytes / 1e6)
 
 
 def _step(seconds: float) -> str:
-    return f"{rounded(seconds)} s" if seconds >= 1 else f"{rounded(seconds * 1e3)} ms"
+    return f"{format_rounded(seconds)} s" if seconds >= 1 else f"{format_rounded(seconds * 1e3)} ms"

@@ -163,7 +163,7 @@ class Plan:
         return cls(**{**document, **lists})
 
 
-def described(workload: Workload) -> dict[str, Json]:
+def describe_workload(workload: Workload) -> dict[str, Json]:
     """Returns the workload as stored: what distinguishes series, without defaults."""
     document = workload.document()
     always = ("model", "method", "quant", "backend", "q", "b", "T", "rank")

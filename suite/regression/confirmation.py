@@ -139,7 +139,7 @@ def confirm(pairs: Sequence[Pair], direction: Direction, side: Side, floor: floa
     plain = towards * side_sign(direction, side)
     low, high = (math.exp(float(end[0])) for end in signed_rank.interval(plain))
     return Confirmation(
-        found=bool(confirmed(towards, least)[0]),
+        found=bool(is_confirmed(towards, least)[0]),
         side=side,
         p=p,
         ratio=math.exp(float(signed_rank.estimate(plain)[0])),
@@ -150,7 +150,7 @@ def confirm(pairs: Sequence[Pair], direction: Direction, side: Side, floor: floa
     )
 
 
-def confirmed(towards: NDArray[np.float64], least: float | NDArray[np.float64]) -> NDArray[np.bool_]:
+def is_confirmed(towards: NDArray[np.float64], least: float | NDArray[np.float64]) -> NDArray[np.bool_]:
     """Returns [series]: the decision for log ratios [series, pairs], positive towards the suspected side."""
     found: NDArray[np.bool_] = (signed_rank.p_greater(towards) <= ALPHA) & (signed_rank.estimate(towards) > least)
     return found

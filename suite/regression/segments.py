@@ -68,7 +68,7 @@ def state_differences(then: DeviceState, now: DeviceState) -> tuple[StateDiffere
     return tuple(found)
 
 
-def listed(differences: Sequence[StateDifference]) -> str:
+def list_differences(differences: Sequence[StateDifference]) -> str:
     """Formats the differences as part of a sentence."""
     return "; ".join(str(item) for item in differences)
 

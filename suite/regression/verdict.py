@@ -27,7 +27,7 @@ from suite.regression.confirmation import ALPHA, Confirmation, FirstLook, Pair
 from suite.regression.drift import Drift
 from suite.regression.log_ratios import Side
 from suite.regression.screen import Clear, Insufficient, Screening, Suspect
-from suite.regression.segments import StateDifference, listed
+from suite.regression.segments import StateDifference, list_differences
 
 RULE = "nightly"
 VERSION = 2
@@ -119,9 +119,8 @@ def _verdict_on(item: Evidence, q: float | None, tested: int) -> Verdict:
     if not item.is_suspect:
         return _verdict(item, "unchanged", None, item.screening.sentence)
     if item.state_differences:
-        why = (
-            f"The device was not in the same state: {listed(item.state_differences)}. Measure again in the same state."
-        )
+        differences = list_differences(item.state_differences)
+        why = f"The device was not in the same state: {differences}. Measure again in the same state."
         return _verdict(item, "inconclusive", "unknown", why, q)
     if item.confirmation is not None and q is not None:
         return _confirmed(item, item.confirmation, q, tested)

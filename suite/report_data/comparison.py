@@ -20,7 +20,7 @@ _Key = tuple[str, bool, str]
 _FACTS = ("os_build", "kernel", "governor", "microcode", "settings", "fingerprint")
 
 
-def compared_runs(before: RunContents, after: RunContents) -> Compared:
+def compare_runs(before: RunContents, after: RunContents) -> Compared:
     """Compares two runs, matched by device (an emulated one is another) and workload."""
     left, right = _by_key(before), _by_key(after)
     metrics: list[ComparedMetric] = []

@@ -13,7 +13,7 @@ from foundation.errors import UserError
 from foundation.text import printable
 from foundation.unavailable import Json, unavailable
 from suite.store import schema
-from suite.store.identity import IMPORTED_FROM, marked
+from suite.store.identity import IMPORTED_FROM, origin_entry
 from suite.store.rows import Row
 from suite.store.tags import remarks_of_run, tags_by_run
 
@@ -59,7 +59,7 @@ def surroundings(connection: Connection, run_id: str) -> dict[str, Any]:
             "emulated": bool(row["emulated"]),
             "facts": {**json.loads(row["hardware"]), "os_build": row["os_build"], **json.loads(row["facts"])},
             "preflight": json.loads(row["preflight"]),
-            **marked(row["name"]),
+            **origin_entry(row["name"]),
         }
         for row in connection.execute(statement).mappings()
     }
@@ -115,7 +115,7 @@ def _measurement(row: Row, sessions: list[dict[str, Json]]) -> dict[str, Json]:
         "measurement_id": str(row["id"]),
         "sessions": sessions,
         "reference_losses": json.loads(row["reference_losses"]),
-        **marked(row["name"]),
+        **origin_entry(row["name"]),
     }
 
 

@@ -115,7 +115,7 @@ class StoreSource:
 
     def compared(self, before: str, after: str) -> Compared:
         """Compares two runs. UserError for an unknown one."""
-        return comparison.compared_runs(self.run(before), self.run(after))
+        return comparison.compare_runs(self.run(before), self.run(after))
 
     @cached_property
     def _workloads(self) -> list[device_histories.WorkloadOnDevice]:

@@ -12,7 +12,7 @@ import shutil
 from foundation.errors import UserError
 from foundation.text import printable
 from suite.errors import SuiteError
-from suite.schedule.timetable import Schedule, asked, done, secrets_file
+from suite.schedule.timetable import Schedule, program_output, run_program, secrets_file
 
 #: Cron refuses longer commands (MAX_COMMAND of Vixie cron).
 LONGEST = 990
@@ -41,7 +41,7 @@ def without(name: str, table: str) -> str:
     return re.sub(block, "", table, flags=re.MULTILINE | re.DOTALL)
 
 
-def entered(schedule: Schedule, table: str) -> str:
+def with_entry(schedule: Schedule, table: str) -> str:
     """Returns the table with the block, replacing an earlier one."""
     rest = without(schedule.name, table)
     return f"{rest}{'' if rest.endswith(chr(10)) or not rest else chr(10)}{entry(schedule)}"
@@ -75,7 +75,7 @@ def is_available() -> bool:
 
 def install(schedule: Schedule) -> None:
     """Adds the line, or replaces an earlier one of the same suite home."""
-    done(["crontab", "-"], entered(schedule, _table()))
+    program_output(["crontab", "-"], with_entry(schedule, _table()))
 
 
 def clock(name: str) -> str | None:
@@ -85,12 +85,12 @@ def clock(name: str) -> str | None:
 
 def remove(name: str) -> None:
     """Removes the line."""
-    done(["crontab", "-"], without(name, _table()))
+    program_output(["crontab", "-"], without(name, _table()))
 
 
 def _table() -> str:
     """Returns the current crontab. SuiteError if it cannot be read: writing would then lose it."""
-    found = asked(["crontab", "-l"])
+    found = run_program(["crontab", "-l"])
     if found.returncode == 0:
         return found.stdout
     if any(words in found.stderr for words in _NONE_YET):

@@ -16,7 +16,7 @@ from foundation.errors import UserError
 from foundation.text import printable
 from suite import exit_codes
 from suite.errors import SuiteError
-from suite.schedule.timetable import Schedule, asked, configuration, done
+from suite.schedule.timetable import Schedule, configuration, program_output, run_program
 
 #: A night asked to stop finishes the current step and stores the session.
 STOP_SECONDS = 600
@@ -24,8 +24,9 @@ STOP_SECONDS = 600
 
 def service_unit(schedule: Schedule) -> str:
     """Returns the service unit: oneshot, so that systemd never runs it twice at once."""
-    command = " ".join([":/bin/sh", *map(quoted, ["-c", 'exec "$0" "$@"', *schedule.words()])])
-    environment = "\n".join(f"Environment={quoted(f'{key}={value}')}" for key, value in schedule.environment().items())
+    command = " ".join([":/bin/sh", *map(quote_word, ["-c", 'exec "$0" "$@"', *schedule.words()])])
+    variables = [f"{key}={value}" for key, value in schedule.environment().items()]
+    environment = "\n".join(f"Environment={quote_word(variable)}" for variable in variables)
     return f"""\
 # Written by `suite schedule install`; `suite schedule remove` takes it away.
 [Unit]
@@ -64,7 +65,7 @@ WantedBy=timers.target
 """
 
 
-def quoted(word: str) -> str:
+def quote_word(word: str) -> str:
     """Quotes one word of a command line or an assignment, whatever printable characters it contains."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'
@@ -75,7 +76,10 @@ _SYSTEMCTL = ("systemctl", "--user")
 
 def is_available() -> bool:
     """Whether this user's systemd answers."""
-    return shutil.which("systemctl") is not None and asked([*_SYSTEMCTL, "show", "--property=Version"]).returncode == 0
+    return (
+        shutil.which("systemctl") is not None
+        and run_program([*_SYSTEMCTL, "show", "--property=Version"]).returncode == 0
+    )
 
 
 def units(schedule: Schedule) -> dict[Path, str]:
@@ -93,7 +97,7 @@ def verify(schedule: Schedule) -> None:
         for path, text in units(schedule).items():
             paths.append(Path(folder) / path.name)
             paths[-1].write_text(text)
-        found = asked(["systemd-analyze", "--user", "verify", *map(str, paths)])
+        found = run_program(["systemd-analyze", "--user", "verify", *map(str, paths)])
     if found.returncode != 0:
         raise UserError(f"systemd does not take the units: {printable(found.stderr.strip(), 400)}")
 
@@ -107,9 +111,9 @@ def install(schedule: Schedule) -> None:
             write_atomic(path, text.encode())
         except OSError as error:
             raise SuiteError(f"{path} cannot be written ({error.strerror}): mend its folder") from error
-    done([*_SYSTEMCTL, "daemon-reload"])
-    done([*_SYSTEMCTL, "enable", _timer(schedule.name)])
-    done([*_SYSTEMCTL, "restart", _timer(schedule.name)])
+    program_output([*_SYSTEMCTL, "daemon-reload"])
+    program_output([*_SYSTEMCTL, "enable", _timer(schedule.name)])
+    program_output([*_SYSTEMCTL, "restart", _timer(schedule.name)])
 
 
 def is_installed(name: str) -> bool:
@@ -119,10 +123,10 @@ def is_installed(name: str) -> bool:
 
 def remove(name: str) -> None:
     """Stops the timer and removes the units; a night in progress finishes."""
-    done([*_SYSTEMCTL, "disable", "--now", _timer(name)])
+    program_output([*_SYSTEMCTL, "disable", "--now", _timer(name)])
     for path in _files(name):
         path.unlink(missing_ok=True)
-    done([*_SYSTEMCTL, "daemon-reload"])
+    program_output([*_SYSTEMCTL, "daemon-reload"])
 
 
 def timer_says(name: str) -> Mapping[str, str]:
@@ -131,14 +135,14 @@ def timer_says(name: str) -> Mapping[str, str]:
     Empty if this user's systemd does not answer, as while the user is not logged in.
     """
     wanted = "--property=ActiveState,NextElapseUSecRealtime,LastTriggerUSec"
-    found = asked([*_SYSTEMCTL, "show", _timer(name), wanted])
+    found = run_program([*_SYSTEMCTL, "show", _timer(name), wanted])
     lines = found.stdout.splitlines() if found.returncode == 0 else []
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 def lingers() -> bool | None:
     """Whether the user's timers run while nobody is logged in, None if unknown."""
-    found = asked(["loginctl", "show-user", getpass.getuser(), "--property=Linger"])
+    found = run_program(["loginctl", "show-user", getpass.getuser(), "--property=Linger"])
     answer = found.stdout.strip().partition("=")[2]
     return {"yes": True, "no": False}.get(answer) if found.returncode == 0 else None
 

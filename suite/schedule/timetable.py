@@ -20,7 +20,7 @@ from suite.errors import SuiteError
 TIMEOUT_S = 60
 
 
-def asked(command: Sequence[str], given: str | None = None) -> subprocess.CompletedProcess[str]:
+def run_program(command: Sequence[str], given: str | None = None) -> subprocess.CompletedProcess[str]:
     """Runs a program with `given` on its standard input, whatever its exit code. SuiteError if it cannot be run."""
     try:
         return subprocess.run(command, input=given, capture_output=True, text=True, timeout=TIMEOUT_S, errors="replace")
@@ -30,9 +30,9 @@ def asked(command: Sequence[str], given: str | None = None) -> subprocess.Comple
         raise SuiteError(f"{command[0]} did not answer within {TIMEOUT_S} s: try again") from None
 
 
-def done(command: Sequence[str], given: str | None = None) -> str:
+def program_output(command: Sequence[str], given: str | None = None) -> str:
     """Returns a program's output. SuiteError with its message if it exits with another code than 0."""
-    found = asked(command, given)
+    found = run_program(command, given)
     if found.returncode != 0:
         words = printable(found.stderr.strip() or found.stdout.strip() or "it said nothing", 300)
         raise SuiteError(f"{' '.join(command[:4])} ended with {found.returncode}: {words}")

@@ -114,7 +114,7 @@ def lab_of(device: str) -> str:
     return lab if mark else ""
 
 
-def marked(device: str) -> dict[str, str]:
+def origin_entry(device: str) -> dict[str, str]:
     """Returns what the document of an imported device or measurement has in addition, nothing for this lab's own."""
     lab = lab_of(device)
     return {"origin": lab} if lab else {}

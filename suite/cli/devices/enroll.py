@@ -13,7 +13,7 @@ from devices.inventory.editing import change_device
 from devices.inventory.entry import DeviceEntry
 from devices.transports.ssh.endpoint import Endpoint
 from suite import exit_codes
-from suite.cli.open_inventory import opened
+from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
 from suite.cli.output import print_line
 
@@ -37,7 +37,7 @@ def enroll(name: str, fingerprint: str | None, jump_fingerprint: str | None, yes
     """
     if yes and not fingerprint:
         raise click.UsageError("--yes needs --fingerprint: a key that nobody compared is not to be trusted")
-    inventory, _ = opened(inventory_path)
+    inventory, _ = open_inventory(inventory_path)
     if name not in inventory.devices:
         inventory.select(name)
         raise InventoryError(f"{name!r} is a selection; enroll one device at a time, by its name.")

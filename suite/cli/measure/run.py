@@ -20,7 +20,7 @@ from foundation.unavailable import Unavailable
 from reports.model.measurement import Measurement
 from reports.model.reading import Number
 from suite import exit_codes
-from suite.cli.open_inventory import opened
+from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json, print_line, print_table
 from suite.cli.workload_options import workload_options
@@ -29,7 +29,7 @@ from suite.planning import forecast as demands
 from suite.planning.forecast import forecast
 from suite.planning.plan import Plan, RunPlan
 from suite.planning.plan_file import load_plan_file
-from suite.rounding import rounded
+from suite.rounding import format_rounded
 from suite.store.identity import checked_tag
 from workloads.workload import METHODS
 
@@ -78,7 +78,7 @@ def _row(item: Measurement) -> list[str]:
         item.device,
         item.setting,
         _number(item.latency.median_ms),
-        "-" if isinstance(ends, Unavailable) else f"{rounded(ends.low)}-{rounded(ends.high)}",
+        "-" if isinstance(ends, Unavailable) else f"{format_rounded(ends.low)}-{format_rounded(ends.high)}",
         _number(item.peak_memory_kib, 1 / 1024),
         _number(item.program_bytes, 1e-6),
         _number(item.energy.gross_mj),
@@ -89,7 +89,7 @@ def _row(item: Measurement) -> list[str]:
 
 def _number(found: Number, factor: float = 1.0) -> str:
     """Formats the number times `factor`, a dash if it is unavailable."""
-    return "-" if isinstance(found, Unavailable) else rounded(found * factor)
+    return "-" if isinstance(found, Unavailable) else format_rounded(found * factor)
 
 
 _WITH_RESUME = ("resume", "as_json", "inventory_path")
@@ -135,7 +135,7 @@ def run(
     """
     if tag is not None:
         checked_tag(tag)
-    inventory, home = opened(inventory_path)
+    inventory, home = open_inventory(inventory_path)
     if resume:
         _refuse_settings("--resume goes on with the plan of the interrupted run", _WITH_RESUME)
         return _print_outcome(_measure(None, inventory, home), as_json)

@@ -13,7 +13,7 @@ import click
 
 from foundation.errors import UserError
 from suite import exit_codes
-from suite.cli.open_inventory import opened
+from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option, night_plan_option
 from suite.cli.output import print_json, print_line
 from suite.home import Home
@@ -49,7 +49,7 @@ def install(at: str, plan_path: Path, chosen: By | None, dry_run: bool, inventor
     suite schedule install --at 02:30
     suite schedule install --dry-run
     """
-    inventory, home = opened(inventory_path)
+    inventory, home = open_inventory(inventory_path)
     forecast.check(load_plan_file(plan_path, inventory), inventory)
     schedule = _schedule(at, home, inventory_path, plan_path)
     by = chosen or _best()

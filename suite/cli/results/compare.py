@@ -18,7 +18,7 @@ from foundation.errors import UserError
 from reports.model.histories import Compared, ComparedMetric
 from reports.site.build import build_comparison
 from suite import exit_codes
-from suite.cli.open_store import opened_store
+from suite.cli.open_store import open_store
 from suite.cli.options import inventory_option
 from suite.cli.output import format_value, print_json, print_line, print_table
 from suite.home import Home
@@ -118,7 +118,7 @@ def compare(before: str, after: str, as_json: bool, inventory_path: Path) -> int
     suite compare v1.2 latest
     """
     home = Home.locate(inventory_path)
-    with opened_store(inventory_path) as store:
+    with open_store(inventory_path) as store:
         found = compare_sides(store, find_side(store, before), find_side(store, after))
         page = build_comparison(StoreSource(store), home.reports, found.compared.before, found.compared.after)
     if as_json:

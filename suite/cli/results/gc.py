@@ -16,13 +16,13 @@ from rich.table import Table
 from devices.errors import DeviceError
 from foundation.errors import UserError
 from suite import exit_codes
-from suite.cli.open_inventory import opened
+from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json, print_line, print_table
 from suite.home import Home, alone
 from suite.retention.removal import carry_out
 from suite.retention.survey import DeviceItem, Item, Rules, clear_device, spare, survey, survey_device
-from suite.rounding import rounded
+from suite.rounding import format_rounded
 from suite.store.store import Store
 
 
@@ -91,7 +91,7 @@ def _surveyed_home(home: Home, rules: Rules) -> Iterator[list[Item]]:
 
 def _on_devices(selection: str, rules: Rules, inventory_path: Path, *, dry_run: bool, yes: bool, as_json: bool) -> int:
     """Clears the caches of devices; one that cannot be reached never stops the others."""
-    inventory, home = opened(inventory_path)
+    inventory, home = open_inventory(inventory_path)
     entries = {entry.name: entry for entry in inventory.select(selection)}
     items: list[DeviceItem] = []
     failures: list[str] = []
@@ -169,4 +169,4 @@ def _document(item: Item, home: Home) -> dict[str, Any]:
 
 
 def _mb(size_bytes: int) -> str:
-    return f"{rounded(size_bytes / 1e6)} MB"
+    return f"{format_rounded(size_bytes / 1e6)} MB"

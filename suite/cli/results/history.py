@@ -11,7 +11,7 @@ import click
 
 from reports.model.histories import Change, HistoryPoint, MetricHistory
 from suite import exit_codes
-from suite.cli.open_store import opened_store
+from suite.cli.open_store import open_store
 from suite.cli.options import inventory_option
 from suite.cli.output import format_span, format_value, print_json, print_line
 from suite.report_data.source import StoreSource
@@ -39,7 +39,7 @@ def history(series: str | None, runs: bool, as_json: bool, inventory_path: Path)
     suite history --runs
     """
     document: Any
-    with opened_store(inventory_path) as store:
+    with open_store(inventory_path) as store:
         if runs:
             document = [dataclasses.asdict(summary) for summary in StoreSource(store).runs()]
             lines = [
