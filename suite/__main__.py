@@ -1,6 +1,6 @@
 """What the console script `suite` and `python -m suite` start.
 
-Loading all commands takes a second: Ctrl-C in it ends as it does later, without a traceback.
+Loading all commands takes a second: Ctrl-C during it ends without a traceback, as it does later.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sys
 
 
 def main() -> None:
-    """Load the commands and run the one that was asked for; leaves with its exit code."""
+    """Loads the commands, runs the requested one and exits with its code."""
     try:
         from suite.cli.main import main as run
     except KeyboardInterrupt:

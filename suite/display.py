@@ -1,6 +1,6 @@
-"""What a run shows while it works: progress bars on a terminal, plain lines in a pipe; always on standard error.
+"""The progress of a run: bars on a terminal, plain lines in a pipe, always on standard error.
 
-Devices work side by side, so there is one live area with a line for each piece of work under way.
+Devices work in parallel, so there is one live area with a line for each task in progress.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OnBytes = Callable[[str, int, int], None]
 
 
 class _Amount(ProgressColumn):
-    """How far a task is, in its own unit: bytes with their rate, steps, or nothing for a pause."""
+    """Renders a task's progress in its unit: bytes with their rate, steps, or nothing for a pause."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,18 +51,18 @@ class Display:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
-        # A terminal gets lines broken between words, a pipe gets one line for each note.
+        # On a terminal lines wrap between words, in a pipe each note is one line.
         self.console.soft_wrap = not self.console.is_terminal
         self._changing = threading.Lock()
         self._live: Progress | None = None
 
     def note(self, text: str) -> None:
-        """A line that stays."""
+        """Prints a line that stays."""
         self.console.print(escape(text))
 
     @contextlib.contextmanager
     def busy(self, text: str) -> Iterator[None]:
-        """Work of unknown length: a line in a pipe, a moving bar on a terminal."""
+        """Displays work of unknown length: a line in a pipe, a moving bar on a terminal."""
         if not self.console.is_terminal:
             self.note(text)
         with self.waiting(text):
@@ -70,19 +70,19 @@ class Display:
 
     @contextlib.contextmanager
     def waiting(self, text: str) -> Iterator[None]:
-        """A pause that only somebody who watches need know of: nothing in a pipe."""
+        """Displays a pause on a terminal, nothing in a pipe."""
         with self._task(text, "time", None):
             yield
 
     @contextlib.contextmanager
     def bytes(self, text: str) -> Iterator[OnBytes]:
-        """A transfer: (file, bytes done, bytes in all)."""
+        """Displays a transfer; yields a callback for (file, bytes done, total bytes)."""
         with self._task(text, "bytes", None) as update:
             yield lambda _file, done, total: update(done, total, text)
 
     @contextlib.contextmanager
     def steps(self, label: str, total: int) -> Iterator[OnStep]:
-        """The steps of one session: (phase, steps so far)."""
+        """Displays the steps of one session; yields a callback for (phase, steps so far)."""
         warm_up = 0
 
         def on_step(phase: str, steps: int) -> None:
@@ -96,7 +96,7 @@ class Display:
 
     @contextlib.contextmanager
     def _task(self, text: str, unit: str, total: int | None) -> Iterator[Callable[[int, int, str], None]]:
-        """A line of the live area while the block lasts; gives what changes (done, total, text)."""
+        """Adds a line to the live area for the block; yields what updates it (done, total, text)."""
         if not self.console.is_terminal:
             yield lambda _done, _total, _text: None
             return
@@ -116,7 +116,7 @@ class Display:
 
     def _remove(self, progress: Progress, task: TaskID) -> None:
         with self._changing:
-            progress.refresh()  # its last state is seen, however short it was
+            progress.refresh()  # so that its last state is visible, however brief
             progress.remove_task(task)
             if not progress.task_ids:
                 progress.stop()

@@ -1,4 +1,4 @@
-"""Errors of the orchestrator that are no fault of the user's: see `foundation.errors` for those."""
+"""Errors of the orchestrator that are not the user's fault; see `foundation.errors` for those that are."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ class SuiteError(Exception):
 class StoreError(SuiteError):
     """The store cannot be read or written (locked, full, read-only, corrupt, of another version); exit code 1.
 
-    Whatever was committed before stays in the file.
+    Whatever was committed stays in the file.
     """

@@ -1,6 +1,6 @@
 """The folders the suite keeps on the host: store, artifacts, runner, reports, raw output of runs, locks.
 
-Runs share the lock on the home's programs and runners; removing some takes it alone.
+Runs share the lock on the home's programs and runners; removing some takes it exclusively.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Home:
 
     @classmethod
     def locate(cls, inventory: Path | None = None, environ: Mapping[str, str] | None = None) -> Home:
-        """`$SUITE_HOME`, else `.suite` beside the inventory file (beside the current folder's, when none is given)."""
+        """Returns `$SUITE_HOME`, else `.suite` beside the inventory file (by default the current folder's)."""
         variables = os.environ if environ is None else environ
         chosen = variables.get("SUITE_HOME", "").strip()
         if chosen:
@@ -36,7 +36,7 @@ class Home:
 
     @property
     def store_path(self) -> Path:
-        """The SQLite file; its folder exists, the file may not."""
+        """The SQLite file, which may not exist yet; its folder does."""
         return self._folder() / "store.sqlite"
 
     @property
@@ -65,15 +65,15 @@ class Home:
         return self._folder("logs")
 
     def run_folder(self, run_id: str) -> Path:
-        """Raw runner output of one run, kept for ever."""
+        """Returns the folder of one run's raw runner output, kept forever."""
         return self._folder("runs", _plain(run_id, "run id"))
 
     def night_folder(self, run_id: str) -> Path:
-        """What a night leaves for CI and chat: junit.xml, summary.md, night.json."""
+        """Returns the folder of a night's files for CI and chat: junit.xml, summary.md, night.json."""
         return self._folder("nights", _plain(run_id, "run id"))
 
     def session_log(self, run_id: str, session_id: str) -> Path:
-        """The file that takes the raw lines of one session."""
+        """Returns the file for the raw lines of one session."""
         return self.run_folder(run_id) / f"{_plain(session_id, 'session id')}.jsonl"
 
     def _folder(self, *parts: str) -> Path:
@@ -89,7 +89,7 @@ class Home:
 
 
 def _plain(name: str, what: str) -> str:
-    """A name that cannot leave its folder; UserError otherwise."""
+    """Returns a name that cannot leave its folder; UserError otherwise."""
     if _PLAIN_NAME.fullmatch(name) is None:
         raise UserError(f"'{name[:80]}' is not a {what}: use 1 to 200 letters, digits and . _ + = @ - only")
     return name
@@ -100,14 +100,14 @@ _NAME = "programs.lock"
 
 @contextlib.contextmanager
 def in_use(home: Home) -> Iterator[None]:
-    """Nothing of `home` is removed during the block; waits while something is."""
+    """Ensures that nothing of `home` is removed during the block; waits while something is."""
     with _lock(home, fcntl.LOCK_SH):
         yield
 
 
 @contextlib.contextmanager
 def alone(home: Home) -> Iterator[bool]:
-    """Whether no run uses `home`; if so, none begins during the block."""
+    """Yields whether no run uses `home`; if so, none starts during the block."""
     try:
         with _lock(home, fcntl.LOCK_EX | fcntl.LOCK_NB):
             yield True

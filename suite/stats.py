@@ -19,7 +19,7 @@ CONFIDENCE = 0.95
 RESAMPLES = 9999
 DEFAULT_SEED = 20240916
 
-#: Steps needed before a percentile may be stated: at 99 % confidence that it is no worse than said [LoadGen's rule].
+#: Steps needed to state a percentile with 99 % confidence that it is no worse [LoadGen's rule].
 STEPS_FOR_PERCENTILE = {50: 11, 90: 64, 95: 130, 99: 662}
 
 UNSTABLE_PINNED_PERCENT = 3.0
@@ -27,14 +27,14 @@ UNSTABLE_PHONE_PERCENT = 5.0
 
 
 def median(values: Sequence[float]) -> float:
-    """Middle value, the mean of the two middle ones for an even count. ValueError for none."""
+    """Returns the middle value, the mean of the two middle ones for an even count. ValueError without values."""
     if not values:
         raise ValueError("the median of no values")
     return float(np.median(np.asarray(values, dtype=np.float64)))
 
 
 def median_interval(session_medians: Sequence[float], seed: int = DEFAULT_SEED) -> Interval | Unavailable:
-    """95 % percentile-bootstrap interval of the median of session medians (Efron 1979; scipy.stats.bootstrap).
+    """Returns the 95 % percentile-bootstrap interval of the median of session medians [Efron 1979].
 
     The interval never leaves [min, max], so with n sessions it cannot cover the true median more often than
     1 - 2^(1-n): 75 % at 3, 94 % at 5, 98 % at 7. Bias correction (BCa) is left out: its jackknife fails for a median.
@@ -54,9 +54,9 @@ def median_interval(session_medians: Sequence[float], seed: int = DEFAULT_SEED) 
 def ratio_interval(
     session_medians: Sequence[float], reference_medians: Sequence[float], seed: int = DEFAULT_SEED
 ) -> Interval | Unavailable:
-    """95 % percentile-bootstrap interval of median(session_medians) / median(reference_medians), resampled apart.
+    """Returns the 95 % percentile-bootstrap interval of median(session_medians) / median(reference_medians).
 
-    The reference values must be positive.
+    Both are resampled independently. The reference values must be positive.
     """
     fewest = min(len(session_medians), len(reference_medians))
     if fewest < MIN_SESSIONS:
@@ -70,7 +70,8 @@ def ratio_interval(
 
 
 def percentiles(step_values: Sequence[float]) -> dict[str, float]:
-    """`p50`, `p90`, `p95`, `p99` (linear interpolation between order statistics), each only with enough steps."""
+    """Returns `p50`, `p90`, `p95`, `p99` (linear interpolation between order statistics), each only with enough
+    steps."""
     allowed = [p for p, needed in STEPS_FOR_PERCENTILE.items() if len(step_values) >= needed]
     if not allowed:
         return {}
@@ -79,7 +80,8 @@ def percentiles(step_values: Sequence[float]) -> dict[str, float]:
 
 
 def cv_percent(values: Sequence[float]) -> float | Unavailable:
-    """Coefficient of variation: 100 * standard deviation (n - 1 in the denominator) / mean. Two values at least."""
+    """Returns the coefficient of variation: 100 * standard deviation (n - 1 in the denominator) / mean, of two values
+    or more."""
     if len(values) < 2:
         return Unavailable(f"{len(values)} sessions, at least 2 are needed for a variation")
     data = np.asarray(values, dtype=np.float64)
@@ -90,12 +92,13 @@ def cv_percent(values: Sequence[float]) -> float | Unavailable:
 
 
 def unstable_above_percent(kind: str) -> float:
-    """Coefficient of variation above which a measurement is unstable: 5 % for phones, 3 % for pinned boards."""
+    """Returns the coefficient of variation above which a measurement is unstable: 5 % for phones, 3 % for pinned
+    boards."""
     return UNSTABLE_PHONE_PERCENT if kind == "android" else UNSTABLE_PINNED_PERCENT
 
 
 def stability_score(session_medians: Sequence[float], step_values: Sequence[float]) -> float | Unavailable:
-    """0 (wild) to 100 (steady):
+    """Returns the stability from 0 (wild) to 100 (steady):
 
         0.5 max(0, 100 - 10 CV%) + 0.25 max(0, 100 - 50 (max/min - 1)) + 0.25 max(0, 100 - 100 (p99/p50 - 1))
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.regression.noise import Histories, pair_log_ratios
 from suite.regression import signed_rank
-from suite.regression.confirmation import CONFIRM_PAIRS, FIRST_PAIRS, confirmed, promising
+from suite.regression.confirmation import CONFIRM_PAIRS, FIRST_PAIRS, is_confirmed, promising
 from suite.regression.drift import MIN_POINTS as DRIFT_POINTS
 from suite.regression.drift import NIGHTS_BETWEEN_CHECKS, drift_arrays
 from suite.regression.log_ratios import MIN_EFFECT
@@ -134,7 +134,7 @@ def _remeasured(
     pairs, baseline = pair_log_ratios(lab.drawn, tested, night, CONFIRM_PAIRS, random)
     towards = pairs * sides[going_on][:, None]
     q = np.asarray(q_values(signed_rank.p_greater(towards).tolist()))
-    found = confirmed(towards, LEAST) & (q <= Q_LIMIT)
+    found = is_confirmed(towards, LEAST) & (q <= Q_LIMIT)
     undecided = ~found & (signed_rank.interval(towards)[0] > LEAST)
     tally.undecided += int(undecided.sum())
     cleared = ~(found | undecided)

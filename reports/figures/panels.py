@@ -10,7 +10,7 @@ from typing import Any
 
 from foundation.unavailable import Json
 from reports.text.escaping import figure_text
-from reports.text.numbers import parsed
+from reports.text.numbers import parse_moment
 
 PANEL_PX, TOP_PX, BOTTOM_PX, GAP_PX = 230, 64, 56, 74
 # Nobody scrolls through more panels than this; the caption counts those left out.
@@ -66,7 +66,7 @@ def over_time(moments: Sequence[str]) -> dict[str, Json]:
     A history shorter than a day gets half a day around it: plotly would label milliseconds around a single point.
     """
     axis_of_dates: dict[str, Json] = {"type": "date", "rangemode": "normal"}
-    known = sorted(moment for moment in map(parsed, moments) if moment is not None)
+    known = sorted(moment for moment in map(parse_moment, moments) if moment is not None)
     if known and known[-1] - known[0] < timedelta(days=1):
         ends = (known[0] - timedelta(hours=12), known[-1] + timedelta(hours=12))
         axis_of_dates["range"] = [end.strftime("%Y-%m-%dT%H:%M:%S") for end in ends]

@@ -9,8 +9,8 @@ from reports.model.measurement import Measurement, devices_of, settings_of
 from reports.model.quantities import MEMORY, POWER, SENSOR_QUANTITIES
 from reports.model.traces import Line, SessionLines
 from reports.text.appearance import colour
-from reports.text.escaping import figure_text, shortened
-from reports.text.numbers import Unit, counted, listed, unit_for
+from reports.text.escaping import figure_text, shorten
+from reports.text.numbers import Unit, format_count, format_list, unit_for
 
 
 def line_trace(line: SessionLines, x: Sequence[float], y: Sequence[float], panel: int) -> dict[str, Any]:
@@ -37,8 +37,8 @@ def panel_devices(lines: Sequence[SessionLines]) -> tuple[list[str], list[str]]:
     """Returns the devices that get a panel, and a note on the others."""
     devices = devices_of([line.measurement for line in lines])
     hidden = devices[MOST_PANELS:]
-    names = listed([shortened(device) for device in hidden])
-    note = f"{counted(len(hidden), 'further device')} not drawn here ({names}); the CSV files hold them."
+    names = format_list([shorten(device) for device in hidden])
+    note = f"{format_count(len(hidden), 'further device')} not drawn here ({names}); the CSV files hold them."
     return devices[:MOST_PANELS], [note] if hidden else []
 
 
@@ -91,7 +91,7 @@ def _without_power(found: Sequence[Measurement], lines: Sequence[SessionLines]) 
             continue
         reasons = [_power_reason(item) for item in found if item.device == device]
         reason = next((reason for reason in reasons if reason), "no power sensor was sampled")
-        sentences.append(f"{shortened(device)}: {reason.rstrip('.')}.")
+        sentences.append(f"{shorten(device)}: {reason.rstrip('.')}.")
     return sentences
 
 

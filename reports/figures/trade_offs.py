@@ -9,7 +9,7 @@ from reports.model.measurement import Measurement, devices_of, settings_of
 from reports.model.reading import Interval, Number
 from reports.text.appearance import colour, symbols
 from reports.text.escaping import figure_text
-from reports.text.numbers import Unit, counted, unit_for
+from reports.text.numbers import Unit, format_count, unit_for
 
 # With more devices the legend would outgrow the figure; their names appear at the points instead.
 MOST_IN_LEGEND = 12
@@ -71,9 +71,9 @@ def _against(
     caption = "Lower left is better. Colour is the setting, symbol the device; bars are 95 % intervals of the latency."
     notes = [note] if note else []
     if len(shapes) > MOST_IN_LEGEND:
-        notes.append(f"{counted(len(shapes), 'device')}: point at a symbol for its name.")
+        notes.append(f"{format_count(len(shapes), 'device')}: point at a symbol for its name.")
     missing = len(costs) - len(whole)
-    notes += [f"{counted(missing, 'measurement')} without both values not drawn."] if missing else []
+    notes += [f"{format_count(missing, 'measurement')} without both values not drawn."] if missing else []
     return Figure(
         name, title, caption, traces, single(f"{axis}, {size.name}", f"latency of a step, {time.name}"), notes
     )

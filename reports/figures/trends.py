@@ -14,8 +14,8 @@ from reports.model.histories import HistoryPoint, MetricHistory
 from reports.model.quantities import metric_title, metric_unit
 from reports.model.traces import kept
 from reports.text.appearance import colour
-from reports.text.escaping import figure_text, shortened
-from reports.text.numbers import Unit, counted, percent_change, sort_key
+from reports.text.escaping import figure_text, shorten
+from reports.text.numbers import Unit, format_count, percent_change, sort_key
 from reports.text.page_paths import run_place
 
 _FONT_PX, _ROW_PX, _ROWS = 11, 14, 4
@@ -89,13 +89,14 @@ def trend(history: MetricHistory, setting: str, name: str) -> Figure:
     layout["shapes"], labels = _marks(history, unit)
     layout["annotations"] = [*labels.top, *labels.bottom]
     layout["yaxis"] |= {"rangemode": "normal", "range": _range(points, unit, labels)}
-    counts = [counted(len(history.points), "point"), counted(len(history.segments), "segment")]
-    caption = f"{', '.join(counts)}, {counted(len(history.changes), 'change point')}."
+    counts = [format_count(len(history.points), "point"), format_count(len(history.segments), "segment")]
+    caption = f"{', '.join(counts)}, {format_count(len(history.changes), 'change point')}."
     return Figure(name, title, caption, traces, layout, _notes(history, len(places)))
 
 
 def drawn_places(history: MetricHistory) -> list[int]:
-    """Returns the points to draw: all of a short history; of a long one each stretch's extremes and marked points."""
+    """Returns the points to draw: a short history whole, of a long one the extremes of each stretch and marked
+    points."""
     points = history.points
     chosen = set(kept([point.value for point in points], MOST_POINTS).tolist())
     if len(chosen) < len(points):
@@ -114,11 +115,11 @@ def _notes(history: MetricHistory, drawn: int) -> list[str]:
             "points.csv holds all."
         )
     notes += [
-        f"{_day(remark.at)} {remark.author}, {remark.kind}: {shortened(remark.text, 140)}"
+        f"{_day(remark.at)} {remark.author}, {remark.kind}: {shorten(remark.text, 140)}"
         for remark in history.remarks[-5:]
     ]
     more = len(history.remarks) - 5
-    return notes + ([f"{counted(more, 'earlier remark')} in the table below."] if more > 0 else [])
+    return notes + ([f"{format_count(more, 'earlier remark')} in the table below."] if more > 0 else [])
 
 
 def _values(points: Sequence[HistoryPoint], setting: str, unit: Unit) -> dict[str, Any]:
@@ -142,8 +143,8 @@ def _values(points: Sequence[HistoryPoint], setting: str, unit: Unit) -> dict[st
 
 def _hover(point: HistoryPoint) -> str:
     parts = [point.run_id, point.status]
-    parts += [f"n = {counted(point.sessions, 'session')}"] if point.sessions else []
-    return shortened(" · ".join([*parts, point.verdict] if point.verdict else parts), 90)
+    parts += [f"n = {format_count(point.sessions, 'session')}"] if point.sessions else []
+    return shorten(" · ".join([*parts, point.verdict] if point.verdict else parts), 90)
 
 
 def _reach(high: float | None, low: float | None, unit: Unit) -> float:

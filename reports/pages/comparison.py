@@ -14,7 +14,7 @@ from reports.tables.outcomes import OutcomeTable, outcome_counts
 from reports.tables.sections import Banner, GridCell, GridRow, Head, Link, Page, Section, table
 from reports.text.appearance import badges, colour, glossary, setting_order, status
 from reports.text.escaping import csv_table, csv_text, figure_text, file_name
-from reports.text.numbers import counted, decimals, percent_change, percent_span, plain
+from reports.text.numbers import decimals, format_count, percent_change, percent_span, plain
 from reports.text.numbers import moment_text as moment
 from reports.text.page_paths import device_place, run_place
 
@@ -97,7 +97,7 @@ def _cells(one: ComparedMetric) -> tuple[GridCell, ...]:
 def _value(metric: str, found: float | None, sessions: int) -> GridCell:
     if found is None:
         return GridCell("\u2013")
-    small = [f"n = {counted(sessions, 'session')}"] if sessions else []
+    small = [f"n = {format_count(sessions, 'session')}"] if sessions else []
     return GridCell(metric_value(metric, found), small, f"{found:.7g}")
 
 
@@ -157,7 +157,7 @@ def _changes(ordered: Sequence[ComparedMetric]) -> Figure:
     layout["yaxis"] |= ticks | {"rangemode": "normal", "range": [0.4, len(drawn) + 0.6]}
     line = {"color": "var(--text)", "width": 1.2, "dash": "dash"}
     layout["shapes"] = [{"type": "line", "x0": 1, "x1": 1, "yref": "paper", "y0": 0, "y1": 1, "line": line}]
-    notes = [f"{counted(more, 'further workload')} not drawn; {COMPARISON_CSV} holds all."] if more > 0 else []
+    notes = [f"{format_count(more, 'further workload')} not drawn; {COMPARISON_CSV} holds all."] if more > 0 else []
     return Figure(
         "changes", title, "Bars are 95 % intervals. Left of the dashed line is faster.", traces, layout, notes
     )

@@ -9,8 +9,8 @@ from reports.model.measurement import setting_of, workload_words
 from reports.model.traces import kept
 from reports.tables.sections import Banner, GridCell, GridRow, Head, Link, Page, Section, table
 from reports.text.appearance import Status, badges, glossary, setting_order, slot, status
-from reports.text.escaping import csv_table, csv_text, figure_text, file_name, shortened
-from reports.text.numbers import counted, listed, plain, sort_key
+from reports.text.escaping import csv_table, csv_text, figure_text, file_name, shorten
+from reports.text.numbers import format_count, format_list, plain, sort_key
 from reports.text.numbers import moment_text as moment
 from reports.text.page_paths import run_place, series_place
 
@@ -39,7 +39,7 @@ def device_page(summary: DeviceSummary, health: Sequence[HealthPoint], histories
     return Page(
         title=f"Device {summary.name}",
         heading=summary.name,
-        lead=f"{summary.kind}; {counted(len(health), 'run')}, the newest {moment(summary.last_at) or 'unknown'}"
+        lead=f"{summary.kind}; {format_count(len(health), 'run')}, the newest {moment(summary.last_at) or 'unknown'}"
         + (f"; {build}" if build else "")
         + ".",
         banner=_banner(summary, health),
@@ -81,7 +81,7 @@ def outcome_words(outcomes: Mapping[str, int]) -> str:
     ordered = sorted(
         ((word, count) for word, count in outcomes.items() if count), key=lambda pair: (-status(pair[0]).order, pair[0])
     )
-    return listed([f"{count} {word}" for word, count in ordered]) or "nothing measured"
+    return format_list([f"{count} {word}" for word, count in ordered]) or "nothing measured"
 
 
 def _banner(summary: DeviceSummary, health: Sequence[HealthPoint]) -> Banner:
@@ -89,15 +89,13 @@ def _banner(summary: DeviceSummary, health: Sequence[HealthPoint]) -> Banner:
     headline = f"Last run: {outcome_words(summary.outcomes)}."
     throttled = sum(1 for point in health[-10:] if point.throttled)
     if throttled:
-        headline += f" Throttled in {throttled} of the last {counted(len(health[-10:]), 'run')}."
+        headline += f" Throttled in {throttled} of the last {format_count(len(health[-10:]), 'run')}."
     items = [(Link("Last run", run_place(summary.last_run)), moment(summary.last_at))] if summary.last_run else []
     items += [(Link("Check", ""), warning) for warning in summary.warnings]
     cautions = ["This device is emulated: its numbers are never compared with those of a real one."]
     cautions = cautions if summary.emulated else []
     if summary.origin:
-        cautions.append(
-            f"It belongs to {shortened(summary.origin)}: what was imported is shown, and never judged here."
-        )
+        cautions.append(f"It belongs to {shorten(summary.origin)}: what was imported is shown, and never judged here.")
     return Banner(worst, headline, tuple(items), " ".join(cautions))
 
 

@@ -20,8 +20,8 @@ from reports.tables.verdicts import (
     verdict_section,
 )
 from reports.text.appearance import badges, glossary, status, worst_kept
-from reports.text.escaping import file_name, shortened
-from reports.text.numbers import counted, duration
+from reports.text.escaping import file_name, shorten
+from reports.text.numbers import duration, format_count
 from reports.text.numbers import moment_text as moment
 from reports.text.page_paths import device_place, run_place
 
@@ -83,7 +83,7 @@ def night_page(run: RunSummary, verdicts: Sequence[SeriesVerdict], surroundings:
 
 def _count_text(ordered: Sequence[SeriesVerdict]) -> str:
     devices = len({one.device for one in ordered})
-    return f"{counted(len(ordered), 'series', 'series')} judged on {counted(devices, 'device')}"
+    return f"{format_count(len(ordered), 'series', 'series')} judged on {format_count(devices, 'device')}"
 
 
 def _lasted(run: RunSummary) -> str:
@@ -107,13 +107,13 @@ def _banner(run: RunSummary, ordered: Sequence[SeriesVerdict]) -> Banner:
     changed = [one for one in ordered if one.verdict in ("regressed", "improved", "inconclusive")]
     items = tuple((Link(_name(one), series_link(one)), _in_words(one)) for one in changed[:_MOST_IN_BANNER])
     more = len(changed) - len(items)
-    further = f" {counted(more, 'further one')} in the table below." if more else ""
+    further = f" {format_count(more, 'further one')} in the table below." if more else ""
     none = " No regression." if not counts["regressed"] else ""
     return Banner(night_status(counts), f"{verdict_counts(counts)}.{none}{further}", items, caution)
 
 
 def _name(one: SeriesVerdict) -> str:
-    return f"{shortened(one.device)}, {setting_of(one.workload)}, {metric_title(one.metric).lower()}"
+    return f"{shorten(one.device)}, {setting_of(one.workload)}, {metric_title(one.metric).lower()}"
 
 
 def _in_words(one: SeriesVerdict) -> str:

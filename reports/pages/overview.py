@@ -13,7 +13,7 @@ from reports.tables.sections import Grid, GridCell, GridRow, Head, Page, Section
 from reports.tables.verdicts import WORDS, night_status, verdict_counts
 from reports.text.appearance import Status, badges, glossary, setting_order, status
 from reports.text.escaping import file_name
-from reports.text.numbers import counted, duration, moment_text, sort_key
+from reports.text.numbers import duration, format_count, moment_text, sort_key
 from reports.text.page_paths import device_place, night_place, run_place, workload_place
 
 _RECENT_NIGHTS, _RECENT_RUNS, _MOST_ROWS = 7, 10, 40
@@ -162,7 +162,7 @@ def _page(sections: Sequence[Section], part: Sequence[RunSummary], number: int, 
     return Page(
         title="Overview" if number == 1 else f"Runs, page {number}",
         heading="Overview" if number == 1 else "Runs",
-        lead=f"{counted(total, 'run')}, newest first{where}." if total else "",
+        lead=f"{format_count(total, 'run')}, newest first{where}." if total else "",
         sections=sections,
         meanings=glossary(words),
         newer=index_file(number - 1) if number > 1 else "",

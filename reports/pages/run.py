@@ -19,8 +19,8 @@ from reports.model.traces import SessionLines, ordinal_text
 from reports.tables import downloads
 from reports.tables.results import Table, details, reference_setting, results, sortable
 from reports.text.appearance import Status, badges, glossary, slot, status, worst_kept
-from reports.text.escaping import shortened
-from reports.text.numbers import counted, duration, listed, moment_text, quantity, times, times_span
+from reports.text.escaping import shorten
+from reports.text.numbers import duration, format_count, format_list, moment_text, quantity, times, times_span
 from reports.text.page_paths import device_place
 
 _MOST_FINDINGS = 6
@@ -59,14 +59,18 @@ def summarize(found: Sequence[Measurement]) -> Summary:
 
 
 def _headline(found: Sequence[Measurement], devices: Sequence[str]) -> str:
-    settings = listed(settings_of(found))
-    where = listed([shortened(device) for device in devices]) if len(devices) <= 4 else counted(len(devices), "device")
+    settings = format_list(settings_of(found))
+    where = (
+        format_list([shorten(device) for device in devices])
+        if len(devices) <= 4
+        else format_count(len(devices), "device")
+    )
     counts = sorted(Counter(item.status for item in found).items(), key=lambda pair: (-status(pair[0]).order, pair[0]))
     if len(counts) == 1:
         ended = f"all {counts[0][0]}" if len(found) > 1 else counts[0][0]
     else:
-        ended = listed([f"{count} {word}" for word, count in counts])
-    return f"{counted(len(found), 'measurement')} of {settings} on {where}: {ended}."
+        ended = format_list([f"{count} {word}" for word, count in counts])
+    return f"{format_count(len(found), 'measurement')} of {settings} on {where}: {ended}."
 
 
 def _finding(found: Sequence[Measurement]) -> str:
@@ -94,17 +98,17 @@ def _ratio(item: Measurement) -> str:
 
 
 def _caution(found: Sequence[Measurement]) -> str:
-    emulated = [shortened(device) for device in devices_of([item for item in found if item.emulated])]
-    labs = sorted({shortened(item.origin) for item in found if item.origin})
+    emulated = [shorten(device) for device in devices_of([item for item in found if item.emulated])]
+    labs = sorted({shorten(item.origin) for item in found if item.origin})
     cautions = []
     if emulated:
         verb = "is" if len(emulated) == 1 else "are"
         cautions.append(
-            f"{listed(emulated)} {verb} emulated: such latencies show that the way works, not how fast a device is, "
-            "and are never compared."
+            f"{format_list(emulated)} {verb} emulated: such latencies show that the way works, not how fast a "
+            "device is, and are never compared."
         )
     if labs:
-        cautions.append(f"Measured by {listed(labs)} and imported: shown, and never judged here.")
+        cautions.append(f"Measured by {format_list(labs)} and imported: shown, and never judged here.")
     return " ".join(cautions)
 
 

@@ -9,8 +9,8 @@ from reports.model.measurement import setting_of, workload_words
 from reports.model.quantities import metric_order, metric_span, metric_title, metric_value
 from reports.tables.sections import GridCell, GridRow, Head, Link, Page, Section, table
 from reports.text.appearance import badges, glossary, status
-from reports.text.escaping import csv_table, csv_text, file_name, shortened
-from reports.text.numbers import counted, percent_change, sort_key
+from reports.text.escaping import csv_table, csv_text, file_name, shorten
+from reports.text.numbers import format_count, percent_change, sort_key
 from reports.text.numbers import moment_text as moment
 from reports.text.page_paths import device_place, run_place, workload_place
 
@@ -38,7 +38,7 @@ def series_page(summary: HistorySummary, histories: Sequence[MetricHistory]) -> 
     return Page(
         title=f"{summary.device}, {setting}",
         heading=f"{summary.device}, {setting}",
-        lead=f"{words}. {counted(summary.measurements, 'measurement')}.",
+        lead=f"{words}. {format_count(summary.measurements, 'measurement')}.",
         sections=sections,
         trail=(
             Link("All devices", "index.html#devices"),
@@ -98,7 +98,7 @@ def _metric_row(history: MetricHistory) -> GridRow:
     small = []
     if last.low is not None and last.high is not None:
         small.append(f"95 %: {metric_span(history.metric, last.low, last.high, last.value)}")
-    small += [f"n = {counted(last.sessions, 'session')}"] if last.sessions else []
+    small += [f"n = {format_count(last.sessions, 'session')}"] if last.sessions else []
     newest = next((point for point in reversed(history.points) if point.verdict), None)
     verdict = GridCell("not judged")
     if newest is not None:
@@ -146,7 +146,7 @@ def _findings(history: MetricHistory) -> Iterator[_Finding]:
         point = history.points[segment.start]
         yield _Finding(point.at, "│ new segment", segment.reason, point.run_id)
     for remark in history.remarks:
-        sentence = f"{remark.author}: {shortened(remark.text, _LONGEST_REMARK)}"
+        sentence = f"{remark.author}: {shorten(remark.text, _LONGEST_REMARK)}"
         yield _Finding(remark.at, f"✎ {remark.kind}", sentence, remark.run_id)
 
 

@@ -10,8 +10,8 @@ from reports.model.reading import Interval, Number
 from reports.tables.results import session_count
 from reports.tables.sections import Banner, GridCell, GridRow, Head, Link, Page, Section, table
 from reports.text.appearance import badges, glossary, slot, status, worst_kept
-from reports.text.escaping import file_name, shortened
-from reports.text.numbers import counted, listed, quantity, span
+from reports.text.escaping import file_name, shorten
+from reports.text.numbers import format_count, format_list, quantity, span
 from reports.text.numbers import moment_text as moment
 from reports.text.page_paths import device_place, run_place, series_place
 
@@ -22,12 +22,12 @@ def workload_page(summary: WorkloadSummary, found: Sequence[Measurement]) -> Pag
     """Builds the page from the newest measurement of each setting on each device."""
     words = workload_words(summary.workload)
     devices, settings = devices_of(found), settings_of(found)
-    lead = f"{counted(len(devices), 'device')}, {listed(settings) or 'no setting'}; the newest measurement of each."
+    counts = f"{format_count(len(devices), 'device')}, {format_list(settings) or 'no setting'}"
     figures = [] if not found else [latency_against_memory(found), latency_against_energy(found)]
     return Page(
         title=f"Workload {words}",
         heading=words,
-        lead=lead,
+        lead=f"{counts}; the newest measurement of each.",
         banner=_banner(found),
         sections=(
             _table(found),
@@ -57,11 +57,13 @@ def _banner(found: Sequence[Measurement]) -> Banner:
     )
     headline = "Nothing was measured yet."
     if found:
-        devices = counted(len(devices_of(found)), "device")
-        headline = f"{counted(len(found), 'measurement')} on {devices}, the newest of each setting."
+        devices = format_count(len(devices_of(found)), "device")
+        headline = f"{format_count(len(found), 'measurement')} on {devices}, the newest of each setting."
     emulated = [item.device for item in found if item.emulated]
     caution = (
-        f"{listed(sorted(set(emulated)))}: emulated, so its numbers are no measure of a device." if emulated else ""
+        f"{format_list(sorted(set(emulated)))}: emulated, so its numbers are no measure of a device."
+        if emulated
+        else ""
     )
     return Banner(outcome, headline, tuple(items[:8]), caution)
 
@@ -92,7 +94,7 @@ def _row(item: Measurement) -> GridRow:
     outcome, key = status(item.status), item.workload_key
     ratio, size = item.ratio.latency, item.program_bytes
     reference = "" if isinstance(item.ratio.setting, Unavailable) else item.ratio.setting
-    reason = (shortened(item.reason, 200),) if item.reason else ()
+    reason = (shorten(item.reason, 200),) if item.reason else ()
     cells = (
         GridCell(item.device, href=device_place(item.device), badges=badges(item.emulated, item.origin)),
         GridCell(item.setting, slot=slot(item.setting), href=series_place(item.device, key) if key else ""),
@@ -132,4 +134,4 @@ def _quantity(item: Measurement, found: Number, unit: str, *small: str) -> GridC
 def _missing(item: Measurement, why: Unavailable) -> GridCell:
     """Returns a cell with the reason, unless the status already says so because the whole measurement failed for it."""
     reason = why.reason
-    return GridCell("unavailable", () if not reason or reason == item.reason else (shortened(reason, 90),))
+    return GridCell("unavailable", () if not reason or reason == item.reason else (shorten(reason, 90),))

@@ -50,7 +50,7 @@ def is_fresh(page: Path, made_from: str) -> bool:
         return file.read().decode("utf-8", "replace").endswith(_line(made_from))
 
 
-def signed(text: str, made_from: str) -> str:
+def sign(text: str, made_from: str) -> str:
     """Appends its digest to the page."""
     return text + _line(made_from) if made_from else text
 
@@ -155,7 +155,7 @@ class Site:
 
         facts = {"page": page, "root": root_of(place), "assets": self._assets, "way": way}
         text = render(self._jinja, template, facts)
-        text = text if lost else signed(text, made_from)
+        text = text if lost else sign(text, made_from)
         path = self.folder / place
         if not path.is_file() or path.read_bytes() != text.encode("utf-8", "backslashreplace"):
             write_text(path, text)

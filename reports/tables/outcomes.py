@@ -13,7 +13,7 @@ from reports.model.measurement import setting_of, workload_words
 from reports.model.quantities import metric_order, metric_title
 from reports.tables.sections import Grid, GridCell, GridRow, Head, Link, Section
 from reports.text.appearance import setting_order, slot
-from reports.text.numbers import listed
+from reports.text.numbers import format_list
 
 # Keeps the page light; the file beside it is complete.
 MOST_ROWS = 150
@@ -104,4 +104,4 @@ class OutcomeTable(Generic[Row]):
 def outcome_counts(counts: Mapping[str, int], words: Sequence[str]) -> str:
     """Formats counts as ``2 regressed, 1 improved and 40 unchanged``, in the order of ``words``, others last."""
     known = [word for word in (*words, *sorted(set(counts) - set(words))) if counts.get(word)]
-    return listed([f"{counts[word]:,} {word}" for word in known])
+    return format_list([f"{counts[word]:,} {word}" for word in known])

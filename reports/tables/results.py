@@ -11,7 +11,7 @@ from reports.model.measurement import Measurement, workload_words
 from reports.model.reading import Interval, Number, Odd
 from reports.text.appearance import Status, badges, slot, status, worst_kept
 from reports.text.escaping import file_name
-from reports.text.numbers import counted, decimals, plain, quantity, scientific, span, times, times_span
+from reports.text.numbers import decimals, format_count, plain, quantity, scientific, span, times, times_span
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def latency(item: Measurement, notes: Footnotes) -> Cell:
 def session_count(item: Measurement) -> str:
     """Returns ``n = 5 sessions``, nothing if the medians were not recorded."""
     medians = item.latency.sessions_ms
-    return "" if isinstance(medians, Unavailable) else f"n = {counted(len(medians), 'session')}"
+    return "" if isinstance(medians, Unavailable) else f"n = {format_count(len(medians), 'session')}"
 
 
 def to_reference(item: Measurement, notes: Footnotes) -> Cell:

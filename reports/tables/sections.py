@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from reports.figures.panels import Figure
 from reports.model.histories import Remark
 from reports.text.appearance import Status
-from reports.text.numbers import counted
+from reports.text.numbers import format_count
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def table(
     if not rows:
         return Section(name, title, empty=empty)
     hidden, things, place = left_out
-    notes = [f"{counted(hidden, things)} not shown here{f'; {place}' if place else ''}."] if hidden > 0 else []
+    notes = [f"{format_count(hidden, things)} not shown here{f'; {place}' if place else ''}."] if hidden > 0 else []
     return Section(name, title, (Grid(grid or name, caption, heads, rows, notes),), links=links)
 
 

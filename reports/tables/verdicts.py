@@ -13,7 +13,7 @@ from reports.tables.outcomes import OutcomeTable, outcome_counts
 from reports.tables.sections import Grid, GridCell, GridRow, Head, Section
 from reports.text.appearance import Status, badges, setting_order, status
 from reports.text.escaping import csv_table, csv_text, file_name, finite
-from reports.text.numbers import counted, decimals, percent_change, percent_span, plain
+from reports.text.numbers import decimals, format_count, percent_change, percent_span, plain
 from reports.text.page_paths import device_place, series_place
 
 VERDICTS_CSV = "verdicts.csv"
@@ -24,7 +24,7 @@ _MOST_IN_MATRIX = 80
 
 
 def changed_first(verdicts: Sequence[SeriesVerdict]) -> list[SeriesVerdict]:
-    """Sorts verdicts: regressed, improved, inconclusive, insufficient, unchanged; then device, workload and metric."""
+    """Sorts by verdict (regressed, improved, inconclusive, insufficient, unchanged), device, workload and metric."""
     return _TABLE.changed_first(verdicts)
 
 
@@ -56,7 +56,7 @@ def _cells(one: SeriesVerdict) -> tuple[GridCell, ...]:
     value = "\u2013" if one.value is None else metric_value(one.metric, one.value)
     centre, points = (known_number(one.numbers, key) for key in ("centre", "points"))
     before = [] if centre is None else [f"history {metric_value(one.metric, centre)}"]
-    before += [] if points is None else [f"n = {counted(int(points), 'point')}"]
+    before += [] if points is None else [f"n = {format_count(int(points), 'point')}"]
     cause = text(one.inputs, "cause")
     why = [one.sentence]
     why += [f"cause: {cause}"] if cause else []
@@ -76,7 +76,7 @@ def _ratio(one: SeriesVerdict) -> GridCell:
     )
     if ratio is not None:
         small = [] if low is None or high is None else [percent_span(low, high)]
-        small += [] if pairs is None else [f"n = {counted(int(pairs), 'pair')}"]
+        small += [] if pairs is None else [f"n = {format_count(int(pairs), 'pair')}"]
         return GridCell(percent_change(ratio), small, sort=f"{ratio:.7g}")
     if change is not None:
         return GridCell(percent_change(1 + change), ("to its history, not measured in turn",), sort=f"{1 + change:.7g}")
@@ -137,7 +137,7 @@ def matrix_section(ordered: Sequence[SeriesVerdict]) -> Section:
         for (device, workload), found in cells.items()
     ]
     hidden = len(rows) - _MOST_IN_MATRIX
-    notes = [f"{counted(hidden, 'further row')} without a change not shown here."] if hidden > 0 else []
+    notes = [f"{format_count(hidden, 'further row')} without a change not shown here."] if hidden > 0 else []
     heads = (Head("Device"), *(Head(setting, kind="number") for setting in settings))
     grid = Grid("matrix", "The worst verdict of each device and setting", heads, rows[:_MOST_IN_MATRIX], notes)
     return Section("matrix", "Device by setting", (grid,))
@@ -149,7 +149,7 @@ def _matrix_cell(found: Sequence[SeriesVerdict]) -> GridCell:
     counts = Counter(one.verdict for one in found)
     worst = night_status(counts)
     own = next((one for one in found if one.metric == "latency_ms" and one.value is not None), None)
-    small = [f"{counts[worst.word]} of {counted(len(found), 'series', 'series')}"]
+    small = [f"{counts[worst.word]} of {format_count(len(found), 'series', 'series')}"]
     small += [f"{metric_value(own.metric, own.value)} a step"] if own is not None and own.value is not None else []
     return GridCell(worst.word, small, str(worst.order), series_link(found[0]).partition("#")[0], worst)
 

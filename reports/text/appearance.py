@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from reports.text.escaping import shortened
+from reports.text.escaping import shorten
 
 # The number is the slot: adding a setting must not recolour the others.
 _SLOTS = {"fp32": 0, "fp16": 1, "int8": 2, "nf4": 3}
@@ -118,4 +118,4 @@ EMULATED = "emulated"
 
 def badges(emulated: bool, origin: str = "") -> tuple[str, ...]:
     """Returns the texts of the badges; ``origin`` is the lab that the numbers came from, empty for this one."""
-    return (*((EMULATED,) if emulated else ()), *((f"imported from {shortened(origin, 32)}",) if origin else ()))
+    return (*((EMULATED,) if emulated else ()), *((f"imported from {shorten(origin, 32)}",) if origin else ()))

@@ -73,7 +73,7 @@ def _compact(tree: Any) -> str:
     return json.dumps(tree, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
 
-def shortened(name: str, longest: int = 48) -> str:
+def shorten(name: str, longest: int = 48) -> str:
     """Spells out invisible characters of a name and cuts it if it is too long for a sentence or a legend."""
     plain = str(visible(name))
     return plain if len(plain) <= longest else plain[: longest - 1] + "…"
@@ -81,7 +81,7 @@ def shortened(name: str, longest: int = 48) -> str:
 
 def figure_text(name: str, longest: int = 48) -> str:
     """Escapes a name for a figure, as plotly interprets tags and entities in any text; long names are cut."""
-    return shortened(name, longest).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return shorten(name, longest).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def prose(sentence: str) -> Markup:

@@ -91,17 +91,17 @@ def scientific(value: float) -> str:
     return f"{digits}{NBSP}\u00d7{NBSP}10{str(int(exponent)).translate(_RAISED)}"
 
 
-def counted(count: int, word: str, plural: str = "") -> str:
+def format_count(count: int, word: str, plural: str = "") -> str:
     """``1, "session"`` is ``1 session``; ``2`` is ``2 sessions``."""
     return f"{count:,}{NBSP}{word if count == 1 else plural or word + 's'}"
 
 
-def listed(words: list[str]) -> str:
+def format_list(words: list[str]) -> str:
     """``a, b and c``."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
 
 
-def lasted(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Formats a duration: ``42 s``, ``12 min 5 s``, ``3 h 20 min``."""
     whole = round(seconds)
     hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
@@ -110,7 +110,7 @@ def lasted(seconds: float) -> str:
     return f"{minutes}{NBSP}min {rest}{NBSP}s" if minutes else f"{rest}{NBSP}s"
 
 
-def parsed(iso: str | None) -> datetime | None:
+def parse_moment(iso: str | None) -> datetime | None:
     """Parses a moment as UTC (a text without an offset counts as UTC), None if it cannot be read."""
     try:
         moment = datetime.fromisoformat(iso or "")
@@ -121,21 +121,21 @@ def parsed(iso: str | None) -> datetime | None:
 
 def moment_text(iso: str | None) -> str:
     """Formats a moment as ``2026-03-01 02:15 UTC``; an unreadable text is unchanged, None is empty."""
-    moment = parsed(iso)
+    moment = parse_moment(iso)
     return moment.strftime("%Y-%m-%d %H:%M UTC") if moment else iso or ""
 
 
 def duration(begin: str | None, end: str | None) -> str | None:
     """Formats how long it took, None if either end is unknown or the end precedes the start."""
-    first, last = parsed(begin), parsed(end)
+    first, last = parse_moment(begin), parse_moment(end)
     if first is None or last is None or last < first:
         return None
-    return lasted((last - first).total_seconds())
+    return format_duration((last - first).total_seconds())
 
 
 def sort_key(iso: str | None) -> str:
     """Returns a text that sorts as the moments do."""
-    moment = parsed(iso)
+    moment = parse_moment(iso)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") if moment else iso or ""
 
 

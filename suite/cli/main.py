@@ -75,10 +75,10 @@ def cli(debug: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of the console script; leaves with the exit code."""
+    """Runs the console script and exits with its code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        # A timer that stops us, or a terminal that is closed, is no other thing than Ctrl-C; unless started by nohup.
+        # Being stopped by a timer, or by a closed terminal (unless started by nohup), is treated like Ctrl-C.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Run one command line -> its exit code. Only `--debug` lets an exception through."""
+    """Runs one command line and returns its exit code. Only `--debug` lets an exception through."""
     debug = "--debug" in arguments
     try:
         result = cli.main(args=list(arguments), prog_name="suite", standalone_mode=False, obj=tuple(arguments))

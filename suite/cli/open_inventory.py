@@ -1,4 +1,4 @@
-"""The inventory that a command is told of, for commands that have to do with devices."""
+"""The inventory named on the command line, for commands that deal with devices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from devices.inventory.reading import Inventory, load
 from suite.home import Home
 
 
-def opened(inventory_path: Path) -> tuple[Inventory, Home]:
-    """The inventory and the home beside it."""
+def open_inventory(inventory_path: Path) -> tuple[Inventory, Home]:
+    """Reads the inventory and locates the home beside it."""
     home = Home.locate(inventory_path)
     return load(inventory_path, home=home.root), home

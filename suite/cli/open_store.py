@@ -12,9 +12,9 @@ from suite.store.store import Store
 
 
 @contextmanager
-def opened_store(inventory_path: Path, *, read_only: bool = True, nothing: str = "no history yet") -> Iterator[Store]:
-    """The store of the home beside the inventory, closed afterwards. UserError when nothing was ever measured, which
-    says that there is `nothing`."""
+def open_store(inventory_path: Path, *, read_only: bool = True, nothing: str = "no history yet") -> Iterator[Store]:
+    """Opens the store of the home beside the inventory for the block. UserError, saying `nothing`, if nothing was ever
+    measured."""
     home = Home.locate(inventory_path)
     if not home.store_path.is_file():
         raise UserError(f"There is {nothing} in {home.root}: measure first with `suite run --device local`.")

@@ -1,4 +1,4 @@
-"""Where the inventory is, and with it the home, and the plan of nights: options that several commands share."""
+"""Options shared by several commands: the inventory, which also locates the home, and the plan of nights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _F = TypeVar("_F", bound=Callable[..., object])
 
 
 def inventory_option(function: _F) -> _F:
-    """`--inventory FILE`."""
+    """Adds `--inventory FILE`."""
     option = click.option(
         "--inventory",
         "inventory_path",
@@ -25,7 +25,7 @@ def inventory_option(function: _F) -> _F:
 
 
 def night_plan_option(function: _F) -> _F:
-    """`--plan FILE`, of what nights measure."""
+    """Adds `--plan FILE`, what nights measure."""
     option = click.option(
         "--plan",
         "plan_path",

@@ -1,4 +1,4 @@
-"""Tables and values on standard output: fitted to a terminal, at their own width in a pipe, all of it typeable."""
+"""Tables and values on standard output: fitted to a terminal, at full width in a pipe, in typeable characters."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _WIDEST = 10_000
 
 
 def print_json(document: Any, *, finite: bool = False) -> None:
-    """Print one JSON document; `finite` refuses numbers that JSON has not."""
+    """Prints one JSON document; `finite` refuses numbers that JSON lacks."""
     click.echo(json.dumps(document, indent=1, allow_nan=not finite))
 
 
 def print_line(text: str) -> None:
-    """Print a line of text that may come from a device; a terminal gets it broken between words."""
+    """Prints a line of text that may come from a device; on a terminal it wraps between words."""
     console = Console(highlight=False)
     console.print(escape(text), soft_wrap=not console.is_terminal)
 
 
 def print_table(table: Table) -> None:
-    """Print `table`; in a pipe without wrapping, colours, trailing blanks or empty lines around it."""
+    """Prints `table`; in a pipe without wrapping, colours, trailing blanks or surrounding empty lines."""
     console = Console(highlight=False)
     if console.is_terminal:
         console.print(table)
@@ -45,10 +45,10 @@ _TYPED = str.maketrans({"\u00a0": " ", "\u2212": "-", "\u2013": "-"})
 
 
 def format_value(metric: str, stored: float) -> str:
-    """`latency_ms` and 1234.5 give `1.23 s`."""
+    """Formats a metric's value: `latency_ms` and 1234.5 give `1.23 s`."""
     return metric_value(metric, stored).translate(_TYPED)
 
 
 def format_span(metric: str, low: float, high: float, like: float) -> str:
-    """An interval with the unit and the places of the value `like` that it belongs to: `1.21-1.27 s`."""
+    """Formats an interval with the unit and decimal places of its value `like`: `1.21-1.27 s`."""
     return metric_span(metric, low, high, like).translate(_TYPED)

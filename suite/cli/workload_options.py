@@ -1,4 +1,4 @@
-"""Options that say what is measured; `run` and `export` share them."""
+"""Options that select what is measured, shared by `run` and `export`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _F = TypeVar("_F", bound=Callable[..., object])
 
 
 def workload_options(function: _F) -> _F:
-    """Adds the options; their values have the names that a Plan has."""
+    """Adds the options, named as the fields of a Plan."""
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
@@ -26,7 +26,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 
 
 def _absolute(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> str | None:
-    """A run that is resumed elsewhere must still find it."""
+    """Makes the path absolute, so that a run resumed elsewhere still finds it."""
     return None if value is None else str(value.resolve())
 
 

@@ -1,4 +1,4 @@
-"""What unit and sign a device's power gauge has: found from what it reads while idle and under load.
+"""Finds the unit and sign of a device's power gauge from its readings while idle and under load.
 
 Drivers differ in what the kernel's documentation fixes (microamperes, microvolts, microwatts; positive while charging,
 or while discharging). The device idles, computes on all cores, and idles again, and its gauge is read all the while by
@@ -19,14 +19,14 @@ from devices.sensors.reading import first_number
 from foundation.text import last_line, printable
 from suite import stats
 from suite.errors import SuiteError
-from suite.rounding import rounded
+from suite.rounding import format_rounded
 
-#: What a device that runs from a gauge can draw, idle and under load.
+#: The power that a device with such a gauge can draw, idle and under load.
 PLAUSIBLE_MW = (200.0, 200_000.0)
 PHONE_MW = (200.0, 20_000.0)
 #: A battery of one to fourteen cells.
 PLAUSIBLE_MV = (2_500.0, 62_000.0)
-#: Load must differ from idle by this share, and by so many times what the readings scatter.
+#: Load must differ from idle by this fraction, and by this multiple of the scatter of the readings.
 LEAST_SHARE = 0.1
 LEAST_SCATTERS = 3.0
 
@@ -63,12 +63,12 @@ sample idle
 
 
 class CalibrationError(SuiteError):
-    """The gauge can't be calibrated now; says with which figures, and what to do."""
+    """The gauge cannot be calibrated now; the message has the figures and what to do."""
 
 
 @dataclass(frozen=True)
 class Readings:
-    """What the gauge's files gave: pairs whose product is the power in some unit (the second is 1 without a file)."""
+    """The readings of the gauge's files: pairs whose product is the power in some unit (the second may be 1)."""
 
     idle: tuple[tuple[float, float], ...]
     load: tuple[tuple[float, float], ...]
@@ -76,7 +76,7 @@ class Readings:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was found. `scale` and `sign` go into the inventory; the power is what the gauge means with them."""
+    """The result. `scale` and `sign` go into the inventory; the powers are the readings converted with them."""
 
     gauge: str
     unit: str
@@ -90,13 +90,13 @@ class Calibration:
     def __str__(self) -> str:
         direction = "drawn power is positive" if self.sign > 0 else "drawn power is negative, so the sign is turned"
         return (
-            f"{self.gauge}: {self.unit}, {direction}: {rounded(self.idle_mw)} mW idle, "
-            f"{rounded(self.load_mw)} mW on all cores"
+            f"{self.gauge}: {self.unit}, {direction}: {format_rounded(self.idle_mw)} mW idle, "
+            f"{format_rounded(self.load_mw)} mW on all cores"
         )
 
 
 def calibrate(device: Device, seconds: float) -> Calibration:
-    """Idle, load, idle, `seconds` each. Raises CalibrationError, and DeviceError when the device fails."""
+    """Measures idle, load, idle for `seconds` each. Raises CalibrationError, and DeviceError if the device fails."""
     gauge = _gauge(device)
     _require_discharging(device)
     readings = take_readings(device, gauge, seconds)
@@ -154,7 +154,7 @@ def calibration_of(gauge: RawGauge, readings: Readings, plausible_mw: tuple[floa
 
 
 def _gauge(device: Device) -> RawGauge:
-    """The sensor that the inventory names, else the battery's."""
+    """Returns the sensor named in the inventory, else the battery's."""
     power = device.entry.power
     if power is not None and power.sensor is not None and not power.sensor.startswith("battery."):
         return _named(device, device.entry, power.sensor)
@@ -211,19 +211,19 @@ def _require_difference(gauge: RawGauge, idle: Sequence[float], load: Sequence[f
 
 
 def _figures(gauge: RawGauge, idle_raw: float, load_raw: float) -> str:
-    """What it reads, as milliwatts of the units that the kernel documents: the files' own product says little."""
+    """Formats the readings as milliwatts in the units that the kernel documents."""
     idle, load = (f"{value * gauge.scale:.4g} mW" for value in (idle_raw, load_raw))
     return f"{gauge.supply} reads {idle} idle and {load} with all cores busy, taken in the kernel's units"
 
 
 def _scatter(values: Sequence[float]) -> float:
-    """1.4826 times the median absolute deviation, which estimates a normal spread."""
+    """Returns 1.4826 times the median absolute deviation, an estimate of the standard deviation."""
     middle = stats.median(values)
     return 1.4826 * stats.median([abs(value - middle) for value in values])
 
 
 def _candidates(gauge: RawGauge, volts: float | None) -> list[tuple[str, float]]:
-    """Units that drivers use, each with its factor to the documented one."""
+    """Yields the units that drivers use, each with its factor to the documented one."""
     if gauge.times is None or volts is None:
         return [(f"power in {word}watts", scale) for scale, word in _UNITS]
     voltage = [

@@ -1,6 +1,6 @@
 """An external power meter: a program on the host that prints `seconds watts` lines for as long as it runs.
 
-`suite devices check` takes a short look at it.
+`suite devices check` tries it briefly.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class _Ended(Exception):  # noqa: N818 - a wish, not a fault
 
 
 class _Flood(Exception):  # noqa: N818 - caught where it is made into the program's trouble
-    """It prints more than any meter does."""
+    """It prints more than any meter would."""
 
 
 class MeterProgram:
     """Runs the program while the `with` block lasts; it never raises for what the program does.
 
-    `samples()` gives what came so far, `trouble` says why there is nothing, or nothing more.
+    `samples()` returns the readings so far, `trouble` says why there are none, or no more.
     """
 
     def __init__(self, command: Sequence[str], clock: MeterClock = "monotonic") -> None:
@@ -75,7 +75,7 @@ class MeterProgram:
 
     @property
     def trouble(self) -> str | None:
-        """Why it gives nothing, or nothing more; None while all is well."""
+        """Why there are no readings, or no more; None while all is well."""
         if self._ending is not None:
             return self._ending
         if self._samples:
@@ -84,11 +84,11 @@ class MeterProgram:
 
     @property
     def ended(self) -> bool:
-        """Whether the program is no longer there."""
+        """Whether the program has ended."""
         return self._ending is not None
 
     def samples(self, begin_ns: int = 0, end_ns: int | None = None) -> tuple[MeterSample, ...]:
-        """The readings of a span of the host's CLOCK_MONOTONIC, in order."""
+        """Returns the readings so far, in order."""
         taken = tuple(self._samples)
         return tuple(item for item in taken if item.t_ns >= begin_ns and (end_ns is None or item.t_ns <= end_ns))
 
@@ -165,7 +165,7 @@ class MeterProgram:
 
 
 def wait_for_samples(meter: MeterProgram, count: int, sleep: Callable[[float], None], longest_s: float) -> bool:
-    """Whether the program gave so many readings before `longest_s` seconds were over."""
+    """Waits for the program's readings; whether there are enough within `longest_s` seconds."""
     end_s = time.monotonic() + longest_s
     while len(meter.samples()) < count and not meter.ended and time.monotonic() < end_s:
         sleep(0.05)
@@ -173,7 +173,7 @@ def wait_for_samples(meter: MeterProgram, count: int, sleep: Callable[[float], N
 
 
 def _numbers(words: Sequence[str]) -> tuple[float, float] | None:
-    """Two finite numbers, the second one a power."""
+    """Parses two finite numbers, the second one a power."""
     if len(words) != 2 or any(len(word) > 40 or "_" in word for word in words):
         return None
     try:
@@ -189,7 +189,7 @@ _LONGEST_LOOK_S = 5.0
 
 
 def meter_rows(entry: DeviceEntry) -> tuple[Row, ...]:
-    """A row for the meter: how fast it reads and what it reads now. None of them without a meter."""
+    """Returns a row for the meter: how fast it reads and its current reading; no row without a meter."""
     power = entry.power
     if power is None or power.command is None:
         return ()

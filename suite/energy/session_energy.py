@@ -14,9 +14,9 @@ from suite.energy.window import WindowEnergy, counter_energy, gap, gauge_energy,
 from suite.sessions.events import StepEvent
 from suite.sessions.record import IdlePower, SensorTrace, SessionRecord
 
-#: The sensor that an external meter is.
+#: The sensor name of an external meter.
 METER = "meter"
-#: Samples that lie further apart than so many periods have a failed reading between them.
+#: Samples further apart than this many periods have a failed reading between them.
 _UNREAD_PERIODS = 1.5
 
 
@@ -44,7 +44,7 @@ def session_energy(
     """E/step = E / N over the N measured steps that lie between the first and the last sample of each sensor.
 
     The values of several sensors (the domains of RAPL) are added; never name a total and its rails together. A sensor
-    that failed for a part of the session (`sensor_gaps.gap`) makes the energy unavailable, with its error.
+    that failed for a part of the session (`window.gap`) makes the energy unavailable, with its error.
     """
     traces: list[SensorTrace] = []
     for name in sensors:
@@ -73,7 +73,7 @@ def session_energy(
 def mean_power_mw(
     samples: Mapping[str, SensorTrace], sensors: Sequence[str], wrap_range_mj: Mapping[str, float]
 ) -> float | Unavailable:
-    """Mean power of the sensors together over all the time they were sampled: for idle power, before and after."""
+    """Returns the combined mean power of the sensors over the time they were sampled, for idle power."""
     traces = [samples[name] for name in sensors if name in samples and samples[name].t_ns]
     if not traces or len(traces) != len(sensors):
         return Unavailable(f"{len(traces)} of {len(sensors)} power sensors gave samples")
@@ -89,7 +89,7 @@ def mean_power_mw(
 
 
 def _charged(record: SessionRecord, sensors: Sequence[str]) -> Unavailable | None:
-    """Why a battery's gauge doesn't count: a charger that was plugged in meanwhile."""
+    """Returns why a battery's gauge does not count: a charger was plugged in meanwhile."""
     if not any(name.startswith(BATTERY) for name in sensors):
         return None
     for trace in record.samples.values():
@@ -99,7 +99,7 @@ def _charged(record: SessionRecord, sensors: Sequence[str]) -> Unavailable | Non
 
 
 def _reset_unseen(trace: SensorTrace, error: str | None) -> str | None:
-    """Why a counter that fell doesn't count: not read at that moment, it may have begun anew instead of wrapping."""
+    """Returns why a counter that fell does not count: unread at that moment, it may have been reset."""
     if error is None or trace.quantity != ENERGY_COUNTER or len(trace.t_ns) < 2:
         return None
     spacing, change = np.diff(np.asarray(trace.t_ns, dtype=np.int64)), np.diff(np.asarray(trace.values))
@@ -109,7 +109,7 @@ def _reset_unseen(trace: SensorTrace, error: str | None) -> str | None:
 
 
 def _covered(steps: Sequence[StepEvent], traces: Sequence[SensorTrace]) -> Sequence[StepEvent] | Unavailable:
-    """The measured steps between the first and the last sample of every trace: the sampler may stop a period early."""
+    """Returns the measured steps between the first and last sample of every trace: the sampler may stop early."""
     begin_ns = max(trace.t_ns[0] for trace in traces)
     end_ns = min(trace.t_ns[-1] for trace in traces)
     covered = [step for step in steps if step.t0_ns >= begin_ns and step.t1_ns <= end_ns]
@@ -129,7 +129,7 @@ def _window(
 
 
 def _together(parts: Sequence[WindowEnergy]) -> WindowEnergy:
-    """The sum of energies; of everything that says how good they are, the worst."""
+    """Adds up energies; quality figures are those of the worst."""
     refreshes = [part.refresh_ms for part in parts if part.refresh_ms is not None]
     return WindowEnergy(
         energy_mj=sum(part.energy_mj for part in parts),

@@ -1,6 +1,6 @@
 """Energy of a time window from power gauges or energy counters, and how far to trust it.
 
-A sensor that failed while a session was measured doesn't stand for all of it.
+A sensor that failed during a session does not represent all of it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class WindowEnergy:
-    """Energy of one window. `short`: under 10 s or under 100 periods of the sensor, so take it with care."""
+    """Energy of one window. `short`: under 10 s or 100 sensor periods, so treat it with care."""
 
     energy_mj: float
     duration_s: float
@@ -43,7 +43,7 @@ class WindowEnergy:
 def gauge_energy(
     t_ns: Sequence[int], power_mw: Sequence[float], begin_ns: int, end_ns: int
 ) -> WindowEnergy | Unavailable:
-    """Energy of [begin_ns, end_ns] from power samples in mW, or why there is none."""
+    """Returns the energy of [begin_ns, end_ns] from power samples in mW, or why there is none."""
     trouble = coverage_trouble(t_ns, begin_ns, end_ns)
     if trouble is not None:
         return trouble
@@ -55,7 +55,7 @@ def gauge_energy(
 def counter_energy(
     t_ns: Sequence[int], energy_mj_so_far: Sequence[float], begin_ns: int, end_ns: int, wrap_range_mj: float | None
 ) -> WindowEnergy | Unavailable:
-    """Energy of [begin_ns, end_ns] from a growing counter in mJ that wraps at `wrap_range_mj` (for RAPL:
+    """Returns the energy of [begin_ns, end_ns] from a growing counter in mJ that wraps at `wrap_range_mj` (for RAPL:
     `max_energy_range_uj` / 1000; None: it does not wrap).
 
     Each fall of the counter adds one range; more than one wrap between two samples cannot be seen. The unwrapped
@@ -80,7 +80,7 @@ def counter_energy(
 
 
 def coverage_trouble(t_ns: Sequence[int], begin_ns: int, end_ns: int) -> Unavailable | None:
-    """Why samples at `t_ns` cannot stand for the window; None when both edges are bracketed and no gap is inside."""
+    """Returns why samples at `t_ns` cannot represent the window, None if both edges are bracketed without a gap."""
     if end_ns <= begin_ns:
         return Unavailable(f"the window is empty ({end_ns - begin_ns} ns)")
     if len(t_ns) < 2:
@@ -102,9 +102,9 @@ def coverage_trouble(t_ns: Sequence[int], begin_ns: int, end_ns: int) -> Unavail
 
 
 def refresh_period_ns(t_ns: Sequence[int], values: Sequence[float]) -> float | Unavailable:
-    """How often the sensor itself renews its value: the median spacing between changes of the value read.
+    """Returns how often the sensor refreshes its value: the median spacing between changes of the reading.
 
-    A sensor that is read faster than it refreshes repeats itself. Three changes at least.
+    A sensor read faster than it refreshes repeats itself. Needs at least three changes.
     """
     readings = np.asarray(values, dtype=np.float64)
     changes = np.flatnonzero(np.diff(readings) != 0) + 1
@@ -114,9 +114,9 @@ def refresh_period_ns(t_ns: Sequence[int], values: Sequence[float]) -> float | U
 
 
 def alignment_error_ns(t_ns: Sequence[int], begin_ns: int, end_ns: int) -> float:
-    """Largest departure of a sample's spacing from the median spacing, over the samples that bracket the window.
+    """Returns the largest deviation of a sample's spacing from the median, over the samples that bracket the window.
 
-    Steps and samples share one clock, so the sampling jitter is all there is.
+    Steps and samples share one clock, so sampling jitter is the only error.
     """
     times = np.asarray(t_ns, dtype=np.int64)
     first = max(int(np.searchsorted(times, begin_ns, side="right")) - 1, 0)
@@ -156,7 +156,8 @@ def _described(
 
 
 def _seconds(t_ns: Sequence[int], begin_ns: int, end_ns: int) -> tuple[_Floats, float, float]:
-    """Times in seconds from the window's begin: subtracted as integers, so that a long uptime costs no precision."""
+    """Returns times in seconds from the window's start, subtracted as integers so that a long uptime costs no
+    precision."""
     times = (np.asarray(t_ns, dtype=np.int64) - begin_ns).astype(np.float64) / 1e9
     return times, 0.0, (end_ns - begin_ns) / 1e9
 
@@ -166,17 +167,17 @@ def _trapezoid(t_s: _Floats, values: _Floats, begin_s: float, end_s: float) -> f
     at_begin, at_end = np.interp([begin_s, end_s], t_s, values)
     knots = np.concatenate(([begin_s], t_s[inside], [end_s]))
     heights = np.concatenate(([at_begin], values[inside], [at_end]))
-    # A device may report absurd values: an infinite energy is made unavailable where the document is written.
+    # A device may report absurd values: the statistics make an infinite energy unavailable.
     with np.errstate(over="ignore"):
         return float(np.sum(np.diff(knots) * (heights[:-1] + heights[1:]) / 2))
 
 
 def gap(record: SessionRecord, sensor: str) -> str | None:
-    """Why the samples of a sensor can't stand for the measured steps: its error, and how long it gave no reading.
+    """Returns why a sensor's samples cannot represent the measured steps: its error and how long it was silent.
 
-    None for a sensor without errors, and for one whose errors cost no more than what `coverage_trouble` lets pass:
-    `GAP_PERIODS` of its periods, or `GAP_SHARE` of the time. Edges count too: it may have been gone from the first
-    step on, or to the last one.
+    None for a sensor without errors, and for one whose errors cost no more than `coverage_trouble` tolerates:
+    `GAP_PERIODS` of its periods, or `GAP_SHARE` of the time. Edges count too: it may have been missing from the first
+    step on, or until the last.
     """
     error, window = record.sensor_errors.get(sensor), record.measured_window_ns
     if error is None or window is None:

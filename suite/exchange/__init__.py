@@ -1,4 +1,4 @@
-"""The store's numbers for other programs and other labs: tables, documents that can be imported, traces.
+"""The store's data for other programs and other labs: tables, importable documents, traces.
 
 Start at dump.py and importing.py; document.py is what both agree on.
 """

@@ -1,6 +1,6 @@
-"""A run as another lab exports it: what such a file may hold, checked to the last value before it is believed.
+"""The format of an exported run; every value of another lab's file is checked before it is trusted.
 
-Its numbers must follow from the steps that come with it.
+Its statistics must follow from its steps.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _TOLERANCE = 1e-6
 
 
 def require_forward(t0_ns: Sequence[int], t1_ns: Sequence[int]) -> None:
-    """ValueError when a step ends before it begins."""
+    """Raises ValueError if a step ends before it begins."""
     if any(end < begin for begin, end in zip(t0_ns, t1_ns, strict=True)):
         raise ValueError("a step ends before it begins")
 
 
 def step_median_ms(phases: Sequence[str], t0_ns: Sequence[int], t1_ns: Sequence[int]) -> float | None:
-    """Median duration of the measured steps, milliseconds; None where there is none."""
+    """Returns the median duration of the measured steps, milliseconds; None without any."""
     durations = [
         (end - begin) / _NS_PER_MS
         for phase, begin, end in zip(phases, t0_ns, t1_ns, strict=True)
@@ -39,9 +39,9 @@ def step_median_ms(phases: Sequence[str], t0_ns: Sequence[int], t1_ns: Sequence[
 
 
 def require_medians(median_ms: float, sessions_ms: Sequence[float], found_ms: Sequence[float | None]) -> None:
-    """ValueError unless a latency is the median of its sessions' medians, each of which is that of some steps.
+    """Raises ValueError unless a latency is the median of its sessions' medians, each of which matches some steps.
 
-    `median_ms` and `sessions_ms` are the document's; `found_ms` what the steps of each session give.
+    `median_ms` and `sessions_ms` are the document's, `found_ms` computed from the steps of each session.
     """
     medians = [value for value in found_ms if value is not None]
     for session_ms in sessions_ms:
@@ -67,7 +67,7 @@ _SESSION_ID = r"^[A-Za-z0-9][A-Za-z0-9._+=@-]{0,199}$"
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """Nested JSON with finite numbers and printable text, at most eight levels deep."""
+    """Checks nested JSON: finite numbers, printable text, at most eight levels deep."""
     if depth > _DEEPEST:
         raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
     if isinstance(value, str):
@@ -111,7 +111,7 @@ Interval = Annotated[tuple[FiniteFloat, ...], Field(min_length=2, max_length=2)]
 
 
 class Latency(_Part):
-    """Milliseconds; percentiles only where there are steps enough."""
+    """Milliseconds; percentiles only if there are enough steps."""
 
     median: Number
     ci95: Interval
@@ -131,7 +131,7 @@ class Load(_Part):
 
 
 class Energy(_Part):
-    """Millijoules a step, and how they came about."""
+    """Millijoules per step, and how they were obtained."""
 
     gross: Number
     net: Number
@@ -269,7 +269,7 @@ class Samples(_Part):
 
 
 class Session(_Part):
-    """One session as it was judged."""
+    """One session and its validity."""
 
     session_id: Annotated[str, StringConstraints(pattern=_SESSION_ID)]
     ordinal: Annotated[int, Field(ge=0, lt=100_000)]
@@ -325,7 +325,7 @@ class Measurement(_Part):
 
 
 class State(_Part):
-    """How a device was at the begin of its part of the run."""
+    """A device's state at the start of its part of the run."""
 
     at: Time
     os_build: Text
@@ -334,7 +334,7 @@ class State(_Part):
 
 
 class Device(_Part):
-    """A device of the run; `hardware` is what cannot change without it being another one."""
+    """A device of the run; `hardware` is what cannot change without it being another device."""
 
     name: Name
     kind: Name
@@ -344,7 +344,7 @@ class Device(_Part):
 
 
 class Artifact(_Part):
-    """What is known of a program."""
+    """A program and its metadata."""
 
     hash: Name
     workload: Plain
@@ -352,7 +352,7 @@ class Artifact(_Part):
 
 
 class RunDocument(_Part):
-    """A whole file. `measurement_version`: the way of measuring, which decides what the numbers mean."""
+    """A whole file. `measurement_version` identifies the method of measuring, which decides what the numbers mean."""
 
     format: Literal["edge-training-suite run"]
     schema_version: Literal[1] = Field(alias="schema")

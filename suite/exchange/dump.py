@@ -1,4 +1,4 @@
-"""Runs out of the store: as tables over all of them, or each as a document that another lab can import."""
+"""Writes runs of the store to files: tables over all of them, or for each a document that another lab can import."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from suite.store.store import Store
 
 
 def export_tables(store: Store, run_ids: Sequence[str], file_format: str, folder: Path) -> list[Path]:
-    """`measurements`, `sessions`, `steps` and `samples` of the runs, as csv or parquet -> the files.
+    """Writes `measurements`, `sessions`, `steps` and `samples` of the runs as csv or parquet; returns the files.
 
-    UserError when the folder cannot be written or pyarrow is missing.
+    UserError if the folder cannot be written or pyarrow is missing.
     """
     require_format(file_format)
     with _writable(folder), contextlib.ExitStack() as stack:
@@ -46,7 +46,7 @@ def export_tables(store: Store, run_ids: Sequence[str], file_format: str, folder
 
 
 def export_documents(store: Store, run_ids: Sequence[str], folder: Path) -> list[Path]:
-    """Each run with all its steps and samples as `folder`/RUN.json -> the files. UserError as for tables."""
+    """Writes each run with its steps and samples as `folder`/RUN.json; returns the files. UserError as for tables."""
     written = []
     with _writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def _writable(folder: Path) -> Iterator[None]:
 
 
 def _write_run(stream: BinaryIO, connection: Connection, run_id: str) -> None:
-    """Measurement by measurement, so that a long run need not fit into memory."""
+    """Writes measurement by measurement, so that a long run need not fit into memory."""
     run = run_row(connection, run_id)
     head = _json(_head(connection, run))
     stream.write(head[:-1] + b',\n"measurements":[')
@@ -97,7 +97,7 @@ def _head(connection: Connection, run: Row) -> dict[str, Json]:
 
 
 def _devices(connection: Connection, run_id: str) -> list[Json]:
-    """The run's devices; of one whose hardware changed meanwhile the newest entry, with the states of all of them."""
+    """Returns the run's devices; if hardware changed meanwhile the newest entry, with the states of all."""
     device, measurement, state = schema.device, schema.measurement, schema.device_state
     used = select(measurement.c.device_id).where(measurement.c.run_id == run_id)
     seen = select(state.c.device_id).where(state.c.run_id == run_id)

@@ -1,7 +1,7 @@
-"""The exported run of another lab into the store: whole or not at all, once, and told apart wherever it is shown.
+"""Imports another lab's exported run into the store: completely or not at all, once, and marked as theirs everywhere.
 
-Its run, devices, programs and sessions get the lab's name into theirs: devices are `LAB:NAME`, which no inventory can
-hold, so that no series has points of both, and no night judges them.
+The lab's name becomes part of those of its run, devices, programs and sessions: devices are `LAB:NAME`, which no
+inventory can contain, so that no series mixes points of both and no night judges them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MOST_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Imported:
-    """The run as this store has it; `new` is false when it was there already and nothing was changed."""
+    """An imported run; `new` is false if it was already in the store and nothing was changed."""
 
     run_id: str
     new: bool
@@ -44,7 +44,7 @@ class Imported:
 
 
 def read_document(path: Path) -> RunDocument:
-    """What is in an exported file. UserError, one sentence, for anything else."""
+    """Reads an exported file. UserError, in one sentence, for anything else."""
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
@@ -68,7 +68,7 @@ def read_document(path: Path) -> RunDocument:
 
 
 def check_lab(lab: str) -> None:
-    """UserError for a name that cannot stand before those of devices."""
+    """Raises UserError for a lab name that cannot prefix those of devices."""
     if re.fullmatch(LAB_PATTERN, lab) is None:
         raise UserError(
             f"'{printable(lab, 80)}' is no name for a lab: use 1 to 32 letters, digits, _ and -, a letter first."
@@ -89,7 +89,7 @@ def import_run(store: Store, document: RunDocument, lab: str, source: str) -> Im
 
 @dataclass(frozen=True)
 class _Importing:
-    """One run on its way into the store, within a transaction."""
+    """The import of one run, within a transaction."""
 
     connection: Connection
     document: RunDocument
@@ -178,7 +178,7 @@ class _Importing:
             replace_points(self.connection, measurement_id, measurement.Measurement.from_document(found))
 
     def _document(self, item: Measurement) -> Json:
-        """The measurement's document with the names that the device and the workload have here."""
+        """Returns the measurement's document with the names that device and workload have here."""
         if item.document is None:
             return None
         return item.document.model_dump(mode="json", exclude_unset=True) | {
@@ -220,7 +220,7 @@ def _result(session: Session, name: str) -> SessionResult:
 
 
 def _refusal(path: Path, data: bytes, error: ValidationError) -> str:
-    """Why a file is not imported: no JSON, of another format, of another schema, or what is wrong first."""
+    """Returns why a file is not imported: not JSON, another format, another schema, or its first error."""
     try:
         found = from_json(data)
     except ValueError:

@@ -3,10 +3,10 @@ r"""A run as a trace for ui.perfetto.dev: Chrome's JSON trace format, in which t
     process = device, thread = session, slice = session, load or step, counter = sensor
 
 A session's times are its device's own clock, which no other device shares. So each session is placed on the run's
-timeline as a whole: it ends where the host had stored it. Within a session nothing is shifted against anything else.
-Format: "Trace Event Format" (Google, 2016), events X, C and M. Perfetto drops whatever lies before zero, calls a
-counter by its event's name and the name of its value with a blank between them, and refuses a whole trace for one
-character that is escaped as two (`\ud83d\ude42`): texts stand as they are.
+timeline as a whole: it ends when the host stored it. Within a session nothing is shifted.
+Format: "Trace Event Format" (Google, 2016), events X, C and M. Perfetto drops whatever lies before zero, names a
+counter by its event and its value with a blank between them, and refuses a whole trace for one
+character that is escaped as two (`\ud83d\ude42`): texts are not escaped.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from suite.store.store import Store
 
 Event = dict[str, Json]
 
-#: From so many steps and samples on a trace is compressed, unless its name says otherwise: about 10 MB as text.
+#: Traces with at least this many steps and samples (about 10 MB) are compressed, unless the name says otherwise.
 COMPRESSED_FROM = 100_000
 
 # A thread whose number is that of a process is taken for its main thread, and 0 for the idle one. Perfetto shows the
@@ -46,7 +46,7 @@ _THREADS_FROM = 1_000
 
 
 def write_trace(store: Store, run: str, path: Path | None) -> Path:
-    """Writes the trace of a run (what `find_run` takes), session by session -> its file.
+    """Writes the trace of a run (what `find_run` takes), session by session; returns its file.
 
     A name that ends with `.gz` is compressed. None: `trace-RUN.json` in the current folder, with `.gz` when it
     is large. UserError for an unknown run and for a file that cannot be written.
@@ -111,13 +111,13 @@ def _events(connection: Connection, run: Row) -> Iterator[Event]:
 def _session(
     session: StoredSession, label: str, workload: str, track: Mapping[str, int], begin_us: float
 ) -> Iterator[Event]:
-    """All events of a session; none for one of which nothing with a time arrived."""
+    """Yields all events of a session; none if nothing with a time arrived."""
     events = json.loads(session.row["events"])
     times = _times(session, events)
     if not times:
         return
     first, last = min(times), max(times)
-    # Not before the run: a host whose clock was set back in between may say so.
+    # Not before the run, even if the host's clock was set back in between.
     shift_us = max(0.0, _microseconds(session.row["committed_at"]) - begin_us - (last - first) / 1e3)
 
     def at(t_ns: int) -> float:
@@ -157,7 +157,7 @@ def _sorted(what: str, track: Mapping[str, int], place: int) -> Event:
 
 
 def _settings(found: Sequence[StoredMeasurement]) -> dict[str, str]:
-    """Workload's key -> `int8`, and before and after it whatever tells it from the run's others: `tiny int8 q16`."""
+    """Names each workload by its setting and whatever distinguishes it from the run's others: `tiny int8 q16`."""
     workloads = {str(one.row["workload_key"]): json.loads(one.row["workload"]) for one in found}
     shared = set.intersection(*(set(key.split("/")) for key in workloads)) if workloads else set()
     settings = {}
@@ -169,7 +169,7 @@ def _settings(found: Sequence[StoredMeasurement]) -> dict[str, str]:
 
 
 def _label(setting: str, role: str, session: Row) -> str:
-    """`int8 session 2`; one that isn't ok says so."""
+    """Names a session: `int8 session 2`, with its status if it is not ok."""
     side = "" if role == "measured" else f" {role}"
     again = f", attempt {session['attempt'] + 1}" if session["attempt"] else ""
     status = "" if session["status"] == "ok" else f", {session['status']}"
@@ -177,7 +177,7 @@ def _label(setting: str, role: str, session: Row) -> str:
 
 
 def _times(session: StoredSession, events: Mapping[str, Mapping[str, int] | None]) -> list[int]:
-    """First and last times of each part of a session, nanoseconds of the device's clock."""
+    """Returns first and last times of each part of a session, nanoseconds of the device's clock."""
     found = [part[key] for part in events.values() if part for key in ("t_ns", "t0_ns", "t1_ns") if part.get(key)]
     found += [time for step in session.steps for time in (step.t0_ns, step.t1_ns)]
     return found + [
@@ -203,7 +203,7 @@ def _step_facts(step: StepEvent) -> dict[str, Json]:
 
 
 def _finite(trace: SensorTrace) -> Iterator[tuple[int, float]]:
-    """Counters are numbers; what a sensor gave besides is left out: a click on a nan breaks Perfetto's page."""
+    """Yields the finite readings of a sensor: a click on a nan breaks Perfetto's page."""
     return ((t_ns, value) for t_ns, value in zip(trace.t_ns, trace.values, strict=True) if math.isfinite(value))
 
 

@@ -1,6 +1,6 @@
 """Measurements, sessions, steps and samples as four tables, in CSV for spreadsheets and in Parquet for data frames.
 
-Stored units with all digits, units in the names. A file is there whole or not at all.
+Stored units at full precision, units in the names. A file is complete or absent.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Cells = tuple[Cell, ...]
 
 @dataclass(frozen=True)
 class Table:
-    """A table's name and its columns with their kinds; `numbers` is a list of them in one cell."""
+    """A table's name and its columns with their kinds; `numbers` is a list of numbers in one cell."""
 
     name: str
     columns: Mapping[str, Kind]
@@ -93,7 +93,7 @@ TABLES = (MEASUREMENTS, SESSIONS, STEPS, SAMPLES)
 
 
 def measurement_row(stored: StoredMeasurement) -> Cells:
-    """A row of `MEASUREMENTS`."""
+    """Returns a row of `MEASUREMENTS`."""
     row, measurement = stored.row, stored.measurement
     workload = json.loads(row["workload"])
     found = [] if measurement is None else [(column, column.read(measurement)) for column in COLUMNS]
@@ -114,7 +114,7 @@ def measurement_row(stored: StoredMeasurement) -> Cells:
 
 
 def session_row(stored: StoredMeasurement, session: StoredSession) -> Cells:
-    """A row of `SESSIONS`."""
+    """Returns a row of `SESSIONS`."""
     row, idle = session.row, json.loads(session.row["idle"])
     columns = ("ordinal", "attempt", "status", "reason", "cause", "median_ms", "load_ms", "hwm_kib", "t_begin_ns")
     return (
@@ -125,7 +125,7 @@ def session_row(stored: StoredMeasurement, session: StoredSession) -> Cells:
 
 
 def step_rows(stored: StoredMeasurement, session: StoredSession) -> Iterator[Cells]:
-    """The rows of `STEPS` of a session. Losses may be NaN or infinite."""
+    """Yields a session's rows of `STEPS`. Losses may be NaN or infinite."""
     named = (*_named(stored), session.row["id"])
     for step in session.steps:
         mean = sum(step.losses) / len(step.losses) if step.losses else None
@@ -133,7 +133,7 @@ def step_rows(stored: StoredMeasurement, session: StoredSession) -> Iterator[Cel
 
 
 def sample_rows(stored: StoredMeasurement, session: StoredSession) -> Iterator[Cells]:
-    """The rows of `SAMPLES` of a session; the quantity names the value's unit."""
+    """Yields a session's rows of `SAMPLES`; the quantity names the value's unit."""
     for trace in session.samples.values():
         named = (*_named(stored), session.row["id"], trace.sensor, trace.quantity)
         for t_ns, sampled in zip(trace.t_ns, trace.values, strict=True):
@@ -146,7 +146,7 @@ def _named(stored: StoredMeasurement) -> tuple[Cell, ...]:
 
 
 def _of_kind(found: Any, kind: Kind) -> Cell:
-    """The value if it is of its column's kind, else None: a table has one kind for each column."""
+    """Returns the value if it is of its column's kind, else None."""
     if kind == "truth":
         return found if isinstance(found, bool) else None
     if kind == "text":
@@ -176,7 +176,7 @@ class _Csv:
 
 
 class _Parquet:
-    """Rows are collected to groups of 65,536, so that the file's size does not matter."""
+    """Collects rows in groups of 65,536, so that memory does not depend on the file's size."""
 
     def __init__(self, table: Table, writer: Any, schema: Any) -> None:
         self._table, self._writer, self._schema = table, writer, schema
@@ -202,14 +202,14 @@ class _Parquet:
 
 @contextlib.contextmanager
 def csv_file(table: Table, folder: Path) -> Iterator[TableFile]:
-    """`folder`/TABLE.csv. What a spreadsheet would run as a formula gets an apostrophe. Raises OSError."""
+    """Opens `folder`/TABLE.csv. What a spreadsheet would run as a formula gets an apostrophe. Raises OSError."""
     with replacing_text(folder / f"{table.name}.csv") as text:
         yield _Csv(table, text)
 
 
 @contextlib.contextmanager
 def parquet_file(table: Table, folder: Path) -> Iterator[TableFile]:
-    """`folder`/TABLE.parquet, with a type for each column. Raises OSError."""
+    """Opens `folder`/TABLE.parquet, with a type for each column. Raises OSError."""
     pyarrow = _pyarrow()
     types = {
         "text": pyarrow.string(),
@@ -235,7 +235,7 @@ FORMATS: dict[str, Callable[[Table, Path], AbstractContextManager[TableFile]]] =
 
 
 def require_format(name: str) -> None:
-    """UserError when what writes the format is not installed."""
+    """Raises UserError if the library that writes the format is not installed."""
     if name == "parquet" and importlib.util.find_spec("pyarrow") is None:
         raise UserError(
             "Parquet files need pyarrow, which is not installed: run `pip install 'edge-training-suite[parquet]'`, or "
@@ -244,7 +244,7 @@ def require_format(name: str) -> None:
 
 
 def _pyarrow() -> Any:
-    """The optional library, which takes a while to load."""
+    """Imports the optional library, which takes a while."""
     importlib.import_module("pyarrow.parquet")
     return importlib.import_module("pyarrow")
 

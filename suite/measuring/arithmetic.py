@@ -1,4 +1,4 @@
-"""What a device's arithmetic means for fp16: found out by a probe, and the reference losses that belong to it."""
+"""Probes a device's arithmetic for fp16 and finds the reference losses that match it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from devices.deployment.built_runner import BuiltRunner
 from devices.errors import DeviceError, DeviceLost
 from foundation.unavailable import Unavailable
 from suite.measuring.deployment import deploy_runner
-from suite.planning.plan import described, reference_steps
+from suite.planning.plan import describe_workload, reference_steps
 from suite.preparing.exporting import exporter
 from suite.preparing.preparation import EXPORT_LOG, NOT_YET, Prepared
 from suite.sessions.collect import collect
@@ -35,7 +35,7 @@ _INPUTS = "ones.bin"
 def probe_accumulation(
     device: Device, runner: BuiltRunner, program: Path, check_stop: Callable[[], None]
 ) -> Accumulation | Unavailable:
-    """In which type the device sums products of float16, by one run of the probe. Raises DeviceLost."""
+    """Finds the type in which the device sums products of float16, by one run of the probe. Raises DeviceLost."""
     try:
         return _probed(device, runner, program, check_stop)
     except DeviceLost:
@@ -90,10 +90,10 @@ def _job() -> dict[str, object]:
 
 
 def reference_for(prepared: Prepared, accumulation: Accumulation, artifacts: Path, notify: Notify) -> ReferenceLosses:
-    """The reference losses in that arithmetic; computed by a process of its own where they are not kept.
+    """Returns the reference losses in that arithmetic, computed in a separate process unless cached.
 
-    One is computed at a time, as it takes the host's cores and memory. Raises UserError and SuiteError as an export.
-    """
+    Only one is computed at a time, as it takes the host's cores and memory. Raises UserError and SuiteError as an
+    export."""
     settings = (prepared.data, prepared.plan.training, reference_steps(prepared.workload.quant), accumulation)
     with FileLock(artifacts / ".reference.lock"):
         kept = kept_losses(prepared.artifact, *settings)
@@ -108,14 +108,14 @@ def reference_for(prepared: Prepared, accumulation: Accumulation, artifacts: Pat
 def with_references(
     prepared: Sequence[Prepared], accumulation: Accumulation, artifacts: Path, notify: Notify
 ) -> list[Prepared]:
-    """The settings with the reference losses that sum as the device does, where these had to wait for the device."""
+    """Returns the settings with reference losses that sum as the device does, if these had to wait for the device."""
     waiting = [item for item in prepared if item.reference is NOT_YET]
     references: dict[str, ReferenceLosses] = {}
     for item in sorted(waiting, key=lambda item: item.role == "baseline"):  # which has that of its candidate
-        key = workload_key(described(item.workload))
+        key = workload_key(describe_workload(item.workload))
         if key not in references:
             references[key] = reference_for(item, accumulation, artifacts, notify)
     return [
-        replace(item, reference=references[workload_key(described(item.workload))]) if item in waiting else item
+        replace(item, reference=references[workload_key(describe_workload(item.workload))]) if item in waiting else item
         for item in prepared
     ]

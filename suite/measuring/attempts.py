@@ -1,4 +1,4 @@
-"""A planned session and its repetitions: cool down, measure, store; again while the device throttles."""
+"""A planned session and its repetitions: cool down, measure, store, and repeat while the device throttles."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from devices.inventory.entry import DeviceEntry
 from devices.sensors.spec import Discovery
 from foundation.unavailable import Unavailable
 from suite import stats
-from suite.measuring.idle_device import Clock, IdleBracket, ThermalGate, bracketed
-from suite.measuring.meter import Meter, NoMeter, metered
+from suite.measuring.idle_device import Clock, IdleBracket, ThermalGate, bracket
+from suite.measuring.meter import Meter, NoMeter, open_meter
 from suite.measuring.recording import OpenMeasurement, useless
 from suite.measuring.run import Run
 from suite.measuring.sensor_plan import SensorPlan, sensor_plan
 from suite.measuring.session import SessionOrder, run_session
-from suite.planning.plan import described
-from suite.rounding import rounded
+from suite.planning.plan import describe_workload
+from suite.rounding import format_rounded
 from suite.sessions.validity import SessionResult, SessionStatus
 from suite.store.identity import session_id, workload_key
 from suite.store.store import Progress
@@ -27,7 +27,7 @@ MOST_ATTEMPTS = 3
 
 
 class Attempts:
-    """Takes the sessions of one device. `on_kept` is called after each one at whose end the device was still there."""
+    """Takes the sessions of one device. `on_kept` is called after each one that did not end with a lost device."""
 
     def __init__(
         self, run: Run, entry: DeviceEntry, clock: Clock, note: Callable[[str], None], on_kept: Callable[[], None]
@@ -38,13 +38,13 @@ class Attempts:
         self._idle = IdleBracket(clock)
 
     def forget_idle(self) -> None:
-        """Idle power is measured anew: what the device did since it was last seen is not known."""
+        """Discards the known idle power: what the device did since it was last seen is unknown."""
         self._idle.forget()
 
     def take(self, device: Device, item: OpenMeasurement, ordinal: int, progress: Progress) -> None:
-        """One planned session, with its repetitions while the device throttles. Raises DeviceLost."""
+        """Takes one planned session, with repetitions while the device throttles. Raises DeviceLost."""
         gate = self.gate(device)
-        workload = described(item.prepared.workload)
+        workload = describe_workload(item.prepared.workload)
         place = (self.entry.name, workload_key(workload), item.prepared.role, ordinal)
         if place in progress.done:
             return
@@ -62,7 +62,8 @@ class Attempts:
                 return
 
     def gate(self, device: Device) -> ThermalGate:
-        """What waits for a cool device; how warm it is at rest is read once, before its first session."""
+        """Returns the gate that waits for a cool device; its temperature at rest is read once, before the first
+        session."""
         if self._gate is None:
             self._gate = ThermalGate.at_start(device, device.sensors().sensors, self.clock)
         return self._gate
@@ -83,7 +84,7 @@ class Attempts:
         )
         plan = item.prepared.plan
         label = f"{self.entry.name} {item.label} session {ordinal + 1}/{plan.sessions}"
-        with metered(device, order.runner.command(device.places.runner(order.runner.hash)), self.clock) as meter:
+        with open_meter(device, order.runner.command(device.places.runner(order.runner.hash)), self.clock) as meter:
             before = self._idle.before(lambda: self._idle_power(meter, found, sensors))
             with self.run.display.steps(label, plan.steps) as on_step:
                 record, validity = run_session(device, order, found.sensors, sensors, on_step)
@@ -92,7 +93,7 @@ class Attempts:
                 after: float | Unavailable = Unavailable("the device was lost")
             else:
                 after = self._idle.after(lambda: self._idle_power(meter, found, sensors))
-        return SessionResult(name, ordinal, attempt, record, validity, bracketed(before, after))
+        return SessionResult(name, ordinal, attempt, record, validity, bracket(before, after))
 
     def _idle_power(self, meter: Meter | NoMeter, found: Discovery, sensors: SensorPlan) -> float | Unavailable:
         with self.run.display.waiting(f"{self.entry.name}: measuring idle power"):
@@ -102,7 +103,7 @@ class Attempts:
         label = f"{item.label} session {result.ordinal + 1}/{item.prepared.plan.sessions}"
         if result.validity.status is SessionStatus.OK:
             median, peak = stats.median(result.record.latencies_ms), result.record.peak_memory_kib
-            memory = "" if peak is None else f", peak {rounded(peak / 1024)} MiB"
-            self._note(f"{label}: {rounded(median)} ms a step{memory}")
+            memory = "" if peak is None else f", peak {format_rounded(peak / 1024)} MiB"
+            self._note(f"{label}: {format_rounded(median)} ms a step{memory}")
         else:
             self._note(f"{label}: {result.validity.status}: {result.validity.reason}")

@@ -1,7 +1,7 @@
 """One device's part of a run: connect, check, deploy, and its rounds of sessions, interleaved over the settings.
 
 Every session is stored before the next one starts; what cannot be measured becomes a measurement that says why. A
-device that is lost is connected to again, and goes on where the store says it was.
+lost device is reconnected and continues where the store says it was.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Campaign:
         self._attempts = Attempts(run, entry, self.clock, self._note, self._reset_losses)
 
     def measure_all(self) -> list[RecordedMeasurement]:
-        """Measure every setting -> the measurements. A DeviceError becomes their reason, not an exception.
+        """Measures every setting; returns the measurements. A DeviceError becomes their reason, not an exception.
 
-        Raises Stopped when the run is to end, and what concerns the whole run (StoreError, UserError).
+        Raises Stopped if the run is to end, and errors that concern the whole run (StoreError, UserError).
         """
         retrying = Retrying(
             retry=retry_if_exception_type(DeviceLost),
@@ -66,7 +66,7 @@ class Campaign:
             return self._recording.fail(self.prepared, str(error))
 
     def _connected(self) -> list[RecordedMeasurement]:
-        """Everything that is not in the store yet, over one connection. Raises DeviceLost when that breaks."""
+        """Measures what is not stored yet, over one connection. Raises DeviceLost if it breaks."""
         self.run.stop.check()
         self._attempts.forget_idle()
         try:
@@ -80,7 +80,7 @@ class Campaign:
             raise
 
     def _reconnect_seconds(self) -> float:
-        """Long only for a device that this run has met: one that is off, or misspelt, is not worth a minute."""
+        """Returns the wait before reconnecting, long only for a device that this run has reached before."""
         repeated = min(self._losses_in_a_row, len(RECONNECT_SECONDS)) - 1
         return RECONNECT_SECONDS[repeated if self._recording.met else 0]
 
@@ -116,7 +116,7 @@ class Campaign:
         return [self._recording.finish(item, reason) for item in measuring]
 
     def _settle_arithmetic(self, device: Device, runner: BuiltRunner) -> None:
-        """Find out how the device sums products of float16, and take the reference that sums in the same way."""
+        """Finds out how the device sums products of float16, and takes the reference that sums the same way."""
         waiting = [item for item in self.prepared if item.reference is NOT_YET]
         probes = [probe for item in waiting if (probe := item.artifact.folder / PROBE).is_file()]
         if not probes:
@@ -131,7 +131,7 @@ class Campaign:
         self.prepared = with_references(self.prepared, self._recording.arithmetic, artifacts, self._note_or_stop)
 
     def _carry_out(self, device: Device, measuring: Sequence[OpenMeasurement]) -> None:
-        """Deploy and measure. Raises DeviceError when the device itself fails."""
+        """Deploys and measures. Raises DeviceError if the device itself fails."""
         remove_old_jobs(device)
         for item in measuring:
             memory = check_memory(device.tree, item.prepared.estimate.memory_bytes)
@@ -141,7 +141,7 @@ class Campaign:
         self._rounds(device, measuring)
 
     def _deploy(self, device: Device, measuring: Sequence[OpenMeasurement]) -> None:
-        """Bring runner and programs onto the device; a program that does not get there fails its setting alone."""
+        """Deploys runner and programs; a program that cannot be deployed fails only its setting."""
         runners = {item.runner.hash: item.runner for item in measuring}
         artifacts = [item.prepared.artifact for item in measuring if item.abandoned is None]
         room = CacheRoom.of(device, runners.values(), artifacts, self._note)
@@ -162,7 +162,7 @@ class Campaign:
                 self._note(f"{item.label}: {item.abandoned}")
 
     def _rounds(self, device: Device, measuring: Sequence[OpenMeasurement]) -> None:
-        """All sessions that are not there yet, interleaved over the settings."""
+        """Takes all sessions that are not stored yet, interleaved over the settings."""
         self._attempts.gate(device)
         progress = self.run.store.progress(self.run.run_id)
         for ordinal in range(max(item.prepared.plan.sessions for item in measuring)):
@@ -174,7 +174,7 @@ class Campaign:
                         self._attempts.take(device, item, ordinal, progress)
 
     def _over_budget(self) -> str | None:
-        """Why no further session may begin, None while there is time."""
+        """Returns why no further session may start, None while there is time."""
         budget = self.run.plan.budget_minutes
         if budget is None or self.clock.monotonic_ns() - self._begun_ns < budget * 60e9:
             return None
@@ -184,7 +184,7 @@ class Campaign:
         self.run.display.note(f"{self.entry.name}: {text}")
 
     def _note_or_stop(self, text: str) -> None:
-        """For what reports its progress now and then, and is given up when the run is to end."""
+        """Notes progress of long work, which is abandoned if the run is to end."""
         self.run.stop.check()
         self._note(text)
 

@@ -1,7 +1,7 @@
-"""The devices of a run side by side, each in a thread of its own and under its own lock.
+"""Measures the devices of a run in parallel, each in its own thread and under its own lock.
 
-What shares the host's own cores is measured alone, after all others: this machine measured while it serves ten boards
-would be measured wrongly. Twins (`emulated`) claim no truth about latency and run together.
+A device on the host's own cores is measured alone, after all others: measured while the host serves ten boards, its
+numbers would be wrong. Twins (`emulated`) make no claim about latency and run together.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from suite.measuring.run import Run, Stopped, StopSign
 
 
 def measure_fleet(run: Run, entries: Sequence[DeviceEntry]) -> list[RecordedMeasurement]:
-    """The measurements of all devices, in the order of `entries`.
+    """Returns the measurements of all devices, in the order of `entries`.
 
     A device that fails has its reason in its measurements. What concerns the whole run (StoreError, UserError,
-    KeyboardInterrupt) is raised when every device has let go: its runner ended, its sessions so far stored.
+    KeyboardInterrupt) is raised once every device is released: its runner ended, its sessions so far stored.
     """
     together = [entry for entry in entries if not _on_this_host(entry)]
     alone = [entry for entry in entries if _on_this_host(entry)]
@@ -31,7 +31,7 @@ def measure_fleet(run: Run, entries: Sequence[DeviceEntry]) -> list[RecordedMeas
 
 
 def _apart(entries: Sequence[DeviceEntry]) -> list[list[DeviceEntry]]:
-    """In groups of which each has a device once: two entries for it, on other cores, say, would disturb each other."""
+    """Splits entries into groups with each device once: two entries of a device would disturb each other."""
     groups: list[list[DeviceEntry]] = []
     for entry in entries:
         free = (group for group in groups if entry.address not in {other.address for other in group} - {None})
@@ -59,7 +59,7 @@ def _side_by_side(run: Run, entries: Sequence[DeviceEntry]) -> dict[str, list[Re
 
 @contextlib.contextmanager
 def _ending(stop: StopSign) -> Iterator[None]:
-    """Whatever is raised, the other devices are asked to stop; the pool then waits for them."""
+    """Asks the other devices to stop if anything is raised; the pool then waits for them."""
     try:
         yield
     except BaseException:
@@ -69,6 +69,6 @@ def _ending(stop: StopSign) -> Iterator[None]:
 
 def _raise_first(done: set[Future[list[RecordedMeasurement]]]) -> None:
     errors = [error for future in done if (error := future.exception()) is not None]
-    # Those that stopped did so because of another one's error.
+    # Devices stop because of another one's error, which comes first.
     for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):
         raise error

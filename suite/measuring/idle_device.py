@@ -1,7 +1,7 @@
-"""The device while nothing runs: it cools down before a session, and what it draws is the session's idle power.
+"""The idle device: it cools down before a session, and its power is the session's idle power.
 
-Idle power is measured before and after each session, once where two sessions follow each other; a gauge that only a
-program of the device reads is asked from the host.
+Idle power is measured before and after each session, once between consecutive sessions; a gauge that only a program
+on the device can read is read through that program.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Enough(Exception):  # noqa: N818 - the way to end a stream, not a fault
 def program_trace(
     device: Device, sensor: Sensor, seconds: float, now_ns: Callable[[], int]
 ) -> SensorTrace | Unavailable:
-    """What the sensor's program prints within so many seconds, on the clock that `now_ns` reads."""
+    """Returns what the sensor's program prints within `seconds`, on the clock of `now_ns`."""
     times: list[int] = []
     values: list[float] = []
     end_ns = now_ns() + round(seconds * 1e9)
@@ -62,7 +62,7 @@ def program_trace(
 
 
 def value_in(line: str, sensor: Sensor) -> float | None:
-    """The scaled value of a line as the runner reads it; None if it counts for nothing."""
+    """Returns the scaled value of a line as the runner reads it, None if it has none."""
     field = sensor.field or ""
     if not line.startswith(field):
         return None
@@ -74,7 +74,7 @@ def value_in(line: str, sensor: Sensor) -> float | None:
 
 
 def may_be_idle(value: float, sensor: Sensor) -> bool:
-    """Whether a reading can be that of an idle device: it may draw less than the sensor's range, never more."""
+    """Whether a reading can be an idle device's: below the sensor's range is possible, above is not."""
     return sensor.plausible is None or 0 <= value <= sensor.plausible[1]
 
 
@@ -89,7 +89,7 @@ IDLE_PERIOD_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Clock:
-    """Time as the gate sees it; tests bring their own."""
+    """The clock that the gate uses; tests pass their own."""
 
     monotonic_ns: Callable[[], int] = time.monotonic_ns
     sleep: Callable[[float], None] = time.sleep
@@ -97,18 +97,18 @@ class Clock:
 
 @dataclass(frozen=True)
 class ThermalGate:
-    """Remembers the hottest zone at the run's start and waits for the device to be back there."""
+    """Remembers the temperatures at the run's start and waits for the device to return to them."""
 
     start_mc: Mapping[str, float]
     clock: Clock = Clock()
 
     @classmethod
     def at_start(cls, device: Device, sensors: Sequence[Sensor], clock: Clock | None = None) -> ThermalGate:
-        """The gate of a run that begins now."""
+        """Returns the gate of a run that starts now."""
         return cls(_temperatures(device, sensors), clock or Clock())
 
     def wait(self, device: Device, sensors: Sequence[Sensor], notify: Callable[[str], None]) -> str | None:
-        """Wait until the device has cooled; a sentence when it had not after the longest wait."""
+        """Waits until the device has cooled; returns a sentence if it had not after the longest wait."""
         waited = 0.0
         while True:
             excess = self._excess_mc(_temperatures(device, sensors))
@@ -125,7 +125,7 @@ class ThermalGate:
             waited += POLL_SECONDS
 
     def _excess_mc(self, now: Mapping[str, float]) -> tuple[str, float] | None:
-        """The hottest zone that both looks saw, and how far it is above the hottest of the start."""
+        """Returns the hottest zone known at both times, and how far it is above the hottest at the start."""
         shared = [zone for zone in now if zone in self.start_mc]
         if not shared:
             return None
@@ -140,7 +140,7 @@ def idle_power_mw(
     wrap_range_mj: Mapping[str, float],
     clock: Clock | None = None,
 ) -> float | Unavailable:
-    """Mean power of the device while nothing runs on it, sampled by the host through the transport."""
+    """Returns the mean power of the idle device, sampled by the host through the transport."""
     clock = clock or Clock()
     total_mw = 0.0
     programs = [sensor for sensor in sensors if sensor.name in energy_sensors and sensor.command is not None]
@@ -162,11 +162,11 @@ def idle_power_mw(
 def _file_power_mw(
     device: Device, chosen: Sequence[Sensor], wrap_range_mj: Mapping[str, float], clock: Clock
 ) -> float | Unavailable:
-    """Mean power of the sensors that are files together."""
+    """Returns the combined mean power of the sensors that are files."""
     times: list[int] = []
     values: dict[str, list[float]] = {sensor.name: [] for sensor in chosen}
     end = clock.monotonic_ns() + int(IDLE_SECONDS * 1e9)
-    while len(times) < 2 or times[-1] < end:  # a slow link may take all of that for one look
+    while len(times) < 2 or times[-1] < end:  # on a slow link one reading may take all of that
         now = _values(device, chosen)
         missing = [sensor.name for sensor in chosen if sensor.name not in now]
         if missing:
@@ -187,7 +187,7 @@ def _temperatures(device: Device, sensors: Sequence[Sensor]) -> dict[str, float]
 
 
 def _values(device: Device, sensors: Sequence[Sensor]) -> dict[str, float]:
-    """One reading of each sensor that is a file and can be read now, as the runner would read it."""
+    """Returns one reading of each readable sensor file, as the runner would read it."""
     sensors = [sensor for sensor in sensors if sensor.command is None]
     paths = sorted({path for sensor in sensors for path in (sensor.path, sensor.times) if path is not None})
     texts = device.transport.read_texts(paths) if paths else {}
@@ -201,7 +201,7 @@ def _values(device: Device, sensors: Sequence[Sensor]) -> dict[str, float]:
 
 
 def _number(text: str | FileError | None, field: str | None) -> float | None:
-    """The first number of the text, or of its line that starts with `field`."""
+    """Returns the first number of the text, or of its line that starts with `field`."""
     if not isinstance(text, str):
         return None
     lines = text.splitlines() if field is None else [line for line in text.splitlines() if line.startswith(field)]
@@ -220,18 +220,18 @@ Power = float | Unavailable
 
 
 class IdleBracket:
-    """The idle power of one device over one connection. `measure` is how it is measured, in mW; it takes seconds."""
+    """The idle power of one device over one connection. `measure` measures it, in mW, which takes seconds."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._latest: tuple[int, Power] | None = None
 
     def forget(self) -> None:
-        """What was measured over a connection that is lost says nothing about the next."""
+        """Discards the latest value: one measured over a lost connection says nothing about the next."""
         self._latest = None
 
     def before(self, measure: Callable[[], Power]) -> Power:
-        """Idle power before a session: that after the one before it, if it is fresh."""
+        """Returns idle power before a session: that after the previous one, if it is recent."""
         if self._latest is not None:
             taken_ns, power = self._latest
             if self._clock.monotonic_ns() - taken_ns <= KEEPS_NS:
@@ -239,14 +239,14 @@ class IdleBracket:
         return self.after(measure)
 
     def after(self, measure: Callable[[], Power]) -> Power:
-        """Idle power after a session."""
+        """Returns idle power after a session."""
         power = measure()
         self._latest = (self._clock.monotonic_ns(), power)
         return power
 
 
-def bracketed(before: Power, after: Power) -> IdlePower | Unavailable:
-    """Both, or why there aren't both."""
+def bracket(before: Power, after: Power) -> IdlePower | Unavailable:
+    """Returns both, or why one is missing."""
     if isinstance(before, Unavailable):
         return before
     return after if isinstance(after, Unavailable) else IdlePower(before, after)

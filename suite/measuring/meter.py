@@ -150,7 +150,7 @@ class Meter:
 
 
 @contextlib.contextmanager
-def metered(device: Device, runner: Sequence[str], clock: Clock | None = None) -> Iterator[Meter | NoMeter]:
+def open_meter(device: Device, runner: Sequence[str], clock: Clock | None = None) -> Iterator[Meter | NoMeter]:
     """Runs the entry's meter for the block, if the inventory names one. `runner`: how it is called on the device."""
     power, clock = device.entry.power, clock or Clock()
     if power is None or power.command is None:

@@ -39,7 +39,7 @@ _VERSIONS = ("edge-training-suite", "torch", "executorch", "torchao")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run: its measurements, and the page with them."""
+    """The result of a run: its measurements, and the page with them."""
 
     run_id: str
     measurements: list[Measurement]
@@ -66,7 +66,7 @@ def begin(
     tag: str | None = None,
     afterwards: Afterwards = lambda _run, _inventory: None,
 ) -> Outcome:
-    """Start a run and carry it through. Raises the packages' UserErrors, and StoreError.
+    """Starts a run and carries it out. Raises the packages' UserErrors, and StoreError.
 
     The run gets the name `tag` (suite.store.tags), which must be free.
     """
@@ -91,7 +91,7 @@ def resume(
     purpose: str = "run",
     afterwards: Afterwards = lambda _run, _inventory: None,
 ) -> Outcome:
-    """Go on with the newest run of that purpose that was killed or interrupted."""
+    """Resumes the newest run of that purpose that was killed or interrupted."""
     store = Store.open(home.store_path)
     with contextlib.closing(store), in_use(home):
         run_id = newest_open_run(store, purpose)
@@ -105,7 +105,7 @@ def resume(
 
 @contextlib.contextmanager
 def _claimed(run_id: str, home: Home) -> Iterator[None]:
-    """One process at a time measures a run; UserError while another one does. Its end, however it came, frees it."""
+    """Claims a run for this process for the block; UserError while another process measures it."""
     path = home.locks / f"{run_id}.run"
     lock = FileLock(path, timeout=0)
     try:
@@ -120,7 +120,7 @@ def _claimed(run_id: str, home: Home) -> Iterator[None]:
 
 
 def newest_open_run(store: Store, purpose: str) -> str:
-    """The run to resume; UserError when there is none."""
+    """Returns the run to resume; UserError if there is none."""
     runs = store.open_runs(purpose)
     if runs:
         return runs[0]
@@ -131,7 +131,7 @@ def newest_open_run(store: Store, purpose: str) -> str:
 
 
 def environment(preparation: Preparation) -> Mapping[str, str]:
-    """What the host contributes to the numbers."""
+    """Returns what the host contributes to the numbers."""
     return {
         "python": platform.python_version(),
         "host": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -147,15 +147,15 @@ def _entries(plan: RunPlan, inventory: Inventory) -> list[DeviceEntry]:
 def prepare_host(
     plan: RunPlan, entries: Sequence[DeviceEntry], home: Home, display: Display, *, purpose: str = "run"
 ) -> tuple[Preparation, Runners]:
-    """Everything of a run that comes before its devices' sessions: whether they are there, and the programs.
+    """Does all work of a run before its sessions: checks that devices are reachable, prepares programs and runners.
 
-    Raises NoneReachable where no device is, except for a night, which has to record that.
+    Raises NoneReachable if no device is, except for a night, which has to record that.
     """
     reach(entries, display, required=purpose != "nightly")
     inputs = []
     for part in plan.plans:
         with display.waiting(f"loading {part.model}"):
-            inputs.append(load_inputs(part, display.note))  # first: a bad task is told before the runner is built
+            inputs.append(load_inputs(part, display.note))  # first: a bad task is reported at once
     runners = Runners(home.runner, display)
     runners.build_ahead(entries)
     preparation = Preparation((), {}, 0)
@@ -170,9 +170,9 @@ def prepare_host(
 
 
 def measure(run: Run, inventory: Inventory, afterwards: Afterwards) -> Outcome:
-    """Measure on each device, do what is to do afterwards, and report.
+    """Measures on each device, calls `afterwards`, and builds the report.
 
-    The run stays open for `--resume` when anything is raised.
+    The run stays open for `--resume` if anything is raised.
     """
     try:
         recorded = measure_fleet(run, _entries(run.plan, inventory))
@@ -183,7 +183,7 @@ def measure(run: Run, inventory: Inventory, afterwards: Afterwards) -> Outcome:
         afterwards(run, inventory)
         run.store.finish_run(run.run_id, "finished" if outcome.complete else "partial")
     except BaseException:
-        # A store that can't take this either leaves the run as it is: open, and the first error is the one to tell.
+        # If the store cannot take this either, the run stays open, and the first error is the one to report.
         with contextlib.suppress(StoreError):
             run.store.finish_run(run.run_id, "interrupted")
         raise

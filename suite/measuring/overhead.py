@@ -1,4 +1,4 @@
-"""What looking costs: sessions with the sampler and sessions without it, in turn, and the ratio of their step times."""
+"""The cost of sampling: sessions with and without the sampler in turn, and the ratio of their step times."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from suite.measuring.orchestrate import prepare_host
 from suite.measuring.sensor_plan import sensor_plan
 from suite.measuring.session import SessionOrder, run_session
 from suite.planning.plan import Plan, RunPlan, interleaved
-from suite.rounding import rounded
+from suite.rounding import format_rounded
 from suite.sessions.validity import SessionStatus
 
 
 @dataclass(frozen=True)
 class Overhead:
-    """Session medians with and without the sampler, ms, round by round, and by how many percent it lengthens a step."""
+    """Session medians with and without the sampler, ms, by round, and by how many percent it lengthens a step."""
 
     with_sampler_ms: tuple[float, ...]
     without_sampler_ms: tuple[float, ...]
@@ -40,15 +40,16 @@ class Overhead:
         )
         return (
             f"sampler overhead {self.percent:+.2f} %{interval}: "
-            f"{rounded(stats.median(self.with_sampler_ms))} ms a step with, "
-            f"{rounded(stats.median(self.without_sampler_ms))} ms without, {len(self.with_sampler_ms)} sessions each"
+            f"{format_rounded(stats.median(self.with_sampler_ms))} ms a step with, "
+            f"{format_rounded(stats.median(self.without_sampler_ms))} ms without, "
+            f"{len(self.with_sampler_ms)} sessions each"
         )
 
 
 def sampler_overhead(plan: Plan, entry: DeviceEntry, home: Home, display: Display) -> Overhead:
-    """Run `plan.sessions` sessions of each kind in turn (A B B A ...).
+    """Runs `plan.sessions` sessions of each kind in turn (A B B A ...).
 
-    Raises SuiteError when a session is not valid, DeviceError when the device fails, and what `prepare_host` raises.
+    Raises SuiteError if a session is not valid, DeviceError if the device fails, and what `prepare_host` raises.
     """
     preparation, runners = prepare_host(RunPlan((plan,)), [entry], home, display)
     (prepared,) = preparation.prepared
@@ -69,12 +70,12 @@ def sampler_overhead(plan: Plan, entry: DeviceEntry, home: Home, display: Displa
                 if validity.status is not SessionStatus.OK:
                     raise SuiteError(f"A session {label} is {validity.status}: {validity.reason}; run it again.")
                 medians[sampled].append(stats.median(record.latencies_ms))
-                display.note(f"{label}: {rounded(medians[sampled][-1])} ms a step")
-    return compared(medians[True], medians[False])
+                display.note(f"{label}: {format_rounded(medians[sampled][-1])} ms a step")
+    return compare_step_times(medians[True], medians[False])
 
 
-def compared(sampled: Sequence[float], bare: Sequence[float]) -> Overhead:
-    """The median over rounds of a round's ratio, with its bootstrap interval.
+def compare_step_times(sampled: Sequence[float], bare: Sequence[float]) -> Overhead:
+    """Returns the median over rounds of each round's ratio, with its bootstrap interval.
 
     The two sessions of a round ran one after the other, so drift between rounds, which may be far larger than what the
     sampler costs, is the same in both and leaves their ratio.

@@ -1,6 +1,6 @@
-"""A look at the devices before the export, which takes minutes: whether each can be reached at all.
+"""Checks whether each device can be reached before the export, which takes minutes.
 
-Nothing is read and nothing is locked: a device that somebody else measures on is there.
+Nothing is read or locked, so a device in use by somebody else counts as reachable.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class NoneReachable(SuiteError):  # noqa: N818 - said as it is
 
 
 def reach(entries: Sequence[DeviceEntry], display: Display, *, required: bool = True) -> None:
-    """Say which of these devices can't be reached, each within its `connect_timeout_s`, side by side.
+    """Reports which devices cannot be reached within their `connect_timeout_s`, in parallel.
 
-    Raises NoneReachable if none can and `required`; otherwise the run goes on, as a device may come back meanwhile.
+    Raises NoneReachable if none can and `required`; otherwise the run continues, as a device may come back.
     """
     remote = [entry for entry in entries if entry.transport != "local"]
     obstacles = _obstacles(remote, display)
@@ -50,7 +50,7 @@ def _sentences(obstacles: dict[str, str]) -> str:
 
 
 def _obstacles(entries: Sequence[DeviceEntry], display: Display) -> dict[str, str]:
-    """Why the devices that can't be reached can't, by name, in the order of `entries`."""
+    """Returns why devices cannot be reached, by name, in the order of `entries`."""
     with _terminal_as_it_was():
         looks = {entry.name: _begun(entry) for entry in entries}
         late = wait(looks.values(), timeout=_QUIET_S).not_done
@@ -62,7 +62,7 @@ def _obstacles(entries: Sequence[DeviceEntry], display: Display) -> dict[str, st
 
 
 def _begun(entry: DeviceEntry) -> Future[str | None]:
-    """A look under way: why the device can't be reached, None when it answers."""
+    """Starts contacting a device; the result is why it cannot be reached, None if it answers."""
     found: Future[str | None] = Future()
 
     def look() -> None:
@@ -75,14 +75,14 @@ def _begun(entry: DeviceEntry) -> Future[str | None]:
         else:
             found.set_result(None)
 
-    # It ends with the process: Ctrl-C need not wait for a device that doesn't answer, as it would for a pool's thread.
+    # Ends with the process, so that Ctrl-C need not wait for a silent device, as it would for a pool's thread.
     threading.Thread(target=look, name=f"look at {entry.name}", daemon=True).start()
     return found
 
 
 @contextlib.contextmanager
 def _terminal_as_it_was() -> Iterator[None]:
-    """A thread that asks for a password turns the echo off; when Ctrl-C ends the wait, somebody must turn it on."""
+    """Restores the terminal after Ctrl-C: a thread that asks for a password turns the echo off."""
     try:
         before = termios.tcgetattr(sys.stdin)
     except (termios.error, ValueError, OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""What the store gets of one device's part of a run: the device, its measurements as they begin, and their outcome."""
+"""Stores one device's part of a run: the device, its measurements as they start, and their outcome."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from foundation.unavailable import Json
 from reports.model.measurement import Measurement
 from reports.model.quantities import TEMPERATURE
 from suite.measuring.sensor_plan import SensorPlan
-from suite.planning.plan import described
+from suite.planning.plan import describe_workload
 from suite.preparing.preparation import Prepared, depends_on_device
 from suite.results.measurement import Subject, measure, usable
 from suite.sessions.record import SensorFact
@@ -35,9 +35,9 @@ _HARDWARE = (
 
 @dataclass
 class OpenMeasurement:
-    """A measurement under way. `label` names its workload among those of the run.
+    """A measurement in progress. `label` names its workload among those of the run.
 
-    `known_runner` is None where the device was never reached; `abandoned` is why no further session begins.
+    `known_runner` is None if the device was never reached; `abandoned` is why no further session starts.
     """
 
     measurement_id: int
@@ -59,7 +59,7 @@ class OpenMeasurement:
 class RecordedMeasurement:
     """A measurement that is stored, under `measurement_id`.
 
-    `by_session` has what each session alone comes to, by ordinal, for the two sides of a confirmation.
+    `by_session` has the measurement of each single session, by ordinal, for the two sides of a confirmation.
     """
 
     measurement_id: int
@@ -69,7 +69,7 @@ class RecordedMeasurement:
 
 
 class Recording:
-    """One device of a run, in the store. `runner` and `arithmetic` are set as soon as they are known of the device."""
+    """One device of a run, in the store. `runner` and `arithmetic` are set once they are known of the device."""
 
     def __init__(self, store: Store, run_id: str, entry: DeviceEntry, *, only_plan: bool) -> None:
         self.store, self.run_id, self.entry = store, run_id, entry
@@ -85,7 +85,7 @@ class Recording:
         return self._device_id is not None
 
     def record_device(self, facts: Facts, checks: Sequence[Check]) -> None:
-        """Stores what the device is, and the state it is in before its sessions."""
+        """Stores the device's identity and its state before its sessions."""
         known = facts.as_document()
         hardware = {key: known[key] for key in _HARDWARE}
         entry, store = self.entry, self.store
@@ -94,7 +94,7 @@ class Recording:
         store.record_device_state(self.run_id, self._device_id, build, known, [asdict(check) for check in checks])
 
     def begin(self, prepared: Sequence[Prepared], sensors: SensorPlan) -> list[OpenMeasurement]:
-        """Opens a measurement for each setting, or takes up those of a run that goes on."""
+        """Opens a measurement for each setting, or continues those of a resumed run."""
         device_id = self._device_id
         if device_id is None:
             device_id = self.store.known_device(self.entry.name, self.entry.kind, self.entry.emulated)
@@ -103,7 +103,7 @@ class Recording:
         return [self._begin(device_id, item, sensors) for item in prepared]
 
     def _begin(self, device_id: int, prepared: Prepared, sensors: SensorPlan) -> OpenMeasurement:
-        workload, artifact = described(prepared.workload), prepared.artifact
+        workload, artifact = describe_workload(prepared.workload), prepared.artifact
         runner = prepared.runner or self.runner
         self.store.record_artifact(artifact.hash, prepared.workload.document(), artifact.document)
         measurement_id = self.store.begin_measurement(
@@ -126,7 +126,7 @@ class Recording:
         )
 
     def _label(self, prepared: Prepared) -> str:
-        """The setting alone where that is all that differs."""
+        """Returns a label for the workload: the setting alone if nothing else differs."""
         workload, role = prepared.workload, "" if prepared.role == "measured" else f" {prepared.role}"
         if self._only_plan:
             return f"{workload.quant}{role}"
@@ -150,7 +150,7 @@ class Recording:
         )
 
     def finish(self, item: OpenMeasurement, reason: str | None) -> RecordedMeasurement:
-        """Judge what was stored; `reason` is why the device's part ended early."""
+        """Computes and stores the measurement from its sessions; `reason` is why the device's part ended early."""
         sessions = self.store.sessions_of(item.measurement_id)
         found, why, role = measure(item.subject, sessions), item.abandoned or reason, item.prepared.role
         if why is not None and not sessions:
@@ -163,12 +163,12 @@ class Recording:
         return RecordedMeasurement(item.measurement_id, role, found, by_session)
 
     def fail(self, prepared: Sequence[Prepared], reason: str) -> list[RecordedMeasurement]:
-        """Measurements of a device that could not be reached, or not any more."""
+        """Returns measurements of a device that could not be reached, or no longer."""
         sensors = self._sensors or SensorPlan((SensorFact("device", "none", unavailable=reason),), {}, (), {}, {})
         return [self.finish(item, reason) for item in self.begin(prepared, sensors)]
 
 
 def useless(sessions: Sequence[SessionResult]) -> str | None:
-    """Why further sessions of a setting are of no use, None when they are."""
+    """Returns why further sessions of a setting are useless, None if they are not."""
     unsupported = [item.validity for item in sessions if item.validity.status is SessionStatus.UNSUPPORTED]
     return unsupported[0].reason if unsupported else None

@@ -1,4 +1,4 @@
-"""A run while it is carried out: what all its devices share, and how their threads are asked to end."""
+"""A run in progress: what its devices share, and how their threads are asked to end."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from suite.store.store import Store
 
 
 class Stopped(Exception):  # noqa: N818 - a wish, not a fault
-    """The run is to end; raised in the thread of a device, never shown."""
+    """The run is to end; raised in a device's thread, never reported."""
 
 
 class StopSign:
-    """Raised once by whoever ends the run, looked at by everybody else."""
+    """Raised once by whoever ends the run, checked by everybody else."""
 
     def __init__(self) -> None:
         self._raised = threading.Event()
 
     def put_up(self) -> None:
-        """From now on `check` and `sleep` raise."""
+        """Makes `check` and `sleep` raise from now on."""
         self._raised.set()
 
     def check(self) -> None:
-        """Raises Stopped when the run is to end."""
+        """Raises Stopped if the run is to end."""
         if self._raised.is_set():
             raise Stopped
 
     def sleep(self, seconds: float) -> None:
-        """A pause that ends at once, with Stopped, when the run is to end."""
+        """Sleeps; raises Stopped at once if the run is to end."""
         if self._raised.wait(seconds):
             raise Stopped
 
@@ -43,8 +43,8 @@ class StopSign:
 class Run:
     """What all devices of a run share.
 
-    `stop` ends all devices' threads. `clock` is what waits between sessions, and `root` stands in for the devices' "/"
-    when /proc and /sys are read: tests bring their own.
+    `stop` ends all devices' threads. `clock` waits between sessions, and `root` replaces the devices' "/" when /proc
+    and /sys are read: tests pass their own.
     """
 
     run_id: str

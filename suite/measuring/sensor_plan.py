@@ -1,4 +1,4 @@
-"""What the orchestrator keeps of the sensors found on a device, besides the job entries it gives the runner."""
+"""What the orchestrator keeps of a device's sensors, besides the job entries for the runner."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from suite.sessions.record import SensorFact
 class SensorPlan:
     """By sensor name: its quantity, the range of an energy counter (mJ), a zone's lowest trip point (millidegrees).
 
-    `energy_sensors`: those whose sum is the power of the whole device; empty when that cannot be had.
+    `energy_sensors`: those whose sum is the power of the whole device; empty if that is unavailable.
     """
 
     facts: tuple[SensorFact, ...]
@@ -27,7 +27,7 @@ class SensorPlan:
 
 
 def sensor_plan(discovery: Discovery, power: PowerSource | None = None) -> SensorPlan:
-    """The plan for what was discovered. A meter of the inventory (`power.command`) is the device's total, alone."""
+    """Returns the plan for the discovered sensors. A meter in the inventory (`power.command`) is the only total."""
     readable = [SensorFact(item.name, item.quantity, method=item.method) for item in discovery.sensors]
     missing = [SensorFact(gap.name, gap.quantity, unavailable=gap.reason) for gap in discovery.unavailable]
     totals = tuple(item.name for item in discovery.sensors if item.total and item.quantity in (POWER, ENERGY_COUNTER))

@@ -1,6 +1,6 @@
-"""From stored points and facts to what the regression statistics take, and what a suspect is compared with.
+"""Turns stored points and facts into input for the regression statistics, and chooses a suspect's baseline.
 
-The baseline of a suspect is the program and runner of a point that the screen compared it with.
+The baseline of a suspect is the program and runner of a point in its comparison window.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from workloads.export.artifact import Artifact, ArtifactCache
 
 @dataclass(frozen=True)
 class ScreenedSeries:
-    """A series of tonight with what its own history says of tonight's point."""
+    """A series of tonight and how tonight's point compares with its history."""
 
     series: SeriesTonight
     metric: Metric
@@ -31,17 +31,17 @@ class ScreenedSeries:
 
     @property
     def is_suspect(self) -> bool:
-        """Whether it has to be measured again."""
+        """Whether it must be measured again."""
         return self.is_unlike or (self.drift is not None and self.drift.found)
 
     @property
     def is_unlike(self) -> bool:
-        """Whether tonight's point is unlike its history; what merely drifts is like it."""
+        """Whether tonight's point is unlike its history; a series that only drifts is like it."""
         return isinstance(self.screening, Suspect)
 
 
 def screen_series(series: SeriesTonight) -> ScreenedSeries:
-    """Screen tonight's point against the comparable ones before it, and the segment for drift."""
+    """Screens tonight's point against the comparable ones before it, and the segment for drift."""
     metric = METRIC_BY_NAME[series.metric]
     before = [as_point(point) for point in series.before]
     tonight = as_point(series.tonight)
@@ -57,12 +57,12 @@ def _drift(points: Sequence[Point], metric: Metric) -> Drift | None:
 
 
 def _looked_into(before: Sequence[StoredPoint]) -> bool:
-    """Whether the series was measured again of late: what drifts would otherwise be a suspect every night."""
+    """Whether the series was measured again recently: a drifting one would otherwise be a suspect every night."""
     return any("first_look_pairs" in point.numbers for point in before[-(NIGHTS_BETWEEN_CHECKS - 1) :])
 
 
 def as_point(stored: StoredPoint) -> Point:
-    """A regressed point is nobody's history, unless it was accepted."""
+    """Converts a stored point; a regressed one is excluded from histories unless it was accepted."""
     return Point(
         value=stored.value,
         fingerprint=stored.fingerprint,
@@ -74,7 +74,7 @@ def as_point(stored: StoredPoint) -> Point:
 
 
 def device_state(made: Provenance) -> DeviceState:
-    """The device's state at a measurement, as far as it is known. Firmware is in the fingerprint already."""
+    """Returns the device's state at a measurement, as far as known. Firmware is part of the fingerprint."""
     found, facts = made.measurement, made.facts
     start, charger = found.temperature.start_c, facts.get("charger_plugged")
     governors = {text(policy, "governor") for policy in records(facts, "policies")} - {""}
@@ -93,7 +93,7 @@ def _same_segment(last: Point, tonight: Point) -> bool:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What is measured beside the candidate. `runner` is None where it can't be told, or is the device's own."""
+    """What is measured beside the candidate. `runner` is None if it is unknown, or the device's own."""
 
     provenance: Provenance
     artifact: Artifact
@@ -101,9 +101,9 @@ class Baseline:
 
 
 def candidates_for(suspects: Sequence[ScreenedSeries]) -> list[int]:
-    """Measurement ids that can be the baseline of all these suspects of one workload, the best first.
+    """Returns measurement ids that can be the baseline of all these suspects of one workload, best first.
 
-    The newest of the points that every one of them was compared with; for what merely drifts, the oldest.
+    The newest points in all their comparison windows come first; for suspects that only drift, the oldest.
     """
     allowed = [{point.measurement_id for point in _compared(item)} for item in suspects]
     common = set.intersection(*allowed) if allowed else set()
@@ -118,9 +118,9 @@ def baseline_of(
     cache: ArtifactCache,
     runner_home: Path,
 ) -> Baseline | str:
-    """The first candidate whose program is still there, with its runner; else why there is none.
+    """Returns the first candidate whose program is still available, with its runner; else why there is none.
 
-    `runner_hash` is tonight's: a baseline that had the same one needs no other.
+    `runner_hash` is tonight's: a baseline with the same one needs no other.
     """
     gone = 0
     for key in candidates:
@@ -139,7 +139,7 @@ def baseline_of(
 
 
 def _compared(item: ScreenedSeries) -> Sequence[StoredPoint]:
-    """The points of the last segment that count, without the newest as far as enough others are there."""
+    """Returns the comparison window: the points of the last segment that count, without the newest if enough remain."""
     points = [as_point(point) for point in item.series.before]
     last = segments(points)[-1].start if points else 0
     kept = [point for point in item.series.before[last:] if not as_point(point).excluded]

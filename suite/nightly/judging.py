@@ -1,6 +1,6 @@
-"""The verdicts of a night: screen every series, measure suspects again in two steps, judge all of them together.
+"""The verdicts of a night: screens every series, measures suspects again in two steps, judges all together.
 
-A suspect is measured as pairs: sessions of candidate and baseline in turn on the same device.
+Suspects are measured in pairs: sessions of candidate and baseline in turn on the same device.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from suite.measuring.fleet import measure_fleet
 from suite.measuring.recording import RecordedMeasurement
 from suite.measuring.run import Run
 from suite.nightly.evidence import Baseline, ScreenedSeries, baseline_of, candidates_for, device_state, screen_series
-from suite.planning.plan import RunPlan, described
+from suite.planning.plan import RunPlan, describe_workload
 from suite.preparing.preparation import Preparation, Prepared
 from suite.regression.confirmation import CONFIRM_PAIRS, FIRST_PAIRS, Pair, confirm, first_look
 from suite.regression.segments import state_differences
@@ -41,19 +41,19 @@ class ToConfirm:
 
     @property
     def place(self) -> Place:
-        """What tells it from the others of a night."""
-        return self.device, workload_key(described(self.prepared.workload))
+        """Device and workload key."""
+        return self.device, workload_key(describe_workload(self.prepared.workload))
 
 
 @dataclass(frozen=True)
 class PairedSessions:
-    """The measurements of single sessions, (baseline, candidate), and what is wrong with those missing."""
+    """The measurements of single sessions, (baseline, candidate), and why others are missing."""
 
     sessions: tuple[tuple[Measurement, Measurement], ...]
     reason: str | None
 
     def of(self, metric: Metric, first: int = 0) -> list[Pair]:
-        """The pairs of one metric, without the first `first` ones; those that lack its number are left out."""
+        """Returns the pairs of one metric, without the first `first` ones and those that lack its number."""
         values = [(metric.value(baseline), metric.value(candidate)) for baseline, candidate in self.sessions[first:]]
         return [
             Pair(baseline, candidate)
@@ -65,7 +65,7 @@ class PairedSessions:
 def measure_pairs(
     run: Run, entries: Mapping[str, DeviceEntry], items: Sequence[ToConfirm], pairs: int
 ) -> dict[Place, PairedSessions]:
-    """Measure until each of `items` has `pairs` pairs in all; sessions that are there already are not repeated."""
+    """Measures until each of `items` has `pairs` pairs in total; stored sessions are not repeated."""
     if not items:
         return {}
     prepared = tuple(side for item in items for side in _sides(item, pairs))
@@ -84,7 +84,7 @@ def measure_pairs(
 
 
 def _sides(item: ToConfirm, pairs: int) -> tuple[Prepared, Prepared]:
-    """Baseline and candidate, which the campaign takes in this order and then in the other: A B B A."""
+    """Returns baseline and candidate, which the campaign takes in this order and then in reverse: A B B A."""
     plan = replace(item.prepared.plan, devices=(item.device,), quants=(item.prepared.workload.quant,), sessions=pairs)
     candidate = replace(item.prepared, plan=plan, role="candidate")
     baseline = replace(candidate, role="baseline", artifact=item.baseline.artifact, runner=item.baseline.runner)
@@ -113,9 +113,9 @@ class JudgedSeries:
 
 
 def judge(run: Run, entries: Mapping[str, DeviceEntry]) -> list[JudgedSeries]:
-    """The verdicts on every series that has a point tonight; measures suspects again, which may take hours.
+    """Returns the verdict on every series with a point tonight; measures suspects again, which may take hours.
 
-    Raises what measuring raises (StoreError, KeyboardInterrupt); sessions so far are stored and not repeated.
+    Raises what measuring raises (StoreError, KeyboardInterrupt); stored sessions are not repeated.
     """
     found = [screen_series(series) for series in series_of_night(run.store, run.run_id)]
     suspects: dict[Place, list[ScreenedSeries]] = {}
@@ -133,14 +133,14 @@ def judge(run: Run, entries: Mapping[str, DeviceEntry]) -> list[JudgedSeries]:
 
 @dataclass(frozen=True)
 class _Confirming:
-    """Measuring suspects again; `evidence` (by the identity of its series) grows meanwhile."""
+    """Measures suspects again and adds to `evidence` (by the identity of its series)."""
 
     run: Run
     entries: Mapping[str, DeviceEntry]
     evidence: dict[int, Evidence]
 
     def carry_out(self, suspects: Mapping[Place, Sequence[ScreenedSeries]]) -> None:
-        """The first look at all suspects, then the confirmation of those that are worth it."""
+        """Takes the first look at all suspects, then confirms those that are worth it."""
         chosen = [item for place, items in suspects.items() if (item := self._chosen(place, items)) is not None]
         first = measure_pairs(self.run, self.entries, chosen, FIRST_PAIRS)
         going_on = []
@@ -156,7 +156,7 @@ class _Confirming:
                     self._confirm(suspect, second[item.place])
 
     def _chosen(self, place: Place, suspects: Sequence[ScreenedSeries]) -> ToConfirm | None:
-        """What to measure for the suspects of one workload; None, with the obstacle noted, when that can't be."""
+        """Returns what to measure for the suspects of one workload; None, with the obstacle noted, if impossible."""
         prepared = _prepared_at(self.run.preparation.prepared, place)
         if prepared is None:
             self._obstruct(suspects, "its workload is no part of this plan any more")
@@ -171,7 +171,7 @@ class _Confirming:
             self._obstruct(suspects, baseline)
             return None
         differences = state_differences(device_state(baseline.provenance), device_state(tonight))
-        if differences:  # no session could tell the code from that
+        if differences:  # no session could separate the code from that
             for suspect in suspects:
                 known = self.evidence[id(suspect)]
                 self.evidence[id(suspect)] = replace(known, state_differences=differences)
@@ -210,7 +210,11 @@ class _Confirming:
 def _prepared_at(prepared: Sequence[Prepared], place: Place) -> Prepared | None:
     device, key = place
     return next(
-        (item for item in prepared if device in item.plan.devices and workload_key(described(item.workload)) == key),
+        (
+            item
+            for item in prepared
+            if device in item.plan.devices and workload_key(describe_workload(item.workload)) == key
+        ),
         None,
     )
 
@@ -222,7 +226,7 @@ def _too_few(found: int, needed: int, paired: PairedSessions) -> str:
 
 @dataclass(frozen=True)
 class Night:
-    """What came of a night. `commands` reproduce the measurement behind a verdict, by device and workload key."""
+    """The result of a night. `commands` reproduce the measurement behind a verdict, by device and workload key."""
 
     run_id: str
     series: tuple[JudgedSeries, ...]
@@ -231,7 +235,7 @@ class Night:
     report: Path
 
     def of(self, verdict: str) -> list[JudgedSeries]:
-        """The series with this verdict, the largest change first."""
+        """Returns the series with this verdict, largest change first."""
         found = [item for item in self.series if item.verdict.verdict == verdict]
         return sorted(found, key=lambda item: -abs(_size_of_change(item)))
 
@@ -242,13 +246,13 @@ class Night:
 
     @property
     def exit_code(self) -> int:
-        """3 when something regressed, 4 when something is inconclusive or failed, else 0."""
+        """3 if something regressed, 4 if something is inconclusive or failed, else 0."""
         if self.of("regressed"):
             return exit_codes.REGRESSION
         return exit_codes.INCOMPLETE if self.of("inconclusive") or self.errors else exit_codes.OK
 
     def command(self, item: JudgedSeries) -> str:
-        """What to type to measure it again."""
+        """Returns the command that measures it again."""
         return self.commands.get((item.screened.series.device, item.screened.series.workload_key), "")
 
 

@@ -1,4 +1,4 @@
-"""A whole night: measured, judged, stored. Two nights never overlap, and one that was broken off is taken up again."""
+"""A whole night: measured, judged, stored. Nights never overlap, and an interrupted one is resumed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from suite.home import Home
 from suite.measuring import orchestrate
 from suite.measuring.run import Run
 from suite.nightly.judging import JudgedSeries, Night, judge
-from suite.planning.plan import RunPlan, described
+from suite.planning.plan import RunPlan, describe_workload
 from suite.store.identity import workload_key
 from suite.store.store import Store, VerdictRow
 
@@ -23,9 +23,9 @@ PURPOSE = "nightly"
 
 
 def carry_out(plan: RunPlan, inventory: Inventory, home: Home, display: Display, command: Sequence[str]) -> Night:
-    """Measure and judge a night, or go on with the one that was broken off (it keeps its own plan).
+    """Measures and judges a night, or resumes an interrupted one (which keeps its own plan).
 
-    Raises UserError while another night is going on, and what `orchestrate.begin` raises.
+    Raises UserError while another night is in progress, and what `orchestrate.begin` raises.
     """
     series: list[JudgedSeries] = []
     commands: dict[tuple[str, str], str] = {}
@@ -33,7 +33,7 @@ def carry_out(plan: RunPlan, inventory: Inventory, home: Home, display: Display,
     def afterwards(run: Run, devices: Inventory) -> None:
         commands.update(_commands(run))
         series.extend(judge(run, devices.devices))
-        # A night that was broken off after this has its verdicts already.
+        # A night interrupted after this has its verdicts already.
         run.store.add_verdicts(
             [_row(item, commands) for item in series if item.screened.series.tonight.verdict is None]
         )
@@ -81,7 +81,7 @@ def _row(item: JudgedSeries, commands: Mapping[tuple[str, str], str]) -> Verdict
 
 def _commands(run: Run) -> dict[tuple[str, str], str]:
     return {
-        (device, workload_key(described(item.workload))): shlex.join(
+        (device, workload_key(describe_workload(item.workload))): shlex.join(
             ["suite", "run", "--device", device, *item.plan.arguments(item.workload.quant)]
         )
         for item in run.preparation.prepared

@@ -18,7 +18,7 @@ MOST_ROWS = 50
 
 
 def banner(night: Night) -> str:
-    """One sentence: the verdict of the night."""
+    """Returns the verdict of the night in one sentence."""
     counts = {word: len(night.of(word)) for word in _WORDS}
     verdicts = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "no series has a point"
     errors = len(night.errors)
@@ -27,7 +27,7 @@ def banner(night: Night) -> str:
 
 
 def markdown(night: Night) -> str:
-    """The summary; text from devices and files can't become markup. At most 50 rows of a kind, the rest is counted."""
+    """Returns the summary; text from devices and files cannot become markup. Rows beyond 50 of a kind are counted."""
     lines = [f"## Night {night.run_id}", "", f"{banner(night)}.", ""]
     for word in ("regressed", "inconclusive", "improved"):
         lines += _section(word, night.of(word), night)
@@ -40,7 +40,7 @@ def markdown(night: Night) -> str:
 
 
 def document(night: Night) -> dict[str, Any]:
-    """The night as one JSON object; `text` is what chat programs show of it."""
+    """Returns the night as one JSON object; `text` is what chat programs display."""
     return {
         "text": f"Night {night.run_id}: {banner(night)}.",
         "run_id": night.run_id,
@@ -95,7 +95,7 @@ def _workload(item: Measurement) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Escapes text so that Markdown renders it literally."""
     return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
 
 
@@ -103,7 +103,7 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def junit(night: Night) -> bytes:
-    """The document, UTF-8."""
+    """Returns the JUnit document as UTF-8."""
     cases = Element("testsuite", name=_text(f"night {night.run_id}"))
     for item in night.series:
         series, verdict = item.screened.series, item.verdict
@@ -130,5 +130,5 @@ def junit(night: Night) -> bytes:
 
 
 def _text(text: str) -> str:
-    """Without the characters that XML can't hold."""
+    """Replaces the characters that XML cannot hold."""
     return _NOT_XML.sub("?", text)

@@ -1,6 +1,6 @@
-"""Posts what came of a night to the URL in `$SUITE_WEBHOOK_URL`. A night is never worse off for it: nothing raises.
+"""Posts the result of a night to the URL in `$SUITE_WEBHOOK_URL`. Never raises, so that no night fails for it.
 
-The URL is a secret. It is shown and kept nowhere; what is told is its host, and reasons that cannot hold it.
+The URL is a secret: it is neither printed nor stored; messages name only its host, and reasons that cannot contain it.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from reports.site.serving import is_loopback
 URL_VARIABLE = "SUITE_WEBHOOK_URL"
 HTTP_VARIABLE = "SUITE_WEBHOOK_ALLOW_HTTP"
 ATTEMPTS = 4
-#: Of one wait for the server.
+#: Limit of one wait for the server.
 TIMEOUT_S = 10.0
-#: Of everything, since a server that answers byte by byte never runs into the other one.
+#: Limit of everything: a server that answers byte by byte never exceeds the other one.
 TOTAL_S = 90.0
 _TRY_AGAIN = (408, 425, 429)
 
 
 @dataclass(frozen=True)
 class Posted:
-    """Whether the host took it, and a sentence without the URL for the user."""
+    """Whether the host accepted it, and a sentence for the user without the URL."""
 
     ok: bool
     sentence: str
 
 
 class _RefusedError(Exception):
-    """What the server or the way to it said, in words that hold nothing of the URL."""
+    """The server or the connection refused, in words without the URL."""
 
 
 class _BusyError(_RefusedError):
@@ -48,7 +48,7 @@ class _BusyError(_RefusedError):
 
 
 class _Stay(HTTPRedirectHandler):
-    """A redirect would carry a night's numbers to a host that nobody named."""
+    """Refuses redirects, which would carry a night's numbers to a host that nobody named."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
@@ -62,7 +62,7 @@ def post(
     timeout_s: float = TIMEOUT_S,
     total_s: float = TOTAL_S,
 ) -> Posted | None:
-    """Posts `content` (JSON, UTF-8), trying again when the host is busy or out of reach; None without a URL.
+    """Posts `content` (JSON, UTF-8), retrying while the host is busy or unreachable; None without a URL.
 
     `sleep` waits between attempts: about 1, 2 and 4 seconds.
     """
@@ -88,7 +88,7 @@ def post(
 
 
 def _target(url: str, *, allow_http: bool) -> SplitResult | str:
-    """The parts of a URL that may be posted to, else why it may not."""
+    """Returns the parts of a URL that may be posted to, else why it may not."""
     name = f"${URL_VARIABLE}"
     if any(not 0x21 <= ord(character) <= 0x7E for character in url):
         return f"{name} holds blanks or characters that a URL has not"
@@ -152,7 +152,7 @@ def _once(opener: OpenerDirector, request: Request, timeout_s: float) -> None:
 
 
 def _cause(reason: object) -> str:
-    """In words of the system: those of the library may hold the URL."""
+    """Returns the system's words: those of the library may contain the URL."""
     if isinstance(reason, TimeoutError):
         return "no answer in time"
     if isinstance(reason, OSError) and reason.strerror:

@@ -1,4 +1,4 @@
-"""What a plan demands of devices and of this machine, and about how much time, memory and disk it will take.
+"""What a plan demands of devices and of this machine, and roughly how much time, memory and disk it will take.
 
 Known before any work is done: `--dry-run` prints it.
 """
@@ -13,7 +13,7 @@ from devices.access.connect import require_support
 from devices.inventory.reading import Inventory
 from foundation.errors import UserError
 from suite.planning.plan import Plan, RunPlan, reference_steps
-from suite.rounding import duration, rounded
+from suite.rounding import format_duration, format_rounded
 from workloads.estimates.estimate import Estimate, estimate
 from workloads.estimates.reference_cost import affordable_steps, step_seconds
 from workloads.models.config import LlamaConfig
@@ -29,7 +29,7 @@ _SMALLER = "lower q, b or T, or choose another model or setting"
 
 
 def check(plan: RunPlan, inventory: Inventory) -> None:
-    """Everything that can be refused before work begins: devices, kinds, memory."""
+    """Refuses what can be refused before work starts: devices, kinds, memory."""
     for part in plan.plans:
         entries = inventory.select(",".join(part.devices))
         for entry in entries:
@@ -38,13 +38,13 @@ def check(plan: RunPlan, inventory: Inventory) -> None:
 
 
 def estimates(plan: Plan) -> list[Estimate]:
-    """What each workload of the plan will take; needs neither weights nor task."""
+    """Estimates what each workload of the plan will take; needs neither weights nor task."""
     config = model_config(plan.model)
     return [estimate(workload, config) for workload in plan.workloads(answers=1)]
 
 
 def require_memory(plan: Plan, *, measured_here: bool) -> None:
-    """Raise UserError when a workload of the plan cannot fit, before anything is exported.
+    """Raises UserError if a workload of the plan cannot fit, before anything is exported.
 
     The export must fit this machine, and the session too if it is one of the devices; any other device is asked for
     its memory once it is connected.
@@ -116,7 +116,7 @@ class Forecast:
     device_disk_bytes: int
 
     def lines(self, plan: Plan) -> list[str]:
-        """The forecast in words."""
+        """Returns the forecast in words."""
         sessions = len(plan.devices) * len(plan.quants) * plan.sessions
         lines = [
             f"{plan.model}, {plan.method}, q={plan.q} b={plan.b} T={plan.T} rank={plan.rank}, "
@@ -129,15 +129,15 @@ class Forecast:
             for item in self.settings
         ]
         lines += [
-            f"time: export about {duration(self.export_seconds)} if nothing is cached, "
-            f"measuring about {duration(self.measure_seconds)} on a device like a two-core desktop",
+            f"time: export about {format_duration(self.export_seconds)} if nothing is cached, "
+            f"measuring about {format_duration(self.measure_seconds)} on a device like a two-core desktop",
             f"disk: {_mb(self.host_disk_bytes)} MB on the host, {_mb(self.device_disk_bytes)} MB on each device",
         ]
         return lines
 
 
 def forecast(plan: Plan) -> Forecast:
-    """Figures from the shapes alone; nothing is loaded, exported or contacted."""
+    """Estimates from the shapes alone; nothing is loaded, exported or contacted."""
     config = model_config(plan.model)
     reference = _REFERENCE_SHARE * sum(
         affordable_steps(workload, config, reference_steps(workload.quant)) * step_seconds(workload, config)
@@ -172,8 +172,8 @@ def _export_seconds(quant: str, needed: Estimate, config: LlamaConfig) -> float:
 
 
 def _mb(size_bytes: int) -> str:
-    return rounded(size_bytes / 1e6)
+    return format_rounded(size_bytes / 1e6)
 
 
 def _step(seconds: float) -> str:
-    return f"{rounded(seconds)} s" if seconds >= 1 else f"{rounded(seconds * 1e3)} ms"
+    return f"{format_rounded(seconds)} s" if seconds >= 1 else f"{format_rounded(seconds * 1e3)} ms"

@@ -35,7 +35,7 @@ _OPTIONS = (
 
 
 def reference_steps(quant: str) -> int:
-    """How many steps of a session are compared with the eager reference.
+    """Returns how many steps of a session are compared with the eager reference.
 
     Two of three follow an update. The noise of an int8 loss is as large as what one update does to it; that of five is
     not.
@@ -45,7 +45,7 @@ def reference_steps(quant: str) -> int:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run as it is asked for.
+    """A run as requested.
 
     `devices` are inventory names; `weights` and `task` are paths, or None for what is built in. Raises the UserErrors
     of suite and workloads for a plan that cannot be carried out by any device.
@@ -105,7 +105,7 @@ class Plan:
             raise UserError(f"seed is {self.seed}, but it must be between 0 and 2^63 - 1: give such a number.")
 
     def workloads(self, answers: int) -> Iterator[Workload]:
-        """One workload for each setting; `answers` is the longest answer of the task in tokens."""
+        """Yields one workload for each setting; `answers` is the longest answer of the task in tokens."""
         for quant in self.quants:
             yield Workload(
                 model=self.model,
@@ -134,11 +134,11 @@ class Plan:
         return None if self.weights is None else Path(self.weights)
 
     def quick(self) -> Plan:
-        """A short look: one session of three steps, without an interval."""
+        """Returns a short plan: one session of three steps, without an interval."""
         return replace(self, sessions=1, steps=3, max_warm_up_steps=3)
 
     def arguments(self, quant: str) -> list[str]:
-        """What `suite run` takes for one setting of this plan; what is as it always is stays out."""
+        """Returns the arguments of `suite run` for one setting of this plan, without defaults."""
         given = [("--quant", quant)]
         for option, name in _OPTIONS:
             value = getattr(self, name)
@@ -147,12 +147,12 @@ class Plan:
         return [word for pair in given for word in pair]
 
     def document(self) -> dict[str, Any]:
-        """The plan as JSON values."""
+        """Returns the plan as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Plan:
-        """The plan of `document`; UserError when another version of the suite wrote it."""
+        """Reads the plan of `document`; UserError if another version of the suite wrote it."""
         known = {field.name for field in fields(cls)}
         if unknown := set(document) - known:
             raise UserError(
@@ -163,8 +163,8 @@ class Plan:
         return cls(**{**document, **lists})
 
 
-def described(workload: Workload) -> dict[str, Json]:
-    """The workload as the store and the reports have it: what tells series apart, defaults left out."""
+def describe_workload(workload: Workload) -> dict[str, Json]:
+    """Returns the workload as stored: what distinguishes series, without defaults."""
     document = workload.document()
     always = ("model", "method", "quant", "backend", "q", "b", "T", "rank")
     default = Workload(workload.model, workload.quant).document()
@@ -172,7 +172,8 @@ def described(workload: Workload) -> dict[str, Json]:
 
 
 def interleaved(count: int, ordinal: int) -> range:
-    """The order of `count` settings in a round: A B C D, then D C B A, so that drift is not mistaken for a setting."""
+    """Returns the order of `count` settings in a round: A B C D, then D C B A, so that no setting is blamed for
+    drift."""
     return range(count) if ordinal % 2 == 0 else range(count - 1, -1, -1)
 
 
@@ -201,16 +202,16 @@ class RunPlan:
         return tuple(dict.fromkeys(device for plan in self.plans for device in plan.devices))
 
     def quick(self) -> RunPlan:
-        """A short look at each plan (`Plan.quick`)."""
+        """Returns short plans (`Plan.quick`)."""
         return RunPlan(tuple(plan.quick() for plan in self.plans), self.budget_minutes)
 
     def document(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Returns the run plan as JSON values."""
         return {"plans": [plan.document() for plan in self.plans], "budget_minutes": self.budget_minutes}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> RunPlan:
-        """The run of `document`; UserError when another version of the suite wrote it."""
+        """Reads the run plan of `document`; UserError if another version of the suite wrote it."""
         if set(document) != {"plans", "budget_minutes"}:
             raise UserError("The plan of this run was written by another version of the suite: start a new run.")
         return cls(tuple(Plan.from_document(plan) for plan in document["plans"]), document["budget_minutes"])

@@ -30,7 +30,7 @@ from workloads.workload import QUANTIZATION_SETTINGS
 
 
 def _as_list(value: object) -> object:
-    """`models: tiny` is as good as `models: [tiny]`."""
+    """Accepts `models: tiny` for `models: [tiny]`."""
     return [value] if isinstance(value, str | int | float) else value
 
 
@@ -44,7 +44,7 @@ class _Strict(BaseModel):
 
 
 class Shape(_Strict):
-    """Queries, rows and tokens of a step; what is left out is as after `suite run`."""
+    """Queries, rows and tokens of a step; defaults are those of `suite run`."""
 
     q: StrictInt = Plan.q
     b: StrictInt = Plan.b
@@ -79,7 +79,7 @@ class _File(_Strict):
 
 
 def load_plan_file(path: Path, inventory: Inventory) -> RunPlan:
-    """Reads and expands a plan file; its relative paths are below its folder. Raises UserError (`file:line: …`)."""
+    """Reads and expands a plan file; its paths are relative to its folder. Raises UserError (`file:line: …`)."""
     file = load_yaml(path, what="plan file")
     content = _validated(file, (), _File, file.value if file.value is not None else {})
     plans = [
@@ -124,7 +124,7 @@ def _absolute(plan_file: Path, path: str | None) -> str | None:
 
 
 def _require_inputs(file: YamlFile, paths: Mapping[str, str | None], name: str) -> None:
-    """A task is read as the run will read it; weights, which may be large, are only looked for."""
+    """Reads the task as the run will; only checks that weights, which may be large, exist."""
     for key, path in paths.items():
         if path is None:
             continue
@@ -153,7 +153,7 @@ def _model_at(model: type[BaseModel], position: Position) -> type[BaseModel]:
 
 
 def _require_task(path: Path) -> None:
-    # Here, since it brings tensors and tokenizers along, and most plans name no task.
+    # Imported here because it loads tensors and tokenizers, and most plans name no task.
     from workloads.tasks.task import read_task
 
     read_task(path)

@@ -37,7 +37,7 @@ _LAYER = re.compile(r"model\.layers\.(\d+)\.")
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Answer orders until there are no more, or nobody is left to give them."""
+    """Answers orders until there are no more, or nobody is left to give them."""
     plan = Plan.from_document(json.loads(arguments[0]))
     cache, log = ArtifactCache(Path(arguments[1])), Path(arguments[2])
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> None:
 def _export(
     plan: Plan, order: Mapping[str, str | None], inputs: Inputs, cache: ArtifactCache, answers: TextIO
 ) -> dict[str, Any]:
-    """Export what is missing -> the reference losses, none where the order names no accumulation."""
+    """Exports what is missing; returns the reference losses, none if the order names no accumulation."""
     quant, accumulation = order["quant"], order["accumulation"]
     workloads = plan.workloads(answers=inputs.data.labels.shape[2])
     workload = next(item for item in workloads if item.quant == quant)
@@ -83,14 +83,14 @@ def _export(
 
 
 class Progress:
-    """Lines of progress for whoever waits, one every SECONDS_BETWEEN_LINES."""
+    """Writes a line of progress every SECONDS_BETWEEN_LINES."""
 
     def __init__(self, answers: TextIO, subject: str) -> None:
         self._answers = answers
         self.begin(subject)
 
     def begin(self, subject: str) -> None:
-        """From now on lines are about `subject`."""
+        """Starts reporting about `subject`."""
         self._subject, self._begin = subject, time.monotonic()
         self._last_report = self._begin
 
@@ -102,7 +102,7 @@ class Progress:
 
 
 class WatchedTensors(Mapping[str, "torch.Tensor"]):
-    """A model's tensors that tell which layer is asked for."""
+    """A model's tensors that report which layer is being read."""
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], layers: int, progress: Progress) -> None:
         self._tensors, self._layers, self._progress = tensors, layers, progress
@@ -121,7 +121,7 @@ class WatchedTensors(Mapping[str, "torch.Tensor"]):
 
 
 def _give_memory_back() -> None:
-    """Graphs of programs hold each other with weights in them, and glibc keeps what was freed: half a gigabyte."""
+    """Frees half a gigabyte: program graphs hold weights in reference cycles, and glibc keeps freed memory."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -1,6 +1,6 @@
-"""Exports in a process of their own: they take gigabytes that Python would not give back, and their libraries chatter.
+"""Exports in a separate process: they take gigabytes that Python would not give back, and their libraries are noisy.
 
-The process starts with the first order and ends with the block. What it prints goes to a log that every error names.
+The process starts with the first order and ends with the block. Its output goes to a log that every error names.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _GRACE_SECONDS = 20.0
 
 @contextlib.contextmanager
 def exporter(plan: Plan, artifacts: Path, log: Path) -> Iterator[Exporter]:
-    """The way to the exporting process; when the block is left by an exception, an export under way is given up."""
+    """Opens the exporting process for the block; an exception abandons an export in progress."""
     made = Exporter(plan, artifacts, log)
     try:
         yield made
@@ -44,7 +44,7 @@ def exporter(plan: Plan, artifacts: Path, log: Path) -> Iterator[Exporter]:
 
 
 class Exporter:
-    """Hands the settings of one plan to the exporting process, one after the other."""
+    """Passes the settings of one plan to the exporting process, one after the other."""
 
     def __init__(self, plan: Plan, artifacts: Path, log: Path) -> None:
         self.plan, self.artifacts, self.log = plan, artifacts, log
@@ -53,11 +53,10 @@ class Exporter:
     def export(
         self, quant: str, on_progress: Notify, accumulation: Accumulation | None = Accumulation.FP32
     ) -> ReferenceLosses:
-        """Export a setting if it is missing, and give the reference losses of its first steps.
+        """Exports a setting if it is missing; returns the reference losses of its first steps.
 
-        They are those of a device with `accumulation`; with None there are none yet. `on_progress` gets a line now and
-        then while it takes. Raises UserError for what the user can mend, SuiteError when the process dies.
-        """
+        They are those of a device with `accumulation`; None for none yet. `on_progress` gets a line now and then.
+        Raises UserError for what the user can fix, SuiteError if the process dies."""
         process = self._process or self._start()
         answer = self._ask(process, {"quant": quant, "accumulation": accumulation}, on_progress)
         if answer is None:
@@ -67,14 +66,14 @@ class Exporter:
         return from_document(answer)
 
     def finish(self) -> None:
-        """Let the process end by itself."""
+        """Lets the process end on its own."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_GRACE_SECONDS)
 
     def kill(self) -> None:
-        """End the process if it still runs, and remove what it had half done: it can be gigabytes."""
+        """Ends the process if it still runs, and removes its incomplete output, which can be gigabytes."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -93,9 +92,9 @@ class Exporter:
         plan = json.dumps(self.plan.document())
         argv = [sys.executable, "-m", "suite.preparing.export_process", plan, str(self.artifacts), str(self.log)]
         with log:
-            # Threads that wait give their core away: on a busy host, spinning ones take it from those they wait for.
+            # Waiting threads yield their core: on a busy host, spinning ones take it from those they wait for.
             environ = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
-            # A session of its own: Ctrl-C is for us, and we end it.
+            # Its own session: Ctrl-C reaches only us, and we end it.
             self._process = subprocess.Popen(
                 argv,
                 stdin=subprocess.PIPE,
@@ -110,7 +109,7 @@ class Exporter:
     def _ask(
         self, process: subprocess.Popen[str], order: dict[str, str | None], on_progress: Notify
     ) -> dict[str, Any] | None:
-        """The answer, None when the process dies of the order."""
+        """Returns the answer, None if the process dies of the order."""
         if process.stdin is None or process.stdout is None:
             return None
         try:
@@ -126,7 +125,7 @@ class Exporter:
         return None
 
     def _epitaph(self, quant: str, code: int) -> str:
-        """What the process died of."""
+        """Describes how the process died."""
         named = f"{self.plan.model} {quant}"
         if code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
@@ -135,7 +134,7 @@ class Exporter:
                 f"close other programs or choose a smaller model (its log is {self.log})"
             )
         free, needed = shutil.disk_usage(self.log.parent).free, self._program_bytes(quant)
-        if free < needed:  # then the log lacks its end too
+        if free < needed:  # then the log is incomplete too
             return (
                 f"exporting {named} failed, and the disk of {self.log.parent} has {free / 1e6:.0f} MB free where the "
                 f"program alone takes about {needed / 1e6:.0f} MB: free space there or set SUITE_HOME to another one"

@@ -1,4 +1,4 @@
-"""What the programs of a plan are made from and fed with: the model's weights, and the task as batches."""
+"""The inputs of a plan's programs: the model's weights, and the task as batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workloads.tasks.task import Task, Template, built_in_task, read_task
 
 @dataclass(frozen=True)
 class Inputs:
-    """The same plan gives the same inputs, in any process and on any machine."""
+    """Inputs of a plan, the same in any process and on any machine."""
 
     weights: ModelWeights
     task: Task
@@ -23,7 +23,7 @@ class Inputs:
 
 
 def load_inputs(plan: Plan, notify: Callable[[str], None]) -> Inputs:
-    """Load and tokenize; `notify` gets a line before a download. Raises the workloads' UserError."""
+    """Loads and tokenizes; `notify` gets a line before a download. Raises the workloads' UserError."""
     weights = load_model(plan.model, plan.weights_path, notify)
     if weights.config.max_positions < plan.T:
         raise UserError(

@@ -26,10 +26,10 @@ EXPORT_LOG = "export.log"
 
 @dataclass(frozen=True)
 class Prepared:
-    """A workload that can be measured: its plan, its program, what it trains on, and its first steps' losses.
+    """A workload ready to be measured: its plan, program, training data, and the losses of its first steps.
 
-    `role` tells the two sides of a confirmation from what is simply measured, and `runner` is the one that a baseline
-    was measured with; None is the device's of today.
+    `role` distinguishes the two sides of a confirmation from ordinary measurements; `runner` is the one that a baseline
+    was measured with, None the device's current one.
     """
 
     plan: Plan
@@ -43,7 +43,7 @@ class Prepared:
 
     @property
     def expected_losses(self) -> ExpectedLosses:
-        """What sessions are compared with."""
+        """The losses that sessions are compared with."""
         found, training = self.reference, self.plan.training
         return ExpectedLosses(
             found.losses, found.untrained, found.noise or 0.0, training.lr, training.eps, found.shortfall
@@ -52,7 +52,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What all devices of a run share. `weights_source` is where each model's weights come from."""
+    """What all devices of a run share. `weights_source` says where each model's weights come from."""
 
     prepared: tuple[Prepared, ...]
     weights_source: Mapping[str, str]
@@ -70,14 +70,14 @@ NOT_YET = ReferenceLosses((), "the arithmetic of its device is not known")
 
 
 def depends_on_device(workload: Workload) -> bool:
-    """Whether the reference waits for the device, whose arithmetic it has to have."""
+    """Whether the reference depends on the device's arithmetic."""
     return workload.quant == "fp16"
 
 
 def prepare(plan: Plan, inputs: Inputs, cache: ArtifactCache, notify: Notify) -> Preparation:
-    """Export what is missing, and run the reference where it is missing.
+    """Exports missing programs and computes missing reference losses.
 
-    Raises UserError for what the user can mend, SuiteError when the exporting process dies.
+    Raises UserError for what the user can fix, SuiteError if the exporting process dies.
     """
     _report_truncation(inputs, notify)
     workloads = list(plan.workloads(answers=inputs.data.labels.shape[2]))
@@ -90,7 +90,7 @@ def prepare(plan: Plan, inputs: Inputs, cache: ArtifactCache, notify: Notify) ->
 
 @dataclass(frozen=True)
 class _Preparing:
-    """A plan on its way to programs."""
+    """The preparation of one plan."""
 
     plan: Plan
     cache: ArtifactCache
@@ -99,7 +99,7 @@ class _Preparing:
     notify: Notify
 
     def prepared(self, workload: Workload, missing: list[Workload]) -> Prepared:
-        """The workload with its program and reference losses; only what is missing is made."""
+        """Returns the workload with its program and reference losses, making only what is missing."""
         name = f"{workload.model} {workload.quant}"
         weights = self.inputs.weights
         artifact = self.cache.find(workload, weights.sha256)

@@ -1,6 +1,6 @@
-"""The runners of a run's devices: each kind of machine's is looked for, or built, when a device first needs it.
+"""The runners of a run's devices, found or built when a device first needs that kind.
 
-As a program, which `make bundle` starts, it builds the runner for boards and phones ahead of the first run.
+Run as a program (`make bundle`), it builds the runner for boards and phones ahead of the first run.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _NATIVE = "native"
 
 
 class Runners:
-    """Devices' threads share it: one of them builds, the others wait and get the same.
+    """Shared by the devices' threads: one builds, the others wait and get the same runner.
 
-    It stays the same for the whole run, also where it can't be had: a source that is edited meanwhile changes nothing.
+    A runner, or the failure to get one, stays the same for the whole run, even if its source is edited meanwhile.
     """
 
     def __init__(self, folder: Path, display: Display) -> None:
@@ -35,9 +35,10 @@ class Runners:
         self._known: dict[str, BuiltRunner | UserError] = {}
 
     def build_ahead(self, entries: Sequence[DeviceEntry]) -> None:
-        """The native runner, if one of these devices needs it, so that a missing compiler is told before the export.
+        """Builds the native runner if one of these devices needs it, so that a missing compiler is reported before the
+        export.
 
-        Raises `UserError` if it can't be had and no other device could be measured.
+        Raises `UserError` if it is unavailable and no other device could be measured.
         """
         others = [entry for entry in entries if not _is_native(entry)]
         if len(others) == len(entries):
@@ -50,10 +51,10 @@ class Runners:
             self._display.note(f"this machine can't be measured: {error}")
 
     def runner_of(self, entry: DeviceEntry, machine: str, notify: Callable[[str], None]) -> BuiltRunner:
-        """The user's own runner, the native one on this host, or a bundle.
+        """Returns the user's own runner, the native one on this host, or a bundle.
 
-        `machine` is the device's processor as `uname -m` has it. Raises DeployError: a runner that can't be had is a
-        matter of this device alone.
+        `machine` is the device's processor as `uname -m` has it. Raises DeployError: an unavailable runner
+        concerns this device alone.
         """
         try:
             if entry.runner is not None:
@@ -88,7 +89,7 @@ def _is_native(entry: DeviceEntry) -> bool:
 
 
 def main() -> int:
-    """Prints the bundle's folder and size; exit code 2 and a sentence when the user has something to mend."""
+    """Prints the bundle's folder and size; exit code 2 and a sentence if the user has something to fix."""
     try:
         bundle = build_bundle(BUNDLE_MACHINE, Home.locate().runner, print)
     except UserError as error:

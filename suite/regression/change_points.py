@@ -1,4 +1,4 @@
-"""Where the level of a history moved: E-divisive on ranks, split by split, then the weakest merged away.
+"""Finds where the level of a history moved: E-divisive on ranks, split by split, then the weakest merged away.
 
 A window splits best where the E-divisive statistic is largest; its critical values are tabulated.
 """
@@ -43,7 +43,7 @@ class Split:
 
 
 def best_split(values: Array, least_before: int = LEAST_PART) -> Split | None:
-    """The split with the largest Q among those with `least_before` values before it and 2 after, None if there is none.
+    """Returns the split with the largest Q among those with `least_before` values before and 2 after, None without any.
 
     `values` [n] are in time order; `critical` is what Q must exceed to be no chance finding.
     """
@@ -57,8 +57,8 @@ def best_split(values: Array, least_before: int = LEAST_PART) -> Split | None:
 
 
 def shifts(windows: Array) -> Array:
-    """The largest standardised CUSUM of each of `windows` [windows, n]: how far apart, in standard errors, the means of
-    two parts of it can be. Cheap; below `SHIFT_WORTH_A_SCAN` no scan of the window is a finding."""
+    """Returns the largest standardised CUSUM of each of `windows` [windows, n]: how far apart, in standard errors, the
+    means of two parts can be. Cheap; below `SHIFT_WORTH_A_SCAN` no scan of the window is a finding."""
     n = windows.shape[1]
     rest = windows - windows.mean(axis=1, keepdims=True)
     deviation = np.sqrt(np.maximum((rest**2).mean(axis=1), np.finfo(np.float64).tiny))
@@ -69,15 +69,15 @@ def shifts(windows: Array) -> Array:
 
 
 def split_at(values: Array, at: int) -> Split:
-    """The split of `values` [n] at a place that is given, 2 values on each side."""
+    """Returns the split of `values` [n] at a given place, with 2 values on each side."""
     n = len(values)
     return Split(at, float(scan(ranks(values) / n)[at]), critical(n))
 
 
 def best_splits(windows: Array) -> tuple[NDArray[np.int64], Array]:
-    """The best split of each of `windows` [windows, n], and its Q over the critical value, each [windows].
+    """Returns the best split of each of `windows` [windows, n], and its Q over the critical value, each [windows].
 
-    For windows of some dozens of values, all at once: a window more costs little.
+    Meant for windows of some dozens of values, all at once: another window costs little.
     """
     n = windows.shape[1]
     single = windows.astype(np.float32)  # ranks of some dozens of values are exact in it, and it is twice as fast
@@ -90,13 +90,14 @@ def best_splits(windows: Array) -> tuple[NDArray[np.int64], Array]:
 
 
 def scan(values: Array) -> Array:
-    """Q [n + 1] for a split before each index of `values` [n], -inf where a part would have fewer than 2 values."""
+    """Returns Q [n + 1] for a split before each index of `values` [n], -inf if a part would have fewer than 2
+    values."""
     statistic: Array = _statistic(_to_earlier(values)[None, :], _to_all(values)[None, :])[0]
     return statistic
 
 
 def _statistic(to_earlier: Array, to_all: Array) -> Array:
-    """Q [windows, n + 1] from each value's sum of distances to those before it and to all, [windows, n]."""
+    """Returns Q [windows, n + 1] from each value's sum of distances to those before it and to all, [windows, n]."""
     windows, n = to_all.shape
     left = np.zeros((windows, n + 1))  # sum over pairs within the first k
     np.cumsum(to_earlier, axis=1, out=left[:, 1:])
@@ -113,7 +114,7 @@ def _statistic(to_earlier: Array, to_all: Array) -> Array:
 
 
 def ranks(values: Array) -> Array:
-    """Ranks [n] from 1, equal values sharing the mean of theirs."""
+    """Returns ranks [n] from 1, equal values sharing their mean."""
     ordered = np.sort(values)
     first = np.searchsorted(ordered, values, side="left")
     last = np.searchsorted(ordered, values, side="right")
@@ -121,7 +122,7 @@ def ranks(values: Array) -> Array:
 
 
 def critical(n: int) -> float:
-    """What max Q of `n` ranks / n exceeds by chance with probability 0.01, interpolated in log n.
+    """Returns what max Q of `n` ranks / n exceeds by chance with probability 0.01, interpolated in log n.
 
     Infinite below 8 values, constant beyond the table.
     """
@@ -132,7 +133,7 @@ def critical(n: int) -> float:
 
 
 def critical_values(lengths: tuple[int, ...], draws: int, seed: int) -> dict[int, float]:
-    """Make the table anew from `draws` random orders of each length."""
+    """Recomputes the table from `draws` random orders of each length."""
     random = np.random.default_rng(seed)
     found = {}
     for n in lengths:
@@ -147,7 +148,7 @@ def _table() -> tuple[Array, Array]:
 
 
 def _to_earlier(values: Array) -> Array:
-    """[n]: the sum of distances from each value to those before it, a block of rows at a time to stay in the cache."""
+    """Returns [n]: the sum of distances from each value to those before it, in blocks of rows that fit the cache."""
     n = len(values)
     sums = np.empty(n)
     for start in range(0, n, BLOCK):
@@ -160,7 +161,7 @@ def _to_earlier(values: Array) -> Array:
 
 
 def _to_all(values: Array) -> Array:
-    """[n]: the sum of distances from each value to all of them, from their order and its running sums."""
+    """Returns [n]: the sum of distances from each value to all others, from their order and its running sums."""
     n = len(values)
     order = np.argsort(values)
     ordered = values[order]
@@ -209,9 +210,9 @@ class ChangePoint:
 
 
 def change_points(values: Values, direction: Direction, floor: float = 0.0) -> tuple[ChangePoint, ...]:
-    """The change points of one segment's history, oldest first.
+    """Returns the change points of one segment's history, oldest first.
 
-    Empty for fewer than 12 points, or where a value is not positive. ValueError for numbers that are not finite, an
+    Empty for fewer than 12 points, or if a value is not positive. ValueError for numbers that are not finite, an
     unknown direction or a negative floor.
     """
     data = np.asarray(values, dtype=np.float64)
@@ -224,7 +225,7 @@ def change_points(values: Values, direction: Direction, floor: float = 0.0) -> t
 
 
 def _candidates(data: Array) -> list[int]:
-    """Places that may be changes: the strongest first, and none within five points of a stronger one."""
+    """Returns places that may be changes, strongest first, none within five points of a stronger one."""
     rank = ranks(data)
     found = _halving(data, rank) + _sliding(data, rank)
     chosen: list[int] = []
@@ -235,7 +236,7 @@ def _candidates(data: Array) -> list[int]:
 
 
 def _halving(data: Array, rank: Array) -> list[tuple[float, int]]:
-    """(Q over its critical value, place): the whole history split where that is best, and its parts again."""
+    """Yields (Q over its critical value, place) of the best split of the whole history, then of its parts."""
     found: list[tuple[float, int]] = []
     windows = [(0, len(data))]
     while windows:
@@ -251,8 +252,8 @@ def _halving(data: Array, rank: Array) -> list[tuple[float, int]]:
 
 
 def _sliding(data: Array, rank: Array) -> list[tuple[float, int]]:
-    """The same for short windows along the history: a step and its repair hide from the whole of it, whose two parts
-    are then alike, but not from a window that holds one of the two."""
+    """Yields the same for short windows along the history: a step and its repair cancel out in the whole history, but
+    not in a window that contains one of the two."""
     if len(data) <= WINDOW:
         return []
     starts = np.append(np.arange(0, len(data) - WINDOW, STRIDE), len(data) - WINDOW)
@@ -268,7 +269,8 @@ def _window(starts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _kept(data: Array, found: list[int], least: float) -> list[_Kept]:
-    """What remains when the weakest are taken out, one after the other: each time it becomes noise for the others."""
+    """Returns what remains after removing the weakest one by one: each removed change counts as noise for the
+    others."""
     logs = np.log(data)
     while found:
         edges = [0, *found, len(data)]
@@ -304,7 +306,7 @@ def _move(logs: Array, start: int, at: int, stop: int) -> float:
 
 
 def _factor(logs: Array, edges: list[int]) -> float:
-    """The variance factor of what is left when each part between `edges` is brought to the same level."""
+    """Returns the variance factor of the residuals when each part between `edges` is brought to the same level."""
     rest = np.concatenate([logs[start:stop] - np.median(logs[start:stop]) for start, stop in pairwise(edges)])[None, :]
     scale = mad_scale(rest, np.zeros(1))
     return float(variance_factor(lag_one(rest, scale))[0]) if scale[0] > 0 else 1.0

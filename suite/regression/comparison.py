@@ -1,7 +1,7 @@
-"""Two sets of sessions that were not measured in pairs: two runs, two dates, two tags.
+"""Compares two sets of sessions that were not measured in pairs: two runs, two dates, two tags.
 
-Whatever changed between the two times, the device included, is in the difference: this says whether the numbers
-differ, not why. For the why there is the confirmation by pairs.
+Whatever changed in between, the device included, is part of the difference: this says whether the numbers differ, not
+why. The confirmation by pairs says why.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Comparison:
 
 
 def compare(before: Sequence[float], after: Sequence[float], direction: Direction, floor: float = 0.0) -> Comparison:
-    """Compare two sets of session medians. ValueError for an empty one, or values that are not positive and finite."""
+    """Compares two sets of session medians. ValueError for an empty one, or values that are not positive and finite."""
     if not before or not after:
         raise ValueError("a comparison needs sessions on both sides")
     if not all(math.isfinite(value) and value > 0 for value in (*before, *after)):

@@ -1,4 +1,4 @@
-"""The first look and the confirmation: fresh pairs of baseline and candidate tell the code from the device.
+"""The first look and the confirmation: fresh pairs of baseline and candidate separate the code from the device.
 
 Sessions of a pair are taken one after the other on the same night, in turn (A B B A), so that both saw the same
 device. A few pairs clear most false suspects; ten fresh ones are tested exactly.
@@ -33,7 +33,7 @@ class Pair:
 
 
 def log_ratios(pairs: Sequence[Pair], direction: Direction, side: Side) -> NDArray[np.float64]:
-    """log(candidate / baseline) [1, pairs], positive towards `side`."""
+    """Returns log(candidate / baseline) [1, pairs], positive towards `side`."""
     ratios = np.array([[math.log(pair.candidate / pair.baseline) for pair in pairs]])
     signed: NDArray[np.float64] = side_sign(direction, side) * ratios
     return signed
@@ -60,12 +60,12 @@ class FirstLook:
     sentence: str
 
     def numbers(self) -> dict[str, float]:
-        """What is kept in the store."""
+        """Returns what the store keeps."""
         return {"first_look_log_ratio": self.log_ratio, "first_look_pairs": len(self.pairs)}
 
 
 def first_look(pairs: Sequence[Pair], direction: Direction, side: Side, floor: float = 0.0) -> FirstLook:
-    """Judge the first pairs of a suspect. ValueError for fewer than 3 of them, bad numbers or a negative floor."""
+    """Judges the first pairs of a suspect. ValueError for fewer than 3 of them, bad numbers or a negative floor."""
     if len(pairs) < FIRST_PAIRS:
         raise ValueError(f"a first look takes {FIRST_PAIRS} pairs, there are {len(pairs)}")
     towards = log_ratios(pairs, direction, side)
@@ -78,7 +78,7 @@ def first_look(pairs: Sequence[Pair], direction: Direction, side: Side, floor: f
 
 
 def promising(towards: NDArray[np.float64], least: float | NDArray[np.float64]) -> NDArray[np.bool_]:
-    """[series]: whether log ratios [series, pairs], positive towards the suspected side, are worth going on."""
+    """Returns [series]: whether log ratios [series, pairs], positive towards the suspected side, justify going on."""
     found: NDArray[np.bool_] = signed_rank.estimate(towards) > SHARE_OF_FLOOR * least
     return found
 
@@ -109,7 +109,7 @@ class Confirmation:
 
     @property
     def beyond_floor(self) -> bool:
-        """Whether all of the interval is a change towards `side` that counts: for p to be so, at most 0.025."""
+        """Whether the whole interval is a change towards `side` that counts; then p is at most 0.025."""
         far = self.interval.low > 1 + self.floor or self.interval.high < 1 / (1 + self.floor)
         return far and self.p <= 0.5  # else it is the other side
 
@@ -127,9 +127,9 @@ class Confirmation:
 
 
 def confirm(pairs: Sequence[Pair], direction: Direction, side: Side, floor: float = 0.0) -> Confirmation:
-    """Test fresh pairs of a suspect for a change towards `side`.
+    """Tests fresh pairs of a suspect for a change towards `side`.
 
-    ValueError for fewer than 10 pairs (fewer cannot reach the p that is asked for with any margin) or a negative floor.
+    ValueError for fewer than 10 pairs (which cannot reach the required p with any margin) or a negative floor.
     """
     if len(pairs) < CONFIRM_PAIRS:
         raise ValueError(f"a confirmation takes {CONFIRM_PAIRS} pairs, there are {len(pairs)}")
@@ -139,7 +139,7 @@ def confirm(pairs: Sequence[Pair], direction: Direction, side: Side, floor: floa
     plain = towards * side_sign(direction, side)
     low, high = (math.exp(float(end[0])) for end in signed_rank.interval(plain))
     return Confirmation(
-        found=bool(confirmed(towards, least)[0]),
+        found=bool(is_confirmed(towards, least)[0]),
         side=side,
         p=p,
         ratio=math.exp(float(signed_rank.estimate(plain)[0])),
@@ -150,8 +150,8 @@ def confirm(pairs: Sequence[Pair], direction: Direction, side: Side, floor: floa
     )
 
 
-def confirmed(towards: NDArray[np.float64], least: float | NDArray[np.float64]) -> NDArray[np.bool_]:
-    """[series]: the decision for log ratios [series, pairs] that are positive towards the suspected side."""
+def is_confirmed(towards: NDArray[np.float64], least: float | NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Returns [series]: the decision for log ratios [series, pairs], positive towards the suspected side."""
     found: NDArray[np.bool_] = (signed_rank.p_greater(towards) <= ALPHA) & (signed_rank.estimate(towards) > least)
     return found
 

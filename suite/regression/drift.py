@@ -57,12 +57,12 @@ class Drift:
     sentence: str
 
     def numbers(self) -> dict[str, float]:
-        """What is kept in the store."""
+        """Returns what the store keeps."""
         return {name: getattr(self, name) for name in ("change", "error", "autocorrelation", "floor", "points")}
 
 
 def total_drift(values: Values, direction: Direction, floor: float = 0.0) -> Drift | Insufficient:
-    """Check one segment (oldest first, the newest point included).
+    """Checks one segment (oldest first, the newest point included).
 
     ValueError for numbers that are not finite, an unknown direction or a negative floor.
     """
@@ -94,7 +94,7 @@ class DriftArrays:
 
 
 def drift_arrays(logs: Array, least: float | Array) -> DriftArrays:
-    """The check's arithmetic: `logs` [series, nights], the logarithms of at least 20 points."""
+    """Computes the check for `logs` [series, nights], the logarithms of at least 20 points."""
     nights = logs.shape[1]
     first = median_of_rows(logs[:, :END_POINTS])
     total = median_of_rows(logs[:, -END_POINTS:]) - first
@@ -111,7 +111,8 @@ def drift_arrays(logs: Array, least: float | Array) -> DriftArrays:
 
 
 def lag_one(rest: Array, scale: Array) -> Array:
-    """Lag-1 autocorrelation [series] of `rest` [series, nights], limited to 0 .. 0.9; outliers count as 3 `scale`.
+    """Returns the lag-1 autocorrelation [series] of `rest` [series, nights] within 0 .. 0.9; outliers count as 3
+    `scale`.
 
     Corrected for its bias in short series, -(1 + 3 r) / n [Kendall 1954].
     """
@@ -124,6 +125,6 @@ def lag_one(rest: Array, scale: Array) -> Array:
 
 
 def variance_factor(correlation: Array) -> Array:
-    """By how much the variance of a mean of AR(1) values exceeds that of independent ones: (1 + r) / (1 - r)."""
+    """Returns how much the variance of a mean of AR(1) values exceeds that of independent ones: (1 + r) / (1 - r)."""
     factor: Array = (1 + correlation) / (1 - correlation)
     return factor

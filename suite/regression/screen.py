@@ -1,4 +1,4 @@
-"""The screen: is tonight's point unlike the history of its own series and segment?
+"""The screen: does tonight's point differ from the history of its own series and segment?
 
     h = 30 points, the 4 newest left out;  m = median(h);  s = max(biweight scale of h, 0.002 m)
     suspect if |y - m| > t(0.99, n - 1) s sqrt(1 + 1/n)  and  |log(y / m)| > log(1 + max(2.5 %, floor))
@@ -58,7 +58,7 @@ class Screened:
     points: int
 
     def numbers(self) -> dict[str, float]:
-        """The fields, for the store."""
+        """Returns the fields, for the store."""
         return {name: getattr(self, name) for name in ("centre", "scale", "margin", "change", "floor", "points")}
 
 
@@ -81,7 +81,7 @@ class Clear:
 
 @dataclass(frozen=True)
 class Insufficient:
-    """Nothing can be said: `points` in the history and why that is not enough."""
+    """No conclusion is possible: `points` in the history and why that is not enough."""
 
     points: int
     sentence: str
@@ -91,7 +91,7 @@ Screening = Suspect | Clear | Insufficient
 
 
 def screen(history: Values, value: float, direction: Direction, floor: float = 0.0) -> Screening:
-    """Screen `value` against `history` (comparable points of one segment, oldest first, `value` not among them).
+    """Screens `value` against `history` (comparable points of one segment, oldest first, without `value`).
 
     Raises ValueError for numbers that are not finite, an unknown direction or a negative floor.
     """
@@ -128,7 +128,7 @@ class ScreenArrays:
 
 
 def screen_arrays(history: Array, values: Array, worse: int | Array, least: float | Array) -> ScreenArrays:
-    """The screen's arithmetic: `history` [series, nights], at least 10 nights, and `values` [series].
+    """Computes the screen for `history` [series, nights], at least 10 nights, and `values` [series].
 
     `worse` is +1 or -1 for each series or all of them, `least` the log ratio that counts. A series whose median or
     value is not positive is neither better nor worse.
@@ -147,8 +147,8 @@ def screen_arrays(history: Array, values: Array, worse: int | Array, least: floa
 
 
 def compared_with(history: Array) -> Array:
-    """The columns of `history` [series, nights] that a new value is compared with: 30 at most, the newest 4 left out
-    as far as 10 remain."""
+    """Returns the columns of `history` [series, nights] that a new value is compared with: at most 30, without the
+    newest 4 as long as 10 remain."""
     end = max(min(MIN_POINTS, history.shape[1]), history.shape[1] - NEWEST_LEFT_OUT)
     return history[:, max(0, end - HISTORY_POINTS) : end]
 

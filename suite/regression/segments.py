@@ -1,6 +1,6 @@
-"""What of a history may be compared: a new firmware, OS or hardware opens a segment, and so does an acceptance.
+"""Which points of a history may be compared: new firmware, OS or hardware opens a segment, and so does an acceptance.
 
-Was the device in the same state both times? If it was not, a difference in speed is nobody's fault yet.
+A difference in speed proves nothing if the device was in another state.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class DeviceState:
 
 @dataclass(frozen=True)
 class StateDifference:
-    """One respect in which two states differ; `then` and `now` as they are shown."""
+    """One respect in which two states differ; `then` and `now` are formatted."""
 
     what: str
     then: str
@@ -46,8 +46,10 @@ class StateDifference:
 
 
 def state_differences(then: DeviceState, now: DeviceState) -> tuple[StateDifference, ...]:
-    """What differs enough to explain a change of speed. What was not read both times is no difference; throttling is
-    one in itself, whenever it happened."""
+    """Returns what differs enough to explain a change of speed.
+
+    What was not read both times is no difference; throttling always is one.
+    """
     found = [
         StateDifference(what, str(before), str(after))
         for what, before, after in (
@@ -66,8 +68,8 @@ def state_differences(then: DeviceState, now: DeviceState) -> tuple[StateDiffere
     return tuple(found)
 
 
-def listed(differences: Sequence[StateDifference]) -> str:
-    """The differences as part of a sentence."""
+def list_differences(differences: Sequence[StateDifference]) -> str:
+    """Formats the differences as part of a sentence."""
     return "; ".join(str(item) for item in differences)
 
 
@@ -79,7 +81,7 @@ def _yes_no(value: bool | None) -> str | None:
     return None if value is None else "on" if value else "off"
 
 
-#: A device has changed when it was blamed twice within so many nights.
+#: A device has changed if it was blamed twice within this many nights.
 NIGHTS_TOGETHER = 5
 
 Reason = Literal["first point", "device changed", "accepted"]
@@ -114,10 +116,10 @@ class Segment:
 
 
 def segments(points: Sequence[Point]) -> tuple[Segment, ...]:
-    """The segments of a series (oldest point first), in order; none for no points.
+    """Returns the segments of a series (oldest point first), in order; none without points.
 
-    A fingerprint that comes back later (a rollback) opens one more segment: what happened in between is not known to
-    have been undone in full.
+    A fingerprint that returns later (a rollback) opens another segment: what happened in between may not have been
+    undone completely.
     """
     starts: list[tuple[int, Reason]] = []
     for index, point in enumerate(points):
@@ -132,8 +134,8 @@ def segments(points: Sequence[Point]) -> tuple[Segment, ...]:
 
 
 def comparable(points: Sequence[Point]) -> tuple[float, ...]:
-    """The history that the next point with the last point's fingerprint is screened against: the last segment without
-    the excluded points, oldest first, scaled to the device's level where that was seen to change."""
+    """Returns the history that the next point with the last point's fingerprint is screened against: the last segment
+    without excluded points, oldest first, scaled to the device's level if that has changed."""
     kept = _last_segment(points)
     values = [point.value for point in kept]
     for change in _device_changes(kept):
@@ -144,8 +146,8 @@ def comparable(points: Sequence[Point]) -> tuple[float, ...]:
 
 
 def since_device_change(points: Sequence[Point]) -> tuple[float, ...]:
-    """The history in which drift is looked for: the last segment without the excluded points, from the night on when
-    the device last changed or a drift was traced to it. What was explained once is not found again."""
+    """Returns the history in which drift is looked for: the last segment without excluded points, since the device last
+    changed or a drift was traced to it. What was explained once is not found again."""
     kept = _last_segment(points)
     starts = [change.at for change in _device_changes(kept)]
     starts += [index for index, point in enumerate(kept) if point.drift_traced]
@@ -153,8 +155,10 @@ def since_device_change(points: Sequence[Point]) -> tuple[float, ...]:
 
 
 def scale_to(history: Sequence[float], level: float) -> float:
-    """By what `history` is multiplied for the median of its last 30 points to be `level`. ValueError for a level or a
-    median that is not positive."""
+    """Returns the factor that brings the median of the last 30 points of `history` to `level`.
+
+    ValueError for a level or median that is not positive.
+    """
     centre = stats.median(history[-HISTORY_POINTS:])
     if centre <= 0 or level <= 0:
         raise ValueError(f"levels are positive, not {centre:g} and {level:g}")
@@ -173,7 +177,8 @@ class _DeviceChange:
 
 
 def _device_changes(points: Sequence[Point]) -> list[_DeviceChange]:
-    """Where the device was blamed twice within five nights: at the first of the two, to the mean of their levels."""
+    """Returns where the device was blamed twice within five nights: the first of the two, with the mean of their
+    levels."""
     found: list[_DeviceChange] = []
     pending: tuple[int, float] | None = None
     for index, point in enumerate(points):

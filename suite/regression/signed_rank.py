@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 
 def p_greater(differences: Array) -> Array:
-    """One-sided p values [series] for `differences` [series, pairs] lying above 0.
+    """Returns one-sided p values [series] for `differences` [series, pairs] lying above 0.
 
     Exact over all sign patterns when the sizes differ. Among equal sizes the negative ones get the larger ranks, and a
     zero counts as negative, so that p is never too small.
@@ -35,7 +35,7 @@ def p_greater(differences: Array) -> Array:
 
 @lru_cache(maxsize=64)
 def tail(pairs: int) -> Array:
-    """P(sum of the ranks with one sign <= w) for w = 0 .. n(n+1)/2, counted over all 2^n patterns."""
+    """Returns P(sum of the ranks with one sign <= w) for w = 0 .. n(n+1)/2, counted over all 2^n patterns."""
     counts = np.zeros(pairs * (pairs + 1) // 2 + 1)
     counts[0] = 1.0
     for rank in range(1, pairs + 1):
@@ -45,15 +45,15 @@ def tail(pairs: int) -> Array:
 
 
 def estimate(differences: Array) -> Array:
-    """Hodges and Lehmann's estimate [series]: the median of the means of all pairs of differences."""
+    """Returns Hodges and Lehmann's estimate [series]: the median of the means of all pairs of differences."""
     middle: Array = np.median(_walsh(differences), axis=1)
     return middle
 
 
 def interval(differences: Array, confidence: float = 0.95) -> tuple[Array, Array]:
-    """Exact interval (low [series], high [series]): the shifts that the two-sided test does not refute.
+    """Returns the exact interval (low [series], high [series]): the shifts that the two-sided test does not reject.
 
-    Coverage is at least `confidence` when that many pairs allow it (6 for 95 %); below, the widest interval there is.
+    Coverage is at least `confidence` if there are enough pairs (6 for 95 %); with fewer, the widest possible interval.
     """
     walsh = np.sort(_walsh(differences), axis=1)
     allowed = np.flatnonzero(tail(differences.shape[1]) <= (1 - confidence) / 2)

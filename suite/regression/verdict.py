@@ -27,12 +27,12 @@ from suite.regression.confirmation import ALPHA, Confirmation, FirstLook, Pair
 from suite.regression.drift import Drift
 from suite.regression.log_ratios import Side
 from suite.regression.screen import Clear, Insufficient, Screening, Suspect
-from suite.regression.segments import StateDifference, listed
+from suite.regression.segments import StateDifference, list_differences
 
 RULE = "nightly"
 VERSION = 2
 
-#: Above it a p value is no finding, after the correction for the many series of a night.
+#: Above it nothing is a finding, after the correction for the many series of a night.
 Q_LIMIT = 0.05
 
 Word = Literal["regressed", "improved", "unchanged", "inconclusive", "insufficient"]
@@ -41,7 +41,7 @@ Cause = Literal["code", "device", "noise", "unknown"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of one series tonight.
+    """The evidence on one series tonight.
 
     `screening` of tonight's point; `drift` where it was checked; `first_look` and `confirmation` where sessions were
     measured again; `state_differences` between the device then and now; `obstacle` says why a suspect was not measured
@@ -83,14 +83,14 @@ class Verdict:
     version: int = VERSION
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
+        """Returns the verdict as JSON values."""
         return dataclasses.asdict(self)
 
 
 def judge_night(night: Sequence[Evidence]) -> tuple[Verdict, ...]:
-    """The verdicts, in the order given. The series whose confirmation was measured are corrected for one another.
+    """Returns the verdicts in the given order. Series with a measured confirmation are corrected for one another.
 
-    Give all series of the night at once: judged one by one, nothing would be corrected.
+    Pass all series of the night at once: one by one, nothing would be corrected.
     """
     tested = [item for item in night if item.confirmation is not None]
     q = dict(zip(map(id, tested), q_values([_p(item) for item in tested]), strict=True))
@@ -98,7 +98,7 @@ def judge_night(night: Sequence[Evidence]) -> tuple[Verdict, ...]:
 
 
 def q_values(p_values: Sequence[float]) -> tuple[float, ...]:
-    """For each p the smallest false discovery rate at which it would be a finding [Benjamini & Hochberg 1995].
+    """Returns for each p the smallest false discovery rate at which it is a finding [Benjamini & Hochberg 1995].
 
     ValueError for a p outside [0, 1].
     """
@@ -119,9 +119,8 @@ def _verdict_on(item: Evidence, q: float | None, tested: int) -> Verdict:
     if not item.is_suspect:
         return _verdict(item, "unchanged", None, item.screening.sentence)
     if item.state_differences:
-        why = (
-            f"The device was not in the same state: {listed(item.state_differences)}. Measure again in the same state."
-        )
+        differences = list_differences(item.state_differences)
+        why = f"The device was not in the same state: {differences}. Measure again in the same state."
         return _verdict(item, "inconclusive", "unknown", why, q)
     if item.confirmation is not None and q is not None:
         return _confirmed(item, item.confirmation, q, tested)
@@ -168,7 +167,7 @@ def _with_numbers(verdict: Verdict, **more: float) -> Verdict:
 
 
 def _baseline_moved(suspect: Suspect, level: float) -> bool:
-    """Whether tonight's baseline sessions are as unlike the history as the point was, on the same side."""
+    """Whether tonight's baseline sessions differ from the history as much as the point, on the same side."""
     numbers = suspect.numbers
     shift = level - numbers.centre
     beyond = abs(shift) > max(numbers.margin, numbers.floor * numbers.centre)

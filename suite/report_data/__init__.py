@@ -1,4 +1,4 @@
-"""What reports read from the store, question by question.
+"""What reports read from the store.
 
-Start at source.py, which puts the answers together.
+Start at source.py, which combines the modules.
 """

@@ -1,4 +1,4 @@
-"""Two runs side by side: every metric of every workload that both measured on a device, and what else differs."""
+"""Compares two runs: every metric of every workload that both measured on a device, and what else differs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _Key = tuple[str, bool, str]
 _FACTS = ("os_build", "kernel", "governor", "microcode", "settings", "fingerprint")
 
 
-def compared_runs(before: RunContents, after: RunContents) -> Compared:
-    """Two runs, matched by device (an emulated one is another) and workload."""
+def compare_runs(before: RunContents, after: RunContents) -> Compared:
+    """Compares two runs, matched by device (an emulated one is another) and workload."""
     left, right = _by_key(before), _by_key(after)
     metrics: list[ComparedMetric] = []
     for key in dict.fromkeys([*left, *right]):
@@ -50,7 +50,7 @@ def _compared(before: Measurement | None, after: Measurement | None) -> Iterator
 
 @dataclass(frozen=True)
 class _Result:
-    """What comparing two numbers came to."""
+    """The outcome of comparing two numbers."""
 
     outcome: str
     sentence: str
@@ -61,7 +61,7 @@ class _Result:
     sessions: tuple[int, int] = (0, 0)
 
     def of(self, metric: Metric, item: Measurement, before: float | None, after: float | None) -> ComparedMetric:
-        """As reports take it."""
+        """Returns it as reports take it."""
         return ComparedMetric(
             device=item.device,
             workload=item.workload,
@@ -82,7 +82,7 @@ class _Result:
 
 
 def _result(metric: Metric, before: Measurement, after: Measurement, first: float, last: float) -> _Result:
-    # One number for each valid session where the sessions have it, otherwise the measurement's own.
+    # One number per valid session if sessions have the metric, otherwise the measurement's own.
     sides = (metric.session_values(before) or [first], metric.session_values(after) or [last])
     if min(*sides[0], *sides[1]) <= 0:
         return _Result("insufficient", "A number is not positive, so there is no ratio.")
@@ -107,7 +107,7 @@ def _single(found: Comparison) -> str:
 
 
 def _differences(before: RunContents, after: RunContents) -> Iterator[tuple[str, str, str]]:
-    """Versions, devices and firmware that were not the same."""
+    """Yields versions, devices and firmware that differ."""
     yield from _unlike("", before.environment, after.environment, None)
     for name in dict.fromkeys([*before.devices, *after.devices]):
         left, right = before.devices.get(name), after.devices.get(name)

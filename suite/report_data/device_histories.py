@@ -1,4 +1,4 @@
-"""Devices over their runs: how they were before each, how their measurements ended, and the newest of each workload."""
+"""Devices over their runs: their state before each, how their measurements ended, and the newest of each workload."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class WorkloadOnDevice:
     stamp: str
 
     def summary(self) -> HistorySummary:
-        """As reports ask for it."""
+        """Returns it as reports take it."""
         return HistorySummary(
             self.device,
             self.workload_key,
@@ -50,7 +50,7 @@ class WorkloadOnDevice:
 
 
 def workloads_on_devices(connection: Connection) -> list[WorkloadOnDevice]:
-    """By device and workload."""
+    """Returns every workload on every device, by device and workload."""
     table = schema.measurement
     statement = (
         select(
@@ -74,12 +74,12 @@ def workloads_on_devices(connection: Connection) -> list[WorkloadOnDevice]:
 
 
 def group_of(workload: Mapping[str, Json]) -> str:
-    """The workload's key without the setting."""
+    """Returns the workload's key without the setting."""
     return workload_key({key: entry for key, entry in workload.items() if key != "quant"})
 
 
 def workload_summaries(found: Iterable[WorkloadOnDevice]) -> list[WorkloadSummary]:
-    """Each workload once, its settings and devices together."""
+    """Returns each workload once, with its settings and devices."""
     groups: dict[str, list[WorkloadOnDevice]] = {}
     for one in found:
         groups.setdefault(one.group, []).append(one)
@@ -96,7 +96,7 @@ def workload_summaries(found: Iterable[WorkloadOnDevice]) -> list[WorkloadSummar
 
 
 def _newest_words(connection: Connection) -> dict[tuple[str, str], tuple[object, ...]]:
-    """The newest verdict, acceptance and remark on the series of each workload on a device: part of its stamp."""
+    """Returns the newest verdict, acceptance and remark on each workload on a device: part of its stamp."""
     named = {row.id: (row.device_name, row.workload_key) for row in connection.execute(select(schema.series))}
     found: dict[tuple[str, str], tuple[object, ...]] = {}
     for table in (schema.verdict, schema.acceptance, schema.annotation):
@@ -111,7 +111,7 @@ def _newest_words(connection: Connection) -> dict[tuple[str, str], tuple[object,
 
 
 def _newest_of_runs() -> Any:
-    """The newest remark on a run, for all that the run measured."""
+    """Selects the newest remark on a run, for everything that the run measured."""
     remark, table, device = schema.annotation, schema.measurement, schema.device
     return (
         select(device.c.name, table.c.workload_key, func.max(remark.c.id))
@@ -134,7 +134,7 @@ _MIB_OF_MB = 1e6 / 2**20
 
 
 def device_summaries(connection: Connection, run_id: str | None = None) -> list[DeviceSummary]:
-    """Every device by name, or those of one run, with what its last run came to."""
+    """Returns every device by name, or those of one run, with the outcome of its last run."""
     ids: dict[str, list[Row]] = {}
     for row in connection.execute(select(schema.device).order_by(schema.device.c.id)).mappings():
         ids.setdefault(row["name"], []).append(row)
@@ -146,7 +146,7 @@ def device_summaries(connection: Connection, run_id: str | None = None) -> list[
 
 
 def device_health(connection: Connection, name: str) -> list[HealthPoint]:
-    """The device at each of its runs, the oldest first."""
+    """Returns the device's health at each of its runs, oldest first."""
     ids = list(connection.execute(select(schema.device.c.id).where(schema.device.c.name == name)).scalars())
     state, run = schema.device_state, schema.run
     statement = (
@@ -201,7 +201,7 @@ class _Ended:
 
 
 def _outcomes(connection: Connection, device_ids: Sequence[int]) -> dict[str, list[_Ended]]:
-    """Run to the end of each of its measurements."""
+    """Returns how the measurements of each run ended."""
     table = schema.measurement
     statement = select(table.c.run_id, table.c.status, table.c.document).where(
         table.c.device_id.in_(device_ids), table.c.role == "measured"

@@ -1,4 +1,4 @@
-"""The document of a run, and single measurements as they stand in one."""
+"""Builds the document of a run, and of single measurements."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from foundation.errors import UserError
 from foundation.text import printable
 from foundation.unavailable import Json, unavailable
 from suite.store import schema
-from suite.store.identity import IMPORTED_FROM, marked
+from suite.store.identity import IMPORTED_FROM, origin_entry
 from suite.store.rows import Row
 from suite.store.tags import remarks_of_run, tags_by_run
 
@@ -26,7 +26,7 @@ _SESSION_KEYS = ("ordinal", "attempt", "status", "reason", "median_ms", "t_begin
 
 
 def run_document(connection: Connection, run_id: str) -> dict[str, Any]:
-    """The document of one run (docs/contracts.md, and what reports add to it). UserError for an unknown one."""
+    """Returns the document of a run (docs/contracts.md, with additions for reports). UserError for an unknown one."""
     row = _run(connection, run_id)
     return {
         "run_id": run_id,
@@ -44,7 +44,7 @@ def run_document(connection: Connection, run_id: str) -> dict[str, Any]:
 
 
 def surroundings(connection: Connection, run_id: str) -> dict[str, Any]:
-    """`environment` of the host, `remarks`, and `devices` by name; the latest state of a device in the run counts."""
+    """Returns `environment` of the host, `remarks`, and `devices` by name, each in its latest state in the run."""
     statement = (
         select(
             schema.device, schema.device_state.c.os_build, schema.device_state.c.facts, schema.device_state.c.preflight
@@ -59,7 +59,7 @@ def surroundings(connection: Connection, run_id: str) -> dict[str, Any]:
             "emulated": bool(row["emulated"]),
             "facts": {**json.loads(row["hardware"]), "os_build": row["os_build"], **json.loads(row["facts"])},
             "preflight": json.loads(row["preflight"]),
-            **marked(row["name"]),
+            **origin_entry(row["name"]),
         }
         for row in connection.execute(statement).mappings()
     }
@@ -74,7 +74,7 @@ def surroundings(connection: Connection, run_id: str) -> dict[str, Any]:
 
 
 def measurement_documents(connection: Connection, chosen: ColumnElement[bool]) -> list[tuple[dict[str, Json], Row]]:
-    """Each measurement that was not a confirmation as its document, with its row (and the device's name and kind)."""
+    """Returns the document of each measurement that is not a confirmation, with its row and device."""
     condition = chosen & (schema.measurement.c.role == "measured")
     statement = (
         select(schema.measurement, schema.device.c.name, schema.device.c.kind, schema.device.c.emulated)
@@ -115,12 +115,12 @@ def _measurement(row: Row, sessions: list[dict[str, Json]]) -> dict[str, Json]:
         "measurement_id": str(row["id"]),
         "sessions": sessions,
         "reference_losses": json.loads(row["reference_losses"]),
-        **marked(row["name"]),
+        **origin_entry(row["name"]),
     }
 
 
 def _unfinished(row: Row, sessions: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
-    """A measurement whose run stopped before its statistics were made: its sessions are there, its numbers are not."""
+    """Returns a measurement whose run stopped before its statistics: it has sessions but no numbers."""
     reason = (
         f"the run stopped before this measurement was finished ({len(sessions)} sessions are stored, "
         f"{row['planned_sessions']} were planned): take it up with `suite run --resume`"

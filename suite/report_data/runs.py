@@ -1,4 +1,4 @@
-"""The runs there are, in short, each with a stamp that changes when what its pages show does."""
+"""Summaries of all runs, each with a stamp that changes with the content of its pages."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from suite.store.identity import IMPORTED, IMPORTED_FROM, stamp
 from suite.store.rows import Row
 from suite.store.tags import newest_remarks, tags_by_run
 
-#: Verdicts are counted for the newest nights only: the overview shows no others.
+#: Verdicts are counted only for the newest nights, which the overview lists.
 NIGHTS_COUNTED = 30
 _STAMPED = ("id", "status", "finished_at")
 
 
 def run_summaries(connection: Connection) -> list[RunSummary]:
-    """Every run, newest first."""
+    """Returns every run, newest first."""
     rows = connection.execute(select(schema.run).order_by(schema.run.c.id.desc())).mappings().all()
     in_run = _measurements(connection)
     nights = [row["id"] for row in rows if row["purpose"] == "nightly"][:NIGHTS_COUNTED]
@@ -39,7 +39,7 @@ def run_summaries(connection: Connection) -> list[RunSummary]:
 
 
 def _measurements(connection: Connection) -> dict[str, list[Row]]:
-    """What was measured in each run: device, workload, and whether it was finished."""
+    """Returns the measurements of each run: device, workload, and whether it is finished."""
     table = schema.measurement
     statement = (
         select(table.c.run_id, schema.device.c.name, table.c.workload, table.c.finished_at)
@@ -54,7 +54,7 @@ def _measurements(connection: Connection) -> dict[str, list[Row]]:
 
 
 def _verdict_counts(connection: Connection, run_ids: Iterable[str]) -> dict[str, dict[str, int]]:
-    """Run to verdict to count; of a series judged twice the last verdict counts."""
+    """Counts the verdicts of each run; if a series was judged twice, the last one counts."""
     verdict, measurement = schema.verdict, schema.measurement
     last = (
         select(func.max(verdict.c.id).label("id"), measurement.c.run_id)
@@ -120,5 +120,5 @@ def _origin(run: Row) -> str:
 
 @lru_cache(maxsize=4096)
 def setting_in(workload: str) -> str:
-    """The quantization setting in the JSON of a workload."""
+    """Returns the quantization setting in the JSON of a workload."""
     return setting_of(json.loads(workload))

@@ -1,4 +1,4 @@
-"""The history of a workload on a device, metric by metric, with what the statistics and the nights found in it."""
+"""The history of a workload on a device, metric by metric, with its segments, change points, verdicts and remarks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DEVICE_LEVEL, _DRIFT_TRACED = "device_level", "drift_traced"
 
 
 class _Point(NamedTuple):
-    """One row of the table of points; there are hundreds of thousands."""
+    """One row of the table of points, which has hundreds of thousands."""
 
     series_id: int
     measurement_id: int
@@ -33,7 +33,7 @@ class _Point(NamedTuple):
 
 @dataclass(frozen=True)
 class _PointSource:
-    """What a point has of its measurement besides its value."""
+    """The measurement of a point, without its value."""
 
     run_id: str
     at: str
@@ -44,8 +44,7 @@ class _PointSource:
 
 @dataclass(frozen=True)
 class _Comments:
-    """What nights and people made of the series: by (series, measurement) the last verdict with its numbers, and
-    whether it was accepted; by series the remarks."""
+    """Verdicts (the last one with its numbers) and acceptances by (series, measurement), remarks by series."""
 
     verdicts: Mapping[tuple[int, int], tuple[str, Mapping[str, float]]]
     accepted: frozenset[tuple[int, int]]
@@ -53,7 +52,7 @@ class _Comments:
 
 
 def workload_history(connection: Connection, device: str, workload_key: str) -> list[MetricHistory]:
-    """Every metric of the workload that has points on the device."""
+    """Returns every metric of the workload that has points on the device."""
     chosen = (schema.series.c.device_name == device) & (schema.series.c.workload_key == workload_key)
     rows = connection.execute(select(schema.series).where(chosen)).all()
     ids = [row.id for row in rows]
@@ -123,7 +122,7 @@ def _comments(connection: Connection, series_ids: Sequence[int], found: Mapping[
 
 
 def _segment_numbers(numbers: str) -> Mapping[str, float]:
-    """The numbers of a verdict that decide over segments; most verdicts have none, and reading each takes long."""
+    """Returns the numbers of a verdict that affect segments; most have none, and parsing all of them takes long."""
     if _DEVICE_LEVEL not in numbers and _DRIFT_TRACED not in numbers:
         return {}
     parsed: dict[str, float] = json.loads(numbers)
@@ -136,7 +135,7 @@ def _history(
     found: Mapping[int, _PointSource],
     comments: _Comments,
 ) -> MetricHistory:
-    """One metric, the segments of all its fingerprints in the order of time."""
+    """Returns the history of one metric, the segments of all its fingerprints in order of time."""
     marks = {row.id: row.fingerprint for row in rows}
     metric, direction = rows[0].metric, rows[0].direction
     own = [point for series_id in marks for point in points[series_id] if point.measurement_id in found]
@@ -188,7 +187,8 @@ def _history_point(point: _Point, metric: str, source: _PointSource, comments: _
 
 
 def night_verdicts(connection: Connection, run_id: str) -> list[SeriesVerdict]:
-    """The verdicts of one run in the order of their making; of a series judged twice the last one."""
+    """Returns the verdicts of one run in the order in which they were made; if a series was judged twice, the last
+    one."""
     verdict, series, measurement, point = schema.verdict, schema.series, schema.measurement, schema.point
     same = (point.c.measurement_id == verdict.c.measurement_id) & (point.c.series_id == verdict.c.series_id)
     statement = (

@@ -1,4 +1,4 @@
-"""What reports are made from: the store behind the interface that `reports.model.source.ReportSource` asks for."""
+"""The store as a `reports.model.source.ReportSource`."""
 
 from __future__ import annotations
 
@@ -28,35 +28,38 @@ from suite.store.store import Store
 
 
 class StoreSource:
-    """Runs, histories and traces of one store. Only reads.
+    """Runs, histories and traces of one store, read-only.
 
-    What was measured where is read once: make a new source after the store has changed.
+    The list of workloads is read once: create a new source after the store has changed.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def runs(self) -> list[RunSummary]:
-        """Every run, newest first."""
+        """Returns every run, newest first."""
         with self._store.database.reading() as connection:
             return runs.run_summaries(connection)
 
     def document(self, run_id: str) -> dict[str, Any]:
-        """The document of one run (docs/contracts.md, and what reports add to it). UserError for an unknown one."""
+        """Returns the document of a run (docs/contracts.md, with additions for reports).
+
+        UserError for an unknown one.
+        """
         with self._store.database.reading() as connection:
             return documents.run_document(connection, run_id)
 
     def run(self, run_id: str) -> RunContents:
-        """A run with its measurements. UserError for an unknown one."""
+        """Returns a run with its measurements. UserError for an unknown one."""
         return RunContents.from_document(self.document(run_id))
 
     def surroundings(self, run_id: str) -> RunContents:
-        """A run without its measurements. UserError for an unknown one."""
+        """Returns a run without its measurements. UserError for an unknown one."""
         with self._store.database.reading() as connection:
             return RunContents.from_document(documents.surroundings(connection, run_id))
 
     def trace(self, session_id: str) -> SessionTrace:
-        """Steps and samples of one session; empty when there is no such session."""
+        """Returns the steps and samples of one session, empty if there is no such session."""
         chosen = select(schema.sample).where(schema.sample.c.session_id == session_id).order_by(schema.sample.c.id)
         with self._store.database.reading() as connection:
             rows = connection.execute(chosen).mappings().all()
@@ -67,36 +70,36 @@ class StoreSource:
         )
 
     def verdicts(self, run_id: str) -> list[SeriesVerdict]:
-        """What a night judged; empty for a run that was not judged."""
+        """Returns the verdicts of a night, none for a run that was not judged."""
         with self._store.database.reading() as connection:
             return verdicts.night_verdicts(connection, run_id)
 
     def histories(self, run_id: str | None = None) -> list[HistorySummary]:
-        """Every workload on every device, or those of one run."""
+        """Returns every workload on every device, or those of one run."""
         return [one.summary() for one in self._of(run_id)]
 
     def history(self, device: str, workload_key: str) -> list[MetricHistory]:
-        """Every metric of a workload on a device; empty when nothing is known of it."""
+        """Returns every metric of a workload on a device, none if it is unknown."""
         with self._store.database.reading() as connection:
             return verdicts.workload_history(connection, device, workload_key)
 
     def devices(self, run_id: str | None = None) -> list[DeviceSummary]:
-        """Every device by name, or those of one run."""
+        """Returns every device by name, or those of one run."""
         with self._store.database.reading() as connection:
             return device_histories.device_summaries(connection, run_id)
 
     def health(self, device: str) -> list[HealthPoint]:
-        """A device at each of its runs, the oldest first."""
+        """Returns a device's health at each of its runs, oldest first."""
         with self._store.database.reading() as connection:
             return device_histories.device_health(connection, device)
 
     def workloads(self, run_id: str | None = None) -> list[WorkloadSummary]:
-        """Every workload with its settings together, or those of one run."""
+        """Returns every workload with its settings grouped, or those of one run."""
         groups = {one.group for one in self._of(run_id)}
         return [one for one in device_histories.workload_summaries(self._workloads) if one.key in groups]
 
     def latest(self, workload: str) -> list[Measurement]:
-        """The newest measurement of each setting of a workload on each device."""
+        """Returns the newest measurement of each setting of a workload on each device."""
         ids = [one.newest_id for one in self._workloads if one.group == workload]
         with self._store.database.reading() as connection:
             found = documents.measurement_documents(connection, schema.measurement.c.id.in_(ids))
@@ -111,8 +114,8 @@ class StoreSource:
         ]
 
     def compared(self, before: str, after: str) -> Compared:
-        """Two runs side by side. UserError for one that is not there."""
-        return comparison.compared_runs(self.run(before), self.run(after))
+        """Compares two runs. UserError for an unknown one."""
+        return comparison.compare_runs(self.run(before), self.run(after))
 
     @cached_property
     def _workloads(self) -> list[device_histories.WorkloadOnDevice]:

@@ -1,4 +1,4 @@
-"""Sessions of one workload on one device -> the measurement (docs/contracts.md)."""
+"""Computes a measurement from the sessions of one workload on one device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from suite.sessions.validity import SessionResult, SessionStatus, Validity
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured, and what the statistics must know of it.
+    """What is measured, and what the statistics need to know about it.
 
     `energy_sensors`: the names whose energy is added up (one total, or RAPL's packages; never a total and its rails).
     `wrap_range_mj`: range of each energy counter. `temperature_sensors`: the relevant zones, all when empty.
@@ -46,7 +46,7 @@ class Subject:
 
 
 def measure(subject: Subject, sessions: Sequence[SessionResult]) -> Measurement:
-    """Returns the measurement; its ratio to the reference waits for `ratios.with_ratios`."""
+    """Returns the measurement; `ratios.with_ratios` adds its ratio to the reference."""
     used = usable(sessions)
     medians = [stats.median(result.record.latencies_ms) for result in used]
     status, reason = _status(subject, sessions, used, medians)
@@ -107,7 +107,7 @@ def _without_numbers(subject: Subject, status: str, reason: str | None, throttle
 
 
 def usable(sessions: Sequence[SessionResult]) -> list[SessionResult]:
-    """The valid sessions, the latest attempt of each ordinal, in order."""
+    """Returns the valid sessions, the latest attempt of each ordinal, in order."""
     latest: dict[int, SessionResult] = {}
     for result in sorted(sessions, key=lambda item: (item.ordinal, item.attempt)):
         if result.validity.status is SessionStatus.OK and result.record.measured_steps:
@@ -205,12 +205,12 @@ def _median_or_reason(values: Sequence[Number]) -> Number:
 
 
 def _finite(value: float) -> Number:
-    """Returns the value, or why it is none: a device may report anything."""
+    """Returns the value if it is finite, else why not: a device may report anything."""
     return value if math.isfinite(value) else Unavailable(f"the value came out as {value}")
 
 
 def _temperature(subject: Subject, records: Sequence[SessionRecord]) -> Temperature:
-    """The hottest zone at the start and at the worst; of zones that could be read all the time, as peaks are missed."""
+    """Returns the hottest zone at the start and at its worst, over zones without reading gaps, which may hide peaks."""
     starts, peaks, failed = [], [], list[str]()
     for record in records:
         traces = [

@@ -1,4 +1,4 @@
-"""Each setting against the reference setting of the same workload on the same device."""
+"""Compares each setting with the reference setting of the same workload on the same device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reports.model.reading import Interval
 from reports.model.statistics import Ratio
 from suite import stats
 
-#: The reference is the first of these that was measured.
+#: The reference is the first of these with a measurement.
 REFERENCE_ORDER = ("fp32", "fp16", "int8", "nf4")
 
 
@@ -20,7 +20,7 @@ def with_ratios(measurements: Sequence[Measurement]) -> list[Measurement]:
     """Returns the measurements with their ratio to the reference.
 
     ratio = median(session medians) / median(session medians of the reference); interval by bootstrap of that ratio.
-    The reference is fp32 where it has valid sessions, else the next setting that has.
+    The reference is fp32 if it has valid sessions, else the next setting that has.
     """
     groups: dict[str, list[Measurement]] = {}
     for measurement in measurements:
@@ -30,7 +30,7 @@ def with_ratios(measurements: Sequence[Measurement]) -> list[Measurement]:
 
 
 def _group(measurement: Measurement) -> str:
-    """Everything that must be equal for a ratio to mean the setting: the device and the rest of the workload."""
+    """Returns what must be equal for a ratio to reflect the setting: the device and the rest of the workload."""
     rest = {key: value for key, value in measurement.workload.items() if key != "quant"}
     return json.dumps([measurement.device, rest], sort_keys=True)
 

@@ -1,4 +1,4 @@
-"""Which programs and runners future nights may have to measure again: those of each series' comparison window."""
+"""Finds the programs and runners that future nights may measure again: those of each series' comparison window."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WINDOW = HISTORY_POINTS + NEWEST_LEFT_OUT
 
 @dataclass(frozen=True)
 class MadeWith:
-    """Program and runner of a measurement, None where they are not known."""
+    """Program and runner of a measurement, None if unknown."""
 
     artifact: str | None
     runner: str | None
@@ -37,7 +37,7 @@ class Baselines:
     runners: dict[str, str] = field(default_factory=dict)
 
     def add(self, made: MadeWith, series: str) -> None:
-        """Keeps what a measurement was made with."""
+        """Adds the program and runner of a measurement."""
         if made.artifact is not None:
             self.artifacts.setdefault(made.artifact, series)
         if made.runner is not None:
@@ -48,10 +48,10 @@ IsThere = Callable[[MadeWith], bool]
 
 
 def baselines(store: Store, is_there: IsThere) -> Baselines:
-    """What the series of this lab's own devices need.
+    """Returns what the series of this lab's own devices need.
 
-    Of each series' last segment, without the points that don't count: the comparison window, the newest point whose
-    program and runner are still there, and the oldest such one, with which drift is compared.
+    Of each series' last segment, without points that do not count: the comparison window, the newest point whose
+    program and runner still exist, and the oldest such point, with which drift is compared.
     """
     kept = Baselines()
     with store.database.reading() as connection:
@@ -80,7 +80,7 @@ def _made_with(connection: Connection) -> dict[int, MadeWith]:
 
 
 def _series(connection: Connection) -> Iterator[tuple[str, list[StoredPoint]]]:
-    """Every series of own devices by name, all its fingerprints together, oldest point first."""
+    """Returns every series of own devices by name, all its fingerprints together, oldest point first."""
     series, point, measurement = schema.series, schema.point, schema.measurement
     last = {
         (row.series_id, row.measurement_id): row.verdict
@@ -118,7 +118,7 @@ def _stored(row: Any, verdicts: dict[tuple[int, int], str], accepted: set[tuple[
 
 
 def last_uses(store: Store) -> tuple[dict[str, str], dict[str, str]]:
-    """When each program and each runner was last measured with (ISO 8601), by hash."""
+    """Returns when each program and each runner was last used (ISO 8601), by hash."""
     table = schema.measurement
     artifacts: dict[str, str] = {}
     runners: dict[str, str] = {}
@@ -131,7 +131,7 @@ def last_uses(store: Store) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def open_programs(store: Store) -> set[str]:
-    """Hashes of the programs of runs that can be taken up again: they would be refused with another program."""
+    """Returns hashes of the programs of runs that can be resumed, which would be refused with another program."""
     table = schema.measurement
     statement = (
         select(table.c.artifact_hash)
@@ -143,7 +143,7 @@ def open_programs(store: Store) -> set[str]:
 
 
 def ended_runs(store: Store) -> frozenset[str]:
-    """Ids of the runs that nobody adds to any more."""
+    """Returns ids of the runs that are no longer added to."""
     statement = select(schema.run.c.id).where(schema.run.c.status.in_(("finished", "partial", "failed")))
     with store.database.reading() as connection:
         return frozenset(connection.execute(statement).scalars())

@@ -1,4 +1,4 @@
-"""Removing and compressing what a survey named: each item whole, and told when it cannot be done."""
+"""Removes and compresses what a survey named: each item completely, or with a reason."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Done:
-    """Bytes that are free now, and a sentence for each item that stayed against its survey."""
+    """Bytes freed, and a sentence for each item that stayed despite its survey."""
 
     freed_bytes: int
     failures: tuple[str, ...]
 
 
 def carry_out(items: Iterable[Item]) -> Done:
-    """Does what the items say; those that fail are told, and the others go on."""
+    """Carries out the items' actions; failures are reported and do not stop the others."""
     freed, failures = 0, []
     for item in items:
         try:
@@ -46,9 +46,9 @@ def carry_out(items: Iterable[Item]) -> Done:
 
 
 def compress(path: Path) -> int:
-    """Replaces a file by `path`.gz, read back and compared first -> bytes of that. OSError leaves the file there.
+    """Replaces a file by `path`.gz, verified first; returns its size. OSError leaves the file in place.
 
-    StoreError when what came back is not what was written.
+    StoreError if the compressed file does not match.
     """
     target = path.with_name(f"{path.name}.gz")
     before = path.stat()
@@ -76,7 +76,7 @@ def _checksum(read: Callable[[int], bytes]) -> tuple[int, int]:
 
 
 def _remove(path: Path) -> None:
-    """A folder loses its name first, so that what is removed by half is never taken for whole."""
+    """Removes a file or folder; a folder is renamed first, so that a partly removed one is never taken for complete."""
     if path.is_dir() and not path.is_symlink():
         going = path.with_name(f".going-{path.name.lstrip('.')}")
         if going.exists():

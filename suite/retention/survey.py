@@ -1,7 +1,7 @@
-"""What of a home's folders and of a device's cache may go, and why.
+"""What in a home's folders and in a device's cache may be removed, and why.
 
-On the host these are programs and runners nobody used lately, and what broken-off work left; on a device everything
-can be pushed again.
+On the host these are programs and runners not used recently, and leftovers of interrupted work; on a device
+everything can be pushed again.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ class Item:
 
 @dataclass(frozen=True)
 class Rules:
-    """`keep_days`: how long programs and runners stay after their last use. `now`: the time of day."""
+    """`keep_days`: how long programs and runners stay after their last use. `now`: the current time."""
 
     keep_days: float
     now: datetime
 
     @property
     def since(self) -> datetime:
-        """What was used after it stays."""
+        """Whatever was used after this stays."""
         return self.now - timedelta(days=self.keep_days)
 
 
 def survey(home: Home, store: Store | None, rules: Rules) -> list[Item]:
-    """Every program, runner and raw output of the home with what becomes of it. Changes nothing."""
+    """Returns every program, runner and raw output of the home with its action. Changes nothing."""
     found = [*_left_over(home)]
     programs, runners = _folders(home.artifacts), _folders(home.runner)
     uses: tuple[dict[str, str], dict[str, str]] = ({}, {})
@@ -71,7 +71,7 @@ def survey(home: Home, store: Store | None, rules: Rules) -> list[Item]:
 
 
 def spare(items: Iterable[Item]) -> list[Item]:
-    """The same while a run is going on: programs and runners stay, whoever needs them."""
+    """Returns the items for while a run is in progress: all programs and runners stay."""
     going_on = "a run is going on, which may need it"
     return [
         replace(item, action="keep", why=going_on)
@@ -82,14 +82,14 @@ def spare(items: Iterable[Item]) -> list[Item]:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder; links are not followed."""
+    """Returns the bytes of a file, or of all files in a folder; links are not followed."""
     if path.is_symlink() or path.is_file():
         return path.lstat().st_size
     return sum(item.lstat().st_size for item in path.rglob("*") if item.is_symlink() or item.is_file())
 
 
 def _folders(root: Path) -> list[Path]:
-    """Folders named by a hash; what begins with a dot, or is the cache of wheels, is none."""
+    """Yields the folders named by a hash, without hidden ones and the cache of wheels."""
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink() and _is_hash(path.name))
 
 
@@ -98,7 +98,7 @@ def _is_hash(name: str) -> bool:
 
 
 def _is_there(made: MadeWith, programs: set[str], runners: set[str]) -> bool:
-    """A runner of unknown hash is a device's own: the program alone decides."""
+    """Whether program and runner still exist; a runner of unknown hash is a device's own and does not matter."""
     return made.artifact in programs and (made.runner is None or made.runner in runners)
 
 
@@ -122,7 +122,7 @@ def _item(what: What, path: Path, used: str | None, needed: str | None, rules: R
 
 
 def _left_over(home: Home) -> Iterator[Item]:
-    """What exports and builds that were killed left; those under way hold their lock."""
+    """Yields leftovers of killed exports and builds; those in progress hold their lock."""
     for path in sorted(home.artifacts.glob(".exporting-*")):
         name = path.name.removeprefix(".exporting-")
         if not _is_locked(path.with_name(f".{name}.lock")):
@@ -154,7 +154,7 @@ def _is_locked(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class DeviceItem:
-    """A folder of a device's cache, whether it goes, and why."""
+    """A folder in a device's cache, whether it is removed, and why."""
 
     device: str
     name: str
@@ -164,13 +164,16 @@ class DeviceItem:
 
 
 def survey_device(entry: DeviceEntry, locks: Path, rules: Rules) -> list[DeviceItem]:
-    """Everything in the cache of a device. Raises DeviceError (DeviceBusy while a run uses it) and its UserErrors."""
+    """Returns everything in a device's cache.
+
+    Raises DeviceError (DeviceBusy while a run uses it) and its UserErrors.
+    """
     with connect(entry, locks) as device:
         return [item for item, _ in _cache_verdict(device, rules)]
 
 
 def clear_device(entry: DeviceEntry, locks: Path, rules: Rules, names: Collection[str]) -> int:
-    """Removes those of `names` that still have to go -> bytes freed. Raises as `survey_device` does."""
+    """Removes those of `names` that are still removable; returns the bytes freed. Raises as `survey_device` does."""
     with connect(entry, locks) as device:
         going = [found for item, found in _cache_verdict(device, rules) if item.goes and item.name in names]
         remove(device.transport, device.places, going)

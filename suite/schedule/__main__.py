@@ -1,4 +1,4 @@
-"""`python -m suite.schedule`: what timer and cron start. One night as a process of its own, its output in a log."""
+"""`python -m suite.schedule`, started by timer or cron: one night in its own process, its output in a log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PROGRAM = (sys.executable, "-P", "-c", "from suite.cli.main import main; main()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out a night -> its exit code; 0 at once where none is due, or one is going on already."""
+    """Carries out a night and returns its exit code; 0 at once if none is due or one is already in progress."""
     parser = argparse.ArgumentParser(prog="python -m suite.schedule", description=__doc__)
     parser.add_argument("--inventory", type=Path, required=True)
     parser.add_argument("--plan", type=Path, required=True)
@@ -61,8 +61,8 @@ def _night(home: Home, words: Sequence[str]) -> int:
 
 
 def _carried_out(command: Sequence[str], log: int) -> int:
-    """The exit code; a stop is passed on, and waited for, since the night stores the session under way."""
-    # In a session of its own: a Ctrl-C comes from here alone, once.
+    """Runs the night and returns its exit code; a stop is passed on and awaited, as the night stores its session."""
+    # In its own session, so that Ctrl-C reaches it only from here, once.
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
     )

@@ -1,4 +1,4 @@
-"""The last night that was started: when, how it ended, where its log is; and whether the next one is due."""
+"""The last night that was started: when, how it ended, its log; and whether the next one is due."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ MEANINGS = {
 
 @dataclass(frozen=True)
 class Started:
-    """A night that was started. `ended` is None while it goes on, and for ever if the host went down in it.
+    """A night that was started. `ended` is None while it is in progress, and forever if the host went down.
 
-    `exit_code` and `log` are None for the entry that the installation leaves: nights count from then on.
+    `exit_code` and `log` are None for the entry written by the installation, from which nights count.
     """
 
     started: datetime
@@ -38,14 +38,14 @@ class Started:
 
     @property
     def meaning(self) -> str:
-        """What the exit code says."""
+        """What the exit code means."""
         if self.exit_code is None:
             return "it did not end" if self.ended is None else "nothing was started since the installation"
         return MEANINGS.get(self.exit_code, "a signal ended it" if self.exit_code > 128 else "unknown")
 
 
 def read_record(home: Home) -> Started | None:
-    """The last night; None where there was none, or the file is damaged."""
+    """Reads the last night, None if there was none or the file is damaged."""
     try:
         known = json.loads(_place(home).read_text())
         started, ended = datetime.fromisoformat(known["started"]), known["ended"]
@@ -60,7 +60,7 @@ def read_record(home: Home) -> Started | None:
 
 
 def write_record(home: Home, record: Started) -> None:
-    """Keeps it in the place of the one before. UserError when it can't be written."""
+    """Replaces the record of the last night. UserError if it cannot be written."""
     content = json.dumps(asdict(record), default=datetime.isoformat).encode()
     try:
         write_atomic(_place(home), content)
@@ -69,17 +69,17 @@ def write_record(home: Home, record: Started) -> None:
 
 
 def is_due(last: Started | None, at: time, now: datetime) -> bool:
-    """Whether a night has to be started now: the last one began before the newest time `at`, or never ended.
+    """Whether a night is due: the last one started before the latest time `at`, or never ended.
 
-    Whoever asks holds the lock of the schedule: a night that has not ended is not going on.
+    The caller holds the lock of the schedule, so a night that has not ended is not in progress.
     """
     return last is None or last.ended is None or last.started < newest_time(at, now)
 
 
 def newest_time(at: time, now: datetime) -> datetime:
-    """The last time that it was `at` o'clock, `now` included, in the host's local time.
+    """Returns the latest time that it was `at` o'clock, `now` included, in the host's local time.
 
-    Where clocks go back it is that twice, and the first counts; where they go forward over it, an hour later does.
+    If clocks go back over it, the first occurrence counts; if they skip it, an hour later does.
     """
     day = now.astimezone().date()
     today = _local(day, at)
@@ -87,12 +87,12 @@ def newest_time(at: time, now: datetime) -> datetime:
 
 
 def next_time(at: time, now: datetime) -> datetime:
-    """The next time that it is `at` o'clock."""
+    """Returns the next time that it is `at` o'clock."""
     return _local(newest_time(at, now).date() + timedelta(days=1), at)
 
 
 def new_log(home: Home, now: datetime) -> Path:
-    """The log of a night that begins now; the oldest are dropped, so that 60 remain."""
+    """Returns the log for a night that starts now; deletes the oldest so that 60 remain."""
     folder = home.logs
     for old in sorted(folder.glob("night-*.log"))[: -(LOGS_KEPT - 1)]:
         old.unlink(missing_ok=True)
@@ -100,7 +100,7 @@ def new_log(home: Home, now: datetime) -> Path:
 
 
 def _local(day: date, at: time) -> datetime:
-    # By way of the timestamp: `astimezone` alone takes what clocks go over for an hour earlier.
+    # Through the timestamp: `astimezone` alone puts a skipped time an hour too early.
     return datetime.fromtimestamp(datetime.combine(day, at).timestamp(), UTC).astimezone()
 
 

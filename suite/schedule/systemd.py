@@ -16,16 +16,17 @@ from foundation.errors import UserError
 from foundation.text import printable
 from suite import exit_codes
 from suite.errors import SuiteError
-from suite.schedule.timetable import Schedule, asked, configuration, done
+from suite.schedule.timetable import Schedule, configuration, program_output, run_program
 
-#: A night that is told to stop finishes the step under way and stores the session.
+#: A night asked to stop finishes the current step and stores the session.
 STOP_SECONDS = 600
 
 
 def service_unit(schedule: Schedule) -> str:
-    """The service. Oneshot, so that systemd never starts it twice at once."""
-    command = " ".join([":/bin/sh", *map(quoted, ["-c", 'exec "$0" "$@"', *schedule.words()])])
-    environment = "\n".join(f"Environment={quoted(f'{key}={value}')}" for key, value in schedule.environment().items())
+    """Returns the service unit: oneshot, so that systemd never runs it twice at once."""
+    command = " ".join([":/bin/sh", *map(quote_word, ["-c", 'exec "$0" "$@"', *schedule.words()])])
+    variables = [f"{key}={value}" for key, value in schedule.environment().items()]
+    environment = "\n".join(f"Environment={quote_word(variable)}" for variable in variables)
     return f"""\
 # Written by `suite schedule install`; `suite schedule remove` takes it away.
 [Unit]
@@ -46,7 +47,7 @@ TimeoutStopSec={STOP_SECONDS}
 
 
 def timer_unit(schedule: Schedule) -> str:
-    """The timer. Persistent: a night that was missed while the host was off is made up for when it is on again."""
+    """Returns the timer unit: persistent, so that a night missed while the host was off is made up for."""
     return f"""\
 # Written by `suite schedule install`; `suite schedule remove` takes it away.
 [Unit]
@@ -64,8 +65,8 @@ WantedBy=timers.target
 """
 
 
-def quoted(word: str) -> str:
-    """One word of a command line or an assignment, whatever printable characters it holds."""
+def quote_word(word: str) -> str:
+    """Quotes one word of a command line or an assignment, whatever printable characters it contains."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'
 
@@ -74,18 +75,21 @@ _SYSTEMCTL = ("systemctl", "--user")
 
 
 def is_available() -> bool:
-    """Whether a systemd of this user answers."""
-    return shutil.which("systemctl") is not None and asked([*_SYSTEMCTL, "show", "--property=Version"]).returncode == 0
+    """Whether this user's systemd answers."""
+    return (
+        shutil.which("systemctl") is not None
+        and run_program([*_SYSTEMCTL, "show", "--property=Version"]).returncode == 0
+    )
 
 
 def units(schedule: Schedule) -> dict[Path, str]:
-    """The unit files, path to text."""
+    """Returns the unit files, path to text."""
     service, timer = _files(schedule.name)
     return {service: service_unit(schedule), timer: timer_unit(schedule)}
 
 
 def verify(schedule: Schedule) -> None:
-    """UserError when `systemd-analyze verify`, where there is one, finds fault with the units."""
+    """Raises UserError if `systemd-analyze verify` is available and rejects the units."""
     if shutil.which("systemd-analyze") is None:
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -93,13 +97,13 @@ def verify(schedule: Schedule) -> None:
         for path, text in units(schedule).items():
             paths.append(Path(folder) / path.name)
             paths[-1].write_text(text)
-        found = asked(["systemd-analyze", "--user", "verify", *map(str, paths)])
+        found = run_program(["systemd-analyze", "--user", "verify", *map(str, paths)])
     if found.returncode != 0:
         raise UserError(f"systemd does not take the units: {printable(found.stderr.strip(), 400)}")
 
 
 def install(schedule: Schedule) -> None:
-    """Writes the units and starts the timer; a timer that is there already gets the new ones."""
+    """Writes the units and starts the timer, replacing an existing one."""
     verify(schedule)
     for path, text in units(schedule).items():
         try:
@@ -107,38 +111,38 @@ def install(schedule: Schedule) -> None:
             write_atomic(path, text.encode())
         except OSError as error:
             raise SuiteError(f"{path} cannot be written ({error.strerror}): mend its folder") from error
-    done([*_SYSTEMCTL, "daemon-reload"])
-    done([*_SYSTEMCTL, "enable", _timer(schedule.name)])
-    done([*_SYSTEMCTL, "restart", _timer(schedule.name)])
+    program_output([*_SYSTEMCTL, "daemon-reload"])
+    program_output([*_SYSTEMCTL, "enable", _timer(schedule.name)])
+    program_output([*_SYSTEMCTL, "restart", _timer(schedule.name)])
 
 
 def is_installed(name: str) -> bool:
-    """Whether the timer's file is there."""
+    """Whether the timer's file exists."""
     return _files(name)[1].exists()
 
 
 def remove(name: str) -> None:
-    """Stops the timer and removes the units; a night that is going on is let finish."""
-    done([*_SYSTEMCTL, "disable", "--now", _timer(name)])
+    """Stops the timer and removes the units; a night in progress finishes."""
+    program_output([*_SYSTEMCTL, "disable", "--now", _timer(name)])
     for path in _files(name):
         path.unlink(missing_ok=True)
-    done([*_SYSTEMCTL, "daemon-reload"])
+    program_output([*_SYSTEMCTL, "daemon-reload"])
 
 
 def timer_says(name: str) -> Mapping[str, str]:
-    """`ActiveState`, `NextElapseUSecRealtime` and `LastTriggerUSec` of the timer, as systemd words them.
+    """Returns `ActiveState`, `NextElapseUSecRealtime` and `LastTriggerUSec` of the timer, in systemd's words.
 
-    Nothing where this user's systemd does not answer, as it is while the user is not logged in.
+    Empty if this user's systemd does not answer, as while the user is not logged in.
     """
     wanted = "--property=ActiveState,NextElapseUSecRealtime,LastTriggerUSec"
-    found = asked([*_SYSTEMCTL, "show", _timer(name), wanted])
+    found = run_program([*_SYSTEMCTL, "show", _timer(name), wanted])
     lines = found.stdout.splitlines() if found.returncode == 0 else []
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 def lingers() -> bool | None:
-    """Whether the user's timers run while nobody is logged in; None when that can't be told."""
-    found = asked(["loginctl", "show-user", getpass.getuser(), "--property=Linger"])
+    """Whether the user's timers run while nobody is logged in, None if unknown."""
+    found = run_program(["loginctl", "show-user", getpass.getuser(), "--property=Linger"])
     answer = found.stdout.strip().partition("=")[2]
     return {"yes": True, "no": False}.get(answer) if found.returncode == 0 else None
 

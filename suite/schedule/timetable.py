@@ -1,6 +1,6 @@
 """What is scheduled: when, with which files, in which environment. Every path is absolute.
 
-The programs of the host that schedule things are run here; what they refuse becomes one sentence.
+Also runs the host's scheduling programs; what they refuse becomes one sentence.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from suite.errors import SuiteError
 TIMEOUT_S = 60
 
 
-def asked(command: Sequence[str], given: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs a program with `given` on its standard input, whatever it ends with. SuiteError when it can't be run."""
+def run_program(command: Sequence[str], given: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs a program with `given` on its standard input, whatever its exit code. SuiteError if it cannot be run."""
     try:
         return subprocess.run(command, input=given, capture_output=True, text=True, timeout=TIMEOUT_S, errors="replace")
     except OSError as error:
@@ -30,9 +30,9 @@ def asked(command: Sequence[str], given: str | None = None) -> subprocess.Comple
         raise SuiteError(f"{command[0]} did not answer within {TIMEOUT_S} s: try again") from None
 
 
-def done(command: Sequence[str], given: str | None = None) -> str:
-    """Its output. SuiteError with what it said when it ends with another code than 0."""
-    found = asked(command, given)
+def program_output(command: Sequence[str], given: str | None = None) -> str:
+    """Returns a program's output. SuiteError with its message if it exits with another code than 0."""
+    found = run_program(command, given)
     if found.returncode != 0:
         words = printable(found.stderr.strip() or found.stdout.strip() or "it said nothing", 300)
         raise SuiteError(f"{' '.join(command[:4])} ended with {found.returncode}: {words}")
@@ -43,7 +43,7 @@ def done(command: Sequence[str], given: str | None = None) -> str:
 class Schedule:
     """A night each day `at` (the host's local time), measuring `plan` on the devices of `inventory` into `home`.
 
-    `path` is the PATH it gets, since a timer knows little of that of a login. UserError for a path with control
+    `path` is its PATH, since a timer does not get that of a login. UserError for a path with control
     characters, which neither systemd nor cron takes.
     """
 
@@ -61,7 +61,7 @@ class Schedule:
 
     @property
     def name(self) -> str:
-        """Of units and crontab entries: one for each suite home."""
+        """Name of units and crontab entries, one for each suite home."""
         return schedule_name(self.home)
 
     @property
@@ -70,38 +70,38 @@ class Schedule:
         return f"{self.at:%H:%M}"
 
     def words(self, *more: str) -> list[str]:
-        """The command, word by word; -P keeps a folder that happens to be called `suite` from being imported."""
+        """The command, word by word; -P prevents importing a folder that happens to be called `suite`."""
         program = [str(self.python), "-P", "-m", "suite.schedule", *more]
         return [*program, "--inventory", str(self.inventory), "--plan", str(self.plan)]
 
     def environment(self) -> dict[str, str]:
-        """What the command needs; nothing of it is secret."""
+        """What the command needs; none of it is secret."""
         return {"SUITE_HOME": str(self.home), "PATH": self.path}
 
 
 def schedule_name(home: Path) -> str:
-    """`edge-training-nightly-1a2b3c4d`, the digits being those of the home's path."""
+    """Returns `edge-training-nightly-1a2b3c4d`, with digits derived from the home's path."""
     return f"edge-training-nightly-{hashlib.sha256(str(home).encode()).hexdigest()[:8]}"
 
 
 def configuration(*parts: str) -> Path:
-    """A path in the user's configuration: `$XDG_CONFIG_HOME`, else ~/.config."""
+    """Returns a path in the user's configuration: `$XDG_CONFIG_HOME`, else ~/.config."""
     chosen = os.environ.get("XDG_CONFIG_HOME", "")
     return (Path(chosen) if Path(chosen).is_absolute() else Path.home() / ".config").joinpath(*parts)
 
 
 def secrets_file() -> Path:
-    """The file with `SUITE_WEBHOOK_URL=…` that the user makes; the suite never writes or reads it itself."""
+    """Returns the file with `SUITE_WEBHOOK_URL=…`, created by the user; the suite itself never writes or reads it."""
     return configuration("edge-training-suite", "nightly.env")
 
 
 def absolute_entries(path: str) -> str:
-    """PATH without what it says twice, and without relative entries: they depend on where the timer starts."""
+    """Returns PATH without duplicates and without relative entries, which depend on where the timer starts."""
     return os.pathsep.join(dict.fromkeys(entry for entry in path.split(os.pathsep) if Path(entry).is_absolute()))
 
 
 def clock_time(text: str) -> time:
-    """`02:30` as a time. UserError for anything else."""
+    """Parses `02:30` as a time. UserError for anything else."""
     try:
         return datetime.strptime(text, "%H:%M").time()
     except ValueError:

@@ -1,4 +1,4 @@
-"""Raw lines of a runner and the way its process ended -> one `SessionRecord`, with the cause named.
+"""Turns a runner's raw lines and the end of its process into one `SessionRecord`, with the cause named.
 
 ExecuTorch's error codes have names, and some of them mean that a device cannot execute a program.
 """
@@ -54,7 +54,7 @@ class ExecuTorchError(IntEnum):
     DelegateInvalidHandle = 0x32
 
 
-#: The runtime on this device lacks what the program needs: an operator, a type, a delegate of that version. (At load,
+#: The device's runtime lacks what the program needs: an operator, a type, a delegate of that version. (At load,
 #: `NotFound` says the same of the delegate itself: not registered, or it refused to start on this hardware.)
 UNSUPPORTED = frozenset(
     {
@@ -79,7 +79,7 @@ UNSUPPORTED_HARDWARE_MARK = "xnn_status_unsupported_hardware"
 
 
 def parse_code(text: str | None) -> int | None:
-    """The number in a code such as "0x14"; None when there is none or it is no code."""
+    """Parses a code such as "0x14", None if there is none or it is not a code."""
     if text is None or len(text) > 12:
         return None
     try:
@@ -89,7 +89,7 @@ def parse_code(text: str | None) -> int | None:
 
 
 def describe(code: int) -> str:
-    """Number and name, as in "0x14 OperatorMissing"."""
+    """Formats number and name, as in "0x14 OperatorMissing"."""
     try:
         return f"0x{code:02x} {ExecuTorchError(code).name}"
     except ValueError:
@@ -97,10 +97,10 @@ def describe(code: int) -> str:
 
 
 def means_unsupported(code: int | None, stage: str | None, log: str) -> bool:
-    """Whether a failed program says that this device cannot execute it, rather than that something went wrong.
+    """Whether the failure means that this device cannot execute the program, rather than that something went wrong.
 
     `stage` is the runner's stage; `log` is what the runtime wrote. `NotFound` counts at load only: later it is
-    a missing input or state, which is our mistake.
+    a missing input or state, which is our error.
     """
     if code in UNSUPPORTED:
         return True
@@ -120,10 +120,10 @@ _Single = TypeVar("_Single", HeaderEvent, LoadEvent, FooterEvent)
 def collect(
     session_id: str, lines: Iterable[str], outcome: ProcessEnd, quantities: Mapping[str, str] | None = None
 ) -> SessionRecord:
-    """The record of one session.
+    """Returns the record of one session.
 
     `quantities` maps the sensor names of the job to their quantities (`power_mw` and so on); samples of a sensor
-    that the job did not name are left out and noted. Never raises for what the lines hold.
+    that the job did not name are left out and noted. Never raises for the content of lines.
     """
     log = read_events(lines)
     known = dict(quantities) if quantities is not None else _names_seen(log)

@@ -1,4 +1,4 @@
-"""The lines a runner prints, as validated events; what is wrong with them becomes data, never an exception.
+"""The lines a runner prints, as validated events; defects become data, never an exception.
 
 The text comes from a device and is not trusted: line length, number of lines, list lengths and strings are bounded,
 and control characters are replaced before anything reaches a terminal or a page.
@@ -46,7 +46,7 @@ class DefectKind(StrEnum):
     UNKNOWN_SENSOR = "unknown_sensor"
 
 
-#: Nothing of the runner's own output is lost or doubtful with these.
+#: With these, none of the runner's own output is lost or doubtful.
 HARMLESS = frozenset({DefectKind.GARBAGE, DefectKind.UNKNOWN_SENSOR})
 
 
@@ -89,7 +89,7 @@ class _Line(BaseModel):
 
 
 class HeaderEvent(_Line):
-    """First line: who runs, on what, by which clock."""
+    """First line: the runner, its machine and its clock."""
 
     event: Literal["header"]
     schema_version: Literal[1] = Field(alias="schema")
@@ -109,7 +109,7 @@ class HeaderEvent(_Line):
 
 
 class LoadEvent(_Line):
-    """The program is loaded: when, and the process's memory in KiB after it (None: the kernel does not tell)."""
+    """The program is loaded: when, and the process's memory in KiB afterwards (None: not reported by the kernel)."""
 
     event: Literal["load"]
     t0_ns: Count
@@ -184,7 +184,7 @@ _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="e
 
 
 def parse_line(line: str, number: int) -> Event | Defect | None:
-    """One line as an event, or what is wrong with it; None for a blank line. `number` counts from 1.
+    """Parses one line as an event, or a defect; None for a blank line. `number` counts from 1.
 
     Safe to call on each line as it arrives, for progress.
     """
@@ -209,7 +209,7 @@ MAX_DEFECTS = 50
 
 @dataclass(frozen=True)
 class EventLog:
-    """Events as they came; `MAX_DEFECTS` harmless and as many fatal defects are kept, the counts count all."""
+    """Events in order; at most `MAX_DEFECTS` harmless and as many fatal defects are kept, the counts include all."""
 
     events: tuple[Event, ...]
     defects: tuple[Defect, ...]
@@ -316,7 +316,7 @@ class _Reader:
 
 
 def read_events(lines: Iterable[str]) -> EventLog:
-    """Every line of one session's standard output, newline included or not. Never raises for what a line holds."""
+    """Reads the lines of one session's standard output, with or without newlines. Never raises for their content."""
     reader = _Reader()
     last_bad: Defect | None = None
     for number, line in enumerate(lines, start=1):
@@ -342,7 +342,7 @@ def read_events(lines: Iterable[str]) -> EventLog:
 
 
 def _truncated(defect: Defect) -> Defect:
-    """A broken last line that began as an object was cut off; anything else stays what it was."""
+    """Reclassifies a broken last line that started as an object: it was cut off."""
     prefix = "not a JSON object: "
     if defect.kind is DefectKind.GARBAGE and defect.detail.startswith(prefix + "{"):
         return Defect(DefectKind.TRUNCATED, defect.line, defect.detail.removeprefix(prefix))

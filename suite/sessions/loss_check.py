@@ -1,6 +1,6 @@
 """Are a session's losses those of a correct step? Its first steps against the eager reference.
 
-The reference has the arithmetic of setting and device, and tells the noise s of one loss: by how much two correct
+The reference has the arithmetic of setting and device, and gives the noise s of one loss: by how much two correct
 implementations differ. A step trains with its own projected gradients, which err too: by dg, found - expected, after
 which losses are off by about
 
@@ -15,7 +15,7 @@ v = s^2 + a^2, all of these must hold:
     updates              slope of (loss - untrained) on the reference's, likewise, within 5 standard errors of 1
 
 Swapped signs make the slope of differences -1, other noise 0; an update that is missing makes that of updates 0, one
-with the wrong sign -1. Where 5 standard errors of a slope reach from 1 to there it can't be told, and that is said.
+with the wrong sign -1. If 5 standard errors of a slope reach from 1 to there, the check is inconclusive and says so.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _COMMON_SHARE = 0.1
 
 @dataclass(frozen=True)
 class ExpectedLosses:
-    """What the reference says: losses of the first steps, flattened [2 * q] each, + first.
+    """Losses of the first steps by the reference, flattened [2 * q] each, + first.
 
     `untrained`: those of the last of these steps without any update. `noise`: one standard deviation of a loss.
     `shortfall`: why there are fewer losses than asked for, or none.
@@ -61,12 +61,12 @@ class Slope:
     error: float
 
     def tells(self, other: float) -> bool:
-        """Whether a response of `other` would have been noticed."""
+        """Whether a response of `other` would have been detected."""
         return _OF_A_FIGURE * self.error < 1.0 - other
 
     @property
     def agrees(self) -> bool:
-        """Whether it is 1 as far as can be told."""
+        """Whether it is 1 within its error."""
         return abs(self.value - 1.0) <= _OF_A_FIGURE * self.error
 
 
@@ -88,7 +88,7 @@ class LossComparison:
 
 
 def compare_losses(found: Sequence[Sequence[float]], expected: ExpectedLosses) -> LossComparison | Unavailable:
-    """The first steps of both, as many as both have; finite losses, flattened [2 * q] each."""
+    """Compares the first steps of both, as many as both have; finite losses, flattened [2 * q] each."""
     if not expected.losses:
         return Unavailable(expected.shortfall or "there is no reference trajectory for this workload")
     pairs = list(zip(found, expected.losses, strict=False))
@@ -111,7 +111,7 @@ def compare_losses(found: Sequence[Sequence[float]], expected: ExpectedLosses) -
 
 
 def unchecked(comparison: LossComparison, expected: ExpectedLosses) -> str | None:
-    """What the comparison could not tell, None when it told all."""
+    """Returns what the comparison could not check, None if it checked everything."""
     if comparison.updates is None or expected.lr == 0:
         why = expected.shortfall or ("lr is 0" if expected.lr == 0 else "only one step was compared")
         return f"no update was compared with the reference: {why}"
@@ -124,7 +124,7 @@ def unchecked(comparison: LossComparison, expected: ExpectedLosses) -> str | Non
 
 
 def _relative_error(found: Sequence[float], wanted: Sequence[float]) -> float:
-    """One scale for a step, so that one small entry among large ones does not decide."""
+    """Returns the relative error with one scale per step, so that one small entry among large ones does not decide."""
     scale = max((abs(value) for value in wanted), default=0.0)
     distance = max((abs(a - b) for a, b in zip(found, wanted, strict=True)), default=0.0)
     if scale > 0:
@@ -133,13 +133,13 @@ def _relative_error(found: Sequence[float], wanted: Sequence[float]) -> float:
 
 
 def _signed_differences(losses: Sequence[float]) -> list[float]:
-    """L+ - L- of each query."""
+    """Returns L+ - L- of each query."""
     q = len(losses) // 2
     return [plus - minus for plus, minus in zip(losses[:q], losses[q:], strict=True)]
 
 
 def _drifts(pairs: Sequence[tuple[Sequence[float], Sequence[float]]], expected: ExpectedLosses) -> list[float]:
-    """a of each step: how far losses may be off because earlier projected gradients were."""
+    """Returns a of each step: how far losses may be off because earlier projected gradients were."""
     if not expected.eps:
         return [0.0] * len(pairs)
     both = [(_signed_differences(step), _signed_differences(wanted)) for step, wanted in pairs]

@@ -1,4 +1,4 @@
-"""What is known of one session once its process is gone: its events, the samples of its sensors, and its idle power."""
+"""The record of a session once its process has ended: its events, sensor samples and idle power."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True)
 class SessionRecord:
-    """One session. `steps` holds warm-up and measured steps; `sentence` says in words how it ended."""
+    """One session. `steps` are warm-up and measured steps; `sentence` says in words how it ended."""
 
     session_id: str
     header: HeaderEvent | None
@@ -58,7 +58,7 @@ class SessionRecord:
 
     @property
     def complete(self) -> bool:
-        """Exit code zero, a footer that says completed, an end marker that counts right, nothing fatal in between."""
+        """Whether it has exit code zero, a footer that says completed, a correct end marker, and no fatal defect."""
         return self.cause is Cause.COMPLETED
 
     @property
@@ -73,7 +73,7 @@ class SessionRecord:
 
     @property
     def measured_window_ns(self) -> tuple[int, int] | None:
-        """Begin of the first and end of the last measured step; None without any."""
+        """Start of the first and end of the last measured step, None without any."""
         steps = self.measured_steps
         return (steps[0].t0_ns, steps[-1].t1_ns) if steps else None
 
@@ -99,7 +99,7 @@ class SessionRecord:
 
 @dataclass(frozen=True)
 class IdlePower:
-    """Mean power of the energy sensors together while nothing runs, before and after, mW."""
+    """Combined mean power of the energy sensors while nothing runs, before and after, mW."""
 
     before_mw: float
     after_mw: float

@@ -1,4 +1,4 @@
-"""May a session's numbers be used? Step count, end marker, finite losses, loss trajectory, throttling.
+"""Decides whether a session's numbers may be used: step count, end marker, finite losses, trajectory, throttling.
 
 No number of a session that is not `ok` reaches a comparison.
 """
@@ -17,7 +17,7 @@ from suite.sessions.record import Cause, IdlePower, SensorTrace, SessionRecord
 
 
 class SessionStatus(StrEnum):
-    """What a session is worth."""
+    """Whether a session counts."""
 
     OK = "ok"
     THROTTLED = "throttled"  # redone at most twice
@@ -42,7 +42,7 @@ _STATUS_OF_CAUSE = {
 
 @dataclass(frozen=True)
 class Validity:
-    """The judgement and its reason; the reason of `ok` is what could not be checked, None when all was."""
+    """The status and its reason; the reason of `ok` is what could not be checked, None if everything was."""
 
     status: SessionStatus
     reason: str | None = None
@@ -65,7 +65,7 @@ class Expectation:
 
 
 def judge(record: SessionRecord, expectation: Expectation) -> Validity:
-    """What the session is worth; the first thing found wrong is the reason."""
+    """Judges a session; the first problem found is the reason."""
     if not record.complete:
         return Validity(_STATUS_OF_CAUSE[record.cause], record.sentence)
     wrong = _wrong_count(record, expectation) or _wrong_cpus(record, expectation) or _wrong_losses(record, expectation)
@@ -78,7 +78,7 @@ def judge(record: SessionRecord, expectation: Expectation) -> Validity:
 
 
 def throttling(record: SessionRecord, expectation: Expectation) -> str | None:
-    """What says that the device held itself back during the session, None when nothing does."""
+    """Returns the evidence that the device throttled during the session, None without any."""
     if expectation.throttle_notes:
         return expectation.throttle_notes[0]
     traces = [trace for trace in record.samples.values() if trace.values]
@@ -114,7 +114,8 @@ def _wrong_count(record: SessionRecord, expectation: Expectation) -> str | None:
 
 
 def _wrong_cpus(record: SessionRecord, expectation: Expectation) -> str | None:
-    """Whether the runner was pinned as it was asked to: a phone may move what an adb shell starts to other cores."""
+    """Returns a sentence if the runner was not pinned as asked: a phone may move what an adb shell starts to other
+    cores."""
     if expectation.cpus is None or record.header is None:
         return None
     allowed, wanted = set(record.header.cpus_allowed), set(expectation.cpus)
@@ -137,7 +138,7 @@ def _wrong_losses(record: SessionRecord, expectation: Expectation) -> str | None
 
 
 def _unchecked(record: SessionRecord, expected: ExpectedLosses) -> str | None:
-    """What could not be told of a session's losses."""
+    """Returns what could not be checked of a session's losses."""
     if not expected.losses:
         return None if expected.shortfall is None else f"its losses were not compared: {expected.shortfall}"
     compared = compare_losses([step.losses for step in record.steps], expected)
@@ -149,7 +150,7 @@ NOT_BRACKETED = Unavailable("idle power was not measured before and after the se
 
 @dataclass(frozen=True)
 class SessionResult:
-    """One session as it was judged. `ordinal` counts the planned sessions from 0, `attempt` the tries of one from 0."""
+    """One session and its validity. `ordinal` counts the planned sessions from 0, `attempt` the tries of one from 0."""
 
     session_id: str
     ordinal: int

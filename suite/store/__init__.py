@@ -1,4 +1,4 @@
 """Everything that was measured, in one SQLite file: committed session by session, never rewritten.
 
-Start at schema.py (the tables) and store.py (which writes and resumes); finding.py takes what a person typed.
+Start at schema.py (the tables) and store.py (which writes and resumes); finding.py resolves what a person typed.
 """

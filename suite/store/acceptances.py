@@ -1,4 +1,4 @@
-"""Accepting new levels: from a point on, its series is compared with what came since."""
+"""Accepts new levels: from an accepted point on, its series is compared only with later points."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SeriesPoint:
 
 
 def newest_point(store: Store, series: Series, run_id: str | None = None) -> SeriesPoint:
-    """The newest point of a series, or the one of a run. UserError when that run has none."""
+    """Returns the newest point of a series, or that of a run. UserError if the run has none."""
     table = schema.series
     chosen = _points().where(
         table.c.device_name == series.device,
@@ -45,7 +45,7 @@ def newest_point(store: Store, series: Series, run_id: str | None = None) -> Ser
 
 
 def regressed_points(store: Store, run_id: str) -> list[SeriesPoint]:
-    """The points of a run whose last verdict is `regressed`."""
+    """Returns the points of a run whose last verdict is `regressed`."""
     point, verdict = schema.point, schema.verdict
     words: dict[tuple[int, int], str] = {}
     with store.database.reading() as connection:
@@ -62,7 +62,7 @@ def regressed_points(store: Store, run_id: str) -> list[SeriesPoint]:
 
 
 def accept_points(store: Store, points: Sequence[SeriesPoint], author: str, why: str) -> None:
-    """Accepts all of them or, with a UserError that says who was first, none."""
+    """Accepts all points or, with a UserError that names who accepted one before, none."""
     table = schema.acceptance
     with store.database.writing() as connection:
         for item in points:

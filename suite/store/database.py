@@ -1,6 +1,6 @@
 """An open database of the right schema version, with transactions whose errors are sentences for the user.
 
-A store of an older schema is brought up to date in one transaction, so that it is the old one or the new one.
+A store of an older schema is upgraded in one transaction: it is always the old one or the new one.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from suite.store.dialect import BUSY_TIMEOUT_S, WRITES, explain, forbid_changes,
 _CHANGES: Mapping[int, Mapping[str, Mapping[str, str | None]]] = MappingProxyType(
     {
         1: {"run": {"purpose": "run"}, "measurement": {"role": "measured", "runner_hash": None}},
-        2: {"run": {}},  # a purpose more
-        3: {},  # a table more: tag
+        2: {"run": {}},  # adds a purpose
+        3: {},  # adds a table: tag
     }
 )
 
 
 def upgrade(path: Path, *, busy_timeout_s: float) -> None:
-    """Brings the store at `path` to this suite's schema; nothing happens to any other file, or to one of today.
+    """Upgrades the store at `path` to this suite's schema; leaves other files and current stores alone.
 
-    StoreError where the file can't be written or a run is under way; sqlalchemy's DBAPIError for what SQLite refuses.
+    StoreError if the file cannot be written or a run is in progress; sqlalchemy's DBAPIError for what SQLite refuses.
     """
     found = _version_of(path, busy_timeout_s)
     if found not in _CHANGES:
@@ -62,7 +62,7 @@ def _carry_out(path: Path, busy_timeout_s: float) -> None:
         with engine.connect() as connection:
             ready = connection.execution_options(**{WRITES: True})
             with ready.begin():
-                # Another process may have been quicker while this one waited for the lock.
+                # Another process may have upgraded it while this one waited for the lock.
                 while (version := _version(ready)) in _CHANGES:
                     _rebuild(ready, _CHANGES[version])
                     ready.execute(update(schema.schema_version).values(version=version + 1))
@@ -71,7 +71,7 @@ def _carry_out(path: Path, busy_timeout_s: float) -> None:
 
 
 def _version_of(path: Path, busy_timeout_s: float) -> int:
-    """The version of the store at `path`; 0 for no store of ours."""
+    """Returns the version of the store at `path`, 0 if it is not a store of ours."""
     if not path.is_file() or path.stat().st_size == 0:
         return 0
     engine = open_engine(path, read_only=True, busy_timeout_s=busy_timeout_s)
@@ -83,7 +83,7 @@ def _version_of(path: Path, busy_timeout_s: float) -> int:
 
 
 def _version(connection: Connection) -> int:
-    """The version of a store of ours; 0 for any other database."""
+    """Returns the version of a store of ours, 0 for any other database."""
     if not inspect(connection).has_table(schema.schema_version.name):
         return 0
     return connection.execute(select(schema.schema_version.c.version)).scalar_one_or_none() or 0
@@ -121,9 +121,9 @@ forbid_changes(schema.tag)
 
 
 class Database:
-    """One file and its connections; threads may share it. Raises StoreError for whatever stops it.
+    """One file and its connections, shared by threads. Raises StoreError for whatever prevents its use.
 
-    `read_only` makes no file, and changes nothing in one of today's schema.
+    `read_only` creates no file, and changes nothing in one of the current schema.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
@@ -141,13 +141,13 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """One consistent view of everything; never waits for a writer."""
+        """Opens a consistent view of everything; never waits for a writer."""
         with self._explained(), self._engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction: on the disk when the block is left, or nothing of it is if the block raises."""
+        """Opens a transaction, on the disk once the block ends, or discarded if it raises."""
         with self._explained(), self._engine.connect() as connection:
             ready = connection.execution_options(**{WRITES: True})
             with ready.begin():

@@ -26,9 +26,9 @@ WRITES = "suite_writes"
 
 
 def open_engine(path: Path, *, read_only: bool, busy_timeout_s: float, rebuilding: bool = False) -> Engine:
-    """An engine on the file at `path`, which is made if it is missing and `read_only` is false.
+    """Opens an engine on the file at `path`, created if it is missing and `read_only` is false.
 
-    `rebuilding`: foreign keys are not checked, and go on naming a table that is renamed [sqlite.org, ALTER TABLE].
+    `rebuilding`: foreign keys are unchecked and keep naming a table that is renamed [sqlite.org, ALTER TABLE].
     """
     address = f"file:{quote(str(path))}?mode={'ro' if read_only else 'rwc'}"
     if read_only and _is_frozen(path):
@@ -53,7 +53,7 @@ def open_engine(path: Path, *, read_only: bool, busy_timeout_s: float, rebuildin
 
 
 def _is_frozen(path: Path) -> bool:
-    """Whether the store lies complete (no log beside it) on a file system that is mounted read-only."""
+    """Whether the store is complete (no log beside it) on a file system mounted read-only."""
     log = Path(f"{path}-wal")
     try:
         complete = not log.exists() or log.stat().st_size == 0
@@ -88,7 +88,7 @@ def forbid_changes(table: Table) -> None:
 
 
 def explain(error: DBAPIError, path: Path) -> StoreError | None:
-    """What a database error means to the user, in one sentence; None for an error that is a mistake of ours."""
+    """Explains a database error to the user in one sentence, None for one that is our mistake."""
     original: Any = error.orig
     name = getattr(original, "sqlite_errorname", None)
     if not isinstance(name, str):

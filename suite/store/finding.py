@@ -1,4 +1,4 @@
-"""What a person typed, as the run, series or program it means. Every error offers what there is."""
+"""Resolves what a person typed to a run, series or program. Every error offers what exists."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _WHOLE_NAME = 5
 class Side:
     """One side of a comparison: a run, of which only `workload_key` counts when an artifact was named.
 
-    `named` says how it was named, where that was not by its id: `tag v1.2`, `latest`, `night of 2026-11-20`.
+    `named` says how it was named, if not by its id: `tag v1.2`, `latest`, `night of 2026-11-20`.
     """
 
     run_id: str
@@ -52,11 +52,12 @@ class _Run:
 
 
 def find_run(store: Store, text: str, zone: tzinfo | None = None) -> str:
-    """The id of a run: its id or the begin of it, its tag, `latest`, `previous` (the one before), or a date.
+    """Finds a run by its id or the start of it, its tag, `latest`, `previous` (the one before), or a date; returns its
+    id.
 
-    A date, in `zone` or the host's, means its newest night, and its newest run when it has no night. Another lab's runs
-    are found by id and tag alone, those that were broken off before they measured anything by their whole id.
-    UserError when there is none, or more than one.
+    A date, in `zone` or the host's, means its newest night, or its newest run without a night. Another lab's runs are
+    found only by id and tag, runs interrupted before their first measurement only by their full id.
+    UserError if there is none, or more than one.
     """
     return _named_run(store, text, zone).run_id
 
@@ -83,10 +84,9 @@ def _named_run(store: Store, text: str, zone: tzinfo | None = None) -> Side:
 
 
 def find_series(store: Store, text: str) -> Series:
-    """A series by its name, or by some of the parts of it in their order: `local/int8/latency_ms`, `int8/latency`.
+    """Finds a series by its name, or by some of its parts in order: `local/int8/latency_ms`, `int8/latency`.
 
-    Parts are taken as they are; only where that names no series, as the beginnings of parts. UserError when none or
-    several are meant.
+    Parts match exactly or, if that finds no series, by their start. UserError if none or several match.
     """
     known = {item.name: item for item in series_names(store)}
     if text in known:
@@ -100,7 +100,7 @@ def find_series(store: Store, text: str) -> Series:
 
 
 def find_series_or_run(store: Store, text: str) -> Series | str:
-    """What `find_run` finds for a tag or a text that looks like a run (then its id), else what `find_series` finds.
+    """Finds a run (returning its id) for a tag or a text that looks like a run, else a series.
 
     UserError for a tag that is also a part of series' names: it could mean either.
     """
@@ -115,7 +115,7 @@ def find_series_or_run(store: Store, text: str) -> Series | str:
 
 
 def find_side(store: Store, text: str) -> Side:
-    """What `find_run` finds, or the newest run that measured the program with this hash (or begin of one)."""
+    """Finds a run as `find_run` does, or the newest that measured the program with this hash (or start of one)."""
     if _LIKE_A_HASH.fullmatch(text) and (side := _newest_with_program(store, text)) is not None:
         return side
     return _named_run(store, text)
@@ -127,7 +127,7 @@ def _tags(store: Store) -> dict[str, str]:
 
 
 def _runs(store: Store, zone: tzinfo | None) -> list[_Run]:
-    """Every run, newest first."""
+    """Returns every run, newest first."""
     table = schema.run
     has_measurements = table.c.id.in_(select(schema.measurement.c.run_id).distinct())
     statement = select(
@@ -183,7 +183,7 @@ def _only(found: Sequence[str], text: str, noun: str) -> str:
 
 
 def _unknown_series(text: str, wanted: Sequence[str], known: Iterable[str]) -> UserError:
-    """Offers the same name with the parts corrected that no series has, else the nearest names."""
+    """Returns an error that offers the name with unknown parts corrected, else the nearest names."""
     pieces = {piece for name in known for piece in name.split("/")}
     nearest = [
         part

@@ -1,4 +1,4 @@
-"""The series there are, for `suite history` and for naming one, and the verdicts that were given on a series."""
+"""Lists all series, for `suite history` and for resolving names, and the verdicts on a series."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ class Series:
 
     @property
     def name(self) -> str:
-        """As the command line takes it."""
+        """The name that the command line takes."""
         return f"{self.device}/{self.workload_key}/{self.metric}"
 
 
 @dataclass(frozen=True)
 class SeriesSummary(Series):
-    """A series with how much there is of it."""
+    """A series with its numbers of segments and points."""
 
     segments: int
     points: int
 
 
 def series_names(store: Store) -> list[Series]:
-    """Every series that has a point, by device, workload and metric; quick, however many points there are."""
+    """Returns every series with a point, by device, workload and metric; fast, however many points there are."""
     names = _names()
     has_point = select(schema.point.c.series_id).where(schema.point.c.series_id == schema.series.c.id).exists()
     with store.database.reading() as connection:
@@ -46,10 +46,10 @@ def series_names(store: Store) -> list[Series]:
 
 
 def series_list(store: Store) -> list[SeriesSummary]:
-    """The same with their numbers of segments and points, for which every point is looked at."""
+    """Returns the same with their numbers of segments and points, for which every point is read."""
     series, point, measurement = schema.series, schema.point, schema.measurement
     names = _names()
-    # A number for the names is found among the series, which are few; the points are many.
+    # Names are numbered among the series, which are few, not among the many points.
     of_name = select(
         series.c.id, series.c.fingerprint, func.min(series.c.id).over(partition_by=names).label("named")
     ).subquery()
@@ -61,7 +61,7 @@ def series_list(store: Store) -> list[SeriesSummary]:
     )
     in_time = (measurement.c.started_at, measurement.c.id)
     before = func.lag(of_name.c.fingerprint).over(partition_by=of_name.c.named, order_by=in_time)
-    # As `suite.regression.segments` has it: what opens one is another fingerprint than before, or an acceptance.
+    # As in `suite.regression.segments`, another fingerprint than before or an acceptance opens a segment.
     opens = case((before.is_distinct_from(of_name.c.fingerprint) | accepted, 1), else_=0).label("opens")
     each = (
         select(of_name.c.named, opens)
@@ -90,7 +90,7 @@ def _names() -> tuple[Column[Any], ...]:
 
 @dataclass(frozen=True)
 class StoredVerdict:
-    """One verdict, as it was stored."""
+    """One verdict, as stored."""
 
     at: str
     run_id: str
@@ -102,7 +102,7 @@ class StoredVerdict:
 
 
 def verdicts_on(store: Store, series: Series) -> list[StoredVerdict]:
-    """Every verdict on the series, whatever its fingerprint, in the order of their making."""
+    """Returns every verdict on the series, whatever its fingerprint, in the order in which they were made."""
     table, named = schema.verdict, schema.series
     statement = (
         select(table.c.at, schema.measurement.c.run_id, table.c.verdict, table.c.rule, table.c.inputs)

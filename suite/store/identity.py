@@ -1,4 +1,4 @@
-"""Names and keys: run ids, session ids, workload keys, fingerprints of series, tags, labs, stamps, and who types."""
+"""Names and keys: run ids, session ids, workload keys, fingerprints of series, tags, labs, stamps, authors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IMPORTED = "imported"
 ORIGIN_MARK = ":"
 """Stands between a lab and the name of its device; no name in an inventory holds one."""
 
-#: Part of each series' fingerprint: raise it when the way of measuring changes what the numbers mean.
+#: Part of each series' fingerprint: increase it when the method of measuring changes what the numbers mean.
 MEASUREMENT_VERSION = 1
 
 _PARTS = ("model", "method", "quant", "backend")
@@ -29,22 +29,24 @@ _NUMBERS = ("q", "b", "T", "rank")
 
 
 def canonical(value: Any) -> str:
-    """JSON with sorted keys and no blanks, so that equal values have equal text; what is not finite is unavailable."""
+    """Returns JSON with sorted keys and no blanks, so that equal values have equal text; non-finite is unavailable."""
     return json.dumps(finite(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def timestamp(now: datetime | None = None) -> str:
-    """UTC, ISO 8601 with offset, to the millisecond."""
+    """Returns the time as UTC, ISO 8601 with offset, to the millisecond."""
     return (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def new_run_id(now: datetime | None = None) -> str:
-    """Sortable and readable, `2026-11-22T14-03-22-ab12`: the second it began (UTC), four random hexadecimal digits."""
+    """Returns an id such as `2026-11-22T14-03-22-ab12`: the start to the second (UTC), four random hexadecimal
+    digits."""
     return f"{(now or datetime.now(UTC)).astimezone(UTC):%Y-%m-%dT%H-%M-%S}-{secrets.token_hex(2)}"
 
 
 def workload_key(workload: Mapping[str, Json]) -> str:
-    """One line that tells workloads apart: `smollm2-135m/prge/int8/xnnpack/q4/b4/T64/rank16`, then what else it has."""
+    """Returns a line that identifies a workload: `smollm2-135m/prge/int8/xnnpack/q4/b4/T64/rank16`, then other
+    parts."""
     named = [str(workload[part]) for part in _PARTS if part in workload]
     sized = [f"{part}{workload[part]}" for part in _NUMBERS if part in workload]
     others = sorted(set(workload) - {*_PARTS, *_NUMBERS})
@@ -54,7 +56,7 @@ def workload_key(workload: Mapping[str, Json]) -> str:
 def session_id(
     run_id: str, device: str, workload: Mapping[str, Json], ordinal: int, attempt: int, role: str = "measured"
 ) -> str:
-    """Unique over all runs, fit for a file name, readable: run, device, setting, ordinal and attempt from 0."""
+    """Returns an id unique over all runs and valid as a file name: run, device, setting, ordinal and attempt from 0."""
     plain = re.sub(r"[^A-Za-z0-9-]+", "-", f"{device}.{workload.get('quant', '')}".replace(".", "_"))[:60]
     parts = [device, workload_key(workload), *([] if role == "measured" else [role])]
     digest = hashlib.sha256(canonical(parts).encode()).hexdigest()[:8]
@@ -64,19 +66,20 @@ def session_id(
 def fingerprint(
     *, kind: str, emulated: bool, hardware: Mapping[str, Json], os_build: str, workload: str, measurement_version: int
 ) -> str:
-    """16 hexadecimal digits over everything that may change performance though the code under test did not change."""
+    """Returns 16 hexadecimal digits over everything that may change performance without a change of the code under
+    test."""
     facts = [kind, emulated, dict(hardware), os_build, workload, measurement_version]
     return hashlib.sha256(canonical(facts).encode()).hexdigest()[:16]
 
 
 LONGEST = 64
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-#: Words, dates, ids and hashes that the command line takes for a run already.
+#: Words, dates, ids and hashes that the command line already takes for a run.
 _TAKEN = re.compile(r"latest|previous|all|[0-9]+|[0-9]{4}-[0-9]{2}.*|[0-9a-f]{6,64}")
 
 
 def checked_tag(name: str) -> str:
-    """The name itself. UserError unless it can be told from run ids, dates, hashes and series."""
+    """Returns the name. UserError if it could be confused with run ids, dates, hashes or series."""
     quoted = printable(name, 80)
     if _NAME.fullmatch(name) is None or len(name) > LONGEST:
         raise UserError(
@@ -89,7 +92,7 @@ def checked_tag(name: str) -> str:
 
 
 def author() -> str:
-    """`$USER`, else what the system says, else `unknown`."""
+    """Returns `$USER`, else the system's user name, else `unknown`."""
     try:
         return printable(getpass.getuser(), 80)
     except (KeyError, OSError):
@@ -97,7 +100,7 @@ def author() -> str:
 
 
 def stamp(*parts: object) -> str:
-    """32 hexadecimal digits over the parts, which must have a `repr` that says all of them."""
+    """Returns 32 hexadecimal digits over the parts, whose `repr` must be complete."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
@@ -106,12 +109,12 @@ IMPORTED_FROM = "imported_from"
 
 
 def lab_of(device: str) -> str:
-    """The lab that a device's numbers were imported from, empty for a device of this one."""
+    """Returns the lab that a device's numbers were imported from, empty for this lab's own."""
     lab, mark, _ = device.partition(ORIGIN_MARK)
     return lab if mark else ""
 
 
-def marked(device: str) -> dict[str, str]:
-    """What the document of an imported device or measurement has besides; nothing for one of this lab."""
+def origin_entry(device: str) -> dict[str, str]:
+    """Returns what the document of an imported device or measurement has in addition, nothing for this lab's own."""
     lab = lab_of(device)
     return {"origin": lab} if lab else {}

@@ -1,4 +1,4 @@
-"""What judging a night reads: tonight's points, what came before them in their series, and what was said of it."""
+"""What judging a night reads: tonight's points, earlier points of their series, verdicts and acceptances."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class SeriesTonight:
 
     @property
     def name(self) -> str:
-        """As `suite history` takes it."""
+        """The name that `suite history` takes."""
         return f"{self.device}/{self.workload_key}/{self.metric}"
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Program and runner of a measurement, what came of it, and its device's facts in that run."""
+    """Program and runner of a measurement, its result, and its device's facts in that run."""
 
     measurement_id: int
     artifact_hash: str | None
@@ -57,7 +57,7 @@ class Provenance:
 
 
 def series_of_night(store: Store, run_id: str) -> list[SeriesTonight]:
-    """Every series that has a point in the run, in the order of its measurements."""
+    """Returns every series that has a point in the run, in the order of its measurements."""
     points = _points(store, run_id)
     verdicts, accepted = _verdicts(store), _acceptances(store)
     found = []
@@ -70,7 +70,7 @@ def series_of_night(store: Store, run_id: str) -> list[SeriesTonight]:
 
 
 def provenance_of(store: Store, measurement_ids: Sequence[int]) -> dict[int, Provenance]:
-    """How these measurements were made, by id."""
+    """Returns how these measurements were made, by id."""
     table, state = schema.measurement, schema.device_state
     statement = (
         select(table.c.id, table.c.artifact_hash, table.c.runner_hash, table.c.document, state.c.facts)
@@ -103,7 +103,7 @@ def _stored(
 
 
 def _points(store: Store, run_id: str) -> dict[tuple[str, str, str], list[Any]]:
-    """The rows of all points of the devices that the run measured, by series name, oldest first."""
+    """Returns the rows of all points of the devices that the run measured, by series name, oldest first."""
     series, point, measurement = schema.series, schema.point, schema.measurement
     devices = (
         select(series.c.device_name)
@@ -128,7 +128,7 @@ def _points(store: Store, run_id: str) -> dict[tuple[str, str, str], list[Any]]:
 
 
 def _verdicts(store: Store) -> dict[tuple[int, int], tuple[str, dict[str, float]]]:
-    """The last verdict on each point. A point without one was never judged."""
+    """Returns the last verdict on each point. A point without one was never judged."""
     table = schema.verdict
     with store.database.reading() as connection:
         rows = connection.execute(select(table).order_by(table.c.id)).all()

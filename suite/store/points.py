@@ -45,7 +45,7 @@ class _Origin:
 
 
 def _origin(connection: Connection, measurement_id: int, arithmetic: str | None) -> _Origin:
-    """What names the series of a measurement: its device as it was in that run, and its workload."""
+    """Returns what names the series of a measurement: its device as it was in that run, and its workload."""
     chosen = select(
         schema.device.c.name,
         schema.device.c.kind,

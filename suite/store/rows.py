@@ -1,4 +1,4 @@
-"""Rows: adding them, finding those that are there already, and numbers as compressed columns.
+"""Adds rows, finds existing ones, and packs numbers as compressed columns.
 
 A column is little-endian int64 or float64, one value after the other, through zlib.
 """
@@ -23,7 +23,7 @@ SqlValue = str | int | float | bytes | None
 
 
 def new_id(connection: Connection, table: Table, values: Mapping[str, SqlValue]) -> int:
-    """The id of a new row."""
+    """Adds a row and returns its id."""
     key = connection.execute(insert(table).values(dict(values))).inserted_primary_key
     if key is None:
         raise RuntimeError(f"the database gave no id for a row of {table.name}")
@@ -33,7 +33,7 @@ def new_id(connection: Connection, table: Table, values: Mapping[str, SqlValue])
 def found_or_new(
     connection: Connection, table: Table, identity: Mapping[str, SqlValue], facts: Mapping[str, SqlValue]
 ) -> int:
-    """The id of the row with this identity, or of a new one with `facts` too. Only within a writing transaction."""
+    """Returns the id of the row with this identity, or adds one with `facts` too. Only within a writing transaction."""
     statement = select(table.c.id).where(*(table.c[name] == value for name, value in identity.items()))
     found = connection.execute(statement).scalar_one_or_none()
     return int(found) if found is not None else new_id(connection, table, {**identity, **facts})
@@ -54,20 +54,20 @@ class Columns:
 
 
 def pack(columns: Mapping[str, tuple[str, Sequence[int] | Sequence[float]]]) -> Columns:
-    """Columns by name, each with its type (`INTEGER`, `FLOAT`). NaN and infinities are kept as they are."""
+    """Packs columns by name, each with its type (`INTEGER`, `FLOAT`), NaN and infinities included."""
     layout = [[name, kind, len(values)] for name, (kind, values) in columns.items()]
     plain = b"".join(np.asarray(values, dtype=f"<{kind}").tobytes() for kind, values in columns.values())
     return Columns(json.dumps(layout), zlib.compress(plain, _LEVEL))
 
 
 def unpack(columns: Columns) -> dict[str, list[int] | list[float]]:
-    """The columns again, as Python numbers. StoreError when data and layout do not agree."""
+    """Unpacks the columns as Python numbers. StoreError if data and layout do not agree."""
     try:
         layout = [(str(name), str(kind), int(length)) for name, kind, length in json.loads(columns.layout)]
         size = sum(length for _, _, length in layout) * _WIDTH
         if any(kind not in (INTEGER, FLOAT) or length < 0 for _, kind, length in layout):
             raise StoreError("a stored sample has columns of an unknown kind; the raw output in runs/ still has them")
-        # One byte more than expected shows that there is too much, without unpacking all of it.
+        # One byte more than expected reveals excess data without unpacking all of it.
         plain = zlib.decompressobj().decompress(columns.data, size + 1)
     except (ValueError, TypeError, zlib.error) as error:
         raise StoreError(f"a stored sample cannot be read ({error}); the raw output in runs/ still has it") from error

@@ -1,4 +1,4 @@
-"""What was measured in a run: its row, its measurements, and the sessions of each, one at a time."""
+"""Reads a run: its row, its measurements, and the sessions of each, one at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class StoredSession:
-    """A session's row of the store, with its steps and the samples of each sensor."""
+    """A session's row, with its steps and the samples of each sensor."""
 
     row: Row
     steps: tuple[StepEvent, ...]
@@ -39,15 +39,15 @@ class StoredMeasurement:
 
     @property
     def measurement(self) -> Measurement | None:
-        """What came of it, None while it is unfinished."""
+        """The result, None while it is unfinished."""
         document = self.row["document"]
         return None if document is None else Measurement.from_document(json.loads(document))
 
 
 def chosen_runs(store: Store, selection: str, *, own_only: bool) -> list[str]:
-    """Ids of the runs that `selection` (`all`, or what `find_run` takes) names, the oldest first.
+    """Returns ids of the runs that `selection` (`all`, or what `find_run` takes) names, oldest first.
 
-    `own_only`: `all` leaves out what other labs measured. UserError for an unknown one.
+    `own_only`: `all` omits runs of other labs. UserError for an unknown one.
     """
     if selection != ALL:
         return [find_run(store, selection)]
@@ -58,12 +58,12 @@ def chosen_runs(store: Store, selection: str, *, own_only: bool) -> list[str]:
 
 
 def run_row(connection: Connection, run_id: str) -> Row:
-    """The row of a run that is there."""
+    """Returns the row of an existing run."""
     return connection.execute(select(schema.run).where(schema.run.c.id == run_id)).mappings().one()
 
 
 def measurements(connection: Connection, run: Row) -> list[StoredMeasurement]:
-    """What was measured in a run, confirmations too."""
+    """Returns the measurements of a run, including confirmations."""
     statement = (
         select(schema.measurement, schema.device.c.name, schema.device.c.kind, schema.device.c.emulated)
         .select_from(schema.measurement.join(schema.device))
@@ -74,7 +74,7 @@ def measurements(connection: Connection, run: Row) -> list[StoredMeasurement]:
 
 
 def sessions(connection: Connection, measurement_id: int) -> Iterator[StoredSession]:
-    """The sessions of a measurement by ordinal and attempt; each is read when it is asked for."""
+    """Yields the sessions of a measurement by ordinal and attempt, reading one at a time."""
     table, sample = schema.session, schema.sample
     chosen = select(table).where(table.c.measurement_id == measurement_id).order_by(table.c.ordinal, table.c.attempt)
     for row in connection.execute(chosen).mappings().all():
@@ -83,7 +83,7 @@ def sessions(connection: Connection, measurement_id: int) -> Iterator[StoredSess
 
 
 def sample_count(connection: Connection, run_id: str) -> int:
-    """How many steps and samples a run has, without reading them."""
+    """Counts the steps and samples of a run without reading them."""
     statement = (
         select(func.coalesce(func.sum(schema.sample.c.rows), 0))
         .select_from(schema.sample.join(schema.session).join(schema.measurement))

@@ -1,4 +1,4 @@
-"""One session as rows: the judged record goes in whole and comes out equal."""
+"""Stores a session as rows and restores it unchanged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PHASES = ("warm_up", "measured")
 
 
 def session_values(measurement_id: int, result: SessionResult, committed_at: str) -> dict[str, SqlValue]:
-    """The row of `session`."""
+    """Returns the row of `session`."""
     record = result.record
     first = record.header.t_ns if record.header is not None else None
     reason = result.validity.reason
@@ -45,7 +45,7 @@ def session_values(measurement_id: int, result: SessionResult, committed_at: str
 
 
 def sample_values(record: SessionRecord) -> list[dict[str, SqlValue]]:
-    """The rows of `sample`: the steps, then one for each sensor."""
+    """Returns the rows of `sample`: the steps, then one for each sensor."""
     rows = [_sample(record.session_id, "steps", "steps", "step", len(record.steps), _pack_steps(record.steps))]
     for trace in record.samples.values():
         packed = pack(
@@ -60,7 +60,7 @@ def sample_values(record: SessionRecord) -> list[dict[str, SqlValue]]:
 
 
 def load_result(row: Row, samples: Iterable[Row]) -> SessionResult:
-    """The judged session again, from its row of `session` and its rows of `sample`."""
+    """Restores the session from its row of `session` and its rows of `sample`."""
     events = json.loads(row["events"])
     steps, traces = load_samples(samples)
     record = SessionRecord(
@@ -86,7 +86,7 @@ def load_result(row: Row, samples: Iterable[Row]) -> SessionResult:
 
 
 def load_samples(samples: Iterable[Row]) -> tuple[tuple[StepEvent, ...], dict[str, SensorTrace]]:
-    """Steps and sensor traces of one session, from its rows of `sample`. StoreError for damaged data."""
+    """Returns steps and sensor traces of one session from its rows of `sample`. StoreError for damaged data."""
     steps: tuple[StepEvent, ...] = ()
     traces: dict[str, SensorTrace] = {}
     for row in samples:

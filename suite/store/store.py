@@ -1,4 +1,4 @@
-"""Writing runs: each session is committed, and on the disk, before the next one starts; and taking up a run again."""
+"""Writes runs, each session on the disk before the next one starts, and resumes them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from suite.store.points import replace_points
 from suite.store.rows import SqlValue, found_or_new, new_id
 from suite.store.session_rows import load_result, sample_values, session_values
 
-#: A session with one of these is not run again when a run is taken up.
+#: A session with one of these is not repeated when a run is resumed.
 FINAL_STATUSES = ("ok", "unsupported")
 
 _NEVER_REACHED = canonical({})
@@ -31,7 +31,7 @@ _NEVER_REACHED = canonical({})
 
 @dataclass(frozen=True)
 class VerdictRow:
-    """What is kept of a verdict on one series in one night."""
+    """A verdict on one series in one night, as stored."""
 
     series_id: int
     measurement_id: int
@@ -47,21 +47,24 @@ Place = tuple[str, str, str, int]
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run has already; `attempts` counts all tries of a session."""
+    """The stored sessions of a run; `attempts` counts all tries of a session."""
 
     done: frozenset[Place]
     attempts: Mapping[Place, int]
 
 
 class Store:
-    """The store of one suite home. Every method is one transaction; StoreError when it cannot be done."""
+    """The store of one suite home. Every method is one transaction; StoreError if it fails."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool = False, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Store:
-        """Opens the file, making it if it is missing (unless `read_only`). StoreError with one sentence if it can't."""
+        """Opens the file, creating it if it is missing (unless `read_only`).
+
+        StoreError, in one sentence, if that fails.
+        """
         return cls(Database(path, read_only=read_only, busy_timeout_s=busy_timeout_s))
 
     def close(self) -> None:
@@ -71,7 +74,7 @@ class Store:
     def begin_run(
         self, plan: Mapping[str, Json], command: Sequence[str], environment: Mapping[str, str], *, purpose: str = "run"
     ) -> str:
-        """Starts a run (`purpose` run or nightly) and gives its id; `resume_run` gives its JSON-able `plan` back."""
+        """Starts a run (`purpose` run or nightly) and returns its id; `resume_run` returns its `plan`."""
         run_id = new_run_id()
         with self.database.writing() as connection:
             connection.execute(
@@ -88,7 +91,7 @@ class Store:
         return run_id
 
     def resume_run(self, run_id: str) -> dict[str, Any]:
-        """Marks a run as going on again and gives its plan. UserError for a run that is not there or is finished."""
+        """Marks a run as running again and returns its plan. UserError for an unknown or finished run."""
         with self.database.writing() as connection:
             row = connection.execute(select(schema.run).where(schema.run.c.id == run_id)).mappings().one_or_none()
             if row is None:
@@ -106,7 +109,7 @@ class Store:
         return plan
 
     def open_runs(self, purpose: str = "run") -> list[str]:
-        """Ids of the runs that can be resumed, newest first: those killed (still `running`), and those interrupted."""
+        """Returns ids of the runs that can be resumed, newest first: killed (still `running`) or interrupted ones."""
         statement = select(schema.run.c.id).where(
             schema.run.c.status.in_(("running", "interrupted")), schema.run.c.purpose == purpose
         )
@@ -121,9 +124,9 @@ class Store:
             )
 
     def record_device(self, name: str, kind: str, emulated: bool, hardware: Mapping[str, Json]) -> int:
-        """The id of the device with exactly this hardware, a new one if it was not seen before.
+        """Returns the id of the device with exactly this hardware, adding it if it is new.
 
-        One that was never reached until now (see `known_device`) gets its hardware.
+        A device never reached before (see `known_device`) gets its hardware.
         """
         named: dict[str, SqlValue] = {"name": name, "kind": kind, "emulated": int(emulated)}
         seen: dict[str, SqlValue] = {"hardware": canonical(dict(hardware))}
@@ -134,7 +137,7 @@ class Store:
             return found_or_new(connection, schema.device, named | seen, {"first_seen_at": timestamp()})
 
     def known_device(self, name: str, kind: str, emulated: bool) -> int:
-        """The id of a device that can't be reached: as it was seen last, or else a new one without hardware."""
+        """Returns the id of an unreachable device: as last seen, or else a new one without hardware."""
         named: dict[str, SqlValue] = {"name": name, "kind": kind, "emulated": int(emulated)}
         with self.database.writing() as connection:
             seen = select(schema.device.c.id).where(*_equal(named)).order_by(schema.device.c.id.desc())
@@ -152,7 +155,7 @@ class Store:
         facts: Mapping[str, Json],
         preflight: Sequence[Mapping[str, Json]] = (),
     ) -> int:
-        """The state a device is in at the begin of its part of a run; the latest one counts."""
+        """Stores a device's state at the start of its part of a run; the latest one counts."""
         with self.database.writing() as connection:
             return new_id(
                 connection,
@@ -168,7 +171,7 @@ class Store:
             )
 
     def record_artifact(self, artifact_hash: str, workload: Mapping[str, Json], metadata: Mapping[str, Json]) -> None:
-        """Keeps artifact.json of a program; one that is known already stays as it is."""
+        """Stores artifact.json of a program; a known one stays as it is."""
         with self.database.writing() as connection:
             known = select(schema.artifact.c.hash).where(schema.artifact.c.hash == artifact_hash)
             if connection.execute(known).first() is None:
@@ -193,10 +196,10 @@ class Store:
         reference_losses: Sequence[Sequence[float]] = (),
         role: str = "measured",
     ) -> int:
-        """The id of this workload's measurement on this device in this run; the same one when it is begun again.
+        """Returns the id of this workload's measurement on this device in this run, adding it if it is new.
 
         `role`: `candidate` and `baseline` are the two sides of a confirmation; only what is `measured` makes points.
-        UserError when it was begun with another program or other reference losses (the suite, the weights or the task
+        UserError if it was started with another program or other reference losses (the suite, the weights or the task
         changed since): sessions of both would not be one measurement.
         """
         identity: dict[str, SqlValue] = {
@@ -228,7 +231,7 @@ class Store:
             connection.execute(insert(schema.sample), rows)
 
     def sessions_of(self, measurement_id: int) -> list[SessionResult]:
-        """Every stored session of a measurement, whole, by ordinal and attempt: what `measure` takes."""
+        """Returns every stored session of a measurement by ordinal and attempt: what `measure` takes."""
         chosen = schema.session.c.measurement_id == measurement_id
         with self.database.reading() as connection:
             rows = connection.execute(select(schema.session).where(chosen)).mappings().all()
@@ -242,7 +245,7 @@ class Store:
         return sorted(results, key=lambda result: (result.ordinal, result.attempt))
 
     def finish_measurement(self, measurement_id: int, measurement: Measurement) -> None:
-        """Stores the measurement and its points in the series; doing it again (with ratios, say) replaces both."""
+        """Stores the measurement and its points; doing it again (with ratios, say) replaces both."""
         with self.database.writing() as connection:
             connection.execute(
                 update(schema.measurement)
@@ -260,7 +263,7 @@ class Store:
                 replace_points(connection, measurement_id, measurement)
 
     def progress(self, run_id: str) -> Progress:
-        """Which sessions of a run are there."""
+        """Returns which sessions of a run are stored."""
         statement = (
             select(
                 schema.device.c.name,
@@ -303,7 +306,7 @@ class Store:
                 connection.execute(insert(schema.verdict), rows)
 
     def accept(self, series_id: int, measurement_id: int, author: str, why: str) -> int:
-        """From this measurement on the series has a new baseline."""
+        """Accepts a new baseline of the series from this measurement on."""
         acceptance: dict[str, SqlValue] = {
             "series_id": series_id,
             "measurement_id": measurement_id,
@@ -315,7 +318,7 @@ class Store:
             return new_id(connection, schema.acceptance, acceptance)
 
     def annotate(self, author: str, text: str, *, run_id: str | None = None, series_id: int | None = None) -> int:
-        """Keeps a remark about a run or a series; one of the two must be named."""
+        """Stores a remark about a run or a series; one of the two must be given."""
         remark = {"run_id": run_id, "series_id": series_id, "at": timestamp(), "author": author, "text": text}
         with self.database.writing() as connection:
             return new_id(connection, schema.annotation, remark)

@@ -1,6 +1,6 @@
-"""What people say of a run: tags, and the remarks and accepted levels that belong to it.
+"""Tags, remarks and accepted levels of a run.
 
-Tags are names. Append-only; of the rows with one name the newest counts.
+Tags are append-only; the newest row of a name counts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from suite.store.store import Store
 
 @dataclass(frozen=True)
 class Tag:
-    """A name and the run that it means, with who said so and when (ISO 8601, UTC)."""
+    """A name and the run it means, with author and time (ISO 8601, UTC)."""
 
     name: str
     run_id: str
@@ -28,7 +28,7 @@ class Tag:
 
 
 def current_tags(connection: Connection) -> dict[str, Tag]:
-    """Every tag there is by name, the newest last."""
+    """Returns every tag by name, newest last."""
     table = schema.tag
     newest: dict[str, Tag] = {}
     for row in connection.execute(select(table).order_by(table.c.id)):
@@ -39,7 +39,7 @@ def current_tags(connection: Connection) -> dict[str, Tag]:
 
 
 def tags_by_run(connection: Connection) -> dict[str, list[str]]:
-    """The names of each run that has some."""
+    """Returns the tags of each run that has any."""
     found: dict[str, list[str]] = {}
     for tag in current_tags(connection).values():
         found.setdefault(tag.run_id, []).append(tag.name)
@@ -47,13 +47,13 @@ def tags_by_run(connection: Connection) -> dict[str, list[str]]:
 
 
 def tag_list(store: Store) -> list[Tag]:
-    """Every tag, the newest first."""
+    """Returns every tag, newest first."""
     with store.database.reading() as connection:
         return list(current_tags(connection).values())[::-1]
 
 
 def require_free(store: Store, name: str) -> None:
-    """UserError when the name can be no tag, or is the tag of a run."""
+    """Raises UserError if the name is no valid tag, or already the tag of a run."""
     checked_tag(name)
     with store.database.reading() as connection:
         known = current_tags(connection).get(name)
@@ -62,7 +62,7 @@ def require_free(store: Store, name: str) -> None:
 
 
 def tag_run(store: Store, name: str, run_id: str, author: str, *, move: bool = False) -> bool:
-    """Lets `name` mean the run; False when it does already. UserError when it means another one, unless `move`."""
+    """Tags the run with `name`; False if it already is. UserError if another run has the name, unless `move`."""
     checked_tag(name)
     with store.database.writing() as connection:
         known = current_tags(connection).get(name)
@@ -75,7 +75,7 @@ def tag_run(store: Store, name: str, run_id: str, author: str, *, move: bool = F
 
 
 def take_away(store: Store, name: str, author: str) -> Tag:
-    """Frees the name, and gives what it meant; that it did stays stored. UserError when there is no such tag."""
+    """Frees the name and returns its tag; its history stays stored. UserError for an unknown tag."""
     with store.database.writing() as connection:
         tags = current_tags(connection)
         if name not in tags:
@@ -99,7 +99,7 @@ _MOST_NAMED = 3
 
 
 def remarks_of_run(connection: Connection, run_id: str) -> list[dict[str, str]]:
-    """As the document of a run has them (`reports.model.source.ReportSource.document`), annotations first."""
+    """Returns the remarks on a run as its document has them, annotations first."""
     note = schema.annotation
     notes = select(note.c.at, note.c.author, note.c.text).where(note.c.run_id == run_id).order_by(note.c.id)
     found = [
@@ -110,7 +110,7 @@ def remarks_of_run(connection: Connection, run_id: str) -> list[dict[str, str]]:
 
 
 def newest_remarks(connection: Connection) -> Mapping[str, tuple[int, ...]]:
-    """Run to what changes when something more is said of it."""
+    """Returns for each run what changes with every new remark on it."""
     note, accepted, measurement = schema.annotation, schema.acceptance, schema.measurement
     notes = select(note.c.run_id, func.max(note.c.id)).where(note.c.run_id.is_not(None)).group_by(note.c.run_id)
     levels = (
@@ -126,7 +126,7 @@ def newest_remarks(connection: Connection) -> Mapping[str, tuple[int, ...]]:
 
 
 def _accepted(connection: Connection, run_id: str) -> list[dict[str, str]]:
-    """One remark for all series that were accepted together: by the same person for the same reason."""
+    """Returns one remark for all series accepted together: by the same person for the same reason."""
     accepted, measurement, series = schema.acceptance, schema.measurement, schema.series
     statement = (
         select(accepted, series.c.device_name, series.c.workload_key, series.c.metric)

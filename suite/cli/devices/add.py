@@ -1,4 +1,4 @@
-"""`suite devices add`: a device more in the inventory; `suite devices schema`: what one may hold, for editors."""
+"""`suite devices add`: adds a device to the inventory; `suite devices schema`: its JSON Schema, for editors."""
 
 from __future__ import annotations
 

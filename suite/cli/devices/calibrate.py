@@ -12,7 +12,7 @@ from devices.inventory.editing import change_device
 from foundation.errors import UserError
 from foundation.text import printable
 from suite import exit_codes
-from suite.cli.open_inventory import opened
+from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json, print_line
 from suite.energy.calibration import Calibration, calibrate
@@ -41,7 +41,7 @@ def calibrate_device(name: str, yes: bool, seconds: float, as_json: bool, invent
     suite devices calibrate phone
     suite devices calibrate phone --seconds 30 --yes
     """
-    inventory, home = opened(inventory_path)
+    inventory, home = open_inventory(inventory_path)
     chosen = inventory.select(name)
     if len(chosen) != 1:
         raise UserError(f"{printable(name)!r} stands for {len(chosen)} devices: name one to calibrate.")

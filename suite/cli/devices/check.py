@@ -1,4 +1,4 @@
-"""`suite devices check`: a look at what can be measured on devices, and beside them."""
+"""`suite devices check`: what can be measured on devices and by meters beside them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from devices.access.inspection import Inspection, check_entry
 from devices.inventory.entry import DeviceEntry
 from suite import exit_codes
 from suite.cli.devices.list import print_rows
-from suite.cli.open_inventory import opened
+from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json
 from suite.energy.meter_program import meter_rows
@@ -28,7 +28,7 @@ def check_devices(selection: str, as_json: bool, inventory_path: Path) -> int:
     \b
     suite devices check local
     """
-    inventory, home = opened(inventory_path)
+    inventory, home = open_inventory(inventory_path)
     inspections = [_inspected(entry, home) for entry in inventory.select(selection)]
     if as_json:
         print_json([_document(inspection) for inspection in inspections])
@@ -40,7 +40,7 @@ def check_devices(selection: str, as_json: bool, inventory_path: Path) -> int:
 
 
 def _inspected(entry: DeviceEntry, home: Home) -> Inspection:
-    """What is on the device, and the meter beside it."""
+    """Returns what is on the device, and the meter beside it."""
     found = check_entry(entry, home.locks)
     return dataclasses.replace(found, rows=(*found.rows, *meter_rows(entry)))
 

@@ -1,4 +1,4 @@
-"""`suite devices enroll`: which key a device shows, and its place in the inventory once the user has compared it."""
+"""`suite devices enroll`: prints a device's key, and adds it to the inventory once the user has compared it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from devices.inventory.editing import change_device
 from devices.inventory.entry import DeviceEntry
 from devices.transports.ssh.endpoint import Endpoint
 from suite import exit_codes
-from suite.cli.open_inventory import opened
+from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
 from suite.cli.output import print_line
 
-# What somebody needs to find the phone, unlock it and read its question.
+# The time it takes to find the phone, unlock it and read its question.
 _ANSWER_S = 120.0
 
 
@@ -37,7 +37,7 @@ def enroll(name: str, fingerprint: str | None, jump_fingerprint: str | None, yes
     """
     if yes and not fingerprint:
         raise click.UsageError("--yes needs --fingerprint: a key that nobody compared is not to be trusted")
-    inventory, _ = opened(inventory_path)
+    inventory, _ = open_inventory(inventory_path)
     if name not in inventory.devices:
         inventory.select(name)
         raise InventoryError(f"{name!r} is a selection; enroll one device at a time, by its name.")
@@ -64,7 +64,7 @@ def enroll(name: str, fingerprint: str | None, jump_fingerprint: str | None, yes
 
 
 def _authorise(entry: DeviceEntry) -> int:
-    """Over adb it is the device that asks, and keeps the answer: nothing is written here."""
+    """Waits for consent on the phone: over adb the device asks and keeps the answer, so nothing is written here."""
     from devices.access.enrollment import await_authorisation  # its library takes a while to load
 
     print_line(f"{entry.name} is reached by adb: nothing is written, as the phone itself keeps who may use it")

@@ -1,4 +1,4 @@
-"""`suite devices`: what is in the inventory, what can be measured there, and how to mend what is missing."""
+"""`suite devices`: what is in the inventory, what can be measured there, and how to fix what is missing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 from devices.access.inspection import Row, support_of
 from suite import exit_codes
 from suite.cli.lazy import Later, LazyGroup
-from suite.cli.open_inventory import opened
+from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json, print_table
 
@@ -22,7 +22,7 @@ _MARKS = {"ok": "✓", "warning": "!", "failed": "✗", "unavailable": "-"}
 
 
 def print_rows(rows: Sequence[Row]) -> None:
-    """Print the rows as a table; what they hold may come from a device."""
+    """Prints the rows as a table; their text may come from a device."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("", "item", "what is there", "how to mend it"):
         table.add_column(name, overflow="fold")
@@ -50,7 +50,7 @@ def devices_group() -> None:
 @inventory_option
 def list_devices(as_json: bool, inventory_path: Path) -> int:
     """List the devices and how each is reached; contacts none."""
-    inventory, _ = opened(inventory_path)
+    inventory, _ = open_inventory(inventory_path)
     rows = [support_of(entry) for entry in inventory.devices.values()]
     if as_json:
         print_json([dataclasses.asdict(row) for row in rows])

@@ -10,7 +10,7 @@ import click
 
 from foundation.errors import UserError
 from suite import exit_codes
-from suite.cli.open_inventory import opened
+from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json
 from suite.display import Display
@@ -40,7 +40,7 @@ def check(overhead: bool, selection: str, quant: str, as_json: bool, inventory_p
     """
     if not overhead:
         raise UserError("Nothing to check is named: add --overhead.")
-    inventory, home = opened(inventory_path)
+    inventory, home = open_inventory(inventory_path)
     entries = inventory.select(selection)
     if len(entries) != 1:
         raise UserError(f"{selection} names {len(entries)} devices: name one.")

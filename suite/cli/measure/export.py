@@ -17,7 +17,7 @@ from suite.planning.forecast import require_memory
 from suite.planning.plan import Plan
 from suite.preparing.inputs import load_inputs
 from suite.preparing.preparation import prepare
-from suite.rounding import rounded
+from suite.rounding import format_rounded
 from workloads.export.artifact import ArtifactCache
 
 
@@ -45,7 +45,7 @@ def export(as_json: bool, inventory_path: Path, **settings: Any) -> int:
         return exit_codes.OK
     for document in documents:
         click.echo(
-            f"{document['workload']['quant']}: {rounded(document['program_bytes'] / 1e6)} MB, "
+            f"{document['workload']['quant']}: {format_rounded(document['program_bytes'] / 1e6)} MB, "
             f"{document['delegates']['partitions']} delegates, exported in {document['export_seconds']:.1f} s: "
             f"{document['path']}"
         )

@@ -10,7 +10,7 @@ import click
 
 from foundation.atomic import write_atomic
 from foundation.errors import UserError
-from suite.cli.open_inventory import opened
+from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option, night_plan_option
 from suite.cli.output import print_line
 from suite.display import Display
@@ -37,7 +37,7 @@ def nightly(plan_path: Path, quick: bool, as_json: bool, inventory_path: Path) -
     \b
     suite nightly --plan nightly.yaml
     """
-    inventory, home = opened(inventory_path)
+    inventory, home = open_inventory(inventory_path)
     plan = load_plan_file(plan_path, inventory)
     words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
     display = Display()

@@ -1,4 +1,4 @@
-"""`suite plan check`: what a plan file comes to, device by device, before anything runs."""
+"""`suite plan check`: what a plan file amounts to, device by device, before anything runs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from suite import exit_codes
-from suite.cli.open_inventory import opened
+from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json, print_line, print_table
 from suite.planning import forecast as demands
 from suite.planning.forecast import Forecast, forecast
 from suite.planning.plan import Plan, RunPlan
 from suite.planning.plan_file import load_plan_file
-from suite.rounding import duration, rounded
+from suite.rounding import format_duration, format_rounded
 
 _COLUMNS = ("model", "shape", "settings", "devices", "sessions", "steps", "time on a device")
 
@@ -38,7 +38,7 @@ def check_plan(path: Path, as_json: bool, inventory_path: Path) -> int:
     \b
     suite plan check nightly.yaml
     """
-    inventory, _ = opened(inventory_path)
+    inventory, _ = open_inventory(inventory_path)
     plan = load_plan_file(path, inventory)
     demands.check(plan, inventory)
     forecasts = [(part, forecast(part)) for part in plan.plans]
@@ -55,8 +55,10 @@ def check_plan(path: Path, as_json: bool, inventory_path: Path) -> int:
         table.add_row(*(escape(cell) for cell in _row(part, found)))
     print_table(table)
     for name, value in seconds.items():
-        print_line(f"{name}: about {duration(value)} if it is like a two-core desktop{_against(plan, value)}")
-    print_line(f"export: about {duration(sum(found.export_seconds for _, found in forecasts))} for what is not cached")
+        print_line(f"{name}: about {format_duration(value)} if it is like a two-core desktop{_against(plan, value)}")
+    print_line(
+        f"export: about {format_duration(sum(found.export_seconds for _, found in forecasts))} for what is not cached"
+    )
     return exit_codes.OK
 
 
@@ -72,15 +74,16 @@ def _row(part: Plan, found: Forecast) -> tuple[str, ...]:
         ", ".join(part.devices),
         str(part.sessions),
         str(part.steps),
-        duration(found.measure_seconds / len(part.devices)),
+        format_duration(found.measure_seconds / len(part.devices)),
     )
 
 
 def _against(plan: RunPlan, seconds: float) -> str:
-    """What the budget does to it."""
+    """Says how the budget limits the plan."""
     if plan.budget_minutes is None:
         return ""
     share = seconds / 60 / plan.budget_minutes
     if share <= 1:
         return f", {100 * share:.0f} % of its budget of {plan.budget_minutes:g} min"
-    return f", {rounded(share)} times its budget of {plan.budget_minutes:g} min: the last sessions would be left out"
+    over = f"{format_rounded(share)} times its budget of {plan.budget_minutes:g} min"
+    return f", {over}: the last sessions would be left out"

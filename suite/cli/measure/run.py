@@ -20,7 +20,7 @@ from foundation.unavailable import Unavailable
 from reports.model.measurement import Measurement
 from reports.model.reading import Number
 from suite import exit_codes
-from suite.cli.open_inventory import opened
+from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json, print_line, print_table
 from suite.cli.workload_options import workload_options
@@ -29,7 +29,7 @@ from suite.planning import forecast as demands
 from suite.planning.forecast import forecast
 from suite.planning.plan import Plan, RunPlan
 from suite.planning.plan_file import load_plan_file
-from suite.rounding import rounded
+from suite.rounding import format_rounded
 from suite.store.identity import checked_tag
 from workloads.workload import METHODS
 
@@ -42,7 +42,7 @@ _NUMBERS = ("step\nms", "95 %\ninterval", "peak\nMiB", "program\nMB", "energy\nm
 
 
 def results_table(measurements: Sequence[Measurement]) -> Table:
-    """Latency with its interval, peak memory, energy per step and ratio to the reference setting, one row a setting."""
+    """Lists latency with its interval, peak memory, energy per step and ratio to the reference, a row per setting."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("device")
     table.add_column("setting")
@@ -56,7 +56,7 @@ def results_table(measurements: Sequence[Measurement]) -> Table:
 
 
 def reasons(measurements: Sequence[Measurement]) -> list[str]:
-    """A line for each measurement that is not simply ok, and one for each device whose energy is unavailable."""
+    """Returns a line for each measurement with a reason, and one for each device whose energy is unavailable."""
     lines = [f"{item.device} {item.setting}: {item.status}: {item.reason}" for item in measurements if item.reason]
     energy = {
         f"{item.device}: energy is unavailable: {gross.reason}": None
@@ -67,7 +67,7 @@ def reasons(measurements: Sequence[Measurement]) -> list[str]:
 
 
 def _reference(measurements: Sequence[Measurement]) -> str:
-    """The setting that the ratios refer to; fp32 unless another one had to stand in."""
+    """Returns the setting that the ratios refer to: fp32, or the one that replaced it."""
     settings = {setting for item in measurements if isinstance(setting := item.ratio.setting, str)}
     return "/".join(sorted(settings)) or "fp32"
 
@@ -78,7 +78,7 @@ def _row(item: Measurement) -> list[str]:
         item.device,
         item.setting,
         _number(item.latency.median_ms),
-        "-" if isinstance(ends, Unavailable) else f"{rounded(ends.low)}-{rounded(ends.high)}",
+        "-" if isinstance(ends, Unavailable) else f"{format_rounded(ends.low)}-{format_rounded(ends.high)}",
         _number(item.peak_memory_kib, 1 / 1024),
         _number(item.program_bytes, 1e-6),
         _number(item.energy.gross_mj),
@@ -88,8 +88,8 @@ def _row(item: Measurement) -> list[str]:
 
 
 def _number(found: Number, factor: float = 1.0) -> str:
-    """The number times `factor`; a dash for what is unavailable."""
-    return "-" if isinstance(found, Unavailable) else rounded(found * factor)
+    """Formats the number times `factor`, a dash if it is unavailable."""
+    return "-" if isinstance(found, Unavailable) else format_rounded(found * factor)
 
 
 _WITH_RESUME = ("resume", "as_json", "inventory_path")
@@ -135,7 +135,7 @@ def run(
     """
     if tag is not None:
         checked_tag(tag)
-    inventory, home = opened(inventory_path)
+    inventory, home = open_inventory(inventory_path)
     if resume:
         _refuse_settings("--resume goes on with the plan of the interrupted run", _WITH_RESUME)
         return _print_outcome(_measure(None, inventory, home), as_json)
@@ -154,8 +154,8 @@ def run(
 def _measure(
     plan: RunPlan | None, inventory: Inventory, home: Home, command: Sequence[str] = (), tag: str | None = None
 ) -> Outcome:
-    """A new run, or without a plan the one that was interrupted."""
-    # Here, since store, pages and transports take longer to load than telling what is wrong with a plan, or a dry run.
+    """Carries out a new run or, without a plan, resumes the interrupted one."""
+    # Imported here because store, pages and transports take longer to load than checking a plan or a dry run.
     from suite.display import Display
     from suite.measuring import orchestrate
 
@@ -165,7 +165,7 @@ def _measure(
 
 
 def _refuse_settings(why: str, allowed: Sequence[str]) -> None:
-    """A run that is taken up again, or a plan file, has its settings: others would be ignored in silence."""
+    """Refuses options that a resumed run or a plan file would silently ignore."""
     context = click.get_current_context()
     given = [
         parameter.opts[0]

@@ -1,4 +1,4 @@
-"""`suite schedule`: nights by themselves."""
+"""`suite schedule`: nights that start on their own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 
 from foundation.errors import UserError
 from suite import exit_codes
-from suite.cli.open_inventory import opened
+from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option, night_plan_option
 from suite.cli.output import print_json, print_line
 from suite.home import Home
@@ -49,7 +49,7 @@ def install(at: str, plan_path: Path, chosen: By | None, dry_run: bool, inventor
     suite schedule install --at 02:30
     suite schedule install --dry-run
     """
-    inventory, home = opened(inventory_path)
+    inventory, home = open_inventory(inventory_path)
     forecast.check(load_plan_file(plan_path, inventory), inventory)
     schedule = _schedule(at, home, inventory_path, plan_path)
     by = chosen or _best()
@@ -59,7 +59,7 @@ def install(at: str, plan_path: Path, chosen: By | None, dry_run: bool, inventor
         print_line("nothing was written")
         return exit_codes.OK
     now = datetime.now().astimezone()
-    if is_due(read_record(home), schedule.at, now):  # nights count from now on: none was missed before
+    if is_due(read_record(home), schedule.at, now):  # nights count from now on, none was missed before
         write_record(home, Started(now, now))
     (systemd.install if by == "systemd" else cron.install)(schedule)
     print_line(f"a night begins every day at {schedule.clock}; see `suite schedule status`")
@@ -113,7 +113,7 @@ def remove(inventory_path: Path) -> int:
 
 
 def _schedule(at: str, home: Home, inventory_path: Path, plan_path: Path) -> Schedule:
-    # Not resolved: the interpreter of a virtual environment is a link, and what it is called decides.
+    # Not resolved: the interpreter of a virtual environment is a link, and its name decides which environment it uses.
     python = Path(sys.executable)
     path = absolute_entries(os.environ.get("PATH", os.defpath))
     return Schedule(clock_time(at), python, home.root, inventory_path.resolve(), plan_path.resolve(), path)

@@ -1,6 +1,6 @@
-"""`suite selftest`: the suite's own rules on simulated numbers, for those who want to see before they believe.
+"""`suite selftest`: tries the suite's own rules on simulated numbers.
 
-The simulation is no part of the installed package: it lies with the benchmarks of a checkout (docs/regression.md).
+The simulation is not part of the installed package: it is among the benchmarks of a checkout (docs/regression.md).
 """
 
 from __future__ import annotations

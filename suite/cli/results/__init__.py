@@ -1,4 +1,4 @@
-"""Commands for what was measured: looking at it, naming it, taking it out, removing what nobody needs.
+"""Commands for results: viewing, naming and exporting them, and removing what nobody needs.
 
 Start at history.py.
 """

@@ -18,7 +18,7 @@ from foundation.errors import UserError
 from reports.model.histories import Compared, ComparedMetric
 from reports.site.build import build_comparison
 from suite import exit_codes
-from suite.cli.open_store import opened_store
+from suite.cli.open_store import open_store
 from suite.cli.options import inventory_option
 from suite.cli.output import format_value, print_json, print_line, print_table
 from suite.home import Home
@@ -37,7 +37,7 @@ _Place = tuple[str, str]
 
 @dataclass(frozen=True)
 class StateOfPlace:
-    """What was not the same about a device when it measured a workload."""
+    """How a device's state differed between the two measurements of a workload."""
 
     device: str
     workload_key: str
@@ -46,7 +46,7 @@ class StateOfPlace:
 
 @dataclass(frozen=True)
 class TwoSides:
-    """What was taken for either side, the metrics and what else differs, and where a device was in another state."""
+    """The two sides, their metrics, what else differs, and where a device was in another state."""
 
     before: Side
     after: Side
@@ -55,7 +55,7 @@ class TwoSides:
 
 
 def compare_sides(store: Store, before: Side, after: Side) -> TwoSides:
-    """Set two sides beside one another. UserError for the same run twice, or programs of different workloads."""
+    """Compares two sides. UserError for the same run twice, or programs of different workloads."""
     if before.run_id == after.run_id:
         raise UserError(f"both sides are run {before.run_id}: name two runs of `suite history --runs`")
     keys = {side.workload_key for side in (before, after) if side.workload_key is not None}
@@ -83,7 +83,7 @@ def _states(store: Store, before: str, after: str) -> tuple[StateOfPlace, ...]:
 
 
 def _measurement_ids(store: Store, run_id: str) -> Mapping[_Place, int]:
-    """Measurement by device and workload."""
+    """Returns the run's measurement ids by device and workload."""
     table, device = schema.measurement, schema.device
     statement = (
         select(device.c.name, table.c.workload_key, table.c.id)
@@ -118,7 +118,7 @@ def compare(before: str, after: str, as_json: bool, inventory_path: Path) -> int
     suite compare v1.2 latest
     """
     home = Home.locate(inventory_path)
-    with opened_store(inventory_path) as store:
+    with open_store(inventory_path) as store:
         found = compare_sides(store, find_side(store, before), find_side(store, after))
         page = build_comparison(StoreSource(store), home.reports, found.compared.before, found.compared.after)
     if as_json:
@@ -153,7 +153,7 @@ def _print(found: TwoSides) -> None:
 
 
 def shared_parts(keys: Sequence[str]) -> tuple[str, Mapping[str, str]]:
-    """What all workload keys share, and each key's own rest. A single workload, or keys of unlike form, stay whole."""
+    """Returns what all workload keys share, and the rest of each. A single key, or keys of unlike form, stay whole."""
     split = {key: key.split("/") for key in keys}
     if len(split) < 2 or len({len(parts) for parts in split.values()}) > 1:
         return "", {key: key for key in keys}

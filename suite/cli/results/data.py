@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from suite import exit_codes
-from suite.cli.open_store import opened_store
+from suite.cli.open_store import open_store
 from suite.cli.options import inventory_option
 from suite.cli.output import print_line
 from suite.exchange.dump import export_documents, export_tables
@@ -44,7 +44,7 @@ def export_data(selection: str, file_format: str, folder: Path, inventory_path: 
     suite data export all --format parquet --to tables
     suite data export latest --format json
     """
-    with opened_store(inventory_path, nothing="nothing to export") as store:
+    with open_store(inventory_path, nothing="nothing to export") as store:
         runs = chosen_runs(store, selection, own_only=file_format == "json")
         if file_format == "json":
             written = export_documents(store, runs, folder)
@@ -70,7 +70,7 @@ def import_data(files: tuple[Path, ...], lab: str, inventory_path: Path) -> int:
     store: Store | None = None
     try:
         for path in files:
-            document = read_document(path)  # before the store is made: a wrong file leaves nothing behind
+            document = read_document(path)  # before the store is created, so that a wrong file leaves nothing behind
             store = store or Store.open(home.store_path)
             found = import_run(store, document, lab, path.name)
             if found.new:
@@ -99,6 +99,6 @@ def trace(run: str, path: Path | None, inventory_path: Path) -> int:
     suite trace latest
     suite trace 2026-11-22T14-03-22-ab12 --to run.json.gz
     """
-    with opened_store(inventory_path, nothing="no run yet") as store:
+    with open_store(inventory_path, nothing="no run yet") as store:
         print_line(str(write_trace(store, run, path)))
     return exit_codes.OK

@@ -1,4 +1,4 @@
-"""`suite gc`: remove what nobody needs any more, on this host or on devices; nothing measured is among it."""
+"""`suite gc`: removes what nobody needs any more from this host or from devices, never measurements."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from rich.table import Table
 from devices.errors import DeviceError
 from foundation.errors import UserError
 from suite import exit_codes
-from suite.cli.open_inventory import opened
+from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json, print_line, print_table
 from suite.home import Home, alone
 from suite.retention.removal import carry_out
 from suite.retention.survey import DeviceItem, Item, Rules, clear_device, spare, survey, survey_device
-from suite.rounding import rounded
+from suite.rounding import format_rounded
 from suite.store.store import Store
 
 
@@ -74,15 +74,15 @@ def gc(selection: str | None, keep_days: float, dry_run: bool, yes: bool, as_jso
 
 
 def _surveyed(home: Home, rules: Rules) -> list[Item]:
-    """As things are now; nobody waits for us while the user thinks about it."""
+    """Surveys the home and releases it, so that nobody waits while the user decides."""
     with _surveyed_home(home, rules) as items:
         return items
 
 
 @contextlib.contextmanager
 def _surveyed_home(home: Home, rules: Rules) -> Iterator[list[Item]]:
-    """What is there, and no run begins during the block."""
-    # In this order: a store of an earlier schema is brought up to date when it is opened, which wants the home alone.
+    """Surveys the home; no run starts during the block."""
+    # In this order: opening a store of an earlier schema upgrades it, which needs the home to itself.
     store = Store.open(home.store_path, read_only=True) if home.store_path.is_file() else None
     with contextlib.closing(store) if store is not None else contextlib.nullcontext(), alone(home) as free:
         items = survey(home, store, rules)
@@ -90,8 +90,8 @@ def _surveyed_home(home: Home, rules: Rules) -> Iterator[list[Item]]:
 
 
 def _on_devices(selection: str, rules: Rules, inventory_path: Path, *, dry_run: bool, yes: bool, as_json: bool) -> int:
-    """One device that cannot be reached never stops the others."""
-    inventory, home = opened(inventory_path)
+    """Clears the caches of devices; one that cannot be reached never stops the others."""
+    inventory, home = open_inventory(inventory_path)
     entries = {entry.name: entry for entry in inventory.select(selection)}
     items: list[DeviceItem] = []
     failures: list[str] = []
@@ -169,4 +169,4 @@ def _document(item: Item, home: Home) -> dict[str, Any]:
 
 
 def _mb(size_bytes: int) -> str:
-    return f"{rounded(size_bytes / 1e6)} MB"
+    return f"{format_rounded(size_bytes / 1e6)} MB"

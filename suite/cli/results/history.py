@@ -11,7 +11,7 @@ import click
 
 from reports.model.histories import Change, HistoryPoint, MetricHistory
 from suite import exit_codes
-from suite.cli.open_store import opened_store
+from suite.cli.open_store import open_store
 from suite.cli.options import inventory_option
 from suite.cli.output import format_span, format_value, print_json, print_line
 from suite.report_data.source import StoreSource
@@ -39,7 +39,7 @@ def history(series: str | None, runs: bool, as_json: bool, inventory_path: Path)
     suite history --runs
     """
     document: Any
-    with opened_store(inventory_path) as store:
+    with open_store(inventory_path) as store:
         if runs:
             document = [dataclasses.asdict(summary) for summary in StoreSource(store).runs()]
             lines = [
@@ -88,7 +88,7 @@ def _place_of(change: Change, found: MetricHistory) -> dict[str, Any]:
 
 
 def _lines(found: MetricHistory, verdicts: list[StoredVerdict]) -> Iterator[str]:
-    """Points by segment with the changes between them, then what was said."""
+    """Yields the points by segment with the changes between them, then verdicts and remarks."""
     changes = {change.at: change for change in found.changes}
     for number, segment in enumerate(found.segments):
         yield f"segment {number}: {_counted(segment.stop - segment.start, 'point')}, opened by: {segment.reason}"

@@ -10,7 +10,7 @@ import click
 from foundation.errors import UserError
 from foundation.text import printable
 from suite import exit_codes
-from suite.cli.open_store import opened_store
+from suite.cli.open_store import open_store
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json, print_line
 from suite.store.acceptances import accept_points, newest_point, regressed_points
@@ -37,7 +37,7 @@ def accept(target: str, why: str, run_text: str | None, inventory_path: Path) ->
     suite accept latest --why "new thermal paste"
     """
     reason = _checked_remark(why, "--why")
-    with opened_store(inventory_path, read_only=False) as store:
+    with open_store(inventory_path, read_only=False) as store:
         found = find_series_or_run(store, target)
         if isinstance(found, Series):
             points = [newest_point(store, found, None if run_text is None else find_run(store, run_text))]
@@ -67,7 +67,7 @@ def annotate(target: str, text: str, inventory_path: Path) -> int:
     suite annotate jetson/int8/power_mw "meter replaced"
     """
     remark = _checked_remark(text, "TEXT")
-    with opened_store(inventory_path, read_only=False) as store:
+    with open_store(inventory_path, read_only=False) as store:
         found = find_series_or_run(store, target)
         if isinstance(found, Series):
             store.annotate(author(), remark, series_id=newest_point(store, found).series_id)
@@ -108,12 +108,12 @@ def tag(name: str | None, run_text: str | None, move: bool, delete: bool, as_jso
     if delete:
         if run_text is not None or move:
             raise UserError("--delete takes the name alone: leave out RUN and --move.")
-        with opened_store(inventory_path, read_only=False) as store:
+        with open_store(inventory_path, read_only=False) as store:
             freed = take_away(store, name, author())
         print_line(f"{freed.name} is no tag any more; it was run {freed.run_id}")
         return exit_codes.OK
     checked_tag(name)
-    with opened_store(inventory_path, read_only=False) as store:
+    with open_store(inventory_path, read_only=False) as store:
         run_id = find_run(store, run_text or LATEST)
         new = tag_run(store, name, run_id, author(), move=move)
     print_line(f"tag {name} is run {run_id}{'' if new else ' already'}")
@@ -123,7 +123,7 @@ def tag(name: str | None, run_text: str | None, move: bool, delete: bool, as_jso
 def _listed(inventory_path: Path, as_json: bool, *, changes: bool) -> int:
     if changes:
         raise UserError("NAME is missing: say which tag --move or --delete is for.")
-    with opened_store(inventory_path) as store:
+    with open_store(inventory_path) as store:
         tags = tag_list(store)
     if as_json:
         print_json([dataclasses.asdict(item) for item in tags])

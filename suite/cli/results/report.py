@@ -13,7 +13,7 @@ from reports.site.build import build
 from reports.site.serving import LOOPBACK, SiteServer
 from reports.site.single_file import write_single_file
 from suite import exit_codes
-from suite.cli.open_store import opened_store
+from suite.cli.open_store import open_store
 from suite.cli.options import inventory_option
 from suite.home import Home
 from suite.report_data.source import StoreSource
@@ -41,7 +41,7 @@ def report(run: str | None, out: Path | None, single: Path | None, page: str | N
     """
     if page is not None and single is None:
         raise UserError("--page names the page for --single-file: add --single-file FILE.")
-    with opened_source(inventory_path) as (source, home):
+    with open_source(inventory_path) as (source, home):
         folder = out or home.reports
         built = build(source, folder, None if run is None else [_run_id(run, inventory_path)])
     if single is not None:
@@ -51,14 +51,14 @@ def report(run: str | None, out: Path | None, single: Path | None, page: str | N
 
 
 @contextmanager
-def opened_source(inventory_path: Path) -> Iterator[tuple[StoreSource, Home]]:
-    """What there is to report, and the home it is in. UserError when nothing was measured yet."""
-    with opened_store(inventory_path, nothing="nothing to report yet") as store:
+def open_source(inventory_path: Path) -> Iterator[tuple[StoreSource, Home]]:
+    """Opens the data to report and its home for the block. UserError if nothing was measured yet."""
+    with open_store(inventory_path, nothing="nothing to report yet") as store:
         yield StoreSource(store), Home.locate(inventory_path)
 
 
 def _run_id(text: str, inventory_path: Path) -> str:
-    with opened_store(inventory_path) as store:
+    with open_store(inventory_path) as store:
         return find_run(store, text)
 
 
@@ -86,7 +86,7 @@ def serve(host: str, port: int, site: Path | None, no_build: bool, inventory_pat
     suite serve
     suite serve --port 9000 --no-build
     """
-    with opened_source(inventory_path) as (source, home):
+    with open_source(inventory_path) as (source, home):
         folder = site or home.reports
         if not no_build:
             click.echo("building what has changed", err=True)

@@ -11,7 +11,7 @@ import pytest
 from reports.model.histories import Compared
 from reports.site import writing
 from reports.site.build import build, build_comparison
-from reports.site.writing import digest, is_fresh, signed
+from reports.site.writing import digest, is_fresh, sign
 from reports.text.page_paths import run_place
 from tests.support.reports.lab_fixtures import LabSource
 from tests.support.reports.report_fixtures import OLD_RUN_ID, RUN_ID
@@ -26,10 +26,10 @@ def test_a_digest_is_of_all_stamps_in_their_order_and_of_this_package(monkeypatc
 
 def test_what_is_not_known_is_never_fresh(tmp_path: Path) -> None:
     page = tmp_path / "index.html"
-    page.write_text(signed("page", digest("a", "")))
+    page.write_text(sign("page", digest("a", "")))
     assert digest("a", "") == "" and page.read_text() == "page"
     assert not is_fresh(page, "") and not is_fresh(page, digest("a"))
-    page.write_text(signed("page", digest("a")))
+    page.write_text(sign("page", digest("a")))
     assert is_fresh(page, digest("a")) and not is_fresh(page, digest("b"))
     assert not is_fresh(tmp_path / "none.html", digest("a"))
 

@@ -44,10 +44,10 @@ def test_interval_of_a_ratio_has_equal_places() -> None:
 
 
 def test_counts_and_lists_read_as_sentences() -> None:
-    assert numbers.counted(1, "session") == f"1{NBSP}session"
-    assert numbers.counted(3, "session") == f"3{NBSP}sessions"
-    assert numbers.listed(["a", "b", "c"]) == "a, b and c"
-    assert numbers.listed([]) == ""
+    assert numbers.format_count(1, "session") == f"1{NBSP}session"
+    assert numbers.format_count(3, "session") == f"3{NBSP}sessions"
+    assert numbers.format_list(["a", "b", "c"]) == "a, b and c"
+    assert numbers.format_list([]) == ""
 
 
 def test_small_errors_are_written_with_powers_of_ten() -> None:

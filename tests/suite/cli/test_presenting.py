@@ -12,7 +12,7 @@ from suite.display import Display
 from suite.planning.plan import Plan
 from suite.results.measurement import Subject, measure
 from suite.results.ratios import with_ratios
-from suite.rounding import duration, rounded
+from suite.rounding import format_duration, format_rounded
 from tests.support.suite.recorded_session import result
 
 
@@ -21,11 +21,11 @@ from tests.support.suite.recorded_session import result
     [(0.6512, "0.65"), (9.994, "9.99"), (9.996, "10.0"), (34.55, "34.5"), (99.96, "100"), (812.4, "812"), (0, "0.00")],
 )
 def test_numbers_are_shown_with_the_digits_that_matter(value: float, shown: str) -> None:
-    assert rounded(value) == shown
+    assert format_rounded(value) == shown
 
 
 def test_durations_change_their_unit() -> None:
-    assert [duration(seconds) for seconds in (119.4, 121, 7200, 9000)] == ["119 s", "2 min", "2.0 h", "2.5 h"]
+    assert [format_duration(seconds) for seconds in (119.4, 121, 7200, 9000)] == ["119 s", "2 min", "2.0 h", "2.5 h"]
 
 
 def measured(quant: str, *ms: float) -> Measurement:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from foundation.unavailable import Unavailable
-from suite.measuring.idle_device import KEEPS_NS, Clock, IdleBracket, bracketed
+from suite.measuring.idle_device import KEEPS_NS, Clock, IdleBracket, bracket
 from suite.sessions.record import IdlePower
 
 
@@ -50,6 +50,6 @@ def test_a_new_connection_knows_nothing_of_the_last_ones_idle_power(bench: Bench
 
 def test_both_sides_are_needed() -> None:
     before, after = Unavailable("no sensor"), Unavailable("lost")
-    assert bracketed(100.0, 300.0) == IdlePower(100.0, 300.0)
-    assert bracketed(before, after) == before
-    assert bracketed(100.0, after) == after
+    assert bracket(100.0, 300.0) == IdlePower(100.0, 300.0)
+    assert bracket(before, after) == before
+    assert bracket(100.0, after) == after

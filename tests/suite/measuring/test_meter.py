@@ -22,7 +22,7 @@ from foundation.unavailable import Unavailable
 from suite.energy.meter_program import MeterProgram, meter_rows, wait_for_samples
 from suite.energy.session_energy import METER, SessionEnergy, session_energy
 from suite.measuring.idle_device import Clock
-from suite.measuring.meter import ClockLine, ClockReading, NoMeter, metered, read_clock
+from suite.measuring.meter import ClockLine, ClockReading, NoMeter, open_meter, read_clock
 from suite.measuring.sensor_plan import sensor_plan
 from suite.sessions.collect import collect
 from suite.sessions.record import Cause, SensorTrace, SessionRecord
@@ -94,7 +94,7 @@ def until_ended(program: MeterProgram) -> str:
 def test_a_meters_energy_is_the_integral_of_the_power_on_the_devices_clock(clock: str) -> None:
     board = device(model(clock), "epoch" if clock == "time" else "monotonic")
     runner = [sys.executable, "-I", "-S", *CLOCK]
-    with metered(board, runner, QUICK) as meter:
+    with open_meter(board, runner, QUICK) as meter:
         begin_ns = time.monotonic_ns() + AHEAD_NS
         time.sleep(2.0)
         record = meter.joined(session(begin_ns, 2.0))
@@ -106,7 +106,7 @@ def test_a_meters_energy_is_the_integral_of_the_power_on_the_devices_clock(clock
 
 
 def test_half_the_round_trip_is_part_of_the_alignment_error() -> None:
-    with metered(device(model()), [sys.executable, "-I", "-S", *CLOCK], QUICK) as meter:
+    with open_meter(device(model()), [sys.executable, "-I", "-S", *CLOCK], QUICK) as meter:
         begin_ns = time.monotonic_ns() + AHEAD_NS
         time.sleep(0.3)
         record = meter.joined(session(begin_ns, 0.3))
@@ -118,7 +118,7 @@ def test_half_the_round_trip_is_part_of_the_alignment_error() -> None:
 
 
 def test_idle_power_is_the_meters_mean() -> None:
-    with metered(
+    with open_meter(
         device(model()), [sys.executable, "-I", "-S", *CLOCK], Clock(sleep=lambda _s: time.sleep(0.8))
     ) as meter:
         idle = meter.idle_power_mw([], sensor_plan(Discovery()))
@@ -126,7 +126,7 @@ def test_idle_power_is_the_meters_mean() -> None:
 
 
 def test_without_a_meter_nothing_changes() -> None:
-    with metered(device(None), ["runner"], QUICK) as meter:
+    with open_meter(device(None), ["runner"], QUICK) as meter:
         assert isinstance(meter, NoMeter)
         record = recorded.record()
         assert meter.joined(record) is record
@@ -207,7 +207,7 @@ def test_a_program_and_its_children_end_with_the_block(tmp_path: Path) -> None:
 
 def joined(command: list[str], record: SessionRecord, clock: list[str] | None = None) -> SessionRecord:
     runner = [sys.executable, "-I", "-S", *(clock or CLOCK)]
-    with metered(device(command), runner, Clock(sleep=lambda _s: time.sleep(0.02))) as meter:
+    with open_meter(device(command), runner, Clock(sleep=lambda _s: time.sleep(0.02))) as meter:
         return meter.joined(record)
 
 
@@ -234,7 +234,7 @@ def test_a_meter_that_dies_during_the_session_leaves_what_it_has_measured(tmp_pa
         "import time\nfor _ in range(40): print(time.monotonic(), 5, flush=True); time.sleep(0.01)\n"
         f"open({str(note)!r}, 'w').close()\nraise SystemExit('gone')"
     )
-    with metered(device(python(script)), [sys.executable, "-I", "-S", *CLOCK], QUICK) as meter:
+    with open_meter(device(python(script)), [sys.executable, "-I", "-S", *CLOCK], QUICK) as meter:
         begin_ns = time.monotonic_ns() + AHEAD_NS
         end = time.monotonic() + 20
         while not note.exists():

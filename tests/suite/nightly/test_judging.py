@@ -50,9 +50,9 @@ class Bench:
         monkeypatch.setattr(judging, "provenance_of", lambda *_: self.facts)
         monkeypatch.setattr(judging, "baseline_of", lambda *_: self.baseline)
         monkeypatch.setattr(judging, "measure_pairs", self.measure)
-        monkeypatch.setattr(judging, "described", lambda workload: workload)
+        monkeypatch.setattr(judging, "describe_workload", lambda workload: workload)
         monkeypatch.setattr(judging, "workload_key", lambda workload: KEY)
-        monkeypatch.setattr("suite.nightly.judging.described", lambda workload: workload)
+        monkeypatch.setattr("suite.nightly.judging.describe_workload", lambda workload: workload)
         monkeypatch.setattr("suite.nightly.judging.workload_key", lambda workload: KEY)
 
     @staticmethod

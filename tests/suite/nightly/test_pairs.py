@@ -48,7 +48,7 @@ class Fleet:
 def fleet(monkeypatch):
     made = Fleet()
     monkeypatch.setattr(judging, "measure_fleet", made.measure)
-    monkeypatch.setattr(judging, "described", lambda _: WORKLOAD)
+    monkeypatch.setattr(judging, "describe_workload", lambda _: WORKLOAD)
     return made
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from foundation.errors import UserError
 from suite.planning.forecast import forecast
-from suite.planning.plan import Plan, described, interleaved
+from suite.planning.plan import Plan, describe_workload, interleaved
 
 
 def test_settings_go_there_and_back() -> None:
@@ -42,8 +42,8 @@ def test_a_learning_rate_of_zero_is_allowed() -> None:
 def test_a_workload_is_described_by_what_is_not_the_default() -> None:
     (usual,) = Plan(("a",), model="tiny", quants=("fp32",)).workloads(answers=1)
     (other,) = Plan(("a",), model="tiny", quants=("fp32",), alpha=8.0).workloads(answers=2)
-    assert set(described(usual)) == {"model", "method", "quant", "backend", "q", "b", "T", "rank"}
-    assert described(other) == described(usual) | {"alpha": 8.0, "answers": 2}
+    assert set(describe_workload(usual)) == {"model", "method", "quant", "backend", "q", "b", "T", "rank"}
+    assert describe_workload(other) == describe_workload(usual) | {"alpha": 8.0, "answers": 2}
 
 
 def test_a_forecast_grows_with_sessions_and_devices() -> None:

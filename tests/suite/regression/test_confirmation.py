@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from suite.regression import signed_rank
-from suite.regression.confirmation import ALPHA, FIRST_PAIRS, Pair, confirm, confirmed, first_look, log_ratios
+from suite.regression.confirmation import ALPHA, FIRST_PAIRS, Pair, confirm, first_look, is_confirmed, log_ratios
 from suite.stats import Interval
 
 FEW = settings(deadline=None, max_examples=60)
@@ -211,7 +211,7 @@ def test_the_unit_does_not_matter_to_the_pairs(ratios, factor):
 def test_many_series_at_once_are_confirmed_like_each_alone():
     random = np.random.default_rng(3)
     ratios = np.exp(random.normal(0.03, 0.03, (100, 10)))
-    together = confirmed(np.log(ratios), math.log1p(0.025))
+    together = is_confirmed(np.log(ratios), math.log1p(0.025))
     alone = [confirm(pairs_of(row), "lower", "worse").found for row in ratios]
     assert alone == together.tolist()
     assert 0 < sum(alone) < 100

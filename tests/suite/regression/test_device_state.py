@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from suite.regression.segments import DeviceState, listed, state_differences
+from suite.regression.segments import DeviceState, list_differences, state_differences
 
 STATE = DeviceState(40.0, "performance", throttled=False, battery_percent=80.0, charging=True, firmware="1.2")
 
@@ -49,4 +49,7 @@ def test_throttling_both_times_is_a_difference_from_a_state_to_trust():
 
 def test_differences_are_listed_in_a_sentence():
     found = changed(governor="powersave", temperature_c=60.0)
-    assert listed(found) == "governor was performance and is powersave; temperature was 40.0 degC and is 60.0 degC"
+    assert (
+        list_differences(found)
+        == "governor was performance and is powersave; temperature was 40.0 degC and is 60.0 degC"
+    )

@@ -8,7 +8,7 @@ import pytest
 
 from reports.model.histories import Compared, ComparedMetric
 from reports.model.run_contents import RunContents
-from suite.report_data.comparison import compared_runs
+from suite.report_data.comparison import compare_runs
 
 WORKLOAD = {"model": "tiny", "method": "prge", "quant": "int8", "backend": "xnnpack", "q": 4, "b": 4, "T": 64}
 QUIET = [100.0, 101.0, 99.0, 100.5, 99.5]
@@ -38,7 +38,7 @@ def run(*found: dict[str, Any], run_id: str = "a", **changed: Any) -> RunContent
 
 
 def compared(before: dict[str, Any], after: dict[str, Any]) -> Compared:
-    return compared_runs(run(before), run(after, run_id="b"))
+    return compare_runs(run(before), run(after, run_id="b"))
 
 
 def only(found: Compared, metric: str) -> ComparedMetric:
@@ -85,7 +85,7 @@ def test_a_number_that_only_one_run_has_is_missing():
     assert {(one.metric, one.outcome, one.before, one.after) for one in found.metrics} == {
         ("latency_ms", "missing", 100.0, None), ("program_bytes", "missing", None, 10.0),
     }  # fmt: skip
-    alone = compared_runs(run(one), run(run_id="b"))
+    alone = compare_runs(run(one), run(run_id="b"))
     assert [one.outcome for one in alone.metrics] == ["missing"]
 
 
@@ -107,7 +107,7 @@ def test_differences_name_versions_and_facts_of_devices_that_both_runs_have():
     )
     changed = facts | {"os_build": "Debian 13", "uptime_s": 6, "settings": {"nvpmodel": 2}}
     after = run(environment={"torch": "2.13", "numpy": "2"}, devices={"board": {"facts": changed}})
-    assert compared_runs(before, after).differences == [
+    assert compare_runs(before, after).differences == [
         ("torch", "2.12", "2.13"), ("board: os build", "Debian 12", "Debian 13"),
         ("board: settings", "", '{"nvpmodel": 2}'),
     ]  # fmt: skip

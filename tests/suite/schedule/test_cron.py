@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import UserError
-from suite.schedule.cron import clock_in, entered, entry, without
+from suite.schedule.cron import clock_in, entry, with_entry, without
 from suite.schedule.timetable import Schedule
 
 HOSTILE = """a  %h "q" it's $HOME `id` ;#&|<>*?[a] é"""
@@ -58,7 +58,7 @@ def test_the_line_comes_every_hour_at_the_minute_of_the_night(tmp_path: Path) ->
 
 def test_other_lines_stay_when_it_is_added_replaced_and_removed(tmp_path: Path) -> None:
     first, second = schedule_in(tmp_path), schedule_in(tmp_path, time(4, 15))
-    table = entered(second, entered(first, OTHERS))
+    table = with_entry(second, with_entry(first, OTHERS))
     assert table == OTHERS + entry(second)
     assert clock_in(first.name, table) == "04:15"
     assert without(first.name, table) == OTHERS
@@ -66,12 +66,12 @@ def test_other_lines_stay_when_it_is_added_replaced_and_removed(tmp_path: Path) 
 
 
 def test_a_table_without_a_last_newline_keeps_its_last_line_apart(tmp_path: Path) -> None:
-    assert entered(schedule_in(tmp_path), "0 4 * * * true").startswith("0 4 * * * true\n#")
+    assert with_entry(schedule_in(tmp_path), "0 4 * * * true").startswith("0 4 * * * true\n#")
 
 
 def test_two_homes_have_a_line_each(tmp_path: Path) -> None:
     one, two = schedule_in(tmp_path / "a"), schedule_in(tmp_path / "b", time(3))
-    table = entered(two, entered(one, ""))
+    table = with_entry(two, with_entry(one, ""))
     assert (clock_in(one.name, table), clock_in(two.name, table)) == ("02:30", "03:00")
     assert without(one.name, table) == entry(two)
 

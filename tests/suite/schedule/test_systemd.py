@@ -11,7 +11,7 @@ import pytest
 
 from foundation.errors import UserError
 from suite.schedule import systemd
-from suite.schedule.systemd import STOP_SECONDS, quoted, service_unit, timer_unit
+from suite.schedule.systemd import STOP_SECONDS, quote_word, service_unit, timer_unit
 from suite.schedule.timetable import Schedule, absolute_entries, clock_time, schedule_name
 
 HOSTILE = """two  words %h 100% "quoted" it's $HOME ${PATH} back\\slash ;#&|<>*?[a] é"""
@@ -48,7 +48,7 @@ def test_units_that_systemd_refuses_are_not_written(schedule: Schedule, monkeypa
 
 
 def test_a_word_is_quoted_so_that_nothing_in_it_is_special() -> None:
-    assert quoted('50% "a" \\ $x') == '"50%% \\"a\\" \\\\ $x"'
+    assert quote_word('50% "a" \\ $x') == '"50%% \\"a\\" \\\\ $x"'
 
 
 def test_the_service_never_runs_twice_at_once_and_substitutes_nothing(schedule: Schedule) -> None:
