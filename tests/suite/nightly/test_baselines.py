@@ -83,14 +83,14 @@ def test_a_baseline_is_the_first_candidate_whose_program_is_still_there(programs
     assert (found.provenance.measurement_id, found.artifact.hash, found.runner) == (2, "b", None)
 
 
-def test_a_baseline_of_another_runner_is_provenance_of_that_one(programs, tmp_path):
+def test_a_baseline_of_another_runner_is_measured_with_that_one(programs, tmp_path):
     runner(tmp_path / "runners", "old")
     known = facts(n2=("b", "lost"), n1=("a", "old"))
     found = baseline_of([2, 1], known, "new", programs, tmp_path / "runners")
     assert (found.artifact.hash, found.runner.hash) == ("a", "old")
 
 
-def test_a_baseline_whose_runner_is_unknown_is_provenance_of_tonights(programs, tmp_path):
+def test_a_baseline_whose_runner_is_unknown_is_measured_with_tonights(programs, tmp_path):
     found = baseline_of([1], facts(n1=("a", None)), "new", programs, tmp_path)
     assert (found.artifact.hash, found.runner) == ("a", None)
 
