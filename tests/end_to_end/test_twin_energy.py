@@ -38,7 +38,7 @@ def short_idle(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _twin(board: Board, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Twin:
     if board is not ANDROID_PHONE:
-        return SshTwin(folder, board)
+        return SshTwin(folder, board, busybox=True)
     phone = AdbTwin(folder, board)
     phone.write("/sys/class/power_supply/battery/voltage_now", f"{MILLIVOLTS * 1000:.0f}\n")
     for name, value in phone.environ.items():

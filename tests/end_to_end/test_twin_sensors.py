@@ -42,7 +42,7 @@ def link(request: pytest.FixtureRequest) -> str:
 def twin(link: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aarch64_runner: BuiltRunner) -> Iterator[Twin]:
     monkeypatch.setattr(idle_device, "IDLE_SECONDS", 1.0)
     warm_up_briefly(monkeypatch)
-    made: Twin = AdbTwin(tmp_path, ANDROID_PHONE) if link == "adb" else SshTwin(tmp_path, JETSON_NANO)
+    made: Twin = AdbTwin(tmp_path, ANDROID_PHONE) if link == "adb" else SshTwin(tmp_path, JETSON_NANO, busybox=True)
     with made as running:
         for name, value in running.environ.items():
             monkeypatch.setenv(name, value)

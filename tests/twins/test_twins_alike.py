@@ -20,7 +20,7 @@ pytestmark = pytest.mark.twins
 
 @pytest.fixture(scope="module", params=LINKS)
 def shared(request, tmp_path_factory):
-    with make_twin(request.param, tmp_path_factory.mktemp(request.param)) as running:
+    with make_twin(request.param, tmp_path_factory.mktemp(request.param), busybox=False) as running:
         yield running
 
 
@@ -113,7 +113,7 @@ def test_an_unplugged_cable_is_silent_until_it_is_back(twin):
 
 @pytest.mark.parametrize("link", LINKS)
 def test_nothing_is_left_when_it_is_closed(link, tmp_path):
-    twin = make_twin(link, tmp_path)
+    twin = make_twin(link, tmp_path, busybox=False)
     twin.start()
     pids = list(twin.machine.processes())
     words = [str(tmp_path), *twin.environ.values()]

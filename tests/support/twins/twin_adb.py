@@ -20,6 +20,7 @@ from tests.support.twins.twin_machine import START_TIMEOUT_S, Machine, until
 from tests.support.twins.twin_needs import need_aarch64_programs, need_programs, need_root
 from tests.support.twins.twin_packages import cached, copy_tree, remove_tree, run_tool, unpack_debian
 from tests.support.twins.twin_power import PoweredTwin
+from tests.support.twins.twin_root import BUSYBOX_TOOLS, place_busybox_tools
 from tests.support.twins.twin_ssh import free_port
 
 SHELL_ID = 2000  # the user `shell` of Android
@@ -29,76 +30,6 @@ _RELEASE = "trixie"
 _PACKAGES = ("adbd", "busybox-static", "libstdc++6")
 _ADBD = "/usr/lib/android-sdk/platform-tools/adbd"
 _UNUSED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/cache")
-_TOOLS = [
-    "basename",
-    "cat",
-    "chmod",
-    "chown",
-    "cp",
-    "cut",
-    "date",
-    "dd",
-    "df",
-    "dirname",
-    "du",
-    "echo",
-    "env",
-    "expr",
-    "false",
-    "find",
-    "free",
-    "grep",
-    "head",
-    "hostname",
-    "id",
-    "kill",
-    "ln",
-    "ls",
-    "md5sum",
-    "mkdir",
-    "mknod",
-    "mktemp",
-    "mv",
-    "nice",
-    "nohup",
-    "nproc",
-    "od",
-    "pgrep",
-    "pidof",
-    "pkill",
-    "printf",
-    "ps",
-    "pwd",
-    "readlink",
-    "realpath",
-    "rm",
-    "rmdir",
-    "sed",
-    "seq",
-    "setsid",
-    "sh",
-    "sha256sum",
-    "sleep",
-    "sort",
-    "stat",
-    "sync",
-    "tail",
-    "tar",
-    "taskset",
-    "tee",
-    "test",
-    "timeout",
-    "touch",
-    "tr",
-    "true",
-    "uname",
-    "uniq",
-    "uptime",
-    "wc",
-    "which",
-    "xargs",
-    "yes",
-]
 _VERSION = 1
 
 
@@ -174,7 +105,13 @@ class AdbTwin(PoweredTwin):
 @functools.cache
 def phone_template() -> Path:
     """The root that is copied for each twin; made if it isn't in the cache. Skips the test where that is impossible."""
-    recipe = {"version": _VERSION, "release": _RELEASE, "packages": _PACKAGES, "tools": _TOOLS, "unused": _UNUSED}
+    recipe = {
+        "version": _VERSION,
+        "release": _RELEASE,
+        "packages": _PACKAGES,
+        "tools": BUSYBOX_TOOLS,
+        "unused": _UNUSED,
+    }
     return cached("phone", recipe, _make) / "root"
 
 
@@ -185,8 +122,7 @@ def _make(folder: Path) -> None:
     (root / "etc/group").write_text(f"root:x:0:\ntty:x:5:\nshell:x:{SHELL_ID}:\n")
     system = root / "system/bin"
     system.mkdir(parents=True)
-    for tool in _TOOLS:
-        (system / tool).symlink_to("/usr/bin/busybox")
+    place_busybox_tools(system)
     (root / "usr/bin/sh").symlink_to("busybox")
     workdir = root / WORKDIR.lstrip("/")
     workdir.mkdir(parents=True)

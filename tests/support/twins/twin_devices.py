@@ -55,10 +55,11 @@ class Twin(Protocol):
     def __exit__(self, *_raised: object) -> None: ...
 
 
-def make_twin(link: str, folder: Path) -> Twin:
+def make_twin(link: str, folder: Path, *, busybox: bool = True) -> Twin:
     """A board behind OpenSSH, or a phone behind adbd; both on a cable."""
-    twin: Twin = AdbTwin(folder, ANDROID_PHONE) if link == "adb" else SshTwin(folder, RASPBERRY_PI_5, cable=True)
-    return twin
+    if link == "adb":
+        return AdbTwin(folder, ANDROID_PHONE)
+    return SshTwin(folder, RASPBERRY_PI_5, cable=True, busybox=busybox)
 
 
 def place_of(twin: Twin, path: Path) -> str:

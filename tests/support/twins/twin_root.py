@@ -15,6 +15,76 @@ _PACKAGES = (
     *("openssh-server", "openssh-sftp-server", "busybox-static", "libstdc++6", "dash", "bash", "coreutils"),
     *("util-linux", "procps", "grep", "sed", "findutils"),
 )
+BUSYBOX_TOOLS = [
+    "basename",
+    "cat",
+    "chmod",
+    "chown",
+    "cp",
+    "cut",
+    "date",
+    "dd",
+    "df",
+    "dirname",
+    "du",
+    "echo",
+    "env",
+    "expr",
+    "false",
+    "find",
+    "free",
+    "grep",
+    "head",
+    "hostname",
+    "id",
+    "kill",
+    "ln",
+    "ls",
+    "md5sum",
+    "mkdir",
+    "mknod",
+    "mktemp",
+    "mv",
+    "nice",
+    "nohup",
+    "nproc",
+    "od",
+    "pgrep",
+    "pidof",
+    "pkill",
+    "printf",
+    "ps",
+    "pwd",
+    "readlink",
+    "realpath",
+    "rm",
+    "rmdir",
+    "sed",
+    "seq",
+    "setsid",
+    "sh",
+    "sha256sum",
+    "sleep",
+    "sort",
+    "stat",
+    "sync",
+    "tail",
+    "tar",
+    "taskset",
+    "tee",
+    "test",
+    "timeout",
+    "touch",
+    "tr",
+    "true",
+    "uname",
+    "uniq",
+    "uptime",
+    "wc",
+    "which",
+    "xargs",
+    "yes",
+]
 _UNUSED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "var/cache", "etc/ssh/moduli")
 _VERSION = 1
 
@@ -39,6 +109,13 @@ def new_root(destination: Path) -> Path:
     need_aarch64_programs()
     copy_tree(root_template(), destination)
     return destination
+
+
+def place_busybox_tools(folder: Path) -> None:
+    """Puts links to busybox into a folder of a root: it is static, and starts three times as fast under emulation."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for tool in BUSYBOX_TOOLS:
+        (folder / tool).symlink_to("/usr/bin/busybox")
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from tests.support.twins.twin_link import Link
 from tests.support.twins.twin_machine import START_TIMEOUT_S, Machine, until
 from tests.support.twins.twin_packages import remove_tree, run_tool
 from tests.support.twins.twin_power import PoweredTwin
-from tests.support.twins.twin_root import PASSWORD, USER, USER_ID, new_root
+from tests.support.twins.twin_root import PASSWORD, USER, USER_ID, new_root, place_busybox_tools
 
 LOOPBACK = "127.0.0.1"
 _CONFIG = """\
@@ -34,16 +34,21 @@ MaxSessions 100
 class SshTwin(PoweredTwin):
     """Made in `folder`, which must be empty. `start` it, and `close` it in the end; or use it as a context.
 
-    With `cable` it is reached over a link of its own, to be unplugged; else on loopback.
+    With `cable` it is reached over a link of its own, to be unplugged; else on loopback. With `busybox` its shell and
+    tools are busybox's, as on a small system; else Debian's.
 
     `root` is its file tree; `write` changes a file there, of /sys for instance, at once for all readers.
     """
 
-    def __init__(self, folder: Path, board: Board, *, cable: bool = False) -> None:
+    def __init__(self, folder: Path, board: Board, *, cable: bool = False, busybox: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.board, self.folder = board, folder
         self.link = Link() if cable else None
         self.root = new_root(folder / "root")
+        if busybox:
+            place_busybox_tools(self.root / "usr/local/bin")
+            users = self.root / "etc/passwd"
+            users.write_text(users.read_text().replace(f"/home/{USER}:/bin/bash", f"/home/{USER}:/usr/local/bin/sh"))
         self.machine = Machine(self.root, board.processor, board.kernel, self.link)
         self.host = self.link.address if self.link else LOOPBACK
         self.port, self.user, self.password = free_port(), USER, PASSWORD
