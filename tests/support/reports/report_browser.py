@@ -18,6 +18,9 @@ _FLAGS = (
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1400,900",
 )  # fmt: skip
 
+BUSY_HOST_S = 300
+"""What a page may take while all tests run."""
+
 
 def program(name: str) -> str:
     found = shutil.which(name)
@@ -36,6 +39,8 @@ def started(profile: Path) -> webdriver.Chrome:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(program("chromedriver")))
+    driver.set_script_timeout(BUSY_HOST_S)
+    driver.set_page_load_timeout(BUSY_HOST_S)
     driver.get("about:blank")
     return driver
 
@@ -55,7 +60,7 @@ def open_page(driver: webdriver.Chrome, page: Path, width: int = 1400, theme: st
     for kind in ("browser", "performance"):
         log(driver, kind)
     driver.get(page.as_uri())
-    WebDriverWait(driver, 30).until(lambda d: not d.find_elements(By.CSS_SELECTOR, ".plot .waiting"))
+    WebDriverWait(driver, BUSY_HOST_S).until(lambda d: not d.find_elements(By.CSS_SELECTOR, ".plot .waiting"))
 
 
 def log(driver: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
