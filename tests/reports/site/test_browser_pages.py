@@ -17,7 +17,7 @@ from reports.site.serving import SiteServer
 from reports.site.single_file import write_single_file
 from reports.text.page_paths import device_place, night_place, run_place, series_place
 from tests.support.reports.lab_fixtures import NIGHT_ID, LabSource, key, night_id
-from tests.support.reports.report_browser import emulate, log, open_page, requests_of
+from tests.support.reports.report_browser import BUSY_HOST_S, emulate, log, open_page, requests_of
 from tests.support.reports.report_fixtures import HOSTILE, OLD_RUN_ID, RUN_ID
 
 KINDS = ("index", "night", "run", "comparison", "series", "device", "workload", "hostile series", "hostile device")
@@ -63,7 +63,7 @@ def _rows(driver: webdriver.Chrome, table: str) -> list[str]:
 
 
 def _wait(driver: webdriver.Chrome, until: Callable[[webdriver.Chrome], Any]) -> None:
-    WebDriverWait(driver, 10).until(until)
+    WebDriverWait(driver, BUSY_HOST_S).until(until)
 
 
 @pytest.mark.parametrize("kind", KINDS)
