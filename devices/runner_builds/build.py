@@ -95,7 +95,7 @@ def sources_sha256() -> str:
 def build_runner(runner_home: Path, toolchain: Toolchain | None = None) -> BuiltRunner:
     """Returns the runner of the current sources from `runner_home`; builds it (about 20 s) unless it is there intact.
 
-    Processes that need the same build at the same time wait for one of them. Raises `RunnerBuildError`.
+    Processes that need the same build at the same time wait for one of them. Raises `UserError`.
     """
     chosen = toolchain or native_toolchain()
     name = build_hash(chosen)

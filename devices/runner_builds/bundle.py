@@ -196,7 +196,7 @@ _WHEELS = "wheels"
 def bundle_toolchain(machine: str, runner_home: Path) -> Toolchain:
     """Returns the toolchain of bundles for `machine`; the executorch it names may still have to be fetched.
 
-    Raises `RunnerBuildError` if the compiler, its libraries or a pinned wheel is missing.
+    Raises `UserError` if the compiler, its libraries or a pinned wheel is missing.
     """
     if machine == os.uname().machine:
         chosen, remedy = native_toolchain(), "install it with `sudo apt install g++`"
@@ -216,11 +216,11 @@ def build_bundle(machine: str, runner_home: Path, notify: Notify) -> BuiltRunner
     """Returns the bundle for `machine` from `runner_home`; builds it, in about 30 s and a download, if there is none.
 
     A host that can't build one (without a cross compiler, say) uses an existing one, perhaps from another host, of the
-    same sources and executorch. `notify` gets a line before anything that takes long. Raises `RunnerBuildError`.
+    same sources and executorch. `notify` gets a line before anything that takes long. Raises `UserError`.
     """
     try:
         toolchain = bundle_toolchain(machine, runner_home)
-    except RunnerBuildError as error:
+    except UserError as error:
         kept = _kept_bundle(machine, runner_home)
         if kept is None:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def keep(home: Path, name: str, launch: tuple[str, ...] = LAUNCH, **facts: Any) 
 @pytest.fixture(autouse=True)
 def _without_compilers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
 
 
 def test_a_host_without_a_compiler_uses_an_existing_bundle_and_says_so(tmp_path: Path) -> None:
@@ -36,6 +38,13 @@ def test_a_host_without_a_compiler_uses_an_existing_bundle_and_says_so(tmp_path:
     (line,) = notes
     assert "that was built before" in line
     assert "sudo apt install g++-aarch64-linux-gnu" in line
+
+
+def test_a_bundle_for_a_machine_like_this_host_is_used_without_a_compiler_too(tmp_path: Path) -> None:
+    machine, notes = os.uname().machine, list[str]()
+    folder = keep(tmp_path, "made-before", machine=machine)
+    assert build_bundle(machine, tmp_path, notes.append).folder == folder
+    assert "sudo apt install g++" in notes[0]
 
 
 @pytest.mark.parametrize(
