@@ -27,7 +27,7 @@ from torch.fx import GraphModule, Node
 
 from workloads.export.program import delegated_parts, eager_parts, step_example, training_step
 from workloads.lowering.constant_files import ConstantFiles
-from workloads.lowering.quick_tracing import quick_tracing
+from workloads.lowering.delegation import quick_tracing
 from workloads.models.config import LlamaConfig
 from workloads.workload import Workload, adapter_values
 
@@ -122,22 +122,19 @@ def export_program(workload: Workload, config: LlamaConfig, state: Mapping[str, 
     Raises NotDelegatedError when a part of the model does not lower to one delegate.
     """
     begin = time.monotonic()
-    with (
-        warnings.catch_warnings(),
-        quick_tracing(),
-        TemporaryDirectory(prefix="constants-", dir=path.parent) as folder,
-    ):
+    with warnings.catch_warnings(), TemporaryDirectory(prefix="constants-", dir=path.parent) as folder:
         # Deprecations inside torch and executorch, which users can't act on.
         warnings.simplefilter("ignore")
         parts, files = eager_parts(workload, config, state), ConstantFiles(Path(folder))
         layers = len(parts.blocks) * _weight_bytes(parts.blocks[0])  # all are alike
         weight_bytes = _weight_bytes(parts.embedding, parts.head) + layers
         step = training_step(workload, delegated_parts(workload, parts, files))
-        edge = to_edge(
-            export(step, step_example(workload), strict=False),
-            # The program calls our own operators, which the check for core operators would reject.
-            compile_config=EdgeCompileConfig(_check_ir_validity=False),
-        )
+        with quick_tracing():
+            edge = to_edge(
+                export(step, step_example(workload), strict=False),
+                # The program calls our own operators, which the check for core operators would reject.
+                compile_config=EdgeCompileConfig(_check_ir_validity=False),
+            )
         backend = ExecutorchBackendConfig(
             emit_mutable_buffer_names=True,  # the runner reads the adapter by name
             memory_planning_pass=InPlacePlanning(),

@@ -10,17 +10,22 @@ them, which ExecuTorch's own partitioner uses for quantized types only.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from unittest import mock
 
 import torch
+import torch._export.utils
 import torch.fx
 from executorch.backends.xnnpack.operators.node_visitor import NodeVisitor, register_node_visitor
 from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
 from executorch.backends.xnnpack.partition.config.generic_node_configs import GenericNodePartitionerConfig
 from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
+from executorch.backends.xnnpack.partition.graphs import bilinear_2d, sdpa
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.backends.xnnpack.serialization.xnnpack_graph_schema import XNNConvert, XNNGraph, XNode
 from executorch.backends.xnnpack.utils.utils import get_input_node
@@ -35,7 +40,6 @@ from torch.export import ExportedProgram, export
 from torch.export.graph_signature import InputKind
 
 from workloads.lowering.constant_files import ConstantFiles
-from workloads.lowering.quick_tracing import quick_tracing
 from workloads.models import conversion  # registers the operators  # noqa: F401
 
 
@@ -82,6 +86,24 @@ class DelegatedPart(nn.Module):
 
 def _buffer_name(constant: str) -> str:
     return constant.replace(".", "__")
+
+
+@contextlib.contextmanager
+def quick_tracing() -> Iterator[None]:
+    """Skips within the block what torch and executorch repeat while they lower, and what none of our models needs.
+
+    That took a third of a small model's export, and none of it reaches the program. Operators must be registered
+    before: torch asks its dispatcher for all composite ones at each of a thousand decompositions, as one may have been
+    added meanwhile. XNNPACK traces two patterns to look for in each part: image enlargement, and an attention with a
+    matrix as its mask (ours has a mask for each text, and is delegated as it is written).
+    """
+    once = functools.cache(torch._export.utils._materialize_cpp_cia_ops)
+    with (
+        mock.patch.object(torch._export.utils, "_materialize_cpp_cia_ops", once),
+        mock.patch.object(bilinear_2d, "get_graphs_dict", dict),
+        mock.patch.object(sdpa, "get_graphs", list),
+    ):
+        yield
 
 
 @quick_tracing()
