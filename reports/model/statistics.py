@@ -6,6 +6,7 @@
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any, Self
 
 from foundation.unavailable import Json, Unavailable, as_document
 from reports.model.reading import (
@@ -118,40 +119,41 @@ class Energy(Statistics):
 
 
 @dataclass(frozen=True)
-class Power(Statistics):
-    """Mean power over the measured steps, and while the device was idle."""
+class Numbers(Statistics):
+    """An entry of numbers alone; a key is the name of a field without its unit, which the entry itself names."""
+
+    @classmethod
+    def from_document(cls, found: Found) -> Self:
+        """Reads the entry."""
+        return cls(*(number(found, _key(field)) for field in dataclasses.fields(cls)))
+
+    def _entry(self) -> Json:
+        return {_key(field): as_document(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+
+def _key(field: "dataclasses.Field[Any]") -> str:
+    return field.name.removesuffix("_mw").removesuffix("_c")
+
+
+@dataclass(frozen=True)
+class Power(Numbers):
+    """``power_mw``: mean power over the measured steps, and while the device was idle."""
 
     mean_mw: Number
     idle_mw: Number
 
-    @classmethod
-    def from_document(cls, found: Found) -> "Power":
-        """Reads ``power_mw``."""
-        return cls(number(found, "mean"), number(found, "idle"))
-
-    def _entry(self) -> Json:
-        return {"mean": as_document(self.mean_mw), "idle": as_document(self.idle_mw)}
-
 
 @dataclass(frozen=True)
-class Temperature(Statistics):
-    """The hottest zone at the start of the sessions and at its worst."""
+class Temperature(Numbers):
+    """``temperature_c``: the hottest zone at the start of the sessions and at its worst."""
 
     start_c: Number
     max_c: Number
 
-    @classmethod
-    def from_document(cls, found: Found) -> "Temperature":
-        """Reads ``temperature_c``."""
-        return cls(number(found, "start"), number(found, "max"))
-
-    def _entry(self) -> Json:
-        return {"start": as_document(self.start_c), "max": as_document(self.max_c)}
-
 
 @dataclass(frozen=True)
-class Loss(Statistics):
-    """First and last loss, and how far the first steps are from the reference.
+class Loss(Numbers):
+    """``loss``: first and last loss, and how far the first steps are from the reference.
 
     ``noise`` is one standard deviation of a loss of the reference, ``difference`` the size of its L+ - L-.
     """
@@ -162,14 +164,6 @@ class Loss(Statistics):
     reference_steps: Number
     noise: Number
     difference: Number
-
-    @classmethod
-    def from_document(cls, found: Found) -> "Loss":
-        """Reads ``loss``."""
-        return cls(*(number(found, field.name) for field in dataclasses.fields(cls)))
-
-    def _entry(self) -> Json:
-        return {field.name: as_document(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
 
 @dataclass(frozen=True)

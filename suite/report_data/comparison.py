@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from foundation.unavailable import Json
 from reports.model.histories import Compared, ComparedMetric
@@ -41,59 +41,46 @@ def _compared(before: Measurement | None, after: Measurement | None) -> Iterator
         first, last = (None if item is None else metric.value(item) for item in (before, after))
         if first is None and last is None:
             continue
-        if before is None or after is None or first is None or last is None:
-            why = "Only one of the two runs has this number."
-            yield _Result("missing", why).of(metric, known, first, last)
-        else:
-            yield _result(metric, before, after, first, last).of(metric, after, first, last)
-
-
-@dataclass(frozen=True)
-class _Result:
-    """The outcome of comparing two numbers."""
-
-    outcome: str
-    sentence: str
-    ratio: float | None = None
-    low: float | None = None
-    high: float | None = None
-    p: float | None = None
-    sessions: tuple[int, int] = (0, 0)
-
-    def of(self, metric: Metric, item: Measurement, before: float | None, after: float | None) -> ComparedMetric:
-        """Returns it as reports take it."""
-        return ComparedMetric(
-            device=item.device,
-            workload=item.workload,
+        missing = ComparedMetric(
+            device=known.device,
+            workload=known.workload,
             metric=metric.name,
             direction=metric.direction,
-            outcome=self.outcome,
-            before=before,
-            after=after,
-            ratio=self.ratio,
-            low=self.low,
-            high=self.high,
-            p=self.p,
-            sessions=self.sessions,
-            sentence=self.sentence,
-            emulated=item.emulated,
-            origin=item.origin,
+            outcome="missing",
+            before=first,
+            after=last,
+            sentence="Only one of the two runs has this number.",
+            emulated=known.emulated,
+            origin=known.origin,
         )
+        if before is None or after is None or first is None or last is None:
+            yield missing
+        else:
+            yield _with_outcome(missing, metric, (before, first), (after, last))
 
 
-def _result(metric: Metric, before: Measurement, after: Measurement, first: float, last: float) -> _Result:
+def _with_outcome(
+    bare: ComparedMetric, metric: Metric, before: tuple[Measurement, float], after: tuple[Measurement, float]
+) -> ComparedMetric:
     # One number per valid session if sessions have the metric, otherwise the measurement's own.
-    sides = (metric.session_values(before) or [first], metric.session_values(after) or [last])
-    if min(*sides[0], *sides[1]) <= 0:
-        return _Result("insufficient", "A number is not positive, so there is no ratio.")
+    first, last = (metric.session_values(run) or [own] for run, own in (before, after))
+    if min(*first, *last) <= 0:
+        return replace(bare, outcome="insufficient", sentence="A number is not positive, so there is no ratio.")
     if metric.exact:
-        outcome = _exact(metric, last / first)
-        return _Result(outcome, f"Known exactly: {outcome}.", last / first)
-    counts = (len(sides[0]), len(sides[1])) if metric.has_sessions else (0, 0)
-    found = compare(*sides, metric.direction, metric.floor)
-    low, high = (found.interval.low, found.interval.high) if isinstance(found.interval, Interval) else (None, None)
-    p = found.p if isinstance(found.p, float) else None
-    return _Result(found.outcome, found.sentence if any(counts) else _single(found), found.ratio, low, high, p, counts)
+        ratio = after[1] / before[1]
+        outcome = _exact(metric, ratio)
+        return replace(bare, outcome=outcome, sentence=f"Known exactly: {outcome}.", ratio=ratio)
+    found = compare(first, last, metric.direction, metric.floor)
+    return replace(
+        bare,
+        outcome=found.outcome,
+        sentence=found.sentence if metric.has_sessions else _single(found),
+        ratio=found.ratio,
+        low=found.interval.low if isinstance(found.interval, Interval) else None,
+        high=found.interval.high if isinstance(found.interval, Interval) else None,
+        p=found.p if isinstance(found.p, float) else None,
+        sessions=(len(first), len(last)) if metric.has_sessions else (0, 0),
+    )
 
 
 def _exact(metric: Metric, ratio: float) -> str:
