@@ -76,14 +76,12 @@ bundle: setup cross-compiler
 	$(BIN)/python -m suite.preparing.runners
 
 # Emulated devices for tests, made as root (docs/twins.md).
-twins: emulator
+twins: setup-dev cross-compiler twin-packages
 	$(BIN)/python -m tests.support.twins.prepare_twins
 
-.PHONY: emulator twin-packages
-emulator: setup-dev cross-compiler twin-packages
-	$(BIN)/python -m tests.support.twins.prepare_twins --emulator
-
+.PHONY: twin-packages
 twin-packages:
+	@test -e /usr/share/keyrings/debian-archive-keyring.gpg || exec .ci/system-packages $(TWIN_PACKAGES)
 	@for tool in $(TWIN_TOOLS); do command -v $$tool >/dev/null || exec .ci/system-packages $(TWIN_PACKAGES); done
 
 TWIN_TOOLS := mmdebstrap arch-test qemu-aarch64-static update-binfmts ssh openssl ip nsenter adb cpio qemu-system-aarch64

@@ -1,9 +1,4 @@
-"""Makes what twins are copied from, and registers the emulator with the kernel: `make twins`.
-
-    python -m tests.support.twins.prepare_twins [--emulator]
-
-With `--emulator` it only registers; what a twin is copied from is then made when the first test needs it.
-"""
+"""Makes what twins are copied from, and registers the emulator with the kernel: `make twins`."""
 
 from __future__ import annotations
 
@@ -51,8 +46,6 @@ def main() -> int:
         need_root()
         register_emulator()
         need_aarch64_programs()
-        if "--emulator" in sys.argv[1:]:
-            return 0
         # Fetching waits, unpacking computes: side by side they take little more than half of the time.
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for name, made in {name: pool.submit(make) for name, make in parts.items()}.items():
