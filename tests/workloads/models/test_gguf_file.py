@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import gguf
+import numpy as np
 import pytest
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
@@ -86,6 +87,21 @@ def test_missing_tensor_is_named(write_gguf: WriteGguf) -> None:
     path = write_gguf(without=("model.layers.1.mlp.up_proj.weight",))
     with pytest.raises(UserError, match=r"lacks 1 of 30 tensors, the first is model.layers.1.mlp.up_proj.weight"):
         load_gguf("small", path)
+
+
+def test_a_tensor_of_a_type_without_a_dequantizer_is_named_with_it(
+    write_gguf: WriteGguf, original: ModelWeights
+) -> None:
+    """One sentence with the file, the tensor and its type; the other tensors can be read."""
+    name = "model.norm.weight"
+    whole = original.state[name].numpy().astype(np.int8)
+    path = write_gguf(lambda writer: writer.add_tensor("output_norm.weight", whole), without=(name,))
+    state = load_gguf("small", path).state
+    assert state["model.embed_tokens.weight"].dtype == torch.float32
+    with pytest.raises(
+        UserError, match=r"output_norm.weight is stored as I8, which can't be dequantized here: use a file"
+    ):
+        state[name]
 
 
 def test_other_architecture_is_refused(write_gguf: WriteGguf) -> None:
