@@ -121,8 +121,8 @@ def _wrong_cpus(record: SessionRecord, expectation: Expectation) -> str | None:
     allowed, wanted = set(record.header.cpus_allowed), set(expectation.cpus)
     if allowed == wanted:
         return None
-    used, asked = (",".join(str(cpu) for cpu in sorted(cpus)) or "none" for cpus in (allowed, wanted))
-    return f"the runner was allowed the cores {used}, not {asked} as it was asked: correct `cpus` in the inventory"
+    used, required = (",".join(str(cpu) for cpu in sorted(cpus)) or "none" for cpus in (allowed, wanted))
+    return f"the runner was allowed the cores {used}, not {required} as it was asked: correct `cpus` in the inventory"
 
 
 def _wrong_losses(record: SessionRecord, expectation: Expectation) -> str | None:

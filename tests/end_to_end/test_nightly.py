@@ -31,7 +31,7 @@ def board(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Board:
 
 
 @pytest.fixture
-def measured(board: Board, bench: Bench) -> str:
+def first_night(board: Board, bench: Bench) -> str:
     """A night's run that the earlier nights are made from, then forgotten."""
     ran = bench("nightly", "--json")
     assert ran.code == 0, ran.err
@@ -57,16 +57,18 @@ def test_the_first_night_has_too_little_history_to_judge(board: Board, bench: Be
     assert bench.rows("SELECT purpose, status FROM run") == [("nightly", "finished")]
 
 
-def test_a_night_like_the_others_is_unchanged(board: Board, bench: Bench, measured: str) -> None:
-    add_nights(bench, measured)
+def test_a_night_like_the_others_is_unchanged(board: Board, bench: Bench, first_night: str) -> None:
+    add_nights(bench, first_night)
     ran = bench("nightly", "--json")
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["verdicts"]["unchanged"] == json.loads(ran.out)["series"]
     assert len(bench.rows("SELECT DISTINCT role FROM measurement")) == 1  # nothing was measured again
 
 
-def test_a_suspect_whose_baseline_moved_as_well_is_the_devices_doing(board: Board, bench: Bench, measured: str) -> None:
-    add_nights(bench, measured)
+def test_a_suspect_whose_baseline_moved_as_well_is_the_devices_doing(
+    board: Board, bench: Bench, first_night: str
+) -> None:
+    add_nights(bench, first_night)
     board.script(nf4={"slower": 1.2})  # the scripted runner is slow with tonight's program and with the baseline
     ran = bench("nightly", "--json")
     document = json.loads(ran.out)
@@ -81,9 +83,9 @@ def test_a_suspect_whose_baseline_moved_as_well_is_the_devices_doing(board: Boar
 
 
 def test_a_regression_is_confirmed_beside_the_baseline_and_told_everywhere(
-    board: Board, bench: Bench, measured: str
+    board: Board, bench: Bench, first_night: str
 ) -> None:
-    add_nights(bench, measured)
+    add_nights(bench, first_night)
     slow_candidate(board, "nf4", 1.2)
     ran = bench("nightly")
     assert ran.code == 3, ran.out + ran.err
@@ -120,15 +122,15 @@ def check_files(folder: Path) -> None:
     assert "the code changed this" in summary
 
 
-def test_a_regressed_night_is_not_the_next_ones_history(board: Board, bench: Bench, measured: str) -> None:
-    add_nights(bench, measured)
+def test_a_regressed_night_is_not_the_next_ones_history(board: Board, bench: Bench, first_night: str) -> None:
+    add_nights(bench, first_night)
     slow_candidate(board, "nf4", 1.2)
     assert bench("nightly").code == 3
     assert bench("nightly").code == 3  # it is told every night until it is mended or accepted
 
 
-def test_without_its_baseline_program_a_suspect_is_inconclusive(board: Board, bench: Bench, measured: str) -> None:
-    add_nights(bench, measured)
+def test_without_its_baseline_program_a_suspect_is_inconclusive(board: Board, bench: Bench, first_night: str) -> None:
+    add_nights(bench, first_night)
     board.script(nf4={"slower": 1.2})
     bench.change("UPDATE measurement SET artifact_hash = NULL WHERE run_id LIKE '2026-01%'")
     ran = bench("nightly", "--json")
@@ -138,8 +140,8 @@ def test_without_its_baseline_program_a_suspect_is_inconclusive(board: Board, be
     assert "no earlier night of this series can be the baseline" in document["changes"][0]["sentence"]
 
 
-def test_a_measurement_that_failed_is_an_error_not_a_verdict(board: Board, bench: Bench, measured: str) -> None:
-    add_nights(bench, measured)
+def test_a_measurement_that_failed_is_an_error_not_a_verdict(board: Board, bench: Bench, first_night: str) -> None:
+    add_nights(bench, first_night)
     board.script(fp32={"losses": [[9.0] * 4]})
     ran = bench("nightly", "--json")
     document = json.loads(ran.out)

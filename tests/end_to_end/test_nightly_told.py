@@ -107,12 +107,12 @@ def test_two_runs_are_compared_metric_by_metric(bench: Bench, board: Board) -> N
     assert same["outcome"] == "same"
     (state,) = document["states"]
     assert f"{state['device']}/{state['workload_key']}/latency_ms" == LATENCY
-    told = bench("compare", first, second).out
-    assert "all of them: tiny/prge/xnnpack/q2/b2/T32/rank16" in told
-    first_row = told.splitlines()[4].split()  # what changed comes first
+    output = bench("compare", first, second).out
+    assert "all of them: tiny/prge/xnnpack/q2/b2/T32/rank16" in output
+    first_row = output.splitlines()[4].split()  # what changed comes first
     assert first_row[:5] == ["✗", "worse", "local", "nf4", "latency_ms"]
     assert first_row[6] == first_row[8] == "s" and "1.200" in first_row
-    assert "temperature was 40.0 degC and is 52.0 degC" in told
+    assert "temperature was 40.0 degC and is 52.0 degC" in output
 
 
 def test_programs_are_compared_in_the_runs_that_measured_them_last(bench: Bench, regressed: str) -> None:

@@ -31,8 +31,8 @@ def test_all_settings_are_measured_on_an_aarch64_board(
         assert not wrong
         assert all(item["emulated"] for item in found.values())
         assert not runners_in(twin)
-        placed = twin.home / "edge-training-suite/runner" / aarch64_runner.hash
-        assert (placed / "ld-linux-aarch64.so.1").is_file()
+        folder = twin.home / "edge-training-suite/runner" / aarch64_runner.hash
+        assert (folder / "ld-linux-aarch64.so.1").is_file()
 
 
 @pytest.mark.parametrize(

@@ -80,8 +80,8 @@ def test_a_timer_is_installed_told_of_and_removed(systemd: Path, empty_bench: Be
     assert "OnCalendar=*-*-* 03:15:00" in ran.out
     assert "loginctl enable-linger" in ran.out
     assert f"--user enable {name}.timer" in ran.out
-    told = (systemd / "told").read_text().splitlines()
-    assert told[-3:] == ["daemon-reload", f"enable {name}.timer", f"restart {name}.timer"]
+    calls = (systemd / "told").read_text().splitlines()
+    assert calls[-3:] == ["daemon-reload", f"enable {name}.timer", f"restart {name}.timer"]
     status = empty_bench("schedule", "status")
     assert f"scheduled by systemd: {name}" in status.out
     assert "next night: Mon 2026-11-23 02:30:00 UTC" in status.out

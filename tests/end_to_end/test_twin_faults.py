@@ -124,13 +124,13 @@ def test_a_reboot_costs_one_session_and_the_pid_file_it_left_names_nobody(run: T
 
 def test_another_device_at_the_address_in_mid_run_is_refused_at_once(run: TwinRun, twin: Twin) -> None:
     """Over SSH its host key tells, over adb its serial number."""
-    told: list[str] = []
+    identities: list[str] = []
 
     def become_another() -> None:
-        told.append(_identity(twin))
+        identities.append(_identity(twin))
         twin.stop()
         _become_another(twin)
-        told.append(_identity(twin))
+        identities.append(_identity(twin))
         twin.start()
 
     with run.fault(become_another):
@@ -138,8 +138,8 @@ def test_another_device_at_the_address_in_mid_run_is_refused_at_once(run: TwinRu
     found = outcome(ran)
     assert (ran.code, found["status"]) == (4, "partial")
     assert run.sessions() == [(0, 0, "ok"), (1, 0, "lost")]
-    assert len(set(told)) == 2
-    assert all(identity in found["reason"] for identity in told)
+    assert len(set(identities)) == 2
+    assert all(identity in found["reason"] for identity in identities)
     assert ("enroll" if isinstance(twin, SshTwin) else "`serial`") in found["reason"]
     assert run.sessions(OTHER) == UNDISTURBED
     assert ran.err.count("connecting again") == 1

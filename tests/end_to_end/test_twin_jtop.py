@@ -39,6 +39,6 @@ def test_energy_is_made_of_what_the_real_service_tells_while_the_runner_runs(
     assert BEFORE_MW < item["power_mw"]["mean"] < AFTER_MW
     (log,) = bench.home.glob("runs/*/*board-*.jsonl")
     events = [json.loads(line) for line in log.read_text().splitlines()]
-    told = [event["value"] for event in events if event["event"] == "sample" and event["sensor"] == "jtop"]
-    assert set(told) == {BEFORE_MW, AFTER_MW}
-    assert told == sorted(told)
+    powers_mw = [event["value"] for event in events if event["event"] == "sample" and event["sensor"] == "jtop"]
+    assert set(powers_mw) == {BEFORE_MW, AFTER_MW}
+    assert powers_mw == sorted(powers_mw)

@@ -103,13 +103,13 @@ def test_a_sensor_that_disappears_costs_the_energy_and_not_the_session(bench: Be
     check_that_only_the_sensor_is_lost(bench, run, twin, lambda: os.kill(stand_in, signal.SIGKILL), "No such process")
 
 
-def lasting_process(twin: Twin, said: str) -> int:
+def lasting_process(twin: Twin, content: str) -> int:
     """A process of the twin, by the host's id, whose `oom_score_adj` says what it is told to."""
     twin.machine.spawn("/usr/bin/busybox", "sleep", "31415", log=twin.root.parent / "stand-in.log")
     for _ in until(30, "the process that stands in"):
         if found := twin.machine.named("31415"):
             break
-    Path(f"/proc/{found[0]}/oom_score_adj").write_text(said)
+    Path(f"/proc/{found[0]}/oom_score_adj").write_text(content)
     return found[0]
 
 

@@ -96,10 +96,10 @@ def test_a_board_that_another_home_measures_is_in_use_and_stays_untouched(
         (job,) = (twin.workdir / WORKDIR / "jobs").iterdir()
         looked = second("devices", "check", "board", "--json")
         assert looked.code == 1
-        told = connection(looked)
-        assert told is not None
-        assert f"'board' is in use by process {process.pid} (" in told
-        assert f"wait for it or end process {process.pid} on " in told
+        refusal = connection(looked)
+        assert refusal is not None
+        assert f"'board' is in use by process {process.pid} (" in refusal
+        assert f"wait for it or end process {process.pid} on " in refusal
         cleared = second("gc", "--device", "board", "--keep-artifacts-days", "0", "--yes")
         assert cleared.code == 4
         assert f"in use by process {process.pid}" in cleared.out

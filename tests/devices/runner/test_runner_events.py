@@ -103,6 +103,6 @@ def test_warm_up_ends_by_agreement_within_its_bounds(run, job, rule, warm_up_ste
 
 def test_measuring_continues_for_the_minimum_time(run, job):
     steps = run(job | {"min_measured_seconds": 0.2}).of("step")
-    measured = [step for step in steps if step["phase"] == "measured"]
-    assert measured[-1]["t1_ns"] - measured[0]["t0_ns"] >= 0.2e9
-    assert measured[-2]["t1_ns"] - measured[0]["t0_ns"] < 0.2e9
+    measured_steps = [step for step in steps if step["phase"] == "measured"]
+    assert measured_steps[-1]["t1_ns"] - measured_steps[0]["t0_ns"] >= 0.2e9
+    assert measured_steps[-2]["t1_ns"] - measured_steps[0]["t0_ns"] < 0.2e9

@@ -36,10 +36,10 @@ def test_every_figure_is_accepted_by_plotly() -> None:
 def test_warm_up_is_drawn_apart_and_left_of_the_measured_steps() -> None:
     traces = _with_points(_figures(realistic(steps=6, hostile=False))["step-latency"])
     warm_up = [trace for trace in traces if trace["line"]["dash"] == "dot"]
-    measured = [trace for trace in traces if trace["line"]["dash"] == "solid"]
-    assert len(warm_up) == len(measured) == 7 * 3 + 1
+    after_warm_up = [trace for trace in traces if trace["line"]["dash"] == "solid"]
+    assert len(warm_up) == len(after_warm_up) == 7 * 3 + 1
     assert all(trace["x"] == [-3, -2, -1] for trace in warm_up)
-    assert all(trace["x"] == list(range(6)) for trace in measured)
+    assert all(trace["x"] == list(range(6)) for trace in after_warm_up)
     assert all(trace["marker"]["symbol"] == "circle-open" for trace in warm_up)
 
 

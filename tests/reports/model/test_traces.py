@@ -110,15 +110,15 @@ def test_every_stretch_keeps_its_lowest_and_its_highest_value() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "largest", "name", "shown"),
+    ("metric", "largest", "name", "value"),
     [
         ("program_bytes", 136e6, "MiB", 129.7), ("program_bytes", 500.0, "KiB", 0.488), ("power_mw", 6500.0, "W", 6.5),
         ("latency_ms", 1200.0, "s", 1.2), ("peak_memory_kib", 190_000.0, "MiB", 185.5), ("accuracy", 0.75, "", 0.75),
     ],
 )  # fmt: skip
 def test_an_axis_has_the_unit_of_its_values_and_shows_them_as_text_does(
-    metric: str, largest: float, name: str, shown: float
+    metric: str, largest: float, name: str, value: float
 ) -> None:
     unit = metric_unit(metric, largest)
-    assert unit.name == name and largest * unit.factor == pytest.approx(shown, rel=1e-3)
+    assert unit.name == name and largest * unit.factor == pytest.approx(value, rel=1e-3)
     assert metric_value(metric, largest).replace("\u00a0", " ").endswith(name)

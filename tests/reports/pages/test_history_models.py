@@ -68,10 +68,10 @@ def test_the_newest_120_runs_of_a_series_are_in_its_table() -> None:
 
 def test_a_long_trend_keeps_both_points_of_every_edge_and_every_verdict() -> None:
     values = [100.0 + (place % 7) for place in range(5000)]
-    judged = points(values)
-    judged[1234] = HistoryPoint(at(1234), "r", "m", values[1234], "ok", verdict="improved")
+    history_points = points(values)
+    history_points[1234] = HistoryPoint(at(1234), "r", "m", values[1234], "ok", verdict="improved")
     edges = [HistorySegment(0, 2222, "first point"), HistorySegment(2222, 5000, "accepted")]
-    drawn = drawn_places(MetricHistory("latency_ms", "lower", judged, edges))
+    drawn = drawn_places(MetricHistory("latency_ms", "lower", history_points, edges))
     assert {1234, 2221, 2222} <= set(drawn) and len(drawn) < 1000
 
 
@@ -81,13 +81,13 @@ def test_the_bars_of_a_trend_reach_from_the_value_to_the_ends_of_its_interval() 
     assert drawn["error_y"]["array"] == [15.0, 5.0] and drawn["error_y"]["arrayminus"] == [2.0, 12.0]
 
 
-@pytest.mark.parametrize(("count", "said"), [(5, None), (6, "1 earlier remark "), (8, "3 earlier remarks ")])
-def test_a_trend_names_five_remarks_and_counts_the_earlier_ones(count: int, said: str | None) -> None:
+@pytest.mark.parametrize(("count", "sentence"), [(5, None), (6, "1 earlier remark "), (8, "3 earlier remarks ")])
+def test_a_trend_names_five_remarks_and_counts_the_earlier_ones(count: int, sentence: str | None) -> None:
     remarks = [Remark("annotation", at(place), "lena", f"remark {place}") for place in range(count)]
     notes = trend(series([100.0] * 9, remarks=remarks), "int8", "latency").notes
     assert sum("remark " in note and "lena" in note for note in notes) == 5
     last = notes[-1].replace("\u00a0", " ")
-    assert last.startswith(said) if said else "earlier" not in last
+    assert last.startswith(sentence) if sentence else "earlier" not in last
 
 
 def health(count: int, *throttled: int) -> list[HealthPoint]:
@@ -125,7 +125,7 @@ def best(*records: dict[str, Any]) -> tuple[list[str], list[str]]:
     found = measurements({"measurements": list(records)})
     banner = workload_page(WorkloadSummary("k", WORKLOAD, [], []), found).banner
     assert banner is not None
-    return [said for _, said in banner.items], [said for _, said in summarize(found).findings]
+    return [sentence for _, sentence in banner.items], [sentence for _, sentence in summarize(found).findings]
 
 
 def test_the_least_of_what_was_measured_well_on_a_real_device_is_the_best() -> None:

@@ -12,7 +12,7 @@ from reports.pages.night import night_page
 from reports.pages.overview import RUNS_ON_A_PAGE, attention, index_pages, newest_first
 from reports.tables.verdicts import matrix_section, night_status, verdict_section
 from reports.text.appearance import worst_kept
-from tests.support.reports.page_models import WORKLOAD, at, device, night, notes_of, only_grid, told
+from tests.support.reports.page_models import WORKLOAD, at, attention_rows, device, night, notes_of, only_grid
 from tests.support.reports.report_fixtures import summary
 
 NOTHING = RunContents.from_document({})
@@ -22,13 +22,13 @@ def test_a_regression_of_the_last_seven_nights_needs_attention_and_an_older_one_
     nights = [night(number) for number in range(20, 10, -1)]
     nights[6] = night(14, verdicts={"regressed": 1})
     nights[7] = night(13, verdicts={"regressed": 1})
-    assert told(attention(nights, [])) == [("Night of 2026-01-15 02:00 UTC", "regressed")]
+    assert attention_rows(attention(nights, [])) == [("Night of 2026-01-15 02:00 UTC", "regressed")]
 
 
 def test_what_a_night_could_not_tell_needs_attention_until_the_next_one() -> None:
     unsure = {"verdicts": {"inconclusive": 2}}
-    assert told(attention([night(9, **unsure), night(8)], []))[0][1] == "inconclusive"
-    assert told(attention([night(9), night(8, **unsure)], [])) == []
+    assert attention_rows(attention([night(9, **unsure), night(8)], []))[0][1] == "inconclusive"
+    assert attention_rows(attention([night(9), night(8, **unsure)], [])) == []
 
 
 def test_a_device_needs_attention_that_ended_badly_warns_or_was_missing_in_the_newest_night() -> None:
@@ -41,7 +41,7 @@ def test_a_device_needs_attention_that_ended_badly_warns_or_was_missing_in_the_n
         device("bonn:gone", 8, {"failed": 1}, origin="bonn"),
         device("cannot", 9, {"unsupported": 2}),
     ]
-    assert told(attention([night(9)], devices)) == [
+    assert attention_rows(attention([night(9)], devices)) == [
         ("failed", "failed"), ("partly", "partial"), ("warned", "warning"), ("gone", "missing"),
     ]  # fmt: skip
 
@@ -49,7 +49,7 @@ def test_a_device_needs_attention_that_ended_badly_warns_or_was_missing_in_the_n
 def test_of_more_than_forty_rows_the_worst_stay_and_the_rest_is_counted() -> None:
     gone = [device(f"gone-{number}", 1) for number in range(45)]
     section = attention([night(9), summary("r1", started_at=at(8), status="failed")], gone)
-    rows = told(section)
+    rows = attention_rows(section)
     assert len(rows) == 40 and rows[0] == ("Run r1", "failed")
     assert "6 further rows" in notes_of(section.grids[0])
 

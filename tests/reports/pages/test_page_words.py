@@ -27,7 +27,7 @@ from reports.pages.overview import attention
 from reports.pages.series import series_page
 from reports.pages.workload import workload_page
 from reports.tables.sections import Page
-from tests.support.reports.page_models import WORKLOAD, at, device, night, only_grid, told
+from tests.support.reports.page_models import WORKLOAD, at, attention_rows, device, night, only_grid
 from tests.support.reports.report_fixtures import summary
 
 
@@ -36,14 +36,14 @@ from tests.support.reports.report_fixtures import summary
     [("interrupted", True), ("partial", True), ("failed", True), ("finished", False), ("running", False)],
 )
 def test_a_run_that_ended_before_its_end_needs_attention(ended: str, tells: bool) -> None:
-    found = told(attention([summary("r1", status=ended)], []))
+    found = attention_rows(attention([summary("r1", status=ended)], []))
     assert found == ([("Run r1", ended)] if tells else [])
 
 
 def test_runs_of_other_labs_take_no_place_among_the_last_ten() -> None:
     theirs = [summary(f"t{number}", status="failed", origin="bonn") for number in range(12)]
     own = [summary(f"o{number}", status="failed" if number in (0, 9, 10) else "finished") for number in range(11)]
-    assert [what for what, _ in told(attention([*theirs, *own], []))] == ["Run o0", "Run o9"]
+    assert [what for what, _ in attention_rows(attention([*theirs, *own], []))] == ["Run o0", "Run o9"]
 
 
 def history(metric: str, verdicts: list[str], **more: Any) -> MetricHistory:
@@ -70,8 +70,8 @@ def findings(page: Page) -> list[tuple[str, str]]:
 
 
 def test_what_was_found_is_told_for_the_metrics_that_it_is_true_of() -> None:
-    said = {"remarks": [Remark("annotation", at(9), "lena", "new fan")]}
-    both = [history(metric, ["unchanged"] * 4, **said) for metric in ("latency_ms", "power_mw")]
+    remarks = {"remarks": [Remark("annotation", at(9), "lena", "new fan")]}
+    both = [history(metric, ["unchanged"] * 4, **remarks) for metric in ("latency_ms", "power_mw")]
     other = replace(history("load_ms", ["unchanged"] * 4), segments=[HistorySegment(0, 4, "first point")])
     assert findings(page_of(*both)) == [("every metric", "✎ annotation"), ("every metric", "│ new segment")]
     assert findings(page_of(*both, other)) == [

@@ -296,15 +296,15 @@ def test_hostile_names_are_text_on_every_page(site: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "value", "shown"),
+    ("metric", "value", "words"),
     [
         ("latency_ms", 1234.0, "1.23 s"), ("peak_memory_kib", 190_000.0, "186 MiB"),
         ("program_bytes", 136e6, "130 MiB"),
         ("energy_net_mj_per_step", 6400.0, "6.40 J"), ("power_mw", 950.0, "950 mW"), ("accuracy", 0.75, "0.750"),
     ],
 )  # fmt: skip
-def test_metrics_are_shown_in_the_unit_of_their_name(metric: str, value: float, shown: str) -> None:
-    assert metric_value(metric, value).replace("\u00a0", " ") == shown
+def test_metrics_are_shown_in_the_unit_of_their_name(metric: str, value: float, words: str) -> None:
+    assert metric_value(metric, value).replace("\u00a0", " ") == words
 
 
 def test_interval_and_change_are_shown_like_their_value() -> None:

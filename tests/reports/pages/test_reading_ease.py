@@ -59,14 +59,14 @@ def test_rows_of_findings_keep_their_links_when_the_history_grows(lab: LabSource
 
 
 def test_long_remark_is_cut_on_the_page(lab: LabSource) -> None:
-    said = Remark("annotation", "2026-01-05T00:00:00+00:00", "ben", "word " * 4000)
-    histories = [replace(one, remarks=[said]) for one in lab.history("jetson", key("fp32"))]
+    remark = Remark("annotation", "2026-01-05T00:00:00+00:00", "ben", "word " * 4000)
+    histories = [replace(one, remarks=[remark]) for one in lab.history("jetson", key("fp32"))]
     page = series_page(_series(lab), histories)
     assert max(len(cell.main) for row in _rows(page, "found") for cell in row.cells) < 700
     assert max(len(note) for figure in page.figures for note in figure.notes) < 200
 
 
-def _measured(lab: LabSource) -> list[Measurement]:
+def _measurements_of(lab: LabSource) -> list[Measurement]:
     return measurements(lab.documents[NIGHT_ID])
 
 
@@ -87,7 +87,7 @@ def test_figures_without_a_value_say_so_and_are_not_drawn(lab: LabSource) -> Non
     found = measurements({"measurements": records})
     assert latency_against_memory(found).empty
     assert not workload_page(lab.workloads()[0], found).figures
-    assert latency_against_memory(_measured(lab)).traces
+    assert latency_against_memory(_measurements_of(lab)).traces
 
 
 def test_scale_of_counts_has_whole_numbers(lab: LabSource) -> None:

@@ -48,9 +48,9 @@ def test_page_opens_without_a_word_in_the_console_and_without_network(
     page = (site / run_place(run)) if run else site / "index.html"
     open_page(chromium, page)
     assert log(chromium, "browser") == []
-    asked = requests_of(chromium)
-    assert any(address.endswith(".css") for address in asked)
-    assert [address for address in asked if not address.startswith(("file:", "data:"))] == []
+    requests = requests_of(chromium)
+    assert any(address.endswith(".css") for address in requests)
+    assert [address for address in requests if not address.startswith(("file:", "data:"))] == []
 
 
 def test_empty_index_opens_quietly(chromium: webdriver.Chrome, tmp_path: Path) -> None:
@@ -136,10 +136,10 @@ def test_new_order_of_a_table_is_announced_to_screen_readers(site: Path, chromiu
     live = chromium.find_element(By.CSS_SELECTOR, "[role=status][aria-live=polite]")
     assert live.get_attribute("textContent") == ""
     _heading(chromium, "#runs", "Measurements").find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
-    said = "Every run, with its devices and settings: sorted by Measurements, "
-    assert live.get_attribute("textContent") == said + "ascending"
+    label = "Every run, with its devices and settings: sorted by Measurements, "
+    assert live.get_attribute("textContent") == label + "ascending"
     _heading(chromium, "#runs", "Measurements").find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
-    assert live.get_attribute("textContent") == said + "descending"
+    assert live.get_attribute("textContent") == label + "descending"
 
 
 def test_reason_of_an_unavailable_value_is_reached_by_keyboard(site: Path, chromium: webdriver.Chrome) -> None:
@@ -165,15 +165,15 @@ def test_theme_follows_the_preference_and_the_toggle_is_remembered(site: Path, c
 
 
 def test_figures_take_the_colours_of_the_theme(site: Path, chromium: webdriver.Chrome) -> None:
-    def shown() -> tuple[Any, Any]:
+    def colours() -> tuple[Any, Any]:
         script = "const d = document.querySelector('#memory .plot'); return [d.layout.font.color, d.data[0].line.color]"
         font, line = chromium.execute_script(script)
         return font, line
 
     open_page(chromium, (site / run_place(RUN_ID)), theme="light")
-    light = shown()
+    light = colours()
     chromium.find_element(By.CSS_SELECTOR, "button.theme").click()
-    dark = shown()
+    dark = colours()
     assert light[0] == "rgb(28, 35, 41)" and dark[0] == "rgb(229, 233, 237)"
     assert light[1] != dark[1] and all(colour.startswith("rgb(") for colour in (*light, *dark))
 

@@ -40,7 +40,7 @@ def test_single_file_holds_the_page_of_the_run_or_the_one_that_is_named(nights: 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--page", "index.html"], "add --single-file"),
         (["--single-file", "x.html", "--page", "../store.sqlite"], "There is no page '../store.sqlite'"),
@@ -48,10 +48,10 @@ def test_single_file_holds_the_page_of_the_run_or_the_one_that_is_named(nights: 
     ],
 )
 def test_bad_words_are_one_sentence_and_exit_code_2(
-    nights: list[str], capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+    nights: list[str], capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert run_command(["report", *arguments]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_nothing_measured_is_a_sentence(

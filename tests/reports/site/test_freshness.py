@@ -40,13 +40,13 @@ class Marked(LabSource):
     def __init__(self) -> None:
         super().__init__(nights=2)
         self.marks = {OLD_RUN_ID: "1", RUN_ID: "1"}
-        self.asked = 0
+        self.reads = 0
 
     def runs(self) -> list[Any]:
         return [replace(run, stamp=f"{run.run_id}{self.marks.get(run.run_id, '1')}") for run in super().runs()]
 
     def compared(self, before: str, after: str) -> Compared:
-        self.asked += 1
+        self.reads += 1
         return super().compared(before, after)
 
 
@@ -56,10 +56,10 @@ def test_a_comparison_is_made_again_when_either_of_its_runs_has_changed(tmp_path
     build(source, tmp_path)
     build_comparison(source, tmp_path, OLD_RUN_ID, RUN_ID)
     build_comparison(source, tmp_path, OLD_RUN_ID, RUN_ID)
-    assert source.asked == 1
+    assert source.reads == 1
     source.marks[changed] = "2"
     build_comparison(source, tmp_path, OLD_RUN_ID, RUN_ID)
-    assert source.asked == 2
+    assert source.reads == 2
 
 
 def test_a_page_that_could_not_link_all_it_names_is_made_again_when_it_can(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_page_that_could_not_link_all_it_names_is_made_again_when_it_can(tmp_p
     assert link not in page.read_text(encoding="utf-8")
     build(source, tmp_path)
     build_comparison(source, tmp_path, OLD_RUN_ID, RUN_ID)
-    assert source.asked == 2 and link in page.read_text(encoding="utf-8")
+    assert source.reads == 2 and link in page.read_text(encoding="utf-8")
 
 
 def test_a_page_whose_text_changed_is_written_and_one_whose_text_did_not_is_left(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def _measured(**changes: Any) -> FixtureSource:
+def _source_with(**changes: Any) -> FixtureSource:
     return only(realistic(steps=3), changes)
 
 
@@ -209,14 +209,14 @@ def test_hostile_run_id_stays_in_the_folder_of_runs(tmp_path: Path) -> None:
 
 
 def test_lone_surrogate_from_a_device_does_not_stop_the_build(tmp_path: Path) -> None:
-    page = build(_measured(reason="broken \udcff output", status="failed"), tmp_path, [RUN_ID])
+    page = build(_source_with(reason="broken \udcff output", status="failed"), tmp_path, [RUN_ID])
     assert "broken \\udcff output" in page.read_text(encoding="utf-8")
 
 
 def test_table_cell_has_unit_interval_and_count(tmp_path: Path) -> None:
     text = _Page(
         build(
-            _measured(latency_ms={"median": 1234.5, "ci95": [1200.0, 1270.0], "sessions": [1, 2, 3]}),
+            _source_with(latency_ms={"median": 1234.5, "ci95": [1200.0, 1270.0], "sessions": [1, 2, 3]}),
             tmp_path,
             [RUN_ID],
         )
@@ -226,7 +226,7 @@ def test_table_cell_has_unit_interval_and_count(tmp_path: Path) -> None:
 
 
 def test_unavailable_value_links_to_its_reason(tmp_path: Path) -> None:
-    page = _Page(build(_measured(), tmp_path, [RUN_ID]))
+    page = _Page(build(_source_with(), tmp_path, [RUN_ID]))
     link = next(link for link in page.all("a") if link.get("class") == "missing")
     target = (link["href"] or "").removeprefix("#")
     assert link["aria-describedby"] == target
@@ -236,7 +236,7 @@ def test_unavailable_value_links_to_its_reason(tmp_path: Path) -> None:
 
 def test_gross_energy_without_idle_is_named_gross_and_says_why_net_is_missing(tmp_path: Path) -> None:
     spent = {"gross": 3000.0, "net": {"unavailable": "idle power was not steady"}, "method": "trapezoid", "short": True}
-    text = _Page(build(_measured(energy_mj_per_step=spent), tmp_path, [RUN_ID])).text
+    text = _Page(build(_source_with(energy_mj_per_step=spent), tmp_path, [RUN_ID])).text
     assert "3.00\u00a0J" in text and "gross only" in text and "short window" in text
     assert "idle power was not steady" in text
 
@@ -257,7 +257,7 @@ def test_emulated_device_is_marked_and_never_called_the_lowest(tmp_path: Path) -
 
 
 def test_unstable_and_invalid_measurements_are_not_hidden(tmp_path: Path) -> None:
-    page = build(_measured(status="invalid", reason="losses differ from the reference by 4 %"), tmp_path, [RUN_ID])
+    page = build(_source_with(status="invalid", reason="losses differ from the reference by 4 %"), tmp_path, [RUN_ID])
     text = _Page(page).text
     assert "1 invalid" not in text and ": invalid." in text
     assert "losses differ from the reference by 4 %" in text

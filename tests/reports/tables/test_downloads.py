@@ -126,9 +126,9 @@ def test_no_cell_of_the_verdicts_begins_a_formula() -> None:
         "direction": "-4",
         "measurement_id": "=5",
     }
-    said = {"sentence": "=HYPERLINK(6)", "command": "-7"}
+    inputs = {"sentence": "=HYPERLINK(6)", "command": "-7"}
     one = SeriesVerdict(
-        **hostile, workload={"quant": "=8"}, emulated=False, verdict="regressed", rule="=9", at="2026", inputs=said
+        **hostile, workload={"quant": "=8"}, emulated=False, verdict="regressed", rule="=9", at="2026", inputs=inputs
     )
     (row,) = csv.DictReader(io.StringIO(verdicts_csv([one])))
     assert not [cell for cell in row.values() if cell[:1] in {"=", "+", "@", "-"}], row

@@ -8,7 +8,7 @@ from reports.text.numbers import NBSP
 
 
 @pytest.mark.parametrize(
-    ("stored", "unit", "shown"),
+    ("stored", "unit", "words"),
     [
         (0.1234, "ms", "0.123 ms"),
         (12.34, "ms", "12.3 ms"),
@@ -26,8 +26,8 @@ from reports.text.numbers import NBSP
         (-30.0, "mJ", "\u221230.0 mJ"),
     ],
 )
-def test_quantity_moves_to_the_unit_that_reads_best(stored: float, unit: str, shown: str) -> None:
-    assert numbers.quantity(stored, unit) == shown.replace(" ", NBSP)
+def test_quantity_moves_to_the_unit_that_reads_best(stored: float, unit: str, words: str) -> None:
+    assert numbers.quantity(stored, unit) == words.replace(" ", NBSP)
 
 
 def test_interval_has_unit_and_places_of_its_median() -> None:

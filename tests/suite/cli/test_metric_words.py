@@ -7,7 +7,7 @@ from suite.cli.output import format_span, format_value
 
 
 @pytest.mark.parametrize(
-    ("metric", "stored", "shown"),
+    ("metric", "stored", "words"),
     [
         ("latency_ms", 1234.5, "1.23 s"),
         ("program_bytes", 661_529_000.0, "631 MiB"),
@@ -16,8 +16,8 @@ from suite.cli.output import format_span, format_value
         ("power_mw", 6300.0, "6.30 W"),
     ],
 )
-def test_value_of_a_metric_is_shown_in_a_unit_that_fits(metric: str, stored: float, shown: str) -> None:
-    assert format_value(metric, stored) == shown
+def test_value_of_a_metric_is_shown_in_a_unit_that_fits(metric: str, stored: float, words: str) -> None:
+    assert format_value(metric, stored) == words
 
 
 def test_what_is_shown_can_be_typed() -> None:

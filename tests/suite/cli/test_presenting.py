@@ -17,18 +17,18 @@ from tests.support.suite.recorded_session import result
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "digits"),
     [(0.6512, "0.65"), (9.994, "9.99"), (9.996, "10.0"), (34.55, "34.5"), (99.96, "100"), (812.4, "812"), (0, "0.00")],
 )
-def test_numbers_are_shown_with_the_digits_that_matter(value: float, shown: str) -> None:
-    assert format_rounded(value) == shown
+def test_numbers_are_shown_with_the_digits_that_matter(value: float, digits: str) -> None:
+    assert format_rounded(value) == digits
 
 
 def test_durations_change_their_unit() -> None:
     assert [format_duration(seconds) for seconds in (119.4, 121, 7200, 9000)] == ["119 s", "2 min", "2.0 h", "2.5 h"]
 
 
-def measured(quant: str, *ms: float) -> Measurement:
+def measurement_of(quant: str, *ms: float) -> Measurement:
     workload: dict[str, Any] = {
         "model": "tiny",
         "method": "prge",
@@ -50,7 +50,7 @@ def table_of(*found: Measurement, width: int = 80) -> list[str]:
 
 
 def test_the_table_fits_a_terminal_of_80_columns_with_every_number_whole() -> None:
-    lines = table_of(measured("fp32", 2412.0, 2418.0, 2421.0), measured("int8", 1206.0, 1209.0, 1211.0))
+    lines = table_of(measurement_of("fp32", 2412.0, 2418.0, 2421.0), measurement_of("int8", 1206.0, 1209.0, 1211.0))
     (row,) = [line for line in lines if "int8" in line]
     assert [word for word in row.split() if word[0].isdigit() or word == "ok"] == [
         "1209",
@@ -64,7 +64,7 @@ def test_the_table_fits_a_terminal_of_80_columns_with_every_number_whole() -> No
 
 
 def test_what_was_not_measured_is_a_dash_with_its_reason_below() -> None:
-    found = [measured("fp32", 2.0), measured("nf4")]
+    found = [measurement_of("fp32", 2.0), measurement_of("nf4")]
     (row,) = [line for line in table_of(*found) if "nf4" in line]
     assert row.split()[2:6] == ["-", "-", "-", "4.20"]
     lines = reasons(with_ratios(found))
@@ -73,7 +73,7 @@ def test_what_was_not_measured_is_a_dash_with_its_reason_below() -> None:
 
 
 def test_names_from_outside_are_not_markup() -> None:
-    assert any("[bold]pi" in line for line in table_of(measured("fp32", 2.0)))
+    assert any("[bold]pi" in line for line in table_of(measurement_of("fp32", 2.0)))
 
 
 def test_a_pipe_gets_one_line_for_each_note_and_no_bars() -> None:

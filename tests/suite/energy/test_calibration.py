@@ -179,9 +179,9 @@ def test_a_device_is_calibrated_and_the_inventory_keeps_its_comments(
     phone: Phone, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert calibrate(tmp_path, "--yes") == 0
-    told = capsys.readouterr().out
-    assert "current in milliamperes, voltage in microvolts" in told
-    assert "600 mW idle, 3600 mW on all cores" in told
+    output = capsys.readouterr().out
+    assert "current in milliamperes, voltage in microvolts" in output
+    assert "600 mW idle, 3600 mW on all cores" in output
     power = load(tmp_path / "inventory.yaml").devices["phone"].power
     assert power is not None
     assert (power.scale, power.sign) == (1000.0, -1)

@@ -12,7 +12,7 @@ from tests.support.suite import recorded_session as recorded
 NO_IDLE = Unavailable("nobody looked")
 GAUGE = {"VDD_IN": "power_mw"}
 # 40 measured steps of half a second: from 1 s after the load to 21 s after it.
-SHAPE = {"ms": 500.0, "measured": 40}
+SHAPE = {"ms": 500.0, "measured_steps": 40}
 
 
 def failed(sensor="VDD_IN", reason="in1_input: No such device.", errors=7):
@@ -88,7 +88,7 @@ def test_a_counter_that_wraps_while_another_reading_fails_still_counts():
     assert found.gross_mj == pytest.approx(1000.0)
 
 
-def measured(*lines, quantities):
+def measurement_document(*lines, quantities):
     facts = tuple(SensorFact(name, quantity) for name, quantity in quantities.items())
     workload = {"model": "tiny", "method": "prge", "quant": "fp32", "backend": "xnnpack"}
     subject = Subject(
@@ -106,19 +106,19 @@ def measured(*lines, quantities):
 def test_only_the_sensor_that_failed_is_lost_to_the_measurement():
     quantities = GAUGE | {"cpu": "temperature_mc", "gpu": "temperature_mc"}
     zones = [*recorded.samples("cpu", 41_000.0, seconds=25), *recorded.samples("gpu", 40_000.0, seconds=25)]
-    document = measured(*read_but_between(8.0, 30.0), failed(), *zones, quantities=quantities)
+    document = measurement_document(*read_but_between(8.0, 30.0), failed(), *zones, quantities=quantities)
     assert document["status"] == "ok"
     assert document["latency_ms"]["median"] == 500.0
     assert document["temperature_c"] == {"start": 41.0, "max": 41.0}
     for key in ("energy_mj_per_step", "power_mw"):
         assert "No such device" in document[key]["unavailable"]
-    told = {sensor["name"]: sensor.get("unavailable") for sensor in document["sensors"]}
-    assert "No such device" in told.pop("VDD_IN")
-    assert told == {"cpu": None, "gpu": None}
+    reasons = {sensor["name"]: sensor.get("unavailable") for sensor in document["sensors"]}
+    assert "No such device" in reasons.pop("VDD_IN")
+    assert reasons == {"cpu": None, "gpu": None}
 
 
 def test_a_thermal_zone_that_failed_gives_no_peak():
     zone = read_but_between(8.0, 30.0, 41_000.0, "cpu")
     quantities = {"cpu": "temperature_mc"}
-    document = measured(*zone, failed("cpu", "temp: No data available."), quantities=quantities)
+    document = measurement_document(*zone, failed("cpu", "temp: No data available."), quantities=quantities)
     assert document["temperature_c"]["unavailable"].startswith("cpu: temp: No data available. (7 times); it gave no")

@@ -8,8 +8,8 @@ from tests.support.suite import recorded_session as recorded
 NO_IDLE = Unavailable("nobody looked")
 
 
-def record(*lines, quantities, ms=500.0, measured=40):
-    return recorded.record(*lines, quantities=quantities, ms=ms, measured=measured)
+def record(*lines, quantities, ms=500.0, measured_steps=40):
+    return recorded.record(*lines, quantities=quantities, ms=ms, measured_steps=measured_steps)
 
 
 def power(watts, name="VDD_IN", seconds=25.0):

@@ -89,7 +89,7 @@ def test_export_import_export_gives_the_same_numbers(exported, store, tmp_path):
     assert without_names(after) == without_names(before)
     assert len(before["measurements"][0]["sessions"]) == 3
     assert before["measurements"][0]["document"]["energy_mj_per_step"]["net"] > 0
-    losses = [told for _, told in before["measurements"][0]["sessions"][0]["steps"]["losses"]]
+    losses = [values for _, values in before["measurements"][0]["sessions"][0]["steps"]["losses"]]
     assert losses == [2.5, 2.49, "-inf", "inf", "nan", "nan", "nan"]
 
 

@@ -85,11 +85,11 @@ def test_the_ends_of_an_interval_and_idle_power_are_in_their_columns(begun, tmp_
     begun.store.finish_measurement(begun.measurement_id, found)
     for name in ("csv", "parquet"):
         export_tables(begun.store, [begun.run_id], name, tmp_path / "out")
-    measured, session = (read_csv(tmp_path / f"out/{name}.csv")[0] for name in ("measurements", "sessions"))
-    assert (measured["latency_ms_ci95_low"], measured["latency_ms_ci95_high"]) == ("98.0", "103.0")
+    measurements, session = (read_csv(tmp_path / f"out/{name}.csv")[0] for name in ("measurements", "sessions"))
+    assert (measurements["latency_ms_ci95_low"], measurements["latency_ms_ci95_high"]) == ("98.0", "103.0")
     assert (session["idle_before_mw"], session["idle_after_mw"]) == ("1800.0", "1900.0")
     table = parquet.read_table(tmp_path / "out/measurements.parquet")
-    assert table["peak_memory_kib"].to_pylist() == [2**40] and measured["peak_memory_kib"] == str(2**40)
+    assert table["peak_memory_kib"].to_pylist() == [2**40] and measurements["peak_memory_kib"] == str(2**40)
 
 
 def test_parquet_says_the_same_as_csv_with_types(begun, tmp_path):
@@ -103,9 +103,9 @@ def test_parquet_says_the_same_as_csv_with_types(begun, tmp_path):
     steps = parquet.read_table(tmp_path / "out/steps.parquet")
     assert str(steps.schema.field("losses").type) == "list<element: double>"
     assert steps["latency_ms"].to_pylist() == [100.0] * 7
-    measured = parquet.read_table(tmp_path / "out/measurements.parquet")
-    assert measured["energy_mj_per_step_gross"].to_pylist() == [None]
-    assert measured["throttled"].to_pylist() == [False]
+    measurements = parquet.read_table(tmp_path / "out/measurements.parquet")
+    assert measurements["energy_mj_per_step_gross"].to_pylist() == [None]
+    assert measurements["throttled"].to_pylist() == [False]
 
 
 def test_unfinished_measurement_says_so_and_keeps_its_sessions(begun, tmp_path):

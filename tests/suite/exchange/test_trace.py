@@ -107,9 +107,9 @@ def test_devices_and_sessions_are_shown_in_the_order_of_the_run(begun, tmp_path)
     add(begun)
     add(begun, 1)
     events = traced(begun, tmp_path / "t.json")
-    placed = [(event["name"], event["args"]["sort_index"]) for event in events if event["name"].endswith("sort_index")]
-    assert [what for what, _ in placed] == ["process_sort_index", "thread_sort_index", "thread_sort_index"]
-    assert placed[1][1] < placed[2][1]
+    order = [(event["name"], event["args"]["sort_index"]) for event in events if event["name"].endswith("sort_index")]
+    assert [what for what, _ in order] == ["process_sort_index", "thread_sort_index", "thread_sort_index"]
+    assert order[1][1] < order[2][1]
 
 
 def test_steps_keep_the_distances_of_the_device_clock(begun, tmp_path):
@@ -180,10 +180,10 @@ def test_session_that_is_not_ok_says_so_and_which_sensors_failed(begun, tmp_path
     error = {"event": "sensor_error", "sensor": "VDD_IN", "errors": 3, "reason": "No such device"}
     made = recorded.result(0, error, session=session, attempt=1, status="lost")
     begun.store.add_session(begun.measurement_id, made)
-    (told,) = [event for event in traced(begun, tmp_path / "t.json") if event.get("cat") == "session"]
-    assert told["name"] == "int8 session 1, attempt 2, lost"
-    assert told["args"]["reason"] == "it is lost"
-    assert told["args"]["failed_sensors"].startswith("VDD_IN: ") and "No such device" in told["args"]["failed_sensors"]
+    (lost,) = [event for event in traced(begun, tmp_path / "t.json") if event.get("cat") == "session"]
+    assert lost["name"] == "int8 session 1, attempt 2, lost"
+    assert lost["args"]["reason"] == "it is lost"
+    assert lost["args"]["failed_sensors"].startswith("VDD_IN: ") and "No such device" in lost["args"]["failed_sensors"]
 
 
 def test_what_is_not_known_is_left_out(begun, tmp_path):

@@ -24,10 +24,10 @@ def runner(folder: Path, content: bytes) -> BuiltRunner:
 
 def test_pushing_the_runner_tells_its_bytes(tmp_path: Path) -> None:
     entry = DeviceEntry(name="local", kind="local", transport="local", workdir=str(tmp_path / "device"))
-    told: list[tuple[str, int, int]] = []
+    reports: list[tuple[str, int, int]] = []
     with connect(entry, tmp_path / "locks") as device:
-        deploy_runner(device, runner(tmp_path, bytes(3 << 20)), None, lambda *progress: told.append(progress))
-    assert told[-1] == ("runner", 3 << 20, 3 << 20)
+        deploy_runner(device, runner(tmp_path, bytes(3 << 20)), None, lambda *progress: reports.append(progress))
+    assert reports[-1] == ("runner", 3 << 20, 3 << 20)
 
 
 def test_transfer_on_a_terminal_shows_its_rate() -> None:

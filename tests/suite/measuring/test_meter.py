@@ -271,9 +271,9 @@ class Link:
     def run(self, argv: list[str], *, timeout_s: float) -> Any:
         there, back = next(self.ways)
         self.now_ns += there
-        told = self.now_ns + self.ahead_ns
+        reading_ns = self.now_ns + self.ahead_ns
         self.now_ns += back
-        return SimpleNamespace(end=ProcessEnd(0), stdout=f"{told}\n")
+        return SimpleNamespace(end=ProcessEnd(0), stdout=f"{reading_ns}\n")
 
 
 def test_the_reading_with_the_shortest_round_trip_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

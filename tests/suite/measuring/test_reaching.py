@@ -29,13 +29,13 @@ def board(name: str, **values: Any) -> DeviceEntry:
 
 
 @pytest.fixture
-def said() -> io.StringIO:
+def output() -> io.StringIO:
     return io.StringIO()
 
 
 @pytest.fixture
-def display(said: io.StringIO) -> Display:
-    return Display(Console(file=said, width=200))
+def display(output: io.StringIO) -> Display:
+    return Display(Console(file=output, width=200))
 
 
 @pytest.fixture
@@ -79,20 +79,20 @@ def test_each_of_several_has_its_sentence(monkeypatch: pytest.MonkeyPatch, displ
 
 
 def test_silent_devices_are_waited_for_side_by_side_and_named_meanwhile(
-    silent_port: int, display: Display, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
+    silent_port: int, display: Display, output: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reaching, "_QUIET_S", 0.1)
     with pytest.raises(NoneReachable, match="did not complete the SSH handshake within 1 s"):
         reach([board(name, port=silent_port) for name in ("one", "two", "three")], display)
-    assert said.getvalue() == "waiting for one, two, three to answer\n"
+    assert output.getvalue() == "waiting for one, two, three to answer\n"
 
 
 def test_with_another_device_the_run_goes_on_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, display: Display, said: io.StringIO
+    monkeypatch: pytest.MonkeyPatch, display: Display, output: io.StringIO
 ) -> None:
     with_ways(monkeypatch, pi=DeviceLost("pi is off."), nano=None)
     reach([board("pi"), board("nano")], display)
-    assert said.getvalue().splitlines() == [
+    assert output.getvalue().splitlines() == [
         "pi: pi is off.",
         "going on without pi; it is tried again when the programs are ready",
     ]
@@ -104,10 +104,10 @@ def test_this_machine_is_always_there(monkeypatch: pytest.MonkeyPatch, display: 
     reach([LOCAL], display)
 
 
-def test_a_night_goes_on_to_record_it(monkeypatch: pytest.MonkeyPatch, display: Display, said: io.StringIO) -> None:
+def test_a_night_goes_on_to_record_it(monkeypatch: pytest.MonkeyPatch, display: Display, output: io.StringIO) -> None:
     with_ways(monkeypatch, pi=DeviceLost("pi is off."))
     reach([board("pi")], display, required=False)
-    assert "pi is off." in said.getvalue()
+    assert "pi is off." in output.getvalue()
 
 
 def test_all_are_looked_at_at_the_same_time(monkeypatch: pytest.MonkeyPatch, display: Display) -> None:

@@ -31,7 +31,7 @@ QUANTITIES = {"battery.BAT0": "power_mw", "VDD_IN": "power_mw", "charger.usb": "
 def energy_with_charger(sensor: str, plugged: float) -> SessionEnergy | Unavailable:
     lines = recorded.samples(sensor, 5000.0, seconds=25)
     lines += recorded.samples("charger.usb", lambda t: plugged if t > 5 else 0.0, seconds=25, hz=1)
-    made = recorded.record(*lines, quantities=QUANTITIES, ms=500.0, measured=40)
+    made = recorded.record(*lines, quantities=QUANTITIES, ms=500.0, measured_steps=40)
     return session_energy(made, [sensor], {}, NO_IDLE)
 
 
@@ -49,12 +49,12 @@ def test_a_charger_is_of_no_concern_where_the_battery_is_not_the_power() -> None
     assert isinstance(energy_with_charger("VDD_IN", 1.0), SessionEnergy)
 
 
-@pytest.mark.parametrize(("asked", "status"), [
+@pytest.mark.parametrize(("cpus", "status"), [
     (None, SessionStatus.OK), ((0, 1), SessionStatus.OK), ((1, 0), SessionStatus.OK),
     ((0,), SessionStatus.INVALID), ((4, 5), SessionStatus.INVALID), ((0, 1, 2), SessionStatus.INVALID),
 ])  # fmt: skip
-def test_a_runner_on_other_cores_than_asked_is_invalid(asked: tuple[int, ...] | None, status: SessionStatus) -> None:
-    found = judge(recorded.record(), Expectation(measured_steps=5, cpus=asked))
+def test_a_runner_on_other_cores_than_asked_is_invalid(cpus: tuple[int, ...] | None, status: SessionStatus) -> None:
+    found = judge(recorded.record(), Expectation(measured_steps=5, cpus=cpus))
     assert found.status is status
     if status is SessionStatus.INVALID:
         assert "allowed the cores 0,1, not" in (found.reason or "")

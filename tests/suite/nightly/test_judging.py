@@ -42,7 +42,7 @@ class Bench:
         self.power = tonight_of(history(), 106.0, "power_mw")
         self.sessions = [pair(1.06)] * ALL
         self.reason: str | None = None
-        self.asked: list[tuple[int, int]] = []
+        self.requests: list[tuple[int, int]] = []
         self.devices: tuple[str, ...] = (DEVICE,)
         self.baseline: Baseline | str = Baseline(self.made(1), SimpleNamespace(hash="old"), None)  # type: ignore[arg-type]
         self.facts = {1000: self.made(1000)}
@@ -60,7 +60,7 @@ class Bench:
         return Provenance(number, "program", "runner", Measurement.from_document(document), {})
 
     def measure(self, _run: Any, _entries: Any, items: Any, pairs: int) -> dict[Any, PairedSessions]:
-        self.asked.append((len(items), pairs))
+        self.requests.append((len(items), pairs))
         return {item.place: PairedSessions(tuple(self.sessions[:pairs]), self.reason) for item in items}
 
     def verdicts(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 def test_suspects_of_one_workload_share_their_pairs_and_each_is_judged_by_its_own_numbers(bench):
     found = bench.verdicts()
-    assert bench.asked == [(1, FIRST_PAIRS), (1, ALL)]
+    assert bench.requests == [(1, FIRST_PAIRS), (1, ALL)]
     assert (found["latency_ms"].verdict, found["latency_ms"].cause) == ("regressed", "code")
     assert (found["power_mw"].verdict, found["power_mw"].cause) == ("unchanged", "noise")
     assert "pairs" not in found["power_mw"].inputs  # the first look cleared it
@@ -104,7 +104,7 @@ def test_pairs_of_a_night_that_was_broken_off_do_not_enter_its_first_look(bench,
 def test_nothing_is_measured_again_when_no_series_is_a_suspect(bench):
     bench.latency, bench.power = tonight_of(history(), 100.0), tonight_of(history(), 100.0, "power_mw")
     assert {found.verdict for found in bench.verdicts().values()} == {"unchanged"}
-    assert all(items == 0 for items, _ in bench.asked)
+    assert all(items == 0 for items, _ in bench.requests)
 
 
 def test_a_device_in_another_state_than_its_baseline_is_not_measured_again(bench):
@@ -113,7 +113,7 @@ def test_a_device_in_another_state_than_its_baseline_is_not_measured_again(bench
     found = bench.verdicts()
     assert {verdict.verdict for verdict in found.values()} == {"inconclusive"}
     assert "temperature was 40.0 degC and is 60.0 degC" in found["latency_ms"].sentence
-    assert all(items == 0 for items, _ in bench.asked)
+    assert all(items == 0 for items, _ in bench.requests)
 
 
 def stored_with_charge(folder: Path, percent: int, charger: str = "0") -> Provenance:
@@ -158,17 +158,17 @@ def test_a_suspect_that_is_no_part_of_the_plan_is_inconclusive(bench):
 
 
 @pytest.mark.parametrize(
-    ("missing", "said"),
+    ("missing", "words"),
     [
         (CONFIRM_PAIRS + 1, "only 2 of 3 pairs of sessions are valid (the baseline: it was lost)"),
         (1, "only 9 of 10 pairs of sessions are valid (the baseline: it was lost)"),
     ],
 )
-def test_a_suspect_with_too_few_valid_pairs_is_inconclusive_and_counts_them(bench, missing, said):
+def test_a_suspect_with_too_few_valid_pairs_is_inconclusive_and_counts_them(bench, missing, words):
     bench.sessions, bench.reason = bench.sessions[:-missing], "the baseline: it was lost"
     found = bench.verdicts()["latency_ms"]
     assert (found.verdict, found.cause) == ("inconclusive", "unknown")
-    assert said in found.sentence
+    assert words in found.sentence
 
 
 @pytest.mark.parametrize(

@@ -28,10 +28,10 @@ class Fleet:
     def __init__(self) -> None:
         self.sessions: dict[str, dict[int, float]] = {}
         self.reasons: dict[str, str | None] = {"baseline": None, "candidate": None}
-        self.asked: list[Run] = []
+        self.requests: list[Run] = []
 
     def measure(self, run: Run, entries: Any) -> list[RecordedMeasurement]:
-        self.asked.append(run)
+        self.requests.append(run)
         assert entries == ["entry of board"]
         return [
             RecordedMeasurement(
@@ -70,7 +70,7 @@ def again(count: int = FIRST_PAIRS):
 def test_the_baseline_goes_first_with_its_own_program_and_runner_on_the_suspects_device_alone(fleet):
     fleet.sessions = {"baseline": {0: 1.0}, "candidate": {0: 1.0}}
     again(7)
-    (run,) = fleet.asked
+    (run,) = fleet.requests
     baseline, candidate = run.preparation.prepared
     assert (baseline.role, baseline.artifact.name, baseline.runner.name) == ("baseline", "its program", "its runner")
     assert (candidate.role, candidate.artifact.name, candidate.runner) == ("candidate", "tonight", None)
@@ -107,4 +107,4 @@ def test_the_command_that_measures_a_verdict_again_names_its_own_device_and_sett
 
 def test_nothing_to_confirm_asks_nobody(fleet):
     assert measure_pairs(SimpleNamespace(), {}, [], FIRST_PAIRS) == {}
-    assert fleet.asked == []
+    assert fleet.requests == []

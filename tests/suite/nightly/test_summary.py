@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 import pytest
 
 from suite.nightly.summary import MOST_ROWS, banner, document, junit, markdown
-from tests.support.suite.nights_made import KEY, judged, measured, night
+from tests.support.suite.nights_made import KEY, night, result_of, verdict_of
 
-OK, FAILED = measured("ok"), measured("failed")
+OK, FAILED = result_of("ok"), result_of("failed")
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ OK, FAILED = measured("ok"), measured("failed")
     ],
 )
 def test_a_regression_decides_over_what_is_inconclusive_or_failed(words, measurements, code):
-    found = night(*(judged(word) for word in words), measurements=measurements)
+    found = night(*(verdict_of(word) for word in words), measurements=measurements)
     assert found.exit_code == document(found)["exit_code"] == code
 
 
@@ -41,17 +41,17 @@ def test_a_regression_decides_over_what_is_inconclusive_or_failed(words, measure
     ],
 )
 def test_what_could_not_be_measured_as_planned_is_an_error(status, is_error):
-    found = night(measurements=[measured(status)])
+    found = night(measurements=[result_of(status)])
     assert bool(found.errors) is is_error
     assert found.exit_code == (4 if is_error else 0)
 
 
 def test_the_largest_change_is_told_first_whichever_way_and_however_it_was_found():
     found = night(
-        judged("inconclusive", 1, change=0.03),
-        judged("inconclusive", 2, ratio=0.7, change=0.01),
-        judged("inconclusive", 3, ratio=1.2),
-        judged("inconclusive", 4),
+        verdict_of("inconclusive", 1, change=0.03),
+        verdict_of("inconclusive", 2, ratio=0.7, change=0.01),
+        verdict_of("inconclusive", 3, ratio=1.2),
+        verdict_of("inconclusive", 4),
     )
     order = [item.screened.series.device for item in found.of("inconclusive")]
     assert order == ["board-2", "board-3", "board-1", "board-4"]
@@ -59,14 +59,20 @@ def test_the_largest_change_is_told_first_whichever_way_and_however_it_was_found
 
 
 def test_a_night_in_one_sentence_counts_every_verdict_and_what_failed():
-    found = night(judged("regressed"), judged("unchanged", 2), judged("unchanged", 3), measurements=[OK, FAILED])
+    found = night(
+        verdict_of("regressed"), verdict_of("unchanged", 2), verdict_of("unchanged", 3), measurements=[OK, FAILED]
+    )
     assert banner(found) == "3 series: 1 regressed, 2 unchanged; 1 measurement failed"
     assert banner(night(measurements=[FAILED] * 2)).endswith("; 2 measurements failed")
     assert banner(night()) == "0 series: no series has a point"
 
 
 def test_the_json_line_tells_changes_with_rule_numbers_and_the_command_that_repeats_them():
-    items = [judged("unchanged", 1), judged("improved", 2, ratio=0.9), judged("regressed", 3, cause="code", ratio=1.1)]
+    items = [
+        verdict_of("unchanged", 1),
+        verdict_of("improved", 2, ratio=0.9),
+        verdict_of("regressed", 3, cause="code", ratio=1.1),
+    ]
     found = document(night(*items, measurements=[FAILED], board_3="suite run --device board-3"))
     assert found["verdicts"] == {"regressed": 1, "inconclusive": 0, "improved": 1, "unchanged": 1, "insufficient": 0}
     assert [change["verdict"] for change in found["changes"]] == ["regressed", "improved"]
@@ -78,23 +84,23 @@ def test_the_json_line_tells_changes_with_rule_numbers_and_the_command_that_repe
 
 
 def test_markdown_lists_fifty_of_a_kind_and_counts_the_rest():
-    text = markdown(night(*(judged("regressed", number) for number in range(MOST_ROWS + 3)),
+    text = markdown(night(*(verdict_of("regressed", number) for number in range(MOST_ROWS + 3)),
                           measurements=[FAILED] * (MOST_ROWS + 1)))  # fmt: skip
     assert text.count("- **board-") == MOST_ROWS
     assert "\n- and 3 more\n" in text and "\n- and 1 more\n" in text
-    exact = markdown(night(*(judged("regressed", number) for number in range(MOST_ROWS))))
+    exact = markdown(night(*(verdict_of("regressed", number) for number in range(MOST_ROWS))))
     assert "more" not in exact
 
 
 def test_markdown_shows_hostile_text_as_it_is_on_one_line():
     sentence = "a *b* <img src=x> [c](http://d)\n# e | `f`"
-    text = markdown(night(judged("regressed", sentence=sentence), measurements=[measured("failed", sentence)]))
-    shown = r"a \*b\* \<img src=x\> \[c\]\(http://d\) \# e \| \`f\`"
-    assert [line.endswith(f": {shown}") for line in text.splitlines() if "http" in line] == [True, True]
+    text = markdown(night(verdict_of("regressed", sentence=sentence), measurements=[result_of("failed", sentence)]))
+    escaped = r"a \*b\* \<img src=x\> \[c\]\(http://d\) \# e \| \`f\`"
+    assert [line.endswith(f": {escaped}") for line in text.splitlines() if "http" in line] == [True, True]
 
 
 def test_a_command_cannot_leave_its_code_span():
-    text = markdown(night(judged("regressed", 1), board_1="suite run --device 'a`b'"))
+    text = markdown(night(verdict_of("regressed", 1), board_1="suite run --device 'a`b'"))
     assert "`suite run --device 'ab'`" in text
 
 
@@ -106,8 +112,8 @@ def cases(found):
 
 def test_junit_has_a_case_for_each_series_and_each_error_and_its_counts_agree():
     words = ("regressed", "regressed", "improved", "unchanged", "inconclusive", "insufficient", "insufficient")
-    items = [judged(word, number) for number, word in enumerate(words, 1)]
-    suite, found = cases(night(*items, measurements=[OK, FAILED, measured("invalid")], board_1="suite run"))
+    items = [verdict_of(word, number) for number, word in enumerate(words, 1)]
+    suite, found = cases(night(*items, measurements=[OK, FAILED, result_of("invalid")], board_1="suite run"))
     counts = {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")}
     assert counts == {"tests": "9", "failures": "2", "errors": "2", "skipped": "3"}
     tags = [element.tag for _, _, element in found]
@@ -121,5 +127,5 @@ def test_junit_has_a_case_for_each_series_and_each_error_and_its_counts_agree():
 
 def test_junit_is_whole_whatever_characters_a_reason_holds():
     reason = "end \x1b[31mred\x00 \ud800 <b>&amp; ok"
-    _, found = cases(night(judged("regressed", sentence=reason), measurements=[measured("failed", reason)]))
+    _, found = cases(night(verdict_of("regressed", sentence=reason), measurements=[result_of("failed", reason)]))
     assert {element.get("message") for _, _, element in found} == {"end ?[31mred? ? <b>&amp; ok"}

@@ -89,12 +89,12 @@ def test_a_busy_server_is_asked_again_with_longer_and_longer_waits(hook: Hook) -
 
 
 @pytest.mark.parametrize(
-    ("code", "asked"), [(408, 2), (425, 2), (429, 2), (500, 2), (503, 2), (400, 1), (401, 1), (403, 1), (410, 1)]
+    ("code", "requests"), [(408, 2), (425, 2), (429, 2), (500, 2), (503, 2), (400, 1), (401, 1), (403, 1), (410, 1)]
 )
-def test_only_what_another_attempt_may_change_is_tried_again(hook: Hook, code: int, asked: int) -> None:
+def test_only_what_another_attempt_may_change_is_tried_again(hook: Hook, code: int, requests: int) -> None:
     hook.answers = [code, 200]
-    assert posted(hook.url).ok is (asked == 2)
-    assert len(hook.bodies) == asked
+    assert posted(hook.url).ok is (requests == 2)
+    assert len(hook.bodies) == requests
 
 
 def test_a_proxy_is_not_asked_for_what_is_on_this_machine(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,9 +105,9 @@ def test_a_proxy_is_not_asked_for_what_is_on_this_machine(hook: Hook, monkeypatc
     assert posted(hook.url).ok
 
 
-@pytest.mark.parametrize("said", ["", "0", "no", "true"])
-def test_http_to_another_host_takes_a_1_and_nothing_else(said: str) -> None:
-    found = post(b"{}", {URL_VARIABLE: f"http://hooks.example/{SECRET}", HTTP_VARIABLE: said}, sleep=lambda _: None)
+@pytest.mark.parametrize("setting", ["", "0", "no", "true"])
+def test_http_to_another_host_takes_a_1_and_nothing_else(setting: str) -> None:
+    found = post(b"{}", {URL_VARIABLE: f"http://hooks.example/{SECRET}", HTTP_VARIABLE: setting}, sleep=lambda _: None)
     assert found is not None
     assert "is http to another host" in found.sentence
 

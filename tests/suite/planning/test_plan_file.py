@@ -96,13 +96,13 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize(("text", "line", "said"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_told_with_its_line(path: Path, inventory: Inventory, text: str, line: int, said: str) -> None:
+@pytest.mark.parametrize(("text", "line", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_told_with_its_line(path: Path, inventory: Inventory, text: str, line: int, message: str) -> None:
     path.write_text(text)
     with pytest.raises(UserError) as caught:
         load_plan_file(path, inventory)
     assert str(caught.value).startswith(f"{path}:{line}: "), str(caught.value)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_file_that_is_not_there_is_called_a_plan_file(path: Path, inventory: Inventory) -> None:

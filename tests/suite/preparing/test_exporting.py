@@ -138,10 +138,10 @@ def test_progress_comes_before_the_answer(tmp_path: Path, stand_in) -> None:
         '{"losses": [], "shortfall": "too long", "untrained": [], "noise": null}',
     ]
     stand_in(f"import sys; sys.stdin.readline(); print({chr(10).join(lines)!r})")
-    told: list[str] = []
+    progress: list[str] = []
     with exporter(PLAN, tmp_path, tmp_path / "export.log") as process:
-        assert process.export("fp32", told.append) == ReferenceLosses((), "too long")
-    assert told == ["layer 1 of 2", "layer 2 of 2"]
+        assert process.export("fp32", progress.append) == ReferenceLosses((), "too long")
+    assert progress == ["layer 1 of 2", "layer 2 of 2"]
 
 
 def test_progress_is_told_now_and_then_with_the_layer_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,5 +153,5 @@ def test_progress_is_told_now_and_then_with_the_layer_at_hand(monkeypatch: pytes
     assert dict(tensors) == given
     for now[0] in (14.0, 16.0, 30.0, 32.0):
         assert (tensors["model.norm.weight"], tensors["model.layers.1.x"]) == (0, 1)
-    told = [json.loads(line)["progress"] for line in answers.getvalue().splitlines()]
-    assert told == ["tiny fp32: layer 2 of 2 after 16 s", "tiny fp32: layer 2 of 2 after 32 s"]
+    progress = [json.loads(line)["progress"] for line in answers.getvalue().splitlines()]
+    assert progress == ["tiny fp32: layer 2 of 2 after 16 s", "tiny fp32: layer 2 of 2 after 32 s"]

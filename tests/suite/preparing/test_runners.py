@@ -62,13 +62,13 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> Builds:
 
 
 @pytest.fixture
-def said() -> io.StringIO:
+def output() -> io.StringIO:
     return io.StringIO()
 
 
 @pytest.fixture
-def runners(tmp_path: Path, said: io.StringIO) -> Runners:
-    return Runners(tmp_path, Display(Console(file=said, width=200)))
+def runners(tmp_path: Path, output: io.StringIO) -> Runners:
+    return Runners(tmp_path, Display(Console(file=output, width=200)))
 
 
 def test_a_run_on_remote_devices_alone_builds_nothing_for_this_host(runners: Runners, builds: Builds) -> None:
@@ -79,13 +79,13 @@ def test_a_run_on_remote_devices_alone_builds_nothing_for_this_host(runners: Run
 
 
 def test_this_machines_own_runner_is_built_before_the_export_and_once(
-    runners: Runners, builds: Builds, said: io.StringIO
+    runners: Runners, builds: Builds, output: io.StringIO
 ) -> None:
     runners.build_ahead([LOCAL])
     runners.build_ahead([LOCAL, JETSON])
     assert runners.runner_of(LOCAL, "x86_64", print).hash == "of native"
     assert builds.built == ["native"]
-    assert said.getvalue() == "building the runner\n"
+    assert output.getvalue() == "building the runner\n"
 
 
 def test_a_device_with_a_runner_of_its_own_needs_no_build(runners: Runners, builds: Builds) -> None:
@@ -123,11 +123,11 @@ def test_without_a_compiler_this_machine_alone_is_refused_at_once(runners: Runne
 
 
 def test_without_a_compiler_the_other_devices_go_on_and_this_machine_fails_alone(
-    runners: Runners, builds: Builds, said: io.StringIO
+    runners: Runners, builds: Builds, output: io.StringIO
 ) -> None:
     builds.error = RunnerBuildError(NO_COMPILER)
     runners.build_ahead([LOCAL, JETSON])
-    assert f"this machine can't be measured: {NO_COMPILER}" in said.getvalue()
+    assert f"this machine can't be measured: {NO_COMPILER}" in output.getvalue()
     builds.error = None
     assert runners.runner_of(JETSON, "aarch64", print).hash == "of aarch64"
     with pytest.raises(DeployError, match="sudo apt install"):

@@ -29,13 +29,13 @@ def evidence(value=106.0, ratio=1.06, baseline=100.0, direction="lower", name="s
     return Evidence(name, screening, first_look=look, confirmation=confirmation, **more)
 
 
-def judged(item):
+def verdict_on(item):
     (found,) = judge_night([item])
     return found
 
 
 def test_a_confirmed_slowdown_is_regressed_and_the_code_did_it():
-    found = judged(evidence())
+    found = verdict_on(evidence())
     assert (found.verdict, found.cause) == ("regressed", "code")
     assert found.numbers["q"] == found.numbers["p"] == pytest.approx(1 / 1024)
     assert found.numbers["ratio"] == pytest.approx(1.061, abs=0.003)
@@ -43,39 +43,39 @@ def test_a_confirmed_slowdown_is_regressed_and_the_code_did_it():
 
 
 def test_a_confirmed_speedup_is_improved():
-    assert judged(evidence(value=94.0, ratio=0.94)).verdict == "improved"
+    assert verdict_on(evidence(value=94.0, ratio=0.94)).verdict == "improved"
 
 
 def test_where_higher_is_better_a_confirmed_fall_is_regressed():
-    assert judged(evidence(value=94.0, ratio=0.94, direction="higher")).verdict == "regressed"
+    assert verdict_on(evidence(value=94.0, ratio=0.94, direction="higher")).verdict == "regressed"
 
 
 def test_a_night_like_its_history_is_unchanged():
-    found = judged(evidence(value=100.0))
+    found = verdict_on(evidence(value=100.0))
     assert (found.verdict, found.cause) == ("unchanged", None)
     assert found.inputs == {"value": 100.0}
 
 
 def test_a_short_history_is_insufficient():
-    found = judged(Evidence("s", screen(HISTORY[:5], 200.0, "lower")))
+    found = verdict_on(Evidence("s", screen(HISTORY[:5], 200.0, "lower")))
     assert (found.verdict, found.numbers) == ("insufficient", {"points": 5})
 
 
 def test_a_suspect_that_the_first_look_clears_is_unchanged_noise():
-    found = judged(evidence(ratio=1.0))
+    found = verdict_on(evidence(ratio=1.0))
     assert (found.verdict, found.cause) == ("unchanged", "noise")
     assert "q" not in found.numbers
 
 
 def test_a_baseline_that_is_as_slow_blames_the_device():
-    found = judged(evidence(ratio=1.0, baseline=106.0))
+    found = verdict_on(evidence(ratio=1.0, baseline=106.0))
     assert (found.verdict, found.cause) == ("unchanged", "device")
     assert found.numbers["device_level"] == pytest.approx(106.1, abs=0.01)
     assert "the device changed, not the code" in found.sentence
 
 
 def test_a_baseline_that_moved_the_other_way_does_not_explain_the_point():
-    assert judged(evidence(ratio=1.0, baseline=94.0)).cause == "noise"
+    assert verdict_on(evidence(ratio=1.0, baseline=94.0)).cause == "noise"
 
 
 def test_a_baseline_that_moved_less_than_what_counts_is_no_new_level_of_the_device():
@@ -83,16 +83,16 @@ def test_a_baseline_that_moved_less_than_what_counts_is_no_new_level_of_the_devi
     screening = screen(steady, 106.0, "lower")
     assert screening.numbers.margin < 1.0
     look = first_look(pairs(1.0, 3, baseline=101.5), "lower", "worse")
-    assert judged(Evidence("s", screening, first_look=look)).cause == "noise"
+    assert verdict_on(Evidence("s", screening, first_look=look)).cause == "noise"
 
 
 def test_a_slow_device_does_not_excuse_slow_code():
-    found = judged(evidence(value=112.0, ratio=1.06, baseline=106.0))
+    found = verdict_on(evidence(value=112.0, ratio=1.06, baseline=106.0))
     assert (found.verdict, found.cause) == ("regressed", "code")
 
 
 def test_a_device_in_another_state_is_inconclusive_whatever_the_pairs_say():
-    found = judged(evidence(state_differences=(StateDifference("governor", "performance", "powersave"),)))
+    found = verdict_on(evidence(state_differences=(StateDifference("governor", "performance", "powersave"),)))
     assert found.verdict == "inconclusive"
     assert "governor was performance and is powersave" in found.sentence
     assert found.inputs["state_differences"]
@@ -100,19 +100,19 @@ def test_a_device_in_another_state_is_inconclusive_whatever_the_pairs_say():
 
 def test_another_state_does_not_matter_to_a_series_that_is_no_suspect():
     item = evidence(value=100.0, state_differences=(StateDifference("governor", "a", "b"),))
-    assert judged(item).verdict == "unchanged"
+    assert verdict_on(item).verdict == "unchanged"
 
 
 def test_a_suspect_that_was_not_measured_again_is_inconclusive_and_says_why():
     screening = screen(HISTORY, 106.0, "lower")
-    found = judged(Evidence("s", screening, obstacle="the budget of 60 min was used up"))
+    found = verdict_on(Evidence("s", screening, obstacle="the budget of 60 min was used up"))
     assert found.verdict == "inconclusive"
     assert "the budget of 60 min was used up" in found.sentence
 
 
 def test_a_suspect_whose_pairs_broke_off_after_the_first_look_is_inconclusive():
     item = evidence()
-    found = judged(Evidence("s", item.screening, first_look=item.first_look, obstacle="the device was lost"))
+    found = verdict_on(Evidence("s", item.screening, first_look=item.first_look, obstacle="the device was lost"))
     assert (found.verdict, found.cause) == ("inconclusive", "unknown")
 
 
@@ -126,7 +126,7 @@ def weak(index):
 
 
 def test_pairs_that_disagree_are_unchanged():
-    found = judged(weak(0))
+    found = verdict_on(weak(0))
     assert found.verdict == "unchanged"
     assert "p is above 0.005" in found.sentence
 
@@ -136,7 +136,7 @@ def test_a_large_change_that_noise_keeps_from_being_confirmed_is_inconclusive():
     tested = evidence()
     unsure = confirm([Pair(100.0, 100.0 * ratio) for ratio in noisy], "lower", "worse")
     assert unsure.p > 0.005 and unsure.interval.low > 1.025
-    found = judged(Evidence("s", tested.screening, first_look=tested.first_look, confirmation=unsure))
+    found = verdict_on(Evidence("s", tested.screening, first_look=tested.first_look, confirmation=unsure))
     assert (found.verdict, found.cause) == ("inconclusive", "unknown")
     assert "p is above 0.005" in found.sentence
     assert "not the code" not in found.sentence
@@ -148,12 +148,12 @@ def test_a_change_to_the_other_side_than_suspected_does_not_count(ratio):
     tested = evidence(value=value, ratio=ratio)
     other = confirm(pairs(ratio, 10), "lower", side)
     assert not other.beyond_floor
-    found = judged(Evidence("s", tested.screening, first_look=evidence().first_look, confirmation=other))
+    found = verdict_on(Evidence("s", tested.screening, first_look=evidence().first_look, confirmation=other))
     assert found.verdict == "unchanged"
 
 
 def test_many_series_tested_in_one_night_ask_for_more():
-    assert judged(evidence()).verdict == "regressed"
+    assert verdict_on(evidence()).verdict == "regressed"
     few = judge_night([evidence(), *(weak(i) for i in range(40))])
     many = judge_night([evidence(), *(weak(i) for i in range(60))])
     assert few[0].verdict == "regressed" and few[0].numbers["q"] == pytest.approx(41 / 1024)
@@ -187,28 +187,28 @@ def test_drift_alone_makes_a_suspect():
     item = drift_evidence(1.0, 107.0)
     assert item.drift.found and item.is_suspect and item.side == "worse"
     unmeasured = Evidence("s", item.screening, drift=item.drift)
-    assert judged(unmeasured).verdict == "inconclusive"
-    assert "no baseline" not in judged(unmeasured).sentence
+    assert verdict_on(unmeasured).verdict == "inconclusive"
+    assert "no baseline" not in verdict_on(unmeasured).sentence
 
 
 def test_drift_makes_a_suspect_where_the_screen_can_say_nothing():
     short = screen(HISTORY[:5], 100.0, "lower")
-    found = judged(Evidence("s", short, drift=total_drift(DRIFTING, "lower")))
+    found = verdict_on(Evidence("s", short, drift=total_drift(DRIFTING, "lower")))
     assert found.verdict == "inconclusive" and "drift" in found.sentence
 
 
 def test_drift_that_the_first_artifact_has_too_is_the_devices():
-    found = judged(drift_evidence(1.0, 107.0))
+    found = verdict_on(drift_evidence(1.0, 107.0))
     assert (found.verdict, found.cause) == ("unchanged", "device")
     assert found.numbers["drift_traced"] == 1.0 and "device_level" not in found.numbers
 
 
 def test_drift_that_the_first_artifact_does_not_have_is_regressed():
-    assert judged(drift_evidence(1.06, 100.0)).verdict == "regressed"
+    assert verdict_on(drift_evidence(1.06, 100.0)).verdict == "regressed"
 
 
 def test_a_verdict_is_json_and_holds_rule_version_and_all_inputs():
-    document = json.loads(json.dumps(judged(evidence()).document()))
+    document = json.loads(json.dumps(verdict_on(evidence()).document()))
     assert (document["rule"], document["version"]) == ("nightly", 2)
     assert len(document["inputs"]["pairs"]) == 10 and len(document["inputs"]["first_pairs"]) == 3
     assert document["inputs"]["value"] == 106.0

@@ -19,7 +19,7 @@ def sessions(**columns: list[Any]) -> list[dict[str, Any]]:
     return [{"status": "ok", "load_ms": None, "hwm_kib": None} | dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def measured(**changed: Any) -> dict[str, Any]:
+def measurement(**changed: Any) -> dict[str, Any]:
     missing = {"unavailable": "not measured"}
     plain = {
         "device": "board", "emulated": False, "workload": WORKLOAD, "latency_ms": missing, "load_ms": missing,
@@ -48,7 +48,7 @@ def only(found: Compared, metric: str) -> ComparedMetric:
 
 def test_latency_is_compared_by_the_medians_of_the_sessions():
     found = only(
-        compared(measured(**latency(QUIET)), measured(**latency([value * 1.2 for value in QUIET]))), "latency_ms"
+        compared(measurement(**latency(QUIET)), measurement(**latency([value * 1.2 for value in QUIET]))), "latency_ms"
     )
     assert (found.outcome, found.before, found.after) == ("worse", 100.0, 120.0)
     assert found.ratio == pytest.approx(1.2) and found.sessions == (5, 5)
@@ -61,26 +61,26 @@ def test_latency_is_compared_by_the_medians_of_the_sessions():
 def test_load_and_memory_are_compared_by_the_valid_sessions_that_have_them(metric, key, stored):
     rows = sessions(**{key: [*QUIET, 900.0, None], "status": [*["ok"] * 5, "throttled", "ok"]})
     faster = sessions(**{key: [value / 2 for value in QUIET]})
-    found = only(compared(measured(**stored, sessions=rows), measured(**stored, sessions=faster)), metric)
+    found = only(compared(measurement(**stored, sessions=rows), measurement(**stored, sessions=faster)), metric)
     assert (found.outcome, found.sessions) == ("better", (5, 5))
     assert found.ratio == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(("after", "outcome"), [(1020, "same"), (980, "same"), (1040, "worse"), (960, "better")])
 def test_the_size_of_a_program_needs_no_sessions_to_differ(after, outcome):
-    found = only(compared(measured(program_bytes=1000), measured(program_bytes=after)), "program_bytes")
+    found = only(compared(measurement(program_bytes=1000), measurement(program_bytes=after)), "program_bytes")
     assert (found.outcome, found.ratio) == (outcome, pytest.approx(after / 1000))
     assert found.sentence == f"Known exactly: {outcome}." and found.sessions == (0, 0)
 
 
 def test_a_metric_that_is_one_number_a_run_is_told_without_a_test():
-    found = only(compared(measured(power_mw={"mean": 100.0}), measured(power_mw={"mean": 150.0})), "power_mw")
+    found = only(compared(measurement(power_mw={"mean": 100.0}), measurement(power_mw={"mean": 150.0})), "power_mw")
     assert (found.outcome, found.sessions, found.p, found.low) == ("insufficient", (0, 0), None, None)
     assert found.sentence == "+50.0 %, one number for each run: no test can be made of it."
 
 
 def test_a_number_that_only_one_run_has_is_missing():
-    one, other = measured(**latency(QUIET)), measured(program_bytes=10)
+    one, other = measurement(**latency(QUIET)), measurement(program_bytes=10)
     found = compared(one, other)
     assert {(one.metric, one.outcome, one.before, one.after) for one in found.metrics} == {
         ("latency_ms", "missing", 100.0, None), ("program_bytes", "missing", None, 10.0),
@@ -90,13 +90,13 @@ def test_a_number_that_only_one_run_has_is_missing():
 
 
 def test_a_number_that_is_not_positive_has_no_ratio():
-    found = only(compared(measured(power_mw={"mean": 0.0}), measured(power_mw={"mean": 5.0})), "power_mw")
+    found = only(compared(measurement(power_mw={"mean": 0.0}), measurement(power_mw={"mean": 5.0})), "power_mw")
     assert (found.outcome, found.ratio) == ("insufficient", None)
 
 
 @pytest.mark.parametrize("other", [{"emulated": True}, {"device": "other"}, {"workload": WORKLOAD | {"quant": "nf4"}}])
 def test_an_emulated_device_another_one_and_another_workload_are_never_compared(other):
-    found = compared(measured(program_bytes=10), measured(program_bytes=20, **other))
+    found = compared(measurement(program_bytes=10), measurement(program_bytes=20, **other))
     assert [one.outcome for one in found.metrics] == ["missing", "missing"]
 
 

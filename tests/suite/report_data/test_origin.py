@@ -117,10 +117,10 @@ def test_devices_and_runs_of_another_lab_are_not_this_labs_to_look_after(site: P
 def test_tags_and_remarks_of_a_run_are_on_its_page_the_oldest_first_and_hostile_ones_as_text(site: Path) -> None:
     found = _Badges(site / run_place(RUN_ID)).found
     assert found["tag"] == ["v1.2", "before-fan"]
-    (said,) = found["remarks"]
-    assert said.index("lena") < said.index("a slower but exact kernel") < said.index("ben")
-    assert "local int8 latency_ms" in said and "2026-03-02 08:00 UTC" in said
-    assert HOSTILE.replace("\u202e", "\\u202e") in said
+    (remark,) = found["remarks"]
+    assert remark.index("lena") < remark.index("a slower but exact kernel") < remark.index("ben")
+    assert "local int8 latency_ms" in remark and "2026-03-02 08:00 UTC" in remark
+    assert HOSTILE.replace("\u202e", "\\u202e") in remark
 
 
 def test_remarks_of_a_night_are_on_the_page_of_its_verdicts_too(site: Path) -> None:
@@ -149,11 +149,11 @@ def _runs(store: Store) -> list[RunSummary]:
 
 def test_store_tells_annotations_of_a_run_and_what_was_accepted_from_it_on(store: Store) -> None:
     run_id = _runs(store)[0].run_id
-    said = {"run_id": run_id, "series_id": None, "at": "2026-02-01T00:00:00Z", "author": "ben", "text": "new fan"}
+    remark = {"run_id": run_id, "series_id": None, "at": "2026-02-01T00:00:00Z", "author": "ben", "text": "new fan"}
     level = {"at": "2026-02-02T00:00:00Z", "author": "lena", "why": "exact kernel"}
     _change(
         store,
-        insert(schema.annotation).values(**said),
+        insert(schema.annotation).values(**remark),
         *(insert(schema.acceptance).values(series_id=number, measurement_id=5, **level) for number in range(1, 6)),
     )
     remarks = StoreSource(store).document(run_id)["remarks"]

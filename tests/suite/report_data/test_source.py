@@ -39,7 +39,7 @@ def test_runs_come_newest_first_and_a_running_one_has_no_end(begun):
 
 
 def test_the_document_of_a_run_is_the_measurements_with_their_surroundings(begun):
-    measured = finish(begun, 100.0, 101.0, 99.0).document()
+    stored = finish(begun, 100.0, 101.0, 99.0).document()
     document = source(begun).document(begun.run_id)
     assert document["environment"] == {"torch": "2.13.0"}
     assert document["devices"]["local"] == {
@@ -49,7 +49,7 @@ def test_the_document_of_a_run_is_the_measurements_with_their_surroundings(begun
         "preflight": [{"name": "disk", "status": "ok", "detail": "", "remedy": ""}],
     }
     found = document["measurements"][0]
-    assert {key: found[key] for key in measured} == measured
+    assert {key: found[key] for key in stored} == stored
     assert found["measurement_id"] == str(begun.measurement_id)
     assert found["reference_losses"] == [[2.0, 2.5], [1.99, 2.49]]
     assert found["sessions"][1] == {

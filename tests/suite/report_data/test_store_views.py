@@ -119,14 +119,14 @@ def test_acceptance_opens_a_segment_and_is_a_remark(lab: Lab) -> None:
 
 
 def test_annotation_of_a_run_is_in_the_history_of_what_it_measured(lab: Lab) -> None:
-    said = {
+    row = {
         "run_id": lab.nights[3],
         "series_id": None,
         "at": "2026-03-01T00:00:00Z",
         "author": "ben",
         "text": "new fan",
     }
-    lab.change(insert(schema.annotation).values(**said))
+    lab.change(insert(schema.annotation).values(**row))
     (remark,) = _latency(lab).remarks
     assert (remark.text, remark.run_id) == ("new fan", lab.nights[3])
 
@@ -197,8 +197,8 @@ def test_stamps_stay_as_long_as_the_store_does(lab: Lab) -> None:
 
 def test_verdict_changes_the_stamps_of_its_night_and_of_its_series_alone(lab: Lab) -> None:
     before = _stamps(lab)
-    judged = {"series_id": 1, "measurement_id": 1, "at": "2026-03-01T00:00:00Z", "rule": "r", "inputs": "{}"}
-    lab.change(insert(schema.verdict).values(**judged, verdict="improved", numbers="{}"))
+    verdict_row = {"series_id": 1, "measurement_id": 1, "at": "2026-03-01T00:00:00Z", "rule": "r", "inputs": "{}"}
+    lab.change(insert(schema.verdict).values(**verdict_row, verdict="improved", numbers="{}"))
     after = _stamps(lab)
     assert _changed(before[0], after[0]) == {lab.nights[0]}
     assert _changed(before[1], after[1]) == {"board-00 smollm2-135m/prge/fp32/xnnpack/q4/b4/T64/rank16"}
@@ -206,8 +206,8 @@ def test_verdict_changes_the_stamps_of_its_night_and_of_its_series_alone(lab: La
 
 def test_remark_on_a_run_changes_its_stamp_and_those_of_all_it_measured(lab: Lab) -> None:
     before = _stamps(lab)
-    said = {"run_id": lab.nights[3], "series_id": None, "at": "2026-03-01T00:00:00Z", "author": "ben", "text": "fan"}
-    lab.change(insert(schema.annotation).values(**said))
+    remark = {"run_id": lab.nights[3], "series_id": None, "at": "2026-03-01T00:00:00Z", "author": "ben", "text": "fan"}
+    lab.change(insert(schema.annotation).values(**remark))
     after = _stamps(lab)
     assert _changed(before[0], after[0]) == {lab.nights[3]} and len(_changed(before[1], after[1])) == 8
 

@@ -148,11 +148,11 @@ def test_only_latency_has_an_interval_since_only_it_was_taken_over_sessions(lab)
 
 def test_a_remark_on_a_run_is_in_no_history_of_what_it_did_not_measure(lab):
     other = {"id": "2026-02-20T00-00-00-abcd", "started_at": AT, "status": "finished", "purpose": "run"}
-    said = {"series_id": None, "at": AT, "author": "lena"}
+    row = {"series_id": None, "at": AT, "author": "lena"}
     lab.change(
         insert(schema.run).values(**other, plan="{}", command="[]", environment="{}"),
-        insert(schema.annotation).values(**said, run_id=other["id"], text="another device"),
-        insert(schema.annotation).values(**said, run_id=lab.nights[2], text="this one"),
+        insert(schema.annotation).values(**row, run_id=other["id"], text="another device"),
+        insert(schema.annotation).values(**row, run_id=lab.nights[2], text="this one"),
     )
     (remark,) = lab.latency().remarks
     assert (remark.text, remark.run_id) == ("this one", lab.nights[2])
@@ -203,6 +203,6 @@ def test_drift_leaves_out_nights_that_regressed_unless_they_were_accepted(lab, m
     ],
 )
 def test_drift_is_looked_for_since_what_explained_it_last(lab, monkeypatch, numbers, since):
-    for night, said in enumerate(numbers, 20):
-        judge(lab, night, "unchanged", said)
+    for night, values in enumerate(numbers, 20):
+        judge(lab, night, "unchanged", values)
     assert sorted(drift_points(lab, monkeypatch))[0] == NIGHTS - since

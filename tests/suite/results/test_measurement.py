@@ -166,7 +166,7 @@ def test_energy_is_the_median_over_sessions_with_its_method():
     sessions = []
     for ordinal, watts in enumerate((5.0, 5.2, 4.8)):
         lines = recorded.samples("VDD_IN", watts * 1000, seconds=25)
-        made = recorded.result(ordinal, *lines, quantities={"VDD_IN": "power_mw"}, ms=500.0, measured=40)
+        made = recorded.result(ordinal, *lines, quantities={"VDD_IN": "power_mw"}, ms=500.0, measured_steps=40)
         sessions.append(type(made)(**(vars(made) | {"idle": IdlePower(1000.0, 1000.0)})))
     fact = SensorFact("VDD_IN", "power_mw", method="INA3221")
     document = measure(subject(sensors=(fact,), energy_sensors=("VDD_IN",)), sessions).document()
@@ -238,7 +238,7 @@ def test_the_arithmetic_is_named_where_it_matters():
 def test_numbers_a_device_made_up_never_break_the_document():
     lines = recorded.samples("p", lambda t: 1.7e308, seconds=25)
     sessions = three(losses=[(1.7e308, 1.7e308)] * 7)
-    sessions += [recorded.result(3, *lines, quantities={"p": "power_mw"}, ms=500.0, measured=40)]
+    sessions += [recorded.result(3, *lines, quantities={"p": "power_mw"}, ms=500.0, measured_steps=40)]
     document = measure(subject(energy_sensors=("p",)), sessions).document()
     json.dumps(document, allow_nan=False)
     assert "inf" in why(document["loss"]["first"])

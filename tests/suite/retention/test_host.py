@@ -63,7 +63,7 @@ class Lab:
         self.store.finish_run(run_id, status)
         return run_id, key
 
-    def judged(self, *, rules: Rules = RULES) -> dict[str, tuple[str, str]]:
+    def actions(self, *, rules: Rules = RULES) -> dict[str, tuple[str, str]]:
         """Hash as a small number -> action on program and runner."""
         found: dict[str, list[str]] = {}
         for item in survey(self.home, self.store, rules):
@@ -92,14 +92,14 @@ def test_what_nobody_used_lately_goes_and_the_rest_stays(lab):
     both(lab, 1, days=31)
     both(lab, 2, days=29)
     both(lab, 3, days=30)
-    assert lab.judged() == {"1": GONE, "2": KEPT, "3": KEPT}
+    assert lab.actions() == {"1": GONE, "2": KEPT, "3": KEPT}
 
 
 def test_use_counts_not_only_the_making(lab):
     both(lab, 1, 2)
     lab.night(2, days=29, device="a")
     lab.night(3, days=1, device="a", os_build="new")  # the series went on without 2
-    assert lab.judged() == {"1": GONE, "2": KEPT}
+    assert lab.actions() == {"1": GONE, "2": KEPT}
 
 
 def test_the_last_use_counts_in_whatever_order_uses_were_stored(lab):
@@ -107,22 +107,22 @@ def test_the_last_use_counts_in_whatever_order_uses_were_stored(lab):
     lab.night(1, days=3, device="a")
     lab.night(1, days=300, device="a", os_build="older")
     lab.night(2, days=1, device="a", os_build="new")
-    assert lab.judged() == {"1": KEPT}
+    assert lab.actions() == {"1": KEPT}
 
 
 def test_what_was_made_again_lately_stays_though_its_last_use_is_old(lab):
     both(lab, 1, days=2)
     lab.night(1, days=300, device="a")
     lab.night(2, days=1, device="a", os_build="new")
-    assert lab.judged() == {"1": KEPT}
+    assert lab.actions() == {"1": KEPT}
 
 
 def test_comparison_window_of_a_series_stays_however_old(lab):
     both(lab, *range(1, 41))
     for number in range(1, 41):
         lab.night(number, days=500 - number)
-    judged = lab.judged()
-    kept = {number for number, actions in judged.items() if actions == KEPT}
+    taken = lab.actions()
+    kept = {number for number, actions in taken.items() if actions == KEPT}
     # 30 compared, the 4 newest besides, and the segment's first one for drift.
     assert kept == {f"{number:x}" for number in [1, *range(7, 41)]}
 
@@ -133,7 +133,7 @@ def test_nights_that_regressed_take_no_place_in_the_comparison_window(lab):
         _, key = lab.night(number, days=500 - number)
         if number > 40:
             judge(lab, key, "regressed")
-    kept = {number for number, actions in lab.judged().items() if actions == KEPT}
+    kept = {number for number, actions in lab.actions().items() if actions == KEPT}
     assert kept == {f"{number:x}" for number in [1, *range(7, 41)]}
 
 
@@ -151,14 +151,14 @@ def test_the_last_verdict_on_a_point_decides_whether_it_counts(lab):
         if number == 36:
             judge(lab, key, "regressed")
             judge(lab, key, "unchanged")
-    assert lab.judged()["2"] == GONE
+    assert lab.actions()["2"] == GONE
 
 
 def test_newest_usable_point_stays_when_the_window_has_lost_its_programs(lab):
     for number in range(1, 41):
         lab.night(number, days=500 - number)
     both(lab, 2, 3, 4)
-    assert lab.judged() == {"2": KEPT, "3": GONE, "4": KEPT}
+    assert lab.actions() == {"2": KEPT, "3": GONE, "4": KEPT}
 
 
 def test_program_whose_runner_is_gone_is_not_the_newest_usable_one(lab):
@@ -174,7 +174,7 @@ def test_segment_before_a_change_of_the_device_is_no_baseline(lab):
     both(lab, 1, 2)
     lab.night(1, days=90)
     lab.night(2, days=80, os_build="new")
-    assert lab.judged() == {"1": GONE, "2": KEPT}
+    assert lab.actions() == {"1": GONE, "2": KEPT}
 
 
 def test_accepted_point_opens_the_segment_whose_baselines_stay(lab):
@@ -185,13 +185,13 @@ def test_accepted_point_opens_the_segment_whose_baselines_stay(lab):
         ids = connection.execute(schema.point.select().where(schema.point.c.measurement_id == key)).all()
     for row in ids:
         lab.store.accept(row.series_id, key, "me", "new kernel")
-    assert lab.judged() == {"1": GONE, "2": KEPT}
+    assert lab.actions() == {"1": GONE, "2": KEPT}
 
 
 def test_imported_series_keep_nothing(lab):
     both(lab, 1)
     lab.night(1, days=90, device="bonn:local")
-    assert lab.judged() == {"1": GONE}
+    assert lab.actions() == {"1": GONE}
 
 
 @pytest.mark.parametrize("status", ["interrupted", "running"])

@@ -13,19 +13,19 @@ def expectation(**more):
     return Expectation(**({"measured_steps": 5} | more))
 
 
-def judged(*lines, quantities=None, losses=None, **more):
+def validity_of(*lines, quantities=None, losses=None, **more):
     return judge(recorded.record(*lines, quantities=quantities, losses=losses), expectation(**more))
 
 
 def test_a_session_with_everything_right_is_ok_without_a_reason():
     still = tuple((2.0, 1.1) for _ in LOSSES[1:3])
     expected = ExpectedLosses(tuple(LOSSES[:3]), still, noise=1e-6, lr=1e-3, eps=0.1)
-    verdict = judged(losses=LOSSES, expected=expected)
+    verdict = validity_of(losses=LOSSES, expected=expected)
     assert (verdict.status, verdict.reason) == (SessionStatus.OK, None)
 
 
 def test_a_session_that_was_compared_with_nothing_says_so():
-    verdict = judged(losses=LOSSES, expected=ExpectedLosses(shortfall="it takes an hour"))
+    verdict = validity_of(losses=LOSSES, expected=ExpectedLosses(shortfall="it takes an hour"))
     assert (verdict.status, verdict.reason) == (SessionStatus.OK, "its losses were not compared: it takes an hour")
 
 
@@ -52,13 +52,13 @@ def test_an_unsupported_program_is_unsupported_not_failed():
 
 
 def test_too_few_steps_are_invalid_with_both_numbers():
-    verdict = judged(measured_steps=6)
+    verdict = validity_of(measured_steps=6)
     assert verdict.status is SessionStatus.INVALID
     assert verdict.reason == "5 measured steps arrived, 6 were asked for"
 
 
 def test_more_steps_than_asked_for_are_fine():
-    assert judged(measured_steps=3).status is SessionStatus.OK
+    assert validity_of(measured_steps=3).status is SessionStatus.OK
 
 
 def test_a_footer_that_counts_other_steps_is_invalid():
@@ -69,35 +69,35 @@ def test_a_footer_that_counts_other_steps_is_invalid():
 
 @pytest.mark.parametrize("bad", ["nan", "inf", "-inf"])
 def test_a_loss_that_is_not_finite_is_invalid_and_names_its_step(bad):
-    verdict = judged(losses=[*LOSSES[:3], (1.0, bad), *LOSSES[4:]])
+    verdict = validity_of(losses=[*LOSSES[:3], (1.0, bad), *LOSSES[4:]])
     assert verdict.status is SessionStatus.INVALID
     assert verdict.reason.startswith("step 3 has a loss that is not finite")
 
 
 def test_a_step_without_losses_is_invalid():
-    assert judged(losses=[*LOSSES[:6], ()]).reason == "step 6 reports no losses"
+    assert validity_of(losses=[*LOSSES[:6], ()]).reason == "step 6 reports no losses"
 
 
 def test_losses_off_the_reference_are_invalid_with_the_error():
-    verdict = judged(losses=LOSSES, expected=ExpectedLosses(((2.0, 1.0), (1.9, 1.1)), noise=0.01))
+    verdict = validity_of(losses=LOSSES, expected=ExpectedLosses(((2.0, 1.0), (1.9, 1.1)), noise=0.01))
     assert verdict.status is SessionStatus.INVALID
     assert verdict.reason == "a loss of step 1 is off the reference by 0.1, 0.06 is allowed"
 
 
 def test_what_is_allowed_is_the_noise_of_the_arithmetic():
     expected = ExpectedLosses(((2.0, 1.0), (1.9, 1.1)), noise=0.1, lr=1e-3, eps=0.1)
-    assert judged(losses=LOSSES, expected=expected).status is SessionStatus.OK
+    assert validity_of(losses=LOSSES, expected=expected).status is SessionStatus.OK
 
 
 def test_updates_that_were_not_compared_are_told():
     expected = ExpectedLosses(((2.0, 1.0),), noise=0.001, lr=1e-3, eps=0.1, shortfall="it did 1 of 3 steps in 99 s")
-    verdict = judged(losses=LOSSES, expected=expected)
+    verdict = validity_of(losses=LOSSES, expected=expected)
     assert verdict.status is SessionStatus.OK
     assert verdict.reason == "no update was compared with the reference: it did 1 of 3 steps in 99 s"
 
 
 def test_a_reference_of_another_shape_is_invalid():
-    assert "2 losses, the reference 3" in judged(losses=LOSSES, expected=ExpectedLosses(((2.0, 1.0, 1.0),))).reason
+    assert "2 losses, the reference 3" in validity_of(losses=LOSSES, expected=ExpectedLosses(((2.0, 1.0, 1.0),))).reason
 
 
 def sampled(*values):
@@ -121,15 +121,15 @@ def sampled(*values):
     ],
 )
 def test_throttling_is_what_appears_during_the_session(quantity, values, throttled):
-    verdict = judged(*sampled(*values), quantities={"x": quantity}, trip_mc={"x": 85_000.0})
+    verdict = validity_of(*sampled(*values), quantities={"x": quantity}, trip_mc={"x": 85_000.0})
     assert verdict.status is (SessionStatus.THROTTLED if throttled else SessionStatus.OK)
     assert (verdict.reason is not None) is throttled
 
 
 def test_what_the_host_saw_of_throttling_counts():
-    verdict = judged(throttle_notes=("thermal status SEVERE",))
+    verdict = validity_of(throttle_notes=("thermal status SEVERE",))
     assert (verdict.status, verdict.reason) == (SessionStatus.THROTTLED, "thermal status SEVERE")
 
 
 def test_an_invalid_session_is_invalid_even_if_it_was_throttled():
-    assert judged(measured_steps=99, throttle_notes=("hot",)).status is SessionStatus.INVALID
+    assert validity_of(measured_steps=99, throttle_notes=("hot",)).status is SessionStatus.INVALID

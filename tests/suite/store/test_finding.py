@@ -93,7 +93,7 @@ def test_a_series_is_found_by_parts_of_its_name_in_their_order(store: Store, tex
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("int8", "names 5 series, name more of it"),
         ("latency/int8", "there is no series 'latency/int8'"),
@@ -103,8 +103,8 @@ def test_a_series_is_found_by_parts_of_its_name_in_their_order(store: Store, tex
         ("/", "there is no series"),
     ],
 )
-def test_a_series_that_is_not_there_or_not_the_only_one_is_refused(store: Store, text: str, said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_a_series_that_is_not_there_or_not_the_only_one_is_refused(store: Store, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         find_series(store, text)
 
 

@@ -24,8 +24,8 @@ def latency(store: Store, device: str = "local") -> MetricHistory:
 
 
 def values_by_segment(store: Store) -> list[list[float]]:
-    told = latency(store)
-    return [[point.value for point in told.points[part.start : part.stop]] for part in told.segments]
+    history = latency(store)
+    return [[point.value for point in history.points[part.start : part.stop]] for part in history.segments]
 
 
 def listed(store: Store) -> tuple[int, int]:

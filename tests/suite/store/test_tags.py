@@ -135,8 +135,8 @@ def test_reports_get_the_tags_of_a_run_and_see_that_they_changed(store: Store, r
     stamps = {run.run_id: run.stamp for run in StoreSource(store).runs()}
     tag_run(store, "base", runs[0], "ada")
     tag_run(store, "v1", runs[0], "ada")
-    told = {run.run_id: run for run in StoreSource(store).runs()}
-    assert (told[runs[0]].tags, told[runs[1]].tags) == (["base", "v1"], [])
-    assert told[runs[0]].stamp != stamps[runs[0]]
-    assert told[runs[1]].stamp == stamps[runs[1]]
+    summaries = {run.run_id: run for run in StoreSource(store).runs()}
+    assert (summaries[runs[0]].tags, summaries[runs[1]].tags) == (["base", "v1"], [])
+    assert summaries[runs[0]].stamp != stamps[runs[0]]
+    assert summaries[runs[1]].stamp == stamps[runs[1]]
     assert StoreSource(store).document(runs[0])["tags"] == ["base", "v1"]

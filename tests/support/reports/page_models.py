@@ -30,7 +30,7 @@ def only_grid(page: Page, name: str) -> Grid:
     return grid
 
 
-def told(section: Any) -> list[tuple[str, str]]:
+def attention_rows(section: Any) -> list[tuple[str, str]]:
     """Returns the name and state of each row that needs attention."""
     return [(row.cells[0].main, row.cells[1].main) for grid in section.grids for row in grid.rows]
 

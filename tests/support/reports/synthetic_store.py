@@ -98,7 +98,7 @@ def _night(
         device, workload = divmod(place, len(workloads))
         _measurement(rows, number, run_id, at, device, devices[device], workloads[workload], rng)
         first = place * len(METRICS) + 1
-        _judged(rows, number, first, at, night)
+        _add_verdicts(rows, number, first, at, night)
         if night == shape.nights - 1:
             _traces(rows, number, shape.steps)
     for name, found in rows.items():
@@ -150,7 +150,7 @@ def _document(name: str, workload: dict[str, Any], medians: list[float]) -> dict
     }  # fmt: skip
 
 
-def _judged(rows: dict[str, list[dict[str, Any]]], number: int, first: int, at: str, night: int) -> None:
+def _add_verdicts(rows: dict[str, list[dict[str, Any]]], number: int, first: int, at: str, night: int) -> None:
     measurement = Measurement.from_document(json.loads(rows["measurement"][-1]["document"]))
     for place, metric in enumerate(METRICS):
         value = metric.value(measurement) or 1.0

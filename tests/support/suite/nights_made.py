@@ -41,7 +41,7 @@ def tonight_of(
     return screen_series(SeriesTonight(DEVICE, KEY, metric, last, tuple(before)))
 
 
-def judged(
+def verdict_of(
     word: Word,
     series: int = 1,
     sentence: str = "It is so.",
@@ -56,7 +56,7 @@ def judged(
     return JudgedSeries(own, Verdict(own.series.name, word, cause, sentence, numbers))
 
 
-def measured(status: str, reason: str = "it broke", device: str = "board") -> Measurement:
+def result_of(status: str, reason: str = "it broke", device: str = "board") -> Measurement:
     workload = {"model": "tiny", "quant": "int8"}
     return Measurement.from_document({"device": device, "workload": workload, "status": status, "reason": reason})
 

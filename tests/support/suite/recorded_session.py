@@ -53,7 +53,7 @@ def step(index: int, phase: str = "measured", ms: float = 100.0, losses: Any = (
     return line | {"losses": list(losses)} | more
 
 
-def steps(warm_up: int = 2, measured: int = 5, ms: float = 100.0, losses: Any = None) -> list[Line]:
+def steps(warm_up: int = 2, measured_steps: int = 5, ms: float = 100.0, losses: Any = None) -> list[Line]:
     """Consecutive steps; `losses[i]` where given, else falling ones."""
     return [
         step(
@@ -62,7 +62,7 @@ def steps(warm_up: int = 2, measured: int = 5, ms: float = 100.0, losses: Any = 
             ms,
             losses[index] if losses else (2.0 - 0.01 * index, 2.5 - 0.01 * index),
         )
-        for index in range(warm_up + measured)
+        for index in range(warm_up + measured_steps)
     ]
 
 
