@@ -20,7 +20,7 @@ _LIBRARIES_BYTES = 450 << 20
 """Python with torch and executorch."""
 
 _MOST_MAPPED_BYTES = 256 << 20
-"""The share of a weights file that counts as memory: the system can reclaim its pages."""
+"""At most this much of a weights file counts as memory: the system can reclaim its pages."""
 
 _EXPORT_BYTES_PER_CALL = 500 << 10
 """One call of a layer in the program's graph, during export."""
@@ -77,7 +77,7 @@ _GRAPH_BYTES = 5_000
 _GRAPH_BYTES_PER_CHUNK = 5_000
 _GRAPH_BYTES_PER_CALL = {"fp32": 1_600, "fp16": 1_600, "int8": 1_600, "nf4": 2_400}
 _GRAPH_BYTES_PER_DELEGATE = {"fp32": 13_000, "fp16": 14_500, "int8": 13_500, "nf4": 0}
-"""Returns a program's bytes besides its constants: instructions, tensors, and the graph of each layer's delegate."""
+"""Bytes of a program besides its constants: instructions, tensors, and the graph of each layer's delegate."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The reference losses of the first steps: stored with the artifact, bounded in time.
 
-If the reference would take too long for some or all steps, there are fewer losses and a reason, which belongs into
+If the reference would take too long for some or all steps, there are fewer losses and a reason, which belongs in
 every comparison with them.
 """
 
