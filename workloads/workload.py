@@ -19,7 +19,7 @@ class TrainingSettings:
     seed: int = 7
 
 
-EXPORTER_VERSION = 6
+EXPORTER_VERSION = 7
 """Part of an artifact's hash: raise it whenever the same workload gives a different program."""
 
 QUANTIZATION_SETTINGS = ("fp32", "fp16", "int8", "nf4")

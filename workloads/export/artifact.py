@@ -1,7 +1,7 @@
 """Artifacts: exported programs with their facts, cached under a hash of what they were made from.
 
 The same workload, weights and versions give the same hash, so that nothing is exported twice. A folder gets its name
-only when it is complete.
+only when it is complete. Constants that programs of several shapes share lie in data files (data_files.py).
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from foundation.errors import UserError
+from workloads.export.data_files import FOLDER as DATA_FOLDER
+from workloads.export.data_files import DataCache, DataFile
+from workloads.export.intact import is_intact, remember
 from workloads.lowering.arithmetic_probe import PROBE, export_probe
 from workloads.models.weights import ModelWeights, document_sha256, file_sha256
 from workloads.workload import EXPORTER_VERSION, Workload
 
-SCHEMA = 1
+SCHEMA = 2
 PROGRAM = "program.pte"
 _DOCUMENT = "artifact.json"
-_VERIFIED = "verified.json"
 _STAGE = ".exporting-"
 _VERSIONED = ("torch", "executorch", "torchao")
 
@@ -57,6 +59,17 @@ class Artifact:
         return int(self.document["program_bytes"])
 
     @property
+    def data(self) -> tuple[DataFile, ...]:
+        """The data files that the program needs; those of the first schema need none."""
+        cache = DataCache(self.folder.parent / DATA_FOLDER)
+        return tuple(cache.of_entry(entry) for entry in self.document.get("data", ()))
+
+    @property
+    def deployed_bytes(self) -> int:
+        """The size of the program with its data files."""
+        return self.program_bytes + sum(file.size_bytes for file in self.data)
+
+    @property
     def weight_bytes(self) -> int:
         return int(self.document["weight_bytes"])
 
@@ -66,6 +79,7 @@ class ArtifactCache:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.data = DataCache(root / DATA_FOLDER)
 
     def hash_of(self, workload: Workload, weights_sha256: str) -> str:
         """Returns the name of the artifact of this workload and these weights, whether it exists or not."""
@@ -82,18 +96,19 @@ class ArtifactCache:
     def find(
         self, workload: Workload, weights_sha256: str, on_damage: Callable[[str], None] = _log.warning
     ) -> Artifact | None:
-        """Returns the artifact if it is there and intact; a damaged one is reported to `on_damage` and removed.
+        """Returns the artifact if it is there and intact; damaged files are reported to `on_damage` and removed.
 
-        The program is hashed only if its size or stamp has changed since it was last hashed.
+        A file is hashed only if its size or stamp has changed since it was last hashed.
         """
         folder = self.root / self.hash_of(workload, weights_sha256)
         if not folder.is_dir():
             return None
         try:
-            document = json.loads((folder / _DOCUMENT).read_bytes())
-            if document["schema"] == SCHEMA and _has_its_content(folder, document):
-                return Artifact(folder, document)
-        except (FileNotFoundError, ValueError, LookupError, TypeError):
+            artifact = Artifact(folder, json.loads((folder / _DOCUMENT).read_bytes()))
+            right = artifact.document["schema"] == SCHEMA
+            if right and is_intact(artifact.program, artifact.program_sha256, artifact.program_bytes):
+                return artifact if self._has_data(artifact, workload, on_damage) else None
+        except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
             pass  # a missing file or a damaged artifact.json counts as a damaged program
         on_damage(
             f"the program of {workload.model} {workload.quant} in the artifact cache is damaged: it is exported again"
@@ -101,6 +116,19 @@ class ArtifactCache:
         with reporting_unwritable(workload, self.root):
             shutil.rmtree(folder)
         return None
+
+    def _has_data(self, artifact: Artifact, workload: Workload, on_damage: Callable[[str], None]) -> bool:
+        """Returns whether all data files are there and intact. The program stays in any case: it names their content."""
+        whole = True
+        for file in artifact.data:
+            with reporting_unwritable(workload, self.root):
+                if not self.data.keeps(file):
+                    whole = False
+                    on_damage(
+                        f"{file.name} of {workload.model} {workload.quant} is missing from the artifact cache or "
+                        f"damaged: it is made again, {file.size_bytes / 1e6:.1f} MB"
+                    )
+        return whole
 
     def export(self, workload: Workload, weights: ModelWeights) -> Artifact:
         """Returns the artifact, exporting it first if need be. Processes that need the same one wait for one of them.
@@ -114,30 +142,47 @@ class ArtifactCache:
                 present = self.find(workload, weights.sha256)
                 if present is not None:
                     return present
+                if self._recovered(name, workload, weights):
+                    return Artifact(self.root / name, json.loads((self.root / name / _DOCUMENT).read_bytes()))
                 self.remove_abandoned(but=name)
                 stage = self.root / f"{_STAGE}{name}"
                 shutil.rmtree(stage, ignore_errors=True)  # left by a killed export
                 try:
                     stage.mkdir()
-                    document = _export_into(stage, name, workload, weights)
+                    document = _export_into(stage, name, workload, weights, self.data)
                     stage.rename(self.root / name)
                 finally:
                     shutil.rmtree(stage, ignore_errors=True)
         return Artifact(self.root / name, document)
 
+    def _recovered(self, name: str, workload: Workload, weights: ModelWeights) -> bool:
+        """Makes the data files again that a program lost; removes a program that does not fit them."""
+        if not (self.root / name).is_dir():
+            return False
+        from workloads.export.shared_constants import share_constants
+
+        share_constants(workload, weights, self.data)
+        if self.find(workload, weights.sha256) is not None:
+            return True
+        shutil.rmtree(self.root / name, ignore_errors=True)
+        return False
+
     def by_hash(self, name: str) -> Artifact | None:
         """Returns an earlier export if its files are still there; deployment checks their hash."""
         folder = self.root / name
         try:
-            document = json.loads((folder / _DOCUMENT).read_bytes())
-            if document["hash"] == name and (folder / PROGRAM).stat().st_size == document["program_bytes"]:
-                return Artifact(folder, document)
-        except (OSError, ValueError, LookupError, TypeError):
+            artifact = Artifact(folder, json.loads((folder / _DOCUMENT).read_bytes()))
+            sizes = [(artifact.program, artifact.program_bytes)]
+            sizes += [(file.path, file.size_bytes) for file in artifact.data]
+            if artifact.hash == name and all(path.stat().st_size == size for path, size in sizes):
+                return artifact
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             pass
         return None
 
     def remove_abandoned(self, but: str | None = None) -> None:
         """Removes what killed exports left behind, except the one named: gigabytes that may never be needed again."""
+        self.data.remove_abandoned()
         for stage in self.root.glob(f"{_STAGE}*"):
             name = stage.name.removeprefix(_STAGE)
             if name != but:
@@ -158,38 +203,14 @@ def reporting_unwritable(workload: Workload, root: Path) -> Iterator[None]:
         ) from error
 
 
-def _has_its_content(folder: Path, document: Mapping[str, Any]) -> bool:
-    """Returns whether the program is unchanged since its export; remembers its stamp if that took hashing it."""
-    program, sha256 = folder / PROGRAM, document["files"][0]["sha256"]
-    if program.stat().st_size != document["program_bytes"]:
-        return False
-    known = folder / _VERIFIED
-    if known.is_file() and known.read_text(errors="replace") == _verified(program, sha256):
-        return True
-    if file_sha256(program) != sha256:
-        return False
-    _remember(folder, sha256)
-    return True
-
-
-def _verified(program: Path, sha256: str) -> str:
-    """Returns the stamp of a hashed program, which changes with any write to it or replacement of it."""
-    status = program.stat()
-    stamp = f"{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}"
-    return json.dumps({"sha256": sha256, "bytes": status.st_size, "stamp": stamp})
-
-
-def _remember(folder: Path, sha256: str) -> None:
-    with contextlib.suppress(OSError):  # in a cache that is read-only or full, the program is hashed again next time
-        (folder / _VERIFIED).write_text(_verified(folder / PROGRAM, sha256))
-
-
-def _export_into(stage: Path, name: str, workload: Workload, weights: ModelWeights) -> dict[str, Any]:
+def _export_into(
+    stage: Path, name: str, workload: Workload, weights: ModelWeights, data: DataCache
+) -> dict[str, Any]:
     from workloads.export.export import (
         export_program,  # torch and executorch take seconds to import: only where they are used
     )
 
-    facts = export_program(workload, weights.config, weights.state, stage / PROGRAM)
+    facts = export_program(workload, weights, stage / PROGRAM, data)
     if workload.quant == "fp16":
         export_probe(stage / PROBE)
     document: dict[str, Any] = {
@@ -198,6 +219,7 @@ def _export_into(stage: Path, name: str, workload: Workload, weights: ModelWeigh
         "workload": workload.document(),
         "weights": {"sha256": weights.sha256, "source": weights.source},
         "files": [{"name": PROGRAM, "sha256": file_sha256(stage / PROGRAM), "bytes": facts.program_bytes}],
+        "data": [file.document() for file in facts.data],
         "versions": {package: importlib.metadata.version(package) for package in _VERSIONED},
         "export_seconds": round(facts.export_seconds, 2),
         "delegates": {"partitions": facts.partitions, "other_nodes": sum(facts.operators.values())},
@@ -207,5 +229,5 @@ def _export_into(stage: Path, name: str, workload: Workload, weights: ModelWeigh
         "adapter_values": facts.adapter_values,
     }
     (stage / _DOCUMENT).write_text(json.dumps(document, indent=1))
-    _remember(stage, document["files"][0]["sha256"])
+    remember(stage / PROGRAM, document["files"][0]["sha256"])
     return document

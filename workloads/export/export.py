@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -21,14 +20,16 @@ from executorch.exir._serialize._serialize import serialize_for_executorch
 from executorch.exir.passes import MemoryPlanningPass
 from executorch.exir.schema import DelegateCall
 from executorch.exir.tensor import TensorSpec
-from torch import Tensor, nn
+from torch import nn
 from torch.export import export
 from torch.fx import GraphModule, Node
 
-from workloads.export.program import delegated_parts, eager_parts, step_example, training_step
-from workloads.lowering.constant_files import ConstantFiles
+from workloads.export.data_files import DataCache, DataFile
+from workloads.export.program import delegated_parts, step_example, training_step
+from workloads.export.shared_constants import share_constants
 from workloads.lowering.delegation import quick_tracing
-from workloads.models.config import LlamaConfig
+from workloads.lowering.external_constants import ExternalConstants
+from workloads.models.weights import ModelWeights
 from workloads.workload import Workload, adapter_values
 
 IN_PLACE = {"prge::update": 0, "prge::decoder_layer_nf4": 0}
@@ -114,33 +115,24 @@ class ProgramFacts:
     weight_bytes: int
     program_bytes: int
     adapter_values: int
+    data: tuple[DataFile, ...] = ()
 
 
-def export_program(workload: Workload, config: LlamaConfig, state: Mapping[str, Tensor], path: Path) -> ProgramFacts:
-    """Writes the program of `workload` to `path`.
+def export_program(workload: Workload, weights: ModelWeights, path: Path, data: DataCache) -> ProgramFacts:
+    """Writes the program of `workload` to `path`, and those of its data files that `data` lacks.
 
-    Raises NotDelegatedError when a part of the model does not lower to one delegate.
+    Raises OSError, and NotDelegatedError when a part of the model does not lower to one delegate.
     """
     begin = time.monotonic()
-    with warnings.catch_warnings(), TemporaryDirectory(prefix="constants-", dir=path.parent) as folder:
+    with warnings.catch_warnings():
         # Deprecations inside torch and executorch, which users can't act on.
         warnings.simplefilter("ignore")
-        parts, files = eager_parts(workload, config, state), ConstantFiles(Path(folder))
+        shared = share_constants(workload, weights, data)
+        parts = shared.parts
         layers = len(parts.blocks) * _weight_bytes(parts.blocks[0])  # all are alike
         weight_bytes = _weight_bytes(parts.embedding, parts.head) + layers
-        step = training_step(workload, delegated_parts(workload, parts, files))
-        with quick_tracing():
-            edge = to_edge(
-                export(step, step_example(workload), strict=False),
-                # The program calls our own operators, which the check for core operators would reject.
-                compile_config=EdgeCompileConfig(_check_ir_validity=False),
-            )
-        backend = ExecutorchBackendConfig(
-            emit_mutable_buffer_names=True,  # the runner reads the adapter by name
-            memory_planning_pass=InPlacePlanning(),
-        )
-        with files.emitted():
-            program = edge.to_executorch(backend)
+        step = training_step(workload, delegated_parts(workload, parts, shared.stored))
+        program, backend = _emitted(step, workload, ExternalConstants(step, shared.stored))
         with path.open("wb") as file:
             serialize_sharing_delegates(program, backend).write_to_file(file)
     operators = _operators(program)
@@ -151,7 +143,28 @@ def export_program(workload: Workload, config: LlamaConfig, state: Mapping[str, 
         weight_bytes=weight_bytes,
         program_bytes=path.stat().st_size,
         adapter_values=adapter_values(parts.layout),
+        data=shared.files,
     )
+
+
+def _emitted(
+    step: nn.Module, workload: Workload, external: ExternalConstants
+) -> tuple[ExecutorchProgramManager, ExecutorchBackendConfig]:
+    with quick_tracing():
+        edge = to_edge(
+            export(step, step_example(workload), strict=False),
+            # The program calls our own operators, which the check for core operators would reject.
+            compile_config=EdgeCompileConfig(_check_ir_validity=False),
+        )
+    backend = ExecutorchBackendConfig(
+        emit_mutable_buffer_names=True,  # the runner reads the adapter by name
+        memory_planning_pass=InPlacePlanning(),
+        external_constants=external.tag(edge),
+    )
+    with external.emitted_empty():
+        program = edge.to_executorch(backend)
+    external.rename(program)
+    return program, backend
 
 
 def _operators(program: ExecutorchProgramManager) -> Counter[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from workloads.lowering.constant_files import ConstantFiles
 from workloads.lowering.delegation import delegate
+from workloads.lowering.stored_constants import StoredConstants
 from workloads.methods.adapter import adapt, frozen_a
 from workloads.methods.blocks import HalfHeadBlock, HeadBlock, LayerBlock, Nf4HeadBlock, Nf4LayerBlock
 from workloads.methods.passes import Loops, rows_per_chunk
@@ -23,7 +23,10 @@ from workloads.workload import AdapterSlot, Workload, layout_of, lora_settings
 
 @dataclass(frozen=True)
 class Parts:
-    """A quantized model with adapters, in the parts that make up a step. `products`: the type of products' operands."""
+    """A quantized model with adapters, in the parts that make up a step.
+
+    `products`: the type of products' operands. `frozen_a` makes the A of a slot, in that type.
+    """
 
     config: LlamaConfig
     layout: tuple[AdapterSlot, ...]
@@ -31,6 +34,7 @@ class Parts:
     blocks: Sequence[nn.Module]
     head: nn.Module
     products: torch.dtype
+    frozen_a: Callable[[AdapterSlot], Tensor]
 
 
 def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Tensor]) -> Parts:
@@ -41,13 +45,16 @@ def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Ten
     rotary = Rotary.tables(config, workload.T)
     kind = Nf4LayerBlock if workload.quant == "nf4" else LayerBlock
 
+    def frozen(slot: AdapterSlot) -> Tensor:
+        return frozen_a(config, lora, slot, workload.adapter_seed).to(products)
+
     def block(index: int) -> nn.Module:
         layer, slots = model.layer(index), [slot for slot in layout if slot.layer == index]
-        adapt({index: layer}, slots, lambda slot: frozen_a(config, lora, slot, workload.adapter_seed), products)
+        adapt({index: layer}, slots, frozen, products)
         return kind(layer, slots, rotary)
 
     blocks = MadeOnDemand(config.layers, block)
-    return Parts(config, layout, model.embedding, blocks, _head(workload, model.ends, products), products)
+    return Parts(config, layout, model.embedding, blocks, _head(workload, model.ends, products), products, frozen)
 
 
 def _head(workload: Workload, ends: Llama, products: torch.dtype) -> nn.Module:
@@ -61,17 +68,17 @@ def has_half_head(workload: Workload) -> bool:
     return workload.quant == "fp16" and workload.noise == "kernel"
 
 
-def delegated_parts(workload: Workload, parts: Parts, files: ConstantFiles | None = None) -> Parts:
-    """Returns the same parts as XNNPACK delegates, with their constants in `files` if given.
+def delegated_parts(workload: Workload, parts: Parts, stored: StoredConstants | None = None) -> Parts:
+    """Returns the same parts as XNNPACK delegates, without the constants that are `stored` elsewhere.
 
     nf4 has no delegates: the runner's kernels compute a whole layer each.
     """
     if workload.quant == "nf4":
         return replace(parts, blocks=list(parts.blocks))
-    blocks, head = delegate(parts.blocks, block_example(workload, parts), files), parts.head
+    blocks, head = delegate(parts.blocks, block_example(workload, parts), stored), parts.head
     if not has_half_head(workload):
         rows = _slices_per_chunk(workload) * workload.b * workload.answers
-        (head,) = delegate([head], (torch.zeros(rows, parts.config.hidden_size),), files)
+        (head,) = delegate([head], (torch.zeros(rows, parts.config.hidden_size),), stored)
     return replace(parts, blocks=blocks, head=head)
 
 

@@ -11,8 +11,8 @@ them, which ExecuTorch's own partitioner uses for quantized types only.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,6 @@ from executorch.backends.xnnpack.serialization.xnnpack_graph_schema import XNNCo
 from executorch.backends.xnnpack.utils.utils import get_input_node
 from executorch.backends.xnnpack.xnnpack_preprocess import XnnpackBackend
 from executorch.exir import EdgeCompileConfig, to_edge, to_edge_transform_and_lower
-from executorch.exir._serialize._cord import FileBackedData
 from executorch.exir._serialize._named_data_store import NamedDataStore
 from executorch.exir.backend.backend_details import PreprocessResult
 from executorch.exir.lowered_backend_module import LoweredBackendModule
@@ -39,7 +38,8 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram, export
 from torch.export.graph_signature import InputKind
 
-from workloads.lowering.constant_files import ConstantFiles
+from workloads.lowering.flat_tensor import constant_bytes
+from workloads.lowering.stored_constants import StoredConstants
 from workloads.models import conversion  # registers the operators  # noqa: F401
 
 
@@ -108,11 +108,12 @@ def quick_tracing() -> Iterator[None]:
 
 @quick_tracing()
 def delegate(
-    parts: Sequence[nn.Module], example: tuple[Tensor, ...], files: ConstantFiles | None = None
+    parts: Sequence[nn.Module], example: tuple[Tensor, ...], stored: StoredConstants | None = None
 ) -> list[DelegatedPart]:
     """Lowers `parts`, alike in all but their constants, to one XNNPACK delegate each.
 
-    The parts are requested one after the other and not kept; their constants go to `files` if given.
+    The parts are requested one after the other and not kept. Constants that `stored` holds are referred to by their
+    digests; the program keeps the others.
     Raises NotDelegatedError when operators of the part stay outside of the delegate, naming them.
     """
     first_part = parts[0]
@@ -125,7 +126,7 @@ def delegate(
     ).exported_program()
     lowered, arguments, results = _only_delegate(edge)
     shapes = _shapes_only(edge)
-    template = _Template(lowered, _constants(first_part, edge), files)
+    template = _Template(lowered, _constants(first_part, edge), stored or StoredConstants())
     delegated = []
     for part in parts:
         _own_storages(part)
@@ -206,12 +207,12 @@ class _Template:
     """
 
     def __init__(
-        self, lowered: LoweredBackendModule, constants: Mapping[str, Tensor], files: ConstantFiles | None
+        self, lowered: LoweredBackendModule, constants: Mapping[str, Tensor], stored: StoredConstants
     ) -> None:
-        self._lowered, self._files = lowered, files
+        self._lowered, self._stored = lowered, stored
         self._names: dict[str, list[str]] = {}
         for name, value in constants.items():
-            self._names.setdefault(_digest(value), []).append(name)
+            self._names.setdefault(stored.sha256_of(value), []).append(name)
         store = lowered.named_data_store_output
         self._entries = {} if store is None else store.pte_data
         self._rekeyable = all(key[-64:] in self._names for key in self._entries)
@@ -222,18 +223,15 @@ class _Template:
         store = NamedDataStore()
         for key, entry in self._entries.items():
             names = self._names.get(key[-64:], [])
-            digests = {_digest(constants[name]) for name in names}
+            digests = {self._stored.sha256_of(constants[name]) for name in names}
             if not self._rekeyable or len(digests) != 1:
                 return self._serialized_anew(constants)
             (digest,) = digests
             renamed[key[-64:].encode()] = digest.encode()
-            store.add_named_data(key[:-64] + digest, self._data(constants[names[0]], digest), entry.alignment)
+            if not self._stored.hold(digest):
+                store.add_named_data(key[:-64] + digest, bytes(constant_bytes(constants[names[0]])), entry.alignment)
         processed = _DIGEST.sub(lambda found: renamed.get(found[0], found[0]), self._lowered.processed_bytes)
         return PreprocessResult(processed, debug_handle_map={}, data_store_output=store.get_named_data_store_output())
-
-    def _data(self, value: Tensor, sha256: str) -> bytes | FileBackedData:
-        data = _bytes(value)
-        return bytes(data) if self._files is None else self._files.kept(data, sha256)
 
     def _serialized_anew(self, constants: Mapping[str, Tensor]) -> PreprocessResult:
         traced = self._lowered.original_module
@@ -249,15 +247,11 @@ class _Template:
             verifiers=[traced.verifier],
         )
         result: PreprocessResult = XnnpackBackend.preprocess(program, self._lowered.compile_specs)
+        found = result.data_store_output
+        if found is not None:  # the runtime refuses a key that program and data file both have
+            kept = {key: entry for key, entry in found.pte_data.items() if not self._stored.hold(key[-64:])}
+            result.data_store_output = dataclasses.replace(found, pte_data=kept)
         return result
-
-
-def _bytes(value: Tensor) -> memoryview:
-    return value.detach().contiguous().numpy().reshape(-1).data.cast("B")
-
-
-def _digest(value: Tensor) -> str:
-    return hashlib.sha256(_bytes(value)).hexdigest()
 
 
 def _partitioner() -> XnnpackPartitioner:

@@ -1,0 +1,154 @@
+"""Moves a workload's constants into data files that programs of every shape share.
+
+What a model's state dict holds, as the setting stores it, depends on neither queries, batch nor length: it goes into
+one file for model and setting. The frozen A depend on rank, targets and seed besides, and go into a second one. What
+follows from the shape (rotary tables) stays in the program.
+
+Where the files exist, only the first layer, embedding and head are made, to be compared with what the files hold; all
+other layers are copies of the first with tensors from there.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from workloads.export.data_files import ADAPTERS, WEIGHTS, Catalog, DataCache, DataFile
+from workloads.export.program import Parts, eager_parts
+from workloads.lowering.flat_tensor import FlatTensorWriter, StoredConstant, constant_sha256, dtype_name
+from workloads.lowering.stored_constants import StoredConstants, with_tensors
+from workloads.models.config import PROJECTIONS
+from workloads.models.weights import ModelWeights
+from workloads.quantize.apply import MadeOnDemand
+from workloads.workload import EXPORTER_VERSION, AdapterSlot, Workload
+
+VERSIONED = ("torch", "executorch", "torchao")
+"""Packages whose version may change what is stored."""
+
+
+@dataclass(frozen=True)
+class SharedConstants:
+    """Data files, and the parts of a model whose constants are theirs."""
+
+    files: tuple[DataFile, ...]
+    stored: StoredConstants
+    parts: Parts
+
+
+def share_constants(workload: Workload, weights: ModelWeights, cache: DataCache) -> SharedConstants:
+    """Returns the parts of `workload` around the constants of its data files, which are made if need be.
+
+    A program for the stock runtime, which takes one data file, keeps its A. Raises OSError, and RuntimeError if the
+    files are not what the exporter makes now.
+    """
+    parts = eager_parts(workload, weights.config, weights.state)
+    sharing = _Sharing(workload, parts)
+    stored, files = StoredConstants(), []
+    made = [cache.make(WEIGHTS, sharing.weights_recipe(weights.sha256), sharing.write_weights)]
+    if workload.noise != "stock":
+        made.append(cache.make(ADAPTERS, sharing.adapters_recipe(), sharing.write_adapters))
+    for file, constants in made:
+        stored.add_file(file.path, {name: StoredConstant.from_document(each) for name, each in constants.items()})
+        files.append(file)
+    sharing.compare(stored)
+    return SharedConstants(tuple(files), stored, sharing.shared_parts(stored))
+
+
+class _Sharing:
+    """Names the constants of a workload: `embedding.N`, `head.N`, `layers.I.N`, `layers.I.PROJECTION.lora_a`."""
+
+    def __init__(self, workload: Workload, parts: Parts) -> None:
+        self._workload, self._parts = workload, parts
+        self._ends = nn.ModuleDict({"embedding": parts.embedding, "head": parts.head})
+        self._first: nn.Module = parts.blocks[0]
+        slots = {constant_sha256(parts.frozen_a(slot)): slot for slot in parts.layout if slot.layer == 0}
+        digests = {name: constant_sha256(value) for name, value in self._first.state_dict().items()}
+        # By content, since settings name their buffers as they like.
+        self._frozen = {name: slots[digest] for name, digest in digests.items() if digest in slots}
+        self._weights = [name for name in digests if name not in self._frozen]
+
+    def weights_recipe(self, weights_sha256: str) -> dict[str, Any]:
+        """Returns what determines the weights file."""
+        first = {name: value for name, value in self._first.state_dict().items() if name in self._weights}
+        return {
+            **_made_by(),
+            "weights": weights_sha256,
+            "quant": self._workload.quant,
+            "layers": len(self._parts.blocks),
+            "ends": _described(self._ends.state_dict()),
+            "layer": _described(first),
+        }
+
+    def adapters_recipe(self) -> dict[str, Any]:
+        """Returns what determines the file of all A, which are the same for each setting with this type of products."""
+        workload, config = self._workload, self._parts.config
+        return {
+            **_made_by(),
+            "shapes": [list(config.projection_shape(name)) for name in PROJECTIONS],
+            "layers": config.layers,
+            "lora": [workload.rank, workload.alpha, list(workload.targets), workload.adapter_seed],
+            "dtype": str(self._parts.products),
+        }
+
+    def write_weights(self, path: Path) -> Catalog:
+        """Writes the weights file, a layer at a time."""
+        ends = self._ends.state_dict()
+        with FlatTensorWriter(path, len(ends) + len(self._parts.blocks) * len(self._weights)) as writer:
+            constants = {name: asdict(writer.add(value)) for name, value in ends.items()}
+            for index, block in enumerate(self._parts.blocks):
+                values = block.state_dict()
+                constants |= {_of_layer(index, name): asdict(writer.add(values[name])) for name in self._weights}
+        return constants
+
+    def write_adapters(self, path: Path) -> Catalog:
+        """Writes the file of all A."""
+        with FlatTensorWriter(path, len(self._parts.layout)) as writer:
+            return {_of_slot(slot): asdict(writer.add(self._parts.frozen_a(slot))) for slot in self._parts.layout}
+
+    def compare(self, stored: StoredConstants) -> None:
+        """Raises RuntimeError unless embedding, head and first layer are what the files have."""
+        made = {**self._ends.state_dict(), **{_of_layer(0, n): self._first.state_dict()[n] for n in self._weights}}
+        for name, value in made.items():
+            found = stored.constant(name)
+            if found is None or found.sha256 != constant_sha256(value):
+                raise RuntimeError(f"{name} differs from the weights file: EXPORTER_VERSION has to be raised")
+
+    def shared_parts(self, stored: StoredConstants) -> Parts:
+        """Returns the parts with tensors of the data files."""
+
+        def block(index: int) -> nn.Module:
+            values = {name: stored.tensor(_of_layer(index, name)) for name in self._weights}
+            for name, slot in self._frozen.items():
+                own = next(s for s in self._parts.layout if (s.layer, s.projection) == (index, slot.projection))
+                there = stored.constant(_of_slot(own)) is not None
+                values[name] = stored.tensor(_of_slot(own)) if there else self._parts.frozen_a(own)
+            return with_tensors(self._first, values)
+
+        ends = with_tensors(self._ends, {name: stored.tensor(name) for name in self._ends.state_dict()})
+        return replace(
+            self._parts,
+            embedding=ends.get_submodule("embedding"),
+            head=ends.get_submodule("head"),
+            blocks=MadeOnDemand(len(self._parts.blocks), block),
+        )
+
+
+def _of_layer(index: int, name: str) -> str:
+    return f"layers.{index}.{name}"
+
+
+def _of_slot(slot: AdapterSlot) -> str:
+    return f"layers.{slot.layer}.{slot.projection}.lora_a"
+
+
+def _made_by() -> dict[str, Any]:
+    return {"exporter": EXPORTER_VERSION, "versions": {name: importlib.metadata.version(name) for name in VERSIONED}}
+
+
+def _described(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {name: [dtype_name(value), list(value.shape)] for name, value in tensors.items()}

@@ -1,0 +1,67 @@
+"""Emits a program without the graph's constants that lie in data files: it names their keys instead.
+
+ExecuTorch can move constants out, but names them by their place in the module, so that each program would need a file
+of its own, and gathers the bytes of all of them in memory first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from executorch.exir import EdgeProgramManager, ExecutorchProgramManager
+from executorch.exir.emit._emitter import _Emitter
+from executorch.exir.schema import Tensor as EmittedTensor
+from executorch.exir.schema import TensorDataLocation
+from torch import nn
+from torch.fx import Node
+
+from workloads.lowering.stored_constants import StoredConstants
+
+
+class ExternalConstants:
+    """Of a module that is exported: the constants in data files, by the name that the module has for each."""
+
+    def __init__(self, module: nn.Module, stored: StoredConstants) -> None:
+        named = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
+        self._keys = {name: key for name, value in named if (key := stored.key_of(value)) is not None}
+
+    def tag(self, edge: EdgeProgramManager) -> Callable[[Node], str | None]:
+        """Returns what ExecuTorch asks for each placeholder: a tag for one that leaves the program, else None."""
+        signature = edge.exported_program().graph_signature
+        names: Mapping[str, str] = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        return lambda node: "data" if names.get(node.name) in self._keys else None
+
+    @contextlib.contextmanager
+    def emitted_empty(self) -> Iterator[None]:
+        """Keeps only the digests of the bytes that leave a program emitted in the block."""
+        save = _Emitter._save_new_const_tensor
+
+        def saved(emitter: Any, spec: Any, data: bytes, sha256: str, *rest: Any) -> Any:
+            info = spec.extra_tensor_info
+            leaves = info is not None and info.location is TensorDataLocation.EXTERNAL
+            return save(emitter, spec, sha256.encode() if leaves else data, sha256, *rest)
+
+        _Emitter._save_new_const_tensor = saved
+        try:
+            yield
+        finally:
+            _Emitter._save_new_const_tensor = save
+
+    def rename(self, program: ExecutorchProgramManager) -> None:
+        """Gives the constants of an emitted program their keys.
+
+        Raises RuntimeError if one is not what its key says: then a data file is not what its catalog describes.
+        """
+        emitted = program._emitter_output
+        for places in emitted.external_constant_map.values():
+            for name, place in places.items():
+                sha256 = emitted.external_constant_buffer[place].decode()
+                if not self._keys[name].startswith(sha256):
+                    raise RuntimeError(f"{name} has the digest {sha256}, but its data file has {self._keys[name]}")
+        emitted.external_constant_map.clear()
+        for value in (one.val for plan in emitted.program.execution_plan for one in plan.values):
+            info = value.extra_tensor_info if isinstance(value, EmittedTensor) else None
+            if info is not None and info.location is TensorDataLocation.EXTERNAL:
+                info.fully_qualified_name = self._keys.get(info.fully_qualified_name, info.fully_qualified_name)
