@@ -1,4 +1,4 @@
-"""The cache of programs and runners on a device: their folders, when each was last used, and what to remove first."""
+"""The cache of programs, data files and runners on a device: their folders, when each was last used, and what to remove first."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ class Places:
         """The folder of a program."""
         return posixpath.join(self.workdir, "artifacts", artifact_hash)
 
+    def weights(self, data_hash: str) -> str:
+        """The folder of a data file, which several programs may share."""
+        return posixpath.join(self.workdir, "weights", data_hash)
+
     def runner(self, runner_hash: str) -> str:
         """The folder of a runner with its libraries."""
         return posixpath.join(self.workdir, "runner", runner_hash)
@@ -45,7 +49,7 @@ class Places:
 
 
 USES = "cache.json"
-KINDS = ("artifacts", "runner")
+KINDS = ("artifacts", "weights", "runner")
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}")
 _SCHEMA = 1
 _NEVER = datetime.fromtimestamp(0, UTC)
@@ -54,7 +58,7 @@ _MB = 10**6
 
 @dataclass(frozen=True)
 class Cached:
-    """A folder below the workdir, `artifacts/HASH` or `runner/HASH`. `used` is None if unknown."""
+    """A folder below the workdir, such as `artifacts/HASH`. `used` is None if unknown."""
 
     name: str
     size_bytes: int
@@ -129,7 +133,7 @@ def remove(transport: Transport, places: Places, items: Iterable[Cached]) -> Non
 
 
 def _folders(transport: Transport, places: Places) -> list[str]:
-    """Lists `artifacts/HASH` and `runner/HASH`; anything with another name is not ours and never removed."""
+    """Lists `KIND/HASH` for each of KINDS; anything with another name is not ours and never removed."""
     return [
         f"{kind}/{name}"
         for kind in KINDS

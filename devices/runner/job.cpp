@@ -229,6 +229,18 @@ SensorSpec read_sensor(const Json& json, const std::string& where, const Place& 
   return sensor;
 }
 
+std::vector<std::string> read_data(Members& members, const Place& place) {
+  std::vector<std::string> paths;
+  if (members.optional("data") == nullptr) return paths;
+  for (const Json& path : members.list("data")) {
+    const bool usable = path.kind() == Json::Kind::string && !path.string().empty() &&
+                        path.string().find('\0') == std::string::npos;
+    if (!usable) refuse(members.at("data") + " must be a list of files.");
+    paths.push_back(place.of(path.string()));
+  }
+  return paths;
+}
+
 std::vector<int> read_cpus(Members& members) {
   std::vector<int> cpus;
   if (members.optional("cpus") == nullptr) return cpus;
@@ -266,6 +278,7 @@ Job read_job(const std::string& path) {
   Job job;
   job.session = members.text("session");
   job.program = place.of(members.text("program"));
+  job.data = read_data(members, place);
   job.method = members.text("method");
   for (const Json& input : members.list("inputs")) {
     job.inputs.push_back(read_input(input, "job.inputs[" + std::to_string(job.inputs.size()) + "]", place));

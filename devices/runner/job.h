@@ -61,6 +61,7 @@ struct SensorSpec {
 struct Job {
   std::string session;
   std::string program;
+  std::vector<std::string> data;  // files with constants of the program; empty: it has all of its own
   std::string method;
   std::vector<InputSpec> inputs;
   std::optional<int64_t> losses_output;

@@ -11,12 +11,14 @@ namespace {
 
 constexpr suseconds_t kPeriodUs = 2000;  // the kernel rounds it up to its tick, 1 to 10 ms: some 10 MB of packing
 
-std::atomic<const MappedProgram*> trimmed{nullptr};
+std::atomic<const std::vector<const MappedFile*>*> trimmed{nullptr};
 
 void on_timer(int) {
   const int saved = errno;
-  const MappedProgram* program = trimmed;
-  if (program != nullptr) program->drop_resident_pages();
+  const std::vector<const MappedFile*>* files = trimmed;
+  if (files != nullptr) {
+    for (const MappedFile* file : *files) file->drop_resident_pages();
+  }
   errno = saved;
 }
 
@@ -27,8 +29,8 @@ void set_timer(suseconds_t period_us) {
 
 }  // namespace
 
-PageTrimmer::PageTrimmer(const MappedProgram& program) {
-  trimmed = &program;
+PageTrimmer::PageTrimmer(const std::vector<const MappedFile*>& files) {
+  trimmed = &files;
   struct sigaction action{};
   action.sa_handler = on_timer;
   action.sa_flags = SA_RESTART;

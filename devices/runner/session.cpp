@@ -94,7 +94,7 @@ Footer Session::run_job(const Job& job) {
 Footer Session::train(const Job& job, Samples& samples) {
   enter(Stage::load);
   const int64_t t0_ns = now_ns();
-  TrainingProgram program(job.program, job.method);
+  TrainingProgram program(job.program, job.data, job.method);
   ::malloc_trim(0);  // what loading freed goes back before memory is looked at
   drop_library_pages();
   events_.load(t0_ns, now_ns(), program.bytes());

@@ -6,6 +6,7 @@
 
 #include "kernels/step_parts.h"
 #include "page_trimmer.h"
+#include "runtime_failure.h"
 #include "runtime_log.h"
 
 namespace runner {
@@ -20,48 +21,30 @@ using executorch::runtime::Program;
 using executorch::runtime::Result;
 using executorch::runtime::Span;
 
-// What to do about an error, where the code alone says it.
-const char* advice(Error error) {
-  switch (error) {
-    case Error::OperatorMissing:
-      return " This runner lacks an operator of the program: export it without, or link the kernel in.";
-    case Error::InvalidProgram: return " The file is damaged or made by another version: deploy it again.";
-    case Error::NotFound:
-      return " The program needs a backend or a method that is not there, or /sys/devices/system/cpu can't be read.";
-    case Error::MemoryAllocationFailed:
-    case Error::DelegateMemoryAllocationFailed: return " There is not enough memory: choose a smaller batch or model.";
-    default: return "";
-  }
-}
-
-[[noreturn]] void fail(Stage stage, const std::string& what, Error error) {
-  const std::string messages = runtime_messages();
-  throw Failure(stage, what + (messages.empty() ? "." : ": " + messages + ".") + advice(error),
-                static_cast<uint32_t>(error));
-}
-
 void check(Stage stage, const std::string& what, Error error) {
   if (error != Error::Ok) fail(stage, what, error);
 }
 
-template <typename T>
-T taken(Stage stage, const std::string& what, Result<T>&& result) {
-  if (!result.ok()) fail(stage, what, result.error());
-  return std::move(result.get());
-}
-
-std::atomic<const MappedProgram*> mapped_program{nullptr};
+std::atomic<const std::vector<const MappedFile*>*> mapped_files{nullptr};
 
 bool copy_from_file(const void* from, size_t bytes, void* to) {
-  const MappedProgram* file = mapped_program;
-  return file != nullptr && file->copy(from, bytes, to);
+  const std::vector<const MappedFile*>* files = mapped_files;
+  if (files == nullptr) return false;
+  for (const MappedFile* file : *files) {
+    if (file->copy(from, bytes, to)) return true;
+  }
+  return false;
 }
 
 }  // namespace
 
-TrainingProgram::TrainingProgram(const std::string& path, const std::string& method) : file_(path) {
+TrainingProgram::TrainingProgram(const std::string& path, const std::vector<std::string>& data,
+                                 const std::string& method)
+    : file_(path, "program"), data_(data), files_(data_.files()) {
+  files_.push_back(&file_);
   executorch::runtime::runtime_init();
   forget_runtime_messages();
+  data_.read_lists();
   const std::string what = "The program " + path + " can't be loaded";
   program_.emplace(taken(Stage::load, what, Program::load(&file_, Program::Verification::InternalConsistency)));
   const std::string which = "The method " + method + " of " + path + " can't be loaded";
@@ -72,13 +55,13 @@ TrainingProgram::TrainingProgram(const std::string& path, const std::string& met
   }
   planned_.emplace(Span<Span<uint8_t>>(spans_.data(), spans_.size()));
   memory_.emplace(&allocator_, &*planned_);
-  const PageTrimmer trimmer(file_);
-  method_.emplace(taken(Stage::load, which, program_->load_method(method.c_str(), &*memory_)));
-  mapped_program = &file_;
+  const PageTrimmer trimmer(files_);
+  method_.emplace(taken(Stage::load, which, program_->load_method(method.c_str(), &*memory_, nullptr, data_.map())));
+  mapped_files = &files_;
   prge::set_unmapped_copy(copy_from_file);
 }
 
-TrainingProgram::~TrainingProgram() { mapped_program = nullptr; }
+TrainingProgram::~TrainingProgram() { mapped_files = nullptr; }
 
 void TrainingProgram::set_input(size_t index, const Tensor& tensor) {
   check(Stage::input, "Input " + std::to_string(index) + " was refused", method_->set_input(EValue(tensor), index));

@@ -10,15 +10,16 @@
 #include <vector>
 
 #include "arena.h"
+#include "data_files.h"
 #include "failure.h"
-#include "mapped_program.h"
+#include "mapped_file.h"
 
 namespace runner {
 
 class TrainingProgram {
  public:
-  // Loads `method` of the program file. Throws Failure of stage `load`.
-  TrainingProgram(const std::string& path, const std::string& method);
+  // Loads `method` of the program file, whose constants may lie in the data files. Throws Failure of stage `load`.
+  TrainingProgram(const std::string& path, const std::vector<std::string>& data, const std::string& method);
   ~TrainingProgram();
   TrainingProgram(const TrainingProgram&) = delete;
   TrainingProgram& operator=(const TrainingProgram&) = delete;
@@ -30,9 +31,11 @@ class TrainingProgram {
   void set_input(size_t index, const executorch::aten::Tensor& tensor);
   // Throws Failure of stage `execute`.
   void execute();
-  // Gives back the pages of the file that were touched, among them rows of the embedding that no later batch may ask
+  // Gives back the pages of the files that were touched, among them rows of the embedding that no later batch may ask
   // for: the system maps 64 KiB around each row. Those still needed are mapped again when they are touched.
-  void drop_touched_pages() const { file_.drop_resident_pages(); }
+  void drop_touched_pages() const {
+    for (const MappedFile* file : files_) file->drop_resident_pages();
+  }
   const executorch::runtime::EValue& output(size_t index) const { return method_->get_output(index); }
 
   struct NamedBuffer {
@@ -43,7 +46,9 @@ class TrainingProgram {
   std::vector<NamedBuffer> state();
 
  private:
-  MappedProgram file_;
+  MappedFile file_;
+  DataFiles data_;
+  std::vector<const MappedFile*> files_;  // program and data
   std::optional<executorch::runtime::Program> program_;
   std::vector<Arena> arenas_;  // planned memory: activations and mutable buffers
   std::vector<executorch::runtime::Span<uint8_t>> spans_;

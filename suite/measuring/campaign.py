@@ -150,7 +150,7 @@ class Campaign:
             for item in measuring:
                 if item.abandoned is None:
                     try:
-                        done.append(deploy_program(device, item.prepared.artifact, room, on_progress))
+                        done += deploy_program(device, item.prepared.artifact, room, on_progress)
                     except DeployError as error:
                         item.abandoned = str(error)
         room.mark_used()

@@ -1,4 +1,4 @@
-"""What a session needs on the device: the runner, the programs, and room for both."""
+"""What a session needs on the device: the runner, the programs with their data files, and room for all of them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ from devices.deployment.deploy import DeployFile, Deployment, OnProgress, deploy
 from devices.errors import FileError
 from suite.preparing.preparation import Prepared
 from workloads.export.artifact import PROGRAM, Artifact
+from workloads.export.data_files import DataFile
 
 
 def needs(device: Device, prepared: Iterable[Prepared]) -> Needs:
-    """Room for the programs that are not there yet, and memory for the smallest of the settings."""
-    items = list(prepared)
-    programs = [posixpath.join(device.places.artifact(item.artifact.hash), PROGRAM) for item in items]
-    there = device.transport.existing(programs)
-    missing = [item.artifact.program_bytes for item, path in zip(items, programs, strict=True) if path not in there]
-    return Needs(disk_bytes=sum(missing), memory_bytes=min(item.estimate.memory_bytes for item in items))
+    """Room for the programs and data files that are not there yet, and memory for the smallest of the settings."""
+    items, places = list(prepared), device.places
+    sizes: dict[str, int] = {}  # of each file once, whoever shares it
+    for artifact in (item.artifact for item in items):
+        sizes[posixpath.join(places.artifact(artifact.hash), PROGRAM)] = artifact.program_bytes
+        sizes |= {posixpath.join(places.weights(file.hash), file.name): file.size_bytes for file in artifact.data}
+    there = device.transport.existing(list(sizes))
+    missing = sum(size_bytes for path, size_bytes in sizes.items() if path not in there)
+    return Needs(disk_bytes=missing, memory_bytes=min(item.estimate.memory_bytes for item in items))
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,10 @@ class CacheRoom:
         artifacts: Iterable[Artifact],
         notify: Callable[[str], None],
     ) -> CacheRoom:
-        """For these runners and programs."""
-        names = {_runner_name(runner) for runner in runners} | {_program_name(artifact) for artifact in artifacts}
+        """For these runners and programs, with the programs' data files."""
+        programs = list(artifacts)
+        names = {_runner_name(runner) for runner in runners} | {_program_name(artifact) for artifact in programs}
+        names |= {_data_name(file) for artifact in programs for file in artifact.data}
         return cls(device, frozenset(names), notify)
 
     def make(self, name: str, size_bytes: int) -> None:
@@ -72,12 +78,23 @@ def deploy_runner(
 
 def deploy_program(
     device: Device, artifact: Artifact, room: CacheRoom | None = None, on_progress: OnProgress | None = None
-) -> Deployment:
-    """Bring a program onto the device. Raises DeployError."""
+) -> list[Deployment]:
+    """Bring a program onto the device, after those of its data files that are not there. Raises DeployError."""
+    deployed = [_deploy_data(device, file, room, on_progress) for file in artifact.data]
     if room is not None:
         room.make(_program_name(artifact), artifact.program_bytes)
     file = DeployFile(artifact.program, PROGRAM, artifact.program_sha256, artifact.program_bytes)
-    return deploy(device.transport, [file], device.places.artifact(artifact.hash), on_progress=on_progress)
+    folder = device.places.artifact(artifact.hash)
+    return [*deployed, deploy(device.transport, [file], folder, on_progress=on_progress)]
+
+
+def _deploy_data(
+    device: Device, file: DataFile, room: CacheRoom | None, on_progress: OnProgress | None
+) -> Deployment:
+    if room is not None:
+        room.make(_data_name(file), file.size_bytes)
+    deployed = DeployFile(file.path, file.name, file.sha256, file.size_bytes)
+    return deploy(device.transport, [deployed], device.places.weights(file.hash), on_progress=on_progress)
 
 
 def _runner_name(runner: BuiltRunner) -> str:
@@ -86,6 +103,10 @@ def _runner_name(runner: BuiltRunner) -> str:
 
 def _program_name(artifact: Artifact) -> str:
     return f"artifacts/{artifact.hash}"
+
+
+def _data_name(file: DataFile) -> str:
+    return f"weights/{file.hash}"
 
 
 def remove_old_jobs(device: Device) -> None:

@@ -139,7 +139,7 @@ class Recording:
             emulated=self.entry.emulated,
             workload=workload,
             planned_sessions=prepared.plan.sessions,
-            program_bytes=prepared.artifact.program_bytes,
+            program_bytes=prepared.artifact.deployed_bytes,
             weight_bytes=prepared.artifact.weight_bytes,
             sensors=sensors.facts,
             energy_sensors=sensors.energy_sensors,

@@ -16,6 +16,7 @@ from suite.planning.plan import Plan, RunPlan, reference_steps
 from suite.rounding import format_duration, format_rounded
 from workloads.estimates.estimate import Estimate, estimate
 from workloads.estimates.reference_cost import affordable_steps, step_seconds
+from workloads.estimates.session_memory import BYTES_PER_OPERAND
 from workloads.models.config import LlamaConfig
 from workloads.models.named import model_config
 
@@ -101,6 +102,7 @@ class SettingForecast:
 
     quant: str
     program_bytes: int
+    data_bytes: int
     memory_bytes: int
     seconds_per_step: float
 
@@ -124,7 +126,8 @@ class Forecast:
             f"{sessions} sessions of {plan.steps} measured steps, interleaved over {', '.join(plan.quants)}",
         ]
         lines += [
-            f"  {item.quant}: program about {_mb(item.program_bytes)} MB, "
+            f"  {item.quant}: program about {_mb(item.program_bytes)} MB and {_mb(item.data_bytes)} MB that other shapes "
+            f"share, "
             f"memory about {_mb(item.memory_bytes)} MB, step about {_step(item.seconds_per_step)}"
             for item in self.settings
         ]
@@ -146,12 +149,15 @@ def forecast(plan: Plan) -> Forecast:
     named = list(zip(plan.quants, estimates(plan), strict=True))
     exporting = sum(_export_seconds(quant, item, config) for quant, item in named)
     settings = tuple(
-        SettingForecast(quant, item.program_bytes, item.memory_bytes, _step_seconds(quant, item))
+        SettingForecast(
+            quant, item.program_bytes, item.deployed_bytes - item.program_bytes, item.memory_bytes,
+            _step_seconds(quant, item),
+        )
         for quant, item in named
     )
     steps = plan.steps + _WARM_UP_STEPS
     rounds = plan.sessions * len(plan.devices)
-    disk = sum(item.program_bytes for item in settings) + _RUNNER_BYTES
+    disk = files_bytes(RunPlan((plan,))) + _RUNNER_BYTES
     return Forecast(
         settings=settings,
         export_seconds=exporting + reference,
@@ -159,6 +165,18 @@ def forecast(plan: Plan) -> Forecast:
         host_disk_bytes=disk,
         device_disk_bytes=disk,
     )
+
+
+def files_bytes(plan: RunPlan) -> int:
+    """Returns the bytes of all programs of a run and of their data files, those that several share once."""
+    sizes: dict[tuple[object, ...], int] = {}
+    for part in plan.plans:
+        for quant, needed in zip(part.quants, estimates(part), strict=True):
+            model, lora = (part.model, part.weights), (part.rank, part.alpha, part.targets)
+            sizes["program", quant, part] = needed.program_bytes
+            sizes["weights", quant, model] = needed.weights_file_bytes
+            sizes["adapters", BYTES_PER_OPERAND[quant], model, lora] = needed.adapters_file_bytes
+    return sum(sizes.values())
 
 
 def _step_seconds(quant: str, needed: Estimate) -> float:

@@ -146,7 +146,7 @@ class Exporter:
     def _program_bytes(self, quant: str) -> int:
         config = model_config(self.plan.model)
         return next(
-            estimate(item, config).program_bytes for item in self.plan.workloads(answers=1) if item.quant == quant
+            estimate(item, config).deployed_bytes for item in self.plan.workloads(answers=1) if item.quant == quant
         )
 
     def _last_words(self) -> str:

@@ -102,7 +102,8 @@ class _Preparing:
         """Returns the workload with its program and reference losses, making only what is missing."""
         name = f"{workload.model} {workload.quant}"
         weights = self.inputs.weights
-        artifact = self.cache.find(workload, weights.sha256)
+        # What `prepare` found missing has been reported.
+        artifact = None if workload in missing else self.cache.find(workload, weights.sha256)
         depends = depends_on_device(workload)
         reference = None if artifact is None else (NOT_YET if depends else self._kept_losses(workload, artifact))
         if reference is None:
@@ -117,7 +118,9 @@ class _Preparing:
             raise SuiteError(f"the artifact of {name} vanished from {self.cache.root} after its export: run again")
         if workload in missing:
             seconds, size_bytes = artifact.document["export_seconds"], artifact.program_bytes
-            self.notify(f"exported {name} in {seconds:.0f} s, {size_bytes / 1e6:.1f} MB")
+            shared = (artifact.deployed_bytes - size_bytes) / 1e6
+            beside = f" beside {shared:.1f} MB of shared weights"
+            self.notify(f"exported {name} in {seconds:.0f} s, {size_bytes / 1e6:.1f} MB{beside}")
         if reference.shortfall is not None and not depends:
             compared = f"{len(reference.losses)} steps of" if reference.losses else "nothing of"
             self.notify(f"{name}: {compared} a session is compared with the reference: {reference.shortfall}")

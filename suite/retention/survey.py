@@ -6,7 +6,8 @@ everything can be pushed again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,9 +21,11 @@ from devices.inventory.entry import DeviceEntry
 from suite.home import Home
 from suite.retention.needed_programs import Baselines, MadeWith, baselines, ended_runs, last_uses, open_programs
 from suite.store.store import Store
+from workloads.export.artifact import ArtifactCache
+from workloads.export.data_files import FOLDER as DATA_FOLDER
 
 Action = Literal["remove", "compress", "keep"]
-What = Literal["program", "runner", "left over", "raw output"]
+What = Literal["program", "weights", "runner", "left over", "raw output"]
 
 _RAW = ".jsonl"
 
@@ -62,20 +65,23 @@ def survey(home: Home, store: Store | None, rules: Rules) -> list[Item]:
         needed = baselines(store, lambda made: _is_there(made, *names))
         uses, resumable = last_uses(store), open_programs(store)
         found += _raw_output(home, ended_runs(store))
+    kept: list[Path] = []
     for path in programs:
         reason = "a run that can be resumed needs it" if path.name in resumable else _needed_by(needed.artifacts, path)
         found.append(_item("program", path, uses[0].get(path.name), reason, rules))
+        kept += [path] if found[-1].action == "keep" else []
+    found += _data_files(home, kept, rules)
     for path in runners:
         found.append(_item("runner", path, uses[1].get(path.name), _needed_by(needed.runners, path), rules))
     return found
 
 
 def spare(items: Iterable[Item]) -> list[Item]:
-    """Returns the items for while a run is in progress: all programs and runners stay."""
+    """Returns the items for while a run is in progress: all programs, with their weights, and runners stay."""
     going_on = "a run is going on, which may need it"
     return [
         replace(item, action="keep", why=going_on)
-        if item.action == "remove" and item.what in ("program", "runner")
+        if item.action == "remove" and item.what in ("program", "weights", "runner")
         else item
         for item in items
     ]
@@ -91,6 +97,16 @@ def size_of(path: Path) -> int:
 def _folders(root: Path) -> list[Path]:
     """Yields the folders named by a hash, without hidden ones and the cache of wheels."""
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink() and _is_hash(path.name))
+
+
+def _data_files(home: Home, programs: Sequence[Path], rules: Rules) -> Iterator[Item]:
+    """Yields the data files; those of `programs`, which stay, stay too."""
+    cache = ArtifactCache(home.artifacts)
+    users = Counter(file.hash for path in programs for file in cache.data_of(path.name))
+    for path in _folders(cache.data.root) if cache.data.root.is_dir() else ():
+        count = users[path.name]
+        needed = f"{count} {'program that stays needs' if count == 1 else 'programs that stay need'} it"
+        yield _item("weights", path, None, needed if count else None, rules)
 
 
 def _is_hash(name: str) -> bool:
@@ -127,12 +143,20 @@ def _left_over(home: Home) -> Iterator[Item]:
         name = path.name.removeprefix(".exporting-")
         if not _is_locked(path.with_name(f".{name}.lock")):
             yield Item("left over", "remove", path, size_of(path), "of an export that was broken off")
-    for path in sorted([*home.artifacts.glob(".going-*"), *home.runner.glob(".going-*")]):
+    for path in sorted((home.artifacts / DATA_FOLDER).glob(".exporting-*")):
+        if not _is_locked(path.with_name(f".{path.name.removeprefix('.exporting-')}.lock")):
+            yield Item("left over", "remove", path, size_of(path), "of an export that was broken off")
+    for path in sorted(item for root in _roots(home) for item in root.glob(".going-*")):
         yield Item("left over", "remove", path, size_of(path), "of a removal that was broken off")
     building = any(_is_locked(path) for path in home.runner.glob(".*.lock"))
     for path in sorted(home.runner.glob(".building-*")):
         if not building:
             yield Item("left over", "remove", path, size_of(path), "of a build that was broken off")
+
+
+def _roots(home: Home) -> tuple[Path, ...]:
+    """The folders whose content is removed by name."""
+    return home.artifacts, home.artifacts / DATA_FOLDER, home.runner
 
 
 def _raw_output(home: Home, ended: frozenset[str]) -> Iterator[Item]:

@@ -13,7 +13,7 @@ from workloads.estimates.session_memory import (
     session_peak_bytes,
     table_bytes,
 )
-from workloads.models.config import LlamaConfig
+from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.workload import Workload, adapter_values, layout_of
 
 _LIBRARIES_BYTES = 450 << 20
@@ -79,12 +79,17 @@ _GRAPH_BYTES_PER_CALL = {"fp32": 1_600, "fp16": 1_600, "int8": 1_600, "nf4": 2_4
 _GRAPH_BYTES_PER_DELEGATE = {"fp32": 13_000, "fp16": 14_500, "int8": 13_500, "nf4": 0}
 """Bytes of a program besides its constants: instructions, tensors, and the graph of each layer's delegate."""
 
+_LIST_BYTES = 6_000
+_LIST_BYTES_PER_CONSTANT = 450
+"""Of a data file: room for its list of constants, and their alignment."""
+
 
 @dataclass(frozen=True)
 class Estimate:
     """In bytes: weights as stored, the program file, peak memory of a session, peak memory of the export.
 
-    `layer_calls` is the number of decoder layer calls in a step, each of which is an entry in the program's graph.
+    `weights_file_bytes` is the data file that all programs of a model and setting share, `adapters_file_bytes` that of
+    all with the same A. `layer_calls` is the number of decoder layer calls in a step, each of which is an entry in the program's graph.
     """
 
     weight_bytes: int
@@ -93,6 +98,13 @@ class Estimate:
     export_memory_bytes: int
     flops_per_step: float
     layer_calls: int
+    weights_file_bytes: int
+    adapters_file_bytes: int
+
+    @property
+    def deployed_bytes(self) -> int:
+        """The program with its data files."""
+        return self.program_bytes + self.weights_file_bytes + self.adapters_file_bytes
 
 
 def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
@@ -101,10 +113,8 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
     table, linears = table_bytes(quant, config), config.layers * layer_bytes(quant, config)
     frozen = workload.rank * frozen_adapter_columns(workload, config) * BYTES_PER_OPERAND[quant]
     resident = linears + table + 4 * counts.norms + frozen
-    # A separate embedding is read row by row from the mapped file. A tied one is the head's matrix, of which the file
-    # has a second copy where the delegate packs it.
+    # A separate embedding is read row by row from the mapped file. A tied one is the head's matrix.
     embedding = 0 if config.tie_embeddings else table
-    second = table if config.tie_embeddings and quant in ("fp32", "int8") else 0
     weights = resident + embedding
     chunks = len(chunks_of_step(workload))
     calls = config.layers * chunks
@@ -115,9 +125,21 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
     attention = 2 * config.layers * workload.T * config.query_size  # scores and mixed values of a token
     return Estimate(
         weight_bytes=weights,
-        program_bytes=weights + second + graph,
+        program_bytes=graph,
+        weights_file_bytes=weights - frozen + _list_bytes(config.layers * _constants_per_layer(quant)),
+        adapters_file_bytes=frozen + _list_bytes(config.layers * len(workload.targets)),
         memory_bytes=session_peak_bytes(workload, config, resident, calls),
         export_memory_bytes=max(export_peak_bytes(workload, config), reference_peak_bytes(workload, config)),
         layer_calls=calls,
         flops_per_step=2.0 * tokens * (counts.decoder_linears + attention),
     )
+
+
+def _constants_per_layer(quant: str) -> int:
+    """Returns how many tensors a layer's norms and projections are stored as."""
+    return 2 + len(PROJECTIONS) * (1 if quant in ("fp32", "fp16") else 2)
+
+
+def _list_bytes(constants: int) -> int:
+    """Returns the bytes before the constants of a data file, and between them."""
+    return _LIST_BYTES + constants * _LIST_BYTES_PER_CONSTANT

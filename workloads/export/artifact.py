@@ -180,6 +180,13 @@ class ArtifactCache:
             pass
         return None
 
+    def data_of(self, name: str) -> tuple[DataFile, ...]:
+        """Returns the data files that a program names; none if its artifact.json is damaged."""
+        try:
+            return Artifact(self.root / name, json.loads((self.root / name / _DOCUMENT).read_bytes())).data
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return ()
+
     def remove_abandoned(self, but: str | None = None) -> None:
         """Removes what killed exports left behind, except the one named: gigabytes that may never be needed again."""
         self.data.remove_abandoned()

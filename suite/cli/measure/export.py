@@ -39,7 +39,14 @@ def export(as_json: bool, inventory_path: Path, **settings: Any) -> int:
     home = Home.locate(inventory_path)
     with in_use(home):
         preparation = prepare(plan, inputs, ArtifactCache(home.artifacts), display.note)
-    documents = [{**item.artifact.document, "path": str(item.artifact.program)} for item in preparation.prepared]
+    documents = [
+        {
+            **item.artifact.document,
+            "path": str(item.artifact.program),
+            "data_paths": [str(file.path) for file in item.artifact.data],
+        }
+        for item in preparation.prepared
+    ]
     if as_json:
         print_json(documents)
         return exit_codes.OK
@@ -48,5 +55,12 @@ def export(as_json: bool, inventory_path: Path, **settings: Any) -> int:
             f"{document['workload']['quant']}: {format_rounded(document['program_bytes'] / 1e6)} MB, "
             f"{document['delegates']['partitions']} delegates, exported in {document['export_seconds']:.1f} s: "
             f"{document['path']}"
+        )
+        click.echo(
+            "".join(
+                f"  with {format_rounded(entry['bytes'] / 1e6)} MB: {path}\n"
+                for entry, path in zip(document["data"], document["data_paths"], strict=True)
+            ),
+            nl=False,
         )
     return exit_codes.OK

@@ -151,7 +151,7 @@ def _print(rows: Sequence[tuple[str, str, int, str]]) -> None:
 
 def _print_kept(sizes: Sequence[int]) -> None:
     if sizes:
-        print_line(f"{len(sizes)} programs and runners stay, {_mb(sum(sizes))}; --json --dry-run says why")
+        print_line(f"{len(sizes)} programs, weights and runners stay, {_mb(sum(sizes))}; --json --dry-run says why")
 
 
 def _place(item: Item, home: Home) -> str:

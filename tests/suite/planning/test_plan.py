@@ -51,5 +51,5 @@ def test_a_forecast_grows_with_sessions_and_devices() -> None:
     many = forecast(Plan(("a", "b"), model="smollm2-135m", sessions=3))
     assert many.measure_seconds == pytest.approx(6 * one.measure_seconds)
     assert many.host_disk_bytes == one.host_disk_bytes
-    sizes = [item.program_bytes for item in one.settings]
+    sizes = [item.program_bytes + item.data_bytes for item in one.settings]
     assert sizes == sorted(sizes, reverse=True)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from torch import Tensor
-
+from workloads.export.data_files import DataCache
 from workloads.export.export import ProgramFacts
-from workloads.models.config import LlamaConfig
+from workloads.models.weights import ModelWeights
 from workloads.workload import Workload
 
 WORKLOAD = Workload("tiny", "fp32", q=1, b=1, T=8, rank=2)
@@ -21,9 +19,8 @@ class CountedExport:
     def __init__(self, log: Path) -> None:
         self.log = log
 
-    def __call__(
-        self, workload: Workload, config: LlamaConfig, state: Mapping[str, Tensor], path: Path
-    ) -> ProgramFacts:
+    def __call__(self, workload: Workload, weights: ModelWeights, path: Path, data: DataCache) -> ProgramFacts:
+        del weights, data
         with self.log.open("a") as file:
             file.write(f"{workload.quant}\n")
         path.write_bytes(CONTENT)

@@ -78,6 +78,7 @@ def train_in_runner(
         "schema": 1,
         "session": folder.name,
         "program": str(program),
+        "data": data_beside(program),
         "method": "forward",
         "inputs": _inputs(batches, settings),
         "outputs": {"losses": 0},
@@ -104,6 +105,12 @@ def train_in_runner(
         state_file=folder / "state.safetensors",
         peak_kib=next(event["hwm_kib"] for event in events if event["event"] == "footer"),
     )
+
+
+def data_beside(program: Path) -> list[str]:
+    """Returns the data files of a program in an artifact cache."""
+    document = json.loads(program.with_name("artifact.json").read_text())
+    return [str(file.path) for file in Artifact(program.parent, document).data]
 
 
 def train_and_flush(

@@ -8,28 +8,28 @@ import importlib.metadata
 import json
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from torch import Tensor
 
 import workloads.export.artifact
 import workloads.export.export
+import workloads.export.intact
 from foundation.errors import UserError
 from tests.support.workloads.counted_export import CONTENT, WORKLOAD, CountedExport
 from tests.support.workloads.training_runs import ArtifactOf
 from workloads.export.artifact import Artifact, ArtifactCache
+from workloads.export.data_files import DataCache
 from workloads.export.export import ProgramFacts
-from workloads.models.config import LlamaConfig
 from workloads.models.weights import ModelWeights
 from workloads.workload import Workload
 
 
 def replace_export(monkeypatch: pytest.MonkeyPatch, exporting: Callable[[Path], None]) -> None:
-    def export_program(_: Workload, __: LlamaConfig, ___: Mapping[str, Tensor], path: Path) -> ProgramFacts:
+    def export_program(_: Workload, __: ModelWeights, path: Path, ___: DataCache) -> ProgramFacts:
         exporting(path)
         return ProgramFacts(1.0, 1, {}, 1, path.stat().st_size, 1)
 
@@ -168,8 +168,8 @@ def test_a_program_is_hashed_only_after_its_stamp_changed(
 ) -> None:
     artifact = cache.export(WORKLOAD, tiny)
     hashed: list[Path] = []
-    file_sha256 = workloads.export.artifact.file_sha256
-    monkeypatch.setattr(workloads.export.artifact, "file_sha256", lambda path: hashed.append(path) or file_sha256(path))
+    file_sha256 = workloads.export.intact.file_sha256
+    monkeypatch.setattr(workloads.export.intact, "file_sha256", lambda path: hashed.append(path) or file_sha256(path))
     assert cache.find(WORKLOAD, tiny.sha256) == artifact
     assert hashed == []
     artifact.program.write_bytes(CONTENT)  # the same content in a newer file
@@ -288,6 +288,8 @@ def test_processes_that_need_the_same_artifact_export_it_once(
 
 def test_artifact_of_a_real_export_describes_it(exported: ArtifactOf) -> None:
     artifact = exported(Workload("tiny", "fp32", q=2, b=2, T=32, rank=4))
-    assert artifact.program.stat().st_size == artifact.program_bytes > artifact.weight_bytes
+    assert artifact.program.stat().st_size == artifact.program_bytes
+    assert sum(file.path.stat().st_size for file in artifact.data) == artifact.deployed_bytes - artifact.program_bytes
+    assert artifact.deployed_bytes - artifact.program_bytes > artifact.weight_bytes > artifact.program_bytes
     assert artifact.document["adapter_values"] == 2 * 4 * (64 + 32 + 32 + 64 + 128 + 128 + 64)
     assert artifact.document["export_seconds"] > 0

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from executorch.exir._serialize._cord import FileBackedData
 from torch import Tensor
 
 import workloads.estimates.reference_cost
-import workloads.lowering.constant_files
 import workloads.quantize.apply
 import workloads.reference.eager
 from tests.support.workloads.training_runs import Settings, some_batches
 from workloads.estimates.estimate import estimate, export_peak_bytes, reference_peak_bytes
 from workloads.estimates.reference_cost import affordable_steps, step_seconds
-from workloads.export.export import export_program
-from workloads.lowering.constant_files import ConstantFiles
+from workloads.export.data_files import DataCache
+from workloads.export.shared_constants import share_constants
 from workloads.models.config import LlamaConfig
 from workloads.models.llama import Llama
 from workloads.models.named import model_config
@@ -102,34 +101,15 @@ def test_entries_made_on_demand_are_made_again_except_the_last() -> None:
         entries[3]
 
 
-@pytest.mark.parametrize("setting", ["fp16", "nf4"])
-def test_a_program_is_the_same_whether_its_constants_went_through_files_or_not(
-    setting: str, tiny: ModelWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    workload = Workload("tiny", setting, q=1, b=1, T=8, rank=4)
-    programs = []
-    for smallest in (1, 1 << 60):
-        monkeypatch.setattr(workloads.lowering.constant_files, "SMALLEST_BYTES", smallest)
-        path = tmp_path / f"{smallest}.pte"
-        export_program(workload, tiny.config, tiny.state, path)
-        programs.append(path.read_bytes())
-        path.unlink()
-        assert list(tmp_path.iterdir()) == []
-    assert programs[0] == programs[1]
-
-
-def test_a_constants_file_is_deleted_once_it_is_written(tmp_path: Path) -> None:
-    files = ConstantFiles(tmp_path)
-    data = bytes(range(256)) * 512
-    first, second = files.kept(data), files.kept(memoryview(data))
-    assert isinstance(first, FileBackedData) and isinstance(second, FileBackedData)
-    assert first.sha256() == second.sha256()
-    with (tmp_path / "program").open("wb") as program:
-        first.write_to_file(program)
-    assert (tmp_path / "program").read_bytes() == data
-    assert second.to_bytes() == data
-    assert files.kept(b"small") == b"small"
-    assert len(list(tmp_path.iterdir())) == 2
+@pytest.mark.parametrize("setting", QUANTIZATION_SETTINGS)
+def test_writing_the_data_files_holds_a_layer_at_a_time(setting: str, tmp_path: Path) -> None:
+    weights = random_weights("deep", DEEP)
+    state = CountedTensors(weights.state)
+    cache = DataCache(tmp_path)
+    share_constants(Workload("deep", setting, q=1, b=1, T=8, rank=4), replace(weights, state=state), cache)
+    table, layer = 4 * 512 * 64, 4 * sum(rows * columns for rows, columns in DEEP.linear_shapes().values())
+    # The first layer, which all others are copies of, and two more while one takes the other's place.
+    assert state.peak_bytes <= 2 * table + 4 * layer
 
 
 @pytest.mark.parametrize("setting", QUANTIZATION_SETTINGS)

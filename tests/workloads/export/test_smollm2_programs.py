@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tests.support.workloads.training_runs import Settings, reference_training, train_in_runner
 from workloads.estimates.estimate import estimate
-from workloads.export.export import export_program
+from workloads.export.artifact import ArtifactCache
 from workloads.export.program import block_example, eager_parts
 from workloads.lowering.delegation import delegate
 from workloads.models.llama import attention_bias
@@ -61,16 +61,16 @@ def test_three_steps_have_the_losses_of_the_reference_and_need_little_memory_bes
     workload = Workload("smollm2-135m", quant)
     data = batches(built_in_task(Template()), smollm2.tokenizer, workload.b, workload.T, STEPS, seed=7)
     steps = [Batch(*arrays) for arrays in zip(data.tokens, data.first, data.labels, strict=True)]
-    program = tmp_path / "program.pte"
-    facts = export_program(workload, smollm2.config, smollm2.state, program)
-    trained = train_in_runner(runner, program, workload, steps, STEPS, SETTINGS, tmp_path / "run", threads=2)
+    facts = ArtifactCache(tmp_path / "artifacts").export(workload, smollm2)
+    trained = train_in_runner(runner, facts.program, workload, steps, STEPS, SETTINGS, tmp_path / "run", threads=2)
     found, peak = trained.losses, trained.peak_kib * 1024 / facts.weight_bytes
     expected = reference_training(smollm2, workload, steps, STEPS, SETTINGS).losses
     errors, noise = np.abs(found / expected - 1.0), found - expected
     gradient_error = (noise[:, 0] - noise[:, 1]).std() / (expected[:, 0] - expected[:, 1]).std()
     print(
-        f"{quant}: exported in {facts.export_seconds:.0f} s, {facts.partitions} partitions, "
-        f"{facts.program_bytes / 1e6:.0f} MB, peak {peak:.3f} of the weights; "
+        f"{quant}: exported in {facts.document['export_seconds']:.0f} s, "
+        f"{facts.document['delegates']['partitions']} partitions, "
+        f"{facts.program_bytes / 1e6:.1f} MB beside {(facts.deployed_bytes - facts.program_bytes) / 1e6:.0f} MB of data, peak {peak:.3f} of the weights; "
         f"losses {expected.min():.3f} to {expected.max():.3f}, "
         f"relative error {np.median(errors):.1e} in the median, {errors.max():.1e} at most, "
         f"gradients {gradient_error:.1e}"

@@ -25,7 +25,8 @@ from workloads.reference.eager import Batch
 
 def train(artifact: Artifact, batches: Sequence[Batch], settings: Settings) -> tuple[FloatArray, FloatArray]:
     """Returns losses [STEPS, 2, q] and the adapter after a last call with eps = 0."""
-    method = Runtime.get().load_program(artifact.program).load_method("forward")
+    (weights,) = artifact.data  # that runtime takes one data file
+    method = Runtime.get().load_program(artifact.program, data_path=weights.path).load_method("forward")
     losses = []
     for step in range(STEPS + 1):
         batch = batches[step % len(batches)]

@@ -1,4 +1,4 @@
-#include "mapped_program.h"
+#include "mapped_file.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -25,7 +25,7 @@ void release(void* /*context*/, void* data, size_t size) {
 
 }  // namespace
 
-MappedProgram::MappedProgram(const std::string& path) {
+MappedFile::MappedFile(const std::string& path, const char* what) {
   try {
     file_.emplace(File::open_to_read(path));
     size_ = file_->size();
@@ -34,13 +34,13 @@ MappedProgram::MappedProgram(const std::string& path) {
     if (mapped == MAP_FAILED) throw FileError(path + ": " + std::strerror(errno) + ".");
     base_ = static_cast<char*>(mapped);
   } catch (const FileError& error) {
-    throw Failure(Stage::load, std::string("The program can't be read: ") + error.what());
+    throw Failure(Stage::load, std::string("The ") + what + " can't be read: " + error.what());
   }
 }
 
-MappedProgram::~MappedProgram() { ::munmap(base_, size_); }
+MappedFile::~MappedFile() { ::munmap(base_, size_); }
 
-Result<FreeableBuffer> MappedProgram::load(size_t offset, size_t size, const SegmentInfo&) const {
+Result<FreeableBuffer> MappedFile::load(size_t offset, size_t size, const SegmentInfo&) const {
   if (offset > size_ || size > size_ - offset) {
     ET_LOG(Error, "the file has %zu bytes, %zu at %zu are needed: it is truncated", size_, size, offset);
     return Error::InvalidProgram;
@@ -48,16 +48,16 @@ Result<FreeableBuffer> MappedProgram::load(size_t offset, size_t size, const Seg
   return FreeableBuffer(base_ + offset, size, release);
 }
 
-Error MappedProgram::load_into(size_t offset, size_t size, const SegmentInfo& segment, void* buffer) const {
+Error MappedFile::load_into(size_t offset, size_t size, const SegmentInfo& segment, void* buffer) const {
   Result<FreeableBuffer> part = load(offset, size, segment);
   if (!part.ok()) return part.error();
   std::memcpy(buffer, base_ + offset, size);
   return Error::Ok;
 }
 
-void MappedProgram::drop_resident_pages() const { ::madvise(base_, size_, MADV_DONTNEED); }
+void MappedFile::drop_resident_pages() const { ::madvise(base_, size_, MADV_DONTNEED); }
 
-bool MappedProgram::copy(const void* from, size_t bytes, void* to) const {
+bool MappedFile::copy(const void* from, size_t bytes, void* to) const {
   const auto* part = static_cast<const char*>(from);
   if (part < base_ || part >= base_ + size_ || bytes > static_cast<size_t>(base_ + size_ - part)) return false;
   return ::pread(file_->fd(), to, bytes, part - base_) == static_cast<ssize_t>(bytes);

@@ -1,4 +1,4 @@
-// The program file as ExecuTorch reads it: one read-only mapping of the whole file.
+// A program or a data file as ExecuTorch reads it: one read-only mapping of the whole file.
 //
 // Pages of a mapping count as this process's memory once they were touched. Those that were only read to be packed by a
 // delegate are given back when the delegate frees them; constants that kernels use in place stay mapped.
@@ -13,13 +13,13 @@
 
 namespace runner {
 
-class MappedProgram final : public executorch::runtime::DataLoader {
+class MappedFile final : public executorch::runtime::DataLoader {
  public:
-  // Throws Failure of stage `load`.
-  explicit MappedProgram(const std::string& path);
-  ~MappedProgram() override;
-  MappedProgram(const MappedProgram&) = delete;
-  MappedProgram& operator=(const MappedProgram&) = delete;
+  // `what` the file is, for messages. Throws Failure of stage `load`.
+  MappedFile(const std::string& path, const char* what);
+  ~MappedFile() override;
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
 
   executorch::runtime::Result<executorch::runtime::FreeableBuffer> load(size_t offset, size_t size,
                                                                         const SegmentInfo& segment) const override;
