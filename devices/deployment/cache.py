@@ -1,4 +1,4 @@
-"""The cache of programs, data files and runners on a device: their folders, when each was last used, and what to remove first."""
+"""The cache of programs, data files and runners on a device: their folders, last uses, and what to remove first."""
 
 from __future__ import annotations
 

@@ -10,7 +10,11 @@ using executorch::runtime::NamedDataMap;
 using executorch::runtime::Span;
 
 DataFiles::DataFiles(const std::vector<std::string>& paths) : paths_(paths) {
-  for (const std::string& path : paths_) files_.emplace_back(path, "data file");
+  try {
+    for (const std::string& path : paths_) files_.emplace_back(path, "data file");
+  } catch (const Failure& failure) {
+    throw Failure(Stage::load, std::string(failure.what()) + " Deploy the program again, with its data files.");
+  }
 }
 
 void DataFiles::read_lists() {

@@ -14,6 +14,8 @@ const char* advice(Error error) {
       return " This runner lacks an operator of the program: export it without, or link the kernel in.";
     case Error::InvalidProgram:
     case Error::InvalidExternalData: return " The file is damaged or made by another version: deploy it again.";
+    case Error::InvalidState:
+      return " It may need data files that the job does not name: deploy it again with its data files.";
     case Error::NotFound:
       return " The program needs a backend, a method or a constant of a data file that is not there: deploy it again with"
              " its data files, and make /sys/devices/system/cpu readable.";

@@ -88,9 +88,7 @@ def deploy_program(
     return [*deployed, deploy(device.transport, [file], folder, on_progress=on_progress)]
 
 
-def _deploy_data(
-    device: Device, file: DataFile, room: CacheRoom | None, on_progress: OnProgress | None
-) -> Deployment:
+def _deploy_data(device: Device, file: DataFile, room: CacheRoom | None, on_progress: OnProgress | None) -> Deployment:
     if room is not None:
         room.make(_data_name(file), file.size_bytes)
     deployed = DeployFile(file.path, file.name, file.sha256, file.size_bytes)

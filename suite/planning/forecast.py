@@ -126,8 +126,8 @@ class Forecast:
             f"{sessions} sessions of {plan.steps} measured steps, interleaved over {', '.join(plan.quants)}",
         ]
         lines += [
-            f"  {item.quant}: program about {_mb(item.program_bytes)} MB and {_mb(item.data_bytes)} MB that other shapes "
-            f"share, "
+            f"  {item.quant}: program about {_mb(item.program_bytes)} MB, "
+            f"weights that other shapes share about {_mb(item.data_bytes)} MB, "
             f"memory about {_mb(item.memory_bytes)} MB, step about {_step(item.seconds_per_step)}"
             for item in self.settings
         ]
@@ -150,7 +150,10 @@ def forecast(plan: Plan) -> Forecast:
     exporting = sum(_export_seconds(quant, item, config) for quant, item in named)
     settings = tuple(
         SettingForecast(
-            quant, item.program_bytes, item.deployed_bytes - item.program_bytes, item.memory_bytes,
+            quant,
+            item.program_bytes,
+            item.deployed_bytes - item.program_bytes,
+            item.memory_bytes,
             _step_seconds(quant, item),
         )
         for quant, item in named

@@ -89,7 +89,8 @@ class Estimate:
     """In bytes: weights as stored, the program file, peak memory of a session, peak memory of the export.
 
     `weights_file_bytes` is the data file that all programs of a model and setting share, `adapters_file_bytes` that of
-    all with the same A. `layer_calls` is the number of decoder layer calls in a step, each of which is an entry in the program's graph.
+    all with the same A. `layer_calls` is the number of decoder layer calls in a step, each of which is an entry in the
+    program's graph.
     """
 
     weight_bytes: int

@@ -118,7 +118,7 @@ class ArtifactCache:
         return None
 
     def _has_data(self, artifact: Artifact, workload: Workload, on_damage: Callable[[str], None]) -> bool:
-        """Returns whether all data files are there and intact. The program stays in any case: it names their content."""
+        """Returns whether all data files are intact. The program stays in any case: it names their content."""
         whole = True
         for file in artifact.data:
             with reporting_unwritable(workload, self.root):
@@ -210,9 +210,7 @@ def reporting_unwritable(workload: Workload, root: Path) -> Iterator[None]:
         ) from error
 
 
-def _export_into(
-    stage: Path, name: str, workload: Workload, weights: ModelWeights, data: DataCache
-) -> dict[str, Any]:
+def _export_into(stage: Path, name: str, workload: Workload, weights: ModelWeights, data: DataCache) -> dict[str, Any]:
     from workloads.export.export import (
         export_program,  # torch and executorch take seconds to import: only where they are used
     )

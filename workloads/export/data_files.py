@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -75,9 +74,7 @@ class DataCache:
             shutil.rmtree(file.folder)
         return False
 
-    def make(
-        self, name: str, recipe: Mapping[str, Any], write: Callable[[Path], Catalog]
-    ) -> tuple[DataFile, Catalog]:
+    def make(self, name: str, recipe: Mapping[str, Any], write: Callable[[Path], Catalog]) -> tuple[DataFile, Catalog]:
         """Returns the data file of a recipe and its catalog; `write` makes it if need be.
 
         Processes that need the same one wait for one of them. Raises OSError.
@@ -127,7 +124,7 @@ class DataCache:
         catalog = stage / _catalog_name(recipe_hash)
         catalog.write_text(json.dumps({"schema": _SCHEMA, "file": file.document(), "constants": constants}))
         if self.keeps(file):  # another recipe gave the same file
-            os.replace(catalog, file.folder / catalog.name)
+            catalog.replace(file.folder / catalog.name)
         else:
             stage.rename(file.folder)
         return file, constants

@@ -206,9 +206,7 @@ class _Template:
     of constants is another set of names of the same length. Where that does not hold, the part is serialized again.
     """
 
-    def __init__(
-        self, lowered: LoweredBackendModule, constants: Mapping[str, Tensor], stored: StoredConstants
-    ) -> None:
+    def __init__(self, lowered: LoweredBackendModule, constants: Mapping[str, Tensor], stored: StoredConstants) -> None:
         self._lowered, self._stored = lowered, stored
         self._names: dict[str, list[str]] = {}
         for name, value in constants.items():

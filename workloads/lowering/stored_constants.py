@@ -75,4 +75,3 @@ def with_tensors(module: nn.Module, values: Mapping[str, Tensor]) -> nn.Module:
             replaced[id(old)] = nn.Parameter(new, requires_grad=False) if isinstance(old, nn.Parameter) else new
     copied: nn.Module = copy.deepcopy(module, replaced)
     return copied
-

@@ -201,8 +201,12 @@ def _print_forecast(plan: RunPlan, inventory: Inventory, words: Sequence[str], a
     forecasts = [(part, forecast(part)) for part in plan.plans]
     if as_json:
         documents = [{"plan": part.document(), "forecast": dataclasses.asdict(found)} for part, found in forecasts]
-        print_json({"plans": documents, "budget_minutes": plan.budget_minutes})
+        size_bytes = demands.files_bytes(plan)
+        print_json({"plans": documents, "budget_minutes": plan.budget_minutes, "files_bytes": size_bytes})
     else:
         click.echo("\n\n".join("\n".join(found.lines(part)) for part, found in forecasts))
+        if len(forecasts) > 1:
+            size = format_rounded(demands.files_bytes(plan) / 1e6)
+            click.echo(f"disk of all plans: {size} MB of programs and weights, what they share counted once")
         click.echo(f"to do it: {shlex.join(['suite', *(word for word in words if word != '--dry-run')])}")
     return exit_codes.OK

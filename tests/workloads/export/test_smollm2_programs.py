@@ -70,7 +70,8 @@ def test_three_steps_have_the_losses_of_the_reference_and_need_little_memory_bes
     print(
         f"{quant}: exported in {facts.document['export_seconds']:.0f} s, "
         f"{facts.document['delegates']['partitions']} partitions, "
-        f"{facts.program_bytes / 1e6:.1f} MB beside {(facts.deployed_bytes - facts.program_bytes) / 1e6:.0f} MB of data, peak {peak:.3f} of the weights; "
+        f"{facts.program_bytes / 1e6:.1f} of {facts.deployed_bytes / 1e6:.0f} MB are not shared, "
+        f"peak {peak:.3f} of the weights; "
         f"losses {expected.min():.3f} to {expected.max():.3f}, "
         f"relative error {np.median(errors):.1e} in the median, {errors.max():.1e} at most, "
         f"gradients {gradient_error:.1e}"
