@@ -54,6 +54,19 @@ def test_a_file_that_is_not_a_program_fails_the_load(run, job, tmp_path):
     assert failed(run(job | {"program": "text.pte"}), "load")["error_code"] == "0x23"
 
 
+def test_a_missing_data_file_fails_the_load_and_is_named(run, job):
+    reason = failed(run(job | {"data": ["nowhere.ptd"]}), "load")["reason"]
+    assert "The data file can't be read" in reason and "nowhere.ptd: No such file" in reason
+    assert "Deploy the program again, with its data files" in reason
+
+
+@pytest.mark.parametrize("content", [b"x", b"not a data file\n" * 1000])
+def test_a_file_that_is_not_a_data_file_fails_the_load(run, job, tmp_path, content):
+    (tmp_path / "text.ptd").write_bytes(content)
+    reason = failed(run(job | {"data": ["text.ptd"]}), "load")["reason"]
+    assert "text.ptd can't be loaded" in reason
+
+
 def test_an_unknown_method_fails_the_load(run, job):
     footer = failed(run(job | {"method": "backward"}), "load")
     assert "backward" in footer["reason"]

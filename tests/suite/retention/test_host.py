@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -324,3 +325,52 @@ def test_one_item_that_cannot_go_does_not_stop_the_others(lab, monkeypatch):
 def test_without_a_store_only_age_counts(lab):
     both(lab, 1)
     assert {item.action for item in survey(lab.home, None, RULES)} == {"remove"}
+
+
+def data_file(lab: Lab, number: int, programs: list[Path], days: float = 400) -> Path:
+    """A data file that `programs` name."""
+    folder = lab.home.artifacts / "weights"
+    folder.mkdir(exist_ok=True)
+    path = lab.make(folder, number, days)
+    entry = {"name": "weights.ptd", "sha256": path.name * 2, "bytes": 1000}
+    for program in programs:
+        (program / "artifact.json").write_text(json.dumps({"hash": program.name, "data": [entry]}))
+        stamp = (NOW - timedelta(days=400)).timestamp()
+        os.utime(program, (stamp, stamp))
+    return path
+
+
+def weights_actions(lab: Lab) -> dict[str, tuple[str, str]]:
+    found = survey(lab.home, lab.store, RULES)
+    return {item.path.name: (item.action, item.why) for item in found if item.what == "weights"}
+
+
+def test_weights_stay_as_long_as_a_program_that_stays_needs_them(lab: Lab) -> None:
+    lab.night(1, 1)  # the newest: a baseline
+    kept, going = (lab.make(lab.home.artifacts, number) for number in (1, 2))
+    lab.make(lab.home.runner, 1)
+    shared = data_file(lab, 10, [kept])
+    lonely, orphan, new = data_file(lab, 11, [going]), data_file(lab, 12, []), data_file(lab, 13, [], days=1)
+    assert weights_actions(lab) == {
+        shared.name: ("keep", "1 program that stays needs it"),
+        lonely.name: ("remove", "made 400 days ago, no baseline of a series"),
+        orphan.name: ("remove", "made 400 days ago, no baseline of a series"),
+        new.name: ("keep", "made 1 days ago"),
+    }
+    carry_out(survey(lab.home, lab.store, RULES))
+    assert sorted(path.name for path in (lab.home.artifacts / "weights").iterdir()) == [shared.name, new.name]
+    assert kept.is_dir() and not going.exists()
+
+
+def test_weights_stay_while_a_run_is_going_on(lab: Lab) -> None:
+    data_file(lab, 10, [])
+    assert [item.action for item in spare(survey(lab.home, lab.store, RULES))] == ["keep"]
+
+
+def test_half_written_weights_go_unless_they_are_being_written(lab: Lab) -> None:
+    folder = lab.home.artifacts / "weights"
+    for recipe in ("dead", "alive"):
+        (folder / f".exporting-{recipe}").mkdir(parents=True)
+    with FileLock(folder / ".alive.lock"):
+        found = survey(lab.home, lab.store, RULES)
+    assert [item.path.name for item in found if item.action == "remove"] == [".exporting-dead"]
