@@ -226,7 +226,7 @@ class _Template:
                 return self._serialized_anew(constants)
             (digest,) = digests
             renamed[key[-64:].encode()] = digest.encode()
-            if not self._stored.hold(digest):
+            if not self._stored.hold(key[:-64] + digest):  # int8's scales have a prefix, and stay in the program
                 store.add_named_data(key[:-64] + digest, bytes(constant_bytes(constants[names[0]])), entry.alignment)
         processed = _DIGEST.sub(lambda found: renamed.get(found[0], found[0]), self._lowered.processed_bytes)
         return PreprocessResult(processed, debug_handle_map={}, data_store_output=store.get_named_data_store_output())
@@ -247,7 +247,7 @@ class _Template:
         result: PreprocessResult = XnnpackBackend.preprocess(program, self._lowered.compile_specs)
         found = result.data_store_output
         if found is not None:  # the runtime refuses a key that program and data file both have
-            kept = {key: entry for key, entry in found.pte_data.items() if not self._stored.hold(key[-64:])}
+            kept = {key: entry for key, entry in found.pte_data.items() if not self._stored.hold(key)}
             result.data_store_output = dataclasses.replace(found, pte_data=kept)
         return result
 
