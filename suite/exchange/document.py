@@ -52,7 +52,9 @@ def require_medians(median_ms: float, sessions_ms: Sequence[float], found_ms: Se
 
 
 FORMAT = "edge-training-suite run"
-SCHEMA = 1
+SCHEMA = 2
+#: Schema 1 called another setting int8 (suite/store/former_int8.py).
+FORMER_SCHEMA = 1
 
 _MOST_ROWS = 2_000_000
 _DEEPEST = 8
@@ -355,7 +357,7 @@ class RunDocument(_Part):
     """A whole file. `measurement_version` identifies the method of measuring, which decides what the numbers mean."""
 
     format: Literal["edge-training-suite run"]
-    schema_version: Literal[1] = Field(alias="schema")
+    schema_version: Literal[2] = Field(alias="schema")
     measurement_version: Count
     run_id: Annotated[str, StringConstraints(pattern=_RUN_ID, max_length=120)]
     started_at: Time

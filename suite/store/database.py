@@ -6,7 +6,7 @@ A store of an older schema is upgraded in one transaction: it is always the old 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from suite.errors import StoreError
 from suite.home import Home, alone, in_use
 from suite.store import schema
 from suite.store.dialect import BUSY_TIMEOUT_S, WRITES, explain, forbid_changes, open_engine
+from suite.store.former_int8 import rename_in_store
 
 #: Version that an upgrade starts from -> the tables that changed -> new column -> its value in old rows.
 _CHANGES: Mapping[int, Mapping[str, Mapping[str, str | None]]] = MappingProxyType(
@@ -25,8 +26,12 @@ _CHANGES: Mapping[int, Mapping[str, Mapping[str, str | None]]] = MappingProxyTyp
         1: {"run": {"purpose": "run"}, "measurement": {"role": "measured", "runner_hash": None}},
         2: {"run": {}},  # adds a purpose
         3: {},  # adds a table: tag
+        4: {},  # another name for a setting, see below
     }
 )
+
+#: Version that an upgrade starts from -> what it does to the rows afterwards.
+_REWRITES: Mapping[int, Callable[[Connection], None]] = MappingProxyType({4: rename_in_store})
 
 
 def upgrade(path: Path, *, busy_timeout_s: float) -> None:
@@ -65,6 +70,8 @@ def _carry_out(path: Path, busy_timeout_s: float) -> None:
                 # Another process may have upgraded it while this one waited for the lock.
                 while (version := _version(ready)) in _CHANGES:
                     _rebuild(ready, _CHANGES[version])
+                    if version in _REWRITES:
+                        _REWRITES[version](ready)
                     ready.execute(update(schema.schema_version).values(version=version + 1))
     finally:
         engine.dispose()
