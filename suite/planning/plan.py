@@ -15,10 +15,8 @@ from foundation.errors import UserError
 from foundation.unavailable import Json
 from workloads.models.config import PROJECTIONS
 from workloads.models.named import model_config
-from workloads.workload import QUANTIZATION_SETTINGS, TrainingSettings, Workload, require_count
-
-_REFERENCE_STEPS = {"int8": 6}
-_USUAL_REFERENCE_STEPS = 3
+from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS
+from workloads.workload import TrainingSettings, Workload, require_count
 
 BATCHES = 16
 """Different batches a session cycles through."""
@@ -34,15 +32,6 @@ _OPTIONS = (
 )
 
 
-def reference_steps(quant: str) -> int:
-    """Returns how many steps of a session are compared with the eager reference.
-
-    Two of three follow an update. The noise of an int8 loss is as large as what one update does to it; that of five is
-    not.
-    """
-    return _REFERENCE_STEPS.get(quant, _USUAL_REFERENCE_STEPS)
-
-
 @dataclass(frozen=True)
 class Plan:
     """A run as requested.
@@ -53,7 +42,7 @@ class Plan:
 
     devices: tuple[str, ...]
     model: str = "smollm2-135m"
-    quants: tuple[str, ...] = QUANTIZATION_SETTINGS
+    quants: tuple[str, ...] = DEFAULT_SETTINGS
     method: str = "prge"
     q: int = 4
     b: int = 4
@@ -79,6 +68,8 @@ class Plan:
             if self.quants.count(quant) > 1:
                 raise UserError(f"The setting {quant} is named {self.quants.count(quant)} times: name each once.")
         config = model_config(self.model)
+        for workload in self.workloads(answers=1):  # each checks itself
+            workload.setting.require_rows(config)
         if config.max_positions < self.T:
             limit = config.max_positions
             raise UserError(f"T is {self.T}, but {self.model} has {limit} positions: choose a T up to {limit}.")
@@ -87,7 +78,6 @@ class Plan:
                 f"rank is {self.rank}, but {self.model} has {config.hidden_size} hidden features, which no adapter of "
                 f"a higher rank can use: choose a rank up to {config.hidden_size}."
             )
-        list(self.workloads(answers=1))  # each checks itself
 
     def _check_numbers(self) -> None:
         for name, most in _MOST.items():

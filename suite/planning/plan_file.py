@@ -26,7 +26,7 @@ from devices.inventory.reading import Inventory, first_problem, place_of, senten
 from devices.inventory.yaml_lines import Position, YamlFile, load_yaml
 from foundation.errors import UserError
 from suite.planning.plan import Plan, RunPlan
-from workloads.workload import QUANTIZATION_SETTINGS
+from workloads.quantize.settings import DEFAULT_SETTINGS
 
 
 def _as_list(value: object) -> object:
@@ -57,7 +57,7 @@ class PlanEntry(_Strict):
     devices: Names = ["all"]
     models: Names = [Plan.model]
     methods: Names = [Plan.method]
-    quants: Names = list(QUANTIZATION_SETTINGS)
+    quants: Names = list(DEFAULT_SETTINGS)
     shapes: Annotated[list[Shape], Field(min_length=1)] = [Shape()]
     rank: StrictInt = Plan.rank
     alpha: Number = Plan.alpha

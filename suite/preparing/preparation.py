@@ -8,7 +8,7 @@ from typing import Literal
 
 from devices.deployment.built_runner import BuiltRunner
 from suite.errors import SuiteError
-from suite.planning.plan import Plan, reference_steps
+from suite.planning.plan import Plan
 from suite.preparing.exporting import Exporter, exporter
 from suite.preparing.inputs import Inputs
 from suite.sessions.loss_check import ExpectedLosses
@@ -71,7 +71,7 @@ NOT_YET = ReferenceLosses((), "the arithmetic of its device is not known")
 
 def depends_on_device(workload: Workload) -> bool:
     """Whether the reference depends on the device's arithmetic."""
-    return workload.quant == "fp16"
+    return workload.setting.sums_vary
 
 
 def prepare(plan: Plan, inputs: Inputs, cache: ArtifactCache, notify: Notify) -> Preparation:
@@ -125,7 +125,7 @@ class _Preparing:
         return Prepared(self.plan, workload, artifact, self.inputs.data, reference, needs)
 
     def _kept_losses(self, workload: Workload, artifact: Artifact) -> ReferenceLosses | None:
-        steps = reference_steps(workload.quant)
+        steps = workload.setting.reference_steps
         return kept_losses(artifact, self.inputs.data, self.plan.training, steps, Accumulation.FP32)
 
 

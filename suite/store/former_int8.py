@@ -26,7 +26,7 @@ def rename_settings(value: Any) -> Any:
         return [rename_settings(item) for item in value]
     if not isinstance(value, dict):
         return value
-    renamed = {}
+    renamed: dict[str, Any] = {}
     for key, item in value.items():
         if key in _ONE and item == FORMER:
             renamed[key] = NAME

@@ -1,4 +1,4 @@
-"""int8: symmetric weights with a scale for each output channel; activations quantized per token at run time.
+"""int8-dynamic: weights as in int8, and activations quantized to 8 bits per token at run time.
 
 XNNPACK fuses these operators into one dynamically quantized product; run eagerly, they are its fake-quantized
 reference.
@@ -9,32 +9,24 @@ from __future__ import annotations
 import torch.ao.quantization.fx._decomposed  # registers quantized_decomposed
 from torch import Tensor, nn
 
-WEIGHT_RANGE = (-127, 127)
+from workloads.quantize.int8 import WEIGHT_RANGE
+
 ACTIVATION_RANGE = (-128, 127)
-_operators = torch.ops.quantized_decomposed
+operators = torch.ops.quantized_decomposed
 
 
-def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """weight float [out, in] -> (int8 [out, in], scale float32 [out]); scale = absmax of the row / 127."""
-    weight = weight.to(torch.float32)
-    absmax = weight.abs().amax(dim=1)
-    scale = torch.where(absmax > 0, absmax / WEIGHT_RANGE[1], torch.ones_like(absmax))
-    codes = torch.round(weight / scale[:, None]).clamp(*WEIGHT_RANGE)
-    return codes.to(torch.int8), scale
-
-
-class Int8Linear(nn.Module):
-    """A linear layer without bias: int8 weight by channel, int8 activation by token."""
+class DynamicLinear(nn.Module):
+    """A linear layer without bias: codes with scales as weight, int8 activations by token."""
 
     weight: Tensor
     scale: Tensor
     zero_point: Tensor
 
-    def __init__(self, weight: Tensor, scale: Tensor) -> None:
+    def __init__(self, weight: Tensor, scale: Tensor, zero_point: Tensor) -> None:
         super().__init__()
         self.register_buffer("weight", weight)
         self.register_buffer("scale", scale)
-        self.register_buffer("zero_point", torch.zeros(weight.shape[0], dtype=torch.int64), persistent=False)
+        self.register_buffer("zero_point", zero_point, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """x float32 [..., in] -> [..., out]."""
@@ -43,18 +35,29 @@ class Int8Linear(nn.Module):
 
     def dequantized(self) -> Tensor:
         """Returns the dequantized weight, float32 [out, in]."""
-        weight: Tensor = _operators.dequantize_per_channel(
+        raise NotImplementedError
+
+
+class DynamicInt8Linear(DynamicLinear):
+    """The same with a weight of 8 bits by channel."""
+
+    def __init__(self, weight: Tensor, scale: Tensor) -> None:
+        super().__init__(weight, scale, torch.zeros(weight.shape[0], dtype=torch.int64))
+
+    def dequantized(self) -> Tensor:
+        """Returns the dequantized weight, float32 [out, in]."""
+        weight: Tensor = operators.dequantize_per_channel(
             self.weight, self.scale, self.zero_point, 0, *WEIGHT_RANGE, torch.int8
         )
         return weight
 
 
-class DequantizedInt8Linear(nn.Module):
+class DequantizedDynamicLinear(nn.Module):
     """The same product from a weight that was dequantized beforehand: for many eager calls of one layer."""
 
     weight: Tensor
 
-    def __init__(self, quantized: Int8Linear) -> None:
+    def __init__(self, quantized: DynamicLinear) -> None:
         super().__init__()
         self.register_buffer("weight", quantized.dequantized())
 
@@ -65,25 +68,8 @@ class DequantizedInt8Linear(nn.Module):
 
 def _quantized_and_back(x: Tensor) -> Tensor:
     """Rounds x to a grid of 256 values for each token."""
-    scale, zero_point = _operators.choose_qparams_per_token_asymmetric(x, torch.int8)
+    scale, zero_point = operators.choose_qparams_per_token_asymmetric(x, torch.int8)
     activation_type = (*ACTIVATION_RANGE, torch.int8)
-    codes = _operators.quantize_per_token(x, scale, zero_point, *activation_type)
-    back: Tensor = _operators.dequantize_per_token(codes, scale, zero_point, *activation_type, torch.float32)
+    codes = operators.quantize_per_token(x, scale, zero_point, *activation_type)
+    back: Tensor = operators.dequantize_per_token(codes, scale, zero_point, *activation_type, torch.float32)
     return back
-
-
-class Int8Embedding(nn.Module):
-    """Rows of an int8 table, one scale for each row."""
-
-    weight: Tensor
-    scale: Tensor
-
-    def __init__(self, weight: Tensor, scale: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("weight", weight)
-        self.register_buffer("scale", scale.reshape(-1, 1))
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """tokens int64 [b, T] -> float32 [b, T, hidden]."""
-        rows = nn.functional.embedding(tokens, self.weight).to(torch.float32)
-        return rows * nn.functional.embedding(tokens, self.scale)

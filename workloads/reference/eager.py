@@ -27,9 +27,9 @@ from workloads.methods.adapter import adapt, frozen_a
 from workloads.methods.noise import normal
 from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.models.llama import DecoderLayer, Rotary, attention_bias, operand, widened
-from workloads.quantize.apply import PRODUCT_DTYPE, LayeredModel, MadeOnDemand
-from workloads.quantize.int8 import DequantizedInt8Linear, Int8Linear
-from workloads.quantize.nf4 import Nf4Linear, dequantize
+from workloads.quantize.apply import LayeredModel, MadeOnDemand, product_dtype
+from workloads.quantize.frozen import FrozenLinear, dequantize
+from workloads.quantize.int8_dynamic import DequantizedDynamicLinear, DynamicLinear
 from workloads.reference.half_arithmetic import HalfProducts
 from workloads.workload import AdapterSlot, Workload, adapter_values, layout_of, lora_settings
 
@@ -72,15 +72,6 @@ class _Pass:
     jitter: _Jitter | None = None
 
 
-JITTER = {"fp32": 1e-6, "fp16": 3e-5, "int8": 1e-4, "nf4": 1e-6}
-"""Relative difference of another correct implementation at the input of a layer.
-
-Two orders of a float32 sum of some thousand products differ by 3e-7 to 1e-6 (measured). Where activations are rounded
-to a grid, a difference matters when a value is rounded the other way: rare in few layers, common in many.
-From these sizes on, the noise hardly grows (int8, two layers, 1e-7 to 1e-4: .0014, .0024, .0069, .0091).
-"""
-
-
 class Reference:
     """A workload's model in the arithmetic of its setting, with weights rounded as the setting stores them.
 
@@ -96,7 +87,7 @@ class Reference:
     ) -> None:
         self.workload, self.config = workload, config
         self.layout = layout_of(workload, config)
-        self._products = PRODUCT_DTYPE[workload.quant]
+        self._products = product_dtype(workload.setting)
         self._arithmetic = HalfProducts(accumulation) if self._products == torch.float16 else contextlib.nullcontext()
         self._model = LayeredModel(config, state, workload.quant)
         if not self._head_is_delegated():
@@ -135,7 +126,12 @@ class Reference:
     def loss_noise(self, batch: Batch, *, seed: int, eps: float, on_progress: OnProgress) -> float:
         """Returns the standard deviation between the losses of two correct implementations of this arithmetic.
 
-        Both passes of the first query are repeated with JITTER until there are NOISE_ROWS rows. The errors of rows are
+        They differ by the setting's jitter at the input of a layer. Two orders of a float32 sum of some thousand
+        products differ by 3e-7 to 1e-6 (measured). Where activations are rounded to a grid, a difference matters when a
+        value is rounded the other way: rare in few layers, common in many. From the sizes in the table of settings on,
+        the noise hardly grows (int8-dynamic, two layers, 1e-7 to 1e-4: .0014, .0024, .0069, .0091).
+
+        Both passes of the first query are repeated with jitter until there are NOISE_ROWS rows. The errors of rows are
         independent, so that the error of a loss is sqrt(b) * rms / labels.
         """
         adapter, b = torch.zeros(adapter_values(self.layout)), self.workload.b
@@ -145,7 +141,7 @@ class Reference:
             def within(share: float, done: int = number) -> None:
                 on_progress((done + share) / 2)
 
-            size, count = JITTER[self.workload.quant], -(-NOISE_ROWS // (2 * b))
+            size, count = self.workload.setting.jitter, -(-NOISE_ROWS // (2 * b))
             jitters = [_Jitter(torch.Generator().manual_seed(index), size) for index in range(count)]
             passes = [this, *(replace(this, jitter=jitter) for jitter in jitters)]
             exact, *others = self._row_losses(adapter, passes, batch, within)
@@ -216,7 +212,7 @@ class Reference:
         for index, layer in enumerate(self._layers):
             slots = [slot for slot in self.layout if slot.layer == index]
             for number, this in enumerate(passes):
-                adapters = {slot.projection: _moved(adapter, this, slot).to(self._products) for slot in slots}
+                adapters = {slot.projection: operand(_moved(adapter, this, slot), self._products) for slot in slots}
                 hidden[number] = self._through(layer, _jittered(hidden[number], this), rotary, bias, adapters)
                 on_progress((index + (number + 1) / len(passes)) / self.config.layers)
         return [
@@ -262,7 +258,7 @@ class Reference:
 
     def _ready(self, layer: DecoderLayer, index: int) -> DecoderLayer:
         """Turns a layer as the setting stores it, in place, into one that computes eagerly with its adapters."""
-        if self._products == torch.float32:
+        if self._products != torch.float16:
             in_float32(layer)
         lora = lora_settings(self.workload)
         adapt(
@@ -275,18 +271,18 @@ class Reference:
 
 
 def in_float32(module: nn.Module) -> None:
-    """Dequantizes weights for float32 products; int8 activations stay quantized, as they are part of the setting."""
+    """Dequantizes weights for float32 products; activations of 8 bits stay quantized, as they are the setting's."""
     module.float()
     for owner in list(module.modules()):
         for name in (*PROJECTIONS, "lm_head"):
             base = owner._modules.get(name)
-            if isinstance(base, Nf4Linear):
-                weight = dequantize(base.packed, base.absmax)
+            if isinstance(base, FrozenLinear):
+                weight = dequantize(base.weight, base.scales)
                 linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
                 linear.weight = nn.Parameter(weight, requires_grad=False)
                 setattr(owner, name, linear)
-            elif isinstance(base, Int8Linear):
-                setattr(owner, name, DequantizedInt8Linear(base))
+            elif isinstance(base, DynamicLinear):
+                setattr(owner, name, DequantizedDynamicLinear(base))
 
 
 def _moved(adapter: Tensor, this: _Pass, slot: AdapterSlot) -> Tensor:

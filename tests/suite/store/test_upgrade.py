@@ -168,7 +168,10 @@ def test_a_new_measurement_of_int8_begins_a_series_of_its_own(tmp_path: Path) ->
 
 def test_an_interrupted_run_of_the_former_int8_goes_on_with_it() -> None:
     plan = {"plans": [{"model": "tiny", "quants": ["fp32", "int8"], "noise": "int8"}], "budget_minutes": None}
-    renamed = {"plans": [{"model": "tiny", "quants": ["fp32", "int8-dynamic"], "noise": "int8"}], "budget_minutes": None}
+    renamed = {
+        "plans": [{"model": "tiny", "quants": ["fp32", "int8-dynamic"], "noise": "int8"}],
+        "budget_minutes": None,
+    }
     assert rename_settings(plan) == renamed
 
 

@@ -28,8 +28,9 @@ from workloads.models.weights import ModelWeights
 from workloads.models.zoo import random_weights
 from workloads.quantize import int8, nf4
 from workloads.quantize.apply import LayeredModel, MadeOnDemand, quantize_model
+from workloads.quantize.settings import QUANTIZATION_SETTINGS
 from workloads.reference.eager import Reference
-from workloads.workload import QUANTIZATION_SETTINGS, Workload
+from workloads.workload import Workload
 
 SETTINGS = Settings(lr=1e-3, eps=0.1, seed=3)
 DEEP = LlamaConfig(512, 64, 128, 12, 4, 2, 16, max_positions=512)
