@@ -53,7 +53,7 @@ def require_medians(median_ms: float, sessions_ms: Sequence[float], found_ms: Se
 
 FORMAT = "edge-training-suite run"
 SCHEMA = 2
-#: Schema 1 called another setting int8 (suite/store/former_int8.py).
+#: Schema 1 called another setting int8 (suite/store/identity.py).
 FORMER_SCHEMA = 1
 
 _MOST_ROWS = 2_000_000

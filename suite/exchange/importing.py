@@ -34,8 +34,15 @@ from suite.sessions.events import Defect, StepEvent
 from suite.sessions.record import IdlePower, SensorTrace, SessionRecord
 from suite.sessions.validity import SessionResult, Validity
 from suite.store import schema
-from suite.store.former_int8 import rename_settings
-from suite.store.identity import IMPORTED, MEASUREMENT_VERSION, ORIGIN_MARK, canonical, timestamp, workload_key
+from suite.store.identity import (
+    IMPORTED,
+    MEASUREMENT_VERSION,
+    ORIGIN_MARK,
+    canonical,
+    rename_former_int8,
+    timestamp,
+    workload_key,
+)
 from suite.store.points import replace_points
 from suite.store.rows import SqlValue, found_or_new, new_id
 from suite.store.session_rows import sample_values, session_values
@@ -86,7 +93,7 @@ def _of_this_schema(data: bytes) -> bytes:
         return data
     if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("schema") != FORMER_SCHEMA:
         return data
-    return to_json(rename_settings(found) | {"schema": SCHEMA})
+    return to_json(rename_former_int8(found) | {"schema": SCHEMA})
 
 
 def check_lab(lab: str) -> None:

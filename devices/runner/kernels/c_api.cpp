@@ -66,8 +66,8 @@ int64_t prge_scratch_values(const int64_t* sizes) { return prge::scratch_values(
 
 // The arrays have an entry for each projection, null in `a` and `b` where it has no adapter.
 bool prge_decoder_layer(uint64_t variant, const int64_t* sizes, const Frozen* weights, const void* const* a,
-                        const void* const* b, const float* const* norms, const float* const* rotary, float epsilon, const float* x,
-                        const float* bias, float* scratch, float* out) {
+                        const void* const* b, const float* const* norms, const float* const* rotary, float epsilon,
+                        const float* x, const float* bias, float* scratch, float* out) {
   prge::DecoderLayer layer{};
   layer.shape = layer_shape(sizes);
   const int64_t query = sizes[5] * sizes[7], key = sizes[6] * sizes[7], hidden = sizes[3], wide = sizes[4];

@@ -13,8 +13,8 @@ struct FrozenMatrix {
   Form form = Form::float32;
   // nf4: two codes a byte, the first in the high nibble.
   const void* values = nullptr;
-  // int8: of each row. nf4: the absmax of every 64 values of the flattened matrix. nf4_double: what multiplies the codes
-  // of 256 absmax that follow each other.
+  // int8: of each row. nf4: the absmax of every 64 values of the flattened matrix. nf4_double: what multiplies the
+  // codes of 256 absmax that follow each other.
   const float* scales = nullptr;
   const uint8_t* absmax_codes = nullptr;  // nf4_double: of each absmax
   float absmax_offset = 0.0f;             // nf4_double: added to each absmax

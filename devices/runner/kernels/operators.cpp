@@ -71,8 +71,8 @@ void perturb_out(KernelRuntimeContext& ctx, const Tensor& adapter, const Tensor&
                         slot.scalar_type() == type &&
                             resize_tensor(slot, ArrayRef<SizesType>(sizes, 3)) == Error::Ok,
                         InvalidArgument, ,
-                        "prge::perturb: output %zu is not [%" PRId64 ", %" PRId64 ", %" PRId64 "] of its type", i, slices,
-                        rank, features[i]);
+                        "prge::perturb: output %zu is not [%" PRId64 ", %" PRId64 ", %" PRId64 "] of its type", i,
+                        slices, rank, features[i]);
     perturb_slot({adapter.const_data_ptr<float>(),
                   offset,
                   rank * features[i],

@@ -1,8 +1,8 @@
 // The hot loops of the kernels, compiled once per instruction set and chosen at run time.
 //
 // Every variant is the same source in translation units of its own (noise_loops.cpp and decode_loops.cpp without fused
-// multiply-add, product_loops.cpp and activation_loops.cpp with it), so that nothing compiled for a newer instruction set is linked
-// into code that an older processor runs.
+// multiply-add, product_loops.cpp and activation_loops.cpp with it), so that nothing compiled for a newer instruction
+// set is linked into code that an older processor runs.
 #pragma once
 
 #include <cstddef>

@@ -45,8 +45,8 @@ void embed_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   const int64_t slices = stack[3]->toInt();
   Tensor& out = stack[5]->toTensor();
   FrozenMatrix table;
-  ET_KERNEL_CHECK_MSG(ctx, take_frozen(values, stack[2]->toTensorList(), table) && table.in_features > 0, InvalidArgument, ,
-                      "prge::embed: the table has no known form, or its scales don't fit it");
+  ET_KERNEL_CHECK_MSG(ctx, take_frozen(values, stack[2]->toTensorList(), table) && table.in_features > 0,
+                      InvalidArgument, , "prge::embed: the table has no known form, or its scales don't fit it");
   ET_KERNEL_CHECK_MSG(ctx, tokens.scalar_type() == ScalarType::Long && slices > 0, InvalidArgument, ,
                       "prge::embed needs int64 tokens and at least one slice");
   const int64_t* token = tokens.const_data_ptr<int64_t>();
@@ -55,8 +55,8 @@ void embed_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
                         "prge::embed: token %" PRId64 " is not among the table's %" PRId64 " rows", token[i],
                         table.out_features);
   }
-  ET_KERNEL_CHECK_MSG(ctx, shaped(out, ScalarType::Float, {slices, tokens.numel(), table.in_features}), InvalidArgument, ,
-                      "prge::embed: the output is not float32 [%" PRId64 ", %zd, %" PRId64 "]", slices,
+  ET_KERNEL_CHECK_MSG(ctx, shaped(out, ScalarType::Float, {slices, tokens.numel(), table.in_features}),
+                      InvalidArgument, , "prge::embed: the output is not float32 [%" PRId64 ", %zd, %" PRId64 "]", slices,
                       static_cast<ssize_t>(tokens.numel()), table.in_features);
   ET_KERNEL_CHECK_MSG(ctx, embed(table, token, tokens.numel(), slices, stack[4]->toBool(), out.mutable_data_ptr<float>()),
                       MemoryAllocationFailed, , "prge::embed: no memory for a row of the table");

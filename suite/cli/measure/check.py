@@ -24,7 +24,7 @@ from suite.planning.plan import Plan, RunPlan
 @click.option("--overhead", is_flag=True, help="What the sampler costs: sessions with and without it, in turn.")
 @click.option("--device", "selection", default="local", show_default=True, help="One device of the inventory.")
 @click.option("--model", default="smollm2-135m", show_default=True, help="The model whose steps are timed.")
-@click.option("--quant", default="int8", show_default=True, help="The setting whose steps are timed.")
+@click.option("--quant", default="int8-dynamic", show_default=True, help="The setting whose steps are timed.")
 @click.option("-q", "q", default=4, show_default=True, help="Queries of a step.")
 @click.option("-b", "b", default=4, show_default=True, help="Rows of a batch.")
 @click.option("-T", "T", default=64, show_default=True, help="Tokens of a row.")
@@ -36,7 +36,7 @@ def check(overhead: bool, selection: str, quant: str, as_json: bool, inventory_p
     """Check what the suite itself costs.
 
     \b
-    suite check --overhead --device local --quant int8
+    suite check --overhead --device local --quant nf4
     """
     if not overhead:
         raise UserError("Nothing to check is named: add --overhead.")

@@ -18,8 +18,8 @@ from suite.errors import StoreError
 from suite.home import Home, alone, in_use
 from suite.store import database as upgrading
 from suite.store import schema
-from suite.store.former_int8 import rename_settings
 from suite.store.history import series_list
+from suite.store.identity import rename_former_int8
 from suite.store.store import Store
 from tests.support.suite.stored_run import KEY, begin, finish
 
@@ -172,7 +172,7 @@ def test_an_interrupted_run_of_the_former_int8_goes_on_with_it() -> None:
         "plans": [{"model": "tiny", "quants": ["fp32", "int8-dynamic"], "noise": "int8"}],
         "budget_minutes": None,
     }
-    assert rename_settings(plan) == renamed
+    assert rename_former_int8(plan) == renamed
 
 
 def test_a_store_of_version_3_only_gets_the_table_of_tags(tmp_path: Path) -> None:

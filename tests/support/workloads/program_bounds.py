@@ -11,7 +11,7 @@ SETTINGS = Settings(lr=2e-3, eps=0.1)
 ALLOWED = {
     "fp32": 1e-4,
     "fp16": 2e-2,
-    "bf16": 1e-1,
+    "bf16": 5e-2,
     "int8": 1e-4,
     "int8-dynamic": 1e-1,
     "8da4w": 1e-1,
@@ -29,6 +29,8 @@ products are float32 products with the values that the weights dequantize to, of
 fp16: the reference has the same rounded weights and computes in float32; the program's activations are rounded to
 11 bits, 2^-11 = 5e-4 each, with random signs. 1e-3 of a loss (measured), so 7e-3 / 0.7 = 1e-2 of a gradient (measured:
 7e-3 at most over six seeds).
+bf16: both round the same operands to 8 bits, but one near the middle of two numbers may go either way, and what follows
+from it does: a loss by 9e-4 (measured), so 1e-2 of a gradient (measured: 4.5e-3 of the adapter).
 int8-dynamic, 8da4w: the reference rounds activations to the same codes, but a value within rounding error of the border
 between two codes may fall to the other side. Then one activation differs by 1/255 of its token's range, what follows
 from it by as much as quantizing it would, and a loss by up to some 1e-3: 2 of 10 losses do (the others are equal to

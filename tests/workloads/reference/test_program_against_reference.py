@@ -40,7 +40,7 @@ def test_adapter_after_five_steps_equals_the_reference(
 
 @pytest.mark.parametrize(
     ("quant", "usual", "largest"),
-    [("int8-dynamic", 1e-5, 1e-2), ("8da4w", 1e-5, 1e-2), ("fp16", 1e-3, 5e-3), ("bf16", 1e-3, 5e-3)],
+    [("int8-dynamic", 1e-5, 1e-2), ("8da4w", 1e-5, 1e-2), ("fp16", 1e-3, 5e-3), ("bf16", 2e-3, 1e-2)],
 )
 def test_losses_of_single_steps_equal_the_reference_but_for_rare_flips(
     quant: str,

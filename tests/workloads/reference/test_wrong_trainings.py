@@ -59,7 +59,10 @@ def compared(losses: FloatArray, expected: ExpectedLosses) -> LossComparison:
 
 def check(found: dict[str, LossComparison]) -> None:
     for name, comparison in found.items():
-        print(f"{name}: noise {comparison.noise:.2g}, L+ - L- {comparison.difference:.2g}: {comparison.fault}")
+        print(
+            f"{name}: noise {comparison.noise:.2g}, L+ - L- {comparison.difference:.2g}, "
+            f"relative error {comparison.max_relative_error:.1e}: {comparison.fault}"
+        )
     assert found["right"].fault is None
     for name in ("wrong sign", "missing update", "swapped signs"):
         assert found[name].fault is not None, name
