@@ -56,9 +56,9 @@ def quantize_ends(model: Llama, setting: str) -> nn.Module:
             module.to(product_dtype(SETTINGS[setting]))
         return model.model.embed_tokens
     head = table = _PACK[setting](model.lm_head.get_parameter("weight"))
-    if not model.config.tie_embeddings or setting in _PACK_EMBEDDING:
-        pack = _PACK_EMBEDDING.get(setting, _PACK[setting])
-        table = pack(model.model.embed_tokens.get_parameter("weight"))
+    own = SETTINGS[setting].embedding
+    if own is not None or not model.config.tie_embeddings:
+        table = _PACK[own or setting](model.model.embed_tokens.get_parameter("weight"))
     model.lm_head = _LINEAR.get(setting, FrozenLinear)(*head)
     model.model.embed_tokens = embedding = FrozenEmbedding(*table)
     return embedding
@@ -98,10 +98,7 @@ _PACK: dict[str, Callable[[Tensor], Stored]] = {
     "nf4": _to_nf4,
     "nf4-double": _to_doubly_quantized,
 }
-"""How weights become codes; in the other settings torch's own linears stay, in the type of products."""
-
-_PACK_EMBEDDING = {"8da4w": _to_int8}
-"""The same for the embedding, where it has another form than the head."""
+"""How weights become codes. In the other settings torch's own linears stay, in the type of products."""
 
 _LINEAR: dict[str, Callable[..., nn.Module]] = {"int8-dynamic": DynamicInt8Linear, "8da4w": GroupedInt4Linear}
 """The linear of a setting that delegates compute."""
