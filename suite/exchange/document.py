@@ -158,7 +158,9 @@ class Temperature(_Part):
 
 
 class Losses(_Part):
-    """First and last loss, how far the first steps are from the reference, its noise and the size of its L+ - L-."""
+    """First and last loss, how far the first steps are from the reference, its noise and the size of its L+ - L-; what
+    they were trained with.
+    """
 
     first: Number
     last: Number
@@ -166,6 +168,8 @@ class Losses(_Part):
     reference_steps: Number
     noise: Number | None = None
     difference: Number | None = None
+    lr: Number | None = None
+    eps: Number | None = None
 
 
 class LatencyRatio(_Part):

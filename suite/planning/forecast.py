@@ -128,7 +128,7 @@ class Forecast:
             f"measuring about {format_duration(self.measure_seconds)} on a device like a two-core desktop",
             f"disk: {_mb(self.host_disk_bytes)} MB on the host, {_mb(self.device_disk_bytes)} MB on each device",
         ]
-        return lines
+        return [*lines, *plan.warnings()]
 
 
 def forecast(plan: Plan) -> Forecast:

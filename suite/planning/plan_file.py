@@ -36,6 +36,9 @@ def _as_list(value: object) -> object:
 
 Names = Annotated[list[StrictStr], BeforeValidator(_as_list), Field(min_length=1)]
 Number = StrictInt | StrictFloat
+OwnOrNumber = Annotated[Number | None, BeforeValidator(lambda value: None if value == "auto" else value)]
+"""A number, or `auto` for that of each quantization setting."""
+
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -66,8 +69,8 @@ class PlanEntry(_Strict):
     sessions: StrictInt = Plan.sessions
     steps: StrictInt = Plan.steps
     seed: StrictInt = Plan.seed
-    lr: Number = Plan.lr
-    eps: Number = Plan.eps
+    lr: OwnOrNumber = Plan.lr
+    eps: OwnOrNumber = Plan.eps
     task: StrictStr | None = None
     weights: StrictStr | None = None
 

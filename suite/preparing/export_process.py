@@ -74,7 +74,7 @@ def _export(
         workload,
         weights,
         inputs.data,
-        plan.training,
+        plan.training(workload.setting),
         workload.setting.reference_steps,
         lambda done: progress(f"{done:.0%}"),
         Accumulation(accumulation),

@@ -6,8 +6,9 @@ softmax, sums of products that a kernel of the runner makes, the trained adapter
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from foundation.errors import UserError
 from workloads.models.config import LlamaConfig
@@ -46,6 +47,10 @@ ROWS_PER_CHUNK = 512
 
 ROWS_PER_SMALL_CHUNK = 256
 """The same where activations are large beside weights: of float32 beside weights of 8 bits and fewer."""
+
+
+LEAST_CORRELATION = 0.7
+"""Below this, more than half of a projected gradient's variance is not the gradient's (1 - .7 squared)."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +109,13 @@ class QuantizationSetting:
     Two of three follow an update. Where the noise of a loss is as large as what one update does to it, that of five is
     not: there six are compared.
     """
+    correlations: Mapping[float, float] = field(default_factory=dict)
+    """How projected gradients correlate with the exact derivative of the fp32 model, by eps, as seen on smollm2-135m
+    (docs/measuring.md). For fp16 with sums in float16.
+    """
+    default_lr: float = 1e-3
     default_eps: float = 1e-2
-    """A perturbation at which the setting's projected gradients are good (docs/measuring.md)."""
+    """A perturbation at which the setting's projected gradients are good."""
 
     @property
     def operand_bytes(self) -> int:
@@ -128,6 +138,14 @@ class QuantizationSetting:
         That of fp16 as well, for sums in float32, unless the program is for a runtime without our kernels.
         """
         return self.kernel or (self.products == "float16" and noise == "kernel")
+
+    def poor_correlation(self, eps: float) -> float | None:
+        """Returns the correlation seen at the nearest eps if it is below LEAST_CORRELATION, else None."""
+        if not self.correlations:
+            return None
+        nearest = min(self.correlations, key=lambda seen: abs(math.log(eps / seen)))
+        found = self.correlations[nearest]
+        return found if found < LEAST_CORRELATION else None
 
     def require_rows(self, config: LlamaConfig) -> None:
         """Raises UserError if a model's rows can't be stored in this form."""
