@@ -164,7 +164,14 @@ class QuantizationSetting:
 _SETTINGS = (
     QuantizationSetting("fp32", 32, _by_delegate(0.23 * _MIB, 13_000), 3.2e11),
     QuantizationSetting(
-        "fp16", 16, _by_delegate(0.27 * _MIB, 14_500), 2.4e11, products="float16", panel=32, jitter=3e-5
+        "fp16",
+        16,
+        _by_delegate(0.27 * _MIB, 14_500),
+        2.4e11,
+        products="float16",
+        panel=32,
+        jitter=3e-5,
+        correlations={1e-2: 0.985, 3e-3: 0.884, 1e-3: 0.625},
     ),
     QuantizationSetting("bf16", 16, _BY_KERNEL, 3.2e11, products="bfloat16", kernel=True, jitter=3e-5),
     QuantizationSetting("int8", 8, _BY_KERNEL, 3.2e11, _scale_of_row, kernel=True, rows_per_chunk=ROWS_PER_SMALL_CHUNK),
@@ -177,6 +184,7 @@ _SETTINGS = (
         rows_per_chunk=ROWS_PER_SMALL_CHUNK,
         jitter=1e-4,
         reference_steps=6,
+        correlations={1e-1: 0.93, 3e-2: 0.95, 1e-2: 0.78, 3e-3: 0.06, 1e-3: 0.06},
         default_eps=3e-2,
     ),
     QuantizationSetting(
