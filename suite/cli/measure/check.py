@@ -12,13 +12,13 @@ import click
 from devices.inventory.entry import DeviceEntry
 from foundation.errors import UserError
 from suite import exit_codes
+from suite.checks.gradients import GradientQuality, check_gradients
+from suite.checks.overhead import sampler_overhead
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json
 from suite.display import Display
 from suite.home import Home, in_use
-from suite.measuring.gradient_check import GradientQuality, check_gradients
-from suite.measuring.overhead import sampler_overhead
 from suite.planning import forecast
 from suite.planning.plan import Plan, RunPlan
 from workloads.quantize.settings import DEFAULT_SETTINGS

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from suite.measuring.gradient_check import Array, GradientQuality, compare_gradients
+from suite.checks.gradients import Array, GradientQuality, compare_gradients
 from suite.planning.plan import Plan
 from suite.preparing.preparation import NOT_YET, Prepared
 from workloads.methods.noise import normal
