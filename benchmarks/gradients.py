@@ -17,17 +17,18 @@ from numpy.typing import NDArray
 
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.models.zoo import load_model
+from workloads.quantize.settings import QUANTIZATION_SETTINGS, SETTINGS
 from workloads.reference.eager import Batch, Reference
 from workloads.tasks.batches import batches
 from workloads.tasks.task import Template, built_in_task
-from workloads.workload import QUANTIZATION_SETTINGS, Workload
+from workloads.workload import Workload
 
 EXACT_EPS = 1e-3
 
 
 def arithmetics(setting: str) -> Sequence[Accumulation]:
     """Returns the arithmetics of a setting; fp16 has two."""
-    return tuple(Accumulation) if setting == "fp16" else (Accumulation.FP32,)
+    return tuple(Accumulation) if SETTINGS[setting].sums_vary else (Accumulation.FP32,)
 
 
 @click.command()
@@ -62,7 +63,7 @@ def main(model: str, settings: str, perturbations: int, b: int, T: int, eps: str
             for accumulation in arithmetics(setting):
                 found = losses(setting, size, accumulation)
                 correlation = np.corrcoef(gradients(found, size), exact)[0, 1]
-                name = f"{setting}, {accumulation}" if setting == "fp16" else setting
+                name = f"{setting}, {accumulation}" if SETTINGS[setting].sums_vary else setting
                 difference = float(np.sqrt(np.mean((found[0] - found[1]) ** 2)))
                 noise = (found - plain).std()
                 click.echo(

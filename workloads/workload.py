@@ -8,6 +8,7 @@ from typing import Any
 
 from foundation.errors import UserError, unknown_name
 from workloads.models.config import PROJECTIONS, LlamaConfig
+from workloads.quantize.settings import QUANTIZATION_SETTINGS, SETTINGS, QuantizationSetting
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,6 @@ class TrainingSettings:
 EXPORTER_VERSION = 7
 """Part of an artifact's hash: raise it whenever the same workload gives a different program."""
 
-QUANTIZATION_SETTINGS = ("fp32", "fp16", "int8", "nf4")
 METHODS = ("prge",)
 BACKENDS = ("xnnpack",)
 NOISES = ("kernel", "stock")
@@ -70,10 +70,11 @@ class Workload:
             raise UserError(
                 f"The answers need {self.answers} positions, but T is {self.T}: raise T to {self.answers} or more."
             )
-        if self.noise == "stock" and self.quant == "nf4":
+        if self.noise == "stock" and self.setting.kernel:
+            others = ", ".join(name for name, each in SETTINGS.items() if not each.kernel)
             raise UserError(
-                "nf4 needs the runner's kernel for its products, so noise `stock` cannot make it run elsewhere: "
-                "choose noise `kernel`, or fp32, fp16 or int8."
+                f"{self.quant} needs the runner's kernel for its products, so noise `stock` cannot make it run "
+                f"elsewhere: choose noise `kernel`, or one of {others}."
             )
 
     def _check_sizes(self) -> None:
@@ -90,6 +91,11 @@ class Workload:
                 raise UserError(
                     f"The target module {target} is named {self.targets.count(target)} times: name each once."
                 )
+
+    @property
+    def setting(self) -> QuantizationSetting:
+        """What its quantization setting is."""
+        return SETTINGS[self.quant]
 
     @property
     def slices(self) -> int:

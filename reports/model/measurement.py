@@ -171,7 +171,7 @@ def measurements(document: Json) -> list[Measurement]:
 
 
 def in_page_order(found: Sequence[Measurement]) -> list[Measurement]:
-    """Sorts measurements: devices in the order in which they come, settings from fp32 to nf4."""
+    """Sorts measurements: devices in the order in which they come, settings from the widest to the narrowest."""
     places = {device: place for place, device in reversed(list(enumerate(item.device for item in found)))}
     return sorted(found, key=lambda item: (places[item.device], setting_order(item.setting)))
 
@@ -182,7 +182,7 @@ def devices_of(found: Iterable[Measurement]) -> list[str]:
 
 
 def settings_of(found: Iterable[Measurement]) -> list[str]:
-    """Returns the settings, each once, from fp32 to nf4."""
+    """Returns the settings, each once, from the widest to the narrowest."""
     return sorted({item.setting for item in found}, key=setting_order)
 
 

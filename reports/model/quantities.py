@@ -167,6 +167,8 @@ COLUMNS = (
     Column("loss_last", lambda one: one.loss.last),
     Column("loss_max_relative_error", lambda one: one.loss.max_relative_error),
     Column("loss_reference_steps", lambda one: one.loss.reference_steps, "whole"),
+    Column("lr", lambda one: one.loss.lr),
+    Column("eps", lambda one: one.loss.eps),
     Column("stability", lambda one: one.stability),
     Column("reference_setting", lambda one: one.ratio.setting, "text"),
     Column("ratio_latency", lambda one: one.ratio.latency),

@@ -153,9 +153,10 @@ class Temperature(Numbers):
 
 @dataclass(frozen=True)
 class Loss(Numbers):
-    """``loss``: first and last loss, and how far the first steps are from the reference.
+    """``loss``: first and last loss, how far the first steps are from the reference, and what they were trained with.
 
-    ``noise`` is one standard deviation of a loss of the reference, ``difference`` the size of its L+ - L-.
+    ``noise`` is one standard deviation of a loss of the reference, ``difference`` the size of its L+ - L-; ``lr`` the
+    learning rate, ``eps`` the size of the perturbations.
     """
 
     first: Number
@@ -164,6 +165,8 @@ class Loss(Numbers):
     reference_steps: Number
     noise: Number
     difference: Number
+    lr: Number
+    eps: Number
 
 
 @dataclass(frozen=True)

@@ -237,7 +237,9 @@ def _loss(item: Measurement, notes: Footnotes) -> Cell:
     if isinstance(first, Unavailable):
         return notes.cell(first)
     start = plain(first, decimals(first))
-    return notes.number(last, lambda end: f"{start} → {plain(end, decimals(end))}")
+    inputs = (("lr", item.loss.lr), ("eps", item.loss.eps))
+    used = [f"{name} {found:g}" for name, found in inputs if not isinstance(found, Unavailable)]
+    return notes.number(last, lambda end: f"{start} → {plain(end, decimals(end))}", ", ".join(used))
 
 
 def _off_reference(item: Measurement, notes: Footnotes) -> Cell:

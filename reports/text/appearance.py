@@ -4,7 +4,6 @@ One colour per quantization setting and one symbol per device, everywhere; and t
 measured by another lab.
 """
 
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,18 +11,24 @@ from typing import TypeVar
 from reports.text.escaping import shorten
 
 # The number is the slot: adding a setting must not recolour the others.
-_SLOTS = {"fp32": 0, "fp16": 1, "int8": 2, "nf4": 3}
-_FREE_SLOTS = (4, 5, 6, 7)
+_SLOTS = {
+    "fp32": 0,
+    "fp16": 1,
+    "bf16": 5,
+    "int8": 2,
+    "int8-dynamic": 4,
+    "8da4w": 6,
+    "nf4": 3,
+    "nf4-double": 7,
+}
+_UNKNOWN_SLOT = 8
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "cross", "hexagon", "triangle-down", "pentagon")
 _ORDER = {name: index for index, name in enumerate(_SLOTS)}
 
 
 def slot(setting: str) -> int:
-    """Returns the colour slot of a setting; an unknown one gets the same free slot on every page."""
-    known = _SLOTS.get(setting)
-    if known is not None:
-        return known
-    return _FREE_SLOTS[zlib.crc32(setting.encode("utf-8", "surrogatepass")) % len(_FREE_SLOTS)]
+    """Returns the colour slot of a setting; unknown ones, as other labs may have, share a grey."""
+    return _SLOTS.get(setting, _UNKNOWN_SLOT)
 
 
 def colour(setting: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from workloads.models.config import PROJECTIONS
-from workloads.workload import QUANTIZATION_SETTINGS
+from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -39,7 +39,7 @@ _OPTIONS = (
     click.option(
         "--model", default="smollm2-135m", show_default=True, help="smollm2-135m, tiny, tinyllama-1.1b, llama-2-7b."
     ),
-    _listed("--quant", "quants", QUANTIZATION_SETTINGS, "Quantization settings."),
+    _listed("--quant", "quants", DEFAULT_SETTINGS, f"Quantization settings, of {', '.join(QUANTIZATION_SETTINGS)}."),
     click.option("-q", "q", default=4, show_default=True, help="Queries of a step."),
     click.option("-b", "b", default=4, show_default=True, help="Rows of a batch."),
     click.option("-T", "T", default=64, show_default=True, help="Tokens of a row."),

@@ -52,7 +52,9 @@ def require_medians(median_ms: float, sessions_ms: Sequence[float], found_ms: Se
 
 
 FORMAT = "edge-training-suite run"
-SCHEMA = 1
+SCHEMA = 2
+#: Schema 1 called another setting int8 (suite/store/identity.py).
+FORMER_SCHEMA = 1
 
 _MOST_ROWS = 2_000_000
 _DEEPEST = 8
@@ -156,7 +158,9 @@ class Temperature(_Part):
 
 
 class Losses(_Part):
-    """First and last loss, how far the first steps are from the reference, its noise and the size of its L+ - L-."""
+    """First and last loss, how far the first steps are from the reference, its noise and the size of its L+ - L-; what
+    they were trained with.
+    """
 
     first: Number
     last: Number
@@ -164,6 +168,8 @@ class Losses(_Part):
     reference_steps: Number
     noise: Number | None = None
     difference: Number | None = None
+    lr: Number | None = None
+    eps: Number | None = None
 
 
 class LatencyRatio(_Part):
@@ -355,7 +361,7 @@ class RunDocument(_Part):
     """A whole file. `measurement_version` identifies the method of measuring, which decides what the numbers mean."""
 
     format: Literal["edge-training-suite run"]
-    schema_version: Literal[1] = Field(alias="schema")
+    schema_version: Literal[2] = Field(alias="schema")
     measurement_version: Count
     run_id: Annotated[str, StringConstraints(pattern=_RUN_ID, max_length=120)]
     started_at: Time

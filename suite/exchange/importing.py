@@ -12,19 +12,37 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, insert, select
 
 from foundation.errors import UserError
 from foundation.text import printable
 from foundation.unavailable import Json, Unavailable
 from reports.model import measurement
-from suite.exchange.document import FORMAT, LAB_PATTERN, SCHEMA, Device, Idle, Measurement, RunDocument, Session
+from suite.exchange.document import (
+    FORMAT,
+    FORMER_SCHEMA,
+    LAB_PATTERN,
+    SCHEMA,
+    Device,
+    Idle,
+    Measurement,
+    RunDocument,
+    Session,
+)
 from suite.sessions.events import Defect, StepEvent
 from suite.sessions.record import IdlePower, SensorTrace, SessionRecord
 from suite.sessions.validity import SessionResult, Validity
 from suite.store import schema
-from suite.store.identity import IMPORTED, MEASUREMENT_VERSION, ORIGIN_MARK, canonical, timestamp, workload_key
+from suite.store.identity import (
+    IMPORTED,
+    MEASUREMENT_VERSION,
+    ORIGIN_MARK,
+    canonical,
+    rename_former_int8,
+    timestamp,
+    workload_key,
+)
 from suite.store.points import replace_points
 from suite.store.rows import SqlValue, found_or_new, new_id
 from suite.store.session_rows import sample_values, session_values
@@ -56,7 +74,7 @@ def read_document(path: Path) -> RunDocument:
     except OSError as error:
         raise UserError(f"{_printable(path)} cannot be read ({error.strerror}, error {error.errno}).") from error
     try:
-        document = RunDocument.model_validate_json(data)
+        document = RunDocument.model_validate_json(_of_this_schema(data))
     except ValidationError as error:
         raise UserError(_refusal(path, data, error)) from error
     if document.measurement_version != MEASUREMENT_VERSION:
@@ -65,6 +83,17 @@ def read_document(path: Path) -> RunDocument:
             f"knows {MEASUREMENT_VERSION}: its numbers do not mean the same."
         )
     return document
+
+
+def _of_this_schema(data: bytes) -> bytes:
+    """Returns the file as one of SCHEMA if it is of the schema before; anything else as it is."""
+    try:
+        found = from_json(data)
+    except ValueError:
+        return data
+    if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("schema") != FORMER_SCHEMA:
+        return data
+    return to_json(rename_former_int8(found) | {"schema": SCHEMA})
 
 
 def check_lab(lab: str) -> None:

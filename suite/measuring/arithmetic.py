@@ -17,7 +17,7 @@ from devices.deployment.built_runner import BuiltRunner
 from devices.errors import DeviceError, DeviceLost
 from foundation.unavailable import Unavailable
 from suite.measuring.deployment import deploy_runner
-from suite.planning.plan import describe_workload, reference_steps
+from suite.planning.plan import describe_workload
 from suite.preparing.exporting import exporter
 from suite.preparing.preparation import EXPORT_LOG, NOT_YET, Prepared
 from suite.sessions.collect import collect
@@ -94,7 +94,7 @@ def reference_for(prepared: Prepared, accumulation: Accumulation, artifacts: Pat
 
     Only one is computed at a time, as it takes the host's cores and memory. Raises UserError and SuiteError as an
     export."""
-    settings = (prepared.data, prepared.plan.training, reference_steps(prepared.workload.quant), accumulation)
+    settings = (prepared.data, prepared.training, prepared.workload.setting.reference_steps, accumulation)
     with FileLock(artifacts / ".reference.lock"):
         kept = kept_losses(prepared.artifact, *settings)
         if kept is not None:

@@ -103,7 +103,7 @@ def job_document(
     device: Device, order: SessionOrder, sensors: Sequence[Sensor], inputs: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """The job of docs/contracts.md."""
-    plan = order.prepared.plan
+    plan, training = order.prepared.plan, order.prepared.training
     document: dict[str, Any] = {
         "schema": 1,
         "session": order.session_id,
@@ -111,9 +111,9 @@ def job_document(
         "method": "forward",
         "inputs": [
             *inputs,
-            {"name": "key", "dtype": "int64", "shape": [2], "step_key": {"seed": plan.seed}},
-            {"name": "lr", "dtype": "float32", "shape": [], "value": [plan.lr]},
-            {"name": "eps", "dtype": "float32", "shape": [], "value": [plan.eps]},
+            {"name": "key", "dtype": "int64", "shape": [2], "step_key": {"seed": training.seed}},
+            {"name": "lr", "dtype": "float32", "shape": [], "value": [training.lr]},
+            {"name": "eps", "dtype": "float32", "shape": [], "value": [training.eps]},
         ],
         "outputs": {"losses": 0},
         "warm_up": {

@@ -12,13 +12,13 @@ import psutil
 from devices.access.connect import require_support
 from devices.inventory.reading import Inventory
 from foundation.errors import UserError
-from suite.planning.plan import Plan, RunPlan, reference_steps
+from suite.planning.plan import Plan, RunPlan
 from suite.rounding import format_duration, format_rounded
 from workloads.estimates.estimate import Estimate, estimate
 from workloads.estimates.reference_cost import affordable_steps, step_seconds
-from workloads.estimates.session_memory import BYTES_PER_OPERAND
 from workloads.models.config import LlamaConfig
 from workloads.models.named import model_config
+from workloads.quantize.settings import SETTINGS
 
 _LARGEST_DEVICE_BYTES = 64 << 30
 """No phone or board has more; a shape beyond it is a slip of the pen."""
@@ -77,16 +77,10 @@ def _gb(size_bytes: float) -> str:
     return f"{size_bytes / 1e9:.1f}"
 
 
-_FLOPS_PER_S = {"fp32": 3.2e11, "fp16": 2.4e11, "int8": 8.0e11, "nf4": 3.2e11}
-"""Of products, on two cores of a recent x86 (README.md has the steps they were taken from)."""
-
 _SECONDS_PER_STEP = 4e-4
 _SECONDS_PER_CALL = 3e-5
 """What a step costs beside its products: in all, and for each call of a layer."""
 
-_EXPORT_SECONDS = {"fp32": 6.0, "fp16": 6.0, "int8": 6.0, "nf4": 1.0}
-_EXPORT_SECONDS_PER_LAYER = {"fp32": 0.3, "fp16": 0.3, "int8": 0.3, "nf4": 0.1}
-_EXPORT_SECONDS_PER_CALL = {"fp32": 0.05, "fp16": 0.05, "int8": 0.05, "nf4": 0.1}
 _EXPORT_SECONDS_PER_VALUE = 3e-8
 _REFERENCE_SHARE = 0.6
 """Of what the reference is allowed to count on (docs/export.md)."""
@@ -136,14 +130,14 @@ class Forecast:
             f"measuring about {format_duration(self.measure_seconds)} on a device like a two-core desktop",
             f"disk: {_mb(self.host_disk_bytes)} MB on the host, {_mb(self.device_disk_bytes)} MB on each device",
         ]
-        return lines
+        return [*lines, *plan.warnings()]
 
 
 def forecast(plan: Plan) -> Forecast:
     """Estimates from the shapes alone; nothing is loaded, exported or contacted."""
     config = model_config(plan.model)
     reference = _REFERENCE_SHARE * sum(
-        affordable_steps(workload, config, reference_steps(workload.quant)) * step_seconds(workload, config)
+        affordable_steps(workload, config, workload.setting.reference_steps) * step_seconds(workload, config)
         for workload in plan.workloads(answers=1)
     )
     named = list(zip(plan.quants, estimates(plan), strict=True))
@@ -178,18 +172,19 @@ def files_bytes(plan: RunPlan) -> int:
             model, lora = (part.model, part.weights), (part.rank, part.alpha, part.targets)
             sizes["program", quant, part] = needed.program_bytes
             sizes["weights", quant, model] = needed.weights_file_bytes
-            sizes["adapters", BYTES_PER_OPERAND[quant], model, lora] = needed.adapters_file_bytes
+            sizes["adapters", SETTINGS[quant].operand_bytes, model, lora] = needed.adapters_file_bytes
     return sum(sizes.values())
 
 
 def _step_seconds(quant: str, needed: Estimate) -> float:
     beside = _SECONDS_PER_STEP + needed.layer_calls * _SECONDS_PER_CALL
-    return beside + needed.flops_per_step / _FLOPS_PER_S[quant]
+    return beside + needed.flops_per_step / SETTINGS[quant].flops_per_s
 
 
 def _export_seconds(quant: str, needed: Estimate, config: LlamaConfig) -> float:
-    of_graph = config.layers * _EXPORT_SECONDS_PER_LAYER[quant] + needed.layer_calls * _EXPORT_SECONDS_PER_CALL[quant]
-    return _EXPORT_SECONDS[quant] + of_graph + config.parameter_counts().total * _EXPORT_SECONDS_PER_VALUE
+    costs = SETTINGS[quant].costs
+    of_graph = config.layers * costs.export_seconds_per_layer + needed.layer_calls * costs.export_seconds_per_call
+    return costs.export_seconds + of_graph + config.parameter_counts().total * _EXPORT_SECONDS_PER_VALUE
 
 
 def _mb(size_bytes: int) -> str:

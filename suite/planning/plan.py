@@ -15,10 +15,8 @@ from foundation.errors import UserError
 from foundation.unavailable import Json
 from workloads.models.config import PROJECTIONS
 from workloads.models.named import model_config
-from workloads.workload import QUANTIZATION_SETTINGS, TrainingSettings, Workload, require_count
-
-_REFERENCE_STEPS = {"int8": 6}
-_USUAL_REFERENCE_STEPS = 3
+from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS, QuantizationSetting
+from workloads.workload import TrainingSettings, Workload, require_count
 
 BATCHES = 16
 """Different batches a session cycles through."""
@@ -34,26 +32,18 @@ _OPTIONS = (
 )
 
 
-def reference_steps(quant: str) -> int:
-    """Returns how many steps of a session are compared with the eager reference.
-
-    Two of three follow an update. The noise of an int8 loss is as large as what one update does to it; that of five is
-    not.
-    """
-    return _REFERENCE_STEPS.get(quant, _USUAL_REFERENCE_STEPS)
-
-
 @dataclass(frozen=True)
 class Plan:
     """A run as requested.
 
-    `devices` are inventory names; `weights` and `task` are paths, or None for what is built in. Raises the UserErrors
-    of suite and workloads for a plan that cannot be carried out by any device.
+    `devices` are inventory names; `weights` and `task` are paths, or None for what is built in; without `lr` or `eps`
+    each quantization setting has its own. Raises the UserErrors of suite and workloads for a plan that cannot be
+    carried out by any device.
     """
 
     devices: tuple[str, ...]
     model: str = "smollm2-135m"
-    quants: tuple[str, ...] = QUANTIZATION_SETTINGS
+    quants: tuple[str, ...] = DEFAULT_SETTINGS
     method: str = "prge"
     q: int = 4
     b: int = 4
@@ -66,8 +56,8 @@ class Plan:
     steps: int = 10
     max_warm_up_steps: int = 10
     seed: int = 7
-    lr: float = 1e-3
-    eps: float = 1e-2
+    lr: float | None = None
+    eps: float | None = None
     task: str | None = None
     weights: str | None = None
 
@@ -79,6 +69,8 @@ class Plan:
             if self.quants.count(quant) > 1:
                 raise UserError(f"The setting {quant} is named {self.quants.count(quant)} times: name each once.")
         config = model_config(self.model)
+        for workload in self.workloads(answers=1):  # each checks itself
+            workload.setting.require_rows(config)
         if config.max_positions < self.T:
             limit = config.max_positions
             raise UserError(f"T is {self.T}, but {self.model} has {limit} positions: choose a T up to {limit}.")
@@ -87,13 +79,14 @@ class Plan:
                 f"rank is {self.rank}, but {self.model} has {config.hidden_size} hidden features, which no adapter of "
                 f"a higher rank can use: choose a rank up to {config.hidden_size}."
             )
-        list(self.workloads(answers=1))  # each checks itself
 
     def _check_numbers(self) -> None:
         for name, most in _MOST.items():
             require_count(name, getattr(self, name), most)
         for name in ("alpha", "eps", "lr"):
             value = getattr(self, name)
+            if value is None:
+                continue
             if not (value > 0 or (name == "lr" and value == 0)):
                 raise UserError(f"{name} is {value:g}, but it must be a positive number: give one such as 0.001.")
             if value and not _FLOAT32_RANGE[0] <= value <= _FLOAT32_RANGE[1]:
@@ -121,9 +114,23 @@ class Plan:
                 noise=self.noise,
             )
 
-    @property
-    def training(self) -> TrainingSettings:
-        return TrainingSettings(lr=self.lr, eps=self.eps, seed=self.seed)
+    def training(self, setting: QuantizationSetting) -> TrainingSettings:
+        """Returns what a setting trains with: the plan's learning rate and eps, else the setting's own."""
+        lr = setting.default_lr if self.lr is None else self.lr
+        eps = setting.default_eps if self.eps is None else self.eps
+        return TrainingSettings(lr, eps, self.seed)
+
+    def warnings(self) -> Iterator[str]:
+        """Yields a sentence for each setting whose projected gradients are mostly noise at the plan's eps."""
+        for workload in self.workloads(answers=1):
+            setting = workload.setting
+            eps = self.training(setting).eps
+            poor = setting.poor_correlation(eps)
+            if poor is not None:
+                yield (
+                    f"{workload.model} {setting.name} with eps {eps:g}: projected gradients are mostly noise (their "
+                    f"correlation with exact ones was {poor:.2f} on smollm2-135m): use --eps {setting.default_eps:g}"
+                )
 
     @property
     def task_path(self) -> Path | None:

@@ -26,7 +26,7 @@ from devices.inventory.reading import Inventory, first_problem, place_of, senten
 from devices.inventory.yaml_lines import Position, YamlFile, load_yaml
 from foundation.errors import UserError
 from suite.planning.plan import Plan, RunPlan
-from workloads.workload import QUANTIZATION_SETTINGS
+from workloads.quantize.settings import DEFAULT_SETTINGS
 
 
 def _as_list(value: object) -> object:
@@ -36,6 +36,9 @@ def _as_list(value: object) -> object:
 
 Names = Annotated[list[StrictStr], BeforeValidator(_as_list), Field(min_length=1)]
 Number = StrictInt | StrictFloat
+OwnOrNumber = Annotated[Number | None, BeforeValidator(lambda value: None if value == "auto" else value)]
+"""A number, or `auto` for that of each quantization setting."""
+
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -57,7 +60,7 @@ class PlanEntry(_Strict):
     devices: Names = ["all"]
     models: Names = [Plan.model]
     methods: Names = [Plan.method]
-    quants: Names = list(QUANTIZATION_SETTINGS)
+    quants: Names = list(DEFAULT_SETTINGS)
     shapes: Annotated[list[Shape], Field(min_length=1)] = [Shape()]
     rank: StrictInt = Plan.rank
     alpha: Number = Plan.alpha
@@ -66,8 +69,8 @@ class PlanEntry(_Strict):
     sessions: StrictInt = Plan.sessions
     steps: StrictInt = Plan.steps
     seed: StrictInt = Plan.seed
-    lr: Number = Plan.lr
-    eps: Number = Plan.eps
+    lr: OwnOrNumber = Plan.lr
+    eps: OwnOrNumber = Plan.eps
     task: StrictStr | None = None
     weights: StrictStr | None = None
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from foundation.errors import UserError
-from suite.planning.plan import Plan, reference_steps
+from suite.planning.plan import Plan
 from suite.preparing.inputs import Inputs, load_inputs
 from workloads.export.artifact import ArtifactCache
 from workloads.lowering.arithmetic_probe import Accumulation
@@ -74,8 +74,8 @@ def _export(
         workload,
         weights,
         inputs.data,
-        plan.training,
-        reference_steps(workload.quant),
+        plan.training(workload.setting),
+        workload.setting.reference_steps,
         lambda done: progress(f"{done:.0%}"),
         Accumulation(accumulation),
     )

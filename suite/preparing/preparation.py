@@ -8,7 +8,7 @@ from typing import Literal
 
 from devices.deployment.built_runner import BuiltRunner
 from suite.errors import SuiteError
-from suite.planning.plan import Plan, reference_steps
+from suite.planning.plan import Plan
 from suite.preparing.exporting import Exporter, exporter
 from suite.preparing.inputs import Inputs
 from suite.sessions.loss_check import ExpectedLosses
@@ -17,7 +17,7 @@ from workloads.export.artifact import Artifact, ArtifactCache
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.reference.losses import ReferenceLosses, kept_losses
 from workloads.tasks.batches import TaskBatches
-from workloads.workload import Workload
+from workloads.workload import TrainingSettings, Workload
 
 Notify = Callable[[str], None]
 
@@ -42,9 +42,14 @@ class Prepared:
     runner: BuiltRunner | None = None
 
     @property
+    def training(self) -> TrainingSettings:
+        """Learning rate, eps and seed of its steps."""
+        return self.plan.training(self.workload.setting)
+
+    @property
     def expected_losses(self) -> ExpectedLosses:
         """The losses that sessions are compared with."""
-        found, training = self.reference, self.plan.training
+        found, training = self.reference, self.training
         return ExpectedLosses(
             found.losses, found.untrained, found.noise or 0.0, training.lr, training.eps, found.shortfall
         )
@@ -71,7 +76,7 @@ NOT_YET = ReferenceLosses((), "the arithmetic of its device is not known")
 
 def depends_on_device(workload: Workload) -> bool:
     """Whether the reference depends on the device's arithmetic."""
-    return workload.quant == "fp16"
+    return workload.setting.sums_vary
 
 
 def prepare(plan: Plan, inputs: Inputs, cache: ArtifactCache, notify: Notify) -> Preparation:
@@ -80,6 +85,8 @@ def prepare(plan: Plan, inputs: Inputs, cache: ArtifactCache, notify: Notify) ->
     Raises UserError for what the user can fix, SuiteError if the exporting process dies.
     """
     _report_truncation(inputs, notify)
+    for warning in plan.warnings():
+        notify(warning)
     workloads = list(plan.workloads(answers=inputs.data.labels.shape[2]))
     missing = [item for item in workloads if cache.find(item, inputs.weights.sha256, notify) is None]
     with exporter(plan, cache.root, cache.root / EXPORT_LOG) as process:
@@ -128,8 +135,8 @@ class _Preparing:
         return Prepared(self.plan, workload, artifact, self.inputs.data, reference, needs)
 
     def _kept_losses(self, workload: Workload, artifact: Artifact) -> ReferenceLosses | None:
-        steps = reference_steps(workload.quant)
-        return kept_losses(artifact, self.inputs.data, self.plan.training, steps, Accumulation.FP32)
+        steps = workload.setting.reference_steps
+        return kept_losses(artifact, self.inputs.data, self.plan.training(workload.setting), steps, Accumulation.FP32)
 
 
 def _report_truncation(inputs: Inputs, notify: Notify) -> None:

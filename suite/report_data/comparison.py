@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from foundation.unavailable import Json
+from foundation.unavailable import Json, Unavailable
 from reports.model.histories import Compared, ComparedMetric
 from reports.model.measurement import Measurement
 from reports.model.quantities import METRICS, Metric
@@ -100,6 +100,16 @@ def _differences(before: RunContents, after: RunContents) -> Iterator[tuple[str,
         left, right = before.devices.get(name), after.devices.get(name)
         if left is not None and right is not None:
             yield from _unlike(f"{name}: ", left.facts, right.facts, _FACTS)
+    first, last = _by_key(before), _by_key(after)
+    for key in (key for key in first if key in last):
+        prefix = f"{first[key].device} {first[key].setting}: "
+        yield from _unlike(prefix, _trained_with(first[key]), _trained_with(last[key]), None)
+
+
+def _trained_with(item: Measurement) -> dict[str, Json]:
+    """Returns learning rate and eps where they were recorded."""
+    found = {"lr": item.loss.lr, "eps": item.loss.eps}
+    return {name: value for name, value in found.items() if not isinstance(value, Unavailable)}
 
 
 def _unlike(

@@ -236,9 +236,10 @@ def _loss(subject: Subject, records: Sequence[SessionRecord]) -> Loss:
     last = _finite(stats.median([mean(record.steps[-1].losses) for record in records]))
     found = [compare_losses([step.losses for step in record.steps], subject.expected) for record in records]
     compared = [each for each in found if isinstance(each, LossComparison)]
+    trained_with = {"lr": subject.expected.lr, "eps": subject.expected.eps}
     if not compared:
         why = next(each for each in found if isinstance(each, Unavailable))
-        return Loss(first, last, why, why, why, why)
+        return Loss(first, last, why, why, why, why, **trained_with)
     return Loss(
         first,
         last,
@@ -246,6 +247,7 @@ def _loss(subject: Subject, records: Sequence[SessionRecord]) -> Loss:
         reference_steps=min(each.steps for each in compared),
         noise=_finite(compared[0].noise),
         difference=_finite(compared[0].difference),
+        **trained_with,
     )
 
 

@@ -11,9 +11,7 @@ from reports.model.measurement import Measurement
 from reports.model.reading import Interval
 from reports.model.statistics import Ratio
 from suite import stats
-
-#: The reference is the first of these with a measurement.
-REFERENCE_ORDER = ("fp32", "fp16", "int8", "nf4")
+from workloads.quantize.settings import QUANTIZATION_SETTINGS
 
 
 def with_ratios(measurements: Sequence[Measurement]) -> list[Measurement]:
@@ -42,7 +40,7 @@ def _medians(measurement: Measurement) -> Sequence[float]:
 
 def _reference(group: Sequence[Measurement]) -> Measurement | None:
     with_medians = {item.setting: item for item in group if _medians(item)}
-    return next((with_medians[setting] for setting in REFERENCE_ORDER if setting in with_medians), None)
+    return next((with_medians[setting] for setting in QUANTIZATION_SETTINGS if setting in with_medians), None)
 
 
 def _ratio(measurement: Measurement, reference: Measurement | None) -> Ratio:

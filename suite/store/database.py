@@ -5,8 +5,9 @@ A store of an older schema is upgraded in one transaction: it is always the old 
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +19,8 @@ from suite.errors import StoreError
 from suite.home import Home, alone, in_use
 from suite.store import schema
 from suite.store.dialect import BUSY_TIMEOUT_S, WRITES, explain, forbid_changes, open_engine
+from suite.store.identity import INT8_DYNAMIC, canonical, rename_former_int8, workload_key
+from suite.store.points import origin_of
 
 #: Version that an upgrade starts from -> the tables that changed -> new column -> its value in old rows.
 _CHANGES: Mapping[int, Mapping[str, Mapping[str, str | None]]] = MappingProxyType(
@@ -25,6 +28,7 @@ _CHANGES: Mapping[int, Mapping[str, Mapping[str, str | None]]] = MappingProxyTyp
         1: {"run": {"purpose": "run"}, "measurement": {"role": "measured", "runner_hash": None}},
         2: {"run": {}},  # adds a purpose
         3: {},  # adds a table: tag
+        4: {},  # another name for a setting, see below
     }
 )
 
@@ -65,6 +69,8 @@ def _carry_out(path: Path, busy_timeout_s: float) -> None:
                 # Another process may have upgraded it while this one waited for the lock.
                 while (version := _version(ready)) in _CHANGES:
                     _rebuild(ready, _CHANGES[version])
+                    if version in _REWRITES:
+                        _REWRITES[version](ready)
                     ready.execute(update(schema.schema_version).values(version=version + 1))
     finally:
         engine.dispose()
@@ -115,6 +121,51 @@ def _refill(connection: Connection, table: Table, added: Mapping[str, str | None
 def _old(name: str) -> str:
     return f"old_{name}"
 
+
+def _rename_former_int8(connection: Connection) -> None:
+    """Renames the former int8 in all runs, programs, measurements and series.
+
+    Its series go on: key and fingerprint, which follows from it, are those of its next measurement.
+    """
+    _rename_columns(connection, schema.run, "plan")
+    _rename_columns(connection, schema.artifact, "workload", "metadata")
+    _rename_columns(connection, schema.measurement, "workload", "document")
+    measurement, series = schema.measurement, schema.series
+    keys: dict[str, str] = {}
+    for row in connection.execute(select(measurement.c.id, measurement.c.workload_key, measurement.c.workload)).all():
+        workload = json.loads(row.workload)
+        if workload.get("quant") == INT8_DYNAMIC:
+            keys[row.workload_key] = workload_key(workload)
+            connection.execute(
+                update(measurement).where(measurement.c.id == row.id).values(workload_key=keys[row.workload_key])
+            )
+    for former, key in keys.items():
+        connection.execute(update(series).where(series.c.workload_key == former).values(workload_key=key))
+    _renew_fingerprints(connection, set(keys.values()))
+
+
+def _rename_columns(connection: Connection, table: Table, *names: str) -> None:
+    (identity,) = table.primary_key.columns
+    for row in connection.execute(select(identity, *(table.c[name] for name in names))).mappings().all():
+        texts = {name: row[name] for name in names if row[name] is not None}
+        renamed = {name: rename_former_int8(json.loads(text)) for name, text in texts.items()}
+        changed = {name: canonical(value) for name, value in renamed.items() if value != json.loads(texts[name])}
+        if changed:
+            connection.execute(update(table).where(identity == row[identity.name]).values(changed))
+
+
+def _renew_fingerprints(connection: Connection, keys: set[str]) -> None:
+    """Gives the series of these workloads the fingerprints that their points now have; one without points keeps its."""
+    series, point = schema.series, schema.point
+    chosen = select(series.c.id, point.c.measurement_id).select_from(series.join(point))
+    points = {row.id: row.measurement_id for row in connection.execute(chosen.where(series.c.workload_key.in_(keys)))}
+    for series_id, measurement_id in points.items():
+        mark = origin_of(connection, measurement_id, arithmetic=None).fingerprint
+        connection.execute(update(series).where(series.c.id == series_id).values(fingerprint=mark))
+
+
+#: Version that an upgrade starts from -> what it does to the rows afterwards.
+_REWRITES: Mapping[int, Callable[[Connection], None]] = MappingProxyType({4: _rename_former_int8})
 
 forbid_changes(schema.verdict)
 forbid_changes(schema.tag)

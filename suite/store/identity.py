@@ -118,3 +118,27 @@ def origin_entry(device: str) -> dict[str, str]:
     """Returns what the document of an imported device or measurement has in addition, nothing for this lab's own."""
     lab = lab_of(device)
     return {"origin": lab} if lab else {}
+
+
+FORMER_INT8, INT8_DYNAMIC = "int8", "int8-dynamic"
+"""Until schema 5 int8 was the name of the setting with activations of 8 bits too; then weights alone got it."""
+
+_ONE, _SEVERAL = ("quant", "setting"), "quants"
+"""The keys whose values are the name of a setting, or a list of names."""
+
+
+def rename_former_int8(value: Any) -> Any:
+    """Returns JSON in which every mention of the former int8 as a setting has its new name."""
+    if isinstance(value, list):
+        return [rename_former_int8(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    renamed: dict[str, Any] = {}
+    for key, item in value.items():
+        if key in _ONE and item == FORMER_INT8:
+            renamed[key] = INT8_DYNAMIC
+        elif key == _SEVERAL and isinstance(item, list):
+            renamed[key] = [INT8_DYNAMIC if name == FORMER_INT8 else name for name in item]
+        else:
+            renamed[key] = rename_former_int8(item)
+    return renamed

@@ -24,7 +24,7 @@ def replace_points(connection: Connection, measurement_id: int, measurement: Mea
     """
     if measurement.status not in STATUSES_WITH_POINTS:
         return
-    origin = _origin(connection, measurement_id, measurement.arithmetic)
+    origin = origin_of(connection, measurement_id, measurement.arithmetic)
     for metric in METRICS:
         value = metric.value(measurement)
         if value is not None:
@@ -35,7 +35,7 @@ def replace_points(connection: Connection, measurement_id: int, measurement: Mea
 
 
 @dataclass(frozen=True)
-class _Origin:
+class Origin:
     """What names the series of a measurement."""
 
     device_name: str
@@ -44,7 +44,7 @@ class _Origin:
     fingerprint: str
 
 
-def _origin(connection: Connection, measurement_id: int, arithmetic: str | None) -> _Origin:
+def origin_of(connection: Connection, measurement_id: int, arithmetic: str | None) -> Origin:
     """Returns what names the series of a measurement: its device as it was in that run, and its workload."""
     chosen = select(
         schema.device.c.name,
@@ -71,10 +71,10 @@ def _origin(connection: Connection, measurement_id: int, arithmetic: str | None)
         workload=row["workload_key"] if arithmetic is None else f"{row['workload_key']}/{arithmetic}",
         measurement_version=MEASUREMENT_VERSION,
     )
-    return _Origin(row["name"], row["workload_key"], row["emulated"], mark)
+    return Origin(row["name"], row["workload_key"], row["emulated"], mark)
 
 
-def _series(connection: Connection, origin: _Origin, metric: Metric) -> int:
+def _series(connection: Connection, origin: Origin, metric: Metric) -> int:
     identity = {
         "device_name": origin.device_name,
         "workload_key": origin.workload_key,

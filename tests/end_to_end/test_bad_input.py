@@ -57,7 +57,7 @@ REFUSED = [
     ((*RUN, "--weights", "nowhere"), "nowhere does not exist: give a Hugging Face folder or a GGUF file"),
     (("run", "--resume"), "There is no interrupted run to resume: start one"),
     (("run", "--resume", "--steps", "5"), "leave out --steps"),
-    (("check",), "Nothing to check is named: add --overhead"),
+    (("check",), "Nothing to check is named, or too much: add --overhead or --gradient"),
     (("report",), "There is nothing to report yet"),
     (("devices", "check", "pi"), "no device 'pi'"),
     (("run", "--device", "jetson"), "add it with `suite devices add jetson --kind jetson --host HOST`"),

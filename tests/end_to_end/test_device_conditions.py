@@ -37,13 +37,13 @@ def test_energy_is_the_integral_of_the_samples_and_net_of_the_idle_power_around(
 def test_a_setting_that_the_device_cannot_execute_is_unsupported_and_the_others_go_on(
     board: Board, bench: Bench
 ) -> None:
-    lacking = {"error_code": "0x14", "stage": "load", "reason": "no kernel for prge::linear_nf4.out"}
+    lacking = {"error_code": "0x14", "stage": "load", "reason": "no kernel for prge::linear_frozen.out"}
     board.script(nf4={"error": lacking})
     ran = bench(*BOTH, "--sessions", "3")
     found = by_setting(ran.document)
     assert ran.code == 0
     assert (found["fp32"]["status"], found["nf4"]["status"]) == ("ok", "unsupported")
-    assert "OperatorMissing (no kernel for prge::linear_nf4.out)" in found["nf4"]["reason"]
+    assert "OperatorMissing (no kernel for prge::linear_frozen.out)" in found["nf4"]["reason"]
     assert found["nf4"]["latency_ms"]["unavailable"] == found["nf4"]["reason"]
     assert [setting for setting, *_ in bench.sessions()].count("nf4") == 1  # trying again is of no use
 

@@ -113,6 +113,16 @@ def test_the_cost_of_the_sampler_is_measured_by_sessions_with_it_and_without(ben
     ]
 
 
+def test_projected_gradients_are_compared_with_the_exact_derivative(bench: Bench) -> None:
+    more = ("--quant", "fp32,nf4", "--eps", "1e-2,1e-3", "--perturbations", "12", "--json")
+    ran = bench("check", "--gradient", *SHAPE, *more)
+    assert ran.code == 0, ran.err
+    found = {(one["quant"], one["eps"]): one for one in ran.document}
+    assert set(found) == {("fp32", 1e-2), ("fp32", 1e-3), ("nf4", 1e-2), ("nf4", 1e-3)}
+    assert all(one["perturbations"] >= 12 and one["own_correlation"] > 0.99 for one in ran.document)
+    assert found["nf4", 1e-3]["correlation"] < 0.99 < found["fp32", 1e-3]["correlation"]
+
+
 def _numbers(document: Any) -> Iterator[float]:
     """All numbers of a document, however deep."""
     if isinstance(document, dict):

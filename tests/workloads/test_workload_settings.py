@@ -8,7 +8,8 @@ import pytest
 
 from foundation.errors import UserError
 from workloads.models.config import PROJECTIONS
-from workloads.workload import QUANTIZATION_SETTINGS, Workload
+from workloads.quantize.settings import QUANTIZATION_SETTINGS
+from workloads.workload import Workload
 
 
 @pytest.mark.parametrize(
@@ -16,7 +17,11 @@ from workloads.workload import QUANTIZATION_SETTINGS, Workload
     [
         ({"quant": "int4"}, r"Unknown quantization setting 'int4': did you mean .*int8"),
         ({"quant": "FP32"}, r"Unknown quantization setting 'FP32': did you mean fp32"),
-        ({"quant": "x"}, r"Unknown quantization setting 'x': choose one of fp16, fp32, int8, nf4\."),
+        (
+            {"quant": "x"},
+            r"Unknown quantization setting 'x': choose one of 8da4w, bf16, fp16, fp32, int8, int8-dynamic, nf4, "
+            r"nf4-double\.",
+        ),
         ({"method": "prg"}, r"Unknown method 'prg': did you mean prge"),
         ({"backend": "xnpack"}, r"Unknown backend 'xnpack': did you mean xnnpack"),
         ({"noise": "kernels"}, r"Unknown noise 'kernels': did you mean kernel"),
@@ -28,7 +33,11 @@ from workloads.workload import QUANTIZATION_SETTINGS, Workload
         ({"rank": 0}, r"rank is 0, but it must be at least 1"),
         ({"answers": 0}, r"answers is 0, but it must be at least 1"),
         ({"T": 4, "answers": 5}, r"The answers need 5 positions, but T is 4: raise T to 5 or more\."),
-        ({"quant": "nf4", "noise": "stock"}, r"nf4 needs the runner's kernel.*: choose noise `kernel`, or fp32"),
+        ({"quant": "nf4", "noise": "stock"}, r"nf4 needs the runner's kernel.*: choose noise `kernel`, or one of fp32"),
+        (
+            {"quant": "int8", "noise": "stock"},
+            r"int8 needs the runner's kernel.*or one of fp32, fp16, int8-dynamic, 8da4w",
+        ),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )

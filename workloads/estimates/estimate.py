@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from workloads.estimates.reference_cost import GROUP_BYTES, KEPT_BYTES, affordable_steps, queries_at_a_time
 from workloads.estimates.session_memory import (
-    BYTES_PER_OPERAND,
     chunks_of_step,
     frozen_adapter_columns,
     layer_bytes,
@@ -14,6 +13,7 @@ from workloads.estimates.session_memory import (
     table_bytes,
 )
 from workloads.models.config import PROJECTIONS, LlamaConfig
+from workloads.quantize.settings import QuantizationSetting
 from workloads.workload import Workload, adapter_values, layout_of
 
 _LIBRARIES_BYTES = 450 << 20
@@ -40,11 +40,11 @@ def export_peak_bytes(workload: Workload, config: LlamaConfig) -> int:
     quant = workload.quant
     table, stored = table_bytes("fp32", config), table_bytes(quant, config)
     tables = 1 if config.tie_embeddings else 2
-    loading = tables * (table + (0 if quant == "fp32" else stored))
+    loading = tables * (table + (0 if stored == table else stored))
     # The head: its tensor, XNNPACK's serialized bytes, and two intermediate copies.
     of_delegates = stored + 4 * stored
     of_graph = tables * stored + config.layers * layer_bytes(quant, config)
-    lowering = of_graph if quant == "nf4" else of_delegates
+    lowering = of_graph if workload.setting.kernel else of_delegates
     return _process_bytes(workload, config) + max(loading, lowering + 2 * layer_bytes("fp32", config))
 
 
@@ -56,14 +56,14 @@ def reference_peak_bytes(workload: Workload, config: LlamaConfig) -> int:
     whole = config.layers * layer
     layers = whole if whole <= KEPT_BYTES else config.layers * stored if config.layers * stored <= KEPT_BYTES else 0
     table = table_bytes("fp32", config)
-    ends = table + (0 if config.tie_embeddings and workload.quant in ("fp32", "fp16") else table)
+    ends = table + (0 if config.tie_embeddings and workload.setting.is_plain else table)
     together = min(workload.q, queries_at_a_time(workload, config))
     values = adapter_values(layout_of(workload, config))
     a_query = 4 * (2 * workload.b * workload.T * config.hidden_size + values)
     widest = max(config.intermediate_size, config.hidden_size, config.heads * workload.T)
     activations = min(GROUP_BYTES, 4 * workload.b * workload.T * widest)
     passing = together * a_query + _ACTIVATIONS_AT_ONCE * activations + _NOISE_BYTES_PER_VALUE * values
-    left = 0 if workload.quant == "nf4" else _TABLES_KEPT * table_bytes(workload.quant, config)
+    left = 0 if workload.setting.kernel else _TABLES_KEPT * table_bytes(workload.quant, config)
     return _process_bytes(workload, config) + left + layers + 2 * layer + ends + passing
 
 
@@ -75,9 +75,7 @@ def _process_bytes(workload: Workload, config: LlamaConfig) -> int:
 
 _GRAPH_BYTES = 5_000
 _GRAPH_BYTES_PER_CHUNK = 5_000
-_GRAPH_BYTES_PER_CALL = {"fp32": 1_600, "fp16": 1_600, "int8": 1_600, "nf4": 2_400}
-_GRAPH_BYTES_PER_DELEGATE = {"fp32": 13_000, "fp16": 14_500, "int8": 13_500, "nf4": 0}
-"""Bytes of a program besides its constants: instructions, tensors, and the graph of each layer's delegate."""
+"""Bytes of a program besides its constants, its calls of layers and their delegates' graphs (Costs)."""
 
 _LIST_BYTES = 6_000
 _LIST_BYTES_PER_CONSTANT = 450
@@ -110,24 +108,25 @@ class Estimate:
 
 def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
     """Estimates the cost of `workload` on a model of this shape."""
-    counts, quant = config.parameter_counts(), workload.quant
+    counts, quant, setting = config.parameter_counts(), workload.quant, workload.setting
     table, linears = table_bytes(quant, config), config.layers * layer_bytes(quant, config)
-    frozen = workload.rank * frozen_adapter_columns(workload, config) * BYTES_PER_OPERAND[quant]
+    frozen = workload.rank * frozen_adapter_columns(workload, config) * setting.operand_bytes
     resident = linears + table + 4 * counts.norms + frozen
     # A separate embedding is read row by row from the mapped file. A tied one is the head's matrix.
-    embedding = 0 if config.tie_embeddings else table
+    own = setting.embedding or quant
+    embedding = 0 if config.tie_embeddings and own == quant else table_bytes(own, config)
     weights = resident + embedding
     chunks = len(chunks_of_step(workload))
     calls = config.layers * chunks
-    graph = _GRAPH_BYTES + chunks * _GRAPH_BYTES_PER_CHUNK + calls * _GRAPH_BYTES_PER_CALL[quant]
-    graph += config.layers * _GRAPH_BYTES_PER_DELEGATE[quant]
+    graph = _GRAPH_BYTES + chunks * _GRAPH_BYTES_PER_CHUNK + calls * setting.costs.graph_bytes_per_call
+    graph += config.layers * setting.costs.graph_bytes_per_delegate
     graph += 4 * workload.T * config.head_dim * 4  # the rotary tables
     tokens = 2 * workload.q * workload.b * workload.T
     attention = 2 * config.layers * workload.T * config.query_size  # scores and mixed values of a token
     return Estimate(
         weight_bytes=weights,
         program_bytes=graph,
-        weights_file_bytes=weights - frozen + _list_bytes(config.layers * _constants_per_layer(quant)),
+        weights_file_bytes=weights - frozen + _list_bytes(config.layers * _constants_per_layer(setting)),
         adapters_file_bytes=frozen + _list_bytes(config.layers * len(workload.targets)),
         memory_bytes=session_peak_bytes(workload, config, resident, calls),
         export_memory_bytes=max(export_peak_bytes(workload, config), reference_peak_bytes(workload, config)),
@@ -136,9 +135,10 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
     )
 
 
-def _constants_per_layer(quant: str) -> int:
+def _constants_per_layer(setting: QuantizationSetting) -> int:
     """Returns how many tensors a layer's norms and projections are stored as."""
-    return 2 + len(PROJECTIONS) * (1 if quant in ("fp32", "fp16") else 2)
+    scales = {"nf4-double": 3}.get(setting.name, 0 if setting.bits >= 16 else 1)
+    return 2 + len(PROJECTIONS) * (1 + scales)
 
 
 def _list_bytes(constants: int) -> int:

@@ -66,7 +66,7 @@ def step_seconds(workload: Workload, config: LlamaConfig, accumulation: Accumula
     widths = 30 * config.hidden_size + 8 * config.intermediate_size + 6 * config.heads * workload.T
     values = tokens * config.layers * widths
     noise = workload.q * adapter_values(layout_of(workload, config))
-    half_sums = workload.quant == "fp16" and accumulation is Accumulation.FP16
+    half_sums = workload.setting.sums_vary and accumulation is Accumulation.FP16
     flops_per_s = _HALF_SUM_FLOPS_PER_S if half_sums else _FLOPS_PER_S
     arithmetic = 2.0 * tokens * linears / flops_per_s + values * _SECONDS_PER_VALUE + noise * _SECONDS_PER_NOISE
     groups = -(-workload.q // queries_at_a_time(workload, config))

@@ -216,7 +216,7 @@ def _export_into(stage: Path, name: str, workload: Workload, weights: ModelWeigh
     )
 
     facts = export_program(workload, weights, stage / PROGRAM, data)
-    if workload.quant == "fp16":
+    if workload.setting.sums_vary:
         export_probe(stage / PROBE)
     document: dict[str, Any] = {
         "schema": SCHEMA,

@@ -30,9 +30,10 @@ from workloads.export.shared_constants import share_constants
 from workloads.lowering.delegation import quick_tracing
 from workloads.lowering.external_constants import ExternalConstants
 from workloads.models.weights import ModelWeights
+from workloads.quantize.int4_groups import written_constants
 from workloads.workload import Workload, adapter_values
 
-IN_PLACE = {"prge::update": 0, "prge::decoder_layer_nf4": 0}
+IN_PLACE = {"prge::update": 0, "prge::decoder_layer": 0}
 """Operators whose result may overwrite one of their arguments, and which: their kernels allow it (docs/contracts.md).
 They do so wherever nothing reads the old value later.
 """
@@ -181,5 +182,9 @@ def _weight_bytes(*modules: nn.Module) -> int:
 
     Tables and constants that follow from the configuration are not weights: they are buffers outside the state dict.
     """
-    tensors = [tensor for module in modules for tensor in module.state_dict().values()]
-    return sum({tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}.values())
+    sizes = {}
+    for module in modules:
+        written = written_constants(module)
+        for name, tensor in module.state_dict().items():
+            sizes[tensor.data_ptr()] = written.get(name, tensor).nbytes
+    return sum(sizes.values())

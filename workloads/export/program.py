@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from workloads.lowering.delegation import delegate
 from workloads.lowering.stored_constants import StoredConstants
 from workloads.methods.adapter import adapt, frozen_a
-from workloads.methods.blocks import HalfHeadBlock, HeadBlock, LayerBlock, Nf4HeadBlock, Nf4LayerBlock
-from workloads.methods.passes import Loops, rows_per_chunk
+from workloads.methods.blocks import FrozenHeadBlock, FrozenLayerBlock, HeadBlock, LayerBlock
+from workloads.methods.passes import Loops
 from workloads.methods.perturbation import KernelNoise, Noise, StockNoise
 from workloads.methods.prge_step import Ends, KernelEnds, PrgeStep, Shape, StockEnds
 from workloads.models.config import LlamaConfig
 from workloads.models.llama import Llama, Rotary
-from workloads.quantize.apply import PRODUCT_DTYPE, LayeredModel, MadeOnDemand
+from workloads.quantize.apply import LayeredModel, MadeOnDemand, product_dtype
 from workloads.workload import AdapterSlot, Workload, layout_of, lora_settings
 
 
@@ -40,10 +40,10 @@ class Parts:
 def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Tensor]) -> Parts:
     """Returns the parts as plain modules, each block built on request; `state` is the canonical state dict."""
     model = LayeredModel(config, state, workload.quant)
-    lora, products = lora_settings(workload), PRODUCT_DTYPE[workload.quant]
+    lora, products = lora_settings(workload), product_dtype(workload.setting)
     layout = layout_of(workload, config)
     rotary = Rotary.tables(config, workload.T)
-    kind = Nf4LayerBlock if workload.quant == "nf4" else LayerBlock
+    kind = FrozenLayerBlock if workload.setting.kernel else LayerBlock
 
     def frozen(slot: AdapterSlot) -> Tensor:
         return frozen_a(config, lora, slot, workload.adapter_seed).to(products)
@@ -58,25 +58,18 @@ def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Ten
 
 
 def _head(workload: Workload, ends: Llama, products: torch.dtype) -> nn.Module:
-    if workload.quant == "nf4":
-        return Nf4HeadBlock(ends)
-    return HalfHeadBlock(ends) if has_half_head(workload) else HeadBlock(ends, products)
-
-
-def has_half_head(workload: Workload) -> bool:
-    """Returns whether the runner's kernel multiplies the float16 head, instead of a delegate."""
-    return workload.quant == "fp16" and workload.noise == "kernel"
+    return FrozenHeadBlock(ends) if workload.setting.multiplies_head(workload.noise) else HeadBlock(ends, products)
 
 
 def delegated_parts(workload: Workload, parts: Parts, stored: StoredConstants | None = None) -> Parts:
     """Returns the same parts as XNNPACK delegates, without the constants that are `stored` elsewhere.
 
-    nf4 has no delegates: the runner's kernels compute a whole layer each.
+    Some settings have no delegates: the runner's kernels compute a whole layer each.
     """
-    if workload.quant == "nf4":
+    if workload.setting.kernel:
         return replace(parts, blocks=list(parts.blocks))
     blocks, head = delegate(parts.blocks, block_example(workload, parts), stored), parts.head
-    if not has_half_head(workload):
+    if not workload.setting.multiplies_head(workload.noise):
         rows = _slices_per_chunk(workload) * workload.b * workload.answers
         (head,) = delegate([head], (torch.zeros(rows, parts.config.hidden_size),), stored)
     return replace(parts, blocks=blocks, head=head)
@@ -85,9 +78,9 @@ def delegated_parts(workload: Workload, parts: Parts, stored: StoredConstants | 
 def training_step(workload: Workload, parts: Parts) -> PrgeStep:
     """Returns the step over `parts`, with a zero adapter and no pending update."""
     stock = workload.noise == "stock"
-    noise: Noise = StockNoise(workload.q) if stock else KernelNoise(half=parts.products == torch.float16)
+    noise: Noise = StockNoise(workload.q) if stock else KernelNoise(parts.products)
     # If the runner multiplies the head, a tied table is its weight too; a delegate has its own packed copy.
-    alone = not parts.config.tie_embeddings or not (workload.quant == "nf4" or has_half_head(workload))
+    alone = not parts.config.tie_embeddings or not workload.setting.multiplies_head(workload.noise)
     ends: Ends = StockEnds() if stock else KernelEnds(alone)
     return PrgeStep(
         parts.embedding,
@@ -95,7 +88,7 @@ def training_step(workload: Workload, parts: Parts) -> PrgeStep:
         parts.head,
         parts.layout,
         _loops(workload),
-        Shape(workload.b, workload.T, workload.answers, rows_per_chunk(workload.quant)),
+        Shape(workload.b, workload.T, workload.answers, workload.setting.rows_per_chunk),
         parts.products,
         noise,
         ends,
@@ -132,4 +125,4 @@ def _loops(workload: Workload) -> Loops:
 def _slices_per_chunk(workload: Workload) -> int:
     """Returns the copies of the batch that a block gets at a time, which all passes share."""
     first_pass = next(_loops(workload).passes())
-    return first_pass.chunks(workload.b * workload.T, rows_per_chunk(workload.quant))[0].slices
+    return first_pass.chunks(workload.b * workload.T, workload.setting.rows_per_chunk)[0].slices

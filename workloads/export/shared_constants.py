@@ -25,6 +25,7 @@ from workloads.lowering.stored_constants import StoredConstants, with_tensors
 from workloads.models.config import PROJECTIONS
 from workloads.models.weights import ModelWeights
 from workloads.quantize.apply import MadeOnDemand
+from workloads.quantize.int4_groups import read_constants, written_constants
 from workloads.workload import EXPORTER_VERSION, AdapterSlot, Workload
 
 VERSIONED = ("torch", "executorch", "torchao")
@@ -67,20 +68,20 @@ class _Sharing:
         self._ends = nn.ModuleDict({"embedding": parts.embedding, "head": parts.head})
         self._first: nn.Module = parts.blocks[0]
         slots = {constant_sha256(parts.frozen_a(slot)): slot for slot in parts.layout if slot.layer == 0}
-        digests = {name: constant_sha256(value) for name, value in self._first.state_dict().items()}
+        digests = {name: constant_sha256(value) for name, value in _stored_form(self._first).items()}
         # By content, since settings name their buffers as they like.
         self._frozen = {name: slots[digest] for name, digest in digests.items() if digest in slots}
         self._weights = [name for name in digests if name not in self._frozen]
 
     def weights_recipe(self, weights_sha256: str) -> dict[str, Any]:
         """Returns what determines the weights file."""
-        first = {name: value for name, value in self._first.state_dict().items() if name in self._weights}
+        first = {name: value for name, value in _stored_form(self._first).items() if name in self._weights}
         return {
             **_made_by(),
             "weights": weights_sha256,
             "quant": self._workload.quant,
             "layers": len(self._parts.blocks),
-            "ends": _described(self._ends.state_dict()),
+            "ends": _described(_stored_form(self._ends)),
             "layer": _described(first),
         }
 
@@ -97,11 +98,11 @@ class _Sharing:
 
     def write_weights(self, path: Path) -> Catalog:
         """Writes the weights file, a layer at a time."""
-        ends = self._ends.state_dict()
+        ends = _stored_form(self._ends)
         with FlatTensorWriter(path, len(ends) + len(self._parts.blocks) * len(self._weights)) as writer:
             constants = {name: asdict(writer.add(value)) for name, value in ends.items()}
             for index, block in enumerate(self._parts.blocks):
-                values = block.state_dict()
+                values = _stored_form(block)
                 constants |= {_of_layer(index, name): asdict(writer.add(values[name])) for name in self._weights}
         return constants
 
@@ -112,7 +113,8 @@ class _Sharing:
 
     def compare(self, stored: StoredConstants) -> None:
         """Raises RuntimeError unless embedding, head and first layer are what the files have."""
-        made = {**self._ends.state_dict(), **{_of_layer(0, n): self._first.state_dict()[n] for n in self._weights}}
+        first = _stored_form(self._first)
+        made = {**_stored_form(self._ends), **{_of_layer(0, name): first[name] for name in self._weights}}
         for name, value in made.items():
             found = stored.constant(name)
             if found is None or found.sha256 != constant_sha256(value):
@@ -127,15 +129,21 @@ class _Sharing:
                 own = next(s for s in self._parts.layout if (s.layer, s.projection) == (index, slot.projection))
                 there = stored.constant(_of_slot(own)) is not None
                 values[name] = stored.tensor(_of_slot(own)) if there else self._parts.frozen_a(own)
-            return with_tensors(self._first, values)
+            return with_tensors(self._first, values | read_constants(self._first, values))
 
-        ends = with_tensors(self._ends, {name: stored.tensor(name) for name in self._ends.state_dict()})
+        of_ends = {name: stored.tensor(name) for name in self._ends.state_dict()}
+        ends = with_tensors(self._ends, of_ends | read_constants(self._ends, of_ends))
         return replace(
             self._parts,
             embedding=ends.get_submodule("embedding"),
             head=ends.get_submodule("head"),
             blocks=MadeOnDemand(len(self._parts.blocks), block),
         )
+
+
+def _stored_form(module: nn.Module) -> dict[str, Tensor]:
+    """Returns a part's constants as programs hold them."""
+    return module.state_dict() | written_constants(module)
 
 
 def _of_layer(index: int, name: str) -> str:

@@ -41,6 +41,7 @@ from torch.export.graph_signature import InputKind
 from workloads.lowering.flat_tensor import constant_bytes
 from workloads.lowering.stored_constants import StoredConstants
 from workloads.models import conversion  # registers the operators  # noqa: F401
+from workloads.quantize.int4_groups import written_constants
 
 
 class NotDelegatedError(RuntimeError):
@@ -126,12 +127,14 @@ def delegate(
     ).exported_program()
     lowered, arguments, results = _only_delegate(edge)
     shapes = _shapes_only(edge)
-    template = _Template(lowered, _constants(first_part, edge), stored or StoredConstants())
+    template = _Template(
+        lowered, _constants(first_part, edge) | written_constants(first_part), stored or StoredConstants()
+    )
     delegated = []
     for part in parts:
         _own_storages(part)
         constants = _constants(part, edge)
-        processed = template.with_constants(constants)
+        processed = template.with_constants(constants, constants | written_constants(part))
         sibling = LoweredBackendModule(
             shapes, lowered.backend_id, processed.processed_bytes, lowered.compile_specs, processed.data_store_output
         )
@@ -215,19 +218,22 @@ class _Template:
         self._entries = {} if store is None else store.pte_data
         self._rekeyable = all(key[-64:] in self._names for key in self._entries)
 
-    def with_constants(self, constants: Mapping[str, Tensor]) -> PreprocessResult:
-        """Returns the delegate around `constants`, which have the names and shapes of the template's."""
+    def with_constants(self, constants: Mapping[str, Tensor], written: Mapping[str, Tensor]) -> PreprocessResult:
+        """Returns the delegate around `constants`, which have the names and shapes of the template's.
+
+        `written`: the same in the form that the serializer writes.
+        """
         renamed: dict[bytes, bytes] = {}
         store = NamedDataStore()
         for key, entry in self._entries.items():
             names = self._names.get(key[-64:], [])
-            digests = {self._stored.sha256_of(constants[name]) for name in names}
+            digests = {self._stored.sha256_of(written[name]) for name in names}
             if not self._rekeyable or len(digests) != 1:
                 return self._serialized_anew(constants)
             (digest,) = digests
             renamed[key[-64:].encode()] = digest.encode()
-            if not self._stored.hold(key[:-64] + digest):  # int8's scales have a prefix, and stay in the program
-                store.add_named_data(key[:-64] + digest, bytes(constant_bytes(constants[names[0]])), entry.alignment)
+            if not self._stored.hold(key[:-64] + digest):  # scales of 8 and 4 bits have a prefix, and stay here
+                store.add_named_data(key[:-64] + digest, bytes(constant_bytes(written[names[0]])), entry.alignment)
         processed = _DIGEST.sub(lambda found: renamed.get(found[0], found[0]), self._lowered.processed_bytes)
         return PreprocessResult(processed, debug_handle_map={}, data_store_output=store.get_named_data_store_output())
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from workloads.models.config import LlamaConfig
-from workloads.models.llama import DecoderLayer, widened
+from workloads.models.llama import DecoderLayer, operand, widened
 from workloads.workload import AdapterSlot, LoraSettings
 
 
@@ -35,14 +35,16 @@ class LowRank(nn.Module):
 
     lora_a: Tensor
 
-    def __init__(self, lora_a: Tensor) -> None:
+    def __init__(self, lora_a: Tensor, products: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.register_buffer("lora_a", lora_a)
+        self.register_buffer("lora_a", operand(lora_a, products))
+        self.products = products
 
     def forward(self, x: Tensor, lora_b: Tensor) -> Tensor:
         """x [slices, rows, in], lora_b [slices, rank, out] -> [slices, rows, out]."""
         # bmm, not linear: a varying right-hand side must never be packed as a constant.
-        return torch.bmm(nn.functional.linear(x, self.lora_a), lora_b)
+        inner = nn.functional.linear(x, self.lora_a)
+        return torch.bmm(operand(inner, self.products) if inner.dtype == torch.float32 else inner, lora_b)
 
 
 class AdaptedLinear(nn.Module):
@@ -62,7 +64,7 @@ def adapt(
     layers: Mapping[int, DecoderLayer],
     layout: Sequence[AdapterSlot],
     frozen: Callable[[AdapterSlot], Tensor],
-    dtype: torch.dtype,
+    products: torch.dtype,
 ) -> None:
     """Replaces each projection that has a slot by an AdaptedLinear; `layers` is by index."""
     for slot in layout:
@@ -70,4 +72,4 @@ def adapt(
             module for module in layers[slot.layer].modules() if slot.projection in dict(module.named_children())
         )
         base = owner.get_submodule(slot.projection)
-        setattr(owner, slot.projection, AdaptedLinear(base, LowRank(frozen(slot).to(dtype))))
+        setattr(owner, slot.projection, AdaptedLinear(base, LowRank(frozen(slot), products)))

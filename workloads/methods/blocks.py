@@ -1,6 +1,6 @@
 """The parts of a model that are lowered one by one: a decoder layer, and the head.
 
-XNNPACK can't multiply NF4 weights: there the runner has an operator for a whole layer.
+XNNPACK can't multiply weights in the forms of most settings: there the runner has an operator for a whole layer.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from workloads.methods import operators  # registers linear_half  # noqa: F401
+from workloads.methods import operators  # registers linear_frozen  # noqa: F401
 from workloads.methods.adapter import AdaptedLinear
 from workloads.methods.passes import scratch_values
 from workloads.models.config import PROJECTIONS
 from workloads.models.llama import DecoderLayer, Llama, Rotary, operand, widened
+from workloads.quantize.frozen import Frozen
 from workloads.workload import AdapterSlot
 
 
@@ -54,8 +55,51 @@ class HeadBlock(nn.Module):
         return widened(self.lm_head(operand(self.norm(x), self.products)))
 
 
-class HalfHeadBlock(nn.Module):
-    """The last norm and a head with float16 weights by the runner's kernels, which sum its products in float32.
+class FrozenLayerBlock(nn.Module):
+    """A decoder layer by the runner's kernels; called like a LayerBlock."""
+
+    def __init__(self, layer: DecoderLayer, slots: Sequence[AdapterSlot], rotary: Rotary) -> None:
+        super().__init__()
+        self.config = layer.self_attn.config
+        self.rank = slots[0].rank if slots else 0
+        self.adapted = [PROJECTIONS.index(slot.projection) for slot in slots]
+        self.norms = nn.ParameterList([layer.input_layernorm.weight, layer.post_attention_layernorm.weight])
+        for name, table in vars(rotary).items():
+            self.register_buffer(name, table, persistent=False)
+        self.tables = tuple(vars(rotary))
+        self.projections = nn.ModuleList()
+        for name in PROJECTIONS:
+            owner = layer.self_attn if hasattr(layer.self_attn, name) else layer.mlp
+            module = owner.get_submodule(name)
+            if isinstance(module, AdaptedLinear):
+                self.register_buffer(f"{name}_a", module.low_rank.lora_a.to(layer.self_attn.products))
+                module = module.base
+            self.projections.append(module)
+
+    def forward(self, x: Tensor, bias: Tensor, *adapters: Tensor) -> Tensor:
+        """x [slices, b * T, hidden], bias [slices * b, 1, 1, T, T], adapters [slices, rank, out] -> like x."""
+        scratch = torch.empty(scratch_values(self.config, x.shape[0] * x.shape[1], self.rank))
+        projections = [module for module in self.projections if isinstance(module, Frozen)]
+        result: Tensor = torch.ops.prge.decoder_layer(
+            x,
+            bias,
+            scratch,
+            list(self.norms),
+            [self.get_buffer(name) for name in self.tables],
+            [module.weight for module in projections],
+            [scale for module in projections for scale in module.scales],
+            [self.get_buffer(f"{PROJECTIONS[place]}_a") for place in self.adapted],
+            list(adapters),
+            self.adapted,
+            self.config.heads,
+            self.config.kv_heads,
+            self.config.norm_eps,
+        )
+        return result
+
+
+class FrozenHeadBlock(nn.Module):
+    """The last norm and the output head by the runner's kernels, which sum its products in float32.
 
     Rounding logits costs most: a loss is a difference of two of them, and they are the model's largest sums.
     """
@@ -69,62 +113,6 @@ class HalfHeadBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x float32 [rows, hidden] -> logits float32 [rows, vocabulary]."""
         normal = torch.ops.prge.rms_norm(x, self.norm.weight, self.epsilon)
-        result: Tensor = torch.ops.prge.linear_half(normal, self.lm_head.get_parameter("weight"))
-        return result
-
-
-class Nf4LayerBlock(nn.Module):
-    """A decoder layer with NF4 weights; called like a LayerBlock, its buffers are named as in the layer."""
-
-    def __init__(self, layer: DecoderLayer, slots: Sequence[AdapterSlot], rotary: Rotary) -> None:
-        super().__init__()
-        self.config = layer.self_attn.config
-        self.rank = slots[0].rank if slots else 0
-        self.adapted = [PROJECTIONS.index(slot.projection) for slot in slots]
-        self.norms = nn.ParameterList([layer.input_layernorm.weight, layer.post_attention_layernorm.weight])
-        for name, table in vars(rotary).items():
-            self.register_buffer(name, table, persistent=False)
-        self.tables = tuple(vars(rotary))
-        for name in PROJECTIONS:
-            owner = layer.self_attn if hasattr(layer.self_attn, name) else layer.mlp
-            module = owner.get_submodule(name)
-            if isinstance(module, AdaptedLinear):
-                self.register_buffer(f"{name}_a", module.low_rank.lora_a)
-                module = module.base
-            self.register_buffer(f"{name}_packed", module.get_buffer("packed"))
-            self.register_buffer(f"{name}_absmax", module.get_buffer("absmax"))
-
-    def forward(self, x: Tensor, bias: Tensor, *adapters: Tensor) -> Tensor:
-        """x [slices, b * T, hidden], bias [slices * b, 1, 1, T, T], adapters [slices, rank, out] -> like x."""
-        scratch = torch.empty(scratch_values(self.config, x.shape[0] * x.shape[1], self.rank))
-        result: Tensor = torch.ops.prge.decoder_layer_nf4(
-            x,
-            bias,
-            scratch,
-            list(self.norms),
-            [self.get_buffer(name) for name in self.tables],
-            [self.get_buffer(f"{name}_packed") for name in PROJECTIONS],
-            [self.get_buffer(f"{name}_absmax") for name in PROJECTIONS],
-            [self.get_buffer(f"{PROJECTIONS[place]}_a") for place in self.adapted],
-            list(adapters),
-            self.adapted,
-            self.config.heads,
-            self.config.kv_heads,
-            self.config.norm_eps,
-        )
-        return result
-
-
-class Nf4HeadBlock(nn.Module):
-    """The last norm and the output head; called like a HeadBlock."""
-
-    def __init__(self, model: Llama) -> None:
-        super().__init__()
-        self.norm = model.model.norm
-        self.lm_head = model.lm_head
-        self.epsilon = model.config.norm_eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x float32 [rows, hidden] -> logits [rows, vocabulary]."""
-        result: Tensor = self.lm_head(torch.ops.prge.rms_norm(x, self.norm.weight, self.epsilon))
+        scales = self.lm_head.scales if isinstance(self.lm_head, Frozen) else []
+        result: Tensor = torch.ops.prge.linear_frozen(normal, self.lm_head.weight, scales)
         return result

@@ -1,7 +1,7 @@
 """Our own operators for torch: schemas, shapes for export, and eager reference kernels.
 
-They cover the noise, the work around the decoder layers (tokens in, losses and gradients out), and a whole decoder
-layer with NF4 weights.
+They cover the noise, the work around the decoder layers (tokens in, losses and gradients out), and products with
+frozen matrices in all forms that settings store them in (workloads/quantize/frozen.py), of a whole decoder layer too.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ from workloads.methods.noise import normal
 from workloads.methods.passes import BOTH, MINUS, PLUS
 from workloads.models.config import PROJECTIONS
 from workloads.models.llama import attention_bias as one_bias
-from workloads.quantize.nf4 import BLOCK, CODES, dequantize
+from workloads.quantize.frozen import dequantize
 
 # torch.library has no types: hence the ignores.
 _library = torch.library.Library("prge", "DEF")  # type: ignore[no-untyped-call]
 
 _PERTURB = (
     "Tensor adapter, Tensor key, Tensor eps, Tensor after, int offset, int rank, int[] features, "
-    "int first_query, int queries, int signs, bool half"
+    "int first_query, int queries, int signs, ScalarType dtype"
 )
 _UPDATE = "Tensor adapter, Tensor projected_gradient, Tensor pending_key, Tensor lr"
-_LINEAR_NF4 = "Tensor x, Tensor packed, Tensor absmax"
 
 
 def perturb(
@@ -40,9 +39,9 @@ def perturb(
     first_query: int,
     queries: int,
     signs: int,
-    half: bool,
+    dtype: torch.dtype,
 ) -> list[Tensor]:
-    """adapter[...] ± eps * noise, from `offset` on -> [signs * queries, rank, f] for each f of `features`."""
+    """adapter[...] ± eps * noise, from `offset` on -> `dtype` [signs * queries, rank, f] for each f of `features`."""
     del after
     seed, step = (int(value) for value in key)
     perturbed = []
@@ -54,7 +53,7 @@ def perturb(
         )
         factors = {BOTH: (1.0, -1.0), PLUS: (1.0,), MINUS: (-1.0,)}[signs]
         both = torch.cat([base + sign * eps * noise for sign in factors]).reshape(-1, rank, width)
-        perturbed.append(both.to(torch.float16) if half else both)
+        perturbed.append(both.to(dtype))
         offset += size
     return perturbed
 
@@ -68,14 +67,9 @@ def update(adapter: Tensor, projected_gradient: Tensor, pending_key: Tensor, lr:
     return adapter - lr * direction / projected_gradient.numel()
 
 
-def linear_nf4(x: Tensor, packed: Tensor, absmax: Tensor) -> Tensor:
-    """x [..., in] times the transposed NF4 weight [out, in] -> [..., out], both float32."""
-    return torch.nn.functional.linear(x, dequantize(packed, absmax))
-
-
-def linear_half(x: Tensor, weight: Tensor) -> Tensor:
-    """float32 x [rows, in] times the transposed float16 weight [out, in], summed in float32 -> float32 [rows, out]."""
-    return torch.nn.functional.linear(x, weight.to(torch.float32))
+def linear_frozen(x: Tensor, weight: Tensor, scales: Sequence[Tensor]) -> Tensor:
+    """x [..., in] times the transposed frozen weight [out, in] -> [..., out], all values and sums float32."""
+    return functional.linear(x, dequantize(weight, scales))
 
 
 def _perturb_shape(
@@ -89,10 +83,10 @@ def _perturb_shape(
     first_query: int,
     queries: int,
     signs: int,
-    half: bool,
+    dtype: torch.dtype,
 ) -> list[Tensor]:
     del key, eps, after, offset, first_query
-    slices, dtype = (2 if signs == BOTH else 1) * queries, torch.float16 if half else torch.float32
+    slices = (2 if signs == BOTH else 1) * queries
     return [adapter.new_empty((slices, rank, width), dtype=dtype) for width in features]
 
 
@@ -101,13 +95,9 @@ def _update_shape(adapter: Tensor, projected_gradient: Tensor, pending_key: Tens
     return torch.empty_like(adapter)
 
 
-def _linear_nf4_shape(x: Tensor, packed: Tensor, absmax: Tensor) -> Tensor:
-    del absmax
-    return x.new_empty(*x.shape[:-1], packed.shape[0])
-
-
-def _linear_half_shape(x: Tensor, weight: Tensor) -> Tensor:
-    return x.new_empty(x.shape[0], weight.shape[0])
+def _linear_shape(x: Tensor, weight: Tensor, scales: Sequence[Tensor]) -> Tensor:
+    del scales
+    return x.new_empty(*x.shape[:-1], weight.shape[0])
 
 
 ONE, _ONE_OUT = "Tensor", ("Tensor(a!) out", "Tensor(a!)")
@@ -127,25 +117,16 @@ def register(
 
 register("perturb", _PERTURB, _LIST, perturb, _perturb_shape)
 register("update", _UPDATE, ONE, update, _update_shape)
-register("linear_nf4", _LINEAR_NF4, ONE, linear_nf4, _linear_nf4_shape)
-register("linear_half", "Tensor x, Tensor weight", ONE, linear_half, _linear_half_shape)
+register("linear_frozen", "Tensor x, Tensor weight, Tensor[] scales", ONE, linear_frozen, _linear_shape)
 
 
 def embed(tokens: Tensor, table: Tensor, scales: Sequence[Tensor], slices: int, alone: bool) -> Tensor:
-    """Rows of a table for tokens int64 [b, T], `slices` times -> float32 [slices, b * T, hidden].
+    """Rows of a frozen table for tokens int64 [b, T], `slices` times -> float32 [slices, b * T, hidden].
 
-    table: float32 or float16 [vocabulary, hidden]; int8, with scales[0] of each row; or uint8 [vocabulary, hidden / 2],
-    NF4 with its absmax in scales[0]. `alone`: nothing else reads the table, so that it need not be in memory.
+    `alone`: nothing else reads the table, so that it need not be in memory.
     """
     del alone
-    rows = functional.embedding(tokens.reshape(-1), table)
-    if table.dtype == torch.int8:
-        rows = rows.to(torch.float32) * scales[0].reshape(-1, 1)[tokens.reshape(-1)]
-    if table.dtype == torch.uint8:
-        rows = CODES[torch.stack([rows >> 4, rows & 0xF], dim=-1).long()].reshape(rows.shape[0], -1)
-        place = tokens.reshape(-1, 1) * rows.shape[1] + torch.arange(rows.shape[1])
-        rows = rows * scales[0][place // BLOCK]
-    return rows.to(torch.float32).repeat(slices, 1, 1)
+    return dequantize(table, scales)[tokens.reshape(-1)].repeat(slices, 1, 1)
 
 
 def attention_bias(first: Tensor, length: int, slices: int) -> Tensor:
@@ -241,19 +222,19 @@ register("mean_losses", "Tensor row_losses, Tensor labels", ONE, mean_losses, _m
 register("gradient", "Tensor losses, Tensor eps", ONE, gradient, _gradient_shape)
 
 _DECODER_LAYER = (
-    "Tensor x, Tensor bias, Tensor scratch, Tensor[] norms, Tensor[] rotary, Tensor[] packed, Tensor[] absmax, "
+    "Tensor x, Tensor bias, Tensor scratch, Tensor[] norms, Tensor[] rotary, Tensor[] weights, Tensor[] scales, "
     "Tensor[] lora_a, Tensor[] lora_b, int[] adapted, int heads, int kv_heads, float epsilon"
 )
 
 
-def decoder_layer_nf4(
+def decoder_layer(
     x: Tensor,
     bias: Tensor,
     scratch: Tensor,
     norms: Sequence[Tensor],
     rotary: Sequence[Tensor],
-    packed: Sequence[Tensor],
-    absmax: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    scales: Sequence[Tensor],
     lora_a: Sequence[Tensor],
     lora_b: Sequence[Tensor],
     adapted: Sequence[int],
@@ -264,35 +245,40 @@ def decoder_layer_nf4(
     """x float32 [slices, rows, hidden], bias [sequences, 1, 1, T, T] -> the layer's result, like x.
 
     norms: of attention and feed-forward. rotary: cosines and sines [T, 1, head_dim] of queries and of keys, sign and
-    scale folded in. packed, absmax: of the seven projections. lora_a [rank, in] and lora_b [slices, rank, out] belong
-    to the projections whose places `adapted` has. `scratch` is memory to work in, its values mean nothing.
+    scale folded in. weights: of the seven projections; scales: those of the first, then of the second, and so on.
+    lora_a [rank, in] and lora_b [slices, rank, out] belong to the projections whose places `adapted` has. If weights
+    are bfloat16, all operands of products are rounded to it. `scratch` is memory to work in, its values mean nothing.
     """
     del scratch
-    adapters = {place: (a, b) for place, a, b in zip(adapted, lora_a, lora_b, strict=True)}
+    adapters = {place: (a.to(x.dtype), b.to(x.dtype)) for place, a, b in zip(adapted, lora_a, lora_b, strict=True)}
+    each, rounds = len(scales) // len(weights), weights[0].dtype == torch.bfloat16
+
+    def operand(value: Tensor) -> Tensor:
+        return value.to(torch.bfloat16).to(value.dtype) if rounds else value
 
     def project(name: str, value: Tensor) -> Tensor:
         place = PROJECTIONS.index(name)
-        result = value @ dequantize(packed[place], absmax[place]).T
+        result = value @ dequantize(weights[place], scales[place * each : (place + 1) * each]).to(x.dtype).T
         if place in adapters:
             a, b = adapters[place]
-            result = result + value @ a.T @ b
+            result = result + operand(value @ a.T) @ b
         return result
 
     def norm(value: Tensor, weight: Tensor) -> Tensor:
-        return value * torch.rsqrt(value.square().mean(-1, keepdim=True) + epsilon) * weight
+        return operand(value * torch.rsqrt(value.square().mean(-1, keepdim=True) + epsilon) * weight)
 
     normal = norm(x, norms[0])
     query_cos, query_sin, key_cos, key_sin = rotary
     length, head_dim = key_cos.shape[0], key_cos.shape[-1]
-    q = _rotated(project("q_proj", normal).reshape(-1, length, heads, head_dim), query_cos, query_sin)
-    k = _rotated(project("k_proj", normal).reshape(-1, length, kv_heads, head_dim), key_cos, key_sin)
-    v = project("v_proj", normal).reshape(-1, length, kv_heads, head_dim)
-    k, v = (each.repeat_interleave(heads // kv_heads, dim=2) for each in (k, v))
+    q = operand(_rotated(project("q_proj", normal).reshape(-1, length, heads, head_dim), query_cos, query_sin))
+    k = operand(_rotated(project("k_proj", normal).reshape(-1, length, kv_heads, head_dim), key_cos, key_sin))
+    v = operand(project("v_proj", normal).reshape(-1, length, kv_heads, head_dim))
+    k, v = (value.repeat_interleave(heads // kv_heads, dim=2) for value in (k, v))
     scores = torch.einsum("sqhd,skhd->shqk", q, k) + bias.reshape(-1, 1, length, length)
-    mixed = torch.einsum("shqk,skhd->sqhd", scores.softmax(dim=-1), v).reshape(*x.shape[:2], heads * head_dim)
-    x = x + project("o_proj", mixed)
+    mixed = torch.einsum("shqk,skhd->sqhd", operand(scores.softmax(dim=-1)), v)
+    x = x + project("o_proj", operand(mixed.reshape(*x.shape[:2], heads * head_dim)))
     normal = norm(x, norms[1])
-    gated = torch.nn.functional.silu(project("gate_proj", normal)) * project("up_proj", normal)
+    gated = operand(functional.silu(project("gate_proj", normal)) * project("up_proj", normal))
     return x + project("down_proj", gated)
 
 
@@ -305,4 +291,4 @@ def _decoder_layer_shape(x: Tensor, *others: object) -> Tensor:
     return torch.empty_like(x)
 
 
-register("decoder_layer_nf4", _DECODER_LAYER, ONE, decoder_layer_nf4, _decoder_layer_shape)
+register("decoder_layer", _DECODER_LAYER, ONE, decoder_layer, _decoder_layer_shape)

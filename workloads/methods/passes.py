@@ -13,17 +13,6 @@ from workloads.models.config import LlamaConfig
 BOTH, PLUS, MINUS = 0, 1, -1
 """Signs of a pass: + for every query and then - for every query; only +; only -."""
 
-ROWS_PER_CHUNK = 512
-"""The fewest rows that a layer works on at a time: enough that reading its weights costs little beside multiplying."""
-
-ROWS_PER_SMALL_CHUNK = 256
-"""The same where activations are large beside weights: int8 and nf4 have activations like fp32."""
-
-
-def rows_per_chunk(quant: str) -> int:
-    """The fewest rows of a chunk, by quantization setting."""
-    return ROWS_PER_SMALL_CHUNK if quant in ("int8", "nf4") else ROWS_PER_CHUNK
-
 
 @dataclass(frozen=True)
 class ForwardPass:

@@ -34,13 +34,13 @@ class Noise(Protocol):
 
 
 class KernelNoise:
-    """Noise from the runner's kernels, drawn for one layer at a time; perturbed adapters in half precision if `half`.
+    """Noise from the runner's kernels, drawn for one layer at a time; perturbed adapters of type `dtype`.
 
     The adapter itself and the noise are float32 either way: only the sum is rounded.
     """
 
-    def __init__(self, half: bool = False) -> None:
-        self.half = half
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+        self.dtype = dtype
 
     def update(self, adapter: Tensor, projected_gradient: Tensor, pending_key: Tensor, lr: Tensor) -> Tensor:
         result: Tensor = torch.ops.prge.update(adapter, projected_gradient, pending_key, lr)
@@ -50,7 +50,7 @@ class KernelNoise:
         self, adapter: Tensor, key: Tensor, eps: Tensor, layout: Sequence[AdapterSlot], this: ForwardPass
     ) -> Perturbed:
         """Returns the perturbed adapters of one forward pass."""
-        passes = (this.first_query, this.queries, this.signs, self.half)
+        passes = (this.first_query, this.queries, this.signs, self.dtype)
 
         def of_layer(layer: int, after: Tensor) -> list[Tensor]:
             slots = [slot for slot in layout if slot.layer == layer]

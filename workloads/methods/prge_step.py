@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from workloads.methods import operators as step_ops
 from workloads.methods.passes import Loops
 from workloads.methods.perturbation import Noise
-from workloads.quantize.int8 import Int8Embedding
-from workloads.quantize.nf4 import Nf4Embedding
+from workloads.quantize.frozen import Frozen
 from workloads.workload import AdapterSlot, adapter_values
 
 
@@ -79,10 +78,8 @@ class KernelEnds:
 
 
 def _table(embedding: nn.Module) -> tuple[Tensor, list[Tensor]]:
-    if isinstance(embedding, Int8Embedding):
-        return embedding.weight, [embedding.scale]
-    if isinstance(embedding, Nf4Embedding):
-        return embedding.packed, [embedding.absmax]
+    if isinstance(embedding, Frozen):
+        return embedding.weight, embedding.scales
     return embedding.get_parameter("weight"), []
 
 

@@ -157,7 +157,12 @@ def project(owner: nn.Module, name: str, x: Tensor, adapters: Mapping[str, Tenso
 
 
 def operand(x: Tensor, products: torch.dtype) -> Tensor:
-    """Converts float32 x to operands of type `products`."""
+    """Rounds float32 x to operands of type `products`.
+
+    Values of bfloat16 stay float32 tensors: a product of them is summed in float32, and has no other rounding.
+    """
+    if products == torch.bfloat16:
+        return x.to(torch.bfloat16).to(torch.float32)
     return to_half(x) if products == torch.float16 else x
 
 

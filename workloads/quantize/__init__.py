@@ -1,4 +1,5 @@
 """Quantization settings: how the frozen weights are stored and multiplied.
 
-Start at apply.py; each setting has a module of its own.
+settings.py has the table of what differs between them; apply.py converts a model. How weights become codes stands in
+the modules beside them.
 """

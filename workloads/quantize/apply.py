@@ -13,10 +13,17 @@ from torch import Tensor, nn
 
 from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.models.llama import DecoderLayer, Llama, decoder_layer
-from workloads.quantize import int8, nf4
+from workloads.quantize import int4_groups, int8, nf4, nf4_double
+from workloads.quantize.frozen import FrozenEmbedding, FrozenLinear
+from workloads.quantize.int4_groups import GroupedInt4Linear
+from workloads.quantize.int8_dynamic import DynamicInt8Linear
+from workloads.quantize.settings import SETTINGS, QuantizationSetting
 
-PRODUCT_DTYPE = {"fp32": torch.float32, "fp16": torch.float16, "int8": torch.float32, "nf4": torch.float32}
-"""Type of products by setting. Hidden states, norms, softmax, adapter, noise and losses are float32."""
+
+def product_dtype(setting: QuantizationSetting) -> torch.dtype:
+    """Returns the type of products' operands."""
+    dtype: torch.dtype = getattr(torch, setting.products)
+    return dtype
 
 
 def quantize_model(model: Llama, setting: str) -> nn.Module:
@@ -31,52 +38,70 @@ def quantize_model(model: Llama, setting: str) -> nn.Module:
 
 def quantize_layer(layer: DecoderLayer, setting: str) -> None:
     """Replaces the frozen linears of a decoder layer in place."""
-    layer.self_attn.products = layer.mlp.products = PRODUCT_DTYPE[setting]
-    if setting in ("fp32", "fp16"):
-        for linear in (module for module in layer.modules() if isinstance(module, nn.Linear)):
-            linear.to(PRODUCT_DTYPE[setting])
-        return
+    products = product_dtype(SETTINGS[setting])
+    layer.self_attn.products = layer.mlp.products = products
     for owner in (layer.self_attn, layer.mlp):
         for name in (name for name in PROJECTIONS if hasattr(owner, name)):
-            setattr(owner, name, _LINEAR[setting](owner.get_submodule(name).get_parameter("weight")))
+            if setting not in _PACK:
+                owner.get_submodule(name).to(products)
+                continue
+            stored = _PACK[setting](owner.get_submodule(name).get_parameter("weight"))
+            setattr(owner, name, _LINEAR.get(setting, FrozenLinear)(*stored))
 
 
 def quantize_ends(model: Llama, setting: str) -> nn.Module:
     """Replaces head and embedding of `model` in place -> its embedding; the layers are not touched."""
-    if setting in ("fp32", "fp16"):
+    if setting not in _PACK:
         for module in (model.model.embed_tokens, model.lm_head):
-            module.to(PRODUCT_DTYPE[setting])
+            module.to(product_dtype(SETTINGS[setting]))
         return model.model.embed_tokens
-    head = _LINEAR[setting](model.lm_head.get_parameter("weight"))
-    tied = model.config.tie_embeddings
-    table = head if tied else _LINEAR[setting](model.model.embed_tokens.get_parameter("weight"))
-    model.lm_head = head
-    embedding = _EMBEDDING[setting](table)
-    model.model.embed_tokens = embedding
+    head = table = _PACK[setting](model.lm_head.get_parameter("weight"))
+    own = SETTINGS[setting].embedding
+    if own is not None or not model.config.tie_embeddings:
+        table = _PACK[own or setting](model.model.embed_tokens.get_parameter("weight"))
+    model.lm_head = _LINEAR.get(setting, FrozenLinear)(*head)
+    model.model.embed_tokens = embedding = FrozenEmbedding(*table)
     return embedding
 
 
 ROWS_AT_A_TIME = 1024
 """Whole blocks of every block size, so that memory beside the weights is bounded."""
 
-
-def _by_rows(
-    quantize: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]], weight: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Quantizes weight [out, in], a part of the rows at a time, to codes and scales."""
-    starts = range(0, weight.shape[0], ROWS_AT_A_TIME)
-    codes, scales = zip(*(quantize(weight[start : start + ROWS_AT_A_TIME]) for start in starts), strict=True)
-    return torch.cat(codes), torch.cat(scales)
+Stored = tuple[Tensor, ...]
+"""A frozen matrix and its scales."""
 
 
-_LINEAR: dict[str, Callable[[torch.Tensor], nn.Module]] = {
-    "int8": lambda weight: int8.Int8Linear(*_by_rows(int8.quantize, weight)),
-    "nf4": lambda weight: nf4.Nf4Linear(*_by_rows(nf4.quantize, weight)),
+def _by_rows(quantize: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Returns the same quantization to codes and scales for weight [out, in], a part of the rows at a time."""
+
+    def of_parts(weight: Tensor) -> tuple[Tensor, Tensor]:
+        starts = range(0, weight.shape[0], ROWS_AT_A_TIME)
+        codes, scales = zip(*(quantize(weight[start : start + ROWS_AT_A_TIME]) for start in starts), strict=True)
+        return torch.cat(codes), torch.cat(scales)
+
+    return of_parts
+
+
+_to_int8, _to_nf4 = _by_rows(int8.quantize), _by_rows(nf4.quantize)
+
+
+def _to_doubly_quantized(weight: Tensor) -> Stored:
+    packed, absmax = _to_nf4(weight)
+    return (packed, *nf4_double.compress(absmax))
+
+
+_PACK: dict[str, Callable[[Tensor], Stored]] = {
+    "bf16": lambda weight: (weight.to(torch.bfloat16),),
+    "int8": _to_int8,
+    "int8-dynamic": _to_int8,
+    "8da4w": _by_rows(int4_groups.quantize),
+    "nf4": _to_nf4,
+    "nf4-double": _to_doubly_quantized,
 }
-_EMBEDDING: dict[str, Callable[[nn.Module], nn.Module]] = {
-    "int8": lambda head: int8.Int8Embedding(head.get_buffer("weight"), head.get_buffer("scale")),
-    "nf4": lambda head: nf4.Nf4Embedding(head.get_buffer("packed"), head.get_buffer("absmax")),
-}
+"""How weights become codes. In the other settings torch's own linears stay, in the type of products."""
+
+_LINEAR: dict[str, Callable[..., nn.Module]] = {"int8-dynamic": DynamicInt8Linear, "8da4w": GroupedInt4Linear}
+"""The linear of a setting that delegates compute."""
 
 T = TypeVar("T")
 
@@ -85,6 +110,7 @@ class LayeredModel:
     """A quantized model: embedding, last norm and head in memory; a decoder layer is read and quantized on request."""
 
     def __init__(self, config: LlamaConfig, state: Mapping[str, Tensor], setting: str) -> None:
+        SETTINGS[setting].require_rows(config)
         self.config, self.setting, self._state = config, setting, state
         self.ends = Llama.without_layers(config, state)
         self.embedding: nn.Module = quantize_ends(self.ends, setting)

@@ -7,7 +7,7 @@ equal bitsandbytes' `quantize_4bit(quant_type="nf4", blocksize=64, compress_stat
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 BLOCK = 64
 
@@ -58,48 +58,10 @@ def dequantize(packed: Tensor, absmax: Tensor) -> Tensor:
     return (values.reshape(-1, BLOCK) * absmax[:, None]).reshape(packed.shape[0], -1)
 
 
-class Nf4Linear(nn.Module):
-    """A linear layer without bias whose weight stays packed; the runner's kernel multiplies it tile by tile."""
-
-    packed: Tensor
-    absmax: Tensor
-
-    def __init__(self, packed: Tensor, absmax: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("packed", packed)
-        self.register_buffer("absmax", absmax)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x float32 [..., in] -> [..., out]."""
-        result: Tensor = torch.ops.prge.linear_nf4(x, self.packed, self.absmax)
-        return result
-
-
-class Nf4Embedding(nn.Module):
-    """Rows of a packed table, dequantized for the tokens at hand; shares its table with the head of a tied model."""
-
-    packed: Tensor
-    absmax: Tensor
-    codes: Tensor
-
-    def __init__(self, packed: Tensor, absmax: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("packed", packed)
-        self.register_buffer("absmax", absmax)
-        self.register_buffer("codes", CODES.clone().reshape(-1, 1), persistent=False)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """tokens int64 [b, T] -> float32 [b, T, hidden]."""
-        rows = torch.nn.functional.embedding(tokens, self.packed)
-        pairs = torch.stack([torch.bitwise_right_shift(rows, 4), rows & 0xF], dim=-1).to(torch.int64)
-        values = torch.nn.functional.embedding(pairs, self.codes)
-        width = self.packed.shape[1] * 2
-        if width % BLOCK:  # blocks span rows: look up each value's block
-            position = tokens[..., None] * width + torch.arange(width)
-            block = torch.div(position, BLOCK, rounding_mode="floor")
-            scale = torch.nn.functional.embedding(block, self.absmax.reshape(-1, 1))
-            return values.reshape(*tokens.shape, width) * scale.reshape(*tokens.shape, width)
-        blocks_per_row = width // BLOCK
-        scale = torch.nn.functional.embedding(tokens, self.absmax.reshape(-1, blocks_per_row))
-        values = values.reshape(*tokens.shape, blocks_per_row, BLOCK) * scale[..., None]
-        return values.reshape(*tokens.shape, width)
+def look_up_rows(tokens: Tensor, packed: Tensor, absmax: Tensor) -> Tensor:
+    """Rows of a packed table, dequantized alone: tokens int64 [...] -> float32 [..., in]."""
+    rows = packed[tokens]
+    values = CODES[torch.stack([rows >> 4, rows & 0xF], dim=-1).long()].flatten(-2)
+    width = values.shape[-1]
+    # Blocks may span rows: each value's block is that of its place in the flattened table.
+    return values * absmax[(tokens[..., None] * width + torch.arange(width)) // BLOCK]

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from workloads.estimates.reference_cost import GROUP_BYTES, KEPT_BYTES, NOISE_ROWS, queries_at_a_time
 from workloads.lowering.arithmetic_probe import Accumulation
@@ -27,9 +28,9 @@ from workloads.methods.adapter import adapt, frozen_a
 from workloads.methods.noise import normal
 from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.models.llama import DecoderLayer, Rotary, attention_bias, operand, widened
-from workloads.quantize.apply import PRODUCT_DTYPE, LayeredModel, MadeOnDemand
-from workloads.quantize.int8 import DequantizedInt8Linear, Int8Linear
-from workloads.quantize.nf4 import Nf4Linear, dequantize
+from workloads.quantize.apply import LayeredModel, MadeOnDemand, product_dtype
+from workloads.quantize.frozen import FrozenLinear, dequantize
+from workloads.quantize.int8_dynamic import DequantizedDynamicLinear, DynamicLinear
 from workloads.reference.half_arithmetic import HalfProducts
 from workloads.workload import AdapterSlot, Workload, adapter_values, layout_of, lora_settings
 
@@ -72,19 +73,11 @@ class _Pass:
     jitter: _Jitter | None = None
 
 
-JITTER = {"fp32": 1e-6, "fp16": 3e-5, "int8": 1e-4, "nf4": 1e-6}
-"""Relative difference of another correct implementation at the input of a layer.
-
-Two orders of a float32 sum of some thousand products differ by 3e-7 to 1e-6 (measured). Where activations are rounded
-to a grid, a difference matters when a value is rounded the other way: rare in few layers, common in many.
-From these sizes on, the noise hardly grows (int8, two layers, 1e-7 to 1e-4: .0014, .0024, .0069, .0091).
-"""
-
-
 class Reference:
     """A workload's model in the arithmetic of its setting, with weights rounded as the setting stores them.
 
-    `accumulation` matters only to fp16. Raises UserError if this host can't model it.
+    `accumulation` matters only to fp16. Raises UserError if this host can't model it. With `exact`, only the weights
+    are the setting's: all arithmetic is float32 and nothing else is rounded, so that the loss has a derivative.
     """
 
     def __init__(
@@ -93,14 +86,15 @@ class Reference:
         config: LlamaConfig,
         state: Mapping[str, Tensor],
         accumulation: Accumulation = Accumulation.FP32,
+        exact: bool = False,
     ) -> None:
-        self.workload, self.config = workload, config
+        self.workload, self.config, self._exact = workload, config, exact
         self.layout = layout_of(workload, config)
-        self._products = PRODUCT_DTYPE[workload.quant]
+        self._products = torch.float32 if exact else product_dtype(workload.setting)
         self._arithmetic = HalfProducts(accumulation) if self._products == torch.float16 else contextlib.nullcontext()
         self._model = LayeredModel(config, state, workload.quant)
         if not self._head_is_delegated():
-            in_float32(self._model.ends)
+            in_float32(self._model.ends, exact)
         self._layers = self._layers_to_go_through()
 
     @torch.no_grad()
@@ -131,11 +125,38 @@ class Reference:
         """Returns the losses [2, q] that step `step` would have without any earlier update."""
         return self._step(torch.zeros(adapter_values(self.layout)), batch, step, seed, eps, on_progress)[0]
 
+    def gradient(self, batch: Batch) -> NDArray[np.float32]:
+        """Returns the derivative of the loss by each value of a zero adapter -> float32 [n], by backpropagation.
+
+        For an exact reference. Each layer is computed again on the way back, so that memory holds the layers' inputs
+        and the activations of one of them.
+        """
+        adapter = torch.zeros(adapter_values(self.layout), requires_grad=True)
+        this = _Pass(torch.zeros(adapter.numel()), 0.0)
+        x, rotary, bias = self._start(batch)
+        labels = torch.from_numpy(batch.labels)
+        with torch.enable_grad():
+            for index in range(self.config.layers):
+
+                def layer(x: Tensor, index: int = index) -> Tensor:
+                    return self._through(self._layers[index], x, rotary, bias, self._adapters(adapter, this, index))
+
+                x = checkpoint(layer, x, use_reentrant=False)
+            loss = self._row_loss_of(x.reshape(*batch.tokens.shape, -1), labels).sum() / (labels >= 0).sum()
+            (found,) = torch.autograd.grad(loss, adapter)
+        gradient: NDArray[np.float32] = found.numpy()
+        return gradient
+
     @torch.no_grad()
     def loss_noise(self, batch: Batch, *, seed: int, eps: float, on_progress: OnProgress) -> float:
         """Returns the standard deviation between the losses of two correct implementations of this arithmetic.
 
-        Both passes of the first query are repeated with JITTER until there are NOISE_ROWS rows. The errors of rows are
+        They differ by the setting's jitter at the input of a layer. Two orders of a float32 sum of some thousand
+        products differ by 3e-7 to 1e-6 (measured). Where activations are rounded to a grid, a difference matters when a
+        value is rounded the other way: rare in few layers, common in many. From the sizes in the table of settings on,
+        the noise hardly grows (int8-dynamic, two layers, 1e-7 to 1e-4: .0014, .0024, .0069, .0091).
+
+        Both passes of the first query are repeated with jitter until there are NOISE_ROWS rows. The errors of rows are
         independent, so that the error of a loss is sqrt(b) * rms / labels.
         """
         adapter, b = torch.zeros(adapter_values(self.layout)), self.workload.b
@@ -145,7 +166,7 @@ class Reference:
             def within(share: float, done: int = number) -> None:
                 on_progress((done + share) / 2)
 
-            size, count = JITTER[self.workload.quant], -(-NOISE_ROWS // (2 * b))
+            size, count = self.workload.setting.jitter, -(-NOISE_ROWS // (2 * b))
             jitters = [_Jitter(torch.Generator().manual_seed(index), size) for index in range(count)]
             passes = [this, *(replace(this, jitter=jitter) for jitter in jitters)]
             exact, *others = self._row_losses(adapter, passes, batch, within)
@@ -207,22 +228,29 @@ class Reference:
         self, adapter: Tensor, passes: Sequence[_Pass], batch: Batch, on_progress: OnProgress
     ) -> list[Tensor]:
         """Computes layer after layer, all passes through each."""
-        tokens, first, labels = (torch.from_numpy(part) for part in (batch.tokens, batch.first, batch.labels))
-        rows, length = tokens.shape
-        embedded = self._model.embedding(tokens).to(torch.float32).reshape(1, rows * length, -1)
-        rotary = Rotary.tables(self.config, length)
-        bias = attention_bias(first, length)
+        embedded, rotary, bias = self._start(batch)
         hidden = [embedded] * len(passes)
         for index, layer in enumerate(self._layers):
-            slots = [slot for slot in self.layout if slot.layer == index]
             for number, this in enumerate(passes):
-                adapters = {slot.projection: _moved(adapter, this, slot).to(self._products) for slot in slots}
+                adapters = self._adapters(adapter, this, index)
                 hidden[number] = self._through(layer, _jittered(hidden[number], this), rotary, bias, adapters)
                 on_progress((index + (number + 1) / len(passes)) / self.config.layers)
+        labels = torch.from_numpy(batch.labels)
         return [
-            self._row_loss_of(_jittered(x, this).reshape(rows, length, -1), labels)
+            self._row_loss_of(_jittered(x, this).reshape(*batch.tokens.shape, -1), labels)
             for x, this in zip(hidden, passes, strict=True)
         ]
+
+    def _start(self, batch: Batch) -> tuple[Tensor, Rotary, Tensor]:
+        """Returns the input of the first layer [1, b * T, hidden], rotary tables and attention bias."""
+        tokens, first = torch.from_numpy(batch.tokens), torch.from_numpy(batch.first)
+        embedded = self._model.embedding(tokens).to(torch.float32).reshape(1, tokens.numel(), -1)
+        return embedded, Rotary.tables(self.config, tokens.shape[1]), attention_bias(first, tokens.shape[1])
+
+    def _adapters(self, adapter: Tensor, this: _Pass, index: int) -> dict[str, Tensor]:
+        """Returns each B of a layer as perturbed in a pass, by projection."""
+        slots = [slot for slot in self.layout if slot.layer == index]
+        return {slot.projection: operand(_moved(adapter, this, slot), self._products) for slot in slots}
 
     def _through(
         self, layer: DecoderLayer, x: Tensor, rotary: Rotary, bias: Tensor, adapters: Mapping[str, Tensor]
@@ -262,8 +290,9 @@ class Reference:
 
     def _ready(self, layer: DecoderLayer, index: int) -> DecoderLayer:
         """Turns a layer as the setting stores it, in place, into one that computes eagerly with its adapters."""
-        if self._products == torch.float32:
-            in_float32(layer)
+        if self._products != torch.float16:
+            in_float32(layer, self._exact)
+        layer.self_attn.products = layer.mlp.products = self._products
         lora = lora_settings(self.workload)
         adapt(
             {index: layer},
@@ -274,19 +303,24 @@ class Reference:
         return layer
 
 
-def in_float32(module: nn.Module) -> None:
-    """Dequantizes weights for float32 products; int8 activations stay quantized, as they are part of the setting."""
+def in_float32(module: nn.Module, exact: bool = False) -> None:
+    """Dequantizes weights for float32 products; activations of 8 bits stay quantized, as they are the setting's, unless
+    `exact`.
+    """
     module.float()
     for owner in list(module.modules()):
         for name in (*PROJECTIONS, "lm_head"):
             base = owner._modules.get(name)
-            if isinstance(base, Nf4Linear):
-                weight = dequantize(base.packed, base.absmax)
-                linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-                linear.weight = nn.Parameter(weight, requires_grad=False)
-                setattr(owner, name, linear)
-            elif isinstance(base, Int8Linear):
-                setattr(owner, name, DequantizedInt8Linear(base))
+            if isinstance(base, FrozenLinear):
+                setattr(owner, name, _plain_linear(dequantize(base.weight, base.scales)))
+            elif isinstance(base, DynamicLinear):
+                setattr(owner, name, _plain_linear(base.dequantized()) if exact else DequantizedDynamicLinear(base))
+
+
+def _plain_linear(weight: Tensor) -> nn.Linear:
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    linear.weight = nn.Parameter(weight, requires_grad=False)
+    return linear
 
 
 def _moved(adapter: Tensor, this: _Pass, slot: AdapterSlot) -> Tensor:

@@ -50,9 +50,10 @@ class Mixing {
     float* rows = pieces_.block + sequence * shape_.length * pieces_.block_stride;
     pack_keys(rows + pieces_.keys + head * shape_.head_dim, queries, key_panels);
     for (int64_t c = 0; c < shape_.head_dim; c += width) {
-      pack_columns(loops_, rows + pieces_.values + head * shape_.head_dim + c, pieces_.block_stride, shape_.length,
-                   shape_.head_dim - c, value_panels + c * shape_.length);
+      pack_columns(loops_, {rows + pieces_.values + head * shape_.head_dim + c, false}, pieces_.block_stride,
+                   shape_.length, shape_.head_dim - c, value_panels + c * shape_.length);
     }
+    layer_.round(loops_, value_panels, panels_of(loops_, shape_.head_dim) * width * shape_.length);
     for (int64_t i = 0; i < shape_.group(); ++i) {
       for (int64_t t = 0; t < shape_.length; t += kQueriesAtATime) {
         float* from = rows + t * pieces_.block_stride + (head * shape_.group() + i) * shape_.head_dim;
@@ -63,9 +64,13 @@ class Mixing {
         const float* bias = bias_ + (sequence * shape_.length + t) * shape_.length;
         for (int64_t row = 0; row < count; ++row) {
           loops_.softmax(scores + row * key_columns, bias + row * shape_.length, shape_.length);
+          layer_.round(loops_, scores + row * key_columns, shape_.length);
         }
         multiply_panels(loops_, {scores, key_columns, count, shape_.length}, value_panels, shape_.length,
                         {from, pieces_.block_stride, shape_.head_dim, false});
+        for (int64_t row = 0; row < count; ++row) {
+          layer_.round(loops_, from + row * pieces_.block_stride, shape_.head_dim);
+        }
       }
     }
   }
@@ -79,6 +84,7 @@ class Mixing {
       if (t < shape_.length) {
         loops_.rotate(keys + t * pieces_.block_stride, layer_.key_cos + t * head_dim, layer_.key_sin + t * head_dim,
                       head_dim, row);
+        layer_.round(loops_, row, head_dim);
       }
       for (int64_t i = 0; i < head_dim; ++i) panel[i * width] = t < shape_.length ? row[i] : 0.0f;
     }
@@ -90,6 +96,7 @@ class Mixing {
       loops_.rotate(from + row * pieces_.block_stride, layer_.query_cos + (first + row) * head_dim,
                     layer_.query_sin + (first + row) * head_dim, head_dim, queries + row * head_dim);
     }
+    layer_.round(loops_, queries, count * head_dim);
   }
 
   const SimdLoops& loops_;
@@ -108,7 +115,7 @@ bool project_in(const SimdLoops& loops, const DecoderLayer& layer, const Pieces&
   const int64_t places[3] = {0, pieces.keys, pieces.values};
   const TilePlan plan =
       plan_tiles(loops, shape.rows, heads.count * (per_head + 2 * shape.head_dim), kWidestTile);
-  Nf4Product products[3];
+  FrozenProduct products[3];
   TilePlan plans[3];
   int64_t ends[3];
   for (int i = 0; i < 3; ++i) {
@@ -135,7 +142,7 @@ bool project_out(const SimdLoops& loops, const DecoderLayer& layer, const Pieces
                  const Heads& heads, float* out) {
   const LayerShape& shape = layer.shape;
   const int64_t per_head = shape.group() * shape.head_dim;
-  const Nf4Product product{layer.projections[kOutput].weight, 0, shape.hidden, heads.first * per_head,
+  const FrozenProduct product{layer.projections[kOutput].weight, 0, shape.hidden, heads.first * per_head,
                            heads.count * per_head, pieces.block, pieces.block_stride, true, share};
   const TilePlan plan = plan_tiles(loops, shape.rows, shape.hidden, kWidestTile);
   return for_each_buffered_task(plan.tasks(), kTileBuffer, [&](int64_t task, float* buffer) {
@@ -169,6 +176,7 @@ bool attention_half(const SimdLoops& loops, const DecoderLayer& layer, const flo
           for (int64_t head = 0; head < heads.count; ++head) mixing.mix(sequence, head, buffer);
           output.multiply(pieces.block, pieces.block_stride, sequence * shape.length, shape.length,
                           heads.count * shape.group() * shape.head_dim, first > 0);
+          if (last) output.round(sequence * shape.length, shape.length);
         });
     if (!mixed) return false;
     const LowRankShare share = last ? output.share(kOutput) : LowRankShare{};

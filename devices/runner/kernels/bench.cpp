@@ -6,10 +6,11 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 #include <vector>
 
 #include "../thread_pool.h"
-#include "nf4_product.h"
+#include "frozen_product.h"
 #include "noise.h"
 
 // The part of XNNPACK's C interface (xnnpack.h) used here; the wheel ships the library without the header.
@@ -69,18 +70,24 @@ double xnnpack_seconds(int64_t rows, int64_t in, int64_t out, const std::vector<
 void compare_products(int64_t rows, int64_t in, int64_t out) {
   const std::vector<float> x = ramp(static_cast<size_t>(rows * in + 16));
   std::vector<float> y(static_cast<size_t>(rows * out + 16));
-  std::vector<uint8_t> packed(static_cast<size_t>(in * out / 2));
-  for (size_t i = 0; i < packed.size(); ++i) packed[i] = static_cast<uint8_t>(i * 37);
-  const std::vector<float> absmax(static_cast<size_t>(in * out / 64 + 1), 0.02f);
+  // In every form small numbers: 0.0115 as bfloat16, 60 times a scale as int8.
+  const std::vector<uint8_t> values(static_cast<size_t>(in * out * 2), 0x3c);
+  const std::vector<uint8_t> absmax_codes(static_cast<size_t>(in * out / 64 + 1), 200);
+  const std::vector<float> scales(static_cast<size_t>(in * out / 64 + out + 1), 0.02f);
   const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(in) * static_cast<double>(out);
   const double reference = xnnpack_seconds(rows, in, out, x, y);
   std::printf("product %ldx%ldx%ld xnnpack_f32 %.1f GFLOP/s\n", long(rows), long(in), long(out),
               flops / reference / 1e9);
-  for (size_t i = 0; const prge::SimdLoops* loops = prge::simd_variant(i); ++i) {
-    const double seconds = best_seconds(
-        5, [&] { prge::linear_nf4(*loops, x.data(), rows, {packed.data(), absmax.data(), out, in}, y.data()); });
-    std::printf("product %ldx%ldx%ld nf4_%s %.1f GFLOP/s, %.2f of xnnpack_f32\n", long(rows), long(in), long(out),
-                loops->name, flops / seconds / 1e9, reference / seconds);
+  const std::pair<const char*, prge::Form> forms[] = {{"bf16", prge::Form::bfloat16}, {"int8", prge::Form::int8},
+                                                      {"nf4", prge::Form::nf4}, {"nf4-double", prge::Form::nf4_double}};
+  for (const auto& [name, form] : forms) {
+    const prge::FrozenMatrix weight{form, values.data(), scales.data(), absmax_codes.data(), 0.02f, out, in};
+    for (size_t i = 0; const prge::SimdLoops* loops = prge::simd_variant(i); ++i) {
+      const double seconds =
+          best_seconds(5, [&] { prge::linear_frozen(*loops, x.data(), rows, weight, y.data()); });
+      std::printf("product %ldx%ldx%ld %s %s %.1f GFLOP/s, %.2f of xnnpack_f32\n", long(rows), long(in), long(out),
+                  name, loops->name, flops / seconds / 1e9, reference / seconds);
+    }
   }
 }
 

@@ -1,12 +1,31 @@
 // The kernels behind a plain C interface, so that tests can call them without a program. Built with RUNNER_TESTING.
 #include "../thread_pool.h"
 #include "decoder_layer.h"
-#include "half_product.h"
-#include "nf4_product.h"
+#include "frozen_product.h"
 #include "noise.h"
 #include "step_parts.h"
 
+// A frozen matrix without its sizes: `scales` as the operators take them, null where the form has none.
+struct Frozen {
+  int64_t form;  // prge::Form
+  const void* values;
+  const void* scales[3];
+};
+
 namespace {
+
+prge::FrozenMatrix matrix(const Frozen& frozen, int64_t out_features, int64_t in_features) {
+  prge::FrozenMatrix weight{static_cast<prge::Form>(frozen.form), frozen.values};
+  const bool twice = weight.form == prge::Form::nf4_double;
+  weight.scales = static_cast<const float*>(frozen.scales[twice ? 1 : 0]);
+  if (twice) {
+    weight.absmax_codes = static_cast<const uint8_t*>(frozen.scales[0]);
+    weight.absmax_offset = *static_cast<const float*>(frozen.scales[2]);
+  }
+  weight.out_features = out_features;
+  weight.in_features = in_features;
+  return weight;
+}
 
 // sizes: slices, rows of a slice, then the rest of LayerShape in its order.
 prge::LayerShape layer_shape(const int64_t* sizes) {
@@ -38,30 +57,26 @@ void prge_update(const float* adapter, const float* gradient, int64_t queries, c
   prge::update(adapter, gradient, queries, key, rate, count, out);
 }
 
-bool prge_linear_nf4(uint64_t variant, const float* x, int64_t rows, const uint8_t* packed, const float* absmax,
-                     int64_t out_features, int64_t in_features, float* y) {
-  return prge::linear_nf4(*prge::simd_variant(variant), x, rows, {packed, absmax, out_features, in_features}, y);
-}
-
-bool prge_linear_half(uint64_t variant, const float* x, int64_t rows, const uint16_t* weight, int64_t out_features,
-                      int64_t in_features, float* y) {
-  return prge::linear_half(*prge::simd_variant(variant), x, rows, weight, out_features, in_features, y);
+bool prge_linear_frozen(uint64_t variant, const float* x, int64_t rows, const Frozen* weight, int64_t out_features,
+                        int64_t in_features, float* y) {
+  return prge::linear_frozen(*prge::simd_variant(variant), x, rows, matrix(*weight, out_features, in_features), y);
 }
 
 int64_t prge_scratch_values(const int64_t* sizes) { return prge::scratch_values(layer_shape(sizes)); }
 
 // The arrays have an entry for each projection, null in `a` and `b` where it has no adapter.
-bool prge_decoder_layer(uint64_t variant, const int64_t* sizes, const uint8_t* const* packed,
-                        const float* const* absmax, const float* const* a, const float* const* b,
-                        const float* const* norms, const float* const* rotary, float epsilon, const float* x,
-                        const float* bias, float* scratch, float* out) {
+bool prge_decoder_layer(uint64_t variant, const int64_t* sizes, const Frozen* weights, const void* const* a,
+                        const void* const* b, const float* const* norms, const float* const* rotary, float epsilon,
+                        const float* x, const float* bias, float* scratch, float* out) {
   prge::DecoderLayer layer{};
   layer.shape = layer_shape(sizes);
   const int64_t query = sizes[5] * sizes[7], key = sizes[6] * sizes[7], hidden = sizes[3], wide = sizes[4];
   const int64_t features[prge::kProjections][2] = {{query, hidden}, {key, hidden},  {key, hidden}, {hidden, query},
                                                    {wide, hidden},  {wide, hidden}, {hidden, wide}};
   for (int i = 0; i < prge::kProjections; ++i) {
-    layer.projections[i] = {{packed[i], absmax[i], features[i][0], features[i][1]}, a[i], b[i]};
+    const prge::FrozenMatrix weight = matrix(weights[i], features[i][0], features[i][1]);
+    const bool rounds = weight.form == prge::Form::bfloat16;
+    layer.projections[i] = {weight, {a[i], rounds}, {b[i], rounds}};
   }
   layer.attention_norm = norms[0];
   layer.feed_forward_norm = norms[1];

@@ -1,10 +1,10 @@
-// A decoder layer of the Llama family with NF4 weights and adapters, in blocks of features: what it needs of memory
+// A decoder layer of the Llama family with frozen weights and adapters, in blocks of features: what it needs of memory
 // beside its input and result is the scratch memory that the caller gives it, and a buffer for each thread.
 #pragma once
 
 #include <cstdint>
 
-#include "nf4_product.h"
+#include "frozen_product.h"
 #include "simd.h"
 
 namespace prge {
@@ -12,9 +12,9 @@ namespace prge {
 enum Projection { kQuery, kKey, kValue, kOutput, kGate, kUp, kDown, kProjections };
 
 struct AdaptedWeight {
-  Nf4Matrix weight;
-  const float* a = nullptr;  // [rank][in_features]; null where the projection has no adapter
-  const float* b = nullptr;  // [slices][rank][out_features]
+  FrozenMatrix weight;
+  Stored a;  // [rank][in_features]; without values where the projection has no adapter
+  Stored b;  // [slices][rank][out_features]
 };
 
 struct LayerShape {
@@ -42,6 +42,13 @@ struct DecoderLayer {
   const float* query_sin;
   const float* key_cos;
   const float* key_sin;
+
+  // Whether the operands of all products are rounded to bfloat16, as its weights are.
+  bool rounds() const { return projections[kQuery].weight.form == Form::bfloat16; }
+  // Does so for operands that are made, if they are.
+  void round(const SimdLoops& loops, float* values, int64_t count) const {
+    if (rounds()) loops.round_bfloat16(values, count);
+  }
 };
 
 constexpr int64_t kBlockFeatures = 512;  // features between two products that exist at a time, at least one head's

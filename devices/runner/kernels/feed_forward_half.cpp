@@ -22,10 +22,10 @@ bool gate(const SimdLoops& loops, const DecoderLayer& layer, const float* normal
   const LayerShape& shape = layer.shape;
   const TilePlan plan = plan_tiles(loops, shape.rows, block.count, kNarrowTile);
   const auto product = [&](Projection projection) {
-    return Nf4Product{layer.projections[projection].weight, block.first, block.count, 0, shape.hidden, normal,
+    return FrozenProduct{layer.projections[projection].weight, block.first, block.count, 0, shape.hidden, normal,
                       shape.hidden, false, input.share(projection)};
   };
-  const Nf4Product gated = product(kGate), up = product(kUp);
+  const FrozenProduct gated = product(kGate), up = product(kUp);
   return for_each_buffered_task(plan.tasks() + output.pack_tasks(), kGateBuffer, [&](int64_t task, float* buffer) {
     if (task >= plan.tasks()) {
       output.pack(task - plan.tasks(), block.first, block.count);
@@ -38,6 +38,7 @@ bool gate(const SimdLoops& loops, const DecoderLayer& layer, const float* normal
     multiply_tile(loops, up, tile, up_tile, kNarrowTile, buffer);
     for (int64_t row = 0; row < tile.rows; ++row) {
       loops.swiglu(gate_tile + row * kBlockFeatures, up_tile + row * kNarrowTile, tile.columns);
+      layer.round(loops, gate_tile + row * kBlockFeatures, tile.columns);
     }
   });
 }
@@ -46,7 +47,7 @@ bool gate(const SimdLoops& loops, const DecoderLayer& layer, const float* normal
 bool project_out(const SimdLoops& loops, const DecoderLayer& layer, const float* wide, const LowRankShare& share,
                  const Block& block, float* out) {
   const LayerShape& shape = layer.shape;
-  const Nf4Product product{layer.projections[kDown].weight, 0, shape.hidden, block.first, block.count, wide,
+  const FrozenProduct product{layer.projections[kDown].weight, 0, shape.hidden, block.first, block.count, wide,
                            kBlockFeatures, true, share};
   const TilePlan plan = plan_tiles(loops, shape.rows, shape.hidden, kWidestTile);
   return for_each_buffered_task(plan.tasks(), kTileBuffer, [&](int64_t task, float* buffer) {
@@ -73,8 +74,9 @@ bool feed_forward_half(const SimdLoops& loops, const DecoderLayer& layer, float*
     const bool last = first + block.count == shape.intermediate;
     if (!gate(loops, layer, normal, input, output, block, wide)) return false;
     for_each_task(divide_up(shape.rows, kRowsPerTask), [&](int64_t task) {
-      const int64_t row = task * kRowsPerTask;
-      output.multiply(wide, kBlockFeatures, row, std::min(kRowsPerTask, shape.rows - row), block.count, first > 0);
+      const int64_t row = task * kRowsPerTask, count = std::min(kRowsPerTask, shape.rows - row);
+      output.multiply(wide, kBlockFeatures, row, count, block.count, first > 0);
+      if (last) output.round(row, count);
     });
     const LowRankShare share = last ? output.share(kDown) : LowRankShare{};
     if (!project_out(loops, layer, wide, share, block, out)) return false;

@@ -1,11 +1,11 @@
-// prge::decoder_layer_nf4 (docs/contracts.md, "Operators of our own"), registered with ExecuTorch at start-up.
+// prge::decoder_layer (docs/contracts.md, "Operators of our own"), registered with ExecuTorch at start-up.
 #include <executorch/extension/kernel_util/make_boxed_from_unboxed_functor.h>
 #include <executorch/runtime/kernel/kernel_includes.h>
 
 #include <cinttypes>
 
 #include "decoder_layer.h"
-#include "nf4.h"
+#include "frozen_tensor.h"
 
 namespace prge {
 namespace {
@@ -24,7 +24,7 @@ struct Arguments {
   const Tensor& x;
   const Tensor& bias;
   const Tensor& scratch;
-  ArrayRef<Tensor> norms, rotary, packed, absmax, lora_a, lora_b;
+  ArrayRef<Tensor> norms, rotary, weights, scales, lora_a, lora_b;
   ArrayRef<int64_t> adapted;
   int64_t heads, kv_heads;
   double epsilon;
@@ -39,14 +39,14 @@ const float* values(const Tensor& tensor) { return tensor.const_data_ptr<float>(
 // Sizes of the layer; zero rows when the arguments don't say them.
 LayerShape shape_of(const Arguments& args) {
   LayerShape shape{};
-  if (!is_float(args.x, 3) || args.rotary.size() != 4 || !is_float(args.rotary[0], 3) || args.packed.size() != 7 ||
-      args.packed[kGate].dim() != 2 || args.heads <= 0 || args.kv_heads <= 0) {
+  if (!is_float(args.x, 3) || args.rotary.size() != 4 || !is_float(args.rotary[0], 3) || args.weights.size() != 7 ||
+      args.weights[kGate].dim() != 2 || args.heads <= 0 || args.kv_heads <= 0) {
     return shape;
   }
   shape.rows_per_slice = args.x.size(1);
   shape.length = args.rotary[0].size(0);
   shape.hidden = args.x.size(2);
-  shape.intermediate = args.packed[kGate].size(0);
+  shape.intermediate = args.weights[kGate].size(0);
   shape.heads = args.heads;
   shape.kv_heads = args.kv_heads;
   shape.head_dim = args.rotary[0].size(2);
@@ -83,34 +83,39 @@ bool take_weights(const Arguments& args, DecoderLayer& layer) {
                                      shape.hidden};
   const int64_t in[kProjections] = {shape.hidden, shape.hidden, shape.hidden, query, shape.hidden, shape.hidden,
                                     shape.intermediate};
-  if (args.packed.size() != kProjections || args.absmax.size() != kProjections) return false;
-  for (int i = 0; i < kProjections; ++i) {
-    const Tensor &packed = args.packed[i], &absmax = args.absmax[i];
-    const int64_t blocks = (out[i] * in[i] + kNf4BlockValues - 1) / kNf4BlockValues;
-    if (packed.scalar_type() != ScalarType::Byte || packed.dim() != 2 || packed.size(0) != out[i] ||
-        packed.size(1) * 2 != in[i] || !is_float(absmax, 1) || absmax.numel() != blocks) {
+  const size_t each = args.scales.size() / kProjections;
+  if (args.weights.size() != kProjections || args.scales.size() != each * kProjections) return false;
+  for (size_t i = 0; i < kProjections; ++i) {
+    FrozenMatrix& weight = layer.projections[i].weight;
+    const ArrayRef<Tensor> scales(args.scales.data() + i * each, each);
+    if (!take_frozen(args.weights[i], scales, weight) || weight.form != layer.projections[0].weight.form ||
+        weight.out_features != out[i] || weight.in_features != in[i]) {
       return false;
     }
-    layer.projections[i].weight = {packed.const_data_ptr<uint8_t>(), values(absmax), out[i], in[i]};
   }
   return true;
 }
 
+bool is_operand(const Tensor& tensor, ssize_t dimensions, ScalarType type) {
+  return tensor.scalar_type() == type && tensor.dim() == dimensions;
+}
+
 bool take_adapters(const Arguments& args, DecoderLayer& layer) {
   const LayerShape& shape = layer.shape;
+  const ScalarType type = layer.rounds() ? ScalarType::BFloat16 : ScalarType::Float;
   if (args.lora_a.size() != args.adapted.size() || args.lora_b.size() != args.adapted.size()) return false;
   for (size_t i = 0; i < args.adapted.size(); ++i) {
     const Tensor &a = args.lora_a[i], &b = args.lora_b[i];
     if (args.adapted[i] < 0 || args.adapted[i] >= kProjections) return false;
     AdaptedWeight& projection = layer.projections[args.adapted[i]];
-    if (projection.b != nullptr || !is_float(a, 2) || a.size(0) != shape.rank || shape.rank == 0 ||
-        a.size(1) != projection.weight.in_features || !is_float(b, 3) ||
+    if (projection.b.values != nullptr || !is_operand(a, 2, type) || a.size(0) != shape.rank || shape.rank == 0 ||
+        a.size(1) != projection.weight.in_features || !is_operand(b, 3, type) ||
         b.size(0) * shape.rows_per_slice != shape.rows || b.size(1) != shape.rank ||
         b.size(2) != projection.weight.out_features) {
       return false;
     }
-    projection.a = values(a);
-    projection.b = values(b);
+    projection.a = {a.const_data_ptr(), layer.rounds()};
+    projection.b = {b.const_data_ptr(), layer.rounds()};
   }
   return true;
 }
@@ -120,28 +125,28 @@ void decoder_layer_out(KernelRuntimeContext& ctx, const Arguments& args, Tensor&
   layer.shape = shape_of(args);
   layer.epsilon = static_cast<float>(args.epsilon);
   ET_KERNEL_CHECK_MSG(ctx, layer.shape.rows > 0, InvalidArgument, ,
-                      "prge::decoder_layer_nf4 needs float32 x [slices, rows of whole sequences, hidden], four tables "
+                      "prge::decoder_layer needs float32 x [slices, rows of whole sequences, hidden], four tables "
                       "[T, 1, head_dim], seven weights, and heads that kv_heads divides");
   ET_KERNEL_CHECK_MSG(ctx, take_tables(args, layer), InvalidArgument, ,
-                      "prge::decoder_layer_nf4: norms, rotary tables or bias do not fit x of %" PRId64
+                      "prge::decoder_layer: norms, rotary tables or bias do not fit x of %" PRId64
                       " rows and %" PRId64 " features",
                       layer.shape.rows, layer.shape.hidden);
   ET_KERNEL_CHECK_MSG(ctx, take_weights(args, layer), InvalidArgument, ,
-                      "prge::decoder_layer_nf4: a packed weight or its absmax does not fit %" PRId64 " features, %" PRId64
+                      "prge::decoder_layer: a weight or its scales do not fit %" PRId64 " features, %" PRId64
                       " heads and %" PRId64 " wide features",
                       layer.shape.hidden, layer.shape.heads, layer.shape.intermediate);
   ET_KERNEL_CHECK_MSG(ctx, take_adapters(args, layer), InvalidArgument, ,
-                      "prge::decoder_layer_nf4: an adapter of rank %" PRId64 " does not fit its projection or the slices",
+                      "prge::decoder_layer: an adapter of rank %" PRId64 " does not fit its projection or the slices",
                       layer.shape.rank);
   ET_KERNEL_CHECK_MSG(ctx, is_float(args.scratch, 1) && args.scratch.numel() >= scratch_values(layer.shape),
-                      InvalidArgument, , "prge::decoder_layer_nf4: scratch has %zd values instead of %" PRId64,
+                      InvalidArgument, , "prge::decoder_layer: scratch has %zd values instead of %" PRId64,
                       static_cast<ssize_t>(args.scratch.numel()), scratch_values(layer.shape));
   ET_KERNEL_CHECK_MSG(ctx, is_float(out, 3) && resize_tensor(out, args.x.sizes()) == Error::Ok, InvalidArgument, ,
-                      "prge::decoder_layer_nf4: the output is not float32 of the shape of x");
+                      "prge::decoder_layer: the output is not float32 of the shape of x");
   ET_KERNEL_CHECK_MSG(ctx,
                       decoder_layer(simd_loops(), layer, values(args.x), values(args.bias),
                                     args.scratch.mutable_data_ptr<float>(), out.mutable_data_ptr<float>()),
-                      MemoryAllocationFailed, , "prge::decoder_layer_nf4: no memory for a thread's buffer");
+                      MemoryAllocationFailed, , "prge::decoder_layer: no memory for a thread's buffer");
 }
 
 // The library's own wrapper does not know lists of so many kinds.
@@ -155,7 +160,7 @@ void decoder_layer_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
 }
 
 const auto decoder_layer_registered = executorch::runtime::register_kernel(
-    executorch::runtime::Kernel("prge::decoder_layer_nf4.out", decoder_layer_boxed));
+    executorch::runtime::Kernel("prge::decoder_layer.out", decoder_layer_boxed));
 
 }  // namespace
 }  // namespace prge

@@ -12,7 +12,7 @@ InnerProducts::InnerProducts(const SimdLoops& loops, const DecoderLayer& layer,
                              int64_t inner_stride)
     : loops_(loops), layer_(layer), panels_(panels), inner_(inner), inner_stride_(inner_stride) {
   for (const Projection projection : projections) {
-    if (layer.projections[projection].b != nullptr) adapted_[count_++] = projection;
+    if (layer.projections[projection].b.values != nullptr) adapted_[count_++] = projection;
   }
 }
 
@@ -26,7 +26,7 @@ void InnerProducts::pack(int64_t task, int64_t first, int64_t count) const {
       continue;
     }
     const AdaptedWeight& projection = layer_.projections[adapted_[column / rank]];
-    const float* row = projection.a + column % rank * projection.weight.in_features + first;
+    const Stored row = projection.a.from(column % rank * projection.weight.in_features + first);
     for (int64_t k = 0; k < count; ++k) panel[k * width + j] = row[k];
   }
 }
@@ -36,6 +36,10 @@ void InnerProducts::multiply(const float* x, int64_t x_stride, int64_t row, int6
   if (count_ == 0) return;
   multiply_panels(loops_, {x + row * x_stride, x_stride, rows, count}, panels_, count,
                   {inner_ + row * inner_stride_, inner_stride_, columns(), accumulate});
+}
+
+void InnerProducts::round(int64_t row, int64_t rows) const {
+  for (int64_t i = row; i < row + rows; ++i) layer_.round(loops_, inner_ + i * inner_stride_, columns());
 }
 
 LowRankShare InnerProducts::share(Projection projection) const {
@@ -59,11 +63,13 @@ void enter_half(const SimdLoops& loops, const DecoderLayer& layer, const Norm& n
       const float* x = norm.x + row * hidden;
       if (norm.x != norm.out) std::memcpy(norm.out + row * hidden, x, static_cast<size_t>(hidden) * sizeof(float));
       loops.normalize(x, norm.weight, layer.epsilon, hidden, norm.normal + row * hidden);
+      layer.round(loops, norm.normal + row * hidden, hidden);
     }
   });
   for_each_task(tasks, [&](int64_t task) {
-    const int64_t row = task * kRowsPerTask;
-    input.multiply(norm.normal, hidden, row, std::min(kRowsPerTask, rows - row), hidden, false);
+    const int64_t row = task * kRowsPerTask, count = std::min(kRowsPerTask, rows - row);
+    input.multiply(norm.normal, hidden, row, count, hidden, false);
+    input.round(row, count);
   });
 }
 

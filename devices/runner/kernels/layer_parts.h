@@ -26,6 +26,9 @@ class InnerProducts {
   // Makes, or adds to, the inner products of `rows` rows from `row` on; `x` is that of row 0.
   void multiply(const float* x, int64_t x_stride, int64_t row, int64_t rows, int64_t count, bool accumulate) const;
 
+  // Rounds the inner products of these rows, which are operands too, once they are complete.
+  void round(int64_t row, int64_t rows) const;
+
   // What the adapter of `projection` adds to its product; nothing where there is none.
   LowRankShare share(Projection projection) const;
 

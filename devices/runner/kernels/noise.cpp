@@ -63,6 +63,7 @@ void perturb(const Perturbation& p, Value* out) {
 
 template void perturb(const Perturbation& perturbation, float* out);
 template void perturb(const Perturbation& perturbation, executorch::aten::Half* out);
+template void perturb(const Perturbation& perturbation, executorch::aten::BFloat16* out);
 
 void update(const float* adapter, const float* gradient, int64_t queries, const int64_t key[2], float rate,
             int64_t count, float* out) {

@@ -28,7 +28,7 @@ struct Perturbation {
 };
 
 // Writes adapter +/- epsilon * noise, [signs][queries][count], on all threads of the pool. `Value` is float, or
-// executorch's Half to which the sum is rounded.
+// executorch's Half or BFloat16, to which the sum is rounded.
 template <typename Value>
 void perturb(const Perturbation& perturbation, Value* out);
 

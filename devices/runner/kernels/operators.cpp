@@ -5,15 +5,15 @@
 
 #include <cinttypes>
 
-#include "half_product.h"
-#include "nf4.h"
-#include "nf4_product.h"
+#include "frozen_product.h"
+#include "frozen_tensor.h"
 #include "noise.h"
 
 namespace prge {
 namespace {
 
 using executorch::aten::ArrayRef;
+using executorch::aten::BFloat16;
 using executorch::aten::Half;
 using executorch::aten::ScalarType;
 using executorch::aten::SizesType;
@@ -30,10 +30,12 @@ bool is_scalar(const Tensor& tensor) { return tensor.scalar_type() == ScalarType
 
 bool is_key(const Tensor& tensor) { return is_flat(tensor, ScalarType::Long) && tensor.numel() == 2; }
 
-// One slot's perturbed B, written as float32 or rounded to float16.
+// One slot's perturbed B, written as float32 or rounded to the output's type.
 void perturb_slot(const Perturbation& slot, Tensor& out) {
   if (out.scalar_type() == ScalarType::Half) {
     perturb(slot, out.mutable_data_ptr<Half>());
+  } else if (out.scalar_type() == ScalarType::BFloat16) {
+    perturb(slot, out.mutable_data_ptr<BFloat16>());
   } else {
     perturb(slot, out.mutable_data_ptr<float>());
   }
@@ -41,7 +43,7 @@ void perturb_slot(const Perturbation& slot, Tensor& out) {
 
 void perturb_out(KernelRuntimeContext& ctx, const Tensor& adapter, const Tensor& key, const Tensor& eps,
                  const Tensor& /*after: orders the graph*/, int64_t offset, int64_t rank, ArrayRef<int64_t> features,
-                 int64_t first_query, int64_t queries, int64_t signs, bool half, ArrayRef<Tensor> out) {
+                 int64_t first_query, int64_t queries, int64_t signs, ScalarType type, ArrayRef<Tensor> out) {
   ET_KERNEL_CHECK_MSG(ctx, is_flat(adapter, ScalarType::Float) && is_key(key) && is_scalar(eps), InvalidArgument, ,
                       "prge::perturb needs a flat float32 adapter, an int64 key of 2 values and one float32 eps");
   ET_KERNEL_CHECK_MSG(ctx, signs >= -1 && signs <= 1 && queries > 0 && first_query >= 0, InvalidArgument, ,
@@ -49,6 +51,9 @@ void perturb_out(KernelRuntimeContext& ctx, const Tensor& adapter, const Tensor&
                       first_query);
   ET_KERNEL_CHECK_MSG(ctx, out.size() == features.size(), InvalidArgument, ,
                       "prge::perturb: %zu slots, but %zu outputs", features.size(), out.size());
+  ET_KERNEL_CHECK_MSG(ctx, type == ScalarType::Float || type == ScalarType::Half || type == ScalarType::BFloat16,
+                      InvalidArgument, , "prge::perturb: type %d is not float32, float16 or bfloat16",
+                      static_cast<int>(type));
   const int64_t slices = queries * (signs == 0 ? 2 : 1);
   const int64_t* words = key.const_data_ptr<int64_t>();
   for (size_t i = 0; i < features.size(); ++i) {
@@ -63,11 +68,11 @@ void perturb_out(KernelRuntimeContext& ctx, const Tensor& adapter, const Tensor&
     const SizesType sizes[3] = {static_cast<SizesType>(slices), static_cast<SizesType>(rank),
                                 static_cast<SizesType>(features[i])};
     ET_KERNEL_CHECK_MSG(ctx,
-                        slot.scalar_type() == (half ? ScalarType::Half : ScalarType::Float) &&
+                        slot.scalar_type() == type &&
                             resize_tensor(slot, ArrayRef<SizesType>(sizes, 3)) == Error::Ok,
                         InvalidArgument, ,
-                        "prge::perturb: output %zu is not %s [%" PRId64 ", %" PRId64 ", %" PRId64 "]", i,
-                        half ? "float16" : "float32", slices, rank, features[i]);
+                        "prge::perturb: output %zu is not [%" PRId64 ", %" PRId64 ", %" PRId64 "] of its type", i,
+                        slices, rank, features[i]);
     perturb_slot({adapter.const_data_ptr<float>(),
                   offset,
                   rank * features[i],
@@ -85,7 +90,7 @@ void perturb_out(KernelRuntimeContext& ctx, const Tensor& adapter, const Tensor&
 void perturb_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   perturb_out(ctx, stack[0]->toTensor(), stack[1]->toTensor(), stack[2]->toTensor(), stack[3]->toTensor(),
               stack[4]->toInt(), stack[5]->toInt(), stack[6]->toIntList(), stack[7]->toInt(), stack[8]->toInt(),
-              stack[9]->toInt(), stack[10]->toBool(), stack[11]->toTensorList());
+              stack[9]->toInt(), static_cast<ScalarType>(stack[10]->toInt()), stack[11]->toTensorList());
 }
 
 Tensor& update_out(KernelRuntimeContext& ctx, const Tensor& adapter, const Tensor& projected_gradient,
@@ -105,59 +110,41 @@ Tensor& update_out(KernelRuntimeContext& ctx, const Tensor& adapter, const Tenso
   return out;
 }
 
-Tensor& linear_nf4_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& packed, const Tensor& absmax,
+void linear_frozen_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& weight, ArrayRef<Tensor> scales,
                        Tensor& out) {
+  FrozenMatrix matrix;
+  ET_KERNEL_CHECK_MSG(ctx, take_frozen(weight, scales, matrix), InvalidArgument, ,
+                      "prge::linear_frozen: a weight of %zd rows has no known form, or its %zu scales don't fit it",
+                      weight.dim() == 2 ? static_cast<ssize_t>(weight.size(0)) : -1, scales.size());
   ET_KERNEL_CHECK_MSG(
       ctx,
-      x.scalar_type() == ScalarType::Float && x.dim() >= 1 && x.dim() <= 16 &&
-          packed.scalar_type() == ScalarType::Byte && packed.dim() == 2 && absmax.scalar_type() == ScalarType::Float,
-      InvalidArgument, out, "prge::linear_nf4 needs float32 x, uint8 packed [out, in/2] and float32 absmax");
-  const int64_t in_features = x.size(x.dim() - 1);
-  const int64_t out_features = packed.size(0);
-  const int64_t blocks = (out_features * in_features + kNf4BlockValues - 1) / kNf4BlockValues;
-  ET_KERNEL_CHECK_MSG(
-      ctx, in_features > 0 && packed.size(1) * 2 == in_features && absmax.numel() == blocks, InvalidArgument, out,
-      "prge::linear_nf4: x has %" PRId64 " features, the weight %zd, and absmax %zd values instead of %" PRId64,
-      in_features, static_cast<ssize_t>(packed.size(1) * 2), static_cast<ssize_t>(absmax.numel()), blocks);
+      x.scalar_type() == ScalarType::Float && x.dim() >= 1 && x.dim() <= 16 && matrix.in_features > 0 &&
+          x.size(x.dim() - 1) == matrix.in_features,
+      InvalidArgument, , "prge::linear_frozen needs float32 x [..., %" PRId64 "], as the weight has it",
+      matrix.in_features);
   SizesType sizes[16];
   for (ssize_t i = 0; i < x.dim(); ++i) sizes[i] = static_cast<SizesType>(x.size(i));
-  sizes[x.dim() - 1] = static_cast<SizesType>(out_features);
+  sizes[x.dim() - 1] = static_cast<SizesType>(matrix.out_features);
   ET_KERNEL_CHECK_MSG(ctx,
                       out.scalar_type() == ScalarType::Float &&
                           resize_tensor(out, ArrayRef<SizesType>(sizes, static_cast<size_t>(x.dim()))) == Error::Ok,
-                      InvalidArgument, out, "prge::linear_nf4: the output is not float32 [..., %" PRId64 "]",
-                      out_features);
-  const Nf4Matrix weight{packed.const_data_ptr<uint8_t>(), absmax.const_data_ptr<float>(), out_features, in_features};
+                      InvalidArgument, , "prge::linear_frozen: the output is not float32 [..., %" PRId64 "]",
+                      matrix.out_features);
   ET_KERNEL_CHECK_MSG(ctx,
-                      linear_nf4(simd_loops(), x.const_data_ptr<float>(), x.numel() / in_features, weight,
-                                 out.mutable_data_ptr<float>()),
-                      MemoryAllocationFailed, out, "prge::linear_nf4: no memory for a tile of the weight");
-  return out;
+                      linear_frozen(simd_loops(), x.const_data_ptr<float>(), x.numel() / matrix.in_features, matrix,
+                                    out.mutable_data_ptr<float>()),
+                      MemoryAllocationFailed, , "prge::linear_frozen: no memory for a tile of the weight");
 }
 
-Tensor& linear_half_out(KernelRuntimeContext& ctx, const Tensor& x, const Tensor& weight, Tensor& out) {
-  ET_KERNEL_CHECK_MSG(ctx,
-                      x.scalar_type() == ScalarType::Float && x.dim() == 2 &&
-                          weight.scalar_type() == ScalarType::Half && weight.dim() == 2 && weight.size(1) == x.size(1),
-                      InvalidArgument, out, "prge::linear_half needs float32 x [rows, in] and float16 weight [out, in]");
-  const SizesType sizes[2] = {static_cast<SizesType>(x.size(0)), static_cast<SizesType>(weight.size(0))};
-  ET_KERNEL_CHECK_MSG(ctx,
-                      out.scalar_type() == ScalarType::Float &&
-                          resize_tensor(out, ArrayRef<SizesType>(sizes, 2)) == Error::Ok,
-                      InvalidArgument, out, "prge::linear_half: the output is not float32 [rows, out]");
-  ET_KERNEL_CHECK_MSG(ctx,
-                      linear_half(simd_loops(), x.const_data_ptr<float>(), x.size(0),
-                                  static_cast<const uint16_t*>(weight.const_data_ptr()), weight.size(0),
-                                  weight.size(1), out.mutable_data_ptr<float>()),
-                      MemoryAllocationFailed, out, "prge::linear_half: no memory for a tile of the weight");
-  return out;
+void linear_frozen_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
+  linear_frozen_out(ctx, stack[0]->toTensor(), stack[1]->toTensor(), stack[2]->toTensorList(), stack[3]->toTensor());
 }
 
+const auto linear_registered =
+    executorch::runtime::register_kernel(executorch::runtime::Kernel("prge::linear_frozen.out", linear_frozen_boxed));
 const auto perturb_registered =
     executorch::runtime::register_kernel(executorch::runtime::Kernel("prge::perturb.out", perturb_boxed));
 EXECUTORCH_LIBRARY(prge, "update.out", update_out);
-EXECUTORCH_LIBRARY(prge, "linear_nf4.out", linear_nf4_out);
-EXECUTORCH_LIBRARY(prge, "linear_half.out", linear_half_out);
 
 }  // namespace
 }  // namespace prge

@@ -17,11 +17,16 @@ void multiply_panels(const SimdLoops& loops, const LeftSide& left, const float* 
   }
 }
 
-void pack_columns(const SimdLoops& loops, const float* matrix, int64_t stride, int64_t count, int64_t columns,
+void pack_columns(const SimdLoops& loops, const Stored& matrix, int64_t stride, int64_t count, int64_t columns,
                   float* panel) {
   const int64_t width = loops.panel_width, taken = std::min(columns, width);
   for (int64_t k = 0; k < count; ++k) {
-    std::memcpy(panel + k * width, matrix + k * stride, static_cast<size_t>(taken) * sizeof(float));
+    const Stored row = matrix.from(k * stride);
+    if (row.bfloat16) {
+      for (int64_t j = 0; j < taken; ++j) panel[k * width + j] = row[j];
+    } else {
+      std::memcpy(panel + k * width, row.values, static_cast<size_t>(taken) * sizeof(float));
+    }
     std::fill(panel + k * width + taken, panel + (k + 1) * width, 0.0f);
   }
 }

@@ -1,12 +1,14 @@
 // The hot loops of the kernels, compiled once per instruction set and chosen at run time.
 //
-// Every variant is the same source in translation units of its own (noise_loops.cpp without fused multiply-add,
-// product_loops.cpp and activation_loops.cpp with it), so that nothing compiled for a newer instruction set is linked
-// into code that an older processor runs.
+// Every variant is the same source in translation units of its own (noise_loops.cpp and decode_loops.cpp without fused
+// multiply-add, product_loops.cpp and activation_loops.cpp with it), so that nothing compiled for a newer instruction
+// set is linked into code that an older processor runs.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+
+#include "frozen_matrix.h"
 
 namespace prge {
 
@@ -21,14 +23,10 @@ struct NoiseStream {
 // variant.
 using NormalsLoop = void (*)(const NoiseStream& stream, uint32_t first_block, size_t blocks, float* out);
 
-// Decodes rows [row, row + rows) of an NF4 matrix with rows of `in_features` values, columns [first, first + count),
-// into panel[count][panel width]. Rows from `rows` on, at most a panel's width, become zero.
-using DecodeLoop = void (*)(const uint8_t* packed, const float* absmax, int64_t rows, int64_t in_features, int64_t row,
-                            int64_t first, int64_t count, float* panel);
-
-// As above for a float16 matrix, of which `weights` is the first of the rows.
-using DecodeHalfLoop = void (*)(const uint16_t* weights, int64_t rows, int64_t in_features, int64_t first,
-                                int64_t count, float* panel);
+// Decodes rows [row, row + rows) of a frozen matrix, columns [first, first + count), into panel[count][panel width].
+// Rows from `rows` on, at most a panel's width, become zero.
+using DecodeLoop = void (*)(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first, int64_t count,
+                            float* panel);
 
 // y[m][0, columns) = x[m][0, count) * panel, or += when `accumulate`, for m < rows. Strides count values.
 using MultiplyLoop = void (*)(int64_t rows, int64_t count, const float* x, int64_t x_stride, const float* panel,
@@ -50,19 +48,22 @@ using SumExponentialsLoop = float (*)(const float* x, float shift, int64_t count
 // even; `out` is not `x`.
 using RotateLoop = void (*)(const float* x, const float* cos, const float* sin, int64_t count, float* out);
 
+// Rounds to the nearest bfloat16, ties to even, in place.
+using RoundLoop = void (*)(float* values, int64_t count);
+
 struct SimdLoops {
   const char* name;
   NormalsLoop normals;
   int64_t panel_width;  // columns of y that `multiply` makes at a time, at most kWidestPanel
   int64_t row_group;    // rows of x it takes at a time
   DecodeLoop decode;
-  DecodeHalfLoop decode_half;
   MultiplyLoop multiply;
   NormalizeLoop normalize;
   SwigluLoop swiglu;
   SoftmaxLoop softmax;
   SumExponentialsLoop sum_exponentials;
   RotateLoop rotate;
+  RoundLoop round_bfloat16;
 };
 
 constexpr int64_t kWidestPanel = 32;

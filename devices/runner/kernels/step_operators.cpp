@@ -7,14 +7,13 @@
 #include <cstring>
 #include <initializer_list>
 
-#include "nf4.h"
+#include "frozen_tensor.h"
 #include "step_parts.h"
 
 namespace prge {
 namespace {
 
 using executorch::aten::ArrayRef;
-using executorch::aten::Half;
 using executorch::aten::ScalarType;
 using executorch::aten::SizesType;
 using executorch::aten::Tensor;
@@ -40,45 +39,25 @@ bool is_float(const Tensor& tensor, ssize_t dimensions) {
   return tensor.scalar_type() == ScalarType::Float && tensor.dim() == dimensions;
 }
 
-// The table with its width; width 0 where it has no form that is known.
-Table table_of(const Tensor& values, ArrayRef<Tensor> scales) {
-  const ScalarType type = values.scalar_type();
-  Table table{type, values.const_data_ptr(), nullptr, 0, 0, 0};
-  if (values.dim() != 2) return table;
-  table.rows = values.size(0);
-  table.row_bytes = static_cast<size_t>(values.size(1)) * values.element_size();
-  const int64_t width = values.size(1) * (type == ScalarType::Byte ? 2 : 1);
-  const int64_t wanted = type == ScalarType::Char ? table.rows
-                         : type == ScalarType::Byte
-                             ? (table.rows * width + kNf4BlockValues - 1) / kNf4BlockValues
-                             : 0;
-  const bool known = wanted > 0 || type == ScalarType::Float || type == ScalarType::Half;
-  if (wanted > 0) {
-    if (scales.size() != 1 || scales[0].scalar_type() != ScalarType::Float || scales[0].numel() != wanted) return table;
-    table.scales = scales[0].const_data_ptr<float>();
-  }
-  table.width = known ? width : 0;
-  return table;
-}
-
 void embed_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   const Tensor& tokens = stack[0]->toTensor();
   const Tensor& values = stack[1]->toTensor();
   const int64_t slices = stack[3]->toInt();
   Tensor& out = stack[5]->toTensor();
-  const Table table = table_of(values, stack[2]->toTensorList());
-  ET_KERNEL_CHECK_MSG(ctx, table.width > 0 && tokens.scalar_type() == ScalarType::Long && slices > 0, InvalidArgument, ,
-                      "prge::embed needs int64 tokens, a table [vocabulary, hidden] of float32, float16, int8 or NF4, "
-                      "and its scales");
+  FrozenMatrix table;
+  ET_KERNEL_CHECK_MSG(ctx, take_frozen(values, stack[2]->toTensorList(), table) && table.in_features > 0,
+                      InvalidArgument, , "prge::embed: the table has no known form, or its scales don't fit it");
+  ET_KERNEL_CHECK_MSG(ctx, tokens.scalar_type() == ScalarType::Long && slices > 0, InvalidArgument, ,
+                      "prge::embed needs int64 tokens and at least one slice");
   const int64_t* token = tokens.const_data_ptr<int64_t>();
   for (ssize_t i = 0; i < tokens.numel(); ++i) {
-    ET_KERNEL_CHECK_MSG(ctx, token[i] >= 0 && token[i] < table.rows, InvalidArgument, ,
+    ET_KERNEL_CHECK_MSG(ctx, token[i] >= 0 && token[i] < table.out_features, InvalidArgument, ,
                         "prge::embed: token %" PRId64 " is not among the table's %" PRId64 " rows", token[i],
-                        table.rows);
+                        table.out_features);
   }
-  ET_KERNEL_CHECK_MSG(ctx, shaped(out, ScalarType::Float, {slices, tokens.numel(), table.width}), InvalidArgument, ,
-                      "prge::embed: the output is not float32 [%" PRId64 ", %zd, %" PRId64 "]", slices,
-                      static_cast<ssize_t>(tokens.numel()), table.width);
+  ET_KERNEL_CHECK_MSG(ctx, shaped(out, ScalarType::Float, {slices, tokens.numel(), table.in_features}),
+                      InvalidArgument, , "prge::embed: the output is not float32 [%" PRId64 ", %zd, %" PRId64 "]", slices,
+                      static_cast<ssize_t>(tokens.numel()), table.in_features);
   ET_KERNEL_CHECK_MSG(ctx, embed(table, token, tokens.numel(), slices, stack[4]->toBool(), out.mutable_data_ptr<float>()),
                       MemoryAllocationFailed, , "prge::embed: no memory for a row of the table");
 }

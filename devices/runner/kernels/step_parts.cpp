@@ -1,9 +1,10 @@
 #include "step_parts.h"
 
+#include <executorch/runtime/core/exec_aten/exec_aten.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstring>
 
 #include "nf4.h"
 #include "parallel.h"
@@ -12,50 +13,59 @@
 namespace prge {
 namespace {
 
-using executorch::aten::Half;
-using executorch::aten::ScalarType;
-
 constexpr float kMasked = -30000.0f;  // finite, so that a row without any key stays a number
 
 std::atomic<UnmappedCopy> unmapped_copy{nullptr};
 
-void int8_row(const void* codes, float scale, int64_t width, float* out) {
-  for (int64_t i = 0; i < width; ++i) out[i] = static_cast<float>(static_cast<const int8_t*>(codes)[i]) * scale;
+float widened(const executorch::aten::Half* half) { return static_cast<float>(*half); }
+float widened(const executorch::aten::BFloat16* value) { return static_cast<float>(*value); }
+float widened(const float* value) { return *value; }
+
+template <typename Value>
+void widen_row(const void* from, int64_t width, float* out) {
+  for (int64_t i = 0; i < width; ++i) out[i] = widened(static_cast<const Value*>(from) + i);
 }
 
-void half_row(const void* halves, int64_t width, float* out) {
-  for (int64_t i = 0; i < width; ++i) out[i] = static_cast<float>(static_cast<const Half*>(halves)[i]);
+void int8_row(const FrozenMatrix& table, int64_t row, const void* codes, float* out) {
+  for (int64_t i = 0; i < table.in_features; ++i) {
+    out[i] = static_cast<float>(static_cast<const int8_t*>(codes)[i]) * table.scales[row];
+  }
 }
 
-// `first` is the number of the row's first value among all, by which blocks are counted.
-void nf4_row(const void* packed, const float* absmax, int64_t first, int64_t width, float* out) {
-  for (int64_t i = 0; i < width; ++i) {
+void nf4_row(const FrozenMatrix& table, int64_t row, const void* packed, float* out) {
+  for (int64_t i = 0; i < table.in_features; ++i) {
     const uint8_t byte = static_cast<const uint8_t*>(packed)[i / 2];
-    out[i] = kNf4Values[i % 2 == 0 ? byte >> 4 : byte & 15] * absmax[(first + i) / kNf4BlockValues];
+    const int64_t block = (row * table.in_features + i) / kNf4BlockValues;
+    const float absmax = table.form == Form::nf4 ? table.scales[block] : expanded_absmax(table, block);
+    out[i] = kNf4Values[i % 2 == 0 ? byte >> 4 : byte & 15] * absmax;
+  }
+}
+
+// Decodes a row of the table that lies at `from`.
+void decode_row(const FrozenMatrix& table, int64_t row, const void* from, float* out) {
+  switch (table.form) {
+    case Form::float32: return widen_row<float>(from, table.in_features, out);
+    case Form::float16: return widen_row<executorch::aten::Half>(from, table.in_features, out);
+    case Form::bfloat16: return widen_row<executorch::aten::BFloat16>(from, table.in_features, out);
+    case Form::int8: return int8_row(table, row, from, out);
+    case Form::nf4:
+    case Form::nf4_double: return nf4_row(table, row, from, out);
   }
 }
 
 }  // namespace
 
-bool embed(const Table& table, const int64_t* tokens, int64_t count, int64_t slices, bool alone, float* out) {
+bool embed(const FrozenMatrix& table, const int64_t* tokens, int64_t count, int64_t slices, bool alone, float* out) {
   const UnmappedCopy copy = alone ? unmapped_copy.load() : nullptr;
-  void* buffer = thread_buffer(table.width);
+  const int64_t row_bytes = table.in_features * bits_of(table.form) / 8;
+  void* buffer = thread_buffer(table.in_features);
   if (buffer == nullptr) return false;
   for (int64_t i = 0; i < count; ++i) {
-    float* value = out + i * table.width;
-    const void* row = static_cast<const char*>(table.values) + static_cast<size_t>(tokens[i]) * table.row_bytes;
-    if (copy != nullptr && copy(row, table.row_bytes, buffer)) row = buffer;
-    if (table.type == ScalarType::Char) {
-      int8_row(row, table.scales[tokens[i]], table.width, value);
-    } else if (table.type == ScalarType::Byte) {
-      nf4_row(row, table.scales, tokens[i] * table.width, table.width, value);
-    } else if (table.type == ScalarType::Half) {
-      half_row(row, table.width, value);
-    } else {
-      std::memcpy(value, row, table.row_bytes);
-    }
+    const void* row = static_cast<const char*>(table.values) + tokens[i] * row_bytes;
+    if (copy != nullptr && copy(row, static_cast<size_t>(row_bytes), buffer)) row = buffer;
+    decode_row(table, tokens[i], row, out + i * table.in_features);
   }
-  const int64_t slice = count * table.width;
+  const int64_t slice = count * table.in_features;
   for (int64_t s = 1; s < slices; ++s) std::copy_n(out, slice, out + s * slice);
   return true;
 }

@@ -1,8 +1,6 @@
 // What a step does around the decoder layers: tokens in, losses out (docs/contracts.md, "Operators of our own").
 #pragma once
 
-#include <executorch/runtime/core/exec_aten/exec_aten.h>
-
 #include <cstddef>
 #include <cstdint>
 
@@ -10,19 +8,9 @@
 
 namespace prge {
 
-// Rows of an embedding's table, in one of its forms.
-struct Table {
-  executorch::aten::ScalarType type;  // Float, Half, Char with a scale for each row, Byte: NF4 with its absmax
-  const void* values;
-  const float* scales;
-  int64_t rows;
-  int64_t width;  // values of a row
-  size_t row_bytes;
-};
-
-// out[slices][tokens][width] = the tokens' rows. Tokens lie within the table.
+// out[slices][tokens][in_features] = the tokens' rows. Tokens lie within the table.
 // `alone`: nothing else reads the table. False when there is no memory for a row.
-bool embed(const Table& table, const int64_t* tokens, int64_t count, int64_t slices, bool alone, float* out);
+bool embed(const FrozenMatrix& table, const int64_t* tokens, int64_t count, int64_t slices, bool alone, float* out);
 
 // Copies a part of the program that nothing else reads, without mapping it: the system maps up to 2 MiB around what is
 // touched. False where it can't; then the part is read in place.

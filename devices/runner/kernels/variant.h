@@ -9,10 +9,8 @@
   extern const int64_t panel_width;                                                                             \
   extern const int64_t row_group;                                                                               \
   void normals(const prge::NoiseStream& stream, uint32_t first_block, size_t blocks, float* out);               \
-  void decode(const uint8_t* packed, const float* absmax, int64_t rows, int64_t in_features, int64_t row,       \
-              int64_t first, int64_t count, float* panel);                                                      \
-  void decode_half(const uint16_t* weights, int64_t rows, int64_t in_features, int64_t first, int64_t count,    \
-                   float* panel);                                                                               \
+  void decode(const prge::FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first, int64_t count,        \
+              float* panel);                                                                                    \
   void multiply(int64_t rows, int64_t count, const float* x, int64_t x_stride, const float* panel, float* y,    \
                 int64_t y_stride, int64_t columns, bool accumulate);                                            \
   void normalize(const float* x, const float* weight, float epsilon, int64_t count, float* out);                \
@@ -20,4 +18,5 @@
   void softmax(float* scores, const float* bias, int64_t count);                                                \
   float sum_exponentials(const float* x, float shift, int64_t count);                                           \
   void rotate(const float* x, const float* cos, const float* sin, int64_t count, float* out);                   \
+  void round_bfloat16(float* values, int64_t count);                                                            \
   }

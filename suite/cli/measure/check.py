@@ -3,49 +3,89 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from devices.inventory.entry import DeviceEntry
 from foundation.errors import UserError
 from suite import exit_codes
+from suite.checks.gradients import GradientQuality, check_gradients
+from suite.checks.overhead import sampler_overhead
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json
 from suite.display import Display
-from suite.home import in_use
-from suite.measuring.overhead import sampler_overhead
+from suite.home import Home, in_use
 from suite.planning import forecast
 from suite.planning.plan import Plan, RunPlan
+from workloads.quantize.settings import DEFAULT_SETTINGS
+
+_SIZES = "1e-1,3e-2,1e-2,3e-3,1e-3"
+
+
+def _numbers(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"'{value}' is no list of numbers, such as 1e-2,1e-3.") from None
 
 
 @click.command()
 @click.option("--overhead", is_flag=True, help="What the sampler costs: sessions with and without it, in turn.")
+@click.option("--gradient", is_flag=True, help="How projected gradients agree with the exact derivative, by eps.")
 @click.option("--device", "selection", default="local", show_default=True, help="One device of the inventory.")
-@click.option("--model", default="smollm2-135m", show_default=True, help="The model whose steps are timed.")
-@click.option("--quant", default="int8", show_default=True, help="The setting whose steps are timed.")
+@click.option("--model", default="smollm2-135m", show_default=True, help="The model whose steps are checked.")
+@click.option("--weights", help="Hugging Face folder or GGUF file with the model's weights.")
+@click.option("--quant", help="Setting whose steps are timed, int8-dynamic by default; for --gradient a list.")
 @click.option("-q", "q", default=4, show_default=True, help="Queries of a step.")
 @click.option("-b", "b", default=4, show_default=True, help="Rows of a batch.")
 @click.option("-T", "T", default=64, show_default=True, help="Tokens of a row.")
-@click.option("--sessions", default=5, show_default=True, help="Sessions with and sessions without.")
-@click.option("--steps", default=10, show_default=True, help="Measured steps of a session.")
+@click.option("--sessions", default=5, show_default=True, help="Sessions with the sampler and sessions without.")
+@click.option("--steps", default=10, show_default=True, help="Measured steps of such a session.")
+@click.option("--perturbations", default=64, show_default=True, help="Of each setting and eps, at least.")
+@click.option("--eps", "sizes", default=_SIZES, show_default=True, callback=_numbers, help="Sizes of perturbations.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
-def check(overhead: bool, selection: str, quant: str, as_json: bool, inventory_path: Path, **settings: Any) -> int:
-    """Check what the suite itself costs.
+def check(
+    overhead: bool,
+    gradient: bool,
+    selection: str,
+    quant: str | None,
+    perturbations: int,
+    sizes: Sequence[float],
+    as_json: bool,
+    inventory_path: Path,
+    **settings: Any,
+) -> int:
+    """Check what the suite itself costs, and what a setting does to the gradient.
 
     \b
-    suite check --overhead --device local --quant int8
+    suite check --overhead --device local --quant nf4
+    suite check --gradient --device jetson --quant fp16,int8 --eps 1e-2,1e-3
     """
-    if not overhead:
-        raise UserError("Nothing to check is named: add --overhead.")
+    if overhead == gradient:
+        raise UserError("Nothing to check is named, or too much: add --overhead or --gradient.")
+    if perturbations < 3:
+        raise UserError(f"--perturbations is {perturbations}, but a correlation needs 3: give 3 or more.")
     inventory, home = open_inventory(inventory_path)
     entries = inventory.select(selection)
     if len(entries) != 1:
         raise UserError(f"{selection} names {len(entries)} devices: name one.")
-    plan = Plan(devices=(entries[0].name,), quants=(quant,), **settings)
+    default = ",".join(DEFAULT_SETTINGS) if gradient else "int8-dynamic"
+    quants = tuple(part.strip() for part in (quant or default).split(","))
+    if overhead and len(quants) != 1:
+        raise UserError(f"--overhead times the steps of one setting, and {len(quants)} are named: name one.")
+    plan = Plan(devices=(entries[0].name,), quants=quants, **settings)
     forecast.check(RunPlan((plan,)), inventory)
+    if gradient:
+        for eps in sizes:
+            dataclasses.replace(plan, eps=eps)  # refuses what no program can compute with
+        with in_use(home):
+            _print_gradients(plan, sizes, perturbations, entries[0], home, as_json)
+        return exit_codes.OK
     with in_use(home):
         found = sampler_overhead(plan, entries[0], home, Display())
     if as_json:
@@ -53,3 +93,16 @@ def check(overhead: bool, selection: str, quant: str, as_json: bool, inventory_p
     else:
         click.echo(str(found))
     return exit_codes.OK
+
+
+def _print_gradients(
+    plan: Plan, sizes: Sequence[float], perturbations: int, entry: DeviceEntry, home: Home, as_json: bool
+) -> None:
+    """Prints a line as soon as it is known, or one document at the end."""
+    found: list[GradientQuality] = []
+    for quality in check_gradients(plan, sizes, perturbations, entry, home, Display()):
+        found.append(quality)
+        if not as_json:
+            click.echo(str(quality))
+    if as_json:
+        print_json([dataclasses.asdict(quality) for quality in found])

@@ -92,6 +92,16 @@ def _number(found: Number, factor: float = 1.0) -> str:
     return "-" if isinstance(found, Unavailable) else format_rounded(found * factor)
 
 
+class OwnOrNumber(click.ParamType[Any]):
+    """A number, or `auto` for that of each quantization setting, which is None."""
+
+    name = "number|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        """Fails with click's own sentence for anything else."""
+        return None if value == "auto" else click.FLOAT(value, param, ctx)
+
+
 _WITH_RESUME = ("resume", "as_json", "inventory_path")
 _WITH_PLAN = ("plan_path", "tag", "quick", "dry_run", "as_json", "inventory_path")
 
@@ -103,8 +113,10 @@ _WITH_PLAN = ("plan_path", "tag", "quick", "dry_run", "as_json", "inventory_path
 @click.option("--sessions", default=3, show_default=True, help="Processes for each setting; an interval needs 3.")
 @click.option("--steps", default=10, show_default=True, help="Measured steps of a session.")
 @click.option("--seed", default=7, show_default=True, help="Seed of noise and batches.")
-@click.option("--lr", default=1e-3, show_default=True, help="Learning rate.")
-@click.option("--eps", default=1e-2, show_default=True, help="Size of the perturbations.")
+@click.option("--lr", type=OwnOrNumber(), default="auto", show_default=True, help="Learning rate; auto: the setting's.")
+@click.option(
+    "--eps", type=OwnOrNumber(), default="auto", show_default=True, help="Size of the perturbations, likewise."
+)
 @click.option(
     "--plan", "plan_path", type=click.Path(path_type=Path), metavar="FILE", help="Measure what a plan file says."
 )

@@ -69,10 +69,9 @@ def kernels(build_home: Path) -> ctypes.CDLL:
     loaded = ctypes.CDLL(str(library))
     loaded.prge_variant_name.restype = ctypes.c_char_p
     loaded.prge_set_threads.restype = ctypes.c_int64
-    loaded.prge_linear_nf4.restype = ctypes.c_bool
+    loaded.prge_linear_frozen.restype = ctypes.c_bool
     loaded.prge_decoder_layer.restype = ctypes.c_bool
     loaded.prge_answer_losses.restype = None
-    loaded.prge_linear_half.restype = ctypes.c_bool
     loaded.prge_scratch_values.restype = ctypes.c_int64
     return loaded
 

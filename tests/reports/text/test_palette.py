@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from reports.text.appearance import colour, setting_order, slot, symbols
+from workloads.quantize.settings import QUANTIZATION_SETTINGS
 
 _CSS = (resources.files("reports") / "static" / "site.css").read_text(encoding="utf-8")
 _VARIABLE = re.compile(r"--([a-z0-9-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)")
@@ -43,16 +44,16 @@ def _contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("vision", list(_VISION))
-def test_colours_of_the_four_settings_differ_clearly_to_every_eye(theme: str, vision: str) -> None:
+def test_colours_of_the_eight_settings_differ_clearly_to_every_eye(theme: str, vision: str) -> None:
     matrix = np.array(_VISION[vision])
-    seen = [_lab(matrix @ _linear(_COLOURS[f"setting-{index}"][theme])) for index in range(4)]
+    seen = [_lab(matrix @ _linear(_COLOURS[f"setting-{index}"][theme])) for index in range(8)]
     closest = min(float(np.linalg.norm(a - b)) for a, b in itertools.combinations(seen, 2))
     assert closest > 20  # A just noticeable difference is 2.3.
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_colours_stand_out_from_the_surface(theme: str) -> None:
-    for name, least in [(f"setting-{index}", 3.0) for index in range(8)] + [
+    for name, least in [(f"setting-{index}", 3.0) for index in range(9)] + [
         (name, 4.5) for name in ("text", "muted", "accent", "good", "warn", "bad", "quiet")
     ]:
         for ground in ("surface", "page"):
@@ -61,12 +62,14 @@ def test_colours_stand_out_from_the_surface(theme: str) -> None:
 
 def test_setting_has_the_same_colour_whatever_else_is_on_the_page() -> None:
     assert [slot(name) for name in ("fp32", "fp16", "int8", "nf4")] == [0, 1, 2, 3]
-    assert slot("int4") == slot("int4") >= 4
+    assert sorted(map(slot, QUANTIZATION_SETTINGS)) == list(range(8))
+    assert slot("int4") == slot("int2") == 8
     assert colour("nf4") == "var(--setting-3)"
 
 
 def test_settings_are_ordered_from_wide_to_narrow_with_unknown_ones_last() -> None:
     assert sorted(["nf4", "zz", "int8", "fp32"], key=setting_order) == ["fp32", "int8", "nf4", "zz"]
+    assert sorted(QUANTIZATION_SETTINGS, key=setting_order) == list(QUANTIZATION_SETTINGS)
 
 
 def test_twenty_devices_have_twenty_symbols() -> None:

@@ -24,7 +24,7 @@ from suite.store.nights import series_of_night
 from suite.store.run_contents import chosen_runs
 from suite.store.store import Store
 from tests.support.suite import recorded_session as recorded
-from tests.support.suite.stored_run import WORKLOAD, begin, finish
+from tests.support.suite.stored_run import KEY, WORKLOAD, begin, finish
 
 
 @pytest.fixture
@@ -103,6 +103,28 @@ def test_a_device_that_changed_meanwhile_is_one_with_the_states_of_all_its_time(
     (device,) = json.loads(path.read_text())["devices"]
     assert device["hardware"] == {"cpu": "Another CPU"}
     assert [state["os_build"] for state in device["states"]] == ["Debian 12", "Debian 13"]
+
+
+def test_what_a_file_of_the_earlier_schema_calls_int8_is_int8_dynamic(exported, store):
+    def age(document):
+        assert document["measurements"][0]["workload"]["quant"] == "int8"
+        document.update(schema=1, plan={"plans": [{"quants": ["fp32", "int8"]}]})
+
+    import_run(store, read_document(changed(exported, age)), "bonn", exported.name)
+    with store.database.reading() as connection:
+        (row,) = connection.execute(schema.measurement.select()).all()
+        (program,) = connection.execute(schema.artifact.select()).all()
+        (run,) = connection.execute(schema.run.select()).all()
+    assert json.loads(row.workload)["quant"] == json.loads(program.workload)["quant"] == "int8-dynamic"
+    document = json.loads(row.document)
+    assert (document["workload"]["quant"], document["ratio_to_reference"]["setting"]) == ("int8-dynamic",) * 2
+    assert json.loads(run.plan)["plans"] == [{"quants": ["fp32", "int8-dynamic"]}]
+    assert {series.workload_key for series in series_list(store)} == {KEY.replace("int8", "int8-dynamic")}
+
+
+def test_int8_of_a_file_of_today_stays_int8(exported, store):
+    import_run(store, read_document(exported), "bonn", exported.name)
+    assert {series.workload_key for series in series_list(store)} == {KEY}
 
 
 def test_control_characters_are_taken_out_of_whatever_text_comes_along(exported, store):
@@ -200,8 +222,8 @@ def latency_of(document):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda d: d.update(schema=2), r"has schema 2, this suite reads 1: update this suite"),
-        (lambda d: d.update(schema="x"), r"has schema x, this suite reads 1: export the run again"),
+        (lambda d: d.update(schema=3), r"has schema 3, this suite reads 2: update this suite"),
+        (lambda d: d.update(schema="x"), r"has schema x, this suite reads 2: export the run again"),
         (lambda d: d.update(format="other"), "is no exported run"),
         (lambda d: d.update(measurement_version=9), "version 9 of the method"),
         (lambda d: d.update(measurement_version=0), "version 0 of the method"),

@@ -7,6 +7,8 @@ import pytest
 from foundation.errors import UserError
 from suite.planning.forecast import forecast
 from suite.planning.plan import Plan, describe_workload, interleaved
+from workloads.quantize.settings import QUANTIZATION_SETTINGS, SETTINGS
+from workloads.workload import TrainingSettings
 
 
 def test_settings_go_there_and_back() -> None:
@@ -36,7 +38,29 @@ def test_numbers_out_of_range_are_refused(wrong: dict[str, float]) -> None:
 
 
 def test_a_learning_rate_of_zero_is_allowed() -> None:
-    assert Plan(("a",), model="tiny", lr=0.0).training.lr == 0.0
+    assert Plan(("a",), model="tiny", lr=0.0).training(SETTINGS["fp32"]).lr == 0.0
+
+
+@pytest.mark.parametrize("quant", QUANTIZATION_SETTINGS)
+def test_each_setting_has_its_own_eps_and_learning_rate_unless_the_plan_has(quant: str) -> None:
+    setting = SETTINGS[quant]
+    own = Plan(("a",), model="tiny", quants=(quant,), seed=3).training(setting)
+    assert own == TrainingSettings(setting.default_lr, setting.default_eps, 3)
+    assert Plan(("a",), model="tiny", quants=(quant,), lr=0.5, eps=0.25).training(setting).eps == 0.25
+
+
+@pytest.mark.parametrize("quant", QUANTIZATION_SETTINGS)
+def test_the_own_eps_of_a_setting_raises_no_warning(quant: str) -> None:
+    assert list(Plan(("a",), model="tiny", quants=(quant,)).warnings()) == []
+
+
+def test_an_eps_at_which_a_setting_has_no_gradient_is_named_with_the_correlation_and_a_better_one() -> None:
+    plan = Plan(("a",), model="tiny", quants=("fp32", "int8-dynamic"), eps=1e-3)
+    (warning,) = plan.warnings()
+    assert warning.startswith("tiny int8-dynamic with eps 0.001: projected gradients are mostly noise")
+    assert f"correlation with exact ones was {SETTINGS['int8-dynamic'].correlations[1e-3]:.2f}" in warning
+    assert warning.endswith("use --eps 0.03")
+    assert forecast(plan).lines(plan)[-1] == warning
 
 
 def test_a_workload_is_described_by_what_is_not_the_default() -> None:

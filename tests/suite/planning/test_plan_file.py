@@ -47,6 +47,14 @@ def test_lists_multiply_and_defaults_fill_in(path: Path, inventory: Inventory) -
     assert (last.sessions, last.quants, last.task) == (2, ("fp32", "nf4"), str(path.parent / "t.tsv"))
 
 
+def test_auto_is_the_eps_of_each_setting(path: Path, inventory: Inventory) -> None:
+    path.write_text(
+        "defaults: {models: tiny, devices: local, eps: 0.5}\n"
+        "plans:\n  a: {eps: auto, lr: auto}\n  b: {shapes: [{T: 32}]}\n"
+    )
+    assert [(part.eps, part.lr) for part in load_plan_file(path, inventory).plans] == [(None, None), (0.5, None)]
+
+
 def test_a_plan_that_says_nothing_is_what_suite_run_does_on_every_device(path: Path, inventory: Inventory) -> None:
     path.write_text("plans:\n  everything: {}\n")
     assert load_plan_file(path, inventory).plans == (Plan(("local", "pi", "phone")),)

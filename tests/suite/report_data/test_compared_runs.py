@@ -100,6 +100,16 @@ def test_an_emulated_device_another_one_and_another_workload_are_never_compared(
     assert [one.outcome for one in found.metrics] == ["missing", "missing"]
 
 
+def test_another_eps_is_named_with_its_device_and_setting():
+    before, after = ({"first": 7.0, "lr": 1e-3, "eps": eps} for eps in (0.01, 0.03))
+    assert compared(measurement(loss=before), measurement(loss=after)).differences == [
+        ("board int8: eps", "0.01", "0.03")
+    ]
+    assert compared(measurement(loss=before), measurement(loss={"first": 7.0})).differences == [
+        ("board int8: lr", "0.001", ""), ("board int8: eps", "0.01", ""),
+    ]  # fmt: skip
+
+
 def test_differences_name_versions_and_facts_of_devices_that_both_runs_have():
     facts = {"os_build": "Debian 12", "kernel": "6.1", "uptime_s": 5}
     before = run(

@@ -47,7 +47,9 @@ def test_the_document_has_exactly_the_keys_of_the_contract():
     document = measure(subject(), three()).document()
     assert set(document) == TOP_KEYS
     assert set(document["latency_ms"]) == {"median", "ci95", "sessions", "cv_percent", "max", "p50"}
-    assert set(document["loss"]) == {"first", "last", "max_relative_error", "reference_steps", "noise", "difference"}
+    assert set(document["loss"]) == {
+        *("first", "last", "max_relative_error", "reference_steps", "noise", "difference", "lr", "eps")
+    }
     assert json.loads(json.dumps(document, allow_nan=False)) == document
 
 
@@ -212,7 +214,8 @@ def test_temperature_is_that_of_the_hottest_relevant_zone():
 def test_losses_are_first_and_last_and_their_error_against_the_reference():
     losses = [(2.0 - 0.1 * i, 2.0) for i in range(7)]
     document = measure(
-        subject(expected=ExpectedLosses(((2.0, 2.0), (1.9, 2.002)), noise=0.01)), three(losses=losses)
+        subject(expected=ExpectedLosses(((2.0, 2.0), (1.9, 2.002)), noise=0.01, lr=1e-3, eps=3e-2)),
+        three(losses=losses),
     ).document()
     assert document["loss"] == {
         "first": 2.0,
@@ -221,6 +224,8 @@ def test_losses_are_first_and_last_and_their_error_against_the_reference():
         "reference_steps": 2,
         "noise": 0.01,
         "difference": pytest.approx(0.102 / 2**0.5),
+        "lr": 1e-3,
+        "eps": 3e-2,
     }
 
 

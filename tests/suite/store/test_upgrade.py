@@ -19,8 +19,9 @@ from suite.home import Home, alone, in_use
 from suite.store import database as upgrading
 from suite.store import schema
 from suite.store.history import series_list
+from suite.store.identity import rename_former_int8
 from suite.store.store import Store
-from tests.support.suite.stored_run import begin, finish
+from tests.support.suite.stored_run import KEY, begin, finish
 
 VERSION_1 = """
 CREATE TABLE run (
@@ -74,8 +75,8 @@ def old(tmp_path: Path) -> Path:
     return path
 
 
-def begin_and_finish(path: Path) -> None:
-    begun = begin(path)
+def begin_and_finish(path: Path, quant: str = "int8") -> None:
+    begun = begin(path, quant=quant)
     finish(begun, 100.0, 101.0, 102.0)
     begun.store.close()
 
@@ -119,9 +120,59 @@ def test_an_upgraded_store_is_like_a_new_one(old: Path, tmp_path: Path) -> None:
 
 
 def test_an_upgraded_store_goes_on(old: Path) -> None:
-    begun = begin(old)
+    begun = begin(old, quant="int8-dynamic")
     finish(begun, 103.0)
     assert [series.points for series in series_list(begun.store) if series.metric == "latency_ms"] == [2]
+
+
+NEW_KEY = KEY.replace("int8", "int8-dynamic")
+
+
+def set_version(path: Path, version: int) -> None:
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("UPDATE schema_version SET version = ?", [version])
+    connection.close()
+
+
+def test_series_of_the_former_int8_go_on_as_int8_dynamic(tmp_path: Path) -> None:
+    """Key and fingerprint are those of the next measurement, so that it becomes the next point of the same series."""
+    path = tmp_path / "store.sqlite"
+    begin_and_finish(path)
+    other = begin(path, quant="fp32")
+    finish(other, 100.0)
+    other.store.close()
+    set_version(path, 4)
+    before = counts(path)
+    assert rows(path, f"SELECT count(*) FROM series WHERE workload_key = '{KEY}'") != [(0,)]
+    begun = begin(path, quant="int8-dynamic")
+    assert counts(path)[0][2:] == before[0][2:]
+    for table, column in (("measurement", "workload"), ("artifact", "workload"), ("measurement", "document")):
+        assert rows(path, f"SELECT count(*) FROM {table} WHERE {column} LIKE '%\"int8\"%'") == [(0,)]
+    finish(begun, 103.0)
+    found = {item.workload_key: item.points for item in series_list(begun.store) if item.metric == "latency_ms"}
+    assert found == {NEW_KEY: 2, KEY.replace("int8", "fp32"): 1}
+    begun.store.close()
+    assert rows(path, "PRAGMA foreign_key_check") == []
+
+
+def test_a_new_measurement_of_int8_begins_a_series_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    begin_and_finish(path)
+    set_version(path, 4)
+    begun = begin(path)
+    finish(begun, 103.0)
+    found = {item.workload_key: item.points for item in series_list(begun.store) if item.metric == "latency_ms"}
+    assert found == {NEW_KEY: 1, KEY: 1}
+
+
+def test_an_interrupted_run_of_the_former_int8_goes_on_with_it() -> None:
+    plan = {"plans": [{"model": "tiny", "quants": ["fp32", "int8"], "noise": "int8"}], "budget_minutes": None}
+    renamed = {
+        "plans": [{"model": "tiny", "quants": ["fp32", "int8-dynamic"], "noise": "int8"}],
+        "budget_minutes": None,
+    }
+    assert rename_former_int8(plan) == renamed
 
 
 def test_a_store_of_version_3_only_gets_the_table_of_tags(tmp_path: Path) -> None:
@@ -143,8 +194,7 @@ def test_a_store_of_version_3_only_gets_the_table_of_tags(tmp_path: Path) -> Non
 @pytest.fixture
 def reading(old: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An old store with a run more, in the home of the command line."""
-    Store.open(old).close()
-    begin_and_finish(old)
+    begin_and_finish(old, "int8-dynamic")  # as the upgrade calls what is there
     downgrade(old)
     monkeypatch.setenv("SUITE_HOME", str(old.parent))
     monkeypatch.chdir(old.parent)

@@ -46,33 +46,24 @@ class Perturbed(nn.Module):
     adapter: Tensor
 
     def __init__(
-        self, values: int, offset: int, rank: int, features: list[int], queries: int, signs: int, half: bool = False
+        self,
+        values: int,
+        offset: int,
+        rank: int,
+        features: list[int],
+        queries: int,
+        signs: int,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.register_buffer("adapter", torch.zeros(values))
-        self.slice = (offset, rank, features, 0, queries, signs, half)
+        self.slice = (offset, rank, features, 0, queries, signs, dtype)
 
     def forward(self, key: Tensor, eps: Tensor, gradient: Tensor, lr: Tensor) -> Tensor:
         """key int64 [2], eps and lr float32 [], gradient float32 [queries] -> float32, all slots in a row."""
         self.adapter.copy_(torch.ops.prge.update(self.adapter, gradient, key, lr))
         slots = torch.ops.prge.perturb(self.adapter, key, eps, self.adapter, *self.slice)
         return torch.cat([slot.reshape(-1).to(torch.float32) for slot in slots])
-
-
-class PackedLinear(nn.Module):
-    """A product with an NF4 weight."""
-
-    packed: Tensor
-    absmax: Tensor
-
-    def __init__(self, packed: Tensor, absmax: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("packed", packed)
-        self.register_buffer("absmax", absmax)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x float32 [..., in] -> float32 [..., out]."""
-        return torch.ops.prge.linear_nf4(x, self.packed, self.absmax)  # type: ignore[no-any-return]
 
 
 class Unknown(nn.Module):

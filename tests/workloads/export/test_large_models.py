@@ -25,10 +25,11 @@ from workloads.models.llama import Llama
 from workloads.models.named import model_config
 from workloads.models.weights import ModelWeights
 from workloads.models.zoo import random_weights
-from workloads.quantize import int8, nf4
+from workloads.quantize import int4_groups, int8, nf4
 from workloads.quantize.apply import LayeredModel, MadeOnDemand, quantize_model
+from workloads.quantize.settings import QUANTIZATION_SETTINGS
 from workloads.reference.eager import Reference
-from workloads.workload import QUANTIZATION_SETTINGS, Workload
+from workloads.workload import Workload
 
 SETTINGS = Settings(lr=1e-3, eps=0.1, seed=3)
 DEEP = LlamaConfig(512, 64, 128, 12, 4, 2, 16, max_positions=512)
@@ -85,10 +86,13 @@ def test_a_layered_model_holds_a_layer_at_a_time(setting: str) -> None:
     assert state.peak_bytes <= 2 * table + 2 * layer
 
 
-@pytest.mark.parametrize(("quantize", "rows"), [(int8.quantize, 2500), (nf4.quantize, 2500)])
-def test_quantizing_a_part_of_the_rows_at_a_time_changes_nothing(quantize, rows: int) -> None:
-    weight = torch.randn(rows, 24, generator=torch.Generator().manual_seed(0))  # blocks of 64 reach across rows
-    found = workloads.quantize.apply._by_rows(quantize, weight)
+@pytest.mark.parametrize(
+    ("quantize", "width"),
+    [(int8.quantize, 24), (nf4.quantize, 24), (int4_groups.quantize, 64)],  # blocks of nf4 reach across rows
+)
+def test_quantizing_a_part_of_the_rows_at_a_time_changes_nothing(quantize, width: int) -> None:
+    weight = torch.randn(2500, width, generator=torch.Generator().manual_seed(0))
+    found = workloads.quantize.apply._by_rows(quantize)(weight)
     assert all(torch.equal(a, b) for a, b in zip(found, quantize(weight), strict=True))
 
 

@@ -15,8 +15,8 @@ from workloads.estimates.estimate import estimate
 from workloads.export.data_files import DataCache
 from workloads.export.export import export_program
 from workloads.models.weights import ModelWeights
+from workloads.quantize.settings import QUANTIZATION_SETTINGS
 
-QUANTS = ("fp32", "fp16", "int8", "nf4")
 LAYERS = 2
 
 KERNELS = {
@@ -33,33 +33,33 @@ KERNELS = {
 """The runner's own operators in a program of one chunk."""
 
 WHOLE_LAYERS = {
-    "decoder_layer_nf4.out": LAYERS,
+    "decoder_layer.out": LAYERS,
     "_empty_dim_order.out": LAYERS,  # the layers' memory to work in
-    "rms_norm.out": 1,
-    "linear_nf4.out": 1,
 }
 
-HALF_HEAD = {"rms_norm.out": 1, "linear_half.out": 1}
-"""The head of fp16, whose products the runner sums in float32."""
+HEAD = {"rms_norm.out": 1, "linear_frozen.out": 1}
+"""A head whose products the runner makes."""
 
-COUNTED = {"fp32": KERNELS, "fp16": KERNELS | HALF_HEAD, "int8": KERNELS, "nf4": KERNELS | WHOLE_LAYERS}
+DELEGATED = {"fp32": KERNELS, "fp16": KERNELS | HEAD, "int8-dynamic": KERNELS, "8da4w": KERNELS}
+COUNTED = dict.fromkeys(QUANTIZATION_SETTINGS, KERNELS | WHOLE_LAYERS | HEAD) | DELEGATED
 
 WRITE_BACK = {"copy_.default": 2}
 """Projected gradient and key; the adapter is updated where it lies."""
 
 
-@pytest.mark.parametrize(("quant", "heads"), [("fp32", 1), ("fp16", 0), ("int8", 1)])
+@pytest.mark.parametrize(("quant", "heads"), [("fp32", 1), ("fp16", 0), ("int8-dynamic", 1), ("8da4w", 1)])
 def test_each_layer_and_a_delegated_head_are_one_partition(quant: str, heads: int, exported: ArtifactOf) -> None:
     assert exported(workload_of(quant)).document["delegates"]["partitions"] == LAYERS + heads
 
 
-def test_program_of_nf4_has_no_partitions_and_one_operator_for_a_layer(exported: ArtifactOf) -> None:
-    document = exported(workload_of("nf4")).document
+@pytest.mark.parametrize("quant", [name for name in QUANTIZATION_SETTINGS if name not in DELEGATED])
+def test_program_by_kernels_has_no_partitions_and_one_operator_for_a_layer(quant: str, exported: ArtifactOf) -> None:
+    document = exported(workload_of(quant)).document
     assert document["delegates"]["partitions"] == 0
-    assert document["operators"]["decoder_layer_nf4.out"] == LAYERS
+    assert document["operators"]["decoder_layer.out"] == LAYERS
 
 
-@pytest.mark.parametrize("quant", QUANTS)
+@pytest.mark.parametrize("quant", QUANTIZATION_SETTINGS)
 def test_operators_outside_of_the_delegates_are_the_known_ones(quant: str, exported: ArtifactOf) -> None:
     """Catches changes that push a layer's arithmetic out of its delegate."""
     document = exported(workload_of(quant)).document
@@ -67,7 +67,7 @@ def test_operators_outside_of_the_delegates_are_the_known_ones(quant: str, expor
     assert document["delegates"]["other_nodes"] == sum(document["operators"].values())
 
 
-@pytest.mark.parametrize("quant", QUANTS)
+@pytest.mark.parametrize("quant", QUANTIZATION_SETTINGS)
 def test_estimate_is_close_to_the_export(quant: str, tiny: ModelWeights, exported: ArtifactOf) -> None:
     """Weights are within 2 %. A small program is mostly its graph, whose size is only known roughly."""
     artifact = exported(workload_of(quant))
@@ -85,7 +85,7 @@ def test_estimate_is_close_to_the_export(quant: str, tiny: ModelWeights, exporte
 
 
 def test_smaller_settings_have_smaller_weights_and_files(exported: ArtifactOf) -> None:
-    sizes = [exported(workload_of(quant)) for quant in QUANTS]
+    sizes = [exported(workload_of(quant)) for quant in ("fp32", "fp16", "int8", "nf4", "nf4-double")]
     for larger, smaller in pairwise(sizes):
         assert smaller.weight_bytes < larger.weight_bytes
         assert smaller.deployed_bytes < larger.deployed_bytes

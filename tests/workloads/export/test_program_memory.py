@@ -20,6 +20,7 @@ from tests.support.workloads.training_runs import (
 )
 from workloads.estimates.estimate import estimate
 from workloads.models.weights import ModelWeights
+from workloads.quantize.settings import QUANTIZATION_SETTINGS
 from workloads.workload import Workload
 
 CHUNKED = Workload("tiny", "fp32", q=4, b=4, T=64, rank=4)
@@ -48,9 +49,9 @@ def test_the_adapter_is_updated_in_place(plan: Any, exported: ArtifactOf) -> Non
     assert len({tensor.allocation_info.memory_offset_low for tensor in adapters}) == 1
 
 
-def test_layers_of_nf4_overwrite_their_input_and_share_their_scratch_memory(exported: ArtifactOf) -> None:
+def test_layers_of_a_kernel_overwrite_their_input_and_share_their_scratch_memory(exported: ArtifactOf) -> None:
     plan = deserialize_pte_binary(exported(SMALL_CHUNKS).program.read_bytes()).program.execution_plan[0]
-    layer = next(i for i, each in enumerate(plan.operators) if each.name == "prge::decoder_layer_nf4")
+    layer = next(i for i, each in enumerate(plan.operators) if each.name == "prge::decoder_layer")
     calls = [step.instr_args for chain in plan.chains for step in chain.instructions]
     layers = [call for call in calls if isinstance(call, KernelCall) and call.op_index == layer]
     assert len(layers) == LAYERS * CHUNKS
@@ -74,14 +75,14 @@ def test_a_program_in_chunks_trains_as_the_reference_does(
     assert np.abs(found.losses / expected.losses - 1.0).max() < 1e-4
 
 
-WIDE = [Workload("tiny", quant, q=1, b=8, T=256, rank=16) for quant in ("fp16", "nf4")]
+WIDE = [Workload("tiny", quant, q=1, b=8, T=256, rank=16) for quant in ("fp16", "bf16", "nf4")]
 """Attention scores and hidden states take several times the runner's own memory."""
 
 
 @pytest.mark.parametrize(
     "workload",
-    [*map(workload_of, ("fp32", "fp16", "int8", "nf4")), *WIDE],
-    ids=["fp32", "fp16", "int8", "nf4", "fp16 wide", "nf4 wide"],
+    [*map(workload_of, QUANTIZATION_SETTINGS), *WIDE],
+    ids=[*QUANTIZATION_SETTINGS, "fp16 wide", "bf16 wide", "nf4 wide"],
 )
 def test_the_estimate_of_memory_is_near_the_peak_of_the_runner(
     workload: Workload, exported: ArtifactOf, runner: Path, tiny: ModelWeights, tmp_path: Path

@@ -1,4 +1,4 @@
-"""fp32, fp16 and int8 programs with noise from stock operators train in the stock executorch.runtime."""
+"""fp32, fp16, int8-dynamic and 8da4w programs with noise from stock operators train in the stock executorch.runtime."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def train(artifact: Artifact, batches: Sequence[Batch], settings: Settings) -> t
     return np.stack(losses[:STEPS]), method._method.get_attribute("adapter").numpy().copy()
 
 
-@pytest.mark.parametrize("quant", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("quant", ["fp32", "fp16", "int8-dynamic", "8da4w"])
 def test_program_trains_in_the_stock_runtime_as_the_reference_does(
     quant: str, tiny: ModelWeights, exported: ArtifactOf
 ) -> None:
@@ -56,7 +56,7 @@ def test_program_trains_in_the_stock_runtime_as_the_reference_does(
     assert np.abs(losses / expected.losses - 1.0).max() < ALLOWED[quant] / 5
 
 
-@pytest.mark.parametrize("quant", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("quant", ["fp32", "fp16", "int8-dynamic", "8da4w"])
 def test_stock_program_calls_no_operator_of_the_runner(quant: str, exported: ArtifactOf) -> None:
     operators = exported(workload_of(quant, noise="stock")).document["operators"]
-    assert not {"perturb.out", "update.out", "linear_nf4.out"} & operators.keys()
+    assert not {"perturb.out", "update.out", "linear_frozen.out"} & operators.keys()

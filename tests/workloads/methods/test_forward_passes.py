@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from tests.support.workloads.eager_training import SETTINGS, WORKLOAD, eager_step, train
 from tests.support.workloads.training_runs import reference_training, relative_error, some_batches
-from workloads.methods import passes
-from workloads.methods.passes import BOTH, MINUS, PLUS, ROWS_PER_CHUNK, ForwardPass, Loops
+from workloads.methods.passes import BOTH, MINUS, PLUS, ForwardPass, Loops
 from workloads.models.weights import ModelWeights
+from workloads.quantize.settings import ROWS_PER_CHUNK
+from workloads.quantize.settings import SETTINGS as QUANTIZATION
 from workloads.reference.eager import Trajectory
 from workloads.workload import Workload
 
@@ -83,7 +84,7 @@ def test_chunks_make_the_update_of_the_reference(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Chunks of a query with both signs, and of one sign."""
-    monkeypatch.setattr(passes, "ROWS_PER_CHUNK", rows_per_chunk)
+    monkeypatch.setitem(QUANTIZATION, "fp32", replace(QUANTIZATION["fp32"], rows_per_chunk=rows_per_chunk))
     workload = replace(WORKLOAD, q=6, noise=noise, inner_parallel=inner_parallel)
     assert len(next(Loops(6, True, inner_parallel).passes()).chunks(workload.b * workload.T, rows_per_chunk)) > 1
     expected = two_steps_of_the_reference(workload)

@@ -1,4 +1,4 @@
-"""int8: symmetric weights by output channel, activations by token."""
+"""int8: symmetric weights by output channel. int8-dynamic: the same, and activations by token."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from workloads.quantize.int8 import Int8Embedding, Int8Linear, quantize
+from workloads.methods import operators  # registers the operators  # noqa: F401
+from workloads.quantize.frozen import FrozenEmbedding, FrozenLinear
+from workloads.quantize.int8 import dequantize, quantize
+from workloads.quantize.int8_dynamic import DynamicInt8Linear
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
@@ -50,7 +53,14 @@ def test_half_precision_weights_are_quantized_as_float32() -> None:
 def test_embedding_gives_the_rows_of_the_dequantized_table() -> None:
     codes, scale = quantize(numbers(10, 24))
     tokens = torch.tensor([[0, 3, 9], [9, 1, 1]])
-    assert torch.equal(Int8Embedding(codes, scale)(tokens), (codes * scale[:, None])[tokens])
+    assert torch.equal(FrozenEmbedding(codes, scale)(tokens), (codes * scale[:, None])[tokens])
+
+
+def test_linear_of_int8_multiplies_float32_activations_with_the_dequantized_weight() -> None:
+    codes, scale = quantize(numbers(16, 48))
+    x = numbers(2, 5, 48, seed=1)
+    assert torch.equal(dequantize(codes, scale), codes * scale[:, None])
+    assert torch.equal(FrozenLinear(codes, scale)(x), torch.nn.functional.linear(x, codes * scale[:, None]))
 
 
 def test_linear_rounds_its_input_to_256_steps_of_each_token() -> None:
@@ -60,7 +70,7 @@ def test_linear_rounds_its_input_to_256_steps_of_each_token() -> None:
     exact = torch.nn.functional.linear(x, codes * scale[:, None])
     step = (x.amax(dim=-1).clamp(min=0) - x.amin(dim=-1).clamp(max=0)) / 255
     allowed = step[..., None] * (codes * scale[:, None]).abs().sum(dim=1)
-    error = (Int8Linear(codes, scale)(x) - exact).abs()
+    error = (DynamicInt8Linear(codes, scale)(x) - exact).abs()
     assert (error <= allowed).all()
     assert (error > 0).any()
 
@@ -70,6 +80,6 @@ def test_each_token_is_quantized_by_itself() -> None:
     x = numbers(2, 48, seed=1)
     louder = x.clone()
     louder[1] *= 100.0
-    linear = Int8Linear(codes, scale)
+    linear = DynamicInt8Linear(codes, scale)
     assert torch.equal(linear(x)[0], linear(louder)[0])
     assert not torch.equal(linear(x)[1], linear(louder)[1])

@@ -8,7 +8,8 @@ from bitsandbytes.functional import QuantState, dequantize_4bit, quantize_4bit
 from torch import Tensor
 
 from workloads.methods import operators  # registers the operators  # noqa: F401
-from workloads.quantize.nf4 import BLOCK, CODES, Nf4Embedding, Nf4Linear, dequantize, quantize
+from workloads.quantize.frozen import FrozenEmbedding, FrozenLinear
+from workloads.quantize.nf4 import BLOCK, CODES, dequantize, quantize
 
 
 def by_bitsandbytes(weight: Tensor) -> tuple[Tensor, QuantState]:
@@ -89,13 +90,13 @@ def test_half_precision_weights_are_quantized_as_float32() -> None:
 def test_embedding_gives_the_rows_of_the_dequantized_table(shape: tuple[int, int]) -> None:
     packed, absmax = quantize(numbers(*shape))
     tokens = torch.tensor([[0, 3, 9], [9, 1, 1]])
-    assert torch.equal(Nf4Embedding(packed, absmax)(tokens), dequantize(packed, absmax)[tokens])
+    assert torch.equal(FrozenEmbedding(packed, absmax)(tokens), dequantize(packed, absmax)[tokens])
 
 
 def test_linear_multiplies_with_the_dequantized_weight() -> None:
     packed, absmax = quantize(numbers(24, 128))
     x = numbers(2, 5, 128, seed=1)
-    assert torch.equal(Nf4Linear(packed, absmax)(x), torch.nn.functional.linear(x, dequantize(packed, absmax)))
+    assert torch.equal(FrozenLinear(packed, absmax)(x), torch.nn.functional.linear(x, dequantize(packed, absmax)))
 
 
 def test_error_of_a_weight_is_at_most_half_the_widest_gap_of_the_codes() -> None:

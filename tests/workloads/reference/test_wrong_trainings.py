@@ -7,18 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from suite.planning.plan import reference_steps
 from suite.sessions.loss_check import ExpectedLosses, LossComparison, compare_losses
 from tests.support.workloads.training_runs import ArtifactOf, FloatArray, Settings, train_in_runner
 from workloads.models.weights import ModelWeights
 from workloads.models.zoo import load_model
+from workloads.quantize.settings import QUANTIZATION_SETTINGS
 from workloads.reference.eager import Batch
 from workloads.reference.losses import reference_losses
 from workloads.tasks.batches import batches
 from workloads.tasks.task import Template, built_in_task
 from workloads.workload import TrainingSettings, Workload
 
-SETTINGS = ("fp32", "fp16", "int8", "nf4")
 TRAINING = TrainingSettings()
 
 
@@ -29,7 +28,7 @@ def follow(
 
     A negative rate is an update with the wrong sign, a rate of 0 one that is missing. All run in the runner.
     """
-    artifact, steps = exported(workload), reference_steps(workload.quant)
+    artifact, steps = exported(workload), workload.setting.reference_steps
     data = batches(built_in_task(Template()), weights.tokenizer, workload.b, workload.T, 16, TRAINING.seed)
     reference = reference_losses(artifact, workload, weights, data, TRAINING, steps, lambda _: None)
     assert reference.noise is not None
@@ -60,13 +59,16 @@ def compared(losses: FloatArray, expected: ExpectedLosses) -> LossComparison:
 
 def check(found: dict[str, LossComparison]) -> None:
     for name, comparison in found.items():
-        print(f"{name}: noise {comparison.noise:.2g}, L+ - L- {comparison.difference:.2g}: {comparison.fault}")
+        print(
+            f"{name}: noise {comparison.noise:.2g}, L+ - L- {comparison.difference:.2g}, "
+            f"relative error {comparison.max_relative_error:.1e}: {comparison.fault}"
+        )
     assert found["right"].fault is None
     for name in ("wrong sign", "missing update", "swapped signs"):
         assert found[name].fault is not None, name
 
 
-@pytest.mark.parametrize("quant", SETTINGS)
+@pytest.mark.parametrize("quant", QUANTIZATION_SETTINGS)
 def test_wrong_trainings_of_a_small_model_are_found(
     quant: str, tiny: ModelWeights, exported: ArtifactOf, runner: Path, tmp_path: Path
 ) -> None:
@@ -74,7 +76,7 @@ def test_wrong_trainings_of_a_small_model_are_found(
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("quant", SETTINGS)
+@pytest.mark.parametrize("quant", QUANTIZATION_SETTINGS)
 def test_wrong_trainings_of_the_real_model_are_found(quant: str, runner: Path, tmp_path: Path) -> None:
     from workloads.export.artifact import ArtifactCache
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from tests.support.runner import runner_programs as programs
-from workloads.methods import operators  # registers decoder_layer_nf4  # noqa: F401
+from tests.support.runner.kernel_calls import PACK
+from workloads.methods import operators  # registers decoder_layer  # noqa: F401
 from workloads.methods.passes import scratch_values
 from workloads.models.config import LlamaConfig
-from workloads.quantize import int8, nf4
+from workloads.quantize.frozen import FrozenLinear, dequantize
 
 TOKENS = torch.tensor([[3, 0, 9], [9, 9, 1]])
 
@@ -17,14 +18,8 @@ TOKENS = torch.tensor([[3, 0, 9], [9, 9, 1]])
 def tables():
     """Returns every form of a table of 10 tokens, 66 values each, so that blocks of NF4 straddle its rows."""
     table = torch.randn(10, 66, generator=torch.Generator().manual_seed(5))
-    codes, scale = int8.quantize(table)
-    packed, absmax = nf4.quantize(table)
-    return {
-        "fp32": (table, []),
-        "fp16": (table.to(torch.float16), []),
-        "int8": (codes, [scale.reshape(-1, 1)]),
-        "nf4": (packed, [absmax]),
-    }
+    packed = {form: pack(table) for form, pack in PACK.items()}
+    return {"fp32": (table, []), **{form: (values, scales) for form, (values, *scales) in packed.items()}}
 
 
 def given(name, value, tmp_path):
@@ -43,13 +38,10 @@ def embedding_job(job, tmp_path, tokens, table, scales, alone):
 
 
 @pytest.mark.parametrize("alone", [True, False])
-@pytest.mark.parametrize("quant", ["fp32", "fp16", "int8", "nf4"])
+@pytest.mark.parametrize("quant", ["fp32", *PACK])
 def test_embedding_gives_the_rows_of_the_tokens_to_each_slice(run, job, tmp_path, quant, alone):
     table, scales = tables()[quant]
-    unpacked = {
-        "int8": lambda: table.to(torch.float32) * scales[0],
-        "nf4": lambda: nf4.dequantize(table, scales[0]),
-    }.get(quant, lambda: table.to(torch.float32))()
+    unpacked = dequantize(table, scales)
     outcome = run(embedding_job(job, tmp_path, TOKENS, table, scales, alone))
     assert len(outcome.losses) == 7
     for losses in outcome.losses:
@@ -93,36 +85,36 @@ def test_a_label_outside_of_the_vocabulary_fails_the_step(run, job, tmp_path):
 class LayerWithScratch(torch.nn.Module):
     """A decoder layer of 64 features in its own blocks, with the given scratch memory."""
 
-    def __init__(self, scratch, rank=2):
+    def __init__(self, scratch, rank=2, form="nf4"):
         super().__init__()
         self.scratch, self.rank = scratch, rank
         shapes = [(64, 64), (32, 64), (32, 64), (64, 64), (128, 64), (128, 64), (64, 128)]
         generator = torch.Generator().manual_seed(4)
-        self.weights = [nf4.quantize(torch.randn(*shape, generator=generator) / 8.0) for shape in shapes]
-        for place, (packed, absmax) in enumerate(self.weights):
-            self.register_buffer(f"packed_{place}", packed)
-            self.register_buffer(f"absmax_{place}", absmax)
+        stored = [PACK[form](torch.randn(*shape, generator=generator) / 8.0) for shape in shapes]
+        self.weights = torch.nn.ModuleList(FrozenLinear(*each) for each in stored)
+        operands = torch.bfloat16 if form == "bf16" else torch.float32
         self.register_buffer("norm", torch.ones(64))
         self.register_buffer("table", torch.linspace(-1.0, 1.0, 3 * 32).reshape(3, 1, 32))
-        self.register_buffer("a", torch.randn(rank, 64, generator=generator))
+        self.register_buffer("a", torch.randn(rank, 64, generator=generator).to(operands))
 
     def forward(self, x, bias, b):
-        packed = [self.get_buffer(f"packed_{place}") for place in range(7)]
-        absmax = [self.get_buffer(f"absmax_{place}") for place in range(7)]
-        return torch.ops.prge.decoder_layer_nf4(
-            x, bias, torch.zeros(self.scratch), [self.norm] * 2, [self.table] * 4, packed, absmax, [self.a], [b],
+        weights = [each.weight for each in self.weights]
+        scales = [scale for each in self.weights for scale in each.scales]
+        return torch.ops.prge.decoder_layer(
+            x, bias, torch.zeros(self.scratch), [self.norm] * 2, [self.table] * 4, weights, scales, [self.a],
+            [b.to(self.a.dtype)],
             [1], 2, 1, 1e-5,
         )  # fmt: skip
 
 
-def layer_job(job, tmp_path, scratch, slices=2):
+def layer_job(job, tmp_path, scratch, slices=2, form="nf4"):
     generator = torch.Generator().manual_seed(6)
     values = {
         "x": torch.randn(2, 6, 64, generator=generator),
         "bias": torch.zeros(4, 1, 1, 3, 3),
         "b": torch.randn(slices, 2, 32, generator=generator),
     }
-    module = LayerWithScratch(scratch)
+    module = LayerWithScratch(scratch, form=form)
     job["program"] = str(programs.export(module, tuple(values.values()), tmp_path / "layer.pte"))
     job["inputs"] = [given(name, value, tmp_path) for name, value in values.items()]
     return module, values
@@ -133,10 +125,13 @@ def layer_scratch():
     return scratch_values(config, 12, 2)
 
 
-def test_decoder_layer_follows_the_eager_operator(run, job, tmp_path):
-    module, values = layer_job(job, tmp_path, layer_scratch())
+@pytest.mark.parametrize("form", PACK)
+def test_decoder_layer_follows_the_eager_operator(run, job, tmp_path, form):
+    module, values = layer_job(job, tmp_path, layer_scratch(), form=form)
     expected = module(*values.values()).reshape(-1)
-    assert torch.allclose(torch.tensor(run(job).losses[0]), expected, atol=1e-4)
+    # An operand of bfloat16 may be rounded the other way.
+    atol = 2e-2 if form == "bf16" else 1e-4
+    assert torch.allclose(torch.tensor(run(job).losses[0]), expected, atol=atol)
 
 
 def test_too_little_scratch_memory_fails_the_step(run, job, tmp_path):

@@ -1,33 +1,27 @@
-// Products with a weight matrix that stays packed to four bits, with an adapter's share added where there is one.
+// Products with a frozen matrix that stays as it is stored, with an adapter's share added where there is one.
 #pragma once
 
 #include <cstdint>
 
+#include "panels.h"
 #include "simd.h"
 
 namespace prge {
 
-struct Nf4Matrix {
-  const uint8_t* packed;  // two codes a byte, the first in the high nibble, rows one after the other
-  const float* absmax;    // one for every 64 values of the flattened matrix
-  int64_t out_features;
-  int64_t in_features;
-};
-
 // What an adapter adds to a product: y += inner * b, with inner = x * a^T [rows][rank] and a b [rank][out_features]
-// for every slice of the rows. `b` is null where there is no adapter.
+// for every slice of the rows. `b` has no values where there is no adapter.
 struct LowRankShare {
   const float* inner = nullptr;
   int64_t inner_stride = 0;
-  const float* b = nullptr;
+  Stored b = {};
   int64_t rank = 0;
   int64_t rows_per_slice = 1;
 };
 
 // x[rows][0, depth) * decoded(weight)[first_out + ..][first_in + ..]^T, a result of `columns` columns, which is added
 // to what is there when `accumulate`.
-struct Nf4Product {
-  Nf4Matrix weight;
+struct FrozenProduct {
+  FrozenMatrix weight;
   int64_t first_out;
   int64_t columns;
   int64_t first_in;
@@ -62,11 +56,11 @@ constexpr int64_t kTileBuffer = kWidestTile * kTileDepth;
 
 // Makes one tile on the calling thread. `y` is the place of its first value, rows of the result are `y_stride` values
 // apart; `buffer` has a tile's columns times kTileDepth values.
-void multiply_tile(const SimdLoops& loops, const Nf4Product& product, const Tile& tile, float* y, int64_t y_stride,
+void multiply_tile(const SimdLoops& loops, const FrozenProduct& product, const Tile& tile, float* y, int64_t y_stride,
                    float* buffer);
 
 // y[rows][out_features] = x[rows][in_features] * decoded(weight)^T, on all threads of the pool. Each thread decodes
 // one tile of the weight at a time into a buffer of its own (at most 256 KiB). False when that buffer can't be had.
-bool linear_nf4(const SimdLoops& loops, const float* x, int64_t rows, const Nf4Matrix& weight, float* y);
+bool linear_frozen(const SimdLoops& loops, const float* x, int64_t rows, const FrozenMatrix& weight, float* y);
 
 }  // namespace prge

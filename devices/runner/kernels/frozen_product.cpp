@@ -1,10 +1,9 @@
-#include "nf4_product.h"
+#include "frozen_product.h"
 
 #include <executorch/runtime/kernel/thread_parallel_interface.h>
 
 #include <algorithm>
 
-#include "panels.h"
 #include "thread_buffer.h"
 
 namespace prge {
@@ -15,7 +14,7 @@ constexpr int64_t kFewestRows = 256;    // of a tile: decoding once for these co
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-void multiply_frozen(const SimdLoops& loops, const Nf4Product& product, const Tile& tile, float* y,
+void multiply_frozen(const SimdLoops& loops, const FrozenProduct& product, const Tile& tile, float* y,
                      int64_t y_stride, float* buffer) {
   const int64_t passes = divide_up(product.depth, kTileDepth);
   const int64_t step = divide_up(divide_up(product.depth, passes), 8) * 8;  // decoding goes by eights
@@ -23,8 +22,8 @@ void multiply_frozen(const SimdLoops& loops, const Nf4Product& product, const Ti
   for (int64_t k = 0; k < product.depth; k += step) {
     const int64_t count = std::min(step, product.depth - k);
     for (int64_t c = 0; c < tile.columns; c += loops.panel_width) {
-      loops.decode(product.weight.packed, product.weight.absmax, tile.columns - c, product.weight.in_features,
-                   product.first_out + tile.column + c, product.first_in + k, count, buffer + c * count);
+      loops.decode(product.weight, product.first_out + tile.column + c, tile.columns - c, product.first_in + k, count,
+                   buffer + c * count);
     }
     multiply_panels(loops, {x + k, product.x_stride, tile.rows, count}, buffer, count,
                     {y, y_stride, tile.columns, product.accumulate || k > 0});
@@ -32,17 +31,18 @@ void multiply_frozen(const SimdLoops& loops, const Nf4Product& product, const Ti
 }
 
 // Adds the adapter's share slice by slice, since each has a b of its own.
-void add_share(const SimdLoops& loops, const Nf4Product& product, const Tile& tile, float* y, int64_t y_stride,
+void add_share(const SimdLoops& loops, const FrozenProduct& product, const Tile& tile, float* y, int64_t y_stride,
                float* buffer) {
   const LowRankShare& share = product.share;
   for (int64_t row = tile.row; row < tile.row + tile.rows;) {
     const int64_t slice = row / share.rows_per_slice;
     const int64_t end = std::min(tile.row + tile.rows, (slice + 1) * share.rows_per_slice);
-    const float* b = share.b + slice * share.rank * product.weight.out_features + product.first_out + tile.column;
+    const Stored b =
+        share.b.from(slice * share.rank * product.weight.out_features + product.first_out + tile.column);
     for (int64_t k = 0; k < share.rank; k += kTileDepth) {
       const int64_t count = std::min(kTileDepth, share.rank - k);
       for (int64_t c = 0; c < tile.columns; c += loops.panel_width) {
-        pack_columns(loops, b + k * product.weight.out_features + c, product.weight.out_features, count,
+        pack_columns(loops, b.from(k * product.weight.out_features + c), product.weight.out_features, count,
                      tile.columns - c, buffer + c * count);
       }
       multiply_panels(loops, {share.inner + row * share.inner_stride + k, share.inner_stride, end - row, count}, buffer,
@@ -74,16 +74,16 @@ TilePlan TilePlan::for_columns(int64_t columns) const {
   return {row_tiles, rows_per_tile, divide_up(columns, columns_per_tile), columns_per_tile};
 }
 
-void multiply_tile(const SimdLoops& loops, const Nf4Product& product, const Tile& tile, float* y, int64_t y_stride,
+void multiply_tile(const SimdLoops& loops, const FrozenProduct& product, const Tile& tile, float* y, int64_t y_stride,
                    float* buffer) {
   multiply_frozen(loops, product, tile, y, y_stride, buffer);
-  if (product.share.b != nullptr) add_share(loops, product, tile, y, y_stride, buffer);
+  if (product.share.b.values != nullptr) add_share(loops, product, tile, y, y_stride, buffer);
 }
 
-bool linear_nf4(const SimdLoops& loops, const float* x, int64_t rows, const Nf4Matrix& weight, float* y) {
+bool linear_frozen(const SimdLoops& loops, const float* x, int64_t rows, const FrozenMatrix& weight, float* y) {
   if (rows == 0 || weight.out_features == 0) return true;
   const int64_t in = weight.in_features, out = weight.out_features;
-  const Nf4Product product{weight, 0, out, 0, in, x, in};
+  const FrozenProduct product{weight, 0, out, 0, in, x, in};
   const TilePlan plan = plan_tiles(loops, rows, out, kWidestTile);
   return for_each_buffered_task(plan.tasks(), kTileBuffer, [&](int64_t task, float* buffer) {
     const Tile tile = plan.tile(task, rows, out);

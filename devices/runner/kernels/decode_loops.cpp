@@ -1,0 +1,195 @@
+// Decodes a part of a frozen matrix into a panel, one decoder for each form.
+//
+// Compiled without fused multiply-add: a value is rounded as in the definition of its form, so that its bits are the
+// same in every variant.
+#if defined(__AVX2__)
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 says it of its own <avx512fintrin.h>
+#endif
+#include <immintrin.h>
+#endif
+
+#include "nf4.h"
+#include "simd.h"
+#include "variant.h"
+
+namespace PRGE_VARIANT {
+namespace {
+
+using prge::FrozenMatrix;
+
+constexpr int kWidth = PRGE_PANEL_VECTORS * PRGE_VECTOR_BYTES / 4;
+
+inline float float_of(uint32_t bits) {
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+#if defined(__AVX512F__)
+// The codes' values lie in one register, and a code is the number of its lane.
+inline void look_up(const uint32_t* words, int shift, const float* scales, float* to) {
+  const __m512 values = _mm512_loadu_ps(prge::kNf4Values);
+  for (int j = 0; j < kWidth; j += 16) {
+    const __m512i codes = _mm512_srl_epi32(_mm512_loadu_si512(words + j), _mm_cvtsi32_si128(shift));
+    const __m512 found = _mm512_permutexvar_ps(codes, values);  // looks at the lowest four bits alone
+    _mm512_storeu_ps(to + j, _mm512_mul_ps(found, _mm512_loadu_ps(scales + j)));
+  }
+}
+#elif defined(__AVX2__)
+// As above with two registers of eight values, between which a code's highest bit chooses.
+inline void look_up(const uint32_t* words, int shift, const float* scales, float* to) {
+  const __m256 low = _mm256_loadu_ps(prge::kNf4Values), high = _mm256_loadu_ps(prge::kNf4Values + 8);
+  for (int j = 0; j < kWidth; j += 8) {
+    const __m256i word = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words + j));
+    const __m256i codes = _mm256_srl_epi32(word, _mm_cvtsi32_si128(shift));
+    const __m256 found = _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, codes), _mm256_permutevar8x32_ps(high, codes),
+                                          _mm256_castsi256_ps(_mm256_slli_epi32(codes, 28)));
+    _mm256_storeu_ps(to + j, _mm256_mul_ps(found, _mm256_loadu_ps(scales + j)));
+  }
+}
+#else
+inline void look_up(const uint32_t* words, int shift, const float* scales, float* to) {
+  for (int j = 0; j < kWidth; ++j) to[j] = prge::kNf4Values[(words[j] >> shift) & 15u] * scales[j];
+}
+#endif
+
+// A word of four bytes holds kValues values of a row. A form says which words can be read whole, the scale of a word's
+// values, and those of one place in the words of a panel's rows.
+struct Nf4 {
+  static constexpr int kValues = 8;
+  static bool whole(int64_t in_features, int64_t first) { return in_features % 8 == 0 && first % 8 == 0; }
+  static float scale(const FrozenMatrix& weight, int64_t /*row*/, int64_t index) {
+    return weight.scales[index / prge::kNf4BlockValues];
+  }
+  static void expand(const uint32_t* words, int place, const float* scales, float* to) {
+    // Bytes lie in order of address and the high nibble comes first.
+    static constexpr int kShifts[kValues] = {4, 0, 12, 8, 20, 16, 28, 24};
+    look_up(words, kShifts[place], scales, to);
+  }
+  static float value(const FrozenMatrix& weight, int64_t index, float scale) {
+    const uint8_t byte = static_cast<const uint8_t*>(weight.values)[index / 2];
+    return prge::kNf4Values[index % 2 == 0 ? byte >> 4 : byte & 15u] * scale;
+  }
+};
+
+struct Nf4Double : Nf4 {
+  static float scale(const FrozenMatrix& weight, int64_t /*row*/, int64_t index) {
+    return prge::expanded_absmax(weight, index / prge::kNf4BlockValues);
+  }
+};
+
+struct Int8 {
+  static constexpr int kValues = 4;
+  static bool whole(int64_t, int64_t) { return true; }
+  static float scale(const FrozenMatrix& weight, int64_t row, int64_t /*index*/) { return weight.scales[row]; }
+  static void expand(const uint32_t* words, int place, const float* scales, float* to) {
+    for (int j = 0; j < kWidth; ++j) {
+      to[j] = static_cast<float>(static_cast<int32_t>(words[j] << (24 - 8 * place)) >> 24) * scales[j];
+    }
+  }
+  static float value(const FrozenMatrix& weight, int64_t index, float scale) {
+    return static_cast<float>(static_cast<const int8_t*>(weight.values)[index]) * scale;
+  }
+};
+
+struct Bfloat16 {
+  static constexpr int kValues = 2;
+  static bool whole(int64_t, int64_t) { return true; }
+  static float scale(const FrozenMatrix&, int64_t, int64_t) { return 1.0f; }
+  static void expand(const uint32_t* words, int place, const float* /*scales*/, float* to) {
+    for (int j = 0; j < kWidth; ++j) to[j] = float_of(place == 0 ? words[j] << 16 : words[j] & 0xffff0000u);
+  }
+  static float value(const FrozenMatrix& weight, int64_t index, float /*scale*/) {
+    return float_of(static_cast<uint32_t>(static_cast<const uint16_t*>(weight.values)[index]) << 16);
+  }
+};
+
+template <typename Layout>
+void decode_words(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first, int64_t count, float* panel) {
+  const int64_t in_features = weight.in_features;
+  const auto* bytes = static_cast<const uint8_t*>(weight.values);
+  int64_t k = 0;
+  if (Layout::whole(in_features, first)) {
+    alignas(64) uint32_t words[kWidth] = {};
+    alignas(64) float scales[kWidth] = {};
+    for (; k + Layout::kValues <= count; k += Layout::kValues) {
+      for (int64_t j = 0; j < rows; ++j) {
+        const int64_t index = (row + j) * in_features + first + k;
+        __builtin_memcpy(&words[j], bytes + index * 4 / Layout::kValues, 4);
+        scales[j] = Layout::scale(weight, row + j, index);
+      }
+      for (int place = 0; place < Layout::kValues; ++place) {
+        Layout::expand(words, place, scales, panel + (k + place) * kWidth);
+      }
+    }
+  }
+  for (; k < count; ++k) {
+    for (int64_t j = 0; j < kWidth; ++j) {
+      const int64_t index = (row + j) * in_features + first + k;
+      panel[k * kWidth + j] =
+          j < rows ? Layout::value(weight, index, Layout::scale(weight, row + j, index)) : 0.0f;
+    }
+  }
+}
+
+#if defined(__F16C__)
+inline void widen_eight(const uint16_t* from, float* to) {
+  _mm256_storeu_ps(to, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+}
+#elif defined(__aarch64__)
+inline void widen_eight(const uint16_t* from, float* to) {
+  for (int i = 0; i < 8; ++i) to[i] = static_cast<float>(reinterpret_cast<const __fp16*>(from)[i]);
+}
+#else
+// The bits of a float16 in a float32's place are its value times 2^-112, subnormal ones included.
+inline void widen_eight(const uint16_t* from, float* to) {
+  for (int i = 0; i < 8; ++i) {
+    const uint32_t bits = (from[i] & 0x7fffu) << 13;
+    float value;
+    __builtin_memcpy(&value, &bits, sizeof(value));
+    value = (from[i] & 0x7c00u) == 0x7c00u ? value * 0x1p127f * 0x1p127f : value * 0x1p112f;
+    to[i] = from[i] & 0x8000u ? -value : value;
+  }
+}
+#endif
+
+void decode_half(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first, int64_t count, float* panel) {
+  for (int64_t j = 0; j < kWidth; ++j) {
+    const uint16_t* from = static_cast<const uint16_t*>(weight.values) + (row + j) * weight.in_features + first;
+    int64_t k = 0;
+    for (; j < rows && k + 8 <= count; k += 8) {
+      float values[8];
+      widen_eight(from + k, values);
+      for (int64_t i = 0; i < 8; ++i) panel[(k + i) * kWidth + j] = values[i];
+    }
+    uint16_t rest[8] = {};
+    if (j < rows) __builtin_memcpy(rest, from + k, static_cast<size_t>(count - k) * sizeof(uint16_t));
+    float values[8];
+    widen_eight(rest, values);
+    for (int64_t i = k; i < count; ++i) panel[i * kWidth + j] = j < rows ? values[i - k] : 0.0f;
+  }
+}
+
+void copy_floats(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first, int64_t count, float* panel) {
+  const float* from = static_cast<const float*>(weight.values) + row * weight.in_features + first;
+  for (int64_t k = 0; k < count; ++k) {
+    for (int64_t j = 0; j < kWidth; ++j) panel[k * kWidth + j] = j < rows ? from[j * weight.in_features + k] : 0.0f;
+  }
+}
+
+}  // namespace
+
+void decode(const FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first, int64_t count, float* panel) {
+  rows = rows < kWidth ? rows : kWidth;
+  switch (weight.form) {
+    case prge::Form::float32: return copy_floats(weight, row, rows, first, count, panel);
+    case prge::Form::float16: return decode_half(weight, row, rows, first, count, panel);
+    case prge::Form::bfloat16: return decode_words<Bfloat16>(weight, row, rows, first, count, panel);
+    case prge::Form::int8: return decode_words<Int8>(weight, row, rows, first, count, panel);
+    case prge::Form::nf4: return decode_words<Nf4>(weight, row, rows, first, count, panel);
+    case prge::Form::nf4_double: return decode_words<Nf4Double>(weight, row, rows, first, count, panel);
+  }
+}
+
+}  // namespace PRGE_VARIANT

@@ -1,0 +1,153 @@
+"""What a setting does to the gradient: projected gradients from a device beside the exact derivative.
+
+With a learning rate of 0 each step draws other perturbations and changes nothing, so that the losses of a session on
+one batch are those of many perturbations of one adapter, which is zero. The exact derivative comes from the host, in
+float32 and by backpropagation: of the model's own weights, and of those of the setting.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devices.access.connect import Device, connect
+from devices.deployment.built_runner import BuiltRunner
+from devices.inventory.entry import DeviceEntry
+from devices.sensors.spec import Discovery
+from suite.display import Display
+from suite.errors import SuiteError
+from suite.home import Home
+from suite.measuring.deployment import deploy_program, deploy_runner
+from suite.measuring.orchestrate import prepare_host
+from suite.measuring.sensor_plan import sensor_plan
+from suite.measuring.session import SessionOrder, run_session
+from suite.planning.plan import Plan, RunPlan
+from suite.preparing.inputs import load_inputs
+from suite.preparing.preparation import Prepared
+from suite.sessions.validity import SessionStatus
+from workloads.methods.noise import normal
+from workloads.models.weights import ModelWeights
+from workloads.reference.losses import ReferenceLosses
+from workloads.tasks.batches import TaskBatches
+from workloads.workload import Workload
+
+Array = NDArray[np.float64]
+
+_NOT_COMPARED = ReferenceLosses((), "a check of gradients has no reference losses")
+
+
+@dataclass(frozen=True)
+class GradientQuality:
+    """How the projected gradients of a setting agree with the exact derivatives along their perturbations.
+
+    `correlation` is with the derivative of the fp32 model, `own_correlation` with that of the model with the setting's
+    weights. `noise`: rms of the difference from the latter beside its own rms. `difference`: rms of L+ - L-.
+    """
+
+    quant: str
+    eps: float
+    perturbations: int
+    correlation: float
+    own_correlation: float
+    noise: float
+    difference: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.quant}, eps {self.eps:g}: correlation {self.correlation:.4f} with the fp32 model's derivative, "
+            f"{self.own_correlation:.4f} with that of its own weights, beside which its noise is {self.noise:.4f}; "
+            f"L+ - L- is {self.difference:.2g}; {self.perturbations} perturbations"
+        )
+
+
+def check_gradients(
+    plan: Plan, sizes: Sequence[float], perturbations: int, entry: DeviceEntry, home: Home, display: Display
+) -> Iterator[GradientQuality]:
+    """Yields the quality of each setting of the plan at each eps of `sizes`, from at least so many perturbations.
+
+    Raises SuiteError if a session is not valid, DeviceError if the device fails, and what `prepare_host` raises.
+    """
+    preparation, runners = prepare_host(RunPlan((plan,)), [entry], home, display)
+    weights = load_inputs(plan, display.note).weights
+    with display.waiting("the derivative of the fp32 model"):
+        exact = exact_gradient(replace(preparation.prepared[0], workload=_in_fp32(preparation.prepared[0])), weights)
+    with connect(entry, home.locks) as device:
+        runner = runners.runner_of(entry, device.facts().machine, display.note)
+        deploy_runner(device, runner)
+        for prepared in preparation.prepared:
+            with display.waiting(f"the derivative with the weights of {prepared.workload.quant}"):
+                own = exact_gradient(prepared, weights)
+            deploy_program(device, prepared.artifact)
+            for eps in sizes:
+                still = _still(prepared, eps, perturbations)
+                losses = _losses(device, runner, still, home, display)
+                yield compare_gradients(still, losses, exact, own)
+
+
+def exact_gradient(prepared: Prepared, weights: ModelWeights) -> Array:
+    """Returns the derivative of the first batch's loss by the adapter -> float64 [n], with the setting's weights."""
+    from workloads.reference.eager import Batch, Reference  # takes seconds to import: only where it is used
+
+    data = prepared.data
+    reference = Reference(prepared.workload, weights.config, weights.state, exact=True)
+    return reference.gradient(Batch(data.tokens[0], data.first[0], data.labels[0])).astype(np.float64)
+
+
+def compare_gradients(prepared: Prepared, losses: Array, exact: Array, own: Array) -> GradientQuality:
+    """Compares losses [steps, 2, q] of steps from 0 on with the gradients [n] of the fp32 and the setting's weights."""
+    training = prepared.training
+    steps, _, queries = losses.shape
+    along: list[tuple[float, float]] = []
+    for step in range(steps):
+        for query in range(queries):
+            noise = normal(training.seed, step, query, 0, exact.size)
+            along.append((float(exact @ noise), float(own @ noise)))
+    of_model, of_weights = np.array(along).T
+    differences = (losses[:, 0] - losses[:, 1]).reshape(-1)
+    projected = differences / (2 * training.eps)
+    return GradientQuality(
+        quant=prepared.workload.quant,
+        eps=training.eps,
+        perturbations=projected.size,
+        correlation=float(np.corrcoef(projected, of_model)[0, 1]),
+        own_correlation=float(np.corrcoef(projected, of_weights)[0, 1]),
+        noise=_rms(projected - of_weights) / _rms(of_weights),
+        difference=_rms(differences),
+    )
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def _in_fp32(prepared: Prepared) -> Workload:
+    return replace(prepared.workload, quant="fp32", noise="kernel")
+
+
+def _still(prepared: Prepared, eps: float, perturbations: int) -> Prepared:
+    """Returns the workload with steps that change nothing, on its first batch."""
+    steps = max(1, -(-perturbations // prepared.workload.q))
+    plan = replace(prepared.plan, lr=0.0, eps=eps, steps=steps, max_warm_up_steps=2)
+    return replace(prepared, plan=plan, data=_first_of(prepared.data), reference=_NOT_COMPARED)
+
+
+def _first_of(data: TaskBatches) -> TaskBatches:
+    parts = {name: getattr(data, name)[:1] for name in ("tokens", "first", "labels", "classes")}
+    return replace(data, **parts)
+
+
+def _losses(device: Device, runner: BuiltRunner, prepared: Prepared, home: Home, display: Display) -> Array:
+    """Runs one session and returns its losses -> float64 [steps, 2, q]."""
+    name = f"gradient-{uuid.uuid4().hex[:12]}"
+    order = SessionOrder(name, prepared, runner, home.session_log("gradients", name))
+    label = f"{prepared.workload.quant}, eps {prepared.training.eps:g}"
+    with display.steps(label, prepared.plan.steps) as on_step:
+        record, validity = run_session(device, order, (), sensor_plan(Discovery()), on_step)
+    if validity.status is not SessionStatus.OK:
+        raise SuiteError(f"The session of {label} is {validity.status}: {validity.reason}; run the check again.")
+    found: Array = np.array([step.losses for step in record.steps], dtype=np.float64)
+    return found.reshape(len(record.steps), 2, -1)

@@ -1,0 +1,67 @@
+"""Frozen matrices as a setting stores them: how the runner's kernels get them, and what their values are.
+
+The form follows from the type of the weight and the number of its scales: float32, float16 and bfloat16 without scales;
+int8 with one, of each row; uint8 is NF4, with an absmax of each block or, doubly quantized, with the three that stand
+for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from workloads.quantize import int8, nf4, nf4_double
+
+
+def dequantize(weight: Tensor, scales: Sequence[Tensor]) -> Tensor:
+    """Returns the values of a frozen matrix, float32 [out, in]."""
+    if weight.dtype == torch.uint8:
+        return nf4.dequantize(weight, _absmax(scales))
+    return int8.dequantize(weight, scales[0]) if weight.dtype == torch.int8 else weight.to(torch.float32)
+
+
+def _absmax(scales: Sequence[Tensor]) -> Tensor:
+    return scales[0] if len(scales) == 1 else nf4_double.expand(*scales)
+
+
+class Frozen(nn.Module):
+    """A frozen matrix with its scales as buffers."""
+
+    weight: Tensor
+
+    def __init__(self, weight: Tensor, *scales: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self._names = [f"scale_{index}" for index in range(len(scales))]
+        for name, scale in zip(self._names, scales, strict=True):
+            self.register_buffer(name, scale)
+
+    @property
+    def scales(self) -> list[Tensor]:
+        """The scales in the order in which operators take them."""
+        return [self.get_buffer(name) for name in self._names]
+
+
+class FrozenLinear(Frozen):
+    """A linear layer without bias whose weight stays as it is stored; the runner's kernel multiplies it by tiles."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x float32 [..., in] -> [..., out]."""
+        result: Tensor = torch.ops.prge.linear_frozen(x, self.weight, self.scales)
+        return result
+
+
+class FrozenEmbedding(Frozen):
+    """Rows of a table, dequantized for the tokens at hand; shares its table with the head of a tied model."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens int64 [b, T] -> float32 [b, T, hidden]."""
+        if self.weight.dtype == torch.uint8:
+            return nf4.look_up_rows(tokens, self.weight, _absmax(self.scales))
+        rows = functional.embedding(tokens, self.weight).to(torch.float32)
+        if self.weight.dtype == torch.int8:
+            rows = rows * functional.embedding(tokens, self.scales[0].reshape(-1, 1))
+        return rows

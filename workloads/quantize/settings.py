@@ -1,0 +1,231 @@
+"""The quantization settings: all that differs between them, in one table; without torch, which takes seconds to import.
+
+A setting says how the frozen weights are stored and in which type their products' operands are. Hidden states, norms,
+softmax, sums of products that a kernel of the runner makes, the trained adapter, noise and losses are float32 in each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from foundation.errors import UserError
+from workloads.models.config import LlamaConfig
+
+_MIB = 1 << 20
+
+ScaleBytes = Callable[[int, int], int]
+"""Bytes of the scales of a matrix [rows, columns]."""
+
+
+def _no_scales(rows: int, columns: int) -> int:
+    del rows, columns
+    return 0
+
+
+def _scale_of_row(rows: int, columns: int) -> int:
+    del columns
+    return 4 * rows
+
+
+def _scale_of_group(rows: int, columns: int) -> int:
+    return 2 * rows * -(-columns // 32)
+
+
+def _scale_of_block(rows: int, columns: int) -> int:
+    return 4 * -(-rows * columns // 64)
+
+
+def _scale_of_scales(rows: int, columns: int) -> int:
+    blocks = -(-rows * columns // 64)
+    return blocks + 4 * -(-blocks // 256) + 4
+
+
+ROWS_PER_CHUNK = 512
+"""The fewest rows that a layer works on at a time: enough that reading its weights costs little beside multiplying."""
+
+ROWS_PER_SMALL_CHUNK = 256
+"""The same where activations are large beside weights: of float32 beside weights of 8 bits and fewer."""
+
+
+LEAST_CORRELATION = 0.7
+"""Below this, more than half of a projected gradient's variance is not the gradient's (1 - .7 squared)."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a program costs beside its weights and activations, by who computes its layers.
+
+    Export in seconds: in all, for each layer, for each call of a layer. On the device in bytes: the runner with its
+    libraries and its threads' buffers; operators and graph of a layer's delegate. In the program's file: bytes of a
+    call's instructions and tensors, and of the graph of a layer's delegate.
+    """
+
+    export_seconds: float
+    export_seconds_per_layer: float
+    export_seconds_per_call: float
+    runner_bytes: float
+    bytes_per_layer: float
+    graph_bytes_per_call: int
+    graph_bytes_per_delegate: int
+
+
+_BY_KERNEL = Costs(1.0, 0.1, 0.1, 5.0 * _MIB, 0.0, 2_400, 0)
+"""The runner's kernels don't use XNNPACK."""
+
+
+def _by_delegate(bytes_per_layer: float, graph_bytes: int) -> Costs:
+    return Costs(6.0, 0.3, 0.05, 6.6 * _MIB, bytes_per_layer, 1_600, graph_bytes)
+
+
+@dataclass(frozen=True)
+class QuantizationSetting:
+    """One setting."""
+
+    name: str
+    bits: float
+    """Of a weight as stored."""
+    costs: Costs
+    flops_per_s: float
+    """Of products, on two cores of a recent x86 (README.md has the steps they were taken from)."""
+    scale_bytes: ScaleBytes = _no_scales
+    products: str = "float32"
+    """The type of products' operands: weights once they are dequantized, A, B and activations."""
+    kernel: bool = False
+    """Whether the runner's own kernels compute the layers, instead of XNNPACK's delegates."""
+    row_multiple: int = 1
+    """A row of a matrix must have a multiple of so many values."""
+    embedding: str | None = None
+    """The setting in whose form the embedding is stored, if not in that of the head."""
+    rows_per_chunk: int = ROWS_PER_CHUNK
+    panel: int = 16
+    """Rows of a panel in which XNNPACK packs a matrix; smaller ones, such as A, are padded."""
+    jitter: float = 1e-6
+    """Relative difference of another correct implementation at the input of a layer (Reference.loss_noise)."""
+    reference_steps: int = 3
+    """Steps of a session that are compared with the eager reference.
+
+    Two of three follow an update. Where the noise of a loss is as large as what one update does to it, that of five is
+    not: there six are compared.
+    """
+    correlations: Mapping[float, float] = field(default_factory=dict)
+    """How projected gradients correlate with the exact derivative of the fp32 model, by eps, as seen on smollm2-135m
+    (docs/measuring.md). For fp16 with sums in float16.
+    """
+    default_lr: float = 1e-3
+    default_eps: float = 1e-2
+    """A perturbation at which the setting's projected gradients are good."""
+
+    @property
+    def operand_bytes(self) -> int:
+        """Bytes of a product's operand."""
+        return 4 if self.products == "float32" else 2
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether torch's own modules hold the weights, in the type of products."""
+        return self.bits >= 16 and not self.kernel
+
+    @property
+    def sums_vary(self) -> bool:
+        """Whether the type in which products are summed depends on the device's processor."""
+        return self.products == "float16"
+
+    def multiplies_head(self, noise: str) -> bool:
+        """Returns whether the runner's kernel multiplies the head, instead of a delegate.
+
+        That of fp16 as well, for sums in float32, unless the program is for a runtime without our kernels.
+        """
+        return self.kernel or (self.products == "float16" and noise == "kernel")
+
+    def poor_correlation(self, eps: float) -> float | None:
+        """Returns the correlation seen at the nearest eps if it is below LEAST_CORRELATION, else None."""
+        if not self.correlations:
+            return None
+        nearest = min(self.correlations, key=lambda seen: abs(math.log(eps / seen)))
+        found = self.correlations[nearest]
+        return found if found < LEAST_CORRELATION else None
+
+    def require_rows(self, config: LlamaConfig) -> None:
+        """Raises UserError if a model's rows can't be stored in this form."""
+        for name, (_, width) in config.linear_shapes().items():
+            if width % self.row_multiple:
+                raise UserError(
+                    f"{self.name} stores rows in groups of {self.row_multiple} values, but those of {name} have "
+                    f"{width}: choose another setting for this model."
+                )
+
+    def matrix_bytes(self, rows: int, columns: int) -> int:
+        """Returns the bytes of a frozen matrix with its scales."""
+        return round(rows * columns * self.bits / 8) + self.scale_bytes(rows, columns)
+
+
+_SETTINGS = (
+    QuantizationSetting("fp32", 32, _by_delegate(0.23 * _MIB, 13_000), 3.2e11),
+    QuantizationSetting(
+        "fp16",
+        16,
+        _by_delegate(0.27 * _MIB, 14_500),
+        2.4e11,
+        products="float16",
+        panel=32,
+        jitter=3e-5,
+        correlations={1e-2: 0.985, 3e-3: 0.884, 1e-3: 0.625},
+    ),
+    QuantizationSetting("bf16", 16, _BY_KERNEL, 3.2e11, products="bfloat16", kernel=True, jitter=3e-5),
+    QuantizationSetting("int8", 8, _BY_KERNEL, 3.2e11, _scale_of_row, kernel=True, rows_per_chunk=ROWS_PER_SMALL_CHUNK),
+    QuantizationSetting(
+        "int8-dynamic",
+        8,
+        _by_delegate(0.30 * _MIB, 13_500),
+        8.0e11,
+        _scale_of_row,
+        rows_per_chunk=ROWS_PER_SMALL_CHUNK,
+        jitter=1e-4,
+        reference_steps=6,
+        correlations={1e-1: 0.93, 3e-2: 0.95, 1e-2: 0.78, 3e-3: 0.06, 1e-3: 0.06},
+        default_eps=3e-2,
+    ),
+    QuantizationSetting(
+        "8da4w",
+        4,
+        _by_delegate(0.30 * _MIB, 13_500),
+        8.0e11,
+        _scale_of_group,
+        row_multiple=32,
+        embedding="int8",
+        rows_per_chunk=ROWS_PER_SMALL_CHUNK,
+        jitter=1e-4,
+        reference_steps=6,
+        default_eps=3e-2,
+    ),
+    QuantizationSetting(
+        "nf4",
+        4,
+        _BY_KERNEL,
+        3.2e11,
+        _scale_of_block,
+        kernel=True,
+        row_multiple=2,
+        rows_per_chunk=ROWS_PER_SMALL_CHUNK,
+    ),
+    QuantizationSetting(
+        "nf4-double",
+        4,
+        _BY_KERNEL,
+        3.2e11,
+        _scale_of_scales,
+        kernel=True,
+        row_multiple=2,
+        rows_per_chunk=ROWS_PER_SMALL_CHUNK,
+    ),
+)
+
+SETTINGS = {setting.name: setting for setting in _SETTINGS}
+"""By name, from the widest weights to the narrowest."""
+
+QUANTIZATION_SETTINGS = tuple(SETTINGS)
+
+DEFAULT_SETTINGS = ("fp32", "fp16", "int8", "nf4")
+"""What a run measures unless it is asked for others: the settings of the MobiZO paper."""
