@@ -77,8 +77,8 @@ _GRAPH_BYTES = 5_000
 _GRAPH_BYTES_PER_CHUNK = 5_000
 """Bytes of a program besides its constants, its calls of layers and their delegates' graphs (Costs)."""
 
-_LIST_BYTES = 6_000
-_LIST_BYTES_PER_CONSTANT = 450
+_LIST_BYTES = 4_200
+_LIST_BYTES_PER_CONSTANT = 416
 """Of a data file: room for its list of constants, and their alignment."""
 
 
