@@ -85,9 +85,11 @@ def test_estimate_is_close_to_the_export(quant: str, tiny: ModelWeights, exporte
 
 
 def test_smaller_settings_have_smaller_weights_and_files(exported: ArtifactOf) -> None:
+    """nf4-double has three tensors for each of nf4's scales: on a model as small as this, their places take more."""
     sizes = [exported(workload_of(quant)) for quant in ("fp32", "fp16", "int8", "nf4", "nf4-double")]
     for larger, smaller in pairwise(sizes):
         assert smaller.weight_bytes < larger.weight_bytes
+    for larger, smaller in pairwise(sizes[:-1]):
         assert smaller.deployed_bytes < larger.deployed_bytes
 
 

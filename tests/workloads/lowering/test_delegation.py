@@ -98,7 +98,7 @@ def run(tmp_path: Path) -> RunProgram:
     return execute
 
 
-@pytest.mark.parametrize("quant", ["fp32", "int8"])
+@pytest.mark.parametrize("quant", ["fp32", "int8-dynamic"])
 def test_sibling_layer_equals_the_same_layer_lowered_alone(tiny: ModelWeights, quant: str) -> None:
     workload = Workload("tiny", quant, q=1, b=1, T=8, rank=4)
     parts = eager_parts(workload, tiny.config, tiny.state)
