@@ -207,6 +207,6 @@ def test_programs_beyond_the_limit_fail_their_setting_alone(bench: Bench, board:
         "fp32": "ok",
         "fp16": "ok",
         "int8": "failed",
-        "nf4": "failed",
+        "nf4": "ok",  # the room that int8 could not use is enough for it
     }
     assert "`cache_limit_mb` is 1: raise it in the inventory" in found["int8"]["reason"]

@@ -70,6 +70,8 @@ class Loss(_Exact):
     reference_steps: int | Missing
     noise: Positive | Missing
     difference: float | Missing
+    lr: float
+    eps: Positive
 
 
 class LatencyRatio(_Exact):
