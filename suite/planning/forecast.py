@@ -172,7 +172,7 @@ def files_bytes(plan: RunPlan) -> int:
             model, lora = (part.model, part.weights), (part.rank, part.alpha, part.targets)
             sizes["program", quant, part] = needed.program_bytes
             sizes["weights", quant, model] = needed.weights_file_bytes
-            sizes["adapters", SETTINGS[quant].operand_bytes, model, lora] = needed.adapters_file_bytes
+            sizes["adapters", SETTINGS[quant].products, model, lora] = needed.adapters_file_bytes
     return sum(sizes.values())
 
 
