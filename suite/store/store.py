@@ -75,8 +75,10 @@ class Store:
         self, plan: Mapping[str, Json], command: Sequence[str], environment: Mapping[str, str], *, purpose: str = "run"
     ) -> str:
         """Starts a run (`purpose` run or nightly) and returns its id; `resume_run` returns its `plan`."""
-        run_id = new_run_id()
         with self.database.writing() as connection:
+            run_id = new_run_id()
+            while connection.execute(select(schema.run.c.id).where(schema.run.c.id == run_id)).first() is not None:
+                run_id = new_run_id()  # another run of this second
             connection.execute(
                 insert(schema.run).values(
                     id=run_id,

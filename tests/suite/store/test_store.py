@@ -72,6 +72,12 @@ def test_run_ids_sort_by_time_and_can_be_read(begun):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-[0-9a-f]{4}", begun.run_id)
 
 
+def test_runs_of_one_second_never_share_an_id(begun, monkeypatch):
+    drawn = iter([begun.run_id, begun.run_id, "2026-11-22T14-03-22-0001"])
+    monkeypatch.setattr("suite.store.store.new_run_id", lambda: next(drawn))
+    assert begun.store.begin_run({}, [], {}) == "2026-11-22T14-03-22-0001"
+
+
 def test_beginning_a_measurement_again_gives_the_same_one(begun):
     again = begun.store.begin_measurement(begun.run_id, begun.device_id, dict(WORKLOAD), planned_sessions=3)
     other = begun.store.begin_measurement(begun.run_id, begun.device_id, WORKLOAD | {"T": 128}, planned_sessions=3)

@@ -81,7 +81,7 @@ def test_other_seed_gives_other_losses(quant: str, train: Train) -> None:
     workload = workload_of(quant)
     batches = some_batches(workload, 1)
     one, two = (train(workload, batches, 3, replace(SETTINGS, seed=seed)) for seed in (7, 8))
-    assert not np.isclose(one.losses, two.losses, rtol=1e-3).any()
+    assert not np.isclose(one.losses, two.losses, rtol=1e-4).any()
 
 
 @pytest.mark.parametrize("quant", QUANTS)
