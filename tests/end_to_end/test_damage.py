@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.end_to_end.suite_runs import RUN, Bench, by_setting
+from tests.support.end_to_end.suite_runs import RUN, Bench, by_setting, wait_for_end
 
 QUICK = (*RUN, "--quick", "--quant", "fp32,nf4")
 
@@ -91,7 +91,7 @@ def test_a_full_disk_under_the_home_keeps_what_was_measured(bench: Bench) -> Non
     size = (bench.home / "store.sqlite").stat().st_size
     limits = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size + 16384, size + 16384))  # noqa: E731
     with bench.start(*RUN, "--quant", "fp32", "--sessions", "3", "--steps", "3000", preexec_fn=limits) as process:
-        _, err = process.communicate(timeout=120)
+        _, err = wait_for_end(process)
     last = err.splitlines()[-1]
     assert process.returncode in (1, 2), err
     assert last.startswith("suite: "), err

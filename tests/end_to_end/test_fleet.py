@@ -19,7 +19,7 @@ from devices.inventory.entry import DeviceEntry
 from devices.processes import ProcessEnd
 from devices.transports.local.transport import LocalTransport
 from tests.support.end_to_end.scripted_runner import Board, make_board
-from tests.support.end_to_end.suite_runs import SHAPE, Bench, is_running, wait_for
+from tests.support.end_to_end.suite_runs import SHAPE, Bench, is_running, wait_for, wait_for_end
 
 TWINS = "devices:\n  one: {kind: local, emulated: true}\n  two: {kind: local, emulated: true}\n"
 SHORT = (*SHAPE, "--quant", "fp32,nf4", "--sessions", "2", "--steps", "3", "--json")
@@ -164,7 +164,7 @@ def test_ctrl_c_ends_the_runners_of_all_devices(bench: Bench) -> None:
             wait_for(lambda: len(bench.runner_pids()) == 2, "a runner on both devices")
             pids = bench.runner_pids()
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=60)
+            wait_for_end(process)
         finally:
             process.kill()
     assert process.returncode == 130

@@ -17,6 +17,7 @@ from tests.support.end_to_end.suite_runs import (
     is_running,
     kill,
     wait_for,
+    wait_for_end,
     wait_for_line,
 )
 
@@ -43,7 +44,7 @@ def wait_for_second_session(bench: Bench, process: subprocess.Popen[str]) -> int
 def test_a_killed_runner_fails_its_session_alone(bench: Bench) -> None:
     with started(bench, *LONG, "--json") as process:
         kill(wait_for_second_session(bench, process))
-        out, err = process.communicate(timeout=120)
+        out, err = wait_for_end(process)
     assert process.returncode == 4, err
     assert [session[:2] + session[3:] for session in bench.sessions()] == [
         ("fp32", 0, "ok"),
@@ -61,7 +62,7 @@ def test_an_interrupted_run_is_taken_up_and_keeps_what_it_had(bench: Bench, how:
     with started(bench, *LONG, "--seed", str(OTHER_SEED)) as process:
         runner = wait_for_second_session(bench, process)
         process.send_signal(how)
-        _, err = process.communicate(timeout=60)
+        _, err = wait_for_end(process)
     if how is signal.SIGKILL:
         assert bench.runs()[0][1] == "running"
     else:
@@ -95,7 +96,7 @@ def test_a_run_that_is_asked_to_stop_ends_like_an_interrupted_one(bench: Bench) 
     with started(bench, *LONG) as process:
         runner = wait_for_second_session(bench, process)
         process.terminate()
-        process.communicate(timeout=60)
+        wait_for_end(process)
     assert process.returncode == 130
     assert not is_running(runner)
     assert bench.runs()[0][1] == "interrupted"
@@ -106,7 +107,7 @@ def test_a_device_in_use_is_told_with_its_holder_and_the_first_run_goes_on(bench
         wait_for_second_session(bench, process)
         second = bench(*RUN, "--quick", "--quant", "fp32", "--json")
         assert "is going on in another process" in bench("run", "--resume").err
-        _, err = process.communicate(timeout=120)
+        _, err = wait_for_end(process)
     assert second.code == 4
     (item,) = second.document["measurements"]
     assert item["status"] == "failed"
@@ -122,7 +123,7 @@ def test_an_export_that_is_interrupted_leaves_no_process_and_the_next_run_works(
         wait_for_line(process.stderr, "exporting tiny fp32 (1 of 1)")
         children = [int(pid) for pid in wait_for(lambda: _children(process.pid), "the exporting process")]
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        wait_for_end(process)
     assert process.returncode == 130
     wait_for(lambda: not any(is_running(pid) for pid in children), "the end of the exporting process")
 

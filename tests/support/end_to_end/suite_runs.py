@@ -75,7 +75,7 @@ class Bench:
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Runs a command in its own process."""
         script = "from suite.cli.main import main; main()"
-        environ = {**os.environ, "SUITE_HOME": str(self.home), "COLUMNS": "200"}
+        environ = {**os.environ, "SUITE_HOME": str(self.home), "COLUMNS": "200", "PYTHONFAULTHANDLER": "1"}
         return subprocess.Popen(
             [sys.executable, "-c", script, *arguments],
             cwd=self.folder,
@@ -123,6 +123,16 @@ class Bench:
             with contextlib.suppress(OSError, ValueError, KeyError):
                 pids.append(int(json.loads(path.read_text())["pid"]))
         return pids
+
+
+def wait_for_end(process: subprocess.Popen[str], timeout_s: float = 120.0) -> tuple[str, str]:
+    """Returns output and error output of a command that ends; one that hangs fails with the stacks of its threads."""
+    try:
+        return process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        _, err = process.communicate(timeout=60)
+        pytest.fail(f"the command did not end within {timeout_s:.0f} s:\n{err}")
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> Any:
