@@ -63,5 +63,5 @@ class FrozenEmbedding(Frozen):
             return nf4.look_up_rows(tokens, self.weight, _absmax(self.scales))
         rows = functional.embedding(tokens, self.weight).to(torch.float32)
         if self.weight.dtype == torch.int8:
-            rows = rows * functional.embedding(tokens, self.scales[0].reshape(-1, 1))
+            rows = rows * self.scales[0][tokens].unsqueeze(-1)  # no view: the scales may lie in a data file
         return rows
