@@ -23,6 +23,7 @@ from suite.retention.needed_programs import Baselines, MadeWith, baselines, ende
 from suite.store.store import Store
 from workloads.export.artifact import ArtifactCache
 from workloads.export.data_files import FOLDER as DATA_FOLDER
+from workloads.export.staging import stage_lock, staged
 
 Action = Literal["remove", "compress", "keep"]
 What = Literal["program", "weights", "runner", "left over", "raw output"]
@@ -139,12 +140,8 @@ def _item(what: What, path: Path, used: str | None, needed: str | None, rules: R
 
 def _left_over(home: Home) -> Iterator[Item]:
     """Yields leftovers of killed exports and builds; those in progress hold their lock."""
-    for path in sorted(home.artifacts.glob(".exporting-*")):
-        name = path.name.removeprefix(".exporting-")
-        if not _is_locked(path.with_name(f".{name}.lock")):
-            yield Item("left over", "remove", path, size_of(path), "of an export that was broken off")
-    for path in sorted((home.artifacts / DATA_FOLDER).glob(".exporting-*")):
-        if not _is_locked(path.with_name(f".{path.name.removeprefix('.exporting-')}.lock")):
+    for path in (*staged(home.artifacts), *staged(home.artifacts / DATA_FOLDER)):
+        if not _is_locked(stage_lock(path)):
             yield Item("left over", "remove", path, size_of(path), "of an export that was broken off")
     for path in sorted(item for root in _roots(home) for item in root.glob(".going-*")):
         yield Item("left over", "remove", path, size_of(path), "of a removal that was broken off")

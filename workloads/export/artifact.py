@@ -7,7 +7,6 @@ only when it is complete. Constants that programs of several shapes share lie in
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import logging
 import shutil
@@ -16,12 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from foundation.errors import UserError
 from workloads.export.data_files import FOLDER as DATA_FOLDER
 from workloads.export.data_files import DataCache, DataFile
-from workloads.export.intact import is_intact, remember
+from workloads.export.staging import is_intact, making, remember, remove_abandoned, stage, versions
 from workloads.lowering.arithmetic_probe import PROBE, export_probe
 from workloads.models.weights import ModelWeights, document_sha256, file_sha256
 from workloads.workload import EXPORTER_VERSION, Workload
@@ -29,8 +26,6 @@ from workloads.workload import EXPORTER_VERSION, Workload
 SCHEMA = 2
 PROGRAM = "program.pte"
 _DOCUMENT = "artifact.json"
-_STAGE = ".exporting-"
-_VERSIONED = ("torch", "executorch", "torchao")
 
 _log = logging.getLogger(__name__)
 
@@ -83,13 +78,12 @@ class ArtifactCache:
 
     def hash_of(self, workload: Workload, weights_sha256: str) -> str:
         """Returns the name of the artifact of this workload and these weights, whether it exists or not."""
-        versions = {name: importlib.metadata.version(name) for name in _VERSIONED}
         return document_sha256(
             {
                 "exporter": EXPORTER_VERSION,
                 "workload": workload.document(),
                 "weights": weights_sha256,
-                "versions": versions,
+                "versions": versions(),
             }
         )[:32]
 
@@ -100,11 +94,11 @@ class ArtifactCache:
 
         A file is hashed only if its size or stamp has changed since it was last hashed.
         """
-        folder = self.root / self.hash_of(workload, weights_sha256)
-        if not folder.is_dir():
+        name = self.hash_of(workload, weights_sha256)
+        if not (self.root / name).is_dir():
             return None
         try:
-            artifact = Artifact(folder, json.loads((folder / _DOCUMENT).read_bytes()))
+            artifact = self._read(name)
             right = artifact.document["schema"] == SCHEMA
             if right and is_intact(artifact.program, artifact.program_sha256, artifact.program_bytes):
                 return artifact if self._has_data(artifact, workload, on_damage) else None
@@ -114,7 +108,7 @@ class ArtifactCache:
             f"the program of {workload.model} {workload.quant} in the artifact cache is damaged: it is exported again"
         )
         with reporting_unwritable(workload, self.root):
-            shutil.rmtree(folder)
+            shutil.rmtree(self.root / name)
         return None
 
     def _has_data(self, artifact: Artifact, workload: Workload, on_damage: Callable[[str], None]) -> bool:
@@ -136,42 +130,31 @@ class ArtifactCache:
         Raises UserError if the disk is full or can't be written.
         """
         name = self.hash_of(workload, weights.sha256)
-        with reporting_unwritable(workload, self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.root / f".{name}.lock"):
-                present = self.find(workload, weights.sha256)
-                if present is not None:
-                    return present
-                if self._recovered(name, workload, weights):
-                    return Artifact(self.root / name, json.loads((self.root / name / _DOCUMENT).read_bytes()))
-                self.remove_abandoned(but=name)
-                stage = self.root / f"{_STAGE}{name}"
-                shutil.rmtree(stage, ignore_errors=True)  # left by a killed export
-                try:
-                    stage.mkdir()
-                    document = _export_into(stage, name, workload, weights, self.data)
-                    stage.rename(self.root / name)
-                finally:
-                    shutil.rmtree(stage, ignore_errors=True)
+        with reporting_unwritable(workload, self.root), making(self.root, name):
+            present = self.find(workload, weights.sha256) or self._recovered(name, workload, weights)
+            if present is not None:
+                return present
+            with stage(self.root, name) as folder:
+                document = _export_into(folder, name, workload, weights, self.data)
+                folder.rename(self.root / name)
         return Artifact(self.root / name, document)
 
-    def _recovered(self, name: str, workload: Workload, weights: ModelWeights) -> bool:
+    def _recovered(self, name: str, workload: Workload, weights: ModelWeights) -> Artifact | None:
         """Makes the data files again that a program lost; removes a program that does not fit them."""
         if not (self.root / name).is_dir():
-            return False
+            return None
         from workloads.export.shared_constants import share_constants
 
         share_constants(workload, weights, self.data)
-        if self.find(workload, weights.sha256) is not None:
-            return True
-        shutil.rmtree(self.root / name, ignore_errors=True)
-        return False
+        found = self.find(workload, weights.sha256)
+        if found is None:
+            shutil.rmtree(self.root / name, ignore_errors=True)
+        return found
 
     def by_hash(self, name: str) -> Artifact | None:
         """Returns an earlier export if its files are still there; deployment checks their hash."""
-        folder = self.root / name
         try:
-            artifact = Artifact(folder, json.loads((folder / _DOCUMENT).read_bytes()))
+            artifact = self._read(name)
             sizes = [(artifact.program, artifact.program_bytes)]
             sizes += [(file.path, file.size_bytes) for file in artifact.data]
             if artifact.hash == name and all(path.stat().st_size == size for path, size in sizes):
@@ -183,19 +166,18 @@ class ArtifactCache:
     def data_of(self, name: str) -> tuple[DataFile, ...]:
         """Returns the data files that a program names; none if its artifact.json is damaged."""
         try:
-            return Artifact(self.root / name, json.loads((self.root / name / _DOCUMENT).read_bytes())).data
+            return self._read(name).data
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return ()
 
-    def remove_abandoned(self, but: str | None = None) -> None:
-        """Removes what killed exports left behind, except the one named: gigabytes that may never be needed again."""
-        self.data.remove_abandoned()
-        for stage in self.root.glob(f"{_STAGE}*"):
-            name = stage.name.removeprefix(_STAGE)
-            if name != but:
-                # Timeout: that export is still running.
-                with contextlib.suppress(Timeout), FileLock(self.root / f".{name}.lock", timeout=0):
-                    shutil.rmtree(stage, ignore_errors=True)
+    def remove_abandoned(self) -> None:
+        """Removes what killed exports left behind: programs and data files that are incomplete."""
+        for root in (self.root, self.data.root):
+            remove_abandoned(root)
+
+    def _read(self, name: str) -> Artifact:
+        """Reads artifact.json. Raises OSError, ValueError and whatever a damaged document leads to."""
+        return Artifact(self.root / name, json.loads((self.root / name / _DOCUMENT).read_bytes()))
 
 
 @contextlib.contextmanager
@@ -210,22 +192,22 @@ def reporting_unwritable(workload: Workload, root: Path) -> Iterator[None]:
         ) from error
 
 
-def _export_into(stage: Path, name: str, workload: Workload, weights: ModelWeights, data: DataCache) -> dict[str, Any]:
+def _export_into(folder: Path, name: str, workload: Workload, weights: ModelWeights, data: DataCache) -> dict[str, Any]:
     from workloads.export.export import (
         export_program,  # torch and executorch take seconds to import: only where they are used
     )
 
-    facts = export_program(workload, weights, stage / PROGRAM, data)
+    facts = export_program(workload, weights, folder / PROGRAM, data)
     if workload.setting.sums_vary:
-        export_probe(stage / PROBE)
+        export_probe(folder / PROBE)
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "hash": name,
         "workload": workload.document(),
         "weights": {"sha256": weights.sha256, "source": weights.source},
-        "files": [{"name": PROGRAM, "sha256": file_sha256(stage / PROGRAM), "bytes": facts.program_bytes}],
+        "files": [{"name": PROGRAM, "sha256": file_sha256(folder / PROGRAM), "bytes": facts.program_bytes}],
         "data": [file.document() for file in facts.data],
-        "versions": {package: importlib.metadata.version(package) for package in _VERSIONED},
+        "versions": versions(),
         "export_seconds": round(facts.export_seconds, 2),
         "delegates": {"partitions": facts.partitions, "other_nodes": sum(facts.operators.values())},
         "operators": dict(facts.operators),
@@ -233,6 +215,6 @@ def _export_into(stage: Path, name: str, workload: Workload, weights: ModelWeigh
         "program_bytes": facts.program_bytes,
         "adapter_values": facts.adapter_values,
     }
-    (stage / _DOCUMENT).write_text(json.dumps(document, indent=1))
-    remember(stage / PROGRAM, document["files"][0]["sha256"])
+    (folder / _DOCUMENT).write_text(json.dumps(document, indent=1))
+    remember(folder / PROGRAM, document["files"][0]["sha256"])
     return document

@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from workloads.export.intact import is_intact, remember
+from workloads.export.staging import is_intact, making, remember, stage
 from workloads.models.weights import document_sha256, file_sha256
 
 WEIGHTS, ADAPTERS = "weights.ptd", "adapters.ptd"
@@ -25,7 +23,6 @@ FOLDER = "weights"
 """Of all data files, in the artifact cache and on devices."""
 
 _SCHEMA = 1
-_STAGE = ".exporting-"
 
 Catalog = Mapping[str, Mapping[str, Any]]
 """The place of each constant in a file, as JSON values, by its name."""
@@ -80,28 +77,12 @@ class DataCache:
         Processes that need the same one wait for one of them. Raises OSError.
         """
         recipe_hash = document_sha256(recipe)[:32]
-        self.root.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.root / f".{recipe_hash}.lock"):
+        with making(self.root, recipe_hash):
             present = next(self._present(recipe_hash), None)
             if present is not None:
                 return present
-            self.remove_abandoned(but=recipe_hash)
-            stage = self.root / f"{_STAGE}{recipe_hash}"
-            shutil.rmtree(stage, ignore_errors=True)  # left by a killed export
-            try:
-                stage.mkdir()
-                return self._written(stage, name, recipe_hash, write)
-            finally:
-                shutil.rmtree(stage, ignore_errors=True)
-
-    def remove_abandoned(self, but: str | None = None) -> None:
-        """Removes what killed exports left behind, except that of the recipe named."""
-        for stage in self.root.glob(f"{_STAGE}*"):
-            recipe_hash = stage.name.removeprefix(_STAGE)
-            if recipe_hash != but:
-                # Timeout: that file is still being written.
-                with contextlib.suppress(Timeout), FileLock(self.root / f".{recipe_hash}.lock", timeout=0):
-                    shutil.rmtree(stage, ignore_errors=True)
+            with stage(self.root, recipe_hash) as folder:
+                return self._written(folder, name, recipe_hash, write)
 
     def _present(self, recipe_hash: str) -> Iterator[tuple[DataFile, Catalog]]:
         for path in self.root.glob(f"*/{_catalog_name(recipe_hash)}"):
@@ -115,18 +96,18 @@ class DataCache:
                 yield file, constants
 
     def _written(
-        self, stage: Path, name: str, recipe_hash: str, write: Callable[[Path], Catalog]
+        self, folder: Path, name: str, recipe_hash: str, write: Callable[[Path], Catalog]
     ) -> tuple[DataFile, Catalog]:
-        constants = write(stage / name)
-        sha256, size_bytes = file_sha256(stage / name), (stage / name).stat().st_size
+        constants = write(folder / name)
+        sha256, size_bytes = file_sha256(folder / name), (folder / name).stat().st_size
         file = DataFile(self.root / sha256[:32], name, sha256, size_bytes)
-        remember(stage / name, sha256)
-        catalog = stage / _catalog_name(recipe_hash)
+        remember(folder / name, sha256)
+        catalog = folder / _catalog_name(recipe_hash)
         catalog.write_text(json.dumps({"schema": _SCHEMA, "file": file.document(), "constants": constants}))
         if self.keeps(file):  # another recipe gave the same file
             catalog.replace(file.folder / catalog.name)
         else:
-            stage.rename(file.folder)
+            folder.rename(file.folder)
         return file, constants
 
 

@@ -10,7 +10,6 @@ other layers are copies of the first with tensors from there.
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from workloads.export.data_files import ADAPTERS, WEIGHTS, Catalog, DataCache, DataFile
 from workloads.export.program import Parts, eager_parts
+from workloads.export.staging import versions
 from workloads.lowering.flat_tensor import FlatTensorWriter, StoredConstant, constant_sha256, dtype_name
 from workloads.lowering.stored_constants import StoredConstants, with_tensors
 from workloads.models.config import PROJECTIONS
@@ -27,9 +27,6 @@ from workloads.models.weights import ModelWeights
 from workloads.quantize.apply import MadeOnDemand
 from workloads.quantize.int4_groups import read_constants, written_constants
 from workloads.workload import EXPORTER_VERSION, AdapterSlot, Workload
-
-VERSIONED = ("torch", "executorch", "torchao")
-"""Packages whose version may change what is stored."""
 
 
 @dataclass(frozen=True)
@@ -67,22 +64,22 @@ class _Sharing:
         self._workload, self._parts = workload, parts
         self._ends = nn.ModuleDict({"embedding": parts.embedding, "head": parts.head})
         self._first: nn.Module = parts.blocks[0]
+        self._of_ends, of_first = _stored_form(self._ends), _stored_form(self._first)
         slots = {constant_sha256(parts.frozen_a(slot)): slot for slot in parts.layout if slot.layer == 0}
-        digests = {name: constant_sha256(value) for name, value in _stored_form(self._first).items()}
         # By content, since settings name their buffers as they like.
+        digests = {name: constant_sha256(value) for name, value in of_first.items()}
         self._frozen = {name: slots[digest] for name, digest in digests.items() if digest in slots}
-        self._weights = [name for name in digests if name not in self._frozen]
+        self._weights = {name: value for name, value in of_first.items() if name not in self._frozen}
 
     def weights_recipe(self, weights_sha256: str) -> dict[str, Any]:
         """Returns what determines the weights file."""
-        first = {name: value for name, value in _stored_form(self._first).items() if name in self._weights}
         return {
             **_made_by(),
             "weights": weights_sha256,
             "quant": self._workload.quant,
             "layers": len(self._parts.blocks),
-            "ends": _described(_stored_form(self._ends)),
-            "layer": _described(first),
+            "ends": _described(self._of_ends),
+            "layer": _described(self._weights),
         }
 
     def adapters_recipe(self) -> dict[str, Any]:
@@ -98,9 +95,8 @@ class _Sharing:
 
     def write_weights(self, path: Path) -> Catalog:
         """Writes the weights file, a layer at a time."""
-        ends = _stored_form(self._ends)
-        with FlatTensorWriter(path, len(ends) + len(self._parts.blocks) * len(self._weights)) as writer:
-            constants = {name: asdict(writer.add(value)) for name, value in ends.items()}
+        with FlatTensorWriter(path, len(self._of_ends) + len(self._parts.blocks) * len(self._weights)) as writer:
+            constants = {name: asdict(writer.add(value)) for name, value in self._of_ends.items()}
             for index, block in enumerate(self._parts.blocks):
                 values = _stored_form(block)
                 constants |= {_of_layer(index, name): asdict(writer.add(values[name])) for name in self._weights}
@@ -113,8 +109,7 @@ class _Sharing:
 
     def compare(self, stored: StoredConstants) -> None:
         """Raises RuntimeError unless embedding, head and first layer are what the files have."""
-        first = _stored_form(self._first)
-        made = {**_stored_form(self._ends), **{_of_layer(0, name): first[name] for name in self._weights}}
+        made = self._of_ends | {_of_layer(0, name): value for name, value in self._weights.items()}
         for name, value in made.items():
             found = stored.constant(name)
             if found is None or found.sha256 != constant_sha256(value):
@@ -131,7 +126,7 @@ class _Sharing:
                 values[name] = stored.tensor(_of_slot(own)) if there else self._parts.frozen_a(own)
             return with_tensors(self._first, values | read_constants(self._first, values))
 
-        of_ends = {name: stored.tensor(name) for name in self._ends.state_dict()}
+        of_ends = {name: stored.tensor(name) for name in self._of_ends}
         ends = with_tensors(self._ends, of_ends | read_constants(self._ends, of_ends))
         return replace(
             self._parts,
@@ -155,7 +150,7 @@ def _of_slot(slot: AdapterSlot) -> str:
 
 
 def _made_by() -> dict[str, Any]:
-    return {"exporter": EXPORTER_VERSION, "versions": {name: importlib.metadata.version(name) for name in VERSIONED}}
+    return {"exporter": EXPORTER_VERSION, "versions": versions()}
 
 
 def _described(tensors: Mapping[str, Tensor]) -> dict[str, Any]:

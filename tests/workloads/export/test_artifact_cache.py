@@ -17,7 +17,7 @@ from filelock import FileLock
 
 import workloads.export.artifact
 import workloads.export.export
-import workloads.export.intact
+import workloads.export.staging
 from foundation.errors import UserError
 from tests.support.workloads.counted_export import CONTENT, WORKLOAD, CountedExport
 from tests.support.workloads.training_runs import ArtifactOf
@@ -168,8 +168,8 @@ def test_a_program_is_hashed_only_after_its_stamp_changed(
 ) -> None:
     artifact = cache.export(WORKLOAD, tiny)
     hashed: list[Path] = []
-    file_sha256 = workloads.export.intact.file_sha256
-    monkeypatch.setattr(workloads.export.intact, "file_sha256", lambda path: hashed.append(path) or file_sha256(path))
+    file_sha256 = workloads.export.staging.file_sha256
+    monkeypatch.setattr(workloads.export.staging, "file_sha256", lambda path: hashed.append(path) or file_sha256(path))
     assert cache.find(WORKLOAD, tiny.sha256) == artifact
     assert hashed == []
     artifact.program.write_bytes(CONTENT)  # the same content in a newer file
