@@ -134,6 +134,7 @@ class ArtifactCache:
             present = self.find(workload, weights.sha256) or self._recovered(name, workload, weights)
             if present is not None:
                 return present
+            remove_abandoned(self.data.root)
             with stage(self.root, name) as folder:
                 document = _export_into(folder, name, workload, weights, self.data)
                 folder.rename(self.root / name)
