@@ -137,8 +137,7 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
 
 def _constants_per_layer(setting: QuantizationSetting) -> int:
     """Returns how many tensors a layer's norms and projections are stored as."""
-    scales = {"nf4-double": 3}.get(setting.name, 0 if setting.bits >= 16 else 1)
-    return 2 + len(PROJECTIONS) * (1 + scales)
+    return 2 + len(PROJECTIONS) * setting.tensors_per_matrix
 
 
 def _list_bytes(constants: int) -> int:

@@ -88,8 +88,12 @@ class QuantizationSetting:
     """Of a weight as stored."""
     costs: Costs
     flops_per_s: float
-    """Of products, on two cores of a recent x86 (README.md has the steps they were taken from)."""
+    """Of products, on two cores of a recent x86 (README.md has the steps they were taken from); those of bf16, int8 and
+    nf4-double are nf4's and that of 8da4w is int8-dynamic's, as the same code computes them.
+    """
     scale_bytes: ScaleBytes = _no_scales
+    scale_tensors: int = 1
+    """Tensors that the scales of a matrix are stored as, where it has any."""
     products: str = "float32"
     """The type of products' operands: weights once they are dequantized, A, B and activations."""
     kernel: bool = False
@@ -156,6 +160,11 @@ class QuantizationSetting:
                     f"{width}: choose another setting for this model."
                 )
 
+    @property
+    def tensors_per_matrix(self) -> int:
+        """The codes or values of a matrix, and its scales."""
+        return 1 + (0 if self.scale_bytes is _no_scales else self.scale_tensors)
+
     def matrix_bytes(self, rows: int, columns: int) -> int:
         """Returns the bytes of a frozen matrix with its scales."""
         return round(rows * columns * self.bits / 8) + self.scale_bytes(rows, columns)
@@ -216,6 +225,7 @@ _SETTINGS = (
         _BY_KERNEL,
         3.2e11,
         _scale_of_scales,
+        scale_tensors=3,
         kernel=True,
         row_multiple=2,
         rows_per_chunk=ROWS_PER_SMALL_CHUNK,
