@@ -6,6 +6,8 @@ reference.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch.ao.quantization.fx._decomposed  # registers quantized_decomposed
 from torch import Tensor, nn
 
@@ -15,7 +17,7 @@ ACTIVATION_RANGE = (-128, 127)
 operators = torch.ops.quantized_decomposed
 
 
-class DynamicLinear(nn.Module):
+class DynamicLinear(nn.Module, ABC):
     """A linear layer without bias: codes with scales as weight, int8 activations by token."""
 
     weight: Tensor
@@ -33,9 +35,9 @@ class DynamicLinear(nn.Module):
         x = _quantized_and_back(x)
         return nn.functional.linear(x, self.dequantized())
 
+    @abstractmethod
     def dequantized(self) -> Tensor:
         """Returns the dequantized weight, float32 [out, in]."""
-        raise NotImplementedError
 
 
 class DynamicInt8Linear(DynamicLinear):
