@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,16 +27,17 @@ from suite.measuring.orchestrate import prepare_host
 from suite.measuring.sensor_plan import sensor_plan
 from suite.measuring.session import SessionOrder, run_session
 from suite.planning.plan import Plan, RunPlan
-from suite.preparing.inputs import load_inputs
 from suite.preparing.preparation import Prepared
 from suite.sessions.validity import SessionStatus
 from workloads.methods.noise import normal
-from workloads.models.weights import ModelWeights
+from workloads.models.zoo import load_model
 from workloads.reference.losses import ReferenceLosses
 from workloads.tasks.batches import TaskBatches
-from workloads.workload import Workload
 
 Array = NDArray[np.float64]
+
+_WARM_UP_STEPS = 2
+"""The fewest that a session has; their losses count as well."""
 
 _NOT_COMPARED = ReferenceLosses((), "a check of gradients has no reference losses")
 
@@ -71,47 +73,54 @@ def check_gradients(
 
     Raises SuiteError if a session is not valid, DeviceError if the device fails, and what `prepare_host` raises.
     """
-    preparation, runners = prepare_host(RunPlan((plan,)), [entry], home, display)
-    weights = load_inputs(plan, display.note).weights
-    with display.waiting("the derivative of the fp32 model"):
-        exact = exact_gradient(replace(preparation.prepared[0], workload=_in_fp32(preparation.prepared[0])), weights)
+    preparation, runners = prepare_host(RunPlan((plan,)), [entry], home, display, references=False)
+    steps = max(1, -(-perturbations // plan.q))
+    with display.waiting("computing the exact derivatives"):
+        of_model, *of_settings = _exact_derivatives(plan, preparation.prepared, _WARM_UP_STEPS + steps, display)
     with connect(entry, home.locks) as device:
         runner = runners.runner_of(entry, device.facts().machine, display.note)
         deploy_runner(device, runner)
-        for prepared in preparation.prepared:
-            with display.waiting(f"the derivative with the weights of {prepared.workload.quant}"):
-                own = exact_gradient(prepared, weights)
+        for prepared, of_weights in zip(preparation.prepared, of_settings, strict=True):
             deploy_program(device, prepared.artifact)
             for eps in sizes:
-                still = _still(prepared, eps, perturbations)
-                losses = _losses(device, runner, still, home, display)
-                yield compare_gradients(still, losses, exact, own)
+                losses = _losses(device, runner, _still(prepared, eps, steps), home, display)
+                yield compare_gradients(prepared.workload.quant, eps, losses, of_model, of_weights)
 
 
-def exact_gradient(prepared: Prepared, weights: ModelWeights) -> Array:
-    """Returns the derivative of the first batch's loss by the adapter -> float64 [n], with the setting's weights."""
+def _exact_derivatives(plan: Plan, settings: Sequence[Prepared], steps: int, display: Display) -> Array:
+    """Returns those of the fp32 model, then those with each setting's weights -> float64 [1 + settings, steps, q]."""
     from workloads.reference.eager import Batch, Reference  # takes seconds to import: only where it is used
 
-    data = prepared.data
-    reference = Reference(prepared.workload, weights.config, weights.state, exact=True)
-    return reference.gradient(Batch(data.tokens[0], data.first[0], data.labels[0])).astype(np.float64)
+    weights, data = load_model(plan.model, plan.weights_path, display.note), settings[0].data
+    batch = Batch(data.tokens[0], data.first[0], data.labels[0])
+    workloads = [item.workload for item in settings]
+    gradients = [
+        Reference(workload, weights.config, weights.state, exact=True).gradient(batch)
+        for workload in (replace(workloads[0], quant="fp32"), *workloads)
+    ]
+    return derivatives_along(gradients, plan.seed, steps, plan.q)
 
 
-def compare_gradients(prepared: Prepared, losses: Array, exact: Array, own: Array) -> GradientQuality:
-    """Compares losses [steps, 2, q] of steps from 0 on with the gradients [n] of the fp32 and the setting's weights."""
-    training = prepared.training
-    steps, _, queries = losses.shape
-    along: list[tuple[float, float]] = []
-    for step in range(steps):
-        for query in range(queries):
-            noise = normal(training.seed, step, query, 0, exact.size)
-            along.append((float(exact @ noise), float(own @ noise)))
-    of_model, of_weights = np.array(along).T
+def derivatives_along(gradients: Sequence[NDArray[np.floating[Any]]], seed: int, steps: int, queries: int) -> Array:
+    """Returns the derivative of each gradient [n] along the perturbations of a run -> float64 [gradients, steps, q]."""
+    stacked = np.stack(gradients).astype(np.float64)
+    found = [
+        [stacked @ normal(seed, step, query, 0, stacked.shape[1]) for query in range(queries)] for step in range(steps)
+    ]
+    return np.moveaxis(np.array(found), -1, 0)
+
+
+def compare_gradients(quant: str, eps: float, losses: Array, of_model: Array, of_weights: Array) -> GradientQuality:
+    """Compares losses [steps, 2, q] with exact derivatives of at least as many steps [steps, q].
+
+    These are of the fp32 model, and of that with the setting's weights.
+    """
     differences = (losses[:, 0] - losses[:, 1]).reshape(-1)
-    projected = differences / (2 * training.eps)
+    of_model, of_weights = (exact[: len(losses)].reshape(-1) for exact in (of_model, of_weights))
+    projected = differences / (2 * eps)
     return GradientQuality(
-        quant=prepared.workload.quant,
-        eps=training.eps,
+        quant=quant,
+        eps=eps,
         perturbations=projected.size,
         correlation=float(np.corrcoef(projected, of_model)[0, 1]),
         own_correlation=float(np.corrcoef(projected, of_weights)[0, 1]),
@@ -124,14 +133,9 @@ def _rms(values: Array) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-def _in_fp32(prepared: Prepared) -> Workload:
-    return replace(prepared.workload, quant="fp32", noise="kernel")
-
-
-def _still(prepared: Prepared, eps: float, perturbations: int) -> Prepared:
+def _still(prepared: Prepared, eps: float, steps: int) -> Prepared:
     """Returns the workload with steps that change nothing, on its first batch."""
-    steps = max(1, -(-perturbations // prepared.workload.q))
-    plan = replace(prepared.plan, lr=0.0, eps=eps, steps=steps, max_warm_up_steps=2)
+    plan = replace(prepared.plan, lr=0.0, eps=eps, steps=steps, max_warm_up_steps=_WARM_UP_STEPS)
     return replace(prepared, plan=plan, data=_first_of(prepared.data), reference=_NOT_COMPARED)
 
 

@@ -145,10 +145,17 @@ def _entries(plan: RunPlan, inventory: Inventory) -> list[DeviceEntry]:
 
 
 def prepare_host(
-    plan: RunPlan, entries: Sequence[DeviceEntry], home: Home, display: Display, *, purpose: str = "run"
+    plan: RunPlan,
+    entries: Sequence[DeviceEntry],
+    home: Home,
+    display: Display,
+    *,
+    purpose: str = "run",
+    references: bool = True,
 ) -> tuple[Preparation, Runners]:
     """Does all work of a run before its sessions: checks that devices are reachable, prepares programs and runners.
 
+    Reference losses, too, unless sessions are compared with something else.
     Raises NoneReachable if no device is, except for a night, which has to record that.
     """
     reach(entries, display, required=purpose != "nightly")
@@ -161,7 +168,7 @@ def prepare_host(
     preparation = Preparation((), {}, 0)
     for part, loaded in zip(plan.plans, inputs, strict=True):
         with display.waiting(f"preparing {part.model}"):
-            preparation += prepare(part, loaded, ArtifactCache(home.artifacts), display.note)
+            preparation += prepare(part, loaded, ArtifactCache(home.artifacts), display.note, references=references)
     if preparation.exported == 0:
         count = len(preparation.prepared)
         programs = "the program is" if count == 1 else f"all {count} programs are"

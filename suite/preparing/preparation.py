@@ -79,8 +79,10 @@ def depends_on_device(workload: Workload) -> bool:
     return workload.setting.sums_vary
 
 
-def prepare(plan: Plan, inputs: Inputs, cache: ArtifactCache, notify: Notify) -> Preparation:
-    """Exports missing programs and computes missing reference losses.
+def prepare(
+    plan: Plan, inputs: Inputs, cache: ArtifactCache, notify: Notify, *, references: bool = True
+) -> Preparation:
+    """Exports missing programs and, unless not wanted, computes missing reference losses.
 
     Raises UserError for what the user can fix, SuiteError if the exporting process dies.
     """
@@ -90,7 +92,7 @@ def prepare(plan: Plan, inputs: Inputs, cache: ArtifactCache, notify: Notify) ->
     workloads = list(plan.workloads(answers=inputs.data.labels.shape[2]))
     missing = [item for item in workloads if cache.find(item, inputs.weights.sha256, notify) is None]
     with exporter(plan, cache.root, cache.root / EXPORT_LOG) as process:
-        preparing = _Preparing(plan, cache, inputs, process, notify)
+        preparing = _Preparing(plan, cache, inputs, process, notify, references)
         prepared = tuple(preparing.prepared(workload, missing) for workload in workloads)
     return Preparation(prepared, {plan.model: inputs.weights.source}, len(missing))
 
@@ -104,6 +106,7 @@ class _Preparing:
     inputs: Inputs
     process: Exporter
     notify: Notify
+    references: bool
 
     def prepared(self, workload: Workload, missing: list[Workload]) -> Prepared:
         """Returns the workload with its program and reference losses, making only what is missing."""
@@ -111,15 +114,15 @@ class _Preparing:
         weights = self.inputs.weights
         # What `prepare` found missing has been reported.
         artifact = None if workload in missing else self.cache.find(workload, weights.sha256)
-        depends = depends_on_device(workload)
-        reference = None if artifact is None else (NOT_YET if depends else self._kept_losses(workload, artifact))
+        later = not self.references or depends_on_device(workload)
+        reference = None if artifact is None else (NOT_YET if later else self._kept_losses(workload, artifact))
         if reference is None:
             if workload in missing:
                 self.notify(f"exporting {name} ({missing.index(workload) + 1} of {len(missing)})")
             else:
                 self.notify(f"computing the reference losses of {name}")
-            reference = self.process.export(workload.quant, self.notify, None if depends else Accumulation.FP32)
-            reference = NOT_YET if depends else reference
+            reference = self.process.export(workload.quant, self.notify, None if later else Accumulation.FP32)
+            reference = NOT_YET if later else reference
             artifact = self.cache.find(workload, weights.sha256)
         if artifact is None:
             raise SuiteError(f"the artifact of {name} vanished from {self.cache.root} after its export: run again")
@@ -128,7 +131,7 @@ class _Preparing:
             shared = (artifact.deployed_bytes - size_bytes) / 1e6
             beside = f" beside {shared:.1f} MB of shared weights"
             self.notify(f"exported {name} in {seconds:.0f} s, {size_bytes / 1e6:.1f} MB{beside}")
-        if reference.shortfall is not None and not depends:
+        if reference.shortfall is not None and not later:
             compared = f"{len(reference.losses)} steps of" if reference.losses else "nothing of"
             self.notify(f"{name}: {compared} a session is compared with the reference: {reference.shortfall}")
         needs = estimate(workload, weights.config)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import numpy as np
 import pytest
 
-from suite.checks.gradients import Array, GradientQuality, compare_gradients
-from suite.planning.plan import Plan
-from suite.preparing.preparation import NOT_YET, Prepared
+from suite.checks.gradients import Array, GradientQuality, compare_gradients, derivatives_along
 from workloads.methods.noise import normal
 
 STEPS, QUERIES, EPS = 6, 4, 0.02
@@ -17,10 +13,8 @@ GRADIENT: Array = np.random.default_rng(1).normal(size=1000)
 
 
 def quality(losses: Array, own: Array = GRADIENT) -> GradientQuality:
-    plan = Plan(("a",), model="tiny", quants=("int8",), q=QUERIES, lr=0.0, eps=EPS)
-    (workload,) = plan.workloads(answers=1)
-    prepared = Prepared(plan, workload, cast(Any, None), cast(Any, None), NOT_YET, cast(Any, None))
-    return compare_gradients(prepared, losses, GRADIENT, own)
+    of_model, of_weights = derivatives_along([GRADIENT, own], 7, STEPS + 2, QUERIES)
+    return compare_gradients("int8", EPS, losses, of_model, of_weights)
 
 
 def losses_along(gradient: Array, noise: float = 0.0) -> Array:
