@@ -74,7 +74,7 @@ def read_document(path: Path) -> RunDocument:
     except OSError as error:
         raise UserError(f"{_printable(path)} cannot be read ({error.strerror}, error {error.errno}).") from error
     try:
-        document = RunDocument.model_validate_json(_of_this_schema(data))
+        document = _validated(data)
     except ValidationError as error:
         raise UserError(_refusal(path, data, error)) from error
     if document.measurement_version != MEASUREMENT_VERSION:
@@ -85,14 +85,25 @@ def read_document(path: Path) -> RunDocument:
     return document
 
 
-def _of_this_schema(data: bytes) -> bytes:
-    """Returns the file as one of SCHEMA if it is of the schema before; anything else as it is."""
+def _validated(data: bytes) -> RunDocument:
+    """Reads a file of SCHEMA or of the schema before. Raises ValidationError."""
+    try:
+        return RunDocument.model_validate_json(data)
+    except ValidationError:
+        former = _of_former_schema(data)
+        if former is None:
+            raise
+    return RunDocument.model_validate_json(former)
+
+
+def _of_former_schema(data: bytes) -> bytes | None:
+    """Returns a file of the schema before as one of SCHEMA, None for any other."""
     try:
         found = from_json(data)
     except ValueError:
-        return data
+        return None
     if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("schema") != FORMER_SCHEMA:
-        return data
+        return None
     return to_json(rename_former_int8(found) | {"schema": SCHEMA})
 
 
