@@ -7,9 +7,10 @@ batches of each input one after the other, int64, little endian.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -188,15 +189,16 @@ class FileInput:
         return {**asdict(self), "shape": list(self.shape)}
 
 
-def write_inputs(data: TaskBatches, path: Path) -> list[FileInput]:
-    """Writes tokens, first and labels to `path`; returns their entries, in the order of the program's inputs.
+def write_arrays(arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> list[FileInput]:
+    """Writes arrays [batches, ...] one after the other, little endian; returns their entries in the same order.
 
     The file appears whole or not at all. Raises OSError.
     """
     entries = []
     offset = 0
     with replacing(path) as file:
-        for name, array in (("tokens", data.tokens), ("first", data.first), ("labels", data.labels)):
-            entries.append(FileInput(name, "int64", array.shape[1:], path.name, offset, array.shape[0]))
-            offset += file.write(array.astype("<i8").tobytes())
+        for name, array in arrays.items():
+            shape, batches = array.shape[1:], array.shape[0]
+            entries.append(FileInput(name, array.dtype.name, shape, path.name, offset, batches))
+            offset += file.write(array.astype(array.dtype.newbyteorder("<")).tobytes())
     return entries
