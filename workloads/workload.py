@@ -60,6 +60,9 @@ class Workload:
     adapter_seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.method == EVALUATE:  # one pass of one slice
+            object.__setattr__(self, "q", 1)
+            object.__setattr__(self, "inner_parallel", False)
         _known("quantization setting", self.quant, QUANTIZATION_SETTINGS)
         _known("method", self.method, (*METHODS, EVALUATE))
         _known("backend", self.backend, BACKENDS)

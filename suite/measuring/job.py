@@ -15,6 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from devices.access.connect import Device
@@ -38,6 +39,7 @@ _WARM_UP_SECONDS = 120.0
 _STATE = "state.safetensors"
 _STATE_BEFORE = "before.safetensors"
 
+Array = NDArray[Any]
 OnStep = Callable[[str, int], None]  # phase, number of steps so far
 
 
@@ -45,9 +47,9 @@ OnStep = Callable[[str, int], None]  # phase, number of steps so far
 class Job:
     """What one process does; runner, program and data files are on the device already.
 
-    `arrays` are the program's first inputs, [batches, ...] each, in its order: step i takes batch i modulo their
-    number. `values` are the job's entries for all further inputs. `warm_up` are the fewest and the most steps before
-    the `steps` that count. `state_before` is a file of this host with the state to start from, `state_after` where the
+    `inputs` are the program's, in its order: an array [batches, ...], of which step i takes batch i modulo their
+    number, or what the job says of the input (`step_inputs`). `warm_up` are the fewest and the most steps before the
+    `steps` that count. `state_before` is a file of this host with the state to start from, `state_after` where the
     state after the last step goes; a process that did not complete leaves none. `check_stop` raises when the process is
     to be ended; it is called several times a second.
     """
@@ -56,8 +58,7 @@ class Job:
     artifact: Artifact
     runner: BuiltRunner
     log: Path
-    arrays: Mapping[str, NDArray[Any]]
-    values: Sequence[Mapping[str, Any]]
+    inputs: Mapping[str, Array | Mapping[str, Any]]
     steps: int
     warm_up: tuple[int, int]
     timeout_s: float
@@ -103,14 +104,21 @@ def _note_throttling(device: Device, notes: list[str]) -> None:
         notes.append(note)
 
 
-def step_values(seed: int, lr: float, eps: float, first_step: int = 0) -> list[dict[str, Any]]:
-    """Returns the entries of a training step's inputs besides its batch; its noise is that of `first_step` and on."""
+def step_inputs(
+    arrays: Mapping[str, Array], seed: int, lr: float | Array, eps: float, first_step: int = 0
+) -> dict[str, Array | Mapping[str, Any]]:
+    """Returns the inputs of training steps on the batches of `arrays`, with the noise of `first_step` and on.
+
+    `lr` is that of all steps, or float32 [steps].
+    """
     key = {"seed": seed, "first": first_step} if first_step else {"seed": seed}  # as earlier runners know it
-    return [
-        {"name": "key", "dtype": "int64", "shape": [2], "step_key": key},
-        {"name": "lr", "dtype": "float32", "shape": [], "value": [lr]},
-        {"name": "eps", "dtype": "float32", "shape": [], "value": [eps]},
-    ]
+    rate = lr if isinstance(lr, np.ndarray) else {"dtype": "float32", "shape": [], "value": [lr]}
+    return {
+        **arrays,
+        "key": {"dtype": "int64", "shape": [2], "step_key": key},
+        "lr": rate,
+        "eps": {"dtype": "float32", "shape": [], "value": [eps]},
+    }
 
 
 def threads_of(device: Device) -> int:
@@ -132,7 +140,7 @@ def _document(
         "session": job.name,
         "program": f"../../artifacts/{job.artifact.hash}/program.pte",
         "method": "forward",
-        "inputs": [*inputs, *job.values],
+        "inputs": inputs,
         "outputs": {"losses": 0},
         "warm_up": {
             "min_steps": fewest,
@@ -160,14 +168,18 @@ def _place(device: Device, folder: str, job: Job, sensors: Sequence[Sensor]) -> 
     transport = device.transport
     transport.mkdir(folder)
     local = job.log.with_suffix(".inputs")  # of this process alone: devices work side by side
+    arrays = {name: value for name, value in job.inputs.items() if isinstance(value, np.ndarray)}
     try:
-        inputs = [entry.as_job_entry() for entry in write_arrays(job.arrays, local)]
+        files = {entry.name: entry.as_job_entry() for entry in write_arrays(arrays, local)}
     except OSError as error:
         raise _unwritable("the inputs", local, error) from error
     for file, name in ((local, local.name), (job.state_before, _STATE_BEFORE)):
         if file is not None:
             transport.push(file, posixpath.join(folder, name), timeout_s=timeout_for(file.stat().st_size))
     local.unlink(missing_ok=True)  # the next session makes the same again
+    inputs = [
+        files[name] if isinstance(value, np.ndarray) else {"name": name, **value} for name, value in job.inputs.items()
+    ]
     document = json.dumps(_document(device, job, sensors, inputs), indent=1)
     transport.write(posixpath.join(folder, "job.json"), document.encode())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from devices.access.connect import Device
 from devices.deployment.built_runner import BuiltRunner
 from devices.sensors.spec import Sensor
-from suite.measuring.job import Job, OnStep, run_job, step_values
+from suite.measuring.job import Job, OnStep, run_job, step_inputs
 from suite.measuring.sensor_plan import SensorPlan
 from suite.preparing.preparation import Prepared
 from suite.sessions.record import SessionRecord
@@ -58,8 +58,7 @@ def _job(order: SessionOrder) -> Job:
         artifact=prepared.artifact,
         runner=order.runner,
         log=order.log,
-        arrays={"tokens": data.tokens, "first": data.first, "labels": data.labels},
-        values=step_values(training.seed, training.lr, training.eps),
+        inputs=step_inputs(data.arrays, training.seed, training.lr, training.eps),
         steps=plan.steps,
         warm_up=(_FEWEST_WARM_UP_STEPS, plan.max_warm_up_steps),
         timeout_s=longest_s(plan.max_warm_up_steps + plan.steps, prepared.estimate.flops_per_step),

@@ -97,8 +97,11 @@ class Plan:
         if not 0 <= self.seed < 1 << 63:
             raise UserError(f"seed is {self.seed}, but it must be between 0 and 2^63 - 1: give such a number.")
 
-    def workloads(self, answers: int) -> Iterator[Workload]:
-        """Yields one workload for each setting; `answers` is the longest answer of the task in tokens."""
+    def workloads(self, answers: int, candidates: int = 1) -> Iterator[Workload]:
+        """Yields one workload for each setting; `answers` is the longest answer of the task in tokens.
+
+        `candidates`: how many answers of one token an evaluation compares in one row.
+        """
         for quant in self.quants:
             yield Workload(
                 model=self.model,
@@ -110,6 +113,7 @@ class Plan:
                 alpha=self.alpha,
                 targets=self.targets,
                 answers=answers,
+                candidates=candidates,
                 method=self.method,
                 noise=self.noise,
             )

@@ -11,6 +11,7 @@ from workloads.models.weights import ModelWeights
 from workloads.models.zoo import load_model
 from workloads.tasks.batches import TaskBatches, batches
 from workloads.tasks.task import Task, Template, built_in_task, read_task
+from workloads.workload import EVALUATE, Workload
 
 
 @dataclass(frozen=True)
@@ -32,3 +33,10 @@ def load_inputs(plan: Plan, notify: Callable[[str], None]) -> Inputs:
         )
     task = read_task(plan.task_path) if plan.task_path is not None else built_in_task(Template())
     return Inputs(weights, task, batches(task, weights.tokenizer, plan.b, plan.T, BATCHES, plan.seed))
+
+
+def workloads_of(plan: Plan, data: TaskBatches) -> list[Workload]:
+    """Returns the plan's workloads on these batches, one for each setting."""
+    answers = data.labels.shape[2]
+    candidates = len(data.answers) if plan.method == EVALUATE and answers == 1 else 1
+    return list(plan.workloads(answers, candidates))

@@ -121,10 +121,15 @@ class TaskBatches:
     truncated_rows: int
 
     @property
+    def arrays(self) -> dict[str, Int64Array]:
+        """The program's inputs, in its order."""
+        return {"tokens": self.tokens, "first": self.first, "labels": self.labels}
+
+    @property
     def sha256(self) -> str:
         """A hash of everything the program sees."""
         digest = hashlib.sha256()
-        for array in (self.tokens, self.first, self.labels):
+        for array in self.arrays.values():
             digest.update(repr(array.shape).encode())
             digest.update(array.astype("<i8").tobytes())
         return digest.hexdigest()

@@ -3,21 +3,16 @@
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from workloads.models.tokenizer import byte_level_tokenizer
-from workloads.tasks.batches import TaskBatches, batches, write_arrays
+from workloads.tasks.batches import batches, write_arrays
 from workloads.tasks.task import built_in_task
-
-
-def _arrays(data: TaskBatches) -> dict[str, NDArray[np.int64]]:
-    return {name: getattr(data, name) for name in ("tokens", "first", "labels")}
 
 
 def test_each_entry_finds_its_batches_in_the_file(tmp_path: Path) -> None:
     data = batches(built_in_task(), byte_level_tokenizer(), b=4, T=32, count=5, seed=0)
     path = tmp_path / "inputs.bin"
-    entries = write_arrays(_arrays(data), path)
+    entries = write_arrays(data.arrays, path)
     content = path.read_bytes()
     assert [entry.name for entry in entries] == ["tokens", "first", "labels"]
     for entry, expected in zip(entries, (data.tokens, data.first, data.labels), strict=True):
@@ -31,7 +26,7 @@ def test_each_entry_finds_its_batches_in_the_file(tmp_path: Path) -> None:
 
 def test_job_entry_is_plain_json_material(tmp_path: Path) -> None:
     data = batches(built_in_task(), byte_level_tokenizer(), b=4, T=32, count=5, seed=0)
-    assert write_arrays(_arrays(data), tmp_path / "inputs.bin")[1].as_job_entry() == {
+    assert write_arrays(data.arrays, tmp_path / "inputs.bin")[1].as_job_entry() == {
         "name": "first",
         "dtype": "int64",
         "shape": [4],
