@@ -18,7 +18,7 @@ from suite.measuring.arithmetic import probe_accumulation, with_references
 from suite.measuring.attempts import Attempts
 from suite.measuring.deployment import CacheRoom, deploy_program, deploy_runner, needs, remove_old_jobs
 from suite.measuring.idle_device import Clock
-from suite.measuring.reconnecting import Reconnecting
+from suite.measuring.reaching import Reconnecting
 from suite.measuring.recording import OpenMeasurement, RecordedMeasurement, Recording
 from suite.measuring.run import Run
 from suite.measuring.sensor_plan import sensor_plan

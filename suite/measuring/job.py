@@ -105,20 +105,21 @@ def _note_throttling(device: Device, notes: list[str]) -> None:
 
 
 def step_inputs(
-    arrays: Mapping[str, Array], seed: int, lr: float | Array, eps: float, first_step: int = 0
+    names: Sequence[str], arrays: Mapping[str, Array], seed: int, lr: float | Array, eps: float, first_step: int = 0
 ) -> dict[str, Array | Mapping[str, Any]]:
-    """Returns the inputs of training steps on the batches of `arrays`, with the noise of `first_step` and on.
+    """Returns the inputs `names` of training steps on the batches of `arrays`, with the noise of `first_step` and on.
 
     `lr` is that of all steps, or float32 [steps].
     """
     key = {"seed": seed, "first": first_step} if first_step else {"seed": seed}  # as earlier runners know it
     rate = lr if isinstance(lr, np.ndarray) else {"dtype": "float32", "shape": [], "value": [lr]}
-    return {
+    inputs = {
         **arrays,
         "key": {"dtype": "int64", "shape": [2], "step_key": key},
         "lr": rate,
         "eps": {"dtype": "float32", "shape": [], "value": [eps]},
     }
+    return {name: inputs[name] for name in names}
 
 
 def threads_of(device: Device) -> int:

@@ -53,12 +53,13 @@ def run_session(
 def _job(order: SessionOrder) -> Job:
     prepared = order.prepared
     plan, training, data = prepared.plan, prepared.training, prepared.data
+    names = prepared.workload.training_method.inputs
     return Job(
         name=order.session_id,
         artifact=prepared.artifact,
         runner=order.runner,
         log=order.log,
-        inputs=step_inputs(data.arrays, training.seed, training.lr, training.eps),
+        inputs=step_inputs(names, data.arrays, training.seed, training.lr, training.eps),
         steps=plan.steps,
         warm_up=(_FEWEST_WARM_UP_STEPS, plan.max_warm_up_steps),
         timeout_s=longest_s(plan.max_warm_up_steps + plan.steps, prepared.estimate.flops_per_step),

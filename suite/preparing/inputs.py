@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from foundation.errors import UserError
 from suite.planning.plan import BATCHES, Plan
+from workloads.method import EVALUATE
 from workloads.models.weights import ModelWeights
 from workloads.models.zoo import load_model
 from workloads.tasks.batches import TaskBatches, batches
 from workloads.tasks.task import Task, Template, built_in_task, read_task
-from workloads.workload import EVALUATE, Workload
+from workloads.workload import Workload
 
 
 @dataclass(frozen=True)

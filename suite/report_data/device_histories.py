@@ -18,8 +18,8 @@ from reports.model.reading import Number, flag, known_number, value
 from reports.model.run_contents import PreflightCheck
 from reports.model.statistics import Temperature
 from suite.store import schema
+from suite.store.dialect import Row
 from suite.store.identity import lab_of, stamp, workload_key
-from suite.store.rows import Row
 
 
 @dataclass(frozen=True)

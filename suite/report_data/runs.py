@@ -13,8 +13,8 @@ from reports.model.measurement import setting_of
 from reports.model.reading import text
 from reports.model.source import RunSummary
 from suite.store import schema
+from suite.store.dialect import Row
 from suite.store.identity import IMPORTED, IMPORTED_FROM, stamp
-from suite.store.rows import Row
 from suite.store.tags import newest_remarks, tags_by_run
 
 #: Verdicts are counted only for the newest nights, which the overview lists.

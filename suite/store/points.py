@@ -10,8 +10,8 @@ from sqlalchemy import Connection, insert, select
 from reports.model.measurement import Measurement
 from reports.model.quantities import METRICS, Metric
 from suite.store import schema
+from suite.store.dialect import found_or_new
 from suite.store.identity import MEASUREMENT_VERSION, fingerprint, timestamp
-from suite.store.rows import found_or_new
 
 #: Only measurements of these become points of a series.
 STATUSES_WITH_POINTS = ("ok", "unstable", "partial")

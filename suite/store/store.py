@@ -17,10 +17,9 @@ from reports.model.measurement import Measurement
 from suite.sessions.validity import SessionResult
 from suite.store import schema
 from suite.store.database import Database
-from suite.store.dialect import BUSY_TIMEOUT_S
+from suite.store.dialect import BUSY_TIMEOUT_S, SqlValue, found_or_new, new_id
 from suite.store.identity import canonical, new_run_id, timestamp, workload_key
 from suite.store.points import replace_points
-from suite.store.rows import SqlValue, found_or_new, new_id
 from suite.store.session_rows import load_result, sample_values, session_values
 
 #: A session with one of these is not repeated when a run is resumed.

@@ -14,8 +14,8 @@ from foundation.text import printable
 from foundation.unavailable import Json, Unavailable
 from suite.store import schema
 from suite.store.database import Database
+from suite.store.dialect import SqlValue, found_or_new
 from suite.store.identity import canonical, timestamp, workload_key
-from suite.store.rows import SqlValue, found_or_new
 
 
 @dataclass(frozen=True)

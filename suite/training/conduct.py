@@ -20,8 +20,7 @@ from suite.measuring.deployment import CacheRoom, deploy_program, deploy_runner,
 from suite.measuring.fleet import on_each_device
 from suite.measuring.idle_device import Clock
 from suite.measuring.orchestrate import claimed, environment
-from suite.measuring.reaching import reach
-from suite.measuring.reconnecting import Reconnecting
+from suite.measuring.reaching import Reconnecting, reach
 from suite.measuring.recording import hardware_of
 from suite.measuring.run import Stopped, StopSign
 from suite.planning.forecast import check

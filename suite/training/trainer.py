@@ -126,6 +126,7 @@ def _make_steps(course: Course, ground: Ground, before: Checkpoint | None, first
 
 def _training_job(course: Course, ground: Ground, before: Checkpoint | None, first: int, end: int) -> Job:
     training, plan, count = course.steps.training, course.plan, end - first
+    names = course.steps.workload.training_method.inputs
     arrays = {name: array[first:end] for name, array in course.material.training.arrays.items()}
     rates = plan.rates(training.lr, first, count)
     return Job(
@@ -133,7 +134,7 @@ def _training_job(course: Course, ground: Ground, before: Checkpoint | None, fir
         artifact=course.steps.artifact,
         runner=ground.runner,
         log=course.logs / f"step-{first:09d}.jsonl",
-        inputs=step_inputs(arrays, training.seed, rates, training.eps, first),
+        inputs=step_inputs(names, arrays, training.seed, rates, training.eps, first),
         steps=count,
         warm_up=(0, 0),
         timeout_s=longest_s(count, course.steps.estimate.flops_per_step),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from rich import box
 from rich.markup import escape
 from rich.table import Table
@@ -22,15 +23,14 @@ from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json, print_line, print_table
-from suite.cli.workload_options import OwnOrNumber, refuse_settings, workload_options
+from suite.cli.workload_options import OwnOrNumber, plan_of, refuse_settings, workload_options
 from suite.home import Home
 from suite.planning import forecast as demands
 from suite.planning.forecast import forecast
-from suite.planning.plan import Plan, RunPlan
+from suite.planning.plan import Plan, RunPlan, shapes_of_total
 from suite.planning.plan_file import load_plan_file
 from suite.rounding import format_rounded
 from suite.store.identity import checked_tag
-from workloads.workload import METHODS
 
 if TYPE_CHECKING:
     from suite.measuring.orchestrate import Outcome
@@ -91,6 +91,7 @@ def _number(found: Number, factor: float = 1.0) -> str:
     return "-" if isinstance(found, Unavailable) else format_rounded(found * factor)
 
 
+_DEFAULT = ParameterSource.DEFAULT
 _WITH_RESUME = ("resume", "as_json", "inventory_path")
 _WITH_PLAN = ("plan_path", "tag", "quick", "dry_run", "as_json", "inventory_path")
 
@@ -98,7 +99,9 @@ _WITH_PLAN = ("plan_path", "tag", "quick", "dry_run", "as_json", "inventory_path
 @click.command()
 @click.option("--device", "selection", metavar="NAME[,NAME]", help="Devices of the inventory, by name.")
 @workload_options
-@click.option("--method", default=METHODS[0], show_default=True, help="How a step estimates its gradient.")
+@click.option(
+    "--total", type=int, metavar="N", help="Measure each power of two q with b = N / q, instead of one -q and -b."
+)
 @click.option("--sessions", default=3, show_default=True, help="Processes for each setting; an interval needs 3.")
 @click.option("--steps", default=10, show_default=True, help="Measured steps of a session.")
 @click.option("--seed", default=7, show_default=True, help="Seed of noise and batches.")
@@ -131,6 +134,8 @@ def run(
     \b
     suite run --device local
     suite run --device local --model tiny --quant fp32,nf4 --quick
+    suite run --device local --method mezo-lora-fa
+    suite run --device local --total 16
     suite run --plan nightly.yaml
     suite run --resume
     """
@@ -144,7 +149,7 @@ def run(
         refuse_settings(f"--plan takes everything from {plan_path}", _WITH_PLAN)
         plan = load_plan_file(plan_path, inventory)
     else:
-        plan = RunPlan((_plan(inventory, selection, settings),))
+        plan = RunPlan(_plans(inventory, selection, settings))
     plan = plan.quick() if quick else plan
     words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
     if dry_run:
@@ -165,10 +170,18 @@ def _measure(
     return orchestrate.begin(plan, inventory, home, Display(), command, tag=tag)
 
 
-def _plan(inventory: Inventory, selection: str | None, settings: dict[str, Any]) -> Plan:
+def _plans(inventory: Inventory, selection: str | None, settings: dict[str, Any]) -> tuple[Plan, ...]:
+    """Returns the plan of the options, or with --total one for each shape."""
     if selection is None:
         raise UserError(f"No device is named: add --device with one or more of {', '.join(inventory.devices)}.")
-    return Plan(devices=tuple(entry.name for entry in inventory.select(selection)), **settings)
+    devices, total = tuple(entry.name for entry in inventory.select(selection)), settings.pop("total")
+    if total is None:
+        return (plan_of(devices, settings),)
+    given = [name for name in ("q", "b") if click.get_current_context().get_parameter_source(name) is not _DEFAULT]
+    if given:
+        raise UserError(f"--total stands for q * b, but -{given[0]} is given too: leave out one of them.")
+    shapes = shapes_of_total(total, settings["method"])
+    return tuple(plan_of(devices, {**settings, "q": q, "b": b}) for q, b in shapes)
 
 
 def _print_outcome(outcome: Outcome, as_json: bool) -> int:

@@ -14,7 +14,7 @@ from reports.model.measurement import Measurement
 from reports.model.quantities import METRICS
 from suite.store import schema
 from suite.store.identity import canonical, workload_key
-from suite.store.rows import FLOAT, INTEGER, pack
+from suite.store.session_rows import FLOAT, INTEGER, pack
 from suite.store.store import Store
 
 _BEGAN = datetime(2026, 1, 1, 2, 15, tzinfo=UTC)
