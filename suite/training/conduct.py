@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from devices.access.connect import Device, connect
 from devices.checks.preflight import check_memory
@@ -31,6 +30,7 @@ from suite.preparing.runners import Runners
 from suite.store.identity import new_run_id, session_id
 from suite.store.store import Store
 from suite.store.trainings import Training, Trainings
+from suite.training.adapters import start_state
 from suite.training.checkpoints import Checkpoints
 from suite.training.material import EVALUATED_ROWS, Material, read_material
 from suite.training.plan import TrainingPlan
@@ -170,7 +170,7 @@ class _OnDevice:
                 evaluation,
                 self.shared.material,
                 Checkpoints(folder),
-                None,
+                start_state(self.shared.plan, steps, folder),
                 folder,
             )
             why = train(course, ground, self.trainings)
@@ -207,8 +207,3 @@ class _OnDevice:
 
     def _note(self, text: str) -> None:
         self.shared.display.note(f"{self.entry.name}: {text}")
-
-
-def states_of(home: Home, training: Training) -> Path:
-    """Returns the folder with the states of a training."""
-    return home.training_folder(training.training_id)
