@@ -81,7 +81,7 @@ def train(selection: str | None, resume: bool, as_json: bool, inventory_path: Pa
         if selection is None:
             raise UserError(f"No device is named: add --device with one or more of {', '.join(inventory.devices)}.")
         devices = tuple(entry.name for entry in inventory.select(selection))
-        trained = conduct.begin(_plan(devices, settings), inventory, home, Display(), command)
+        trained = conduct.begin([_plan(devices, settings)], inventory, home, Display(), command)
     return print_trainings(trained, as_json)
 
 
