@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from suite.planning.plan import RunPlan
 from workloads.models.config import PROJECTIONS
 from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS
 
@@ -19,6 +20,16 @@ def workload_options(function: _F) -> _F:
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
+
+
+def check_inputs(plan: RunPlan) -> None:
+    """Opens the tasks and weights that plans name. Raises UserError for one that can't be used."""
+    naming = [part for part in plan.plans if part.task is not None or part.weights is not None]
+    if naming:
+        from suite.preparing import inputs  # loads tokenizers, which most plans don't need before they are measured
+
+        for part in naming:
+            inputs.check_inputs(part)
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:

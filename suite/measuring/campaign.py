@@ -40,6 +40,7 @@ class Campaign:
     def __init__(self, run: Run, entry: DeviceEntry) -> None:
         self.run, self.entry = run, entry
         self.prepared = [item for item in run.preparation.prepared if entry.name in item.plan.devices]
+        self.left_out = [item for item in run.preparation.left_out if entry.name in item.plan.devices]
         self.clock = run.clock or Clock(sleep=run.stop.sleep)
         self._begun_ns = self.clock.monotonic_ns()
         self._losses_in_a_row = 0
@@ -48,7 +49,8 @@ class Campaign:
         self._attempts = Attempts(run, entry, self.clock, self._note, self._reset_losses)
 
     def measure_all(self) -> list[RecordedMeasurement]:
-        """Measures every setting; returns the measurements. A DeviceError becomes their reason, not an exception.
+        """Measures every setting; returns the measurements. A DeviceError becomes their reason, not an exception, and
+        so does what a setting was left out for.
 
         Raises Stopped if the run is to end, and errors that concern the whole run (StoreError, UserError).
         """
@@ -61,9 +63,10 @@ class Campaign:
             reraise=True,
         )
         try:
-            return retrying(self._connected)
+            recorded = retrying(self._connected) if self.prepared else []
         except DeviceError as error:
-            return self._recording.fail(self.prepared, str(error))
+            recorded = self._recording.fail(self.prepared, str(error))
+        return [*recorded, *self._recording.leave_out(self.left_out)]
 
     def _connected(self) -> list[RecordedMeasurement]:
         """Measures what is not stored yet, over one connection. Raises DeviceLost if it breaks."""
@@ -104,6 +107,8 @@ class Campaign:
                 self._note(_sentence(check))
         if all(check.status != "failed" for check in checks):
             self._settle_arithmetic(device, runner)
+        if not self.prepared:
+            return []
         measuring = self._recording.begin(self.prepared, sensor_plan(device.sensors(), self.entry.power))
         reason = next((_sentence(check) for check in checks if check.status == "failed"), None)
         if reason is None:
@@ -127,8 +132,12 @@ class Campaign:
                 self._note(found.reason)
                 return
             self._recording.arithmetic = found
-        artifacts = self.run.home.artifacts
-        self.prepared = with_references(self.prepared, self._recording.arithmetic, artifacts, self._note_or_stop)
+        self.prepared, left_out = with_references(
+            self.prepared, self._recording.arithmetic, self.run.home.artifacts, self._note_or_stop
+        )
+        for item in left_out:
+            self._note(f"{item.workload.model} {item.workload.quant} is left out: {item.error}")
+        self.left_out += left_out
 
     def _carry_out(self, device: Device, measuring: Sequence[OpenMeasurement]) -> None:
         """Deploys and measures. Raises DeviceError if the device itself fails."""

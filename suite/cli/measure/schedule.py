@@ -16,6 +16,7 @@ from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option, night_plan_option
 from suite.cli.output import print_json, print_line
+from suite.cli.workload_options import check_inputs
 from suite.home import Home
 from suite.planning import forecast
 from suite.planning.plan_file import load_plan_file
@@ -50,7 +51,9 @@ def install(at: str, plan_path: Path, chosen: By | None, dry_run: bool, inventor
     suite schedule install --dry-run
     """
     inventory, home = open_inventory(inventory_path)
-    forecast.check(load_plan_file(plan_path, inventory), inventory)
+    plan = load_plan_file(plan_path, inventory)
+    forecast.check(plan, inventory)
+    check_inputs(plan)
     schedule = _schedule(at, home, inventory_path, plan_path)
     by = chosen or _best()
     _refuse_second(schedule.name, by)
