@@ -1,4 +1,4 @@
-"""A setting, a device or a task that is of no use is alone in missing from a run, with its reason wherever it is read."""
+"""A setting, device or task that is of no use is alone missing from a run, with its reason wherever it is read."""
 
 from __future__ import annotations
 
