@@ -161,12 +161,13 @@ def prepare_host(
     record that.
     """
     reach(entries, display, required=purpose != "nightly")
-    preparation, inputs = _load_inputs(plan, display)  # first: a bad task is reported at once
-    if purpose != "nightly" and not inputs:
-        preparation.require_any()
+    may_be_empty = purpose == "nightly"
+    without, inputs = _load_inputs(plan, display)  # first: a bad task is reported at once
+    _report_left_out(without, display, may_be_empty=may_be_empty or bool(inputs))
     runners = Runners(home.runner, display)
     runners.build_ahead(entries)
     kinds = {entry.name: entry.kind for entry in entries}
+    preparation = Preparation()
     for part, loaded in inputs.items():
         obstacles = find_obstacles(part, [kinds[name] for name in part.devices])
         with display.waiting(f"preparing {part.model}"):
@@ -178,13 +179,19 @@ def prepare_host(
                 references=references,
                 obstacles=obstacles,
             )
-    if purpose != "nightly":
-        preparation.require_any()
+    _report_left_out(preparation, display, may_be_empty=may_be_empty)
     if preparation.exported == 0 and preparation.prepared:
         count = len(preparation.prepared)
         programs = "the program is" if count == 1 else f"all {count} programs are"
         display.note(f"{programs} in the artifact cache, nothing exported")
-    return preparation, runners
+    return without + preparation, runners
+
+
+def _report_left_out(preparation: Preparation, display: Display, *, may_be_empty: bool) -> None:
+    if not may_be_empty:
+        preparation.require_any()
+    for line in preparation.left_out_lines():
+        display.note(line)
 
 
 def _load_inputs(plan: RunPlan, display: Display) -> tuple[Preparation, dict[Plan, Inputs]]:
@@ -196,7 +203,7 @@ def _load_inputs(plan: RunPlan, display: Display) -> tuple[Preparation, dict[Pla
                 inputs[part] = load_inputs(part, display.note)
             except UserError as error:
                 errors = dict.fromkeys(part.quants, error)
-                preparation += Preparation(left_out=leave_out(part, errors, display.note))
+                preparation += Preparation(left_out=leave_out(part, errors))
     return preparation, inputs
 
 

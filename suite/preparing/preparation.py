@@ -97,6 +97,16 @@ class Preparation:
         if self.left_out and not self.prepared:
             raise self.left_out[0].error
 
+    def left_out_lines(self) -> list[str]:
+        """Returns a line for each error with the settings that it costs."""
+        settings: dict[tuple[str, str], list[str]] = {}
+        for item in self.left_out:
+            settings.setdefault((item.plan.model, str(item.error)), []).append(item.workload.quant)
+        return [
+            f"{model} {', '.join(quants)} {'is' if len(quants) == 1 else 'are'} left out: {reason}"
+            for (model, reason), quants in settings.items()
+        ]
+
 
 NOT_YET = ReferenceLosses((), "the arithmetic of its device is not known")
 
@@ -141,20 +151,13 @@ def prepare(
     with exporter(plan, cache.root, cache.root / EXPORT_LOG) as process:
         preparing = _Preparing(plan, cache, inputs, process, notify, references)
         prepared = without_errors(lambda workload: preparing.prepared(workload, missing))
-    left_out = leave_out(plan, errors, notify, answers=inputs.data.labels.shape[2])
+    left_out = leave_out(plan, errors, answers=inputs.data.labels.shape[2])
     exported = len(prepared.keys() & missing)
     return Preparation(tuple(prepared.values()), left_out, {plan.model: inputs.weights.source}, exported)
 
 
-def leave_out(
-    plan: Plan, errors: Mapping[str, UserError | SuiteError], notify: Notify, *, answers: int = 1
-) -> tuple[LeftOut, ...]:
-    """Returns the workloads whose settings have an error, after a line for each.
-
-    `answers` as in `Plan.workloads`, where the task could be read.
-    """
-    for quant, error in errors.items():
-        notify(f"{plan.model} {quant} is left out: {error}")
+def leave_out(plan: Plan, errors: Mapping[str, UserError | SuiteError], *, answers: int = 1) -> tuple[LeftOut, ...]:
+    """Returns the workloads whose settings have an error; `answers` as in `Plan.workloads`, 1 without the task."""
     return tuple(
         LeftOut(plan, workload, errors[workload.quant])
         for workload in plan.workloads(answers)

@@ -40,6 +40,8 @@ def export(as_json: bool, inventory_path: Path, **settings: Any) -> int:
     with in_use(home):
         preparation = prepare(plan, inputs, ArtifactCache(home.artifacts), display.note, obstacles=obstacles)
     preparation.require_any()
+    for line in preparation.left_out_lines():
+        display.note(line)
     failed = any(item.status == "failed" for item in preparation.left_out)
     code = exit_codes.INCOMPLETE if failed else exit_codes.OK
     documents = [
