@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from foundation.errors import UserError
-from suite.planning.plan import Plan
+from suite.planning.plan import Plan, RunPlan
 from workloads.method import DEFAULT_QUERIES, METHOD_TABLE, METHODS
 from workloads.models.config import PROJECTIONS
 from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS
@@ -46,6 +46,16 @@ def refuse_settings(why: str, allowed: Sequence[str]) -> None:
     ]
     if given:
         raise UserError(f"{why}: leave out {', '.join(given)}.")
+
+
+def check_inputs(plan: RunPlan) -> None:
+    """Opens the tasks and weights that plans name. Raises UserError for one that can't be used."""
+    naming = [part for part in plan.plans if part.task is not None or part.weights is not None]
+    if naming:
+        from suite.preparing import inputs  # loads tokenizers, which most plans don't need before they are measured
+
+        for part in naming:
+            inputs.check_inputs(part)
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:

@@ -9,12 +9,12 @@ from devices.checks.facts import Facts
 from devices.checks.preflight import Check
 from devices.deployment.built_runner import BuiltRunner
 from devices.inventory.entry import DeviceEntry
-from foundation.unavailable import Json
+from foundation.unavailable import Json, Unavailable
 from reports.model.measurement import Measurement
 from reports.model.quantities import TEMPERATURE
 from suite.measuring.sensor_plan import SensorPlan
 from suite.planning.plan import describe_workload
-from suite.preparing.preparation import Prepared, depends_on_device
+from suite.preparing.preparation import LeftOut, Prepared, depends_on_device
 from suite.results.measurement import Subject, measure, usable
 from suite.sessions.record import SensorFact
 from suite.sessions.validity import SessionResult, SessionStatus
@@ -100,12 +100,15 @@ class Recording:
 
     def begin(self, prepared: Sequence[Prepared], sensors: SensorPlan) -> list[OpenMeasurement]:
         """Opens a measurement for each setting, or continues those of a resumed run."""
-        device_id = self._device_id
-        if device_id is None:
-            device_id = self.store.known_device(self.entry.name, self.entry.kind, self.entry.emulated)
-        else:
+        if self.met:
             self._sensors = sensors
+        device_id = self._known_device()
         return [self._begin(device_id, item, sensors) for item in prepared]
+
+    def _known_device(self) -> int:
+        if self._device_id is not None:
+            return self._device_id
+        return self.store.known_device(self.entry.name, self.entry.kind, self.entry.emulated)
 
     def _begin(self, device_id: int, prepared: Prepared, sensors: SensorPlan) -> OpenMeasurement:
         workload, artifact = describe_workload(prepared.workload), prepared.artifact
@@ -167,6 +170,21 @@ class Recording:
         alone = usable(sessions) if role != "measured" else []
         by_session = {result.ordinal: measure(item.subject, [result]) for result in alone}
         return RecordedMeasurement(item.measurement_id, role, found, by_session)
+
+    def leave_out(self, items: Sequence[LeftOut]) -> list[RecordedMeasurement]:
+        """Stores measurements that no device could make; sessions that an interrupted run has of them stay unused."""
+        return [self._leave_out(item) for item in items]
+
+    def _leave_out(self, item: LeftOut) -> RecordedMeasurement:
+        workload, reason = describe_workload(item.workload), str(item.error)
+        measurement_id = self.store.begin_measurement(
+            self.run_id, self._known_device(), workload, planned_sessions=item.plan.sessions, role=item.role
+        )
+        subject = Subject(self.entry.name, self.entry.kind, self.entry.emulated, workload, item.plan.sessions)
+        why = Unavailable(reason)
+        found = replace(measure(subject, []), status=item.status, reason=reason, program_bytes=why, weight_bytes=why)
+        self.store.finish_measurement(measurement_id, found)
+        return RecordedMeasurement(measurement_id, item.role, found)
 
     def fail(self, prepared: Sequence[Prepared], reason: str) -> list[RecordedMeasurement]:
         """Returns measurements of a device that could not be reached, or no longer."""

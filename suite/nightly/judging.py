@@ -74,7 +74,7 @@ def measure_pairs(
         plan=RunPlan(
             tuple(side.plan for side in prepared if side.role == "candidate"), budget_minutes=run.plan.budget_minutes
         ),
-        preparation=Preparation(prepared, run.preparation.weights_source, 0),
+        preparation=Preparation(prepared, weights_source=run.preparation.weights_source),
     )
     by_place: dict[Place, dict[str, RecordedMeasurement]] = {}
     for recorded in measure_fleet(again, [entries[name] for name in again.plan.devices]):

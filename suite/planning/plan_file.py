@@ -115,14 +115,17 @@ class _File(_Strict):
     plans: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 
 
-def load_plan_file(path: Path, inventory: Inventory) -> RunPlan:
-    """Reads and expands a plan file; its paths are relative to its folder. Raises UserError (`file:line: …`)."""
+def load_plan_file(path: Path, inventory: Inventory, *, check_inputs: bool = True) -> RunPlan:
+    """Reads and expands a plan file; its paths are relative to its folder. Raises UserError (`file:line: …`).
+
+    Without `check_inputs` a task or weights that can't be read are left to the run, where they cost their plan alone.
+    """
     file = load_yaml(path, what="plan file")
     content = _validated(file, (), _File, file.value if file.value is not None else {})
     plans = [
         plan
         for name in content.plans
-        for plan in _expanded(file, name, content.defaults, content.plans[name], inventory)
+        for plan in _expanded(file, name, content.defaults, content.plans[name], inventory, check_inputs=check_inputs)
     ]
     try:
         return RunPlan(tuple(plans), None if content.budget_minutes is None else float(content.budget_minutes))
@@ -131,7 +134,13 @@ def load_plan_file(path: Path, inventory: Inventory) -> RunPlan:
 
 
 def _expanded(
-    file: YamlFile, name: str, defaults: Mapping[str, Any], own: Mapping[str, Any], inventory: Inventory
+    file: YamlFile,
+    name: str,
+    defaults: Mapping[str, Any],
+    own: Mapping[str, Any],
+    inventory: Inventory,
+    *,
+    check_inputs: bool,
 ) -> list[Plan]:
     _validated(file, ("defaults",), PlanEntry, dict(defaults))
     position = ("plans", name)
@@ -143,7 +152,8 @@ def _expanded(
     shared = entry.model_dump(exclude={"devices", "models", "methods", "shapes", "task", "weights"})
     lists = {key: tuple(value) for key, value in shared.items() if isinstance(value, list)}
     paths = {key: _absolute(file.path, getattr(entry, key)) for key in ("task", "weights")}
-    _require_inputs(file, paths, name)
+    if check_inputs:
+        _require_inputs(file, paths, name)
     plans = []
     for index, (model, method, shape) in enumerate(product(entry.models, entry.methods, entry.shapes)):
         try:

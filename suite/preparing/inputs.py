@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from foundation.errors import UserError
 from suite.planning.plan import BATCHES, Plan
 from workloads.method import EVALUATE
-from workloads.models.weights import ModelWeights
+from workloads.models.named import named_model
+from workloads.models.weights import Digest, ModelWeights
 from workloads.models.zoo import load_model
 from workloads.tasks.batches import TaskBatches, batches
 from workloads.tasks.task import Task, Template, built_in_task, read_task
@@ -24,15 +25,29 @@ class Inputs:
     data: TaskBatches
 
 
-def load_inputs(plan: Plan, notify: Callable[[str], None]) -> Inputs:
-    """Loads and tokenizes; `notify` gets a line before a download. Raises the workloads' UserError."""
-    weights = load_model(plan.model, plan.weights_path, notify)
+def check_inputs(plan: Plan) -> None:
+    """Opens the task and the weights that a plan names, without hashing or downloading anything.
+
+    Raises the same UserErrors as `load_inputs`, but for damage within tensors.
+    """
+    if plan.weights is None and named_model(plan.model).packaged is not None:  # its tokenizer may not be here yet
+        _task(plan)
+    else:
+        load_inputs(plan, lambda _: None, digest=str)
+
+
+def load_inputs(plan: Plan, notify: Callable[[str], None], digest: Digest | None = None) -> Inputs:
+    """Loads and tokenizes; `notify` gets a line before a download, `digest` is that of `load_model`.
+
+    Raises the workloads' UserError.
+    """
+    task = _task(plan)
+    weights = load_model(plan.model, plan.weights_path, notify, digest)
     if weights.config.max_positions < plan.T:
         raise UserError(
             f"T is {plan.T}, but {weights.source} has {weights.config.max_positions} positions: "
             f"choose a T up to {weights.config.max_positions}."
         )
-    task = read_task(plan.task_path) if plan.task_path is not None else built_in_task(Template())
     return Inputs(weights, task, batches(task, weights.tokenizer, plan.b, plan.T, BATCHES, plan.seed))
 
 
@@ -41,3 +56,7 @@ def workloads_of(plan: Plan, data: TaskBatches) -> list[Workload]:
     answers = data.labels.shape[2]
     candidates = len(data.answers) if plan.method == EVALUATE and answers == 1 else 1
     return list(plan.workloads(answers, candidates))
+
+
+def _task(plan: Plan) -> Task:
+    return read_task(plan.task_path) if plan.task_path is not None else built_in_task(Template())

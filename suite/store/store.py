@@ -220,6 +220,7 @@ class Store:
         with self.database.writing() as connection:
             measurement_id = found_or_new(connection, schema.measurement, identity, facts)
             if artifact_hash is not None:
+                _give_program(connection, measurement_id, facts)
                 _require_same(connection, run_id, measurement_id, artifact_hash, facts["reference_losses"])
         return measurement_id
 
@@ -327,6 +328,13 @@ class Store:
 
 def _equal(identity: Mapping[str, SqlValue]) -> Iterator[ColumnElement[bool]]:
     return (schema.device.c[name] == value for name, value in identity.items())
+
+
+def _give_program(connection: Connection, measurement_id: int, facts: Mapping[str, SqlValue]) -> None:
+    """Completes a measurement that began without a program, as its export had failed."""
+    without = (schema.measurement.c.id == measurement_id) & schema.measurement.c.artifact_hash.is_(None)
+    program = {name: facts[name] for name in ("artifact_hash", "runner_hash", "reference_losses")}
+    connection.execute(update(schema.measurement).where(without).values(program))
 
 
 def _require_same(

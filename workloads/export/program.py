@@ -9,6 +9,7 @@ from importlib import import_module
 import torch
 from torch import Tensor, nn
 
+from foundation.errors import UserError
 from workloads.lowering.delegation import delegate
 from workloads.lowering.stored_constants import StoredConstants
 from workloads.methods.adapter import adapt, frozen_a
@@ -30,7 +31,13 @@ def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Ten
     kind = FrozenLayerBlock if workload.setting.kernel else LayerBlock
 
     def frozen(slot: AdapterSlot) -> Tensor:
-        return frozen_a(config, lora, slot, workload.adapter_seed).to(products)
+        made = frozen_a(config, lora, slot, workload.adapter_seed).to(products)
+        if not bool(made.isfinite().all()):
+            raise UserError(
+                f"alpha is {lora.alpha:g} and rank {lora.rank}, which gives adapters values too large for "
+                f"{workload.quant}: choose a lower alpha, or leave this setting out."
+            )
+        return made
 
     def block(index: int) -> nn.Module:
         layer, slots = model.layer(index), [slot for slot in layout if slot.layer == index]

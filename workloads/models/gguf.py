@@ -14,7 +14,7 @@ import tokenizers
 from foundation.errors import UserError
 from workloads.models.config import LlamaConfig
 from workloads.models.tokenizer import BYTE_LEVEL_CUTS, Tokenizer, byte_level_bpe, mark_special, padding_id, scored_bpe
-from workloads.models.weights import LazyTensors, ModelWeights, check_tensors, check_vocabulary, file_sha256
+from workloads.models.weights import Digest, LazyTensors, ModelWeights, check_tensors, check_vocabulary, file_sha256
 
 if TYPE_CHECKING:
     import torch
@@ -118,7 +118,7 @@ LAYER_NAMES = {
 MALFORMED = (ValueError, IndexError, KeyError, OverflowError, TypeError, MemoryError)
 
 
-def load_gguf(name: str, path: Path) -> ModelWeights:
+def load_gguf(name: str, path: Path, digest: Digest | None = None) -> ModelWeights:
     """Returns the model of a GGUF file; tensors are dequantized to float32 at each access.
 
     Raises `UserError` for a file that is missing, truncated, not a plain Llama, or incomplete.
@@ -135,7 +135,8 @@ def load_gguf(name: str, path: Path) -> ModelWeights:
     }
     tokenizer = read_tokenizer(metadata)
     check_vocabulary(config, tokenizer, path)
-    return ModelWeights(name, config, LazyTensors(sources), file_sha256(path), tokenizer, source=str(path))
+    sha256 = (digest or file_sha256)(path)
+    return ModelWeights(name, config, LazyTensors(sources), sha256, tokenizer, source=str(path))
 
 
 class Metadata:

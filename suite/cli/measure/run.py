@@ -23,7 +23,7 @@ from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json, print_line, print_table
-from suite.cli.workload_options import OwnOrNumber, plan_of, refuse_settings, workload_options
+from suite.cli.workload_options import OwnOrNumber, check_inputs, plan_of, refuse_settings, workload_options
 from suite.home import Home
 from suite.planning import forecast as demands
 from suite.planning.forecast import forecast
@@ -147,7 +147,7 @@ def run(
         return _print_outcome(_measure(None, inventory, home), as_json)
     if plan_path is not None:
         refuse_settings(f"--plan takes everything from {plan_path}", _WITH_PLAN)
-        plan = load_plan_file(plan_path, inventory)
+        plan = load_plan_file(plan_path, inventory, check_inputs=dry_run)
     else:
         plan = RunPlan(_plans(inventory, selection, settings))
     plan = plan.quick() if quick else plan
@@ -198,16 +198,17 @@ def _print_outcome(outcome: Outcome, as_json: bool) -> int:
 
 
 def _print_forecast(plan: RunPlan, inventory: Inventory, words: Sequence[str], as_json: bool) -> int:
-    demands.check(plan, inventory)
-    forecasts = [(part, forecast(part)) for part in plan.plans]
+    found = demands.check(plan, inventory)
+    check_inputs(plan)
+    forecasts = [(part, forecast(part, of_part)) for part, of_part in zip(plan.plans, found, strict=True)]
     if as_json:
         documents = [{"plan": part.document(), "forecast": dataclasses.asdict(found)} for part, found in forecasts]
-        size_bytes = demands.files_bytes(plan)
+        size_bytes = demands.files_bytes(plan, found)
         print_json({"plans": documents, "budget_minutes": plan.budget_minutes, "files_bytes": size_bytes})
     else:
         click.echo("\n\n".join("\n".join(found.lines(part)) for part, found in forecasts))
         if len(forecasts) > 1:
-            size = format_rounded(demands.files_bytes(plan) / 1e6)
+            size = format_rounded(demands.files_bytes(plan, found) / 1e6)
             click.echo(f"disk of all plans: {size} MB of programs and weights, what they share counted once")
         click.echo(f"to do it: {shlex.join(['suite', *(word for word in words if word != '--dry-run')])}")
     return exit_codes.OK
