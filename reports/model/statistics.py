@@ -45,7 +45,7 @@ class Statistics(ABC):
 class Latency(Statistics):
     """Latency of a step: the median of the sessions' medians, and the spread of sessions and steps.
 
-    Percentiles are recorded only where there are enough steps for them.
+    Percentiles are recorded only where there are enough steps for them; ``ci95_method`` says how the interval was made.
     """
 
     median_ms: Number
@@ -57,6 +57,7 @@ class Latency(Statistics):
     p90_ms: Number = NOT_RECORDED
     p95_ms: Number = NOT_RECORDED
     p99_ms: Number = NOT_RECORDED
+    ci95_method: str | Unavailable = NOT_RECORDED
 
     @classmethod
     def from_document(cls, found: Found) -> "Latency":
@@ -70,7 +71,16 @@ class Latency(Statistics):
             number(found, "cv_percent"),
             number(found, "max"),
             *(number(found, name) for name in PERCENTILES),
+            words(found, "ci95_method"),
         )
+
+    @property
+    def range_ms(self) -> tuple[Interval, int] | None:
+        """Least and largest of the sessions' medians, and their number: what too few sessions have for an interval."""
+        medians = self.sessions_ms
+        if isinstance(medians, Unavailable) or not medians:
+            return None
+        return Interval(min(medians), max(medians)), len(medians)
 
     @property
     def percentiles_ms(self) -> dict[str, float]:
@@ -83,6 +93,7 @@ class Latency(Statistics):
         return {
             "median": as_document(self.median_ms),
             "ci95": self.ci95_ms.document(),
+            **({} if isinstance(self.ci95_method, Unavailable) else {"ci95_method": self.ci95_method}),
             "sessions": medians.document() if isinstance(medians, Unavailable) else list(medians),
             "cv_percent": as_document(self.cv_percent),
             "max": as_document(self.max_ms),

@@ -117,6 +117,7 @@ class Latency(_Part):
 
     median: Number
     ci95: Interval
+    ci95_method: Text | None = None
     sessions: Annotated[tuple[FiniteFloat, ...], Field(max_length=100_000)]
     cv_percent: Number
     max: Number

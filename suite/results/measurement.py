@@ -148,11 +148,12 @@ def _latency(medians: Sequence[float], steps_ms: Sequence[float]) -> Latency:
     percentiles = stats.percentiles(steps_ms)
     return Latency(
         stats.median(medians),
-        stats.median_interval(medians),
+        stats.session_interval(medians),
         tuple(medians),
         stats.cv_percent(medians),
         max(steps_ms),
         *(percentiles.get(name, NOT_RECORDED) for name in PERCENTILES),
+        ci95_method=stats.INTERVAL_METHOD,
     )
 
 

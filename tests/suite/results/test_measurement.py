@@ -1,6 +1,9 @@
 import json
+import math
 
+import numpy as np
 import pytest
+from scipy import stats as scipy_stats
 
 from devices.processes import ProcessEnd
 from reports.model.statistics import Temperature
@@ -46,7 +49,7 @@ def why(value):
 def test_the_document_has_exactly_the_keys_of_the_contract():
     document = measure(subject(), three()).document()
     assert set(document) == TOP_KEYS
-    assert set(document["latency_ms"]) == {"median", "ci95", "sessions", "cv_percent", "max", "p50"}
+    assert set(document["latency_ms"]) == {"median", "ci95", "ci95_method", "sessions", "cv_percent", "max", "p50"}
     assert set(document["loss"]) == {
         *("first", "last", "max_relative_error", "reference_steps", "noise", "difference", "lr", "eps")
     }
@@ -59,7 +62,9 @@ def test_the_numbers_come_from_session_medians():
     latency = document["latency_ms"]
     assert latency["median"] == 100.0
     assert latency["sessions"] == [100.0, 101.0, 99.0]
-    assert latency["ci95"] == [99.0, 101.0]
+    log_low, log_high = scipy_stats.ttest_1samp(np.log([100.0, 101.0, 99.0]), 0.0).confidence_interval()
+    assert latency["ci95"] == pytest.approx([math.exp(log_low), math.exp(log_high)])
+    assert "Student's t" in latency["ci95_method"]
     assert latency["cv_percent"] == pytest.approx(1.0)
     assert latency["max"] == 101.0
     assert document["load_ms"] == {"median": 250.0}

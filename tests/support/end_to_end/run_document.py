@@ -31,6 +31,7 @@ class Workload(_Exact):
 class Latency(_Exact):
     median: Positive
     ci95: list[float] | Missing
+    ci95_method: str
     sessions: list[Positive]
     cv_percent: float | Missing
     max: Positive
