@@ -10,7 +10,7 @@ from typing import Literal
 from foundation.unavailable import Unavailable
 from reports.model.measurement import Measurement, Session
 from reports.model.reading import Interval, Number
-from reports.text.numbers import Unit, decimals, plain, quantity, span, unit_for
+from reports.text.numbers import Unit, decimals, number_ranges, plain, quantity, span, unit_for
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,11 @@ def _low(found: Interval | Unavailable) -> Number:
     return found if isinstance(found, Unavailable) else found.low
 
 
+def _cpus(one: Measurement) -> str | Unavailable:
+    cpus = one.setup.cpus
+    return cpus if isinstance(cpus, Unavailable) else number_ranges(cpus)
+
+
 def _high(found: Interval | Unavailable) -> Number:
     return found if isinstance(found, Unavailable) else found.high
 
@@ -162,6 +167,9 @@ COLUMNS = (
     Column("power_mw_idle", lambda one: one.power.idle_mw),
     Column("temperature_c_start", lambda one: one.temperature.start_c),
     Column("temperature_c_max", lambda one: one.temperature.max_c),
+    Column("threads", lambda one: one.setup.threads, "whole"),
+    Column("cpus", lambda one: _cpus(one), "text"),
+    Column("power_mode", lambda one: one.setup.power_mode, "text"),
     Column("throttled", lambda one: one.throttled, "truth"),
     Column("loss_first", lambda one: one.loss.first),
     Column("loss_last", lambda one: one.loss.last),

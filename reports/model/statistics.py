@@ -5,7 +5,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from foundation.unavailable import Json, Unavailable, as_document
@@ -57,7 +57,7 @@ class Latency(Statistics):
     p90_ms: Number = NOT_RECORDED
     p95_ms: Number = NOT_RECORDED
     p99_ms: Number = NOT_RECORDED
-    ci95_method: str | Unavailable = NOT_RECORDED
+    ci95_method: str | Unavailable = field(default=NOT_RECORDED, kw_only=True)
 
     @classmethod
     def from_document(cls, found: Found) -> "Latency":
@@ -71,7 +71,7 @@ class Latency(Statistics):
             number(found, "cv_percent"),
             number(found, "max"),
             *(number(found, name) for name in PERCENTILES),
-            words(found, "ci95_method"),
+            ci95_method=words(found, "ci95_method"),
         )
 
     @property
@@ -197,6 +197,39 @@ class Ratio(Statistics):
     def _entry(self) -> Json:
         latency = {"ratio": as_document(self.latency), "ci95": self.ci95.document()}
         return {"setting": plain_document(self.setting), "latency": latency}
+
+
+@dataclass(frozen=True)
+class Setup(Statistics):
+    """How the device was set up, which its numbers depend on: the runner's threads, the CPUs it was allowed to use, and
+    the device's power mode."""
+
+    threads: Number
+    cpus: tuple[int, ...] | Unavailable
+    power_mode: str | Unavailable
+
+    @classmethod
+    def from_document(cls, found: Found) -> "Setup":
+        """Reads ``setup``."""
+        cpus = value(found, "cpus")
+        listed = tuple(cpu for cpu in items(found, "cpus") if isinstance(cpu, int))
+        known = cpus if isinstance(cpus, Unavailable) else listed
+        return cls(number(found, "threads"), known, words(found, "power_mode"))
+
+    @property
+    def known(self) -> dict[str, Json]:
+        """What is known of it, by name."""
+        found = {"threads": self.threads, "cpus": self.cpus, "power_mode": self.power_mode}
+        return {
+            name: list(one) if isinstance(one, tuple) else one
+            for name, one in found.items()
+            if not isinstance(one, Unavailable)
+        }
+
+    def _entry(self) -> Json:
+        missing = {"threads": self.threads, "cpus": self.cpus, "power_mode": self.power_mode}
+        reasons = {name: one.document() for name, one in missing.items() if isinstance(one, Unavailable)}
+        return {**self.known, **reasons}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,17 @@ from reports.model.measurement import Measurement, workload_words
 from reports.model.reading import Interval, Number, Odd
 from reports.text.appearance import Status, badges, slot, status, worst_kept
 from reports.text.escaping import file_name
-from reports.text.numbers import decimals, format_count, plain, quantity, scientific, span, times, times_span
+from reports.text.numbers import (
+    decimals,
+    format_count,
+    number_ranges,
+    plain,
+    quantity,
+    scientific,
+    span,
+    times,
+    times_span,
+)
 
 
 @dataclass(frozen=True)
@@ -197,6 +207,7 @@ def details(found: Sequence[Measurement]) -> Table:
         (Column("Off the reference", "largest, relative"), _off_reference),
         (Column("Temperature", "start → highest"), _temperature),
         (Column("Throttled", kind="text"), _throttled),
+        (Column("Threads and CPUs", kind="text"), _setup),
         (Column("How energy was read", kind="text"), _energy_method),
         (Column("Sampler's cost", "of a step"), _overhead),
     ]
@@ -262,6 +273,16 @@ def _throttled(item: Measurement, notes: Footnotes) -> Cell:
     if isinstance(found, Unavailable):
         return notes.cell(found)
     return Cell("yes" if found else "no", sort=str(found))
+
+
+def _setup(item: Measurement, notes: Footnotes) -> Cell:
+    """Returns threads, below them the allowed CPUs and the power mode where they are known."""
+    threads, cpus, mode = item.setup.threads, item.setup.cpus, item.setup.power_mode
+    if isinstance(threads, Unavailable):
+        return notes.cell(threads)
+    small = [] if isinstance(cpus, Unavailable) else [f"CPUs {number_ranges(cpus)}"]
+    small += [] if isinstance(mode, Unavailable) else [mode]
+    return Cell(format_count(int(threads), "thread"), tuple(small), sort=sortable(threads))
 
 
 def _energy_method(item: Measurement, notes: Footnotes) -> Cell:

@@ -173,6 +173,14 @@ class Losses(_Part):
     eps: Number | None = None
 
 
+class Setup(_Part):
+    """Threads, allowed CPUs and power mode."""
+
+    threads: Count | Missing
+    cpus: Annotated[tuple[Count, ...], Field(max_length=4096)] | Missing
+    power_mode: Text | Missing
+
+
 class LatencyRatio(_Part):
     """Of medians, with its interval."""
 
@@ -207,6 +215,7 @@ class MeasurementDocument(_Part):
     arithmetic: Text | None = None
     status: Literal["ok", "unstable", "unsupported", "failed", "invalid", "partial"]
     reason: Text | None
+    setup: Setup | Missing | None = None
     latency_ms: Latency | Missing
     load_ms: Load | Missing
     peak_memory_kib: KiB

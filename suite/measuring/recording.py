@@ -9,7 +9,7 @@ from devices.checks.facts import Facts
 from devices.checks.preflight import Check
 from devices.deployment.built_runner import BuiltRunner
 from devices.inventory.entry import DeviceEntry
-from foundation.unavailable import Json
+from foundation.unavailable import Json, Unavailable
 from reports.model.measurement import Measurement
 from reports.model.quantities import TEMPERATURE
 from suite.measuring.sensor_plan import SensorPlan
@@ -18,6 +18,7 @@ from suite.preparing.preparation import Prepared, depends_on_device
 from suite.results.measurement import Subject, measure, usable
 from suite.sessions.record import SensorFact
 from suite.sessions.validity import SessionResult, SessionStatus
+from suite.store.identity import NO_POWER_MODE, design_of
 from suite.store.store import Store
 from workloads.lowering.arithmetic_probe import Accumulation
 
@@ -76,6 +77,7 @@ class Recording:
         self._only_plan = only_plan
         self.runner: BuiltRunner | None = None
         self.arithmetic: Accumulation | None = None
+        self._power_mode: str | Unavailable = Unavailable("the device was not reached")
         self._device_id: int | None = None
         self._sensors: SensorPlan | None = None
 
@@ -90,6 +92,7 @@ class Recording:
         hardware = {key: known[key] for key in _HARDWARE}
         entry, store = self.entry, self.store
         self._device_id = store.record_device(entry.name, entry.kind, entry.emulated, hardware)
+        self._power_mode = facts.settings.get("power_mode", Unavailable(NO_POWER_MODE))
         build = " ".join(str(part) for part in (facts.os_build, facts.kernel) if part)
         store.record_device_state(self.run_id, self._device_id, build, known, [asdict(check) for check in checks])
 
@@ -115,6 +118,7 @@ class Recording:
             runner_hash=None if runner is None else runner.hash,
             reference_losses=prepared.reference.losses,
             role=prepared.role,
+            design=design_of(prepared.plan.document()),
         )
         return OpenMeasurement(
             measurement_id,
@@ -147,6 +151,7 @@ class Recording:
             temperature_sensors=tuple(name for name, quantity in sensors.quantities.items() if quantity == TEMPERATURE),
             expected=prepared.expected_losses,
             arithmetic=self.arithmetic if depends_on_device(prepared.workload) else None,
+            power_mode=self._power_mode,
         )
 
     def finish(self, item: OpenMeasurement, reason: str | None) -> RecordedMeasurement:

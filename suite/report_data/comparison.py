@@ -103,13 +103,18 @@ def _differences(before: RunContents, after: RunContents) -> Iterator[tuple[str,
     first, last = _by_key(before), _by_key(after)
     for key in (key for key in first if key in last):
         prefix = f"{first[key].device} {first[key].setting}: "
-        yield from _unlike(prefix, _trained_with(first[key]), _trained_with(last[key]), None)
+        then, now = _how(first[key]), _how(last[key])
+        # A run from before something was recorded doesn't differ in it.
+        yield from _unlike(prefix, then, now, [name for name in then if name in now])
 
 
-def _trained_with(item: Measurement) -> dict[str, Json]:
-    """Returns learning rate and eps where they were recorded."""
-    found = {"lr": item.loss.lr, "eps": item.loss.eps}
-    return {name: value for name, value in found.items() if not isinstance(value, Unavailable)}
+def _how(item: Measurement) -> dict[str, Json]:
+    """Returns what is known of how a workload was measured: set up, trained, and how often."""
+    trained = {"lr": item.loss.lr, "eps": item.loss.eps}
+    known = {name: value for name, value in trained.items() if not isinstance(value, Unavailable)}
+    sums = {} if item.arithmetic is None else {"arithmetic": item.arithmetic}
+    sessions = {} if item.latency.range_ms is None else {"sessions": item.latency.range_ms[1]}
+    return {**item.setup.known, **sums, **known, **sessions}
 
 
 def _unlike(

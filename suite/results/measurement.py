@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from foundation.unavailable import Json, Unavailable
 from reports.model.measurement import Measurement
 from reports.model.quantities import ENERGY_COUNTER, POWER, TEMPERATURE
 from reports.model.reading import NOT_RECORDED, Number
-from reports.model.statistics import PERCENTILES, Energy, Latency, Loss, Power, Ratio, Sensor, Temperature
+from reports.model.statistics import PERCENTILES, Energy, Latency, Loss, Power, Ratio, Sensor, Setup, Temperature
 from suite import stats
 from suite.energy.session_energy import SessionEnergy, session_energy
 from suite.energy.window import gap
 from suite.sessions.loss_check import NOTHING_EXPECTED, ExpectedLosses, LossComparison, compare_losses
 from suite.sessions.record import SensorFact, SessionRecord
 from suite.sessions.validity import SessionResult, SessionStatus, Validity
+
+_T = TypeVar("_T", int, tuple[int, ...])
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class Subject:
     `energy_sensors`: the names whose energy is added up (one total, or RAPL's packages; never a total and its rails).
     `wrap_range_mj`: range of each energy counter. `temperature_sensors`: the relevant zones, all when empty.
     `planned_sessions`: fewer valid ones make the measurement partial. `sampler_overhead_percent`: from an on/off
-    comparison. `arithmetic`: how the device sums, where that matters to the setting.
+    comparison. `arithmetic`: how the device sums, where that matters to the setting. `power_mode`: the device's, or why
+    it is not known.
     """
 
     device: str
@@ -42,6 +46,7 @@ class Subject:
     temperature_sensors: tuple[str, ...] = ()
     expected: ExpectedLosses = NOTHING_EXPECTED
     arithmetic: str | None = None
+    power_mode: str | Unavailable = NOT_RECORDED
     sampler_overhead_percent: float | None = None
 
 
@@ -62,6 +67,7 @@ def measure(subject: Subject, sessions: Sequence[SessionResult]) -> Measurement:
     energy, power = _energy(subject, used)
     return replace(
         found,
+        setup=_setup(subject, records),
         latency=_latency(medians, steps_ms),
         load_ms=stats.median(loads_ms) if loads_ms else Unavailable("no load event arrived"),
         peak_memory_kib=max(peaks) if peaks else Unavailable("no footer told VmHWM"),
@@ -103,6 +109,7 @@ def _without_numbers(subject: Subject, status: str, reason: str | None, throttle
             subject.sampler_overhead_percent, "not compared on against off in this run: `suite check --overhead` does"
         ),
         arithmetic=subject.arithmetic,
+        setup=Setup.from_document(why),
     )
 
 
@@ -142,6 +149,22 @@ def _status_without_sessions(bad: Sequence[Validity]) -> tuple[str, str]:
     status = "invalid" if all(validity.status in doubtful for validity in bad) else "failed"
     chosen = next((validity for validity in reversed(bad) if validity.status not in doubtful), bad[-1])
     return status, f"none of {len(bad)} sessions is valid: {chosen.reason or chosen.status.value}"
+
+
+def _setup(subject: Subject, records: Sequence[SessionRecord]) -> Setup:
+    """Returns how the device was set up, as the runner of each session reported it."""
+    headers = [record.header for record in records if record.header is not None]
+    threads = _same("threads", [header.threads for header in headers])
+    return Setup(threads, _same("CPUs", [header.cpus_allowed for header in headers]), subject.power_mode)
+
+
+def _same(what: str, values: Sequence[_T]) -> _T | Unavailable:
+    """Returns the one value of all sessions."""
+    different = list(dict.fromkeys(values))
+    if len(different) == 1:
+        return different[0]
+    found = " and ".join(str(value) for value in different)
+    return Unavailable(f"the sessions had different {what}: {found}" if different else "no header event arrived")
 
 
 def _latency(medians: Sequence[float], steps_ms: Sequence[float]) -> Latency:

@@ -105,9 +105,22 @@ def test_another_eps_is_named_with_its_device_and_setting():
     assert compared(measurement(loss=before), measurement(loss=after)).differences == [
         ("board int8: eps", "0.01", "0.03")
     ]
-    assert compared(measurement(loss=before), measurement(loss={"first": 7.0})).differences == [
-        ("board int8: lr", "0.001", ""), ("board int8: eps", "0.01", ""),
-    ]  # fmt: skip
+
+
+def test_what_only_one_of_two_runs_recorded_is_no_difference():
+    loss, setup = {"first": 7.0, "lr": 1e-3, "eps": 0.01}, {"threads": 2, "cpus": [0, 1], "power_mode": "MAXN (0)"}
+    new, old = measurement(loss=loss, setup=setup), measurement(loss={"first": 7.0})
+    assert compared(old, new).differences == compared(new, old).differences == []
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "words"),
+    [("threads", 1, ("2", "1")), ("cpus", [0], ("[0, 1]", "[0]")), ("power_mode", "15W (1)", ("MAXN (0)", "15W (1)"))],
+)
+def test_another_setup_of_the_device_is_named(name, other, words):
+    setup = {"threads": 2, "cpus": [0, 1], "power_mode": "MAXN (0)"}
+    found = compared(measurement(setup=setup), measurement(setup=setup | {name: other}))
+    assert found.differences == [(f"board int8: {name.replace('_', ' ')}", *words)]
 
 
 def test_differences_name_versions_and_facts_of_devices_that_both_runs_have():

@@ -25,8 +25,16 @@ WORKLOAD = {
     "rank": 16,
 }
 TOP_KEYS = {
-    *("device", "kind", "emulated", "workload", "status", "reason", "latency_ms", "load_ms", "peak_memory_kib"),
-    *("memory_after_load_kib", "program_bytes", "weight_bytes", "energy_mj_per_step", "power_mw", "temperature_c"),
+    *("device", "kind", "emulated", "workload", "status", "reason", "setup", "latency_ms", "load_ms"),
+    *(
+        "peak_memory_kib",
+        "memory_after_load_kib",
+        "program_bytes",
+        "weight_bytes",
+        "energy_mj_per_step",
+        "power_mw",
+        "temperature_c",
+    ),
     *("throttled", "loss", "stability", "ratio_to_reference", "sensors", "sampler_overhead_percent"),
 }
 

@@ -75,6 +75,12 @@ class Loss(_Exact):
     eps: Positive
 
 
+class Setup(_Exact):
+    threads: Annotated[int, Field(gt=0)]
+    cpus: list[int]
+    power_mode: str | Missing
+
+
 class LatencyRatio(_Exact):
     ratio: Positive
     ci95: list[float] | Missing
@@ -100,6 +106,7 @@ class Measurement(_Exact):
     arithmetic: str | None = None
     status: Literal["ok", "unstable", "unsupported", "failed", "invalid", "partial"]
     reason: str | None
+    setup: Setup | Missing
     latency_ms: Latency | Missing
     load_ms: Load | Missing
     peak_memory_kib: int | Missing
