@@ -76,6 +76,7 @@ class Measurement:
     sensors: tuple[Sensor, ...]
     sampler_overhead_percent: Number
     arithmetic: str | None = None
+    busy: str = ""
     setup: Setup = field(default_factory=lambda: Setup.from_document(NOT_RECORDED))
     role: str | None = None
     measurement_id: str = ""
@@ -113,6 +114,7 @@ class Measurement:
             sensors=tuple(Sensor.from_document(one) for one in records(found, "sensors")),
             sampler_overhead_percent=number(found, "sampler_overhead_percent"),
             arithmetic=known_text(found, "arithmetic"),
+            busy=text(found, "busy"),
             setup=Setup.from_document(value(found, "setup")),
             role=known_text(found, "role"),
             measurement_id=text(found, "measurement_id", default=str(place + 1)),
@@ -129,6 +131,7 @@ class Measurement:
             "status": self.status,
             "reason": self.reason,
             **({} if self.arithmetic is None else {"arithmetic": self.arithmetic}),
+            **({"busy": self.busy} if self.busy else {}),
             "setup": self.setup.document(),
             "latency_ms": self.latency.document(),
             "load_ms": self.load_ms.document() if isinstance(self.load_ms, Unavailable) else {"median": self.load_ms},

@@ -101,9 +101,14 @@ class Latency(Statistics):
         }
 
 
+def _numbers(found: Found, *path: str) -> tuple[float, ...]:
+    """Returns the numbers of the list at ``path``."""
+    return tuple(one for one in map(number, items(found, *path)) if not isinstance(one, Unavailable))
+
+
 @dataclass(frozen=True)
 class Energy(Statistics):
-    """Energy of a step, gross and without idle power, and how it was read."""
+    """Energy of a step, gross and without idle power, how it was read, and the energies of single sessions."""
 
     gross_mj: Number
     net_mj: Number
@@ -111,12 +116,21 @@ class Energy(Statistics):
     rate_hz: Number
     alignment_error_ms: Number
     short: bool | Unavailable
+    sessions_gross: tuple[float, ...] = ()
+    sessions_net: tuple[float, ...] = ()
 
     @classmethod
     def from_document(cls, found: Found) -> "Energy":
         """Reads ``energy_mj_per_step``."""
         gross, net, rate, error = (number(found, key) for key in ("gross", "net", "rate_hz", "alignment_error_ms"))
-        return cls(gross, net, words(found, "method"), rate, error, flag(found, "short"))
+        sessions = (_numbers(found, key) for key in ("sessions_gross", "sessions_net"))
+        return cls(gross, net, words(found, "method"), rate, error, flag(found, "short"), *sessions)
+
+    def document(self) -> Json:
+        """Returns the entry, or why there is none."""
+        alone = (self.gross_mj, self.net_mj, self.method, self.rate_hz, self.alignment_error_ms, self.short)
+        why = self.gross_mj
+        return why.document() if isinstance(why, Unavailable) and set(alone) == {why} else self._entry()
 
     def _entry(self) -> Json:
         return {
@@ -126,6 +140,8 @@ class Energy(Statistics):
             "rate_hz": as_document(self.rate_hz),
             "alignment_error_ms": as_document(self.alignment_error_ms),
             "short": plain_document(self.short),
+            **({"sessions_gross": list(self.sessions_gross)} if self.sessions_gross else {}),
+            **({"sessions_net": list(self.sessions_net)} if self.sessions_net else {}),
         }
 
 

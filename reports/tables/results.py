@@ -77,11 +77,19 @@ class Footnotes:
 
 def latency(item: Measurement, notes: Footnotes) -> Cell:
     """Returns the median of the sessions' medians, with its interval and the number of sessions."""
-    median, ends = item.latency.median_ms, item.latency.ci95_ms
-    below = "no interval"
-    if isinstance(ends, Interval) and not isinstance(median, Unavailable):
-        below = f"95 %: {span(ends.low, ends.high, 'ms', like=median)}"
-    return notes.quantity(median, "ms", below, session_count(item))
+    return notes.quantity(item.latency.median_ms, "ms", latency_spread(item), session_count(item))
+
+
+def latency_spread(item: Measurement) -> str:
+    """Returns the interval of a latency, the range of its sessions where they are too few for one."""
+    median, ends, known = item.latency.median_ms, item.latency.ci95_ms, item.latency.range_ms
+    if isinstance(median, Unavailable):
+        return "no interval"
+    if isinstance(ends, Interval):
+        return f"95 %: {span(ends.low, ends.high, 'ms', like=median)}"
+    if known is None or known[1] < 2:
+        return "no interval"
+    return f"range: {span(known[0].low, known[0].high, 'ms', like=median)}"
 
 
 def session_count(item: Measurement) -> str:
@@ -95,9 +103,10 @@ def to_reference(item: Measurement, notes: Footnotes) -> Cell:
     found, ends = item.ratio.latency, item.ratio.ci95
     if not isinstance(found, Unavailable) and item.ratio.setting == item.setting:
         return Cell(times(1.0), ("the reference",), sort=sortable(found))
-    return notes.number(
-        found, times, f"95 %: {times_span(ends.low, ends.high)}" if isinstance(ends, Interval) else "no interval"
-    )
+    if not isinstance(ends, Interval):
+        return notes.number(found, times, "no interval")
+    alike = "can't be told apart" if ends.low <= 1 <= ends.high else ""
+    return notes.number(found, times, f"95 %: {times_span(ends.low, ends.high)}", alike)
 
 
 def peak_memory(item: Measurement, notes: Footnotes) -> Cell:

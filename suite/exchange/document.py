@@ -142,6 +142,8 @@ class Energy(_Part):
     rate_hz: Number
     alignment_error_ms: Number
     short: bool
+    sessions_gross: Annotated[tuple[FiniteFloat, ...], Field(max_length=100_000)] | None = None
+    sessions_net: Annotated[tuple[FiniteFloat, ...], Field(max_length=100_000)] | None = None
 
 
 class Power(_Part):
@@ -213,6 +215,7 @@ class MeasurementDocument(_Part):
     emulated: bool
     workload: Plain
     arithmetic: Text | None = None
+    busy: Text | None = None
     status: Literal["ok", "unstable", "unsupported", "failed", "invalid", "partial"]
     reason: Text | None
     setup: Setup | Missing | None = None

@@ -77,6 +77,7 @@ class Recording:
         self._only_plan = only_plan
         self.runner: BuiltRunner | None = None
         self.arithmetic: Accumulation | None = None
+        self._busy = ""
         self._power_mode: str | Unavailable = Unavailable("the device was not reached")
         self._device_id: int | None = None
         self._sensors: SensorPlan | None = None
@@ -92,6 +93,7 @@ class Recording:
         hardware = {key: known[key] for key in _HARDWARE}
         entry, store = self.entry, self.store
         self._device_id = store.record_device(entry.name, entry.kind, entry.emulated, hardware)
+        self._busy = next((check.detail for check in checks if check.name == "load" and check.status == "warning"), "")
         self._power_mode = facts.settings.get("power_mode", Unavailable(NO_POWER_MODE))
         build = " ".join(str(part) for part in (facts.os_build, facts.kernel) if part)
         store.record_device_state(self.run_id, self._device_id, build, known, [asdict(check) for check in checks])
@@ -152,6 +154,7 @@ class Recording:
             expected=prepared.expected_losses,
             arithmetic=self.arithmetic if depends_on_device(prepared.workload) else None,
             power_mode=self._power_mode,
+            busy=self._busy,
         )
 
     def finish(self, item: OpenMeasurement, reason: str | None) -> RecordedMeasurement:

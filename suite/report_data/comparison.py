@@ -63,7 +63,10 @@ def _with_outcome(
     bare: ComparedMetric, metric: Metric, before: tuple[Measurement, float], after: tuple[Measurement, float]
 ) -> ComparedMetric:
     # One number per valid session if sessions have the metric, otherwise the measurement's own.
-    first, last = (metric.session_values(run) or [own] for run, own in (before, after))
+    of_sessions = [metric.session_values(run) for run, _ in (before, after)]
+    # One that was measured before sessions kept it has one number alone, and is no side of a test.
+    has_sessions = metric.has_sessions and all(of_sessions)
+    first, last = of_sessions if has_sessions else ([before[1]], [after[1]])
     if min(*first, *last) <= 0:
         return replace(bare, outcome="insufficient", sentence="A number is not positive, so there is no ratio.")
     if metric.exact:
@@ -74,12 +77,12 @@ def _with_outcome(
     return replace(
         bare,
         outcome=found.outcome,
-        sentence=found.sentence if metric.has_sessions else _single(found),
+        sentence=found.sentence if has_sessions else _single(found),
         ratio=found.ratio,
         low=found.interval.low if isinstance(found.interval, Interval) else None,
         high=found.interval.high if isinstance(found.interval, Interval) else None,
         p=found.p if isinstance(found.p, float) else None,
-        sessions=(len(first), len(last)) if metric.has_sessions else (0, 0),
+        sessions=(len(first), len(last)) if has_sessions else (0, 0),
     )
 
 

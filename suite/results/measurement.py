@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from foundation.unavailable import Json, Unavailable
-from reports.model.measurement import Measurement
+from reports.model.measurement import Measurement, Session
 from reports.model.quantities import ENERGY_COUNTER, POWER, TEMPERATURE
 from reports.model.reading import NOT_RECORDED, Number
 from reports.model.statistics import PERCENTILES, Energy, Latency, Loss, Power, Ratio, Sensor, Setup, Temperature
@@ -30,7 +30,7 @@ class Subject:
     `wrap_range_mj`: range of each energy counter. `temperature_sensors`: the relevant zones, all when empty.
     `planned_sessions`: fewer valid ones make the measurement partial. `sampler_overhead_percent`: from an on/off
     comparison. `arithmetic`: how the device sums, where that matters to the setting. `power_mode`: the device's, or why
-    it is not known.
+    it is not known. `busy`: what the check of the device's load warned of, empty if it had nothing else to do.
     """
 
     device: str
@@ -47,6 +47,7 @@ class Subject:
     expected: ExpectedLosses = NOTHING_EXPECTED
     arithmetic: str | None = None
     power_mode: str | Unavailable = NOT_RECORDED
+    busy: str = ""
     sampler_overhead_percent: float | None = None
 
 
@@ -78,6 +79,23 @@ def measure(subject: Subject, sessions: Sequence[SessionResult]) -> Measurement:
         loss=_loss(subject, records),
         stability=stats.stability_score(medians, steps_ms),
         sensors=tuple(_sensor(fact, used) for fact in subject.sensors),
+        sessions=tuple(_session(result) for result in used),
+    )
+
+
+def _session(result: SessionResult) -> Session:
+    """Returns a valid session as reports have it."""
+    record = result.record
+    return Session(
+        session_id=result.session_id,
+        ordinal=result.ordinal,
+        attempt=result.attempt,
+        status=result.validity.status.value,
+        reason=result.validity.reason or "",
+        median_ms=stats.median(record.latencies_ms),
+        load_ms=_known(record.load_ms, "no load event arrived"),
+        hwm_kib=_known(None if record.footer is None else record.footer.hwm_kib, "no footer told VmHWM"),
+        t_begin_ns=_known(None if record.header is None else record.header.t_ns, "no header event arrived"),
     )
 
 
@@ -109,6 +127,7 @@ def _without_numbers(subject: Subject, status: str, reason: str | None, throttle
             subject.sampler_overhead_percent, "not compared on against off in this run: `suite check --overhead` does"
         ),
         arithmetic=subject.arithmetic,
+        busy=subject.busy,
         setup=Setup.from_document(why),
     )
 
@@ -198,6 +217,8 @@ def _energy(subject: Subject, used: Sequence[SessionResult]) -> tuple[Energy, Po
         rate_hz=_finite(min(item.rate_hz for item in good)),
         alignment_error_ms=_finite(max(item.alignment_error_ms for item in good)),
         short=any(item.short for item in good),
+        sessions_gross=_finite_ones([item.gross_mj for item in good]),
+        sessions_net=_finite_ones([item.net_mj for item in good]),
     )
     mean = _finite(stats.median([item.mean_power_mw for item in good]))
     return energy, Power(mean, _median_or_reason([item.idle_power_mw for item in good]))
@@ -226,6 +247,10 @@ def _median_or_reason(values: Sequence[Number]) -> Number:
     if numbers:
         return _finite(stats.median(numbers))
     return next(value for value in values if isinstance(value, Unavailable))
+
+
+def _finite_ones(values: Sequence[Number]) -> tuple[float, ...]:
+    return tuple(float(one) for one in values if not isinstance(one, Unavailable) and math.isfinite(one))
 
 
 def _finite(value: float) -> Number:

@@ -89,6 +89,26 @@ def test_a_number_that_only_one_run_has_is_missing():
     assert [one.outcome for one in alone.metrics] == ["missing"]
 
 
+def energy(*net: float, kept: bool = True) -> dict[str, Any]:
+    sessions = {"sessions_gross": [value + 50 for value in net], "sessions_net": list(net)} if kept else {}
+    middle = sorted(net)[len(net) // 2]
+    return {"energy_mj_per_step": {"gross": middle + 50, "net": middle, **sessions}}
+
+
+def test_energy_is_judged_from_its_sessions():
+    before, after = (100.0, 101.0, 99.0, 100.5, 99.5), (110.0, 111.0, 109.0, 110.5, 109.5)
+    found = only(compared(measurement(**energy(*before)), measurement(**energy(*after))), "energy_net_mj_per_step")
+    assert (found.outcome, found.sessions, found.p) == ("worse", (5, 5), pytest.approx(2 / 252))
+    assert found.low is not None and found.low > 1
+
+
+def test_energy_of_a_run_that_kept_no_sessions_is_one_number():
+    before, after = measurement(**energy(100.0, kept=False)), measurement(**energy(*[110.0] * 5))
+    found = only(compared(before, after), "energy_net_mj_per_step")
+    assert (found.outcome, found.sessions) == ("insufficient", (0, 0))
+    assert "one number for each run" in found.sentence
+
+
 def test_a_number_that_is_not_positive_has_no_ratio():
     found = only(compared(measurement(power_mw={"mean": 0.0}), measurement(power_mw={"mean": 5.0})), "power_mw")
     assert (found.outcome, found.ratio) == ("insufficient", None)

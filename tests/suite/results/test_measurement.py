@@ -186,7 +186,12 @@ def test_energy_is_the_median_over_sessions_with_its_method():
     fact = SensorFact("VDD_IN", "power_mw", method="INA3221")
     document = measure(subject(sensors=(fact,), energy_sensors=("VDD_IN",)), sessions).document()
     energy = document["energy_mj_per_step"]
-    assert set(energy) == {"gross", "net", "method", "rate_hz", "alignment_error_ms", "short"}
+    assert set(energy) == {
+        *("gross", "net", "method", "rate_hz", "alignment_error_ms", "short", "sessions_gross", "sessions_net")
+    }
+    assert [energy[f"sessions_{kind}"] for kind in ("gross", "net")] == [
+        pytest.approx([2500.0, 2600.0, 2400.0]), pytest.approx([2000.0, 2100.0, 1900.0]),
+    ]  # fmt: skip
     assert energy["gross"] == pytest.approx(2500.0)
     assert energy["net"] == pytest.approx(2000.0)
     assert energy["rate_hz"] == pytest.approx(10.0)

@@ -52,6 +52,8 @@ class Energy(_Exact):
     rate_hz: Positive
     alignment_error_ms: float
     short: bool
+    sessions_gross: list[Positive]
+    sessions_net: list[float] | None = None
 
 
 class Power(_Exact):
@@ -104,6 +106,7 @@ class Measurement(_Exact):
     emulated: bool
     workload: Workload
     arithmetic: str | None = None
+    busy: str | None = None
     status: Literal["ok", "unstable", "unsupported", "failed", "invalid", "partial"]
     reason: str | None
     setup: Setup | Missing
