@@ -62,7 +62,10 @@ class HistorySummary:
 
 @dataclass(frozen=True)
 class HistoryPoint:
-    """One run's value; ``low`` and ``high`` are its 95 % interval, ``sessions`` how many it is over, where known."""
+    """One run's value; ``low`` and ``high`` are its 95 % interval, ``sessions`` how many it is over, where known.
+
+    ``aside`` says why no night is compared with it, empty for a point of the history of nights.
+    """
 
     at: str
     run_id: str
@@ -73,6 +76,7 @@ class HistoryPoint:
     high: float | None = None
     sessions: int | None = None
     verdict: str = ""
+    aside: str = ""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,12 @@ def print_table(table: Table) -> None:
             print(line)
 
 
-_TYPED = str.maketrans({"\u00a0": " ", "\u2212": "-", "\u2013": "-"})
+_TYPED = str.maketrans({"\u00a0": " ", "\u2212": "-", "\u2013": "-", "\u00d7": "x"})
+
+
+def typeable(text: str) -> str:
+    """Returns the text of a page in characters that a keyboard has."""
+    return text.translate(_TYPED)
 
 
 def format_value(metric: str, stored: float) -> str:

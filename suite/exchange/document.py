@@ -117,6 +117,7 @@ class Latency(_Part):
 
     median: Number
     ci95: Interval
+    ci95_method: Text | None = None
     sessions: Annotated[tuple[FiniteFloat, ...], Field(max_length=100_000)]
     cv_percent: Number
     max: Number
@@ -141,6 +142,8 @@ class Energy(_Part):
     rate_hz: Number
     alignment_error_ms: Number
     short: bool
+    sessions_gross: Annotated[tuple[FiniteFloat, ...], Field(max_length=100_000)] | None = None
+    sessions_net: Annotated[tuple[FiniteFloat, ...], Field(max_length=100_000)] | None = None
 
 
 class Power(_Part):
@@ -170,6 +173,14 @@ class Losses(_Part):
     difference: Number | None = None
     lr: Number | None = None
     eps: Number | None = None
+
+
+class Setup(_Part):
+    """Threads, allowed CPUs and power mode."""
+
+    threads: Count | Missing
+    cpus: Annotated[tuple[Count, ...], Field(max_length=4096)] | Missing
+    power_mode: Text | Missing
 
 
 class LatencyRatio(_Part):
@@ -205,8 +216,10 @@ class MeasurementDocument(_Part):
     workload: Plain
     arithmetic: Text | None = None
     forward_tokens: Number = Missing(unavailable="not recorded by this run")
+    busy: Text | None = None
     status: Literal["ok", "unstable", "unsupported", "failed", "invalid", "partial"]
     reason: Text | None
+    setup: Setup | Missing | None = None
     latency_ms: Latency | Missing
     load_ms: Load | Missing
     peak_memory_kib: KiB

@@ -18,6 +18,7 @@ from suite.preparing.preparation import LeftOut, Prepared, depends_on_device
 from suite.results.measurement import Subject, measure, usable
 from suite.sessions.record import SensorFact
 from suite.sessions.validity import SessionResult, SessionStatus
+from suite.store.identity import NO_POWER_MODE, design_of
 from suite.store.store import Store
 from workloads.lowering.arithmetic_probe import Accumulation
 
@@ -82,6 +83,8 @@ class Recording:
         self._only_plan = only_plan
         self.runner: BuiltRunner | None = None
         self.arithmetic: Accumulation | None = None
+        self._busy = ""
+        self._power_mode: str | Unavailable = Unavailable("the device was not reached")
         self._device_id: int | None = None
         self._sensors: SensorPlan | None = None
 
@@ -95,6 +98,8 @@ class Recording:
         known = facts.as_document()
         entry, store = self.entry, self.store
         self._device_id = store.record_device(entry.name, entry.kind, entry.emulated, hardware_of(facts))
+        self._busy = next((check.detail for check in checks if check.name == "load" and check.status == "warning"), "")
+        self._power_mode = facts.settings.get("power_mode", Unavailable(NO_POWER_MODE))
         build = " ".join(str(part) for part in (facts.os_build, facts.kernel) if part)
         store.record_device_state(self.run_id, self._device_id, build, known, [asdict(check) for check in checks])
 
@@ -123,6 +128,7 @@ class Recording:
             runner_hash=None if runner is None else runner.hash,
             reference_losses=prepared.reference.losses,
             role=prepared.role,
+            design=design_of(prepared.plan.document()),
         )
         return OpenMeasurement(
             measurement_id,
@@ -156,6 +162,8 @@ class Recording:
             temperature_sensors=tuple(name for name, quantity in sensors.quantities.items() if quantity == TEMPERATURE),
             expected=prepared.expected_losses,
             arithmetic=self.arithmetic if depends_on_device(prepared.workload) else None,
+            power_mode=self._power_mode,
+            busy=self._busy,
         )
 
     def finish(self, item: OpenMeasurement, reason: str | None) -> RecordedMeasurement:

@@ -17,12 +17,13 @@ from rich.table import Table
 from devices.inventory.reading import Inventory
 from foundation.errors import UserError
 from foundation.unavailable import Unavailable
-from reports.model.measurement import Measurement
+from reports.model.measurement import Measurement, devices_of
 from reports.model.reading import Number
+from reports.tables.rankings import busy_sentences, device_sentence
 from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
-from suite.cli.output import print_json, print_line, print_table
+from suite.cli.output import print_json, print_line, print_table, typeable
 from suite.cli.workload_options import OwnOrNumber, check_inputs, plan_of, refuse_settings, workload_options
 from suite.home import Home
 from suite.planning import forecast as demands
@@ -37,7 +38,14 @@ if TYPE_CHECKING:
 
 
 _MARKS = {"ok": "✓", "unstable": "~", "unsupported": "-", "partial": "!", "failed": "✗", "invalid": "✗"}
-_NUMBERS = ("step\nms", "95 %\ninterval", "peak\nMiB", "program\nMB", "energy\nmJ/step", "ratio to\n{reference}")
+_NUMBERS = (
+    "step\nms",
+    "95 %\ninterval\n(or range)",
+    "peak\nMiB",
+    "program\nMB",
+    "energy\nmJ/step",
+    "ratio to\n{reference}",
+)
 
 
 def results_table(measurements: Sequence[Measurement]) -> Table:
@@ -57,12 +65,23 @@ def results_table(measurements: Sequence[Measurement]) -> Table:
 def reasons(measurements: Sequence[Measurement]) -> list[str]:
     """Returns a line for each measurement with a reason, and one for each device whose energy is unavailable."""
     lines = [f"{item.device} {item.setting}: {item.status}: {item.reason}" for item in measurements if item.reason]
+    short = [item for item in measurements if item.energy.short is True]
     energy = {
         f"{item.device}: energy is unavailable: {gross.reason}": None
         for item in measurements
         if isinstance(gross := item.energy.gross_mj, Unavailable) and item.status in ("ok", "unstable")
     }
-    return [*lines, *energy]
+    windows = {f"{item.device}: short windows of energy: measure 10 s and more with --steps": None for item in short}
+    return [*lines, *energy, *windows]
+
+
+def findings(measurements: Sequence[Measurement]) -> list[str]:
+    """Returns what can be said of the settings of each device, after what stands against it."""
+    said = {device: device_sentence(measurements, device) for device in devices_of(measurements)}
+    return [
+        *(f"{sentence}: these numbers are a first look" for sentence in busy_sentences(measurements)),
+        *(f"{device}: {typeable(sentence)}" for device, sentence in said.items() if sentence),
+    ]
 
 
 def _reference(measurements: Sequence[Measurement]) -> str:
@@ -72,18 +91,41 @@ def _reference(measurements: Sequence[Measurement]) -> str:
 
 
 def _row(item: Measurement) -> list[str]:
-    ends, ratio = item.latency.ci95_ms, item.ratio.latency
+    ratio = item.ratio.latency
     return [
         item.device,
         item.setting,
         _number(item.latency.median_ms),
-        "-" if isinstance(ends, Unavailable) else f"{format_rounded(ends.low)}-{format_rounded(ends.high)}",
+        _spread(item),
         _number(item.peak_memory_kib, 1 / 1024),
         _number(item.program_bytes, 1e-6),
-        _number(item.energy.gross_mj),
+        _energy(item),
         "-" if isinstance(ratio, Unavailable) else f"{ratio:.2f}",
         f"{_MARKS.get(item.status, '?')} {item.status}",
     ]
+
+
+def _spread(item: Measurement) -> str:
+    """Formats the interval; of too few sessions for one their range and number."""
+    ends, known = item.latency.ci95_ms, item.latency.range_ms
+    if not isinstance(ends, Unavailable):
+        return f"{format_rounded(ends.low)}-{format_rounded(ends.high)}"
+    if known is None:
+        return "-"
+    between, count = known
+    if count == 1:
+        return "n = 1"
+    return f"({format_rounded(between.low)}-{format_rounded(between.high)}, n = {count})"
+
+
+def _energy(item: Measurement) -> str:
+    """Formats what a page has too: net energy, gross energy named, a short window marked."""
+    gross, net = item.energy.gross_mj, item.energy.net_mj
+    if isinstance(gross, Unavailable):
+        return "-"
+    named = f"{format_rounded(gross)} gross"
+    parts = [f"{named} only"] if isinstance(net, Unavailable) else [f"{format_rounded(net)} net", named]
+    return ", ".join([*parts, *(["short window"] if item.energy.short is True else [])])
 
 
 def _number(found: Number, factor: float = 1.0) -> str:
@@ -191,7 +233,7 @@ def _print_outcome(outcome: Outcome, as_json: bool) -> int:
         print_json(document, finite=True)
     else:
         print_table(results_table(outcome.measurements))
-        for line in reasons(outcome.measurements):
+        for line in (*reasons(outcome.measurements), *findings(outcome.measurements)):
             print_line(line)
         click.echo(f"report: {outcome.report}")
     return exit_codes.OK if outcome.complete else exit_codes.INCOMPLETE

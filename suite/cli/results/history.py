@@ -117,7 +117,8 @@ def _point(metric: str, point: HistoryPoint) -> str:
     if point.low is not None and point.high is not None:
         interval = f" ({format_span(metric, point.low, point.high, like=point.value)})"
     word = f"  {point.verdict}" if point.verdict else ""
-    return f"{point.at}  {format_value(metric, point.value)}{interval}  {point.status}{word}  {point.run_id}"
+    aside = f"  ({point.aside})" if point.aside else ""
+    return f"{point.at}  {format_value(metric, point.value)}{interval}  {point.status}{word}{aside}  {point.run_id}"
 
 
 def _moved(metric: str, change: Change) -> str:
