@@ -137,7 +137,7 @@ def linux_sensors(tree: Tree, power: PowerSource | None = None) -> Discovery:
         + clock_sensors(tree)
         + throttle_sensors(tree)
     )
-    if not any(sensor.total for sensor in found.sensors):
+    if not any(sensor.total for sensor in found.sensors) and "power" not in [gap.name for gap in found.unavailable]:
         reason = "no sensor that can be read measures the whole device"
         found += Discovery(unavailable=(Gap("power", "power_mw", reason, METER_REMEDY),))
     return with_chosen_total(found, power)

@@ -95,7 +95,8 @@ def zone_unit_mc(value: float, points: Sequence[float]) -> float | str:
             return unit
     if not units and _WHOLE_C[0] <= value <= _WHOLE_C[1]:
         return _WHOLE
-    return f"which can't be millidegrees, and {'no trip point tells' if not units else 'its trip points differ in'} the unit"
+    points_say = "its trip points differ in" if units else "no trip point tells"
+    return f"which can't be millidegrees, and {points_say} the unit"
 
 
 def _trip_unit(point: float) -> float | None:
@@ -111,6 +112,8 @@ def _trip_mc(point: float, unit: float) -> float | None:
 
 
 STATUS = "Thermal Status:"
+# True after `cmd thermalservice override-status N`: the status is N then, however hot the phone is.
+_OVERRIDE = "IsStatusOverride:"
 #: Named as in android.os.PowerManager.
 LEVELS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 
@@ -119,9 +122,17 @@ _PERIOD_S = 5.0
 
 
 def thermal_status(output: Answer) -> int | None:
-    """Returns the status from the output of `dumpsys thermalservice`, None if it has none."""
-    text = output.line(STATUS)
+    """Returns the status from the output of `dumpsys thermalservice`, None if it has none or it was set by hand."""
+    text = None if output.line(_OVERRIDE) == "true" else output.line(STATUS)
     return int(text) if text is not None and text.isdecimal() else None
+
+
+def why_no_status(output: Answer) -> tuple[str, str | None]:
+    """Returns the reason why `thermal_status` is None, and the remedy if there is one."""
+    if output.line(_OVERRIDE) == "true":
+        reason = "dumpsys thermalservice shows a status that was set by hand (IsStatusOverride: true)"
+        return reason, "let the phone report it again: adb shell cmd thermalservice reset"
+    return output.why_not or "dumpsys thermalservice reports no status (it does from Android 10 on)", None
 
 
 def level_name(status: int) -> str:
@@ -132,8 +143,8 @@ def level_name(status: int) -> str:
 def thermal_service_sensors(dumpsys: str, output: Answer) -> Discovery:
     """Returns the sensor of the status as flags: any status above `none` is throttling."""
     if thermal_status(output) is None:
-        reason = output.why_not or "dumpsys thermalservice reports no status (it does from Android 10 on)"
-        return Discovery(unavailable=(Gap(_NAME, "throttle_flags", reason),))
+        reason, remedy = why_no_status(output)
+        return Discovery(unavailable=(Gap(_NAME, "throttle_flags", reason, remedy),))
     sensor = Sensor(
         _NAME,
         "throttle_flags",
