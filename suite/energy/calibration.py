@@ -16,7 +16,8 @@ from devices.inventory.entry import DeviceEntry
 from devices.kinds.kind import KINDS
 from devices.sensors.battery import RawGauge, all_chargers, battery_states, raw_gauges
 from devices.sensors.reading import first_number
-from foundation.text import last_line, printable
+from foundation.causes import cause_line
+from foundation.text import printable
 from suite import stats
 from suite.errors import SuiteError
 from suite.rounding import format_rounded
@@ -123,7 +124,7 @@ def take_readings(device: Device, gauge: RawGauge, seconds: float) -> Readings:
     if ended.rc != 0 or len(found["load"]) < count // 2 or len(found["idle"]) < count:
         raise CalibrationError(
             f"{gauge.supply} gave {len(found['idle'])} idle and {len(found['load'])} load readings of {2 * count} and "
-            f"{count} (exit code {ended.rc}{last_line(ended.stderr_tail)}): look at /{gauge.path} on the device."
+            f"{count} (exit code {ended.rc}{cause_line(ended.stderr_tail)}): look at /{gauge.path} on the device."
         )
     return Readings(tuple(found["idle"]), tuple(found["load"]))
 

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from foundation.causes import cause_line
 from foundation.errors import UserError
-from foundation.text import printable
+from foundation.text import decode
 from suite.errors import SuiteError
 from suite.planning.plan import Plan
 from workloads.estimates.estimate import estimate
@@ -139,7 +140,7 @@ class Exporter:
                 f"exporting {named} failed, and the disk of {self.log.parent} has {free / 1e6:.0f} MB free where the "
                 f"program alone takes about {needed / 1e6:.0f} MB: free space there or set SUITE_HOME to another one"
             )
-        words = self._last_words()
+        words = self._logged_cause()
         detail = f" ({words})" if words else ""
         return f"exporting {named} failed with exit code {code}{detail}: see the log {self.log}"
 
@@ -149,9 +150,9 @@ class Exporter:
             estimate(item, config).deployed_bytes for item in self.plan.workloads(answers=1) if item.quant == quant
         )
 
-    def _last_words(self) -> str:
+    def _logged_cause(self) -> str:
         try:
-            lines = self.log.read_bytes()[-_LOG_TAIL_BYTES:].decode("utf-8", "replace").strip().splitlines()
+            text = decode(self.log.read_bytes()[-_LOG_TAIL_BYTES:])
         except OSError:
             return ""
-        return printable(lines[-1], 300) if lines else ""
+        return cause_line(text, limit=300).removeprefix(": ")
