@@ -14,7 +14,14 @@ from devices.errors import DeviceLost, HostKeyRefused
 from devices.inventory.entry import DeviceEntry
 from devices.processes import Deadline
 from devices.transports.ssh.authentication import log_in
-from devices.transports.ssh.endpoint import Endpoint, changed, endpoints, require_enrolled, wanted_algorithms
+from devices.transports.ssh.endpoint import (
+    PEER_ERRORS,
+    Endpoint,
+    changed,
+    endpoints,
+    require_enrolled,
+    wanted_algorithms,
+)
 
 # Errors reach the user as our own sentences; without this, the library's background thread prints tracebacks.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -112,7 +119,7 @@ def _negotiated(
             key = transport.get_remote_server_key()
         except paramiko.ssh_exception.IncompatiblePeer:
             raise
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except PEER_ERRORS as error:
             raise _silent(endpoint, timeout_s, error) from error
         undo.pop_all()
     return transport, key
@@ -169,7 +176,7 @@ def _cause(error: Exception) -> str:
 def _open_tunnel(endpoint: Endpoint, timeout_s: float, through: paramiko.Transport) -> paramiko.Channel:
     try:
         return through.open_channel("direct-tcpip", (endpoint.host, endpoint.port), ("", 0), timeout=timeout_s)
-    except (paramiko.SSHException, EOFError, OSError) as error:
+    except PEER_ERRORS as error:
         raise DeviceLost(
             f"{endpoint.label} can't be reached from its jump host within {timeout_s:g} s ({_cause(error)}); check "
             "that it is on, that the jump host allows forwarding, and `host` and `port` in the inventory."
