@@ -80,14 +80,14 @@ def jump_of(entry: DeviceEntry) -> JumpHost | None:
 
 
 def _before(login: DeviceEntry | JumpHost, device: str, seen: tuple[str, ...], host: str) -> JumpHost | None:
-    if host in seen:
-        raise AccessRefused(
-            f"the way to device {device!r} leads in a circle ({' through '.join(map(printable, (*seen, host)))}); "
-            "correct ProxyJump in ~/.ssh/config, or `jump` in the inventory."
-        )
     jump = login.jump
     if jump is None:
         jumps = settings_of(host, user=login.user, port=login.port).jumps
+        if jumps and host in seen:
+            raise AccessRefused(
+                f"the way to device {device!r} leads in a circle ({' through '.join(map(printable, (*seen, host)))}); "
+                "correct ProxyJump in ~/.ssh/config, or `jump` in the inventory."
+            )
         try:
             for text in jumps:
                 jump = JumpHost.model_validate({"host": text, "jump": jump})
