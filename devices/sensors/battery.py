@@ -17,7 +17,8 @@ from foundation.text import printable
 #: Prefix of the sensors' names.
 BATTERY = "battery"
 
-_FOLDER = "sys/class/power_supply"
+#: Where the kernel shows batteries and chargers, below the device's root.
+SUPPLIES = "sys/class/power_supply"
 _FILES = ("type", "scope", "present", "status", "power_now", "current_now", "voltage_now", *IDENTITY_FILES)
 _MW_PER_UW = 1e-3
 _MW_PER_UA_UV = 1e-9
@@ -78,9 +79,9 @@ def battery_sensors(tree: Tree, gauge: Gauge | None = None, plugged: tuple[str, 
         else:
             missing.append(found)
     if not names:
-        hidden = [supply for supply in tree.names(_FOLDER) if texts.is_kept(f"{_FOLDER}/{supply}/type")]
+        hidden = [supply for supply in tree.names(SUPPLIES) if texts.is_kept(f"{SUPPLIES}/{supply}/type")]
         hint = f" that this user may look at ({printable(', '.join(hidden), 80)} may be one)" if hidden else ""
-        missing.append(Gap(BATTERY, "power_mw", f"no system battery in /{_FOLDER}{hint}"))
+        missing.append(Gap(BATTERY, "power_mw", f"no system battery in /{SUPPLIES}{hint}"))
     return _counted_once(sensors, _batteries(texts, tuple(sensors))) + Discovery(unavailable=tuple(missing))
 
 
@@ -113,7 +114,7 @@ def _batteries(texts: Texts, supplies: Sequence[str]) -> Batteries:
     readings = [
         GaugeReading(supply, raw.milliwatts, texts.number(f"{folder}/voltage_now"), identity_of(texts, folder))
         for supply in supplies
-        for folder in (f"{_FOLDER}/{supply}",)
+        for folder in (f"{SUPPLIES}/{supply}",)
         if isinstance(raw := _raw(texts, supply), RawGauge)
     ]
     return distinct_batteries(readings)
@@ -129,12 +130,12 @@ def raw_gauges(tree: Tree) -> tuple[RawGauge, ...]:
 def battery_states(tree: Tree) -> tuple[str, ...]:
     """Returns the status of each system battery: `Discharging`, `Charging`, ..."""
     supplies, texts = _read(tree)
-    return tuple(plain_name(texts.text(f"{_FOLDER}/{supply}/status"), "not given") for supply in supplies)
+    return tuple(plain_name(texts.text(f"{SUPPLIES}/{supply}/status"), "not given") for supply in supplies)
 
 
 def battery_percent(tree: Tree) -> float | None:
     """Returns the battery's charge from 0 to 100, the lowest of several; None if none reports it."""
-    folders = [f"{_FOLDER}/{supply}" for supply in tree.names(_FOLDER)]
+    folders = [f"{SUPPLIES}/{supply}" for supply in tree.names(SUPPLIES)]
     if not folders:
         return None
     texts = tree.read(f"{folder}/{file}" for folder in folders for file in ("type", "scope", "present", "capacity"))
@@ -164,13 +165,13 @@ def _feeds_the_device(texts: Texts, folder: str) -> bool:
 
 def _read(tree: Tree) -> tuple[tuple[str, ...], Texts]:
     """Returns the batteries that power the device."""
-    supplies = tree.names(_FOLDER)
-    texts = tree.read(f"{_FOLDER}/{supply}/{file}" for supply in supplies for file in _FILES)
-    return tuple(supply for supply in supplies if _feeds_the_device(texts, f"{_FOLDER}/{supply}")), texts
+    supplies = tree.names(SUPPLIES)
+    texts = tree.read(f"{SUPPLIES}/{supply}/{file}" for supply in supplies for file in _FILES)
+    return tuple(supply for supply in supplies if _feeds_the_device(texts, f"{SUPPLIES}/{supply}")), texts
 
 
 def _sensor(tree: Tree, texts: Texts, supply: str, name: str, gauge: Gauge, plugged: tuple[str, ...]) -> Sensor | Gap:
-    folder = f"{_FOLDER}/{supply}"
+    folder = f"{SUPPLIES}/{supply}"
     if texts.text(f"{folder}/present") == "0":
         return Gap(name, "power_mw", "the battery isn't there (present reads 0)", "put the battery in")
     status = texts.text(f"{folder}/status")
@@ -216,7 +217,7 @@ def _method(raw: RawGauge, gauge: Gauge, sign: float) -> str:
 
 def _raw(texts: Texts, supply: str) -> RawGauge | str:
     """Returns the gauge's files, or why there is none."""
-    folder = f"{_FOLDER}/{supply}"
+    folder = f"{SUPPLIES}/{supply}"
     power, current, voltage = (f"{folder}/{file}" for file in ("power_now", "current_now", "voltage_now"))
     power_uw, current_ua, voltage_uv = (texts.number(path) for path in (power, current, voltage))
     if power_uw is not None:
@@ -267,15 +268,15 @@ def all_chargers(tree: Tree) -> Chargers:
 
 def chargers_in(tree: Tree) -> Chargers:
     """Returns the kernel's power supplies that are not batteries."""
-    supplies = tree.names(_FOLDER)
-    texts = tree.read(f"{_FOLDER}/{supply}/{file}" for supply in supplies for file in ("type", "online"))
+    supplies = tree.names(SUPPLIES)
+    texts = tree.read(f"{SUPPLIES}/{supply}/{file}" for supply in supplies for file in ("type", "online"))
     plugged: list[str] = []
     sensors: list[Sensor] = []
     names: list[str] = []
     for supply in supplies:
-        path = f"{_FOLDER}/{supply}/online"
+        path = f"{SUPPLIES}/{supply}/online"
         online = texts.number(path)
-        if not (texts.text(f"{_FOLDER}/{supply}/type") or "").startswith(_TYPES) or online is None:
+        if not (texts.text(f"{SUPPLIES}/{supply}/type") or "").startswith(_TYPES) or online is None:
             continue
         name = plain_name(f"charger.{supply}", "charger", names)
         names.append(name)
