@@ -23,6 +23,8 @@ IDENTITY_FILES = (
 _SIZES = IDENTITY_FILES[2:]
 # Firmware (ACPI) shows a supply for each battery, and no gauges beside them.
 _OF_FIRMWARE = re.compile(r"(?:BAT|CMB)[A-Z0-9]?")
+# Chips and drivers that only gauge: alone beside `battery`, one of them measures the same cells.
+_OF_GAUGE = re.compile(r"maxfg|max17\w*|bms|bq27[\w-]*|cw20\w*|qg|qpnp-qg|.*(?:gauge|[-_]fg|fgu).*", re.IGNORECASE)
 _NO_SERIAL = re.compile(r"(?:0x)?[0\s.-]*|unknown|none|n/?a|default string|not available|to be filled.*", re.IGNORECASE)
 _CHARGE_APART = 10.0  # percent; a system may smooth the charge that it shows
 _SIZE_APART = 1.2
@@ -30,7 +32,8 @@ _UNIT_APART = 100.0  # more than that is another unit, not another size
 _VOLTS_ALIKE = 0.02
 # Two gauges are read a moment apart while the load changes.
 _POWER_ALIKE = 0.1
-_POWER_DOUBTFUL = 0.35
+_PAIR = 2
+_POWER_DOUBTFUL = 0.6
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,9 @@ def identity_of(texts: Texts, folder: str) -> Mapping[str, str]:
 def distinct_batteries(readings: Sequence[GaugeReading]) -> Batteries:
     """Returns which supplies to add up. The supply `battery` stands for its gauges, else the first of them."""
     ranked = sorted(readings, key=lambda one: one.supply != "battery")
+    names = [one.supply for one in ranked]
+    if len(names) == _PAIR and names[0] == "battery" and _OF_GAUGE.fullmatch(names[1]) and not _apart(*ranked):
+        return Batteries(("battery",), {names[1]: "battery"})
     whole = _sum_of_others(ranked)
     if whole is not None:
         rest = {one.supply: whole.supply for one in ranked if one is not whole}
@@ -103,18 +109,23 @@ def _sum_of_others(readings: Sequence[GaugeReading]) -> GaugeReading | None:
     return None
 
 
-def _compare(one: GaugeReading, other: GaugeReading) -> _Match:
+def _apart(one: GaugeReading, other: GaugeReading) -> bool:
+    """Returns whether they are two batteries by all but their power, which changes from moment to moment."""
     serials = [_serial(item) for item in (one, other)]
     if None not in serials and serials[0] != serials[1]:
-        return _Match.APART
+        return True
     if all(_OF_FIRMWARE.fullmatch(item.supply) for item in (one, other)):
-        return _Match.APART
+        return True
     charges = one.number("capacity"), other.number("capacity")
     if charges[0] is not None and charges[1] is not None and abs(charges[0] - charges[1]) > _CHARGE_APART:
-        return _Match.APART
+        return True
     if any(_another_size(one.number(file), other.number(file)) for file in _SIZES):
-        return _Match.APART
-    if one.voltage and other.voltage and not _alike(one.voltage, other.voltage, _VOLTS_ALIKE):
+        return True
+    return bool(one.voltage and other.voltage) and not _alike(one.voltage or 0, other.voltage or 0, _VOLTS_ALIKE)
+
+
+def _compare(one: GaugeReading, other: GaugeReading) -> _Match:
+    if _apart(one, other):
         return _Match.APART
     powers = abs(one.milliwatts), abs(other.milliwatts)
     if _alike(*powers, _POWER_ALIKE):

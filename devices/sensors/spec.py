@@ -110,9 +110,10 @@ def with_chosen_total(found: Discovery, power: PowerSource | None) -> Discovery:
     if power is None or power.sensor is None:
         return found
     candidates = [sensor for sensor in found.sensors if sensor.quantity in _POWER]
-    chosen = [sensor for sensor in candidates if sensor.name == power.sensor] or [
-        sensor for sensor in candidates if channel_of(sensor) == power.sensor
-    ][:1]
+    chosen = [sensor for sensor in candidates if sensor.name == power.sensor]
+    of_channel = [sensor for sensor in candidates if channel_of(sensor) == power.sensor]
+    if not chosen and len(of_channel) == 1:  # of several chips of one name, the label tells which is meant
+        chosen = of_channel
     sensors = tuple(
         _as_total(sensor, power) if sensor in chosen else replace(sensor, total=False) for sensor in found.sensors
     )

@@ -50,7 +50,7 @@ class HostSettings:
     jumps: tuple[str, ...] = ()
 
 
-def settings_of(host: str, *, user: str | None = None, port: int | None = None) -> HostSettings:
+def settings_of(host: str, user: str | None = None, port: int | None = None) -> HostSettings:
     """Returns what the configuration says of `host`; `user` and `port` are those that take precedence over it.
 
     Raises `AccessRefused` for a configuration that ssh would refuse, and for a `ProxyCommand`.

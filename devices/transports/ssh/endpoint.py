@@ -6,8 +6,10 @@ on first use.
 
 from __future__ import annotations
 
+import functools
 import getpass
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from pydantic import ValidationError
 
 from devices.errors import AccessRefused, HostKeyRefused
 from devices.inventory.entry import HOST_KEY_PATTERN, DeviceEntry, JumpHost
-from devices.transports.ssh.config import settings_of
+from devices.transports.ssh.config import HostSettings, settings_of
 from foundation.text import printable
 
 DEFAULT_PORT = 22
@@ -62,12 +64,13 @@ def endpoints(entry: DeviceEntry) -> tuple[Endpoint, ...]:
 
     Raises `AccessRefused` if no user is known, or the user's OpenSSH configuration can't be followed.
     """
-    jump = jump_of(entry)
+    look_up = functools.cache(settings_of)  # each server is asked for twice
+    jump = _before(entry, entry.name, (), entry.host or "", look_up)
     hops: list[Endpoint] = []
     while jump is not None:
-        hops.insert(0, _endpoint(entry.name, jump, jump.host, is_jump=True))
+        hops.insert(0, _endpoint(entry.name, jump, jump.host, look_up, is_jump=True))
         jump = jump.jump
-    return (*hops, _endpoint(entry.name, entry, entry.host or "", is_jump=False))
+    return (*hops, _endpoint(entry.name, entry, entry.host or "", look_up, is_jump=False))
 
 
 def jump_of(entry: DeviceEntry) -> JumpHost | None:
@@ -76,13 +79,18 @@ def jump_of(entry: DeviceEntry) -> JumpHost | None:
     The inventory has no host keys of a server that only OpenSSH's configuration names. As in ssh, of the servers that
     one ProxyJump lists the first is reached by its own configuration. Raises `AccessRefused` for a way in a circle.
     """
-    return _before(entry, entry.name, (), entry.host or "")
+    return _before(entry, entry.name, (), entry.host or "", settings_of)
 
 
-def _before(login: DeviceEntry | JumpHost, device: str, seen: tuple[str, ...], host: str) -> JumpHost | None:
+LookUp = Callable[[str, str | None, int | None], HostSettings]
+
+
+def _before(
+    login: DeviceEntry | JumpHost, device: str, seen: tuple[str, ...], host: str, look_up: LookUp
+) -> JumpHost | None:
     jump = login.jump
     if jump is None:
-        jumps = settings_of(host, user=login.user, port=login.port).jumps
+        jumps = look_up(host, login.user, login.port).jumps
         if jumps and host in seen:
             raise AccessRefused(
                 f"the way to device {device!r} leads in a circle ({' through '.join(map(printable, (*seen, host)))}); "
@@ -96,21 +104,21 @@ def _before(login: DeviceEntry | JumpHost, device: str, seen: tuple[str, ...], h
                 f"~/.ssh/config reaches {printable(host, 80)!r} through {printable(','.join(jumps), 80)!r}, which "
                 "is no list of servers; correct ProxyJump there, or name the server as `jump` in the inventory."
             ) from error
-    return None if jump is None else _with_first(jump, device, (*seen, host))
+    return None if jump is None else _with_first(jump, device, (*seen, host), look_up)
 
 
-def _with_first(jump: JumpHost, device: str, seen: tuple[str, ...]) -> JumpHost:
+def _with_first(jump: JumpHost, device: str, seen: tuple[str, ...], look_up: LookUp) -> JumpHost:
     """Returns the chain with what comes before its first server."""
     inner = (
-        _before(jump, device, seen, jump.host)
+        _before(jump, device, seen, jump.host, look_up)
         if jump.jump is None
-        else _with_first(jump.jump, device, (*seen, jump.host))
+        else _with_first(jump.jump, device, (*seen, jump.host), look_up)
     )
     return jump if inner is None else jump.model_copy(update={"jump": inner})
 
 
-def _endpoint(device: str, login: DeviceEntry | JumpHost, alias: str, *, is_jump: bool) -> Endpoint:
-    settings = settings_of(alias, user=login.user, port=login.port)
+def _endpoint(device: str, login: DeviceEntry | JumpHost, alias: str, look_up: LookUp, *, is_jump: bool) -> Endpoint:
+    settings = look_up(alias, login.user, login.port)
     try:
         user = login.user or settings.user or getpass.getuser()
         key_file = None if login.key_file is None else Path(login.key_file).expanduser()

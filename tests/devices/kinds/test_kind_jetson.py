@@ -137,6 +137,16 @@ def test_a_monitors_channel_can_be_named_by_its_label_or_its_number(make_tree: M
     assert milliwatts(tree, total) == 60_000
 
 
+def test_a_channel_of_two_chips_of_one_name_is_not_chosen_by_its_number(make_tree: MakeTree) -> None:
+    other = {"name": "ina238", "in1_label": "VOUT", "power1_input": "9000000"}
+    tree = make_tree(thor() | {f"sys/class/hwmon/hwmon6/{file}": text for file, text in other.items()})
+    found = kind(power={"sensor": "hwmon.ina238.power1"}).sensors(tree)
+    assert not any(sensor.total for sensor in found.sensors)
+    assert "hwmon.ina238.VIN, hwmon.ina238.VOUT" in gaps(found)["power"]
+    named = kind(power={"sensor": "hwmon.ina238.VOUT"}).sensors(tree)
+    assert [milliwatts(tree, sensor) for sensor in named.sensors if sensor.total] == [9000]
+
+
 def test_an_input_that_reads_what_no_board_draws_is_out_of_its_range(make_tree: MakeTree) -> None:
     (total,) = (one for one in kind().sensors(make_tree(thor(power1_input="30000"))).sensors if one.total)
     assert total.plausible is not None
