@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from foundation.causes import cause_line
+
 _TIMEOUT_S = 1800
 
 
@@ -27,6 +29,6 @@ def download_wheel(requirement: str, destination: Path, *, options: Sequence[str
         raise PipError(f"pip did not download {requirement} within {_TIMEOUT_S} s") from error
     files = list(destination.glob("*.whl"))
     if done.returncode != 0 or len(files) != 1:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        raise PipError(f"pip could not download {requirement} ({lines[-1][:200]})")
+        words = cause_line(done.stderr, done.stdout, limit=200).removeprefix(": ") or "no message"
+        raise PipError(f"pip could not download {requirement} ({words})")
     return files[0]

@@ -22,6 +22,7 @@ Position = tuple[str | int, ...]
 
 _FILE_LIMIT_BYTES = 1 << 20
 _TAG = "tag:yaml.org,2002:"
+_INT_BITS = 64
 _SCALARS = frozenset({"str", "int", "float", "bool", "null"})
 
 
@@ -63,7 +64,7 @@ def load_yaml(path: Path, *, what: str = "inventory") -> YamlFile:
         line = mark.line + 1 if mark else 1
         problem = printable(str(error.problem or error.context or "not YAML"))
         raise error_at(path, line, f"this is not valid YAML ({problem}); correct the syntax there.") from error
-    except YAMLError as error:
+    except (YAMLError, ValueError, OverflowError) as error:  # the last two for an escape that is no character
         raise error_at(path, 1, f"this is not valid YAML ({printable(str(error), 120)}); correct the file.") from error
     except RecursionError as error:
         raise error_at(path, 1, f"the YAML is nested too deeply for this {what}; correct the file.") from error
@@ -88,6 +89,15 @@ def _read(path: Path, what: str) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise error_at(path, line, f"byte {error.start} is not valid UTF-8; save the file as UTF-8.") from error
+
+
+def _require_plain(value: Any) -> Any:
+    """Raises ValueError for a value that can't be printed or stored: half a surrogate pair, thousands of digits."""
+    if isinstance(value, str):
+        value.encode()
+    if isinstance(value, int) and value.bit_length() > _INT_BITS:
+        raise ValueError(f"more than {_INT_BITS} bits")
+    return value
 
 
 class _Reader:
@@ -116,7 +126,7 @@ class _Reader:
             return node.value  # a date is text here
         if isinstance(node, ScalarNode) and tag in _SCALARS:
             try:
-                return self._constructor.construct_object(node)
+                return _require_plain(self._constructor.construct_object(node))
             except ValueError as error:
                 text = printable(node.value, 60)
                 raise error_at(self._path, line, f"{text!r} can't be read as {tag}; correct it.") from error

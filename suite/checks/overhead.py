@@ -55,7 +55,7 @@ def sampler_overhead(plan: Plan, entry: DeviceEntry, home: Home, display: Displa
     (prepared,) = preparation.prepared
     medians: dict[bool, list[float]] = {True: [], False: []}
     with connect(entry, home.locks) as device:
-        chosen = runners.runner_of(entry, device.facts().machine, display.note)
+        chosen = runners.for_device(device, device.facts().machine, display.note)
         deploy_runner(device, chosen)
         deploy_program(device, prepared.artifact)
         for ordinal in range(plan.sessions):

@@ -89,12 +89,14 @@ def mean_power_mw(
 
 
 def _charged(record: SessionRecord, sensors: Sequence[str]) -> Unavailable | None:
-    """Returns why a battery's gauge does not count: a charger was plugged in meanwhile."""
+    """Returns why a battery's gauge does not count: a charger was plugged in meanwhile, or may have been."""
     if not any(name.startswith(BATTERY) for name in sensors):
         return None
     for trace in record.samples.values():
         if trace.quantity == CHARGERS and max(trace.values, default=0.0) > 0:
             return Unavailable(f"{trace.sensor}: a charger was plugged in during the session: unplug it")
+        if trace.quantity == CHARGERS and (unseen := gap(record, trace.sensor)) is not None:
+            return Unavailable(f"{trace.sensor}: whether a charger was plugged in is not known: {unseen}")
     return None
 
 

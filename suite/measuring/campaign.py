@@ -65,7 +65,7 @@ class Campaign:
         facts = device.facts()
         checks = device.preflight(needs(device, self.prepared))
         self._recording.record_device(facts, checks)
-        runner = self._recording.runner = self.run.runners.runner_of(self.entry, facts.machine, self._note)
+        runner = self._recording.runner = self.run.runners.for_device(device, facts.machine, self._note)
         for check in checks:
             if check.status != "ok":
                 self._note(_sentence(check))

@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from foundation.causes import cause_line
 from foundation.errors import UserError
-from foundation.text import printable
+from foundation.text import decode
 from suite.errors import SuiteError
 from suite.planning.plan import Plan
 from workloads.estimates.estimate import estimate
@@ -151,7 +152,7 @@ class Exporter:
                 f"exporting {named} failed, and the disk of {log.parent} has {free / 1e6:.0f} MB free where the "
                 f"program alone takes about {needed / 1e6:.0f} MB: free space there or set SUITE_HOME to another one"
             )
-        words = _last_words(log)
+        words = _logged_cause(log)
         detail = f" ({words})" if words else ""
         return f"exporting {named} failed with exit code {code}{detail}: see the log {log}"
 
@@ -162,9 +163,9 @@ class Exporter:
         )
 
 
-def _last_words(log: Path) -> str:
+def _logged_cause(log: Path) -> str:
     try:
-        lines = log.read_bytes()[-_LOG_TAIL_BYTES:].decode("utf-8", "replace").strip().splitlines()
+        text = decode(log.read_bytes()[-_LOG_TAIL_BYTES:])
     except OSError:
         return ""
-    return printable(lines[-1], 300) if lines else ""
+    return cause_line(text, limit=300).removeprefix(": ")
