@@ -68,7 +68,7 @@ def run_session(
     held_back = list(order.throttle_notes)
     try:
         _note_throttling(device, held_back)
-        _place_job(device, folder, order, sensors)
+        _place_job(device, folder, order, sensors, least_seconds(order, plan))
         with _opened(order.log) as log:
             outcome = _launch(device, folder, order, _Listener(lines, log, on_step, plan))
         _note_throttling(device, held_back)
@@ -100,9 +100,13 @@ def expectation(order: SessionOrder, plan: SensorPlan) -> Expectation:
 
 
 def job_document(
-    device: Device, order: SessionOrder, sensors: Sequence[Sensor], inputs: Sequence[Mapping[str, Any]]
+    device: Device,
+    order: SessionOrder,
+    sensors: Sequence[Sensor],
+    inputs: Sequence[Mapping[str, Any]],
+    least_seconds: float = 0.0,
 ) -> dict[str, Any]:
-    """The job of docs/contracts.md."""
+    """The job of docs/contracts.md; the measured steps take `least_seconds` at least."""
     plan, training = order.prepared.plan, order.prepared.training
     document: dict[str, Any] = {
         "schema": 1,
@@ -123,7 +127,7 @@ def job_document(
             "tolerance": WARM_UP_TOLERANCE,
         },
         "steps": plan.steps,
-        "min_measured_seconds": 0.0,
+        "min_measured_seconds": least_seconds,
         "threads": threads_of(device),
         "sensors": [sensor.job_entry() for sensor in sensors],
     }
@@ -135,6 +139,12 @@ def job_document(
     return document
 
 
+def least_seconds(order: SessionOrder, sensors: SensorPlan) -> float:
+    """Returns how long the measured steps must take: as long as the plan's window of energy, where power is read."""
+    # A little more: the sampler's period, of which a window needs 100, is not exactly 100 ms.
+    return 1.02 * order.prepared.plan.energy_window_s if sensors.energy_sensors else 0.0
+
+
 def threads_of(device: Device) -> int:
     """The entry's threads, else one for each of its CPUs, else one for each CPU of the device."""
     if device.entry.threads is not None:
@@ -144,7 +154,7 @@ def threads_of(device: Device) -> int:
     return device.facts().cpu_count or 1
 
 
-def _place_job(device: Device, folder: str, order: SessionOrder, sensors: Sequence[Sensor]) -> None:
+def _place_job(device: Device, folder: str, order: SessionOrder, sensors: Sequence[Sensor], lasting_s: float) -> None:
     transport = device.transport
     transport.mkdir(folder)
     local = order.log.with_suffix(".inputs")  # of this session alone: devices work side by side
@@ -154,7 +164,7 @@ def _place_job(device: Device, folder: str, order: SessionOrder, sensors: Sequen
         raise _unwritable("the inputs", local, error) from error
     transport.push(local, posixpath.join(folder, local.name), timeout_s=timeout_for(local.stat().st_size))
     local.unlink(missing_ok=True)  # the next session makes the same again
-    job = json.dumps(job_document(device, order, sensors, inputs), indent=1)
+    job = json.dumps(job_document(device, order, sensors, inputs, lasting_s), indent=1)
     transport.write(posixpath.join(folder, "job.json"), job.encode())
 
 
@@ -211,7 +221,7 @@ def _deadline_s(order: SessionOrder) -> float:
     """Long enough for the slowest board that is of any use; a hung runner ends here."""
     plan = order.prepared.plan
     steps = plan.max_warm_up_steps + plan.steps
-    return _SPARE_SECONDS + steps * order.prepared.estimate.flops_per_step / _SLOWEST_FLOPS_PER_S
+    return _SPARE_SECONDS + plan.energy_window_s + steps * order.prepared.estimate.flops_per_step / _SLOWEST_FLOPS_PER_S
 
 
 def _opened(path: Path) -> FileIO:

@@ -68,6 +68,7 @@ class PlanEntry(_Strict):
     noise: StrictStr = Plan.noise
     sessions: StrictInt = Plan.sessions
     steps: StrictInt = Plan.steps
+    energy_window_s: Number = Plan.energy_window_s
     seed: StrictInt = Plan.seed
     lr: OwnOrNumber = Plan.lr
     eps: OwnOrNumber = Plan.eps
