@@ -132,7 +132,11 @@ class MetricHistory:
 
 @dataclass(frozen=True)
 class DeviceSummary:
-    """One device by name, with the run that used it last and its outcomes there."""
+    """One device by name, with the run that used it last and its outcomes there.
+
+    ``unreached`` is why that run could not reach it, ``unreached_since`` the start of the first run in a row that could
+    not; both are empty for a device that was reached.
+    """
 
     name: str
     kind: str
@@ -143,6 +147,8 @@ class DeviceSummary:
     warnings: Sequence[str] = ()
     stamp: str = ""
     origin: str = ""
+    unreached: str = ""
+    unreached_since: str = ""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ _UNREAD_PERIODS = 1.5
 
 @dataclass(frozen=True)
 class SessionEnergy:
-    """Energy per measured step, mJ, and mean power, mW, over the `steps` steps that were used."""
+    """Energy per measured step, mJ, and mean power, mW, over the `steps` steps of the window that was used."""
 
     gross_mj: float
     net_mj: float | Unavailable
@@ -33,6 +33,7 @@ class SessionEnergy:
     alignment_error_ms: float
     short: bool
     steps: int
+    window_s: float
 
 
 def session_energy(
@@ -155,4 +156,5 @@ def _per_step(window: WindowEnergy, steps: int, idle: IdlePower | Unavailable) -
         alignment_error_ms=window.alignment_error_ms,
         short=window.short,
         steps=steps,
+        window_s=window.duration_s,
     )

@@ -18,6 +18,7 @@ from suite.measuring.fleet import measure_fleet
 from suite.measuring.recording import RecordedMeasurement
 from suite.measuring.run import Run
 from suite.nightly.evidence import Baseline, ScreenedSeries, baseline_of, candidates_for, device_state, screen_series
+from suite.nightly.gaps import Gap
 from suite.planning.plan import RunPlan, describe_workload
 from suite.preparing.preparation import Preparation, Prepared
 from suite.regression.confirmation import CONFIRM_PAIRS, FIRST_PAIRS, Pair, confirm, first_look
@@ -233,6 +234,7 @@ class Night:
     measurements: tuple[Measurement, ...]
     commands: Mapping[tuple[str, str], str]
     report: Path
+    gaps: tuple[Gap, ...] = ()
 
     def of(self, verdict: str) -> list[JudgedSeries]:
         """Returns the series with this verdict, largest change first."""

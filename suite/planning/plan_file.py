@@ -102,6 +102,7 @@ class PlanEntry(_Strict):
     inner: Switch = None
     sessions: StrictInt = Plan.sessions
     steps: StrictInt = Plan.steps
+    energy_window_s: Number = Plan.energy_window_s
     seed: StrictInt = Plan.seed
     lr: OwnOrNumber = Plan.lr
     eps: OwnOrNumber = Plan.eps

@@ -101,7 +101,7 @@ def _differences(before: RunContents, after: RunContents) -> Iterator[tuple[str,
     yield from _unlike("", before.environment, after.environment, None)
     for name in dict.fromkeys([*before.devices, *after.devices]):
         left, right = before.devices.get(name), after.devices.get(name)
-        if left is not None and right is not None:
+        if left is not None and right is not None and left.facts and right.facts:
             yield from _unlike(f"{name}: ", left.facts, right.facts, _FACTS)
     first, last = _by_key(before), _by_key(after)
     for key in (key for key in first if key in last):

@@ -19,8 +19,10 @@ from suite.regression.drift import total_drift
 from suite.regression.log_ratios import Direction
 from suite.regression.segments import Point, Segment, segments, since_device_change
 from suite.store import schema
+from suite.store.acceptances import accepted_points
 from suite.store.nights import why_aside
 
+ACCEPTED = "accepted"
 _DEVICE_LEVEL, _DRIFT_TRACED = "device_level", "drift_traced"
 
 
@@ -214,10 +216,16 @@ def _changes(points: Sequence[Point], part: Segment, direction: Direction, floor
 
 def _history_point(point: _Point, metric: str, source: _PointSource, comments: _Comments) -> HistoryPoint:
     ends = source.interval if isinstance(source.interval, Interval) and metric == LATENCY else None
-    word, _ = comments.verdicts.get((point.series_id, point.measurement_id), ("", {}))
+    place = (point.series_id, point.measurement_id)
+    word = settled(comments.verdicts.get(place, ("", {}))[0], place in comments.accepted)
     named = (source.at, source.run_id, str(point.measurement_id), point.value, source.status)
     low, high = (None, None) if ends is None else (ends.low, ends.high)
     return HistoryPoint(*named, low, high, source.sessions, word, source.aside)
+
+
+def settled(word: str, accepted: bool) -> str:
+    """Returns a verdict as it counts: a regression whose level somebody accepted is one no more."""
+    return ACCEPTED if accepted and word == "regressed" else word
 
 
 def night_verdicts(connection: Connection, run_id: str) -> list[SeriesVerdict]:
@@ -241,6 +249,7 @@ def night_verdicts(connection: Connection, run_id: str) -> list[SeriesVerdict]:
         .order_by(verdict.c.id)
     )
     found: dict[int, SeriesVerdict] = {}
+    accepted = {tuple(row) for row in connection.execute(accepted_points())}
     for row in connection.execute(statement).mappings():
         found[row["series_id"]] = SeriesVerdict(
             device=row["device_name"],
@@ -250,7 +259,7 @@ def night_verdicts(connection: Connection, run_id: str) -> list[SeriesVerdict]:
             direction=row["direction"],
             emulated=bool(row["emulated"]),
             measurement_id=str(row["measurement_id"]),
-            verdict=row["verdict"],
+            verdict=settled(row["verdict"], (row["series_id"], row["measurement_id"]) in accepted),
             rule=row["rule"],
             at=row["at"],
             value=row["value"],

@@ -241,7 +241,9 @@ def _energy_method(subject: Subject, good: Sequence[SessionEnergy], sessions: in
     refreshes = [item.refresh_ms for item in good if item.refresh_ms is not None]
     refresh = f", refreshed every {max(refreshes):.0f} ms" if refreshes else ""
     names = " + ".join(subject.energy_sensors)
-    return f"{way} of {names}{refresh}, edges interpolated, median of {len(good)} of {sessions} sessions"
+    shortest = min(item.window_s for item in good)
+    how = f"edges interpolated, windows of {shortest:.0f} s and more"
+    return f"{way} of {names}{refresh}, {how}, median of {len(good)} of {sessions} sessions"
 
 
 def _median_or_reason(values: Sequence[Number]) -> Number:

@@ -84,12 +84,15 @@ def fingerprint(
 
 NO_POWER_MODE = "the device reports no power mode"
 
+_USUAL_WINDOW_S = 10.0
 _DESIGN = ("sessions", "steps", "max_warm_up_steps")
 
 
 def design_of(plan: Mapping[str, Json]) -> str:
     """Returns what of a plan's document makes the numbers of nights comparable: how often and how long it measures."""
-    return canonical({key: plan[key] for key in _DESIGN if key in plan})
+    found = {key: plan[key] for key in _DESIGN if key in plan}
+    window = plan.get("energy_window_s", _USUAL_WINDOW_S)
+    return canonical(found if window == _USUAL_WINDOW_S else found | {"energy_window_s": window})
 
 
 LONGEST = 64

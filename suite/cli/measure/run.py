@@ -71,7 +71,9 @@ def reasons(measurements: Sequence[Measurement]) -> list[str]:
         for item in measurements
         if isinstance(gross := item.energy.gross_mj, Unavailable) and item.status in ("ok", "unstable")
     }
-    windows = {f"{item.device}: short windows of energy: measure 10 s and more with --steps": None for item in short}
+    windows = {
+        f"{item.device}: short windows of energy: measure 10 s and more with --energy-window": None for item in short
+    }
     return [*lines, *energy, *windows]
 
 
@@ -144,8 +146,16 @@ _WITH_PLAN = ("plan_path", "tag", "quick", "dry_run", "as_json", "inventory_path
 @click.option(
     "--total", type=int, metavar="N", help="Measure each power of two q with b = N / q, instead of one -q and -b."
 )
-@click.option("--sessions", default=3, show_default=True, help="Processes for each setting; an interval needs 3.")
+@click.option("--sessions", default=5, show_default=True, help="Processes for each setting; an interval needs 3.")
 @click.option("--steps", default=10, show_default=True, help="Measured steps of a session.")
+@click.option(
+    "--energy-window",
+    "energy_window_s",
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Where power is read, a session measures at least so long; 60 for a figure that others will quote.",
+)
 @click.option("--seed", default=7, show_default=True, help="Seed of noise and batches.")
 @click.option("--lr", type=OwnOrNumber(), default="auto", show_default=True, help="Learning rate; auto: the setting's.")
 @click.option(

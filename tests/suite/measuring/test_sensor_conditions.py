@@ -100,7 +100,7 @@ def judged_on(device: Told, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(
         session, "_job", lambda order: SimpleNamespace(name=order.session_id, log=None, state_after=None)
     )
-    prepared = SimpleNamespace(plan=SimpleNamespace(steps=5), expected_losses=NOTHING_EXPECTED)
+    prepared = SimpleNamespace(plan=SimpleNamespace(steps=5, energy_window_s=10.0), expected_losses=NOTHING_EXPECTED)
     order: Any = SimpleNamespace(session_id="s", throttle_notes=(), prepared=prepared)
     plan = SensorPlan((), {}, (), {}, {})
     return run_session(device, order, [], plan, lambda *_: None)[1]  # type: ignore[arg-type]

@@ -200,7 +200,10 @@ def test_energy_is_the_median_over_sessions_with_its_method():
     assert energy["net"] == pytest.approx(2000.0)
     assert energy["rate_hz"] == pytest.approx(10.0)
     assert energy["short"] is False
-    assert energy["method"] == "trapezoid of VDD_IN, edges interpolated, median of 3 of 3 sessions"
+    assert (
+        energy["method"]
+        == "trapezoid of VDD_IN, edges interpolated, windows of 20 s and more, median of 3 of 3 sessions"
+    )
     assert document["power_mw"] == {"mean": pytest.approx(5000.0), "idle": 1000.0}
     assert document["sensors"] == [{"name": "VDD_IN", "quantity": "power_mw", "method": "INA3221"}]
 
