@@ -97,9 +97,8 @@ def judged_on(device: Told, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(job, "_place", lambda *_: None)
     monkeypatch.setattr(job, "_opened", lambda _path: contextlib.nullcontext())
     monkeypatch.setattr(job, "_launch", launch)
-    monkeypatch.setattr(
-        session, "_job", lambda order: SimpleNamespace(name=order.session_id, log=None, state_after=None)
-    )
+    process = SimpleNamespace(name="s", log=None, state_after=None)
+    monkeypatch.setattr(session, "_job", lambda *_: process)
     prepared = SimpleNamespace(plan=SimpleNamespace(steps=5, energy_window_s=10.0), expected_losses=NOTHING_EXPECTED)
     order: Any = SimpleNamespace(session_id="s", throttle_notes=(), prepared=prepared)
     plan = SensorPlan((), {}, (), {}, {})
