@@ -22,9 +22,10 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationError
 
-from devices.inventory.reading import Inventory, first_problem, place_of, sentence_of
-from devices.inventory.yaml_lines import Position, YamlFile, load_yaml
+from devices.inventory.reading import Inventory, load_yaml
 from foundation.errors import UserError
+from foundation.validation import first_problem, place_of, sentence_of
+from foundation.yaml_lines import Position, YamlFile
 from suite.planning.plan import Plan, RunPlan
 from workloads.quantize.settings import DEFAULT_SETTINGS
 
