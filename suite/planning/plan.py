@@ -16,6 +16,7 @@ from foundation.unavailable import Json
 from workloads.models.config import PROJECTIONS
 from workloads.models.named import model_config
 from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS, QuantizationSetting
+from workloads.tasks.source import BUILT_IN, TaskSource, parse_label_map
 from workloads.workload import TrainingSettings, Workload, require_count
 
 BATCHES = 16
@@ -28,7 +29,8 @@ _OPTIONS = (
     *(("--model", "model"), ("--method", "method"), ("-q", "q"), ("-b", "b"), ("-T", "T"), ("--rank", "rank")),
     *(("--alpha", "alpha"), ("--targets", "targets"), ("--noise", "noise"), ("--sessions", "sessions")),
     *(("--steps", "steps"), ("--seed", "seed"), ("--lr", "lr"), ("--eps", "eps")),
-    *(("--task", "task"), ("--weights", "weights")),
+    *(("--task", "task"), ("--template", "template"), ("--label-map", "label_map")),
+    *(("--ignore-columns", "ignored_columns"), ("--weights", "weights")),
 )
 
 
@@ -36,8 +38,9 @@ _OPTIONS = (
 class Plan:
     """A run as requested.
 
-    `devices` are inventory names; `weights` and `task` are paths, or None for what is built in; without `lr` or `eps`
-    each quantization setting has its own. Raises the UserErrors of suite and workloads for a plan that cannot be
+    `devices` are inventory names; `weights` is a path, or None for what is built in; `task`, `template`, `label_map`
+    (as `pos=positive`) and `ignored_columns` make a TaskSource; without `lr` or `eps` each quantization setting has its
+    own. Raises the UserErrors of suite and workloads for a plan that cannot be
     carried out by any device.
     """
 
@@ -59,10 +62,14 @@ class Plan:
     lr: float | None = None
     eps: float | None = None
     task: str | None = None
+    template: str | None = None
+    label_map: tuple[str, ...] = ()
+    ignored_columns: tuple[str, ...] = ()
     weights: str | None = None
 
     def __post_init__(self) -> None:
         self._check_numbers()
+        parse_label_map(self.label_map)
         if not self.quants:
             raise UserError(f"No quantization setting is named: choose from {', '.join(QUANTIZATION_SETTINGS)}.")
         for quant in self.quants:
@@ -133,8 +140,14 @@ class Plan:
                 )
 
     @property
-    def task_path(self) -> Path | None:
-        return None if self.task is None else Path(self.task)
+    def task_source(self) -> TaskSource:
+        """Where the examples come from, and how they are read; raises `UserError` for a label map of another form."""
+        return TaskSource(
+            self.task or BUILT_IN,
+            template=self.template,
+            label_map=parse_label_map(self.label_map),
+            ignored_columns=self.ignored_columns,
+        )
 
     @property
     def weights_path(self) -> Path | None:

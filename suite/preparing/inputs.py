@@ -10,7 +10,7 @@ from suite.planning.plan import BATCHES, Plan
 from workloads.models.weights import ModelWeights
 from workloads.models.zoo import load_model
 from workloads.tasks.batches import TaskBatches, batches
-from workloads.tasks.task import Task, Template, built_in_task, read_task
+from workloads.tasks.task import Task, open_task
 
 
 @dataclass(frozen=True)
@@ -30,5 +30,7 @@ def load_inputs(plan: Plan, notify: Callable[[str], None]) -> Inputs:
             f"T is {plan.T}, but {weights.source} has {weights.config.max_positions} positions: "
             f"choose a T up to {weights.config.max_positions}."
         )
-    task = read_task(plan.task_path) if plan.task_path is not None else built_in_task(Template())
+    task = open_task(plan.task_source, notify)
+    for note in task.notes:
+        notify(note)
     return Inputs(weights, task, batches(task, weights.tokenizer, plan.b, plan.T, BATCHES, plan.seed))
