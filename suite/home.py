@@ -72,6 +72,10 @@ class Home:
         """Returns the folder of a night's files for CI and chat: junit.xml, summary.md, night.json."""
         return self._folder("nights", _plain(run_id, "run id"))
 
+    def training_folder(self, training_id: str) -> Path:
+        """Returns the folder of one training: its states, and the raw output of its processes."""
+        return self._folder("trainings", _plain(training_id, "training id"))
+
     def session_log(self, run_id: str, session_id: str) -> Path:
         """Returns the file for the raw lines of one session."""
         return self.run_folder(run_id) / f"{_plain(session_id, 'session id')}.jsonl"

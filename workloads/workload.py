@@ -24,10 +24,12 @@ EXPORTER_VERSION = 7
 """Part of an artifact's hash: raise it whenever the same workload gives a different program."""
 
 METHODS = ("prge",)
+EVALUATE = "evaluate"
+"""Not a method to train with: the program that says how good an adapter is (workloads/methods/evaluation.py)."""
 BACKENDS = ("xnnpack",)
 NOISES = ("kernel", "stock")
 
-LARGEST = {"q": 1 << 16, "b": 1 << 20, "T": 1 << 20, "rank": 1 << 20, "answers": 1 << 20}
+LARGEST = {"q": 1 << 16, "b": 1 << 20, "T": 1 << 20, "rank": 1 << 20, "answers": 1 << 20, "candidates": 1 << 10}
 """Larger numbers are typos, and even their estimate would take long."""
 
 
@@ -36,8 +38,8 @@ class Workload:
     """One program's settings: q queries, b rows of T tokens, adapters of a given rank.
 
     `noise` says where the perturbations come from: the runner's `kernel`, or `stock` operators for a runtime without
-    it. `answers` is K, the number of positions that predict a label. `targets` are put in the model's order, so
-    that the order in which they are given doesn't matter.
+    it. `answers` is K, the number of positions that predict a label; an evaluation may have several `candidates` of
+    one token instead. `targets` are put in the model's order, so that the order in which they are given doesn't matter.
     """
 
     model: str
@@ -49,6 +51,7 @@ class Workload:
     alpha: float = 32.0
     targets: tuple[str, ...] = PROJECTIONS
     answers: int = 1
+    candidates: int = 1
     method: str = "prge"
     backend: str = "xnnpack"
     noise: str = "kernel"
@@ -57,8 +60,11 @@ class Workload:
     adapter_seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.method == EVALUATE:  # one pass of one slice
+            object.__setattr__(self, "q", 1)
+            object.__setattr__(self, "inner_parallel", False)
         _known("quantization setting", self.quant, QUANTIZATION_SETTINGS)
-        _known("method", self.method, METHODS)
+        _known("method", self.method, (*METHODS, EVALUATE))
         _known("backend", self.backend, BACKENDS)
         _known("noise", self.noise, NOISES)
         for target in self.targets:

@@ -70,7 +70,7 @@ Inputs::Inputs(const std::vector<InputSpec>& specs, const TrainingProgram& progr
 void Inputs::prepare(int64_t index) {
   for (Slot& slot : slots_) {
     if (const auto* key = std::get_if<StepKey>(&slot.spec->source)) {
-      const int64_t words[2] = {key->seed, index};
+      const int64_t words[2] = {key->seed, key->first + index};
       std::memcpy(slot.bytes.data(), words, sizeof words);
     } else if (const auto* batches = std::get_if<FileBatches>(&slot.spec->source)) {
       const int64_t batch = index % batches->batches;

@@ -167,7 +167,8 @@ InputSpec read_input(const Json& json, const std::string& where, const Place& pl
     if (dtype != "int64" || input.shape != std::vector<int32_t>{2})
       refuse(where + ": a step_key is int64 of shape [2].");
     Members key(*step_key, members.at("step_key"));
-    input.source = StepKey{key.integer("seed", INT64_MIN, INT64_MAX)};
+    const int64_t first = key.optional("first") == nullptr ? 0 : key.integer("first", 0, kMaxCount);
+    input.source = StepKey{key.integer("seed", INT64_MIN, INT64_MAX), first};
     key.done();
   } else {
     input.source = read_constant(members.list("value"), input, members.at("value"));

@@ -18,7 +18,8 @@ struct FileBatches {
 };
 
 struct StepKey {
-  int64_t seed;  // the input is [seed, step index]
+  int64_t seed;
+  int64_t first;  // the input of step i is [seed, first + i]
 };
 
 struct Constant {

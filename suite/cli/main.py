@@ -42,6 +42,7 @@ _COMMANDS = {
     "selftest": Later("suite.cli.measure.selftest", "selftest_group", "Try the suite's rules on simulated numbers."),
     "serve": Later("suite.cli.results.report", "serve", "Browse the reports on this machine."),
     "tag": Later("suite.cli.results.remarks", "tag", "List the tags, or give a run one."),
+    "train": Later("suite.cli.training.train", "train", "Train on devices, with held-out accuracy and budgets."),
     "trace": Later("suite.cli.results.data", "trace", "Write a run as a trace for Perfetto."),
 }
 

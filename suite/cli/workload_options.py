@@ -1,16 +1,18 @@
-"""Options that select what is measured, shared by `run` and `export`."""
+"""Options that select what is measured, shared by `run`, `train` and `export`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
+from foundation.errors import UserError
 from workloads.models.config import PROJECTIONS
 from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS
-from workloads.tasks.source import BUILT_IN, NAMED_TASKS, resolve_task, resolve_template
+from workloads.tasks.source import BUILT_IN, NAMED_TASKS, SPLITS, WHOLE, resolve_task, resolve_template
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -20,6 +22,29 @@ def workload_options(function: _F) -> _F:
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
+
+
+class OwnOrNumber(click.ParamType[Any]):
+    """A number, or `auto` for that of each quantization setting, which is None."""
+
+    name = "number|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        """Fails with click's own sentence for anything else."""
+        return None if value == "auto" else click.FLOAT(value, param, ctx)
+
+
+def refuse_settings(why: str, allowed: Sequence[str]) -> None:
+    """Refuses options that a resumed run or a plan file would silently ignore."""
+    context = click.get_current_context()
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in allowed
+        and context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise UserError(f"{why}: leave out {', '.join(given)}.")
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
@@ -96,6 +121,19 @@ _OPTIONS = (
         default="",
         callback=_names,
         help="Columns of the task's file that don't change what the label means.",
+    ),
+    click.option(
+        "--validation",
+        type=click.Path(path_type=Path),
+        callback=_absolute,
+        help="File of held-out examples; default: the one of the task's folder, else a part of the task.",
+    ),
+    click.option(
+        "--split",
+        type=click.Choice(SPLITS),
+        default=WHOLE,
+        show_default=True,
+        help="The whole task, or the first 1,000 examples of each part, as in the paper.",
     ),
     click.option(
         "--weights",

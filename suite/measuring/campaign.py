@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tenacity import Retrying, retry_if_exception_type
-
 from devices.access.connect import Device, connect
 from devices.checks.preflight import Check, check_memory
 from devices.deployment.built_runner import BuiltRunner
@@ -20,18 +18,13 @@ from suite.measuring.arithmetic import probe_accumulation, with_references
 from suite.measuring.attempts import Attempts
 from suite.measuring.deployment import CacheRoom, deploy_program, deploy_runner, needs, remove_old_jobs
 from suite.measuring.idle_device import Clock
+from suite.measuring.reconnecting import Reconnecting
 from suite.measuring.recording import OpenMeasurement, RecordedMeasurement, Recording
 from suite.measuring.run import Run
 from suite.measuring.sensor_plan import sensor_plan
 from suite.planning.plan import interleaved
 from suite.preparing.preparation import NOT_YET
 from workloads.lowering.arithmetic_probe import PROBE
-
-MOST_RECONNECTS = 2
-"""Consecutive reconnects before giving up; a good session resets the count."""
-
-RECONNECT_SECONDS = (2.0, 60.0)
-"""The waits before each: a broken link is back soon, a device that reboots takes about a minute."""
 
 
 class Campaign:
@@ -42,26 +35,17 @@ class Campaign:
         self.prepared = [item for item in run.preparation.prepared if entry.name in item.plan.devices]
         self.clock = run.clock or Clock(sleep=run.stop.sleep)
         self._begun_ns = self.clock.monotonic_ns()
-        self._losses_in_a_row = 0
-        self._last_loss: str | None = None
         self._recording = Recording(run.store, run.run_id, entry, only_plan=len(run.plan.plans) == 1)
-        self._attempts = Attempts(run, entry, self.clock, self._note, self._reset_losses)
+        self._reconnecting = Reconnecting(self.clock, self._note, lambda: self._recording.met)
+        self._attempts = Attempts(run, entry, self.clock, self._note, self._reconnecting.reset)
 
     def measure_all(self) -> list[RecordedMeasurement]:
         """Measures every setting; returns the measurements. A DeviceError becomes their reason, not an exception.
 
         Raises Stopped if the run is to end, and errors that concern the whole run (StoreError, UserError).
         """
-        retrying = Retrying(
-            retry=retry_if_exception_type(DeviceLost),
-            stop=lambda _state: self._losses_in_a_row > MOST_RECONNECTS,
-            wait=lambda _state: self._reconnect_seconds(),
-            sleep=self.clock.sleep,
-            before_sleep=lambda state: self._report_reconnect(state.upcoming_sleep),
-            reraise=True,
-        )
         try:
-            return retrying(self._connected)
+            return self._reconnecting.carry_out(self._connected)
         except DeviceError as error:
             return self._recording.fail(self.prepared, str(error))
 
@@ -69,28 +53,8 @@ class Campaign:
         """Measures what is not stored yet, over one connection. Raises DeviceLost if it breaks."""
         self.run.stop.check()
         self._attempts.forget_idle()
-        try:
-            with connect(self.entry, self.run.home.locks, root=self.run.root) as device:
-                return self._on(device)
-        except DeviceLost as error:
-            self._losses_in_a_row += 1
-            if self._losses_in_a_row == 1 or str(error) != self._last_loss:
-                self._note(str(error))
-            self._last_loss = str(error)
-            raise
-
-    def _reconnect_seconds(self) -> float:
-        """Returns the wait before reconnecting, long only for a device that this run has reached before."""
-        repeated = min(self._losses_in_a_row, len(RECONNECT_SECONDS)) - 1
-        return RECONNECT_SECONDS[repeated if self._recording.met else 0]
-
-    def _report_reconnect(self, seconds: float) -> None:
-        attempt = f"{self._losses_in_a_row} of {MOST_RECONNECTS}"
-        kept = "; sessions that are stored stay" if self._recording.met else ""
-        self._note(f"connecting again in {seconds:g} s ({attempt}){kept}")
-
-    def _reset_losses(self) -> None:
-        self._losses_in_a_row = 0
+        with connect(self.entry, self.run.home.locks, root=self.run.root) as device:
+            return self._on(device)
 
     def _on(self, device: Device) -> list[RecordedMeasurement]:
         if device.left_over_pid is not None:

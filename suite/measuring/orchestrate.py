@@ -79,7 +79,7 @@ def begin(
         run_id = store.begin_run(plan.document(), command, environment(preparation), purpose=purpose)
         if tag is not None:
             tag_run(store, tag, run_id, author())
-        with _claimed(run_id, home):
+        with claimed(run_id, home):
             return measure(Run(run_id, plan, preparation, runners, home, store, display), inventory, afterwards)
 
 
@@ -95,7 +95,7 @@ def resume(
     store = Store.open(home.store_path)
     with contextlib.closing(store), in_use(home):
         run_id = newest_open_run(store, purpose)
-        with _claimed(run_id, home):
+        with claimed(run_id, home):
             plan = RunPlan.from_document(store.resume_run(run_id))
             display.note(f"going on with run {run_id}")
             check(plan, inventory)
@@ -104,8 +104,8 @@ def resume(
 
 
 @contextlib.contextmanager
-def _claimed(run_id: str, home: Home) -> Iterator[None]:
-    """Claims a run for this process for the block; UserError while another process measures it."""
+def claimed(run_id: str, home: Home) -> Iterator[None]:
+    """Claims a run or training for this process for the block; UserError while another process carries it out."""
     path = home.locks / f"{run_id}.run"
     lock = FileLock(path, timeout=0)
     try:

@@ -68,6 +68,12 @@ class RecordedMeasurement:
     by_session: Mapping[int, Measurement] = field(default_factory=dict)
 
 
+def hardware_of(facts: Facts) -> dict[str, Json]:
+    """Returns what of a device's facts cannot change without it being another device."""
+    known = facts.as_document()
+    return {key: known[key] for key in _HARDWARE}
+
+
 class Recording:
     """One device of a run, in the store. `runner` and `arithmetic` are set once they are known of the device."""
 
@@ -87,9 +93,8 @@ class Recording:
     def record_device(self, facts: Facts, checks: Sequence[Check]) -> None:
         """Stores the device's identity and its state before its sessions."""
         known = facts.as_document()
-        hardware = {key: known[key] for key in _HARDWARE}
         entry, store = self.entry, self.store
-        self._device_id = store.record_device(entry.name, entry.kind, entry.emulated, hardware)
+        self._device_id = store.record_device(entry.name, entry.kind, entry.emulated, hardware_of(facts))
         build = " ".join(str(part) for part in (facts.os_build, facts.kernel) if part)
         store.record_device_state(self.run_id, self._device_id, build, known, [asdict(check) for check in checks])
 

@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from foundation.errors import UserError
+from foundation.errors import UserError, unknown_name
 from foundation.unavailable import Json
 from workloads.models.config import PROJECTIONS
 from workloads.models.named import model_config
 from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS, QuantizationSetting
-from workloads.tasks.source import BUILT_IN, TaskSource, parse_label_map
+from workloads.tasks.source import BUILT_IN, SPLITS, WHOLE, TaskSource, parse_label_map
 from workloads.workload import TrainingSettings, Workload, require_count
 
 BATCHES = 16
@@ -30,7 +30,8 @@ _OPTIONS = (
     *(("--alpha", "alpha"), ("--targets", "targets"), ("--noise", "noise"), ("--sessions", "sessions")),
     *(("--steps", "steps"), ("--seed", "seed"), ("--lr", "lr"), ("--eps", "eps")),
     *(("--task", "task"), ("--template", "template"), ("--label-map", "label_map")),
-    *(("--ignore-columns", "ignored_columns"), ("--weights", "weights")),
+    *(("--ignore-columns", "ignored_columns"), ("--validation", "validation"), ("--split", "split")),
+    ("--weights", "weights"),
 )
 
 
@@ -38,10 +39,10 @@ _OPTIONS = (
 class Plan:
     """A run as requested.
 
-    `devices` are inventory names; `weights` is a path, or None for what is built in; `task`, `template`, `label_map`
-    (as `pos=positive`) and `ignored_columns` make a TaskSource; without `lr` or `eps` each quantization setting has its
-    own. Raises the UserErrors of suite and workloads for a plan that cannot be
-    carried out by any device.
+    `devices` are inventory names; `weights` is a path, or None for what is built in; `task`, `validation`,
+    `template`, `label_map` (as `pos=positive`) and `ignored_columns` make a TaskSource, of which `split` takes a part;
+    without `lr` or `eps` each quantization setting has its own. Raises the UserErrors of suite and workloads for a plan
+    that cannot be carried out by any device.
     """
 
     devices: tuple[str, ...]
@@ -65,11 +66,15 @@ class Plan:
     template: str | None = None
     label_map: tuple[str, ...] = ()
     ignored_columns: tuple[str, ...] = ()
+    validation: str | None = None
+    split: str = WHOLE
     weights: str | None = None
 
     def __post_init__(self) -> None:
         self._check_numbers()
         parse_label_map(self.label_map)
+        if self.split not in SPLITS:
+            raise unknown_name("split", self.split, SPLITS)
         if not self.quants:
             raise UserError(f"No quantization setting is named: choose from {', '.join(QUANTIZATION_SETTINGS)}.")
         for quant in self.quants:
@@ -104,8 +109,11 @@ class Plan:
         if not 0 <= self.seed < 1 << 63:
             raise UserError(f"seed is {self.seed}, but it must be between 0 and 2^63 - 1: give such a number.")
 
-    def workloads(self, answers: int) -> Iterator[Workload]:
-        """Yields one workload for each setting; `answers` is the longest answer of the task in tokens."""
+    def workloads(self, answers: int, candidates: int = 1) -> Iterator[Workload]:
+        """Yields one workload for each setting; `answers` is the longest answer of the task in tokens.
+
+        `candidates`: how many answers of one token an evaluation compares in one row.
+        """
         for quant in self.quants:
             yield Workload(
                 model=self.model,
@@ -117,6 +125,7 @@ class Plan:
                 alpha=self.alpha,
                 targets=self.targets,
                 answers=answers,
+                candidates=candidates,
                 method=self.method,
                 noise=self.noise,
             )
@@ -144,6 +153,7 @@ class Plan:
         """Where the examples come from, and how they are read; raises `UserError` for a label map of another form."""
         return TaskSource(
             self.task or BUILT_IN,
+            validation=self.validation,
             template=self.template,
             label_map=parse_label_map(self.label_map),
             ignored_columns=self.ignored_columns,

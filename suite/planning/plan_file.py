@@ -28,7 +28,7 @@ from foundation.validation import first_problem, place_of, sentence_of
 from foundation.yaml_lines import Position, YamlFile
 from suite.planning.plan import Plan, RunPlan
 from workloads.quantize.settings import DEFAULT_SETTINGS
-from workloads.tasks.source import MOVIE_REVIEWS, NAMED_TASKS, resolve_task, resolve_template
+from workloads.tasks.source import MOVIE_REVIEWS, NAMED_TASKS, resolve_path, resolve_task, resolve_template
 
 
 def _as_list(value: object) -> object:
@@ -85,6 +85,8 @@ class PlanEntry(_Strict):
     template: StrictStr | None = None
     label_map: Pairs = list(Plan.label_map)
     ignored_columns: Annotated[list[StrictStr], BeforeValidator(_as_list)] = list(Plan.ignored_columns)
+    validation: StrictStr | None = None
+    split: StrictStr = Plan.split
     weights: StrictStr | None = None
 
 
@@ -119,7 +121,7 @@ def _expanded(
         devices = tuple(item.name for item in inventory.select(",".join(entry.devices)))
     except UserError as error:
         raise file.error((*position, "devices"), str(error)) from error
-    shared = entry.model_dump(exclude={"devices", "models", "methods", "shapes", "task", "template", "weights"})
+    shared = entry.model_dump(exclude={"devices", "models", "methods", "shapes", *_PATHS})
     lists = {key: tuple(value) for key, value in shared.items() if isinstance(value, list)}
     paths = _paths(file.path.resolve().parent, entry)
     _require_inputs(file, paths, name)
@@ -136,13 +138,18 @@ def _expanded(
     return plans
 
 
+_PATHS = {
+    "task": resolve_task,
+    "template": resolve_template,
+    "validation": resolve_path,
+    "weights": resolve_path,
+}
+
+
 def _paths(folder: Path, entry: PlanEntry) -> dict[str, str | None]:
     """Returns what an entry names in files, from the plan file's folder."""
-    return {
-        "task": None if entry.task is None else resolve_task(entry.task, folder),
-        "template": None if entry.template is None else resolve_template(entry.template, folder),
-        "weights": None if entry.weights is None else str(folder / Path(entry.weights).expanduser()),
-    }
+    values = {key: getattr(entry, key) for key in _PATHS}
+    return {key: None if value is None else _PATHS[key](value, folder) for key, value in values.items()}
 
 
 def _require_inputs(file: YamlFile, paths: Mapping[str, str | None], name: str) -> None:
@@ -155,7 +162,7 @@ def _require_inputs(file: YamlFile, paths: Mapping[str, str | None], name: str) 
 
 def _require_task(file: YamlFile, plan: Plan, name: str) -> None:
     """Reads the task as the run will, but fetches nothing."""
-    if plan.task in (None, *NAMED_TASKS) and plan.template is None:
+    if plan.task in (None, *NAMED_TASKS) and plan.template is None and plan.validation is None:
         return
     # Imported here because it loads tensors and tokenizers, and most plans name no task.
     from workloads.tasks.task import open_task

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from foundation.errors import UserError
 from suite.planning.plan import Plan
-from suite.preparing.inputs import Inputs, load_inputs
+from suite.preparing.inputs import Inputs, load_inputs, workloads_of
 from workloads.export.artifact import ArtifactCache
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.reference.losses import ReferenceLosses, reference_losses
@@ -58,8 +58,7 @@ def _export(
 ) -> dict[str, Any]:
     """Exports what is missing; returns the reference losses, none if the order names no accumulation."""
     quant, accumulation = order["quant"], order["accumulation"]
-    workloads = plan.workloads(answers=inputs.data.labels.shape[2])
-    workload = next(item for item in workloads if item.quant == quant)
+    workload = next(item for item in workloads_of(plan, inputs.data) if item.quant == quant)
     progress = Progress(answers, f"{workload.model} {quant}")
     weights = replace(
         inputs.weights, state=WatchedTensors(inputs.weights.state, inputs.weights.config.layers, progress)

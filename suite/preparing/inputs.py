@@ -10,7 +10,10 @@ from suite.planning.plan import BATCHES, Plan
 from workloads.models.weights import ModelWeights
 from workloads.models.zoo import load_model
 from workloads.tasks.batches import TaskBatches, batches
+from workloads.tasks.source import PAPER
+from workloads.tasks.splits import first_of_each
 from workloads.tasks.task import Task, open_task
+from workloads.workload import EVALUATE, Workload
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,19 @@ def load_inputs(plan: Plan, notify: Callable[[str], None]) -> Inputs:
             f"T is {plan.T}, but {weights.source} has {weights.config.max_positions} positions: "
             f"choose a T up to {weights.config.max_positions}."
         )
+    task = _task(plan, notify)
+    return Inputs(weights, task, batches(task, weights.tokenizer, plan.b, plan.T, BATCHES, plan.seed))
+
+
+def _task(plan: Plan, notify: Callable[[str], None]) -> Task:
     task = open_task(plan.task_source, notify)
     for note in task.notes:
         notify(note)
-    return Inputs(weights, task, batches(task, weights.tokenizer, plan.b, plan.T, BATCHES, plan.seed))
+    return first_of_each(task) if plan.split == PAPER else task
+
+
+def workloads_of(plan: Plan, data: TaskBatches) -> list[Workload]:
+    """Returns the plan's workloads on these batches, one for each setting."""
+    answers = data.labels.shape[2]
+    candidates = data.candidates if plan.method == EVALUATE else 1
+    return list(plan.workloads(answers, candidates))

@@ -10,7 +10,7 @@ from devices.deployment.built_runner import BuiltRunner
 from suite.errors import SuiteError
 from suite.planning.plan import Plan
 from suite.preparing.exporting import Exporter, exporter
-from suite.preparing.inputs import Inputs
+from suite.preparing.inputs import Inputs, workloads_of
 from suite.sessions.loss_check import ExpectedLosses
 from workloads.estimates.estimate import Estimate, estimate
 from workloads.export.artifact import Artifact, ArtifactCache
@@ -89,7 +89,7 @@ def prepare(
     _report_truncation(inputs, notify)
     for warning in plan.warnings():
         notify(warning)
-    workloads = list(plan.workloads(answers=inputs.data.labels.shape[2]))
+    workloads = workloads_of(plan, inputs.data)
     missing = [item for item in workloads if cache.find(item, inputs.weights.sha256, notify) is None]
     with exporter(plan, cache.root, cache.root / EXPORT_LOG) as process:
         preparing = _Preparing(plan, cache, inputs, process, notify, references)

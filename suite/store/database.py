@@ -29,6 +29,7 @@ _CHANGES: Mapping[int, Mapping[str, Mapping[str, str | None]]] = MappingProxyTyp
         2: {"run": {}},  # adds a purpose
         3: {},  # adds a table: tag
         4: {},  # another name for a setting, see below
+        5: {},  # adds tables: training, training_segment, training_evaluation
     }
 )
 

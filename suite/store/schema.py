@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 metadata = MetaData(
     naming_convention={
@@ -235,4 +235,52 @@ annotation = _table(
     _text("author"),
     _text("text"),
     CheckConstraint("run_id IS NOT NULL OR series_id IS NOT NULL", name="target"),
+)
+
+training = _table(
+    "training",
+    Column("id", Text, primary_key=True),
+    _text("group_id"),  # of the command that started it, with all other trainings of that command
+    _reference("device_id", "device.id"),
+    _text("workload_key"),
+    _text("workload"),  # JSON
+    _text("plan"),  # JSON
+    _text("command"),  # JSON list of arguments
+    _text("environment"),  # JSON, text to text
+    _text("started_at"),
+    _text("finished_at", null=True),
+    _text("status"),
+    _text("reason", null=True),
+    UniqueConstraint("group_id", "device_id", "workload_key"),
+    _one_of("status", "running", "finished", "failed", "interrupted"),
+)
+
+training_segment = _table(
+    "training_segment",
+    _id(),
+    _reference("training_id", "training.id"),
+    _whole("first_step"),
+    _whole("steps"),
+    _real("seconds"),  # of its steps on the device, without loading
+    _real("load_seconds", null=True),
+    _real("energy_mj", null=True),
+    _text("why_no_energy", null=True),
+    _whole("hwm_kib", null=True),
+    _text("note", null=True),  # what was odd, such as throttling
+    _text("curve"),  # JSON list: seconds and loss of each step
+    _text("committed_at"),
+    UniqueConstraint("training_id", "first_step"),
+)
+
+training_evaluation = _table(
+    "training_evaluation",
+    _id(),
+    _reference("training_id", "training.id"),
+    _whole("step"),
+    _whole("examples"),
+    _real("accuracy"),
+    _real("loss"),
+    _real("seconds"),  # of the evaluation itself
+    _text("committed_at"),
+    UniqueConstraint("training_id", "step"),
 )

@@ -20,12 +20,12 @@ from executorch.exir._serialize._serialize import serialize_for_executorch
 from executorch.exir.passes import MemoryPlanningPass
 from executorch.exir.schema import DelegateCall
 from executorch.exir.tensor import TensorSpec
-from torch import nn
+from torch import Tensor, nn
 from torch.export import export
 from torch.fx import GraphModule, Node
 
 from workloads.export.data_files import DataCache, DataFile
-from workloads.export.program import delegated_parts, step_example, training_step
+from workloads.export.program import delegated_parts, program_example, program_module
 from workloads.export.shared_constants import share_constants
 from workloads.lowering.delegation import quick_tracing
 from workloads.lowering.external_constants import ExternalConstants
@@ -132,8 +132,9 @@ def export_program(workload: Workload, weights: ModelWeights, path: Path, data: 
         parts = shared.parts
         layers = len(parts.blocks) * _weight_bytes(parts.blocks[0])  # all are alike
         weight_bytes = _weight_bytes(parts.embedding, parts.head) + layers
-        step = training_step(workload, delegated_parts(workload, parts, shared.stored))
-        program, backend = _emitted(step, workload, ExternalConstants(step, shared.stored))
+        module = program_module(workload, delegated_parts(workload, parts, shared.stored))
+        inputs = program_example(workload, parts)
+        program, backend = _emitted(module, inputs, ExternalConstants(module, shared.stored))
         with path.open("wb") as file:
             serialize_sharing_delegates(program, backend).write_to_file(file)
     operators = _operators(program)
@@ -149,11 +150,11 @@ def export_program(workload: Workload, weights: ModelWeights, path: Path, data: 
 
 
 def _emitted(
-    step: nn.Module, workload: Workload, external: ExternalConstants
+    module: nn.Module, inputs: tuple[Tensor, ...], external: ExternalConstants
 ) -> tuple[ExecutorchProgramManager, ExecutorchBackendConfig]:
     with quick_tracing():
         edge = to_edge(
-            export(step, step_example(workload), strict=False),
+            export(module, inputs, strict=False),
             # The program calls our own operators, which the check for core operators would reject.
             compile_config=EdgeCompileConfig(_check_ir_validity=False),
         )

@@ -12,13 +12,14 @@ from workloads.lowering.delegation import delegate
 from workloads.lowering.stored_constants import StoredConstants
 from workloads.methods.adapter import adapt, frozen_a
 from workloads.methods.blocks import FrozenHeadBlock, FrozenLayerBlock, HeadBlock, LayerBlock
+from workloads.methods.evaluation import Evaluation
 from workloads.methods.passes import Loops
 from workloads.methods.perturbation import KernelNoise, Noise, StockNoise
 from workloads.methods.prge_step import Ends, KernelEnds, PrgeStep, Shape, StockEnds
 from workloads.models.config import LlamaConfig
 from workloads.models.llama import Llama, Rotary
 from workloads.quantize.apply import LayeredModel, MadeOnDemand, product_dtype
-from workloads.workload import AdapterSlot, Workload, layout_of, lora_settings
+from workloads.workload import EVALUATE, AdapterSlot, Workload, adapter_values, layout_of, lora_settings
 
 
 @dataclass(frozen=True)
@@ -75,36 +76,48 @@ def delegated_parts(workload: Workload, parts: Parts, stored: StoredConstants | 
     return replace(parts, blocks=blocks, head=head)
 
 
+def program_module(workload: Workload, parts: Parts) -> nn.Module:
+    """Returns what the program of `workload` computes, over `parts`."""
+    return evaluation(workload, parts) if workload.method == EVALUATE else training_step(workload, parts)
+
+
 def training_step(workload: Workload, parts: Parts) -> PrgeStep:
     """Returns the step over `parts`, with a zero adapter and no pending update."""
-    stock = workload.noise == "stock"
-    noise: Noise = StockNoise(workload.q) if stock else KernelNoise(parts.products)
+    around = (_shape(workload), parts.products, _noise(workload, parts), _ends(workload, parts))
+    return PrgeStep(parts.embedding, parts.blocks, parts.head, parts.layout, _loops(workload), *around)
+
+
+def evaluation(workload: Workload, parts: Parts) -> Evaluation:
+    """Returns the evaluation of an adapter over `parts`."""
+    around = (_shape(workload), parts.products, _noise(workload, parts), _ends(workload, parts))
+    return Evaluation(parts.embedding, parts.blocks, parts.head, parts.layout, workload.candidates, *around)
+
+
+def _shape(workload: Workload) -> Shape:
+    return Shape(workload.b, workload.T, workload.answers, workload.setting.rows_per_chunk)
+
+
+def _noise(workload: Workload, parts: Parts) -> Noise:
+    return StockNoise(workload.q) if workload.noise == "stock" else KernelNoise(parts.products)
+
+
+def _ends(workload: Workload, parts: Parts) -> Ends:
+    if workload.noise == "stock":
+        return StockEnds()
     # If the runner multiplies the head, a tied table is its weight too; a delegate has its own packed copy.
-    alone = not parts.config.tie_embeddings or not workload.setting.multiplies_head(workload.noise)
-    ends: Ends = StockEnds() if stock else KernelEnds(alone)
-    return PrgeStep(
-        parts.embedding,
-        parts.blocks,
-        parts.head,
-        parts.layout,
-        _loops(workload),
-        Shape(workload.b, workload.T, workload.answers, workload.setting.rows_per_chunk),
-        parts.products,
-        noise,
-        ends,
-    )
+    return KernelEnds(not parts.config.tie_embeddings or not workload.setting.multiplies_head(workload.noise))
 
 
-def step_example(workload: Workload) -> tuple[Tensor, ...]:
-    """Returns inputs of the right shapes and types: tokens, first, labels, key, lr, eps."""
-    return (
+def program_example(workload: Workload, parts: Parts) -> tuple[Tensor, ...]:
+    """Returns inputs of the right shapes and types: tokens, first, labels, then key, lr, eps, or an adapter."""
+    batch = (
         torch.zeros(workload.b, workload.T, dtype=torch.int64),
         torch.zeros(workload.b, dtype=torch.int64),
-        torch.zeros(workload.b, workload.answers, dtype=torch.int64),
-        torch.zeros(2, dtype=torch.int64),
-        torch.tensor(1e-3),
-        torch.tensor(1e-2),
+        torch.zeros(workload.b, max(workload.answers, workload.candidates), dtype=torch.int64),
     )
+    if workload.method == EVALUATE:
+        return (*batch, torch.zeros(adapter_values(parts.layout)))
+    return (*batch, torch.zeros(2, dtype=torch.int64), torch.tensor(1e-3), torch.tensor(1e-2))
 
 
 def block_example(workload: Workload, parts: Parts) -> tuple[Tensor, ...]:

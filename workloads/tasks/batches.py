@@ -7,9 +7,10 @@ batches of each input one after the other, int64, little endian.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from foundation.atomic import replacing
 from foundation.errors import UserError
 from workloads.models.tokenizer import Tokenizer
-from workloads.tasks.encoding import RowLayout, encode_examples
+from workloads.tasks.encoding import RowLayout, candidates_of_a_row, encode_examples
 from workloads.tasks.task import Task
 
 Int64Array = npt.NDArray[np.int64]
@@ -30,7 +31,8 @@ class TaskBatches:
     `tokens` int64 [n, b, T]: padded on the left with the tokenizer's pad id.
     `first` int64 [n, b]: the index of each row's first real token.
     `labels` int64 [n, b, K]: what the last K positions predict, -1 where an answer is shorter than K.
-    `classes` int64 [n, b]: the index of each row's right candidate.
+    `classes` int64 [n, b]: the index of each row's right candidate. `candidates`: how many candidates every example of
+    the task has, if all are one token; else 1, as each then needs a row of its own.
     There are `rows` different examples, of which `truncated_rows` lost the beginning of their text.
     """
 
@@ -38,41 +40,53 @@ class TaskBatches:
     first: Int64Array
     labels: Int64Array
     classes: Int64Array
+    candidates: int
     rows: int
     truncated_rows: int
+
+    @property
+    def arrays(self) -> dict[str, Int64Array]:
+        """The program's inputs, in its order."""
+        return {"tokens": self.tokens, "first": self.first, "labels": self.labels}
 
     @property
     def sha256(self) -> str:
         """A hash of everything the program sees."""
         digest = hashlib.sha256()
-        for array in (self.tokens, self.first, self.labels):
+        for array in self.arrays.values():
             digest.update(repr(array.shape).encode())
             digest.update(array.astype("<i8").tobytes())
         return digest.hexdigest()
 
 
-def batches(task: Task, tokenizer: Tokenizer, b: int, T: int, count: int, seed: int) -> TaskBatches:
+def batches(
+    task: Task, tokenizer: Tokenizer, b: int, T: int, count: int, seed: int, K: int | None = None
+) -> TaskBatches:
     """Makes `count` batches of `b` rows of `T` tokens; the same arguments give the same arrays on any machine.
 
-    Every example comes once before any comes again. Raises `UserError` if b, T or count is not above 0, or if T is too
-    short for the prompt.
+    Every example comes once before any comes again. K is that of the program, or the length of the longest candidate
+    of the whole task. Raises `UserError` if b, T or count is not above 0, if T is too short for the prompt, or if a
+    candidate is longer than K.
     """
     for name, value in (("b", b), ("T", T), ("the number of batches", count)):
         if value <= 0:
             raise UserError(f"{name} is {value}, but it must be 1 or more.")
     order = shuffled(len(task.examples), count * b, seed)
     used = sorted(set(order))
-    # K must not depend on the seed: where candidates differ from row to row, all of them are looked at.
-    chosen = used if task.template.constants is not None else range(len(task.examples))
-    encoded = encode_examples([task.examples[index] for index in chosen], task.template, tokenizer)
-    layout = RowLayout.fitting(encoded, task.template, tokenizer, T)
-    examples = dict(zip(chosen, encoded, strict=True))
-    rows = {index: layout.row(examples[index], examples[index].right) for index in used}
+    encoded = encode_examples([task.examples[index] for index in used], task.template, tokenizer)
+    # K must not depend on which examples are drawn: where candidates differ from row to row, all of them count.
+    whole = encoded
+    if task.template.constants is None:
+        whole = encode_examples((*task.examples, *task.validation), task.template, tokenizer)
+    layout = RowLayout.fitting(whole, task.template, tokenizer, T, K)
+    examples = dict(zip(used, encoded, strict=True))
+    rows = {index: layout.row(example, example.right) for index, example in examples.items()}
     return TaskBatches(
         tokens=_array([rows[index].tokens for index in order], (count, b, T)),
         first=_array([rows[index].first for index in order], (count, b)),
         labels=_array([rows[index].labels for index in order], (count, b, layout.K)),
         classes=_array([examples[index].right for index in order], (count, b)),
+        candidates=candidates_of_a_row(whole),
         rows=len(used),
         truncated_rows=sum(row.truncated for row in rows.values()),
     )
@@ -112,15 +126,16 @@ class FileInput:
         return {**asdict(self), "shape": list(self.shape)}
 
 
-def write_inputs(data: TaskBatches, path: Path) -> list[FileInput]:
-    """Writes tokens, first and labels to `path`; returns their entries, in the order of the program's inputs.
+def write_arrays(arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> list[FileInput]:
+    """Writes arrays [batches, ...] one after the other, little endian; returns their entries in the same order.
 
     The file appears whole or not at all. Raises OSError.
     """
     entries = []
     offset = 0
     with replacing(path) as file:
-        for name, array in (("tokens", data.tokens), ("first", data.first), ("labels", data.labels)):
-            entries.append(FileInput(name, "int64", array.shape[1:], path.name, offset, array.shape[0]))
-            offset += file.write(array.astype("<i8").tobytes())
+        for name, array in arrays.items():
+            shape, batches = array.shape[1:], array.shape[0]
+            entries.append(FileInput(name, array.dtype.name, shape, path.name, offset, batches))
+            offset += file.write(array.astype(array.dtype.newbyteorder("<")).tobytes())
     return entries

@@ -53,6 +53,13 @@ def encode_examples(texts: Sequence[LabelledText], template: Template, tokenizer
     return examples
 
 
+def candidates_of_a_row(examples: Sequence[Example]) -> int:
+    """Returns how many candidates one row can have: all, if each is one token and all examples have as many; else 1."""
+    counts = {len(example.candidates) for example in examples}
+    are_tokens = all(len(one) == 1 for example in examples for one in example.candidates)
+    return counts.pop() if are_tokens and len(counts) == 1 else 1
+
+
 def constant_answers(template: Template, tokenizer: Tokenizer) -> tuple[tuple[int, ...], ...] | None:
     """Returns the tokens of each candidate if these are the same for all examples, else None."""
     if template.constants is None:

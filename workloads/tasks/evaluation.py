@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from foundation.errors import UserError
 from workloads.tasks.batches import Int64Array
-from workloads.tasks.encoding import Example, Row, RowLayout
+from workloads.tasks.encoding import Example, Row, RowLayout, candidates_of_a_row
 from workloads.tasks.padded import PaddedBatch, padded_batch
 
 FILLER = -1
@@ -79,17 +79,18 @@ def _share(of_right: float, every: Sequence[float]) -> float:
     return 1 / every.count(lowest) if of_right == lowest else 0.0
 
 
-def evaluation_batches(examples: Sequence[Example], layout: RowLayout, rows: int) -> EvaluationBatches:
+def evaluation_batches(
+    examples: Sequence[Example], layout: RowLayout, rows: int, *, fixed: bool = False
+) -> EvaluationBatches:
     """Returns every candidate of every example in batches of `rows` rows, rows of like length together.
 
-    The last batch is filled with copies of its last row. Raises `UserError` if there are no examples.
+    A batch is as long as it needs, or T where the program has a `fixed` shape. The last one is filled with copies of
+    its last row. Raises `UserError` if there are no examples.
     """
     if not examples:
         raise UserError("There are no examples to evaluate: give a task with a validation split.")
-    lengths = {len(one) for example in examples for one in example.candidates}
-    counts = {len(example.candidates) for example in examples}
-    together = lengths == {1} and len(counts) == 1
-    if together:
+    candidates = candidates_of_a_row(examples)
+    if candidates > 1:
         made = [(index, 0, _row_of_all(example, layout)) for index, example in enumerate(examples)]
     else:
         made = [
@@ -103,9 +104,10 @@ def evaluation_batches(examples: Sequence[Example], layout: RowLayout, rows: int
         chunk = made[start : start + rows]
         chunk += [(FILLER, *chunk[-1][1:])] * (rows - len(chunk))
         which = np.array([(example, candidate) for example, candidate, _ in chunk], dtype=np.int64)
-        batches.append(EvaluationBatch(padded_batch([row for *_, row in chunk]), which[:, 0], which[:, 1]))
+        padded = padded_batch([row for *_, row in chunk], fixed=fixed)
+        batches.append(EvaluationBatch(padded, which[:, 0], which[:, 1]))
     right = np.array([example.right for example in examples], dtype=np.int64)
-    return EvaluationBatches(tuple(batches), counts.pop() if together else 1, right)
+    return EvaluationBatches(tuple(batches), candidates, right)
 
 
 def _row_of_all(example: Example, layout: RowLayout) -> Row:

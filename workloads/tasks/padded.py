@@ -40,10 +40,10 @@ def padded_length(longest: int, T: int) -> int:
     return min(-(-longest // ROUNDED_TO) * ROUNDED_TO, T)
 
 
-def padded_batch(rows: Sequence[Row]) -> PaddedBatch:
-    """Returns rows of T tokens as a batch of the length that they need, which is K at least: so many predict."""
+def padded_batch(rows: Sequence[Row], *, fixed: bool = False) -> PaddedBatch:
+    """Returns rows of T tokens as a batch of the length that they need (K at least: so many predict), or `fixed`: T."""
     T, K = len(rows[0].tokens), len(rows[0].labels)
-    length = padded_length(max(K, *(T - row.first for row in rows)), T)
+    length = T if fixed else padded_length(max(K, *(T - row.first for row in rows)), T)
     columns = (
         [row.tokens[T - length :] for row in rows],
         [row.first - (T - length) for row in rows],

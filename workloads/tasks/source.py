@@ -13,6 +13,11 @@ MOVIE_REVIEWS = "movie-reviews"
 NAMED_TASKS = (BUILT_IN, MOVIE_REVIEWS)
 """Tasks that need no file of the user's: 96 reviews in the package, and rated movie reviews that are fetched once."""
 
+WHOLE = "whole"
+PAPER = "paper"
+SPLITS = (WHOLE, PAPER)
+"""`whole`: all examples; `paper`: the first 1,000 of each part, as the paper has it (in the order of the files)."""
+
 
 @dataclass(frozen=True)
 class TaskSource:
@@ -30,15 +35,19 @@ class TaskSource:
     ignored_columns: tuple[str, ...] = ()
 
 
+def resolve_path(text: str, folder: Path) -> str:
+    """Returns a path from `folder`, without a `~`."""
+    return str(folder / Path(text).expanduser())
+
+
 def resolve_task(text: str, folder: Path) -> str:
     """Returns the name of a named task as it is, else the path, from `folder`, without a `~`."""
-    return text if text in NAMED_TASKS else str(folder / Path(text).expanduser())
+    return text if text in NAMED_TASKS else resolve_path(text, folder)
 
 
 def resolve_template(text: str, folder: Path) -> str:
     """Returns the name of a template as it is, but the path of a YAML file from `folder`, without a `~`."""
-    is_file = text.lower().endswith((".yaml", ".yml"))
-    return str(folder / Path(text).expanduser()) if is_file else text
+    return resolve_path(text, folder) if text.lower().endswith((".yaml", ".yml")) else text
 
 
 def parse_label_map(pairs: Iterable[str]) -> dict[str, str]:

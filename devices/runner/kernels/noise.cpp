@@ -47,8 +47,10 @@ void perturb(const Perturbation& p, Value* out) {
     const int64_t query = task / chunks;
     const int64_t begin = task % chunks * kChunk;
     const int64_t size = std::min(kChunk, p.count - begin);
-    alignas(64) float noise[kChunk];
-    fill_normals(loops, noise_stream(p.key, p.first_query + query), p.first + begin, size, noise);
+    alignas(64) float noise[kChunk] = {};
+    if (p.epsilon != 0.0F) {  // an evaluation takes the adapter as it is
+      fill_normals(loops, noise_stream(p.key, p.first_query + query), p.first + begin, size, noise);
+    }
     const float* from = p.adapter + p.first + begin;
     Value* to = out + query * p.count + begin;
     if (p.signs != Signs::minus) {

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 from rich import box
 from rich.markup import escape
 from rich.table import Table
@@ -23,7 +22,7 @@ from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json, print_line, print_table
-from suite.cli.workload_options import workload_options
+from suite.cli.workload_options import OwnOrNumber, refuse_settings, workload_options
 from suite.home import Home
 from suite.planning import forecast as demands
 from suite.planning.forecast import forecast
@@ -92,16 +91,6 @@ def _number(found: Number, factor: float = 1.0) -> str:
     return "-" if isinstance(found, Unavailable) else format_rounded(found * factor)
 
 
-class OwnOrNumber(click.ParamType[Any]):
-    """A number, or `auto` for that of each quantization setting, which is None."""
-
-    name = "number|auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
-        """Fails with click's own sentence for anything else."""
-        return None if value == "auto" else click.FLOAT(value, param, ctx)
-
-
 _WITH_RESUME = ("resume", "as_json", "inventory_path")
 _WITH_PLAN = ("plan_path", "tag", "quick", "dry_run", "as_json", "inventory_path")
 
@@ -149,10 +138,10 @@ def run(
         checked_tag(tag)
     inventory, home = open_inventory(inventory_path)
     if resume:
-        _refuse_settings("--resume goes on with the plan of the interrupted run", _WITH_RESUME)
+        refuse_settings("--resume goes on with the plan of the interrupted run", _WITH_RESUME)
         return _print_outcome(_measure(None, inventory, home), as_json)
     if plan_path is not None:
-        _refuse_settings(f"--plan takes everything from {plan_path}", _WITH_PLAN)
+        refuse_settings(f"--plan takes everything from {plan_path}", _WITH_PLAN)
         plan = load_plan_file(plan_path, inventory)
     else:
         plan = RunPlan((_plan(inventory, selection, settings),))
@@ -174,19 +163,6 @@ def _measure(
     if plan is None:
         return orchestrate.resume(inventory, home, Display())
     return orchestrate.begin(plan, inventory, home, Display(), command, tag=tag)
-
-
-def _refuse_settings(why: str, allowed: Sequence[str]) -> None:
-    """Refuses options that a resumed run or a plan file would silently ignore."""
-    context = click.get_current_context()
-    given = [
-        parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name not in allowed
-        and context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
-    ]
-    if given:
-        raise UserError(f"{why}: leave out {', '.join(given)}.")
 
 
 def _plan(inventory: Inventory, selection: str | None, settings: dict[str, Any]) -> Plan:

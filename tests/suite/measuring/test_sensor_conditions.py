@@ -17,10 +17,11 @@ from devices.sensors.spec import Sensor
 from devices.transports.local.transport import LocalTransport
 from foundation.unavailable import Unavailable
 from suite.energy.session_energy import SessionEnergy, session_energy
-from suite.measuring import session
+from suite.measuring import job, session
 from suite.measuring.idle_device import Clock, idle_power_mw, value_in
 from suite.measuring.sensor_plan import SensorPlan
 from suite.measuring.session import run_session
+from suite.sessions.loss_check import NOTHING_EXPECTED
 from suite.sessions.validity import Expectation, SessionStatus, judge
 from tests.support.suite import recorded_session as recorded
 
@@ -83,11 +84,14 @@ def judged_on(device: Told, monkeypatch: pytest.MonkeyPatch) -> Any:
         listener.lines.extend(recorded.whole())
         return ProcessEnd(rc=0)
 
-    monkeypatch.setattr(session, "_place_job", lambda *_: None)
-    monkeypatch.setattr(session, "_opened", lambda _path: contextlib.nullcontext())
-    monkeypatch.setattr(session, "_launch", launch)
-    monkeypatch.setattr(session, "expectation", lambda *_: Expectation(measured_steps=5))
-    order: Any = SimpleNamespace(session_id="s", throttle_notes=(), log=None)
+    monkeypatch.setattr(job, "_place", lambda *_: None)
+    monkeypatch.setattr(job, "_opened", lambda _path: contextlib.nullcontext())
+    monkeypatch.setattr(job, "_launch", launch)
+    monkeypatch.setattr(
+        session, "_job", lambda order: SimpleNamespace(name=order.session_id, log=None, state_after=None)
+    )
+    prepared = SimpleNamespace(plan=SimpleNamespace(steps=5), expected_losses=NOTHING_EXPECTED)
+    order: Any = SimpleNamespace(session_id="s", throttle_notes=(), prepared=prepared)
     plan = SensorPlan((), {}, (), {}, {})
     return run_session(device, order, [], plan, lambda *_: None)[1]  # type: ignore[arg-type]
 

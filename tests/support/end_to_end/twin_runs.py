@@ -20,7 +20,7 @@ from devices.deployment.built_runner import write_manifest
 from devices.transports.adb.link import adb_transport
 from devices.transports.shell.conversation import Patience
 from devices.transports.ssh.link import ssh_transport
-from suite.measuring import campaign, session
+from suite.measuring import job, reconnecting
 from tests.support.end_to_end.suite_runs import SHAPE, Bench, Ran
 from tests.support.twins.twin_devices import Twin
 
@@ -110,7 +110,7 @@ def runners_in(twin: Twin) -> list[int]:
 
 def warm_up_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any two steps will do: the times of emulated ones vary so much that the warm-up would take all that it may."""
-    monkeypatch.setattr(session, "WARM_UP_TOLERANCE", 1.0)
+    monkeypatch.setattr(job, "WARM_UP_TOLERANCE", 1.0)
 
 
 def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +125,7 @@ def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         "adb": lambda entry: adb_transport(entry, patience=patience),
     }
     monkeypatch.setattr(connect, "TRANSPORTS", MappingProxyType(transports))
-    monkeypatch.setattr(campaign, "RECONNECT_SECONDS", (2.0, RESTART_S))
+    monkeypatch.setattr(reconnecting, "RECONNECT_SECONDS", (2.0, RESTART_S))
 
 
 _PLAY = r"""

@@ -1,0 +1,254 @@
+"""One process of the runner on a device: its job and inputs are placed, it is launched, and every line of it is kept.
+
+What it computes is the caller's: steps to be measured (session.py), a part of a training or an evaluation
+(suite/training).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import posixpath
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devices.access.connect import Device
+from devices.deployment.built_runner import BuiltRunner
+from devices.deployment.deploy import timeout_for
+from devices.errors import DeviceLost, FileError, OutputLimitError, TransportTimeout
+from devices.processes import ProcessEnd
+from devices.sensors.spec import Sensor
+from reports.model.quantities import TEMPERATURE
+from suite.errors import StoreError
+from suite.measuring.sensor_plan import SensorPlan
+from suite.sessions.collect import collect
+from suite.sessions.record import SessionRecord
+from workloads.export.artifact import Artifact
+from workloads.tasks.batches import write_arrays
+
+WARM_UP_TOLERANCE = 0.04
+"""Warm-up ends when two moving averages of step time agree so closely [androidx benchmark, WarmupManager]."""
+
+_WARM_UP_SECONDS = 120.0
+_STATE = "state.safetensors"
+_STATE_BEFORE = "before.safetensors"
+
+Array = NDArray[Any]
+OnStep = Callable[[str, int], None]  # phase, number of steps so far
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process does; runner, program and data files are on the device already.
+
+    `inputs` are the program's, in its order: an array [batches, ...], of which step i takes batch i modulo their
+    number, or what the job says of the input (`step_inputs`). `warm_up` are the fewest and the most steps before the
+    `steps` that count. `state_before` is a file of this host with the state to start from, `state_after` where the
+    state after the last step goes; a process that did not complete leaves none. `check_stop` raises when the process is
+    to be ended; it is called several times a second.
+    """
+
+    name: str
+    artifact: Artifact
+    runner: BuiltRunner
+    log: Path
+    inputs: Mapping[str, Array | Mapping[str, Any]]
+    steps: int
+    warm_up: tuple[int, int]
+    timeout_s: float
+    state_before: Path | None = None
+    state_after: Path | None = None
+    check_stop: Callable[[], None] = field(default=lambda: None)
+
+
+class _TripPoint(Exception):  # noqa: N818 - a reason to stop, not a fault of ours
+    """A zone reached the temperature at which the device itself steps in."""
+
+
+def run_job(
+    device: Device, job: Job, sensors: Sequence[Sensor], plan: SensorPlan, on_step: OnStep
+) -> tuple[SessionRecord, list[str]]:
+    """Returns the record of the process, and what the device said of throttling before and after it.
+
+    What `check_stop` raises goes through, with the runner ended, and so does KeyboardInterrupt; a device that is lost
+    is part of the record. Raises StoreError if this host's disk can't take what came.
+    """
+    folder = device.places.job(job.name)
+    lines: list[str] = []
+    throttled: list[str] = []
+    try:
+        _note_throttling(device, throttled)
+        _place(device, folder, job, sensors)
+        with _opened(job.log) as log:
+            outcome = _launch(device, folder, job, _Listener(lines, log, on_step, plan))
+        _note_throttling(device, throttled)
+        if job.state_after is not None and outcome.rc == 0:
+            _take_state(device, folder, job.state_after)
+        # A folder that stays is removed by the next run; it is no reason to lose the session.
+        with contextlib.suppress(FileError):
+            device.transport.remove(folder, recursive=True)
+    except DeviceLost as error:
+        outcome = ProcessEnd(rc=None, lost=str(error))
+    return collect(job.name, lines, outcome, plan.quantities), throttled
+
+
+def _note_throttling(device: Device, notes: list[str]) -> None:
+    note = device.throttling()
+    if note is not None:
+        notes.append(note)
+
+
+def step_inputs(
+    arrays: Mapping[str, Array], seed: int, lr: float | Array, eps: float, first_step: int = 0
+) -> dict[str, Array | Mapping[str, Any]]:
+    """Returns the inputs of training steps on the batches of `arrays`, with the noise of `first_step` and on.
+
+    `lr` is that of all steps, or float32 [steps].
+    """
+    key = {"seed": seed, "first": first_step} if first_step else {"seed": seed}  # as earlier runners know it
+    rate = lr if isinstance(lr, np.ndarray) else {"dtype": "float32", "shape": [], "value": [lr]}
+    return {
+        **arrays,
+        "key": {"dtype": "int64", "shape": [2], "step_key": key},
+        "lr": rate,
+        "eps": {"dtype": "float32", "shape": [], "value": [eps]},
+    }
+
+
+def threads_of(device: Device) -> int:
+    """Returns the entry's threads, else one for each of its CPUs, else one for each CPU of the device."""
+    if device.entry.threads is not None:
+        return device.entry.threads
+    if device.entry.cpus is not None:
+        return len(device.entry.cpus)
+    return device.facts().cpu_count or 1
+
+
+def _document(
+    device: Device, job: Job, sensors: Sequence[Sensor], inputs: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Returns the job of docs/contracts.md."""
+    fewest, most = job.warm_up
+    document: dict[str, Any] = {
+        "schema": 1,
+        "session": job.name,
+        "program": f"../../artifacts/{job.artifact.hash}/program.pte",
+        "method": "forward",
+        "inputs": inputs,
+        "outputs": {"losses": 0},
+        "warm_up": {
+            "min_steps": fewest,
+            "max_steps": most,
+            "max_seconds": _WARM_UP_SECONDS,
+            "tolerance": WARM_UP_TOLERANCE,
+        },
+        "steps": job.steps,
+        "min_measured_seconds": 0.0,
+        "threads": threads_of(device),
+        "sensors": [sensor.job_entry() for sensor in sensors],
+    }
+    if device.entry.cpus is not None:
+        document["cpus"] = list(device.entry.cpus)
+    if job.artifact.data:  # a runner of an earlier suite, as baselines may have, does not know the key
+        document["data"] = [f"../../weights/{file.hash}/{file.name}" for file in job.artifact.data]
+    if job.state_before is not None:
+        document["state_in"] = _STATE_BEFORE
+    if job.state_after is not None:
+        document["state_out"] = _STATE
+    return document
+
+
+def _place(device: Device, folder: str, job: Job, sensors: Sequence[Sensor]) -> None:
+    transport = device.transport
+    transport.mkdir(folder)
+    local = job.log.with_suffix(".inputs")  # of this process alone: devices work side by side
+    arrays = {name: value for name, value in job.inputs.items() if isinstance(value, np.ndarray)}
+    try:
+        files = {entry.name: entry.as_job_entry() for entry in write_arrays(arrays, local)}
+    except OSError as error:
+        raise _unwritable("the inputs", local, error) from error
+    for file, name in ((local, local.name), (job.state_before, _STATE_BEFORE)):
+        if file is not None:
+            transport.push(file, posixpath.join(folder, name), timeout_s=timeout_for(file.stat().st_size))
+    local.unlink(missing_ok=True)  # the next session makes the same again
+    inputs = [
+        files[name] if isinstance(value, np.ndarray) else {"name": name, **value} for name, value in job.inputs.items()
+    ]
+    document = json.dumps(_document(device, job, sensors, inputs), indent=1)
+    transport.write(posixpath.join(folder, "job.json"), document.encode())
+
+
+def _take_state(device: Device, folder: str, destination: Path) -> None:
+    source = posixpath.join(folder, _STATE)
+    size_bytes = device.transport.stat(source).size_bytes
+    device.transport.pull(source, destination, timeout_s=timeout_for(size_bytes))
+
+
+@dataclass
+class _Listener:
+    """Takes the runner's lines as they come: into memory, onto the disk, and the steps to whoever watches."""
+
+    lines: list[str]
+    log: FileIO
+    on_step: OnStep
+    sensors: SensorPlan
+    steps: int = 0
+
+    def __call__(self, line: str) -> None:
+        self.lines.append(line)
+        try:
+            rest = memoryview(f"{line}\n".encode("utf-8", "replace"))
+            while rest:  # a disk that fills up takes a part first
+                rest = rest[self.log.write(rest) :]
+        except OSError as error:
+            raise _unwritable("the raw output", str(self.log.name), error) from error
+        if line.startswith('{"event":"step"'):
+            self.steps += 1
+            self.on_step("measuring" if '"measured"' in line else "warming up", self.steps)
+        elif self.sensors.trip_mc and line.startswith('{"event":"sample"'):
+            self._watch_temperature(line)
+
+    def _watch_temperature(self, line: str) -> None:
+        try:
+            sample = json.loads(line)
+            name, value = str(sample["sensor"]), float(sample["value"])
+        except (ValueError, KeyError, TypeError):
+            return  # the collector will name what is wrong with it
+        if self.sensors.quantities.get(name) == TEMPERATURE and value >= self.sensors.trip_mc.get(name, float("inf")):
+            raise _TripPoint(f"{name} reached {value / 1e3:.1f} degC, its trip point: cool the device")
+
+
+def _launch(device: Device, folder: str, job: Job, listener: _Listener) -> ProcessEnd:
+    command = job.runner.command(device.places.runner(job.runner.hash))
+    try:
+        return device.launch(
+            [*command, "job.json"], listener, timeout_s=job.timeout_s, cwd=folder, while_waiting=job.check_stop
+        )
+    except _TripPoint as reason:
+        return ProcessEnd(rc=None, stopped=str(reason))
+    except TransportTimeout:
+        return ProcessEnd(rc=None, stopped=f"it was not done after {job.timeout_s:.0f} s")
+    except OutputLimitError as error:
+        return ProcessEnd(rc=None, stopped=str(error))
+
+
+def _opened(path: Path) -> FileIO:
+    try:
+        return FileIO(
+            path, "w"
+        )  # unbuffered: a line that came is on the disk, and closing cannot fail for what is left
+    except OSError as error:
+        raise _unwritable("the raw output", path, error) from error
+
+
+def _unwritable(what: str, path: Path | str, error: OSError) -> StoreError:
+    return StoreError(
+        f"{what} cannot be written to {path} ({error.strerror}, error {error.errno}): "
+        "free space or make the folder writable, then go on with `suite run --resume`"
+    )

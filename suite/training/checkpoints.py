@@ -1,0 +1,76 @@
+"""The states of a training on this host: what a program left after a step, and the adapter that it stands for.
+
+A checkpoint is the state file of the runner, so that a training goes on with the very bits it stopped with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from foundation.atomic import write_atomic
+from foundation.errors import UserError
+from workloads.methods.noise import normal
+
+Float32Array = NDArray[np.float32]
+
+KEPT = 2
+"""The newest checkpoints that stay: the store may not know of the last one yet."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state after `step` steps."""
+
+    step: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one training, in a folder of their own."""
+
+    folder: Path
+
+    def place(self, step: int) -> Path:
+        """Returns where the state after `step` steps goes."""
+        return self.folder / f"step-{step:09d}.safetensors"
+
+    def remove_old(self) -> None:
+        """Removes all but the newest ones."""
+        for path in sorted(self.folder.glob("step-*.safetensors"))[:-KEPT]:
+            path.unlink(missing_ok=True)
+
+
+def adapter_of(checkpoint: Checkpoint, lr: float) -> Float32Array:
+    """Returns the adapter float32 [n] that a state stands for, with the pending update applied at rate `lr`.
+
+    The update is that of docs/contracts.md: lr times the mean over the queries of projected gradient times noise. A
+    state of a method without pending updates has the adapter alone. Raises UserError if the file can't be read.
+    """
+    try:
+        state = load_file(checkpoint.path)
+        adapter: Float32Array = state["adapter"]
+        gradients, key = state.get("projected_gradient"), state.get("pending_key")
+    except (OSError, SafetensorError, KeyError) as error:
+        raise UserError(
+            f"the checkpoint {checkpoint.path} can't be read ({error}): resume from an older one."
+        ) from error
+    if gradients is None or key is None:
+        return adapter
+    seed, step = (int(word) for word in key)
+    direction = np.zeros_like(adapter)
+    for query, gradient in enumerate(gradients):
+        direction += gradient * normal(seed, step, query, 0, adapter.size)
+    updated: Float32Array = adapter - np.float32(lr) * direction / np.float32(len(gradients))
+    return updated
+
+
+def write_state(adapter: Float32Array, path: Path) -> None:
+    """Writes a state that starts a training from `adapter`; what else a program remembers starts at zero."""
+    write_atomic(path, save({"adapter": adapter}))

@@ -1,0 +1,98 @@
+"""What is trained on each device, how it is evaluated on the way, and when it ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foundation.errors import UserError, unknown_name
+from suite.planning.plan import Plan
+from workloads.workload import EVALUATE, require_count
+
+SCHEDULES = ("constant", "linear", "cosine")
+_MOST = 100_000_000
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """A training as requested; `plan` says on which devices, of which model and settings, in which steps.
+
+    The adapter is evaluated on `examples` held-out examples at the start, every `eval_every` steps and at the end; its
+    state is saved every `checkpoint_every` steps. `schedule` is how the learning rate falls over all `steps`. A
+    training ends after `steps`, or before if a budget is used up or a held-out accuracy of `target` is reached;
+    `budget_minutes` and `budget_joules` count the device's training steps alone. `adapter` is a PEFT folder to start
+    from. Raises UserError.
+    """
+
+    plan: Plan
+    steps: int = 500
+    eval_every: int = 100
+    checkpoint_every: int = 50
+    examples: int = 400
+    schedule: str = "constant"
+    budget_minutes: float | None = None
+    budget_joules: float | None = None
+    target: float | None = None
+    adapter: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("--steps", self.steps), ("--eval-every", self.eval_every)):
+            require_count(name, value, _MOST)
+        require_count("--checkpoint-every", self.checkpoint_every, _MOST)
+        require_count("--examples", self.examples, _MOST)
+        if self.schedule not in SCHEDULES:
+            raise unknown_name("schedule", self.schedule, SCHEDULES)
+        for name, budget in (("--budget-minutes", self.budget_minutes), ("--budget-joules", self.budget_joules)):
+            if budget is not None and not (math.isfinite(budget) and budget > 0):
+                raise UserError(f"{name} is {budget:g}, but it must be a positive number: give one such as 10.")
+        if self.target is not None and not 0 < self.target <= 1:
+            raise UserError(f"--target is {self.target:g}, but it is a share of right answers: give one such as 0.8.")
+
+    def evaluation(self, batch: int) -> Plan:
+        """Returns the plan of the programs that evaluate, `batch` rows at a time."""
+        return replace(self.plan, method=EVALUATE, q=1, b=batch, noise="kernel", lr=None, eps=None)
+
+    def rates(self, lr: float, first: int, count: int) -> NDArray[np.float32]:
+        """Returns the learning rate of each of `count` calls from step `first` on: float32 [count].
+
+        A call applies the update that the step before it left, so that it takes that step's rate.
+        """
+        return np.array([lr * self._factor(max(0, step - 1)) for step in range(first, first + count)], np.float32)
+
+    def rate_after(self, lr: float, step: int) -> float:
+        """Returns the rate of the update that is pending after `step` steps."""
+        return float(self.rates(lr, step, 1)[0])
+
+    def _factor(self, step: int) -> float:
+        share = step / self.steps
+        if self.schedule == "linear":
+            return 1.0 - share
+        return 0.5 * (1.0 + math.cos(math.pi * share)) if self.schedule == "cosine" else 1.0
+
+    def segment_end(self, step: int) -> int:
+        """Returns the step after `step` at which the state is saved next."""
+        ends = [step + every - step % every for every in (self.checkpoint_every, self.eval_every)]
+        return min(*ends, self.steps)
+
+    def evaluates_at(self, step: int) -> bool:
+        """Returns whether the adapter is evaluated after `step` steps."""
+        return step % self.eval_every == 0 or step == self.steps
+
+    def document(self) -> dict[str, Any]:
+        """Returns the plan as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> TrainingPlan:
+        """Reads the plan of `document`; UserError if another version of the suite wrote it."""
+        try:
+            return cls(**{**document, "plan": Plan.from_document(document["plan"])})
+        except (TypeError, KeyError):
+            raise UserError(
+                "The plan of this training was written by another version of the suite: start anew."
+            ) from None

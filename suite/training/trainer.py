@@ -1,0 +1,225 @@
+"""One training on one device: segments of steps, each from the state that the last one left, and evaluations between.
+
+A segment is a process of the runner. What it leaves is on this host's disk before the store knows of it, and in the
+store before the next one starts: whatever dies, the training goes on from there on the very trajectory that an
+undisturbed one has.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from devices.access.connect import Device
+from devices.deployment.built_runner import BuiltRunner
+from devices.errors import DeviceLost
+from foundation.errors import UserError
+from foundation.unavailable import Unavailable
+from suite.energy.session_energy import SessionEnergy, session_energy
+from suite.errors import SuiteError
+from suite.measuring.idle_device import Clock
+from suite.measuring.job import Job, OnStep, run_job, step_inputs
+from suite.measuring.meter import open_meter
+from suite.measuring.sensor_plan import SensorPlan, sensor_plan
+from suite.measuring.session import longest_s
+from suite.preparing.preparation import Prepared
+from suite.sessions.record import Cause, SessionRecord
+from suite.store.trainings import Evaluation, Segment, Training, Trainings
+from suite.training.checkpoints import Checkpoint, Checkpoints, adapter_of
+from suite.training.limits import next_end
+from suite.training.material import EVALUATED_ROWS, Material
+from suite.training.plan import TrainingPlan
+
+MOST_ATTEMPTS = 3
+"""Processes that die on their own before a training is given up."""
+
+_NO_SENSOR: SessionEnergy | Unavailable = Unavailable("the device has no power sensor that can be read")
+_NO_IDLE = Unavailable("idle power is not measured during a training")
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Course:
+    """What one training consists of: its plan, programs, data, and where its states are kept."""
+
+    training_id: str
+    plan: TrainingPlan
+    steps: Prepared
+    evaluation: Prepared
+    material: Material
+    checkpoints: Checkpoints
+    start: Path | None
+    logs: Path
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where a training takes place. `check_stop` raises when it is to end; `steps` displays those of a process."""
+
+    device: Device
+    runner: BuiltRunner
+    clock: Clock
+    note: Note
+    check_stop: Callable[[], None]
+    steps: Callable[[str, int], AbstractContextManager[OnStep]]
+
+
+def train(course: Course, ground: Ground, trainings: Trainings) -> str:
+    """Trains until the plan's end from wherever the store says the training is; returns why it ended.
+
+    Raises DeviceLost, SuiteError if the device can't train, and UserError for a budget that holds no step.
+    """
+    while True:
+        ground.check_stop()
+        training = trainings.one(course.training_id)
+        step = training.steps
+        before = _state_at(course, step)
+        if course.plan.evaluates_at(step) and all(each.step != step for each in training.evaluations):
+            _evaluate(course, ground, trainings, before, step)
+            continue
+        end = next_end(course.plan, training)
+        if isinstance(end, str):
+            if all(each.step != step for each in training.evaluations):
+                _evaluate(course, ground, trainings, before, step)
+            return end
+        segment = _make_steps(course, ground, before, step, end)
+        trainings.add_segment(course.training_id, segment)
+        course.checkpoints.remove_old()
+
+
+def _state_at(course: Course, step: int) -> Checkpoint | None:
+    """Returns the state to go on from, None for a zero adapter. Raises UserError if it is gone."""
+    if step == 0:
+        return None if course.start is None else Checkpoint(0, course.start)
+    path = course.checkpoints.place(step)
+    if not path.is_file():
+        raise UserError(f"the checkpoint {path} of step {step} is gone, so the training can't go on: start a new one.")
+    return Checkpoint(step, path)
+
+
+def _make_steps(course: Course, ground: Ground, before: Checkpoint | None, first: int, end: int) -> Segment:
+    """Makes the steps from `first` to before `end`; a process that dies is started again."""
+    reason = ""
+    for _ in range(MOST_ATTEMPTS):
+        job = _training_job(course, ground, before, first, end)
+        label = (
+            f"{ground.device.entry.name} {course.steps.workload.quant}: steps {first} to {end} of {course.plan.steps}"
+        )
+        record, sensors, notes = _carry_out(ground, job, label)
+        if record.complete:
+            diverged = _diverged(record, first)
+            if diverged is not None:
+                course.checkpoints.place(end).unlink(missing_ok=True)
+                raise SuiteError(f"{diverged}: the state of step {first} is kept; train with a smaller --lr")
+            return _segment(record, sensors, first, notes)
+        reason = record.sentence
+        if record.cause is Cause.UNSUPPORTED:
+            break
+        ground.note(f"{course.steps.workload.quant}: {reason}; again from step {first}")
+    raise SuiteError(f"steps {first} to {end} can't be made: {reason}")
+
+
+def _training_job(course: Course, ground: Ground, before: Checkpoint | None, first: int, end: int) -> Job:
+    training, plan, count = course.steps.training, course.plan, end - first
+    arrays = {name: array[first:end] for name, array in course.material.training.arrays.items()}
+    rates = plan.rates(training.lr, first, count)
+    return Job(
+        name=f"{course.training_id}.step{first}",
+        artifact=course.steps.artifact,
+        runner=ground.runner,
+        log=course.logs / f"step-{first:09d}.jsonl",
+        inputs=step_inputs(arrays, training.seed, rates, training.eps, first),
+        steps=count,
+        warm_up=(0, 0),
+        timeout_s=longest_s(count, course.steps.estimate.flops_per_step),
+        state_before=None if before is None else before.path,
+        state_after=course.checkpoints.place(end),
+        check_stop=ground.check_stop,
+    )
+
+
+def _evaluate(course: Course, ground: Ground, trainings: Trainings, at: Checkpoint | None, step: int) -> None:
+    """Evaluates the adapter that the state stands for on the held-out examples, and stores what it is worth."""
+    held_out, prepared = course.material.held_out, course.evaluation
+    values = course.steps.artifact.document["adapter_values"]
+    rate = course.plan.rate_after(course.steps.training.lr, step)
+    adapter = np.zeros(values, np.float32) if at is None else adapter_of(at, rate)
+    inputs = {"tokens": held_out.tokens, "first": held_out.first, "labels": held_out.labels, "adapter": adapter[None]}
+    count = len(held_out.tokens)
+    job = Job(
+        name=f"{course.training_id}.evaluation{step}",
+        artifact=prepared.artifact,
+        runner=ground.runner,
+        log=course.logs / f"evaluation-{step:09d}.jsonl",
+        inputs=inputs,
+        steps=count,
+        warm_up=(0, 0),
+        timeout_s=longest_s(count, prepared.estimate.flops_per_step),
+        check_stop=ground.check_stop,
+    )
+    label = f"{ground.device.entry.name} {prepared.workload.quant}: evaluating after {step} steps"
+    for _ in range(MOST_ATTEMPTS):
+        record, _, _ = _carry_out(ground, job, label)
+        if record.complete:
+            break
+        ground.note(f"{prepared.workload.quant}: {record.sentence}; evaluating again")
+    else:
+        raise SuiteError(f"the adapter of step {step} can't be evaluated: {record.sentence}")
+    losses = np.array([each.losses for each in record.steps], np.float32)
+    accuracy, loss = held_out.score(losses.reshape(count, held_out.candidates_of_a_row, EVALUATED_ROWS))
+    seconds = sum(each.latency_ms for each in record.steps) / 1e3
+    evaluation = Evaluation(step, held_out.examples, accuracy, loss, seconds)
+    trainings.add_evaluation(course.training_id, evaluation)
+    ground.note(f"{course.steps.workload.quant}: {describe(evaluation, trainings.one(course.training_id))}")
+
+
+def describe(evaluation: Evaluation, training: Training) -> str:
+    """Returns a line on an evaluation and what it took to get there."""
+    energy = training.energy_at(evaluation.step)
+    joules = "" if isinstance(energy, Unavailable) else f" and {energy / 1e3:.1f} J"
+    after = f" after {training.seconds_at(evaluation.step):.1f} s{joules} of steps" if evaluation.step else ""
+    return (
+        f"step {evaluation.step}: accuracy {evaluation.accuracy:.3f}, loss {evaluation.loss:.3f} on "
+        f"{evaluation.examples} held-out examples{after}"
+    )
+
+
+def _carry_out(ground: Ground, job: Job, label: str) -> tuple[SessionRecord, SensorPlan, list[str]]:
+    """Runs a job. Raises DeviceLost if the device went away meanwhile."""
+    found = ground.device.sensors()
+    sensors = sensor_plan(found, ground.device.entry.power)
+    command = ground.runner.command(ground.device.places.runner(ground.runner.hash))
+    with open_meter(ground.device, command, ground.clock) as meter, ground.steps(label, job.steps) as on_step:
+        record, notes = run_job(ground.device, job, found.sensors, sensors, on_step)
+    if record.cause is Cause.LOST:
+        raise DeviceLost(record.sentence)
+    return meter.joined(record), sensors, notes
+
+
+def _diverged(record: SessionRecord, first: int) -> str | None:
+    """Returns at which step a loss is not finite, None if all are."""
+    for step in record.steps:
+        if not step.losses or not all(math.isfinite(loss) for loss in step.losses):
+            return f"the loss of step {first + step.index} is not finite"
+    return None
+
+
+def _segment(record: SessionRecord, sensors: SensorPlan, first: int, notes: list[str]) -> Segment:
+    energy = _NO_SENSOR
+    if sensors.energy_sensors:
+        energy = session_energy(record, sensors.energy_sensors, sensors.wrap_range_mj, _NO_IDLE)
+    curve = tuple((step.latency_ms / 1e3, sum(step.losses) / len(step.losses)) for step in record.steps)
+    return Segment(
+        first_step=first,
+        seconds=sum(seconds for seconds, _ in curve),
+        load_seconds=None if record.load_ms is None else record.load_ms / 1e3,
+        energy_mj=energy if isinstance(energy, Unavailable) else energy.gross_mj * len(curve),
+        peak_memory_kib=record.peak_memory_kib,
+        curve=curve,
+        note=notes[0] if notes else None,
+    )

@@ -1,0 +1,67 @@
+"""How good an adapter is: the losses of candidate answers, without any perturbation or update.
+
+The program stands beside the training step's and takes its weights from the same data files, so that evaluating on a
+device costs neither a second copy of the model nor the 2q forward passes of a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from workloads.methods.passes import PLUS, ForwardPass
+from workloads.methods.perturbation import Noise
+from workloads.methods.prge_step import Ends, Shape
+from workloads.workload import AdapterSlot
+
+_ONE_SLICE = ForwardPass(first_query=0, queries=1, signs=PLUS)
+
+
+class Evaluation(nn.Module):
+    """One forward pass over a frozen model with a given adapter.
+
+    With one candidate a row's K labels are the tokens of an answer. With more, each label is a whole answer of one
+    token: the row goes through the model once for all of them.
+    """
+
+    key: Tensor
+    eps: Tensor
+
+    def __init__(
+        self,
+        embedding: nn.Module,
+        blocks: Sequence[nn.Module],
+        head: nn.Module,
+        layout: tuple[AdapterSlot, ...],
+        candidates: int,
+        shape: Shape,
+        products: torch.dtype,
+        noise: Noise,
+        ends: Ends,
+    ) -> None:
+        super().__init__()
+        self.embedding, self.blocks, self.head = embedding, nn.ModuleList(blocks), head
+        self.layout, self.candidates, self.shape, self.products = layout, candidates, shape, products
+        self.noise, self.ends = noise, ends
+        # A perturbation of size zero is the adapter itself, in the type of the products and one slice high.
+        self.register_buffer("key", torch.zeros(2, dtype=torch.int64), persistent=False)
+        self.register_buffer("eps", torch.zeros(()), persistent=False)
+
+    def forward(self, tokens: Tensor, first: Tensor, labels: Tensor, adapter: Tensor) -> Tensor:
+        """tokens int64 [b, T], first int64 [b], adapter float32 [n] -> losses float32 [candidates, b].
+
+        labels int64 [b, K] with one candidate, [b, candidates] with more; a loss is summed over a row's answer tokens.
+        """
+        shape = self.shape
+        x = self.ends.embed(self.embedding, tokens, 1)
+        bias = self.ends.attention_bias(first, shape.length, 1)
+        adapted = self.noise.perturbed(adapter, self.key, self.eps, self.layout, _ONE_SLICE)
+        for index, block in enumerate(self.blocks):
+            x = block(x, bias, *(b.to(self.products) for b in adapted(index, x)))
+        logits = self.head(self.ends.answer_rows(x, shape.length, shape.answers))
+        if self.candidates == 1:
+            return self.ends.answer_losses(logits, labels)
+        each = [self.ends.answer_losses(logits, labels[:, place : place + 1]) for place in range(self.candidates)]
+        return torch.cat(each)
