@@ -80,8 +80,12 @@ def require_columns(table: Table, name: str, template: Template, ignored: Collec
 
 def unexplained(table: Table, template: Template, ignored: Collection[str]) -> list[str]:
     """Returns the columns that the template neither uses nor ignores."""
-    used = {template.column_of(table.columns, field) for field in (*template.fields, "label")}
-    return [name for name in table.columns if name not in {*used, *NUMBERING, *template.ignored, *ignored}]
+    left_out = {*NUMBERING, *template.ignored, *ignored}
+    found: dict[str, None] = {}
+    for shape in table.shapes:
+        used = {template.column_of(shape, field) for field in (*template.fields, "label")}
+        found |= dict.fromkeys(name for name in shape if name not in used and name not in left_out)
+    return list(found)
 
 
 def _lacks(table: Table, template: Template) -> list[str]:

@@ -34,7 +34,7 @@ class Row:
 class Table:
     """The rows of a file, which errors call `where`; a row is called a `unit`.
 
-    `has_names` is False for a delimited file without a header, whose columns are called 1, 2, ... `notes` are sentences
+    `has_names` is False for a delimited file without a header, whose columns are called 1, 2, ... at first. `notes` are sentences
     about what was left out.
     """
 
@@ -45,9 +45,14 @@ class Table:
     notes: tuple[str, ...] = ()
 
     @functools.cached_property
+    def shapes(self) -> tuple[tuple[str, ...], ...]:
+        """The names that rows have, each combination once: in JSON Lines, one row may have others than the next."""
+        return tuple(dict.fromkeys(tuple(row.values) for row in self.rows))
+
+    @functools.cached_property
     def columns(self) -> tuple[str, ...]:
         """The names of all columns, in the order in which they first occur."""
-        return tuple(dict.fromkeys(name for row in self.rows for name in row.values))
+        return tuple(dict.fromkeys(name for shape in self.shapes for name in shape))
 
     @functools.cached_property
     def _is_nested(self) -> bool:
@@ -64,7 +69,7 @@ class Table:
     def renamed(self, names: Sequence[str]) -> Table:
         """Returns the table with `names` for the columns 1, 2, ..."""
         rows = [Row(row.line, dict(zip(names, row.values.values(), strict=True))) for row in self.rows]
-        return Table(self.where, self.unit, tuple(rows), True, self.notes)
+        return Table(self.where, self.unit, tuple(rows), self.has_names, self.notes)
 
 
 def read_table(path: Path, known: Collection[str]) -> Table:
