@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from foundation.errors import UserError
+from foundation.errors import UserError, unknown_name
 from foundation.unavailable import Json
 from workloads.method import METHOD_TABLE
 from workloads.models.config import PROJECTIONS
 from workloads.models.named import model_config
 from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS, QuantizationSetting
+from workloads.tasks.source import BUILT_IN, SPLITS, WHOLE, TaskSource, parse_label_map
 from workloads.workload import LARGEST, TrainingSettings, Workload, require_count
 
 BATCHES = 16
@@ -34,7 +35,10 @@ _OPTIONS = (
     *(("--model", "model"), ("--method", "method"), ("-q", "q"), ("-b", "b"), ("-T", "T"), ("--rank", "rank")),
     *(("--alpha", "alpha"), ("--targets", "targets"), ("--noise", "noise"), ("--sessions", "sessions")),
     *(("--steps", "steps"), ("--energy-window", "energy_window_s"), ("--seed", "seed"), ("--lr", "lr")),
-    *(("--eps", "eps"), ("--outer", "outer"), ("--inner", "inner"), ("--task", "task"), ("--weights", "weights")),
+    *(("--eps", "eps"), ("--outer", "outer"), ("--inner", "inner")),
+    *(("--task", "task"), ("--template", "template"), ("--label-map", "label_map")),
+    *(("--ignore-columns", "ignored_columns"), ("--validation", "validation"), ("--split", "split")),
+    ("--weights", "weights"),
 )
 
 
@@ -42,11 +46,12 @@ _OPTIONS = (
 class Plan:
     """A run as requested.
 
-    `devices` are inventory names; `weights` and `task` are paths, or None for what is built in; without `lr` or `eps`
-    each quantization setting or method has its own. `outer`, `inner`: whether the loops over queries and over + and -
-    run side by side, None for the method's own way. Where a device's power is read, a session measures on until it has
-    measured for `energy_window_s`. Raises the UserErrors of suite and workloads for a plan that cannot be carried out
-    by any device.
+    `devices` are inventory names; `weights` is a path, or None for what is built in; `task`, `validation`,
+    `template`, `label_map` (as `pos=positive`) and `ignored_columns` make a TaskSource, of which `split` takes a part;
+    without `lr` or `eps` each quantization setting or method has its own. `outer`, `inner`: whether the loops over
+    queries and over + and - run side by side, None for the method's own way. Where a device's power is read, a session
+    measures on until it has measured for `energy_window_s`. Raises the UserErrors of suite and workloads for a plan
+    that cannot be carried out by any device.
     """
 
     devices: tuple[str, ...]
@@ -68,12 +73,20 @@ class Plan:
     lr: float | None = None
     eps: float | None = None
     task: str | None = None
+    template: str | None = None
+    label_map: tuple[str, ...] = ()
+    ignored_columns: tuple[str, ...] = ()
+    validation: str | None = None
+    split: str = WHOLE
     weights: str | None = None
     outer: bool | None = None
     inner: bool | None = None
 
     def __post_init__(self) -> None:
         self._check_numbers()
+        parse_label_map(self.label_map)
+        if self.split not in SPLITS:
+            raise unknown_name("split", self.split, SPLITS)
         if not self.quants:
             raise UserError(f"No quantization setting is named: choose from {', '.join(QUANTIZATION_SETTINGS)}.")
         for quant in self.quants:
@@ -156,8 +169,15 @@ class Plan:
                 )
 
     @property
-    def task_path(self) -> Path | None:
-        return None if self.task is None else Path(self.task)
+    def task_source(self) -> TaskSource:
+        """Where the examples come from, and how they are read; raises `UserError` for a label map of another form."""
+        return TaskSource(
+            self.task or BUILT_IN,
+            validation=self.validation,
+            template=self.template,
+            label_map=parse_label_map(self.label_map),
+            ignored_columns=self.ignored_columns,
+        )
 
     @property
     def weights_path(self) -> Path | None:

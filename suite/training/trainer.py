@@ -175,7 +175,7 @@ def _evaluate(course: Course, ground: Ground, trainings: Trainings, at: Checkpoi
     losses = np.array([each.losses for each in record.steps], np.float32)
     accuracy, loss = held_out.score(losses.reshape(count, held_out.candidates_of_a_row, EVALUATED_ROWS))
     seconds = sum(each.latency_ms for each in record.steps) / 1e3
-    evaluation = Evaluation(step, len(held_out.classes), accuracy, loss, seconds)
+    evaluation = Evaluation(step, held_out.examples, accuracy, loss, seconds)
     trainings.add_evaluation(course.training_id, evaluation)
     ground.note(f"{course.label}: {describe(evaluation, trainings.one(course.training_id))}")
 

@@ -127,15 +127,16 @@ def test_a_device_kind_without_support_is_refused_before_anything_is_exported(
 
 
 TASKS = [
-    ("a.tsv", "good\t1\nbad", "line 2 has 1 tab-separated columns instead of 2"),
-    ("a.tsv", "sentence\nfine film", "has no labels"),
+    ("a.tsv", "good\t1\nbad", "line 2 has 1 columns instead of 2"),
+    ("a.tsv", "sentence\nfine film", "has no labels, only one column"),
     ("a.tsv", "index\tsentence\n0\tfine film\n", "has no labels, only the columns index, sentence"),
     ("a.tsv", "fine film\t-1\ndull film\t-1\n", "has no labels in its 2 rows"),
     ("a.tsv", "fine film\t1\ndull film\t7\n", "unknown label in 1 of 2 rows, the first is '7' in line 2"),
     ("a.tsv", "", "has no examples"),
     ("a.jsonl", '{"text": "fine", "label": 1}\n{"text": "du', "line 2 is not JSON"),
-    ("a.jsonl", '{"text": 5, "label": 1}\n', 'line 1 should be an object with "text"'),
-    ("a.csv", "fine,1\n", "a task is a .tsv or a .jsonl file"),
+    ("a.jsonl", '{"text": 5, "label": 1}\n', "text in line 1 should be text, not 5"),
+    ("a.xlsx", "fine,1\n", "a task is a .tsv, .csv, .jsonl, .json or .parquet file"),
+    ("a.jsonl", '{"question": "Who?", "text": "It is.", "label": 1}\n', r"sst2 does not use \(question\)"),
 ]
 
 

@@ -18,9 +18,9 @@ from workloads.models.weights import (
     LazyTensors,
     ModelWeights,
     check_tensors,
-    check_vocabulary,
     document_sha256,
     file_sha256,
+    within_vocabulary,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def load_folder(name: str, folder: Path, digest: Digest | None = None) -> ModelW
     tokenizer_path = folder / "tokenizer.json"
     ids = {kind: _token_id(settings.get(f"{kind}_token_id")) for kind in ("bos", "eos", "pad")}
     tokenizer = load_tokenizer_json(tokenizer_path, ids["bos"], ids["eos"], ids["pad"])
-    check_vocabulary(config, tokenizer, folder)
+    tokenizer = within_vocabulary(config, tokenizer, folder)
     sources: dict[str, Callable[[], torch.Tensor]] = {
         tensor: functools.partial(_read_tensor, table[tensor][0], tensor) for tensor in config.tensor_shapes()
     }
