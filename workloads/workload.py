@@ -23,7 +23,13 @@ class TrainingSettings:
 EXPORTER_VERSION = 7
 """Part of an artifact's hash: raise it whenever the same workload gives a different program."""
 
-METHODS = ("prge",)
+METHODS = ("prge", "fo-lora-fa", "fo-lora-fa-adam")
+BACKPROP_METHODS = {"fo-lora-fa": "SGD", "fo-lora-fa-adam": "Adam"}
+"""Methods whose gradients are exact, by backpropagation, and their optimizers."""
+
+BACKPROP_SETTINGS = ("fp32",)
+"""Settings that have a way back."""
+
 BACKENDS = ("xnnpack",)
 NOISES = ("kernel", "stock")
 
@@ -64,6 +70,8 @@ class Workload:
         for target in self.targets:
             _known("target module", target, PROJECTIONS)
         self._check_sizes()
+        if self.by_backprop:
+            self._check_backprop()
         self._check_targets()
         object.__setattr__(self, "targets", tuple(name for name in PROJECTIONS if name in self.targets))
         if self.answers > self.T:
@@ -76,6 +84,18 @@ class Workload:
                 f"{self.quant} needs the runner's kernel for its products, so noise `stock` cannot make it run "
                 f"elsewhere: choose noise `kernel`, or one of {others}."
             )
+
+    def _check_backprop(self) -> None:
+        """One pass of the batch, whatever loops over queries were asked for, as there are none."""
+        if self.quant not in BACKPROP_SETTINGS:
+            raise UserError(
+                f"{self.method} has no way back through a layer of {self.quant}: choose the method prge, or one of "
+                f"{', '.join(BACKPROP_SETTINGS)}."
+            )
+        if self.noise == "stock":
+            raise UserError(f"{self.method} needs the runner's operators: choose noise `kernel` instead of `stock`.")
+        for name, value in (("q", 1), ("outer_parallel", True), ("inner_parallel", False)):
+            object.__setattr__(self, name, value)
 
     def _check_sizes(self) -> None:
         for name, largest in LARGEST.items():
@@ -96,6 +116,11 @@ class Workload:
     def setting(self) -> QuantizationSetting:
         """What its quantization setting is."""
         return SETTINGS[self.quant]
+
+    @property
+    def by_backprop(self) -> bool:
+        """Whether its gradients are exact, instead of differences of losses."""
+        return self.method in BACKPROP_METHODS
 
     @property
     def slices(self) -> int:

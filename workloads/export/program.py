@@ -58,7 +58,8 @@ def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Ten
 
 
 def _head(workload: Workload, ends: Llama, products: torch.dtype) -> nn.Module:
-    return FrozenHeadBlock(ends) if workload.setting.multiplies_head(workload.noise) else HeadBlock(ends, products)
+    by_kernel = workload.by_backprop or workload.setting.multiplies_head(workload.noise)
+    return FrozenHeadBlock(ends) if by_kernel else HeadBlock(ends, products)
 
 
 def delegated_parts(workload: Workload, parts: Parts, stored: StoredConstants | None = None) -> Parts:

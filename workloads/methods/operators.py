@@ -101,21 +101,21 @@ def _linear_shape(x: Tensor, weight: Tensor, scales: Sequence[Tensor]) -> Tensor
 
 
 ONE, _ONE_OUT = "Tensor", ("Tensor(a!) out", "Tensor(a!)")
-_LIST, _LIST_OUT = "Tensor[]", ("Tensor(a!)[] out", "()")
+SEVERAL, _SEVERAL_OUT = "Tensor[]", ("Tensor(a!)[] out", "()")
 
 
 def register(
     name: str, arguments: str, result: str, kernel: Callable[..., object], shape: Callable[..., object]
 ) -> None:
     """Registers an operator in both its forms; `shape` returns results of the right shape without values."""
-    out, out_result = _ONE_OUT if result == ONE else _LIST_OUT
+    out, out_result = _ONE_OUT if result == ONE else _SEVERAL_OUT
     _library.define(f"{name}({arguments}) -> {result}")  # type: ignore[no-untyped-call]
     _library.define(f"{name}.out({arguments}, *, {out}) -> {out_result}")  # type: ignore[no-untyped-call]
     _library.impl(name, kernel, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     _library.impl(name, shape, "Meta")  # type: ignore[no-untyped-call]
 
 
-register("perturb", _PERTURB, _LIST, perturb, _perturb_shape)
+register("perturb", _PERTURB, SEVERAL, perturb, _perturb_shape)
 register("update", _UPDATE, ONE, update, _update_shape)
 register("linear_frozen", "Tensor x, Tensor weight, Tensor[] scales", ONE, linear_frozen, _linear_shape)
 

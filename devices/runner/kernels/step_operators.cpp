@@ -5,39 +5,13 @@
 
 #include <cinttypes>
 #include <cstring>
-#include <initializer_list>
 
 #include "frozen_tensor.h"
+#include "operator_checks.h"
 #include "step_parts.h"
 
 namespace prge {
 namespace {
-
-using executorch::aten::ArrayRef;
-using executorch::aten::ScalarType;
-using executorch::aten::SizesType;
-using executorch::aten::Tensor;
-using executorch::runtime::Error;
-using executorch::runtime::EValue;
-using executorch::runtime::KernelRuntimeContext;
-using executorch::runtime::resize_tensor;
-using executorch::runtime::Span;
-
-// Whether the output could be given the shape, of one of the types that the operator writes.
-bool shaped(Tensor& out, ScalarType type, std::initializer_list<int64_t> sizes) {
-  SizesType wanted[8];
-  size_t dimensions = 0;
-  for (const int64_t size : sizes) wanted[dimensions++] = static_cast<SizesType>(size);
-  return out.scalar_type() == type && resize_tensor(out, ArrayRef<SizesType>(wanted, dimensions)) == Error::Ok;
-}
-
-bool is_long(const Tensor& tensor, ssize_t dimensions) {
-  return tensor.scalar_type() == ScalarType::Long && tensor.dim() == dimensions;
-}
-
-bool is_float(const Tensor& tensor, ssize_t dimensions) {
-  return tensor.scalar_type() == ScalarType::Float && tensor.dim() == dimensions;
-}
 
 void embed_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   const Tensor& tokens = stack[0]->toTensor();
