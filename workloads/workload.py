@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from foundation.errors import UserError, unknown_name
+from workloads.method import METHOD_TABLE, Method
 from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.quantize.settings import QUANTIZATION_SETTINGS, SETTINGS, QuantizationSetting
 
@@ -23,13 +24,6 @@ class TrainingSettings:
 EXPORTER_VERSION = 7
 """Part of an artifact's hash: raise it whenever the same workload gives a different program."""
 
-METHODS = ("prge", "fo-lora-fa", "fo-lora-fa-adam")
-BACKPROP_METHODS = {"fo-lora-fa": "SGD", "fo-lora-fa-adam": "Adam"}
-"""Methods whose gradients are exact, by backpropagation, and their optimizers."""
-
-BACKPROP_SETTINGS = ("fp32",)
-"""Settings that have a way back."""
-
 BACKENDS = ("xnnpack",)
 NOISES = ("kernel", "stock")
 
@@ -43,7 +37,8 @@ class Workload:
 
     `noise` says where the perturbations come from: the runner's `kernel`, or `stock` operators for a runtime without
     it. `answers` is K, the number of positions that predict a label. `targets` are put in the model's order, so
-    that the order in which they are given doesn't matter.
+    that the order in which they are given doesn't matter. `outer_parallel` and `inner_parallel`: whether the loop over
+    queries and that over + and - run side by side; None, which is resolved at once, is the method's own way.
     """
 
     model: str
@@ -58,44 +53,37 @@ class Workload:
     method: str = "prge"
     backend: str = "xnnpack"
     noise: str = "kernel"
-    outer_parallel: bool = True
-    inner_parallel: bool = True
+    outer_parallel: bool | None = None
+    inner_parallel: bool | None = None
     adapter_seed: int = 0
 
     def __post_init__(self) -> None:
         _known("quantization setting", self.quant, QUANTIZATION_SETTINGS)
-        _known("method", self.method, METHODS)
+        _known("method", self.method, tuple(METHOD_TABLE))
         _known("backend", self.backend, BACKENDS)
         _known("noise", self.noise, NOISES)
         for target in self.targets:
             _known("target module", target, PROJECTIONS)
         self._check_sizes()
-        if self.by_backprop:
-            self._check_backprop()
+        self.training_method.require_queries(self.q)
+        self.training_method.require_setting(self.quant)
         self._check_targets()
+        outer, inner = self.training_method.loops(self.outer_parallel, self.inner_parallel)
+        object.__setattr__(self, "outer_parallel", outer)
+        object.__setattr__(self, "inner_parallel", inner)
         object.__setattr__(self, "targets", tuple(name for name in PROJECTIONS if name in self.targets))
         if self.answers > self.T:
             raise UserError(
                 f"The answers need {self.answers} positions, but T is {self.T}: raise T to {self.answers} or more."
             )
+        if self.noise == "stock" and self.training_method.noise is None:
+            raise UserError(f"{self.method} draws no noise, but noise is `stock`: leave it out.")
         if self.noise == "stock" and self.setting.kernel:
             others = ", ".join(name for name, each in SETTINGS.items() if not each.kernel)
             raise UserError(
                 f"{self.quant} needs the runner's kernel for its products, so noise `stock` cannot make it run "
                 f"elsewhere: choose noise `kernel`, or one of {others}."
             )
-
-    def _check_backprop(self) -> None:
-        """One pass of the batch, whatever loops over queries were asked for, as there are none."""
-        if self.quant not in BACKPROP_SETTINGS:
-            raise UserError(
-                f"{self.method} has no way back through a layer of {self.quant}: choose the method prge, or one of "
-                f"{', '.join(BACKPROP_SETTINGS)}."
-            )
-        if self.noise == "stock":
-            raise UserError(f"{self.method} needs the runner's operators: choose noise `kernel` instead of `stock`.")
-        for name, value in (("q", 1), ("outer_parallel", True), ("inner_parallel", False)):
-            object.__setattr__(self, name, value)
 
     def _check_sizes(self) -> None:
         for name, largest in LARGEST.items():
@@ -118,14 +106,14 @@ class Workload:
         return SETTINGS[self.quant]
 
     @property
-    def by_backprop(self) -> bool:
-        """Whether its gradients are exact, instead of differences of losses."""
-        return self.method in BACKPROP_METHODS
+    def training_method(self) -> Method:
+        """What its method is."""
+        return METHOD_TABLE[self.method]
 
     @property
-    def slices(self) -> int:
-        """Copies of the batch in one forward pass."""
-        return (self.q if self.outer_parallel else 1) * (2 if self.inner_parallel else 1)
+    def forward_tokens(self) -> float:
+        """What a step costs, in tokens that go through the model forwards."""
+        return self.training_method.forward_passes(self.q) * self.b * self.T
 
     def document(self) -> dict[str, Any]:
         """Returns all settings as JSON values."""

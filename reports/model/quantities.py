@@ -137,6 +137,7 @@ def _high(found: Interval | Unavailable) -> Number:
 
 
 COLUMNS = (
+    Column("forward_tokens", lambda one: one.forward_tokens),
     Column("latency_ms_median", lambda one: one.latency.median_ms),
     Column("latency_ms_ci95_low", lambda one: _low(one.latency.ci95_ms)),
     Column("latency_ms_ci95_high", lambda one: _high(one.latency.ci95_ms)),

@@ -204,6 +204,7 @@ class MeasurementDocument(_Part):
     emulated: bool
     workload: Plain
     arithmetic: Text | None = None
+    forward_tokens: Number = Missing(unavailable="not recorded by this run")
     status: Literal["ok", "unstable", "unsupported", "failed", "invalid", "partial"]
     reason: Text | None
     latency_ms: Latency | Missing

@@ -141,6 +141,7 @@ class Recording:
             planned_sessions=prepared.plan.sessions,
             program_bytes=prepared.artifact.deployed_bytes,
             weight_bytes=prepared.artifact.weight_bytes,
+            forward_tokens=prepared.workload.forward_tokens,
             sensors=sensors.facts,
             energy_sensors=sensors.energy_sensors,
             wrap_range_mj=sensors.wrap_range_mj,

@@ -104,17 +104,17 @@ def job_document(
 ) -> dict[str, Any]:
     """The job of docs/contracts.md."""
     plan, training = order.prepared.plan, order.prepared.training
+    by_name = {entry["name"]: entry for entry in inputs} | {
+        "key": {"name": "key", "dtype": "int64", "shape": [2], "step_key": {"seed": training.seed}},
+        "lr": {"name": "lr", "dtype": "float32", "shape": [], "value": [training.lr]},
+        "eps": {"name": "eps", "dtype": "float32", "shape": [], "value": [training.eps]},
+    }
     document: dict[str, Any] = {
         "schema": 1,
         "session": order.session_id,
         "program": f"../../artifacts/{order.prepared.artifact.hash}/program.pte",
         "method": "forward",
-        "inputs": [
-            *inputs,
-            {"name": "key", "dtype": "int64", "shape": [2], "step_key": {"seed": training.seed}},
-            {"name": "lr", "dtype": "float32", "shape": [], "value": [training.lr]},
-            {"name": "eps", "dtype": "float32", "shape": [], "value": [training.eps]},
-        ],
+        "inputs": [by_name[name] for name in order.prepared.workload.training_method.inputs],
         "outputs": {"losses": 0},
         "warm_up": {
             "min_steps": 2,

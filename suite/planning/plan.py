@@ -13,10 +13,11 @@ from typing import Any
 
 from foundation.errors import UserError
 from foundation.unavailable import Json
+from workloads.method import METHOD_TABLE
 from workloads.models.config import PROJECTIONS
 from workloads.models.named import model_config
 from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS, QuantizationSetting
-from workloads.workload import TrainingSettings, Workload, require_count
+from workloads.workload import LARGEST, TrainingSettings, Workload, require_count
 
 BATCHES = 16
 """Different batches a session cycles through."""
@@ -28,7 +29,7 @@ _OPTIONS = (
     *(("--model", "model"), ("--method", "method"), ("-q", "q"), ("-b", "b"), ("-T", "T"), ("--rank", "rank")),
     *(("--alpha", "alpha"), ("--targets", "targets"), ("--noise", "noise"), ("--sessions", "sessions")),
     *(("--steps", "steps"), ("--seed", "seed"), ("--lr", "lr"), ("--eps", "eps")),
-    *(("--task", "task"), ("--weights", "weights")),
+    *(("--outer", "outer"), ("--inner", "inner"), ("--task", "task"), ("--weights", "weights")),
 )
 
 
@@ -37,8 +38,9 @@ class Plan:
     """A run as requested.
 
     `devices` are inventory names; `weights` and `task` are paths, or None for what is built in; without `lr` or `eps`
-    each quantization setting has its own. Raises the UserErrors of suite and workloads for a plan that cannot be
-    carried out by any device.
+    each quantization setting or method has its own. `outer`, `inner`: whether the loops over queries and over + and -
+    run side by side, None for the method's own way. Raises the UserErrors of suite and workloads for a plan that
+    cannot be carried out by any device.
     """
 
     devices: tuple[str, ...]
@@ -60,6 +62,8 @@ class Plan:
     eps: float | None = None
     task: str | None = None
     weights: str | None = None
+    outer: bool | None = None
+    inner: bool | None = None
 
     def __post_init__(self) -> None:
         self._check_numbers()
@@ -112,11 +116,14 @@ class Plan:
                 answers=answers,
                 method=self.method,
                 noise=self.noise,
+                outer_parallel=self.outer,
+                inner_parallel=self.inner,
             )
 
     def training(self, setting: QuantizationSetting) -> TrainingSettings:
-        """Returns what a setting trains with: the plan's learning rate and eps, else the setting's own."""
-        lr = setting.default_lr if self.lr is None else self.lr
+        """Returns what a setting trains with: the plan's learning rate and eps, else the method's or setting's own."""
+        own = METHOD_TABLE[self.method].default_lr
+        lr = self.lr if self.lr is not None else setting.default_lr if own is None else own
         eps = setting.default_eps if self.eps is None else self.eps
         return TrainingSettings(lr, eps, self.seed)
 
@@ -150,7 +157,7 @@ class Plan:
         for option, name in _OPTIONS:
             value = getattr(self, name)
             if value != getattr(Plan, name):
-                given.append((option, ",".join(value) if isinstance(value, tuple) else f"{value}"))
+                given.append((option, _word(value)))
         return [word for pair in given for word in pair]
 
     def document(self) -> dict[str, Any]:
@@ -170,11 +177,34 @@ class Plan:
         return cls(**{**document, **lists})
 
 
+def _word(value: object) -> str:
+    """Returns a value as the command line takes it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ",".join(value) if isinstance(value, tuple) else f"{value}"
+
+
+def shapes_of_total(total: int, method: str) -> list[tuple[int, int]]:
+    """Returns (q, b) with q * b = total for each power of two q that divides it, as the method allows.
+
+    Raises UserError if there are none.
+    """
+    require_count("total", total, LARGEST["b"])
+    found = METHOD_TABLE.get(method)
+    powers = (1 << exponent for exponent in range(total.bit_length()))
+    shapes = [(q, total // q) for q in powers if total % q == 0 and (found is None or found.allows(q))]
+    if not shapes:
+        raise UserError(
+            f"No power of two that divides the total {total} is a number of queries for {method}: give q and b."
+        )
+    return shapes
+
+
 def describe_workload(workload: Workload) -> dict[str, Json]:
     """Returns the workload as stored: what distinguishes series, without defaults."""
     document = workload.document()
     always = ("model", "method", "quant", "backend", "q", "b", "T", "rank")
-    default = Workload(workload.model, workload.quant).document()
+    default = Workload(workload.model, workload.quant, q=workload.q, method=workload.method).document()
     return {key: value for key, value in document.items() if key in always or value != default[key]}
 
 

@@ -7,7 +7,7 @@
         devices: [all]                  # as after --device
         models: [smollm2-135m]
         quants: [fp32, int8]
-        shapes: [{q: 4, b: 4, T: 64}, {q: 16, b: 1, T: 64}]
+        shapes: [{q: 4, b: 4, T: 64}, {total: 16}]    # total: each power of two q with b = total / q
 
 Each model of a plan in each method and shape is one `suite.planning.plan.Plan`; its settings are interleaved with all
 others of the device.
@@ -20,12 +20,23 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
 
 from devices.inventory.reading import Inventory, first_problem, place_of, sentence_of
 from devices.inventory.yaml_lines import Position, YamlFile, load_yaml
 from foundation.errors import UserError
-from suite.planning.plan import Plan, RunPlan
+from suite.planning.plan import Plan, RunPlan, shapes_of_total
+from workloads.method import METHOD_TABLE
 from workloads.quantize.settings import DEFAULT_SETTINGS
 
 
@@ -46,12 +57,33 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Shape(_Strict):
-    """Queries, rows and tokens of a step; defaults are those of `suite run`."""
+def _as_switch(value: object) -> object:
+    """Accepts `on` and `off`, which YAML 1.2 reads as words."""
+    return {"on": True, "off": False}.get(value, value) if isinstance(value, str) else value
 
-    q: StrictInt = Plan.q
-    b: StrictInt = Plan.b
+
+Switch = Annotated[StrictBool | None, BeforeValidator(_as_switch)]
+
+
+class Shape(_Strict):
+    """Queries, rows and tokens of a step, or the total q * b instead of q and b; defaults are those of `suite run`."""
+
+    q: StrictInt | None = None
+    b: StrictInt | None = None
     T: StrictInt = Plan.T
+    total: StrictInt | None = None
+
+    def sizes(self, method: str) -> list[dict[str, Any]]:
+        """Returns q, b and T of each plan. Raises UserError for a total beside q or b, or one that can't be divided."""
+        if self.total is None:
+            found = METHOD_TABLE.get(method)
+            own = Plan.q if found is None else found.default_queries
+            pairs = [(own if self.q is None else self.q, Plan.b if self.b is None else self.b)]
+        elif self.q is None and self.b is None:
+            pairs = shapes_of_total(self.total, method)
+        else:
+            raise UserError("total stands for q * b, but q or b is given beside it: leave out either.")
+        return [{"q": q, "b": b, "T": self.T} for q, b in pairs]
 
 
 class PlanEntry(_Strict):
@@ -66,6 +98,8 @@ class PlanEntry(_Strict):
     alpha: Number = Plan.alpha
     targets: Names = list(Plan.targets)
     noise: StrictStr = Plan.noise
+    outer: Switch = None
+    inner: Switch = None
     sessions: StrictInt = Plan.sessions
     steps: StrictInt = Plan.steps
     seed: StrictInt = Plan.seed
@@ -113,9 +147,10 @@ def _expanded(
     plans = []
     for index, (model, method, shape) in enumerate(product(entry.models, entry.methods, entry.shapes)):
         try:
-            plans.append(
-                Plan(devices, model=model, method=method, **shape.model_dump(), **{**shared, **lists, **paths})
-            )
+            plans += [
+                Plan(devices, model=model, method=method, **sizes, **{**shared, **lists, **paths})
+                for sizes in shape.sizes(method)
+            ]
         except UserError as error:
             at = (*position, "shapes", index % len(entry.shapes)) if "shapes" in own else position
             raise file.error(at, str(error)) from error

@@ -50,9 +50,8 @@ class Prepared:
     def expected_losses(self) -> ExpectedLosses:
         """The losses that sessions are compared with."""
         found, training = self.reference, self.training
-        return ExpectedLosses(
-            found.losses, found.untrained, found.noise or 0.0, training.lr, training.eps, found.shortfall
-        )
+        noise, method = found.noise or 0.0, self.workload.method
+        return ExpectedLosses(found.losses, found.untrained, noise, training.lr, training.eps, found.shortfall, method)
 
 
 @dataclass(frozen=True)

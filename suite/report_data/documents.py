@@ -18,6 +18,7 @@ from suite.store.rows import Row
 from suite.store.tags import remarks_of_run, tags_by_run
 
 _NUMBERS = (
+    "forward_tokens",
     *("latency_ms", "load_ms", "peak_memory_kib", "memory_after_load_kib", "program_bytes", "weight_bytes"),
     *("energy_mj_per_step", "power_mw", "temperature_c", "loss", "stability", "ratio_to_reference"),
     "sampler_overhead_percent",

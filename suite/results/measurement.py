@@ -36,6 +36,7 @@ class Subject:
     planned_sessions: int
     program_bytes: int | None = None
     weight_bytes: int | None = None
+    forward_tokens: float | None = None
     sensors: tuple[SensorFact, ...] = ()
     energy_sensors: tuple[str, ...] = ()
     wrap_range_mj: Mapping[str, float] = field(default_factory=dict)
@@ -103,6 +104,7 @@ def _without_numbers(subject: Subject, status: str, reason: str | None, throttle
             subject.sampler_overhead_percent, "not compared on against off in this run: `suite check --overhead` does"
         ),
         arithmetic=subject.arithmetic,
+        forward_tokens=_known(subject.forward_tokens, "the cost of a step of this method is not known"),
     )
 
 

@@ -24,13 +24,11 @@ from torch import nn
 from torch.export import export
 from torch.fx import GraphModule, Node
 
-from workloads.export.backprop_program import backprop_step, delegated_layers
 from workloads.export.data_files import DataCache, DataFile
-from workloads.export.program import Parts, delegated_parts, step_example, training_step
+from workloads.export.program import delegated_parts, step_example, training_step
 from workloads.export.shared_constants import share_constants
 from workloads.lowering.delegation import quick_tracing
 from workloads.lowering.external_constants import ExternalConstants
-from workloads.lowering.stored_constants import StoredConstants
 from workloads.models.weights import ModelWeights
 from workloads.quantize.int4_groups import written_constants
 from workloads.workload import Workload, adapter_values
@@ -165,7 +163,7 @@ def export_program(workload: Workload, weights: ModelWeights, path: Path, data: 
         parts = shared.parts
         layers = len(parts.blocks) * _weight_bytes(parts.blocks[0])  # all are alike
         weight_bytes = _weight_bytes(parts.embedding, parts.head) + layers
-        step = _lowered_step(workload, parts, shared.stored)
+        step = training_step(workload, delegated_parts(workload, parts, shared.stored))
         program, backend = _emitted(step, workload, ExternalConstants(step, shared.stored))
         with path.open("wb") as file:
             serialize_sharing_delegates(program, backend).write_to_file(file)
@@ -179,12 +177,6 @@ def export_program(workload: Workload, weights: ModelWeights, path: Path, data: 
         adapter_values=adapter_values(parts.layout),
         data=shared.files,
     )
-
-
-def _lowered_step(workload: Workload, parts: Parts, stored: StoredConstants) -> nn.Module:
-    if workload.by_backprop:
-        return backprop_step(workload, parts, delegated_layers(workload, parts))
-    return training_step(workload, delegated_parts(workload, parts, stored))
 
 
 def _emitted(

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import import_module
 
 import torch
 from torch import Tensor, nn
 
 from workloads.lowering.delegation import delegate
 from workloads.lowering.stored_constants import StoredConstants
+from workloads.lowering.trained_layers import delegate_layers
 from workloads.methods.adapter import adapt, frozen_a
 from workloads.methods.blocks import FrozenHeadBlock, FrozenLayerBlock, HeadBlock, LayerBlock
+from workloads.methods.parts import Parts
+from workloads.methods.layer_backward import LayerBackward
 from workloads.methods.passes import Loops
-from workloads.methods.perturbation import KernelNoise, Noise, StockNoise
-from workloads.methods.prge_step import Ends, KernelEnds, PrgeStep, Shape, StockEnds
 from workloads.models.config import LlamaConfig
 from workloads.models.llama import Llama, Rotary
 from workloads.quantize.apply import LayeredModel, MadeOnDemand, product_dtype
 from workloads.workload import AdapterSlot, Workload, layout_of, lora_settings
-
-
-@dataclass(frozen=True)
-class Parts:
-    """A quantized model with adapters, in the parts that make up a step.
-
-    `products`: the type of products' operands. `frozen_a` makes the A of a slot, in that type.
-    """
-
-    config: LlamaConfig
-    layout: tuple[AdapterSlot, ...]
-    embedding: nn.Module
-    blocks: Sequence[nn.Module]
-    head: nn.Module
-    products: torch.dtype
-    frozen_a: Callable[[AdapterSlot], Tensor]
 
 
 def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Tensor]) -> Parts:
@@ -58,7 +44,7 @@ def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Ten
 
 
 def _head(workload: Workload, ends: Llama, products: torch.dtype) -> nn.Module:
-    by_kernel = workload.by_backprop or workload.setting.multiplies_head(workload.noise)
+    by_kernel = workload.training_method.optimizer is not None or workload.setting.multiplies_head(workload.noise)
     return FrozenHeadBlock(ends) if by_kernel else HeadBlock(ends, products)
 
 
@@ -69,6 +55,9 @@ def delegated_parts(workload: Workload, parts: Parts, stored: StoredConstants | 
     """
     if workload.setting.kernel:
         return replace(parts, blocks=list(parts.blocks))
+    if workload.training_method.optimizer is not None:
+        back = LayerBackward(parts.blocks[0])
+        return replace(parts, blocks=delegate_layers(parts.blocks, back, block_example(workload, parts)))
     blocks, head = delegate(parts.blocks, block_example(workload, parts), stored), parts.head
     if not workload.setting.multiplies_head(workload.noise):
         rows = _slices_per_chunk(workload) * workload.b * workload.answers
@@ -76,36 +65,24 @@ def delegated_parts(workload: Workload, parts: Parts, stored: StoredConstants | 
     return replace(parts, blocks=blocks, head=head)
 
 
-def training_step(workload: Workload, parts: Parts) -> PrgeStep:
-    """Returns the step over `parts`, with a zero adapter and no pending update."""
-    stock = workload.noise == "stock"
-    noise: Noise = StockNoise(workload.q) if stock else KernelNoise(parts.products)
-    # If the runner multiplies the head, a tied table is its weight too; a delegate has its own packed copy.
-    alone = not parts.config.tie_embeddings or not workload.setting.multiplies_head(workload.noise)
-    ends: Ends = StockEnds() if stock else KernelEnds(alone)
-    return PrgeStep(
-        parts.embedding,
-        parts.blocks,
-        parts.head,
-        parts.layout,
-        _loops(workload),
-        Shape(workload.b, workload.T, workload.answers, workload.setting.rows_per_chunk),
-        parts.products,
-        noise,
-        ends,
-    )
+def training_step(workload: Workload, parts: Parts) -> nn.Module:
+    """Returns the step of the workload's method over `parts`, with a zero adapter and no pending update."""
+    module = import_module(f"workloads.methods.{workload.training_method.step}")
+    step: nn.Module = module.training_step(workload, parts)
+    return step
 
 
 def step_example(workload: Workload) -> tuple[Tensor, ...]:
-    """Returns inputs of the right shapes and types: tokens, first, labels, key, lr, eps."""
-    return (
-        torch.zeros(workload.b, workload.T, dtype=torch.int64),
-        torch.zeros(workload.b, dtype=torch.int64),
-        torch.zeros(workload.b, workload.answers, dtype=torch.int64),
-        torch.zeros(2, dtype=torch.int64),
-        torch.tensor(1e-3),
-        torch.tensor(1e-2),
-    )
+    """Returns the inputs of the method's program, in their order: of the right shapes and types."""
+    example = {
+        "tokens": torch.zeros(workload.b, workload.T, dtype=torch.int64),
+        "first": torch.zeros(workload.b, dtype=torch.int64),
+        "labels": torch.zeros(workload.b, workload.answers, dtype=torch.int64),
+        "key": torch.zeros(2, dtype=torch.int64),
+        "lr": torch.tensor(1e-3),
+        "eps": torch.tensor(1e-2),
+    }
+    return tuple(example[name] for name in workload.training_method.inputs)
 
 
 def block_example(workload: Workload, parts: Parts) -> tuple[Tensor, ...]:
@@ -119,11 +96,7 @@ def block_example(workload: Workload, parts: Parts) -> tuple[Tensor, ...]:
     return (x, bias, *adapters)
 
 
-def _loops(workload: Workload) -> Loops:
-    return Loops(workload.q, workload.outer_parallel, workload.inner_parallel)
-
-
 def _slices_per_chunk(workload: Workload) -> int:
     """Returns the copies of the batch that a block gets at a time, which all passes share."""
-    first_pass = next(_loops(workload).passes())
+    first_pass = next(Loops.of(workload).passes())
     return first_pass.chunks(workload.b * workload.T, workload.setting.rows_per_chunk)[0].slices

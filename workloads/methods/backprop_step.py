@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -17,9 +16,11 @@ from torch import Tensor, nn
 
 from workloads.methods import backprop_operators  # registers the operators  # noqa: F401
 from workloads.methods.blocks import FrozenHeadBlock
-from workloads.methods.prge_step import KernelEnds
+from workloads.methods.ends import KernelEnds
+from workloads.methods.layer_backward import LayerBackward
+from workloads.methods.parts import Parts, Shape
 from workloads.quantize.frozen import Frozen
-from workloads.workload import AdapterSlot, adapter_values
+from workloads.workload import AdapterSlot, Workload, adapter_values
 
 
 class TrainedLayer(Protocol):
@@ -52,8 +53,10 @@ class EagerLayer(nn.Module):
 class TrainedHead(nn.Module):
     """The last norm and the head by the runner's kernels, which sum products in float32."""
 
-    def __init__(self, block: FrozenHeadBlock) -> None:
+    def __init__(self, block: nn.Module) -> None:
         super().__init__()
+        if not isinstance(block, FrozenHeadBlock):
+            raise TypeError(f"{type(block).__name__} has no way back")
         self.block = block
 
     def forward(self, x: Tensor) -> Tensor:
@@ -132,14 +135,6 @@ class Adam(Optimizer):
         return result
 
 
-@dataclass(frozen=True)
-class BatchShape:
-    """b rows of T tokens, the last K of which predict labels."""
-
-    length: int
-    answers: int
-
-
 class BackpropStep(nn.Module):
     """A training step over a frozen model that is given as parts, eager or delegated.
 
@@ -148,21 +143,13 @@ class BackpropStep(nn.Module):
 
     adapter: Tensor
 
-    def __init__(
-        self,
-        embedding: nn.Module,
-        layers: Sequence[nn.Module],
-        head: TrainedHead,
-        layout: tuple[AdapterSlot, ...],
-        shape: BatchShape,
-        products: torch.dtype,
-        optimizer: Optimizer,
-    ) -> None:
+    def __init__(self, parts: Parts, layers: Sequence[nn.Module], shape: Shape, optimizer: Optimizer) -> None:
         super().__init__()
-        self.embedding, self.layers, self.head = embedding, nn.ModuleList(layers), head
-        self.layout, self.shape, self.products, self.optimizer = layout, shape, products, optimizer
-        self.ends = KernelEnds(alone=False)
-        self.register_buffer("adapter", torch.zeros(adapter_values(layout)))
+        self.embedding, self.layers, self.head = parts.embedding, nn.ModuleList(layers), TrainedHead(parts.head)
+        self.layout, self.products, self.shape, self.optimizer = parts.layout, parts.products, shape, optimizer
+        # The head, which is a kernel of the runner, reads a tied table too.
+        self.ends = KernelEnds(alone=not parts.config.tie_embeddings)
+        self.register_buffer("adapter", torch.zeros(adapter_values(parts.layout)))
 
     def forward(
         self, tokens: Tensor, first: Tensor, labels: Tensor, key: Tensor, lr: Tensor, eps: Tensor
@@ -204,3 +191,11 @@ class BackpropStep(nn.Module):
         where = (slots[0].offset, slots[0].rank, [slot.features for slot in slots])
         result: list[Tensor] = torch.ops.prge.adapters(adapter, after, *where, self.products)
         return result
+
+
+def training_step(workload: Workload, parts: Parts) -> BackpropStep:
+    """Returns the step over `parts`, with a zero adapter; the blocks are layers to be trained, or eager ones."""
+    layers = [block if hasattr(block, "back") else EagerLayer(block, LayerBackward(block)) for block in parts.blocks]
+    by_adam = workload.training_method.optimizer == "adam"
+    optimizer = Adam(adapter_values(parts.layout)) if by_adam else GradientDescent()
+    return BackpropStep(parts, layers, Shape.of(workload), optimizer)

@@ -41,8 +41,10 @@ class LayerBackward(nn.Module):
 
     ones: Tensor
 
-    def __init__(self, block: LayerBlock) -> None:
+    def __init__(self, block: nn.Module) -> None:
         super().__init__()
+        if not isinstance(block, LayerBlock):
+            raise TypeError(f"{type(block).__name__} has no way back")
         self.block = block
         self.register_buffer("ones", torch.ones(1, block.key_cos.shape[0]), persistent=False)
 

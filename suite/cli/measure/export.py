@@ -10,11 +10,10 @@ import click
 from suite import exit_codes
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json
-from suite.cli.workload_options import workload_options
+from suite.cli.workload_options import plan_of, workload_options
 from suite.display import Display
 from suite.home import Home, in_use
 from suite.planning.forecast import require_memory
-from suite.planning.plan import Plan
 from suite.preparing.inputs import load_inputs
 from suite.preparing.preparation import prepare
 from suite.rounding import format_rounded
@@ -32,7 +31,7 @@ def export(as_json: bool, inventory_path: Path, **settings: Any) -> int:
     suite export --quant nf4
     suite export --model tiny --noise stock --quant fp32
     """
-    plan = Plan(devices=(), **settings)
+    plan = plan_of((), settings)
     require_memory(plan, measured_here=False)
     display = Display()
     inputs = load_inputs(plan, display.note)

@@ -23,15 +23,14 @@ from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json, print_line, print_table
-from suite.cli.workload_options import workload_options
+from suite.cli.workload_options import plan_of, workload_options
 from suite.home import Home
 from suite.planning import forecast as demands
 from suite.planning.forecast import forecast
-from suite.planning.plan import Plan, RunPlan
+from suite.planning.plan import Plan, RunPlan, shapes_of_total
 from suite.planning.plan_file import load_plan_file
 from suite.rounding import format_rounded
 from suite.store.identity import checked_tag
-from workloads.workload import METHODS
 
 if TYPE_CHECKING:
     from suite.measuring.orchestrate import Outcome
@@ -102,6 +101,7 @@ class OwnOrNumber(click.ParamType[Any]):
         return None if value == "auto" else click.FLOAT(value, param, ctx)
 
 
+_DEFAULT = ParameterSource.DEFAULT
 _WITH_RESUME = ("resume", "as_json", "inventory_path")
 _WITH_PLAN = ("plan_path", "tag", "quick", "dry_run", "as_json", "inventory_path")
 
@@ -109,7 +109,9 @@ _WITH_PLAN = ("plan_path", "tag", "quick", "dry_run", "as_json", "inventory_path
 @click.command()
 @click.option("--device", "selection", metavar="NAME[,NAME]", help="Devices of the inventory, by name.")
 @workload_options
-@click.option("--method", default=METHODS[0], show_default=True, help="How a step estimates its gradient.")
+@click.option(
+    "--total", type=int, metavar="N", help="Measure each power of two q with b = N / q, instead of one -q and -b."
+)
 @click.option("--sessions", default=3, show_default=True, help="Processes for each setting; an interval needs 3.")
 @click.option("--steps", default=10, show_default=True, help="Measured steps of a session.")
 @click.option("--seed", default=7, show_default=True, help="Seed of noise and batches.")
@@ -142,6 +144,8 @@ def run(
     \b
     suite run --device local
     suite run --device local --model tiny --quant fp32,nf4 --quick
+    suite run --device local --method mezo-lora-fa
+    suite run --device local --total 16
     suite run --plan nightly.yaml
     suite run --resume
     """
@@ -155,7 +159,7 @@ def run(
         _refuse_settings(f"--plan takes everything from {plan_path}", _WITH_PLAN)
         plan = load_plan_file(plan_path, inventory)
     else:
-        plan = RunPlan((_plan(inventory, selection, settings),))
+        plan = RunPlan(_plans(inventory, selection, settings))
     plan = plan.quick() if quick else plan
     words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
     if dry_run:
@@ -189,10 +193,18 @@ def _refuse_settings(why: str, allowed: Sequence[str]) -> None:
         raise UserError(f"{why}: leave out {', '.join(given)}.")
 
 
-def _plan(inventory: Inventory, selection: str | None, settings: dict[str, Any]) -> Plan:
+def _plans(inventory: Inventory, selection: str | None, settings: dict[str, Any]) -> tuple[Plan, ...]:
+    """Returns the plan of the options, or with --total one for each shape."""
     if selection is None:
         raise UserError(f"No device is named: add --device with one or more of {', '.join(inventory.devices)}.")
-    return Plan(devices=tuple(entry.name for entry in inventory.select(selection)), **settings)
+    devices, total = tuple(entry.name for entry in inventory.select(selection)), settings.pop("total")
+    if total is None:
+        return (plan_of(devices, settings),)
+    given = [name for name in ("q", "b") if click.get_current_context().get_parameter_source(name) is not _DEFAULT]
+    if given:
+        raise UserError(f"--total stands for q * b, but -{given[0]} is given too: leave out one of them.")
+    shapes = shapes_of_total(total, settings["method"])
+    return tuple(plan_of(devices, {**settings, "q": q, "b": b}) for q, b in shapes)
 
 
 def _print_outcome(outcome: Outcome, as_json: bool) -> int:

@@ -6,7 +6,7 @@ import pytest
 
 from foundation.errors import UserError
 from suite.planning.forecast import forecast
-from suite.planning.plan import Plan, describe_workload, interleaved
+from suite.planning.plan import Plan, describe_workload, interleaved, shapes_of_total
 from workloads.quantize.settings import QUANTIZATION_SETTINGS, SETTINGS
 from workloads.workload import TrainingSettings
 
@@ -77,3 +77,24 @@ def test_a_forecast_grows_with_sessions_and_devices() -> None:
     assert many.host_disk_bytes == one.host_disk_bytes
     sizes = [item.program_bytes + item.data_bytes for item in one.settings]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_total_is_each_power_of_two_of_queries_that_divides_it() -> None:
+    assert shapes_of_total(16, "prge") == [(1, 16), (2, 8), (4, 4), (8, 2), (16, 1)]
+    assert shapes_of_total(12, "prge") == [(1, 12), (2, 6), (4, 3)]
+    assert shapes_of_total(16, "mezo-lora-fa") == [(1, 16)]
+
+
+def test_switched_loops_are_part_of_the_workload_its_series_and_its_command() -> None:
+    plan = Plan(("a",), model="tiny", quants=("nf4",), outer=False, inner=True)
+    (workload,) = plan.workloads(1)
+    assert (workload.outer_parallel, workload.inner_parallel) == (False, True)
+    assert describe_workload(workload)["outer_parallel"] is False
+    assert "inner_parallel" not in describe_workload(workload)
+    assert plan.arguments("nf4")[-4:] == ["--outer", "off", "--inner", "on"]
+    assert Plan.from_document(json.loads(json.dumps(plan.document()))) == plan
+
+
+def test_loops_that_a_method_fixes_do_not_name_its_series() -> None:
+    (workload,) = Plan(("a",), model="tiny", quants=("nf4",), method="mezo-lora-fa", q=1).workloads(1)
+    assert set(describe_workload(workload)) == {"model", "method", "quant", "backend", "q", "b", "T", "rank"}

@@ -25,6 +25,7 @@ TOP_KEYS = {
     *("device", "kind", "emulated", "workload", "status", "reason", "latency_ms", "load_ms", "peak_memory_kib"),
     *("memory_after_load_kib", "program_bytes", "weight_bytes", "energy_mj_per_step", "power_mw", "temperature_c"),
     *("throttled", "loss", "stability", "ratio_to_reference", "sensors", "sampler_overhead_percent"),
+    "forward_tokens",
 }
 
 
@@ -54,7 +55,9 @@ def test_the_document_has_exactly_the_keys_of_the_contract():
 
 
 def test_the_numbers_come_from_session_medians():
-    document = measure(subject(program_bytes=10, weight_bytes=9, sampler_overhead_percent=0.4), three()).document()
+    document = measure(
+        subject(program_bytes=10, weight_bytes=9, sampler_overhead_percent=0.4, forward_tokens=2048.0), three()
+    ).document()
     assert (document["status"], document["reason"]) == ("ok", None)
     latency = document["latency_ms"]
     assert latency["median"] == 100.0
@@ -67,6 +70,7 @@ def test_the_numbers_come_from_session_medians():
     assert document["memory_after_load_kib"] == 90_000
     assert (document["program_bytes"], document["weight_bytes"]) == (10, 9)
     assert document["sampler_overhead_percent"] == 0.4
+    assert document["forward_tokens"] == 2048.0
     assert document["throttled"] is False
 
 

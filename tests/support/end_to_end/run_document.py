@@ -97,6 +97,7 @@ class Measurement(_Exact):
     emulated: bool
     workload: Workload
     arithmetic: str | None = None
+    forward_tokens: float
     status: Literal["ok", "unstable", "unsupported", "failed", "invalid", "partial"]
     reason: str | None
     latency_ms: Latency | Missing
