@@ -14,8 +14,8 @@ from workloads.lowering.stored_constants import StoredConstants
 from workloads.lowering.trained_layers import delegate_layers
 from workloads.methods.adapter import adapt, frozen_a
 from workloads.methods.blocks import FrozenHeadBlock, FrozenLayerBlock, HeadBlock, LayerBlock
-from workloads.methods.parts import Parts
 from workloads.methods.layer_backward import LayerBackward
+from workloads.methods.parts import Parts
 from workloads.methods.passes import Loops
 from workloads.models.config import LlamaConfig
 from workloads.models.llama import Llama, Rotary

@@ -85,9 +85,7 @@ def adam(
     adapter - lr * first / (1 - beta1^t) / (sqrt(second / (1 - beta2^t)) + epsilon), t = step + 1 (Kingma & Ba, 2015).
     """
     steps = float(key[1]) + 1.0
-    mean, square = (
-        moment / (1.0 - beta**steps) for moment, beta in zip((first, second), betas, strict=True)
-    )
+    mean, square = (moment / (1.0 - beta**steps) for moment, beta in zip((first, second), betas, strict=True))
     return adapter - lr * mean / (square.sqrt() + epsilon)
 
 

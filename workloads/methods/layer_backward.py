@@ -29,7 +29,6 @@ from workloads.models.llama import (
     join_queries,
     operand,
     project,
-    rotate,
     split_heads,
     swiglu,
     widened,

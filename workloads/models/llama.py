@@ -131,9 +131,7 @@ class Heads:
         return self.values.reshape(-1, *self.values.shape[2:])
 
 
-def split_heads(
-    config: LlamaConfig, q: Tensor, k: Tensor, v: Tensor, rotary: Rotary, products: torch.dtype
-) -> Heads:
+def split_heads(config: LlamaConfig, q: Tensor, k: Tensor, v: Tensor, rotary: Rotary, products: torch.dtype) -> Heads:
     """Arranges what `attend` gets for batched products."""
     length = rotary.key_cos.shape[0]
     sequences = q.shape[0] * q.shape[1] // length
