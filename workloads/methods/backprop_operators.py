@@ -6,11 +6,12 @@ They are what lies before and after the layers on the way back, and the optimize
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from workloads.methods.operators import ONE, SEVERAL, register
+from workloads.methods.operators import DECODER_LAYER, ONE, SEVERAL, decoder_layer, register
 from workloads.quantize.frozen import dequantize
 
 
@@ -89,6 +90,29 @@ def adam(
     return adapter - lr * mean / (square.sqrt() + epsilon)
 
 
+def decoder_layer_back(
+    x: Tensor,
+    bias: Tensor,
+    scratch: Tensor,
+    gradient: Tensor,
+    norms: Sequence[Tensor],
+    rotary: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    scales: Sequence[Tensor],
+    lora_a: Sequence[Tensor],
+    lora_b: Sequence[Tensor],
+    *rest: Any,
+) -> list[Tensor]:
+    """The derivatives of prge::decoder_layer, with one slice, by x and by each lora_b, times `gradient`, like x.
+
+    The arguments are those of decoder_layer, and the results float32 tensors like x and like each of lora_b.
+    """
+    inputs = [value.detach().to(torch.float32).requires_grad_() for value in (x, *lora_b)]
+    with torch.enable_grad():
+        result = decoder_layer(inputs[0], bias, scratch, norms, rotary, weights, scales, lora_a, inputs[1:], *rest)
+        return list(torch.autograd.grad(result, inputs, gradient))
+
+
 def _adapters_shape(
     adapter: Tensor, after: Tensor, offset: int, rank: int, features: Sequence[int], dtype: torch.dtype
 ) -> list[Tensor]:
@@ -111,6 +135,11 @@ def _spread_shape(x: Tensor, length: int, answers: int) -> Tensor:
     return x.new_empty(1, x.shape[0] // answers * length, x.shape[-1])
 
 
+def _layer_back_shape(*arguments: Any) -> list[Tensor]:
+    x, lora_b = arguments[0], arguments[9]
+    return [torch.empty_like(x), *(torch.empty_like(value, dtype=torch.float32) for value in lora_b)]
+
+
 _ADAPTERS = "Tensor adapter, Tensor after, int offset, int rank, int[] features, ScalarType dtype"
 _MEAN = "Tensor mean, Tensor[] gradients, int offset, float beta, bool squared"
 _ADAM = "Tensor adapter, Tensor first, Tensor second, Tensor key, Tensor lr, float[] betas, float epsilon"
@@ -125,3 +154,10 @@ register("spread_rows", "Tensor x, int length, int answers", ONE, spread_rows, _
 register("descend", "Tensor adapter, Tensor[] gradients, Tensor lr, int offset", ONE, descend, _like_first)
 register("moving_mean", _MEAN, ONE, moving_mean, _like_first)
 register("adam", _ADAM, ONE, adam, _like_first)
+register(
+    "decoder_layer_back",
+    DECODER_LAYER.replace("Tensor scratch, ", "Tensor scratch, Tensor gradient, "),
+    SEVERAL,
+    decoder_layer_back,
+    _layer_back_shape,
+)

@@ -221,7 +221,7 @@ register("collect_losses", "Tensor[] parts, int[] signs", ONE, collect_losses, _
 register("mean_losses", "Tensor row_losses, Tensor labels", ONE, mean_losses, _mean_shape)
 register("gradient", "Tensor losses, Tensor eps", ONE, gradient, _gradient_shape)
 
-_DECODER_LAYER = (
+DECODER_LAYER = (
     "Tensor x, Tensor bias, Tensor scratch, Tensor[] norms, Tensor[] rotary, Tensor[] weights, Tensor[] scales, "
     "Tensor[] lora_a, Tensor[] lora_b, int[] adapted, int heads, int kv_heads, float epsilon"
 )
@@ -291,4 +291,4 @@ def _decoder_layer_shape(x: Tensor, *others: object) -> Tensor:
     return torch.empty_like(x)
 
 
-register("decoder_layer", _DECODER_LAYER, ONE, decoder_layer, _decoder_layer_shape)
+register("decoder_layer", DECODER_LAYER, ONE, decoder_layer, _decoder_layer_shape)

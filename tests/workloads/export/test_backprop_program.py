@@ -46,7 +46,7 @@ def test_training_equals_the_reference(
     trained = train_in_runner(runner, exported(workload).program, workload, batches, 6, settings, tmp_path / "run")
     np.testing.assert_allclose(trained.losses, expected.losses, rtol=2e-5)
     assert relative_error(trained.adapter, expected.adapter) < 1e-4
-    adam = {"first_moment", "second_moment"} if workload is ADAM else set()
+    adam = {"optimizer.first_moment", "optimizer.second_moment"} if workload is ADAM else set()
     assert set(trained.state) == {"adapter"} | adam
 
 
