@@ -200,7 +200,7 @@ _METHODS = (
         outer=False,
         inner=False,
     ),
-    _by_backpropagation("fo-lora-fa", "sgd", "then SGD", 5e-2),
+    _by_backpropagation("fo-lora-fa", "sgd", "then SGD", 5e-3),
     _by_backpropagation("fo-lora-fa-adam", "adam", "then Adam", 1e-3),
 )
 

@@ -2,6 +2,7 @@
 #include "../thread_pool.h"
 #include "decoder_layer.h"
 #include "frozen_product.h"
+#include "layer_backward.h"
 #include "noise.h"
 #include "step_parts.h"
 
@@ -30,6 +31,29 @@ prge::FrozenMatrix matrix(const Frozen& frozen, int64_t out_features, int64_t in
 // sizes: slices, rows of a slice, then the rest of LayerShape in its order.
 prge::LayerShape layer_shape(const int64_t* sizes) {
   return {sizes[0] * sizes[1], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], sizes[7], sizes[8]};
+}
+
+// The arrays have an entry for each projection, null in `a` and `b` where it has no adapter.
+prge::DecoderLayer layer_of(const int64_t* sizes, const Frozen* weights, const void* const* a, const void* const* b,
+                            const float* const* norms, const float* const* rotary, float epsilon) {
+  prge::DecoderLayer layer{};
+  layer.shape = layer_shape(sizes);
+  const int64_t query = sizes[5] * sizes[7], key = sizes[6] * sizes[7], hidden = sizes[3], wide = sizes[4];
+  const int64_t features[prge::kProjections][2] = {{query, hidden}, {key, hidden},  {key, hidden}, {hidden, query},
+                                                   {wide, hidden},  {wide, hidden}, {hidden, wide}};
+  for (int i = 0; i < prge::kProjections; ++i) {
+    const prge::FrozenMatrix weight = matrix(weights[i], features[i][0], features[i][1]);
+    const bool rounds = weight.form == prge::Form::bfloat16;
+    layer.projections[i] = {weight, {a[i], rounds}, {b[i], rounds}};
+  }
+  layer.attention_norm = norms[0];
+  layer.feed_forward_norm = norms[1];
+  layer.epsilon = epsilon;
+  layer.query_cos = rotary[0];
+  layer.query_sin = rotary[1];
+  layer.key_cos = rotary[2];
+  layer.key_sin = rotary[3];
+  return layer;
 }
 
 }  // namespace
@@ -64,28 +88,30 @@ bool prge_linear_frozen(uint64_t variant, const float* x, int64_t rows, const Fr
 
 int64_t prge_scratch_values(const int64_t* sizes) { return prge::scratch_values(layer_shape(sizes)); }
 
-// The arrays have an entry for each projection, null in `a` and `b` where it has no adapter.
 bool prge_decoder_layer(uint64_t variant, const int64_t* sizes, const Frozen* weights, const void* const* a,
                         const void* const* b, const float* const* norms, const float* const* rotary, float epsilon,
                         const float* x, const float* bias, float* scratch, float* out) {
-  prge::DecoderLayer layer{};
-  layer.shape = layer_shape(sizes);
-  const int64_t query = sizes[5] * sizes[7], key = sizes[6] * sizes[7], hidden = sizes[3], wide = sizes[4];
-  const int64_t features[prge::kProjections][2] = {{query, hidden}, {key, hidden},  {key, hidden}, {hidden, query},
-                                                   {wide, hidden},  {wide, hidden}, {hidden, wide}};
-  for (int i = 0; i < prge::kProjections; ++i) {
-    const prge::FrozenMatrix weight = matrix(weights[i], features[i][0], features[i][1]);
-    const bool rounds = weight.form == prge::Form::bfloat16;
-    layer.projections[i] = {weight, {a[i], rounds}, {b[i], rounds}};
-  }
-  layer.attention_norm = norms[0];
-  layer.feed_forward_norm = norms[1];
-  layer.epsilon = epsilon;
-  layer.query_cos = rotary[0];
-  layer.query_sin = rotary[1];
-  layer.key_cos = rotary[2];
-  layer.key_sin = rotary[3];
+  const prge::DecoderLayer layer = layer_of(sizes, weights, a, b, norms, rotary, epsilon);
   return prge::decoder_layer(*prge::simd_variant(variant), layer, x, bias, scratch, out);
+}
+
+int64_t prge_backward_scratch_values(const int64_t* sizes) {
+  return prge::backward_scratch_values(layer_shape(sizes));
+}
+
+// `of_b` has an entry for each projection, null where it has no adapter.
+bool prge_layer_backward(uint64_t variant, const int64_t* sizes, const Frozen* weights, const void* const* a,
+                         const void* const* b, const float* const* norms, const float* const* rotary, float epsilon,
+                         const float* x, const float* bias, const float* gradient, float* scratch, float* const* of_b,
+                         float* out) {
+  const prge::DecoderLayer layer = layer_of(sizes, weights, a, b, norms, rotary, epsilon);
+  return prge::layer_backward(*prge::simd_variant(variant), layer, x, bias, gradient, scratch, of_b, out);
+}
+
+bool prge_linear_frozen_back(uint64_t variant, const float* x, int64_t rows, const Frozen* weight,
+                             int64_t out_features, int64_t in_features, float* y) {
+  const prge::SimdLoops& loops = *prge::simd_variant(variant);
+  return prge::linear_frozen_back(loops, x, rows, matrix(*weight, out_features, in_features), y);
 }
 
 void prge_answer_losses(uint64_t variant, const float* logits, int64_t rows, int64_t vocabulary, const int64_t* labels,
