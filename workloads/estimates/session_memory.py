@@ -23,6 +23,12 @@ def layer_bytes(quant: str, config: LlamaConfig) -> int:
 _BYTES_PER_CALL = 7 << 10
 """One call of a layer: its instructions, arguments and tensors."""
 
+_BACKPROP_BYTES = 300 << 10
+"""Pages of the runner that only the way back touches."""
+
+_THREADS = 2
+"""Whose buffers are counted; more of them are small beside the weights."""
+
 _NORM_PANEL = 16
 """XNNPACK pads the constant row with which a norm takes its mean to this many; it is float32 in every setting."""
 
@@ -103,7 +109,8 @@ def _backprop_work_bytes(workload: Workload, config: LlamaConfig) -> int:
     # Inputs of the layers and the last result; gradients before and after a layer; its adapters and gradients by them.
     planned = scores + (config.layers + 3) * hidden + _logits(workload, config) + 2 * adapters
     if workload.setting.kernel:
-        return 4 * (planned + backward_scratch_values(config, rows, workload.rank))
+        of_threads = _THREADS * workload.T * (3 * workload.T + 6 * config.head_dim)
+        return _BACKPROP_BYTES + 4 * (planned + backward_scratch_values(config, rows, workload.rank) + of_threads)
     heads = rows * (config.query_size + 2 * config.kv_size)
     # At most: what attention is made of, its weights, gate, up and what is made of them; or its weights several times.
     kept = 6 * hidden + 2 * heads + config.heads * scores
