@@ -169,6 +169,25 @@ _METHODS = (
         outer=False,
         inner=False,
     ),
+    Method(
+        "rademacher",
+        "P-RGE with random signs in the place of normal noise",
+        "MobiZO, arXiv 2409.15520, with the noise of FZOO, arXiv 2506.09034",
+        step="prge_step",
+        noise="rademacher",
+    ),
+    Method(
+        "fzoo",
+        "FZOO: one-sided estimate of q queries with random signs, beside the adapter itself; normalised steps",
+        "FZOO, arXiv 2506.09034",
+        step="fzoo_step",
+        sides=Sides.ONE,
+        noise="rademacher",
+        normalised=True,
+        least_queries=2,
+        inner=False,
+        default_lr=1e-5,
+    ),
 )
 
 METHOD_TABLE = {method.name: method for method in _METHODS}

@@ -33,7 +33,7 @@ from workloads.models.weights import ModelWeights
 from workloads.quantize.int4_groups import written_constants
 from workloads.workload import Workload, adapter_values
 
-IN_PLACE = {"prge::update": 0, "prge::decoder_layer": 0}
+IN_PLACE = {"prge::update": 0, "prge::update_rademacher": 0, "prge::decoder_layer": 0}
 """Operators whose result may overwrite one of their arguments, and which: their kernels allow it (docs/contracts.md).
 They do so wherever nothing reads the old value later.
 """
