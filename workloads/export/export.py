@@ -35,6 +35,7 @@ from workloads.workload import Workload, adapter_values
 
 IN_PLACE = {
     "prge::update": 0,
+    "prge::update_rademacher": 0,
     "prge::decoder_layer": 0,
     "prge::loss_gradient": 0,
     "prge::descend": 0,

@@ -67,18 +67,29 @@ const char* prge_variant_name(uint64_t index) {
 
 int64_t prge_set_threads(uint32_t threads) { return runner::set_thread_count(threads); }
 
-void prge_normals(uint64_t variant, const int64_t* key, int64_t query, int64_t first, int64_t count, float* out) {
-  prge::fill_normals(*prge::simd_variant(variant), prge::noise_stream(key, query), first, count, out);
+void prge_noise(uint64_t variant, int64_t distribution, const int64_t* key, int64_t query, int64_t first,
+                int64_t count, float* out) {
+  prge::fill_noise(*prge::simd_variant(variant), prge::Distribution(distribution), prge::noise_stream(key, query),
+                   first, count, out);
 }
 
-void prge_perturb(const float* adapter, int64_t first, int64_t count, const int64_t* key, float epsilon,
-                  int64_t first_query, int64_t queries, int64_t signs, float* out) {
-  prge::perturb({adapter, first, count, {key[0], key[1]}, epsilon, first_query, queries, prge::Signs(signs)}, out);
+void prge_perturb(int64_t distribution, const float* adapter, int64_t first, int64_t count, const int64_t* key,
+                  float epsilon, int64_t first_query, int64_t queries, int64_t signs, float* out) {
+  prge::perturb({adapter,
+                 first,
+                 count,
+                 {key[0], key[1]},
+                 epsilon,
+                 first_query,
+                 queries,
+                 prge::Signs(signs),
+                 prge::Distribution(distribution)},
+                out);
 }
 
-void prge_update(const float* adapter, const float* gradient, int64_t queries, const int64_t* key, float rate,
-                 int64_t count, float* out) {
-  prge::update(adapter, gradient, queries, key, rate, count, out);
+void prge_update(int64_t distribution, const float* adapter, const float* gradient, int64_t queries,
+                 const int64_t* key, float rate, int64_t count, float* out) {
+  prge::update(adapter, gradient, queries, key, rate, count, out, prge::Distribution(distribution));
 }
 
 bool prge_linear_frozen(uint64_t variant, const float* x, int64_t rows, const Frozen* weight, int64_t out_features,
