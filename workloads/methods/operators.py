@@ -130,7 +130,7 @@ def register(
 
 register("perturb", _PERTURB, SEVERAL, perturb, _perturb_shape)
 register("update", _UPDATE, ONE, update, _update_shape)
-register("perturb_rademacher", _PERTURB, _LIST, functools.partial(perturb, distribution=rademacher), _perturb_shape)
+register("perturb_rademacher", _PERTURB, SEVERAL, functools.partial(perturb, distribution=rademacher), _perturb_shape)
 register("update_rademacher", _UPDATE, ONE, functools.partial(update, distribution=rademacher), _update_shape)
 register("linear_frozen", "Tensor x, Tensor weight, Tensor[] scales", ONE, linear_frozen, _linear_shape)
 
