@@ -16,6 +16,7 @@ from tests.support.workloads.training_runs import (
     some_batches,
     train_in_runner,
 )
+from workloads.estimates.estimate import estimate
 from workloads.models.weights import ModelWeights
 from workloads.reference.eager import Reference
 from workloads.workload import Workload
@@ -37,15 +38,32 @@ def test_first_update_is_the_derivative_of_each_value(
     np.testing.assert_allclose(-trained.adapter, expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("workload", [SGD, ADAM], ids=["SGD", "Adam"])
+ALLOWED = {"fp32": 1e-4, "bf16": 5e-2, "int8": 1e-4, "nf4": 1e-4, "nf4-double": 1e-4}
+"""Relative error of the adapter. bf16: autograd rounds gradients to 8 bits too, the kernel does not."""
+
+BY_KERNEL = [replace(SGD, quant=quant) for quant in ALLOWED if quant != "fp32"]
+
+
+@pytest.mark.parametrize(
+    "workload", [SGD, ADAM, *BY_KERNEL], ids=["SGD", "Adam", *(workload.quant for workload in BY_KERNEL)]
+)
 def test_training_equals_the_reference(
     workload: Workload, tiny: ModelWeights, exported: ArtifactOf, runner: Path, tmp_path: Path
 ) -> None:
-    batches, settings = some_batches(workload, 3), Settings(RATES[workload.method], 0.0)
+    batches, settings, allowed = (
+        some_batches(workload, 3),
+        Settings(RATES[workload.method], 0.0),
+        ALLOWED[workload.quant],
+    )
     expected = reference_training(tiny, workload, batches, 6, settings)
-    trained = train_in_runner(runner, exported(workload).program, workload, batches, 6, settings, tmp_path / "run")
-    np.testing.assert_allclose(trained.losses, expected.losses, rtol=2e-5)
-    assert relative_error(trained.adapter, expected.adapter) < 1e-4
+    program = exported(workload).program
+    trained = train_in_runner(runner, program, workload, batches, 6, settings, tmp_path / "run", threads=2)
+    np.testing.assert_allclose(trained.losses, expected.losses, rtol=allowed / 5)
+    error = relative_error(trained.adapter, expected.adapter)
+    ratio = estimate(workload, tiny.config).memory_bytes / 1024 / trained.peak_kib
+    print(f"{workload.quant}: adapter {error:.1e} of {allowed:.0e} allowed, estimate {ratio:.2f} of the peak")
+    assert error < allowed
+    assert 0.95 < ratio < 1.35
     adam = {"optimizer.first_moment", "optimizer.second_moment"} if workload is ADAM else set()
     assert set(trained.state) == {"adapter"} | adam
 
