@@ -81,11 +81,8 @@ _GRAPH_BYTES = 5_000
 _GRAPH_BYTES_PER_CHUNK = 5_000
 """Bytes of a program besides its constants, its calls of layers and their delegates' graphs (Costs)."""
 
-_BACKPROP_GRAPH_BYTES = 20_000
-"""The larger graph of the way back, and the optimizer."""
-
-_GRAPH_BYTES_PER_CONSTANT = 250
-"""The name of a constant that a shared delegate gets as an argument."""
+_BACKPROP_GRAPH_BYTES = 3_000
+"""Operators of the way back around the layers, and of the optimizer."""
 
 _LIST_BYTES = 4_200
 _LIST_BYTES_PER_CONSTANT = 416
@@ -130,9 +127,10 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
     calls = config.layers * calls_of_layer(workload)
     graph = _GRAPH_BYTES + chunks * _GRAPH_BYTES_PER_CHUNK + calls * setting.costs.graph_bytes_per_call
     graph += delegates_of_layers(workload, config) * setting.costs.graph_bytes_per_delegate
+    tables = 4 * workload.T * config.head_dim * 4  # of the rotary positions
+    graph += tables
     if workload.training_method.optimizer is not None:
-        graph += _BACKPROP_GRAPH_BYTES + config.layers * _constants_per_layer(setting) * _GRAPH_BYTES_PER_CONSTANT
-    graph += 4 * workload.T * config.head_dim * 4  # the rotary tables
+        graph += _BACKPROP_GRAPH_BYTES + (0 if setting.kernel else tables)
     attention = 2 * config.layers * workload.T * config.query_size  # scores and mixed values of a token
     return Estimate(
         weight_bytes=weights,
