@@ -212,6 +212,7 @@ def details(found: Sequence[Measurement]) -> Table:
         (Column("Slowest step"), lambda item, notes: notes.quantity(item.latency.max_ms, "ms", *_percentiles(item))),
         (Column("Load", "median"), lambda item, notes: notes.quantity(item.load_ms, "ms")),
         (Column("Memory after load"), lambda item, notes: notes.quantity(item.memory_after_load_kib, "KiB")),
+        (Column("Cost of a step", "forward tokens"), _forward_tokens),
         (Column("Loss", "first → last"), _loss),
         (Column("Off the reference", "largest, relative"), _off_reference),
         (Column("Temperature", "start → highest"), _temperature),
@@ -260,6 +261,10 @@ def _loss(item: Measurement, notes: Footnotes) -> Cell:
     inputs = (("lr", item.loss.lr), ("eps", item.loss.eps))
     used = [f"{name} {found:g}" for name, found in inputs if not isinstance(found, Unavailable)]
     return notes.number(last, lambda end: f"{start} → {plain(end, decimals(end))}", ", ".join(used))
+
+
+def _forward_tokens(item: Measurement, notes: Footnotes) -> Cell:
+    return notes.number(item.forward_tokens, lambda tokens: plain(tokens, 0))
 
 
 def _off_reference(item: Measurement, notes: Footnotes) -> Cell:

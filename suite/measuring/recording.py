@@ -21,6 +21,7 @@ from suite.sessions.validity import SessionResult, SessionStatus
 from suite.store.identity import NO_POWER_MODE, design_of
 from suite.store.store import Store
 from workloads.lowering.arithmetic_probe import Accumulation
+from workloads.method import METHODS
 
 _HARDWARE = (
     "machine",
@@ -144,7 +145,8 @@ class Recording:
         workload, role = prepared.workload, "" if prepared.role == "measured" else f" {prepared.role}"
         if self._only_plan:
             return f"{workload.quant}{role}"
-        return f"{workload.model} {workload.quant} q={workload.q} b={workload.b} T={workload.T}{role}"
+        method = "" if workload.method == METHODS[0] else f" {workload.method}"
+        return f"{workload.model}{method} {workload.quant} q={workload.q} b={workload.b} T={workload.T}{role}"
 
     def _subject(self, workload: Mapping[str, Json], prepared: Prepared, sensors: SensorPlan) -> Subject:
         return Subject(

@@ -11,7 +11,7 @@ from suite.preparing.preparation import Prepared
 from suite.store.trainings import Training
 from suite.training.checkpoints import Checkpoint, Checkpoints, adapter_of, write_state
 from suite.training.plan import TrainingPlan
-from workloads.methods.peft_folder import read_peft_folder, write_peft_folder
+from workloads.export.peft_folder import read_peft_folder, write_peft_folder
 from workloads.models.named import model_config
 from workloads.workload import Workload
 

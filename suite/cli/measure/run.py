@@ -16,7 +16,7 @@ from rich.table import Table
 
 from devices.inventory.reading import Inventory
 from foundation.errors import UserError
-from foundation.unavailable import Unavailable
+from foundation.unavailable import Json, Unavailable
 from reports.model.measurement import Measurement, devices_of
 from reports.model.reading import Number
 from reports.tables.rankings import busy_sentences, device_sentence
@@ -53,13 +53,30 @@ def results_table(measurements: Sequence[Measurement]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("device")
     table.add_column("setting")
+    differing = _differing(measurements)
+    if differing:
+        table.add_column("workload")
     reference = _reference(measurements)
     for name in _NUMBERS:
         table.add_column(name.format(reference=reference), justify="right")
     table.add_column("status")
     for item in measurements:
-        table.add_row(*(escape(cell) for cell in _row(item)))
+        device, setting, *rest = _row(item)
+        words = [" ".join(_fact(name, item.workload.get(name)) for name in differing)] if differing else []
+        table.add_row(*(escape(cell) for cell in (device, setting, *words, *rest)))
     return table
+
+
+def _differing(measurements: Sequence[Measurement]) -> list[str]:
+    """Returns the workloads' keys besides the setting that tell its measurements apart."""
+    keys = dict.fromkeys(key for item in measurements for key in item.workload if key != "quant")
+    return [key for key in keys if len({str(item.workload.get(key)) for item in measurements}) > 1]
+
+
+def _fact(name: str, found: Json) -> str:
+    if isinstance(found, bool):
+        found = "on" if found else "off"
+    return str(found) if name in ("model", "method") else f"{name}={'default' if found is None else found}"
 
 
 def reasons(measurements: Sequence[Measurement]) -> list[str]:

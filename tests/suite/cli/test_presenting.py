@@ -28,7 +28,7 @@ def test_durations_change_their_unit() -> None:
     assert [format_duration(seconds) for seconds in (119.4, 121, 7200, 9000)] == ["119 s", "2 min", "2.0 h", "2.5 h"]
 
 
-def measurement_of(quant: str, *ms: float) -> Measurement:
+def measurement_of(quant: str, *ms: float, **more: object) -> Measurement:
     workload: dict[str, Any] = {
         "model": "tiny",
         "method": "prge",
@@ -38,6 +38,7 @@ def measurement_of(quant: str, *ms: float) -> Measurement:
         "b": 2,
         "T": 8,
         "rank": 4,
+        **more,
     }
     subject = Subject("[bold]pi", "local", False, workload, planned_sessions=max(1, len(ms)), program_bytes=4_200_000)
     return measure(subject, [result(ordinal, ms=value) for ordinal, value in enumerate(ms)])
@@ -84,6 +85,20 @@ def test_no_setting_is_called_the_fastest_where_noise_could_have_made_it_so() ->
     )
     assert "lowest peak memory: fp32 and int8 can't be told apart" in findings(apart)[0]
     assert "latency: a first look (fewer than 3 sessions" in findings(single)[0]
+
+
+def test_rows_of_several_workloads_are_told_apart_by_what_differs() -> None:
+    lines = table_of(
+        measurement_of("fp32", 10.0, q=1, b=4),
+        measurement_of("fp32", 11.0, q=4, b=1, outer_parallel=False),
+        measurement_of("fp32", 12.0, q=1, b=4, method="mezo-lora-fa"),
+        width=120,
+    )
+    named = [line.split("fp32", 1)[1].strip() for line in lines if "pi" in line]
+    assert named[0].startswith("prge q=1 b=4 outer_parallel=default ")
+    assert named[1].startswith("prge q=4 b=1 outer_parallel=off ")
+    assert named[2].startswith("mezo-lora-fa q=1 b=4 ")
+    assert not any("rank=" in line or "model" in line for line in lines)
 
 
 def test_the_table_fits_a_terminal_of_80_columns_with_every_number_whole() -> None:
