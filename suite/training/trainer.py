@@ -150,7 +150,8 @@ def _evaluate(course: Course, ground: Ground, trainings: Trainings, at: Checkpoi
     held_out, prepared = course.material.held_out, course.evaluation
     values = course.steps.artifact.document["adapter_values"]
     rate = course.plan.rate_after(course.steps.training.lr, step)
-    adapter = np.zeros(values, np.float32) if at is None else adapter_of(at, rate)
+    method = course.steps.workload.training_method
+    adapter = np.zeros(values, np.float32) if at is None else adapter_of(at, method, rate)
     inputs = {"tokens": held_out.tokens, "first": held_out.first, "labels": held_out.labels, "adapter": adapter[None]}
     count = len(held_out.tokens)
     job = Job(
