@@ -13,14 +13,14 @@ from rich.table import Table
 
 from foundation.errors import UserError
 from foundation.unavailable import Unavailable
+from reports.model.training import Training
 from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json, print_line, print_table
-from suite.cli.workload_options import OwnOrNumber, refuse_settings, workload_options
+from suite.cli.workload_options import OwnOrNumber, plan_of, refuse_settings, workload_options
 from suite.planning.plan import Plan
 from suite.rounding import format_rounded
-from suite.store.trainings import Training
 from suite.training.plan import SCHEDULES, TrainingPlan
 
 _PLAN = TrainingPlan(Plan(devices=()))
@@ -88,9 +88,7 @@ def train(selection: str | None, resume: bool, as_json: bool, inventory_path: Pa
 def _plan(devices: tuple[str, ...], settings: dict[str, Any]) -> TrainingPlan:
     own = {name: settings.pop(name) for name in (*_OF_TRAINING, *_BUDGETS)}
     adapter = own.pop("adapter")
-    return TrainingPlan(
-        Plan(devices=devices, **settings), **own, adapter=None if adapter is None else str(adapter.resolve())
-    )
+    return TrainingPlan(plan_of(devices, settings), **own, adapter=None if adapter is None else str(adapter.resolve()))
 
 
 def print_trainings(trained: Sequence[Training], as_json: bool) -> int:
