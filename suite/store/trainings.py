@@ -148,6 +148,10 @@ class Trainings:
         """Returns all trainings of a group in the order they were started. UserError if there are none."""
         return self._where(schema.training.c.group_id == group_id, f"training {printable(group_id, 80)}")
 
+    def in_group(self, group_id: str) -> list[Training]:
+        """Returns the trainings of a group in the order they were started, as many as there are."""
+        return self._where(schema.training.c.group_id == group_id, None)
+
     def one(self, training_id: str) -> Training:
         """Returns one training. UserError if there is none with this id."""
         return self._where(schema.training.c.id == training_id, f"training {printable(training_id, 80)}")[0]
