@@ -17,7 +17,7 @@ from reports.model.race import Race
 from reports.model.training import Evaluation, Training
 from reports.model.training_group import contender_names
 from reports.text.appearance import slot
-from reports.text.escaping import figure_text
+from reports.text.escaping import figure_text, shorten
 from reports.text.numbers import Unit, format_count, quantity, unit_for
 
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
@@ -136,7 +136,7 @@ def _in_panels(trainings: Sequence[Training]) -> tuple[list[Training], list[str]
 def _panels(trainings: Sequence[Training]) -> list[str]:
     """Returns the heading of each panel."""
     marks = {one.device: " (emulated)" if one.emulated else "" for one in trainings}
-    return [device + mark for device, mark in marks.items()]
+    return [shorten(device, 34) + mark for device, mark in marks.items()]
 
 
 class _Style:
@@ -250,7 +250,7 @@ def _switch(layout: dict[str, Any], traces: list[dict[str, Any]], first: int, ax
 
 def pareto_front(race: Race, trainings: Sequence[Training], name: str) -> Figure:
     """Draws accuracy over cost of a race; filled marks are on the front. ``name`` is the figure's id."""
-    title = f"Accuracy against cost and memory: {race.device}{' (emulated)' if race.emulated else ''}"
+    title = f"Accuracy against cost and memory: {shorten(race.device)}{' (emulated)' if race.emulated else ''}"
     points = []
     for one in race.contenders:
         accuracy, cost, peak = one.outcome.accuracy, one.outcome.cost, one.outcome.peak_memory_kib

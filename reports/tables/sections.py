@@ -72,7 +72,8 @@ class GridRow:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table. ``notes`` say what is left out, ``links`` where to find it."""
+    """A table. ``notes`` say what is left out, ``links`` where to find it. With ``folded``, a summary of it, it opens
+    only when asked."""
 
     name: str
     caption: str
@@ -80,6 +81,7 @@ class Grid:
     rows: Sequence[GridRow]
     notes: Sequence[str] = ()
     links: Sequence[Link] = ()
+    folded: str = ""
 
 
 @dataclass(frozen=True)
