@@ -3,7 +3,7 @@
 Regressions of recent nights, devices in trouble and runs cut short need attention.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from reports.model.histories import DeviceSummary, WorkloadSummary
 from reports.model.measurement import workload_words
@@ -11,7 +11,7 @@ from reports.model.source import RunSummary
 from reports.model.training_group import TrainingGroupSummary
 from reports.pages.device import device_status, outcome_words
 from reports.pages.training import trainings_section
-from reports.tables.sections import Grid, GridCell, GridRow, Head, Page, Section, table
+from reports.tables.sections import Grid, GridCell, GridRow, Head, LinkOf, Page, Section, table
 from reports.tables.verdicts import WORDS, night_status, verdict_counts
 from reports.text.appearance import Status, badges, glossary, setting_order, status
 from reports.text.escaping import file_name
@@ -116,8 +116,6 @@ def _runs(newest: Sequence[RunSummary]) -> list[GridRow]:
 
 RUNS_ON_A_PAGE = 200
 _NIGHTS, _MOST_DEVICES, _MOST_WORKLOADS, _MOST_NAMES = 14, 100, 60, 6
-
-LinkOf = Callable[[str], str]
 
 
 def index_file(number: int) -> str:

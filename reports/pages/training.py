@@ -4,7 +4,7 @@ Also the list of all of them, on the overview and on a page of its own.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from foundation.unavailable import Unavailable
@@ -14,7 +14,7 @@ from reports.model.reading import text
 from reports.model.training import Training
 from reports.model.training_group import TrainingGroup, TrainingGroupSummary, contender_names
 from reports.tables.races import race_section
-from reports.tables.sections import Banner, Facts, GridCell, GridRow, Head, Link, Page, Section, table
+from reports.tables.sections import Banner, Facts, GridCell, GridRow, Head, Link, LinkOf, Page, Section, table
 from reports.tables.trainings import FILES, segments_table, trainings_table
 from reports.text.appearance import Status, badges, glossary, status
 from reports.text.escaping import file_name, shorten
@@ -25,11 +25,9 @@ _MOST_ITEMS, _MOST_NAMES, _NEWEST, _MOST_GROUPS = 8, 6, 10, 400
 _BEYOND = 1.96
 """Deviations of a difference of two shares that chance exceeds once in twenty times."""
 
-LinkOf = Callable[[str], str]
 
-
-def training_page(group: TrainingGroup) -> Page:
-    """Builds the page."""
+def training_page(group: TrainingGroup, built: LinkOf) -> Page:
+    """Builds the page; ``built`` returns the link of an existing page, or nothing."""
     trainings = group.trainings
     drawn = (accuracy_curves(trainings), loss_curves(trainings)) if trainings else ()
     figures = Section("curves", "Curves", figures=drawn, empty="" if drawn else "There is nothing to draw yet.")
@@ -37,15 +35,15 @@ def training_page(group: TrainingGroup) -> Page:
         title=f"Training {group.group_id}",
         heading=f"Training {group.group_id}",
         lead=f"{moment_text(group.started_at) or 'Start not recorded'}, {group.status}.",
-        banner=Banner(_outcome(group), _headline(trainings), _items(group), _caution(trainings)),
+        banner=Banner(_outcome(group), _headline(trainings), _items(group, built), _caution(trainings)),
         sections=(
             figures,
             *race_section(group.races, trainings),
-            trainings_table(trainings),
+            trainings_table(trainings, built),
             segments_table(trainings),
             _method(group),
         ),
-        trail=(Link("All trainings", TRAININGS), *_device_links(trainings)),
+        trail=(Link("All trainings", TRAININGS), *_device_links(trainings, built)),
         meanings=_meanings({one.status for one in trainings}),
         files=FILES,
         badges=badges(bool(trainings) and all(one.emulated for one in trainings)),
@@ -57,8 +55,10 @@ def _meanings(words: set[str]) -> list[Status]:
     return [replace(one, meaning=goes_on) if one.word == "interrupted" else one for one in glossary(words)]
 
 
-def _device_links(trainings: Sequence[Training]) -> list[Link]:
-    return [Link(name, device_place(name)) for name in dict.fromkeys(one.device for one in trainings)][:_MOST_ITEMS]
+def _device_links(trainings: Sequence[Training], built: LinkOf) -> list[Link]:
+    """Returns the devices; one that only trained has no page."""
+    names = list(dict.fromkeys(one.device for one in trainings))[:_MOST_ITEMS]
+    return [Link(name, built(device_place(name))) for name in names]
 
 
 def _outcome(group: TrainingGroup) -> Status:
@@ -119,10 +119,10 @@ def _names(names: Sequence[str]) -> str:
     return format_list(list(names)) if more <= 0 else f"{', '.join(names[:_MOST_NAMES])} and {more} more"
 
 
-def _items(group: TrainingGroup) -> list[tuple[Link, str]]:
+def _items(group: TrainingGroup, built: LinkOf) -> list[tuple[Link, str]]:
     winners = {race.device: " ".join(race.winners) for race in group.races}
     found = []
-    for link in _device_links(group.trainings):
+    for link in _device_links(group.trainings, built):
         own = [one for one in group.trainings if one.device == link.text]
         made = [one for one in own if one.steps]
         energies = [one.energy_at(one.steps) for one in made]

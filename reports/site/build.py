@@ -149,14 +149,16 @@ def _write_trainings(
 ) -> None:
     """Writes the pages of the wanted trainings, and the list of all."""
     for one in wanted:
-        place, made_from = training_place(one.group_id), digest(one.stamp)
+        # A device that has only trained has no page; when it gets one, this page is to lead there.
+        links = [site.built(device_place(name)) for name in one.devices]
+        place, made_from = training_place(one.group_id), digest(one.stamp, repr(links))
         if site.is_fresh(place, made_from):
             continue
         group = source.training_group(one.group_id)
         site.write_beside(place, training_files.TRAININGS_JSON, training_files.document_text(group))
         site.write_beside(place, training_files.EVALUATIONS_CSV, training_files.evaluations_text(group.trainings))
         site.write_beside(place, training_files.STEPS_CSV, training_files.steps_text(group.trainings))
-        site.write_page(place, training_page(group), made_from)
+        site.write_page(place, training_page(group, site.built), made_from)
     if groups:
         site.write_page(TRAININGS, trainings_page(groups, site.built))
 

@@ -145,5 +145,5 @@ def _estimate(found: Estimate | Unavailable, unit: str, factor: float = 1.0) -> 
         main, between = plain(found.value, 0), f"{plain(low, 0)}\u2013{plain(high, 0)}"
     small = f"95 %: {between}" if known else f"range {between}, n = {found.seeds}"
     if found.least == found.most:
-        small = f"the same with all {found.seeds} seeds" if found.seeds > 1 else "of 1 seed"
+        small = f"all equal, n = {found.seeds}" if found.seeds > 1 else "n = 1"
     return GridCell(main, (small,), sort=f"{found.value:.7g}")

@@ -9,7 +9,7 @@ from reports.model.measurement import setting_of
 from reports.model.reading import Number
 from reports.model.training import Segment, Training
 from reports.model.training_group import TrainingGroup, contender_names
-from reports.tables.sections import Grid, GridCell, GridRow, Head, Section, table
+from reports.tables.sections import Grid, GridCell, GridRow, Head, LinkOf, Section, table
 from reports.text.appearance import badges, status, worst_kept
 from reports.text.escaping import csv_table, csv_text, file_name, finite, shorten
 from reports.text.numbers import quantity
@@ -19,7 +19,7 @@ TRAININGS_JSON, EVALUATIONS_CSV, STEPS_CSV = "trainings.json", "evaluations.csv"
 _MOST_TRAININGS, _MOST_SEGMENTS = 150, 300
 
 
-def trainings_table(trainings: Sequence[Training]) -> Section:
+def trainings_table(trainings: Sequence[Training], built: LinkOf) -> Section:
     """Builds the table with a row for each training."""
     names, looks = contender_names(trainings), looks_of(trainings)
     heads = (
@@ -30,14 +30,14 @@ def trainings_table(trainings: Sequence[Training]) -> Section:
         *(Head("Peak memory", kind="number"), Head("Status", kind="status", choices=True)),
     )
     kept = worst_kept(trainings, [one.status for one in trainings], _MOST_TRAININGS)
-    rows = [_row(one, names[one.training_id], looks[names[one.training_id]].slot) for one in kept]
+    rows = [_row(one, names[one.training_id], looks[names[one.training_id]].slot, built) for one in kept]
     empty = "No training was started: `suite train --resume` goes on, `suite devices check` says what a device lacks."
     left_out = (len(trainings) - len(kept), "further training", f"{TRAININGS_JSON} holds all")
     caption = "Every training: held-out accuracy before, after and at its best, and what its steps cost"
     return table("trainings", "Trainings", caption, heads, rows, empty=empty, left_out=left_out)
 
 
-def _row(one: Training, name: str, slot: int) -> GridRow:
+def _row(one: Training, name: str, slot: int, built: LinkOf) -> GridRow:
     outcome, method = status(one.status), str(one.workload.get("method", "unknown"))
     # What tells this contender from others apart from its setting, such as q=4.
     more = name.removeprefix(f"{method} {setting_of(one.workload)}").strip()
@@ -48,7 +48,7 @@ def _row(one: Training, name: str, slot: int) -> GridRow:
     energy = one.energy_at(one.steps) if one.steps else Unavailable("no step was made")
     reason = (shorten(one.reason, 200),) if one.reason else ()
     cells = (
-        GridCell(one.device, href=device_place(one.device), badges=badges(one.emulated)),
+        GridCell(one.device, href=built(device_place(one.device)), badges=badges(one.emulated)),
         GridCell(method, (more,) if more else (), slot=slot),
         GridCell(setting_of(one.workload)),
         GridCell(str(one.seed)),
