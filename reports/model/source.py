@@ -18,6 +18,7 @@ from reports.model.histories import (
 )
 from reports.model.measurement import Measurement
 from reports.model.run_contents import RunContents
+from reports.model.training_group import TrainingGroup, TrainingGroupSummary
 
 
 @dataclass(frozen=True)
@@ -126,4 +127,12 @@ class ReportSource(Protocol):
 
     def compared(self, before: str, after: str) -> Compared:
         """Compares two runs. Only called with ids of :meth:`runs`."""
+        ...
+
+    def training_groups(self) -> list[TrainingGroupSummary]:
+        """Returns the trainings of every command, in any order."""
+        ...
+
+    def training_group(self, group_id: str) -> TrainingGroup:
+        """Returns the trainings of a command. Only called with the ``group_id`` of one of :meth:`training_groups`."""
         ...

@@ -3,13 +3,15 @@
 Regressions of recent nights, devices in trouble and runs cut short need attention.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from reports.model.histories import DeviceSummary, WorkloadSummary
 from reports.model.measurement import workload_words
 from reports.model.source import RunSummary
+from reports.model.training_group import TrainingGroupSummary
 from reports.pages.device import device_status, outcome_words, unreached_words
-from reports.tables.sections import Grid, GridCell, GridRow, Head, Page, Section, table
+from reports.pages.training import trainings_section
+from reports.tables.sections import Grid, GridCell, GridRow, Head, LinkOf, Page, Section, table
 from reports.tables.verdicts import WORDS, night_status, verdict_counts
 from reports.text.appearance import Status, badges, glossary, setting_order, status
 from reports.text.escaping import file_name
@@ -116,8 +118,6 @@ def _runs(newest: Sequence[RunSummary]) -> list[GridRow]:
 RUNS_ON_A_PAGE = 200
 _NIGHTS, _MOST_DEVICES, _MOST_WORKLOADS, _MOST_NAMES = 14, 100, 60, 6
 
-LinkOf = Callable[[str], str]
-
 
 def index_file(number: int) -> str:
     """Returns the file name of page ``number``, counted from 1."""
@@ -134,10 +134,11 @@ def index_pages(
     devices: Sequence[DeviceSummary],
     workloads: Sequence[WorkloadSummary],
     built: LinkOf,
+    trainings: Sequence[TrainingGroupSummary] = (),
 ) -> list[Page]:
     """Builds one page or more, even without runs; ``built`` returns the link of an existing page, or nothing.
 
-    Nights, devices and workloads are on the first page only.
+    Nights, trainings, devices and workloads are on the first page only.
     """
     ordered = newest_first(runs)
     count = max(1, -(-len(ordered) // RUNS_ON_A_PAGE))
@@ -149,10 +150,13 @@ def index_pages(
             sections = (
                 attention(ordered, devices),
                 _nights_section(ordered, built),
+                trainings_section(trainings, built),
                 _devices_section(devices, ordered, built),
                 _workloads_section(workloads, built),
                 *sections,
             )
+        elif number == 1 and trainings:
+            sections = (trainings_section(trainings, built), _devices_section(devices, ordered, built), *sections)
         pages.append(_page(sections, part, number, count, len(ordered)))
     return pages
 

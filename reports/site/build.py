@@ -1,4 +1,4 @@
-"""Builds the site: pages of runs, nights, series, devices and workloads, and the overview that links to them."""
+"""Builds the site: pages of runs, nights, trainings, series, devices and workloads, and the overview of all."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,17 +8,29 @@ from reports.model.histories import DeviceSummary, HistorySummary, WorkloadSumma
 from reports.model.measurement import in_page_order
 from reports.model.source import ReportSource, RunSummary
 from reports.model.traces import gather
+from reports.model.training_group import TrainingGroupSummary
 from reports.pages.comparison import COMPARISON_CSV, comparison_csv, comparison_page
 from reports.pages.device import HEALTH_CSV, device_page, health_csv
 from reports.pages.night import VERDICTS_JSON, night_page
 from reports.pages.overview import index_file, index_pages
 from reports.pages.run import run_page
 from reports.pages.series import POINTS_CSV, points_csv, series_page
+from reports.pages.training import training_page, trainings_page
 from reports.pages.workload import workload_page
 from reports.site.writing import Site, digest
 from reports.tables import downloads
+from reports.tables import trainings as training_files
 from reports.tables.verdicts import VERDICTS_CSV, changed_first, verdicts_csv, verdicts_json
-from reports.text.page_paths import comparison_place, device_place, night_place, run_place, series_place, workload_place
+from reports.text.page_paths import (
+    TRAININGS,
+    comparison_place,
+    device_place,
+    night_place,
+    run_place,
+    series_place,
+    training_place,
+    workload_place,
+)
 
 
 def write_night(source: ReportSource, site: Site, run: RunSummary) -> None:
@@ -85,10 +97,11 @@ def build(source: ReportSource, folder: Path, run_ids: Sequence[str] | None = No
         UnknownRun: the store has no such run; nothing was written.
         SiteNotWritable: a file can't be written; the files before it are whole.
     """
-    runs = source.runs()
+    runs, groups = source.runs(), source.training_groups()
     known = {run.run_id: run for run in runs}
     wanted = _known(known, list(known) if run_ids is None else run_ids)
-    site = Site(folder, _expected(source, wanted, [None] if run_ids is None else run_ids))
+    expected = _expected(source, wanted, [None] if run_ids is None else run_ids)
+    site = Site(folder, expected | _training_places(groups if run_ids is None else ()))
     for run in wanted:
         if run.purpose == "nightly":
             write_night(source, site, run)
@@ -96,7 +109,9 @@ def build(source: ReportSource, folder: Path, run_ids: Sequence[str] | None = No
         _write_run(source, site, run)
     for run_id in [None] if run_ids is None else run_ids:
         write_all(source, site, run_id)
-    _write_index(source, site, runs)
+    if run_ids is None:
+        _write_trainings(source, site, groups, groups)
+    _write_index(source, site, runs, groups)
     if run_ids is not None and len(wanted) == 1:
         return page_of(folder, wanted[0])
     return folder / index_file(1)
@@ -108,6 +123,44 @@ def build_night(source: ReportSource, folder: Path, run_id: str) -> Path:
     site = Site(folder, {index_file(1)} | subject_places(source, run_id))
     write_night(source, site, run)
     return folder / night_place(run_id)
+
+
+def build_training(source: ReportSource, folder: Path, group_id: str) -> Path:
+    """Builds the page of a command's trainings, the list and the overview, and returns the page's path.
+
+    Raises as :func:`build` does.
+    """
+    groups = source.training_groups()
+    wanted = [one for one in groups if one.group_id == group_id]
+    if not wanted:
+        raise UnknownRun(group_id, [one.group_id for one in groups])
+    site = Site(folder, {index_file(1)} | _training_places(wanted))
+    _write_trainings(source, site, wanted, groups)
+    _write_index(source, site, source.runs(), groups)
+    return folder / training_place(group_id)
+
+
+def _training_places(wanted: Sequence[TrainingGroupSummary]) -> set[str]:
+    return {training_place(one.group_id) for one in wanted} | ({TRAININGS} if wanted else set())
+
+
+def _write_trainings(
+    source: ReportSource, site: Site, wanted: Sequence[TrainingGroupSummary], groups: Sequence[TrainingGroupSummary]
+) -> None:
+    """Writes the pages of the wanted trainings, and the list of all."""
+    for one in wanted:
+        # A device that has only trained has no page; when it gets one, this page is to lead there.
+        links = [site.built(device_place(name)) for name in one.devices]
+        place, made_from = training_place(one.group_id), digest(one.stamp, repr(links))
+        if site.is_fresh(place, made_from):
+            continue
+        group = source.training_group(one.group_id)
+        site.write_beside(place, training_files.TRAININGS_JSON, training_files.document_text(group))
+        site.write_beside(place, training_files.EVALUATIONS_CSV, training_files.evaluations_text(group.trainings))
+        site.write_beside(place, training_files.STEPS_CSV, training_files.steps_text(group.trainings))
+        site.write_page(place, training_page(group, site.built), made_from)
+    if groups:
+        site.write_page(TRAININGS, trainings_page(groups, site.built))
 
 
 def build_comparison(source: ReportSource, folder: Path, a: str, b: str) -> Path:
@@ -160,7 +213,9 @@ def _write_run(source: ReportSource, site: Site, run: RunSummary) -> None:
     site.write(place, "run.html", page, made_from)
 
 
-def _write_index(source: ReportSource, site: Site, runs: Sequence[RunSummary]) -> None:
-    pages = index_pages(runs, source.devices(), source.workloads(), site.built)
+def _write_index(
+    source: ReportSource, site: Site, runs: Sequence[RunSummary], groups: Sequence[TrainingGroupSummary]
+) -> None:
+    pages = index_pages(runs, source.devices(), source.workloads(), site.built, groups)
     for number, page in enumerate(pages, 1):
         site.write_page(index_file(number), page)

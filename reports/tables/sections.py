@@ -3,13 +3,16 @@
 Links are relative to the site's root; the template makes them relative to the page.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from reports.figures.panels import Figure
 from reports.model.histories import Remark
 from reports.text.appearance import Status
 from reports.text.numbers import format_count
+
+LinkOf = Callable[[str], str]
+"""Returns the link of a page that exists or is about to be built, otherwise nothing."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ class GridRow:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table. ``notes`` say what is left out, ``links`` where to find it."""
+    """A table. ``notes`` say what is left out, ``links`` where to find it. With ``folded``, a summary of it, it opens
+    only when asked."""
 
     name: str
     caption: str
@@ -80,6 +84,7 @@ class Grid:
     rows: Sequence[GridRow]
     notes: Sequence[str] = ()
     links: Sequence[Link] = ()
+    folded: str = ""
 
 
 @dataclass(frozen=True)

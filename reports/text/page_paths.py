@@ -36,6 +36,15 @@ def comparison_place(before: str, after: str) -> str:
     return f"comparisons/{file_name(before)}--{file_name(after)}/index.html"
 
 
+TRAININGS = "trainings/index.html"
+"""The list of all trainings."""
+
+
+def training_place(group_id: str) -> str:
+    """Returns the path of the page of a command's trainings."""
+    return f"trainings/{file_name(group_id)}/index.html"
+
+
 def root_of(place: str) -> str:
     """Returns the way from a page back to the site's folder."""
     return "../" * place.count("/")

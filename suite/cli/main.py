@@ -20,6 +20,8 @@ from suite.exit_codes import ERROR, INTERRUPTED, USAGE
 _KEPT = {
     "run": "interrupted; what was measured is stored, `suite run --resume` goes on",
     "nightly": "interrupted; what was measured is stored",
+    "train": "interrupted; what was trained is stored, `suite train --resume` goes on",
+    "race": "interrupted; what was trained is stored, `suite train --resume` goes on",
 }
 """What an interrupted command says where it leaves something."""
 
@@ -37,6 +39,7 @@ _COMMANDS = {
     "history": Later("suite.cli.results.history", "history", "List runs and series, or tell all of a series."),
     "nightly": Later("suite.cli.measure.nightly", "nightly", "Measure, confirm suspects, and judge."),
     "plan": Later("suite.cli.measure.plan", "plan_group", "Look at plan files before they are measured."),
+    "race": Later("suite.cli.training.race", "race", "Train in several ways, and say which is best."),
     "report": Later("suite.cli.results.report", "report", "Write the pages that have changed."),
     "run": Later("suite.cli.measure.run", "run", "Measure training steps and write the report."),
     "schedule": Later("suite.cli.measure.schedule", "schedule_group", "Let `suite nightly` run every night."),

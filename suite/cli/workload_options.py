@@ -21,7 +21,14 @@ _F = TypeVar("_F", bound=Callable[..., object])
 
 def workload_options(function: _F) -> _F:
     """Adds the options, named as the fields of a Plan."""
-    for option in reversed(_OPTIONS):
+    for option in reversed((_MODEL, *_WAYS, *_SHAPE)):
+        function = option(function)
+    return function
+
+
+def shape_options(function: _F) -> _F:
+    """Adds all of these options but --quant and --method."""
+    for option in reversed((_MODEL, *_SHAPE)):
         function = option(function)
     return function
 
@@ -81,7 +88,8 @@ def _absolute(_context: click.Context, _parameter: click.Parameter, value: Path 
     return None if value is None else str(value.resolve())
 
 
-def _listed(flag: str, name: str, every: tuple[str, ...], help_text: str) -> Any:
+def listed(flag: str, name: str, every: tuple[str, ...], help_text: str) -> Any:
+    """Returns an option that takes names with commas between, `every` where none are given."""
     default = ",".join(every)
     return click.option(flag, name, metavar="LIST", default=default, show_default=True, callback=_names, help=help_text)
 
@@ -104,11 +112,11 @@ def plan_of(devices: tuple[str, ...], settings: Mapping[str, Any]) -> Plan:
     return Plan(devices=devices, **{**settings, "q": Plan.q if q is None else q})
 
 
-_OPTIONS = (
-    click.option(
-        "--model", default="smollm2-135m", show_default=True, help="smollm2-135m, tiny, tinyllama-1.1b, llama-2-7b."
-    ),
-    _listed("--quant", "quants", DEFAULT_SETTINGS, f"Quantization settings, of {', '.join(QUANTIZATION_SETTINGS)}."),
+_MODEL = click.option(
+    "--model", default="smollm2-135m", show_default=True, help="smollm2-135m, tiny, tinyllama-1.1b, llama-2-7b."
+)
+_WAYS = (
+    listed("--quant", "quants", DEFAULT_SETTINGS, f"Quantization settings, of {', '.join(QUANTIZATION_SETTINGS)}."),
     click.option(
         "--method",
         metavar="NAME",
@@ -116,12 +124,14 @@ _OPTIONS = (
         show_default=True,
         help="How a step trains: " + "; ".join(f"`{name}`, {METHOD_TABLE[name].summary}" for name in METHODS) + ".",
     ),
+)
+_SHAPE = (
     click.option("-q", "q", type=int, help=f"Queries of a step; default: {DEFAULT_QUERIES}, or what the method fixes."),
     click.option("-b", "b", default=4, show_default=True, help="Rows of a batch."),
     click.option("-T", "T", default=64, show_default=True, help="Tokens of a row."),
     click.option("--rank", default=16, show_default=True, help="Rank of the adapters."),
     click.option("--alpha", default=32.0, show_default=True, help="Scale of the adapters, times the rank."),
-    _listed("--targets", "targets", PROJECTIONS, "Projections that get an adapter."),
+    listed("--targets", "targets", PROJECTIONS, "Projections that get an adapter."),
     click.option("--outer", type=Switch(), help="Whether queries run side by side; default: the method's own way."),
     click.option("--inner", type=Switch(), help="Whether + and - run side by side, likewise."),
     click.option(

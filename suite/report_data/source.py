@@ -20,7 +20,8 @@ from reports.model.histories import (
 from reports.model.measurement import Measurement
 from reports.model.run_contents import RunContents
 from reports.model.source import RunSummary, Samples, SessionTrace, Step
-from suite.report_data import comparison, device_histories, documents, runs
+from reports.model.training_group import TrainingGroup, TrainingGroupSummary
+from suite.report_data import comparison, device_histories, documents, runs, trainings
 from suite.report_data import series as verdicts
 from suite.store import schema
 from suite.store.session_rows import load_samples
@@ -116,6 +117,15 @@ class StoreSource:
     def compared(self, before: str, after: str) -> Compared:
         """Compares two runs. UserError for an unknown one."""
         return comparison.compare_runs(self.run(before), self.run(after))
+
+    def training_groups(self) -> list[TrainingGroupSummary]:
+        """Returns the trainings of every command, newest first."""
+        with self._store.database.reading() as connection:
+            return trainings.group_summaries(connection)
+
+    def training_group(self, group_id: str) -> TrainingGroup:
+        """Returns the trainings of a command with their races."""
+        return trainings.group_contents(self._store.database, group_id)
 
     @cached_property
     def _workloads(self) -> list[device_histories.WorkloadOnDevice]:

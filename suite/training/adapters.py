@@ -6,9 +6,9 @@ from dataclasses import fields
 from pathlib import Path
 
 from foundation.errors import UserError
+from reports.model.training import Training
 from suite.home import Home
 from suite.preparing.preparation import Prepared
-from suite.store.trainings import Training
 from suite.training.checkpoints import Checkpoint, Checkpoints, adapter_of, write_state
 from suite.training.plan import TrainingPlan
 from workloads.export.peft_folder import read_peft_folder, write_peft_folder

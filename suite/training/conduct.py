@@ -12,6 +12,7 @@ from devices.errors import DeviceError, DeviceLost
 from devices.inventory.entry import DeviceEntry
 from devices.inventory.reading import Inventory
 from foundation.errors import UserError
+from reports.model.training import Training
 from suite.display import Display
 from suite.errors import StoreError, SuiteError
 from suite.home import Home, in_use
@@ -29,7 +30,7 @@ from suite.preparing.preparation import LeftOut, Preparation, Prepared, leave_ou
 from suite.preparing.runners import Runners
 from suite.store.identity import new_run_id, session_id
 from suite.store.store import Store
-from suite.store.trainings import Training, Trainings
+from suite.store.trainings import Trainings
 from suite.training.adapters import start_state
 from suite.training.checkpoints import Checkpoints
 from suite.training.material import EVALUATED_ROWS, Material, read_material

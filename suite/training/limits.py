@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from foundation.errors import UserError
 from foundation.unavailable import Unavailable
+from reports.model.training import Training
 from suite.rounding import format_rounded
-from suite.store.trainings import Training
 from suite.training.plan import TrainingPlan
 
 _FIRST_STEPS = 2

@@ -20,6 +20,7 @@ from devices.deployment.built_runner import BuiltRunner
 from devices.errors import DeviceLost
 from foundation.errors import UserError
 from foundation.unavailable import Unavailable
+from reports.model.training import Evaluation, Segment, Training
 from suite.energy.session_energy import SessionEnergy, session_energy
 from suite.errors import SuiteError
 from suite.measuring.idle_device import Clock
@@ -29,7 +30,7 @@ from suite.measuring.sensor_plan import SensorPlan, sensor_plan
 from suite.measuring.session import longest_s
 from suite.preparing.preparation import Prepared
 from suite.sessions.record import Cause, SessionRecord
-from suite.store.trainings import Evaluation, Segment, Training, Trainings
+from suite.store.trainings import Trainings
 from suite.training.checkpoints import Checkpoint, Checkpoints, adapter_of
 from suite.training.limits import next_end
 from suite.training.material import EVALUATED_ROWS, Material

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from foundation.errors import UserError
-from reports.site.build import build
+from reports.site.build import build, build_training
 from reports.site.serving import LOOPBACK, SiteServer
 from reports.site.single_file import write_single_file
 from suite import exit_codes
@@ -31,7 +31,7 @@ from suite.store.finding import find_run
 @click.option("--page", metavar="PATH", help="Which page of the site --single-file takes; default: the run's.")
 @inventory_option
 def report(run: str | None, out: Path | None, single: Path | None, page: str | None, inventory_path: Path) -> int:
-    """Write the pages whose content has changed, of all runs or of one, and print the path to open.
+    """Write the pages whose content has changed, of all or of one run or training, and print the path to open.
 
     \b
     suite report
@@ -43,7 +43,10 @@ def report(run: str | None, out: Path | None, single: Path | None, page: str | N
         raise UserError("--page names the page for --single-file: add --single-file FILE.")
     with open_source(inventory_path) as (source, home):
         folder = out or home.reports
-        built = build(source, folder, None if run is None else [_run_id(run, inventory_path)])
+        if run is not None and any(one.group_id == run for one in source.training_groups()):
+            built = build_training(source, folder, run)
+        else:
+            built = build(source, folder, None if run is None else [_run_id(run, inventory_path)])
     if single is not None:
         built = write_single_file(built if page is None else _page(folder, page), single)
     click.echo(built)

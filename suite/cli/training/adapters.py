@@ -10,12 +10,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from foundation.errors import UserError
+from reports.model.training import Training
 from suite import exit_codes
 from suite.cli.open_store import open_store
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json, print_line, print_table
 from suite.home import Home
-from suite.store.trainings import Training, Trainings
+from suite.store.trainings import Trainings
 
 _NOTHING = "no trained adapter yet"
 

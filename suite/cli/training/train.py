@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,47 +14,22 @@ from rich.table import Table
 
 from foundation.errors import UserError
 from foundation.unavailable import Unavailable
+from reports.model.training import Training
 from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json, print_line, print_table
-from suite.cli.workload_options import OwnOrNumber, refuse_settings, workload_options
-from suite.planning.plan import Plan
+from suite.cli.training.options import training_fields, training_options
+from suite.cli.workload_options import plan_of, refuse_settings, workload_options
+from suite.home import Home
 from suite.rounding import format_rounded
-from suite.store.trainings import Training
-from suite.training.plan import SCHEDULES, TrainingPlan
-
-_PLAN = TrainingPlan(Plan(devices=()))
-_OF_TRAINING = ("steps", "eval_every", "checkpoint_every", "examples", "schedule", "target", "adapter")
-_WITH_RESUME = ("resume", "as_json", "inventory_path")
-_BUDGETS = ("budget_minutes", "budget_joules")
+from suite.training.plan import TrainingPlan
 
 
 @click.command()
 @click.option("--device", "selection", metavar="NAME[,NAME]", help="Devices of the inventory, by name.")
 @workload_options
-@click.option("--steps", default=_PLAN.steps, show_default=True, help="Training steps.")
-@click.option("--eval-every", default=_PLAN.eval_every, show_default=True, help="Steps between evaluations.")
-@click.option(
-    "--checkpoint-every", default=_PLAN.checkpoint_every, show_default=True, help="Steps between saved states."
-)
-@click.option("--examples", default=_PLAN.examples, show_default=True, help="Held-out examples of an evaluation.")
-@click.option(
-    "--schedule",
-    type=click.Choice(SCHEDULES),
-    default=_PLAN.schedule,
-    show_default=True,
-    help="How the learning rate falls.",
-)
-@click.option("--budget-minutes", type=float, help="End when the steps have taken so long on the device.")
-@click.option("--budget-joules", type=float, help="End when the steps have taken so much energy.")
-@click.option("--target", type=float, metavar="SHARE", help="End when so many held-out answers are right, such as 0.8.")
-@click.option("--adapter", type=click.Path(path_type=Path), metavar="FOLDER", help="A PEFT adapter to start from.")
-@click.option("--seed", default=7, show_default=True, help="Seed of noise, batches and the held-out part.")
-@click.option("--lr", type=OwnOrNumber(), default="auto", show_default=True, help="Learning rate; auto: the setting's.")
-@click.option(
-    "--eps", type=OwnOrNumber(), default="auto", show_default=True, help="Size of the perturbations, likewise."
-)
+@training_options
 @click.option("--resume", is_flag=True, help="Go on with the newest training that was interrupted, killed or lost.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
@@ -81,26 +57,32 @@ def train(selection: str | None, resume: bool, as_json: bool, inventory_path: Pa
         if selection is None:
             raise UserError(f"No device is named: add --device with one or more of {', '.join(inventory.devices)}.")
         devices = tuple(entry.name for entry in inventory.select(selection))
-        trained = conduct.begin([_plan(devices, settings)], inventory, home, Display(), command)
-    return print_trainings(trained, as_json)
+        own = training_fields(settings)
+        trained = conduct.begin([TrainingPlan(plan_of(devices, settings), **own)], inventory, home, Display(), command)
+    return print_trainings(trained, write_report(home, trained), as_json)
 
 
-def _plan(devices: tuple[str, ...], settings: dict[str, Any]) -> TrainingPlan:
-    own = {name: settings.pop(name) for name in (*_OF_TRAINING, *_BUDGETS)}
-    adapter = own.pop("adapter")
-    return TrainingPlan(
-        Plan(devices=devices, **settings), **own, adapter=None if adapter is None else str(adapter.resolve())
-    )
+def write_report(home: Home, trained: Sequence[Training]) -> Path:
+    """Writes the page of the trainings of a command, and returns its path. Raises SiteNotWritable and StoreError."""
+    # Imported here because pages and store take longer to load than checking options.
+    from reports.site.build import build_training
+    from suite.report_data.source import StoreSource
+    from suite.store.store import Store
+
+    with contextlib.closing(Store.open(home.store_path)) as store:
+        return build_training(StoreSource(store), home.reports, trained[0].group_id)
 
 
-def print_trainings(trained: Sequence[Training], as_json: bool) -> int:
+def print_trainings(trained: Sequence[Training], report: Path, as_json: bool) -> int:
     """Prints what was trained; returns the exit code: incomplete unless every training finished."""
     if as_json:
-        print_json({"trainings": [one.document() for one in trained]}, finite=True)
+        documents = [one.document() for one in trained]
+        print_json({"group_id": trained[0].group_id, "report": str(report), "trainings": documents}, finite=True)
     else:
         print_table(_table(trained))
         for one in trained:
             print_line(f"{one.device} {one.workload['quant']}: {one.status}: {one.reason}")
+        click.echo(f"report: {report}")
     complete = all(one.status == "finished" for one in trained)
     return exit_codes.OK if complete else exit_codes.INCOMPLETE
 

@@ -15,12 +15,16 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from reports.site.build import build, build_comparison
 from reports.site.serving import SiteServer
 from reports.site.single_file import write_single_file
-from reports.text.page_paths import device_place, night_place, run_place, series_place
+from reports.text.page_paths import TRAININGS, device_place, night_place, run_place, series_place, training_place
 from tests.support.reports.lab_fixtures import NIGHT_ID, LabSource, key, night_id
 from tests.support.reports.report_browser import BUSY_HOST_S, emulate, log, open_page, requests_of
 from tests.support.reports.report_fixtures import HOSTILE, OLD_RUN_ID, RUN_ID
+from tests.support.reports.training_fixtures import GROUP_ID, ODD_ID, TrainingSource
 
-KINDS = ("index", "night", "run", "comparison", "series", "device", "workload", "hostile series", "hostile device")
+KINDS = (
+    *("index", "night", "run", "comparison", "series", "device", "workload", "hostile series", "hostile device"),
+    *("training", "training gone wrong", "trainings"),
+)
 _TABLE_TEXT = "return Array.from(document.querySelectorAll(arguments[0] + ' tbody tr:not([hidden])'), r => r.innerText)"
 _POINT = """
     const place = document.getElementById(arguments[0]).querySelector('.plot');
@@ -33,6 +37,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Kind to page of one site; "site" is its folder."""
     folder, source = tmp_path_factory.mktemp("lab"), LabSource()
     build(source, folder)
+    trained = tmp_path_factory.mktemp("trained")
+    build(TrainingSource(), trained)
     return {
         "site": folder,
         "index": folder / "index.html",
@@ -44,6 +50,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "workload": next(folder.glob("workloads/*/index.html")),
         "hostile series": folder / series_place(HOSTILE, key("int8")),
         "hostile device": folder / device_place(HOSTILE),
+        "training": trained / training_place(GROUP_ID),
+        "training gone wrong": trained / training_place(ODD_ID),
+        "trainings": trained / TRAININGS,
     }
 
 
@@ -93,13 +102,36 @@ def test_no_kind_of_page_scrolls_sideways_as_a_whole(
     assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize("kind", ["night", "series", "device", "workload"])
+@pytest.mark.parametrize("kind", ["night", "series", "device", "workload", "training"])
 def test_tables_fit_on_a_laptop_without_being_scrolled(
     pages: dict[str, Path], chromium: webdriver.Chrome, kind: str
 ) -> None:
     open_page(chromium, pages[kind], width=1280)
     wider = "return Array.from(document.querySelectorAll('.scroll'), it => it.scrollWidth - it.clientWidth)"
     assert set(chromium.execute_script(wider)) == {0}
+
+
+def test_curves_of_a_training_switch_from_seconds_to_steps_and_joules(
+    pages: dict[str, Path], chromium: webdriver.Chrome
+) -> None:
+    open_page(chromium, pages["training"])
+    last = "const it = document.querySelector('#accuracy .plot'); return [it.data.at(-1).x.at(-1), %s]"
+    title = last % "it.layout.xaxis2.title.text"
+    seconds, words = chromium.execute_script(title)
+    assert words == "min of steps on the device"
+    for place, expected in ((1, [500, "steps"]), (0, [seconds, words])):
+        buttons = chromium.find_elements(By.CSS_SELECTOR, "#accuracy .updatemenu-button")
+        assert [button.text for button in buttons] == ["seconds", "steps", "joules"]
+        buttons[place].click()
+        _wait(chromium, lambda driver, expected=expected: driver.execute_script(title) == expected)
+
+
+def test_segments_are_folded_until_asked_for(pages: dict[str, Path], chromium: webdriver.Chrome) -> None:
+    open_page(chromium, pages["training"])
+    table = chromium.find_element(By.ID, "t-segments")
+    assert not table.is_displayed()
+    chromium.find_element(By.CSS_SELECTOR, "#segments summary").click()
+    assert table.is_displayed()
 
 
 def test_words_and_choices_filter_the_rows_and_the_count_is_told(

@@ -17,6 +17,7 @@ from reports.model.histories import (
 from reports.model.measurement import Measurement
 from reports.model.run_contents import RunContents
 from reports.model.source import RunSummary, Samples, SessionTrace, Step
+from reports.model.training_group import TrainingGroup, TrainingGroupSummary
 
 RUN_ID = "2026-03-02T021500Z-7c1d"
 OLD_RUN_ID = "2026-03-01T021500Z-55aa"
@@ -73,6 +74,12 @@ class FixtureSource:
 
     def compared(self, before: str, after: str) -> Compared:
         return Compared(before, after, ())
+
+    def training_groups(self) -> list[TrainingGroupSummary]:
+        return []
+
+    def training_group(self, group_id: str) -> TrainingGroup:
+        raise KeyError(group_id)
 
 
 def summary(run_id: str = RUN_ID, **more: Any) -> RunSummary:

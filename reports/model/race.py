@@ -1,0 +1,148 @@
+"""What a race found on one device: the cost to an accuracy, the accuracy under a budget, and what no other beats.
+
+A contender is a way of training (method, setting, shape), run once for each seed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from foundation.unavailable import Unavailable, as_document
+from reports.model.reading import Interval, Number
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A quantity over the seeds of a contender: its mean (of costs the geometric one), the 95 % interval of that mean
+    or why there is none, the least and the most of the seeds, and how many seeds it is of."""
+
+    value: float
+    interval: Interval | Unavailable
+    least: float
+    most: float
+    seeds: int
+
+    def document(self) -> dict[str, Any]:
+        """Returns it as JSON values."""
+        ends = {"ci95": self.interval.document(), "least": self.least, "most": self.most}
+        return {"value": self.value, **ends, "seeds": self.seeds}
+
+
+@dataclass(frozen=True)
+class CostToTarget:
+    """What it took until the held-out accuracy was first reached: steps, seconds and millijoules of steps on the
+    device, and the peak of memory. ``missed`` names every seed that never reached it, and how far it came.
+    ``seconds_at_least`` is what no seed was under: an accuracy that is seen at an evaluation may have been reached at
+    any time since the one before."""
+
+    steps: Estimate | Unavailable
+    seconds: Estimate | Unavailable
+    energy_mj: Estimate | Unavailable
+    peak_memory_kib: Estimate | Unavailable
+    seconds_at_least: float
+    missed: Sequence[str] = ()
+
+    def document(self) -> dict[str, Any]:
+        """Returns it as JSON values."""
+        costs = {
+            name: as_document(getattr(self, name)) for name in ("steps", "seconds", "energy_mj", "peak_memory_kib")
+        }
+        return {**costs, "seconds_at_least": self.seconds_at_least, "missed": list(self.missed)}
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The held-out accuracy after a budget. ``remarks`` name each seed that is not in it or ended before."""
+
+    accuracy: Estimate | Unavailable
+    remarks: Sequence[str] = ()
+
+    def document(self) -> dict[str, Any]:
+        """Returns it as JSON values."""
+        return {"accuracy": as_document(self.accuracy), "remarks": list(self.remarks)}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a contender's trainings ended with, in the mean over its seeds: accuracy, what it cost, its highest peak of
+    memory. ``in_front``: no other contender is as good in all three and better in one."""
+
+    accuracy: Number
+    cost: Number
+    peak_memory_kib: Number
+    in_front: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """Returns it as JSON values."""
+        found = {name: as_document(getattr(self, name)) for name in ("accuracy", "cost", "peak_memory_kib")}
+        return {**found, "in_front": self.in_front}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way of training, over all its seeds. ``cost`` is None in a race without a target."""
+
+    name: str
+    method: str
+    setting: str
+    seeds: Sequence[int]
+    cost: CostToTarget | None
+    quality: Quality
+    outcome: Outcome
+
+    def document(self) -> dict[str, Any]:
+        """Returns it as JSON values."""
+        return {
+            "name": self.name,
+            "method": self.method,
+            "quant": self.setting,
+            "seeds": list(self.seeds),
+            "cost_to_target": None if self.cost is None else self.cost.document(),
+            "quality_under_budget": self.quality.document(),
+            "outcome": self.outcome.document(),
+        }
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What each training may use: so many ``seconds`` or ``energy_mj`` (``quantity``) of steps on the device.
+
+    ``given``: whether someone asked for it; otherwise it is what all trainings that finished have used at least.
+    """
+
+    quantity: str
+    limit: float
+    given: bool
+
+
+@dataclass(frozen=True)
+class Race:
+    """The contenders on one device. ``winners`` are sentences: who wins by how much, or why that can't be told.
+
+    ``cost_quantity`` is what an outcome's cost counts, ``energy_mj`` or, if energy is unavailable, ``seconds``;
+    ``why_no_energy`` then says why.
+    """
+
+    device: str
+    emulated: bool
+    target: float | None
+    budget: Budget | Unavailable
+    contenders: Sequence[Contender]
+    winners: Sequence[str]
+    cost_quantity: str
+    why_no_energy: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """Returns it as JSON values."""
+        budget = self.budget
+        limit = budget.document() if isinstance(budget, Unavailable) else {budget.quantity: budget.limit}
+        return {
+            "device": self.device,
+            "emulated": self.emulated,
+            "target": self.target,
+            "budget": limit,
+            "winners": list(self.winners),
+            "outcome_cost": self.cost_quantity,
+            "why_no_energy": self.why_no_energy or None,
+            "contenders": [one.document() for one in self.contenders],
+        }

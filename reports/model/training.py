@@ -1,0 +1,133 @@
+"""Trainings: their parts, one by one, and the curves of loss and accuracy that these make together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from foundation.unavailable import Json, Unavailable
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Steps that one process made, from `first_step` on.
+
+    `seconds` are those of its steps alone. `energy_mj`: of all its steps. `curve`: of each step its seconds and its
+    loss. `note`: what was odd about it.
+    """
+
+    first_step: int
+    seconds: float
+    load_seconds: float | None
+    energy_mj: float | Unavailable
+    peak_memory_kib: int | None
+    curve: tuple[tuple[float, float], ...]
+    note: str | None = None
+
+    @property
+    def steps(self) -> int:
+        """Number of its steps."""
+        return len(self.curve)
+
+    @property
+    def end(self) -> int:
+        """The number of steps that the training had made after it."""
+        return self.first_step + self.steps
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the adapter was worth after `step` steps, on held-out examples; `seconds` are those of the evaluation."""
+
+    step: int
+    examples: int
+    accuracy: float
+    loss: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of a workload on a device."""
+
+    training_id: str
+    group_id: str
+    device: str
+    kind: str
+    emulated: bool
+    workload: Mapping[str, Json]
+    seed: int
+    plan: Mapping[str, Any]
+    started_at: str
+    finished_at: str | None
+    status: str
+    reason: str | None
+    segments: tuple[Segment, ...]
+    evaluations: tuple[Evaluation, ...]
+
+    @property
+    def steps(self) -> int:
+        """Steps made so far."""
+        return self.segments[-1].end if self.segments else 0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all steps on the device."""
+        return sum(segment.seconds for segment in self.segments)
+
+    def seconds_at(self, step: int) -> float:
+        """Returns the seconds of the first `step` steps on the device."""
+        each = (seconds for segment in self.segments for seconds, _ in segment.curve)
+        return sum(seconds for _, seconds in zip(range(step), each, strict=False))
+
+    def energy_at(self, step: int) -> float | Unavailable:
+        """Returns the millijoules of the segments that ended at `step`, or why they are not all known."""
+        total = 0.0
+        for segment in self.segments:
+            if segment.end > step:
+                break
+            if isinstance(segment.energy_mj, Unavailable):
+                return segment.energy_mj
+            total += segment.energy_mj
+        return total
+
+    def document(self) -> dict[str, Any]:
+        """Returns the training as JSON values: what it is, and its curve at each evaluation."""
+        curve = [
+            {
+                "step": each.step,
+                "accuracy": each.accuracy,
+                "loss": each.loss,
+                "examples": each.examples,
+                "seconds": self.seconds_at(each.step),
+                "energy_mj": _or_reason(self.energy_at(each.step)),
+            }
+            for each in self.evaluations
+        ]
+        peak = self.peak_memory_kib
+        return {
+            "training_id": self.training_id,
+            "group_id": self.group_id,
+            "device": self.device,
+            "kind": self.kind,
+            "emulated": self.emulated,
+            "workload": dict(self.workload),
+            "seed": self.seed,
+            "status": self.status,
+            "reason": self.reason,
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "energy_mj": _or_reason(self.energy_at(self.steps)),
+            "peak_memory_kib": _or_reason(Unavailable("no process reported its peak") if peak is None else peak),
+            "evaluations": curve,
+        }
+
+    @property
+    def peak_memory_kib(self) -> int | None:
+        """The highest peak of its processes."""
+        return max((peak for segment in self.segments if (peak := segment.peak_memory_kib) is not None), default=None)
+
+
+def _or_reason(value: float | Unavailable) -> Json:
+    return value.document() if isinstance(value, Unavailable) else value

@@ -1,0 +1,184 @@
+"""Trainings as tables: a row for each, a row for each of their segments, and the files with all of it."""
+
+import json
+from collections.abc import Sequence
+
+from foundation.unavailable import Unavailable
+from reports.figures.training_curves import looks_of
+from reports.model.measurement import setting_of
+from reports.model.reading import Number
+from reports.model.training import Segment, Training
+from reports.model.training_group import TrainingGroup, contender_names
+from reports.tables.sections import Grid, GridCell, GridRow, Head, LinkOf, Section, table
+from reports.text.appearance import badges, status, worst_kept
+from reports.text.escaping import csv_table, csv_text, file_name, finite, shorten
+from reports.text.numbers import quantity
+from reports.text.page_paths import device_place
+
+TRAININGS_JSON, EVALUATIONS_CSV, STEPS_CSV = "trainings.json", "evaluations.csv", "steps.csv"
+_MOST_TRAININGS, _MOST_SEGMENTS = 150, 300
+
+
+def trainings_table(trainings: Sequence[Training], built: LinkOf) -> Section:
+    """Builds the table with a row for each training."""
+    names, looks = contender_names(trainings), looks_of(trainings)
+    heads = (
+        *(Head("Device", choices=True), Head("Method", choices=True), Head("Setting", choices=True)),
+        *(Head("Seed", kind="number"), Head("Steps", kind="number")),
+        *(Head("Accuracy", word, "number") for word in ("before", "after", "best")),
+        *(Head("Time", "of steps", "number"), Head("Energy", "of steps", "number")),
+        *(Head("Peak memory", kind="number"), Head("Status", kind="status", choices=True)),
+    )
+    kept = worst_kept(trainings, [one.status for one in trainings], _MOST_TRAININGS)
+    rows = [_row(one, names[one.training_id], looks[names[one.training_id]].slot, built) for one in kept]
+    empty = "No training was started: `suite train --resume` goes on, `suite devices check` says what a device lacks."
+    left_out = (len(trainings) - len(kept), "further training", f"{TRAININGS_JSON} holds all")
+    caption = "Every training: held-out accuracy before, after and at its best, and what its steps cost"
+    return table("trainings", "Trainings", caption, heads, rows, empty=empty, left_out=left_out)
+
+
+def _row(one: Training, name: str, slot: int, built: LinkOf) -> GridRow:
+    outcome, method = status(one.status), str(one.workload.get("method", "unknown"))
+    # What tells this contender from others apart from its setting, such as q=4.
+    more = name.removeprefix(f"{method} {setting_of(one.workload)}").strip()
+    found = one.evaluations
+    before = found[0].accuracy if found and found[0].step == 0 else None
+    after = found[-1].accuracy if found and found[-1].step else None
+    seconds = one.seconds if one.steps else Unavailable("no step was made")
+    energy = one.energy_at(one.steps) if one.steps else Unavailable("no step was made")
+    reason = (shorten(one.reason, 200),) if one.reason else ()
+    cells = (
+        GridCell(one.device, href=built(device_place(one.device)), badges=badges(one.emulated)),
+        GridCell(method, (more,) if more else (), slot=slot),
+        GridCell(setting_of(one.workload)),
+        GridCell(str(one.seed)),
+        GridCell(f"{one.steps:,}", sort=str(one.steps)),
+        *(_accuracy(value) for value in (before, after, max((each.accuracy for each in found), default=None))),
+        _cell(seconds if isinstance(seconds, Unavailable) else 1e3 * seconds, "ms"),
+        _cell(energy, "mJ"),
+        _cell(_peak(one.peak_memory_kib), "KiB"),
+        GridCell(one.status, reason, str(outcome.order), status=outcome),
+    )
+    return GridRow(f"t-{file_name(one.training_id)}", cells)
+
+
+def _accuracy(found: float | None) -> GridCell:
+    return GridCell("\u2013") if found is None else GridCell(f"{found:.3f}", sort=f"{found:.7g}")
+
+
+def _peak(kib: int | None) -> Number:
+    return Unavailable("no process reported its peak") if kib is None else float(kib)
+
+
+def _cell(found: Number, unit: str) -> GridCell:
+    if isinstance(found, Unavailable):
+        return GridCell("unavailable", (shorten(found.reason, 90),))
+    return GridCell(quantity(found, unit), sort=f"{found:.7g}")
+
+
+def segments_table(trainings: Sequence[Training]) -> Section:
+    """Builds the folded table with a row for each segment."""
+    names = contender_names(trainings)
+    every = [(one, segment) for one in trainings for segment in one.segments]
+    # What is odd stays if there are too many.
+    odd_first = sorted(range(len(every)), key=lambda place: every[place][1].note is None)
+    kept = sorted(odd_first[:_MOST_SEGMENTS])
+    rows = [_segment_row(*every[place], names) for place in kept]
+    if not rows:
+        return Section("segments", "Segments", empty="No step was made.")
+    heads = (
+        *(Head("Device", choices=True), Head("Training", choices=True), Head("Seed", kind="number")),
+        *(Head("From step", kind="number"), Head("Steps", kind="number"), Head("Time", "of steps", "number")),
+        *(Head("Load", kind="number"), Head("Energy", "of steps", "number"), Head("Peak memory", kind="number")),
+        Head("Note", wide=True),
+    )
+    noted = sum(segment.note is not None for _, segment in every)
+    notes = [f"{len(every) - len(kept):,} further segments not shown here; {TRAININGS_JSON} holds all."]
+    caption = "Steps that one process made, each from the state that the one before left"
+    folded = f"{len(every):,} segments, {noted:,} with a note"
+    grid = Grid("segments", caption, heads, rows, notes if len(every) > len(kept) else [], folded=folded)
+    return Section("segments", "Segments", (grid,))
+
+
+def _segment_row(one: Training, segment: Segment, names: dict[str, str]) -> GridRow:
+    load = segment.load_seconds
+    cells = (
+        GridCell(one.device, badges=badges(one.emulated)),
+        GridCell(names[one.training_id]),
+        GridCell(str(one.seed)),
+        GridCell(f"{segment.first_step:,}", sort=str(segment.first_step)),
+        GridCell(f"{segment.steps:,}", sort=str(segment.steps)),
+        _cell(1e3 * segment.seconds, "ms"),
+        _cell(Unavailable("not reported") if load is None else 1e3 * load, "ms"),
+        _cell(segment.energy_mj, "mJ"),
+        _cell(_peak(segment.peak_memory_kib), "KiB"),
+        GridCell(segment.note or ""),
+    )
+    return GridRow(f"s-{file_name(one.training_id)}-{segment.first_step}", cells)
+
+
+FILES = (
+    (TRAININGS_JSON, "JSON: every training with its evaluations and segments, and the races"),
+    (EVALUATIONS_CSV, "CSV: one row per evaluation"),
+    (STEPS_CSV, "CSV: one row per step"),
+)
+
+
+def document_text(group: TrainingGroup) -> str:
+    """Returns the whole group as JSON text."""
+    trainings = [
+        one.document() | {"segments": [_segment_document(each) for each in one.segments]} for one in group.trainings
+    ]
+    head = {"group_id": group.group_id, "started_at": group.started_at, "status": group.status}
+    document = {
+        **head,
+        "command": group.command,
+        "trainings": trainings,
+        "races": [one.document() for one in group.races],
+    }
+    return json.dumps(finite(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _segment_document(segment: Segment) -> dict[str, object]:
+    energy = segment.energy_mj
+    return {
+        "first_step": segment.first_step,
+        "steps": segment.steps,
+        "seconds": segment.seconds,
+        "load_seconds": segment.load_seconds,
+        "energy_mj": energy.document() if isinstance(energy, Unavailable) else energy,
+        "peak_memory_kib": segment.peak_memory_kib,
+        "note": segment.note,
+    }
+
+
+_WHOSE = ("training_id", "device", "contender", "seed")
+
+
+def _whose(one: Training, names: dict[str, str]) -> tuple[object, ...]:
+    return csv_text(one.training_id), csv_text(one.device), csv_text(names[one.training_id]), one.seed
+
+
+def evaluations_text(trainings: Sequence[Training]) -> str:
+    """Returns a CSV of all evaluations; energy is empty where it is unavailable."""
+    names = contender_names(trainings)
+    rows = []
+    for one in trainings:
+        for each in one.evaluations:
+            energy = one.energy_at(each.step)
+            known = "" if isinstance(energy, Unavailable) else energy
+            costs = (one.seconds_at(each.step), known)
+            rows.append((*_whose(one, names), each.step, each.examples, each.accuracy, each.loss, *costs))
+    return csv_table((*_WHOSE, "step", "examples", "accuracy", "loss", "seconds", "energy_mj"), rows)
+
+
+def steps_text(trainings: Sequence[Training]) -> str:
+    """Returns a CSV of all steps, counted from 1, with the seconds and the loss of each."""
+    names = contender_names(trainings)
+    rows = (
+        (*_whose(one, names), segment.first_step + place, seconds, loss)
+        for one in trainings
+        for segment in one.segments
+        for place, (seconds, loss) in enumerate(segment.curve, 1)
+    )
+    return csv_table((*_WHOSE, "step", "seconds", "loss"), rows)

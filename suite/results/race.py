@@ -1,0 +1,269 @@
+"""Who trains best on a device: Cost-to-Target, Quality-under-Budget, and the Pareto front, from curves of trainings.
+
+The unit of evidence is the training of one seed. Costs are positive and vary by factors, so that their mean is the
+geometric one with Student's interval on the logarithms of the seeds' costs; of accuracies it is Student's interval on
+the values themselves. Who wins is said only if the intervals are apart. Every function is pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from foundation.unavailable import Unavailable
+from reports.model.race import Budget, Contender, CostToTarget, Estimate, Outcome, Quality, Race
+from reports.model.reading import Interval, Number
+from reports.model.training import Evaluation, Training
+from reports.model.training_group import contender_names
+from suite.results.race_winners import cost_sentence, quality_sentence
+
+LEAST_SEEDS = 3
+CONFIDENCE = 0.95
+_OVERRUN = 1.05
+"""The last steps under a budget are as many as fit at the mean pace before them, and may turn out a little slower."""
+
+
+def races(trainings: Sequence[Training]) -> list[Race]:
+    """Returns the race of each device on which there is more than one way of training."""
+    found = []
+    names = contender_names(trainings)
+    for device in dict.fromkeys(one.device for one in trainings):
+        here = [one for one in trainings if one.device == device]
+        if len({names[one.training_id] for one in here}) > 1:
+            found.append(race(here, names))
+    return found
+
+
+def race(trainings: Sequence[Training], names: Mapping[str, str]) -> Race:
+    """Compares the trainings of one device; `names` are those of their contenders, target and budget their plans'."""
+    target, budget = _common(trainings, "target"), budget_of(trainings)
+    energies = [one.energy_at(one.steps) for one in trainings if one.steps]
+    why_no_energy = next((each.reason for each in energies if isinstance(each, Unavailable)), "")
+    if not energies:
+        why_no_energy = "no step was made"
+    quantity = "seconds" if why_no_energy else "energy_mj"
+    contenders = []
+    for name in dict.fromkeys(names[one.training_id] for one in trainings):
+        own = [one for one in trainings if names[one.training_id] == name]
+        contenders.append(
+            Contender(
+                name=name,
+                method=str(own[0].workload["method"]),
+                setting=str(own[0].workload["quant"]),
+                seeds=tuple(one.seed for one in own),
+                cost=None if target is None else cost_to_target(own, target),
+                quality=quality_under_budget(own, budget),
+                outcome=outcome(own, quantity),
+            )
+        )
+    placed = with_front(contenders)
+    emulated = any(one.emulated for one in trainings)
+    winners = [cost_sentence(placed, target, emulated)] if target is not None else []
+    if target is None or (isinstance(budget, Budget) and budget.given):
+        winners.append(quality_sentence(placed, budget, emulated))
+    return Race(trainings[0].device, emulated, target, budget, placed, winners, quantity, why_no_energy)
+
+
+def budget_of(trainings: Sequence[Training]) -> Budget | Unavailable:
+    """Returns the budget that was given or, without one, the seconds that every finished training has used."""
+    minutes, joules = _common(trainings, "budget_minutes"), _common(trainings, "budget_joules")
+    if minutes is not None:
+        return Budget("seconds", 60.0 * minutes, given=True)
+    if joules is not None:
+        return Budget("energy_mj", 1e3 * joules, given=True)
+    seconds = [one.seconds for one in trainings if one.status == "finished" and one.steps]
+    return Budget("seconds", min(seconds), given=False) if seconds else Unavailable("no training has finished")
+
+
+def _common(trainings: Sequence[Training], name: str) -> float | None:
+    values = {one.plan.get(name) for one in trainings}
+    found = values.pop() if len(values) == 1 else None
+    return None if found is None else float(found)
+
+
+def estimate_cost(costs: Sequence[float]) -> Estimate:
+    """Returns the geometric mean of positive costs with Student's interval on their logarithms.
+
+    The interval of the mean m of n logarithms with deviation s is exp(m -+ t s / sqrt(n)), t of n - 1 degrees.
+    """
+    value, interval = _student([math.log(cost) for cost in costs])
+    ends = interval if isinstance(interval, Unavailable) else Interval(math.exp(interval.low), math.exp(interval.high))
+    return Estimate(math.exp(value), ends, min(costs), max(costs), len(costs))
+
+
+def estimate_accuracy(accuracies: Sequence[float]) -> Estimate:
+    """Returns the mean accuracy with Student's interval, cut off at 0 and 1."""
+    value, interval = _student(accuracies)
+    if isinstance(interval, Interval):
+        interval = Interval(max(0.0, interval.low), min(1.0, interval.high))
+    return Estimate(value, interval, min(accuracies), max(accuracies), len(accuracies))
+
+
+def _student(values: Sequence[float]) -> tuple[float, Interval | Unavailable]:
+    count = len(values)
+    mean = math.fsum(values) / count
+    if count < LEAST_SEEDS:
+        return mean, Unavailable(f"of {count} seed{'s'[: count != 1]}, and an interval needs {LEAST_SEEDS}")
+    from scipy import special  # loading scipy.stats takes most of a second
+
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
+    reach = float(special.stdtrit(count - 1, 0.5 + CONFIDENCE / 2)) * deviation / math.sqrt(count)
+    return mean, Interval(mean - reach, mean + reach)
+
+
+@dataclass(frozen=True)
+class _Reached:
+    """Where one seed first reached the target; `since` are the seconds at the evaluation before."""
+
+    training: Training
+    evaluation: Evaluation
+    since: float
+
+    @property
+    def step(self) -> int:
+        return self.evaluation.step
+
+
+def cost_to_target(own: Sequence[Training], target: float) -> CostToTarget:
+    """Returns what the seeds of a contender took until an evaluation first was at `target` or above."""
+    reached, missed, at_least = [], [], []
+    for one in own:
+        found = _reached(one, target)
+        if found is None:
+            missed.append(_why_missed(one))
+            at_least.append(one.seconds)
+        else:
+            reached.append(found)
+            at_least.append(found.since)
+    return CostToTarget(
+        steps=_cost(reached, lambda one: float(one.step)),
+        seconds=_cost(reached, lambda one: one.training.seconds_at(one.step)),
+        energy_mj=_cost(reached, lambda one: one.training.energy_at(one.step)),
+        peak_memory_kib=_cost(reached, lambda one: _peak_at(one.training, one.step)),
+        seconds_at_least=min(at_least),
+        missed=tuple(missed),
+    )
+
+
+def _reached(one: Training, target: float) -> _Reached | None:
+    before = 0.0
+    for evaluation in one.evaluations:
+        if evaluation.accuracy >= target:
+            return _Reached(one, evaluation, before)
+        before = one.seconds_at(evaluation.step)
+    return None
+
+
+def _why_missed(one: Training) -> str:
+    best = max((each.accuracy for each in one.evaluations), default=None)
+    far = "was never evaluated" if best is None else f"came to {best:.3f} at most in {one.steps} steps"
+    ended = "" if one.status == "finished" else f" and is {one.status}{_because(one)}"
+    return f"seed {one.seed} {far}{ended}"
+
+
+def _because(one: Training) -> str:
+    return f": {one.reason}" if one.reason else ""
+
+
+def _peak_at(one: Training, step: int) -> Number:
+    peaks = [segment.peak_memory_kib for segment in one.segments if segment.end <= step]
+    known = [peak for peak in peaks if peak is not None]
+    return float(max(known)) if known else Unavailable("no process reported its peak")
+
+
+def _cost(reached: Sequence[_Reached], read: Callable[[_Reached], Number]) -> Estimate | Unavailable:
+    if not reached:
+        return Unavailable("no seed reached it")
+    at_once = [one.training.seed for one in reached if one.step == 0]
+    if at_once:
+        seeds = ", ".join(map(str, at_once))
+        return Unavailable(f"reached before the first step with seed {seeds}: choose a higher target")
+    costs = []
+    for one in reached:
+        found = read(one)
+        if isinstance(found, Unavailable):
+            return found
+        if not found > 0:
+            return Unavailable(f"seed {one.training.seed} recorded {found:g}, which is no cost")
+        costs.append(found)
+    return estimate_cost(costs)
+
+
+def quality_under_budget(own: Sequence[Training], budget: Budget | Unavailable) -> Quality:
+    """Returns the accuracy at each seed's last evaluation within the budget.
+
+    A training that finished before the budget counts with what it ended with; one that stopped for another reason is
+    named instead.
+    """
+    if isinstance(budget, Unavailable):
+        return Quality(budget)
+    accuracies, remarks = [], []
+    for one in own:
+        used = _used(one, one.steps, budget)
+        within = [each for each in one.evaluations if _within(_used(one, each.step, budget), budget)]
+        if isinstance(used, Unavailable):
+            remarks.append(f"seed {one.seed}: {used.reason}")
+        elif one.status != "finished" and used < budget.limit:
+            remarks.append(
+                f"seed {one.seed} is {one.status} before the budget" + (f": {one.reason}" if one.reason else "")
+            )
+        elif not any(each.step for each in within):
+            remarks.append(f"seed {one.seed} was not evaluated after a step within the budget")
+        else:
+            accuracies.append(within[-1].accuracy)
+            if budget.given and used * _OVERRUN < budget.limit:
+                remarks.append(f"seed {one.seed} ended before the budget{_because(one)}")
+    found = estimate_accuracy(accuracies) if accuracies else Unavailable("no seed has an accuracy under this budget")
+    return Quality(found, tuple(remarks))
+
+
+def _used(one: Training, step: int, budget: Budget) -> Number:
+    return one.seconds_at(step) if budget.quantity == "seconds" else one.energy_at(step)
+
+
+def _within(used: Number, budget: Budget) -> bool:
+    return not isinstance(used, Unavailable) and used <= budget.limit * (_OVERRUN if budget.given else 1.0 + 1e-9)
+
+
+def outcome(own: Sequence[Training], quantity: str) -> Outcome:
+    """Returns what the finished trainings of a contender ended with; `quantity` is what its cost counts."""
+    ended = [one for one in own if one.status == "finished" and one.steps and one.evaluations]
+    if not ended:
+        nothing = Unavailable("none of its trainings finished")
+        return Outcome(nothing, nothing, nothing)
+    costs = [one.seconds if quantity == "seconds" else one.energy_at(one.steps) for one in ended]
+    known = [cost for cost in costs if not isinstance(cost, Unavailable)]
+    missing = [cost for cost in costs if isinstance(cost, Unavailable)]
+    peaks = [peak for one in ended if (peak := one.peak_memory_kib) is not None]
+    return Outcome(
+        accuracy=math.fsum(one.evaluations[-1].accuracy for one in ended) / len(ended),
+        cost=missing[0] if missing else math.fsum(known) / len(known),
+        peak_memory_kib=float(max(peaks)) if peaks else Unavailable("no process reported its peak"),
+    )
+
+
+def with_front(contenders: Sequence[Contender]) -> list[Contender]:
+    """Marks the Pareto front: nobody else is at least as good in accuracy, cost and memory, and better in one."""
+    points = [_point(one.outcome) for one in contenders]
+    return [
+        replace(
+            one,
+            outcome=replace(
+                one.outcome,
+                in_front=own is not None and not any(other is not None and _dominates(other, own) for other in points),
+            ),
+        )
+        for one, own in zip(contenders, points, strict=True)
+    ]
+
+
+def _point(found: Outcome) -> tuple[float, float, float] | None:
+    accuracy, cost, peak = found.accuracy, found.cost, found.peak_memory_kib
+    if isinstance(accuracy, Unavailable) or isinstance(cost, Unavailable) or isinstance(peak, Unavailable):
+        return None
+    return -accuracy, cost, peak
+
+
+def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
