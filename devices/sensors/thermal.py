@@ -7,6 +7,7 @@ gives a status from 0 (none) to 6 (shutdown).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from devices.sensors.reading import Answer, Texts, Tree, looped, plain_name
@@ -55,6 +56,8 @@ def _zone(tree: Tree, texts: Texts, folder: str, name: str, trips: Sequence[str]
         if file.startswith(f"{folder}/trip_point_") and file.endswith("_type")
         if (point := texts.number(f"{file.removesuffix('_type')}_temp")) is not None
     ]
+    if abs(value) < _WHOLE and _NO_TEMPERATURE.search(name):
+        return Gap(name, "temperature_mc", f"/{path} reads {value:g}, a charge, voltage or current by the zone's name")
     unit = zone_unit_mc(value, [point for _, point in points])
     if isinstance(unit, str):
         return Gap(name, "temperature_mc", f"/{path} reads {value:g}, {unit}")
@@ -70,6 +73,8 @@ _MILLI, _TENTHS, _WHOLE = 1.0, 100.0, 1000.0
 _UNIT_WORDS = {_MILLI: "", _TENTHS: "; in tenths of a degree, by its size", _WHOLE: "; in whole degrees, by its size"}
 # Where a computer acts on its temperature, in degrees; a trip point of 0 or less isn't set.
 _TRIP_C = (30.0, 200.0)
+# Zones by which kernels of phones limit the battery's load: percent, millivolts, milliamperes, levels.
+_NO_TEMPERATURE = re.compile(r"^soc$|vbat|ibat|bcl|-lvl\d", re.IGNORECASE)
 # What a computer reads in whole degrees; below, it may as well be tenths of a degree, or not a temperature.
 _WHOLE_C = (15.0, 130.0)
 
@@ -93,7 +98,7 @@ def zone_unit_mc(value: float, points: Sequence[float]) -> float | str:
         (unit,) = units
         if value * unit <= _TRIP_C[1] * _WHOLE:
             return unit
-    if not units and _WHOLE_C[0] <= value <= _WHOLE_C[1]:
+    if not any(point > 0 for point in points) and _WHOLE_C[0] <= value <= _WHOLE_C[1]:
         return _WHOLE
     points_say = "its trip points differ in" if units else "no trip point tells"
     return f"which can't be millidegrees, and {points_say} the unit"

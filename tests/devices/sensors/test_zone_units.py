@@ -64,6 +64,7 @@ def test_a_zone_is_read_in_the_unit_that_its_size_and_trip_points_tell(
         ("-3", []),
         ("338", []),  # 33.8 degC, or 65 degC in kelvin
         ("700", [WHOLE]),
+        ("87", ["10"]),  # no computer acts at 10 degrees
     ],
 )
 def test_a_zone_whose_unit_cannot_be_told_is_unavailable(make_tree: MakeTree, temp: str, trips: list[str]) -> None:
@@ -71,6 +72,13 @@ def test_a_zone_whose_unit_cannot_be_told_is_unavailable(make_tree: MakeTree, te
     assert not found.sensors
     (gap,) = found.unavailable
     assert f"reads {temp}, which" in gap.reason
+
+
+@pytest.mark.parametrize("name", ["soc", "vbat", "pm8150b-ibat-lvl0", "pm8150b-bcl-lvl1"])
+def test_a_zone_that_measures_the_battery_is_no_temperature(make_tree: MakeTree, name: str) -> None:
+    found = thermal_sensors(make_tree(zone("87") | {f"{ZONE}/type": name}))
+    assert not found.sensors
+    assert "a charge, voltage or current" in found.unavailable[0].reason
 
 
 def test_the_thermal_gate_waits_for_a_zone_in_whole_degrees(make_tree: MakeTree) -> None:

@@ -205,7 +205,8 @@ def test_a_meter_sets_any_factor(phone: Phone, tmp_path: Path) -> None:
     assert calibrate(tmp_path, "--yes", "--meter-mw", "7200") == 0
     power = load(tmp_path / "inventory.yaml").devices["phone"].power
     assert power is not None
-    assert (power.scale, power.sign) == (pytest.approx(2000.0, rel=0.01), -1)
+    assert power.sign == -1
+    assert power.scale == pytest.approx(2000.0, rel=0.01)
 
 
 def test_nothing_is_written_without_consent(

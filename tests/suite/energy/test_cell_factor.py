@@ -75,8 +75,10 @@ def test_coarse_steps_are_counted_between_changes() -> None:
 
 def test_what_a_meter_shows_gives_any_factor() -> None:
     found = calibrated((), meter_mw=7200.0)
-    assert (found.scale, found.sign) == (pytest.approx(2.0), -1)
-    assert (found.idle_mw, found.load_mw) == (pytest.approx(1200.0), 7200.0)
+    assert found.sign == -1
+    assert found.scale == pytest.approx(2.0)
+    assert found.idle_mw == pytest.approx(1200.0)
+    assert found.load_mw == pytest.approx(7200.0)
     assert "7200 mW of the meter" in str(found)
 
 
