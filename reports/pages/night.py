@@ -21,8 +21,7 @@ from reports.tables.verdicts import (
 )
 from reports.text.appearance import badges, glossary, status, worst_kept
 from reports.text.escaping import file_name, shorten
-from reports.text.numbers import duration, format_count
-from reports.text.numbers import moment_text as moment
+from reports.text.numbers import day_and_time, duration, format_count
 from reports.text.page_paths import device_place, run_place
 
 VERDICTS_JSON = "verdicts.json"
@@ -62,7 +61,7 @@ _METHOD = (
 def night_page(run: RunSummary, verdicts: Sequence[SeriesVerdict], surroundings: RunContents) -> Page:
     """Builds the page of a night from its verdicts, its run, and the run's environment, devices and remarks."""
     ordered = changed_first(verdicts)
-    day = moment(run.started_at).removesuffix(" UTC") or run.run_id
+    day = day_and_time(run.started_at) or run.run_id
     words = {one.verdict for one in ordered}
     return Page(
         title=f"Night {day}",

@@ -1,7 +1,7 @@
 """Numbers and points in time as people read them.
 
-Numbers have a fitting unit and three significant digits, intervals the unit of their value. Times are UTC, to the
-minute or second; unreadable ones stay as they are.
+Numbers have a fitting unit and three significant digits, intervals the unit of their value. Times are those of the
+host's zone, to the minute or second; unreadable ones stay as they are.
 """
 
 import math
@@ -132,9 +132,23 @@ def parse_moment(iso: str | None) -> datetime | None:
 
 
 def moment_text(iso: str | None) -> str:
-    """Formats a moment as ``2026-03-01 02:15 UTC``; an unreadable text is unchanged, None is empty."""
+    """Formats a moment as ``2026-03-01 02:15 CET``, in the host's zone, so that its day is what a date means to the
+    command line; an unreadable text is unchanged, None is empty."""
     moment = parse_moment(iso)
-    return moment.strftime("%Y-%m-%d %H:%M UTC") if moment else iso or ""
+    return _local(moment).strftime("%Y-%m-%d %H:%M %Z") if moment else iso or ""
+
+
+def day_and_time(iso: str | None) -> str:
+    """Formats a moment as :func:`moment_text` does, without the name of the zone."""
+    moment = parse_moment(iso)
+    return _local(moment).strftime("%Y-%m-%d %H:%M") if moment else iso or ""
+
+
+def _local(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone()
+    except (OverflowError, OSError):  # at the ends of the calendar
+        return moment
 
 
 def duration(begin: str | None, end: str | None) -> str | None:

@@ -77,13 +77,22 @@ def _with_outcome(
     return replace(
         bare,
         outcome=found.outcome,
-        sentence=found.sentence if has_sessions else _single(found),
+        sentence=(found.sentence if has_sessions else _single(found)) + _doubt(found, before[0], after[0]),
         ratio=found.ratio,
         low=found.interval.low if isinstance(found.interval, Interval) else None,
         high=found.interval.high if isinstance(found.interval, Interval) else None,
         p=found.p if isinstance(found.p, float) else None,
         sessions=(len(first), len(last)) if has_sessions else (0, 0),
     )
+
+
+def _doubt(found: Comparison, *sides: Measurement) -> str:
+    """Returns what speaks against a difference that was found."""
+    if found.outcome not in ("worse", "better"):
+        return ""
+    unstable = " One of the two is unstable." if any(side.status == "unstable" for side in sides) else ""
+    busy = " A device was busy: this is a first look." if any(side.busy for side in sides) else ""
+    return unstable + busy
 
 
 def _exact(metric: Metric, ratio: float) -> str:

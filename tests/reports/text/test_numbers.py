@@ -1,10 +1,32 @@
 """Numbers, times and outcomes as people read them."""
 
+import time
+from collections.abc import Iterator
+
 import pytest
 
 from reports.text import numbers
 from reports.text.appearance import glossary, status
 from reports.text.numbers import NBSP
+from suite.cli.output import local_time
+
+
+def zone(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
+    monkeypatch.setenv("TZ", name)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    yield from zone(monkeypatch, "Europe/Berlin")
+
+
+@pytest.fixture
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    yield from zone(monkeypatch, "UTC")
 
 
 @pytest.mark.parametrize(
@@ -55,9 +77,10 @@ def test_small_errors_are_written_with_powers_of_ten() -> None:
     assert numbers.scientific(0.0) == "0"
 
 
-def test_moments_are_shown_in_utc_and_unreadable_ones_as_they_came() -> None:
+def test_moments_are_shown_in_the_hosts_zone_and_unreadable_ones_as_they_came(utc: None) -> None:
     assert numbers.moment_text("2026-03-02T04:15:00+02:00") == "2026-03-02 02:15 UTC"
     assert numbers.moment_text("yesterday") == "yesterday"
+    assert numbers.moment_text("9999-12-31T23:59:00Z").startswith("9999-12-31 23:59")
     assert numbers.moment_text(None) == ""
 
 
@@ -78,3 +101,10 @@ def test_every_outcome_has_a_glyph_and_a_word() -> None:
 
 def test_glossary_names_the_worst_outcome_first_and_only_those_on_the_page() -> None:
     assert [one.word for one in glossary({"ok", "failed", "unstable"})] == ["failed", "unstable", "ok"]
+
+
+def test_a_day_is_the_users(berlin: None) -> None:
+    assert numbers.moment_text("2026-03-01T23:30:00+00:00") == "2026-03-02 00:30 CET"
+    assert numbers.day_and_time("2026-07-01T22:30:00+00:00") == "2026-07-02 00:30"
+    assert local_time("2026-03-01T23:30:00.123+00:00") == "2026-03-02 00:30:00+01:00"
+    assert numbers.moment_text("9999-12-31T23:59:00Z").startswith("9999-12-31 23:59")

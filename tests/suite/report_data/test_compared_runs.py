@@ -89,6 +89,16 @@ def test_a_number_that_only_one_run_has_is_missing():
     assert [one.outcome for one in alone.metrics] == ["missing"]
 
 
+@pytest.mark.parametrize(
+    ("more", "words"), [({"busy": "90 % in use"}, "a first look."), ({"status": "unstable"}, "is unstable.")]
+)
+def test_a_difference_from_a_busy_device_or_an_unstable_measurement_says_so(more, words):
+    before, after = latency([100.0, 101.0, 99.0, 100.5, 99.5]), latency([110.0, 111.0, 109.0, 110.5, 109.5])
+    found = only(compared(measurement(**before), measurement(**after, **more)), "latency_ms")
+    assert found.outcome == "worse"
+    assert found.sentence.endswith(words)
+
+
 def energy(*net: float, kept: bool = True) -> dict[str, Any]:
     sessions = {"sessions_gross": [value + 50 for value in net], "sessions_net": list(net)} if kept else {}
     middle = sorted(net)[len(net) // 2]
