@@ -43,15 +43,18 @@ def share(count: int, total: int) -> Share:
 @dataclass(frozen=True)
 class ScenarioResult:
     """One scenario under the suite's rule. `false_alerts` and `undecided` are of series-nights, `caught` of the steps
-    (None without steps), `alerted` and `drifting` of the series; rates are per 1000 series-nights."""
+    (None without steps), and `caught_later` those at any night after them; `alerted`, `drifting` and `blamed` (on the
+    device) of the series; rates are per 1000 series-nights."""
 
     scenario: Scenario
     false_alerts: Share
     false_improvements: Share
     undecided: Share
     caught: Share | None
+    caught_later: Share | None
     alerted: Share
     drifting: Share
+    blamed: Share
     suspects_per_1000: float
     sessions_per_1000: float
 
@@ -73,8 +76,10 @@ def summarised(drawn: Histories, tally: Tally) -> ScenarioResult:
         false_improvements=share(len(tally.improvements), nights),
         undecided=share(tally.undecided, nights),
         caught=share(int(caught), len(stepped)) if stepped else None,
+        caught_later=share(int(sum(night >= steps[index] for index, night in last)), len(stepped)) if stepped else None,
         alerted=share(len(tally.alerts), series),
         drifting=share(len(tally.drifts), series),
+        blamed=share(len(tally.blamed), series),
         suspects_per_1000=1000 * tally.suspects / nights,
         sessions_per_1000=1000 * tally.sessions / nights,
     )
@@ -98,6 +103,8 @@ def check_bound(bound: Bound, result: ScenarioResult) -> BoundCheck:
     """Checks one bound. Raises ValueError if the scenario has no steps to catch."""
     if bound.measure == "false alerts":
         found, scale, unit = result.false_alerts, 1000.0, " false alerts per 1000 series-nights"
+    elif bound.measure == "alerted":
+        found, scale, unit = result.alerted, 1.0, " of the series found at some time"
     elif result.caught is not None:
         found, scale, unit = result.caught, 1.0, f" of the steps caught within {WITHIN_NIGHTS} nights"
     else:

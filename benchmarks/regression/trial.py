@@ -11,11 +11,26 @@ from numpy.typing import NDArray
 
 from benchmarks.regression.noise import Histories, pair_log_ratios
 from suite.regression import signed_rank
-from suite.regression.confirmation import CONFIRM_PAIRS, FIRST_PAIRS, is_confirmed, promising
+from suite.regression.confirmation import (
+    AGAIN_PAIRS,
+    CONFIRM_PAIRS,
+    FIRST_PAIRS,
+    is_repeated,
+    is_worth_repeating,
+    promising,
+)
 from suite.regression.drift import MIN_POINTS as DRIFT_POINTS
 from suite.regression.drift import NIGHTS_BETWEEN_CHECKS, drift_arrays
 from suite.regression.log_ratios import MIN_EFFECT
-from suite.regression.screen import HISTORY_POINTS, MIN_POINTS, NEWEST_LEFT_OUT, ScreenArrays, screen_arrays
+from suite.regression.screen import (
+    HISTORY_POINTS,
+    MIN_POINTS,
+    NEWEST_LEFT_OUT,
+    ScreenArrays,
+    compared_with,
+    is_like,
+    screen_arrays,
+)
 from suite.regression.segments import NIGHTS_TOGETHER
 from suite.regression.verdict import Q_LIMIT, q_values
 
@@ -30,7 +45,8 @@ OnNight = Callable[[], None]
 class Tally:
     """A tally of outcomes. `alerts` has the night of `regressed` by series, `improvements` likewise; `sessions` were
     measured again; `undecided` are the series-nights that were neither confirmed nor cleared; `judged_nights` are
-    series-nights with enough history; `drifts` holds the series with reported drift.
+    series-nights with enough history; `drifts` holds the series with reported drift, `blamed` those whose device was
+    found to have changed.
     """
 
     alerts: dict[int, int] = field(default_factory=dict)
@@ -40,6 +56,7 @@ class Tally:
     sessions: int = 0
     undecided: int = 0
     judged_nights: int = 0
+    blamed: set[int] = field(default_factory=set)
 
 
 class _Lab:
@@ -76,6 +93,20 @@ class _Lab:
             drift = drift_arrays(self.drawn.points[chosen, since : night + 1], LEAST)
             sides[chosen] = np.sign(drift.total).astype(np.int64) * drift.found
         return sides
+
+    def baselines(self, screened: ScreenArrays, chosen: NDArray[np.int64], night: int) -> NDArray[np.int64]:
+        """Returns the night whose artifact each of `chosen` is measured beside (suite.nightly.evidence).
+
+        The oldest compared night that is like its history; for a series that only drifts, the first since the device
+        changed.
+        """
+        begin = max(0, night - HISTORY_POINTS - NEWEST_LEFT_OUT)
+        compared = compared_with(np.broadcast_to(np.arange(begin, night), (1, night - begin)))[0]
+        centre = screened.centre[chosen, None]
+        at_level = is_like(self.values[chosen][:, compared], centre, screened.margin[chosen, None], LEAST)
+        oldest = compared[at_level.argmax(axis=1)]
+        drifts = ~(screened.worse | screened.better)[chosen]
+        return np.where(drifts, self.drift_since[chosen], oldest)
 
     def device_blamed(self, chosen: NDArray[np.int64], night: int, levels: NDArray[np.float64]) -> None:
         """Records that a device is blamed; twice within five nights, its earlier points are scaled to the new level."""
@@ -123,29 +154,43 @@ def _remeasured(
     tally: Tally,
 ) -> NDArray[np.int64]:
     """Returns the series among `chosen` with a change confirmed that night; for others the device may be blamed."""
-    first, baseline = pair_log_ratios(lab.drawn, chosen, night, FIRST_PAIRS, random)
+    beside = lab.baselines(screened, chosen, night)
+    first, baseline = pair_log_ratios(lab.drawn, chosen, night, beside, FIRST_PAIRS, random)
     going_on = promising(first * sides[:, None], LEAST)
     tally.suspects += len(chosen)
     tally.sessions += 2 * FIRST_PAIRS * len(chosen) + 2 * CONFIRM_PAIRS * int(going_on.sum())
-    _note_device(lab, screened, chosen[~going_on], night, baseline[~going_on])
-    tested = chosen[going_on]
+    _note_device(lab, screened, chosen[~going_on], night, baseline[~going_on], tally)
+    tested, beside, side = chosen[going_on], beside[going_on], sides[going_on][:, None]
     if not len(tested):
         return tested
-    pairs, baseline = pair_log_ratios(lab.drawn, tested, night, CONFIRM_PAIRS, random)
-    towards = pairs * sides[going_on][:, None]
-    q = np.asarray(q_values(signed_rank.p_greater(towards).tolist()))
-    found = is_confirmed(towards, LEAST) & (q <= Q_LIMIT)
+    pairs, baseline = pair_log_ratios(lab.drawn, tested, night, beside, CONFIRM_PAIRS, random)
+    towards = pairs * side
+    p = signed_rank.p_greater(towards)
+    again = np.flatnonzero(is_worth_repeating(towards, LEAST))
+    more, _ = pair_log_ratios(lab.drawn, tested[again], night, beside[again], AGAIN_PAIRS, random, fresh=True)
+    more *= side[again]
+    p[again] = signed_rank.p_greater(np.concatenate([towards[again], more], axis=1))
+    tally.sessions += 2 * AGAIN_PAIRS * len(again)
+    found = np.zeros(len(tested), dtype=bool)
+    found[again] = is_repeated(towards[again], more, LEAST)
+    found &= np.asarray(q_values(p.tolist())) <= Q_LIMIT
     undecided = ~found & (signed_rank.interval(towards)[0] > LEAST)
+    undecided[again] = ~found[again] & (signed_rank.interval(more)[0] > LEAST)
     tally.undecided += int(undecided.sum())
     cleared = ~(found | undecided)
-    _note_device(lab, screened, tested[cleared], night, baseline[cleared])
+    _note_device(lab, screened, tested[cleared], night, baseline[cleared], tally)
     return tested[found]
 
 
 def _note_device(
-    lab: _Lab, screened: ScreenArrays, cleared: NDArray[np.int64], night: int, baseline: NDArray[np.float64]
+    lab: _Lab,
+    screened: ScreenArrays,
+    cleared: NDArray[np.int64],
+    night: int,
+    baseline: NDArray[np.float64],
+    tally: Tally,
 ) -> None:
-    """Returns whether a cleared suspect's baseline moved tonight as the point did, and to which level (verdict.py)."""
+    """Records for cleared suspects whether the baseline moved tonight as the point did (verdict.py)."""
     levels = np.exp(np.median(baseline, axis=1))
     centre, margin = screened.centre[cleared], screened.margin[cleared]
     shift = levels - centre
@@ -153,5 +198,6 @@ def _note_device(
     same_side = np.sign(shift) == np.sign(lab.values[cleared, night] - centre)
     drifted = ~(screened.worse | screened.better)[cleared]
     moved = ~drifted & beyond & same_side
+    tally.blamed.update(int(index) for index in cleared[moved | drifted])
     lab.drift_since[cleared[drifted]] = night
     lab.device_blamed(cleared[moved], night, levels[moved])

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from devices.access.connect import Device
-from devices.errors import DeviceLost
+from devices.errors import DeployError, DeviceLost
 from devices.inventory.entry import DeviceEntry
 from devices.sensors.spec import Discovery
 from foundation.unavailable import Unavailable
 from suite import stats
+from suite.measuring.deployment import load_afresh
 from suite.measuring.idle_device import Clock, IdleBracket, ThermalGate, bracket
 from suite.measuring.meter import Meter, NoMeter, open_meter
 from suite.measuring.recording import OpenMeasurement, useless
@@ -48,6 +49,12 @@ class Attempts:
         place = (self.entry.name, workload_key(workload), item.prepared.role, ordinal)
         if place in progress.done:
             return
+        if item.prepared.fresh_loads:
+            try:
+                load_afresh(device, item.prepared.artifact)
+            except DeployError as error:
+                item.abandoned = str(error)
+                return
         first = progress.attempts.get(place, 0)
         for attempt in range(first, first + MOST_ATTEMPTS):
             name = session_id(self.run.run_id, self.entry.name, workload, ordinal, attempt, item.prepared.role)

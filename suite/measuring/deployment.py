@@ -13,10 +13,13 @@ from devices.checks.preflight import Needs
 from devices.deployment.built_runner import BuiltRunner
 from devices.deployment.cache import make_room, mark_used
 from devices.deployment.deploy import DeployFile, Deployment, OnProgress, deploy
-from devices.errors import FileError
+from devices.errors import DeployError, DeviceLost, FileError
+from foundation.text import printable
 from suite.preparing.preparation import Prepared
 from workloads.export.artifact import PROGRAM, Artifact
 from workloads.export.data_files import DataFile
+
+COPY_TIMEOUT_S = 600.0
 
 
 def needs(device: Device, prepared: Iterable[Prepared]) -> Needs:
@@ -86,6 +89,25 @@ def deploy_program(
     file = DeployFile(artifact.program, PROGRAM, artifact.program_sha256, artifact.program_bytes)
     folder = device.places.artifact(artifact.hash)
     return [*deployed, deploy(device.transport, [file], folder, on_progress=on_progress)]
+
+
+def load_afresh(device: Device, artifact: Artifact) -> None:
+    """Replaces a program on the device and its data files by copies, which lie elsewhere on its disk and in memory.
+
+    Raises DeployError, and DeviceLost.
+    """
+    places, transport = device.places, device.transport
+    paths = [posixpath.join(places.artifact(artifact.hash), PROGRAM)]
+    paths += [posixpath.join(places.weights(file.hash), file.name) for file in artifact.data]
+    for path in paths:
+        copied = transport.run(["cp", path, f"{path}.copy"], timeout_s=COPY_TIMEOUT_S).end
+        if copied.lost is not None:
+            raise DeviceLost(copied.lost)
+        if copied.rc != 0:
+            transport.remove(f"{path}.copy")
+            why = copied.stopped or copied.stderr_tail.strip() or f"cp ended with {copied.rc}"
+            raise DeployError(f"a copy of {path} for another load can't be made there: {printable(why, 200)}")
+        transport.rename(f"{path}.copy", path)
 
 
 def _deploy_data(device: Device, file: DataFile, room: CacheRoom | None, on_progress: OnProgress | None) -> Deployment:

@@ -5,16 +5,28 @@ The baseline of a suspect is the program and runner of a point in its comparison
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from devices.deployment.built_runner import BuiltRunner, read_built
 from foundation.unavailable import Unavailable
 from reports.model.quantities import METRIC_BY_NAME, Metric
 from reports.model.reading import known_number, records, text
 from suite.regression.drift import NIGHTS_BETWEEN_CHECKS, Drift, total_drift
-from suite.regression.screen import MIN_POINTS, NEWEST_LEFT_OUT, Insufficient, Screening, Suspect, screen
+from suite.regression.screen import (
+    MIN_POINTS,
+    NEWEST_LEFT_OUT,
+    Insufficient,
+    Screening,
+    Suspect,
+    compared_with,
+    is_like,
+    screen,
+)
 from suite.regression.segments import DeviceState, Point, comparable, segments, since_device_change
 from suite.store.nights import MIN_NIGHT_SESSIONS, Provenance, SeriesTonight, StoredPoint
 from workloads.export.artifact import Artifact, ArtifactCache
@@ -108,12 +120,24 @@ class Baseline:
 def candidates_for(suspects: Sequence[ScreenedSeries]) -> list[int]:
     """Returns measurement ids that can be the baseline of all these suspects of one workload, best first.
 
-    The newest points in all their comparison windows come first; for suspects that only drift, the oldest.
+    The oldest compared nights come first: the newest may hold the change already, if it came in small steps. Those
+    whose own points are not like the histories come last.
     """
-    allowed = [{point.measurement_id for point in _compared(item)} for item in suspects]
-    common = set.intersection(*allowed) if allowed else set()
-    oldest_first = [point.measurement_id for point in suspects[0].series.before if point.measurement_id in common]
-    return oldest_first[::-1] if any(item.is_unlike for item in suspects) else oldest_first
+    windows = [_compared(item) for item in suspects]
+    common = set[int].intersection(*map(set, windows)) if windows else set[int]()
+    return sorted(
+        (point.measurement_id for point in suspects[0].series.before if point.measurement_id in common),
+        key=lambda key: not all(is_at_level(item, key) for item in suspects),
+    )
+
+
+def is_at_level(item: ScreenedSeries, measurement_id: int) -> bool:
+    """Whether a compared night's own point is like the history of a suspect; of one that only drifts, any is."""
+    if not isinstance(item.screening, Suspect):
+        return True
+    numbers, value = item.screening.numbers, np.array([_compared(item).get(measurement_id, math.nan)])
+    least = math.log1p(numbers.floor)
+    return bool(is_like(value, np.array([numbers.centre]), np.array([numbers.margin]), least)[0])
 
 
 def baseline_of(
@@ -143,9 +167,17 @@ def baseline_of(
     return "no earlier night of this series can be the baseline"
 
 
-def _compared(item: ScreenedSeries) -> Sequence[StoredPoint]:
-    """Returns the comparison window: the points of the last segment that count, without the newest if enough remain."""
+def _compared(item: ScreenedSeries) -> dict[int, float]:
+    """Returns what tonight's point was compared with, by measurement id, oldest first.
+
+    A drift is that of the whole segment; its newest nights are left out as they are of the screen.
+    """
     points = [as_point(point) for point in item.series.before]
     last = segments(points)[-1].start if points else 0
-    kept = [point for point in item.series.before[last:] if not as_point(point).excluded]
-    return kept[: max(min(MIN_POINTS, len(kept)), len(kept) - NEWEST_LEFT_OUT)]
+    kept = [point.measurement_id for point in item.series.before[last:] if not as_point(point).excluded]
+    values = comparable(points)
+    if item.is_unlike:
+        (places,) = compared_with(np.arange(len(kept), dtype=np.float64)[None, :])
+        return {kept[int(place)]: values[int(place)] for place in places}
+    count = max(min(MIN_POINTS, len(kept)), len(kept) - NEWEST_LEFT_OUT)
+    return dict(zip(kept[:count], values, strict=False))

@@ -17,11 +17,27 @@ from suite import exit_codes
 from suite.measuring.fleet import measure_fleet
 from suite.measuring.recording import RecordedMeasurement
 from suite.measuring.run import Run
-from suite.nightly.evidence import Baseline, ScreenedSeries, baseline_of, candidates_for, device_state, screen_series
+from suite.nightly.evidence import (
+    Baseline,
+    ScreenedSeries,
+    baseline_of,
+    candidates_for,
+    device_state,
+    is_at_level,
+    screen_series,
+)
 from suite.nightly.gaps import Gap
 from suite.planning.plan import RunPlan, describe_workload
 from suite.preparing.preparation import Preparation, Prepared
-from suite.regression.confirmation import CONFIRM_PAIRS, FIRST_PAIRS, Pair, confirm, first_look
+from suite.regression.confirmation import (
+    AGAIN_PAIRS,
+    CONFIRM_PAIRS,
+    FIRST_PAIRS,
+    Pair,
+    confirm,
+    first_look,
+    repeat,
+)
 from suite.regression.segments import state_differences
 from suite.regression.verdict import Evidence, Verdict, judge_night
 from suite.store.identity import workload_key
@@ -64,12 +80,20 @@ class PairedSessions:
 
 
 def measure_pairs(
-    run: Run, entries: Mapping[str, DeviceEntry], items: Sequence[ToConfirm], pairs: int
+    run: Run,
+    entries: Mapping[str, DeviceEntry],
+    items: Sequence[ToConfirm],
+    pairs: int,
+    *,
+    fresh_loads: bool = False,
 ) -> dict[Place, PairedSessions]:
-    """Measures until each of `items` has `pairs` pairs in total; stored sessions are not repeated."""
+    """Measures until each of `items` has `pairs` pairs in total; stored sessions are not repeated.
+
+    With `fresh_loads`, each session has a fresh copy of its program.
+    """
     if not items:
         return {}
-    prepared = tuple(side for item in items for side in _sides(item, pairs))
+    prepared = tuple(replace(side, fresh_loads=fresh_loads) for item in items for side in _sides(item, pairs))
     again = replace(
         run,
         plan=RunPlan(
@@ -151,10 +175,19 @@ class _Confirming:
             if any(self._goes_on(suspect) for suspect in suspects[item.place]):
                 going_on.append(item)
         second = measure_pairs(self.run, self.entries, going_on, FIRST_PAIRS + CONFIRM_PAIRS)
+        found = []
         for item in going_on:
             for suspect in suspects[item.place]:
                 if self._goes_on(suspect):
                     self._confirm(suspect, second[item.place])
+            if any(self._is_found(suspect) for suspect in suspects[item.place]):
+                found.append(item)
+        every = FIRST_PAIRS + CONFIRM_PAIRS + AGAIN_PAIRS
+        third = measure_pairs(self.run, self.entries, found, every, fresh_loads=True)
+        for item in found:
+            for suspect in suspects[item.place]:
+                if self._is_found(suspect):
+                    self._repeat(suspect, third[item.place])
 
     def _chosen(self, place: Place, suspects: Sequence[ScreenedSeries]) -> ToConfirm | None:
         """Returns what to measure for the suspects of one workload; None, with the obstacle noted, if impossible."""
@@ -177,6 +210,9 @@ class _Confirming:
                 known = self.evidence[id(suspect)]
                 self.evidence[id(suspect)] = replace(known, state_differences=differences)
             return None
+        for suspect in suspects:
+            at_level = is_at_level(suspect, baseline.provenance.measurement_id)
+            self.evidence[id(suspect)] = replace(self.evidence[id(suspect)], baseline_at_level=at_level)
         return ToConfirm(place[0], prepared, baseline)
 
     def _look(self, suspect: ScreenedSeries, paired: PairedSessions) -> None:
@@ -194,7 +230,7 @@ class _Confirming:
         return look is not None and look.go_on
 
     def _confirm(self, suspect: ScreenedSeries, paired: PairedSessions) -> None:
-        known, pairs = self.evidence[id(suspect)], paired.of(suspect.metric, FIRST_PAIRS)
+        known, pairs = self.evidence[id(suspect)], paired.of(suspect.metric, FIRST_PAIRS)[:CONFIRM_PAIRS]
         if known.side is None:
             return
         if len(pairs) < CONFIRM_PAIRS:
@@ -202,6 +238,21 @@ class _Confirming:
             return
         found = confirm(pairs, suspect.metric.direction, known.side, suspect.metric.floor)
         self.evidence[id(suspect)] = replace(known, confirmation=found)
+
+    def _is_found(self, suspect: ScreenedSeries) -> bool:
+        found = self.evidence[id(suspect)].confirmation
+        return found is not None and found.go_on
+
+    def _repeat(self, suspect: ScreenedSeries, paired: PairedSessions) -> None:
+        known = self.evidence[id(suspect)]
+        pairs = paired.of(suspect.metric, FIRST_PAIRS + CONFIRM_PAIRS)
+        if known.confirmation is None:
+            return
+        if len(pairs) < AGAIN_PAIRS:
+            self._obstruct([suspect], _too_few(len(pairs), AGAIN_PAIRS, paired))
+            return
+        found = repeat(known.confirmation, pairs, suspect.metric.direction, suspect.metric.floor)
+        self.evidence[id(suspect)] = replace(known, repeat=found)
 
     def _obstruct(self, suspects: Sequence[ScreenedSeries], why: str) -> None:
         for suspect in suspects:

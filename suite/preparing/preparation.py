@@ -34,7 +34,7 @@ class Prepared:
     """A workload ready to be measured: its plan, program, training data, and the losses of its first steps.
 
     `role` distinguishes the two sides of a confirmation from ordinary measurements; `runner` is the one that a baseline
-    was measured with, None the device's current one.
+    was measured with, None the device's current one; with `fresh_loads` each session has a fresh copy of the program.
     """
 
     plan: Plan
@@ -45,6 +45,7 @@ class Prepared:
     estimate: Estimate
     role: Role = "measured"
     runner: BuiltRunner | None = None
+    fresh_loads: bool = False
 
     @property
     def training(self) -> TrainingSettings:

@@ -1,7 +1,8 @@
 """The first look and the confirmation: fresh pairs of baseline and candidate separate the code from the device.
 
 Sessions of a pair are taken one after the other on the same night, in turn (A B B A), so that both saw the same
-device. A few pairs clear most false suspects; ten fresh ones are tested exactly.
+device. A few pairs clear most false suspects; ten fresh ones are tested exactly; what they find is repeated with
+other loads of the same programs.
 """
 
 from __future__ import annotations
@@ -95,10 +96,12 @@ class Confirmation:
 
     `ratio` is candidate over baseline (Hodges-Lehmann), `interval` its exact 95 % interval, `bootstrap` the percentile
     bootstrap of the median ratio of the pairs; `p` is one-sided, towards `side`; `floor` the least relative change that
-    counts. `found` is p <= 0.005 together with a ratio beyond the floor.
+    counts. `found` is p <= 0.005 together with a ratio beyond the floor; `go_on`, with three quarters of the floor, is
+    what other loads of the same programs are measured for.
     """
 
     found: bool
+    go_on: bool
     side: Side
     p: float
     ratio: float
@@ -110,8 +113,7 @@ class Confirmation:
     @property
     def beyond_floor(self) -> bool:
         """Whether the whole interval is a change towards `side` that counts; then p is at most 0.025."""
-        far = self.interval.low > 1 + self.floor or self.interval.high < 1 / (1 + self.floor)
-        return far and self.p <= 0.5  # else it is the other side
+        return is_beyond_floor(self.interval, self.floor, self.p)
 
     def numbers(self) -> dict[str, float]:
         """What is kept in the store."""
@@ -126,6 +128,12 @@ class Confirmation:
         }
 
 
+def is_beyond_floor(interval: Interval, floor: float, p: float) -> bool:
+    """Whether a whole interval is a change towards the suspected side that counts."""
+    far = interval.low > 1 + floor or interval.high < 1 / (1 + floor)
+    return far and p <= 0.5  # else it is the other side
+
+
 def confirm(pairs: Sequence[Pair], direction: Direction, side: Side, floor: float = 0.0) -> Confirmation:
     """Tests fresh pairs of a suspect for a change towards `side`.
 
@@ -137,13 +145,13 @@ def confirm(pairs: Sequence[Pair], direction: Direction, side: Side, floor: floa
     least = effect_floor(floor)
     p = float(signed_rank.p_greater(towards)[0])
     plain = towards * side_sign(direction, side)
-    low, high = (math.exp(float(end[0])) for end in signed_rank.interval(plain))
     return Confirmation(
         found=bool(is_confirmed(towards, least)[0]),
+        go_on=bool(is_worth_repeating(towards, least)[0]),
         side=side,
         p=p,
         ratio=math.exp(float(signed_rank.estimate(plain)[0])),
-        interval=Interval(low, high),
+        interval=_interval(plain),
         bootstrap=_bootstrap(plain[0]),
         floor=math.expm1(least),
         pairs=tuple(pairs),
@@ -154,6 +162,79 @@ def is_confirmed(towards: NDArray[np.float64], least: float | NDArray[np.float64
     """Returns [series]: the decision for log ratios [series, pairs], positive towards the suspected side."""
     found: NDArray[np.bool_] = (signed_rank.p_greater(towards) <= ALPHA) & (signed_rank.estimate(towards) > least)
     return found
+
+
+AGAIN_PAIRS = 20
+
+#: An estimate may be so far below the least change that counts, as all pairs together decide on it.
+SHARE_TO_REPEAT = 0.75
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """What a confirmation says with the pairs of other loads, each of a fresh copy of both programs.
+
+    A program that is slow where it happens to lie, in memory or in a cache, is slow in all sessions of one load.
+    `p`, `ratio` and `interval` are of all pairs, `ratio_again` and `interval_again` of these alone. `found`: both
+    parts by themselves show the change (`is_worth_repeating`), and all pairs together that it counts.
+    """
+
+    found: bool
+    p: float
+    ratio: float
+    interval: Interval
+    ratio_again: float
+    interval_again: Interval
+    pairs: tuple[Pair, ...]
+
+    def numbers(self) -> dict[str, float]:
+        """Returns what the store keeps, of all pairs together."""
+        return {
+            "p": self.p,
+            "ratio": self.ratio,
+            "ratio_low": self.interval.low,
+            "ratio_high": self.interval.high,
+            "ratio_again": self.ratio_again,
+            "pairs_again": len(self.pairs),
+        }
+
+
+def repeat(first: Confirmation, again: Sequence[Pair], direction: Direction, floor: float = 0.0) -> Repeat:
+    """Tests a confirmation together with pairs of other loads. ValueError for fewer than 20 of them."""
+    if len(again) < AGAIN_PAIRS:
+        raise ValueError(f"a repeated confirmation takes {AGAIN_PAIRS} pairs, there are {len(again)}")
+    least, sign = effect_floor(floor), side_sign(direction, first.side)
+    towards, more = (log_ratios(pairs, direction, first.side) for pairs in (first.pairs, again))
+    every = np.concatenate([towards, more], axis=1)
+    return Repeat(
+        found=bool(is_repeated(towards, more, least)[0]),
+        p=float(signed_rank.p_greater(every)[0]),
+        ratio=math.exp(float(signed_rank.estimate(sign * every)[0])),
+        interval=_interval(sign * every),
+        ratio_again=math.exp(float(signed_rank.estimate(sign * more)[0])),
+        interval_again=_interval(sign * more),
+        pairs=tuple(again),
+    )
+
+
+def is_repeated(
+    towards: NDArray[np.float64], again: NDArray[np.float64], least: float | NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Returns [series]: the last decision for log ratios [series, pairs] of the first load and of others."""
+    both = is_worth_repeating(towards, least) & is_worth_repeating(again, least)
+    found: NDArray[np.bool_] = both & is_confirmed(np.concatenate([towards, again], axis=1), least)
+    return found
+
+
+def is_worth_repeating(towards: NDArray[np.float64], least: float | NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Returns [series]: whether pairs show a change of a size that may count."""
+    return is_confirmed(towards, SHARE_TO_REPEAT * least)
+
+
+def _interval(ratios: NDArray[np.float64]) -> Interval:
+    """Returns the exact 95 % interval of a ratio from log ratios [1, pairs]."""
+    low, high = (math.exp(float(end[0])) for end in signed_rank.interval(ratios))
+    return Interval(low, high)
 
 
 def _bootstrap(ratios: NDArray[np.float64]) -> Interval:

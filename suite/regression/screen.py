@@ -146,6 +146,13 @@ def screen_arrays(history: Array, values: Array, worse: int | Array, least: floa
     return ScreenArrays(centre, scale, margin, unlike & towards_worse, unlike & ~towards_worse)
 
 
+def is_like(values: Array, centre: Array, margin: Array, least: float | Array) -> NDArray[np.bool_]:
+    """Whether values are like a history's median: within the margin of a suspect, or less apart than what counts."""
+    apart = np.abs(values - centre)
+    alike: NDArray[np.bool_] = (apart <= margin) | (apart <= np.expm1(least) * centre)
+    return alike
+
+
 def compared_with(history: Array) -> Array:
     """Returns the columns of `history` [series, nights] that a new value is compared with: at most 30, without the
     newest 4 as long as 10 remain."""

@@ -4,8 +4,10 @@
     like its history                                unchanged
     device in another state                         inconclusive
     suspect that could not be measured again        inconclusive
-    cleared by the first look or the confirmation   unchanged   (cause: the device, if the baseline moved as well)
-    p <= 0.005, beyond the floor, and q <= 0.05     regressed or improved
+    cleared by the first look or the confirmation   unchanged   (cause: the device, if a baseline
+                                                    whose own point was at the old level moved as well)
+    p <= 0.005, beyond the floor, and q <= 0.05,
+    with other loads of both programs as well       regressed or improved
     p or q too large, yet the whole interval of the
     ratio is beyond the floor                       inconclusive
 
@@ -23,14 +25,14 @@ import numpy as np
 
 from foundation.unavailable import Json
 from suite import stats
-from suite.regression.confirmation import ALPHA, Confirmation, FirstLook, Pair
+from suite.regression.confirmation import ALPHA, Confirmation, FirstLook, Pair, Repeat, is_beyond_floor
 from suite.regression.drift import Drift
 from suite.regression.log_ratios import Side
 from suite.regression.screen import Clear, Insufficient, Screening, Suspect
 from suite.regression.segments import StateDifference, list_differences
 
 RULE = "nightly"
-VERSION = 2
+VERSION = 3
 
 #: Above it nothing is a finding, after the correction for the many series of a night.
 Q_LIMIT = 0.05
@@ -44,8 +46,9 @@ class Evidence:
     """The evidence on one series tonight.
 
     `screening` of tonight's point; `drift` where it was checked; `first_look` and `confirmation` where sessions were
-    measured again; `state_differences` between the device then and now; `obstacle` says why a suspect was not measured
-    again ("the budget of 60 min was used up").
+    measured again, `repeat` where they were with other loads. `baseline_at_level`: whether the baseline's own point was
+    like the history, without which its sessions tonight say nothing of the device. `state_differences` between the
+    device then and now; `obstacle` says why a suspect was not measured again ("the budget of 60 min was used up").
     """
 
     series: str
@@ -53,6 +56,8 @@ class Evidence:
     drift: Drift | None = None
     first_look: FirstLook | None = None
     confirmation: Confirmation | None = None
+    repeat: Repeat | None = None
+    baseline_at_level: bool = True
     state_differences: tuple[StateDifference, ...] = ()
     obstacle: str | None = None
 
@@ -110,7 +115,8 @@ def q_values(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def _p(item: Evidence) -> float:
-    return 1.0 if item.confirmation is None else item.confirmation.p
+    found = item.repeat or item.confirmation
+    return 1.0 if found is None else found.p
 
 
 def _verdict_on(item: Evidence, q: float | None, tested: int) -> Verdict:
@@ -132,23 +138,36 @@ def _verdict_on(item: Evidence, q: float | None, tested: int) -> Verdict:
 
 
 def _confirmed(item: Evidence, found: Confirmation, q: float, tested: int) -> Verdict:
-    change = 100 * (found.ratio - 1)
-    interval = f"95 %: {100 * (found.interval.low - 1):+.1f} to {100 * (found.interval.high - 1):+.1f} %"
+    again = item.repeat
+    best = again or found
+    change, count = 100 * (best.ratio - 1), len(found.pairs) + (len(again.pairs) if again else 0)
+    interval = f"95 %: {100 * (best.interval.low - 1):+.1f} to {100 * (best.interval.high - 1):+.1f} %"
+    loads = f", {len(again.pairs)} of them from fresh copies of both," if again else ""
     seen = (
-        f"Measured in turn with the baseline {len(found.pairs)} times, the candidate is {change:+.1f} % ({interval}), "
-        f"p = {found.p:.2g}, q = {q:.2g} over {tested} series tested"
+        f"Measured in turn with the baseline {count} times{loads} the candidate is {change:+.1f} % ({interval}), "
+        f"p = {best.p:.2g}, q = {q:.2g} over {tested} series tested"
     )
-    if found.found and q <= Q_LIMIT:
+    if found.go_on and again is None:
+        why = item.obstacle or "it was not measured again with other loads of both programs"
+        return _verdict(item, "inconclusive", "unknown", f"{seen}. Not confirmed: {why}.", q)
+    if again is not None and again.found and q <= Q_LIMIT:
         word: Word = "regressed" if found.side == "worse" else "improved"
         return _verdict(item, word, "code", f"{seen}: the code changed this.", q)
-    lacking = (
-        f"p is above {ALPHA}" if found.p > ALPHA
-        else f"less than the {found.floor:.1%} that count" if not found.found
-        else f"q is above {Q_LIMIT}"
-    )  # fmt: skip
-    if found.beyond_floor:  # too much to be called nothing, too little to raise an alarm
+    lacking = _lacking(found, again)
+    far = found.beyond_floor if again is None else is_beyond_floor(again.interval_again, found.floor, again.p)
+    if far:  # too much to be called nothing, too little to raise an alarm
         return _verdict(item, "inconclusive", "unknown", f"{seen}: {lacking}, and so large that it is not nothing.", q)
     return _cleared(item, f"{seen}: {lacking}.", found.pairs, q)
+
+
+def _lacking(found: Confirmation, again: Repeat | None) -> str:
+    """Returns what a finding lacks, for a sentence."""
+    best = again or found
+    if best.p > ALPHA:
+        return f"p is above {ALPHA}"
+    if again is not None and not again.found:
+        return f"with the fresh copies it is {100 * (again.ratio_again - 1):+.1f} %, where {found.floor:.1%} count"
+    return f"less than the {found.floor:.1%} that count" if not found.found else f"q is above {Q_LIMIT}"
 
 
 def _cleared(item: Evidence, sentence: str, pairs: Sequence[Pair], q: float | None) -> Verdict:
@@ -156,7 +175,7 @@ def _cleared(item: Evidence, sentence: str, pairs: Sequence[Pair], q: float | No
         sentence += " The drift is the device's, not the code's."
         return _with_numbers(_verdict(item, "unchanged", "device", sentence, q), drift_traced=1.0)
     level = stats.median([pair.baseline for pair in pairs])
-    if not _baseline_moved(item.screening, level):
+    if not (item.baseline_at_level and _baseline_moved(item.screening, level)):
         return _verdict(item, "unchanged", "noise", sentence, q)
     sentence += f" The baseline moved as well, to {level:g}: the device changed, not the code."
     return _with_numbers(_verdict(item, "unchanged", "device", sentence, q), device_level=level)
@@ -190,12 +209,13 @@ def _verdict(item: Evidence, word: Word, cause: Cause | None, sentence: str, q: 
         numbers["points"] = item.screening.points
     if item.drift is not None:
         numbers |= {f"drift_{name}": value for name, value in item.drift.numbers().items()}
-    for pairs_result in (item.first_look, item.confirmation):
+    for pairs_result in (item.first_look, item.confirmation, item.repeat):
         if pairs_result is not None:
             numbers |= pairs_result.numbers()
     for name, pairs in (
         ("first_pairs", item.first_look.pairs if item.first_look else ()),
         ("pairs", item.confirmation.pairs if item.confirmation else ()),
+        ("pairs_again", item.repeat.pairs if item.repeat else ()),
     ):
         if pairs:
             inputs[name] = [[pair.baseline, pair.candidate] for pair in pairs]

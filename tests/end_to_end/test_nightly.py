@@ -21,7 +21,7 @@ defaults: {devices: local, models: tiny, steps: 12}
 plans:
   small: {quants: [fp32, nf4], shapes: [{q: 2, b: 2, T: 32}], sessions: 3}
 """
-PAIRS = 3 + 10
+PAIRS = 3 + 10 + 20
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_the_first_night_has_too_little_history_to_judge(board: Board, bench: Be
     document = json.loads(ran.out)
     assert document["verdicts"]["insufficient"] == document["series"] > 4
     assert document["changes"] == []
-    assert bench.rows("SELECT DISTINCT verdict, rule FROM verdict") == [("insufficient", "nightly 2")]
+    assert bench.rows("SELECT DISTINCT verdict, rule FROM verdict") == [("insufficient", "nightly 3")]
     assert bench.rows("SELECT purpose, status FROM run") == [("nightly", "finished")]
 
 

@@ -8,31 +8,58 @@ import pytest
 
 from devices.deployment.built_runner import write_manifest
 from reports.model.measurement import Measurement
-from suite.nightly.evidence import baseline_of, candidates_for
+from suite.nightly.evidence import baseline_of, candidates_for, is_at_level
+from suite.regression.screen import Suspect
 from suite.store.nights import Provenance
 from tests.support.suite.nights_made import DRIFTING, history, point, tonight_of
 from workloads.export.artifact import ArtifactCache
 
 
-def test_the_newest_night_that_was_compared_is_the_first_choice():
-    assert candidates_for([tonight_of(history(), 110.0)]) == list(range(36, 0, -1))
+def test_the_oldest_night_that_was_compared_is_the_first_choice():
+    """Of 40 nights the newest 4 are not compared, and neither are those before the last 30 of the others."""
+    assert candidates_for([tonight_of(history(), 110.0)]) == list(range(7, 37))
 
 
 def test_of_a_short_history_ten_nights_are_left():
     before = history()[:12]
-    assert candidates_for([tonight_of(before, 110.0)]) == list(range(10, 0, -1))
+    assert candidates_for([tonight_of(before, 110.0)]) == list(range(1, 11))
+
+
+def test_a_night_that_was_unlike_the_history_itself_is_the_last_choice():
+    before = history()
+    before[6] = point(7, 108.0)
+    found = candidates_for([tonight_of(before, 110.0)])
+    assert (found[0], found[-1], len(found)) == (8, 7, 30)
+
+
+def test_a_level_that_was_left_long_ago_is_the_last_choice():
+    """Sixteen nights at 105, then fourteen at 100 and the four that are not compared: 100 is the history's level."""
+    before = [point(number, (105.0 if number <= 20 else 100.0) * (1 + 0.0005 * number % 3)) for number in range(1, 56)]
+    found = tonight_of(before, 105.0)
+    assert isinstance(found.screening, Suspect)
+    assert candidates_for([found])[0] == 22
+
+
+def test_levels_are_compared_as_the_device_has_them_now():
+    before = history()
+    before[35] = point(36, before[35].value, numbers={"device_level": 110.0})
+    before[36] = point(37, before[36].value, numbers={"device_level": 110.0})
+    found = tonight_of(before, 121.0)
+    assert found.screening.numbers.centre == pytest.approx(110.0, abs=0.5)
+    assert candidates_for([found])[0] == 7
+    assert is_at_level(found, 7)
 
 
 def test_what_merely_drifts_is_measured_beside_the_oldest_night():
     drifting = tonight_of(history(DRIFTING[:-1]), DRIFTING[-1])
     assert candidates_for([drifting])[:3] == [1, 2, 3]
     unlike = tonight_of(history(DRIFTING[:-1]), 150.0, "power_mw")
-    assert candidates_for([drifting, unlike])[:2] == [55, 54]
+    assert candidates_for([drifting, unlike])[0] == 26
 
 
 def test_a_night_that_regressed_is_no_baseline():
     before = [*history(), *(point(50 + i, 110.0, verdict="regressed") for i in range(8))]
-    assert candidates_for([tonight_of(before, 110.0)])[0] == 36
+    assert candidates_for([tonight_of(before, 110.0)]) == list(range(7, 37))
 
 
 def test_nights_before_a_change_of_the_device_or_an_acceptance_are_no_baseline():
@@ -40,13 +67,13 @@ def test_nights_before_a_change_of_the_device_or_an_acceptance_are_no_baseline()
     before[20:] = [point(one.measurement_id, one.value, fingerprint="new") for one in before[20:]]
     before[25] = point(26, before[25].value, fingerprint="new", accepted=True)
     found = candidates_for([tonight_of(before, 110.0, fingerprint="new")])
-    assert found == list(range(36, 25, -1))
+    assert found == list(range(26, 37))
 
 
 def test_all_suspects_of_a_workload_share_their_baseline():
     fewer = [one for one in history() if one.measurement_id % 3]
     both = [tonight_of(history(), 110.0), tonight_of(fewer, 110.0, "power_mw")]
-    assert candidates_for(both) == [number for number in range(34, 0, -1) if number % 3]
+    assert candidates_for(both) == [number for number in range(7, 35) if number % 3]
     assert candidates_for([tonight_of(history()[:10], 110.0), tonight_of(history()[20:], 110.0)]) == []
 
 

@@ -16,13 +16,14 @@ from reports.model.measurement import Measurement
 from suite.nightly import judging
 from suite.nightly.evidence import Baseline
 from suite.nightly.judging import PairedSessions
-from suite.regression.confirmation import CONFIRM_PAIRS, FIRST_PAIRS
+from suite.regression.confirmation import AGAIN_PAIRS, CONFIRM_PAIRS, FIRST_PAIRS
 from suite.store.nights import Provenance
 from suite.store.nights import provenance_of as stored_facts
 from tests.support.suite.nights_made import DEVICE, KEY, history, tonight_of
 from tests.support.suite.stored_run import begin
 
-ALL = FIRST_PAIRS + CONFIRM_PAIRS
+BEFORE = FIRST_PAIRS + CONFIRM_PAIRS
+ALL = BEFORE + AGAIN_PAIRS
 
 
 def pair(latency: float, power: float = 1.0, baseline: float = 100.0) -> tuple[Measurement, Measurement]:
@@ -59,7 +60,10 @@ class Bench:
     def made(number: int, **document: Any) -> Provenance:
         return Provenance(number, "program", "runner", Measurement.from_document(document), {})
 
-    def measure(self, _run: Any, _entries: Any, items: Any, pairs: int) -> dict[Any, PairedSessions]:
+    def measure(
+        self, _run: Any, _entries: Any, items: Any, pairs: int, *, fresh_loads: bool = False
+    ) -> dict[Any, PairedSessions]:
+        assert fresh_loads is (pairs > BEFORE)
         self.requests.append((len(items), pairs))
         return {item.place: PairedSessions(tuple(self.sessions[:pairs]), self.reason) for item in items}
 
@@ -80,23 +84,51 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 def test_suspects_of_one_workload_share_their_pairs_and_each_is_judged_by_its_own_numbers(bench):
     found = bench.verdicts()
-    assert bench.requests == [(1, FIRST_PAIRS), (1, ALL)]
+    assert bench.requests == [(1, FIRST_PAIRS), (1, BEFORE), (1, ALL)]
     assert (found["latency_ms"].verdict, found["latency_ms"].cause) == ("regressed", "code")
     assert (found["power_mw"].verdict, found["power_mw"].cause) == ("unchanged", "noise")
     assert "pairs" not in found["power_mw"].inputs  # the first look cleared it
 
 
 def test_the_confirmation_takes_none_of_the_first_looks_pairs(bench):
-    bench.sessions = [pair(1.30)] * FIRST_PAIRS + [pair(1.06)] * CONFIRM_PAIRS
+    bench.sessions = [pair(1.30)] * FIRST_PAIRS + [pair(1.06)] * (CONFIRM_PAIRS + AGAIN_PAIRS)
     found = bench.verdicts()["latency_ms"]
     assert found.numbers["ratio"] == pytest.approx(1.06)
     assert (len(found.inputs["first_pairs"]), len(found.inputs["pairs"])) == (FIRST_PAIRS, CONFIRM_PAIRS)
+    assert len(found.inputs["pairs_again"]) == AGAIN_PAIRS
     assert found.inputs["first_pairs"][0] == [100.0, pytest.approx(130.0)]
+
+
+def test_a_change_that_other_loads_of_the_same_programs_do_not_show_is_noise(bench):
+    bench.sessions = [pair(1.06)] * BEFORE + [pair(1.001)] * AGAIN_PAIRS
+    found = bench.verdicts()["latency_ms"]
+    assert (found.verdict, found.cause) == ("unchanged", "noise")
+    assert "with the fresh copies it is +0.1 %, where 2.5% count" in found.sentence
+
+
+def test_a_confirmation_that_could_not_be_repeated_is_inconclusive(bench):
+    bench.sessions, bench.reason = [pair(1.06)] * (ALL - 1), "the candidate: no room for a copy"
+    found = bench.verdicts()["latency_ms"]
+    assert found.verdict == "inconclusive"
+    assert "only 19 of 20 pairs of sessions are valid (the candidate: no room for a copy)" in found.sentence
+
+
+def test_a_baseline_that_was_slow_in_its_own_night_says_nothing_of_the_device(bench):
+    slow = [*history()]
+    slow[6] = replace(slow[6], value=106.0)
+    bench.latency = tonight_of(slow, 106.0)
+    bench.baseline = replace(bench.baseline, provenance=bench.made(7))
+    bench.sessions = [pair(1.0, baseline=106.0)] * ALL
+    assert bench.verdicts()["latency_ms"].cause == "noise"
+    bench.baseline = replace(bench.baseline, provenance=bench.made(8))
+    assert bench.verdicts()["latency_ms"].cause == "device"
 
 
 def test_pairs_of_a_night_that_was_broken_off_do_not_enter_its_first_look(bench, monkeypatch):
     whole = PairedSessions(tuple([pair(1.0)] * FIRST_PAIRS + [pair(1.3)] * CONFIRM_PAIRS), None)
-    monkeypatch.setattr(judging, "measure_pairs", lambda _run, _entries, items, _pairs: {i.place: whole for i in items})
+    monkeypatch.setattr(
+        judging, "measure_pairs", lambda _run, _entries, items, _pairs, **_: {i.place: whole for i in items}
+    )
     found = bench.verdicts()["latency_ms"]
     assert (found.verdict, len(found.inputs["first_pairs"])) == ("unchanged", FIRST_PAIRS)
 
@@ -160,8 +192,8 @@ def test_a_suspect_that_is_no_part_of_the_plan_is_inconclusive(bench):
 @pytest.mark.parametrize(
     ("missing", "words"),
     [
-        (CONFIRM_PAIRS + 1, "only 2 of 3 pairs of sessions are valid (the baseline: it was lost)"),
-        (1, "only 9 of 10 pairs of sessions are valid (the baseline: it was lost)"),
+        (CONFIRM_PAIRS + AGAIN_PAIRS + 1, "only 2 of 3 pairs of sessions are valid (the baseline: it was lost)"),
+        (AGAIN_PAIRS + 1, "only 9 of 10 pairs of sessions are valid (the baseline: it was lost)"),
     ],
 )
 def test_a_suspect_with_too_few_valid_pairs_is_inconclusive_and_counts_them(bench, missing, words):

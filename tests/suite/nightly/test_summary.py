@@ -77,7 +77,7 @@ def test_the_json_line_tells_changes_with_rule_numbers_and_the_command_that_repe
     assert found["verdicts"] == {"regressed": 1, "inconclusive": 0, "improved": 1, "unchanged": 1, "insufficient": 0}
     assert [change["verdict"] for change in found["changes"]] == ["regressed", "improved"]
     first = found["changes"][0]
-    assert (first["cause"], first["rule"], first["numbers"]) == ("code", "nightly 2", {"ratio": 1.1})
+    assert (first["cause"], first["rule"], first["numbers"]) == ("code", "nightly 3", {"ratio": 1.1})
     assert [change["command"] for change in found["changes"]] == ["suite run --device board-3", ""]
     assert [error["reason"] for error in found["errors"]] == ["it broke"]
     assert json.loads(json.dumps(found, allow_nan=False)) == found

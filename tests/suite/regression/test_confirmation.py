@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from suite.regression import signed_rank
-from suite.regression.confirmation import ALPHA, FIRST_PAIRS, Pair, confirm, first_look, is_confirmed, log_ratios
+from suite.regression.confirmation import (
+    AGAIN_PAIRS,
+    ALPHA,
+    FIRST_PAIRS,
+    Pair,
+    confirm,
+    first_look,
+    is_confirmed,
+    is_repeated,
+    log_ratios,
+    repeat,
+)
 from suite.stats import Interval
 
 FEW = settings(deadline=None, max_examples=60)
@@ -215,6 +226,39 @@ def test_many_series_at_once_are_confirmed_like_each_alone():
     alone = [confirm(pairs_of(row), "lower", "worse").found for row in ratios]
     assert alone == together.tolist()
     assert 0 < sum(alone) < 100
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "found"),
+    [(1.06, 1.06, True), (1.06, 1.0, False), (1.0, 1.06, False), (1.06, 0.94, False), (1.022, 1.03, True)],
+)
+def test_a_repetition_needs_both_parts_and_all_pairs_together(first, again, found):
+    once = confirm(pairs_of(noisy(first, spread=0.003)), "lower", "worse")
+    assert repeat(once, pairs_of(noisy(again, AGAIN_PAIRS, spread=0.003)), "lower").found is found
+
+
+def test_a_repetition_has_the_numbers_of_all_pairs_and_its_own():
+    once = confirm(pairs_of(noisy(0.95)), "lower", "better")
+    found = repeat(once, pairs_of(noisy(0.93, AGAIN_PAIRS)), "lower")
+    every = np.log([*noisy(0.95), *noisy(0.93, AGAIN_PAIRS)])
+    assert found.p == pytest.approx(scipy_stats.wilcoxon(every, alternative="less", method="exact").pvalue)
+    assert found.ratio_again == pytest.approx(0.93, abs=0.003)
+    assert found.ratio_again < found.ratio < 0.95
+    assert found.interval.low <= found.ratio <= found.interval.high
+    with pytest.raises(ValueError, match="20 pairs"):
+        repeat(once, pairs_of([1.1] * 19), "lower")
+
+
+def test_many_series_at_once_are_repeated_like_each_alone():
+    random = np.random.default_rng(4)
+    first, again = np.exp(random.normal(0.03, 0.02, (60, 10))), np.exp(random.normal(0.03, 0.02, (60, AGAIN_PAIRS)))
+    together = is_repeated(np.log(first), np.log(again), math.log1p(0.025))
+    alone = [
+        repeat(confirm(pairs_of(a), "lower", "worse"), pairs_of(b), "lower").found
+        for a, b in zip(first, again, strict=True)
+    ]
+    assert alone == together.tolist()
+    assert 0 < sum(alone) < 60
 
 
 def test_log_ratios_point_to_the_suspected_side():
