@@ -34,8 +34,8 @@ class Row:
 class Table:
     """The rows of a file, which errors call `where`; a row is called a `unit`.
 
-    `has_names` is False for a delimited file without a header, whose columns are called 1, 2, ... at first. `notes` are sentences
-    about what was left out.
+    `has_names` is False for a delimited file without a header, whose columns are called 1, 2, ... at first. `notes` are
+    sentences about what was left out.
     """
 
     where: str

@@ -122,7 +122,9 @@ def _of_folder(folder: Path, templates: Mapping[str, Template], known: frozenset
     validation = _published(folder, "validation", [pattern for each in splits for pattern in each.validation])
     if not train:
         here = listed(sorted(path.name for path in folder.iterdir() if path.suffix.lower() in _ENDINGS))
-        raise UserError(f"{folder} has no train file, such as train.tsv or train.jsonl (data files: {here}): name the file.")
+        raise UserError(
+            f"{folder} has no train file, such as train.tsv or train.jsonl (data files: {here}): name the file."
+        )
     return _Data(
         folder.name,
         train[0],
