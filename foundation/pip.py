@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from foundation.causes import cause_line
+
 _TIMEOUT_S = 1800
 
 
@@ -45,6 +47,6 @@ def _download(requirement: str, destination: Path, pattern: str, options: Sequen
         raise PipError(f"pip did not download {requirement} within {_TIMEOUT_S} s") from error
     files = list(destination.glob(pattern))
     if done.returncode != 0 or len(files) != 1:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        raise PipError(f"pip could not download {requirement} ({lines[-1][:200]})")
+        words = cause_line(done.stderr, done.stdout, limit=200).removeprefix(": ") or "no message"
+        raise PipError(f"pip could not download {requirement} ({words})")
     return files[0]

@@ -24,6 +24,7 @@ FILE_LIMIT_BYTES = 1 << 20
 """Larger files are refused: nobody writes one by hand."""
 
 _TAG = "tag:yaml.org,2002:"
+_INT_BITS = 64
 _SCALARS = frozenset({"str", "int", "float", "bool", "null"})
 
 
@@ -78,12 +79,21 @@ def parse_yaml(path: Path, data: bytes, *, what: str, refusal: type[UserError] =
         line = mark.line + 1 if mark else 1
         problem = printable(str(error.problem or error.context or "not YAML"))
         raise error_at(line, f"this is not valid YAML ({problem}); correct the syntax there.") from error
-    except YAMLError as error:
+    except (YAMLError, ValueError, OverflowError) as error:  # the last two for an escape that is no character
         raise error_at(1, f"this is not valid YAML ({printable(str(error), 120)}); correct the file.") from error
     except RecursionError as error:
         raise error_at(1, f"the YAML is nested too deeply for this {what}; correct the file.") from error
     reader = _Reader(yaml, error_at)
     return YamlFile(path, None if root is None else reader.read(root, ()), reader.lines, refusal)
+
+
+def _require_plain(value: Any) -> Any:
+    """Raises ValueError for a value that can't be printed or stored: half a surrogate pair, thousands of digits."""
+    if isinstance(value, str):
+        value.encode()
+    if isinstance(value, int) and value.bit_length() > _INT_BITS:
+        raise ValueError(f"more than {_INT_BITS} bits")
+    return value
 
 
 class _Reader:
@@ -111,7 +121,7 @@ class _Reader:
             return node.value  # a date is text here
         if isinstance(node, ScalarNode) and tag in _SCALARS:
             try:
-                return self._constructor.construct_object(node)
+                return _require_plain(self._constructor.construct_object(node))
             except ValueError as error:
                 text = printable(node.value, 60)
                 raise self._error_at(line, f"{text!r} can't be read as {tag}; correct it.") from error

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from foundation.errors import UserError, unknown_name
+from workloads.method import METHOD_TABLE, Method
 from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.quantize.settings import QUANTIZATION_SETTINGS, SETTINGS, QuantizationSetting
 
@@ -20,12 +21,9 @@ class TrainingSettings:
     seed: int = 7
 
 
-EXPORTER_VERSION = 7
+EXPORTER_VERSION = 8
 """Part of an artifact's hash: raise it whenever the same workload gives a different program."""
 
-METHODS = ("prge",)
-EVALUATE = "evaluate"
-"""Not a method to train with: the program that says how good an adapter is (workloads/methods/evaluation.py)."""
 BACKENDS = ("xnnpack",)
 NOISES = ("kernel", "stock")
 
@@ -40,6 +38,8 @@ class Workload:
     `noise` says where the perturbations come from: the runner's `kernel`, or `stock` operators for a runtime without
     it. `answers` is K, the number of positions that predict a label; an evaluation may have several `candidates` of
     one token instead. `targets` are put in the model's order, so that the order in which they are given doesn't matter.
+    `outer_parallel` and `inner_parallel`: whether the loop over
+    queries and that over + and - run side by side; None, which is resolved at once, is the method's own way.
     """
 
     model: str
@@ -55,22 +55,23 @@ class Workload:
     method: str = "prge"
     backend: str = "xnnpack"
     noise: str = "kernel"
-    outer_parallel: bool = True
-    inner_parallel: bool = True
+    outer_parallel: bool | None = None
+    inner_parallel: bool | None = None
     adapter_seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.method == EVALUATE:  # one pass of one slice
-            object.__setattr__(self, "q", 1)
-            object.__setattr__(self, "inner_parallel", False)
         _known("quantization setting", self.quant, QUANTIZATION_SETTINGS)
-        _known("method", self.method, (*METHODS, EVALUATE))
+        _known("method", self.method, tuple(METHOD_TABLE))
         _known("backend", self.backend, BACKENDS)
         _known("noise", self.noise, NOISES)
         for target in self.targets:
             _known("target module", target, PROJECTIONS)
         self._check_sizes()
+        self.training_method.require_queries(self.q)
         self._check_targets()
+        outer, inner = self.training_method.loops(self.outer_parallel, self.inner_parallel)
+        object.__setattr__(self, "outer_parallel", outer)
+        object.__setattr__(self, "inner_parallel", inner)
         object.__setattr__(self, "targets", tuple(name for name in PROJECTIONS if name in self.targets))
         if self.answers > self.T:
             raise UserError(
@@ -104,9 +105,14 @@ class Workload:
         return SETTINGS[self.quant]
 
     @property
-    def slices(self) -> int:
-        """Copies of the batch in one forward pass."""
-        return (self.q if self.outer_parallel else 1) * (2 if self.inner_parallel else 1)
+    def training_method(self) -> Method:
+        """What its method is."""
+        return METHOD_TABLE[self.method]
+
+    @property
+    def forward_tokens(self) -> float:
+        """What a step costs, in tokens that go through the model forwards."""
+        return self.training_method.forward_passes(self.q) * self.b * self.T
 
     def document(self) -> dict[str, Any]:
         """Returns all settings as JSON values."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +10,8 @@ import click
 from click.core import ParameterSource
 
 from foundation.errors import UserError
+from suite.planning.plan import Plan, RunPlan
+from workloads.method import DEFAULT_QUERIES, METHOD_TABLE, METHODS
 from workloads.models.config import PROJECTIONS
 from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS
 from workloads.tasks.source import BUILT_IN, NAMED_TASKS, SPLITS, WHOLE, resolve_task, resolve_template
@@ -47,6 +49,16 @@ def refuse_settings(why: str, allowed: Sequence[str]) -> None:
         raise UserError(f"{why}: leave out {', '.join(given)}.")
 
 
+def check_inputs(plan: RunPlan) -> None:
+    """Opens the tasks and weights that plans name. Raises UserError for one that can't be used."""
+    naming = [part for part in plan.plans if part.task is not None or part.weights is not None]
+    if naming:
+        from suite.preparing import inputs  # loads tokenizers, which most plans don't need before they are measured
+
+        for part in naming:
+            inputs.check_inputs(part)
+
+
 def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
@@ -74,17 +86,44 @@ def _listed(flag: str, name: str, every: tuple[str, ...], help_text: str) -> Any
     return click.option(flag, name, metavar="LIST", default=default, show_default=True, callback=_names, help=help_text)
 
 
+class Switch(click.Choice[str]):
+    """`on` or `off`, as True or False."""
+
+    def __init__(self) -> None:
+        super().__init__(("on", "off"))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Fails with click's own sentence for anything else."""
+        return value if isinstance(value, bool) else super().convert(value, param, ctx) == "on"
+
+
+def plan_of(devices: tuple[str, ...], settings: Mapping[str, Any]) -> Plan:
+    """Returns the plan of the options; without -q, the queries are the method's own."""
+    method = METHOD_TABLE.get(settings["method"])
+    q = settings["q"] if settings["q"] is not None or method is None else method.default_queries
+    return Plan(devices=devices, **{**settings, "q": Plan.q if q is None else q})
+
+
 _OPTIONS = (
     click.option(
         "--model", default="smollm2-135m", show_default=True, help="smollm2-135m, tiny, tinyllama-1.1b, llama-2-7b."
     ),
     _listed("--quant", "quants", DEFAULT_SETTINGS, f"Quantization settings, of {', '.join(QUANTIZATION_SETTINGS)}."),
-    click.option("-q", "q", default=4, show_default=True, help="Queries of a step."),
+    click.option(
+        "--method",
+        metavar="NAME",
+        default=METHODS[0],
+        show_default=True,
+        help="How a step trains: " + "; ".join(f"`{name}`, {METHOD_TABLE[name].summary}" for name in METHODS) + ".",
+    ),
+    click.option("-q", "q", type=int, help=f"Queries of a step; default: {DEFAULT_QUERIES}, or what the method fixes."),
     click.option("-b", "b", default=4, show_default=True, help="Rows of a batch."),
     click.option("-T", "T", default=64, show_default=True, help="Tokens of a row."),
     click.option("--rank", default=16, show_default=True, help="Rank of the adapters."),
     click.option("--alpha", default=32.0, show_default=True, help="Scale of the adapters, times the rank."),
     _listed("--targets", "targets", PROJECTIONS, "Projections that get an adapter."),
+    click.option("--outer", type=Switch(), help="Whether queries run side by side; default: the method's own way."),
+    click.option("--inner", type=Switch(), help="Whether + and - run side by side, likewise."),
     click.option(
         "--noise",
         default="kernel",

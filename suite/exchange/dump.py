@@ -18,8 +18,8 @@ from suite.exchange import tables
 from suite.exchange.document import FORMAT, SCHEMA
 from suite.exchange.tables import FORMATS, require_format
 from suite.store import schema
+from suite.store.dialect import Row
 from suite.store.identity import MEASUREMENT_VERSION
-from suite.store.rows import Row
 from suite.store.run_contents import StoredMeasurement, StoredSession, measurements, run_row, sessions
 from suite.store.store import Store
 

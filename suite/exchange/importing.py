@@ -34,6 +34,7 @@ from suite.sessions.events import Defect, StepEvent
 from suite.sessions.record import IdlePower, SensorTrace, SessionRecord
 from suite.sessions.validity import SessionResult, Validity
 from suite.store import schema
+from suite.store.dialect import SqlValue, found_or_new, new_id
 from suite.store.identity import (
     IMPORTED,
     MEASUREMENT_VERSION,
@@ -44,7 +45,6 @@ from suite.store.identity import (
     workload_key,
 )
 from suite.store.points import replace_points
-from suite.store.rows import SqlValue, found_or_new, new_id
 from suite.store.session_rows import sample_values, session_values
 from suite.store.store import Store
 

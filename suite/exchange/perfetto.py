@@ -30,8 +30,8 @@ from foundation.unavailable import Json
 from reports.model.quantities import sensor_quantity
 from suite.sessions.events import StepEvent
 from suite.sessions.record import SensorTrace
+from suite.store.dialect import Row
 from suite.store.finding import find_run
-from suite.store.rows import Row
 from suite.store.run_contents import StoredMeasurement, StoredSession, measurements, run_row, sample_count, sessions
 from suite.store.store import Store
 

@@ -1,6 +1,6 @@
-"""Checks whether each device can be reached before the export, which takes minutes.
+"""Reaches the devices: before the export, which takes minutes, and again when a link broke during the work.
 
-Nothing is read or locked, so a device in use by somebody else counts as reachable.
+The look before the export reads and locks nothing, so a device in use by somebody else counts as reachable.
 """
 
 from __future__ import annotations
@@ -9,14 +9,18 @@ import contextlib
 import sys
 import termios
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
+from typing import TypeVar
+
+from tenacity import Retrying, retry_if_exception_type
 
 from devices.access.connect import contact
-from devices.errors import DeviceError
+from devices.errors import DeviceError, DeviceLost
 from devices.inventory.entry import DeviceEntry
 from suite.display import Display
 from suite.errors import SuiteError
+from suite.measuring.idle_device import Clock
 
 _QUIET_S = 2.0
 """So long nothing is said: devices that are there take less."""
@@ -93,3 +97,61 @@ def _terminal_as_it_was() -> Iterator[None]:
     except KeyboardInterrupt:
         termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
         raise
+
+
+MOST_RECONNECTS = 2
+"""Consecutive reconnects before giving up; work that ends well resets the count."""
+
+RECONNECT_SECONDS = (2.0, 60.0)
+"""The waits before each: a broken link is back soon, a device that reboots takes about a minute."""
+
+_T = TypeVar("_T")
+
+
+class Reconnecting:
+    """Begins work on one device again when the device was lost.
+
+    `was_met` returns whether the device has been reached before: only such a one is worth a long wait. `note` gets a
+    line for each reason and each wait.
+    """
+
+    def __init__(self, clock: Clock, note: Callable[[str], None], was_met: Callable[[], bool]) -> None:
+        self._clock, self._note, self._was_met = clock, note, was_met
+        self._losses_in_a_row = 0
+        self._last_loss: str | None = None
+
+    def carry_out(self, work: Callable[[], _T]) -> _T:
+        """Returns what `work` returns, which connects by itself. Raises DeviceLost once it was lost too often."""
+        retrying = Retrying(
+            retry=retry_if_exception_type(DeviceLost),
+            stop=lambda _state: self._losses_in_a_row > MOST_RECONNECTS,
+            wait=lambda _state: self._seconds(),
+            sleep=self._clock.sleep,
+            before_sleep=lambda state: self._report(state.upcoming_sleep),
+            reraise=True,
+        )
+        result: _T = retrying(self._watched, work)
+        return result
+
+    def reset(self) -> None:
+        """Starts the count anew: something was achieved over the present connection."""
+        self._losses_in_a_row = 0
+
+    def _watched(self, work: Callable[[], _T]) -> _T:
+        try:
+            return work()
+        except DeviceLost as error:
+            self._losses_in_a_row += 1
+            if self._losses_in_a_row == 1 or str(error) != self._last_loss:
+                self._note(str(error))
+            self._last_loss = str(error)
+            raise
+
+    def _seconds(self) -> float:
+        repeated = min(self._losses_in_a_row, len(RECONNECT_SECONDS)) - 1
+        return RECONNECT_SECONDS[repeated if self._was_met() else 0]
+
+    def _report(self, seconds: float) -> None:
+        attempt = f"{self._losses_in_a_row} of {MOST_RECONNECTS}"
+        kept = "; what is stored stays" if self._was_met() else ""
+        self._note(f"connecting again in {seconds:g} s ({attempt}){kept}")

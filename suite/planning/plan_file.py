@@ -7,7 +7,7 @@
         devices: [all]                  # as after --device
         models: [smollm2-135m]
         quants: [fp32, int8]
-        shapes: [{q: 4, b: 4, T: 64}, {q: 16, b: 1, T: 64}]
+        shapes: [{q: 4, b: 4, T: 64}, {total: 16}]    # total: each power of two q with b = total / q
 
 Each model of a plan in each method and shape is one `suite.planning.plan.Plan`; its settings are interleaved with all
 others of the device.
@@ -20,13 +20,24 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
 
 from devices.inventory.reading import Inventory, load_yaml
 from foundation.errors import UserError
 from foundation.validation import first_problem, place_of, sentence_of
 from foundation.yaml_lines import Position, YamlFile
-from suite.planning.plan import Plan, RunPlan
+from suite.planning.plan import Plan, RunPlan, shapes_of_total
+from workloads.method import METHOD_TABLE
 from workloads.quantize.settings import DEFAULT_SETTINGS
 from workloads.tasks.source import MOVIE_REVIEWS, NAMED_TASKS, resolve_path, resolve_task, resolve_template
 
@@ -56,12 +67,33 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Shape(_Strict):
-    """Queries, rows and tokens of a step; defaults are those of `suite run`."""
+def _as_switch(value: object) -> object:
+    """Accepts `on` and `off`, which YAML 1.2 reads as words."""
+    return {"on": True, "off": False}.get(value, value) if isinstance(value, str) else value
 
-    q: StrictInt = Plan.q
-    b: StrictInt = Plan.b
+
+Switch = Annotated[StrictBool | None, BeforeValidator(_as_switch)]
+
+
+class Shape(_Strict):
+    """Queries, rows and tokens of a step, or the total q * b instead of q and b; defaults are those of `suite run`."""
+
+    q: StrictInt | None = None
+    b: StrictInt | None = None
     T: StrictInt = Plan.T
+    total: StrictInt | None = None
+
+    def sizes(self, method: str) -> list[dict[str, Any]]:
+        """Returns q, b and T of each plan. Raises UserError for a total beside q or b, or one that can't be divided."""
+        if self.total is None:
+            found = METHOD_TABLE.get(method)
+            own = Plan.q if found is None else found.default_queries
+            pairs = [(own if self.q is None else self.q, Plan.b if self.b is None else self.b)]
+        elif self.q is None and self.b is None:
+            pairs = shapes_of_total(self.total, method)
+        else:
+            raise UserError("total stands for q * b, but q or b is given beside it: leave out either.")
+        return [{"q": q, "b": b, "T": self.T} for q, b in pairs]
 
 
 class PlanEntry(_Strict):
@@ -76,8 +108,11 @@ class PlanEntry(_Strict):
     alpha: Number = Plan.alpha
     targets: Names = list(Plan.targets)
     noise: StrictStr = Plan.noise
+    outer: Switch = None
+    inner: Switch = None
     sessions: StrictInt = Plan.sessions
     steps: StrictInt = Plan.steps
+    energy_window_s: Number = Plan.energy_window_s
     seed: StrictInt = Plan.seed
     lr: OwnOrNumber = Plan.lr
     eps: OwnOrNumber = Plan.eps
@@ -96,14 +131,17 @@ class _File(_Strict):
     plans: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 
 
-def load_plan_file(path: Path, inventory: Inventory) -> RunPlan:
-    """Reads and expands a plan file; its paths are relative to its folder. Raises UserError (`file:line: …`)."""
+def load_plan_file(path: Path, inventory: Inventory, *, check_inputs: bool = True) -> RunPlan:
+    """Reads and expands a plan file; its paths are relative to its folder. Raises UserError (`file:line: …`).
+
+    Without `check_inputs` a task or weights that can't be read are left to the run, where they cost their plan alone.
+    """
     file = load_yaml(path, what="plan file")
     content = _validated(file, (), _File, file.value if file.value is not None else {})
     plans = [
         plan
         for name in content.plans
-        for plan in _expanded(file, name, content.defaults, content.plans[name], inventory)
+        for plan in _expanded(file, name, content.defaults, content.plans[name], inventory, check_inputs=check_inputs)
     ]
     try:
         return RunPlan(tuple(plans), None if content.budget_minutes is None else float(content.budget_minutes))
@@ -112,7 +150,13 @@ def load_plan_file(path: Path, inventory: Inventory) -> RunPlan:
 
 
 def _expanded(
-    file: YamlFile, name: str, defaults: Mapping[str, Any], own: Mapping[str, Any], inventory: Inventory
+    file: YamlFile,
+    name: str,
+    defaults: Mapping[str, Any],
+    own: Mapping[str, Any],
+    inventory: Inventory,
+    *,
+    check_inputs: bool,
 ) -> list[Plan]:
     _validated(file, ("defaults",), PlanEntry, dict(defaults))
     position = ("plans", name)
@@ -124,17 +168,20 @@ def _expanded(
     shared = entry.model_dump(exclude={"devices", "models", "methods", "shapes", *_PATHS})
     lists = {key: tuple(value) for key, value in shared.items() if isinstance(value, list)}
     paths = _paths(file.path.resolve().parent, entry)
-    _require_inputs(file, paths, name)
+    if check_inputs:
+        _require_inputs(file, paths, name)
     plans = []
     for index, (model, method, shape) in enumerate(product(entry.models, entry.methods, entry.shapes)):
         try:
-            plans.append(
-                Plan(devices, model=model, method=method, **shape.model_dump(), **{**shared, **lists, **paths})
-            )
+            plans += [
+                Plan(devices, model=model, method=method, **sizes, **{**shared, **lists, **paths})
+                for sizes in shape.sizes(method)
+            ]
         except UserError as error:
             at = (*position, "shapes", index % len(entry.shapes)) if "shapes" in own else position
             raise file.error(at, str(error)) from error
-    _require_task(file, plans[0], name)
+    if check_inputs:
+        _require_task(file, plans[0], name)
     return plans
 
 

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 from foundation.errors import UserError
 from suite.planning.plan import BATCHES, Plan
-from workloads.models.weights import ModelWeights
+from workloads.method import EVALUATE
+from workloads.models.named import named_model
+from workloads.models.weights import Digest, ModelWeights
 from workloads.models.zoo import load_model
 from workloads.tasks.batches import TaskBatches, batches
-from workloads.tasks.source import PAPER
+from workloads.tasks.source import MOVIE_REVIEWS, PAPER
 from workloads.tasks.splits import first_of_each
 from workloads.tasks.task import Task, open_task
-from workloads.workload import EVALUATE, Workload
+from workloads.tasks.template import load_template
+from workloads.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -25,15 +28,32 @@ class Inputs:
     data: TaskBatches
 
 
-def load_inputs(plan: Plan, notify: Callable[[str], None]) -> Inputs:
-    """Loads and tokenizes; `notify` gets a line before a download. Raises the workloads' UserError."""
-    weights = load_model(plan.model, plan.weights_path, notify)
+def check_inputs(plan: Plan) -> None:
+    """Opens the task and the weights that a plan names, without hashing or downloading anything.
+
+    Raises the same UserErrors as `load_inputs`, but for damage within tensors.
+    """
+    if plan.task == MOVIE_REVIEWS:  # they may not be here yet either
+        if plan.template is not None:
+            load_template(plan.template)
+    elif plan.weights is None and named_model(plan.model).packaged is not None:  # its tokenizer may not be here yet
+        _task(plan, lambda _: None)
+    else:
+        load_inputs(plan, lambda _: None, digest=str)
+
+
+def load_inputs(plan: Plan, notify: Callable[[str], None], digest: Digest | None = None) -> Inputs:
+    """Loads and tokenizes; `notify` gets a line before a download, `digest` is that of `load_model`.
+
+    Raises the workloads' UserError.
+    """
+    task = _task(plan, notify)
+    weights = load_model(plan.model, plan.weights_path, notify, digest)
     if weights.config.max_positions < plan.T:
         raise UserError(
             f"T is {plan.T}, but {weights.source} has {weights.config.max_positions} positions: "
             f"choose a T up to {weights.config.max_positions}."
         )
-    task = _task(plan, notify)
     return Inputs(weights, task, batches(task, weights.tokenizer, plan.b, plan.T, BATCHES, plan.seed))
 
 

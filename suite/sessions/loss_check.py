@@ -4,7 +4,7 @@ The reference has the arithmetic of setting and device, and gives the noise s of
 implementations differ. A step trains with its own projected gradients, which err too: by dg, found - expected, after
 which losses are off by about
 
-    a = lr / q * rms(g) * sqrt(sum of dg^2 over the steps before)
+    a = lr / q * rms(g) * sqrt(sum of dg^2 over the steps before)     (dg times the method's step scale)
 
 (to first order, a query moves its loss by lr/q g dg), and that is no error of the losses. With e = found - expected and
 v = s^2 + a^2, all of these must hold:
@@ -12,6 +12,7 @@ v = s^2 + a^2, all of these must hold:
     every loss           |e| <= 6 sqrt(v)
     a step's mean        |mean e| <= 5 sqrt(s^2 (1 / 2q + 1/10) + a^2); a tenth of the variance may be common
     differences          slope of L+ - L- on the reference's, weighted by 1 / 2v, within 5 standard errors of 1
+                         (of a one-sided method: of the perturbed losses around their mean, weighted by 1 / v)
     updates              slope of (loss - untrained) on the reference's, likewise, within 5 standard errors of 1
 
 Swapped signs make the slope of differences -1, other noise 0; an update that is missing makes that of updates 0, one
@@ -25,6 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from foundation.unavailable import Unavailable
+from workloads.method import METHOD_TABLE, METHODS, Method
 
 LEAST_NOISE = 2e-6
 """Of the largest loss: what float32 leaves open, whatever else was seen."""
@@ -36,7 +38,7 @@ _COMMON_SHARE = 0.1
 
 @dataclass(frozen=True)
 class ExpectedLosses:
-    """Losses of the first steps by the reference, flattened [2 * q] each, + first.
+    """Losses of the first steps by the reference, flattened: in the order that the method's program has them.
 
     `untrained`: those of the last of these steps without any update. `noise`: one standard deviation of a loss.
     `shortfall`: why there are fewer losses than asked for, or none.
@@ -48,6 +50,12 @@ class ExpectedLosses:
     lr: float = 0.0
     eps: float = 0.0
     shortfall: str | None = None
+    method: str = METHODS[0]
+
+    @property
+    def training_method(self) -> Method:
+        """How its losses are to be read."""
+        return METHOD_TABLE[self.method]
 
 
 NOTHING_EXPECTED = ExpectedLosses()
@@ -75,7 +83,7 @@ class LossComparison:
     """`steps` of a session against the reference.
 
     `max_relative_error`: largest over the steps of max |e| / max |expected|. `noise`: s, and `difference`: rms of the
-    reference's L+ - L-, what a projected gradient is made of, both in units of the loss. `fault` is a sentence.
+    reference's contrasts, what a projected gradient is made of, both in units of the loss. `fault` is a sentence.
     """
 
     steps: int
@@ -88,7 +96,7 @@ class LossComparison:
 
 
 def compare_losses(found: Sequence[Sequence[float]], expected: ExpectedLosses) -> LossComparison | Unavailable:
-    """Compares the first steps of both, as many as both have; finite losses, flattened [2 * q] each."""
+    """Compares the first steps of both, as many as both have; finite losses, flattened."""
     if not expected.losses:
         return Unavailable(expected.shortfall or "there is no reference trajectory for this workload")
     pairs = list(zip(found, expected.losses, strict=False))
@@ -98,15 +106,16 @@ def compare_losses(found: Sequence[Sequence[float]], expected: ExpectedLosses) -
     largest = max(abs(loss) for wanted in expected.losses for loss in wanted)
     noise = max(expected.noise, LEAST_NOISE * largest)
     drifts = _drifts(pairs, expected)
-    differences, updates = _differences(pairs, noise, drifts), _updates(pairs, expected, noise, drifts)
+    method = expected.training_method
+    differences, updates = _differences(pairs, method, noise, drifts), _updates(pairs, expected, noise, drifts)
     return LossComparison(
         steps=len(pairs),
         max_relative_error=max((_relative_error(*pair) for pair in pairs), default=0.0),
         noise=noise,
-        difference=_rms([value for _, wanted in pairs for value in _signed_differences(wanted)]),
+        difference=_rms([value for _, wanted in pairs for value in method.sides.contrasts(wanted)[0]]),
         differences=differences,
         updates=updates,
-        fault=_trajectory_fault(pairs, noise, drifts) or _slope_fault(differences, updates),
+        fault=_trajectory_fault(pairs, noise, drifts) or _slope_fault(differences, updates, method),
     )
 
 
@@ -115,8 +124,10 @@ def unchecked(comparison: LossComparison, expected: ExpectedLosses) -> str | Non
     if comparison.updates is None or expected.lr == 0:
         why = expected.shortfall or ("lr is 0" if expected.lr == 0 else "only one step was compared")
         return f"no update was compared with the reference: {why}"
-    size, noise = f"L+ - L- is {comparison.difference:.2g}", f"the noise of a loss, {comparison.noise:.2g}"
-    if comparison.differences is None or not comparison.differences.tells(-1.0):
+    what = expected.training_method.sides.contrast_name
+    size, noise = f"{what} is {comparison.difference:.2g}", f"the noise of a loss, {comparison.noise:.2g}"
+    perturbs = expected.training_method.noise is not None
+    if perturbs and (comparison.differences is None or not comparison.differences.tells(-1.0)):
         return f"the sign of a perturbation can't be told: {size} beside {noise}; raise eps or q"
     if not comparison.updates.tells(0.0):
         return f"an update can't be told from none beside {noise}; raise lr or q"
@@ -132,32 +143,35 @@ def _relative_error(found: Sequence[float], wanted: Sequence[float]) -> float:
     return 0.0 if distance == 0 else math.inf
 
 
-def _signed_differences(losses: Sequence[float]) -> list[float]:
-    """Returns L+ - L- of each query."""
-    q = len(losses) // 2
-    return [plus - minus for plus, minus in zip(losses[:q], losses[q:], strict=True)]
-
-
 def _drifts(pairs: Sequence[tuple[Sequence[float], Sequence[float]]], expected: ExpectedLosses) -> list[float]:
     """Returns a of each step: how far losses may be off because earlier projected gradients were."""
-    if not expected.eps:
+    method = expected.training_method
+    if not expected.eps or method.noise is None:
         return [0.0] * len(pairs)
-    both = [(_signed_differences(step), _signed_differences(wanted)) for step, wanted in pairs]
-    size = _rms([value / (2 * expected.eps) for _, wanted in both for value in wanted])
+    eps = expected.eps
+    both = [(_projected(method, step, eps), _projected(method, wanted, eps)) for step, wanted in pairs]
+    size = _rms([slope for _, wanted in pairs for slope in method.sides.slopes(wanted, eps)])
     drifts, squares = [], 0.0
     for step, wanted in both:
         drifts.append(expected.lr / max(1, len(wanted)) * size * math.sqrt(squares))
-        squares += sum(((a - b) / (2 * expected.eps)) ** 2 for a, b in zip(step, wanted, strict=True))
+        squares += sum((a - b) ** 2 for a, b in zip(step, wanted, strict=True))
     return drifts
 
 
+def _projected(method: Method, losses: Sequence[float], eps: float) -> list[float]:
+    """Returns the projected gradients that a step's losses make, times the scale of the step."""
+    scale = method.step_scale(losses)
+    return [slope * scale for slope in method.sides.slopes(losses, eps)]
+
+
 def _differences(
-    pairs: Sequence[tuple[Sequence[float], Sequence[float]]], noise: float, drifts: Sequence[float]
+    pairs: Sequence[tuple[Sequence[float], Sequence[float]]], method: Method, noise: float, drifts: Sequence[float]
 ) -> Slope | None:
     products = squares = 0.0
     for (step, wanted), drift in zip(pairs, drifts, strict=True):
-        weight = 1.0 / (2.0 * (noise**2 + drift**2)) if noise or drift else 0.0
-        for a, b in zip(_signed_differences(step), _signed_differences(wanted), strict=True):
+        (found, variance), (right, _) = method.sides.contrasts(step), method.sides.contrasts(wanted)
+        weight = 1.0 / (variance * (noise**2 + drift**2)) if noise or drift else 0.0
+        for a, b in zip(found, right, strict=True):
             products += weight * a * b
             squares += weight * b * b
     return Slope(products / squares, 1.0 / math.sqrt(squares)) if squares else None
@@ -201,9 +215,9 @@ def _trajectory_fault(
     return None
 
 
-def _slope_fault(differences: Slope | None, updates: Slope | None) -> str | None:
+def _slope_fault(differences: Slope | None, updates: Slope | None, method: Method) -> str | None:
     for slope, what, cause in (
-        (differences, "L+ - L-", "signs or noise"),
+        (differences, method.sides.contrast_name, "signs or noise"),
         (updates, "the effect of the updates", "the updates"),
     ):
         if slope is not None and not slope.agrees:

@@ -1,4 +1,5 @@
-"""The one module that knows SQLite: how to open it durably, what its errors mean, how a table is made append-only.
+"""How the database is opened and written to: durably, with errors as sentences, tables that only grow, rows found or
+added. The one module that knows SQLite.
 
 Write-ahead log with `synchronous=FULL`: a committed transaction is on the disk (fsync) before `commit` returns, and
 readers never wait for a writer. Writers take the lock at once (`BEGIN IMMEDIATE`), so that two of them queue instead
@@ -10,11 +11,13 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import DDL, Connection, Engine, Table, create_engine, event
+from sqlalchemy import DDL, Connection, Engine, Table, create_engine, event, insert, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
@@ -80,11 +83,23 @@ def _begin(connection: Connection) -> None:
 def forbid_changes(table: Table) -> None:
     """Makes `table` append-only when it is created: the database itself refuses UPDATE and DELETE."""
     for verb in ("UPDATE", "DELETE"):
-        trigger = DDL(  # type: ignore[no-untyped-call]  # SQLAlchemy leaves this constructor untyped
-            f"CREATE TRIGGER {table.name}_no_{verb.lower()} BEFORE {verb} ON {table.name} "
-            f"BEGIN SELECT RAISE(ABORT, '{table.name} rows are append-only'); END"
-        )
+        trigger = DDL(_refusal(table, verb))  # type: ignore[no-untyped-call]  # SQLAlchemy leaves this untyped
         event.listen(table, "after_create", trigger.execute_if(dialect="sqlite"))
+
+
+@contextmanager
+def changeable(connection: Connection, table: Table) -> Iterator[None]:
+    """Lets an upgrade change rows of an append-only table for the block."""
+    connection.exec_driver_sql(f"DROP TRIGGER {table.name}_no_update")
+    yield
+    connection.exec_driver_sql(_refusal(table, "UPDATE"))
+
+
+def _refusal(table: Table, verb: str) -> str:
+    return (
+        f"CREATE TRIGGER {table.name}_no_{verb.lower()} BEFORE {verb} ON {table.name} "
+        f"BEGIN SELECT RAISE(ABORT, '{table.name} rows are append-only'); END"
+    )
 
 
 def explain(error: DBAPIError, path: Path) -> StoreError | None:
@@ -124,3 +139,26 @@ def _free(path: Path) -> str:
         return f"{shutil.disk_usage(path.parent).free // 1024} KiB free"
     except OSError:
         return "free space unknown"
+
+
+#: One row of a result by column name.
+Row = Mapping[Any, Any]
+#: What a column takes.
+SqlValue = str | int | float | bytes | None
+
+
+def new_id(connection: Connection, table: Table, values: Mapping[str, SqlValue]) -> int:
+    """Adds a row and returns its id."""
+    key = connection.execute(insert(table).values(dict(values))).inserted_primary_key
+    if key is None:
+        raise RuntimeError(f"the database gave no id for a row of {table.name}")
+    return int(key[0])
+
+
+def found_or_new(
+    connection: Connection, table: Table, identity: Mapping[str, SqlValue], facts: Mapping[str, SqlValue]
+) -> int:
+    """Returns the id of the row with this identity, or adds one with `facts` too. Only within a writing transaction."""
+    statement = select(table.c.id).where(*(table.c[name] == value for name, value in identity.items()))
+    found = connection.execute(statement).scalar_one_or_none()
+    return int(found) if found is not None else new_id(connection, table, {**identity, **facts})

@@ -12,9 +12,9 @@ from reports.model.measurement import Measurement
 from suite.sessions.events import StepEvent
 from suite.sessions.record import SensorTrace
 from suite.store import schema
+from suite.store.dialect import Row
 from suite.store.finding import find_run
 from suite.store.identity import IMPORTED
-from suite.store.rows import Row
 from suite.store.session_rows import load_samples
 from suite.store.store import Store
 

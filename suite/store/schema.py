@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 metadata = MetaData(
     naming_convention={
@@ -126,6 +126,8 @@ measurement = _table(
     _text("role"),  # candidate and baseline: a suspect measured again, interleaved with what it is compared with
     _text("runner_hash", null=True),
     _whole("planned_sessions"),
+    _text("design", null=True),  # JSON: how often was measured how long; nights are compared with the same alone
+    _whole("valid_sessions", null=True),
     _text("reference_losses"),  # JSON: one list a step
     _text("started_at"),
     _text("finished_at", null=True),
@@ -237,21 +239,31 @@ annotation = _table(
     CheckConstraint("run_id IS NOT NULL OR series_id IS NOT NULL", name="target"),
 )
 
+training_group = _table(
+    "training_group",
+    Column("id", Text, primary_key=True),
+    _text("started_at"),
+    _text("status"),  # partial: some of its trainings did not finish
+    _text("plans"),  # JSON list
+    _text("command"),  # JSON list of arguments
+    _text("environment"),  # JSON, text to text
+    _one_of("status", "running", "finished", "partial"),
+)
+
 training = _table(
     "training",
     Column("id", Text, primary_key=True),
-    _text("group_id"),  # of the command that started it, with all other trainings of that command
+    _reference("group_id", "training_group.id"),
     _reference("device_id", "device.id"),
     _text("workload_key"),
     _text("workload"),  # JSON
+    _whole("seed"),
     _text("plan"),  # JSON
-    _text("command"),  # JSON list of arguments
-    _text("environment"),  # JSON, text to text
     _text("started_at"),
     _text("finished_at", null=True),
     _text("status"),
     _text("reason", null=True),
-    UniqueConstraint("group_id", "device_id", "workload_key"),
+    UniqueConstraint("group_id", "device_id", "workload_key", "seed"),
     _one_of("status", "running", "finished", "failed", "interrupted"),
 )
 

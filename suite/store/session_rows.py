@@ -1,19 +1,27 @@
-"""Stores a session as rows and restores it unchanged."""
+"""Stores a session as rows and restores it unchanged; numbers are packed as compressed columns.
+
+A column is little-endian int64 or float64, one value after the other, through zlib.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from foundation.text import printable
 from foundation.unavailable import Json, Unavailable, unavailable
 from suite import stats
+from suite.errors import StoreError
 from suite.sessions.events import MAX_TEXT_CHARS, Defect, DefectKind, FooterEvent, HeaderEvent, LoadEvent, StepEvent
 from suite.sessions.record import Cause, IdlePower, SensorTrace, SessionRecord
 from suite.sessions.validity import SessionResult, SessionStatus, Validity
+from suite.store.dialect import Row, SqlValue
 from suite.store.identity import canonical
-from suite.store.rows import FLOAT, INTEGER, Columns, Row, SqlValue, pack, unpack
 
 _PHASES = ("warm_up", "measured")
 
@@ -166,3 +174,45 @@ def _idle(document: Mapping[str, float | str]) -> IdlePower | Unavailable:
     if "unavailable" in document:
         return Unavailable(str(document["unavailable"]))
     return IdlePower(float(document["before_mw"]), float(document["after_mw"]))
+
+
+INTEGER = "i8"
+FLOAT = "f8"
+_WIDTH = 8
+_LEVEL = 6
+
+
+@dataclass(frozen=True)
+class Columns:
+    """`layout` is a JSON list of [name, type, length]; `data` the compressed bytes of the columns in that order."""
+
+    layout: str
+    data: bytes
+
+
+def pack(columns: Mapping[str, tuple[str, Sequence[int] | Sequence[float]]]) -> Columns:
+    """Packs columns by name, each with its type (`INTEGER`, `FLOAT`), NaN and infinities included."""
+    layout = [[name, kind, len(values)] for name, (kind, values) in columns.items()]
+    plain = b"".join(np.asarray(values, dtype=f"<{kind}").tobytes() for kind, values in columns.values())
+    return Columns(json.dumps(layout), zlib.compress(plain, _LEVEL))
+
+
+def unpack(columns: Columns) -> dict[str, list[int] | list[float]]:
+    """Unpacks the columns as Python numbers. StoreError if data and layout do not agree."""
+    try:
+        layout = [(str(name), str(kind), int(length)) for name, kind, length in json.loads(columns.layout)]
+        size = sum(length for _, _, length in layout) * _WIDTH
+        if any(kind not in (INTEGER, FLOAT) or length < 0 for _, kind, length in layout):
+            raise StoreError("a stored sample has columns of an unknown kind; the raw output in runs/ still has them")
+        # One byte more than expected reveals excess data without unpacking all of it.
+        plain = zlib.decompressobj().decompress(columns.data, size + 1)
+    except (ValueError, TypeError, zlib.error) as error:
+        raise StoreError(f"a stored sample cannot be read ({error}); the raw output in runs/ still has it") from error
+    if len(plain) != size:
+        raise StoreError(f"a stored sample has {len(plain)} bytes for {size}; the raw output in runs/ still has it")
+    unpacked: dict[str, list[int] | list[float]] = {}
+    offset = 0
+    for name, kind, length in layout:
+        unpacked[name] = np.frombuffer(plain, dtype=f"<{kind}", count=length, offset=offset).tolist()
+        offset += length * _WIDTH
+    return unpacked

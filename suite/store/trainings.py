@@ -14,8 +14,8 @@ from foundation.text import printable
 from foundation.unavailable import Json, Unavailable
 from suite.store import schema
 from suite.store.database import Database
+from suite.store.dialect import SqlValue, found_or_new
 from suite.store.identity import canonical, timestamp, workload_key
-from suite.store.rows import SqlValue, found_or_new
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Training:
     kind: str
     emulated: bool
     workload: Mapping[str, Json]
+    seed: int
     plan: Mapping[str, Any]
     started_at: str
     finished_at: str | None
@@ -121,6 +122,7 @@ class Training:
             "kind": self.kind,
             "emulated": self.emulated,
             "workload": dict(self.workload),
+            "seed": self.seed,
             "status": self.status,
             "reason": self.reason,
             "steps": self.steps,
@@ -146,18 +148,69 @@ class Trainings:
     def __init__(self, database: Database) -> None:
         self.database = database
 
+    def begin_group(
+        self,
+        group_id: str,
+        plans: Sequence[Mapping[str, Any]],
+        command: Sequence[str],
+        environment: Mapping[str, str],
+    ) -> None:
+        """Starts the trainings of a command, or goes on with them."""
+        table = schema.training_group
+        with self.database.writing() as connection:
+            if connection.execute(select(table.c.id).where(table.c.id == group_id)).first() is not None:
+                connection.execute(update(table).where(table.c.id == group_id).values(status="running"))
+                return
+            connection.execute(
+                insert(table).values(
+                    id=group_id,
+                    started_at=timestamp(),
+                    status="running",
+                    plans=canonical([dict(plan) for plan in plans]),
+                    command=canonical(list(command)),
+                    environment=canonical(dict(environment)),
+                )
+            )
+
+    def finish_group(self, group_id: str, status: str) -> None:
+        """Ends the trainings of a command as `finished`, or `partial` if there is something left to resume."""
+        table = schema.training_group
+        with self.database.writing() as connection:
+            connection.execute(update(table).where(table.c.id == group_id).values(status=status))
+
+    def open_group(self) -> str:
+        """Returns the newest group that did not finish. UserError if there is none."""
+        table = schema.training_group
+        with self.database.reading() as connection:
+            open_ones = select(table.c.id).where(table.c.status != "finished").order_by(table.c.id.desc())
+            found: str | None = connection.execute(open_ones).scalars().first()
+        if found is None:
+            raise UserError("There is no interrupted training to resume: start one with `suite train`.")
+        return found
+
+    def plans_of(self, group_id: str) -> list[dict[str, Any]]:
+        """Returns the plans of a group, as they were stored."""
+        table = schema.training_group
+        with self.database.reading() as connection:
+            text = connection.execute(select(table.c.plans).where(table.c.id == group_id)).scalar_one()
+        plans: list[dict[str, Any]] = json.loads(text)
+        return plans
+
     def begin(
         self,
         training_id: str,
         group_id: str,
         device_id: int,
         workload: Mapping[str, Json],
+        seed: int,
         plan: Mapping[str, Any],
-        command: Sequence[str],
-        environment: Mapping[str, str],
     ) -> str:
-        """Starts a training, or goes on with the one that its group has of this workload and device; returns its id."""
-        identity = {"group_id": group_id, "device_id": device_id, "workload_key": workload_key(workload)}
+        """Starts a training, or goes on with the one that its group has of this workload, seed and device.
+
+        Returns its id.
+        """
+        key = workload_key(workload)
+        identity = {"group_id": group_id, "device_id": device_id, "workload_key": key, "seed": seed}
         table = schema.training
         with self.database.writing() as connection:
             same = [table.c[name] == value for name, value in identity.items()]
@@ -169,8 +222,6 @@ class Trainings:
                 "id": training_id,
                 "workload": canonical(dict(workload)),
                 "plan": canonical(dict(plan)),
-                "command": canonical(list(command)),
-                "environment": canonical(dict(environment)),
                 "started_at": timestamp(),
                 "status": "running",
             }
@@ -216,22 +267,6 @@ class Trainings:
         with self.database.writing() as connection:
             values = {"status": status, "reason": reason, "finished_at": timestamp()}
             connection.execute(update(table).where(table.c.id == training_id).values(**values))
-
-    def open_group(self) -> str:
-        """Returns the newest group with a training that did not finish. UserError if there is none."""
-        table = schema.training
-        with self.database.reading() as connection:
-            open_ones = select(table.c.group_id).where(table.c.status != "finished").order_by(table.c.group_id.desc())
-            found: str | None = connection.execute(open_ones).scalars().first()
-        if found is None:
-            raise UserError("There is no interrupted training to resume: start one with `suite train`.")
-        return found
-
-    def groups(self) -> list[str]:
-        """Returns the groups, newest first."""
-        with self.database.reading() as connection:
-            found = select(schema.training.c.group_id).distinct().order_by(schema.training.c.group_id.desc())
-            return list(connection.execute(found).scalars())
 
     def of_group(self, group_id: str) -> list[Training]:
         """Returns all trainings of a group in the order they were started. UserError if there are none."""
@@ -284,6 +319,7 @@ def _training(row: RowMapping, segments: Sequence[RowMapping], evaluations: Sequ
         kind=row["kind"],
         emulated=bool(row["emulated"]),
         workload=json.loads(row["workload"]),
+        seed=row["seed"],
         plan=json.loads(row["plan"]),
         started_at=row["started_at"],
         finished_at=row["finished_at"],

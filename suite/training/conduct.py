@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from devices.access.connect import Device, connect
 from devices.checks.preflight import check_memory
@@ -20,53 +19,66 @@ from suite.measuring.deployment import CacheRoom, deploy_program, deploy_runner,
 from suite.measuring.fleet import on_each_device
 from suite.measuring.idle_device import Clock
 from suite.measuring.orchestrate import claimed, environment
-from suite.measuring.reaching import reach
-from suite.measuring.reconnecting import Reconnecting
+from suite.measuring.reaching import Reconnecting, reach
 from suite.measuring.recording import hardware_of
 from suite.measuring.run import Stopped, StopSign
-from suite.planning.forecast import check
+from suite.planning.forecast import Obstacles, check
 from suite.planning.plan import RunPlan, describe_workload
 from suite.preparing.inputs import load_inputs
-from suite.preparing.preparation import Preparation, Prepared, prepare
+from suite.preparing.preparation import LeftOut, Preparation, Prepared, leave_out, prepare
 from suite.preparing.runners import Runners
 from suite.store.identity import new_run_id, session_id
 from suite.store.store import Store
 from suite.store.trainings import Training, Trainings
+from suite.training.adapters import start_state
 from suite.training.checkpoints import Checkpoints
 from suite.training.material import EVALUATED_ROWS, Material, read_material
 from suite.training.plan import TrainingPlan
 from suite.training.trainer import Course, Ground, train
 from workloads.export.artifact import ArtifactCache
+from workloads.workload import Workload
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One training to be made on each device of its plan: its programs, the one that trains and the one that evaluates,
+    and its data.
+    """
+
+    plan: TrainingPlan
+    steps: Prepared
+    evaluation: Prepared
+    material: Material
+
+    @property
+    def label(self) -> str:
+        """Names it among the trainings of a command."""
+        return f"{self.steps.workload.method} {self.steps.workload.quant}, seed {self.plan.plan.seed}"
 
 
 @dataclass(frozen=True)
 class _Shared:
-    """What all devices of a training share. `pairs`: each setting's programs, the one that trains and the one that
-    evaluates.
-    """
+    """What all devices of a command share."""
 
     group_id: str
-    plan: TrainingPlan
-    pairs: Sequence[tuple[Prepared, Prepared]]
-    material: Material
-    surroundings: Preparation
+    candidates: Sequence[Candidate]
+    left_out: Sequence[tuple[TrainingPlan, LeftOut]]
     runners: Runners
     home: Home
     store: Store
     display: Display
-    command: Sequence[str]
     stop: StopSign = field(default_factory=StopSign)
 
 
 def begin(
-    plan: TrainingPlan, inventory: Inventory, home: Home, display: Display, command: Sequence[str]
+    plans: Sequence[TrainingPlan], inventory: Inventory, home: Home, display: Display, command: Sequence[str]
 ) -> list[Training]:
-    """Starts a training of each setting on each device and returns them when they have ended.
+    """Starts the trainings of the plans, which have the same devices, and returns them when they have ended.
 
     Raises the packages' UserErrors, and StoreError.
     """
     with contextlib.closing(Store.open(home.store_path)) as store, in_use(home):
-        return _conduct(plan, new_run_id(), inventory, home, store, display, command)
+        return _conduct(plans, new_run_id(), inventory, home, store, display, command)
 
 
 def resume(inventory: Inventory, home: Home, display: Display, command: Sequence[str]) -> list[Training]:
@@ -74,13 +86,13 @@ def resume(inventory: Inventory, home: Home, display: Display, command: Sequence
     with contextlib.closing(Store.open(home.store_path)) as store, in_use(home):
         trainings = Trainings(store.database)
         group_id = trainings.open_group()
-        plan = TrainingPlan.from_document(trainings.of_group(group_id)[0].plan)
+        plans = [TrainingPlan.from_document(each) for each in trainings.plans_of(group_id)]
         display.note(f"going on with training {group_id}")
-        return _conduct(plan, group_id, inventory, home, store, display, command)
+        return _conduct(plans, group_id, inventory, home, store, display, command)
 
 
 def _conduct(
-    plan: TrainingPlan,
+    plans: Sequence[TrainingPlan],
     group_id: str,
     inventory: Inventory,
     home: Home,
@@ -88,49 +100,75 @@ def _conduct(
     display: Display,
     command: Sequence[str],
 ) -> list[Training]:
-    check(RunPlan((plan.plan,)), inventory)
-    entries = [inventory.devices[name] for name in plan.plan.devices]
+    obstacles = check(RunPlan(tuple(plan.plan for plan in plans)), inventory)
+    entries = [inventory.devices[name] for name in plans[0].plan.devices]
     with claimed(group_id, home):
         reach(entries, display)
-        with display.waiting(f"loading {plan.plan.model}"):
-            inputs = load_inputs(plan.plan, display.note)
-            material = read_material(plan, inputs)
         runners = Runners(home.runner, display)
         runners.build_ahead(entries)
-        with display.waiting(f"preparing {plan.plan.model}"):
-            cache = ArtifactCache(home.artifacts)
-            found = [
-                prepare(part, inputs, cache, display.note, references=False)
-                for part in (plan.plan, plan.evaluation(EVALUATED_ROWS))
-            ]
-        pairs = list(zip(found[0].prepared, found[1].prepared, strict=True))
-        shared = _Shared(group_id, plan, pairs, material, found[0], runners, home, store, display, command)
+        candidates, left_out, surroundings = _prepared(plans, obstacles, home, display)
+        trainings = Trainings(store.database)
+        trainings.begin_group(group_id, [plan.document() for plan in plans], command, environment(surroundings))
+        shared = _Shared(group_id, candidates, left_out, runners, home, store, display)
         on_each_device(entries, shared.stop, lambda entry: _OnDevice(shared, entry).train_all())
-        return Trainings(store.database).of_group(group_id)
+        found = trainings.of_group(group_id)
+        complete = all(one.status == "finished" for one in found)
+        trainings.finish_group(group_id, "finished" if complete else "partial")
+        return found
+
+
+def _prepared(
+    plans: Sequence[TrainingPlan], obstacles: Sequence[Obstacles], home: Home, display: Display
+) -> tuple[list[Candidate], list[tuple[TrainingPlan, LeftOut]], Preparation]:
+    """Exports what is missing; returns what can be trained, in the order of each plan, and what can't."""
+    candidates: list[Candidate] = []
+    left_out: list[tuple[TrainingPlan, LeftOut]] = []
+    surroundings = Preparation((), (), {}, 0)
+    cache = ArtifactCache(home.artifacts)
+    for plan, found in zip(plans, obstacles, strict=True):
+        with display.waiting(f"preparing {plan.plan.model}"):
+            inputs = load_inputs(plan.plan, display.note)
+            material = read_material(plan, inputs)
+            steps = prepare(plan.plan, inputs, cache, display.note, references=False, obstacles=found)
+            failed = {item.workload.quant: item.error for item in steps.left_out}
+            evaluation = plan.evaluation(EVALUATED_ROWS)
+            evaluations = prepare(evaluation, inputs, cache, display.note, references=False, obstacles=failed)
+        surroundings += steps
+        by_quant = {item.workload.quant: item for item in evaluations.prepared}
+        lost = {item.workload.quant: item.error for item in evaluations.left_out}
+        left_out += [(plan, item) for item in leave_out(plan.plan, lost, answers=inputs.data.labels.shape[2])]
+        pairs = [(item, by_quant.get(item.workload.quant)) for item in steps.prepared]
+        candidates += [Candidate(plan, step, found, material) for step, found in pairs if found is not None]
+    return candidates, left_out, surroundings
 
 
 class _OnDevice:
-    """The trainings of one device, one setting after the other."""
+    """The trainings of one device, one after the other."""
 
     def __init__(self, shared: _Shared, entry: DeviceEntry) -> None:
         self.shared, self.entry = shared, entry
         self.clock = Clock(sleep=shared.stop.sleep)
         self.trainings = Trainings(shared.store.database)
         self._device_id: int | None = None
-        self._ended: set[str] = set()
+        self._left = list(shared.candidates)
 
     def train_all(self) -> None:
-        """Trains every setting; a DeviceError becomes the reason of what is left, not an exception."""
+        """Makes every training; a DeviceError becomes the reason of what is left, not an exception."""
         reconnecting = Reconnecting(self.clock, self._note, lambda: self._device_id is not None)
         try:
-            reconnecting.carry_out(lambda: self._connected(reconnecting))
+            if self._left:
+                reconnecting.carry_out(lambda: self._connected(reconnecting))
         except DeviceError as error:
             self._fail_rest(str(error))
         except (Stopped, KeyboardInterrupt, StoreError):
             with contextlib.suppress(StoreError):
-                for steps, _ in self._left():
-                    self.trainings.finish(self._begin(steps), "interrupted", "it was interrupted: go on with --resume")
+                for candidate in self._left:
+                    reason = "it was interrupted: go on with --resume"
+                    self.trainings.finish(self._begin(candidate.plan, candidate.steps.workload), "interrupted", reason)
             raise
+        for plan, item in self.shared.left_out:
+            self._note(f"{item.workload.method} {item.workload.quant}: {item.error}")
+            self.trainings.finish(self._begin(plan, item.workload), "failed", str(item.error))
 
     def _connected(self, reconnecting: Reconnecting) -> None:
         self.shared.stop.check()
@@ -139,7 +177,7 @@ class _OnDevice:
             self._device_id = self.shared.store.record_device(
                 self.entry.name, self.entry.kind, self.entry.emulated, hardware_of(facts)
             )
-            programs = [prepared for pair in self._left() for prepared in pair]
+            programs = [program for each in self._left for program in (each.steps, each.evaluation)]
             failed = [found for found in device.preflight(needs(device, programs)) if found.status == "failed"]
             if failed:
                 self._fail_rest(f"{failed[0].name}: {failed[0].detail}")
@@ -153,63 +191,51 @@ class _OnDevice:
                     deploy_program(device, prepared.artifact, room, on_progress)
             room.mark_used()
             ground = Ground(device, runner, self.clock, self._note, self.shared.stop.check, self.shared.display.steps)
-            for steps, evaluation in self._left():
-                self._train(device, ground, steps, evaluation)
+            while self._left:
+                self._train(device, ground, self._left[0])
+                del self._left[0]
                 reconnecting.reset()
 
-    def _train(self, device: Device, ground: Ground, steps: Prepared, evaluation: Prepared) -> None:
-        training_id = self._begin(steps)
+    def _train(self, device: Device, ground: Ground, candidate: Candidate) -> None:
+        training_id = self._begin(candidate.plan, candidate.steps.workload)
         folder = self.shared.home.training_folder(training_id)
-        memory = check_memory(device.tree, steps.estimate.memory_bytes)
+        memory = check_memory(device.tree, candidate.steps.estimate.memory_bytes)
         try:
             if memory.status == "failed":
                 raise SuiteError(f"{memory.name}: {memory.detail}")
+            start = start_state(candidate.plan, candidate.steps, folder)
             course = Course(
                 training_id,
-                self.shared.plan,
-                steps,
-                evaluation,
-                self.shared.material,
+                candidate.label,
+                candidate.plan,
+                candidate.steps,
+                candidate.evaluation,
+                candidate.material,
                 Checkpoints(folder),
-                None,
+                start,
                 folder,
             )
             why = train(course, ground, self.trainings)
             self.trainings.finish(training_id, "finished", why)
-            self._note(f"{steps.workload.quant}: {why}")
-        except StoreError:
-            raise
-        except (DeviceLost, Stopped):
+            self._note(f"{candidate.label}: {why}")
+        except (StoreError, DeviceLost, Stopped):
             raise
         except (SuiteError, UserError, DeviceError) as error:
             self.trainings.finish(training_id, "failed", str(error))
-            self._note(f"{steps.workload.quant}: {error}")
-        self._ended.add(steps.workload.quant)
+            self._note(f"{candidate.label}: {error}")
 
-    def _left(self) -> list[tuple[Prepared, Prepared]]:
-        return [pair for pair in self.shared.pairs if pair[0].workload.quant not in self._ended]
-
-    def _begin(self, steps: Prepared) -> str:
-        shared, workload = self.shared, describe_workload(steps.workload)
+    def _begin(self, plan: TrainingPlan, of: Workload) -> str:
+        shared, workload, seed = self.shared, describe_workload(of), plan.plan.seed
         if self._device_id is None:
             self._device_id = shared.store.known_device(self.entry.name, self.entry.kind, self.entry.emulated)
-        name = session_id(shared.group_id, self.entry.name, workload, 0, 0).removesuffix(".s0.a0")
-        surroundings = environment(shared.surroundings)
-        plan = shared.plan.document()
-        return self.trainings.begin(
-            name, shared.group_id, self._device_id, workload, plan, shared.command, surroundings
-        )
+        name = session_id(shared.group_id, self.entry.name, workload, seed, 0).removesuffix(".a0")
+        return self.trainings.begin(name, shared.group_id, self._device_id, workload, seed, plan.document())
 
     def _fail_rest(self, reason: str) -> None:
-        for steps, _ in self._left():
-            self.trainings.finish(self._begin(steps), "failed", reason)
-            self._ended.add(steps.workload.quant)
+        for candidate in self._left:
+            self.trainings.finish(self._begin(candidate.plan, candidate.steps.workload), "failed", reason)
+        self._left.clear()
         self._note(reason)
 
     def _note(self, text: str) -> None:
         self.shared.display.note(f"{self.entry.name}: {text}")
-
-
-def states_of(home: Home, training: Training) -> Path:
-    """Returns the folder with the states of a training."""
-    return home.training_folder(training.training_id)

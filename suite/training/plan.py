@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from foundation.errors import UserError, unknown_name
 from suite.planning.plan import Plan
-from workloads.workload import EVALUATE, require_count
+from workloads.method import EVALUATE
+from workloads.workload import require_count
 
 SCHEDULES = ("constant", "linear", "cosine")
 _MOST = 100_000_000

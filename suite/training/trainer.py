@@ -48,6 +48,7 @@ class Course:
     """What one training consists of: its plan, programs, data, and where its states are kept."""
 
     training_id: str
+    label: str
     plan: TrainingPlan
     steps: Prepared
     evaluation: Prepared
@@ -120,12 +121,13 @@ def _make_steps(course: Course, ground: Ground, before: Checkpoint | None, first
         reason = record.sentence
         if record.cause is Cause.UNSUPPORTED:
             break
-        ground.note(f"{course.steps.workload.quant}: {reason}; again from step {first}")
+        ground.note(f"{course.label}: {reason}; again from step {first}")
     raise SuiteError(f"steps {first} to {end} can't be made: {reason}")
 
 
 def _training_job(course: Course, ground: Ground, before: Checkpoint | None, first: int, end: int) -> Job:
     training, plan, count = course.steps.training, course.plan, end - first
+    names = course.steps.workload.training_method.inputs
     arrays = {name: array[first:end] for name, array in course.material.training.arrays.items()}
     rates = plan.rates(training.lr, first, count)
     return Job(
@@ -133,7 +135,7 @@ def _training_job(course: Course, ground: Ground, before: Checkpoint | None, fir
         artifact=course.steps.artifact,
         runner=ground.runner,
         log=course.logs / f"step-{first:09d}.jsonl",
-        inputs=step_inputs(arrays, training.seed, rates, training.eps, first),
+        inputs=step_inputs(names, arrays, training.seed, rates, training.eps, first),
         steps=count,
         warm_up=(0, 0),
         timeout_s=longest_s(count, course.steps.estimate.flops_per_step),
@@ -162,12 +164,12 @@ def _evaluate(course: Course, ground: Ground, trainings: Trainings, at: Checkpoi
         timeout_s=longest_s(count, prepared.estimate.flops_per_step),
         check_stop=ground.check_stop,
     )
-    label = f"{ground.device.entry.name} {prepared.workload.quant}: evaluating after {step} steps"
+    label = f"{ground.device.entry.name} {course.label}: evaluating after {step} steps"
     for _ in range(MOST_ATTEMPTS):
         record, _, _ = _carry_out(ground, job, label)
         if record.complete:
             break
-        ground.note(f"{prepared.workload.quant}: {record.sentence}; evaluating again")
+        ground.note(f"{course.label}: {record.sentence}; evaluating again")
     else:
         raise SuiteError(f"the adapter of step {step} can't be evaluated: {record.sentence}")
     losses = np.array([each.losses for each in record.steps], np.float32)
@@ -175,7 +177,7 @@ def _evaluate(course: Course, ground: Ground, trainings: Trainings, at: Checkpoi
     seconds = sum(each.latency_ms for each in record.steps) / 1e3
     evaluation = Evaluation(step, held_out.examples, accuracy, loss, seconds)
     trainings.add_evaluation(course.training_id, evaluation)
-    ground.note(f"{course.steps.workload.quant}: {describe(evaluation, trainings.one(course.training_id))}")
+    ground.note(f"{course.label}: {describe(evaluation, trainings.one(course.training_id))}")
 
 
 def describe(evaluation: Evaluation, training: Training) -> str:

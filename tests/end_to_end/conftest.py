@@ -17,6 +17,8 @@ from devices.runner_builds.build import build_runner
 from suite.planning.plan import Plan
 from suite.preparing.inputs import load_inputs
 from suite.preparing.preparation import prepare
+from suite.training.material import EVALUATED_ROWS
+from suite.training.plan import TrainingPlan
 from tests.support.end_to_end.suite_runs import INVENTORY, OTHER_SEED, SETTINGS, Bench
 from workloads.export.artifact import ArtifactCache
 
@@ -46,6 +48,9 @@ def shared(request: pytest.FixtureRequest) -> Path:
             other = Plan(devices=(), model="tiny", q=2, b=2, T=32, quants=("fp32", "nf4"), seed=OTHER_SEED)
             for plan in (replace(other, quants=SETTINGS, seed=7), other):
                 prepare(plan, load_inputs(plan, print), ArtifactCache(home / "artifacts"), print)
+            evaluation = TrainingPlan(replace(other, quants=("nf4",))).evaluation(EVALUATED_ROWS)
+            inputs = load_inputs(evaluation, print)
+            prepare(evaluation, inputs, ArtifactCache(home / "artifacts"), print, references=False)
             (home / "runner").symlink_to(cache.mkdir("runner"))
             (home / "complete").touch()
     return home

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from foundation.errors import UserError
+from workloads.methods.passes import MINUS, PLUS, Loops
 from workloads.models.config import PROJECTIONS
 from workloads.quantize.settings import QUANTIZATION_SETTINGS
 from workloads.workload import Workload
@@ -23,6 +25,15 @@ from workloads.workload import Workload
             r"nf4-double\.",
         ),
         ({"method": "prg"}, r"Unknown method 'prg': did you mean prge"),
+        ({"method": "mezo-lora-fa", "q": 4}, r"mezo-lora-fa has 1 query a step, but q is 4: leave -q out"),
+        (
+            {"method": "mezo-lora-fa", "q": 1, "outer_parallel": True},
+            r"mezo-lora-fa runs its outer loop in turn, but outer is on: leave it out",
+        ),
+        (
+            {"method": "mezo-lora-fa", "q": 1, "inner_parallel": True},
+            r"mezo-lora-fa runs its inner loop in turn, but inner is on: leave it out",
+        ),
         ({"backend": "xnpack"}, r"Unknown backend 'xnpack': did you mean xnnpack"),
         ({"noise": "kernels"}, r"Unknown noise 'kernels': did you mean kernel"),
         ({"targets": ("q_proj", "w_proj")}, r"Unknown target module 'w_proj': did you mean .*_proj"),
@@ -49,14 +60,15 @@ def test_senseless_settings_are_refused_in_one_sentence(settings: dict[str, obje
 
 @pytest.mark.parametrize("quant", QUANTIZATION_SETTINGS)
 def test_smallest_shape_is_accepted(quant: str) -> None:
-    assert Workload("tiny", quant, q=1, b=1, T=1, rank=1).slices == 2
+    assert Workload("tiny", quant, q=1, b=1, T=1, rank=1).forward_tokens == 2
 
 
 @pytest.mark.parametrize(
     ("outer", "inner", "slices"), [(True, True, 8), (True, False, 4), (False, True, 2), (False, False, 1)]
 )
 def test_slices_are_the_copies_of_the_batch_in_one_pass(outer: bool, inner: bool, slices: int) -> None:
-    assert Workload("tiny", "fp32", q=4, outer_parallel=outer, inner_parallel=inner).slices == slices
+    workload = Workload("tiny", "fp32", q=4, outer_parallel=outer, inner_parallel=inner)
+    assert next(Loops.of(workload).passes()).slices == slices
 
 
 def test_document_holds_every_setting_as_json() -> None:
@@ -76,3 +88,15 @@ def test_all_targets_in_any_order_are_the_default() -> None:
     default = Workload("tiny", "nf4")
     assert default.targets == PROJECTIONS
     assert Workload("tiny", "nf4", targets=PROJECTIONS[::-1]) == default
+
+
+def test_a_method_resolves_the_loops_that_are_left_open() -> None:
+    assert Workload("tiny", "fp32") == Workload("tiny", "fp32", outer_parallel=True, inner_parallel=True)
+    mezo = Workload("tiny", "fp32", q=1, method="mezo-lora-fa")
+    assert mezo == replace(mezo, outer_parallel=False, inner_parallel=False)
+    assert [each.signs for each in Loops.of(mezo).passes()] == [PLUS, MINUS]
+
+
+@pytest.mark.parametrize(("q", "passes"), [(1, 2), (4, 8), (16, 32)])
+def test_two_passes_of_each_query_are_the_cost_of_a_step(q: int, passes: int) -> None:
+    assert Workload("tiny", "fp32", q=q, b=3, T=8).forward_tokens == passes * 3 * 8

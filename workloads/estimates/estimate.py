@@ -121,7 +121,6 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
     graph = _GRAPH_BYTES + chunks * _GRAPH_BYTES_PER_CHUNK + calls * setting.costs.graph_bytes_per_call
     graph += config.layers * setting.costs.graph_bytes_per_delegate
     graph += 4 * workload.T * config.head_dim * 4  # the rotary tables
-    tokens = 2 * workload.q * workload.b * workload.T
     attention = 2 * config.layers * workload.T * config.query_size  # scores and mixed values of a token
     return Estimate(
         weight_bytes=weights,
@@ -131,7 +130,7 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
         memory_bytes=session_peak_bytes(workload, config, resident, calls),
         export_memory_bytes=max(export_peak_bytes(workload, config), reference_peak_bytes(workload, config)),
         layer_calls=calls,
-        flops_per_step=2.0 * tokens * (counts.decoder_linears + attention),
+        flops_per_step=2.0 * workload.forward_tokens * (counts.decoder_linears + attention),
     )
 
 

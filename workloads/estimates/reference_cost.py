@@ -48,7 +48,7 @@ def affordable_steps(
     """Returns how many of `steps` steps fit ALLOWED_SECONDS, as estimated; possibly none."""
     left = ALLOWED_SECONDS - _SECONDS_PER_WEIGHT_READ * config.parameter_counts().total
     each = step_seconds(workload, config, accumulation)
-    left -= each * _noise_passes(workload) / (2 * workload.q)
+    left -= each * _noise_passes(workload) / workload.training_method.forward_passes(workload.q)
     fit = left / each
     return max(count for count in range(steps + 1) if count + min(UNTRAINED_STEPS, max(0, count - 1)) <= max(0.0, fit))
 
@@ -60,7 +60,7 @@ def _noise_passes(workload: Workload) -> int:
 
 def step_seconds(workload: Workload, config: LlamaConfig, accumulation: Accumulation = Accumulation.FP32) -> float:
     """Returns roughly how long one step of the reference takes on two cores of a recent x86."""
-    tokens = 2 * workload.q * workload.b * workload.T
+    tokens = workload.forward_tokens
     linears = config.parameter_counts().decoder_linears
     # Values of norms, rotary, residuals and adapters; of the gated feed-forward; of the attention scores.
     widths = 30 * config.hidden_size + 8 * config.intermediate_size + 6 * config.heads * workload.T

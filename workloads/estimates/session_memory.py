@@ -30,9 +30,8 @@ _NORM_PANEL = 16
 @lru_cache(maxsize=64)
 def chunks_of_step(workload: Workload) -> tuple[ForwardPass, ...]:
     """Returns the groups of all passes of a step, which go through the model one after the other."""
-    loops = Loops(workload.q, workload.outer_parallel, workload.inner_parallel)
     rows, at_least = workload.b * workload.T, workload.setting.rows_per_chunk
-    return tuple(chunk for each in loops.passes() for chunk in each.chunks(rows, at_least))
+    return tuple(chunk for each in Loops.of(workload).passes() for chunk in each.chunks(rows, at_least))
 
 
 def session_peak_bytes(workload: Workload, config: LlamaConfig, resident_bytes: int, layer_calls: int) -> int:

@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import import_module
 
 import torch
 from torch import Tensor, nn
 
+from foundation.errors import UserError
 from workloads.lowering.delegation import delegate
 from workloads.lowering.stored_constants import StoredConstants
 from workloads.methods.adapter import adapt, frozen_a
 from workloads.methods.blocks import FrozenHeadBlock, FrozenLayerBlock, HeadBlock, LayerBlock
-from workloads.methods.evaluation import Evaluation
+from workloads.methods.parts import Parts
 from workloads.methods.passes import Loops
-from workloads.methods.perturbation import KernelNoise, Noise, StockNoise
-from workloads.methods.prge_step import Ends, KernelEnds, PrgeStep, Shape, StockEnds
 from workloads.models.config import LlamaConfig
 from workloads.models.llama import Llama, Rotary
 from workloads.quantize.apply import LayeredModel, MadeOnDemand, product_dtype
-from workloads.workload import EVALUATE, AdapterSlot, Workload, adapter_values, layout_of, lora_settings
-
-
-@dataclass(frozen=True)
-class Parts:
-    """A quantized model with adapters, in the parts that make up a step.
-
-    `products`: the type of products' operands. `frozen_a` makes the A of a slot, in that type.
-    """
-
-    config: LlamaConfig
-    layout: tuple[AdapterSlot, ...]
-    embedding: nn.Module
-    blocks: Sequence[nn.Module]
-    head: nn.Module
-    products: torch.dtype
-    frozen_a: Callable[[AdapterSlot], Tensor]
+from workloads.workload import AdapterSlot, Workload, adapter_values, layout_of, lora_settings
 
 
 def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Tensor]) -> Parts:
@@ -47,7 +31,13 @@ def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Ten
     kind = FrozenLayerBlock if workload.setting.kernel else LayerBlock
 
     def frozen(slot: AdapterSlot) -> Tensor:
-        return frozen_a(config, lora, slot, workload.adapter_seed).to(products)
+        made = frozen_a(config, lora, slot, workload.adapter_seed).to(products)
+        if not bool(made.isfinite().all()):
+            raise UserError(
+                f"alpha is {lora.alpha:g} and rank {lora.rank}, which gives adapters values too large for "
+                f"{workload.quant}: choose a lower alpha, or leave this setting out."
+            )
+        return made
 
     def block(index: int) -> nn.Module:
         layer, slots = model.layer(index), [slot for slot in layout if slot.layer == index]
@@ -76,48 +66,25 @@ def delegated_parts(workload: Workload, parts: Parts, stored: StoredConstants | 
     return replace(parts, blocks=blocks, head=head)
 
 
-def program_module(workload: Workload, parts: Parts) -> nn.Module:
-    """Returns what the program of `workload` computes, over `parts`."""
-    return evaluation(workload, parts) if workload.method == EVALUATE else training_step(workload, parts)
-
-
-def training_step(workload: Workload, parts: Parts) -> PrgeStep:
-    """Returns the step over `parts`, with a zero adapter and no pending update."""
-    around = (_shape(workload), parts.products, _noise(workload, parts), _ends(workload, parts))
-    return PrgeStep(parts.embedding, parts.blocks, parts.head, parts.layout, _loops(workload), *around)
-
-
-def evaluation(workload: Workload, parts: Parts) -> Evaluation:
-    """Returns the evaluation of an adapter over `parts`."""
-    around = (_shape(workload), parts.products, _noise(workload, parts), _ends(workload, parts))
-    return Evaluation(parts.embedding, parts.blocks, parts.head, parts.layout, workload.candidates, *around)
-
-
-def _shape(workload: Workload) -> Shape:
-    return Shape(workload.b, workload.T, workload.answers, workload.setting.rows_per_chunk)
-
-
-def _noise(workload: Workload, parts: Parts) -> Noise:
-    return StockNoise(workload.q) if workload.noise == "stock" else KernelNoise(parts.products)
-
-
-def _ends(workload: Workload, parts: Parts) -> Ends:
-    if workload.noise == "stock":
-        return StockEnds()
-    # If the runner multiplies the head, a tied table is its weight too; a delegate has its own packed copy.
-    return KernelEnds(not parts.config.tie_embeddings or not workload.setting.multiplies_head(workload.noise))
+def training_step(workload: Workload, parts: Parts) -> nn.Module:
+    """Returns the step of the workload's method over `parts`, with a zero adapter and no pending update."""
+    module = import_module(f"workloads.methods.{workload.training_method.step}")
+    step: nn.Module = module.training_step(workload, parts)
+    return step
 
 
 def program_example(workload: Workload, parts: Parts) -> tuple[Tensor, ...]:
-    """Returns inputs of the right shapes and types: tokens, first, labels, then key, lr, eps, or an adapter."""
-    batch = (
-        torch.zeros(workload.b, workload.T, dtype=torch.int64),
-        torch.zeros(workload.b, dtype=torch.int64),
-        torch.zeros(workload.b, max(workload.answers, workload.candidates), dtype=torch.int64),
-    )
-    if workload.method == EVALUATE:
-        return (*batch, torch.zeros(adapter_values(parts.layout)))
-    return (*batch, torch.zeros(2, dtype=torch.int64), torch.tensor(1e-3), torch.tensor(1e-2))
+    """Returns the inputs of the method's program, in their order: of the right shapes and types."""
+    example = {
+        "tokens": torch.zeros(workload.b, workload.T, dtype=torch.int64),
+        "first": torch.zeros(workload.b, dtype=torch.int64),
+        "labels": torch.zeros(workload.b, max(workload.answers, workload.candidates), dtype=torch.int64),
+        "key": torch.zeros(2, dtype=torch.int64),
+        "lr": torch.tensor(1e-3),
+        "eps": torch.tensor(1e-2),
+        "adapter": torch.zeros(adapter_values(parts.layout)),
+    }
+    return tuple(example[name] for name in workload.training_method.inputs)
 
 
 def block_example(workload: Workload, parts: Parts) -> tuple[Tensor, ...]:
@@ -131,11 +98,7 @@ def block_example(workload: Workload, parts: Parts) -> tuple[Tensor, ...]:
     return (x, bias, *adapters)
 
 
-def _loops(workload: Workload) -> Loops:
-    return Loops(workload.q, workload.outer_parallel, workload.inner_parallel)
-
-
 def _slices_per_chunk(workload: Workload) -> int:
     """Returns the copies of the batch that a block gets at a time, which all passes share."""
-    first_pass = next(_loops(workload).passes())
+    first_pass = next(Loops.of(workload).passes())
     return first_pass.chunks(workload.b * workload.T, workload.setting.rows_per_chunk)[0].slices

@@ -18,10 +18,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from workloads.export.data_files import ADAPTERS, WEIGHTS, Catalog, DataCache, DataFile
-from workloads.export.program import Parts, eager_parts
+from workloads.export.program import eager_parts
 from workloads.export.staging import versions
 from workloads.lowering.flat_tensor import FlatTensorWriter, StoredConstant, constant_sha256, dtype_name
 from workloads.lowering.stored_constants import StoredConstants, with_tensors
+from workloads.methods.parts import Parts
 from workloads.models.config import PROJECTIONS
 from workloads.models.weights import ModelWeights
 from workloads.quantize.apply import MadeOnDemand

@@ -6,15 +6,14 @@ device costs neither a second copy of the model nor the 2q forward passes of a s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
+from workloads.methods.ends import Ends, ends_of
+from workloads.methods.parts import Parts, Shape
 from workloads.methods.passes import PLUS, ForwardPass
-from workloads.methods.perturbation import Noise
-from workloads.methods.prge_step import Ends, Shape
-from workloads.workload import AdapterSlot
+from workloads.methods.perturbation import KernelNoise
+from workloads.workload import Workload
 
 _ONE_SLICE = ForwardPass(first_query=0, queries=1, signs=PLUS)
 
@@ -29,22 +28,11 @@ class Evaluation(nn.Module):
     key: Tensor
     eps: Tensor
 
-    def __init__(
-        self,
-        embedding: nn.Module,
-        blocks: Sequence[nn.Module],
-        head: nn.Module,
-        layout: tuple[AdapterSlot, ...],
-        candidates: int,
-        shape: Shape,
-        products: torch.dtype,
-        noise: Noise,
-        ends: Ends,
-    ) -> None:
+    def __init__(self, parts: Parts, candidates: int, shape: Shape, ends: Ends) -> None:
         super().__init__()
-        self.embedding, self.blocks, self.head = embedding, nn.ModuleList(blocks), head
-        self.layout, self.candidates, self.shape, self.products = layout, candidates, shape, products
-        self.noise, self.ends = noise, ends
+        self.embedding, self.blocks, self.head = parts.embedding, nn.ModuleList(parts.blocks), parts.head
+        self.layout, self.products, self.candidates, self.shape = parts.layout, parts.products, candidates, shape
+        self.noise, self.ends = KernelNoise(parts.products), ends
         # A perturbation of size zero is the adapter itself, in the type of the products and one slice high.
         self.register_buffer("key", torch.zeros(2, dtype=torch.int64), persistent=False)
         self.register_buffer("eps", torch.zeros(()), persistent=False)
@@ -65,3 +53,8 @@ class Evaluation(nn.Module):
             return self.ends.answer_losses(logits, labels)
         each = [self.ends.answer_losses(logits, labels[:, place : place + 1]) for place in range(self.candidates)]
         return torch.cat(each)
+
+
+def training_step(workload: Workload, parts: Parts) -> Evaluation:
+    """Returns the evaluation over `parts`, under the name that the program of every method has."""
+    return Evaluation(parts, workload.candidates, Shape.of(workload), ends_of(workload, parts))

@@ -7,6 +7,8 @@ float64, the runner's kernel computes the same in float32.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,3 +58,10 @@ def normal(seed: int, step: int, query: int, start: int, count: int) -> NDArray[
         lanes[:, 2 * pair + 1] = radius * np.sin(angle)
     skipped = start - 4 * first_block
     return lanes.reshape(-1)[skipped : skipped + count]
+
+
+Distribution = Callable[[int, int, int, int, int], NDArray[np.float32]]
+"""(seed, step, query, start, count) -> float32 [count], of mean 0 and variance 1."""
+
+DISTRIBUTIONS: dict[str, Distribution] = {"normal": normal}
+"""By the name that the table of methods has."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from workloads.method import UNPERTURBED, Sides
 from workloads.models.config import LlamaConfig
+from workloads.workload import Workload
 
 BOTH, PLUS, MINUS = 0, 1, -1
 """Signs of a pass: + for every query and then - for every query; only +; only -."""
@@ -16,7 +18,7 @@ BOTH, PLUS, MINUS = 0, 1, -1
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """Queries first_query .. first_query + queries - 1 with `signs`, side by side."""
+    """Queries first_query .. first_query + queries - 1 with `signs`, side by side; UNPERTURBED may be one of them."""
 
     first_query: int
     queries: int
@@ -48,17 +50,30 @@ class ForwardPass:
 
 @dataclass(frozen=True)
 class Loops:
-    """Number of queries, and which of the two loops run in parallel as slices of one forward pass."""
+    """Number of queries, and which of the two loops run in parallel as slices of one forward pass.
+
+    A one-sided step has the adapter itself as one more query, and no inner loop; one without sides has that alone.
+    """
 
     queries: int
     outer_parallel: bool = True
     inner_parallel: bool = True
+    sides: Sides = Sides.TWO
+
+    @classmethod
+    def of(cls, workload: Workload) -> Loops:
+        """Returns the loops of a workload's step."""
+        return cls(
+            workload.q, bool(workload.outer_parallel), bool(workload.inner_parallel), workload.training_method.sides
+        )
 
     def passes(self) -> Iterator[ForwardPass]:
         """The forward passes of a step, in their order."""
-        width = self.queries if self.outer_parallel else 1
-        for first in range(0, self.queries, width):
-            for signs in (BOTH,) if self.inner_parallel else (PLUS, MINUS):
+        two, none = self.sides is Sides.TWO, self.sides is Sides.NONE
+        begin, end = 0 if two else UNPERTURBED, UNPERTURBED + 1 if none else self.queries
+        width = end - begin if self.outer_parallel else 1
+        for first in range(begin, end, width):
+            for signs in (PLUS,) if not two else (BOTH,) if self.inner_parallel else (PLUS, MINUS):
                 yield ForwardPass(first, width, signs)
 
 

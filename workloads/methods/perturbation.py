@@ -14,8 +14,9 @@ from torch import Tensor
 
 from workloads.methods import operators  # registers the operators  # noqa: F401
 from workloads.methods.noise import MULTIPLIERS, ROUNDS, WEYL_INCREMENTS, WORD
+from workloads.methods.parts import Parts
 from workloads.methods.passes import BOTH, MINUS, PLUS, ForwardPass
-from workloads.workload import AdapterSlot
+from workloads.workload import AdapterSlot, Workload
 
 Perturbed = Callable[[int, Tensor], Sequence[Tensor]]
 """(layer, input of the layer) -> perturbed B of its slots, [slices, rank, features] each."""
@@ -97,6 +98,11 @@ class StockNoise:
             ]
 
         return of_layer
+
+
+def noise_of(workload: Workload, parts: Parts) -> Noise:
+    """Returns the noise of a workload's step."""
+    return StockNoise(workload.q) if workload.noise == "stock" else KernelNoise(parts.products)
 
 
 def normal(key: Tensor, first_query: int, queries: int, count: int) -> Tensor:

@@ -15,7 +15,14 @@ import tokenizers
 from foundation.errors import UserError
 from workloads.models.config import LlamaConfig
 from workloads.models.tokenizer import BYTE_LEVEL_CUTS, Tokenizer, byte_level_bpe, mark_special, padding_id, scored_bpe
-from workloads.models.weights import LazyTensors, ModelWeights, check_tensors, file_sha256, within_vocabulary
+from workloads.models.weights import (
+    Digest,
+    LazyTensors,
+    ModelWeights,
+    check_tensors,
+    file_sha256,
+    within_vocabulary,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -163,7 +170,7 @@ LAYER_NAMES = {
 MALFORMED = (ValueError, IndexError, KeyError, OverflowError, TypeError, MemoryError)
 
 
-def load_gguf(name: str, path: Path) -> ModelWeights:
+def load_gguf(name: str, path: Path, digest: Digest | None = None) -> ModelWeights:
     """Returns the model of a GGUF file; tensors are dequantized to float32 at each access.
 
     Raises `UserError` for a file that is missing, truncated, not a plain Llama, or incomplete.
@@ -179,7 +186,8 @@ def load_gguf(name: str, path: Path) -> ModelWeights:
         for tensor in config.tensor_shapes()
     }
     tokenizer = within_vocabulary(config, read_tokenizer(metadata), path)
-    return ModelWeights(name, config, LazyTensors(sources), file_sha256(path), tokenizer, source=str(path))
+    sha256 = (digest or file_sha256)(path)
+    return ModelWeights(name, config, LazyTensors(sources), sha256, tokenizer, source=str(path))
 
 
 class Metadata:

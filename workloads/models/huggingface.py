@@ -14,6 +14,7 @@ from foundation.errors import UserError
 from workloads.models.config import LlamaConfig
 from workloads.models.tokenizer import load_tokenizer_json
 from workloads.models.weights import (
+    Digest,
     LazyTensors,
     ModelWeights,
     check_tensors,
@@ -41,7 +42,7 @@ PLAIN_SETTINGS: dict[str, tuple[object, ...]] = {
 }
 
 
-def load_folder(name: str, folder: Path) -> ModelWeights:
+def load_folder(name: str, folder: Path, digest: Digest | None = None) -> ModelWeights:
     """Returns the model in a Hugging Face folder; tensors are read at each access, bfloat16 as float32.
 
     Raises `UserError` for files that are missing, truncated or contradict each other, and for features of Llama's
@@ -59,8 +60,8 @@ def load_folder(name: str, folder: Path) -> ModelWeights:
         tensor: functools.partial(_read_tensor, table[tensor][0], tensor) for tensor in config.tensor_shapes()
     }
     hashed = {folder / "config.json", tokenizer_path, *(file for file, _ in table.values())}
-    digest = document_sha256({path.name: file_sha256(path) for path in hashed})
-    return ModelWeights(name, config, LazyTensors(sources), digest, tokenizer, source=str(folder))
+    of_files = document_sha256({path.name: (digest or file_sha256)(path) for path in hashed})
+    return ModelWeights(name, config, LazyTensors(sources), of_files, tokenizer, source=str(folder))
 
 
 def _config(settings: dict[str, Any], path: Path) -> LlamaConfig:

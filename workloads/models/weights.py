@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 DERIVED_SUFFIX = "rotary_emb.inv_freq"
 
 
+Digest = Callable[[Path], str]
+"""Identifies a file by its content; that of files which are only looked at may read nothing."""
+
+
 class LazyTensors(Mapping[str, "torch.Tensor"]):
     """A state dict whose tensors are read, dequantized or drawn at each access.
 

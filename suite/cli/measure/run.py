@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from rich import box
 from rich.markup import escape
 from rich.table import Table
@@ -16,28 +17,35 @@ from rich.table import Table
 from devices.inventory.reading import Inventory
 from foundation.errors import UserError
 from foundation.unavailable import Unavailable
-from reports.model.measurement import Measurement
+from reports.model.measurement import Measurement, devices_of
 from reports.model.reading import Number
+from reports.tables.rankings import busy_sentences, device_sentence
 from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
-from suite.cli.output import print_json, print_line, print_table
-from suite.cli.workload_options import OwnOrNumber, refuse_settings, workload_options
+from suite.cli.output import print_json, print_line, print_table, typeable
+from suite.cli.workload_options import OwnOrNumber, check_inputs, plan_of, refuse_settings, workload_options
 from suite.home import Home
 from suite.planning import forecast as demands
 from suite.planning.forecast import forecast
-from suite.planning.plan import Plan, RunPlan
+from suite.planning.plan import Plan, RunPlan, shapes_of_total
 from suite.planning.plan_file import load_plan_file
 from suite.rounding import format_rounded
 from suite.store.identity import checked_tag
-from workloads.workload import METHODS
 
 if TYPE_CHECKING:
     from suite.measuring.orchestrate import Outcome
 
 
 _MARKS = {"ok": "✓", "unstable": "~", "unsupported": "-", "partial": "!", "failed": "✗", "invalid": "✗"}
-_NUMBERS = ("step\nms", "95 %\ninterval", "peak\nMiB", "program\nMB", "energy\nmJ/step", "ratio to\n{reference}")
+_NUMBERS = (
+    "step\nms",
+    "95 %\ninterval\n(or range)",
+    "peak\nMiB",
+    "program\nMB",
+    "energy\nmJ/step",
+    "ratio to\n{reference}",
+)
 
 
 def results_table(measurements: Sequence[Measurement]) -> Table:
@@ -57,12 +65,25 @@ def results_table(measurements: Sequence[Measurement]) -> Table:
 def reasons(measurements: Sequence[Measurement]) -> list[str]:
     """Returns a line for each measurement with a reason, and one for each device whose energy is unavailable."""
     lines = [f"{item.device} {item.setting}: {item.status}: {item.reason}" for item in measurements if item.reason]
+    short = [item for item in measurements if item.energy.short is True]
     energy = {
         f"{item.device}: energy is unavailable: {gross.reason}": None
         for item in measurements
         if isinstance(gross := item.energy.gross_mj, Unavailable) and item.status in ("ok", "unstable")
     }
-    return [*lines, *energy]
+    windows = {
+        f"{item.device}: short windows of energy: measure 10 s and more with --energy-window": None for item in short
+    }
+    return [*lines, *energy, *windows]
+
+
+def findings(measurements: Sequence[Measurement]) -> list[str]:
+    """Returns what can be said of the settings of each device, after what stands against it."""
+    said = {device: device_sentence(measurements, device) for device in devices_of(measurements)}
+    return [
+        *(f"{sentence}: these numbers are a first look" for sentence in busy_sentences(measurements)),
+        *(f"{device}: {typeable(sentence)}" for device, sentence in said.items() if sentence),
+    ]
 
 
 def _reference(measurements: Sequence[Measurement]) -> str:
@@ -72,18 +93,41 @@ def _reference(measurements: Sequence[Measurement]) -> str:
 
 
 def _row(item: Measurement) -> list[str]:
-    ends, ratio = item.latency.ci95_ms, item.ratio.latency
+    ratio = item.ratio.latency
     return [
         item.device,
         item.setting,
         _number(item.latency.median_ms),
-        "-" if isinstance(ends, Unavailable) else f"{format_rounded(ends.low)}-{format_rounded(ends.high)}",
+        _spread(item),
         _number(item.peak_memory_kib, 1 / 1024),
         _number(item.program_bytes, 1e-6),
-        _number(item.energy.gross_mj),
+        _energy(item),
         "-" if isinstance(ratio, Unavailable) else f"{ratio:.2f}",
         f"{_MARKS.get(item.status, '?')} {item.status}",
     ]
+
+
+def _spread(item: Measurement) -> str:
+    """Formats the interval; of too few sessions for one their range and number."""
+    ends, known = item.latency.ci95_ms, item.latency.range_ms
+    if not isinstance(ends, Unavailable):
+        return f"{format_rounded(ends.low)}-{format_rounded(ends.high)}"
+    if known is None:
+        return "-"
+    between, count = known
+    if count == 1:
+        return "n = 1"
+    return f"({format_rounded(between.low)}-{format_rounded(between.high)}, n = {count})"
+
+
+def _energy(item: Measurement) -> str:
+    """Formats what a page has too: net energy, gross energy named, a short window marked."""
+    gross, net = item.energy.gross_mj, item.energy.net_mj
+    if isinstance(gross, Unavailable):
+        return "-"
+    named = f"{format_rounded(gross)} gross"
+    parts = [f"{named} only"] if isinstance(net, Unavailable) else [f"{format_rounded(net)} net", named]
+    return ", ".join([*parts, *(["short window"] if item.energy.short is True else [])])
 
 
 def _number(found: Number, factor: float = 1.0) -> str:
@@ -91,6 +135,7 @@ def _number(found: Number, factor: float = 1.0) -> str:
     return "-" if isinstance(found, Unavailable) else format_rounded(found * factor)
 
 
+_DEFAULT = ParameterSource.DEFAULT
 _WITH_RESUME = ("resume", "as_json", "inventory_path")
 _WITH_PLAN = ("plan_path", "tag", "quick", "dry_run", "as_json", "inventory_path")
 
@@ -98,9 +143,19 @@ _WITH_PLAN = ("plan_path", "tag", "quick", "dry_run", "as_json", "inventory_path
 @click.command()
 @click.option("--device", "selection", metavar="NAME[,NAME]", help="Devices of the inventory, by name.")
 @workload_options
-@click.option("--method", default=METHODS[0], show_default=True, help="How a step estimates its gradient.")
-@click.option("--sessions", default=3, show_default=True, help="Processes for each setting; an interval needs 3.")
+@click.option(
+    "--total", type=int, metavar="N", help="Measure each power of two q with b = N / q, instead of one -q and -b."
+)
+@click.option("--sessions", default=5, show_default=True, help="Processes for each setting; an interval needs 3.")
 @click.option("--steps", default=10, show_default=True, help="Measured steps of a session.")
+@click.option(
+    "--energy-window",
+    "energy_window_s",
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Where power is read, a session measures at least so long; 60 for a figure that others will quote.",
+)
 @click.option("--seed", default=7, show_default=True, help="Seed of noise and batches.")
 @click.option("--lr", type=OwnOrNumber(), default="auto", show_default=True, help="Learning rate; auto: the setting's.")
 @click.option(
@@ -131,6 +186,8 @@ def run(
     \b
     suite run --device local
     suite run --device local --model tiny --quant fp32,nf4 --quick
+    suite run --device local --method mezo-lora-fa
+    suite run --device local --total 16
     suite run --plan nightly.yaml
     suite run --resume
     """
@@ -142,9 +199,9 @@ def run(
         return _print_outcome(_measure(None, inventory, home), as_json)
     if plan_path is not None:
         refuse_settings(f"--plan takes everything from {plan_path}", _WITH_PLAN)
-        plan = load_plan_file(plan_path, inventory)
+        plan = load_plan_file(plan_path, inventory, check_inputs=dry_run)
     else:
-        plan = RunPlan((_plan(inventory, selection, settings),))
+        plan = RunPlan(_plans(inventory, selection, settings))
     plan = plan.quick() if quick else plan
     words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
     if dry_run:
@@ -165,10 +222,18 @@ def _measure(
     return orchestrate.begin(plan, inventory, home, Display(), command, tag=tag)
 
 
-def _plan(inventory: Inventory, selection: str | None, settings: dict[str, Any]) -> Plan:
+def _plans(inventory: Inventory, selection: str | None, settings: dict[str, Any]) -> tuple[Plan, ...]:
+    """Returns the plan of the options, or with --total one for each shape."""
     if selection is None:
         raise UserError(f"No device is named: add --device with one or more of {', '.join(inventory.devices)}.")
-    return Plan(devices=tuple(entry.name for entry in inventory.select(selection)), **settings)
+    devices, total = tuple(entry.name for entry in inventory.select(selection)), settings.pop("total")
+    if total is None:
+        return (plan_of(devices, settings),)
+    given = [name for name in ("q", "b") if click.get_current_context().get_parameter_source(name) is not _DEFAULT]
+    if given:
+        raise UserError(f"--total stands for q * b, but -{given[0]} is given too: leave out one of them.")
+    shapes = shapes_of_total(total, settings["method"])
+    return tuple(plan_of(devices, {**settings, "q": q, "b": b}) for q, b in shapes)
 
 
 def _print_outcome(outcome: Outcome, as_json: bool) -> int:
@@ -178,23 +243,24 @@ def _print_outcome(outcome: Outcome, as_json: bool) -> int:
         print_json(document, finite=True)
     else:
         print_table(results_table(outcome.measurements))
-        for line in reasons(outcome.measurements):
+        for line in (*reasons(outcome.measurements), *findings(outcome.measurements)):
             print_line(line)
         click.echo(f"report: {outcome.report}")
     return exit_codes.OK if outcome.complete else exit_codes.INCOMPLETE
 
 
 def _print_forecast(plan: RunPlan, inventory: Inventory, words: Sequence[str], as_json: bool) -> int:
-    demands.check(plan, inventory)
-    forecasts = [(part, forecast(part)) for part in plan.plans]
+    found = demands.check(plan, inventory)
+    check_inputs(plan)
+    forecasts = [(part, forecast(part, of_part)) for part, of_part in zip(plan.plans, found, strict=True)]
     if as_json:
         documents = [{"plan": part.document(), "forecast": dataclasses.asdict(found)} for part, found in forecasts]
-        size_bytes = demands.files_bytes(plan)
+        size_bytes = demands.files_bytes(plan, found)
         print_json({"plans": documents, "budget_minutes": plan.budget_minutes, "files_bytes": size_bytes})
     else:
         click.echo("\n\n".join("\n".join(found.lines(part)) for part, found in forecasts))
         if len(forecasts) > 1:
-            size = format_rounded(demands.files_bytes(plan) / 1e6)
+            size = format_rounded(demands.files_bytes(plan, found) / 1e6)
             click.echo(f"disk of all plans: {size} MB of programs and weights, what they share counted once")
         click.echo(f"to do it: {shlex.join(['suite', *(word for word in words if word != '--dry-run')])}")
     return exit_codes.OK

@@ -22,7 +22,6 @@ from suite.planning.plan import Plan
 from suite.rounding import format_rounded
 from suite.store.trainings import Training
 from suite.training.plan import SCHEDULES, TrainingPlan
-from workloads.workload import METHODS
 
 _PLAN = TrainingPlan(Plan(devices=()))
 _OF_TRAINING = ("steps", "eval_every", "checkpoint_every", "examples", "schedule", "target", "adapter")
@@ -33,7 +32,6 @@ _BUDGETS = ("budget_minutes", "budget_joules")
 @click.command()
 @click.option("--device", "selection", metavar="NAME[,NAME]", help="Devices of the inventory, by name.")
 @workload_options
-@click.option("--method", default=METHODS[0], show_default=True, help="How a step estimates its gradient.")
 @click.option("--steps", default=_PLAN.steps, show_default=True, help="Training steps.")
 @click.option("--eval-every", default=_PLAN.eval_every, show_default=True, help="Steps between evaluations.")
 @click.option(
@@ -83,7 +81,7 @@ def train(selection: str | None, resume: bool, as_json: bool, inventory_path: Pa
         if selection is None:
             raise UserError(f"No device is named: add --device with one or more of {', '.join(inventory.devices)}.")
         devices = tuple(entry.name for entry in inventory.select(selection))
-        trained = conduct.begin(_plan(devices, settings), inventory, home, Display(), command)
+        trained = conduct.begin([_plan(devices, settings)], inventory, home, Display(), command)
     return print_trainings(trained, as_json)
 
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from reports.model.measurement import Measurement
-from suite.cli.measure.run import reasons, results_table
+from suite.cli.measure.run import findings, reasons, results_table
 from suite.display import Display
 from suite.planning.plan import Plan
 from suite.results.measurement import Subject, measure
@@ -49,12 +49,49 @@ def table_of(*found: Measurement, width: int = 80) -> list[str]:
     return text.getvalue().splitlines()
 
 
+def with_energy(found: Measurement, **energy: Any) -> Measurement:
+    document = found.document() | {"energy_mj_per_step": {"gross": 900.0, "net": 400.0, "short": False} | energy}
+    return Measurement.from_document(document)
+
+
+@pytest.mark.parametrize(
+    ("energy", "words"),
+    [
+        ({}, "400 net, 900 gross "),
+        ({"net": {"unavailable": "idle power was not steady"}}, "900 gross only "),
+        ({"short": True}, "400 net, 900 gross, short window"),
+    ],
+)
+def test_the_terminal_has_the_energy_of_the_page(energy: dict[str, Any], words: str) -> None:
+    found = with_energy(measurement_of("int8", 1206.0, 1209.0, 1211.0), **energy)
+    assert words in "\n".join(table_of(found, width=200))
+    assert any("short windows of energy" in line for line in reasons([found])) == ("short" in words)
+
+
+def test_sessions_too_few_for_an_interval_have_their_range_and_number() -> None:
+    lines = table_of(measurement_of("fp32", 2412.0, 2421.0), measurement_of("int8", 1206.0), width=200)
+    assert any("(2412-2421, n = 2)" in line for line in lines)
+    assert any("n = 1" in line for line in lines if "int8" in line)
+
+
+def test_no_setting_is_called_the_fastest_where_noise_could_have_made_it_so() -> None:
+    close = with_ratios([measurement_of("fp32", 100.0, 102.0, 98.0), measurement_of("int8", 99.0, 97.0, 101.0)])
+    apart = with_ratios([measurement_of("fp32", 100.0, 101.0, 99.0), measurement_of("int8", 50.0, 50.5, 49.5)])
+    single = with_ratios([measurement_of("fp32", 100.0), measurement_of("int8", 50.0)])
+    assert "lowest latency: int8 and fp32 can't be told apart" in findings(close)[0]
+    assert (
+        "lowest latency int8, 50.0 ms a step (0.500x that of fp32, 95 % interval 0.489-0.511x); " in findings(apart)[0]
+    )
+    assert "lowest peak memory: fp32 and int8 can't be told apart" in findings(apart)[0]
+    assert "latency: a first look (fewer than 3 sessions" in findings(single)[0]
+
+
 def test_the_table_fits_a_terminal_of_80_columns_with_every_number_whole() -> None:
     lines = table_of(measurement_of("fp32", 2412.0, 2418.0, 2421.0), measurement_of("int8", 1206.0, 1209.0, 1211.0))
     (row,) = [line for line in lines if "int8" in line]
     assert [word for word in row.split() if word[0].isdigit() or word == "ok"] == [
         "1209",
-        "1206-1211",
+        "1202-1215",
         "118",
         "4.20",
         "0.50",

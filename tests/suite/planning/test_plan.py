@@ -6,7 +6,8 @@ import pytest
 
 from foundation.errors import UserError
 from suite.planning.forecast import forecast
-from suite.planning.plan import Plan, describe_workload, interleaved
+from suite.planning.plan import Plan, describe_workload, interleaved, shapes_of_total
+from suite.store.identity import design_of
 from workloads.quantize.settings import QUANTIZATION_SETTINGS, SETTINGS
 from workloads.workload import TrainingSettings
 
@@ -29,6 +30,22 @@ def test_a_quick_plan_is_one_short_session_of_the_same_work() -> None:
     plan = Plan(("a",), model="tiny", seed=3)
     quick = plan.quick()
     assert (quick.sessions, quick.steps, quick.seed, quick.quants) == (1, 3, 3, plan.quants)
+    assert quick.energy_window_s == 0
+
+
+def test_a_figure_to_quote_has_five_sessions_and_may_have_windows_of_a_minute() -> None:
+    assert (Plan(("a",)).sessions, Plan(("a",)).energy_window_s) == (5, 10.0)
+    assert "--energy-window" in Plan(("a",), energy_window_s=60.0).arguments("fp32")
+    for odd in (-1.0, 1e9, float("nan")):
+        with pytest.raises(UserError, match=r"energy_window_s is .* give 10, or 60 for a figure that"):
+            Plan(("a",), energy_window_s=odd)
+
+
+def test_nights_of_another_window_of_energy_are_another_design() -> None:
+    usual, long = Plan(("a",)), Plan(("a",), energy_window_s=60.0)
+    assert design_of(usual.document()) != design_of(long.document())
+    before = {key: value for key, value in usual.document().items() if key != "energy_window_s"}
+    assert design_of(before) == design_of(usual.document())  # nights from before there was a choice go on
 
 
 @pytest.mark.parametrize("wrong", [{"eps": float("inf")}, {"alpha": -1.0}, {"lr": -0.1}, {"seed": 1 << 63}])
@@ -77,3 +94,24 @@ def test_a_forecast_grows_with_sessions_and_devices() -> None:
     assert many.host_disk_bytes == one.host_disk_bytes
     sizes = [item.program_bytes + item.data_bytes for item in one.settings]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_total_is_each_power_of_two_of_queries_that_divides_it() -> None:
+    assert shapes_of_total(16, "prge") == [(1, 16), (2, 8), (4, 4), (8, 2), (16, 1)]
+    assert shapes_of_total(12, "prge") == [(1, 12), (2, 6), (4, 3)]
+    assert shapes_of_total(16, "mezo-lora-fa") == [(1, 16)]
+
+
+def test_switched_loops_are_part_of_the_workload_its_series_and_its_command() -> None:
+    plan = Plan(("a",), model="tiny", quants=("nf4",), outer=False, inner=True)
+    (workload,) = plan.workloads(1)
+    assert (workload.outer_parallel, workload.inner_parallel) == (False, True)
+    assert describe_workload(workload)["outer_parallel"] is False
+    assert "inner_parallel" not in describe_workload(workload)
+    assert plan.arguments("nf4")[-4:] == ["--outer", "off", "--inner", "on"]
+    assert Plan.from_document(json.loads(json.dumps(plan.document()))) == plan
+
+
+def test_loops_that_a_method_fixes_do_not_name_its_series() -> None:
+    (workload,) = Plan(("a",), model="tiny", quants=("nf4",), method="mezo-lora-fa", q=1).workloads(1)
+    assert set(describe_workload(workload)) == {"model", "method", "quant", "backend", "q", "b", "T", "rank"}

@@ -56,7 +56,8 @@ def test_tasks_can_be_named_and_read_as_the_plan_says(path: Path, inventory: Inv
         "defaults: {models: tiny, devices: local}\n"
         "plans:\n"
         "  a: {task: movie-reviews, split: paper}\n"
-        "  b: {shapes: [{T: 48}], task: t.csv, template: own.yaml, label_map: {pos: positive, x: negative}, ignored_columns: when}\n"
+        "  b: {shapes: [{T: 48}], task: t.csv, template: own.yaml,"
+        " label_map: {pos: positive, x: negative}, ignored_columns: when}\n"
         "  c: {shapes: [{T: 32}], task: t.csv, validation: t.csv, template: sst2, label_map: 'x=negative',"
         " ignored_columns: [when]}\n"
     )
@@ -69,6 +70,28 @@ def test_tasks_can_be_named_and_read_as_the_plan_says(path: Path, inventory: Inv
     assert words[words.index("--label-map") + 1] == "pos=positive,x=negative"
     assert words[words.index("--ignore-columns") + 1] == "when"
     assert Plan.from_document(json.loads(json.dumps(second.document()))) == second
+
+
+def test_a_total_is_a_plan_for_each_split_into_queries_and_rows(path: Path, inventory: Inventory) -> None:
+    path.write_text("plans:\n  a: {devices: local, models: tiny, shapes: [{total: 8, T: 32}]}\n")
+    assert [(part.q, part.b, part.T) for part in load_plan_file(path, inventory).plans] == [
+        (1, 8, 32),
+        (2, 4, 32),
+        (4, 2, 32),
+        (8, 1, 32),
+    ]
+
+
+@pytest.mark.parametrize(("word", "value"), [("on", True), ("off", False), ("true", True)])
+def test_loops_are_switched_on_and_off(word: str, value: bool, path: Path, inventory: Inventory) -> None:
+    path.write_text(f"plans:\n  a: {{devices: local, models: tiny, outer: {word}, inner: {word}}}\n")
+    assert load_plan_file(path, inventory).plans == (Plan(("local",), model="tiny", outer=value, inner=value),)
+
+
+def test_a_method_with_fixed_queries_needs_no_q(path: Path, inventory: Inventory) -> None:
+    path.write_text("plans:\n  a: {devices: local, models: tiny, methods: [prge, mezo-lora-fa]}\n")
+    plans = load_plan_file(path, inventory).plans
+    assert [(part.method, part.q, part.b) for part in plans] == [("prge", 4, 4), ("mezo-lora-fa", 1, 4)]
 
 
 def test_auto_is_the_eps_of_each_setting(path: Path, inventory: Inventory) -> None:
@@ -113,6 +136,16 @@ MISTAKES = {
     ),
     "an unknown split": ("plans:\n  a:\n    devices: local\n    split: papers\n", 2, "Unknown split 'papers'"),
     "a missing task": ("plans:\n  a:\n    devices: local\n    task: nowhere.csv\n", 4, "nowhere.csv can't be read"),
+    "total beside q": (
+        "plans:\n  a: {devices: local, shapes: [{total: 16, q: 4}]}\n",
+        2,
+        "total stands for q * b, but q or b is given beside it",
+    ),
+    "queries of a fixed method": (
+        "plans:\n  a: {devices: local, models: tiny, methods: mezo-lora-fa, shapes: [{q: 4}]}\n",
+        2,
+        "mezo-lora-fa has 1 query a step, but q is 4",
+    ),
     "empty": ("", 1, "`plans` is missing"),
     "no plans": ("plans: {}\n", 1, "`plans` is empty, and must hold at least one"),
     "nothing after plans": ("plans:\n", 1, "`plans` is empty, and must be names with values"),

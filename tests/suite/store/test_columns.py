@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from suite.errors import StoreError
-from suite.store.rows import FLOAT, INTEGER, Columns, pack, unpack
+from suite.store.session_rows import FLOAT, INTEGER, Columns, pack, unpack
 
 WHOLE = st.lists(st.integers(-(2**63), 2**63 - 1), max_size=30)
 REAL = st.lists(st.floats(allow_nan=False), max_size=30)

@@ -20,7 +20,7 @@ from devices.deployment.built_runner import write_manifest
 from devices.transports.adb.link import adb_transport
 from devices.transports.shell.conversation import Patience
 from devices.transports.ssh.link import ssh_transport
-from suite.measuring import job, reconnecting
+from suite.measuring import job, reaching
 from tests.support.end_to_end.suite_runs import SHAPE, Bench, Ran
 from tests.support.twins.twin_devices import Twin
 
@@ -125,7 +125,7 @@ def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         "adb": lambda entry: adb_transport(entry, patience=patience),
     }
     monkeypatch.setattr(connect, "TRANSPORTS", MappingProxyType(transports))
-    monkeypatch.setattr(reconnecting, "RECONNECT_SECONDS", (2.0, RESTART_S))
+    monkeypatch.setattr(reaching, "RECONNECT_SECONDS", (2.0, RESTART_S))
 
 
 _PLAY = r"""

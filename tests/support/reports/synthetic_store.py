@@ -14,7 +14,7 @@ from reports.model.measurement import Measurement
 from reports.model.quantities import METRICS
 from suite.store import schema
 from suite.store.identity import canonical, workload_key
-from suite.store.rows import FLOAT, INTEGER, pack
+from suite.store.session_rows import FLOAT, INTEGER, pack
 from suite.store.store import Store
 
 _BEGAN = datetime(2026, 1, 1, 2, 15, tzinfo=UTC)
@@ -116,7 +116,8 @@ def _measurement(
     rows["measurement"].append(
         {
             "id": number, "run_id": run_id, "device_id": device + 1, "workload_key": workload_key(workload),
-            "workload": canonical(workload), "role": "measured", "planned_sessions": 3, "reference_losses": "[]",
+            "workload": canonical(workload), "role": "measured", "planned_sessions": 3,
+            "valid_sessions": 3, "design": "{}", "reference_losses": "[]",
             "started_at": at, "finished_at": at, "status": "ok", "document": canonical(document),
         }
     )  # fmt: skip

@@ -20,7 +20,9 @@ WORKLOAD = Workload("tiny", "fp32", q=2, b=2, T=16, rank=4)
 
 
 def eager_step(weights: ModelWeights, workload: Workload) -> PrgeStep:
-    return training_step(workload, eager_parts(workload, weights.config, weights.state))
+    step = training_step(workload, eager_parts(workload, weights.config, weights.state))
+    assert isinstance(step, PrgeStep)
+    return step
 
 
 @torch.no_grad()

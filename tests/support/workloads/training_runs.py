@@ -98,7 +98,7 @@ def train_in_runner(
     losses = [[float(loss) for loss in event["losses"]] for event in events if event["event"] == "step"]
     state = load_file(folder / "state.safetensors")
     return RunnerTraining(
-        losses=np.array(losses, dtype=np.float32).reshape(steps, 2, workload.q),
+        losses=np.array(losses, dtype=np.float32).reshape(steps, *workload.training_method.loss_shape(workload.q)),
         adapter=state["adapter"],
         projected_gradient=state["projected_gradient"],
         pending_key=state["pending_key"],

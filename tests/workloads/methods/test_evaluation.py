@@ -10,16 +10,17 @@ import torch
 
 from tests.support.workloads.eager_training import WORKLOAD
 from tests.support.workloads.training_runs import FloatArray
-from workloads.export.program import eager_parts, evaluation
+from workloads.export.program import eager_parts, training_step
+from workloads.method import EVALUATE
 from workloads.models.weights import ModelWeights
 from workloads.reference.eager import Batch, Reference
-from workloads.workload import EVALUATE, Workload, adapter_values, layout_of
+from workloads.workload import Workload, adapter_values, layout_of
 
 ROWS, LENGTH, CANDIDATES = 3, 16, 4
 
 
 def evaluated(tiny: ModelWeights, workload: Workload, batch: Batch, adapter: torch.Tensor) -> FloatArray:
-    module = evaluation(workload, eager_parts(workload, tiny.config, tiny.state))
+    module = training_step(workload, eager_parts(workload, tiny.config, tiny.state))
     arrays = (torch.from_numpy(part) for part in (batch.tokens, batch.first, batch.labels))
     with torch.no_grad():
         losses: FloatArray = module(*arrays, adapter).numpy()
@@ -39,8 +40,10 @@ def _batch(tiny: ModelWeights, labels: int) -> Batch:
 
 
 def _workload(quant: str, answers: int, candidates: int) -> Workload:
-    shape = replace(WORKLOAD, quant=quant, q=1, b=ROWS, T=LENGTH, inner_parallel=False)
-    return replace(shape, method=EVALUATE, answers=answers, candidates=candidates)
+    shape = replace(
+        WORKLOAD, quant=quant, q=1, b=ROWS, T=LENGTH, outer_parallel=None, inner_parallel=None, method=EVALUATE
+    )
+    return replace(shape, answers=answers, candidates=candidates)
 
 
 @pytest.mark.parametrize("quant", ["fp32", "bf16", "nf4"])

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import LlamaConfig as LlamaConfigOfTransformers
 from transformers import LlamaForCausalLM
 
+from tests.support.workloads.in_transformers import transformers_model
 from workloads.models.config import LlamaConfig
 from workloads.models.named import ZOO
 from workloads.models.weights import ModelWeights
@@ -180,31 +180,6 @@ def smollm2_path() -> Path:
 @pytest.fixture(scope="session")
 def smollm2() -> ModelWeights:
     return load_model("smollm2-135m")
-
-
-def transformers_model(weights: ModelWeights) -> LlamaForCausalLM:
-    """Returns the same model in transformers, built from the same state dict."""
-    config = weights.config
-    model = LlamaForCausalLM(
-        LlamaConfigOfTransformers(
-            vocab_size=config.vocab_size,
-            hidden_size=config.hidden_size,
-            intermediate_size=config.intermediate_size,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            num_key_value_heads=config.kv_heads,
-            head_dim=config.head_dim,
-            rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
-            rms_norm_eps=config.norm_eps,
-            tie_word_embeddings=config.tie_embeddings,
-            max_position_embeddings=config.max_positions,
-            attn_implementation="eager",
-        )
-    )
-    missing, unexpected = model.load_state_dict(dict(weights.state), strict=False)
-    assert not unexpected
-    assert missing in ([], ["lm_head.weight"] if config.tie_embeddings else [])
-    return model.eval()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,159 @@
+"""`suite train` as a whole: curves, adapters, interruptions that leave no trace, budgets, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from suite.preparing.inputs import load_inputs
+from suite.training.material import read_material
+from suite.training.plan import TrainingPlan
+from tests.support.end_to_end.suite_runs import SHAPE, Bench, kill, wait_for, wait_for_end, wait_for_line
+from workloads.methods.peft_folder import read_peft_folder
+from workloads.reference.eager import Batch, Reference
+
+TRAIN = ("train", "--device", "local", *SHAPE, "--quant", "nf4", "--examples", "24")
+SHORT = (*TRAIN, "--steps", "6", "--eval-every", "4", "--checkpoint-every", "3")
+LONG = (*TRAIN, "--steps", "400", "--eval-every", "400", "--checkpoint-every", "100", "--lr", "1e-2")
+
+
+def adapter_of(bench: Bench, training_id: str, folder: str) -> dict[str, Any]:
+    """Exports the adapter and returns its tensors."""
+    exported = bench("adapters", "export", training_id, str(bench.folder / folder))
+    assert exported.code == 0, exported.err
+    return load_file(bench.folder / folder / "adapter_model.safetensors")
+
+
+def segments(bench: Bench) -> list[tuple[int, int]]:
+    """First step and number of steps of each stored segment."""
+    return bench.rows("SELECT first_step, steps FROM training_segment ORDER BY first_step")
+
+
+def test_a_training_is_evaluated_on_its_way_and_its_adapter_is_what_was_evaluated(bench: Bench) -> None:
+    ran = bench(*SHORT, "--json")
+    assert ran.code == 0, ran.err
+    (trained,) = ran.document["trainings"]
+    assert (trained["status"], trained["steps"]) == ("finished", 6)
+    assert segments(bench) == [(0, 3), (3, 1), (4, 2)]
+    curve = trained["evaluations"]
+    assert [point["step"] for point in curve] == [0, 4, 6]
+    assert all(0 <= point["accuracy"] <= 1 and point["examples"] == 24 for point in curve)
+    assert [point["seconds"] for point in curve] == sorted(point["seconds"] for point in curve)
+    assert trained["energy_mj"]["unavailable"]
+    assert trained["peak_memory_kib"] > 0
+    assert _reference_losses(bench, trained["training_id"]) == pytest.approx(
+        (curve[0]["loss"], curve[-1]["loss"]), rel=1e-4
+    )
+    listed = bench("adapters", "list", "--json").document["trainings"]
+    assert [one["training_id"] for one in listed] == [trained["training_id"]]
+
+
+def _reference_losses(bench: Bench, training_id: str) -> tuple[float, float]:
+    """Returns the mean loss of the held-out answers by the eager reference: of a zero adapter, and of the exported."""
+    (document,) = bench.rows("SELECT plan FROM training")[0]
+    plan = TrainingPlan.from_document(json.loads(document))
+    inputs = load_inputs(plan.plan, print)
+    held_out, config = read_material(plan, inputs).held_out, inputs.weights.config
+    workload = next(plan.plan.workloads(answers=1))
+    adapter_of(bench, training_id, "exported")
+    trained = torch.from_numpy(read_peft_folder(workload, config, bench.folder / "exported"))
+    reference = Reference(workload, config, inputs.weights.state)
+    rows = len(held_out.classes)
+    tokens, first = held_out.tokens.reshape(-1, plan.plan.T)[:rows], held_out.first.reshape(-1)[:rows]
+    labels = held_out.labels.reshape(-1, held_out.candidates)[np.arange(rows), held_out.classes][:, None]
+    batch = Batch(tokens, first, labels)
+    return reference.loss(torch.zeros_like(trained), batch), reference.loss(trained, batch)
+
+
+def test_whatever_dies_a_training_goes_on_to_the_very_bits_of_an_undisturbed_one(bench: Bench) -> None:
+    with bench.start(*LONG, "--json") as process:
+        try:
+            kill(
+                wait_for(
+                    lambda: bench.runner_pid() if segments_so_far(bench) else None, "a runner of the second segment"
+                )
+            )
+            wait_for_line(process.stderr, "again from step")
+            wait_for(lambda: len(segments_so_far(bench)) > 1, "a second segment")
+            process.send_signal(signal.SIGKILL)
+        finally:
+            process.kill()
+            wait_for_end(process)
+    done = segments(bench)
+    assert 2 <= len(done) < 4
+    resumed = bench("train", "--resume", "--json")
+    assert resumed.code == 0, resumed.err
+    assert segments(bench) == [(0, 100), (100, 100), (200, 100), (300, 100)]
+    (disturbed,) = resumed.document["trainings"]
+    (plain,) = bench(*LONG, "--json").document["trainings"]
+    assert [point["loss"] for point in disturbed["evaluations"]] == [point["loss"] for point in plain["evaluations"]]
+    found, expected = (
+        adapter_of(bench, one["training_id"], name) for one, name in ((disturbed, "disturbed"), (plain, "plain"))
+    )
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert any(value.any() for name, value in expected.items() if "lora_B" in name)
+
+
+def segments_so_far(bench: Bench) -> list[tuple[int, int]]:
+    """Returns the stored segments, none while there is no store yet."""
+    return (
+        segments(bench)
+        if (bench.home / "store.sqlite").exists()
+        and bench.rows("SELECT 1 FROM sqlite_master WHERE name = 'training_segment'")
+        else []
+    )
+
+
+def test_a_training_starts_from_an_adapter_that_was_exported(bench: Bench) -> None:
+    (first,) = bench(*SHORT, "--lr", "1e-2", "--json").document["trainings"]
+    adapter_of(bench, first["training_id"], "start")
+    (second,) = bench(*SHORT, "--adapter", "start", "--json").document["trainings"]
+    assert second["evaluations"][0]["loss"] == first["evaluations"][-1]["loss"]
+    assert second["evaluations"][0]["loss"] != first["evaluations"][0]["loss"]
+
+
+def test_a_loss_that_is_not_finite_ends_a_training_with_the_last_good_state(bench: Bench) -> None:
+    ran = bench(*SHORT, "--lr", "1e30", "--json")
+    assert ran.code == 4
+    (trained,) = ran.document["trainings"]
+    assert trained["status"] == "failed"
+    assert "is not finite: the state of step" in trained["reason"]
+    assert "--lr" in trained["reason"]
+
+
+def test_a_target_that_is_reached_ends_a_training(bench: Bench) -> None:
+    (trained,) = bench(*SHORT, "--target", "0.01", "--json").document["trainings"]
+    assert trained["steps"] == 0
+    assert trained["reason"].startswith("reached an accuracy of")
+    refused = bench("adapters", "export", trained["training_id"], str(bench.folder / "none"))
+    assert (refused.code, "made no step" in refused.sentence) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--examples", "96"), "are to be held out"),
+        (("--budget-minutes", "-1"), "--budget-minutes is -1"),
+        (("--target", "2"), "--target is 2"),
+        (("--adapter", "absent"), "as PEFT saves them"),
+        (("--budget-joules", "5"), "--budget-joules can't be kept"),
+        (("--budget-minutes", "1e-9"), "one step on local takes"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_a_sentence(bench: Bench, options: tuple[str, str], sentence: str) -> None:
+    ran = bench(*SHORT, *options)
+    assert ran.code in (2, 4)
+    assert sentence in ran.err + ran.out
+    assert "Traceback" not in ran.err
+
+
+def test_nothing_to_resume_is_a_sentence(bench: Bench, tmp_path: Path) -> None:
+    del tmp_path
+    assert "no interrupted training" in bench("train", "--resume").sentence

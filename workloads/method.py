@@ -1,0 +1,193 @@
+"""The training methods: all that differs between them, in one table; without torch, which takes seconds to import.
+
+A method says how a step changes the adapter: from which forward passes it learns, with which noise, how many queries it
+has. `step` names the module of workloads.methods that makes its program.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from foundation.errors import UserError
+
+INPUTS = ("tokens", "first", "labels", "key", "lr", "eps")
+"""Of a program, in their order (docs/contracts.md)."""
+
+UNPERTURBED = -1
+"""The number of a query that is the adapter itself."""
+
+
+class Sides(Enum):
+    """Where around the adapter B the losses of a step are taken, for queries i with noise z_i."""
+
+    TWO = "L(B + eps z_i) and L(B - eps z_i)"
+    ONE = "L(B), then L(B + eps z_i)"
+    NONE = "L(B)"
+
+    @property
+    def signs(self) -> tuple[float, ...]:
+        """Of the perturbations of a query, in the order of their losses."""
+        return {Sides.TWO: (1.0, -1.0), Sides.ONE: (1.0,), Sides.NONE: ()}[self]
+
+    def loss_shape(self, queries: int) -> tuple[int, ...]:
+        """Returns the shape of a step's losses: [2, q] with + first, [1, 1 + q] with L(B) first, or [1]."""
+        return {Sides.TWO: (2, queries), Sides.ONE: (1, 1 + queries), Sides.NONE: (1,)}[self]
+
+    @property
+    def contrast_name(self) -> str:
+        """What a projected gradient is made of, in messages."""
+        return "L+ - L-" if self is Sides.TWO else "a perturbed loss's distance from their mean"
+
+    def contrasts(self, losses: Sequence[float]) -> tuple[list[float], float]:
+        """Returns what a step's losses say of its perturbations, and its variance in those of a loss.
+
+        L+ - L- of each query or, as all one-sided slopes share L(B) and its error, L+ less the mean of all L+.
+        """
+        if self is Sides.TWO:
+            return [2.0 * slope for slope in self.slopes(losses, 1.0)], 2.0
+        mean = math.fsum(losses[1:]) / max(1, len(losses) - 1)
+        return [loss - mean for loss in losses[1:]], 1.0
+
+    def slopes(self, losses: Sequence[float], eps: float) -> list[float]:
+        """Returns the projected gradients [q]: the slope of the loss along each query's noise.
+
+        `losses` are flattened. Two-sided (L+ - L-) / (2 eps), one-sided (L+ - L) / eps.
+        """
+        if self is Sides.TWO:
+            q = len(losses) // 2
+            return [(plus - minus) / (2.0 * eps) for plus, minus in zip(losses[:q], losses[q:], strict=True)]
+        return [(loss - losses[0]) / eps for loss in losses[1:]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method."""
+
+    name: str
+    summary: str
+    """What a step does, in a line for --help and pages."""
+    source: str
+    step: str
+    """The module of workloads.methods with its `training_step(workload, parts)`."""
+    sides: Sides = Sides.TWO
+    noise: str | None = "normal"
+    """The distribution of the perturbations (docs/contracts.md, "Noise"); None without any."""
+    normalised: bool = False
+    """Whether a step is divided by the standard deviation of its perturbed losses."""
+    trains: str = "lora-fa"
+    """What is trained: `lora-fa`, all B of the adapters."""
+    queries: int | None = None
+    """q where there is no choice."""
+    least_queries: int = 1
+    outer: bool | None = None
+    inner: bool | None = None
+    """Whether the loop over queries and that over + and - run side by side, where there is no choice."""
+    work_beside: float = 0.0
+    """Work of a step that is no forward pass, in forward passes of the batch: a backward pass, say."""
+    default_lr: float | None = None
+    """Instead of the quantization setting's."""
+    inputs: tuple[str, ...] = INPUTS
+    """Those that its program has."""
+    public: bool = True
+    """Whether users choose it; the others serve the suite itself."""
+
+    @property
+    def default_queries(self) -> int:
+        """q where none is given."""
+        return self.queries or max(DEFAULT_QUERIES, self.least_queries)
+
+    def loss_shape(self, queries: int) -> tuple[int, ...]:
+        """Returns the shape of its program's losses."""
+        return self.sides.loss_shape(queries)
+
+    def forward_passes(self, queries: int) -> float:
+        """Returns what a step costs, in forward passes of the batch."""
+        return math.prod(self.loss_shape(queries)) + self.work_beside
+
+    def step_scale(self, losses: Sequence[float]) -> float:
+        """Returns the factor of a step's projected gradients: 1, or 1 / the deviation of the perturbed losses.
+
+        The deviation is that of a sample, over q - 1. If all losses are equal, no direction is better: 0.
+        """
+        if not self.normalised:
+            return 1.0
+        perturbed = losses[1:]
+        mean = math.fsum(perturbed) / len(perturbed)
+        deviation = math.sqrt(math.fsum((loss - mean) ** 2 for loss in perturbed) / (len(perturbed) - 1))
+        return 1.0 / deviation if deviation > 0 else 0.0
+
+    def allows(self, queries: int) -> bool:
+        """Returns whether a step may have this many queries."""
+        return queries >= self.least_queries and self.queries in (None, queries)
+
+    def require_queries(self, queries: int) -> None:
+        """Raises UserError unless the method allows this many queries."""
+        if self.queries not in (None, queries):
+            raise UserError(
+                f"{self.name} has {self.queries} query a step, but q is {queries}: leave -q out, or choose another "
+                "method for more queries."
+            )
+        if queries < self.least_queries:
+            raise UserError(
+                f"{self.name} needs {self.least_queries} queries a step or more, but q is {queries}: raise q."
+            )
+
+    def loops(self, outer: bool | None, inner: bool | None) -> tuple[bool, bool]:
+        """Returns whether the outer and the inner loop run side by side; None is the method's own way.
+
+        Raises UserError for a loop that the method does not leave open.
+        """
+        found = []
+        for name, wanted, fixed in (("outer", outer, self.outer), ("inner", inner, self.inner)):
+            if fixed is not None and wanted not in (None, fixed):
+                raise UserError(
+                    f"{self.name} runs its {name} loop {'side by side' if fixed else 'in turn'}, but {name} is "
+                    f"{'on' if wanted else 'off'}: leave it out, or choose another method."
+                )
+            found.append(wanted if fixed is None and wanted is not None else fixed is not False)
+        return found[0], found[1]
+
+
+DEFAULT_QUERIES = 4
+EVALUATE = "evaluate"
+"""Not a method to train with: the program that says how good an adapter is (workloads/methods/evaluation.py)."""
+
+_METHODS = (
+    Method(
+        "prge",
+        "P-RGE: two-sided estimate of q queries, which run side by side, and so do + and -",
+        "MobiZO, arXiv 2409.15520",
+        step="prge_step",
+    ),
+    Method(
+        "mezo-lora-fa",
+        "MeZO on LoRA-FA adapters: one query a step, + and then -",
+        "MeZO, arXiv 2305.17333; LoRA-FA, arXiv 2308.03303",
+        step="prge_step",
+        queries=1,
+        outer=False,
+        inner=False,
+    ),
+    Method(
+        EVALUATE,
+        "no training: the losses of candidate answers with an adapter that is given",
+        "the suite's own",
+        step="evaluation",
+        sides=Sides.NONE,
+        noise=None,
+        queries=1,
+        outer=False,
+        inner=False,
+        inputs=("tokens", "first", "labels", "adapter"),
+        public=False,
+    ),
+)
+
+METHOD_TABLE = {method.name: method for method in _METHODS}
+"""By name; the first is the default."""
+
+METHODS = tuple(method.name for method in _METHODS if method.public)
+"""The names that users choose from."""

@@ -1,0 +1,172 @@
+"""Adapters as PEFT keeps them: a folder with adapter_config.json and adapter_model.safetensors.
+
+PEFT computes x W^T + (alpha / rank) (x A^T) B^T with A [rank, in] and B [out, rank] (peft.LoraConfig). Here B is
+[rank, out], and A has alpha / rank folded in, rounded as the setting's products take it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from foundation.atomic import write_atomic
+from foundation.errors import UserError
+from workloads.methods.adapter import frozen_a
+from workloads.models.config import PROJECTIONS, LlamaConfig
+from workloads.quantize.apply import product_dtype
+from workloads.workload import AdapterSlot, Workload, adapter_values, layout_of, lora_settings
+
+Float32Array = NDArray[np.float32]
+
+CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+_LARGEST_CONFIG_BYTES = 1 << 20
+_CLOSE = 1e-3
+"""Relative difference of two A that are the same, one of them rounded to a type of 16 bits."""
+
+
+def write_peft_folder(workload: Workload, config: LlamaConfig, adapter: Float32Array, base: str, folder: Path) -> None:
+    """Writes the adapter float32 [n] of a workload, over the model that `base` names; folder is made.
+
+    Raises OSError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, NDArray[Any]] = {}
+    for slot in layout_of(workload, config):
+        values = adapter[slot.offset : slot.offset + slot.size].reshape(slot.rank, slot.features)
+        tensors[f"{_name(slot)}.lora_A.weight"] = _unfolded_a(workload, config, slot)
+        tensors[f"{_name(slot)}.lora_B.weight"] = np.ascontiguousarray(values.T)
+    write_atomic(folder / TENSORS, save(tensors, metadata={"format": "pt"}))
+    document = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": workload.rank,
+        "lora_alpha": workload.alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "target_modules": list(workload.targets),
+    }
+    write_atomic(folder / CONFIG, (json.dumps(document, indent=2) + "\n").encode())
+
+
+class _Config(BaseModel):
+    """What of adapter_config.json decides whether an adapter fits."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    peft_type: str
+    r: int
+    lora_alpha: float
+    target_modules: list[str]
+    use_rslora: bool = False
+    use_dora: bool = False
+    bias: str = "none"
+
+
+def read_peft_folder(workload: Workload, config: LlamaConfig, folder: Path) -> Float32Array:
+    """Returns the adapter float32 [n] of a PEFT folder, for a training of `workload` to start from.
+
+    Raises UserError, naming what is wrong, for a folder that can't be read, or whose adapter is another than the
+    workload trains: other rank, scale, projections, shapes, or another frozen A.
+    """
+    _require_fit(_read_config(folder), workload, folder)
+    try:
+        tensors = load_file(folder / TENSORS)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{folder / TENSORS} can't be read ({error}): give a folder that PEFT has saved.") from error
+    layout = layout_of(workload, config)
+    adapter = np.zeros(adapter_values(layout), np.float32)
+    expected = {name for slot in layout for name in _names(slot)}
+    if unknown := sorted(set(tensors) - expected):
+        raise UserError(
+            f"{folder} has {len(unknown)} tensors that {workload.model} with these targets has not, such as "
+            f"{unknown[0]}: choose the model and --targets that it was trained with."
+        )
+    for slot in layout:
+        lora_a, lora_b = (
+            _tensor(tensors, name, shape, folder)
+            for name, shape in zip(_names(slot), _shapes(config, slot), strict=True)
+        )
+        own = _unfolded_a(workload, config, slot)
+        if float(np.abs(lora_a - own).max()) > _CLOSE * float(np.abs(own).max()):
+            raise UserError(
+                f"{folder} has another A of {_name(slot)} than the one that LoRA-FA draws here and never trains: "
+                "start from an adapter that this suite has trained."
+            )
+        adapter[slot.offset : slot.offset + slot.size] = lora_b.T.reshape(-1)
+    return adapter
+
+
+def _name(slot: AdapterSlot) -> str:
+    part = "self_attn" if slot.projection in PROJECTIONS[:4] else "mlp"
+    return f"base_model.model.model.layers.{slot.layer}.{part}.{slot.projection}"
+
+
+def _names(slot: AdapterSlot) -> tuple[str, str]:
+    return f"{_name(slot)}.lora_A.weight", f"{_name(slot)}.lora_B.weight"
+
+
+def _shapes(config: LlamaConfig, slot: AdapterSlot) -> Iterator[tuple[int, int]]:
+    out_features, in_features = config.projection_shape(slot.projection)
+    yield slot.rank, in_features
+    yield out_features, slot.rank
+
+
+def _unfolded_a(workload: Workload, config: LlamaConfig, slot: AdapterSlot) -> Float32Array:
+    """Returns A [rank, in] as PEFT keeps it, without the scale."""
+    folded = frozen_a(config, lora_settings(workload), slot, workload.adapter_seed)
+    rounded = folded.to(product_dtype(workload.setting)).to(torch.float32) / (workload.alpha / workload.rank)
+    values: Float32Array = rounded.numpy()
+    return values
+
+
+def _read_config(folder: Path) -> _Config:
+    path = folder / CONFIG
+    try:
+        if path.stat().st_size > _LARGEST_CONFIG_BYTES:
+            raise UserError(f"{path} has {path.stat().st_size} bytes, which is no adapter's configuration: check it.")
+        return _Config.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(
+            f"{path} can't be read ({error.strerror}): give a folder with {CONFIG} and {TENSORS}, as PEFT saves them."
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UserError(f"{path}: {where}: {first['msg']}: give a LoRA adapter that PEFT has saved.") from error
+
+
+def _require_fit(found: _Config, workload: Workload, folder: Path) -> None:
+    if found.peft_type != "LORA" or found.use_rslora or found.use_dora or found.bias != "none":
+        raise UserError(
+            f"{folder} is no plain LoRA adapter ({found.peft_type}): give one without rsLoRA, DoRA and biases."
+        )
+    same = (("rank", found.r, workload.rank), ("alpha", found.lora_alpha, workload.alpha))
+    for name, has, wanted in same:
+        if not math.isclose(has, wanted):
+            raise UserError(f"{folder} has {name} {has:g}, but {wanted:g} is to be trained: use --{name} {has:g}.")
+    if set(found.target_modules) != set(workload.targets):
+        targets = ",".join(found.target_modules)
+        raise UserError(
+            f"{folder} adapts {targets}, but {','.join(workload.targets)} are to be trained: use --targets {targets}."
+        )
+
+
+def _tensor(tensors: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, int], folder: Path) -> Float32Array:
+    found = tensors.get(name)
+    if found is None or found.shape != shape:
+        has = "is missing" if found is None else f"is {list(found.shape)}"
+        raise UserError(f"{folder}: {name} {has}, but it must be {list(shape)}: choose the model that it belongs to.")
+    return found.astype(np.float32)
