@@ -58,7 +58,7 @@ def refuse_settings(why: str, allowed: Sequence[str]) -> None:
 
 def check_inputs(plan: RunPlan) -> None:
     """Opens the tasks and weights that plans name. Raises UserError for one that can't be used."""
-    naming = [part for part in plan.plans if part.task is not None or part.weights is not None]
+    naming = [part for part in plan.plans if any((part.task, part.template, part.validation, part.weights))]
     if naming:
         from suite.preparing import inputs  # loads tokenizers, which most plans don't need before they are measured
 

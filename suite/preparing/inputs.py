@@ -15,6 +15,7 @@ from workloads.tasks.batches import TaskBatches, batches
 from workloads.tasks.source import MOVIE_REVIEWS, PAPER
 from workloads.tasks.splits import first_of_each
 from workloads.tasks.task import Task, open_task
+from workloads.tasks.template import load_template
 from workloads.workload import Workload
 
 
@@ -32,12 +33,11 @@ def check_inputs(plan: Plan) -> None:
 
     Raises the same UserErrors as `load_inputs`, but for damage within tensors.
     """
-    if plan.task == MOVIE_REVIEWS or (plan.weights is None and named_model(plan.model).packaged is not None):
-        # What would have to be downloaded is not looked at.
-        if plan.task != MOVIE_REVIEWS:
-            _task(plan, _nobody)
-        if plan.weights is not None:
-            load_model(plan.model, plan.weights_path, _nobody, str)
+    if plan.task == MOVIE_REVIEWS:  # they may not be here yet either
+        if plan.template is not None:
+            load_template(plan.template)
+    elif plan.weights is None and named_model(plan.model).packaged is not None:  # its tokenizer may not be here yet
+        _task(plan, _nobody)
     else:
         load_inputs(plan, _nobody, digest=str)
 

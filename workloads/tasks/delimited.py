@@ -18,10 +18,8 @@ from foundation.text import printable
 Cells = tuple[int, list[str]]
 """The line a row begins in, from 1, and the row's cells."""
 
-_QUOTED = r'"(?:[^"]++|"")*+"'
-_CELL = rf'(?:{_QUOTED}|[^"\t\r\n]*+)'
-_QUOTED_FILE = re.compile(rf"{_CELL}(?:(?:\t|\r?\n|\r){_CELL})*+")
-_QUOTED_CELL = re.compile(rf"(?:^|\t)({_QUOTED})(?=\t|\r?$)", re.MULTILINE)
+#: A cell, quoted or with no quotation mark in it, and what ends it. A lone carriage return is a character of the text.
+_CELL = re.compile(r'(?:"((?:[^"]++|"")*+)"(?=\t|\r?\n|\r?\Z)|([^"\t\n]*+))(\t|\r?\n|\r?\Z)')
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -33,23 +31,46 @@ def read_tsv(text: str, where: str) -> list[Cells]:
     plain = [(number, line.split("\t")) for number, line in _lines(text)]
     if plain and not any(len(cells) > 1 for _, cells in plain):
         raise UserError(f"{where} has no labels, only one column: write each line as text, a tab, label.")
-    if '"' not in text or not _QUOTED_FILE.fullmatch(text):
+    quoted = _quoted_rows(text) if '"' in text else None
+    if quoted is None or not _is_even([(line, cells) for line, cells, _ in quoted]):
         return plain
-    quoted = _read_quoted(text, "\t", where)
-    if _is_even(quoted) and (not _is_even(plain) or _bears_quoting(text, plain[0][1])):
-        return quoted
+    first = plain[0][1]
+    throughout = len(first) > 1 and all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in first)
+    if throughout or not _is_even(plain) or any(doubled for *_, doubled in quoted):
+        return [(line, cells) for line, cells, _ in quoted]
     return plain
 
 
-def _bears_quoting(text: str, first: Sequence[str]) -> bool:
-    """Returns True if only quoting explains the quotation marks, although the lines can be split without it.
+def _quoted_rows(text: str) -> list[tuple[int, list[str], bool]] | None:
+    """Returns line and cells of each row as pandas quotes them, None if the text has quotation marks that it doesn't.
 
-    A cell has doubled ones, or the first line is quoted throughout, as by csv.QUOTE_ALL.
+    And whether only quoting explains a cell that its lines could be split without: it has doubled quotation marks.
     """
-    if len(first) > 1 and all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in first):
-        return True
-    cells = (found[1] for found in _QUOTED_CELL.finditer(text))
-    return any('""' in cell[1:-1] and not {"\t", "\n"} & set(cell) for cell in cells)
+    rows: list[tuple[int, list[str], bool]] = []
+    begin, line, place = 1, 1, 0
+    cells: list[str] = []
+    doubled = False
+    while place < len(text) or cells:
+        found = _CELL.match(text, place)
+        if found is None:
+            return None
+        place = found.end()
+        inner, bare, end = found.groups()
+        if inner is None:
+            cells.append(bare.removesuffix("\r") if end != "\t" else bare)
+        else:
+            cells.append(inner.replace('""', '"'))
+            doubled |= '""' in inner and "\t" not in inner and "\n" not in inner
+            line += inner.count("\n")
+        if end == "\t" and place < len(text):
+            continue
+        if end == "\t":
+            cells.append("")
+        if any(cell.strip() for cell in cells):
+            rows.append((begin, cells, doubled))
+        line += 1
+        begin, cells, doubled = line, [], False
+    return rows
 
 
 def read_csv(text: str, where: str, known: Collection[str]) -> list[Cells]:

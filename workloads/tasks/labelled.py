@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,7 +56,12 @@ def label_text(value: object) -> str:
         return ""
     if not isinstance(value, str | int | float):
         raise ValueError(f"{value!r}")
-    text = str(value).strip().lower()
+    return _folded_label(str(value))
+
+
+@functools.lru_cache(maxsize=4096)
+def _folded_label(value: str) -> str:
+    text = value.strip().lower()
     whole, _, fraction = text.partition(".")
     is_whole = whole.lstrip("-").isdecimal() and fraction.strip("0") == ""
     return whole if is_whole else text
@@ -223,4 +229,8 @@ def _choices(table: Table, template: Template, choices: Choices, row: Row) -> tu
 
 def _is_unicode(text: str) -> bool:
     """Returns False for half a surrogate pair, which JSON allows but no tokenizer reads."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -6,7 +6,7 @@ The built-in ones lie in `templates/`; their prompts follow those that MeZO and 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from string import Formatter
@@ -132,7 +132,7 @@ class Template(_Strict):
 
     def _check_pattern(self, pattern: str, known: tuple[str, ...]) -> None:
         try:
-            found = list(pieces(pattern))
+            found = pieces(pattern)
         except ValueError as error:
             raise ValueError(f"{pattern!r} has a brace too many ({error}): write {{{{ or }}}} for a brace") from error
         for _, name, change in found:
@@ -151,7 +151,7 @@ class Template(_Strict):
     @property
     def tail(self) -> str:
         """The end of every prompt: what stands behind its last field."""
-        *_, (text, name, _) = pieces(self.prompt)
+        text, name, _ = pieces(self.prompt)[-1]
         return text if name is None else ""
 
     def column_of(self, columns: Mapping[str, Any] | tuple[str, ...], field: str) -> str | None:
@@ -160,12 +160,17 @@ class Template(_Strict):
         return next((name for name in names if name in columns), None)
 
 
-def pieces(pattern: str) -> Iterator[tuple[str, str | None, str]]:
-    """Yields the parts of a pattern: literal text before, name of the field or None, and its change."""
-    for text, name, change, conversion in Formatter().parse(pattern):
-        if conversion is not None:
-            raise ValueError(f"!{conversion}")
-        yield text, name, change or ""
+@functools.cache
+def pieces(pattern: str) -> tuple[tuple[str, str | None, str], ...]:
+    """Returns the parts of a pattern: literal text before, name of the field or None, and its change.
+
+    Raises ValueError for a brace too many, and for a conversion such as `!r`.
+    """
+    parts = tuple(Formatter().parse(pattern))
+    conversions = [conversion for *_, conversion in parts if conversion is not None]
+    if conversions:
+        raise ValueError(f"!{conversions[0]}")
+    return tuple((text, name, change or "") for text, name, change, _ in parts)
 
 
 def fill(pattern: str, values: Mapping[str, str]) -> str:

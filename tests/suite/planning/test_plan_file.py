@@ -47,6 +47,31 @@ def test_lists_multiply_and_defaults_fill_in(path: Path, inventory: Inventory) -
     assert (last.sessions, last.quants, last.task) == (2, ("fp32", "nf4"), str(path.parent / "t.tsv"))
 
 
+def test_tasks_can_be_named_and_read_as_the_plan_says(path: Path, inventory: Inventory) -> None:
+    path.with_name("t.csv").write_text("when,text,label\nnow,good,pos\nthen,bad,x\n")
+    path.with_name("own.yaml").write_text(
+        "fields: {text: text}\nprompt: '{text} Was it'\ncandidates: {positive: ' good', negative: ' bad'}\n"
+    )
+    path.write_text(
+        "defaults: {models: tiny, devices: local}\n"
+        "plans:\n"
+        "  a: {task: movie-reviews, split: paper}\n"
+        "  b: {shapes: [{T: 48}], task: t.csv, template: own.yaml,"
+        " label_map: {pos: positive, x: negative}, ignored_columns: when}\n"
+        "  c: {shapes: [{T: 32}], task: t.csv, validation: t.csv, template: sst2, label_map: 'x=negative',"
+        " ignored_columns: [when]}\n"
+    )
+    first, second, third = load_plan_file(path, inventory).plans
+    assert (first.task, first.split) == ("movie-reviews", "paper")
+    assert (second.task, second.template) == (str(path.parent / "t.csv"), str(path.parent / "own.yaml"))
+    assert second.task_source.label_map == {"pos": "positive", "x": "negative"}
+    assert (third.template, third.validation) == ("sst2", str(path.parent / "t.csv"))
+    words = second.arguments("int8")
+    assert words[words.index("--label-map") + 1] == "pos=positive,x=negative"
+    assert words[words.index("--ignore-columns") + 1] == "when"
+    assert Plan.from_document(json.loads(json.dumps(second.document()))) == second
+
+
 def test_a_total_is_a_plan_for_each_split_into_queries_and_rows(path: Path, inventory: Inventory) -> None:
     path.write_text("plans:\n  a: {devices: local, models: tiny, shapes: [{total: 8, T: 32}]}\n")
     assert [(part.q, part.b, part.T) for part in load_plan_file(path, inventory).plans] == [
@@ -99,6 +124,18 @@ def test_a_run_plan_of_another_version_is_refused() -> None:
 
 
 MISTAKES = {
+    "an unknown template": (
+        "plans:\n  a:\n    devices: local\n    template: sst\n",
+        4,
+        "Unknown template 'sst': did you mean sst2",
+    ),
+    "a label map of another form": (
+        "plans:\n  a:\n    devices: local\n    label_map: pos\n",
+        2,
+        "--label-map has 'pos': write LABEL=NAME",
+    ),
+    "an unknown split": ("plans:\n  a:\n    devices: local\n    split: papers\n", 2, "Unknown split 'papers'"),
+    "a missing task": ("plans:\n  a:\n    devices: local\n    task: nowhere.csv\n", 4, "nowhere.csv can't be read"),
     "total beside q": (
         "plans:\n  a: {devices: local, shapes: [{total: 16, q: 4}]}\n",
         2,

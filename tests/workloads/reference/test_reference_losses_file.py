@@ -35,7 +35,7 @@ def data() -> TaskBatches:
         first=np.stack([batch.first for batch in DATA]),
         labels=np.stack([batch.labels for batch in DATA]),
         classes=np.zeros((2, WORKLOAD.b), dtype=np.int64),
-        answers=((1,),),
+        candidates=1,
         rows=2,
         truncated_rows=0,
     )
