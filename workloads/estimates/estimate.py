@@ -84,6 +84,9 @@ _GRAPH_BYTES_PER_CHUNK = 5_000
 _BACKPROP_GRAPH_BYTES = 3_000
 """Operators of the way back around the layers, and of the optimizer."""
 
+_GRAPH_BYTES_PER_SHARED_LAYER = 1_000
+"""Names of a layer's constants, which shared delegates get as arguments."""
+
 _LIST_BYTES = 4_200
 _LIST_BYTES_PER_CONSTANT = 416
 """Of a data file: room for its list of constants, and their alignment."""
@@ -130,7 +133,8 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
     tables = 4 * workload.T * config.head_dim * 4  # of the rotary positions
     graph += tables
     if workload.training_method.optimizer is not None:
-        graph += _BACKPROP_GRAPH_BYTES + (0 if setting.kernel else tables)
+        shared = tables + config.layers * _GRAPH_BYTES_PER_SHARED_LAYER
+        graph += _BACKPROP_GRAPH_BYTES + (0 if setting.kernel else shared)
     attention = 2 * config.layers * workload.T * config.query_size  # scores and mixed values of a token
     return Estimate(
         weight_bytes=weights,

@@ -38,8 +38,11 @@ def test_first_update_is_the_derivative_of_each_value(
     np.testing.assert_allclose(-trained.adapter, expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
 
 
-ALLOWED = {"fp32": 1e-4, "bf16": 5e-2, "int8": 1e-4, "nf4": 1e-4, "nf4-double": 1e-4}
-"""Relative error of the adapter. bf16: autograd rounds gradients to 8 bits too, the kernel does not."""
+ALLOWED = {"fp32": 1e-4, "bf16": 1e-1, "int8": 1e-4, "nf4": 1e-4, "nf4-double": 1e-4}
+"""Relative error of the adapter; program_bounds argues for it. Roundings of bf16 have the derivative 1 in both, but operands
+that are rounded the other way change a gradient, and steps build on each other: 6e-2 was measured after six. One missing
+step would be 1.7e-1.
+"""
 
 BY_KERNEL = [replace(SGD, quant=quant) for quant in ALLOWED if quant != "fp32"]
 

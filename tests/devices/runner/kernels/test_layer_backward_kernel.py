@@ -70,7 +70,7 @@ def test_gradients_are_those_of_autograd(kernels, name, form):
             found = found_gradients(kernels, layer, gradient, variant, in_place)
             assert len(found) == len(expected)
             for one, other in zip(found, expected, strict=True):
-                assert np.abs(one - other).max() < 2e-5 * np.abs(other).max()
+                assert np.abs(one - other).max() <= 2e-5 * np.abs(other).max()  # of one token, some are zero
 
 
 @pytest.mark.parametrize("name", ["all heads at once", "rank wider than a panel, some projections"])
