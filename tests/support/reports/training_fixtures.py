@@ -72,7 +72,7 @@ def rising(top: float, pace: float, every: int = 100, steps: int = 500) -> list[
 
 
 def lab_trainings() -> list[Training]:
-    """A race of four contenders with three seeds on a board with power, with one on an emulated one of a hostile name."""
+    """A race of four contenders: three seeds on a board with power, one on an emulated one of a hostile name."""
     plan = {"target": 0.7}
     found = []
     for seed in (7, 8, 9):
