@@ -20,7 +20,7 @@ from workloads.models.zoo import load_model
 from workloads.quantize.settings import QUANTIZATION_SETTINGS, SETTINGS
 from workloads.reference.eager import Batch, Reference
 from workloads.tasks.batches import batches
-from workloads.tasks.task import Template, built_in_task
+from workloads.tasks.task import built_in_task
 from workloads.workload import Workload
 
 EXACT_EPS = 1e-3
@@ -42,7 +42,7 @@ def arithmetics(setting: str) -> Sequence[Accumulation]:
 def main(model: str, settings: str, perturbations: int, b: int, T: int, eps: str, seed: int) -> None:
     """Print a line for each setting, arithmetic and eps."""
     weights = load_model(model, notify=click.echo)
-    data = batches(built_in_task(Template()), weights.tokenizer, b, T, 1, seed)
+    data = batches(built_in_task(), weights.tokenizer, b, T, 1, seed)
     batch = Batch(data.tokens[0], data.first[0], data.labels[0])
 
     def losses(setting: str, size: float, accumulation: Accumulation = Accumulation.FP32) -> NDArray[np.float64]:

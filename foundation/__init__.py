@@ -2,6 +2,8 @@
 
 errors.py        errors that a user can fix, among them the one for an unknown name
 text.py          text from devices and people, made safe for messages; suggestions for misspelt names
+yaml_lines.py    YAML files as plain values, each with its line
+validation.py    what pydantic finds wrong in such a file, as one sentence
 atomic.py        files that appear whole or not at all
 unavailable.py   a value that was not measured, with its reason
 pip.py           a package's file, fetched through pip

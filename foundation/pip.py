@@ -1,17 +1,20 @@
-"""Fetches wheels through pip, so that the user's own configuration decides where from."""
+"""Fetches packages through pip, so that the user's own configuration decides where from."""
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from foundation.causes import cause_line
+
 _TIMEOUT_S = 1800
 
 
 class PipError(Exception):
-    """pip could not fetch the wheel. The message says why, without a full stop."""
+    """pip could not fetch the package. The message says why, without a full stop."""
 
 
 def download_wheel(requirement: str, destination: Path, *, options: Sequence[str] = ()) -> Path:
@@ -19,14 +22,31 @@ def download_wheel(requirement: str, destination: Path, *, options: Sequence[str
 
     Raises `PipError`.
     """
-    argv = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
-    argv += ["--disable-pip-version-check", *options, "--dest", str(destination), requirement]
+    return _download(requirement, destination, "*.whl", ["--only-binary=:all:", *options, requirement])
+
+
+def download_source(requirement: str, sha256: str, destination: Path) -> Path:
+    """Downloads the source archive of `requirement`, pinned by its hash, to the empty folder `destination`.
+
+    pip runs the archive's setup to learn its name, so it checks the hash before. Raises `PipError`.
+    """
+    pinned = destination / "requirements.txt"
+    pinned.write_text(f"{requirement} --hash=sha256:{sha256}\n", encoding="utf-8")
+    options = ["--no-binary=:all:", "--require-hashes", "--requirement", str(pinned)]
+    if importlib.util.find_spec("setuptools") is not None:
+        options.append("--no-build-isolation")  # else pip fetches setuptools for nothing but the name
+    return _download(requirement, destination, "*.tar.gz", options)
+
+
+def _download(requirement: str, destination: Path, pattern: str, options: Sequence[str]) -> Path:
+    argv = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--quiet"]
+    argv += ["--disable-pip-version-check", "--dest", str(destination), *options]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as error:
         raise PipError(f"pip did not download {requirement} within {_TIMEOUT_S} s") from error
-    files = list(destination.glob("*.whl"))
+    files = list(destination.glob(pattern))
     if done.returncode != 0 or len(files) != 1:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        raise PipError(f"pip could not download {requirement} ({lines[-1][:200]})")
+        words = cause_line(done.stderr, done.stdout, limit=200).removeprefix(": ") or "no message"
+        raise PipError(f"pip could not download {requirement} ({words})")
     return files[0]

@@ -91,6 +91,10 @@ class Method:
     """Instead of the quantization setting's."""
     inputs: tuple[str, ...] = INPUTS
     """Those that its program has."""
+    optimizer: str | None = None
+    """What applies gradients that a step has by backpropagation: `sgd` or `adam`; None for the other methods."""
+    settings: tuple[str, ...] | None = None
+    """The quantization settings that it can be had in, where that is not all."""
     public: bool = True
     """Whether users choose it; the others serve the suite itself."""
 
@@ -122,6 +126,14 @@ class Method:
     def allows(self, queries: int) -> bool:
         """Returns whether a step may have this many queries."""
         return queries >= self.least_queries and self.queries in (None, queries)
+
+    def require_setting(self, quant: str) -> None:
+        """Raises UserError unless the method can be had in this quantization setting."""
+        if self.settings is not None and quant not in self.settings:
+            raise UserError(
+                f"{self.name} has no way back through the layers of {quant}: choose one of {', '.join(self.settings)}, "
+                "or the method prge."
+            )
 
     def require_queries(self, queries: int) -> None:
         """Raises UserError unless the method allows this many queries."""
@@ -155,6 +167,25 @@ DEFAULT_QUERIES = 4
 EVALUATE = "evaluate"
 """Not a method to train with: the program that says how good an adapter is (workloads/methods/evaluation.py)."""
 
+
+def _by_backpropagation(name: str, optimizer: str, described: str, default_lr: float) -> Method:
+    return Method(
+        name,
+        f"first order: exact gradients of B by backpropagation, a layer at a time with recomputation, {described}",
+        "MeBP, arXiv 2510.03425; LoRA-FA, arXiv 2308.03303",
+        step="backprop_step",
+        sides=Sides.NONE,
+        noise=None,
+        queries=1,
+        outer=False,
+        inner=False,
+        work_beside=2.0,  # a layer is computed again, and gone back through with as many products
+        default_lr=default_lr,
+        optimizer=optimizer,
+        settings=("fp32", "bf16", "int8", "nf4", "nf4-double"),
+    )
+
+
 _METHODS = (
     Method(
         "prge",
@@ -171,6 +202,27 @@ _METHODS = (
         outer=False,
         inner=False,
     ),
+    Method(
+        "rademacher",
+        "P-RGE with random signs in the place of normal noise",
+        "MobiZO, arXiv 2409.15520, with the noise of FZOO, arXiv 2506.09034",
+        step="prge_step",
+        noise="rademacher",
+    ),
+    Method(
+        "fzoo",
+        "FZOO: one-sided estimate of q queries with random signs, beside the adapter itself; normalised steps",
+        "FZOO, arXiv 2506.09034",
+        step="fzoo_step",
+        sides=Sides.ONE,
+        noise="rademacher",
+        normalised=True,
+        least_queries=2,
+        inner=False,
+        default_lr=1e-5,
+    ),
+    _by_backpropagation("fo-lora-fa", "sgd", "then SGD", 5e-3),
+    _by_backpropagation("fo-lora-fa-adam", "adam", "then Adam", 1e-3),
     Method(
         EVALUATE,
         "no training: the losses of candidate answers with an adapter that is given",

@@ -21,7 +21,7 @@ class TrainingSettings:
     seed: int = 7
 
 
-EXPORTER_VERSION = 7
+EXPORTER_VERSION = 8
 """Part of an artifact's hash: raise it whenever the same workload gives a different program."""
 
 BACKENDS = ("xnnpack",)
@@ -68,6 +68,7 @@ class Workload:
             _known("target module", target, PROJECTIONS)
         self._check_sizes()
         self.training_method.require_queries(self.q)
+        self.training_method.require_setting(self.quant)
         self._check_targets()
         outer, inner = self.training_method.loops(self.outer_parallel, self.inner_parallel)
         object.__setattr__(self, "outer_parallel", outer)
@@ -77,6 +78,8 @@ class Workload:
             raise UserError(
                 f"The answers need {self.answers} positions, but T is {self.T}: raise T to {self.answers} or more."
             )
+        if self.noise == "stock" and self.training_method.noise is None:
+            raise UserError(f"{self.method} draws no noise, but noise is `stock`: leave it out.")
         if self.noise == "stock" and self.setting.kernel:
             others = ", ".join(name for name, each in SETTINGS.items() if not each.kernel)
             raise UserError(

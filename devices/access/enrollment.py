@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import paramiko
 
 from devices.errors import UnsupportedDevice
-from devices.inventory.entry import DeviceEntry
+from devices.inventory.entry import DeviceEntry, JumpHost
 from devices.processes import Deadline
 from devices.transports.adb.attachment import AUTHORISE, UNAUTHORISED, Unauthorised, attach, target_of
 from devices.transports.adb.server import AdbServer
 from devices.transports.ssh.authentication import log_in
 from devices.transports.ssh.connection import shake_hands
-from devices.transports.ssh.endpoint import Endpoint, endpoints, host_key_text, require_enrolled
+from devices.transports.ssh.endpoint import Endpoint, endpoints, host_key_text, jump_of, require_enrolled
 
 Judge = Callable[[Endpoint, str], None]
 
@@ -33,7 +33,7 @@ def enroll(entry: DeviceEntry, judge: Judge) -> Mapping[str, Any]:
             f"device {entry.name!r} is reached by {entry.transport!r}, which has no host key; only ssh devices are "
             "enrolled."
         )
-    values: dict[str, Any] = {}
+    found: dict[Endpoint, str] = {}
     connections: list[paramiko.Transport] = []
     try:
         for endpoint in endpoints(entry):
@@ -45,19 +45,28 @@ def enroll(entry: DeviceEntry, judge: Judge) -> Mapping[str, Any]:
                 require_enrolled(endpoint, key)
             else:
                 judge(endpoint, text)
-                values.update(_values(entry, endpoint, text))
+                found[endpoint] = text
             if endpoint.is_jump:
                 log_in(transport, replace(endpoint, host_keys=(text,)))
     finally:
         for transport in reversed(connections):
             transport.close()
+    *jumps, device = endpoints(entry)
+    values: dict[str, Any] = {"host_keys": [found[device]]} if device in found else {}
+    if any(jump in found for jump in jumps):
+        values["jump"] = _way(jump_of(entry), jumps, found)
     return values
 
 
-def _values(entry: DeviceEntry, endpoint: Endpoint, text: str) -> dict[str, Any]:
-    if not endpoint.is_jump or entry.jump is None:
-        return {"host_keys": [text]}
-    return {"jump": entry.jump.model_dump(exclude_unset=True) | {"host_keys": [text]}}
+def _way(jump: JumpHost | None, endpoints_before: Sequence[Endpoint], found: Mapping[Endpoint, str]) -> dict[str, Any]:
+    """Returns the jump hosts as the inventory has them, each inside the one after it, with their new keys."""
+    if jump is None:
+        return {}
+    *before, own = endpoints_before
+    values = jump.model_dump(exclude_unset=True, exclude={"jump"}, exclude_none=True)
+    if own in found:
+        values["host_keys"] = [found[own]]
+    return values | ({"jump": _way(jump.jump, before, found)} if before else {})
 
 
 _POLL_S = 0.3

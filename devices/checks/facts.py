@@ -123,7 +123,7 @@ class Policy:
 class Facts:
     """A device's identity and state. None: not reported by the device.
 
-    `settings`: what a kind adds, such as a power mode; it is state and not part of the fingerprint. So are
+    `settings`: what a kind adds, such as a power mode; it is state and not part of the hardware. So are
     `battery_percent`, the charge from 0 to 100, and `charger_plugged`, which is None without a battery.
     """
 

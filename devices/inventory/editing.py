@@ -17,8 +17,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.tokens import CommentToken
 
 from devices.errors import FileError, InventoryError
-from devices.inventory.reading import load
-from devices.inventory.yaml_lines import load_yaml
+from devices.inventory.reading import load, load_yaml
 from foundation.atomic import write_atomic
 from foundation.text import printable
 

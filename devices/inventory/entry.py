@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -95,6 +95,35 @@ def _host_key(text: str) -> str:
     return text
 
 
+_PLACE = re.compile(r"(?:(?P<plain>[^:\[\]]+)|\[(?P<v6>[^\[\]]+)\])(?::(?P<port>\d{1,5}))?")
+_BARE_V6 = re.compile(r"[^\[\]]*:[^\[\]]*:[^\[\]]*")
+
+
+def _taken_apart(values: Any) -> Any:
+    """Returns the values of an entry or a jump host with a `host` such as `user@host:port` taken apart.
+
+    Raises ValueError where that contradicts `user` or `port`, or can't be read.
+    """
+    text = values.get("host") if isinstance(values, Mapping) else None
+    if not isinstance(text, str) or not re.search(r"[@\[]|://|^[^:]+:[^:]*$", text):
+        return values
+    user, at, place = text.removeprefix("ssh://").removesuffix("/").rpartition("@")
+    match = _PLACE.fullmatch(place)
+    if (at and not user) or (match is None and not _BARE_V6.fullmatch(place)):
+        raise ValueError(
+            f"`host` is {text!r}, which is no address; write the name or address as `host`, and `user` and `port` apart"
+        )
+    if at and values.get("transport") == "adb":
+        raise ValueError(f"`host` is {text!r}, and adb knows no users; write the phone's address alone")
+    parts: dict[str, Any] = {"host": place if match is None else match["plain"] or match["v6"]}
+    parts |= {"user": user} if at else {}
+    parts |= {"port": int(match["port"])} if match is not None and match["port"] else {}
+    for key in ("user", "port"):
+        if key in parts and values.get(key) not in (None, parts[key]):
+            raise ValueError(f"`host` is {text!r}, and `{key}` is {values[key]!r}; write the {key} once")
+    return dict(values) | parts
+
+
 Text = Annotated[StrictStr, BeforeValidator(_text)]
 CpuNumber = Annotated[StrictInt, Field(ge=0, lt=_CPU_LIMIT)]
 Port = Annotated[StrictInt, Field(ge=1, le=65535)]
@@ -120,9 +149,12 @@ class SshLogin(BaseModel):
 
 
 class JumpHost(SshLogin):
-    """A server that the connection is tunnelled through."""
+    """A server that the connection is tunnelled through, perhaps through another one (`jump`)."""
 
     host: Text
+    jump: JumpHost | None = None
+
+    _address = model_validator(mode="before")(_taken_apart)
 
 
 class PowerSource(BaseModel):
@@ -143,7 +175,10 @@ class PowerSource(BaseModel):
 
 
 class DeviceEntry(SshLogin):
-    """A device of the inventory. The kind supplies `transport` and `workdir` where they are left out."""
+    """A device of the inventory. The kind supplies `transport` and `workdir` where they are left out.
+
+    Over SSH, `host` may be an alias of the user's OpenSSH configuration (`devices.transports.ssh.config`).
+    """
 
     name: Text
     kind: KindName
@@ -162,12 +197,16 @@ class DeviceEntry(SshLogin):
     emulated: StrictBool = False
     notes: StrictStr = ""
 
+    _address = model_validator(mode="before")(_taken_apart)
+
     @property
     def address(self) -> str | None:
         """Equal for two entries that certainly name the same device; None for this machine."""
         if self.transport == "local":
             return None
-        through = "" if self.jump is None else f"{self.jump.host.lower()}:{self.jump.port or ''}:"
+        through, jump = "", self.jump
+        while jump is not None:
+            through, jump = f"{jump.host.lower()}:{jump.port or ''}:{through}", jump.jump
         return f"{self.transport}:{through}{(self.host or self.serial or '').lower()}:{self.port or ''}"
 
     @field_validator("workdir")

@@ -15,7 +15,7 @@ _DESCRIPTIONS = {
     "transport": "How the device is reached, if not as its kind implies.",
     "workdir": "Where programs and jobs go on the device.",
     "runner": "A runner binary of your own, instead of the one that the suite builds.",
-    "host": "Name or address.",
+    "host": "Name or address; over SSH also an alias of ~/.ssh/config, or user@host.",
     "port": "Port of the SSH server or of adb over the network.",
     "user": "Who to log in as.",
     "key_file": "Private key to log in with: a whole path, or one from ~/.",

@@ -3,72 +3,18 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
-from devices.errors import InventoryError, UnknownDevice
+from devices.errors import FileError, InventoryError, UnknownDevice
 from devices.inventory.entry import FIELDS, KIND_DEFAULTS, NAME_PATTERN, DeviceEntry
-from devices.inventory.yaml_lines import Position, YamlFile, load_yaml
 from foundation.text import did_you_mean, printable
-
-#: What a value must be, in YAML's terms, by pydantic's type of the error.
-_REQUIREMENTS = {
-    "dict_type": "be names with values (`name: value`)",
-    "model_type": "be names with values (`name: value`)",
-    "list_type": "be a list (`[a, b]`)",
-    "tuple_type": "be a list (`[a, b]`)",
-    "too_short": "hold at least one",
-    "int_type": "be a whole number",
-    "float_type": "be a number",
-    "string_type": "be text (put quotes around it)",
-    "bool_type": "be true or false",
-}
-
-
-def first_problem(error: ValidationError) -> ErrorDetails:
-    """Returns the problem to report: a misspelt key comes before the missing key that it was meant to be."""
-    return min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
-
-
-def place_of(problem: ErrorDetails) -> Position:
-    """Returns the place of the problem, without the type that pydantic adds where a value may be one of two."""
-    return tuple(part for part in problem["loc"] if part not in ("int", "float"))
-
-
-def sentence_of(problem: ErrorDetails, known: Iterable[str] = ()) -> str:
-    """Returns a sentence with the key, its value, what it must be and what to do; `known` lists the valid keys."""
-    key = printable(".".join(map(str, place_of(problem))) or "the file", 80)
-    value = "empty" if problem["input"] in (None, [], {}) else printable(repr(problem["input"]), 60)
-    kind, context = problem["type"], problem.get("ctx", {})
-    if kind == "extra_forbidden":
-        keys = tuple(known)
-        others = f"known are: {', '.join(keys)}." if keys else "correct or remove it."
-        return f"unknown key {key!r}; {did_you_mean(str(problem['loc'][-1]), keys, count=1, quote='`') or others}"
-    if kind == "missing":
-        return f"`{key}` is missing; add it."
-    if kind == "literal_error":
-        allowed = [word.strip("'") for word in str(context["expected"]).replace(" or ", ", ").split(", ")]
-        others = f"it must be one of: {', '.join(allowed)}."
-        near = did_you_mean(str(problem["input"]), allowed, count=1, quote="`")
-        return f"`{key}` is {value}, which doesn't exist; {near or others}"
-    if kind == "value_error":
-        return _unusable(key, value, printable(str(context["error"])), whole=not problem["loc"])
-    requirement = _REQUIREMENTS.get(kind, problem["msg"].removeprefix("Input should "))
-    return f"`{key}` is {value}, and must {requirement}; correct it."
-
-
-def _unusable(key: str, value: str, reason: str, *, whole: bool) -> str:
-    """Returns the sentence for a value that our own check refused, without repeating what may be a secret."""
-    if whole:
-        return f"{reason}."
-    clause = "" if key.endswith("_env") else f" is {value}, and that"
-    return f"`{key}`{clause} can't be used: {reason}; correct it."
-
+from foundation.validation import first_problem, place_of, sentence_of
+from foundation.yaml_lines import FILE_LIMIT_BYTES, Position, YamlFile, parse_yaml
 
 _GROUP, _KIND = "group:", "kind:"
 _SECTIONS = ("defaults", "groups", "devices")
@@ -143,6 +89,23 @@ def _command_to_add(name: str) -> str | None:
     kind = next((kind for kind in KIND_DEFAULTS if kind in name.lower()), "KIND")
     address = {"local": "", "android": " --serial SERIAL"}.get(kind, " --host HOST")
     return f"suite devices add {name} --kind {kind}{address}"
+
+
+def load_yaml(path: Path, *, what: str = "inventory") -> YamlFile:
+    """Reads `path`; errors call it `what`.
+
+    Raises `InventoryError` for a file that is missing, too large, or not valid UTF-8 or plain YAML.
+    """
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(FILE_LIMIT_BYTES + 1)
+    except OSError as error:
+        reason = FileError.from_os_error("read", str(path), error).reason
+        raise InventoryError(
+            f"the {what} {printable(str(path))!r} can't be read because {reason}; "
+            f"name another file or copy the {what} that ships with the suite."
+        ) from error
+    return parse_yaml(path, data, what=what, refusal=InventoryError)
 
 
 def load(path: Path, *, home: Path | None = None) -> Inventory:

@@ -17,13 +17,18 @@ from devices.sensors.battery import (
     all_chargers,
     battery_sensors,
     charge_of_android,
-    chargers_of_android,
 )
 from devices.sensors.linux_host import clock_sensors, memory_sensors
-from devices.sensors.power_counters import odpm_sensors
+from devices.sensors.power_counters import hwmon_sensors, odpm_sensors
 from devices.sensors.reading import Answer, Tree, ask
 from devices.sensors.spec import METER_REMEDY, Discovery, Gap, with_chosen_total
-from devices.sensors.thermal import level_name, thermal_sensors, thermal_service_sensors, thermal_status
+from devices.sensors.thermal import (
+    level_name,
+    thermal_sensors,
+    thermal_service_sensors,
+    thermal_status,
+    why_no_status,
+)
 from foundation.text import printable
 
 #: What a phone can draw; a gauge that reads anything else uses another unit or has no value.
@@ -54,7 +59,8 @@ class AndroidKind:
         if battery.sensors:
             battery += chargers.sensors
         heat = thermal_service_sensors(dumpsys or "", _dumpsys(tree, dumpsys, "thermalservice"))
-        found = memory_sensors(tree) + thermal_sensors(tree) + battery + odpm_sensors(tree) + clock_sensors(tree) + heat
+        power = battery + odpm_sensors(tree) + hwmon_sensors(tree)
+        found = memory_sensors(tree) + thermal_sensors(tree) + power + clock_sensors(tree) + heat
         return with_chosen_total(found, self.entry.power)
 
     def facts(self, tree: Tree) -> Facts:
@@ -78,23 +84,16 @@ class AndroidKind:
         )
 
     def checks(self, tree: Tree) -> tuple[Check, ...]:
-        dumpsys = tree.program("dumpsys")
-        chargers = all_chargers(tree)
-        status = thermal_status(_dumpsys(tree, dumpsys, "thermalservice"))
-        if chargers.plugged:
-            plugged = f"plugged in: {printable(', '.join(chargers.plugged), 80)}; power can't be measured"
-            charging = Check("charger", "warning", plugged, _UNPLUG if self.entry.host else _OFF_THE_CABLE)
-        else:
-            charging = Check("charger", "ok", "none is plugged in")
+        output = _dumpsys(tree, tree.program("dumpsys"), "thermalservice")
+        status = thermal_status(output)
         if status is None:
-            heat = Check(
-                "thermal status", "warning", "unknown: dumpsys thermalservice reports none (it does from Android 10 on)"
-            )
+            reason, remedy = why_no_status(output)
+            heat = Check("thermal status", "warning", f"unknown: {reason}", remedy or "")
         elif status > 0:
             heat = Check("thermal status", "warning", f"{level_name(status)} ({status})", "let the phone cool down")
         else:
             heat = Check("thermal status", "ok", level_name(status))
-        return (charging, heat, self._cores(tree))
+        return (self._charging(all_chargers(tree)), heat, self._cores(tree))
 
     def cpus(self, tree: Tree) -> tuple[int, ...] | None:
         """Returns the big cores, those not of the slowest kind; None if all are alike or unknown."""
@@ -122,6 +121,16 @@ class AndroidKind:
             remedy=remedy,
         )
 
+    def _charging(self, chargers: Chargers) -> Check:
+        if chargers.plugged:
+            plugged = f"plugged in: {printable(', '.join(chargers.plugged), 80)}; power can't be measured"
+            return Check("charger", "warning", plugged, _UNPLUG if self.entry.host else _OFF_THE_CABLE)
+        if chargers.is_plugged is None:
+            gap = next(iter(chargers.sensors.unavailable), None)
+            reason = "neither the kernel nor Android's battery service shows any" if gap is None else gap.reason
+            return Check("charger", "warning", f"unknown: {reason}", (gap and gap.remedy) or "")
+        return Check("charger", "ok", "none is plugged in")
+
     def _cores(self, tree: Tree) -> Check:
         if self.entry.cpus is not None:
             return Check("big cores", "ok", "the inventory names the cores")
@@ -140,7 +149,7 @@ def _with_battery_service(facts: Facts, tree: Tree) -> Facts:
     return replace(
         facts,
         battery_percent=charge_of_android(output.text or "") if charge is None else charge,
-        charger_plugged=chargers_of_android(dumpsys or "", output).is_plugged if plugged is None else plugged,
+        charger_plugged=all_chargers(tree).is_plugged if plugged is None else plugged,
     )
 
 

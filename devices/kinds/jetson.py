@@ -9,7 +9,7 @@ from devices.checks.facts import Facts, read_facts
 from devices.checks.preflight import Check
 from devices.inventory.entry import DeviceEntry
 from devices.sensors.jetson_jtop import JtopReading, NoJtop, jtop_sensors, read_jtop
-from devices.sensors.jetson_rails import ina3221_sensors
+from devices.sensors.jetson_rails import jetson_power_sensors
 from devices.sensors.linux_host import clock_sensors, memory_sensors
 from devices.sensors.reading import Answer, Tree, ask
 from devices.sensors.spec import Discovery, Gap, Sensor, with_chosen_total
@@ -34,7 +34,7 @@ class JetsonKind:
         self.entry = entry
 
     def sensors(self, tree: Tree) -> Discovery:
-        found = memory_sensors(tree) + _zones(tree) + ina3221_sensors(tree) + clock_sensors(tree)
+        found = memory_sensors(tree) + _zones(tree) + jetson_power_sensors(tree) + clock_sensors(tree)
         if self.entry.jtop:
             found = jtop_sensors(read_jtop(tree), found)
         return with_chosen_total(found, self.entry.power)

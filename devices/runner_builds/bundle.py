@@ -166,6 +166,17 @@ def own_runner(path: Path, machine: str) -> BuiltRunner:
     return BuiltRunner(folder, digest.hexdigest()[:32], machine, files)
 
 
+def machines_of(path: Path) -> tuple[str, ...]:
+    """Returns the processors, as `uname -m` names them, that the user's runner is for; empty for what is no program."""
+    program = path / "runner" if path.is_dir() else path
+    try:
+        with program.open("rb") as stream:
+            header = stream.read(_HEADER_BYTES)
+    except OSError:
+        return ()  # `own_runner` says so
+    return _MACHINES.get(int.from_bytes(header[18:20], "little"), ()) if header[:4] == b"\x7fELF" else ()
+
+
 def _require_machine(header: bytes, label: str, machine: str) -> None:
     if len(header) < _HEADER_BYTES or header[:4] != b"\x7fELF" or header[5] != _LITTLE_ENDIAN:
         raise UserError(

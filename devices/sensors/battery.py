@@ -6,20 +6,27 @@ The gauge shows what the device draws only while the battery discharges.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from devices.sensors.battery_cells import IDENTITY_FILES, Batteries, GaugeReading, distinct_batteries, identity_of
 from devices.sensors.reading import Answer, Texts, Tree, ask, plain_name
-from devices.sensors.spec import Discovery, Gap, Sensor
+from devices.sensors.spec import METER_REMEDY, Discovery, Gap, Sensor
 from foundation.text import printable
 
 #: Prefix of the sensors' names.
 BATTERY = "battery"
 
-_FOLDER = "sys/class/power_supply"
-_FILES = ("type", "scope", "present", "status", "power_now", "current_now", "voltage_now")
+#: Where the kernel shows batteries and chargers, below the device's root.
+SUPPLIES = "sys/class/power_supply"
+_FILES = ("type", "scope", "present", "status", "power_now", "current_now", "voltage_now", *IDENTITY_FILES)
 _MW_PER_UW = 1e-3
 _MW_PER_UA_UV = 1e-9
 _RATE_HZ = 10.0
+# The system's note where somebody has set values by hand (`dumpsys battery set|unplug`): all of them stand still then.
+_STOPPED = "UPDATES STOPPED"
+STOPPED_REASON = "dumpsys battery shows values that were set by hand (UPDATES STOPPED)"
+RESET = "let the phone report its battery again: adb shell dumpsys battery reset"
 _CHARGE = re.compile(r"^\s*(level|scale): (\d{1,6})\s*$", re.MULTILINE | re.ASCII)
 # What drivers return when they have no value: the ends of their integer range.
 _SENTINELS = frozenset({-1.0, 65535.0, 2.0**31 - 1, -(2.0**31), 2.0**63 - 1, -(2.0**63)})
@@ -29,7 +36,8 @@ _SENTINELS = frozenset({-1.0, 65535.0, 2.0**31 - 1, -(2.0**31), 2.0**63 - 1, -(2
 class Gauge:
     """How to read a device's gauge.
 
-    `scale` corrects the value in the units of the kernel's documentation; `sign` is -1 for a gauge that counts what
+    `scale` corrects the value in the units of the kernel's documentation: another unit, or a gauge that shows one of
+    two cells (2); `sign` is -1 for a gauge that counts what
     flows into the battery. None: not calibrated, so the sign is taken from the fact that it discharges.
     `plausible_mw` is what such a device can draw; outside of it the driver uses another unit, which is not guessed.
     """
@@ -52,13 +60,14 @@ class RawGauge:
 
 
 def battery_sensors(tree: Tree, gauge: Gauge | None = None, plugged: tuple[str, ...] = ()) -> Discovery:
-    """Returns a sensor for each system battery that is discharging, each a part of the device's total power.
+    """Returns a sensor for each gauge of a system battery that is discharging; one for each battery is a part of the
+    device's total power (`devices.sensors.battery_cells`).
 
     `plugged`: the chargers that are connected.
     """
     gauge = gauge or Gauge()
     supplies, texts = _read(tree)
-    sensors: list[Sensor] = []
+    sensors: dict[str, Sensor] = {}
     missing: list[Gap] = []
     names: list[str] = []
     for supply in supplies:
@@ -66,32 +75,67 @@ def battery_sensors(tree: Tree, gauge: Gauge | None = None, plugged: tuple[str, 
         names.append(name)
         found = _sensor(tree, texts, supply, name, gauge, plugged)
         if isinstance(found, Sensor):
-            sensors.append(found)
+            sensors[supply] = found
         else:
             missing.append(found)
     if not names:
-        hidden = [supply for supply in tree.names(_FOLDER) if texts.is_kept(f"{_FOLDER}/{supply}/type")]
+        hidden = [supply for supply in tree.names(SUPPLIES) if texts.is_kept(f"{SUPPLIES}/{supply}/type")]
         hint = f" that this user may look at ({printable(', '.join(hidden), 80)} may be one)" if hidden else ""
-        missing.append(Gap(BATTERY, "power_mw", f"no system battery in /{_FOLDER}{hint}"))
-    return Discovery(tuple(sensors), tuple(missing))
+        missing.append(Gap(BATTERY, "power_mw", f"no system battery in /{SUPPLIES}{hint}"))
+    return _counted_once(sensors, _batteries(texts, tuple(sensors))) + Discovery(unavailable=tuple(missing))
+
+
+def _counted_once(sensors: Mapping[str, Sensor], batteries: Batteries) -> Discovery:
+    """Takes the gauges of a battery that is counted already out of the total, and all of them in doubt."""
+    total = set() if batteries.doubtful else set(batteries.counted)
+    of_another = "; another gauge of what {} measures, and not added to it"
+    found = tuple(
+        sensor
+        if supply in total
+        else replace(
+            sensor,
+            total=False,
+            method=sensor.method + (of_another.format(batteries.beside[supply]) if supply in batteries.beside else ""),
+        )
+        for supply, sensor in sensors.items()
+    )
+    if not batteries.doubtful:
+        return Discovery(found)
+    one, other = batteries.doubtful[0]
+    reason = (
+        f"{one} and {other} may be two gauges of one battery or two batteries: their voltages agree, and their powers "
+        "are neither equal nor clearly different"
+    )
+    remedy = f"name the one that measures all as power.sensor in the inventory ({sensors[one].name}), or {METER_REMEDY}"
+    return Discovery(found, (Gap("power", "power_mw", reason, remedy),))
+
+
+def _batteries(texts: Texts, supplies: Sequence[str]) -> Batteries:
+    readings = [
+        GaugeReading(supply, raw.milliwatts, texts.number(f"{folder}/voltage_now"), identity_of(texts, folder))
+        for supply in supplies
+        for folder in (f"{SUPPLIES}/{supply}",)
+        if isinstance(raw := _raw(texts, supply), RawGauge)
+    ]
+    return distinct_batteries(readings)
 
 
 def raw_gauges(tree: Tree) -> tuple[RawGauge, ...]:
-    """Returns all readable gauges, discharging or not and whatever they read, for calibration."""
+    """Returns a readable gauge for each battery, discharging or not and whatever it reads, for calibration."""
     supplies, texts = _read(tree)
-    found = (_raw(texts, supply) for supply in supplies)
-    return tuple(gauge for gauge in found if isinstance(gauge, RawGauge))
+    counted = _batteries(texts, supplies).counted
+    return tuple(raw for supply in counted if isinstance(raw := _raw(texts, supply), RawGauge))
 
 
 def battery_states(tree: Tree) -> tuple[str, ...]:
     """Returns the status of each system battery: `Discharging`, `Charging`, ..."""
     supplies, texts = _read(tree)
-    return tuple(plain_name(texts.text(f"{_FOLDER}/{supply}/status"), "not given") for supply in supplies)
+    return tuple(plain_name(texts.text(f"{SUPPLIES}/{supply}/status"), "not given") for supply in supplies)
 
 
 def battery_percent(tree: Tree) -> float | None:
     """Returns the battery's charge from 0 to 100, the lowest of several; None if none reports it."""
-    folders = [f"{_FOLDER}/{supply}" for supply in tree.names(_FOLDER)]
+    folders = [f"{SUPPLIES}/{supply}" for supply in tree.names(SUPPLIES)]
     if not folders:
         return None
     texts = tree.read(f"{folder}/{file}" for folder in folders for file in ("type", "scope", "present", "capacity"))
@@ -104,7 +148,11 @@ def battery_percent(tree: Tree) -> float | None:
 
 
 def charge_of_android(dumpsys_battery: str) -> float | None:
-    """Returns the same from the output of `dumpsys battery`, its `level` relative to its `scale`."""
+    """Returns the same from the output of `dumpsys battery`, its `level` relative to its `scale`; None where that was
+    set by hand.
+    """
+    if _STOPPED in dumpsys_battery:
+        return None
     found = {match[1]: int(match[2]) for match in _CHARGE.finditer(dumpsys_battery)}
     level, scale = found.get("level"), found.get("scale")
     return None if level is None or not scale or level > scale else 100.0 * level / scale
@@ -117,13 +165,13 @@ def _feeds_the_device(texts: Texts, folder: str) -> bool:
 
 def _read(tree: Tree) -> tuple[tuple[str, ...], Texts]:
     """Returns the batteries that power the device."""
-    supplies = tree.names(_FOLDER)
-    texts = tree.read(f"{_FOLDER}/{supply}/{file}" for supply in supplies for file in _FILES)
-    return tuple(supply for supply in supplies if _feeds_the_device(texts, f"{_FOLDER}/{supply}")), texts
+    supplies = tree.names(SUPPLIES)
+    texts = tree.read(f"{SUPPLIES}/{supply}/{file}" for supply in supplies for file in _FILES)
+    return tuple(supply for supply in supplies if _feeds_the_device(texts, f"{SUPPLIES}/{supply}")), texts
 
 
 def _sensor(tree: Tree, texts: Texts, supply: str, name: str, gauge: Gauge, plugged: tuple[str, ...]) -> Sensor | Gap:
-    folder = f"{_FOLDER}/{supply}"
+    folder = f"{SUPPLIES}/{supply}"
     if texts.text(f"{folder}/present") == "0":
         return Gap(name, "power_mw", "the battery isn't there (present reads 0)", "put the battery in")
     status = texts.text(f"{folder}/status")
@@ -169,7 +217,7 @@ def _method(raw: RawGauge, gauge: Gauge, sign: float) -> str:
 
 def _raw(texts: Texts, supply: str) -> RawGauge | str:
     """Returns the gauge's files, or why there is none."""
-    folder = f"{_FOLDER}/{supply}"
+    folder = f"{SUPPLIES}/{supply}"
     power, current, voltage = (f"{folder}/{file}" for file in ("power_now", "current_now", "voltage_now"))
     power_uw, current_ua, voltage_uv = (texts.number(path) for path in (power, current, voltage))
     if power_uw is not None:
@@ -188,9 +236,12 @@ def _raw(texts: Texts, supply: str) -> RawGauge | str:
 
 _TYPES = ("Mains", "USB", "Wireless")
 _COUNT_PLUGGED = (
-    'while :; do out=$("$1" battery) || exit; printf "%s\\n" "$out" | grep -c "powered: true"; sleep "$0"; done'
+    'while :; do out=$("$1" battery) || exit; '
+    f'case $out in *"{_STOPPED}"*) echo "{STOPPED_REASON}" >&2; exit 1;; esac; '
+    'printf "%s\\n" "$out" | grep -c "powered: true"; sleep "$0"; done'
 )
 _DUMPSYS_PERIOD_S = 5.0
+_POWERED = re.compile(r"^\s*\S.* powered: (?:true|false)\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -217,15 +268,15 @@ def all_chargers(tree: Tree) -> Chargers:
 
 def chargers_in(tree: Tree) -> Chargers:
     """Returns the kernel's power supplies that are not batteries."""
-    supplies = tree.names(_FOLDER)
-    texts = tree.read(f"{_FOLDER}/{supply}/{file}" for supply in supplies for file in ("type", "online"))
+    supplies = tree.names(SUPPLIES)
+    texts = tree.read(f"{SUPPLIES}/{supply}/{file}" for supply in supplies for file in ("type", "online"))
     plugged: list[str] = []
     sensors: list[Sensor] = []
     names: list[str] = []
     for supply in supplies:
-        path = f"{_FOLDER}/{supply}/online"
+        path = f"{SUPPLIES}/{supply}/online"
         online = texts.number(path)
-        if not (texts.text(f"{_FOLDER}/{supply}/type") or "").startswith(_TYPES) or online is None:
+        if not (texts.text(f"{SUPPLIES}/{supply}/type") or "").startswith(_TYPES) or online is None:
             continue
         name = plain_name(f"charger.{supply}", "charger", names)
         names.append(name)
@@ -240,6 +291,11 @@ def chargers_of_android(dumpsys: str, output: Answer) -> Chargers:
     """Reads the chargers from `dumpsys battery`, for phones where the shell may not read the kernel's files."""
     if output.text is None:
         return Chargers((), Discovery(unavailable=(Gap("charger", "chargers", output.why_not),)))
+    if _STOPPED in output.text:
+        return Chargers((), Discovery(unavailable=(Gap("charger", "chargers", STOPPED_REASON, RESET),)))
+    if not _POWERED.search(output.text):
+        reason = "dumpsys battery has no line about chargers (`... powered: true|false`)"
+        return Chargers((), Discovery(unavailable=(Gap("charger", "chargers", reason),)))
     lines = [line.strip() for line in output.text.splitlines()]
     plugged = tuple(line.partition(" powered:")[0] for line in lines if line.endswith("powered: true"))
     sensor = Sensor(

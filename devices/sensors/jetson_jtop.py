@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from devices.sensors.jetson_rails import TOTAL_RAILS
 from devices.sensors.reading import Answer, Tree, ask, first_number, plain_name
 from devices.sensors.spec import METER_REMEDY, Discovery, Gap, Quantity, Sensor
 from foundation.text import printable
@@ -154,11 +155,13 @@ def _reading(tree: Tree, python: str, output: Answer) -> JtopReading | NoJtop:
     supplies = {name.removeprefix(_PORT) for name in tree.names(_SUPPLIES)}
     rails = {name: value for name, value in found["rail"].items() if name not in supplies}
     into, every_s = output.line("input "), first_number(output.line("every ") or "")
-    parts = (into,) if into in rails else tuple(sorted(rails))
+    if into not in rails:  # the client of an older board's release may not know which rail feeds a newer one
+        into = next((name for name in TOTAL_RAILS if name in rails), None)
+    parts = tuple(sorted(rails)) if into is None else (into,)
     return JtopReading(
         command=_command(python, -1, parts),
         total_rails=parts,
-        is_sum=into not in rails,
+        is_sum=into is None,
         interval_s=every_s if every_s and 0 < every_s <= _SLOWEST_S else _INTERVAL_S,
         mode=printable(output.line("mode ") or "", 60) or None,
         rails_mw=rails,

@@ -1,5 +1,7 @@
 """Power rails of a Jetson: INA3221 monitors, in the layout of JetPack 4 (iio) or of JetPack 5 and later (hwmon).
 
+The board's input may hang on another monitor beside them (AGX Thor: VIN on an INA238, which gives microwatts).
+
 Old: /sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/ has `rail_name_N` and `in_powerN_input` in mW. New:
 /sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3/ has `inN_label`, `inN_input` in mV and `currN_input` in mA. Device
 numbers change from boot to boot, so a rail is identified by its name. `in7` is a sum of shunt voltages; `NC` means not
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from devices.sensors.power_counters import hwmon_sensors
 from devices.sensors.reading import Texts, Tree, plain_name
 from devices.sensors.spec import METER_REMEDY, Discovery, Gap, Sensor
 
@@ -23,6 +26,8 @@ _TOTAL_RATE_HZ = 10.0
 _RAIL_RATE_HZ = 2.0
 # No module draws more, or feeds power back: anything else is a broken reading.
 _PLAUSIBLE_MW = (0.0, 200_000.0)
+# What a running board draws: a monitor whose shunt is configured wrongly is off by a factor of ten or more.
+_PLAUSIBLE_INPUT_MW = (300.0, 200_000.0)
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,13 @@ class _Rail:
     layout: str
 
 
-def ina3221_sensors(tree: Tree) -> Discovery:
-    """Returns a sensor for each rail; the one that feeds the module is the total, and no other is added to it."""
+def jetson_power_sensors(tree: Tree) -> Discovery:
+    """Returns the rails and all hardware monitors; the one that feeds the module is the total, and the only one."""
+    return _with_total(_ina3221_rails(tree), hwmon_sensors(tree))
+
+
+def _ina3221_rails(tree: Tree) -> Discovery:
     rails = (*_old_rails(tree), *_new_rails(tree))
-    if not rails:
-        reason = f"no INA3221 monitor in /{_DRIVERS}: this board has none, or its kernel doesn't show it"
-        return Discovery(unavailable=(Gap("power", "power_mw", reason, METER_REMEDY),))
     texts = tree.read(path for rail in rails for path in (rail.path, rail.times) if path is not None)
     sensors: list[Sensor] = []
     missing: list[Gap] = []
@@ -52,7 +58,7 @@ def ina3221_sensors(tree: Tree) -> Discovery:
             missing.append(Gap(name, "power_mw", texts.why_not(unread[0]), _remedy(texts, rail, unread[0])))
         else:
             sensors.append(_sensor(tree, rail, name))
-    return _with_total(sensors, missing)
+    return Discovery(tuple(sensors), tuple(missing))
 
 
 def _remedy(texts: Texts, rail: _Rail, path: str) -> str | None:
@@ -69,21 +75,42 @@ def _sensor(tree: Tree, rail: _Rail, name: str) -> Sensor:
     return Sensor(name, "power_mw", path, rail.scale, _RAIL_RATE_HZ, method, times=times, plausible=_PLAUSIBLE_MW)
 
 
-def _with_total(sensors: list[Sensor], missing: list[Gap]) -> Discovery:
-    by_name = {sensor.name.upper(): sensor for sensor in sensors}
-    total = next((by_name[name] for name in TOTAL_RAILS if name in by_name), None)
-    if total is None:
-        if not any(gap.name.upper() in TOTAL_RAILS for gap in missing):
-            names = ", ".join([sensor.name for sensor in sensors] or [gap.name for gap in missing])
-            reason = (
-                f"none of the rails feeds the whole module ({names}; it would be {' or '.join(TOTAL_RAILS)}), "
-                "and their sum would leave out what hangs on none of them"
-            )
-            missing = [*missing, Gap("power", "power_mw", reason, METER_REMEDY)]
-        return Discovery(tuple(sensors), tuple(missing))
-    method = f"{total.method}; the whole module, without the carrier board"
-    whole = replace(total, total=True, rate_hz=_TOTAL_RATE_HZ, method=method)
-    return Discovery(tuple(whole if sensor is total else sensor for sensor in sensors), tuple(missing))
+def _with_total(rails: Discovery, monitors: Discovery) -> Discovery:
+    found = rails + monitors
+    powers = [sensor for sensor in found.sensors if sensor.quantity == "power_mw"]
+    ranked = [sensor for rail in TOTAL_RAILS for sensor in powers if _label_of(sensor) == rail]
+    if ranked:
+        total = ranked[0]
+        method = total.method.removesuffix("; what it feeds isn't known")
+        whole = replace(
+            total,
+            total=True,
+            rate_hz=_TOTAL_RATE_HZ,
+            method=f"{method}; the whole module, without the carrier board",
+            plausible=total.plausible or _PLAUSIBLE_INPUT_MW,
+        )
+        return Discovery(tuple(whole if sensor is total else sensor for sensor in found.sensors), found.unavailable)
+    if any(_label_of(gap) in TOTAL_RAILS for gap in found.unavailable):
+        return found
+    names = ", ".join([sensor.name for sensor in powers] or [gap.name for gap in found.unavailable])
+    if names:
+        reason = (
+            f"none of the rails feeds the whole module ({names}; it would be {' or '.join(TOTAL_RAILS)}), "
+            "and their sum would leave out what hangs on none of them"
+        )
+        remedy = (
+            f"name the one that does as power.sensor in the inventory, or {METER_REMEDY}" if powers else METER_REMEDY
+        )
+    else:
+        reason = f"no INA3221 monitor in /{_DRIVERS}: this board has none, or its kernel doesn't show it"
+        remedy = METER_REMEDY
+    return found + Discovery(unavailable=(Gap("power", "power_mw", reason, remedy),))
+
+
+def _label_of(item: Sensor | Gap) -> str:
+    """Returns the rail that is meant: a monitor's label is the last part of its name."""
+    name = item.name.upper()
+    return name.rpartition(".")[2] if name.startswith("HWMON.") else name
 
 
 def _old_rails(tree: Tree) -> tuple[_Rail, ...]:

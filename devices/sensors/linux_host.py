@@ -40,6 +40,8 @@ def memory_sensors(tree: Tree) -> Discovery:
 
 _CPUS = "sys/devices/system/cpu"
 _POLICIES = f"{_CPUS}/cpufreq"
+# 10 MHz to 10 GHz. A clock in MHz or Hz, as some drivers of vendors give it, is outside of both ends.
+_PLAUSIBLE_KHZ = (1e4, 1e7)
 
 
 def frequency_sensors(tree: Tree) -> Discovery:
@@ -50,8 +52,9 @@ def frequency_sensors(tree: Tree) -> Discovery:
     texts = tree.read(f"{_POLICIES}/{policy}/scaling_cur_freq" for policy in policies)
     for policy in policies:
         path, name = f"{_POLICIES}/{policy}/scaling_cur_freq", f"cpu-frequency.{policy}"
-        if not texts.number(path):
-            reason = f"/{path} reads 0" if texts.number(path) == 0 else texts.why_not(path)
+        khz = texts.number(path)
+        if khz is None or not _is_clock(khz):
+            reason = texts.why_not(path) if khz is None else f"/{path} reads {khz:.0f}, which is no clock in kHz"
             missing.append(Gap(name, "frequency_khz", reason))
         else:
             method = f"scaling_cur_freq of cpufreq {policy}, as the driver last set or measured it"
@@ -60,6 +63,10 @@ def frequency_sensors(tree: Tree) -> Discovery:
         reason = f"no cpufreq policy in /{_POLICIES}: the frequency isn't visible, as is usual in a virtual machine"
         missing.append(Gap("cpu-frequency", "frequency_khz", reason))
     return Discovery(tuple(sensors), tuple(missing))
+
+
+def _is_clock(khz: float) -> bool:
+    return _PLAUSIBLE_KHZ[0] <= khz <= _PLAUSIBLE_KHZ[1]
 
 
 def frequency_cap_sensors(tree: Tree) -> Discovery:
@@ -72,7 +79,7 @@ def frequency_cap_sensors(tree: Tree) -> Discovery:
         tuple(
             Sensor(f"cpu-frequency-cap.{policy}", "frequency_cap_khz", tree.path(path), 1.0, 1.0, method)
             for policy, path in paths.items()
-            if texts.number(path)
+            if (khz := texts.number(path)) is not None and _is_clock(khz)
         )
     )
 
@@ -130,7 +137,7 @@ def linux_sensors(tree: Tree, power: PowerSource | None = None) -> Discovery:
         + clock_sensors(tree)
         + throttle_sensors(tree)
     )
-    if not any(sensor.total for sensor in found.sensors):
+    if not any(sensor.total for sensor in found.sensors) and "power" not in [gap.name for gap in found.unavailable]:
         reason = "no sensor that can be read measures the whole device"
         found += Discovery(unavailable=(Gap("power", "power_mw", reason, METER_REMEDY),))
     return with_chosen_total(found, power)

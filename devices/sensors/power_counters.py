@@ -10,7 +10,7 @@ import re
 from dataclasses import replace
 
 from devices.sensors.reading import Texts, Tree, plain_name
-from devices.sensors.spec import Discovery, Gap, Sensor
+from devices.sensors.spec import Discovery, Form, Gap, Quantity, Sensor
 
 _FOLDER = "sys/class/hwmon"
 _FILES = r"(power\d{1,2}_(input|average)|energy\d{1,2}_input)"
@@ -19,30 +19,50 @@ _PER_MICRO = 1e-3
 
 
 def hwmon_sensors(tree: Tree) -> Discovery:
-    """Returns a sensor for each power or energy channel that has a number, except those of batteries."""
+    """Returns a sensor for each power or energy channel that has a number, except those of batteries.
+
+    A channel's name is `hwmon.CHIP.LABEL`: its own label, else that of the voltage with its number, else the channel
+    (`power1`); by the last, `power.sensor` finds it whatever its label (`channel_of`). One that this user may not read
+    is a gap.
+    """
     monitors = tree.names(_FOLDER, r"hwmon\d+")
-    batteries = set(tree.names("sys/class/power_supply"))
-    channels = [(monitor, file) for monitor in monitors for file in tree.names(f"{_FOLDER}/{monitor}", _FILES)][:_MOST]
+    # The kernel replaces dashes in the names of supplies (drivers/power/supply/power_supply_hwmon.c).
+    batteries = {supply.replace("-", "_") for supply in tree.names("sys/class/power_supply")}
+    listed = tree.names_in([f"{_FOLDER}/{monitor}" for monitor in monitors], _FILES)
+    channels = [(folder, file) for folder, files in listed.items() for file in files][:_MOST]
     texts = tree.read(
-        f"{_FOLDER}/{monitor}/{name}"
-        for monitor, file in channels
-        for name in ("name", file, f"{file.partition('_')[0]}_label")
+        f"{folder}/{name}"
+        for folder, file in channels
+        for name in ("name", file, *(_label_files(file.partition("_")[0])))
     )
     sensors: list[Sensor] = []
-    for monitor, file in channels:
-        path, channel = f"{_FOLDER}/{monitor}/{file}", file.partition("_")[0]
-        owner = texts.text(f"{_FOLDER}/{monitor}/name")
-        if owner in batteries or texts.number(path) is None:
+    missing: list[Gap] = []
+    names: list[str] = []
+    for folder, file in channels:
+        path, channel = f"{folder}/{file}", file.partition("_")[0]
+        chip = texts.text(f"{folder}/name")
+        if (chip or "").replace("-", "_") in batteries or (texts.number(path) is None and not texts.is_kept(path)):
             continue
-        label = plain_name(texts.text(f"{_FOLDER}/{monitor}/{channel}_label"), channel)
-        name = plain_name(f"hwmon.{plain_name(owner, monitor)}.{label}", channel, [sensor.name for sensor in sensors])
+        owner = plain_name(chip, folder.rpartition("/")[2])
+        labels = (texts.text(f"{folder}/{label}") for label in _label_files(channel))
+        label = plain_name(next(filter(None, labels), None), channel)
+        name = plain_name(f"hwmon.{owner}.{label}", channel, names)
+        names.append(name)
         energy = channel.startswith("energy")
-        method = f"{file} of the hardware monitor {plain_name(owner, monitor)}, {label}; what it feeds isn't known"
-        quantity, form = ("energy_mj", "counter") if energy else ("power_mw", "gauge")
-        sensors.append(
-            Sensor(name, quantity, tree.path(path), _PER_MICRO, 10.0, method, form=form)  # type: ignore[arg-type]
-        )
-    return Discovery(tuple(sensors))
+        quantity: Quantity = "energy_mj" if energy else "power_mw"
+        if texts.is_kept(path):
+            missing.append(Gap(name, quantity, texts.why_not(path), texts.how_to_read(path)))
+            continue
+        method = f"{file} of the hardware monitor {owner}, {label}; what it feeds isn't known"
+        form: Form = "counter" if energy else "gauge"
+        sensors.append(Sensor(name, quantity, tree.path(path), _PER_MICRO, 10.0, method, form=form))
+    return Discovery(tuple(sensors), tuple(missing))
+
+
+def _label_files(channel: str) -> tuple[str, ...]:
+    """Returns the files that may label a channel; a chip with one input (INA2xx) labels its voltage."""
+    number = channel.removeprefix("power")
+    return (f"{channel}_label", f"in{number}_label") if number.isdecimal() else (f"{channel}_label",)
 
 
 _RAPL_FOLDER = "sys/class/powercap"

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from devices.errors import CommandError, FileCause, FileError, OutputLimitError, TransportTimeout
 from devices.transports.transport import Transport
-from foundation.text import last_line, printable
+from foundation.causes import cause_line
+from foundation.text import printable
 
 _FOLDERS = ("usr/bin", "bin", "usr/sbin", "usr/local/bin", "opt/vc/bin", "system/bin")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -150,7 +151,7 @@ def ask(tree: Tree, argv: Sequence[str], timeout_s: float = _TIMEOUT_S) -> Answe
         return Answer(None, str(error).rstrip("."))
     if result.end.rc != 0:
         return Answer(
-            None, f"{name} left with exit code {result.end.rc}{last_line(result.end.stderr_tail or result.stdout)}"
+            None, f"{name} left with exit code {result.end.rc}{cause_line(result.end.stderr_tail, result.stdout)}"
         )
     return Answer(result.stdout)
 

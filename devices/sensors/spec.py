@@ -92,6 +92,8 @@ class Discovery:
 
 
 _POWER = ("power_mw", "energy_mj")
+# The dots in `hwmon.CHIP.LABEL`.
+_LABELLED = 2
 METER_REMEDY = "use an external meter (`power: {command: [...]}` in the inventory, docs/sensors.md)"
 
 
@@ -103,25 +105,47 @@ def with_chosen_total(found: Discovery, power: PowerSource | None) -> Discovery:
     """
     if power is not None and power.command is not None:
         rails = tuple(replace(sensor, total=False) for sensor in found.sensors)
-        gaps = tuple(replace(gap, remedy=None) if gap.remedy == METER_REMEDY else gap for gap in found.unavailable)
+        gaps = tuple(replace(gap, remedy=None) if _asks_for_meter(gap) else gap for gap in found.unavailable)
         return Discovery(rails, gaps)
     if power is None or power.sensor is None:
         return found
-    chosen = [sensor for sensor in found.sensors if sensor.name == power.sensor and sensor.quantity in _POWER]
+    candidates = [sensor for sensor in found.sensors if sensor.quantity in _POWER]
+    chosen = [sensor for sensor in candidates if sensor.name == power.sensor]
+    of_channel = [sensor for sensor in candidates if channel_of(sensor) == power.sensor]
+    if not chosen and len(of_channel) == 1:  # of several chips of one name, the label tells which is meant
+        chosen = of_channel
     sensors = tuple(
         _as_total(sensor, power) if sensor in chosen else replace(sensor, total=False) for sensor in found.sensors
     )
     if chosen:
         return Discovery(sensors, found.unavailable)
-    names = ", ".join(sensor.name for sensor in found.sensors if sensor.quantity in _POWER) or "none"
+    kept = next((gap for gap in found.unavailable if gap.name == power.sensor), None)
+    if kept is not None:
+        reason = f"the inventory's power.sensor is {power.sensor}, which can't be read now: {kept.reason}"
+        return Discovery(sensors, (*found.unavailable, Gap("power", "power_mw", reason, kept.remedy)))
+    names = ", ".join(sensor.name for sensor in candidates) or "none"
     reason = f"the inventory's power.sensor is {power.sensor}, which isn't there now (power sensors: {names})"
     gap = Gap("power", "power_mw", reason, "correct power.sensor in the inventory")
     return Discovery(sensors, (*found.unavailable, gap))
 
 
+def _asks_for_meter(gap: Gap) -> bool:
+    remedy = gap.remedy or ""
+    return remedy == METER_REMEDY or (gap.name == "power" and remedy.endswith(METER_REMEDY))
+
+
+def channel_of(sensor: Sensor) -> str | None:
+    """Returns the name of a hardware monitor's sensor by its channel (`hwmon.ina238.power1`), whatever its label."""
+    chip, _, label = sensor.name.rpartition(".")
+    if label.isdecimal() and chip.count(".") == _LABELLED:  # the second of that name: hwmon.ina238.VIN.2
+        chip = chip.rpartition(".")[0]
+    channel = sensor.path.rpartition("/")[2].partition("_")[0]
+    return f"{chip}.{channel}" if chip.startswith("hwmon.") else None
+
+
 def _as_total(sensor: Sensor, power: PowerSource) -> Sensor:
     if sensor.name.startswith("battery."):
-        return sensor  # already corrected by scale and sign
+        return replace(sensor, total=True)  # already corrected by scale and sign
     factor = (power.scale or 1.0) * (power.sign or 1)
     corrected = "" if factor == 1.0 else f", times {factor:g}"
     return replace(

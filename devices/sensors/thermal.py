@@ -1,10 +1,13 @@
 """Temperatures and throttling: Linux's thermal zones, and Android's thermal service.
 
-Zones are millidegrees Celsius, keyed by type (Documentation/driver-api/thermal/sysfs-api.rst); `dumpsys
-thermalservice` gives a status from 0 (none) to 6 (shutdown).
+Zones are documented as millidegrees Celsius, keyed by type (Documentation/driver-api/thermal/sysfs-api.rst), but the
+kernels of some vendors give whole or tenths of degrees: magnitude and trip points decide. `dumpsys thermalservice`
+gives a status from 0 (none) to 6 (shutdown).
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from devices.sensors.reading import Answer, Texts, Tree, looped, plain_name
 from devices.sensors.spec import Discovery, Gap, Sensor
@@ -33,31 +36,84 @@ def thermal_sensors(tree: Tree) -> Discovery:
         folder = f"{_FOLDER}/{zone}"
         name = plain_name(texts.text(f"{folder}/type"), zone, names)
         names.append(name)
-        value, path = texts.number(f"{folder}/temp"), f"{folder}/temp"
-        if value is None:
-            missing.append(Gap(name, "temperature_mc", texts.why_not(path)))
-        elif not _PLAUSIBLE_MC[0] < value < _PLAUSIBLE_MC[1]:
-            missing.append(Gap(name, "temperature_mc", f"/{path} reads {value:g} m°C, which means switched off"))
+        found = _zone(tree, texts, folder, name, trips)
+        if isinstance(found, Sensor):
+            sensors.append(found)
         else:
-            method = f"thermal zone of type {name}, refreshed by its driver"
-            limit = _lowest_trip(texts, folder, trips)
-            sensors.append(Sensor(name, "temperature_mc", tree.path(path), 1.0, 1.0, method, limit=limit))
+            missing.append(found)
     return Discovery(tuple(sensors), tuple(missing))
 
 
-def _lowest_trip(texts: Texts, folder: str, trips: list[str]) -> float | None:
-    limits = [
-        value
-        for path in trips
-        if path.startswith(f"{folder}/trip_point_") and path.endswith("_type") and texts.text(path) in _TRIPS
-        if (value := texts.number(f"{path.removesuffix('_type')}_temp")) is not None
-        # 0 and below mean that the trip point isn't set.
-        if 0 < value < _PLAUSIBLE_MC[1]
+def _zone(tree: Tree, texts: Texts, folder: str, name: str, trips: Sequence[str]) -> Sensor | Gap:
+    path = f"{folder}/temp"
+    value = texts.number(path)
+    if value is None:
+        return Gap(name, "temperature_mc", texts.why_not(path))
+    points = [
+        (texts.text(file) or "", point)
+        for file in trips
+        if file.startswith(f"{folder}/trip_point_") and file.endswith("_type")
+        if (point := texts.number(f"{file.removesuffix('_type')}_temp")) is not None
     ]
-    return min(limits, default=None)
+    unit = zone_unit_mc(value, [point for _, point in points])
+    if isinstance(unit, str):
+        return Gap(name, "temperature_mc", f"/{path} reads {value:g}, {unit}")
+    if not _PLAUSIBLE_MC[0] < value * unit < _PLAUSIBLE_MC[1]:
+        return Gap(name, "temperature_mc", f"/{path} reads {value:g} m°C, which means switched off")
+    method = f"thermal zone of type {name}, refreshed by its driver{_UNIT_WORDS[unit]}"
+    limits = [limit for kind, point in points if kind in _TRIPS and (limit := _trip_mc(point, unit)) is not None]
+    limit = min(limits, default=None)
+    return Sensor(name, "temperature_mc", tree.path(path), unit, 1.0, method, limit=limit)
+
+
+_MILLI, _TENTHS, _WHOLE = 1.0, 100.0, 1000.0
+_UNIT_WORDS = {_MILLI: "", _TENTHS: "; in tenths of a degree, by its size", _WHOLE: "; in whole degrees, by its size"}
+# Where a computer acts on its temperature, in degrees; a trip point of 0 or less isn't set.
+_TRIP_C = (30.0, 200.0)
+# What a computer reads in whole degrees; below, it may as well be tenths of a degree, or not a temperature.
+_WHOLE_C = (15.0, 130.0)
+
+
+def zone_unit_mc(value: float, points: Sequence[float]) -> float | str:
+    """Returns the factor from a zone's reading to millidegrees Celsius, or why it can't be decided.
+
+    From 1000 on a reading is in millidegrees, as documented (in tenths if all trip points are). Below, it would be
+    within a degree of the freezing point: the trip points decide then (85, 850 or 85000 for the same temperature), and
+    without any only whole degrees of a running computer are taken.
+    """
+    units = {unit for point in points if (unit := _trip_unit(point)) is not None}
+    if abs(value) >= _WHOLE and not (units == {_TENTHS} and value * _TENTHS <= _TRIP_C[1] * _WHOLE):
+        return _MILLI
+    if _MILLI in units:
+        return (
+            f"which is {value:g} degrees or {value / 1000:g}: its trip points are in millidegrees, and it is within a "
+            "degree of the freezing point if it is, too"
+        )
+    if len(units) == 1 and value > 0:
+        (unit,) = units
+        if value * unit <= _TRIP_C[1] * _WHOLE:
+            return unit
+    if not units and _WHOLE_C[0] <= value <= _WHOLE_C[1]:
+        return _WHOLE
+    points_say = "its trip points differ in" if units else "no trip point tells"
+    return f"which can't be millidegrees, and {points_say} the unit"
+
+
+def _trip_unit(point: float) -> float | None:
+    """Returns the factor to millidegrees that makes the point one of a computer, None for one that isn't set."""
+    return next((unit for unit in (_WHOLE, _TENTHS, _MILLI) if _TRIP_C[0] <= point * unit / _WHOLE <= _TRIP_C[1]), None)
+
+
+def _trip_mc(point: float, unit: float) -> float | None:
+    """Returns a trip point in millidegrees, whichever unit it has; that of the temperature for one of few degrees."""
+    own = _trip_unit(point)
+    limit = point * (unit if own is None else own)
+    return limit if 0 < limit < _PLAUSIBLE_MC[1] else None
 
 
 STATUS = "Thermal Status:"
+# True after `cmd thermalservice override-status N`: the status is N then, however hot the phone is.
+_OVERRIDE = "IsStatusOverride:"
 #: Named as in android.os.PowerManager.
 LEVELS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 
@@ -66,9 +122,17 @@ _PERIOD_S = 5.0
 
 
 def thermal_status(output: Answer) -> int | None:
-    """Returns the status from the output of `dumpsys thermalservice`, None if it has none."""
-    text = output.line(STATUS)
+    """Returns the status from the output of `dumpsys thermalservice`, None if it has none or it was set by hand."""
+    text = None if output.line(_OVERRIDE) == "true" else output.line(STATUS)
     return int(text) if text is not None and text.isdecimal() else None
+
+
+def why_no_status(output: Answer) -> tuple[str, str | None]:
+    """Returns the reason why `thermal_status` is None, and the remedy if there is one."""
+    if output.line(_OVERRIDE) == "true":
+        reason = "dumpsys thermalservice shows a status that was set by hand (IsStatusOverride: true)"
+        return reason, "let the phone report it again: adb shell cmd thermalservice reset"
+    return output.why_not or "dumpsys thermalservice reports no status (it does from Android 10 on)", None
 
 
 def level_name(status: int) -> str:
@@ -79,8 +143,8 @@ def level_name(status: int) -> str:
 def thermal_service_sensors(dumpsys: str, output: Answer) -> Discovery:
     """Returns the sensor of the status as flags: any status above `none` is throttling."""
     if thermal_status(output) is None:
-        reason = output.why_not or "dumpsys thermalservice reports no status (it does from Android 10 on)"
-        return Discovery(unavailable=(Gap(_NAME, "throttle_flags", reason),))
+        reason, remedy = why_no_status(output)
+        return Discovery(unavailable=(Gap(_NAME, "throttle_flags", reason, remedy),))
     sensor = Sensor(
         _NAME,
         "throttle_flags",

@@ -144,7 +144,7 @@ def _values(points: Sequence[HistoryPoint], setting: str, unit: Unit) -> dict[st
 def _hover(point: HistoryPoint) -> str:
     parts = [point.run_id, point.status]
     parts += [f"n = {format_count(point.sessions, 'session')}"] if point.sessions else []
-    return shorten(" · ".join([*parts, point.verdict] if point.verdict else parts), 90)
+    return shorten(" · ".join([*parts, *filter(None, (point.verdict, point.aside))]), 90)
 
 
 def _reach(high: float | None, low: float | None, unit: Unit) -> float:

@@ -62,7 +62,10 @@ class HistorySummary:
 
 @dataclass(frozen=True)
 class HistoryPoint:
-    """One run's value; ``low`` and ``high`` are its 95 % interval, ``sessions`` how many it is over, where known."""
+    """One run's value; ``low`` and ``high`` are its 95 % interval, ``sessions`` how many it is over, where known.
+
+    ``aside`` says why no night is compared with it, empty for a point of the history of nights.
+    """
 
     at: str
     run_id: str
@@ -73,6 +76,7 @@ class HistoryPoint:
     high: float | None = None
     sessions: int | None = None
     verdict: str = ""
+    aside: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,11 @@ class MetricHistory:
 
 @dataclass(frozen=True)
 class DeviceSummary:
-    """One device by name, with the run that used it last and its outcomes there."""
+    """One device by name, with the run that used it last and its outcomes there.
+
+    ``unreached`` is why that run could not reach it, ``unreached_since`` the start of the first run in a row that could
+    not; both are empty for a device that was reached.
+    """
 
     name: str
     kind: str
@@ -139,6 +147,8 @@ class DeviceSummary:
     warnings: Sequence[str] = ()
     stamp: str = ""
     origin: str = ""
+    unreached: str = ""
+    unreached_since: str = ""
 
 
 @dataclass(frozen=True)

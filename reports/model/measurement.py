@@ -5,12 +5,12 @@ says why it is missing. ``from_document`` takes whatever a document holds: what 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from foundation.unavailable import Json, Unavailable, as_document
 from reports.model.reading import NOT_RECORDED, Number, flag, items, known_text, mapping, number, records, text, value
-from reports.model.statistics import Energy, Latency, Loss, Power, Ratio, Sensor, Temperature, plain_document
+from reports.model.statistics import Energy, Latency, Loss, Power, Ratio, Sensor, Setup, Temperature, plain_document
 from reports.text.appearance import setting_order
 
 
@@ -78,6 +78,8 @@ class Measurement:
     sampler_overhead_percent: Number
     arithmetic: str | None = None
     forward_tokens: Number = NOT_RECORDED
+    busy: str = ""
+    setup: Setup = field(default_factory=lambda: Setup.from_document(NOT_RECORDED))
     role: str | None = None
     measurement_id: str = ""
     sessions: tuple[Session, ...] = ()
@@ -115,6 +117,8 @@ class Measurement:
             sampler_overhead_percent=number(found, "sampler_overhead_percent"),
             arithmetic=known_text(found, "arithmetic"),
             forward_tokens=number(found, "forward_tokens"),
+            busy=text(found, "busy"),
+            setup=Setup.from_document(value(found, "setup")),
             role=known_text(found, "role"),
             measurement_id=text(found, "measurement_id", default=str(place + 1)),
             sessions=tuple(sorted(sessions, key=lambda one: (one.ordinal or 0, one.attempt or 0))),
@@ -131,6 +135,8 @@ class Measurement:
             "reason": self.reason,
             **({} if self.arithmetic is None else {"arithmetic": self.arithmetic}),
             "forward_tokens": as_document(self.forward_tokens),
+            **({"busy": self.busy} if self.busy else {}),
+            "setup": self.setup.document(),
             "latency_ms": self.latency.document(),
             "load_ms": self.load_ms.document() if isinstance(self.load_ms, Unavailable) else {"median": self.load_ms},
             "peak_memory_kib": as_document(self.peak_memory_kib),

@@ -10,7 +10,7 @@ from typing import Literal
 from foundation.unavailable import Unavailable
 from reports.model.measurement import Measurement, Session
 from reports.model.reading import Interval, Number
-from reports.text.numbers import Unit, decimals, plain, quantity, span, unit_for
+from reports.text.numbers import Unit, decimals, number_ranges, plain, quantity, span, unit_for
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Metric:
     """A number of a measurement whose history is kept.
 
     ``direction`` is what is better, ``floor`` the least relative change that matters. ``of_session`` is the same of one
-    session, where sessions have it. ``exact``: known exactly, so that a difference needs no sessions.
+    session, where sessions have it, ``in_sessions`` that of all valid ones where the measurement
+    keeps it. ``exact``: known exactly, so that a difference needs no sessions.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Metric:
     floor: float = 0.0
     of_session: Callable[[Session], Number] | None = None
     exact: bool = False
+    in_sessions: Callable[[Measurement], Sequence[float]] | None = None
 
     def value(self, measurement: Measurement) -> float | None:
         """Returns the metric's number in a measurement, None where it is unavailable."""
@@ -39,6 +41,8 @@ class Metric:
         if self.name == LATENCY:
             medians = measurement.latency.sessions_ms
             return () if isinstance(medians, Unavailable) else [float(one) for one in medians]
+        if self.in_sessions is not None:
+            return self.in_sessions(measurement)
         if self.of_session is None:
             return ()
         found = [self.of_session(session) for session in measurement.sessions if session.status == "ok"]
@@ -47,7 +51,7 @@ class Metric:
     @property
     def has_sessions(self) -> bool:
         """Whether sessions have the metric each for itself."""
-        return self.name == LATENCY or self.of_session is not None
+        return self.name == LATENCY or self.of_session is not None or self.in_sessions is not None
 
 
 LATENCY = "latency_ms"
@@ -60,8 +64,18 @@ METRICS = (
     ),
     Metric("memory_after_load_kib", "Memory after load", lambda one: one.memory_after_load_kib),
     Metric("program_bytes", "Program size", lambda one: one.program_bytes, exact=True),
-    Metric("energy_gross_mj_per_step", "Energy per step, gross", lambda one: one.energy.gross_mj),
-    Metric("energy_net_mj_per_step", "Energy per step, net", lambda one: one.energy.net_mj),
+    Metric(
+        "energy_gross_mj_per_step",
+        "Energy per step, gross",
+        lambda one: one.energy.gross_mj,
+        in_sessions=lambda one: one.energy.sessions_gross,
+    ),
+    Metric(
+        "energy_net_mj_per_step",
+        "Energy per step, net",
+        lambda one: one.energy.net_mj,
+        in_sessions=lambda one: one.energy.sessions_net,
+    ),
     Metric("power_mw", "Power, mean", lambda one: one.power.mean_mw),
 )
 METRIC_BY_NAME = {metric.name: metric for metric in METRICS}
@@ -132,6 +146,11 @@ def _low(found: Interval | Unavailable) -> Number:
     return found if isinstance(found, Unavailable) else found.low
 
 
+def _cpus(one: Measurement) -> str | Unavailable:
+    cpus = one.setup.cpus
+    return cpus if isinstance(cpus, Unavailable) else number_ranges(cpus)
+
+
 def _high(found: Interval | Unavailable) -> Number:
     return found if isinstance(found, Unavailable) else found.high
 
@@ -163,6 +182,9 @@ COLUMNS = (
     Column("power_mw_idle", lambda one: one.power.idle_mw),
     Column("temperature_c_start", lambda one: one.temperature.start_c),
     Column("temperature_c_max", lambda one: one.temperature.max_c),
+    Column("threads", lambda one: one.setup.threads, "whole"),
+    Column("cpus", lambda one: _cpus(one), "text"),
+    Column("power_mode", lambda one: one.setup.power_mode, "text"),
     Column("throttled", lambda one: one.throttled, "truth"),
     Column("loss_first", lambda one: one.loss.first),
     Column("loss_last", lambda one: one.loss.last),

@@ -5,7 +5,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from foundation.unavailable import Json, Unavailable, as_document
@@ -45,7 +45,7 @@ class Statistics(ABC):
 class Latency(Statistics):
     """Latency of a step: the median of the sessions' medians, and the spread of sessions and steps.
 
-    Percentiles are recorded only where there are enough steps for them.
+    Percentiles are recorded only where there are enough steps for them; ``ci95_method`` says how the interval was made.
     """
 
     median_ms: Number
@@ -57,6 +57,7 @@ class Latency(Statistics):
     p90_ms: Number = NOT_RECORDED
     p95_ms: Number = NOT_RECORDED
     p99_ms: Number = NOT_RECORDED
+    ci95_method: str | Unavailable = field(default=NOT_RECORDED, kw_only=True)
 
     @classmethod
     def from_document(cls, found: Found) -> "Latency":
@@ -70,7 +71,16 @@ class Latency(Statistics):
             number(found, "cv_percent"),
             number(found, "max"),
             *(number(found, name) for name in PERCENTILES),
+            ci95_method=words(found, "ci95_method"),
         )
+
+    @property
+    def range_ms(self) -> tuple[Interval, int] | None:
+        """Least and largest of the sessions' medians, and their number: what too few sessions have for an interval."""
+        medians = self.sessions_ms
+        if isinstance(medians, Unavailable) or not medians:
+            return None
+        return Interval(min(medians), max(medians)), len(medians)
 
     @property
     def percentiles_ms(self) -> dict[str, float]:
@@ -83,6 +93,7 @@ class Latency(Statistics):
         return {
             "median": as_document(self.median_ms),
             "ci95": self.ci95_ms.document(),
+            **({} if isinstance(self.ci95_method, Unavailable) else {"ci95_method": self.ci95_method}),
             "sessions": medians.document() if isinstance(medians, Unavailable) else list(medians),
             "cv_percent": as_document(self.cv_percent),
             "max": as_document(self.max_ms),
@@ -90,9 +101,14 @@ class Latency(Statistics):
         }
 
 
+def _numbers(found: Found, *path: str) -> tuple[float, ...]:
+    """Returns the numbers of the list at ``path``."""
+    return tuple(one for one in map(number, items(found, *path)) if not isinstance(one, Unavailable))
+
+
 @dataclass(frozen=True)
 class Energy(Statistics):
-    """Energy of a step, gross and without idle power, and how it was read."""
+    """Energy of a step, gross and without idle power, how it was read, and the energies of single sessions."""
 
     gross_mj: Number
     net_mj: Number
@@ -100,12 +116,21 @@ class Energy(Statistics):
     rate_hz: Number
     alignment_error_ms: Number
     short: bool | Unavailable
+    sessions_gross: tuple[float, ...] = ()
+    sessions_net: tuple[float, ...] = ()
 
     @classmethod
     def from_document(cls, found: Found) -> "Energy":
         """Reads ``energy_mj_per_step``."""
         gross, net, rate, error = (number(found, key) for key in ("gross", "net", "rate_hz", "alignment_error_ms"))
-        return cls(gross, net, words(found, "method"), rate, error, flag(found, "short"))
+        sessions = (_numbers(found, key) for key in ("sessions_gross", "sessions_net"))
+        return cls(gross, net, words(found, "method"), rate, error, flag(found, "short"), *sessions)
+
+    def document(self) -> Json:
+        """Returns the entry, or why there is none."""
+        alone = (self.gross_mj, self.net_mj, self.method, self.rate_hz, self.alignment_error_ms, self.short)
+        why = self.gross_mj
+        return why.document() if isinstance(why, Unavailable) and set(alone) == {why} else self._entry()
 
     def _entry(self) -> Json:
         return {
@@ -115,6 +140,8 @@ class Energy(Statistics):
             "rate_hz": as_document(self.rate_hz),
             "alignment_error_ms": as_document(self.alignment_error_ms),
             "short": plain_document(self.short),
+            **({"sessions_gross": list(self.sessions_gross)} if self.sessions_gross else {}),
+            **({"sessions_net": list(self.sessions_net)} if self.sessions_net else {}),
         }
 
 
@@ -186,6 +213,39 @@ class Ratio(Statistics):
     def _entry(self) -> Json:
         latency = {"ratio": as_document(self.latency), "ci95": self.ci95.document()}
         return {"setting": plain_document(self.setting), "latency": latency}
+
+
+@dataclass(frozen=True)
+class Setup(Statistics):
+    """How the device was set up, which its numbers depend on: the runner's threads, the CPUs it was allowed to use, and
+    the device's power mode."""
+
+    threads: Number
+    cpus: tuple[int, ...] | Unavailable
+    power_mode: str | Unavailable
+
+    @classmethod
+    def from_document(cls, found: Found) -> "Setup":
+        """Reads ``setup``."""
+        cpus = value(found, "cpus")
+        listed = tuple(cpu for cpu in items(found, "cpus") if isinstance(cpu, int))
+        known = cpus if isinstance(cpus, Unavailable) else listed
+        return cls(number(found, "threads"), known, words(found, "power_mode"))
+
+    @property
+    def known(self) -> dict[str, Json]:
+        """What is known of it, by name."""
+        found = {"threads": self.threads, "cpus": self.cpus, "power_mode": self.power_mode}
+        return {
+            name: list(one) if isinstance(one, tuple) else one
+            for name, one in found.items()
+            if not isinstance(one, Unavailable)
+        }
+
+    def _entry(self) -> Json:
+        missing = {"threads": self.threads, "cpus": self.cpus, "power_mode": self.power_mode}
+        reasons = {name: one.document() for name, one in missing.items() if isinstance(one, Unavailable)}
+        return {**self.known, **reasons}
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ _NO_HEAT = (
 def device_page(summary: DeviceSummary, health: Sequence[HealthPoint], histories: Sequence[HistorySummary]) -> Page:
     """Builds the page of a device, with links to the series measured on it."""
     sections = (_figures(health), _histories(histories), _runs(health))
-    build = health[-1].os_build if health else ""
+    build = next((point.os_build for point in reversed(health) if point.os_build), "")
     words = {word for point in health[-_MOST_RUNS:] for word in point.outcomes}
     return Page(
         title=f"Device {summary.name}",
@@ -76,6 +76,11 @@ def device_status(outcomes: Mapping[str, int], warnings: Sequence[str]) -> Statu
     return status("warning") if worst.tone in ("good", "quiet") and warnings else worst
 
 
+def unreached_words(summary: DeviceSummary) -> str:
+    """Formats since when and why a device could not be reached."""
+    return f"Not reached since {moment(summary.unreached_since)}: {summary.unreached.rstrip('.')}"
+
+
 def outcome_words(outcomes: Mapping[str, int]) -> str:
     """Formats outcomes as ``3 ok and 1 unsupported``, the worst last."""
     ordered = sorted(
@@ -87,6 +92,8 @@ def outcome_words(outcomes: Mapping[str, int]) -> str:
 def _banner(summary: DeviceSummary, health: Sequence[HealthPoint]) -> Banner:
     worst = device_status(summary.outcomes, summary.warnings)
     headline = f"Last run: {outcome_words(summary.outcomes)}."
+    if summary.unreached:
+        headline = f"{unreached_words(summary)}."
     throttled = sum(1 for point in health[-10:] if point.throttled)
     if throttled:
         headline += f" Throttled in {throttled} of the last {format_count(len(health[-10:]), 'run')}."

@@ -30,6 +30,8 @@ VERDICTS_JSON = "verdicts.json"
 # Keeps the page light; the files beside it are complete.
 _MOST_DEVICES, _MOST_IN_BANNER = 80, 6
 
+_BUSY = ("load", "warning")
+
 _FILES = (
     (VERDICTS_CSV, "CSV: every verdict of the night with its numbers"),
     (VERDICTS_JSON, "JSON: the same with everything that was judged"),
@@ -66,7 +68,7 @@ def night_page(run: RunSummary, verdicts: Sequence[SeriesVerdict], surroundings:
         title=f"Night {day}",
         heading=f"Night of {day}",
         lead=f"{_lasted(run)}; {run.status}; {_count_text(ordered)}.{_only(ordered)}",
-        banner=_banner(run, ordered),
+        banner=_banner(run, ordered, surroundings),
         trail=(Link("All nights", "index.html#nights"), Link(f"Run {run.run_id}", run_place(run.run_id))),
         sections=(
             verdict_section(ordered),
@@ -96,20 +98,30 @@ def _only(ordered: Sequence[SeriesVerdict]) -> str:
     return f" {words.pop()}." if len(words) == 1 else ""
 
 
-def _banner(run: RunSummary, ordered: Sequence[SeriesVerdict]) -> Banner:
+def _banner(run: RunSummary, ordered: Sequence[SeriesVerdict], surroundings: RunContents) -> Banner:
     counts = Counter(one.verdict for one in ordered)
-    caution = (
+    ended = (
         "" if run.status in ("finished", "running") else f"The night ended {run.status}: some series have no number."
+    )
+    checks = [(name, check) for name, device in surroundings.devices.items() for check in device.preflight]
+    busy = [f"{shorten(name)} was busy: {one.detail}." for name, one in checks if (one.name, one.status) == _BUSY]
+    caution = " ".join(filter(None, (ended, *busy)))
+    absent = tuple(
+        (Link(shorten(name), device_place(name)), f"not reached: {one.detail}")
+        for name, one in checks
+        if one.name == "reached" and one.status == "failed"
     )
     if not ordered:
         headline = "Nothing was judged yet. `suite nightly` judges when its measurements are done."
-        return Banner(status("not judged"), headline, caution=caution)
+        return Banner(status("failed" if absent else "not judged"), headline, absent, caution)
     changed = [one for one in ordered if one.verdict in ("regressed", "improved", "inconclusive")]
     items = tuple((Link(_name(one), series_link(one)), _in_words(one)) for one in changed[:_MOST_IN_BANNER])
     more = len(changed) - len(items)
     further = f" {format_count(more, 'further one')} in the table below." if more else ""
     none = " No regression." if not counts["regressed"] else ""
-    return Banner(night_status(counts), f"{verdict_counts(counts)}.{none}{further}", items, caution)
+    outcome = night_status(counts)
+    outcome = status("failed") if absent and outcome.tone != "bad" else outcome
+    return Banner(outcome, f"{verdict_counts(counts)}.{none}{further}", (*absent[:_MOST_IN_BANNER], *items), caution)
 
 
 def _name(one: SeriesVerdict) -> str:

@@ -9,7 +9,7 @@ from reports.model.histories import DeviceSummary, WorkloadSummary
 from reports.model.measurement import workload_words
 from reports.model.source import RunSummary
 from reports.model.training_group import TrainingGroupSummary
-from reports.pages.device import device_status, outcome_words
+from reports.pages.device import device_status, outcome_words, unreached_words
 from reports.pages.training import trainings_section
 from reports.tables.sections import Grid, GridCell, GridRow, Head, LinkOf, Page, Section, table
 from reports.tables.verdicts import WORDS, night_status, verdict_counts
@@ -73,6 +73,7 @@ def _devices(newest: Sequence[RunSummary], devices: Sequence[DeviceSummary]) -> 
         worst = device_status(one.outcomes, one.warnings)
         what = GridCell(one.name, href=device_place(one.name), badges=badges(one.emulated))
         finding = "; ".join([outcome_words(one.outcomes), *one.warnings[:2]])
+        finding = unreached_words(one) if one.unreached else finding
         if worst.tone in ("bad", "warn"):
             rows.append(_row(f"device-{one.name}", what, worst, finding, f"`suite devices check {_plain(one.name)}`"))
         elif last_night is not None and sort_key(one.last_at) < sort_key(last_night.started_at):
@@ -250,6 +251,10 @@ def _night_row(run: RunSummary, built: LinkOf) -> GridRow:
     return GridRow(f"night-{file_name(run.run_id)}", cells)
 
 
+def _warning(one: DeviceSummary) -> str:
+    return unreached_words(one) if one.unreached else one.warnings[0] if one.warnings else "none"
+
+
 def _devices_section(devices: Sequence[DeviceSummary], ordered: Sequence[RunSummary], built: LinkOf) -> Section:
     empty = (
         "No device was reached yet. `suite devices list` shows those of the inventory, `suite devices check` what they "
@@ -264,7 +269,7 @@ def _devices_section(devices: Sequence[DeviceSummary], ordered: Sequence[RunSumm
             GridCell(one.name, href=built(device_place(one.name)), badges=badges(one.emulated, one.origin)),
             GridCell(one.kind),
             GridCell(worst.word, (outcome_words(one.outcomes),), str(worst.order), status=worst),
-            GridCell(one.warnings[0] if one.warnings else "none", one.warnings[1:4]),
+            GridCell(_warning(one), one.warnings[1:4]),
             GridCell(
                 moment_text(one.last_at),
                 (night,) if night else (),

@@ -5,7 +5,7 @@ It starts with a summary: what was measured, on what, how it ended, and what sta
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from foundation.unavailable import Json, Unavailable
 from reports.figures.panels import Figure
@@ -13,14 +13,15 @@ from reports.figures.run_figures import all_figures
 from reports.model.histories import Remark
 from reports.model.measurement import Measurement, Session, devices_of, settings_of, workload_words
 from reports.model.quantities import sensor_quantity
-from reports.model.reading import Interval, Number, number, value
+from reports.model.reading import Number, number, value
 from reports.model.run_contents import RunContents, RunDevice
 from reports.model.traces import SessionLines, ordinal_text
 from reports.tables import downloads
+from reports.tables.rankings import busy_sentences, device_sentence
 from reports.tables.results import Table, details, reference_setting, results, sortable
 from reports.text.appearance import Status, badges, glossary, slot, status, worst_kept
 from reports.text.escaping import shorten
-from reports.text.numbers import duration, format_count, format_list, moment_text, quantity, times, times_span
+from reports.text.numbers import duration, format_count, format_list, moment_text, quantity
 from reports.text.page_paths import device_place
 
 _MOST_FINDINGS = 6
@@ -44,11 +45,7 @@ def summarize(found: Sequence[Measurement]) -> Summary:
         return Summary(status("interrupted"), headline, "", (), "")
     workloads = list(dict.fromkeys(workload_words(item.workload) for item in found))
     devices = devices_of(found)
-    findings = [
-        (device, finding)
-        for device in devices
-        if (finding := _finding([item for item in found if item.device == device]))
-    ]
+    findings = [(device, finding) for device in devices if (finding := device_sentence(found, device))]
     return Summary(
         outcome=min((status(item.status) for item in found), key=lambda one: (one.tone == "quiet", one.order)),
         headline=_headline(found, devices),
@@ -73,30 +70,6 @@ def _headline(found: Sequence[Measurement], devices: Sequence[str]) -> str:
     return f"{format_count(len(found), 'measurement')} of {settings} on {where}: {ended}."
 
 
-def _finding(found: Sequence[Measurement]) -> str:
-    usable = [item for item in found if item.comparable]
-    if len(usable) < 2 or len({workload_words(item.workload) for item in usable}) > 1:
-        return ""
-    sentences = []
-    timed = [(ms, item) for item in usable if not isinstance(ms := item.latency.median_ms, Unavailable)]
-    if len(timed) > 1:
-        ms, item = min(timed, key=lambda pair: pair[0])
-        sentences.append(f"lowest latency {item.setting}, {quantity(ms, 'ms')} a step{_ratio(item)}")
-    sized = [(kib, item) for item in usable if not isinstance(kib := item.peak_memory_kib, Unavailable)]
-    if len(sized) > 1:
-        kib, item = min(sized, key=lambda pair: pair[0])
-        sentences.append(f"lowest peak memory {item.setting}, {quantity(kib, 'KiB')}")
-    return "; ".join(sentences) + "." if sentences else ""
-
-
-def _ratio(item: Measurement) -> str:
-    found, setting, ends = item.ratio.latency, item.ratio.setting, item.ratio.ci95
-    if isinstance(found, Unavailable) or isinstance(setting, Unavailable) or setting == item.setting:
-        return ""
-    interval = f", 95 % interval {times_span(ends.low, ends.high)}" if isinstance(ends, Interval) else ""
-    return f" ({times(found)} that of {setting}{interval})"
-
-
 def _caution(found: Sequence[Measurement]) -> str:
     emulated = [shorten(device) for device in devices_of([item for item in found if item.emulated])]
     labs = sorted({shorten(item.origin) for item in found if item.origin})
@@ -109,6 +82,7 @@ def _caution(found: Sequence[Measurement]) -> str:
         )
     if labs:
         cautions.append(f"Measured by {format_list(labs)} and imported: shown, and never judged here.")
+    cautions += [f"{shorten(sentence, 300)}. Its numbers are a first look." for sentence in busy_sentences(found)]
     return " ".join(cautions)
 
 
@@ -201,6 +175,7 @@ def run_page(
 ) -> RunPage:
     """Builds the page from the run, its measurements in page order and the lines of its traces; ``night`` is the page
     of the night's verdicts, if the run was a night."""
+    found = [_with_load(item, contents.devices.get(item.device)) for item in found]
     sessions = [_session_row(item, session) for item in found for session in item.sessions]
     cards = device_cards(contents.devices, found)
     words = {item.status for item in found} | {row.status.word for row in sessions}
@@ -226,6 +201,13 @@ def run_page(
         tags=contents.tags,
         remarks=contents.remarks,
     )
+
+
+def _with_load(item: Measurement, device: RunDevice | None) -> Measurement:
+    """Returns a measurement from before it kept the warning of its device's load with that of the run's checks."""
+    warned = () if device is None or item.busy else device.preflight
+    load = next((check.detail for check in warned if check.name == "load" and check.status == "warning"), item.busy)
+    return replace(item, busy=load)
 
 
 def device_cards(described: Mapping[str, RunDevice], found: Sequence[Measurement]) -> list[DeviceCard]:

@@ -17,7 +17,7 @@ from reports.text.page_paths import device_place, run_place, workload_place
 POINTS_CSV = "points.csv"
 POINT_COLUMNS = (
     *("metric", "at", "run_id", "measurement_id", "value", "ci95_low", "ci95_high", "sessions"),
-    *("status", "verdict", "segment"),
+    *("status", "verdict", "segment", "aside"),
 )
 _MOST_RUNS, _MOST_REMARKS, _LONGEST_REMARK = 120, 60, 600
 
@@ -63,7 +63,7 @@ def points_csv(histories: Sequence[MetricHistory]) -> str:
                 csv_text(point.status),
                 csv_text(point.verdict),
             ]
-            rows.append([*named, repr(point.value), *interval, *outcome, segment])
+            rows.append([*named, repr(point.value), *interval, *outcome, segment, point.aside])
     return csv_table(POINT_COLUMNS, rows)
 
 
@@ -99,6 +99,7 @@ def _metric_row(history: MetricHistory) -> GridRow:
     if last.low is not None and last.high is not None:
         small.append(f"95 %: {metric_span(history.metric, last.low, last.high, last.value)}")
     small += [f"n = {format_count(last.sessions, 'session')}"] if last.sessions else []
+    small += [last.aside] if last.aside else []
     newest = next((point for point in reversed(history.points) if point.verdict), None)
     verdict = GridCell("not judged")
     if newest is not None:
@@ -118,7 +119,8 @@ def _metric_row(history: MetricHistory) -> GridRow:
 
 def _since_segment(history: MetricHistory) -> float | None:
     start = history.segments[-1].start if history.segments else 0
-    values = [point.value for point in history.points[start:]]
+    nights = [point for point in history.points if not point.aside]
+    values = [point.value for point in history.points[start:] if not (nights and point.aside)]
     if len(values) < 20:
         return None
     first, last = (sorted(part) for part in (values[:10], values[-10:]))

@@ -1,17 +1,18 @@
 """A workload with its settings side by side on all devices: latency, memory and energy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from foundation.unavailable import Unavailable
 from reports.figures.trade_offs import latency_against_energy, latency_against_memory, step_energy
 from reports.model.histories import WorkloadSummary
 from reports.model.measurement import Measurement, devices_of, settings_of, workload_words
-from reports.model.reading import Interval, Number
-from reports.tables.results import session_count
+from reports.model.reading import Number
+from reports.tables.rankings import busy_sentences, device_sentence
+from reports.tables.results import latency_spread, session_count
 from reports.tables.sections import Banner, GridCell, GridRow, Head, Link, Page, Section, table
 from reports.text.appearance import badges, glossary, slot, status, worst_kept
 from reports.text.escaping import file_name, shorten
-from reports.text.numbers import format_count, format_list, quantity, span
+from reports.text.numbers import format_count, format_list, quantity
 from reports.text.numbers import moment_text as moment
 from reports.text.page_paths import device_place, run_place, series_place
 
@@ -41,15 +42,9 @@ def workload_page(summary: WorkloadSummary, found: Sequence[Measurement]) -> Pag
 def _banner(found: Sequence[Measurement]) -> Banner:
     items = []
     for device in devices_of(found):
-        usable = [item for item in found if item.device == device and item.comparable]
-        parts = (
-            _least(usable, "lowest latency", lambda item: item.latency.median_ms, "ms"),
-            _least(usable, "least memory", lambda item: item.peak_memory_kib, "KiB"),
-            _least(usable, "least energy", lambda item: item.energy.net_mj, "mJ"),
-        )
-        sentence = "; ".join(part for part in parts if part)
+        sentence = device_sentence(found, device)
         if sentence:
-            items.append((Link(device, device_place(device)), f"{sentence}."))
+            items.append((Link(device, device_place(device)), sentence))
     outcome = min(
         (status(item.status) for item in found),
         key=lambda one: (one.tone == "quiet", one.order),
@@ -65,15 +60,11 @@ def _banner(found: Sequence[Measurement]) -> Banner:
         if emulated
         else ""
     )
-    return Banner(outcome, headline, tuple(items[:8]), caution)
-
-
-def _least(usable: Sequence[Measurement], what: str, read: Callable[[Measurement], Number], unit: str) -> str:
-    known = [(found, item.setting) for item in usable if not isinstance(found := read(item), Unavailable)]
-    if len(known) < 2:
-        return ""
-    least, setting = min(known)
-    return f"{what} {setting}, {quantity(least, unit)}"
+    cautions = [
+        caution,
+        *(f"{shorten(sentence, 300)}. Its numbers are a first look." for sentence in busy_sentences(found)),
+    ]
+    return Banner(outcome, headline, tuple(items[:8]), " ".join(filter(None, cautions)))
 
 
 def _table(found: Sequence[Measurement]) -> Section:
@@ -112,11 +103,10 @@ def _row(item: Measurement) -> GridRow:
 
 
 def _latency(item: Measurement) -> GridCell:
-    median, ends = item.latency.median_ms, item.latency.ci95_ms
+    median = item.latency.median_ms
     if isinstance(median, Unavailable):
         return _missing(item, median)
-    small = [f"95 %: {span(ends.low, ends.high, 'ms', like=median)}" if isinstance(ends, Interval) else "no interval"]
-    small += [count] if (count := session_count(item)) else []
+    small = [line for line in (latency_spread(item), session_count(item)) if line]
     return GridCell(quantity(median, "ms"), small, f"{median:.7g}")
 
 

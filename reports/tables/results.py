@@ -11,7 +11,17 @@ from reports.model.measurement import Measurement, workload_words
 from reports.model.reading import Interval, Number, Odd
 from reports.text.appearance import Status, badges, slot, status, worst_kept
 from reports.text.escaping import file_name
-from reports.text.numbers import decimals, format_count, plain, quantity, scientific, span, times, times_span
+from reports.text.numbers import (
+    decimals,
+    format_count,
+    number_ranges,
+    plain,
+    quantity,
+    scientific,
+    span,
+    times,
+    times_span,
+)
 
 
 @dataclass(frozen=True)
@@ -67,11 +77,19 @@ class Footnotes:
 
 def latency(item: Measurement, notes: Footnotes) -> Cell:
     """Returns the median of the sessions' medians, with its interval and the number of sessions."""
-    median, ends = item.latency.median_ms, item.latency.ci95_ms
-    below = "no interval"
-    if isinstance(ends, Interval) and not isinstance(median, Unavailable):
-        below = f"95 %: {span(ends.low, ends.high, 'ms', like=median)}"
-    return notes.quantity(median, "ms", below, session_count(item))
+    return notes.quantity(item.latency.median_ms, "ms", latency_spread(item), session_count(item))
+
+
+def latency_spread(item: Measurement) -> str:
+    """Returns the interval of a latency, the range of its sessions where they are too few for one."""
+    median, ends, known = item.latency.median_ms, item.latency.ci95_ms, item.latency.range_ms
+    if isinstance(median, Unavailable):
+        return "no interval"
+    if isinstance(ends, Interval):
+        return f"95 %: {span(ends.low, ends.high, 'ms', like=median)}"
+    if known is None or known[1] < 2:
+        return "no interval"
+    return f"range: {span(known[0].low, known[0].high, 'ms', like=median)}"
 
 
 def session_count(item: Measurement) -> str:
@@ -85,9 +103,10 @@ def to_reference(item: Measurement, notes: Footnotes) -> Cell:
     found, ends = item.ratio.latency, item.ratio.ci95
     if not isinstance(found, Unavailable) and item.ratio.setting == item.setting:
         return Cell(times(1.0), ("the reference",), sort=sortable(found))
-    return notes.number(
-        found, times, f"95 %: {times_span(ends.low, ends.high)}" if isinstance(ends, Interval) else "no interval"
-    )
+    if not isinstance(ends, Interval):
+        return notes.number(found, times, "no interval")
+    alike = "can't be told apart" if ends.low <= 1 <= ends.high else ""
+    return notes.number(found, times, f"95 %: {times_span(ends.low, ends.high)}", alike)
 
 
 def peak_memory(item: Measurement, notes: Footnotes) -> Cell:
@@ -193,10 +212,12 @@ def details(found: Sequence[Measurement]) -> Table:
         (Column("Slowest step"), lambda item, notes: notes.quantity(item.latency.max_ms, "ms", *_percentiles(item))),
         (Column("Load", "median"), lambda item, notes: notes.quantity(item.load_ms, "ms")),
         (Column("Memory after load"), lambda item, notes: notes.quantity(item.memory_after_load_kib, "KiB")),
+        (Column("Cost of a step", "forward tokens"), _forward_tokens),
         (Column("Loss", "first → last"), _loss),
         (Column("Off the reference", "largest, relative"), _off_reference),
         (Column("Temperature", "start → highest"), _temperature),
         (Column("Throttled", kind="text"), _throttled),
+        (Column("Threads and CPUs", kind="text"), _setup),
         (Column("How energy was read", kind="text"), _energy_method),
         (Column("Sampler's cost", "of a step"), _overhead),
     ]
@@ -242,6 +263,10 @@ def _loss(item: Measurement, notes: Footnotes) -> Cell:
     return notes.number(last, lambda end: f"{start} → {plain(end, decimals(end))}", ", ".join(used))
 
 
+def _forward_tokens(item: Measurement, notes: Footnotes) -> Cell:
+    return notes.number(item.forward_tokens, lambda tokens: plain(tokens, 0))
+
+
 def _off_reference(item: Measurement, notes: Footnotes) -> Cell:
     steps = item.loss.reference_steps
     return notes.number(
@@ -262,6 +287,16 @@ def _throttled(item: Measurement, notes: Footnotes) -> Cell:
     if isinstance(found, Unavailable):
         return notes.cell(found)
     return Cell("yes" if found else "no", sort=str(found))
+
+
+def _setup(item: Measurement, notes: Footnotes) -> Cell:
+    """Returns threads, below them the allowed CPUs and the power mode where they are known."""
+    threads, cpus, mode = item.setup.threads, item.setup.cpus, item.setup.power_mode
+    if isinstance(threads, Unavailable):
+        return notes.cell(threads)
+    small = [] if isinstance(cpus, Unavailable) else [f"CPUs {number_ranges(cpus)}"]
+    small += [] if isinstance(mode, Unavailable) else [mode]
+    return Cell(format_count(int(threads), "thread"), tuple(small), sort=sortable(threads))
 
 
 def _energy_method(item: Measurement, notes: Footnotes) -> Cell:

@@ -17,14 +17,14 @@ from reports.text.numbers import decimals, format_count, percent_change, percent
 from reports.text.page_paths import device_place, series_place
 
 VERDICTS_CSV = "verdicts.csv"
-WORDS = ("regressed", "improved", "inconclusive", "insufficient", "unchanged")
+WORDS = ("regressed", "improved", "inconclusive", "accepted", "insufficient", "unchanged")
 
 # Keeps the page light; the files beside it are complete.
 _MOST_IN_MATRIX = 80
 
 
 def changed_first(verdicts: Sequence[SeriesVerdict]) -> list[SeriesVerdict]:
-    """Sorts by verdict (regressed, improved, inconclusive, insufficient, unchanged), device, workload and metric."""
+    """Sorts by verdict (in the order of `WORDS`), device, workload and metric."""
     return _TABLE.changed_first(verdicts)
 
 
@@ -35,7 +35,7 @@ def verdict_counts(counts: Mapping[str, int]) -> str:
 
 def night_status(counts: Mapping[str, int]) -> Status:
     """Returns the night's overall status: its worst verdict, ``unchanged`` before ``insufficient``."""
-    for word in ("regressed", "inconclusive", "improved", "unchanged", "insufficient"):
+    for word in ("regressed", "inconclusive", "improved", "accepted", "unchanged", "insufficient"):
         if counts.get(word):
             return status(word)
     return status("not judged")

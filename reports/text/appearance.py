@@ -75,6 +75,7 @@ _KNOWN = {
         Status("better", "▲", "good", 1, "better beyond chance and beyond the least change that counts"),
         Status("inconclusive", "?", "warn", 2, "unlike its history, and it could not be told whether it is the code"),
         Status("insufficient", "◌", "quiet", 4, "too few points or sessions to judge"),
+        Status("accepted", "✓", "quiet", 3, "regressed, and somebody accepted the new level"),
         Status("missing", "◌", "quiet", 4, "only one of the two runs has it"),
         Status("unchanged", "=", "quiet", 6, "like its history, or cleared when it was measured again"),
         Status("same", "=", "quiet", 6, "no difference beyond chance and the least change that counts"),

@@ -5,6 +5,7 @@ minute or second; unreadable ones stay as they are.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -99,6 +100,17 @@ def format_count(count: int, word: str, plural: str = "") -> str:
 def format_list(words: list[str]) -> str:
     """``a, b and c``."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def number_ranges(numbers: Iterable[int]) -> str:
+    """``0, 1, 2, 5`` is ``0-2,5``, as the kernel writes lists of CPUs."""
+    runs: list[list[int]] = []
+    for one in sorted(set(numbers)):
+        if runs and one == runs[-1][1] + 1:
+            runs[-1][1] = one
+        else:
+            runs.append([one, one])
+    return ",".join(f"{first}" if first == last else f"{first}-{last}" for first, last in runs)
 
 
 def format_duration(seconds: float) -> str:

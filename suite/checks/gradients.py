@@ -78,7 +78,7 @@ def check_gradients(
     with display.waiting("computing the exact derivatives"):
         of_model, *of_settings = _exact_derivatives(plan, preparation.prepared, _WARM_UP_STEPS + steps, display)
     with connect(entry, home.locks) as device:
-        runner = runners.runner_of(entry, device.facts().machine, display.note)
+        runner = runners.for_device(device, device.facts().machine, display.note)
         deploy_runner(device, runner)
         for prepared, of_weights in zip(preparation.prepared, of_settings, strict=True):
             deploy_program(device, prepared.artifact)

@@ -55,7 +55,7 @@ def sampler_overhead(plan: Plan, entry: DeviceEntry, home: Home, display: Displa
     (prepared,) = preparation.prepared
     medians: dict[bool, list[float]] = {True: [], False: []}
     with connect(entry, home.locks) as device:
-        chosen = runners.runner_of(entry, device.facts().machine, display.note)
+        chosen = runners.for_device(device, device.facts().machine, display.note)
         deploy_runner(device, chosen)
         deploy_program(device, prepared.artifact)
         for ordinal in range(plan.sessions):
@@ -75,12 +75,16 @@ def sampler_overhead(plan: Plan, entry: DeviceEntry, home: Home, display: Displa
 
 
 def compare_step_times(sampled: Sequence[float], bare: Sequence[float]) -> Overhead:
-    """Returns the median over rounds of each round's ratio, with its bootstrap interval.
+    """Returns the median over rounds of each round's ratio, with the t interval of its logarithm.
 
     The two sessions of a round ran one after the other, so drift between rounds, which may be far larger than what the
     sampler costs, is the same in both and leaves their ratio.
     """
-    percent = [(with_ms / without_ms - 1) * 100 for with_ms, without_ms in zip(sampled, bare, strict=True)]
-    interval = stats.median_interval(percent)
-    bounds = None if isinstance(interval, Unavailable) else (interval.low, interval.high)
-    return Overhead(tuple(sampled), tuple(bare), stats.median(percent), bounds)
+    ratios = [with_ms / without_ms for with_ms, without_ms in zip(sampled, bare, strict=True)]
+    interval = stats.session_interval(ratios)
+    bounds = None if isinstance(interval, Unavailable) else (_percent(interval.low), _percent(interval.high))
+    return Overhead(tuple(sampled), tuple(bare), _percent(stats.median(ratios)), bounds)
+
+
+def _percent(ratio: float) -> float:
+    return 100 * (ratio - 1)

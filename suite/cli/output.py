@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import datetime
 from typing import Any
 
 import click
@@ -41,7 +42,20 @@ def print_table(table: Table) -> None:
             print(line)
 
 
-_TYPED = str.maketrans({"\u00a0": " ", "\u2212": "-", "\u2013": "-"})
+_TYPED = str.maketrans({"\u00a0": " ", "\u2212": "-", "\u2013": "-", "\u00d7": "x"})
+
+
+def local_time(iso: str) -> str:
+    """Formats a stored time on the user's clock, whose days are what a date means; an unreadable one stays as it is."""
+    try:
+        return datetime.fromisoformat(iso).astimezone().isoformat(sep=" ", timespec="seconds")
+    except ValueError:
+        return iso
+
+
+def typeable(text: str) -> str:
+    """Returns the text of a page in characters that a keyboard has."""
+    return text.translate(_TYPED)
 
 
 def format_value(metric: str, stored: float) -> str:

@@ -10,10 +10,11 @@ import click
 from click.core import ParameterSource
 
 from foundation.errors import UserError
-from suite.planning.plan import Plan
+from suite.planning.plan import Plan, RunPlan
 from workloads.method import DEFAULT_QUERIES, METHOD_TABLE, METHODS
 from workloads.models.config import PROJECTIONS
 from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS
+from workloads.tasks.source import BUILT_IN, NAMED_TASKS, SPLITS, WHOLE, resolve_task, resolve_template
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -55,8 +56,31 @@ def refuse_settings(why: str, allowed: Sequence[str]) -> None:
         raise UserError(f"{why}: leave out {', '.join(given)}.")
 
 
+def check_inputs(plan: RunPlan) -> None:
+    """Opens the tasks and weights that plans name. Raises UserError for one that can't be used."""
+    naming = [part for part in plan.plans if part.task is not None or part.weights is not None]
+    if naming:
+        from suite.preparing import inputs  # loads tokenizers, which most plans don't need before they are measured
+
+        for part in naming:
+            inputs.check_inputs(part)
+
+
 def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _pairs(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(part.strip() for value in values for part in value.split(",") if part.strip())
+
+
+def _task(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Keeps the name of a named task, and makes a path absolute, so that a run resumed elsewhere still finds it."""
+    return None if value is None else resolve_task(value, Path.cwd())
+
+
+def _template(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    return None if value is None else resolve_template(value, Path.cwd())
 
 
 def _absolute(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> str | None:
@@ -118,9 +142,47 @@ _SHAPE = (
     ),
     click.option(
         "--task",
+        metavar="NAME|PATH",
+        callback=_task,
+        help=(
+            f"{', '.join(NAMED_TASKS)}, or a TSV, CSV, JSON(L) or Parquet file (or a folder with train and dev files) "
+            f"of labelled examples; default: {BUILT_IN}, which are built in."
+        ),
+    ),
+    click.option(
+        "--template",
+        metavar="NAME|FILE",
+        callback=_template,
+        help="How an example becomes a prompt: a built-in template (docs/tasks.md) or a YAML file; default: the one "
+        "that explains the task's columns.",
+    ),
+    click.option(
+        "--label-map",
+        metavar="LABEL=NAME,..",
+        multiple=True,
+        callback=_pairs,
+        help="What labels of the task's file stand for, such as pos=positive,neg=negative.",
+    ),
+    click.option(
+        "--ignore-columns",
+        "ignored_columns",
+        metavar="LIST",
+        default="",
+        callback=_names,
+        help="Columns of the task's file that don't change what the label means.",
+    ),
+    click.option(
+        "--validation",
         type=click.Path(path_type=Path),
         callback=_absolute,
-        help="TSV or JSONL file of labelled sentences; default: built-in reviews.",
+        help="File of held-out examples; default: the one of the task's folder, else a part of the task.",
+    ),
+    click.option(
+        "--split",
+        type=click.Choice(SPLITS),
+        default=WHOLE,
+        show_default=True,
+        help="The whole task, or the first 1,000 examples of each part, as in the paper.",
     ),
     click.option(
         "--weights",

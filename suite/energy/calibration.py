@@ -2,22 +2,27 @@
 
 Drivers differ in what the kernel's documentation fixes (microamperes, microvolts, microwatts; positive while charging,
 or while discharging). The device idles, computes on all cores, and idles again, and its gauge is read all the while by
-the device's own shell. Units are a factor of a thousand apart, so what a device can draw leaves one of them.
+the device's own shell. Units are a factor of a thousand apart, so what a device can draw leaves one of them; smaller
+factors come from the battery's counter of charge (`suite.energy.cell_factor`) or from a meter.
 """
 
 from __future__ import annotations
 
 import math
+import posixpath
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from devices.access.connect import Device
 from devices.inventory.entry import DeviceEntry
 from devices.kinds.kind import KINDS
-from devices.sensors.battery import RawGauge, all_chargers, battery_states, raw_gauges
+from devices.sensors.battery import SUPPLIES, RawGauge, all_chargers, battery_states, raw_gauges
 from devices.sensors.reading import first_number
-from foundation.text import last_line, printable
+from foundation.causes import cause_line
+from foundation.text import printable
 from suite import stats
+from suite.energy.cell_factor import COUNTERS, CoursePoint, cell_factor
 from suite.errors import SuiteError
 from suite.rounding import format_rounded
 
@@ -36,14 +41,15 @@ _SPARE_S = 60.0
 _UNITS = ((1.0, "micro"), (1e3, "milli"))
 
 _SCRIPT = """\
-interval=$1 count=$2 cores=$3 settle=$4 path=$5 times=$6 pids=
+interval=$1 count=$2 cores=$3 settle=$4 path=$5 times=$6 counter=$7 pids=
 sample() {
   n=0
   while [ "$n" -lt "$count" ]; do
-    a= b=
+    a= b= c=
     read -r a < "$path" || [ -n "$a" ] || exit 3
     if [ -z "$times" ]; then b=1; else read -r b < "$times" || [ -n "$b" ] || exit 3; fi
-    echo "$1 $a $b"
+    if [ -n "$counter" ]; then read -r c < "$counter" || [ -n "$c" ] || c=; fi
+    echo "$1 $a $b $c"
     n=$((n + 1))
     sleep "$interval"
   done
@@ -68,15 +74,22 @@ class CalibrationError(SuiteError):
 
 @dataclass(frozen=True)
 class Readings:
-    """The readings of the gauge's files: pairs whose product is the power in some unit (the second may be 1)."""
+    """The readings of the gauge's files: pairs whose product is the power in some unit (the second may be 1).
+
+    `course`: all of them in their order, beside the counter of charge; empty without one.
+    """
 
     idle: tuple[tuple[float, float], ...]
     load: tuple[tuple[float, float], ...]
+    course: tuple[CoursePoint, ...] = ()
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The result. `scale` and `sign` go into the inventory; the powers are the readings converted with them."""
+    """The result. `scale` and `sign` go into the inventory; the powers are the readings converted with them.
+
+    `factor` is the part of `scale` that no unit explains, `factor_note` where it comes from or why it stays 1.
+    """
 
     gauge: str
     unit: str
@@ -86,21 +99,26 @@ class Calibration:
     load_mw: float
     idle_raw: float
     load_raw: float
+    factor: float = 1.0
+    factor_note: str = ""
 
     def __str__(self) -> str:
         direction = "drawn power is positive" if self.sign > 0 else "drawn power is negative, so the sign is turned"
         return (
             f"{self.gauge}: {self.unit}, {direction}: {format_rounded(self.idle_mw)} mW idle, "
-            f"{format_rounded(self.load_mw)} mW on all cores"
+            f"{format_rounded(self.load_mw)} mW on all cores{'; ' if self.factor_note else ''}{self.factor_note}"
         )
 
 
-def calibrate(device: Device, seconds: float) -> Calibration:
-    """Measures idle, load, idle for `seconds` each. Raises CalibrationError, and DeviceError if the device fails."""
+def calibrate(device: Device, seconds: float, meter_mw: float | None = None) -> Calibration:
+    """Measures idle, load, idle for `seconds` each. Raises CalibrationError, and DeviceError if the device fails.
+
+    `meter_mw`: the device's true power while all cores are busy, as a meter shows it.
+    """
     gauge = _gauge(device)
     _require_discharging(device)
     readings = take_readings(device, gauge, seconds)
-    return calibration_of(gauge, readings, PHONE_MW if device.entry.kind == "android" else PLAUSIBLE_MW)
+    return calibration_of(gauge, readings, PHONE_MW if device.entry.kind == "android" else PLAUSIBLE_MW, meter_mw)
 
 
 def take_readings(device: Device, gauge: RawGauge, seconds: float) -> Readings:
@@ -110,47 +128,82 @@ def take_readings(device: Device, gauge: RawGauge, seconds: float) -> Readings:
     path, times = device.tree.path(gauge.path), device.tree.path(gauge.times) if gauge.times else ""
     words = (f"{READ_EVERY_S:g}", str(count), str(cores), f"{min(SETTLE_S, seconds):g}", path, times)
     found: dict[str, list[tuple[float, float]]] = {"idle": [], "load": []}
+    course: list[CoursePoint] = []
 
     def take(line: str) -> None:
         phase, _, rest = line.partition(" ")
-        pair = tuple(first_number(word) for word in rest.split())
-        if phase in found and len(pair) == 2 and pair[0] is not None and pair[1] is not None:
-            found[phase].append((pair[0], pair[1]))
+        numbers = [number for word in rest.split() if (number := first_number(word)) is not None]
+        if phase in found and len(numbers) == len(rest.split()) >= 2:
+            found[phase].append((numbers[0], numbers[1]))
+            course.extend(CoursePoint(time.monotonic(), numbers[0], counter) for counter in numbers[2:3])
 
     device.transport.mkdir(device.places.workdir)
     timeout_s = 3 * (count * READ_EVERY_S * 2 + SETTLE_S) + _SPARE_S
-    ended = device.launch(["sh", "-c", _SCRIPT, "sh", *words], take, timeout_s=timeout_s)
+    ended = device.launch(["sh", "-c", _SCRIPT, "sh", *words, _counter(device, gauge)], take, timeout_s=timeout_s)
     if ended.rc != 0 or len(found["load"]) < count // 2 or len(found["idle"]) < count:
         raise CalibrationError(
             f"{gauge.supply} gave {len(found['idle'])} idle and {len(found['load'])} load readings of {2 * count} and "
-            f"{count} (exit code {ended.rc}{last_line(ended.stderr_tail)}): look at /{gauge.path} on the device."
+            f"{count} (exit code {ended.rc}{cause_line(ended.stderr_tail)}): look at /{gauge.path} on the device."
         )
-    return Readings(tuple(found["idle"]), tuple(found["load"]))
+    return Readings(tuple(found["idle"]), tuple(found["load"]), tuple(course))
 
 
-def calibration_of(gauge: RawGauge, readings: Readings, plausible_mw: tuple[float, float]) -> Calibration:
-    """Derives unit and sign from the readings. Raises CalibrationError, with the figures, when that is ambiguous."""
+def _counter(device: Device, gauge: RawGauge) -> str:
+    """Returns the path of the counter of charge beside a battery's gauge; empty if it has none."""
+    if not gauge.path.startswith(SUPPLIES):
+        return ""
+    folder = posixpath.dirname(gauge.path)
+    paths = [f"{folder}/{name}" for name in COUNTERS[gauge.times is not None]]
+    texts = device.tree.read(paths)
+    return next((device.tree.path(path) for path in paths if texts.number(path)), "")
+
+
+def calibration_of(
+    gauge: RawGauge, readings: Readings, plausible_mw: tuple[float, float], meter_mw: float | None = None
+) -> Calibration:
+    """Derives unit, sign and factor from the readings, or the last two from what a meter shows under load.
+
+    Raises CalibrationError, with the figures, when that is ambiguous.
+    """
     idle, load = ([a * b for a, b in values] for values in (readings.idle, readings.load))
     idle_raw, load_raw = stats.median(idle), stats.median(load)
     _require_difference(gauge, idle, load)
     sign = 1 if load_raw > 0 else -1
+    if meter_mw is not None:
+        scale = meter_mw / abs(load_raw * gauge.scale)
+        unit, factor = f"the documented units times {scale:.4g}", scale
+        note = f"taken from the {format_rounded(meter_mw)} mW of the meter"
+    else:
+        unit, scale = _unit(gauge, readings, (idle_raw, load_raw), plausible_mw)
+        cells = cell_factor(readings.course)
+        scale, factor, note = scale * cells.factor, cells.factor, cells.note
+    idle_mw, load_mw = (value * gauge.scale * scale * sign for value in (idle_raw, load_raw))
+    if meter_mw is None and load_mw > plausible_mw[1]:
+        raise CalibrationError(
+            f"{_figures(gauge, idle_raw, load_raw)}: {unit}, {note}, that is {load_mw:.4g} mW, more than such a "
+            "device can draw: compare with a meter (--meter-mw), or set power.scale by hand."
+        )
+    return Calibration(gauge.supply, unit, scale, sign, idle_mw, load_mw, idle_raw, load_raw, factor, note)
+
+
+def _unit(
+    gauge: RawGauge, readings: Readings, medians: tuple[float, float], plausible_mw: tuple[float, float]
+) -> tuple[str, float]:
+    """Returns the one unit, with its factor, in which idle and load are what such a device can draw."""
     volts = stats.median([second for _, second in readings.idle]) if gauge.times else None
     fits = [
         (unit, scale)
         for unit, scale in _candidates(gauge, volts)
-        if all(
-            plausible_mw[0] <= value * gauge.scale * scale * sign <= plausible_mw[1] for value in (idle_raw, load_raw)
-        )
+        if all(plausible_mw[0] <= abs(value) * gauge.scale * scale <= plausible_mw[1] for value in medians)
     ]
     if len(fits) != 1:
         found = "no unit" if not fits else f"{len(fits)} units ({'; '.join(unit for unit, _ in fits)})"
         raise CalibrationError(
-            f"{_figures(gauge, idle_raw, load_raw)}, and {found} would make that "
-            f"{plausible_mw[0]:g} to {plausible_mw[1]:g} mW: set power.scale in the inventory by hand, or use a meter."
+            f"{_figures(gauge, *medians)}, and {found} would make that {plausible_mw[0]:g} to {plausible_mw[1]:g} mW; "
+            "another factor (2 for a gauge that shows one of two cells) can't be found from that: pass what a meter "
+            "shows (--meter-mw), or set power.scale in the inventory by hand."
         )
-    ((unit, scale),) = fits
-    factor = gauge.scale * scale * sign
-    return Calibration(gauge.supply, unit, scale, sign, idle_raw * factor, load_raw * factor, idle_raw, load_raw)
+    return fits[0]
 
 
 def _gauge(device: Device) -> RawGauge:
@@ -184,7 +237,9 @@ def _named(device: Device, entry: DeviceEntry, name: str) -> RawGauge:
 
 def _require_discharging(device: Device) -> None:
     plugged = all_chargers(device.tree).plugged
-    states = [state for state in battery_states(device.tree) if state != "Discharging"]
+    # A second gauge of the same battery may not know its status.
+    reported = [state for state in battery_states(device.tree) if state not in ("Unknown", "not given")]
+    states = [state for state in reported or battery_states(device.tree) if state != "Discharging"]
     if plugged or states:
         seen = ", ".join((*(f"charger {printable(name, 40)}" for name in plugged), *(f"status {s}" for s in states)))
         raise CalibrationError(

@@ -18,7 +18,8 @@ from devices.errors import DeviceError
 from devices.inventory.entry import DeviceEntry
 from devices.processes import Deadline, ProcessEnd, supervise
 from devices.transports.lines import LineSplitter, OutputBudget
-from foundation.text import last_line, printable
+from foundation.causes import cause_line
+from foundation.text import printable
 from suite import stats
 from suite.energy.session_energy import METER
 
@@ -120,10 +121,10 @@ class MeterProgram:
             raise _Ended
 
     def _sentence(self, ending: ProcessEnd) -> str:
-        last_words = last_line(ending.stderr_tail)
+        cause = cause_line(ending.stderr_tail)
         how = f"was ended by {ending.signal}" if ending.signal else f"left with exit code {ending.rc}"
         bad = f"; {self._first_bad}" if self._first_bad and not self._samples else ""
-        return f"{self._name} {how} after {len(self._samples)} readings{last_words}{bad}"
+        return f"{self._name} {how} after {len(self._samples)} readings{cause}{bad}"
 
     def _take(self, line: str) -> None:
         self._count()

@@ -22,7 +22,7 @@ _UNREAD_PERIODS = 1.5
 
 @dataclass(frozen=True)
 class SessionEnergy:
-    """Energy per measured step, mJ, and mean power, mW, over the `steps` steps that were used."""
+    """Energy per measured step, mJ, and mean power, mW, over the `steps` steps of the window that was used."""
 
     gross_mj: float
     net_mj: float | Unavailable
@@ -33,6 +33,7 @@ class SessionEnergy:
     alignment_error_ms: float
     short: bool
     steps: int
+    window_s: float
 
 
 def session_energy(
@@ -89,12 +90,14 @@ def mean_power_mw(
 
 
 def _charged(record: SessionRecord, sensors: Sequence[str]) -> Unavailable | None:
-    """Returns why a battery's gauge does not count: a charger was plugged in meanwhile."""
+    """Returns why a battery's gauge does not count: a charger was plugged in meanwhile, or may have been."""
     if not any(name.startswith(BATTERY) for name in sensors):
         return None
     for trace in record.samples.values():
         if trace.quantity == CHARGERS and max(trace.values, default=0.0) > 0:
             return Unavailable(f"{trace.sensor}: a charger was plugged in during the session: unplug it")
+        if trace.quantity == CHARGERS and (unseen := gap(record, trace.sensor)) is not None:
+            return Unavailable(f"{trace.sensor}: whether a charger was plugged in is not known: {unseen}")
     return None
 
 
@@ -153,4 +156,5 @@ def _per_step(window: WindowEnergy, steps: int, idle: IdlePower | Unavailable) -
         alignment_error_ms=window.alignment_error_ms,
         short=window.short,
         steps=steps,
+        window_s=window.duration_s,
     )

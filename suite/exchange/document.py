@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
+from pydantic import Field, FiniteFloat, StringConstraints, model_validator
 
-from foundation.text import printable
 from suite import stats
-from suite.sessions.events import MAX_TEXT_CHARS, Count, DefectKind, FooterEvent, HeaderEvent, LoadEvent, Loss, Text
+from suite.exchange.measurement_document import Latency, MeasurementDocument, Missing, Name, Part, Plain, Role, Word
+from suite.sessions.events import Count, DefectKind, FooterEvent, HeaderEvent, LoadEvent, Loss, Text
 from suite.sessions.record import Cause
 from suite.sessions.validity import SessionStatus
 
@@ -57,9 +57,6 @@ SCHEMA = 2
 FORMER_SCHEMA = 1
 
 _MOST_ROWS = 2_000_000
-_DEEPEST = 8
-_LARGEST_INTEGER = 2**63 - 1
-_NAME_CHARS = 200
 
 _LAB = r"[A-Za-z][A-Za-z0-9_-]{0,31}"
 LAB_PATTERN = rf"^{_LAB}$"
@@ -67,171 +64,17 @@ _RUN_ID = rf"^\d{{4}}-\d\d-\d\dT\d\d-\d\d-\d\d-[0-9a-f]{{4}}(\.{_LAB})*$"
 _TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?\+00:00$"
 _SESSION_ID = r"^[A-Za-z0-9][A-Za-z0-9._+=@-]{0,199}$"
 
-
-def _plain(value: Any, depth: int = 0) -> Any:
-    """Checks nested JSON: finite numbers, printable text, at most eight levels deep."""
-    if depth > _DEEPEST:
-        raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
-    if isinstance(value, str):
-        return printable(value, MAX_TEXT_CHARS)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("a number in it is not finite")
-    if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
-        raise ValueError("a number in it is larger than 64 bits")
-    if isinstance(value, dict):
-        return {printable(key, _NAME_CHARS): _plain(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item, depth + 1) for item in value]
-    return value
-
-
-def _name(text: str) -> str:
-    return printable(text, _NAME_CHARS)
-
-
-Name = Annotated[str, StringConstraints(min_length=1, max_length=_NAME_CHARS), AfterValidator(_name)]
 Time = Annotated[str, StringConstraints(pattern=_TIME)]
-Plain = Annotated[dict[str, Any], AfterValidator(_plain)]
-Whole = Annotated[int, Field(ge=-_LARGEST_INTEGER, le=_LARGEST_INTEGER)]
-Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class Missing(_Part):
-    """What was not measured, and why."""
-
-    unavailable: Text
-
-
-Role = Literal["measured", "candidate", "baseline"]
-Number = Whole | FiniteFloat | Missing
-KiB = Count | Missing
-Interval = Annotated[tuple[FiniteFloat, ...], Field(min_length=2, max_length=2)] | Missing
-
-
-class Latency(_Part):
-    """Milliseconds; percentiles only if there are enough steps."""
-
-    median: Number
-    ci95: Interval
-    sessions: Annotated[tuple[FiniteFloat, ...], Field(max_length=100_000)]
-    cv_percent: Number
-    max: Number
-    p50: Number | None = None
-    p90: Number | None = None
-    p95: Number | None = None
-    p99: Number | None = None
-
-
-class Load(_Part):
-    """Milliseconds."""
-
-    median: Number
-
-
-class Energy(_Part):
-    """Millijoules per step, and how they were obtained."""
-
-    gross: Number
-    net: Number
-    method: Text
-    rate_hz: Number
-    alignment_error_ms: Number
-    short: bool
-
-
-class Power(_Part):
-    """Milliwatts."""
-
-    mean: Number
-    idle: Number
-
-
-class Temperature(_Part):
-    """Degrees Celsius."""
-
-    start: Number
-    max: Number
-
-
-class Losses(_Part):
-    """First and last loss, how far the first steps are from the reference, its noise and the size of its L+ - L-; what
-    they were trained with.
-    """
-
-    first: Number
-    last: Number
-    max_relative_error: Number
-    reference_steps: Number
-    noise: Number | None = None
-    difference: Number | None = None
-    lr: Number | None = None
-    eps: Number | None = None
-
-
-class LatencyRatio(_Part):
-    """Of medians, with its interval."""
-
-    ratio: Number
-    ci95: Interval
-
-
-class Ratio(_Part):
-    """Against the reference setting."""
-
-    setting: Name
-    latency: LatencyRatio
-
-
-class Sensor(_Part):
-    """How a sensor was read, or why not."""
-
-    name: Name
-    quantity: Word
-    method: Text | None = None
-    unavailable: Text | None = None
-
-
-class MeasurementDocument(_Part):
-    """The measurement document of docs/contracts.md; the store's has its role too."""
-
-    role: Role | None = None
-    device: Name
-    kind: Name
-    emulated: bool
-    workload: Plain
-    arithmetic: Text | None = None
-    forward_tokens: Number = Missing(unavailable="not recorded by this run")
-    status: Literal["ok", "unstable", "unsupported", "failed", "invalid", "partial"]
-    reason: Text | None
-    latency_ms: Latency | Missing
-    load_ms: Load | Missing
-    peak_memory_kib: KiB
-    memory_after_load_kib: KiB
-    program_bytes: Count | Missing
-    weight_bytes: Count | Missing
-    energy_mj_per_step: Energy | Missing
-    power_mw: Power | Missing
-    temperature_c: Temperature | Missing
-    loss: Losses | Missing
-    stability: Number
-    throttled: bool
-    ratio_to_reference: Ratio | Missing
-    sensors: Annotated[tuple[Sensor, ...], Field(max_length=1000)]
-    sampler_overhead_percent: Number
-
-
-class Idle(_Part):
+class Idle(Part):
     """Power of the device before and after a session, mW."""
 
     before_mw: FiniteFloat
     after_mw: FiniteFloat
 
 
-class DefectLine(_Part):
+class DefectLine(Part):
     """What was wrong with a runner's output."""
 
     kind: DefectKind
@@ -244,7 +87,7 @@ def _same_length(what: str, *columns: Sequence[object]) -> None:
         raise ValueError(f"the columns of {what} have {' and '.join(str(len(column)) for column in columns)} rows")
 
 
-class Steps(_Part):
+class Steps(Part):
     """The steps of a session, column by column."""
 
     index: Annotated[tuple[Count, ...], Field(max_length=_MOST_ROWS)]
@@ -260,7 +103,7 @@ class Steps(_Part):
         return self
 
 
-class Samples(_Part):
+class Samples(Part):
     """What one sensor gave in a session."""
 
     sensor: Name
@@ -275,7 +118,7 @@ class Samples(_Part):
         return self
 
 
-class Session(_Part):
+class Session(Part):
     """One session and its validity."""
 
     session_id: Annotated[str, StringConstraints(pattern=_SESSION_ID)]
@@ -301,7 +144,7 @@ class Session(_Part):
         return self
 
 
-class Measurement(_Part):
+class Measurement(Part):
     """Sessions of one workload on one device, and the statistics over them (None: it was not finished)."""
 
     device: Name
@@ -331,7 +174,7 @@ class Measurement(_Part):
         return self
 
 
-class State(_Part):
+class State(Part):
     """A device's state at the start of its part of the run."""
 
     at: Time
@@ -340,7 +183,7 @@ class State(_Part):
     preflight: Annotated[tuple[Plain, ...], Field(max_length=1000)]
 
 
-class Device(_Part):
+class Device(Part):
     """A device of the run; `hardware` is what cannot change without it being another device."""
 
     name: Name
@@ -350,7 +193,7 @@ class Device(_Part):
     states: Annotated[tuple[State, ...], Field(max_length=1000)]
 
 
-class Artifact(_Part):
+class Artifact(Part):
     """A program and its metadata."""
 
     hash: Name
@@ -358,7 +201,7 @@ class Artifact(_Part):
     metadata: Plain
 
 
-class RunDocument(_Part):
+class RunDocument(Part):
     """A whole file. `measurement_version` identifies the method of measuring, which decides what the numbers mean."""
 
     format: Literal["edge-training-suite run"]

@@ -15,11 +15,13 @@ from filelock import FileLock
 from devices.access.connect import Device
 from devices.deployment.built_runner import BuiltRunner
 from devices.errors import DeviceError, DeviceLost
+from foundation.errors import UserError
 from foundation.unavailable import Unavailable
+from suite.errors import SuiteError
 from suite.measuring.deployment import deploy_runner
 from suite.planning.plan import describe_workload
 from suite.preparing.exporting import exporter
-from suite.preparing.preparation import EXPORT_LOG, NOT_YET, Prepared
+from suite.preparing.preparation import EXPORT_LOG, NOT_YET, LeftOut, Prepared
 from suite.sessions.collect import collect
 from suite.store.identity import workload_key
 from workloads.lowering.arithmetic_probe import INPUT_SHAPE, PROBE, Accumulation, accumulation_of
@@ -107,15 +109,29 @@ def reference_for(prepared: Prepared, accumulation: Accumulation, artifacts: Pat
 
 def with_references(
     prepared: Sequence[Prepared], accumulation: Accumulation, artifacts: Path, notify: Notify
-) -> list[Prepared]:
-    """Returns the settings with reference losses that sum as the device does, if these had to wait for the device."""
-    waiting = [item for item in prepared if item.reference is NOT_YET]
-    references: dict[str, ReferenceLosses] = {}
-    for item in sorted(waiting, key=lambda item: item.role == "baseline"):  # which has that of its candidate
+) -> tuple[list[Prepared], list[LeftOut]]:
+    """Returns the settings with reference losses that sum as the device does, if these had to wait for the device.
+
+    Those whose reference can't be computed are left out.
+    """
+    references: dict[str, ReferenceLosses | UserError | SuiteError] = {}
+    ready: list[Prepared] = []
+    left_out: list[LeftOut] = []
+    for item in sorted(prepared, key=lambda item: item.role == "baseline"):  # which has that of its candidate
+        if item.reference is not NOT_YET:
+            continue
         key = workload_key(describe_workload(item.workload))
         if key not in references:
-            references[key] = reference_for(item, accumulation, artifacts, notify)
-    return [
-        replace(item, reference=references[workload_key(describe_workload(item.workload))]) if item in waiting else item
-        for item in prepared
-    ]
+            try:
+                references[key] = reference_for(item, accumulation, artifacts, notify)
+            except (UserError, SuiteError) as error:
+                references[key] = error
+    for item in prepared:
+        found = references.get(workload_key(describe_workload(item.workload)))
+        if item.reference is not NOT_YET or found is None:
+            ready.append(item)
+        elif isinstance(found, ReferenceLosses):
+            ready.append(replace(item, reference=found))
+        else:
+            left_out.append(LeftOut(item.plan, item.workload, found, item.role))
+    return ready, left_out

@@ -33,6 +33,7 @@ class Campaign:
     def __init__(self, run: Run, entry: DeviceEntry) -> None:
         self.run, self.entry = run, entry
         self.prepared = [item for item in run.preparation.prepared if entry.name in item.plan.devices]
+        self.left_out = [item for item in run.preparation.left_out if entry.name in item.plan.devices]
         self.clock = run.clock or Clock(sleep=run.stop.sleep)
         self._begun_ns = self.clock.monotonic_ns()
         self._recording = Recording(run.store, run.run_id, entry, only_plan=len(run.plan.plans) == 1)
@@ -40,14 +41,16 @@ class Campaign:
         self._attempts = Attempts(run, entry, self.clock, self._note, self._reconnecting.reset)
 
     def measure_all(self) -> list[RecordedMeasurement]:
-        """Measures every setting; returns the measurements. A DeviceError becomes their reason, not an exception.
+        """Measures every setting; returns the measurements. A DeviceError becomes their reason, not an exception, and
+        so does what a setting was left out for.
 
         Raises Stopped if the run is to end, and errors that concern the whole run (StoreError, UserError).
         """
         try:
-            return self._reconnecting.carry_out(self._connected)
+            recorded = self._reconnecting.carry_out(self._connected) if self.prepared else []
         except DeviceError as error:
-            return self._recording.fail(self.prepared, str(error))
+            recorded = self._recording.fail(self.prepared, str(error))
+        return [*recorded, *self._recording.leave_out(self.left_out)]
 
     def _connected(self) -> list[RecordedMeasurement]:
         """Measures what is not stored yet, over one connection. Raises DeviceLost if it breaks."""
@@ -62,12 +65,14 @@ class Campaign:
         facts = device.facts()
         checks = device.preflight(needs(device, self.prepared))
         self._recording.record_device(facts, checks)
-        runner = self._recording.runner = self.run.runners.runner_of(self.entry, facts.machine, self._note)
+        runner = self._recording.runner = self.run.runners.for_device(device, facts.machine, self._note)
         for check in checks:
             if check.status != "ok":
                 self._note(_sentence(check))
         if all(check.status != "failed" for check in checks):
             self._settle_arithmetic(device, runner)
+        if not self.prepared:
+            return []
         measuring = self._recording.begin(self.prepared, sensor_plan(device.sensors(), self.entry.power))
         reason = next((_sentence(check) for check in checks if check.status == "failed"), None)
         if reason is None:
@@ -91,8 +96,12 @@ class Campaign:
                 self._note(found.reason)
                 return
             self._recording.arithmetic = found
-        artifacts = self.run.home.artifacts
-        self.prepared = with_references(self.prepared, self._recording.arithmetic, artifacts, self._note_or_stop)
+        self.prepared, left_out = with_references(
+            self.prepared, self._recording.arithmetic, self.run.home.artifacts, self._note_or_stop
+        )
+        for item in left_out:
+            self._note(f"{item.workload.model} {item.workload.quant} is left out: {item.error}")
+        self.left_out += left_out
 
     def _carry_out(self, device: Device, measuring: Sequence[OpenMeasurement]) -> None:
         """Deploys and measures. Raises DeviceError if the device itself fails."""

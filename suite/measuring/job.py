@@ -49,9 +49,9 @@ class Job:
 
     `inputs` are the program's, in its order: an array [batches, ...], of which step i takes batch i modulo their
     number, or what the job says of the input (`step_inputs`). `warm_up` are the fewest and the most steps before the
-    `steps` that count. `state_before` is a file of this host with the state to start from, `state_after` where the
-    state after the last step goes; a process that did not complete leaves none. `check_stop` raises when the process is
-    to be ended; it is called several times a second.
+    `steps` that count, which go on until they have taken `least_seconds`. `state_before` is a file of this host with
+    the state to start from, `state_after` where the state after the last step goes; a process that did not complete
+    leaves none. `check_stop` raises when the process is to be ended; it is called several times a second.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Job:
     steps: int
     warm_up: tuple[int, int]
     timeout_s: float
+    least_seconds: float = 0.0
     state_before: Path | None = None
     state_after: Path | None = None
     check_stop: Callable[[], None] = field(default=lambda: None)
@@ -150,7 +151,7 @@ def _document(
             "tolerance": WARM_UP_TOLERANCE,
         },
         "steps": job.steps,
-        "min_measured_seconds": 0.0,
+        "min_measured_seconds": job.least_seconds,
         "threads": threads_of(device),
         "sensors": [sensor.job_entry() for sensor in sensors],
     }

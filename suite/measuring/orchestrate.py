@@ -22,10 +22,10 @@ from suite.home import Home, in_use
 from suite.measuring.fleet import measure_fleet
 from suite.measuring.reaching import reach
 from suite.measuring.run import Run
-from suite.planning.forecast import check
-from suite.planning.plan import RunPlan
-from suite.preparing.inputs import load_inputs
-from suite.preparing.preparation import Preparation, prepare
+from suite.planning.forecast import check, find_obstacles
+from suite.planning.plan import Plan, RunPlan
+from suite.preparing.inputs import Inputs, load_inputs
+from suite.preparing.preparation import Preparation, leave_out, prepare
 from suite.preparing.runners import Runners
 from suite.report_data.source import StoreSource
 from suite.results.ratios import with_ratios
@@ -155,25 +155,56 @@ def prepare_host(
 ) -> tuple[Preparation, Runners]:
     """Does all work of a run before its sessions: checks that devices are reachable, prepares programs and runners.
 
-    Reference losses, too, unless sessions are compared with something else.
-    Raises NoneReachable if no device is, except for a night, which has to record that.
+    Reference losses, too, unless sessions are compared with something else. A plan whose task or weights can't be read
+    is left out with its reason, and so is a setting that can't be exported.
+    Raises NoneReachable if no device is, and the first error if no program is left, except for a night, which has to
+    record that.
     """
     reach(entries, display, required=purpose != "nightly")
-    inputs = []
-    for part in plan.plans:
-        with display.waiting(f"loading {part.model}"):
-            inputs.append(load_inputs(part, display.note))  # first: a bad task is reported at once
+    may_be_empty = purpose == "nightly"
+    without, inputs = _load_inputs(plan, display)  # first: a bad task is reported at once
+    _report_left_out(without, display, may_be_empty=may_be_empty or bool(inputs))
     runners = Runners(home.runner, display)
     runners.build_ahead(entries)
-    preparation = Preparation((), {}, 0)
-    for part, loaded in zip(plan.plans, inputs, strict=True):
+    kinds = {entry.name: entry.kind for entry in entries}
+    preparation = Preparation()
+    for part, loaded in inputs.items():
+        obstacles = find_obstacles(part, [kinds[name] for name in part.devices])
         with display.waiting(f"preparing {part.model}"):
-            preparation += prepare(part, loaded, ArtifactCache(home.artifacts), display.note, references=references)
-    if preparation.exported == 0:
+            preparation += prepare(
+                part,
+                loaded,
+                ArtifactCache(home.artifacts),
+                display.note,
+                references=references,
+                obstacles=obstacles,
+            )
+    _report_left_out(preparation, display, may_be_empty=may_be_empty)
+    if preparation.exported == 0 and preparation.prepared:
         count = len(preparation.prepared)
         programs = "the program is" if count == 1 else f"all {count} programs are"
         display.note(f"{programs} in the artifact cache, nothing exported")
-    return preparation, runners
+    return without + preparation, runners
+
+
+def _report_left_out(preparation: Preparation, display: Display, *, may_be_empty: bool) -> None:
+    if not may_be_empty:
+        preparation.require_any()
+    for line in preparation.left_out_lines():
+        display.note(line)
+
+
+def _load_inputs(plan: RunPlan, display: Display) -> tuple[Preparation, dict[Plan, Inputs]]:
+    """Returns the inputs of each plan, and what has to be left out without them."""
+    preparation, inputs = Preparation(), dict[Plan, Inputs]()
+    for part in plan.plans:
+        with display.waiting(f"loading {part.model}"):
+            try:
+                inputs[part] = load_inputs(part, display.note)
+            except UserError as error:
+                errors = dict.fromkeys(part.quants, error)
+                preparation += Preparation(left_out=leave_out(part, errors))
+    return preparation, inputs
 
 
 def measure(run: Run, inventory: Inventory, afterwards: Afterwards) -> Outcome:

@@ -9,17 +9,19 @@ from devices.checks.facts import Facts
 from devices.checks.preflight import Check
 from devices.deployment.built_runner import BuiltRunner
 from devices.inventory.entry import DeviceEntry
-from foundation.unavailable import Json
+from foundation.unavailable import Json, Unavailable
 from reports.model.measurement import Measurement
 from reports.model.quantities import TEMPERATURE
 from suite.measuring.sensor_plan import SensorPlan
 from suite.planning.plan import describe_workload
-from suite.preparing.preparation import Prepared, depends_on_device
+from suite.preparing.preparation import LeftOut, Prepared, depends_on_device
 from suite.results.measurement import Subject, measure, usable
 from suite.sessions.record import SensorFact
 from suite.sessions.validity import SessionResult, SessionStatus
+from suite.store.identity import NO_POWER_MODE, design_of
 from suite.store.store import Store
 from workloads.lowering.arithmetic_probe import Accumulation
+from workloads.method import METHODS
 
 _HARDWARE = (
     "machine",
@@ -82,6 +84,8 @@ class Recording:
         self._only_plan = only_plan
         self.runner: BuiltRunner | None = None
         self.arithmetic: Accumulation | None = None
+        self._busy = ""
+        self._power_mode: str | Unavailable = Unavailable("the device was not reached")
         self._device_id: int | None = None
         self._sensors: SensorPlan | None = None
 
@@ -95,17 +99,22 @@ class Recording:
         known = facts.as_document()
         entry, store = self.entry, self.store
         self._device_id = store.record_device(entry.name, entry.kind, entry.emulated, hardware_of(facts))
+        self._busy = next((check.detail for check in checks if check.name == "load" and check.status == "warning"), "")
+        self._power_mode = facts.settings.get("power_mode", Unavailable(NO_POWER_MODE))
         build = " ".join(str(part) for part in (facts.os_build, facts.kernel) if part)
         store.record_device_state(self.run_id, self._device_id, build, known, [asdict(check) for check in checks])
 
     def begin(self, prepared: Sequence[Prepared], sensors: SensorPlan) -> list[OpenMeasurement]:
         """Opens a measurement for each setting, or continues those of a resumed run."""
-        device_id = self._device_id
-        if device_id is None:
-            device_id = self.store.known_device(self.entry.name, self.entry.kind, self.entry.emulated)
-        else:
+        if self.met:
             self._sensors = sensors
+        device_id = self._known_device()
         return [self._begin(device_id, item, sensors) for item in prepared]
+
+    def _known_device(self) -> int:
+        if self._device_id is not None:
+            return self._device_id
+        return self.store.known_device(self.entry.name, self.entry.kind, self.entry.emulated)
 
     def _begin(self, device_id: int, prepared: Prepared, sensors: SensorPlan) -> OpenMeasurement:
         workload, artifact = describe_workload(prepared.workload), prepared.artifact
@@ -120,6 +129,7 @@ class Recording:
             runner_hash=None if runner is None else runner.hash,
             reference_losses=prepared.reference.losses,
             role=prepared.role,
+            design=design_of(prepared.plan.document()),
         )
         return OpenMeasurement(
             measurement_id,
@@ -135,7 +145,8 @@ class Recording:
         workload, role = prepared.workload, "" if prepared.role == "measured" else f" {prepared.role}"
         if self._only_plan:
             return f"{workload.quant}{role}"
-        return f"{workload.model} {workload.quant} q={workload.q} b={workload.b} T={workload.T}{role}"
+        method = "" if workload.method == METHODS[0] else f" {workload.method}"
+        return f"{workload.model}{method} {workload.quant} q={workload.q} b={workload.b} T={workload.T}{role}"
 
     def _subject(self, workload: Mapping[str, Json], prepared: Prepared, sensors: SensorPlan) -> Subject:
         return Subject(
@@ -153,6 +164,8 @@ class Recording:
             temperature_sensors=tuple(name for name, quantity in sensors.quantities.items() if quantity == TEMPERATURE),
             expected=prepared.expected_losses,
             arithmetic=self.arithmetic if depends_on_device(prepared.workload) else None,
+            power_mode=self._power_mode,
+            busy=self._busy,
         )
 
     def finish(self, item: OpenMeasurement, reason: str | None) -> RecordedMeasurement:
@@ -167,6 +180,21 @@ class Recording:
         alone = usable(sessions) if role != "measured" else []
         by_session = {result.ordinal: measure(item.subject, [result]) for result in alone}
         return RecordedMeasurement(item.measurement_id, role, found, by_session)
+
+    def leave_out(self, items: Sequence[LeftOut]) -> list[RecordedMeasurement]:
+        """Stores measurements that no device could make; sessions that an interrupted run has of them stay unused."""
+        return [self._leave_out(item) for item in items]
+
+    def _leave_out(self, item: LeftOut) -> RecordedMeasurement:
+        workload, reason = describe_workload(item.workload), str(item.error)
+        measurement_id = self.store.begin_measurement(
+            self.run_id, self._known_device(), workload, planned_sessions=item.plan.sessions, role=item.role
+        )
+        subject = Subject(self.entry.name, self.entry.kind, self.entry.emulated, workload, item.plan.sessions)
+        why = Unavailable(reason)
+        found = replace(measure(subject, []), status=item.status, reason=reason, program_bytes=why, weight_bytes=why)
+        self.store.finish_measurement(measurement_id, found)
+        return RecordedMeasurement(measurement_id, item.role, found)
 
     def fail(self, prepared: Sequence[Prepared], reason: str) -> list[RecordedMeasurement]:
         """Returns measurements of a device that could not be reached, or no longer."""

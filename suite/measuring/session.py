@@ -39,7 +39,7 @@ def run_session(
     device: Device, order: SessionOrder, sensors: Sequence[Sensor], plan: SensorPlan, on_step: OnStep
 ) -> tuple[SessionRecord, Validity]:
     """Returns the session's record and what it is worth; raises what `run_job` raises."""
-    record, throttled = run_job(device, _job(order), sensors, plan, on_step)
+    record, throttled = run_job(device, _job(order, least_seconds(order, plan)), sensors, plan, on_step)
     expectation = Expectation(
         measured_steps=order.prepared.plan.steps,
         expected=order.prepared.expected_losses,
@@ -50,7 +50,7 @@ def run_session(
     return record, judge(record, expectation)
 
 
-def _job(order: SessionOrder) -> Job:
+def _job(order: SessionOrder, lasting_s: float) -> Job:
     prepared = order.prepared
     plan, training, data = prepared.plan, prepared.training, prepared.data
     names = prepared.workload.training_method.inputs
@@ -62,7 +62,8 @@ def _job(order: SessionOrder) -> Job:
         inputs=step_inputs(names, data.arrays, training.seed, training.lr, training.eps),
         steps=plan.steps,
         warm_up=(_FEWEST_WARM_UP_STEPS, plan.max_warm_up_steps),
-        timeout_s=longest_s(plan.max_warm_up_steps + plan.steps, prepared.estimate.flops_per_step),
+        least_seconds=lasting_s,
+        timeout_s=lasting_s + longest_s(plan.max_warm_up_steps + plan.steps, prepared.estimate.flops_per_step),
         check_stop=order.check_stop,
     )
 
@@ -70,3 +71,9 @@ def _job(order: SessionOrder) -> Job:
 def longest_s(steps: int, flops_per_step: float) -> float:
     """Returns how long `steps` steps may take on the slowest board that is of any use; a hung runner ends here."""
     return _SPARE_SECONDS + steps * flops_per_step / _SLOWEST_FLOPS_PER_S
+
+
+def least_seconds(order: SessionOrder, sensors: SensorPlan) -> float:
+    """Returns how long the measured steps must take: as long as the plan's window of energy, where power is read."""
+    # A little more: the sampler's period, of which a window needs 100, is not exactly 100 ms.
+    return 1.02 * order.prepared.plan.energy_window_s if sensors.energy_sensors else 0.0

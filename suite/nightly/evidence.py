@@ -14,9 +14,9 @@ from foundation.unavailable import Unavailable
 from reports.model.quantities import METRIC_BY_NAME, Metric
 from reports.model.reading import known_number, records, text
 from suite.regression.drift import NIGHTS_BETWEEN_CHECKS, Drift, total_drift
-from suite.regression.screen import MIN_POINTS, NEWEST_LEFT_OUT, Screening, Suspect, screen
+from suite.regression.screen import MIN_POINTS, NEWEST_LEFT_OUT, Insufficient, Screening, Suspect, screen
 from suite.regression.segments import DeviceState, Point, comparable, segments, since_device_change
-from suite.store.nights import Provenance, SeriesTonight, StoredPoint
+from suite.store.nights import MIN_NIGHT_SESSIONS, Provenance, SeriesTonight, StoredPoint
 from workloads.export.artifact import Artifact, ArtifactCache
 
 
@@ -40,11 +40,16 @@ class ScreenedSeries:
         return isinstance(self.screening, Suspect)
 
 
+_ONE_SESSION = "A single session can't be told from its own luck: measure 2 or more a night."
+
+
 def screen_series(series: SeriesTonight) -> ScreenedSeries:
     """Screens tonight's point against the comparable ones before it, and the segment for drift."""
     metric = METRIC_BY_NAME[series.metric]
     before = [as_point(point) for point in series.before]
     tonight = as_point(series.tonight)
+    if (sessions := series.tonight.valid_sessions) is not None and sessions < MIN_NIGHT_SESSIONS:
+        return ScreenedSeries(series, metric, Insufficient(0, _ONE_SESSION), None)
     history = comparable(before) if before and _same_segment(before[-1], tonight) else ()
     found = screen(history, tonight.value, metric.direction, metric.floor)
     drift = None if _looked_into(series.before) else _drift([*before, tonight], metric)

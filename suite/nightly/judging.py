@@ -18,6 +18,7 @@ from suite.measuring.fleet import measure_fleet
 from suite.measuring.recording import RecordedMeasurement
 from suite.measuring.run import Run
 from suite.nightly.evidence import Baseline, ScreenedSeries, baseline_of, candidates_for, device_state, screen_series
+from suite.nightly.gaps import Gap
 from suite.planning.plan import RunPlan, describe_workload
 from suite.preparing.preparation import Preparation, Prepared
 from suite.regression.confirmation import CONFIRM_PAIRS, FIRST_PAIRS, Pair, confirm, first_look
@@ -74,7 +75,7 @@ def measure_pairs(
         plan=RunPlan(
             tuple(side.plan for side in prepared if side.role == "candidate"), budget_minutes=run.plan.budget_minutes
         ),
-        preparation=Preparation(prepared, run.preparation.weights_source, 0),
+        preparation=Preparation(prepared, weights_source=run.preparation.weights_source),
     )
     by_place: dict[Place, dict[str, RecordedMeasurement]] = {}
     for recorded in measure_fleet(again, [entries[name] for name in again.plan.devices]):
@@ -233,6 +234,7 @@ class Night:
     measurements: tuple[Measurement, ...]
     commands: Mapping[tuple[str, str], str]
     report: Path
+    gaps: tuple[Gap, ...] = ()
 
     def of(self, verdict: str) -> list[JudgedSeries]:
         """Returns the series with this verdict, largest change first."""

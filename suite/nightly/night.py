@@ -14,6 +14,7 @@ from suite.display import Display
 from suite.home import Home
 from suite.measuring import orchestrate
 from suite.measuring.run import Run
+from suite.nightly.gaps import Gap, find_gaps
 from suite.nightly.judging import JudgedSeries, Night, judge
 from suite.planning.plan import RunPlan, describe_workload
 from suite.store.identity import workload_key
@@ -29,9 +30,11 @@ def carry_out(plan: RunPlan, inventory: Inventory, home: Home, display: Display,
     """
     series: list[JudgedSeries] = []
     commands: dict[tuple[str, str], str] = {}
+    gaps: list[Gap] = []
 
     def afterwards(run: Run, devices: Inventory) -> None:
         commands.update(_commands(run))
+        gaps.extend(find_gaps(run.store, run.run_id))
         series.extend(judge(run, devices.devices))
         # A night interrupted after this has its verdicts already.
         run.store.add_verdicts(
@@ -43,7 +46,7 @@ def carry_out(plan: RunPlan, inventory: Inventory, home: Home, display: Display,
             outcome = orchestrate.resume(inventory, home, display, purpose=PURPOSE, afterwards=afterwards)
         else:
             outcome = orchestrate.begin(plan, inventory, home, display, command, purpose=PURPOSE, afterwards=afterwards)
-    return Night(outcome.run_id, tuple(series), tuple(outcome.measurements), commands, outcome.report)
+    return Night(outcome.run_id, tuple(series), tuple(outcome.measurements), commands, outcome.report, tuple(gaps))
 
 
 @contextlib.contextmanager

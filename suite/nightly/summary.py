@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
@@ -15,6 +16,11 @@ _WORDS = ("regressed", "inconclusive", "improved", "unchanged", "insufficient")
 _MARKS = {"regressed": "✗", "inconclusive": "?", "improved": "✓"}
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~])")
 MOST_ROWS = 50
+_GAPS = {
+    "unreached": "{n} device{s} not reached",
+    "left out": "{n} device{s} without workloads of the night before",
+    "vanished": "{n} device{s} without numbers that they had",
+}
 
 
 def banner(night: Night) -> str:
@@ -23,7 +29,11 @@ def banner(night: Night) -> str:
     verdicts = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "no series has a point"
     errors = len(night.errors)
     failed = f"; {errors} measurement{'' if errors == 1 else 's'} failed" if errors else ""
-    return f"{len(night.series)} series: {verdicts}{failed}"
+    gaps = Counter(gap.what for gap in night.gaps)
+    lacks = "".join(f"; {_GAPS[what].format(n=count, s='' if count == 1 else 's')}" for what, count in gaps.items())
+    busy = len({item.device for item in night.measurements if item.busy})
+    load = f"; {busy} device{' was' if busy == 1 else 's were'} busy" if busy else ""
+    return f"{len(night.series)} series: {verdicts}{failed}{lacks}{load}"
 
 
 def markdown(night: Night) -> str:
@@ -35,6 +45,12 @@ def markdown(night: Night) -> str:
         lines += ["### Failed", ""]
         lines += [_failed(item) for item in night.errors[:MOST_ROWS]]
         lines += _more(len(night.errors))
+    if night.gaps:
+        lines += ["### Missing", ""]
+        lines += [f"- **{_plain(gap.device)}**: {_plain(gap.sentence)}" for gap in night.gaps[:MOST_ROWS]]
+        lines += _more(len(night.gaps))
+    busy = dict.fromkeys((item.device, item.busy) for item in night.measurements if item.busy)
+    lines += [f"- **{_plain(device)}** was busy: {_plain(load)}" for device, load in busy]
     lines += ["", f"Report: {_plain(str(night.report))}"]
     return "\n".join(lines) + "\n"
 
@@ -55,6 +71,7 @@ def document(night: Night) -> dict[str, Any]:
             {"device": item.device, "workload": item.workload, "status": item.status, "reason": item.reason}
             for item in night.errors
         ],
+        "missing": [{"what": gap.what, "device": gap.device, "sentence": gap.sentence} for gap in night.gaps],
     }
 
 

@@ -5,7 +5,8 @@ Known before any work is done: `--dry-run` prints it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import psutil
 
@@ -29,13 +30,41 @@ _MOST_LAYER_CALLS = 10_000
 _SMALLER = "lower q, b or T, or choose another model or setting"
 
 
-def check(plan: RunPlan, inventory: Inventory) -> None:
-    """Refuses what can be refused before work starts: devices, kinds, memory."""
-    for part in plan.plans:
-        entries = inventory.select(",".join(part.devices))
-        for entry in entries:
-            require_support(entry)
-        require_memory(part, measured_here=any(entry.kind == "local" for entry in entries))
+Obstacles = Mapping[str, UserError]
+"""Why settings of a plan can't be measured, by their names."""
+
+
+def check(plan: RunPlan, inventory: Inventory) -> list[Obstacles]:
+    """Returns the obstacles of each plan. Raises UserError for a device of no known kind, or if no setting is left."""
+    for entry in inventory.select(",".join(plan.devices)):
+        require_support(entry)
+    found = [find_obstacles(part, [inventory.devices[name].kind for name in part.devices]) for part in plan.plans]
+    if all(len(of_part) == len(part.quants) for part, of_part in zip(plan.plans, found, strict=True)):
+        raise next(error for of_part in found for error in of_part.values())
+    return found
+
+
+def find_obstacles(plan: Plan, kinds: Sequence[str]) -> Obstacles:
+    """Returns what the model's shapes or this machine's memory can't take, before anything is exported.
+
+    The export must fit this machine, and the session too if all of the devices, whose `kinds` these are, are this
+    machine; any other device is asked for its memory once it is connected.
+    """
+    measured_here = bool(kinds) and set(kinds) == {"local"}
+    config, found = model_config(plan.model), dict[str, UserError]()
+    for workload in plan.workloads(answers=1):
+        try:
+            workload.setting.require_rows(config)
+            _require_memory(plan, workload.quant, estimate(workload, config), measured_here)
+        except UserError as error:
+            found[workload.quant] = error
+    return found
+
+
+def without(plan: Plan, found: Obstacles) -> Plan | None:
+    """Returns the plan without settings that have an obstacle, None if none is left."""
+    quants = tuple(quant for quant in plan.quants if quant not in found)
+    return replace(plan, quants=quants) if quants else None
 
 
 def estimates(plan: Plan) -> list[Estimate]:
@@ -44,28 +73,22 @@ def estimates(plan: Plan) -> list[Estimate]:
     return [estimate(workload, config) for workload in plan.workloads(answers=1)]
 
 
-def require_memory(plan: Plan, *, measured_here: bool) -> None:
-    """Raises UserError if a workload of the plan cannot fit, before anything is exported.
-
-    The export must fit this machine, and the session too if it is one of the devices; any other device is asked for
-    its memory once it is connected.
-    """
+def _require_memory(plan: Plan, quant: str, needed: Estimate, measured_here: bool) -> None:
     total = psutil.virtual_memory().total
-    for quant, needed in zip(plan.quants, estimates(plan), strict=True):
-        if measured_here and needed.memory_bytes > total:
-            raise UserError(f"{_too_large(plan, quant, needed)} and this machine has {_gb(total)} GB: {_SMALLER}.")
-        if needed.memory_bytes > _LARGEST_DEVICE_BYTES:
-            raise UserError(f"{_too_large(plan, quant, needed)}: {_SMALLER}.")
-        if needed.layer_calls > _MOST_LAYER_CALLS:
-            raise UserError(
-                f"{plan.model} {quant} with q={plan.q}, b={plan.b}, T={plan.T} would call its layers "
-                f"{needed.layer_calls} times in a step, and {_MOST_LAYER_CALLS} is the most that is exported: lower q."
-            )
-        if needed.export_memory_bytes > total:
-            raise UserError(
-                f"Exporting {plan.model} {quant} takes about {_gb(needed.export_memory_bytes)} GB of memory and this "
-                f"machine has {_gb(total)} GB: choose a smaller model, or export it on a larger machine."
-            )
+    if measured_here and needed.memory_bytes > total:
+        raise UserError(f"{_too_large(plan, quant, needed)} and this machine has {_gb(total)} GB: {_SMALLER}.")
+    if needed.memory_bytes > _LARGEST_DEVICE_BYTES:
+        raise UserError(f"{_too_large(plan, quant, needed)}: {_SMALLER}.")
+    if needed.layer_calls > _MOST_LAYER_CALLS:
+        raise UserError(
+            f"{plan.model} {quant} with q={plan.q}, b={plan.b}, T={plan.T} would call its layers "
+            f"{needed.layer_calls} times in a step, and {_MOST_LAYER_CALLS} is the most that is exported: lower q."
+        )
+    if needed.export_memory_bytes > total:
+        raise UserError(
+            f"Exporting {plan.model} {quant} takes about {_gb(needed.export_memory_bytes)} GB of memory and this "
+            f"machine has {_gb(total)} GB: choose a smaller model, or export it on a larger machine."
+        )
 
 
 def _too_large(plan: Plan, quant: str, needed: Estimate) -> str:
@@ -103,21 +126,26 @@ class SettingForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Rough figures for a plan; times assume a device as fast as a two-core desktop."""
+    """Rough figures for a plan; times assume a device as fast as a two-core desktop.
+
+    `left_out`: why settings of the plan can't be measured, by their names; nothing else counts them.
+    """
 
     settings: tuple[SettingForecast, ...]
     export_seconds: float
     measure_seconds: float
     host_disk_bytes: int
     device_disk_bytes: int
+    left_out: Mapping[str, str]
 
     def lines(self, plan: Plan) -> list[str]:
         """Returns the forecast in words."""
-        sessions = len(plan.devices) * len(plan.quants) * plan.sessions
+        names = [item.quant for item in self.settings]
+        sessions = len(plan.devices) * len(names) * plan.sessions
         lines = [
             f"{plan.model}, {plan.method}, q={plan.q} b={plan.b} T={plan.T} rank={plan.rank}, "
             f"on {', '.join(plan.devices)}",
-            f"{sessions} sessions of {plan.steps} measured steps, interleaved over {', '.join(plan.quants)}",
+            f"{sessions} sessions of {plan.steps} measured steps, interleaved over {', '.join(names) or 'nothing'}",
         ]
         lines += [
             f"  {item.quant}: program about {_mb(item.program_bytes)} MB, "
@@ -130,12 +158,20 @@ class Forecast:
             f"measuring about {format_duration(self.measure_seconds)} on a device like a two-core desktop",
             f"disk: {_mb(self.host_disk_bytes)} MB on the host, {_mb(self.device_disk_bytes)} MB on each device",
         ]
-        return [*lines, *plan.warnings()]
+        return [*lines, *self.left_out_lines(plan), *plan.warnings()]
+
+    def left_out_lines(self, plan: Plan) -> list[str]:
+        """Returns a line for each setting that can't be measured."""
+        return [f"{plan.model} {quant} is left out: {reason}" for quant, reason in self.left_out.items()]
 
 
-def forecast(plan: Plan) -> Forecast:
+def forecast(plan: Plan, left_out: Obstacles | None = None) -> Forecast:
     """Estimates from the shapes alone; nothing is loaded, exported or contacted."""
-    config = model_config(plan.model)
+    reasons = {quant: str(error) for quant, error in (left_out or {}).items()}
+    possible = without(plan, left_out or {})
+    if possible is None:
+        return Forecast((), 0.0, 0.0, 0, 0, reasons)
+    plan, config = possible, model_config(plan.model)
     reference = _REFERENCE_SHARE * sum(
         affordable_steps(workload, config, workload.setting.reference_steps) * step_seconds(workload, config)
         for workload in plan.workloads(answers=1)
@@ -161,13 +197,18 @@ def forecast(plan: Plan) -> Forecast:
         measure_seconds=rounds * sum(_LOAD_SECONDS + steps * item.seconds_per_step for item in settings),
         host_disk_bytes=disk,
         device_disk_bytes=disk,
+        left_out=reasons,
     )
 
 
-def files_bytes(plan: RunPlan) -> int:
-    """Returns the bytes of all programs of a run and of their data files, those that several share once."""
+def files_bytes(plan: RunPlan, left_out: Sequence[Obstacles] = ()) -> int:
+    """Returns the bytes of all programs of a run and of their data files, those that several share once.
+
+    `left_out` has the obstacles of each plan, if any.
+    """
+    possible = [without(*pair) for pair in zip(plan.plans, left_out, strict=True)] if left_out else plan.plans
     sizes: dict[tuple[object, ...], int] = {}
-    for part in plan.plans:
+    for part in filter(None, possible):
         for quant, needed in zip(part.quants, estimates(part), strict=True):
             model, lora = (part.model, part.weights), (part.rank, part.alpha, part.targets)
             sizes["program", quant, part] = needed.program_bytes

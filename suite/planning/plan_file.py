@@ -32,12 +32,14 @@ from pydantic import (
     ValidationError,
 )
 
-from devices.inventory.reading import Inventory, first_problem, place_of, sentence_of
-from devices.inventory.yaml_lines import Position, YamlFile, load_yaml
+from devices.inventory.reading import Inventory, load_yaml
 from foundation.errors import UserError
+from foundation.validation import first_problem, place_of, sentence_of
+from foundation.yaml_lines import Position, YamlFile
 from suite.planning.plan import Plan, RunPlan, shapes_of_total
 from workloads.method import METHOD_TABLE
 from workloads.quantize.settings import DEFAULT_SETTINGS
+from workloads.tasks.source import MOVIE_REVIEWS, NAMED_TASKS, resolve_path, resolve_task, resolve_template
 
 
 def _as_list(value: object) -> object:
@@ -45,6 +47,14 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str | int | float) else value
 
 
+def _as_pairs(value: object) -> object:
+    """Accepts `{pos: positive}` and `pos=positive,neg=negative` for `[pos=positive, neg=negative]`."""
+    if isinstance(value, dict):
+        return [f"{source}={name}" for source, name in value.items()]
+    return value.split(",") if isinstance(value, str) else value
+
+
+Pairs = Annotated[list[StrictStr], BeforeValidator(_as_pairs)]
 Names = Annotated[list[StrictStr], BeforeValidator(_as_list), Field(min_length=1)]
 Number = StrictInt | StrictFloat
 OwnOrNumber = Annotated[Number | None, BeforeValidator(lambda value: None if value == "auto" else value)]
@@ -102,10 +112,16 @@ class PlanEntry(_Strict):
     inner: Switch = None
     sessions: StrictInt = Plan.sessions
     steps: StrictInt = Plan.steps
+    energy_window_s: Number = Plan.energy_window_s
     seed: StrictInt = Plan.seed
     lr: OwnOrNumber = Plan.lr
     eps: OwnOrNumber = Plan.eps
     task: StrictStr | None = None
+    template: StrictStr | None = None
+    label_map: Pairs = list(Plan.label_map)
+    ignored_columns: Annotated[list[StrictStr], BeforeValidator(_as_list)] = list(Plan.ignored_columns)
+    validation: StrictStr | None = None
+    split: StrictStr = Plan.split
     weights: StrictStr | None = None
 
 
@@ -115,14 +131,17 @@ class _File(_Strict):
     plans: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 
 
-def load_plan_file(path: Path, inventory: Inventory) -> RunPlan:
-    """Reads and expands a plan file; its paths are relative to its folder. Raises UserError (`file:line: …`)."""
+def load_plan_file(path: Path, inventory: Inventory, *, check_inputs: bool = True) -> RunPlan:
+    """Reads and expands a plan file; its paths are relative to its folder. Raises UserError (`file:line: …`).
+
+    Without `check_inputs` a task or weights that can't be read are left to the run, where they cost their plan alone.
+    """
     file = load_yaml(path, what="plan file")
     content = _validated(file, (), _File, file.value if file.value is not None else {})
     plans = [
         plan
         for name in content.plans
-        for plan in _expanded(file, name, content.defaults, content.plans[name], inventory)
+        for plan in _expanded(file, name, content.defaults, content.plans[name], inventory, check_inputs=check_inputs)
     ]
     try:
         return RunPlan(tuple(plans), None if content.budget_minutes is None else float(content.budget_minutes))
@@ -131,7 +150,13 @@ def load_plan_file(path: Path, inventory: Inventory) -> RunPlan:
 
 
 def _expanded(
-    file: YamlFile, name: str, defaults: Mapping[str, Any], own: Mapping[str, Any], inventory: Inventory
+    file: YamlFile,
+    name: str,
+    defaults: Mapping[str, Any],
+    own: Mapping[str, Any],
+    inventory: Inventory,
+    *,
+    check_inputs: bool,
 ) -> list[Plan]:
     _validated(file, ("defaults",), PlanEntry, dict(defaults))
     position = ("plans", name)
@@ -140,10 +165,11 @@ def _expanded(
         devices = tuple(item.name for item in inventory.select(",".join(entry.devices)))
     except UserError as error:
         raise file.error((*position, "devices"), str(error)) from error
-    shared = entry.model_dump(exclude={"devices", "models", "methods", "shapes", "task", "weights"})
+    shared = entry.model_dump(exclude={"devices", "models", "methods", "shapes", *_PATHS})
     lists = {key: tuple(value) for key, value in shared.items() if isinstance(value, list)}
-    paths = {key: _absolute(file.path, getattr(entry, key)) for key in ("task", "weights")}
-    _require_inputs(file, paths, name)
+    paths = _paths(file.path.resolve().parent, entry)
+    if check_inputs:
+        _require_inputs(file, paths, name)
     plans = []
     for index, (model, method, shape) in enumerate(product(entry.models, entry.methods, entry.shapes)):
         try:
@@ -154,26 +180,55 @@ def _expanded(
         except UserError as error:
             at = (*position, "shapes", index % len(entry.shapes)) if "shapes" in own else position
             raise file.error(at, str(error)) from error
+    if check_inputs:
+        _require_task(file, plans[0], name)
     return plans
 
 
-def _absolute(plan_file: Path, path: str | None) -> str | None:
-    return None if path is None else str(plan_file.resolve().parent / Path(path).expanduser())
+_PATHS = {
+    "task": resolve_task,
+    "template": resolve_template,
+    "validation": resolve_path,
+    "weights": resolve_path,
+}
+
+
+def _paths(folder: Path, entry: PlanEntry) -> dict[str, str | None]:
+    """Returns what an entry names in files, from the plan file's folder."""
+    values = {key: getattr(entry, key) for key in _PATHS}
+    return {key: None if value is None else _PATHS[key](value, folder) for key, value in values.items()}
 
 
 def _require_inputs(file: YamlFile, paths: Mapping[str, str | None], name: str) -> None:
-    """Reads the task as the run will; only checks that weights, which may be large, exist."""
-    for key, path in paths.items():
-        if path is None:
-            continue
-        at = ("plans", name, key) if ("plans", name, key) in file.lines else ("defaults", key)
-        if key == "weights" and not Path(path).exists():
-            raise file.error(at, f"the weights {path} don't exist: name a Hugging Face folder or a GGUF file.")
-        if key == "task":
-            try:
-                _require_task(Path(path))
-            except UserError as error:
-                raise file.error(at, str(error)) from error
+    """Only checks that weights, which may be large, exist; what reads the task is checked with its plan."""
+    weights = paths["weights"]
+    if weights is not None and not Path(weights).exists():
+        at = _place(file, name, "weights")
+        raise file.error(at, f"the weights {weights} don't exist: name a Hugging Face folder or a GGUF file.")
+
+
+def _require_task(file: YamlFile, plan: Plan, name: str) -> None:
+    """Reads the task as the run will, but fetches nothing."""
+    if plan.task in (None, *NAMED_TASKS) and plan.template is None and plan.validation is None:
+        return
+    # Imported here because it loads tensors and tokenizers, and most plans name no task.
+    from workloads.tasks.task import open_task
+    from workloads.tasks.template import load_template
+
+    try:
+        if plan.template is not None:
+            load_template(plan.template)
+    except UserError as error:
+        raise file.error(_place(file, name, "template"), str(error)) from error
+    try:
+        if plan.task != MOVIE_REVIEWS:
+            open_task(plan.task_source)
+    except UserError as error:
+        raise file.error(_place(file, name, "task"), str(error)) from error
+
+
+def _place(file: YamlFile, name: str, key: str) -> Position:
+    return ("plans", name, key) if ("plans", name, key) in file.lines else ("defaults", key)
 
 
 def _validated(file: YamlFile, position: Position, model: type[_Model], value: object) -> _Model:
@@ -188,10 +243,3 @@ def _validated(file: YamlFile, position: Position, model: type[_Model], value: o
 
 def _model_at(model: type[BaseModel], position: Position) -> type[BaseModel]:
     return Shape if "shapes" in position[:-1] else model
-
-
-def _require_task(path: Path) -> None:
-    # Imported here because it loads tensors and tokenizers, and most plans name no task.
-    from workloads.tasks.task import read_task
-
-    read_task(path)

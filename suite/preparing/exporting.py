@@ -1,6 +1,7 @@
 """Exports in a separate process: they take gigabytes that Python would not give back, and their libraries are noisy.
 
-The process starts with the first order and ends with the block. Its output goes to a log that every error names.
+The process starts with the first order and ends with the block; one that dies of an order is replaced for the next.
+Its output goes to a log, which an error keeps under a name of its own.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,8 +18,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from foundation.causes import cause_line
 from foundation.errors import UserError
-from foundation.text import printable
+from foundation.text import decode
 from suite.errors import SuiteError
 from suite.planning.plan import Plan
 from workloads.estimates.estimate import estimate
@@ -60,7 +63,9 @@ class Exporter:
         process = self._process or self._start()
         answer = self._ask(process, {"quant": quant, "accumulation": accumulation}, on_progress)
         if answer is None:
-            raise SuiteError(self._epitaph(quant, process.wait()))
+            code, self._process = process.wait(), None  # the next setting gets a new one
+            ArtifactCache(self.artifacts).remove_abandoned()
+            raise SuiteError(self._epitaph(quant, code, self._keep_log(quant)))
         if "user_error" in answer:
             raise UserError(answer["user_error"])
         return from_document(answer)
@@ -124,24 +129,32 @@ class Exporter:
             on_progress(answer["progress"])
         return None
 
-    def _epitaph(self, quant: str, code: int) -> str:
+    def _keep_log(self, quant: str) -> Path:
+        """Renames the log, so that the next process does not overwrite it; returns where it is."""
+        name = re.sub(r"[^\w.-]+", "_", f"{self.plan.model}-{quant}")
+        try:
+            return self.log.replace(self.log.with_name(f"{self.log.stem}-{name}{self.log.suffix}"))
+        except OSError:
+            return self.log
+
+    def _epitaph(self, quant: str, code: int, log: Path) -> str:
         """Describes how the process died."""
         named = f"{self.plan.model} {quant}"
         if code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
             return (
                 f"the process that exports {named} was killed by {name}, most often by the kernel for lack of memory: "
-                f"close other programs or choose a smaller model (its log is {self.log})"
+                f"close other programs or choose a smaller model (its log is {log})"
             )
-        free, needed = shutil.disk_usage(self.log.parent).free, self._program_bytes(quant)
+        free, needed = shutil.disk_usage(log.parent).free, self._program_bytes(quant)
         if free < needed:  # then the log is incomplete too
             return (
-                f"exporting {named} failed, and the disk of {self.log.parent} has {free / 1e6:.0f} MB free where the "
+                f"exporting {named} failed, and the disk of {log.parent} has {free / 1e6:.0f} MB free where the "
                 f"program alone takes about {needed / 1e6:.0f} MB: free space there or set SUITE_HOME to another one"
             )
-        words = self._last_words()
+        words = _logged_cause(log)
         detail = f" ({words})" if words else ""
-        return f"exporting {named} failed with exit code {code}{detail}: see the log {self.log}"
+        return f"exporting {named} failed with exit code {code}{detail}: see the log {log}"
 
     def _program_bytes(self, quant: str) -> int:
         config = model_config(self.plan.model)
@@ -149,9 +162,10 @@ class Exporter:
             estimate(item, config).deployed_bytes for item in self.plan.workloads(answers=1) if item.quant == quant
         )
 
-    def _last_words(self) -> str:
-        try:
-            lines = self.log.read_bytes()[-_LOG_TAIL_BYTES:].decode("utf-8", "replace").strip().splitlines()
-        except OSError:
-            return ""
-        return printable(lines[-1], 300) if lines else ""
+
+def _logged_cause(log: Path) -> str:
+    try:
+        text = decode(log.read_bytes()[-_LOG_TAIL_BYTES:])
+    except OSError:
+        return ""
+    return cause_line(text, limit=300).removeprefix(": ")

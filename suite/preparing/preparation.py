@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
 
 from devices.deployment.built_runner import BuiltRunner
+from foundation.errors import UserError
 from suite.errors import SuiteError
 from suite.planning.plan import Plan
 from suite.preparing.exporting import Exporter, exporter
@@ -15,6 +16,7 @@ from suite.sessions.loss_check import ExpectedLosses
 from workloads.estimates.estimate import Estimate, estimate
 from workloads.export.artifact import Artifact, ArtifactCache
 from workloads.lowering.arithmetic_probe import Accumulation
+from workloads.quantize.settings import UnsupportedRows
 from workloads.reference.losses import ReferenceLosses, kept_losses
 from workloads.tasks.batches import TaskBatches
 from workloads.workload import TrainingSettings, Workload
@@ -22,6 +24,9 @@ from workloads.workload import TrainingSettings, Workload
 Notify = Callable[[str], None]
 
 EXPORT_LOG = "export.log"
+
+Made = TypeVar("Made")
+Role = Literal["measured", "candidate", "baseline"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Prepared:
     data: TaskBatches
     reference: ReferenceLosses
     estimate: Estimate
-    role: Literal["measured", "candidate", "baseline"] = "measured"
+    role: Role = "measured"
     runner: BuiltRunner | None = None
 
     @property
@@ -55,19 +60,51 @@ class Prepared:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A workload that can't be measured, on whatever device; the others of its run are."""
+
+    plan: Plan
+    workload: Workload
+    error: UserError | SuiteError
+    role: Role = "measured"
+
+    @property
+    def status(self) -> str:
+        """unsupported where no attempt would help, else failed."""
+        return "unsupported" if isinstance(self.error, UnsupportedRows) else "failed"
+
+
+@dataclass(frozen=True)
 class Preparation:
     """What all devices of a run share. `weights_source` says where each model's weights come from."""
 
-    prepared: tuple[Prepared, ...]
-    weights_source: Mapping[str, str]
-    exported: int
+    prepared: tuple[Prepared, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    weights_source: Mapping[str, str] = field(default_factory=dict)
+    exported: int = 0
 
     def __add__(self, other: Preparation) -> Preparation:
         return Preparation(
             self.prepared + other.prepared,
+            self.left_out + other.left_out,
             {**self.weights_source, **other.weights_source},
             self.exported + other.exported,
         )
+
+    def require_any(self) -> None:
+        """Raises the first error if nothing can be measured."""
+        if self.left_out and not self.prepared:
+            raise self.left_out[0].error
+
+    def left_out_lines(self) -> list[str]:
+        """Returns a line for each error with the settings that it costs."""
+        settings: dict[tuple[str, str], list[str]] = {}
+        for item in self.left_out:
+            settings.setdefault((item.plan.model, str(item.error)), []).append(item.workload.quant)
+        return [
+            f"{model} {', '.join(quants)} {'is' if len(quants) == 1 else 'are'} left out: {reason}"
+            for (model, reason), quants in settings.items()
+        ]
 
 
 NOT_YET = ReferenceLosses((), "the arithmetic of its device is not known")
@@ -79,21 +116,52 @@ def depends_on_device(workload: Workload) -> bool:
 
 
 def prepare(
-    plan: Plan, inputs: Inputs, cache: ArtifactCache, notify: Notify, *, references: bool = True
+    plan: Plan,
+    inputs: Inputs,
+    cache: ArtifactCache,
+    notify: Notify,
+    *,
+    references: bool = True,
+    obstacles: Mapping[str, UserError | SuiteError] | None = None,
 ) -> Preparation:
     """Exports missing programs and, unless not wanted, computes missing reference losses.
 
-    Raises UserError for what the user can fix, SuiteError if the exporting process dies.
+    A setting that has one of `obstacles`, or whose export fails, is left out with its reason.
     """
     _report_truncation(inputs, notify)
     for warning in plan.warnings():
         notify(warning)
+    errors: dict[str, UserError | SuiteError] = dict(obstacles or {})
     workloads = workloads_of(plan, inputs.data)
-    missing = [item for item in workloads if cache.find(item, inputs.weights.sha256, notify) is None]
+
+    def without_errors(make: Callable[[Workload], Made]) -> dict[Workload, Made]:
+        """Collects the error of a setting, which is not tried again."""
+        made = {}
+        for workload in workloads:
+            if workload.quant not in errors:
+                try:
+                    made[workload] = make(workload)
+                except (UserError, SuiteError) as error:
+                    errors[workload.quant] = error
+        return made
+
+    found = without_errors(lambda workload: cache.find(workload, inputs.weights.sha256, notify))
+    missing = [workload for workload, artifact in found.items() if artifact is None]
     with exporter(plan, cache.root, cache.root / EXPORT_LOG) as process:
         preparing = _Preparing(plan, cache, inputs, process, notify, references)
-        prepared = tuple(preparing.prepared(workload, missing) for workload in workloads)
-    return Preparation(prepared, {plan.model: inputs.weights.source}, len(missing))
+        prepared = without_errors(lambda workload: preparing.prepared(workload, missing))
+    left_out = leave_out(plan, errors, answers=inputs.data.labels.shape[2])
+    exported = len(prepared.keys() & missing)
+    return Preparation(tuple(prepared.values()), left_out, {plan.model: inputs.weights.source}, exported)
+
+
+def leave_out(plan: Plan, errors: Mapping[str, UserError | SuiteError], *, answers: int = 1) -> tuple[LeftOut, ...]:
+    """Returns the workloads whose settings have an error; `answers` as in `Plan.workloads`, 1 without the task."""
+    return tuple(
+        LeftOut(plan, workload, errors[workload.quant])
+        for workload in plan.workloads(answers)
+        if workload.quant in errors
+    )
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,13 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from devices.access.connect import Device
 from devices.deployment.built_runner import BuiltRunner
 from devices.errors import DeployError
 from devices.inventory.entry import DeviceEntry
 from devices.runner_builds.build import build_hash, build_runner, native_toolchain
 from devices.runner_builds.bundle import BUNDLE_MACHINE, build_bundle, runner_for
+from devices.runner_builds.startable import startable_machine
 from foundation.errors import UserError
 from suite import exit_codes
 from suite.display import Display
@@ -50,10 +52,21 @@ class Runners:
                 raise
             self._display.note(f"this machine can't be measured: {error}")
 
+    def for_device(self, device: Device, machine: str, notify: Callable[[str], None]) -> BuiltRunner:
+        """Returns the runner for a connected device, which may start programs of other machines than it reports.
+
+        `machine` is what `uname -m` says there. Raises what `runner_of` raises, and other `DeviceError`s.
+        """
+        entry = device.entry
+        if not _is_native(entry):
+            own = None if entry.runner is None else Path(entry.runner)
+            machine = startable_machine(device.transport, device.places.workdir, machine, notify, own=own)
+        return self.runner_of(entry, machine, notify)
+
     def runner_of(self, entry: DeviceEntry, machine: str, notify: Callable[[str], None]) -> BuiltRunner:
         """Returns the user's own runner, the native one on this host, or a bundle.
 
-        `machine` is the device's processor as `uname -m` has it. Raises DeployError: an unavailable runner
+        `machine` is the device's processor, in the words of `uname -m`. Raises DeployError: an unavailable runner
         concerns this device alone.
         """
         try:

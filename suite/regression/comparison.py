@@ -17,7 +17,7 @@ from suite import stats
 from suite.regression.log_ratios import Direction, effect_floor, percent, worse_sign
 
 RULE = "comparison"
-VERSION = 1
+VERSION = 2
 
 MIN_SESSIONS = 5
 ALPHA = 0.05
@@ -27,11 +27,12 @@ Outcome = Literal["worse", "better", "same", "insufficient"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """`ratio` is median(after) / median(before), 95 % bootstrap interval; `p` is two-sided (Mann-Whitney, exact
-    unless values are equal).
+    """`ratio` is median(after) / median(before), its 95 % interval Welch's t on logarithms; `p` is two-sided
+    (Mann-Whitney, exact unless values are equal).
 
-    `worse` and `better` need p <= 0.05 and a change beyond max(2.5 %, floor); `insufficient` is fewer than 5 sessions
-    on a side: four against four cannot get below p = 0.029, which leaves nothing for a second comparison.
+    `worse` and `better` need p <= 0.05, an interval without 1, and a change beyond max(2.5 %, floor); `insufficient`
+    is fewer than 5 sessions on a side: four against four cannot get below p = 0.029, which leaves nothing for a second
+    comparison.
     """
 
     outcome: Outcome
@@ -57,11 +58,18 @@ def compare(before: Sequence[float], after: Sequence[float], direction: Directio
         sentence = f"{percent(shift)}, {lacking}: measure with --sessions {MIN_SESSIONS}."
         return Comparison("insufficient", math.exp(shift), interval, Unavailable(lacking), counts, sentence)
     p = _mann_whitney(before, after)
-    differs = p <= ALPHA and abs(shift) > least
+    apart = p <= ALPHA and isinstance(interval, Interval) and not interval.low <= 1 <= interval.high
+    differs = apart and abs(shift) > least
     outcome: Outcome = "same" if not differs else "worse" if shift * worse > 0 else "better"
-    why = f"p = {p:.2g}" if p > ALPHA or differs else f"p = {p:.2g}, less than the {math.expm1(least):.1%} that count"
-    sentence = f"{percent(shift)} over {counts[0]} and {counts[1]} sessions ({why}): {outcome}."
+    why = f"p = {p:.2g}" if not apart or differs else f"p = {p:.2g}, less than the {math.expm1(least):.1%} that count"
+    found = outcome if apart or _within(interval, least) else "they can't be told apart"
+    sentence = f"{percent(shift)} over {counts[0]} and {counts[1]} sessions ({why}): {found}."
     return Comparison(outcome, math.exp(shift), interval, p, counts, sentence)
+
+
+def _within(interval: Interval | Unavailable, least: float) -> bool:
+    """Whether the whole interval of a ratio is less than what counts, so that the sides are known to be alike."""
+    return isinstance(interval, Interval) and max(abs(math.log(interval.low)), abs(math.log(interval.high))) <= least
 
 
 def _mann_whitney(before: Sequence[float], after: Sequence[float]) -> float:

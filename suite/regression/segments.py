@@ -95,7 +95,7 @@ class Point:
     point on the level is the new normal. `excluded` keeps a point from being history for others: a night that was
     judged `regressed`, or one that a person took out. `device_level` is the median of the baseline's sessions of a
     night whose verdict blamed the device, and `drift_traced` says that a drift was traced to it (both are in that
-    verdict's numbers).
+    verdict's numbers). `aside` marks what was not measured as nights are, and is only shown among them.
     """
 
     value: float
@@ -104,6 +104,12 @@ class Point:
     excluded: bool = False
     device_level: float | None = None
     drift_traced: bool = False
+    aside: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is history for others."""
+        return not (self.excluded or self.aside)
 
 
 @dataclass(frozen=True)
@@ -139,10 +145,10 @@ def comparable(points: Sequence[Point]) -> tuple[float, ...]:
     kept = _last_segment(points)
     values = [point.value for point in kept]
     for change in _device_changes(kept):
-        before = [value for value, point in zip(values[: change.at], kept, strict=False) if not point.excluded]
+        before = [value for value, point in zip(values[: change.at], kept, strict=False) if point.counts]
         factor = scale_to(before, change.level) if before else 1.0
         values[: change.at] = [factor * value for value in values[: change.at]]
-    return tuple(value for value, point in zip(values, kept, strict=True) if not point.excluded)
+    return tuple(value for value, point in zip(values, kept, strict=True) if point.counts)
 
 
 def since_device_change(points: Sequence[Point]) -> tuple[float, ...]:
@@ -151,7 +157,7 @@ def since_device_change(points: Sequence[Point]) -> tuple[float, ...]:
     kept = _last_segment(points)
     starts = [change.at for change in _device_changes(kept)]
     starts += [index for index, point in enumerate(kept) if point.drift_traced]
-    return tuple(point.value for point in kept[max(starts, default=0) :] if not point.excluded)
+    return tuple(point.value for point in kept[max(starts, default=0) :] if point.counts)
 
 
 def scale_to(history: Sequence[float], level: float) -> float:

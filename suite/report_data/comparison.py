@@ -63,7 +63,10 @@ def _with_outcome(
     bare: ComparedMetric, metric: Metric, before: tuple[Measurement, float], after: tuple[Measurement, float]
 ) -> ComparedMetric:
     # One number per valid session if sessions have the metric, otherwise the measurement's own.
-    first, last = (metric.session_values(run) or [own] for run, own in (before, after))
+    of_sessions = [metric.session_values(run) for run, _ in (before, after)]
+    # One that was measured before sessions kept it has one number alone, and is no side of a test.
+    has_sessions = metric.has_sessions and all(of_sessions)
+    first, last = of_sessions if has_sessions else ([before[1]], [after[1]])
     if min(*first, *last) <= 0:
         return replace(bare, outcome="insufficient", sentence="A number is not positive, so there is no ratio.")
     if metric.exact:
@@ -74,12 +77,12 @@ def _with_outcome(
     return replace(
         bare,
         outcome=found.outcome,
-        sentence=found.sentence if metric.has_sessions else _single(found),
+        sentence=found.sentence if has_sessions else _single(found),
         ratio=found.ratio,
         low=found.interval.low if isinstance(found.interval, Interval) else None,
         high=found.interval.high if isinstance(found.interval, Interval) else None,
         p=found.p if isinstance(found.p, float) else None,
-        sessions=(len(first), len(last)) if metric.has_sessions else (0, 0),
+        sessions=(len(first), len(last)) if has_sessions else (0, 0),
     )
 
 
@@ -98,18 +101,23 @@ def _differences(before: RunContents, after: RunContents) -> Iterator[tuple[str,
     yield from _unlike("", before.environment, after.environment, None)
     for name in dict.fromkeys([*before.devices, *after.devices]):
         left, right = before.devices.get(name), after.devices.get(name)
-        if left is not None and right is not None:
+        if left is not None and right is not None and left.facts and right.facts:
             yield from _unlike(f"{name}: ", left.facts, right.facts, _FACTS)
     first, last = _by_key(before), _by_key(after)
     for key in (key for key in first if key in last):
         prefix = f"{first[key].device} {first[key].setting}: "
-        yield from _unlike(prefix, _trained_with(first[key]), _trained_with(last[key]), None)
+        then, now = _how(first[key]), _how(last[key])
+        # A run from before something was recorded doesn't differ in it.
+        yield from _unlike(prefix, then, now, [name for name in then if name in now])
 
 
-def _trained_with(item: Measurement) -> dict[str, Json]:
-    """Returns learning rate and eps where they were recorded."""
-    found = {"lr": item.loss.lr, "eps": item.loss.eps}
-    return {name: value for name, value in found.items() if not isinstance(value, Unavailable)}
+def _how(item: Measurement) -> dict[str, Json]:
+    """Returns what is known of how a workload was measured: set up, trained, and how often."""
+    trained = {"lr": item.loss.lr, "eps": item.loss.eps}
+    known = {name: value for name, value in trained.items() if not isinstance(value, Unavailable)}
+    sums = {} if item.arithmetic is None else {"arithmetic": item.arithmetic}
+    sessions = {} if item.latency.range_ms is None else {"sessions": item.latency.range_ms[1]}
+    return {**item.setup.known, **sums, **known, **sessions}
 
 
 def _unlike(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, Table, case, func, select
 
 from foundation.unavailable import Json, Unavailable
 from reports.model.histories import DeviceSummary, HealthPoint, HistorySummary, WorkloadSummary
@@ -157,7 +157,8 @@ def device_health(connection: Connection, name: str) -> list[HealthPoint]:
     )
     states = {row["run_id"]: row for row in connection.execute(statement).mappings()}
     outcomes = _outcomes(connection, ids)
-    return [_health(row, outcomes.get(run_id, [])) for run_id, row in states.items()]
+    absent = [_absence(one, outcomes.get(one.run_id, [])) for one in unreached_runs(connection, ids)]
+    return [*(_health(row, outcomes.get(run_id, [])) for run_id, row in states.items()), *absent]
 
 
 def _summary(connection: Connection, name: str, rows: Sequence[Row]) -> DeviceSummary:
@@ -167,24 +168,61 @@ def _summary(connection: Connection, name: str, rows: Sequence[Row]) -> DeviceSu
     states, newest = connection.execute(counted).one()
     measurements = connection.execute(select(func.count()).where(table.c.device_id.in_(ids))).scalar_one()
     last = connection.execute(select(state).where(state.c.id == newest)).mappings().one_or_none()
-    outcomes: dict[str, int] = {}
+    absent = unreached_runs(connection, ids)
+    run_id = absent[-1].run_id if absent else "" if last is None else last["run_id"]
+    chosen = (table.c.run_id == run_id) & table.c.device_id.in_(ids) & (table.c.role == "measured")
+    ended = connection.execute(select(table.c.status, func.count()).where(chosen).group_by(table.c.status))
+    outcomes = {status or "partial": count for status, count in ended}
     warnings: list[str] = []
-    if last is not None:
-        chosen = (table.c.run_id == last["run_id"]) & table.c.device_id.in_(ids) & (table.c.role == "measured")
-        ended = connection.execute(select(table.c.status, func.count()).where(chosen).group_by(table.c.status))
-        outcomes = {status or "partial": count for status, count in ended}
+    if last is not None and not absent:
         warnings = [f"{check.name}: {check.detail}" for check in _preflight(last) if check.status != "ok"]
     return DeviceSummary(
         name=name,
         kind=rows[-1]["kind"],
         emulated=bool(rows[-1]["emulated"]),
-        last_run="" if last is None else last["run_id"],
-        last_at="" if last is None else last["at"],
+        last_run=run_id,
+        last_at=absent[-1].at if absent else "" if last is None else last["at"],
         outcomes=outcomes,
         warnings=warnings,
-        stamp=stamp(name, ids, states, newest, measurements, sorted(outcomes.items())),
+        stamp=stamp(name, ids, states, newest, measurements, sorted(outcomes.items()), absent),
         origin=lab_of(name),
+        unreached=absent[-1].reason if absent else "",
+        unreached_since=absent[0].at if absent else "",
     )
+
+
+@dataclass(frozen=True)
+class UnreachedRun:
+    """A run that could not reach a device: when it started, and why not."""
+
+    run_id: str
+    at: str
+    reason: str
+
+
+def unreached_runs(connection: Connection, device_ids: Sequence[int]) -> list[UnreachedRun]:
+    """Returns the newest runs in a row that could not reach a device, oldest first; none of one that was reached last.
+
+    A device that is reached has a state in the run; one that isn't has failed measurements alone.
+    """
+    table, state, run = schema.measurement, schema.device_state, schema.run
+    here = (state.c.run_id == table.c.run_id) & state.c.device_id.in_(device_ids)
+    reached = case((select(state.c.id).where(here).exists(), 1), else_=0)
+    not_failed = case((func.coalesce(table.c.status, "partial") == "failed", 0), else_=1)
+    statement = (
+        select(table.c.run_id, run.c.started_at, func.max(table.c.reason).label("reason"),
+               func.max(reached).label("met"), func.sum(not_failed).label("others"))
+        .select_from(table.join(run))
+        .where(table.c.device_id.in_(device_ids), table.c.role == "measured")
+        .group_by(table.c.run_id, run.c.started_at)
+        .order_by(run.c.started_at.desc(), table.c.run_id.desc())
+    )  # fmt: skip
+    found: list[UnreachedRun] = []
+    for row in connection.execute(statement):
+        if row.met or row.others:
+            break
+        found.append(UnreachedRun(row.run_id, row.started_at, row.reason or "the device could not be reached"))
+    return found[::-1]
 
 
 def _preflight(state: Row) -> list[PreflightCheck]:
@@ -228,6 +266,11 @@ def _health(state: Row, ended: Sequence[_Ended]) -> HealthPoint:
         outcomes=dict(Counter(one.status for one in ended)),
         checks=[(check.name, check.status, check.detail) for check in checks if check.status != "ok"],
     )
+
+
+def _absence(run: UnreachedRun, ended: Sequence[_Ended]) -> HealthPoint:
+    words = dict(Counter(one.status for one in ended))
+    return HealthPoint(run.run_id, run.at, "", outcomes=words, checks=[("reached", "failed", run.reason)])
 
 
 def _highest(values: Sequence[Number]) -> float | None:

@@ -19,7 +19,7 @@ from suite.store.tags import remarks_of_run, tags_by_run
 
 _NUMBERS = (
     "forward_tokens",
-    *("latency_ms", "load_ms", "peak_memory_kib", "memory_after_load_kib", "program_bytes", "weight_bytes"),
+    *("setup", "latency_ms", "load_ms", "peak_memory_kib", "memory_after_load_kib", "program_bytes", "weight_bytes"),
     *("energy_mj_per_step", "power_mw", "temperature_c", "loss", "stability", "ratio_to_reference"),
     "sampler_overhead_percent",
 )
@@ -64,6 +64,7 @@ def surroundings(connection: Connection, run_id: str) -> dict[str, Any]:
         }
         for row in connection.execute(statement).mappings()
     }
+    devices |= {name: one for name, one in _unreached(connection, run_id).items() if name not in devices}
     environment = json.loads(_run(connection, run_id)["environment"])
     origin = {"origin": str(environment[IMPORTED_FROM])} if IMPORTED_FROM in environment else {}
     return {
@@ -71,6 +72,23 @@ def surroundings(connection: Connection, run_id: str) -> dict[str, Any]:
         **origin,
         "remarks": remarks_of_run(connection, run_id),
         "devices": devices,
+    }
+
+
+def _unreached(connection: Connection, run_id: str) -> dict[str, Any]:
+    """Returns the devices of failed measurements; one of them that the run reached has a state and is known by it."""
+    device, table = schema.device, schema.measurement
+    failed = (table.c.run_id == run_id) & (table.c.role == "measured") & (table.c.status == "failed")
+    rows = connection.execute(select(device, table.c.reason).select_from(table.join(device)).where(failed)).mappings()
+    return {
+        row["name"]: {
+            "kind": row["kind"],
+            "emulated": bool(row["emulated"]),
+            "facts": {},
+            "preflight": [{"name": "reached", "status": "failed", "detail": row["reason"] or "", "remedy": ""}],
+            **origin_entry(row["name"]),
+        }
+        for row in rows
     }
 
 

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, case, func, select
 
 from reports.model.measurement import setting_of
 from reports.model.reading import text
@@ -63,14 +63,21 @@ def _verdict_counts(connection: Connection, run_ids: Iterable[str]) -> dict[str,
         .group_by(measurement.c.run_id, verdict.c.series_id)
         .subquery()
     )
+    acceptance = schema.acceptance
+    accepted = (
+        select(acceptance.c.id)
+        .where(acceptance.c.series_id == verdict.c.series_id, acceptance.c.measurement_id == verdict.c.measurement_id)
+        .exists()
+    )
+    word = case((accepted & (verdict.c.verdict == "regressed"), "accepted"), else_=verdict.c.verdict).label("word")
     statement = (
-        select(last.c.run_id, verdict.c.verdict, func.count())
+        select(last.c.run_id, word, func.count())
         .select_from(last.join(verdict, verdict.c.id == last.c.id))
-        .group_by(last.c.run_id, verdict.c.verdict)
+        .group_by(last.c.run_id, word)
     )
     found: dict[str, dict[str, int]] = {}
-    for run_id, word, count in connection.execute(statement):
-        found.setdefault(run_id, {})[word] = count
+    for run_id, name, count in connection.execute(statement):
+        found.setdefault(run_id, {})[name] = count
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, select
@@ -19,7 +19,10 @@ from suite.regression.drift import total_drift
 from suite.regression.log_ratios import Direction
 from suite.regression.segments import Point, Segment, segments, since_device_change
 from suite.store import schema
+from suite.store.acceptances import accepted_points
+from suite.store.nights import why_aside
 
+ACCEPTED = "accepted"
 _DEVICE_LEVEL, _DRIFT_TRACED = "device_level", "drift_traced"
 
 
@@ -40,6 +43,8 @@ class _PointSource:
     status: str
     interval: Interval | Unavailable
     sessions: int | None
+    design: str | None
+    aside: str
 
 
 @dataclass(frozen=True)
@@ -75,11 +80,14 @@ def _points_of(series_ids: Sequence[int]) -> Any:
 
 def _measurements(connection: Connection, ids: Sequence[int]) -> dict[int, _PointSource]:
     table = schema.measurement
-    columns = (table.c.id, table.c.run_id, table.c.started_at, table.c.status, table.c.document)
+    columns = (
+        *(table.c.id, table.c.run_id, table.c.started_at, table.c.status, table.c.document),
+        *(table.c.design, table.c.valid_sessions, schema.run.c.purpose),
+    )
     found: dict[int, _PointSource] = {}
     for begin in range(0, len(ids), 900):
-        statement = select(*columns).where(table.c.id.in_(ids[begin : begin + 900]), table.c.role == "measured")
-        for row in connection.execute(statement):
+        chosen = (table.c.id.in_(ids[begin : begin + 900])) & (table.c.role == "measured")
+        for row in connection.execute(select(*columns).select_from(table.join(schema.run)).where(chosen)):
             latency = Latency.from_document(value(json.loads(row.document or "{}"), LATENCY))
             medians = latency.sessions_ms
             found[row.id] = _PointSource(
@@ -88,6 +96,8 @@ def _measurements(connection: Connection, ids: Sequence[int]) -> dict[int, _Poin
                 row.status or "unknown",
                 latency.ci95_ms,
                 None if isinstance(medians, Unavailable) else len(medians),
+                row.design,
+                why_aside(row),
             )
     return found
 
@@ -140,7 +150,8 @@ def _history(
     metric, direction = rows[0].metric, rows[0].direction
     own = [point for series_id in marks for point in points[series_id] if point.measurement_id in found]
     own.sort(key=lambda point: (found[point.measurement_id].at, point.measurement_id))
-    seen = [_seen_point(point, marks[point.series_id], comments) for point in own]
+    sources = [found[point.measurement_id] for point in own]
+    seen = _among_nights([_seen_point(point, marks[point.series_id], comments) for point in own], sources)
     parts = segments(seen)
     floor = METRIC_BY_NAME[metric].floor if metric in METRIC_BY_NAME else 0.0
     drift = total_drift(since_device_change(seen), direction, floor) if seen else None
@@ -149,7 +160,7 @@ def _history(
         metric=metric,
         direction=direction,
         points=[_history_point(point, metric, found[point.measurement_id], comments) for point in own],
-        segments=[HistorySegment(part.start, part.stop, part.reason) for part in parts],
+        segments=[HistorySegment(part.start, part.stop, _reason(part, seen)) for part in parts],
         changes=[change for part in parts for change in _changes(seen, part, direction, floor)],
         remarks=sorted(remarks, key=lambda remark: remark.at),
         drift="" if drift is None else drift.sentence,
@@ -170,20 +181,51 @@ def _seen_point(point: _Point, fingerprint: str, comments: _Comments) -> Point:
     )
 
 
+def _among_nights(points: Sequence[Point], sources: Sequence[_PointSource]) -> list[Point]:
+    """Returns the points as the history of nights takes them: what was measured in passing opens no segment and counts
+    for none, while an acceptance of it holds from the next night on. Without any night, all points count."""
+    if all(source.aside for source in sources):
+        return list(points)
+    pairs = list(zip(points, sources, strict=True))
+    marks = [None if source.aside else f"{point.fingerprint}/{source.design}" for point, source in pairs]
+    current = next(mark for mark in marks if mark is not None)
+    accepted, found = False, list[Point]()
+    for point, mark in zip(points, marks, strict=True):
+        accepted = accepted or point.accepted
+        current = mark or current
+        found.append(replace(point, fingerprint=current, accepted=accepted and mark is not None, aside=mark is None))
+        accepted = accepted and mark is None
+    return found
+
+
+def _reason(part: Segment, points: Sequence[Point]) -> str:
+    """Returns what opened a segment: among nights, another design of the plan does it too."""
+    if part.reason != "device changed":
+        return part.reason
+    before, now = (points[place].fingerprint.partition("/")[0] for place in (part.start - 1, part.start))
+    return part.reason if before != now else "other sessions or steps"
+
+
 def _changes(points: Sequence[Point], part: Segment, direction: Direction, floor: float) -> list[Change]:
-    values = [point.value for point in points[part.start : part.stop]]
+    places = [place for place in range(part.start, part.stop) if not points[place].aside]
     return [
-        Change(part.start + found.at, found.side, found.before, found.after)
-        for found in change_points(values, direction, floor)
+        Change(places[found.at], found.side, found.before, found.after)
+        for found in change_points([points[place].value for place in places], direction, floor)
     ]
 
 
 def _history_point(point: _Point, metric: str, source: _PointSource, comments: _Comments) -> HistoryPoint:
     ends = source.interval if isinstance(source.interval, Interval) and metric == LATENCY else None
-    word, _ = comments.verdicts.get((point.series_id, point.measurement_id), ("", {}))
+    place = (point.series_id, point.measurement_id)
+    word = settled(comments.verdicts.get(place, ("", {}))[0], place in comments.accepted)
     named = (source.at, source.run_id, str(point.measurement_id), point.value, source.status)
     low, high = (None, None) if ends is None else (ends.low, ends.high)
-    return HistoryPoint(*named, low, high, source.sessions, word)
+    return HistoryPoint(*named, low, high, source.sessions, word, source.aside)
+
+
+def settled(word: str, accepted: bool) -> str:
+    """Returns a verdict as it counts: a regression whose level somebody accepted is one no more."""
+    return ACCEPTED if accepted and word == "regressed" else word
 
 
 def night_verdicts(connection: Connection, run_id: str) -> list[SeriesVerdict]:
@@ -207,6 +249,7 @@ def night_verdicts(connection: Connection, run_id: str) -> list[SeriesVerdict]:
         .order_by(verdict.c.id)
     )
     found: dict[int, SeriesVerdict] = {}
+    accepted = {tuple(row) for row in connection.execute(accepted_points())}
     for row in connection.execute(statement).mappings():
         found[row["series_id"]] = SeriesVerdict(
             device=row["device_name"],
@@ -216,7 +259,7 @@ def night_verdicts(connection: Connection, run_id: str) -> list[SeriesVerdict]:
             direction=row["direction"],
             emulated=bool(row["emulated"]),
             measurement_id=str(row["measurement_id"]),
-            verdict=row["verdict"],
+            verdict=settled(row["verdict"], (row["series_id"], row["measurement_id"]) in accepted),
             rule=row["rule"],
             at=row["at"],
             value=row["value"],

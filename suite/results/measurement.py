@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from foundation.unavailable import Json, Unavailable
-from reports.model.measurement import Measurement
+from reports.model.measurement import Measurement, Session
 from reports.model.quantities import ENERGY_COUNTER, POWER, TEMPERATURE
 from reports.model.reading import NOT_RECORDED, Number
-from reports.model.statistics import PERCENTILES, Energy, Latency, Loss, Power, Ratio, Sensor, Temperature
+from reports.model.statistics import PERCENTILES, Energy, Latency, Loss, Power, Ratio, Sensor, Setup, Temperature
 from suite import stats
 from suite.energy.session_energy import SessionEnergy, session_energy
 from suite.energy.window import gap
 from suite.sessions.loss_check import NOTHING_EXPECTED, ExpectedLosses, LossComparison, compare_losses
 from suite.sessions.record import SensorFact, SessionRecord
 from suite.sessions.validity import SessionResult, SessionStatus, Validity
+
+_T = TypeVar("_T", int, tuple[int, ...])
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class Subject:
     `energy_sensors`: the names whose energy is added up (one total, or RAPL's packages; never a total and its rails).
     `wrap_range_mj`: range of each energy counter. `temperature_sensors`: the relevant zones, all when empty.
     `planned_sessions`: fewer valid ones make the measurement partial. `sampler_overhead_percent`: from an on/off
-    comparison. `arithmetic`: how the device sums, where that matters to the setting.
+    comparison. `arithmetic`: how the device sums, where that matters to the setting. `power_mode`: the device's, or why
+    it is not known. `busy`: what the check of the device's load warned of, empty if it had nothing else to do.
     """
 
     device: str
@@ -43,6 +47,8 @@ class Subject:
     temperature_sensors: tuple[str, ...] = ()
     expected: ExpectedLosses = NOTHING_EXPECTED
     arithmetic: str | None = None
+    power_mode: str | Unavailable = NOT_RECORDED
+    busy: str = ""
     sampler_overhead_percent: float | None = None
 
 
@@ -63,6 +69,7 @@ def measure(subject: Subject, sessions: Sequence[SessionResult]) -> Measurement:
     energy, power = _energy(subject, used)
     return replace(
         found,
+        setup=_setup(subject, records),
         latency=_latency(medians, steps_ms),
         load_ms=stats.median(loads_ms) if loads_ms else Unavailable("no load event arrived"),
         peak_memory_kib=max(peaks) if peaks else Unavailable("no footer told VmHWM"),
@@ -73,6 +80,23 @@ def measure(subject: Subject, sessions: Sequence[SessionResult]) -> Measurement:
         loss=_loss(subject, records),
         stability=stats.stability_score(medians, steps_ms),
         sensors=tuple(_sensor(fact, used) for fact in subject.sensors),
+        sessions=tuple(_session(result) for result in used),
+    )
+
+
+def _session(result: SessionResult) -> Session:
+    """Returns a valid session as reports have it."""
+    record = result.record
+    return Session(
+        session_id=result.session_id,
+        ordinal=result.ordinal,
+        attempt=result.attempt,
+        status=result.validity.status.value,
+        reason=result.validity.reason or "",
+        median_ms=stats.median(record.latencies_ms),
+        load_ms=_known(record.load_ms, "no load event arrived"),
+        hwm_kib=_known(None if record.footer is None else record.footer.hwm_kib, "no footer told VmHWM"),
+        t_begin_ns=_known(None if record.header is None else record.header.t_ns, "no header event arrived"),
     )
 
 
@@ -105,6 +129,8 @@ def _without_numbers(subject: Subject, status: str, reason: str | None, throttle
         ),
         arithmetic=subject.arithmetic,
         forward_tokens=_known(subject.forward_tokens, "the cost of a step of this method is not known"),
+        busy=subject.busy,
+        setup=Setup.from_document(why),
     )
 
 
@@ -146,15 +172,32 @@ def _status_without_sessions(bad: Sequence[Validity]) -> tuple[str, str]:
     return status, f"none of {len(bad)} sessions is valid: {chosen.reason or chosen.status.value}"
 
 
+def _setup(subject: Subject, records: Sequence[SessionRecord]) -> Setup:
+    """Returns how the device was set up, as the runner of each session reported it."""
+    headers = [record.header for record in records if record.header is not None]
+    threads = _same("threads", [header.threads for header in headers])
+    return Setup(threads, _same("CPUs", [header.cpus_allowed for header in headers]), subject.power_mode)
+
+
+def _same(what: str, values: Sequence[_T]) -> _T | Unavailable:
+    """Returns the one value of all sessions."""
+    different = list(dict.fromkeys(values))
+    if len(different) == 1:
+        return different[0]
+    found = " and ".join(str(value) for value in different)
+    return Unavailable(f"the sessions had different {what}: {found}" if different else "no header event arrived")
+
+
 def _latency(medians: Sequence[float], steps_ms: Sequence[float]) -> Latency:
     percentiles = stats.percentiles(steps_ms)
     return Latency(
         stats.median(medians),
-        stats.median_interval(medians),
+        stats.session_interval(medians),
         tuple(medians),
         stats.cv_percent(medians),
         max(steps_ms),
         *(percentiles.get(name, NOT_RECORDED) for name in PERCENTILES),
+        ci95_method=stats.INTERVAL_METHOD,
     )
 
 
@@ -176,6 +219,8 @@ def _energy(subject: Subject, used: Sequence[SessionResult]) -> tuple[Energy, Po
         rate_hz=_finite(min(item.rate_hz for item in good)),
         alignment_error_ms=_finite(max(item.alignment_error_ms for item in good)),
         short=any(item.short for item in good),
+        sessions_gross=_finite_ones([item.gross_mj for item in good]),
+        sessions_net=_finite_ones([item.net_mj for item in good]),
     )
     mean = _finite(stats.median([item.mean_power_mw for item in good]))
     return energy, Power(mean, _median_or_reason([item.idle_power_mw for item in good]))
@@ -196,7 +241,9 @@ def _energy_method(subject: Subject, good: Sequence[SessionEnergy], sessions: in
     refreshes = [item.refresh_ms for item in good if item.refresh_ms is not None]
     refresh = f", refreshed every {max(refreshes):.0f} ms" if refreshes else ""
     names = " + ".join(subject.energy_sensors)
-    return f"{way} of {names}{refresh}, edges interpolated, median of {len(good)} of {sessions} sessions"
+    shortest = min(item.window_s for item in good)
+    how = f"edges interpolated, windows of {shortest:.0f} s and more"
+    return f"{way} of {names}{refresh}, {how}, median of {len(good)} of {sessions} sessions"
 
 
 def _median_or_reason(values: Sequence[Number]) -> Number:
@@ -204,6 +251,10 @@ def _median_or_reason(values: Sequence[Number]) -> Number:
     if numbers:
         return _finite(stats.median(numbers))
     return next(value for value in values if isinstance(value, Unavailable))
+
+
+def _finite_ones(values: Sequence[Number]) -> tuple[float, ...]:
+    return tuple(float(one) for one in values if not isinstance(one, Unavailable) and math.isfinite(one))
 
 
 def _finite(value: float) -> Number:

@@ -17,7 +17,7 @@ from workloads.quantize.settings import QUANTIZATION_SETTINGS
 def with_ratios(measurements: Sequence[Measurement]) -> list[Measurement]:
     """Returns the measurements with their ratio to the reference.
 
-    ratio = median(session medians) / median(session medians of the reference); interval by bootstrap of that ratio.
+    ratio = median(session medians) / median(session medians of the reference); its interval by Welch's t on logarithms.
     The reference is fp32 if it has valid sessions, else the next setting that has.
     """
     groups: dict[str, list[Measurement]] = {}

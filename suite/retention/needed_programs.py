@@ -14,7 +14,7 @@ from suite.regression.screen import HISTORY_POINTS, NEWEST_LEFT_OUT
 from suite.regression.segments import segments
 from suite.store import schema
 from suite.store.identity import ORIGIN_MARK
-from suite.store.nights import StoredPoint
+from suite.store.nights import StoredPoint, history_of, is_night
 from suite.store.store import Store
 
 WINDOW = HISTORY_POINTS + NEWEST_LEFT_OUT
@@ -64,7 +64,7 @@ def baselines(store: Store, is_there: IsThere) -> Baselines:
 
 def _needed(points: Sequence[StoredPoint], usable: Callable[[StoredPoint], bool]) -> Iterator[StoredPoint]:
     seen = [as_point(point) for point in points]
-    start = segments(seen)[-1].start
+    start = segments(seen)[-1].start if seen else 0
     counting = [point for point, one in zip(points[start:], seen[start:], strict=True) if not one.excluded]
     yield from counting[-WINDOW:]
     for order in (counting, counting[::-1]):
@@ -79,8 +79,8 @@ def _made_with(connection: Connection) -> dict[int, MadeWith]:
     return {row.id: MadeWith(row.artifact_hash, row.runner_hash) for row in rows}
 
 
-def _series(connection: Connection) -> Iterator[tuple[str, list[StoredPoint]]]:
-    """Returns every series of own devices by name, all its fingerprints together, oldest point first."""
+def _series(connection: Connection) -> Iterator[tuple[str, Sequence[StoredPoint]]]:
+    """Yields the history of nights of every series of own devices by name, oldest point first: one for each design."""
     series, point, measurement = schema.series, schema.point, schema.measurement
     last = {
         (row.series_id, row.measurement_id): row.verdict
@@ -98,16 +98,20 @@ def _series(connection: Connection) -> Iterator[tuple[str, list[StoredPoint]]]:
     statement = (
         select(
             *named, series.c.fingerprint, point.c.series_id, point.c.measurement_id, point.c.value,
-            measurement.c.started_at,
+            measurement.c.started_at, measurement.c.design, measurement.c.valid_sessions, schema.run.c.purpose,
         )
-        .select_from(point.join(series).join(measurement))
+        .select_from(point.join(series).join(measurement).join(schema.run))
         .where(~series.c.device_name.contains(ORIGIN_MARK))
         .order_by(*named, measurement.c.started_at, measurement.c.id)
         .execution_options(yield_per=10_000)
     )  # fmt: skip
     rows: Iterable[Any] = connection.execute(statement)
     for name, group in groupby(rows, key=lambda row: (row.device_name, row.workload_key, row.metric)):
-        yield "/".join(name), [_stored(row, last, accepted) for row in group]
+        own = list(group)
+        stored = [_stored(row, last, accepted) for row in own]
+        for design in dict.fromkeys(row.design for row in own):
+            alike = [is_night(row) and row.design == design for row in own]
+            yield "/".join(name), history_of(stored[-1], stored, alike)[1]
 
 
 def _stored(row: Any, verdicts: dict[tuple[int, int], str], accepted: set[tuple[int, int]]) -> StoredPoint:

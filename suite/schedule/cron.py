@@ -23,7 +23,7 @@ def entry(schedule: Schedule) -> str:
     """Returns the block. UserError if cron could not read it."""
     secrets = shlex.quote(str(secrets_file()))
     assignments = "; ".join(f"{key}={shlex.quote(value)}" for key, value in schedule.environment().items())
-    words = shlex.join(schedule.words("--if-due", "--at", schedule.clock))
+    words = shlex.join(schedule.words())
     command = f'set -a; f={secrets}; [ ! -f "$f" ] || . "$f"; {assignments}; exec {words}'
     if "\\" in command:
         raise UserError("a path or PATH holds a backslash, which cron can't keep: use systemd, or other paths")

@@ -6,6 +6,7 @@ Everything else goes through systemctl.
 from __future__ import annotations
 
 import getpass
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -47,14 +48,17 @@ TimeoutStopSec={STOP_SECONDS}
 
 
 def timer_unit(schedule: Schedule) -> str:
-    """Returns the timer unit: persistent, so that a night missed while the host was off is made up for."""
+    """Returns the timer unit: each hour, and persistent, so that a night missed while the host was off is made up for.
+
+    With a time of day, systemd skips the whole night where clocks skip that time.
+    """
     return f"""\
 # Written by `suite schedule install`; `suite schedule remove` takes it away.
 [Unit]
 Description=Edge training suite: a night at {schedule.clock}
 
 [Timer]
-OnCalendar=*-*-* {schedule.clock}:00
+OnCalendar=*-*-* *:{schedule.at:%M}:00
 Persistent=true
 AccuracySec=1s
 RandomizedDelaySec=0
@@ -71,6 +75,7 @@ def quote_word(word: str) -> str:
     return f'"{escaped}"'
 
 
+_AT = re.compile(r'"--at" "(\d\d:\d\d)"')
 _SYSTEMCTL = ("systemctl", "--user")
 
 
@@ -119,6 +124,15 @@ def install(schedule: Schedule) -> None:
 def is_installed(name: str) -> bool:
     """Whether the timer's file exists."""
     return _files(name)[1].exists()
+
+
+def clock(name: str) -> str | None:
+    """Returns when the nights of the service start, None for one of an earlier version, which starts them at once."""
+    try:
+        found = _AT.search(_files(name)[0].read_text())
+    except OSError:
+        return None
+    return found[1] if found else None
 
 
 def remove(name: str) -> None:

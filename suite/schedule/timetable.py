@@ -43,6 +43,8 @@ def program_output(command: Sequence[str], given: str | None = None) -> str:
 class Schedule:
     """A night each day `at` (the host's local time), measuring `plan` on the devices of `inventory` into `home`.
 
+    Timer and cron come every hour at its minute, and the command does nothing unless a night is due
+    (`last_night.is_due`): a time of day that clocks skip in spring would never come.
     `path` is its PATH, since a timer does not get that of a login. UserError for a path with control
     characters, which neither systemd nor cron takes.
     """
@@ -69,9 +71,9 @@ class Schedule:
         """`02:30`."""
         return f"{self.at:%H:%M}"
 
-    def words(self, *more: str) -> list[str]:
+    def words(self) -> list[str]:
         """The command, word by word; -P prevents importing a folder that happens to be called `suite`."""
-        program = [str(self.python), "-P", "-m", "suite.schedule", *more]
+        program = [str(self.python), "-P", "-m", "suite.schedule", "--if-due", "--at", self.clock]
         return [*program, "--inventory", str(self.inventory), "--plan", str(self.plan)]
 
     def environment(self) -> dict[str, str]:

@@ -44,8 +44,8 @@ def newest_point(store: Store, series: Series, run_id: str | None = None) -> Ser
     return found[0]
 
 
-def regressed_points(store: Store, run_id: str) -> list[SeriesPoint]:
-    """Returns the points of a run whose last verdict is `regressed`."""
+def regressed_points(store: Store, run_id: str, *, accepted: bool = False) -> list[SeriesPoint]:
+    """Returns the points of a run whose last verdict is `regressed`, with or without those that somebody `accepted`."""
     point, verdict = schema.point, schema.verdict
     words: dict[tuple[int, int], str] = {}
     with store.database.reading() as connection:
@@ -58,7 +58,14 @@ def regressed_points(store: Store, run_id: str) -> list[SeriesPoint]:
         )
         for series_id, measurement_id, word in connection.execute(statement):
             words[series_id, measurement_id] = word
+        for series_id, measurement_id in () if accepted else connection.execute(accepted_points()):
+            words.pop((series_id, measurement_id), None)
     return [item for item in points if words.get((item.series_id, item.measurement_id)) == "regressed"]
+
+
+def accepted_points() -> Select[Any]:
+    """Selects series and measurement of every accepted point."""
+    return select(schema.acceptance.c.series_id, schema.acceptance.c.measurement_id)
 
 
 def accept_points(store: Store, points: Sequence[SeriesPoint], author: str, why: str) -> None:

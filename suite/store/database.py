@@ -7,29 +7,47 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from sqlalchemy import Connection, MetaData, Table, insert, inspect, literal, null, select, text, update
 from sqlalchemy.exc import DBAPIError
 
+from foundation.unavailable import unavailable
+from reports.model.measurement import Measurement
+from reports.model.reading import items, known_text, mapping
+from suite import stats
 from suite.errors import StoreError
 from suite.home import Home, alone, in_use
 from suite.store import schema
-from suite.store.dialect import BUSY_TIMEOUT_S, WRITES, explain, forbid_changes, open_engine
-from suite.store.identity import INT8_DYNAMIC, canonical, rename_former_int8, workload_key
+from suite.store.dialect import (
+    BUSY_TIMEOUT_S,
+    WRITES,
+    Row,
+    changeable,
+    explain,
+    forbid_changes,
+    found_or_new,
+    open_engine,
+)
+from suite.store.identity import INT8_DYNAMIC, NO_POWER_MODE, canonical, design_of, rename_former_int8, workload_key
 from suite.store.points import origin_of
 
 #: Version that an upgrade starts from -> the tables that changed -> new column -> its value in old rows.
 _CHANGES: Mapping[int, Mapping[str, Mapping[str, str | None]]] = MappingProxyType(
     {
-        1: {"run": {"purpose": "run"}, "measurement": {"role": "measured", "runner_hash": None}},
+        1: {
+            "run": {"purpose": "run"},
+            "measurement": {"role": "measured", "runner_hash": None, "design": None, "valid_sessions": None},
+        },
         2: {"run": {}},  # adds a purpose
         3: {},  # adds a table: tag
         4: {},  # another name for a setting, see below
-        5: {},  # adds tables: training_group, training, training_segment, training_evaluation
+        5: {"measurement": {"design": None, "valid_sessions": None}},
+        6: {},  # adds tables: training_group, training, training_segment, training_evaluation
     }
 )
 
@@ -126,7 +144,7 @@ def _old(name: str) -> str:
 def _rename_former_int8(connection: Connection) -> None:
     """Renames the former int8 in all runs, programs, measurements and series.
 
-    Its series go on: key and fingerprint, which follows from it, are those of its next measurement.
+    Its series go on: their key is that of its next measurement, and so will be their fingerprint (`_renew_series`).
     """
     _rename_columns(connection, schema.run, "plan")
     _rename_columns(connection, schema.artifact, "workload", "metadata")
@@ -142,7 +160,6 @@ def _rename_former_int8(connection: Connection) -> None:
             )
     for former, key in keys.items():
         connection.execute(update(series).where(series.c.workload_key == former).values(workload_key=key))
-    _renew_fingerprints(connection, set(keys.values()))
 
 
 def _rename_columns(connection: Connection, table: Table, *names: str) -> None:
@@ -155,18 +172,121 @@ def _rename_columns(connection: Connection, table: Table, *names: str) -> None:
             connection.execute(update(table).where(identity == row[identity.name]).values(changed))
 
 
-def _renew_fingerprints(connection: Connection, keys: set[str]) -> None:
-    """Gives the series of these workloads the fingerprints that their points now have; one without points keeps its."""
+def _complete(connection: Connection) -> None:
+    """Adds to measurements what is known of setup and design, makes their intervals by today's method, and gives every
+    point the series that its setup belongs to."""
+    for run_id, plan in connection.execute(select(schema.run.c.id, schema.run.c.plan)).all():
+        _complete_run(connection, run_id, json.loads(plan))
+    _renew_series(connection)
+
+
+def _complete_run(connection: Connection, run_id: str, plan: Mapping[str, Any]) -> None:
+    table = schema.measurement
+    rows = connection.execute(select(table).where(table.c.run_id == run_id)).mappings().all()
+    found = {row["id"]: json.loads(row["document"]) for row in rows if row["document"] is not None}
+    medians = {key: items(document, "latency_ms", "sessions") for key, document in found.items()}
+    of_setting = {
+        _compared(row): medians[row["id"]] for row in rows if row["id"] in found and row["role"] == "measured"
+    }
+    for row in rows:
+        values: dict[str, Any] = {"design": _design(plan, json.loads(row["workload"]))}
+        if (document := found.get(row["id"])) is not None:
+            setup = _setup(connection, row)
+            if setup:
+                document["setup"] = setup
+            reference = known_text(document, "ratio_to_reference", "setting")
+            _renew_intervals(document, medians[row["id"]], of_setting.get(_compared(row, reference), ()))
+            values |= {"document": canonical(document), "valid_sessions": len(medians[row["id"]])}
+        connection.execute(update(table).where(table.c.id == row["id"]).values(values))
+
+
+def _compared(row: Row, setting: str | None = None) -> tuple[int, str, str]:
+    """Returns what names a measurement among those that ratios compare, or that of another setting."""
+    workload = json.loads(row["workload"])
+    own = str(workload.pop("quant", ""))
+    return row["device_id"], canonical(workload), own if setting is None else setting
+
+
+def _design(plan: Mapping[str, Any], workload: Mapping[str, Any]) -> str | None:
+    """Returns the design of the plan that had this workload; runs before plan files have one plan."""
+    for one in plan.get("plans", [plan]):
+        alike = all(one.get(key, entry) == entry for key, entry in workload.items() if key != "quant")
+        if alike and workload.get("quant") in one.get("quants", [workload.get("quant")]):
+            return design_of(one)
+    return None
+
+
+def _setup(connection: Connection, row: Row) -> dict[str, Any]:
+    """Returns threads and CPUs as the valid sessions' headers have them, and the power mode; nothing without any."""
+    session, state = schema.session, schema.device_state
+    valid = (session.c.measurement_id == row["id"]) & (session.c.status == "ok")
+    events = connection.execute(select(session.c.events).where(valid)).scalars()
+    headers = [header for one in events if (header := mapping(json.loads(one or "{}"), "header"))]
+    if not headers:
+        return {}
+    here = (state.c.run_id == row["run_id"]) & (state.c.device_id == row["device_id"])
+    facts = connection.execute(select(state.c.facts).where(here).order_by(state.c.id.desc()).limit(1)).scalar()
+    mode = known_text(json.loads(facts or "{}"), "settings", "power_mode")
+    return {
+        "threads": _same("threads", headers),
+        "cpus": _same("cpus_allowed", headers),
+        "power_mode": mode or unavailable(NO_POWER_MODE),
+    }
+
+
+def _same(key: str, headers: Sequence[Mapping[str, Any]]) -> Any:
+    found = [header.get(key) for header in headers]
+    alike = all(one == found[0] for one in found)
+    return found[0] if alike and found[0] is not None else unavailable("the sessions had different ones, or none")
+
+
+def _renew_intervals(document: dict[str, Any], own: Sequence[Any], reference: Sequence[Any]) -> None:
+    latency, ratio = document.get("latency_ms"), document.get("ratio_to_reference")
+    if own and isinstance(latency, dict):
+        latency |= {"ci95": stats.session_interval(own).document(), "ci95_method": stats.INTERVAL_METHOD}
+    if own and reference and own != reference and isinstance(ratio, dict) and isinstance(ratio.get("latency"), dict):
+        ratio["latency"]["ci95"] = stats.ratio_interval(own, reference).document()
+
+
+def _renew_series(connection: Connection) -> None:
+    """Gives every series the fingerprint that its newest point now has; points with another one, their verdicts and
+    acceptances go to a series of their own."""
     series, point = schema.series, schema.point
-    chosen = select(series.c.id, point.c.measurement_id).select_from(series.join(point))
-    points = {row.id: row.measurement_id for row in connection.execute(chosen.where(series.c.workload_key.in_(keys)))}
-    for series_id, measurement_id in points.items():
-        mark = origin_of(connection, measurement_id, arithmetic=None).fingerprint
-        connection.execute(update(series).where(series.c.id == series_id).values(fingerprint=mark))
+    marks: dict[int, str] = {}
+    with changeable(connection, schema.verdict):
+        for row in connection.execute(select(series)).mappings().all():
+            own = select(point.c.measurement_id).where(point.c.series_id == row["id"]).order_by(point.c.measurement_id)
+            ids = list(connection.execute(own).scalars())
+            for measurement_id in ids:
+                if measurement_id not in marks:
+                    marks[measurement_id] = _mark(connection, measurement_id)
+            if not ids:
+                continue
+            newest = marks[ids[-1]]
+            connection.execute(update(series).where(series.c.id == row["id"]).values(fingerprint=newest))
+            for measurement_id in ids:
+                if marks[measurement_id] != newest:
+                    _move(connection, row, measurement_id, marks[measurement_id])
+
+
+def _mark(connection: Connection, measurement_id: int) -> str:
+    table = schema.measurement
+    document = connection.execute(select(table.c.document).where(table.c.id == measurement_id)).scalar()
+    measurement = Measurement.from_document(json.loads(document or "{}"))
+    return origin_of(connection, measurement_id, measurement).fingerprint
+
+
+def _move(connection: Connection, row: Row, measurement_id: int, mark: str) -> None:
+    identity = {key: row[key] for key in ("device_name", "workload_key", "metric")} | {"fingerprint": mark}
+    others = {key: row[key] for key in ("direction", "emulated", "created_at")}
+    target = found_or_new(connection, schema.series, identity, others)
+    for table in (schema.point, schema.verdict, schema.acceptance):
+        chosen = (table.c.series_id == row["id"]) & (table.c.measurement_id == measurement_id)
+        connection.execute(update(table).where(chosen).values(series_id=target))
 
 
 #: Version that an upgrade starts from -> what it does to the rows afterwards.
-_REWRITES: Mapping[int, Callable[[Connection], None]] = MappingProxyType({4: _rename_former_int8})
+_REWRITES: Mapping[int, Callable[[Connection], None]] = MappingProxyType({4: _rename_former_int8, 5: _complete})
 
 forbid_changes(schema.verdict)
 forbid_changes(schema.tag)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -82,11 +83,23 @@ def _begin(connection: Connection) -> None:
 def forbid_changes(table: Table) -> None:
     """Makes `table` append-only when it is created: the database itself refuses UPDATE and DELETE."""
     for verb in ("UPDATE", "DELETE"):
-        trigger = DDL(  # type: ignore[no-untyped-call]  # SQLAlchemy leaves this constructor untyped
-            f"CREATE TRIGGER {table.name}_no_{verb.lower()} BEFORE {verb} ON {table.name} "
-            f"BEGIN SELECT RAISE(ABORT, '{table.name} rows are append-only'); END"
-        )
+        trigger = DDL(_refusal(table, verb))  # type: ignore[no-untyped-call]  # SQLAlchemy leaves this untyped
         event.listen(table, "after_create", trigger.execute_if(dialect="sqlite"))
+
+
+@contextmanager
+def changeable(connection: Connection, table: Table) -> Iterator[None]:
+    """Lets an upgrade change rows of an append-only table for the block."""
+    connection.exec_driver_sql(f"DROP TRIGGER {table.name}_no_update")
+    yield
+    connection.exec_driver_sql(_refusal(table, "UPDATE"))
+
+
+def _refusal(table: Table, verb: str) -> str:
+    return (
+        f"CREATE TRIGGER {table.name}_no_{verb.lower()} BEFORE {verb} ON {table.name} "
+        f"BEGIN SELECT RAISE(ABORT, '{table.name} rows are append-only'); END"
+    )
 
 
 def explain(error: DBAPIError, path: Path) -> StoreError | None:

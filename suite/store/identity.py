@@ -64,12 +64,35 @@ def session_id(
 
 
 def fingerprint(
-    *, kind: str, emulated: bool, hardware: Mapping[str, Json], os_build: str, workload: str, measurement_version: int
+    *,
+    kind: str,
+    emulated: bool,
+    hardware: Mapping[str, Json],
+    os_build: str,
+    workload: str,
+    measurement_version: int,
+    setup: Mapping[str, Json],
 ) -> str:
     """Returns 16 hexadecimal digits over everything that may change performance without a change of the code under
-    test."""
-    facts = [kind, emulated, dict(hardware), os_build, workload, measurement_version]
+    test.
+
+    `setup` is what is known of threads, CPUs and power mode; one of which nothing is known adds nothing.
+    """
+    facts = [kind, emulated, dict(hardware), os_build, workload, measurement_version, *([dict(setup)] if setup else [])]
     return hashlib.sha256(canonical(facts).encode()).hexdigest()[:16]
+
+
+NO_POWER_MODE = "the device reports no power mode"
+
+_USUAL_WINDOW_S = 10.0
+_DESIGN = ("sessions", "steps", "max_warm_up_steps")
+
+
+def design_of(plan: Mapping[str, Json]) -> str:
+    """Returns what of a plan's document makes the numbers of nights comparable: how often and how long it measures."""
+    found = {key: plan[key] for key in _DESIGN if key in plan}
+    window = plan.get("energy_window_s", _USUAL_WINDOW_S)
+    return canonical(found if window == _USUAL_WINDOW_S else found | {"energy_window_s": window})
 
 
 LONGEST = 64

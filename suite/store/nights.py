@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import select
@@ -27,6 +27,7 @@ class StoredPoint:
     verdict: str | None
     numbers: Mapping[str, float]
     accepted: bool
+    valid_sessions: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,11 @@ class Provenance:
 
 
 def series_of_night(store: Store, run_id: str) -> list[SeriesTonight]:
-    """Returns every series that has a point in the run, in the order of its measurements."""
+    """Returns every series that has a point in the run, in the order of its measurements.
+
+    `before` has only nights of the design that the run has: what was measured otherwise, or in passing, is no history
+    (`is_night`).
+    """
     points = _points(store, run_id)
     verdicts, accepted = _verdicts(store), _acceptances(store)
     found = []
@@ -65,7 +70,9 @@ def series_of_night(store: Store, run_id: str) -> list[SeriesTonight]:
         stored = [_stored(row, verdicts, accepted) for row in rows]
         last = next((index for index, row in enumerate(rows) if row.run_id == run_id), None)
         if last is not None:
-            found.append(SeriesTonight(*name, stored[last], tuple(stored[:last])))
+            tonight = replace(stored[last], valid_sessions=rows[last].valid_sessions or 0)
+            alike = [is_night(row) and row.design == rows[last].design for row in rows[:last]]
+            found.append(SeriesTonight(*name, *history_of(tonight, stored[:last], alike)))
     return found
 
 
@@ -94,6 +101,40 @@ def provenance_of(store: Store, measurement_ids: Sequence[int]) -> dict[int, Pro
     }
 
 
+MIN_NIGHT_SESSIONS = 2
+"""One session can't be told from its own luck: such a point is never history, nor judged by it."""
+
+
+def why_aside(row: Any) -> str:
+    """Returns why a point, with `purpose` of its run and `valid_sessions`, is not of the history of nights; empty if it
+    is."""
+    if row.purpose != "nightly":
+        return "not a night"
+    return "one session" if (row.valid_sessions or 0) < MIN_NIGHT_SESSIONS else ""
+
+
+def is_night(row: Any) -> bool:
+    """Whether a point belongs to the history of nights."""
+    return not why_aside(row)
+
+
+def history_of(
+    tonight: StoredPoint, before: Sequence[StoredPoint], alike: Sequence[bool]
+) -> tuple[StoredPoint, tuple[StoredPoint, ...]]:
+    """Returns tonight's point and those points before it that it is judged against.
+
+    An acceptance of a point that is left out holds from the next one that is kept.
+    """
+    kept: list[StoredPoint] = []
+    accepted = False
+    for point, counts in zip(before, alike, strict=True):
+        accepted = accepted or point.accepted
+        if counts:
+            kept.append(replace(point, accepted=accepted))
+            accepted = False
+    return replace(tonight, accepted=accepted or tonight.accepted), tuple(kept)
+
+
 def _stored(
     row: Any, verdicts: Mapping[tuple[int, int], tuple[str, dict[str, float]]], accepted: set[tuple[int, int]]
 ) -> StoredPoint:
@@ -115,8 +156,9 @@ def _points(store: Store, run_id: str) -> dict[tuple[str, str, str], list[Any]]:
         select(
             *(series.c.device_name, series.c.workload_key, series.c.metric, series.c.fingerprint),
             *(point.c.series_id, point.c.measurement_id, point.c.value, measurement.c.started_at, measurement.c.run_id),
+            *(measurement.c.design, measurement.c.valid_sessions, schema.run.c.purpose),
         )
-        .select_from(point.join(series).join(measurement))
+        .select_from(point.join(series).join(measurement).join(schema.run))
         .where(series.c.device_name.in_(devices))
         .order_by(measurement.c.started_at, measurement.c.id)
     )

@@ -24,7 +24,7 @@ def replace_points(connection: Connection, measurement_id: int, measurement: Mea
     """
     if measurement.status not in STATUSES_WITH_POINTS:
         return
-    origin = origin_of(connection, measurement_id, measurement.arithmetic)
+    origin = origin_of(connection, measurement_id, measurement)
     for metric in METRICS:
         value = metric.value(measurement)
         if value is not None:
@@ -44,8 +44,8 @@ class Origin:
     fingerprint: str
 
 
-def origin_of(connection: Connection, measurement_id: int, arithmetic: str | None) -> Origin:
-    """Returns what names the series of a measurement: its device as it was in that run, and its workload."""
+def origin_of(connection: Connection, measurement_id: int, measurement: Measurement) -> Origin:
+    """Returns what names the series of a measurement: its device as it was in that run and set up, and its workload."""
     chosen = select(
         schema.device.c.name,
         schema.device.c.kind,
@@ -63,13 +63,15 @@ def origin_of(connection: Connection, measurement_id: int, arithmetic: str | Non
         .limit(1)
     )
     os_build = connection.execute(state).scalar_one_or_none()
+    key, arithmetic = row["workload_key"], measurement.arithmetic
     mark = fingerprint(
         kind=row["kind"],
         emulated=bool(row["emulated"]),
         hardware=json.loads(row["hardware"]),
         os_build=os_build or "unknown",
-        workload=row["workload_key"] if arithmetic is None else f"{row['workload_key']}/{arithmetic}",
+        workload=key if arithmetic is None else f"{key}/{arithmetic}",
         measurement_version=MEASUREMENT_VERSION,
+        setup=measurement.setup.known,
     )
     return Origin(row["name"], row["workload_key"], row["emulated"], mark)
 

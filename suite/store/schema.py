@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 metadata = MetaData(
     naming_convention={
@@ -126,6 +126,8 @@ measurement = _table(
     _text("role"),  # candidate and baseline: a suspect measured again, interleaved with what it is compared with
     _text("runner_hash", null=True),
     _whole("planned_sessions"),
+    _text("design", null=True),  # JSON: how often was measured how long; nights are compared with the same alone
+    _whole("valid_sessions", null=True),
     _text("reference_losses"),  # JSON: one list a step
     _text("started_at"),
     _text("finished_at", null=True),

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from foundation.errors import UserError
 from foundation.text import printable
-from foundation.unavailable import Json
+from foundation.unavailable import Json, Unavailable
 from reports.model.measurement import Measurement
 from suite.sessions.validity import SessionResult
 from suite.store import schema
@@ -196,10 +196,12 @@ class Store:
         runner_hash: str | None = None,
         reference_losses: Sequence[Sequence[float]] = (),
         role: str = "measured",
+        design: str | None = None,
     ) -> int:
         """Returns the id of this workload's measurement on this device in this run, adding it if it is new.
 
-        `role`: `candidate` and `baseline` are the two sides of a confirmation; only what is `measured` makes points.
+        `design` is that of its plan (`identity.design_of`). `role`: `candidate` and `baseline` are the two sides of a
+        confirmation; only what is `measured` makes points.
         UserError if it was started with another program or other reference losses (the suite, the weights or the task
         changed since): sessions of both would not be one measurement.
         """
@@ -214,12 +216,14 @@ class Store:
             "artifact_hash": artifact_hash,
             "runner_hash": runner_hash,
             "planned_sessions": planned_sessions,
+            "design": design,
             "reference_losses": canonical([list(losses) for losses in reference_losses]),
             "started_at": timestamp(),
         }
         with self.database.writing() as connection:
             measurement_id = found_or_new(connection, schema.measurement, identity, facts)
             if artifact_hash is not None:
+                _give_program(connection, measurement_id, facts)
                 _require_same(connection, run_id, measurement_id, artifact_hash, facts["reference_losses"])
         return measurement_id
 
@@ -247,6 +251,7 @@ class Store:
 
     def finish_measurement(self, measurement_id: int, measurement: Measurement) -> None:
         """Stores the measurement and its points; doing it again (with ratios, say) replaces both."""
+        medians = measurement.latency.sessions_ms
         with self.database.writing() as connection:
             connection.execute(
                 update(schema.measurement)
@@ -255,6 +260,7 @@ class Store:
                     status=measurement.status,
                     reason=measurement.reason,
                     document=canonical(measurement.document()),
+                    valid_sessions=0 if isinstance(medians, Unavailable) else len(medians),
                     finished_at=timestamp(),
                 )
             )
@@ -327,6 +333,13 @@ class Store:
 
 def _equal(identity: Mapping[str, SqlValue]) -> Iterator[ColumnElement[bool]]:
     return (schema.device.c[name] == value for name, value in identity.items())
+
+
+def _give_program(connection: Connection, measurement_id: int, facts: Mapping[str, SqlValue]) -> None:
+    """Completes a measurement that began without a program, as its export had failed."""
+    without = (schema.measurement.c.id == measurement_id) & schema.measurement.c.artifact_hash.is_(None)
+    program = {name: facts[name] for name in ("artifact_hash", "runner_hash", "reference_losses")}
+    connection.execute(update(schema.measurement).where(without).values(program))
 
 
 def _require_same(

@@ -11,7 +11,7 @@ from suite.home import Home
 from suite.preparing.preparation import Prepared
 from suite.training.checkpoints import Checkpoint, Checkpoints, adapter_of, write_state
 from suite.training.plan import TrainingPlan
-from workloads.methods.peft_folder import read_peft_folder, write_peft_folder
+from workloads.export.peft_folder import read_peft_folder, write_peft_folder
 from workloads.models.named import model_config
 from workloads.workload import Workload
 
@@ -31,7 +31,8 @@ def write_adapter(training: Training, home: Home, folder: Path) -> None:
     if not path.is_file():
         raise UserError(f"the state {path} of step {training.steps} is gone: train again.")
     lr = plan.plan.training(workload.setting).lr
-    adapter = adapter_of(Checkpoint(training.steps, path), plan.rate_after(lr, training.steps))
+    last = Checkpoint(training.steps, path)
+    adapter = adapter_of(last, workload.training_method, plan.rate_after(lr, training.steps))
     try:
         write_peft_folder(workload, model_config(workload.model), adapter, workload.model, folder)
     except OSError as error:

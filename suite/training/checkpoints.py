@@ -15,7 +15,8 @@ from safetensors.numpy import load_file, save
 
 from foundation.atomic import write_atomic
 from foundation.errors import UserError
-from workloads.methods.noise import normal
+from workloads.method import Method
+from workloads.methods.noise import DISTRIBUTIONS
 
 Float32Array = NDArray[np.float32]
 
@@ -47,11 +48,12 @@ class Checkpoints:
             path.unlink(missing_ok=True)
 
 
-def adapter_of(checkpoint: Checkpoint, lr: float) -> Float32Array:
+def adapter_of(checkpoint: Checkpoint, method: Method, lr: float) -> Float32Array:
     """Returns the adapter float32 [n] that a state stands for, with the pending update applied at rate `lr`.
 
     The update is that of docs/contracts.md: lr times the mean over the queries of projected gradient times noise. A
-    state of a method without pending updates has the adapter alone. Raises UserError if the file can't be read.
+    method without noise leaves nothing pending, and neither does the start of a training. Raises UserError if the file
+    can't be read.
     """
     try:
         state = load_file(checkpoint.path)
@@ -61,12 +63,12 @@ def adapter_of(checkpoint: Checkpoint, lr: float) -> Float32Array:
         raise UserError(
             f"the checkpoint {checkpoint.path} can't be read ({error}): resume from an older one."
         ) from error
-    if gradients is None or key is None:
+    if method.noise is None or gradients is None or key is None:
         return adapter
     seed, step = (int(word) for word in key)
     direction = np.zeros_like(adapter)
     for query, gradient in enumerate(gradients):
-        direction += gradient * normal(seed, step, query, 0, adapter.size)
+        direction += gradient * DISTRIBUTIONS[method.noise](seed, step, query, 0, adapter.size)
     updated: Float32Array = adapter - np.float32(lr) * direction / np.float32(len(gradients))
     return updated
 

@@ -23,10 +23,10 @@ from suite.measuring.orchestrate import claimed, environment
 from suite.measuring.reaching import Reconnecting, reach
 from suite.measuring.recording import hardware_of
 from suite.measuring.run import Stopped, StopSign
-from suite.planning.forecast import check
+from suite.planning.forecast import Obstacles, check
 from suite.planning.plan import RunPlan, describe_workload
 from suite.preparing.inputs import load_inputs
-from suite.preparing.preparation import Preparation, Prepared, prepare
+from suite.preparing.preparation import LeftOut, Preparation, Prepared, leave_out, prepare
 from suite.preparing.runners import Runners
 from suite.store.identity import new_run_id, session_id
 from suite.store.store import Store
@@ -37,6 +37,7 @@ from suite.training.material import EVALUATED_ROWS, Material, read_material
 from suite.training.plan import TrainingPlan
 from suite.training.trainer import Course, Ground, train
 from workloads.export.artifact import ArtifactCache
+from workloads.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class _Shared:
 
     group_id: str
     candidates: Sequence[Candidate]
+    left_out: Sequence[tuple[TrainingPlan, LeftOut]]
     runners: Runners
     home: Home
     store: Store
@@ -99,16 +101,16 @@ def _conduct(
     display: Display,
     command: Sequence[str],
 ) -> list[Training]:
-    check(RunPlan((plans[0].plan,)), inventory)
+    obstacles = check(RunPlan(tuple(plan.plan for plan in plans)), inventory)
     entries = [inventory.devices[name] for name in plans[0].plan.devices]
     with claimed(group_id, home):
         reach(entries, display)
         runners = Runners(home.runner, display)
         runners.build_ahead(entries)
-        candidates, surroundings = _prepared(plans, home, display)
+        candidates, left_out, surroundings = _prepared(plans, obstacles, home, display)
         trainings = Trainings(store.database)
         trainings.begin_group(group_id, [plan.document() for plan in plans], command, environment(surroundings))
-        shared = _Shared(group_id, candidates, runners, home, store, display)
+        shared = _Shared(group_id, candidates, left_out, runners, home, store, display)
         on_each_device(entries, shared.stop, lambda entry: _OnDevice(shared, entry).train_all())
         found = trainings.of_group(group_id)
         complete = all(one.status == "finished" for one in found)
@@ -116,22 +118,29 @@ def _conduct(
         return found
 
 
-def _prepared(plans: Sequence[TrainingPlan], home: Home, display: Display) -> tuple[list[Candidate], Preparation]:
-    """Exports what is missing; settings come in the order of each plan."""
-    candidates, surroundings = [], Preparation((), {}, 0)
+def _prepared(
+    plans: Sequence[TrainingPlan], obstacles: Sequence[Obstacles], home: Home, display: Display
+) -> tuple[list[Candidate], list[tuple[TrainingPlan, LeftOut]], Preparation]:
+    """Exports what is missing; returns what can be trained, in the order of each plan, and what can't."""
+    candidates: list[Candidate] = []
+    left_out: list[tuple[TrainingPlan, LeftOut]] = []
+    surroundings = Preparation((), (), {}, 0)
     cache = ArtifactCache(home.artifacts)
-    for plan in plans:
+    for plan, found in zip(plans, obstacles, strict=True):
         with display.waiting(f"preparing {plan.plan.model}"):
             inputs = load_inputs(plan.plan, display.note)
             material = read_material(plan, inputs)
-            steps, evaluations = (
-                prepare(part, inputs, cache, display.note, references=False)
-                for part in (plan.plan, plan.evaluation(EVALUATED_ROWS))
-            )
+            steps = prepare(plan.plan, inputs, cache, display.note, references=False, obstacles=found)
+            failed = {item.workload.quant: item.error for item in steps.left_out}
+            evaluation = plan.evaluation(EVALUATED_ROWS)
+            evaluations = prepare(evaluation, inputs, cache, display.note, references=False, obstacles=failed)
         surroundings += steps
-        for step, evaluation in zip(steps.prepared, evaluations.prepared, strict=True):
-            candidates.append(Candidate(plan, step, evaluation, material))
-    return candidates, surroundings
+        by_quant = {item.workload.quant: item for item in evaluations.prepared}
+        lost = {item.workload.quant: item.error for item in evaluations.left_out}
+        left_out += [(plan, item) for item in leave_out(plan.plan, lost, answers=inputs.data.labels.shape[2])]
+        pairs = [(item, by_quant.get(item.workload.quant)) for item in steps.prepared]
+        candidates += [Candidate(plan, step, found, material) for step, found in pairs if found is not None]
+    return candidates, left_out, surroundings
 
 
 class _OnDevice:
@@ -148,15 +157,19 @@ class _OnDevice:
         """Makes every training; a DeviceError becomes the reason of what is left, not an exception."""
         reconnecting = Reconnecting(self.clock, self._note, lambda: self._device_id is not None)
         try:
-            reconnecting.carry_out(lambda: self._connected(reconnecting))
+            if self._left:
+                reconnecting.carry_out(lambda: self._connected(reconnecting))
         except DeviceError as error:
             self._fail_rest(str(error))
         except (Stopped, KeyboardInterrupt, StoreError):
             with contextlib.suppress(StoreError):
                 for candidate in self._left:
                     reason = "it was interrupted: go on with --resume"
-                    self.trainings.finish(self._begin(candidate), "interrupted", reason)
+                    self.trainings.finish(self._begin(candidate.plan, candidate.steps.workload), "interrupted", reason)
             raise
+        for plan, item in self.shared.left_out:
+            self._note(f"{item.workload.method} {item.workload.quant}: {item.error}")
+            self.trainings.finish(self._begin(plan, item.workload), "failed", str(item.error))
 
     def _connected(self, reconnecting: Reconnecting) -> None:
         self.shared.stop.check()
@@ -185,7 +198,7 @@ class _OnDevice:
                 reconnecting.reset()
 
     def _train(self, device: Device, ground: Ground, candidate: Candidate) -> None:
-        training_id = self._begin(candidate)
+        training_id = self._begin(candidate.plan, candidate.steps.workload)
         folder = self.shared.home.training_folder(training_id)
         memory = check_memory(device.tree, candidate.steps.estimate.memory_bytes)
         try:
@@ -212,17 +225,16 @@ class _OnDevice:
             self.trainings.finish(training_id, "failed", str(error))
             self._note(f"{candidate.label}: {error}")
 
-    def _begin(self, candidate: Candidate) -> str:
-        shared, workload, seed = self.shared, describe_workload(candidate.steps.workload), candidate.plan.plan.seed
+    def _begin(self, plan: TrainingPlan, of: Workload) -> str:
+        shared, workload, seed = self.shared, describe_workload(of), plan.plan.seed
         if self._device_id is None:
             self._device_id = shared.store.known_device(self.entry.name, self.entry.kind, self.entry.emulated)
         name = session_id(shared.group_id, self.entry.name, workload, seed, 0).removesuffix(".a0")
-        plan = candidate.plan.document()
-        return self.trainings.begin(name, shared.group_id, self._device_id, workload, seed, plan)
+        return self.trainings.begin(name, shared.group_id, self._device_id, workload, seed, plan.document())
 
     def _fail_rest(self, reason: str) -> None:
         for candidate in self._left:
-            self.trainings.finish(self._begin(candidate), "failed", reason)
+            self.trainings.finish(self._begin(candidate.plan, candidate.steps.workload), "failed", reason)
         self._left.clear()
         self._note(reason)
 

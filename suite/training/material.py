@@ -8,10 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from foundation.errors import UserError
 from suite.preparing.inputs import Inputs
 from suite.training.plan import TrainingPlan
-from workloads.tasks.batches import Int64Array, PromptEncoder, TaskBatches, batches, shuffled
+from workloads.models.tokenizer import Tokenizer
+from workloads.tasks.batches import Int64Array, TaskBatches, batches
+from workloads.tasks.encoding import RowLayout, encode_examples
+from workloads.tasks.evaluation import EvaluationBatches, evaluation_batches
+from workloads.tasks.labelled import LabelledText
+from workloads.tasks.splits import split_task
+from workloads.tasks.template import Template
 
 EVALUATED_ROWS = 16
 """Rows that an evaluation computes at a time."""
@@ -19,41 +24,30 @@ EVALUATED_ROWS = 16
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Examples that no step has seen, as rows of the evaluation program.
+    """Examples that no step has seen, as rows of the evaluation program, whose shape is fixed.
 
     `tokens` int64 [n, b, T], `first` int64 [n, b], `labels` int64 [n, b, candidates], or [n, b, K] if each row is one
-    candidate of its example. `classes`: the right candidate of each example. The last batch is filled up with rows that
-    don't count.
+    candidate of its example.
     """
 
+    rows: EvaluationBatches
     tokens: Int64Array
     first: Int64Array
     labels: Int64Array
-    classes: tuple[int, ...]
-    candidates: int
-    together: bool
+
+    @property
+    def examples(self) -> int:
+        """How many examples there are."""
+        return len(self.rows.right)
 
     @property
     def candidates_of_a_row(self) -> int:
         """How many candidates a row of the program has."""
-        return self.candidates if self.together else 1
-
-    @property
-    def answers(self) -> int:
-        """Answer tokens of a candidate."""
-        return 1 if self.together else self.labels.shape[2]
+        return self.rows.candidates
 
     def score(self, losses: NDArray[np.float32]) -> tuple[float, float]:
-        """Returns accuracy and mean loss of the right answers; losses float32 [n, candidates of a row, b].
-
-        An example counts as right if its right candidate has the lowest mean loss over its tokens; a tie does not.
-        """
-        rows = np.moveaxis(losses.astype(np.float64), 1, 2).reshape(-1, self.candidates_of_a_row)
-        counts = np.ones_like(rows) if self.together else (self.labels >= 0).sum(axis=2).reshape(-1, 1)
-        each = (rows / counts).reshape(-1)[: len(self.classes) * self.candidates].reshape(-1, self.candidates)
-        right = each[np.arange(len(each)), self.classes]
-        others = np.where(np.arange(self.candidates) == np.array(self.classes)[:, None], np.inf, each).min(axis=1)
-        return float((right < others).mean()), float(right.mean())
+        """Returns accuracy and mean loss of the right answers; losses float32 [n, candidates of a row, b]."""
+        return self.rows.scores(list(losses))
 
 
 @dataclass(frozen=True)
@@ -66,48 +60,26 @@ class Material:
 
 
 def read_material(plan: TrainingPlan, inputs: Inputs) -> Material:
-    """Splits the task's examples by the plan's seed and encodes both parts.
+    """Takes the held-out examples from the validation file, or from the others by the plan's seed, and encodes all.
 
     Raises UserError if the task has no examples left to learn from.
     """
     task, shape = inputs.task, plan.plan
-    if len(task.examples) <= plan.examples:
-        raise UserError(
-            f"{task.name} has {len(task.examples)} examples, and {plan.examples} are to be held out: "
-            f"use --examples {max(1, len(task.examples) // 4)} or a larger task."
-        )
-    order = shuffled(len(task.examples), len(task.examples), shape.seed)
-    parts = order[: plan.examples], order[plan.examples :]
-    held_out, learned = ([task.examples[index] for index in part] for part in parts)
-    tokenizer = inputs.weights.tokenizer
-    encoder = PromptEncoder.build(task.template, tokenizer, shape.T)
-    training = batches(replace(task, examples=tuple(learned)), tokenizer, shape.b, shape.T, plan.steps, shape.seed)
-    texts = tokenizer.encode_many([example.text for example in held_out])
-    classes = tuple(example.label for example in held_out)
-    return Material(training, _held_out(encoder, texts, classes), len(learned))
+    split = split_task(task, shape.split, seed=shape.seed, held_out=plan.examples)
+    tokenizer, K = inputs.weights.tokenizer, inputs.data.labels.shape[2]
+    learned = replace(task, examples=split.train, validation=split.validation)
+    training = batches(learned, tokenizer, shape.b, shape.T, plan.steps, shape.seed, K)
+    return Material(training, _held_out(split.validation, task.template, tokenizer, shape.T, K), len(split.train))
 
 
-def _held_out(encoder: PromptEncoder, texts: Sequence[Sequence[int]], classes: tuple[int, ...]) -> HeldOut:
-    candidates, together = len(encoder.answers), encoder.K == 1
-    if together:
-        rows = [encoder.row(text, 0) for text in texts]
-        labels = [[answer[0] for answer in encoder.answers]] * len(rows)
-    else:
-        rows = [encoder.row(text, label) for text in texts for label in range(candidates)]
-        labels = [row.labels for row in rows]
+def _held_out(texts: Sequence[LabelledText], template: Template, tokenizer: Tokenizer, T: int, K: int) -> HeldOut:
+    examples = encode_examples(texts, template, tokenizer)
+    layout = RowLayout.fitting(examples, template, tokenizer, T, K)
+    rows = evaluation_batches(examples, layout, EVALUATED_ROWS, fixed=True)
+    padded = [batch.rows for batch in rows.batches]
     return HeldOut(
-        _batched([row.tokens for row in rows]),
-        _batched([row.first for row in rows]),
-        _batched(labels),
-        classes,
-        candidates,
-        together,
+        rows,
+        np.stack([batch.tokens for batch in padded]),
+        np.stack([batch.first for batch in padded]),
+        np.stack([batch.labels for batch in padded]),
     )
-
-
-def _batched(values: Sequence[object]) -> Int64Array:
-    """Returns the values in batches of EVALUATED_ROWS; the last one is filled up with the last value."""
-    array = np.array(values, dtype=np.int64)
-    missing = -len(array) % EVALUATED_ROWS
-    filled = np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
-    return filled.reshape(-1, EVALUATED_ROWS, *array.shape[1:])

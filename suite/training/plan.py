@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from foundation.errors import UserError, unknown_name
 from suite.planning.plan import Plan
-from workloads.method import EVALUATE
+from workloads.method import EVALUATE, METHOD_TABLE
 from workloads.workload import require_count
 
 SCHEDULES = ("constant", "linear", "cosine")
@@ -61,9 +61,10 @@ class TrainingPlan:
     def rates(self, lr: float, first: int, count: int) -> NDArray[np.float32]:
         """Returns the learning rate of each of `count` calls from step `first` on: float32 [count].
 
-        A call applies the update that the step before it left, so that it takes that step's rate.
+        A call that applies the update which the step before it left takes that step's rate.
         """
-        return np.array([lr * self._factor(max(0, step - 1)) for step in range(first, first + count)], np.float32)
+        late = 0 if METHOD_TABLE[self.plan.method].noise is None else 1  # without noise a step makes its update itself
+        return np.array([lr * self._factor(max(0, step - late)) for step in range(first, first + count)], np.float32)
 
     def rate_after(self, lr: float, step: int) -> float:
         """Returns the rate of the update that is pending after `step` steps."""

@@ -151,7 +151,8 @@ def _evaluate(course: Course, ground: Ground, trainings: Trainings, at: Checkpoi
     held_out, prepared = course.material.held_out, course.evaluation
     values = course.steps.artifact.document["adapter_values"]
     rate = course.plan.rate_after(course.steps.training.lr, step)
-    adapter = np.zeros(values, np.float32) if at is None else adapter_of(at, rate)
+    method = course.steps.workload.training_method
+    adapter = np.zeros(values, np.float32) if at is None else adapter_of(at, method, rate)
     inputs = {"tokens": held_out.tokens, "first": held_out.first, "labels": held_out.labels, "adapter": adapter[None]}
     count = len(held_out.tokens)
     job = Job(
@@ -176,7 +177,7 @@ def _evaluate(course: Course, ground: Ground, trainings: Trainings, at: Checkpoi
     losses = np.array([each.losses for each in record.steps], np.float32)
     accuracy, loss = held_out.score(losses.reshape(count, held_out.candidates_of_a_row, EVALUATED_ROWS))
     seconds = sum(each.latency_ms for each in record.steps) / 1e3
-    evaluation = Evaluation(step, len(held_out.classes), accuracy, loss, seconds)
+    evaluation = Evaluation(step, held_out.examples, accuracy, loss, seconds)
     trainings.add_evaluation(course.training_id, evaluation)
     ground.note(f"{course.label}: {describe(evaluation, trainings.one(course.training_id))}")
 

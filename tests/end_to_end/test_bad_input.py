@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from devices.access import connect
 from devices.kinds.linux import LinuxKind
 from foundation.errors import UserError
 from tests.support.end_to_end.suite_runs import RUN, SHAPE, Bench
+from tests.support.workloads.model_folder import write_folder
+from workloads.models.zoo import load_model, random_weights
 
 REFUSED = [
     (("run",), "No device is named: add --device with one or more of local"),
@@ -58,7 +61,11 @@ REFUSED = [
     ((*RUN, "-q", "four"), "'four' is not a valid integer"),
     (("rnu",), "No such command 'rnu'. Did you mean 'run'"),
     ((*RUN, "--task", "nowhere.tsv"), r"nowhere.tsv can't be read \(No such file"),
+    ((*RUN, "--task", "nowhere.tsv", "--dry-run"), r"nowhere.tsv can't be read \(No such file"),
+    (("run", "--device", "local", "--task", "nowhere.tsv", "--dry-run"), r"nowhere.tsv can't be read"),
     ((*RUN, "--weights", "nowhere"), "nowhere does not exist: give a Hugging Face folder or a GGUF file"),
+    ((*RUN, "--weights", "nowhere", "--dry-run"), "nowhere does not exist: give a Hugging Face folder or a GGUF file"),
+    ((*RUN, "-T", "2", "--task", "a.tsv", "--dry-run"), "T is 2, but the prompt .* need .* tokens"),
     (("run", "--resume"), "There is no interrupted run to resume: start one"),
     (("run", "--resume", "--steps", "5"), "leave out --steps"),
     (("check",), "Nothing to check is named, or too much: add --overhead or --gradient"),
@@ -73,6 +80,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("arguments", "sentence"), REFUSED, ids=[" ".join(words) for words, _ in REFUSED])
 def test_bad_usage_is_refused_with_one_sentence(empty_bench: Bench, arguments: tuple[str, ...], sentence: str) -> None:
+    (empty_bench.folder / "a.tsv").write_text("fine\t1\ndull\t0\n")
     ran = empty_bench(*arguments)
     assert (ran.code, ran.out) == (2, "")
     assert ran.sentence.startswith("suite: ")
@@ -119,15 +127,16 @@ def test_a_device_kind_without_support_is_refused_before_anything_is_exported(
 
 
 TASKS = [
-    ("a.tsv", "good\t1\nbad", "line 2 has 1 tab-separated columns instead of 2"),
-    ("a.tsv", "sentence\nfine film", "has no labels"),
+    ("a.tsv", "good\t1\nbad", "line 2 has 1 columns instead of 2"),
+    ("a.tsv", "sentence\nfine film", "has no labels, only one column"),
     ("a.tsv", "index\tsentence\n0\tfine film\n", "has no labels, only the columns index, sentence"),
     ("a.tsv", "fine film\t-1\ndull film\t-1\n", "has no labels in its 2 rows"),
     ("a.tsv", "fine film\t1\ndull film\t7\n", "unknown label in 1 of 2 rows, the first is '7' in line 2"),
     ("a.tsv", "", "has no examples"),
     ("a.jsonl", '{"text": "fine", "label": 1}\n{"text": "du', "line 2 is not JSON"),
-    ("a.jsonl", '{"text": 5, "label": 1}\n', 'line 1 should be an object with "text"'),
-    ("a.csv", "fine,1\n", "a task is a .tsv or a .jsonl file"),
+    ("a.jsonl", '{"text": 5, "label": 1}\n', "text in line 1 should be text, not 5"),
+    ("a.xlsx", "fine,1\n", "a task is a .tsv, .csv, .jsonl, .json or .parquet file"),
+    ("a.jsonl", '{"question": "Who?", "text": "It is.", "label": 1}\n', r"sst2 does not use \(question\)"),
 ]
 
 
@@ -147,17 +156,35 @@ def test_rows_that_are_too_long_are_counted_and_told(bench: Bench) -> None:
     assert "2 of 3 rows of mixed are longer than T=32" in ran.err
 
 
-def test_damaged_weights_are_refused(empty_bench: Bench) -> None:
+@pytest.mark.parametrize("how", ["--quick", "--dry-run"])
+def test_damaged_weights_are_refused(empty_bench: Bench, how: str) -> None:
     folder = empty_bench.folder / "weights"
     folder.mkdir()
-    ran = empty_bench(*RUN, "--quick", "--weights", "weights")
+    ran = empty_bench(*RUN, how, "--weights", "weights")
     assert (ran.code, "config.json" in ran.sentence) == (2, True)
     (folder / "config.json").write_text("{")
-    assert empty_bench(*RUN, "--quick", "--weights", "weights").code == 2
+    assert empty_bench(*RUN, how, "--weights", "weights").code == 2
     truncated = empty_bench.folder / "model.gguf"
     truncated.write_bytes(b"GGUF\3\0\0\0")
-    ran = empty_bench(*RUN, "--quick", "--weights", "model.gguf")
+    ran = empty_bench(*RUN, how, "--weights", "model.gguf")
     assert (ran.code, "model.gguf" in ran.sentence) == (2, True)
+
+
+def test_a_dry_run_opens_weights_and_tokenizer_without_reading_the_weights_whole(
+    empty_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = empty_bench.folder / "weights"
+    write_folder(folder, load_model("tiny"))
+    read: list[Path] = []
+    monkeypatch.setattr("workloads.models.huggingface.file_sha256", lambda path: read.append(path))
+    arguments = (*RUN, "--weights", str(folder), "--dry-run")
+    assert empty_bench(*arguments).code == 0
+    assert read == []
+    (folder / "tokenizer.json").unlink()
+    ran = empty_bench(*arguments)
+    assert (ran.code, "tokenizer.json" in ran.sentence) == (2, True)
+    write_folder(folder, random_weights("other", replace(load_model("tiny").config, layers=3)))
+    assert "is not a tiny: it has layers 3 instead of 2" in empty_bench(*arguments).sentence
 
 
 def test_a_download_with_another_hash_is_refused(empty_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -77,15 +78,21 @@ def test_a_timer_is_installed_told_of_and_removed(systemd: Path, empty_bench: Be
     ran = empty_bench("schedule", "install", "--at", "03:15")
     assert ran.code == 0, ran.err
     assert unit_files(empty_bench) == [f"{name}.service", f"{name}.timer"]
-    assert "OnCalendar=*-*-* 03:15:00" in ran.out
+    assert "OnCalendar=*-*-* *:15:00" in ran.out
+    assert '"--if-due" "--at" "03:15"' in ran.out
     assert "loginctl enable-linger" in ran.out
     assert f"--user enable {name}.timer" in ran.out
     calls = (systemd / "told").read_text().splitlines()
     assert calls[-3:] == ["daemon-reload", f"enable {name}.timer", f"restart {name}.timer"]
     status = empty_bench("schedule", "status")
     assert f"scheduled by systemd: {name}" in status.out
-    assert "next night: Mon 2026-11-23 02:30:00 UTC" in status.out
+    assert re.search(r"next night: 20\d\d-\d\d-\d\dT03:15", status.out)
     assert "lingering is off" in status.out
+    (service,) = empty_bench.folder.glob("config/systemd/user/*.service")
+    service.write_text(service.read_text().replace('"--if-due" "--at" "03:15" ', ""))  # as an earlier version wrote it
+    status = empty_bench("schedule", "status")
+    assert "next night: Mon 2026-11-23 02:30:00 UTC" in status.out
+    assert "loses the night when clocks go forward: `suite schedule install` again mends it" in status.out
     assert empty_bench("schedule", "remove").code == 0
     assert unit_files(empty_bench) == []
     assert (systemd / "told").read_text().splitlines()[-2:] == [f"disable --now {name}.timer", "daemon-reload"]

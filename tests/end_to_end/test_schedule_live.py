@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from suite.home import Home
+from suite.schedule.last_night import Started, write_record
 from suite.schedule.timetable import schedule_name
 from tests.support.end_to_end.suite_runs import Bench, wait_for
 from tests.support.end_to_end.user_systemd import UserSystemd, need_user_systemd
@@ -48,6 +50,12 @@ def logs(bench: Bench) -> list[Path]:
     return sorted((bench.home / "logs").glob("night-*.log"))
 
 
+def forget_since(bench: Bench, when: float) -> None:
+    """As if the newest night, or the installation, had been at that time."""
+    at = datetime.fromtimestamp(when).astimezone()
+    write_record(Home(bench.home), Started(at, at, 0))
+
+
 def in_time(condition: Callable[[], Any], seconds: float, what: str) -> None:
     """`wait_for` for what takes longer than a minute."""
     end = time.monotonic() + seconds
@@ -67,13 +75,14 @@ def test_a_missed_night_is_made_up_for_once_when_the_host_is_on_again(empty_benc
     status = empty_bench("schedule", "status", "--json").document
     assert (status["by"], status["last"]["log"]) == ("systemd", None)  # nothing was missed before it was installed
     tomorrow = datetime.now() + timedelta(days=1, hours=-6)
-    assert f"{tomorrow:%Y-%m-%d %H:%M}" in status["next"]
+    assert f"{tomorrow:%Y-%m-%dT%H:%M}" in status["next"]
     systemd.stop()
     status = empty_bench("schedule", "status", "--json").document
     assert status["next"] is None
     assert any("systemd does not answer" in note for note in status["notes"])
     two_days_ago = time.time() - 2 * 86400
     os.utime(systemd.stamp(f"{name}.timer"), (two_days_ago, two_days_ago))
+    forget_since(empty_bench, two_days_ago)
     systemd.start()
     wait_for(lambda: last(empty_bench)["ended"] is not None and last(empty_bench)["log"], "the night's end")
     wait_for(lambda: systemd.show(f"{name}.service", "ActiveState") == "failed", "the service's end")
@@ -92,6 +101,9 @@ def test_a_removed_timer_is_gone_and_the_logs_are_not(empty_bench: Bench, system
     plan.write_text(PLAN)
     assert empty_bench("schedule", "install").code == 0
     plan.write_text(UNUSABLE)
+    systemd.systemctl("start", f"{name}.service")
+    assert logs(empty_bench) == []  # none is due
+    forget_since(empty_bench, time.time() - 2 * 86400)
     systemd.systemctl("start", "--no-block", f"{name}.service")
     wait_for(lambda: last(empty_bench)["exit_code"] == 2, "the night's end")
     assert empty_bench("schedule", "remove").code == 0

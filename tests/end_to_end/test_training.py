@@ -16,7 +16,7 @@ from suite.preparing.inputs import load_inputs
 from suite.training.material import read_material
 from suite.training.plan import TrainingPlan
 from tests.support.end_to_end.suite_runs import SHAPE, Bench, kill, wait_for, wait_for_end, wait_for_line
-from workloads.methods.peft_folder import read_peft_folder
+from workloads.export.peft_folder import read_peft_folder
 from workloads.reference.eager import Batch, Reference
 
 TRAIN = ("train", "--device", "local", *SHAPE, "--quant", "nf4", "--examples", "24")

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from workloads.estimates.reference_cost import GROUP_BYTES, KEPT_BYTES, affordable_steps, queries_at_a_time
 from workloads.estimates.session_memory import (
+    calls_of_layer,
     chunks_of_step,
+    delegates_of_layers,
     frozen_adapter_columns,
     layer_bytes,
     session_peak_bytes,
@@ -63,6 +65,8 @@ def reference_peak_bytes(workload: Workload, config: LlamaConfig) -> int:
     widest = max(config.intermediate_size, config.hidden_size, config.heads * workload.T)
     activations = min(GROUP_BYTES, 4 * workload.b * workload.T * widest)
     passing = together * a_query + _ACTIVATIONS_AT_ONCE * activations + _NOISE_BYTES_PER_VALUE * values
+    if workload.training_method.optimizer is not None:  # the layers' inputs, and what autograd keeps of one layer
+        passing += 4 * config.layers * workload.b * workload.T * config.hidden_size + _ACTIVATIONS_AT_ONCE * activations
     left = 0 if workload.setting.kernel else _TABLES_KEPT * table_bytes(workload.quant, config)
     return _process_bytes(workload, config) + left + layers + 2 * layer + ends + passing
 
@@ -76,6 +80,9 @@ def _process_bytes(workload: Workload, config: LlamaConfig) -> int:
 _GRAPH_BYTES = 5_000
 _GRAPH_BYTES_PER_CHUNK = 5_000
 """Bytes of a program besides its constants, its calls of layers and their delegates' graphs (Costs)."""
+
+_BACKPROP_GRAPH_BYTES = 3_000
+"""Operators of the way back around the layers, and of the optimizer."""
 
 _LIST_BYTES = 4_200
 _LIST_BYTES_PER_CONSTANT = 416
@@ -117,10 +124,13 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
     embedding = 0 if config.tie_embeddings and own == quant else table_bytes(own, config)
     weights = resident + embedding
     chunks = len(chunks_of_step(workload))
-    calls = config.layers * chunks
+    calls = config.layers * calls_of_layer(workload)
     graph = _GRAPH_BYTES + chunks * _GRAPH_BYTES_PER_CHUNK + calls * setting.costs.graph_bytes_per_call
-    graph += config.layers * setting.costs.graph_bytes_per_delegate
-    graph += 4 * workload.T * config.head_dim * 4  # the rotary tables
+    graph += delegates_of_layers(workload, config) * setting.costs.graph_bytes_per_delegate
+    tables = 4 * workload.T * config.head_dim * 4  # of the rotary positions
+    graph += tables
+    if workload.training_method.optimizer is not None:
+        graph += _BACKPROP_GRAPH_BYTES + (0 if setting.kernel else tables)
     attention = 2 * config.layers * workload.T * config.query_size  # scores and mixed values of a token
     return Estimate(
         weight_bytes=weights,

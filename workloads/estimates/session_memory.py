@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from workloads.methods.passes import ForwardPass, Loops, scratch_values
+from workloads.methods.passes import ForwardPass, Loops, backward_scratch_values, scratch_values
 from workloads.models.config import LlamaConfig
 from workloads.quantize.settings import SETTINGS
 from workloads.workload import Workload, adapter_values, layout_of
@@ -23,6 +23,12 @@ def layer_bytes(quant: str, config: LlamaConfig) -> int:
 _BYTES_PER_CALL = 7 << 10
 """One call of a layer: its instructions, arguments and tensors."""
 
+_BACKPROP_BYTES = 300 << 10
+"""Pages of the runner that only the way back touches."""
+
+_THREADS = 2
+"""Whose buffers are counted; more of them are small beside the weights."""
+
 _NORM_PANEL = 16
 """XNNPACK pads the constant row with which a norm takes its mean to this many; it is float32 in every setting."""
 
@@ -40,9 +46,23 @@ def session_peak_bytes(workload: Workload, config: LlamaConfig, resident_bytes: 
     """
     state = 4 * adapter_values(layout_of(workload, config))
     costs = workload.setting.costs
-    fixed = costs.runner_bytes + config.layers * costs.bytes_per_layer + layer_calls * _BYTES_PER_CALL
+    delegates = delegates_of_layers(workload, config)
+    fixed = costs.runner_bytes + delegates * costs.bytes_per_layer + layer_calls * _BYTES_PER_CALL
     work = _kernel_work_bytes if workload.setting.kernel else _delegated_work_bytes
+    if workload.training_method.optimizer is not None:
+        state *= 3 if workload.training_method.optimizer == "adam" else 1
+        work = _backprop_work_bytes
     return round(fixed) + resident_bytes + state + work(workload, config)
+
+
+def delegates_of_layers(workload: Workload, config: LlamaConfig) -> int:
+    """Returns how many delegates the layers are: one each, or two for all of them, forth and back."""
+    return config.layers if workload.training_method.optimizer is None else 2
+
+
+def calls_of_layer(workload: Workload) -> int:
+    """Returns how often a step goes through a layer: once for each chunk, or forth and back."""
+    return len(chunks_of_step(workload)) if workload.training_method.optimizer is None else 2
 
 
 def frozen_adapter_columns(workload: Workload, config: LlamaConfig) -> int:
@@ -80,6 +100,23 @@ def _kernel_work_bytes(workload: Workload, config: LlamaConfig) -> int:
     layer = perturbed + 4 * scratch_values(config, rows, workload.rank)
     beside = rows * config.hidden_size + sequences * workload.T * workload.T
     return 4 * beside + max(layer, 4 * _logits(workload, config))
+
+
+def _backprop_work_bytes(workload: Workload, config: LlamaConfig) -> int:
+    """Returns planned memory, which holds the layers' inputs, and what the way back through one layer takes."""
+    rows, scores = workload.b * workload.T, workload.b * workload.T**2
+    hidden, adapters = rows * config.hidden_size, adapter_values(layout_of(workload, config)) // config.layers
+    # Inputs of the layers and the last result; gradients before and after a layer; its adapters and gradients by them.
+    planned = scores + (config.layers + 3) * hidden + _logits(workload, config) + 2 * adapters
+    if workload.setting.kernel:
+        of_threads = _THREADS * workload.T * (3 * workload.T + 6 * config.head_dim)
+        return _BACKPROP_BYTES + 4 * (planned + backward_scratch_values(config, rows, workload.rank) + of_threads)
+    heads = rows * (config.query_size + 2 * config.kv_size)
+    # At most: what attention is made of, its weights, gate, up and what is made of them; or its weights several times.
+    kept = 6 * hidden + 2 * heads + config.heads * scores
+    layer = kept + max(6 * rows * config.intermediate_size, 3 * config.heads * scores + 2 * heads)
+    widest = max(out * columns for out, columns in config.linear_shapes().values())  # packed in the course of a product
+    return 4 * (planned + layer + widest)
 
 
 def _perturbed_values(workload: Workload, config: LlamaConfig) -> int:

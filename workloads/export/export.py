@@ -33,7 +33,15 @@ from workloads.models.weights import ModelWeights
 from workloads.quantize.int4_groups import written_constants
 from workloads.workload import Workload, adapter_values
 
-IN_PLACE = {"prge::update": 0, "prge::decoder_layer": 0}
+IN_PLACE = {
+    "prge::update": 0,
+    "prge::update_rademacher": 0,
+    "prge::decoder_layer": 0,
+    "prge::loss_gradient": 0,
+    "prge::descend": 0,
+    "prge::moving_mean": 0,
+    "prge::adam": 0,
+}
 """Operators whose result may overwrite one of their arguments, and which: their kernels allow it (docs/contracts.md).
 They do so wherever nothing reads the old value later.
 """
@@ -51,31 +59,55 @@ class InPlacePlanning:
     def run(self, graph_module: GraphModule, graph_signature: Any = None) -> Any:
         """Plans the memory of an ExecuTorch graph; `graph_signature` names its mutable buffers."""
         graph: Any = graph_module.graph  # the type of a node's arguments is a union of all possible ones
+        owners: dict[Any, Any] = {}
         for node in list(graph.nodes):
-            name = getattr(getattr(node.target, "_schema", None), "name", None)
-            if name in IN_PLACE:
-                _write_over(node, node.args[IN_PLACE[name]], graph, graph_signature)
+            if _place(node) is not None:
+                _write_over(node, graph, graph_signature, owners)
         output = graph.output_node()
         output.meta["spec"] = type(output.meta["spec"])(result.meta["spec"] for result in output.args[0])
         return self._planning.run(graph_module, graph_signature)
 
 
-def _write_over(node: Any, argument: Any, graph: Any, graph_signature: Any) -> None:
-    """Places the result of `node` in the memory of `argument`, unless that is a view or read again."""
-    copies = [user for user in node.users if _is_write_back(user, argument)]
-    order = {each: place for place, each in enumerate(graph.nodes)}
-    read_again = any(order[user] > order[node] and user not in copies for user in argument.users)
+def _place(node: Any) -> int | None:
+    """Returns which argument the result of an operator of IN_PLACE may overwrite."""
+    return IN_PLACE.get(getattr(getattr(node.target, "_schema", None), "name", ""))
+
+
+def _write_over(node: Any, graph: Any, graph_signature: Any, owners: dict[Any, Any]) -> None:
+    """Places the result of `node` in the memory of its argument, unless that is a view or read again.
+
+    A buffer may be updated by several operators, one on the result of the other; `owners` has the buffer in whose
+    memory a result already lies.
+    """
+    place = _place(node)
+    argument = node.args[place]
+    owner = owners.get(argument, argument)
+    copies = [user for user in node.users if _is_write_back(user, owner)]
+    order = {each: position for position, each in enumerate(graph.nodes)}
+    read_again = any(order[user] > order[node] and not _is_write_back(user, argument) for user in argument.users)
     # A buffer without a write-back keeps its value; a view doesn't own its memory.
-    free = copies if argument.op == "placeholder" else type(argument.meta.get("spec")) is TensorSpec
+    free = _is_written_back(node, owner) if owner.op == "placeholder" else type(owner.meta.get("spec")) is TensorSpec
     if read_again or not free:
         return
-    node.meta["_share_alloc_with_arg_idx"] = list(node.args).index(argument)
+    owners[node] = owner
+    node.meta["_share_alloc_with_arg_idx"] = place
     for copy in copies:
         for spec in graph_signature.output_specs:
             if spec.arg.name == copy.name:
                 spec.arg.name = node.name
         copy.replace_all_uses_with(node)
         graph.erase_node(copy)
+
+
+def _is_written_back(node: Any, buffer: Any) -> bool:
+    """Returns whether `node`, or what operators of IN_PLACE make of it, becomes the value of `buffer`."""
+    while True:
+        if any(_is_write_back(user, buffer) for user in node.users):
+            return True
+        following = [user for user in node.users if _place(user) is not None and user.args[_place(user)] is node]
+        if len(following) != 1:
+            return False
+        (node,) = following
 
 
 def _is_write_back(node: Node, buffer: Node) -> bool:

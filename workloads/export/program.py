@@ -9,10 +9,13 @@ from importlib import import_module
 import torch
 from torch import Tensor, nn
 
+from foundation.errors import UserError
 from workloads.lowering.delegation import delegate
 from workloads.lowering.stored_constants import StoredConstants
+from workloads.lowering.trained_layers import delegate_layers
 from workloads.methods.adapter import adapt, frozen_a
 from workloads.methods.blocks import FrozenHeadBlock, FrozenLayerBlock, HeadBlock, LayerBlock
+from workloads.methods.layer_backward import LayerBackward
 from workloads.methods.parts import Parts
 from workloads.methods.passes import Loops
 from workloads.models.config import LlamaConfig
@@ -30,7 +33,13 @@ def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Ten
     kind = FrozenLayerBlock if workload.setting.kernel else LayerBlock
 
     def frozen(slot: AdapterSlot) -> Tensor:
-        return frozen_a(config, lora, slot, workload.adapter_seed).to(products)
+        made = frozen_a(config, lora, slot, workload.adapter_seed).to(products)
+        if not bool(made.isfinite().all()):
+            raise UserError(
+                f"alpha is {lora.alpha:g} and rank {lora.rank}, which gives adapters values too large for "
+                f"{workload.quant}: choose a lower alpha, or leave this setting out."
+            )
+        return made
 
     def block(index: int) -> nn.Module:
         layer, slots = model.layer(index), [slot for slot in layout if slot.layer == index]
@@ -42,7 +51,8 @@ def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Ten
 
 
 def _head(workload: Workload, ends: Llama, products: torch.dtype) -> nn.Module:
-    return FrozenHeadBlock(ends) if workload.setting.multiplies_head(workload.noise) else HeadBlock(ends, products)
+    by_kernel = workload.training_method.optimizer is not None or workload.setting.multiplies_head(workload.noise)
+    return FrozenHeadBlock(ends) if by_kernel else HeadBlock(ends, products)
 
 
 def delegated_parts(workload: Workload, parts: Parts, stored: StoredConstants | None = None) -> Parts:
@@ -52,6 +62,9 @@ def delegated_parts(workload: Workload, parts: Parts, stored: StoredConstants | 
     """
     if workload.setting.kernel:
         return replace(parts, blocks=list(parts.blocks))
+    if workload.training_method.optimizer is not None:
+        back = LayerBackward(parts.blocks[0])
+        return replace(parts, blocks=delegate_layers(parts.blocks, back, block_example(workload, parts)))
     blocks, head = delegate(parts.blocks, block_example(workload, parts), stored), parts.head
     if not workload.setting.multiplies_head(workload.noise):
         rows = _slices_per_chunk(workload) * workload.b * workload.answers

@@ -27,8 +27,14 @@ from executorch.backends.xnnpack.partition.config.generic_node_configs import Ge
 from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
 from executorch.backends.xnnpack.partition.graphs import bilinear_2d, sdpa
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-from executorch.backends.xnnpack.serialization.xnnpack_graph_schema import XNNConvert, XNNGraph, XNode
+from executorch.backends.xnnpack.serialization.xnnpack_graph_schema import (
+    XNNConvert,
+    XNNFullyConnected,
+    XNNGraph,
+    XNode,
+)
 from executorch.backends.xnnpack.utils.utils import get_input_node
+from executorch.backends.xnnpack.utils.xnnpack_constants import XNN_FLAG_TRANSPOSE_WEIGHTS, XNN_INVALID_VALUE_ID
 from executorch.backends.xnnpack.xnnpack_preprocess import XnnpackBackend
 from executorch.exir import EdgeCompileConfig, to_edge, to_edge_transform_and_lower
 from executorch.exir._serialize._named_data_store import NamedDataStore
@@ -109,12 +115,15 @@ def quick_tracing() -> Iterator[None]:
 
 @quick_tracing()
 def delegate(
-    parts: Sequence[nn.Module], example: tuple[Tensor, ...], stored: StoredConstants | None = None
+    parts: Sequence[nn.Module],
+    example: tuple[Tensor, ...],
+    stored: StoredConstants | None = None,
+    weights_vary: bool = False,
 ) -> list[DelegatedPart]:
     """Lowers `parts`, alike in all but their constants, to one XNNPACK delegate each.
 
     The parts are requested one after the other and not kept. Constants that `stored` holds are referred to by their
-    digests; the program keeps the others.
+    digests; the program keeps the others. `weights_vary`: the weights of products are among the inputs.
     Raises NotDelegatedError when operators of the part stay outside of the delegate, naming them.
     """
     first_part = parts[0]
@@ -122,7 +131,7 @@ def delegate(
     exported = export(first_part, example, strict=False)
     edge = to_edge_transform_and_lower(
         exported,
-        partitioner=[_partitioner()],
+        partitioner=[_partitioner(weights_vary)],
         compile_config=EdgeCompileConfig(_check_ir_validity=False),
     ).exported_program()
     lowered, arguments, results = _only_delegate(edge)
@@ -258,9 +267,12 @@ class _Template:
         return result
 
 
-def _partitioner() -> XnnpackPartitioner:
-    """XNNPACK's partitioner, which here also puts conversions into delegates."""
-    return XnnpackPartitioner(configs=[*ALL_PARTITIONER_CONFIGS, _ToHalfConfig, _ToSingleConfig])
+def _partitioner(weights_vary: bool) -> XnnpackPartitioner:
+    """XNNPACK's partitioner, which here also puts our own operators into delegates."""
+    return XnnpackPartitioner(
+        configs=[*ALL_PARTITIONER_CONFIGS, _ToHalfConfig, _ToSingleConfig, _UntransposedConfig],
+        force_non_static_weights_for_f32_linear=weights_vary,
+    )
 
 
 class _ToHalfConfig(GenericNodePartitionerConfig):  # type: ignore[misc] # executorch has no types
@@ -272,6 +284,10 @@ class _ToHalfConfig(GenericNodePartitionerConfig):  # type: ignore[misc] # execu
 
 class _ToSingleConfig(_ToHalfConfig):
     target_name = "to_single.default"
+
+
+class _UntransposedConfig(_ToHalfConfig):
+    target_name = "times_untransposed.default"
 
 
 class _Conversion(NodeVisitor):  # type: ignore[misc] # executorch has no types
@@ -292,3 +308,22 @@ class _ToHalf(_Conversion):
 @register_node_visitor
 class _ToSingle(_Conversion):
     target = "prge.to_single.default"
+
+
+@register_node_visitor
+class _Untransposed(NodeVisitor):  # type: ignore[misc] # executorch has no types
+    target = "prge.times_untransposed.default"
+
+    def define_node(
+        self, node: torch.fx.Node, xnn_graph: XNNGraph, vals_to_ids: dict[torch.fx.Node, int], debug_handle: int
+    ) -> None:
+        """Appends the node: a product whose weight, an input of the delegate, is not transposed."""
+        self.define_nodes_tensor_inputs_outputs(node, xnn_graph, vals_to_ids)
+        product = XNNFullyConnected(
+            input1_id=vals_to_ids[get_input_node(node, 0)],
+            filter_id=vals_to_ids[get_input_node(node, 1)],
+            bias_id=XNN_INVALID_VALUE_ID,
+            output_id=vals_to_ids[node],
+            flags=XNN_FLAG_TRANSPOSE_WEIGHTS,
+        )
+        xnn_graph.xnodes.append(XNode(xnode_union=product, debug_handle=debug_handle))

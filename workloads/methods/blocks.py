@@ -6,13 +6,14 @@ XNNPACK can't multiply weights in the forms of most settings: there the runner h
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from workloads.methods import operators  # registers linear_frozen  # noqa: F401
+from workloads.methods import backprop_operators, operators  # registers the operators  # noqa: F401
 from workloads.methods.adapter import AdaptedLinear
-from workloads.methods.passes import scratch_values
+from workloads.methods.passes import backward_scratch_values, scratch_values
 from workloads.models.config import PROJECTIONS
 from workloads.models.llama import DecoderLayer, Llama, Rotary, operand, widened
 from workloads.quantize.frozen import Frozen
@@ -79,11 +80,18 @@ class FrozenLayerBlock(nn.Module):
     def forward(self, x: Tensor, bias: Tensor, *adapters: Tensor) -> Tensor:
         """x [slices, b * T, hidden], bias [slices * b, 1, 1, T, T], adapters [slices, rank, out] -> like x."""
         scratch = torch.empty(scratch_values(self.config, x.shape[0] * x.shape[1], self.rank))
+        result: Tensor = torch.ops.prge.decoder_layer(x, bias, scratch, *self._arguments(adapters))
+        return result
+
+    def back(self, x: Tensor, bias: Tensor, gradient: Tensor, *adapters: Tensor) -> list[Tensor]:
+        """The same with one slice and the gradient by the result -> the gradients by x, and by each of the adapters."""
+        scratch = torch.empty(backward_scratch_values(self.config, x.shape[1], self.rank))
+        result: list[Tensor] = torch.ops.prge.decoder_layer_back(x, bias, scratch, gradient, *self._arguments(adapters))
+        return result
+
+    def _arguments(self, adapters: Sequence[Tensor]) -> tuple[Any, ...]:
         projections = [module for module in self.projections if isinstance(module, Frozen)]
-        result: Tensor = torch.ops.prge.decoder_layer(
-            x,
-            bias,
-            scratch,
+        return (
             list(self.norms),
             [self.get_buffer(name) for name in self.tables],
             [module.weight for module in projections],
@@ -95,7 +103,6 @@ class FrozenLayerBlock(nn.Module):
             self.config.kv_heads,
             self.config.norm_eps,
         )
-        return result
 
 
 class FrozenHeadBlock(nn.Module):

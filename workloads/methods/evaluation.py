@@ -9,13 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from workloads.method import UNPERTURBED
 from workloads.methods.ends import Ends, ends_of
 from workloads.methods.parts import Parts, Shape
 from workloads.methods.passes import PLUS, ForwardPass
 from workloads.methods.perturbation import KernelNoise
 from workloads.workload import Workload
 
-_ONE_SLICE = ForwardPass(first_query=0, queries=1, signs=PLUS)
+_UNPERTURBED = ForwardPass(first_query=UNPERTURBED, queries=1, signs=PLUS)
 
 
 class Evaluation(nn.Module):
@@ -33,7 +34,7 @@ class Evaluation(nn.Module):
         self.embedding, self.blocks, self.head = parts.embedding, nn.ModuleList(parts.blocks), parts.head
         self.layout, self.products, self.candidates, self.shape = parts.layout, parts.products, candidates, shape
         self.noise, self.ends = KernelNoise(parts.products), ends
-        # A perturbation of size zero is the adapter itself, in the type of the products and one slice high.
+        # What the operator that perturbs adapters takes besides; it gives the adapter itself, as products take it.
         self.register_buffer("key", torch.zeros(2, dtype=torch.int64), persistent=False)
         self.register_buffer("eps", torch.zeros(()), persistent=False)
 
@@ -45,7 +46,7 @@ class Evaluation(nn.Module):
         shape = self.shape
         x = self.ends.embed(self.embedding, tokens, 1)
         bias = self.ends.attention_bias(first, shape.length, 1)
-        adapted = self.noise.perturbed(adapter, self.key, self.eps, self.layout, _ONE_SLICE)
+        adapted = self.noise.perturbed(adapter, self.key, self.eps, self.layout, _UNPERTURBED)
         for index, block in enumerate(self.blocks):
             x = block(x, bias, *(b.to(self.products) for b in adapted(index, x)))
         logits = self.head(self.ends.answer_rows(x, shape.length, shape.answers))

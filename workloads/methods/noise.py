@@ -1,4 +1,4 @@
-"""The perturbation noise: a standard normal that is a pure function of (seed, step, query, position).
+"""The perturbation noise: standard normals or random signs, a pure function of (seed, step, query, position).
 
 Counter-based generation (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011) with Philox4x32-10, then
 Box and Muller's transform (1958). docs/contracts.md states the exact mapping of bits; this module is its reference in
@@ -16,6 +16,8 @@ MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL_INCREMENTS = (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 10
 WORD = 0xFFFFFFFF
+
+SIGNS_PER_BLOCK = 128
 
 Words = NDArray[np.uint64]
 
@@ -40,7 +42,29 @@ def normal(seed: int, step: int, query: int, start: int, count: int) -> NDArray[
     """Returns noise for the positions start .. start + count - 1 of the flat adapter: float32 [count], mean 0, variance
     1.
     """
-    first_block, last_block = start // 4, -(-(start + count) // 4)
+    words, skipped = _words(seed, step, query, start, count, 4)
+    lanes = np.empty((words[0].size, 4), dtype=np.float32)
+    for pair in range(2):
+        u = ((words[2 * pair] >> np.uint64(9)) * np.uint64(2) + np.uint64(1)) * 2.0**-24
+        t = (words[2 * pair + 1] >> np.uint64(9)) * 2.0**-23
+        radius, angle = np.sqrt(-2.0 * np.log(u)), 2.0 * np.pi * t
+        lanes[:, 2 * pair] = radius * np.cos(angle)
+        lanes[:, 2 * pair + 1] = radius * np.sin(angle)
+    return lanes.reshape(-1)[skipped : skipped + count]
+
+
+def rademacher(seed: int, step: int, query: int, start: int, count: int) -> NDArray[np.float32]:
+    """Returns signs, +1 or -1, for the same positions: float32 [count]; a block of words has 128 of them."""
+    words, skipped = _words(seed, step, query, start, count, SIGNS_PER_BLOCK)
+    bits = np.stack(words, axis=-1)[:, :, None] >> np.arange(32, dtype=np.uint64) & np.uint64(1)
+    return (1.0 - 2.0 * bits.reshape(-1)[skipped : skipped + count]).astype(np.float32)
+
+
+def _words(
+    seed: int, step: int, query: int, start: int, count: int, per_block: int
+) -> tuple[tuple[Words, Words, Words, Words], int]:
+    """Returns the words of all blocks that have one of these positions, and the positions before `start` in them."""
+    first_block, last_block = start // per_block, -(-(start + count) // per_block)
     block = np.arange(first_block, last_block, dtype=np.uint64)
     counter = (
         block,
@@ -48,20 +72,11 @@ def normal(seed: int, step: int, query: int, start: int, count: int) -> NDArray[
         np.full_like(block, step & WORD),
         np.full_like(block, (step >> 32) & WORD),
     )
-    words = philox4x32(counter, (seed & WORD, (seed >> 32) & WORD))
-    lanes = np.empty((block.size, 4), dtype=np.float32)
-    for pair in range(2):
-        u = ((words[2 * pair] >> np.uint64(9)) * np.uint64(2) + np.uint64(1)) * 2.0**-24
-        t = (words[2 * pair + 1] >> np.uint64(9)) * 2.0**-23
-        radius, angle = np.sqrt(-2.0 * np.log(u)), 2.0 * np.pi * t
-        lanes[:, 2 * pair] = radius * np.cos(angle)
-        lanes[:, 2 * pair + 1] = radius * np.sin(angle)
-    skipped = start - 4 * first_block
-    return lanes.reshape(-1)[skipped : skipped + count]
+    return philox4x32(counter, (seed & WORD, (seed >> 32) & WORD)), start - per_block * first_block
 
 
 Distribution = Callable[[int, int, int, int, int], NDArray[np.float32]]
 """(seed, step, query, start, count) -> float32 [count], of mean 0 and variance 1."""
 
-DISTRIBUTIONS: dict[str, Distribution] = {"normal": normal}
+DISTRIBUTIONS: dict[str, Distribution] = {"normal": normal, "rademacher": rademacher}
 """By the name that the table of methods has."""

@@ -6,13 +6,15 @@ frozen matrices in all forms that settings store them in (workloads/quantize/fro
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workloads.methods.noise import normal
+from workloads.method import UNPERTURBED
+from workloads.methods.noise import Distribution, normal, rademacher
 from workloads.methods.passes import BOTH, MINUS, PLUS
 from workloads.models.config import PROJECTIONS
 from workloads.models.llama import attention_bias as one_bias
@@ -40,8 +42,12 @@ def perturb(
     queries: int,
     signs: int,
     dtype: torch.dtype,
+    distribution: Distribution = normal,
 ) -> list[Tensor]:
-    """adapter[...] ± eps * noise, from `offset` on -> `dtype` [signs * queries, rank, f] for each f of `features`."""
+    """adapter[...] ± eps * noise, from `offset` on -> `dtype` [signs * queries, rank, f] for each f of `features`.
+
+    The noise of the query UNPERTURBED is zero.
+    """
     del after
     seed, step = (int(value) for value in key)
     perturbed = []
@@ -49,7 +55,12 @@ def perturb(
         size = rank * width
         base = adapter[offset : offset + size]
         noise = torch.stack(
-            [torch.from_numpy(normal(seed, step, first_query + query, offset, size)) for query in range(queries)]
+            [
+                torch.zeros(size)
+                if query == UNPERTURBED
+                else torch.from_numpy(distribution(seed, step, query, offset, size))
+                for query in range(first_query, first_query + queries)
+            ]
         )
         factors = {BOTH: (1.0, -1.0), PLUS: (1.0,), MINUS: (-1.0,)}[signs]
         both = torch.cat([base + sign * eps * noise for sign in factors]).reshape(-1, rank, width)
@@ -58,12 +69,14 @@ def perturb(
     return perturbed
 
 
-def update(adapter: Tensor, projected_gradient: Tensor, pending_key: Tensor, lr: Tensor) -> Tensor:
+def update(
+    adapter: Tensor, projected_gradient: Tensor, pending_key: Tensor, lr: Tensor, distribution: Distribution = normal
+) -> Tensor:
     """adapter - lr * mean over the queries of projected_gradient[i] * noise(pending_key, i) -> float32 [n]."""
     seed, step = (int(value) for value in pending_key)
     direction = torch.zeros_like(adapter)
     for query, gradient in enumerate(projected_gradient):
-        direction += gradient * torch.from_numpy(normal(seed, step, query, 0, adapter.numel()))
+        direction += gradient * torch.from_numpy(distribution(seed, step, query, 0, adapter.numel()))
     return adapter - lr * direction / projected_gradient.numel()
 
 
@@ -101,22 +114,24 @@ def _linear_shape(x: Tensor, weight: Tensor, scales: Sequence[Tensor]) -> Tensor
 
 
 ONE, _ONE_OUT = "Tensor", ("Tensor(a!) out", "Tensor(a!)")
-_LIST, _LIST_OUT = "Tensor[]", ("Tensor(a!)[] out", "()")
+SEVERAL, _SEVERAL_OUT = "Tensor[]", ("Tensor(a!)[] out", "()")
 
 
 def register(
     name: str, arguments: str, result: str, kernel: Callable[..., object], shape: Callable[..., object]
 ) -> None:
     """Registers an operator in both its forms; `shape` returns results of the right shape without values."""
-    out, out_result = _ONE_OUT if result == ONE else _LIST_OUT
+    out, out_result = _ONE_OUT if result == ONE else _SEVERAL_OUT
     _library.define(f"{name}({arguments}) -> {result}")  # type: ignore[no-untyped-call]
     _library.define(f"{name}.out({arguments}, *, {out}) -> {out_result}")  # type: ignore[no-untyped-call]
     _library.impl(name, kernel, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     _library.impl(name, shape, "Meta")  # type: ignore[no-untyped-call]
 
 
-register("perturb", _PERTURB, _LIST, perturb, _perturb_shape)
+register("perturb", _PERTURB, SEVERAL, perturb, _perturb_shape)
 register("update", _UPDATE, ONE, update, _update_shape)
+register("perturb_rademacher", _PERTURB, SEVERAL, functools.partial(perturb, distribution=rademacher), _perturb_shape)
+register("update_rademacher", _UPDATE, ONE, functools.partial(update, distribution=rademacher), _update_shape)
 register("linear_frozen", "Tensor x, Tensor weight, Tensor[] scales", ONE, linear_frozen, _linear_shape)
 
 
@@ -157,14 +172,17 @@ def answer_losses(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def collect_losses(parts: Sequence[Tensor], signs: Sequence[int]) -> Tensor:
-    """Orders the losses of chunks [slices, b] by query, with each chunk's signs -> float32 [2, q, b]."""
+    """Orders the losses of chunks [slices, b] by query, with each chunk's signs -> float32 [2, q, b].
+
+    Without any - they are [1, slices, b].
+    """
     plus = [part[: len(part) // 2] if s == BOTH else part for part, s in zip(parts, signs, strict=True) if s != MINUS]
     minus = [part[len(part) // 2 :] if s == BOTH else part for part, s in zip(parts, signs, strict=True) if s != PLUS]
-    return torch.stack([torch.cat(plus), torch.cat(minus)])
+    return torch.stack([torch.cat(side) for side in (plus, minus) if side])
 
 
 def mean_losses(row_losses: Tensor, labels: Tensor) -> Tensor:
-    """row_losses float32 [2, q, b] -> [2, q]: their sums over the batch by the number of its labels."""
+    """row_losses float32 [s, q, b] -> [s, q]: their sums over the batch by the number of its labels."""
     return row_losses.sum(dim=-1) / (labels >= 0).to(torch.float32).sum()
 
 
@@ -198,8 +216,8 @@ def _answer_losses_shape(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _collect_shape(parts: Sequence[Tensor], signs: Sequence[int]) -> Tensor:
-    del signs
-    return parts[0].new_empty(2, sum(part.shape[0] for part in parts) // 2, parts[0].shape[1])
+    sides = 1 if all(sign == PLUS for sign in signs) else 2
+    return parts[0].new_empty(sides, sum(part.shape[0] for part in parts) // sides, parts[0].shape[1])
 
 
 def _mean_shape(row_losses: Tensor, labels: Tensor) -> Tensor:
@@ -221,7 +239,7 @@ register("collect_losses", "Tensor[] parts, int[] signs", ONE, collect_losses, _
 register("mean_losses", "Tensor row_losses, Tensor labels", ONE, mean_losses, _mean_shape)
 register("gradient", "Tensor losses, Tensor eps", ONE, gradient, _gradient_shape)
 
-_DECODER_LAYER = (
+DECODER_LAYER = (
     "Tensor x, Tensor bias, Tensor scratch, Tensor[] norms, Tensor[] rotary, Tensor[] weights, Tensor[] scales, "
     "Tensor[] lora_a, Tensor[] lora_b, int[] adapted, int heads, int kv_heads, float epsilon"
 )
@@ -291,4 +309,4 @@ def _decoder_layer_shape(x: Tensor, *others: object) -> Tensor:
     return torch.empty_like(x)
 
 
-register("decoder_layer", _DECODER_LAYER, ONE, decoder_layer, _decoder_layer_shape)
+register("decoder_layer", DECODER_LAYER, ONE, decoder_layer, _decoder_layer_shape)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from workloads.method import UNPERTURBED, Sides
-from workloads.models.config import LlamaConfig
+from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.workload import Workload
 
 BOTH, PLUS, MINUS = 0, 1, -1
@@ -88,6 +88,13 @@ def scratch_values(config: LlamaConfig, rows: int, rank: int) -> int:
     block = max(BLOCK_FEATURES, per_kv_head)
     panels = config.hidden_size * _padded(3 * rank) + block * _padded(rank)
     return rows * (config.hidden_size + block + 4 * rank) + panels
+
+
+def backward_scratch_values(config: LlamaConfig, rows: int, rank: int) -> int:
+    """Returns the same for the way back through a layer."""
+    attention, feed_forward = config.query_size + 2 * config.kv_size, 3 * config.intermediate_size
+    kept = 2 * (config.hidden_size + config.query_size + config.kv_size) + (len(PROJECTIONS) + 2) * rank
+    return rows * (kept + max(attention, feed_forward))
 
 
 def _padded(columns: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +15,14 @@ import tokenizers
 from foundation.errors import UserError
 from workloads.models.config import LlamaConfig
 from workloads.models.tokenizer import BYTE_LEVEL_CUTS, Tokenizer, byte_level_bpe, mark_special, padding_id, scored_bpe
-from workloads.models.weights import LazyTensors, ModelWeights, check_tensors, check_vocabulary, file_sha256
+from workloads.models.weights import (
+    Digest,
+    LazyTensors,
+    ModelWeights,
+    check_tensors,
+    file_sha256,
+    within_vocabulary,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +52,9 @@ def read_tokenizer(metadata: Metadata) -> Tokenizer:
         backend = _scored(metadata, tokens)
     else:
         raise UserError(f"{metadata.path}: tokenizers of the family {str(family)[:40]!r} are not supported.")
+    for key in metadata.keys_below("tokenizer.ggml."):
+        if not TOKENIZER_UNDERSTOOD.fullmatch(key):
+            _require_plain(metadata, f"tokenizer.ggml.{key}", TOKENIZER_NEUTRAL[family].get(key, ()))
     typed = list(zip(tokens, types, strict=True))
     mark_special(
         backend,
@@ -63,7 +74,12 @@ def read_tokenizer(metadata: Metadata) -> Tokenizer:
 
 
 def _byte_level(metadata: Metadata, tokens: list[str]) -> tokenizers.Tokenizer:
-    cut = metadata.optional("tokenizer.ggml.pre") or "gpt-2"
+    cut = metadata.optional("tokenizer.ggml.pre")
+    if cut is None:
+        raise UserError(
+            f"{metadata.path} has no tokenizer.ggml.pre, so how its tokenizer cuts text is unknown: convert the model "
+            "again with a current converter, or give it as a Hugging Face folder with its tokenizer.json."
+        )
     if cut not in BYTE_LEVEL_CUTS:
         raise UserError(
             f"{metadata.path}: the tokenizer cuts text as {str(cut)[:40]!r}, only {' and '.join(BYTE_LEVEL_CUTS)} are "
@@ -98,6 +114,42 @@ def _token_id(metadata: Metadata, kind: str, count: int) -> int | None:
 
 T = TypeVar("T")
 
+#: Keys of the architecture that `_config` reads, and those that say nothing about the arithmetic.
+UNDERSTOOD = frozenset(
+    (
+        *("vocab_size", "context_length", "embedding_length", "block_count", "feed_forward_length"),
+        *("attention.head_count", "attention.head_count_kv", "attention.layer_norm_rms_epsilon"),
+        *("attention.key_length", "attention.value_length", "rope.dimension_count", "rope.freq_base"),
+        "tensor_data_layout",
+    )
+)
+#: Other keys of the architecture, with the values that change nothing.
+NEUTRAL: dict[str, tuple[object, ...]] = {
+    "expert_count": (0,),
+    "expert_used_count": (0,),
+    "rope.scaling.type": ("none",),
+    "rope.scaling.factor": (1.0,),
+    "rope.scaling.attn_factor": (1.0,),
+    "rope.scaling.finetuned": (False,),
+    "rope.scale_linear": (1.0,),
+    "use_parallel_residual": (False,),
+    "attention.causal": (True,),
+    "attention.sliding_window": (0,),
+    "attention.clamp_kqv": (0.0,),
+    "attention.max_alibi_bias": (0.0,),
+    "logit_scale": (1.0,),
+    "residual_scale": (1.0,),
+    "embedding_scale": (1.0,),
+}
+#: Keys of the tokenizer that change how text is cut, with the values that the tokenizers here have, by family.
+TOKENIZER_NEUTRAL: dict[str, dict[str, tuple[object, ...]]] = {
+    "gpt2": {"add_space_prefix": (False,), "remove_extra_whitespaces": (False,)},
+    "llama": {"add_space_prefix": (True,), "remove_extra_whitespaces": (False,)},
+}
+TOKENIZER_UNDERSTOOD = re.compile(
+    r"model|pre|tokens|scores|merges|token_type|token_type_count|add_(bos|eos|sep)_token|\w+_token_ids?"
+)
+
 TOP_NAMES = {
     "token_embd.weight": "model.embed_tokens.weight",
     "output_norm.weight": "model.norm.weight",
@@ -118,7 +170,7 @@ LAYER_NAMES = {
 MALFORMED = (ValueError, IndexError, KeyError, OverflowError, TypeError, MemoryError)
 
 
-def load_gguf(name: str, path: Path) -> ModelWeights:
+def load_gguf(name: str, path: Path, digest: Digest | None = None) -> ModelWeights:
     """Returns the model of a GGUF file; tensors are dequantized to float32 at each access.
 
     Raises `UserError` for a file that is missing, truncated, not a plain Llama, or incomplete.
@@ -133,9 +185,9 @@ def load_gguf(name: str, path: Path) -> ModelWeights:
         tensor: functools.partial(_read_tensor, tensors[tensor], _heads(config, tensor), path)
         for tensor in config.tensor_shapes()
     }
-    tokenizer = read_tokenizer(metadata)
-    check_vocabulary(config, tokenizer, path)
-    return ModelWeights(name, config, LazyTensors(sources), file_sha256(path), tokenizer, source=str(path))
+    tokenizer = within_vocabulary(config, read_tokenizer(metadata), path)
+    sha256 = (digest or file_sha256)(path)
+    return ModelWeights(name, config, LazyTensors(sources), sha256, tokenizer, source=str(path))
 
 
 class Metadata:
@@ -156,6 +208,10 @@ class Metadata:
             raise UserError(f"{self.path}: {key} can't be read ({error}): fetch the file again.") from error
         # A float32 such as 1e-05 reads as 9.99999974e-06: use the shortest decimal that means the same.
         return float(str(np.float32(value))) if isinstance(value, float) else value
+
+    def keys_below(self, prefix: str) -> list[str]:
+        """Returns the keys that begin with `prefix`, without it."""
+        return [key.removeprefix(prefix) for key in self._reader.fields if key.startswith(prefix)]
 
     def required(self, key: str) -> Any:
         """Returns the value of `key`; raises `UserError` if there is none."""
@@ -250,18 +306,19 @@ def _refuse_other_architectures(metadata: Metadata) -> None:
         raise UserError(
             f"{metadata.path} is a {str(architecture)[:40]!r} model: only the llama architecture is supported."
         )
-    plain = {
-        "split.count": (0, 1),
-        "llama.expert_count": (0,),
-        "llama.rope.scaling.type": ("none",),
-        "llama.rope.scale_linear": (1.0,),
-    }
-    for key, values in plain.items():
-        value = metadata.optional(key)
-        if value is not None and value not in values:
-            raise UserError(
-                f"{metadata.path}: {key} is {str(value)[:40]!r}, which is not supported: use a plain Llama model."
-            )
+    _require_plain(metadata, "split.count", (0, 1))
+    for key in metadata.keys_below("llama."):
+        if key not in UNDERSTOOD:
+            _require_plain(metadata, f"llama.{key}", NEUTRAL.get(key, ()))
+
+
+def _require_plain(metadata: Metadata, key: str, values: tuple[object, ...]) -> None:
+    """Raises `UserError` if the key is there with another value: it would change what the model computes."""
+    value = metadata.optional(key)
+    if value is not None and value not in values:
+        raise UserError(
+            f"{metadata.path}: {key} is {str(value)[:40]!r}, which is not supported: use a plain Llama model."
+        )
 
 
 def _heads(config: LlamaConfig, tensor: str) -> int:

@@ -14,12 +14,13 @@ from foundation.errors import UserError
 from workloads.models.config import LlamaConfig
 from workloads.models.tokenizer import load_tokenizer_json
 from workloads.models.weights import (
+    Digest,
     LazyTensors,
     ModelWeights,
     check_tensors,
-    check_vocabulary,
     document_sha256,
     file_sha256,
+    within_vocabulary,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ PLAIN_SETTINGS: dict[str, tuple[object, ...]] = {
 }
 
 
-def load_folder(name: str, folder: Path) -> ModelWeights:
+def load_folder(name: str, folder: Path, digest: Digest | None = None) -> ModelWeights:
     """Returns the model in a Hugging Face folder; tensors are read at each access, bfloat16 as float32.
 
     Raises `UserError` for files that are missing, truncated or contradict each other, and for features of Llama's
@@ -54,13 +55,13 @@ def load_folder(name: str, folder: Path) -> ModelWeights:
     tokenizer_path = folder / "tokenizer.json"
     ids = {kind: _token_id(settings.get(f"{kind}_token_id")) for kind in ("bos", "eos", "pad")}
     tokenizer = load_tokenizer_json(tokenizer_path, ids["bos"], ids["eos"], ids["pad"])
-    check_vocabulary(config, tokenizer, folder)
+    tokenizer = within_vocabulary(config, tokenizer, folder)
     sources: dict[str, Callable[[], torch.Tensor]] = {
         tensor: functools.partial(_read_tensor, table[tensor][0], tensor) for tensor in config.tensor_shapes()
     }
     hashed = {folder / "config.json", tokenizer_path, *(file for file, _ in table.values())}
-    digest = document_sha256({path.name: file_sha256(path) for path in hashed})
-    return ModelWeights(name, config, LazyTensors(sources), digest, tokenizer, source=str(folder))
+    of_files = document_sha256({path.name: (digest or file_sha256)(path) for path in hashed})
+    return ModelWeights(name, config, LazyTensors(sources), of_files, tokenizer, source=str(folder))
 
 
 def _config(settings: dict[str, Any], path: Path) -> LlamaConfig:

@@ -77,7 +77,8 @@ def _norm_constants(size: int, eps: float) -> dict[str, Tensor]:
     return {"mean_row": torch.full((1, size), 1.0 / size), "eps": torch.tensor([eps])}
 
 
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotates pairs of values, one in each half of the last dimension."""
     half = x.shape[-1] // 2
     swapped = torch.cat([x[..., half:], x[..., :half]], dim=-1)
     return x * cos + swapped * sin
@@ -108,23 +109,57 @@ def attend(
 
     q float32 [slices, rows * T, heads * head_dim], k and v likewise of kv_heads -> like q, of type `products`.
     """
-    slices, length = q.shape[0], rotary.key_cos.shape[0]
-    sequences = slices * q.shape[1] // length
+    heads = split_heads(config, q, k, v, rotary, products)
+    mixed = operand(attention_weights(heads, bias), products).bmm(heads.value_rows())
+    return join_queries(config, mixed, q.shape[0], rotary.key_cos.shape[0])
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Rotated queries and keys, and values, each of type `products`.
+
+    queries [sequences * kv_heads, group * T, head_dim]: the heads of a group are stacked as rows, so that keys and
+    values need no copies. keys [sequences * kv_heads, head_dim, T], values [sequences, kv_heads, T, head_dim].
+    """
+
+    queries: Tensor
+    keys: Tensor
+    values: Tensor
+
+    def value_rows(self) -> Tensor:
+        """The values as the right side of a batched product, [sequences * kv_heads, T, head_dim]."""
+        return self.values.reshape(-1, *self.values.shape[2:])
+
+
+def split_heads(config: LlamaConfig, q: Tensor, k: Tensor, v: Tensor, rotary: Rotary, products: torch.dtype) -> Heads:
+    """Arranges what `attend` gets for batched products."""
+    length = rotary.key_cos.shape[0]
+    sequences = q.shape[0] * q.shape[1] // length
     heads, kv_heads, head_dim = config.heads, config.kv_heads, config.head_dim
-    q = _rotate(q.reshape(sequences, length, heads, head_dim), rotary.query_cos, rotary.query_sin)
-    k = _rotate(k.reshape(sequences, length, kv_heads, head_dim), rotary.key_cos, rotary.key_sin)
+    q = rotate(q.reshape(sequences, length, heads, head_dim), rotary.query_cos, rotary.query_sin)
+    k = rotate(k.reshape(sequences, length, kv_heads, head_dim), rotary.key_cos, rotary.key_sin)
     v = v.reshape(sequences, length, kv_heads, head_dim)
     q, k, v = (operand(x, products) for x in (q, k, v))
     q, k, v = q.transpose(1, 2), k.permute(0, 2, 3, 1), v.transpose(1, 2)
-    # The heads of a group are stacked as rows, so that keys and values need no copies.
-    group = heads // kv_heads
-    scores = q.reshape(sequences * kv_heads, group * length, head_dim).bmm(
-        k.reshape(sequences * kv_heads, head_dim, length)
+    return Heads(
+        q.reshape(sequences * kv_heads, heads // kv_heads * length, head_dim),
+        k.reshape(sequences * kv_heads, head_dim, length),
+        v,
     )
-    scores = widened(scores).reshape(sequences, kv_heads, group, length, length) + bias
-    weights = scores.softmax(dim=-1).reshape(sequences * kv_heads, group * length, length)
-    mixed = operand(weights, products).bmm(v.reshape(sequences * kv_heads, length, head_dim))
-    return mixed.reshape(sequences, heads, length, head_dim).transpose(1, 2).reshape(slices, -1, heads * head_dim)
+
+
+def attention_weights(heads: Heads, bias: Tensor) -> Tensor:
+    """Returns the softmax of the scores, float32 [sequences * kv_heads, group * T, T]."""
+    length = bias.shape[-1]
+    scores = widened(heads.queries.bmm(heads.keys))
+    rows = scores.reshape(bias.shape[0], -1, scores.shape[1] // length, length, length) + bias
+    return rows.softmax(dim=-1).reshape(scores.shape)
+
+
+def join_queries(config: LlamaConfig, rows: Tensor, slices: int, length: int) -> Tensor:
+    """Turns rows in the arrangement of Heads.queries into [slices, rows * T, heads * head_dim]."""
+    heads = rows.reshape(-1, config.heads, length, config.head_dim)
+    return heads.transpose(1, 2).reshape(slices, -1, config.heads * config.head_dim)
 
 
 class FeedForward(nn.Module):

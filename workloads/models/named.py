@@ -10,12 +10,17 @@ from workloads.models.config import LlamaConfig
 
 @dataclass(frozen=True)
 class PackagedFile:
-    """A file inside a wheel, pinned by the sha256 of its bytes."""
+    """A file inside a wheel, pinned by the sha256 of its bytes.
+
+    With `source_sha256` it is inside the source archive of that hash, maybe in another archive there: `member` is then
+    `path.tar.gz/path`.
+    """
 
     requirement: str
     member: str
     sha256: str
     bytes: int
+    source_sha256: str | None = None
 
     @property
     def file_name(self) -> str:

@@ -53,6 +53,20 @@ class Tokenizer:
         """One more than the highest token id."""
         return max(self.backend.get_vocab(with_added_tokens=True).values()) + 1
 
+    def reachable_from(self, start: int) -> list[int]:
+        """Returns the ids from `start` on that a text can become: no special token is read out of text.
+
+        A special token whose words the vocabulary would join by itself counts, and so does the one for unknown words.
+        """
+        added = self.backend.get_added_tokens_decoder()
+        special = {index: token.content for index, token in added.items() if token.special}
+        unknown = getattr(self.backend.model, "unk_token", None)
+        return [
+            index
+            for token, index in self.backend.get_vocab(with_added_tokens=True).items()
+            if index >= start and (index not in special or token == unknown or index in self.encode(special[index]))
+        ]
+
     @property
     def prefix(self) -> list[int]:
         """The start of every sequence: the beginning-of-sequence token, or nothing."""

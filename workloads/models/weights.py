@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from foundation.errors import UserError
 from workloads.models.config import LlamaConfig
-from workloads.models.tokenizer import Tokenizer
+from workloads.models.tokenizer import Tokenizer, padding_id
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 #: Tensors that some checkpoints carry although they follow from the configuration.
 DERIVED_SUFFIX = "rotary_emb.inv_freq"
+
+
+Digest = Callable[[Path], str]
+"""Identifies a file by its content; that of files which are only looked at may read nothing."""
 
 
 class LazyTensors(Mapping[str, "torch.Tensor"]):
@@ -103,13 +108,23 @@ def check_tensors(config: LlamaConfig, found: Mapping[str, tuple[int, ...]], whe
             )
 
 
-def check_vocabulary(config: LlamaConfig, tokenizer: Tokenizer, where: Path) -> None:
-    """Raises `UserError` if the tokenizer can give ids that the embedding does not have."""
-    if tokenizer.vocab_size > config.vocab_size:
+def within_vocabulary(config: LlamaConfig, tokenizer: Tokenizer, where: Path) -> Tokenizer:
+    """Returns the tokenizer, its padding moved into the vocabulary: padding is masked, so any known id will do.
+
+    Raises `UserError` if text, or the token before it, can become an id that the embedding does not have. A special
+    token beyond it (a `[PAD]` that was added later, say) does no harm, as no text is read as one.
+    """
+    beyond = tokenizer.reachable_from(config.vocab_size)
+    beyond += [index for index in tokenizer.prefix if index >= config.vocab_size]
+    if beyond:
         raise UserError(
-            f"{where}: the tokenizer has {tokenizer.vocab_size} tokens, the model only {config.vocab_size}: "
+            f"{where}: the tokenizer gives ids up to {max(beyond)}, but the model has only {config.vocab_size} tokens: "
             "use the tokenizer that belongs to the model."
         )
+    if tokenizer.pad_id < config.vocab_size:
+        return tokenizer
+    known_end = tokenizer.eos_id if tokenizer.eos_id is not None and tokenizer.eos_id < config.vocab_size else None
+    return dataclasses.replace(tokenizer, pad_id=padding_id(None, known_end))
 
 
 def file_sha256(path: Path) -> str:

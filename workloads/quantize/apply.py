@@ -11,10 +11,11 @@ from typing import Generic, TypeVar, overload
 import torch
 from torch import Tensor, nn
 
+from foundation.errors import UserError
 from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.models.llama import DecoderLayer, Llama, decoder_layer
 from workloads.quantize import int4_groups, int8, nf4, nf4_double
-from workloads.quantize.frozen import FrozenEmbedding, FrozenLinear
+from workloads.quantize.frozen import FrozenEmbedding, FrozenLinear, largest_magnitudes
 from workloads.quantize.int4_groups import GroupedInt4Linear
 from workloads.quantize.int8_dynamic import DynamicInt8Linear
 from workloads.quantize.settings import SETTINGS, QuantizationSetting
@@ -31,34 +32,41 @@ def quantize_model(model: Llama, setting: str) -> nn.Module:
 
     The norms stay as they are. With a tied head, embedding and head hold the same tensors.
     """
-    for layer in model.layers:
-        quantize_layer(layer, setting)
+    for index, layer in enumerate(model.layers):
+        quantize_layer(layer, setting, index)
     return quantize_ends(model, setting)
 
 
-def quantize_layer(layer: DecoderLayer, setting: str) -> None:
-    """Replaces the frozen linears of a decoder layer in place."""
+def quantize_layer(layer: DecoderLayer, setting: str, index: int) -> None:
+    """Replaces the frozen linears of decoder layer `index` in place. Raises UserError for weights that are too large
+    for the setting."""
     products = product_dtype(SETTINGS[setting])
     layer.self_attn.products = layer.mlp.products = products
-    for owner in (layer.self_attn, layer.mlp):
+    for part, owner in layer.named_children():
         for name in (name for name in PROJECTIONS if hasattr(owner, name)):
+            where, module = f"model.layers.{index}.{part}.{name}.weight", owner.get_submodule(name)
             if setting not in _PACK:
-                owner.get_submodule(name).to(products)
+                _convert(module, setting, where)
                 continue
-            stored = _PACK[setting](owner.get_submodule(name).get_parameter("weight"))
+            stored = _packed(module.get_parameter("weight"), setting, setting, where)
             setattr(owner, name, _LINEAR.get(setting, FrozenLinear)(*stored))
 
 
 def quantize_ends(model: Llama, setting: str) -> nn.Module:
-    """Replaces head and embedding of `model` in place -> its embedding; the layers are not touched."""
+    """Replaces head and embedding of `model` in place -> its embedding; the layers are not touched.
+
+    Raises UserError for weights that are too large for the setting.
+    """
+    tied, of_table = model.config.tie_embeddings, "model.embed_tokens.weight"
+    of_head = of_table if tied else "lm_head.weight"
     if setting not in _PACK:
-        for module in (model.model.embed_tokens, model.lm_head):
-            module.to(product_dtype(SETTINGS[setting]))
+        _convert(model.model.embed_tokens, setting, of_table)
+        _convert(model.lm_head, setting, of_head)
         return model.model.embed_tokens
-    head = table = _PACK[setting](model.lm_head.get_parameter("weight"))
+    head = table = _packed(model.lm_head.get_parameter("weight"), setting, setting, of_head)
     own = SETTINGS[setting].embedding
-    if own is not None or not model.config.tie_embeddings:
-        table = _PACK[own or setting](model.model.embed_tokens.get_parameter("weight"))
+    if own is not None or not tied:
+        table = _packed(model.model.embed_tokens.get_parameter("weight"), own or setting, setting, of_table)
     model.lm_head = _LINEAR.get(setting, FrozenLinear)(*head)
     model.model.embed_tokens = embedding = FrozenEmbedding(*table)
     return embedding
@@ -103,6 +111,28 @@ _PACK: dict[str, Callable[[Tensor], Stored]] = {
 _LINEAR: dict[str, Callable[..., nn.Module]] = {"int8-dynamic": DynamicInt8Linear, "8da4w": GroupedInt4Linear}
 """The linear of a setting that delegates compute."""
 
+
+def _packed(weight: Tensor, form: str, setting: str, where: str) -> Stored:
+    stored = _PACK[form](weight)
+    _require_finite(largest_magnitudes(*stored), weight, setting, where)
+    return stored
+
+
+def _convert(module: nn.Module, setting: str, where: str) -> None:
+    """Converts a linear or an embedding to the type of products, in place."""
+    before = module.get_parameter("weight").detach()
+    module.to(product_dtype(SETTINGS[setting]))
+    _require_finite(module.get_parameter("weight"), before, setting, where)
+
+
+def _require_finite(stored: Tensor, weight: Tensor, setting: str, where: str) -> None:
+    if not bool(stored.isfinite().all()):
+        raise UserError(
+            f"The weights' {where} has a value of magnitude {float(weight.abs().max()):.3g}, which is too large for "
+            f"{setting}: leave this setting out, or use other weights."
+        )
+
+
 T = TypeVar("T")
 
 
@@ -118,7 +148,7 @@ class LayeredModel:
     def layer(self, index: int) -> DecoderLayer:
         """Returns decoder layer `index` of the quantized model; the caller decides how long it lives."""
         layer = decoder_layer(self.config, self._state, index)
-        quantize_layer(layer, self.setting)
+        quantize_layer(layer, self.setting, index)
         return layer
 
 

@@ -23,6 +23,16 @@ def dequantize(weight: Tensor, scales: Sequence[Tensor]) -> Tensor:
     return int8.dequantize(weight, scales[0]) if weight.dtype == torch.int8 else weight.to(torch.float32)
 
 
+def largest_magnitudes(weight: Tensor, *scales: Tensor) -> Tensor:
+    """Returns bounds of what a stored matrix stands for, infinite where its type cannot hold it.
+
+    Of each value, or where there are scales of each row, group or block.
+    """
+    if not scales:
+        return weight
+    return _absmax(scales) if weight.dtype == torch.uint8 else scales[0] * 128.0
+
+
 def _absmax(scales: Sequence[Tensor]) -> Tensor:
     return scales[0] if len(scales) == 1 else nf4_double.expand(*scales)
 

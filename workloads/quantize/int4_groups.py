@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from workloads.quantize.int8 import normal_or_one
 from workloads.quantize.int8_dynamic import DynamicLinear, operators
 
 GROUP = 32
@@ -20,12 +21,11 @@ WEIGHT_RANGE = (-8, 7)
 def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
     """weight float [out, in], in a multiple of 32 -> (codes int8 [out, in], scale float32 [out, in / 32]).
 
-    scale = absmax of the group / 7.5, rounded to bfloat16.
+    scale = absmax of the group / 7.5, rounded to bfloat16; one where that is not a normal number.
     """
     groups = weight.to(torch.float32).reshape(weight.shape[0], -1, GROUP)
     absmax = groups.abs().amax(dim=2)
-    scale = (absmax / 7.5).to(torch.bfloat16).to(torch.float32)
-    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    scale = normal_or_one((absmax / 7.5).to(torch.bfloat16).to(torch.float32))
     codes = torch.round(groups / scale[..., None]).clamp(*WEIGHT_RANGE)
     return codes.to(torch.int8).reshape(weight.shape), scale
 

@@ -36,17 +36,23 @@ CODES = torch.tensor(
 def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
     """weight float [out, in], in even -> (packed uint8 [out, in / 2], absmax float32 [ceil(out * in / 64)]).
 
-    Blocks run over the flattened weight; a code is the nearest of the 16 values of weight / absmax.
+    Blocks run over the flattened weight; a code is the nearest of the 16 values of weight / absmax. A block whose
+    absmax is subnormal, and has no finite reciprocal, is stored as zeros.
     """
     flat = weight.to(torch.float32).reshape(-1)
     padding = -flat.numel() % BLOCK
     blocks = torch.nn.functional.pad(flat, (0, padding)).reshape(-1, BLOCK)
-    absmax = blocks.abs().amax(dim=1)
+    absmax = without_subnormals(blocks.abs().amax(dim=1))
     scaled = blocks * torch.where(absmax > 0, 1.0 / absmax, torch.zeros_like(absmax))[:, None]
     borders = (CODES[1:] + CODES[:-1]) / 2
     codes = torch.bucketize(scaled, borders).reshape(-1)[: flat.numel()].to(torch.uint8)
     packed = (codes[0::2] << 4) | codes[1::2]
     return packed.reshape(weight.shape[0], -1), absmax
+
+
+def without_subnormals(scale: Tensor) -> Tensor:
+    """Replaces float32 scales that are not normal numbers by zero."""
+    return torch.where(scale < torch.finfo(torch.float32).tiny, torch.zeros_like(scale), scale)
 
 
 def dequantize(packed: Tensor, absmax: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from workloads.quantize.nf4 import without_subnormals
+
 BLOCK = 256
 
 _STEPS = 65_535
@@ -36,9 +38,11 @@ CODES = _dynamic_codes()
 def compress(absmax: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """absmax float32 [blocks] -> (codes uint8 [blocks], scale float32 [ceil(blocks / 256)], offset float32 [1])."""
     offset = absmax.mean()
+    if not bool(offset.isfinite()):  # the sum overflowed
+        offset = absmax.to(torch.float64).mean().to(torch.float32)
     centred = absmax - offset
     groups = torch.nn.functional.pad(centred, (0, -centred.numel() % BLOCK)).reshape(-1, BLOCK)
-    scale = groups.abs().amax(dim=1)
+    scale = without_subnormals(groups.abs().amax(dim=1))
     scaled = groups * torch.where(scale > 0, 1.0 / scale, torch.zeros_like(scale))[:, None]
     steps = torch.floor((scaled + 1.0) * (_STEPS / 2) + 0.5)
     codes = torch.bucketize(steps / _STEPS * 2.0 - 1.0, (CODES[1:] + CODES[:-1]) / 2)

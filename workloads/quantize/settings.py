@@ -79,6 +79,10 @@ def _by_delegate(bytes_per_layer: float, graph_bytes: int) -> Costs:
     return Costs(6.0, 0.3, 0.05, 6.6 * _MIB, bytes_per_layer, 1_600, graph_bytes)
 
 
+class UnsupportedRows(UserError):  # noqa: N818 - what a model has, not a fault
+    """A model's rows can't be stored in the form of a setting, on whatever device."""
+
+
 @dataclass(frozen=True)
 class QuantizationSetting:
     """One setting."""
@@ -152,10 +156,10 @@ class QuantizationSetting:
         return found if found < LEAST_CORRELATION else None
 
     def require_rows(self, config: LlamaConfig) -> None:
-        """Raises UserError if a model's rows can't be stored in this form."""
+        """Raises UnsupportedRows if a model's rows can't be stored in this form."""
         for name, (_, width) in config.linear_shapes().items():
             if width % self.row_multiple:
-                raise UserError(
+                raise UnsupportedRows(
                     f"{self.name} stores rows in groups of {self.row_multiple} values, but those of {name} have "
                     f"{width}: choose another setting for this model."
                 )

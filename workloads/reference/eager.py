@@ -132,24 +132,33 @@ class Reference:
     def gradient(self, batch: Batch) -> NDArray[np.float32]:
         """Returns the derivative of the loss by each value of a zero adapter -> float32 [n], by backpropagation.
 
-        For an exact reference. Each layer is computed again on the way back, so that memory holds the layers' inputs
-        and the activations of one of them.
+        For an exact reference.
         """
-        adapter = torch.zeros(adapter_values(self.layout), requires_grad=True)
-        this = _Pass(torch.zeros(adapter.numel()), 0.0)
+        found = self._loss_and_gradient(torch.zeros(adapter_values(self.layout)), batch, _nobody_watches)[1]
+        gradient: NDArray[np.float32] = found.numpy()
+        return gradient
+
+    def _loss_and_gradient(self, values: Tensor, batch: Batch, on_progress: OnProgress) -> tuple[float, Tensor]:
+        """Returns the loss of an adapter, and its derivative float32 [n].
+
+        Each layer is computed again on the way back, so that memory holds the layers' inputs and the activations of
+        one of them.
+        """
+        adapter = values.detach().requires_grad_()
+        this = _Pass(torch.zeros_like(values), 0.0)
         x, rotary, bias = self._start(batch)
         labels = torch.from_numpy(batch.labels)
         with torch.enable_grad():
             for index in range(self.config.layers):
 
                 def layer(x: Tensor, index: int = index) -> Tensor:
+                    on_progress(index / self.config.layers)  # falls again on the way back
                     return self._through(self._layers[index], x, rotary, bias, self._adapters(adapter, this, index))
 
                 x = checkpoint(layer, x, use_reentrant=False)
             loss = self._row_loss_of(x.reshape(*batch.tokens.shape, -1), labels).sum() / (labels >= 0).sum()
             (found,) = torch.autograd.grad(loss, adapter)
-        gradient: NDArray[np.float32] = found.numpy()
-        return gradient
+        return float(loss.detach()), found
 
     @torch.no_grad()
     def loss_noise(self, batch: Batch, *, seed: int, eps: float, on_progress: OnProgress) -> float:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from foundation.causes import cause_line
 from foundation.compiler import find_compiler
 from foundation.errors import UserError
 from workloads.lowering.arithmetic_probe import Accumulation
@@ -131,8 +132,8 @@ def _compile(compiler: Path, place: Path) -> None:
         command = [str(compiler), *flags, str(_SOURCE), "-o", str(library)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode:
-            first = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
-            raise UserError(f"{compiler} can't build {_SOURCE.name} ({first}): set CXX to another compiler.")
+            words = cause_line(done.stderr, limit=300).removeprefix(": ") or f"exit code {done.returncode}"
+            raise UserError(f"{compiler} can't build {_SOURCE.name} ({words}): set CXX to another compiler.")
         library.replace(place)
 
 

@@ -108,7 +108,8 @@ def _compute(
     affordable = affordable_steps(workload, weights.config, steps, accumulation)
     if not affordable:
         return ReferenceLosses((), _too_long(workload, weights, 0, steps, accumulation))
-    from workloads.reference.eager import Batch, Reference  # takes seconds to import: only where it is used
+    from workloads.reference.backprop import reference_of
+    from workloads.reference.eager import Batch  # takes seconds to import: only where it is used
 
     begin = time.monotonic()
     batches = [Batch(*arrays) for arrays in zip(data.tokens, data.first, data.labels, strict=True)]
@@ -124,7 +125,7 @@ def _compute(
 
         return watch
 
-    reference = Reference(workload, weights.config, weights.state, accumulation)
+    reference = reference_of(workload, weights, accumulation)
     trajectory = reference.losses(
         batches,
         seed=training.seed,

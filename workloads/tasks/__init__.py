@@ -1,4 +1,10 @@
-"""Tasks: labelled texts, and how they become the batches that a program trains on.
+"""Tasks: labelled texts, and how they become the rows that a program trains on and is evaluated with.
 
-Start at task.py, then batches.py.
+rows.py        a data file's rows, whatever its format; delimited.py has the dialects of TSV and CSV
+template.py    how a row becomes a prompt with candidates: the YAML files in templates/
+recognition.py which template reads a file
+labelled.py    rows as labelled texts
+task.py        start here: a task from a name, a file or a folder (source.py); splits.py divides it
+encoding.py    labelled texts as token ids, and one row of them
+batches.py     batches of one shape, for measuring; padded.py, evaluation.py: as long as they need be
 """

@@ -1,183 +1,156 @@
-"""Classification tasks for a language model: texts, a prompt, and an answer for each class; from files or built in."""
+"""Classification tasks for a language model: prompts with candidates, from files, fetched, or built in."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from types import MappingProxyType
 
-from foundation.errors import UserError
+from foundation.errors import UserError, listed
+from workloads.tasks.labelled import LabelledText, check_label_map, labelled_texts
+from workloads.tasks.movie_reviews import movie_reviews
+from workloads.tasks.recognition import DEFAULT, known_columns, laid_out, recognize, require_columns
+from workloads.tasks.rows import Table, read_table, read_tsv_text
+from workloads.tasks.source import BUILT_IN, MOVIE_REVIEWS, TaskSource
+from workloads.tasks.template import Splits, Template, built_in_templates, load_template
 
-SENTIMENT_LABELS = MappingProxyType({"0": 0, "1": 1, "negative": 0, "positive": 1})
+_ENDINGS = (".tsv", ".csv", ".json", ".jsonl", ".parquet", ".txt", ".ndjson")
 
-
-@dataclass(frozen=True)
-class Template:
-    """How an example becomes text: `<text><suffix><answer>`.
-
-    `answers[c]` is the expected answer for class c; `labels` maps the values of a task file to classes. The
-    default is the paper's prompt for SST-2. Raises `UserError` if answers or labels are ambiguous.
-    """
-
-    suffix: str = " It was"
-    answers: tuple[str, ...] = (" terrible", " great")
-    labels: Mapping[str, int] = field(default_factory=lambda: SENTIMENT_LABELS)
-
-    def __post_init__(self) -> None:
-        if not self.suffix:
-            raise UserError("A prompt needs words between the text and the answer, such as ' It was'.")
-        if len(self.answers) < 2 or len(set(self.answers)) < len(self.answers) or not all(self.answers):
-            raise UserError(f"A prompt needs two or more answers, all different and none empty, not {self.answers!r}.")
-        if set(self.labels.values()) != set(range(len(self.answers))):
-            raise UserError(
-                f"The labels {dict(self.labels)} should lead to each of the {len(self.answers)} answers and no other."
-            )
-
-
-@dataclass(frozen=True)
-class Example:
-    """One text and the class it belongs to."""
-
-    text: str
-    label: int
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Task:
-    """Labelled texts with the template that turns them into prompts."""
+    """Labelled texts with the template that made them.
+
+    `validation`: the examples of a published validation file, or of one that was named; else empty. `notes` are
+    sentences about rows that were left out.
+    """
 
     name: str
-    examples: tuple[Example, ...]
+    examples: tuple[LabelledText, ...]
     template: Template
+    validation: tuple[LabelledText, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
-        """A hash of texts, classes, prompt and answers, but not of the name."""
-        rows = [[example.text, example.label] for example in self.examples]
-        document = [self.template.suffix, self.template.answers, rows]
-        return hashlib.sha256(json.dumps(document).encode()).hexdigest()
-
-
-TEXT_COLUMNS = ("sentence", "text")
-LABEL_COLUMN = "label"
-#: The placeholder label of files without labels (test splits).
-NO_LABEL = ("", "-1")
-BUILT_IN = "reviews"
-
-Lines = Sequence[tuple[int, str]]
-"""Numbered lines, from 1, without blank ones."""
+        """A hash of all prompts, candidates and labels, but not of the name."""
+        rows = [
+            [[each.text, each.candidates, each.right] for each in part] for part in (self.examples, self.validation)
+        ]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
-class _Row:
-    line: int
-    text: str
-    label: str
+class _Data:
+    """The tables of a task, and the file whose path may name the template; None: it is the default one."""
+
+    name: str
+    path: Path | None
+    train: Table
+    validation: Table | None = None
 
 
-def built_in_task(template: Template | None = None) -> Task:
+def built_in_task() -> Task:
     """96 short reviews of films and products, half of them friendly."""
-    text = resources.files("workloads").joinpath("data/reviews.tsv").read_text(encoding="utf-8")
-    return _task(BUILT_IN, "the built-in reviews", _read_tsv(_lines(text), "the built-in reviews"), template)
+    return open_task(TaskSource(BUILT_IN))
 
 
-def read_task(path: Path, template: Template | None = None) -> Task:
-    """Loads a task, named after its file, from TSV or JSONL.
+def open_task(source: TaskSource, notify: Callable[[str], None] = _log.info) -> Task:
+    """Reads a task; `notify` gets a line before a download.
 
-    Raises `UserError`, with the line's number where there is one, for a file that can't be read, has no labels, or
-    has labels that are not in the template.
+    Raises `UserError`, with the line's number where there is one, for files that can't be read, columns and labels
+    that the template does not have, and templates that aren't valid.
     """
-    readers: dict[str, Callable[[Lines, str], Iterator[_Row]]] = {".tsv": _read_tsv, ".jsonl": _read_jsonl}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise UserError(f"{path} ends in {path.suffix or 'nothing'!r}: a task is a .tsv or a .jsonl file.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path} is not UTF-8 (byte {error.object[error.start]:#04x} at offset {error.start}): convert it to UTF-8."
-        ) from error
-    except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror}): check the path of the task file.") from error
-    return _task(path.stem, str(path), reader(_lines(text), str(path)), template)
+    templates = built_in_templates() if source.template is None else {source.template: load_template(source.template)}
+    data = _data(source, templates, notify)
+    ignored = [column.strip().casefold() for column in source.ignored_columns]
+    name = source.template or _recognized(data, templates, ignored, source.label_map)
+    template = templates[name]
+    check_label_map(template, source.label_map)
+    parts: list[tuple[LabelledText, ...]] = []
+    notes: list[str] = []
+    for table in (data.train, data.validation):
+        if table is None:
+            continue
+        laid = laid_out(table, template)
+        if laid.rows:
+            require_columns(laid, name, template, ignored)
+        texts, left_out = labelled_texts(laid, template, source.label_map)
+        parts.append(texts)
+        notes += left_out
+    train, validation = (*parts, ())[:2]
+    return Task(data.name, train, template, validation, tuple(notes))
 
 
-def _lines(text: str) -> Lines:
-    # Not splitlines(), which would also split at other characters that a text may contain.
-    numbered = enumerate((line.removesuffix("\r") for line in text.split("\n")), start=1)
-    return [(number, line) for number, line in numbered if line.strip()]
+def _recognized(
+    data: _Data, templates: Mapping[str, Template], ignored: list[str], label_map: Mapping[str, str]
+) -> str:
+    if data.path is None or not data.train.rows:
+        return DEFAULT
+    return recognize(data.train, templates, ignored, label_map, data.path)
 
 
-def _task(name: str, where: str, rows: Iterator[_Row], template: Template | None) -> Task:
-    template = template or Template()
-    found = list(rows)
-    if not found:
-        raise UserError(f"{where} has no examples: a task needs at least one text with its label.")
-    if all(row.label in NO_LABEL and row.label not in template.labels for row in found):
-        raise UserError(f"{where} has no labels in its {len(found)} rows: use the training or the validation split.")
-    unknown = [row for row in found if row.label not in template.labels]
-    if unknown:
-        raise UserError(
-            f"{where} has an unknown label in {len(unknown)} of {len(found)} rows, the first is "
-            f"{unknown[0].label[:40]!r} in line {unknown[0].line}: use {', '.join(template.labels)}."
-        )
-    empty = [row.line for row in found if not row.text.strip()]
-    if empty:
-        raise UserError(
-            f"{where} has no text in {len(empty)} of {len(found)} rows, the first is line {empty[0]}: remove them."
-        )
-    examples = tuple(Example(row.text.strip(), template.labels[row.label]) for row in found)
-    return Task(name, examples, template)
-
-
-def _read_tsv(lines: Lines, where: str) -> Iterator[_Row]:
-    if not lines:
-        return
-    first = [cell.strip().lower() for cell in lines[0][1].split("\t")]
-    text_column = next((first.index(name) for name in TEXT_COLUMNS if name in first), None)
-    label_column = first.index(LABEL_COLUMN) if LABEL_COLUMN in first else None
-    if text_column is not None and label_column is not None:
-        yield from _cells(lines[1:], text_column, label_column, len(first), where)
-    elif text_column is not None and len(first) > 1:
-        raise UserError(f"{where} has no labels, only the columns {', '.join(first)}: use a split with a label column.")
-    elif not any("\t" in line for _, line in lines):
-        raise UserError(f"{where} has no labels, only one column: write each line as text, a tab, label.")
+def _data(source: TaskSource, templates: Mapping[str, Template], notify: Callable[[str], None]) -> _Data:
+    known = known_columns(templates.values())
+    if source.task == MOVIE_REVIEWS:
+        data = _Data(MOVIE_REVIEWS, None, movie_reviews(notify))
+    elif source.task == BUILT_IN:
+        text = resources.files("workloads").joinpath("data/reviews.tsv").read_text(encoding="utf-8")
+        data = _Data(BUILT_IN, None, read_tsv_text(text, "the built-in reviews", known))
+    elif Path(source.task).is_dir():
+        data = _of_folder(Path(source.task), templates, known)
     else:
-        yield from _cells(lines, 0, 1, 2, where)
+        path = Path(source.task)
+        data = _Data(path.stem, path, read_table(path, known))
+    if source.validation is None:
+        return data
+    return _Data(data.name, data.path, data.train, read_table(Path(source.validation), known))
 
 
-def _cells(lines: Lines, text_column: int, label_column: int, columns: int, where: str) -> Iterator[_Row]:
-    for number, line in lines:
-        cells = line.split("\t")
-        if len(cells) != columns:
-            raise UserError(f"{where}: line {number} has {len(cells)} tab-separated columns instead of {columns}.")
-        yield _Row(number, cells[text_column], cells[label_column].strip().lower())
+def _of_folder(folder: Path, templates: Mapping[str, Template], known: frozenset[str]) -> _Data:
+    """Reads the published files of a folder, by the names that the templates give them."""
+    splits = [Splits(), *(template.splits for template in templates.values())]
+    if len(templates) == 1:
+        splits = splits[1:]
+    train = _published(folder, "train", [pattern for each in splits for pattern in each.train])
+    validation = _published(folder, "validation", [pattern for each in splits for pattern in each.validation])
+    if not train:
+        here = listed(sorted(path.name for path in folder.iterdir() if path.suffix.lower() in _ENDINGS))
+        raise UserError(
+            f"{folder} has no train file, such as train.tsv or train.jsonl (data files: {here}): name the file."
+        )
+    return _Data(
+        folder.name,
+        train[0],
+        _joined([read_table(path, known) for path in train]),
+        _joined([read_table(path, known) for path in validation]) if validation else None,
+    )
 
 
-def _read_jsonl(lines: Lines, where: str) -> Iterator[_Row]:
-    for number, line in lines:
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{where}: line {number} is not JSON ({error}): each line holds one object.") from error
-        text = next((entry[name] for name in TEXT_COLUMNS if name in entry), None) if isinstance(entry, dict) else None
-        if not isinstance(text, str) or not _is_unicode(text):
-            raise UserError(f'{where}: line {number} should be an object with "text", a string, and "label".')
-        yield _Row(number, text, _label(entry.get(LABEL_COLUMN), number, where))
+def _published(folder: Path, part: str, patterns: list[str]) -> list[Path]:
+    """Returns the file of the first pattern that finds one, or all of its numbered pieces; empty if there is none."""
+    for pattern in dict.fromkeys(patterns):
+        found = sorted(path for path in folder.glob(pattern) if path.suffix.lower() in _ENDINGS and path.is_file())
+        if len(found) > 1 and not all("-of-" in path.stem for path in found):
+            names = listed(path.name for path in found)
+            raise UserError(
+                f"{folder} has {len(found)} {part} files ({names}): name the one to use instead of the folder."
+            )
+        if found:
+            return found
+    return []
 
 
-def _label(value: object, line: int, where: str) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise UserError(f"{where}: the label in line {line} should be a string or a whole number, not {value!r:.40}.")
-    return str(value).strip().lower()
-
-
-def _is_unicode(text: str) -> bool:
-    """Returns False for half a surrogate pair, which JSON allows but no tokenizer reads."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+def _joined(tables: list[Table]) -> Table:
+    first, *others = tables
+    if not others:
+        return first
+    rows = tuple(row for table in tables for row in table.rows)
+    where = f"{first.where} and {len(others)} more"
+    return Table(where, first.unit, rows, first.has_names, tuple(note for table in tables for note in table.notes))

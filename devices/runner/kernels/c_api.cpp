@@ -2,6 +2,7 @@
 #include "../thread_pool.h"
 #include "decoder_layer.h"
 #include "frozen_product.h"
+#include "layer_backward.h"
 #include "noise.h"
 #include "step_parts.h"
 
@@ -32,42 +33,9 @@ prge::LayerShape layer_shape(const int64_t* sizes) {
   return {sizes[0] * sizes[1], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], sizes[7], sizes[8]};
 }
 
-}  // namespace
-
-extern "C" {
-
-const char* prge_variant_name(uint64_t index) {
-  const prge::SimdLoops* loops = prge::simd_variant(index);
-  return loops == nullptr ? nullptr : loops->name;
-}
-
-int64_t prge_set_threads(uint32_t threads) { return runner::set_thread_count(threads); }
-
-void prge_normals(uint64_t variant, const int64_t* key, int64_t query, int64_t first, int64_t count, float* out) {
-  prge::fill_normals(*prge::simd_variant(variant), prge::noise_stream(key, query), first, count, out);
-}
-
-void prge_perturb(const float* adapter, int64_t first, int64_t count, const int64_t* key, float epsilon,
-                  int64_t first_query, int64_t queries, int64_t signs, float* out) {
-  prge::perturb({adapter, first, count, {key[0], key[1]}, epsilon, first_query, queries, prge::Signs(signs)}, out);
-}
-
-void prge_update(const float* adapter, const float* gradient, int64_t queries, const int64_t* key, float rate,
-                 int64_t count, float* out) {
-  prge::update(adapter, gradient, queries, key, rate, count, out);
-}
-
-bool prge_linear_frozen(uint64_t variant, const float* x, int64_t rows, const Frozen* weight, int64_t out_features,
-                        int64_t in_features, float* y) {
-  return prge::linear_frozen(*prge::simd_variant(variant), x, rows, matrix(*weight, out_features, in_features), y);
-}
-
-int64_t prge_scratch_values(const int64_t* sizes) { return prge::scratch_values(layer_shape(sizes)); }
-
 // The arrays have an entry for each projection, null in `a` and `b` where it has no adapter.
-bool prge_decoder_layer(uint64_t variant, const int64_t* sizes, const Frozen* weights, const void* const* a,
-                        const void* const* b, const float* const* norms, const float* const* rotary, float epsilon,
-                        const float* x, const float* bias, float* scratch, float* out) {
+prge::DecoderLayer layer_of(const int64_t* sizes, const Frozen* weights, const void* const* a, const void* const* b,
+                            const float* const* norms, const float* const* rotary, float epsilon) {
   prge::DecoderLayer layer{};
   layer.shape = layer_shape(sizes);
   const int64_t query = sizes[5] * sizes[7], key = sizes[6] * sizes[7], hidden = sizes[3], wide = sizes[4];
@@ -85,7 +53,76 @@ bool prge_decoder_layer(uint64_t variant, const int64_t* sizes, const Frozen* we
   layer.query_sin = rotary[1];
   layer.key_cos = rotary[2];
   layer.key_sin = rotary[3];
+  return layer;
+}
+
+}  // namespace
+
+extern "C" {
+
+const char* prge_variant_name(uint64_t index) {
+  const prge::SimdLoops* loops = prge::simd_variant(index);
+  return loops == nullptr ? nullptr : loops->name;
+}
+
+int64_t prge_set_threads(uint32_t threads) { return runner::set_thread_count(threads); }
+
+void prge_noise(uint64_t variant, int64_t distribution, const int64_t* key, int64_t query, int64_t first,
+                int64_t count, float* out) {
+  prge::fill_noise(*prge::simd_variant(variant), prge::Distribution(distribution), prge::noise_stream(key, query),
+                   first, count, out);
+}
+
+void prge_perturb(int64_t distribution, const float* adapter, int64_t first, int64_t count, const int64_t* key,
+                  float epsilon, int64_t first_query, int64_t queries, int64_t signs, float* out) {
+  prge::perturb({adapter,
+                 first,
+                 count,
+                 {key[0], key[1]},
+                 epsilon,
+                 first_query,
+                 queries,
+                 prge::Signs(signs),
+                 prge::Distribution(distribution)},
+                out);
+}
+
+void prge_update(int64_t distribution, const float* adapter, const float* gradient, int64_t queries,
+                 const int64_t* key, float rate, int64_t count, float* out) {
+  prge::update(adapter, gradient, queries, key, rate, count, out, prge::Distribution(distribution));
+}
+
+bool prge_linear_frozen(uint64_t variant, const float* x, int64_t rows, const Frozen* weight, int64_t out_features,
+                        int64_t in_features, float* y) {
+  return prge::linear_frozen(*prge::simd_variant(variant), x, rows, matrix(*weight, out_features, in_features), y);
+}
+
+int64_t prge_scratch_values(const int64_t* sizes) { return prge::scratch_values(layer_shape(sizes)); }
+
+bool prge_decoder_layer(uint64_t variant, const int64_t* sizes, const Frozen* weights, const void* const* a,
+                        const void* const* b, const float* const* norms, const float* const* rotary, float epsilon,
+                        const float* x, const float* bias, float* scratch, float* out) {
+  const prge::DecoderLayer layer = layer_of(sizes, weights, a, b, norms, rotary, epsilon);
   return prge::decoder_layer(*prge::simd_variant(variant), layer, x, bias, scratch, out);
+}
+
+int64_t prge_backward_scratch_values(const int64_t* sizes) {
+  return prge::backward_scratch_values(layer_shape(sizes));
+}
+
+// `of_b` has an entry for each projection, null where it has no adapter.
+bool prge_layer_backward(uint64_t variant, const int64_t* sizes, const Frozen* weights, const void* const* a,
+                         const void* const* b, const float* const* norms, const float* const* rotary, float epsilon,
+                         const float* x, const float* bias, const float* gradient, float* scratch, float* const* of_b,
+                         float* out) {
+  const prge::DecoderLayer layer = layer_of(sizes, weights, a, b, norms, rotary, epsilon);
+  return prge::layer_backward(*prge::simd_variant(variant), layer, x, bias, gradient, scratch, of_b, out);
+}
+
+bool prge_linear_frozen_back(uint64_t variant, const float* x, int64_t rows, const Frozen* weight,
+                             int64_t out_features, int64_t in_features, float* y) {
+  const prge::SimdLoops& loops = *prge::simd_variant(variant);
+  return prge::linear_frozen_back(loops, x, rows, matrix(*weight, out_features, in_features), y);
 }
 
 void prge_answer_losses(uint64_t variant, const float* logits, int64_t rows, int64_t vocabulary, const int64_t* labels,

@@ -14,6 +14,27 @@ constexpr int64_t kFewestRows = 256;    // of a tile: decoding once for these co
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Decodes rows [row, row + count) of a frozen matrix, columns [first, first + columns), into panel[count][panel width].
+// Columns from `columns` on, at most a panel's width, become zero.
+void decode_columns(const SimdLoops& loops, const FrozenMatrix& weight, int64_t row, int64_t count, int64_t first,
+                    int64_t columns, float* panel) {
+  const int64_t width = loops.panel_width, taken = std::min(columns, width);
+  if (weight.form == Form::float32) {
+    const float* values = static_cast<const float*>(weight.values) + row * weight.in_features + first;
+    return pack_columns(loops, {values, false}, weight.in_features, count, columns, panel);
+  }
+  float block[kWidestPanel * kWidestPanel];
+  for (int64_t k = 0; k < count; k += width) {
+    const int64_t rows = std::min(width, count - k);
+    loops.decode(weight, row + k, rows, first, taken, block);
+    for (int64_t i = 0; i < rows; ++i) {
+      float* to = panel + (k + i) * width;
+      for (int64_t j = 0; j < taken; ++j) to[j] = block[j * width + i];
+      std::fill(to + taken, to + width, 0.0f);
+    }
+  }
+}
+
 void multiply_frozen(const SimdLoops& loops, const FrozenProduct& product, const Tile& tile, float* y,
                      int64_t y_stride, float* buffer) {
   const int64_t passes = divide_up(product.depth, kTileDepth);
@@ -22,8 +43,12 @@ void multiply_frozen(const SimdLoops& loops, const FrozenProduct& product, const
   for (int64_t k = 0; k < product.depth; k += step) {
     const int64_t count = std::min(step, product.depth - k);
     for (int64_t c = 0; c < tile.columns; c += loops.panel_width) {
-      loops.decode(product.weight, product.first_out + tile.column + c, tile.columns - c, product.first_in + k, count,
-                   buffer + c * count);
+      const int64_t column = product.first_out + tile.column + c;
+      if (product.back) {
+        decode_columns(loops, product.weight, product.first_in + k, count, column, tile.columns - c, buffer + c * count);
+      } else {
+        loops.decode(product.weight, column, tile.columns - c, product.first_in + k, count, buffer + c * count);
+      }
     }
     multiply_panels(loops, {x + k, product.x_stride, tile.rows, count}, buffer, count,
                     {y, y_stride, tile.columns, product.accumulate || k > 0});
@@ -80,15 +105,28 @@ void multiply_tile(const SimdLoops& loops, const FrozenProduct& product, const T
   if (product.share.b.values != nullptr) add_share(loops, product, tile, y, y_stride, buffer);
 }
 
-bool linear_frozen(const SimdLoops& loops, const float* x, int64_t rows, const FrozenMatrix& weight, float* y) {
-  if (rows == 0 || weight.out_features == 0) return true;
-  const int64_t in = weight.in_features, out = weight.out_features;
-  const FrozenProduct product{weight, 0, out, 0, in, x, in};
-  const TilePlan plan = plan_tiles(loops, rows, out, kWidestTile);
+namespace {
+
+bool multiply_all(const SimdLoops& loops, const FrozenProduct& product, int64_t rows, float* y) {
+  const int64_t columns = product.columns;
+  if (rows == 0 || columns == 0) return true;
+  const TilePlan plan = plan_tiles(loops, rows, columns, kWidestTile);
   return for_each_buffered_task(plan.tasks(), kTileBuffer, [&](int64_t task, float* buffer) {
-    const Tile tile = plan.tile(task, rows, out);
-    multiply_tile(loops, product, tile, y + tile.row * out + tile.column, out, buffer);
+    const Tile tile = plan.tile(task, rows, columns);
+    multiply_tile(loops, product, tile, y + tile.row * columns + tile.column, columns, buffer);
   });
+}
+
+}  // namespace
+
+bool linear_frozen(const SimdLoops& loops, const float* x, int64_t rows, const FrozenMatrix& weight, float* y) {
+  const int64_t in = weight.in_features;
+  return multiply_all(loops, {weight, 0, weight.out_features, 0, in, x, in}, rows, y);
+}
+
+bool linear_frozen_back(const SimdLoops& loops, const float* x, int64_t rows, const FrozenMatrix& weight, float* y) {
+  const int64_t out = weight.out_features;
+  return multiply_all(loops, {weight, 0, weight.in_features, 0, out, x, out, false, {}, true}, rows, y);
 }
 
 }  // namespace prge

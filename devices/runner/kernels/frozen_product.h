@@ -30,6 +30,9 @@ struct FrozenProduct {
   int64_t x_stride;
   bool accumulate = false;
   LowRankShare share = {};
+  // The same with decoded(weight)[first_in ..][first_out ..], not transposed: `first_in` counts its rows, `first_out` its
+  // columns.
+  bool back = false;
 };
 
 // A part of the result that one task makes.
@@ -62,5 +65,8 @@ void multiply_tile(const SimdLoops& loops, const FrozenProduct& product, const T
 // y[rows][out_features] = x[rows][in_features] * decoded(weight)^T, on all threads of the pool. Each thread decodes
 // one tile of the weight at a time into a buffer of its own (at most 256 KiB). False when that buffer can't be had.
 bool linear_frozen(const SimdLoops& loops, const float* x, int64_t rows, const FrozenMatrix& weight, float* y);
+
+// y[rows][in_features] = x[rows][out_features] * decoded(weight), likewise.
+bool linear_frozen_back(const SimdLoops& loops, const float* x, int64_t rows, const FrozenMatrix& weight, float* y);
 
 }  // namespace prge

@@ -1,4 +1,4 @@
-// prge::decoder_layer (docs/contracts.md, "Operators of our own"), registered with ExecuTorch at start-up.
+// prge::decoder_layer and prge::decoder_layer_back (docs/contracts.md, "Operators of our own"), registered with ExecuTorch at start-up.
 #include <executorch/extension/kernel_util/make_boxed_from_unboxed_functor.h>
 #include <executorch/runtime/kernel/kernel_includes.h>
 
@@ -6,6 +6,7 @@
 
 #include "decoder_layer.h"
 #include "frozen_tensor.h"
+#include "layer_backward.h"
 
 namespace prge {
 namespace {
@@ -21,6 +22,7 @@ using executorch::runtime::resize_tensor;
 using executorch::runtime::Span;
 
 struct Arguments {
+  const char* name;  // of the operator
   const Tensor& x;
   const Tensor& bias;
   const Tensor& scratch;
@@ -29,6 +31,24 @@ struct Arguments {
   int64_t heads, kv_heads;
   double epsilon;
 };
+
+// The arguments: x, bias and scratch, then what both operators have after them.
+Arguments arguments(const char* name, EValue* const* first, EValue* const* rest) {
+  return {name,
+          first[0]->toTensor(),
+          first[1]->toTensor(),
+          first[2]->toTensor(),
+          rest[0]->toTensorList(),
+          rest[1]->toTensorList(),
+          rest[2]->toTensorList(),
+          rest[3]->toTensorList(),
+          rest[4]->toTensorList(),
+          rest[5]->toTensorList(),
+          rest[6]->toIntList(),
+          rest[7]->toInt(),
+          rest[8]->toInt(),
+          rest[9]->toDouble()};
+}
 
 bool is_float(const Tensor& tensor, ssize_t dimensions) {
   return tensor.scalar_type() == ScalarType::Float && tensor.dim() == dimensions;
@@ -120,27 +140,37 @@ bool take_adapters(const Arguments& args, DecoderLayer& layer) {
   return true;
 }
 
-void decoder_layer_out(KernelRuntimeContext& ctx, const Arguments& args, Tensor& out) {
-  DecoderLayer layer{};
+// Takes a layer from the arguments; false after it has failed `ctx` with a sentence.
+bool take_layer(KernelRuntimeContext& ctx, const Arguments& args, int64_t (*scratch_values)(const LayerShape&),
+                DecoderLayer& layer) {
   layer.shape = shape_of(args);
   layer.epsilon = static_cast<float>(args.epsilon);
-  ET_KERNEL_CHECK_MSG(ctx, layer.shape.rows > 0, InvalidArgument, ,
-                      "prge::decoder_layer needs float32 x [slices, rows of whole sequences, hidden], four tables "
-                      "[T, 1, head_dim], seven weights, and heads that kv_heads divides");
-  ET_KERNEL_CHECK_MSG(ctx, take_tables(args, layer), InvalidArgument, ,
-                      "prge::decoder_layer: norms, rotary tables or bias do not fit x of %" PRId64
+  ET_KERNEL_CHECK_MSG(ctx, layer.shape.rows > 0, InvalidArgument, false,
+                      "%s needs float32 x [slices, rows of whole sequences, hidden], four tables "
+                      "[T, 1, head_dim], seven weights, and heads that kv_heads divides", args.name);
+  ET_KERNEL_CHECK_MSG(ctx, take_tables(args, layer), InvalidArgument, false,
+                      "%s: norms, rotary tables or bias do not fit x of %" PRId64
                       " rows and %" PRId64 " features",
-                      layer.shape.rows, layer.shape.hidden);
-  ET_KERNEL_CHECK_MSG(ctx, take_weights(args, layer), InvalidArgument, ,
-                      "prge::decoder_layer: a weight or its scales do not fit %" PRId64 " features, %" PRId64
+                      args.name, layer.shape.rows, layer.shape.hidden);
+  ET_KERNEL_CHECK_MSG(ctx, take_weights(args, layer), InvalidArgument, false,
+                      "%s: a weight or its scales do not fit %" PRId64 " features, %" PRId64
                       " heads and %" PRId64 " wide features",
-                      layer.shape.hidden, layer.shape.heads, layer.shape.intermediate);
-  ET_KERNEL_CHECK_MSG(ctx, take_adapters(args, layer), InvalidArgument, ,
-                      "prge::decoder_layer: an adapter of rank %" PRId64 " does not fit its projection or the slices",
-                      layer.shape.rank);
+                      args.name, layer.shape.hidden, layer.shape.heads, layer.shape.intermediate);
+  ET_KERNEL_CHECK_MSG(ctx, take_adapters(args, layer), InvalidArgument, false,
+                      "%s: an adapter of rank %" PRId64 " does not fit its projection or the slices",
+                      args.name, layer.shape.rank);
   ET_KERNEL_CHECK_MSG(ctx, is_float(args.scratch, 1) && args.scratch.numel() >= scratch_values(layer.shape),
-                      InvalidArgument, , "prge::decoder_layer: scratch has %zd values instead of %" PRId64,
-                      static_cast<ssize_t>(args.scratch.numel()), scratch_values(layer.shape));
+                      InvalidArgument, false, "%s: scratch has %zd values instead of %" PRId64,
+                      args.name, static_cast<ssize_t>(args.scratch.numel()), scratch_values(layer.shape));
+  return true;
+}
+
+// The library's own wrapper does not know lists of so many kinds.
+void decoder_layer_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
+  const Arguments args = arguments("prge::decoder_layer", stack.data(), stack.data() + 3);
+  Tensor& out = stack[13]->toTensor();
+  DecoderLayer layer{};
+  if (!take_layer(ctx, args, scratch_values, layer)) return;
   ET_KERNEL_CHECK_MSG(ctx, is_float(out, 3) && resize_tensor(out, args.x.sizes()) == Error::Ok, InvalidArgument, ,
                       "prge::decoder_layer: the output is not float32 of the shape of x");
   ET_KERNEL_CHECK_MSG(ctx,
@@ -149,18 +179,43 @@ void decoder_layer_out(KernelRuntimeContext& ctx, const Arguments& args, Tensor&
                       MemoryAllocationFailed, , "prge::decoder_layer: no memory for a thread's buffer");
 }
 
-// The library's own wrapper does not know lists of so many kinds.
-void decoder_layer_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
-  const Arguments args{stack[0]->toTensor(),      stack[1]->toTensor(),      stack[2]->toTensor(),
-                       stack[3]->toTensorList(),  stack[4]->toTensorList(),  stack[5]->toTensorList(),
-                       stack[6]->toTensorList(),  stack[7]->toTensorList(),  stack[8]->toTensorList(),
-                       stack[9]->toIntList(),     stack[10]->toInt(),        stack[11]->toInt(),
-                       stack[12]->toDouble()};
-  decoder_layer_out(ctx, args, stack[13]->toTensor());
+// Whether the results are like x and like the adapters; `of_b` gets the places of the latter.
+bool take_results(const Arguments& args, ArrayRef<Tensor> outs, float** of_b) {
+  if (outs.size() != 1 + args.adapted.size()) return false;
+  for (size_t i = 0; i < outs.size(); ++i) {
+    Tensor out = outs[i];
+    const Tensor& like = i == 0 ? args.x : args.lora_b[i - 1];
+    if (!is_float(out, 3) || resize_tensor(out, like.sizes()) != Error::Ok) return false;
+    if (i > 0) of_b[args.adapted[i - 1]] = out.mutable_data_ptr<float>();
+  }
+  return true;
 }
 
-const auto decoder_layer_registered = executorch::runtime::register_kernel(
-    executorch::runtime::Kernel("prge::decoder_layer.out", decoder_layer_boxed));
+void decoder_layer_back_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
+  const Arguments args = arguments("prge::decoder_layer_back", stack.data(), stack.data() + 4);
+  const Tensor& gradient = stack[3]->toTensor();
+  const ArrayRef<Tensor> outs = stack[14]->toTensorList();
+  DecoderLayer layer{};
+  float* of_b[kProjections] = {};
+  if (!take_layer(ctx, args, backward_scratch_values, layer)) return;
+  ET_KERNEL_CHECK_MSG(ctx, layer.shape.rows == layer.shape.rows_per_slice && is_float(gradient, 3) &&
+                               gradient.sizes() == args.x.sizes() && take_results(args, outs, of_b),
+                      InvalidArgument, ,
+                      "prge::decoder_layer_back needs one slice, a float32 gradient like x, and float32 outputs like x "
+                      "and like each B");
+  Tensor out = outs[0];
+  ET_KERNEL_CHECK_MSG(ctx,
+                      layer_backward(simd_loops(), layer, values(args.x), values(args.bias), values(gradient),
+                                     args.scratch.mutable_data_ptr<float>(), of_b, out.mutable_data_ptr<float>()),
+                      MemoryAllocationFailed, , "prge::decoder_layer_back: no memory for a thread's buffer");
+}
+
+const bool layers_registered = [] {
+  using executorch::runtime::Kernel;
+  (void)executorch::runtime::register_kernel(Kernel("prge::decoder_layer.out", decoder_layer_boxed));
+  (void)executorch::runtime::register_kernel(Kernel("prge::decoder_layer_back.out", decoder_layer_back_boxed));
+  return true;
+}();
 
 }  // namespace
 }  // namespace prge

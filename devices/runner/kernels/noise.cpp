@@ -20,22 +20,25 @@ NoiseStream noise_stream(const int64_t key[2], int64_t query) {
   return {{low(key[0]), high(key[0])}, low(query), {low(key[1]), high(key[1])}};
 }
 
-void fill_normals(const SimdLoops& loops, const NoiseStream& stream, int64_t first, int64_t count, float* out) {
-  const int64_t lead = first % 4;
+void fill_noise(const SimdLoops& loops, Distribution distribution, const NoiseStream& stream, int64_t first,
+                int64_t count, float* out) {
+  const bool normal = distribution == Distribution::normal;
+  const NoiseLoop fill = normal ? loops.normals : loops.signs;
+  const int64_t values = normal ? 4 : 128;  // of a block
+  alignas(64) float block[128];
+  const int64_t lead = first % values;
   if (lead != 0 && count > 0) {
-    float block[4];
-    loops.normals(stream, static_cast<uint32_t>(first / 4), 1, block);
-    const int64_t taken = std::min(4 - lead, count);
+    fill(stream, static_cast<uint32_t>(first / values), 1, block);
+    const int64_t taken = std::min(values - lead, count);
     std::memcpy(out, block + lead, static_cast<size_t>(taken) * sizeof(float));
     first += taken;
     count -= taken;
     out += taken;
   }
-  loops.normals(stream, static_cast<uint32_t>(first / 4), static_cast<size_t>(count / 4), out);
-  if (count % 4 != 0) {
-    float block[4];
-    loops.normals(stream, static_cast<uint32_t>((first + count) / 4), 1, block);
-    std::memcpy(out + count / 4 * 4, block, static_cast<size_t>(count % 4) * sizeof(float));
+  fill(stream, static_cast<uint32_t>(first / values), static_cast<size_t>(count / values), out);
+  if (count % values != 0) {
+    fill(stream, static_cast<uint32_t>((first + count) / values), 1, block);
+    std::memcpy(out + count / values * values, block, static_cast<size_t>(count % values) * sizeof(float));
   }
 }
 
@@ -48,8 +51,8 @@ void perturb(const Perturbation& p, Value* out) {
     const int64_t begin = task % chunks * kChunk;
     const int64_t size = std::min(kChunk, p.count - begin);
     alignas(64) float noise[kChunk] = {};
-    if (p.epsilon != 0.0F) {  // an evaluation takes the adapter as it is
-      fill_normals(loops, noise_stream(p.key, p.first_query + query), p.first + begin, size, noise);
+    if (p.first_query + query != kUnperturbed) {
+      fill_noise(loops, p.distribution, noise_stream(p.key, p.first_query + query), p.first + begin, size, noise);
     }
     const float* from = p.adapter + p.first + begin;
     Value* to = out + query * p.count + begin;
@@ -68,7 +71,7 @@ template void perturb(const Perturbation& perturbation, executorch::aten::Half* 
 template void perturb(const Perturbation& perturbation, executorch::aten::BFloat16* out);
 
 void update(const float* adapter, const float* gradient, int64_t queries, const int64_t key[2], float rate,
-            int64_t count, float* out) {
+            int64_t count, float* out, Distribution distribution) {
   const SimdLoops& loops = simd_loops();
   for_each_task((count + kChunk - 1) / kChunk, [&](int64_t task) {
     const int64_t begin = task * kChunk;
@@ -76,7 +79,7 @@ void update(const float* adapter, const float* gradient, int64_t queries, const 
     alignas(64) float noise[kChunk];
     alignas(64) float sum[kChunk] = {};
     for (int64_t query = 0; query < queries; ++query) {
-      fill_normals(loops, noise_stream(key, query), begin, size, noise);
+      fill_noise(loops, distribution, noise_stream(key, query), begin, size, noise);
       for (int64_t i = 0; i < size; ++i) sum[i] += gradient[query] * noise[i];
     }
     const float divisor = static_cast<float>(queries);

@@ -10,8 +10,13 @@ namespace prge {
 // The stream of one query of one step. `key` holds the seed and the step index.
 NoiseStream noise_stream(const int64_t key[2], int64_t query);
 
-// Writes the standard normals of the positions [first, first + count).
-void fill_normals(const SimdLoops& loops, const NoiseStream& stream, int64_t first, int64_t count, float* out);
+enum class Distribution : int64_t { normal, rademacher };
+
+// Writes the noise of the positions [first, first + count).
+void fill_noise(const SimdLoops& loops, Distribution distribution, const NoiseStream& stream, int64_t first,
+                int64_t count, float* out);
+
+constexpr int64_t kUnperturbed = -1;  // the number of a query whose noise is zero
 
 // Which signs `perturb` writes: + for all queries and then - for all queries, or one of them only.
 enum class Signs : int64_t { both = 0, plus = 1, minus = -1 };
@@ -25,16 +30,17 @@ struct Perturbation {
   int64_t first_query;
   int64_t queries;
   Signs signs;
+  Distribution distribution = Distribution::normal;
 };
 
-// Writes adapter +/- epsilon * noise, [signs][queries][count], on all threads of the pool. `Value` is float, or
-// executorch's Half or BFloat16, to which the sum is rounded.
+// Writes adapter +/- epsilon * noise, [signs][queries][count], on all threads of the pool; first_query may be
+// kUnperturbed. `Value` is float, or executorch's Half or BFloat16, to which the sum is rounded.
 template <typename Value>
 void perturb(const Perturbation& perturbation, Value* out);
 
 // out[p] = adapter[p] - rate * mean over queries i of gradient[i] * noise(key, i, p), for p < count, on all threads of
 // the pool. `out` may be `adapter`.
 void update(const float* adapter, const float* gradient, int64_t queries, const int64_t key[2], float rate,
-            int64_t count, float* out);
+            int64_t count, float* out, Distribution distribution = Distribution::normal);
 
 }  // namespace prge

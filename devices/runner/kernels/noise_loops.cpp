@@ -1,4 +1,4 @@
-// Standard normals from Philox4x32-10 and Box-Muller, as docs/contracts.md ("Noise") defines them.
+// Standard normals from Philox4x32-10 and Box-Muller, and signs from its bits, as docs/contracts.md ("Noise") has them.
 //
 // Plain float32 operations in a fixed order, compiled with -ffp-contract=off: additions, multiplications and square
 // roots are rounded the same way on every IEEE processor, so the normals have the same bits. The polynomials are
@@ -120,7 +120,26 @@ inline void pass(const prge::NoiseStream& stream, uint32_t first_block, float* o
   }
 }
 
+// +1 where the bit is 0, -1 where it is 1.
+inline void spread_signs(uint32_t word, float* out) {
+  for (uint32_t bit = 0; bit < 32; ++bit) out[bit] = float_of(0x3F800000u | ((word >> bit) << 31));
+}
+
 }  // namespace
+
+void signs(const prge::NoiseStream& stream, uint32_t first_block, size_t blocks, float* out) {
+  alignas(64) uint32_t words[4][kLanes];
+  while (blocks > 0) {
+    const size_t count = blocks < kLanes ? blocks : kLanes;
+    philox(stream, first_block, words);
+    for (size_t lane = 0; lane < count; ++lane) {
+      for (size_t word = 0; word < 4; ++word) spread_signs(words[word][lane], out + 128 * lane + 32 * word);
+    }
+    blocks -= count;
+    first_block += static_cast<uint32_t>(count);
+    out += 128 * count;
+  }
+}
 
 void normals(const prge::NoiseStream& stream, uint32_t first_block, size_t blocks, float* out) {
   for (; blocks >= kLanes; blocks -= kLanes, first_block += kLanes, out += 4 * kLanes) {

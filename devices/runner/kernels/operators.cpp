@@ -43,10 +43,11 @@ void perturb_slot(const Perturbation& slot, Tensor& out) {
 
 void perturb_out(KernelRuntimeContext& ctx, const Tensor& adapter, const Tensor& key, const Tensor& eps,
                  const Tensor& /*after: orders the graph*/, int64_t offset, int64_t rank, ArrayRef<int64_t> features,
-                 int64_t first_query, int64_t queries, int64_t signs, ScalarType type, ArrayRef<Tensor> out) {
+                 int64_t first_query, int64_t queries, int64_t signs, ScalarType type, ArrayRef<Tensor> out,
+                 Distribution distribution) {
   ET_KERNEL_CHECK_MSG(ctx, is_flat(adapter, ScalarType::Float) && is_key(key) && is_scalar(eps), InvalidArgument, ,
                       "prge::perturb needs a flat float32 adapter, an int64 key of 2 values and one float32 eps");
-  ET_KERNEL_CHECK_MSG(ctx, signs >= -1 && signs <= 1 && queries > 0 && first_query >= 0, InvalidArgument, ,
+  ET_KERNEL_CHECK_MSG(ctx, signs >= -1 && signs <= 1 && queries > 0 && first_query >= kUnperturbed, InvalidArgument, ,
                       "prge::perturb: signs %" PRId64 ", queries %" PRId64 ", first query %" PRId64, signs, queries,
                       first_query);
   ET_KERNEL_CHECK_MSG(ctx, out.size() == features.size(), InvalidArgument, ,
@@ -80,19 +81,23 @@ void perturb_out(KernelRuntimeContext& ctx, const Tensor& adapter, const Tensor&
                   *eps.const_data_ptr<float>(),
                   first_query,
                   queries,
-                  static_cast<Signs>(signs)},
+                  static_cast<Signs>(signs),
+                  distribution},
                  slot);
     offset += rank * features[i];
   }
 }
 
 // The library's own wrapper knows operators with one output tensor only.
+template <Distribution distribution>
 void perturb_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   perturb_out(ctx, stack[0]->toTensor(), stack[1]->toTensor(), stack[2]->toTensor(), stack[3]->toTensor(),
               stack[4]->toInt(), stack[5]->toInt(), stack[6]->toIntList(), stack[7]->toInt(), stack[8]->toInt(),
-              stack[9]->toInt(), static_cast<ScalarType>(stack[10]->toInt()), stack[11]->toTensorList());
+              stack[9]->toInt(), static_cast<ScalarType>(stack[10]->toInt()), stack[11]->toTensorList(),
+              distribution);
 }
 
+template <Distribution distribution>
 Tensor& update_out(KernelRuntimeContext& ctx, const Tensor& adapter, const Tensor& projected_gradient,
                    const Tensor& pending_key, const Tensor& lr, Tensor& out) {
   ET_KERNEL_CHECK_MSG(ctx,
@@ -106,7 +111,7 @@ Tensor& update_out(KernelRuntimeContext& ctx, const Tensor& adapter, const Tenso
                       static_cast<ssize_t>(adapter.numel()));
   update(adapter.const_data_ptr<float>(), projected_gradient.const_data_ptr<float>(), projected_gradient.numel(),
          pending_key.const_data_ptr<int64_t>(), *lr.const_data_ptr<float>(), adapter.numel(),
-         out.mutable_data_ptr<float>());
+         out.mutable_data_ptr<float>(), distribution);
   return out;
 }
 
@@ -142,9 +147,12 @@ void linear_frozen_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
 
 const auto linear_registered =
     executorch::runtime::register_kernel(executorch::runtime::Kernel("prge::linear_frozen.out", linear_frozen_boxed));
-const auto perturb_registered =
-    executorch::runtime::register_kernel(executorch::runtime::Kernel("prge::perturb.out", perturb_boxed));
-EXECUTORCH_LIBRARY(prge, "update.out", update_out);
+const auto perturb_registered = executorch::runtime::register_kernel(
+    executorch::runtime::Kernel("prge::perturb.out", perturb_boxed<Distribution::normal>));
+const auto perturb_rademacher_registered = executorch::runtime::register_kernel(
+    executorch::runtime::Kernel("prge::perturb_rademacher.out", perturb_boxed<Distribution::rademacher>));
+EXECUTORCH_LIBRARY(prge, "update.out", update_out<Distribution::normal>);
+EXECUTORCH_LIBRARY(prge, "update_rademacher.out", update_out<Distribution::rademacher>);
 
 }  // namespace
 }  // namespace prge

@@ -19,9 +19,9 @@ struct NoiseStream {
   uint32_t step[2];  // low and high word
 };
 
-// Writes 4 * blocks standard normals: those of the positions 4 * first_block and on. The bits are the same in every
-// variant.
-using NormalsLoop = void (*)(const NoiseStream& stream, uint32_t first_block, size_t blocks, float* out);
+// Writes the noise of whole Philox blocks, from `first_block` on: 4 standard normals each, or 128 signs, +1 or -1. The
+// bits are the same in every variant.
+using NoiseLoop = void (*)(const NoiseStream& stream, uint32_t first_block, size_t blocks, float* out);
 
 // Decodes rows [row, row + rows) of a frozen matrix, columns [first, first + count), into panel[count][panel width].
 // Rows from `rows` on, at most a panel's width, become zero.
@@ -53,7 +53,8 @@ using RoundLoop = void (*)(float* values, int64_t count);
 
 struct SimdLoops {
   const char* name;
-  NormalsLoop normals;
+  NoiseLoop normals;
+  NoiseLoop signs;
   int64_t panel_width;  // columns of y that `multiply` makes at a time, at most kWidestPanel
   int64_t row_group;    // rows of x it takes at a time
   DecodeLoop decode;

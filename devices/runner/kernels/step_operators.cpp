@@ -4,40 +4,15 @@
 #include <executorch/runtime/kernel/kernel_includes.h>
 
 #include <cinttypes>
+#include <cmath>
 #include <cstring>
-#include <initializer_list>
 
 #include "frozen_tensor.h"
+#include "operator_checks.h"
 #include "step_parts.h"
 
 namespace prge {
 namespace {
-
-using executorch::aten::ArrayRef;
-using executorch::aten::ScalarType;
-using executorch::aten::SizesType;
-using executorch::aten::Tensor;
-using executorch::runtime::Error;
-using executorch::runtime::EValue;
-using executorch::runtime::KernelRuntimeContext;
-using executorch::runtime::resize_tensor;
-using executorch::runtime::Span;
-
-// Whether the output could be given the shape, of one of the types that the operator writes.
-bool shaped(Tensor& out, ScalarType type, std::initializer_list<int64_t> sizes) {
-  SizesType wanted[8];
-  size_t dimensions = 0;
-  for (const int64_t size : sizes) wanted[dimensions++] = static_cast<SizesType>(size);
-  return out.scalar_type() == type && resize_tensor(out, ArrayRef<SizesType>(wanted, dimensions)) == Error::Ok;
-}
-
-bool is_long(const Tensor& tensor, ssize_t dimensions) {
-  return tensor.scalar_type() == ScalarType::Long && tensor.dim() == dimensions;
-}
-
-bool is_float(const Tensor& tensor, ssize_t dimensions) {
-  return tensor.scalar_type() == ScalarType::Float && tensor.dim() == dimensions;
-}
 
 void embed_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   const Tensor& tokens = stack[0]->toTensor();
@@ -137,10 +112,12 @@ void collect_losses_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
     if (fit && signs[i] >= 0) slices[0] += signs[i] == 0 ? parts[i].size(0) / 2 : parts[i].size(0);
     if (fit && signs[i] <= 0) slices[1] += signs[i] == 0 ? parts[i].size(0) / 2 : parts[i].size(0);
   }
-  fit = fit && slices[0] == slices[1] && shaped(out, ScalarType::Float, {2, slices[0], parts[0].size(1)});
+  const int64_t sides = slices[1] == 0 ? 1 : 2;
+  fit = fit && (sides == 1 || slices[0] == slices[1]) &&
+        shaped(out, ScalarType::Float, {sides, slices[0], parts[0].size(1)});
   ET_KERNEL_CHECK_MSG(ctx, fit, InvalidArgument, ,
-                      "prge::collect_losses needs float32 parts [slices, b] with as many slices of + as of -, and a "
-                      "float32 output [2, q, b]");
+                      "prge::collect_losses needs float32 parts [slices, b] with as many slices of + as of - or none "
+                      "of -, and a float32 output [2, q, b] or [1, slices, b]");
   float* plus = out.mutable_data_ptr<float>();
   float* minus = plus + out.numel() / 2;
   for (size_t i = 0; i < parts.size(); ++i) {
@@ -163,7 +140,7 @@ Tensor& mean_losses_out(KernelRuntimeContext& ctx, const Tensor& row_losses, con
                       is_float(row_losses, 3) && labels.scalar_type() == ScalarType::Long &&
                           shaped(out, ScalarType::Float, {row_losses.size(0), row_losses.size(1)}),
                       InvalidArgument, out,
-                      "prge::mean_losses needs float32 losses [2, q, b], int64 labels and a float32 output [2, q]");
+                      "prge::mean_losses needs float32 losses [s, q, b], int64 labels and a float32 output [s, q]");
   float answers = 0.0f;
   for (ssize_t i = 0; i < labels.numel(); ++i) answers += labels.const_data_ptr<int64_t>()[i] >= 0 ? 1.0f : 0.0f;
   const float* from = row_losses.const_data_ptr<float>();
@@ -190,6 +167,33 @@ Tensor& gradient_out(KernelRuntimeContext& ctx, const Tensor& losses, const Tens
   return out;
 }
 
+// FZOO's: the one-sided slopes, divided by the standard deviation of the perturbed losses.
+Tensor& normalised_gradient_out(KernelRuntimeContext& ctx, const Tensor& losses, const Tensor& eps, Tensor& out) {
+  ET_KERNEL_CHECK_MSG(ctx,
+                      is_float(losses, 2) && losses.size(0) == 1 && losses.size(1) > 2 &&
+                          eps.scalar_type() == ScalarType::Float && eps.numel() == 1 &&
+                          shaped(out, ScalarType::Float, {losses.size(1) - 1}),
+                      InvalidArgument, out,
+                      "prge::normalised_gradient needs float32 losses [1, 1 + q] of two queries or more, one float32 eps "
+                      "and a float32 output [q]");
+  const float epsilon = *eps.const_data_ptr<float>();
+  const float* base = losses.const_data_ptr<float>();
+  const float* perturbed = base + 1;
+  const ssize_t queries = out.numel();
+  float mean = 0.0f, squares = 0.0f;
+  for (ssize_t i = 0; i < queries; ++i) mean += (perturbed[i] - *base) / static_cast<float>(queries);
+  for (ssize_t i = 0; i < queries; ++i) {
+    const float distance = perturbed[i] - *base - mean;
+    squares += distance * distance;
+  }
+  const float deviation = std::sqrt(squares / static_cast<float>(queries - 1));
+  const float divisor = epsilon > 0.0f && deviation > 0.0f ? epsilon * deviation : 0.0f;
+  for (ssize_t i = 0; i < queries; ++i) {
+    out.mutable_data_ptr<float>()[i] = divisor > 0.0f ? (perturbed[i] - *base) / divisor : 0.0f;
+  }
+  return out;
+}
+
 void registered(const char* name, executorch::runtime::OpFunction function) {
   (void)executorch::runtime::register_kernel(executorch::runtime::Kernel(name, function));
 }
@@ -206,6 +210,7 @@ EXECUTORCH_LIBRARY(prge, "rms_norm.out", rms_norm_out);
 EXECUTORCH_LIBRARY(prge, "answer_losses.out", answer_losses_out);
 EXECUTORCH_LIBRARY(prge, "mean_losses.out", mean_losses_out);
 EXECUTORCH_LIBRARY(prge, "gradient.out", gradient_out);
+EXECUTORCH_LIBRARY(prge, "normalised_gradient.out", normalised_gradient_out);
 
 }  // namespace
 }  // namespace prge

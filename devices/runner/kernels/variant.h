@@ -9,6 +9,7 @@
   extern const int64_t panel_width;                                                                             \
   extern const int64_t row_group;                                                                               \
   void normals(const prge::NoiseStream& stream, uint32_t first_block, size_t blocks, float* out);               \
+  void signs(const prge::NoiseStream& stream, uint32_t first_block, size_t blocks, float* out);                 \
   void decode(const prge::FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first, int64_t count,        \
               float* panel);                                                                                    \
   void multiply(int64_t rows, int64_t count, const float* x, int64_t x_stride, const float* panel, float* y,    \

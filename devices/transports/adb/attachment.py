@@ -49,8 +49,9 @@ def refusal(label: str, state: str) -> DeviceError:
     """Returns the error for an unusable state: `AccessRefused` where a person has to act, else `DeviceLost`."""
     if state == UNAUTHORISED:
         return Unauthorised(label)
-    if state in _REFUSALS:
-        return AccessRefused(f"{label} {_REFUSALS[state]}.")
+    refused = _REFUSALS.get(state.partition(" ")[0])  # "no permissions" is the one of several words
+    if refused is not None:
+        return AccessRefused(f"{label} {refused}.")
     if state in PASSING:
         return DeviceLost(
             f"{label} is {state}: adb sees it and it does not answer; unlock it, then unplug it and plug it in again "

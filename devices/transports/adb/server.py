@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.resources
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -45,6 +46,34 @@ class Listed:
     serial: str
     state: str
     transport_id: int | None
+
+
+_NO_PERMISSIONS = "no permissions"
+# adb's states (adb.cpp, to_string(ConnectionState)); that of a device without rights on the host is a sentence.
+_STATES = (
+    *("device", "offline", "unauthorized", "authorizing", "connecting", "detached", "bootloader", "recovery"),
+    *("rescue", "sideload", "host", "unknown", "disconnect", f"{_NO_PERMISSIONS}.*?"),
+)
+# What follows the state, such as `usb:1-2 product:lynx model:Pixel_7a transport_id:3`.
+_PROPERTIES = r"(?P<properties>(?:\s+[a-z_]+:\S*)*)\s*"
+_KNOWN = re.compile(rf"(?P<serial>.+?)\s+(?P<state>{'|'.join(_STATES)}){_PROPERTIES}")
+_OTHER = re.compile(rf"(?P<serial>.+?)\s+(?P<state>\S+){_PROPERTIES}")
+
+
+def listed_devices(listing: str) -> tuple[Listed, ...]:
+    """Parses the answer to `host:devices-l`: a line for each device, whose serial is all that precedes its state.
+
+    A serial may hold blanks: `adb-35121JEHN28132-jr888A (2)._adb-tls-connect._tcp`, `(no serial number)`.
+    """
+    found: list[Listed] = []
+    for line in listing.splitlines():
+        match = _KNOWN.fullmatch(line.strip()) or _OTHER.fullmatch(line.strip())
+        if match is not None:
+            words = (word.partition(":") for word in match["properties"].split())
+            transport_id = next((value for key, _, value in words if key == "transport_id"), None)
+            state = _NO_PERMISSIONS if match["state"].startswith(_NO_PERMISSIONS) else match["state"]
+            found.append(Listed(match["serial"], state, _number(transport_id)))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -104,9 +133,11 @@ class AdbServer:
 
     def devices(self, *, timeout_s: float) -> tuple[Listed, ...]:
         """Returns the attached devices, in whatever state."""
-        with self._answering(timeout_s):
-            found = self._client(timeout_s).list(extended=True)
-        return tuple(Listed(info.serial, info.state, _number(info.tags.get("transport_id"))) for info in found)
+        # The library's own parser splits a line at its blanks, which a serial may hold, too.
+        with self._answering(timeout_s), self._client(timeout_s).make_connection(timeout=timeout_s) as way:
+            way.send_command("host:devices-l")
+            way.check_okay()
+            return listed_devices(way.read_string_block())
 
     def connect(self, address: str, *, timeout_s: float) -> str:
         """Makes the server connect to a network device; returns its message, which may report a failure."""
@@ -149,7 +180,7 @@ class AdbServer:
             way.check_okay()
         except (adbutils.AdbTimeout, TimeoutError) as error:
             raise TimeoutError from error
-        except (adbutils.AdbError, OSError, ValueError) as error:
+        except (adbutils.AdbError, OSError, EOFError, ValueError) as error:
             raise ServiceRefused(str(error)) from error
 
     def _client(self, timeout_s: float) -> Any:
@@ -170,7 +201,7 @@ class AdbServer:
             raise DeviceLost(f"{self.label} is gone ({printable(str(error), 120)}); run again.") from error
         except adbutils.AdbError as error:
             raise ServiceRefused(str(error)) from error
-        except (OSError, ValueError) as error:
+        except (OSError, EOFError, ValueError) as error:
             raise DeviceLost(
                 f"{self.label} ended the connection or is not an adb server ({printable(str(error), 120)}); run again."
             ) from error

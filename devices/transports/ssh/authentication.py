@@ -18,7 +18,8 @@ from pathlib import Path
 import paramiko
 
 from devices.errors import AccessRefused, DeviceLost, FileError
-from devices.transports.ssh.endpoint import Endpoint
+from devices.transports.ssh.endpoint import PEER_ERRORS, Endpoint
+from devices.transports.ssh.keys import KeyLocked, UnusableKey, WrongPassphrase, load_private_key
 from foundation.text import printable
 
 _ANSWERS: dict[str, str] = {}
@@ -75,23 +76,25 @@ def candidates(endpoint: Endpoint, home: Path) -> Generator[Candidate, None, Non
         if endpoint.key_file is not None:
             yield _named(endpoint, endpoint.key_file, agent)
             return
-        for key in agent.get_keys():
+        for path in endpoint.usual_keys or ():
+            yield _configured(endpoint, path, agent)
+        for key in () if endpoint.only_usual_keys else agent.get_keys():
             yield Candidate(f"agent key {key.fingerprint}", key)
-    for name in _DEFAULT_NAMES:
+    for name in _DEFAULT_NAMES if endpoint.usual_keys is None else ():
         path = home / ".ssh" / name
         if path.is_file():
             try:
-                yield Candidate(str(path), paramiko.PKey.from_path(path))
-            except TypeError:
+                yield Candidate(str(path), load_private_key(path))
+            except KeyLocked:
                 yield Candidate(str(path), None, "has a passphrase: add it to ssh-agent")
-            except (ValueError, OSError, paramiko.SSHException):
+            except (UnusableKey, OSError):
                 yield Candidate(str(path), None, "can't be read")
 
 
 def _named(endpoint: Endpoint, path: Path, agent: paramiko.Agent) -> Candidate:
     try:
-        return Candidate(str(path), paramiko.PKey.from_path(path))
-    except TypeError:
+        return Candidate(str(path), load_private_key(path))
+    except KeyLocked:
         held = _held_by(agent, path)
         return Candidate(str(path), held or _decrypted(endpoint, path))
     except OSError as error:
@@ -99,11 +102,22 @@ def _named(endpoint: Endpoint, path: Path, agent: paramiko.Agent) -> Candidate:
         raise AccessRefused(
             f"the key file {str(path)!r} of {endpoint.label} can't be read because {reason}; correct `key_file`."
         ) from error
-    except (ValueError, paramiko.SSHException) as error:
-        raise AccessRefused(
-            f"the key file {str(path)!r} of {endpoint.label} holds no private key that can be used; "
-            "name one that `ssh-keygen -y -f FILE` can read."
-        ) from error
+    except UnusableKey as error:
+        held = _held_by(agent, path)  # a security key, say
+        if held is not None:
+            return Candidate(str(path), held)
+        raise AccessRefused(f"the key file {str(path)!r} of {endpoint.label} holds {error}; {error.remedy}.") from error
+
+
+def _configured(endpoint: Endpoint, path: Path, agent: paramiko.Agent) -> Candidate:
+    """Returns a key that OpenSSH's configuration names, which may be one of several, or missing."""
+    try:
+        return _named(endpoint, path, agent)
+    except AccessRefused as error:
+        if endpoint.key_passphrase_env is not None:
+            raise
+        reason = str(error).rstrip(".").partition("; ")
+        return Candidate(str(path), None, f"can't be used ({reason[0]})")
 
 
 def _decrypted(endpoint: Endpoint, path: Path) -> paramiko.PKey:
@@ -116,9 +130,8 @@ def _decrypted(endpoint: Endpoint, path: Path) -> paramiko.PKey:
             "environment variable that holds it as `key_passphrase_env`."
         )
     try:
-        # The type stub allows only text, the library only bytes.
-        return paramiko.PKey.from_path(path, passphrase.encode())  # type: ignore[arg-type]
-    except ValueError as error:
+        return load_private_key(path, passphrase)
+    except WrongPassphrase as error:
         forget(purpose)
         raise AccessRefused(f"{purpose} is wrong for {endpoint.label}; correct it and try again.") from error
 
@@ -166,7 +179,7 @@ def _with_key(transport: paramiko.Transport, endpoint: Endpoint, candidate: Cand
     attempts.append(candidate.label)
     try:
         transport.auth_publickey(endpoint.user, candidate.key)
-    except paramiko.SSHException as error:
+    except PEER_ERRORS as error:
         _require_connection(transport, endpoint, attempts, error)
     return transport.is_authenticated()
 
@@ -179,7 +192,7 @@ def _with_password(transport: paramiko.Transport, endpoint: Endpoint, attempts: 
     attempts.append("password" if endpoint.password_env is None else f"password from {endpoint.password_env}")
     try:
         transport.auth_password(endpoint.user, password)
-    except paramiko.SSHException as error:
+    except PEER_ERRORS as error:
         _require_connection(transport, endpoint, attempts, error)
     if not transport.is_authenticated():
         forget(purpose)
@@ -187,7 +200,7 @@ def _with_password(transport: paramiko.Transport, endpoint: Endpoint, attempts: 
 
 
 def _require_connection(
-    transport: paramiko.Transport, endpoint: Endpoint, attempts: list[str], error: paramiko.SSHException
+    transport: paramiko.Transport, endpoint: Endpoint, attempts: list[str], error: Exception
 ) -> None:
     """Raises the error for a connection that ended; a mere refusal leaves room for the next attempt."""
     if transport.is_active():
@@ -203,7 +216,8 @@ def _require_connection(
 
 
 def _remedy(endpoint: Endpoint) -> str:
-    port = f" -p {endpoint.port}"
+    resolved = endpoint.alias in ("", endpoint.host)  # else ssh finds port, user and way by its configuration
+    port = f" -p {endpoint.port}" if resolved else ""
     key = f" -i {endpoint.key_file}" if endpoint.key_file else ""
     password = (
         f"set {endpoint.password_env} to the right password"
@@ -212,5 +226,5 @@ def _remedy(endpoint: Endpoint) -> str:
     )
     return (
         f"check `user` in the inventory, install your public key there with "
-        f"`ssh-copy-id{key}{port} {endpoint.user}@{endpoint.host}`, or {password}"
+        f"`ssh-copy-id{key}{port} {endpoint.user}@{endpoint.alias or endpoint.host}`, or {password}"
     )

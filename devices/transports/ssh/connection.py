@@ -14,7 +14,14 @@ from devices.errors import DeviceLost, HostKeyRefused
 from devices.inventory.entry import DeviceEntry
 from devices.processes import Deadline
 from devices.transports.ssh.authentication import log_in
-from devices.transports.ssh.endpoint import Endpoint, changed, endpoints, require_enrolled, wanted_algorithms
+from devices.transports.ssh.endpoint import (
+    PEER_ERRORS,
+    Endpoint,
+    changed,
+    endpoints,
+    require_enrolled,
+    wanted_algorithms,
+)
 
 # Errors reach the user as our own sentences; without this, the library's background thread prints tracebacks.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -46,14 +53,15 @@ def connect(entry: DeviceEntry) -> Connection:
     hops: list[paramiko.Transport] = []
     with contextlib.ExitStack() as undo:
         undo.callback(lambda: _close(hops))
-        for endpoint in endpoints(entry):
+        way = endpoints(entry)
+        for endpoint in way:
             transport, key = shake_hands(endpoint, entry.connect_timeout_s, through=hops[-1] if hops else None)
             hops.append(transport)
             require_enrolled(endpoint, key)
             log_in(transport, endpoint)
             transport.set_keepalive(_KEEPALIVE_S)
         undo.pop_all()
-    return Connection(tuple(hops), endpoints(entry)[-1].label)
+    return Connection(tuple(hops), way[-1].label)
 
 
 def _close(hops: Sequence[paramiko.Transport]) -> None:
@@ -112,7 +120,7 @@ def _negotiated(
             key = transport.get_remote_server_key()
         except paramiko.ssh_exception.IncompatiblePeer:
             raise
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except PEER_ERRORS as error:
             raise _silent(endpoint, timeout_s, error) from error
         undo.pop_all()
     return transport, key
@@ -169,7 +177,7 @@ def _cause(error: Exception) -> str:
 def _open_tunnel(endpoint: Endpoint, timeout_s: float, through: paramiko.Transport) -> paramiko.Channel:
     try:
         return through.open_channel("direct-tcpip", (endpoint.host, endpoint.port), ("", 0), timeout=timeout_s)
-    except (paramiko.SSHException, EOFError, OSError) as error:
+    except PEER_ERRORS as error:
         raise DeviceLost(
             f"{endpoint.label} can't be reached from its jump host within {timeout_s:g} s ({_cause(error)}); check "
             "that it is on, that the jump host allows forwarding, and `host` and `port` in the inventory."

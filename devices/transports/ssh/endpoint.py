@@ -6,22 +6,37 @@ on first use.
 
 from __future__ import annotations
 
+import functools
 import getpass
+import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from pydantic import ValidationError
 
 from devices.errors import AccessRefused, HostKeyRefused
-from devices.inventory.entry import HOST_KEY_PATTERN, DeviceEntry, SshLogin
+from devices.inventory.entry import HOST_KEY_PATTERN, DeviceEntry, JumpHost
+from devices.transports.ssh.config import HostSettings, settings_of
 from foundation.text import printable
 
 DEFAULT_PORT = 22
+PEER_ERRORS = (
+    *(paramiko.SSHException, EOFError, OSError, ValueError, TypeError, IndexError, struct.error),
+    *(UnsupportedAlgorithm, InvalidSignature),
+)
+"""What the library raises about a server: its thread hands on whatever a malformed message makes it stumble over."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server. `device` is the name of its entry; `is_jump` distinguishes the jump host from the device."""
+    """A server. `device` is the name of its entry; `is_jump` distinguishes a jump host from the device.
+
+    `alias` is what the inventory calls it. `usual_keys`: what the user's OpenSSH configuration names as keys, None if
+    it names none; with `only_usual_keys` other keys of the agent are not tried.
+    """
 
     device: str
     is_jump: bool
@@ -32,6 +47,9 @@ class Endpoint:
     key_passphrase_env: str | None
     password_env: str | None
     host_keys: tuple[str, ...]
+    alias: str = ""
+    usual_keys: tuple[Path, ...] | None = None
+    only_usual_keys: bool = False
 
     @property
     def label(self) -> str:
@@ -42,14 +60,67 @@ class Endpoint:
 
 
 def endpoints(entry: DeviceEntry) -> tuple[Endpoint, ...]:
-    """Returns the servers on the way to a device, the device last. Raises `AccessRefused` if no user is known."""
-    hops = [] if entry.jump is None else [_endpoint(entry.name, entry.jump, entry.jump.host, is_jump=True)]
-    return (*hops, _endpoint(entry.name, entry, entry.host or "", is_jump=False))
+    """Returns the servers on the way to a device, the device last.
+
+    Raises `AccessRefused` if no user is known, or the user's OpenSSH configuration can't be followed.
+    """
+    look_up = functools.cache(settings_of)  # each server is asked for twice
+    jump = _before(entry, entry.name, (), entry.host or "", look_up)
+    hops: list[Endpoint] = []
+    while jump is not None:
+        hops.insert(0, _endpoint(entry.name, jump, jump.host, look_up, is_jump=True))
+        jump = jump.jump
+    return (*hops, _endpoint(entry.name, entry, entry.host or "", look_up, is_jump=False))
 
 
-def _endpoint(device: str, login: SshLogin, host: str, *, is_jump: bool) -> Endpoint:
+def jump_of(entry: DeviceEntry) -> JumpHost | None:
+    """Returns the server before the device, with those before it: the inventory's, else OpenSSH's ProxyJump.
+
+    The inventory has no host keys of a server that only OpenSSH's configuration names. As in ssh, of the servers that
+    one ProxyJump lists the first is reached by its own configuration. Raises `AccessRefused` for a way in a circle.
+    """
+    return _before(entry, entry.name, (), entry.host or "", settings_of)
+
+
+LookUp = Callable[[str, str | None, int | None], HostSettings]
+
+
+def _before(
+    login: DeviceEntry | JumpHost, device: str, seen: tuple[str, ...], host: str, look_up: LookUp
+) -> JumpHost | None:
+    jump = login.jump
+    if jump is None:
+        jumps = look_up(host, login.user, login.port).jumps
+        if jumps and host in seen:
+            raise AccessRefused(
+                f"the way to device {device!r} leads in a circle ({' through '.join(map(printable, (*seen, host)))}); "
+                "correct ProxyJump in ~/.ssh/config, or `jump` in the inventory."
+            )
+        try:
+            for text in jumps:
+                jump = JumpHost.model_validate({"host": text, "jump": jump})
+        except ValidationError as error:
+            raise AccessRefused(
+                f"~/.ssh/config reaches {printable(host, 80)!r} through {printable(','.join(jumps), 80)!r}, which "
+                "is no list of servers; correct ProxyJump there, or name the server as `jump` in the inventory."
+            ) from error
+    return None if jump is None else _with_first(jump, device, (*seen, host), look_up)
+
+
+def _with_first(jump: JumpHost, device: str, seen: tuple[str, ...], look_up: LookUp) -> JumpHost:
+    """Returns the chain with what comes before its first server."""
+    inner = (
+        _before(jump, device, seen, jump.host, look_up)
+        if jump.jump is None
+        else _with_first(jump.jump, device, (*seen, jump.host), look_up)
+    )
+    return jump if inner is None else jump.model_copy(update={"jump": inner})
+
+
+def _endpoint(device: str, login: DeviceEntry | JumpHost, alias: str, look_up: LookUp, *, is_jump: bool) -> Endpoint:
+    settings = look_up(alias, login.user, login.port)
     try:
-        user = login.user or getpass.getuser()
+        user = login.user or settings.user or getpass.getuser()
         key_file = None if login.key_file is None else Path(login.key_file).expanduser()
     except (KeyError, OSError, RuntimeError) as error:
         raise AccessRefused(
@@ -59,13 +130,16 @@ def _endpoint(device: str, login: SshLogin, host: str, *, is_jump: bool) -> Endp
     return Endpoint(
         device=device,
         is_jump=is_jump,
-        host=host,
-        port=login.port or DEFAULT_PORT,
+        host=settings.host,
+        port=login.port or settings.port or DEFAULT_PORT,
         user=user,
         key_file=key_file,
         key_passphrase_env=login.key_passphrase_env,
         password_env=login.password_env,
         host_keys=login.host_keys,
+        alias=alias,
+        usual_keys=settings.key_files,
+        only_usual_keys=settings.only_key_files,
     )
 
 

@@ -17,6 +17,7 @@ from devices.transports.shell.conversation import Patience
 from devices.transports.shell.link import Received
 from devices.transports.shell.transport import ShellTransport
 from devices.transports.ssh.connection import Connection, connect
+from devices.transports.ssh.endpoint import PEER_ERRORS
 
 _READ_BYTES = 256 << 10
 # Every login shell understands `exec`; everything that needs quoting goes to the standard input of sh.
@@ -98,7 +99,7 @@ class SshLink:
             yield
         except paramiko.ChannelException:
             raise
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except PEER_ERRORS as error:
             active = self._connection.transport.is_active()
             self.close()
             cause = f"did not {what} within {timeout_s:g} s" if active else "ended the connection"

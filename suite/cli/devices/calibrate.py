@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import click
@@ -30,17 +31,27 @@ _DEFAULT_SECONDS = 10.0
     show_default=True,
     help="How long to idle, to compute, and to idle again.",
 )
+@click.option(
+    "--meter-mw",
+    type=click.FloatRange(min=1.0, max=1e6),
+    help="What a meter shows while all cores are busy, in mW: gives any factor, such as 2 for one of two cells.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; writes only with --yes.")
 @inventory_option
-def calibrate_device(name: str, yes: bool, seconds: float, as_json: bool, inventory_path: Path) -> int:
+def calibrate_device(
+    name: str, yes: bool, seconds: float, meter_mw: float | None, as_json: bool, inventory_path: Path
+) -> int:
     """Find unit and sign of a device's power gauge from idle against load, and write them into the inventory.
 
     Unplug the charger first: a phone is reached over Wi-Fi meanwhile.
 
     \b
     suite devices calibrate phone
-    suite devices calibrate phone --seconds 30 --yes
+    suite devices calibrate phone --seconds 120 --yes
+    suite devices calibrate phone --meter-mw 3600
     """
+    if math.isnan(seconds) or (meter_mw is not None and math.isnan(meter_mw)):
+        raise click.UsageError("--seconds and --meter-mw are numbers, and nan is none")
     inventory, home = open_inventory(inventory_path)
     chosen = inventory.select(name)
     if len(chosen) != 1:
@@ -49,7 +60,7 @@ def calibrate_device(name: str, yes: bool, seconds: float, as_json: bool, invent
     if not as_json:
         click.echo(f"{entry.name} idles, computes on all cores and idles again, {seconds:g} s each", err=True)
     with connect(entry, home.locks) as device:
-        found = calibrate(device, seconds)
+        found = calibrate(device, seconds, meter_mw)
     if as_json:
         print_json(dataclasses.asdict(found))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -24,10 +25,12 @@ _ANSWER_S = 120.0
 @click.command("enroll")
 @click.argument("name")
 @click.option("--fingerprint", help="What the device's key must be: SHA256:…, as `ssh-keygen -l` shows it.")
-@click.option("--jump-fingerprint", help="The same for its jump host.")
+@click.option("--jump-fingerprint", multiple=True, help="The same for a jump host; once for each.")
 @click.option("--yes", is_flag=True, help="Don't ask; needs --fingerprint.")
 @inventory_option
-def enroll(name: str, fingerprint: str | None, jump_fingerprint: str | None, yes: bool, inventory_path: Path) -> int:
+def enroll(
+    name: str, fingerprint: str | None, jump_fingerprint: tuple[str, ...], yes: bool, inventory_path: Path
+) -> int:
     """Write an SSH device's host key into the inventory, after you have compared it; have a phone authorise you.
 
     \b
@@ -46,12 +49,12 @@ def enroll(name: str, fingerprint: str | None, jump_fingerprint: str | None, yes
         return _authorise(inventory.devices[name])
 
     def judge(endpoint: Endpoint, text: str) -> None:
-        expected = jump_fingerprint if endpoint.is_jump else fingerprint
+        expected = jump_fingerprint if endpoint.is_jump else (fingerprint,) if fingerprint else ()
         print_line(f"{endpoint.label} shows the host key")
         print_line(f"  {text}")
-        if expected is not None:
+        if expected:
             _compare(endpoint, text, expected)
-        if expected is None or not yes:
+        if not expected or not yes:
             _ask(endpoint, text)
 
     values = enroll_entry(inventory.devices[name], judge)
@@ -73,11 +76,11 @@ def _authorise(entry: DeviceEntry) -> int:
     return exit_codes.OK
 
 
-def _compare(endpoint: Endpoint, text: str, expected: str) -> None:
-    if expected.split()[-1:] != text.split()[-1:]:
+def _compare(endpoint: Endpoint, text: str, expected: Sequence[str]) -> None:
+    if text.split()[-1:] not in [one.split()[-1:] for one in expected]:
         raise HostKeyRefused(
-            f"{endpoint.label} shows the host key {text}, and {expected} was expected; nothing was written: "
-            "look on the device itself which of them is its own."
+            f"{endpoint.label} shows the host key {text}, and {' or '.join(expected)} was expected; nothing was "
+            "written: look on the device itself which of them is its own."
         )
 
 

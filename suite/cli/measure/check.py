@@ -84,21 +84,21 @@ def check(
         for eps in sizes:
             dataclasses.replace(plan, eps=eps)  # refuses what no program can compute with
         with in_use(home):
-            _print_gradients(plan, sizes, perturbations, entries[0], home, as_json)
-        return exit_codes.OK
+            found = _print_gradients(plan, sizes, perturbations, entries[0], home, as_json)
+        return exit_codes.OK if len(found) == len(quants) else exit_codes.INCOMPLETE
     with in_use(home):
-        found = sampler_overhead(plan, entries[0], home, Display())
+        cost = sampler_overhead(plan, entries[0], home, Display())
     if as_json:
-        print_json(dataclasses.asdict(found))
+        print_json(dataclasses.asdict(cost))
     else:
-        click.echo(str(found))
+        click.echo(str(cost))
     return exit_codes.OK
 
 
 def _print_gradients(
     plan: Plan, sizes: Sequence[float], perturbations: int, entry: DeviceEntry, home: Home, as_json: bool
-) -> None:
-    """Prints a line as soon as it is known, or one document at the end."""
+) -> set[str]:
+    """Prints a line as soon as it is known, or one document at the end; returns the settings of which there are any."""
     found: list[GradientQuality] = []
     for quality in check_gradients(plan, sizes, perturbations, entry, home, Display()):
         found.append(quality)
@@ -106,3 +106,4 @@ def _print_gradients(
             click.echo(str(quality))
     if as_json:
         print_json([dataclasses.asdict(quality) for quality in found])
+    return {quality.quant for quality in found}

@@ -13,7 +13,7 @@ from suite.cli.output import print_json
 from suite.cli.workload_options import plan_of, workload_options
 from suite.display import Display
 from suite.home import Home, in_use
-from suite.planning.forecast import require_memory
+from suite.planning.forecast import find_obstacles
 from suite.preparing.inputs import load_inputs
 from suite.preparing.preparation import prepare
 from suite.rounding import format_rounded
@@ -32,12 +32,17 @@ def export(as_json: bool, inventory_path: Path, **settings: Any) -> int:
     suite export --model tiny --noise stock --quant fp32
     """
     plan = plan_of((), settings)
-    require_memory(plan, measured_here=False)
+    obstacles = find_obstacles(plan, [])
     display = Display()
     inputs = load_inputs(plan, display.note)
     home = Home.locate(inventory_path)
     with in_use(home):
-        preparation = prepare(plan, inputs, ArtifactCache(home.artifacts), display.note)
+        preparation = prepare(plan, inputs, ArtifactCache(home.artifacts), display.note, obstacles=obstacles)
+    preparation.require_any()
+    for line in preparation.left_out_lines():
+        display.note(line)
+    failed = any(item.status == "failed" for item in preparation.left_out)
+    code = exit_codes.INCOMPLETE if failed else exit_codes.OK
     documents = [
         {
             **item.artifact.document,
@@ -48,7 +53,7 @@ def export(as_json: bool, inventory_path: Path, **settings: Any) -> int:
     ]
     if as_json:
         print_json(documents)
-        return exit_codes.OK
+        return code
     for document in documents:
         click.echo(
             f"{document['workload']['quant']}: {format_rounded(document['program_bytes'] / 1e6)} MB, "
@@ -62,4 +67,4 @@ def export(as_json: bool, inventory_path: Path, **settings: Any) -> int:
             ),
             nl=False,
         )
-    return exit_codes.OK
+    return code

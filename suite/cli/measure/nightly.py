@@ -38,7 +38,7 @@ def nightly(plan_path: Path, quick: bool, as_json: bool, inventory_path: Path) -
     suite nightly --plan nightly.yaml
     """
     inventory, home = open_inventory(inventory_path)
-    plan = load_plan_file(plan_path, inventory)
+    plan = load_plan_file(plan_path, inventory, check_inputs=False)
     words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
     display = Display()
     night = carry_out(plan.quick() if quick else plan, inventory, home, display, ["suite", *words])
@@ -54,6 +54,8 @@ def nightly(plan_path: Path, quick: bool, as_json: bool, inventory_path: Path) -
         print_line(f"{item.verdict.verdict}: {item.verdict.series}: {item.verdict.sentence}")
     for error in night.errors:
         print_line(f"{error.status}: {error.device} {error.setting}: {error.reason}")
+    for gap in night.gaps:
+        print_line(f"{gap.what}: {gap.device}: {gap.sentence}")
     print_line(banner(night))
     click.echo(f"summary: {folder / 'summary.md'}")
     click.echo(f"report: {night.report}")

@@ -14,6 +14,7 @@ from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json, print_line, print_table
+from suite.cli.workload_options import check_inputs
 from suite.planning import forecast as demands
 from suite.planning.forecast import Forecast, forecast
 from suite.planning.plan import Plan, RunPlan
@@ -40,8 +41,9 @@ def check_plan(path: Path, as_json: bool, inventory_path: Path) -> int:
     """
     inventory, _ = open_inventory(inventory_path)
     plan = load_plan_file(path, inventory)
-    demands.check(plan, inventory)
-    forecasts = [(part, forecast(part)) for part in plan.plans]
+    obstacles = demands.check(plan, inventory)
+    check_inputs(plan)
+    forecasts = [(part, forecast(part, of_part)) for part, of_part in zip(plan.plans, obstacles, strict=True)]
     seconds = {name: _seconds_on(name, forecasts) for name in plan.devices}
     if as_json:
         documents = [{"plan": part.document(), "forecast": dataclasses.asdict(found)} for part, found in forecasts]
@@ -54,6 +56,9 @@ def check_plan(path: Path, as_json: bool, inventory_path: Path) -> int:
     for part, found in forecasts:
         table.add_row(*(escape(cell) for cell in _row(part, found)))
     print_table(table)
+    for part, found in forecasts:
+        for line in found.left_out_lines(part):
+            print_line(line)
     for name, value in seconds.items():
         print_line(f"{name}: about {format_duration(value)} if it is like a two-core desktop{_against(plan, value)}")
     print_line(
@@ -70,7 +75,7 @@ def _row(part: Plan, found: Forecast) -> tuple[str, ...]:
     return (
         part.model,
         f"q={part.q} b={part.b} T={part.T} rank={part.rank}",
-        ", ".join(part.quants),
+        ", ".join(item.quant for item in found.settings) or "none",
         ", ".join(part.devices),
         str(part.sessions),
         str(part.steps),

@@ -16,14 +16,15 @@ from rich.table import Table
 
 from devices.inventory.reading import Inventory
 from foundation.errors import UserError
-from foundation.unavailable import Unavailable
-from reports.model.measurement import Measurement
+from foundation.unavailable import Json, Unavailable
+from reports.model.measurement import Measurement, devices_of
 from reports.model.reading import Number
+from reports.tables.rankings import busy_sentences, device_sentence
 from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
-from suite.cli.output import print_json, print_line, print_table
-from suite.cli.workload_options import OwnOrNumber, plan_of, refuse_settings, workload_options
+from suite.cli.output import print_json, print_line, print_table, typeable
+from suite.cli.workload_options import OwnOrNumber, check_inputs, plan_of, refuse_settings, workload_options
 from suite.home import Home
 from suite.planning import forecast as demands
 from suite.planning.forecast import forecast
@@ -37,7 +38,14 @@ if TYPE_CHECKING:
 
 
 _MARKS = {"ok": "✓", "unstable": "~", "unsupported": "-", "partial": "!", "failed": "✗", "invalid": "✗"}
-_NUMBERS = ("step\nms", "95 %\ninterval", "peak\nMiB", "program\nMB", "energy\nmJ/step", "ratio to\n{reference}")
+_NUMBERS = (
+    "step\nms",
+    "95 %\ninterval\n(or range)",
+    "peak\nMiB",
+    "program\nMB",
+    "energy\nmJ/step",
+    "ratio to\n{reference}",
+)
 
 
 def results_table(measurements: Sequence[Measurement]) -> Table:
@@ -45,24 +53,54 @@ def results_table(measurements: Sequence[Measurement]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("device")
     table.add_column("setting")
+    differing = _differing(measurements)
+    if differing:
+        table.add_column("workload")
     reference = _reference(measurements)
     for name in _NUMBERS:
         table.add_column(name.format(reference=reference), justify="right")
     table.add_column("status")
     for item in measurements:
-        table.add_row(*(escape(cell) for cell in _row(item)))
+        device, setting, *rest = _row(item)
+        words = [" ".join(_fact(name, item.workload.get(name)) for name in differing)] if differing else []
+        table.add_row(*(escape(cell) for cell in (device, setting, *words, *rest)))
     return table
+
+
+def _differing(measurements: Sequence[Measurement]) -> list[str]:
+    """Returns the workloads' keys besides the setting that tell its measurements apart."""
+    keys = dict.fromkeys(key for item in measurements for key in item.workload if key != "quant")
+    return [key for key in keys if len({str(item.workload.get(key)) for item in measurements}) > 1]
+
+
+def _fact(name: str, found: Json) -> str:
+    if isinstance(found, bool):
+        found = "on" if found else "off"
+    return str(found) if name in ("model", "method") else f"{name}={'default' if found is None else found}"
 
 
 def reasons(measurements: Sequence[Measurement]) -> list[str]:
     """Returns a line for each measurement with a reason, and one for each device whose energy is unavailable."""
     lines = [f"{item.device} {item.setting}: {item.status}: {item.reason}" for item in measurements if item.reason]
+    short = [item for item in measurements if item.energy.short is True]
     energy = {
         f"{item.device}: energy is unavailable: {gross.reason}": None
         for item in measurements
         if isinstance(gross := item.energy.gross_mj, Unavailable) and item.status in ("ok", "unstable")
     }
-    return [*lines, *energy]
+    windows = {
+        f"{item.device}: short windows of energy: measure 10 s and more with --energy-window": None for item in short
+    }
+    return [*lines, *energy, *windows]
+
+
+def findings(measurements: Sequence[Measurement]) -> list[str]:
+    """Returns what can be said of the settings of each device, after what stands against it."""
+    said = {device: device_sentence(measurements, device) for device in devices_of(measurements)}
+    return [
+        *(f"{sentence}: these numbers are a first look" for sentence in busy_sentences(measurements)),
+        *(f"{device}: {typeable(sentence)}" for device, sentence in said.items() if sentence),
+    ]
 
 
 def _reference(measurements: Sequence[Measurement]) -> str:
@@ -72,18 +110,41 @@ def _reference(measurements: Sequence[Measurement]) -> str:
 
 
 def _row(item: Measurement) -> list[str]:
-    ends, ratio = item.latency.ci95_ms, item.ratio.latency
+    ratio = item.ratio.latency
     return [
         item.device,
         item.setting,
         _number(item.latency.median_ms),
-        "-" if isinstance(ends, Unavailable) else f"{format_rounded(ends.low)}-{format_rounded(ends.high)}",
+        _spread(item),
         _number(item.peak_memory_kib, 1 / 1024),
         _number(item.program_bytes, 1e-6),
-        _number(item.energy.gross_mj),
+        _energy(item),
         "-" if isinstance(ratio, Unavailable) else f"{ratio:.2f}",
         f"{_MARKS.get(item.status, '?')} {item.status}",
     ]
+
+
+def _spread(item: Measurement) -> str:
+    """Formats the interval; of too few sessions for one their range and number."""
+    ends, known = item.latency.ci95_ms, item.latency.range_ms
+    if not isinstance(ends, Unavailable):
+        return f"{format_rounded(ends.low)}-{format_rounded(ends.high)}"
+    if known is None:
+        return "-"
+    between, count = known
+    if count == 1:
+        return "n = 1"
+    return f"({format_rounded(between.low)}-{format_rounded(between.high)}, n = {count})"
+
+
+def _energy(item: Measurement) -> str:
+    """Formats what a page has too: net energy, gross energy named, a short window marked."""
+    gross, net = item.energy.gross_mj, item.energy.net_mj
+    if isinstance(gross, Unavailable):
+        return "-"
+    named = f"{format_rounded(gross)} gross"
+    parts = [f"{named} only"] if isinstance(net, Unavailable) else [f"{format_rounded(net)} net", named]
+    return ", ".join([*parts, *(["short window"] if item.energy.short is True else [])])
 
 
 def _number(found: Number, factor: float = 1.0) -> str:
@@ -102,8 +163,16 @@ _WITH_PLAN = ("plan_path", "tag", "quick", "dry_run", "as_json", "inventory_path
 @click.option(
     "--total", type=int, metavar="N", help="Measure each power of two q with b = N / q, instead of one -q and -b."
 )
-@click.option("--sessions", default=3, show_default=True, help="Processes for each setting; an interval needs 3.")
+@click.option("--sessions", default=5, show_default=True, help="Processes for each setting; an interval needs 3.")
 @click.option("--steps", default=10, show_default=True, help="Measured steps of a session.")
+@click.option(
+    "--energy-window",
+    "energy_window_s",
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Where power is read, a session measures at least so long; 60 for a figure that others will quote.",
+)
 @click.option("--seed", default=7, show_default=True, help="Seed of noise and batches.")
 @click.option("--lr", type=OwnOrNumber(), default="auto", show_default=True, help="Learning rate; auto: the setting's.")
 @click.option(
@@ -147,7 +216,7 @@ def run(
         return _print_outcome(_measure(None, inventory, home), as_json)
     if plan_path is not None:
         refuse_settings(f"--plan takes everything from {plan_path}", _WITH_PLAN)
-        plan = load_plan_file(plan_path, inventory)
+        plan = load_plan_file(plan_path, inventory, check_inputs=dry_run)
     else:
         plan = RunPlan(_plans(inventory, selection, settings))
     plan = plan.quick() if quick else plan
@@ -191,23 +260,24 @@ def _print_outcome(outcome: Outcome, as_json: bool) -> int:
         print_json(document, finite=True)
     else:
         print_table(results_table(outcome.measurements))
-        for line in reasons(outcome.measurements):
+        for line in (*reasons(outcome.measurements), *findings(outcome.measurements)):
             print_line(line)
         click.echo(f"report: {outcome.report}")
     return exit_codes.OK if outcome.complete else exit_codes.INCOMPLETE
 
 
 def _print_forecast(plan: RunPlan, inventory: Inventory, words: Sequence[str], as_json: bool) -> int:
-    demands.check(plan, inventory)
-    forecasts = [(part, forecast(part)) for part in plan.plans]
+    found = demands.check(plan, inventory)
+    check_inputs(plan)
+    forecasts = [(part, forecast(part, of_part)) for part, of_part in zip(plan.plans, found, strict=True)]
     if as_json:
         documents = [{"plan": part.document(), "forecast": dataclasses.asdict(found)} for part, found in forecasts]
-        size_bytes = demands.files_bytes(plan)
+        size_bytes = demands.files_bytes(plan, found)
         print_json({"plans": documents, "budget_minutes": plan.budget_minutes, "files_bytes": size_bytes})
     else:
         click.echo("\n\n".join("\n".join(found.lines(part)) for part, found in forecasts))
         if len(forecasts) > 1:
-            size = format_rounded(demands.files_bytes(plan) / 1e6)
+            size = format_rounded(demands.files_bytes(plan, found) / 1e6)
             click.echo(f"disk of all plans: {size} MB of programs and weights, what they share counted once")
         click.echo(f"to do it: {shlex.join(['suite', *(word for word in words if word != '--dry-run')])}")
     return exit_codes.OK

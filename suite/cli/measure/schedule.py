@@ -16,6 +16,7 @@ from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option, night_plan_option
 from suite.cli.output import print_json, print_line
+from suite.cli.workload_options import check_inputs
 from suite.home import Home
 from suite.planning import forecast
 from suite.planning.plan_file import load_plan_file
@@ -50,7 +51,9 @@ def install(at: str, plan_path: Path, chosen: By | None, dry_run: bool, inventor
     suite schedule install --dry-run
     """
     inventory, home = open_inventory(inventory_path)
-    forecast.check(load_plan_file(plan_path, inventory), inventory)
+    plan = load_plan_file(plan_path, inventory)
+    forecast.check(plan, inventory)
+    check_inputs(plan)
     schedule = _schedule(at, home, inventory_path, plan_path)
     by = chosen or _best()
     _refuse_second(schedule.name, by)
@@ -166,9 +169,11 @@ def _status(home: Home) -> dict[str, Any]:
 
 
 def _next(name: str, by: By | None) -> str | None:
+    at = systemd.clock(name) if by == "systemd" else cron.clock(name)
     if by == "systemd":
-        return systemd.timer_says(name).get("NextElapseUSecRealtime") or None
-    at = cron.clock(name) if by == "cron" else None
+        timer = systemd.timer_says(name)
+        if at is None or timer.get("ActiveState") != "active":
+            return timer.get("NextElapseUSecRealtime") or None
     return None if at is None else next_time(clock_time(at), datetime.now().astimezone()).isoformat(timespec="minutes")
 
 
@@ -190,6 +195,8 @@ def _notes(name: str, by: By | None) -> list[str]:
             notes.append("the user's systemd does not answer, so no night begins: log in, or see `systemctl --user`")
         elif state != "active":
             notes.append(f"the timer is {state}: `systemctl --user start {name}.timer`")
+        if systemd.clock(name) is None:
+            notes.append("the timer loses the night when clocks go forward: `suite schedule install` again mends it")
         if systemd.lingers() is not True:
             notes.append("lingering is off, nights run only while you are logged in: `loginctl enable-linger`")
     secrets = secrets_file()

@@ -13,7 +13,7 @@ from reports.model.histories import Change, HistoryPoint, MetricHistory
 from suite import exit_codes
 from suite.cli.open_store import open_store
 from suite.cli.options import inventory_option
-from suite.cli.output import format_span, format_value, print_json, print_line
+from suite.cli.output import format_span, format_value, local_time, print_json, print_line
 from suite.report_data.source import StoreSource
 from suite.store.finding import find_series
 from suite.store.history import Series, StoredVerdict, series_list, verdicts_on
@@ -105,7 +105,7 @@ def _lines(found: MetricHistory, verdicts: list[StoredVerdict]) -> Iterator[str]
                 yield f"  to measure it again: {verdict.command}"
     for remark in found.remarks:
         where = f" on run {remark.run_id}" if remark.run_id else ""
-        yield f"{remark.kind} {remark.at} by {remark.author}{where}: {remark.text}"
+        yield f"{remark.kind} {local_time(remark.at)} by {remark.author}{where}: {remark.text}"
 
 
 def _tagged(tags: Sequence[str]) -> str:
@@ -117,7 +117,9 @@ def _point(metric: str, point: HistoryPoint) -> str:
     if point.low is not None and point.high is not None:
         interval = f" ({format_span(metric, point.low, point.high, like=point.value)})"
     word = f"  {point.verdict}" if point.verdict else ""
-    return f"{point.at}  {format_value(metric, point.value)}{interval}  {point.status}{word}  {point.run_id}"
+    aside = f"  ({point.aside})" if point.aside else ""
+    value = f"{format_value(metric, point.value)}{interval}"
+    return f"{local_time(point.at)}  {value}  {point.status}{word}{aside}  {point.run_id}"
 
 
 def _moved(metric: str, change: Change) -> str:

@@ -46,8 +46,11 @@ def accept(target: str, why: str, run_text: str | None, inventory_path: Path) ->
         else:
             points = regressed_points(store, found)
             if not points:
+                known = len(regressed_points(store, found, accepted=True))
+                what = f"All {known} series that regressed" if known else "Nothing regressed"
+                already = " are accepted already" if known else ""
                 raise UserError(
-                    f"Nothing regressed in run {found}: name a series of `suite history` to accept its level."
+                    f"{what} in run {found}{already}: name a series of `suite history` to accept its level."
                 )
         accept_points(store, points, author(), reason)
     for point in points:

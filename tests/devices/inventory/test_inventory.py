@@ -277,3 +277,16 @@ def test_values_cannot_control_the_terminal(load_text: Load) -> None:
 
 def test_a_date_is_text_here(load_text: Load) -> None:
     assert load_text("devices: {a: {kind: local, notes: 2024-01-01}}").devices["a"].notes == "2024-01-01"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ['"\\U00110000"', '"\\UFFFFFFFF"', '"\\ud800"', "0x" + "f" * 5000, "9" * 5000, "123456789012345678901234567890"],
+)
+def test_what_the_yaml_library_stumbles_over_is_one_sentence(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "inventory.yaml"
+    path.write_text(f"devices:\n  a:\n    kind: linux\n    host: h\n    notes: {value}\n")
+    with pytest.raises(InventoryError) as caught:
+        load(path)
+    assert str(caught.value).startswith(f"{path}:")
+    assert "\n" not in str(caught.value)

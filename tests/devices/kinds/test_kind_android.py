@@ -13,6 +13,7 @@ from devices.access.connect import connect
 from devices.errors import FileCause, FileError
 from devices.inventory.entry import DeviceEntry
 from devices.kinds.android import AndroidKind
+from devices.sensors.battery import all_chargers
 from devices.sensors.reading import Texts, Tree
 from devices.sensors.spec import Discovery, Sensor
 from tests.support.devices.made_files import MakeTree
@@ -252,3 +253,65 @@ def test_rails_of_the_power_monitor_are_counters_without_a_total(make_tree: Make
     assert (sensor.quantity, sensor.form, sensor.total) == ("energy_mj", "counter", False)
     assert first_line(sensor) == "5678"
     assert [name for name in by_name(kind().sensors(tree)) if name.startswith("odpm")] == ["odpm.S4M_VDD_CPUCL0"]
+
+
+STOPPED = (
+    "Current Battery Service state:\n  (UPDATES STOPPED -- use 'reset' to restart)\n  AC powered: false\n"
+    "  USB powered: false\n  status: 3\n  level: 80\n  scale: 100\n  temperature: 250"
+)
+
+
+def by_hand(make_tree: MakeTree, battery: str, heat: str) -> Tree:
+    """Returns a phone whose kernel shows no power supply, with these outputs of its services."""
+    tree = make_tree({})
+    for name, text in (("battery", battery), ("heat", heat)):
+        Path(tree.path(name)).write_text(text)
+    program(tree, "dumpsys", f"case $1 in battery) cat {tree.path('battery')} ;; *) cat {tree.path('heat')} ;; esac")
+    return tree
+
+
+def test_what_a_stopped_battery_service_shows_is_unknown(make_tree: MakeTree) -> None:
+    tree = by_hand(make_tree, STOPPED, THERMAL.format(status="0"))
+    facts = kind().facts(tree)
+    assert (facts.battery_percent, facts.charger_plugged) == (None, None)
+    (charger, *_) = kind().checks(tree)
+    assert charger.status == "warning"
+    assert "unknown: dumpsys battery shows values that were set by hand (UPDATES STOPPED)" in charger.detail
+    assert "dumpsys battery reset" in charger.remedy
+
+
+def test_chargers_that_the_kernel_shows_count_although_the_service_is_stopped(make_tree: MakeTree) -> None:
+    tree = phone(make_tree)
+    program(tree, "dumpsys", f"cat << 'EOF'\n{STOPPED}\nEOF")
+    for name, text in (("type", "USB"), ("online", "1")):
+        Path(tree.path(USB)).mkdir(exist_ok=True)
+        Path(tree.path(USB, name)).write_text(text)
+    assert kind().facts(tree).charger_plugged is True
+
+
+def test_a_service_that_is_stopped_while_it_is_watched_ends_the_watch_with_the_reason(make_tree: MakeTree) -> None:
+    tree = by_hand(make_tree, DUMPSYS_BATTERY.format(usb="true"), THERMAL.format(status="0"))
+    (sensor,) = all_chargers(tree).sensors.sensors
+    assert first_line(sensor) == "1"
+    Path(tree.path("battery")).write_text(STOPPED)
+    assert sensor.command is not None
+    ended = subprocess.run(sensor.command, capture_output=True, text=True, timeout=20, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "UPDATES STOPPED" in ended.stderr
+
+
+def test_a_battery_service_without_chargers_does_not_say_that_none_is_plugged_in(make_tree: MakeTree) -> None:
+    tree = by_hand(make_tree, "Can't find service: battery", THERMAL.format(status="0"))
+    (charger, *_) = kind().checks(tree)
+    assert charger.status == "warning"
+    assert "no line about chargers" in charger.detail
+
+
+def test_a_thermal_status_that_was_set_by_hand_is_unknown(make_tree: MakeTree) -> None:
+    heat = THERMAL.format(status="0").replace("IsStatusOverride: false", "IsStatusOverride: true")
+    tree = by_hand(make_tree, DUMPSYS_BATTERY.format(usb="false"), heat)
+    assert kind().throttling(tree) is None
+    assert "set by hand" in gaps(kind().sensors(tree))["thermal-status"]
+    (_, check, _) = kind().checks(tree)
+    assert check.status == "warning"
+    assert "cmd thermalservice reset" in check.remedy

@@ -109,6 +109,50 @@ def test_rails_without_an_input_rail_are_kept_without_a_total(make_tree: MakeTre
     assert "external meter" in gaps(found)["power"]
 
 
+THOR = "sys/class/hwmon/hwmon5"
+
+
+def thor(**files: str) -> dict[str, str]:
+    """Returns an AGX Thor's monitors: the board's input hangs on an INA238, in microwatts."""
+    monitor = {"name": "ina238", "in1_label": "VIN", "in1_input": "20000", "power1_input": "30000000"} | files
+    rails = new_rails({1: "VDD_GPU", 2: "VDD_CPU_SOC_MSS", 3: "VIN_SYS_5V0"})
+    return rails | {f"{THOR}/{file}": text for file, text in monitor.items()}
+
+
+@pytest.mark.parametrize("files", [{}, {"in1_label": "", "power1_label": "VIN"}, {"name": "ina228"}])
+def test_an_input_on_a_monitor_beside_the_rails_is_the_total(make_tree: MakeTree, files: dict[str, str]) -> None:
+    tree = make_tree(thor(**files))
+    found = kind().sensors(tree)
+    (total,) = (sensor for sensor in found.sensors if sensor.total)
+    assert (total.name, milliwatts(tree, total)) == (f"hwmon.{files.get('name', 'ina238')}.VIN", 30_000)
+    assert {"VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0"} < set(power(found))
+    assert "power" not in gaps(found)
+
+
+@pytest.mark.parametrize("name", ["hwmon.ina238.VIN", "hwmon.ina238.power1", "hwmon.ina238.BOARD"])
+def test_a_monitors_channel_can_be_named_by_its_label_or_its_number(make_tree: MakeTree, name: str) -> None:
+    tree = make_tree(thor(in1_label=name.rpartition(".")[2].replace("power1", "VIN")))
+    found = kind(power={"sensor": name, "scale": 2.0}).sensors(tree)
+    (total,) = (sensor for sensor in found.sensors if sensor.total)
+    assert milliwatts(tree, total) == 60_000
+
+
+def test_a_channel_of_two_chips_of_one_name_is_not_chosen_by_its_number(make_tree: MakeTree) -> None:
+    other = {"name": "ina238", "in1_label": "VOUT", "power1_input": "9000000"}
+    tree = make_tree(thor() | {f"sys/class/hwmon/hwmon6/{file}": text for file, text in other.items()})
+    found = kind(power={"sensor": "hwmon.ina238.power1"}).sensors(tree)
+    assert not any(sensor.total for sensor in found.sensors)
+    assert "hwmon.ina238.VIN, hwmon.ina238.VOUT" in gaps(found)["power"]
+    named = kind(power={"sensor": "hwmon.ina238.VOUT"}).sensors(tree)
+    assert [milliwatts(tree, sensor) for sensor in named.sensors if sensor.total] == [9000]
+
+
+def test_an_input_that_reads_what_no_board_draws_is_out_of_its_range(make_tree: MakeTree) -> None:
+    (total,) = (one for one in kind().sensors(make_tree(thor(power1_input="30000"))).sensors if one.total)
+    assert total.plausible is not None
+    assert total.plausible[0] > 30
+
+
 def test_a_board_without_a_monitor_says_so(make_tree: MakeTree) -> None:
     assert "no INA3221 monitor" in gaps(kind().sensors(make_tree({})))["power"]
 

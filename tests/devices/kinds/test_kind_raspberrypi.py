@@ -122,7 +122,10 @@ def test_without_vcgencmd_the_way_to_install_it_is_named(make_tree: MakeTree) ->
 def test_a_firmware_error_is_quoted_with_what_to_do(make_tree: MakeTree) -> None:
     tree = board(make_tree)
     vcgencmd = Path(tree.path("usr/bin/vcgencmd"))
-    vcgencmd.write_text('#!/bin/sh\necho "Can\'t open device file: /dev/vcio" >&2\nexit 1\n')
+    vcgencmd.write_text(
+        "#!/bin/sh\ncat << EOF\nCan't open device file: /dev/vcio\n"
+        "Try creating a device file with: sudo mknod /dev/vcio c 100 0\nEOF\nexit 1\n"
+    )
     (check,) = kind().checks(tree)
     assert check.detail == "unknown: vcgencmd left with exit code 1: Can't open device file: /dev/vcio"
     assert "usermod -aG video" in check.remedy

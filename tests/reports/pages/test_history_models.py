@@ -114,8 +114,10 @@ def test_a_device_shows_its_newest_hundred_runs_with_free_space_in_gib() -> None
 def record(setting: str, ms: float, device_name: str = "board", **more: Any) -> dict[str, Any]:
     plain = {
         "measurement_id": f"{device_name}-{setting}", "device": device_name, "kind": "jetson", "emulated": False,
-        "workload": WORKLOAD | {"quant": setting}, "status": "ok", "latency_ms": {"median": ms},
+        "workload": WORKLOAD | {"quant": setting}, "status": "ok",
+        "latency_ms": {"median": ms, "ci95": [0.98 * ms, 1.02 * ms], "sessions": [0.99 * ms, ms, 1.01 * ms]},
         "peak_memory_kib": int(1e6 / ms),
+        "sessions": [{"ordinal": n, "status": "ok", "hwm_kib": int(1e6 / ms) - n} for n in range(3)],
     }  # fmt: skip
     return plain | more
 
@@ -130,8 +132,37 @@ def best(*records: dict[str, Any]) -> tuple[list[str], list[str]]:
 
 def test_the_least_of_what_was_measured_well_on_a_real_device_is_the_best() -> None:
     page, run = best(record("fp32", 100.0), record("int8", 50.0), record("nf4", 20.0, status="invalid"))
-    assert page == ["lowest latency int8, 50.0\u00a0ms; least memory fp32, 9.77\u00a0MiB."]
-    assert run == ["lowest latency int8, 50.0\u00a0ms a step; lowest peak memory fp32, 9.77\u00a0MiB."]
+    assert page == run == ["lowest latency int8, 50.0\u00a0ms a step; lowest peak memory fp32, 9.77\u00a0MiB."]
+
+
+def test_where_intervals_overlap_none_is_the_best() -> None:
+    _, run = best(record("fp32", 100.0), record("int8", 50.0), record("nf4", 50.5))
+    assert run == ["lowest latency: int8 and nf4 can't be told apart; lowest peak memory fp32, 9.77\u00a0MiB."]
+
+
+def test_an_unstable_measurement_is_told_apart_from_none() -> None:
+    (sentence,) = best(record("fp32", 100.0), record("int8", 50.0, status="unstable"))[1]
+    assert sentence.startswith("lowest latency: int8 and fp32 can't be told apart (int8 unstable); ")
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"latency_ms": {"median": 50.0, "ci95": {"unavailable": "1 sessions"}, "sessions": [50.0]}}, "fewer than 3"),
+        ({"busy": "90 % of the cores' time is in use"}, "the device was busy"),
+    ],
+)
+def test_one_session_or_a_busy_device_is_a_first_look(more: dict[str, Any], why: str) -> None:
+    page, run = best(record("fp32", 100.0), record("int8", 50.0, **more))
+    assert page == run
+    assert run[0].startswith(f"latency: a first look ({why}") and "int8 50.0\u00a0ms so far" in run[0]
+
+
+def test_the_warning_of_the_load_stands_in_the_banner() -> None:
+    found = measurements({"measurements": [record("fp32", 100.0, busy="90 % of the cores' time is in use")]})
+    banner = workload_page(WorkloadSummary("k", WORKLOAD, [], []), found).banner
+    for caution in (summarize(found).caution, "" if banner is None else banner.caution):
+        assert "board was busy: 90 % of the cores' time is in use. Its numbers are a first look." in caution
 
 
 def test_an_emulated_device_is_the_best_of_nothing() -> None:

@@ -195,7 +195,7 @@ def test_device_page_shows_health_and_says_why_a_figure_is_missing(site: Path) -
 def test_workload_page_sets_the_settings_side_by_side_over_devices(site: Path) -> None:
     (path,) = site.glob("workloads/*/index.html")
     text = _Text(path).text
-    assert "lowest latency int8" in text and "least memory nf4" in text and "least energy int8" in text
+    assert "lowest latency int8" in text and "lowest peak memory" in text and "energy: a first look" in text
     assert "RAPL is not readable" in text and "Latency against energy" in text
     assert "emulated, so its numbers are no measure of a device" in text
 

@@ -59,7 +59,12 @@ def test_latency_has_its_interval_and_its_sessions() -> None:
     cell = results.latency(item(latency_ms=latency), Footnotes("n"))
     assert (plain(cell), cell.sort) == (("1.20 s", "95 %: 1.18\u20131.23 s", "n = 3 sessions"), "1200")
     none = results.latency(item(latency_ms=latency | {"ci95": {"unavailable": "too few"}}), Footnotes("n"))
-    assert plain(none)[1] == "no interval"
+    assert plain(none)[1:] == ("range: 1.18\u20131.23 s", "n = 3 sessions")
+
+
+def test_a_ratio_whose_interval_holds_1_says_that_the_two_cannot_be_told_apart() -> None:
+    ratio = {"setting": "fp32", "latency": {"ratio": 0.99, "ci95": [0.95, 1.03]}}
+    assert "can't be told apart" in plain(results.to_reference(item(ratio_to_reference=ratio), Footnotes("n")))
 
 
 def test_a_ratio_is_to_the_reference_and_the_reference_is_one() -> None:

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from reports.model.measurement import Measurement
-from suite.cli.measure.run import reasons, results_table
+from suite.cli.measure.run import findings, reasons, results_table
 from suite.display import Display
 from suite.planning.plan import Plan
 from suite.results.measurement import Subject, measure
@@ -28,7 +28,7 @@ def test_durations_change_their_unit() -> None:
     assert [format_duration(seconds) for seconds in (119.4, 121, 7200, 9000)] == ["119 s", "2 min", "2.0 h", "2.5 h"]
 
 
-def measurement_of(quant: str, *ms: float) -> Measurement:
+def measurement_of(quant: str, *ms: float, **more: object) -> Measurement:
     workload: dict[str, Any] = {
         "model": "tiny",
         "method": "prge",
@@ -38,6 +38,7 @@ def measurement_of(quant: str, *ms: float) -> Measurement:
         "b": 2,
         "T": 8,
         "rank": 4,
+        **more,
     }
     subject = Subject("[bold]pi", "local", False, workload, planned_sessions=max(1, len(ms)), program_bytes=4_200_000)
     return measure(subject, [result(ordinal, ms=value) for ordinal, value in enumerate(ms)])
@@ -49,12 +50,63 @@ def table_of(*found: Measurement, width: int = 80) -> list[str]:
     return text.getvalue().splitlines()
 
 
+def with_energy(found: Measurement, **energy: Any) -> Measurement:
+    document = found.document() | {"energy_mj_per_step": {"gross": 900.0, "net": 400.0, "short": False} | energy}
+    return Measurement.from_document(document)
+
+
+@pytest.mark.parametrize(
+    ("energy", "words"),
+    [
+        ({}, "400 net, 900 gross "),
+        ({"net": {"unavailable": "idle power was not steady"}}, "900 gross only "),
+        ({"short": True}, "400 net, 900 gross, short window"),
+    ],
+)
+def test_the_terminal_has_the_energy_of_the_page(energy: dict[str, Any], words: str) -> None:
+    found = with_energy(measurement_of("int8", 1206.0, 1209.0, 1211.0), **energy)
+    assert words in "\n".join(table_of(found, width=200))
+    assert any("short windows of energy" in line for line in reasons([found])) == ("short" in words)
+
+
+def test_sessions_too_few_for_an_interval_have_their_range_and_number() -> None:
+    lines = table_of(measurement_of("fp32", 2412.0, 2421.0), measurement_of("int8", 1206.0), width=200)
+    assert any("(2412-2421, n = 2)" in line for line in lines)
+    assert any("n = 1" in line for line in lines if "int8" in line)
+
+
+def test_no_setting_is_called_the_fastest_where_noise_could_have_made_it_so() -> None:
+    close = with_ratios([measurement_of("fp32", 100.0, 102.0, 98.0), measurement_of("int8", 99.0, 97.0, 101.0)])
+    apart = with_ratios([measurement_of("fp32", 100.0, 101.0, 99.0), measurement_of("int8", 50.0, 50.5, 49.5)])
+    single = with_ratios([measurement_of("fp32", 100.0), measurement_of("int8", 50.0)])
+    assert "lowest latency: int8 and fp32 can't be told apart" in findings(close)[0]
+    assert (
+        "lowest latency int8, 50.0 ms a step (0.500x that of fp32, 95 % interval 0.489-0.511x); " in findings(apart)[0]
+    )
+    assert "lowest peak memory: fp32 and int8 can't be told apart" in findings(apart)[0]
+    assert "latency: a first look (fewer than 3 sessions" in findings(single)[0]
+
+
+def test_rows_of_several_workloads_are_told_apart_by_what_differs() -> None:
+    lines = table_of(
+        measurement_of("fp32", 10.0, q=1, b=4),
+        measurement_of("fp32", 11.0, q=4, b=1, outer_parallel=False),
+        measurement_of("fp32", 12.0, q=1, b=4, method="mezo-lora-fa"),
+        width=120,
+    )
+    named = [line.split("fp32", 1)[1].strip() for line in lines if "pi" in line]
+    assert named[0].startswith("prge q=1 b=4 outer_parallel=default ")
+    assert named[1].startswith("prge q=4 b=1 outer_parallel=off ")
+    assert named[2].startswith("mezo-lora-fa q=1 b=4 ")
+    assert not any("rank=" in line or "model" in line for line in lines)
+
+
 def test_the_table_fits_a_terminal_of_80_columns_with_every_number_whole() -> None:
     lines = table_of(measurement_of("fp32", 2412.0, 2418.0, 2421.0), measurement_of("int8", 1206.0, 1209.0, 1211.0))
     (row,) = [line for line in lines if "int8" in line]
     assert [word for word in row.split() if word[0].isdigit() or word == "ok"] == [
         "1209",
-        "1206-1211",
+        "1202-1215",
         "118",
         "4.20",
         "0.50",

@@ -191,6 +191,23 @@ def test_a_device_is_calibrated_and_the_inventory_keeps_its_comments(
     assert not any(psutil.pid_exists(pid) for pid in phone.seen)
 
 
+def test_a_counter_of_charge_beside_the_gauge_is_read(
+    phone: Phone, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phone.file(f"{BATTERY}/charge_counter", "3000000")
+    assert calibrate(tmp_path, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["factor"] == 1.0
+    assert "changed 0 times" in document["factor_note"]
+
+
+def test_a_meter_sets_any_factor(phone: Phone, tmp_path: Path) -> None:
+    assert calibrate(tmp_path, "--yes", "--meter-mw", "7200") == 0
+    power = load(tmp_path / "inventory.yaml").devices["phone"].power
+    assert power is not None
+    assert (power.scale, power.sign) == (pytest.approx(2000.0, rel=0.01), -1)
+
+
 def test_nothing_is_written_without_consent(
     phone: Phone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

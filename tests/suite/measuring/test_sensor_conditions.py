@@ -46,6 +46,16 @@ def test_a_charger_that_stays_away_does_no_harm() -> None:
     assert isinstance(energy_with_charger("battery.BAT0", 0.0), SessionEnergy)
 
 
+def test_a_charger_that_nobody_watched_to_the_end_makes_the_batterys_energy_unavailable() -> None:
+    lines = recorded.samples("battery.BAT0", 5000.0, seconds=25)
+    lines += recorded.samples("charger", 0.0, seconds=5, hz=1)
+    failed = {"event": "sensor_error", "sensor": "charger", "errors": 1, "reason": "its program ended"}
+    made = recorded.record(*lines, failed, quantities=QUANTITIES | {"charger": "chargers"}, ms=500.0, measured_steps=40)
+    found = session_energy(made, ["battery.BAT0"], {}, NO_IDLE)
+    assert isinstance(found, Unavailable)
+    assert "charger: whether a charger was plugged in is not known: its program ended" in found.reason
+
+
 def test_a_charger_is_of_no_concern_where_the_battery_is_not_the_power() -> None:
     assert isinstance(energy_with_charger("VDD_IN", 1.0), SessionEnergy)
 
@@ -87,10 +97,9 @@ def judged_on(device: Told, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(job, "_place", lambda *_: None)
     monkeypatch.setattr(job, "_opened", lambda _path: contextlib.nullcontext())
     monkeypatch.setattr(job, "_launch", launch)
-    monkeypatch.setattr(
-        session, "_job", lambda order: SimpleNamespace(name=order.session_id, log=None, state_after=None)
-    )
-    prepared = SimpleNamespace(plan=SimpleNamespace(steps=5), expected_losses=NOTHING_EXPECTED)
+    process = SimpleNamespace(name="s", log=None, state_after=None)
+    monkeypatch.setattr(session, "_job", lambda *_: process)
+    prepared = SimpleNamespace(plan=SimpleNamespace(steps=5, energy_window_s=10.0), expected_losses=NOTHING_EXPECTED)
     order: Any = SimpleNamespace(session_id="s", throttle_notes=(), prepared=prepared)
     plan = SensorPlan((), {}, (), {}, {})
     return run_session(device, order, [], plan, lambda *_: None)[1]  # type: ignore[arg-type]

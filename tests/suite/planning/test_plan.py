@@ -7,6 +7,7 @@ import pytest
 from foundation.errors import UserError
 from suite.planning.forecast import forecast
 from suite.planning.plan import Plan, describe_workload, interleaved, shapes_of_total
+from suite.store.identity import design_of
 from workloads.quantize.settings import QUANTIZATION_SETTINGS, SETTINGS
 from workloads.workload import TrainingSettings
 
@@ -29,6 +30,22 @@ def test_a_quick_plan_is_one_short_session_of_the_same_work() -> None:
     plan = Plan(("a",), model="tiny", seed=3)
     quick = plan.quick()
     assert (quick.sessions, quick.steps, quick.seed, quick.quants) == (1, 3, 3, plan.quants)
+    assert quick.energy_window_s == 0
+
+
+def test_a_figure_to_quote_has_five_sessions_and_may_have_windows_of_a_minute() -> None:
+    assert (Plan(("a",)).sessions, Plan(("a",)).energy_window_s) == (5, 10.0)
+    assert "--energy-window" in Plan(("a",), energy_window_s=60.0).arguments("fp32")
+    for odd in (-1.0, 1e9, float("nan")):
+        with pytest.raises(UserError, match=r"energy_window_s is .* give 10, or 60 for a figure that"):
+            Plan(("a",), energy_window_s=odd)
+
+
+def test_nights_of_another_window_of_energy_are_another_design() -> None:
+    usual, long = Plan(("a",)), Plan(("a",), energy_window_s=60.0)
+    assert design_of(usual.document()) != design_of(long.document())
+    before = {key: value for key, value in usual.document().items() if key != "energy_window_s"}
+    assert design_of(before) == design_of(usual.document())  # nights from before there was a choice go on
 
 
 @pytest.mark.parametrize("wrong", [{"eps": float("inf")}, {"alpha": -1.0}, {"lr": -0.1}, {"seed": 1 << 63}])

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -43,10 +44,10 @@ def stand_in(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_killed_process_is_told_with_its_signal_and_log(tmp_path: Path, stand_in) -> None:
     stand_in("import os; os.kill(os.getpid(), 9)")
-    log = tmp_path / "export.log"
+    log, kept = tmp_path / "export.log", tmp_path / "export-tiny-fp32.log"
     with (
         pytest.raises(
-            SuiteError, match=rf"exports tiny fp32 was killed by SIGKILL, most often .* \(its log is {log}\)"
+            SuiteError, match=rf"exports tiny fp32 was killed by SIGKILL, most often .* \(its log is {kept}\)"
         ),
         exporter(PLAN, tmp_path, log) as process,
     ):
@@ -55,13 +56,13 @@ def test_a_killed_process_is_told_with_its_signal_and_log(tmp_path: Path, stand_
 
 def test_an_error_nobody_can_mend_is_told_with_its_last_line_and_log(tmp_path: Path, stand_in) -> None:
     stand_in("import sys; sys.stdin.readline(); print('noise', file=sys.stderr); raise RuntimeError('no delegate')")
-    log = tmp_path / "export.log"
+    log, kept = tmp_path / "export.log", tmp_path / "export-tiny-fp32.log"
     with (
-        pytest.raises(SuiteError, match=rf"failed with exit code 1 \(RuntimeError: no delegate\): see the log {log}"),
+        pytest.raises(SuiteError, match=rf"failed with exit code 1 \(RuntimeError: no delegate\): see the log {kept}"),
         exporter(PLAN, tmp_path, log) as process,
     ):
         process.export("fp32", ignored)
-    assert "Traceback" in log.read_text()
+    assert "Traceback" in kept.read_text()
 
 
 def test_a_process_that_ends_on_a_full_disk_is_told_with_the_room_it_needs(
@@ -75,6 +76,23 @@ def test_a_process_that_ends_on_a_full_disk_is_told_with_the_room_it_needs(
         exporter(PLAN, tmp_path, tmp_path / "export.log") as process,
     ):
         process.export("fp32", ignored)
+
+
+def test_the_setting_after_one_whose_process_died_gets_another_process(tmp_path: Path, stand_in) -> None:
+    started = stand_in(
+        "import json, sys\n"
+        "for line in sys.stdin:\n"
+        "    if json.loads(line)['quant'] == 'int8': raise ValueError('Scales must be finite')\n"
+        '    print(\'{"losses": [[1.5]], "shortfall": null, "untrained": [], "noise": 0.1}\', flush=True)'
+    )
+    (tmp_path / ".exporting-half").mkdir()
+    with exporter(replace(PLAN, quants=("int8", "nf4")), tmp_path, tmp_path / "export.log") as process:
+        with pytest.raises(SuiteError, match=r"exporting tiny int8 failed .*Scales .* see the log .*export-tiny-int8"):
+            process.export("int8", ignored)
+        assert not (tmp_path / ".exporting-half").exists()
+        assert process.export("nf4", ignored).losses == ((1.5,),)
+    assert len(started) == 2
+    assert "Scales must be finite" in (tmp_path / "export-tiny-int8.log").read_text()
 
 
 def test_what_the_user_can_mend_comes_as_it_is(tmp_path: Path, stand_in) -> None:

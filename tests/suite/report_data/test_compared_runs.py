@@ -89,6 +89,26 @@ def test_a_number_that_only_one_run_has_is_missing():
     assert [one.outcome for one in alone.metrics] == ["missing"]
 
 
+def energy(*net: float, kept: bool = True) -> dict[str, Any]:
+    sessions = {"sessions_gross": [value + 50 for value in net], "sessions_net": list(net)} if kept else {}
+    middle = sorted(net)[len(net) // 2]
+    return {"energy_mj_per_step": {"gross": middle + 50, "net": middle, **sessions}}
+
+
+def test_energy_is_judged_from_its_sessions():
+    before, after = (100.0, 101.0, 99.0, 100.5, 99.5), (110.0, 111.0, 109.0, 110.5, 109.5)
+    found = only(compared(measurement(**energy(*before)), measurement(**energy(*after))), "energy_net_mj_per_step")
+    assert (found.outcome, found.sessions, found.p) == ("worse", (5, 5), pytest.approx(2 / 252))
+    assert found.low is not None and found.low > 1
+
+
+def test_energy_of_a_run_that_kept_no_sessions_is_one_number():
+    before, after = measurement(**energy(100.0, kept=False)), measurement(**energy(*[110.0] * 5))
+    found = only(compared(before, after), "energy_net_mj_per_step")
+    assert (found.outcome, found.sessions) == ("insufficient", (0, 0))
+    assert "one number for each run" in found.sentence
+
+
 def test_a_number_that_is_not_positive_has_no_ratio():
     found = only(compared(measurement(power_mw={"mean": 0.0}), measurement(power_mw={"mean": 5.0})), "power_mw")
     assert (found.outcome, found.ratio) == ("insufficient", None)
@@ -105,9 +125,22 @@ def test_another_eps_is_named_with_its_device_and_setting():
     assert compared(measurement(loss=before), measurement(loss=after)).differences == [
         ("board int8: eps", "0.01", "0.03")
     ]
-    assert compared(measurement(loss=before), measurement(loss={"first": 7.0})).differences == [
-        ("board int8: lr", "0.001", ""), ("board int8: eps", "0.01", ""),
-    ]  # fmt: skip
+
+
+def test_what_only_one_of_two_runs_recorded_is_no_difference():
+    loss, setup = {"first": 7.0, "lr": 1e-3, "eps": 0.01}, {"threads": 2, "cpus": [0, 1], "power_mode": "MAXN (0)"}
+    new, old = measurement(loss=loss, setup=setup), measurement(loss={"first": 7.0})
+    assert compared(old, new).differences == compared(new, old).differences == []
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "words"),
+    [("threads", 1, ("2", "1")), ("cpus", [0], ("[0, 1]", "[0]")), ("power_mode", "15W (1)", ("MAXN (0)", "15W (1)"))],
+)
+def test_another_setup_of_the_device_is_named(name, other, words):
+    setup = {"threads": 2, "cpus": [0, 1], "power_mode": "MAXN (0)"}
+    found = compared(measurement(setup=setup), measurement(setup=setup | {name: other}))
+    assert found.differences == [(f"board int8: {name.replace('_', ' ')}", *words)]
 
 
 def test_differences_name_versions_and_facts_of_devices_that_both_runs_have():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 
 from foundation.errors import UserError
 from reports.model.histories import MetricHistory
@@ -116,6 +116,34 @@ def test_acceptance_opens_a_segment_and_is_a_remark(lab: Lab) -> None:
     (remark,) = found.remarks
     assert (remark.kind, remark.author, remark.text) == ("accepted", "lena", "a slower but exact kernel")
     assert remark.run_id == lab.nights[10]
+
+
+def test_what_was_measured_in_passing_is_only_shown_among_the_nights(lab: Lab) -> None:
+    """A `run` with another fingerprint and level, and a night of one session."""
+    measurement, odd, short = schema.measurement, _measurement_of(lab, 5, 0, 2), _measurement_of(lab, 6, 0, 2)
+    mine = (schema.point.c.measurement_id == odd) & (schema.series.c.metric == "latency_ms")
+    series_id = select(schema.point.c.series_id).select_from(schema.point.join(schema.series)).where(mine)
+    lab.change(update(schema.run).where(schema.run.c.id == lab.nights[5]).values(purpose="run"))
+    lab.change(update(measurement).where(measurement.c.id == short).values(valid_sessions=1))
+    lab.change(
+        update(schema.point)
+        .where(schema.point.c.measurement_id == odd, schema.point.c.series_id == series_id.scalar_subquery())
+        .values(value=9e9)
+    )
+    found = _latency(lab)
+    assert [point.aside for point in found.points[4:8]] == ["", "not a night", "one session", ""]
+    assert [(part.start, part.stop) for part in found.segments] == [(0, NIGHTS)]
+    assert found.changes == []
+
+
+def test_nights_of_another_design_are_a_segment(lab: Lab) -> None:
+    measurement = schema.measurement
+    later = measurement.c.run_id.in_(lab.nights[12:])
+    lab.change(update(measurement).where(later).values(design='{"sessions":5}'))
+    found = _latency(lab)
+    assert [(part.start, part.reason) for part in found.segments] == [
+        (0, "first point"), (12, "other sessions or steps"),
+    ]  # fmt: skip
 
 
 def test_annotation_of_a_run_is_in_the_history_of_what_it_measured(lab: Lab) -> None:

@@ -1,6 +1,9 @@
 import json
+import math
 
+import numpy as np
 import pytest
+from scipy import stats as scipy_stats
 
 from devices.processes import ProcessEnd
 from reports.model.statistics import Temperature
@@ -22,8 +25,16 @@ WORKLOAD = {
     "rank": 16,
 }
 TOP_KEYS = {
-    *("device", "kind", "emulated", "workload", "status", "reason", "latency_ms", "load_ms", "peak_memory_kib"),
-    *("memory_after_load_kib", "program_bytes", "weight_bytes", "energy_mj_per_step", "power_mw", "temperature_c"),
+    *("device", "kind", "emulated", "workload", "status", "reason", "setup", "latency_ms", "load_ms"),
+    *(
+        "peak_memory_kib",
+        "memory_after_load_kib",
+        "program_bytes",
+        "weight_bytes",
+        "energy_mj_per_step",
+        "power_mw",
+        "temperature_c",
+    ),
     *("throttled", "loss", "stability", "ratio_to_reference", "sensors", "sampler_overhead_percent"),
     "forward_tokens",
 }
@@ -47,7 +58,7 @@ def why(value):
 def test_the_document_has_exactly_the_keys_of_the_contract():
     document = measure(subject(), three()).document()
     assert set(document) == TOP_KEYS
-    assert set(document["latency_ms"]) == {"median", "ci95", "sessions", "cv_percent", "max", "p50"}
+    assert set(document["latency_ms"]) == {"median", "ci95", "ci95_method", "sessions", "cv_percent", "max", "p50"}
     assert set(document["loss"]) == {
         *("first", "last", "max_relative_error", "reference_steps", "noise", "difference", "lr", "eps")
     }
@@ -62,7 +73,9 @@ def test_the_numbers_come_from_session_medians():
     latency = document["latency_ms"]
     assert latency["median"] == 100.0
     assert latency["sessions"] == [100.0, 101.0, 99.0]
-    assert latency["ci95"] == [99.0, 101.0]
+    log_low, log_high = scipy_stats.ttest_1samp(np.log([100.0, 101.0, 99.0]), 0.0).confidence_interval()
+    assert latency["ci95"] == pytest.approx([math.exp(log_low), math.exp(log_high)])
+    assert "Student's t" in latency["ci95_method"]
     assert latency["cv_percent"] == pytest.approx(1.0)
     assert latency["max"] == 101.0
     assert document["load_ms"] == {"median": 250.0}
@@ -177,12 +190,20 @@ def test_energy_is_the_median_over_sessions_with_its_method():
     fact = SensorFact("VDD_IN", "power_mw", method="INA3221")
     document = measure(subject(sensors=(fact,), energy_sensors=("VDD_IN",)), sessions).document()
     energy = document["energy_mj_per_step"]
-    assert set(energy) == {"gross", "net", "method", "rate_hz", "alignment_error_ms", "short"}
+    assert set(energy) == {
+        *("gross", "net", "method", "rate_hz", "alignment_error_ms", "short", "sessions_gross", "sessions_net")
+    }
+    assert [energy[f"sessions_{kind}"] for kind in ("gross", "net")] == [
+        pytest.approx([2500.0, 2600.0, 2400.0]), pytest.approx([2000.0, 2100.0, 1900.0]),
+    ]  # fmt: skip
     assert energy["gross"] == pytest.approx(2500.0)
     assert energy["net"] == pytest.approx(2000.0)
     assert energy["rate_hz"] == pytest.approx(10.0)
     assert energy["short"] is False
-    assert energy["method"] == "trapezoid of VDD_IN, edges interpolated, median of 3 of 3 sessions"
+    assert (
+        energy["method"]
+        == "trapezoid of VDD_IN, edges interpolated, windows of 20 s and more, median of 3 of 3 sessions"
+    )
     assert document["power_mw"] == {"mean": pytest.approx(5000.0), "idle": 1000.0}
     assert document["sensors"] == [{"name": "VDD_IN", "quantity": "power_mw", "method": "INA3221"}]
 

@@ -53,13 +53,14 @@ class Lab:
         self.store.record_device_state(run_id, device_id, os_build, {})
         self.store.record_artifact(name(number), WORKLOAD, {})
         key = self.store.begin_measurement(
-            run_id, device_id, WORKLOAD, planned_sessions=1, artifact_hash=name(number), runner_hash=name(number)
+            run_id, device_id, WORKLOAD, planned_sessions=2, artifact_hash=name(number), runner_hash=name(number)
         )
         with self.store.database.writing() as connection:
             chosen = schema.measurement.c.id == key
             connection.execute(update(schema.measurement).where(chosen).values(started_at=at))
-        self.store.add_session(key, session(run_id, 0, ms=ms))
-        subject = Subject(device, "local", False, WORKLOAD, planned_sessions=1)
+        for ordinal in range(2):
+            self.store.add_session(key, session(run_id, ordinal, ms=ms))
+        subject = Subject(device, "local", False, WORKLOAD, planned_sessions=2)
         self.store.finish_measurement(key, measure(subject, self.store.sessions_of(key)))
         self.store.finish_run(run_id, status)
         return run_id, key

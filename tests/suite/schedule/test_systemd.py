@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
-from datetime import time
+import time as clock
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
 
 from foundation.errors import UserError
 from suite.schedule import systemd
+from suite.schedule.last_night import Started, is_due
 from suite.schedule.systemd import STOP_SECONDS, quote_word, service_unit, timer_unit
 from suite.schedule.timetable import Schedule, absolute_entries, clock_time, schedule_name
 
@@ -65,10 +70,63 @@ def test_a_stop_goes_to_the_night_alone_which_gets_time_to_store_its_session(sch
     assert f"TimeoutStopSec={STOP_SECONDS}\n" in text and STOP_SECONDS >= 600
 
 
-def test_the_timer_makes_up_for_missed_nights_at_the_time_given(schedule: Schedule) -> None:
-    text = timer_unit(schedule)
-    assert "OnCalendar=*-*-* 02:30:00" in text
-    assert "Persistent=true" in text
+def test_the_timer_makes_up_for_missed_nights(schedule: Schedule) -> None:
+    assert "Persistent=true" in timer_unit(schedule)
+
+
+ZONES = ("Europe/Berlin", "Australia/Lord_Howe", "America/Havana", "UTC")
+"""Clocks go forward at 2:00, at 2:00 by half an hour, at 0:00, and never."""
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("at", [time(0, 15), time(2, 15), time(2, 30), time(23, 45)])
+def test_no_night_is_lost_or_comes_twice_when_clocks_change(
+    schedule: Schedule, monkeypatch: pytest.MonkeyPatch, zone: str, at: time
+) -> None:
+    """A night begins at the first time after it is due that systemd comes, as systemd itself lists these times."""
+    monkeypatch.setenv("TZ", zone)
+    clock.tzset()
+    try:
+        text = timer_unit(replace(schedule, at=at))
+        (calendar,) = re.findall("OnCalendar=(.*)", text)
+        begin = datetime(2026, 3, 1, 23, 50).astimezone()
+        last, nights = Started(begin, begin, 0), []
+        for comes in _times(calendar, f"{begin:%Y-%m-%d %H:%M:%S}", 24 * 250):
+            if is_due(last, at, comes):
+                nights.append(comes)
+                last = Started(comes, comes + timedelta(minutes=5), 0)
+    finally:
+        monkeypatch.undo()
+        clock.tzset()
+    days = [night.date() for night in nights]
+    assert len(set(days)) == len(days) == (days[-1] - days[0]).days + 1
+    on_time = sum(night.time() == at for night in nights)
+    assert on_time >= len(nights) - 1
+
+
+def _times(calendar: str, base: str, count: int) -> Iterator[datetime]:
+    command = ["systemd-analyze", "calendar", f"--iterations={count}", f"--base-time={base}", calendar]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    local = re.findall(
+        r"(?:Next elapse|Iter\. #\d+): \w+ (\S+ \S+) (\S+)\n(?: +\(in UTC\): \w+ (\S+ \S+) UTC)?", done.stdout
+    )
+    assert len(local) == count
+    for here, zone, in_utc in local:
+        assert in_utc or zone == "UTC"
+        yield datetime.fromisoformat(in_utc or here).replace(tzinfo=UTC).astimezone()
+
+
+def test_the_clock_of_an_installed_service_is_found_and_that_of_an_earlier_version_is_unknown(
+    schedule: Schedule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert systemd.clock(schedule.name) is None
+    service = next(path for path in systemd.units(schedule) if path.suffix == ".service")
+    service.parent.mkdir(parents=True)
+    service.write_text(service_unit(schedule))
+    assert systemd.clock(schedule.name) == "02:30"
+    service.write_text(service_unit(schedule).replace('"--if-due" "--at" "02:30" ', ""))
+    assert systemd.clock(schedule.name) is None
 
 
 def test_the_webhooks_url_is_never_written(schedule: Schedule, monkeypatch: pytest.MonkeyPatch) -> None:

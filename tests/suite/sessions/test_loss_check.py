@@ -153,3 +153,40 @@ def test_size_of_the_differences_is_theirs_in_the_reference() -> None:
 def test_what_can_not_be_compared_has_a_reason(wanted: ExpectedLosses, reason: str) -> None:
     result = compare_losses(trajectory(), wanted)
     assert isinstance(result, Unavailable) and reason in result.reason
+
+
+def one_sided(updates: float = 1.0, sign: float = 1.0, shared: float = 0.0) -> Losses:
+    """The same training by a one-sided method: [STEPS][1 + q], L(B) first and off by `shared`."""
+    losses = []
+    for step in range(STEPS):
+        level = 8.0 - 0.3 * (step % 2) - updates * UPDATE * step
+        losses.append([level + shared, *(level + sign * EPS * g for g in GRADIENTS[step])])
+    return losses
+
+
+def expected_of_fzoo(noise: float) -> ExpectedLosses:
+    still = rows(one_sided(updates=0.0)[-2:])
+    return ExpectedLosses(rows(one_sided()), still, noise, LR * EPS, EPS, method="fzoo")
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-5, 1e-3, 0.01])
+def test_one_sided_sessions_with_the_noise_of_their_arithmetic_are_right(noise: float) -> None:
+    wanted = expected_of_fzoo(noise)
+    faults = [compared(noisy(one_sided(), noise, seed), wanted).fault for seed in range(500)]
+    assert sum(fault is not None for fault in faults) < 5
+
+
+ONE_SIDED_MUTATIONS: dict[str, Callable[[], Losses]] = {
+    "a missing update": lambda: one_sided(updates=0.0),
+    "an update with the wrong sign": lambda: one_sided(updates=-1.0),
+    "swapped signs": lambda: one_sided(sign=-1.0),
+    "no perturbation": lambda: one_sided(sign=0.0),
+    "another adapter's loss": lambda: one_sided(shared=0.5),
+}
+
+
+@pytest.mark.parametrize("mutation", ONE_SIDED_MUTATIONS)
+def test_wrong_one_sided_trainings_are_found(mutation: str) -> None:
+    wanted = expected_of_fzoo(1e-3)
+    found = [compared(noisy(ONE_SIDED_MUTATIONS[mutation](), 1e-3, seed), wanted).fault for seed in range(50)]
+    assert all(fault is not None for fault in found)

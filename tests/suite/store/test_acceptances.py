@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from foundation.errors import UserError
+from suite.report_data.source import StoreSource
 from suite.store import schema
 from suite.store.acceptances import accept_points, newest_point, regressed_points
 from suite.store.history import series_list
@@ -56,6 +57,25 @@ def test_of_the_verdicts_on_a_point_the_last_one_counts(nights):
     assert regressed_points(begun.store, other.run_id) == []
     judge(begun, point, "inconclusive")
     assert regressed_points(begun.store, begun.run_id) == []
+
+
+def test_of_a_night_what_is_left_is_accepted(nights):
+    begun = nights[0]
+    points = [newest_point(begun.store, item, begun.run_id) for item in series_list(begun.store)]
+    for point in points:
+        judge(begun, point, "regressed")
+    accept_points(begun.store, points[:1], "lena", "known")
+    left = regressed_points(begun.store, begun.run_id)
+    assert {item.series_id for item in left} == {item.series_id for item in points[1:]}
+    accept_points(begun.store, left, "ben", "the others")
+    assert regressed_points(begun.store, begun.run_id) == []
+    assert len(regressed_points(begun.store, begun.run_id, accepted=True)) == len(points)
+    source = StoreSource(begun.store)
+    assert {one.verdict for one in source.verdicts(begun.run_id)} == {"accepted"}
+    history = next(
+        one for one in source.history("local", latency(begun.store).workload_key) if one.metric == "latency_ms"
+    )
+    assert {point.verdict for point in history.points if point.run_id == begun.run_id} == {"accepted"}
 
 
 def test_points_are_accepted_all_or_none(nights):

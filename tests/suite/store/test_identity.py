@@ -14,6 +14,7 @@ FACTS = {
     "os_build": "R32.7.4",
     "workload": KEY,
     "measurement_version": 1,
+    "setup": {"threads": 2, "cpus": [0, 1], "power_mode": "15W (0)"},
 }
 
 
@@ -60,8 +61,13 @@ def test_a_fingerprint_changes_with_everything_in_it_and_nothing_else():
         {"os_build": "R32.7.5"},
         {"workload": "x"},
         {"measurement_version": 2},
+        {"setup": {"threads": 1, "cpus": [0, 1], "power_mode": "15W (0)"}},
+        {"setup": {"threads": 2, "cpus": [0], "power_mode": "15W (0)"}},
+        {"setup": {"threads": 2, "cpus": [0, 1], "power_mode": "MAXN (1)"}},
+        {"setup": {"threads": 2, "cpus": [0, 1]}},
+        {"setup": {}},
     ]
-    assert len({first, *(fingerprint(**FACTS | other) for other in others)}) == 7
+    assert len({first, *(fingerprint(**FACTS | other) for other in others)}) == len(others) + 1
 
 
 def test_canonical_text_does_not_depend_on_order_and_is_strict_json():

@@ -11,9 +11,9 @@ from tests.support.suite.stored_run import HARDWARE, begin, finish
 
 @pytest.fixture
 def nights(tmp_path):
-    made = [begin(tmp_path / "store.sqlite") for _ in range(3)]
+    made = [begin(tmp_path / "store.sqlite", purpose="nightly") for _ in range(3)]
     for begun, ms in zip(made, (100.0, 110.0, 120.0), strict=True):
-        finish(begun, ms)
+        finish(begun, ms, ms)
     yield made
     for begun in made:
         begun.store.close()
@@ -29,9 +29,39 @@ def test_a_night_is_judged_by_what_was_measured_before_it(nights):
     assert [[point.value for point in one.before] for one in found] == [[], [100.0], [100.0, 110.0]]
 
 
+def measured_in_passing(path, ms, sessions=2, **how):
+    other = begin(path, **how)
+    finish(other, *[ms] * sessions)
+    return other
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"purpose": "run"}, {"purpose": "nightly", "steps": 3}, {"purpose": "nightly", "sessions": 1}],
+    ids=["a run", "another design", "one session"],
+)
+def test_what_is_not_a_night_of_the_same_design_is_no_history(nights, tmp_path, how):
+    path = tmp_path / "store.sqlite"
+    other = measured_in_passing(path, 500.0, **how)
+    last = measured_in_passing(path, 130.0, purpose="nightly")
+    assert [point.value for point in latency(last).before] == [100.0, 110.0, 120.0]
+    other.store.accept(latency(last).tonight.series_id, other.measurement_id, "lena", "new level")
+    assert latency(last).tonight.accepted  # so that nothing before it is compared with
+    for begun in (other, last):
+        begun.store.close()
+
+
+def test_a_night_of_another_design_has_a_history_of_its_own(nights, tmp_path):
+    path = tmp_path / "store.sqlite"
+    deep = [measured_in_passing(path, ms, purpose="nightly", steps=100) for ms in (50.0, 51.0)]
+    assert [point.value for point in latency(deep[1]).before] == [50.0]
+    for begun in deep:
+        begun.store.close()
+
+
 def test_points_of_other_firmware_come_along_with_their_fingerprint(nights, tmp_path):
-    other = begin(tmp_path / "store.sqlite", os_build="Debian 13")
-    finish(other, 130.0)
+    other = begin(tmp_path / "store.sqlite", os_build="Debian 13", purpose="nightly")
+    finish(other, 130.0, 130.0)
     found = latency(other)
     marks = [point.fingerprint for point in (*found.before, found.tonight)]
     assert len(set(marks[:3])) == 1 and marks[3] != marks[0]

@@ -125,7 +125,7 @@ def test_runs_that_were_killed_or_interrupted_can_be_taken_up(begun):
     store.finish_run(finished, "finished")
     store.finish_run(interrupted, "interrupted")
     assert set(store.open_runs()) == {begun.run_id, interrupted}
-    assert store.resume_run(begun.run_id) == {"sessions": 3}
+    assert store.resume_run(begun.run_id) == {"sessions": 3, "steps": 10}
     assert store.resume_run(interrupted) == {}
 
 

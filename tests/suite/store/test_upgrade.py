@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 import os
 import sqlite3
@@ -18,10 +19,12 @@ from suite.errors import StoreError
 from suite.home import Home, alone, in_use
 from suite.store import database as upgrading
 from suite.store import schema
-from suite.store.history import series_list
+from suite.store.acceptances import newest_point
+from suite.store.history import Series, series_list
 from suite.store.identity import rename_former_int8
-from suite.store.store import Store
-from tests.support.suite.stored_run import KEY, begin, finish
+from suite.store.nights import series_of_night
+from suite.store.store import Store, VerdictRow
+from tests.support.suite.stored_run import KEY, Begun, begin, finish
 
 VERSION_1 = """
 CREATE TABLE run (
@@ -330,3 +333,98 @@ def test_an_upgrade_that_is_broken_off_leaves_the_old_store(old: Path, monkeypat
     monkeypatch.undo()
     Store.open(old).close()
     assert rows(old, "SELECT version FROM schema_version") == [(schema.SCHEMA_VERSION,)]
+
+
+def downgrade_to_5(path: Path) -> None:
+    """Takes away what version 6 added; all fingerprints of a series become one, as threads were no part of them."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    for key, text in connection.execute("SELECT id, document FROM measurement").fetchall():
+        document = json.loads(text)
+        del document["setup"], document["latency_ms"]["ci95_method"]
+        document["latency_ms"]["ci95"] = [1.0, 2.0]
+        connection.execute("UPDATE measurement SET document = ? WHERE id = ?", [json.dumps(document), key])
+    connection.execute("DROP TRIGGER verdict_no_update")
+    one = "(SELECT min(s.id) FROM series s JOIN series o USING (device_name, workload_key, metric) WHERE o.id = {})"
+    for table in ("point", "verdict", "acceptance"):
+        connection.execute(f"UPDATE {table} SET series_id = {one.format('series_id')}")
+    connection.execute("DELETE FROM series WHERE id NOT IN (SELECT series_id FROM point)")
+    connection.execute("UPDATE series SET fingerprint = 'of version 5'")
+    connection.execute(
+        "CREATE TRIGGER verdict_no_update BEFORE UPDATE ON verdict "
+        "BEGIN SELECT RAISE(ABORT, 'verdict rows are append-only'); END"
+    )
+    for column in ("design", "valid_sessions"):
+        connection.execute(f"ALTER TABLE measurement DROP COLUMN {column}")
+    connection.execute("UPDATE schema_version SET version = 5")
+    connection.close()
+
+
+def night_of(path: Path, threads: int, ms: float) -> Begun:
+    begun = begin(path, purpose="nightly")
+    finish(begun, ms, ms + 1, ms + 2, threads=threads)
+    return begun
+
+
+def test_points_of_other_threads_leave_the_series_that_they_were_stored_in(tmp_path: Path) -> None:
+    """Two nights with one thread among those with two were one series in version 5, with what was said of it."""
+    path = tmp_path / "store.sqlite"
+    nights = [night_of(path, threads, 100.0 * 2 / threads) for threads in (2, 1, 1, 2)]
+    store = nights[0].store
+    first = {night.run_id: newest_point(store, latency_of(store), night.run_id) for night in nights}
+    point = first[nights[1].run_id]
+    store.add_verdicts([VerdictRow(point.series_id, point.measurement_id, "regressed", "night 1", {}, {})])
+    store.accept(point.series_id, point.measurement_id, "lena", "one thread")
+    for night in nights:
+        night.store.close()
+    downgrade_to_5(path)
+    store = Store.open(path)
+    by_night = [
+        next(item for item in series_of_night(store, night.run_id) if item.metric == "latency_ms") for night in nights
+    ]
+    marks = [item.tonight.fingerprint for item in by_night]
+    assert marks[0] == marks[3] != marks[1] == marks[2]
+    said = [(item.tonight.verdict, item.tonight.accepted) for item in by_night[:2]]
+    assert said == [(None, False), ("regressed", True)]
+    assert [point.value for point in by_night[3].before] == [101.0, 201.0, 201.0]
+    goes_on = night_of(path, 2, 100.0)
+    newest = newest_point(store, latency_of(store), goes_on.run_id)
+    assert newest.series_id == by_night[3].tonight.series_id
+    with pytest.raises(StoreError, match="append-only"), store.database.writing() as connection:
+        connection.execute(schema.verdict.update().values(verdict="improved"))
+    store.close()
+    goes_on.store.close()
+    assert rows(path, "PRAGMA foreign_key_check") == []
+
+
+def test_old_measurements_get_their_setup_their_design_and_intervals_of_today(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    begun = night_of(path, 2, 100.0)
+    begun.store.close()
+    before = rows(path, "SELECT document, design, valid_sessions FROM measurement")
+    downgrade_to_5(path)
+    Store.open(path).close()
+    ((text, design, valid),) = rows(path, "SELECT document, design, valid_sessions FROM measurement")
+    assert [(design, valid)] == [row[1:] for row in before]
+    found, made = json.loads(str(text)), json.loads(str(before[0][0]))
+    assert found["latency_ms"] == made["latency_ms"]
+    assert (found["setup"]["threads"], found["setup"]["cpus"]) == (2, [0, 1])
+    assert "unavailable" in found["setup"]["power_mode"]
+
+
+def test_a_measurement_whose_sessions_say_nothing_of_threads_keeps_its_series(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    nights = [night_of(path, 2, 100.0) for _ in range(2)]
+    for night in nights:
+        night.store.close()
+    downgrade_to_5(path)
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute('UPDATE session SET events = \'{"header":null,"load":null,"footer":null}\'')
+    connection.close()
+    Store.open(path).close()
+    assert rows(path, "SELECT count(DISTINCT fingerprint) FROM series") == [(1,)]
+    assert "setup" not in json.loads(str(rows(path, "SELECT document FROM measurement")[0][0]))
+
+
+def latency_of(store: Store) -> Series:
+    return next(item for item in series_list(store) if item.metric == "latency_ms")

@@ -31,6 +31,7 @@ class Workload(_Exact):
 class Latency(_Exact):
     median: Positive
     ci95: list[float] | Missing
+    ci95_method: str
     sessions: list[Positive]
     cv_percent: float | Missing
     max: Positive
@@ -51,6 +52,8 @@ class Energy(_Exact):
     rate_hz: Positive
     alignment_error_ms: float
     short: bool
+    sessions_gross: list[Positive]
+    sessions_net: list[float] | None = None
 
 
 class Power(_Exact):
@@ -72,6 +75,12 @@ class Loss(_Exact):
     difference: float | Missing
     lr: float
     eps: Positive
+
+
+class Setup(_Exact):
+    threads: Annotated[int, Field(gt=0)]
+    cpus: list[int]
+    power_mode: str | Missing
 
 
 class LatencyRatio(_Exact):
@@ -98,8 +107,10 @@ class Measurement(_Exact):
     workload: Workload
     arithmetic: str | None = None
     forward_tokens: float
+    busy: str | None = None
     status: Literal["ok", "unstable", "unsupported", "failed", "invalid", "partial"]
     reason: str | None
+    setup: Setup | Missing
     latency_ms: Latency | Missing
     load_ms: Load | Missing
     peak_memory_kib: int | Missing

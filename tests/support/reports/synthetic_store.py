@@ -116,7 +116,8 @@ def _measurement(
     rows["measurement"].append(
         {
             "id": number, "run_id": run_id, "device_id": device + 1, "workload_key": workload_key(workload),
-            "workload": canonical(workload), "role": "measured", "planned_sessions": 3, "reference_losses": "[]",
+            "workload": canonical(workload), "role": "measured", "planned_sessions": 3,
+            "valid_sessions": 3, "design": "{}", "reference_losses": "[]",
             "started_at": at, "finished_at": at, "status": "ok", "document": canonical(document),
         }
     )  # fmt: skip

@@ -102,9 +102,9 @@ def text(lines: list[Line], *, end: bool = True) -> list[str]:
     return [*printed, json.dumps({"event": "end", "lines": len(lines)})] if end else printed
 
 
-def whole(*more: Line, session: str = "s", **how: Any) -> list[str]:
+def whole(*more: Line, session: str = "s", threads: int = 2, **how: Any) -> list[str]:
     """A complete session; `more` (samples, say) comes before the footer."""
-    return text([header(session), load(), *steps(**how), *more, footer()])
+    return text([header(session, threads=threads), load(), *steps(**how), *more, footer()])
 
 
 def record(*more: Line, session: str = "s", quantities: dict[str, str] | None = None, **how: Any) -> SessionRecord:

@@ -7,6 +7,7 @@ from typing import Any
 from reports.model.measurement import Measurement
 from suite.results.measurement import Subject, measure
 from suite.sessions.validity import SessionResult
+from suite.store.identity import design_of
 from suite.store.store import Store
 from tests.support.suite import recorded_session as recorded
 
@@ -36,10 +37,19 @@ class Begun:
 
 
 def begin(
-    path: Path, *, quant: str = "int8", device: str = "local", hardware=HARDWARE, os_build: str = "Debian 12"
+    path: Path,
+    *,
+    quant: str = "int8",
+    device: str = "local",
+    hardware=HARDWARE,
+    os_build: str = "Debian 12",
+    purpose: str = "run",
+    steps: int = 10,
 ) -> Begun:
     store = Store.open(path)
-    run_id = store.begin_run({"sessions": 3}, ["suite", "run", "--task", "my file"], {"torch": "2.13.0"})
+    plan = {"sessions": 3, "steps": steps}
+    command = ["suite", "run", "--task", "my file"]
+    run_id = store.begin_run(plan, command, {"torch": "2.13.0"}, purpose=purpose)
     device_id = store.record_device(device, "local", False, hardware)
     store.record_device_state(
         run_id,
@@ -51,8 +61,9 @@ def begin(
     workload = WORKLOAD | {"quant": quant}
     store.record_artifact("abc123", workload, {"program_bytes": 10})
     measurement_id = store.begin_measurement(
-        run_id, device_id, workload, planned_sessions=3, artifact_hash="abc123", reference_losses=REFERENCE
-    )
+        run_id, device_id, workload, planned_sessions=3, artifact_hash="abc123", reference_losses=REFERENCE,
+        design=design_of(plan),
+    )  # fmt: skip
     return Begun(store, run_id, device_id, measurement_id)
 
 
@@ -60,10 +71,11 @@ def session(begun_run_id: str, ordinal: int, attempt: int = 0, **how) -> Session
     return recorded.result(ordinal, attempt=attempt, session=f"{begun_run_id}.s{ordinal}.a{attempt}", **how)
 
 
-def finish(begun: Begun, *ms: float, device: str = "local", status: str = "ok") -> Measurement:
+def finish(begun: Begun, *ms: float, device: str = "local", status: str = "ok", threads: int = 2) -> Measurement:
     """Adds a session for each of `ms`, the statistics, and ends the run."""
     for ordinal, value in enumerate(ms):
-        begun.store.add_session(begun.measurement_id, session(begun.run_id, ordinal, ms=value, status=status))
+        made = session(begun.run_id, ordinal, ms=value, status=status, threads=threads)
+        begun.store.add_session(begun.measurement_id, made)
     subject = Subject(device, "local", False, WORKLOAD, planned_sessions=len(ms), program_bytes=10)
     found = measure(subject, begun.store.sessions_of(begun.measurement_id))
     begun.store.finish_measurement(begun.measurement_id, found)

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ from safetensors.numpy import load_file
 
 from workloads.export.artifact import Artifact
 from workloads.models.weights import ModelWeights
-from workloads.reference.eager import Batch, Reference, Trajectory
+from workloads.reference.backprop import reference_of
+from workloads.reference.eager import Batch, Trajectory
 from workloads.workload import Workload
 
 FloatArray = NDArray[np.float32]
@@ -35,14 +37,26 @@ class Settings:
 
 @dataclass(frozen=True)
 class RunnerTraining:
-    """losses float32 [steps, 2, q], the state the program was left in, and the process's peak memory."""
+    """losses float32 [steps, 2, q] or as the method has them, the state the program was left in, and the process's
+    peak memory.
+    """
 
     losses: FloatArray
-    adapter: FloatArray
-    projected_gradient: FloatArray
-    pending_key: NDArray[np.int64]
+    state: dict[str, NDArray[Any]]
     state_file: Path
     peak_kib: int
+
+    @property
+    def adapter(self) -> FloatArray:
+        return self.state["adapter"]
+
+    @property
+    def projected_gradient(self) -> FloatArray:
+        return self.state["projected_gradient"]
+
+    @property
+    def pending_key(self) -> NDArray[np.int64]:
+        return self.state["pending_key"]
 
 
 def some_batches(workload: Workload, count: int, seed: int = 0, vocabulary: int = 200) -> list[Batch]:
@@ -96,12 +110,9 @@ def train_in_runner(
     events = [json.loads(line) for line in ended.stdout.splitlines()]
     assert ended.returncode == 0, [event for event in events if event["event"] == "footer"]
     losses = [[float(loss) for loss in event["losses"]] for event in events if event["event"] == "step"]
-    state = load_file(folder / "state.safetensors")
     return RunnerTraining(
         losses=np.array(losses, dtype=np.float32).reshape(steps, *workload.training_method.loss_shape(workload.q)),
-        adapter=state["adapter"],
-        projected_gradient=state["projected_gradient"],
-        pending_key=state["pending_key"],
+        state=load_file(folder / "state.safetensors"),
         state_file=folder / "state.safetensors",
         peak_kib=next(event["hwm_kib"] for event in events if event["event"] == "footer"),
     )
@@ -135,7 +146,7 @@ def reference_training(
     weights: ModelWeights, workload: Workload, batches: Sequence[Batch], steps: int, settings: Settings
 ) -> Trajectory:
     """Runs the same training by the eager reference."""
-    reference = Reference(workload, weights.config, weights.state)
+    reference = reference_of(workload, weights)
     return reference.train(batches, steps, seed=settings.seed, lr=settings.lr, eps=settings.eps)
 
 

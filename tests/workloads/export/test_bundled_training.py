@@ -12,6 +12,7 @@ from tests.support.twins.twin_emulator import emulated_script
 from tests.support.twins.twin_processors import NANO, PI_5
 from tests.support.workloads.program_bounds import ALLOWED, SETTINGS, STEPS, workload_of
 from tests.support.workloads.training_runs import ArtifactOf, Settings, relative_error, some_batches, train_in_runner
+from workloads.workload import Workload
 
 # The noise has the same bits everywhere, so two runners differ only in how they sum and round. Each is within ALLOWED
 # of the reference (program_bounds argues for that), hence within twice that of the other. fp32, int8 and nf4 differ in
@@ -40,6 +41,18 @@ def test_aarch64_follows_the_trajectory_of_this_host(
     assert losses < 2 * ALLOWED[quant] * LOSS_SHARE
     assert adapter < 2 * ALLOWED[quant]
     assert np.array_equal(there.pending_key, here.pending_key)
+
+
+@pytest.mark.parametrize("quant", ["fp32", "nf4"])
+def test_aarch64_goes_back_as_this_host_does(
+    quant: str, exported: ArtifactOf, runner: Path, pi_5: Path, tmp_path: Path
+) -> None:
+    workload = Workload("tiny", quant, q=1, b=2, T=32, rank=4, answers=2, method="fo-lora-fa")
+    batches, settings, program = some_batches(workload, 3), Settings(0.1, 0.0), exported(workload).program
+    here = train_in_runner(runner, program, workload, batches, STEPS, settings, tmp_path / "here")
+    there = train_in_runner(pi_5, program, workload, batches, STEPS, settings, tmp_path / "there")
+    np.testing.assert_allclose(there.losses, here.losses, rtol=2 * ALLOWED[quant] * LOSS_SHARE)
+    assert relative_error(there.adapter, here.adapter) < 2 * ALLOWED[quant]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from workloads.models.weights import ModelWeights
 from workloads.models.zoo import load_model
 from workloads.reference.eager import Batch
 from workloads.tasks.batches import batches
-from workloads.tasks.task import Template, built_in_task
+from workloads.tasks.task import built_in_task
 from workloads.workload import Workload
 
 pytestmark = pytest.mark.full
@@ -60,7 +60,7 @@ def test_three_steps_have_the_losses_of_the_reference_and_need_little_memory_bes
 ) -> None:
     """q = 4, b = 4, T = 64 on review sentences. Zero-shot the loss on the answer token is about 8."""
     workload = Workload("smollm2-135m", quant)
-    data = batches(built_in_task(Template()), smollm2.tokenizer, workload.b, workload.T, STEPS, seed=7)
+    data = batches(built_in_task(), smollm2.tokenizer, workload.b, workload.T, STEPS, seed=7)
     steps = [Batch(*arrays) for arrays in zip(data.tokens, data.first, data.labels, strict=True)]
     facts = ArtifactCache(tmp_path / "artifacts").export(workload, smollm2)
     trained = train_in_runner(runner, facts.program, workload, steps, STEPS, SETTINGS, tmp_path / "run", threads=2)

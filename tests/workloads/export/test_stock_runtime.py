@@ -21,6 +21,7 @@ from tests.support.workloads.training_runs import (
 from workloads.export.artifact import Artifact
 from workloads.models.weights import ModelWeights
 from workloads.reference.eager import Batch
+from workloads.workload import Workload
 
 
 def train(artifact: Artifact, batches: Sequence[Batch], settings: Settings) -> tuple[FloatArray, FloatArray]:
@@ -54,6 +55,15 @@ def test_program_trains_in_the_stock_runtime_as_the_reference_does(
     losses, adapter = train(exported(workload), batches, SETTINGS)
     assert relative_error(adapter, expected.adapter) < ALLOWED[quant]
     assert np.abs(losses / expected.losses - 1.0).max() < ALLOWED[quant] / 5
+
+
+def test_a_one_sided_program_trains_in_the_stock_runtime_too(tiny: ModelWeights, exported: ArtifactOf) -> None:
+    workload = Workload("tiny", "fp32", q=2, b=2, T=8, rank=2, method="fzoo", noise="stock")
+    batches, settings = some_batches(workload, 3), Settings(lr=2e-4, eps=0.1)
+    expected = reference_training(tiny, workload, batches, STEPS, settings)
+    losses, adapter = train(exported(workload), batches, settings)
+    assert relative_error(adapter, expected.adapter) < ALLOWED["fp32"]
+    assert np.abs(losses / expected.losses - 1.0).max() < ALLOWED["fp32"] / 5
 
 
 @pytest.mark.parametrize("quant", ["fp32", "fp16", "int8-dynamic", "8da4w"])

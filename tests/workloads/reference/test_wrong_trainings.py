@@ -15,7 +15,7 @@ from workloads.quantize.settings import QUANTIZATION_SETTINGS
 from workloads.reference.eager import Batch
 from workloads.reference.losses import reference_losses
 from workloads.tasks.batches import batches
-from workloads.tasks.task import Template, built_in_task
+from workloads.tasks.task import built_in_task
 from workloads.workload import TrainingSettings, Workload
 
 TRAINING = TrainingSettings()
@@ -29,7 +29,7 @@ def follow(
     A negative rate is an update with the wrong sign, a rate of 0 one that is missing. All run in the runner.
     """
     artifact, steps = exported(workload), workload.setting.reference_steps
-    data = batches(built_in_task(Template()), weights.tokenizer, workload.b, workload.T, 16, TRAINING.seed)
+    data = batches(built_in_task(), weights.tokenizer, workload.b, workload.T, 16, TRAINING.seed)
     reference = reference_losses(artifact, workload, weights, data, TRAINING, steps, lambda _: None)
     assert reference.noise is not None
     expected = ExpectedLosses(reference.losses, reference.untrained, reference.noise, TRAINING.lr, TRAINING.eps)

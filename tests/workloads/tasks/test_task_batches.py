@@ -1,4 +1,4 @@
-"""Rows and batches: padding, cutting, labels, order, and the runner's file."""
+"""Rows and batches of one shape: padding, cutting, labels and order."""
 
 from __future__ import annotations
 
@@ -9,25 +9,48 @@ from hypothesis import strategies as st
 
 from foundation.errors import UserError
 from workloads.models.tokenizer import byte_level_tokenizer
-from workloads.tasks.batches import PromptEncoder, batches, shuffled
-from workloads.tasks.task import Example, Task, Template, built_in_task
+from workloads.tasks.batches import batches, shuffled
+from workloads.tasks.encoding import Example, RowLayout, encode_examples
+from workloads.tasks.labelled import LabelledText
+from workloads.tasks.task import Task, built_in_task
+from workloads.tasks.template import Template, load_template
 
 TOKENIZER = byte_level_tokenizer()
+SST2 = load_template("sst2")
+
+
+def with_answers(*answers: str, tail: str = " It was") -> Template:
+    candidates = dict(zip(("negative", "positive"), answers, strict=True))
+    return Template.model_validate({**SST2.model_dump(), "prompt": "{sentence}" + tail, "candidates": candidates})
+
+
 #: One token and six tokens, so that rows differ in how many labels they have.
-UNEVEN = Template(answers=(" terrible", " xyzzy"))
+UNEVEN = with_answers(" terrible", " xyzzy")
 
 
-def task(*texts: str, template: Template | None = None) -> Task:
-    return Task("test", tuple(Example(text, index % 2) for index, text in enumerate(texts)), template or Template())
+def task(*texts: str, template: Template = SST2) -> Task:
+    candidates = template.constants
+    assert candidates is not None
+    return Task(
+        "test",
+        tuple(LabelledText(text + template.tail, candidates, index % 2, index + 1) for index, text in enumerate(texts)),
+        template,
+    )
+
+
+def encoded(text: str, template: Template = UNEVEN) -> Example:
+    (example,) = encode_examples(task(text, template=template).examples, template, TOKENIZER)
+    return example
 
 
 @settings(deadline=None)
 @given(text=st.text(min_size=1), label=st.integers(0, 1), T=st.integers(12, 80))
 def test_rows_are_padding_then_prefix_text_prompt_and_answer(text: str, label: int, T: int) -> None:
-    encoder = PromptEncoder.build(UNEVEN, TOKENIZER, T)
-    ids = TOKENIZER.encode(text)
-    row = encoder.row(ids, label)
-    answer = TOKENIZER.encode(UNEVEN.answers[label])
+    text = text.strip() or "x"
+    example = encoded(text)
+    layout = RowLayout.fitting([example], UNEVEN, TOKENIZER, T)
+    row = layout.row(example, label)
+    ids, answer = TOKENIZER.encode(text), TOKENIZER.encode(list(UNEVEN.candidates.values())[label])
     real = row.tokens[row.first :]
     assert len(row.tokens) == T
     assert row.tokens[: row.first] == [TOKENIZER.pad_id] * row.first
@@ -38,25 +61,29 @@ def test_rows_are_padding_then_prefix_text_prompt_and_answer(text: str, label: i
     assert kept == ids[len(ids) - len(kept) :]
     assert row.truncated == (len(kept) < len(ids))
     assert not row.truncated or row.first == 0
-    assert row.labels == [-1] * (encoder.K - len(answer)) + answer
+    assert row.labels == [-1] * (layout.K - len(answer)) + answer
 
 
 @settings(deadline=None)
 @given(text=st.text(min_size=1), label=st.integers(0, 1))
 def test_each_label_is_the_token_after_its_position(text: str, label: int) -> None:
-    encoder = PromptEncoder.build(UNEVEN, TOKENIZER, 64)
-    row = encoder.row(TOKENIZER.encode(text), label)
-    following = [*row.tokens[1:], TOKENIZER.encode(UNEVEN.answers[label])[-1]]
-    for predicted, expected in zip(row.labels, following[-encoder.K :], strict=True):
+    example = encoded(text)
+    layout = RowLayout.fitting([example], UNEVEN, TOKENIZER, 64)
+    row = layout.row(example, label)
+    following = [*row.tokens[1:], TOKENIZER.encode(list(UNEVEN.candidates.values())[label])[-1]]
+    for predicted, expected in zip(row.labels, following[-layout.K :], strict=True):
         assert predicted in (-1, expected)
 
 
 def test_batches_have_the_shapes_and_types_of_the_contract() -> None:
-    data = batches(built_in_task(UNEVEN), TOKENIZER, b=4, T=64, count=6, seed=0)
+    uneven = Task("uneven", built_in_task().examples, UNEVEN)
+    data = batches(uneven, TOKENIZER, b=4, T=64, count=6, seed=0)
     assert (data.tokens.shape, data.first.shape, data.labels.shape) == ((6, 4, 64), (6, 4), (6, 4, 6))
     assert {array.dtype for array in (data.tokens, data.first, data.labels)} == {np.dtype(np.int64)}
-    assert data.answers == tuple(tuple(TOKENIZER.encode(answer)) for answer in UNEVEN.answers)
-    assert [row[-1] for row in data.labels.reshape(-1, 6)] == [data.answers[c][-1] for c in data.classes.reshape(-1)]
+    last = [TOKENIZER.encode(answer)[-1] for answer in UNEVEN.candidates.values()]
+    assert [row[-1] for row in data.labels.reshape(-1, 6)] == [last[c] for c in data.classes.reshape(-1)]
+    assert data.candidates == 1
+    assert batches(built_in_task(), TOKENIZER, b=4, T=64, count=1, seed=0).candidates == 2
 
 
 def test_text_can_be_decoded_from_a_row() -> None:
@@ -75,9 +102,11 @@ def test_every_example_comes_once_before_any_comes_again() -> None:
     order = shuffled(10, 25, seed=3)
     assert sorted(order[:10]) == sorted(order[10:20]) == list(range(10))
     assert order[:10] != order[10:20]
+    assert shuffled(10, 10, seed=3, first_epoch=1) == order[10:20]
 
 
 def test_order_never_changes() -> None:
+    """The hash is that of every version before templates: programs' reference losses are stored under it."""
     assert shuffled(8, 8, seed=0) == [4, 2, 6, 0, 7, 5, 1, 3]
     data = batches(built_in_task(), TOKENIZER, b=4, T=32, count=3, seed=5)
     assert data.sha256 == "e868a6cb680dc44a0c1a6aa4a32bb54b858dc03ba2a04c7073d4a69749deb4b0"
@@ -106,6 +135,12 @@ def test_sizes_below_one_are_refused(b: int, T: int, count: int, message: str) -
 
 
 def test_prompt_that_merges_with_the_text_is_refused() -> None:
-    merging = Template(suffix=" grea", answers=("t", "d"))
+    merging = with_answers("t", "d", tail=" grea")
     with pytest.raises(UserError, match="begin the prompt and the answers with a space"):
         batches(task("x", template=merging), TOKENIZER, 1, 32, 1, 0)
+
+
+def test_a_candidate_longer_than_the_programs_answer_is_refused_with_both_lengths() -> None:
+    long = Task("long", task("x", template=UNEVEN).examples, UNEVEN)
+    with pytest.raises(UserError, match=r"A candidate of line 1 has 6 tokens, but the program predicts K=2: .* K=6"):
+        batches(long, TOKENIZER, 1, 32, 1, 0, K=2)

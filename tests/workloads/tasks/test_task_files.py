@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
+import pandas
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from foundation.errors import UserError
-from workloads.tasks.task import Template, built_in_task, read_task
+from workloads.tasks.source import TaskSource
+from workloads.tasks.task import Task, built_in_task, open_task
 
 
 def write(tmp_path: Path, content: str | bytes, name: str = "task.tsv") -> Path:
@@ -17,8 +24,15 @@ def write(tmp_path: Path, content: str | bytes, name: str = "task.tsv") -> Path:
     return path
 
 
-def rows(path: Path) -> list[tuple[str, int]]:
-    return [(example.text, example.label) for example in read_task(path).examples]
+def read_task(path: Path, **how: Any) -> Task:
+    return open_task(TaskSource(str(path), **how))
+
+
+def rows(path: Path, **how: Any) -> list[tuple[str, int]]:
+    """The sentences without the prompt, and which candidate is right: 1 for a friendly one."""
+    examples = read_task(path, **how).examples
+    assert all(example.text.endswith(" It was") for example in examples)
+    return [(example.text.removesuffix(" It was"), example.right) for example in examples]
 
 
 EXPECTED = [("a fine film", 1), ("a bad film", 0)]
@@ -58,16 +72,24 @@ def test_task_is_named_after_its_file_and_hashed_by_its_content(tmp_path: Path) 
 
 
 def test_other_classes_need_only_a_template(tmp_path: Path) -> None:
-    template = Template(" Topic:", (" sport", " money", " art"), {"s": 0, "m": 1, "a": 2})
-    task = read_task(write(tmp_path, "goal\ts\nshare\tm\npaint\ta\n"), template)
-    assert [example.label for example in task.examples] == [0, 1, 2]
+    template = write(
+        tmp_path,
+        "fields: {text: headline}\nlabel: topic\nprompt: '{text} Topic:'\n"
+        "candidates: {s: ' sport', m: ' money', a: ' art'}\n",
+        "topics.yaml",
+    )
+    path = write(tmp_path, "topic\theadline\ns\tgoal\nm\tshare\na\tpaint\n")
+    examples = read_task(path, template=str(template)).examples
+    assert [example.right for example in examples] == [0, 1, 2]
+    assert examples[0].text == "goal Topic:"
+    assert examples[0].candidates == (" sport", " money", " art")
 
 
 def test_built_in_reviews_are_many_different_and_balanced() -> None:
     examples = built_in_task().examples
     assert len(examples) >= 64
     assert len({example.text for example in examples}) == len(examples)
-    assert sum(example.label for example in examples) * 2 == len(examples)
+    assert sum(example.right for example in examples) * 2 == len(examples)
 
 
 BAD_TSV = {
@@ -81,7 +103,7 @@ BAD_TSV = {
         "has an unknown label in 2 of 3 rows, the first is '2' in line 2",
     ),
     "some labels left empty": ("good\t1\nbad\t\n", "has an unknown label in 1 of 2 rows, the first is '' in line 2"),
-    "more columns": ("sentence\tlabel\ngood\t1\nb\ta\td\t0\n", "line 3 has 4 tab-separated columns instead of 2"),
+    "more columns": ("sentence\tlabel\ngood\t1\nb\ta\td\t0\n", "line 3 has 4 columns instead of 2"),
     "no text": ("sentence\tlabel\ngood\t1\n \t0\n", "has no text in 1 of 2 rows, the first is line 3"),
 }
 
@@ -97,16 +119,19 @@ BAD_JSONL = {
     "empty": ("\n", "has no examples"),
     "cut off": ('{"text": "good", "label": 1}\n{"text": "ba', "line 2 is not JSON"),
     "nested beyond reason": ("[" * 100_000, "line 1 is not JSON"),
-    "no object": ("[1]\n", "line 1 should be an object"),
-    "no text": ('{"label": 1}\n', "line 1 should be an object"),
-    "text is a number": ('{"text": 5, "label": 1}\n', "line 1 should be an object"),
-    "half a surrogate pair": ('{"text": "\\ud800", "label": 1}\n', "line 1 should be an object"),
-    "no labels": ('{"text": "good"}\n', "has no labels in its 1 rows"),
-    "label is true": (
-        '{"text": "good", "label": true}\n',
-        "label in line 1 should be a string or a whole number, not True",
+    "no object": ("[1]\n", r"line 1 should be an object, such as .*, not \[1\]"),
+    "no text": ('{"label": 1}\n', "has the columns label, which none of the templates .* reads"),
+    "no text in one line": (
+        '{"text": "good", "label": 1}\n{"label": 1}\n',
+        "line 2 has no sentence or text or review: add it",
     ),
-    "label is a list": ('{"text": "good", "label": [1]}\n', "label in line 1"),
+    "text is a number": ('{"text": 5, "label": 1}\n', "text in line 1 should be text, not 5"),
+    "half a surrogate pair": ('{"text": "\\ud800", "label": 1}\n', "text in line 1 should be text"),
+    "no labels": ('{"text": "good"}\n', "has no labels, only the columns text: use a split with a label column"),
+    "empty labels": ('{"text": "good", "label": null}\n', "has no labels in its 1 rows"),
+    "label is a list": ('{"text": "good", "label": [1]}\n', "the label in line 1 should be a word or a number"),
+    "label is a fraction": ('{"text": "good", "label": 0.5}\n', "unknown label in 1 of 1 rows, the first is '0.5'"),
+    "label is true": ('{"text": "good", "label": true}\n', "the first is 'true' in line 1: .* --label-map"),
 }
 
 
@@ -124,30 +149,190 @@ def test_other_encoding_is_refused_with_the_byte(tmp_path: Path) -> None:
 
 
 def test_other_ending_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"ends in '.csv': a task is a .tsv or a .jsonl file"):
-        read_task(write(tmp_path, "good,1\n", "task.csv"))
+    with pytest.raises(UserError, match=r"ends in '.xlsx': a task is a .tsv, .csv, .jsonl, .json or .parquet file"):
+        read_task(write(tmp_path, "good,1\n", "task.xlsx"))
 
 
-@pytest.mark.parametrize("name", ["absent.tsv", "folder.tsv"])
-def test_file_that_can_not_be_read_is_named(tmp_path: Path, name: str) -> None:
-    (tmp_path / "folder.tsv").mkdir()
-    with pytest.raises(UserError, match=f"{name} can't be read"):
-        read_task(tmp_path / name)
+@pytest.mark.parametrize("ending", ["tsv", "csv", "json", "jsonl", "parquet"])
+def test_file_that_can_not_be_read_is_named(tmp_path: Path, ending: str) -> None:
+    with pytest.raises(UserError, match=rf"absent\.{ending} can't be read"):
+        read_task(tmp_path / f"absent.{ending}")
+
+
+SAID = 'He said "great" film'
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+@pytest.mark.parametrize("header", [True, False])
+def test_a_tsv_of_pandas_is_read_as_it_was_written(tmp_path: Path, quoting: int, header: bool) -> None:
+    texts = [SAID, "plain", "a\ttab", 'two\nlines "here"', '"quoted"', "it's"]
+    frame = pandas.DataFrame({"sentence": texts, "label": [1, 0, 1, 0, 1, 0]})
+    frame.to_csv(tmp_path / "task.tsv", sep="\t", index=False, header=header, quoting=quoting)
+    assert rows(tmp_path / "task.tsv") == list(zip(texts, [1, 0, 1, 0, 1, 0], strict=True))
+
+
+RAW = {
+    "a quotation": '"A fine film," he said\t1',
+    "quoted throughout": '"a fine film"\t1',
+    "quotes in the middle": 'He said "great" film\t1',
+    "a quote that never ends": '"so good\t1',
+    "an end without a beginning": 'so good"\t1',
+    "an inch sign": 'a 7" reel\t1',
+    "doubled and single": '"a ""great"" film" indeed\t1',
+}
+
+
+@pytest.mark.parametrize("line", RAW.values(), ids=RAW.keys())
+@pytest.mark.parametrize("header", ["sentence\tlabel\n", ""])
+def test_quotation_marks_of_glue_are_characters_of_the_text(tmp_path: Path, line: str, header: str) -> None:
+    """GLUE's own reader is csv with QUOTE_NONE."""
+    path = write(tmp_path, f"{header}plain\t0\n{line}\nplain too\t0\n")
+    expected = list(csv.reader(path.read_text().splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))[bool(header) :]
+    assert rows(path) == [(text, int(label)) for text, label in expected]
+
+
+def test_quotation_marks_of_two_lines_are_not_one_text(tmp_path: Path) -> None:
+    path = write(tmp_path, 'sentence\tlabel\n"so good\t1\nplain\t0\nhe said bad"\t0\n')
+    assert rows(path) == [('"so good', 1), ("plain", 0), ('he said bad"', 0)]
+
+
+def test_a_few_damaged_rows_of_a_large_file_are_left_out_and_counted(tmp_path: Path) -> None:
+    """As in GLUE's QQP, where a question with a line's end breaks its row."""
+    lines = [f"film number {index}\t{index % 2}" for index in range(2500)]
+    lines[700] = "broken"
+    task = read_task(write(tmp_path, "sentence\tlabel\n" + "\n".join(lines) + "\n"))
+    assert len(task.examples) == 2499
+    assert task.notes == (
+        f"1 of 2500 rows of {tmp_path / 'task.tsv'} have other columns and are left out, first line 702",
+    )
+
+
+@pytest.mark.parametrize("sep", [",", ";", "\t", "|"])
+def test_csv_is_read_with_the_delimiter_of_its_header(tmp_path: Path, sep: str) -> None:
+    frame = pandas.DataFrame({"text": [SAID, "a; b, c|d"], "label": [1.0, 0.0]})
+    frame.to_csv(tmp_path / "task.csv", sep=sep)
+    assert rows(tmp_path / "task.csv") == [(SAID, 1), ("a; b, c|d", 0)]
+
+
+def test_a_quotation_mark_of_a_csv_that_is_never_closed_is_refused_with_the_line(tmp_path: Path) -> None:
+    path = write(tmp_path, 'text,label\nfine,1\n"so good,1\nbad,0\n', "task.csv")
+    with pytest.raises(UserError, match="the row that begins in line 3 is not valid CSV"):
+        read_task(path)
+
+
+TWO = [{"text": "a fine film", "label": 1}, {"text": "a bad film", "label": 0}]
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    "document",
     [
-        {"suffix": ""},
-        {"answers": (" great",)},
-        {"answers": (" great", " great")},
-        {"answers": (" great", "")},
-        {"answers": (" a", " b", " c")},
+        TWO,
+        {"data": TWO},
+        {"text": ["a fine film", "a bad film"], "label": [1, 0]},
+        json.loads(pandas.DataFrame(TWO).to_json()),
+        json.loads(pandas.DataFrame(TWO).to_json(orient="split")),
+        json.loads(pandas.DataFrame(TWO).to_json(orient="index")),
+        json.loads(pandas.DataFrame(TWO).to_json(orient="table")),
     ],
+    ids=["records", "data", "lists", "columns", "split", "index", "table"],
 )
-def test_ambiguous_template_is_refused(arguments: dict[str, object]) -> None:
-    with pytest.raises(UserError):
-        Template(**arguments)  # type: ignore[arg-type]
+def test_every_shape_of_a_json_document_reads_alike(tmp_path: Path, document: object) -> None:
+    assert rows(write(tmp_path, json.dumps(document), "task.json")) == EXPECTED
+
+
+def test_json_lines_called_json_are_read_and_their_mistakes_have_a_line(tmp_path: Path) -> None:
+    lines = "".join(json.dumps(row) + "\n" for row in TWO)
+    assert rows(write(tmp_path, lines, "task.json")) == EXPECTED
+    with pytest.raises(UserError, match="line 3 is not JSON"):
+        read_task(write(tmp_path, lines + "{", "task.json"))
+
+
+LABELS = {"number": [1, 0], "float": [1.0, 0.0], "text": ["1", "0"], "float text": ["1.0", "0.0"]}
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS.keys())
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_a_label_may_be_a_whole_float(tmp_path: Path, labels: list[Any], ending: str) -> None:
+    frame = pandas.DataFrame({"text": ["a fine film", "a bad film"], "label": labels})
+    path = tmp_path / f"task{ending}"
+    writers = {
+        ".csv": lambda: frame.to_csv(path, index=False),
+        ".tsv": lambda: frame.to_csv(path, sep="\t", index=False),
+        ".jsonl": lambda: frame.to_json(path, orient="records", lines=True),
+        ".parquet": lambda: frame.to_parquet(path),
+    }
+    writers[ending]()
+    assert rows(path) == EXPECTED
+
+
+def test_labels_are_read_as_the_user_says(tmp_path: Path) -> None:
+    path = write(tmp_path, "text,label\na fine film,thumbs up\na bad film,2\n", "task.csv")
+    with pytest.raises(UserError, match=r"label in 2 of 2 rows, the first is 'thumbs up' in line 2: .*--label-map"):
+        read_task(path)
+    assert rows(path, label_map={"thumbs up": "positive", "2": "negative"}) == EXPECTED
+    with pytest.raises(UserError, match=r"--label-map reads '2' as 'bad', .* choose from negative, positive"):
+        read_task(path, label_map={"2": "bad"})
+
+
+def test_a_label_map_can_swap_what_the_template_says(tmp_path: Path) -> None:
+    path = write(tmp_path, "text,label\na fine film,0\na bad film,1\n", "task.csv")
+    assert rows(path, label_map={"0": "positive", "1": "negative"}) == EXPECTED
+
+
+def with_class_names(table: pyarrow.Table, names: list[str]) -> pyarrow.Table:
+    """As the datasets library writes a column of classes."""
+    feature = {"label": {"names": names, "_type": "ClassLabel"}, "text": {"dtype": "string", "_type": "Value"}}
+    return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": feature}})})
+
+
+def test_numbers_of_classes_mean_what_the_parquet_file_calls_them(tmp_path: Path) -> None:
+    table = pyarrow.table({"text": ["a bad film", "a fine film"], "label": [1, 0]})
+    pyarrow.parquet.write_table(with_class_names(table, ["pos", "neg"]), tmp_path / "task.parquet")
+    assert rows(tmp_path / "task.parquet") == EXPECTED[::-1]
+
+
+def test_a_damaged_parquet_file_is_one_sentence(tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["x"] * 50, "label": [1] * 50}), tmp_path / "task.parquet")
+    content = (tmp_path / "task.parquet").read_bytes()
+    for part in (content[:-20], content[:4], b""):
+        with pytest.raises(UserError, match=r"task\.parquet is not a whole Parquet file .* copy it again"):
+            read_task(write(tmp_path, part, "task.parquet"))
+
+
+def test_a_parquet_file_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UserError, match=r"needs pyarrow, .*pip install 'edge-training-suite\[parquet\]'"):
+        read_task(write(tmp_path, b"PAR1", "task.parquet"))
+
+
+def test_a_column_that_no_template_uses_is_refused_unless_the_user_says_it_does_not_matter(tmp_path: Path) -> None:
+    path = write(tmp_path, "date,text,label\n1999,a fine film,1\n2000,a bad film,0\n", "task.csv")
+    with pytest.raises(UserError, match=r"1 columns that the template sst2 does not use \(date\): .*--ignore-columns"):
+        read_task(path)
+    with pytest.raises(UserError, match=r"the template sst2 does not use \(date\)"):
+        read_task(path, template="sst2")
+    assert rows(path, ignored_columns=("Date",)) == EXPECTED
+
+
+def test_columns_that_only_number_the_rows_are_passed_over(tmp_path: Path) -> None:
+    path = write(tmp_path, "Unnamed: 0,idx,text,label\n0,7,a fine film,1\n1,8,a bad film,0\n", "task.csv")
+    assert rows(path) == EXPECTED
+
+
+def test_an_unknown_header_is_not_data(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"unknown label .* 'intent' in line 1: .* name the columns in a header"):
+        read_task(write(tmp_path, "utterance\tintent\ngood\t1\n"))
+    with pytest.raises(UserError, match="has no labels, only the columns sentence, polarity"):
+        read_task(write(tmp_path, "sentence\tpolarity\ngood\t1\n"))
+
+
+def test_a_text_that_is_called_like_a_column_is_no_header(tmp_path: Path) -> None:
+    assert rows(write(tmp_path, "text\t1\nlabel\t0\n")) == [("text", 1), ("label", 0)]
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has 2 columns called 'text'"):
+        read_task(write(tmp_path, "text,Text,label\na,b,1\n", "task.csv"))
 
 
 def test_error_about_a_label_is_a_single_line(tmp_path: Path) -> None:

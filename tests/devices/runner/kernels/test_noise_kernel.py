@@ -14,11 +14,22 @@ from workloads.methods import noise as reference
 Floats = NDArray[np.float32]
 
 
-def normals(kernels, seed, step, query, first, count, variant=0):
+NORMAL, RADEMACHER = 0, 1
+
+
+def noise(kernels, distribution, seed, step, query, first, count, variant=0):
     key, out = np.array([seed, step], dtype=np.int64), np.full(count, np.nan, dtype=np.float32)
     args = (ctypes.c_int64(query), ctypes.c_int64(first), ctypes.c_int64(count))
-    kernels.prge_normals(ctypes.c_uint64(variant), pointer(key), *args, pointer(out))
+    kernels.prge_noise(ctypes.c_uint64(variant), ctypes.c_int64(distribution), pointer(key), *args, pointer(out))
     return out
+
+
+def normals(kernels, *where):
+    return noise(kernels, NORMAL, *where)
+
+
+def signs_of(kernels, *where):
+    return noise(kernels, RADEMACHER, *where)
 
 
 def philox(counter, key):
@@ -77,21 +88,35 @@ def test_the_extreme_uniforms_are_finite_and_exact(kernels):
     assert np.abs(found).max() < 5.78  # sqrt(-2 ln 2^-24) = 5.768
 
 
-def test_all_instruction_sets_give_the_same_bits(kernels):
-    found = [normals(kernels, 5, 9, 1, 3, 100_001, variant).tobytes() for variant in variants(kernels)]
+def test_signs_are_the_bits_of_the_words(kernels):
+    words = [philox((block, 3, 9, 2), (11, 3)) for block in range(70)]
+    bits = [word >> bit & 1 for block in words for word in block for bit in range(32)]
+    expected = np.where(np.array(bits) == 1, np.float32(-1.0), np.float32(1.0))
+    for variant in variants(kernels):
+        found = signs_of(kernels, (3 << 32) + 11, (2 << 32) + 9, 3, 0, 70 * 128, variant)
+        assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("distribution", [NORMAL, RADEMACHER])
+def test_all_instruction_sets_give_the_same_bits(kernels, distribution):
+    found = [noise(kernels, distribution, 5, 9, 1, 3, 100_001, variant).tobytes() for variant in variants(kernels)]
     assert len(set(found)) == 1
 
 
-@pytest.mark.parametrize(("first", "count"), [(0, 1), (1, 1), (3, 2), (5, 3), (2, 300), (7, 257), (256, 4), (6, 0)])
-def test_a_slice_is_a_slice_of_the_whole(kernels, first, count):
-    whole = normals(kernels, 4, 4, 2, 0, 1024)
-    assert np.array_equal(normals(kernels, 4, 4, 2, first, count), whole[first : first + count])
+@pytest.mark.parametrize("distribution", [NORMAL, RADEMACHER])
+@pytest.mark.parametrize(
+    ("first", "count"), [(0, 1), (1, 1), (3, 2), (5, 3), (2, 300), (7, 257), (256, 4), (6, 0), (120, 9), (127, 258)]
+)
+def test_a_slice_is_a_slice_of_the_whole(kernels, distribution, first, count):
+    whole = noise(kernels, distribution, 4, 4, 2, 0, 1024)
+    assert np.array_equal(noise(kernels, distribution, 4, 4, 2, first, count), whole[first : first + count])
 
 
-def test_seed_step_and_query_each_change_the_noise(kernels):
-    base = normals(kernels, 1, 1, 1, 0, 64)
+@pytest.mark.parametrize("distribution", [NORMAL, RADEMACHER])
+def test_seed_step_and_query_each_change_the_noise(kernels, distribution):
+    base = noise(kernels, distribution, 1, 1, 1, 0, 64)
     for seed, step, query in ((2, 1, 1), (1, 2, 1), (1, 1, 2), (1 + 2**32, 1, 1), (1, 1 + 2**32, 1)):
-        assert not np.array_equal(normals(kernels, seed, step, query, 0, 64), base)
+        assert not np.array_equal(noise(kernels, distribution, seed, step, query, 0, 64), base)
 
 
 def test_moments_are_those_of_a_standard_normal(kernels):
@@ -102,20 +127,21 @@ def test_moments_are_those_of_a_standard_normal(kernels):
     assert abs((z**4).mean() - 3) < 6 * np.sqrt(96) / 2**10
 
 
-def perturb(kernels, adapter, key, eps, first, count, first_query, queries, signs):
+def perturb(kernels, adapter, key, eps, first, count, first_query, queries, signs, distribution=NORMAL):
     out = np.full(((2 if signs == 0 else 1) * queries, count), np.nan, dtype=np.float32)
     key = np.array(key, dtype=np.int64)
     sizes = (ctypes.c_int64(first), ctypes.c_int64(count), pointer(key), ctypes.c_float(eps))
     passes = (ctypes.c_int64(first_query), ctypes.c_int64(queries), ctypes.c_int64(signs))
-    kernels.prge_perturb(pointer(adapter), *sizes, *passes, pointer(out))
+    kernels.prge_perturb(ctypes.c_int64(distribution), pointer(adapter), *sizes, *passes, pointer(out))
     return out
 
 
-def update(kernels, adapter, gradient, key, rate):
+def update(kernels, adapter, gradient, key, rate, distribution=NORMAL):
     out = np.full_like(adapter, np.nan)
     key = np.array(key, dtype=np.int64)
     args = (pointer(gradient), ctypes.c_int64(gradient.size), pointer(key), ctypes.c_float(rate))
-    kernels.prge_update(pointer(adapter), *args, ctypes.c_int64(adapter.size), pointer(out))
+    size = ctypes.c_int64(adapter.size)
+    kernels.prge_update(ctypes.c_int64(distribution), pointer(adapter), *args, size, pointer(out))
     return out
 
 
@@ -124,12 +150,20 @@ def adapter() -> Floats:
     return np.random.default_rng(0).normal(size=30_011).astype(np.float32)
 
 
+@pytest.mark.parametrize("distribution", [NORMAL, RADEMACHER])
 @pytest.mark.parametrize(("signs", "directions"), [(0, (1, -1)), (1, (1,)), (-1, (-1,))])
-def test_perturb_adds_scaled_noise_with_each_sign(kernels, adapter, signs, directions):
-    found = perturb(kernels, adapter, (7, 3), 0.01, 101, 9_000, 2, 3, signs)
-    noise = np.stack([normals(kernels, 7, 3, query, 101, 9_000) for query in (2, 3, 4)])
+def test_perturb_adds_scaled_noise_with_each_sign(kernels, adapter, signs, directions, distribution):
+    found = perturb(kernels, adapter, (7, 3), 0.01, 101, 9_000, 2, 3, signs, distribution)
+    drawn = np.stack([noise(kernels, distribution, 7, 3, query, 101, 9_000) for query in (2, 3, 4)])
     eps, base = np.float32(0.01), adapter[101:9_101]
-    assert np.array_equal(found, np.concatenate([base + np.float32(sign) * (eps * noise) for sign in directions]))
+    assert np.array_equal(found, np.concatenate([base + np.float32(sign) * (eps * drawn) for sign in directions]))
+
+
+@pytest.mark.parametrize("distribution", [NORMAL, RADEMACHER])
+def test_the_query_before_the_first_is_the_adapter_itself(kernels, adapter, distribution):
+    found = perturb(kernels, adapter, (7, 3), 0.01, 101, 9_000, -1, 3, 1, distribution)
+    assert np.array_equal(found[0], adapter[101:9_101])
+    assert np.array_equal(found[1:], perturb(kernels, adapter, (7, 3), 0.01, 101, 9_000, 0, 2, 1, distribution))
 
 
 def test_perturb_and_update_do_not_depend_on_the_number_of_threads(kernels, adapter):
@@ -145,21 +179,23 @@ def test_perturb_and_update_do_not_depend_on_the_number_of_threads(kernels, adap
     assert len(found) == 1
 
 
-def test_update_is_the_mean_over_the_queries(kernels, adapter):
+@pytest.mark.parametrize("distribution", [NORMAL, RADEMACHER])
+def test_update_is_the_mean_over_the_queries(kernels, adapter, distribution):
     gradient = np.array([0.5, -1.5, 2.0], dtype=np.float32)
-    noise = np.stack([normals(kernels, 7, 3, query, 0, adapter.size) for query in range(3)]).astype(np.float64)
-    expected = adapter - 0.1 * (gradient.astype(np.float64) @ noise) / 3
-    assert np.abs(update(kernels, adapter, gradient, (7, 3), 0.1) - expected).max() < 1e-6
+    drawn = np.stack([noise(kernels, distribution, 7, 3, query, 0, adapter.size) for query in range(3)])
+    expected = adapter - 0.1 * (gradient.astype(np.float64) @ drawn) / 3
+    assert np.abs(update(kernels, adapter, gradient, (7, 3), 0.1, distribution) - expected).max() < 1e-6
 
 
 def test_update_in_place_gives_the_same_bits(kernels, adapter):
     gradient, key = np.array([1.0, 3.0], dtype=np.float32), np.array([7, 3], dtype=np.int64)
     expected = update(kernels, adapter, gradient, (7, 3), 0.1)
     args = (pointer(gradient), ctypes.c_int64(2), pointer(key), ctypes.c_float(0.1), ctypes.c_int64(adapter.size))
-    kernels.prge_update(pointer(adapter), *args, pointer(adapter))
+    kernels.prge_update(ctypes.c_int64(NORMAL), pointer(adapter), *args, pointer(adapter))
     assert np.array_equal(adapter, expected)
 
 
 def test_the_reference_of_the_exporter_agrees(kernels):
-    expected = reference.normal(7, 2**33 + 5, 2, 1001, 5_000)
-    assert np.abs(normals(kernels, 7, 2**33 + 5, 2, 1001, 5_000) - expected).max() < 1e-6
+    where = (7, 2**33 + 5, 2, 1001, 5_000)
+    assert np.abs(normals(kernels, *where) - reference.normal(*where)).max() < 1e-6
+    assert np.array_equal(signs_of(kernels, *where), reference.rademacher(*where))

@@ -138,6 +138,7 @@ def test_a_device_that_accepts_and_stays_silent_is_lost_within_the_connect_timeo
     [
         ("unauthorized", AccessRefused, "Allow USB debugging"),
         ("no", AccessRefused, "udev rules"),
+        ("no permissions", AccessRefused, "udev rules"),
         ("recovery", AccessRefused, "start Android"),
         ("bootloader", AccessRefused, "start Android"),
         ("offline", DeviceLost, "unplug it"),

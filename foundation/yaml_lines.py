@@ -6,7 +6,7 @@ Only plain data is read: mappings with text keys, lists, and scalars of YAML 1.2
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,23 +15,30 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from devices.errors import FileError, InventoryError
+from foundation.errors import UserError
 from foundation.text import printable
 
 Position = tuple[str | int, ...]
 
-_FILE_LIMIT_BYTES = 1 << 20
+FILE_LIMIT_BYTES = 1 << 20
+"""Larger files are refused: nobody writes one by hand."""
+
 _TAG = "tag:yaml.org,2002:"
+_INT_BITS = 64
 _SCALARS = frozenset({"str", "int", "float", "bool", "null"})
 
 
 @dataclass(frozen=True)
 class YamlFile:
-    """A file's `value`, and the line number of each position; a position is the keys and indices from the top."""
+    """A file's `value`, and the line number of each position; a position is the keys and indices from the top.
+
+    `refusal` is the class of errors about the file.
+    """
 
     path: Path
     value: Any
     lines: Mapping[Position, int] = field(repr=False)
+    refusal: type[UserError] = UserError
 
     def line(self, position: Position) -> int:
         """Returns the line of a value, or of the nearest enclosing one that is in the file."""
@@ -39,22 +46,31 @@ class YamlFile:
             position = position[:-1]
         return self.lines.get(position, 1)
 
-    def error(self, position: Position, sentence: str) -> InventoryError:
+    def error(self, position: Position, sentence: str) -> UserError:
         """Returns an error at that place: `file:line: sentence`."""
-        return error_at(self.path, self.line(position), sentence)
+        return _error_at(self.refusal, self.path, self.line(position), sentence)
 
 
-def error_at(path: Path, line: int, sentence: str) -> InventoryError:
-    """Returns an error of the form `file:line: sentence`."""
-    return InventoryError(f"{printable(str(path))}:{line}: {sentence}")
+def _error_at(refusal: type[UserError], path: Path, line: int, sentence: str) -> UserError:
+    return refusal(f"{printable(str(path))}:{line}: {sentence}")
 
 
-def load_yaml(path: Path, *, what: str = "inventory") -> YamlFile:
-    """Reads `path`; errors call it `what`.
+def parse_yaml(path: Path, data: bytes, *, what: str, refusal: type[UserError] = UserError) -> YamlFile:
+    """Parses the content of `path`, up to FILE_LIMIT_BYTES; errors call it `what`.
 
-    Raises `InventoryError` for a file that is missing, too large, or not valid UTF-8 or plain YAML.
+    Raises `refusal` if it is too large, or not valid UTF-8 or plain YAML.
     """
-    text = _read(path, what)
+
+    def error_at(line: int, sentence: str) -> UserError:
+        return _error_at(refusal, path, line, sentence)
+
+    if len(data) > FILE_LIMIT_BYTES:
+        raise error_at(1, f"the file exceeds {FILE_LIMIT_BYTES} bytes, too many for a {what}; check its path.")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise error_at(line, f"byte {error.start} is not valid UTF-8; save the file as UTF-8.") from error
     yaml = YAML(typ="safe", pure=True)
     try:
         root = yaml.compose(text)
@@ -62,48 +78,37 @@ def load_yaml(path: Path, *, what: str = "inventory") -> YamlFile:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         problem = printable(str(error.problem or error.context or "not YAML"))
-        raise error_at(path, line, f"this is not valid YAML ({problem}); correct the syntax there.") from error
-    except YAMLError as error:
-        raise error_at(path, 1, f"this is not valid YAML ({printable(str(error), 120)}); correct the file.") from error
+        raise error_at(line, f"this is not valid YAML ({problem}); correct the syntax there.") from error
+    except (YAMLError, ValueError, OverflowError) as error:  # the last two for an escape that is no character
+        raise error_at(1, f"this is not valid YAML ({printable(str(error), 120)}); correct the file.") from error
     except RecursionError as error:
-        raise error_at(path, 1, f"the YAML is nested too deeply for this {what}; correct the file.") from error
-    reader = _Reader(path, yaml)
-    return YamlFile(path, None if root is None else reader.read(root, ()), reader.lines)
+        raise error_at(1, f"the YAML is nested too deeply for this {what}; correct the file.") from error
+    reader = _Reader(yaml, error_at)
+    return YamlFile(path, None if root is None else reader.read(root, ()), reader.lines, refusal)
 
 
-def _read(path: Path, what: str) -> str:
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(_FILE_LIMIT_BYTES + 1)
-    except OSError as error:
-        reason = FileError.from_os_error("read", str(path), error).reason
-        raise InventoryError(
-            f"the {what} {printable(str(path))!r} can't be read because {reason}; "
-            f"name another file or copy the {what} that ships with the suite."
-        ) from error
-    if len(data) > _FILE_LIMIT_BYTES:
-        raise error_at(path, 1, f"the file exceeds {_FILE_LIMIT_BYTES} bytes, too many for a {what}; check its path.")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise error_at(path, line, f"byte {error.start} is not valid UTF-8; save the file as UTF-8.") from error
+def _require_plain(value: Any) -> Any:
+    """Raises ValueError for a value that can't be printed or stored: half a surrogate pair, thousands of digits."""
+    if isinstance(value, str):
+        value.encode()
+    if isinstance(value, int) and value.bit_length() > _INT_BITS:
+        raise ValueError(f"more than {_INT_BITS} bits")
+    return value
 
 
 class _Reader:
     """Turns ruamel's nodes into plain values and records their lines."""
 
-    def __init__(self, path: Path, yaml: YAML) -> None:
+    def __init__(self, yaml: YAML, error_at: Callable[[int, str], UserError]) -> None:
         self.lines: dict[Position, int] = {}
-        self._path = path
+        self._error_at = error_at
         self._constructor = yaml.constructor
 
     def read(self, node: Node, position: Position) -> Any:
         line = node.start_mark.line + 1
         self.lines.setdefault(position, line)
         if node.anchor:
-            raise error_at(
-                self._path,
+            raise self._error_at(
                 line,
                 f"the anchor &{printable(node.anchor)} is not read here; write the value where it is used.",
             )
@@ -116,16 +121,15 @@ class _Reader:
             return node.value  # a date is text here
         if isinstance(node, ScalarNode) and tag in _SCALARS:
             try:
-                return self._constructor.construct_object(node)
+                return _require_plain(self._constructor.construct_object(node))
             except ValueError as error:
                 text = printable(node.value, 60)
-                raise error_at(self._path, line, f"{text!r} can't be read as {tag}; correct it.") from error
-        raise error_at(self._path, line, f"the tag {printable(str(node.tag))!r} is not read here; write plain data.")
+                raise self._error_at(line, f"{text!r} can't be read as {tag}; correct it.") from error
+        raise self._error_at(line, f"the tag {printable(str(node.tag))!r} is not read here; write plain data.")
 
     def _mapping(self, node: MappingNode, position: Position) -> dict[str, Any]:
         if node.tag != f"{_TAG}map":
-            raise error_at(
-                self._path,
+            raise self._error_at(
                 node.start_mark.line + 1,
                 f"the tag {printable(str(node.tag))!r} is not read here; write plain data.",
             )
@@ -134,15 +138,15 @@ class _Reader:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, ScalarNode):
                 what = "mapping" if isinstance(key_node, MappingNode) else "list"
-                raise error_at(self._path, line, f"a {what} can't be a key; write one name before the colon.")
+                raise self._error_at(line, f"a {what} can't be a key; write one name before the colon.")
             if key_node.tag != f"{_TAG}str":
                 text = printable(key_node.value, 60)
-                raise error_at(self._path, line, f"the key {text!r} is not text; put quotes around it.")
+                raise self._error_at(line, f"the key {text!r} is not text; put quotes around it.")
             key = str(key_node.value)
             if key in mapping:
                 first = self.lines[*position, key]
-                raise error_at(
-                    self._path, line, f"{printable(key)!r} is there twice, first on line {first}; rename or remove one."
+                raise self._error_at(
+                    line, f"{printable(key)!r} is there twice, first on line {first}; rename or remove one."
                 )
             self.lines[*position, key] = line
             mapping[key] = self.read(value_node, (*position, key))

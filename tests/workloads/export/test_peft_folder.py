@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from foundation.errors import UserError
 from tests.support.workloads.in_transformers import transformers_model
 from tests.support.workloads.training_runs import some_batches
-from workloads.methods.peft_folder import read_peft_folder, write_peft_folder
+from workloads.export.peft_folder import read_peft_folder, write_peft_folder
 from workloads.models.weights import ModelWeights
 from workloads.reference.eager import Reference
 from workloads.workload import Workload, adapter_values, layout_of

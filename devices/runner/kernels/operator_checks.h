@@ -1,0 +1,43 @@
+// What operators ask of their arguments.
+#pragma once
+
+#include <executorch/runtime/kernel/kernel_includes.h>
+
+#include <cstdint>
+#include <initializer_list>
+
+namespace prge {
+
+using executorch::aten::ArrayRef;
+using executorch::aten::ScalarType;
+using executorch::aten::SizesType;
+using executorch::aten::Tensor;
+using executorch::runtime::Error;
+using executorch::runtime::EValue;
+using executorch::runtime::KernelRuntimeContext;
+using executorch::runtime::resize_tensor;
+using executorch::runtime::Span;
+
+// Whether the output could be given the shape, of one of the types that the operator writes.
+inline bool shaped(Tensor& out, ScalarType type, std::initializer_list<int64_t> sizes) {
+  SizesType wanted[8];
+  size_t dimensions = 0;
+  for (const int64_t size : sizes) wanted[dimensions++] = static_cast<SizesType>(size);
+  return out.scalar_type() == type && resize_tensor(out, ArrayRef<SizesType>(wanted, dimensions)) == Error::Ok;
+}
+
+inline bool is_long(const Tensor& tensor, ssize_t dimensions) {
+  return tensor.scalar_type() == ScalarType::Long && tensor.dim() == dimensions;
+}
+
+inline bool is_float(const Tensor& tensor, ssize_t dimensions) {
+  return tensor.scalar_type() == ScalarType::Float && tensor.dim() == dimensions;
+}
+
+inline bool is_scalar(const Tensor& tensor) {
+  return tensor.scalar_type() == ScalarType::Float && tensor.numel() == 1;
+}
+
+inline bool is_key(const Tensor& tensor) { return is_long(tensor, 1) && tensor.numel() == 2; }
+
+}  // namespace prge

@@ -1,0 +1,183 @@
+"""The measurement document in an exported run, and the types of values that its whole file is made of."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
+
+from foundation.text import printable
+from suite.sessions.events import MAX_TEXT_CHARS, Count, Text
+
+_DEEPEST = 8
+_LARGEST_INTEGER = 2**63 - 1
+_NAME_CHARS = 200
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """Checks nested JSON: finite numbers, printable text, at most eight levels deep."""
+    if depth > _DEEPEST:
+        raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
+    if isinstance(value, str):
+        return printable(value, MAX_TEXT_CHARS)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number in it is not finite")
+    if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+        raise ValueError("a number in it is larger than 64 bits")
+    if isinstance(value, dict):
+        return {printable(key, _NAME_CHARS): _plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item, depth + 1) for item in value]
+    return value
+
+
+def _name(text: str) -> str:
+    return printable(text, _NAME_CHARS)
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=_NAME_CHARS), AfterValidator(_name)]
+Plain = Annotated[dict[str, Any], AfterValidator(_plain)]
+Whole = Annotated[int, Field(ge=-_LARGEST_INTEGER, le=_LARGEST_INTEGER)]
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Missing(Part):
+    """What was not measured, and why."""
+
+    unavailable: Text
+
+
+Role = Literal["measured", "candidate", "baseline"]
+Number = Whole | FiniteFloat | Missing
+KiB = Count | Missing
+Interval = Annotated[tuple[FiniteFloat, ...], Field(min_length=2, max_length=2)] | Missing
+
+
+class Latency(Part):
+    """Milliseconds; percentiles only if there are enough steps."""
+
+    median: Number
+    ci95: Interval
+    ci95_method: Text | None = None
+    sessions: Annotated[tuple[FiniteFloat, ...], Field(max_length=100_000)]
+    cv_percent: Number
+    max: Number
+    p50: Number | None = None
+    p90: Number | None = None
+    p95: Number | None = None
+    p99: Number | None = None
+
+
+class Load(Part):
+    """Milliseconds."""
+
+    median: Number
+
+
+class Energy(Part):
+    """Millijoules per step, and how they were obtained."""
+
+    gross: Number
+    net: Number
+    method: Text
+    rate_hz: Number
+    alignment_error_ms: Number
+    short: bool
+    sessions_gross: Annotated[tuple[FiniteFloat, ...], Field(max_length=100_000)] | None = None
+    sessions_net: Annotated[tuple[FiniteFloat, ...], Field(max_length=100_000)] | None = None
+
+
+class Power(Part):
+    """Milliwatts."""
+
+    mean: Number
+    idle: Number
+
+
+class Temperature(Part):
+    """Degrees Celsius."""
+
+    start: Number
+    max: Number
+
+
+class Losses(Part):
+    """First and last loss, how far the first steps are from the reference, its noise and the size of its L+ - L-; what
+    they were trained with.
+    """
+
+    first: Number
+    last: Number
+    max_relative_error: Number
+    reference_steps: Number
+    noise: Number | None = None
+    difference: Number | None = None
+    lr: Number | None = None
+    eps: Number | None = None
+
+
+class Setup(Part):
+    """Threads, allowed CPUs and power mode."""
+
+    threads: Count | Missing
+    cpus: Annotated[tuple[Count, ...], Field(max_length=4096)] | Missing
+    power_mode: Text | Missing
+
+
+class LatencyRatio(Part):
+    """Of medians, with its interval."""
+
+    ratio: Number
+    ci95: Interval
+
+
+class Ratio(Part):
+    """Against the reference setting."""
+
+    setting: Name
+    latency: LatencyRatio
+
+
+class Sensor(Part):
+    """How a sensor was read, or why not."""
+
+    name: Name
+    quantity: Word
+    method: Text | None = None
+    unavailable: Text | None = None
+
+
+class MeasurementDocument(Part):
+    """The measurement document of docs/contracts.md; the store's has its role too."""
+
+    role: Role | None = None
+    device: Name
+    kind: Name
+    emulated: bool
+    workload: Plain
+    arithmetic: Text | None = None
+    forward_tokens: Number = Missing(unavailable="not recorded by this run")
+    busy: Text | None = None
+    status: Literal["ok", "unstable", "unsupported", "failed", "invalid", "partial"]
+    reason: Text | None
+    setup: Setup | Missing | None = None
+    latency_ms: Latency | Missing
+    load_ms: Load | Missing
+    peak_memory_kib: KiB
+    memory_after_load_kib: KiB
+    program_bytes: Count | Missing
+    weight_bytes: Count | Missing
+    energy_mj_per_step: Energy | Missing
+    power_mw: Power | Missing
+    temperature_c: Temperature | Missing
+    loss: Losses | Missing
+    stability: Number
+    throttled: bool
+    ratio_to_reference: Ratio | Missing
+    sensors: Annotated[tuple[Sensor, ...], Field(max_length=1000)]
+    sampler_overhead_percent: Number

@@ -1,0 +1,59 @@
+"""What a state stands for: the adapter with its pending update, as the program itself would apply it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save
+
+from foundation.errors import UserError
+from suite.training.checkpoints import Checkpoint, Checkpoints, adapter_of, write_state
+from workloads.method import METHOD_TABLE
+from workloads.methods import operators  # registers them  # noqa: F401
+
+ADAPTER = np.linspace(-1.0, 1.0, 50, dtype=np.float32)
+GRADIENTS = np.array([0.5, -2.0, 1.0], np.float32)
+KEY = np.array([7, 41], np.int64)
+
+
+def state(folder: Path, **tensors: np.ndarray) -> Checkpoint:
+    path = folder / "state.safetensors"
+    path.write_bytes(save({"adapter": ADAPTER, **tensors}))
+    return Checkpoint(42, path)
+
+
+@pytest.mark.parametrize(("method", "operator"), [("prge", "update"), ("rademacher", "update_rademacher")])
+def test_the_pending_update_is_that_of_the_programs_operator(method: str, operator: str, tmp_path: Path) -> None:
+    found = adapter_of(state(tmp_path, projected_gradient=GRADIENTS, pending_key=KEY), METHOD_TABLE[method], 0.25)
+    arrays = (torch.from_numpy(array) for array in (ADAPTER, GRADIENTS, KEY))
+    expected = getattr(torch.ops.prge, operator)(*arrays, torch.tensor(0.25)).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+    assert np.abs(found - ADAPTER).max() > 0.1
+
+
+def test_a_method_without_noise_and_a_start_leave_nothing_pending(tmp_path: Path) -> None:
+    assert np.array_equal(adapter_of(state(tmp_path), METHOD_TABLE["fo-lora-fa"], 0.25), ADAPTER)
+    write_state(ADAPTER, tmp_path / "start.safetensors")
+    start = Checkpoint(0, tmp_path / "start.safetensors")
+    assert np.array_equal(adapter_of(start, METHOD_TABLE["prge"], 0.25), ADAPTER)
+    assert list(load_file(start.path)) == ["adapter"]
+
+
+def test_a_state_that_is_damaged_or_gone_is_a_sentence(tmp_path: Path) -> None:
+    for content in (b"", b"\xff" * 100, save({"other": ADAPTER})):
+        (tmp_path / "broken").write_bytes(content)
+        with pytest.raises(UserError, match="can't be read"):
+            adapter_of(Checkpoint(1, tmp_path / "broken"), METHOD_TABLE["prge"], 0.25)
+    with pytest.raises(UserError, match="can't be read"):
+        adapter_of(Checkpoint(1, tmp_path / "absent"), METHOD_TABLE["prge"], 0.25)
+
+
+def test_the_two_newest_states_stay(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step in (100, 20, 1000, 5):
+        checkpoints.place(step).touch()
+    checkpoints.remove_old()
+    assert sorted(tmp_path.iterdir()) == [checkpoints.place(100), checkpoints.place(1000)]

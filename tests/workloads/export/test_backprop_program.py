@@ -1,0 +1,87 @@
+"""Programs that train by backpropagation in the runner: gradients, trajectories, memory in place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.workloads.training_runs import (
+    ArtifactOf,
+    Settings,
+    reference_training,
+    relative_error,
+    some_batches,
+    train_in_runner,
+)
+from workloads.estimates.estimate import estimate
+from workloads.models.weights import ModelWeights
+from workloads.reference.eager import Reference
+from workloads.workload import Workload
+
+SGD = Workload("tiny", "fp32", q=1, b=2, T=32, rank=4, answers=2, method="fo-lora-fa")
+ADAM = replace(SGD, method="fo-lora-fa-adam")
+RATES = {"fo-lora-fa": 0.1, "fo-lora-fa-adam": 3e-3}
+
+
+def test_first_update_is_the_derivative_of_each_value(
+    tiny: ModelWeights, exported: ArtifactOf, runner: Path, tmp_path: Path
+) -> None:
+    batches = some_batches(SGD, 1)
+    batches[0].labels[1, 0] = -1
+    trained = train_in_runner(
+        runner, exported(SGD).program, SGD, batches, 1, Settings(1.0, 0.0), tmp_path / "run", threads=2
+    )
+    expected = Reference(SGD, tiny.config, tiny.state, exact=True).gradient(batches[0])
+    np.testing.assert_allclose(-trained.adapter, expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
+
+
+ALLOWED = {"fp32": 1e-4, "bf16": 5e-2, "int8": 1e-4, "nf4": 1e-4, "nf4-double": 1e-4}
+"""Relative error of the adapter. bf16: autograd rounds gradients to 8 bits too, the kernel does not."""
+
+BY_KERNEL = [replace(SGD, quant=quant) for quant in ALLOWED if quant != "fp32"]
+
+
+@pytest.mark.parametrize(
+    "workload", [SGD, ADAM, *BY_KERNEL], ids=["SGD", "Adam", *(workload.quant for workload in BY_KERNEL)]
+)
+def test_training_equals_the_reference(
+    workload: Workload, tiny: ModelWeights, exported: ArtifactOf, runner: Path, tmp_path: Path
+) -> None:
+    batches, settings, allowed = (
+        some_batches(workload, 3),
+        Settings(RATES[workload.method], 0.0),
+        ALLOWED[workload.quant],
+    )
+    expected = reference_training(tiny, workload, batches, 6, settings)
+    program = exported(workload).program
+    trained = train_in_runner(runner, program, workload, batches, 6, settings, tmp_path / "run", threads=2)
+    np.testing.assert_allclose(trained.losses, expected.losses, rtol=allowed / 5)
+    error = relative_error(trained.adapter, expected.adapter)
+    ratio = estimate(workload, tiny.config).memory_bytes / 1024 / trained.peak_kib
+    print(f"{workload.quant}: adapter {error:.1e} of {allowed:.0e} allowed, estimate {ratio:.2f} of the peak")
+    assert error < allowed
+    assert 0.95 < ratio < 1.35
+    adam = {"optimizer.first_moment", "optimizer.second_moment"} if workload is ADAM else set()
+    assert set(trained.state) == {"adapter"} | adam
+
+
+def test_session_resumed_from_a_state_equals_one_long_session(
+    exported: ArtifactOf, runner: Path, tmp_path: Path
+) -> None:
+    """By SGD, whose update doesn't depend on the number of the step, on one batch."""
+    batches, settings, program = some_batches(SGD, 1), Settings(0.5, 0.0), exported(SGD).program
+    whole = train_in_runner(runner, program, SGD, batches, 4, settings, tmp_path / "whole")
+    first = train_in_runner(runner, program, SGD, batches, 2, settings, tmp_path / "first")
+    second = train_in_runner(runner, program, SGD, batches, 2, settings, tmp_path / "second", first.state_file)
+    assert np.array_equal(np.concatenate([first.losses, second.losses]), whole.losses)
+    assert np.array_equal(second.adapter, whole.adapter)
+
+
+@pytest.mark.parametrize("workload", [SGD, ADAM], ids=["SGD", "Adam"])
+def test_all_layers_share_two_delegates_and_state_is_updated_in_place(workload: Workload, exported: ArtifactOf) -> None:
+    document = exported(workload).document
+    assert document["delegates"]["partitions"] == 2  # forth and back
+    assert {name for name in document["operators"] if "copy" in name} == set()

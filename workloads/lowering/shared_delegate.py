@@ -1,0 +1,52 @@
+"""One delegate for all parts that are alike: their constants are arguments of each call.
+
+The constants stay where they are, in a mapped data file, and no delegate packs a copy of them for itself: XNNPACK packs
+a weight in the course of its product. A layer that a step goes through forward, forward again and back is so in memory
+once instead of in two packed forms, and a program's file has one graph for all layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from workloads.lowering.delegation import DelegatedPart, delegate
+
+
+def delegate_shared(part: nn.Module, example: tuple[Tensor, ...]) -> DelegatedPart:
+    """Lowers `part` to a delegate that is called with the part's inputs, then with what its state dict holds.
+
+    Raises NotDelegatedError when operators of the part stay outside of the delegate, naming them.
+    """
+    constants = part.state_dict()
+    around = _WithArguments(part, tuple(constants), len(example))
+    (delegated,) = delegate([around], (*example, *constants.values()), weights_vary=True)
+    return delegated
+
+
+class _WithArguments(nn.Module):
+    def __init__(self, part: nn.Module, names: Sequence[str], inputs: int) -> None:
+        super().__init__()
+        self.part, self._names, self._inputs = part, tuple(names), inputs
+
+    def forward(self, *arguments: Tensor) -> Tensor | tuple[Tensor, ...]:
+        constants = dict(zip(self._names, arguments[self._inputs :], strict=True))
+        result: Tensor | tuple[Tensor, ...] = functional_call(self.part, constants, arguments[: self._inputs])
+        return result
+
+
+class Constants(nn.Module):
+    """A part's constants in the order in which its shared delegate takes them."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self._names = []
+        for name, value in part.state_dict().items():
+            self._names.append(name.replace(".", "__"))
+            self.register_buffer(self._names[-1], value.detach())
+
+    def values(self) -> list[Tensor]:
+        """Returns the constants."""
+        return [self.get_buffer(name) for name in self._names]

@@ -1,0 +1,201 @@
+"""One training step by backpropagation as one `forward`: forward, back layer by layer, update.
+
+The way forward keeps the input of each layer and nothing else; the way back computes a layer again from its input
+(Apple's MeBP does so on phones, arXiv 2510.03425), and updates its adapters before it goes on to the layer before. So
+memory holds a forward pass, the layers' inputs, and one layer's activations and gradients.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from workloads.methods import backprop_operators  # registers the operators  # noqa: F401
+from workloads.methods.blocks import FrozenHeadBlock
+from workloads.methods.ends import KernelEnds
+from workloads.methods.layer_backward import LayerBackward
+from workloads.methods.parts import Parts, Shape
+from workloads.quantize.frozen import Frozen
+from workloads.workload import AdapterSlot, Workload, adapter_values
+
+
+class TrainedLayer(Protocol):
+    """A decoder layer that can be gone through both ways, with one slice."""
+
+    def __call__(self, x: Tensor, bias: Tensor, *adapters: Tensor) -> Tensor:
+        """x [1, b * T, hidden], bias [b, 1, 1, T, T], adapters [1, rank, out] -> like x."""
+
+    def back(self, x: Tensor, bias: Tensor, gradient: Tensor, *adapters: Tensor) -> Sequence[Tensor]:
+        """The same and the gradient by the result -> the gradients by x, and by each of the adapters."""
+
+
+class EagerLayer(nn.Module):
+    """A TrainedLayer of two modules around the same constants."""
+
+    def __init__(self, forth: nn.Module, back: nn.Module) -> None:
+        super().__init__()
+        self.forth, self.backward = forth, back
+
+    def forward(self, x: Tensor, bias: Tensor, *adapters: Tensor) -> Tensor:
+        result: Tensor = self.forth(x, bias, *adapters)
+        return result
+
+    def back(self, x: Tensor, bias: Tensor, gradient: Tensor, *adapters: Tensor) -> Sequence[Tensor]:
+        """The gradients by x, and by each of the adapters."""
+        result: Sequence[Tensor] = self.backward(x, bias, gradient, *adapters)
+        return result
+
+
+class TrainedHead(nn.Module):
+    """The last norm and the head by the runner's kernels, which sum products in float32."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(block, FrozenHeadBlock):
+            raise TypeError(f"{type(block).__name__} has no way back")
+        self.block = block
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x float32 [b * K, hidden] -> logits float32 [b * K, vocabulary]."""
+        result: Tensor = self.block(x)
+        return result
+
+    def back(self, x: Tensor, gradient: Tensor) -> Tensor:
+        """The gradient by the logits -> that by x."""
+        head = self.block.lm_head
+        scales = head.scales if isinstance(head, Frozen) else []
+        normal = torch.ops.prge.linear_frozen_back(gradient, head.weight, scales)
+        result: Tensor = torch.ops.prge.rms_norm_back(normal, x, self.block.norm.weight, self.block.epsilon)
+        return result
+
+
+class Optimizer(nn.Module, ABC):
+    """What a step does with the gradients of a layer's adapters, which lie in the flat adapter from `offset` on."""
+
+    def start(self) -> None:
+        """Begins a step."""
+
+    @abstractmethod
+    def take(self, adapter: Tensor, gradients: list[Tensor], lr: Tensor, offset: int) -> Tensor:
+        """Returns the adapter after a layer's gradients came in."""
+
+    def finish(self, adapter: Tensor, key: Tensor, lr: Tensor) -> Tensor:
+        """Returns the adapter after all have."""
+        del key, lr
+        return adapter
+
+
+class GradientDescent(Optimizer):
+    """adapter - lr * gradient, at once."""
+
+    def take(self, adapter: Tensor, gradients: list[Tensor], lr: Tensor, offset: int) -> Tensor:
+        """Returns the adapter with a layer's updates."""
+        result: Tensor = torch.ops.prge.descend(adapter, gradients, lr, offset)
+        return result
+
+
+class Adam(Optimizer):
+    """Adam without weight decay (Kingma & Ba, 2015), its moments float32 like the adapter."""
+
+    BETAS = (0.9, 0.999)
+    EPSILON = 1e-8
+
+    first_moment: Tensor
+    second_moment: Tensor
+
+    def __init__(self, values: int) -> None:
+        super().__init__()
+        self.register_buffer("first_moment", torch.zeros(values))
+        self.register_buffer("second_moment", torch.zeros(values))
+
+    def start(self) -> None:
+        """Begins with the moments that the last step left."""
+        self._moments = (self.first_moment, self.second_moment)
+
+    def take(self, adapter: Tensor, gradients: list[Tensor], lr: Tensor, offset: int) -> Tensor:
+        """Lets the moments take in a layer's gradients."""
+        del lr
+        first, second = self._moments
+        self._moments = (
+            torch.ops.prge.moving_mean(first, gradients, offset, self.BETAS[0], False),
+            torch.ops.prge.moving_mean(second, gradients, offset, self.BETAS[1], True),
+        )
+        return adapter
+
+    def finish(self, adapter: Tensor, key: Tensor, lr: Tensor) -> Tensor:
+        """Returns the updated adapter; the step's number is that of `key`."""
+        first, second = self._moments
+        result: Tensor = torch.ops.prge.adam(adapter, first, second, key, lr, list(self.BETAS), self.EPSILON)
+        self.first_moment.copy_(first)
+        self.second_moment.copy_(second)
+        return result
+
+
+class BackpropStep(nn.Module):
+    """A training step over a frozen model that is given as parts, eager or delegated.
+
+    State: adapter float32 [n], and what the optimizer keeps.
+    """
+
+    adapter: Tensor
+
+    def __init__(self, parts: Parts, layers: Sequence[nn.Module], shape: Shape, optimizer: Optimizer) -> None:
+        super().__init__()
+        self.embedding, self.layers, self.head = parts.embedding, nn.ModuleList(layers), TrainedHead(parts.head)
+        self.layout, self.products, self.shape, self.optimizer = parts.layout, parts.products, shape, optimizer
+        # The head, which is a kernel of the runner, reads a tied table too.
+        self.ends = KernelEnds(alone=not parts.config.tie_embeddings)
+        self.register_buffer("adapter", torch.zeros(adapter_values(parts.layout)))
+
+    def forward(
+        self, tokens: Tensor, first: Tensor, labels: Tensor, key: Tensor, lr: Tensor, eps: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Runs the step of docs/contracts.md -> (losses float32 [1], row_losses float32 [1, b])."""
+        del eps
+        x = self.ends.embed(self.embedding, tokens, 1)
+        bias = self.ends.attention_bias(first, self.shape.length, 1)
+        inputs = []
+        for index, layer in enumerate(self.layers):
+            inputs.append(x)
+            x = layer(x, bias, *self._adapters(self.adapter, index, x))
+        answers = self.ends.answer_rows(x, self.shape.length, self.shape.answers)
+        logits = self.head(answers)
+        row_losses = self.ends.answer_losses(logits, labels)
+        losses = self.ends.mean_losses(row_losses.unsqueeze(0), labels).reshape(1)
+        gradient = self.head.back(answers, torch.ops.prge.loss_gradient(logits, labels))
+        gradient = torch.ops.prge.spread_rows(gradient, self.shape.length, self.shape.answers)
+        self.adapter.copy_(self._go_back(gradient, inputs, bias, key, lr))
+        return losses, row_losses
+
+    def _go_back(self, gradient: Tensor, inputs: list[Tensor], bias: Tensor, key: Tensor, lr: Tensor) -> Tensor:
+        """Returns the updated adapter."""
+        adapter = self.adapter
+        self.optimizer.start()
+        for index in reversed(range(len(inputs))):
+            layer: TrainedLayer = self.layers[index]  # type: ignore[assignment] # a ModuleList has no element type
+            adapters = self._adapters(adapter, index, gradient)
+            gradient, *found = layer.back(inputs[index], bias, gradient, *adapters)
+            adapter = self.optimizer.take(adapter, found, lr, self._slots(index)[0].offset)
+        return self.optimizer.finish(adapter, key, lr)
+
+    def _slots(self, index: int) -> list[AdapterSlot]:
+        return [slot for slot in self.layout if slot.layer == index]
+
+    def _adapters(self, adapter: Tensor, index: int, after: Tensor) -> list[Tensor]:
+        """Returns each B of a layer. `after` orders the graph: all layers' would be in memory at once without it."""
+        slots = self._slots(index)
+        where = (slots[0].offset, slots[0].rank, [slot.features for slot in slots])
+        result: list[Tensor] = torch.ops.prge.adapters(adapter, after, *where, self.products)
+        return result
+
+
+def training_step(workload: Workload, parts: Parts) -> BackpropStep:
+    """Returns the step over `parts`, with a zero adapter; the blocks are layers to be trained, or eager ones."""
+    layers = [block if hasattr(block, "back") else EagerLayer(block, LayerBackward(block)) for block in parts.blocks]
+    by_adam = workload.training_method.optimizer == "adam"
+    optimizer = Adam(adapter_values(parts.layout)) if by_adam else GradientDescent()
+    return BackpropStep(parts, layers, Shape.of(workload), optimizer)

@@ -1,0 +1,290 @@
+"""Rows of a data file, whatever its format: TSV, CSV, JSON, JSON Lines or Parquet, as GLUE, SuperGLUE, pandas and
+the Hugging Face datasets write them.
+
+Names of columns are folded to lower case, as one export differs from the next. What lies inside another object is
+called `outer.inner`, and a list of objects is a list for each of their names.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import UserError
+from foundation.text import printable
+from workloads.tasks.delimited import Cells, read_csv, read_tsv
+
+#: Of a large file, this share of rows may be damaged: they are left out and counted. (GLUE's QQP has some.)
+DAMAGED_SHARE = 0.001
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: the line or entry it begins in, from 1, and its values by column."""
+
+    line: int
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of a file, which errors call `where`; a row is called a `unit`.
+
+    `has_names` is False for a delimited file without a header, whose columns are called 1, 2, ... at first. `notes`
+    are sentences about what was left out.
+    """
+
+    where: str
+    unit: str
+    rows: tuple[Row, ...]
+    has_names: bool = True
+    notes: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def shapes(self) -> tuple[tuple[str, ...], ...]:
+        """The names that rows have, each combination once: in JSON Lines, one row may have others than the next."""
+        return tuple(dict.fromkeys(tuple(row.values) for row in self.rows))
+
+    @functools.cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The names of all columns, in the order in which they first occur."""
+        return tuple(dict.fromkeys(name for shape in self.shapes for name in shape))
+
+    @functools.cached_property
+    def _is_nested(self) -> bool:
+        return any(isinstance(value, dict | list) for row in self.rows for value in row.values.values())
+
+    def unfolded(self, path: str) -> Table:
+        """Returns the table with a row for each object in the lists along `path`, as `passage.questions.answers`."""
+        if not self._is_nested:
+            return self
+        steps = tuple(filter(None, path.split(".")))
+        rows = [Row(row.line, flat) for row in self.rows for flat in _unfold(row.values, steps, "")]
+        return Table(self.where, self.unit, tuple(rows), self.has_names, self.notes)
+
+    def renamed(self, names: Sequence[str]) -> Table:
+        """Returns the table with `names` for the columns 1, 2, ..."""
+        rows = [Row(row.line, dict(zip(names, row.values.values(), strict=True))) for row in self.rows]
+        return Table(self.where, self.unit, tuple(rows), self.has_names, self.notes)
+
+
+def read_table(path: Path, known: Collection[str]) -> Table:
+    """Reads a file by its ending; `known` are the names by which the header of a delimited file is recognized.
+
+    Raises `UserError`, with the line's number where there is one, for a file that can't be read, is of another format
+    or is damaged.
+    """
+    ending, where = path.suffix.lower(), str(path)
+    if ending == ".parquet":
+        return _read_parquet(path)
+    readers: dict[str, Callable[[str], Table]] = {
+        ".tsv": lambda text: _delimited(read_tsv(text, where), where, known),
+        ".csv": lambda text: _delimited(read_csv(text, where, known), where, known),
+        ".json": lambda text: _read_json(text, where, known),
+        ".jsonl": lambda text: _read_json_lines(text, where),
+    }
+    readers |= {".txt": readers[".tsv"], ".ndjson": readers[".jsonl"]}
+    if ending not in readers:
+        raise UserError(
+            f"{path} ends in {path.suffix or 'nothing'!r}: a task is a .tsv, .csv, .jsonl, .json or .parquet file."
+        )
+    return readers[ending](_read_text(path))
+
+
+def read_tsv_text(text: str, where: str, known: Collection[str]) -> Table:
+    """Returns the rows of a TSV text, as `read_table` does."""
+    return _delimited(read_tsv(text, where), where, known)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is not UTF-8 (byte {error.object[error.start]:#04x} at offset {error.start}): convert it to UTF-8."
+        ) from error
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): check the path of the task file.") from error
+
+
+def _delimited(rows: list[Cells], where: str, known: Collection[str]) -> Table:
+    if not rows:
+        return Table(where, "line", ())
+    header = [cell.strip().casefold() for cell in rows[0][1]]
+    has_names = _is_header(header, known)
+    names = _distinct(header, where) if has_names else [str(index) for index in range(1, len(header) + 1)]
+    body = rows[1:] if has_names else rows
+    odd = [(line, cells) for line, cells in body if len(cells) != len(names)]
+    notes: tuple[str, ...] = ()
+    if odd:
+        line, cells = odd[0]
+        if len(odd) > DAMAGED_SHARE * len(body):
+            raise UserError(
+                f"{where}: line {line} has {len(cells)} columns instead of {len(names)}: correct or remove the line."
+            )
+        notes = (f"{len(odd)} of {len(body)} rows of {where} have other columns and are left out, first line {line}",)
+    whole = [Row(line, dict(zip(names, cells, strict=True))) for line, cells in body if len(cells) == len(names)]
+    return Table(where, "line", tuple(whole), has_names, notes)
+
+
+def _is_header(cells: Sequence[str], known: Collection[str]) -> bool:
+    """Returns True for a line with two known names, or with one and no number beside it."""
+    count = sum(cell in known for cell in cells)
+    return count >= 2 or (count == 1 and not any(_is_number(cell) for cell in cells))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _distinct(names: list[str], where: str) -> list[str]:
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{where} has {names.count(twice)} columns called {printable(twice)!r}: rename or remove one.")
+    return names
+
+
+def _read_json_lines(text: str, where: str) -> Table:
+    rows = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{where}: line {number} is not JSON ({error}): each line holds one object.") from error
+        rows.append(_row(entry, number, "line", where))
+    return Table(where, "line", tuple(rows))
+
+
+def _read_json(text: str, where: str, known: Collection[str]) -> Table:
+    """Reads one JSON document, or JSON Lines, which `Dataset.to_json` also calls .json."""
+    if not text.strip():
+        return Table(where, "entry", ())
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return _read_json_lines(text, where)
+    entries = _entries(document, known)
+    if entries is None:
+        raise UserError(f"{where} holds no list of objects: write one object for each example, as in JSON Lines.")
+    rows = [_row(entry, number, "entry", where) for number, entry in enumerate(entries, start=1)]
+    return Table(where, "entry", tuple(rows))
+
+
+def _entries(document: object, known: Collection[str]) -> Iterable[object] | None:
+    """Returns the objects of a JSON document in one of the shapes that pandas and the datasets library write."""
+    if isinstance(document, list):
+        return document
+    if not isinstance(document, dict):
+        return None
+    columns, data = document.get("columns"), document.get("data")
+    if isinstance(columns, list) and isinstance(data, list):
+        return [dict(zip(columns, entry, strict=False)) for entry in data if isinstance(entry, list)]
+    if isinstance(data, list):
+        return data
+    names = {str(name).casefold() for name in document}
+    inner = list(document.values())
+    if inner and all(isinstance(value, list) for value in inner) and names & set(known):
+        return [dict(zip(document, entry, strict=True)) for entry in zip(*inner, strict=False)]
+    if inner and all(isinstance(value, dict) for value in inner):
+        if not names & set(known):
+            return inner
+        return [{name: column.get(index) for name, column in document.items()} for index in inner[0]]
+    return [document]
+
+
+def _read_parquet(path: Path) -> Table:
+    try:
+        import pyarrow
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        raise UserError(
+            f"{path} needs pyarrow, which is not installed: run `pip install 'edge-training-suite[parquet]'`, or give "
+            "the task as CSV or JSON Lines."
+        ) from error
+    try:
+        content = parquet.ParquetFile(path).read()
+        entries = content.to_pylist()
+    except OSError as error:
+        reason = printable(error.strerror or str(error), 120)
+        raise UserError(f"{path} can't be read ({reason}): check the path of the task file.") from error
+    except (ValueError, pyarrow.ArrowException) as error:
+        raise UserError(
+            f"{path} is not a whole Parquet file ({printable(str(error), 120)}): export or copy it again."
+        ) from error
+    names = _class_names(content.schema.metadata or {})
+    rows = []
+    for number, entry in enumerate(entries, start=1):
+        named = {column: _named(value, names.get(column)) for column, value in entry.items()}
+        rows.append(_row(named, number, "row", str(path)))
+    return Table(str(path), "row", tuple(rows))
+
+
+def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """Returns the names of classes by column, which the datasets library keeps beside their numbers."""
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        return {
+            column: feature["names"]
+            for column, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _named(value: object, names: Sequence[str] | None) -> object:
+    is_class = names is not None and isinstance(value, int) and 0 <= value < len(names)
+    return names[value] if is_class and names is not None and isinstance(value, int) else value
+
+
+def _row(entry: object, number: int, unit: str, where: str) -> Row:
+    if not isinstance(entry, dict):
+        raise UserError(
+            f'{where}: {unit} {number} should be an object, such as {{"text": "...", "label": 1}}, not '
+            f"{printable(json.dumps(entry), 40)}."
+        )
+    return Row(number, _folded(entry))
+
+
+def _folded(value: object) -> Any:
+    """Returns the value with all names in lower case, at every level."""
+    if isinstance(value, dict):
+        return {str(name).strip().casefold(): _folded(inner) for name, inner in value.items()}
+    return [_folded(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _unfold(value: Mapping[str, Any], path: tuple[str, ...], prefix: str) -> Iterator[dict[str, Any]]:
+    """Yields the flattened value, once for each object in the lists along `path`."""
+    step = path[0] if path and path[0] in value else None
+    flat: dict[str, Any] = {}
+    for name, inner in value.items():
+        if name != step:
+            flat |= _flattened(inner, prefix + name)
+    if step is None:
+        yield flat
+        return
+    items = value[step] if isinstance(value[step], list) else [value[step]]
+    for item in items:
+        if isinstance(item, dict):
+            for deeper in _unfold(item, path[1:], f"{prefix}{step}."):
+                yield flat | deeper
+
+
+def _flattened(value: object, name: str) -> dict[str, Any]:
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        inner_names = dict.fromkeys(key for item in value for key in item)
+        return {f"{name}.{inner}": [item.get(inner) for item in value] for inner in inner_names}
+    if not isinstance(value, dict):
+        return {name: value}
+    below = [_flattened(inner, f"{name}.{key}") for key, inner in value.items()]
+    return {key: leaf for each in below for key, leaf in each.items()}

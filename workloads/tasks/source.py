@@ -1,0 +1,62 @@
+"""What a user says about a task: where its data lies and how it is to be read. Light, as every plan has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from foundation.errors import UserError
+
+BUILT_IN = "reviews"
+MOVIE_REVIEWS = "movie-reviews"
+NAMED_TASKS = (BUILT_IN, MOVIE_REVIEWS)
+"""Tasks that need no file of the user's: 96 reviews in the package, and rated movie reviews that are fetched once."""
+
+WHOLE = "whole"
+PAPER = "paper"
+SPLITS = (WHOLE, PAPER)
+"""`whole`: all examples; `paper`: the first 1,000 of each part, as the paper has it (in the order of the files)."""
+
+
+@dataclass(frozen=True)
+class TaskSource:
+    """`task`: a name of NAMED_TASKS, the path of a data file, or of a folder with published train and dev files.
+
+    `validation`: the path of a data file with validation examples. `template`: the name of a built-in template or the
+    path of a YAML file; None: the one that explains the columns. `label_map`: what a label of the file is read as.
+    `ignored_columns` don't change what the label means.
+    """
+
+    task: str = BUILT_IN
+    validation: str | None = None
+    template: str | None = None
+    label_map: Mapping[str, str] = field(default_factory=dict)
+    ignored_columns: tuple[str, ...] = ()
+
+
+def resolve_path(text: str, folder: Path) -> str:
+    """Returns a path from `folder`, without a `~`."""
+    return str(folder / Path(text).expanduser())
+
+
+def resolve_task(text: str, folder: Path) -> str:
+    """Returns the name of a named task as it is, else the path, from `folder`, without a `~`."""
+    return text if text in NAMED_TASKS else resolve_path(text, folder)
+
+
+def resolve_template(text: str, folder: Path) -> str:
+    """Returns the name of a template as it is, but the path of a YAML file from `folder`, without a `~`."""
+    return resolve_path(text, folder) if text.lower().endswith((".yaml", ".yml")) else text
+
+
+def parse_label_map(pairs: Iterable[str]) -> dict[str, str]:
+    """Returns `pos=positive` as {"pos": "positive"}; raises `UserError` for a pair of another form."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        source, equals, name = (part.strip().lower() for part in pair.rpartition("="))
+        if not (equals and name):
+            raise UserError(f"--label-map has {pair!r}: write LABEL=NAME for each, such as pos=positive,neg=negative.")
+        if found.setdefault(source, name) != name:
+            raise UserError(f"--label-map reads {source!r} as {found[source]!r} and as {name!r}: choose one of them.")
+    return found
