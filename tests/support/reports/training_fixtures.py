@@ -66,13 +66,13 @@ def made_up(
     )
 
 
-def rising(top: float, pace: float, every: int = 50, steps: int = 500) -> list[tuple[int, float]]:
+def rising(top: float, pace: float, every: int = 100, steps: int = 500) -> list[tuple[int, float]]:
     """A curve from 0.5 towards `top`."""
     return [(step, round(0.5 + (top - 0.5) * (1 - 2.718 ** (-step / pace)), 4)) for step in range(0, steps + 1, every)]
 
 
 def lab_trainings() -> list[Training]:
-    """A race of four contenders with three seeds on a board with power and on an emulated one of a hostile name."""
+    """A race of four contenders: three seeds on a board with power, one on an emulated one of a hostile name."""
     plan = {"target": 0.7}
     found = []
     for seed in (7, 8, 9):
@@ -84,6 +84,8 @@ def lab_trainings() -> list[Training]:
                 ("mezo-lora-fa", "fp32", 0.79, 320.0, 0.9),
                 ("mezo-lora-fa", "nf4", 0.68, 320.0, 1.0),
             ):
+                if emulated and seed != 9:
+                    continue
                 found.append(
                     made_up(
                         rising(top + shift, pace), method=method, quant=quant, seed=seed, step_s=pause + shift,
