@@ -39,9 +39,9 @@ def test_first_update_is_the_derivative_of_each_value(
 
 
 ALLOWED = {"fp32": 1e-4, "bf16": 1e-1, "int8": 1e-4, "nf4": 1e-4, "nf4-double": 1e-4}
-"""Relative error of the adapter; program_bounds argues for it. Roundings of bf16 have the derivative 1 in both, but operands
-that are rounded the other way change a gradient, and steps build on each other: 6e-2 was measured after six. One missing
-step would be 1.7e-1.
+"""Relative error of the adapter; program_bounds argues for it. Roundings of bf16 have the derivative 1 in both, but
+operands that are rounded the other way change a gradient, and steps build on each other: 6e-2 was measured after six.
+One missing step would be 1.7e-1.
 """
 
 BY_KERNEL = [replace(SGD, quant=quant) for quant in ALLOWED if quant != "fp32"]
