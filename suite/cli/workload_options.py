@@ -88,7 +88,7 @@ def _absolute(_context: click.Context, _parameter: click.Parameter, value: Path 
     return None if value is None else str(value.resolve())
 
 
-def listed(flag: str, name: str, every: tuple[str, ...], help_text: str) -> Any:
+def listed(flag: str, name: str, every: tuple[str, ...], help_text: str) -> Callable[[_F], _F]:
     """Returns an option that takes names with commas between, `every` where none are given."""
     default = ",".join(every)
     return click.option(flag, name, metavar="LIST", default=default, show_default=True, callback=_names, help=help_text)
