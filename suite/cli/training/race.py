@@ -82,7 +82,9 @@ def print_races(found: Sequence[Race], trained: Sequence[Training], report: Path
         for training in trained:
             if training.status != "finished":
                 name = f"{training.workload['method']} {training.workload['quant']}, seed {training.seed}"
-                print_line(f"{training.device} {name}: {training.status}: {training.reason}")
+                print_line(
+                    f"{training.device} {name}: {training.status}: {training.reason or 'no reason was recorded'}"
+                )
         click.echo(f"report: {report}")
     complete = all(one.status == "finished" for one in trained)
     return exit_codes.OK if complete else exit_codes.INCOMPLETE
