@@ -1,4 +1,4 @@
-"""`suite race`: what its options make of plans, and what it prints of made-up trainings."""
+"""`suite race` and `suite train`: what their options make of plans, and what they print of made-up trainings."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[TrainingPlan]
     monkeypatch.setenv("SUITE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(conduct, "begin", begin)
     monkeypatch.setattr("suite.cli.training.race.write_report", lambda *_: tmp_path / "page.html")
+    monkeypatch.setattr("suite.cli.training.train.write_report", lambda *_: tmp_path / "page.html")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "inventory.yaml").write_text("devices:\n  local: {kind: local}\n")
     return plans
@@ -62,6 +63,16 @@ def test_table_names_each_contender_whom_it_lacks_and_whether_someone_won(
     assert "can't be told: prge fp32 against prge nf4: a seed of prge nf4 that did not reach it ended too early" in out
     assert "energy is unavailable" in out
     assert out.splitlines()[-1].startswith("report: ") and not set(out) & set("\u00a0\u2013\u2212")
+
+
+def test_train_names_the_page_too_and_takes_the_queries_of_its_method(
+    asked: list[TrainingPlan], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["train", "--device", "local", "--quant", "nf4", "--method", "mezo-lora-fa"]) == exit_codes.OK
+    assert capsys.readouterr().out.splitlines()[-1].endswith("page.html")
+    assert run_command(["train", "--device", "local", "--quant", "nf4", "--json"]) == exit_codes.OK
+    assert json.loads(capsys.readouterr().out)["report"].endswith("page.html")
+    assert [each.plan.q for each in asked] == [1, 4]
 
 
 def test_json_has_races_trainings_and_the_page(asked: list[TrainingPlan], capsys: pytest.CaptureFixture[str]) -> None:
