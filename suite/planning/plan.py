@@ -162,7 +162,7 @@ class Plan:
             setting = workload.setting
             eps = self.training(setting).eps
             poor = setting.poor_correlation(eps)
-            if poor is not None:
+            if poor is not None and workload.training_method.noise is not None:
                 yield (
                     f"{workload.model} {setting.name} with eps {eps:g}: projected gradients are mostly noise (their "
                     f"correlation with exact ones was {poor:.2f} on smollm2-135m): use --eps {setting.default_eps:g}"
