@@ -18,6 +18,7 @@ from suite.training.plan import TrainingPlan
 from tests.support.end_to_end.suite_runs import SHAPE, Bench, kill, wait_for, wait_for_end, wait_for_line
 from workloads.export.peft_folder import read_peft_folder
 from workloads.reference.eager import Batch, Reference
+from workloads.tasks.evaluation import FILLER
 
 TRAIN = ("train", "--device", "local", *SHAPE, "--quant", "nf4", "--examples", "24")
 SHORT = (*TRAIN, "--steps", "6", "--eval-every", "4", "--checkpoint-every", "3")
@@ -28,7 +29,8 @@ def adapter_of(bench: Bench, training_id: str, folder: str) -> dict[str, Any]:
     """Exports the adapter and returns its tensors."""
     exported = bench("adapters", "export", training_id, str(bench.folder / folder))
     assert exported.code == 0, exported.err
-    return load_file(bench.folder / folder / "adapter_model.safetensors")
+    tensors: dict[str, Any] = load_file(bench.folder / folder / "adapter_model.safetensors")
+    return tensors
 
 
 def segments(bench: Bench) -> list[tuple[int, int]]:
@@ -65,10 +67,11 @@ def _reference_losses(bench: Bench, training_id: str) -> tuple[float, float]:
     adapter_of(bench, training_id, "exported")
     trained = torch.from_numpy(read_peft_folder(workload, config, bench.folder / "exported"))
     reference = Reference(workload, config, inputs.weights.state)
-    rows = len(held_out.classes)
-    tokens, first = held_out.tokens.reshape(-1, plan.plan.T)[:rows], held_out.first.reshape(-1)[:rows]
-    labels = held_out.labels.reshape(-1, held_out.candidates)[np.arange(rows), held_out.classes][:, None]
-    batch = Batch(tokens, first, labels)
+    of_row = np.concatenate([batch.example for batch in held_out.rows.batches])
+    real = of_row != FILLER
+    right = held_out.rows.right[of_row[real]]
+    labels = held_out.labels.reshape(len(of_row), -1)[real, right][:, None]
+    batch = Batch(held_out.tokens.reshape(len(of_row), -1)[real], held_out.first.reshape(-1)[real], labels)
     return reference.loss(torch.zeros_like(trained), batch), reference.loss(trained, batch)
 
 

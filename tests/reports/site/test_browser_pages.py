@@ -123,7 +123,11 @@ def test_curves_of_a_training_switch_from_seconds_to_steps_and_joules(
         buttons = chromium.find_elements(By.CSS_SELECTOR, "#accuracy .updatemenu-button")
         assert [button.text for button in buttons] == ["seconds", "steps", "joules"]
         buttons[place].click()
-        _wait(chromium, lambda driver, expected=expected: driver.execute_script(title) == expected)
+        _wait_for(chromium, title, expected)
+
+
+def _wait_for(chromium: webdriver.Chrome, script: str, expected: object) -> None:
+    _wait(chromium, lambda driver: driver.execute_script(script) == expected)
 
 
 def test_segments_are_folded_until_asked_for(pages: dict[str, Path], chromium: webdriver.Chrome) -> None:

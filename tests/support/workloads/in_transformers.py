@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from transformers import LlamaConfig as LlamaConfigOfTransformers
 from transformers import LlamaForCausalLM
 
@@ -11,8 +13,9 @@ from workloads.models.weights import ModelWeights
 def transformers_model(weights: ModelWeights) -> LlamaForCausalLM:
     """Returns the same model in transformers, built from the same state dict."""
     config = weights.config
-    model = LlamaForCausalLM(
-        LlamaConfigOfTransformers(
+    made: Any = LlamaConfigOfTransformers  # its type hints know only some of its arguments
+    model: Any = LlamaForCausalLM(
+        made(
             vocab_size=config.vocab_size,
             hidden_size=config.hidden_size,
             intermediate_size=config.intermediate_size,
@@ -30,4 +33,5 @@ def transformers_model(weights: ModelWeights) -> LlamaForCausalLM:
     missing, unexpected = model.load_state_dict(dict(weights.state), strict=False)
     assert not unexpected
     assert missing in ([], ["lm_head.weight"] if config.tie_embeddings else [])
-    return model.eval()
+    evaluated: LlamaForCausalLM = model.eval()
+    return evaluated
