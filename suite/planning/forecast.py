@@ -128,12 +128,14 @@ class SettingForecast:
 class Forecast:
     """Rough figures for a plan; times assume a device as fast as a two-core desktop.
 
-    `left_out`: why settings of the plan can't be measured, by their names; nothing else counts them.
+    `energy_seconds`: what measuring takes longer on devices whose power is read. `left_out`: why settings of the plan
+    can't be measured, by their names; nothing else counts them.
     """
 
     settings: tuple[SettingForecast, ...]
     export_seconds: float
     measure_seconds: float
+    energy_seconds: float
     host_disk_bytes: int
     device_disk_bytes: int
     left_out: Mapping[str, str]
@@ -158,6 +160,11 @@ class Forecast:
             f"measuring about {format_duration(self.measure_seconds)} on a device like a two-core desktop",
             f"disk: {_mb(self.host_disk_bytes)} MB on the host, {_mb(self.device_disk_bytes)} MB on each device",
         ]
+        if self.energy_seconds > 1.0:
+            lines.append(
+                f"where power is read: about {format_duration(self.energy_seconds)} longer, as each session then "
+                f"measures for {plan.energy_window_s:g} s"
+            )
         return [*lines, *self.left_out_lines(plan), *plan.warnings()]
 
     def left_out_lines(self, plan: Plan) -> list[str]:
@@ -170,7 +177,7 @@ def forecast(plan: Plan, left_out: Obstacles | None = None) -> Forecast:
     reasons = {quant: str(error) for quant, error in (left_out or {}).items()}
     possible = without(plan, left_out or {})
     if possible is None:
-        return Forecast((), 0.0, 0.0, 0, 0, reasons)
+        return Forecast((), 0.0, 0.0, 0.0, 0, 0, reasons)
     plan, config = possible, model_config(plan.model)
     reference = _REFERENCE_SHARE * sum(
         affordable_steps(workload, config, workload.setting.reference_steps) * step_seconds(workload, config)
@@ -195,6 +202,8 @@ def forecast(plan: Plan, left_out: Obstacles | None = None) -> Forecast:
         settings=settings,
         export_seconds=exporting + reference,
         measure_seconds=rounds * sum(_LOAD_SECONDS + steps * item.seconds_per_step for item in settings),
+        energy_seconds=rounds
+        * sum(max(0.0, plan.energy_window_s - plan.steps * item.seconds_per_step) for item in settings),
         host_disk_bytes=disk,
         device_disk_bytes=disk,
         left_out=reasons,

@@ -115,3 +115,11 @@ def test_switched_loops_are_part_of_the_workload_its_series_and_its_command() ->
 def test_loops_that_a_method_fixes_do_not_name_its_series() -> None:
     (workload,) = Plan(("a",), model="tiny", quants=("nf4",), method="mezo-lora-fa", q=1).workloads(1)
     assert set(describe_workload(workload)) == {"model", "method", "quant", "backend", "q", "b", "T", "rank"}
+
+
+def test_the_forecast_has_what_a_window_of_energy_takes_longer() -> None:
+    plan = Plan(("board",), model="tiny", quants=("fp32", "nf4"), sessions=5, steps=10, energy_window_s=60.0)
+    found = forecast(plan)
+    assert 9 * 60.0 < found.energy_seconds < 10 * 60.0
+    assert any("each session then measures for 60 s" in line for line in found.lines(plan))
+    assert not any("longer" in line for line in forecast(plan.quick()).lines(plan.quick()))
