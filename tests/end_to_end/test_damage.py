@@ -135,9 +135,11 @@ def test_one_bad_device_leaves_the_others_running(bench: Bench) -> None:
 
 
 def _artifact(home: Path, quant: str) -> Path:
-    """The folder of a setting's artifact."""
-    needle = f'"quant": "{quant}"'
-    return next(path.parent for path in home.glob("artifacts/*/artifact.json") if needle in path.read_text())
+    """The folder of the artifact that a setting trains with."""
+    documents = {
+        path.parent: json.loads(path.read_text())["workload"] for path in home.glob("artifacts/*/artifact.json")
+    }
+    return next(folder for folder, of in documents.items() if (of["quant"], of["method"]) == (quant, "prge"))
 
 
 def test_a_program_that_the_runner_cannot_load_is_unsupported_and_the_others_go_on(bench: Bench) -> None:

@@ -143,6 +143,8 @@ def test_gc_keeps_the_baseline_of_every_series(bench: Bench, run_id: str) -> Non
         os.utime(folder, (OLD, OLD))
     bench.change("UPDATE measurement SET started_at = '2020-01-01T00:00:00.000+00:00'")
     used = {row[0] for row in bench.rows("SELECT artifact_hash FROM measurement")}
+    bench.change("UPDATE run SET purpose = 'nightly'")  # nights alone are compared with, those of two sessions or more
+    bench.change("UPDATE measurement SET valid_sessions = 2")
     assert bench("gc", "--yes").code == 0
     assert programs(bench) == used
 
@@ -162,9 +164,9 @@ def on_device(bench: Bench) -> list[str]:
 def test_gc_leaves_programs_alone_while_suite_export_makes_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     home, gone = Home(bench.home), []
 
-    def collected(*given: Any) -> Preparation:
+    def collected(*given: Any, **options: Any) -> Preparation:
         gone.append(bench("gc", "--keep-artifacts-days", "0", "--yes", "--json").document)
-        return prepare(*given)
+        return prepare(*given, **options)
 
     monkeypatch.setattr("suite.cli.measure.export.prepare", collected)
     programs = sorted(path.name for path in home.artifacts.iterdir() if path.is_dir())

@@ -87,4 +87,5 @@ def test_session_resumed_from_a_state_equals_one_long_session(
 def test_all_layers_share_two_delegates_and_state_is_updated_in_place(workload: Workload, exported: ArtifactOf) -> None:
     document = exported(workload).document
     assert document["delegates"]["partitions"] == 2  # forth and back
-    assert {name for name in document["operators"] if "copy" in name} == set()
+    # No state is copied; the losses alone get their shapes.
+    assert {name for name in document["operators"] if "copy" in name} == {"unsqueeze_copy.out", "view_copy.out"}
