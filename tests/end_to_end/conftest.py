@@ -50,7 +50,7 @@ def shared(request: pytest.FixtureRequest) -> Path:
                 prepare(plan, load_inputs(plan, print), ArtifactCache(home / "artifacts"), print)
             evaluation = TrainingPlan(replace(other, quants=("nf4",))).evaluation(EVALUATED_ROWS)
             inputs = load_inputs(evaluation, print)
-            prepare(evaluation, inputs, ArtifactCache(home / "artifacts"), print, references=False)
+            prepare(evaluation, inputs, ArtifactCache(home / "evaluation"), print, references=False)
             (home / "runner").symlink_to(cache.mkdir("runner"))
             (home / "complete").touch()
     return home

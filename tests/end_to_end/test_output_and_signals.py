@@ -71,7 +71,7 @@ def test_ctrl_c_while_the_commands_load_leaves_no_traceback(monkeypatch: pytest.
 
 
 def test_an_interrupted_export_promises_nothing_to_resume(empty_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_arguments: object) -> None:
+    def interrupt(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("suite.cli.measure.export.prepare", interrupt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,13 @@ from workloads.tasks.evaluation import FILLER
 TRAIN = ("train", "--device", "local", *SHAPE, "--quant", "nf4", "--examples", "24")
 SHORT = (*TRAIN, "--steps", "6", "--eval-every", "4", "--checkpoint-every", "3")
 LONG = (*TRAIN, "--steps", "400", "--eval-every", "400", "--checkpoint-every", "100", "--lr", "1e-2")
+
+
+@pytest.fixture
+def bench(bench: Bench, shared: Path) -> Bench:
+    """The home has the program that evaluates, too."""
+    shutil.copytree(shared / "evaluation", bench.home / "artifacts", dirs_exist_ok=True)
+    return bench
 
 
 def adapter_of(bench: Bench, training_id: str, folder: str) -> dict[str, Any]:
