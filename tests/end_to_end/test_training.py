@@ -150,7 +150,7 @@ def test_a_target_that_is_reached_ends_a_training(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--examples", "96"), "are to be held out"),
+        (("--examples", "96"), "hold out fewer, such as 24"),
         (("--budget-minutes", "-1"), "--budget-minutes is -1"),
         (("--target", "2"), "--target is 2"),
         (("--adapter", "absent"), "as PEFT saves them"),
