@@ -86,7 +86,7 @@ def test_the_history_of_a_series_tells_verdicts_remarks_and_how_to_measure_again
     assert re.search(rf"  [\d.]+ s(?: \([\d.]+-[\d.]+ s\))?  \w+  regressed  {regressed}$", ran.out, re.MULTILINE)
     assert "\x1b" not in ran.out
     (verdict,) = (one for one in bench("history", "nf4/latency", "--json").document["verdicts"] if one["cause"])
-    assert (verdict["verdict"], verdict["rule"]) == ("regressed", "nightly 2")
+    assert (verdict["verdict"], verdict["rule"]) == ("regressed", "nightly 3")
     assert verdict["command"].startswith("suite run --device local --quant nf4")
 
 
