@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, insert, select, update
+from sqlalchemy import Column, Connection, RowMapping, Table, insert, select, update
 
 from foundation.errors import UserError
 from foundation.text import printable
@@ -144,10 +144,6 @@ class Trainings:
             values = {"status": status, "reason": reason, "finished_at": timestamp()}
             connection.execute(update(table).where(table.c.id == training_id).values(**values))
 
-    def of_group(self, group_id: str) -> list[Training]:
-        """Returns all trainings of a group in the order they were started. UserError if there are none."""
-        return self._where(schema.training.c.group_id == group_id, f"training {printable(group_id, 80)}")
-
     def in_group(self, group_id: str) -> list[Training]:
         """Returns the trainings of a group in the order they were started, as many as there are."""
         return self._where(schema.training.c.group_id == group_id, None)
@@ -167,28 +163,20 @@ class Trainings:
         with self.database.reading() as connection:
             rows = connection.execute(chosen.order_by(table.c.started_at, table.c.id)).mappings().all()
             ids = [row["id"] for row in rows]
-            segments = (
-                connection.execute(select(segment).where(segment.c.training_id.in_(ids)).order_by(segment.c.first_step))
-                .mappings()
-                .all()
-            )
-            evaluations = (
-                connection.execute(
-                    select(evaluation).where(evaluation.c.training_id.in_(ids)).order_by(evaluation.c.step)
-                )
-                .mappings()
-                .all()
-            )
+            segments = _by_training(connection, segment, segment.c.first_step, ids)
+            evaluations = _by_training(connection, evaluation, evaluation.c.step, ids)
         if not rows and what is not None:
             raise UserError(f"there is no {what} in {self.database.path}: see `suite adapters list`")
-        return [
-            _training(
-                row,
-                [each for each in segments if each["training_id"] == row["id"]],
-                [each for each in evaluations if each["training_id"] == row["id"]],
-            )
-            for row in rows
-        ]
+        return [_training(row, segments.get(row["id"], ()), evaluations.get(row["id"], ())) for row in rows]
+
+
+def _by_training(
+    connection: Connection, table: Table, order: Column[Any], ids: Sequence[str]
+) -> dict[str, list[RowMapping]]:
+    found: dict[str, list[RowMapping]] = {}
+    for row in connection.execute(select(table).where(table.c.training_id.in_(ids)).order_by(order)).mappings():
+        found.setdefault(row["training_id"], []).append(row)
+    return found
 
 
 def _training(row: RowMapping, segments: Sequence[RowMapping], evaluations: Sequence[RowMapping]) -> Training:
