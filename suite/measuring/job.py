@@ -242,9 +242,8 @@ def _launch(device: Device, folder: str, job: Job, listener: _Listener) -> Proce
 
 def _opened(path: Path) -> FileIO:
     try:
-        return FileIO(
-            path, "w"
-        )  # unbuffered: a line that came is on the disk, and closing cannot fail for what is left
+        # Unbuffered: a line that came is on the disk, and closing cannot fail for what is left.
+        return FileIO(path, "w")
     except OSError as error:
         raise _unwritable("the raw output", path, error) from error
 
@@ -252,5 +251,5 @@ def _opened(path: Path) -> FileIO:
 def _unwritable(what: str, path: Path | str, error: OSError) -> StoreError:
     return StoreError(
         f"{what} cannot be written to {path} ({error.strerror}, error {error.errno}): "
-        "free space or make the folder writable, then go on with `suite run --resume`"
+        "free space or make the folder writable, then go on with --resume"
     )
