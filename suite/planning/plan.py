@@ -13,7 +13,7 @@ from typing import Any
 
 from foundation.errors import UserError, unknown_name
 from foundation.unavailable import Json
-from workloads.method import METHOD_TABLE
+from workloads.method import METHOD_TABLE, METHODS
 from workloads.models.config import PROJECTIONS
 from workloads.models.named import model_config
 from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS, QuantizationSetting
@@ -254,13 +254,16 @@ def interleaved(count: int, ordinal: int) -> range:
 class RunPlan:
     """`budget_minutes` bounds the measuring on each device, all plans together; None: as long as it takes.
 
-    Raises UserError for plans that would measure the same workload twice on a device.
+    Raises UserError for plans that would measure the same workload twice on a device, or what is no way to train.
     """
 
     plans: tuple[Plan, ...]
     budget_minutes: float | None = None
 
     def __post_init__(self) -> None:
+        for plan in self.plans:
+            if plan.method not in METHODS:
+                raise unknown_name("method", plan.method, METHODS)
         planned = Counter(
             (device, workload) for plan in self.plans for device in plan.devices for workload in plan.workloads(1)
         )

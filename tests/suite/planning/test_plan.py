@@ -6,7 +6,7 @@ import pytest
 
 from foundation.errors import UserError
 from suite.planning.forecast import forecast
-from suite.planning.plan import Plan, describe_workload, interleaved, shapes_of_total
+from suite.planning.plan import Plan, RunPlan, describe_workload, interleaved, shapes_of_total
 from suite.store.identity import design_of
 from workloads.quantize.settings import QUANTIZATION_SETTINGS, SETTINGS
 from workloads.workload import TrainingSettings
@@ -123,3 +123,8 @@ def test_the_forecast_has_what_a_window_of_energy_takes_longer() -> None:
     assert 9 * 60.0 < found.energy_seconds < 10 * 60.0
     assert any("each session then measures for 60 s" in line for line in found.lines(plan))
     assert not any("longer" in line for line in forecast(plan.quick()).lines(plan.quick()))
+
+
+def test_a_program_that_trains_nothing_is_no_method_of_a_run() -> None:
+    with pytest.raises(UserError, match="Unknown method 'evaluate'"):
+        RunPlan((Plan(("board",), model="tiny", method="evaluate", q=1),))
