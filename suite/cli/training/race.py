@@ -19,7 +19,7 @@ from reports.model.training import Training
 from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
-from suite.cli.output import print_json, print_line, print_table
+from suite.cli.output import print_json, print_line, print_table, typeable
 from suite.cli.training.options import training_fields, training_options
 from suite.cli.training.train import write_report
 from suite.cli.workload_options import listed, shape_options
@@ -90,9 +90,6 @@ def print_races(found: Sequence[Race], trained: Sequence[Training], report: Path
     return exit_codes.OK if complete else exit_codes.INCOMPLETE
 
 
-_TYPED = str.maketrans({"\u00a0": " ", "\u2212": "-", "\u2013": "-", "\u00d7": "x"})
-
-
 def _print_race(one: Race) -> None:
     print_table(race_table(one))
     for contender in one.contenders:
@@ -101,7 +98,7 @@ def _print_race(one: Race) -> None:
     if one.why_no_energy:
         print_line(f"{one.device}: the Pareto front is over seconds, as energy is unavailable: {one.why_no_energy}")
     for words in one.winners:
-        print_line(f"{one.device}: {words}".translate(_TYPED))
+        print_line(typeable(f"{one.device}: {words}"))
 
 
 def race_table(one: Race) -> Table:
@@ -111,10 +108,10 @@ def race_table(one: Race) -> Table:
     table.add_column("contender")
     costs = one.target is not None
     if costs:
-        for name in (f"reached\n{one.target:g}", "steps", "step\ntime s", "energy\nJ", "peak\nMiB"):
+        for name in (f"reached\n{one.target:g}", "steps", "all steps\ns", "energy\nJ", "peak\nMiB"):
             table.add_column(name, justify="right")
     if isinstance(one.budget, Budget):
-        table.add_column(f"accuracy after\n{amount(one.budget)}".translate(_TYPED), justify="right")
+        table.add_column(typeable(f"accuracy after\n{amount(one.budget)}"), justify="right")
     table.add_column("accuracy\nat end", justify="right")
     table.add_column("Pareto\nfront")
     for contender in one.contenders:

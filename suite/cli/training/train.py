@@ -88,12 +88,12 @@ def print_trainings(trained: Sequence[Training], report: Path, as_json: bool) ->
 
 
 _COLUMNS = (
-    "step",
+    "steps",
     "accuracy\nbefore",
     "accuracy\nafter",
     "best",
     "loss\nafter",
-    "step\ntime s",
+    "all steps\ns",
     "energy\nJ",
     "peak\nMiB",
 )
