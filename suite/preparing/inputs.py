@@ -46,19 +46,29 @@ def _nobody(_text: str) -> None:
     """Gets notes that nobody is to see."""
 
 
-def load_inputs(plan: Plan, notify: Callable[[str], None], digest: Digest | None = None) -> Inputs:
-    """Loads and tokenizes; `notify` gets a line before a download, `digest` is that of `load_model`.
+def load_inputs(
+    plan: Plan, notify: Callable[[str], None], digest: Digest | None = None, weights: ModelWeights | None = None
+) -> Inputs:
+    """Loads and tokenizes; `notify` gets a line before a download and for rows that are cut.
+
+    `digest` is that of `load_model`; `weights` are those of the plan if they are at hand, as loading takes seconds.
 
     Raises the workloads' UserError.
     """
     task = _task(plan, notify)
-    weights = load_model(plan.model, plan.weights_path, notify, digest)
+    weights = weights or load_model(plan.model, plan.weights_path, notify, digest)
     if weights.config.max_positions < plan.T:
         raise UserError(
             f"T is {plan.T}, but {weights.source} has {weights.config.max_positions} positions: "
             f"choose a T up to {weights.config.max_positions}."
         )
-    return Inputs(weights, task, batches(task, weights.tokenizer, plan.b, plan.T, BATCHES, plan.seed))
+    data = batches(task, weights.tokenizer, plan.b, plan.T, BATCHES, plan.seed)
+    if data.truncated_rows:
+        notify(
+            f"{data.truncated_rows} of {data.rows} rows of {task.name} are longer than T={plan.T} and lost the "
+            "beginning of their text"
+        )
+    return Inputs(weights, task, data)
 
 
 def _task(plan: Plan, notify: Callable[[str], None]) -> Task:

@@ -16,6 +16,7 @@ from suite.sessions.loss_check import ExpectedLosses
 from workloads.estimates.estimate import Estimate, estimate
 from workloads.export.artifact import Artifact, ArtifactCache
 from workloads.lowering.arithmetic_probe import Accumulation
+from workloads.method import EVALUATE
 from workloads.quantize.settings import UnsupportedRows
 from workloads.reference.losses import ReferenceLosses, kept_losses
 from workloads.tasks.batches import TaskBatches
@@ -129,7 +130,6 @@ def prepare(
 
     A setting that has one of `obstacles`, or whose export fails, is left out with its reason.
     """
-    _report_truncation(inputs, notify)
     for warning in plan.warnings():
         notify(warning)
     errors: dict[str, UserError | SuiteError] = dict(obstacles or {})
@@ -178,7 +178,7 @@ class _Preparing:
 
     def prepared(self, workload: Workload, missing: list[Workload]) -> Prepared:
         """Returns the workload with its program and reference losses, making only what is missing."""
-        name = f"{workload.model} {workload.quant}"
+        name = f"{workload.model} {workload.quant}" + (", to evaluate" if workload.method == EVALUATE else "")
         weights = self.inputs.weights
         # What `prepare` found missing has been reported.
         artifact = None if workload in missing else self.cache.find(workload, weights.sha256)
@@ -208,12 +208,3 @@ class _Preparing:
     def _kept_losses(self, workload: Workload, artifact: Artifact) -> ReferenceLosses | None:
         steps = workload.setting.reference_steps
         return kept_losses(artifact, self.inputs.data, self.plan.training(workload.setting), steps, Accumulation.FP32)
-
-
-def _report_truncation(inputs: Inputs, notify: Notify) -> None:
-    data = inputs.data
-    if data.truncated_rows:
-        notify(
-            f"{data.truncated_rows} of {data.rows} rows of {inputs.task.name} are longer than "
-            f"T={data.tokens.shape[2]} and lost the beginning of their text"
-        )

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save
 
 from foundation.atomic import write_atomic
 from foundation.errors import UserError
+from suite.errors import StoreError
 from workloads.method import Method
 from workloads.methods.noise import DISTRIBUTIONS
 
@@ -60,9 +61,7 @@ def adapter_of(checkpoint: Checkpoint, method: Method, lr: float) -> Float32Arra
         adapter: Float32Array = state["adapter"]
         gradients, key = state.get("projected_gradient"), state.get("pending_key")
     except (OSError, SafetensorError, KeyError) as error:
-        raise UserError(
-            f"the checkpoint {checkpoint.path} can't be read ({error}): resume from an older one."
-        ) from error
+        raise UserError(f"the checkpoint {checkpoint.path} can't be read ({error}): start a new training.") from error
     if method.noise is None or gradients is None or key is None:
         return adapter
     seed, step = (int(word) for word in key)
@@ -74,5 +73,14 @@ def adapter_of(checkpoint: Checkpoint, method: Method, lr: float) -> Float32Arra
 
 
 def write_state(adapter: Float32Array, path: Path) -> None:
-    """Writes a state that starts a training from `adapter`; what else a program remembers starts at zero."""
-    write_atomic(path, save({"adapter": adapter}))
+    """Writes a state that starts a training from `adapter`; what else a program remembers starts at zero.
+
+    Raises StoreError if the disk can't take it.
+    """
+    try:
+        write_atomic(path, save({"adapter": adapter}))
+    except OSError as error:
+        raise StoreError(
+            f"the state to start from cannot be written to {path} ({error.strerror}, error {error.errno}): free space "
+            "or make the folder writable, then go on with `suite train --resume`"
+        ) from error

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from devices.access.connect import Device, connect
+from devices.access.connect import connect
 from devices.checks.preflight import check_memory
 from devices.errors import DeviceError, DeviceLost
 from devices.inventory.entry import DeviceEntry
@@ -18,13 +18,13 @@ from suite.errors import StoreError, SuiteError
 from suite.home import Home, in_use
 from suite.measuring.deployment import CacheRoom, deploy_program, deploy_runner, needs, remove_old_jobs
 from suite.measuring.fleet import on_each_device
-from suite.measuring.idle_device import Clock
+from suite.measuring.idle_device import Clock, ThermalGate
 from suite.measuring.orchestrate import claimed, environment
 from suite.measuring.reaching import Reconnecting, reach
 from suite.measuring.recording import hardware_of
 from suite.measuring.run import Stopped, StopSign
 from suite.planning.forecast import Obstacles, check
-from suite.planning.plan import RunPlan, describe_workload
+from suite.planning.plan import Plan, RunPlan, describe_workload
 from suite.preparing.inputs import load_inputs
 from suite.preparing.preparation import LeftOut, Preparation, Prepared, leave_out, prepare
 from suite.preparing.runners import Runners
@@ -52,6 +52,11 @@ class Candidate:
     material: Material
 
     @property
+    def programs(self) -> tuple[Prepared, Prepared]:
+        """Both."""
+        return self.steps, self.evaluation
+
+    @property
     def label(self) -> str:
         """Names it among the trainings of a command."""
         return f"{self.steps.workload.method} {self.steps.workload.quant}, seed {self.plan.plan.seed}"
@@ -74,7 +79,7 @@ class _Shared:
 def begin(
     plans: Sequence[TrainingPlan], inventory: Inventory, home: Home, display: Display, command: Sequence[str]
 ) -> list[Training]:
-    """Starts the trainings of the plans, which have the same devices, and returns them when they have ended.
+    """Starts the trainings of the plans, which have one model and the same devices; returns them when they have ended.
 
     Raises the packages' UserErrors, and StoreError.
     """
@@ -101,7 +106,7 @@ def _conduct(
     display: Display,
     command: Sequence[str],
 ) -> list[Training]:
-    obstacles = check(RunPlan(tuple(plan.plan for plan in plans)), inventory)
+    obstacles = _obstacles([plan.plan for plan in plans], inventory)
     entries = [inventory.devices[name] for name in plans[0].plan.devices]
     with claimed(group_id, home):
         reach(entries, display)
@@ -112,10 +117,18 @@ def _conduct(
         trainings.begin_group(group_id, [plan.document() for plan in plans], command, environment(surroundings))
         shared = _Shared(group_id, candidates, left_out, runners, home, store, display)
         on_each_device(entries, shared.stop, lambda entry: _OnDevice(shared, entry).train_all())
-        found = trainings.of_group(group_id)
+        found = trainings.in_group(group_id)
         complete = all(one.status == "finished" for one in found)
         trainings.finish_group(group_id, "finished" if complete else "partial")
         return found
+
+
+def _obstacles(plans: Sequence[Plan], inventory: Inventory) -> list[Obstacles]:
+    """Returns those of each plan. Raises UserError if no setting of any plan is left."""
+    alike = [replace(plan, seed=Plan.seed) for plan in plans]  # seeds meet the same ones
+    distinct = tuple(dict.fromkeys(alike))
+    found = dict(zip(distinct, check(RunPlan(distinct), inventory), strict=True))
+    return [found[plan] for plan in alike]
 
 
 def _prepared(
@@ -124,16 +137,23 @@ def _prepared(
     """Exports what is missing; returns what can be trained, in the order of each plan, and what can't."""
     candidates: list[Candidate] = []
     left_out: list[tuple[TrainingPlan, LeftOut]] = []
-    surroundings = Preparation((), (), {}, 0)
-    cache = ArtifactCache(home.artifacts)
+    surroundings = Preparation()
+    cache, weights, noted = ArtifactCache(home.artifacts), None, set[str]()
+
+    def note_once(text: str) -> None:
+        """Leaves out what was noted of an earlier plan: the plans of a race differ in method and seed alone."""
+        if text not in noted:
+            noted.add(text)
+            display.note(text)
+
     for plan, found in zip(plans, obstacles, strict=True):
         with display.waiting(f"preparing {plan.plan.model}"):
-            inputs = load_inputs(plan.plan, display.note)
-            material = read_material(plan, inputs)
-            steps = prepare(plan.plan, inputs, cache, display.note, references=False, obstacles=found)
+            inputs = load_inputs(plan.plan, note_once, weights=weights)
+            weights, material = inputs.weights, read_material(plan, inputs)
+            steps = prepare(plan.plan, inputs, cache, note_once, references=False, obstacles=found)
             failed = {item.workload.quant: item.error for item in steps.left_out}
             evaluation = plan.evaluation(EVALUATED_ROWS)
-            evaluations = prepare(evaluation, inputs, cache, display.note, references=False, obstacles=failed)
+            evaluations = prepare(evaluation, inputs, cache, note_once, references=False, obstacles=failed)
         surroundings += steps
         by_quant = {item.workload.quant: item for item in evaluations.prepared}
         lost = {item.workload.quant: item.error for item in evaluations.left_out}
@@ -178,32 +198,37 @@ class _OnDevice:
             self._device_id = self.shared.store.record_device(
                 self.entry.name, self.entry.kind, self.entry.emulated, hardware_of(facts)
             )
-            programs = [program for each in self._left for program in (each.steps, each.evaluation)]
+            if device.left_over_pid is not None:
+                self._note(f"ended the runner {device.left_over_pid} that an earlier run left behind")
+            programs = [program for each in self._left for program in each.programs]
             failed = [found for found in device.preflight(needs(device, programs)) if found.status == "failed"]
             if failed:
                 self._fail_rest(f"{failed[0].name}: {failed[0].detail}")
                 return
             remove_old_jobs(device)
-            runner = self.shared.runners.runner_of(self.entry, facts.machine, self._note)
-            room = CacheRoom.of(device, [runner], [prepared.artifact for prepared in programs], self._note)
-            with self.shared.display.bytes(f"{self.entry.name}: deploying") as on_progress:
-                deploy_runner(device, runner, room, on_progress)
-                for prepared in programs:
-                    deploy_program(device, prepared.artifact, room, on_progress)
-            room.mark_used()
-            ground = Ground(device, runner, self.clock, self._note, self.shared.stop.check, self.shared.display.steps)
+            ground = Ground(
+                device,
+                self.shared.runners.for_device(device, facts.machine, self._note),
+                self.clock,
+                ThermalGate.at_start(device, device.sensors().sensors, self.clock),
+                self._note,
+                self.shared.stop.check,
+                self.shared.display.steps,
+            )
             while self._left:
-                self._train(device, ground, self._left[0])
+                self._train(ground, self._left[0])
                 del self._left[0]
                 reconnecting.reset()
 
-    def _train(self, device: Device, ground: Ground, candidate: Candidate) -> None:
+    def _train(self, ground: Ground, candidate: Candidate) -> None:
+        """Makes a training; what goes wrong with it, its programs or its start is its reason, and costs no other."""
         training_id = self._begin(candidate.plan, candidate.steps.workload)
         folder = self.shared.home.training_folder(training_id)
-        memory = check_memory(device.tree, candidate.steps.estimate.memory_bytes)
+        memory = check_memory(ground.device.tree, candidate.steps.estimate.memory_bytes)
         try:
             if memory.status == "failed":
                 raise SuiteError(f"{memory.name}: {memory.detail}")
+            self._deploy(ground, candidate)
             start = start_state(candidate.plan, candidate.steps, folder)
             course = Course(
                 training_id,
@@ -224,6 +249,16 @@ class _OnDevice:
         except (SuiteError, UserError, DeviceError) as error:
             self.trainings.finish(training_id, "failed", str(error))
             self._note(f"{candidate.label}: {error}")
+
+    def _deploy(self, ground: Ground, candidate: Candidate) -> None:
+        """Deploys runner and programs. Raises DeployError, and DeviceLost."""
+        artifacts = [program.artifact for program in candidate.programs]
+        room = CacheRoom.of(ground.device, [ground.runner], artifacts, self._note)
+        with self.shared.display.bytes(f"{self.entry.name}: deploying") as on_progress:
+            deploy_runner(ground.device, ground.runner, room, on_progress)
+            for artifact in artifacts:
+                deploy_program(ground.device, artifact, room, on_progress)
+        room.mark_used()
 
     def _begin(self, plan: TrainingPlan, of: Workload) -> str:
         shared, workload, seed = self.shared, describe_workload(of), plan.plan.seed

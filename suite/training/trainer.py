@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from foundation.unavailable import Unavailable
 from reports.model.training import Evaluation, Segment, Training
 from suite.energy.session_energy import SessionEnergy, session_energy
 from suite.errors import SuiteError
-from suite.measuring.idle_device import Clock
+from suite.measuring.idle_device import Clock, ThermalGate
 from suite.measuring.job import Job, OnStep, run_job, step_inputs
 from suite.measuring.meter import open_meter
 from suite.measuring.sensor_plan import SensorPlan, sensor_plan
@@ -66,9 +66,16 @@ class Ground:
     device: Device
     runner: BuiltRunner
     clock: Clock
+    gate: ThermalGate
     note: Note
     check_stop: Callable[[], None]
     steps: Callable[[str, int], AbstractContextManager[OnStep]]
+
+    def cool_down(self) -> None:
+        """Waits until the device is as cool as at the start: a process may have been ended because it was too hot."""
+        hot = self.gate.wait(self.device, self.device.sensors().sensors, self.note)
+        if hot is not None:
+            self.note(hot)
 
 
 def train(course: Course, ground: Ground, trainings: Trainings) -> str:
@@ -76,22 +83,26 @@ def train(course: Course, ground: Ground, trainings: Trainings) -> str:
 
     Raises DeviceLost, SuiteError if the device can't train, and UserError for a budget that holds no step.
     """
+    training = trainings.one(course.training_id)
     while True:
         ground.check_stop()
-        training = trainings.one(course.training_id)
         step = training.steps
         before = _state_at(course, step)
-        if course.plan.evaluates_at(step) and all(each.step != step for each in training.evaluations):
-            _evaluate(course, ground, trainings, before, step)
-            continue
-        end = next_end(course.plan, training)
-        if isinstance(end, str):
-            if all(each.step != step for each in training.evaluations):
-                _evaluate(course, ground, trainings, before, step)
+        evaluated = any(each.step == step for each in training.evaluations)
+        due = course.plan.evaluates_at(step) and not evaluated
+        end = None if due else next_end(course.plan, training)
+        if isinstance(end, int):
+            segment = _make_steps(course, ground, before, step, end)
+            trainings.add_segment(course.training_id, segment)
+            training = replace(training, segments=(*training.segments, segment))
+            course.checkpoints.remove_old()
+        elif evaluated and end is not None:
             return end
-        segment = _make_steps(course, ground, before, step, end)
-        trainings.add_segment(course.training_id, segment)
-        course.checkpoints.remove_old()
+        else:
+            evaluation = _evaluate(course, ground, before, step)
+            trainings.add_evaluation(course.training_id, evaluation)
+            training = replace(training, evaluations=(*training.evaluations, evaluation))
+            ground.note(f"{course.label}: {describe(evaluation, training)}")
 
 
 def _state_at(course: Course, step: int) -> Checkpoint | None:
@@ -109,9 +120,7 @@ def _make_steps(course: Course, ground: Ground, before: Checkpoint | None, first
     reason = ""
     for _ in range(MOST_ATTEMPTS):
         job = _training_job(course, ground, before, first, end)
-        label = (
-            f"{ground.device.entry.name} {course.steps.workload.quant}: steps {first} to {end} of {course.plan.steps}"
-        )
+        label = f"{ground.device.entry.name} {course.label}: steps {first} to {end} of {course.plan.steps}"
         record, sensors, notes = _carry_out(ground, job, label)
         if record.complete:
             diverged = _diverged(record, first)
@@ -123,6 +132,7 @@ def _make_steps(course: Course, ground: Ground, before: Checkpoint | None, first
         if record.cause is Cause.UNSUPPORTED:
             break
         ground.note(f"{course.label}: {reason}; again from step {first}")
+        ground.cool_down()
     raise SuiteError(f"steps {first} to {end} can't be made: {reason}")
 
 
@@ -146,8 +156,8 @@ def _training_job(course: Course, ground: Ground, before: Checkpoint | None, fir
     )
 
 
-def _evaluate(course: Course, ground: Ground, trainings: Trainings, at: Checkpoint | None, step: int) -> None:
-    """Evaluates the adapter that the state stands for on the held-out examples, and stores what it is worth."""
+def _evaluate(course: Course, ground: Ground, at: Checkpoint | None, step: int) -> Evaluation:
+    """Evaluates the adapter that the state stands for on the held-out examples."""
     held_out, prepared = course.material.held_out, course.evaluation
     values = course.steps.artifact.document["adapter_values"]
     rate = course.plan.rate_after(course.steps.training.lr, step)
@@ -172,14 +182,13 @@ def _evaluate(course: Course, ground: Ground, trainings: Trainings, at: Checkpoi
         if record.complete:
             break
         ground.note(f"{course.label}: {record.sentence}; evaluating again")
+        ground.cool_down()
     else:
         raise SuiteError(f"the adapter of step {step} can't be evaluated: {record.sentence}")
     losses = np.array([each.losses for each in record.steps], np.float32)
     accuracy, loss = held_out.score(losses.reshape(count, held_out.candidates_of_a_row, EVALUATED_ROWS))
     seconds = sum(each.latency_ms for each in record.steps) / 1e3
-    evaluation = Evaluation(step, held_out.examples, accuracy, loss, seconds)
-    trainings.add_evaluation(course.training_id, evaluation)
-    ground.note(f"{course.label}: {describe(evaluation, trainings.one(course.training_id))}")
+    return Evaluation(step, held_out.examples, accuracy, loss, seconds)
 
 
 def describe(evaluation: Evaluation, training: Training) -> str:

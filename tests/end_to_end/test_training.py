@@ -122,6 +122,19 @@ def segments_so_far(bench: Bench) -> list[tuple[int, int]]:
     )
 
 
+def test_a_race_trains_every_contender_with_every_seed(bench: Bench) -> None:
+    methods = ("--methods", "prge,mezo-lora-fa", "--quants", "nf4", "--seeds", "2", "--target", "0.01")
+    ran = bench(
+        "race", "--device", "local", *SHAPE, *methods, "--steps", "2", "--eval-every", "1", "--examples", "8", "--json"
+    )
+    assert ran.code == 0, ran.err
+    trained = [(one["workload"]["method"], one["seed"], one["status"]) for one in ran.document["trainings"]]
+    assert trained == [(name, seed, "finished") for seed in (7, 8) for name in ("prge", "mezo-lora-fa")]
+    (race,) = ran.document["races"]
+    assert [contender["seeds"] for contender in race["contenders"]] == [[7, 8], [7, 8]]
+    assert ran.err.count("lost the beginning of their text") <= 2
+
+
 def test_a_training_starts_from_an_adapter_that_was_exported(bench: Bench) -> None:
     (first,) = bench(*SHORT, "--lr", "1e-2", "--json").document["trainings"]
     adapter_of(bench, first["training_id"], "start")
