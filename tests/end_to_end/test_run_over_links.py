@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,6 +86,34 @@ def test_a_device_over_ssh_that_is_not_enrolled_is_refused_with_the_command(benc
         ran = bench(*RUN, "--quick")
     assert ran.code != 0
     assert "suite devices enroll board" in ran.err + ran.out
+
+
+def test_a_training_whose_link_breaks_reaches_the_very_losses_of_an_undisturbed_one(
+    bench: Bench, shared: Path, workdir: Path, daemon: LoopbackDaemon
+) -> None:
+    shutil.copytree(shared / "evaluation", bench.home / "artifacts", dirs_exist_ok=True)
+    inventory = YAML().load(bench.folder / "inventory.yaml")
+    YAML().dump({"devices": {**inventory["devices"], "local": {"kind": "local"}}}, bench.folder / "inventory.yaml")
+    steps = ("--steps", "400", "--eval-every", "200", "--checkpoint-every", "100", "--examples", "24", "--lr", "1e-2")
+    train = (*SHAPE, "--quant", "nf4", *steps, "--json")
+    process = bench.start("train", "--device", "board", *train)
+    try:
+        assert process.stderr is not None
+        wait_for_line(process.stderr, "step 0: accuracy")
+        wait_for(lambda: _pid(workdir / "runner.pid"), "a runner that trains")
+        daemon.kill()
+        daemon.start()
+        out, err = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert "connecting again" in err
+    (broken,), (plain,) = (
+        json.loads(document)["trainings"] for document in (out, bench("train", "--device", "local", *train).out)
+    )
+    assert (broken["device"], broken["status"], broken["steps"]) == ("board", "finished", 400), err
+    found, expected = ([point["loss"] for point in each["evaluations"]] for each in (broken, plain))
+    assert found == expected
+    assert len(set(found)) == 3
 
 
 def _pid(path: Path) -> int | None:
