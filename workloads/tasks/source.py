@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from foundation.errors import UserError
+from foundation.text import printable
 
 BUILT_IN = "reviews"
 MOVIE_REVIEWS = "movie-reviews"
@@ -36,17 +37,23 @@ class TaskSource:
 
 
 def resolve_path(text: str, folder: Path) -> str:
-    """Returns a path from `folder`, without a `~`."""
-    return str(folder / Path(text).expanduser())
+    """Returns a path from `folder`, without a `~`. Raises `UserError` for one that no file can have."""
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"The home folder in {printable(text, 80)!r} is unknown: write the whole path.") from error
+    if "\0" in text:
+        raise UserError(f"{printable(text, 80)!r} holds a NUL, which no path can: correct it.")
+    return str(folder / path)
 
 
 def resolve_task(text: str, folder: Path) -> str:
-    """Returns the name of a named task as it is, else the path, from `folder`, without a `~`."""
+    """Returns the name of a named task as it is, else the path as `resolve_path` does."""
     return text if text in NAMED_TASKS else resolve_path(text, folder)
 
 
 def resolve_template(text: str, folder: Path) -> str:
-    """Returns the name of a template as it is, but the path of a YAML file from `folder`, without a `~`."""
+    """Returns the name of a template as it is, but the path of a YAML file as `resolve_path` does."""
     return resolve_path(text, folder) if text.lower().endswith((".yaml", ".yml")) else text
 
 
