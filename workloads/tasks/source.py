@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,12 +59,21 @@ def resolve_template(text: str, folder: Path) -> str:
 
 
 def parse_label_map(pairs: Iterable[str]) -> dict[str, str]:
-    """Returns `pos=positive` as {"pos": "positive"}; raises `UserError` for a pair of another form."""
+    """Returns `Pos=positive` as {"pos": "positive"}; raises `UserError` for a pair of another form."""
     found: dict[str, str] = {}
     for pair in pairs:
-        source, equals, name = (part.strip().lower() for part in pair.rpartition("="))
+        source, equals, name = (fold_label(part) for part in pair.rpartition("="))
         if not (equals and name):
             raise UserError(f"--label-map has {pair!r}: write LABEL=NAME for each, such as pos=positive,neg=negative.")
         if found.setdefault(source, name) != name:
             raise UserError(f"--label-map reads {source!r} as {found[source]!r} and as {name!r}: choose one of them.")
     return found
+
+
+@functools.lru_cache(maxsize=4096)
+def fold_label(text: str) -> str:
+    """Returns a label as labels are compared: in lower case, and a whole number without its fraction (1.0 is 1)."""
+    text = text.strip().lower()
+    whole, _, fraction = text.partition(".")
+    is_whole = whole.lstrip("-").isdecimal() and fraction.strip("0") == ""
+    return whole if is_whole else text

@@ -27,6 +27,7 @@ from pydantic import (
 from foundation.errors import UserError, unknown_name
 from foundation.validation import first_problem, place_of, sentence_of
 from foundation.yaml_lines import YamlFile, parse_yaml
+from workloads.tasks.source import fold_label
 
 #: What `{field:change}` may do to a text.
 CHANGES: Mapping[str, Callable[[str], str]] = MappingProxyType(
@@ -53,6 +54,28 @@ def _names(value: object) -> object:
 
 
 Columns = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
+def _by_label(value: object) -> object:
+    """Folds names of labels as those of files are. Raises ValueError for two that are the same then."""
+    if not isinstance(value, dict):
+        return value
+    folded = {fold_label(name): inner for name, inner in value.items()}
+    if len(folded) < len(value):
+        raise ValueError("two of its names are the same label")
+    return folded
+
+
+def _to_labels(value: object) -> object:
+    """Does the same, also for what the names stand for."""
+    folded = _by_label(value)
+    if not isinstance(folded, dict):
+        return folded
+    return {name: fold_label(inner) if isinstance(inner, str) else inner for name, inner in folded.items()}
+
+
+ByLabel = Annotated[dict[str, str], BeforeValidator(_by_label)]
+LabelToLabel = Annotated[dict[str, str], BeforeValidator(_to_labels)]
 
 
 class _Strict(BaseModel):
@@ -89,11 +112,11 @@ class Template(_Strict):
     about: str = ""
     fields: Annotated[dict[str, Columns], Field(min_length=1)]
     label: Columns = ("label",)
-    labels: dict[str, str] = {}
+    labels: LabelToLabel = {}
     prompt: str
-    candidates: dict[str, str] = {}
+    candidates: ByLabel = {}
     choices: Choices | None = None
-    words: dict[str, dict[str, str]] = {}
+    words: dict[str, ByLabel] = {}
     headerless: Columns = ()
     ignored: Columns = ()
     unfold: str = ""

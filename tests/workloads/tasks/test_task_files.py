@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from foundation.errors import UserError
-from workloads.tasks.source import TaskSource
+from workloads.tasks.source import TaskSource, parse_label_map
 from workloads.tasks.task import Task, built_in_task, open_task
 
 
@@ -276,7 +276,8 @@ def test_labels_are_read_as_the_user_says(tmp_path: Path) -> None:
 
 def test_a_label_map_can_swap_what_the_template_says(tmp_path: Path) -> None:
     path = write(tmp_path, "text,label\na fine film,0\na bad film,1\n", "task.csv")
-    assert rows(path, label_map={"0": "positive", "1": "negative"}) == EXPECTED
+    for pairs in (["0=positive", "1=negative"], ["0.0=Positive", "1.0=NEGATIVE"]):
+        assert rows(path, label_map=parse_label_map(pairs)) == EXPECTED
 
 
 def with_class_names(table: pyarrow.Table, names: list[str]) -> pyarrow.Table:
