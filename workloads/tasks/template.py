@@ -127,7 +127,7 @@ class Template(_Strict):
     def _check(self) -> Template:
         for pattern in (self.prompt, *self.candidates.values()):
             self._check_pattern(pattern, tuple(self.fields))
-        if not any(name for _, name, _ in pieces(self.prompt)):
+        if not _has_fields(self.prompt):
             raise ValueError("the prompt names no field: write one such as {sentence}")
         self._check_candidates()
         for name, replaced in self.words.items():
@@ -146,7 +146,7 @@ class Template(_Strict):
             for name in (self.choices.texts, self.choices.names):
                 if name not in self.fields:
                     raise ValueError(f"`choices` names the field {name!r}: name one of {', '.join(self.fields)}")
-            if "{choice" not in self.choices.candidate:
+            if not _has_fields(self.choices.candidate):
                 raise ValueError("the candidate of `choices` is the same for all: put {choice} into it")
             return
         texts = list(self.candidates.values())
@@ -167,7 +167,7 @@ class Template(_Strict):
     @property
     def constants(self) -> tuple[str, ...] | None:
         """The candidates, if they are the same for all rows: the verbalizers of the labels. Else None."""
-        if self.choices is not None or any(name for text in self.candidates.values() for _, name, _ in pieces(text)):
+        if self.choices is not None or any(map(_has_fields, self.candidates.values())):
             return None
         return tuple(self.candidates.values())
 
@@ -194,6 +194,10 @@ def pieces(pattern: str) -> tuple[tuple[str, str | None, str], ...]:
     if conversions:
         raise ValueError(f"!{conversions[0]}")
     return tuple((text, name, change or "") for text, name, change, _ in parts)
+
+
+def _has_fields(pattern: str) -> bool:
+    return any(name is not None for _, name, _ in pieces(pattern))
 
 
 def fill(pattern: str, values: Mapping[str, str]) -> str:

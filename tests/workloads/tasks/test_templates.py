@@ -78,6 +78,12 @@ MISTAKES: dict[str, tuple[str, str, int, str]] = {
         1,
         "is the same for all: put {choice} into it",
     ),
+    "braces of no field": (
+        'candidates: {s: " sport", m: " money"}',
+        "choices: {texts: text, names: text, candidate: '{{choice}}'}",
+        1,
+        "is the same for all: put {choice} into it",
+    ),
     "words of no field": ("label: topic", "label: topic\nwords: {x: {a: b}}", 1, "`words` replaces values of 'x'"),
     "a length that is none": ("label: topic", "label: topic\nmax_length: 2", 5, "`max_length` is 2"),
     "an object": ("label: topic", "label: !!python/name:os.system", 4, "the tag .* is not read here"),
