@@ -106,7 +106,7 @@ class Template(_Strict):
     `labels`: what a file's label stands for, where that isn't the name of a candidate. `prompt`: text with `{field}` or
     `{field:change}` in it. Either `candidates`, a text for the name of each, or `choices`, if rows list them. `words`:
     replaces a field's value. `headerless`: the columns of a file without a header. `unfold`: the lists inside a row of
-    which each object is a row of its own. `max_length`: tokens of a row in training.
+    which each object is a row of its own.
     """
 
     about: str = ""
@@ -120,7 +120,6 @@ class Template(_Strict):
     headerless: Columns = ()
     ignored: Columns = ()
     unfold: str = ""
-    max_length: Annotated[StrictInt, Field(ge=8, le=1 << 20)] = 512
     splits: Splits = Splits()
 
     @model_validator(mode="after")

@@ -37,7 +37,6 @@ def test_a_template_of_the_user_reads_a_file_of_the_user(tmp_path: Path) -> None
         ("Team wins Topic:", 0),
         ("Shares fall Topic:", 1),
     ]
-    assert task.template.max_length == 512
 
 
 def test_labels_and_words_of_a_template_are_compared_as_those_of_files(tmp_path: Path) -> None:
@@ -85,7 +84,7 @@ MISTAKES: dict[str, tuple[str, str, int, str]] = {
         "is the same for all: put {choice} into it",
     ),
     "words of no field": ("label: topic", "label: topic\nwords: {x: {a: b}}", 1, "`words` replaces values of 'x'"),
-    "a length that is none": ("label: topic", "label: topic\nmax_length: 2", 5, "`max_length` is 2"),
+    "a share that is none": ("label: topic", "label: topic\nsplits: {validation_share: 2.0}", 5, "_share` is 2.0"),
     "an object": ("label: topic", "label: !!python/name:os.system", 4, "the tag .* is not read here"),
     "not YAML": ("label: topic", "label: [", 6, "not valid YAML"),
     "twice the same key": ("label: topic", "label: topic\nlabel: a", 5, "'label' is there twice, first on line 4"),
