@@ -122,15 +122,16 @@ def alone(home: Home) -> Iterator[bool]:
 @contextlib.contextmanager
 def _lock(home: Home, how: int) -> Iterator[None]:
     path = home.locks / _NAME
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise UserError(
-            f"the lock {path} cannot be made ({error.strerror}, error {error.errno}): make its folder writable, or set "
-            "SUITE_HOME to another one."
-        ) from error
-    try:
-        fcntl.flock(descriptor, how)
+    with contextlib.ExitStack() as opened:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            opened.callback(os.close, descriptor)
+            fcntl.flock(descriptor, how)
+        except BlockingIOError:
+            raise
+        except OSError as error:  # also of a file system that knows no shared locks
+            raise UserError(
+                f"the lock {path} cannot be made ({error.strerror}, error {error.errno}): make its folder writable, or "
+                "set SUITE_HOME to another one."
+            ) from error
         yield
-    finally:
-        os.close(descriptor)

@@ -6,7 +6,6 @@ Locks are exclusive and live in the host's `locks/` folder: one run per device a
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import posixpath
 import re
@@ -69,9 +68,8 @@ def _exclusive(device: str, file: str, locks_dir: Path) -> Iterator[None]:
         lock.acquire()
     except filelock.Timeout:
         raise _busy(device, note) from None
-    except (OSError, NotImplementedError) as error:  # the last for a file system that knows no locks
-        known = error if isinstance(error, OSError) else OSError(errno.ENOSYS, str(error))
-        reason = FileError.from_os_error("lock", str(locks_dir), known).reason
+    except OSError as error:
+        reason = FileError.from_os_error("lock", str(locks_dir), error).reason
         raise UserError(
             f"{printable(str(locks_dir))!r} can't hold the lock of device {device!r} because {reason}; "
             "make the folder writable or point SUITE_HOME elsewhere."

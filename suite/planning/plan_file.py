@@ -167,7 +167,7 @@ def _expanded(
         raise file.error((*position, "devices"), str(error)) from error
     shared = entry.model_dump(exclude={"devices", "models", "methods", "shapes", *_PATHS})
     lists = {key: tuple(value) for key, value in shared.items() if isinstance(value, list)}
-    paths = _paths(file.path.resolve().parent, entry)
+    paths = _paths(file, name, entry)
     if check_inputs:
         _require_inputs(file, paths, name)
     plans = []
@@ -193,10 +193,17 @@ _PATHS = {
 }
 
 
-def _paths(folder: Path, entry: PlanEntry) -> dict[str, str | None]:
+def _paths(file: YamlFile, name: str, entry: PlanEntry) -> dict[str, str | None]:
     """Returns what an entry names in files, from the plan file's folder."""
-    values = {key: getattr(entry, key) for key in _PATHS}
-    return {key: None if value is None else _PATHS[key](value, folder) for key, value in values.items()}
+    folder = file.path.resolve().parent
+    paths: dict[str, str | None] = {}
+    for key, resolve in _PATHS.items():
+        value = getattr(entry, key)
+        try:
+            paths[key] = None if value is None else resolve(value, folder)
+        except UserError as error:
+            raise file.error(_place(file, name, key), str(error)) from error
+    return paths
 
 
 def _require_inputs(file: YamlFile, paths: Mapping[str, str | None], name: str) -> None:

@@ -1,7 +1,11 @@
+import errno
+import fcntl
+import os
+
 import pytest
 
 from foundation.errors import UserError
-from suite.home import Home
+from suite.home import Home, alone, in_use
 
 
 def test_suite_home_variable_wins_over_the_inventory(tmp_path):
@@ -38,3 +42,13 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"cannot be made .*error 20.*set SUITE_HOME"):
         _ = Home(tmp_path / "file").artifacts
+
+
+@pytest.mark.parametrize("lock", [in_use, alone])
+def test_a_home_on_a_file_system_without_locks_is_one_sentence(tmp_path, monkeypatch, lock):
+    def refuse(_descriptor, _how):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(UserError, match=r"lock .* cannot be made .*error 38.*set SUITE_HOME"), lock(Home(tmp_path)):
+        pytest.fail("nothing is locked")

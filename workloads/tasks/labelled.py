@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 from foundation.errors import UserError, listed
 from foundation.text import printable
 from workloads.tasks.rows import DAMAGED_SHARE, Row, Table
+from workloads.tasks.source import fold_label
 from workloads.tasks.template import Choices, Template, fill
 
 #: The placeholder label of files without labels (test splits).
@@ -56,15 +56,7 @@ def label_text(value: object) -> str:
         return ""
     if not isinstance(value, str | int | float):
         raise ValueError(f"{value!r}")
-    return _folded_label(str(value))
-
-
-@functools.lru_cache(maxsize=4096)
-def _folded_label(value: str) -> str:
-    text = value.strip().lower()
-    whole, _, fraction = text.partition(".")
-    is_whole = whole.lstrip("-").isdecimal() and fraction.strip("0") == ""
-    return whole if is_whole else text
+    return fold_label(str(value))
 
 
 def check_label_map(template: Template, renamed: Mapping[str, str]) -> None:
@@ -150,12 +142,13 @@ def _labelled_text(table: Table, template: Template, labels: Labels, row: Row, v
     if not all(fields.values()):
         return None
     for name, replaced in template.words.items():
-        if fields[name].lower() not in replaced:
+        word = fold_label(fields[name])
+        if word not in replaced:
             raise UserError(
                 f"{table.where}: {name} in {table.unit} {row.line} is {printable(fields[name], 40)!r}, "
                 f"which the template does not have: use {listed(replaced)}."
             )
-        fields[name] = replaced[fields[name].lower()]
+        fields[name] = replaced[word]
     if template.choices is not None:
         names, candidates = _choices(table, template, template.choices, row)
         right = labels.name(value)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foundation.errors import UserError
+from foundation.errors import UserError, listed
 from foundation.text import printable
 from workloads.tasks.delimited import Cells, read_csv, read_tsv
 
@@ -173,32 +173,41 @@ def _read_json(text: str, where: str, known: Collection[str]) -> Table:
         document = json.loads(text)
     except (ValueError, RecursionError):
         return _read_json_lines(text, where)
-    entries = _entries(document, known)
-    if entries is None:
-        raise UserError(f"{where} holds no list of objects: write one object for each example, as in JSON Lines.")
+    try:
+        entries = _entries(document, known)
+    except ValueError as error:
+        raise UserError(f"{where} holds {error}: write one object for each example, as in JSON Lines.") from error
     rows = [_row(entry, number, "entry", where) for number, entry in enumerate(entries, start=1)]
     return Table(where, "entry", tuple(rows))
 
 
-def _entries(document: object, known: Collection[str]) -> Iterable[object] | None:
-    """Returns the objects of a JSON document in one of the shapes that pandas and the datasets library write."""
+def _entries(document: object, known: Collection[str]) -> Iterable[object]:
+    """Returns the objects of a JSON document in one of the shapes that pandas and the datasets library write.
+
+    Raises ValueError, whose message is what it holds instead.
+    """
     if isinstance(document, list):
         return document
     if not isinstance(document, dict):
-        return None
+        raise ValueError("no list of objects")
     columns, data = document.get("columns"), document.get("data")
     if isinstance(columns, list) and isinstance(data, list):
-        return [dict(zip(columns, entry, strict=False)) for entry in data if isinstance(entry, list)]
+        if not all(isinstance(entry, list) and len(entry) == len(columns) for entry in data):
+            raise ValueError(f"`data` whose entries are not all lists of {len(columns)} values, as `columns` has")
+        return [dict(zip(map(str, columns), entry, strict=True)) for entry in data]
     if isinstance(data, list):
         return data
     names = {str(name).casefold() for name in document}
     inner = list(document.values())
     if inner and all(isinstance(value, list) for value in inner) and names & set(known):
-        return [dict(zip(document, entry, strict=True)) for entry in zip(*inner, strict=False)]
+        if len({len(value) for value in inner}) > 1:
+            raise ValueError(f"lists of different lengths ({listed(str(len(value)) for value in inner)})")
+        return [dict(zip(document, entry, strict=True)) for entry in zip(*inner, strict=True)]
     if inner and all(isinstance(value, dict) for value in inner):
         if not names & set(known):
             return inner
-        return [{name: column.get(index) for name, column in document.items()} for index in inner[0]]
+        indices = dict.fromkeys(index for column in inner for index in column)
+        return [{name: column.get(index) for name, column in document.items()} for index in indices]
     return [document]
 
 
@@ -275,9 +284,11 @@ def _unfold(value: Mapping[str, Any], path: tuple[str, ...], prefix: str) -> Ite
         return
     items = value[step] if isinstance(value[step], list) else [value[step]]
     for item in items:
-        if isinstance(item, dict):
-            for deeper in _unfold(item, path[1:], f"{prefix}{step}."):
-                yield flat | deeper
+        if not isinstance(item, dict):
+            yield flat | {prefix + step: item}  # which no template has a use for
+            continue
+        for deeper in _unfold(item, path[1:], f"{prefix}{step}."):
+            yield flat | deeper
 
 
 def _flattened(value: object, name: str) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from foundation.errors import UserError
+from foundation.text import printable
 
 BUILT_IN = "reviews"
 MOVIE_REVIEWS = "movie-reviews"
@@ -36,27 +38,42 @@ class TaskSource:
 
 
 def resolve_path(text: str, folder: Path) -> str:
-    """Returns a path from `folder`, without a `~`."""
-    return str(folder / Path(text).expanduser())
+    """Returns a path from `folder`, without a `~`. Raises `UserError` for one that no file can have."""
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"The home folder in {printable(text, 80)!r} is unknown: write the whole path.") from error
+    if "\0" in text:
+        raise UserError(f"{printable(text, 80)!r} holds a NUL, which no path can: correct it.")
+    return str(folder / path)
 
 
 def resolve_task(text: str, folder: Path) -> str:
-    """Returns the name of a named task as it is, else the path, from `folder`, without a `~`."""
+    """Returns the name of a named task as it is, else the path as `resolve_path` does."""
     return text if text in NAMED_TASKS else resolve_path(text, folder)
 
 
 def resolve_template(text: str, folder: Path) -> str:
-    """Returns the name of a template as it is, but the path of a YAML file from `folder`, without a `~`."""
+    """Returns the name of a template as it is, but the path of a YAML file as `resolve_path` does."""
     return resolve_path(text, folder) if text.lower().endswith((".yaml", ".yml")) else text
 
 
 def parse_label_map(pairs: Iterable[str]) -> dict[str, str]:
-    """Returns `pos=positive` as {"pos": "positive"}; raises `UserError` for a pair of another form."""
+    """Returns `Pos=positive` as {"pos": "positive"}; raises `UserError` for a pair of another form."""
     found: dict[str, str] = {}
     for pair in pairs:
-        source, equals, name = (part.strip().lower() for part in pair.rpartition("="))
+        source, equals, name = (fold_label(part) for part in pair.rpartition("="))
         if not (equals and name):
             raise UserError(f"--label-map has {pair!r}: write LABEL=NAME for each, such as pos=positive,neg=negative.")
         if found.setdefault(source, name) != name:
             raise UserError(f"--label-map reads {source!r} as {found[source]!r} and as {name!r}: choose one of them.")
     return found
+
+
+@functools.lru_cache(maxsize=4096)
+def fold_label(text: str) -> str:
+    """Returns a label as labels are compared: in lower case, and a whole number without its fraction (1.0 is 1)."""
+    text = text.strip().lower()
+    whole, _, fraction = text.partition(".")
+    is_whole = whole.lstrip("-").isdecimal() and fraction.strip("0") == ""
+    return whole if is_whole else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 import logging
@@ -135,8 +136,9 @@ def _of_folder(folder: Path, templates: Mapping[str, Template], known: frozenset
 
 def _published(folder: Path, part: str, patterns: list[str]) -> list[Path]:
     """Returns the file of the first pattern that finds one, or all of its numbered pieces; empty if there is none."""
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _ENDINGS and path.is_file())
     for pattern in dict.fromkeys(patterns):
-        found = sorted(path for path in folder.glob(pattern) if path.suffix.lower() in _ENDINGS and path.is_file())
+        found = [path for path in files if fnmatch.fnmatchcase(path.name, pattern)]
         if len(found) > 1 and not all("-of-" in path.stem for path in found):
             names = listed(path.name for path in found)
             raise UserError(

@@ -27,6 +27,7 @@ from pydantic import (
 from foundation.errors import UserError, unknown_name
 from foundation.validation import first_problem, place_of, sentence_of
 from foundation.yaml_lines import YamlFile, parse_yaml
+from workloads.tasks.source import fold_label
 
 #: What `{field:change}` may do to a text.
 CHANGES: Mapping[str, Callable[[str], str]] = MappingProxyType(
@@ -53,6 +54,28 @@ def _names(value: object) -> object:
 
 
 Columns = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
+def _by_label(value: object) -> object:
+    """Folds names of labels as those of files are. Raises ValueError for two that are the same then."""
+    if not isinstance(value, dict):
+        return value
+    folded = {fold_label(name): inner for name, inner in value.items()}
+    if len(folded) < len(value):
+        raise ValueError("two of its names are the same label")
+    return folded
+
+
+def _to_labels(value: object) -> object:
+    """Does the same, also for what the names stand for."""
+    folded = _by_label(value)
+    if not isinstance(folded, dict):
+        return folded
+    return {name: fold_label(inner) if isinstance(inner, str) else inner for name, inner in folded.items()}
+
+
+ByLabel = Annotated[dict[str, str], BeforeValidator(_by_label)]
+LabelToLabel = Annotated[dict[str, str], BeforeValidator(_to_labels)]
 
 
 class _Strict(BaseModel):
@@ -83,28 +106,27 @@ class Template(_Strict):
     `labels`: what a file's label stands for, where that isn't the name of a candidate. `prompt`: text with `{field}` or
     `{field:change}` in it. Either `candidates`, a text for the name of each, or `choices`, if rows list them. `words`:
     replaces a field's value. `headerless`: the columns of a file without a header. `unfold`: the lists inside a row of
-    which each object is a row of its own. `max_length`: tokens of a row in training.
+    which each object is a row of its own.
     """
 
     about: str = ""
     fields: Annotated[dict[str, Columns], Field(min_length=1)]
     label: Columns = ("label",)
-    labels: dict[str, str] = {}
+    labels: LabelToLabel = {}
     prompt: str
-    candidates: dict[str, str] = {}
+    candidates: ByLabel = {}
     choices: Choices | None = None
-    words: dict[str, dict[str, str]] = {}
+    words: dict[str, ByLabel] = {}
     headerless: Columns = ()
     ignored: Columns = ()
     unfold: str = ""
-    max_length: Annotated[StrictInt, Field(ge=8, le=1 << 20)] = 512
     splits: Splits = Splits()
 
     @model_validator(mode="after")
     def _check(self) -> Template:
         for pattern in (self.prompt, *self.candidates.values()):
             self._check_pattern(pattern, tuple(self.fields))
-        if not any(name for _, name, _ in pieces(self.prompt)):
+        if not _has_fields(self.prompt):
             raise ValueError("the prompt names no field: write one such as {sentence}")
         self._check_candidates()
         for name, replaced in self.words.items():
@@ -123,7 +145,7 @@ class Template(_Strict):
             for name in (self.choices.texts, self.choices.names):
                 if name not in self.fields:
                     raise ValueError(f"`choices` names the field {name!r}: name one of {', '.join(self.fields)}")
-            if "{choice" not in self.choices.candidate:
+            if not _has_fields(self.choices.candidate):
                 raise ValueError("the candidate of `choices` is the same for all: put {choice} into it")
             return
         texts = list(self.candidates.values())
@@ -144,7 +166,7 @@ class Template(_Strict):
     @property
     def constants(self) -> tuple[str, ...] | None:
         """The candidates, if they are the same for all rows: the verbalizers of the labels. Else None."""
-        if self.choices is not None or any(name for text in self.candidates.values() for _, name, _ in pieces(text)):
+        if self.choices is not None or any(map(_has_fields, self.candidates.values())):
             return None
         return tuple(self.candidates.values())
 
@@ -171,6 +193,10 @@ def pieces(pattern: str) -> tuple[tuple[str, str | None, str], ...]:
     if conversions:
         raise ValueError(f"!{conversions[0]}")
     return tuple((text, name, change or "") for text, name, change, _ in parts)
+
+
+def _has_fields(pattern: str) -> bool:
+    return any(name is not None for _, name, _ in pieces(pattern))
 
 
 def fill(pattern: str, values: Mapping[str, str]) -> str:

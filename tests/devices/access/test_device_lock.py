@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import re
 import subprocess
@@ -84,3 +86,36 @@ def test_a_locks_folder_that_cannot_be_created_is_a_user_error(tmp_path: Path) -
         exclusive("pi", tmp_path / "file"),
     ):
         pytest.fail("there is no folder")
+
+
+def without_flock(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Makes the file system refuse every lock."""
+
+    def refuse(_descriptor: int, _how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+def test_a_file_system_that_has_no_locks_left_is_a_user_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_flock(monkeypatch, errno.ENOLCK)
+    with (
+        pytest.raises(UserError, match=r"can't hold the lock of device 'pi' because the system refused \(ENOLCK\)"),
+        exclusive("pi", tmp_path),
+    ):
+        pytest.fail("nothing is locked")
+
+
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_on_a_file_system_without_locks_the_files_themselves_exclude(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_flock(monkeypatch, errno.ENOSYS)
+    with (
+        exclusive("pi", tmp_path),
+        pytest.raises(DeviceBusy, match="in use by process"),
+        exclusive("pi", tmp_path),
+    ):
+        pytest.fail("the device was held twice")
+    with exclusive("pi", tmp_path):
+        assert (tmp_path / "pi.json").exists()

@@ -408,6 +408,17 @@ def test_pieces_of_a_published_file_are_joined(tmp_path: Path) -> None:
     assert len(open_task(TaskSource(str(tmp_path))).examples) == 6
 
 
+@pytest.mark.parametrize("pattern", ["", ".", "/train.tsv", "**x", "[", "../*"])
+def test_a_pattern_that_is_no_file_name_finds_nothing(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "fields: {text: text}\nprompt: '{text} is'\ncandidates: {a: ' a', b: ' b'}\n"
+        f"splits: {{train: ['{pattern}']}}\n"
+    )
+    (tmp_path / "train.tsv").write_text("text\tlabel\nx\ta\n")
+    with pytest.raises(UserError, match=r"has no train file, .*data files: train\.tsv"):
+        open_task(TaskSource(str(tmp_path), template=str(tmp_path / "own.yaml")))
+
+
 def test_a_folder_with_two_training_files_is_not_guessed(tmp_path: Path) -> None:
     for name in ("train.tsv", "train.csv"):
         (tmp_path / name).write_text("")

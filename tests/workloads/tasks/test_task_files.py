@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from foundation.errors import UserError
-from workloads.tasks.source import TaskSource
+from workloads.tasks.source import TaskSource, parse_label_map
 from workloads.tasks.task import Task, built_in_task, open_task
 
 
@@ -240,6 +240,30 @@ def test_every_shape_of_a_json_document_reads_alike(tmp_path: Path, document: ob
     assert rows(write(tmp_path, json.dumps(document), "task.json")) == EXPECTED
 
 
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        (7, "holds no list of objects"),
+        ({"text": ["a", "b", "c"], "label": [1]}, r"holds lists of different lengths \(3, 1\)"),
+        ({"text": {"0": "a"}, "label": {"0": 1, "1": 0}}, "has no text in 1 of 2 rows"),
+        ({"columns": ["text", "label"], "data": [["a", 1], ["b"]]}, "not all lists of 2 values, as `columns` has"),
+        ({"columns": ["text", "label"], "data": [["a", 1], {"text": "b"}]}, "not all lists of 2 values"),
+        ({"columns": [["text", "x"], ["label", "y"]], "data": [["a", 1]]}, "which none of the templates"),
+        ({"data": [TWO[0], None]}, "entry 2 should be an object"),
+    ],
+)
+def test_no_value_of_a_json_document_is_dropped_in_silence(tmp_path: Path, document: object, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        read_task(write(tmp_path, json.dumps(document), "task.json"))
+
+
+def test_an_item_that_is_no_object_is_not_passed_over(tmp_path: Path) -> None:
+    answers = [{"text": "Tom", "label": 1}, "Ed"]
+    entry = {"passage": {"text": "Tom ran.", "questions": [{"question": "Who ran?", "answers": answers}]}}
+    with pytest.raises(UserError, match=r"does not use \(passage\.questions\.answers\)"):
+        read_task(write(tmp_path, json.dumps(entry), "task.jsonl"))
+
+
 def test_json_lines_called_json_are_read_and_their_mistakes_have_a_line(tmp_path: Path) -> None:
     lines = "".join(json.dumps(row) + "\n" for row in TWO)
     assert rows(write(tmp_path, lines, "task.json")) == EXPECTED
@@ -276,7 +300,8 @@ def test_labels_are_read_as_the_user_says(tmp_path: Path) -> None:
 
 def test_a_label_map_can_swap_what_the_template_says(tmp_path: Path) -> None:
     path = write(tmp_path, "text,label\na fine film,0\na bad film,1\n", "task.csv")
-    assert rows(path, label_map={"0": "positive", "1": "negative"}) == EXPECTED
+    for pairs in (["0=positive", "1=negative"], ["0.0=Positive", "1.0=NEGATIVE"]):
+        assert rows(path, label_map=parse_label_map(pairs)) == EXPECTED
 
 
 def with_class_names(table: pyarrow.Table, names: list[str]) -> pyarrow.Table:

@@ -37,7 +37,17 @@ def test_a_template_of_the_user_reads_a_file_of_the_user(tmp_path: Path) -> None
         ("Team wins Topic:", 0),
         ("Shares fall Topic:", 1),
     ]
-    assert task.template.max_length == 512
+
+
+def test_labels_and_words_of_a_template_are_compared_as_those_of_files(tmp_path: Path) -> None:
+    text = GOOD.replace("{s: ", "{Sport: ").replace(" m: ", " MONEY: ")
+    load(
+        tmp_path,
+        f"{text}labels: {{'1.0': money, Cash: Money}}\nwords: {{text: {{A Team: the team, Shares: shares}}}}\n",
+    )
+    (tmp_path / "news.csv").write_text("title,topic\na team,Sport\nshares,1\nSHARES,cash\nShares,Money\n")
+    task = open_task(TaskSource(str(tmp_path / "news.csv"), template=str(tmp_path / "own.yaml")))
+    assert [(each.text, each.right) for each in task.examples] == [("The team Topic:", 0), *[("Shares Topic:", 1)] * 3]
 
 
 MISTAKES: dict[str, tuple[str, str, int, str]] = {
@@ -53,6 +63,7 @@ MISTAKES: dict[str, tuple[str, str, int, str]] = {
     "twice the same": ('" money"', '" sport"', 1, "two or more candidates, all different"),
     "an empty candidate": ('" money"', '" "', 1, "two or more candidates, all different and none empty"),
     "no candidates": ('candidates: {s: " sport", m: " money"}', "", 1, "either `candidates` or `choices`"),
+    "the same label twice": ("{s:", "{M:", 6, "`candidates` is .* two of its names are the same label"),
     "a label without candidate": ("label: topic", "label: topic\nlabels: {x: art}", 1, "the label 'art' has no"),
     "choices of no field": (
         'candidates: {s: " sport", m: " money"}',
@@ -66,8 +77,14 @@ MISTAKES: dict[str, tuple[str, str, int, str]] = {
         1,
         "is the same for all: put {choice} into it",
     ),
+    "braces of no field": (
+        'candidates: {s: " sport", m: " money"}',
+        "choices: {texts: text, names: text, candidate: '{{choice}}'}",
+        1,
+        "is the same for all: put {choice} into it",
+    ),
     "words of no field": ("label: topic", "label: topic\nwords: {x: {a: b}}", 1, "`words` replaces values of 'x'"),
-    "a length that is none": ("label: topic", "label: topic\nmax_length: 2", 5, "`max_length` is 2"),
+    "a share that is none": ("label: topic", "label: topic\nsplits: {validation_share: 2.0}", 5, "_share` is 2.0"),
     "an object": ("label: topic", "label: !!python/name:os.system", 4, "the tag .* is not read here"),
     "not YAML": ("label: topic", "label: [", 6, "not valid YAML"),
     "twice the same key": ("label: topic", "label: topic\nlabel: a", 5, "'label' is there twice, first on line 4"),
