@@ -210,23 +210,21 @@ def unreached_runs(connection: Connection, device_ids: Sequence[int]) -> list[Un
     A device that is reached has a state in the run; one that isn't has none, and failed measurements (`ON_A_DEVICE`).
     """
     table, state, run = schema.measurement, schema.device_state, schema.run
-    here = (state.c.run_id == table.c.run_id) & state.c.device_id.in_(device_ids)
-    failed = func.coalesce(table.c.status, "partial") == "failed"
-    met = func.max(case((select(state.c.id).where(here).exists() | (ON_A_DEVICE & ~failed), 1), else_=0)).label("met")
-    reason = func.max(case((ON_A_DEVICE & failed, func.coalesce(table.c.reason, "")))).label("reason")
+    reached = select(func.max(run.c.started_at)).select_from(state.join(run)).where(state.c.device_id.in_(device_ids))
+    since = connection.execute(reached).scalar() or ""
+    failed = case((func.coalesce(table.c.status, "partial") == "failed", 1), else_=0)
     statement = (
-        select(table.c.run_id, run.c.started_at, reason, met)
+        select(table.c.run_id, run.c.started_at, func.max(table.c.reason), func.min(failed))
         .select_from(table.join(run))
-        .where(table.c.device_id.in_(device_ids), table.c.role == "measured")
+        .where(run.c.started_at > since, table.c.device_id.in_(device_ids), table.c.role == "measured", ON_A_DEVICE)
         .group_by(table.c.run_id, run.c.started_at)
-        .having((met == 1) | reason.is_not(None))
         .order_by(run.c.started_at.desc(), table.c.run_id.desc())
     )
     found: list[UnreachedRun] = []
-    for row in connection.execute(statement):
-        if row.met:
+    for run_id, at, reason, all_failed in connection.execute(statement):
+        if not all_failed:
             break
-        found.append(UnreachedRun(row.run_id, row.started_at, row.reason or "the device could not be reached"))
+        found.append(UnreachedRun(run_id, at, reason or "the device could not be reached"))
     return found[::-1]
 
 
