@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select
 
 from foundation.unavailable import Json
 from reports.model.measurement import Measurement
@@ -117,6 +117,12 @@ def why_aside(row: Any) -> str:
 def is_night(row: Any) -> bool:
     """Whether a point belongs to the history of nights."""
     return not why_aside(row)
+
+
+def is_of_night() -> ColumnElement[bool]:
+    """Returns the same for a statement on measurements with their runs."""
+    sessions = func.coalesce(schema.measurement.c.valid_sessions, 0)
+    return (schema.run.c.purpose == "nightly") & (sessions >= MIN_NIGHT_SESSIONS)
 
 
 def history_of(points: Sequence[StoredPoint], alike: Sequence[bool]) -> tuple[StoredPoint, ...]:
