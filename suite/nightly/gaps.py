@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import select
+from sqlalchemy import case, select
 
 from foundation.unavailable import Unavailable
 from reports.model.measurement import Measurement
@@ -47,7 +47,7 @@ def find_gaps(store: Store, run_id: str) -> list[Gap]:
 
 @dataclass(frozen=True)
 class _Measured:
-    """A measurement of a night; `metrics` are those that it has a point of."""
+    """A measurement of a night; `metrics` are those that it has a point of. Only this night's have their document."""
 
     device: str
     workload_key: str
@@ -79,11 +79,13 @@ def _nights(store: Store, run_id: str) -> list[_Night]:
         of_nights = (table.c.run_id.in_([row.id for row in ids])) & (table.c.role == "measured")
         metrics: dict[int, set[str]] = {}
         joined = point.join(series).join(table)
+        known = of_nights & series.c.metric.in_(METRIC_BY_NAME)
         for key, metric in connection.execute(
-            select(point.c.measurement_id, series.c.metric).select_from(joined).where(of_nights)
+            select(point.c.measurement_id, series.c.metric).select_from(joined).where(known)
         ):
             metrics.setdefault(key, set()).add(metric)
-        columns = (table.c.id, table.c.run_id, device.c.name, table.c.workload_key, table.c.status, table.c.document)
+        document = case((table.c.run_id == run_id, table.c.document)).label("document")  # those of a month are many MB
+        columns = (table.c.id, table.c.run_id, device.c.name, table.c.workload_key, table.c.status, document)
         rows = connection.execute(select(*columns).select_from(table.join(device)).where(of_nights)).all()
     found: dict[str, _Night] = {row.id: _Night(row.started_at, {}) for row in ids}
     for row in rows:
@@ -113,7 +115,6 @@ def _left_out(nights: Sequence[_Night]) -> list[Gap]:
 def _vanished(nights: Sequence[_Night]) -> list[Gap]:
     """Returns the numbers that good measurements had in an earlier night and lack in this one, alike ones together."""
     alike: dict[tuple[str, str], list[str]] = {}
-    counts: dict[tuple[str, str], int] = {}
     for place, tonight in nights[0].measured.items():
         if tonight.status not in STATUSES_WITH_POINTS:
             continue
@@ -124,13 +125,9 @@ def _vanished(nights: Sequence[_Night]) -> list[Gap]:
             nights_word = "1 night" if without == 1 else f"{without} nights"
             why = _why_none(tonight, metric)
             said = f"none for {nights_word}, the last on {_day(before[since][0].started_at)}: {why}"
-            title = metric_title(metric).lower()
-            titles = alike.setdefault((tonight.device, said), [])
-            counts[tonight.device, said] = counts.get((tonight.device, said), 0) + 1
-            if title not in titles:
-                titles.append(title)
+            alike.setdefault((tonight.device, said), []).append(metric_title(metric).lower())
     return [
-        Gap("vanished", device, f"{format_list(titles)} ({counts[device, said]} series): {said}")
+        Gap("vanished", device, f"{format_list(list(dict.fromkeys(titles)))} ({len(titles)} series): {said}")
         for (device, said), titles in alike.items()
     ]
 

@@ -29,7 +29,7 @@ def banner(night: Night) -> str:
     verdicts = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "no series has a point"
     errors = len(night.errors)
     failed = f"; {errors} measurement{'' if errors == 1 else 's'} failed" if errors else ""
-    gaps = Counter(gap.what for gap in night.gaps)
+    gaps = Counter(what for what, _ in {(gap.what, gap.device): None for gap in night.gaps})
     lacks = "".join(f"; {_GAPS[what].format(n=count, s='' if count == 1 else 's')}" for what, count in gaps.items())
     busy = len({item.device for item in night.measurements if item.busy})
     load = f"; {busy} device{' was' if busy == 1 else 's were'} busy" if busy else ""
@@ -40,18 +40,12 @@ def markdown(night: Night) -> str:
     """Returns the summary; text from devices and files cannot become markup. Rows beyond 50 of a kind are counted."""
     lines = [f"## Night {night.run_id}", "", f"{banner(night)}.", ""]
     for word in ("regressed", "inconclusive", "improved"):
-        lines += _section(word, night.of(word), night)
-    if night.errors:
-        lines += ["### Failed", ""]
-        lines += [_failed(item) for item in night.errors[:MOST_ROWS]]
-        lines += _more(len(night.errors))
-    if night.gaps:
-        lines += ["### Missing", ""]
-        lines += [f"- **{_plain(gap.device)}**: {_plain(gap.sentence)}" for gap in night.gaps[:MOST_ROWS]]
-        lines += _more(len(night.gaps))
+        lines += _section(f"{_MARKS[word]} {word.capitalize()}", [_judged(item, night) for item in night.of(word)])
     busy = dict.fromkeys((item.device, item.busy) for item in night.measurements if item.busy)
-    lines += [f"- **{_plain(device)}** was busy: {_plain(load)}" for device, load in busy]
-    lines += ["", f"Report: {_plain(str(night.report))}"]
+    lines += _section("Failed", [_failed(item) for item in night.errors])
+    lines += _section("Missing", [f"- **{_plain(gap.device)}**: {_plain(gap.sentence)}" for gap in night.gaps])
+    lines += _section("Busy", [f"- **{_plain(device)}**: {_plain(load)}" for device, load in busy])
+    lines.append(f"Report: {_plain(str(night.report))}")
     return "\n".join(lines) + "\n"
 
 
@@ -88,19 +82,16 @@ def _change(item: JudgedSeries, night: Night) -> Json:
     }
 
 
-def _section(word: str, found: Sequence[JudgedSeries], night: Night) -> list[str]:
-    if not found:
-        return []
-    lines = [f"### {_MARKS[word]} {word.capitalize()}", ""]
-    for item in found[:MOST_ROWS]:
-        lines.append(f"- **{_plain(item.verdict.series)}**: {_plain(item.verdict.sentence)}")
-        if command := night.command(item):
-            lines.append(f"  `{command.replace('`', '')}`")
-    return [*lines, *_more(len(found)), ""]
+def _section(title: str, rows: Sequence[str]) -> list[str]:
+    """Returns the lines of a section, none without any row."""
+    more = [f"- and {len(rows) - MOST_ROWS} more"] if len(rows) > MOST_ROWS else []
+    return [f"### {title}", "", *rows[:MOST_ROWS], *more, ""] if rows else []
 
 
-def _more(count: int) -> list[str]:
-    return [f"- and {count - MOST_ROWS} more"] if count > MOST_ROWS else []
+def _judged(item: JudgedSeries, night: Night) -> str:
+    command = night.command(item).replace("`", "")
+    line = f"- **{_plain(item.verdict.series)}**: {_plain(item.verdict.sentence)}"
+    return f"{line}\n  `{command}`" if command else line
 
 
 def _failed(item: Measurement) -> str:

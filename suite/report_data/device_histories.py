@@ -191,6 +191,10 @@ def _summary(connection: Connection, name: str, rows: Sequence[Row]) -> DeviceSu
     )
 
 
+ON_A_DEVICE = schema.measurement.c.artifact_hash.is_not(None)
+"""Measurements that had a program for the device; those left out without one say nothing of whether it was reached."""
+
+
 @dataclass(frozen=True)
 class UnreachedRun:
     """A run that could not reach a device: when it started, and why not."""
@@ -203,25 +207,24 @@ class UnreachedRun:
 def unreached_runs(connection: Connection, device_ids: Sequence[int]) -> list[UnreachedRun]:
     """Returns the newest runs in a row that could not reach a device, oldest first; none of one that was reached last.
 
-    A device that is reached has a state in the run; one that isn't has failed measurements alone.
+    A device that is reached has a state in the run; one that isn't has none, and failed measurements (`ON_A_DEVICE`).
     """
     table, state, run = schema.measurement, schema.device_state, schema.run
-    here = (state.c.run_id == table.c.run_id) & state.c.device_id.in_(device_ids)
-    reached = case((select(state.c.id).where(here).exists(), 1), else_=0)
-    not_failed = case((func.coalesce(table.c.status, "partial") == "failed", 0), else_=1)
+    reached = select(func.max(run.c.started_at)).select_from(state.join(run)).where(state.c.device_id.in_(device_ids))
+    since = connection.execute(reached).scalar() or ""
+    failed = case((func.coalesce(table.c.status, "partial") == "failed", 1), else_=0)
     statement = (
-        select(table.c.run_id, run.c.started_at, func.max(table.c.reason).label("reason"),
-               func.max(reached).label("met"), func.sum(not_failed).label("others"))
+        select(table.c.run_id, run.c.started_at, func.max(table.c.reason), func.min(failed))
         .select_from(table.join(run))
-        .where(table.c.device_id.in_(device_ids), table.c.role == "measured")
+        .where(run.c.started_at > since, table.c.device_id.in_(device_ids), table.c.role == "measured", ON_A_DEVICE)
         .group_by(table.c.run_id, run.c.started_at)
         .order_by(run.c.started_at.desc(), table.c.run_id.desc())
-    )  # fmt: skip
+    )
     found: list[UnreachedRun] = []
-    for row in connection.execute(statement):
-        if row.met or row.others:
+    for run_id, at, reason, all_failed in connection.execute(statement):
+        if not all_failed:
             break
-        found.append(UnreachedRun(row.run_id, row.started_at, row.reason or "the device could not be reached"))
+        found.append(UnreachedRun(run_id, at, reason or "the device could not be reached"))
     return found[::-1]
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, select
 from foundation.errors import UserError
 from foundation.text import printable
 from foundation.unavailable import Json, unavailable
+from suite.report_data.device_histories import ON_A_DEVICE
 from suite.store import schema
 from suite.store.dialect import Row
 from suite.store.identity import IMPORTED_FROM, origin_entry
@@ -78,7 +79,7 @@ def surroundings(connection: Connection, run_id: str) -> dict[str, Any]:
 def _unreached(connection: Connection, run_id: str) -> dict[str, Any]:
     """Returns the devices of failed measurements; one of them that the run reached has a state and is known by it."""
     device, table = schema.device, schema.measurement
-    failed = (table.c.run_id == run_id) & (table.c.role == "measured") & (table.c.status == "failed")
+    failed = (table.c.run_id == run_id) & (table.c.role == "measured") & (table.c.status == "failed") & ON_A_DEVICE
     rows = connection.execute(select(device, table.c.reason).select_from(table.join(device)).where(failed)).mappings()
     return {
         row["name"]: {

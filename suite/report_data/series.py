@@ -20,7 +20,7 @@ from suite.regression.log_ratios import Direction
 from suite.regression.segments import Point, Segment, segments, since_device_change
 from suite.store import schema
 from suite.store.acceptances import accepted_points
-from suite.store.nights import why_aside
+from suite.store.nights import acceptances_among, why_aside
 
 ACCEPTED = "accepted"
 _DEVICE_LEVEL, _DRIFT_TRACED = "device_level", "drift_traced"
@@ -188,13 +188,12 @@ def _among_nights(points: Sequence[Point], sources: Sequence[_PointSource]) -> l
         return list(points)
     pairs = list(zip(points, sources, strict=True))
     marks = [None if source.aside else f"{point.fingerprint}/{source.design}" for point, source in pairs]
+    held = acceptances_among([point.accepted for point in points], [mark is not None for mark in marks])
     current = next(mark for mark in marks if mark is not None)
-    accepted, found = False, list[Point]()
-    for point, mark in zip(points, marks, strict=True):
-        accepted = accepted or point.accepted
+    found = list[Point]()
+    for point, mark, accepted in zip(points, marks, held, strict=True):
         current = mark or current
-        found.append(replace(point, fingerprint=current, accepted=accepted and mark is not None, aside=mark is None))
-        accepted = accepted and mark is None
+        found.append(replace(point, fingerprint=current, accepted=accepted, aside=mark is None))
     return found
 
 

@@ -111,7 +111,7 @@ def _series(connection: Connection) -> Iterator[tuple[str, Sequence[StoredPoint]
         stored = [_stored(row, last, accepted) for row in own]
         for design in dict.fromkeys(row.design for row in own):
             alike = [is_night(row) and row.design == design for row in own]
-            yield "/".join(name), history_of(stored[-1], stored, alike)[1]
+            yield "/".join(name), history_of(stored, alike)
 
 
 def _stored(row: Any, verdicts: dict[tuple[int, int], str], accepted: set[tuple[int, int]]) -> StoredPoint:

@@ -6,9 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, case, func, select
+from sqlalchemy import Column, Select, Subquery, case, func, select
 
 from suite.store import schema
+from suite.store.nights import is_of_night
 from suite.store.store import Store
 
 
@@ -59,20 +60,20 @@ def series_list(store: Store) -> list[SeriesSummary]:
         .where(schema.acceptance.c.measurement_id == point.c.measurement_id)
         .exists()
     )
-    in_time = (measurement.c.started_at, measurement.c.id)
-    before = func.lag(of_name.c.fingerprint).over(partition_by=of_name.c.named, order_by=in_time)
-    # As in `suite.regression.segments`, another fingerprint than before or an acceptance opens a segment.
-    opens = case((before.is_distinct_from(of_name.c.fingerprint) | accepted, 1), else_=0).label("opens")
+    by_name = {"partition_by": of_name.c.named}
+    in_time = by_name | {"order_by": (measurement.c.started_at, measurement.c.id)}
+    night = case((is_of_night(), 1), else_=0)
+    mark = of_name.c.fingerprint + case((night == 1, "/" + func.coalesce(measurement.c.design, "")), else_="")
     each = (
-        select(of_name.c.named, opens)
-        .select_from(point.join(of_name, point.c.series_id == of_name.c.id).join(measurement))
+        select(
+            *(of_name.c.named, night.label("night"), mark.label("mark"), measurement.c.started_at, measurement.c.id),
+            func.max(night).over(**by_name).label("nights"),
+            func.sum(case((accepted, 1), else_=0)).over(**in_time).label("acceptances"),
+        )
+        .select_from(point.join(of_name, point.c.series_id == of_name.c.id).join(measurement).join(schema.run))
         .subquery()
     )
-    counted = (
-        select(each.c.named, func.sum(each.c.opens).label("segments"), func.count().label("points"))
-        .group_by(each.c.named)
-        .subquery()
-    )
+    counted = _count_segments(each).subquery()
     statement = (
         select(*names, counted.c.segments, counted.c.points)
         .select_from(counted.join(series, counted.c.named == series.c.id))
@@ -81,6 +82,20 @@ def series_list(store: Store) -> list[SeriesSummary]:
     with store.database.reading() as connection:
         rows = connection.execute(statement).all()
     return [SeriesSummary(row[0], row[1], row[2], row[3], bool(row[4]), row[5], row[6]) for row in rows]
+
+
+def _count_segments(each: Subquery) -> Select[Any]:
+    """Selects how many segments and points a name has, as `suite.regression.segments` and the page of a series do.
+
+    Another fingerprint or design than before, or an acceptance since, opens a segment; where there are nights, only they
+    do.
+    """
+    kept = {"partition_by": (each.c.named, each.c.night), "order_by": (each.c.started_at, each.c.id)}
+    other = func.lag(each.c.mark).over(**kept).is_distinct_from(each.c.mark)
+    opens = (each.c.night == each.c.nights) & (other | (func.lag(each.c.acceptances).over(**kept) < each.c.acceptances))
+    opened = select(each.c.named, case((opens, 1), else_=0).label("opens")).subquery()
+    counts = (func.sum(opened.c.opens).label("segments"), func.count().label("points"))
+    return select(opened.c.named, *counts).group_by(opened.c.named)
 
 
 def _names() -> tuple[Column[Any], ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select
 
 from foundation.unavailable import Json
 from reports.model.measurement import Measurement
@@ -72,7 +72,8 @@ def series_of_night(store: Store, run_id: str) -> list[SeriesTonight]:
         if last is not None:
             tonight = replace(stored[last], valid_sessions=rows[last].valid_sessions or 0)
             alike = [is_night(row) and row.design == rows[last].design for row in rows[:last]]
-            found.append(SeriesTonight(*name, *history_of(tonight, stored[:last], alike)))
+            *before, judged = history_of([*stored[:last], tonight], [*alike, True])
+            found.append(SeriesTonight(*name, judged, tuple(before)))
     return found
 
 
@@ -118,21 +119,28 @@ def is_night(row: Any) -> bool:
     return not why_aside(row)
 
 
-def history_of(
-    tonight: StoredPoint, before: Sequence[StoredPoint], alike: Sequence[bool]
-) -> tuple[StoredPoint, tuple[StoredPoint, ...]]:
-    """Returns tonight's point and those points before it that it is judged against.
+def is_of_night() -> ColumnElement[bool]:
+    """Returns the same for a statement on measurements with their runs."""
+    sessions = func.coalesce(schema.measurement.c.valid_sessions, 0)
+    return (schema.run.c.purpose == "nightly") & (sessions >= MIN_NIGHT_SESSIONS)
 
-    An acceptance of a point that is left out holds from the next one that is kept.
+
+def history_of(points: Sequence[StoredPoint], alike: Sequence[bool]) -> tuple[StoredPoint, ...]:
+    """Returns those points (oldest first) that are `alike`, with the acceptances that hold among them."""
+    held = acceptances_among([point.accepted for point in points], alike)
+    found = zip(points, held, alike, strict=True)
+    return tuple(replace(point, accepted=accepted) for point, accepted, kept in found if kept)
+
+
+def acceptances_among(accepted: Sequence[bool], kept: Sequence[bool]) -> list[bool]:
+    """Returns which points (oldest first) are accepted: an acceptance of one left out holds from the next that is kept.
     """
-    kept: list[StoredPoint] = []
-    accepted = False
-    for point, counts in zip(before, alike, strict=True):
-        accepted = accepted or point.accepted
-        if counts:
-            kept.append(replace(point, accepted=accepted))
-            accepted = False
-    return replace(tonight, accepted=accepted or tonight.accepted), tuple(kept)
+    held, pending = [], False
+    for own, stays in zip(accepted, kept, strict=True):
+        pending = pending or own
+        held.append(pending and stays)
+        pending = pending and not stays
+    return held
 
 
 def _stored(

@@ -12,6 +12,7 @@ from reports.model.histories import DeviceSummary
 from reports.model.statistics import Energy
 from suite.nightly.gaps import Gap, find_gaps
 from suite.report_data.source import StoreSource
+from suite.results.measurement import Subject, measure
 from suite.store import schema
 from suite.store.store import Store
 from tests.support.suite.stored_run import WORKLOAD, Begun, begin, finish
@@ -43,11 +44,30 @@ def absent(path: Path, day: int, reason: str) -> Begun:
     store = Store.open(path)
     run_id = store.begin_run({"sessions": 3, "steps": 10}, ["suite", "nightly"], {}, purpose="nightly")
     device_id = store.known_device("local", "local", False)
-    key = store.begin_measurement(run_id, device_id, WORKLOAD, planned_sessions=3)
+    store.record_artifact("abc123", WORKLOAD, {})
+    key = store.begin_measurement(run_id, device_id, WORKLOAD, planned_sessions=3, artifact_hash="abc123")
     begun = Begun(store, run_id, device_id, key)
     found = replace(finish(begun), status="failed", reason=reason)
     store.finish_measurement(key, found)
     return dated(begun, day)
+
+
+def left_out(begun: Begun, status: str, reason: str, day: int) -> None:
+    """Adds a setting to a night that no device could make: its export failed, or the model has none of it."""
+    workload = WORKLOAD | {"quant": "nf4"}
+    key = begun.store.begin_measurement(begun.run_id, begun.device_id, workload, planned_sessions=3)
+    found = measure(Subject("local", "local", False, workload, planned_sessions=3), [])
+    begun.store.finish_measurement(key, replace(found, status=status, reason=reason))
+    dated(begun, day)
+
+
+def nothing_to_measure(path: Path, day: int) -> Begun:
+    """A night whose only setting could not be exported, so that nobody looked for the device."""
+    store = Store.open(path)
+    run_id = store.begin_run({"sessions": 3, "steps": 10}, ["suite", "nightly"], {}, purpose="nightly")
+    begun = Begun(store, run_id, store.known_device("local", "local", False), 0)
+    left_out(begun, "failed", "the weights can't be read", day)
+    return begun
 
 
 @pytest.fixture
@@ -110,6 +130,28 @@ def test_a_device_that_was_not_reached_has_its_newest_reason_and_since_when(path
     assert summary_of(back.store).unreached == ""
     for begun in (last, back):
         begun.store.close()
+
+
+def test_a_night_without_a_program_for_a_device_does_not_say_that_it_was_not_reached(path: Path) -> None:
+    night(path, 1).store.close()
+    begun = nothing_to_measure(path, 2)
+    assert [gap.what for gap in find_gaps(begun.store, begun.run_id)] == ["left out"]
+    assert summary_of(begun.store).unreached == ""
+    assert StoreSource(begun.store).surroundings(begun.run_id).devices == {}
+    begun.store.close()
+
+
+@pytest.mark.parametrize("status", ["failed", "unsupported"])
+def test_a_setting_that_was_left_out_hides_nothing_of_a_device_that_was_not_reached(path: Path, status: str) -> None:
+    absent(path, 1, "no route to host").store.close()
+    nothing_to_measure(path, 2).store.close()
+    last = absent(path, 3, "connection refused")
+    left_out(last, status, "the model has no such setting", 3)
+    found = summary_of(last.store)
+    assert (found.unreached, found.unreached_since[:10]) == ("connection refused", "2026-01-01")
+    (check,) = StoreSource(last.store).surroundings(last.run_id).devices["local"].preflight
+    assert check.detail == "connection refused"
+    last.store.close()
 
 
 def test_a_device_that_was_never_reached_is_red_too(path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 
+from suite.nightly.gaps import Gap
 from suite.nightly.summary import MOST_ROWS, banner, document, junit, markdown
 from tests.support.suite.nights_made import KEY, night, result_of, verdict_of
 
@@ -65,6 +67,26 @@ def test_a_night_in_one_sentence_counts_every_verdict_and_what_failed():
     assert banner(found) == "3 series: 1 regressed, 2 unchanged; 1 measurement failed"
     assert banner(night(measurements=[FAILED] * 2)).endswith("; 2 measurements failed")
     assert banner(night()) == "0 series: no series has a point"
+
+
+GAPS = (
+    Gap("unreached", "pi", "not reached since 2026-01-02: no route to host"),
+    Gap("vanished", "board-1", "energy per step, net (1 series): none for 1 night"),
+    Gap("vanished", "board-1", "peak memory (1 series): none for 2 nights"),
+)
+
+
+def test_a_device_that_lacks_two_numbers_is_one_device():
+    found = banner(replace(night(), gaps=GAPS))
+    assert found.endswith("; 1 device not reached; 1 device without numbers that they had")
+
+
+def test_markdown_has_what_is_missing_and_busy_devices_under_headings_of_their_own():
+    busy = replace(OK, busy="90 % of the cores' time is in use")
+    text = markdown(replace(night(measurements=[busy, busy]), gaps=GAPS))
+    parts = [part.strip().splitlines() for part in text.split("### ")[1:]]
+    assert (parts[0][0], len(parts[0][2:])) == ("Missing", 3)
+    assert parts[1][:4] == ["Busy", "", "- **board**: 90 % of the cores' time is in use", ""]
 
 
 def test_the_json_line_tells_changes_with_rule_numbers_and_the_command_that_repeats_them():

@@ -92,6 +92,35 @@ def test_an_accepted_level_opens_a_segment(path):
     assert values_by_segment(made.store) == [[100.0, 100.0], [130.0]] and listed(made.store) == (2, 3)
 
 
+def test_what_was_measured_in_passing_opens_no_segment_among_nights(path):
+    """A run on other firmware, and a night of one session; an acceptance of the run holds from the next night on."""
+    for ms in (100.0, 101.0):
+        finish(begin(path, purpose="nightly"), ms, ms)
+    passing = begin(path, os_build="Debian 13")
+    finish(passing, 500.0, 500.0)
+    finish(begin(path, purpose="nightly", os_build="Debian 13"), 501.0)
+    made = begin(path, purpose="nightly")
+    finish(made, 102.0, 102.0)
+    assert [len(part) for part in values_by_segment(made.store)] == [5] and listed(made.store) == (1, 5)
+    (series,) = (one for one in series_list(made.store) if one.metric == "latency_ms")
+    accept_points(made.store, [newest_point(made.store, series, passing.run_id)], "lena", "new level")
+    assert [len(part) for part in values_by_segment(made.store)] == [4, 1] and listed(made.store) == (2, 5)
+
+
+def test_nights_of_another_design_open_a_segment(path):
+    for steps in (10, 10, 100, 10):
+        made = begin(path, purpose="nightly", steps=steps)
+        finish(made, 100.0, 100.0)
+    assert [len(part) for part in values_by_segment(made.store)] == [2, 1, 1] and listed(made.store) == (3, 4)
+
+
+def test_runs_of_another_design_are_one_segment_where_there_are_no_nights(path):
+    for steps in (10, 100):
+        made = begin(path, steps=steps)
+        finish(made, 100.0)
+    assert [len(part) for part in values_by_segment(made.store)] == [2] and listed(made.store) == (1, 2)
+
+
 @pytest.mark.parametrize(
     ("status", "has_points"),
     [
