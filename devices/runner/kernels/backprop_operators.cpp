@@ -180,19 +180,15 @@ void adam_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   adam(step, first.const_data_ptr<float>(), second.const_data_ptr<float>(), out.numel(), out.mutable_data_ptr<float>());
 }
 
-void registered(const char* name, executorch::runtime::OpFunction function) {
-  (void)executorch::runtime::register_kernel(executorch::runtime::Kernel(name, function));
-}
-
 // The library's own wrapper does not know lists of tensors beside other arguments.
-const bool boxed_registered = [] {
-  registered("prge::adapters.out", adapters_boxed);
-  registered("prge::linear_frozen_back.out", linear_frozen_back_boxed);
-  registered("prge::descend.out", descend_boxed);
-  registered("prge::moving_mean.out", moving_mean_boxed);
-  registered("prge::adam.out", adam_boxed);
-  return true;
-}();
+const Kernel boxed[] = {
+    Kernel("prge::adapters.out", adapters_boxed),
+    Kernel("prge::linear_frozen_back.out", linear_frozen_back_boxed),
+    Kernel("prge::descend.out", descend_boxed),
+    Kernel("prge::moving_mean.out", moving_mean_boxed),
+    Kernel("prge::adam.out", adam_boxed),
+};
+const Error boxed_registered = register_kernels(Span<const Kernel>(boxed));
 EXECUTORCH_LIBRARY(prge, "loss_gradient.out", loss_gradient_out);
 EXECUTORCH_LIBRARY(prge, "rms_norm_back.out", rms_norm_back_out);
 EXECUTORCH_LIBRARY(prge, "spread_rows.out", spread_rows_out);
