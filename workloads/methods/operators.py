@@ -18,7 +18,7 @@ from workloads.methods.noise import Distribution, normal, rademacher
 from workloads.methods.passes import BOTH, MINUS, PLUS
 from workloads.models.config import PROJECTIONS
 from workloads.models.llama import attention_bias as one_bias
-from workloads.quantize.frozen import dequantize
+from workloads.quantize.frozen import columns, dequantize
 
 # torch.library has no types: hence the ignores.
 _library = torch.library.Library("prge", "DEF")  # type: ignore[no-untyped-call]
@@ -194,8 +194,7 @@ def gradient(losses: Tensor, eps: Tensor) -> Tensor:
 
 def _embed_shape(tokens: Tensor, table: Tensor, scales: Sequence[Tensor], slices: int, alone: bool) -> Tensor:
     del scales, alone
-    hidden = table.shape[1] * (2 if table.dtype == torch.uint8 else 1)
-    return table.new_empty((slices, tokens.numel(), hidden), dtype=torch.float32)
+    return table.new_empty((slices, tokens.numel(), columns(table)), dtype=torch.float32)
 
 
 def _bias_shape(first: Tensor, length: int, slices: int) -> Tensor:
