@@ -192,7 +192,7 @@ class BackpropStep(nn.Module):
         return self.noise.perturbed(adapter, key, eps, self.layout, UNPERTURBED_PASS)
 
 
-def training_step(workload: Workload, parts: Parts) -> BackpropStep:
+def make_program(workload: Workload, parts: Parts) -> BackpropStep:
     """Returns the step over `parts`, with a zero adapter; the blocks are layers to be trained, or eager ones."""
     layers = [block if hasattr(block, "back") else EagerLayer(block, LayerBackward(block)) for block in parts.blocks]
     by_adam = workload.training_method.optimizer == "adam"

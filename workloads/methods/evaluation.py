@@ -53,6 +53,6 @@ class Evaluation(nn.Module):
         return torch.cat(each)
 
 
-def training_step(workload: Workload, parts: Parts) -> Evaluation:
-    """Returns the evaluation over `parts`, under the name that the program of every method has."""
+def make_program(workload: Workload, parts: Parts) -> Evaluation:
+    """Returns the evaluation over `parts`."""
     return Evaluation(parts, workload.candidates, Shape.of(workload), ends_of(workload, parts))
