@@ -71,7 +71,7 @@ class Method:
     """What a step does, in a line for --help and pages."""
     source: str
     step: str
-    """The module of workloads.methods with its `training_step(workload, parts)`."""
+    """The module of workloads.methods with its `make_program(workload, parts)`."""
     sides: Sides = Sides.TWO
     noise: str | None = "normal"
     """The distribution of the perturbations (docs/contracts.md, "Noise"); None without any."""

@@ -21,7 +21,7 @@ class TrainingSettings:
     seed: int = 7
 
 
-EXPORTER_VERSION = 8
+EXPORTER_VERSION = 9
 """Part of an artifact's hash: raise it whenever the same workload gives a different program."""
 
 BACKENDS = ("xnnpack",)
@@ -38,8 +38,8 @@ class Workload:
     `noise` says where the perturbations come from: the runner's `kernel`, or `stock` operators for a runtime without
     it. `answers` is K, the number of positions that predict a label; an evaluation may have several `candidates` of
     one token instead. `targets` are put in the model's order, so that the order in which they are given doesn't matter.
-    `outer_parallel` and `inner_parallel`: whether the loop over
-    queries and that over + and - run side by side; None, which is resolved at once, is the method's own way.
+    `outer_parallel` and `inner_parallel`: whether the loop over queries and that over + and - run side by side; None,
+    which is resolved at once, is the method's own way.
     """
 
     model: str

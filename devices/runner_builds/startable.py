@@ -77,7 +77,7 @@ def _why_not(transport: Transport, folder: str, machine: str) -> str | None:
     try:
         transport.mkdir(folder)
         with tempfile.NamedTemporaryFile() as program:
-            program.write(program_of(machine))
+            program.write(make_program(machine))
             program.flush()
             transport.push(Path(program.name), path, timeout_s=FILE_TIMEOUT_S, executable=True)
         try:
@@ -89,7 +89,7 @@ def _why_not(transport: Transport, folder: str, machine: str) -> str | None:
     return None if ended.rc == _PROOF else f"exit code {ended.rc}, signal {ended.signal or 'none'}"
 
 
-def program_of(machine: str) -> bytes:
+def make_program(machine: str) -> bytes:
     """Returns a program of about 130 bytes, without any library, that ends with exit code 42 (elf(5))."""
     made = _PROGRAMS[machine]
     wide = made.bits == 64

@@ -25,7 +25,7 @@ from torch.export import export
 from torch.fx import GraphModule, Node
 
 from workloads.export.data_files import DataCache, DataFile
-from workloads.export.program import delegated_parts, program_example, training_step
+from workloads.export.program import delegated_parts, program_example, make_program
 from workloads.export.shared_constants import share_constants
 from workloads.lowering.delegation import quick_tracing
 from workloads.lowering.external_constants import ExternalConstants
@@ -164,7 +164,7 @@ def export_program(workload: Workload, weights: ModelWeights, path: Path, data: 
         parts = shared.parts
         layers = len(parts.blocks) * _weight_bytes(parts.blocks[0])  # all are alike
         weight_bytes = _weight_bytes(parts.embedding, parts.head) + layers
-        module = training_step(workload, delegated_parts(workload, parts, shared.stored))
+        module = make_program(workload, delegated_parts(workload, parts, shared.stored))
         inputs = program_example(workload, parts)
         program, backend = _emitted(module, inputs, ExternalConstants(module, shared.stored))
         with path.open("wb") as file:

@@ -72,11 +72,11 @@ def delegated_parts(workload: Workload, parts: Parts, stored: StoredConstants | 
     return replace(parts, blocks=blocks, head=head)
 
 
-def training_step(workload: Workload, parts: Parts) -> nn.Module:
-    """Returns the step of the workload's method over `parts`, with a zero adapter and no pending update."""
+def make_program(workload: Workload, parts: Parts) -> nn.Module:
+    """Returns what the workload's method runs over `parts`: its `forward` is the program."""
     module = import_module(f"workloads.methods.{workload.training_method.step}")
-    step: nn.Module = module.training_step(workload, parts)
-    return step
+    program: nn.Module = module.make_program(workload, parts)
+    return program
 
 
 def program_example(workload: Workload, parts: Parts) -> tuple[Tensor, ...]:

@@ -12,20 +12,7 @@ import torch
 from torch import Tensor
 
 from workloads.methods.operators import DECODER_LAYER, ONE, SEVERAL, decoder_layer, register
-from workloads.quantize.frozen import dequantize
-
-
-def adapters(
-    adapter: Tensor, after: Tensor, offset: int, rank: int, features: Sequence[int], dtype: torch.dtype
-) -> list[Tensor]:
-    """Copies B of one slot after the other, from `offset` on -> `dtype` [1, rank, f] for each f of `features`.
-
-    `after` is not read: it only orders the graph.
-    """
-    del after
-    sizes = [rank * width for width in features]
-    parts = torch.split(adapter[offset : offset + sum(sizes)], sizes)
-    return [part.reshape(1, rank, width).to(dtype) for part, width in zip(parts, features, strict=True)]
+from workloads.quantize.frozen import columns, dequantize
 
 
 def loss_gradient(logits: Tensor, labels: Tensor) -> Tensor:
@@ -114,13 +101,6 @@ def decoder_layer_back(
         return list(torch.autograd.grad(result, inputs, gradient))
 
 
-def _adapters_shape(
-    adapter: Tensor, after: Tensor, offset: int, rank: int, features: Sequence[int], dtype: torch.dtype
-) -> list[Tensor]:
-    del after, offset
-    return [adapter.new_empty((1, rank, width), dtype=dtype) for width in features]
-
-
 def _like_first(first: Tensor, *others: object) -> Tensor:
     del others
     return torch.empty_like(first)
@@ -128,8 +108,7 @@ def _like_first(first: Tensor, *others: object) -> Tensor:
 
 def _linear_back_shape(gradient: Tensor, weight: Tensor, scales: Sequence[Tensor]) -> Tensor:
     del scales
-    width = weight.shape[1] * (2 if weight.dtype == torch.uint8 else 1)
-    return gradient.new_empty(*gradient.shape[:-1], width)
+    return gradient.new_empty(*gradient.shape[:-1], columns(weight))
 
 
 def _spread_shape(x: Tensor, length: int, answers: int) -> Tensor:
@@ -141,11 +120,9 @@ def _layer_back_shape(*arguments: Any) -> list[Tensor]:
     return [torch.empty_like(x), *(torch.empty_like(value, dtype=torch.float32) for value in lora_b)]
 
 
-_ADAPTERS = "Tensor adapter, Tensor after, int offset, int rank, int[] features, ScalarType dtype"
 _MEAN = "Tensor mean, Tensor[] gradients, int offset, float beta, bool squared"
 _ADAM = "Tensor adapter, Tensor first, Tensor second, Tensor key, Tensor lr, float[] betas, float epsilon"
 
-register("adapters", _ADAPTERS, SEVERAL, adapters, _adapters_shape)
 register("loss_gradient", "Tensor logits, Tensor labels", ONE, loss_gradient, _like_first)
 register(
     "linear_frozen_back", "Tensor gradient, Tensor weight, Tensor[] scales", ONE, linear_frozen_back, _linear_back_shape

@@ -19,8 +19,10 @@ from workloads.methods.blocks import FrozenHeadBlock
 from workloads.methods.ends import KernelEnds
 from workloads.methods.layer_backward import LayerBackward
 from workloads.methods.parts import Parts, Shape
+from workloads.methods.passes import UNPERTURBED_PASS
+from workloads.methods.perturbation import KernelNoise, Perturbed
 from workloads.quantize.frozen import Frozen
-from workloads.workload import AdapterSlot, Workload, adapter_values
+from workloads.workload import Workload, adapter_values
 
 
 class TrainedLayer(Protocol):
@@ -146,7 +148,8 @@ class BackpropStep(nn.Module):
     def __init__(self, parts: Parts, layers: Sequence[nn.Module], shape: Shape, optimizer: Optimizer) -> None:
         super().__init__()
         self.embedding, self.layers, self.head = parts.embedding, nn.ModuleList(layers), TrainedHead(parts.head)
-        self.layout, self.products, self.shape, self.optimizer = parts.layout, parts.products, shape, optimizer
+        self.layout, self.shape, self.optimizer = parts.layout, shape, optimizer
+        self.noise = KernelNoise(parts.products)
         # The head, which is a kernel of the runner, reads a tied table too.
         self.ends = KernelEnds(alone=not parts.config.tie_embeddings)
         self.register_buffer("adapter", torch.zeros(adapter_values(parts.layout)))
@@ -155,45 +158,41 @@ class BackpropStep(nn.Module):
         self, tokens: Tensor, first: Tensor, labels: Tensor, key: Tensor, lr: Tensor, eps: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Runs the step of docs/contracts.md -> (losses float32 [1], row_losses float32 [1, b])."""
-        del eps
         x = self.ends.embed(self.embedding, tokens, 1)
         bias = self.ends.attention_bias(first, self.shape.length, 1)
-        inputs = []
+        inputs, adapters = [], self._adapters(self.adapter, key, eps)
         for index, layer in enumerate(self.layers):
             inputs.append(x)
-            x = layer(x, bias, *self._adapters(self.adapter, index, x))
+            x = layer(x, bias, *adapters(index, x))
         answers = self.ends.answer_rows(x, self.shape.length, self.shape.answers)
         logits = self.head(answers)
         row_losses = self.ends.answer_losses(logits, labels)
         losses = self.ends.mean_losses(row_losses.unsqueeze(0), labels).reshape(1)
         gradient = self.head.back(answers, torch.ops.prge.loss_gradient(logits, labels))
         gradient = torch.ops.prge.spread_rows(gradient, self.shape.length, self.shape.answers)
-        self.adapter.copy_(self._go_back(gradient, inputs, bias, key, lr))
+        self.adapter.copy_(self._go_back(gradient, inputs, bias, key, lr, eps))
         return losses, row_losses
 
-    def _go_back(self, gradient: Tensor, inputs: list[Tensor], bias: Tensor, key: Tensor, lr: Tensor) -> Tensor:
+    def _go_back(
+        self, gradient: Tensor, inputs: list[Tensor], bias: Tensor, key: Tensor, lr: Tensor, eps: Tensor
+    ) -> Tensor:
         """Returns the updated adapter."""
         adapter = self.adapter
         self.optimizer.start()
         for index in reversed(range(len(inputs))):
             layer: TrainedLayer = self.layers[index]  # type: ignore[assignment] # a ModuleList has no element type
-            adapters = self._adapters(adapter, index, gradient)
+            adapters = self._adapters(adapter, key, eps)(index, gradient)
             gradient, *found = layer.back(inputs[index], bias, gradient, *adapters)
-            adapter = self.optimizer.take(adapter, found, lr, self._slots(index)[0].offset)
+            offset = next(slot.offset for slot in self.layout if slot.layer == index)
+            adapter = self.optimizer.take(adapter, found, lr, offset)
         return self.optimizer.finish(adapter, key, lr)
 
-    def _slots(self, index: int) -> list[AdapterSlot]:
-        return [slot for slot in self.layout if slot.layer == index]
-
-    def _adapters(self, adapter: Tensor, index: int, after: Tensor) -> list[Tensor]:
-        """Returns each B of a layer. `after` orders the graph: all layers' would be in memory at once without it."""
-        slots = self._slots(index)
-        where = (slots[0].offset, slots[0].rank, [slot.features for slot in slots])
-        result: list[Tensor] = torch.ops.prge.adapters(adapter, after, *where, self.products)
-        return result
+    def _adapters(self, adapter: Tensor, key: Tensor, eps: Tensor) -> Perturbed:
+        """Returns each B of a layer as products take it; key and eps make no noise for it."""
+        return self.noise.perturbed(adapter, key, eps, self.layout, UNPERTURBED_PASS)
 
 
-def training_step(workload: Workload, parts: Parts) -> BackpropStep:
+def make_program(workload: Workload, parts: Parts) -> BackpropStep:
     """Returns the step over `parts`, with a zero adapter; the blocks are layers to be trained, or eager ones."""
     layers = [block if hasattr(block, "back") else EagerLayer(block, LayerBackward(block)) for block in parts.blocks]
     by_adam = workload.training_method.optimizer == "adam"

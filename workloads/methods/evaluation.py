@@ -9,14 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from workloads.method import UNPERTURBED
 from workloads.methods.ends import Ends, ends_of
 from workloads.methods.parts import Parts, Shape
-from workloads.methods.passes import PLUS, ForwardPass
+from workloads.methods.passes import UNPERTURBED_PASS
 from workloads.methods.perturbation import KernelNoise
 from workloads.workload import Workload
-
-_UNPERTURBED = ForwardPass(first_query=UNPERTURBED, queries=1, signs=PLUS)
 
 
 class Evaluation(nn.Module):
@@ -46,7 +43,7 @@ class Evaluation(nn.Module):
         shape = self.shape
         x = self.ends.embed(self.embedding, tokens, 1)
         bias = self.ends.attention_bias(first, shape.length, 1)
-        adapted = self.noise.perturbed(adapter, self.key, self.eps, self.layout, _UNPERTURBED)
+        adapted = self.noise.perturbed(adapter, self.key, self.eps, self.layout, UNPERTURBED_PASS)
         for index, block in enumerate(self.blocks):
             x = block(x, bias, *(b.to(self.products) for b in adapted(index, x)))
         logits = self.head(self.ends.answer_rows(x, shape.length, shape.answers))
@@ -56,6 +53,6 @@ class Evaluation(nn.Module):
         return torch.cat(each)
 
 
-def training_step(workload: Workload, parts: Parts) -> Evaluation:
-    """Returns the evaluation over `parts`, under the name that the program of every method has."""
+def make_program(workload: Workload, parts: Parts) -> Evaluation:
+    """Returns the evaluation over `parts`."""
     return Evaluation(parts, workload.candidates, Shape.of(workload), ends_of(workload, parts))

@@ -16,7 +16,7 @@ from torch import Tensor
 from workloads.methods.operators import ONE, register
 from workloads.methods.parts import Parts
 from workloads.methods.prge_step import PrgeStep
-from workloads.methods.prge_step import training_step as prge_training_step
+from workloads.methods.prge_step import make_program as make_prge_program
 from workloads.workload import Workload
 
 
@@ -40,9 +40,8 @@ register("normalised_gradient", "Tensor losses, Tensor eps", ONE, normalised_gra
 class FzooStep(PrgeStep):
     """The step; its losses are float32 [1, 1 + q], its row losses [1, 1 + q, b]."""
 
-    def gradient(self, losses: Tensor, eps: Tensor, key: Tensor) -> Tensor:
+    def gradient(self, losses: Tensor, eps: Tensor) -> Tensor:
         """losses float32 [1, 1 + q] -> what a step is the mean of, times the noise: float32 [q]."""
-        del key
         result: Tensor = torch.ops.prge.normalised_gradient(losses, eps)
         return result
 
@@ -50,12 +49,11 @@ class FzooStep(PrgeStep):
 class StockFzooStep(FzooStep):
     """The same from operators that every ExecuTorch runtime has."""
 
-    def gradient(self, losses: Tensor, eps: Tensor, key: Tensor) -> Tensor:
+    def gradient(self, losses: Tensor, eps: Tensor) -> Tensor:
         """losses float32 [1, 1 + q] -> float32 [q]."""
-        del key
         return normalised_gradient(losses, eps)
 
 
-def training_step(workload: Workload, parts: Parts) -> PrgeStep:
+def make_program(workload: Workload, parts: Parts) -> PrgeStep:
     """Returns the step over `parts`, with a zero adapter and no pending update."""
-    return prge_training_step(workload, parts, StockFzooStep if workload.noise == "stock" else FzooStep)
+    return make_prge_program(workload, parts, StockFzooStep if workload.noise == "stock" else FzooStep)

@@ -18,7 +18,8 @@ from workloads.methods.noise import Distribution, normal, rademacher
 from workloads.methods.passes import BOTH, MINUS, PLUS
 from workloads.models.config import PROJECTIONS
 from workloads.models.llama import attention_bias as one_bias
-from workloads.quantize.frozen import dequantize
+from workloads.models.llama import operand
+from workloads.quantize.frozen import columns, dequantize
 
 # torch.library has no types: hence the ignores.
 _library = torch.library.Library("prge", "DEF")  # type: ignore[no-untyped-call]
@@ -194,8 +195,7 @@ def gradient(losses: Tensor, eps: Tensor) -> Tensor:
 
 def _embed_shape(tokens: Tensor, table: Tensor, scales: Sequence[Tensor], slices: int, alone: bool) -> Tensor:
     del scales, alone
-    hidden = table.shape[1] * (2 if table.dtype == torch.uint8 else 1)
-    return table.new_empty((slices, tokens.numel(), hidden), dtype=torch.float32)
+    return table.new_empty((slices, tokens.numel(), columns(table)), dtype=torch.float32)
 
 
 def _bias_shape(first: Tensor, length: int, slices: int) -> Tensor:
@@ -269,34 +269,34 @@ def decoder_layer(
     """
     del scratch
     adapters = {place: (a.to(x.dtype), b.to(x.dtype)) for place, a, b in zip(adapted, lora_a, lora_b, strict=True)}
-    each, rounds = len(scales) // len(weights), weights[0].dtype == torch.bfloat16
-
-    def operand(value: Tensor) -> Tensor:
-        return value.to(torch.bfloat16).to(value.dtype) if rounds else value
+    each = len(scales) // len(weights)
+    products = torch.bfloat16 if weights[0].dtype == torch.bfloat16 else torch.float32
 
     def project(name: str, value: Tensor) -> Tensor:
         place = PROJECTIONS.index(name)
         result = value @ dequantize(weights[place], scales[place * each : (place + 1) * each]).to(x.dtype).T
         if place in adapters:
             a, b = adapters[place]
-            result = result + operand(value @ a.T) @ b
+            result = result + operand(value @ a.T, products) @ b
         return result
 
     def norm(value: Tensor, weight: Tensor) -> Tensor:
-        return operand(value * torch.rsqrt(value.square().mean(-1, keepdim=True) + epsilon) * weight)
+        return operand(value * torch.rsqrt(value.square().mean(-1, keepdim=True) + epsilon) * weight, products)
 
     normal = norm(x, norms[0])
     query_cos, query_sin, key_cos, key_sin = rotary
     length, head_dim = key_cos.shape[0], key_cos.shape[-1]
-    q = operand(_rotated(project("q_proj", normal).reshape(-1, length, heads, head_dim), query_cos, query_sin))
-    k = operand(_rotated(project("k_proj", normal).reshape(-1, length, kv_heads, head_dim), key_cos, key_sin))
-    v = operand(project("v_proj", normal).reshape(-1, length, kv_heads, head_dim))
+    q = operand(
+        _rotated(project("q_proj", normal).reshape(-1, length, heads, head_dim), query_cos, query_sin), products
+    )
+    k = operand(_rotated(project("k_proj", normal).reshape(-1, length, kv_heads, head_dim), key_cos, key_sin), products)
+    v = operand(project("v_proj", normal).reshape(-1, length, kv_heads, head_dim), products)
     k, v = (value.repeat_interleave(heads // kv_heads, dim=2) for value in (k, v))
     scores = torch.einsum("sqhd,skhd->shqk", q, k) + bias.reshape(-1, 1, length, length)
-    mixed = torch.einsum("shqk,skhd->sqhd", operand(scores.softmax(dim=-1)), v)
-    x = x + project("o_proj", operand(mixed.reshape(*x.shape[:2], heads * head_dim)))
+    mixed = torch.einsum("shqk,skhd->sqhd", operand(scores.softmax(dim=-1), products), v)
+    x = x + project("o_proj", operand(mixed.reshape(*x.shape[:2], heads * head_dim), products))
     normal = norm(x, norms[1])
-    gated = operand(functional.silu(project("gate_proj", normal)) * project("up_proj", normal))
+    gated = operand(functional.silu(project("gate_proj", normal)) * project("up_proj", normal), products)
     return x + project("down_proj", gated)
 
 

@@ -48,6 +48,10 @@ class ForwardPass:
         return tuple(replace(self, first_query=query, queries=width) for query in range(first, end, width))
 
 
+UNPERTURBED_PASS = ForwardPass(first_query=UNPERTURBED, queries=1, signs=PLUS)
+"""With the adapter itself."""
+
+
 @dataclass(frozen=True)
 class Loops:
     """Number of queries, and which of the two loops run in parallel as slices of one forward pass.

@@ -45,15 +45,14 @@ class PrgeStep(nn.Module):
         # A row's loss is the sum over its answer tokens; a query's is the mean over all answer tokens of the batch.
         losses = self.ends.mean_losses(row_losses, labels)
         # eps = 0 evaluates: both signs are the same model then, and nothing is left pending.
-        gradient = self.gradient(losses, eps, key)
+        gradient = self.gradient(losses, eps)
         self.adapter.copy_(adapter)
         self.projected_gradient.copy_(gradient)
         self.pending_key.copy_(key)
         return losses, row_losses
 
-    def gradient(self, losses: Tensor, eps: Tensor, key: Tensor) -> Tensor:
+    def gradient(self, losses: Tensor, eps: Tensor) -> Tensor:
         """losses float32 [2, q] -> the projected gradients [q], of whose products with the noise a step is the mean."""
-        del key
         return self.ends.gradient(losses, eps)
 
     def _row_losses(
@@ -77,6 +76,6 @@ class PrgeStep(nn.Module):
 Step = Callable[[Parts, Loops, Shape, Noise, Ends], PrgeStep]
 
 
-def training_step(workload: Workload, parts: Parts, step: Step = PrgeStep) -> PrgeStep:
+def make_program(workload: Workload, parts: Parts, step: Step = PrgeStep) -> PrgeStep:
     """Returns the step over `parts`, with a zero adapter and no pending update."""
     return step(parts, Loops.of(workload), Shape.of(workload), noise_of(workload, parts), ends_of(workload, parts))

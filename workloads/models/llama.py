@@ -197,7 +197,7 @@ def operand(x: Tensor, products: torch.dtype) -> Tensor:
     Values of bfloat16 stay float32 tensors: a product of them is summed in float32, and has no other rounding.
     """
     if products == torch.bfloat16:
-        rounded = x.to(torch.bfloat16).to(torch.float32)
+        rounded = x.to(torch.bfloat16).to(x.dtype)
         # On the way back a rounding counts as the identity: autograd's own would round gradients too.
         return x + (rounded - x).detach() if x.requires_grad else rounded
     return to_half(x) if products == torch.float16 else x

@@ -23,6 +23,11 @@ def dequantize(weight: Tensor, scales: Sequence[Tensor]) -> Tensor:
     return int8.dequantize(weight, scales[0]) if weight.dtype == torch.int8 else weight.to(torch.float32)
 
 
+def columns(weight: Tensor) -> int:
+    """Returns how many values a row of a stored matrix stands for: a byte of NF4 has two."""
+    return weight.shape[1] * (2 if weight.dtype == torch.uint8 else 1)
+
+
 def largest_magnitudes(weight: Tensor, *scales: Tensor) -> Tensor:
     """Returns bounds of what a stored matrix stands for, infinite where its type cannot hold it.
 

@@ -144,11 +144,7 @@ bool project_out(const SimdLoops& loops, const DecoderLayer& layer, const Pieces
   const int64_t per_head = shape.group() * shape.head_dim;
   const FrozenProduct product{layer.projections[kOutput].weight, 0, shape.hidden, heads.first * per_head,
                            heads.count * per_head, pieces.block, pieces.block_stride, true, share};
-  const TilePlan plan = plan_tiles(loops, shape.rows, shape.hidden, kWidestTile);
-  return for_each_buffered_task(plan.tasks(), kTileBuffer, [&](int64_t task, float* buffer) {
-    const Tile tile = plan.tile(task, shape.rows, shape.hidden);
-    multiply_tile(loops, product, tile, out + tile.row * shape.hidden + tile.column, shape.hidden, buffer);
-  });
+  return multiply_all(loops, product, shape.rows, out, shape.hidden);
 }
 
 }  // namespace

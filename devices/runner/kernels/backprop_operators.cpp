@@ -14,43 +14,6 @@
 namespace prge {
 namespace {
 
-template <typename Value>
-void copy_as(const float* from, ssize_t count, Tensor& out) {
-  auto* to = out.mutable_data_ptr<Value>();
-  for (ssize_t i = 0; i < count; ++i) to[i] = static_cast<Value>(from[i]);
-}
-
-void adapters_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
-  const Tensor& adapter = stack[0]->toTensor();  // stack[1] orders the graph
-  int64_t offset = stack[2]->toInt();
-  const int64_t rank = stack[3]->toInt();
-  const ArrayRef<int64_t> features = stack[4]->toIntList();
-  const ArrayRef<Tensor> outs = stack[6]->toTensorList();
-  ET_KERNEL_CHECK_MSG(ctx, is_float(adapter, 1) && rank > 0 && offset >= 0 && outs.size() == features.size(),
-                      InvalidArgument, , "prge::adapters needs a flat float32 adapter and an output for each slot");
-  for (size_t i = 0; i < features.size(); ++i) {
-    Tensor out = outs[i];
-    ET_KERNEL_CHECK_MSG(ctx,
-                        features[i] > 0 && rank <= adapter.numel() / features[i] &&
-                            offset <= adapter.numel() - rank * features[i] &&
-                            shaped(out, out.scalar_type(), {1, rank, features[i]}),
-                        InvalidArgument, ,
-                        "prge::adapters: %" PRId64 " x %" PRId64 " values at offset %" PRId64
-                        " do not lie within the adapter of %zd values",
-                        rank, features[i], offset, static_cast<ssize_t>(adapter.numel()));
-    const float* from = adapter.const_data_ptr<float>() + offset;
-    switch (out.scalar_type()) {
-      case ScalarType::Float: copy_as<float>(from, out.numel(), out); break;
-      case ScalarType::Half: copy_as<executorch::aten::Half>(from, out.numel(), out); break;
-      case ScalarType::BFloat16: copy_as<executorch::aten::BFloat16>(from, out.numel(), out); break;
-      default:
-        ET_KERNEL_CHECK_MSG(ctx, false, InvalidArgument, , "prge::adapters: type %d is not float32, float16 or bfloat16",
-                            static_cast<int>(out.scalar_type()));
-    }
-    offset += rank * features[i];
-  }
-}
-
 Tensor& loss_gradient_out(KernelRuntimeContext& ctx, const Tensor& logits, const Tensor& labels, Tensor& out) {
   ET_KERNEL_CHECK_MSG(ctx,
                       is_float(logits, 2) && is_long(labels, 2) && labels.numel() == logits.size(0) &&
@@ -180,19 +143,14 @@ void adam_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   adam(step, first.const_data_ptr<float>(), second.const_data_ptr<float>(), out.numel(), out.mutable_data_ptr<float>());
 }
 
-void registered(const char* name, executorch::runtime::OpFunction function) {
-  (void)executorch::runtime::register_kernel(executorch::runtime::Kernel(name, function));
-}
-
 // The library's own wrapper does not know lists of tensors beside other arguments.
-const bool boxed_registered = [] {
-  registered("prge::adapters.out", adapters_boxed);
-  registered("prge::linear_frozen_back.out", linear_frozen_back_boxed);
-  registered("prge::descend.out", descend_boxed);
-  registered("prge::moving_mean.out", moving_mean_boxed);
-  registered("prge::adam.out", adam_boxed);
-  return true;
-}();
+const Kernel boxed[] = {
+    Kernel("prge::linear_frozen_back.out", linear_frozen_back_boxed),
+    Kernel("prge::descend.out", descend_boxed),
+    Kernel("prge::moving_mean.out", moving_mean_boxed),
+    Kernel("prge::adam.out", adam_boxed),
+};
+const Error boxed_registered = register_kernels(Span<const Kernel>(boxed));
 EXECUTORCH_LIBRARY(prge, "loss_gradient.out", loss_gradient_out);
 EXECUTORCH_LIBRARY(prge, "rms_norm_back.out", rms_norm_back_out);
 EXECUTORCH_LIBRARY(prge, "spread_rows.out", spread_rows_out);

@@ -103,8 +103,9 @@ void time_noise(int64_t values) {
       best_seconds(5, [&] { prge::update(adapter.data(), gradient, 4, key, 0.1f, values, out.data()); });
   std::printf("update %ld normals: %.1f ms\n", long(values * 4), updated * 1e3);
   for (size_t i = 0; const prge::SimdLoops* loops = prge::simd_variant(i); ++i) {
-    const double one =
-        best_seconds(3, [&] { prge::fill_noise(*loops, prge::Distribution::normal, prge::noise_stream(key, 0), 0, 1 << 16, out.data()); });
+    const double one = best_seconds(3, [&] {
+      prge::fill_noise(*loops, prge::Distribution::normal, prge::noise_stream(key, 0), 0, 1 << 16, out.data());
+    });
     std::printf("normals %s, 1 thread: %.2f ns each\n", loops->name, one * 1e9 / (1 << 16));
   }
 }

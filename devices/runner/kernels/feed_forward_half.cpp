@@ -49,11 +49,7 @@ bool project_out(const SimdLoops& loops, const DecoderLayer& layer, const float*
   const LayerShape& shape = layer.shape;
   const FrozenProduct product{layer.projections[kDown].weight, 0, shape.hidden, block.first, block.count, wide,
                            kBlockFeatures, true, share};
-  const TilePlan plan = plan_tiles(loops, shape.rows, shape.hidden, kWidestTile);
-  return for_each_buffered_task(plan.tasks(), kTileBuffer, [&](int64_t task, float* buffer) {
-    const Tile tile = plan.tile(task, shape.rows, shape.hidden);
-    multiply_tile(loops, product, tile, out + tile.row * shape.hidden + tile.column, shape.hidden, buffer);
-  });
+  return multiply_all(loops, product, shape.rows, out, shape.hidden);
 }
 
 }  // namespace

@@ -105,28 +105,23 @@ void multiply_tile(const SimdLoops& loops, const FrozenProduct& product, const T
   if (product.share.b.values != nullptr) add_share(loops, product, tile, y, y_stride, buffer);
 }
 
-namespace {
-
-bool multiply_all(const SimdLoops& loops, const FrozenProduct& product, int64_t rows, float* y) {
-  const int64_t columns = product.columns;
-  if (rows == 0 || columns == 0) return true;
-  const TilePlan plan = plan_tiles(loops, rows, columns, kWidestTile);
+bool multiply_all(const SimdLoops& loops, const FrozenProduct& product, int64_t rows, float* y, int64_t y_stride) {
+  if (rows == 0 || product.columns == 0) return true;
+  const TilePlan plan = plan_tiles(loops, rows, product.columns, kWidestTile);
   return for_each_buffered_task(plan.tasks(), kTileBuffer, [&](int64_t task, float* buffer) {
-    const Tile tile = plan.tile(task, rows, columns);
-    multiply_tile(loops, product, tile, y + tile.row * columns + tile.column, columns, buffer);
+    const Tile tile = plan.tile(task, rows, product.columns);
+    multiply_tile(loops, product, tile, y + tile.row * y_stride + tile.column, y_stride, buffer);
   });
 }
 
-}  // namespace
-
 bool linear_frozen(const SimdLoops& loops, const float* x, int64_t rows, const FrozenMatrix& weight, float* y) {
-  const int64_t in = weight.in_features;
-  return multiply_all(loops, {weight, 0, weight.out_features, 0, in, x, in}, rows, y);
+  const int64_t in = weight.in_features, out = weight.out_features;
+  return multiply_all(loops, {weight, 0, out, 0, in, x, in}, rows, y, out);
 }
 
 bool linear_frozen_back(const SimdLoops& loops, const float* x, int64_t rows, const FrozenMatrix& weight, float* y) {
-  const int64_t out = weight.out_features;
-  return multiply_all(loops, {weight, 0, weight.in_features, 0, out, x, out, false, {}, true}, rows, y);
+  const int64_t in = weight.in_features, out = weight.out_features;
+  return multiply_all(loops, {weight, 0, in, 0, out, x, out, false, {}, true}, rows, y, in);
 }
 
 }  // namespace prge

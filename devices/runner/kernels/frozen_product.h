@@ -62,8 +62,11 @@ constexpr int64_t kTileBuffer = kWidestTile * kTileDepth;
 void multiply_tile(const SimdLoops& loops, const FrozenProduct& product, const Tile& tile, float* y, int64_t y_stride,
                    float* buffer);
 
-// y[rows][out_features] = x[rows][in_features] * decoded(weight)^T, on all threads of the pool. Each thread decodes
-// one tile of the weight at a time into a buffer of its own (at most 256 KiB). False when that buffer can't be had.
+// Makes `rows` rows of the result, `y_stride` values apart, on all threads of the pool. Each thread decodes one tile of
+// the weight at a time into a buffer of its own (at most 256 KiB). False when that buffer can't be had.
+bool multiply_all(const SimdLoops& loops, const FrozenProduct& product, int64_t rows, float* y, int64_t y_stride);
+
+// y[rows][out_features] = x[rows][in_features] * decoded(weight)^T, likewise.
 bool linear_frozen(const SimdLoops& loops, const float* x, int64_t rows, const FrozenMatrix& weight, float* y);
 
 // y[rows][in_features] = x[rows][out_features] * decoded(weight), likewise.

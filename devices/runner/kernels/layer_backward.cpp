@@ -38,13 +38,8 @@ class Products {
     const bool back = way == Weight::untransposed;
     const int64_t columns = back ? weight.in_features : weight.out_features;
     const int64_t depth = back ? weight.out_features : weight.in_features;
-    if (rows == 0) rows = rows_;
     const FrozenProduct product{weight, 0, columns, 0, depth, x.values, x.stride, sum == Sum::add, {}, back};
-    const TilePlan plan = plan_tiles(loops_, rows, columns, kWidestTile);
-    complete_ &= for_each_buffered_task(plan.tasks(), kTileBuffer, [&](int64_t task, float* buffer) {
-      const Tile tile = plan.tile(task, rows, columns);
-      multiply_tile(loops_, product, tile, y.values + tile.row * y.stride + tile.column, y.stride, buffer);
-    });
+    complete_ &= multiply_all(loops_, product, rows == 0 ? rows_ : rows, y.values, y.stride);
   }
 
   bool complete() const { return complete_; }

@@ -1,4 +1,5 @@
-// prge::decoder_layer and prge::decoder_layer_back (docs/contracts.md, "Operators of our own"), registered with ExecuTorch at start-up.
+// prge::decoder_layer and prge::decoder_layer_back (docs/contracts.md, "Operators of our own"), registered with
+// ExecuTorch at start-up.
 #include <executorch/extension/kernel_util/make_boxed_from_unboxed_functor.h>
 #include <executorch/runtime/kernel/kernel_includes.h>
 
@@ -7,19 +8,10 @@
 #include "decoder_layer.h"
 #include "frozen_tensor.h"
 #include "layer_backward.h"
+#include "operator_checks.h"
 
 namespace prge {
 namespace {
-
-using executorch::aten::ArrayRef;
-using executorch::aten::ScalarType;
-using executorch::aten::SizesType;
-using executorch::aten::Tensor;
-using executorch::runtime::Error;
-using executorch::runtime::EValue;
-using executorch::runtime::KernelRuntimeContext;
-using executorch::runtime::resize_tensor;
-using executorch::runtime::Span;
 
 struct Arguments {
   const char* name;  // of the operator
@@ -48,10 +40,6 @@ Arguments arguments(const char* name, EValue* const* first, EValue* const* rest)
           rest[7]->toInt(),
           rest[8]->toInt(),
           rest[9]->toDouble()};
-}
-
-bool is_float(const Tensor& tensor, ssize_t dimensions) {
-  return tensor.scalar_type() == ScalarType::Float && tensor.dim() == dimensions;
 }
 
 const float* values(const Tensor& tensor) { return tensor.const_data_ptr<float>(); }
@@ -210,12 +198,11 @@ void decoder_layer_back_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
                       MemoryAllocationFailed, , "prge::decoder_layer_back: no memory for a thread's buffer");
 }
 
-const bool layers_registered = [] {
-  using executorch::runtime::Kernel;
-  (void)executorch::runtime::register_kernel(Kernel("prge::decoder_layer.out", decoder_layer_boxed));
-  (void)executorch::runtime::register_kernel(Kernel("prge::decoder_layer_back.out", decoder_layer_back_boxed));
-  return true;
-}();
+const Kernel boxed[] = {
+    Kernel("prge::decoder_layer.out", decoder_layer_boxed),
+    Kernel("prge::decoder_layer_back.out", decoder_layer_back_boxed),
+};
+const Error boxed_registered = register_kernels(Span<const Kernel>(boxed));
 
 }  // namespace
 }  // namespace prge

@@ -50,8 +50,10 @@ void perturb(const Perturbation& p, Value* out) {
     const int64_t query = task / chunks;
     const int64_t begin = task % chunks * kChunk;
     const int64_t size = std::min(kChunk, p.count - begin);
-    alignas(64) float noise[kChunk] = {};
-    if (p.first_query + query != kUnperturbed) {
+    alignas(64) float noise[kChunk];
+    if (p.first_query + query == kUnperturbed) {
+      std::fill_n(noise, size, 0.0f);
+    } else {
       fill_noise(loops, p.distribution, noise_stream(p.key, p.first_query + query), p.first + begin, size, noise);
     }
     const float* from = p.adapter + p.first + begin;

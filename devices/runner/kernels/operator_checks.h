@@ -1,4 +1,4 @@
-// What operators ask of their arguments.
+// What the files of operators share: names of the library, and what they ask of their arguments.
 #pragma once
 
 #include <executorch/runtime/kernel/kernel_includes.h>
@@ -14,7 +14,9 @@ using executorch::aten::SizesType;
 using executorch::aten::Tensor;
 using executorch::runtime::Error;
 using executorch::runtime::EValue;
+using executorch::runtime::Kernel;
 using executorch::runtime::KernelRuntimeContext;
+using executorch::runtime::register_kernels;
 using executorch::runtime::resize_tensor;
 using executorch::runtime::Span;
 

@@ -8,27 +8,13 @@
 #include "frozen_product.h"
 #include "frozen_tensor.h"
 #include "noise.h"
+#include "operator_checks.h"
 
 namespace prge {
 namespace {
 
-using executorch::aten::ArrayRef;
 using executorch::aten::BFloat16;
 using executorch::aten::Half;
-using executorch::aten::ScalarType;
-using executorch::aten::SizesType;
-using executorch::aten::Tensor;
-using executorch::runtime::Error;
-using executorch::runtime::EValue;
-using executorch::runtime::KernelRuntimeContext;
-using executorch::runtime::resize_tensor;
-using executorch::runtime::Span;
-
-bool is_flat(const Tensor& tensor, ScalarType type) { return tensor.scalar_type() == type && tensor.dim() == 1; }
-
-bool is_scalar(const Tensor& tensor) { return tensor.scalar_type() == ScalarType::Float && tensor.numel() == 1; }
-
-bool is_key(const Tensor& tensor) { return is_flat(tensor, ScalarType::Long) && tensor.numel() == 2; }
 
 // One slot's perturbed B, written as float32 or rounded to the output's type.
 void perturb_slot(const Perturbation& slot, Tensor& out) {
@@ -45,7 +31,7 @@ void perturb_out(KernelRuntimeContext& ctx, const Tensor& adapter, const Tensor&
                  const Tensor& /*after: orders the graph*/, int64_t offset, int64_t rank, ArrayRef<int64_t> features,
                  int64_t first_query, int64_t queries, int64_t signs, ScalarType type, ArrayRef<Tensor> out,
                  Distribution distribution) {
-  ET_KERNEL_CHECK_MSG(ctx, is_flat(adapter, ScalarType::Float) && is_key(key) && is_scalar(eps), InvalidArgument, ,
+  ET_KERNEL_CHECK_MSG(ctx, is_float(adapter, 1) && is_key(key) && is_scalar(eps), InvalidArgument, ,
                       "prge::perturb needs a flat float32 adapter, an int64 key of 2 values and one float32 eps");
   ET_KERNEL_CHECK_MSG(ctx, signs >= -1 && signs <= 1 && queries > 0 && first_query >= kUnperturbed, InvalidArgument, ,
                       "prge::perturb: signs %" PRId64 ", queries %" PRId64 ", first query %" PRId64, signs, queries,
@@ -101,7 +87,7 @@ template <Distribution distribution>
 Tensor& update_out(KernelRuntimeContext& ctx, const Tensor& adapter, const Tensor& projected_gradient,
                    const Tensor& pending_key, const Tensor& lr, Tensor& out) {
   ET_KERNEL_CHECK_MSG(ctx,
-                      is_flat(adapter, ScalarType::Float) && is_flat(projected_gradient, ScalarType::Float) &&
+                      is_float(adapter, 1) && is_float(projected_gradient, 1) &&
                           projected_gradient.numel() > 0 && is_key(pending_key) && is_scalar(lr),
                       InvalidArgument, out,
                       "prge::update needs a flat float32 adapter, a flat float32 projected gradient, an int64 key of 2 "
@@ -145,12 +131,12 @@ void linear_frozen_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   linear_frozen_out(ctx, stack[0]->toTensor(), stack[1]->toTensor(), stack[2]->toTensorList(), stack[3]->toTensor());
 }
 
-const auto linear_registered =
-    executorch::runtime::register_kernel(executorch::runtime::Kernel("prge::linear_frozen.out", linear_frozen_boxed));
-const auto perturb_registered = executorch::runtime::register_kernel(
-    executorch::runtime::Kernel("prge::perturb.out", perturb_boxed<Distribution::normal>));
-const auto perturb_rademacher_registered = executorch::runtime::register_kernel(
-    executorch::runtime::Kernel("prge::perturb_rademacher.out", perturb_boxed<Distribution::rademacher>));
+const Kernel boxed[] = {
+    Kernel("prge::linear_frozen.out", linear_frozen_boxed),
+    Kernel("prge::perturb.out", perturb_boxed<Distribution::normal>),
+    Kernel("prge::perturb_rademacher.out", perturb_boxed<Distribution::rademacher>),
+};
+const Error boxed_registered = register_kernels(Span<const Kernel>(boxed));
 EXECUTORCH_LIBRARY(prge, "update.out", update_out<Distribution::normal>);
 EXECUTORCH_LIBRARY(prge, "update_rademacher.out", update_out<Distribution::rademacher>);
 

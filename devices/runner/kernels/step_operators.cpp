@@ -194,17 +194,13 @@ Tensor& normalised_gradient_out(KernelRuntimeContext& ctx, const Tensor& losses,
   return out;
 }
 
-void registered(const char* name, executorch::runtime::OpFunction function) {
-  (void)executorch::runtime::register_kernel(executorch::runtime::Kernel(name, function));
-}
-
 // The library's own wrapper knows neither lists of tensors nor truth values beside them.
-const bool boxed_registered = [] {
-  registered("prge::embed.out", embed_boxed);
-  registered("prge::attention_bias.out", attention_bias_boxed);
-  registered("prge::collect_losses.out", collect_losses_boxed);
-  return true;
-}();
+const Kernel boxed[] = {
+    Kernel("prge::embed.out", embed_boxed),
+    Kernel("prge::attention_bias.out", attention_bias_boxed),
+    Kernel("prge::collect_losses.out", collect_losses_boxed),
+};
+const Error boxed_registered = register_kernels(Span<const Kernel>(boxed));
 EXECUTORCH_LIBRARY(prge, "answer_rows.out", answer_rows_out);
 EXECUTORCH_LIBRARY(prge, "rms_norm.out", rms_norm_out);
 EXECUTORCH_LIBRARY(prge, "answer_losses.out", answer_losses_out);

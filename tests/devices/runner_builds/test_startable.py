@@ -12,7 +12,7 @@ import pytest
 
 from devices.runner_builds import startable
 from devices.runner_builds.bundle import own_runner
-from devices.runner_builds.startable import program_of, startable_machine
+from devices.runner_builds.startable import make_program, startable_machine
 from devices.transports.local.transport import LocalTransport
 
 HERE = platform.machine()
@@ -39,7 +39,7 @@ def test_a_64_bit_kernel_that_calls_itself_32_bit_gets_64_bit_programs(tmp_path:
 def test_where_they_do_not_start_the_reported_machine_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: bytes
 ) -> None:
-    monkeypatch.setattr(startable, "program_of", lambda _machine: refusal)
+    monkeypatch.setattr(startable, "make_program", lambda _machine: refusal)
     machine, notes = chosen(tmp_path, "armv8l")
     assert machine == "armv8l"
     assert notes[0].startswith("its processor is armv8l, and programs for aarch64 don't start there (")
@@ -47,14 +47,14 @@ def test_where_they_do_not_start_the_reported_machine_stays(
 
 @pytest.mark.parametrize("reported", ["aarch64", "x86_64", "riscv64", "unknown"])
 def test_nothing_is_tried_without_a_doubt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reported: str) -> None:
-    monkeypatch.setattr(startable, "program_of", lambda _machine: pytest.fail("tried"))
+    monkeypatch.setattr(startable, "make_program", lambda _machine: pytest.fail("tried"))
     assert chosen(tmp_path, reported) == (reported, [])
 
 
 @pytest.mark.skipif(HERE not in NARROW, reason=f"no small program is known for {HERE}")
 def test_a_runner_of_the_users_own_for_another_machine_is_taken_where_it_starts(tmp_path: Path) -> None:
     runner = tmp_path / "runner"
-    runner.write_bytes(program_of(HERE))
+    runner.write_bytes(make_program(HERE))
     machine, _ = chosen(tmp_path, "riscv64", own=runner)
     assert machine == HERE
     assert own_runner(runner, machine).machine == HERE
@@ -72,7 +72,7 @@ def test_the_small_program_is_one_of_its_machine(tmp_path: Path, machine: str) -
     if emulator is None or (emulator == "" and HERE != "x86_64"):
         pytest.skip(f"nothing here starts programs for {machine}")
     path = tmp_path / "program"
-    path.write_bytes(program_of(machine))
+    path.write_bytes(make_program(machine))
     path.chmod(0o755)
     try:
         ended = subprocess.run([*([emulator] if emulator else []), str(path)], timeout=60, check=False)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from tests.support.workloads.training_runs import FloatArray, Settings
-from workloads.export.program import eager_parts, training_step
+from workloads.export.program import eager_parts, make_program
 from workloads.methods.prge_step import PrgeStep
 from workloads.models.weights import ModelWeights
 from workloads.reference.eager import Batch
@@ -20,7 +20,7 @@ WORKLOAD = Workload("tiny", "fp32", q=2, b=2, T=16, rank=4)
 
 
 def eager_step(weights: ModelWeights, workload: Workload) -> PrgeStep:
-    step = training_step(workload, eager_parts(workload, weights.config, weights.state))
+    step = make_program(workload, eager_parts(workload, weights.config, weights.state))
     assert isinstance(step, PrgeStep)
     return step
 

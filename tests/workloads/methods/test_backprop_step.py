@@ -10,7 +10,7 @@ import torch
 
 from foundation.errors import UserError
 from tests.support.workloads.training_runs import FloatArray, Settings, reference_training, relative_error, some_batches
-from workloads.export.program import eager_parts, training_step
+from workloads.export.program import eager_parts, make_program
 from workloads.method import METHOD_TABLE
 from workloads.models.weights import ModelWeights
 from workloads.quantize.settings import QUANTIZATION_SETTINGS
@@ -25,7 +25,7 @@ def run(
     weights: ModelWeights, workload: Workload, batches: list[Batch], steps: int, lr: float
 ) -> tuple[FloatArray, FloatArray]:
     """Losses [steps, 1] and adapter [n] of the program's module."""
-    step = training_step(workload, eager_parts(workload, weights.config, weights.state))
+    step = make_program(workload, eager_parts(workload, weights.config, weights.state))
     losses = []
     with torch.no_grad():
         for index in range(steps):

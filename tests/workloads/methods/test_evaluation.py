@@ -10,7 +10,7 @@ import torch
 
 from tests.support.workloads.eager_training import WORKLOAD
 from tests.support.workloads.training_runs import FloatArray
-from workloads.export.program import eager_parts, training_step
+from workloads.export.program import eager_parts, make_program
 from workloads.method import EVALUATE
 from workloads.models.weights import ModelWeights
 from workloads.reference.eager import Batch, Reference
@@ -20,7 +20,7 @@ ROWS, LENGTH, CANDIDATES = 3, 16, 4
 
 
 def evaluated(tiny: ModelWeights, workload: Workload, batch: Batch, adapter: torch.Tensor) -> FloatArray:
-    module = training_step(workload, eager_parts(workload, tiny.config, tiny.state))
+    module = make_program(workload, eager_parts(workload, tiny.config, tiny.state))
     arrays = (torch.from_numpy(part) for part in (batch.tokens, batch.first, batch.labels))
     with torch.no_grad():
         losses: FloatArray = module(*arrays, adapter).numpy()

@@ -73,13 +73,13 @@ def test_gradients_are_those_of_autograd(kernels, name, form):
                 assert np.abs(one - other).max() <= 2e-5 * np.abs(other).max()  # of one token, some are zero
 
 
-@pytest.mark.parametrize("name", ["all heads at once", "rank wider than a panel, some projections"])
+@pytest.mark.parametrize("name", ONE_SLICE)
 def test_gradients_of_bfloat16_pass_its_roundings(kernels, name):
-    """Autograd rounds gradients too, by 2^-9 each; the kernel doesn't."""
+    """Operands are rounded on the way forward alone; some near the middle of two numbers go either way."""
     layer = Layer(ONE_SLICE[name], "bf16")
     gradient = some_gradient(layer)
     for one, other in zip(found_gradients(kernels, layer, gradient), expected_gradients(layer, gradient), strict=True):
-        assert np.linalg.norm(one - other) < 2e-2 * np.linalg.norm(other)
+        assert np.linalg.norm(one - other) <= 1e-3 * np.linalg.norm(other)
 
 
 @pytest.mark.parametrize("name", ONE_SLICE)
