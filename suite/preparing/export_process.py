@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    inputs = load_inputs(plan, lambda text: print(text, flush=True))
+    inputs = load_inputs(plan, lambda _note: None)  # which the command that starts this process has reported
     for line in sys.stdin:
         try:
             answer = _export(plan, json.loads(line), inputs, cache, answers)

@@ -60,15 +60,14 @@ def series_list(store: Store) -> list[SeriesSummary]:
         .where(schema.acceptance.c.measurement_id == point.c.measurement_id)
         .exists()
     )
-    by_name = {"partition_by": of_name.c.named}
-    in_time = by_name | {"order_by": (measurement.c.started_at, measurement.c.id)}
+    named, in_time = of_name.c.named, (measurement.c.started_at, measurement.c.id)
     night = case((is_of_night(), 1), else_=0)
     mark = of_name.c.fingerprint + case((night == 1, "/" + func.coalesce(measurement.c.design, "")), else_="")
     each = (
         select(
-            *(of_name.c.named, night.label("night"), mark.label("mark"), measurement.c.started_at, measurement.c.id),
-            func.max(night).over(**by_name).label("nights"),
-            func.sum(case((accepted, 1), else_=0)).over(**in_time).label("acceptances"),
+            *(named, night.label("night"), mark.label("mark"), *in_time),
+            func.max(night).over(partition_by=named).label("nights"),
+            func.sum(case((accepted, 1), else_=0)).over(partition_by=named, order_by=in_time).label("acceptances"),
         )
         .select_from(point.join(of_name, point.c.series_id == of_name.c.id).join(measurement).join(schema.run))
         .subquery()
@@ -87,12 +86,15 @@ def series_list(store: Store) -> list[SeriesSummary]:
 def _count_segments(each: Subquery) -> Select[Any]:
     """Selects how many segments and points a name has, as `suite.regression.segments` and the page of a series do.
 
-    Another fingerprint or design than before, or an acceptance since, opens a segment; where there are nights, only they
-    do.
+    Another fingerprint or design than before, or an acceptance since, opens a segment; where there are nights, only
+    they do.
     """
-    kept = {"partition_by": (each.c.named, each.c.night), "order_by": (each.c.started_at, each.c.id)}
-    other = func.lag(each.c.mark).over(**kept).is_distinct_from(each.c.mark)
-    opens = (each.c.night == each.c.nights) & (other | (func.lag(each.c.acceptances).over(**kept) < each.c.acceptances))
+    kept, in_time = (each.c.named, each.c.night), (each.c.started_at, each.c.id)
+    mark, acceptances = (
+        func.lag(column).over(partition_by=kept, order_by=in_time) for column in (each.c.mark, each.c.acceptances)
+    )
+    other = mark.is_distinct_from(each.c.mark) | (acceptances < each.c.acceptances)
+    opens = (each.c.night == each.c.nights) & other
     opened = select(each.c.named, case((opens, 1), else_=0).label("opens")).subquery()
     counts = (func.sum(opened.c.opens).label("segments"), func.count().label("points"))
     return select(opened.c.named, *counts).group_by(opened.c.named)

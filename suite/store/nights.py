@@ -133,8 +133,7 @@ def history_of(points: Sequence[StoredPoint], alike: Sequence[bool]) -> tuple[St
 
 
 def acceptances_among(accepted: Sequence[bool], kept: Sequence[bool]) -> list[bool]:
-    """Returns which points (oldest first) are accepted: an acceptance of one left out holds from the next that is kept.
-    """
+    """Returns which points (oldest first) are accepted: the acceptance of one left out holds from the next one kept."""
     held, pending = [], False
     for own, stays in zip(accepted, kept, strict=True):
         pending = pending or own

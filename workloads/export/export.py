@@ -25,7 +25,7 @@ from torch.export import export
 from torch.fx import GraphModule, Node
 
 from workloads.export.data_files import DataCache, DataFile
-from workloads.export.program import delegated_parts, program_example, make_program
+from workloads.export.program import delegated_parts, make_program, program_example
 from workloads.export.shared_constants import share_constants
 from workloads.lowering.delegation import quick_tracing
 from workloads.lowering.external_constants import ExternalConstants

@@ -121,8 +121,12 @@ class LoopbackSshd:
     def _serving(self) -> list[psutil.Process]:
         if self.process is None:
             return []
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if child.is_running() and child.name() == "sshd"]
+        found = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it may end in between
+                if child.name() == "sshd":
+                    found.append(child)
+        return found
 
     def stop_moving(self) -> None:
         """Sends SIGSTOP: its system still accepts connections and acknowledges every packet."""
