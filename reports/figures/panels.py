@@ -6,11 +6,16 @@ Colours are variables of the style sheet; static/figures.js puts the theme's own
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 from foundation.unavailable import Json
 from reports.text.escaping import figure_text
 from reports.text.numbers import parse_moment
+
+Trace: TypeAlias = dict[str, Any]
+"""A trace as plotly.js takes it."""
+Layout: TypeAlias = dict[str, Any]
+"""A figure's layout, likewise."""
 
 PANEL_PX, TOP_PX, BOTTOM_PX, GAP_PX = 230, 64, 56, 74
 # Nobody scrolls through more panels than this; the caption counts those left out.
@@ -27,13 +32,13 @@ class Figure:
     name: str
     title: str
     caption: str
-    traces: Sequence[dict[str, Any]] = ()
-    layout: dict[str, Any] | None = None
+    traces: Sequence[Trace] = ()
+    layout: Layout | None = None
     notes: Sequence[str] = ()
     empty: str = ""
 
     @property
-    def json(self) -> dict[str, Any]:
+    def json(self) -> dict[str, Json]:
         """What the page's script draws."""
         return {"data": list(self.traces), "layout": self.layout or {}}
 
@@ -55,7 +60,7 @@ def axis(title: str, **more: Any) -> dict[str, Json]:
     }
 
 
-def single(x_title: str, y_title: str, height: int = 420) -> dict[str, Any]:
+def single(x_title: str, y_title: str, height: int = 420) -> Layout:
     """Returns the layout of a figure with one panel."""
     return _base(height) | {"xaxis": axis(x_title, rangemode="tozero"), "yaxis": axis(y_title, rangemode="tozero")}
 
@@ -73,7 +78,7 @@ def over_time(moments: Sequence[str]) -> dict[str, Json]:
     return axis_of_dates
 
 
-def stacked(devices: Sequence[str], x_title: str, y_title: str, *, from_zero: bool = True) -> dict[str, Any]:
+def stacked(devices: Sequence[str], x_title: str, y_title: str, *, from_zero: bool = True) -> Layout:
     """Returns the layout with one panel per device, the first on top, each with its name above it."""
     rangemode = "tozero" if from_zero else "normal"
     count = len(devices)
@@ -120,7 +125,7 @@ def label_inside(panel: int, x: float, words: str) -> dict[str, Json]:
     }  # fmt: skip
 
 
-def legend_only(name: str, group: str, look: dict[str, Any], heading: str = "") -> dict[str, Any]:
+def legend_only(name: str, group: str, look: Trace, heading: str = "") -> Trace:
     """Returns a trace without points that adds one entry to the legend."""
     title = {"legendgrouptitle": {"text": heading}} if heading else {}
     return {

@@ -5,9 +5,8 @@ contain no outside text: names are passed through ``meta``, escaped.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
-from reports.figures.panels import Figure, label_inside, legend_only, shaded, stacked
+from reports.figures.panels import Figure, Trace, label_inside, legend_only, shaded, stacked
 from reports.figures.timelines import line_trace, memory, panel_devices, power, setting_legend, thinned
 from reports.figures.trade_offs import latency_against_memory
 from reports.model.measurement import Measurement
@@ -53,7 +52,7 @@ def step_latency(lines: Sequence[SessionLines]) -> Figure:
     return Figure("step-latency", title, caption, traces, layout, notes + thinned(line.steps for line in drawn))
 
 
-def _step_traces(line: SessionLines, panel: int, unit: Unit) -> list[dict[str, Any]]:
+def _step_traces(line: SessionLines, panel: int, unit: Unit) -> list[Trace]:
     traces = []
     for warm_up in (True, False):
         points = [(x, y) for x, y in zip(line.steps.x, line.steps.y, strict=True) if (x < 0) is warm_up]
@@ -107,7 +106,7 @@ def losses(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> Figur
     return Figure("loss", title, caption, traces, layout, notes + thinned(line.losses for line in drawn))
 
 
-def _loss_traces(line: SessionLines, reference: list[float], panel: int) -> list[dict[str, Any]]:
+def _loss_traces(line: SessionLines, reference: list[float], panel: int) -> list[Trace]:
     shade = colour(line.measurement.setting)
     template = "%{meta[0]}<br>%{meta[1]}<br>step %{x}: loss %{y}<extra></extra>"
     own = line_trace(line, line.losses.x, [round(y, 6) for y in line.losses.y], panel)

@@ -1,10 +1,9 @@
 """Memory and power over the time of each session, or why a device has no power readings."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from foundation.unavailable import Unavailable
-from reports.figures.panels import MOST_PANELS, Figure, legend_only, on_panel, stacked
+from reports.figures.panels import MOST_PANELS, Figure, Trace, legend_only, on_panel, stacked
 from reports.model.measurement import Measurement, devices_of, settings_of
 from reports.model.quantities import MEMORY, POWER, SENSOR_QUANTITIES
 from reports.model.traces import Line, SessionLines
@@ -13,7 +12,7 @@ from reports.text.escaping import figure_text, shorten
 from reports.text.numbers import Unit, format_count, format_list, unit_for
 
 
-def line_trace(line: SessionLines, x: Sequence[float], y: Sequence[float], panel: int) -> dict[str, Any]:
+def line_trace(line: SessionLines, x: Sequence[float], y: Sequence[float], panel: int) -> Trace:
     item = line.measurement
     attempt = f", attempt {line.attempt}" if line.attempt != "1" else ""
     outcome = f" ({line.status})" if line.status != "ok" else ""
@@ -25,7 +24,7 @@ def line_trace(line: SessionLines, x: Sequence[float], y: Sequence[float], panel
     }  # fmt: skip
 
 
-def setting_legend(lines: Sequence[SessionLines], mode: str) -> list[dict[str, Any]]:
+def setting_legend(lines: Sequence[SessionLines], mode: str) -> list[Trace]:
     settings = settings_of([line.measurement for line in lines])
     return [
         legend_only(name, name, {"mode": mode, "line": {"color": colour(name)}, "marker": {"color": colour(name)}})
@@ -129,7 +128,7 @@ def _of_interest(line: SessionLines, quantity: str) -> Sequence[Line]:
     return [trace for trace in traces if trace.name == RESIDENT] or traces
 
 
-def _sensor_trace(line: SessionLines, trace: Line, panel: int, unit: Unit) -> dict[str, Any]:
+def _sensor_trace(line: SessionLines, trace: Line, panel: int, unit: Unit) -> Trace:
     drawn = line_trace(line, [round(x, 3) for x in trace.x], [round(y * unit.factor, 3) for y in trace.y], panel)
     drawn["meta"] = [*drawn["meta"], figure_text(trace.name)]
     template = f"%{{meta[0]}}<br>%{{meta[1]}}<br>%{{meta[2]}} at %{{x}} s: %{{y}} {unit.name}<extra></extra>"

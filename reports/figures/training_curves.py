@@ -6,12 +6,11 @@ A line is a training. Trainings of the same method and setting look the same; of
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from foundation.unavailable import Json, Unavailable
-from reports.figures.panels import MOST_PANELS, Figure, legend_only, on_panel, single, stacked
+from reports.figures.panels import MOST_PANELS, Figure, Layout, Trace, legend_only, on_panel, single, stacked
 from reports.model.measurement import setting_of
 from reports.model.race import Race
 from reports.model.training import Evaluation, Training
@@ -148,14 +147,14 @@ class _Style:
         self.width = 1 if len({one.seed for one in trainings}) > 1 else 2
         self.drawn = drawn
 
-    def legend(self) -> list[dict[str, Any]]:
+    def legend(self) -> list[Trace]:
         """Returns an entry for each contender that is drawn."""
         return [
             legend_only(name, name, {"mode": "lines", "line": self._stroke(name, 2)})
             for name in dict.fromkeys(self.names[one.training_id] for one in self.drawn)
         ]
 
-    def line(self, one: Training) -> dict[str, Any]:
+    def line(self, one: Training) -> Trace:
         """Returns a trace without points."""
         name = self.names[one.training_id]
         words = figure_text(f"{one.device} · {name} · seed {one.seed}{' (emulated)' if one.emulated else ''}", 90)
@@ -165,7 +164,7 @@ class _Style:
             "hovertemplate": "%{meta[0]}<br>%{text}<extra></extra>", **on_panel(self.devices.index(one.device)),
         }  # fmt: skip
 
-    def marked(self, one: Training) -> dict[str, Any]:
+    def marked(self, one: Training) -> Trace:
         """Returns a trace without points that marks each of them."""
         colour = self.looks[self.names[one.training_id]].colour
         return self.line(one) | {"mode": "lines+markers", "marker": {"size": 5, "color": colour}}
@@ -217,7 +216,7 @@ def _scaled(places: Sequence[float | None], factor: float, unit: Unit) -> list[f
     return [None if place is None else float(f"{place * factor * unit.factor:.7g}") for place in places]
 
 
-def _switch(layout: dict[str, Any], traces: list[dict[str, Any]], first: int, axes: Sequence[_Axis]) -> None:
+def _switch(layout: Layout, traces: list[Trace], first: int, axes: Sequence[_Axis]) -> None:
     """Draws the traces from `first` on over the first of the axes, with buttons for the others."""
     for trace, places in zip(traces[first:], axes[0].places, strict=True):
         trace["x"] = list(places)
@@ -261,7 +260,7 @@ def pareto_front(race: Race, trainings: Sequence[Training], name: str) -> Figure
     stored, factor = ("ms", 1e3) if race.cost_quantity == "seconds" else ("mJ", 1.0)
     unit, looks = unit_for(max(cost for _, _, cost, _ in points) * factor, stored), looks_of(trainings)
     words = "time of all steps" if stored == "ms" else "energy of all steps"
-    traces: list[dict[str, Any]] = []
+    traces: list[Trace] = []
     for one, accuracy, cost, peak in points:
         memory = "peak memory unknown" if isinstance(peak, Unavailable) else quantity(peak, "KiB")
         label = figure_text(f"{one.name}, {memory}", 60)

@@ -6,10 +6,9 @@ Labels of upright lines are placed so that they neither cover one another nor le
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from foundation.unavailable import Json
-from reports.figures.panels import Figure, label_inside, legend_only, over_time, single
+from reports.figures.panels import Figure, Trace, label_inside, legend_only, over_time, single
 from reports.model.histories import HistoryPoint, MetricHistory
 from reports.model.quantities import metric_title, metric_unit
 from reports.model.traces import kept
@@ -122,9 +121,9 @@ def _notes(history: MetricHistory, drawn: int) -> list[str]:
     return notes + ([f"{format_count(more, 'earlier remark')} in the table below."] if more > 0 else [])
 
 
-def _values(points: Sequence[HistoryPoint], setting: str, unit: Unit) -> dict[str, Any]:
+def _values(points: Sequence[HistoryPoint], setting: str, unit: Unit) -> Trace:
     shade = colour(setting)
-    trace: dict[str, Any] = {
+    trace: Trace = {
         "type": "scatter", "mode": "lines+markers", "name": figure_text(setting), "showlegend": True,
         "x": [point.at for point in points], "y": [_scaled(point.value, unit) for point in points],
         "customdata": [run_place(point.run_id) for point in points],
@@ -151,9 +150,9 @@ def _reach(high: float | None, low: float | None, unit: Unit) -> float:
     return 0.0 if high is None or low is None else max(0.0, _scaled(high - low, unit))
 
 
-def _verdict_marks(points: Sequence[HistoryPoint], unit: Unit) -> list[dict[str, Any]]:
+def _verdict_marks(points: Sequence[HistoryPoint], unit: Unit) -> list[Trace]:
     """Marks nights whose verdict is a change, by shape as well as colour."""
-    traces: list[dict[str, Any]] = []
+    traces: list[Trace] = []
     for word, (shade, symbol) in (_JUDGED | _JUDGED_QUIETLY).items():
         found = [point for point in points if point.verdict == word]
         if not found:

@@ -6,7 +6,6 @@ says why it is missing. ``from_document`` takes whatever a document holds: what 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from foundation.unavailable import Json, Unavailable, as_document
 from reports.model.reading import NOT_RECORDED, Number, flag, items, known_text, mapping, number, records, text, value
@@ -126,7 +125,7 @@ class Measurement:
             **{key: text(found, key) for key in ("origin", "run_id", "started_at", "workload_key")},
         )
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Json]:
         """Returns the document of docs/contracts.md, without what the store adds."""
         return {
             **{key: getattr(self, key) for key in ("device", "kind", "emulated")},

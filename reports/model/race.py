@@ -5,9 +5,8 @@ A contender is a way of training (method, setting, shape), run once for each see
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from foundation.unavailable import Unavailable, as_document
+from foundation.unavailable import Json, Unavailable, as_document
 from reports.model.reading import Interval, Number
 
 
@@ -22,7 +21,7 @@ class Estimate:
     most: float
     seeds: int
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Json]:
         """Returns it as JSON values."""
         ends = {"ci95": self.interval.document(), "least": self.least, "most": self.most}
         return {"value": self.value, **ends, "seeds": self.seeds}
@@ -42,7 +41,7 @@ class CostToTarget:
     seconds_at_least: float
     missed: Sequence[str] = ()
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Json]:
         """Returns it as JSON values."""
         costs = {
             name: as_document(getattr(self, name)) for name in ("steps", "seconds", "energy_mj", "peak_memory_kib")
@@ -57,7 +56,7 @@ class Quality:
     accuracy: Estimate | Unavailable
     remarks: Sequence[str] = ()
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Json]:
         """Returns it as JSON values."""
         return {"accuracy": as_document(self.accuracy), "remarks": list(self.remarks)}
 
@@ -72,7 +71,7 @@ class Outcome:
     peak_memory_kib: Number
     in_front: bool = False
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Json]:
         """Returns it as JSON values."""
         found = {name: as_document(getattr(self, name)) for name in ("accuracy", "cost", "peak_memory_kib")}
         return {**found, "in_front": self.in_front}
@@ -90,7 +89,7 @@ class Contender:
     quality: Quality
     outcome: Outcome
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Json]:
         """Returns it as JSON values."""
         return {
             "name": self.name,
@@ -132,7 +131,7 @@ class Race:
     cost_quantity: str
     why_no_energy: str = ""
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Json]:
         """Returns it as JSON values."""
         budget = self.budget
         limit = budget.document() if isinstance(budget, Unavailable) else {budget.quantity: budget.limit}

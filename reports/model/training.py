@@ -92,7 +92,7 @@ class Training:
             total += segment.energy_mj
         return total
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Json]:
         """Returns the training as JSON values: what it is, and its curve at each evaluation."""
         curve = [
             {

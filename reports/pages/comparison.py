@@ -2,10 +2,9 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from foundation.unavailable import Json
-from reports.figures.panels import Figure, legend_only, single
+from reports.figures.panels import Figure, Trace, legend_only, single
 from reports.model.histories import Compared, ComparedMetric
 from reports.model.measurement import setting_of, workload_words
 from reports.model.quantities import LATENCY, metric_value
@@ -144,7 +143,7 @@ def _changes(ordered: Sequence[ComparedMetric]) -> Figure:
         )
     more, drawn = len(drawn) - _MOST_DRAWN, drawn[:_MOST_DRAWN]
     settings = sorted({setting_of(one.workload) for one in drawn}, key=setting_order)
-    traces: list[dict[str, Any]] = [
+    traces: list[Trace] = [
         legend_only(setting, setting, {"mode": "markers", "marker": {"color": colour(setting), "size": 9}})
         for setting in settings
     ]

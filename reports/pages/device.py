@@ -1,9 +1,8 @@
 """The health of a device over its runs: temperature, throttling, battery, free space, and how measurements ended."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-from reports.figures.panels import Figure, legend_only, over_time, single
+from reports.figures.panels import Figure, Trace, legend_only, over_time, single
 from reports.model.histories import DeviceSummary, HealthPoint, HistorySummary
 from reports.model.measurement import setting_of, workload_words
 from reports.model.traces import kept
@@ -133,7 +132,7 @@ def _figure(
     name: str, title: str, unit: str, health: Sequence[HealthPoint], lines: Sequence[_Line], empty: str,
     throttled: bool = False,
 ) -> Figure:  # fmt: skip
-    traces: list[dict[str, Any]] = []
+    traces: list[Trace] = []
     notes: list[str] = []
     for label, shade, symbol, read in lines:
         points = [(point, value) for point in health if (value := read(point)) is not None]
@@ -159,9 +158,7 @@ def _figure(
     return Figure(name, title, "One point per run; it leads to the run's page.", traces, layout, notes)
 
 
-def _trace(
-    label: str, shade: str, symbol: str, unit: str, chosen: Sequence[tuple[HealthPoint, float]]
-) -> dict[str, Any]:
+def _trace(label: str, shade: str, symbol: str, unit: str, chosen: Sequence[tuple[HealthPoint, float]]) -> Trace:
     return {
         "type": "scatter", "mode": "lines+markers", "name": label, "showlegend": True,
         "x": [point.at for point, _ in chosen], "y": [float(f"{value:.6g}") for _, value in chosen],
@@ -172,7 +169,7 @@ def _trace(
     }  # fmt: skip
 
 
-def _mark(hot: Sequence[tuple[HealthPoint, float]]) -> dict[str, Any]:
+def _mark(hot: Sequence[tuple[HealthPoint, float]]) -> Trace:
     marker = {"color": "var(--warn)", "symbol": "triangle-down-open", "size": 14, "line": {"width": 2}}
     return legend_only("throttled", "throttled", {"mode": "markers", "marker": marker}) | {
         "x": [point.at for point, _ in hot],

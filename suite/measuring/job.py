@@ -24,6 +24,7 @@ from devices.deployment.deploy import timeout_for
 from devices.errors import DeviceLost, FileError, OutputLimitError, TransportTimeout
 from devices.processes import ProcessEnd
 from devices.sensors.spec import Sensor
+from foundation.unavailable import Json
 from reports.model.quantities import TEMPERATURE
 from suite.errors import StoreError
 from suite.measuring.sensor_plan import SensorPlan
@@ -134,7 +135,7 @@ def threads_of(device: Device) -> int:
 
 def _document(
     device: Device, job: Job, sensors: Sequence[Sensor], inputs: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     """Returns the job of docs/contracts.md."""
     fewest, most = job.warm_up
     document: dict[str, Any] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from foundation.unavailable import Json
@@ -49,7 +48,7 @@ def markdown(night: Night) -> str:
     return "\n".join(lines) + "\n"
 
 
-def document(night: Night) -> dict[str, Any]:
+def document(night: Night) -> dict[str, Json]:
     """Returns the night as one JSON object; `text` is what chat programs display."""
     return {
         "text": f"Night {night.run_id}: {banner(night)}.",

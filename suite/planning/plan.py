@@ -196,7 +196,7 @@ class Plan:
                 given.append((option, _word(value)))
         return [word for pair in given for word in pair]
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Json]:
         """Returns the plan as JSON values."""
         return asdict(self)
 
@@ -281,7 +281,7 @@ class RunPlan:
         """Returns short plans (`Plan.quick`)."""
         return RunPlan(tuple(plan.quick() for plan in self.plans), self.budget_minutes)
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Json]:
         """Returns the run plan as JSON values."""
         return {"plans": [plan.document() for plan in self.plans], "budget_minutes": self.budget_minutes}
 

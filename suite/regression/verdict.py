@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -87,7 +87,7 @@ class Verdict:
     rule: str = RULE
     version: int = VERSION
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Json]:
         """Returns the verdict as JSON values."""
         return dataclasses.asdict(self)
 

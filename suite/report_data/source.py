@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 from sqlalchemy import select
 
+from foundation.unavailable import Json
 from reports.model.histories import (
     Compared,
     DeviceSummary,
@@ -42,7 +42,7 @@ class StoreSource:
         with self._store.database.reading() as connection:
             return runs.run_summaries(connection)
 
-    def document(self, run_id: str) -> dict[str, Any]:
+    def document(self, run_id: str) -> dict[str, Json]:
         """Returns the document of a run (docs/contracts.md, with additions for reports).
 
         UserError for an unknown one.

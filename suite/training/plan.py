@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import UserError, unknown_name
+from foundation.unavailable import Json
 from suite.planning.plan import Plan
 from workloads.method import EVALUATE, METHOD_TABLE
 from workloads.workload import require_count
@@ -85,7 +86,7 @@ class TrainingPlan:
         """Returns whether the adapter is evaluated after `step` steps."""
         return step % self.eval_every == 0 or step == self.steps
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Json]:
         """Returns the plan as JSON values."""
         return asdict(self)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
 from foundation.errors import UserError
+from foundation.unavailable import Json
 from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option, night_plan_option
@@ -78,25 +80,25 @@ def install(at: str, plan_path: Path, chosen: By | None, dry_run: bool, inventor
 def status(as_json: bool, inventory_path: Path) -> int:
     """Tell when the next night begins, and how the last one ended."""
     home = Home.locate(inventory_path)
-    document = _status(home)
+    found = _status(home)
     if as_json:
-        print_json(document)
+        print_json(found.document())
         return exit_codes.OK
-    if document["by"] is None:
+    if found.by is None:
         print_line(f"nothing is scheduled for {home.root}: `suite schedule install` does it")
     else:
-        print_line(f"scheduled by {document['by']}: {document['name']}")
-        print_line(f"next night: {document['next'] or 'unknown'}")
-    last = document["last"]
-    if last is not None and last["log"] is None and last["ended"] is not None:
-        print_line(f"last night: none yet; installed {last['started']}")
+        print_line(f"scheduled by {found.by}: {found.name}")
+        print_line(f"next night: {found.next or 'unknown'}")
+    last = found.last
+    if last is not None and last.log is None and last.ended is not None:
+        print_line(f"last night: none yet; installed {_moment(last.started)}")
     elif last is not None:
-        ended = "did not end" if last["ended"] is None else f"ended {last['ended']}"
-        code = "" if last["exit_code"] is None else f" with {last['exit_code']}"
-        print_line(f"last night: begun {last['started']}, {ended}{code}: {last['meaning']}")
-        if last["log"]:
-            print_line(f"log: {last['log']}")
-    for note in document["notes"]:
+        ended = "did not end" if last.ended is None else f"ended {_moment(last.ended)}"
+        code = "" if last.exit_code is None else f" with {last.exit_code}"
+        print_line(f"last night: begun {_moment(last.started)}, {ended}{code}: {last.meaning}")
+        if last.log:
+            print_line(f"log: {last.log}")
+    for note in found.notes:
         print_line(f"note: {note}")
     return exit_codes.OK
 
@@ -154,18 +156,26 @@ def _print_schedule(schedule: Schedule, by: By) -> None:
         print_line(shlex.join(["systemctl", "--user", *words]))
 
 
-def _status(home: Home) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Status:
+    """What is scheduled and when it begins next, how the last night ended, and what keeps nights from running."""
+
+    name: str
+    by: By | None
+    next: str | None
+    last: Started | None
+    logs: Path
+    notes: tuple[str, ...]
+
+    def document(self) -> dict[str, Json]:
+        last = None if self.last is None else _last_document(self.last)
+        return vars(self) | {"last": last, "logs": str(self.logs)}
+
+
+def _status(home: Home) -> _Status:
     name = schedule_name(home.root)
     by = _installed(name)
-    last = read_record(home)
-    return {
-        "name": name,
-        "by": by,
-        "next": _next(name, by),
-        "last": None if last is None else _last(last),
-        "logs": str(home.logs),
-        "notes": list(_notes(name, by)),
-    }
+    return _Status(name, by, _next(name, by), read_record(home), home.logs, tuple(_notes(name, by)))
 
 
 def _next(name: str, by: By | None) -> str | None:
@@ -177,14 +187,18 @@ def _next(name: str, by: By | None) -> str | None:
     return None if at is None else next_time(clock_time(at), datetime.now().astimezone()).isoformat(timespec="minutes")
 
 
-def _last(last: Started) -> dict[str, Any]:
+def _last_document(last: Started) -> dict[str, Json]:
     return {
-        "started": last.started.isoformat(timespec="seconds"),
-        "ended": None if last.ended is None else last.ended.isoformat(timespec="seconds"),
+        "started": _moment(last.started),
+        "ended": None if last.ended is None else _moment(last.ended),
         "exit_code": last.exit_code,
         "meaning": last.meaning,
         "log": last.log,
     }
+
+
+def _moment(at: datetime) -> str:
+    return at.isoformat(timespec="seconds")
 
 
 def _notes(name: str, by: By | None) -> list[str]:

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import click
 from rich import box
@@ -15,6 +14,7 @@ from rich.table import Table
 from sqlalchemy import select
 
 from foundation.errors import UserError
+from foundation.unavailable import Json
 from reports.model.histories import Compared, ComparedMetric
 from reports.site.build import build_comparison
 from suite import exit_codes
@@ -193,7 +193,7 @@ def _value(metric: str, stored: float | None) -> str:
     return "" if stored is None else format_value(metric, stored)
 
 
-def _document(found: TwoSides, page: Path) -> dict[str, Any]:
+def _document(found: TwoSides, page: Path) -> dict[str, Json]:
     return {
         "before": found.compared.before,
         "after": found.compared.after,

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from devices.errors import DeviceError
 from foundation.errors import UserError
+from foundation.unavailable import Json
 from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
@@ -158,7 +159,7 @@ def _place(item: Item, home: Home) -> str:
     return str(item.path.relative_to(home.root))
 
 
-def _document(item: Item, home: Home) -> dict[str, Any]:
+def _document(item: Item, home: Home) -> dict[str, Json]:
     return {
         "what": item.what,
         "action": item.action,

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from foundation.unavailable import Json
 from reports.model.histories import Change, HistoryPoint, MetricHistory
 from suite import exit_codes
 from suite.cli.open_store import open_store
@@ -70,7 +71,7 @@ def _history_of(store: Store, series: Series) -> MetricHistory:
     return next(item for item in found if item.metric == series.metric)
 
 
-def _document(series: Series, found: MetricHistory, verdicts: list[StoredVerdict]) -> dict[str, Any]:
+def _document(series: Series, found: MetricHistory, verdicts: list[StoredVerdict]) -> dict[str, Json]:
     known = dataclasses.asdict(found)
     known["changes"] = [{**dataclasses.asdict(change), **_place_of(change, found)} for change in found.changes]
     return {
@@ -83,7 +84,7 @@ def _document(series: Series, found: MetricHistory, verdicts: list[StoredVerdict
     }
 
 
-def _place_of(change: Change, found: MetricHistory) -> dict[str, Any]:
+def _place_of(change: Change, found: MetricHistory) -> dict[str, Json]:
     return {"run_id": found.points[change.at].run_id, "change": change.after / change.before - 1}
 
 
