@@ -26,6 +26,7 @@ from suite.store import schema
 from suite.store.dialect import (
     BUSY_TIMEOUT_S,
     WRITES,
+    OpenFile,
     Row,
     changeable,
     explain,
@@ -305,8 +306,10 @@ class Database:
         with self._explained():
             upgrade(path, busy_timeout_s=busy_timeout_s)
         self._engine = open_engine(path, read_only=read_only, busy_timeout_s=busy_timeout_s)
+        self._file: OpenFile | None = None
         try:
             self._check_version(may_create=not read_only)
+            self._file = None if read_only else OpenFile(self._engine, path)
         except BaseException:
             self.close()
             raise
@@ -314,19 +317,21 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Opens a consistent view of everything; never waits for a writer."""
-        with self._explained(), self._engine.connect() as connection, connection.begin():
+        with self._explained(), (self._file or self._engine).connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Opens a transaction, on the disk once the block ends, or discarded if it raises."""
-        with self._explained(), self._engine.connect() as connection:
+        with self._explained(), self._file.writing() if self._file else self._engine.connect() as connection:
             ready = connection.execution_options(**{WRITES: True})
             with ready.begin():
                 yield ready
 
     def close(self) -> None:
         """Closes the connections; may be called twice."""
+        if self._file is not None:
+            self._file.close()
         self._engine.dispose()
 
     @contextmanager

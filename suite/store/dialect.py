@@ -1,5 +1,5 @@
-"""How the database is opened and written to: durably, with errors as sentences, tables that only grow, rows found or
-added. The one module that knows SQLite.
+"""How the database is opened and written to: durably, whoever removes its file, with errors as sentences, tables that
+only grow, rows found or added. The one module that knows SQLite.
 
 Write-ahead log with `synchronous=FULL`: a committed transaction is on the disk (fsync) before `commit` returns, and
 readers never wait for a writer. Writers take the lock at once (`BEGIN IMMEDIATE`), so that two of them queue instead
@@ -11,8 +11,10 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import tempfile
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -78,6 +80,102 @@ def _configure(connection: sqlite3.Connection, *, read_only: bool, busy_timeout_
 def _begin(connection: Connection) -> None:
     writes = connection.get_execution_options().get(WRITES, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+class OpenFile:
+    """The file of an open store, kept open by a connection of its own, so that it outlives its name.
+
+    Whoever removes or replaces the store in mid-run loses nothing: SQLite goes on in a file that has no name any more,
+    and everything in it would be gone with the process. Writers of one process take turns.
+    """
+
+    def __init__(self, engine: Engine, path: Path) -> None:
+        self.path = path
+        self._engine = engine
+        self._turn = threading.Lock()
+        self._open()
+
+    def _open(self) -> None:
+        self._connection = self._engine.connect()
+        self._identity, self._logs = _identity(self.path), self._found_logs()
+
+    def _found_logs(self) -> dict[Path, tuple[int, int] | None]:
+        logs = (self.path.with_name(self.path.name + ending) for ending in ("-wal", "-shm"))
+        return {log: _identity(log) for log in logs}
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Connects to it for the block. Raises StoreError afterwards if its name was lost; it has one again then."""
+        with self._turn:
+            with self.connect() as connection:
+                yield connection
+            if not self._is_named():
+                raise self._save()
+            self._logs = self._found_logs()
+
+    def connect(self) -> AbstractContextManager[Connection]:
+        """Connects to it for a block, which may be in a thread of its own as long as the file has its name."""
+        # A new connection would open, or make, whatever the path names now.
+        return self._engine.connect() if self._is_named() else nullcontext(self._connection)
+
+    def close(self) -> None:
+        """Closes the connection; may be called twice."""
+        self._connection.close()
+
+    def _is_named(self) -> bool:
+        return _identity(self.path) == self._identity
+
+    def _save(self) -> StoreError:
+        """Gives all that it holds a name again, and returns what happened."""
+        gone = not self.path.exists()
+        for log, identity in self._found_logs().items():
+            if identity == self._logs[log]:
+                log.unlink(missing_ok=True)  # SQLite would take it for that of whatever has the name now
+        try:
+            if gone:
+                self._copy_to(self.path)
+                self.close()
+                self._engine.dispose()
+                self._open()
+                return StoreError(
+                    f"the store {self.path} was removed while it was in use; all that it held was written to it again: "
+                    "find out what removes it, then use --resume"
+                )
+            aside = self.path.with_name(f"{self.path.stem}-kept-{os.getpid()}{self.path.suffix}")
+            self._copy_to(aside)
+        except OSError:  # its folder is gone as well, or full
+            try:
+                aside = Path(tempfile.mkdtemp(prefix="suite-store-")) / self.path.name
+                self._copy_to(aside)
+            except OSError as error:
+                return StoreError(
+                    f"the store {self.path} was removed or replaced while it was in use and could not be saved "
+                    f"({error}): the raw output of each session is in runs/"
+                )
+        return StoreError(
+            f"the store {self.path} was {'removed' if gone else 'replaced'} while it was in use; all that it held is "
+            f"in {aside} now: move that to its place, then use --resume"
+        )
+
+    def _copy_to(self, target: Path) -> None:
+        """Writes a copy in one step. Raises OSError."""
+        new = target.with_name(f"{target.name}.new")
+        driver: Any = self._connection.connection.driver_connection
+        try:
+            new.unlink(missing_ok=True)  # left by a process that was killed
+            driver.execute("VACUUM INTO ?", (str(new),))
+        except sqlite3.Error as error:
+            new.unlink(missing_ok=True)
+            raise OSError(str(error)) from error
+        new.replace(target)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def forbid_changes(table: Table) -> None:

@@ -18,8 +18,6 @@ from workloads.tasks.batches import batches
 from workloads.tasks.task import built_in_task
 from workloads.workload import TrainingSettings, Workload
 
-TRAINING = TrainingSettings()
-
 
 def follow(
     workload: Workload, weights: ModelWeights, exported: ArtifactOf, runner: Path, folder: Path
@@ -28,11 +26,12 @@ def follow(
 
     A negative rate is an update with the wrong sign, a rate of 0 one that is missing. All run in the runner.
     """
-    artifact, steps = exported(workload), workload.setting.reference_steps
-    data = batches(built_in_task(), weights.tokenizer, workload.b, workload.T, 16, TRAINING.seed)
-    reference = reference_losses(artifact, workload, weights, data, TRAINING, steps, lambda _: None)
+    artifact, setting = exported(workload), workload.setting
+    training, steps = TrainingSettings(setting.default_lr, setting.default_eps), setting.reference_steps
+    data = batches(built_in_task(), weights.tokenizer, workload.b, workload.T, 16, training.seed)
+    reference = reference_losses(artifact, workload, weights, data, training, steps, lambda _: None)
     assert reference.noise is not None
-    expected = ExpectedLosses(reference.losses, reference.untrained, reference.noise, TRAINING.lr, TRAINING.eps)
+    expected = ExpectedLosses(reference.losses, reference.untrained, reference.noise, training.lr, training.eps)
     inputs = [Batch(*arrays) for arrays in zip(data.tokens, data.first, data.labels, strict=True)]
     losses = {
         name: train_in_runner(
@@ -41,11 +40,11 @@ def follow(
             workload,
             inputs,
             steps,
-            Settings(lr, TRAINING.eps, TRAINING.seed),
+            Settings(lr, training.eps, training.seed),
             folder / name.replace(" ", "-"),
             threads=torch.get_num_threads(),
         ).losses
-        for name, lr in (("right", TRAINING.lr), ("wrong sign", -TRAINING.lr), ("missing update", 0.0))
+        for name, lr in (("right", training.lr), ("wrong sign", -training.lr), ("missing update", 0.0))
     }
     losses["swapped signs"] = losses["right"][:, ::-1]
     return {name: compared(of_run, expected) for name, of_run in losses.items()}
@@ -61,7 +60,8 @@ def check(found: dict[str, LossComparison]) -> None:
     for name, comparison in found.items():
         print(
             f"{name}: noise {comparison.noise:.2g}, L+ - L- {comparison.difference:.2g}, "
-            f"relative error {comparison.max_relative_error:.1e}: {comparison.fault}"
+            f"relative error {comparison.max_relative_error:.1e}, differences {comparison.differences}, "
+            f"updates {comparison.updates}: {comparison.fault}"
         )
     assert found["right"].fault is None
     for name in ("wrong sign", "missing update", "swapped signs"):
