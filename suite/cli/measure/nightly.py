@@ -12,7 +12,7 @@ from foundation.atomic import write_atomic
 from foundation.errors import UserError
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option, night_plan_option
-from suite.cli.output import print_line
+from suite.cli.output import print_line, print_plain
 from suite.display import Display
 from suite.home import Home
 from suite.nightly.judging import Night
@@ -48,7 +48,7 @@ def nightly(plan_path: Path, quick: bool, as_json: bool, inventory_path: Path) -
     if posted is not None:
         display.note(posted.sentence)
     if as_json:
-        click.echo(line)
+        print_plain(line)
         return night.exit_code
     for item in [*night.of("regressed"), *night.of("inconclusive"), *night.of("improved")]:
         print_line(f"{item.verdict.verdict}: {item.verdict.series}: {item.verdict.sentence}")
@@ -57,8 +57,8 @@ def nightly(plan_path: Path, quick: bool, as_json: bool, inventory_path: Path) -
     for gap in night.gaps:
         print_line(f"{gap.what}: {gap.device}: {gap.sentence}")
     print_line(banner(night))
-    click.echo(f"summary: {folder / 'summary.md'}")
-    click.echo(f"report: {night.report}")
+    print_plain(f"summary: {folder / 'summary.md'}")
+    print_plain(f"report: {night.report}")
     return night.exit_code
 
 

@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich import box
-from rich.markup import escape
-from rich.table import Table
 
 from foundation.errors import UserError
 from foundation.unavailable import Unavailable
@@ -18,7 +15,7 @@ from reports.model.training import Training
 from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
-from suite.cli.output import print_json, print_line, print_table
+from suite.cli.output import TextTable, print_json, print_line, print_plain, print_table
 from suite.cli.training.options import training_fields, training_options
 from suite.cli.workload_options import plan_of, refuse_settings, workload_options
 from suite.home import Home
@@ -82,7 +79,7 @@ def print_trainings(trained: Sequence[Training], report: Path, as_json: bool) ->
         print_table(_table(trained))
         for one in trained:
             print_line(f"{one.device} {one.workload['quant']}: {one.status}: {one.reason}")
-        click.echo(f"report: {report}")
+        print_plain(f"report: {report}")
     complete = all(one.status == "finished" for one in trained)
     return exit_codes.OK if complete else exit_codes.INCOMPLETE
 
@@ -99,14 +96,14 @@ _COLUMNS = (
 )
 
 
-def _table(trained: Sequence[Training]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+def _table(trained: Sequence[Training]) -> TextTable:
+    table = TextTable()
     table.add_column("device")
     table.add_column("setting")
     for name in _COLUMNS:
         table.add_column(name, justify="right")
     for one in trained:
-        table.add_row(*(escape(cell) for cell in _row(one)))
+        table.add_texts(_row(one))
     return table
 
 
