@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Iterable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,7 +18,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from foundation.errors import UserError
 from foundation.text import harmless
+from foundation.unavailable import Json, unavailable
 from reports.model.quantities import metric_span, metric_value
 
 _WIDEST = 10_000
@@ -31,6 +34,18 @@ def print_json(document: Any, *, finite: bool = False) -> None:
 def print_plain(text: str, *, err: bool = False) -> None:
     """Prints text as it is, also on a terminal: a path or a command that is copied whole. `err`: on standard error."""
     click.echo(harmless(text), err=err)
+
+
+def require_written(report: Path | UserError) -> Path:
+    """Returns the page's path; raises why it could not be written, which is for the end of what a command prints."""
+    if isinstance(report, UserError):
+        raise report
+    return report
+
+
+def report_document(report: Path | UserError) -> Json:
+    """Returns the path or that reason for a document."""
+    return unavailable(str(report)) if isinstance(report, UserError) else str(report)
 
 
 def print_line(text: str) -> None:

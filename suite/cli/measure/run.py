@@ -20,7 +20,16 @@ from reports.tables.rankings import busy_sentences, device_sentence
 from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
-from suite.cli.output import TextTable, print_json, print_line, print_plain, print_table, typeable
+from suite.cli.output import (
+    TextTable,
+    print_json,
+    print_line,
+    print_plain,
+    print_table,
+    report_document,
+    require_written,
+    typeable,
+)
 from suite.cli.workload_options import OwnOrNumber, check_inputs, plan_of, refuse_settings, workload_options
 from suite.home import Home
 from suite.planning import forecast as demands
@@ -253,13 +262,14 @@ def _plans(inventory: Inventory, selection: str | None, settings: dict[str, Any]
 def _print_outcome(outcome: Outcome, as_json: bool) -> int:
     if as_json:
         documents = [item.document() for item in outcome.measurements]
-        document = {"run_id": outcome.run_id, "report": str(outcome.report), "measurements": documents}
+        document = {"run_id": outcome.run_id, "report": report_document(outcome.report), "measurements": documents}
         print_json(document, finite=True)
+        require_written(outcome.report)
     else:
         print_table(results_table(outcome.measurements))
         for line in (*reasons(outcome.measurements), *findings(outcome.measurements)):
             print_line(line)
-        print_plain(f"report: {outcome.report}")
+        print_plain(f"report: {require_written(outcome.report)}")
     return exit_codes.OK if outcome.complete else exit_codes.INCOMPLETE
 
 

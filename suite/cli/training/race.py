@@ -16,7 +16,16 @@ from reports.model.training import Training
 from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
-from suite.cli.output import TextTable, print_json, print_line, print_plain, print_table, typeable
+from suite.cli.output import (
+    TextTable,
+    print_json,
+    print_line,
+    print_plain,
+    print_table,
+    report_document,
+    require_written,
+    typeable,
+)
 from suite.cli.training.options import training_fields, training_options
 from suite.cli.training.train import write_report
 from suite.cli.workload_options import listed, shape_options
@@ -68,11 +77,12 @@ def race(
     return print_races(races(trained), trained, write_report(home, trained), as_json)
 
 
-def print_races(found: Sequence[Race], trained: Sequence[Training], report: Path, as_json: bool) -> int:
+def print_races(found: Sequence[Race], trained: Sequence[Training], report: Path | UserError, as_json: bool) -> int:
     """Prints the races; returns the exit code: incomplete unless every training finished."""
     if as_json:
         documents = {"races": [one.document() for one in found], "trainings": [one.document() for one in trained]}
-        print_json({"group_id": trained[0].group_id, "report": str(report), **documents}, finite=True)
+        print_json({"group_id": trained[0].group_id, "report": report_document(report), **documents}, finite=True)
+        require_written(report)
     else:
         for one in found:
             _print_race(one)
@@ -82,7 +92,7 @@ def print_races(found: Sequence[Race], trained: Sequence[Training], report: Path
                 print_line(
                     f"{training.device} {name}: {training.status}: {training.reason or 'no reason was recorded'}"
                 )
-        print_plain(f"report: {report}")
+        print_plain(f"report: {require_written(report)}")
     complete = all(one.status == "finished" for one in trained)
     return exit_codes.OK if complete else exit_codes.INCOMPLETE
 
