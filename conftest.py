@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
+from collections.abc import Iterator
+
+import pytest
 
 # Threads of torch that wait for each other spin, and on cores that others use too they wait long: half a second of
 # computing on a tiny model becomes ten. Workers have a core each at best. What tests start inherits this.
@@ -14,5 +18,19 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # A shell starts what it puts into the background with SIGINT ignored, and children inherit that: Ctrl-C is tested here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _machine_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Lets workers measure on this machine side by side: the folder for temporary files is what is locked.
+
+    What tests start inherits it.
+    """
+    folder = str(tmp_path_factory.getbasetemp())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("TMPDIR", folder)
+        patched.setattr(tempfile, "tempdir", folder)
+        yield
+
 
 pytest_plugins = ["tests.support.twins.twin_fixtures"]

@@ -1,14 +1,20 @@
 """Turns an inventory entry into a device that we hold: locked here, reached, held there, cleared of old processes.
 
-Locks are exclusive and live in the host's `locks/` folder: one run per device and suite home at a time.
+Locks are exclusive and live in the host's `locks/` folder: one run per device and suite home at a time. This machine,
+as a device, has no workdir in which all homes of all users meet: one process at a time may measure on it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import json
+import os
 import posixpath
 import re
+import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,11 +75,7 @@ def _exclusive(device: str, file: str, locks_dir: Path) -> Iterator[None]:
     except filelock.Timeout:
         raise _busy(device, note) from None
     except OSError as error:
-        reason = FileError.from_os_error("lock", str(locks_dir), error).reason
-        raise UserError(
-            f"{printable(str(locks_dir))!r} can't hold the lock of device {device!r} because {reason}; "
-            "make the folder writable or point SUITE_HOME elsewhere."
-        ) from error
+        raise _unlockable(device, locks_dir, error) from error
     try:
         # The note is a courtesy: a full disk must not stop anybody from measuring.
         with contextlib.suppress(OSError):
@@ -83,6 +85,66 @@ def _exclusive(device: str, file: str, locks_dir: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             note.unlink(missing_ok=True)
         lock.release()
+
+
+class _Machine:
+    """This machine as a device, which all `local` entries of one process share, and no other process at the same time.
+
+    What is locked is the folder for temporary files itself: every user can open it, and nothing is left behind.
+    """
+
+    def __init__(self) -> None:
+        self._changing = threading.Lock()
+        self._users = 0
+        self._descriptor = -1
+
+    @contextlib.contextmanager
+    def held(self, device: str) -> Iterator[None]:
+        """Holds it for the block. Raises `DeviceBusy` while another process does, UserError if it can't be locked."""
+        folder = Path(tempfile.gettempdir())
+        note = folder / "edge-training-suite.machine.json"
+        with self._changing:
+            if self._users == 0:
+                self._descriptor = self._lock(device, folder, note)
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._changing:
+                self._users -= 1
+                if self._users == 0:
+                    with contextlib.suppress(OSError):
+                        note.unlink(missing_ok=True)
+                    os.close(self._descriptor)
+
+    @staticmethod
+    def _lock(device: str, folder: Path, note: Path) -> int:
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise _unlockable(device, folder, error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            raise (
+                _busy(device, note) if error.errno == errno.EWOULDBLOCK else _unlockable(device, folder, error)
+            ) from None
+        # Another user's note of a hold that was killed can't be replaced.
+        with contextlib.suppress(OSError):
+            write_atomic(note, json.dumps(asdict(this_process(device))).encode())
+        return descriptor
+
+
+_MACHINE = _Machine()
+
+
+def _unlockable(device: str, folder: Path, error: OSError) -> UserError:
+    reason = FileError.from_os_error("lock", str(folder), error).reason
+    return UserError(
+        f"{printable(str(folder))!r} can't hold the lock of device {device!r} because {reason}; "
+        "make the folder writable or point SUITE_HOME elsewhere."
+    )
 
 
 def _busy(device: str, note: Path) -> DeviceBusy:
@@ -200,12 +262,15 @@ def contact(entry: DeviceEntry) -> None:
 def connect(entry: DeviceEntry, locks_dir: Path, *, root: str = "/") -> Iterator[Device]:
     """Holds the device for the block, against other runs of this suite home and of every other.
 
+    All `local` devices are one machine: they are held against other processes, not against each other.
+
     `root` stands in for the device's "/" when its /proc and /sys are read. Raises `UnsupportedDevice`, `DeviceBusy`,
     and what the transport raises when the device can't be reached.
     """
     require_support(entry)
     with (
         exclusive(entry.name, locks_dir, address=entry.address),
+        _MACHINE.held(entry.name) if entry.transport == "local" else contextlib.nullcontext(),
         contextlib.closing(TRANSPORTS[entry.transport](entry)) as transport,
     ):
         places = Places(_whole(entry.workdir, transport))

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from devices.access.connect import exclusive
+from devices.access.connect import connect, exclusive
 from devices.errors import DeviceBusy
+from devices.inventory.entry import DeviceEntry
 from foundation.errors import UserError
 
 HOLD = """
@@ -119,3 +120,48 @@ def test_on_a_file_system_without_locks_the_files_themselves_exclude(
         pytest.fail("the device was held twice")
     with exclusive("pi", tmp_path):
         assert (tmp_path / "pi.json").exists()
+
+
+HOLDING = """
+import sys
+from pathlib import Path
+from devices.access.connect import connect
+from devices.inventory.entry import DeviceEntry
+entry = DeviceEntry(name="local", kind="local", transport="local", workdir=sys.argv[1])
+with connect(entry, Path(sys.argv[2])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def local_entry(folder: Path, name: str = "local") -> DeviceEntry:
+    return DeviceEntry.model_validate({"name": name, "kind": "local", "transport": "local", "workdir": str(folder)})
+
+
+def test_two_homes_do_not_measure_on_one_machine_at_once(tmp_path: Path) -> None:
+    holding = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(tmp_path / "work"), str(tmp_path / "locks")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    assert holding.stdout is not None and holding.stdin is not None
+    assert holding.stdout.readline() == b"held\n"
+    other = local_entry(tmp_path / "other work")
+    with (
+        pytest.raises(
+            DeviceBusy, match=f"device 'local' is in use by process {holding.pid} .*; wait for it or end process"
+        ),
+        connect(other, tmp_path / "other locks"),
+    ):
+        pytest.fail("this machine was held twice")
+    holding.kill()
+    holding.wait()
+    with connect(other, tmp_path / "other locks"):
+        pass
+
+
+def test_local_devices_of_one_process_share_the_machine(tmp_path: Path) -> None:
+    one, two = local_entry(tmp_path / "one", "one"), local_entry(tmp_path / "two", "two")
+    with connect(one, tmp_path / "locks"), connect(two, tmp_path / "locks"):
+        pass
