@@ -46,10 +46,10 @@ class Holder:
     def __str__(self) -> str:
         command, since = printable(self.command, 80), printable(self.since, 40)
         whose = f" of {printable(self.user, 40)}" if self.user else ""
-        return f"process {self.pid} ({command}){whose} on {self.shown_host} since {since}"
+        return f"process {self.pid} ({command}){whose} on {self.printable_host} since {since}"
 
     @property
-    def shown_host(self) -> str:
+    def printable_host(self) -> str:
         """For messages."""
         return printable(self.host, 80)
 
@@ -135,7 +135,7 @@ def busy(device: str, line: str, *, answered: bool) -> DeviceBusy:
     sign = "who has just answered" if answered else "which can't be asked or ended by the user we are on the device"
     return DeviceBusy(
         f"device {device!r} is in use by {holder}, {sign}; wait for it or end process {holder.pid} on "
-        f"{holder.shown_host}."
+        f"{holder.printable_host}."
     )
 
 

@@ -96,8 +96,8 @@ def device_sentence(found: Sequence[Measurement], device: str) -> str:
     usable = [item for item in found if item.device == device and item.comparable]
     if len({workload_words(item.workload) for item in usable}) != 1:
         return ""
-    said = (best_setting(usable, LATENCY, _ratio), best_setting(usable, MEMORY), best_setting(usable, ENERGY))
-    return "; ".join(sentence for sentence in said if sentence) + "." if any(said) else ""
+    best = (best_setting(usable, LATENCY, _ratio), best_setting(usable, MEMORY), best_setting(usable, ENERGY))
+    return "; ".join(sentence for sentence in best if sentence) + "." if any(best) else ""
 
 
 def _ratio(item: Measurement) -> str:

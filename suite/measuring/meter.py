@@ -79,7 +79,7 @@ _MW_PER_W = 1e3
 _FIRST_READINGS = 3
 _FIRST_READINGS_S = 5.0
 _LAST_READING_S = 2.0
-# Readings kept before and after what the runner told: an energy window needs one on either side.
+# Seconds of readings kept before and after those of the runner: an energy window needs one on either side.
 _MARGIN_NS = 2 * 10**9
 
 

@@ -23,10 +23,10 @@ from suite.errors import SuiteError
 from suite.measuring.idle_device import Clock
 
 _QUIET_S = 2.0
-"""So long nothing is said: devices that are there take less."""
+"""Seconds before a wait is announced: devices that are there take less."""
 
 
-class NoneReachable(SuiteError):  # noqa: N818 - said as it is
+class NoneReachable(SuiteError):  # noqa: N818 - the vocabulary's word
     """No device of a run can be reached; the message has a sentence for each."""
 
 

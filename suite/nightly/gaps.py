@@ -124,11 +124,11 @@ def _vanished(nights: Sequence[_Night]) -> list[Gap]:
             without = 1 + sum(one.status in STATUSES_WITH_POINTS for _, one in before[:since])
             nights_word = "1 night" if without == 1 else f"{without} nights"
             why = _why_none(tonight, metric)
-            said = f"none for {nights_word}, the last on {_day(before[since][0].started_at)}: {why}"
-            alike.setdefault((tonight.device, said), []).append(metric_title(metric).lower())
+            absence = f"none for {nights_word}, the last on {_day(before[since][0].started_at)}: {why}"
+            alike.setdefault((tonight.device, absence), []).append(metric_title(metric).lower())
     return [
-        Gap("vanished", device, f"{format_list(list(dict.fromkeys(titles)))} ({len(titles)} series): {said}")
-        for (device, said), titles in alike.items()
+        Gap("vanished", device, f"{format_list(list(dict.fromkeys(titles)))} ({len(titles)} series): {absence}")
+        for (device, absence), titles in alike.items()
     ]
 
 

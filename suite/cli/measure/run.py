@@ -102,10 +102,10 @@ def reasons(measurements: Sequence[Measurement]) -> list[str]:
 
 def findings(measurements: Sequence[Measurement]) -> list[str]:
     """Returns what can be said of the settings of each device, after what stands against it."""
-    said = {device: device_sentence(measurements, device) for device in devices_of(measurements)}
+    sentences = {device: device_sentence(measurements, device) for device in devices_of(measurements)}
     return [
         *(f"{sentence}: these numbers are a first look" for sentence in busy_sentences(measurements)),
-        *(f"{device}: {typeable(sentence)}" for device, sentence in said.items() if sentence),
+        *(f"{device}: {typeable(sentence)}" for device, sentence in sentences.items() if sentence),
     ]
 
 

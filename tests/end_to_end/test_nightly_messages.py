@@ -1,4 +1,4 @@
-"""What people do with a night: they are told of it, accept its new level, remark on it, and compare it."""
+"""What people do with a night: they get its messages, accept its new level, remark on it, and compare it."""
 
 from __future__ import annotations
 
