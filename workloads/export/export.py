@@ -27,8 +27,8 @@ from torch.fx import GraphModule, Node
 from workloads.export.data_files import DataCache, DataFile
 from workloads.export.program import delegated_parts, make_program, program_example
 from workloads.export.shared_constants import share_constants
-from workloads.lowering.delegation import quick_tracing
 from workloads.lowering.external_constants import ExternalConstants
+from workloads.lowering.quick_tracing import quick_tracing
 from workloads.models.weights import ModelWeights
 from workloads.quantize.int4_groups import written_constants
 from workloads.workload import Workload, adapter_values

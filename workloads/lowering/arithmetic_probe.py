@@ -42,6 +42,7 @@ def export_probe(path: Path) -> None:
     from executorch.exir import EdgeCompileConfig, to_edge
 
     from workloads.lowering.delegation import delegate
+    from workloads.lowering.quick_tracing import quick_tracing
     from workloads.models.conversion import to_half, to_single
 
     class Sums(torch.nn.Module):
@@ -54,7 +55,7 @@ def export_probe(path: Path) -> None:
             return to_single(torch.nn.functional.linear(to_half(x), self.weight))
 
     x = torch.ones(INPUT_SHAPE)
-    with warnings.catch_warnings():
+    with quick_tracing(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         (part,) = delegate([Sums()], (x,))
         program = to_edge(

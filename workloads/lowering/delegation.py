@@ -10,22 +10,17 @@ them, which ExecuTorch's own partitioner uses for quantized types only.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from unittest import mock
 
 import torch
-import torch._export.utils
 import torch.fx
 from executorch.backends.xnnpack.operators.node_visitor import NodeVisitor, register_node_visitor
 from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
 from executorch.backends.xnnpack.partition.config.generic_node_configs import GenericNodePartitionerConfig
 from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
-from executorch.backends.xnnpack.partition.graphs import bilinear_2d, sdpa
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.backends.xnnpack.serialization.xnnpack_graph_schema import (
     XNNConvert,
@@ -36,15 +31,17 @@ from executorch.backends.xnnpack.serialization.xnnpack_graph_schema import (
 from executorch.backends.xnnpack.utils.utils import get_input_node
 from executorch.backends.xnnpack.utils.xnnpack_constants import XNN_FLAG_TRANSPOSE_WEIGHTS, XNN_INVALID_VALUE_ID
 from executorch.backends.xnnpack.xnnpack_preprocess import XnnpackBackend
-from executorch.exir import EdgeCompileConfig, to_edge, to_edge_transform_and_lower
+from executorch.exir import EdgeCompileConfig, to_edge
 from executorch.exir._serialize._named_data_store import NamedDataStore
 from executorch.exir.backend.backend_details import PreprocessResult
+from executorch.exir.backend.partitioner import PartitionResult
 from executorch.exir.lowered_backend_module import LoweredBackendModule
 from torch import Tensor, nn
 from torch.export import ExportedProgram, export
 from torch.export.graph_signature import InputKind
 
 from workloads.lowering.flat_tensor import constant_bytes
+from workloads.lowering.quick_tracing import quick_tracing
 from workloads.lowering.stored_constants import StoredConstants
 from workloads.models import conversion  # registers the operators  # noqa: F401
 from workloads.quantize.int4_groups import written_constants
@@ -95,24 +92,6 @@ def _buffer_name(constant: str) -> str:
     return constant.replace(".", "__")
 
 
-@contextlib.contextmanager
-def quick_tracing() -> Iterator[None]:
-    """Skips within the block what torch and executorch repeat while they lower, and what none of our models needs.
-
-    That took a third of a small model's export, and none of it reaches the program. Operators must be registered
-    before: torch asks its dispatcher for all composite ones at each of a thousand decompositions, as one may have been
-    added meanwhile. XNNPACK traces two patterns to look for in each part: image enlargement, and an attention with a
-    matrix as its mask (ours has a mask for each text, and is delegated as it is written).
-    """
-    once = functools.cache(torch._export.utils._materialize_cpp_cia_ops)
-    with (
-        mock.patch.object(torch._export.utils, "_materialize_cpp_cia_ops", once),
-        mock.patch.object(bilinear_2d, "get_graphs_dict", dict),
-        mock.patch.object(sdpa, "get_graphs", list),
-    ):
-        yield
-
-
 @quick_tracing()
 def delegate(
     parts: Sequence[nn.Module],
@@ -129,11 +108,12 @@ def delegate(
     first_part = parts[0]
     _own_storages(first_part)
     exported = export(first_part, example, strict=False)
-    edge = to_edge_transform_and_lower(
-        exported,
-        partitioner=[_partitioner(weights_vary)],
-        compile_config=EdgeCompileConfig(_check_ir_validity=False),
-    ).exported_program()
+    # to_edge_transform_and_lower would decompose three times, since it lets operators be decomposed that a delegate
+    # doesn't take as they are; here such a part is refused in any case.
+    partitioner = _Partitioner(weights_vary)
+    kept, _ = partitioner.ops_to_not_decompose(exported)
+    config = EdgeCompileConfig(preserve_ops=kept, _check_ir_validity=False, _skip_dim_order=True)
+    edge = to_edge(exported, compile_config=config).to_backend(partitioner).exported_program()
     lowered, arguments, results = _only_delegate(edge)
     shapes = _shapes_only(edge)
     template = _Template(
@@ -192,10 +172,7 @@ def _shapes_only(edge: ExportedProgram) -> ExportedProgram:
             del arguments
             return tuple(torch.full(size, 0.0, dtype=dtype) for size, dtype in results)
 
-    program = to_edge(
-        export(Shapes(), inputs, strict=False), compile_config=EdgeCompileConfig(_check_ir_validity=False)
-    )
-    shapes: ExportedProgram = program.exported_program()
+    shapes = export(Shapes(), inputs, strict=False)
     # Every trace of a call requests the module again, and making it costs more than the rest of a pass.
     traced = shapes.module()
     shapes.__dict__["module"] = lambda: traced
@@ -267,12 +244,21 @@ class _Template:
         return result
 
 
-def _partitioner(weights_vary: bool) -> XnnpackPartitioner:
+class _Partitioner(XnnpackPartitioner):  # type: ignore[misc] # executorch has no types
     """XNNPACK's partitioner, which here also puts our own operators into delegates."""
-    return XnnpackPartitioner(
-        configs=[*ALL_PARTITIONER_CONFIGS, _ToHalfConfig, _ToSingleConfig, _UntransposedConfig],
-        force_non_static_weights_for_f32_linear=weights_vary,
-    )
+
+    def __init__(self, weights_vary: bool) -> None:
+        super().__init__(
+            configs=[*ALL_PARTITIONER_CONFIGS, _ToHalfConfig, _ToSingleConfig, _UntransposedConfig],
+            force_non_static_weights_for_f32_linear=weights_vary,
+        )
+
+    def partition(self, exported_program: ExportedProgram) -> PartitionResult:
+        """Tags what goes into delegates, without the base class's advice against `to_backend`.
+
+        That is for programs whose operators were decomposed before; `delegate` has those kept that XNNPACK takes whole.
+        """
+        return super(XnnpackPartitioner, self).partition(exported_program)
 
 
 class _ToHalfConfig(GenericNodePartitionerConfig):  # type: ignore[misc] # executorch has no types

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,6 +165,24 @@ def test_transposed_constants_are_exported_in_their_order(run: RunProgram) -> No
     parts = [Scaled(numbers(8, 8, seed=s).T, numbers(8, seed=s + 1)) for s in (1, 3)]
     expected = parts[1](parts[0](x))
     torch.testing.assert_close(run(OneAfterTheOther(*delegate(parts, (x,))), x), expected)
+
+
+class WithWorkForPasses(nn.Module):
+    """Has what XNNPACK's passes look for: an activation to fuse, parts to join."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", numbers(4, 8, seed=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        joined = torch.cat([nn.functional.linear(x, self.get_buffer("weight"))] * 4, dim=1)
+        return torch.relu(joined + joined)
+
+
+@pytest.mark.parametrize("part", [WithWorkForPasses(), Scaled(numbers(8, 8, seed=1), numbers(8, seed=2))])
+def test_quick_tracing_leaves_out_nothing_that_reaches_the_delegate(part: nn.Module) -> None:
+    (quick,), (thorough,) = (lower([part], (numbers(3, 8, seed=0),)) for lower in (delegate, inspect.unwrap(delegate)))
+    assert_same_delegate(quick.lowered, thorough.lowered)
 
 
 class CumulativeSum(nn.Module):

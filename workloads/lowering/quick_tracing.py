@@ -1,0 +1,121 @@
+"""Leaves out what torch and executorch repeat while they lower, and what none of our models needs.
+
+Each of their passes walks a graph operator by operator and traces it anew, whether it found something to do or not: the
+time of an export is the number of its passes. None of what is left out reaches the program. Where a release lacks a
+name that is replaced here, it does all of its work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from unittest import mock
+
+import torch
+import torch._export.utils
+import torch.fx.traceback
+from executorch.backends.xnnpack import xnnpack_preprocess
+from executorch.backends.xnnpack.partition.graphs import bilinear_2d, sdpa
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+from torch.fx.passes.infra.pass_base import PassBase, PassResult
+
+
+def _calls(*operators: str) -> Callable[[Node], bool]:
+    """Returns a function that tells whether a node calls one of `operators`, of any overload."""
+    return lambda node: _name(node).rpartition(".")[0].rpartition(".")[2] in operators
+
+
+def _name(node: Node) -> str:
+    return str(getattr(node.target, "__name__", node.target))
+
+
+def _is_view(node: Node) -> bool:
+    return bool(getattr(node.target, "is_view", False))
+
+
+def _is_symbol(node: Node) -> bool:
+    return isinstance(node.meta.get("val"), torch.SymInt | torch.SymFloat | torch.SymBool)
+
+
+_BATCH_NORM = _calls("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training")
+
+_WORK: Mapping[str, Callable[[Node], bool]] = {
+    "NormalizeTransposePass": _calls("t"),
+    "ReplaceBrokenOpsWithFunctionalOpsPass": _is_view,
+    "SymToTensorPass": _is_symbol,
+    "ConvertToUpsampleBilinear2d": lambda _: False,  # looks for a pattern that quick_tracing takes from it
+    "ConvertToSDPAPass": lambda _: False,  # the same
+    "ConvertToLinearPass": _calls("mm", "addmm"),  # linear products, where they were decomposed
+    "PropagateCustomMetaPass": lambda node: "custom" in node.meta,
+    "ConstPropPass": lambda node: not node.all_input_nodes,
+    "FuseBatchNormPass": _BATCH_NORM,
+    "DecomposeBatchNorm": _BATCH_NORM,
+    "FuseActivationPass": _calls("relu", "hardtanh"),
+    "DecomposeConcatenate": lambda node: _calls("cat")(node) and len(node.args[0]) > 5,  # type: ignore[arg-type]
+    "RemoveGetItemPass": _calls("max", "max_pool2d_with_indices"),
+    "InsertPadQDQPass": _calls("constant_pad_nd"),
+    "Conv1dUnsqueezePass": _calls("convolution"),
+    "PReLUReshapePass": _calls("_prelu_kernel"),
+    "RemoveRedundantCopyPass": _calls("_to_copy"),
+}
+"""By passes of ExecuTorch and XNNPACK: the calls of operators that they look for."""
+
+
+def _is_idle(name: str, graph: torch.fx.Graph) -> bool:
+    """Returns whether a pass would leave the graph as it is."""
+    finds = _WORK.get(name)
+    return finds is not None and not any(node.op == "call_function" and finds(node) for node in graph.nodes)
+
+
+def _without_idle_passes(transform: Callable[[Any], ExportedProgram]) -> Callable[[Any], ExportedProgram]:
+    """Of XNNPACK's pass manager, which checks the graph before and after each pass."""
+
+    def transform_by_needed_passes(manager: Any) -> ExportedProgram:
+        graph = manager.exported_program.graph
+        manager.passes = [each for each in manager.passes if not _is_idle(each.__name__, graph)]
+        return transform(manager)
+
+    return transform_by_needed_passes
+
+
+def _run_unless_idle(run: Callable[[PassBase, GraphModule], PassResult | None]) -> Callable[..., PassResult | None]:
+    """Of any pass, each of which goes through branches and loops of its graph, too, if there are any."""
+
+    def run_unless_idle(one: PassBase, module: GraphModule) -> PassResult | None:
+        branches = any(isinstance(each, GraphModule) for each in module.children())
+        if not branches and _is_idle(type(one).__name__, module.graph):
+            return PassResult(module, modified=False)
+        return run(one, module)
+
+    return run_unless_idle
+
+
+@contextlib.contextmanager
+def quick_tracing() -> Iterator[None]:
+    """Leaves out within the block what this module is about.
+
+    Operators must be registered before: torch asks its dispatcher for all composite ones at each of a thousand
+    decompositions, as one may have been added meanwhile. XNNPACK traces two patterns to look for in each part: image
+    enlargement, and an attention with a matrix as its mask (ours has a mask for each text, and is delegated as it is
+    written). A node that a pass makes gets a copy of its predecessor's record of where that came from, all earlier
+    predecessors included; nothing changes such a record, so that it can be shared.
+    """
+    manager = getattr(xnnpack_preprocess, "XNNPACKPassManager", None)
+    replacements: list[tuple[object, str, Callable[[Any], object]]] = [
+        (torch._export.utils, "_materialize_cpp_cia_ops", functools.cache),
+        (bilinear_2d, "get_graphs_dict", lambda _: dict),
+        (sdpa, "get_graphs", lambda _: list),
+        (manager, "transform", _without_idle_passes),
+        (PassBase, "__call__", _run_unless_idle),
+    ]
+    record = getattr(torch.fx.traceback, "NodeSource", None)
+    with contextlib.ExitStack() as stack:
+        for owner, name, replaced in replacements:
+            if hasattr(owner, name):
+                stack.enter_context(mock.patch.object(owner, name, replaced(getattr(owner, name))))
+        if record is not None:
+            stack.enter_context(mock.patch.object(record, "__deepcopy__", lambda self, _: self, create=True))
+        yield
