@@ -28,7 +28,7 @@ class Parts:
     head: nn.Module
     products: torch.dtype
     frozen_a: Callable[[AdapterSlot], Tensor]
-    rotary: Sequence[Rotary]
+    rotary: Sequence[Rotary] = ()
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,8 @@ def found_gradients(kernels, layer, gradient, variant=0, in_place=True):
         ctypes.c_uint64(variant), pointer(sizes), (Frozen * 7)(*(frozen(*weight) for weight in layer.weights)),
         layer.of_all(layer.lora_a), layer.of_all(layer.lora_b), addresses(layer.norms), addresses(layer.rotary),
         *layer.form_of_kernel(), ctypes.c_float(EPSILON), pointer(layer.x.numpy()), pointer(layer.bias.numpy()),
-        pointer(given), pointer(scratch), (ctypes.c_void_p * 7)(*(places[at].ctypes.data if at in places else None for at in ALL)),
-        pointer(out),
+        pointer(given), pointer(scratch),
+        (ctypes.c_void_p * 7)(*(places[at].ctypes.data if at in places else None for at in ALL)), pointer(out),
     )  # fmt: skip
     assert (scratch[-16:] == 7.0).all()
     assert in_place or np.array_equal(given, gradient.numpy())
