@@ -51,9 +51,10 @@ class Job:
 
     `inputs` are the program's, in its order: an array [batches, ...], of which step i takes batch i modulo their
     number, or what the job says of the input (`step_inputs`). `warm_up` are the fewest and the most steps before the
-    `steps` that count, which go on until they have taken `least_seconds`. `state_before` is a file of this host with
-    the state to start from, `state_after` where the state after the last step goes; a process that did not complete
-    leaves none. `kept`: the job and its inputs stay beside `log`. `check_stop` raises when the process is to be ended; it is called several times a second.
+    `steps` that count, which go on until they have taken `least_seconds`. `kept`: the job and its inputs stay beside
+    `log`. `state_before` is a file of this host with the state to start from, `state_after` where the state after the
+    last step goes; a process that did not complete leaves none. `check_stop` raises when the process is to be ended; it
+    is called several times a second.
     """
 
     name: str

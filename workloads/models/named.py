@@ -93,13 +93,10 @@ def model_config(name: str, weights: Path | None = None) -> LlamaConfig:
     """
     if name in ZOO or weights is None:
         return named_model(name).config
-    try:
-        described = weights / "config.json" if weights.is_dir() else weights
-        return _config_of(weights, described.stat().st_mtime_ns)
-    except OSError as error:
-        raise UserError(
-            f"{weights} can't be read ({error.strerror}): give a Hugging Face folder or a GGUF file."
-        ) from error
+    if not weights.exists():
+        raise UserError(f"{weights} does not exist: give a Hugging Face folder or a GGUF file.")
+    described = weights / "config.json" if weights.is_dir() else weights
+    return _config_of(weights, described.stat().st_mtime_ns if described.exists() else 0)
 
 
 @functools.lru_cache(maxsize=16)
