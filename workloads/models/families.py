@@ -137,7 +137,13 @@ FAMILIES: dict[str, Family] = {
         },
         kinds=_all_sliding,
     ),
-    "qwen2": Family(vectors=BIASES, defaults=_QWEN, kinds=_sliding_from_a_layer_on, may_list_kinds=True),
+    "qwen2": Family(
+        vectors=BIASES,
+        defaults=_QWEN,
+        plain={"attention_bias": (True, False)},
+        kinds=_sliding_from_a_layer_on,
+        may_list_kinds=True,
+    ),
     "qwen3": Family(
         vectors=HEAD_NORMS, defaults={**_QWEN, "head_dim": 128}, kinds=_sliding_from_a_layer_on, may_list_kinds=True
     ),
@@ -207,12 +213,14 @@ def family_of(settings: Settings, path: Path) -> Family:
 
 def form_of(family: Family, settings: Settings, layers: int, head_dim: int, path: Path) -> LayerForm:
     """Returns what the layers of a model do otherwise than Llama's. Raises `UserError` for what is not supported."""
+    _require_one_spelling(settings, path)
     kinds = _kinds(family, settings, layers, path)
     has_rotary = _listed(family.rotary, settings, layers, "no_rope_layers", path)
     by_kind = {kind: _rope(settings, kind, head_dim, path) for kind in set(kinds)}
     ropes = tuple(by_kind[kind] if has else None for kind, has in zip(kinds, has_rotary, strict=True))
     plain = all(rope == Rope(plain_theta(settings)) for rope in ropes)
-    scalar = settings.get("query_pre_attn_scalar")
+    # Other families' files may have the key; transformers reads it in this one alone.
+    scalar = settings.get("query_pre_attn_scalar") if "query_pre_attn_scalar" in family.defaults else None
     if scalar is not None and (isinstance(scalar, bool) or not isinstance(scalar, int | float) or scalar <= 0):
         raise UserError(f"{path}: query_pre_attn_scalar must be a number above 0, but it is {str(scalar)[:40]}.")
     return LayerForm(
@@ -265,6 +273,19 @@ def _window(settings: Settings, path: Path) -> int | None:
     if window is not None and (isinstance(window, bool) or not isinstance(window, int) or window < 1):
         raise UserError(f"{path}: sliding_window must be a number of positions, but it is {str(window)[:40]}.")
     return window
+
+
+def _require_one_spelling(settings: Settings, path: Path) -> None:
+    """Raises `UserError` if a file's two ways to say how positions rotate say different things, or not for each kind.
+
+    transformers lets one of them win, in one family another than in the others.
+    """
+    newer, older = settings.get("rope_parameters"), settings.get("rope_scaling")
+    if newer and older and newer != older:
+        raise UserError(f"{path} has rope_parameters and another rope_scaling: remove the one that does not hold.")
+    nested = isinstance(newer, Mapping) and (SLIDING in newer or FULL in newer)
+    if newer and "rope_local_base_freq" in settings and not nested:
+        raise UserError(f"{path}: rope_parameters should have {SLIDING} and {FULL}, each with its own: correct it.")
 
 
 def _parameters(settings: Settings, kind: str) -> Mapping[str, Any]:

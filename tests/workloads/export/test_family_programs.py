@@ -21,7 +21,8 @@ from tests.support.workloads.training_runs import (
 )
 from workloads.estimates.estimate import estimate
 from workloads.export.artifact import ArtifactCache
-from workloads.export.program import eager_parts
+from workloads.export.program import block_example, eager_parts
+from workloads.lowering.delegation import DelegatedPart, delegate
 from workloads.models.config import BIASES, VECTORS, LayerForm, LlamaConfig, Rope
 from workloads.models.huggingface import load_folder
 from workloads.models.weights import ModelWeights
@@ -106,6 +107,15 @@ def test_layers_of_all_settings_are_near_those_of_fp32(setting: str, all_at_once
             found[quant] = block(found[quant], bias, *adapters[index * slots : (index + 1) * slots])
     error = float((found[setting] - found["fp32"]).norm() / found["fp32"].norm())
     assert error < {"fp16": 5e-3, "bf16": 3e-2, "int8-dynamic": 1e-1, "nf4": 4e-1}[setting]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("setting", ["fp16", "int8-dynamic", "8da4w"])
+def test_a_layer_of_other_settings_is_one_delegate_too(setting: str, all_at_once: ModelWeights) -> None:
+    workload = replace(PRGE, quant=setting)
+    parts = eager_parts(workload, all_at_once.config, all_at_once.state)
+    (lowered,) = delegate([parts.blocks[0]], block_example(workload, parts))  # or raises NotDelegatedError
+    assert isinstance(lowered, DelegatedPart)
 
 
 @pytest.mark.parametrize("way", WORKLOADS)

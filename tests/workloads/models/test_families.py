@@ -141,6 +141,16 @@ REFUSED: dict[str, tuple[str, dict[str, object], str]] = {
         {"rope_parameters": LLAMA3 | {"low_freq_factor": "low"}},
         "low_freq_factor of its rotary positions must be a number",
     ),
+    "two scalings": (
+        "llama3",
+        {"rope_scaling": {"rope_type": "linear", "factor": 2.0}},
+        "has rope_parameters and another rope_scaling",
+    ),
+    "one base for two kinds": (
+        "gemma3_text",
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}},
+        "rope_parameters should have sliding_attention and full_attention",
+    ),
     "partial": ("llama", {"rope_parameters": {"partial_rotary_factor": 0.5}}, "'partial' rotary scaling"),
 }
 
