@@ -113,7 +113,10 @@ def plan_of(devices: tuple[str, ...], settings: Mapping[str, Any]) -> Plan:
 
 
 _MODEL = click.option(
-    "--model", default="smollm2-135m", show_default=True, help="smollm2-135m, tiny, tinyllama-1.1b, llama-2-7b."
+    "--model",
+    default="smollm2-135m",
+    show_default=True,
+    help="smollm2-135m, tiny, tinyllama-1.1b, llama-2-7b, or a Hugging Face folder or GGUF file of your own.",
 )
 _WAYS = (
     listed("--quant", "quants", DEFAULT_SETTINGS, f"Quantization settings, of {', '.join(QUANTIZATION_SETTINGS)}."),

@@ -7,10 +7,11 @@ What it computes is the caller's: steps to be measured (session.py), a part of a
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from devices.deployment.deploy import timeout_for
 from devices.errors import DeviceLost, FileError, OutputLimitError, TransportTimeout
 from devices.processes import ProcessEnd
 from devices.sensors.spec import Sensor
+from foundation.atomic import write_atomic
 from foundation.unavailable import Json
 from reports.model.quantities import TEMPERATURE
 from suite.errors import StoreError
@@ -50,9 +52,10 @@ class Job:
 
     `inputs` are the program's, in its order: an array [batches, ...], of which step i takes batch i modulo their
     number, or what the job says of the input (`step_inputs`). `warm_up` are the fewest and the most steps before the
-    `steps` that count, which go on until they have taken `least_seconds`. `state_before` is a file of this host with
-    the state to start from, `state_after` where the state after the last step goes; a process that did not complete
-    leaves none. `check_stop` raises when the process is to be ended; it is called several times a second.
+    `steps` that count, which go on until they have taken `least_seconds`. `kept`: the job and its inputs stay beside
+    `log`. `state_before` is a file of this host with the state to start from, `state_after` where the state after the
+    last step goes; a process that did not complete leaves none. `check_stop` raises when the process is to be ended; it
+    is called several times a second.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Job:
     warm_up: tuple[int, int]
     timeout_s: float
     least_seconds: float = 0.0
+    kept: bool = False
     state_before: Path | None = None
     state_after: Path | None = None
     check_stop: Callable[[], None] = field(default=lambda: None)
@@ -173,18 +177,35 @@ def _place(device: Device, folder: str, job: Job, sensors: Sequence[Sensor]) -> 
     local = job.log.with_suffix(".inputs")  # of this process alone: devices work side by side
     arrays = {name: value for name, value in job.inputs.items() if isinstance(value, np.ndarray)}
     try:
-        files = {entry.name: entry.as_job_entry() for entry in write_arrays(arrays, local)}
+        entries = write_arrays(arrays, local)
+        if job.kept:
+            local = _kept_inputs(local)
     except OSError as error:
         raise _unwritable("the inputs", local, error) from error
+    files = {entry.name: replace(entry, file=local.name).as_job_entry() for entry in entries}
     for file, name in ((local, local.name), (job.state_before, _STATE_BEFORE)):
         if file is not None:
             transport.push(file, posixpath.join(folder, name), timeout_s=timeout_for(file.stat().st_size))
-    local.unlink(missing_ok=True)  # the next session makes the same again
+    if not job.kept:
+        local.unlink(missing_ok=True)  # the next session makes the same again
     inputs = [
         files[name] if isinstance(value, np.ndarray) else {"name": name, **value} for name, value in job.inputs.items()
     ]
     document = json.dumps(_document(device, job, sensors, inputs), indent=1)
+    if job.kept:
+        own = job.log.with_suffix(".job.json")
+        try:
+            write_atomic(own, document.encode())
+        except OSError as error:
+            raise _unwritable("the job", own, error) from error
     transport.write(posixpath.join(folder, "job.json"), document.encode())
+
+
+def _kept_inputs(written: Path) -> Path:
+    """Renames the inputs to what their content is called, so that sessions on the same batches share one file."""
+    with written.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return written.replace(written.with_name(f"inputs-{digest[:16]}.bin"))
 
 
 def _take_state(device: Device, folder: str, destination: Path) -> None:

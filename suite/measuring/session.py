@@ -59,6 +59,7 @@ def _job(order: SessionOrder, lasting_s: float) -> Job:
         artifact=prepared.artifact,
         runner=order.runner,
         log=order.log,
+        kept=True,
         inputs=step_inputs(names, data.arrays, training.seed, training.lr, training.eps),
         steps=plan.steps,
         warm_up=(_FEWEST_WARM_UP_STEPS, plan.max_warm_up_steps),

@@ -18,7 +18,6 @@ from suite.rounding import format_duration, format_rounded
 from workloads.estimates.estimate import Estimate, estimate
 from workloads.estimates.reference_cost import affordable_steps, step_seconds
 from workloads.models.config import LlamaConfig
-from workloads.models.named import model_config
 from workloads.quantize.settings import SETTINGS
 
 _LARGEST_DEVICE_BYTES = 64 << 30
@@ -51,7 +50,7 @@ def find_obstacles(plan: Plan, kinds: Sequence[str]) -> Obstacles:
     machine; any other device is asked for its memory once it is connected.
     """
     measured_here = bool(kinds) and set(kinds) == {"local"}
-    config, found = model_config(plan.model), dict[str, UserError]()
+    config, found = plan.config, dict[str, UserError]()
     for workload in plan.workloads(answers=1):
         try:
             workload.setting.require_rows(config)
@@ -69,7 +68,7 @@ def without(plan: Plan, found: Obstacles) -> Plan | None:
 
 def estimates(plan: Plan) -> list[Estimate]:
     """Estimates what each workload of the plan will take; needs neither weights nor task."""
-    config = model_config(plan.model)
+    config = plan.config
     return [estimate(workload, config) for workload in plan.workloads(answers=1)]
 
 
@@ -178,7 +177,7 @@ def forecast(plan: Plan, left_out: Obstacles | None = None) -> Forecast:
     possible = without(plan, left_out or {})
     if possible is None:
         return Forecast((), 0.0, 0.0, 0.0, 0, 0, reasons)
-    plan, config = possible, model_config(plan.model)
+    plan, config = possible, possible.config
     reference = _REFERENCE_SHARE * sum(
         affordable_steps(workload, config, workload.setting.reference_steps) * step_seconds(workload, config)
         for workload in plan.workloads(answers=1)

@@ -14,8 +14,8 @@ from typing import Any
 from foundation.errors import UserError, unknown_name
 from foundation.unavailable import Json
 from workloads.method import METHOD_TABLE, METHODS
-from workloads.models.config import PROJECTIONS
-from workloads.models.named import model_config
+from workloads.models.config import PROJECTIONS, LlamaConfig
+from workloads.models.named import model_config, split_model
 from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS, QuantizationSetting
 from workloads.tasks.source import BUILT_IN, SPLITS, WHOLE, TaskSource, parse_label_map
 from workloads.workload import LARGEST, TrainingSettings, Workload, require_count
@@ -46,7 +46,8 @@ _OPTIONS = (
 class Plan:
     """A run as requested.
 
-    `devices` are inventory names; `weights` is a path, or None for what is built in; `task`, `validation`,
+    `devices` are inventory names; `model` is a named one, or the path of a folder or file, which then becomes
+    `weights`, else None for what is built in; `task`, `validation`,
     `template`, `label_map` (as `pos=positive`) and `ignored_columns` make a TaskSource, of which `split` takes a part;
     without `lr` or `eps` each quantization setting or method has its own. `outer`, `inner`: whether the loops over
     queries and over + and - run side by side, None for the method's own way. Where a device's power is read, a session
@@ -92,17 +93,27 @@ class Plan:
         for quant in self.quants:
             if self.quants.count(quant) > 1:
                 raise UserError(f"The setting {quant} is named {self.quants.count(quant)} times: name each once.")
-        config = model_config(self.model)
+        self._take_model_files()
+        config = self.config
         for _ in self.workloads(answers=1):  # each checks itself
             pass
-        if config.max_positions < self.T:
-            limit = config.max_positions
-            raise UserError(f"T is {self.T}, but {self.model} has {limit} positions: choose a T up to {limit}.")
+        config.require_length(self.T, self.model)
         if config.hidden_size < self.rank:
             raise UserError(
                 f"rank is {self.rank}, but {self.model} has {config.hidden_size} hidden features, which no adapter of "
                 f"a higher rank can use: choose a rank up to {config.hidden_size}."
             )
+
+    def _take_model_files(self) -> None:
+        """Makes a path in the place of a model's name the model's weights. With weights, any other word is a name."""
+        if self.weights is not None and "/" not in self.model:
+            return
+        model, files = split_model(self.model)
+        if files is not None and self.weights is not None:
+            raise UserError(f"{self.model} names a model's files, and so do the weights {self.weights}: name either.")
+        if files is not None:
+            object.__setattr__(self, "model", model)
+            object.__setattr__(self, "weights", str(files))
 
     def _check_numbers(self) -> None:
         for name, most in _MOST.items():
@@ -178,6 +189,11 @@ class Plan:
             label_map=parse_label_map(self.label_map),
             ignored_columns=self.ignored_columns,
         )
+
+    @property
+    def config(self) -> LlamaConfig:
+        """The shape of its model; raises `UserError` for an unknown model, or files that can't be read."""
+        return model_config(self.model, self.weights_path)
 
     @property
     def weights_path(self) -> Path | None:

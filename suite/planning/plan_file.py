@@ -38,6 +38,7 @@ from foundation.validation import first_problem, place_of, sentence_of
 from foundation.yaml_lines import Position, YamlFile
 from suite.planning.plan import Plan, RunPlan, shapes_of_total
 from workloads.method import METHOD_TABLE
+from workloads.models.named import ZOO
 from workloads.quantize.settings import DEFAULT_SETTINGS
 from workloads.tasks.source import MOVIE_REVIEWS, NAMED_TASKS, resolve_path, resolve_task, resolve_template
 
@@ -171,7 +172,8 @@ def _expanded(
     if check_inputs:
         _require_inputs(file, paths, name)
     plans = []
-    for index, (model, method, shape) in enumerate(product(entry.models, entry.methods, entry.shapes)):
+    models = [_model(model, file.path.resolve().parent) for model in entry.models]
+    for index, (model, method, shape) in enumerate(product(models, entry.methods, entry.shapes)):
         try:
             plans += [
                 Plan(devices, model=model, method=method, **sizes, **{**shared, **lists, **paths})
@@ -183,6 +185,12 @@ def _expanded(
     if check_inputs:
         _require_task(file, plans[0], name)
     return plans
+
+
+def _model(text: str, folder: Path) -> str:
+    """Returns the name of a named model as it is, but a path from the plan file's folder."""
+    path = folder / text
+    return str(path) if text not in ZOO and ("/" in text or path.exists()) else text
 
 
 _PATHS = {

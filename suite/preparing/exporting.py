@@ -26,7 +26,6 @@ from suite.planning.plan import Plan
 from workloads.estimates.estimate import estimate
 from workloads.export.artifact import ArtifactCache
 from workloads.lowering.arithmetic_probe import Accumulation
-from workloads.models.named import model_config
 from workloads.reference.losses import ReferenceLosses, from_document
 
 Notify = Callable[[str], None]
@@ -157,7 +156,7 @@ class Exporter:
         return f"exporting {named} failed with exit code {code}{detail}: see the log {log}"
 
     def _program_bytes(self, quant: str) -> int:
-        config = model_config(self.plan.model)
+        config = self.plan.config
         return next(
             estimate(item, config).deployed_bytes for item in self.plan.workloads(answers=1) if item.quant == quant
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from foundation.errors import UserError
 from suite.planning.plan import BATCHES, Plan
 from workloads.method import EVALUATE
 from workloads.models.named import named_model
@@ -57,11 +56,7 @@ def load_inputs(
     """
     task = _task(plan, notify)
     weights = weights or load_model(plan.model, plan.weights_path, notify, digest)
-    if weights.config.max_positions < plan.T:
-        raise UserError(
-            f"T is {plan.T}, but {weights.source} has {weights.config.max_positions} positions: "
-            f"choose a T up to {weights.config.max_positions}."
-        )
+    weights.config.require_length(plan.T, weights.source)
     data = batches(task, weights.tokenizer, plan.b, plan.T, BATCHES, plan.seed)
     if data.truncated_rows:
         notify(

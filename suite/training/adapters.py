@@ -12,7 +12,6 @@ from suite.preparing.preparation import Prepared
 from suite.training.checkpoints import Checkpoint, Checkpoints, adapter_of, write_state
 from suite.training.plan import TrainingPlan
 from workloads.export.peft_folder import read_peft_folder, write_peft_folder
-from workloads.models.named import model_config
 from workloads.workload import Workload
 
 _START = "start.safetensors"
@@ -34,7 +33,7 @@ def write_adapter(training: Training, home: Home, folder: Path) -> None:
     last = Checkpoint(training.steps, path)
     adapter = adapter_of(last, workload.training_method, plan.rate_after(lr, training.steps))
     try:
-        write_peft_folder(workload, model_config(workload.model), adapter, workload.model, folder)
+        write_peft_folder(workload, plan.plan.config, adapter, workload.model, folder)
     except OSError as error:
         raise UserError(f"{folder} can't be written ({error.strerror}): name another folder.") from error
 
@@ -60,5 +59,5 @@ def start_state(plan: TrainingPlan, prepared: Prepared, folder: Path) -> Path | 
     path = folder / _START
     if not path.is_file():
         workload = prepared.workload
-        write_state(read_peft_folder(workload, model_config(workload.model), Path(plan.adapter)), path)
+        write_state(read_peft_folder(workload, plan.plan.config, Path(plan.adapter)), path)
     return path

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,21 @@ def test_the_same_seed_gives_the_same_losses_and_another_seed_others(bench: Benc
     first = losses()
     assert losses() == first
     assert losses("--seed", str(OTHER_SEED)) != first
+
+
+def test_job_and_inputs_of_each_session_stay_beside_its_raw_output(bench: Bench) -> None:
+    """As the device got them, so that a session can be made again; those on the same batches share one file."""
+    run_id = bench(*QUICK, "--quant", "fp32,nf4", "--json").document["run_id"]
+    folder = bench.home / "runs" / run_id
+    jobs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.job.json"))]
+    assert sorted(job["session"] for job in jobs) == sorted(path.stem for path in folder.glob("*.jsonl"))
+    (inputs,) = folder.glob("*.bin")
+    assert hashlib.sha256(inputs.read_bytes()).hexdigest().startswith(inputs.stem.removeprefix("inputs-"))
+    for job in jobs:
+        arrays = [entry for entry in job["inputs"] if "file" in entry]
+        assert {entry["file"] for entry in arrays} == {inputs.name}
+        size = sum(8 * entry["batches"] * math.prod(entry["shape"]) for entry in arrays)
+        assert size == inputs.stat().st_size
 
 
 def test_after_a_run_the_other_commands_find_it(bench: Bench, tmp_path: Path) -> None:

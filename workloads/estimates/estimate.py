@@ -130,7 +130,7 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
     calls = config.layers * calls_of_layer(workload)
     graph = _GRAPH_BYTES + chunks * _GRAPH_BYTES_PER_CHUNK + calls * setting.costs.graph_bytes_per_call
     graph += delegates_of_layers(workload, config) * setting.costs.graph_bytes_per_delegate
-    tables = 4 * workload.T * config.head_dim * 4  # of the rotary positions
+    tables = 4 * workload.T * config.head_dim * 4 * max(1, len(set(config.form.ropes)))  # of the rotary positions
     graph += tables
     if workload.training_method.optimizer is not None:
         shared = tables + config.layers * _GRAPH_BYTES_PER_SHARED_LAYER
@@ -139,7 +139,7 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
     return Estimate(
         weight_bytes=weights,
         program_bytes=graph,
-        weights_file_bytes=weights - frozen + _list_bytes(config.layers * _constants_per_layer(setting)),
+        weights_file_bytes=weights - frozen + _list_bytes(config.layers * _constants_per_layer(setting, config)),
         adapters_file_bytes=frozen + _list_bytes(config.layers * len(workload.targets)),
         memory_bytes=session_peak_bytes(workload, config, resident, calls),
         export_memory_bytes=max(export_peak_bytes(workload, config), reference_peak_bytes(workload, config)),
@@ -148,9 +148,9 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
     )
 
 
-def _constants_per_layer(setting: QuantizationSetting) -> int:
-    """Returns how many tensors a layer's norms and projections are stored as."""
-    return 2 + len(PROJECTIONS) * setting.tensors_per_matrix
+def _constants_per_layer(setting: QuantizationSetting, config: LlamaConfig) -> int:
+    """Returns how many tensors a layer's vectors and projections are stored as."""
+    return 2 + len(config.form.vectors) + len(PROJECTIONS) * setting.tensors_per_matrix
 
 
 def _list_bytes(constants: int) -> int:

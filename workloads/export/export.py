@@ -37,6 +37,7 @@ IN_PLACE = {
     "prge::update": 0,
     "prge::update_rademacher": 0,
     "prge::decoder_layer": 0,
+    "prge::general_layer": 0,
     "prge::loss_gradient": 0,
     "prge::descend": 0,
     "prge::moving_mean": 0,

@@ -26,10 +26,11 @@ from workloads.workload import AdapterSlot, Workload, adapter_values, layout_of,
 
 def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Tensor]) -> Parts:
     """Returns the parts as plain modules, each block built on request; `state` is the canonical state dict."""
+    config.require_length(workload.T, workload.model)
     model = LayeredModel(config, state, workload.quant)
     lora, products = lora_settings(workload), product_dtype(workload.setting)
     layout = layout_of(workload, config)
-    rotary = Rotary.tables(config, workload.T)
+    rotary = Rotary.of_layers(config, workload.T)
     kind = FrozenLayerBlock if workload.setting.kernel else LayerBlock
 
     def frozen(slot: AdapterSlot) -> Tensor:
@@ -44,10 +45,11 @@ def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Ten
     def block(index: int) -> nn.Module:
         layer, slots = model.layer(index), [slot for slot in layout if slot.layer == index]
         adapt({index: layer}, slots, frozen, products)
-        return kind(layer, slots, rotary)
+        return kind(layer, slots, rotary[index])
 
     blocks = MadeOnDemand(config.layers, block)
-    return Parts(config, layout, model.embedding, blocks, _head(workload, model.ends, products), products, frozen)
+    head = _head(workload, model.ends, products)
+    return Parts(config, layout, model.embedding, blocks, head, products, frozen, rotary)
 
 
 def _head(workload: Workload, ends: Llama, products: torch.dtype) -> nn.Module:

@@ -120,7 +120,9 @@ class _Sharing:
         """Returns the parts with tensors of the data files."""
 
         def block(index: int) -> nn.Module:
-            values = {name: stored.tensor(_of_layer(index, name)) for name in self._weights}
+            values = vars(self._parts.rotary[index]) | {
+                name: stored.tensor(_of_layer(index, name)) for name in self._weights
+            }
             for name, slot in self._frozen.items():
                 own = next(s for s in self._parts.layout if (s.layer, s.projection) == (index, slot.projection))
                 there = stored.constant(_of_slot(own)) is not None

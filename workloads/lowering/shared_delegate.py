@@ -16,14 +16,23 @@ from workloads.lowering.delegation import DelegatedPart, delegate
 
 
 def delegate_shared(part: nn.Module, example: tuple[Tensor, ...]) -> DelegatedPart:
-    """Lowers `part` to a delegate that is called with the part's inputs, then with what its state dict holds.
+    """Lowers `part` to a delegate that is called with the part's inputs, then with the constants that vary.
 
     Raises NotDelegatedError when operators of the part stay outside of the delegate, naming them.
     """
-    constants = part.state_dict()
+    constants = varying_constants(part)
     around = _WithArguments(part, tuple(constants), len(example))
     (delegated,) = delegate([around], (*example, *constants.values()), weights_vary=True)
     return delegated
+
+
+def varying_constants(part: nn.Module) -> dict[str, Tensor]:
+    """Returns what parts that are alike differ by: their state dict, and buffers that modules name as `varying`."""
+    constants: dict[str, Tensor] = part.state_dict()
+    for owner, module in part.named_modules():
+        names: Sequence[str] = getattr(module, "varying", ())
+        constants |= {f"{owner}.{name}".removeprefix("."): module.get_buffer(name) for name in names}
+    return constants
 
 
 class _WithArguments(nn.Module):
@@ -43,7 +52,7 @@ class Constants(nn.Module):
     def __init__(self, part: nn.Module) -> None:
         super().__init__()
         self._names = []
-        for name, value in part.state_dict().items():
+        for name, value in varying_constants(part).items():
             self._names.append(name.replace(".", "__"))
             self.register_buffer(self._names[-1], value.detach())
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workloads.methods.operators import DECODER_LAYER, ONE, SEVERAL, decoder_layer, register
+from workloads.methods.operators import DECODER_LAYER, GENERAL_LAYER, ONE, SEVERAL, decoder_layer, register
 from workloads.quantize.frozen import columns, dequantize
 
 
@@ -132,10 +132,6 @@ register("spread_rows", "Tensor x, int length, int answers", ONE, spread_rows, _
 register("descend", "Tensor adapter, Tensor[] gradients, Tensor lr, int offset", ONE, descend, _like_first)
 register("moving_mean", _MEAN, ONE, moving_mean, _like_first)
 register("adam", _ADAM, ONE, adam, _like_first)
-register(
-    "decoder_layer_back",
-    DECODER_LAYER.replace("Tensor scratch, ", "Tensor scratch, Tensor gradient, "),
-    SEVERAL,
-    decoder_layer_back,
-    _layer_back_shape,
-)
+for _name, _arguments in (("decoder_layer_back", DECODER_LAYER), ("general_layer_back", GENERAL_LAYER)):
+    _with_gradient = _arguments.replace("Tensor scratch, ", "Tensor scratch, Tensor gradient, ")
+    register(_name, _with_gradient, SEVERAL, decoder_layer_back, _layer_back_shape)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from workloads.methods import backprop_operators, operators  # registers the operators  # noqa: F401
 from workloads.methods.adapter import AdaptedLinear
 from workloads.methods.passes import backward_scratch_values, scratch_values
-from workloads.models.config import PROJECTIONS
+from workloads.models.config import PROJECTIONS, VECTORS
 from workloads.models.llama import DecoderLayer, Llama, Rotary, operand, widened
 from workloads.quantize.frozen import Frozen
 from workloads.workload import AdapterSlot
@@ -32,6 +32,7 @@ class LayerBlock(nn.Module):
         super().__init__()
         self.layer = layer
         self.projections = tuple(slot.projection for slot in slots)
+        self.varying = tuple(vars(rotary)) if layer.self_attn.config.ropes_vary else ()
         for name, table in vars(rotary).items():
             self.register_buffer(name, table, persistent=False)
 
@@ -62,9 +63,15 @@ class FrozenLayerBlock(nn.Module):
     def __init__(self, layer: DecoderLayer, slots: Sequence[AdapterSlot], rotary: Rotary) -> None:
         super().__init__()
         self.config = layer.self_attn.config
+        self.gelu = self.config.form.gate == "gelu_tanh"
+        self.is_plain = not (self.config.form.vectors or self.gelu)
         self.rank = slots[0].rank if slots else 0
         self.adapted = [PROJECTIONS.index(slot.projection) for slot in slots]
         self.norms = nn.ParameterList([layer.input_layernorm.weight, layer.post_attention_layernorm.weight])
+        own = dict(layer.named_parameters())
+        names = self.config.vector_sizes()
+        self.vectors = nn.ParameterList([own[name.replace("_proj.bias", "_proj_bias")] for name in names])
+        self.places = [VECTORS.index(name) for name in names]
         for name, table in vars(rotary).items():
             self.register_buffer(name, table, persistent=False)
         self.tables = tuple(vars(rotary))
@@ -80,18 +87,22 @@ class FrozenLayerBlock(nn.Module):
     def forward(self, x: Tensor, bias: Tensor, *adapters: Tensor) -> Tensor:
         """x [slices, b * T, hidden], bias [slices * b, 1, 1, T, T], adapters [slices, rank, out] -> like x."""
         scratch = torch.empty(scratch_values(self.config, x.shape[0] * x.shape[1], self.rank))
-        result: Tensor = torch.ops.prge.decoder_layer(x, bias, scratch, *self._arguments(adapters))
+        ops = torch.ops.prge
+        compute = ops.decoder_layer if self.is_plain else ops.general_layer
+        result: Tensor = compute(x, bias, scratch, *self._arguments(adapters))
         return result
 
     def back(self, x: Tensor, bias: Tensor, gradient: Tensor, *adapters: Tensor) -> list[Tensor]:
         """The same with one slice and the gradient by the result -> the gradients by x, and by each of the adapters."""
         scratch = torch.empty(backward_scratch_values(self.config, x.shape[1], self.rank))
-        result: list[Tensor] = torch.ops.prge.decoder_layer_back(x, bias, scratch, gradient, *self._arguments(adapters))
+        ops = torch.ops.prge
+        compute = ops.decoder_layer_back if self.is_plain else ops.general_layer_back
+        result: list[Tensor] = compute(x, bias, scratch, gradient, *self._arguments(adapters))
         return result
 
     def _arguments(self, adapters: Sequence[Tensor]) -> tuple[Any, ...]:
         projections = [module for module in self.projections if isinstance(module, Frozen)]
-        return (
+        plain = (
             list(self.norms),
             [self.get_buffer(name) for name in self.tables],
             [module.weight for module in projections],
@@ -103,6 +114,7 @@ class FrozenLayerBlock(nn.Module):
             self.config.kv_heads,
             self.config.norm_eps,
         )
+        return plain if self.is_plain else (*plain, list(self.vectors), self.places, self.gelu)
 
 
 class FrozenHeadBlock(nn.Module):

@@ -22,15 +22,16 @@ from workloads.methods.blocks import LayerBlock
 from workloads.models.config import PROJECTIONS
 from workloads.models.conversion import times_untransposed
 from workloads.models.llama import (
+    GeluGate,
     Heads,
     RMSNorm,
     Rotary,
+    applied,
     attention_weights,
     join_queries,
     operand,
     project,
     split_heads,
-    swiglu,
     widened,
 )
 
@@ -58,21 +59,25 @@ class LayerBackward(nn.Module):
         given = of_projection.adapters
 
         normal = operand(layer.input_layernorm(x), products)
-        heads = self._heads(normal, given)
+        q, k, v = attention.parts(normal, given)
+        heads = split_heads(attention, q, k, v, self._rotary())
         weights = attention_weights(heads, bias)
         mixed = join_queries(attention.config, operand(weights, products).bmm(heads.value_rows()), 1, bias.shape[-1])
-        middle = x + project(attention, "o_proj", mixed, given)
+        attended = project(attention, "o_proj", mixed, given)
+        middle = x + applied(attention, "result_norm", attended)
         wide = operand(layer.post_attention_layernorm(middle), products)
         gate, up = (project(feed_forward, name, wide, given) for name in PROJECTIONS[4:6])
-        gated = operand(swiglu(gate, up), products)
+        gated = operand(feed_forward.gated(gate, up), products)
 
-        back = of_projection.back(feed_forward, "down_proj", gated, gradient)
-        of_gate, of_up = _swiglu_back(gate, up, back)
+        back = self._result_back(feed_forward, gated, given, gradient)
+        back = of_projection.back(feed_forward, "down_proj", gated, back)
+        of_gate, of_up = _gate_back(feed_forward, gate, up, back)
         back = of_projection.back(feed_forward, "gate_proj", wide, of_gate)
         back = back + of_projection.back(feed_forward, "up_proj", wide, of_up)
         gradient = gradient + _norm_back(layer.post_attention_layernorm, middle, back)
-        back = of_projection.back(attention, "o_proj", mixed, gradient)
-        of_q, of_k, of_v = self._attend_back(heads, weights, back)
+        back = _own_norm_back(attention, "result_norm", attended, gradient)
+        back = of_projection.back(attention, "o_proj", mixed, back)
+        of_q, of_k, of_v = self._attend_back((q, k), heads, weights, back)
         back = of_projection.back(attention, "q_proj", normal, of_q)
         back = back + of_projection.back(attention, "k_proj", normal, of_k)
         back = back + of_projection.back(attention, "v_proj", normal, of_v)
@@ -83,13 +88,21 @@ class LayerBackward(nn.Module):
         block = self.block
         return Rotary(block.query_cos, block.query_sin, block.key_cos, block.key_sin)
 
-    def _heads(self, normal: Tensor, adapters: Mapping[str, Tensor]) -> Heads:
-        attention = self.block.layer.self_attn
-        q, k, v = (project(attention, name, normal, adapters) for name in PROJECTIONS[:3])
-        return split_heads(attention.config, q, k, v, self._rotary(), attention.products)
+    @staticmethod
+    def _result_back(
+        feed_forward: nn.Module, gated: Tensor, adapters: Mapping[str, Tensor], gradient: Tensor
+    ) -> Tensor:
+        """Returns the gradient by what down_proj gives, which is made again only for a norm of it."""
+        if "result_norm" not in feed_forward._modules:
+            return gradient
+        return _own_norm_back(
+            feed_forward, "result_norm", project(feed_forward, "down_proj", gated, adapters), gradient
+        )
 
-    def _attend_back(self, heads: Heads, weights: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the gradients by the projections' results: queries, keys and values."""
+    def _attend_back(
+        self, raw: tuple[Tensor, Tensor], heads: Heads, weights: Tensor, gradient: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the gradients by the projections' results: queries, keys and values; the first two are `raw`."""
         attention, rotary = self.block.layer.self_attn, self._rotary()
         config, products, length = attention.config, attention.products, rotary.key_cos.shape[0]
         by_head = gradient.reshape(-1, length, config.heads, config.head_dim).transpose(1, 2)
@@ -108,6 +121,8 @@ class LayerBackward(nn.Module):
         )
         queries = _rotate_back(queries, rotary.query_cos, rotary.query_sin)
         keys = _rotate_back(keys, rotary.key_cos, rotary.key_sin)
+        queries = _own_norm_back(attention, "q_norm", raw[0], queries)
+        keys = _own_norm_back(attention, "k_norm", raw[1], keys)
         rows = gradient.shape[1]
         return queries.reshape(1, rows, -1), keys.reshape(1, rows, -1), values.reshape(1, rows, -1)
 
@@ -141,11 +156,21 @@ def _norm_back(norm: RMSNorm, x: Tensor, gradient: Tensor) -> Tensor:
     return factor * weighted - x * (factor * factor * factor * functional.linear(weighted * x, norm.mean_row))
 
 
-def _swiglu_back(gate: Tensor, up: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+def _own_norm_back(owner: nn.Module, name: str, x: Tensor, gradient: Tensor) -> Tensor:
+    """The same for the norm `name` of `owner`, where its family has it."""
+    norm = owner._modules.get(name)
+    return gradient if norm is None else _norm_back(cast(RMSNorm, norm), x.reshape(gradient.shape), gradient)
+
+
+def _gate_back(feed_forward: nn.Module, gate: Tensor, up: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the gradients by gate and up."""
-    opened = torch.sigmoid(gate)
+    opened = torch.sigmoid(applied(feed_forward, "slope", gate))
     silu = gate * opened
-    return gradient * up * (opened + silu - silu * opened), gradient * silu
+    slope = feed_forward._modules.get("slope")
+    if slope is None:
+        return gradient * up * (opened + silu - silu * opened), gradient * silu
+    inner = (silu - silu * opened) * cast(GeluGate, slope).derivative(gate)
+    return gradient * up * (opened + inner), gradient * silu
 
 
 def _rotate_back(gradient: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

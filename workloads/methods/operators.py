@@ -7,7 +7,7 @@ frozen matrices in all forms that settings store them in (workloads/quantize/fro
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch.nn import functional
 from workloads.method import UNPERTURBED
 from workloads.methods.noise import Distribution, normal, rademacher
 from workloads.methods.passes import BOTH, MINUS, PLUS
-from workloads.models.config import PROJECTIONS
+from workloads.models.config import PROJECTIONS, VECTORS
 from workloads.models.llama import attention_bias as one_bias
 from workloads.models.llama import operand
 from workloads.quantize.frozen import columns, dequantize
@@ -243,6 +243,45 @@ DECODER_LAYER = (
     "Tensor x, Tensor bias, Tensor scratch, Tensor[] norms, Tensor[] rotary, Tensor[] weights, Tensor[] scales, "
     "Tensor[] lora_a, Tensor[] lora_b, int[] adapted, int heads, int kv_heads, float epsilon"
 )
+GENERAL_LAYER = f"{DECODER_LAYER}, Tensor[] vectors, int[] places, bool gelu"
+
+
+class _Arithmetic:
+    """Products and norms of a layer in the type of x; `vectors` by their names, `adapters` by their places."""
+
+    def __init__(
+        self,
+        weights: Sequence[Tensor],
+        scales: Sequence[Tensor],
+        adapters: Mapping[int, tuple[Tensor, Tensor]],
+        vectors: Mapping[str, Tensor],
+        epsilon: float,
+    ) -> None:
+        self._weights, self._scales, self._adapters = weights, scales, adapters
+        self._vectors, self._epsilon = vectors, epsilon
+        self._products = torch.bfloat16 if weights[0].dtype == torch.bfloat16 else torch.float32
+
+    def round(self, value: Tensor) -> Tensor:
+        return operand(value, self._products)
+
+    def project(self, name: str, value: Tensor) -> Tensor:
+        place, each = PROJECTIONS.index(name), len(self._scales) // len(self._weights)
+        weight = dequantize(self._weights[place], self._scales[place * each : (place + 1) * each])
+        result = value @ weight.to(value.dtype).T
+        if place in self._adapters:
+            a, b = self._adapters[place]
+            result = result + self.round(value @ a.T) @ b
+        bias = self._vectors.get(f"self_attn.{name}.bias")
+        return result if bias is None else result + bias
+
+    def norm(self, value: Tensor, weight: Tensor | None) -> Tensor:
+        if weight is None:
+            return value
+        return value * torch.rsqrt(value.square().mean(-1, keepdim=True) + self._epsilon) * weight
+
+    def own_norm(self, name: str, value: Tensor) -> Tensor:
+        """Applies the norm of this name, if the layer has it."""
+        return self.norm(value, self._vectors.get(f"{name}.weight"))
 
 
 def decoder_layer(
@@ -259,6 +298,9 @@ def decoder_layer(
     heads: int,
     kv_heads: int,
     epsilon: float,
+    vectors: Sequence[Tensor] = (),
+    places: Sequence[int] = (),
+    gelu: bool = False,
 ) -> Tensor:
     """x float32 [slices, rows, hidden], bias [sequences, 1, 1, T, T] -> the layer's result, like x.
 
@@ -266,38 +308,30 @@ def decoder_layer(
     scale folded in. weights: of the seven projections; scales: those of the first, then of the second, and so on.
     lora_a [rank, in] and lora_b [slices, rank, out] belong to the projections whose places `adapted` has. If weights
     are bfloat16, all operands of products are rounded to it. `scratch` is memory to work in, its values mean nothing.
+    vectors: what the layer has besides, of VECTORS at `places`. gelu: the gate is GELU by its approximation with tanh.
     """
     del scratch
     adapters = {place: (a.to(x.dtype), b.to(x.dtype)) for place, a, b in zip(adapted, lora_a, lora_b, strict=True)}
-    each = len(scales) // len(weights)
-    products = torch.bfloat16 if weights[0].dtype == torch.bfloat16 else torch.float32
-
-    def project(name: str, value: Tensor) -> Tensor:
-        place = PROJECTIONS.index(name)
-        result = value @ dequantize(weights[place], scales[place * each : (place + 1) * each]).to(x.dtype).T
-        if place in adapters:
-            a, b = adapters[place]
-            result = result + operand(value @ a.T, products) @ b
-        return result
-
-    def norm(value: Tensor, weight: Tensor) -> Tensor:
-        return operand(value * torch.rsqrt(value.square().mean(-1, keepdim=True) + epsilon) * weight, products)
-
-    normal = norm(x, norms[0])
-    query_cos, query_sin, key_cos, key_sin = rotary
-    length, head_dim = key_cos.shape[0], key_cos.shape[-1]
-    q = operand(
-        _rotated(project("q_proj", normal).reshape(-1, length, heads, head_dim), query_cos, query_sin), products
+    named = {VECTORS[place]: vector.to(x.dtype) for place, vector in zip(places, vectors, strict=True)}
+    layer = _Arithmetic(weights, scales, adapters, named, epsilon)
+    normal = layer.round(layer.norm(x, norms[0]))
+    length, head_dim = rotary[2].shape[0], rotary[2].shape[-1]
+    q, k, v = (
+        layer.project(name, normal).reshape(-1, length, count, head_dim)
+        for name, count in zip(PROJECTIONS[:3], (heads, kv_heads, kv_heads), strict=True)
     )
-    k = operand(_rotated(project("k_proj", normal).reshape(-1, length, kv_heads, head_dim), key_cos, key_sin), products)
-    v = operand(project("v_proj", normal).reshape(-1, length, kv_heads, head_dim), products)
-    k, v = (value.repeat_interleave(heads // kv_heads, dim=2) for value in (k, v))
+    q = layer.round(_rotated(layer.own_norm("self_attn.q_norm", q), *rotary[:2]))
+    k = layer.round(_rotated(layer.own_norm("self_attn.k_norm", k), *rotary[2:]))
+    k, v = (value.repeat_interleave(heads // kv_heads, dim=2) for value in (k, layer.round(v)))
     scores = torch.einsum("sqhd,skhd->shqk", q, k) + bias.reshape(-1, 1, length, length)
-    mixed = torch.einsum("shqk,skhd->sqhd", operand(scores.softmax(dim=-1), products), v)
-    x = x + project("o_proj", operand(mixed.reshape(*x.shape[:2], heads * head_dim), products))
-    normal = norm(x, norms[1])
-    gated = operand(functional.silu(project("gate_proj", normal)) * project("up_proj", normal), products)
-    return x + project("down_proj", gated)
+    mixed = torch.einsum("shqk,skhd->sqhd", layer.round(scores.softmax(dim=-1)), v)
+    mixed = layer.round(mixed.reshape(*x.shape[:2], heads * head_dim))
+    x = x + layer.own_norm("self_attn.result_norm", layer.project("o_proj", mixed))
+    normal = layer.round(layer.norm(x, norms[1]))
+    gate = layer.project("gate_proj", normal)
+    opened = functional.gelu(gate, approximate="tanh") if gelu else functional.silu(gate)
+    gated = layer.round(opened * layer.project("up_proj", normal))
+    return x + layer.own_norm("mlp.result_norm", layer.project("down_proj", gated))
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -310,3 +344,4 @@ def _decoder_layer_shape(x: Tensor, *others: object) -> Tensor:
 
 
 register("decoder_layer", DECODER_LAYER, ONE, decoder_layer, _decoder_layer_shape)
+register("general_layer", GENERAL_LAYER, ONE, decoder_layer, _decoder_layer_shape)

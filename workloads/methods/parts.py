@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from workloads.models.config import LlamaConfig
+from workloads.models.llama import Rotary
 from workloads.workload import AdapterSlot, Workload
 
 
@@ -16,7 +17,8 @@ from workloads.workload import AdapterSlot, Workload
 class Parts:
     """A quantized model with adapters, in the parts that make up a step.
 
-    `products`: the type of products' operands. `frozen_a` makes the A of a slot, in that type.
+    `products`: the type of products' operands. `frozen_a` makes the A of a slot, in that type. `rotary`: the tables of
+    each block.
     """
 
     config: LlamaConfig
@@ -26,6 +28,7 @@ class Parts:
     head: nn.Module
     products: torch.dtype
     frozen_a: Callable[[AdapterSlot], Tensor]
+    rotary: Sequence[Rotary] = ()
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ Also the scratch memory of the nf4 layer's kernel. All of it follows from shapes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from workloads.method import UNPERTURBED, Sides
-from workloads.models.config import PROJECTIONS, LlamaConfig
+from workloads.models.config import HEAD_NORMS, PROJECTIONS, RESULT_NORMS, LlamaConfig
 from workloads.workload import Workload
 
 BOTH, PLUS, MINUS = 0, 1, -1
@@ -91,14 +91,21 @@ def scratch_values(config: LlamaConfig, rows: int, rank: int) -> int:
     per_kv_head = (config.heads // config.kv_heads + 2) * config.head_dim
     block = max(BLOCK_FEATURES, per_kv_head)
     panels = config.hidden_size * _padded(3 * rank) + block * _padded(rank)
-    return rows * (config.hidden_size + block + 4 * rank) + panels
+    residual = config.hidden_size if _has(config, RESULT_NORMS) else 0
+    return rows * (config.hidden_size + block + 4 * rank + residual) + panels
 
 
 def backward_scratch_values(config: LlamaConfig, rows: int, rank: int) -> int:
     """Returns the same for the way back through a layer."""
     attention, feed_forward = config.query_size + 2 * config.kv_size, 3 * config.intermediate_size
     kept = 2 * (config.hidden_size + config.query_size + config.kv_size) + (len(PROJECTIONS) + 2) * rank
+    kept += config.query_size + config.kv_size if _has(config, HEAD_NORMS) else 0
+    kept += 2 * config.hidden_size if _has(config, RESULT_NORMS) else 0
     return rows * (kept + max(attention, feed_forward))
+
+
+def _has(config: LlamaConfig, vectors: Sequence[str]) -> bool:
+    return any(name in config.form.vectors for name in vectors)
 
 
 def _padded(columns: int) -> int:

@@ -1,7 +1,8 @@
-"""The shape of a Llama model: sizes, tensor names and shapes, parameter counts."""
+"""The shape of a model of the Llama family: sizes, tensors, parameter counts, and the form of its layers."""
 
 import math
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from foundation.errors import UserError
 
@@ -21,6 +22,7 @@ class ParameterCounts:
     output_head: int
     """0 when the output head is the embedding itself."""
     norms: int
+    """With the biases: all that stays as it is in every setting."""
 
     @property
     def total(self) -> int:
@@ -28,12 +30,52 @@ class ParameterCounts:
         return self.decoder_linears + self.embedding + self.output_head + self.norms
 
 
+BIASES = ("self_attn.q_proj.bias", "self_attn.k_proj.bias", "self_attn.v_proj.bias")
+HEAD_NORMS = ("self_attn.q_norm.weight", "self_attn.k_norm.weight")
+RESULT_NORMS = ("self_attn.result_norm.weight", "mlp.result_norm.weight")
+VECTORS = (*BIASES, *HEAD_NORMS, *RESULT_NORMS)
+"""What some families' layers have besides Llama's, in the order in which operators know them.
+
+Biases of queries, keys and values; norms of each head's queries and keys before they are rotated; norms of what
+attention and feed-forward give, before it is added to the residual stream.
+"""
+
+GATES = ("silu", "gelu_tanh")
+"""The functions of the gate. The second is GELU by its approximation with tanh."""
+
+
+@dataclass(frozen=True)
+class Rope:
+    """Rotary positions: frequency i of head_dim / 2 is theta^(-2i / head_dim) / divisors[i], or / 1 without any."""
+
+    theta: float
+    divisors: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class LayerForm:
+    """All that a family's decoder layers do otherwise than Llama's, as numbers and vectors."""
+
+    vectors: tuple[str, ...] = ()
+    """Those of VECTORS that a layer has."""
+    gate: str = "silu"
+    query_scale: float | None = None
+    """Of the scores, in the place of 1 / sqrt(head_dim)."""
+    ropes: tuple[Rope | None, ...] = ()
+    """Of each layer; None has no rotary positions. Empty: all have `rope_theta`."""
+    window: int | None = None
+    """Positions that a key is seen from, the smallest number of all layers; None without a limit."""
+
+
+PLAIN_FORM = LayerForm()
+
+
 @dataclass(frozen=True)
 class LlamaConfig:
     """The hyperparameters of the Llama family (Touvron et al. 2023): RMSNorm, rotary, grouped queries, SiLU gate.
 
-    `rope_theta` is the base of the rotary angles, `norm_eps` the constant inside RMSNorm's root.
-    Raises `UserError` for impossible sizes.
+    `rope_theta` is the base of the rotary angles, `norm_eps` the constant inside RMSNorm's root, `form` what the layers
+    of other families do otherwise. Raises `UserError` for impossible sizes.
     """
 
     vocab_size: int
@@ -47,14 +89,18 @@ class LlamaConfig:
     norm_eps: float = 1e-5
     tie_embeddings: bool = False
     max_positions: int = 2048
+    form: LayerForm = PLAIN_FORM
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name != "tie_embeddings" and not (value > 0 and math.isfinite(value)):
-                raise UserError(
-                    f"The model's {field.name} is {value}, but it must be a number above 0: check its configuration."
-                )
+            if field.name not in ("tie_embeddings", "form"):
+                _require_positive(field.name, getattr(self, field.name))
+        for rope in (rope for rope in self.form.ropes if rope is not None):
+            _require_positive("rope_theta", rope.theta)
+            for divisor in rope.divisors:
+                _require_positive("rotary scaling", divisor)
+        if self.form.query_scale is not None:
+            _require_positive("query scale", self.form.query_scale)
         if self.heads % self.kv_heads:
             raise UserError(
                 f"The model's {self.heads} heads can't share {self.kv_heads} kv_heads evenly: check its configuration."
@@ -63,6 +109,30 @@ class LlamaConfig:
             raise UserError(
                 f"The model's head_dim is {self.head_dim}, but rotary positions need an even one: "
                 "check its configuration."
+            )
+
+    def rope(self, layer: int) -> Rope | None:
+        """Returns the rotary positions of a layer, None if it has none."""
+        return self.form.ropes[layer] if self.form.ropes else Rope(self.rope_theta)
+
+    @property
+    def ropes_vary(self) -> bool:
+        """Whether not all layers have the same rotary positions."""
+        return len(set(self.form.ropes)) > 1
+
+    def require_length(self, length: int, name: str) -> None:
+        """Raises `UserError` for rows of more tokens than the model, which the user calls `name`, can have here.
+
+        A layer with a window sees as much as any other where rows are no longer than it.
+        """
+        if length > self.max_positions:
+            most = self.max_positions
+            raise UserError(f"T is {length}, but {name} has {most} positions: choose a T up to {most}.")
+        if self.form.window is not None and length > self.form.window:
+            most = self.form.window
+            raise UserError(
+                f"T is {length}, but layers of {name} see only {most} positions, and longer rows are not supported for "
+                f"such layers: choose a T up to {most}."
             )
 
     @property
@@ -91,9 +161,15 @@ class LlamaConfig:
         """(out, in) of one of the seven by its last name, such as `q_proj`."""
         return {name.rpartition(".")[2]: shape for name, shape in self.linear_shapes().items()}[projection]
 
+    def vector_sizes(self) -> dict[str, int]:
+        """Returns the sizes of what a layer has of VECTORS, in their order, as `model.layers.N.<name>`."""
+        sizes = (self.query_size, self.kv_size, self.kv_size, self.head_dim, self.head_dim, *2 * [self.hidden_size])
+        return {name: size for name, size in zip(VECTORS, sizes, strict=True) if name in self.form.vectors}
+
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Returns every tensor of the model in canonical order, under the names Hugging Face's Llama checkpoints use.
 
+        Where a family means something else by a name, its tensors are renamed as they are read (RESULT_NORMS).
         `lm_head.weight` is absent when the output head is tied to the embedding.
         """
         shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (self.vocab_size, self.hidden_size)}
@@ -102,6 +178,7 @@ class LlamaConfig:
             shapes[f"{prefix}.input_layernorm.weight"] = (self.hidden_size,)
             shapes |= {f"{prefix}.{name}.weight": shape for name, shape in self.linear_shapes().items()}
             shapes[f"{prefix}.post_attention_layernorm.weight"] = (self.hidden_size,)
+            shapes |= {f"{prefix}.{name}": (size,) for name, size in self.vector_sizes().items()}
         shapes["model.norm.weight"] = (self.hidden_size,)
         if not self.tie_embeddings:
             shapes["lm_head.weight"] = (self.vocab_size, self.hidden_size)
@@ -114,7 +191,7 @@ class LlamaConfig:
             decoder_linears=self.layers * sum(rows * columns for rows, columns in self.linear_shapes().values()),
             embedding=table,
             output_head=0 if self.tie_embeddings else table,
-            norms=(2 * self.layers + 1) * self.hidden_size,
+            norms=(2 * self.layers + 1) * self.hidden_size + self.layers * sum(self.vector_sizes().values()),
         )
 
     def shape_differences(self, other: "LlamaConfig") -> list[str]:
@@ -125,6 +202,11 @@ class LlamaConfig:
             if getattr(self, name) != getattr(other, name)
         ]
 
-    def as_dict(self) -> dict[str, int | float | bool]:
-        """Returns the fields as plain values, for hashes and metadata."""
-        return asdict(self)
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain values, for hashes and metadata; without a form that is Llama's."""
+        return {name: value for name, value in asdict(self).items() if name != "form" or self.form != PLAIN_FORM}
+
+
+def _require_positive(name: str, value: float) -> None:
+    if not (value > 0 and math.isfinite(value)):
+        raise UserError(f"The model's {name} is {value}, but it must be a number above 0: check its configuration.")

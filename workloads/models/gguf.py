@@ -1,20 +1,19 @@
-"""Llama models from GGUF files: metadata, quantized tensors, the order of rotary's rows, and the tokenizer inside."""
+"""Models from GGUF files: metadata, quantized tensors, the order of rotary's rows, and the tokenizer inside."""
 
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import gguf
 import numpy as np
-import tokenizers
 
 from foundation.errors import UserError
-from workloads.models.config import LlamaConfig
-from workloads.models.tokenizer import BYTE_LEVEL_CUTS, Tokenizer, byte_level_bpe, mark_special, padding_id, scored_bpe
+from workloads.models.config import BIASES, HEAD_NORMS, LayerForm, LlamaConfig, Rope
+from workloads.models.gguf_metadata import MALFORMED, Metadata, read_tokenizer, require_plain
 from workloads.models.weights import (
     Digest,
     LazyTensors,
@@ -28,98 +27,13 @@ if TYPE_CHECKING:
     import torch
 
 
-#: Values of `tokenizer.ggml.token_type`.
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
-
-
-def read_tokenizer(metadata: Metadata) -> Tokenizer:
-    """Returns the tokenizer of a GGUF file: byte-level BPE (`gpt2`) or SentencePiece's scored BPE (`llama`).
-
-    Raises `UserError` for other families and for lists that do not fit together.
-    """
-    family = metadata.required("tokenizer.ggml.model")
-    tokens = metadata.listing("tokenizer.ggml.tokens", str)
-    has_types = metadata.optional("tokenizer.ggml.token_type") is not None
-    types = metadata.listing("tokenizer.ggml.token_type", int) if has_types else [NORMAL] * len(tokens)
-    if len(types) != len(tokens) or len(set(tokens)) != len(tokens):
-        raise UserError(
-            f"{metadata.path}: the tokenizer's {len(tokens)} tokens, {len(set(tokens))} of them distinct, and "
-            f"{len(types)} types do not fit together: fetch the file again."
-        )
-    if family == "gpt2":
-        backend = _byte_level(metadata, tokens)
-    elif family == "llama":
-        backend = _scored(metadata, tokens)
-    else:
-        raise UserError(f"{metadata.path}: tokenizers of the family {str(family)[:40]!r} are not supported.")
-    for key in metadata.keys_below("tokenizer.ggml."):
-        if not TOKENIZER_UNDERSTOOD.fullmatch(key):
-            _require_plain(metadata, f"tokenizer.ggml.{key}", TOKENIZER_NEUTRAL[family].get(key, ()))
-    typed = list(zip(tokens, types, strict=True))
-    mark_special(
-        backend,
-        special=[token for token, kind in typed if kind in (UNKNOWN, CONTROL)],
-        whole=[token for token, kind in typed if kind == USER_DEFINED],
-    )
-    bos, eos, pad = (_token_id(metadata, kind, len(tokens)) for kind in ("bos", "eos", "padding"))
-    adds_bos = metadata.optional("tokenizer.ggml.add_bos_token")
-    return Tokenizer(
-        backend,
-        bos_id=bos,
-        eos_id=eos,
-        pad_id=padding_id(pad, eos),
-        # SentencePiece models begin with the token by default, byte-level ones do not.
-        adds_bos=bos is not None and (family == "llama" if adds_bos is None else bool(adds_bos)),
-    )
-
-
-def _byte_level(metadata: Metadata, tokens: list[str]) -> tokenizers.Tokenizer:
-    cut = metadata.optional("tokenizer.ggml.pre")
-    if cut is None:
-        raise UserError(
-            f"{metadata.path} has no tokenizer.ggml.pre, so how its tokenizer cuts text is unknown: convert the model "
-            "again with a current converter, or give it as a Hugging Face folder with its tokenizer.json."
-        )
-    if cut not in BYTE_LEVEL_CUTS:
-        raise UserError(
-            f"{metadata.path}: the tokenizer cuts text as {str(cut)[:40]!r}, only {' and '.join(BYTE_LEVEL_CUTS)} are "
-            "supported: give the model as a Hugging Face folder with its tokenizer.json."
-        )
-    merges = metadata.listing("tokenizer.ggml.merges", str)
-    known = set(tokens)
-    for merge in merges:
-        left, _, right = merge.partition(" ")
-        if not {left, right, left + right} <= known:
-            raise UserError(f"{metadata.path}: the merge {merge[:40]!r} makes no known token: fetch the file again.")
-    return byte_level_bpe(tokens, merges, cut)
-
-
-def _scored(metadata: Metadata, tokens: list[str]) -> tokenizers.Tokenizer:
-    scores = metadata.listing("tokenizer.ggml.scores", float)
-    if len(scores) != len(tokens):
-        raise UserError(f"{metadata.path}: {len(tokens)} tokens but {len(scores)} scores: fetch the file again.")
-    unknown_id = _token_id(metadata, "unknown", len(tokens))
-    return scored_bpe(tokens, scores, unknown_id if unknown_id is not None else 0)
-
-
-def _token_id(metadata: Metadata, kind: str, count: int) -> int | None:
-    key = f"tokenizer.ggml.{kind}_token_id"
-    if metadata.optional(key) is None:
-        return None
-    value = metadata.integer(key)
-    if not 0 <= value < count:
-        raise UserError(f"{metadata.path}: {key} is {value}, but there are only {count} tokens: fetch the file again.")
-    return value
-
-
-T = TypeVar("T")
-
 #: Keys of the architecture that `_config` reads, and those that say nothing about the arithmetic.
 UNDERSTOOD = frozenset(
     (
         *("vocab_size", "context_length", "embedding_length", "block_count", "feed_forward_length"),
         *("attention.head_count", "attention.head_count_kv", "attention.layer_norm_rms_epsilon"),
         *("attention.key_length", "attention.value_length", "rope.dimension_count", "rope.freq_base"),
+        "attention.sliding_window",
         "tensor_data_layout",
     )
 )
@@ -134,21 +48,34 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
     "rope.scale_linear": (1.0,),
     "use_parallel_residual": (False,),
     "attention.causal": (True,),
-    "attention.sliding_window": (0,),
     "attention.clamp_kqv": (0.0,),
     "attention.max_alibi_bias": (0.0,),
     "logit_scale": (1.0,),
     "residual_scale": (1.0,),
     "embedding_scale": (1.0,),
 }
-#: Keys of the tokenizer that change how text is cut, with the values that the tokenizers here have, by family.
-TOKENIZER_NEUTRAL: dict[str, dict[str, tuple[object, ...]]] = {
-    "gpt2": {"add_space_prefix": (False,), "remove_extra_whitespaces": (False,)},
-    "llama": {"add_space_prefix": (True,), "remove_extra_whitespaces": (False,)},
+DIVISORS = "rope_freqs.weight"
+"""By which the rotary frequencies are divided, as Llama 3.1 scales them."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What of an architecture a file does not say."""
+
+    vectors: tuple[str, ...] = ()
+    permuted: bool = False
+    """Whether the rows of queries and keys lie as neighbouring rotary pairs."""
+    without_rotary: int | None = None
+    """Each so-manieth layer has no rotary positions."""
+
+
+ARCHITECTURES = {
+    "llama": Architecture(permuted=True),
+    "qwen2": Architecture(BIASES),
+    "qwen3": Architecture(HEAD_NORMS),
+    "smollm3": Architecture(permuted=True, without_rotary=4),
 }
-TOKENIZER_UNDERSTOOD = re.compile(
-    r"model|pre|tokens|scores|merges|token_type|token_type_count|add_(bos|eos|sep)_token|\w+_token_ids?"
-)
+"""Mistral's models are of the first. As llama.cpp converts and computes them (src/llama-model.cpp)."""
 
 TOP_NAMES = {
     "token_embd.weight": "model.embed_tokens.weight",
@@ -160,29 +87,36 @@ LAYER_NAMES = {
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
     "attn_v": "self_attn.v_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
     "attn_output": "self_attn.o_proj",
     "ffn_norm": "post_attention_layernorm",
     "ffn_gate": "mlp.gate_proj",
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
-#: What the reader raises for a file that ends early or holds nonsense.
-MALFORMED = (ValueError, IndexError, KeyError, OverflowError, TypeError, MemoryError)
 
 
 def load_gguf(name: str, path: Path, digest: Digest | None = None) -> ModelWeights:
     """Returns the model of a GGUF file; tensors are dequantized to float32 at each access.
 
-    Raises `UserError` for a file that is missing, truncated, not a plain Llama, or incomplete.
+    Raises `UserError` for a file that is missing, truncated, incomplete, or of a model that is not supported.
     """
     reader = _open(path)
     metadata = Metadata(reader, path)
     tensors = {canonical_name(tensor.name): tensor for tensor in reader.tensors}
-    shapes = {tensor: tuple(int(size) for size in reversed(entry.shape)) for tensor, entry in tensors.items()}
-    config = _config(metadata, shapes)
+    shapes = {
+        name: tuple(int(size) for size in reversed(entry.shape)) for name, entry in tensors.items() if name != DIVISORS
+    }
+    config = _config(metadata, tensors)
     check_tensors(config, shapes, path)
+    permuted = _architecture(metadata)[1].permuted
+
+    def heads_of(tensor: str) -> int:
+        return _heads(config, tensor) if permuted else 0
+
     sources: dict[str, Callable[[], torch.Tensor]] = {
-        tensor: functools.partial(_read_tensor, tensors[tensor], _heads(config, tensor), path)
+        tensor: functools.partial(_read_tensor, tensors[tensor], heads_of(tensor), path)
         for tensor in config.tensor_shapes()
     }
     tokenizer = within_vocabulary(config, read_tokenizer(metadata), path)
@@ -190,58 +124,10 @@ def load_gguf(name: str, path: Path, digest: Digest | None = None) -> ModelWeigh
     return ModelWeights(name, config, LazyTensors(sources), sha256, tokenizer, source=str(path))
 
 
-class Metadata:
-    """The key-value pairs of a GGUF file, with typed access."""
-
-    def __init__(self, reader: gguf.GGUFReader, path: Path) -> None:
-        self._reader = reader
-        self.path = path
-
-    def optional(self, key: str) -> Any:
-        """Returns the value of `key`, or None."""
-        field = self._reader.get_field(key)
-        if field is None:
-            return None
-        try:
-            value = field.contents()
-        except MALFORMED as error:
-            raise UserError(f"{self.path}: {key} can't be read ({error}): fetch the file again.") from error
-        # A float32 such as 1e-05 reads as 9.99999974e-06: use the shortest decimal that means the same.
-        return float(str(np.float32(value))) if isinstance(value, float) else value
-
-    def keys_below(self, prefix: str) -> list[str]:
-        """Returns the keys that begin with `prefix`, without it."""
-        return [key.removeprefix(prefix) for key in self._reader.fields if key.startswith(prefix)]
-
-    def required(self, key: str) -> Any:
-        """Returns the value of `key`; raises `UserError` if there is none."""
-        value = self.optional(key)
-        if value is None:
-            raise UserError(f"{self.path} has no {key} in its metadata: get the model as a complete GGUF file.")
-        return value
-
-    def integer(self, key: str, default: int | None = None) -> int:
-        """Returns a whole number; raises `UserError` if it is something else, or absent without a default."""
-        value = self.optional(key) if default is not None else self.required(key)
-        if value is None:
-            value = default
-        if not isinstance(value, int):
-            raise UserError(f"{self.path}: {key} should be one whole number for all layers, not {str(value)[:40]!r}.")
-        return value
-
-    def number(self, key: str, default: float) -> float:
-        """Returns a number; raises `UserError` if it is something else."""
-        value = self.optional(key)
-        if value is not None and not isinstance(value, int | float):
-            raise UserError(f"{self.path}: {key} should be a number, not {str(value)[:40]!r}.")
-        return default if value is None else float(value)
-
-    def listing(self, key: str, kind: type[T]) -> list[T]:
-        """Returns a list whose entries are all of one type; raises `UserError` if it is something else, or absent."""
-        values = self.required(key)
-        if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
-            raise UserError(f"{self.path}: {key} should be a list of {kind.__name__}: fetch the file again.")
-        return values
+def read_gguf_config(path: Path) -> LlamaConfig:
+    """Returns the shape of the model in a GGUF file; raises the same `UserError` as `load_gguf`."""
+    reader = _open(path)
+    return _config(Metadata(reader, path), {canonical_name(tensor.name): tensor for tensor in reader.tensors})
 
 
 def canonical_name(name: str) -> str:
@@ -277,48 +163,71 @@ def _open(path: Path) -> gguf.GGUFReader:
         raise UserError(f"{path} is damaged or ends early at {size} bytes ({error}): fetch the file again.") from error
 
 
-def _config(metadata: Metadata, shapes: dict[str, tuple[int, ...]]) -> LlamaConfig:
-    _refuse_other_architectures(metadata)
-    hidden, heads = metadata.integer("llama.embedding_length"), metadata.integer("llama.attention.head_count")
-    head_dim = metadata.integer("llama.attention.key_length", default=hidden // heads if heads else 0)
-    for key in ("llama.rope.dimension_count", "llama.attention.value_length"):
-        if (size := metadata.integer(key, default=head_dim)) != head_dim:
-            raise UserError(f"{metadata.path}: {key} is {size}, but only {head_dim}, the size of a head, is supported.")
-    embedding = shapes.get("model.embed_tokens.weight", (0,))
+def _config(metadata: Metadata, tensors: Mapping[str, gguf.ReaderTensor]) -> LlamaConfig:
+    kind, architecture = _architecture(metadata)
+
+    def integer(key: str, default: int | None = None) -> int:
+        return metadata.integer(f"{kind}.{key}", default)
+
+    hidden, heads, layers = integer("embedding_length"), integer("attention.head_count"), integer("block_count")
+    head_dim = integer("attention.key_length", default=hidden // heads if heads else 0)
+    for key in ("rope.dimension_count", "attention.value_length"):
+        if (size := integer(key, default=head_dim)) != head_dim:
+            raise UserError(
+                f"{metadata.path}: {kind}.{key} is {size}, but only {head_dim}, the size of a head, is supported."
+            )
+    embedding = tensors.get("model.embed_tokens.weight")
+    theta = metadata.number(f"{kind}.rope.freq_base", default=10_000.0)
+    window = integer("attention.sliding_window", default=0)
     return LlamaConfig(
-        vocab_size=metadata.integer("llama.vocab_size", default=embedding[0]),
+        vocab_size=integer("vocab_size", default=0 if embedding is None else int(embedding.shape[-1])),
         hidden_size=hidden,
-        intermediate_size=metadata.integer("llama.feed_forward_length"),
-        layers=metadata.integer("llama.block_count"),
+        intermediate_size=integer("feed_forward_length"),
+        layers=layers,
         heads=heads,
-        kv_heads=metadata.integer("llama.attention.head_count_kv", default=heads),
+        kv_heads=integer("attention.head_count_kv", default=heads),
         head_dim=head_dim,
-        rope_theta=metadata.number("llama.rope.freq_base", default=10_000.0),
-        norm_eps=metadata.number("llama.attention.layer_norm_rms_epsilon", default=1e-5),
-        tie_embeddings="lm_head.weight" not in shapes,
-        max_positions=metadata.integer("llama.context_length"),
+        rope_theta=theta,
+        norm_eps=metadata.number(f"{kind}.attention.layer_norm_rms_epsilon", default=1e-5),
+        tie_embeddings="lm_head.weight" not in tensors,
+        max_positions=integer("context_length"),
+        form=LayerForm(
+            vectors=architecture.vectors,
+            ropes=_ropes(architecture, theta, layers, head_dim, tensors.get(DIVISORS), metadata.path),
+            window=window or None,
+        ),
     )
 
 
-def _refuse_other_architectures(metadata: Metadata) -> None:
-    architecture = metadata.required("general.architecture")
-    if architecture != "llama":
+def _ropes(
+    architecture: Architecture, theta: float, layers: int, head_dim: int, divisors: gguf.ReaderTensor | None, path: Path
+) -> tuple[Rope | None, ...]:
+    """Returns the rotary positions of each layer, nothing if all have the base alone. The file may have divisors."""
+    values: tuple[float, ...] = () if divisors is None else tuple(float(value) for value in divisors.data.reshape(-1))
+    if divisors is not None and (divisors.data.dtype != np.float32 or len(values) != head_dim // 2):
         raise UserError(
-            f"{metadata.path} is a {str(architecture)[:40]!r} model: only the llama architecture is supported."
+            f"{path}: {DIVISORS} has {len(values)} values of type {divisors.tensor_type.name}, but heads of {head_dim} "
+            f"need {head_dim // 2} of type F32: fetch the file again."
         )
-    _require_plain(metadata, "split.count", (0, 1))
-    for key in metadata.keys_below("llama."):
+    if not values and architecture.without_rotary is None:
+        return ()
+    step = architecture.without_rotary
+    return tuple(None if step and (layer + 1) % step == 0 else Rope(theta, values) for layer in range(layers))
+
+
+def _architecture(metadata: Metadata) -> tuple[str, Architecture]:
+    """Returns the name and the properties of a supported architecture; refuses keys that are not understood."""
+    kind = metadata.required("general.architecture")
+    if kind not in ARCHITECTURES:
+        raise UserError(
+            f"{metadata.path} is a {str(kind)[:40]!r} model: only {', '.join(ARCHITECTURES)} are supported in GGUF "
+            "files; give others as a Hugging Face folder."
+        )
+    require_plain(metadata, "split.count", (0, 1))
+    for key in metadata.keys_below(f"{kind}."):
         if key not in UNDERSTOOD:
-            _require_plain(metadata, f"llama.{key}", NEUTRAL.get(key, ()))
-
-
-def _require_plain(metadata: Metadata, key: str, values: tuple[object, ...]) -> None:
-    """Raises `UserError` if the key is there with another value: it would change what the model computes."""
-    value = metadata.optional(key)
-    if value is not None and value not in values:
-        raise UserError(
-            f"{metadata.path}: {key} is {str(value)[:40]!r}, which is not supported: use a plain Llama model."
-        )
+            require_plain(metadata, f"{kind}.{key}", NEUTRAL.get(key, ()))
+    return kind, ARCHITECTURES[kind]
 
 
 def _heads(config: LlamaConfig, tensor: str) -> int:

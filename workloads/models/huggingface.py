@@ -1,10 +1,10 @@
-"""Llama models from a Hugging Face folder: config.json, safetensors (one file or shards), tokenizer.json."""
+"""Models from a Hugging Face folder: config.json, safetensors (one file or shards), tokenizer.json."""
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from foundation.errors import UserError
 from workloads.models.config import LlamaConfig
+from workloads.models.families import Family, family_of, form_of, plain_theta
 from workloads.models.tokenizer import load_tokenizer_json
 from workloads.models.weights import (
     Digest,
@@ -31,80 +32,91 @@ SINGLE_FILE = "model.safetensors"
 SHARD_INDEX = "model.safetensors.index.json"
 #: Types as safetensors names them; bfloat16 is widened, the others stay as they are.
 DTYPES = ("F32", "F16", "BF16")
-#: Settings of config.json that change what the model computes, with the values that mean a plain Llama.
-PLAIN_SETTINGS: dict[str, tuple[object, ...]] = {
-    "attention_bias": (False,),
-    "mlp_bias": (False,),
-    "hidden_act": ("silu",),
-    "quantization_config": (),
-    "partial_rotary_factor": (1.0,),
-    "rope_interleaved": (False,),
-}
+MOST_LAYERS = 10_000
+"""More are a slip."""
+
+ROWS_AT_A_TIME = 4096
+"""Of the tables that are compared."""
 
 
 def load_folder(name: str, folder: Path, digest: Digest | None = None) -> ModelWeights:
     """Returns the model in a Hugging Face folder; tensors are read at each access, bfloat16 as float32.
 
-    Raises `UserError` for files that are missing, truncated or contradict each other, and for features of Llama's
-    relatives that the model here does not have. Weights are read from safetensors only: pickled ones can run code.
+    Whether the head is the embedding follows from the tensors: a head that differs is one of its own. Raises
+    `UserError` for files that are missing, truncated or contradict each other, and for features that are not supported.
+    Weights are read from safetensors only: pickled ones can run code.
     """
-    settings = _read_json(folder / "config.json")
-    config = _config(settings, folder / "config.json")
+    config, family, settings = read_config(folder)
     table = _tensor_table(folder)
-    check_tensors(config, {tensor: shape for tensor, (_, shape) in table.items()}, folder)
+    if config.tie_embeddings and _head_differs(table):
+        config = dataclasses.replace(config, tie_embeddings=False)
+    check_tensors(config, {tensor: shape for tensor, (_, shape) in table.items()}, folder, family.stored_name)
     tokenizer_path = folder / "tokenizer.json"
     ids = {kind: _token_id(settings.get(f"{kind}_token_id")) for kind in ("bos", "eos", "pad")}
     tokenizer = load_tokenizer_json(tokenizer_path, ids["bos"], ids["eos"], ids["pad"])
     tokenizer = within_vocabulary(config, tokenizer, folder)
-    sources: dict[str, Callable[[], torch.Tensor]] = {
-        tensor: functools.partial(_read_tensor, table[tensor][0], tensor) for tensor in config.tensor_shapes()
-    }
+
+    def source(tensor: str) -> Callable[[], torch.Tensor]:
+        stored = family.stored_name(tensor)
+        return lambda: family.value(config, tensor, _read_tensor(table[stored][0], stored))
+
+    sources = {tensor: source(tensor) for tensor in config.tensor_shapes()}
     hashed = {folder / "config.json", tokenizer_path, *(file for file, _ in table.values())}
     of_files = document_sha256({path.name: (digest or file_sha256)(path) for path in hashed})
     return ModelWeights(name, config, LazyTensors(sources), of_files, tokenizer, source=str(folder))
 
 
-def _config(settings: dict[str, Any], path: Path) -> LlamaConfig:
-    _refuse_unsupported(settings, path)
+def read_config(folder: Path) -> tuple[LlamaConfig, Family, dict[str, Any]]:
+    """Returns the model that config.json describes, its family, and the file with the family's defaults.
+
+    Raises `UserError` for a file that is missing or damaged, and for features that are not supported.
+    """
+    path = folder / "config.json"
+    given = _read_json(path)
+    family = family_of(given, path)
+    settings = {**family.defaults, **given}
     hidden, heads = _integer(settings, "hidden_size", path), _integer(settings, "num_attention_heads", path)
-    rope = settings.get("rope_parameters") or {}
-    theta = settings.get("rope_theta", rope.get("rope_theta", 10_000.0))
-    eps = settings.get("rms_norm_eps", 1e-6)
+    head_dim = _integer(settings, "head_dim", path, default=hidden // heads if heads else 0)
+    layers = _integer(settings, "num_hidden_layers", path)
+    if layers > MOST_LAYERS:
+        raise UserError(f"{path}: num_hidden_layers is {layers}, more than {MOST_LAYERS}: copy the file again.")
+    theta, eps = plain_theta(settings), settings.get("rms_norm_eps", 1e-6)
     if not isinstance(theta, int | float) or not isinstance(eps, int | float):
         raise UserError(f"{path}: rope_theta and rms_norm_eps must be numbers, but they are {theta!r} and {eps!r}.")
-    return LlamaConfig(
+    config = LlamaConfig(
         vocab_size=_integer(settings, "vocab_size", path),
         hidden_size=hidden,
         intermediate_size=_integer(settings, "intermediate_size", path),
-        layers=_integer(settings, "num_hidden_layers", path),
+        layers=layers,
         heads=heads,
         kv_heads=_integer(settings, "num_key_value_heads", path, default=heads),
-        head_dim=_integer(settings, "head_dim", path, default=hidden // heads if heads else 0),
+        head_dim=head_dim,
         rope_theta=float(theta),
         norm_eps=float(eps),
         tie_embeddings=bool(settings.get("tie_word_embeddings", False)),
         max_positions=_integer(settings, "max_position_embeddings", path, default=2048),
+        form=form_of(family, settings, layers, head_dim, path),
     )
+    return config, family, settings
 
 
-def _refuse_unsupported(settings: dict[str, Any], path: Path) -> None:
-    if settings.get("model_type") != "llama":
-        raise UserError(
-            f"{path} describes a model of type {str(settings.get('model_type'))[:40]!r}: "
-            "only the llama architecture is supported."
-        )
-    for key, plain in PLAIN_SETTINGS.items():
-        value = settings.get(key)
-        if value is not None and value not in plain:
-            raise UserError(f"{path}: {key} is {str(value)[:40]}, which is not supported: use a plain Llama model.")
-    for key in ("rope_scaling", "rope_parameters"):  # the older and the newer name
-        scaling = settings.get(key) or {}
-        kind = scaling.get("rope_type", scaling.get("type", "default")) if isinstance(scaling, dict) else scaling
-        if kind != "default" or (key == "rope_scaling" and "factor" in scaling):
-            raise UserError(
-                f"{path}: {key} asks for {str(kind)[:40]!r} rotary scaling, which is not supported: "
-                "use a model without it."
+def _head_differs(table: Mapping[str, tuple[Path, tuple[int, ...]]]) -> bool:
+    """Returns whether a folder has an output head that is not a copy of the embedding, a part of the rows at a time."""
+    places = [table.get(name) for name in ("model.embed_tokens.weight", "lm_head.weight")]
+    if places[0] is None or places[1] is None:
+        return False
+    (of_embedding, shape), (of_head, head_shape) = places[0], places[1]
+    if shape != head_shape:
+        return True
+    try:
+        with safe_open(of_embedding, framework="pt") as one, safe_open(of_head, framework="pt") as other:
+            embedding, head = one.get_slice("model.embed_tokens.weight"), other.get_slice("lm_head.weight")
+            return any(
+                bool((embedding[start : start + ROWS_AT_A_TIME] != head[start : start + ROWS_AT_A_TIME]).any())
+                for start in range(0, shape[0], ROWS_AT_A_TIME)
             )
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{of_head}: lm_head.weight can't be read ({error}): copy the file again.") from error
 
 
 def _integer(settings: dict[str, Any], key: str, path: Path, default: int | None = None) -> int:

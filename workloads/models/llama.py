@@ -1,4 +1,4 @@
-"""The Llama family in plain PyTorch, written so that a whole decoder layer lowers to one delegate.
+"""The Llama family and its relatives in plain PyTorch, written so that a whole decoder layer lowers to one delegate.
 
 Hidden states and everything between two products are float32 in every setting; a product with a float16 weight has
 float16 operands and a float16 result, which is widened at once.
@@ -11,6 +11,7 @@ with an adapter of its own, so that the adapters apply as one batched product.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workloads.models.config import PROJECTIONS, LlamaConfig
+from workloads.models.config import PROJECTIONS, LlamaConfig, Rope
 from workloads.models.conversion import to_half, to_single
 
 MASKED = -30000.0
@@ -35,15 +36,31 @@ class Rotary:
     key_sin: Tensor
 
     @classmethod
-    def tables(cls, config: LlamaConfig, length: int) -> Rotary:
-        """Computes the tables in float64. Left padding needs no offset: scores depend on distances alone."""
-        half = config.head_dim // 2
-        frequency = config.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
-        angle = torch.arange(length, dtype=torch.float64)[:, None] * frequency[None, :]
+    def tables(cls, config: LlamaConfig, length: int, layer: int = 0) -> Rotary:
+        """Computes a layer's tables in float64. Left padding needs no offset: scores depend on distances alone."""
+        angle = torch.arange(length, dtype=torch.float64)[:, None] * _frequencies(config, layer)[None, :]
         cos = torch.cat([angle.cos(), angle.cos()], dim=-1)[:, None, :]
         sin = torch.cat([-angle.sin(), angle.sin()], dim=-1)[:, None, :]
-        scale = config.head_dim**-0.5
+        scale = config.head_dim**-0.5 if config.form.query_scale is None else config.form.query_scale
         return cls(*(table.to(torch.float32) for table in (cos * scale, sin * scale, cos, sin)))
+
+    @classmethod
+    def of_layers(cls, config: LlamaConfig, length: int) -> list[Rotary]:
+        """Returns the tables of each layer; layers with the same rotary positions share theirs."""
+        made: dict[Rope | None, Rotary] = {}
+        for layer in range(config.layers):
+            if config.rope(layer) not in made:
+                made[config.rope(layer)] = cls.tables(config, length, layer)
+        return [made[config.rope(layer)] for layer in range(config.layers)]
+
+
+def _frequencies(config: LlamaConfig, layer: int) -> Tensor:
+    """Returns a layer's rotary frequencies in radians a position, float64 [head_dim / 2]; zero without rotary."""
+    rope, half = config.rope(layer), config.head_dim // 2
+    if rope is None:
+        return torch.zeros(half, dtype=torch.float64)
+    frequencies = rope.theta ** (-torch.arange(half, dtype=torch.float64) / half)
+    return frequencies / torch.tensor(rope.divisors, dtype=torch.float64) if rope.divisors else frequencies
 
 
 def attention_bias(first: Tensor, length: int) -> Tensor:
@@ -77,6 +94,35 @@ def _norm_constants(size: int, eps: float) -> dict[str, Tensor]:
     return {"mean_row": torch.full((1, size), 1.0 / size), "eps": torch.tensor([eps])}
 
 
+class GeluGate(nn.Module):
+    """What the gate of GELU, approximated with tanh, takes the sigmoid of: 0.5 (1 + tanh(u)) = sigmoid(2 u).
+
+    2 u = x (linear + cubic x^2) with linear = 2 sqrt(2 / pi) and cubic = 0.044715 linear (Hendrycks & Gimpel,
+    arXiv 1606.08415).
+    """
+
+    linear: Tensor
+    cubic: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, value in _gelu_constants().items():
+            self.register_buffer(name, value, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (self.linear + self.cubic * (x * x))
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """Returns the derivative of `forward` by x."""
+        square = self.cubic * (x * x)
+        return self.linear + (square + square + square)
+
+
+def _gelu_constants() -> dict[str, Tensor]:
+    linear = 2.0 * math.sqrt(2.0 / math.pi)
+    return {"linear": torch.tensor([linear]), "cubic": torch.tensor([0.044715 * linear])}
+
+
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotates pairs of values, one in each half of the last dimension."""
     half = x.shape[-1] // 2
@@ -94,24 +140,43 @@ class Attention(nn.Module):
         for name in PROJECTIONS[:4]:
             out_features, in_features = config.projection_shape(name)
             self.add_module(name, nn.Linear(in_features, out_features, bias=False))
+        _add_vectors(self, config, "self_attn")
 
     def forward(self, x: Tensor, rotary: Rotary, bias: Tensor, adapters: Mapping[str, Tensor]) -> Tensor:
-        x = operand(x, self.products)
-        q, k, v = (project(self, name, x, adapters) for name in PROJECTIONS[:3])
-        mixed = attend(self.config, q, k, v, rotary, bias, self.products)
-        return project(self, "o_proj", mixed, adapters)
+        heads = self.split(operand(x, self.products), rotary, adapters)
+        mixed = operand(attention_weights(heads, bias), self.products).bmm(heads.value_rows())
+        mixed = join_queries(self.config, mixed, x.shape[0], rotary.key_cos.shape[0])
+        return applied(self, "result_norm", project(self, "o_proj", mixed, adapters))
+
+    def split(self, x: Tensor, rotary: Rotary, adapters: Mapping[str, Tensor]) -> Heads:
+        """Returns what the operands x [slices, rows * T, hidden] are as queries, keys and values."""
+        return split_heads(self, *self.parts(x, adapters), rotary)
+
+    def parts(self, x: Tensor, adapters: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """The same before norms and rotation: float32 [slices, rows * T, heads * head_dim], k and v of kv_heads."""
+        q, k, v = (self._biased(name, project(self, name, x, adapters)) for name in PROJECTIONS[:3])
+        return q, k, v
+
+    def _biased(self, name: str, x: Tensor) -> Tensor:
+        bias = self._parameters.get(f"{name}_bias")
+        return x if bias is None else x + bias
 
 
-def attend(
-    config: LlamaConfig, q: Tensor, k: Tensor, v: Tensor, rotary: Rotary, bias: Tensor, products: torch.dtype
-) -> Tensor:
-    """Returns the mixed values of all heads, as operands of the next product.
+def _add_vectors(module: nn.Module, config: LlamaConfig, part: str) -> None:
+    """Gives a part of a layer what its form has of VECTORS: `q_proj_bias` and so on, and norms by their names."""
+    for name, size in config.vector_sizes().items():
+        owner, last, kind = name.split(".")
+        if owner == part and kind == "bias":
+            module.register_parameter(f"{last}_bias", nn.Parameter(torch.zeros(size)))
+        elif owner == part:
+            module.add_module(last, RMSNorm(size, config.norm_eps))
 
-    q float32 [slices, rows * T, heads * head_dim], k and v likewise of kv_heads -> like q, of type `products`.
-    """
-    heads = split_heads(config, q, k, v, rotary, products)
-    mixed = operand(attention_weights(heads, bias), products).bmm(heads.value_rows())
-    return join_queries(config, mixed, q.shape[0], rotary.key_cos.shape[0])
+
+def applied(owner: nn.Module, name: str, x: Tensor) -> Tensor:
+    """Applies the module `name` of `owner`, where its family has it."""
+    module = owner._modules.get(name)
+    result: Tensor = x if module is None else module(x)
+    return result
 
 
 @dataclass(frozen=True)
@@ -131,15 +196,17 @@ class Heads:
         return self.values.reshape(-1, *self.values.shape[2:])
 
 
-def split_heads(config: LlamaConfig, q: Tensor, k: Tensor, v: Tensor, rotary: Rotary, products: torch.dtype) -> Heads:
-    """Arranges what `attend` gets for batched products."""
-    length = rotary.key_cos.shape[0]
+def split_heads(attention: Attention, q: Tensor, k: Tensor, v: Tensor, rotary: Rotary) -> Heads:
+    """Normalizes and rotates what `Attention.parts` gives, and arranges it for batched products."""
+    config, length = attention.config, rotary.key_cos.shape[0]
     sequences = q.shape[0] * q.shape[1] // length
     heads, kv_heads, head_dim = config.heads, config.kv_heads, config.head_dim
-    q = rotate(q.reshape(sequences, length, heads, head_dim), rotary.query_cos, rotary.query_sin)
-    k = rotate(k.reshape(sequences, length, kv_heads, head_dim), rotary.key_cos, rotary.key_sin)
+    q = applied(attention, "q_norm", q.reshape(sequences, length, heads, head_dim))
+    q = rotate(q, rotary.query_cos, rotary.query_sin)
+    k = applied(attention, "k_norm", k.reshape(sequences, length, kv_heads, head_dim))
+    k = rotate(k, rotary.key_cos, rotary.key_sin)
     v = v.reshape(sequences, length, kv_heads, head_dim)
-    q, k, v = (operand(x, products) for x in (q, k, v))
+    q, k, v = (operand(x, attention.products) for x in (q, k, v))
     q, k, v = q.transpose(1, 2), k.permute(0, 2, 3, 1), v.transpose(1, 2)
     return Heads(
         q.reshape(sequences * kv_heads, heads // kv_heads * length, head_dim),
@@ -163,25 +230,28 @@ def join_queries(config: LlamaConfig, rows: Tensor, slices: int, length: int) ->
 
 
 class FeedForward(nn.Module):
-    """SwiGLU. `products`: the type of its products' operands."""
+    """SwiGLU, or with another gate. `products`: the type of its products' operands."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         self.products = torch.float32
+        if config.form.gate == "gelu_tanh":
+            self.slope = GeluGate()
         for name in PROJECTIONS[4:]:
             out_features, in_features = config.projection_shape(name)
             self.add_module(name, nn.Linear(in_features, out_features, bias=False))
+        _add_vectors(self, config, "mlp")
 
     def forward(self, x: Tensor, adapters: Mapping[str, Tensor]) -> Tensor:
         x = operand(x, self.products)
         gate = project(self, "gate_proj", x, adapters)
         up = project(self, "up_proj", x, adapters)
-        return project(self, "down_proj", operand(swiglu(gate, up), self.products), adapters)
+        gated = operand(self.gated(gate, up), self.products)
+        return applied(self, "result_norm", project(self, "down_proj", gated, adapters))
 
-
-def swiglu(gate: Tensor, up: Tensor) -> Tensor:
-    """silu(gate) * up."""
-    return gate * torch.sigmoid(gate) * up
+    def gated(self, gate: Tensor, up: Tensor) -> Tensor:
+        """silu(gate) * up, or with GELU."""
+        return gate * torch.sigmoid(applied(self, "slope", gate)) * up
 
 
 def project(owner: nn.Module, name: str, x: Tensor, adapters: Mapping[str, Tensor]) -> Tensor:
@@ -238,17 +308,26 @@ def decoder_layer(config: LlamaConfig, state: Mapping[str, Tensor], index: int) 
     """Returns a frozen decoder layer around the tensors of `state`, reading only those of this layer."""
     with torch.device("meta"):
         layer = DecoderLayer(config)
-    _fill(layer, {name: state[f"model.layers.{index}.{name}"] for name in layer.state_dict()}, config)
+    names = {name: name.replace("_proj_bias", "_proj.bias") for name in layer.state_dict()}
+    _fill(layer, {name: state[f"model.layers.{index}.{stored}"] for name, stored in names.items()}, config)
     return layer
 
 
 def _fill(module: nn.Module, tensors: Mapping[str, Tensor], config: LlamaConfig) -> None:
-    """Gives a module on the meta device its tensors and its norms' constants, and freezes it."""
-    module.load_state_dict(tensors, strict=True, assign=True)
-    constants = _norm_constants(config.hidden_size, config.norm_eps)
+    """Gives a module on the meta device its tensors and its norms' constants, and freezes it.
+
+    Norms and biases are float32 whatever the weights are.
+    """
+    widened_vectors = {name: value.float() if value.dim() == 1 else value for name, value in tensors.items()}
+    module.load_state_dict(widened_vectors, strict=True, assign=True)
+    constants: dict[int, dict[str, Tensor]] = {}
     for norm in (part for part in module.modules() if isinstance(part, RMSNorm)):
-        for name, value in constants.items():
+        size = norm.weight.shape[0]
+        for name, value in constants.setdefault(size, _norm_constants(size, config.norm_eps)).items():
             norm.register_buffer(name, value, persistent=False)
+    for gate in (part for part in module.modules() if isinstance(part, GeluGate)):
+        for name, value in _gelu_constants().items():
+            gate.register_buffer(name, value, persistent=False)
     module.requires_grad_(False).eval()
 
 
@@ -291,9 +370,9 @@ class Llama(nn.Module):
         """tokens int64 [b, T], first int64 [b] (index of each row's first real token) -> logits [b, T, vocabulary]."""
         rows, length = tokens.shape
         x = self.model.embed_tokens(tokens).to(torch.float32).reshape(1, rows * length, -1)
-        rotary = Rotary.tables(self.config, length)
+        self.config.require_length(length, "this model")
         bias = attention_bias(first, length)
-        for layer in self.layers:
+        for layer, rotary in zip(self.layers, Rotary.of_layers(self.config, length), strict=True):
             x = layer(x, rotary, bias, {})
         logits: Tensor = self.lm_head(self.model.norm(x))
         return logits.reshape(rows, length, -1)

@@ -1,10 +1,16 @@
-"""The named models: their shapes, and where to get real weights. `workloads.models.zoo` loads them."""
+"""The named models: their shapes, and where to get real weights; and models by the path of their files.
+
+`workloads.models.zoo` loads them.
+"""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from pathlib import Path
 
-from foundation.errors import unknown_name
+from foundation.errors import UserError, unknown_name
+from foundation.text import printable
 from workloads.models.config import LlamaConfig
 
 
@@ -63,9 +69,47 @@ ZOO: dict[str, ZooEntry] = {
 }
 
 
-def model_config(name: str) -> LlamaConfig:
-    """Returns the shape of a named model, without loading anything; raises `UserError` for an unknown name."""
-    return named_model(name).config
+def split_model(text: str) -> tuple[str, Path | None]:
+    """Returns the name of a model and the path of its files, where `text` is a path: a folder or a GGUF file.
+
+    The name is then that of the folder or file. Raises `UserError` for a path that is not there.
+    """
+    path = Path(text)
+    if text in ZOO or not ("/" in text or path.suffix.lower() == ".gguf" or path.exists()):
+        return text, None
+    if not path.exists():
+        raise UserError(
+            f"{printable(text, 200)} does not exist: give a Hugging Face folder, a GGUF file, or one of "
+            f"{', '.join(sorted(ZOO))}."
+        )
+    path = path.resolve()
+    return printable(path.stem if path.suffix.lower() == ".gguf" else path.name, 80), path
+
+
+def model_config(name: str, weights: Path | None = None) -> LlamaConfig:
+    """Returns the shape of a named model or, of any other name, that of the files `weights`; no weights are loaded.
+
+    Raises `UserError` for an unknown name without files, and for files that can't be read or are not supported.
+    """
+    if name in ZOO or weights is None:
+        return named_model(name).config
+    if not weights.exists():
+        raise UserError(f"{weights} does not exist: give a Hugging Face folder or a GGUF file.")
+    described = weights / "config.json" if weights.is_dir() else weights
+    return _config_of(weights, described.stat().st_mtime_ns if described.exists() else 0)
+
+
+@functools.lru_cache(maxsize=16)
+def _config_of(weights: Path, _changed_ns: int) -> LlamaConfig:
+    """Reads the shape from the files; a plan asks for it again and again."""
+    # Imported here, as most plans name a model, and these libraries take long.
+    if weights.is_dir():
+        from workloads.models.huggingface import read_config
+
+        return read_config(weights)[0]
+    from workloads.models.gguf import read_gguf_config
+
+    return read_gguf_config(weights)
 
 
 def named_model(name: str) -> ZooEntry:

@@ -17,7 +17,16 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from foundation.errors import UserError
 
 #: Names of the supported byte-level pre-tokenizers (`tokenizer.ggml.pre`).
-BYTE_LEVEL_CUTS = ("gpt-2", "smollm")
+BYTE_LEVEL_CUTS = ("gpt-2", "smollm", "llama-bpe", "qwen2")
+CUTS_WITH_BOS = ("llama-bpe",)
+"""Those whose sequences begin with the token unless a file says otherwise."""
+
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,%d}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
+    r"\s+(?!\S)|\s+"
+)
+"""Words of the tokenizers of Llama 3 and Qwen 2 (their tokenizer.json), with the most digits of one token."""
+_DIGITS = {"llama-bpe": 3, "qwen2": 1}
 
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 """Stands for a space in SentencePiece's vocabularies."""
@@ -113,7 +122,12 @@ def byte_level_bpe(tokens: Sequence[str], merges: Sequence[str], cut: str) -> to
     for merge in merges:
         left, _, right = merge.partition(" ")
         pairs.append((left, right))
-    return _byte_level({token: index for index, token in enumerate(tokens)}, pairs, _pre_tokenizer(cut))
+    backend = _byte_level({token: index for index, token in enumerate(tokens)}, pairs, _pre_tokenizer(cut))
+    # A word that is a token is one, though no merges lead there.
+    backend.model.ignore_merges = cut == "llama-bpe"
+    if cut == "qwen2":
+        backend.normalizer = normalizers.NFC()
+    return backend
 
 
 def scored_bpe(tokens: Sequence[str], scores: Sequence[float], unknown_id: int) -> tokenizers.Tokenizer:
@@ -187,4 +201,7 @@ def _pre_tokenizer(cut: str) -> pre_tokenizers.PreTokenizer:
     words = pre_tokenizers.ByteLevel(add_prefix_space=False)
     if cut == "smollm":
         return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), words])
+    if cut in _DIGITS:
+        pieces = pre_tokenizers.Split(tokenizers.Regex(_WORDS % _DIGITS[cut]), "isolated")
+        return pre_tokenizers.Sequence([pieces, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     return words

@@ -73,8 +73,15 @@ class ModelWeights:
     source: str
 
 
-def check_tensors(config: LlamaConfig, found: Mapping[str, tuple[int, ...]], where: Path) -> None:
+def check_tensors(
+    config: LlamaConfig,
+    found: Mapping[str, tuple[int, ...]],
+    where: Path,
+    stored_name: Callable[[str], str] = str,
+) -> None:
     """Raises `UserError` unless `found` (name -> shape) holds exactly the tensors that `config` asks for.
+
+    `stored_name` returns the name in the file of a tensor of `config`.
 
     A tied model may carry a copy of its output head. Any other surplus tensor belongs to a feature that the
     model here does not have (a bias, say), and ignoring it would compute something else.
@@ -83,7 +90,7 @@ def check_tensors(config: LlamaConfig, found: Mapping[str, tuple[int, ...]], whe
         raise UserError(
             f"{where} holds {len(found)} tensors, too few for {config.layers} layers: get the complete model."
         )
-    expected = config.tensor_shapes()
+    expected = {stored_name(name): shape for name, shape in config.tensor_shapes().items()}
     missing = [name for name in expected if name not in found]
     if missing:
         raise UserError(
@@ -97,7 +104,7 @@ def check_tensors(config: LlamaConfig, found: Mapping[str, tuple[int, ...]], whe
     ]
     if surplus:
         raise UserError(
-            f"{where} holds {len(surplus)} tensors that a plain Llama model does not have, the first is {surplus[0]}: "
+            f"{where} holds {len(surplus)} tensors that its architecture doesn't have here, the first is {surplus[0]}: "
             "use a model without these."
         )
     for name, shape in expected.items():

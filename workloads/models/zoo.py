@@ -28,7 +28,7 @@ from foundation.pip import PipError, download_source, download_wheel
 from workloads.models.config import LlamaConfig
 from workloads.models.gguf import load_gguf
 from workloads.models.huggingface import load_folder
-from workloads.models.named import PackagedFile, named_model
+from workloads.models.named import ZOO, PackagedFile, named_model
 from workloads.models.tokenizer import byte_level_tokenizer
 from workloads.models.weights import Digest, LazyTensors, ModelWeights, document_sha256, file_sha256
 
@@ -186,10 +186,14 @@ def load_model(
 ) -> ModelWeights:
     """Loads the named model: from `weights` (a Hugging Face folder or a GGUF file), else fetched, else random.
 
+    Any other name is that of the model in `weights`.
+
     `notify` gets a line before a download; `digest` takes the place of the sha256 of files in `weights`. Raises
     `UserError` for an unknown name, weights of another shape, and
     files that are missing or damaged.
     """
+    if weights is not None and name not in ZOO:
+        return load_weights(name, weights, digest)
     entry = named_model(name)
     if weights is None:
         if entry.packaged is None:

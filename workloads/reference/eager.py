@@ -91,6 +91,7 @@ class Reference:
         accumulation: Accumulation = Accumulation.FP32,
         exact: bool = False,
     ) -> None:
+        config.require_length(workload.T, workload.model)
         self.workload, self.config, self._exact = workload, config, exact
         self._method = workload.training_method
         self.layout = layout_of(workload, config)
@@ -146,14 +147,15 @@ class Reference:
         """
         adapter = values.detach().requires_grad_()
         this = _Pass(torch.zeros_like(values), 0.0)
-        x, rotary, bias = self._start(batch)
+        x, rotaries, bias = self._start(batch)
         labels = torch.from_numpy(batch.labels)
         with torch.enable_grad():
             for index in range(self.config.layers):
 
                 def layer(x: Tensor, index: int = index) -> Tensor:
                     on_progress(index / self.config.layers)  # falls again on the way back
-                    return self._through(self._layers[index], x, rotary, bias, self._adapters(adapter, this, index))
+                    adapters = self._adapters(adapter, this, index)
+                    return self._through(self._layers[index], x, rotaries[index], bias, adapters)
 
                 x = checkpoint(layer, x, use_reentrant=False)
             loss = self._row_loss_of(x.reshape(*batch.tokens.shape, -1), labels).sum() / (labels >= 0).sum()
@@ -250,12 +252,13 @@ class Reference:
         self, adapter: Tensor, passes: Sequence[_Pass], batch: Batch, on_progress: OnProgress
     ) -> list[Tensor]:
         """Computes layer after layer, all passes through each."""
-        embedded, rotary, bias = self._start(batch)
+        embedded, rotaries, bias = self._start(batch)
         hidden = [embedded] * len(passes)
         for index, layer in enumerate(self._layers):
             for number, this in enumerate(passes):
                 adapters = self._adapters(adapter, this, index)
-                hidden[number] = self._through(layer, _jittered(hidden[number], this), rotary, bias, adapters)
+                x = _jittered(hidden[number], this)
+                hidden[number] = self._through(layer, x, rotaries[index], bias, adapters)
                 on_progress((index + (number + 1) / len(passes)) / self.config.layers)
         labels = torch.from_numpy(batch.labels)
         return [
@@ -263,11 +266,11 @@ class Reference:
             for x, this in zip(hidden, passes, strict=True)
         ]
 
-    def _start(self, batch: Batch) -> tuple[Tensor, Rotary, Tensor]:
-        """Returns the input of the first layer [1, b * T, hidden], rotary tables and attention bias."""
+    def _start(self, batch: Batch) -> tuple[Tensor, Sequence[Rotary], Tensor]:
+        """Returns the input of the first layer [1, b * T, hidden], each layer's rotary tables, and attention bias."""
         tokens, first = torch.from_numpy(batch.tokens), torch.from_numpy(batch.first)
         embedded = self._model.embedding(tokens).to(torch.float32).reshape(1, tokens.numel(), -1)
-        return embedded, Rotary.tables(self.config, tokens.shape[1]), attention_bias(first, tokens.shape[1])
+        return embedded, Rotary.of_layers(self.config, tokens.shape[1]), attention_bias(first, tokens.shape[1])
 
     def _adapters(self, adapter: Tensor, this: _Pass, index: int) -> dict[str, Tensor]:
         """Returns each B of a layer as perturbed in a pass, by projection."""

@@ -77,11 +77,12 @@ class Mixing {
 
  private:
   // The rotated keys as the columns of panels; `row` is memory for one of them.
-  void pack_keys(const float* keys, float* row, float* panels) const {
+  void pack_keys(float* keys, float* row, float* panels) const {
     const int64_t width = loops_.panel_width, head_dim = shape_.head_dim;
     for (int64_t t = 0; t < panels_of(loops_, shape_.length) * width; ++t) {
       float* panel = panels + t / width * width * head_dim + t % width;
       if (t < shape_.length) {
+        layer_.normalize_head(loops_, kKeyNorm, keys + t * pieces_.block_stride);
         loops_.rotate(keys + t * pieces_.block_stride, layer_.key_cos + t * head_dim, layer_.key_sin + t * head_dim,
                       head_dim, row);
         layer_.round(loops_, row, head_dim);
@@ -90,9 +91,10 @@ class Mixing {
     }
   }
 
-  void rotate_queries(const float* from, int64_t first, int64_t count, float* queries) const {
+  void rotate_queries(float* from, int64_t first, int64_t count, float* queries) const {
     const int64_t head_dim = shape_.head_dim;
     for (int64_t row = 0; row < count; ++row) {
+      layer_.normalize_head(loops_, kQueryNorm, from + row * pieces_.block_stride);
       loops_.rotate(from + row * pieces_.block_stride, layer_.query_cos + (first + row) * head_dim,
                     layer_.query_sin + (first + row) * head_dim, head_dim, queries + row * head_dim);
     }
@@ -105,6 +107,12 @@ class Mixing {
   const Pieces& pieces_;
   const float* bias_;
 };
+
+void add_bias(const float* bias, const Tile& tile, int64_t stride, float* y) {
+  for (int64_t row = 0; row < tile.rows; ++row, y += stride) {
+    for (int64_t i = 0; i < tile.columns; ++i) y[i] += bias[i];
+  }
+}
 
 // Queries, keys and values of some heads; meanwhile `output` is packed for them.
 bool project_in(const SimdLoops& loops, const DecoderLayer& layer, const Pieces& pieces, const InnerProducts& input,
@@ -134,6 +142,8 @@ bool project_in(const SimdLoops& loops, const DecoderLayer& layer, const Pieces&
     const Tile tile = plans[i].tile(task - (i == 0 ? 0 : ends[i - 1]), shape.rows, products[i].columns);
     float* y = pieces.block + tile.row * pieces.block_stride + places[i] + tile.column;
     multiply_tile(loops, products[i], tile, y, pieces.block_stride, buffer);
+    const float* bias = layer.vectors[kQueryBias + i];
+    if (bias != nullptr) add_bias(bias + products[i].first_out + tile.column, tile, pieces.block_stride, y);
   });
 }
 
@@ -158,11 +168,12 @@ bool attention_half(const SimdLoops& loops, const DecoderLayer& layer, const flo
   const Pieces pieces{memory.take(shape.rows * shape.hidden), memory.take(shape.rows * (queries + 2 * keys)),
                       queries + 2 * keys, queries, queries + keys, memory.take(shape.rows * 4 * shape.rank)};
   float* output_panels = memory.take(queries * divide_up(shape.rank, loops.panel_width) * loops.panel_width);
+  float* residual = take_residual(shape, memory);
   const InnerProducts input(loops, layer, {kQuery, kKey, kValue}, memory.take(0), pieces.inner, 4 * shape.rank);
   const InnerProducts output(loops, layer, {kOutput}, output_panels, pieces.inner + 3 * shape.rank, 4 * shape.rank);
   const Mixing mixing(loops, layer, pieces, bias);
 
-  enter_half(loops, layer, {x, layer.attention_norm, out, pieces.normal}, input);
+  enter_half(loops, layer, {x, layer.attention_norm, out, pieces.normal, residual}, input);
   for (int64_t first = 0; first < shape.kv_heads; first += at_a_time) {
     const Heads heads{first, std::min(at_a_time, shape.kv_heads - first)};
     const bool last = first + heads.count == shape.kv_heads;
@@ -178,6 +189,7 @@ bool attention_half(const SimdLoops& loops, const DecoderLayer& layer, const flo
     const LowRankShare share = last ? output.share(kOutput) : LowRankShare{};
     if (!project_out(loops, layer, pieces, share, heads, out)) return false;
   }
+  leave_half(loops, layer, kAttentionResult, residual, out);
   return true;
 }
 

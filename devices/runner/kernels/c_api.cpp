@@ -1,4 +1,6 @@
 // The kernels behind a plain C interface, so that tests can call them without a program. Built with RUNNER_TESTING.
+#include <algorithm>
+
 #include "../thread_pool.h"
 #include "decoder_layer.h"
 #include "frozen_product.h"
@@ -30,12 +32,14 @@ prge::FrozenMatrix matrix(const Frozen& frozen, int64_t out_features, int64_t in
 
 // sizes: slices, rows of a slice, then the rest of LayerShape in its order.
 prge::LayerShape layer_shape(const int64_t* sizes) {
-  return {sizes[0] * sizes[1], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], sizes[7], sizes[8]};
+  return {sizes[0] * sizes[1], sizes[1], sizes[2], sizes[3], sizes[4],      sizes[5],
+          sizes[6],            sizes[7], sizes[8], sizes[9] != 0, sizes[10] != 0};
 }
 
 // The arrays have an entry for each projection, null in `a` and `b` where it has no adapter.
 prge::DecoderLayer layer_of(const int64_t* sizes, const Frozen* weights, const void* const* a, const void* const* b,
-                            const float* const* norms, const float* const* rotary, float epsilon) {
+                            const float* const* norms, const float* const* rotary, const float* const* vectors,
+                            bool gelu, float epsilon) {
   prge::DecoderLayer layer{};
   layer.shape = layer_shape(sizes);
   const int64_t query = sizes[5] * sizes[7], key = sizes[6] * sizes[7], hidden = sizes[3], wide = sizes[4];
@@ -53,6 +57,8 @@ prge::DecoderLayer layer_of(const int64_t* sizes, const Frozen* weights, const v
   layer.query_sin = rotary[1];
   layer.key_cos = rotary[2];
   layer.key_sin = rotary[3];
+  std::copy_n(vectors, prge::kVectors, layer.vectors);
+  layer.gelu = gelu;
   return layer;
 }
 
@@ -100,9 +106,10 @@ bool prge_linear_frozen(uint64_t variant, const float* x, int64_t rows, const Fr
 int64_t prge_scratch_values(const int64_t* sizes) { return prge::scratch_values(layer_shape(sizes)); }
 
 bool prge_decoder_layer(uint64_t variant, const int64_t* sizes, const Frozen* weights, const void* const* a,
-                        const void* const* b, const float* const* norms, const float* const* rotary, float epsilon,
-                        const float* x, const float* bias, float* scratch, float* out) {
-  const prge::DecoderLayer layer = layer_of(sizes, weights, a, b, norms, rotary, epsilon);
+                        const void* const* b, const float* const* norms, const float* const* rotary,
+                        const float* const* vectors, bool gelu, float epsilon, const float* x, const float* bias,
+                        float* scratch, float* out) {
+  const prge::DecoderLayer layer = layer_of(sizes, weights, a, b, norms, rotary, vectors, gelu, epsilon);
   return prge::decoder_layer(*prge::simd_variant(variant), layer, x, bias, scratch, out);
 }
 
@@ -112,10 +119,10 @@ int64_t prge_backward_scratch_values(const int64_t* sizes) {
 
 // `of_b` has an entry for each projection, null where it has no adapter.
 bool prge_layer_backward(uint64_t variant, const int64_t* sizes, const Frozen* weights, const void* const* a,
-                         const void* const* b, const float* const* norms, const float* const* rotary, float epsilon,
-                         const float* x, const float* bias, const float* gradient, float* scratch, float* const* of_b,
-                         float* out) {
-  const prge::DecoderLayer layer = layer_of(sizes, weights, a, b, norms, rotary, epsilon);
+                         const void* const* b, const float* const* norms, const float* const* rotary,
+                         const float* const* vectors, bool gelu, float epsilon, const float* x, const float* bias,
+                         const float* gradient, float* scratch, float* const* of_b, float* out) {
+  const prge::DecoderLayer layer = layer_of(sizes, weights, a, b, norms, rotary, vectors, gelu, epsilon);
   return prge::layer_backward(*prge::simd_variant(variant), layer, x, bias, gradient, scratch, of_b, out);
 }
 

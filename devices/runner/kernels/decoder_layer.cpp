@@ -20,7 +20,8 @@ int64_t scratch_values(const LayerShape& shape) {
   const int64_t heads = kv_heads_at_a_time(shape) * (shape.group() + 2) * shape.head_dim;
   const int64_t block = std::max(heads, kBlockFeatures);
   const int64_t panels = shape.hidden * padded(3 * shape.rank) + block * padded(shape.rank);
-  return shape.rows * (shape.hidden + block + 4 * shape.rank) + panels;
+  const int64_t residual = shape.result_norms ? shape.hidden : 0;
+  return shape.rows * (shape.hidden + block + 4 * shape.rank + residual) + panels;
 }
 
 bool decoder_layer(const SimdLoops& loops, const DecoderLayer& layer, const float* x, const float* bias, float* scratch,

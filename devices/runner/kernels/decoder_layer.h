@@ -11,6 +11,10 @@ namespace prge {
 
 enum Projection { kQuery, kKey, kValue, kOutput, kGate, kUp, kDown, kProjections };
 
+// What some families' layers have besides: biases, norms of each head's queries and keys before they are rotated, norms
+// of what the halves give before it is added. The first three have the places of their projections.
+enum Vector { kQueryBias, kKeyBias, kValueBias, kQueryNorm, kKeyNorm, kAttentionResult, kFeedForwardResult, kVectors };
+
 struct AdaptedWeight {
   FrozenMatrix weight;
   Stored a;  // [rank][in_features]; without values where the projection has no adapter
@@ -27,6 +31,8 @@ struct LayerShape {
   int64_t kv_heads;
   int64_t head_dim;
   int64_t rank;  // 0 without adapters
+  bool head_norms = false;    // whether there is any of these vectors
+  bool result_norms = false;
 
   int64_t group() const { return heads / kv_heads; }
   int64_t sequences() const { return rows / length; }
@@ -42,7 +48,17 @@ struct DecoderLayer {
   const float* query_sin;
   const float* key_cos;
   const float* key_sin;
+  const float* vectors[kVectors];  // null where the layer has none
+  bool gelu;                       // the gate is GELU by its approximation with tanh, not SiLU
 
+  // Makes gate * up of a row, in the place of the gate.
+  void apply_gate(const SimdLoops& loops, float* gate, const float* up, int64_t count) const {
+    (gelu ? loops.geglu : loops.swiglu)(gate, up, count);
+  }
+  // Normalizes a head's queries or keys in place, where the layer has such a norm.
+  void normalize_head(const SimdLoops& loops, Vector norm, float* values) const {
+    if (vectors[norm] != nullptr) loops.normalize(values, vectors[norm], epsilon, shape.head_dim, values);
+  }
   // Whether the operands of all products are rounded to bfloat16, as its weights are.
   bool rounds() const { return projections[kQuery].weight.form == Form::bfloat16; }
   // Does so for operands that are made, if they are.

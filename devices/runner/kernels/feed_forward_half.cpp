@@ -37,7 +37,7 @@ bool gate(const SimdLoops& loops, const DecoderLayer& layer, const float* normal
     multiply_tile(loops, gated, tile, gate_tile, kBlockFeatures, buffer);
     multiply_tile(loops, up, tile, up_tile, kNarrowTile, buffer);
     for (int64_t row = 0; row < tile.rows; ++row) {
-      loops.swiglu(gate_tile + row * kBlockFeatures, up_tile + row * kNarrowTile, tile.columns);
+      layer.apply_gate(loops, gate_tile + row * kBlockFeatures, up_tile + row * kNarrowTile, tile.columns);
       layer.round(loops, gate_tile + row * kBlockFeatures, tile.columns);
     }
   });
@@ -61,10 +61,11 @@ bool feed_forward_half(const SimdLoops& loops, const DecoderLayer& layer, float*
   float* wide = memory.take(shape.rows * kBlockFeatures);
   float* inner = memory.take(shape.rows * 4 * shape.rank);
   float* output_panels = memory.take(kBlockFeatures * divide_up(shape.rank, loops.panel_width) * loops.panel_width);
+  float* residual = take_residual(shape, memory);
   const InnerProducts input(loops, layer, {kGate, kUp}, memory.take(0), inner, 4 * shape.rank);
   const InnerProducts output(loops, layer, {kDown}, output_panels, inner + 3 * shape.rank, 4 * shape.rank);
 
-  enter_half(loops, layer, {out, layer.feed_forward_norm, out, normal}, input);
+  enter_half(loops, layer, {out, layer.feed_forward_norm, out, normal, residual}, input);
   for (int64_t first = 0; first < shape.intermediate; first += kBlockFeatures) {
     const Block block{first, std::min(kBlockFeatures, shape.intermediate - first)};
     const bool last = first + block.count == shape.intermediate;
@@ -77,6 +78,7 @@ bool feed_forward_half(const SimdLoops& loops, const DecoderLayer& layer, float*
     const LowRankShare share = last ? output.share(kDown) : LowRankShare{};
     if (!project_out(loops, layer, wide, share, block, out)) return false;
   }
+  leave_half(loops, layer, kFeedForwardResult, residual, out);
   return true;
 }
 

@@ -187,11 +187,14 @@ class HeadGroup {
   int64_t width_;
 };
 
-// gate and up become the gradients by them; `gradient` is that by silu(gate) * up.
-void swiglu_back(const float* gradient, int64_t count, float* gate, float* up) {
+// gate and up become the gradients by them; `gradient` is that by silu(gate) * up, or with GELU.
+void gate_back(const float* gradient, int64_t count, bool gelu, float* gate, float* up) {
+  // What the sigmoid is taken of is gate * (linear + cubic * gate^2); see SwigluLoop and GegluLoop.
+  const float linear = gelu ? 1.59576912f : 1.0f, cubic = gelu ? 0.0713548128f : 0.0f;
   for (int64_t i = 0; i < count; ++i) {
-    const float opened = 1.0f / (1.0f + std::exp(-gate[i])), silu = gate[i] * opened;
-    const float of_gate = gradient[i] * up[i] * (opened + silu - silu * opened);
+    const float square = gelu ? cubic * gate[i] * gate[i] : 0.0f;
+    const float opened = 1.0f / (1.0f + std::exp(-gate[i] * (linear + square))), silu = gate[i] * opened;
+    const float of_gate = gradient[i] * up[i] * (opened + (silu - silu * opened) * (linear + 3.0f * square));
     up[i] = gradient[i] * silu;
     gate[i] = of_gate;
   }
@@ -220,6 +223,14 @@ struct Pieces {
     keys = take(key);
     values = take(key);
     mixed = take(query);
+    if (shape.head_norms) {
+      raw_queries = take(query);
+      raw_keys = take(key);
+    }
+    if (shape.result_norms) {
+      attended = take(shape.hidden);
+      fed = take(shape.hidden);
+    }
     inner = take(kProjections * rank);
     of_inner = take(rank);
     turned = memory.take(rows * rank);
@@ -234,6 +245,8 @@ struct Pieces {
   }
 
   Rows normal, middle, queries, keys, values, mixed, inner, of_inner, gate, up, gated, of_queries, of_keys, of_values;
+  Rows raw_queries{}, raw_keys{};  // before their norms, where the layer has them
+  Rows attended{}, fed{};          // what the halves give before their norms, likewise
   float* turned;
 };
 
@@ -250,6 +263,11 @@ class Backward {
     project(kQuery, p.normal, p.queries);
     project(kKey, p.normal, p.keys);
     project(kValue, p.normal, p.values);
+    add_bias(kQueryBias, p.queries);
+    add_bias(kKeyBias, p.keys);
+    add_bias(kValueBias, p.values);
+    normalize_heads(kQueryNorm, p.queries, p.raw_queries, shape_.heads);
+    normalize_heads(kKeyNorm, p.keys, p.raw_keys, shape_.kv_heads);
     rotate(p.queries, shape_.heads, layer_.query_cos, layer_.query_sin);
     rotate(p.keys, shape_.kv_heads, layer_.key_cos, layer_.key_sin);
     layer_.round(loops_, p.queries.values, shape_.rows * p.queries.stride);
@@ -259,38 +277,44 @@ class Backward {
       heads_.mix(sequence, group, p.queries, p.keys, p.values, p.mixed, buffer);
     });
     std::memcpy(p.middle.values, x_, static_cast<size_t>(shape_.rows * shape_.hidden) * sizeof(float));
-    project(kOutput, p.mixed, p.middle, Sum::add);
+    add_result(kOutput, kAttentionResult, p.mixed, p.attended);
     normalize(p.middle.values, layer_.feed_forward_norm);
     project(kGate, p.normal, p.gate);
     project(kUp, p.normal, p.up);
     for_each_rows(shape_.rows, [&](int64_t row) {
       float* gated = p.gated.values + row * shape_.intermediate;
       std::copy_n(p.gate.values + row * shape_.intermediate, shape_.intermediate, gated);
-      loops_.swiglu(gated, p.up.values + row * shape_.intermediate, shape_.intermediate);
+      layer_.apply_gate(loops_, gated, p.up.values + row * shape_.intermediate, shape_.intermediate);
       layer_.round(loops_, gated, shape_.intermediate);
     });
-    multiply_inner(kDown, p.gated);
+    if (shape_.result_norms) {
+      project(kDown, p.gated, p.fed);
+    } else {
+      multiply_inner(kDown, p.gated);
+    }
   }
 
   // Turns the gradient by the layer's result into that by its input, in place.
   void go_back(float* gradient) {
     const Pieces& p = pieces_;
     const Rows result{gradient, shape_.hidden};
-    project_back(kDown, result, p.gated, Sum::set);
+    project_back(kDown, result_back(kFeedForwardResult, result, p.fed), p.gated, Sum::set);
     for_each_rows(shape_.rows, [&](int64_t row) {
       const int64_t at = row * shape_.intermediate;
-      swiglu_back(p.gated.values + at, shape_.intermediate, p.gate.values + at, p.up.values + at);
+      gate_back(p.gated.values + at, shape_.intermediate, layer_.gelu, p.gate.values + at, p.up.values + at);
     });
     project_back(kGate, p.gate, p.normal, Sum::set);
     project_back(kUp, p.up, p.normal, Sum::add);
     add_norm_back(p.middle.values, layer_.feed_forward_norm, gradient);
-    project_back(kOutput, result, p.mixed, Sum::set);
+    project_back(kOutput, result_back(kAttentionResult, result, p.attended), p.mixed, Sum::set);
     for_each_group([&](int64_t sequence, int64_t group, float* buffer) {
       heads_.go_back(sequence, group, p.queries, p.keys, p.values, p.mixed, p.of_queries, p.of_keys, p.of_values,
                      buffer);
     });
     rotate_all_back(p.of_queries, shape_.heads, layer_.query_cos, layer_.query_sin);
     rotate_all_back(p.of_keys, shape_.kv_heads, layer_.key_cos, layer_.key_sin);
+    heads_back(kQueryNorm, p.raw_queries, p.of_queries, shape_.heads);
+    heads_back(kKeyNorm, p.raw_keys, p.of_keys, shape_.kv_heads);
     project_back(kQuery, p.of_queries, p.normal, Sum::set);
     project_back(kKey, p.of_keys, p.normal, Sum::add);
     project_back(kValue, p.of_values, p.normal, Sum::add);
@@ -324,6 +348,59 @@ class Backward {
       float* sum = gradient + row * shape_.hidden;
       for (int64_t i = 0; i < shape_.hidden; ++i) sum[i] += back[i];
     });
+  }
+
+  void add_bias(Vector bias, const Rows& rows) {
+    const float* values = layer_.vectors[bias];
+    if (values == nullptr) return;
+    for_each_rows(shape_.rows, [&](int64_t row) {
+      float* sum = rows.values + row * rows.stride;
+      for (int64_t i = 0; i < rows.stride; ++i) sum[i] += values[i];
+    });
+  }
+
+  // Normalizes the heads in place, and keeps what they were in `raw`.
+  void normalize_heads(Vector norm, const Rows& rows, const Rows& raw, int64_t heads) {
+    if (layer_.vectors[norm] == nullptr) return;
+    for_each_rows(shape_.rows, [&](int64_t row) {
+      float* values = rows.values + row * rows.stride;
+      std::copy_n(values, rows.stride, raw.values + row * raw.stride);
+      for (int64_t head = 0; head < heads; ++head) layer_.normalize_head(loops_, norm, values + head * shape_.head_dim);
+    });
+  }
+
+  // The gradients by normalized heads become those by what `raw` has of them.
+  void heads_back(Vector norm, const Rows& raw, const Rows& gradient, int64_t heads) {
+    if (layer_.vectors[norm] == nullptr) return;
+    for_each_rows(shape_.rows, [&](int64_t row) {
+      for (int64_t head = 0; head < heads; ++head) {
+        float* values = gradient.values + row * gradient.stride + head * shape_.head_dim;
+        rms_norm_back(values, raw.values + row * raw.stride + head * shape_.head_dim, layer_.vectors[norm],
+                      layer_.epsilon, shape_.head_dim, values);
+      }
+    });
+  }
+
+  // middle += what attention gives, by its norm where the layer has one; `made` keeps it as it was before.
+  void add_result(Projection projection, Vector norm, const Rows& x, const Rows& made) {
+    const Rows& sum = pieces_.middle;
+    if (layer_.vectors[norm] == nullptr) return project(projection, x, sum, Sum::add);
+    project(projection, x, made);
+    complete_ &= for_each_buffered_task(shape_.rows, shape_.hidden, [&](int64_t row, float* buffer) {
+      loops_.normalize(made.values + row * made.stride, layer_.vectors[norm], layer_.epsilon, shape_.hidden, buffer);
+      for (int64_t i = 0; i < shape_.hidden; ++i) sum.values[row * sum.stride + i] += buffer[i];
+    });
+  }
+
+  // The gradient by what a half gives before its norm, in the place of that; `gradient` itself without a norm.
+  Rows result_back(Vector norm, const Rows& gradient, const Rows& made) {
+    if (layer_.vectors[norm] == nullptr) return gradient;
+    for_each_rows(shape_.rows, [&](int64_t row) {
+      float* values = made.values + row * made.stride;
+      rms_norm_back(gradient.values + row * gradient.stride, values, layer_.vectors[norm], layer_.epsilon,
+                    shape_.hidden, values);
+    });
+    return made;
   }
 
   void rotate(const Rows& rows, int64_t heads, const float* cos, const float* sin) {
@@ -412,7 +489,8 @@ class Backward {
 int64_t backward_scratch_values(const LayerShape& shape) {
   const int64_t query = shape.heads * shape.head_dim, key = shape.kv_heads * shape.head_dim;
   const int64_t shared = std::max(3 * shape.intermediate, query + 2 * key);
-  return shape.rows * (2 * shape.hidden + 2 * query + 2 * key + (kProjections + 2) * shape.rank + shared);
+  const int64_t norms = (shape.head_norms ? query + key : 0) + (shape.result_norms ? 2 * shape.hidden : 0);
+  return shape.rows * (2 * shape.hidden + 2 * query + 2 * key + (kProjections + 2) * shape.rank + shared + norms);
 }
 
 bool layer_backward(const SimdLoops& loops, const DecoderLayer& layer, const float* x, const float* bias,

@@ -1,4 +1,4 @@
-// prge::decoder_layer and prge::decoder_layer_back (docs/contracts.md, "Operators of our own"), registered with
+// prge::decoder_layer, prge::general_layer and the ways back through them (docs/contracts.md, "Operators of our own"), registered with
 // ExecuTorch at start-up.
 #include <executorch/extension/kernel_util/make_boxed_from_unboxed_functor.h>
 #include <executorch/runtime/kernel/kernel_includes.h>
@@ -22,11 +22,17 @@ struct Arguments {
   ArrayRef<int64_t> adapted;
   int64_t heads, kv_heads;
   double epsilon;
+  ArrayRef<Tensor> vectors;
+  ArrayRef<int64_t> places;
+  bool gelu;
 };
 
-// The arguments: x, bias and scratch, then what both operators have after them.
-Arguments arguments(const char* name, EValue* const* first, EValue* const* rest) {
-  return {name,
+constexpr int kPlainArguments = 10;    // of an operator, after x, bias, scratch and gradient
+constexpr int kGeneralArguments = 13;  // the same of one with vectors
+
+// The arguments: x, bias and scratch, then what all operators have after them, then what general ones have.
+Arguments arguments(const char* name, EValue* const* first, EValue* const* rest, bool general) {
+  Arguments args{name,
           first[0]->toTensor(),
           first[1]->toTensor(),
           first[2]->toTensor(),
@@ -39,7 +45,16 @@ Arguments arguments(const char* name, EValue* const* first, EValue* const* rest)
           rest[6]->toIntList(),
           rest[7]->toInt(),
           rest[8]->toInt(),
-          rest[9]->toDouble()};
+          rest[9]->toDouble(),
+          {},
+          {},
+          false};
+  if (general) {
+    args.vectors = rest[10]->toTensorList();
+    args.places = rest[11]->toIntList();
+    args.gelu = rest[12]->toBool();
+  }
+  return args;
 }
 
 const float* values(const Tensor& tensor) { return tensor.const_data_ptr<float>(); }
@@ -82,6 +97,24 @@ bool take_tables(const Arguments& args, DecoderLayer& layer) {
   layer.key_sin = values(args.rotary[3]);
   return args.bias.scalar_type() == ScalarType::Float &&
          args.bias.numel() == shape.sequences() * shape.length * shape.length;
+}
+
+bool take_vectors(const Arguments& args, DecoderLayer& layer) {
+  LayerShape& shape = layer.shape;
+  const int64_t query = shape.heads * shape.head_dim, key = shape.kv_heads * shape.head_dim;
+  const int64_t sizes[kVectors] = {query, key, key, shape.head_dim, shape.head_dim, shape.hidden, shape.hidden};
+  if (args.vectors.size() != args.places.size()) return false;
+  for (size_t i = 0; i < args.places.size(); ++i) {
+    const int64_t place = args.places[i];
+    if (place < 0 || place >= kVectors || layer.vectors[place] != nullptr || !is_float(args.vectors[i], 1) ||
+        args.vectors[i].numel() != sizes[place]) {
+      return false;
+    }
+    layer.vectors[place] = values(args.vectors[i]);
+    shape.head_norms |= place == kQueryNorm || place == kKeyNorm;
+    shape.result_norms |= place == kAttentionResult || place == kFeedForwardResult;
+  }
+  return true;
 }
 
 bool take_weights(const Arguments& args, DecoderLayer& layer) {
@@ -133,6 +166,7 @@ bool take_layer(KernelRuntimeContext& ctx, const Arguments& args, int64_t (*scra
                 DecoderLayer& layer) {
   layer.shape = shape_of(args);
   layer.epsilon = static_cast<float>(args.epsilon);
+  layer.gelu = args.gelu;
   ET_KERNEL_CHECK_MSG(ctx, layer.shape.rows > 0, InvalidArgument, false,
                       "%s needs float32 x [slices, rows of whole sequences, hidden], four tables "
                       "[T, 1, head_dim], seven weights, and heads that kv_heads divides", args.name);
@@ -140,6 +174,9 @@ bool take_layer(KernelRuntimeContext& ctx, const Arguments& args, int64_t (*scra
                       "%s: norms, rotary tables or bias do not fit x of %" PRId64
                       " rows and %" PRId64 " features",
                       args.name, layer.shape.rows, layer.shape.hidden);
+  ET_KERNEL_CHECK_MSG(ctx, take_vectors(args, layer), InvalidArgument, false,
+                      "%s: a vector does not fit its place, %" PRId64 " features or heads of %" PRId64, args.name,
+                      layer.shape.hidden, layer.shape.head_dim);
   ET_KERNEL_CHECK_MSG(ctx, take_weights(args, layer), InvalidArgument, false,
                       "%s: a weight or its scales do not fit %" PRId64 " features, %" PRId64
                       " heads and %" PRId64 " wide features",
@@ -153,18 +190,15 @@ bool take_layer(KernelRuntimeContext& ctx, const Arguments& args, int64_t (*scra
   return true;
 }
 
-// The library's own wrapper does not know lists of so many kinds.
-void decoder_layer_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
-  const Arguments args = arguments("prge::decoder_layer", stack.data(), stack.data() + 3);
-  Tensor& out = stack[13]->toTensor();
+void compute_layer(KernelRuntimeContext& ctx, const Arguments& args, Tensor& out) {
   DecoderLayer layer{};
   if (!take_layer(ctx, args, scratch_values, layer)) return;
   ET_KERNEL_CHECK_MSG(ctx, is_float(out, 3) && resize_tensor(out, args.x.sizes()) == Error::Ok, InvalidArgument, ,
-                      "prge::decoder_layer: the output is not float32 of the shape of x");
+                      "%s: the output is not float32 of the shape of x", args.name);
   ET_KERNEL_CHECK_MSG(ctx,
                       decoder_layer(simd_loops(), layer, values(args.x), values(args.bias),
                                     args.scratch.mutable_data_ptr<float>(), out.mutable_data_ptr<float>()),
-                      MemoryAllocationFailed, , "prge::decoder_layer: no memory for a thread's buffer");
+                      MemoryAllocationFailed, , "%s: no memory for a thread's buffer", args.name);
 }
 
 // Whether the results are like x and like the adapters; `of_b` gets the places of the latter.
@@ -179,28 +213,48 @@ bool take_results(const Arguments& args, ArrayRef<Tensor> outs, float** of_b) {
   return true;
 }
 
-void decoder_layer_back_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
-  const Arguments args = arguments("prge::decoder_layer_back", stack.data(), stack.data() + 4);
-  const Tensor& gradient = stack[3]->toTensor();
-  const ArrayRef<Tensor> outs = stack[14]->toTensorList();
+void go_back(KernelRuntimeContext& ctx, const Arguments& args, const Tensor& gradient, const ArrayRef<Tensor>& outs) {
   DecoderLayer layer{};
   float* of_b[kProjections] = {};
   if (!take_layer(ctx, args, backward_scratch_values, layer)) return;
   ET_KERNEL_CHECK_MSG(ctx, layer.shape.rows == layer.shape.rows_per_slice && is_float(gradient, 3) &&
                                gradient.sizes() == args.x.sizes() && take_results(args, outs, of_b),
                       InvalidArgument, ,
-                      "prge::decoder_layer_back needs one slice, a float32 gradient like x, and float32 outputs like x "
-                      "and like each B");
+                      "%s needs one slice, a float32 gradient like x, and float32 outputs like x and like each B",
+                      args.name);
   Tensor out = outs[0];
   ET_KERNEL_CHECK_MSG(ctx,
                       layer_backward(simd_loops(), layer, values(args.x), values(args.bias), values(gradient),
                                      args.scratch.mutable_data_ptr<float>(), of_b, out.mutable_data_ptr<float>()),
-                      MemoryAllocationFailed, , "prge::decoder_layer_back: no memory for a thread's buffer");
+                      MemoryAllocationFailed, , "%s: no memory for a thread's buffer", args.name);
+}
+
+// The library's own wrapper does not know lists of so many kinds.
+void decoder_layer_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
+  const Arguments args = arguments("prge::decoder_layer", stack.data(), stack.data() + 3, false);
+  compute_layer(ctx, args, stack[3 + kPlainArguments]->toTensor());
+}
+
+void general_layer_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
+  const Arguments args = arguments("prge::general_layer", stack.data(), stack.data() + 3, true);
+  compute_layer(ctx, args, stack[3 + kGeneralArguments]->toTensor());
+}
+
+void decoder_layer_back_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
+  const Arguments args = arguments("prge::decoder_layer_back", stack.data(), stack.data() + 4, false);
+  go_back(ctx, args, stack[3]->toTensor(), stack[4 + kPlainArguments]->toTensorList());
+}
+
+void general_layer_back_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
+  const Arguments args = arguments("prge::general_layer_back", stack.data(), stack.data() + 4, true);
+  go_back(ctx, args, stack[3]->toTensor(), stack[4 + kGeneralArguments]->toTensorList());
 }
 
 const Kernel boxed[] = {
     Kernel("prge::decoder_layer.out", decoder_layer_boxed),
     Kernel("prge::decoder_layer_back.out", decoder_layer_back_boxed),
+    Kernel("prge::general_layer.out", general_layer_boxed),
+    Kernel("prge::general_layer_back.out", general_layer_back_boxed),
 };
 const Error boxed_registered = register_kernels(Span<const Kernel>(boxed));
 

@@ -61,8 +61,10 @@ void enter_half(const SimdLoops& loops, const DecoderLayer& layer, const Norm& n
     }
     for (int64_t row = task * kRowsPerTask; row < std::min((task + 1) * kRowsPerTask, rows); ++row) {
       const float* x = norm.x + row * hidden;
-      if (norm.x != norm.out) std::memcpy(norm.out + row * hidden, x, static_cast<size_t>(hidden) * sizeof(float));
       loops.normalize(x, norm.weight, layer.epsilon, hidden, norm.normal + row * hidden);
+      float* kept = (norm.residual == nullptr ? norm.out : norm.residual) + row * hidden;
+      if (x != kept) std::memcpy(kept, x, static_cast<size_t>(hidden) * sizeof(float));
+      if (norm.residual != nullptr) std::fill_n(norm.out + row * hidden, hidden, 0.0f);
       layer.round(loops, norm.normal + row * hidden, hidden);
     }
   });
@@ -70,6 +72,18 @@ void enter_half(const SimdLoops& loops, const DecoderLayer& layer, const Norm& n
     const int64_t row = task * kRowsPerTask, count = std::min(kRowsPerTask, rows - row);
     input.multiply(norm.normal, hidden, row, count, hidden, false);
     input.round(row, count);
+  });
+}
+
+void leave_half(const SimdLoops& loops, const DecoderLayer& layer, Vector norm, const float* residual, float* out) {
+  if (residual == nullptr) return;
+  const int64_t hidden = layer.shape.hidden, rows = layer.shape.rows;
+  for_each_task(divide_up(rows, kRowsPerTask), [&](int64_t task) {
+    for (int64_t row = task * kRowsPerTask; row < std::min((task + 1) * kRowsPerTask, rows); ++row) {
+      float* made = out + row * hidden;
+      if (layer.vectors[norm] != nullptr) loops.normalize(made, layer.vectors[norm], layer.epsilon, hidden, made);
+      for (int64_t i = 0; i < hidden; ++i) made[i] += residual[row * hidden + i];
+    }
   });
 }
 

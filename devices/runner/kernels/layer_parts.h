@@ -44,16 +44,21 @@ class InnerProducts {
   int64_t inner_stride_;
 };
 
-// How a half begins: out = x, normal = norm of x with `weight`, all [rows][hidden].
+// How a half begins: out = x, normal = norm of x with `weight`, all [rows][hidden]. With `residual` x goes there
+// and out is zero, as what the half gives is normalized before it is added.
 struct Norm {
   const float* x;
   const float* weight;
   float* out;
   float* normal;
+  float* residual;
 };
 
 // Does that, and makes the inner products of the adapters whose input is `normal`.
 void enter_half(const SimdLoops& loops, const DecoderLayer& layer, const Norm& norm, const InnerProducts& input);
+
+// Adds to `residual`, if there is one, the norm of what the half has made in `out`, which becomes the sum.
+void leave_half(const SimdLoops& loops, const DecoderLayer& layer, Vector norm, const float* residual, float* out);
 
 // The halves of a layer: out += what they make of x's norm. `x` may be `out`.
 bool attention_half(const SimdLoops& loops, const DecoderLayer& layer, const float* x, const float* bias,
@@ -73,5 +78,10 @@ class Scratch {
  private:
   float* next_;
 };
+
+// Memory for the residual stream while a half is made, null for layers without norms of results.
+inline float* take_residual(const LayerShape& shape, Scratch& memory) {
+  return shape.result_norms ? memory.take(shape.rows * shape.hidden) : nullptr;
+}
 
 }  // namespace prge

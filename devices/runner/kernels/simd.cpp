@@ -14,7 +14,7 @@ namespace {
 #define PRGE_LOOPS(name_, label_)                                                                              \
   SimdLoops {                                                                                                  \
     label_, name_::normals, name_::signs, name_::panel_width, name_::row_group, name_::decode,                 \
-        name_::multiply, name_::normalize, name_::swiglu, name_::softmax, name_::sum_exponentials,             \
+        name_::multiply, name_::normalize, name_::swiglu, name_::geglu, name_::softmax, name_::sum_exponentials, \
         name_::rotate, name_::round_bfloat16                                                                   \
   }
 

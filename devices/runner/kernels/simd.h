@@ -32,11 +32,14 @@ using DecodeLoop = void (*)(const FrozenMatrix& weight, int64_t row, int64_t row
 using MultiplyLoop = void (*)(int64_t rows, int64_t count, const float* x, int64_t x_stride, const float* panel,
                               float* y, int64_t y_stride, int64_t columns, bool accumulate);
 
-// out = x * weight / sqrt(mean(x^2) + epsilon) for one row.
+// out = x * weight / sqrt(mean(x^2) + epsilon) for one row; `out` may be `x`.
 using NormalizeLoop = void (*)(const float* x, const float* weight, float epsilon, int64_t count, float* out);
 
 // gate = gate * sigmoid(gate) * up.
 using SwigluLoop = void (*)(float* gate, const float* up, int64_t count);
+
+// The same with x * sigmoid(2 u), which is GELU by its approximation with tanh(u): u = sqrt(2 / pi) (x + 0.044715 x^3).
+using GegluLoop = SwigluLoop;
 
 // scores = softmax(scores + bias) for one row.
 using SoftmaxLoop = void (*)(float* scores, const float* bias, int64_t count);
@@ -61,6 +64,7 @@ struct SimdLoops {
   MultiplyLoop multiply;
   NormalizeLoop normalize;
   SwigluLoop swiglu;
+  GegluLoop geglu;
   SoftmaxLoop softmax;
   SumExponentialsLoop sum_exponentials;
   RotateLoop rotate;

@@ -16,6 +16,7 @@
                 int64_t y_stride, int64_t columns, bool accumulate);                                            \
   void normalize(const float* x, const float* weight, float epsilon, int64_t count, float* out);                \
   void swiglu(float* gate, const float* up, int64_t count);                                                     \
+  void geglu(float* gate, const float* up, int64_t count);                                                      \
   void softmax(float* scores, const float* bias, int64_t count);                                                \
   float sum_exponentials(const float* x, float shift, int64_t count);                                           \
   void rotate(const float* x, const float* cos, const float* sin, int64_t count, float* out);                   \

@@ -1,6 +1,8 @@
 """What a plan refuses, keeps and gives back."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,9 @@ from foundation.errors import UserError
 from suite.planning.forecast import forecast
 from suite.planning.plan import Plan, RunPlan, describe_workload, interleaved, shapes_of_total
 from suite.store.identity import design_of
+from tests.support.workloads.model_folder import write_folder
+from workloads.models.config import LlamaConfig
+from workloads.models.zoo import random_weights
 from workloads.quantize.settings import QUANTIZATION_SETTINGS, SETTINGS
 from workloads.workload import TrainingSettings
 
@@ -128,3 +133,48 @@ def test_the_forecast_has_what_a_window_of_energy_takes_longer() -> None:
 def test_a_program_that_trains_nothing_is_no_method_of_a_run() -> None:
     with pytest.raises(UserError, match="Unknown method 'evaluate'"):
         RunPlan((Plan(("board",), model="tiny", method="evaluate", q=1),))
+
+
+@pytest.fixture
+def own_model(tmp_path: Path) -> Path:
+    """The files of a model of a shape that no named one has."""
+    config = LlamaConfig(512, 32, 64, 3, 2, 1, 16, max_positions=100)
+    folder = tmp_path / "My-Model-3L"
+    write_folder(folder, random_weights("mine", config))
+    return folder
+
+
+def test_a_model_may_be_the_path_of_its_files(own_model: Path) -> None:
+    plan = Plan(("a",), model=str(own_model))
+    assert (plan.model, plan.weights) == ("My-Model-3L", str(own_model))
+    assert (plan.config.layers, plan.config.hidden_size) == (3, 32)
+    assert Plan.from_document(json.loads(json.dumps(plan.document()))) == plan
+    arguments = plan.arguments("fp32")
+    given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    assert (given["--model"], given["--weights"]) == ("My-Model-3L", str(own_model))
+    with pytest.raises(UserError, match="T is 101, but My-Model-3L has 100 positions: choose a T up to 100"):
+        replace(plan, T=101)
+
+
+def test_a_path_of_the_working_folder_is_found_and_stays_right_elsewhere(
+    own_model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(own_model.parent)
+    plan = Plan(("a",), model="My-Model-3L")
+    assert replace(plan, q=2).weights == str(own_model)
+    monkeypatch.chdir("/")
+    assert replace(plan, q=2).config.layers == 3
+
+
+def test_files_named_twice_and_files_that_are_not_there_are_refused(own_model: Path) -> None:
+    with pytest.raises(UserError, match="names a model's files, and so do the weights /elsewhere: name either"):
+        Plan(("a",), model=str(own_model), weights="/elsewhere")
+    with pytest.raises(UserError, match=r"nowhere/model.gguf does not exist: give a Hugging Face folder, a GGUF file"):
+        Plan(("a",), model="nowhere/model.gguf")
+    (own_model / "config.json").unlink()
+    with pytest.raises(
+        UserError, match=r"My-Model-3L/config.json is missing: give a folder as Hugging Face lays it out"
+    ):
+        Plan(("a",), model=str(own_model))
+    with pytest.raises(UserError, match="Unknown model 'smolm2-135m': did you mean smollm2-135m"):
+        Plan(("a",), model="smolm2-135m")

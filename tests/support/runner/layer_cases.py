@@ -10,7 +10,15 @@ import torch
 
 from tests.support.runner.kernel_calls import PACK, Frozen, frozen, pointer
 from workloads.methods import operators
-from workloads.models.config import LlamaConfig
+from workloads.models.config import (
+    BIASES,
+    HEAD_NORMS,
+    PLAIN_FORM,
+    RESULT_NORMS,
+    VECTORS,
+    LayerForm,
+    LlamaConfig,
+)
 from workloads.models.llama import Rotary, attention_bias
 
 ALL = tuple(range(7))
@@ -29,15 +37,18 @@ class Case:
     sequences: int = 2
     rank: int = 4
     adapted: tuple[int, ...] = ALL
+    form: LayerForm = PLAIN_FORM
 
     @property
     def config(self):
-        return LlamaConfig(64, self.hidden, self.intermediate, 1, self.heads, self.kv_heads, self.head_dim)
+        sizes = (64, self.hidden, self.intermediate, 1, self.heads, self.kv_heads, self.head_dim)
+        return LlamaConfig(*sizes, form=self.form)
 
     def sizes(self):
         sizes = (self.slices, self.sequences * self.length, self.length, self.hidden, self.intermediate)
         rank = self.rank if self.adapted else 0
-        return np.array([*sizes, self.heads, self.kv_heads, self.head_dim, rank], dtype=np.int64)
+        norms = (any(name in self.form.vectors for name in names) for names in (HEAD_NORMS, RESULT_NORMS))
+        return np.array([*sizes, self.heads, self.kv_heads, self.head_dim, rank, *norms], dtype=np.int64)
 
 
 CASES = {
@@ -52,6 +63,12 @@ CASES = {
     "no adapters": Case(64, 192, 2, 1, 32, length=6, adapted=()),
     "several passes over a row": Case(1100, 64, 2, 1, 16, length=3),
     "several tiles of rows": Case(64, 576, 2, 1, 32, length=90, slices=3, sequences=3),
+    "biases of queries, keys and values": Case(160, 64, 10, 5, 64, length=7, form=LayerForm(BIASES)),
+    "norms of heads": Case(64, 128, 8, 4, 24, length=70, form=LayerForm(HEAD_NORMS)),
+    "all that a family has": Case(64, 1100, 4, 1, 40, length=9, form=LayerForm(VECTORS, "gelu_tanh", 0.25)),
+    "one vector of each kind": Case(
+        48, 80, 3, 1, 16, length=5, form=LayerForm((BIASES[1], HEAD_NORMS[0], RESULT_NORMS[1]))
+    ),
 }
 
 
@@ -71,6 +88,10 @@ class Layer:
         self.bias = attention_bias(first, case.length)
         self.real = (torch.arange(case.length) >= first[:, None]).reshape(case.slices, -1).numpy()
         self.norms = [1.0 + 0.2 * normal(case.hidden) for _ in range(2)]
+        self.vectors = {
+            VECTORS.index(name): (0.0 if name in BIASES else 1.0) + 0.3 * normal(size)
+            for name, size in config.vector_sizes().items()
+        }
         tables = Rotary.tables(config, case.length)
         self.rotary = [table.contiguous() for table in vars(tables).values()]
         stored = [PACK[form](normal(*shape, scale=shape[1] ** -0.5)) for shape in shapes]
@@ -88,8 +109,19 @@ class Layer:
         double = [[value.double() if value.dtype == torch.float32 else value for value in each] for each in lists]
         case = self.case
         return operators.decoder_layer(
-            self.x.double(), self.bias, self.x, *double, case.adapted, case.heads, case.kv_heads, EPSILON
-        ).numpy()
+            self.x.double(), self.bias, self.x, *double, case.adapted, case.heads, case.kv_heads, EPSILON,
+            *self.form(),
+        ).numpy()  # fmt: skip
+
+    def form(self):
+        """The last arguments of the eager operator."""
+        vectors = [value.double() for value in self.vectors.values()]
+        return vectors, list(self.vectors), self.case.form.gate == "gelu_tanh"
+
+    def form_of_kernel(self):
+        """The same of the kernel."""
+        gelu = ctypes.c_bool(self.case.form.gate == "gelu_tanh")
+        return addresses([self.vectors.get(place) for place in range(len(VECTORS))]), gelu
 
     def found(self, kernels, variant=0, in_place=True):
         x = self.x.numpy().copy()
@@ -99,7 +131,7 @@ class Layer:
         matrices = (Frozen * 7)(*(frozen(*weight) for weight in self.weights))
         assert kernels.prge_decoder_layer(
             ctypes.c_uint64(variant), pointer(self.case.sizes()), matrices, self.of_all(self.lora_a),
-            self.of_all(self.lora_b), addresses(self.norms), addresses(self.rotary),
+            self.of_all(self.lora_b), addresses(self.norms), addresses(self.rotary), *self.form_of_kernel(),
             ctypes.c_float(EPSILON), pointer(x), pointer(self.bias.numpy()), pointer(scratch), pointer(out),
         )  # fmt: skip
         assert (scratch[-16:] == 7.0).all()

@@ -95,28 +95,38 @@ def test_hash_changes_with_the_weights_and_with_the_tokenizer(folder: Path, orig
     assert len({first, second, load_folder("small", folder).sha256}) == 3
 
 
-def test_copy_of_a_tied_output_head_is_left_out(folder: Path) -> None:
+def test_copy_of_a_tied_output_head_is_left_out(folder: Path, original: ModelWeights) -> None:
     rewrite(folder / "config.json", tie_word_embeddings=True)
+    copied = dict(original.state) | {"lm_head.weight": original.state["model.embed_tokens.weight"].clone()}
+    save_file(copied, folder / "model.safetensors")
     loaded = load_folder("small", folder)
     assert loaded.config.tie_embeddings
     assert "lm_head.weight" not in loaded.state
 
 
+def test_an_output_head_that_differs_from_the_embedding_is_not_tied(folder: Path, original: ModelWeights) -> None:
+    """Whatever config.json says: the head is there, and transformers takes it."""
+    rewrite(folder / "config.json", tie_word_embeddings=True)
+    loaded = load_folder("small", folder)
+    assert not loaded.config.tie_embeddings
+    assert torch.equal(loaded.state["lm_head.weight"], original.state["lm_head.weight"])
+
+
 REFUSED: dict[str, tuple[dict[str, object], str]] = {
-    "architecture": ({"model_type": "qwen2"}, "type 'qwen2': only the llama"),
-    "no architecture": ({"model_type": None}, "only the llama"),
+    "architecture": ({"model_type": "gpt2"}, "type 'gpt2': only llama, mistral, qwen2"),
+    "no architecture": ({"model_type": None}, "only llama, mistral"),
     "attention bias": ({"attention_bias": True}, "attention_bias is True"),
     "activation": ({"hidden_act": "gelu"}, "hidden_act is gelu"),
     "quantized": ({"quantization_config": {"bits": 4}}, "quantization_config is"),
-    "rope scaling": ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "'llama3' rotary scaling"),
-    "old rope scaling": ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "'linear' rotary scaling"),
+    "rope scaling": ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "low_freq_factor of its rotary"),
+    "old rope scaling": ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "'dynamic' rotary scaling"),
     "new rope scaling": ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}, "'yarn' rotary scaling"),
     "word for a number": ({"hidden_size": "wide"}, "hidden_size must be a whole number, but it is wide"),
     "absent number": ({"num_hidden_layers": None}, "num_hidden_layers must be a whole number"),
     "word for a base": ({"rope_theta": "big"}, "rope_theta and rms_norm_eps must be numbers"),
     "other width": ({"intermediate_size": 192}, r"gate_proj.weight has shape \[128, 64\], but .* \[192, 64\]"),
     "other depth": ({"num_hidden_layers": 4}, "lacks 9 of 39 tensors"),
-    "absurd depth": ({"num_hidden_layers": 10**12}, "too few for 1000000000000 layers"),
+    "absurd depth": ({"num_hidden_layers": 10**12}, "num_hidden_layers is 1000000000000, more than"),
 }
 
 

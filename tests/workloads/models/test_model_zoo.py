@@ -46,6 +46,11 @@ def test_given_weights_of_the_right_shape_replace_the_random_ones(folder: Path, 
     assert loaded.sha256 != load_model("tiny").sha256
 
 
+def test_files_of_a_model_that_is_not_built_in_go_by_any_name(folder: Path, config: LlamaConfig) -> None:
+    loaded = load_model("My-Model", folder)
+    assert (loaded.name, loaded.config) == ("My-Model", config)
+
+
 def test_missing_path_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere does not exist"):
         load_model("tiny", tmp_path / "nowhere")

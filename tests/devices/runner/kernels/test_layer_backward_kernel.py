@@ -28,8 +28,9 @@ def expected_gradients(layer, gradient):
         for each in (layer.norms, layer.rotary, weights, scales, layer.lora_a)
     ]
     result = operators.decoder_layer(
-        inputs[0], layer.bias, layer.x, *lists, inputs[1:], case.adapted, case.heads, case.kv_heads, EPSILON
-    )
+        inputs[0], layer.bias, layer.x, *lists, inputs[1:], case.adapted, case.heads, case.kv_heads, EPSILON,
+        *layer.form(),
+    )  # fmt: skip
     return [found.numpy() for found in torch.autograd.grad(result, inputs, gradient.double())]
 
 
@@ -44,9 +45,9 @@ def found_gradients(kernels, layer, gradient, variant=0, in_place=True):
     assert kernels.prge_layer_backward(
         ctypes.c_uint64(variant), pointer(sizes), (Frozen * 7)(*(frozen(*weight) for weight in layer.weights)),
         layer.of_all(layer.lora_a), layer.of_all(layer.lora_b), addresses(layer.norms), addresses(layer.rotary),
-        ctypes.c_float(EPSILON), pointer(layer.x.numpy()), pointer(layer.bias.numpy()), pointer(given),
-        pointer(scratch), (ctypes.c_void_p * 7)(*(places[at].ctypes.data if at in places else None for at in ALL)),
-        pointer(out),
+        *layer.form_of_kernel(), ctypes.c_float(EPSILON), pointer(layer.x.numpy()), pointer(layer.bias.numpy()),
+        pointer(given), pointer(scratch),
+        (ctypes.c_void_p * 7)(*(places[at].ctypes.data if at in places else None for at in ALL)), pointer(out),
     )  # fmt: skip
     assert (scratch[-16:] == 7.0).all()
     assert in_place or np.array_equal(given, gradient.numpy())

@@ -1,0 +1,142 @@
+"""GGUF files of Llama's relatives: tensors, rotary positions and tokenizers as llama.cpp's converter writes them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gguf
+import pytest
+import tokenizers
+import torch
+from tokenizers import models, pre_tokenizers
+
+from foundation.errors import UserError
+from tests.support.workloads.family_models import family_model, save_family
+from tests.workloads.models.conftest import GGUF_LAYER_NAMES, interleaved
+from workloads.models.config import Rope
+from workloads.models.gguf import load_gguf
+from workloads.models.gguf_metadata import Metadata, read_tokenizer
+from workloads.models.huggingface import load_folder
+from workloads.models.llama import Llama
+from workloads.models.rope import llama3_divisors
+from workloads.models.tokenizer import byte_level_tokenizer
+from workloads.models.weights import ModelWeights
+
+NAMES = GGUF_LAYER_NAMES | {"self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm"}
+TOP = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+
+
+def gguf_name(name: str) -> str:
+    stem, _, kind = name.rpartition(".")
+    if stem in TOP:
+        return f"{TOP[stem]}.{kind}"
+    _, _, layer, *rest = stem.split(".")
+    return f"blk.{layer}.{NAMES['.'.join(rest)]}.{kind}"
+
+
+def add_tokenizer(writer: gguf.GGUFWriter, pre: str = "gpt-2") -> None:
+    backend = byte_level_tokenizer().backend
+    tokens = [backend.id_to_token(index) for index in range(backend.get_vocab_size())]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(tokens)
+    writer.add_token_types([3 if token.startswith("<") and len(token) > 1 else 1 for token in tokens])
+    writer.add_token_merges([" ".join(pair) for pair in json.loads(backend.to_str())["model"]["merges"]])
+    writer.add_bos_token_id(1)
+
+
+def write(path: Path, model: ModelWeights, architecture: str, divisors: tuple[float, ...] = ()) -> Path:
+    """Writes a model that was read from a folder, the rows of Llama and SmolLM3 permuted."""
+    config, writer = model.config, gguf.GGUFWriter(path, architecture)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_block_count(config.layers)
+    writer.add_head_count(config.heads)
+    writer.add_head_count_kv(config.kv_heads)
+    writer.add_key_length(config.head_dim)
+    writer.add_value_length(config.head_dim)
+    writer.add_context_length(config.max_positions)
+    writer.add_rope_freq_base(config.rope_theta)
+    writer.add_layer_norm_rms_eps(config.norm_eps)
+    add_tokenizer(writer)
+    for name, tensor in model.state.items():
+        heads = {"q_proj": config.heads, "k_proj": config.kv_heads}.get(name.split(".")[-2], 0)
+        permuted = heads > 0 and architecture in ("llama", "smollm3")
+        writer.add_tensor(gguf_name(name), (interleaved(tensor, heads) if permuted else tensor).float().numpy())
+    if divisors:
+        writer.add_tensor("rope_freqs.weight", torch.tensor(divisors).numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture"),
+    [("llama3", "llama"), ("mistral", "llama"), ("qwen2", "qwen2"), ("qwen3", "qwen3"), ("smollm3", "smollm3")],
+)
+def test_logits_equal_those_of_transformers(name: str, architecture: str, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"no_rope_layers": [1, 1, 1, 0]} if name == "smollm3" else {}
+    model = family_model(name, **changes)
+    of_folder = load_folder("some", save_family(model, tmp_path / "model"))
+    rope = of_folder.config.rope(0)
+    assert rope is not None
+    loaded = load_gguf("some", write(tmp_path / "model.gguf", of_folder, architecture, rope.divisors))
+    tokens = torch.randint(3, 500, (2, 40), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ours = Llama.load(loaded.config, loaded.state)(tokens, torch.zeros(2, dtype=torch.int64))
+        theirs = model(input_ids=tokens).logits
+    assert float((ours - theirs).abs().max() / theirs.abs().max()) < 1e-4
+
+
+def test_divisors_of_the_file_are_those_of_llama_3(tmp_path: Path) -> None:
+    plain = load_folder("some", save_family(family_model("llama"), tmp_path / "model"))
+    divisors = llama3_divisors(10_000.0, 8, 8.0, 1.0, 4.0, 64.0)
+    config = load_gguf("some", write(tmp_path / "model.gguf", plain, "llama", divisors)).config
+    found = config.rope(0)
+    assert isinstance(found, Rope)
+    assert found.divisors == pytest.approx(divisors, rel=1e-6)
+
+
+def test_a_family_without_its_vectors_is_refused(tmp_path: Path) -> None:
+    plain = load_folder("some", save_family(family_model("llama"), tmp_path / "model"))
+    with pytest.raises(UserError, match=r"lacks 12 of \d+ tensors, the first is model.layers.0.self_attn.q_proj.bias"):
+        load_gguf("some", write(tmp_path / "model.gguf", plain, "qwen2"))
+
+
+PATTERNS = {
+    "llama-bpe": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "qwen2": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+",
+}
+"""Of the tokenizer.json of Llama 3 and of Qwen 2."""
+
+
+@pytest.mark.parametrize(("cut", "begins"), [("llama-bpe", [1]), ("qwen2", [])])
+def test_text_is_cut_as_the_models_own_tokenizers_cut_it(cut: str, begins: list[int], tmp_path: Path) -> None:
+    path = tmp_path / "tokens.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    add_tokenizer(writer, cut)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    ours = read_tokenizer(Metadata(gguf.GGUFReader(path), path))
+    assert ours.prefix == begins
+    document = json.loads(byte_level_tokenizer().backend.to_str())
+    merges = [tuple(pair) for pair in document["model"]["merges"]]
+    theirs = tokenizers.Tokenizer(models.BPE(vocab=document["model"]["vocab"], merges=merges))
+    theirs.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(tokenizers.Regex(PATTERNS[cut]), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    for text in ("It was great, wasn't it? 1984 + 12345\n\n  THE'LL end\u00e9 ", "bad(the)story  with\ttabs"):
+        assert ours.encode(text) == theirs.encode(text, add_special_tokens=False).ids
+    assert ours.backend.pre_tokenizer is not None
+    pieces = [piece for piece, _ in ours.backend.pre_tokenizer.pre_tokenize_str("12345")]
+    assert pieces == (["123", "45"] if cut == "llama-bpe" else list("12345"))
