@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -11,6 +12,7 @@ from tests.support.twins.twin_adb import AdbTwin
 from tests.support.twins.twin_boards import ANDROID_PHONE, RASPBERRY_PI_5, Board
 from tests.support.twins.twin_link import Link
 from tests.support.twins.twin_machine import Machine
+from tests.support.twins.twin_processors import Processor
 from tests.support.twins.twin_ssh import SshTwin
 
 LINKS = ("ssh", "adb")
@@ -55,11 +57,13 @@ class Twin(Protocol):
     def __exit__(self, *_raised: object) -> None: ...
 
 
-def make_twin(link: str, folder: Path, *, busybox: bool = True) -> Twin:
-    """A board behind OpenSSH, or a phone behind adbd; both on a cable."""
+def make_twin(link: str, folder: Path, *, processor: Processor | None = None, busybox: bool = True) -> Twin:
+    """A board behind OpenSSH, or a phone behind adbd; both on a cable, with `processor` or the emulated one they have."""
+    board = ANDROID_PHONE if link == "adb" else RASPBERRY_PI_5
+    board = replace(board, processor=processor or board.processor)
     if link == "adb":
-        return AdbTwin(folder, ANDROID_PHONE)
-    return SshTwin(folder, RASPBERRY_PI_5, cable=True, busybox=busybox)
+        return AdbTwin(folder, board)
+    return SshTwin(folder, board, cable=True, busybox=busybox)
 
 
 def place_of(twin: Twin, path: Path) -> str:
