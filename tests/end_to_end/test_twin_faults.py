@@ -16,7 +16,6 @@ from suite.measuring import idle_device
 from tests.support.end_to_end.suite_runs import Bench, wait_for
 from tests.support.end_to_end.twin_runs import OTHER, TwinRun, be_impatient, outcome, runners_in, steps_to_hit
 from tests.support.twins.twin_devices import LINKS, Twin, make_twin
-from tests.support.twins.twin_processors import THIS_HOST
 from tests.support.twins.twin_ssh import SshTwin
 
 pytestmark = pytest.mark.twins
@@ -25,12 +24,12 @@ REDONE = [(0, 0, "ok"), (1, 0, "lost"), (1, 1, "ok")]
 UNDISTURBED = [(0, 0, "ok"), (1, 0, "ok")]
 
 
-@pytest.fixture(scope="module", params=[(link, THIS_HOST) for link in LINKS], ids=LINKS)
+@pytest.fixture(scope="module", params=[(link, False) for link in LINKS], ids=LINKS)
 def board(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
     """One of each link for all: only the first run on it has to push the runner."""
-    link, processor = request.param
-    request.getfixturevalue("host_bundle" if processor is THIS_HOST else "aarch64_runner")
-    with make_twin(link, tmp_path_factory.mktemp(link), processor=processor) as running:
+    link, emulated = request.param
+    request.getfixturevalue("aarch64_runner" if emulated else "host_bundle")
+    with make_twin(link, tmp_path_factory.mktemp(link), emulated=emulated) as running:
         yield running
 
 
@@ -66,7 +65,7 @@ def check(run: TwinRun, ran: Any, twin: Twin) -> None:
 
 
 @pytest.mark.parametrize(
-    "board", [(link, None) for link in LINKS], ids=[f"{link} aarch64" for link in LINKS], indirect=True
+    "board", [(link, True) for link in LINKS], ids=[f"{link} aarch64" for link in LINKS], indirect=True
 )
 def test_a_killed_daemon_costs_one_session_which_is_redone(run: TwinRun, twin: Twin) -> None:
     def restart() -> None:

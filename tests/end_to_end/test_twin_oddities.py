@@ -19,7 +19,6 @@ from tests.support.end_to_end.suite_runs import SHAPE, Bench
 from tests.support.end_to_end.twin_runs import OTHER, TwinRun, be_impatient, outcome, runners_in, scripted_runner
 from tests.support.twins.twin_adb import SHELL_ID
 from tests.support.twins.twin_devices import LINKS, Twin, make_twin, place_of
-from tests.support.twins.twin_processors import THIS_HOST
 from tests.support.twins.twin_root import USER_ID
 from tests.support.twins.twin_ssh import SshTwin
 from tests.support.twins.twin_system import SystemTwin
@@ -38,7 +37,7 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=LINKS)
 def twin(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Twin]:
-    with make_twin(request.param, tmp_path / "twin", processor=THIS_HOST) as running:
+    with make_twin(request.param, tmp_path / "twin", emulated=False) as running:
         for name, value in running.environ.items():
             monkeypatch.setenv(name, value)
         yield running

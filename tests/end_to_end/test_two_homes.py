@@ -16,7 +16,6 @@ from ruamel.yaml import YAML
 from tests.support.end_to_end.suite_runs import SHAPE, Bench, Ran, kill
 from tests.support.end_to_end.twin_runs import runners_in, scripted_runner
 from tests.support.twins.twin_devices import LINKS, Twin, make_twin
-from tests.support.twins.twin_processors import THIS_HOST
 from tests.support.twins.twin_ssh import SshTwin
 
 pytestmark = pytest.mark.twins
@@ -27,7 +26,7 @@ START_S = 300.0  # deploying to an emulated board on a very busy host
 
 @pytest.fixture(scope="module", params=LINKS)
 def twin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
-    with make_twin(request.param, tmp_path_factory.mktemp(request.param), processor=THIS_HOST) as running:
+    with make_twin(request.param, tmp_path_factory.mktemp(request.param), emulated=False) as running:
         yield running
 
 

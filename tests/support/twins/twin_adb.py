@@ -1,4 +1,4 @@
-"""A phone: a real adbd, for aarch64 or for this host's processor, behind a cable of its own, with Android's places, commands and battery files.
+"""A phone: a real adbd behind a cable of its own, with Android's places, commands and battery files.
 
 adbd is Debian's (Android 14's), whose authorisation is off. The tools are busybox's, under the names alone that
 Android's toybox also has. What Android has and this hasn't: SELinux, seccomp for apps, Binder.

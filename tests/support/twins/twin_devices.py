@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -12,7 +11,6 @@ from tests.support.twins.twin_adb import AdbTwin
 from tests.support.twins.twin_boards import ANDROID_PHONE, RASPBERRY_PI_5, Board
 from tests.support.twins.twin_link import Link
 from tests.support.twins.twin_machine import Machine
-from tests.support.twins.twin_processors import Processor
 from tests.support.twins.twin_ssh import SshTwin
 
 LINKS = ("ssh", "adb")
@@ -57,10 +55,11 @@ class Twin(Protocol):
     def __exit__(self, *_raised: object) -> None: ...
 
 
-def make_twin(link: str, folder: Path, *, processor: Processor | None = None, busybox: bool = True) -> Twin:
-    """A board behind OpenSSH, or a phone behind adbd; both on a cable, with `processor` or the emulated one they have."""
+def make_twin(link: str, folder: Path, *, emulated: bool = True, busybox: bool = True) -> Twin:
+    """A board behind OpenSSH, or a phone behind adbd; both on a cable, with their own processor or with this host's."""
     board = ANDROID_PHONE if link == "adb" else RASPBERRY_PI_5
-    board = replace(board, processor=processor or board.processor)
+    if not emulated:
+        board = board.on_this_host()
     if link == "adb":
         return AdbTwin(folder, board)
     return SshTwin(folder, board, cable=True, busybox=busybox)

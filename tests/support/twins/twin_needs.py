@@ -32,7 +32,7 @@ def need_root() -> None:
 
 
 def need_programs_of(machine: str) -> None:
-    """Skips the test unless the kernel starts programs for that machine, on its own or (aarch64) through the emulator."""
+    """Skips the test unless the kernel starts programs for that machine, on its own or through the emulator."""
     if os.uname().machine == machine:
         return
     entry = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")

@@ -1,4 +1,4 @@
-"""A small Debian in a folder, for a board's processor or this host's: OpenSSH, coreutils and a shell, with a user who can log in."""
+"""A small Debian in a folder: OpenSSH, coreutils and a shell, with a user who can log in."""
 
 from __future__ import annotations
 
