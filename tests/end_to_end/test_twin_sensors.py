@@ -27,7 +27,7 @@ from tests.support.twins.twin_ssh import SshTwin
 
 pytestmark = pytest.mark.twins
 
-STEPS = 1000
+STEPS = 600
 """They take a few seconds, in which the sensor is read before it fails and after."""
 
 GAUGES = {

@@ -17,7 +17,7 @@ class Processor:
     Without `emulated_as` it is this host's own, which nothing emulates.
     """
 
-    emulated_as: str | None = None
+    emulated_as: str = ""
     part: int = 0
     features: str = ""
     cores: int = min(4, os.cpu_count() or 1)  # affinity is the host's: it can't have more
