@@ -8,6 +8,7 @@ search path), and `runner.json` (`devices.deployment.built_runner`). It appears 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from devices.deployment.built_runner import PLAIN_LAUNCH, BuiltRunner, read_built, write_manifest
+from devices.deployment.built_runner import MANIFEST, PLAIN_LAUNCH, BuiltRunner, read_built, write_manifest
 from devices.runner_builds.compiler import RunnerBuildError, SystemLibraries, ask
 from foundation.compiler import find_compiler
 
@@ -140,8 +141,13 @@ def compile_sources(toolchain: Toolchain, build_folder: Path, log: Path, options
 def _make_build(toolchain: Toolchain, name: str, scratch: Path, runner_home: Path) -> None:
     stage, log = scratch / "stage", runner_home / f"{name}.log"
     log.unlink(missing_ok=True)
-    compile_sources(toolchain, scratch / "build", log, {"RUNNER_VERSION": name[:12]})
-    _run([str(_tool("cmake")), "--install", str(scratch / "build"), "--prefix", str(stage)], log)
+    if toolchain.system is not None and toolchain.machine == os.uname().machine:
+        # The same programs as those of this host itself, which are there or will be needed: nothing is compiled twice.
+        plain = build_runner(runner_home, dataclasses.replace(toolchain, system=None))
+        shutil.copytree(plain.folder, stage, ignore=shutil.ignore_patterns(MANIFEST))
+    else:
+        compile_sources(toolchain, scratch / "build", log, {"RUNNER_VERSION": name[:12]})
+        _run([str(_tool("cmake")), "--install", str(scratch / "build"), "--prefix", str(stage)], log)
     launch: Sequence[str] = PLAIN_LAUNCH
     if toolchain.system is not None:
         launch = toolchain.system.place(stage)
@@ -156,7 +162,7 @@ def _make_build(toolchain: Toolchain, name: str, scratch: Path, runner_home: Pat
     write_manifest(stage, launch, facts)
     shutil.rmtree(runner_home / name, ignore_errors=True)
     stage.rename(runner_home / name)
-    log.unlink()
+    log.unlink(missing_ok=True)
 
 
 def _tool(name: str) -> Path:

@@ -22,7 +22,7 @@ from tests.support.end_to_end.suite_runs import (
 )
 
 # Long enough that a session is under way when the test acts, short enough to wait for.
-LONG = (*RUN, "--quant", "fp32,nf4", "--sessions", "2", "--steps", "1000")
+LONG = (*RUN, "--quant", "fp32,nf4", "--sessions", "2", "--steps", "400")
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def test_an_interrupted_run_is_taken_up_and_keeps_what_it_had(bench: Bench, how:
     ]
     assert by_setting(resumed.document)["nf4"]["loss"]["reference_steps"] == 3  # of the same seed, or it were invalid
     stored = "SELECT json_extract(plan, '$.plans[0].seed'), json_extract(plan, '$.plans[0].steps') FROM run"
-    assert bench.rows(stored) == [(OTHER_SEED, 1000)]
+    assert bench.rows(stored) == [(OTHER_SEED, 400)]
     assert bench.runs()[0][1] == "finished"
     assert "no interrupted run" in bench("run", "--resume").sentence
 
@@ -103,7 +103,7 @@ def test_a_run_that_is_asked_to_stop_ends_like_an_interrupted_one(bench: Bench) 
 
 
 def test_a_device_in_use_is_told_with_its_holder_and_the_first_run_goes_on(bench: Bench) -> None:
-    with started(bench, *LONG) as process:
+    with started(bench, *LONG, "--steps", "1000") as process:  # it outlasts two commands
         wait_for_second_session(bench, process)
         second = bench(*RUN, "--quick", "--quant", "fp32", "--json")
         assert "is going on in another process" in bench("run", "--resume").err

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from devices.deployment.built_runner import BuiltRunner
 from suite.measuring import idle_device
 from tests.support.end_to_end.suite_runs import Bench, wait_for
-from tests.support.end_to_end.twin_runs import OTHER, TwinRun, be_impatient, outcome, runners_in
+from tests.support.end_to_end.twin_runs import OTHER, TwinRun, be_impatient, outcome, runners_in, steps_to_hit
 from tests.support.twins.twin_devices import LINKS, Twin, make_twin
 from tests.support.twins.twin_ssh import SshTwin
 
@@ -25,12 +24,12 @@ REDONE = [(0, 0, "ok"), (1, 0, "lost"), (1, 1, "ok")]
 UNDISTURBED = [(0, 0, "ok"), (1, 0, "ok")]
 
 
-@pytest.fixture(scope="module", params=LINKS)
-def board(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, aarch64_runner: BuiltRunner
-) -> Iterator[Twin]:
+@pytest.fixture(scope="module", params=[(link, False) for link in LINKS], ids=LINKS)
+def board(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
     """One of each link for all: only the first run on it has to push the runner."""
-    with make_twin(request.param, tmp_path_factory.mktemp(request.param)) as running:
+    link, emulated = request.param
+    request.getfixturevalue("aarch64_runner" if emulated else "host_bundle")
+    with make_twin(link, tmp_path_factory.mktemp(link), emulated=emulated) as running:
         yield running
 
 
@@ -50,7 +49,7 @@ def run(bench: Bench, twin: Twin) -> TwinRun:
     """The board is of kind `linux`: without a power sensor there is no idle power to wait for."""
     over_ssh = isinstance(twin, SshTwin)
     own: dict[str, Any] = {"kind": "linux"} if over_ssh else {"serial": _identity(twin)}
-    return TwinRun(bench, **twin.entry(connect_timeout_s=30, threads=1, **own))
+    return TwinRun(bench, steps=steps_to_hit(twin), **twin.entry(connect_timeout_s=30, threads=1, **own))
 
 
 def check(run: TwinRun, ran: Any, twin: Twin) -> None:
@@ -65,6 +64,9 @@ def check(run: TwinRun, ran: Any, twin: Twin) -> None:
     assert not (twin.workdir / "edge-training-suite/runner.pid").exists()
 
 
+@pytest.mark.parametrize(
+    "board", [(link, True) for link in LINKS], ids=[f"{link} aarch64" for link in LINKS], indirect=True
+)
 def test_a_killed_daemon_costs_one_session_which_is_redone(run: TwinRun, twin: Twin) -> None:
     def restart() -> None:
         twin.kill()

@@ -1,4 +1,4 @@
-"""Devices that are full, that flood, whose clock jumps and whose paths need quotes: real OpenSSH and adbd, aarch64."""
+"""Devices that are full, that flood, whose clock jumps and whose paths need quotes: real OpenSSH and adbd."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=LINKS)
 def twin(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Twin]:
-    with make_twin(request.param, tmp_path / "twin") as running:
+    with make_twin(request.param, tmp_path / "twin", emulated=False) as running:
         for name, value in running.environ.items():
             monkeypatch.setenv(name, value)
         yield running
@@ -70,7 +70,7 @@ def inside(twin: Twin, path: str) -> Path:
 
 def test_a_disk_that_is_too_small_is_told_with_the_room_that_is_missing(bench: Bench, twin: Twin) -> None:
     small_disk(twin, "12m")
-    run = TwinRun(bench, **entry(twin, runner=str(scripted_runner(bench))))
+    run = TwinRun(bench, **entry(twin, runner=str(scripted_runner(bench, twin))))
     ran = run()
     found = outcome(ran)
     assert (ran.code, found["status"]) == (4, "failed")
@@ -82,7 +82,7 @@ def test_a_disk_that_is_too_small_is_told_with_the_room_that_is_missing(bench: B
 
 def test_a_disk_that_fills_up_in_mid_run_keeps_the_sessions_before(bench: Bench, twin: Twin) -> None:
     small_disk(twin, "64m")
-    run = TwinRun(bench, **entry(twin, runner=str(scripted_runner(bench))))
+    run = TwinRun(bench, **entry(twin, runner=str(scripted_runner(bench, twin))))
 
     ballast, over = inside(twin, f"{suite_folder(twin)}/ballast"), threading.Event()
 
@@ -108,7 +108,7 @@ def test_a_runner_that_floods_is_ended_and_its_session_does_not_count(
 ) -> None:
     monkeypatch.setattr(shell_transport.ShellTransport.stream, "__kwdefaults__", _small_limit(1 << 20))
     flood = 'if [ "$ordinal" = 1 ]; then yes flooded-with-words; fi\n'
-    run = TwinRun(bench, **entry(twin, runner=str(scripted_runner(bench, during=flood))))
+    run = TwinRun(bench, **entry(twin, runner=str(scripted_runner(bench, twin, during=flood))))
     ran = run()
     found = outcome(ran)
     assert (ran.code, found["status"]) == (4, "partial")
@@ -120,14 +120,14 @@ def test_a_runner_that_floods_is_ended_and_its_session_does_not_count(
 
 
 def test_a_workdir_of_quotes_blanks_and_lines_is_a_name_like_any_other(
-    bench: Bench, twin: Twin, aarch64_runner: BuiltRunner
+    bench: Bench, twin: Twin, host_bundle: BuiltRunner
 ) -> None:
     workdir = twin.workdir / AWKWARD
     run = TwinRun(bench, **entry(twin, workdir=place_of(twin, workdir)))
     ran = run(sessions=1, steps=3)
     assert ran.code == 0, ran.err
     assert outcome(ran)["status"] == "ok"
-    assert (workdir / "runner" / aarch64_runner.hash / "runner").is_file()
+    assert (workdir / "runner" / host_bundle.hash / "runner").is_file()
     assert list((workdir / "jobs").iterdir()) == []
     assert not list(twin.root.rglob("stray"))
     assert not runners_in(twin)

@@ -23,7 +23,7 @@ def test_a_phone_is_measured_and_the_second_run_pushes_nothing(
     with AdbTwin(tmp_path / "phone", ANDROID_PHONE) as phone:
         for name, value in phone.environ.items():
             monkeypatch.setenv(name, value)
-        run = TwinRun(bench, **phone.entry())
+        run = TwinRun(bench, **phone.entry(threads=1))
         ran = run(sessions=1, steps=3)
         assert ran.code == 0, ran.err
         found = outcome(ran)

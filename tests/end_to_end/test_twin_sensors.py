@@ -1,4 +1,4 @@
-"""Power sensors of boards and phones that disappear or say garbage in mid-session: real links, aarch64 code.
+"""Power sensors of boards and phones that disappear or say garbage in mid-session: real links, the real runner.
 
 A sensor is lost for that session, and the measurement says why; the steps that it should have gone with stay. Energy
 that is made of half a session or of garbage is never shown.
@@ -27,6 +27,9 @@ from tests.support.twins.twin_ssh import SshTwin
 
 pytestmark = pytest.mark.twins
 
+STEPS = 600
+"""They take a few seconds, in which the sensor is read before it fails and after."""
+
 GAUGES = {
     "ssh": "sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/in_power0_input",
     "adb": "sys/class/power_supply/battery/current_now",
@@ -39,10 +42,11 @@ def link(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def twin(link: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aarch64_runner: BuiltRunner) -> Iterator[Twin]:
+def twin(link: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host_bundle: BuiltRunner) -> Iterator[Twin]:
     monkeypatch.setattr(idle_device, "IDLE_SECONDS", 1.0)
     warm_up_briefly(monkeypatch)
-    made: Twin = AdbTwin(tmp_path, ANDROID_PHONE) if link == "adb" else SshTwin(tmp_path, JETSON_NANO, busybox=True)
+    board = (ANDROID_PHONE if link == "adb" else JETSON_NANO).on_this_host()
+    made: Twin = AdbTwin(tmp_path, board) if link == "adb" else SshTwin(tmp_path, board, busybox=True)
     with made as running:
         for name, value in running.environ.items():
             monkeypatch.setenv(name, value)
@@ -52,8 +56,8 @@ def twin(link: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aarch64_run
 def check_that_only_the_sensor_is_lost(
     bench: Bench, run: TwinRun, twin: Twin, fail: Callable[[], Any], why: str
 ) -> None:
-    with run.fault(fail, ordinal=0, after_steps=6):
-        ran = run(sessions=1, steps=12)
+    with run.fault(fail, ordinal=0, after_steps=STEPS // 4):
+        ran = run(sessions=1, steps=STEPS)
     assert not runners_in(twin)
     found = outcome(ran)
     assert (ran.code, found["status"]) == (0, "ok"), ran.err

@@ -26,7 +26,7 @@ START_S = 300.0  # deploying to an emulated board on a very busy host
 
 @pytest.fixture(scope="module", params=LINKS)
 def twin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
-    with make_twin(request.param, tmp_path_factory.mktemp(request.param)) as running:
+    with make_twin(request.param, tmp_path_factory.mktemp(request.param), emulated=False) as running:
         yield running
 
 
@@ -35,7 +35,7 @@ def first(bench: Bench, twin: Twin, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """The home that measures."""
     for name, value in twin.environ.items():
         monkeypatch.setenv(name, value)
-    _write_inventory(bench, twin, runner=str(scripted_runner(bench, steps=5000)))
+    _write_inventory(bench, twin, runner=str(scripted_runner(bench, twin, steps=5000)))
     return bench
 
 

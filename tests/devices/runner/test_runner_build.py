@@ -11,6 +11,7 @@ import subprocess
 import pytest
 
 from devices.runner_builds.build import build_hash, build_runner, native_toolchain, toolchain_for
+from devices.runner_builds.bundle import bundle_toolchain
 from devices.runner_builds.compiler import RunnerBuildError
 from foundation.compiler import find_compiler
 from foundation.errors import UserError
@@ -54,6 +55,15 @@ def test_a_truncated_file_is_not_trusted(runner, tmp_path, broken):
         file.truncate(1000)
     with pytest.raises(RunnerBuildError, match="building the runner failed"):
         build_runner(home, broken)
+
+
+def test_a_bundle_for_this_host_is_made_of_its_native_build(runner, tmp_path, broken):
+    home = tmp_path / "home"
+    shutil.copytree(runner.parent, home / runner.parent.name)
+    system = bundle_toolchain(broken.machine, home).system
+    built = build_runner(home, dataclasses.replace(broken, system=system))
+    assert (built.folder / "runner").read_bytes() == runner.read_bytes()
+    assert built.command("") == (f"/{system.loader.name}", "--library-path", "/lib", "/runner")
 
 
 def test_a_failed_build_leaves_its_log_and_no_folder(tmp_path, broken):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -39,15 +40,15 @@ Outcome = tuple[int, int, str]
 class TwinRun:
     """A run of tiny in fp32 on a twin and on a second, local device, and the look at what it left."""
 
-    def __init__(self, bench: Bench, **board: Any) -> None:
-        self.bench = bench
+    def __init__(self, bench: Bench, *, steps: int = 8, **board: Any) -> None:
+        self.bench, self.steps = bench, steps
         self.last: Ran | None = None
-        other = {"kind": "local", "emulated": True}
+        other = {"kind": "local", "emulated": True, "threads": 1}
         YAML().dump({"devices": {BOARD: board, OTHER: other}}, bench.folder / "inventory.yaml")
 
-    def __call__(self, *, sessions: int = 2, steps: int = 8) -> Ran:
-        """Runs to its end in this process. An emulated step takes long enough to be hit in the middle."""
-        amount = ("--sessions", str(sessions), "--steps", str(steps))
+    def __call__(self, *, sessions: int = 2, steps: int | None = None) -> Ran:
+        """Runs to its end in this process. With a power sensor, too, a session takes only as long as its steps."""
+        amount = ("--sessions", str(sessions), "--steps", str(steps or self.steps), "--energy-window", "0")
         self.last = self.bench("run", "--device", "all", *SHAPE, "--quant", "fp32", *amount, "--json")
         return self.last
 
@@ -91,6 +92,11 @@ class TwinRun:
             if self.last is not None:
                 raised[0].add_note(f"The run left with {self.last.code} and printed:\n{self.last.err}")
             raise raised[0]
+
+
+def steps_to_hit(twin: Twin) -> int:
+    """So many that they last a second or more: long enough to be hit in the middle."""
+    return 8 if twin.board.processor.emulated_as else 500
 
 
 def outcome(ran: Ran, device: str = BOARD) -> Mapping[str, Any]:
@@ -147,28 +153,29 @@ while IFS= read -r line; do
     esac
 done <"$folder/${program##*/}"
 """
-_ELF_AARCH64 = b"\x7fELF\x02\x01\x01" + bytes(9) + (3).to_bytes(2, "little") + (183).to_bytes(2, "little") + bytes(44)
+_ELF_MACHINES = {"aarch64": 183, "x86_64": 62}  # e_machine of elf(5)
 _SECOND_NS = 10**9
 
 
-def scripted_runner(bench: Bench, *, pause_s: float = 0.2, steps: int = 12, during: str = "") -> Path:
-    """A folder for `runner:` of the inventory: a shell script that prints a session of fp32 in real time.
+def scripted_runner(bench: Bench, twin: Twin, *, pause_s: float = 0.2, steps: int = 12, during: str = "") -> Path:
+    """A folder for `runner:` of the twin's entry: a shell script that prints a session of fp32 in real time.
 
     `during` is shell text that is carried out in the middle of each session (`$ordinal` says which one it is).
     """
-    folder = bench.folder / "own runner"
+    folder, machine = bench.folder / "own runner", twin.board.processor.machine
     folder.mkdir()
-    (folder / "runner").write_bytes(_ELF_AARCH64)  # what the suite looks at to tell whose program it is
+    header = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HH", 3, _ELF_MACHINES[machine]) + bytes(44)
+    (folder / "runner").write_bytes(header)  # what the suite looks at to tell whose program it is
     (folder / "play").write_text(_PLAY)
     (folder / "during").write_text(during or ":\n")
     for record in (bench.home / "artifacts").glob("*/artifact.json"):
         if json.loads(record.read_text())["workload"]["quant"] == "fp32":
-            (folder / record.parent.name).write_text("".join(_lines(record.parent, steps, pause_s)))
-    write_manifest(folder, ("sh", "{folder}/play"), {"machine": "aarch64"})
+            (folder / record.parent.name).write_text("".join(_lines(record.parent, machine, steps, pause_s)))
+    write_manifest(folder, ("sh", "{folder}/play"), {"machine": machine})
     return folder
 
 
-def _lines(artifact: Path, steps: int, pause_s: float) -> Iterator[str]:
+def _lines(artifact: Path, machine: str, steps: int, pause_s: float) -> Iterator[str]:
     references = (json.loads(path.read_text()) for path in artifact.glob("reference-*.json"))
     losses = next(document["losses"] for document in references if document["of"]["seed"] == 7)
     begin = 5 * _SECOND_NS
@@ -178,7 +185,7 @@ def _lines(artifact: Path, steps: int, pause_s: float) -> Iterator[str]:
 
     yield event_line(
         **{"event": "header", "schema": 1, "session": "SESSION", "runner": "scripted", "clock": "CLOCK_MONOTONIC"},
-        **{"t_ns": begin, "pid": 1, "machine": "aarch64", "kernel": "6", "cpu": "none", "cpu_count": 1},
+        **{"t_ns": begin, "pid": 1, "machine": machine, "kernel": "6", "cpu": "none", "cpu_count": 1},
         **{"cpu_features": [], "threads": 1, "cpus_allowed": [0], "executorch": "1.5.1"},
     )
     loaded = {"rss_kib": 8000, "hwm_kib": 8000, "swap_kib": 0, "program_bytes": 1}

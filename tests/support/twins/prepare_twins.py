@@ -35,10 +35,11 @@ def register_emulator() -> None:
 
 def main() -> int:
     """0 when every twin can be made on this machine, 1 with the reason when one can't."""
+    machines = sorted({"aarch64", os.uname().machine})
     parts: dict[str, Callable[[], Path]] = {
-        "board": root_template,
+        **{f"board {machine}": partial(root_template, machine) for machine in machines},
+        **{f"phone {machine}": partial(phone_template, machine) for machine in machines},
         **{f"jtop {version}": partial(jtop_template, version) for version in JETSON_STATS},
-        "phone": phone_template,
         "adbd": adbd_root,
         "kernel": kernel_template,
     }

@@ -1,4 +1,4 @@
-"""A phone: a real adbd for aarch64 behind a cable of its own, with Android's places, commands and battery files.
+"""A phone: a real adbd behind a cable of its own, with Android's places, commands and battery files.
 
 adbd is Debian's (Android 14's), whose authorisation is off. The tools are busybox's, under the names alone that
 Android's toybox also has. What Android has and this hasn't: SELinux, seccomp for apps, Binder.
@@ -17,8 +17,15 @@ import adbutils
 from tests.support.twins.twin_boards import Board
 from tests.support.twins.twin_link import Link
 from tests.support.twins.twin_machine import START_TIMEOUT_S, Machine, until
-from tests.support.twins.twin_needs import need_aarch64_programs, need_programs, need_root
-from tests.support.twins.twin_packages import cached, copy_tree, remove_tree, run_tool, unpack_debian
+from tests.support.twins.twin_needs import need_programs, need_programs_of, need_root
+from tests.support.twins.twin_packages import (
+    cached,
+    copy_tree,
+    debian_architecture,
+    remove_tree,
+    run_tool,
+    unpack_debian,
+)
 from tests.support.twins.twin_power import PoweredTwin
 from tests.support.twins.twin_root import BUSYBOX_TOOLS, place_busybox_tools
 from tests.support.twins.twin_ssh import free_port
@@ -42,11 +49,11 @@ class AdbTwin(PoweredTwin):
     def __init__(self, folder: Path, board: Board) -> None:
         need_root()
         need_programs("mmdebstrap", "arch-test", "unshare", "nsenter", "setpriv")
-        need_aarch64_programs()
+        need_programs_of(board.processor.machine)
         folder.mkdir(parents=True, exist_ok=True)
         self.board, self.folder = board, folder
         self.root = folder / "root"
-        copy_tree(phone_template(), self.root)
+        copy_tree(phone_template(board.processor.machine), self.root)
         board.place(self.root)
         self.link = Link()
         self.machine = Machine(self.root, board.processor, board.kernel, self.link)
@@ -103,7 +110,7 @@ class AdbTwin(PoweredTwin):
 
 
 @functools.cache
-def phone_template() -> Path:
+def phone_template(machine: str = "aarch64") -> Path:
     """The root that is copied for each twin; made if it isn't in the cache. Skips the test where that is impossible."""
     recipe = {
         "version": _VERSION,
@@ -112,12 +119,12 @@ def phone_template() -> Path:
         "tools": BUSYBOX_TOOLS,
         "unused": _UNUSED,
     }
-    return cached("phone", recipe, _make) / "root"
+    return cached(f"phone-{machine}", recipe, functools.partial(_make, machine)) / "root"
 
 
-def _make(folder: Path) -> None:
+def _make(machine: str, folder: Path) -> None:
     root = folder / "root"
-    unpack_debian(root, _RELEASE, _PACKAGES, "arm64", _UNUSED)
+    unpack_debian(root, _RELEASE, _PACKAGES, debian_architecture(machine), _UNUSED)
     (root / "etc/passwd").write_text(f"root:x:0:0::/:/bin/sh\nshell:x:{SHELL_ID}:{SHELL_ID}::/data:/bin/sh\n")
     (root / "etc/group").write_text(f"root:x:0:\ntty:x:5:\nshell:x:{SHELL_ID}:\n")
     system = root / "system/bin"

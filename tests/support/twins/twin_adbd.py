@@ -7,10 +7,9 @@ import platform
 from pathlib import Path
 
 from tests.support.twins.twin_needs import need_programs
-from tests.support.twins.twin_packages import cached, unpack_debian
+from tests.support.twins.twin_packages import cached, debian_architecture, unpack_debian
 
 _RELEASE, _PACKAGES = "trixie", ("adbd",)
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _UNUSED = ("usr/share", "var/cache")
 
 
@@ -18,7 +17,7 @@ _UNUSED = ("usr/share", "var/cache")
 def adbd_root() -> Path:
     """adbd with its libraries; made if it is not in the cache. Skips where that is impossible."""
     need_programs("mmdebstrap")
-    architecture = _ARCHITECTURES.get(platform.machine(), platform.machine())
+    architecture = debian_architecture(platform.machine())
     recipe = {"release": _RELEASE, "packages": _PACKAGES, "architecture": architecture, "unused": _UNUSED}
 
     def make(folder: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.support.twins.twin_processors import NANO, PI_4, PI_5, Processor
+from tests.support.twins.twin_processors import NANO, PI_4, PI_5, THIS_HOST, Processor
 
 _CPUS = "sys/devices/system/cpu"
 
@@ -26,6 +26,10 @@ class Board:
     memory_kib: int
     files: Mapping[str, str] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)
+
+    def on_this_host(self) -> Board:
+        """The same with a processor that nothing emulates: for what doesn't depend on it, in a fraction of the time."""
+        return replace(self, processor=THIS_HOST)
 
     def place(self, root: Path) -> None:
         """Writes everything into a root."""

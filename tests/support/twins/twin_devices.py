@@ -55,11 +55,14 @@ class Twin(Protocol):
     def __exit__(self, *_raised: object) -> None: ...
 
 
-def make_twin(link: str, folder: Path, *, busybox: bool = True) -> Twin:
-    """A board behind OpenSSH, or a phone behind adbd; both on a cable."""
+def make_twin(link: str, folder: Path, *, emulated: bool = True, busybox: bool = True) -> Twin:
+    """A board behind OpenSSH, or a phone behind adbd; both on a cable, with their own processor or with this host's."""
+    board = ANDROID_PHONE if link == "adb" else RASPBERRY_PI_5
+    if not emulated:
+        board = board.on_this_host()
     if link == "adb":
-        return AdbTwin(folder, ANDROID_PHONE)
-    return SshTwin(folder, RASPBERRY_PI_5, cable=True, busybox=busybox)
+        return AdbTwin(folder, board)
+    return SshTwin(folder, board, cable=True, busybox=busybox)
 
 
 def place_of(twin: Twin, path: Path) -> str:

@@ -26,6 +26,7 @@ def aarch64_bundle(runner_home: Path) -> BuiltRunner:
 def emulated(argv: Sequence[str], processor: Processor, kernel: str | None = None) -> list[str]:
     """Returns the command that runs `argv` on that processor; `kernel` is the release that `uname` shows to it."""
     need_programs(EMULATOR)
+    assert processor.emulated_as
     release = [] if kernel is None else ["-r", kernel]
     return [EMULATOR, "-cpu", processor.emulated_as, *release, *argv]
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 
 import pytest
 
 from devices.deployment.built_runner import BuiltRunner
+from devices.runner_builds.bundle import build_bundle
 from tests.support.twins.twin_emulator import aarch64_bundle
 from tests.support.twins.twin_needs import NO_SKIPS, skips_fail
 
 # What a test needs is known from its fixtures. The marks that don't follow from these stand in the tests' own files.
-_MARKS = {"aarch64_runner": "twins", "adbd": "twins", "chromium": "browser", "exported": "slow"}
+_MARKS = {"aarch64_runner": "twins", "host_bundle": "twins", "adbd": "twins", "chromium": "browser", "exported": "slow"}
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -38,3 +40,11 @@ def aarch64_runner(request: pytest.FixtureRequest) -> BuiltRunner:
     cache = request.config.cache
     assert cache is not None
     return aarch64_bundle(cache.mkdir("runner"))
+
+
+@pytest.fixture(scope="session")
+def host_bundle(request: pytest.FixtureRequest) -> BuiltRunner:
+    """The bundle for devices with this host's processor, which is made of the native build."""
+    cache = request.config.cache
+    assert cache is not None
+    return build_bundle(os.uname().machine, cache.mkdir("runner"), print)

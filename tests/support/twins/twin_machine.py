@@ -54,11 +54,10 @@ class Machine:
     @property
     def environ(self) -> Mapping[str, str]:
         """What the programs in the machine need for the emulator to be the right processor and kernel."""
-        return {
-            "QEMU_CPU": self.processor.emulated_as,
-            "QEMU_UNAME": self.kernel,
-            "PATH": "/system/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        }
+        path = {"PATH": "/system/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+        if not self.processor.emulated_as:
+            return path
+        return {"QEMU_CPU": self.processor.emulated_as, "QEMU_UNAME": self.kernel} | path
 
     def boot(self) -> None:
         """Starts process 1 with fresh mounts. Raises TimeoutError or RuntimeError if it doesn't come up."""

@@ -31,15 +31,20 @@ def need_root() -> None:
         pytest.skip(f"twins need root for their mounts and namespaces, and this is user {os.geteuid()}: use sudo")
 
 
-def need_aarch64_programs() -> None:
-    """Skips the test unless the kernel starts programs for aarch64, on its own or through the emulator."""
-    if os.uname().machine == "aarch64":
+def need_programs_of(machine: str) -> None:
+    """Skips the test unless the kernel starts programs for that machine, on its own or through the emulator."""
+    if os.uname().machine == machine:
         return
     entry = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
     if not entry.is_file() or "enabled" not in entry.read_text():
         pytest.skip(
             f"the kernel doesn't start aarch64 programs through qemu: {REMEDY.replace('installs', 'registers')}"
         )
+
+
+def need_aarch64_programs() -> None:
+    """Skips the test unless the kernel starts programs for aarch64, on its own or through the emulator."""
+    need_programs_of("aarch64")
 
 
 def skips_fail() -> bool:

@@ -24,6 +24,11 @@ _MERGED_USR = "/usr/share/mmdebstrap/hooks/merged-usr"
 _TARGET = "$(REPO_URI)\t$(COMPONENT)\t$(ORIGIN)\t$(SUITE)"
 
 
+def debian_architecture(machine: str) -> str:
+    """What Debian calls a processor of `uname -m`."""
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+
+
 def debian_mirror() -> str | None:
     """The address that apt has for Debian's main archive; None if it has none."""
     apt_get = find_program("apt-get")

@@ -1,12 +1,12 @@
-"""A small Debian for aarch64 in a folder: OpenSSH, coreutils and a shell, with a user who can log in."""
+"""A small Debian in a folder: OpenSSH, coreutils and a shell, with a user who can log in."""
 
 from __future__ import annotations
 
 import functools
 from pathlib import Path
 
-from tests.support.twins.twin_needs import need_aarch64_programs, need_programs, need_root
-from tests.support.twins.twin_packages import cached, copy_tree, run_tool, unpack_debian
+from tests.support.twins.twin_needs import need_programs, need_programs_of, need_root
+from tests.support.twins.twin_packages import cached, copy_tree, debian_architecture, run_tool, unpack_debian
 
 RELEASE = "bookworm"
 USER, USER_ID = "bench", 1000
@@ -102,12 +102,12 @@ _FILES = {
 }
 
 
-def new_root(destination: Path) -> Path:
+def new_root(destination: Path, machine: str = "aarch64") -> Path:
     """A fresh copy of the root at `destination`, to be changed at will. The test skips where there can't be one."""
     need_root()
     need_programs("mmdebstrap", "arch-test", "openssl", "unshare", "nsenter", "setpriv")
-    need_aarch64_programs()
-    copy_tree(root_template(), destination)
+    need_programs_of(machine)
+    copy_tree(root_template(machine), destination)
     return destination
 
 
@@ -119,15 +119,15 @@ def place_busybox_tools(folder: Path) -> None:
 
 
 @functools.cache
-def root_template() -> Path:
+def root_template(machine: str = "aarch64") -> Path:
     """The root that is copied for each twin; made if it is not in the cache. Skips where that is impossible."""
     recipe = {"version": _VERSION, "release": RELEASE, "packages": _PACKAGES, "files": _FILES, "unused": _UNUSED}
-    return cached("root", recipe, _make) / "root"
+    return cached(f"root-{machine}", recipe, functools.partial(_make, machine)) / "root"
 
 
-def _make(folder: Path) -> None:
+def _make(machine: str, folder: Path) -> None:
     root = folder / "root"
-    unpack_debian(root, RELEASE, _PACKAGES, "arm64", _UNUSED)
+    unpack_debian(root, RELEASE, _PACKAGES, debian_architecture(machine), _UNUSED)
     for name, text in _FILES.items():
         (root / name).write_text(text)
     hashed = run_tool("openssl", "passwd", "-6", "-stdin", stdin=PASSWORD).strip()

@@ -44,7 +44,7 @@ class SshTwin(PoweredTwin):
         folder.mkdir(parents=True, exist_ok=True)
         self.board, self.folder = board, folder
         self.link = Link() if cable else None
-        self.root = new_root(folder / "root")
+        self.root = new_root(folder / "root", board.processor.machine)
         if busybox:
             place_busybox_tools(self.root / "usr/local/bin")
             users = self.root / "etc/passwd"
