@@ -21,7 +21,7 @@ def test_all_settings_are_measured_on_an_aarch64_board(
     bench: Bench, aarch64_runner: BuiltRunner, tmp_path: Path
 ) -> None:
     """The suite itself compares the losses of each session with the reference; a wrong one would be `invalid`."""
-    with SshTwin(tmp_path / "twin", RASPBERRY_PI_5, busybox=True) as twin:
+    with SshTwin(tmp_path / "twin", RASPBERRY_PI_5) as twin:
         entry = twin.entry(kind="linux")
         YAML().dump({"devices": {"board": entry}}, bench.folder / "inventory.yaml")
         ran = bench("run", "--device", "board", *SHAPE, "--quant", ",".join(SETTINGS), "--quick", "--json")
@@ -36,8 +36,8 @@ def test_all_settings_are_measured_on_an_aarch64_board(
 
 
 @pytest.mark.parametrize(
-    ("board", "power", "busybox"),
-    [(RASPBERRY_PI_5, "pmic", False), (JETSON_NANO, "POM_5V_IN", True)],
+    ("board", "power"),
+    [(RASPBERRY_PI_5, "pmic"), (JETSON_NANO, "POM_5V_IN")],
     ids=["Raspberry Pi 5", "Jetson Nano"],
 )
 def test_a_board_is_measured_with_its_power_and_the_second_run_pushes_nothing(
@@ -47,11 +47,9 @@ def test_a_board_is_measured_with_its_power_and_the_second_run_pushes_nothing(
     monkeypatch: pytest.MonkeyPatch,
     board: Board,
     power: str,
-    busybox: bool,
 ) -> None:
-    """With the tools of a Debian, and with those of a small system."""
     monkeypatch.setattr(idle_device, "IDLE_SECONDS", 1.0)
-    with SshTwin(tmp_path / "twin", board, busybox=busybox) as twin:
+    with SshTwin(tmp_path / "twin", board) as twin:
         YAML().dump({"devices": {"board": twin.entry(threads=1)}}, bench.folder / "inventory.yaml")
         quick = ("run", "--device", "board", *SHAPE, "--quant", "fp32", "--quick", "--json")
         ran = bench(*quick)
