@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import workloads.export.shared_constants as shared
+from tests.support.workloads.program_bounds import workload_of
 from tests.support.workloads.training_runs import ArtifactOf, Settings, some_batches, train_in_runner
 from workloads.export.artifact import Artifact, ArtifactCache
 from workloads.export.data_files import ADAPTERS, WEIGHTS, Catalog, DataCache, DataFile
@@ -38,7 +39,7 @@ def share(workload: Workload, weights: ModelWeights, cache: DataCache) -> list[s
 
 @pytest.mark.parametrize("quant", QUANTIZATION_SETTINGS)
 def test_programs_of_two_shapes_share_their_data_files(quant: str, exported: ArtifactOf) -> None:
-    one, other = (exported(Workload("tiny", quant, q=q, b=1, T=T, rank=4)) for q, T in ((1, 8), (2, 16)))
+    one, other = exported(replace(SHAPE, quant=quant)), exported(workload_of(quant))  # many tests need the latter
     assert one.hash != other.hash
     assert [file.name for file in one.data] == [WEIGHTS, ADAPTERS]
     assert hashes(one.data) == hashes(other.data)
