@@ -13,7 +13,9 @@ import numpy as np
 import tokenizers
 
 from foundation.errors import UserError
+from foundation.foreign_files import open_regular
 from workloads.models.config import LlamaConfig
+from workloads.models.gguf_header import GgufHeader, TensorPlace, read_header
 from workloads.models.tokenizer import BYTE_LEVEL_CUTS, Tokenizer, byte_level_bpe, mark_special, padding_id, scored_bpe
 from workloads.models.weights import (
     Digest,
@@ -27,6 +29,9 @@ from workloads.models.weights import (
 if TYPE_CHECKING:
     import torch
 
+
+MOST_PIECE_CHARS = 256
+"""Of a token of SentencePiece, which makes none above 16 unless it is asked to."""
 
 #: Values of `tokenizer.ggml.token_type`.
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
@@ -98,6 +103,10 @@ def _scored(metadata: Metadata, tokens: list[str]) -> tokenizers.Tokenizer:
     scores = metadata.listing("tokenizer.ggml.scores", float)
     if len(scores) != len(tokens):
         raise UserError(f"{metadata.path}: {len(tokens)} tokens but {len(scores)} scores: fetch the file again.")
+    if (longest := max(map(len, tokens), default=0)) > MOST_PIECE_CHARS:  # each is tried at every cut
+        raise UserError(
+            f"{metadata.path}: a token has {longest} characters, {MOST_PIECE_CHARS} is the limit: fetch the file again."
+        )
     unknown_id = _token_id(metadata, "unknown", len(tokens))
     return scored_bpe(tokens, scores, unknown_id if unknown_id is not None else 0)
 
@@ -166,8 +175,6 @@ LAYER_NAMES = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
-#: What the reader raises for a file that ends early or holds nonsense.
-MALFORMED = (ValueError, IndexError, KeyError, OverflowError, TypeError, MemoryError)
 
 
 def load_gguf(name: str, path: Path, digest: Digest | None = None) -> ModelWeights:
@@ -175,10 +182,10 @@ def load_gguf(name: str, path: Path, digest: Digest | None = None) -> ModelWeigh
 
     Raises `UserError` for a file that is missing, truncated, not a plain Llama, or incomplete.
     """
-    reader = _open(path)
-    metadata = Metadata(reader, path)
-    tensors = {canonical_name(tensor.name): tensor for tensor in reader.tensors}
-    shapes = {tensor: tuple(int(size) for size in reversed(entry.shape)) for tensor, entry in tensors.items()}
+    header = _open(path)
+    metadata = Metadata(header, path)
+    tensors = {canonical_name(tensor.name): tensor for tensor in header.tensors}
+    shapes = {tensor: entry.shape for tensor, entry in tensors.items()}
     config = _config(metadata, shapes)
     check_tensors(config, shapes, path)
     sources: dict[str, Callable[[], torch.Tensor]] = {
@@ -193,25 +200,19 @@ def load_gguf(name: str, path: Path, digest: Digest | None = None) -> ModelWeigh
 class Metadata:
     """The key-value pairs of a GGUF file, with typed access."""
 
-    def __init__(self, reader: gguf.GGUFReader, path: Path) -> None:
-        self._reader = reader
+    def __init__(self, header: GgufHeader, path: Path) -> None:
+        self._values = header.values
         self.path = path
 
     def optional(self, key: str) -> Any:
         """Returns the value of `key`, or None."""
-        field = self._reader.get_field(key)
-        if field is None:
-            return None
-        try:
-            value = field.contents()
-        except MALFORMED as error:
-            raise UserError(f"{self.path}: {key} can't be read ({error}): fetch the file again.") from error
+        value = self._values.get(key)
         # A float32 such as 1e-05 reads as 9.99999974e-06: use the shortest decimal that means the same.
         return float(str(np.float32(value))) if isinstance(value, float) else value
 
     def keys_below(self, prefix: str) -> list[str]:
         """Returns the keys that begin with `prefix`, without it."""
-        return [key.removeprefix(prefix) for key in self._reader.fields if key.startswith(prefix)]
+        return [key.removeprefix(prefix) for key in self._values if key.startswith(prefix)]
 
     def required(self, key: str) -> Any:
         """Returns the value of `key`; raises `UserError` if there is none."""
@@ -261,18 +262,18 @@ def rotary_halves(rows: torch.Tensor, heads: int) -> torch.Tensor:
     return pairs.transpose(1, 2).reshape(-1, columns).contiguous()
 
 
-def _open(path: Path) -> gguf.GGUFReader:
+def _open(path: Path) -> GgufHeader:
     try:
-        with path.open("rb") as file:
+        with open_regular(path, what="a GGUF file") as file:
             magic = file.read(4)
         if magic != b"GGUF":
             raise UserError(
                 f"{path} is not a GGUF file (it begins with {magic!r}): give a .gguf file or a model folder."
             )
-        return gguf.GGUFReader(path)
+        return read_header(path)
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}): check the path.") from error
-    except MALFORMED as error:
+    except ValueError as error:
         size = path.stat().st_size
         raise UserError(f"{path} is damaged or ends early at {size} bytes ({error}): fetch the file again.") from error
 
@@ -328,16 +329,18 @@ def _heads(config: LlamaConfig, tensor: str) -> int:
     return config.kv_heads if tensor.endswith(".k_proj.weight") else 0
 
 
-def _read_tensor(entry: gguf.ReaderTensor, heads: int, path: Path) -> torch.Tensor:
+def _read_tensor(entry: TensorPlace, heads: int, path: Path) -> torch.Tensor:
     import torch  # takes seconds, and a run with cached programs needs no tensors
 
     try:
-        values = gguf.dequantize(entry.data, entry.tensor_type)
+        values = gguf.dequantize(entry.read(), entry.type)
     except NotImplementedError as error:
         raise UserError(
-            f"{path}: {entry.name} is stored as {entry.tensor_type.name}, which can't be dequantized here: "
+            f"{path}: {entry.name} is stored as {entry.type.name}, which can't be dequantized here: "
             "use a file quantized to Q4_1, Q8_0, F16 or the like."
         ) from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: {entry.name} can't be read any more ({error}): copy the file again.") from error
     # The file is mapped read-only and torch wants memory of its own.
     tensor = torch.from_numpy(np.array(values, dtype=np.float32, copy=True))
     return rotary_halves(tensor, heads) if heads else tensor
