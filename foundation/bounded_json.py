@@ -61,4 +61,3 @@ def _contents(values: Sequence[Json], most_keys: int, finite: bool) -> Iterator[
                 yield list(value.values())
             elif isinstance(value, list):
                 yield value
-

@@ -26,11 +26,17 @@ _KINDS = (
 
 @contextmanager
 def open_regular(
-    path: Path, *, what: str, limit_bytes: int | None = None, refusal: type[UserError] = UserError
+    path: Path,
+    *,
+    what: str,
+    limit_bytes: int | None = None,
+    refusal: type[UserError] = UserError,
+    advice: str = "check the path",
 ) -> Iterator[BinaryIO]:
     """Opens `path` for reading, as `what` (such as "a plan file"), without ever waiting for another process.
 
-    Raises `refusal` for anything but a regular file of at most `limit_bytes`, and OSError for what can't be opened.
+    Raises `refusal` for anything but a regular file, or for one of more than `limit_bytes` with the `advice`, and
+    OSError for what can't be opened.
     """
     # Before opening, too: that alone can set off a device.
     _require_regular(path.stat().st_mode, path, what, refusal)
@@ -38,24 +44,23 @@ def open_regular(
         status = os.fstat(stream.fileno())
         _require_regular(status.st_mode, path, what, refusal)
         if limit_bytes is not None and status.st_size > limit_bytes:
-            raise _too_large(path, what, limit_bytes, f"{status.st_size} bytes", refusal)
+            raise refusal(_too_large(path, what, limit_bytes, f"{status.st_size} bytes", advice))
         yield stream
 
 
-def require_regular(
-    path: Path, *, what: str, limit_bytes: int | None = None, refusal: type[UserError] = UserError
-) -> int:
-    """Returns the bytes of a file that a library is going to open by its path; raises as `open_regular` does."""
-    with open_regular(path, what=what, limit_bytes=limit_bytes, refusal=refusal) as stream:
-        return os.fstat(stream.fileno()).st_size
-
-
-def read_regular(path: Path, *, what: str, limit_bytes: int, refusal: type[UserError] = UserError) -> bytes:
+def read_regular(
+    path: Path,
+    *,
+    what: str,
+    limit_bytes: int,
+    refusal: type[UserError] = UserError,
+    advice: str = "check the path",
+) -> bytes:
     """Returns the content of `path`, of which never more than `limit_bytes` are read; raises as `open_regular` does."""
-    with open_regular(path, what=what, limit_bytes=limit_bytes, refusal=refusal) as stream:
+    with open_regular(path, what=what, limit_bytes=limit_bytes, refusal=refusal, advice=advice) as stream:
         data = stream.read(limit_bytes + 1)  # it may have grown, and the size of what the kernel makes up is 0
     if len(data) > limit_bytes:
-        raise _too_large(path, what, limit_bytes, f"more than {limit_bytes} bytes", refusal)
+        raise refusal(_too_large(path, what, limit_bytes, "more bytes than it says", advice))
     return data
 
 
@@ -65,5 +70,5 @@ def _require_regular(mode: int, path: Path, what: str, refusal: type[UserError])
         raise refusal(f"{printable(str(path))} is {kind}, and {what} must be a file: save it as one and name that.")
 
 
-def _too_large(path: Path, what: str, limit_bytes: int, size: str, refusal: type[UserError]) -> UserError:
-    return refusal(f"{printable(str(path))} has {size}, but {what} has {limit_bytes} at most: check the path.")
+def _too_large(path: Path, what: str, limit_bytes: int, size: str, advice: str) -> str:
+    return f"{printable(str(path))} has {size}, and {limit_bytes} is the limit for {what}: {advice}."

@@ -44,20 +44,29 @@ HOSTILE = {
     "a million tensors": (_header(10**6), "claims 1000000 tensors, and 0 bytes are left"),
     "tensors that fit": (_header(30_000) + bytes(24 * 30_000), "claims 30000 tensors, and 20000 more is the limit"),
     "endless keys": (_header(0, keys=2**63), "claims 9223372036854775808 keys"),
-    "a large list of bytes": (_header(0, _list(_U8, 3_000_000, bytes(3_000_000))), "3000000 elements of lists, and 2000000"),
+    "a large list of bytes": (
+        _header(0, _list(_U8, 3_000_000, bytes(3_000_000))),
+        "3000000 elements of lists, and 2000000",
+    ),
     "many lists": (
         _header(0, *(_list(_U8, 600_000, bytes(600_000), name=b"list%d" % index) for index in range(4))),
         "claims 600000 elements of lists, and 200000 more",
     ),
     "a text beyond the end": (_header(0, _text(b"k") + struct.pack("<IQ", _STRING, 2**63)), "bytes are missing"),
     "an unknown type": (_header(0, _text(b"k") + struct.pack("<I", 77)), "unknown type 77"),
-    "many dimensions": (_header(1, _text(b"t") + struct.pack("<I", 2**31) + bytes(64), keys=0), "2147483648 dimensions"),
+    "many dimensions": (
+        _header(1, _text(b"t") + struct.pack("<I", 2**31) + bytes(64), keys=0),
+        "2147483648 dimensions",
+    ),
     "a tensor without end": (
         _header(1, _text(b"t") + struct.pack("<IQQIQ", 2, 2**32, 2**32, 0, 0), keys=0),
         r"its tensor t goes \d+ bytes beyond the end",
     ),
     "the other byte order": (_header(0, order=">"), "is stored big-endian"),
-    "a type of the future": (_header(1, _text(b"t") + struct.pack("<IQIQ", 1, 1, 999, 0), keys=0), "999 is not a valid"),
+    "a type of the future": (
+        _header(1, _text(b"t") + struct.pack("<IQIQ", 1, 1, 999, 0), keys=0),
+        "999 is not a valid",
+    ),
     "a key twice": (_header(0, *[_list(_U8, 0)] * 2), "the key 'a.list' is there twice"),
     "text that is none": (_header(0, _text(b"\xff") + struct.pack("<IB", _U8, 0)), "can't decode byte 0xff"),
 }
@@ -170,7 +179,10 @@ def test_minus_one_and_a_padding_beyond_the_vocabulary_are_fine(folder: Path) ->
 
 @pytest.mark.parametrize(
     ("claimed", "sentence"),
-    [(2**63, "header of 9223372036854775808 bytes, and"), (17 << 20, "header of 17825792 bytes, 16777216 is the limit")],
+    [
+        (2**63, "header of 9223372036854775808 bytes, and"),
+        (17 << 20, "header of 17825792 bytes, 16777216 is the limit"),
+    ],
 )
 def test_a_header_of_safetensors_is_measured_first(
     folder: Path, monkeypatch: pytest.MonkeyPatch, claimed: int, sentence: str
