@@ -53,11 +53,9 @@ def _texts(value: dict[str, Any]) -> dict[str, str]:
     """Checks texts by name; raises ValueError for the first that is wrong, instead of an error for each."""
     if len(value) > _MOST_TEXTS:
         raise ValueError(f"it holds {len(value)} names, {_MOST_TEXTS} is the limit")
-    odd = next(
-        (key for key, text in value.items() if not (isinstance(text, str) and 0 < len(key) <= _NAME_CHARS)), None
-    )
-    if odd is not None:
-        raise ValueError(f"{printable(odd, 40)!r} is no name with a text")
+    for key, text in value.items():
+        if not isinstance(text, str) or not 0 < len(key) <= _NAME_CHARS:
+            raise ValueError(f"{printable(key, 40)!r} is no name with a text")
     return {_name(key): printable(text, MAX_TEXT_CHARS) for key, text in value.items()}
 
 

@@ -78,9 +78,8 @@ def _config(settings: dict[str, Any], path: Path) -> LlamaConfig:
     theta = settings.get("rope_theta", rope.get("rope_theta", 10_000.0) if isinstance(rope, dict) else 10_000.0)
     eps = settings.get("rms_norm_eps", 1e-6)
     if not is_number(theta) or not is_number(eps):
-        raise UserError(
-            f"{path}: rope_theta and rms_norm_eps must be numbers, but they are {printable(repr(theta), 40)} and {printable(repr(eps), 40)}."
-        )
+        words = f"{printable(repr(theta), 40)} and {printable(repr(eps), 40)}"
+        raise UserError(f"{path}: rope_theta and rms_norm_eps must be numbers, but they are {words}.")
     return LlamaConfig(
         vocab_size=_integer(settings, "vocab_size", path),
         hidden_size=hidden,
