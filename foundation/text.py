@@ -15,16 +15,22 @@ def decode(data: bytes | bytearray) -> str:
     return data.decode("utf-8", errors="replace")
 
 
-def printable(text: str, limit: int = 300) -> str:
-    """Returns `text` from outside as one line that is safe to print.
+def harmless(text: str) -> str:
+    """Returns `text` from outside without anything that a terminal acts on, but for the ends of its lines.
 
-    Control and other non-printable characters (escape sequences and lone surrogates among them) become U+FFFD, white
-    space becomes a blank, and what exceeds `limit` characters is cut.
+    Control and other non-printable characters (escape sequences and lone surrogates among them) become U+FFFD, other
+    white space a blank.
     """
-    cut = text[: limit + 1]
-    if not cut.isprintable():
-        cut = "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in cut)
-    line = cut.strip()
+    if text.isprintable():
+        return text  # nearly always, and much faster
+    return "".join(
+        c if c.isprintable() or c == "\n" else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+
+
+def printable(text: str, limit: int = 300) -> str:
+    """Returns `text` from outside as one `harmless` line, cut at `limit` characters."""
+    line = harmless(text[: limit + 1]).replace("\n", " ").strip()
     return line if len(text) <= limit else line[: limit - 1] + "…"
 
 

@@ -25,6 +25,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from foundation.text import harmless
+
 OnStep = Callable[[str, int], None]
 OnBytes = Callable[[str, int, int], None]
 
@@ -43,10 +45,14 @@ class _Amount(ProgressColumn):
         return self._steps.render(task) if unit == "steps" else Text("")
 
 
+def _plain(text: str) -> str:
+    return escape(harmless(text))
+
+
 class Display:
     """Notes are lines that stay; bars live only while their work does. Threads may share it.
 
-    Text may come from devices: it is escaped.
+    Text may come from devices: it is neither markup nor escape sequences.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -58,7 +64,7 @@ class Display:
 
     def note(self, text: str) -> None:
         """Prints a line that stays."""
-        self.console.print(escape(text))
+        self.console.print(_plain(text))
 
     @contextlib.contextmanager
     def busy(self, text: str) -> Iterator[None]:
@@ -102,7 +108,7 @@ class Display:
             return
         progress, task = self._add(text, unit, total)
         try:
-            yield lambda done, total, text: progress.update(task, completed=done, total=total, description=escape(text))
+            yield lambda done, total, text: progress.update(task, completed=done, total=total, description=_plain(text))
         finally:
             self._remove(progress, task)
 
@@ -112,7 +118,7 @@ class Display:
                 columns = (TextColumn("{task.description}"), BarColumn(), _Amount(), TimeElapsedColumn())
                 self._live = Progress(*columns, console=self.console, transient=True)
                 self._live.start()
-            return self._live, self._live.add_task(escape(text), total=total, unit=unit)
+            return self._live, self._live.add_task(_plain(text), total=total, unit=unit)
 
     def _remove(self, progress: Progress, task: TaskID) -> None:
         with self._changing:

@@ -13,6 +13,7 @@ import click
 
 from devices.errors import DeviceError
 from foundation.errors import UserError
+from foundation.text import harmless
 from suite.cli.lazy import Later, LazyGroup
 from suite.errors import SuiteError
 from suite.exit_codes import ERROR, INTERRUPTED, USAGE
@@ -126,7 +127,7 @@ def run_command(arguments: Sequence[str]) -> int:
 
 def _fail(sentence: str, code: int) -> int:
     with contextlib.suppress(OSError):  # nobody is there to read it any more
-        click.echo(f"suite: {sentence}", err=True)
+        click.echo(f"suite: {harmless(sentence)}", err=True)
     return code
 
 

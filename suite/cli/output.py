@@ -1,17 +1,26 @@
-"""Tables and values on standard output: fitted to a terminal, at full width in a pipe, in typeable characters."""
+"""Tables and values on standard output: fitted to a terminal, at full width in a pipe, in typeable characters.
+
+Text may come from devices and files: what a terminal would act on is replaced here, and in `suite.display`.
+"""
 
 from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import click
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from foundation.errors import UserError
+from foundation.text import harmless
+from foundation.unavailable import Json, unavailable
 from reports.model.quantities import metric_span, metric_value
 
 _WIDEST = 10_000
@@ -22,10 +31,38 @@ def print_json(document: Any, *, finite: bool = False) -> None:
     click.echo(json.dumps(document, indent=1, allow_nan=not finite))
 
 
+def print_plain(text: str, *, err: bool = False) -> None:
+    """Prints text as it is, also on a terminal: a path or a command that is copied whole. `err`: on standard error."""
+    click.echo(harmless(text), err=err)
+
+
+def require_written(report: Path | UserError) -> Path:
+    """Returns the page's path; raises why it could not be written, which is for the end of what a command prints."""
+    if isinstance(report, UserError):
+        raise report
+    return report
+
+
+def report_document(report: Path | UserError) -> Json:
+    """Returns the path or that reason for a document."""
+    return unavailable(str(report)) if isinstance(report, UserError) else str(report)
+
+
 def print_line(text: str) -> None:
-    """Prints a line of text that may come from a device; on a terminal it wraps between words."""
+    """Prints a line of text; on a terminal it wraps between words."""
     console = Console(highlight=False)
-    console.print(escape(text), soft_wrap=not console.is_terminal)
+    console.print(escape(harmless(text)), soft_wrap=not console.is_terminal)
+
+
+class TextTable(Table):
+    """A table whose cells are text and nothing else. `pads` keeps the space around columns, for long texts."""
+
+    def __init__(self, *, pads: bool = False) -> None:
+        super().__init__(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=not pads)
+
+    def add_texts(self, cells: Iterable[str]) -> None:
+        """Adds a row."""
+        self.add_row(*(escape(harmless(cell)) for cell in cells))
 
 
 def print_table(table: Table) -> None:

@@ -39,16 +39,16 @@ _VERSIONS = ("edge-training-suite", "torch", "executorch", "torchao")
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a run: its measurements, and the page with them."""
+    """The result of a run: its measurements, and the page with them, or why that could not be written."""
 
     run_id: str
     measurements: list[Measurement]
-    report: Path
+    report: Path | UserError
 
     @property
     def complete(self) -> bool:
         """Whether every measurement has numbers, or is known to be impossible on its device."""
-        return all(found.status in ("ok", "unstable", "unsupported") for found in self.measurements)
+        return _complete(self.measurements)
 
 
 Afterwards = Callable[[Run, Inventory], None]
@@ -217,13 +217,22 @@ def measure(run: Run, inventory: Inventory, afterwards: Afterwards) -> Outcome:
         compared = with_ratios([one.measurement for one in recorded])
         for one, found in zip(recorded, compared, strict=True):
             run.store.finish_measurement(one.measurement_id, replace(found, role=one.role))
-        outcome = Outcome(run.run_id, compared, run.home.reports)
         afterwards(run, inventory)
-        run.store.finish_run(run.run_id, "finished" if outcome.complete else "partial")
+        run.store.finish_run(run.run_id, "finished" if _complete(compared) else "partial")
     except BaseException:
         # If the store cannot take this either, the run stays open, and the first error is the one to report.
         with contextlib.suppress(StoreError):
             run.store.finish_run(run.run_id, "interrupted")
         raise
-    report = build(StoreSource(run.store), run.home.reports, [run.run_id])
-    return replace(outcome, report=report)
+    return Outcome(run.run_id, compared, _write_report(run))
+
+
+def _write_report(run: Run) -> Path | UserError:
+    try:
+        return build(StoreSource(run.store), run.home.reports, [run.run_id])
+    except UserError as error:  # no reason to keep back what was measured
+        return error
+
+
+def _complete(measurements: Sequence[Measurement]) -> bool:
+    return all(found.status in ("ok", "unstable", "unsupported") for found in measurements)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from devices.inventory.entry import DeviceEntry
+from foundation.errors import UserError
 from reports.model.measurement import Measurement
 from reports.model.quantities import Metric
 from suite import exit_codes
@@ -284,7 +285,7 @@ class Night:
     series: tuple[JudgedSeries, ...]
     measurements: tuple[Measurement, ...]
     commands: Mapping[tuple[str, str], str]
-    report: Path
+    report: Path | UserError
     gaps: tuple[Gap, ...] = ()
 
     def of(self, verdict: str) -> list[JudgedSeries]:

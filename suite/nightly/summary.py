@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from foundation.unavailable import Json
+from foundation.unavailable import Json, unavailable
 from reports.model.measurement import Measurement
 from suite.nightly.judging import JudgedSeries, Night
 
@@ -53,7 +54,7 @@ def document(night: Night) -> dict[str, Json]:
     return {
         "text": f"Night {night.run_id}: {banner(night)}.",
         "run_id": night.run_id,
-        "report": str(night.report),
+        "report": str(night.report) if isinstance(night.report, Path) else unavailable(str(night.report)),
         "exit_code": night.exit_code,
         "series": len(night.series),
         "verdicts": {word: len(night.of(word)) for word in _WORDS},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -58,6 +59,24 @@ def test_a_truncated_program_in_the_cache_is_exported_again(bench: Bench, shared
     assert damaged.stat().st_size == (whole / "program.pte").stat().st_size
     log = (bench.home / "artifacts" / "export.log").read_text()
     assert not any(line and line in ran.err for line in log.splitlines())
+
+
+def test_what_was_measured_is_shown_before_a_page_that_can_not_be_written(bench: Bench) -> None:
+    reports = bench.home / "reports"
+    shutil.rmtree(reports, ignore_errors=True)
+    reports.write_text("in the way")
+    ran = bench(*RUN, "--quick", "--quant", "nf4")
+    assert ran.code == 2
+    assert re.search(r"local +nf4 .* ok", ran.out)
+    assert "report" not in ran.out and "reports cannot be made" in ran.err.splitlines()[-1]
+    as_json = bench(*RUN, "--quick", "--quant", "nf4", "--json")
+    document = json.loads(as_json.out)
+    assert (as_json.code, document["measurements"][0]["status"]) == (2, "ok")
+    assert "cannot be made" in document["report"]["unavailable"]
+    assert bench.rows("SELECT DISTINCT status FROM run") == [("finished",)]
+    reports.unlink()
+    assert bench("report").code == 0
+    assert list(reports.glob(f"**/*{document['run_id']}*"))
 
 
 def test_a_program_damaged_in_the_cache_is_exported_again_with_one_note(bench: Bench, shared: Path) -> None:

@@ -14,7 +14,7 @@ from devices.inventory.json_schema import inventory_schema
 from devices.inventory.reading import load
 from suite import exit_codes
 from suite.cli.options import inventory_option
-from suite.cli.output import print_json
+from suite.cli.output import print_json, print_plain
 
 
 @click.command("add")
@@ -41,10 +41,10 @@ def add(name: str, inventory_path: Path, **values: Any) -> int:
     """
     add_device(inventory_path, name, {key: value for key, value in values.items() if value is not None})
     entry = load(inventory_path).devices[name]
-    click.echo(f"{inventory_path} has the device {name} now ({entry.kind}, {entry.transport})")
+    print_plain(f"{inventory_path} has the device {name} now ({entry.kind}, {entry.transport})")
     where = "" if inventory_path == Path("inventory.yaml") else f" --inventory {shlex.quote(str(inventory_path))}"
     step = f"suite devices {'check' if entry.transport == 'local' else 'enroll'} {name}{where}"
-    click.echo(f"next: {step}")
+    print_plain(f"next: {step}")
     return exit_codes.OK
 
 

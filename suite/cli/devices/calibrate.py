@@ -15,7 +15,7 @@ from foundation.text import printable
 from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
-from suite.cli.output import print_json, print_line
+from suite.cli.output import print_json, print_line, print_plain
 from suite.energy.calibration import Calibration, calibrate
 
 _DEFAULT_SECONDS = 10.0
@@ -58,7 +58,7 @@ def calibrate_device(
         raise UserError(f"{printable(name)!r} stands for {len(chosen)} devices: name one to calibrate.")
     (entry,) = chosen
     if not as_json:
-        click.echo(f"{entry.name} idles, computes on all cores and idles again, {seconds:g} s each", err=True)
+        print_plain(f"{entry.name} idles, computes on all cores and idles again, {seconds:g} s each", err=True)
     with connect(entry, home.locks) as device:
         found = calibrate(device, seconds, meter_mw)
     if as_json:
@@ -67,9 +67,9 @@ def calibrate_device(
         print_line(str(found))
     if yes or (not as_json and click.confirm(_question(found, inventory_path))):
         change_device(inventory_path, entry.name, {"power": {"scale": found.scale, "sign": found.sign}})
-        click.echo(f"{inventory_path} has it now; `suite devices check {entry.name}` shows the power", err=as_json)
+        print_plain(f"{inventory_path} has it now; `suite devices check {entry.name}` shows the power", err=as_json)
     elif not as_json:
-        click.echo(f"{inventory_path} stays as it is")
+        print_plain(f"{inventory_path} stays as it is")
     return exit_codes.OK
 
 

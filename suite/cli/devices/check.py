@@ -13,7 +13,7 @@ from suite import exit_codes
 from suite.cli.devices.list import print_rows
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
-from suite.cli.output import print_json
+from suite.cli.output import print_json, print_plain
 from suite.energy.meter_program import meter_rows
 from suite.home import Home
 
@@ -34,7 +34,7 @@ def check_devices(selection: str, as_json: bool, inventory_path: Path) -> int:
         print_json([_document(inspection) for inspection in inspections])
     else:
         for inspection in inspections:
-            click.echo(f"{inspection.device}:")
+            print_plain(f"{inspection.device}:")
             print_rows(inspection.rows)
     return exit_codes.OK if all(inspection.usable for inspection in inspections) else exit_codes.ERROR
 

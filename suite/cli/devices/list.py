@@ -7,27 +7,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich import box
-from rich.markup import escape
-from rich.table import Table
 
 from devices.access.inspection import Row, support_of
 from suite import exit_codes
 from suite.cli.lazy import Later, LazyGroup
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
-from suite.cli.output import print_json, print_table
+from suite.cli.output import TextTable, print_json, print_table
 
 _MARKS = {"ok": "✓", "warning": "!", "failed": "✗", "unavailable": "-"}
 
 
 def print_rows(rows: Sequence[Row]) -> None:
     """Prints the rows as a table; their text may come from a device."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = TextTable(pads=True)
     for name in ("", "item", "what is there", "how to mend it"):
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(escape(cell) for cell in (_MARKS[row.state], row.item, row.detail, row.remedy)))
+        table.add_texts((_MARKS[row.state], row.item, row.detail, row.remedy))
     print_table(table)
 
 

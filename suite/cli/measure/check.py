@@ -16,7 +16,7 @@ from suite.checks.gradients import GradientQuality, check_gradients
 from suite.checks.overhead import sampler_overhead
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
-from suite.cli.output import print_json
+from suite.cli.output import print_json, print_plain
 from suite.display import Display
 from suite.home import Home, in_use
 from suite.planning import forecast
@@ -91,7 +91,7 @@ def check(
     if as_json:
         print_json(dataclasses.asdict(cost))
     else:
-        click.echo(str(cost))
+        print_plain(str(cost))
     return exit_codes.OK
 
 
@@ -103,7 +103,7 @@ def _print_gradients(
     for quality in check_gradients(plan, sizes, perturbations, entry, home, Display()):
         found.append(quality)
         if not as_json:
-            click.echo(str(quality))
+            print_plain(str(quality))
     if as_json:
         print_json([dataclasses.asdict(quality) for quality in found])
     return {quality.quant for quality in found}

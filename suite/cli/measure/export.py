@@ -9,7 +9,7 @@ import click
 
 from suite import exit_codes
 from suite.cli.options import inventory_option
-from suite.cli.output import print_json
+from suite.cli.output import print_json, print_plain
 from suite.cli.workload_options import plan_of, workload_options
 from suite.display import Display
 from suite.home import Home, in_use
@@ -55,16 +55,11 @@ def export(as_json: bool, inventory_path: Path, **settings: Any) -> int:
         print_json(documents)
         return code
     for document in documents:
-        click.echo(
+        print_plain(
             f"{document['workload']['quant']}: {format_rounded(document['program_bytes'] / 1e6)} MB, "
             f"{document['delegates']['partitions']} delegates, exported in {document['export_seconds']:.1f} s: "
             f"{document['path']}"
         )
-        click.echo(
-            "".join(
-                f"  with {format_rounded(entry['bytes'] / 1e6)} MB: {path}\n"
-                for entry, path in zip(document["data"], document["data_paths"], strict=True)
-            ),
-            nl=False,
-        )
+        for entry, path in zip(document["data"], document["data_paths"], strict=True):
+            print_plain(f"  with {format_rounded(entry['bytes'] / 1e6)} MB: {path}")
     return code

@@ -10,9 +10,10 @@ import click
 
 from foundation.atomic import write_atomic
 from foundation.errors import UserError
+from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option, night_plan_option
-from suite.cli.output import print_line
+from suite.cli.output import print_line, print_plain
 from suite.display import Display
 from suite.home import Home
 from suite.nightly.judging import Night
@@ -47,9 +48,13 @@ def nightly(plan_path: Path, quick: bool, as_json: bool, inventory_path: Path) -
     posted = post(line.encode())
     if posted is not None:
         display.note(posted.sentence)
+    code = night.exit_code
+    if isinstance(night.report, UserError):
+        display.note(str(night.report))
+        code = code or exit_codes.ERROR
     if as_json:
-        click.echo(line)
-        return night.exit_code
+        print_plain(line)
+        return code
     for item in [*night.of("regressed"), *night.of("inconclusive"), *night.of("improved")]:
         print_line(f"{item.verdict.verdict}: {item.verdict.series}: {item.verdict.sentence}")
     for error in night.errors:
@@ -57,9 +62,10 @@ def nightly(plan_path: Path, quick: bool, as_json: bool, inventory_path: Path) -
     for gap in night.gaps:
         print_line(f"{gap.what}: {gap.device}: {gap.sentence}")
     print_line(banner(night))
-    click.echo(f"summary: {folder / 'summary.md'}")
-    click.echo(f"report: {night.report}")
-    return night.exit_code
+    print_plain(f"summary: {folder / 'summary.md'}")
+    if isinstance(night.report, Path):
+        print_plain(f"report: {night.report}")
+    return code
 
 
 def _write(night: Night, line: str, home: Home) -> Path:

@@ -6,14 +6,11 @@ import dataclasses
 from pathlib import Path
 
 import click
-from rich import box
-from rich.markup import escape
-from rich.table import Table
 
 from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
-from suite.cli.output import print_json, print_line, print_table
+from suite.cli.output import TextTable, print_json, print_line, print_table
 from suite.cli.workload_options import check_inputs
 from suite.planning import forecast as demands
 from suite.planning.forecast import Forecast, forecast
@@ -50,11 +47,11 @@ def check_plan(path: Path, as_json: bool, inventory_path: Path) -> int:
         devices = {name: {"seconds": value} for name, value in seconds.items()}
         print_json({"plans": documents, "devices": devices, "budget_minutes": plan.budget_minutes})
         return exit_codes.OK
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = TextTable(pads=True)
     for name in _COLUMNS:
         table.add_column(name, overflow="fold")
     for part, found in forecasts:
-        table.add_row(*(escape(cell) for cell in _row(part, found)))
+        table.add_texts(_row(part, found))
     print_table(table)
     for part, found in forecasts:
         for line in found.left_out_lines(part):

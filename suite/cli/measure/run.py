@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
-from rich import box
-from rich.markup import escape
-from rich.table import Table
 
 from devices.inventory.reading import Inventory
 from foundation.errors import UserError
@@ -23,7 +20,16 @@ from reports.tables.rankings import busy_sentences, device_sentence
 from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
-from suite.cli.output import print_json, print_line, print_table, typeable
+from suite.cli.output import (
+    TextTable,
+    print_json,
+    print_line,
+    print_plain,
+    print_table,
+    report_document,
+    require_written,
+    typeable,
+)
 from suite.cli.workload_options import OwnOrNumber, check_inputs, plan_of, refuse_settings, workload_options
 from suite.home import Home
 from suite.planning import forecast as demands
@@ -48,9 +54,9 @@ _NUMBERS = (
 )
 
 
-def results_table(measurements: Sequence[Measurement]) -> Table:
+def results_table(measurements: Sequence[Measurement]) -> TextTable:
     """Lists latency with its interval, peak memory, energy per step and ratio to the reference, a row per setting."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = TextTable()
     table.add_column("device")
     table.add_column("setting")
     differing = _differing(measurements)
@@ -63,7 +69,7 @@ def results_table(measurements: Sequence[Measurement]) -> Table:
     for item in measurements:
         device, setting, *rest = _row(item)
         words = [" ".join(_fact(name, item.workload.get(name)) for name in differing)] if differing else []
-        table.add_row(*(escape(cell) for cell in (device, setting, *words, *rest)))
+        table.add_texts((device, setting, *words, *rest))
     return table
 
 
@@ -256,13 +262,14 @@ def _plans(inventory: Inventory, selection: str | None, settings: dict[str, Any]
 def _print_outcome(outcome: Outcome, as_json: bool) -> int:
     if as_json:
         documents = [item.document() for item in outcome.measurements]
-        document = {"run_id": outcome.run_id, "report": str(outcome.report), "measurements": documents}
+        document = {"run_id": outcome.run_id, "report": report_document(outcome.report), "measurements": documents}
         print_json(document, finite=True)
+        require_written(outcome.report)
     else:
         print_table(results_table(outcome.measurements))
         for line in (*reasons(outcome.measurements), *findings(outcome.measurements)):
             print_line(line)
-        click.echo(f"report: {outcome.report}")
+        print_plain(f"report: {require_written(outcome.report)}")
     return exit_codes.OK if outcome.complete else exit_codes.INCOMPLETE
 
 
@@ -275,9 +282,9 @@ def _print_forecast(plan: RunPlan, inventory: Inventory, words: Sequence[str], a
         size_bytes = demands.files_bytes(plan, found)
         print_json({"plans": documents, "budget_minutes": plan.budget_minutes, "files_bytes": size_bytes})
     else:
-        click.echo("\n\n".join("\n".join(found.lines(part)) for part, found in forecasts))
+        print_plain("\n\n".join("\n".join(found.lines(part)) for part, found in forecasts))
         if len(forecasts) > 1:
             size = format_rounded(demands.files_bytes(plan, found) / 1e6)
-            click.echo(f"disk of all plans: {size} MB of programs and weights, what they share counted once")
-        click.echo(f"to do it: {shlex.join(['suite', *(word for word in words if word != '--dry-run')])}")
+            print_plain(f"disk of all plans: {size} MB of programs and weights, what they share counted once")
+        print_plain(f"to do it: {shlex.join(['suite', *(word for word in words if word != '--dry-run')])}")
     return exit_codes.OK

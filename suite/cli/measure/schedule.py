@@ -17,7 +17,7 @@ from foundation.unavailable import Json
 from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option, night_plan_option
-from suite.cli.output import print_json, print_line
+from suite.cli.output import print_json, print_line, print_plain
 from suite.cli.workload_options import check_inputs
 from suite.home import Home
 from suite.planning import forecast
@@ -147,11 +147,11 @@ def _refuse_second(name: str, by: By) -> None:
 def _print_schedule(schedule: Schedule, by: By) -> None:
     if by == "cron":
         print_line("# to the crontab, other lines stay:")
-        click.echo(entry(schedule))
+        print_plain(entry(schedule))
         return
     for path, text in systemd.units(schedule).items():
         print_line(f"# {path}")
-        click.echo(text)
+        print_plain(text)
     for words in (["daemon-reload"], ["enable", f"{schedule.name}.timer"], ["restart", f"{schedule.name}.timer"]):
         print_line(shlex.join(["systemctl", "--user", *words]))
 

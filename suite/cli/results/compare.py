@@ -8,9 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
-from rich import box
-from rich.markup import escape
-from rich.table import Table
 from sqlalchemy import select
 
 from foundation.errors import UserError
@@ -20,7 +17,7 @@ from reports.site.build import build_comparison
 from suite import exit_codes
 from suite.cli.open_store import open_store
 from suite.cli.options import inventory_option
-from suite.cli.output import format_value, print_json, print_line, print_table
+from suite.cli.output import TextTable, format_value, print_json, print_line, print_table
 from suite.home import Home
 from suite.nightly.evidence import device_state
 from suite.regression.comparison import MIN_SESSIONS
@@ -165,12 +162,12 @@ def shared_parts(keys: Sequence[str]) -> tuple[str, Mapping[str, str]]:
     }
 
 
-def _table(metrics: Sequence[ComparedMetric], names: Mapping[str, str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+def _table(metrics: Sequence[ComparedMetric], names: Mapping[str, str]) -> TextTable:
+    table = TextTable(pads=True)
     for name in _COLUMNS:
         table.add_column(name, overflow="fold")
     for metric in sorted(metrics, key=lambda one: _ORDER.index(one.outcome)):
-        table.add_row(*(escape(cell) for cell in _row(metric, names)))
+        table.add_texts(_row(metric, names))
     return table
 
 

@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich import box
-from rich.markup import escape
-from rich.table import Table
 
 from devices.errors import DeviceError
 from foundation.errors import UserError
@@ -19,7 +16,7 @@ from foundation.unavailable import Json
 from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
-from suite.cli.output import print_json, print_line, print_table
+from suite.cli.output import TextTable, print_json, print_line, print_table
 from suite.home import Home, alone
 from suite.retention.removal import carry_out
 from suite.retention.survey import DeviceItem, Item, Rules, clear_device, spare, survey, survey_device
@@ -142,11 +139,11 @@ def _print(rows: Sequence[tuple[str, str, int, str]]) -> None:
     if not rows:
         print_line("nothing has to go")
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = TextTable(pads=True)
     for name in ("what happens", "to what", "size", "why"):
         table.add_column(name, overflow="fold", justify="right" if name == "size" else "left")
     for what, name, size_bytes, why in rows:
-        table.add_row(escape(what), escape(name), _mb(size_bytes), escape(why))
+        table.add_texts([what, name, _mb(size_bytes), why])
     print_table(table)
 
 

@@ -15,6 +15,7 @@ from reports.site.single_file import write_single_file
 from suite import exit_codes
 from suite.cli.open_store import open_store
 from suite.cli.options import inventory_option
+from suite.cli.output import print_plain
 from suite.home import Home
 from suite.report_data.source import StoreSource
 from suite.store.finding import find_run
@@ -49,7 +50,7 @@ def report(run: str | None, out: Path | None, single: Path | None, page: str | N
             built = build(source, folder, None if run is None else [_run_id(run, inventory_path)])
     if single is not None:
         built = write_single_file(built if page is None else _page(folder, page), single)
-    click.echo(built)
+    print_plain(str(built))
     return exit_codes.OK
 
 
@@ -92,16 +93,16 @@ def serve(host: str, port: int, site: Path | None, no_build: bool, inventory_pat
     with open_source(inventory_path) as (source, home):
         folder = site or home.reports
         if not no_build:
-            click.echo("building what has changed", err=True)
+            print_plain("building what has changed", err=True)
             build(source, folder)
     with SiteServer(folder, host, port) as server:
         if not server.is_local:
-            click.echo(
+            print_plain(
                 f"suite: everyone who reaches {host} can read these reports: nobody is asked for a name", err=True
             )
-        click.echo(server.url)
+        print_plain(server.url)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            click.echo("stopped", err=True)
+            print_plain("stopped", err=True)
     return exit_codes.OK

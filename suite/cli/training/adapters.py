@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich import box
-from rich.markup import escape
-from rich.table import Table
 
 from foundation.errors import UserError
 from reports.model.training import Training
 from suite import exit_codes
 from suite.cli.open_store import open_store
 from suite.cli.options import inventory_option
-from suite.cli.output import print_json, print_line, print_table
+from suite.cli.output import TextTable, print_json, print_line, print_table
 from suite.home import Home
 from suite.store.trainings import Trainings
 
@@ -43,11 +40,11 @@ def list_adapters(as_json: bool, inventory_path: Path) -> int:
     if not found:
         print_line("nothing was trained yet: start with `suite train`")
         return exit_codes.OK
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = TextTable()
     for name in ("training", "model", "method", "steps", "accuracy", "status"):
         table.add_column(name, justify="right" if name in ("steps", "accuracy") else "left", overflow="fold")
     for one in found:
-        table.add_row(*(escape(cell) for cell in _row(one)))
+        table.add_texts(_row(one))
     print_table(table)
     return exit_codes.OK
 

@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich import box
-from rich.markup import escape
-from rich.table import Table
 
 from foundation.errors import UserError
 from foundation.unavailable import Unavailable
@@ -19,7 +16,16 @@ from reports.model.training import Training
 from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
-from suite.cli.output import print_json, print_line, print_table, typeable
+from suite.cli.output import (
+    TextTable,
+    print_json,
+    print_line,
+    print_plain,
+    print_table,
+    report_document,
+    require_written,
+    typeable,
+)
 from suite.cli.training.options import training_fields, training_options
 from suite.cli.training.train import write_report
 from suite.cli.workload_options import listed, shape_options
@@ -71,11 +77,12 @@ def race(
     return print_races(races(trained), trained, write_report(home, trained), as_json)
 
 
-def print_races(found: Sequence[Race], trained: Sequence[Training], report: Path, as_json: bool) -> int:
+def print_races(found: Sequence[Race], trained: Sequence[Training], report: Path | UserError, as_json: bool) -> int:
     """Prints the races; returns the exit code: incomplete unless every training finished."""
     if as_json:
         documents = {"races": [one.document() for one in found], "trainings": [one.document() for one in trained]}
-        print_json({"group_id": trained[0].group_id, "report": str(report), **documents}, finite=True)
+        print_json({"group_id": trained[0].group_id, "report": report_document(report), **documents}, finite=True)
+        require_written(report)
     else:
         for one in found:
             _print_race(one)
@@ -85,7 +92,7 @@ def print_races(found: Sequence[Race], trained: Sequence[Training], report: Path
                 print_line(
                     f"{training.device} {name}: {training.status}: {training.reason or 'no reason was recorded'}"
                 )
-        click.echo(f"report: {report}")
+        print_plain(f"report: {require_written(report)}")
     complete = all(one.status == "finished" for one in trained)
     return exit_codes.OK if complete else exit_codes.INCOMPLETE
 
@@ -101,9 +108,9 @@ def _print_race(one: Race) -> None:
         print_line(typeable(f"{one.device}: {words}"))
 
 
-def race_table(one: Race) -> Table:
+def race_table(one: Race) -> TextTable:
     """Lists a race, a row per contender: value and 95 % interval, or the range of fewer than 3 seeds in brackets."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = TextTable()
     table.add_column("device")
     table.add_column("contender")
     costs = one.target is not None
@@ -115,7 +122,7 @@ def race_table(one: Race) -> Table:
     table.add_column("accuracy\nat end", justify="right")
     table.add_column("Pareto\nfront")
     for contender in one.contenders:
-        table.add_row(one.device, *(escape(cell) for cell in _row(one, contender)))
+        table.add_texts([one.device, *_row(one, contender)])
     return table
 
 

@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich import box
-from rich.markup import escape
-from rich.table import Table
 
 from foundation.errors import UserError
 from foundation.unavailable import Unavailable
@@ -18,7 +15,15 @@ from reports.model.training import Training
 from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option
-from suite.cli.output import print_json, print_line, print_table
+from suite.cli.output import (
+    TextTable,
+    print_json,
+    print_line,
+    print_plain,
+    print_table,
+    report_document,
+    require_written,
+)
 from suite.cli.training.options import training_fields, training_options
 from suite.cli.workload_options import plan_of, refuse_settings, workload_options
 from suite.home import Home
@@ -62,27 +67,33 @@ def train(selection: str | None, resume: bool, as_json: bool, inventory_path: Pa
     return print_trainings(trained, write_report(home, trained), as_json)
 
 
-def write_report(home: Home, trained: Sequence[Training]) -> Path:
-    """Writes the page of the trainings of a command, and returns its path. Raises SiteNotWritable and StoreError."""
+def write_report(home: Home, trained: Sequence[Training]) -> Path | UserError:
+    """Writes the page of the trainings of a command; returns its path, or why it could not. Raises StoreError."""
     # Imported here because pages and store take longer to load than checking options.
     from reports.site.build import build_training
     from suite.report_data.source import StoreSource
     from suite.store.store import Store
 
     with contextlib.closing(Store.open(home.store_path)) as store:
-        return build_training(StoreSource(store), home.reports, trained[0].group_id)
+        try:
+            return build_training(StoreSource(store), home.reports, trained[0].group_id)
+        except UserError as error:  # no reason to keep back what was trained
+            return error
 
 
-def print_trainings(trained: Sequence[Training], report: Path, as_json: bool) -> int:
+def print_trainings(trained: Sequence[Training], report: Path | UserError, as_json: bool) -> int:
     """Prints what was trained; returns the exit code: incomplete unless every training finished."""
     if as_json:
         documents = [one.document() for one in trained]
-        print_json({"group_id": trained[0].group_id, "report": str(report), "trainings": documents}, finite=True)
+        print_json(
+            {"group_id": trained[0].group_id, "report": report_document(report), "trainings": documents}, finite=True
+        )
+        require_written(report)
     else:
         print_table(_table(trained))
         for one in trained:
             print_line(f"{one.device} {one.workload['quant']}: {one.status}: {one.reason}")
-        click.echo(f"report: {report}")
+        print_plain(f"report: {require_written(report)}")
     complete = all(one.status == "finished" for one in trained)
     return exit_codes.OK if complete else exit_codes.INCOMPLETE
 
@@ -99,14 +110,14 @@ _COLUMNS = (
 )
 
 
-def _table(trained: Sequence[Training]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+def _table(trained: Sequence[Training]) -> TextTable:
+    table = TextTable()
     table.add_column("device")
     table.add_column("setting")
     for name in _COLUMNS:
         table.add_column(name, justify="right")
     for one in trained:
-        table.add_row(*(escape(cell) for cell in _row(one)))
+        table.add_texts(_row(one))
     return table
 
 

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from foundation.errors import UserError
 from suite.nightly.gaps import Gap
 from suite.nightly.summary import MOST_ROWS, banner, document, junit, markdown
 from tests.support.suite.nights_made import KEY, night, result_of, verdict_of
@@ -74,6 +75,12 @@ GAPS = (
     Gap("vanished", "board-1", "energy per step, net (1 series): none for 1 night"),
     Gap("vanished", "board-1", "peak memory (1 series): none for 2 nights"),
 )
+
+
+def test_a_page_that_could_not_be_written_is_named_with_its_reason():
+    found = replace(night(), report=UserError("the disk is full: free space"))
+    assert document(found)["report"] == {"unavailable": "the disk is full: free space"}
+    assert "Report: the disk is full: free space" in markdown(found)
 
 
 def test_a_device_that_lacks_two_numbers_is_one_device():

@@ -76,6 +76,7 @@ def test_wrong_trainings_of_a_small_model_are_found(
 
 
 @pytest.mark.full
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("quant", QUANTIZATION_SETTINGS)
 def test_wrong_trainings_of_the_real_model_are_found(quant: str, runner: Path, tmp_path: Path) -> None:
     from workloads.export.artifact import ArtifactCache
