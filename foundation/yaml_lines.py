@@ -117,7 +117,8 @@ class _CountingComposer(Composer):
         if self.count > MOST_VALUES:
             mark = self.parser.peek_event().start_mark
             raise ComposerError(None, None, f"more than {MOST_VALUES} keys and values", mark)
-        return super().compose_node(parent, index)
+        node: Node | None = super().compose_node(parent, index)
+        return node
 
 
 class _Reader:

@@ -59,7 +59,8 @@ class TensorPlace:
         data = np.memmap(self.path, np.uint8, "r", self.offset, self.size_bytes)
         if plain is not None:
             return data.view(plain).reshape(self.shape)
-        return data.reshape(gguf.quants.quant_shape_to_byte_shape(self.shape, self.type))
+        blocks: npt.NDArray[Any] = data.reshape(gguf.quants.quant_shape_to_byte_shape(self.shape, self.type))
+        return blocks
 
 
 @dataclass(frozen=True)
