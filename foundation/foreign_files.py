@@ -9,8 +9,8 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from foundation.errors import UserError
 from foundation.text import printable
@@ -32,7 +32,7 @@ def open_regular(
     limit_bytes: int | None = None,
     refusal: type[UserError] = UserError,
     advice: str = "check the path",
-) -> Iterator[BinaryIO]:
+) -> Iterator[BufferedReader]:
     """Opens `path` for reading, as `what` (such as "a plan file"), without ever waiting for another process.
 
     Raises `refusal` for anything but a regular file, or for one of more than `limit_bytes` with the `advice`, and
