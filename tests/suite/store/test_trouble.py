@@ -306,9 +306,7 @@ def test_what_is_lost_while_a_store_is_open_is_one_sentence(tmp_path, statement)
     path = tmp_path / "store.sqlite"
     begun = begin(path)
     set_version(path, statement)
-    with pytest.raises(
-        StoreError, match=r"damaged \(no such (table|column): .*\), and the rest can be read: put"
-    ):
+    with pytest.raises(StoreError, match=r"damaged \(no such (table|column): .*\), and the rest can be read: put"):
         begun.store.sessions_of(begun.measurement_id)
 
 
