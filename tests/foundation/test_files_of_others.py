@@ -75,7 +75,7 @@ def test_json_is_bounded(text: str, reason: str) -> None:
 
 
 def test_json_within_the_limits_is_what_it_is() -> None:
-    document = {"a": [1, -(2**63), 2**63, 0.1, 1e300, True, None, "x", [], {}], "b": {"c": [[{"d": "ä"}]]}}
+    document: object = {"a": [1, -(2**63), 2**63, 0.1, 1e300, True, None, "x", [], {}], "b": {"c": [[{"d": "ä"}]]}}
     assert parse_json(json.dumps(document).encode()) == document
     assert parse_json(b"[Infinity, 1]", finite=False) == [float("inf"), 1]
 

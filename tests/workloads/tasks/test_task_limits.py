@@ -78,7 +78,9 @@ def test_lists_in_a_wide_row_do_not_multiply(tmp_path: Path, monkeypatch: pytest
 
 def test_columns_of_different_rows_do_not_multiply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "MOST_CELLS", 5000)
-    columns = {"text": {}, "label": {}} | {f"c{index}": {f"{index}": 0} for index in range(100)}
+    columns: dict[str, dict[str, int]] = {"text": {}, "label": {}} | {
+        f"c{index}": {f"{index}": 0} for index in range(100)
+    }
     with pytest.raises(UserError, match=r"holds more than .* 5000 cells"):
         read_table(write(tmp_path, "t.json", json.dumps(columns)), KNOWN)
 
