@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable
+
+_LONGEST_NAME = 200
+_MOST_CANDIDATES = 1000
 
 
 def decode(data: bytes | bytearray) -> str:
@@ -17,6 +21,8 @@ def harmless(text: str) -> str:
     Control and other non-printable characters (escape sequences and lone surrogates among them) become U+FFFD, other
     white space a blank.
     """
+    if text.isprintable():
+        return text  # nearly always, and much faster
     return "".join(
         c if c.isprintable() or c == "\n" else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text
     )
@@ -36,8 +42,10 @@ def last_line(text: str, limit: int = 160) -> str:
 
 def nearest_names(name: str, known: Iterable[str], count: int = 3) -> tuple[str, ...]:
     """Returns the known names that a user may have meant, best first; empty if none is close."""
+    if len(name) > _LONGEST_NAME:
+        return ()  # comparing takes the square of the length
     by_folded: dict[str, str] = {}
-    for candidate in known:
+    for candidate in itertools.islice((one for one in known if len(one) <= _LONGEST_NAME), _MOST_CANDIDATES):
         by_folded.setdefault(candidate.casefold(), candidate)
     near = difflib.get_close_matches(name.casefold(), by_folded, n=count, cutoff=0.5)
     return tuple(by_folded[match] for match in near)

@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from foundation.errors import UserError
+from foundation.foreign_files import read_regular
 from foundation.text import printable
 
 Position = tuple[str | int, ...]
 
-FILE_LIMIT_BYTES = 1 << 20
-"""Larger files are refused: nobody writes one by hand."""
+FILE_LIMIT_BYTES = 256 << 10
+MOST_VALUES = 20_000
+"""Larger files are refused: nobody writes one by hand, and parsing takes a second for every 10,000 keys and values."""
 
 _TAG = "tag:yaml.org,2002:"
 _INT_BITS = 64
@@ -55,10 +58,17 @@ def _error_at(refusal: type[UserError], path: Path, line: int, sentence: str) ->
     return refusal(f"{printable(str(path))}:{line}: {sentence}")
 
 
+def read_yaml(path: Path, *, what: str, refusal: type[UserError] = UserError) -> YamlFile:
+    """Reads `path`. Raises as `parse_yaml` does, `refusal` for what is no regular file, and OSError."""
+    article = "an" if what.startswith(("a", "e", "i", "o", "u")) else "a"
+    data = read_regular(path, what=f"{article} {what}", limit_bytes=FILE_LIMIT_BYTES, refusal=refusal)
+    return parse_yaml(path, data, what=what, refusal=refusal)
+
+
 def parse_yaml(path: Path, data: bytes, *, what: str, refusal: type[UserError] = UserError) -> YamlFile:
     """Parses the content of `path`, up to FILE_LIMIT_BYTES; errors call it `what`.
 
-    Raises `refusal` if it is too large, or not valid UTF-8 or plain YAML.
+    Raises `refusal` if it has too many bytes or values, or is not valid UTF-8 or plain YAML.
     """
 
     def error_at(line: int, sentence: str) -> UserError:
@@ -72,6 +82,7 @@ def parse_yaml(path: Path, data: bytes, *, what: str, refusal: type[UserError] =
         line = data[: error.start].count(b"\n") + 1
         raise error_at(line, f"byte {error.start} is not valid UTF-8; save the file as UTF-8.") from error
     yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _CountingComposer
     try:
         root = yaml.compose(text)
     except MarkedYAMLError as error:
@@ -94,6 +105,20 @@ def _require_plain(value: Any) -> Any:
     if isinstance(value, int) and value.bit_length() > _INT_BITS:
         raise ValueError(f"more than {_INT_BITS} bits")
     return value
+
+
+class _CountingComposer(Composer):
+    """Composes up to MOST_VALUES keys and values."""
+
+    count = 0
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        self.count += 1
+        if self.count > MOST_VALUES:
+            mark = self.parser.peek_event().start_mark
+            raise ComposerError(None, None, f"more than {MOST_VALUES} keys and values", mark)
+        node: Node | None = super().compose_node(parent, index)
+        return node
 
 
 class _Reader:

@@ -66,6 +66,8 @@ def parse_cpus(value: object) -> object:
         if not first <= last < _CPU_LIMIT:
             raise ValueError(f"the range {part.strip()!r} is empty or exceeds CPU {_CPU_LIMIT - 1}")
         cpus.extend(range(first, last + 1))
+        if len(cpus) > _CPU_LIMIT:
+            raise ValueError(f"it names more than {_CPU_LIMIT} CPUs, so one of them twice")
     return tuple(cpus)
 
 

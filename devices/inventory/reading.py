@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from pydantic import ValidationError
 
 from devices.errors import FileError, InventoryError, UnknownDevice
 from devices.inventory.entry import FIELDS, KIND_DEFAULTS, NAME_PATTERN, DeviceEntry
+from foundation.errors import listed
 from foundation.text import did_you_mean, printable
 from foundation.validation import first_problem, place_of, sentence_of
-from foundation.yaml_lines import FILE_LIMIT_BYTES, Position, YamlFile, parse_yaml
+from foundation.yaml_lines import Position, YamlFile, read_yaml
 
 _GROUP, _KIND = "group:", "kind:"
 _SECTIONS = ("defaults", "groups", "devices")
@@ -40,7 +41,7 @@ class Inventory:
         if not terms:
             raise InventoryError(
                 f"no device was named, and {printable(str(self.path))!r} has {len(self.devices)}; "
-                f"name one or more of: {', '.join(self.devices)}."
+                f"name one or more of: {listed(self.devices)}."
             )
         devices: dict[str, DeviceEntry] = {}
         for term in terms:
@@ -97,15 +98,13 @@ def load_yaml(path: Path, *, what: str = "inventory") -> YamlFile:
     Raises `InventoryError` for a file that is missing, too large, or not valid UTF-8 or plain YAML.
     """
     try:
-        with path.open("rb") as stream:
-            data = stream.read(FILE_LIMIT_BYTES + 1)
+        return read_yaml(path, what=what, refusal=InventoryError)
     except OSError as error:
         reason = FileError.from_os_error("read", str(path), error).reason
         raise InventoryError(
             f"the {what} {printable(str(path))!r} can't be read because {reason}; "
             f"name another file or copy the {what} that ships with the suite."
         ) from error
-    return parse_yaml(path, data, what=what, refusal=InventoryError)
 
 
 def load(path: Path, *, home: Path | None = None) -> Inventory:
@@ -124,7 +123,11 @@ def load(path: Path, *, home: Path | None = None) -> Inventory:
     groups = {name: _group(file, name, devices) for name in _mapping(file, ("groups",), None, "group")}
     base = path.resolve().parent
     home = base / ".suite" if home is None else home
-    entries = {name: _entry(file, name, groups, base, home) for name in devices}
+    groups_of: dict[str, list[str]] = {name: [] for name in devices}
+    for group, members in groups.items():
+        for member in dict.fromkeys(members):
+            groups_of[member].append(group)
+    entries = {name: _entry(file, name, groups_of[name], base, home) for name in devices}
     return Inventory(path, entries, groups)
 
 
@@ -157,16 +160,16 @@ def _group(file: YamlFile, name: str, devices: Mapping[str, Any]) -> tuple[str, 
         raise file.error((*position, "devices"), f"`devices` is {text}, and must be a list of names; correct it.")
     for index, member in enumerate(members):
         if not isinstance(member, str) or member not in devices:
-            hint = did_you_mean(str(member), devices, count=1, quote="`") or f"known are: {', '.join(devices)}."
+            hint = did_you_mean(str(member), devices, count=1, quote="`") or f"known are: {listed(devices)}."
             raise file.error((*position, "devices", index), f"no device is named {printable(str(member))!r}; {hint}")
     return tuple(members)
 
 
-def _entry(file: YamlFile, name: str, groups: Mapping[str, tuple[str, ...]], base: Path, home: Path) -> DeviceEntry:
+def _entry(file: YamlFile, name: str, groups: Sequence[str], base: Path, home: Path) -> DeviceEntry:
     own: Position = ("devices", name)
     _mapping(file, own, _SHARED_FIELDS, "key")
     sources: list[Position] = [("defaults",)]
-    sources += [("groups", group, "vars") for group, members in groups.items() if name in members]
+    sources += [("groups", group, "vars") for group in groups]
     values: dict[str, Any] = {}
     origin: dict[str, Position] = {}
     for source in (*sources, own):

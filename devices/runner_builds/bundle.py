@@ -6,6 +6,8 @@ A user's own runner, for example built with Android's NDK, is checked by its ELF
 
 from __future__ import annotations
 
+import base64
+import csv
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -31,6 +33,7 @@ from devices.runner_builds.build import (
 )
 from devices.runner_builds.compiler import LOADERS, RunnerBuildError, system_libraries
 from foundation.errors import UserError
+from foundation.foreign_files import open_regular
 from foundation.pip import PipError, download_wheel
 from foundation.text import printable
 
@@ -86,13 +89,16 @@ def executorch_of(wheel: Wheel, cache: Path) -> Path:
 
 
 def fetch(wheel: Wheel, cache: Path, notify: Notify) -> Path:
-    """Returns the unpacked package `executorch`; downloaded if it isn't there.
+    """Returns the unpacked package `executorch`; downloaded if it isn't there, or no longer as it was unpacked.
 
     It appears whole or not at all. Raises `RunnerBuildError` if it can't be fetched, OSError if it can't be stored.
     """
     target = cache / wheel.folder
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f".{wheel.folder}.lock"):
+        if target.is_dir() and not _is_whole(target):
+            notify(f"executorch in {target} was changed or is damaged: fetching it again")
+            shutil.rmtree(target)
         if not target.is_dir():
             for left_over in cache.glob(f"{_PARTIAL}*"):  # left by a killed process
                 shutil.rmtree(left_over, ignore_errors=True)
@@ -124,6 +130,29 @@ def _unpack(file: Path, wheel: Wheel, destination: Path) -> None:
         )
     with zipfile.ZipFile(file) as archive:
         archive.extractall(destination)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether an unpacked wheel holds the files of its RECORD with their hashes, and no others.
+
+    Its form: https://packaging.python.org/en/latest/specifications/recording-installed-packages/
+    """
+    try:
+        (record,) = folder.glob("*.dist-info/RECORD")
+        listed = {name: digest for name, digest, _ in csv.reader(record.read_text(encoding="utf-8").splitlines())}
+        files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
+        own = record.relative_to(folder).as_posix()
+        return files.keys() == listed.keys() and all(
+            name == own or _record_digest(files[name]) == digest for name, digest in listed.items()
+        )
+    except (OSError, ValueError, csv.Error, UserError):
+        return False
+
+
+def _record_digest(path: Path) -> str:
+    with open_regular(path, what="a file of a wheel") as stream:
+        digest = hashlib.file_digest(stream, "sha256").digest()
+    return f"sha256={base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
 
 
 # e_machine of elf(5), and `uname -m` of the processors that run such programs.

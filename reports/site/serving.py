@@ -4,13 +4,16 @@ Only GET and HEAD; no listing of folders; no path that leaves the folder, by dot
 files; a Host header of another name is refused, so that a page elsewhere can't read the reports through the browser.
 """
 
+import io
 import ipaddress
 import os
 import socket
+import sys
+import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from reports.files import ServerNotStarted
@@ -38,7 +41,10 @@ _KINDS = {
     ".csv": "text/csv; charset=utf-8",
 }
 _CHUNK_BYTES = 1 << 16
-_SILENCE_S = 30
+#: A client has so long for a whole request, the silence before it included, and to take the whole answer: a byte now
+#: and then would hold a thread for ever.
+_REQUEST_S = 30.0
+_ANSWER_S = 300.0
 
 
 class SiteServer(ThreadingHTTPServer):
@@ -74,11 +80,22 @@ class SiteServer(ThreadingHTTPServer):
         """Whether a Host header names this server. One that others may reach takes every name they know it by."""
         if not self.is_local:
             return True
-        name = urlsplit(f"//{host}").hostname or ""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:  # a bracket that is never closed
+            return False
         return is_loopback(name)
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Prints the traceback of a mistake of ours; a client that leaves, or is too slow, is none."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
     def file_at(self, target: str) -> Path | None:
-        """Returns the file that a request asks for, None if it is not part of the site."""
+        """Returns the file that a request asks for, None if it is not part of the site.
+
+        Raises ValueError, OSError or (for a loop of links) RuntimeError for a name that can't be one.
+        """
         path = unquote(urlsplit(target).path, errors="strict")
         if "\0" in path or "\\" in path or not path.startswith("/"):
             return None
@@ -91,11 +108,42 @@ class SiteServer(ThreadingHTTPServer):
         return found if inside and found.suffix in _KINDS and found.is_file() else None
 
 
+class _Request(io.RawIOBase):
+    """What a client sends, which must be there as a whole by the `deadline` (of `time.monotonic`)."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.deadline = 0.0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._connection.settimeout(_left(self.deadline))
+        return self._connection.recv_into(buffer)
+
+
+def _left(deadline: float) -> float:
+    """Returns the seconds until the deadline. Raises TimeoutError if it is over."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
 class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "suite", ""
     protocol_version = "HTTP/1.1"
-    timeout: ClassVar[int] = _SILENCE_S
     server: SiteServer
+
+    def setup(self) -> None:
+        super().setup()
+        self._request = _Request(self.connection)
+        self.rfile = io.BufferedReader(self._request)
+
+    def handle_one_request(self) -> None:
+        self._request.deadline = time.monotonic() + _REQUEST_S
+        super().handle_one_request()
 
     def do_GET(self) -> None:
         self._answer(with_body=True)
@@ -117,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             path = self.server.file_at(self.path)
-        except (ValueError, OSError):  # a name that can't be one
+        except (ValueError, OSError, RuntimeError):
             path = None
         if path is None:
             self._refuse(HTTPStatus.NOT_FOUND, "There is no such page; the overview is at /.")
@@ -127,7 +175,9 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self._refuse(HTTPStatus.NOT_FOUND, "This page can't be read.")
             return
+        deadline = time.monotonic() + _ANSWER_S
         with file:
+            self.connection.settimeout(_left(deadline))
             self.send_response(HTTPStatus.OK)
             self.send_header("Content-Type", _KINDS[path.suffix])
             size = os.fstat(file.fileno()).st_size
@@ -137,6 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Cache-Control", "max-age=31536000, immutable" if lasting else "no-cache")
             self.end_headers()
             while with_body and size > 0 and (chunk := file.read(min(size, _CHUNK_BYTES))):
+                self.connection.settimeout(_left(deadline))
                 self.wfile.write(chunk)
                 size -= len(chunk)
 

@@ -5,6 +5,7 @@ Its statistics must follow from its steps.
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -13,8 +14,18 @@ from typing import Annotated, Literal
 from pydantic import Field, FiniteFloat, StringConstraints, model_validator
 
 from suite import stats
-from suite.exchange.measurement_document import Latency, MeasurementDocument, Missing, Name, Part, Plain, Role, Word
-from suite.sessions.events import Count, DefectKind, FooterEvent, HeaderEvent, LoadEvent, Loss, Text
+from suite.exchange.measurement_document import (
+    Latency,
+    MeasurementDocument,
+    Missing,
+    Name,
+    Part,
+    Plain,
+    Role,
+    Texts,
+    Word,
+)
+from suite.sessions.events import Count, DefectKind, FooterEvent, HeaderEvent, LoadEvent, Loss, Rows, Text
 from suite.sessions.record import Cause
 from suite.sessions.validity import SessionStatus
 
@@ -43,9 +54,11 @@ def require_medians(median_ms: float, sessions_ms: Sequence[float], found_ms: Se
 
     `median_ms` and `sessions_ms` are the document's, `found_ms` computed from the steps of each session.
     """
-    medians = [value for value in found_ms if value is not None]
+    medians = sorted(value for value in found_ms if value is not None)
     for session_ms in sessions_ms:
-        if not any(math.isclose(session_ms, value, rel_tol=_TOLERANCE) for value in medians):
+        place = bisect.bisect(medians, session_ms)
+        neighbours = medians[max(place - 1, 0) : place + 1]
+        if not any(math.isclose(session_ms, value, rel_tol=_TOLERANCE) for value in neighbours):
             raise ValueError(f"a session's latency of {session_ms:g} ms is that of no steps in the file")
     if sessions_ms and not math.isclose(median_ms, stats.median(list(sessions_ms)), rel_tol=_TOLERANCE):
         raise ValueError(f"the latency of {median_ms:g} ms is not the median of its sessions")
@@ -77,7 +90,7 @@ class Idle(Part):
 class DefectLine(Part):
     """What was wrong with a runner's output."""
 
-    kind: DefectKind
+    kind: Annotated[DefectKind, Field(strict=False)]
     line: Count
     detail: Text
 
@@ -90,11 +103,11 @@ def _same_length(what: str, *columns: Sequence[object]) -> None:
 class Steps(Part):
     """The steps of a session, column by column."""
 
-    index: Annotated[tuple[Count, ...], Field(max_length=_MOST_ROWS)]
-    phase: Annotated[tuple[Literal["warm_up", "measured"], ...], Field(max_length=_MOST_ROWS)]
-    t0_ns: Annotated[tuple[Count, ...], Field(max_length=_MOST_ROWS)]
-    t1_ns: Annotated[tuple[Count, ...], Field(max_length=_MOST_ROWS)]
-    losses: Annotated[tuple[Annotated[tuple[Loss, ...], Field(max_length=1024)], ...], Field(max_length=_MOST_ROWS)]
+    index: Annotated[Rows[Count], Field(max_length=_MOST_ROWS)]
+    phase: Annotated[Rows[Literal["warm_up", "measured"]], Field(max_length=_MOST_ROWS)]
+    t0_ns: Annotated[Rows[Count], Field(max_length=_MOST_ROWS)]
+    t1_ns: Annotated[Rows[Count], Field(max_length=_MOST_ROWS)]
+    losses: Annotated[Rows[Annotated[Rows[Loss], Field(max_length=1024)]], Field(max_length=_MOST_ROWS)]
 
     @model_validator(mode="after")
     def _whole_rows(self) -> Steps:
@@ -109,8 +122,8 @@ class Samples(Part):
     sensor: Name
     quantity: Word
     clock_error_ms: Annotated[FiniteFloat, Field(ge=0)]
-    t_ns: Annotated[tuple[Count, ...], Field(max_length=_MOST_ROWS)]
-    value: Annotated[tuple[FiniteFloat, ...], Field(max_length=_MOST_ROWS)]
+    t_ns: Annotated[Rows[Count], Field(max_length=_MOST_ROWS)]
+    value: Annotated[Rows[FiniteFloat], Field(max_length=_MOST_ROWS)]
 
     @model_validator(mode="after")
     def _whole_rows(self) -> Samples:
@@ -124,19 +137,19 @@ class Session(Part):
     session_id: Annotated[str, StringConstraints(pattern=_SESSION_ID)]
     ordinal: Annotated[int, Field(ge=0, lt=100_000)]
     attempt: Annotated[int, Field(ge=0, lt=100_000)]
-    status: SessionStatus
+    status: Annotated[SessionStatus, Field(strict=False)]
     reason: Text | None
-    cause: Cause
+    cause: Annotated[Cause, Field(strict=False)]
     sentence: Text
     committed_at: Time
     idle: Idle | Missing
     header: HeaderEvent | None
     load: LoadEvent | None
     footer: FooterEvent | None
-    sensor_errors: dict[Name, Text]
-    defects: Annotated[tuple[DefectLine, ...], Field(max_length=10_000)]
+    sensor_errors: Texts
+    defects: Annotated[Rows[DefectLine], Field(max_length=10_000)]
     steps: Steps
-    samples: Annotated[tuple[Samples, ...], Field(max_length=1000)]
+    samples: Annotated[Rows[Samples], Field(max_length=1000)]
 
     @model_validator(mode="after")
     def _sensors_once(self) -> Session:
@@ -153,11 +166,11 @@ class Measurement(Part):
     artifact: Name | None
     runner: Name | None
     planned_sessions: Annotated[int, Field(ge=0, lt=100_000)]
-    reference_losses: Annotated[tuple[tuple[FiniteFloat, ...], ...], Field(max_length=100_000)]
+    reference_losses: Annotated[Rows[Rows[FiniteFloat]], Field(max_length=100_000)]
     started_at: Time
     finished_at: Time | None
     document: MeasurementDocument | None
-    sessions: Annotated[tuple[Session, ...], Field(max_length=100_000)]
+    sessions: Annotated[Rows[Session], Field(max_length=100_000)]
 
     @model_validator(mode="after")
     def _sessions_once(self) -> Measurement:
@@ -180,7 +193,7 @@ class State(Part):
     at: Time
     os_build: Text
     facts: Plain
-    preflight: Annotated[tuple[Plain, ...], Field(max_length=1000)]
+    preflight: Annotated[Rows[Plain], Field(max_length=1000)]
 
 
 class Device(Part):
@@ -190,7 +203,7 @@ class Device(Part):
     kind: Name
     emulated: bool
     hardware: Plain
-    states: Annotated[tuple[State, ...], Field(max_length=1000)]
+    states: Annotated[Rows[State], Field(max_length=1000)]
 
 
 class Artifact(Part):
@@ -211,12 +224,12 @@ class RunDocument(Part):
     started_at: Time
     finished_at: Time | None
     status: Literal["finished", "partial", "failed", "interrupted"]
-    command: Annotated[tuple[Text, ...], Field(max_length=1000)]
+    command: Annotated[Rows[Text], Field(max_length=1000)]
     plan: Plain
-    environment: dict[Name, Text]
-    devices: Annotated[tuple[Device, ...], Field(max_length=10_000)]
-    artifacts: Annotated[tuple[Artifact, ...], Field(max_length=100_000)]
-    measurements: Annotated[tuple[Measurement, ...], Field(max_length=100_000)]
+    environment: Texts
+    devices: Annotated[Rows[Device], Field(max_length=10_000)]
+    artifacts: Annotated[Rows[Artifact], Field(max_length=100_000)]
+    measurements: Annotated[Rows[Measurement], Field(max_length=100_000)]
 
     @model_validator(mode="after")
     def _agrees(self) -> RunDocument:
@@ -224,10 +237,11 @@ class RunDocument(Part):
         _once("the device", names)
         _once("the artifact", hashes)
         _once("the session", [session.session_id for item in self.measurements for session in item.sessions])
+        known_names, known_hashes = frozenset(names), frozenset(hashes)
         for item in self.measurements:
-            if item.device not in names:
+            if item.device not in known_names:
                 raise ValueError(f"a measurement names the device {item.device!r}, which is not among its devices")
-            if item.artifact is not None and item.artifact not in hashes:
+            if item.artifact is not None and item.artifact not in known_hashes:
                 raise ValueError(f"a measurement names the artifact {item.artifact!r}, which is not among them")
             if any(not session.session_id.startswith(f"{self.run_id}.") for session in item.sessions):
                 raise ValueError("the id of a session does not begin with that of its run")

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
-from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, insert, select
 
+from foundation.bounded_json import parse_json
 from foundation.errors import UserError
+from foundation.foreign_files import read_regular
 from foundation.text import printable
 from foundation.unavailable import Json, Unavailable
 from reports.model import measurement
@@ -48,7 +49,10 @@ from suite.store.points import replace_points
 from suite.store.session_rows import sample_values, session_values
 from suite.store.store import Store
 
-MOST_BYTES = 256 << 20
+#: Limits of a file. A run of 32 devices with sensors at 10 Hz has some million values.
+MOST_BYTES = 128 << 20
+MOST_VALUES = 5_000_000
+_ONE_RUN = "export single runs, one a file"
 
 
 @dataclass(frozen=True)
@@ -63,20 +67,11 @@ class Imported:
 
 def read_document(path: Path) -> RunDocument:
     """Reads an exported file. UserError, in one sentence, for anything else."""
+    found = _parsed(path)
     try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise UserError(
-                f"{_printable(path)} has {size >> 20} MiB, {MOST_BYTES >> 20} is the limit: "
-                "export single runs, one a file."
-            )
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{_printable(path)} cannot be read ({error.strerror}, error {error.errno}).") from error
-    try:
-        document = _validated(data)
+        document = RunDocument.model_validate(found)
     except ValidationError as error:
-        raise UserError(_refusal(path, data, error)) from error
+        raise UserError(_refusal(path, found, error)) from error
     if document.measurement_version != MEASUREMENT_VERSION:
         raise UserError(
             f"{_printable(path)} was measured by version {document.measurement_version} of the method, this suite "
@@ -85,26 +80,26 @@ def read_document(path: Path) -> RunDocument:
     return document
 
 
-def _validated(data: bytes) -> RunDocument:
-    """Reads a file of SCHEMA or of the schema before. Raises ValidationError."""
-    try:
-        return RunDocument.model_validate_json(data)
-    except ValidationError:
-        former = _of_former_schema(data)
-        if former is None:
-            raise
-    return RunDocument.model_validate_json(former)
+def _parsed(path: Path) -> Json:
+    """Returns the JSON of a file, that of the schema before as one of SCHEMA.
 
-
-def _of_former_schema(data: bytes) -> bytes | None:
-    """Returns a file of the schema before as one of SCHEMA, None for any other."""
+    The parsed values are validated, not the bytes: each error about bytes would hold a copy of all that it is about.
+    """
     try:
-        found = from_json(data)
-    except ValueError:
-        return None
-    if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("schema") != FORMER_SCHEMA:
-        return None
-    return to_json(rename_former_int8(found) | {"schema": SCHEMA})
+        data = read_regular(path, what="an exported run", limit_bytes=MOST_BYTES, advice=_ONE_RUN)
+    except OSError as error:
+        raise UserError(f"{_printable(path)} cannot be read ({error.strerror}, error {error.errno}).") from error
+    try:
+        found = parse_json(data, most_values=MOST_VALUES, finite=False)
+    except ValueError as error:
+        reason = printable(str(error), 120)
+        raise UserError(
+            f"{_printable(path)} is no JSON document that can be read ({reason}): "
+            "export a run with `suite data export RUN --format json`."
+        ) from error
+    if isinstance(found, dict) and found.get("format") == FORMAT and found.get("schema") == FORMER_SCHEMA:
+        return {**rename_former_int8(found), "schema": SCHEMA}
+    return found
 
 
 def check_lab(lab: str) -> None:
@@ -259,12 +254,8 @@ def _result(session: Session, name: str) -> SessionResult:
     )
 
 
-def _refusal(path: Path, data: bytes, error: ValidationError) -> str:
-    """Returns why a file is not imported: not JSON, another format, another schema, or its first error."""
-    try:
-        found = from_json(data)
-    except ValueError:
-        return f"{_printable(path)} is no JSON document: export a run with `suite data export RUN --format json`."
+def _refusal(path: Path, found: Json, error: ValidationError) -> str:
+    """Returns why a file is not imported: another format, another schema, or its first error."""
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         return f"{_printable(path)} is no exported run: make one with `suite data export RUN --format json`."
     version = found.get("schema")

@@ -8,15 +8,20 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
 
 from foundation.text import printable
-from suite.sessions.events import MAX_TEXT_CHARS, Count, Text
+from suite.sessions.events import MAX_TEXT_CHARS, Count, Rows, Text
 
 _DEEPEST = 8
 _LARGEST_INTEGER = 2**63 - 1
 _NAME_CHARS = 200
+_MOST_PLAIN_VALUES = 100_000
+_MOST_TEXTS = 1000
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """Checks nested JSON: finite numbers, printable text, at most eight levels deep."""
+    """Checks nested JSON: finite numbers, printable text, at most eight levels deep.
+
+    Raises ValueError for the first that is wrong.
+    """
     if depth > _DEEPEST:
         raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
     if isinstance(value, str):
@@ -32,17 +37,42 @@ def _plain(value: Any, depth: int = 0) -> Any:
     return value
 
 
+def _small(value: dict[str, Any]) -> dict[str, Any]:
+    """Checks the number of values within one object, which are all looked at."""
+    level, count = list(value.values()), 0
+    while level:
+        count += len(level)
+        if count > _MOST_PLAIN_VALUES:
+            raise ValueError(f"it holds more than {_MOST_PLAIN_VALUES} values")
+        inner = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list))
+        level = [item for items in inner for item in items]
+    return value
+
+
+def _texts(value: dict[str, Any]) -> dict[str, str]:
+    """Checks texts by name; raises ValueError for the first that is wrong, instead of an error for each."""
+    if len(value) > _MOST_TEXTS:
+        raise ValueError(f"it holds {len(value)} names, {_MOST_TEXTS} is the limit")
+    for key, text in value.items():
+        if not isinstance(text, str) or not 0 < len(key) <= _NAME_CHARS:
+            raise ValueError(f"{printable(key, 40)!r} is no name with a text")
+    return {_name(key): printable(text, MAX_TEXT_CHARS) for key, text in value.items()}
+
+
 def _name(text: str) -> str:
     return printable(text, _NAME_CHARS)
 
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=_NAME_CHARS), AfterValidator(_name)]
-Plain = Annotated[dict[str, Any], AfterValidator(_plain)]
+Plain = Annotated[dict[str, Any], AfterValidator(_small), AfterValidator(_plain)]
+Texts = Annotated[dict[str, Any], AfterValidator(_texts)]
 Whole = Annotated[int, Field(ge=-_LARGEST_INTEGER, le=_LARGEST_INTEGER)]
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
 class Part(BaseModel):
+    """Values as the JSON parser gives them: no conversion but of lists to tuples and of words to enumerations."""
+
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
@@ -55,7 +85,7 @@ class Missing(Part):
 Role = Literal["measured", "candidate", "baseline"]
 Number = Whole | FiniteFloat | Missing
 KiB = Count | Missing
-Interval = Annotated[tuple[FiniteFloat, ...], Field(min_length=2, max_length=2)] | Missing
+Interval = Annotated[Rows[FiniteFloat], Field(min_length=2, max_length=2)] | Missing
 
 
 class Latency(Part):
@@ -64,7 +94,7 @@ class Latency(Part):
     median: Number
     ci95: Interval
     ci95_method: Text | None = None
-    sessions: Annotated[tuple[FiniteFloat, ...], Field(max_length=100_000)]
+    sessions: Annotated[Rows[FiniteFloat], Field(max_length=100_000)]
     cv_percent: Number
     max: Number
     p50: Number | None = None
@@ -88,8 +118,8 @@ class Energy(Part):
     rate_hz: Number
     alignment_error_ms: Number
     short: bool
-    sessions_gross: Annotated[tuple[FiniteFloat, ...], Field(max_length=100_000)] | None = None
-    sessions_net: Annotated[tuple[FiniteFloat, ...], Field(max_length=100_000)] | None = None
+    sessions_gross: Annotated[Rows[FiniteFloat], Field(max_length=100_000)] | None = None
+    sessions_net: Annotated[Rows[FiniteFloat], Field(max_length=100_000)] | None = None
 
 
 class Power(Part):
@@ -125,7 +155,7 @@ class Setup(Part):
     """Threads, allowed CPUs and power mode."""
 
     threads: Count | Missing
-    cpus: Annotated[tuple[Count, ...], Field(max_length=4096)] | Missing
+    cpus: Annotated[Rows[Count], Field(max_length=4096)] | Missing
     power_mode: Text | Missing
 
 
@@ -179,5 +209,5 @@ class MeasurementDocument(Part):
     stability: Number
     throttled: bool
     ratio_to_reference: Ratio | Missing
-    sensors: Annotated[tuple[Sensor, ...], Field(max_length=1000)]
+    sensors: Annotated[Rows[Sensor], Field(max_length=1000)]
     sampler_overhead_percent: Number

@@ -61,6 +61,9 @@ Number = StrictInt | StrictFloat
 OwnOrNumber = Annotated[Number | None, BeforeValidator(lambda value: None if value == "auto" else value)]
 """A number, or `auto` for that of each quantization setting."""
 
+MOST_MEASUREMENTS = 50_000
+"""Of one plan file, on all devices together: a month without a pause at a minute each."""
+
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -139,15 +142,20 @@ def load_plan_file(path: Path, inventory: Inventory, *, check_inputs: bool = Tru
     """
     file = load_yaml(path, what="plan file")
     content = _validated(file, (), _File, file.value if file.value is not None else {})
-    plans = [
-        plan
-        for name in content.plans
-        for plan in _expanded(file, name, content.defaults, content.plans[name], inventory, check_inputs=check_inputs)
-    ]
+    plans: list[Plan] = []
+    for name, own in content.plans.items():
+        plans += _expanded(file, name, content.defaults, own, inventory, check_inputs=check_inputs)
+        _require_few(file, name, sum(len(plan.devices) * len(plan.quants) for plan in plans))
     try:
         return RunPlan(tuple(plans), None if content.budget_minutes is None else float(content.budget_minutes))
     except UserError as error:
         raise file.error(("plans",), str(error)) from error
+
+
+def _require_few(file: YamlFile, name: str, count: int) -> None:
+    if count > MOST_MEASUREMENTS:
+        sentence = f"{count} measurements are planned up to here, {MOST_MEASUREMENTS} is the limit; name fewer."
+        raise file.error(("plans", name), sentence)
 
 
 def _expanded(
@@ -166,6 +174,7 @@ def _expanded(
         devices = tuple(item.name for item in inventory.select(",".join(entry.devices)))
     except UserError as error:
         raise file.error((*position, "devices"), str(error)) from error
+    _require_few(file, name, len(devices) * len(entry.models) * len(entry.methods) * len(entry.shapes))
     shared = entry.model_dump(exclude={"devices", "models", "methods", "shapes", *_PATHS})
     lists = {key: tuple(value) for key, value in shared.items() if isinstance(value, list)}
     paths = _paths(file, name, entry)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -81,6 +81,9 @@ def _named_number(value: Any) -> Any:
 
 Text = Annotated[str, AfterValidator(partial(printable, limit=MAX_TEXT_CHARS))]
 Count = Annotated[int, Field(ge=0, le=_MAX_INTEGER)]
+T = TypeVar("T")
+Rows = Annotated[tuple[T, ...], Field(strict=False, fail_fast=True)]
+"""A list of JSON. The first wrong item ends it: an error for each takes more memory than the file."""
 Loss = Annotated[float, BeforeValidator(_named_number)]
 
 
@@ -102,9 +105,9 @@ class HeaderEvent(_Line):
     kernel: Text
     cpu: Text
     cpu_count: Count
-    cpu_features: Annotated[tuple[Text, ...], Field(max_length=4096)]
+    cpu_features: Annotated[Rows[Text], Field(max_length=4096)]
     threads: Count
-    cpus_allowed: Annotated[tuple[Count, ...], Field(max_length=4096)]
+    cpus_allowed: Annotated[Rows[Count], Field(max_length=4096)]
     executorch: Text
 
 
@@ -128,7 +131,7 @@ class StepEvent(_Line):
     phase: Literal["warm_up", "measured"]
     t0_ns: Count
     t1_ns: Count
-    losses: Annotated[tuple[Loss, ...], Field(max_length=MAX_LIST_ITEMS)]
+    losses: Annotated[Rows[Loss], Field(max_length=MAX_LIST_ITEMS)]
 
     @property
     def latency_ms(self) -> float:

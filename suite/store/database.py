@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, MetaData, Table, insert, inspect, literal, null, select, text, update
 from sqlalchemy.exc import DBAPIError
 
+from foundation.errors import listed
 from foundation.unavailable import unavailable
 from reports.model.measurement import Measurement
 from reports.model.reading import items, known_text, mapping
@@ -26,12 +27,15 @@ from suite.store import schema
 from suite.store.dialect import (
     BUSY_TIMEOUT_S,
     WRITES,
+    DamagedJson,
     OpenFile,
     Row,
     changeable,
     explain,
+    explain_damage,
     forbid_changes,
     found_or_new,
+    missing_tables,
     open_engine,
 )
 from suite.store.identity import INT8_DYNAMIC, NO_POWER_MODE, canonical, design_of, rename_former_int8, workload_key
@@ -112,7 +116,13 @@ def _version(connection: Connection) -> int:
     """Returns the version of a store of ours, 0 for any other database."""
     if not inspect(connection).has_table(schema.schema_version.name):
         return 0
-    return connection.execute(select(schema.schema_version.c.version)).scalar_one_or_none() or 0
+    versions = _versions(connection)
+    return versions[0] if len(versions) == 1 else 0
+
+
+def _versions(connection: Connection) -> list[int]:
+    """Returns the one version of a store; a damaged one may have none, or several."""
+    return list(connection.execute(select(schema.schema_version.c.version)).scalars())
 
 
 def _rebuild(connection: Connection, changes: Mapping[str, Mapping[str, str | None]]) -> None:
@@ -343,6 +353,8 @@ class Database:
             if explained is None:
                 raise
             raise explained from error
+        except DamagedJson as error:
+            raise explain_damage(self._engine, schema.metadata, self.path) from error
 
     def _check_version(self, *, may_create: bool) -> None:
         with self.reading() as connection:
@@ -350,12 +362,22 @@ class Database:
         if not tables and may_create:
             self._create()
             return
-        if schema.schema_version.name not in tables:
+        known = schema.metadata.tables.keys()
+        if not tables:
+            raise StoreError(
+                f"the store {self.path} is empty: restore a copy, or remove it and measure anew; the raw output of "
+                "each session is in runs/"
+            )
+        if not tables & known:
             raise StoreError(f"{self.path} is a database of another program ({len(tables)} tables): set SUITE_HOME")
+        if schema.schema_version.name not in tables:
+            raise missing_tables(known - tables, self.path)
         with self.reading() as connection:
-            version = connection.execute(select(schema.schema_version.c.version)).scalar_one_or_none()
-        if version != schema.SCHEMA_VERSION:
-            raise StoreError(_version_sentence(self.path, version))
+            versions = _versions(connection)
+        if versions != [schema.SCHEMA_VERSION]:
+            raise StoreError(_version_sentence(self.path, versions))
+        if known - tables:
+            raise missing_tables(known - tables, self.path)
 
     def _create(self) -> None:
         with self.writing() as connection:
@@ -365,8 +387,12 @@ class Database:
                 connection.execute(schema.schema_version.insert().values(version=schema.SCHEMA_VERSION))
 
 
-def _version_sentence(path: Path, version: int | None) -> str:
+def _version_sentence(path: Path, versions: Sequence[int]) -> str:
     known = schema.SCHEMA_VERSION
+    if len(versions) > 1:
+        found = listed(map(str, versions))
+        return f"the store {path} has {len(versions)} schema versions ({found}) instead of one: restore a copy of it"
+    version = next(iter(versions), None)
     if version is None:
         return f"the store {path} has lost its schema version (this suite writes {known}): restore a copy of it"
     if version > known:

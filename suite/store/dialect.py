@@ -8,21 +8,38 @@ of failing.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import DDL, Connection, Engine, Table, create_engine, event, insert, select
+from pydantic_core import from_json
+from sqlalchemy import (
+    DDL,
+    Connection,
+    Engine,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    cast,
+    create_engine,
+    event,
+    insert,
+    select,
+)
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
+from foundation.errors import listed
+from foundation.text import printable
 from suite.errors import StoreError
 
 BUSY_TIMEOUT_S = 30.0
@@ -200,10 +217,77 @@ def _refusal(table: Table, verb: str) -> str:
     )
 
 
+class DamagedJson(Exception):  # noqa: N818 - it is explained, not shown
+    """A stored text that should be a JSON object or list is none."""
+
+
+class StoredJson(TypeDecorator[str]):
+    """The text of a JSON object or list, which is looked at when it is read. Raises `DamagedJson`."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: object) -> str | None:  # noqa: ARG002 - SQLAlchemy's
+        if value is None or _is_object(value):
+            return value
+        raise DamagedJson
+
+
+def _is_json(text: str) -> bool:
+    try:
+        from_json(text)
+    except ValueError:
+        try:
+            json.loads(text)  # takes half a surrogate pair, too, as whoever wrote it
+        except (ValueError, RecursionError):
+            return False
+    return True
+
+
+def explain_damage(engine: Engine, metadata: MetaData, path: Path) -> StoreError:
+    """Explains which rows hold text that should be JSON and is none."""
+    found: list[str] = []
+    with engine.connect() as connection, connection.begin():
+        for table in metadata.sorted_tables:
+            (key, *_) = table.primary_key.columns
+            for column in (one for one in table.columns if isinstance(one.type, StoredJson)):
+                rows = connection.execute(select(key, cast(column, Text))).all()
+                odd = [str(name) for name, text in rows if text is not None and not _is_object(text)]
+                if odd:
+                    found.append(f"{table.name}.{column.name} of {listed(odd)}")
+    return StoreError(
+        f"the store {path} is damaged: {'; '.join(found) or 'a value'} is not JSON any more, and all other rows can "
+        f"be read: {_restoring(path)}"
+    )
+
+
+def _is_object(text: str) -> bool:
+    return text[:1] + text[-1:] in ("{}", "[]") and _is_json(text)
+
+
+def _restoring(path: Path) -> str:
+    return (
+        f"put it aside, restore a copy or let `sqlite3 {path.name} .recover` read what is left; "
+        "the raw output of each session is still in runs/"
+    )
+
+
+def missing_tables(missing: Collection[str], path: Path) -> StoreError:
+    """Returns the error for a store that lacks some of its tables."""
+    return StoreError(
+        f"the store {path} is damaged: it has lost {len(missing)} of its tables ({listed(sorted(missing))}), and what "
+        f"the others hold is there: {_restoring(path)}"
+    )
+
+
 def explain(error: DBAPIError, path: Path) -> StoreError | None:
     """Explains a database error to the user in one sentence, None for one that is our mistake."""
     original: Any = error.orig
     name = getattr(original, "sqlite_errorname", None)
+    words = str(original)
+    if words.startswith(("no such table", "no such column", "malformed JSON", "Could not decode to UTF-8")):
+        words = printable(words, 120)
+        return StoreError(f"the store {path} is damaged ({words}), and the rest can be read: {_restoring(path)}")
     if not isinstance(name, str):
         return None
     sentence = _sentence(name, path)
@@ -221,10 +305,7 @@ def _sentence(name: str, path: Path) -> str | None:
     if name.startswith("SQLITE_READONLY"):
         return f"the store {path} is read-only ({name}): make the file and its folder writable, or set SUITE_HOME"
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return (
-            f"the store {path} is damaged or no SQLite file ({name}): put it aside, restore a copy or let "
-            f"`sqlite3 {path.name} .recover` read what is left; the raw output of each session is still in runs/"
-        )
+        return f"the store {path} is damaged or no SQLite file ({name}): {_restoring(path)}"
     if name.startswith("SQLITE_IOERR"):
         return f"the disk failed under the store {path} ({name}, {_free(path)}), {kept}: check it, then use --resume"
     if name.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):

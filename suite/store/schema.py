@@ -22,6 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
+from suite.store.dialect import StoredJson
+
 SCHEMA_VERSION = 7
 
 metadata = MetaData(
@@ -51,6 +53,10 @@ def _text(name: str, *, null: bool = False) -> Column[object]:
     return Column(name, Text, nullable=null)
 
 
+def _json(name: str, *, null: bool = False) -> Column[object]:
+    return Column(name, StoredJson, nullable=null)
+
+
 def _whole(name: str, *, null: bool = False) -> Column[object]:
     return Column(name, _WHOLE, nullable=null)
 
@@ -76,7 +82,7 @@ device = _table(
     _text("name"),
     _text("kind"),
     _whole("emulated"),
-    _text("hardware"),  # JSON; what of the device's facts cannot change without it being another device
+    _json("hardware"),  # JSON; what of the device's facts cannot change without it being another device
     _text("first_seen_at"),
     CheckConstraint("emulated IN (0, 1)", name="emulated"),
     UniqueConstraint("name", "kind", "emulated", "hardware"),
@@ -89,9 +95,9 @@ run = _table(
     _text("finished_at", null=True),
     _text("status"),
     _text("purpose"),  # nightly: screened, its suspects measured again; imported: another lab's
-    _text("plan"),  # JSON
-    _text("command"),  # JSON list of arguments
-    _text("environment"),  # JSON, text to text
+    _json("plan"),  # JSON
+    _json("command"),  # JSON list of arguments
+    _json("environment"),  # JSON, text to text
     _one_of("status", "running", "finished", "partial", "failed", "interrupted"),
     _one_of("purpose", "run", "nightly", "imported"),
 )
@@ -103,15 +109,15 @@ device_state = _table(
     _reference("device_id", "device.id"),
     _text("at"),
     _text("os_build"),
-    _text("facts"),  # JSON: governor, temperature, battery, firmware ...
-    _text("preflight"),  # JSON list
+    _json("facts"),  # JSON: governor, temperature, battery, firmware ...
+    _json("preflight"),  # JSON list
 )
 
 artifact = _table(
     "artifact",
     Column("hash", Text, primary_key=True),
-    _text("workload"),  # JSON
-    _text("metadata"),  # JSON: artifact.json
+    _json("workload"),  # JSON
+    _json("metadata"),  # JSON: artifact.json
     _text("recorded_at"),
 )
 
@@ -122,18 +128,18 @@ measurement = _table(
     _reference("device_id", "device.id"),
     _reference("artifact_hash", "artifact.hash", null=True),
     _text("workload_key"),
-    _text("workload"),  # JSON
+    _json("workload"),  # JSON
     _text("role"),  # candidate and baseline: a suspect measured again, interleaved with what it is compared with
     _text("runner_hash", null=True),
     _whole("planned_sessions"),
-    _text("design", null=True),  # JSON: how often was measured how long; nights are compared with the same alone
+    _json("design", null=True),  # JSON: how often was measured how long; nights are compared with the same alone
     _whole("valid_sessions", null=True),
-    _text("reference_losses"),  # JSON: one list a step
+    _json("reference_losses"),  # JSON: one list a step
     _text("started_at"),
     _text("finished_at", null=True),
     _text("status", null=True),
     _text("reason", null=True),
-    _text("document", null=True),  # JSON
+    _json("document", null=True),  # JSON
     UniqueConstraint("run_id", "device_id", "workload_key", "role"),
     _one_of("role", "measured", "candidate", "baseline"),
 )
@@ -152,10 +158,10 @@ session = _table(
     _whole("t_begin_ns", null=True),
     _real("load_ms", null=True),
     _whole("hwm_kib", null=True),
-    _text("events", null=True),  # JSON: header, load, footer as the runner wrote them
-    _text("sensor_errors"),  # JSON
-    _text("defects"),  # JSON list
-    _text("idle"),  # JSON: idle power before and after, or why not
+    _json("events", null=True),  # JSON: header, load, footer as the runner wrote them
+    _json("sensor_errors"),  # JSON
+    _json("defects"),  # JSON list
+    _json("idle"),  # JSON: idle power before and after, or why not
     _text("committed_at"),
     UniqueConstraint("measurement_id", "ordinal", "attempt"),
     _one_of("status", "ok", "throttled", "invalid", "unsupported", "failed", "lost", "interrupted"),
@@ -169,7 +175,7 @@ sample = _table(
     _text("name"),
     _text("quantity"),
     _whole("rows"),
-    _text("layout"),  # JSON: names, types and lengths of the columns in `data`
+    _json("layout"),  # JSON: names, types and lengths of the columns in `data`
     Column("data", LargeBinary, nullable=False),
     UniqueConstraint("session_id", "kind", "name"),
     _one_of("kind", "steps", "sensor"),
@@ -204,8 +210,8 @@ verdict = _table(
     _text("at"),
     _text("verdict"),
     _text("rule"),
-    _text("inputs"),  # JSON
-    _text("numbers"),  # JSON
+    _json("inputs"),  # JSON
+    _json("numbers"),  # JSON
     _one_of("verdict", "regressed", "improved", "unchanged", "inconclusive", "insufficient"),
 )
 
@@ -244,9 +250,9 @@ training_group = _table(
     Column("id", Text, primary_key=True),
     _text("started_at"),
     _text("status"),  # partial: some of its trainings did not finish
-    _text("plans"),  # JSON list
-    _text("command"),  # JSON list of arguments
-    _text("environment"),  # JSON, text to text
+    _json("plans"),  # JSON list
+    _json("command"),  # JSON list of arguments
+    _json("environment"),  # JSON, text to text
     _one_of("status", "running", "finished", "partial"),
 )
 
@@ -256,9 +262,9 @@ training = _table(
     _reference("group_id", "training_group.id"),
     _reference("device_id", "device.id"),
     _text("workload_key"),
-    _text("workload"),  # JSON
+    _json("workload"),  # JSON
     _whole("seed"),
-    _text("plan"),  # JSON
+    _json("plan"),  # JSON
     _text("started_at"),
     _text("finished_at", null=True),
     _text("status"),
@@ -279,7 +285,7 @@ training_segment = _table(
     _text("why_no_energy", null=True),
     _whole("hwm_kib", null=True),
     _text("note", null=True),  # what was odd, such as throttling
-    _text("curve"),  # JSON list: seconds and loss of each step
+    _json("curve"),  # JSON list: seconds and loss of each step
     _text("committed_at"),
     UniqueConstraint("training_id", "first_step"),
 )

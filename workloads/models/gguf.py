@@ -12,8 +12,10 @@ import gguf
 import numpy as np
 
 from foundation.errors import UserError
+from foundation.foreign_files import open_regular
 from workloads.models.config import BIASES, HEAD_NORMS, LayerForm, LlamaConfig, Rope
-from workloads.models.gguf_metadata import MALFORMED, Metadata, read_tokenizer, require_plain
+from workloads.models.gguf_header import GgufHeader, TensorPlace, read_header
+from workloads.models.gguf_metadata import Metadata, read_tokenizer, require_plain
 from workloads.models.weights import (
     Digest,
     LazyTensors,
@@ -102,12 +104,10 @@ def load_gguf(name: str, path: Path, digest: Digest | None = None) -> ModelWeigh
 
     Raises `UserError` for a file that is missing, truncated, incomplete, or of a model that is not supported.
     """
-    reader = _open(path)
-    metadata = Metadata(reader, path)
-    tensors = {canonical_name(tensor.name): tensor for tensor in reader.tensors}
-    shapes = {
-        name: tuple(int(size) for size in reversed(entry.shape)) for name, entry in tensors.items() if name != DIVISORS
-    }
+    header = _open(path)
+    metadata = Metadata(header, path)
+    tensors = {canonical_name(tensor.name): tensor for tensor in header.tensors}
+    shapes = {name: entry.shape for name, entry in tensors.items() if name != DIVISORS}
     config = _config(metadata, tensors)
     check_tensors(config, shapes, path)
     permuted = _architecture(metadata)[1].permuted
@@ -126,8 +126,8 @@ def load_gguf(name: str, path: Path, digest: Digest | None = None) -> ModelWeigh
 
 def read_gguf_config(path: Path) -> LlamaConfig:
     """Returns the shape of the model in a GGUF file; raises the same `UserError` as `load_gguf`."""
-    reader = _open(path)
-    return _config(Metadata(reader, path), {canonical_name(tensor.name): tensor for tensor in reader.tensors})
+    header = _open(path)
+    return _config(Metadata(header, path), {canonical_name(tensor.name): tensor for tensor in header.tensors})
 
 
 def canonical_name(name: str) -> str:
@@ -147,23 +147,23 @@ def rotary_halves(rows: torch.Tensor, heads: int) -> torch.Tensor:
     return pairs.transpose(1, 2).reshape(-1, columns).contiguous()
 
 
-def _open(path: Path) -> gguf.GGUFReader:
+def _open(path: Path) -> GgufHeader:
     try:
-        with path.open("rb") as file:
+        with open_regular(path, what="a GGUF file") as file:
             magic = file.read(4)
         if magic != b"GGUF":
             raise UserError(
                 f"{path} is not a GGUF file (it begins with {magic!r}): give a .gguf file or a model folder."
             )
-        return gguf.GGUFReader(path)
+        return read_header(path)
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}): check the path.") from error
-    except MALFORMED as error:
+    except ValueError as error:
         size = path.stat().st_size
         raise UserError(f"{path} is damaged or ends early at {size} bytes ({error}): fetch the file again.") from error
 
 
-def _config(metadata: Metadata, tensors: Mapping[str, gguf.ReaderTensor]) -> LlamaConfig:
+def _config(metadata: Metadata, tensors: Mapping[str, TensorPlace]) -> LlamaConfig:
     kind, architecture = _architecture(metadata)
 
     def integer(key: str, default: int | None = None) -> int:
@@ -180,7 +180,7 @@ def _config(metadata: Metadata, tensors: Mapping[str, gguf.ReaderTensor]) -> Lla
     theta = metadata.number(f"{kind}.rope.freq_base", default=10_000.0)
     window = integer("attention.sliding_window", default=0)
     return LlamaConfig(
-        vocab_size=integer("vocab_size", default=0 if embedding is None else int(embedding.shape[-1])),
+        vocab_size=integer("vocab_size", default=0 if embedding is None else embedding.shape[0]),
         hidden_size=hidden,
         intermediate_size=integer("feed_forward_length"),
         layers=layers,
@@ -200,15 +200,17 @@ def _config(metadata: Metadata, tensors: Mapping[str, gguf.ReaderTensor]) -> Lla
 
 
 def _ropes(
-    architecture: Architecture, theta: float, layers: int, head_dim: int, divisors: gguf.ReaderTensor | None, path: Path
+    architecture: Architecture, theta: float, layers: int, head_dim: int, divisors: TensorPlace | None, path: Path
 ) -> tuple[Rope | None, ...]:
     """Returns the rotary positions of each layer, nothing if all have the base alone. The file may have divisors."""
-    values: tuple[float, ...] = () if divisors is None else tuple(float(value) for value in divisors.data.reshape(-1))
-    if divisors is not None and (divisors.data.dtype != np.float32 or len(values) != head_dim // 2):
-        raise UserError(
-            f"{path}: {DIVISORS} has {len(values)} values of type {divisors.tensor_type.name}, but heads of {head_dim} "
-            f"need {head_dim // 2} of type F32: fetch the file again."
-        )
+    values: tuple[float, ...] = ()
+    if divisors is not None:
+        if divisors.type.name != "F32" or divisors.shape != (head_dim // 2,):
+            raise UserError(
+                f"{path}: {DIVISORS} has the shape {divisors.shape} and the type {divisors.type.name}, but heads of "
+                f"{head_dim} need {head_dim // 2} values of type F32: fetch the file again."
+            )
+        values = tuple(float(value) for value in divisors.read())
     if not values and architecture.without_rotary is None:
         return ()
     step = architecture.without_rotary
@@ -237,16 +239,18 @@ def _heads(config: LlamaConfig, tensor: str) -> int:
     return config.kv_heads if tensor.endswith(".k_proj.weight") else 0
 
 
-def _read_tensor(entry: gguf.ReaderTensor, heads: int, path: Path) -> torch.Tensor:
+def _read_tensor(entry: TensorPlace, heads: int, path: Path) -> torch.Tensor:
     import torch  # takes seconds, and a run with cached programs needs no tensors
 
     try:
-        values = gguf.dequantize(entry.data, entry.tensor_type)
+        values = gguf.dequantize(entry.read(), entry.type)
     except NotImplementedError as error:
         raise UserError(
-            f"{path}: {entry.name} is stored as {entry.tensor_type.name}, which can't be dequantized here: "
+            f"{path}: {entry.name} is stored as {entry.type.name}, which can't be dequantized here: "
             "use a file quantized to Q4_1, Q8_0, F16 or the like."
         ) from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: {entry.name} can't be read any more ({error}): copy the file again.") from error
     # The file is mapped read-only and torch wants memory of its own.
     tensor = torch.from_numpy(np.array(values, dtype=np.float32, copy=True))
     return rotary_halves(tensor, heads) if heads else tensor

@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import Any, TypeVar
 
-import gguf
 import numpy as np
 import tokenizers
 
 from foundation.errors import UserError
+from workloads.models.gguf_header import GgufHeader
 from workloads.models.tokenizer import (
     BYTE_LEVEL_CUTS,
     CUTS_WITH_BOS,
@@ -23,32 +23,26 @@ from workloads.models.tokenizer import (
 
 T = TypeVar("T")
 
-#: What the reader raises for a file that ends early or holds nonsense.
-MALFORMED = (ValueError, IndexError, KeyError, OverflowError, TypeError, MemoryError)
+MOST_PIECE_CHARS = 256
+"""Of a token of SentencePiece, which makes none above 16 unless it is asked to."""
 
 
 class Metadata:
     """The key-value pairs of a GGUF file, with typed access."""
 
-    def __init__(self, reader: gguf.GGUFReader, path: Path) -> None:
-        self._reader = reader
+    def __init__(self, header: GgufHeader, path: Path) -> None:
+        self._values = header.values
         self.path = path
 
     def optional(self, key: str) -> Any:
         """Returns the value of `key`, or None."""
-        field = self._reader.get_field(key)
-        if field is None:
-            return None
-        try:
-            value = field.contents()
-        except MALFORMED as error:
-            raise UserError(f"{self.path}: {key} can't be read ({error}): fetch the file again.") from error
+        value = self._values.get(key)
         # A float32 such as 1e-05 reads as 9.99999974e-06: use the shortest decimal that means the same.
         return float(str(np.float32(value))) if isinstance(value, float) else value
 
     def keys_below(self, prefix: str) -> list[str]:
         """Returns the keys that begin with `prefix`, without it."""
-        return [key.removeprefix(prefix) for key in self._reader.fields if key.startswith(prefix)]
+        return [key.removeprefix(prefix) for key in self._values if key.startswith(prefix)]
 
     def required(self, key: str) -> Any:
         """Returns the value of `key`; raises `UserError` if there is none."""
@@ -170,6 +164,10 @@ def _scored(metadata: Metadata, tokens: list[str]) -> tokenizers.Tokenizer:
     scores = metadata.listing("tokenizer.ggml.scores", float)
     if len(scores) != len(tokens):
         raise UserError(f"{metadata.path}: {len(tokens)} tokens but {len(scores)} scores: fetch the file again.")
+    if (longest := max(map(len, tokens), default=0)) > MOST_PIECE_CHARS:  # each is tried at every cut
+        raise UserError(
+            f"{metadata.path}: a token has {longest} characters, {MOST_PIECE_CHARS} is the limit: fetch the file again."
+        )
     unknown_id = _token_id(metadata, "unknown", len(tokens))
     return scored_bpe(tokens, scores, unknown_id if unknown_id is not None else 0)
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
+from foundation.bounded_json import parse_json
 from foundation.errors import UserError
+from foundation.foreign_files import open_regular, read_regular
+from foundation.text import printable
+from foundation.unavailable import is_number
 from workloads.models.config import LlamaConfig
 from workloads.models.families import Family, family_of, form_of, plain_theta
 from workloads.models.tokenizer import load_tokenizer_json
@@ -30,6 +34,9 @@ if TYPE_CHECKING:
 
 SINGLE_FILE = "model.safetensors"
 SHARD_INDEX = "model.safetensors.index.json"
+MOST_JSON_BYTES = 16 << 20
+MOST_HEADER_BYTES = 16 << 20
+"""Of a safetensors file: names and shapes of some 100,000 tensors."""
 #: Types as safetensors names them; bfloat16 is widened, the others stay as they are.
 DTYPES = ("F32", "F16", "BF16")
 MOST_LAYERS = 10_000
@@ -52,7 +59,7 @@ def load_folder(name: str, folder: Path, digest: Digest | None = None) -> ModelW
         config = dataclasses.replace(config, tie_embeddings=False)
     check_tensors(config, {tensor: shape for tensor, (_, shape) in table.items()}, folder, family.stored_name)
     tokenizer_path = folder / "tokenizer.json"
-    ids = {kind: _token_id(settings.get(f"{kind}_token_id")) for kind in ("bos", "eos", "pad")}
+    ids = {kind: _token_id(settings, kind, config.vocab_size, folder) for kind in ("bos", "eos", "pad")}
     tokenizer = load_tokenizer_json(tokenizer_path, ids["bos"], ids["eos"], ids["pad"])
     tokenizer = within_vocabulary(config, tokenizer, folder)
 
@@ -81,8 +88,9 @@ def read_config(folder: Path) -> tuple[LlamaConfig, Family, dict[str, Any]]:
     if layers > MOST_LAYERS:
         raise UserError(f"{path}: num_hidden_layers is {layers}, more than {MOST_LAYERS}: copy the file again.")
     theta, eps = plain_theta(settings), settings.get("rms_norm_eps", 1e-6)
-    if not isinstance(theta, int | float) or not isinstance(eps, int | float):
-        raise UserError(f"{path}: rope_theta and rms_norm_eps must be numbers, but they are {theta!r} and {eps!r}.")
+    if not is_number(theta) or not is_number(eps):
+        words = f"{printable(repr(theta), 40)} and {printable(repr(eps), 40)}"
+        raise UserError(f"{path}: rope_theta and rms_norm_eps must be numbers, but they are {words}.")
     config = LlamaConfig(
         vocab_size=_integer(settings, "vocab_size", path),
         hidden_size=hidden,
@@ -128,11 +136,23 @@ def _integer(settings: dict[str, Any], key: str, path: Path, default: int | None
     return value
 
 
-def _token_id(value: object) -> int | None:
-    """Returns a token id of config.json: a number, the first of a list (of several ends), or None."""
+def _token_id(settings: dict[str, Any], kind: str, vocab_size: int, folder: Path) -> int | None:
+    """Returns a token id of config.json: a number, the first of a list (of several ends), or None.
+
+    -1 stands for none. An id to pad with may lie beyond the vocabulary, since it is masked; others are `UserError`s.
+    """
+    key = f"{kind}_token_id"
+    value = settings.get(key)
     if isinstance(value, list) and value:
         value = value[0]
-    return value if isinstance(value, int) else None
+    if value is None or value == -1:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0 or (kind != "pad" and value >= vocab_size):
+        raise UserError(
+            f"{folder / 'config.json'}: {key} is {printable(str(value), 40)}, which is none of the {vocab_size} "
+            "tokens: copy the file again."
+        )
+    return value
 
 
 def _tensor_table(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
@@ -172,16 +192,28 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Returns the name and shape of each tensor, from the header alone."""
     shapes = {}
     try:
+        _check_header(path)
         with safe_open(path, framework="pt") as file:
             for tensor in file.keys():  # noqa: SIM118 a safetensors file is not a mapping
                 part = file.get_slice(tensor)
                 if part.get_dtype() not in DTYPES:
                     raise UserError(f"{path}: {tensor} has type {part.get_dtype()}, only {', '.join(DTYPES)} are read.")
                 shapes[tensor] = tuple(part.get_shape())
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         size = path.stat().st_size if path.exists() else 0
         raise UserError(f"{path} is damaged or ends early at {size} bytes ({error}): copy the file again.") from error
     return shapes
+
+
+def _check_header(path: Path) -> None:
+    """Raises ValueError for a header that is larger than the file, or than any real one; `UserError` for no file."""
+    with open_regular(path, what="a safetensors file") as stream:
+        left = os.fstat(stream.fileno()).st_size - 8
+        claimed = int.from_bytes(stream.read(8), "little")
+    if claimed > left:
+        raise ValueError(f"it claims a header of {claimed} bytes, and {max(left, 0)} bytes are left")
+    if claimed > MOST_HEADER_BYTES:
+        raise ValueError(f"it claims a header of {claimed} bytes, {MOST_HEADER_BYTES} is the limit")
 
 
 def _read_tensor(path: Path, name: str) -> torch.Tensor:
@@ -197,10 +229,10 @@ def _read_tensor(path: Path, name: str) -> torch.Tensor:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(read_regular(path, what=path.name, limit_bytes=MOST_JSON_BYTES), finite=False)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: give a folder as Hugging Face lays it out, or a .gguf file.") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read as JSON ({error}): copy it again from the model's origin.") from error
     if not isinstance(document, dict):
         raise UserError(f"{path} should hold a JSON object: copy it again from the model's origin.")

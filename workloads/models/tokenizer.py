@@ -6,7 +6,6 @@ SentencePiece with byte fallback (Llama 2, TinyLlama), and a small byte-level on
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,9 @@ from pathlib import Path
 import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
+from foundation.bounded_json import parse_json
 from foundation.errors import UserError
+from foundation.foreign_files import read_regular
 
 #: Names of the supported byte-level pre-tokenizers (`tokenizer.ggml.pre`).
 BYTE_LEVEL_CUTS = ("gpt-2", "smollm", "llama-bpe", "qwen2")
@@ -27,6 +28,12 @@ _WORDS = (
 )
 """Words of the tokenizers of Llama 3 and Qwen 2 (their tokenizer.json), with the most digits of one token."""
 _DIGITS = {"llama-bpe": 3, "qwen2": 1}
+
+#: Limits of a tokenizer.json; Gemma 3's, the largest that is common, has 33 MB, 0.26 million tokens and 9 levels.
+MOST_BYTES = 64 << 20
+MOST_VALUES = 4_000_000
+MOST_TOKENS = 1_000_000
+DEEPEST = 16
 
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 """Stands for a space in SentencePiece's vocabularies."""
@@ -160,14 +167,14 @@ def load_tokenizer_json(path: Path, bos_id: int | None, eos_id: int | None, pad_
     Raises `UserError` if the file is missing or is not a tokenizer.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        json.loads(text)
+        data = read_regular(path, what="tokenizer.json", limit_bytes=MOST_BYTES)
+        parse_json(data, most_values=MOST_VALUES, most_keys=MOST_TOKENS, deepest=DEEPEST)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: a model folder needs its tokenizer as tokenizer.json.") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read as JSON ({error}): copy it again from the model's origin.") from error
     try:
-        backend = tokenizers.Tokenizer.from_str(text)
+        backend = tokenizers.Tokenizer.from_str(data.decode())
     except Exception as error:  # the library raises nothing more specific
         raise UserError(f"{path} is not a tokenizer file ({error}): copy it again from the model's origin.") from error
     opening = list(backend.encode("", add_special_tokens=True).ids)

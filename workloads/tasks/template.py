@@ -26,7 +26,7 @@ from pydantic import (
 
 from foundation.errors import UserError, unknown_name
 from foundation.validation import first_problem, place_of, sentence_of
-from foundation.yaml_lines import YamlFile, parse_yaml
+from foundation.yaml_lines import YamlFile, parse_yaml, read_yaml
 from workloads.tasks.source import fold_label
 
 #: What `{field:change}` may do to a text.
@@ -218,10 +218,10 @@ def load_template(name: str) -> Template:
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise unknown_name("template", name, built_in)
     try:
-        data = path.read_bytes()
+        file = read_yaml(path, what="template")
     except OSError as error:
         raise UserError(f"The template {path} can't be read ({error.strerror}): check its path.") from error
-    return _parsed(parse_yaml(path, data, what="template"))
+    return _parsed(file)
 
 
 @functools.cache

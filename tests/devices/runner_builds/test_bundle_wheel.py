@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 import importlib.metadata
+import os
 import subprocess
 import zipfile
 from pathlib import Path
@@ -21,6 +23,9 @@ def archive(tmp_path):
     path = tmp_path / "executorch-9-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("executorch/lib/libexecutorch.so", "library")
+        digest = base64.urlsafe_b64encode(hashlib.sha256(b"library").digest()).decode().rstrip("=")
+        record = f"executorch/lib/libexecutorch.so,sha256={digest},7\nexecutorch-9.dist-info/RECORD,,\n"
+        file.writestr("executorch-9.dist-info/RECORD", record)
     return path
 
 
@@ -57,6 +62,43 @@ def test_it_is_downloaded_once_and_announced(wheel, pip, tmp_path):
     assert (len(pip.commands), len(notes)) == (1, 1)
     assert "--only-binary=:all:" in pip.commands[0]
     assert pip.commands[0][-1] == "executorch==9"
+
+
+def change(package: Path) -> None:
+    (package / "lib/libexecutorch.so").write_text("librarx")
+
+
+def add(package: Path) -> None:
+    (package / "lib/other.so").touch()
+
+
+def remove(package: Path) -> None:
+    (package / "lib/libexecutorch.so").unlink()
+
+
+def lose_the_record(package: Path) -> None:
+    (package.parent / "executorch-9.dist-info/RECORD").unlink()
+
+
+def garble_the_record(package: Path) -> None:
+    (package.parent / "executorch-9.dist-info/RECORD").write_text("x\n")
+
+
+def replace_by_a_pipe(package: Path) -> None:
+    remove(package)
+    os.mkfifo(package / "lib/libexecutorch.so")
+
+
+@pytest.mark.parametrize("damage", [change, add, remove, lose_the_record, garble_the_record, replace_by_a_pipe])
+def test_what_was_changed_since_it_was_unpacked_is_fetched_again(wheel, pip, tmp_path, damage):
+    notes = []
+    package = fetch(wheel, tmp_path / "cache", notes.append)
+    damage(package)
+    assert fetch(wheel, tmp_path / "cache", notes.append) == package
+    assert sorted(path.name for path in (package / "lib").iterdir()) == ["libexecutorch.so"]
+    assert (package / "lib/libexecutorch.so").read_text() == "library"
+    assert len(pip.commands) == 2
+    assert "was changed or is damaged: fetching it again" in notes[1]
 
 
 def test_another_content_is_refused_and_nothing_kept(wheel, pip, tmp_path):

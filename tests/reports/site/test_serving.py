@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from reports.files import ServerNotStarted
+from reports.site import serving
 from reports.site.serving import SiteServer
 
 
@@ -116,3 +118,66 @@ def test_port_that_is_taken_is_one_sentence(server: SiteServer, tmp_path: Path) 
 def test_a_connection_that_says_nothing_does_not_stop_the_others(server: SiteServer) -> None:
     with socket.create_connection(("127.0.0.1", server.server_port)):
         assert _ask(server, "/")[0] == 200
+
+
+@pytest.mark.parametrize("host", ["[", "]", "[::1", "127.0.0.1:x:[", "[]", "a@[", "\xff"])
+def test_a_host_that_is_no_address_is_refused(server: SiteServer, capfd: pytest.CaptureFixture[str], host: str) -> None:
+    assert _ask(server, "/", host=host)[0] == 421
+    assert capfd.readouterr().err == ""
+
+
+def test_a_loop_of_links_is_not_found(server: SiteServer, capfd: pytest.CaptureFixture[str]) -> None:
+    (server.folder / "a.html").symlink_to("b.html")
+    (server.folder / "b.html").symlink_to("a.html")
+    assert _ask(server, "/a.html")[0] == 404
+    assert capfd.readouterr().err == ""
+
+
+def test_a_client_that_leaves_is_no_traceback(server: SiteServer, capfd: pytest.CaptureFixture[str]) -> None:
+    (server.folder / "large.html").write_bytes(b"x" * (8 << 20))
+    for request in (b"GET /large.html HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET /large", b""):
+        client = socket.create_connection(("127.0.0.1", server.server_port), timeout=10)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset instead of an end
+        client.sendall(request)
+        if request.endswith(b"\r\n\r\n"):
+            client.recv(1)
+        client.close()
+    for thread in threading.enumerate():
+        if "process_request_thread" in thread.name:
+            thread.join(timeout=30)
+    assert _ask(server, "/")[0] == 200
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\nHost: localhost\r\n"])
+def test_a_request_that_never_ends_is_ended(
+    server: SiteServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], start: bytes
+) -> None:
+    """Although a byte arrives more often than any silence would be noticed."""
+    monkeypatch.setattr(serving, "_REQUEST_S", 0.5)
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=0.05) as client:
+        client.sendall(start)
+        while True:
+            try:
+                client.sendall(b"x")
+                if client.recv(100) == b"":
+                    break
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+    assert capfd.readouterr().err == ""
+
+
+def test_an_answer_that_nobody_takes_is_ended(
+    server: SiteServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(serving, "_ANSWER_S", 0.5)
+    (server.folder / "large.html").write_bytes(b"x" * (32 << 20))
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as client:
+        client.sendall(b"GET /large.html HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for thread in threading.enumerate():
+            if "process_request_thread" in thread.name:
+                thread.join(timeout=30)
+                assert not thread.is_alive()
+    assert capfd.readouterr().err == ""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from foundation import bounded_json
 from foundation.errors import UserError
 from suite.exchange import importing
 from suite.exchange.document import step_median_ms
@@ -278,7 +281,7 @@ def test_deeply_nested_file_is_refused(exported):
 
 def test_file_beyond_the_limit_is_not_read(exported, monkeypatch):
     monkeypatch.setattr(importing, "MOST_BYTES", 100)
-    with pytest.raises(UserError, match="is the limit: export single runs"):
+    with pytest.raises(UserError, match="is the limit for an exported run: export single runs"):
         read_document(exported)
     monkeypatch.setattr(importing, "MOST_BYTES", exported.stat().st_size - 1)
     with pytest.raises(UserError, match="is the limit"):
@@ -307,3 +310,77 @@ def test_import_that_fails_halfway_leaves_nothing(exported, store, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         import_run(store, read_document(exported), "bonn", "x.json")
     assert contents(store) == before
+
+
+def grown(path: Path, where: str, value: Any) -> Path:
+    """Sets a value of the file, at keys and indices divided by blanks."""
+
+    def change(document: Any) -> None:
+        *outer, last = where.split()
+        for key in outer:
+            document = document[int(key) if key.isdigit() else key]
+        document[last] = value
+
+    return changed(path, change)
+
+
+_SESSION = "measurements 0 sessions 0"
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("measurements", [0] * 20_000),
+        ("devices", [{}] * 9_000),
+        ("artifacts", [[]] * 20_000),
+        ("command", [0] * 20_000),
+        ("environment", {f"key{index}": index for index in range(9_000)}),
+        ("environment", {f"key{index}": "" for index in range(9_000)}),
+        (f"{_SESSION} steps losses", [["wrong"] * 50] * 1000),
+        (f"{_SESSION} steps t0_ns", ["wrong"] * 20_000),
+        (f"{_SESSION} sensor_errors", {f"key{index}": 0 for index in range(9_000)}),
+        (f"{_SESSION} defects", [0] * 9_000),
+        (f"{_SESSION} samples", [0] * 9_000),
+        (f"{_SESSION} header cpu_features", [0] * 9_000),
+        ("measurements 0 reference_losses", [[None] * 100] * 100),
+        ("measurements 0 document latency_ms sessions", [None] * 20_000),
+        ("devices 0 states", [0] * 9_000),
+    ],
+)
+def test_no_error_is_built_for_each_wrong_item(exported, where, value):
+    """Of which only one would be reported: a million of them take a gigabyte."""
+    with pytest.raises(UserError, match="damaged or was changed") as refused:
+        read_document(grown(exported, where, value))
+    cause = refused.value.__cause__
+    assert isinstance(cause, ValidationError)
+    assert cause.error_count() < 20
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "sentence"),
+    [
+        ("environment", {f"key{index}": "x" for index in range(20_000)}, "an object in it has 20000 keys, more than"),
+        ("plan", [{f"key{index}": 0 for index in range(20_000)}], "has 20000 keys"),
+        ("plan", {"list": [0] * 200_000}, "it holds more than 100000 values"),
+        ("plan", 10**400, "a number in it has 401 digits"),
+        ("run_id", 10**400, "a number in it has 401 digits"),
+    ],
+)
+def test_what_a_file_holds_is_bounded_before_it_is_validated(exported, where, value, sentence):
+    with pytest.raises(UserError, match=sentence):
+        read_document(grown(exported, where, value))
+
+
+def test_values_are_counted_before_they_are_parsed(tmp_path, monkeypatch):
+    path = tmp_path / "zeros.json"
+    path.write_bytes(b"[" + b"0," * 5_000_001 + b"0]")
+    monkeypatch.setattr(bounded_json, "from_json", lambda *given, **named: pytest.fail("it was parsed"))
+    with pytest.raises(UserError, match="it holds more than 5000000 values"):
+        read_document(path)
+
+
+def test_only_a_regular_file_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    for path, kind in (("/dev/zero", "a device"), (tmp_path / "pipe.json", "a pipe"), (tmp_path, "a folder")):
+        with pytest.raises(UserError, match=f"is {kind}, and an exported run must be a file"):
+            read_document(Path(path))

@@ -17,6 +17,8 @@ from sqlalchemy import event
 
 from suite.errors import StoreError
 from suite.sessions.validity import SessionResult
+from suite.store import schema
+from suite.store.dialect import StoredJson
 from suite.store.store import Store
 from tests.support.suite import recorded_session as recorded
 from tests.support.suite.stored_run import begin, session
@@ -249,6 +251,9 @@ def set_version(path, statement):
         ("UPDATE schema_version SET version = version + 1", "update the suite"),
         ("UPDATE schema_version SET version = 0", "which no suite ever wrote: restore a copy"),
         ("DELETE FROM schema_version", "lost its schema version"),
+        ("INSERT INTO schema_version VALUES (99)", r"has 2 schema versions \(7, 99\) instead of one: restore a copy"),
+        ("DROP TABLE sample", r"has lost 1 of its tables \(sample\), and what the others hold is there: put it aside"),
+        ("DROP TABLE schema_version", r"has lost 1 of its tables \(schema_version\)"),
     ],
 )
 def test_a_store_of_another_version_is_one_sentence(tmp_path, statement, sentence):
@@ -257,6 +262,60 @@ def test_a_store_of_another_version_is_one_sentence(tmp_path, statement, sentenc
     set_version(path, statement)
     with pytest.raises(StoreError, match=sentence):
         Store.open(path)
+
+
+def test_an_empty_file_holds_nothing_to_read(tmp_path):
+    (tmp_path / "store.sqlite").touch()
+    with pytest.raises(StoreError, match="is empty: restore a copy"):
+        Store.open(tmp_path / "store.sqlite", read_only=True)
+    assert (tmp_path / "store.sqlite").stat().st_size == 0
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"a": ', "7", '"text"', "null", "[" * 5000, "{]"])
+def test_rows_whose_json_is_damaged_are_named_and_the_others_are_read(tmp_path, text):
+    path = tmp_path / "store.sqlite"
+    begun = begin(path)
+    begun.store.add_session(begun.measurement_id, session(begun.run_id, 0))
+    begun.store.close()
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE session SET events = ?", (text,))
+    connection.commit()
+    connection.close()
+    store = Store.open(path)
+    named = r"damaged: session.events of \S+ is not JSON any more, and all other rows can be read: put"
+    with pytest.raises(StoreError, match=named):
+        store.sessions_of(begun.measurement_id)
+    assert store.open_runs() == [begun.run_id]
+    store.close()
+
+
+def test_every_column_that_is_parsed_is_looked_at():
+    """A column of JSON that is only text would end in a traceback."""
+    tables = schema.metadata.tables.values()
+    columns = {(one.table.name, one.name) for table in tables for one in table.columns if is_json(one)}
+    assert {("run", "plan"), ("measurement", "document"), ("sample", "layout"), ("training", "plan")} <= columns
+    assert len(columns) == 25
+
+
+def is_json(column):
+    return isinstance(column.type, StoredJson)
+
+
+@pytest.mark.parametrize("statement", ["ALTER TABLE session DROP COLUMN sentence", "DROP TABLE sample"])
+def test_what_is_lost_while_a_store_is_open_is_one_sentence(tmp_path, statement):
+    path = tmp_path / "store.sqlite"
+    begun = begin(path)
+    set_version(path, statement)
+    with pytest.raises(StoreError, match=r"damaged \(no such (table|column): .*\), and the rest can be read: put"):
+        begun.store.sessions_of(begun.measurement_id)
+
+
+def test_text_that_is_not_utf8_is_one_sentence(tmp_path):
+    path = tmp_path / "store.sqlite"
+    begun = begin(path)
+    set_version(path, "UPDATE run SET plan = CAST(x'7bff7d' AS TEXT)")
+    with pytest.raises(StoreError, match="Could not decode to UTF-8"):
+        begun.store.resume_run(begun.run_id)
 
 
 def test_reading_a_store_that_is_not_there_makes_none(tmp_path):

@@ -126,7 +126,7 @@ BAD_JSONL = {
         "line 2 has no sentence or text or review: add it",
     ),
     "text is a number": ('{"text": 5, "label": 1}\n', "text in line 1 should be text, not 5"),
-    "half a surrogate pair": ('{"text": "\\ud800", "label": 1}\n', "text in line 1 should be text"),
+    "half a surrogate pair": ('{"text": "\\ud800", "label": 1}\n', "line 1 is not JSON"),
     "no labels": ('{"text": "good"}\n', "has no labels, only the columns text: use a split with a label column"),
     "empty labels": ('{"text": "good", "label": null}\n', "has no labels in its 1 rows"),
     "label is a list": ('{"text": "good", "label": [1]}\n', "the label in line 1 should be a word or a number"),

@@ -1,0 +1,128 @@
+"""Task files without end, or with more in them than their size shows."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from foundation.errors import UserError
+from workloads.tasks import rows
+from workloads.tasks.rows import read_table
+from workloads.tasks.template import load_template
+
+KNOWN = frozenset({"text", "label"})
+
+
+def write(folder: Path, name: str, content: str) -> Path:
+    path = folder / name
+    path.write_text(content)
+    return path
+
+
+@pytest.mark.parametrize("name", ["t.tsv", "t.csv", "t.json", "t.jsonl", "t.parquet"])
+def test_a_pipe_is_no_task(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match="is a pipe, and a task must be a file"):
+        read_table(tmp_path / name, KNOWN)
+
+
+def test_a_device_is_no_template(tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match="is a device, and a template must be a file"):
+        load_template(str(tmp_path / "t.yaml"))
+
+
+def test_files_beyond_the_limit_are_not_read(tmp_path: Path) -> None:
+    for name in ("t.tsv", "t.parquet"):
+        (tmp_path / name).touch()
+        os.truncate(tmp_path / name, rows.MOST_BYTES + 1)
+        with pytest.raises(UserError, match="is the limit for a task: keep a part of it"):
+            read_table(tmp_path / name, KNOWN)
+
+
+_ENTRY = {"text": "fine", "label": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.tsv", "text\tlabel\n" + "fine\t1\n" * 11),
+        ("t.csv", "text,label\n" + "fine,1\n" * 11),
+        ("t.jsonl", (json.dumps(_ENTRY) + "\n") * 11),
+        ("t.json", json.dumps([_ENTRY] * 11)),
+        ("t.json", json.dumps({"text": ["fine"] * 11, "label": [1] * 11})),
+        ("t.json", json.dumps({"text": [{"deep": "fine", "label": 1}] * 11})),
+    ],
+)
+def test_more_rows_than_the_limit_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str
+) -> None:
+    monkeypatch.setattr(rows, "MOST_ROWS", 10)
+    path = write(tmp_path, name, content)
+    with pytest.raises(UserError, match="more than 10 rows, 1000 columns"):
+        read_table(path, KNOWN).unfolded("text")
+
+
+def test_lists_in_a_wide_row_do_not_multiply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "MOST_CELLS", 5000)
+    wide = {f"k{index}": 0 for index in range(100)} | {"questions": [{"text": "a"}] * 100}
+    table = read_table(write(tmp_path, "t.json", json.dumps([wide])), KNOWN)
+    with pytest.raises(UserError, match=r"unfolded, has more than .* 5000 cells"):
+        table.unfolded("questions")
+
+
+def test_columns_of_different_rows_do_not_multiply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "MOST_CELLS", 5000)
+    columns: dict[str, dict[str, int]] = {"text": {}, "label": {}} | {
+        f"c{index}": {f"{index}": 0} for index in range(100)
+    }
+    with pytest.raises(UserError, match=r"holds more than .* 5000 cells"):
+        read_table(write(tmp_path, "t.json", json.dumps(columns)), KNOWN)
+
+
+def test_a_header_of_very_many_columns_is_not_compared_with_itself(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.tsv", "text\tlabel" + "\tx" * 5000 + "\n")
+    with pytest.raises(UserError, match="1 rows of 5002 columns"):
+        read_table(path, KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.tsv", "text\tlabel\n" + "x" * (1 << 20) + "\t1\n"),
+        ("t.tsv", 'text\tlabel\n"' + "xxxx\n" * (1 << 18) + '"\t1\n'),
+        ("t.csv", "text,label\n" + "x" * (1 << 20) + ",1\n"),
+        ("t.jsonl", json.dumps({"text": "x" * (1 << 21), "label": 1})),
+        ("t.json", json.dumps([{"text": ["x" * (1 << 21)], "label": 1}])),
+    ],
+)
+def test_a_text_without_end_is_named_by_its_row(tmp_path: Path, name: str, content: str) -> None:
+    with pytest.raises(UserError, match=r"(line|entry|row that begins in line) \d .*(1048576|limit)") as caught:
+        read_table(write(tmp_path, name, content), KNOWN)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 5000, '[{"text": ' + "1" * 5000 + "}]", '[{"text": ' + "[" * 90 + "]" * 90 + "}]"]
+)
+def test_json_beyond_the_limits_is_one_sentence(tmp_path: Path, content: str) -> None:
+    for name in ("t.json", "t.jsonl"):
+        with pytest.raises(UserError, match="is not JSON"):
+            read_table(write(tmp_path, name, content), KNOWN)
+
+
+def test_what_a_small_parquet_file_holds_is_counted_while_it_is_decompressed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "MOST_BYTES", 1 << 20)
+    table = pyarrow.table({"text": ["x" * 1000] * 100_000, "label": [1] * 100_000})
+    path = tmp_path / "t.parquet"
+    pyarrow.parquet.write_table(table, path, compression="zstd")
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(UserError, match="more than 1048576 bytes, decompressed"):
+        read_table(path, KNOWN)
