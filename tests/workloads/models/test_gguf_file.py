@@ -136,7 +136,7 @@ REFUSED: dict[str, tuple[Callable[[gguf.GGUFWriter], None], str]] = {
     ),
     "scaled frequencies": (
         lambda writer: writer.add_tensor("rope_freqs.weight", torch.ones(9).numpy()),
-        "rope_freqs.weight has 9 values of type F32, but heads of 16 need 8",
+        r"rope_freqs.weight has the shape \(9,\) and the type F32, but heads of 16 need 8",
     ),
 }
 

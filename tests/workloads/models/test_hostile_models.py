@@ -167,7 +167,7 @@ def test_a_word_in_place_of_rotary_parameters(folder: Path, name: str) -> None:
     if name == "default":
         assert load_folder("small", folder).config.rope_theta == 50_000.0
         return
-    with pytest.raises(UserError, match="'linear' rotary scaling"):
+    with pytest.raises(UserError, match="factor of its rotary positions must be a number"):
         load_folder("small", folder)
 
 
