@@ -7,7 +7,6 @@ from functools import cached_property
 
 from sqlalchemy import select
 
-from foundation.unavailable import Json
 from reports.model.histories import (
     Compared,
     DeviceSummary,
@@ -42,7 +41,7 @@ class StoreSource:
         with self._store.database.reading() as connection:
             return runs.run_summaries(connection)
 
-    def document(self, run_id: str) -> dict[str, Json]:
+    def document(self, run_id: str) -> dict[str, Any]:
         """Returns the document of a run (docs/contracts.md, with additions for reports).
 
         UserError for an unknown one.

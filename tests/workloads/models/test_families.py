@@ -96,8 +96,10 @@ def test_older_files_of_gemma_have_a_pattern_and_a_local_base(tmp_path: Path) ->
 def test_absent_keys_mean_what_they_mean_to_transformers(name: str, tmp_path: Path) -> None:
     """A key that a file leaves out has its family's default, not Llama's."""
     folder = save_family(family_model(name), tmp_path / "model")
-    keys = ("num_key_value_heads", "head_dim", "sliding_window", "tie_word_embeddings", "rope_parameters")
-    keys += ("no_rope_layers", "layer_types", "max_position_embeddings", "query_pre_attn_scalar")
+    keys = [
+        *("num_key_value_heads", "head_dim", "sliding_window", "tie_word_embeddings", "rope_parameters"),
+        *("no_rope_layers", "layer_types", "max_position_embeddings", "query_pre_attn_scalar"),
+    ]
     changed(folder, hidden_size=4096, num_attention_heads=32, **dict.fromkeys(keys))
     theirs = type(family_model(name).config).from_pretrained(folder)
     changed(folder, **{key: value for key, value in theirs.to_dict().items() if value is not None})

@@ -39,7 +39,7 @@ def gguf_name(name: str) -> str:
 
 def add_tokenizer(writer: gguf.GGUFWriter, pre: str = "gpt-2") -> None:
     backend = byte_level_tokenizer().backend
-    tokens = [backend.id_to_token(index) for index in range(backend.get_vocab_size())]
+    tokens = [backend.id_to_token(index) or "" for index in range(backend.get_vocab_size())]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
