@@ -6,6 +6,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,13 +22,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _machine_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _machine_of_its_own() -> Iterator[None]:
     """Lets workers measure on this machine side by side: the folder for temporary files is what is locked.
 
-    What tests start inherits it.
+    What tests start inherits it, under whatever user.
     """
-    folder = str(tmp_path_factory.getbasetemp())
-    with pytest.MonkeyPatch.context() as patched:
+    with tempfile.TemporaryDirectory(prefix="suite-tests-") as folder, pytest.MonkeyPatch.context() as patched:
+        Path(folder).chmod(0o1777)
         patched.setenv("TMPDIR", folder)
         patched.setattr(tempfile, "tempdir", folder)
         yield
