@@ -36,9 +36,9 @@ class _Documented(Protocol):
     def document(self) -> Any: ...
 
 
-def as_document(value: float | _Documented) -> Any:
-    """Returns a number unchanged, anything else (`Unavailable`, an interval) in its document form."""
-    return value if isinstance(value, int | float) else value.document()
+def as_document(value: float | str | _Documented) -> Any:
+    """Returns a number or text unchanged, anything else (`Unavailable`, an interval) in its document form."""
+    return value if isinstance(value, int | float | str) else value.document()
 
 
 def finite(value: Any) -> Any:

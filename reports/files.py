@@ -4,7 +4,7 @@ Text that UTF-8 can't hold (lone surrogates from a device's broken output) is wr
 those that a user can mend.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -12,6 +12,7 @@ from typing import TextIO
 from foundation.atomic import replacing_text
 from foundation.errors import UserError
 from foundation.text import did_you_mean
+from foundation.unavailable import Unavailable
 
 
 class UnknownRun(UserError):  # noqa: N818 - the vocabulary's word
@@ -32,6 +33,14 @@ class SiteNotWritable(UserError):  # noqa: N818 - the vocabulary's word
             f"The report file {path} could not be written ({reason}): free space or permit writing there, "
             "then build the report again with `suite report`."
         )
+
+
+def page_or_reason(write: Callable[[], Path]) -> str | Unavailable:
+    """Writes a page and returns its path: one that can't be written is no reason to keep back what it would show."""
+    try:
+        return str(write())
+    except UserError as error:
+        return Unavailable(str(error))
 
 
 class ServerNotStarted(UserError):  # noqa: N818 - as above

@@ -75,7 +75,7 @@ def _exclusive(device: str, file: str, locks_dir: Path) -> Iterator[None]:
     except filelock.Timeout:
         raise _busy(device, note) from None
     except OSError as error:
-        raise _unlockable(device, locks_dir, error) from error
+        raise _unlockable(device, locks_dir, error, "SUITE_HOME") from error
     try:
         # The note is a courtesy: a full disk must not stop anybody from measuring.
         with contextlib.suppress(OSError):
@@ -122,13 +122,15 @@ class _Machine:
         try:
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise _unlockable(device, folder, error) from error
+            raise _unlockable(device, folder, error, "TMPDIR") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(descriptor)
             raise (
-                _busy(device, note) if error.errno == errno.EWOULDBLOCK else _unlockable(device, folder, error)
+                _busy(device, note)
+                if error.errno == errno.EWOULDBLOCK
+                else _unlockable(device, folder, error, "TMPDIR")
             ) from None
         # Another user's note of a hold that was killed can't be replaced.
         with contextlib.suppress(OSError):
@@ -139,11 +141,11 @@ class _Machine:
 _MACHINE = _Machine()
 
 
-def _unlockable(device: str, folder: Path, error: OSError) -> UserError:
+def _unlockable(device: str, folder: Path, error: OSError, variable: str) -> UserError:
     reason = FileError.from_os_error("lock", str(folder), error).reason
     return UserError(
         f"{printable(str(folder))!r} can't hold the lock of device {device!r} because {reason}; "
-        "make the folder writable or point SUITE_HOME elsewhere."
+        f"make the folder writable or point {variable} elsewhere."
     )
 
 

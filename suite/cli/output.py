@@ -9,7 +9,6 @@ import io
 import json
 from collections.abc import Iterable
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import click
@@ -20,7 +19,7 @@ from rich.table import Table
 
 from foundation.errors import UserError
 from foundation.text import harmless
-from foundation.unavailable import Json, unavailable
+from foundation.unavailable import Unavailable
 from reports.model.quantities import metric_span, metric_value
 
 _WIDEST = 10_000
@@ -36,16 +35,11 @@ def print_plain(text: str, *, err: bool = False) -> None:
     click.echo(harmless(text), err=err)
 
 
-def require_written(report: Path | UserError) -> Path:
-    """Returns the page's path; raises why it could not be written, which is for the end of what a command prints."""
-    if isinstance(report, UserError):
-        raise report
+def require_written(report: str | Unavailable) -> str:
+    """Returns a page's path; raises why it could not be written, which is for the end of what a command prints."""
+    if isinstance(report, Unavailable):
+        raise UserError(report.reason)
     return report
-
-
-def report_document(report: Path | UserError) -> Json:
-    """Returns the path or that reason for a document."""
-    return unavailable(str(report)) if isinstance(report, UserError) else str(report)
 
 
 def print_line(text: str) -> None:

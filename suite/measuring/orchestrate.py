@@ -7,13 +7,14 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from devices.inventory.entry import DeviceEntry
 from devices.inventory.reading import Inventory
 from foundation.errors import UserError
+from foundation.unavailable import Unavailable
+from reports.files import page_or_reason
 from reports.model.measurement import Measurement
 from reports.site.build import build
 from suite.display import Display
@@ -39,11 +40,11 @@ _VERSIONS = ("edge-training-suite", "torch", "executorch", "torchao")
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a run: its measurements, and the page with them, or why that could not be written."""
+    """The result of a run: its measurements, and the path of the page with them, or why that could not be written."""
 
     run_id: str
     measurements: list[Measurement]
-    report: Path | UserError
+    report: str | Unavailable
 
     @property
     def complete(self) -> bool:
@@ -127,7 +128,10 @@ def newest_open_run(store: Store, purpose: str) -> str:
     nights = store.open_runs("nightly")
     if nights:
         raise UserError(f"The interrupted run {nights[0]} is a night: go on with it by `suite nightly`.")
-    raise UserError("There is no interrupted run to resume: start one with `suite run`.")
+    raise UserError(
+        "There is no interrupted run to resume: start one with `suite run`; `suite report` writes the pages of those "
+        "that have ended."
+    )
 
 
 def environment(preparation: Preparation) -> Mapping[str, str]:
@@ -224,14 +228,8 @@ def measure(run: Run, inventory: Inventory, afterwards: Afterwards) -> Outcome:
         with contextlib.suppress(StoreError):
             run.store.finish_run(run.run_id, "interrupted")
         raise
-    return Outcome(run.run_id, compared, _write_report(run))
-
-
-def _write_report(run: Run) -> Path | UserError:
-    try:
-        return build(StoreSource(run.store), run.home.reports, [run.run_id])
-    except UserError as error:  # no reason to keep back what was measured
-        return error
+    report = page_or_reason(lambda: build(StoreSource(run.store), run.home.reports, [run.run_id]))
+    return Outcome(run.run_id, compared, report)
 
 
 def _complete(measurements: Sequence[Measurement]) -> bool:

@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from devices.inventory.entry import DeviceEntry
-from foundation.errors import UserError
+from foundation.unavailable import Unavailable
 from reports.model.measurement import Measurement
 from reports.model.quantities import Metric
 from suite import exit_codes
@@ -285,7 +284,7 @@ class Night:
     series: tuple[JudgedSeries, ...]
     measurements: tuple[Measurement, ...]
     commands: Mapping[tuple[str, str], str]
-    report: Path | UserError
+    report: str | Unavailable
     gaps: tuple[Gap, ...] = ()
 
     def of(self, verdict: str) -> list[JudgedSeries]:

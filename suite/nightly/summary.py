@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from foundation.unavailable import Json, unavailable
+from foundation.unavailable import Json, Unavailable, as_document
 from reports.model.measurement import Measurement
 from suite.nightly.judging import JudgedSeries, Night
 
@@ -40,12 +39,15 @@ def markdown(night: Night) -> str:
     """Returns the summary; text from devices and files cannot become markup. Rows beyond 50 of a kind are counted."""
     lines = [f"## Night {night.run_id}", "", f"{banner(night)}.", ""]
     for word in ("regressed", "inconclusive", "improved"):
-        lines += _section(f"{_MARKS[word]} {word.capitalize()}", [_judged(item, night) for item in night.of(word)])
+        lines += _section(
+            f"{_MARKS[word]} {word.capitalize()}", [_format_change(item, night) for item in night.of(word)]
+        )
     busy = dict.fromkeys((item.device, item.busy) for item in night.measurements if item.busy)
-    lines += _section("Failed", [_failed(item) for item in night.errors])
+    lines += _section("Failed", [_format_failure(item) for item in night.errors])
     lines += _section("Missing", [f"- **{_plain(gap.device)}**: {_plain(gap.sentence)}" for gap in night.gaps])
     lines += _section("Busy", [f"- **{_plain(device)}**: {_plain(load)}" for device, load in busy])
-    lines.append(f"Report: {_plain(str(night.report))}")
+    report = night.report.reason if isinstance(night.report, Unavailable) else night.report
+    lines.append(f"Report: {_plain(report)}")
     return "\n".join(lines) + "\n"
 
 
@@ -54,7 +56,7 @@ def document(night: Night) -> dict[str, Json]:
     return {
         "text": f"Night {night.run_id}: {banner(night)}.",
         "run_id": night.run_id,
-        "report": str(night.report) if isinstance(night.report, Path) else unavailable(str(night.report)),
+        "report": as_document(night.report),
         "exit_code": night.exit_code,
         "series": len(night.series),
         "verdicts": {word: len(night.of(word)) for word in _WORDS},
@@ -88,13 +90,13 @@ def _section(title: str, rows: Sequence[str]) -> list[str]:
     return [f"### {title}", "", *rows[:MOST_ROWS], *more, ""] if rows else []
 
 
-def _judged(item: JudgedSeries, night: Night) -> str:
+def _format_change(item: JudgedSeries, night: Night) -> str:
     command = night.command(item).replace("`", "")
     line = f"- **{_plain(item.verdict.series)}**: {_plain(item.verdict.sentence)}"
     return f"{line}\n  `{command}`" if command else line
 
 
-def _failed(item: Measurement) -> str:
+def _format_failure(item: Measurement) -> str:
     return f"- **{_plain(f'{item.device} {_workload(item)}')}**: {item.status}: {_plain(str(item.reason))}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import socket
 from typing import Any
 
@@ -113,6 +114,20 @@ def test_two_runs_are_compared_metric_by_metric(bench: Bench, board: Board) -> N
     assert first_row[:5] == ["✗", "worse", "local", "nf4", "latency_ms"]
     assert first_row[6] == first_row[8] == "s" and "1.200" in first_row
     assert "temperature was 40.0 degC and is 52.0 degC" in output
+
+
+def test_what_was_found_is_shown_though_its_files_can_not_be_written(bench: Bench, board: Board) -> None:
+    assert bench("nightly", "--json").code == 0
+    for name in ("reports", "nights"):
+        shutil.rmtree(bench.home / name)
+        (bench.home / name).write_text("in the way")
+    night = bench("nightly", "--json")
+    assert (night.code, night.document["exit_code"], night.document["series"] > 0) == (2, 0, True), night.err
+    assert "reports cannot be made" in night.document["report"]["unavailable"]
+    assert "reports cannot be made" in night.err and "nights cannot be made" in night.err
+    compared = bench("compare", "previous", "latest")
+    assert compared.code == 2 and "latency_ms" in compared.out and "report:" not in compared.out
+    assert "reports cannot be made" in compared.err
 
 
 def test_programs_are_compared_in_the_runs_that_measured_them_last(bench: Bench, regressed: str) -> None:

@@ -10,6 +10,8 @@ import click
 
 from foundation.atomic import write_atomic
 from foundation.errors import UserError
+from foundation.unavailable import Unavailable
+from reports.files import page_or_reason
 from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
 from suite.cli.options import inventory_option, night_plan_option
@@ -44,17 +46,25 @@ def nightly(plan_path: Path, quick: bool, as_json: bool, inventory_path: Path) -
     display = Display()
     night = carry_out(plan.quick() if quick else plan, inventory, home, display, ["suite", *words])
     line = json.dumps(document(night), allow_nan=False)
-    folder = _write(night, line, home)
     posted = post(line.encode())
     if posted is not None:
         display.note(posted.sentence)
-    code = night.exit_code
-    if isinstance(night.report, UserError):
-        display.note(str(night.report))
-        code = code or exit_codes.ERROR
     if as_json:
         print_plain(line)
-        return code
+    else:
+        _print(night)
+    code = night.exit_code
+    summary = page_or_reason(lambda: _write(night, line, home) / "summary.md")
+    for name, page in (("summary", summary), ("report", night.report)):
+        if isinstance(page, Unavailable):
+            display.note(page.reason)
+            code = code or exit_codes.USAGE
+        elif not as_json:
+            print_plain(f"{name}: {page}")
+    return code
+
+
+def _print(night: Night) -> None:
     for item in [*night.of("regressed"), *night.of("inconclusive"), *night.of("improved")]:
         print_line(f"{item.verdict.verdict}: {item.verdict.series}: {item.verdict.sentence}")
     for error in night.errors:
@@ -62,10 +72,6 @@ def nightly(plan_path: Path, quick: bool, as_json: bool, inventory_path: Path) -
     for gap in night.gaps:
         print_line(f"{gap.what}: {gap.device}: {gap.sentence}")
     print_line(banner(night))
-    print_plain(f"summary: {folder / 'summary.md'}")
-    if isinstance(night.report, Path):
-        print_plain(f"report: {night.report}")
-    return code
 
 
 def _write(night: Night, line: str, home: Home) -> Path:

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from devices.inventory.reading import Inventory
 from foundation.errors import UserError
-from foundation.unavailable import Json, Unavailable
+from foundation.unavailable import Json, Unavailable, as_document
 from reports.model.measurement import Measurement, devices_of
 from reports.model.reading import Number
 from reports.tables.rankings import busy_sentences, device_sentence
@@ -26,7 +26,6 @@ from suite.cli.output import (
     print_line,
     print_plain,
     print_table,
-    report_document,
     require_written,
     typeable,
 )
@@ -262,7 +261,7 @@ def _plans(inventory: Inventory, selection: str | None, settings: dict[str, Any]
 def _print_outcome(outcome: Outcome, as_json: bool) -> int:
     if as_json:
         documents = [item.document() for item in outcome.measurements]
-        document = {"run_id": outcome.run_id, "report": report_document(outcome.report), "measurements": documents}
+        document = {"run_id": outcome.run_id, "report": as_document(outcome.report), "measurements": documents}
         print_json(document, finite=True)
         require_written(outcome.report)
     else:

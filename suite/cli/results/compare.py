@@ -11,13 +11,14 @@ import click
 from sqlalchemy import select
 
 from foundation.errors import UserError
-from foundation.unavailable import Json
+from foundation.unavailable import Json, Unavailable, as_document
+from reports.files import page_or_reason
 from reports.model.histories import Compared, ComparedMetric
 from reports.site.build import build_comparison
 from suite import exit_codes
 from suite.cli.open_store import open_store
 from suite.cli.options import inventory_option
-from suite.cli.output import TextTable, format_value, print_json, print_line, print_table
+from suite.cli.output import TextTable, format_value, print_json, print_line, print_plain, print_table, require_written
 from suite.home import Home
 from suite.nightly.evidence import device_state
 from suite.regression.comparison import MIN_SESSIONS
@@ -117,12 +118,14 @@ def compare(before: str, after: str, as_json: bool, inventory_path: Path) -> int
     home = Home.locate(inventory_path)
     with open_store(inventory_path) as store:
         found = compare_sides(store, find_side(store, before), find_side(store, after))
-        page = build_comparison(StoreSource(store), home.reports, found.compared.before, found.compared.after)
+        sides = found.compared
+        page = page_or_reason(lambda: build_comparison(StoreSource(store), home.reports, sides.before, sides.after))
     if as_json:
         print_json(_document(found, page), finite=True)
-        return exit_codes.OK
-    _print(found)
-    print_line(f"report: {page}")
+        require_written(page)
+    else:
+        _print(found)
+        print_plain(f"report: {require_written(page)}")
     return exit_codes.OK
 
 
@@ -190,13 +193,13 @@ def _value(metric: str, stored: float | None) -> str:
     return "" if stored is None else format_value(metric, stored)
 
 
-def _document(found: TwoSides, page: Path) -> dict[str, Json]:
+def _document(found: TwoSides, page: str | Unavailable) -> dict[str, Json]:
     return {
         "before": found.compared.before,
         "after": found.compared.after,
         "before_named": found.before.named or None,
         "after_named": found.after.named or None,
-        "report": str(page),
+        "report": as_document(page),
         "metrics": [
             dataclasses.asdict(metric) | {"series": f"{metric.device}/{workload_key(metric.workload)}/{metric.metric}"}
             for metric in found.compared.metrics

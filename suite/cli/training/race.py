@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from foundation.errors import UserError
-from foundation.unavailable import Unavailable
+from foundation.unavailable import Unavailable, as_document
 from reports.model.race import Budget, Contender, Estimate, Race
 from reports.model.reading import Interval, Number
 from reports.model.training import Training
@@ -22,7 +22,6 @@ from suite.cli.output import (
     print_line,
     print_plain,
     print_table,
-    report_document,
     require_written,
     typeable,
 )
@@ -77,11 +76,11 @@ def race(
     return print_races(races(trained), trained, write_report(home, trained), as_json)
 
 
-def print_races(found: Sequence[Race], trained: Sequence[Training], report: Path | UserError, as_json: bool) -> int:
+def print_races(found: Sequence[Race], trained: Sequence[Training], report: str | Unavailable, as_json: bool) -> int:
     """Prints the races; returns the exit code: incomplete unless every training finished."""
     if as_json:
         documents = {"races": [one.document() for one in found], "trainings": [one.document() for one in trained]}
-        print_json({"group_id": trained[0].group_id, "report": report_document(report), **documents}, finite=True)
+        print_json({"group_id": trained[0].group_id, "report": as_document(report), **documents}, finite=True)
         require_written(report)
     else:
         for one in found:

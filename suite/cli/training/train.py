@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from foundation.errors import UserError
-from foundation.unavailable import Unavailable
+from foundation.unavailable import Unavailable, as_document
 from reports.model.training import Training
 from suite import exit_codes
 from suite.cli.open_inventory import open_inventory
@@ -21,7 +21,6 @@ from suite.cli.output import (
     print_line,
     print_plain,
     print_table,
-    report_document,
     require_written,
 )
 from suite.cli.training.options import training_fields, training_options
@@ -67,26 +66,24 @@ def train(selection: str | None, resume: bool, as_json: bool, inventory_path: Pa
     return print_trainings(trained, write_report(home, trained), as_json)
 
 
-def write_report(home: Home, trained: Sequence[Training]) -> Path | UserError:
+def write_report(home: Home, trained: Sequence[Training]) -> str | Unavailable:
     """Writes the page of the trainings of a command; returns its path, or why it could not. Raises StoreError."""
     # Imported here because pages and store take longer to load than checking options.
+    from reports.files import page_or_reason
     from reports.site.build import build_training
     from suite.report_data.source import StoreSource
     from suite.store.store import Store
 
     with contextlib.closing(Store.open(home.store_path)) as store:
-        try:
-            return build_training(StoreSource(store), home.reports, trained[0].group_id)
-        except UserError as error:  # no reason to keep back what was trained
-            return error
+        return page_or_reason(lambda: build_training(StoreSource(store), home.reports, trained[0].group_id))
 
 
-def print_trainings(trained: Sequence[Training], report: Path | UserError, as_json: bool) -> int:
+def print_trainings(trained: Sequence[Training], report: str | Unavailable, as_json: bool) -> int:
     """Prints what was trained; returns the exit code: incomplete unless every training finished."""
     if as_json:
         documents = [one.document() for one in trained]
         print_json(
-            {"group_id": trained[0].group_id, "report": report_document(report), "trainings": documents}, finite=True
+            {"group_id": trained[0].group_id, "report": as_document(report), "trainings": documents}, finite=True
         )
         require_written(report)
     else:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -159,6 +160,25 @@ def test_two_homes_do_not_measure_on_one_machine_at_once(tmp_path: Path) -> None
     holding.wait()
     with connect(other, tmp_path / "other locks"):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EBADF])
+def test_a_folder_for_temporary_files_that_cannot_be_locked_is_a_user_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    real = fcntl.flock
+
+    def refuse_folders(descriptor: int, how: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", refuse_folders)
+    with (
+        pytest.raises(UserError, match=r"can't hold the lock of device 'local' because .*point TMPDIR elsewhere"),
+        connect(local_entry(tmp_path / "work"), tmp_path / "locks"),
+    ):
+        pytest.fail("nothing is locked")
 
 
 def test_local_devices_of_one_process_share_the_machine(tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[TrainingPlan]
 
     monkeypatch.setenv("SUITE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(conduct, "begin", begin)
-    monkeypatch.setattr("suite.cli.training.race.write_report", lambda *_: tmp_path / "page.html")
-    monkeypatch.setattr("suite.cli.training.train.write_report", lambda *_: tmp_path / "page.html")
+    monkeypatch.setattr("suite.cli.training.race.write_report", lambda *_: str(tmp_path / "page.html"))
+    monkeypatch.setattr("suite.cli.training.train.write_report", lambda *_: str(tmp_path / "page.html"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "inventory.yaml").write_text("devices:\n  local: {kind: local}\n")
     return plans

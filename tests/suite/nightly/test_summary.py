@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from foundation.errors import UserError
+from foundation.unavailable import Unavailable
 from suite.nightly.gaps import Gap
 from suite.nightly.summary import MOST_ROWS, banner, document, junit, markdown
 from tests.support.suite.nights_made import KEY, night, result_of, verdict_of
@@ -78,7 +78,7 @@ GAPS = (
 
 
 def test_a_page_that_could_not_be_written_is_named_with_its_reason():
-    found = replace(night(), report=UserError("the disk is full: free space"))
+    found = replace(night(), report=Unavailable("the disk is full: free space"))
     assert document(found)["report"] == {"unavailable": "the disk is full: free space"}
     assert "Report: the disk is full: free space" in markdown(found)
 

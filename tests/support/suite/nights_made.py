@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from reports.model.measurement import Measurement
@@ -64,4 +63,4 @@ def result_of(status: str, reason: str = "it broke", device: str = "board") -> M
 def night(*found: JudgedSeries, measurements: Sequence[Measurement] = (), **commands: str) -> Night:
     """`commands` by the name of a device with `_` for `-`."""
     typed = {(device.replace("_", "-"), KEY): command for device, command in commands.items()}
-    return Night("2026-02-03T02-30-00-abcd", tuple(found), tuple(measurements), typed, Path("/site/night.html"))
+    return Night("2026-02-03T02-30-00-abcd", tuple(found), tuple(measurements), typed, "/site/night.html")
