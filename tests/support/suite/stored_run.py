@@ -1,5 +1,6 @@
 """A store with a run in it, for tests."""
 
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,3 +82,20 @@ def finish(begun: Begun, *ms: float, device: str = "local", status: str = "ok", 
     begun.store.finish_measurement(begun.measurement_id, found)
     begun.store.finish_run(begun.run_id, "finished")
     return found
+
+
+def large_session(run_id: str, ordinal: int) -> SessionResult:
+    """Samples that hardly compress: some hundred kilobytes."""
+    noise = iter(range(10**9))
+    lines = recorded.samples("p", lambda t: ((next(noise) * 2654435761) % 1000003) / 7, seconds=2000)
+    made = session(run_id, ordinal)
+    record = recorded.record(*lines, session=made.session_id, quantities={"p": "power_mw"})
+    return SessionResult(made.session_id, ordinal, 0, record, made.validity)
+
+
+def assert_sound(path: Path) -> None:
+    """Asserts that SQLite finds nothing wrong with the file."""
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    connection.close()
