@@ -22,11 +22,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _machine_of_its_own() -> Iterator[None]:
+def _machine_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Lets workers measure on this machine side by side: the folder for temporary files is what is locked.
 
     What tests start inherits it, under whatever user.
     """
+    tmp_path_factory.getbasetemp()  # stays where it is kept: what a failed test left is for looking at
     with tempfile.TemporaryDirectory(prefix="suite-tests-") as folder, pytest.MonkeyPatch.context() as patched:
         Path(folder).chmod(0o1777)
         patched.setenv("TMPDIR", folder)

@@ -16,7 +16,7 @@ from unittest import mock
 import torch
 import torch._export.utils
 import torch.fx.traceback
-from executorch.backends.xnnpack import xnnpack_preprocess
+from executorch.backends.xnnpack import _passes
 from executorch.backends.xnnpack.partition.graphs import bilinear_2d, sdpa
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
@@ -25,11 +25,12 @@ from torch.fx.passes.infra.pass_base import PassBase, PassResult
 
 def _calls(*operators: str) -> Callable[[Node], bool]:
     """Returns a function that tells whether a node calls one of `operators`, of any overload."""
-    return lambda node: _name(node).rpartition(".")[0].rpartition(".")[2] in operators
 
+    def calls(node: Node) -> bool:
+        name = str(getattr(node.target, "__name__", node.target))
+        return node.op == "call_function" and name.rpartition(".")[0].rpartition(".")[2] in operators
 
-def _name(node: Node) -> str:
-    return str(getattr(node.target, "__name__", node.target))
+    return calls
 
 
 def _is_view(node: Node) -> bool:
@@ -40,7 +41,11 @@ def _is_symbol(node: Node) -> bool:
     return isinstance(node.meta.get("val"), torch.SymInt | torch.SymFloat | torch.SymBool)
 
 
-_BATCH_NORM = _calls("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training")
+def _is_constant(node: Node) -> bool:
+    return node.op == "call_function" and all(each.op == "get_attr" for each in node.all_input_nodes)
+
+
+_BATCH_NORM = _calls("native_batch_norm", "_native_batch_norm_legit_no_training")
 
 _WORK: Mapping[str, Callable[[Node], bool]] = {
     "NormalizeTransposePass": _calls("t"),
@@ -50,7 +55,7 @@ _WORK: Mapping[str, Callable[[Node], bool]] = {
     "ConvertToSDPAPass": lambda _: False,  # the same
     "ConvertToLinearPass": _calls("mm", "addmm"),  # linear products, where they were decomposed
     "PropagateCustomMetaPass": lambda node: "custom" in node.meta,
-    "ConstPropPass": lambda node: not node.all_input_nodes,
+    "ConstPropPass": _is_constant,
     "FuseBatchNormPass": _BATCH_NORM,
     "DecomposeBatchNorm": _BATCH_NORM,
     "FuseActivationPass": _calls("relu", "hardtanh"),
@@ -61,34 +66,34 @@ _WORK: Mapping[str, Callable[[Node], bool]] = {
     "PReLUReshapePass": _calls("_prelu_kernel"),
     "RemoveRedundantCopyPass": _calls("_to_copy"),
 }
-"""By passes of ExecuTorch and XNNPACK: the calls of operators that they look for."""
+"""By passes of ExecuTorch and XNNPACK: the nodes that they look for."""
 
 
-def _is_idle(name: str, graph: torch.fx.Graph) -> bool:
-    """Returns whether a pass would leave the graph as it is."""
-    finds = _WORK.get(name)
-    return finds is not None and not any(node.op == "call_function" and finds(node) for node in graph.nodes)
+def _is_idle(one: PassBase, module: GraphModule) -> bool:
+    """Returns whether a pass would leave the graph as it is: by the graph as the passes before have left it.
+
+    A pass goes through branches and loops of its graph, too, so that none is idle if there are any.
+    """
+    finds = _WORK.get(type(one).__name__)
+    if finds is None or any(isinstance(each, GraphModule) for each in module.children()):
+        return False
+    return not any(finds(node) for node in module.graph.nodes)
 
 
-def _without_idle_passes(transform: Callable[[Any], ExportedProgram]) -> Callable[[Any], ExportedProgram]:
-    """Of XNNPACK's pass manager, which checks the graph before and after each pass."""
+def _transform_unless_idle(transform: Callable[..., ExportedProgram]) -> Callable[..., ExportedProgram]:
+    """Of XNNPACK's passes, around each of which the whole program is checked twice."""
 
-    def transform_by_needed_passes(manager: Any) -> ExportedProgram:
-        graph = manager.exported_program.graph
-        manager.passes = [each for each in manager.passes if not _is_idle(each.__name__, graph)]
-        return transform(manager)
+    def transform_unless_idle(program: ExportedProgram, one: PassBase) -> ExportedProgram:
+        return program if _is_idle(one, program.graph_module) else transform(program, one)
 
-    return transform_by_needed_passes
+    return transform_unless_idle
 
 
 def _run_unless_idle(run: Callable[[PassBase, GraphModule], PassResult | None]) -> Callable[..., PassResult | None]:
-    """Of any pass, each of which goes through branches and loops of its graph, too, if there are any."""
+    """Of any pass."""
 
     def run_unless_idle(one: PassBase, module: GraphModule) -> PassResult | None:
-        branches = any(isinstance(each, GraphModule) for each in module.children())
-        if not branches and _is_idle(type(one).__name__, module.graph):
-            return PassResult(module, modified=False)
-        return run(one, module)
+        return PassResult(module, modified=False) if _is_idle(one, module) else run(one, module)
 
     return run_unless_idle
 
@@ -103,12 +108,11 @@ def quick_tracing() -> Iterator[None]:
     written). A node that a pass makes gets a copy of its predecessor's record of where that came from, all earlier
     predecessors included; nothing changes such a record, so that it can be shared.
     """
-    manager = getattr(xnnpack_preprocess, "XNNPACKPassManager", None)
     replacements: list[tuple[object, str, Callable[[Any], object]]] = [
         (torch._export.utils, "_materialize_cpp_cia_ops", functools.cache),
         (bilinear_2d, "get_graphs_dict", lambda _: dict),
         (sdpa, "get_graphs", lambda _: list),
-        (manager, "transform", _without_idle_passes),
+        (_passes, "_transform", _transform_unless_idle),
         (PassBase, "__call__", _run_unless_idle),
     ]
     record = getattr(torch.fx.traceback, "NodeSource", None)

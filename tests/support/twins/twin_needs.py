@@ -37,9 +37,7 @@ def need_programs_of(machine: str) -> None:
         return
     entry = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
     if not entry.is_file() or "enabled" not in entry.read_text():
-        pytest.skip(
-            f"the kernel doesn't start aarch64 programs through qemu: {REMEDY.replace('installs', 'registers')}"
-        )
+        pytest.skip(f"the kernel doesn't start {machine} programs through qemu: {REMEDY}")
 
 
 def need_aarch64_programs() -> None:
