@@ -243,7 +243,7 @@ def _kinds(family: Family, settings: Settings, layers: int, path: Path) -> list[
     listed = settings.get("layer_types")
     if listed is None or not family.may_list_kinds:
         return _listed(family.kinds, settings, layers, "sliding_window", path)
-    if not isinstance(listed, list) or len(listed) < layers or not set(listed) <= {SLIDING, FULL}:
+    if not isinstance(listed, list) or len(listed) < layers or not all(kind in (SLIDING, FULL) for kind in listed):
         raise UserError(
             f"{path}: layer_types should name {SLIDING} or {FULL} for each of {layers} layers: others are not "
             "supported."

@@ -22,6 +22,7 @@ from workloads.models.weights import (
     ModelWeights,
     check_tensors,
     file_sha256,
+    require_enough_tensors,
     within_vocabulary,
 )
 
@@ -170,6 +171,7 @@ def _config(metadata: Metadata, tensors: Mapping[str, TensorPlace]) -> LlamaConf
         return metadata.integer(f"{kind}.{key}", default)
 
     hidden, heads, layers = integer("embedding_length"), integer("attention.head_count"), integer("block_count")
+    require_enough_tensors(layers, len(tensors), metadata.path)
     head_dim = integer("attention.key_length", default=hidden // heads if heads else 0)
     for key in ("rope.dimension_count", "attention.value_length"):
         if (size := integer(key, default=head_dim)) != head_dim:

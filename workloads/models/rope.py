@@ -11,14 +11,16 @@ from foundation.errors import UserError
 from workloads.models.config import Rope
 
 SCALINGS = ("default", "linear", "llama3")
+MOST_HEAD_DIM = 16_384
+"""Wider heads are a slip; each pair of a head's values has a divisor of its own."""
 _LLAMA3 = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 
 
 def rope_of(parameters: Mapping[str, Any], theta: float, head_dim: int, where: Path) -> Rope:
     """Returns the rotary positions of `rope_parameters` or `rope_scaling` in a config.json.
 
-    `theta` is the base where `parameters` have none. Raises `UserError` for a scaling that is not supported, or that
-    lacks a number.
+    `theta` is the base where `parameters` have none. Raises `UserError` for a scaling that is not supported, that
+    lacks a number, or of heads that no model has.
     """
     kind = parameters.get("rope_type", parameters.get("type", "default"))
     base = _number(parameters.get("rope_theta", theta), "rope_theta", where)
@@ -32,6 +34,8 @@ def rope_of(parameters: Mapping[str, Any], theta: float, head_dim: int, where: P
         if parameters.get("factor", 1.0) != 1.0:
             raise UserError(f"{where} has a rotary factor of an unknown type: name its rope_type.")
         return Rope(base)
+    if head_dim > MOST_HEAD_DIM:
+        raise UserError(f"{where} has heads of {head_dim} values, more than {MOST_HEAD_DIM}: copy the file again.")
     names = ("factor",) if kind == "linear" else _LLAMA3
     numbers = [_number(parameters.get(name), name, where) for name in names]
     half = head_dim // 2

@@ -86,10 +86,7 @@ def check_tensors(
     A tied model may carry a copy of its output head. Any other surplus tensor belongs to a feature that the
     model here does not have (a bias, say), and ignoring it would compute something else.
     """
-    if config.layers > len(found):  # before a nonsensical count makes a huge list
-        raise UserError(
-            f"{where} holds {len(found)} tensors, too few for {config.layers} layers: get the complete model."
-        )
+    require_enough_tensors(config.layers, len(found), where)
     expected = {stored_name(name): shape for name, shape in config.tensor_shapes().items()}
     missing = [name for name in expected if name not in found]
     if missing:
@@ -113,6 +110,12 @@ def check_tensors(
                 f"{where}: {name} has shape {list(found[name])}, but its configuration asks for {list(shape)}: "
                 "get configuration and weights from the same place."
             )
+
+
+def require_enough_tensors(layers: int, tensors: int, where: Path) -> None:
+    """Raises `UserError` for more layers than tensors, before a nonsensical count makes a huge list."""
+    if layers > tensors:
+        raise UserError(f"{where} holds {tensors} tensors, too few for {layers} layers: get the complete model.")
 
 
 def within_vocabulary(config: LlamaConfig, tokenizer: Tokenizer, where: Path) -> Tokenizer:

@@ -9,27 +9,15 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-import torch
 from safetensors.torch import save_file
 from transformers import LlamaForCausalLM
 
+from tests.support.workloads.gguf_files import add_shape, add_tokenizer, finish, gguf_name, permuted
 from tests.support.workloads.in_transformers import transformers_model
 from workloads.models.config import LlamaConfig
 from workloads.models.named import ZOO
 from workloads.models.weights import ModelWeights
 from workloads.models.zoo import fetch, load_model, random_weights
-
-GGUF_LAYER_NAMES = {
-    "input_layernorm": "attn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
 
 
 @pytest.fixture
@@ -41,25 +29,6 @@ def config() -> LlamaConfig:
 @pytest.fixture
 def original(config: LlamaConfig) -> ModelWeights:
     return random_weights("original", config, seed=3)
-
-
-def interleaved(rows: torch.Tensor, heads: int) -> torch.Tensor:
-    """Permutes rows to GGUF's order: within a head, rows of the first and the second half alternate."""
-    head_dim = rows.shape[0] // heads
-    order = []
-    for head in range(heads):
-        for pair in range(head_dim // 2):
-            order += [head * head_dim + pair, head * head_dim + head_dim // 2 + pair]
-    return rows[order]
-
-
-def gguf_name(name: str) -> str:
-    parts = name.removesuffix(".weight").split(".")
-    if parts[:2] == ["model", "layers"]:
-        return f"blk.{parts[2]}.{GGUF_LAYER_NAMES['.'.join(parts[3:])]}.weight"
-    return {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}[
-        name.removesuffix(".weight")
-    ] + ".weight"
 
 
 WriteGguf = Callable[..., Path]
@@ -77,48 +46,23 @@ def write_gguf(tmp_path: Path, original: ModelWeights) -> WriteGguf:
     ) -> Path:
         path = tmp_path / "model.gguf"
         writer = gguf.GGUFWriter(path, architecture)
-        _write_metadata(writer, original, without)
+        add_shape(writer, original.config)
+        add_tokenizer(writer, cut=None if "pre" in without else "gpt-2")
+        writer.add_eos_token_id(2)
+        writer.add_pad_token_id(0)
+        writer.add_add_bos_token(True)
         change(writer)
         for name, tensor in original.state.items():
             if name not in without:
-                heads = {"q": original.config.heads, "k": original.config.kv_heads}.get(name[-13:-12], 0)
-                is_rotary = name.endswith(("q_proj.weight", "k_proj.weight"))
-                values = interleaved(tensor, heads).numpy() if is_rotary else tensor.numpy()
+                values = permuted(name, tensor, original.config).numpy()
                 if quantized is not None and values.ndim == 2:
                     writer.add_tensor(gguf_name(name), gguf.quantize(values, quantized), raw_dtype=quantized)
                 else:
                     writer.add_tensor(gguf_name(name), values)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
+        finish(writer)
         return path
 
     return write
-
-
-def _write_metadata(writer: gguf.GGUFWriter, model: ModelWeights, without: tuple[str, ...]) -> None:
-    config, backend = model.config, model.tokenizer.backend
-    tokens = [backend.id_to_token(index) for index in range(model.tokenizer.vocab_size)]
-    merges = [" ".join(pair) for pair in json.loads(backend.to_str())["model"]["merges"]]
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_block_count(config.layers)
-    writer.add_head_count(config.heads)
-    writer.add_head_count_kv(config.kv_heads)
-    writer.add_context_length(config.max_positions)
-    writer.add_rope_freq_base(config.rope_theta)
-    writer.add_layer_norm_rms_eps(config.norm_eps)
-    writer.add_tokenizer_model("gpt2")
-    if "pre" not in without:
-        writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(tokens)
-    writer.add_token_types([3 if token.startswith("<") and len(token) > 1 else 1 for token in tokens])
-    writer.add_token_merges(merges)
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_pad_token_id(0)
-    writer.add_add_bos_token(True)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tokenizers import models, pre_tokenizers
 
 from foundation.errors import UserError
 from tests.support.workloads.family_models import family_model, save_family
-from tests.workloads.models.conftest import GGUF_LAYER_NAMES, interleaved
+from tests.support.workloads.gguf_files import add_shape, add_tokenizer, finish, gguf_name, permuted
 from workloads.models.config import Rope
 from workloads.models.gguf import load_gguf
 from workloads.models.gguf_header import read_header
@@ -25,53 +25,20 @@ from workloads.models.rope import llama3_divisors
 from workloads.models.tokenizer import byte_level_tokenizer
 from workloads.models.weights import ModelWeights
 
-NAMES = GGUF_LAYER_NAMES | {"self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm"}
-TOP = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
-
-
-def gguf_name(name: str) -> str:
-    stem, _, kind = name.rpartition(".")
-    if stem in TOP:
-        return f"{TOP[stem]}.{kind}"
-    _, _, layer, *rest = stem.split(".")
-    return f"blk.{layer}.{NAMES['.'.join(rest)]}.{kind}"
-
-
-def add_tokenizer(writer: gguf.GGUFWriter, pre: str = "gpt-2") -> None:
-    backend = byte_level_tokenizer().backend
-    tokens = [backend.id_to_token(index) or "" for index in range(backend.get_vocab_size())]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre)
-    writer.add_token_list(tokens)
-    writer.add_token_types([3 if token.startswith("<") and len(token) > 1 else 1 for token in tokens])
-    writer.add_token_merges([" ".join(pair) for pair in json.loads(backend.to_str())["model"]["merges"]])
-    writer.add_bos_token_id(1)
-
 
 def write(path: Path, model: ModelWeights, architecture: str, divisors: tuple[float, ...] = ()) -> Path:
     """Writes a model that was read from a folder, the rows of Llama and SmolLM3 permuted."""
     config, writer = model.config, gguf.GGUFWriter(path, architecture)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_block_count(config.layers)
-    writer.add_head_count(config.heads)
-    writer.add_head_count_kv(config.kv_heads)
+    add_shape(writer, config)
     writer.add_key_length(config.head_dim)
     writer.add_value_length(config.head_dim)
-    writer.add_context_length(config.max_positions)
-    writer.add_rope_freq_base(config.rope_theta)
-    writer.add_layer_norm_rms_eps(config.norm_eps)
     add_tokenizer(writer)
     for name, tensor in model.state.items():
-        heads = {"q_proj": config.heads, "k_proj": config.kv_heads}.get(name.split(".")[-2], 0)
-        permuted = heads > 0 and architecture in ("llama", "smollm3")
-        writer.add_tensor(gguf_name(name), (interleaved(tensor, heads) if permuted else tensor).float().numpy())
+        values = permuted(name, tensor, config) if architecture in ("llama", "smollm3") else tensor
+        writer.add_tensor(gguf_name(name), values.float().numpy())
     if divisors:
         writer.add_tensor("rope_freqs.weight", torch.tensor(divisors).numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     return path
 
 
@@ -122,9 +89,7 @@ def test_text_is_cut_as_the_models_own_tokenizers_cut_it(cut: str, begins: list[
     path = tmp_path / "tokens.gguf"
     writer = gguf.GGUFWriter(path, "llama")
     add_tokenizer(writer, cut)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.close()
+    finish(writer)
     ours = read_tokenizer(Metadata(read_header(path), path))
     assert ours.prefix == begins
     document = json.loads(byte_level_tokenizer().backend.to_str())

@@ -15,7 +15,7 @@ import tokenizers
 
 from foundation.errors import UserError
 from workloads.models import gguf_header, huggingface
-from workloads.models.gguf import load_gguf
+from workloads.models.gguf import load_gguf, read_gguf_config
 from workloads.models.gguf_header import read_header
 from workloads.models.huggingface import load_folder
 from workloads.models.zoo import load_weights
@@ -125,6 +125,17 @@ def test_a_token_without_end_is_not_tried_at_every_cut(write_gguf: WriteGguf) ->
         load_gguf("small", write_gguf(scored))
 
 
+@pytest.mark.parametrize("architecture", ["llama", "smollm3"])
+def test_layers_that_a_gguf_file_only_claims_are_refused_before_they_are_counted(
+    write_gguf: WriteGguf, architecture: str
+) -> None:
+    """For a plan, too, which looks at the header alone; one architecture has a list of what each layer does."""
+    path = write_gguf(lambda writer: writer.add_uint32(f"{architecture}.block_count", 2**32 - 1), (), architecture)
+    for read in (read_gguf_config, lambda path: load_gguf("small", path)):
+        with pytest.raises(UserError, match="holds 30 tensors, too few for 4294967295 layers: get the complete model"):
+            read(path)
+
+
 def _rewrite(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
@@ -147,6 +158,11 @@ NUMBERS = {
     "true as end token": ({"eos_token_id": True}, "eos_token_id is True, which is none"),
     "negative padding": ({"pad_token_id": -7}, "pad_token_id is -7"),
     "nested settings": ({"rope_scaling": [[[[]]]], "hidden_act": {"a": 1}}, "hidden_act is {'a': 1}"),
+    "lists as kinds of layers": ({"model_type": "qwen3", "layer_types": [[1]] * 3}, "layer_types should name"),
+    "wide heads, scaled": (
+        {"head_dim": 2**60, "rope_scaling": {"type": "linear", "factor": 2.0}},
+        f"heads of {2**60} values, more than 16384",
+    ),
     "many keys": ({f"key{index}": 0 for index in range(20_000)}, "keys, more than 10000"),
 }
 
