@@ -40,9 +40,6 @@ Biases of queries, keys and values; norms of each head's queries and keys before
 attention and feed-forward give, before it is added to the residual stream.
 """
 
-GATES = ("silu", "gelu_tanh")
-"""The functions of the gate. The second is GELU by its approximation with tanh."""
-
 
 @dataclass(frozen=True)
 class Rope:
@@ -59,6 +56,7 @@ class LayerForm:
     vectors: tuple[str, ...] = ()
     """Those of VECTORS that a layer has."""
     gate: str = "silu"
+    """The function of the gate: `silu` or `gelu_tanh`, which is GELU by its approximation with tanh."""
     query_scale: float | None = None
     """Of the scores, in the place of 1 / sqrt(head_dim)."""
     ropes: tuple[Rope | None, ...] = ()

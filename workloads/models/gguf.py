@@ -156,12 +156,26 @@ def _open(path: Path) -> GgufHeader:
             raise UserError(
                 f"{path} is not a GGUF file (it begins with {magic!r}): give a .gguf file or a model folder."
             )
-        return read_header(path)
+        header = read_header(path)
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}): check the path.") from error
     except ValueError as error:
         size = path.stat().st_size
         raise UserError(f"{path} is damaged or ends early at {size} bytes ({error}): fetch the file again.") from error
+    _require_decoders(header, path)
+    return header
+
+
+def _require_decoders(header: GgufHeader, path: Path) -> None:
+    """Raises `UserError` for a tensor that can't be dequantized, before any is read: an export takes minutes."""
+    for kind, name in {tensor.type: tensor.name for tensor in header.tensors}.items():
+        try:
+            gguf.dequantize(np.zeros(gguf.GGML_QUANT_SIZES[kind][1], np.uint8), kind)
+        except NotImplementedError as error:  # the library's word for a type without a decoder, which no table has
+            raise UserError(
+                f"{path}: {name} is stored as {kind.name}, which can't be dequantized here: "
+                "use a file quantized to Q4_1, Q8_0, F16 or the like."
+            ) from error
 
 
 def _config(metadata: Metadata, tensors: Mapping[str, TensorPlace]) -> LlamaConfig:
@@ -246,11 +260,6 @@ def _read_tensor(entry: TensorPlace, heads: int, path: Path) -> torch.Tensor:
 
     try:
         values = gguf.dequantize(entry.read(), entry.type)
-    except NotImplementedError as error:
-        raise UserError(
-            f"{path}: {entry.name} is stored as {entry.type.name}, which can't be dequantized here: "
-            "use a file quantized to Q4_1, Q8_0, F16 or the like."
-        ) from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: {entry.name} can't be read any more ({error}): copy the file again.") from error
     # The file is mapped read-only and torch wants memory of its own.

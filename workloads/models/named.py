@@ -72,16 +72,20 @@ ZOO: dict[str, ZooEntry] = {
 def split_model(text: str) -> tuple[str, Path | None]:
     """Returns the name of a model and the path of its files, where `text` is a path: a folder or a GGUF file.
 
-    The name is then that of the folder or file. Raises `UserError` for a path that is not there.
+    The name is then that of the folder or file. Raises `UserError` for a path that is not there, or can't be looked up.
     """
     path = Path(text)
-    if text in ZOO or not ("/" in text or path.suffix.lower() == ".gguf" or path.exists()):
+    if text in ZOO:
         return text, None
-    if not path.exists():
-        raise UserError(
-            f"{printable(text, 200)} does not exist: give a Hugging Face folder, a GGUF file, or one of "
-            f"{', '.join(sorted(ZOO))}."
-        )
+    choice = f"give a Hugging Face folder, a GGUF file, or one of {', '.join(sorted(ZOO))}"
+    try:
+        is_there = path.exists()
+    except OSError as error:  # a name that no file can have, a folder that may not be searched
+        raise UserError(f"{printable(text, 200)} can't be looked up ({error.strerror}): {choice}.") from error
+    if not is_there and "/" not in text and path.suffix.lower() != ".gguf":
+        return text, None
+    if not is_there:
+        raise UserError(f"{printable(text, 200)} does not exist: {choice}.")
     path = path.resolve()
     return printable(path.stem if path.suffix.lower() == ".gguf" else path.name, 80), path
 

@@ -61,9 +61,8 @@ void swiglu(float* gate, const float* up, int64_t count) {
 }
 
 void geglu(float* gate, const float* up, int64_t count) {
-  constexpr float kLinear = 1.59576912f, kCubic = 0.0713548128f;  // 2 sqrt(2 / pi), and that times 0.044715
   for (int64_t i = 0; i < count; ++i) {
-    const float slope = gate[i] * (kLinear + kCubic * (gate[i] * gate[i]));
+    const float slope = gate[i] * (prge::kGeluLinear + prge::kGeluCubic * (gate[i] * gate[i]));
     gate[i] = gate[i] / (1.0f + exponential(-slope)) * up[i];
   }
 }

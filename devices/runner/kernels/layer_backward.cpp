@@ -190,7 +190,7 @@ class HeadGroup {
 // gate and up become the gradients by them; `gradient` is that by silu(gate) * up, or with GELU.
 void gate_back(const float* gradient, int64_t count, bool gelu, float* gate, float* up) {
   // What the sigmoid is taken of is gate * (linear + cubic * gate^2); see SwigluLoop and GegluLoop.
-  const float linear = gelu ? 1.59576912f : 1.0f, cubic = gelu ? 0.0713548128f : 0.0f;
+  const float linear = gelu ? kGeluLinear : 1.0f, cubic = gelu ? kGeluCubic : 0.0f;
   for (int64_t i = 0; i < count; ++i) {
     const float square = gelu ? cubic * gate[i] * gate[i] : 0.0f;
     const float opened = 1.0f / (1.0f + std::exp(-gate[i] * (linear + square))), silu = gate[i] * opened;

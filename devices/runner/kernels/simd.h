@@ -39,7 +39,10 @@ using NormalizeLoop = void (*)(const float* x, const float* weight, float epsilo
 using SwigluLoop = void (*)(float* gate, const float* up, int64_t count);
 
 // The same with x * sigmoid(2 u), which is GELU by its approximation with tanh(u): u = sqrt(2 / pi) (x + 0.044715 x^3).
+// 2 u = x (kGeluLinear + kGeluCubic x^2).
 using GegluLoop = SwigluLoop;
+constexpr float kGeluLinear = 1.59576912f;   // 2 sqrt(2 / pi)
+constexpr float kGeluCubic = 0.0713548128f;  // that times 0.044715
 
 // scores = softmax(scores + bias) for one row.
 using SoftmaxLoop = void (*)(float* scores, const float* bias, int64_t count);

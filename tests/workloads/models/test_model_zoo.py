@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from foundation.errors import UserError
 from workloads.models.config import LlamaConfig
-from workloads.models.named import ZOO, model_config
+from workloads.models.named import ZOO, model_config, split_model
 from workloads.models.zoo import load_model, load_weights, random_weights
 
 
@@ -49,6 +49,15 @@ def test_given_weights_of_the_right_shape_replace_the_random_ones(folder: Path, 
 def test_files_of_a_model_that_is_not_built_in_go_by_any_name(folder: Path, config: LlamaConfig) -> None:
     loaded = load_model("My-Model", folder)
     assert (loaded.name, loaded.config) == ("My-Model", config)
+
+
+@pytest.mark.parametrize("text", ["a" * 300, "a" * 300 + ".gguf", "b/" + "a" * 300, "b/\0", "nowhere.gguf"])
+def test_words_that_no_path_can_be_are_refused_in_one_sentence(text: str) -> None:
+    with pytest.raises(
+        UserError, match=r"(does not exist|can't be looked up \(.+\)): give a Hugging Face folder"
+    ) as caught:
+        split_model(text)
+    assert len(str(caught.value)) < 400
 
 
 def test_missing_path_is_named(tmp_path: Path) -> None:
