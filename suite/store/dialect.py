@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pydantic_core import from_json
+from pydantic_core import SchemaValidator, core_schema, from_json
 from sqlalchemy import (
     DDL,
     Connection,
@@ -217,6 +217,10 @@ def _refusal(table: Table, verb: str) -> str:
     )
 
 
+#: Parses an object without making it: half the time of making it, for each row that is read.
+_parse_object = SchemaValidator(core_schema.typed_dict_schema({}, extra_behavior="ignore")).validate_json
+
+
 class DamagedJson(Exception):  # noqa: N818 - it is explained, not shown
     """A stored text that should be a JSON object or list is none."""
 
@@ -235,7 +239,7 @@ class StoredJson(TypeDecorator[str]):
 
 def _is_json(text: str) -> bool:
     try:
-        from_json(text)
+        _parse_object(text) if text[0] == "{" else from_json(text)
     except ValueError:
         try:
             json.loads(text)  # takes half a surrogate pair, too, as whoever wrote it
