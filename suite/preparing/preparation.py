@@ -17,8 +17,9 @@ from workloads.estimates.estimate import Estimate, estimate
 from workloads.export.artifact import Artifact, ArtifactCache
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.method import EVALUATE
-from workloads.quantize.settings import UnsupportedRows
-from workloads.reference.losses import ReferenceLosses, kept_losses
+from workloads.quantize.settings import REFERENCE_STEPS, UnsupportedRows
+from workloads.reference.expected_losses import ReferenceLosses
+from workloads.reference.losses import kept_losses
 from workloads.tasks.batches import TaskBatches
 from workloads.workload import TrainingSettings, Workload
 
@@ -57,8 +58,16 @@ class Prepared:
     def expected_losses(self) -> ExpectedLosses:
         """The losses that sessions are compared with."""
         found, training = self.reference, self.training
-        noise, method = found.noise or 0.0, self.workload.method
-        return ExpectedLosses(found.losses, found.untrained, noise, training.lr, training.eps, found.shortfall, method)
+        return ExpectedLosses(
+            found.losses,
+            found.untrained,
+            found.noise or 0.0,
+            training.lr,
+            training.eps,
+            found.shortfall,
+            self.workload.method,
+            found.late,
+        )
 
 
 @dataclass(frozen=True)
@@ -206,5 +215,5 @@ class _Preparing:
         return Prepared(self.plan, workload, artifact, self.inputs.data, reference, needs)
 
     def _kept_losses(self, workload: Workload, artifact: Artifact) -> ReferenceLosses | None:
-        steps = workload.setting.reference_steps
-        return kept_losses(artifact, self.inputs.data, self.plan.training(workload.setting), steps, Accumulation.FP32)
+        training = self.plan.training(workload.setting)
+        return kept_losses(artifact, self.inputs.data, training, REFERENCE_STEPS, Accumulation.FP32)
