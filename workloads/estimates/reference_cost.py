@@ -65,7 +65,7 @@ def reference_seconds(
     each = step_seconds(workload, config, accumulation)
     passes = workload.training_method.forward_passes(workload.q)
     late = workload.setting.late_steps if steps >= REFERENCE_STEPS else ()
-    again = len(late) or min(UNTRAINED_STEPS, steps - 1)
+    again = min(UNTRAINED_STEPS, steps - 1) + len(late)
     noises = max(late, default=0) * workload.q * adapter_values(layout_of(workload, config))
     return (
         _SECONDS_PER_WEIGHT_READ * config.parameter_counts().total

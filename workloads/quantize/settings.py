@@ -117,7 +117,7 @@ class QuantizationSetting:
     jitter: float = 1e-6
     """Relative difference of another correct implementation at the input of a layer (Reference.loss_noise)."""
     late_steps: tuple[int, ...] = ()
-    """Where the noise of a loss is as large as what one or two updates do to it: the steps that show what updates do.
+    """The steps that show what updates do, where the noise of a loss may be as large as what one or two do to it.
 
     The last of the twelve that a session has at least, unless it is told to have fewer.
     """

@@ -28,8 +28,8 @@ class ReferenceLosses:
     """Losses of the first steps; `shortfall` says why they, or the late steps, are fewer than requested.
 
     `untrained`: the losses of the last two of these steps (but never the first) if no update had been made. `noise`:
-    the difference between two correct implementations (Reference.loss_noise); None without any loss. `late` is for
-    settings that have late steps; they have no `untrained`.
+    the difference between two correct implementations (Reference.loss_noise); None without any loss. Where that noise
+    hides what these updates do, `late` is there in the place of `untrained`.
     """
 
     losses: tuple[Losses, ...]

@@ -7,8 +7,9 @@ every comparison with them.
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[float], None]
 """Gets the finished share of all steps, 0 to 1."""
+
+
+_CLEAR = 5.0
+"""The first updates are clear where their effect is this many times the noise: then noise biases its slope by 4 %."""
 
 
 class _OutOfTimeError(Exception):
@@ -141,9 +146,9 @@ class _Calculation:
         """Computes the first `steps` steps and what tells of their updates. Raises _OutOfTimeError."""
         from workloads.reference.backprop import reference_of
 
+        again = range(max(1, steps - UNTRAINED_STEPS), steps)
         late = self._workload.setting.late_steps if steps >= REFERENCE_STEPS else ()
-        again = late or range(max(1, steps - UNTRAINED_STEPS), steps)
-        parts = 1 + steps + len(again) + len(late)  # the noise, each step, those without updates, their slopes
+        parts = 1 + steps + len(again) + 2 * len(late)  # the noise, each step, those without updates, slopes
 
         def within(part: int) -> OnProgress:
             def watch(share: float) -> None:
@@ -159,28 +164,39 @@ class _Calculation:
         trajectory = reference.losses(
             self._batches, seed=seed, lr=lr, eps=eps, on_progress=lambda share: within(len(self.losses) + 1)(share)
         )
-        self.losses += map(_flattened, islice(trajectory, steps))
-        untrained = []
-        for place, step in enumerate(again, steps + 1):
-            still = reference.untrained_losses(self._batch(step), step, seed=seed, eps=eps, on_progress=within(place))
-            untrained.append(_flattened(still))
-            if not late:
-                self.untrained = untrained
-        del reference, trajectory  # the exact one needs the room
-        if late:
-            self.late = self._late_steps(untrained, lambda share: within(parts - len(late))(share * len(late)))
+        for row in islice(trajectory, steps):
+            self.losses.append(_flattened(row))
 
-    def _late_steps(self, untrained: Sequence[Losses], on_progress: OnProgress) -> tuple[LateStep, ...]:
+        def untrained_losses(step: int, place: int) -> Losses:
+            batch = self._batch(step)
+            return _flattened(reference.untrained_losses(batch, step, seed=seed, eps=eps, on_progress=within(place)))
+
+        for step in again:
+            self.untrained.append(untrained_losses(step, 1 + len(self.losses) + len(self.untrained)))
+        if late and lr and self._noise_hides_updates():
+            self.untrained = []
+            place = parts - 2 * len(late)
+            untrained = {step: untrained_losses(step, place + index) for index, step in enumerate(late)}
+            del reference, trajectory  # the exact one needs the room
+            self.late = self._late_steps(untrained, lambda share: within(parts - len(late))(share * len(late)))
+        within(parts)(0.0)
+
+    def _noise_hides_updates(self) -> bool:
+        """Whether the losses with updates and those without differ by little more than noise."""
+        moved = [
+            trained - still
+            for step, steps_still in zip(self.losses[-len(self.untrained) :], self.untrained, strict=True)
+            for trained, still in zip(step, steps_still, strict=True)
+        ]
+        return math.hypot(*moved) < _CLEAR * (self.noise or 0.0) * math.sqrt(len(moved))
+
+    def _late_steps(self, untrained: Mapping[int, Losses], on_progress: OnProgress) -> tuple[LateStep, ...]:
         from workloads.reference.eager import Reference
 
-        steps = self._workload.setting.late_steps
         exact = Reference(self._workload, self._weights.config, self._weights.state, self._accumulation, exact=True)
-        slopes = exact.slopes(
-            {step: self._batch(step) for step in steps}, seed=self._training.seed, on_progress=on_progress
-        )
-        return tuple(
-            LateStep(step, still, _flattened(slopes[step])) for step, still in zip(steps, untrained, strict=True)
-        )
+        batches = {step: self._batch(step) for step in untrained}
+        slopes = exact.slopes(batches, seed=self._training.seed, on_progress=on_progress)
+        return tuple(LateStep(step, still, _flattened(slopes[step])) for step, still in untrained.items())
 
     def _batch(self, step: int) -> Batch:
         return self._batches[step % len(self._batches)]

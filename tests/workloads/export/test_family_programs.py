@@ -19,6 +19,7 @@ from tests.support.workloads.training_runs import (
     train_and_flush,
     train_in_runner,
 )
+from tests.support.workloads.wrong_trainings import follow_trainings, require_right_one_alone
 from workloads.estimates.estimate import estimate
 from workloads.export.artifact import ArtifactCache
 from workloads.export.program import block_example, eager_parts
@@ -27,6 +28,7 @@ from workloads.models.config import BIASES, VECTORS, LayerForm, LlamaConfig, Rop
 from workloads.models.huggingface import load_folder
 from workloads.models.weights import ModelWeights
 from workloads.models.zoo import random_weights
+from workloads.quantize.settings import QUANTIZATION_SETTINGS
 from workloads.workload import Workload
 
 PRGE = Workload("family", "fp32", q=2, b=2, T=32, rank=4)
@@ -89,6 +91,23 @@ def test_programs_of_each_family_train_as_the_reference(name: str, way: str, run
     model = family_model(name, num_hidden_layers=4 if name in ("smollm3", "gemma3_text") else 2)
     weights = load_folder("family", save_family(model, tmp_path / "model"))
     require_training_of_the_reference(weights, WORKLOADS[way], runner, tmp_path)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("quant", QUANTIZATION_SETTINGS)
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in ("llama", "linear")])
+def test_sessions_of_each_family_are_checked_in_every_setting(
+    name: str, quant: str, runner: Path, tmp_path: Path
+) -> None:
+    model = family_model(name, num_hidden_layers=4 if name in ("smollm3", "gemma3_text") else 2)
+    weights, cache = (
+        load_folder("family", save_family(model, tmp_path / "model")),
+        ArtifactCache(tmp_path / "artifacts"),
+    )
+    workload = replace(PRGE, quant=quant, T=64)
+    require_right_one_alone(
+        follow_trainings(workload, weights, lambda each: cache.export(each, weights), runner, tmp_path)
+    )
 
 
 @pytest.mark.parametrize("setting", ["fp16", "bf16", "int8-dynamic", "nf4"])

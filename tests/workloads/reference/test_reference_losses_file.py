@@ -169,6 +169,48 @@ def test_untrained_losses_are_those_of_a_zero_adapter(reference_losses: Ask, tin
     assert found.losses[1:] != found.untrained
 
 
+NOISY = replace(WORKLOAD, quant="8da4w")
+
+
+@pytest.mark.parametrize("clear", [0.0, 1e9])
+def test_late_steps_show_the_updates_that_noise_hides(
+    clear: float,
+    cache: ArtifactCache,
+    export: CountedExport,
+    tiny: ModelWeights,
+    data: TaskBatches,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workloads.reference.losses, "_CLEAR", clear)
+    artifact, shares = cache.export(NOISY, tiny), list[float]()
+    found = workloads.reference.losses.reference_losses(artifact, NOISY, tiny, data, TRAINING, 3, shares.append)
+    assert kept_losses(artifact, data, TRAINING, 3, Accumulation.FP32) == found
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    if not clear:
+        assert (len(found.untrained), found.late) == (2, ())
+        return
+    assert found.untrained == () and tuple(late.step for late in found.late) == NOISY.setting.late_steps
+    still = Reference(NOISY, tiny.config, tiny.state).train(DATA, 9, seed=3, lr=0.0, eps=0.1).losses
+    exact = Reference(NOISY, tiny.config, tiny.state, exact=True)
+    assert found.late[0].untrained == tuple(map(float, still[8].reshape(-1)))
+    slopes = exact.slopes({8: DATA[0]}, seed=3, on_progress=lambda _: None)[8]
+    assert found.late[0].slopes == tuple(map(float, slopes.reshape(-1)))
+
+
+def test_late_steps_that_time_does_not_allow_leave_the_updates_unchecked(
+    cache: ArtifactCache, export: CountedExport, tiny: ModelWeights, data: TaskBatches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: object, **__: object) -> None:
+        raise workloads.reference.losses._OutOfTimeError
+
+    monkeypatch.setattr(workloads.reference.losses, "_CLEAR", 1e9)
+    monkeypatch.setattr(Reference, "slopes", end)
+    artifact = cache.export(NOISY, tiny)
+    found = workloads.reference.losses.reference_losses(artifact, NOISY, tiny, data, TRAINING, 3, lambda _: None)
+    assert (len(found.losses), found.untrained, found.late) == (3, (), ())
+    assert "did 3 of 3 steps and nothing for their updates in" in str(found.shortfall)
+
+
 def test_noise_is_the_effect_of_the_last_bits(reference_losses: Ask) -> None:
     noise = reference_losses().noise
     assert noise is not None and 1e-8 < noise < 1e-5

@@ -5,76 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
-from suite.sessions.loss_check import ExpectedLosses, LossComparison, compare_losses
-from tests.support.workloads.training_runs import ArtifactOf, FloatArray, Settings, train_in_runner
+from tests.support.workloads.training_runs import ArtifactOf
+from tests.support.workloads.wrong_trainings import follow_trainings, require_right_one_alone
 from workloads.models.weights import ModelWeights
 from workloads.models.zoo import load_model
-from workloads.quantize.settings import QUANTIZATION_SETTINGS, REFERENCE_STEPS
-from workloads.reference.eager import Batch
-from workloads.reference.losses import reference_losses
-from workloads.tasks.batches import batches
-from workloads.tasks.task import built_in_task
-from workloads.workload import TrainingSettings, Workload
-
-
-def follow(
-    workload: Workload, weights: ModelWeights, exported: ArtifactOf, runner: Path, folder: Path
-) -> dict[str, LossComparison]:
-    """Returns the program's first steps with the right learning rate and with wrong ones, each against the reference.
-
-    A negative rate is an update with the wrong sign, a rate of 0 one that is missing. All run in the runner.
-    """
-    artifact, setting = exported(workload), workload.setting
-    training, steps = TrainingSettings(setting.default_lr, setting.default_eps), max(setting.late_steps, default=2) + 1
-    data = batches(built_in_task(), weights.tokenizer, workload.b, workload.T, 16, training.seed)
-    reference = reference_losses(artifact, workload, weights, data, training, REFERENCE_STEPS, lambda _: None)
-    assert reference.noise is not None
-    expected = ExpectedLosses(
-        reference.losses, reference.untrained, reference.noise, training.lr, training.eps, late=reference.late
-    )
-    inputs = [Batch(*arrays) for arrays in zip(data.tokens, data.first, data.labels, strict=True)]
-    losses = {
-        name: train_in_runner(
-            runner,
-            artifact.program,
-            workload,
-            inputs,
-            steps,
-            Settings(lr, training.eps, training.seed),
-            folder / name.replace(" ", "-"),
-            threads=torch.get_num_threads(),
-        ).losses
-        for name, lr in (("right", training.lr), ("wrong sign", -training.lr), ("missing update", 0.0))
-    }
-    losses["swapped signs"] = losses["right"][:, ::-1]
-    return {name: compared(of_run, expected) for name, of_run in losses.items()}
-
-
-def compared(losses: FloatArray, expected: ExpectedLosses) -> LossComparison:
-    found = compare_losses([tuple(map(float, step)) for step in losses.reshape(len(losses), -1)], expected)
-    assert isinstance(found, LossComparison)
-    return found
-
-
-def check(found: dict[str, LossComparison]) -> None:
-    for name, comparison in found.items():
-        print(
-            f"{name}: noise {comparison.noise:.2g}, L+ - L- {comparison.difference:.2g}, "
-            f"relative error {comparison.max_relative_error:.1e}, differences {comparison.differences}, "
-            f"updates {comparison.updates}: {comparison.fault}"
-        )
-    assert found["right"].fault is None
-    for name in ("wrong sign", "missing update", "swapped signs"):
-        assert found[name].fault is not None, name
+from workloads.quantize.settings import QUANTIZATION_SETTINGS
+from workloads.workload import Workload
 
 
 @pytest.mark.parametrize("quant", QUANTIZATION_SETTINGS)
 def test_wrong_trainings_of_a_small_model_are_found(
     quant: str, tiny: ModelWeights, exported: ArtifactOf, runner: Path, tmp_path: Path
 ) -> None:
-    check(follow(Workload("tiny", quant, rank=4), tiny, exported, runner, tmp_path))
+    require_right_one_alone(follow_trainings(Workload("tiny", quant, rank=4), tiny, exported, runner, tmp_path))
 
 
 @pytest.mark.full
@@ -84,4 +28,8 @@ def test_wrong_trainings_of_the_real_model_are_found(quant: str, runner: Path, t
     from workloads.export.artifact import ArtifactCache
 
     weights, cache = load_model("smollm2-135m"), ArtifactCache(tmp_path / "artifacts")
-    check(follow(Workload("smollm2-135m", quant), weights, lambda each: cache.export(each, weights), runner, tmp_path))
+    require_right_one_alone(
+        follow_trainings(
+            Workload("smollm2-135m", quant), weights, lambda each: cache.export(each, weights), runner, tmp_path
+        )
+    )
