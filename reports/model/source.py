@@ -18,7 +18,7 @@ from reports.model.histories import (
 )
 from reports.model.measurement import Measurement
 from reports.model.run_contents import RunContents
-from reports.model.training_group import TrainingGroup, TrainingGroupSummary
+from reports.model.training import TrainingGroup, TrainingGroupSummary
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from reports.model.histories import DeviceSummary, WorkloadSummary
 from reports.model.measurement import workload_words
 from reports.model.source import RunSummary
-from reports.model.training_group import TrainingGroupSummary
+from reports.model.training import TrainingGroupSummary
 from reports.pages.device import device_status, outcome_words, unreached_words
 from reports.pages.training import trainings_section
 from reports.tables.sections import Grid, GridCell, GridRow, Head, LinkOf, Page, Section, table

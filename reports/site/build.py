@@ -8,7 +8,7 @@ from reports.model.histories import DeviceSummary, HistorySummary, WorkloadSumma
 from reports.model.measurement import in_page_order
 from reports.model.source import ReportSource, RunSummary
 from reports.model.traces import gather
-from reports.model.training_group import TrainingGroupSummary
+from reports.model.training import TrainingGroupSummary
 from reports.pages.comparison import COMPARISON_CSV, comparison_csv, comparison_page
 from reports.pages.device import HEALTH_CSV, device_page, health_csv
 from reports.pages.night import VERDICTS_JSON, night_page

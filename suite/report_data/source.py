@@ -20,7 +20,7 @@ from reports.model.histories import (
 from reports.model.measurement import Measurement
 from reports.model.run_contents import RunContents
 from reports.model.source import RunSummary, Samples, SessionTrace, Step
-from reports.model.training_group import TrainingGroup, TrainingGroupSummary
+from reports.model.training import TrainingGroup, TrainingGroupSummary
 from suite.report_data import comparison, device_histories, documents, runs, trainings
 from suite.report_data import series as verdicts
 from suite.store import schema

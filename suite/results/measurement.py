@@ -13,8 +13,7 @@ from reports.model.quantities import ENERGY_COUNTER, POWER, TEMPERATURE
 from reports.model.reading import NOT_RECORDED, Number
 from reports.model.statistics import PERCENTILES, Energy, Latency, Loss, Power, Ratio, Sensor, Setup, Temperature
 from suite import stats
-from suite.energy.session_energy import SessionEnergy, session_energy
-from suite.energy.window import gap
+from suite.energy.session_energy import SessionEnergy, gap, session_energy
 from suite.sessions.loss_check import NOTHING_EXPECTED, ExpectedLosses, LossComparison, compare_losses
 from suite.sessions.record import SensorFact, SessionRecord
 from suite.sessions.validity import SessionResult, SessionStatus, Validity

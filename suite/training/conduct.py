@@ -31,8 +31,7 @@ from suite.preparing.runners import Runners
 from suite.store.identity import new_run_id, session_id
 from suite.store.store import Store
 from suite.store.trainings import Trainings
-from suite.training.adapters import start_state
-from suite.training.checkpoints import Checkpoints
+from suite.training.checkpoints import Checkpoints, start_state
 from suite.training.material import EVALUATED_ROWS, Material, read_material
 from suite.training.plan import TrainingPlan
 from suite.training.trainer import Course, Ground, train

@@ -32,9 +32,8 @@ from suite.preparing.preparation import Prepared
 from suite.sessions.record import Cause, SessionRecord
 from suite.store.trainings import Trainings
 from suite.training.checkpoints import Checkpoint, Checkpoints, adapter_of
-from suite.training.limits import next_end
 from suite.training.material import EVALUATED_ROWS, Material
-from suite.training.plan import TrainingPlan
+from suite.training.plan import TrainingPlan, next_end
 
 MOST_ATTEMPTS = 3
 """Processes that die on their own before a training is given up."""

@@ -73,7 +73,7 @@ def export_adapter(training_id: str, folder: Path, inventory_path: Path) -> int:
     suite adapters list
     suite adapters export 2026-11-29T11-20-01-ab12.local-int8.1f0c2d3e adapter
     """
-    from suite.training.adapters import write_adapter
+    from suite.training.checkpoints import write_adapter
 
     if folder.exists():
         raise UserError(f"{folder} exists already: name a new folder.")

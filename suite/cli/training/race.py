@@ -63,7 +63,7 @@ def race(
     """
     from suite.display import Display
     from suite.training import conduct
-    from suite.training.race import race_plans
+    from suite.training.plan import race_plans
 
     inventory, home = open_inventory(inventory_path)
     if selection is None:
