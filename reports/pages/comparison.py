@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from foundation.unavailable import Json
 from reports.figures.panels import Figure, Trace, legend_only, single
+from reports.files import device_place, run_place
 from reports.model.histories import Compared, ComparedMetric
 from reports.model.measurement import setting_of, workload_words
 from reports.model.quantities import LATENCY, metric_value
@@ -15,7 +16,6 @@ from reports.text.appearance import badges, colour, glossary, setting_order, sta
 from reports.text.escaping import csv_table, csv_text, figure_text, file_name
 from reports.text.numbers import decimals, format_count, percent_change, percent_span, plain
 from reports.text.numbers import moment_text as moment
-from reports.text.page_paths import device_place, run_place
 
 COMPARISON_CSV = "comparison.csv"
 COMPARISON_COLUMNS = (

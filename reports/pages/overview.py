@@ -5,6 +5,7 @@ Regressions of recent nights, devices in trouble and runs cut short need attenti
 
 from collections.abc import Sequence
 
+from reports.files import device_place, night_place, run_place, workload_place
 from reports.model.histories import DeviceSummary, WorkloadSummary
 from reports.model.measurement import workload_words
 from reports.model.source import RunSummary
@@ -16,7 +17,6 @@ from reports.tables.verdicts import WORDS, night_status, verdict_counts
 from reports.text.appearance import Status, badges, glossary, setting_order, status
 from reports.text.escaping import file_name
 from reports.text.numbers import duration, format_count, moment_text, sort_key
-from reports.text.page_paths import device_place, night_place, run_place, workload_place
 
 _RECENT_NIGHTS, _RECENT_RUNS, _MOST_ROWS = 7, 10, 40
 

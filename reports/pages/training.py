@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from foundation.unavailable import Unavailable
 from reports.figures.training_curves import accuracy_curves, loss_curves
+from reports.files import TRAININGS, device_place, training_place
 from reports.model.measurement import workload_words
 from reports.model.reading import text
 from reports.model.training import Training, TrainingGroup, TrainingGroupSummary, contender_names
@@ -17,7 +18,6 @@ from reports.tables.trainings import FILES, race_section, segments_table, traini
 from reports.text.appearance import Status, badges, glossary, status
 from reports.text.escaping import file_name, shorten
 from reports.text.numbers import format_count, format_list, moment_text, quantity, sort_key
-from reports.text.page_paths import TRAININGS, device_place, training_place
 
 _MOST_ITEMS, _MOST_NAMES, _NEWEST, _MOST_GROUPS = 8, 6, 10, 400
 _BEYOND = 1.96

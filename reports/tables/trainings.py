@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from foundation.unavailable import Unavailable
 from reports.figures.panels import Figure
 from reports.figures.training_curves import looks_of, pareto_front
+from reports.files import device_place
 from reports.model.measurement import setting_of
 from reports.model.race import Budget, Contender, CostToTarget, Estimate, Race
 from reports.model.reading import Interval, Number
@@ -18,7 +19,6 @@ from reports.tables.sections import Grid, GridCell, GridRow, Head, LinkOf, Secti
 from reports.text.appearance import badges, status, worst_kept
 from reports.text.escaping import csv_table, csv_text, file_name, finite, shorten
 from reports.text.numbers import plain, quantity, span
-from reports.text.page_paths import device_place
 
 TRAININGS_JSON, EVALUATIONS_CSV, STEPS_CSV = "trainings.json", "evaluations.csv", "steps.csv"
 _MOST_TRAININGS, _MOST_SEGMENTS = 150, 300

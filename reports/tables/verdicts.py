@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from foundation.unavailable import Json
+from reports.files import device_place, series_place
 from reports.model.histories import SeriesVerdict
 from reports.model.measurement import setting_of, workload_words
 from reports.model.quantities import metric_order, metric_title, metric_value
@@ -20,7 +21,6 @@ from reports.tables.sections import Grid, GridCell, GridRow, Head, Link, Section
 from reports.text.appearance import Status, badges, setting_order, slot, status
 from reports.text.escaping import csv_table, csv_text, file_name, finite
 from reports.text.numbers import decimals, format_count, format_list, percent_change, percent_span, plain
-from reports.text.page_paths import device_place, series_place
 
 # Keeps the page light; the file beside it is complete.
 _MOST_ROWS = 150

@@ -25,10 +25,9 @@ from devices.kinds.kind import KINDS
 from devices.sensors.battery import SUPPLIES, RawGauge, all_chargers, battery_states, raw_gauges
 from devices.sensors.reading import first_number
 from foundation.causes import cause_line
-from foundation.text import printable
+from foundation.text import format_rounded, printable
 from suite import stats
 from suite.errors import SuiteError
-from suite.rounding import format_rounded
 
 #: The power that a device with such a gauge can draw, idle and under load.
 PLAUSIBLE_MW = (200.0, 200_000.0)

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import UserError, unknown_name
+from foundation.text import format_rounded
 from foundation.unavailable import Json, Unavailable
 from reports.model.training import Training
 from suite.planning.plan import Plan
-from suite.rounding import format_rounded
 from workloads.method import EVALUATE, METHOD_TABLE, METHODS
 from workloads.workload import require_count
 
