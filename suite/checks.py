@@ -37,7 +37,7 @@ from suite.preparing.preparation import Prepared
 from suite.sessions.validity import SessionStatus
 from workloads.methods.noise import normal
 from workloads.models.zoo import load_model
-from workloads.reference.losses import ReferenceLosses
+from workloads.reference.expected_losses import ReferenceLosses
 from workloads.tasks.batches import TaskBatches
 
 Array = NDArray[np.float64]

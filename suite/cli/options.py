@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from devices.inventory.inventory_file import Inventory, load
 from foundation.errors import UserError
 from suite.home import Home
 
 if TYPE_CHECKING:
+    from devices.inventory.inventory_file import Inventory
     from suite.store.store import Store
 
 _F = TypeVar("_F", bound=Callable[..., object])
@@ -49,6 +49,8 @@ def night_plan_option(function: _F) -> _F:
 
 def open_inventory(inventory_path: Path) -> tuple[Inventory, Home]:
     """Reads the inventory and locates the home beside it."""
+    from devices.inventory.inventory_file import load  # reading YAML, which commands on the store don't need
+
     home = Home.locate(inventory_path)
     return load(inventory_path, home=home.root), home
 

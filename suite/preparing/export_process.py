@@ -26,7 +26,9 @@ from suite.planning.plan import Plan
 from suite.preparing.preparation import Inputs, load_inputs, workloads_of
 from workloads.export.artifact import ArtifactCache
 from workloads.lowering.arithmetic_probe import Accumulation
-from workloads.reference.losses import ReferenceLosses, reference_losses
+from workloads.quantize.settings import REFERENCE_STEPS
+from workloads.reference.expected_losses import ReferenceLosses
+from workloads.reference.losses import reference_losses
 
 if TYPE_CHECKING:
     import torch
@@ -74,7 +76,7 @@ def _export(
         weights,
         inputs.data,
         plan.training(workload.setting),
-        workload.setting.reference_steps,
+        REFERENCE_STEPS,
         lambda done: progress(f"{done:.0%}"),
         Accumulation(accumulation),
     )

@@ -26,7 +26,7 @@ from suite.planning.plan import Plan
 from workloads.estimates.estimate import estimate
 from workloads.export.artifact import ArtifactCache
 from workloads.lowering.arithmetic_probe import Accumulation
-from workloads.reference.losses import ReferenceLosses, from_document
+from workloads.reference.expected_losses import ReferenceLosses, from_document
 
 Notify = Callable[[str], None]
 

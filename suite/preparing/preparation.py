@@ -19,8 +19,9 @@ from workloads.method import EVALUATE
 from workloads.models.named import named_model
 from workloads.models.weights import Digest, ModelWeights
 from workloads.models.zoo import load_model
-from workloads.quantize.settings import UnsupportedRows
-from workloads.reference.losses import ReferenceLosses, kept_losses
+from workloads.quantize.settings import REFERENCE_STEPS, UnsupportedRows
+from workloads.reference.expected_losses import ReferenceLosses
+from workloads.reference.losses import kept_losses
 from workloads.tasks.batches import TaskBatches, batches
 from workloads.tasks.source import MOVIE_REVIEWS, PAPER
 from workloads.tasks.splits import first_of_each
@@ -125,8 +126,16 @@ class Prepared:
     def expected_losses(self) -> ExpectedLosses:
         """The losses that sessions are compared with."""
         found, training = self.reference, self.training
-        noise, method = found.noise or 0.0, self.workload.method
-        return ExpectedLosses(found.losses, found.untrained, noise, training.lr, training.eps, found.shortfall, method)
+        return ExpectedLosses(
+            found.losses,
+            found.untrained,
+            found.noise or 0.0,
+            training.lr,
+            training.eps,
+            found.shortfall,
+            self.workload.method,
+            found.late,
+        )
 
 
 @dataclass(frozen=True)
@@ -274,5 +283,5 @@ class _Preparing:
         return Prepared(self.plan, workload, artifact, self.inputs.data, reference, needs)
 
     def _kept_losses(self, workload: Workload, artifact: Artifact) -> ReferenceLosses | None:
-        steps = workload.setting.reference_steps
-        return kept_losses(artifact, self.inputs.data, self.plan.training(workload.setting), steps, Accumulation.FP32)
+        training = self.plan.training(workload.setting)
+        return kept_losses(artifact, self.inputs.data, training, REFERENCE_STEPS, Accumulation.FP32)

@@ -17,6 +17,15 @@ v = s^2 + a^2, all of these must hold:
 
 Swapped signs make the slope of differences -1, other noise 0; an update that is missing makes that of updates 0, one
 with the wrong sign -1. If 5 standard errors of a slope reach from 1 to there, the check is inconclusive and says so.
+
+Where s is as large as what a few updates do, that slope would be one of noise on noise. There late steps show the
+updates, and what they should do follows from the session's own projected gradients g: to first order they move the
+loss of a late step by
+
+    m = -lr / q * sum of g (dL / dz)     (dL / dz: the loss's derivative along a query's noise, at a zero adapter)
+
+so that the slope is that of (mean loss - mean untrained) on m, with the variance 2 s^2 / 2q. What the first order
+leaves out is taken for m^2 / L.
 """
 
 from __future__ import annotations
@@ -27,6 +36,7 @@ from dataclasses import dataclass
 
 from foundation.unavailable import Unavailable
 from workloads.method import METHOD_TABLE, METHODS, Method
+from workloads.reference.expected_losses import LateStep, Losses
 
 LEAST_NOISE = 2e-6
 """Of the largest loss: what float32 leaves open, whatever else was seen."""
@@ -41,16 +51,18 @@ class ExpectedLosses:
     """Losses of the first steps by the reference, flattened: in the order that the method's program has them.
 
     `untrained`: those of the last of these steps without any update. `noise`: one standard deviation of a loss.
-    `shortfall`: why there are fewer losses than asked for, or none.
+    `shortfall`: why there are fewer losses than asked for, or none. `late`: steps that show the updates in the place of
+    these, where one update does less than the noise.
     """
 
-    losses: tuple[tuple[float, ...], ...] = ()
-    untrained: tuple[tuple[float, ...], ...] = ()
+    losses: tuple[Losses, ...] = ()
+    untrained: tuple[Losses, ...] = ()
     noise: float = 0.0
     lr: float = 0.0
     eps: float = 0.0
     shortfall: str | None = None
     method: str = METHODS[0]
+    late: tuple[LateStep, ...] = ()
 
     @property
     def training_method(self) -> Method:
@@ -99,15 +111,16 @@ def compare_losses(found: Sequence[Sequence[float]], expected: ExpectedLosses) -
     """Compares the first steps of both, as many as both have; finite losses, flattened."""
     if not expected.losses:
         return Unavailable(expected.shortfall or "there is no reference trajectory for this workload")
+    for index, step in enumerate(found):
+        if len(step) != len(expected.losses[0]):
+            return Unavailable(f"step {index} has {len(step)} losses, the reference {len(expected.losses[0])}")
     pairs = list(zip(found, expected.losses, strict=False))
-    for index, (step, wanted) in enumerate(pairs):
-        if len(step) != len(wanted):
-            return Unavailable(f"step {index} has {len(step)} losses, the reference {len(wanted)}")
     largest = max(abs(loss) for wanted in expected.losses for loss in wanted)
     noise = max(expected.noise, LEAST_NOISE * largest)
     drifts = _drifts(pairs, expected)
     method = expected.training_method
-    differences, updates = _differences(pairs, method, noise, drifts), _updates(pairs, expected, noise, drifts)
+    differences = _differences(pairs, method, noise, drifts)
+    updates = _late_updates(found, expected, noise) if expected.late else _updates(pairs, expected, noise, drifts)
     return LossComparison(
         steps=len(pairs),
         max_relative_error=max((_relative_error(*pair) for pair in pairs), default=0.0),
@@ -122,8 +135,7 @@ def compare_losses(found: Sequence[Sequence[float]], expected: ExpectedLosses) -
 def unchecked(comparison: LossComparison, expected: ExpectedLosses) -> str | None:
     """Returns what the comparison could not check, None if it checked everything."""
     if comparison.updates is None or expected.lr == 0:
-        why = expected.shortfall or ("lr is 0" if expected.lr == 0 else "only one step was compared")
-        return f"no update was compared with the reference: {why}"
+        return f"no update was compared with the reference: {_why_no_update(expected)}"
     what = expected.training_method.sides.contrast_name
     size, noise = f"{what} is {comparison.difference:.2g}", f"the noise of a loss, {comparison.noise:.2g}"
     perturbs = expected.training_method.noise is not None
@@ -132,6 +144,19 @@ def unchecked(comparison: LossComparison, expected: ExpectedLosses) -> str | Non
     if not comparison.updates.tells(0.0):
         return f"an update can't be told from none beside {noise}; raise lr or q"
     return None
+
+
+def _why_no_update(expected: ExpectedLosses) -> str:
+    if expected.shortfall is not None:
+        return expected.shortfall
+    if expected.lr == 0:
+        return "lr is 0"
+    if expected.late:
+        return (
+            "the first few do less than the noise of a loss, and the session ended before step "
+            f"{expected.late[0].step}, which shows them: raise --steps"
+        )
+    return "only one step was compared"
 
 
 def _relative_error(found: Sequence[float], wanted: Sequence[float]) -> float:
@@ -198,6 +223,24 @@ def _updates(
     return Slope(products / squares, math.sqrt(max(squares + shared, 0.0)) / squares)
 
 
+def _late_updates(found: Sequence[Sequence[float]], expected: ExpectedLosses, noise: float) -> Slope | None:
+    method = expected.training_method
+    products = squares = curved = 0.0
+    for late in expected.late:
+        if late.step >= len(found) or not expected.eps:
+            continue
+        projected = [slope for step in found[: late.step] for slope in _projected(method, step, expected.eps)]
+        move = sum(a * b for a, b in zip(projected, late.slopes, strict=True))
+        move *= -expected.lr / (len(projected) // late.step)
+        untrained = _mean(late.untrained)
+        left_out = move**2 / abs(untrained)
+        weight = 1.0 / (2.0 * noise**2 / len(late.untrained) + left_out**2)
+        products += weight * move * (_mean(found[late.step]) - untrained)
+        squares += weight * move**2
+        curved += weight * abs(move) * left_out
+    return Slope(products / squares, math.hypot(1.0 / math.sqrt(squares), curved / squares)) if squares else None
+
+
 def _trajectory_fault(
     pairs: Sequence[tuple[Sequence[float], Sequence[float]]], noise: float, drifts: Sequence[float]
 ) -> str | None:
@@ -226,6 +269,10 @@ def _slope_fault(differences: Slope | None, updates: Slope | None, method: Metho
                 f"expected: {cause} of the program are wrong"
             )
     return None
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _rms(values: Sequence[float]) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from workloads.estimates.session_memory import layer_bytes
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.models.config import LlamaConfig
+from workloads.quantize.settings import REFERENCE_STEPS
 from workloads.workload import Workload, adapter_values, layout_of
 
 KEPT_BYTES = 2 << 30
@@ -22,6 +23,9 @@ NOISE_ROWS = 24
 
 UNTRAINED_STEPS = 2
 """This many of the last steps are repeated without updates, to see the updates' effect."""
+
+_GRADIENT_PASSES = 4.0
+"""Forward passes that backpropagation takes as long as: forward, again, and back with as many products."""
 
 ALLOWED_SECONDS = 180.0
 """The limit for one program's reference losses, as estimated; by the clock, twice as much is allowed."""
@@ -46,11 +50,28 @@ def affordable_steps(
     workload: Workload, config: LlamaConfig, steps: int, accumulation: Accumulation = Accumulation.FP32
 ) -> int:
     """Returns how many of `steps` steps fit ALLOWED_SECONDS, as estimated; possibly none."""
-    left = ALLOWED_SECONDS - _SECONDS_PER_WEIGHT_READ * config.parameter_counts().total
+    fit = [
+        count
+        for count in range(1, steps + 1)
+        if reference_seconds(workload, config, count, accumulation) <= ALLOWED_SECONDS
+    ]
+    return max(fit, default=0)
+
+
+def reference_seconds(
+    workload: Workload, config: LlamaConfig, steps: int, accumulation: Accumulation = Accumulation.FP32
+) -> float:
+    """Returns roughly how long `steps` steps, the noise of a loss, and what shows the updates take together."""
     each = step_seconds(workload, config, accumulation)
-    left -= each * _noise_passes(workload) / workload.training_method.forward_passes(workload.q)
-    fit = left / each
-    return max(count for count in range(steps + 1) if count + min(UNTRAINED_STEPS, max(0, count - 1)) <= max(0.0, fit))
+    passes = workload.training_method.forward_passes(workload.q)
+    late = workload.setting.late_steps if steps >= REFERENCE_STEPS else ()
+    again = len(late) or min(UNTRAINED_STEPS, steps - 1)
+    noises = max(late, default=0) * workload.q * adapter_values(layout_of(workload, config))
+    return (
+        _SECONDS_PER_WEIGHT_READ * config.parameter_counts().total
+        + each * (_noise_passes(workload) + steps * passes + again * passes + len(late) * _GRADIENT_PASSES) / passes
+        + noises * _SECONDS_PER_NOISE
+    )
 
 
 def _noise_passes(workload: Workload) -> int:

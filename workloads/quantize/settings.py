@@ -49,6 +49,11 @@ ROWS_PER_SMALL_CHUNK = 256
 """The same where activations are large beside weights: of float32 beside weights of 8 bits and fewer."""
 
 
+REFERENCE_STEPS = 3
+"""The first steps of a session are compared with the eager reference. Two of three follow an update."""
+
+LATE_STEPS = (8, 9, 10, 11)
+
 LEAST_CORRELATION = 0.7
 """Below this, more than half of a projected gradient's variance is not the gradient's (1 - .7 squared)."""
 
@@ -111,11 +116,10 @@ class QuantizationSetting:
     """Rows of a panel in which XNNPACK packs a matrix; smaller ones, such as A, are padded."""
     jitter: float = 1e-6
     """Relative difference of another correct implementation at the input of a layer (Reference.loss_noise)."""
-    reference_steps: int = 3
-    """Steps of a session that are compared with the eager reference.
+    late_steps: tuple[int, ...] = ()
+    """Where the noise of a loss is as large as what one or two updates do to it: the steps that show what updates do.
 
-    Two of three follow an update. Where the noise of a loss is as large as what one update does to it, that of five is
-    not: there six are compared.
+    The last of the twelve that a session has at least, unless it is told to have fewer.
     """
     correlations: Mapping[float, float] = field(default_factory=dict)
     """How projected gradients correlate with the exact derivative of the model with these weights, by eps, as seen on
@@ -205,7 +209,7 @@ _SETTINGS = (
         _scale_of_row,
         rows_per_chunk=ROWS_PER_SMALL_CHUNK,
         jitter=1e-4,
-        reference_steps=6,
+        late_steps=LATE_STEPS,
         correlations={1e-1: 0.85, 3e-2: 0.91, 1e-2: 0.59, 3e-3: 0.26, 1e-3: -0.02},
         default_eps=3e-2,
     ),
@@ -219,7 +223,7 @@ _SETTINGS = (
         embedding="int8",
         rows_per_chunk=ROWS_PER_SMALL_CHUNK,
         jitter=1e-4,
-        reference_steps=6,
+        late_steps=LATE_STEPS,
         correlations={1e-1: 0.82, 3e-2: 0.87, 1e-2: 0.59, 3e-3: 0.20, 1e-3: 0.04},
         default_eps=3e-2,
     ),

@@ -8,36 +8,30 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from foundation.atomic import write_atomic
 from workloads.estimates.reference_cost import ALLOWED_SECONDS, UNTRAINED_STEPS, affordable_steps, step_seconds
 from workloads.export.artifact import Artifact, reporting_unwritable
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.models.weights import ModelWeights, document_sha256
+from workloads.quantize.settings import REFERENCE_STEPS
+from workloads.reference.expected_losses import LateStep, Losses, ReferenceLosses, from_document
 from workloads.tasks.batches import TaskBatches
 from workloads.workload import TrainingSettings, Workload
 
+if TYPE_CHECKING:
+    from workloads.reference.eager import Batch
+
 OnProgress = Callable[[float], None]
 """Gets the finished share of all steps, 0 to 1."""
-
-
-@dataclass(frozen=True)
-class ReferenceLosses:
-    """Losses of the first steps, flattened [2 * q] a step; `shortfall` says why they are fewer than requested.
-
-    `untrained`: the losses of the last two steps (but never the first) if no update had been made. `noise`: the
-    difference between two correct implementations (Reference.loss_noise); None without any loss.
-    """
-
-    losses: tuple[tuple[float, ...], ...]
-    shortfall: str | None = None
-    untrained: tuple[tuple[float, ...], ...] = ()
-    noise: float | None = None
 
 
 class _OutOfTimeError(Exception):
@@ -57,17 +51,6 @@ def kept_losses(
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         pass
     return None
-
-
-def from_document(document: Mapping[str, Any]) -> ReferenceLosses:
-    """Reverses `dataclasses.asdict`. Raises LookupError, TypeError or ValueError for anything else."""
-    losses, untrained = (
-        tuple(tuple(float(loss) for loss in row) for row in document[name]) for name in ("losses", "untrained")
-    )
-    noise = document["noise"]
-    if (noise is None) != (not losses):
-        raise ValueError("losses come with their noise")
-    return ReferenceLosses(losses, document["shortfall"], untrained, None if noise is None else float(noise))
 
 
 def reference_losses(
@@ -108,52 +91,103 @@ def _compute(
     affordable = affordable_steps(workload, weights.config, steps, accumulation)
     if not affordable:
         return ReferenceLosses((), _too_long(workload, weights, 0, steps, accumulation))
-    from workloads.reference.backprop import reference_of
-    from workloads.reference.eager import Batch  # takes seconds to import: only where it is used
-
-    begin = time.monotonic()
-    batches = [Batch(*arrays) for arrays in zip(data.tokens, data.first, data.labels, strict=True)]
-    losses: list[tuple[float, ...]] = []
-    again = range(max(1, affordable - UNTRAINED_STEPS), affordable)
-    parts = 1 + affordable + len(again)  # the noise, each step, and the last steps without updates
-
-    def within(part: int) -> OnProgress:
-        def watch(share: float) -> None:
-            if time.monotonic() - begin > 2 * ALLOWED_SECONDS:
-                raise _OutOfTimeError
-            on_progress((part + share) / parts)
-
-        return watch
-
-    reference = reference_of(workload, weights, accumulation)
-    trajectory = reference.losses(
-        batches,
-        seed=training.seed,
-        lr=training.lr,
-        eps=training.eps,
-        on_progress=lambda share: within(len(losses) + 1)(share),
-    )
-    untrained: list[tuple[float, ...]] = []
-    noise, shortfall = None, None
-    try:
-        noise = reference.loss_noise(batches[0], seed=training.seed, eps=training.eps, on_progress=within(0))
-        for row in islice(trajectory, affordable):
-            losses.append(tuple(float(loss) for loss in row.reshape(-1)))
-        for place, step in enumerate(again, affordable + 1):
-            still = reference.untrained_losses(
-                batches[step % len(batches)],
-                step,
-                seed=training.seed,
-                eps=training.eps,
-                on_progress=within(place),
-            )
-            untrained.append(tuple(float(loss) for loss in still.reshape(-1)))
-    except _OutOfTimeError:
-        seconds = time.monotonic() - begin
-        shortfall = f"the eager reference did {len(losses)} of {steps} steps in {seconds:.0f} s, its limit"
-        return ReferenceLosses(tuple(losses), shortfall, tuple(untrained), noise if losses else None)
+    calculation = _Calculation(workload, weights, data, training, accumulation)
     shortfall = None if affordable == steps else _too_long(workload, weights, affordable, steps, accumulation)
-    return ReferenceLosses(tuple(losses), shortfall, tuple(untrained), noise)
+    try:
+        calculation.carry_out(affordable, on_progress)
+    except _OutOfTimeError:
+        shortfall = (
+            f"the eager reference did {len(calculation.losses)} of {steps} steps"
+            f"{' and nothing for their updates' * (len(calculation.losses) == steps)} "
+            f"in {calculation.seconds:.0f} s, its limit"
+        )
+    return ReferenceLosses(
+        tuple(calculation.losses),
+        shortfall,
+        tuple(calculation.untrained),
+        calculation.noise if calculation.losses else None,
+        calculation.late,
+    )
+
+
+class _Calculation:
+    """The losses of one reference, as far as they have come: what is finished counts, even if time runs out."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        weights: ModelWeights,
+        data: TaskBatches,
+        training: TrainingSettings,
+        accumulation: Accumulation,
+    ) -> None:
+        from workloads.reference.eager import Batch  # takes seconds to import: only where it is used
+
+        self._workload, self._weights = workload, weights
+        self._training, self._accumulation = training, accumulation
+        self._batches = [Batch(*arrays) for arrays in zip(data.tokens, data.first, data.labels, strict=True)]
+        self._begin = time.monotonic()
+        self.losses: list[Losses] = []
+        self.untrained: list[Losses] = []
+        self.noise: float | None = None
+        self.late: tuple[LateStep, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return time.monotonic() - self._begin
+
+    def carry_out(self, steps: int, on_progress: OnProgress) -> None:
+        """Computes the first `steps` steps and what tells of their updates. Raises _OutOfTimeError."""
+        from workloads.reference.backprop import reference_of
+
+        late = self._workload.setting.late_steps if steps >= REFERENCE_STEPS else ()
+        again = late or range(max(1, steps - UNTRAINED_STEPS), steps)
+        parts = 1 + steps + len(again) + len(late)  # the noise, each step, those without updates, their slopes
+
+        def within(part: int) -> OnProgress:
+            def watch(share: float) -> None:
+                if self.seconds > 2 * ALLOWED_SECONDS:
+                    raise _OutOfTimeError
+                on_progress((part + share) / parts)
+
+            return watch
+
+        reference = reference_of(self._workload, self._weights, self._accumulation)
+        lr, seed, eps = self._training.lr, self._training.seed, self._training.eps
+        self.noise = reference.loss_noise(self._batches[0], seed=seed, eps=eps, on_progress=within(0))
+        trajectory = reference.losses(
+            self._batches, seed=seed, lr=lr, eps=eps, on_progress=lambda share: within(len(self.losses) + 1)(share)
+        )
+        self.losses += map(_flattened, islice(trajectory, steps))
+        untrained = []
+        for place, step in enumerate(again, steps + 1):
+            still = reference.untrained_losses(self._batch(step), step, seed=seed, eps=eps, on_progress=within(place))
+            untrained.append(_flattened(still))
+            if not late:
+                self.untrained = untrained
+        del reference, trajectory  # the exact one needs the room
+        if late:
+            self.late = self._late_steps(untrained, lambda share: within(parts - len(late))(share * len(late)))
+
+    def _late_steps(self, untrained: Sequence[Losses], on_progress: OnProgress) -> tuple[LateStep, ...]:
+        from workloads.reference.eager import Reference
+
+        steps = self._workload.setting.late_steps
+        exact = Reference(self._workload, self._weights.config, self._weights.state, self._accumulation, exact=True)
+        slopes = exact.slopes(
+            {step: self._batch(step) for step in steps}, seed=self._training.seed, on_progress=on_progress
+        )
+        return tuple(
+            LateStep(step, still, _flattened(slopes[step])) for step, still in zip(steps, untrained, strict=True)
+        )
+
+    def _batch(self, step: int) -> Batch:
+        return self._batches[step % len(self._batches)]
+
+
+def _flattened(losses: NDArray[np.float32]) -> Losses:
+    return tuple(float(loss) for loss in losses.reshape(-1))
 
 
 def _too_long(

@@ -16,7 +16,7 @@ from suite.errors import SuiteError
 from suite.planning.plan import Plan
 from suite.preparing.export_process import Progress, WatchedTensors
 from suite.preparing.exporting import exporter
-from workloads.reference.losses import ReferenceLosses
+from workloads.reference.expected_losses import ReferenceLosses
 
 PLAN = Plan((), model="tiny", quants=("fp32",))
 
@@ -83,7 +83,7 @@ def test_the_setting_after_one_whose_process_died_gets_another_process(tmp_path:
         "import json, sys\n"
         "for line in sys.stdin:\n"
         "    if json.loads(line)['quant'] == 'int8': raise ValueError('Scales must be finite')\n"
-        '    print(\'{"losses": [[1.5]], "shortfall": null, "untrained": [], "noise": 0.1}\', flush=True)'
+        '    print(\'{"losses": [[1.5]], "shortfall": null, "untrained": [], "noise": 0.1, "late": []}\', flush=True)'
     )
     (tmp_path / ".exporting-half").mkdir()
     with exporter(replace(PLAN, quants=("int8", "nf4")), tmp_path, tmp_path / "export.log") as process:
@@ -108,7 +108,7 @@ def test_an_interruption_ends_the_process(tmp_path: Path, stand_in) -> None:
     started = stand_in(
         "import sys, time\n"
         "for line in sys.stdin: "
-        'print(\'{"losses": [[1.5]], "shortfall": null, "untrained": [], "noise": 0.1}\', flush=True)\n'
+        'print(\'{"losses": [[1.5]], "shortfall": null, "untrained": [], "noise": 0.1, "late": []}\', flush=True)\n'
         "time.sleep(600)"
     )
     with pytest.raises(KeyboardInterrupt), exporter(PLAN, tmp_path, tmp_path / "export.log") as process:
@@ -153,7 +153,7 @@ def test_progress_comes_before_the_answer(tmp_path: Path, stand_in) -> None:
     lines = [
         '{"progress": "layer 1 of 2"}',
         '{"progress": "layer 2 of 2"}',
-        '{"losses": [], "shortfall": "too long", "untrained": [], "noise": null}',
+        '{"losses": [], "shortfall": "too long", "untrained": [], "noise": null, "late": []}',
     ]
     stand_in(f"import sys; sys.stdin.readline(); print({chr(10).join(lines)!r})")
     progress: list[str] = []

@@ -10,6 +10,7 @@ import pytest
 
 from foundation.unavailable import Unavailable
 from suite.sessions.loss_check import LEAST_NOISE, ExpectedLosses, LossComparison, compare_losses, unchecked
+from workloads.reference.expected_losses import LateStep
 
 Q, STEPS, LR, EPS = 4, 4, 1e-3, 1e-2
 GRADIENTS = [[8.0, -3.0, 5.0, -6.0], [2.0, 7.0, -4.0, -5.0], [6.0, 1.0, -7.0, 3.0], [-5.0, 4.0, 2.0, 8.0]]
@@ -153,6 +154,79 @@ def test_size_of_the_differences_is_theirs_in_the_reference() -> None:
 def test_what_can_not_be_compared_has_a_reason(wanted: ExpectedLosses, reason: str) -> None:
     result = compare_losses(trajectory(), wanted)
     assert isinstance(result, Unavailable) and reason in result.reason
+
+
+SLOPE = 0.5
+"""Of the loss along the noise of each query in the tests of late steps."""
+LATE, LATE_LR, LATE_EPS = (8, 9, 10, 11), 0.2, 0.1
+
+
+def noisy_training(noise: float, updates: float = 1.0, steps: int = 12, seed: int = 0) -> Losses:
+    """Losses [steps][2 q] of a training whose projected gradients are near SLOPE, and which moves by its own ones."""
+    generator = random.Random(seed)
+    losses, level = [], 8.0
+    for _ in range(steps):
+        step = [level + sign * LATE_EPS * SLOPE + generator.gauss(0.0, noise) for sign in (1, -1) for _ in range(Q)]
+        losses.append(step)
+        level -= (
+            updates
+            * SLOPE
+            * sum((a - b) / (2 * LATE_EPS) for a, b in zip(step[:Q], step[Q:], strict=True))
+            / Q
+            * LATE_LR
+        )
+    return losses
+
+
+def expected_late(noise: float, seed: int = 0) -> ExpectedLosses:
+    """The reference's noise is its own."""
+    generator = random.Random(1000 + seed)
+
+    def step() -> tuple[float, ...]:
+        return tuple(8.0 + sign * LATE_EPS * SLOPE + generator.gauss(0.0, noise) for sign in (1, -1) for _ in range(Q))
+
+    late = tuple(LateStep(index, step(), (SLOPE,) * Q * index) for index in LATE)
+    return ExpectedLosses((step(),), noise=noise, lr=LATE_LR, eps=LATE_EPS, late=late)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-3, 0.05, 0.2])
+def test_late_steps_are_where_a_sessions_own_gradients_move_them(noise: float) -> None:
+    found = [compared(noisy_training(noise, seed=seed), expected_late(noise, seed)).updates for seed in range(300)]
+    slopes = [slope for slope in found if slope is not None]
+    assert len(slopes) == 300
+    assert sum(not slope.agrees for slope in slopes) == 0
+    assert sum(abs(slope.value - 1.0) > 2.0 * slope.error for slope in slopes) < 30
+
+
+@pytest.mark.parametrize("noise", [1e-3, 0.02, 0.05])
+@pytest.mark.parametrize("updates", [0.0, -1.0])
+def test_late_steps_find_updates_that_are_missing_or_wrong(updates: float, noise: float) -> None:
+    for seed in range(50):
+        result = compared(noisy_training(noise, updates, seed=seed), expected_late(noise, seed))
+        assert result.updates is not None and result.updates.tells(0.0)
+        assert "the effect of the updates is" in str(result.fault)
+
+
+def test_a_session_that_ends_before_its_late_steps_says_how_it_would_show_updates() -> None:
+    wanted = expected_late(1e-3)
+    result = compared(noisy_training(1e-3, steps=8), wanted)
+    assert result.updates is None
+    assert "the session ended before step 8, which shows them: raise --steps" in str(unchecked(result, wanted))
+
+
+def test_an_update_too_large_to_be_predicted_is_not_judged() -> None:
+    """A hundredfold learning rate predicts that the loss falls below 0."""
+    wanted = replace(expected_late(1e-3), lr=100 * LATE_LR)
+    result = compared(noisy_training(1e-3), wanted)
+    assert result.fault is None
+    assert "an update can't be told from none" in str(unchecked(result, wanted))
+
+
+def test_losses_of_a_later_step_that_are_fewer_are_named() -> None:
+    found = noisy_training(1e-3)
+    found[9].pop()
+    result = compare_losses(found, expected_late(1e-3))
+    assert isinstance(result, Unavailable) and result.reason == "step 9 has 7 losses, the reference 8"
 
 
 def one_sided(updates: float = 1.0, sign: float = 1.0, shared: float = 0.0) -> Losses:

@@ -44,3 +44,16 @@ def test_a_setting_has_the_derivative_of_its_own_weights(tiny: ModelWeights) -> 
     np.testing.assert_array_equal(by_setting["int8"], by_setting["int8-dynamic"])
     correlations = {name: np.corrcoef(found, by_setting["fp32"])[0, 1] for name, found in by_setting.items()}
     assert correlations["fp32"] > correlations["int8"] > 0.99 > correlations["nf4"] > 0.5
+
+
+def test_slopes_are_those_along_the_noise_of_earlier_steps(tiny: ModelWeights) -> None:
+    workload = replace(workload_of("8da4w"), q=2)
+    batches = dict(zip((2, 3), some_batches(workload, 2), strict=True))
+    reference = Reference(workload, tiny.config, tiny.state, exact=True)
+    shares: list[float] = []
+    found = reference.slopes(batches, seed=7, on_progress=shares.append)
+    for step, batch in batches.items():
+        gradient = reference.gradient(batch).astype(np.float64)
+        noises = [[normal(7, before, query, 0, gradient.size) for query in range(2)] for before in range(step)]
+        np.testing.assert_allclose(found[step], noises @ gradient, rtol=1e-4, atol=1e-5)
+    assert shares == sorted(shares) and shares[-1] == 1.0

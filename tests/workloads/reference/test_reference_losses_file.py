@@ -21,7 +21,8 @@ from workloads.export.artifact import ArtifactCache
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.models.weights import ModelWeights
 from workloads.reference.eager import Reference
-from workloads.reference.losses import ReferenceLosses, kept_losses
+from workloads.reference.expected_losses import ReferenceLosses
+from workloads.reference.losses import kept_losses
 from workloads.tasks.batches import TaskBatches
 from workloads.workload import TrainingSettings
 

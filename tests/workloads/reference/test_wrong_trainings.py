@@ -11,7 +11,7 @@ from suite.sessions.loss_check import ExpectedLosses, LossComparison, compare_lo
 from tests.support.workloads.training_runs import ArtifactOf, FloatArray, Settings, train_in_runner
 from workloads.models.weights import ModelWeights
 from workloads.models.zoo import load_model
-from workloads.quantize.settings import QUANTIZATION_SETTINGS
+from workloads.quantize.settings import QUANTIZATION_SETTINGS, REFERENCE_STEPS
 from workloads.reference.eager import Batch
 from workloads.reference.losses import reference_losses
 from workloads.tasks.batches import batches
@@ -27,11 +27,13 @@ def follow(
     A negative rate is an update with the wrong sign, a rate of 0 one that is missing. All run in the runner.
     """
     artifact, setting = exported(workload), workload.setting
-    training, steps = TrainingSettings(setting.default_lr, setting.default_eps), setting.reference_steps
+    training, steps = TrainingSettings(setting.default_lr, setting.default_eps), max(setting.late_steps, default=2) + 1
     data = batches(built_in_task(), weights.tokenizer, workload.b, workload.T, 16, training.seed)
-    reference = reference_losses(artifact, workload, weights, data, training, steps, lambda _: None)
+    reference = reference_losses(artifact, workload, weights, data, training, REFERENCE_STEPS, lambda _: None)
     assert reference.noise is not None
-    expected = ExpectedLosses(reference.losses, reference.untrained, reference.noise, training.lr, training.eps)
+    expected = ExpectedLosses(
+        reference.losses, reference.untrained, reference.noise, training.lr, training.eps, late=reference.late
+    )
     inputs = [Batch(*arrays) for arrays in zip(data.tokens, data.first, data.labels, strict=True)]
     losses = {
         name: train_in_runner(

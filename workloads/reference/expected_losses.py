@@ -1,0 +1,60 @@
+"""What the losses of a session are compared with: those of the eager reference, as files and processes pass them on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Losses = tuple[float, ...]
+"""Of one step, flattened: in the order that the method's program has them."""
+
+
+@dataclass(frozen=True)
+class LateStep:
+    """A step that tells what the updates before it did, where one or two do less than the noise of a loss.
+
+    `untrained`: its losses without any update. `slopes`: the derivative of its loss along the noise of each query of
+    each step before it, at a zero adapter, flattened [step, q].
+    """
+
+    step: int
+    untrained: Losses
+    slopes: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ReferenceLosses:
+    """Losses of the first steps; `shortfall` says why they, or the late steps, are fewer than requested.
+
+    `untrained`: the losses of the last two of these steps (but never the first) if no update had been made. `noise`:
+    the difference between two correct implementations (Reference.loss_noise); None without any loss. `late` is for
+    settings that have late steps; they have no `untrained`.
+    """
+
+    losses: tuple[Losses, ...]
+    shortfall: str | None = None
+    untrained: tuple[Losses, ...] = ()
+    noise: float | None = None
+    late: tuple[LateStep, ...] = ()
+
+
+def from_document(document: Mapping[str, Any]) -> ReferenceLosses:
+    """Reverses `dataclasses.asdict`. Raises LookupError, TypeError or ValueError for anything else."""
+    noise = document["noise"]
+    if (noise is None) != (not document["losses"]):
+        raise ValueError("losses come with their noise")
+    return ReferenceLosses(
+        tuple(map(_numbers, document["losses"])),
+        document["shortfall"],
+        tuple(map(_numbers, document["untrained"])),
+        None if noise is None else float(noise),
+        tuple(
+            LateStep(int(late["step"]), _numbers(late["untrained"]), _numbers(late["slopes"]))
+            for late in document.get("late", ())
+        ),
+    )
+
+
+def _numbers(row: Any) -> tuple[float, ...]:
+    return tuple(float(number) for number in row)
