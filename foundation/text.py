@@ -1,4 +1,6 @@
-"""Text for messages: untrusted text from devices, and suggestions for misspelt names."""
+"""Text for messages: untrusted text from devices, suggestions for misspelt names, and numbers as people read them, with
+three significant digits.
+"""
 
 from __future__ import annotations
 
@@ -55,3 +57,18 @@ def did_you_mean(name: str, known: Iterable[str], *, count: int = 3, quote: str 
     """Returns `did you mean a or b?`, each name in `quote`s; an empty text if none is close."""
     near = nearest_names(name, known, count)
     return f"did you mean {' or '.join(f'{quote}{one}{quote}' for one in near)}?" if near else ""
+
+
+def format_rounded(value: float) -> str:
+    """Formats `value` with two decimals below 10, one below 100, none above: 1.27, 34.5, 812."""
+    size = abs(value)
+    # Compared with the rounded limits, so that 9.996 is 10.0 and not 10.00.
+    decimals = 2 if size < 9.995 else 1 if size < 99.95 else 0
+    return f"{value:.{decimals}f}"
+
+
+def format_duration(seconds: float) -> str:
+    """Formats seconds up to two minutes, then minutes, then hours."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -13,7 +13,7 @@ def main() -> None:
     try:
         from suite.cli.main import main as run
     except KeyboardInterrupt:
-        sys.exit(130)  # suite.exit_codes.INTERRUPTED, without loading more
+        sys.exit(130)  # suite.errors.ExitCode.INTERRUPTED, without loading more
     run()
 
 

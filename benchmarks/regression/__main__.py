@@ -16,8 +16,8 @@ from rich.table import Table
 
 from benchmarks.regression import selftest, speed
 from benchmarks.regression.results import Share
-from suite import exit_codes
 from suite.cli.output import print_line, print_table
+from suite.errors import ExitCode
 from suite.stats import DEFAULT_SEED
 
 DEFAULT_SERIES = 20_000
@@ -59,7 +59,7 @@ def _rules(seed: int, series: int, as_json: bool) -> int:
         click.echo(json.dumps(_document(found), indent=1))
     else:
         _print_results(found)
-    return exit_codes.OK if found.passed else exit_codes.ERROR if found.broken else exit_codes.INCOMPLETE
+    return ExitCode.OK if found.passed else ExitCode.ERROR if found.broken else ExitCode.INCOMPLETE
 
 
 def _speed(seed: int, as_json: bool) -> int:
@@ -70,7 +70,7 @@ def _speed(seed: int, as_json: bool) -> int:
         click.echo(json.dumps({**dataclasses.asdict(found), "total_s": found.total_s, "kept": kept}, indent=1))
     else:
         print_line(_speed_sentence(found, speed.LIMIT_SECONDS))
-    return exit_codes.OK if kept else exit_codes.ERROR
+    return ExitCode.OK if kept else ExitCode.ERROR
 
 
 def _speed_sentence(found: speed.Speed, limit_s: float) -> str:
@@ -170,9 +170,9 @@ def main(arguments: list[str] | None = None) -> int:
         code: int = regression.main(args=arguments, prog_name="python -m benchmarks.regression", standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        return exit_codes.USAGE
+        return ExitCode.USAGE
     except click.Abort:
-        return exit_codes.INTERRUPTED
+        return ExitCode.INTERRUPTED
     return code
 
 

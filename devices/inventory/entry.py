@@ -1,4 +1,9 @@
-"""One device as the inventory describes it: validated and frozen."""
+"""One device as the inventory describes it: validated and frozen; and as a JSON Schema, with which editors complete and
+check the inventory.
+
+The schema is generated from `DeviceEntry`, so the two can't disagree. What only the loader can know is left to it, such
+as the host that an ssh device needs, which may come from a group.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +33,40 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 HOST_KEY_PATTERN = re.compile(r"(?:(?P<type>[a-z0-9@.-]{3,60}) )?(?P<fingerprint>SHA256:[A-Za-z0-9+/]{43})")
 _VARIABLE_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CPU_LIMIT = 4096
+_DESCRIPTIONS = {
+    "kind": "Family of the device; implies its transport, sensors and workdir.",
+    "transport": "How the device is reached, if not as its kind implies.",
+    "workdir": "Where programs and jobs go on the device.",
+    "runner": "A runner binary of your own, instead of the one that the suite builds.",
+    "host": "Name or address; over SSH also an alias of ~/.ssh/config, or user@host.",
+    "port": "Port of the SSH server or of adb over the network.",
+    "user": "Who to log in as.",
+    "key_file": "Private key to log in with: a whole path, or one from ~/.",
+    "key_passphrase_env": "Environment variable that holds the key's passphrase; never the passphrase itself.",
+    "password_env": "Environment variable that holds the password; never the password itself.",
+    "host_keys": "Host keys that the device may show; `suite devices enroll` writes them.",
+    "jump": "A server that the connection goes through, with its own login and host keys.",
+    "connect_timeout_s": "Seconds that reaching the device may take.",
+    "serial": "The phone's serial number, as `adb devices` lists it.",
+    "cache_limit_mb": "MB that programs and runners may take on the device; those used longest ago go first.",
+    "threads": "Threads of the runner.",
+    "cpus": "CPUs the runner is pinned to: [4, 5] or 4-5.",
+    "power": "Where its power is read: scale and sign of its gauge, the sensor of all of it, or a meter's command.",
+    "jtop": "Read the power of a Jetson through jtop, with the device's own Python.",
+    "emulated": "A twin: its numbers are marked and never compared with those of real devices.",
+    "notes": "A remark for people.",
+}
+
+# Matches entries that an editor can know are reached over adb.
+_OVER_ADB = [
+    {"properties": {"transport": {"const": "adb"}}, "required": ["transport"]},
+    {"properties": {"kind": {"const": "android"}, "transport": False}, "required": ["kind"]},
+]
+_WORKDIR_OVER_ADB = {"if": {"anyOf": _OVER_ADB}, "then": {"properties": {"workdir": {"pattern": "^/"}}}}
 
 
 @dataclass(frozen=True)
-class KindDefaults:
+class _KindDefaults:
     """What a device's kind implies unless its entry says otherwise.
 
     A relative workdir is below the user's home folder on the device; None means the host's own suite folder.
@@ -41,12 +76,12 @@ class KindDefaults:
     workdir: str | None
 
 
-KIND_DEFAULTS: Mapping[str, KindDefaults] = {
-    "local": KindDefaults("local", None),
-    "linux": KindDefaults("ssh", "edge-training-suite"),
-    "jetson": KindDefaults("ssh", "edge-training-suite"),
-    "raspberrypi": KindDefaults("ssh", "edge-training-suite"),
-    "android": KindDefaults("adb", "/data/local/tmp/edge-training-suite"),
+KIND_DEFAULTS: Mapping[str, _KindDefaults] = {
+    "local": _KindDefaults("local", None),
+    "linux": _KindDefaults("ssh", "edge-training-suite"),
+    "jetson": _KindDefaults("ssh", "edge-training-suite"),
+    "raspberrypi": _KindDefaults("ssh", "edge-training-suite"),
+    "android": _KindDefaults("adb", "/data/local/tmp/edge-training-suite"),
 }
 
 
@@ -134,7 +169,7 @@ KeyFile = Annotated[Text, AfterValidator(_key_file)]
 HostKeyText = Annotated[StrictStr, AfterValidator(_host_key)]
 
 
-class SshLogin(BaseModel):
+class _SshLogin(BaseModel):
     """How to log in over SSH. Secrets stay in environment variables, which are named here.
 
     `host_keys` lists the keys that the server may present, `TYPE SHA256:...` as `suite devices enroll` writes them.
@@ -150,7 +185,7 @@ class SshLogin(BaseModel):
     host_keys: tuple[HostKeyText, ...] = ()
 
 
-class JumpHost(SshLogin):
+class JumpHost(_SshLogin):
     """A server that the connection is tunnelled through, perhaps through another one (`jump`)."""
 
     host: Text
@@ -176,10 +211,10 @@ class PowerSource(BaseModel):
     clock: Literal["monotonic", "epoch"] = "monotonic"
 
 
-class DeviceEntry(SshLogin):
+class DeviceEntry(_SshLogin):
     """A device of the inventory. The kind supplies `transport` and `workdir` where they are left out.
 
-    Over SSH, `host` may be an alias of the user's OpenSSH configuration (`devices.transports.ssh.config`).
+    Over SSH, `host` may be an alias of the user's OpenSSH configuration (`devices.transports.ssh.endpoint`).
     """
 
     name: Text
@@ -241,3 +276,47 @@ class DeviceEntry(SshLogin):
 
 
 FIELDS = tuple(DeviceEntry.model_fields)
+
+
+def inventory_schema() -> dict[str, Any]:
+    """Returns the JSON Schema (draft 2020-12) of inventory.yaml."""
+    model = DeviceEntry.model_json_schema()
+    shared = {name: _property(name, model["properties"][name]) for name in FIELDS if name != "name"}
+    values = {"type": "object", "additionalProperties": False, "properties": shared, **_WORKDIR_OVER_ADB}
+    names = {"pattern": f"^{NAME_PATTERN.pattern}$", "not": {"const": "all"}}
+    group = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "devices": {"type": "array", "items": {"type": "string"}, "description": "Names of its devices."},
+            "vars": {"$ref": "#/$defs/values", "description": "Values of each of its devices."},
+        },
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Devices of the edge training suite",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["devices"],
+        "properties": {
+            "defaults": {"$ref": "#/$defs/values", "description": "Values of every device."},
+            "groups": {"type": "object", "propertyNames": names, "additionalProperties": group},
+            "devices": {
+                "type": "object",
+                "minProperties": 1,
+                "propertyNames": names,
+                "additionalProperties": {"$ref": "#/$defs/values"},
+            },
+        },
+        "$defs": {"values": values} | model.get("$defs", {}),
+    }
+
+
+def _property(name: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Returns one key's schema, without pydantic's titles, and without `null`: keys without a value are left out."""
+    choices = [choice for choice in found.get("anyOf", [found]) if choice.get("type") != "null"]
+    if name == "cpus":
+        choices.append({"type": "string", "pattern": r"^\s*\d+(-\d+)?(\s*,\s*\d+(-\d+)?)*\s*$"})
+    types = [{key: value for key, value in choice.items() if key not in ("title", "default")} for choice in choices]
+    shape: dict[str, Any] = types[0] if len(types) == 1 else {"anyOf": types}
+    return ({"description": _DESCRIPTIONS[name]} if name in _DESCRIPTIONS else {}) | shape

@@ -1,9 +1,10 @@
 """Builds the runner and keeps each build in its own folder, ready to be deployed.
 
 A build is named by the hash of everything that determines it: the sources in `devices/runner/`, the version of
-executorch, the compiler, and the system's libraries if they are part of it (`devices.runner_builds.bundle`). A folder
-`<runner home>/<hash>/` holds the runner, the wheel's libraries it needs in `lib/` (found through the runner's relative
-search path), and `runner.json` (`devices.deployment.built_runner`). It appears under its name only when it is complete.
+executorch, what the compiler reports, and the system's libraries if they are part of it
+(`devices.runner_builds.bundle`). A folder `<runner home>/<hash>/` holds the runner, the wheel's libraries it needs in
+`lib/` (found through the runner's relative search path), and `runner.json` (`devices.deployment.built_runner`). It
+appears under its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -23,14 +25,15 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from devices.deployment.built_runner import MANIFEST, PLAIN_LAUNCH, BuiltRunner, read_built, write_manifest
-from devices.runner_builds.compiler import RunnerBuildError, SystemLibraries, ask
+from devices.deployment.built_runner import FOLDER, MANIFEST, PLAIN_LAUNCH, BuiltRunner, read_built, write_manifest
 from foundation.compiler import find_compiler
+from foundation.errors import UserError
 
-SOURCES = Path(__file__).parents[1] / "runner"
+_SOURCES = Path(__file__).parents[1] / "runner"
 _SCHEMA = 2
 _BUILD_TIMEOUT_S = 1800.0
 _REPORTED_LINES = 3
+_PROBE_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,8 @@ def build_hash(toolchain: Toolchain) -> str:
 def sources_sha256() -> str:
     """Returns a sha256 over names and content of the files in `devices/runner/`."""
     digest = hashlib.sha256()
-    for source in sorted(path for path in SOURCES.rglob("*") if path.is_file()):
-        digest.update(source.relative_to(SOURCES).as_posix().encode() + b"\0")
+    for source in sorted(path for path in _SOURCES.rglob("*") if path.is_file()):
+        digest.update(source.relative_to(_SOURCES).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(source.read_bytes()).digest())
     return digest.hexdigest()
 
@@ -134,7 +137,7 @@ def compile_sources(toolchain: Toolchain, build_folder: Path, log: Path, options
         settings |= {"CMAKE_SYSTEM_NAME": "Linux", "CMAKE_SYSTEM_PROCESSOR": toolchain.machine}
     cmake = str(_tool("cmake"))
     flags = [f"-D{key}={value}" for key, value in settings.items()]
-    _run([cmake, "-S", str(SOURCES), "-B", str(build_folder), "-G", "Ninja", *flags], log)
+    _run([cmake, "-S", str(_SOURCES), "-B", str(build_folder), "-G", "Ninja", *flags], log)
     _run([cmake, "--build", str(build_folder)], log)
 
 
@@ -195,3 +198,85 @@ def _run(argv: Sequence[str], log: Path) -> None:
         raise RunnerBuildError(
             f"building the runner failed with exit code {result.returncode}: {' | '.join(reported)} (the log is {log})."
         )
+
+
+class RunnerBuildError(UserError):
+    """The runner can't be built on this host; the message says what is missing or where the log is."""
+
+
+def ask(program: Path, *arguments: str) -> str:
+    """Returns the output of a compiler or one of its tools. Raises `RunnerBuildError` if it fails."""
+    try:
+        result = subprocess.run(
+            [str(program), *arguments], capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise RunnerBuildError(f"the compiler {program} can't be run ({error}): set CXX to another one.") from error
+    return result.stdout.strip()
+
+
+# The loader's names in the psABIs: what the kernel starts for a program of that machine.
+LOADERS = {"aarch64": "ld-linux-aarch64.so.1", "x86_64": "ld-linux-x86-64.so.2"}
+_LIBRARIES = ("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "libstdc++.so.6", "libgcc_s.so.1")
+_NEEDED = re.compile(r"\(NEEDED\).*\[(.+)\]")
+
+
+@dataclass(frozen=True)
+class SystemLibraries:
+    """Files of this host, compiled for the device's machine. `readelf` reads which of them need each other."""
+
+    loader: Path
+    libraries: tuple[Path, ...]
+    readelf: Path
+
+    def digest(self) -> bytes:
+        """Returns a digest of the files' content."""
+        digest = hashlib.sha256()
+        for path in (self.loader, *self.libraries):
+            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        return digest.digest()
+
+    def place(self, stage: Path) -> tuple[str, ...]:
+        """Copies them beside the runner in `stage` and returns the command that starts it there.
+
+        The command names the loader and its library folder, so that the device's own are not used. Raises
+        `RunnerBuildError` if something in `stage` needs a library that isn't there.
+        """
+        library_folder = stage / "lib"
+        library_folder.mkdir(exist_ok=True)
+        shutil.copy(self.loader, stage / self.loader.name)
+        (stage / self.loader.name).chmod(0o755)
+        for path in self.libraries:
+            shutil.copy(path, library_folder / path.name)
+        self._require_whole(stage, library_folder)
+        return (f"{FOLDER}/{self.loader.name}", "--library-path", f"{FOLDER}/lib", f"{FOLDER}/runner")
+
+    def _require_whole(self, stage: Path, library_folder: Path) -> None:
+        present = {path.name for path in library_folder.iterdir()} | {self.loader.name}
+        for path in (stage / "runner", *sorted(library_folder.iterdir())):
+            missing = sorted(set(_NEEDED.findall(ask(self.readelf, "--dynamic", str(path)))) - present)
+            if missing:
+                raise RunnerBuildError(
+                    f"{path.name} needs {', '.join(missing)}, and the bundle has {len(present)} others: "
+                    "add what is missing to devices/runner_builds/build.py."
+                )
+
+
+def system_libraries(compiler: Path, machine: str, remedy: str) -> SystemLibraries:
+    """Returns the libraries that `compiler` links against.
+
+    Raises `RunnerBuildError`, ending with `remedy`, if one is missing.
+    """
+    loader, *libraries = (_file(compiler, name, remedy) for name in (LOADERS[machine], *_LIBRARIES))
+    readelf = shutil.which(ask(compiler, "-print-prog-name=readelf"))
+    if readelf is None:
+        raise RunnerBuildError(f"{compiler.name} has no readelf beside it: {remedy}.")
+    return SystemLibraries(loader, tuple(libraries), Path(readelf))
+
+
+def _file(compiler: Path, name: str, remedy: str) -> Path:
+    # A compiler without the file prints the bare name.
+    path = Path(ask(compiler, f"-print-file-name={name}"))
+    if not path.is_absolute() or not path.is_file():
+        raise RunnerBuildError(f"{compiler.name} has no {name} to put into the bundle: {remedy}.")
+    return path.parent.resolve() / name

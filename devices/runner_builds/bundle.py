@@ -24,14 +24,16 @@ from filelock import FileLock
 from devices.deployment.built_runner import PLAIN_LAUNCH, BuiltRunner, kept_builds, read_built
 from devices.deployment.deploy import DeployFile
 from devices.runner_builds.build import (
+    LOADERS,
+    RunnerBuildError,
     Toolchain,
     build_hash,
     build_runner,
     native_toolchain,
     sources_sha256,
+    system_libraries,
     toolchain_for,
 )
-from devices.runner_builds.compiler import LOADERS, RunnerBuildError, system_libraries
 from foundation.errors import UserError
 from foundation.foreign_files import open_regular
 from foundation.pip import PipError, download_wheel

@@ -1,24 +1,26 @@
-"""The figures of a run, as plotly traces and layouts.
+"""The figures of a run, as plotly traces and layouts: latency and losses by step, memory and power over time.
 
 Colour distinguishes settings, panel or symbol distinguishes devices, in every figure the same way. Hover templates
 contain no outside text: names are passed through ``meta``, escaped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from reports.figures.panels import Figure, Trace, label_inside, legend_only, shaded, stacked
-from reports.figures.timelines import line_trace, memory, panel_devices, power, setting_legend, thinned
+from foundation.unavailable import Unavailable
+from reports.figures.panels import MOST_PANELS, Figure, Trace, label_inside, legend_only, on_panel, shaded, stacked
 from reports.figures.trade_offs import latency_against_memory
-from reports.model.measurement import Measurement
-from reports.model.traces import SessionLines
+from reports.model.measurement import Measurement, devices_of, settings_of
+from reports.model.quantities import MEMORY, POWER, SENSOR_QUANTITIES
+from reports.model.traces import Line, SessionLines
 from reports.text.appearance import colour
-from reports.text.numbers import Unit, unit_for
+from reports.text.escaping import figure_text, shorten
+from reports.text.numbers import Unit, format_count, format_list, unit_for
 
 
 def all_figures(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> list[Figure]:
     """Returns every figure of a run's page, in page order."""
     return [
-        step_latency(lines),
+        _step_latency(lines),
         latency_against_memory(found),
         memory(lines),
         power(found, lines),
@@ -26,7 +28,7 @@ def all_figures(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> 
     ]
 
 
-def step_latency(lines: Sequence[SessionLines]) -> Figure:
+def _step_latency(lines: Sequence[SessionLines]) -> Figure:
     """Draws the latency of every step, one line per session, the warm-up shaded and with open points."""
     title = "Latency of every step, by session"
     drawn = [line for line in lines if line.steps.y]
@@ -34,10 +36,10 @@ def step_latency(lines: Sequence[SessionLines]) -> Figure:
         reason = "No session got as far as a step. The table of sessions says why; `suite run --resume` tries again."
         return Figure("step-latency", title, "", empty=reason)
     unit = unit_for(max(max(line.steps.y) for line in drawn), "ms")
-    devices, notes = panel_devices(drawn)
+    devices, notes = _panel_devices(drawn)
     layout = stacked(devices, "step, counted from the first measured one", f"latency, {unit.name}")
     layout["shapes"] = []
-    traces = setting_legend(drawn, "lines+markers")
+    traces = _setting_legend(drawn, "lines+markers")
     for panel, device in enumerate(devices):
         of_device = [line for line in drawn if line.measurement.device == device]
         traces += [trace for line in of_device for trace in _step_traces(line, panel, unit)]
@@ -49,7 +51,7 @@ def step_latency(lines: Sequence[SessionLines]) -> Figure:
         "Each line is one session (one launch of the program). Warm-up steps lie in the shaded part and are not "
         "counted; neither are the sessions drawn faintly, whose status is not ok."
     )
-    return Figure("step-latency", title, caption, traces, layout, notes + thinned(line.steps for line in drawn))
+    return Figure("step-latency", title, caption, traces, layout, notes + _thinned(line.steps for line in drawn))
 
 
 def _step_traces(line: SessionLines, panel: int, unit: Unit) -> list[Trace]:
@@ -61,7 +63,7 @@ def _step_traces(line: SessionLines, panel: int, unit: Unit) -> list[Trace]:
         shade = colour(line.measurement.setting)
         marker = {"color": shade, "size": 5, "symbol": "circle-open" if warm_up else "circle"}
         traces.append(
-            line_trace(line, [x for x, _ in points], [round(y * unit.factor, 4) for _, y in points], panel)
+            _line_trace(line, [x for x, _ in points], [round(y * unit.factor, 4) for _, y in points], panel)
             | {
                 "mode": "lines+markers",
                 "marker": marker,
@@ -83,9 +85,9 @@ def losses(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> Figur
         reason = "No step reported a finite loss. The table of sessions gives the reason of each session that failed."
         return Figure("loss", title, "", empty=reason)
     drawn = [first[item.measurement_id] for item in found if item.measurement_id in first]
-    devices, notes = panel_devices(drawn)
+    devices, notes = _panel_devices(drawn)
     references = {line.measurement.measurement_id: _reference(line.measurement) for line in drawn}
-    traces = setting_legend(drawn, "lines")
+    traces = _setting_legend(drawn, "lines")
     if any(references.values()):
         look = {"mode": "markers", "marker": {"symbol": "circle-open", "color": "var(--muted)", "size": 9}}
         traces.append(legend_only("eager reference", "reference", look))
@@ -103,21 +105,148 @@ def losses(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> Figur
         "The reference is the eager model."
     )
     layout = stacked(devices, "step, warm-up included", "mean loss", from_zero=False)
-    return Figure("loss", title, caption, traces, layout, notes + thinned(line.losses for line in drawn))
+    return Figure("loss", title, caption, traces, layout, notes + _thinned(line.losses for line in drawn))
 
 
 def _loss_traces(line: SessionLines, reference: list[float], panel: int) -> list[Trace]:
     shade = colour(line.measurement.setting)
     template = "%{meta[0]}<br>%{meta[1]}<br>step %{x}: loss %{y}<extra></extra>"
-    own = line_trace(line, line.losses.x, [round(y, 6) for y in line.losses.y], panel)
+    own = _line_trace(line, line.losses.x, [round(y, 6) for y in line.losses.y], panel)
     traces = [own | {"mode": "lines", "line": {"color": shade, "width": 1.6}, "hovertemplate": template}]
     if reference:
         marks = {"symbol": "circle-open", "color": shade, "size": 8}
         named = {"meta": [own["meta"][0], "eager reference"], "legendgroup": "reference"}
-        of_reference = line_trace(line, list(range(len(reference))), [round(y, 6) for y in reference], panel)
+        of_reference = _line_trace(line, list(range(len(reference))), [round(y, 6) for y in reference], panel)
         traces.append(of_reference | named | {"mode": "markers", "marker": marks, "hovertemplate": template})
     return traces
 
 
 def _reference(item: Measurement) -> list[float]:
     return [sum(step) / len(step) for step in item.reference_losses]
+
+
+def _line_trace(line: SessionLines, x: Sequence[float], y: Sequence[float], panel: int) -> Trace:
+    item = line.measurement
+    attempt = f", attempt {line.attempt}" if line.attempt != "1" else ""
+    outcome = f" ({line.status})" if line.status != "ok" else ""
+    named = [figure_text(f"{item.device} · {item.setting}"), figure_text(f"session {line.ordinal}{attempt}{outcome}")]
+    return {
+        "type": "scatter", "x": list(x), "y": list(y), "name": f"{named[0]}, {named[1]}", "meta": named,
+        "opacity": 1 if line.status == "ok" else 0.4, "showlegend": False, "legendgroup": item.setting,
+        **on_panel(panel),
+    }  # fmt: skip
+
+
+def _setting_legend(lines: Sequence[SessionLines], mode: str) -> list[Trace]:
+    settings = settings_of([line.measurement for line in lines])
+    return [
+        legend_only(name, name, {"mode": mode, "line": {"color": colour(name)}, "marker": {"color": colour(name)}})
+        for name in settings
+    ]
+
+
+def _panel_devices(lines: Sequence[SessionLines]) -> tuple[list[str], list[str]]:
+    """Returns the devices that get a panel, and a note on the others."""
+    devices = devices_of([line.measurement for line in lines])
+    hidden = devices[MOST_PANELS:]
+    names = format_list([shorten(device) for device in hidden])
+    note = f"{format_count(len(hidden), 'further device')} not drawn here ({names}); the CSV files hold them."
+    return devices[:MOST_PANELS], [note] if hidden else []
+
+
+def _thinned(lines: Iterable[Line]) -> list[str]:
+    """Returns a note if fewer points are drawn than were recorded."""
+    counts = [(len(line.y), line.recorded) for line in lines]
+    drawn, recorded = sum(count for count, _ in counts), sum(count for _, count in counts)
+    if drawn == recorded:
+        return []
+    return [
+        f"Thinned: {drawn:,} of {recorded:,} values are drawn. Each stretch keeps its lowest and highest value; "
+        "the CSV files hold all."
+    ]
+
+
+_RESIDENT = "memory.rss"
+
+_POWER_REMEDY = (
+    "A Jetson's INA3221 rails, a Raspberry Pi 5's PMIC, a phone's battery gauge or an x86 host's RAPL counter "
+    "(readable for root only, unless permitted) can be used: `suite devices check NAME` shows what a device offers, "
+    "and inventory.yaml names its sensors."
+)
+
+
+def memory(lines: Sequence[SessionLines]) -> Figure:
+    """Draws the runner's memory over the time of each session."""
+    empty = (
+        "No memory trace was recorded: the sampler was off, or no session started. The peak in the table comes from "
+        "the kernel's own high-water mark and does not need the sampler; `suite devices check` shows the sensors."
+    )
+    caption = (
+        "Resident memory of the runner from its launch on: loading, warm-up, measured steps. Each line is one session."
+    )
+    return _timeline("memory", "Memory over time", caption, MEMORY, lines, empty)
+
+
+def power(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> Figure:
+    """Draws power over the time of each session, or says for each device why there is none."""
+    without = _without_power(found, lines)
+    empty = f"No device of this run gave a power reading. {' '.join(without)} {_POWER_REMEDY}"
+    caption = "Power at the device's own sensor. Energy per step is the integral of this over the measured steps."
+    return _timeline("power", "Power over time", caption, POWER, lines, empty, without)
+
+
+def _without_power(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> list[str]:
+    having = {line.measurement.device for line in lines if any(trace.y for trace in line.sensors.get(POWER, []))}
+    sentences = []
+    for device in devices_of(found):
+        if device in having:
+            continue
+        reasons = [_power_reason(item) for item in found if item.device == device]
+        reason = next((reason for reason in reasons if reason), "no power sensor was sampled")
+        sentences.append(f"{shorten(device)}: {reason.rstrip('.')}.")
+    return sentences
+
+
+def _power_reason(item: Measurement) -> str:
+    for sensor in item.sensors:
+        if sensor.quantity == POWER and sensor.unavailable:
+            return sensor.unavailable
+    mean = item.power.mean_mw
+    return mean.reason if isinstance(mean, Unavailable) and item.status in ("ok", "unstable") else ""
+
+
+def _timeline(
+    name: str, title: str, caption: str, quantity: str, lines: Sequence[SessionLines], empty: str,
+    notes: Sequence[str] = (),
+) -> Figure:  # fmt: skip
+    every = [(line, trace) for line in lines for trace in _of_interest(line, quantity) if trace.y]
+    drawn = list({id(line): line for line, _ in every}.values())
+    if not drawn:
+        return Figure(name, title, "", empty=empty)
+    unit = unit_for(max(max(trace.y) for _, trace in every), SENSOR_QUANTITIES[quantity].unit)
+    devices, hidden = _panel_devices(drawn)
+    traces = _setting_legend(drawn, "lines")
+    traces += [
+        _sensor_trace(line, trace, devices.index(line.measurement.device), unit)
+        for line, trace in every
+        if line.measurement.device in devices
+    ]
+    layout = stacked(devices, "seconds since the session began", f"{name}, {unit.name}")
+    return Figure(name, title, caption, traces, layout, [*notes, *hidden, *_thinned(trace for _, trace in every)])
+
+
+def _of_interest(line: SessionLines, quantity: str) -> Sequence[Line]:
+    """Returns the session's traces of a quantity; of the memory counters only resident memory, if it was sampled."""
+    traces = line.sensors.get(quantity, [])
+    return [trace for trace in traces if trace.name == _RESIDENT] or traces
+
+
+def _sensor_trace(line: SessionLines, trace: Line, panel: int, unit: Unit) -> Trace:
+    drawn = _line_trace(line, [round(x, 3) for x in trace.x], [round(y * unit.factor, 3) for y in trace.y], panel)
+    drawn["meta"] = [*drawn["meta"], figure_text(trace.name)]
+    template = f"%{{meta[0]}}<br>%{{meta[1]}}<br>%{{meta[2]}} at %{{x}} s: %{{y}} {unit.name}<extra></extra>"
+    return drawn | {
+        "mode": "lines",
+        "line": {"color": colour(line.measurement.setting), "width": 1.4},
+        "hovertemplate": template,
+    }

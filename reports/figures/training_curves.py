@@ -13,8 +13,7 @@ from foundation.unavailable import Json, Unavailable
 from reports.figures.panels import MOST_PANELS, Figure, Layout, Trace, legend_only, on_panel, single, stacked
 from reports.model.measurement import setting_of
 from reports.model.race import Race
-from reports.model.training import Evaluation, Training
-from reports.model.training_group import contender_names
+from reports.model.training import Evaluation, Training, contender_names
 from reports.text.appearance import slot
 from reports.text.escaping import figure_text, shorten
 from reports.text.numbers import Unit, format_count, quantity, unit_for

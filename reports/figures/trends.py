@@ -9,13 +9,13 @@ from datetime import datetime
 
 from foundation.unavailable import Json
 from reports.figures.panels import Figure, Trace, label_inside, legend_only, over_time, single
+from reports.files import run_place
 from reports.model.histories import HistoryPoint, MetricHistory
 from reports.model.quantities import metric_title, metric_unit
 from reports.model.traces import kept
 from reports.text.appearance import colour
 from reports.text.escaping import figure_text, shorten
 from reports.text.numbers import Unit, format_count, percent_change, sort_key
-from reports.text.page_paths import run_place
 
 _FONT_PX, _ROW_PX, _ROWS = 11, 14, 4
 # Fractions of a figure's width: one character on a common screen, and where labels extend to the left instead.

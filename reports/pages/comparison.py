@@ -5,17 +5,17 @@ from collections.abc import Sequence
 
 from foundation.unavailable import Json
 from reports.figures.panels import Figure, Trace, legend_only, single
+from reports.files import device_place, run_place
 from reports.model.histories import Compared, ComparedMetric
 from reports.model.measurement import setting_of, workload_words
 from reports.model.quantities import LATENCY, metric_value
 from reports.model.source import RunSummary
-from reports.tables.outcomes import OutcomeTable, outcome_counts
 from reports.tables.sections import Banner, GridCell, GridRow, Head, Link, Page, Section, table
+from reports.tables.verdicts import OutcomeTable, outcome_counts
 from reports.text.appearance import badges, colour, glossary, setting_order, status
 from reports.text.escaping import csv_table, csv_text, figure_text, file_name
 from reports.text.numbers import decimals, format_count, percent_change, percent_span, plain
 from reports.text.numbers import moment_text as moment
-from reports.text.page_paths import device_place, run_place
 
 COMPARISON_CSV = "comparison.csv"
 COMPARISON_COLUMNS = (

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from reports.figures.panels import Figure, Trace, legend_only, over_time, single
+from reports.files import run_place, series_place
 from reports.model.histories import DeviceSummary, HealthPoint, HistorySummary
 from reports.model.measurement import setting_of, workload_words
 from reports.model.traces import kept
@@ -11,7 +12,6 @@ from reports.text.appearance import Status, badges, glossary, setting_order, slo
 from reports.text.escaping import csv_table, csv_text, figure_text, file_name, shorten
 from reports.text.numbers import format_count, format_list, plain, sort_key
 from reports.text.numbers import moment_text as moment
-from reports.text.page_paths import run_place, series_place
 
 HEALTH_CSV = "health.csv"
 HEALTH_COLUMNS = (

@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from reports.files import device_place, run_place
 from reports.model.histories import SeriesVerdict
 from reports.model.measurement import setting_of, workload_words
 from reports.model.quantities import metric_title
 from reports.model.reading import text
-from reports.model.run_contents import RunContents
-from reports.model.source import RunSummary
+from reports.model.source import RunContents, RunSummary
 from reports.tables.sections import Banner, Facts, GridCell, GridRow, Head, Link, Page, Section, table
 from reports.tables.verdicts import (
     VERDICTS_CSV,
@@ -22,7 +22,6 @@ from reports.tables.verdicts import (
 from reports.text.appearance import badges, glossary, status, worst_kept
 from reports.text.escaping import file_name, shorten
 from reports.text.numbers import day_and_time, duration, format_count
-from reports.text.page_paths import device_place, run_place
 
 VERDICTS_JSON = "verdicts.json"
 

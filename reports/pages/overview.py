@@ -5,10 +5,11 @@ Regressions of recent nights, devices in trouble and runs cut short need attenti
 
 from collections.abc import Sequence
 
+from reports.files import device_place, night_place, run_place, workload_place
 from reports.model.histories import DeviceSummary, WorkloadSummary
 from reports.model.measurement import workload_words
 from reports.model.source import RunSummary
-from reports.model.training_group import TrainingGroupSummary
+from reports.model.training import TrainingGroupSummary
 from reports.pages.device import device_status, outcome_words, unreached_words
 from reports.pages.training import trainings_section
 from reports.tables.sections import Grid, GridCell, GridRow, Head, LinkOf, Page, Section, table
@@ -16,7 +17,6 @@ from reports.tables.verdicts import WORDS, night_status, verdict_counts
 from reports.text.appearance import Status, badges, glossary, setting_order, status
 from reports.text.escaping import file_name
 from reports.text.numbers import duration, format_count, moment_text, sort_key
-from reports.text.page_paths import device_place, night_place, run_place, workload_place
 
 _RECENT_NIGHTS, _RECENT_RUNS, _MOST_ROWS = 7, 10, 40
 

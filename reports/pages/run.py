@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from foundation.unavailable import Json, Unavailable
 from reports.figures.panels import Figure
 from reports.figures.run_figures import all_figures
+from reports.files import device_place
 from reports.model.histories import Remark
 from reports.model.measurement import Measurement, Session, devices_of, settings_of, workload_words
 from reports.model.quantities import sensor_quantity
 from reports.model.reading import Number, number, value
-from reports.model.run_contents import RunContents, RunDevice
+from reports.model.source import RunContents, RunDevice
 from reports.model.traces import SessionLines, ordinal_text
 from reports.tables import downloads
 from reports.tables.rankings import busy_sentences, device_sentence
@@ -22,7 +23,6 @@ from reports.tables.results import Table, details, reference_setting, results, s
 from reports.text.appearance import Status, badges, glossary, slot, status, worst_kept
 from reports.text.escaping import shorten
 from reports.text.numbers import duration, format_count, format_list, moment_text, quantity
-from reports.text.page_paths import device_place
 
 _MOST_FINDINGS = 6
 

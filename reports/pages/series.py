@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reports.figures.trends import HOW_TO_READ, trend
+from reports.files import device_place, run_place, workload_place
 from reports.model.histories import HistoryPoint, HistorySummary, MetricHistory
 from reports.model.measurement import setting_of, workload_words
 from reports.model.quantities import metric_order, metric_span, metric_title, metric_value
@@ -12,7 +13,6 @@ from reports.text.appearance import badges, glossary, status
 from reports.text.escaping import csv_table, csv_text, file_name, shorten
 from reports.text.numbers import format_count, percent_change, sort_key
 from reports.text.numbers import moment_text as moment
-from reports.text.page_paths import device_place, run_place, workload_place
 
 POINTS_CSV = "points.csv"
 POINT_COLUMNS = (

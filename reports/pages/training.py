@@ -9,17 +9,15 @@ from dataclasses import replace
 
 from foundation.unavailable import Unavailable
 from reports.figures.training_curves import accuracy_curves, loss_curves
+from reports.files import TRAININGS, device_place, training_place
 from reports.model.measurement import workload_words
 from reports.model.reading import text
-from reports.model.training import Training
-from reports.model.training_group import TrainingGroup, TrainingGroupSummary, contender_names
-from reports.tables.races import race_section
+from reports.model.training import Training, TrainingGroup, TrainingGroupSummary, contender_names
 from reports.tables.sections import Banner, Facts, GridCell, GridRow, Head, Link, LinkOf, Page, Section, table
-from reports.tables.trainings import FILES, segments_table, trainings_table
+from reports.tables.trainings import FILES, race_section, segments_table, trainings_table
 from reports.text.appearance import Status, badges, glossary, status
 from reports.text.escaping import file_name, shorten
 from reports.text.numbers import format_count, format_list, moment_text, quantity, sort_key
-from reports.text.page_paths import TRAININGS, device_place, training_place
 
 _MOST_ITEMS, _MOST_NAMES, _NEWEST, _MOST_GROUPS = 8, 6, 10, 400
 _BEYOND = 1.96

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from foundation.unavailable import Unavailable
 from reports.figures.trade_offs import latency_against_energy, latency_against_memory, step_energy
+from reports.files import device_place, run_place, series_place
 from reports.model.histories import WorkloadSummary
 from reports.model.measurement import Measurement, devices_of, settings_of, workload_words
 from reports.model.reading import Number
@@ -14,7 +15,6 @@ from reports.text.appearance import badges, glossary, slot, status, worst_kept
 from reports.text.escaping import file_name, shorten
 from reports.text.numbers import format_count, format_list, quantity
 from reports.text.numbers import moment_text as moment
-from reports.text.page_paths import device_place, run_place, series_place
 
 _MOST_ROWS = 150
 

@@ -3,12 +3,23 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports.files import UnknownRun, write_text
+from reports.files import (
+    TRAININGS,
+    UnknownRun,
+    comparison_place,
+    device_place,
+    night_place,
+    run_place,
+    series_place,
+    training_place,
+    workload_place,
+    write_text,
+)
 from reports.model.histories import DeviceSummary, HistorySummary, WorkloadSummary
 from reports.model.measurement import in_page_order
 from reports.model.source import ReportSource, RunSummary
 from reports.model.traces import gather
-from reports.model.training_group import TrainingGroupSummary
+from reports.model.training import TrainingGroupSummary
 from reports.pages.comparison import COMPARISON_CSV, comparison_csv, comparison_page
 from reports.pages.device import HEALTH_CSV, device_page, health_csv
 from reports.pages.night import VERDICTS_JSON, night_page
@@ -21,16 +32,6 @@ from reports.site.writing import Site, digest
 from reports.tables import downloads
 from reports.tables import trainings as training_files
 from reports.tables.verdicts import VERDICTS_CSV, changed_first, verdicts_csv, verdicts_json
-from reports.text.page_paths import (
-    TRAININGS,
-    comparison_place,
-    device_place,
-    night_place,
-    run_place,
-    series_place,
-    training_place,
-    workload_place,
-)
 
 
 def write_night(source: ReportSource, site: Site, run: RunSummary) -> None:

@@ -1,11 +1,19 @@
 """A site on disk: its folder, its templates, the assets shared by all pages, and the pages already written.
 
 Each page ends with a digest of its sources, so that only changed pages are built again.
+
+A page can also become one file to send: style, scripts and downloads inside, links to other pages as text. It is taken
+as it was built. Its own text is escaped everywhere and the data of its figures holds no ``<`` (escaping.py), so the
+elements that are replaced here can't be mistaken for something from outside.
 """
 
+import base64
 import hashlib
+import html
 import importlib.metadata
 import importlib.resources
+import mimetypes
+import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,14 +22,21 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from reports.files import write_text
+from reports.files import SiteNotWritable, root_of, write_text
 from reports.tables.sections import Page
 from reports.text.escaping import json_for_script, prose, visible
 from reports.text.numbers import moment_text
-from reports.text.page_paths import root_of
 
 _TAIL_BYTES = 200
 _ENDINGS = (".py", ".html", ".js", ".css")
+# Larger files stay in the site's folder: mail and chat would refuse them anyway.
+MOST_FILE_BYTES = 8_000_000
+
+_STYLE = re.compile(r'<link rel="stylesheet" href="([^"]+)">')
+_SCRIPT = re.compile(r'<script (?:defer )?src="([^"]+)"></script>')
+_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="[^"]*">')
+_ANCHOR = re.compile(r'<a ([^>]*?)href="([^"#][^"]*)"([^>]*)>(.*?)</a>', re.DOTALL)
+_DEFERRED = '<script defer src="'
 
 
 @lru_cache(maxsize=1)
@@ -80,7 +95,7 @@ def environment() -> Environment:
     return jinja
 
 
-def write_assets(site: Path) -> dict[str, str]:
+def _write_assets(site: Path) -> dict[str, str]:
     """Writes missing assets into ``assets/``; returns plain name to path from the site's root.
 
     Raises:
@@ -92,7 +107,7 @@ def write_assets(site: Path) -> dict[str, str]:
     return {name: _write_asset(site, name, content) for name, content in contents.items()}
 
 
-def render(jinja: Environment, template: str, facts: Mapping[str, Any]) -> str:
+def _render(jinja: Environment, template: str, facts: Mapping[str, Any]) -> str:
     """Renders a page."""
     return jinja.get_template(template).render(facts)
 
@@ -123,7 +138,7 @@ class Site:
         self._expected = frozenset(expected)
         # Looked up for every link; a build writes only what it expects.
         self._there: dict[str, bool] = {}
-        self._assets = write_assets(folder)
+        self._assets = _write_assets(folder)
         self._jinja = environment()
 
     def is_fresh(self, place: str, made_from: str) -> bool:
@@ -154,7 +169,7 @@ class Site:
             return root_of(place) + href
 
         facts = {"page": page, "root": root_of(place), "assets": self._assets, "way": way}
-        text = render(self._jinja, template, facts)
+        text = _render(self._jinja, template, facts)
         text = text if lost else sign(text, made_from)
         path = self.folder / place
         if not path.is_file() or path.read_bytes() != text.encode("utf-8", "backslashreplace"):
@@ -163,3 +178,62 @@ class Site:
     def write_beside(self, place: str, name: str, text: str) -> None:
         """Writes a download of the page at ``place``, before the page, so that whoever sees the page finds it."""
         write_text((self.folder / place).parent / name, text)
+
+
+def write_single_file(page: Path, target: Path) -> Path:
+    """Writes the built ``page`` with everything it needs to ``target`` and returns ``target``.
+
+    Raises:
+        SiteNotWritable: the page or an asset can't be read, or the target can't be written.
+    """
+    try:
+        text = page.read_text(encoding="utf-8")
+        written = _inlined(text, page.parent)
+    except OSError as error:
+        raise SiteNotWritable(page, error) from error
+    write_text(target, written)
+    return target
+
+
+def _inlined(text: str, folder: Path) -> str:
+    scripts: list[str] = []
+    # Deferred scripts run once the page is parsed, so they go to its end.
+    late: list[str] = []
+
+    def script(found: re.Match[str]) -> str:
+        content = (folder / found[1]).read_text(encoding="utf-8").replace("</script", "<\\/script")
+        scripts.append(content)
+        if found[0].startswith(_DEFERRED):
+            late.append(f"<script>{content}</script>")
+            return ""
+        return f"<script>{content}</script>"
+
+    head, body = text.split("</head>", 1)
+    head = _SCRIPT.sub(script, head)
+    head = _STYLE.sub(lambda found: f"<style>{(folder / found[1]).read_text(encoding='utf-8')}</style>", head)
+    hashes = " ".join(f"'sha256-{_digest(content)}'" for content in scripts)
+    policy = (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    head = _POLICY.sub(lambda _: f'<meta http-equiv="Content-Security-Policy" content="{policy}">', head)
+    head = head.replace('<html lang="en">', '<html lang="en" data-single>', 1)
+    body = _ANCHOR.sub(lambda found: _link(found, folder), body)
+    return head + "</head>" + body.replace("</body>", "".join(late) + "</body>")
+
+
+def _digest(content: str) -> str:
+    return base64.b64encode(hashlib.sha256(content.encode("utf-8")).digest()).decode("ascii")
+
+
+def _link(found: re.Match[str], folder: Path) -> str:
+    before, address, after, words = found.groups()
+    if "download" not in before + after:
+        return words
+    name = html.unescape(address).removeprefix("./")
+    path = folder / name
+    if path.stat().st_size > MOST_FILE_BYTES:
+        return f"{words} (not in this file: {path.stat().st_size / 1e6:.0f} MB)"
+    kind = mimetypes.guess_type(name)[0] or "text/plain"
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    return f'<a {before}href="data:{kind};base64,{data}" download="{html.escape(name)}">{words}</a>'

@@ -15,8 +15,7 @@ from devices.errors import DeviceError
 from foundation.errors import UserError
 from foundation.text import harmless
 from suite.cli.lazy import Later, LazyGroup
-from suite.errors import SuiteError
-from suite.exit_codes import ERROR, INTERRUPTED, USAGE
+from suite.errors import ExitCode, SuiteError
 
 _KEPT = {
     "run": "interrupted; what was measured is stored, `suite run --resume` goes on",
@@ -34,17 +33,17 @@ _COMMANDS = {
     "check": Later("suite.cli.measure.check", "check", "Check what the suite itself costs."),
     "compare": Later("suite.cli.results.compare", "compare", "Compare two runs, tags, dates or programs."),
     "data": Later("suite.cli.results.data", "data_group", "Take measurements out of the store, or in."),
-    "devices": Later("suite.cli.devices.list", "devices_group", "List, add, check and calibrate devices."),
+    "devices": Later("suite.cli.devices.inspection", "devices_group", "List, add, check and calibrate devices."),
     "export": Later("suite.cli.measure.export", "export", "Export programs without measuring them."),
     "gc": Later("suite.cli.results.gc", "gc", "Remove programs and runners that nobody needs."),
     "history": Later("suite.cli.results.history", "history", "List runs and series, or tell all of a series."),
     "nightly": Later("suite.cli.measure.nightly", "nightly", "Measure, confirm suspects, and judge."),
     "plan": Later("suite.cli.measure.plan", "plan_group", "Look at plan files before they are measured."),
-    "race": Later("suite.cli.training.race", "race", "Train in several ways, and say which is best."),
+    "race": Later("suite.cli.training.train", "race", "Train in several ways, and say which is best."),
     "report": Later("suite.cli.results.report", "report", "Write the pages that have changed."),
     "run": Later("suite.cli.measure.run", "run", "Measure training steps and write the report."),
-    "schedule": Later("suite.cli.measure.schedule", "schedule_group", "Let `suite nightly` run every night."),
-    "selftest": Later("suite.cli.measure.selftest", "selftest_group", "Try the suite's rules on simulated numbers."),
+    "schedule": Later("suite.cli.measure.nightly", "schedule_group", "Let `suite nightly` run every night."),
+    "selftest": Later("suite.cli.measure.check", "selftest_group", "Try the suite's rules on simulated numbers."),
     "serve": Later("suite.cli.results.report", "serve", "Browse the reports on this machine."),
     "tag": Later("suite.cli.results.remarks", "tag", "List the tags, or give a run one."),
     "train": Later("suite.cli.training.train", "train", "Train on devices, with held-out accuracy and budgets."),
@@ -105,20 +104,22 @@ def run_command(arguments: Sequence[str]) -> int:
         return _interrupted(arguments)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        return USAGE
+        return ExitCode.USAGE
     except click.NoSuchOption as error:
         advice = _SET_ELSEWHERE.get(error.option_name)
-        return _fail(f"No such option '{error.option_name}': {advice}" if advice else error.format_message(), USAGE)
+        return _fail(
+            f"No such option '{error.option_name}': {advice}" if advice else error.format_message(), ExitCode.USAGE
+        )
     except click.ClickException as error:
-        return _fail(error.format_message(), USAGE)
+        return _fail(error.format_message(), ExitCode.USAGE)
     except UserError as error:
         if debug:
             raise
-        return _fail(str(error), USAGE)
+        return _fail(str(error), ExitCode.USAGE)
     except (SuiteError, DeviceError) as error:
         if debug:
             raise
-        return _fail(str(error), ERROR)
+        return _fail(str(error), ExitCode.ERROR)
     except OSError as error:
         if debug:
             raise
@@ -133,14 +134,14 @@ def _fail(sentence: str, code: int) -> int:
 
 def _unusable(error: OSError) -> int:
     if error.errno == errno.EPIPE:  # the reader of a pipe has seen enough
-        return ERROR
+        return ExitCode.ERROR
     return _fail(
         f"{error.filename or 'the output'} can't be read or written ({error.strerror}, error {error.errno}): "
         "check that it is there, that it is permitted and that its disk has room",
-        ERROR,
+        ExitCode.ERROR,
     )
 
 
 def _interrupted(arguments: Sequence[str]) -> int:
     command = next((word for word in arguments if not word.startswith("-")), "")
-    return _fail(_KEPT.get(command, "interrupted"), INTERRUPTED)
+    return _fail(_KEPT.get(command, "interrupted"), ExitCode.INTERRUPTED)

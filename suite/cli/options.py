@@ -1,12 +1,21 @@
-"""Options shared by several commands: the inventory, which also locates the home, and the plan of nights."""
+"""Options shared by several commands, and what they name: the inventory, which also locates the home with its store,
+and the plan of nights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
+
+from foundation.errors import UserError
+from suite.home import Home
+
+if TYPE_CHECKING:
+    from devices.inventory.inventory_file import Inventory
+    from suite.store.store import Store
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -36,3 +45,27 @@ def night_plan_option(function: _F) -> _F:
         help="What is measured; `suite plan check` explains it.",
     )
     return option(function)
+
+
+def open_inventory(inventory_path: Path) -> tuple[Inventory, Home]:
+    """Reads the inventory and locates the home beside it."""
+    from devices.inventory.inventory_file import load  # reading YAML, which commands on the store don't need
+
+    home = Home.locate(inventory_path)
+    return load(inventory_path, home=home.root), home
+
+
+@contextmanager
+def open_store(inventory_path: Path, *, read_only: bool = True, nothing: str = "no history yet") -> Iterator[Store]:
+    """Opens the store of the home beside the inventory for the block. UserError, saying `nothing`, if nothing was ever
+    measured."""
+    from suite.store.store import Store  # its database takes a while to load, which most commands don't need
+
+    home = Home.locate(inventory_path)
+    if not home.store_path.is_file():
+        raise UserError(f"There is {nothing} in {home.root}: measure first with `suite run --device local`.")
+    store = Store.open(home.store_path, read_only=read_only)
+    try:
+        yield store
+    finally:
+        store.close()

@@ -60,10 +60,10 @@ def check_inputs(plan: RunPlan) -> None:
     """Opens the tasks and weights that plans name. Raises UserError for one that can't be used."""
     naming = [part for part in plan.plans if any((part.task, part.template, part.validation, part.weights))]
     if naming:
-        from suite.preparing import inputs  # loads tokenizers, which most plans don't need before they are measured
+        from suite.preparing import preparation  # loads tokenizers, which most plans don't need before
 
         for part in naming:
-            inputs.check_inputs(part)
+            preparation.check_inputs(part)
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:

@@ -1,9 +1,13 @@
-"""Finds the unit and sign of a device's power gauge from its readings while idle and under load.
+"""Finds the unit, the sign and the cells of a device's power gauge from its readings while idle and under load.
 
 Drivers differ in what the kernel's documentation fixes (microamperes, microvolts, microwatts; positive while charging,
 or while discharging). The device idles, computes on all cores, and idles again, and its gauge is read all the while by
 the device's own shell. Units are a factor of a thousand apart, so what a device can draw leaves one of them; smaller
-factors come from the battery's counter of charge (`suite.energy.cell_factor`) or from a meter.
+factors come from a meter or from the battery's counter of charge (of energy, beside a gauge of power).
+
+That counter is a second account of the same flow: a phone with two cells in parallel may report the current of one,
+and then its unit is plausible and its power half of the true one. A gauge that takes one cell's voltage for that of two
+in series is not found that way: both accounts agree.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import posixpath
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from devices.access.connect import Device
 from devices.inventory.entry import DeviceEntry
@@ -20,20 +25,18 @@ from devices.kinds.kind import KINDS
 from devices.sensors.battery import SUPPLIES, RawGauge, all_chargers, battery_states, raw_gauges
 from devices.sensors.reading import first_number
 from foundation.causes import cause_line
-from foundation.text import printable
+from foundation.text import format_rounded, printable
 from suite import stats
-from suite.energy.cell_factor import COUNTERS, CoursePoint, cell_factor
 from suite.errors import SuiteError
-from suite.rounding import format_rounded
 
 #: The power that a device with such a gauge can draw, idle and under load.
 PLAUSIBLE_MW = (200.0, 200_000.0)
 PHONE_MW = (200.0, 20_000.0)
 #: A battery of one to fourteen cells.
-PLAUSIBLE_MV = (2_500.0, 62_000.0)
+_PLAUSIBLE_MV = (2_500.0, 62_000.0)
 #: Load must differ from idle by this fraction, and by this multiple of the scatter of the readings.
-LEAST_SHARE = 0.1
-LEAST_SCATTERS = 3.0
+_LEAST_SHARE = 0.1
+_LEAST_SCATTERS = 3.0
 
 READ_EVERY_S = 0.5
 SETTLE_S = 3.0
@@ -66,6 +69,14 @@ pids=
 sleep "$settle"
 sample idle
 """
+#: Files with the charge or energy that is left, in the order they are looked for: beside a current, beside a power.
+_COUNTERS = {True: ("charge_counter", "charge_now"), False: ("energy_now",)}
+#: Changes of the counter between which its steps are counted, so that their size does not matter.
+_LEAST_CHANGES = 5
+_MOST_CELLS = 4
+#: A ratio so close to a whole number is that number of cells.
+_TOLERANCE = 0.15
+_S_PER_HOUR = 3600.0
 
 
 class CalibrationError(SuiteError):
@@ -153,7 +164,7 @@ def _counter(device: Device, gauge: RawGauge) -> str:
     if not gauge.path.startswith(SUPPLIES):
         return ""
     folder = posixpath.dirname(gauge.path)
-    paths = [f"{folder}/{name}" for name in COUNTERS[gauge.times is not None]]
+    paths = [f"{folder}/{name}" for name in _COUNTERS[gauge.times is not None]]
     texts = device.tree.read(paths)
     return next((device.tree.path(path) for path in paths if texts.number(path)), "")
 
@@ -257,7 +268,7 @@ def _require_difference(gauge: RawGauge, idle: Sequence[float], load: Sequence[f
     if idle_raw * load_raw < 0:
         raise CalibrationError(f"{figures}: its sign changes, as if a charger came or went; unplug it and try again.")
     difference = abs(load_raw) - abs(idle_raw)
-    if abs(difference) < max(LEAST_SHARE * abs(idle_raw), LEAST_SCATTERS * scatter):
+    if abs(difference) < max(_LEAST_SHARE * abs(idle_raw), _LEAST_SCATTERS * scatter):
         raise CalibrationError(
             f"{figures}: load and idle can't be told apart; end what else runs there, or take longer (`--seconds 30`)."
         )
@@ -282,10 +293,58 @@ def _candidates(gauge: RawGauge, volts: float | None) -> list[tuple[str, float]]
     if gauge.times is None or volts is None:
         return [(f"power in {word}watts", scale) for scale, word in _UNITS]
     voltage = [
-        (scale, word) for scale, word in _UNITS if PLAUSIBLE_MV[0] <= abs(volts) * scale * 1e-3 <= PLAUSIBLE_MV[1]
+        (scale, word) for scale, word in _UNITS if _PLAUSIBLE_MV[0] <= abs(volts) * scale * 1e-3 <= _PLAUSIBLE_MV[1]
     ]
     return [
         (f"current in {current}amperes, voltage in {word}volts", scale * voltage_scale)
         for scale, current in _UNITS
         for voltage_scale, word in voltage
     ]
+
+
+@dataclass(frozen=True)
+class CoursePoint:
+    """One moment: seconds on the host's clock; in the driver's units, the gauge's current or power, and the counter."""
+
+    seconds: float
+    rate: float
+    counter: float
+
+
+@dataclass(frozen=True)
+class CellFactor:
+    """What to multiply the gauge by, and how that is known, or why it is left at 1."""
+
+    factor: float
+    note: str
+
+
+def cell_factor(course: Sequence[CoursePoint]) -> CellFactor:
+    """Returns the number of cells by which counter and gauge differ, whatever power of a thousand lies between them."""
+    remedy = "if it shows one of two cells, pass what a meter shows (--meter-mw), or set power.scale by hand"
+    if not course:
+        return CellFactor(1.0, f"no counter of its charge can be read to compare with: {remedy}")
+    changes = [index for index in range(1, len(course)) if course[index].counter != course[index - 1].counter]
+    if len(changes) <= _LEAST_CHANGES:
+        seconds = course[-1].seconds - course[0].seconds
+        return CellFactor(
+            1.0,
+            f"the counter of its charge changed {len(changes)} times in {seconds:.0f} s, and more than "
+            f"{_LEAST_CHANGES} are needed to compare with: take longer (--seconds 120); {remedy}",
+        )
+    window = course[changes[0] : changes[-1] + 1]
+    counted = abs(window[-1].counter - window[0].counter)
+    integrated = sum(
+        (abs(one.rate) + abs(other.rate)) / 2 * (other.seconds - one.seconds) for one, other in pairwise(window)
+    )
+    if not counted or not integrated:
+        return CellFactor(1.0, f"its charge came and went meanwhile, and can't be compared with: {remedy}")
+    ratio = counted * _S_PER_HOUR / integrated
+    ratio /= 1000.0 ** round(math.log10(ratio) / 3)
+    cells = max(1, min(_MOST_CELLS, round(ratio)))
+    if abs(ratio / cells - 1.0) > _TOLERANCE:
+        return CellFactor(
+            1.0, f"the charge it loses is {ratio:.2f} times what it shows, which is no whole number of cells: {remedy}"
+        )
+    words = "confirmed by" if cells == 1 else f"times {cells}, as it shows one of {cells} cells according to"
+    return CellFactor(float(cells), f"{words} the charge it loses ({ratio:.2f} times what it shows)")

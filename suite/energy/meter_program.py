@@ -17,7 +17,7 @@ from devices.access.inspection import Row
 from devices.errors import DeviceError
 from devices.inventory.entry import DeviceEntry
 from devices.processes import Deadline, ProcessEnd, supervise
-from devices.transports.lines import LineSplitter, OutputBudget
+from devices.transports.transport import LineSplitter, OutputBudget
 from foundation.causes import cause_line
 from foundation.text import printable
 from suite import stats

@@ -1,4 +1,8 @@
-"""Energy and power of one session: whole measured steps that the samples cover, all energy sensors together."""
+"""Energy and power of one session: whole measured steps that the samples cover, all energy sensors together.
+
+The energy of a window of time comes from power gauges or energy counters, with how far to trust it. A sensor that
+failed during a session does not represent all of it.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,199 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from devices.sensors.battery import BATTERY
 from foundation.unavailable import Unavailable
 from reports.model.quantities import CHARGERS, ENERGY_COUNTER, POWER
-from suite.energy.window import WindowEnergy, counter_energy, gap, gauge_energy, net_energy_mj
 from suite.sessions.events import StepEvent
 from suite.sessions.record import IdlePower, SensorTrace, SessionRecord
 
+MIN_WINDOW_S = 10.0
+MIN_PERIODS = 100
+#: Samples missing for longer than this many periods, and for more than this share of the window, make a gap.
+_GAP_PERIODS = 5.0
+_GAP_SHARE = 0.02
+
+_Floats = npt.NDArray[np.float64]
 #: The sensor name of an external meter.
 METER = "meter"
 #: Samples further apart than this many periods have a failed reading between them.
 _UNREAD_PERIODS = 1.5
+
+
+@dataclass(frozen=True)
+class WindowEnergy:
+    """Energy of one window. `short`: under 10 s or 100 sensor periods, so treat it with care."""
+
+    energy_mj: float
+    duration_s: float
+    rate_hz: float
+    refresh_ms: float | None
+    alignment_error_ms: float
+    short: bool
+
+    @property
+    def mean_power_mw(self) -> float:
+        """E / T."""
+        return self.energy_mj / self.duration_s
+
+
+def gauge_energy(
+    t_ns: Sequence[int], power_mw: Sequence[float], begin_ns: int, end_ns: int
+) -> WindowEnergy | Unavailable:
+    """Returns the energy of [begin_ns, end_ns] from power samples in mW, or why there is none."""
+    trouble = coverage_trouble(t_ns, begin_ns, end_ns)
+    if trouble is not None:
+        return trouble
+    t_s, begin_s, end_s = _seconds(t_ns, begin_ns, end_ns)
+    energy_mj = _trapezoid(t_s, np.asarray(power_mw, dtype=np.float64), begin_s, end_s)
+    return _described(t_ns, power_mw, begin_ns, end_ns, energy_mj)
+
+
+def counter_energy(
+    t_ns: Sequence[int], energy_mj_so_far: Sequence[float], begin_ns: int, end_ns: int, wrap_range_mj: float | None
+) -> WindowEnergy | Unavailable:
+    """Returns the energy of [begin_ns, end_ns] from a growing counter in mJ that wraps at `wrap_range_mj` (for RAPL:
+    `max_energy_range_uj` / 1000; None: it does not wrap).
+
+    Each fall of the counter adds one range; more than one wrap between two samples cannot be seen. The unwrapped
+    counter is interpolated linearly at both edges: E = C(end) - C(begin).
+    """
+    trouble = coverage_trouble(t_ns, begin_ns, end_ns)
+    if trouble is not None:
+        return trouble
+    counter = np.asarray(energy_mj_so_far, dtype=np.float64)
+    falls = np.diff(counter) < 0
+    if falls.any():
+        if wrap_range_mj is None:
+            return Unavailable(f"the counter fell {int(falls.sum())} times and its range is not known")
+        if counter.max() > wrap_range_mj:
+            return Unavailable(
+                f"the counter shows {counter.max():.0f} mJ, more than its range of {wrap_range_mj:.0f} mJ"
+            )
+        counter = counter + wrap_range_mj * np.concatenate(([0.0], np.cumsum(falls)))
+    t_s, begin_s, end_s = _seconds(t_ns, begin_ns, end_ns)
+    at_begin, at_end = np.interp([begin_s, end_s], t_s, counter)
+    return _described(t_ns, energy_mj_so_far, begin_ns, end_ns, float(at_end - at_begin))
+
+
+def coverage_trouble(t_ns: Sequence[int], begin_ns: int, end_ns: int) -> Unavailable | None:
+    """Returns why samples at `t_ns` cannot represent the window, None if both edges are bracketed without a gap."""
+    if end_ns <= begin_ns:
+        return Unavailable(f"the window is empty ({end_ns - begin_ns} ns)")
+    if len(t_ns) < 2:
+        return Unavailable(f"{len(t_ns)} samples, at least 2 are needed")
+    times = np.asarray(t_ns, dtype=np.int64)
+    spacing = np.diff(times)
+    if (spacing < 0).any():
+        return Unavailable("the samples' times run backwards")
+    if times[0] > begin_ns:
+        return Unavailable(f"the first sample comes {(times[0] - begin_ns) / 1e6:.0f} ms after the window's begin")
+    if times[-1] < end_ns:
+        return Unavailable(f"the last sample comes {(end_ns - times[-1]) / 1e6:.0f} ms before the window's end")
+    touching = (times[1:] > begin_ns) & (times[:-1] < end_ns)
+    longest = int(spacing[touching].max())
+    period = float(np.median(spacing))
+    if longest > _GAP_PERIODS * period and longest > _GAP_SHARE * (end_ns - begin_ns):
+        return Unavailable(f"samples are missing for {longest / 1e6:.0f} ms (one every {period / 1e6:.0f} ms is usual)")
+    return None
+
+
+def refresh_period_ns(t_ns: Sequence[int], values: Sequence[float]) -> float | Unavailable:
+    """Returns how often the sensor refreshes its value: the median spacing between changes of the reading.
+
+    A sensor read faster than it refreshes repeats itself. Needs at least three changes.
+    """
+    readings = np.asarray(values, dtype=np.float64)
+    changes = np.flatnonzero(np.diff(readings) != 0) + 1
+    if changes.size < 3:
+        return Unavailable(f"the value changed {changes.size} times in {readings.size} samples, at least 3 are needed")
+    return float(np.median(np.diff(np.asarray(t_ns, dtype=np.int64)[changes])))
+
+
+def alignment_error_ns(t_ns: Sequence[int], begin_ns: int, end_ns: int) -> float:
+    """Returns the largest deviation of a sample's spacing from the median, over the samples that bracket the window.
+
+    Steps and samples share one clock, so sampling jitter is the only error.
+    """
+    times = np.asarray(t_ns, dtype=np.int64)
+    first = max(int(np.searchsorted(times, begin_ns, side="right")) - 1, 0)
+    last = min(int(np.searchsorted(times, end_ns, side="left")), len(times) - 1)
+    spacing = np.diff(times[first : last + 1])
+    return float(np.abs(spacing - np.median(spacing)).max()) if spacing.size else 0.0
+
+
+def net_energy_mj(gross: WindowEnergy, idle_before_mw: float, idle_after_mw: float) -> float | Unavailable:
+    """E_net = integral(P) - P_idle * T, P_idle the mean of the idle power before and after (a linear drift cancels)."""
+    idle_mw = (idle_before_mw + idle_after_mw) / 2
+    net_mj = gross.energy_mj - idle_mw * gross.duration_s
+    if net_mj < 0:
+        return Unavailable(
+            f"idle power ({idle_mw:.0f} mW) is above the power while training ({gross.mean_power_mw:.0f} mW): "
+            "the device was not idle"
+        )
+    return net_mj
+
+
+def _described(
+    t_ns: Sequence[int], values: Sequence[float], begin_ns: int, end_ns: int, energy_mj: float
+) -> WindowEnergy:
+    duration_s = (end_ns - begin_ns) / 1e9
+    period_ns = float(np.median(np.diff(np.asarray(t_ns, dtype=np.int64))))
+    refresh = refresh_period_ns(t_ns, values)
+    refresh_ns = None if isinstance(refresh, Unavailable) else refresh
+    slowest_s = max(period_ns, refresh_ns or 0.0) / 1e9
+    return WindowEnergy(
+        energy_mj=energy_mj,
+        duration_s=duration_s,
+        rate_hz=1e9 / period_ns if period_ns else 0.0,
+        refresh_ms=None if refresh_ns is None else refresh_ns / 1e6,
+        alignment_error_ms=alignment_error_ns(t_ns, begin_ns, end_ns) / 1e6,
+        short=duration_s < MIN_WINDOW_S or duration_s < MIN_PERIODS * slowest_s,
+    )
+
+
+def _seconds(t_ns: Sequence[int], begin_ns: int, end_ns: int) -> tuple[_Floats, float, float]:
+    """Returns times in seconds from the window's start, subtracted as integers so that a long uptime costs no
+    precision."""
+    times = (np.asarray(t_ns, dtype=np.int64) - begin_ns).astype(np.float64) / 1e9
+    return times, 0.0, (end_ns - begin_ns) / 1e9
+
+
+def _trapezoid(t_s: _Floats, values: _Floats, begin_s: float, end_s: float) -> float:
+    inside = (t_s > begin_s) & (t_s < end_s)
+    at_begin, at_end = np.interp([begin_s, end_s], t_s, values)
+    knots = np.concatenate(([begin_s], t_s[inside], [end_s]))
+    heights = np.concatenate(([at_begin], values[inside], [at_end]))
+    # A device may report absurd values: the statistics make an infinite energy unavailable.
+    with np.errstate(over="ignore"):
+        return float(np.sum(np.diff(knots) * (heights[:-1] + heights[1:]) / 2))
+
+
+def gap(record: SessionRecord, sensor: str) -> str | None:
+    """Returns why a sensor's samples cannot represent the measured steps: its error and how long it was silent.
+
+    None for a sensor without errors, and for one whose errors cost no more than `coverage_trouble` tolerates:
+    `_GAP_PERIODS` of its periods, or `_GAP_SHARE` of the time. Edges count too: it may have been missing from the first
+    step on, or until the last.
+    """
+    error, window = record.sensor_errors.get(sensor), record.measured_window_ns
+    if error is None or window is None:
+        return error
+    trace = record.samples.get(sensor)
+    if trace is None or len(trace.t_ns) < 2:
+        return error
+    begin_ns, end_ns = window
+    times = np.asarray(trace.t_ns, dtype=np.int64)
+    period_ns = float(np.median(np.diff(times)))
+    inside = times[(times > begin_ns) & (times < end_ns)]
+    before = times[times <= begin_ns][-1:] if times[0] <= begin_ns else np.array([begin_ns])
+    after = times[times >= end_ns][:1] if times[-1] >= end_ns else np.array([end_ns])
+    longest_ns = int(np.diff(np.concatenate((before, inside, after))).max())
+    if longest_ns <= max(_GAP_PERIODS * period_ns, _GAP_SHARE * (end_ns - begin_ns)):
+        return None
+    return f"{error}; it gave no reading for {longest_ns / 1e9:.1f} s of the {(end_ns - begin_ns) / 1e9:.1f} s"
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,8 @@ from pathlib import Path
 from pydantic import ValidationError
 from sqlalchemy import Connection, insert, select
 
-from foundation.bounded_json import parse_json
 from foundation.errors import UserError
-from foundation.foreign_files import read_regular
+from foundation.foreign_files import parse_json, read_regular
 from foundation.text import printable
 from foundation.unavailable import Json, Unavailable
 from reports.model import measurement

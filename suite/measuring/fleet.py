@@ -1,7 +1,11 @@
-"""Works on the devices of a run in parallel, each in its own thread and under its own lock.
+"""The devices of a run in parallel, each in its own thread and under its own lock, and what a thread does there.
 
 A device on the host's own cores is measured alone, after all others: measured while the host serves ten boards, its
 numbers would be wrong. Twins (`emulated`) make no claim about latency and run together.
+
+A thread connects, checks, deploys, and takes rounds of sessions, interleaved over the settings. Every session is stored
+before the next one starts; what cannot be measured becomes a measurement that says why. A lost device is reconnected
+and continues where the store says it was.
 """
 
 from __future__ import annotations
@@ -11,10 +15,23 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
+from devices.access.connect import Device, connect
+from devices.checks.preflight import Check, check_memory
+from devices.deployment.built_runner import BuiltRunner
+from devices.errors import DeployError, DeviceError, DeviceLost
 from devices.inventory.entry import DeviceEntry
-from suite.measuring.campaign import Campaign
-from suite.measuring.recording import RecordedMeasurement
+from foundation.unavailable import Unavailable
+from suite.measuring.arithmetic import probe_accumulation, with_references
+from suite.measuring.deployment import CacheRoom, deploy_program, deploy_runner, needs, remove_old_jobs
+from suite.measuring.idle_device import Clock
+from suite.measuring.reaching import Reconnecting
+from suite.measuring.recording import OpenMeasurement, RecordedMeasurement, Recording
 from suite.measuring.run import Run, Stopped, StopSign
+from suite.measuring.sensor_plan import sensor_plan
+from suite.measuring.session import Attempts
+from suite.planning.plan import interleaved
+from suite.preparing.preparation import NOT_YET
+from workloads.lowering.arithmetic_probe import PROBE
 
 _T = TypeVar("_T")
 
@@ -24,7 +41,7 @@ def measure_fleet(run: Run, entries: Sequence[DeviceEntry]) -> list[RecordedMeas
 
     A device that fails has its reason in its measurements.
     """
-    by_name = on_each_device(entries, run.stop, lambda entry: Campaign(run, entry).measure_all())
+    by_name = on_each_device(entries, run.stop, lambda entry: _Campaign(run, entry).measure_all())
     return [recorded for entry in entries for recorded in by_name[entry.name]]
 
 
@@ -84,3 +101,142 @@ def _raise_first(done: set[Future[_T]]) -> None:
     # Devices stop because of another one's error, which comes first.
     for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):
         raise error
+
+
+class _Campaign:
+    """The sessions of one run on one device."""
+
+    def __init__(self, run: Run, entry: DeviceEntry) -> None:
+        self.run, self.entry = run, entry
+        self.prepared = [item for item in run.preparation.prepared if entry.name in item.plan.devices]
+        self.left_out = [item for item in run.preparation.left_out if entry.name in item.plan.devices]
+        self.clock = run.clock or Clock(sleep=run.stop.sleep)
+        self._begun_ns = self.clock.monotonic_ns()
+        self._recording = Recording(run.store, run.run_id, entry, only_plan=len(run.plan.plans) == 1)
+        self._reconnecting = Reconnecting(self.clock, self._note, lambda: self._recording.met)
+        self._attempts = Attempts(run, entry, self.clock, self._note, self._reconnecting.reset)
+
+    def measure_all(self) -> list[RecordedMeasurement]:
+        """Measures every setting; returns the measurements. A DeviceError becomes their reason, not an exception, and
+        so does what a setting was left out for.
+
+        Raises Stopped if the run is to end, and errors that concern the whole run (StoreError, UserError).
+        """
+        try:
+            recorded = self._reconnecting.carry_out(self._connected) if self.prepared else []
+        except DeviceError as error:
+            recorded = self._recording.fail(self.prepared, str(error))
+        return [*recorded, *self._recording.leave_out(self.left_out)]
+
+    def _connected(self) -> list[RecordedMeasurement]:
+        """Measures what is not stored yet, over one connection. Raises DeviceLost if it breaks."""
+        self.run.stop.check()
+        self._attempts.forget_idle()
+        with connect(self.entry, self.run.home.locks, root=self.run.root) as device:
+            return self._on(device)
+
+    def _on(self, device: Device) -> list[RecordedMeasurement]:
+        if device.left_over_pid is not None:
+            self._note(f"ended the runner {device.left_over_pid} that an earlier run left behind")
+        facts = device.facts()
+        checks = device.preflight(needs(device, self.prepared))
+        self._recording.record_device(facts, checks)
+        runner = self._recording.runner = self.run.runners.for_device(device, facts.machine, self._note)
+        for check in checks:
+            if check.status != "ok":
+                self._note(_sentence(check))
+        if all(check.status != "failed" for check in checks):
+            self._settle_arithmetic(device, runner)
+        if not self.prepared:
+            return []
+        measuring = self._recording.begin(self.prepared, sensor_plan(device.sensors(), self.entry.power))
+        reason = next((_sentence(check) for check in checks if check.status == "failed"), None)
+        if reason is None:
+            try:
+                self._carry_out(device, measuring)
+            except DeviceLost:
+                raise
+            except DeviceError as error:
+                reason = str(error)
+        return [self._recording.finish(item, reason) for item in measuring]
+
+    def _settle_arithmetic(self, device: Device, runner: BuiltRunner) -> None:
+        """Finds out how the device sums products of float16, and takes the reference that sums the same way."""
+        waiting = [item for item in self.prepared if item.reference is NOT_YET]
+        probes = [probe for item in waiting if (probe := item.artifact.folder / PROBE).is_file()]
+        if not probes:
+            return
+        if self._recording.arithmetic is None:
+            found = probe_accumulation(device, runner, probes[0], self.run.stop.check)
+            if isinstance(found, Unavailable):
+                self._note(found.reason)
+                return
+            self._recording.arithmetic = found
+        self.prepared, left_out = with_references(
+            self.prepared, self._recording.arithmetic, self.run.home.artifacts, self._note_or_stop
+        )
+        for item in left_out:
+            self._note(f"{item.workload.model} {item.workload.quant} is left out: {item.error}")
+        self.left_out += left_out
+
+    def _carry_out(self, device: Device, measuring: Sequence[OpenMeasurement]) -> None:
+        """Deploys and measures. Raises DeviceError if the device itself fails."""
+        remove_old_jobs(device)
+        for item in measuring:
+            memory = check_memory(device.tree, item.prepared.estimate.memory_bytes)
+            if memory.status == "failed":
+                item.abandoned = _sentence(memory)
+        self._deploy(device, measuring)
+        self._rounds(device, measuring)
+
+    def _deploy(self, device: Device, measuring: Sequence[OpenMeasurement]) -> None:
+        """Deploys runner and programs; a program that cannot be deployed fails only its setting."""
+        runners = {item.runner.hash: item.runner for item in measuring}
+        artifacts = [item.prepared.artifact for item in measuring if item.abandoned is None]
+        room = CacheRoom.of(device, runners.values(), artifacts, self._note)
+        with self.run.display.bytes(f"{self.entry.name}: deploying") as on_progress:
+            done = [deploy_runner(device, runner, room, on_progress) for runner in runners.values()]
+            for item in measuring:
+                if item.abandoned is None:
+                    try:
+                        done += deploy_program(device, item.prepared.artifact, room, on_progress)
+                    except DeployError as error:
+                        item.abandoned = str(error)
+        room.mark_used()
+        pushed = sum(deployment.pushed_bytes for deployment in done)
+        files = sum(len(deployment.pushed) for deployment in done)
+        self._note(f"pushed {files} files, {pushed / 1e6:.1f} MB" if files else "all files are there, nothing pushed")
+        for item in measuring:
+            if item.abandoned is not None:
+                self._note(f"{item.label}: {item.abandoned}")
+
+    def _rounds(self, device: Device, measuring: Sequence[OpenMeasurement]) -> None:
+        """Takes all sessions that are not stored yet, interleaved over the settings."""
+        self._attempts.gate(device)
+        progress = self.run.store.progress(self.run.run_id)
+        for ordinal in range(max(item.prepared.plan.sessions for item in measuring)):
+            for index in interleaved(len(measuring), ordinal):
+                item = measuring[index]
+                if item.abandoned is None and ordinal < item.prepared.plan.sessions:
+                    item.abandoned = self._over_budget()
+                    if item.abandoned is None:
+                        self._attempts.take(device, item, ordinal, progress)
+
+    def _over_budget(self) -> str | None:
+        """Returns why no further session may start, None while there is time."""
+        budget = self.run.plan.budget_minutes
+        if budget is None or self.clock.monotonic_ns() - self._begun_ns < budget * 60e9:
+            return None
+        return f"the budget of {budget:g} minutes on this device was used up: raise it, or plan less"
+
+    def _note(self, text: str) -> None:
+        self.run.display.note(f"{self.entry.name}: {text}")
+
+    def _note_or_stop(self, text: str) -> None:
+        """Notes progress of long work, which is abandoned if the run is to end."""
+        self.run.stop.check()
+        self._note(text)
+
+
+def _sentence(check: Check) -> str:
+    return f"{check.name}: {check.detail}{f'; {check.remedy}' if check.remedy else ''}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from filelock import FileLock, Timeout
 
 from devices.inventory.entry import DeviceEntry
-from devices.inventory.reading import Inventory
+from devices.inventory.inventory_file import Inventory
 from foundation.errors import UserError
 from foundation.unavailable import Unavailable
 from reports.files import page_or_reason
@@ -25,11 +25,10 @@ from suite.measuring.reaching import reach
 from suite.measuring.run import Run
 from suite.planning.forecast import check, find_obstacles
 from suite.planning.plan import Plan, RunPlan
-from suite.preparing.inputs import Inputs, load_inputs
-from suite.preparing.preparation import Preparation, leave_out, prepare
+from suite.preparing.preparation import Inputs, Preparation, leave_out, load_inputs, prepare
 from suite.preparing.runners import Runners
 from suite.report_data.source import StoreSource
-from suite.results.ratios import with_ratios
+from suite.results.measurement import with_ratios
 from suite.store.identity import author
 from suite.store.store import Store
 from suite.store.tags import require_free, tag_run

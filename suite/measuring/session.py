@@ -1,4 +1,8 @@
-"""One session on one device: the steps of a workload in a process of their own, and whether its numbers count."""
+"""One session on one device: the steps of a workload in a process of their own, and whether its numbers count.
+
+A planned session has repetitions: the device cools down, the session is measured and stored, and repeated while the
+device throttles.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,31 @@ from pathlib import Path
 
 from devices.access.connect import Device
 from devices.deployment.built_runner import BuiltRunner
-from devices.sensors.spec import Sensor
+from devices.errors import DeployError, DeviceLost
+from devices.inventory.entry import DeviceEntry
+from devices.sensors.spec import Discovery, Sensor
+from foundation.text import format_rounded
+from foundation.unavailable import Unavailable
+from suite import stats
+from suite.measuring.deployment import load_afresh
+from suite.measuring.idle_device import Clock, IdleBracket, ThermalGate, bracket
 from suite.measuring.job import Job, OnStep, run_job, step_inputs
-from suite.measuring.sensor_plan import SensorPlan
+from suite.measuring.meter import Meter, NoMeter, open_meter
+from suite.measuring.recording import OpenMeasurement, useless
+from suite.measuring.run import Run
+from suite.measuring.sensor_plan import SensorPlan, sensor_plan
+from suite.planning.plan import describe_workload
 from suite.preparing.preparation import Prepared
 from suite.sessions.record import SessionRecord
-from suite.sessions.validity import Expectation, Validity, judge
+from suite.sessions.validity import Expectation, SessionResult, SessionStatus, Validity, judge
+from suite.store.identity import session_id, workload_key
+from suite.store.store import Progress
 
 _FEWEST_WARM_UP_STEPS = 2
 _SLOWEST_FLOPS_PER_S = 2e8
 _SPARE_SECONDS = 300.0
+_MOST_ATTEMPTS = 3
+"""A throttled session is redone at most twice."""
 
 
 @dataclass(frozen=True)
@@ -78,3 +97,92 @@ def least_seconds(order: SessionOrder, sensors: SensorPlan) -> float:
     """Returns how long the measured steps must take: as long as the plan's window of energy, where power is read."""
     # A little more: the sampler's period, of which a window needs 100, is not exactly 100 ms.
     return 1.02 * order.prepared.plan.energy_window_s if sensors.energy_sensors else 0.0
+
+
+class Attempts:
+    """Takes the sessions of one device. `on_kept` is called after each one that did not end with a lost device."""
+
+    def __init__(
+        self, run: Run, entry: DeviceEntry, clock: Clock, note: Callable[[str], None], on_kept: Callable[[], None]
+    ) -> None:
+        self.run, self.entry, self.clock = run, entry, clock
+        self._note, self._on_kept = note, on_kept
+        self._gate: ThermalGate | None = None
+        self._idle = IdleBracket(clock)
+
+    def forget_idle(self) -> None:
+        """Discards the known idle power: what the device did since it was last seen is unknown."""
+        self._idle.forget()
+
+    def take(self, device: Device, item: OpenMeasurement, ordinal: int, progress: Progress) -> None:
+        """Takes one planned session, with repetitions while the device throttles. Raises DeviceLost."""
+        gate = self.gate(device)
+        workload = describe_workload(item.prepared.workload)
+        place = (self.entry.name, workload_key(workload), item.prepared.role, ordinal)
+        if place in progress.done:
+            return
+        if item.prepared.fresh_loads:
+            try:
+                load_afresh(device, item.prepared.artifact)
+            except DeployError as error:
+                item.abandoned = str(error)
+                return
+        first = progress.attempts.get(place, 0)
+        for attempt in range(first, first + _MOST_ATTEMPTS):
+            name = session_id(self.run.run_id, self.entry.name, workload, ordinal, attempt, item.prepared.role)
+            result = self._attempt(device, item, name, ordinal, attempt, gate)
+            self.run.store.add_session(item.measurement_id, result)
+            self._report(item, result)
+            if result.validity.status is SessionStatus.LOST:
+                raise DeviceLost(result.validity.reason or "the device was lost")
+            self._on_kept()
+            item.abandoned = useless([result])
+            if result.validity.status is not SessionStatus.THROTTLED:
+                return
+
+    def gate(self, device: Device) -> ThermalGate:
+        """Returns the gate that waits for a cool device; its temperature at rest is read once, before the first
+        session."""
+        if self._gate is None:
+            self._gate = ThermalGate.at_start(device, device.sensors().sensors, self.clock)
+        return self._gate
+
+    def _attempt(
+        self, device: Device, item: OpenMeasurement, name: str, ordinal: int, attempt: int, gate: ThermalGate
+    ) -> SessionResult:
+        found = device.sensors()  # again for each session: a charger may have been plugged in
+        sensors = sensor_plan(found, self.entry.power)
+        hot = gate.wait(device, found.sensors, self._note)
+        order = SessionOrder(
+            session_id=name,
+            prepared=item.prepared,
+            runner=item.runner,
+            log=self.run.home.session_log(self.run.run_id, name),
+            throttle_notes=() if hot is None else (hot,),
+            check_stop=self.run.stop.check,
+        )
+        plan = item.prepared.plan
+        label = f"{self.entry.name} {item.label} session {ordinal + 1}/{plan.sessions}"
+        with open_meter(device, order.runner.command(device.places.runner(order.runner.hash)), self.clock) as meter:
+            before = self._idle.before(lambda: self._idle_power(meter, found, sensors))
+            with self.run.display.steps(label, plan.steps) as on_step:
+                record, validity = run_session(device, order, found.sensors, sensors, on_step)
+            record, lost = meter.joined(record), validity.status is SessionStatus.LOST
+            if lost:
+                after: float | Unavailable = Unavailable("the device was lost")
+            else:
+                after = self._idle.after(lambda: self._idle_power(meter, found, sensors))
+        return SessionResult(name, ordinal, attempt, record, validity, bracket(before, after))
+
+    def _idle_power(self, meter: Meter | NoMeter, found: Discovery, sensors: SensorPlan) -> float | Unavailable:
+        with self.run.display.waiting(f"{self.entry.name}: measuring idle power"):
+            return meter.idle_power_mw(found.sensors, sensors)
+
+    def _report(self, item: OpenMeasurement, result: SessionResult) -> None:
+        label = f"{item.label} session {result.ordinal + 1}/{item.prepared.plan.sessions}"
+        if result.validity.status is SessionStatus.OK:
+            median, peak = stats.median(result.record.latencies_ms), result.record.peak_memory_kib
+            memory = "" if peak is None else f", peak {format_rounded(peak / 1024)} MiB"
+            self._note(f"{label}: {format_rounded(median)} ms a step{memory}")
+        else:
+            self._note(f"{label}: {result.validity.status}: {result.validity.reason}")

@@ -13,7 +13,7 @@ from devices.inventory.entry import DeviceEntry
 from foundation.unavailable import Unavailable
 from reports.model.measurement import Measurement
 from reports.model.quantities import Metric
-from suite import exit_codes
+from suite.errors import ExitCode
 from suite.measuring.fleet import measure_fleet
 from suite.measuring.recording import RecordedMeasurement
 from suite.measuring.run import Run
@@ -301,8 +301,8 @@ class Night:
     def exit_code(self) -> int:
         """3 if something regressed, 4 if something is inconclusive or failed, else 0."""
         if self.of("regressed"):
-            return exit_codes.REGRESSION
-        return exit_codes.INCOMPLETE if self.of("inconclusive") or self.errors else exit_codes.OK
+            return ExitCode.REGRESSION
+        return ExitCode.INCOMPLETE if self.of("inconclusive") or self.errors else ExitCode.OK
 
     def command(self, item: JudgedSeries) -> str:
         """Returns the command that measures it again."""

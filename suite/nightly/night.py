@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from filelock import FileLock, Timeout
 
-from devices.inventory.reading import Inventory
+from devices.inventory.inventory_file import Inventory
 from foundation.errors import UserError
 from suite.display import Display
 from suite.home import Home

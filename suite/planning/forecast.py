@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import psutil
 
 from devices.access.connect import require_support
-from devices.inventory.reading import Inventory
+from devices.inventory.inventory_file import Inventory
 from foundation.errors import UserError
+from foundation.text import format_duration, format_rounded
 from suite.planning.plan import Plan, RunPlan
-from suite.rounding import format_duration, format_rounded
 from workloads.estimates.estimate import Estimate, estimate
 from workloads.estimates.reference_cost import affordable_steps, reference_seconds
 from workloads.models.config import LlamaConfig

@@ -32,10 +32,9 @@ from pydantic import (
     ValidationError,
 )
 
-from devices.inventory.reading import Inventory, load_yaml
+from devices.inventory.inventory_file import Inventory, load_yaml
 from foundation.errors import UserError
-from foundation.validation import first_problem, place_of, sentence_of
-from foundation.yaml_lines import Position, YamlFile
+from foundation.yaml_lines import Position, YamlFile, first_problem, place_of, sentence_of
 from suite.planning.plan import Plan, RunPlan, shapes_of_total
 from workloads.method import METHOD_TABLE
 from workloads.models.named import ZOO

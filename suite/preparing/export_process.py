@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from foundation.errors import UserError
 from suite.planning.plan import Plan
-from suite.preparing.inputs import Inputs, load_inputs, workloads_of
+from suite.preparing.preparation import Inputs, load_inputs, workloads_of
 from workloads.export.artifact import ArtifactCache
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.quantize.settings import REFERENCE_STEPS

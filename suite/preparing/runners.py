@@ -18,8 +18,8 @@ from devices.runner_builds.build import build_hash, build_runner, native_toolcha
 from devices.runner_builds.bundle import BUNDLE_MACHINE, build_bundle, runner_for
 from devices.runner_builds.startable import startable_machine
 from foundation.errors import UserError
-from suite import exit_codes
 from suite.display import Display
+from suite.errors import ExitCode
 from suite.home import Home
 
 _NATIVE = "native"
@@ -107,9 +107,9 @@ def main() -> int:
         bundle = build_bundle(BUNDLE_MACHINE, Home.locate().runner, print)
     except UserError as error:
         print(error, file=sys.stderr)
-        return exit_codes.USAGE
+        return ExitCode.USAGE
     print(f"{bundle.folder}: {len(bundle.files)} files, {bundle.size_bytes / 1e6:.1f} MB, for {bundle.machine}")
-    return exit_codes.OK
+    return ExitCode.OK
 
 
 if __name__ == "__main__":

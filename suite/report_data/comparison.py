@@ -11,7 +11,7 @@ from reports.model.histories import Compared, ComparedMetric
 from reports.model.measurement import Measurement
 from reports.model.quantities import METRICS, Metric
 from reports.model.reading import Interval
-from reports.model.run_contents import RunContents
+from reports.model.source import RunContents
 from suite.regression.comparison import Comparison, compare
 from suite.regression.log_ratios import MIN_EFFECT
 from suite.store.identity import canonical, workload_key

@@ -15,7 +15,7 @@ from foundation.unavailable import Json, Unavailable
 from reports.model.histories import DeviceSummary, HealthPoint, HistorySummary, WorkloadSummary
 from reports.model.measurement import setting_of
 from reports.model.reading import Number, flag, known_number, value
-from reports.model.run_contents import PreflightCheck
+from reports.model.source import PreflightCheck
 from reports.model.statistics import Temperature
 from suite.store import schema
 from suite.store.dialect import Row

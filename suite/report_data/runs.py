@@ -1,32 +1,46 @@
-"""Summaries of all runs, each with a stamp that changes with the content of its pages."""
+"""Runs for reports: a line for each, with a stamp that changes with the content of its pages, and the document of a run
+or of single measurements.
+"""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import ColumnElement, Connection, case, func, select
 
+from foundation.errors import UserError
+from foundation.text import printable
+from foundation.unavailable import Json, unavailable
 from reports.model.measurement import setting_of
 from reports.model.reading import text
 from reports.model.source import RunSummary
+from suite.report_data.device_histories import ON_A_DEVICE
 from suite.store import schema
 from suite.store.dialect import Row
-from suite.store.identity import IMPORTED, IMPORTED_FROM, stamp
-from suite.store.tags import newest_remarks, tags_by_run
+from suite.store.identity import IMPORTED, IMPORTED_FROM, origin_entry, stamp
+from suite.store.tags import newest_remarks, remarks_of_run, tags_by_run
 
 #: Verdicts are counted only for the newest nights, which the overview lists.
-NIGHTS_COUNTED = 30
+_NIGHTS_COUNTED = 30
 _STAMPED = ("id", "status", "finished_at")
+_NUMBERS = (
+    "forward_tokens",
+    *("setup", "latency_ms", "load_ms", "peak_memory_kib", "memory_after_load_kib", "program_bytes", "weight_bytes"),
+    *("energy_mj_per_step", "power_mw", "temperature_c", "loss", "stability", "ratio_to_reference"),
+    "sampler_overhead_percent",
+)
+_SESSION_KEYS = ("ordinal", "attempt", "status", "reason", "median_ms", "t_begin_ns", "load_ms", "hwm_kib")
 
 
 def run_summaries(connection: Connection) -> list[RunSummary]:
     """Returns every run, newest first."""
     rows = connection.execute(select(schema.run).order_by(schema.run.c.id.desc())).mappings().all()
     in_run = _measurements(connection)
-    nights = [row["id"] for row in rows if row["purpose"] == "nightly"][:NIGHTS_COUNTED]
+    nights = [row["id"] for row in rows if row["purpose"] == "nightly"][:_NIGHTS_COUNTED]
     verdicts = _verdict_counts(connection, nights)
     unfinished = [row["id"] for row in rows if row["finished_at"] is None]
     sessions, remarks = _session_counts(connection, unfinished), newest_remarks(connection)
@@ -102,7 +116,7 @@ def _summary(
         status=run["status"],
         command=shlex.join(json.loads(run["command"])),
         devices=list(dict.fromkeys(row["name"] for row in in_run)),
-        settings=list(dict.fromkeys(setting_in(row["workload"]) for row in in_run)),
+        settings=list(dict.fromkeys(_setting_in(row["workload"]) for row in in_run)),
         measurements=len(in_run),
         purpose=run["purpose"],
         verdicts=dict(verdicts),
@@ -126,6 +140,137 @@ def _origin(run: Row) -> str:
 
 
 @lru_cache(maxsize=4096)
-def setting_in(workload: str) -> str:
+def _setting_in(workload: str) -> str:
     """Returns the quantization setting in the JSON of a workload."""
     return setting_of(json.loads(workload))
+
+
+def run_document(connection: Connection, run_id: str) -> dict[str, Any]:
+    """Returns the document of a run (docs/contracts.md, with additions for reports). UserError for an unknown one."""
+    row = _run(connection, run_id)
+    return {
+        "run_id": run_id,
+        "report": None,
+        "status": row["status"],
+        "started_at": row["started_at"],
+        "finished_at": row["finished_at"],
+        "command": shlex.join(json.loads(row["command"])),
+        "tags": tags_by_run(connection).get(run_id, []),
+        **surroundings(connection, run_id),
+        "measurements": [
+            document for document, _ in measurement_documents(connection, schema.measurement.c.run_id == run_id)
+        ],
+    }
+
+
+def surroundings(connection: Connection, run_id: str) -> dict[str, Any]:
+    """Returns `environment` of the host, `remarks`, and `devices` by name, each in its latest state in the run."""
+    statement = (
+        select(
+            schema.device, schema.device_state.c.os_build, schema.device_state.c.facts, schema.device_state.c.preflight
+        )
+        .select_from(schema.device_state.join(schema.device))
+        .where(schema.device_state.c.run_id == run_id)
+        .order_by(schema.device_state.c.id)
+    )
+    devices = {
+        row["name"]: {
+            "kind": row["kind"],
+            "emulated": bool(row["emulated"]),
+            "facts": {**json.loads(row["hardware"]), "os_build": row["os_build"], **json.loads(row["facts"])},
+            "preflight": json.loads(row["preflight"]),
+            **origin_entry(row["name"]),
+        }
+        for row in connection.execute(statement).mappings()
+    }
+    devices |= {name: one for name, one in _unreached(connection, run_id).items() if name not in devices}
+    environment = json.loads(_run(connection, run_id)["environment"])
+    origin = {"origin": str(environment[IMPORTED_FROM])} if IMPORTED_FROM in environment else {}
+    return {
+        "environment": environment,
+        **origin,
+        "remarks": remarks_of_run(connection, run_id),
+        "devices": devices,
+    }
+
+
+def _unreached(connection: Connection, run_id: str) -> dict[str, Any]:
+    """Returns the devices of failed measurements; one of them that the run reached has a state and is known by it."""
+    device, table = schema.device, schema.measurement
+    failed = (table.c.run_id == run_id) & (table.c.role == "measured") & (table.c.status == "failed") & ON_A_DEVICE
+    rows = connection.execute(select(device, table.c.reason).select_from(table.join(device)).where(failed)).mappings()
+    return {
+        row["name"]: {
+            "kind": row["kind"],
+            "emulated": bool(row["emulated"]),
+            "facts": {},
+            "preflight": [{"name": "reached", "status": "failed", "detail": row["reason"] or "", "remedy": ""}],
+            **origin_entry(row["name"]),
+        }
+        for row in rows
+    }
+
+
+def measurement_documents(connection: Connection, chosen: ColumnElement[bool]) -> list[tuple[dict[str, Json], Row]]:
+    """Returns the document of each measurement that is not a confirmation, with its row and device."""
+    condition = chosen & (schema.measurement.c.role == "measured")
+    statement = (
+        select(schema.measurement, schema.device.c.name, schema.device.c.kind, schema.device.c.emulated)
+        .select_from(schema.measurement.join(schema.device))
+        .where(condition)
+        .order_by(schema.measurement.c.id)
+    )
+    rows = [dict(row) for row in connection.execute(statement).mappings()]
+    sessions = _session_rows(connection, condition)
+    return [(_measurement(row, sessions.get(row["id"], [])), row) for row in rows]
+
+
+def _run(connection: Connection, run_id: str) -> Row:
+    row = connection.execute(select(schema.run).where(schema.run.c.id == run_id)).mappings().one_or_none()
+    if row is None:
+        raise UserError(f"there is no run '{printable(run_id, 80)}' in the store: see `suite history`")
+    return row
+
+
+def _session_rows(connection: Connection, condition: ColumnElement[bool]) -> dict[int, list[dict[str, Json]]]:
+    statement = (
+        select(schema.session)
+        .select_from(schema.session.join(schema.measurement))
+        .where(condition)
+        .order_by(schema.session.c.ordinal, schema.session.c.attempt)
+    )
+    found: dict[int, list[dict[str, Json]]] = {}
+    for row in connection.execute(statement).mappings():
+        described = {"session_id": row["id"], **{key: row[key] for key in _SESSION_KEYS}}
+        found.setdefault(row["measurement_id"], []).append(described)
+    return found
+
+
+def _measurement(row: Row, sessions: list[dict[str, Json]]) -> dict[str, Json]:
+    finished = row["document"] is not None
+    described: dict[str, Json] = json.loads(row["document"]) if finished else _unfinished(row, sessions)
+    return described | {
+        "measurement_id": str(row["id"]),
+        "sessions": sessions,
+        "reference_losses": json.loads(row["reference_losses"]),
+        **origin_entry(row["name"]),
+    }
+
+
+def _unfinished(row: Row, sessions: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
+    """Returns a measurement whose run stopped before its statistics: it has sessions but no numbers."""
+    reason = (
+        f"the run stopped before this measurement was finished ({len(sessions)} sessions are stored, "
+        f"{row['planned_sessions']} were planned): take it up with `suite run --resume`"
+    )
+    return {
+        "device": row["name"],
+        "kind": row["kind"],
+        "emulated": bool(row["emulated"]),
+        "workload": json.loads(row["workload"]),
+        "status": "partial" if sessions else "failed",
+        "reason": reason,
+        "throttled": any(session["status"] == "throttled" for session in sessions),
+        "sensors": [],
+        **{key: unavailable(reason) for key in _NUMBERS},
+    }

@@ -19,8 +19,8 @@ from suite.regression.drift import total_drift
 from suite.regression.log_ratios import Direction
 from suite.regression.segments import Point, Segment, segments, since_device_change
 from suite.store import schema
-from suite.store.acceptances import accepted_points
 from suite.store.nights import acceptances_among, why_aside
+from suite.store.series import accepted_points
 
 ACCEPTED = "accepted"
 _DEVICE_LEVEL, _DRIFT_TRACED = "device_level", "drift_traced"

@@ -18,10 +18,9 @@ from reports.model.histories import (
     WorkloadSummary,
 )
 from reports.model.measurement import Measurement
-from reports.model.run_contents import RunContents
-from reports.model.source import RunSummary, Samples, SessionTrace, Step
-from reports.model.training_group import TrainingGroup, TrainingGroupSummary
-from suite.report_data import comparison, device_histories, documents, runs, trainings
+from reports.model.source import RunContents, RunSummary, Samples, SessionTrace, Step
+from reports.model.training import TrainingGroup, TrainingGroupSummary
+from suite.report_data import comparison, device_histories, runs, trainings
 from suite.report_data import series as verdicts
 from suite.store import schema
 from suite.store.session_rows import load_samples
@@ -48,7 +47,7 @@ class StoreSource:
         UserError for an unknown one.
         """
         with self._store.database.reading() as connection:
-            return documents.run_document(connection, run_id)
+            return runs.run_document(connection, run_id)
 
     def run(self, run_id: str) -> RunContents:
         """Returns a run with its measurements. UserError for an unknown one."""
@@ -57,7 +56,7 @@ class StoreSource:
     def surroundings(self, run_id: str) -> RunContents:
         """Returns a run without its measurements. UserError for an unknown one."""
         with self._store.database.reading() as connection:
-            return RunContents.from_document(documents.surroundings(connection, run_id))
+            return RunContents.from_document(runs.surroundings(connection, run_id))
 
     def trace(self, session_id: str) -> SessionTrace:
         """Returns the steps and samples of one session, empty if there is no such session."""
@@ -103,7 +102,7 @@ class StoreSource:
         """Returns the newest measurement of each setting of a workload on each device."""
         ids = [one.newest_id for one in self._workloads if one.group == workload]
         with self._store.database.reading() as connection:
-            found = documents.measurement_documents(connection, schema.measurement.c.id.in_(ids))
+            found = runs.measurement_documents(connection, schema.measurement.c.id.in_(ids))
         return [
             replace(
                 Measurement.from_document(document),

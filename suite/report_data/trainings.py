@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, func, select
 
-from reports.model.training_group import TrainingGroup, TrainingGroupSummary, way_of
+from reports.model.training import TrainingGroup, TrainingGroupSummary, way_of
 from suite.results.race import races
 from suite.store import schema
 from suite.store.database import Database

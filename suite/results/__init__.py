@@ -1,4 +1,4 @@
 """Sessions of one workload on one device become a measurement.
 
-Start at measurement.py; ratios.py compares settings.
+Start at measurement.py; race.py compares trainings.
 """

@@ -1,7 +1,8 @@
-"""Computes a measurement from the sessions of one workload on one device."""
+"""Computes a measurement from the sessions of one workload on one device, and its ratio to the reference setting."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,14 +11,14 @@ from typing import TypeVar
 from foundation.unavailable import Json, Unavailable
 from reports.model.measurement import Measurement, Session
 from reports.model.quantities import ENERGY_COUNTER, POWER, TEMPERATURE
-from reports.model.reading import NOT_RECORDED, Number
+from reports.model.reading import NOT_RECORDED, Interval, Number
 from reports.model.statistics import PERCENTILES, Energy, Latency, Loss, Power, Ratio, Sensor, Setup, Temperature
 from suite import stats
-from suite.energy.session_energy import SessionEnergy, session_energy
-from suite.energy.window import gap
+from suite.energy.session_energy import SessionEnergy, gap, session_energy
 from suite.sessions.loss_check import NOTHING_EXPECTED, ExpectedLosses, LossComparison, compare_losses
 from suite.sessions.record import SensorFact, SessionRecord
 from suite.sessions.validity import SessionResult, SessionStatus, Validity
+from workloads.quantize.settings import QUANTIZATION_SETTINGS
 
 _T = TypeVar("_T", int, tuple[int, ...])
 
@@ -317,3 +318,43 @@ def _sensor(fact: SensorFact, used: Sequence[SessionResult]) -> Sensor:
 
 def _known(value: float | None, why_not: str) -> Number:
     return Unavailable(why_not) if value is None else value
+
+
+def with_ratios(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Returns the measurements with their ratio to the reference.
+
+    ratio = median(session medians) / median(session medians of the reference); its interval by Welch's t on logarithms.
+    The reference is fp32 if it has valid sessions, else the next setting that has.
+    """
+    groups: dict[str, list[Measurement]] = {}
+    for measurement in measurements:
+        groups.setdefault(_group(measurement), []).append(measurement)
+    references = {key: _reference(group) for key, group in groups.items()}
+    return [replace(item, ratio=_ratio(item, references[_group(item)])) for item in measurements]
+
+
+def _group(measurement: Measurement) -> str:
+    """Returns what must be equal for a ratio to reflect the setting: the device and the rest of the workload."""
+    rest = {key: value for key, value in measurement.workload.items() if key != "quant"}
+    return json.dumps([measurement.device, rest], sort_keys=True)
+
+
+def _medians(measurement: Measurement) -> Sequence[float]:
+    medians = measurement.latency.sessions_ms
+    return () if isinstance(medians, Unavailable) else medians
+
+
+def _reference(group: Sequence[Measurement]) -> Measurement | None:
+    with_medians = {item.setting: item for item in group if _medians(item)}
+    return next((with_medians[setting] for setting in QUANTIZATION_SETTINGS if setting in with_medians), None)
+
+
+def _ratio(measurement: Measurement, reference: Measurement | None) -> Ratio:
+    if reference is None:
+        return Ratio.from_document(Unavailable("no setting of this workload has valid sessions"))
+    own, against = _medians(measurement), _medians(reference)
+    if not own:
+        return Ratio.from_document(Unavailable("this setting has no valid sessions"))
+    if measurement is reference:
+        return Ratio(reference.setting, 1.0, Interval(1.0, 1.0))
+    return Ratio(reference.setting, stats.median(own) / stats.median(against), stats.ratio_interval(own, against))

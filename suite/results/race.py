@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from foundation.unavailable import Unavailable
 from reports.model.race import Budget, Contender, CostToTarget, Estimate, Outcome, Quality, Race
 from reports.model.reading import Interval, Number
-from reports.model.training import Evaluation, Training
-from reports.model.training_group import contender_names
+from reports.model.training import Evaluation, Training, contender_names
 from suite.results.race_winners import cost_sentence, quality_sentence
 
 LEAST_SEEDS = 3

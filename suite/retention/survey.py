@@ -1,13 +1,17 @@
-"""What in a home's folders and in a device's cache may be removed, and why.
+"""What in a home's folders and in a device's cache may be removed, and why; and its removal.
 
 On the host these are programs and runners not used recently, and leftovers of interrupted work; on a device
-everything can be pushed again.
+everything can be pushed again. Each item is removed or compressed completely, or stays with a reason.
 """
 
 from __future__ import annotations
 
+import gzip
+import os
+import shutil
+import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +22,8 @@ from filelock import FileLock, Timeout
 from devices.access.connect import Device, connect
 from devices.deployment.cache import Cached, cached, overflow, remove
 from devices.inventory.entry import DeviceEntry
+from foundation.atomic import replacing
+from suite.errors import StoreError
 from suite.home import Home
 from suite.retention.needed_programs import Baselines, MadeWith, baselines, ended_runs, last_uses, open_programs
 from suite.store.store import Store
@@ -29,6 +35,7 @@ Action = Literal["remove", "compress", "keep"]
 What = Literal["program", "weights", "runner", "left over", "raw output"]
 
 _RAW = ".jsonl"
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ def spare(items: Iterable[Item]) -> list[Item]:
     ]
 
 
-def size_of(path: Path) -> int:
+def _size_of(path: Path) -> int:
     """Returns the bytes of a file, or of all files in a folder; links are not followed."""
     if path.is_symlink() or path.is_file():
         return path.lstat().st_size
@@ -130,25 +137,25 @@ def _item(what: What, path: Path, used: str | None, needed: str | None, rules: R
     days = (rules.now - last).total_seconds() / 86400
     age = f"{'made' if used is None or last == made else 'used'} {max(days, 0):.0f} days ago"
     if needed is not None:
-        return Item(what, "keep", path, size_of(path), needed)
+        return Item(what, "keep", path, _size_of(path), needed)
     if last >= rules.since:
-        return Item(what, "keep", path, size_of(path), age)
+        return Item(what, "keep", path, _size_of(path), age)
     if _is_locked(path.with_name(f".{path.name}.lock")):
-        return Item(what, "keep", path, size_of(path), "it is being made")
-    return Item(what, "remove", path, size_of(path), f"{age}, no baseline of a series")
+        return Item(what, "keep", path, _size_of(path), "it is being made")
+    return Item(what, "remove", path, _size_of(path), f"{age}, no baseline of a series")
 
 
 def _left_over(home: Home) -> Iterator[Item]:
     """Yields leftovers of killed exports and builds; those in progress hold their lock."""
     for path in (*staged(home.artifacts), *staged(home.artifacts / DATA_FOLDER)):
         if not _is_locked(stage_lock(path)):
-            yield Item("left over", "remove", path, size_of(path), "of an export that was broken off")
+            yield Item("left over", "remove", path, _size_of(path), "of an export that was broken off")
     for path in sorted(item for root in _roots(home) for item in root.glob(".going-*")):
-        yield Item("left over", "remove", path, size_of(path), "of a removal that was broken off")
+        yield Item("left over", "remove", path, _size_of(path), "of a removal that was broken off")
     building = any(_is_locked(path) for path in home.runner.glob(".*.lock"))
     for path in sorted(home.runner.glob(".building-*")):
         if not building:
-            yield Item("left over", "remove", path, size_of(path), "of a build that was broken off")
+            yield Item("left over", "remove", path, _size_of(path), "of a build that was broken off")
 
 
 def _roots(home: Home) -> tuple[Path, ...]:
@@ -160,7 +167,7 @@ def _raw_output(home: Home, ended: frozenset[str]) -> Iterator[Item]:
     runs = home.root / "runs"
     for path in sorted(runs.glob(f"*/*{_RAW}")):
         if path.is_file() and not path.is_symlink() and path.parent.name in ended:
-            yield Item("raw output", "compress", path, size_of(path), "its run has ended")
+            yield Item("raw output", "compress", path, _size_of(path), "its run has ended")
 
 
 def _is_locked(path: Path) -> bool:
@@ -214,3 +221,73 @@ def _cache_verdict(device: Device, rules: Rules) -> list[tuple[DeviceItem, Cache
         goes = old or item.name in over
         items.append((DeviceItem(device.entry.name, item.name, item.size_bytes, goes, why), item))
     return items
+
+
+@dataclass(frozen=True)
+class Done:
+    """Bytes freed, and a sentence for each item that stayed despite its survey."""
+
+    freed_bytes: int
+    failures: tuple[str, ...]
+
+
+def carry_out(items: Iterable[Item]) -> Done:
+    """Carries out the items' actions; failures are reported and do not stop the others."""
+    freed, failures = 0, []
+    for item in items:
+        try:
+            if item.action == "remove":
+                _remove(item.path)
+                freed += item.size_bytes
+            elif item.action == "compress":
+                freed += item.size_bytes - compress(item.path)
+        except OSError as error:
+            failures.append(
+                f"{item.path} stays as it is ({error.strerror or error}, error {error.errno}): make it writable, or "
+                "free some space"
+            )
+        except StoreError as error:
+            failures.append(str(error))
+    return Done(freed, tuple(failures))
+
+
+def compress(path: Path) -> int:
+    """Replaces a file by `path`.gz, verified first; returns its size. OSError leaves the file in place.
+
+    StoreError if the compressed file does not match.
+    """
+    target = path.with_name(f"{path.name}.gz")
+    before = path.stat()
+    with (
+        replacing(target) as stream,
+        path.open("rb") as plain,
+        gzip.GzipFile("", "wb", fileobj=stream, mtime=0) as packed,
+    ):
+        shutil.copyfileobj(plain, packed, _CHUNK_BYTES)
+    os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with path.open("rb") as plain, gzip.open(target, "rb") as packed:
+        same = _checksum(plain.read) == _checksum(packed.read)
+    if not same:
+        target.unlink()
+        raise StoreError(f"{path} came back changed from its compression, so it stays: check the disk")
+    path.unlink()
+    return target.stat().st_size
+
+
+def _checksum(read: Callable[[int], bytes]) -> tuple[int, int]:
+    value = length = 0
+    while chunk := read(_CHUNK_BYTES):
+        value, length = zlib.crc32(chunk, value), length + len(chunk)
+    return value, length
+
+
+def _remove(path: Path) -> None:
+    """Removes a file or folder; a folder is renamed first, so that a partly removed one is never taken for complete."""
+    if path.is_dir() and not path.is_symlink():
+        going = path.with_name(f".going-{path.name.lstrip('.')}")
+        if going.exists():
+            shutil.rmtree(going)
+        path.rename(going)
+        shutil.rmtree(going)
+    else:
+        path.unlink(missing_ok=True)

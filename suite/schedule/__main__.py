@@ -14,11 +14,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from foundation.errors import UserError
-from suite import exit_codes
-from suite.errors import SuiteError
+from suite.errors import ExitCode, SuiteError
 from suite.home import Home
-from suite.schedule.last_night import Started, is_due, new_log, read_record, write_record
-from suite.schedule.timetable import clock_time
+from suite.schedule.timetable import Started, clock_time, is_due, new_log, read_record, write_record
 
 _PROGRAM = (sys.executable, "-P", "-c", "from suite.cli.main import main; main()")
 
@@ -37,12 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         home = Home.locate(given.inventory)
         with FileLock(home.locks / "schedule.lock", timeout=0):
             if given.if_due and not is_due(read_record(home), clock_time(given.at), _now()):
-                return exit_codes.OK
+                return ExitCode.OK
             return _night(home, words)
     except Timeout:
-        return exit_codes.OK
+        return ExitCode.OK
     except KeyboardInterrupt:
-        return exit_codes.INTERRUPTED
+        return ExitCode.INTERRUPTED
     except (SuiteError, UserError) as error:
         print(f"suite: {error}", file=sys.stderr)
         return error.exit_code

@@ -15,8 +15,7 @@ from pathlib import Path
 from foundation.atomic import write_atomic
 from foundation.errors import UserError
 from foundation.text import printable
-from suite import exit_codes
-from suite.errors import SuiteError
+from suite.errors import ExitCode, SuiteError
 from suite.schedule.timetable import Schedule, configuration, program_output, run_program
 
 #: A night asked to stop finishes the current step and stores the session.
@@ -40,7 +39,7 @@ ExecStart={command}
 # SUITE_WEBHOOK_URL=... may stand there; the file is yours, and it need not exist.
 EnvironmentFile=-%E/edge-training-suite/nightly.env
 # A regression or an inconclusive series is an outcome of a night, not a failure of the service.
-SuccessExitStatus={exit_codes.REGRESSION} {exit_codes.INCOMPLETE}
+SuccessExitStatus={ExitCode.REGRESSION} {ExitCode.INCOMPLETE}
 KillMode=mixed
 TimeoutStartSec=infinity
 TimeoutStopSec={STOP_SECONDS}

@@ -1,33 +1,49 @@
-"""What is scheduled: when, with which files, in which environment. Every path is absolute.
+"""What is scheduled: when, with which files, in which environment; and the last night that was started: when, how it
+ended, its log, and whether the next one is due.
 
-Also runs the host's scheduling programs; what they refuse becomes one sentence.
+Every path is absolute. Also runs the host's scheduling programs; what they refuse becomes one sentence.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, time
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
+from foundation.atomic import write_atomic
 from foundation.errors import UserError
 from foundation.text import printable
-from suite.errors import SuiteError
+from suite.errors import ExitCode, SuiteError
+from suite.home import Home
 
-TIMEOUT_S = 60
+_TIMEOUT_S = 60
+LOGS_KEPT = 60
+
+_MEANINGS: dict[int, str] = {
+    ExitCode.OK: "nothing regressed",
+    ExitCode.ERROR: "it could not be carried out; the log says why",
+    ExitCode.USAGE: "plan, inventory or options are wrong, or another night was going on; the log says which",
+    ExitCode.REGRESSION: "something regressed",
+    ExitCode.INCOMPLETE: "something is inconclusive or failed",
+    ExitCode.INTERRUPTED: "it was interrupted; the next night takes it up",
+}
 
 
 def run_program(command: Sequence[str], given: str | None = None) -> subprocess.CompletedProcess[str]:
     """Runs a program with `given` on its standard input, whatever its exit code. SuiteError if it cannot be run."""
     try:
-        return subprocess.run(command, input=given, capture_output=True, text=True, timeout=TIMEOUT_S, errors="replace")
+        return subprocess.run(
+            command, input=given, capture_output=True, text=True, timeout=_TIMEOUT_S, errors="replace"
+        )
     except OSError as error:
         raise SuiteError(f"{command[0]} cannot be run ({error.strerror}): install it") from error
     except subprocess.TimeoutExpired:
-        raise SuiteError(f"{command[0]} did not answer within {TIMEOUT_S} s: try again") from None
+        raise SuiteError(f"{command[0]} did not answer within {_TIMEOUT_S} s: try again") from None
 
 
 def program_output(command: Sequence[str], given: str | None = None) -> str:
@@ -44,7 +60,7 @@ class Schedule:
     """A night each day `at` (the host's local time), measuring `plan` on the devices of `inventory` into `home`.
 
     Timer and cron come every hour at its minute, and the command does nothing unless a night is due
-    (`last_night.is_due`): a time of day that clocks skip in spring would never come.
+    (`is_due`): a time of day that clocks skip in spring would never come.
     `path` is its PATH, since a timer does not get that of a login. UserError for a path with control
     characters, which neither systemd nor cron takes.
     """
@@ -108,3 +124,87 @@ def clock_time(text: str) -> time:
         return datetime.strptime(text, "%H:%M").time()
     except ValueError:
         raise UserError(f"'{printable(text, 40)}' is no time of day: write it as 02:30") from None
+
+
+@dataclass(frozen=True)
+class Started:
+    """A night that was started. `ended` is None while it is in progress, and forever if the host went down.
+
+    `exit_code` and `log` are None for the entry written by the installation, from which nights count.
+    """
+
+    started: datetime
+    ended: datetime | None = None
+    exit_code: int | None = None
+    log: str | None = None
+
+    @property
+    def meaning(self) -> str:
+        """What the exit code means."""
+        if self.exit_code is None:
+            return "it did not end" if self.ended is None else "nothing was started since the installation"
+        return _MEANINGS.get(self.exit_code, "a signal ended it" if self.exit_code > 128 else "unknown")
+
+
+def read_record(home: Home) -> Started | None:
+    """Reads the last night, None if there was none or the file is damaged."""
+    try:
+        known = json.loads(_place(home).read_text())
+        started, ended = datetime.fromisoformat(known["started"]), known["ended"]
+        return Started(
+            started.astimezone(),
+            None if ended is None else datetime.fromisoformat(ended).astimezone(),
+            known["exit_code"],
+            known["log"],
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_record(home: Home, record: Started) -> None:
+    """Replaces the record of the last night. UserError if it cannot be written."""
+    content = json.dumps(asdict(record), default=datetime.isoformat).encode()
+    try:
+        write_atomic(_place(home), content)
+    except OSError as error:
+        raise UserError(f"{_place(home)} cannot be written ({error.strerror}): free space there") from error
+
+
+def is_due(last: Started | None, at: time, now: datetime) -> bool:
+    """Whether a night is due: the last one started before the latest time `at`, or never ended.
+
+    The caller holds the lock of the schedule, so a night that has not ended is not in progress.
+    """
+    return last is None or last.ended is None or last.started < newest_time(at, now)
+
+
+def newest_time(at: time, now: datetime) -> datetime:
+    """Returns the latest time that it was `at` o'clock, `now` included, in the host's local time.
+
+    If clocks go back over it, the first occurrence counts; if they skip it, an hour later does.
+    """
+    day = now.astimezone().date()
+    today = _local(day, at)
+    return today if today <= now else _local(day - timedelta(days=1), at)
+
+
+def next_time(at: time, now: datetime) -> datetime:
+    """Returns the next time that it is `at` o'clock."""
+    return _local(newest_time(at, now).date() + timedelta(days=1), at)
+
+
+def new_log(home: Home, now: datetime) -> Path:
+    """Returns the log for a night that starts now; deletes the oldest so that 60 remain."""
+    folder = home.logs
+    for old in sorted(folder.glob("night-*.log"))[: -(LOGS_KEPT - 1)]:
+        old.unlink(missing_ok=True)
+    return folder / f"night-{now:%Y-%m-%dT%H-%M-%S}.log"
+
+
+def _local(day: date, at: time) -> datetime:
+    # Through the timestamp: `astimezone` alone puts a skipped time an hour too early.
+    return datetime.fromtimestamp(datetime.combine(day, at).timestamp(), UTC).astimezone()
+
+
+def _place(home: Home) -> Path:
+    return home.logs / "last.json"

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from foundation.errors import UserError, unknown_name
 from foundation.text import printable
 from suite.store import schema
-from suite.store.history import Series, series_names
+from suite.store.series import Series, series_names
 from suite.store.store import Store
 from suite.store.tags import current_tags
 

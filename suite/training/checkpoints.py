@@ -1,11 +1,11 @@
 """The states of a training on this host: what a program left after a step, and the adapter that it stands for.
 
-A checkpoint is the state file of the runner, so that a training goes on with the very bits it stopped with.
+Adapters go out as PEFT folders, and come in from there as the start of a training.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +15,21 @@ from safetensors.numpy import load_file, save
 
 from foundation.atomic import write_atomic
 from foundation.errors import UserError
+from reports.model.training import Training
 from suite.errors import StoreError
+from suite.home import Home
+from suite.preparing.preparation import Prepared
+from suite.training.plan import TrainingPlan
+from workloads.export.peft_folder import read_peft_folder, write_peft_folder
 from workloads.method import Method
 from workloads.methods.noise import DISTRIBUTIONS
+from workloads.workload import Workload
 
 Float32Array = NDArray[np.float32]
 
-KEPT = 2
+_KEPT = 2
 """The newest checkpoints that stay: the store may not know of the last one yet."""
+_START = "start.safetensors"
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class Checkpoints:
 
     def remove_old(self) -> None:
         """Removes all but the newest ones."""
-        for path in sorted(self.folder.glob("step-*.safetensors"))[:-KEPT]:
+        for path in sorted(self.folder.glob("step-*.safetensors"))[:-_KEPT]:
             path.unlink(missing_ok=True)
 
 
@@ -84,3 +91,49 @@ def write_state(adapter: Float32Array, path: Path) -> None:
             f"the state to start from cannot be written to {path} ({error.strerror}, error {error.errno}): free space "
             "or make the folder writable, then go on with `suite train --resume`"
         ) from error
+
+
+def write_adapter(training: Training, home: Home, folder: Path) -> None:
+    """Writes the adapter that a training has reached as a PEFT folder, with its pending update applied.
+
+    Raises UserError if it made no step, its state is gone, or the folder can't be written.
+    """
+    if not training.steps:
+        raise UserError(f"training {training.training_id} made no step: there is no adapter to export.")
+    plan = TrainingPlan.from_document(training.plan)
+    workload = _workload_of(training)
+    path = Checkpoints(home.training_folder(training.training_id)).place(training.steps)
+    if not path.is_file():
+        raise UserError(f"the state {path} of step {training.steps} is gone: train again.")
+    lr = plan.plan.training(workload.setting).lr
+    last = Checkpoint(training.steps, path)
+    adapter = adapter_of(last, workload.training_method, plan.rate_after(lr, training.steps))
+    try:
+        write_peft_folder(workload, plan.plan.config, adapter, workload.model, folder)
+    except OSError as error:
+        raise UserError(f"{folder} can't be written ({error.strerror}): name another folder.") from error
+
+
+def _workload_of(training: Training) -> Workload:
+    """Returns the workload that was trained."""
+    known = {field.name for field in fields(Workload)}
+    values = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in training.workload.items()
+        if name in known
+    }
+    return Workload(**values)  # type: ignore[arg-type]  # its own document, read back
+
+
+def start_state(plan: TrainingPlan, prepared: Prepared, folder: Path) -> Path | None:
+    """Returns a state with the adapter that the plan starts from, None if it starts from zero.
+
+    Raises UserError if the PEFT folder does not fit the workload.
+    """
+    if plan.adapter is None:
+        return None
+    path = folder / _START
+    if not path.is_file():
+        workload = prepared.workload
+        write_state(read_peft_folder(workload, plan.plan.config, Path(plan.adapter)), path)
+    return path

@@ -10,7 +10,7 @@ from devices.access.connect import connect
 from devices.checks.preflight import check_memory
 from devices.errors import DeviceError, DeviceLost
 from devices.inventory.entry import DeviceEntry
-from devices.inventory.reading import Inventory
+from devices.inventory.inventory_file import Inventory
 from foundation.errors import UserError
 from reports.model.training import Training
 from suite.display import Display
@@ -25,17 +25,14 @@ from suite.measuring.recording import hardware_of
 from suite.measuring.run import Stopped, StopSign
 from suite.planning.forecast import Obstacles, check
 from suite.planning.plan import Plan, RunPlan, describe_workload
-from suite.preparing.inputs import load_inputs
-from suite.preparing.preparation import LeftOut, Preparation, Prepared, leave_out, prepare
+from suite.preparing.preparation import LeftOut, Preparation, Prepared, leave_out, load_inputs, prepare
 from suite.preparing.runners import Runners
 from suite.store.identity import new_run_id, session_id
 from suite.store.store import Store
 from suite.store.trainings import Trainings
-from suite.training.adapters import start_state
-from suite.training.checkpoints import Checkpoints
-from suite.training.material import EVALUATED_ROWS, Material, read_material
+from suite.training.checkpoints import Checkpoints, start_state
 from suite.training.plan import TrainingPlan
-from suite.training.trainer import Course, Ground, train
+from suite.training.trainer import EVALUATED_ROWS, Course, Ground, Material, read_material, train
 from workloads.export.artifact import ArtifactCache
 from workloads.workload import Workload
 

@@ -1,9 +1,13 @@
-"""What is trained on each device, how it is evaluated on the way, and when it ends."""
+"""What is trained on each device, how it is evaluated on the way, and when it ends.
+
+It ends with its steps, a budget of seconds or joules on the device, or an accuracy that is reached. A race is many
+such plans: every method with every setting and seed, alike in all else.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,13 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import UserError, unknown_name
-from foundation.unavailable import Json
+from foundation.text import format_rounded
+from foundation.unavailable import Json, Unavailable
+from reports.model.training import Training
 from suite.planning.plan import Plan
-from workloads.method import EVALUATE, METHOD_TABLE
+from workloads.method import EVALUATE, METHOD_TABLE, METHODS
 from workloads.workload import require_count
 
 SCHEDULES = ("constant", "linear", "cosine")
 _MOST = 100_000_000
+_FIRST_STEPS = 2
+"""Steps of the first segment under a budget: what a step takes is not known before."""
+_MOST_SEEDS = 100
 
 
 @dataclass(frozen=True)
@@ -99,3 +108,100 @@ class TrainingPlan:
             raise UserError(
                 "The plan of this training was written by another version of the suite: start anew."
             ) from None
+
+
+@dataclass(frozen=True)
+class _Budget:
+    """How much of one quantity a training may use, and has used, in `unit`."""
+
+    option: str
+    unit: str
+    limit: float
+    used: float
+
+    def steps_left(self, steps: int) -> int:
+        """Returns how many steps fit into the rest if each takes what the first `steps` took on average."""
+        if steps == 0:
+            return _FIRST_STEPS
+        return int((self.limit - self.used) / (self.used / steps)) if self.used > 0 else _FIRST_STEPS
+
+
+def _budgets(plan: TrainingPlan, training: Training) -> list[_Budget]:
+    """Returns the budgets of the plan. Raises UserError if there is one of joules and no energy to count."""
+    found = []
+    if plan.budget_minutes is not None:
+        found.append(_Budget("--budget-minutes", "s", 60.0 * plan.budget_minutes, training.seconds))
+    if plan.budget_joules is not None:
+        used = training.energy_at(training.steps)
+        if isinstance(used, Unavailable):
+            raise UserError(
+                f"--budget-joules can't be kept, as the energy of {training.device} is unavailable: {used.reason}"
+            )
+        found.append(_Budget("--budget-joules", "J", plan.budget_joules, used / 1e3))
+    return found
+
+
+def next_end(plan: TrainingPlan, training: Training) -> int | str:
+    """Returns the step up to which the next segment goes, or why the training is over.
+
+    Raises UserError for a budget that doesn't hold a single step.
+    """
+    reached = [each for each in training.evaluations if plan.target is not None and each.accuracy >= plan.target]
+    if reached:
+        return f"reached an accuracy of {reached[0].accuracy:.3f} after {reached[0].step} steps"
+    step = training.steps
+    if step >= plan.steps:
+        return f"made all {plan.steps} steps"
+    end = plan.segment_end(step)
+    for budget in _budgets(plan, training):
+        left = budget.steps_left(step)
+        if left < 1:
+            if budget.used > budget.limit * _FIRST_STEPS and step <= _FIRST_STEPS:
+                each = format_rounded(budget.used / step)
+                raise UserError(
+                    f"{budget.option} allows {format_rounded(budget.limit)} {budget.unit}, and one step on "
+                    f"{training.device} takes {each} {budget.unit}: allow more, or choose a smaller shape."
+                )
+            used, limit = format_rounded(budget.used), format_rounded(budget.limit)
+            return f"used up {budget.option}, {used} of {limit} {budget.unit}"
+        end = min(end, step + left)
+    return end
+
+
+def race_plans(
+    devices: tuple[str, ...],
+    methods: Sequence[str],
+    quants: Sequence[str],
+    seeds: int,
+    settings: Mapping[str, Any],
+    training: Mapping[str, Any],
+) -> list[TrainingPlan]:
+    """Returns a plan for each method and seed, with all settings in it; seeds count up from the one in `settings`.
+
+    `settings` are fields of a Plan, `training` those of a TrainingPlan. A `q` applies to the methods that leave it
+    open. Seeds go round last, so that an interrupted race has as many of each contender as possible. Raises UserError
+    for a race without rivals, unknown names, and two budgets at once.
+    """
+    methods, quants = list(dict.fromkeys(methods)), tuple(dict.fromkeys(quants))
+    for name in methods:
+        if name not in METHODS:
+            raise unknown_name("method", name, METHODS)
+    if len(methods) * len(quants) < 2:
+        raise UserError("A race needs two contenders: give --methods two names, or --quants, or both.")
+    require_count("--seeds", seeds, _MOST_SEEDS)
+    if training.get("budget_minutes") is not None and training.get("budget_joules") is not None:
+        raise UserError("A race has one budget: give --budget-minutes or --budget-joules, not both.")
+    first = int(settings["seed"])
+    return [
+        TrainingPlan(_plan(devices, method, quants, first + number, settings), **training)
+        for number in range(seeds)
+        for method in methods
+    ]
+
+
+def _plan(
+    devices: tuple[str, ...], method: str, quants: tuple[str, ...], seed: int, settings: Mapping[str, Any]
+) -> Plan:
+    found, given = METHOD_TABLE[method], settings["q"]
+    q = given if given is not None and found.queries is None else found.default_queries
+    return Plan(devices=devices, **{**settings, "method": method, "quants": quants, "q": q, "seed": seed})

@@ -1,4 +1,5 @@
-"""One training on one device: segments of steps, each from the state that the last one left, and evaluations between.
+"""One training on one device: what it reads, segments of steps, each from the state that the last one left, and
+evaluations between.
 
 A segment is a process of the runner. What it leaves is on this host's disk before the store knows of it, and in the
 store before the next one starts: whatever dies, the training goes on from there on the very trajectory that an
@@ -8,12 +9,13 @@ undisturbed one has.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from devices.access.connect import Device
 from devices.deployment.built_runner import BuiltRunner
@@ -28,20 +30,90 @@ from suite.measuring.job import Job, OnStep, run_job, step_inputs
 from suite.measuring.meter import open_meter
 from suite.measuring.sensor_plan import SensorPlan, sensor_plan
 from suite.measuring.session import longest_s
-from suite.preparing.preparation import Prepared
+from suite.preparing.preparation import Inputs, Prepared
 from suite.sessions.record import Cause, SessionRecord
 from suite.store.trainings import Trainings
 from suite.training.checkpoints import Checkpoint, Checkpoints, adapter_of
-from suite.training.limits import next_end
-from suite.training.material import EVALUATED_ROWS, Material
-from suite.training.plan import TrainingPlan
+from suite.training.plan import TrainingPlan, next_end
+from workloads.models.tokenizer import Tokenizer
+from workloads.tasks.batches import Int64Array, TaskBatches, batches
+from workloads.tasks.encoding import RowLayout, encode_examples
+from workloads.tasks.evaluation import EvaluationBatches, evaluation_batches
+from workloads.tasks.labelled import LabelledText
+from workloads.tasks.splits import split_task
+from workloads.tasks.template import Template
 
-MOST_ATTEMPTS = 3
+EVALUATED_ROWS = 16
+"""Rows that an evaluation computes at a time."""
+_MOST_ATTEMPTS = 3
 """Processes that die on their own before a training is given up."""
 
 _NO_SENSOR: SessionEnergy | Unavailable = Unavailable("the device has no power sensor that can be read")
 _NO_IDLE = Unavailable("idle power is not measured during a training")
 Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Examples that no step has seen, as rows of the evaluation program, whose shape is fixed.
+
+    `tokens` int64 [n, b, T], `first` int64 [n, b], `labels` int64 [n, b, candidates], or [n, b, K] if each row is one
+    candidate of its example.
+    """
+
+    rows: EvaluationBatches
+    tokens: Int64Array
+    first: Int64Array
+    labels: Int64Array
+
+    @property
+    def examples(self) -> int:
+        """How many examples there are."""
+        return len(self.rows.right)
+
+    @property
+    def candidates_of_a_row(self) -> int:
+        """How many candidates a row of the program has."""
+        return self.rows.candidates
+
+    def score(self, losses: NDArray[np.float32]) -> tuple[float, float]:
+        """Returns accuracy and mean loss of the right answers; losses float32 [n, candidates of a row, b]."""
+        return self.rows.scores(list(losses))
+
+
+@dataclass(frozen=True)
+class Material:
+    """Batches of a training, one for each step, and its held-out examples."""
+
+    training: TaskBatches
+    held_out: HeldOut
+    learned_from: int
+
+
+def read_material(plan: TrainingPlan, inputs: Inputs) -> Material:
+    """Takes the held-out examples from the validation file, or from the others by the plan's seed, and encodes all.
+
+    Raises UserError if the task has no examples left to learn from.
+    """
+    task, shape = inputs.task, plan.plan
+    split = split_task(task, shape.split, seed=shape.seed, held_out=plan.examples)
+    tokenizer, K = inputs.weights.tokenizer, inputs.data.labels.shape[2]
+    learned = replace(task, examples=split.train, validation=split.validation)
+    training = batches(learned, tokenizer, shape.b, shape.T, plan.steps, shape.seed, K)
+    return Material(training, _held_out(split.validation, task.template, tokenizer, shape.T, K), len(split.train))
+
+
+def _held_out(texts: Sequence[LabelledText], template: Template, tokenizer: Tokenizer, T: int, K: int) -> HeldOut:
+    examples = encode_examples(texts, template, tokenizer)
+    layout = RowLayout.fitting(examples, template, tokenizer, T, K)
+    rows = evaluation_batches(examples, layout, EVALUATED_ROWS, fixed=True)
+    padded = [batch.rows for batch in rows.batches]
+    return HeldOut(
+        rows,
+        np.stack([batch.tokens for batch in padded]),
+        np.stack([batch.first for batch in padded]),
+        np.stack([batch.labels for batch in padded]),
+    )
 
 
 @dataclass(frozen=True)
@@ -102,7 +174,7 @@ def train(course: Course, ground: Ground, trainings: Trainings) -> str:
             evaluation = _evaluate(course, ground, before, step)
             trainings.add_evaluation(course.training_id, evaluation)
             training = replace(training, evaluations=(*training.evaluations, evaluation))
-            ground.note(f"{course.label}: {describe(evaluation, training)}")
+            ground.note(f"{course.label}: {_describe(evaluation, training)}")
 
 
 def _state_at(course: Course, step: int) -> Checkpoint | None:
@@ -118,7 +190,7 @@ def _state_at(course: Course, step: int) -> Checkpoint | None:
 def _make_steps(course: Course, ground: Ground, before: Checkpoint | None, first: int, end: int) -> Segment:
     """Makes the steps from `first` to before `end`; a process that dies is started again."""
     reason = ""
-    for _ in range(MOST_ATTEMPTS):
+    for _ in range(_MOST_ATTEMPTS):
         job = _training_job(course, ground, before, first, end)
         label = f"{ground.device.entry.name} {course.label}: steps {first} to {end} of {course.plan.steps}"
         record, sensors, notes = _carry_out(ground, job, label)
@@ -177,7 +249,7 @@ def _evaluate(course: Course, ground: Ground, at: Checkpoint | None, step: int) 
         check_stop=ground.check_stop,
     )
     label = f"{ground.device.entry.name} {course.label}: evaluating after {step} steps"
-    for _ in range(MOST_ATTEMPTS):
+    for _ in range(_MOST_ATTEMPTS):
         record, _, _ = _carry_out(ground, job, label)
         if record.complete:
             break
@@ -191,7 +263,7 @@ def _evaluate(course: Course, ground: Ground, at: Checkpoint | None, step: int) 
     return Evaluation(step, held_out.examples, accuracy, loss, seconds)
 
 
-def describe(evaluation: Evaluation, training: Training) -> str:
+def _describe(evaluation: Evaluation, training: Training) -> str:
     """Returns a line on an evaluation and what it took to get there."""
     energy = training.energy_at(evaluation.step)
     joules = "" if isinstance(energy, Unavailable) else f" and {energy / 1e3:.1f} J"

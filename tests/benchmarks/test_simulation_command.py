@@ -6,9 +6,9 @@ import pytest
 from benchmarks.regression import selftest, speed
 from benchmarks.regression.__main__ import main
 from benchmarks.regression.results import share
-from suite import exit_codes
 from suite.cli.main import run_command
-from suite.cli.measure import selftest as command
+from suite.cli.measure import check as command
+from suite.errors import ExitCode
 
 SMALL = ["--series", "500"]
 
@@ -39,7 +39,7 @@ def test_all_rules_are_compared_on_the_same_scenarios(small):
 
 
 def test_few_series_leave_bounds_undecided_and_say_what_to_do(capsys):
-    assert main(SMALL) == exit_codes.INCOMPLETE
+    assert main(SMALL) == ExitCode.INCOMPLETE
     printed = capsys.readouterr().out
     assert "undecided" in printed
     assert "--series 2000" in printed
@@ -57,7 +57,7 @@ def test_the_document_has_everything_the_tables_have(capsys):
 
 @pytest.mark.parametrize(
     ("count", "total", "code"),
-    [(0, 100_000, exit_codes.OK), (0, 1_000, exit_codes.INCOMPLETE), (90, 100_000, exit_codes.ERROR)],
+    [(0, 100_000, ExitCode.OK), (0, 1_000, ExitCode.INCOMPLETE), (90, 100_000, ExitCode.ERROR)],
 )
 def test_the_exit_code_says_whether_the_bounds_are_kept(small, monkeypatch, capsys, count, total, code):
     monkeypatch.setattr(selftest, "run", lambda *_: with_rate(small, count, total))
@@ -73,7 +73,7 @@ def test_the_same_seed_prints_the_same(capsys):
 
 
 def test_too_few_series_are_bad_usage(capsys):
-    assert main(["--series", "10"]) == exit_codes.USAGE
+    assert main(["--series", "10"]) == ExitCode.USAGE
     assert "500" in capsys.readouterr().err
 
 
@@ -84,7 +84,7 @@ def test_speed_judges_every_series_and_finds_the_steps():
     assert found.total_s == found.screen_s + found.drift_s + found.change_points_s
 
 
-@pytest.mark.parametrize(("seconds", "code", "word"), [(2.0, exit_codes.OK, "kept"), (9.0, exit_codes.ERROR, "broken")])
+@pytest.mark.parametrize(("seconds", "code", "word"), [(2.0, ExitCode.OK, "kept"), (9.0, ExitCode.ERROR, "broken")])
 def test_speed_says_whether_its_bound_is_kept(monkeypatch, capsys, seconds, code, word):
     monkeypatch.setattr(speed, "measure", lambda *_, **__: speed.Speed(10_000, 365, 1.0, 1.0, seconds, 12.0, 5))
     assert main(["--speed"]) == code
@@ -94,11 +94,11 @@ def test_speed_says_whether_its_bound_is_kept(monkeypatch, capsys, seconds, code
 
 
 def test_the_command_of_the_suite_is_the_same_simulation(capfd):
-    assert run_command(["selftest", "regression", *SMALL, "--json"]) == exit_codes.INCOMPLETE
+    assert run_command(["selftest", "regression", *SMALL, "--json"]) == ExitCode.INCOMPLETE
     assert json.loads(capfd.readouterr().out)["series"] == 500
 
 
 def test_without_a_checkout_the_command_says_where_the_simulation_is(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(command, "_CHECKOUT", tmp_path)
-    assert run_command(["selftest", "regression"]) == exit_codes.USAGE
+    assert run_command(["selftest", "regression"]) == ExitCode.USAGE
     assert "python -m benchmarks.regression" in capsys.readouterr().err

@@ -15,10 +15,9 @@ from filelock import FileLock
 import workloads
 from devices.runner_builds.build import build_runner
 from suite.planning.plan import Plan
-from suite.preparing.inputs import load_inputs
-from suite.preparing.preparation import prepare
-from suite.training.material import EVALUATED_ROWS
+from suite.preparing.preparation import load_inputs, prepare
 from suite.training.plan import TrainingPlan
+from suite.training.trainer import EVALUATED_ROWS
 from tests.support.end_to_end.suite_runs import INVENTORY, OTHER_SEED, SETTINGS, Bench
 from workloads.export.artifact import ArtifactCache
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from devices.access import connect
-from devices.kinds.linux import LinuxKind
+from devices.kinds.kind import LinuxKind
 from foundation.errors import UserError
 from tests.support.end_to_end.suite_runs import RUN, SHAPE, Bench
 from tests.support.workloads.model_folder import write_folder

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import suite.__main__
-from suite.exit_codes import INTERRUPTED
+from suite.errors import ExitCode
 from tests.support.end_to_end.suite_runs import RUN, SHAPE, Bench
 
 
@@ -67,7 +67,7 @@ def test_ctrl_c_while_the_commands_load_leaves_no_traceback(monkeypatch: pytest.
     monkeypatch.setattr(builtins, "__import__", interrupted)
     with pytest.raises(SystemExit) as ended:
         suite.__main__.main()
-    assert ended.value.code == INTERRUPTED
+    assert ended.value.code == ExitCode.INTERRUPTED
 
 
 def test_an_interrupted_export_promises_nothing_to_resume(empty_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,4 +76,4 @@ def test_an_interrupted_export_promises_nothing_to_resume(empty_bench: Bench, mo
 
     monkeypatch.setattr("suite.cli.measure.export.prepare", interrupt)
     ran = empty_bench("export", *SHAPE)
-    assert (ran.code, ran.err.splitlines()[-1]) == (INTERRUPTED, "suite: interrupted")
+    assert (ran.code, ran.err.splitlines()[-1]) == (ExitCode.INTERRUPTED, "suite: interrupted")

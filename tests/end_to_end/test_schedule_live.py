@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from suite.home import Home
-from suite.schedule.last_night import Started, write_record
-from suite.schedule.timetable import schedule_name
+from suite.schedule.timetable import Started, schedule_name, write_record
 from tests.support.end_to_end.suite_runs import Bench, wait_for
 from tests.support.end_to_end.user_systemd import UserSystemd, need_user_systemd
 

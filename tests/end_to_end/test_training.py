@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from suite.preparing.inputs import load_inputs
-from suite.training.material import read_material
+from suite.preparing.preparation import load_inputs
 from suite.training.plan import TrainingPlan
+from suite.training.trainer import read_material
 from tests.support.end_to_end.suite_runs import SHAPE, Bench, kill, wait_for, wait_for_end, wait_for_line
 from workloads.export.peft_folder import read_peft_folder
 from workloads.reference.eager import Batch, Reference

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from foundation import yaml_lines
-from foundation.bounded_json import parse_json
 from foundation.errors import UserError
-from foundation.foreign_files import open_regular, read_regular
+from foundation.foreign_files import open_regular, parse_json, read_regular
 from foundation.text import nearest_names, printable
 from foundation.yaml_lines import parse_yaml, read_yaml
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from foundation.bounded_json import parse_json
 from foundation.errors import UserError
-from foundation.foreign_files import open_regular, read_regular
+from foundation.foreign_files import open_regular, parse_json, read_regular
 from foundation.text import printable
 from foundation.unavailable import is_number
 from workloads.models.config import LlamaConfig

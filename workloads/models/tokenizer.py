@@ -13,9 +13,8 @@ from pathlib import Path
 import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
-from foundation.bounded_json import parse_json
 from foundation.errors import UserError
-from foundation.foreign_files import read_regular
+from foundation.foreign_files import parse_json, read_regular
 
 #: Names of the supported byte-level pre-tokenizers (`tokenizer.ggml.pre`).
 BYTE_LEVEL_CUTS = ("gpt-2", "smollm", "llama-bpe", "qwen2")

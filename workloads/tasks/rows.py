@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foundation.bounded_json import parse_json
 from foundation.errors import UserError, listed
-from foundation.foreign_files import open_regular, read_regular
+from foundation.foreign_files import open_regular, parse_json, read_regular
 from foundation.text import printable
 from foundation.unavailable import Json
 from workloads.tasks.delimited import Cells, read_csv, read_tsv

@@ -25,8 +25,7 @@ from pydantic import (
 )
 
 from foundation.errors import UserError, unknown_name
-from foundation.validation import first_problem, place_of, sentence_of
-from foundation.yaml_lines import YamlFile, parse_yaml, read_yaml
+from foundation.yaml_lines import YamlFile, first_problem, parse_yaml, place_of, read_yaml, sentence_of
 from workloads.tasks.source import fold_label
 
 #: What `{field:change}` may do to a text.

@@ -14,7 +14,6 @@ from pathlib import Path
 from devices.errors import FileCause, FileError
 from devices.processes import Deadline, ProcessEnd, end_process_group, running_pid, supervise, write_pid_file
 from devices.transports.hold import Claim
-from devices.transports.lines import LineSplitter, OutputBudget
 from devices.transports.local.shell import LocalShellLink
 from devices.transports.shell.conversation import Patience
 from devices.transports.shell.holding import Holding, hold
@@ -25,8 +24,10 @@ from devices.transports.transport import (
     RUN_OUTPUT_LIMIT_BYTES,
     STREAM_OUTPUT_LIMIT_BYTES,
     FileStat,
+    LineSplitter,
     OnBytes,
     OnLine,
+    OutputBudget,
     Result,
     WhileWaiting,
 )

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from devices.errors import DeviceError, DeviceLost, FileCause, FileError
 from devices.processes import Deadline, ProcessEnd
 from devices.transports.hold import Claim, busy
+from devices.transports.shell.calls import Collected, file_error, missing_tool
 from devices.transports.shell.conversation import Conversation, Patience
 from devices.transports.shell.link import Channel, Link
-from devices.transports.shell.refusals import file_error, missing_tool
 from devices.transports.shell.scripts import RUNS, plain_path, quoted
-from devices.transports.shell.streams import Collected
 from foundation.text import decode
 
 HELD_MARK, QUESTION_MARK = "H", "Q"

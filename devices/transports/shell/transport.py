@@ -11,14 +11,11 @@ from pathlib import Path
 from devices.errors import FileCause, FileError
 from devices.processes import Deadline, ProcessEnd, parse_record
 from devices.transports.hold import Claim
-from devices.transports.lines import LineSplitter, OutputBudget
 from devices.transports.shell import scripts
-from devices.transports.shell.calls import Calls, path_argument
+from devices.transports.shell.calls import Calls, Collected, Counted, Pulled, chunks_of, file_error, path_argument
 from devices.transports.shell.conversation import Patience
 from devices.transports.shell.holding import Holding, hold
 from devices.transports.shell.link import Link
-from devices.transports.shell.refusals import file_error
-from devices.transports.shell.streams import Collected, Counted, Pulled, chunks_of
 from devices.transports.transport import (
     FILE_TIMEOUT_S,
     READ_LIMIT_BYTES,
@@ -26,8 +23,10 @@ from devices.transports.transport import (
     RUN_OUTPUT_LIMIT_BYTES,
     STREAM_OUTPUT_LIMIT_BYTES,
     FileStat,
+    LineSplitter,
     OnBytes,
     OnLine,
+    OutputBudget,
     Result,
     WhileWaiting,
 )

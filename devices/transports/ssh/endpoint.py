@@ -2,14 +2,25 @@
 
 An endpoint is an entry's device or its jump host. Its host key must be one that the inventory names; no key is trusted
 on first use.
+
+What the inventory leaves open comes from `~/.ssh/config`, with all that it includes. `ssh -G` gives it as ssh itself
+would use it. Where there is no ssh, paramiko's reader does, which lacks `Include`: that is put in its place before,
+without the condition of a block that it may stand in.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import getpass
+import os
+import pwd
+import re
+import shutil
 import struct
-from collections.abc import Callable
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,15 +30,23 @@ from pydantic import ValidationError
 
 from devices.errors import AccessRefused, HostKeyRefused
 from devices.inventory.entry import HOST_KEY_PATTERN, DeviceEntry, JumpHost
-from devices.transports.ssh.config import HostSettings, settings_of
-from foundation.text import printable
+from foundation.causes import cause_line
+from foundation.text import decode, printable
 
-DEFAULT_PORT = 22
+_DEFAULT_PORT = 22
 PEER_ERRORS = (
     *(paramiko.SSHException, EOFError, OSError, ValueError, TypeError, IndexError, struct.error),
     *(UnsupportedAlgorithm, InvalidSignature),
 )
 """What the library raises about a server: its thread hands on whatever a malformed message makes it stumble over."""
+_TIMEOUT_S = 10.0
+_LONGEST_INCLUSION = 16
+_SYSTEM_FILE = Path("/etc/ssh/ssh_config")
+# ssh's own names of keys; a list of several of these means that the configuration names none.
+_USUAL_KEYS = re.compile(r"~/\.ssh/id_(?:rsa|ecdsa|ecdsa_sk|ed25519|ed25519_sk|xmss|dsa)")
+# What ssh takes for a host's name (readconf.c, valid_hostname).
+_HOST = re.compile(r"(?!-)[^\s'\"`$\\;&<>|(){}\x00-\x1f]+")
+_NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -55,7 +74,7 @@ class Endpoint:
     def label(self) -> str:
         """The server's name in messages."""
         role = "the jump host of device" if self.is_jump else "device"
-        port = "" if self.port == DEFAULT_PORT else f":{self.port}"
+        port = "" if self.port == _DEFAULT_PORT else f":{self.port}"
         return f"{role} {self.device!r} ({printable(self.user, 60)}@{printable(self.host, 120)}{port})"
 
 
@@ -64,7 +83,7 @@ def endpoints(entry: DeviceEntry) -> tuple[Endpoint, ...]:
 
     Raises `AccessRefused` if no user is known, or the user's OpenSSH configuration can't be followed.
     """
-    look_up = functools.cache(settings_of)  # each server is asked for twice
+    look_up = functools.cache(_settings_of)  # each server is asked for twice
     jump = _before(entry, entry.name, (), entry.host or "", look_up)
     hops: list[Endpoint] = []
     while jump is not None:
@@ -79,14 +98,11 @@ def jump_of(entry: DeviceEntry) -> JumpHost | None:
     The inventory has no host keys of a server that only OpenSSH's configuration names. As in ssh, of the servers that
     one ProxyJump lists the first is reached by its own configuration. Raises `AccessRefused` for a way in a circle.
     """
-    return _before(entry, entry.name, (), entry.host or "", settings_of)
-
-
-LookUp = Callable[[str, str | None, int | None], HostSettings]
+    return _before(entry, entry.name, (), entry.host or "", _settings_of)
 
 
 def _before(
-    login: DeviceEntry | JumpHost, device: str, seen: tuple[str, ...], host: str, look_up: LookUp
+    login: DeviceEntry | JumpHost, device: str, seen: tuple[str, ...], host: str, look_up: _LookUp
 ) -> JumpHost | None:
     jump = login.jump
     if jump is None:
@@ -107,7 +123,7 @@ def _before(
     return None if jump is None else _with_first(jump, device, (*seen, host), look_up)
 
 
-def _with_first(jump: JumpHost, device: str, seen: tuple[str, ...], look_up: LookUp) -> JumpHost:
+def _with_first(jump: JumpHost, device: str, seen: tuple[str, ...], look_up: _LookUp) -> JumpHost:
     """Returns the chain with what comes before its first server."""
     inner = (
         _before(jump, device, seen, jump.host, look_up)
@@ -117,7 +133,7 @@ def _with_first(jump: JumpHost, device: str, seen: tuple[str, ...], look_up: Loo
     return jump if inner is None else jump.model_copy(update={"jump": inner})
 
 
-def _endpoint(device: str, login: DeviceEntry | JumpHost, alias: str, look_up: LookUp, *, is_jump: bool) -> Endpoint:
+def _endpoint(device: str, login: DeviceEntry | JumpHost, alias: str, look_up: _LookUp, *, is_jump: bool) -> Endpoint:
     settings = look_up(alias, login.user, login.port)
     try:
         user = login.user or settings.user or getpass.getuser()
@@ -131,7 +147,7 @@ def _endpoint(device: str, login: DeviceEntry | JumpHost, alias: str, look_up: L
         device=device,
         is_jump=is_jump,
         host=settings.host,
-        port=login.port or settings.port or DEFAULT_PORT,
+        port=login.port or settings.port or _DEFAULT_PORT,
         user=user,
         key_file=key_file,
         key_passphrase_env=login.key_passphrase_env,
@@ -167,11 +183,11 @@ def require_enrolled(endpoint: Endpoint, key: paramiko.PKey) -> None:
             f"{endpoint.label} is not enrolled: it shows the host key {host_key_text(key)}, and the inventory names "
             f"none; compare it on the device and run `suite devices enroll {endpoint.device}`."
         )
-    if not any(is_same(text, key) for text in endpoint.host_keys):
+    if not any(_is_same(text, key) for text in endpoint.host_keys):
         raise changed(endpoint, key)
 
 
-def is_same(text: str, key: paramiko.PKey) -> bool:
+def _is_same(text: str, key: paramiko.PKey) -> bool:
     """Returns whether this text of the inventory, with or without a key type, identifies the key."""
     match = HOST_KEY_PATTERN.fullmatch(text)
     return match is not None and match["fingerprint"] == key.fingerprint and match["type"] in (None, key.get_name())
@@ -185,3 +201,155 @@ def changed(endpoint: Endpoint, key: paramiko.PKey) -> HostKeyRefused:
         f"if you know why it changed, compare the new key on the device, remove `host_keys` from the inventory and run "
         f"`suite devices enroll {endpoint.device}`."
     )
+
+
+@dataclass(frozen=True)
+class HostSettings:
+    """What the configuration says of a host. None: nothing.
+
+    `key_files`: as named there, whether they exist or not; `only_key_files`: the agent's other keys are not to be
+    tried. `jumps`: the servers on the way, the first one first, each as `[user@]host[:port]`.
+    """
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+    key_files: tuple[Path, ...] | None = None
+    only_key_files: bool = False
+    jumps: tuple[str, ...] = ()
+
+
+_LookUp = Callable[[str, str | None, int | None], HostSettings]
+
+
+def _settings_of(host: str, user: str | None = None, port: int | None = None) -> HostSettings:
+    """Returns what the configuration says of `host`; `user` and `port` are those that take precedence over it.
+
+    Raises `AccessRefused` for a configuration that ssh would refuse, and for a `ProxyCommand`.
+    """
+    file = Path.home() / ".ssh" / "config"
+    # ssh looks for it in the folder of the user's account, whatever HOME is.
+    usual = file == Path(_account_folder()) / ".ssh" / "config"
+    if not _HOST.fullmatch(host) or not (file.is_file() or (usual and _SYSTEM_FILE.is_file())):
+        return HostSettings(host)
+    ssh = shutil.which("ssh")
+    if ssh is None:
+        return _settings(host, user, port, _read_by_paramiko(file, host))
+    with _as_option(file, usual=usual) as option:
+        return _settings(host, user, port, _read_by_ssh(ssh, option, host, user, port))
+
+
+def _account_folder() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return ""
+
+
+@contextlib.contextmanager
+def _as_option(file: Path, *, usual: bool) -> Iterator[Sequence[str]]:
+    """Yields the options by which ssh reads this file; none for the one that it reads by itself."""
+    if usual:
+        yield ()
+        return
+    with tempfile.NamedTemporaryFile("w", prefix="ssh-config-", encoding="utf-8") as copy:
+        copy.write(_with_inclusions(file))
+        copy.flush()
+        yield ("-F", copy.name)
+
+
+def _read_by_ssh(ssh: str, option: Sequence[str], host: str, user: str | None, port: int | None) -> list[list[str]]:
+    command = [ssh, *option, *(("-l", user) if user else ()), *(("-p", str(port)) if port else ()), "-G", "--", host]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = f"ssh -G gives no answer within {_TIMEOUT_S:g} s"
+        raise _unusable(host, reason if isinstance(error, subprocess.TimeoutExpired) else str(error)) from error
+    if done.returncode:
+        raise _unusable(host, cause_line(decode(done.stderr)).removeprefix(": ") or f"exit code {done.returncode}")
+    return [line.split(" ", 1) for line in decode(done.stdout).splitlines() if " " in line]
+
+
+def _read_by_paramiko(file: Path, host: str) -> list[list[str]]:
+    try:
+        found = paramiko.SSHConfig.from_text(_with_inclusions(file)).lookup(host)
+    except (paramiko.SSHException, ValueError, KeyError, IndexError) as error:
+        raise _unusable(host, str(error)) from error
+    lists: Mapping[str, str | list[str]] = dict(found)
+    return [[key, item] for key, value in lists.items() for item in ([value] if isinstance(value, str) else value)]
+
+
+def _unusable(host: str, reason: str) -> AccessRefused:
+    return AccessRefused(
+        f"~/.ssh/config can't be used for {printable(host, 80)!r} ({printable(reason, 160)}); correct it until "
+        f"`ssh -G {printable(host, 80)}` prints no error."
+    )
+
+
+def _with_inclusions(file: Path, depth: int = 0) -> str:
+    """Returns the text with each `Include` replaced; what follows one belongs to the block that it stands in."""
+    try:
+        lines = decode(file.read_bytes()).splitlines()
+    except OSError:
+        return ""  # as ssh does: a file that isn't there includes nothing
+    result: list[str] = []
+    block = "Host *"
+    for line in lines:
+        words = re.split(r"[\s=]+", line.strip(), maxsplit=1)
+        if words[0].lower() in ("host", "match"):
+            block = line
+        if words[0].lower() != "include" or depth >= _LONGEST_INCLUSION:
+            result.append(line)
+            continue
+        for pattern in words[1].replace('"', "").split() if len(words) > 1 else ():
+            below_root = str(Path.home() / ".ssh" / Path(pattern).expanduser()).lstrip("/")
+            result += [_with_inclusions(found, depth + 1) for found in sorted(Path("/").glob(below_root))]
+        result.append(block)
+    return "\n".join(result) + "\n"
+
+
+def _settings(host: str, user: str | None, port: int | None, lines: Sequence[Sequence[str]]) -> HostSettings:
+    values: dict[str, str] = {}
+    keys: list[str] = []
+    for key, value in lines:
+        name = key.lower()
+        if name == "identityfile":
+            keys.append(value.strip().strip('"'))
+        else:
+            values.setdefault(name, value.strip())
+    jumps = values.get("proxyjump", _NONE)
+    if jumps.lower() == _NONE and values.get("proxycommand", _NONE).lower() != _NONE:
+        raise AccessRefused(
+            f"~/.ssh/config reaches {printable(host, 80)!r} by a ProxyCommand, which is not followed here; name the "
+            "server between by ProxyJump there, or as `jump` in the inventory."
+        )
+    found_port = values.get("port", "")
+    address = values.get("hostname", host)
+    at = port or (int(found_port) if found_port.isdecimal() else None)
+    whom = user or values.get("user")
+    named = keys and not (len(keys) > 1 and all(map(_USUAL_KEYS.fullmatch, keys)))
+    tokens = _tokens(host, address, whom, at)
+    return HostSettings(
+        host=address,
+        user=whom,
+        port=at,
+        key_files=tuple(_key_file(key, tokens) for key in keys if key.lower() != _NONE) if named else None,
+        only_key_files=values.get("identitiesonly") == "yes",
+        jumps=() if jumps.lower() == _NONE else tuple(part.strip() for part in jumps.split(",")),
+    )
+
+
+def _tokens(alias: str, address: str, user: str | None, port: int | None) -> Mapping[str, str]:
+    """Returns what ssh_config(5) puts in place of the tokens in the name of a key file."""
+    local = getpass.getuser()
+    return {
+        **{"%": "%", "d": str(Path.home()), "h": address, "n": alias, "p": str(port or 22), "r": user or local},
+        **{"u": local, "i": str(os.getuid())},
+    }
+
+
+def _key_file(text: str, tokens: Mapping[str, str]) -> Path:
+    text = re.sub(r"\$\{(\w+)\}", lambda match: os.environ.get(match[1], match[0]), text)
+    text = re.sub(r"%(.)", lambda match: tokens.get(match[1], match[0]), text)
+    path = Path(text).expanduser()
+    return path if path.is_absolute() else Path.home() / path

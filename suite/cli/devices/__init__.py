@@ -1,4 +1,4 @@
 """`suite devices` and its commands.
 
-Start at list.py, which has the group.
+Start at inspection.py, which has the group, with `list` and `check`.
 """

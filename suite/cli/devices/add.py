@@ -1,20 +1,29 @@
-"""`suite devices add`: adds a device to the inventory; `suite devices schema`: its JSON Schema, for editors."""
+"""`suite devices add`, `enroll`: write a device into the inventory, and its key once the user has compared it.
+
+`suite devices schema` prints the inventory's JSON Schema, for editors.
+"""
 
 from __future__ import annotations
 
 import shlex
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from devices.inventory.editing import add_device
-from devices.inventory.entry import KIND_DEFAULTS
-from devices.inventory.json_schema import inventory_schema
-from devices.inventory.reading import load
-from suite import exit_codes
-from suite.cli.options import inventory_option
-from suite.cli.output import print_json, print_plain
+from devices.access.enrollment import enroll as enroll_entry
+from devices.errors import HostKeyRefused, InventoryError
+from devices.inventory.entry import KIND_DEFAULTS, DeviceEntry, inventory_schema
+from devices.inventory.inventory_file import add_device, change_device, load
+from devices.transports.ssh.endpoint import Endpoint
+from suite.cli.options import inventory_option, open_inventory
+from suite.cli.output import print_json, print_line, print_plain
+from suite.errors import ExitCode
+
+# The time it takes to find the phone, unlock it and read its question.
+_ANSWER_S = 120.0
 
 
 @click.command("add")
@@ -45,7 +54,7 @@ def add(name: str, inventory_path: Path, **values: Any) -> int:
     where = "" if inventory_path == Path("inventory.yaml") else f" --inventory {shlex.quote(str(inventory_path))}"
     step = f"suite devices {'check' if entry.transport == 'local' else 'enroll'} {name}{where}"
     print_plain(f"next: {step}")
-    return exit_codes.OK
+    return ExitCode.OK
 
 
 @click.command("schema")
@@ -56,4 +65,82 @@ def schema() -> int:
     suite devices schema > inventory.schema.json
     """
     print_json(inventory_schema())
-    return exit_codes.OK
+    return ExitCode.OK
+
+
+@click.command("enroll")
+@click.argument("name")
+@click.option("--fingerprint", help="What the device's key must be: SHA256:…, as `ssh-keygen -l` shows it.")
+@click.option("--jump-fingerprint", multiple=True, help="The same for a jump host; once for each.")
+@click.option("--yes", is_flag=True, help="Don't ask; needs --fingerprint.")
+@inventory_option
+def enroll(
+    name: str, fingerprint: str | None, jump_fingerprint: tuple[str, ...], yes: bool, inventory_path: Path
+) -> int:
+    """Write an SSH device's host key into the inventory, after you have compared it; have a phone authorise you.
+
+    \b
+    suite devices enroll jetson
+    suite devices enroll phone
+    suite devices enroll jetson --yes --fingerprint SHA256:…
+    """
+    if yes and not fingerprint:
+        raise click.UsageError("--yes needs --fingerprint: a key that nobody compared is not to be trusted")
+    inventory, _ = open_inventory(inventory_path)
+    if name not in inventory.devices:
+        inventory.select(name)
+        raise InventoryError(f"{name!r} is a selection; enroll one device at a time, by its name.")
+
+    if inventory.devices[name].transport == "adb":
+        return _authorise(inventory.devices[name])
+
+    def judge(endpoint: Endpoint, text: str) -> None:
+        expected = jump_fingerprint if endpoint.is_jump else (fingerprint,) if fingerprint else ()
+        print_line(f"{endpoint.label} shows the host key")
+        print_line(f"  {text}")
+        if expected:
+            _compare(endpoint, text, expected)
+        if not expected or not yes:
+            _ask(endpoint, text)
+
+    values = enroll_entry(inventory.devices[name], judge)
+    if not values:
+        print_line(f"{name} is enrolled already, and shows the same key")
+        return ExitCode.OK
+    change_device(inventory_path, name, values)
+    print_line(f"{inventory_path} has the host key of {name} now; next: suite devices check {name}")
+    return ExitCode.OK
+
+
+def _authorise(entry: DeviceEntry) -> int:
+    """Waits for consent on the phone: over adb the device asks and keeps the answer, so nothing is written here."""
+    from devices.access.enrollment import await_authorisation  # its library takes a while to load
+
+    print_line(f"{entry.name} is reached by adb: nothing is written, as the phone itself keeps who may use it")
+    await_authorisation(entry, print_line, wait_s=_ANSWER_S if sys.stdin.isatty() else 0.0)
+    print_line(f"{entry.name} has authorised this computer and answers; next: suite devices check {entry.name}")
+    return ExitCode.OK
+
+
+def _compare(endpoint: Endpoint, text: str, expected: Sequence[str]) -> None:
+    if text.split()[-1:] not in [one.split()[-1:] for one in expected]:
+        raise HostKeyRefused(
+            f"{endpoint.label} shows the host key {text}, and {' or '.join(expected)} was expected; nothing was "
+            "written: look on the device itself which of them is its own."
+        )
+
+
+def _ask(endpoint: Endpoint, text: str) -> None:
+    if not sys.stdin.isatty():
+        option = "--jump-fingerprint" if endpoint.is_jump else "--fingerprint"
+        raise HostKeyRefused(
+            f"{endpoint.label} shows the host key {text}, and there is no terminal to ask on; nothing was written: "
+            f"compare it and pass it with --yes {option} {text.split()[-1]}."
+        )
+    kind = text.split()[0].removeprefix("ssh-").split("-")[0]
+    print_line("compare it with what the device itself says:")
+    print_line(f"  ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub")
+    if not click.confirm("Is it the same?"):
+        raise HostKeyRefused(
+            f"{endpoint.label} was not enrolled and nothing was written; find out which machine answers."
+        )

@@ -9,14 +9,13 @@ from pathlib import Path
 import click
 
 from devices.access.connect import connect
-from devices.inventory.editing import change_device
+from devices.inventory.inventory_file import change_device
 from foundation.errors import UserError
 from foundation.text import printable
-from suite import exit_codes
-from suite.cli.open_inventory import open_inventory
-from suite.cli.options import inventory_option
+from suite.cli.options import inventory_option, open_inventory
 from suite.cli.output import print_json, print_line, print_plain
 from suite.energy.calibration import Calibration, calibrate
+from suite.errors import ExitCode
 
 _DEFAULT_SECONDS = 10.0
 
@@ -70,7 +69,7 @@ def calibrate_device(
         print_plain(f"{inventory_path} has it now; `suite devices check {entry.name}` shows the power", err=as_json)
     elif not as_json:
         print_plain(f"{inventory_path} stays as it is")
-    return exit_codes.OK
+    return ExitCode.OK
 
 
 def _question(found: Calibration, path: Path) -> str:

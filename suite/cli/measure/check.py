@@ -1,8 +1,13 @@
-"""`suite check`: the suite measures itself."""
+"""`suite check`: the suite measures itself; `suite selftest`: it tries its own rules on simulated numbers.
+
+The simulation is not part of the installed package: it is among the benchmarks of a checkout (docs/regression.md).
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,19 +16,18 @@ import click
 
 from devices.inventory.entry import DeviceEntry
 from foundation.errors import UserError
-from suite import exit_codes
-from suite.checks.gradients import GradientQuality, check_gradients
-from suite.checks.overhead import sampler_overhead
-from suite.cli.open_inventory import open_inventory
-from suite.cli.options import inventory_option
+from suite.checks import GradientQuality, check_gradients, sampler_overhead
+from suite.cli.options import inventory_option, open_inventory
 from suite.cli.output import print_json, print_plain
 from suite.display import Display
+from suite.errors import ExitCode
 from suite.home import Home, in_use
 from suite.planning import forecast
 from suite.planning.plan import Plan, RunPlan
 from workloads.quantize.settings import DEFAULT_SETTINGS
 
 _SIZES = "1e-1,3e-2,1e-2,3e-3,1e-3"
+_CHECKOUT = Path(__file__).parents[3]
 
 
 def _numbers(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[float, ...]:
@@ -85,14 +89,14 @@ def check(
             dataclasses.replace(plan, eps=eps)  # refuses what no program can compute with
         with in_use(home):
             found = _print_gradients(plan, sizes, perturbations, entries[0], home, as_json)
-        return exit_codes.OK if len(found) == len(quants) else exit_codes.INCOMPLETE
+        return ExitCode.OK if len(found) == len(quants) else ExitCode.INCOMPLETE
     with in_use(home):
         cost = sampler_overhead(plan, entries[0], home, Display())
     if as_json:
         print_json(dataclasses.asdict(cost))
     else:
         print_plain(str(cost))
-    return exit_codes.OK
+    return ExitCode.OK
 
 
 def _print_gradients(
@@ -107,3 +111,22 @@ def _print_gradients(
     if as_json:
         print_json([dataclasses.asdict(quality) for quality in found])
     return {quality.quant for quality in found}
+
+
+@click.group("selftest")
+def selftest_group() -> None:
+    """Try the suite's own rules on simulated numbers."""
+
+
+@selftest_group.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def regression(arguments: tuple[str, ...]) -> int:
+    """Count false alerts, steps caught and sessions spent, beside the rules of public tools.
+
+    The same as `python -m benchmarks.regression` in a checkout of the project, which has the options (--help).
+    """
+    if not (_CHECKOUT / "benchmarks" / "regression").is_dir():
+        raise UserError(
+            "the simulation is not part of the installed package: run `python -m benchmarks.regression` in a checkout"
+        )
+    return subprocess.run([sys.executable, "-m", "benchmarks.regression", *arguments], cwd=_CHECKOUT).returncode

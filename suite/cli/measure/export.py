@@ -7,16 +7,15 @@ from typing import Any
 
 import click
 
-from suite import exit_codes
+from foundation.text import format_rounded
 from suite.cli.options import inventory_option
 from suite.cli.output import print_json, print_plain
 from suite.cli.workload_options import plan_of, workload_options
 from suite.display import Display
+from suite.errors import ExitCode
 from suite.home import Home, in_use
 from suite.planning.forecast import find_obstacles
-from suite.preparing.inputs import load_inputs
-from suite.preparing.preparation import prepare
-from suite.rounding import format_rounded
+from suite.preparing.preparation import load_inputs, prepare
 from workloads.export.artifact import ArtifactCache
 
 
@@ -42,7 +41,7 @@ def export(as_json: bool, inventory_path: Path, **settings: Any) -> int:
     for line in preparation.left_out_lines():
         display.note(line)
     failed = any(item.status == "failed" for item in preparation.left_out)
-    code = exit_codes.INCOMPLETE if failed else exit_codes.OK
+    code = ExitCode.INCOMPLETE if failed else ExitCode.OK
     documents = [
         {
             **item.artifact.document,

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import click
 
-from suite import exit_codes
-from suite.cli.open_inventory import open_inventory
-from suite.cli.options import inventory_option
+from foundation.text import format_duration, format_rounded
+from suite.cli.options import inventory_option, open_inventory
 from suite.cli.output import TextTable, print_json, print_line, print_table
 from suite.cli.workload_options import check_inputs
+from suite.errors import ExitCode
 from suite.planning import forecast as demands
 from suite.planning.forecast import Forecast, forecast
 from suite.planning.plan import Plan, RunPlan
 from suite.planning.plan_file import load_plan_file
-from suite.rounding import format_duration, format_rounded
 
 _COLUMNS = ("model", "shape", "settings", "devices", "sessions", "steps", "time on a device")
 
@@ -46,7 +45,7 @@ def check_plan(path: Path, as_json: bool, inventory_path: Path) -> int:
         documents = [{"plan": part.document(), "forecast": dataclasses.asdict(found)} for part, found in forecasts]
         devices = {name: {"seconds": value} for name, value in seconds.items()}
         print_json({"plans": documents, "devices": devices, "budget_minutes": plan.budget_minutes})
-        return exit_codes.OK
+        return ExitCode.OK
     table = TextTable(pads=True)
     for name in _COLUMNS:
         table.add_column(name, overflow="fold")
@@ -61,7 +60,7 @@ def check_plan(path: Path, as_json: bool, inventory_path: Path) -> int:
     print_line(
         f"export: about {format_duration(sum(found.export_seconds for _, found in forecasts))} for what is not cached"
     )
-    return exit_codes.OK
+    return ExitCode.OK
 
 
 def _seconds_on(device: str, forecasts: list[tuple[Plan, Forecast]]) -> float:

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from devices.inventory.reading import Inventory
+from devices.inventory.inventory_file import Inventory
 from foundation.errors import UserError
+from foundation.text import format_rounded
 from foundation.unavailable import Json, Unavailable, as_document
 from reports.model.measurement import Measurement, devices_of
 from reports.model.reading import Number
 from reports.tables.rankings import busy_sentences, device_sentence
-from suite import exit_codes
-from suite.cli.open_inventory import open_inventory
-from suite.cli.options import inventory_option
+from suite.cli.options import inventory_option, open_inventory
 from suite.cli.output import (
     TextTable,
     print_json,
@@ -30,12 +29,12 @@ from suite.cli.output import (
     typeable,
 )
 from suite.cli.workload_options import OwnOrNumber, check_inputs, plan_of, refuse_settings, workload_options
+from suite.errors import ExitCode
 from suite.home import Home
 from suite.planning import forecast as demands
 from suite.planning.forecast import forecast
 from suite.planning.plan import Plan, RunPlan, shapes_of_total
 from suite.planning.plan_file import load_plan_file
-from suite.rounding import format_rounded
 from suite.store.identity import checked_tag
 
 if TYPE_CHECKING:
@@ -269,7 +268,7 @@ def _print_outcome(outcome: Outcome, as_json: bool) -> int:
         for line in (*reasons(outcome.measurements), *findings(outcome.measurements)):
             print_line(line)
         print_plain(f"report: {require_written(outcome.report)}")
-    return exit_codes.OK if outcome.complete else exit_codes.INCOMPLETE
+    return ExitCode.OK if outcome.complete else ExitCode.INCOMPLETE
 
 
 def _print_forecast(plan: RunPlan, inventory: Inventory, words: Sequence[str], as_json: bool) -> int:
@@ -286,4 +285,4 @@ def _print_forecast(plan: RunPlan, inventory: Inventory, words: Sequence[str], a
             size = format_rounded(demands.files_bytes(plan, found) / 1e6)
             print_plain(f"disk of all plans: {size} MB of programs and weights, what they share counted once")
         print_plain(f"to do it: {shlex.join(['suite', *(word for word in words if word != '--dry-run')])}")
-    return exit_codes.OK
+    return ExitCode.OK

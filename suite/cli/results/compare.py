@@ -15,10 +15,9 @@ from foundation.unavailable import Json, Unavailable, as_document
 from reports.files import page_or_reason
 from reports.model.histories import Compared, ComparedMetric
 from reports.site.build import build_comparison
-from suite import exit_codes
-from suite.cli.open_store import open_store
-from suite.cli.options import inventory_option
+from suite.cli.options import inventory_option, open_store
 from suite.cli.output import TextTable, format_value, print_json, print_line, print_plain, print_table, require_written
+from suite.errors import ExitCode
 from suite.home import Home
 from suite.nightly.evidence import device_state
 from suite.regression.comparison import MIN_SESSIONS
@@ -126,7 +125,7 @@ def compare(before: str, after: str, as_json: bool, inventory_path: Path) -> int
     else:
         _print(found)
         print_plain(f"report: {require_written(page)}")
-    return exit_codes.OK
+    return ExitCode.OK
 
 
 def _print(found: TwoSides) -> None:

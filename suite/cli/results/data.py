@@ -6,10 +6,9 @@ from pathlib import Path
 
 import click
 
-from suite import exit_codes
-from suite.cli.open_store import open_store
-from suite.cli.options import inventory_option
+from suite.cli.options import inventory_option, open_store
 from suite.cli.output import print_line
+from suite.errors import ExitCode
 from suite.exchange.dump import export_documents, export_tables
 from suite.exchange.importing import check_lab, import_run, read_document
 from suite.exchange.perfetto import write_trace
@@ -52,7 +51,7 @@ def export_data(selection: str, file_format: str, folder: Path, inventory_path: 
             written = export_tables(store, runs, file_format, folder)
     for path in written:
         print_line(str(path))
-    return exit_codes.OK
+    return ExitCode.OK
 
 
 @data_group.command("import")
@@ -80,7 +79,7 @@ def import_data(files: tuple[Path, ...], lab: str, inventory_path: Path) -> int:
     finally:
         if store is not None:
             store.close()
-    return exit_codes.OK
+    return ExitCode.OK
 
 
 @click.command()
@@ -101,4 +100,4 @@ def trace(run: str, path: Path | None, inventory_path: Path) -> int:
     """
     with open_store(inventory_path, nothing="no run yet") as store:
         print_line(str(write_trace(store, run, path)))
-    return exit_codes.OK
+    return ExitCode.OK

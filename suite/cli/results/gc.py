@@ -12,15 +12,13 @@ import click
 
 from devices.errors import DeviceError
 from foundation.errors import UserError
+from foundation.text import format_rounded
 from foundation.unavailable import Json
-from suite import exit_codes
-from suite.cli.open_inventory import open_inventory
-from suite.cli.options import inventory_option
+from suite.cli.options import inventory_option, open_inventory
 from suite.cli.output import TextTable, print_json, print_line, print_table
+from suite.errors import ExitCode
 from suite.home import Home, alone
-from suite.retention.removal import carry_out
-from suite.retention.survey import DeviceItem, Item, Rules, clear_device, spare, survey, survey_device
-from suite.rounding import format_rounded
+from suite.retention.survey import DeviceItem, Item, Rules, carry_out, clear_device, spare, survey, survey_device
 from suite.store.store import Store
 
 
@@ -68,7 +66,7 @@ def gc(selection: str | None, keep_days: float, dry_run: bool, yes: bool, as_jso
             done = carry_out(item for item in now if (item.path, item.action) in agreed)
         freed, failures = done.freed_bytes, done.failures
     _end([_document(item, home) for item in items], freed, failures, as_json=as_json)
-    return exit_codes.ERROR if failures else exit_codes.OK
+    return ExitCode.ERROR if failures else ExitCode.OK
 
 
 def _surveyed(home: Home, rules: Rules) -> list[Item]:
@@ -115,7 +113,7 @@ def _on_devices(selection: str, rules: Rules, inventory_path: Path, *, dry_run: 
         for item in items
     ]
     _end(documents, freed, failures, as_json=as_json)
-    return exit_codes.INCOMPLETE if failures else exit_codes.OK
+    return ExitCode.INCOMPLETE if failures else ExitCode.OK
 
 
 def _agreed(count: int) -> bool:

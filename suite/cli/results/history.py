@@ -11,13 +11,12 @@ import click
 
 from foundation.unavailable import Json
 from reports.model.histories import Change, HistoryPoint, MetricHistory
-from suite import exit_codes
-from suite.cli.open_store import open_store
-from suite.cli.options import inventory_option
+from suite.cli.options import inventory_option, open_store
 from suite.cli.output import format_span, format_value, local_time, print_json, print_line
+from suite.errors import ExitCode
 from suite.report_data.source import StoreSource
 from suite.store.finding import find_series
-from suite.store.history import Series, StoredVerdict, series_list, verdicts_on
+from suite.store.series import Series, StoredVerdict, series_list, verdicts_on
 from suite.store.store import Store
 
 _CHANGES = ("regressed", "improved", "inconclusive")
@@ -63,7 +62,7 @@ def history(series: str | None, runs: bool, as_json: bool, inventory_path: Path)
     else:
         for line in lines or ["nothing stored yet"]:
             print_line(line)
-    return exit_codes.OK
+    return ExitCode.OK
 
 
 def _history_of(store: Store, series: Series) -> MetricHistory:

@@ -9,14 +9,12 @@ import click
 
 from foundation.errors import UserError
 from foundation.text import printable
-from suite import exit_codes
-from suite.cli.open_store import open_store
-from suite.cli.options import inventory_option
+from suite.cli.options import inventory_option, open_store
 from suite.cli.output import print_json, print_line
-from suite.store.acceptances import accept_points, newest_point, regressed_points
+from suite.errors import ExitCode
 from suite.store.finding import LATEST, find_run, find_series_or_run
-from suite.store.history import Series
 from suite.store.identity import author, checked_tag
+from suite.store.series import Series, accept_points, newest_point, regressed_points
 from suite.store.tags import tag_list, tag_run, take_away
 
 _LONGEST = 2000
@@ -55,7 +53,7 @@ def accept(target: str, why: str, run_text: str | None, inventory_path: Path) ->
         accept_points(store, points, author(), reason)
     for point in points:
         print_line(f"accepted {point.series} from run {point.run_id} on")
-    return exit_codes.OK
+    return ExitCode.OK
 
 
 @click.command()
@@ -77,7 +75,7 @@ def annotate(target: str, text: str, inventory_path: Path) -> int:
         else:
             store.annotate(author(), remark, run_id=found)
     print_line(f"noted on {found.name if isinstance(found, Series) else f'run {found}'}")
-    return exit_codes.OK
+    return ExitCode.OK
 
 
 def _checked_remark(text: str, where: str) -> str:
@@ -114,13 +112,13 @@ def tag(name: str | None, run_text: str | None, move: bool, delete: bool, as_jso
         with open_store(inventory_path, read_only=False) as store:
             freed = take_away(store, name, author())
         print_line(f"{freed.name} is no tag any more; it was run {freed.run_id}")
-        return exit_codes.OK
+        return ExitCode.OK
     checked_tag(name)
     with open_store(inventory_path, read_only=False) as store:
         run_id = find_run(store, run_text or LATEST)
         new = tag_run(store, name, run_id, author(), move=move)
     print_line(f"tag {name} is run {run_id}{'' if new else ' already'}")
-    return exit_codes.OK
+    return ExitCode.OK
 
 
 def _listed(inventory_path: Path, as_json: bool, *, changes: bool) -> int:
@@ -130,9 +128,9 @@ def _listed(inventory_path: Path, as_json: bool, *, changes: bool) -> int:
         tags = tag_list(store)
     if as_json:
         print_json([dataclasses.asdict(item) for item in tags])
-        return exit_codes.OK
+        return ExitCode.OK
     for item in tags:
         print_line(f"{item.name}  {item.run_id}  {item.at} by {item.author}")
     if not tags:
         print_line("no run has a tag: `suite tag NAME` gives the newest one a name")
-    return exit_codes.OK
+    return ExitCode.OK

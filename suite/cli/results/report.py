@@ -11,11 +11,10 @@ import click
 from foundation.errors import UserError
 from reports.site.build import build, build_training
 from reports.site.serving import LOOPBACK, SiteServer
-from reports.site.single_file import write_single_file
-from suite import exit_codes
-from suite.cli.open_store import open_store
-from suite.cli.options import inventory_option
+from reports.site.writing import write_single_file
+from suite.cli.options import inventory_option, open_store
 from suite.cli.output import print_plain
+from suite.errors import ExitCode
 from suite.home import Home
 from suite.report_data.source import StoreSource
 from suite.store.finding import find_run
@@ -51,7 +50,7 @@ def report(run: str | None, out: Path | None, single: Path | None, page: str | N
     if single is not None:
         built = write_single_file(built if page is None else _page(folder, page), single)
     print_plain(str(built))
-    return exit_codes.OK
+    return ExitCode.OK
 
 
 @contextmanager
@@ -105,4 +104,4 @@ def serve(host: str, port: int, site: Path | None, no_build: bool, inventory_pat
             server.serve_forever()
         except KeyboardInterrupt:
             print_plain("stopped", err=True)
-    return exit_codes.OK
+    return ExitCode.OK

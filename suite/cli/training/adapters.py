@@ -8,10 +8,9 @@ import click
 
 from foundation.errors import UserError
 from reports.model.training import Training
-from suite import exit_codes
-from suite.cli.open_store import open_store
-from suite.cli.options import inventory_option
+from suite.cli.options import inventory_option, open_store
 from suite.cli.output import TextTable, print_json, print_line, print_table
+from suite.errors import ExitCode
 from suite.home import Home
 from suite.store.trainings import Trainings
 
@@ -36,17 +35,17 @@ def list_adapters(as_json: bool, inventory_path: Path) -> int:
         found = Trainings(store.database).all()[::-1]
     if as_json:
         print_json({"trainings": [one.document() for one in found]}, finite=True)
-        return exit_codes.OK
+        return ExitCode.OK
     if not found:
         print_line("nothing was trained yet: start with `suite train`")
-        return exit_codes.OK
+        return ExitCode.OK
     table = TextTable()
     for name in ("training", "model", "method", "steps", "accuracy", "status"):
         table.add_column(name, justify="right" if name in ("steps", "accuracy") else "left", overflow="fold")
     for one in found:
         table.add_texts(_row(one))
     print_table(table)
-    return exit_codes.OK
+    return ExitCode.OK
 
 
 def _row(one: Training) -> list[str]:
@@ -73,7 +72,7 @@ def export_adapter(training_id: str, folder: Path, inventory_path: Path) -> int:
     suite adapters list
     suite adapters export 2026-11-29T11-20-01-ab12.local-int8.1f0c2d3e adapter
     """
-    from suite.training.adapters import write_adapter
+    from suite.training.checkpoints import write_adapter
 
     if folder.exists():
         raise UserError(f"{folder} exists already: name a new folder.")
@@ -81,4 +80,4 @@ def export_adapter(training_id: str, folder: Path, inventory_path: Path) -> int:
         training = Trainings(store.database).one(training_id)
     write_adapter(training, Home.locate(inventory_path), folder)
     print_line(f"adapter of step {training.steps}: {folder}")
-    return exit_codes.OK
+    return ExitCode.OK

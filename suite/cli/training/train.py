@@ -1,20 +1,24 @@
-"""`suite train`: train an adapter on devices, see what it is worth on the way, and keep it."""
+"""`suite train`: train an adapter on devices, see what it is worth on the way, and keep it.
+
+`suite race`: ways of training against each other: cost to an accuracy, accuracy under a budget, the Pareto front.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from foundation.errors import UserError
+from foundation.text import format_rounded
 from foundation.unavailable import Unavailable, as_document
+from reports.model.race import Budget, Contender, Estimate, Race
+from reports.model.reading import Interval, Number
 from reports.model.training import Training
-from suite import exit_codes
-from suite.cli.open_inventory import open_inventory
-from suite.cli.options import inventory_option
+from suite.cli.options import inventory_option, open_inventory
 from suite.cli.output import (
     TextTable,
     print_json,
@@ -22,18 +26,72 @@ from suite.cli.output import (
     print_plain,
     print_table,
     require_written,
+    typeable,
 )
-from suite.cli.training.options import training_fields, training_options
-from suite.cli.workload_options import plan_of, refuse_settings, workload_options
+from suite.cli.workload_options import OwnOrNumber, listed, plan_of, refuse_settings, shape_options, workload_options
+from suite.errors import ExitCode
 from suite.home import Home
-from suite.rounding import format_rounded
-from suite.training.plan import TrainingPlan
+from suite.planning.plan import Plan
+from suite.results.race import races
+from suite.results.race_winners import amount
+from suite.training.plan import SCHEDULES, TrainingPlan, race_plans
+from workloads.method import METHODS
+from workloads.quantize.settings import QUANTIZATION_SETTINGS
+
+_F = TypeVar("_F", bound=Callable[..., object])
+_PLAN = TrainingPlan(Plan(devices=()))
+_OF_TRAINING = ("steps", "eval_every", "checkpoint_every", "examples", "schedule", "target", "adapter")
+_BUDGETS = ("budget_minutes", "budget_joules")
+
+
+def _training_options(function: _F) -> _F:
+    """Adds the options, named as the fields of a TrainingPlan and its Plan."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def _training_fields(settings: dict[str, Any]) -> dict[str, Any]:
+    """Takes the fields of a TrainingPlan, all but its Plan, out of `settings` and returns them."""
+    own = {name: settings.pop(name) for name in (*_OF_TRAINING, *_BUDGETS)}
+    adapter = own["adapter"]
+    return own | {"adapter": None if adapter is None else str(adapter.resolve())}
+
+
+_OPTIONS = (
+    click.option("--steps", default=_PLAN.steps, show_default=True, help="Training steps."),
+    click.option("--eval-every", default=_PLAN.eval_every, show_default=True, help="Steps between evaluations."),
+    click.option(
+        "--checkpoint-every", default=_PLAN.checkpoint_every, show_default=True, help="Steps between saved states."
+    ),
+    click.option("--examples", default=_PLAN.examples, show_default=True, help="Held-out examples of an evaluation."),
+    click.option(
+        "--schedule",
+        type=click.Choice(SCHEDULES),
+        default=_PLAN.schedule,
+        show_default=True,
+        help="How the learning rate falls.",
+    ),
+    click.option("--budget-minutes", type=float, help="End when the steps have taken so long on the device."),
+    click.option("--budget-joules", type=float, help="End when the steps have taken so much energy."),
+    click.option(
+        "--target", type=float, metavar="SHARE", help="End when so many held-out answers are right, such as 0.8."
+    ),
+    click.option("--adapter", type=click.Path(path_type=Path), metavar="FOLDER", help="A PEFT adapter to start from."),
+    click.option("--seed", default=7, show_default=True, help="Seed of noise, batches and the held-out part."),
+    click.option(
+        "--lr", type=OwnOrNumber(), default="auto", show_default=True, help="Learning rate; auto: the setting's."
+    ),
+    click.option(
+        "--eps", type=OwnOrNumber(), default="auto", show_default=True, help="Size of the perturbations, likewise."
+    ),
+)
 
 
 @click.command()
 @click.option("--device", "selection", metavar="NAME[,NAME]", help="Devices of the inventory, by name.")
 @workload_options
-@training_options
+@_training_options
 @click.option("--resume", is_flag=True, help="Go on with the newest training that was interrupted, killed or lost.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
@@ -61,9 +119,9 @@ def train(selection: str | None, resume: bool, as_json: bool, inventory_path: Pa
         if selection is None:
             raise UserError(f"No device is named: add --device with one or more of {', '.join(inventory.devices)}.")
         devices = tuple(entry.name for entry in inventory.select(selection))
-        own = training_fields(settings)
+        own = _training_fields(settings)
         trained = conduct.begin([TrainingPlan(plan_of(devices, settings), **own)], inventory, home, Display(), command)
-    return print_trainings(trained, write_report(home, trained), as_json)
+    return _print_trainings(trained, write_report(home, trained), as_json)
 
 
 def write_report(home: Home, trained: Sequence[Training]) -> str | Unavailable:
@@ -78,7 +136,7 @@ def write_report(home: Home, trained: Sequence[Training]) -> str | Unavailable:
         return page_or_reason(lambda: build_training(StoreSource(store), home.reports, trained[0].group_id))
 
 
-def print_trainings(trained: Sequence[Training], report: str | Unavailable, as_json: bool) -> int:
+def _print_trainings(trained: Sequence[Training], report: str | Unavailable, as_json: bool) -> int:
     """Prints what was trained; returns the exit code: incomplete unless every training finished."""
     if as_json:
         documents = [one.document() for one in trained]
@@ -92,7 +150,7 @@ def print_trainings(trained: Sequence[Training], report: str | Unavailable, as_j
             print_line(f"{one.device} {one.workload['quant']}: {one.status}: {one.reason}")
         print_plain(f"report: {require_written(report)}")
     complete = all(one.status == "finished" for one in trained)
-    return exit_codes.OK if complete else exit_codes.INCOMPLETE
+    return ExitCode.OK if complete else ExitCode.INCOMPLETE
 
 
 _COLUMNS = (
@@ -132,3 +190,118 @@ def _row(one: Training) -> list[str]:
         "-" if isinstance(energy, Unavailable) or not one.steps else format_rounded(energy / 1e3),
         "-" if one.peak_memory_kib is None else format_rounded(one.peak_memory_kib / 1024),
     ]
+
+
+@click.command()
+@click.option("--device", "selection", metavar="NAME[,NAME]", help="Devices of the inventory, by name.")
+@listed("--methods", "methods", ("prge", "mezo-lora-fa"), f"Methods, of {', '.join(METHODS)}.")
+@listed("--quants", "quants", ("fp32",), f"Quantization settings, of {', '.join(QUANTIZATION_SETTINGS)}.")
+@click.option("--seeds", default=3, show_default=True, help="Trainings of each contender; an interval needs 3.")
+@shape_options
+@_training_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@inventory_option
+def race(
+    selection: str | None,
+    methods: tuple[str, ...],
+    quants: tuple[str, ...],
+    seeds: int,
+    as_json: bool,
+    inventory_path: Path,
+    **settings: Any,
+) -> int:
+    """Train with every method and setting, and say which is best, by how much, or that it can't be told.
+
+    \b
+    suite race --device jetson --methods prge,mezo-lora-fa --quants fp16,nf4 --target 0.8
+    suite race --device jetson --quants fp32,int8,nf4 --methods prge --budget-minutes 30
+    suite race --device local --model tiny --methods prge,mezo-lora-fa --seeds 3 --steps 40 --eval-every 10
+    suite train --resume     goes on with a race that was interrupted
+    """
+    from suite.display import Display
+    from suite.training import conduct
+
+    inventory, home = open_inventory(inventory_path)
+    if selection is None:
+        raise UserError(f"No device is named: add --device with one or more of {', '.join(inventory.devices)}.")
+    devices = tuple(entry.name for entry in inventory.select(selection))
+    own = _training_fields(settings)
+    plans = race_plans(devices, methods, quants, seeds, settings, own)
+    words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
+    trained = conduct.begin(plans, inventory, home, Display(), ["suite", *words])
+    return _print_races(races(trained), trained, write_report(home, trained), as_json)
+
+
+def _print_races(found: Sequence[Race], trained: Sequence[Training], report: str | Unavailable, as_json: bool) -> int:
+    """Prints the races; returns the exit code: incomplete unless every training finished."""
+    if as_json:
+        documents = {"races": [one.document() for one in found], "trainings": [one.document() for one in trained]}
+        print_json({"group_id": trained[0].group_id, "report": as_document(report), **documents}, finite=True)
+        require_written(report)
+    else:
+        for one in found:
+            _print_race(one)
+        for training in trained:
+            if training.status != "finished":
+                name = f"{training.workload['method']} {training.workload['quant']}, seed {training.seed}"
+                print_line(
+                    f"{training.device} {name}: {training.status}: {training.reason or 'no reason was recorded'}"
+                )
+        print_plain(f"report: {require_written(report)}")
+    complete = all(one.status == "finished" for one in trained)
+    return ExitCode.OK if complete else ExitCode.INCOMPLETE
+
+
+def _print_race(one: Race) -> None:
+    print_table(_race_table(one))
+    for contender in one.contenders:
+        for words in (*(contender.cost.missed if contender.cost else ()), *contender.quality.remarks):
+            print_line(f"{one.device} {contender.name}: {words}")
+    if one.why_no_energy:
+        print_line(f"{one.device}: the Pareto front is over seconds, as energy is unavailable: {one.why_no_energy}")
+    for words in one.winners:
+        print_line(typeable(f"{one.device}: {words}"))
+
+
+def _race_table(one: Race) -> TextTable:
+    """Lists a race, a row per contender: value and 95 % interval, or the range of fewer than 3 seeds in brackets."""
+    table = TextTable()
+    table.add_column("device")
+    table.add_column("contender")
+    costs = one.target is not None
+    if costs:
+        for name in (f"reached\n{one.target:g}", "steps", "all steps\ns", "energy\nJ", "peak\nMiB"):
+            table.add_column(name, justify="right")
+    if isinstance(one.budget, Budget):
+        table.add_column(typeable(f"accuracy after\n{amount(one.budget)}"), justify="right")
+    table.add_column("accuracy\nat end", justify="right")
+    table.add_column("Pareto\nfront")
+    for contender in one.contenders:
+        table.add_texts([one.device, *_race_row(one, contender)])
+    return table
+
+
+def _race_row(one: Race, contender: Contender) -> list[str]:
+    cells = [contender.name]
+    if (cost := contender.cost) is not None:
+        seeds = len(contender.seeds)
+        cells += [f"{seeds - len(cost.missed)} of {seeds}", _estimate(cost.steps), _estimate(cost.seconds)]
+        cells += [_estimate(cost.energy_mj, 1e-3), _estimate(cost.peak_memory_kib, 1 / 1024)]
+    if isinstance(one.budget, Budget):
+        cells.append(_estimate(contender.quality.accuracy, accuracy=True))
+    end: Number = contender.outcome.accuracy
+    cells.append("-" if isinstance(end, Unavailable) else f"{end:.3f}")
+    return [*cells, "yes" if contender.outcome.in_front else "no"]
+
+
+def _estimate(found: Estimate | Unavailable, factor: float = 1.0, *, accuracy: bool = False) -> str:
+    if isinstance(found, Unavailable):
+        return "-"
+
+    def write(value: float) -> str:
+        return f"{value:.3f}" if accuracy else format_rounded(value * factor)
+
+    ends = found.interval
+    if isinstance(ends, Interval):
+        return f"{write(found.value)} {write(ends.low)}-{write(ends.high)}"
+    return f"{write(found.value)} [{write(found.least)}-{write(found.most)}, n={found.seeds}]"

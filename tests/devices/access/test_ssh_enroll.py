@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devices.inventory.reading import load
+from devices.inventory.inventory_file import load
 from suite.cli.main import run_command
 from tests.support.devices.loopback_sshd import LoopbackSshd, fingerprint_of
 

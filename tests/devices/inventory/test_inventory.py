@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from devices.errors import InventoryError, UnknownDevice
-from devices.inventory.reading import Inventory, load
+from devices.inventory.inventory_file import Inventory, load
 
 FLEET = """\
 defaults:

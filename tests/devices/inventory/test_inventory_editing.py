@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from devices.errors import InventoryError, UnknownDevice
-from devices.inventory.editing import add_device, change_device
-from devices.inventory.reading import load
+from devices.inventory.inventory_file import add_device, change_device, load
 
 TEXT = """\
 # Our lab.

@@ -9,7 +9,7 @@ import pytest
 
 from devices.errors import InventoryError
 from devices.inventory.entry import parse_cpus
-from devices.inventory.reading import load
+from devices.inventory.inventory_file import load
 
 
 @pytest.mark.parametrize(

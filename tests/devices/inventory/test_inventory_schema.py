@@ -10,8 +10,7 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from devices.inventory.entry import FIELDS
-from devices.inventory.json_schema import inventory_schema
+from devices.inventory.entry import FIELDS, inventory_schema
 
 ROOT = Path(__file__).parents[3]
 

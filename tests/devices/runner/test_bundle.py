@@ -13,9 +13,8 @@ import pytest
 
 from devices.deployment.deploy import deploy
 from devices.runner_builds import bundle as bundles
-from devices.runner_builds.build import build_hash, build_runner
+from devices.runner_builds.build import RunnerBuildError, ask, build_hash, build_runner
 from devices.runner_builds.bundle import build_bundle, bundle_toolchain, runner_for
-from devices.runner_builds.compiler import RunnerBuildError, ask
 from devices.transports.local.transport import LocalTransport
 from foundation.errors import UserError
 from tests.support.twins.twin_emulator import emulated

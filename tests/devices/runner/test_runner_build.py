@@ -10,9 +10,8 @@ import subprocess
 
 import pytest
 
-from devices.runner_builds.build import build_hash, build_runner, native_toolchain, toolchain_for
+from devices.runner_builds.build import RunnerBuildError, build_hash, build_runner, native_toolchain, toolchain_for
 from devices.runner_builds.bundle import bundle_toolchain
-from devices.runner_builds.compiler import RunnerBuildError
 from foundation.compiler import find_compiler
 from foundation.errors import UserError
 

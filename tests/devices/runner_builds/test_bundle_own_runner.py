@@ -8,7 +8,7 @@ import pytest
 
 from devices.deployment.built_runner import write_manifest
 from devices.deployment.deploy import deploy
-from devices.inventory.reading import load
+from devices.inventory.inventory_file import load
 from devices.runner_builds.bundle import own_runner, runner_for
 from devices.transports.local.transport import LocalTransport
 from foundation.errors import UserError

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from devices.runner_builds.build import RunnerBuildError
 from devices.runner_builds.bundle import WHEELS, Wheel, fetch, pinned_wheel
-from devices.runner_builds.compiler import RunnerBuildError
 
 
 @pytest.fixture

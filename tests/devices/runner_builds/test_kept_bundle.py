@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from devices.deployment.built_runner import PLAIN_LAUNCH, kept_builds, write_manifest
-from devices.runner_builds.build import sources_sha256
+from devices.runner_builds.build import RunnerBuildError, sources_sha256
 from devices.runner_builds.bundle import build_bundle
-from devices.runner_builds.compiler import RunnerBuildError
 
 LAUNCH = ("{folder}/ld.so", "{folder}/runner")
 

@@ -9,7 +9,7 @@ import pytest
 from devices.access.connect import Device
 from devices.deployment.cache import Places
 from devices.inventory.entry import DeviceEntry
-from devices.kinds.linux import LinuxKind
+from devices.kinds.kind import LinuxKind
 from devices.sensors.linux_host import frequency_cap_sensors, frequency_sensors
 from devices.sensors.spec import Discovery
 from devices.sensors.thermal import thermal_sensors

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports.figures.timelines import memory, power
+from reports.figures.run_figures import memory, power
 from reports.model.measurement import measurements
 from reports.model.quantities import metric_unit, metric_value
 from reports.model.source import Samples, SessionTrace, Step

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reports.model.histories import SeriesVerdict, WorkloadSummary
-from reports.model.run_contents import RunContents
+from reports.model.source import RunContents
 from reports.pages.night import night_page
 from reports.pages.overview import RUNS_ON_A_PAGE, attention, index_pages, newest_first
 from reports.tables.verdicts import matrix_section, night_status, verdict_section

@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 
 from reports.figures.trends import MOST_POINTS, drawn_places
-from reports.files import UnknownRun
+from reports.files import UnknownRun, device_place, night_place, run_place, series_place
 from reports.model.histories import Compared, HistoryPoint, MetricHistory, SeriesVerdict
 from reports.model.measurement import Measurement
 from reports.model.quantities import metric_span, metric_value
-from reports.model.run_contents import RunContents
+from reports.model.source import RunContents
 from reports.site.build import build, build_comparison, build_night
 from reports.text.numbers import percent_change
-from reports.text.page_paths import device_place, night_place, run_place, series_place
 from tests.support.reports.lab_fixtures import METRICS, NIGHT_ID, LabSource, key, night_id
 from tests.support.reports.report_fixtures import HOSTILE, OLD_RUN_ID, RUN_ID, FixtureSource
 

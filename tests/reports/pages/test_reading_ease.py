@@ -9,6 +9,7 @@ import pytest
 from reports.figures.panels import Figure
 from reports.figures.trade_offs import MOST_IN_LEGEND, latency_against_energy, latency_against_memory
 from reports.figures.trends import trend
+from reports.files import run_place
 from reports.model.histories import HealthPoint, HistorySummary, Remark
 from reports.model.measurement import Measurement, measurements
 from reports.model.quantities import metric_title
@@ -17,7 +18,6 @@ from reports.pages.series import series_page
 from reports.pages.workload import workload_page
 from reports.site.build import build
 from reports.tables.sections import GridRow, Page
-from reports.text.page_paths import run_place
 from tests.support.reports.lab_fixtures import METRICS, NIGHT_ID, LabSource, key
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from reports.figures.training_curves import accuracy_curves, looks_of, loss_curves, pareto_front
+from reports.files import TRAININGS, training_place
 from reports.pages.training import training_page, trainings_page
 from reports.site.build import build, build_training
 from reports.tables.sections import Page
-from reports.text.page_paths import TRAININGS, training_place
 from tests.support.reports.report_fixtures import realistic
 from tests.support.reports.training_fixtures import (
     EMPTY_ID,

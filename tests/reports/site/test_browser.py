@@ -9,8 +9,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
+from reports.files import run_place
 from reports.site.build import build
-from reports.text.page_paths import run_place
 from tests.support.reports.report_browser import log, open_page, requests_of
 from tests.support.reports.report_fixtures import OLD_RUN_ID, RUN_ID, FixtureSource, realistic
 

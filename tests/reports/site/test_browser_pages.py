@@ -12,10 +12,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from reports.files import TRAININGS, device_place, night_place, run_place, series_place, training_place
 from reports.site.build import build, build_comparison
 from reports.site.serving import SiteServer
-from reports.site.single_file import write_single_file
-from reports.text.page_paths import TRAININGS, device_place, night_place, run_place, series_place, training_place
+from reports.site.writing import write_single_file
 from tests.support.reports.lab_fixtures import NIGHT_ID, LabSource, key, night_id
 from tests.support.reports.report_browser import BUSY_HOST_S, emulate, log, open_page, requests_of
 from tests.support.reports.report_fixtures import HOSTILE, OLD_RUN_ID, RUN_ID

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from reports.files import run_place
 from reports.model.histories import Compared
 from reports.site import writing
 from reports.site.build import build, build_comparison
 from reports.site.writing import digest, is_fresh, sign
-from reports.text.page_paths import run_place
 from tests.support.reports.lab_fixtures import LabSource
 from tests.support.reports.report_fixtures import OLD_RUN_ID, RUN_ID
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from reports.files import SiteNotWritable
-from reports.site import single_file
-from reports.site.single_file import write_single_file
+from reports.site import writing
+from reports.site.writing import write_single_file
 
 PAGE = """<!doctype html>
 <html lang="en"><head>
@@ -74,7 +74,7 @@ def test_a_download_is_inside_and_links_to_other_pages_are_text(page: Path) -> N
 
 
 def test_a_file_too_large_to_send_is_named_with_its_size(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(single_file, "MOST_FILE_BYTES", 4)
+    monkeypatch.setattr(writing, "MOST_FILE_BYTES", 4)
     assert "base64," in sent(page)
     (page.parent / "a&b.csv").write_bytes(bytes(3_000_000))
     text = sent(page)

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from reports.files import SiteNotWritable, UnknownRun
+from reports.files import SiteNotWritable, UnknownRun, run_place
 from reports.pages.overview import RUNS_ON_A_PAGE
 from reports.site.build import build
-from reports.text.page_paths import run_place
 from tests.support.reports.report_fixtures import HOSTILE, OLD_RUN_ID, RUN_ID, FixtureSource, only, realistic, summary
 
 _DATA = re.compile(r'<script type="application/json".*?</script>', re.DOTALL)

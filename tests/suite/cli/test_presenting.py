@@ -6,13 +6,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from foundation.text import format_duration, format_rounded
 from reports.model.measurement import Measurement
 from suite.cli.measure.run import findings, reasons, results_table
 from suite.display import Display
 from suite.planning.plan import Plan
-from suite.results.measurement import Subject, measure
-from suite.results.ratios import with_ratios
-from suite.rounding import format_duration, format_rounded
+from suite.results.measurement import Subject, measure, with_ratios
 from tests.support.suite.recorded_session import result
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from reports.model.training import Training
-from suite import exit_codes
 from suite.cli.main import run_command
+from suite.errors import ExitCode
 from suite.training import conduct
 from suite.training.plan import TrainingPlan
 from tests.support.reports.training_fixtures import made_up, rising
@@ -38,7 +38,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[TrainingPlan]
 
     monkeypatch.setenv("SUITE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(conduct, "begin", begin)
-    monkeypatch.setattr("suite.cli.training.race.write_report", lambda *_: str(tmp_path / "page.html"))
+    monkeypatch.setattr("suite.cli.training.train.write_report", lambda *_: str(tmp_path / "page.html"))
     monkeypatch.setattr("suite.cli.training.train.write_report", lambda *_: str(tmp_path / "page.html"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "inventory.yaml").write_text("devices:\n  local: {kind: local}\n")
@@ -47,7 +47,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[TrainingPlan]
 
 def test_options_become_a_plan_for_each_method_and_seed(asked: list[TrainingPlan]) -> None:
     words = "race --device local --model tiny --methods prge,mezo-lora-fa --quants fp32,nf4 --seeds 2 --target 0.7"
-    assert run_command(words.split()) == exit_codes.OK
+    assert run_command(words.split()) == ExitCode.OK
     found = [(each.plan.method, each.plan.quants, each.plan.seed, each.target) for each in asked]
     assert found == [(name, ("fp32", "nf4"), seed, 0.7) for seed in (7, 8) for name in ("prge", "mezo-lora-fa")]
 
@@ -56,7 +56,7 @@ def test_table_names_each_contender_whom_it_lacks_and_whether_someone_won(
     asked: list[TrainingPlan], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = "race --device local --quants fp32,nf4 --target 0.7 --steps 3"
-    assert run_command(words.split()) == exit_codes.INCOMPLETE
+    assert run_command(words.split()) == ExitCode.INCOMPLETE
     out = capsys.readouterr().out
     assert re.search(r"local +prge fp32 +3 of 3 ", out) and re.search(r"local +prge nf4 +2 of 3 ", out)
     assert "local prge nf4: seed 9 came to 0.600 at most in 100 steps and is failed" in out
@@ -68,16 +68,16 @@ def test_table_names_each_contender_whom_it_lacks_and_whether_someone_won(
 def test_train_names_the_page_too_and_takes_the_queries_of_its_method(
     asked: list[TrainingPlan], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_command(["train", "--device", "local", "--quant", "nf4", "--method", "mezo-lora-fa"]) == exit_codes.OK
+    assert run_command(["train", "--device", "local", "--quant", "nf4", "--method", "mezo-lora-fa"]) == ExitCode.OK
     assert capsys.readouterr().out.splitlines()[-1].endswith("page.html")
-    assert run_command(["train", "--device", "local", "--quant", "nf4", "--json"]) == exit_codes.OK
+    assert run_command(["train", "--device", "local", "--quant", "nf4", "--json"]) == ExitCode.OK
     assert json.loads(capsys.readouterr().out)["report"].endswith("page.html")
     assert [each.plan.q for each in asked] == [1, 4]
 
 
 def test_json_has_races_trainings_and_the_page(asked: list[TrainingPlan], capsys: pytest.CaptureFixture[str]) -> None:
     assert (
-        run_command(["race", "--device", "local", "--quants", "fp32,nf4", "--target", "0.7", "--json"]) == exit_codes.OK
+        run_command(["race", "--device", "local", "--quants", "fp32,nf4", "--target", "0.7", "--json"]) == ExitCode.OK
     )
     document = json.loads(capsys.readouterr().out)
     (race,) = document["races"]
@@ -98,6 +98,6 @@ def test_json_has_races_trainings_and_the_page(asked: list[TrainingPlan], capsys
 def test_what_can_be_no_race_is_a_sentence(
     asked: list[TrainingPlan], capsys: pytest.CaptureFixture[str], words: str, sentence: str
 ) -> None:
-    assert run_command(words.split()) == exit_codes.USAGE
+    assert run_command(words.split()) == ExitCode.USAGE
     assert sentence in capsys.readouterr().err
     assert asked == []

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from suite.cli.devices.list import devices_group
+from suite.cli.devices.inspection import devices_group
 from suite.cli.lazy import Later, LazyGroup
 from suite.cli.main import cli
 
@@ -76,7 +76,7 @@ def test_reading_the_store_needs_neither_pages_nor_transports_nor_tensors(folder
 
 def test_no_command_loads_libraries_that_take_seconds_before_it_runs() -> None:
     script = (
-        "import sys, suite.cli.main as c, suite.cli.devices.list as d\n"
+        "import sys, suite.cli.main as c, suite.cli.devices.inspection as d\n"
         "for later in (*c.cli.later.values(), *d.devices_group.later.values()): later.load()\n"
         "print(*{'torch', 'executorch', 'torchao', 'scipy', 'pandas'} & set(sys.modules))"
     )
@@ -98,8 +98,8 @@ def test_every_command_is_there_and_its_sentence_is_listed_whole(group: LazyGrou
 
 
 def test_what_is_no_command_is_a_mistake_in_the_list() -> None:
-    with pytest.raises(TypeError, match=r"suite\.exit_codes\.OK is no command"):
-        Later("suite.exit_codes", "OK", "").load()
+    with pytest.raises(TypeError, match=r"suite\.errors\.StoreError is no command"):
+        Later("suite.errors", "StoreError", "").load()
 
 
 def test_an_unknown_command_is_refused(folder: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from devices.access import connect
 from devices.access.connect import Device
 from devices.inventory.entry import DeviceEntry
-from devices.inventory.reading import load
+from devices.inventory.inventory_file import load
 from devices.sensors.battery import RawGauge
 from suite.cli.main import run_command
 from suite.energy import calibration

@@ -8,8 +8,15 @@ import pytest
 
 from devices.sensors.battery import RawGauge
 from suite.cli.main import run_command
-from suite.energy.calibration import PHONE_MW, Calibration, CalibrationError, Readings, calibration_of
-from suite.energy.cell_factor import CoursePoint, cell_factor
+from suite.energy.calibration import (
+    PHONE_MW,
+    Calibration,
+    CalibrationError,
+    CoursePoint,
+    Readings,
+    calibration_of,
+    cell_factor,
+)
 
 GAUGE = RawGauge("battery", "current_now", "voltage_now", 0.0, 1e-9)
 IDLE_UA, LOAD_UA = 150_000.0, 900_000.0

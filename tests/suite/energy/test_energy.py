@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foundation.unavailable import Unavailable
-from suite.energy.window import (
+from suite.energy.session_energy import (
     WindowEnergy,
     alignment_error_ns,
     counter_energy,

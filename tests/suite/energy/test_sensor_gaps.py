@@ -3,8 +3,7 @@
 import pytest
 
 from foundation.unavailable import Unavailable
-from suite.energy.session_energy import SessionEnergy, session_energy
-from suite.energy.window import gap
+from suite.energy.session_energy import SessionEnergy, gap, session_energy
 from suite.results.measurement import Subject, measure
 from suite.sessions.record import SensorFact
 from tests.support.suite import recorded_session as recorded

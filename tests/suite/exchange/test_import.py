@@ -11,20 +11,19 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from foundation import bounded_json
+from foundation import foreign_files
 from foundation.errors import UserError
 from suite.exchange import importing
 from suite.exchange.document import step_median_ms
 from suite.exchange.dump import export_documents
 from suite.exchange.importing import import_run, read_document
 from suite.report_data.source import StoreSource
-from suite.results.measurement import Subject, measure
-from suite.results.ratios import with_ratios
+from suite.results.measurement import Subject, measure, with_ratios
 from suite.sessions.record import IdlePower, SensorFact
 from suite.store import schema
-from suite.store.history import series_list
 from suite.store.nights import series_of_night
 from suite.store.run_contents import chosen_runs
+from suite.store.series import series_list
 from suite.store.store import Store
 from tests.support.suite import recorded_session as recorded
 from tests.support.suite.stored_run import KEY, WORKLOAD, begin, finish
@@ -374,7 +373,7 @@ def test_what_a_file_holds_is_bounded_before_it_is_validated(exported, where, va
 def test_values_are_counted_before_they_are_parsed(tmp_path, monkeypatch):
     path = tmp_path / "zeros.json"
     path.write_bytes(b"[" + b"0," * 5_000_001 + b"0]")
-    monkeypatch.setattr(bounded_json, "from_json", lambda *given, **named: pytest.fail("it was parsed"))
+    monkeypatch.setattr(foreign_files, "from_json", lambda *given, **named: pytest.fail("it was parsed"))
     with pytest.raises(UserError, match="it holds more than 5000000 values"):
         read_document(path)
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from suite.energy.window import MIN_PERIODS, MIN_WINDOW_S
+from suite.energy.session_energy import MIN_PERIODS, MIN_WINDOW_S
 from suite.measuring.sensor_plan import SensorPlan
 from suite.measuring.session import SessionOrder, least_seconds
 from suite.planning.plan import Plan

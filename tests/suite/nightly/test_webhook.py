@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from suite.nightly.webhook import ATTEMPTS, HTTP_VARIABLE, URL_VARIABLE, Posted, post
+from suite.nightly.summary import ATTEMPTS, HTTP_VARIABLE, URL_VARIABLE, Posted, post
 
 SECRET = "T0KEN-that-nobody-may-see"  # noqa: S105 - not one
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devices.inventory.reading import Inventory, load
+from devices.inventory.inventory_file import Inventory, load
 from foundation.errors import UserError
 from suite.planning.plan import Plan, RunPlan
 from suite.planning.plan_file import load_plan_file

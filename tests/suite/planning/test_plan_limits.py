@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devices.inventory.reading import load
+from devices.inventory.inventory_file import load
 from foundation.errors import UserError
 from suite.planning import plan_file
 from suite.planning.plan_file import load_plan_file

@@ -14,7 +14,7 @@ from rich.console import Console
 from devices.deployment.built_runner import BuiltRunner
 from devices.errors import DeployError
 from devices.inventory.entry import DeviceEntry
-from devices.runner_builds.compiler import RunnerBuildError
+from devices.runner_builds.build import RunnerBuildError
 from suite.display import Display
 from suite.preparing import runners as module
 from suite.preparing.runners import Runners

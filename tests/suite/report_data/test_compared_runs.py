@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reports.model.histories import Compared, ComparedMetric
-from reports.model.run_contents import RunContents
+from reports.model.source import RunContents
 from suite.report_data.comparison import compare_runs
 
 WORKLOAD = {"model": "tiny", "method": "prge", "quant": "int8", "backend": "xnnpack", "q": 4, "b": 4, "T": 64}

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, update
 
+from reports.files import device_place, night_place, run_place, series_place
 from reports.model.histories import Compared, DeviceSummary, HistorySummary
 from reports.model.source import RunSummary
 from reports.site.build import build, build_comparison
-from reports.text.page_paths import device_place, night_place, run_place, series_place
 from suite.report_data.source import StoreSource
 from suite.store import schema
 from suite.store.store import Store

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from foundation.errors import UserError
+from reports.files import night_place
 from reports.model.histories import MetricHistory
 from reports.site.build import build, build_night
-from reports.text.page_paths import night_place
 from suite.report_data.source import StoreSource
 from suite.store import schema
 from suite.store.store import Store

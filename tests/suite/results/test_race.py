@@ -11,8 +11,7 @@ from scipy import stats
 from foundation.unavailable import Unavailable
 from reports.model.race import Budget, CostToTarget, Estimate, Race
 from reports.model.reading import Interval
-from reports.model.training import Training
-from reports.model.training_group import contender_names
+from reports.model.training import Training, contender_names
 from suite.results.race import budget_of, cost_to_target, estimate_accuracy, estimate_cost, quality_under_budget, races
 from tests.support.reports.training_fixtures import made_up
 

@@ -1,7 +1,6 @@
 import pytest
 
-from suite.results.measurement import Subject, measure
-from suite.results.ratios import with_ratios
+from suite.results.measurement import Subject, measure, with_ratios
 from tests.support.suite import recorded_session as recorded
 
 

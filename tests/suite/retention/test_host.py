@@ -14,9 +14,8 @@ from sqlalchemy import update
 
 from suite.home import Home, alone, in_use
 from suite.results.measurement import Subject, measure
-from suite.retention import removal as carrying_out
-from suite.retention.removal import carry_out, compress
-from suite.retention.survey import Rules, spare, survey
+from suite.retention import survey as carrying_out
+from suite.retention.survey import Rules, carry_out, compress, spare, survey
 from suite.store import schema
 from suite.store.store import Store, VerdictRow
 from tests.support.suite.stored_run import HARDWARE, WORKLOAD, session

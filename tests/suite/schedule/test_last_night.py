@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from suite.home import Home
-from suite.schedule.last_night import (
+from suite.schedule.timetable import (
     LOGS_KEPT,
     Started,
     is_due,

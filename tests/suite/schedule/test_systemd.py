@@ -15,9 +15,8 @@ import pytest
 
 from foundation.errors import UserError
 from suite.schedule import systemd
-from suite.schedule.last_night import Started, is_due
 from suite.schedule.systemd import STOP_SECONDS, quote_word, service_unit, timer_unit
-from suite.schedule.timetable import Schedule, absolute_entries, clock_time, schedule_name
+from suite.schedule.timetable import Schedule, Started, absolute_entries, clock_time, is_due, schedule_name
 
 HOSTILE = """two  words %h 100% "quoted" it's $HOME ${PATH} back\\slash ;#&|<>*?[a] é"""
 

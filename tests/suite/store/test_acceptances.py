@@ -7,8 +7,7 @@ import pytest
 from foundation.errors import UserError
 from suite.report_data.source import StoreSource
 from suite.store import schema
-from suite.store.acceptances import accept_points, newest_point, regressed_points
-from suite.store.history import series_list
+from suite.store.series import accept_points, newest_point, regressed_points, series_list
 from suite.store.store import VerdictRow
 from tests.support.suite.stored_run import begin, finish
 

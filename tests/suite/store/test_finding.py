@@ -11,8 +11,8 @@ import pytest
 
 from foundation.errors import UserError
 from suite.store import schema
-from suite.store.acceptances import accept_points, newest_point, regressed_points
 from suite.store.finding import find_run, find_series, find_series_or_run, find_side
+from suite.store.series import accept_points, newest_point, regressed_points
 from suite.store.store import Store, VerdictRow
 from tests.support.suite.stored_run import KEY, begin, finish
 

@@ -8,8 +8,7 @@ from reports.model.measurement import Measurement
 from reports.model.quantities import METRICS
 from suite.report_data.source import StoreSource
 from suite.store import schema
-from suite.store.acceptances import accept_points, newest_point
-from suite.store.history import series_list, series_names
+from suite.store.series import accept_points, newest_point, series_list, series_names
 from suite.store.store import Store
 from tests.support.suite.stored_run import KEY, begin, finish
 

@@ -9,7 +9,7 @@ import pytest
 from suite.report_data.source import StoreSource
 from suite.results.measurement import Subject, measure
 from suite.store import schema
-from suite.store.history import series_list
+from suite.store.series import series_list
 from tests.support.suite.stored_run import HARDWARE, KEY, WORKLOAD, begin, finish, session
 
 

@@ -17,7 +17,7 @@ from suite.errors import StoreError
 from suite.home import Home, alone, in_use
 from suite.store import database as upgrading
 from suite.store import schema
-from suite.store.history import series_list
+from suite.store.series import series_list
 from suite.store.store import Store
 from tests.support.suite.old_store import begin_and_finish, counts, definitions, downgrade, rows
 from tests.support.suite.stored_run import begin, finish

@@ -10,10 +10,9 @@ import pytest
 
 from suite.errors import StoreError
 from suite.store import schema
-from suite.store.acceptances import newest_point
-from suite.store.history import Series, series_list
 from suite.store.identity import rename_former_int8
 from suite.store.nights import series_of_night
+from suite.store.series import Series, newest_point, series_list
 from suite.store.store import Store, VerdictRow
 from tests.support.suite.old_store import begin_and_finish, counts, definitions, rows
 from tests.support.suite.stored_run import KEY, Begun, begin, finish

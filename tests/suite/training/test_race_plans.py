@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from foundation.errors import UserError
-from suite.training.race import race_plans
+from suite.training.plan import race_plans
 
 SETTINGS: dict[str, Any] = {"model": "tiny", "q": None, "b": 2, "T": 32, "seed": 7}
 

@@ -11,8 +11,7 @@ from foundation.errors import UserError
 from foundation.unavailable import Unavailable
 from suite.planning.plan import Plan
 from suite.store.trainings import Evaluation, Segment, Training
-from suite.training.limits import next_end
-from suite.training.plan import TrainingPlan
+from suite.training.plan import TrainingPlan, next_end
 
 PLAN = TrainingPlan(Plan(("board",), model="tiny", quants=("fp32",)), steps=20, eval_every=8, checkpoint_every=5)
 

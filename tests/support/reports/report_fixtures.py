@@ -15,9 +15,8 @@ from reports.model.histories import (
     WorkloadSummary,
 )
 from reports.model.measurement import Measurement
-from reports.model.run_contents import RunContents
-from reports.model.source import RunSummary, Samples, SessionTrace, Step
-from reports.model.training_group import TrainingGroup, TrainingGroupSummary
+from reports.model.source import RunContents, RunSummary, Samples, SessionTrace, Step
+from reports.model.training import TrainingGroup, TrainingGroupSummary
 
 RUN_ID = "2026-03-02T021500Z-7c1d"
 OLD_RUN_ID = "2026-03-01T021500Z-55aa"

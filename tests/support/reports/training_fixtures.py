@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from foundation.unavailable import Json, Unavailable
-from reports.model.training import Evaluation, Segment, Training
-from reports.model.training_group import TrainingGroup, TrainingGroupSummary, way_of
+from reports.model.training import Evaluation, Segment, Training, TrainingGroup, TrainingGroupSummary, way_of
 from suite.results.race import races
 from tests.support.reports.report_fixtures import HOSTILE, FixtureSource
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from devices.errors import FileCause
 from devices.processes import ProcessEnd
+from devices.transports.shell.calls import file_error, missing_tool
 from devices.transports.shell.conversation import MarkedStream
-from devices.transports.shell.refusals import file_error, missing_tool
 
 TOKEN = "0123456789abcdef" * 2
 BEGIN, END = f"\x1e{TOKEN} B 7\n".encode(), f"\x1e{TOKEN} E 3\n".encode()

@@ -13,8 +13,8 @@ from devices.access.enrollment import enroll
 from devices.errors import AccessRefused, HostKeyRefused
 from devices.inventory.entry import DeviceEntry
 from devices.transports.ssh import authentication
+from devices.transports.ssh.authentication import load_private_key
 from devices.transports.ssh.endpoint import Endpoint, endpoints, host_key_text
-from devices.transports.ssh.keys import load_private_key
 from devices.transports.ssh.link import ssh_transport
 from tests.support.devices.loopback_sshd import LoopbackSshd, make_key
 
@@ -42,7 +42,7 @@ def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Configure:
 def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the host's ssh, and on a host without one."""
     if request.param == "paramiko":
-        monkeypatch.setattr("devices.transports.ssh.config.shutil.which", lambda _name: None)
+        monkeypatch.setattr("devices.transports.ssh.endpoint.shutil.which", lambda _name: None)
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +240,7 @@ def test_ssh_itself_reads_the_same(configure: Configure, sshd: LoopbackSshd) -> 
     configure("Host b*\n  HostName %h.example\n  Port 2200\nHost board !boar\n  User pi\n")
     (by_ssh,) = endpoints(entry())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("devices.transports.ssh.config.shutil.which", lambda _name: None)
+        patch.setattr("devices.transports.ssh.endpoint.shutil.which", lambda _name: None)
         (by_paramiko,) = endpoints(entry())
     assert by_ssh == by_paramiko
     assert by_ssh.host == "board.example"

@@ -21,9 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from devices.errors import AccessRefused, DeviceLost
 from devices.inventory.entry import DeviceEntry
-from devices.transports.ssh.authentication import candidates
+from devices.transports.ssh.authentication import KeyLocked, UnusableKey, WrongPassphrase, candidates, load_private_key
 from devices.transports.ssh.endpoint import endpoints
-from devices.transports.ssh.keys import KeyLocked, UnusableKey, WrongPassphrase, load_private_key
 from devices.transports.ssh.link import ssh_transport
 from tests.support.devices.loopback_sshd import LoopbackSshd, fingerprint_of, make_key
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from suite.checks.gradients import Array, GradientQuality, compare_gradients, derivatives_along
+from suite.checks import Array, GradientQuality, compare_gradients, derivatives_along
 from workloads.methods.noise import normal
 
 STEPS, QUERIES, EPS = 6, 4, 0.02

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from suite.checks.overhead import compare_step_times
+from suite.checks import compare_step_times
 
 
 def test_drift_between_rounds_does_not_hide_what_the_sampler_costs() -> None:
