@@ -10,6 +10,8 @@ from suite import exit_codes
 from suite.cli.main import run_command
 from suite.cli.measure import selftest as command
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--series", "500"]
 
 
