@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 # Tests start hundreds of Pythons: what one has compiled the next ones read, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run check quick test test-full lint types types-packages types-tests setup setup-dev browser tools bundle twins clean
+.PHONY: run check quick test test-full lint types setup setup-dev browser tools bundle twins clean
 
 run: setup
 	$(BIN)/suite run --device local
@@ -34,13 +34,8 @@ lint: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: types-packages types-tests
-
-types-packages: setup-dev
+types: setup-dev
 	$(BIN)/mypy
-
-types-tests: setup-dev
-	$(BIN)/mypy --config-file tests/mypy.ini tests
 
 setup: .venv/installed compiler
 setup-dev: .venv/installed-dev compiler

@@ -10,6 +10,8 @@ from suite.cli.main import run_command
 from suite.cli.measure import check as command
 from suite.errors import ExitCode
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--series", "500"]
 
 

@@ -10,6 +10,7 @@ import pytest
 from suite.preparing import preparation
 from tests.support.end_to_end.scripted_runner import Board, make_board
 from tests.support.end_to_end.suite_runs import RUN, Bench, by_setting
+from workloads.estimates.estimate import estimate
 
 BOTH = (*RUN, "--quant", "fp32,nf4", "--steps", "12", "--json")
 
@@ -108,10 +109,9 @@ def test_a_setting_that_does_not_fit_into_memory_fails_alone(
     board: Board, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (board.root / "proc/meminfo").write_text("MemTotal: 90000 kB\nMemAvailable: 40000 kB\n")
-    real = preparation.estimate
 
     def fp32_is_large(workload: Any, config: Any) -> Any:
-        made = real(workload, config)
+        made = estimate(workload, config)
         return replace(made, memory_bytes=1 << 30) if workload.quant == "fp32" else replace(made, memory_bytes=1 << 20)
 
     monkeypatch.setattr(preparation, "estimate", fp32_is_large)

@@ -21,9 +21,9 @@ AFTER_MW = BEFORE_MW + 3000
 
 @pytest.mark.full
 def test_energy_is_made_of_what_the_real_service_tells_while_the_runner_runs(
-    bench: Bench, aarch64_runner: BuiltRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, host_bundle: BuiltRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(idle_device, "IDLE_SECONDS", 1.0)  # less than an emulated Python needs for its first reading
+    monkeypatch.setattr(idle_device, "IDLE_SECONDS", 1.0)  # less than its Python needs for its first reading
     with JtopTwin(tmp_path / "twin", JETSON_AGX_ORIN) as twin:
         run = TwinRun(bench, **twin.entry(threads=1))
         with run.fault(lambda: twin.set_rail(1, 1500), ordinal=0, after_steps=30):

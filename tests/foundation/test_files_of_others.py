@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from ruamel.yaml.composer import Composer
 
 from foundation import yaml_lines
 from foundation.errors import UserError
@@ -90,8 +91,8 @@ def test_json_within_the_limits_is_what_it_is() -> None:
 )
 def test_keys_and_values_of_yaml_are_counted_while_they_are_read(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     read: list[object] = []
-    compose = yaml_lines.Composer.compose_node
-    monkeypatch.setattr(yaml_lines.Composer, "compose_node", lambda *given: (read.append(given[1]), compose(*given))[1])
+    compose = Composer.compose_node
+    monkeypatch.setattr(Composer, "compose_node", lambda *given: (read.append(given[1]), compose(*given))[1])
     monkeypatch.setattr(yaml_lines, "MOST_VALUES", 500)
     with pytest.raises(UserError, match=r"more than 500 keys and values"):
         parse_yaml(Path("file.yaml"), text.encode(), what="plan file")

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from foundation.unavailable import Unavailable
+from reports.model.reading import Interval
 from suite import stats
-from suite.stats import Interval
 
 POSITIVE = st.floats(0.1, 1e6)
 FEW = settings(deadline=None, max_examples=40)

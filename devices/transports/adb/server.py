@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import adbutils  # type: ignore[import-untyped]
-from adbutils.errors import AdbConnectionError  # type: ignore[import-untyped]
+import adbutils
+from adbutils.errors import AdbConnectionError
 
 from devices.errors import AccessRefused, DeviceLost
 from foundation.text import printable

@@ -23,6 +23,8 @@ from suite.energy.session_energy import SessionEnergy, session_energy
 from suite.measuring.sensor_plan import sensor_plan
 from suite.sessions.collect import collect
 
+pytestmark = pytest.mark.slow
+
 BASE_MW, SWING_MW, PERIOD_S = 4000.0, 1500.0, 0.9
 WRITE_S = 0.004
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 
 from tests.support.runner import runner_programs as programs
+
+pytestmark = pytest.mark.slow
 
 LAYERS, FEATURES = 4, 2048
 WEIGHTS_KIB = LAYERS * FEATURES * FEATURES * 4 / 1024

@@ -18,6 +18,7 @@ from devices.access.connect import Device
 from devices.inventory.entry import DeviceEntry
 from devices.inventory.inventory_file import load
 from devices.sensors.battery import RawGauge
+from devices.sensors.reading import Tree
 from suite.cli.main import run_command
 from suite.energy import calibration
 from suite.energy.calibration import PHONE_MW, PLAUSIBLE_MW, CalibrationError, Readings, calibration_of
@@ -157,8 +158,7 @@ def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Phone]:
     )
     monkeypatch.setattr(calibration, "READ_EVERY_S", 0.1)
     monkeypatch.setattr(calibration, "SETTLE_S", 0.2)
-    real = connect.Tree
-    monkeypatch.setattr(connect, "Tree", lambda transport, _root: real(transport, str(made.root)))
+    monkeypatch.setattr(connect, "Tree", lambda transport, _root: Tree(transport, str(made.root)))
     read = calibration.take_readings
     monkeypatch.setattr(calibration, "take_readings", lambda *arguments: made.come_alive() or read(*arguments))
     thread = threading.Thread(target=made.answer)

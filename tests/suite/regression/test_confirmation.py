@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
+from reports.model.reading import Interval
 from suite.regression import signed_rank
 from suite.regression.confirmation import (
     AGAIN_PAIRS,
@@ -20,7 +21,6 @@ from suite.regression.confirmation import (
     log_ratios,
     repeat,
 )
-from suite.stats import Interval
 
 FEW = settings(deadline=None, max_examples=60)
 RATIOS = st.lists(st.floats(0.5, 2.0), min_size=10, max_size=14)

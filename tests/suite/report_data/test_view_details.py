@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select, update
 
+from suite.regression.drift import total_drift
 from suite.report_data import series as series_view
 from suite.report_data.source import StoreSource
 from suite.store import schema
@@ -177,9 +178,8 @@ def judge(lab: Lab, night: int, verdict: str, numbers: str = "{}") -> None:
 def drift_points(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Of how many points drift was looked for in, for each metric."""
     seen: list[int] = []
-    whole = series_view.total_drift
     monkeypatch.setattr(
-        series_view, "total_drift", lambda values, *rest: (seen.append(len(values)), whole(values, *rest))[1]
+        series_view, "total_drift", lambda values, *rest: (seen.append(len(values)), total_drift(values, *rest))[1]
     )
     lab.latency()
     return seen

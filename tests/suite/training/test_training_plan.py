@@ -9,8 +9,8 @@ import pytest
 
 from foundation.errors import UserError
 from foundation.unavailable import Unavailable
+from reports.model.training import Evaluation, Segment, Training
 from suite.planning.plan import Plan
-from suite.store.trainings import Evaluation, Segment, Training
 from suite.training.plan import TrainingPlan, next_end
 
 PLAN = TrainingPlan(Plan(("board",), model="tiny", quants=("fp32",)), steps=20, eval_every=8, checkpoint_every=5)

@@ -1,14 +1,18 @@
-"""A Jetson with the real jtop service: jetson-stats on the Python of an aarch64 root, in its test mode.
+"""A Jetson with the real jtop service: jetson-stats on the Python of a Debian root, in its test mode.
 
 In that mode (`JTOP_TESTING=1`) the service takes its power monitors from /fake_sys, and all else from where a board has
 it. The trees are laid out as a board's: /sys/class/thermal and /sys/bus/i2c/devices are links into the devices, so that
 the kernel's files and the service show the same hardware. Group, socket and settings of jtop are those of the root.
+
+Python runs on this host's own processor, since emulated it takes ten times as long; what it says of its kernel is the
+board's, by which jtop knows a Jetson.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,8 +22,8 @@ from typing import Any
 
 from tests.support.twins.twin_boards import JETSON_ORIN, Board
 from tests.support.twins.twin_machine import until
-from tests.support.twins.twin_needs import need_aarch64_programs, need_programs, need_root
-from tests.support.twins.twin_packages import cached, run_tool, unpack_debian
+from tests.support.twins.twin_needs import need_programs, need_root
+from tests.support.twins.twin_packages import cached, debian_architecture, run_tool, unpack_debian
 from tests.support.twins.twin_root import RELEASE
 from tests.support.twins.twin_ssh import SshTwin
 
@@ -56,6 +60,12 @@ esac
 """
 _RAILS = "sys/bus/i2c/drivers/ina3221/1-0040"
 _FAKE = "fake_sys"
+_AT_START = "usr/lib/python3.11/sitecustomize.py"
+_KERNEL = f"""\
+import os
+_host = os.uname()
+os.uname = lambda: os.uname_result((_host.sysname, _host.nodename, "{JETSON_ORIN.kernel}", _host.version, "aarch64"))
+"""
 
 #: A board of whose rails none feeds the whole module: 4500, 600 and 1200 mW.
 JETSON_AGX_ORIN = replace(
@@ -77,7 +87,7 @@ class JtopTwin(SshTwin):
     """
 
     def __init__(self, folder: Path, board: Board = JETSON_ORIN, version: str = OLDEST) -> None:
-        super().__init__(folder, board)
+        super().__init__(folder, board.on_this_host())
         self.service_log = folder / "jtop.log"
         run_tool("cp", "--archive", str(jtop_template(version) / "usr"), str(self.root))
         group = self.root / "etc/group"
@@ -187,18 +197,18 @@ class JtopTwin(SshTwin):
 
 @functools.cache
 def jtop_template(version: str = OLDEST) -> Path:
-    """Python for aarch64 with jetson-stats, as a `usr` to be laid over a root's. Skips where it can't be made."""
+    """Python with jetson-stats, as a `usr` to be laid over a root's. Skips where it can't be made."""
     need_root()
     need_programs("mmdebstrap", "arch-test", "chroot")
-    need_aarch64_programs()
-    python = JETSON_STATS[version]
-    recipe = {"version": 3, "release": RELEASE, "debian": _DEBIAN, "python": python, "unused": _UNUSED}
+    python, machine = JETSON_STATS[version], os.uname().machine
+    recipe = {"version": 4, "machine": machine, "release": RELEASE, "debian": _DEBIAN, "python": python}
+    recipe |= {"unused": _UNUSED, "kernel": _KERNEL}
     return cached(f"jtop-{version}", recipe, lambda folder: _make(folder, python)) / "root"
 
 
 def _make(folder: Path, python: Sequence[str]) -> None:
     root, fetched = folder / "root", folder / "fetched"
-    unpack_debian(root, RELEASE, _DEBIAN, "arm64", _UNUSED)
+    unpack_debian(root, RELEASE, _DEBIAN, debian_architecture(os.uname().machine), _UNUSED)
     (root / "usr/bin/which").symlink_to("which.debianutils")  # installing makes this link, unpacking doesn't
     fetched.mkdir()
     (fetched / "requirements.txt").write_text("\n".join(python))
@@ -216,7 +226,9 @@ def _make(folder: Path, python: Sequence[str]) -> None:
     for package in fetched.glob("jetson*stats-*/jtop"):
         package.rename(modules / "jtop")
     run_tool("rm", "-rf", str(fetched))
-    # Compiled once, here, whatever this host wants for its own: emulated, it is four fifths of each start.
+    (root / _AT_START).unlink(missing_ok=True)  # a link to settings that only installing would bring
+    (root / _AT_START).write_text(_KERNEL)
+    # Compiled once, here, whatever this host wants for its own.
     run_tool(
         *("env", "--unset=PYTHONDONTWRITEBYTECODE", "--unset=PYTHONPYCACHEPREFIX", "chroot", str(root)),
         *("/usr/bin/python3", "-c", "import jtop.__main__, multiprocessing.resource_tracker"),

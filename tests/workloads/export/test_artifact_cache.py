@@ -24,7 +24,7 @@ from tests.support.workloads.training_runs import ArtifactOf
 from workloads.export.artifact import Artifact, ArtifactCache
 from workloads.export.data_files import DataCache
 from workloads.export.export import ProgramFacts
-from workloads.models.weights import ModelWeights
+from workloads.models.weights import ModelWeights, file_sha256
 from workloads.workload import Workload
 
 
@@ -168,7 +168,6 @@ def test_a_program_is_hashed_only_after_its_stamp_changed(
 ) -> None:
     artifact = cache.export(WORKLOAD, tiny)
     hashed: list[Path] = []
-    file_sha256 = workloads.export.staging.file_sha256
     monkeypatch.setattr(workloads.export.staging, "file_sha256", lambda path: hashed.append(path) or file_sha256(path))
     assert cache.find(WORKLOAD, tiny.sha256) == artifact
     assert hashed == []

@@ -31,6 +31,8 @@ from workloads.models.zoo import random_weights
 from workloads.quantize.settings import QUANTIZATION_SETTINGS
 from workloads.workload import Workload
 
+pytestmark = pytest.mark.slow
+
 PRGE = Workload("family", "fp32", q=2, b=2, T=32, rank=4)
 BACKPROP = Workload("family", "fp32", q=1, b=2, T=32, rank=4, method="fo-lora-fa")
 WORKLOADS = {

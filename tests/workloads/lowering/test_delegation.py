@@ -18,7 +18,10 @@ from workloads.lowering.delegation import NotDelegatedError, delegate
 from workloads.models.weights import ModelWeights
 from workloads.workload import Workload
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # deprecations inside torch and executorch
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),  # deprecations inside torch and executorch
+]
 
 
 class Scaled(nn.Module):

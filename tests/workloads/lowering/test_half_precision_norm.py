@@ -14,7 +14,10 @@ from workloads.lowering.delegation import delegate
 from workloads.models.conversion import to_half, to_single
 from workloads.models.llama import RMSNorm
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # deprecations inside torch and executorch
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),  # deprecations inside torch and executorch
+]
 
 EPS = 1e-5
 SIZES = (576, 2048, 8192)

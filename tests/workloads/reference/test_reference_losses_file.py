@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -139,7 +140,7 @@ def test_a_reference_slower_than_estimated_is_ended_by_the_clock(
     # Through two layers: two passes and their jittered ones for the noise, two passes for each query of a step.
     noise_passes = 2 * (1 + -(-NOISE_ROWS // (2 * WORKLOAD.b)))
     clock = iter([0.0, *[1.0] * (noise_passes + WORKLOAD.q * 2) * 2, *[1e6] * 99])
-    monkeypatch.setattr(workloads.reference.losses.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     found = reference_losses(steps=3)
     assert len(found.losses) == 1
     assert "did 1 of 3 steps in 1000000 s, its limit" in str(found.shortfall)

@@ -11,6 +11,8 @@ from tests.support.runner.kernel_calls import PACK
 from workloads.methods import operators as ops
 from workloads.quantize.frozen import FrozenLinear, dequantize
 
+pytestmark = pytest.mark.slow
+
 
 def perturbed_job(job, tmp_path, module, seed=7):
     example = (torch.zeros(2, dtype=torch.int64), torch.tensor(0.0), torch.zeros(3), torch.tensor(0.0))

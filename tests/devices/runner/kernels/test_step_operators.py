@@ -12,6 +12,8 @@ from workloads.methods.passes import scratch_values
 from workloads.models.config import LlamaConfig
 from workloads.quantize.frozen import FrozenLinear, dequantize
 
+pytestmark = pytest.mark.slow
+
 TOKENS = torch.tensor([[3, 0, 9], [9, 9, 1]])
 
 
