@@ -32,6 +32,7 @@ _FLOPS_PER_S = 1.5e11
 _HALF_SUM_FLOPS_PER_S = 1.6e10
 _SECONDS_PER_VALUE = 1.5e-9
 _SECONDS_PER_NOISE = 1.3e-7
+_DRAWS_PER_WEIGHT = 3  # of a reference that trains weights: their noise, how they are rounded, and the rounding
 _SECONDS_PER_WEIGHT_READ = 3.2e-8
 _SECONDS_PER_WEIGHT_DEQUANTIZED = 6e-9
 
@@ -66,7 +67,9 @@ def step_seconds(workload: Workload, config: LlamaConfig, accumulation: Accumula
     widths = 30 * config.hidden_size + 8 * config.intermediate_size + 6 * config.heads * workload.T
     values = tokens * config.layers * widths
     noise = workload.q * adapter_values(layout_of(workload, config))
-    half_sums = workload.setting.sums_vary and accumulation is Accumulation.FP16
+    if workload.training_method.trains_weights:
+        noise = _DRAWS_PER_WEIGHT * config.parameter_counts().total
+    half_sums = workload.sums_vary and accumulation is Accumulation.FP16
     flops_per_s = _HALF_SUM_FLOPS_PER_S if half_sums else _FLOPS_PER_S
     arithmetic = 2.0 * tokens * linears / flops_per_s + values * _SECONDS_PER_VALUE + noise * _SECONDS_PER_NOISE
     groups = -(-workload.q // queries_at_a_time(workload, config))

@@ -62,7 +62,7 @@ def delegated_parts(workload: Workload, parts: Parts, stored: StoredConstants | 
 
     Some settings have no delegates: the runner's kernels compute a whole layer each.
     """
-    if workload.setting.kernel:
+    if workload.by_kernel:
         return replace(parts, blocks=list(parts.blocks))
     if workload.training_method.optimizer is not None:
         back = LayerBackward(parts.blocks[0])

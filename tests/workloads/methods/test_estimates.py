@@ -23,7 +23,8 @@ from workloads.models.zoo import load_model
 from workloads.workload import AdapterSlot, Workload
 
 VALUES, STEPS, EPS = 6, 250, 0.05
-ESTIMATED = [name for name in METHODS if METHOD_TABLE[name].noise is not None]
+ADAPTED = [name for name in METHODS if not METHOD_TABLE[name].trains_weights]
+ESTIMATED = [name for name in ADAPTED if METHOD_TABLE[name].noise is not None]
 
 GENERATOR = torch.Generator().manual_seed(3)
 HALF = torch.randn(VALUES, VALUES, generator=GENERATOR, dtype=torch.float64)
