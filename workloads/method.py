@@ -1,7 +1,7 @@
 """The training methods: all that differs between them, in one table; without torch, which takes seconds to import.
 
 A method says how a step changes the adapter: from which forward passes it learns, with which noise, how many queries it
-has. `step` names the module of workloads.methods that makes its program.
+has. `step` names the module of workloads that makes its program.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Method:
     """What a step does, in a line for --help and pages."""
     source: str
     step: str
-    """The module of workloads.methods with its `make_program(workload, parts)`."""
+    """The module of workloads with its `make_program(workload, parts)`."""
     sides: Sides = Sides.TWO
     noise: str | None = "normal"
     """The distribution of the perturbations (docs/contracts.md, "Noise"); None without any."""
@@ -189,7 +189,7 @@ def _by_backpropagation(name: str, optimizer: str, described: str, default_lr: f
         name,
         f"first order: exact gradients of B by backpropagation, a layer at a time with recomputation, {described}",
         "MeBP, arXiv 2510.03425; LoRA-FA, arXiv 2308.03303",
-        step="backprop_step",
+        step="methods.backprop_step",
         sides=Sides.NONE,
         noise=None,
         queries=1,
@@ -208,13 +208,13 @@ _METHODS = (
         "prge",
         "P-RGE: two-sided estimate of q queries, which run side by side, and so do + and -",
         "MobiZO, arXiv 2409.15520",
-        step="prge_step",
+        step="methods.prge_step",
     ),
     Method(
         "mezo-lora-fa",
         "MeZO on LoRA-FA adapters: one query a step, + and then -",
         "MeZO, arXiv 2305.17333; LoRA-FA, arXiv 2308.03303",
-        step="prge_step",
+        step="methods.prge_step",
         queries=1,
         outer=False,
         inner=False,
@@ -223,14 +223,14 @@ _METHODS = (
         "rademacher",
         "P-RGE with random signs in the place of normal noise",
         "MobiZO, arXiv 2409.15520, with the noise of FZOO, arXiv 2506.09034",
-        step="prge_step",
+        step="methods.prge_step",
         noise="rademacher",
     ),
     Method(
         "fzoo",
         "FZOO: one-sided estimate of q queries with random signs, beside the adapter itself; normalised steps",
         "FZOO, arXiv 2506.09034",
-        step="fzoo_step",
+        step="methods.fzoo_step",
         sides=Sides.ONE,
         noise="rademacher",
         normalised=True,
@@ -244,7 +244,7 @@ _METHODS = (
         "mezo-full",
         "MeZO on all weights of the model, without adapters: one query a step, + and then -",
         "MeZO, arXiv 2305.17333",
-        step="mezo_full_step",
+        step="all_weights.step",
         trains="weights",
         queries=1,
         outer=False,
@@ -258,7 +258,7 @@ _METHODS = (
         EVALUATE,
         "no training: the losses of candidate answers with an adapter that is given",
         "the suite's own",
-        step="evaluation",
+        step="methods.evaluation",
         sides=Sides.NONE,
         noise=None,
         queries=1,

@@ -17,8 +17,8 @@ from foundation.errors import UserError
 from suite.planning.plan import Plan
 from suite.training.plan import TrainingPlan
 from tests.support.workloads.training_runs import Settings, some_batches
+from workloads.all_weights.step import MezoFullStep
 from workloads.export.program import eager_parts, make_program
-from workloads.methods.mezo_full_step import MezoFullStep
 from workloads.methods.parts import Shape
 from workloads.models.config import LlamaConfig
 from workloads.models.weights import ModelWeights

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from workloads.methods import weight_operators  # registers the operators  # noqa: F401
+from workloads.all_weights import operators  # registers the operators  # noqa: F401
 from workloads.methods.ends import KernelEnds
 from workloads.methods.parts import Parts, Shape
 from workloads.methods.passes import MINUS, PLUS, scratch_values
