@@ -104,7 +104,8 @@ class MezoFullStep(nn.Module):
         normal = ops.rms_norm(x, self._vector(_NORM, key, eps, x, sign), self.config.norm_eps)
         head = _TABLE if self.config.tie_embeddings else _HEAD
         logits = ops.linear_perturbed(normal, self._weight(head), key, eps, slots[head], sign)
-        return self.ends.answer_losses(logits, labels)
+        losses: Tensor = self.ends.answer_losses(logits, labels)
+        return losses
 
     def _layer(self, index: int, x: Tensor, bias: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
         prefix, config = f"model.layers.{index}", self.config

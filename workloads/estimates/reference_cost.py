@@ -49,7 +49,8 @@ def affordable_steps(
     """Returns how many of `steps` steps fit ALLOWED_SECONDS, as estimated; possibly none."""
     left = ALLOWED_SECONDS - _SECONDS_PER_WEIGHT_READ * config.parameter_counts().total
     each = step_seconds(workload, config, accumulation)
-    left -= each * _noise_passes(workload) / workload.training_method.forward_passes(workload.q)
+    of_passes = each - _noise_of_weights(workload, config) * _SECONDS_PER_NOISE
+    left -= of_passes * _noise_passes(workload) / workload.training_method.forward_passes(workload.q)
     fit = left / each
     return max(count for count in range(steps + 1) if count + min(UNTRAINED_STEPS, max(0, count - 1)) <= max(0.0, fit))
 
@@ -66,14 +67,18 @@ def step_seconds(workload: Workload, config: LlamaConfig, accumulation: Accumula
     # Values of norms, rotary, residuals and adapters; of the gated feed-forward; of the attention scores.
     widths = 30 * config.hidden_size + 8 * config.intermediate_size + 6 * config.heads * workload.T
     values = tokens * config.layers * widths
-    noise = workload.q * adapter_values(layout_of(workload, config))
-    if workload.training_method.trains_weights:
-        noise = _DRAWS_PER_WEIGHT * config.parameter_counts().total
+    noise = workload.q * adapter_values(layout_of(workload, config)) + _noise_of_weights(workload, config)
     half_sums = workload.sums_vary and accumulation is Accumulation.FP16
     flops_per_s = _HALF_SUM_FLOPS_PER_S if half_sums else _FLOPS_PER_S
     arithmetic = 2.0 * tokens * linears / flops_per_s + values * _SECONDS_PER_VALUE + noise * _SECONDS_PER_NOISE
     groups = -(-workload.q // queries_at_a_time(workload, config))
     return arithmetic + groups * linears * _seconds_per_weight(workload, config)
+
+
+def _noise_of_weights(workload: Workload, config: LlamaConfig) -> int:
+    """Returns the numbers that are drawn for the weights in a step, where a method trains them."""
+    total = config.parameter_counts().total
+    return _DRAWS_PER_WEIGHT * total if workload.training_method.trains_weights else 0
 
 
 def _seconds_per_weight(workload: Workload, config: LlamaConfig) -> float:

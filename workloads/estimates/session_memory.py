@@ -26,6 +26,9 @@ _BYTES_PER_CALL = 7 << 10
 _BACKPROP_BYTES = 300 << 10
 """Pages of the runner that only the way back touches."""
 
+_WEIGHT_NOISE_BYTES = 1 << 20
+"""Pages of the runner and of its threads that only the noise and updates of weights touch."""
+
 _THREADS = 2
 """Whose buffers are counted; more of them are small beside the weights."""
 
@@ -52,6 +55,8 @@ def session_peak_bytes(workload: Workload, config: LlamaConfig, resident_bytes: 
     if workload.training_method.optimizer is not None:
         state *= 3 if workload.training_method.optimizer == "adam" else 1
         work = _backprop_work_bytes
+    if workload.training_method.trains_weights:
+        fixed += _WEIGHT_NOISE_BYTES
     return round(fixed) + resident_bytes + state + work(workload, config)
 
 
