@@ -1,7 +1,7 @@
 """The training methods: all that differs between them, in one table; without torch, which takes seconds to import.
 
 A method says how a step changes the adapter: from which forward passes it learns, with which noise, how many queries it
-has. `step` names the module of workloads.methods that makes its program.
+has. `step` names the module of workloads that makes its program.
 """
 
 from __future__ import annotations
@@ -71,14 +71,14 @@ class Method:
     """What a step does, in a line for --help and pages."""
     source: str
     step: str
-    """The module of workloads.methods with its `make_program(workload, parts)`."""
+    """The module of workloads with its `make_program(workload, parts)`."""
     sides: Sides = Sides.TWO
     noise: str | None = "normal"
     """The distribution of the perturbations (docs/contracts.md, "Noise"); None without any."""
     normalised: bool = False
     """Whether a step is divided by the standard deviation of its perturbed losses."""
     trains: str = "lora-fa"
-    """What is trained: `lora-fa`, all B of the adapters."""
+    """What is trained: `lora-fa`, all B of the adapters, or `weights`, all of the model's own, without adapters."""
     queries: int | None = None
     """q where there is no choice."""
     least_queries: int = 1
@@ -88,6 +88,7 @@ class Method:
     work_beside: float = 0.0
     """Work of a step that is no forward pass, in forward passes of the batch: a backward pass, say."""
     default_lr: float | None = None
+    default_eps: float | None = None
     """Instead of the quantization setting's."""
     inputs: tuple[str, ...] = INPUTS
     """Those that its program has."""
@@ -95,8 +96,15 @@ class Method:
     """What applies gradients that a step has by backpropagation: `sgd` or `adam`; None for the other methods."""
     settings: tuple[str, ...] | None = None
     """The quantization settings that it can be had in, where that is not all."""
+    why_not_others: str = ""
+    """What hinders it in the other settings: a sentence from its verb on, in which {quant} is the setting."""
     public: bool = True
     """Whether users choose it; the others serve the suite itself."""
+
+    @property
+    def trains_weights(self) -> bool:
+        """Whether it trains the model's own weights, without adapters."""
+        return self.trains == "weights"
 
     @property
     def default_queries(self) -> int:
@@ -131,8 +139,16 @@ class Method:
         """Raises UserError unless the method can be had in this quantization setting."""
         if self.settings is not None and quant not in self.settings:
             raise UserError(
-                f"{self.name} has no way back through the layers of {quant}: choose one of {', '.join(self.settings)}, "
-                "or the method prge."
+                f"{self.name} {self.why_not_others.format(quant=quant)}: choose one of {', '.join(self.settings)}, or "
+                "the method prge."
+            )
+
+    def require_adapters(self, command: str) -> None:
+        """Raises UserError for `command`, which keeps and evaluates adapters, unless the method trains some."""
+        if self.trains_weights:
+            raise UserError(
+                f"{command} keeps and evaluates an adapter, but {self.name} trains the model's own weights and has "
+                f"none: measure its steps with `suite run --method {self.name}`, or train by another method."
             )
 
     def require_queries(self, queries: int) -> None:
@@ -173,7 +189,7 @@ def _by_backpropagation(name: str, optimizer: str, described: str, default_lr: f
         name,
         f"first order: exact gradients of B by backpropagation, a layer at a time with recomputation, {described}",
         "MeBP, arXiv 2510.03425; LoRA-FA, arXiv 2308.03303",
-        step="backprop_step",
+        step="methods.backprop_step",
         sides=Sides.NONE,
         noise=None,
         queries=1,
@@ -183,6 +199,7 @@ def _by_backpropagation(name: str, optimizer: str, described: str, default_lr: f
         default_lr=default_lr,
         optimizer=optimizer,
         settings=("fp32", "bf16", "int8", "nf4", "nf4-double"),
+        why_not_others="has no way back through the layers of {quant}",
     )
 
 
@@ -191,13 +208,13 @@ _METHODS = (
         "prge",
         "P-RGE: two-sided estimate of q queries, which run side by side, and so do + and -",
         "MobiZO, arXiv 2409.15520",
-        step="prge_step",
+        step="methods.prge_step",
     ),
     Method(
         "mezo-lora-fa",
         "MeZO on LoRA-FA adapters: one query a step, + and then -",
         "MeZO, arXiv 2305.17333; LoRA-FA, arXiv 2308.03303",
-        step="prge_step",
+        step="methods.prge_step",
         queries=1,
         outer=False,
         inner=False,
@@ -206,14 +223,14 @@ _METHODS = (
         "rademacher",
         "P-RGE with random signs in the place of normal noise",
         "MobiZO, arXiv 2409.15520, with the noise of FZOO, arXiv 2506.09034",
-        step="prge_step",
+        step="methods.prge_step",
         noise="rademacher",
     ),
     Method(
         "fzoo",
         "FZOO: one-sided estimate of q queries with random signs, beside the adapter itself; normalised steps",
         "FZOO, arXiv 2506.09034",
-        step="fzoo_step",
+        step="methods.fzoo_step",
         sides=Sides.ONE,
         noise="rademacher",
         normalised=True,
@@ -224,10 +241,24 @@ _METHODS = (
     _by_backpropagation("fo-lora-fa", "sgd", "then SGD", 5e-3),
     _by_backpropagation("fo-lora-fa-adam", "adam", "then Adam", 1e-3),
     Method(
+        "mezo-full",
+        "MeZO on all weights of the model, without adapters: one query a step, + and then -",
+        "MeZO, arXiv 2305.17333",
+        step="all_weights.step",
+        trains="weights",
+        queries=1,
+        outer=False,
+        inner=False,
+        default_lr=1e-6,
+        default_eps=1e-3,
+        settings=("fp32", "fp16"),
+        why_not_others="updates weights of float32 or float16, not in the form in which {quant} stores them",
+    ),
+    Method(
         EVALUATE,
         "no training: the losses of candidate answers with an adapter that is given",
         "the suite's own",
-        step="evaluation",
+        step="methods.evaluation",
         sides=Sides.NONE,
         noise=None,
         queries=1,

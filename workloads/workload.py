@@ -9,7 +9,7 @@ from typing import Any
 from foundation.errors import UserError, unknown_name
 from workloads.method import METHOD_TABLE, Method
 from workloads.models.config import PROJECTIONS, LlamaConfig
-from workloads.quantize.settings import QUANTIZATION_SETTINGS, SETTINGS, QuantizationSetting
+from workloads.quantize.settings import BY_KERNEL, QUANTIZATION_SETTINGS, SETTINGS, Costs, QuantizationSetting
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,11 @@ class Workload:
             )
         if self.noise == "stock" and self.training_method.noise is None:
             raise UserError(f"{self.method} draws no noise, but noise is `stock`: leave it out.")
+        if self.noise == "stock" and self.training_method.trains_weights:
+            raise UserError(
+                f"{self.method} draws a weight's noise in the runner's products, so noise `stock` cannot make it run "
+                "elsewhere: choose noise `kernel`."
+            )
         if self.noise == "stock" and self.setting.kernel:
             others = ", ".join(name for name, each in SETTINGS.items() if not each.kernel)
             raise UserError(
@@ -111,6 +116,21 @@ class Workload:
     def training_method(self) -> Method:
         """What its method is."""
         return METHOD_TABLE[self.method]
+
+    @property
+    def by_kernel(self) -> bool:
+        """Whether the runner's own kernels compute the layers, instead of XNNPACK's delegates."""
+        return self.setting.kernel or self.training_method.trains_weights
+
+    @property
+    def costs(self) -> Costs:
+        """What its program costs beside weights and activations."""
+        return BY_KERNEL if self.by_kernel else self.setting.costs
+
+    @property
+    def sums_vary(self) -> bool:
+        """Whether the type in which products are summed depends on the device's processor."""
+        return self.setting.sums_vary and not self.by_kernel
 
     @property
     def forward_tokens(self) -> float:
@@ -172,8 +192,8 @@ def adapter_layout(config: LlamaConfig, lora: LoraSettings) -> tuple[AdapterSlot
 
 
 def adapter_values(layout: Sequence[AdapterSlot]) -> int:
-    """Returns the number of trained values."""
-    return layout[-1].offset + layout[-1].size
+    """Returns the number of trained values of adapters; 0 without any."""
+    return layout[-1].offset + layout[-1].size if layout else 0
 
 
 def lora_settings(workload: Workload) -> LoraSettings:
@@ -182,5 +202,7 @@ def lora_settings(workload: Workload) -> LoraSettings:
 
 
 def layout_of(workload: Workload, config: LlamaConfig) -> tuple[AdapterSlot, ...]:
-    """Returns the place of each projection's B in the flat adapter of this workload."""
+    """Returns the place of each projection's B in the flat adapter of this workload, which may have none."""
+    if workload.training_method.trains_weights:
+        return ()
     return adapter_layout(config, lora_settings(workload))

@@ -27,6 +27,7 @@ void DataFiles::read_lists() {
   if (maps.empty()) return;
   const Span<const NamedDataMap*> all(maps.data(), maps.size());
   merged_.emplace(taken(Stage::load, "The data files can't be loaded together", MergedDataMap::load(all)));
+  starts_.emplace(&*merged_);
 }
 
 std::vector<const MappedFile*> DataFiles::files() const {

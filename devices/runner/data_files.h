@@ -8,11 +8,40 @@
 #include <deque>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "mapped_file.h"
 
 namespace runner {
+
+// The constants of data files by key. Buffers that start from one are called NAME=KEY, as several may start from the
+// same: they find it by what follows the last `=`.
+class NamedStarts final : public executorch::runtime::NamedDataMap {
+ public:
+  explicit NamedStarts(const executorch::runtime::NamedDataMap* constants) : constants_(constants) {}
+
+  // The part of a buffer's name before `=KEY`.
+  static std::string_view name_of(std::string_view name) { return name.substr(0, name.rfind('=')); }
+
+  executorch::runtime::Result<const executorch::runtime::TensorLayout> get_tensor_layout(
+      std::string_view key) const override {
+    return constants_->get_tensor_layout(key_of(key));
+  }
+  executorch::runtime::Result<executorch::runtime::FreeableBuffer> get_data(std::string_view key) const override {
+    return constants_->get_data(key_of(key));
+  }
+  executorch::runtime::Error load_data_into(std::string_view key, void* buffer, size_t size) const override {
+    return constants_->load_data_into(key_of(key), buffer, size);
+  }
+  executorch::runtime::Result<uint32_t> get_num_keys() const override { return constants_->get_num_keys(); }
+  executorch::runtime::Result<const char*> get_key(uint32_t index) const override { return constants_->get_key(index); }
+
+ private:
+  static std::string_view key_of(std::string_view name) { return name.substr(name.rfind('=') + 1); }
+
+  const executorch::runtime::NamedDataMap* constants_;
+};
 
 class DataFiles {
  public:
@@ -24,7 +53,7 @@ class DataFiles {
   // Reads the list of constants of each file; needs the runtime. Throws Failure of stage `load`.
   void read_lists();
   // All constants by name, null if there is no file.
-  const executorch::runtime::NamedDataMap* map() const { return merged_ ? &*merged_ : nullptr; }
+  const executorch::runtime::NamedDataMap* map() const { return starts_ ? &*starts_ : nullptr; }
   std::vector<const MappedFile*> files() const;
 
  private:
@@ -32,6 +61,7 @@ class DataFiles {
   std::deque<MappedFile> files_;  // which stay where they are
   std::deque<executorch::extension::FlatTensorDataMap> lists_;
   std::optional<executorch::extension::merged_data_map::MergedDataMap> merged_;
+  std::optional<NamedStarts> starts_;
 };
 
 }  // namespace runner

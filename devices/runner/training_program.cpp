@@ -81,7 +81,9 @@ std::vector<TrainingProgram::NamedBuffer> TrainingProgram::state() {
     const Tensor tensor = taken(Stage::state, "The buffer " + name + " can't be read", method_->get_attribute(name));
     // Constants from data files have names too, but lie outside of planned memory.
     for (const Arena& arena : arenas_) {
-      if (arena.holds(tensor.const_data_ptr())) buffers.push_back({name, tensor});
+      if (arena.holds(tensor.const_data_ptr())) {
+        buffers.push_back({std::string(NamedStarts::name_of(name)), tensor});
+      }
     }
   }
   return buffers;

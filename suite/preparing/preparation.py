@@ -191,7 +191,7 @@ NOT_YET = ReferenceLosses((), "the arithmetic of its device is not known")
 
 def depends_on_device(workload: Workload) -> bool:
     """Whether the reference depends on the device's arithmetic."""
-    return workload.setting.sums_vary
+    return workload.sums_vary
 
 
 def prepare(

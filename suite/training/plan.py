@@ -52,6 +52,8 @@ class TrainingPlan:
     adapter: str | None = None
 
     def __post_init__(self) -> None:
+        if self.plan.method in METHOD_TABLE:
+            METHOD_TABLE[self.plan.method].require_adapters("A training")
         for name, value in (("--steps", self.steps), ("--eval-every", self.eval_every)):
             require_count(name, value, _MOST)
         require_count("--checkpoint-every", self.checkpoint_every, _MOST)

@@ -37,6 +37,10 @@ _ACTIVATIONS_AT_ONCE = 10
 """Attention scores, mask, exponentials and quantized forms coexist in eager execution."""
 
 
+_WEIGHTS_OF_REFERENCE = 3
+"""Besides the model's: a reference that trains weights keeps theirs and their noise, and makes one of them anew."""
+
+
 def export_peak_bytes(workload: Workload, config: LlamaConfig) -> int:
     """Returns the peak of loading embedding and head, lowering them, and lowering the layers."""
     quant = workload.quant
@@ -46,7 +50,7 @@ def export_peak_bytes(workload: Workload, config: LlamaConfig) -> int:
     # The head: its tensor, XNNPACK's serialized bytes, and two intermediate copies.
     of_delegates = stored + 4 * stored
     of_graph = tables * stored + config.layers * layer_bytes(quant, config)
-    lowering = of_graph if workload.setting.kernel else of_delegates
+    lowering = of_graph if workload.by_kernel else of_delegates
     return _process_bytes(workload, config) + max(loading, lowering + 2 * layer_bytes("fp32", config))
 
 
@@ -67,7 +71,9 @@ def reference_peak_bytes(workload: Workload, config: LlamaConfig) -> int:
     passing = together * a_query + _ACTIVATIONS_AT_ONCE * activations + _NOISE_BYTES_PER_VALUE * values
     if workload.training_method.optimizer is not None:  # the layers' inputs, and what autograd keeps of one layer
         passing += 4 * config.layers * workload.b * workload.T * config.hidden_size + _ACTIVATIONS_AT_ONCE * activations
-    left = 0 if workload.setting.kernel else _TABLES_KEPT * table_bytes(workload.quant, config)
+    if workload.training_method.trains_weights:
+        passing += _WEIGHTS_OF_REFERENCE * 4 * config.parameter_counts().total
+    left = 0 if workload.by_kernel else _TABLES_KEPT * table_bytes(workload.quant, config)
     return _process_bytes(workload, config) + left + layers + 2 * layer + ends + passing
 
 
@@ -86,6 +92,13 @@ _BACKPROP_GRAPH_BYTES = 3_000
 
 _GRAPH_BYTES_PER_SHARED_LAYER = 1_000
 """Names of a layer's constants, which shared delegates get as arguments."""
+
+_GRAPH_BYTES_PER_PASS = 2_500
+_GRAPH_BYTES_PER_WEIGHT = 300
+"""Of a program that trains weights: operators around the layers, and of each weight its update, name and key."""
+
+_FLOPS_PER_TRAINED_WEIGHT = 3_200.0
+"""Its noise, drawn three times, and its update, in the products that could be made meanwhile."""
 
 _LIST_BYTES = 4_200
 _LIST_BYTES_PER_CONSTANT = 416
@@ -126,10 +139,13 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
     own = setting.embedding or quant
     embedding = 0 if config.tie_embeddings and own == quant else table_bytes(own, config)
     weights = resident + embedding
+    trained = workload.training_method.trains_weights
     chunks = len(chunks_of_step(workload))
     calls = config.layers * calls_of_layer(workload)
-    graph = _GRAPH_BYTES + chunks * _GRAPH_BYTES_PER_CHUNK + calls * setting.costs.graph_bytes_per_call
-    graph += delegates_of_layers(workload, config) * setting.costs.graph_bytes_per_delegate
+    graph = _GRAPH_BYTES + chunks * (_GRAPH_BYTES_PER_PASS if trained else _GRAPH_BYTES_PER_CHUNK)
+    graph += calls * workload.costs.graph_bytes_per_call
+    graph += delegates_of_layers(workload, config) * workload.costs.graph_bytes_per_delegate
+    graph += len(config.tensor_shapes()) * _GRAPH_BYTES_PER_WEIGHT if trained else 0
     tables = 4 * workload.T * config.head_dim * 4 * max(1, len(set(config.form.ropes)))  # of the rotary positions
     graph += tables
     if workload.training_method.optimizer is not None:
@@ -140,11 +156,12 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
         weight_bytes=weights,
         program_bytes=graph,
         weights_file_bytes=weights - frozen + _list_bytes(config.layers * _constants_per_layer(setting, config)),
-        adapters_file_bytes=frozen + _list_bytes(config.layers * len(workload.targets)),
-        memory_bytes=session_peak_bytes(workload, config, resident, calls),
+        adapters_file_bytes=0 if trained else frozen + _list_bytes(config.layers * len(workload.targets)),
+        memory_bytes=session_peak_bytes(workload, config, weights if trained else resident, calls),
         export_memory_bytes=max(export_peak_bytes(workload, config), reference_peak_bytes(workload, config)),
         layer_calls=calls,
-        flops_per_step=2.0 * workload.forward_tokens * (counts.decoder_linears + attention),
+        flops_per_step=2.0 * workload.forward_tokens * (counts.decoder_linears + attention)
+        + (_FLOPS_PER_TRAINED_WEIGHT * counts.total if trained else 0.0),
     )
 
 

@@ -36,6 +36,7 @@ _FLOPS_PER_S = 1.5e11
 _HALF_SUM_FLOPS_PER_S = 1.6e10
 _SECONDS_PER_VALUE = 1.5e-9
 _SECONDS_PER_NOISE = 1.3e-7
+_DRAWS_PER_WEIGHT = 3  # of a reference that trains weights: their noise, how they are rounded, and the rounding
 _SECONDS_PER_WEIGHT_READ = 3.2e-8
 _SECONDS_PER_WEIGHT_DEQUANTIZED = 6e-9
 
@@ -63,13 +64,15 @@ def reference_seconds(
 ) -> float:
     """Returns roughly how long `steps` steps, the noise of a loss, and what shows the updates take together."""
     each = step_seconds(workload, config, accumulation)
-    passes = workload.training_method.forward_passes(workload.q)
+    of_passes = each - _noise_of_weights(workload, config) * _SECONDS_PER_NOISE
     late = workload.setting.late_steps if steps >= REFERENCE_STEPS else ()
     again = min(UNTRAINED_STEPS, steps - 1) + len(late)
+    beside = _noise_passes(workload) + len(late) * _GRADIENT_PASSES
     noises = max(late, default=0) * workload.q * adapter_values(layout_of(workload, config))
     return (
         _SECONDS_PER_WEIGHT_READ * config.parameter_counts().total
-        + each * (_noise_passes(workload) + steps * passes + again * passes + len(late) * _GRADIENT_PASSES) / passes
+        + each * (steps + again)
+        + of_passes * beside / workload.training_method.forward_passes(workload.q)
         + noises * _SECONDS_PER_NOISE
     )
 
@@ -86,12 +89,18 @@ def step_seconds(workload: Workload, config: LlamaConfig, accumulation: Accumula
     # Values of norms, rotary, residuals and adapters; of the gated feed-forward; of the attention scores.
     widths = 30 * config.hidden_size + 8 * config.intermediate_size + 6 * config.heads * workload.T
     values = tokens * config.layers * widths
-    noise = workload.q * adapter_values(layout_of(workload, config))
-    half_sums = workload.setting.sums_vary and accumulation is Accumulation.FP16
+    noise = workload.q * adapter_values(layout_of(workload, config)) + _noise_of_weights(workload, config)
+    half_sums = workload.sums_vary and accumulation is Accumulation.FP16
     flops_per_s = _HALF_SUM_FLOPS_PER_S if half_sums else _FLOPS_PER_S
     arithmetic = 2.0 * tokens * linears / flops_per_s + values * _SECONDS_PER_VALUE + noise * _SECONDS_PER_NOISE
     groups = -(-workload.q // queries_at_a_time(workload, config))
     return arithmetic + groups * linears * _seconds_per_weight(workload, config)
+
+
+def _noise_of_weights(workload: Workload, config: LlamaConfig) -> int:
+    """Returns the numbers that are drawn for the weights in a step, where a method trains them."""
+    total = config.parameter_counts().total
+    return _DRAWS_PER_WEIGHT * total if workload.training_method.trains_weights else 0
 
 
 def _seconds_per_weight(workload: Workload, config: LlamaConfig) -> float:

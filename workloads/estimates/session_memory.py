@@ -26,6 +26,9 @@ _BYTES_PER_CALL = 7 << 10
 _BACKPROP_BYTES = 300 << 10
 """Pages of the runner that only the way back touches."""
 
+_WEIGHT_NOISE_BYTES = 1 << 20
+"""Pages of the runner and of its threads that only the noise and updates of weights touch."""
+
 _THREADS = 2
 """Whose buffers are counted; more of them are small beside the weights."""
 
@@ -45,13 +48,15 @@ def session_peak_bytes(workload: Workload, config: LlamaConfig, resident_bytes: 
     work.
     """
     state = 4 * adapter_values(layout_of(workload, config))
-    costs = workload.setting.costs
+    costs = workload.costs
     delegates = delegates_of_layers(workload, config)
     fixed = costs.runner_bytes + delegates * costs.bytes_per_layer + layer_calls * _BYTES_PER_CALL
-    work = _kernel_work_bytes if workload.setting.kernel else _delegated_work_bytes
+    work = _kernel_work_bytes if workload.by_kernel else _delegated_work_bytes
     if workload.training_method.optimizer is not None:
         state *= 3 if workload.training_method.optimizer == "adam" else 1
         work = _backprop_work_bytes
+    if workload.training_method.trains_weights:
+        fixed += _WEIGHT_NOISE_BYTES
     return round(fixed) + resident_bytes + state + work(workload, config)
 
 
@@ -97,7 +102,8 @@ def _kernel_work_bytes(workload: Workload, config: LlamaConfig) -> int:
     sequences = chunk.slices * workload.b
     rows = sequences * workload.T
     perturbed = workload.setting.operand_bytes * _perturbed_values(workload, config)
-    layer = perturbed + 4 * scratch_values(config, rows, workload.rank)
+    rank = 0 if workload.training_method.trains_weights else workload.rank
+    layer = perturbed + 4 * scratch_values(config, rows, rank)
     beside = rows * config.hidden_size + sequences * workload.T * workload.T
     return 4 * beside + max(layer, 4 * _logits(workload, config))
 

@@ -199,7 +199,7 @@ def _export_into(folder: Path, name: str, workload: Workload, weights: ModelWeig
     )
 
     facts = export_program(workload, weights, folder / PROGRAM, data)
-    if workload.setting.sums_vary:
+    if workload.sums_vary:
         export_probe(folder / PROBE)
     document: dict[str, Any] = {
         "schema": SCHEMA,

@@ -42,6 +42,8 @@ IN_PLACE = {
     "prge::descend": 0,
     "prge::moving_mean": 0,
     "prge::adam": 0,
+    "prge::perturbed_layer": 0,
+    "prge::move_weight": 0,
 }
 """Operators whose result may overwrite one of their arguments, and which: their kernels allow it (docs/contracts.md).
 They do so wherever nothing reads the old value later.
@@ -51,10 +53,12 @@ They do so wherever nothing reads the old value later.
 class InPlacePlanning:
     """ExecuTorch's memory planning, which here lets an operator of IN_PLACE overwrite its argument.
 
-    If that is a buffer, the write-back at the end of the program would copy it onto itself, and is left out.
+    If that is a buffer, the write-back at the end of the program would copy it onto itself, and is left out. Buffers
+    that start from a constant of a data file are tagged, as ExecuTorch itself tags constants alone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, external: ExternalConstants) -> None:
+        self._external = external
         self._planning = MemoryPlanningPass(alloc_graph_input=False)  # inputs stay in the caller's memory
 
     def run(self, graph_module: GraphModule, graph_signature: Any = None) -> Any:
@@ -64,6 +68,7 @@ class InPlacePlanning:
         for node in list(graph.nodes):
             if _place(node) is not None:
                 _write_over(node, graph, graph_signature, owners)
+        self._external.tag_starts(graph, graph_signature)
         output = graph.output_node()
         output.meta["spec"] = type(output.meta["spec"])(result.meta["spec"] for result in output.args[0])
         return self._planning.run(graph_module, graph_signature)
@@ -193,7 +198,7 @@ def _emitted(
         )
     backend = ExecutorchBackendConfig(
         emit_mutable_buffer_names=True,  # the runner reads the adapter by name
-        memory_planning_pass=InPlacePlanning(),
+        memory_planning_pass=InPlacePlanning(external),
         external_constants=external.tag(edge),
     )
     with external.emitted_empty():

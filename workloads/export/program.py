@@ -62,7 +62,7 @@ def delegated_parts(workload: Workload, parts: Parts, stored: StoredConstants | 
 
     Some settings have no delegates: the runner's kernels compute a whole layer each.
     """
-    if workload.setting.kernel:
+    if workload.by_kernel:
         return replace(parts, blocks=list(parts.blocks))
     if workload.training_method.optimizer is not None:
         back = LayerBackward(parts.blocks[0])
@@ -76,7 +76,7 @@ def delegated_parts(workload: Workload, parts: Parts, stored: StoredConstants | 
 
 def make_program(workload: Workload, parts: Parts) -> nn.Module:
     """Returns what the workload's method runs over `parts`: its `forward` is the program."""
-    module = import_module(f"workloads.methods.{workload.training_method.step}")
+    module = import_module(f"workloads.{workload.training_method.step}")
     program: nn.Module = module.make_program(workload, parts)
     return program
 

@@ -42,14 +42,14 @@ class SharedConstants:
 def share_constants(workload: Workload, weights: ModelWeights, cache: DataCache) -> SharedConstants:
     """Returns the parts of `workload` around the constants of its data files, which are made if need be.
 
-    A program for the stock runtime, which takes one data file, keeps its A. Raises OSError, and RuntimeError if the
-    files are not what the exporter makes now.
+    A program for the stock runtime, which takes one data file, keeps its A; one without adapters has none. Raises
+    OSError, and RuntimeError if the files are not what the exporter makes now.
     """
     parts = eager_parts(workload, weights.config, weights.state)
     sharing = _Sharing(workload, parts)
     stored, files = StoredConstants(), []
     made = [cache.make(WEIGHTS, sharing.weights_recipe(weights.sha256), sharing.write_weights)]
-    if workload.noise != "stock":
+    if workload.noise != "stock" and parts.layout:
         made.append(cache.make(ADAPTERS, sharing.adapters_recipe(), sharing.write_adapters))
     for file, constants in made:
         stored.add_file(file.path, {name: StoredConstant.from_document(each) for name, each in constants.items()})

@@ -14,24 +14,38 @@ from executorch.exir import EdgeProgramManager, ExecutorchProgramManager
 from executorch.exir.emit._emitter import _Emitter
 from executorch.exir.schema import Tensor as EmittedTensor
 from executorch.exir.schema import TensorDataLocation
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import Node
 
 from workloads.lowering.stored_constants import StoredConstants
 
 
 class ExternalConstants:
-    """Of a module that is exported: the constants in data files, by the name that the module has for each."""
+    """Of a module that is exported: the constants in data files, by the name that the module has for each.
+
+    A module whose state starts from such constants has them as `starts`, by the names of its buffers.
+    """
 
     def __init__(self, module: nn.Module, stored: StoredConstants) -> None:
         named = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
-        self._keys = {name: key for name, value in named if (key := stored.key_of(value)) is not None}
+        values: dict[str, Tensor] = dict(named) | getattr(module, "starts", {})
+        self._keys = {name: key for name, value in values.items() if (key := stored.key_of(value)) is not None}
 
     def tag(self, edge: EdgeProgramManager) -> Callable[[Node], str | None]:
         """Returns what ExecuTorch asks for each placeholder: a tag for one that leaves the program, else None."""
         signature = edge.exported_program().graph_signature
         names: Mapping[str, str] = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         return lambda node: "data" if names.get(node.name) in self._keys else None
+
+    def tag_starts(self, graph: Any, signature: Any) -> None:
+        """Tags the mutable buffers of a graph that start from a constant of a data file."""
+        if signature is None:
+            return
+        mutated = set(signature.buffers_to_mutate.values())
+        for node in graph.find_nodes(op="placeholder"):
+            name = signature.inputs_to_buffers.get(node.name)
+            if name in mutated and name in self._keys:
+                node.meta["constant_tag"] = "data"
 
     @contextlib.contextmanager
     def emitted_empty(self) -> Iterator[None]:
@@ -50,7 +64,7 @@ class ExternalConstants:
             _Emitter._save_new_const_tensor = save
 
     def rename(self, program: ExecutorchProgramManager) -> None:
-        """Gives the constants of an emitted program their keys.
+        """Gives the constants of an emitted program their keys, and buffers that start from one the name NAME=KEY.
 
         Raises RuntimeError if one is not what its key says: then a data file is not what its catalog describes.
         """
@@ -64,4 +78,6 @@ class ExternalConstants:
         for value in (one.val for plan in emitted.program.execution_plan for one in plan.values):
             info = value.extra_tensor_info if isinstance(value, EmittedTensor) else None
             if info is not None and info.location is TensorDataLocation.EXTERNAL:
-                info.fully_qualified_name = self._keys.get(info.fully_qualified_name, info.fully_qualified_name)
+                name = info.fully_qualified_name
+                key = self._keys.get(name, name)
+                info.fully_qualified_name = key if value.allocation_info is None else f"{name}={key}"

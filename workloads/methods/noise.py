@@ -60,6 +60,17 @@ def rademacher(seed: int, step: int, query: int, start: int, count: int) -> NDAr
     return (1.0 - 2.0 * bits.reshape(-1)[skipped : skipped + count]).astype(np.float32)
 
 
+ROUNDING_STREAM = 1 << 31
+"""Added to a weight's slot: the stream whose numbers decide how its updates are rounded."""
+
+
+def uniform(seed: int, step: int, query: int, start: int, count: int) -> NDArray[np.float32]:
+    """Returns numbers between 0 and 1 for the same positions: float32 [count], the u of a normal from each word."""
+    words, skipped = _words(seed, step, query, start, count, 4)
+    units = ((np.stack(words, axis=-1) >> np.uint64(9)) * np.uint64(2) + np.uint64(1)) * 2.0**-24
+    return units.reshape(-1)[skipped : skipped + count].astype(np.float32)
+
+
 def _words(
     seed: int, step: int, query: int, start: int, count: int, per_block: int
 ) -> tuple[tuple[Words, Words, Words, Words], int]:

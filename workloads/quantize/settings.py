@@ -76,7 +76,7 @@ class Costs:
     graph_bytes_per_delegate: int
 
 
-_BY_KERNEL = Costs(1.0, 0.1, 0.1, 5.0 * _MIB, 0.0, 2_400, 0)
+BY_KERNEL = Costs(1.0, 0.1, 0.1, 5.0 * _MIB, 0.0, 2_400, 0)
 """The runner's kernels don't use XNNPACK."""
 
 
@@ -190,11 +190,11 @@ _SETTINGS = (
         jitter=3e-5,
         correlations={1e-2: 0.985, 3e-3: 0.884, 1e-3: 0.625},
     ),
-    QuantizationSetting("bf16", 16, _BY_KERNEL, 3.2e11, products="bfloat16", kernel=True, jitter=3e-5),
+    QuantizationSetting("bf16", 16, BY_KERNEL, 3.2e11, products="bfloat16", kernel=True, jitter=3e-5),
     QuantizationSetting(
         "int8",
         8,
-        _BY_KERNEL,
+        BY_KERNEL,
         3.2e11,
         _scale_of_row,
         kernel=True,
@@ -230,7 +230,7 @@ _SETTINGS = (
     QuantizationSetting(
         "nf4",
         4,
-        _BY_KERNEL,
+        BY_KERNEL,
         3.2e11,
         _scale_of_block,
         kernel=True,
@@ -240,7 +240,7 @@ _SETTINGS = (
     QuantizationSetting(
         "nf4-double",
         4,
-        _BY_KERNEL,
+        BY_KERNEL,
         3.2e11,
         _scale_of_scales,
         scale_tensors=3,

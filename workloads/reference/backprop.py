@@ -14,6 +14,7 @@ from torch import Tensor
 
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.models.weights import ModelWeights
+from workloads.reference.all_weights import AllWeightsReference
 from workloads.reference.eager import Batch, OnProgress, Reference
 from workloads.workload import Workload
 
@@ -49,5 +50,6 @@ def reference_of(
     workload: Workload, weights: ModelWeights, accumulation: Accumulation = Accumulation.FP32
 ) -> Reference:
     """Returns the reference of the workload's method. Raises UserError if this host can't model its arithmetic."""
-    kind = Reference if workload.training_method.optimizer is None else BackpropReference
+    method = workload.training_method
+    kind = AllWeightsReference if method.trains_weights else BackpropReference if method.optimizer else Reference
     return kind(workload, weights.config, weights.state, accumulation)

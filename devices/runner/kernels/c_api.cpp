@@ -7,6 +7,7 @@
 #include "layer_backward.h"
 #include "noise.h"
 #include "step_parts.h"
+#include "weight_noise.h"
 
 // A frozen matrix without its sizes: `scales` as the operators take them, null where the form has none.
 struct Frozen {
@@ -101,6 +102,24 @@ void prge_update(int64_t distribution, const float* adapter, const float* gradie
 bool prge_linear_frozen(uint64_t variant, const float* x, int64_t rows, const Frozen* weight, int64_t out_features,
                         int64_t in_features, float* y) {
   return prge::linear_frozen(*prge::simd_variant(variant), x, rows, matrix(*weight, out_features, in_features), y);
+}
+
+// With noise of `key` and `slot`, times `scale`, added to the weight.
+bool prge_linear_perturbed(uint64_t variant, const float* x, int64_t rows, const Frozen* weight, int64_t out_features,
+                           int64_t in_features, const int64_t* key, int64_t slot, float scale, float* y) {
+  prge::FrozenMatrix perturbed = matrix(*weight, out_features, in_features);
+  const prge::WeightNoise noise{prge::noise_stream(key, slot), scale};
+  perturbed.noise = &noise;
+  return prge::linear_frozen(*prge::simd_variant(variant), x, rows, perturbed, y);
+}
+
+// The updates of several steps that follow each other, the first of which `key` names; a rate each.
+void prge_move_weight(uint64_t variant, int64_t form, void* weight, int64_t count, const int64_t* key, int64_t slot,
+                      const float* rates, int64_t steps) {
+  for (int64_t i = 0; i < steps; ++i) {
+    const int64_t own[2] = {key[0], key[1] + i};
+    prge::move_weight(*prge::simd_variant(variant), prge::Form(form), weight, count, own, slot, rates[i]);
+  }
 }
 
 int64_t prge_scratch_values(const int64_t* sizes) { return prge::scratch_values(layer_shape(sizes)); }

@@ -8,6 +8,8 @@ namespace prge {
 
 enum class Form { float32, float16, bfloat16, int8, nf4, nf4_double };
 
+struct WeightNoise;
+
 // Rows of values or codes, one after the other, with what the form needs to decode them.
 struct FrozenMatrix {
   Form form = Form::float32;
@@ -20,6 +22,7 @@ struct FrozenMatrix {
   float absmax_offset = 0.0f;             // nf4_double: added to each absmax
   int64_t out_features = 0;
   int64_t in_features = 0;
+  const WeightNoise* noise = nullptr;  // added to each value, where the matrix is perturbed (weight_noise.h)
 };
 
 // Bits of a value.

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "thread_buffer.h"
+#include "weight_noise.h"
 
 namespace prge {
 namespace {
@@ -48,6 +49,9 @@ void multiply_frozen(const SimdLoops& loops, const FrozenProduct& product, const
         decode_columns(loops, product.weight, product.first_in + k, count, column, tile.columns - c, buffer + c * count);
       } else {
         loops.decode(product.weight, column, tile.columns - c, product.first_in + k, count, buffer + c * count);
+        if (product.weight.noise != nullptr) {
+          add_noise(loops, product.weight, column, tile.columns - c, product.first_in + k, count, buffer + c * count);
+        }
       }
     }
     multiply_panels(loops, {x + k, product.x_stride, tile.rows, count}, buffer, count,

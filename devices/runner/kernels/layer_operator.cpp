@@ -1,4 +1,4 @@
-// prge::decoder_layer, prge::general_layer and the ways back through them (docs/contracts.md, "Operators of our own"), registered with
+// prge::decoder_layer, prge::general_layer, the ways back through them, and prge::perturbed_layer (docs/contracts.md, "Operators of our own"), registered with
 // ExecuTorch at start-up.
 #include <executorch/extension/kernel_util/make_boxed_from_unboxed_functor.h>
 #include <executorch/runtime/kernel/kernel_includes.h>
@@ -9,6 +9,7 @@
 #include "frozen_tensor.h"
 #include "layer_backward.h"
 #include "operator_checks.h"
+#include "weight_operators.h"
 
 namespace prge {
 namespace {
@@ -190,15 +191,18 @@ bool take_layer(KernelRuntimeContext& ctx, const Arguments& args, int64_t (*scra
   return true;
 }
 
-void compute_layer(KernelRuntimeContext& ctx, const Arguments& args, Tensor& out) {
-  DecoderLayer layer{};
-  if (!take_layer(ctx, args, scratch_values, layer)) return;
+void compute_layer(KernelRuntimeContext& ctx, const Arguments& args, const DecoderLayer& layer, Tensor& out) {
   ET_KERNEL_CHECK_MSG(ctx, is_float(out, 3) && resize_tensor(out, args.x.sizes()) == Error::Ok, InvalidArgument, ,
                       "%s: the output is not float32 of the shape of x", args.name);
   ET_KERNEL_CHECK_MSG(ctx,
                       decoder_layer(simd_loops(), layer, values(args.x), values(args.bias),
                                     args.scratch.mutable_data_ptr<float>(), out.mutable_data_ptr<float>()),
                       MemoryAllocationFailed, , "%s: no memory for a thread's buffer", args.name);
+}
+
+void compute_layer(KernelRuntimeContext& ctx, const Arguments& args, Tensor& out) {
+  DecoderLayer layer{};
+  if (take_layer(ctx, args, scratch_values, layer)) compute_layer(ctx, args, layer, out);
 }
 
 // Whether the results are like x and like the adapters; `of_b` gets the places of the latter.
@@ -250,7 +254,26 @@ void general_layer_back_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   go_back(ctx, args, stack[3]->toTensor(), stack[4 + kGeneralArguments]->toTensorList());
 }
 
+// A general layer of perturbed weights: key, eps, the slot of each projection and a sign stand before its arguments.
+void perturbed_layer_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
+  const Arguments args = arguments("prge::perturbed_layer", stack.data(), stack.data() + 7, true);
+  const ArrayRef<int64_t> slots = stack[5]->toIntList();
+  DecoderLayer layer{};
+  WeightNoise noises[kProjections];
+  if (!take_layer(ctx, args, scratch_values, layer)) return;
+  bool fit = slots.size() == kProjections;
+  for (size_t i = 0; fit && i < kProjections; ++i) {
+    fit = take_noise(stack[3]->toTensor(), stack[4]->toTensor(), slots[i], stack[6]->toInt(),
+                     layer.projections[i].weight, noises[i]);
+  }
+  ET_KERNEL_CHECK_MSG(ctx, fit, InvalidArgument, ,
+                      "%s needs weights of float32 or float16 with a slot each, an int64 key of 2 values, one float32 "
+                      "eps, and a sign of 1 or -1", args.name);
+  compute_layer(ctx, args, layer, stack[7 + kGeneralArguments]->toTensor());
+}
+
 const Kernel boxed[] = {
+    Kernel("prge::perturbed_layer.out", perturbed_layer_boxed),
     Kernel("prge::decoder_layer.out", decoder_layer_boxed),
     Kernel("prge::decoder_layer_back.out", decoder_layer_back_boxed),
     Kernel("prge::general_layer.out", general_layer_boxed),

@@ -22,9 +22,9 @@ NoiseStream noise_stream(const int64_t key[2], int64_t query) {
 
 void fill_noise(const SimdLoops& loops, Distribution distribution, const NoiseStream& stream, int64_t first,
                 int64_t count, float* out) {
-  const bool normal = distribution == Distribution::normal;
-  const NoiseLoop fill = normal ? loops.normals : loops.signs;
-  const int64_t values = normal ? 4 : 128;  // of a block
+  const bool signs = distribution == Distribution::rademacher;
+  const NoiseLoop fill = signs ? loops.signs : distribution == Distribution::normal ? loops.normals : loops.uniforms;
+  const int64_t values = signs ? 128 : 4;  // of a block
   alignas(64) float block[128];
   const int64_t lead = first % values;
   if (lead != 0 && count > 0) {

@@ -10,7 +10,7 @@ namespace prge {
 // The stream of one query of one step. `key` holds the seed and the step index.
 NoiseStream noise_stream(const int64_t key[2], int64_t query);
 
-enum class Distribution : int64_t { normal, rademacher };
+enum class Distribution : int64_t { normal, rademacher, uniform };  // the last between 0 and 1
 
 // Writes the noise of the positions [first, first + count).
 void fill_noise(const SimdLoops& loops, Distribution distribution, const NoiseStream& stream, int64_t first,

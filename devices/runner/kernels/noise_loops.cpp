@@ -12,6 +12,7 @@
 namespace PRGE_VARIANT {
 namespace {
 
+constexpr size_t kWidth = PRGE_PANEL_VECTORS * PRGE_VECTOR_BYTES / 4;  // of a panel
 constexpr size_t kLanes = 64;  // Philox blocks per pass: enough for any vector width, and all of it stays in L1
 
 inline uint32_t bits_of(float value) {
@@ -26,9 +27,11 @@ inline float float_of(uint32_t bits) {
   return value;
 }
 
-inline void philox(const prge::NoiseStream& stream, uint32_t first_block, uint32_t words[4][kLanes]) {
+// Words of the blocks that `block_of` names for each lane.
+template <typename BlockOf>
+inline void philox(const prge::NoiseStream& stream, BlockOf block_of, uint32_t words[4][kLanes]) {
   for (size_t lane = 0; lane < kLanes; ++lane) {
-    uint32_t c0 = first_block + static_cast<uint32_t>(lane);
+    uint32_t c0 = block_of(static_cast<uint32_t>(lane));
     uint32_t c1 = stream.query;
     uint32_t c2 = stream.step[0];
     uint32_t c3 = stream.step[1];
@@ -74,10 +77,13 @@ inline float natural_log(float u) {
   return (f + tail) + e * 0.693359375f;
 }
 
+// A number between 0 and 1, exact in float32.
+inline float unit(uint32_t word) { return static_cast<float>(static_cast<int32_t>((word >> 9) * 2 + 1)) * 0x1p-24f; }
+
 // Two normals from two words: radius from `a`, angle from `c`. The angle in turns is reduced to [-1/8, 1/8] in whole
 // numbers, hence exactly.
 inline void box_muller(uint32_t a, uint32_t c, float* even, float* odd) {
-  const float u = static_cast<float>(static_cast<int32_t>((a >> 9) * 2 + 1)) * 0x1p-24f;
+  const float u = unit(a);
   const float radius = __builtin_sqrtf(-2.0f * natural_log(u));
   const uint32_t angle = c >> 9;
   const uint32_t quadrant = (angle + (1u << 20)) >> 21;
@@ -102,16 +108,26 @@ inline void box_muller(uint32_t a, uint32_t c, float* even, float* odd) {
   *odd = radius * float_of(for_odd);
 }
 
-inline void pass(const prge::NoiseStream& stream, uint32_t first_block, float* out) {
+// Four normals of each lane's block.
+template <typename BlockOf>
+inline void draw(const prge::NoiseStream& stream, BlockOf block_of, float z[4][kLanes]) {
   alignas(64) uint32_t words[4][kLanes];
-  alignas(64) float z[4][kLanes];
-  philox(stream, first_block, words);
+  philox(stream, block_of, words);
   for (size_t lane = 0; lane < kLanes; ++lane) {
     box_muller(words[0][lane], words[1][lane], &z[0][lane], &z[1][lane]);
   }
   for (size_t lane = 0; lane < kLanes; ++lane) {
     box_muller(words[2][lane], words[3][lane], &z[2][lane], &z[3][lane]);
   }
+}
+
+inline auto following(uint32_t first_block) {
+  return [first_block](uint32_t lane) { return first_block + lane; };
+}
+
+inline void pass(const prge::NoiseStream& stream, uint32_t first_block, float* out) {
+  alignas(64) float z[4][kLanes];
+  draw(stream, following(first_block), z);
   for (size_t lane = 0; lane < kLanes; ++lane) {
     out[4 * lane] = z[0][lane];
     out[4 * lane + 1] = z[1][lane];
@@ -131,13 +147,44 @@ void signs(const prge::NoiseStream& stream, uint32_t first_block, size_t blocks,
   alignas(64) uint32_t words[4][kLanes];
   while (blocks > 0) {
     const size_t count = blocks < kLanes ? blocks : kLanes;
-    philox(stream, first_block, words);
+    philox(stream, following(first_block), words);
     for (size_t lane = 0; lane < count; ++lane) {
       for (size_t word = 0; word < 4; ++word) spread_signs(words[word][lane], out + 128 * lane + 32 * word);
     }
     blocks -= count;
     first_block += static_cast<uint32_t>(count);
     out += 128 * count;
+  }
+}
+
+void uniforms(const prge::NoiseStream& stream, uint32_t first_block, size_t blocks, float* out) {
+  alignas(64) uint32_t words[4][kLanes];
+  while (blocks > 0) {
+    const size_t count = blocks < kLanes ? blocks : kLanes;
+    philox(stream, following(first_block), words);
+    for (size_t lane = 0; lane < count; ++lane) {
+      for (size_t word = 0; word < 4; ++word) out[4 * lane + word] = unit(words[word][lane]);
+    }
+    blocks -= count;
+    first_block += static_cast<uint32_t>(count);
+    out += 4 * count;
+  }
+}
+
+void add_normals(const prge::NoiseStream& stream, uint32_t first_block, uint32_t column_blocks, size_t blocks,
+                 float scale, float* panel) {
+  constexpr uint32_t kTogether = kLanes / kWidth;  // blocks of each column that a pass draws
+  alignas(64) float z[4][kLanes];
+  for (size_t begin = 0; begin < blocks; begin += kTogether) {
+    const uint32_t first = first_block + static_cast<uint32_t>(begin);
+    draw(stream, [=](uint32_t lane) { return first + lane / kWidth + lane % kWidth * column_blocks; }, z);
+    const size_t count = blocks - begin < kTogether ? blocks - begin : kTogether;
+    for (size_t block = 0; block < count; ++block) {
+      for (size_t word = 0; word < 4; ++word) {
+        float* to = panel + ((begin + block) * 4 + word) * kWidth;
+        for (size_t j = 0; j < kWidth; ++j) to[j] += scale * z[word][block * kWidth + j];
+      }
+    }
   }
 }
 

@@ -13,7 +13,8 @@ namespace {
 
 #define PRGE_LOOPS(name_, label_)                                                                              \
   SimdLoops {                                                                                                  \
-    label_, name_::normals, name_::signs, name_::panel_width, name_::row_group, name_::decode,                 \
+    label_, name_::normals, name_::signs, name_::uniforms, name_::add_normals, name_::move_single,             \
+        name_::move_half, name_::panel_width, name_::row_group, name_::decode,                                 \
         name_::multiply, name_::normalize, name_::swiglu, name_::geglu, name_::softmax, name_::sum_exponentials, \
         name_::rotate, name_::round_bfloat16                                                                   \
   }

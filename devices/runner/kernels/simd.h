@@ -1,7 +1,7 @@
 // The hot loops of the kernels, compiled once per instruction set and chosen at run time.
 //
-// Every variant is the same source in translation units of its own (noise_loops.cpp and decode_loops.cpp without fused
-// multiply-add, product_loops.cpp and activation_loops.cpp with it), so that nothing compiled for a newer instruction
+// Every variant is the same source in translation units of its own (noise_loops.cpp, weight_loops.cpp and
+// decode_loops.cpp without fused multiply-add, product_loops.cpp and activation_loops.cpp with it), so that nothing compiled for a newer instruction
 // set is linked into code that an older processor runs.
 #pragma once
 
@@ -19,9 +19,19 @@ struct NoiseStream {
   uint32_t step[2];  // low and high word
 };
 
-// Writes the noise of whole Philox blocks, from `first_block` on: 4 standard normals each, or 128 signs, +1 or -1. The
-// bits are the same in every variant.
+// Writes the noise of whole Philox blocks, from `first_block` on: 4 standard normals each, or 128 signs, +1 or -1, or 4
+// numbers between 0 and 1. The bits are the same in every variant.
 using NoiseLoop = void (*)(const NoiseStream& stream, uint32_t first_block, size_t blocks, float* out);
+
+// Adds scale * normals to a panel [4 * blocks][panel width]: column j gets those of `blocks` blocks from
+// first_block + j * column_blocks on, each block in four rows.
+using PanelNoiseLoop = void (*)(const NoiseStream& stream, uint32_t first_block, uint32_t column_blocks, size_t blocks,
+                                float scale, float* panel);
+
+// weights -= rate * noise, the exact result being rounded up in magnitude where `shares` is below its part of the way to
+// the next value of the weights' type: float32 or float16, as their bits.
+using MoveSingleLoop = void (*)(const float* noise, const float* shares, float rate, int64_t count, uint32_t* weights);
+using MoveHalfLoop = void (*)(const float* noise, const float* shares, float rate, int64_t count, uint16_t* weights);
 
 // Decodes rows [row, row + rows) of a frozen matrix, columns [first, first + count), into panel[count][panel width].
 // Rows from `rows` on, at most a panel's width, become zero.
@@ -61,6 +71,10 @@ struct SimdLoops {
   const char* name;
   NoiseLoop normals;
   NoiseLoop signs;
+  NoiseLoop uniforms;
+  PanelNoiseLoop add_normals;
+  MoveSingleLoop move_single;
+  MoveHalfLoop move_half;
   int64_t panel_width;  // columns of y that `multiply` makes at a time, at most kWidestPanel
   int64_t row_group;    // rows of x it takes at a time
   DecodeLoop decode;

@@ -10,6 +10,11 @@
   extern const int64_t row_group;                                                                               \
   void normals(const prge::NoiseStream& stream, uint32_t first_block, size_t blocks, float* out);               \
   void signs(const prge::NoiseStream& stream, uint32_t first_block, size_t blocks, float* out);                 \
+  void uniforms(const prge::NoiseStream& stream, uint32_t first_block, size_t blocks, float* out);            \
+  void add_normals(const prge::NoiseStream& stream, uint32_t first_block, uint32_t column_blocks,               \
+                   size_t blocks, float scale, float* panel);                                                   \
+  void move_single(const float* noise, const float* shares, float rate, int64_t count, uint32_t* weights);      \
+  void move_half(const float* noise, const float* shares, float rate, int64_t count, uint16_t* weights);        \
   void decode(const prge::FrozenMatrix& weight, int64_t row, int64_t rows, int64_t first, int64_t count,        \
               float* panel);                                                                                    \
   void multiply(int64_t rows, int64_t count, const float* x, int64_t x_stride, const float* panel, float* y,    \

@@ -74,6 +74,8 @@ def kernels(build_home: Path) -> ctypes.CDLL:
     loaded.prge_layer_backward.restype = ctypes.c_bool
     loaded.prge_linear_frozen_back.restype = ctypes.c_bool
     loaded.prge_answer_losses.restype = None
+    loaded.prge_linear_perturbed.restype = ctypes.c_bool
+    loaded.prge_move_weight.restype = None
     loaded.prge_scratch_values.restype = ctypes.c_int64
     loaded.prge_backward_scratch_values.restype = ctypes.c_int64
     return loaded
