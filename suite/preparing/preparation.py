@@ -179,6 +179,7 @@ class _Preparing:
     def prepared(self, workload: Workload, missing: list[Workload]) -> Prepared:
         """Returns the workload with its program and reference losses, making only what is missing."""
         name = f"{workload.model} {workload.quant}" + (", to evaluate" if workload.method == EVALUATE else "")
+        name += f", rows of {workload.T}" if self.inputs.data.tokens.shape[2] > workload.T else ""
         weights = self.inputs.weights
         # What `prepare` found missing has been reported.
         artifact = None if workload in missing else self.cache.find(workload, weights.sha256)

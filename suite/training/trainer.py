@@ -35,6 +35,7 @@ from suite.training.checkpoints import Checkpoint, Checkpoints, adapter_of
 from suite.training.limits import next_end
 from suite.training.material import EVALUATED_ROWS, Material
 from suite.training.plan import TrainingPlan
+from workloads.export.artifact import Artifact
 
 MOST_ATTEMPTS = 3
 """Processes that die on their own before a training is given up."""
@@ -46,13 +47,16 @@ Note = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Course:
-    """What one training consists of: its plan, programs, data, and where its states are kept."""
+    """What one training consists of: its plan, programs, data, and where its states are kept. `shorter`: the programs
+    that train on shorter rows.
+    """
 
     training_id: str
     label: str
     plan: TrainingPlan
     steps: Prepared
     evaluation: Prepared
+    shorter: tuple[Artifact, ...]
     material: Material
     checkpoints: Checkpoints
     start: Path | None
@@ -144,6 +148,7 @@ def _training_job(course: Course, ground: Ground, before: Checkpoint | None, fir
     return Job(
         name=f"{course.training_id}.step{first}",
         artifact=course.steps.artifact,
+        shorter=course.shorter,
         runner=ground.runner,
         log=course.logs / f"step-{first:09d}.jsonl",
         inputs=step_inputs(names, arrays, training.seed, rates, training.eps, first),
