@@ -1,7 +1,7 @@
 """The training methods: all that differs between them, in one table; without torch, which takes seconds to import.
 
 A method says how a step changes the adapter: from which forward passes it learns, with which noise, how many queries it
-has. `step` names the module of workloads.methods that makes its program.
+has. `step` names the module of workloads that makes its program.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Method:
     """What a step does, in a line for --help and pages."""
     source: str
     step: str
-    """The module of workloads.methods with its `make_program(workload, parts)`."""
+    """The module of workloads with its `make_program(workload, parts)`."""
     sides: Sides = Sides.TWO
     noise: str | None = "normal"
     """The distribution of the perturbations (docs/contracts.md, "Noise"); None without any."""
@@ -79,6 +79,14 @@ class Method:
     """Whether a step is divided by the standard deviation of its perturbed losses."""
     trains: str = "lora-fa"
     """What is trained: `lora-fa`, all B of the adapters."""
+    points: int = 1
+    """Adapters around which a step takes its losses: the trained one, and an anchor after it."""
+    vectors: int = 1
+    """What a program without an optimizer keeps that is as large as the adapter, the adapter itself included."""
+    reference_steps: int = 0
+    """Steps after which all that a step does was seen, where the quantization setting's are fewer."""
+    stock: bool = True
+    """Whether it can be had of operators that every runtime has."""
     queries: int | None = None
     """q where there is no choice."""
     least_queries: int = 1
@@ -104,8 +112,8 @@ class Method:
         return self.queries or max(DEFAULT_QUERIES, self.least_queries)
 
     def loss_shape(self, queries: int) -> tuple[int, ...]:
-        """Returns the shape of its program's losses."""
-        return self.sides.loss_shape(queries)
+        """Returns the shape of its program's losses; those around an anchor are further queries."""
+        return self.sides.loss_shape(self.points * queries)
 
     def forward_passes(self, queries: int) -> float:
         """Returns what a step costs, in forward passes of the batch."""
@@ -173,7 +181,7 @@ def _by_backpropagation(name: str, optimizer: str, described: str, default_lr: f
         name,
         f"first order: exact gradients of B by backpropagation, a layer at a time with recomputation, {described}",
         "MeBP, arXiv 2510.03425; LoRA-FA, arXiv 2308.03303",
-        step="backprop_step",
+        step="methods.backprop_step",
         sides=Sides.NONE,
         noise=None,
         queries=1,
@@ -191,13 +199,13 @@ _METHODS = (
         "prge",
         "P-RGE: two-sided estimate of q queries, which run side by side, and so do + and -",
         "MobiZO, arXiv 2409.15520",
-        step="prge_step",
+        step="methods.prge_step",
     ),
     Method(
         "mezo-lora-fa",
         "MeZO on LoRA-FA adapters: one query a step, + and then -",
         "MeZO, arXiv 2305.17333; LoRA-FA, arXiv 2308.03303",
-        step="prge_step",
+        step="methods.prge_step",
         queries=1,
         outer=False,
         inner=False,
@@ -206,14 +214,14 @@ _METHODS = (
         "rademacher",
         "P-RGE with random signs in the place of normal noise",
         "MobiZO, arXiv 2409.15520, with the noise of FZOO, arXiv 2506.09034",
-        step="prge_step",
+        step="methods.prge_step",
         noise="rademacher",
     ),
     Method(
         "fzoo",
         "FZOO: one-sided estimate of q queries with random signs, beside the adapter itself; normalised steps",
         "FZOO, arXiv 2506.09034",
-        step="fzoo_step",
+        step="methods.fzoo_step",
         sides=Sides.ONE,
         noise="rademacher",
         normalised=True,
@@ -221,13 +229,31 @@ _METHODS = (
         inner=False,
         default_lr=1e-5,
     ),
+    Method(
+        "adazeta",
+        "AdaZeta's query schedule: the updates of P-RGE, each of the queries of more and more steps",
+        "AdaZeta, arXiv 2406.18060",
+        step="scheduled.adazeta_step",
+        vectors=2,
+        stock=False,
+    ),
+    Method(
+        "mezo-svrg",
+        "MeZO-SVRG: P-RGE corrected by the same queries around an anchor, whose gradient several batches give",
+        "MeZO-SVRG, arXiv 2404.08080",
+        step="scheduled.svrg_step",
+        points=2,
+        vectors=3,
+        reference_steps=6,
+        stock=False,
+    ),
     _by_backpropagation("fo-lora-fa", "sgd", "then SGD", 5e-3),
     _by_backpropagation("fo-lora-fa-adam", "adam", "then Adam", 1e-3),
     Method(
         EVALUATE,
         "no training: the losses of candidate answers with an adapter that is given",
         "the suite's own",
-        step="evaluation",
+        step="methods.evaluation",
         sides=Sides.NONE,
         noise=None,
         queries=1,

@@ -80,6 +80,11 @@ class Workload:
             )
         if self.noise == "stock" and self.training_method.noise is None:
             raise UserError(f"{self.method} draws no noise, but noise is `stock`: leave it out.")
+        if self.noise == "stock" and not self.training_method.stock:
+            raise UserError(
+                f"{self.method} needs operators of the runner, but noise is `stock`: choose noise `kernel`, or the "
+                "method prge."
+            )
         if self.noise == "stock" and self.setting.kernel:
             others = ", ".join(name for name, each in SETTINGS.items() if not each.kernel)
             raise UserError(
@@ -106,6 +111,11 @@ class Workload:
     def setting(self) -> QuantizationSetting:
         """What its quantization setting is."""
         return SETTINGS[self.quant]
+
+    @property
+    def reference_steps(self) -> int:
+        """How many steps of a session are compared with the eager reference."""
+        return max(self.setting.reference_steps, self.training_method.reference_steps)
 
     @property
     def training_method(self) -> Method:

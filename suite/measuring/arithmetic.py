@@ -96,7 +96,7 @@ def reference_for(prepared: Prepared, accumulation: Accumulation, artifacts: Pat
 
     Only one is computed at a time, as it takes the host's cores and memory. Raises UserError and SuiteError as an
     export."""
-    settings = (prepared.data, prepared.training, prepared.workload.setting.reference_steps, accumulation)
+    settings = (prepared.data, prepared.training, prepared.workload.reference_steps, accumulation)
     with FileLock(artifacts / ".reference.lock"):
         kept = kept_losses(prepared.artifact, *settings)
         if kept is not None:

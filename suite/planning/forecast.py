@@ -179,7 +179,7 @@ def forecast(plan: Plan, left_out: Obstacles | None = None) -> Forecast:
         return Forecast((), 0.0, 0.0, 0.0, 0, 0, reasons)
     plan, config = possible, possible.config
     reference = _REFERENCE_SHARE * sum(
-        affordable_steps(workload, config, workload.setting.reference_steps) * step_seconds(workload, config)
+        affordable_steps(workload, config, workload.reference_steps) * step_seconds(workload, config)
         for workload in plan.workloads(answers=1)
     )
     named = list(zip(plan.quants, estimates(plan), strict=True))

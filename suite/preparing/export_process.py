@@ -74,7 +74,7 @@ def _export(
         weights,
         inputs.data,
         plan.training(workload.setting),
-        workload.setting.reference_steps,
+        workload.reference_steps,
         lambda done: progress(f"{done:.0%}"),
         Accumulation(accumulation),
     )

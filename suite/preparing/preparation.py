@@ -207,5 +207,5 @@ class _Preparing:
         return Prepared(self.plan, workload, artifact, self.inputs.data, reference, needs)
 
     def _kept_losses(self, workload: Workload, artifact: Artifact) -> ReferenceLosses | None:
-        steps = workload.setting.reference_steps
+        steps = workload.reference_steps
         return kept_losses(artifact, self.inputs.data, self.plan.training(workload.setting), steps, Accumulation.FP32)

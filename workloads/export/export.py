@@ -42,6 +42,7 @@ IN_PLACE = {
     "prge::descend": 0,
     "prge::moving_mean": 0,
     "prge::adam": 0,
+    "prge::replaced": 0,
 }
 """Operators whose result may overwrite one of their arguments, and which: their kernels allow it (docs/contracts.md).
 They do so wherever nothing reads the old value later.

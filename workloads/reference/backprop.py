@@ -15,6 +15,7 @@ from torch import Tensor
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.models.weights import ModelWeights
 from workloads.reference.eager import Batch, OnProgress, Reference
+from workloads.reference.scheduled import AdaZetaReference, SvrgReference
 from workloads.workload import Workload
 
 
@@ -45,9 +46,16 @@ class BackpropReference(Reference):
         return losses, torch.zeros_like(adapter)
 
 
+_SCHEDULED: dict[str, type[Reference]] = {
+    "scheduled.adazeta_step": AdaZetaReference,
+    "scheduled.svrg_step": SvrgReference,
+}
+
+
 def reference_of(
     workload: Workload, weights: ModelWeights, accumulation: Accumulation = Accumulation.FP32
 ) -> Reference:
     """Returns the reference of the workload's method. Raises UserError if this host can't model its arithmetic."""
-    kind = Reference if workload.training_method.optimizer is None else BackpropReference
+    method = workload.training_method
+    kind = BackpropReference if method.optimizer is not None else _SCHEDULED.get(method.step, Reference)
     return kind(workload, weights.config, weights.state, accumulation)

@@ -17,6 +17,7 @@ from workloads.export.artifact import Artifact
 from workloads.models.weights import ModelWeights
 from workloads.reference.backprop import reference_of
 from workloads.reference.eager import Batch, Trajectory
+from workloads.reference.scheduled import AdaZetaReference
 from workloads.workload import Workload
 
 FloatArray = NDArray[np.float32]
@@ -152,10 +153,18 @@ def train_and_flush(
 
 
 def reference_training(
-    weights: ModelWeights, workload: Workload, batches: Sequence[Batch], steps: int, settings: Settings
+    weights: ModelWeights,
+    workload: Workload,
+    batches: Sequence[Batch],
+    steps: int,
+    settings: Settings,
+    first_step: int = 0,
 ) -> Trajectory:
-    """Runs the same training by the eager reference."""
+    """Runs the same training by the eager reference; the number of the first step matters where updates have one."""
     reference = reference_of(workload, weights)
+    if first_step:
+        assert isinstance(reference, AdaZetaReference)
+        reference.first_step = first_step
     return reference.train(batches, steps, seed=settings.seed, lr=settings.lr, eps=settings.eps)
 
 

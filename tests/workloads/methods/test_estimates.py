@@ -23,7 +23,7 @@ from workloads.models.zoo import load_model
 from workloads.workload import AdapterSlot, Workload
 
 VALUES, STEPS, EPS = 6, 250, 0.05
-ESTIMATED = [name for name in METHODS if METHOD_TABLE[name].noise is not None]
+ESTIMATED = [name for name in METHODS if METHOD_TABLE[name].noise is not None and METHOD_TABLE[name].points == 1]
 
 GENERATOR = torch.Generator().manual_seed(3)
 HALF = torch.randn(VALUES, VALUES, generator=GENERATOR, dtype=torch.float64)
@@ -79,7 +79,7 @@ def step_of(method: str, q: int) -> PrgeStep:
     parts = Parts(
         config, layout, nn.Identity(), [Quadratic()], nn.Identity(), torch.float32, lambda slot: torch.empty(0)
     )
-    made = import_module(f"workloads.methods.{workload.training_method.step}").make_program(workload, parts)
+    made = import_module(f"workloads.{workload.training_method.step}").make_program(workload, parts)
     noise = KernelNoise(torch.float32, workload.training_method.noise or "")
     step: PrgeStep = type(made)(parts, Loops.of(workload), Shape.of(workload), noise, QuadraticEnds())
     step.adapter.copy_(torch.linspace(-1.0, 1.0, VALUES))
