@@ -79,6 +79,14 @@ class Method:
     """Whether a step is divided by the standard deviation of its perturbed losses."""
     trains: str = "lora-fa"
     """What is trained: `lora-fa`, all B of the adapters, or `weights`, all of the model's own, without adapters."""
+    points: int = 1
+    """Adapters around which a step takes its losses: the trained one, and an anchor after it."""
+    vectors: int = 1
+    """What a program without an optimizer keeps that is as large as the adapter, the adapter itself included."""
+    reference_steps: int = 0
+    """Steps after which all that a step does was seen, where REFERENCE_STEPS are fewer."""
+    stock: bool = True
+    """Whether it can be had of operators that every runtime has."""
     queries: int | None = None
     """q where there is no choice."""
     least_queries: int = 1
@@ -112,8 +120,8 @@ class Method:
         return self.queries or max(DEFAULT_QUERIES, self.least_queries)
 
     def loss_shape(self, queries: int) -> tuple[int, ...]:
-        """Returns the shape of its program's losses."""
-        return self.sides.loss_shape(queries)
+        """Returns the shape of its program's losses; those around an anchor are further queries."""
+        return self.sides.loss_shape(self.points * queries)
 
     def forward_passes(self, queries: int) -> float:
         """Returns what a step costs, in forward passes of the batch."""
@@ -238,6 +246,24 @@ _METHODS = (
         inner=False,
         default_lr=1e-5,
     ),
+    Method(
+        "adazeta",
+        "AdaZeta's query schedule: the updates of P-RGE, each of the queries of more and more steps",
+        "AdaZeta, arXiv 2406.18060",
+        step="scheduled.adazeta_step",
+        vectors=2,
+        stock=False,
+    ),
+    Method(
+        "mezo-svrg",
+        "MeZO-SVRG: P-RGE corrected by the same queries around an anchor, whose gradient several batches give",
+        "MeZO-SVRG, arXiv 2404.08080",
+        step="scheduled.svrg_step",
+        points=2,
+        vectors=3,
+        reference_steps=6,
+        stock=False,
+    ),
     _by_backpropagation("fo-lora-fa", "sgd", "then SGD", 5e-3),
     _by_backpropagation("fo-lora-fa-adam", "adam", "then Adam", 1e-3),
     Method(
@@ -246,6 +272,7 @@ _METHODS = (
         "MeZO, arXiv 2305.17333",
         step="all_weights.step",
         trains="weights",
+        stock=False,
         queries=1,
         outer=False,
         inner=False,

@@ -9,7 +9,14 @@ from typing import Any
 from foundation.errors import UserError, unknown_name
 from workloads.method import METHOD_TABLE, Method
 from workloads.models.config import PROJECTIONS, LlamaConfig
-from workloads.quantize.settings import BY_KERNEL, QUANTIZATION_SETTINGS, SETTINGS, Costs, QuantizationSetting
+from workloads.quantize.settings import (
+    BY_KERNEL,
+    QUANTIZATION_SETTINGS,
+    REFERENCE_STEPS,
+    SETTINGS,
+    Costs,
+    QuantizationSetting,
+)
 
 
 @dataclass(frozen=True)
@@ -80,10 +87,10 @@ class Workload:
             )
         if self.noise == "stock" and self.training_method.noise is None:
             raise UserError(f"{self.method} draws no noise, but noise is `stock`: leave it out.")
-        if self.noise == "stock" and self.training_method.trains_weights:
+        if self.noise == "stock" and not self.training_method.stock:
             raise UserError(
-                f"{self.method} draws a weight's noise in the runner's products, so noise `stock` cannot make it run "
-                "elsewhere: choose noise `kernel`."
+                f"{self.method} needs operators of the runner, but noise is `stock`: choose noise `kernel`, or the "
+                "method prge."
             )
         if self.noise == "stock" and self.setting.kernel:
             others = ", ".join(name for name, each in SETTINGS.items() if not each.kernel)
@@ -111,6 +118,16 @@ class Workload:
     def setting(self) -> QuantizationSetting:
         """What its quantization setting is."""
         return SETTINGS[self.quant]
+
+    @property
+    def reference_steps(self) -> int:
+        """How many steps of a session are compared with the eager reference."""
+        return max(REFERENCE_STEPS, self.training_method.reference_steps)
+
+    @property
+    def late_steps(self) -> tuple[int, ...]:
+        """The setting's, where each step's projected gradients alone say how it moves the adapter."""
+        return self.setting.late_steps if self.training_method.points == 1 else ()
 
     @property
     def training_method(self) -> Method:

@@ -95,14 +95,16 @@ void Events::load(int64_t t0_ns, int64_t t1_ns, size_t program_bytes) {
             .done());
 }
 
-void Events::step(int64_t index, bool measured, int64_t t0_ns, int64_t t1_ns, const std::vector<float>& losses) {
-  print(Line("step")
-            .number("index", index)
-            .text("phase", measured ? "measured" : "warm_up")
-            .number("t0_ns", t0_ns)
-            .number("t1_ns", t1_ns)
-            .raw("losses", list(losses, [](float loss) { return real(loss, 9); }))
-            .done());
+void Events::step(int64_t index, bool measured, int64_t t0_ns, int64_t t1_ns, const std::vector<float>& losses,
+                  std::optional<int64_t> length) {
+  Line line("step");
+  line.number("index", index)
+      .text("phase", measured ? "measured" : "warm_up")
+      .number("t0_ns", t0_ns)
+      .number("t1_ns", t1_ns)
+      .raw("losses", list(losses, [](float loss) { return real(loss, 9); }));
+  if (length) line.number("length", *length);
+  print(line.done());
 }
 
 void Events::samples(const std::vector<Sample>& samples, const std::vector<SensorSpec>& sensors) {

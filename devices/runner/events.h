@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,7 +33,9 @@ class Events {
 
   void header(const Job& job, const Machine& machine, int64_t threads, const std::vector<int>& cpus);
   void load(int64_t t0_ns, int64_t t1_ns, size_t program_bytes);
-  void step(int64_t index, bool measured, int64_t t0_ns, int64_t t1_ns, const std::vector<float>& losses);
+  // `length`: the tokens of a row, where the step had a choice.
+  void step(int64_t index, bool measured, int64_t t0_ns, int64_t t1_ns, const std::vector<float>& losses,
+            std::optional<int64_t> length);
   void samples(const std::vector<Sample>& samples, const std::vector<SensorSpec>& sensors);
   void sensor_errors(const std::vector<SensorErrors>& errors, const std::vector<SensorSpec>& sensors);
   void footer(const Footer& footer);

@@ -13,13 +13,17 @@ namespace runner {
 
 class Inputs {
  public:
-  // Checks the job's inputs against the program's, and their files' sizes. Throws Failure of stage `input`.
+  // Checks the job's inputs against the programs', and their files' sizes. Throws Failure of stage `input`.
   Inputs(const std::vector<InputSpec>& specs, const TrainingProgram& program);
 
   // Reads what step `index` takes from the files. Throws Failure of stage `input`.
   void prepare(int64_t index);
-  // Hands the prepared values to the program.
+  // Hands the prepared values to the program for the shortest rows that hold them.
   void apply(TrainingProgram& program);
+  // The tokens of a row of the step that is prepared, where there are programs for several lengths.
+  std::optional<int64_t> length() const {
+    return lengths_.empty() ? std::nullopt : std::optional<int64_t>(lengths_[which_]);
+  }
 
  private:
   struct Slot {
@@ -30,8 +34,19 @@ class Inputs {
     std::vector<uint8_t> dim_order;
     std::vector<int32_t> strides;
     std::optional<executorch::aten::TensorImpl> tensor;
+
+    void shape_tensor();
   };
+  static bool is_int64_file(const Slot* slot);
+  size_t shortest() const;
+  void shorten(int32_t length);
+
   std::vector<Slot> slots_;
+  // Where rows may be shorter: int64 [b, T] and the index of each row's first real token, int64 [b].
+  Slot* tokens_ = nullptr;
+  Slot* first_ = nullptr;
+  std::vector<int32_t> lengths_;  // of each program's rows
+  size_t which_ = 0;
 };
 
 }  // namespace runner

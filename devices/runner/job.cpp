@@ -230,13 +230,13 @@ SensorSpec read_sensor(const Json& json, const std::string& where, const Place& 
   return sensor;
 }
 
-std::vector<std::string> read_data(Members& members, const Place& place) {
+std::vector<std::string> read_paths(Members& members, const char* key, const Place& place) {
   std::vector<std::string> paths;
-  if (members.optional("data") == nullptr) return paths;
-  for (const Json& path : members.list("data")) {
+  if (members.optional(key) == nullptr) return paths;
+  for (const Json& path : members.list(key)) {
     const bool usable = path.kind() == Json::Kind::string && !path.string().empty() &&
                         path.string().find('\0') == std::string::npos;
-    if (!usable) refuse(members.at("data") + " must be a list of files.");
+    if (!usable) refuse(members.at(key) + " must be a list of files.");
     paths.push_back(place.of(path.string()));
   }
   return paths;
@@ -279,7 +279,8 @@ Job read_job(const std::string& path) {
   Job job;
   job.session = members.text("session");
   job.program = place.of(members.text("program"));
-  job.data = read_data(members, place);
+  job.data = read_paths(members, "data", place);
+  job.shorter = read_paths(members, "shorter", place);
   job.method = members.text("method");
   for (const Json& input : members.list("inputs")) {
     job.inputs.push_back(read_input(input, "job.inputs[" + std::to_string(job.inputs.size()) + "]", place));

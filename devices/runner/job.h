@@ -63,6 +63,7 @@ struct Job {
   std::string session;
   std::string program;
   std::vector<std::string> data;  // files with constants of the program; empty: it has all of its own
+  std::vector<std::string> shorter;  // programs of the same step for shorter rows
   std::string method;
   std::vector<InputSpec> inputs;
   std::optional<int64_t> losses_output;

@@ -94,7 +94,7 @@ Footer Session::run_job(const Job& job) {
 Footer Session::train(const Job& job, Samples& samples) {
   enter(Stage::load);
   const int64_t t0_ns = now_ns();
-  TrainingProgram program(job.program, job.data, job.method);
+  TrainingProgram program(job.program, job.data, job.method, job.shorter);
   ::malloc_trim(0);  // what loading freed goes back before memory is looked at
   drop_library_pages();
   events_.load(t0_ns, now_ns(), program.bytes());
@@ -126,7 +126,7 @@ void Session::make_steps(const Job& job, TrainingProgram& program, Inputs& input
     program.execute();
     const int64_t t1_ns = now_ns();
     note_steps(++steps_);
-    events_.step(steps_ - 1, measured, t0_ns, t1_ns, losses_of(job, program));
+    events_.step(steps_ - 1, measured, t0_ns, t1_ns, losses_of(job, program), inputs.length());
     events_.samples(samples.take(), job.sensors);
     progress.add_step(t0_ns, t1_ns);
   }

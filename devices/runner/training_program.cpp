@@ -1,8 +1,12 @@
 #include "training_program.h"
 
+#include <executorch/runtime/backend/backend_options_map.h>
 #include <executorch/runtime/platform/runtime.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstring>
+#include <utility>
 
 #include "kernels/step_parts.h"
 #include "page_trimmer.h"
@@ -13,9 +17,10 @@ namespace runner {
 namespace {
 
 using executorch::aten::Tensor;
+using executorch::runtime::BackendOptions;
 using executorch::runtime::Error;
 using executorch::runtime::EValue;
-using executorch::runtime::HierarchicalAllocator;
+using executorch::runtime::LoadBackendOptionsMap;
 using executorch::runtime::MethodMeta;
 using executorch::runtime::Program;
 using executorch::runtime::Result;
@@ -23,6 +28,10 @@ using executorch::runtime::Span;
 
 void check(Stage stage, const std::string& what, Error error) {
   if (error != Error::Ok) fail(stage, what, error);
+}
+
+std::string named(const std::string& method, const std::string& path) {
+  return "The method " + method + " of " + path + " can't be loaded";
 }
 
 std::atomic<const std::vector<const MappedFile*>*> mapped_files{nullptr};
@@ -39,46 +48,95 @@ bool copy_from_file(const void* from, size_t bytes, void* to) {
 }  // namespace
 
 TrainingProgram::TrainingProgram(const std::string& path, const std::vector<std::string>& data,
-                                 const std::string& method)
-    : file_(path, "program"), data_(data), files_(data_.files()) {
-  files_.push_back(&file_);
+                                 const std::string& method, const std::vector<std::string>& shorter)
+    : data_(data), files_(data_.files()) {
+  programs_.emplace_back(path);
+  for (const std::string& each : shorter) programs_.emplace_back(each);
+  current_ = &programs_.front();
+  for (const Loaded& loaded : programs_) files_.push_back(&loaded.file);
   executorch::runtime::runtime_init();
   forget_runtime_messages();
   data_.read_lists();
-  const std::string what = "The program " + path + " can't be loaded";
-  program_.emplace(taken(Stage::load, what, Program::load(&file_, Program::Verification::InternalConsistency)));
-  const std::string which = "The method " + method + " of " + path + " can't be loaded";
-  const MethodMeta meta = taken(Stage::load, which, program_->method_meta(method.c_str()));
-  for (size_t i = 0; i < meta.num_memory_planned_buffers(); ++i) {
-    arenas_.emplace_back(static_cast<size_t>(taken(Stage::load, which, meta.memory_planned_buffer_size(i))));
-    spans_.emplace_back(arenas_.back().data(), arenas_.back().size());
+  std::vector<size_t> sizes;
+  for (Loaded& loaded : programs_) {
+    const std::string what = "The program " + loaded.path + " can't be loaded";
+    loaded.program.emplace(
+        taken(Stage::load, what, Program::load(&loaded.file, Program::Verification::InternalConsistency)));
+    const std::string which = named(method, loaded.path);
+    const MethodMeta meta = taken(Stage::load, which, loaded.program->method_meta(method.c_str()));
+    sizes.resize(std::max(sizes.size(), meta.num_memory_planned_buffers()), 0);
+    for (size_t i = 0; i < meta.num_memory_planned_buffers(); ++i) {
+      sizes[i] = std::max(sizes[i], static_cast<size_t>(taken(Stage::load, which, meta.memory_planned_buffer_size(i))));
+    }
   }
-  planned_.emplace(Span<Span<uint8_t>>(spans_.data(), spans_.size()));
-  memory_.emplace(&allocator_, &*planned_);
+  for (const size_t size : sizes) arenas_.emplace_back(size);
   const PageTrimmer trimmer(files_);
-  method_.emplace(taken(Stage::load, which, program_->load_method(method.c_str(), &*memory_, nullptr, data_.map())));
+  for (Loaded& loaded : programs_) load(loaded, method);
   mapped_files = &files_;
   prge::set_unmapped_copy(copy_from_file);
 }
 
+void TrainingProgram::load(Loaded& loaded, const std::string& method) {
+  for (const Arena& arena : arenas_) loaded.spans.emplace_back(arena.data(), arena.size());
+  loaded.planned.emplace(Span<Span<uint8_t>>(loaded.spans.data(), loaded.spans.size()));
+  loaded.memory.emplace(&loaded.allocator, &*loaded.planned);
+  // A delegate that finds weights packed under their name does not pack them again.
+  BackendOptions<1> packed_once;
+  LoadBackendOptionsMap options;
+  const std::string which = named(method, loaded.path);
+  if (programs_.size() > 1) {
+    check(Stage::load, which, packed_once.set_option("weight_cache_enabled", true));
+    check(Stage::load, which, options.set_options("XnnpackBackend", packed_once.view()));
+  }
+  loaded.method.emplace(taken(Stage::load, which,
+                              loaded.program->load_method(method.c_str(), &*loaded.memory, nullptr, data_.map(),
+                                                          programs_.size() > 1 ? &options : nullptr)));
+}
+
 TrainingProgram::~TrainingProgram() { mapped_files = nullptr; }
 
+size_t TrainingProgram::bytes() const {
+  size_t total = 0;
+  for (const Loaded& loaded : programs_) total += loaded.file.bytes();
+  return total;
+}
+
+void TrainingProgram::use(size_t which) {
+  if (current_ == &programs_[which]) return;
+  // The two have their buffers in the same memory, at other places: all values leave it before any comes back.
+  std::vector<std::pair<std::string, std::vector<uint8_t>>> values;
+  for (const NamedBuffer& buffer : state()) {
+    const auto* bytes = static_cast<const uint8_t*>(buffer.tensor.const_data_ptr());
+    values.emplace_back(buffer.name, std::vector<uint8_t>(bytes, bytes + buffer.tensor.nbytes()));
+  }
+  current_ = &programs_[which];
+  std::vector<NamedBuffer> buffers = state();
+  bool same = buffers.size() == values.size();
+  for (size_t i = 0; same && i < buffers.size(); ++i) {
+    const auto found = std::find_if(values.begin(), values.end(), [&](const auto& v) { return v.first == buffers[i].name; });
+    same = found != values.end() && found->second.size() == buffers[i].tensor.nbytes();
+    if (same) std::memcpy(buffers[i].tensor.mutable_data_ptr(), found->second.data(), found->second.size());
+  }
+  if (!same) throw Failure(Stage::state, "The program " + current_->path + " has another state than " + programs_.front().path + ".");
+}
+
 void TrainingProgram::set_input(size_t index, const Tensor& tensor) {
-  check(Stage::input, "Input " + std::to_string(index) + " was refused", method_->set_input(EValue(tensor), index));
+  check(Stage::input, "Input " + std::to_string(index) + " was refused", current_->method->set_input(EValue(tensor), index));
 }
 
 void TrainingProgram::execute() {
-  const Error error = method_->execute();
+  const Error error = current_->method->execute();
   if (error != Error::Ok) fail(Stage::execute, "The step failed", error);
 }
 
 std::vector<TrainingProgram::NamedBuffer> TrainingProgram::state() {
   std::vector<NamedBuffer> buffers;
-  const MethodMeta meta = method_->method_meta();
+  const MethodMeta meta = current_->method->method_meta();
   for (size_t i = 0; i < meta.num_attributes(); ++i) {
     const auto info = taken(Stage::state, "The program's state can't be listed", meta.attribute_tensor_meta(i));
     const std::string name(info.name());
-    const Tensor tensor = taken(Stage::state, "The buffer " + name + " can't be read", method_->get_attribute(name));
+    const Tensor tensor = 
+        taken(Stage::state, "The buffer " + name + " can't be read", current_->method->get_attribute(name));
     // Constants from data files have names too, but lie outside of planned memory.
     for (const Arena& arena : arenas_) {
       if (arena.holds(tensor.const_data_ptr())) {

@@ -1,10 +1,11 @@
-// A loaded method: one training step, its memory and its named state.
+// A training step as a loaded method, its memory and its named state; beside it the same step for shorter rows.
 #pragma once
 
 #include <executorch/extension/memory_allocator/malloc_memory_allocator.h>
 #include <executorch/runtime/executor/method.h>
 #include <executorch/runtime/executor/program.h>
 
+#include <deque>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,15 +19,21 @@ namespace runner {
 
 class TrainingProgram {
  public:
-  // Loads `method` of the program file, whose constants may lie in the data files. Throws Failure of stage `load`.
-  TrainingProgram(const std::string& path, const std::vector<std::string>& data, const std::string& method);
+  // Loads `method` of the program files, whose constants may lie in the data files: the program itself, and `shorter`
+  // ones. They share planned memory, and the weights that a delegate packs. Throws Failure of stage `load`.
+  TrainingProgram(const std::string& path, const std::vector<std::string>& data, const std::string& method,
+                  const std::vector<std::string>& shorter = {});
   ~TrainingProgram();
   TrainingProgram(const TrainingProgram&) = delete;
   TrainingProgram& operator=(const TrainingProgram&) = delete;
 
-  size_t bytes() const { return file_.bytes(); }
-  executorch::runtime::MethodMeta meta() const { return method_->method_meta(); }
+  size_t bytes() const;
+  // How many programs there are, the one itself first.
+  size_t count() const { return programs_.size(); }
+  executorch::runtime::MethodMeta meta(size_t which = 0) const { return programs_[which].method->method_meta(); }
 
+  // From now on this program runs; the state moves over to it. Throws Failure of stage `state` if it has another one.
+  void use(size_t which);
   // Throws Failure of stage `input`.
   void set_input(size_t index, const executorch::aten::Tensor& tensor);
   // Throws Failure of stage `execute`.
@@ -36,7 +43,7 @@ class TrainingProgram {
   void drop_touched_pages() const {
     for (const MappedFile* file : files_) file->drop_resident_pages();
   }
-  const executorch::runtime::EValue& output(size_t index) const { return method_->get_output(index); }
+  const executorch::runtime::EValue& output(size_t index) const { return current_->method->get_output(index); }
 
   struct NamedBuffer {
     std::string name;
@@ -46,16 +53,26 @@ class TrainingProgram {
   std::vector<NamedBuffer> state();
 
  private:
-  MappedFile file_;
+  struct Loaded {
+    explicit Loaded(const std::string& path) : path(path), file(path, "program") {}
+
+    std::string path;
+    MappedFile file;
+    std::optional<executorch::runtime::Program> program;
+    std::vector<executorch::runtime::Span<uint8_t>> spans;
+    std::optional<executorch::runtime::HierarchicalAllocator> planned;
+    executorch::extension::MallocMemoryAllocator allocator;
+    std::optional<executorch::runtime::MemoryManager> memory;
+    std::optional<executorch::runtime::Method> method;
+  };
+  void load(Loaded& loaded, const std::string& method);
+
+  std::deque<Loaded> programs_;  // which stay where they are
+  Loaded* current_;
   DataFiles data_;
-  std::vector<const MappedFile*> files_;  // program and data
-  std::optional<executorch::runtime::Program> program_;
-  std::vector<Arena> arenas_;  // planned memory: activations and mutable buffers
-  std::vector<executorch::runtime::Span<uint8_t>> spans_;
-  std::optional<executorch::runtime::HierarchicalAllocator> planned_;
-  executorch::extension::MallocMemoryAllocator allocator_;
-  std::optional<executorch::runtime::MemoryManager> memory_;
-  std::optional<executorch::runtime::Method> method_;
+  std::vector<const MappedFile*> files_;  // programs and data
+  // Planned memory: activations and mutable buffers. One program runs at a time, so all have theirs in the same place.
+  std::vector<Arena> arenas_;
 };
 
 }  // namespace runner

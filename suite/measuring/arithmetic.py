@@ -25,7 +25,6 @@ from suite.preparing.preparation import EXPORT_LOG, NOT_YET, LeftOut, Prepared
 from suite.sessions.collect import collect
 from suite.store.identity import workload_key
 from workloads.lowering.arithmetic_probe import INPUT_SHAPE, PROBE, Accumulation, accumulation_of
-from workloads.quantize.settings import REFERENCE_STEPS
 from workloads.reference.expected_losses import ReferenceLosses
 from workloads.reference.losses import kept_losses
 
@@ -98,7 +97,7 @@ def reference_for(prepared: Prepared, accumulation: Accumulation, artifacts: Pat
 
     Only one is computed at a time, as it takes the host's cores and memory. Raises UserError and SuiteError as an
     export."""
-    settings = (prepared.data, prepared.training, REFERENCE_STEPS, accumulation)
+    settings = (prepared.data, prepared.training, prepared.workload.reference_steps, accumulation)
     with FileLock(artifacts / ".reference.lock"):
         kept = kept_losses(prepared.artifact, *settings)
         if kept is not None:

@@ -55,7 +55,7 @@ class Job:
     `steps` that count, which go on until they have taken `least_seconds`. `kept`: the job and its inputs stay beside
     `log`. `state_before` is a file of this host with the state to start from, `state_after` where the state after the
     last step goes; a process that did not complete leaves none. `check_stop` raises when the process is to be ended; it
-    is called several times a second.
+    is called several times a second. `shorter` are programs of the same step for shorter rows, on the device too.
     """
 
     name: str
@@ -70,6 +70,7 @@ class Job:
     kept: bool = False
     state_before: Path | None = None
     state_after: Path | None = None
+    shorter: Sequence[Artifact] = ()
     check_stop: Callable[[], None] = field(default=lambda: None)
 
 
@@ -145,7 +146,7 @@ def _document(
     document: dict[str, Any] = {
         "schema": 1,
         "session": job.name,
-        "program": f"../../artifacts/{job.artifact.hash}/program.pte",
+        "program": _program(job.artifact),
         "method": "forward",
         "inputs": inputs,
         "outputs": {"losses": 0},
@@ -164,11 +165,17 @@ def _document(
         document["cpus"] = list(device.entry.cpus)
     if job.artifact.data:  # a runner of an earlier suite, as baselines may have, does not know the key
         document["data"] = [f"../../weights/{file.hash}/{file.name}" for file in job.artifact.data]
+    if job.shorter:
+        document["shorter"] = [_program(artifact) for artifact in job.shorter]
     if job.state_before is not None:
         document["state_in"] = _STATE_BEFORE
     if job.state_after is not None:
         document["state_out"] = _STATE
     return document
+
+
+def _program(artifact: Artifact) -> str:
+    return f"../../artifacts/{artifact.hash}/program.pte"
 
 
 def _place(device: Device, folder: str, job: Job, sensors: Sequence[Sensor]) -> None:

@@ -18,7 +18,7 @@ from suite.planning.plan import Plan, RunPlan
 from workloads.estimates.estimate import Estimate, estimate
 from workloads.estimates.reference_cost import affordable_steps, reference_seconds
 from workloads.models.config import LlamaConfig
-from workloads.quantize.settings import REFERENCE_STEPS, SETTINGS
+from workloads.quantize.settings import SETTINGS
 
 _LARGEST_DEVICE_BYTES = 64 << 30
 """No phone or board has more; a shape beyond it is a slip of the pen."""
@@ -179,7 +179,7 @@ def forecast(plan: Plan, left_out: Obstacles | None = None) -> Forecast:
         return Forecast((), 0.0, 0.0, 0.0, 0, 0, reasons)
     plan, config = possible, possible.config
     reference = _REFERENCE_SHARE * sum(
-        reference_seconds(workload, config, affordable_steps(workload, config, REFERENCE_STEPS))
+        reference_seconds(workload, config, affordable_steps(workload, config, workload.reference_steps))
         for workload in plan.workloads(answers=1)
     )
     named = list(zip(plan.quants, estimates(plan), strict=True))

@@ -26,7 +26,6 @@ from suite.planning.plan import Plan
 from suite.preparing.preparation import Inputs, load_inputs, workloads_of
 from workloads.export.artifact import ArtifactCache
 from workloads.lowering.arithmetic_probe import Accumulation
-from workloads.quantize.settings import REFERENCE_STEPS
 from workloads.reference.expected_losses import ReferenceLosses
 from workloads.reference.losses import reference_losses
 
@@ -76,7 +75,7 @@ def _export(
         weights,
         inputs.data,
         plan.training(workload.setting),
-        REFERENCE_STEPS,
+        workload.reference_steps,
         lambda done: progress(f"{done:.0%}"),
         Accumulation(accumulation),
     )

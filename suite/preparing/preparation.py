@@ -19,7 +19,7 @@ from workloads.method import EVALUATE
 from workloads.models.named import named_model
 from workloads.models.weights import Digest, ModelWeights
 from workloads.models.zoo import load_model
-from workloads.quantize.settings import REFERENCE_STEPS, UnsupportedRows
+from workloads.quantize.settings import UnsupportedRows
 from workloads.reference.expected_losses import ReferenceLosses
 from workloads.reference.losses import kept_losses
 from workloads.tasks.batches import TaskBatches, batches
@@ -256,6 +256,7 @@ class _Preparing:
     def prepared(self, workload: Workload, missing: list[Workload]) -> Prepared:
         """Returns the workload with its program and reference losses, making only what is missing."""
         name = f"{workload.model} {workload.quant}" + (", to evaluate" if workload.method == EVALUATE else "")
+        name += f", rows of {workload.T}" if self.inputs.data.tokens.shape[2] > workload.T else ""
         weights = self.inputs.weights
         # What `prepare` found missing has been reported.
         artifact = None if workload in missing else self.cache.find(workload, weights.sha256)
@@ -284,4 +285,4 @@ class _Preparing:
 
     def _kept_losses(self, workload: Workload, artifact: Artifact) -> ReferenceLosses | None:
         training = self.plan.training(workload.setting)
-        return kept_losses(artifact, self.inputs.data, training, REFERENCE_STEPS, Accumulation.FP32)
+        return kept_losses(artifact, self.inputs.data, training, workload.reference_steps, Accumulation.FP32)

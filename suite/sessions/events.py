@@ -124,7 +124,9 @@ class LoadEvent(_Line):
 
 
 class StepEvent(_Line):
-    """One training step; `losses` is the program's float32[2, q], flattened (+ first)."""
+    """One training step; `losses` is the program's float32[2, q], flattened (+ first), `length` the tokens of a row
+    where the runner had programs for several.
+    """
 
     event: Literal["step"]
     index: Count
@@ -132,6 +134,7 @@ class StepEvent(_Line):
     t0_ns: Count
     t1_ns: Count
     losses: Annotated[Rows[Loss], Field(max_length=MAX_LIST_ITEMS)]
+    length: Count | None = None
 
     @property
     def latency_ms(self) -> float:

@@ -22,7 +22,7 @@ from suite.preparing.preparation import Prepared
 from suite.training.plan import TrainingPlan
 from workloads.export.peft_folder import read_peft_folder, write_peft_folder
 from workloads.method import Method
-from workloads.methods.noise import DISTRIBUTIONS
+from workloads.scheduled.schedules import updated
 from workloads.workload import Workload
 
 Float32Array = NDArray[np.float32]
@@ -59,24 +59,12 @@ class Checkpoints:
 def adapter_of(checkpoint: Checkpoint, method: Method, lr: float) -> Float32Array:
     """Returns the adapter float32 [n] that a state stands for, with the pending update applied at rate `lr`.
 
-    The update is that of docs/contracts.md: lr times the mean over the queries of projected gradient times noise. A
-    method without noise leaves nothing pending, and neither does the start of a training. Raises UserError if the file
-    can't be read.
+    Raises UserError if the file can't be read.
     """
     try:
-        state = load_file(checkpoint.path)
-        adapter: Float32Array = state["adapter"]
-        gradients, key = state.get("projected_gradient"), state.get("pending_key")
+        return updated(load_file(checkpoint.path), method, lr)
     except (OSError, SafetensorError, KeyError) as error:
         raise UserError(f"the checkpoint {checkpoint.path} can't be read ({error}): start a new training.") from error
-    if method.noise is None or gradients is None or key is None:
-        return adapter
-    seed, step = (int(word) for word in key)
-    direction = np.zeros_like(adapter)
-    for query, gradient in enumerate(gradients):
-        direction += gradient * DISTRIBUTIONS[method.noise](seed, step, query, 0, adapter.size)
-    updated: Float32Array = adapter - np.float32(lr) * direction / np.float32(len(gradients))
-    return updated
 
 
 def write_state(adapter: Float32Array, path: Path) -> None:

@@ -25,7 +25,16 @@ from suite.measuring.recording import hardware_of
 from suite.measuring.run import Stopped, StopSign
 from suite.planning.forecast import Obstacles, check
 from suite.planning.plan import Plan, RunPlan, describe_workload
-from suite.preparing.preparation import LeftOut, Preparation, Prepared, leave_out, load_inputs, prepare
+from suite.preparing.preparation import (
+    Inputs,
+    LeftOut,
+    Notify,
+    Preparation,
+    Prepared,
+    leave_out,
+    load_inputs,
+    prepare,
+)
 from suite.preparing.runners import Runners
 from suite.store.identity import new_run_id, session_id
 from suite.store.store import Store
@@ -39,19 +48,20 @@ from workloads.workload import Workload
 
 @dataclass(frozen=True)
 class Candidate:
-    """One training to be made on each device of its plan: its programs, the one that trains and the one that evaluates,
-    and its data.
+    """One training to be made on each device of its plan: its programs, the one that trains, the one that evaluates and
+    those that train on shorter rows, and its data.
     """
 
     plan: TrainingPlan
     steps: Prepared
     evaluation: Prepared
     material: Material
+    shorter: tuple[Prepared, ...] = ()
 
     @property
-    def programs(self) -> tuple[Prepared, Prepared]:
-        """Both."""
-        return self.steps, self.evaluation
+    def programs(self) -> tuple[Prepared, ...]:
+        """All of them."""
+        return self.steps, self.evaluation, *self.shorter
 
     @property
     def label(self) -> str:
@@ -151,13 +161,42 @@ def _prepared(
             failed = {item.workload.quant: item.error for item in steps.left_out}
             evaluation = plan.evaluation(EVALUATED_ROWS)
             evaluations = prepare(evaluation, inputs, cache, note_once, references=False, obstacles=failed)
+            shorter = _for_shorter_rows(plan, material, inputs, cache, note_once, found)
         surroundings += steps
         by_quant = {item.workload.quant: item for item in evaluations.prepared}
         lost = {item.workload.quant: item.error for item in evaluations.left_out}
         left_out += [(plan, item) for item in leave_out(plan.plan, lost, answers=inputs.data.labels.shape[2])]
         pairs = [(item, by_quant.get(item.workload.quant)) for item in steps.prepared]
-        candidates += [Candidate(plan, step, found, material) for step, found in pairs if found is not None]
+        candidates += [
+            Candidate(plan, step, found, material, shorter.get(step.workload.quant, ()))
+            for step, found in pairs
+            if found is not None
+        ]
     return candidates, left_out, surroundings
+
+
+def _for_shorter_rows(
+    plan: TrainingPlan,
+    material: Material,
+    inputs: Inputs,
+    cache: ArtifactCache,
+    notify: Notify,
+    obstacles: Obstacles,
+) -> dict[str, tuple[Prepared, ...]]:
+    """Returns, by setting, the programs that train on rows shorter than T; one that can't be made is done without."""
+    made: dict[str, tuple[Prepared, ...]] = {}
+    for length in material.shorter:
+        found = prepare(replace(plan.plan, T=length), inputs, cache, notify, references=False, obstacles=obstacles)
+        for item in found.prepared:
+            made[item.workload.quant] = (*made.get(item.workload.quant, ()), item)
+    if material.shorter:
+        share = material.lengths.tokens_of_a_row(material.shorter) / plan.plan.T
+        lengths = " and ".join(str(length) for length in material.shorter)
+        notify(
+            f"batches that fit go through programs for rows of {lengths} tokens: a training has about {share:.0%} of "
+            f"the forward tokens that T={plan.plan.T} alone would have"
+        )
+    return made
 
 
 class _OnDevice:
@@ -233,6 +272,7 @@ class _OnDevice:
                 candidate.plan,
                 candidate.steps,
                 candidate.evaluation,
+                tuple(each.artifact for each in candidate.shorter),
                 candidate.material,
                 Checkpoints(folder),
                 start,

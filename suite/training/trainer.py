@@ -35,16 +35,21 @@ from suite.sessions.record import Cause, SessionRecord
 from suite.store.trainings import Trainings
 from suite.training.checkpoints import Checkpoint, Checkpoints, adapter_of
 from suite.training.plan import TrainingPlan, next_end
+from workloads.export.artifact import Artifact
 from workloads.models.tokenizer import Tokenizer
 from workloads.tasks.batches import Int64Array, TaskBatches, batches
 from workloads.tasks.encoding import RowLayout, encode_examples
 from workloads.tasks.evaluation import EvaluationBatches, evaluation_batches
 from workloads.tasks.labelled import LabelledText
+from workloads.tasks.padded import RowLengths
 from workloads.tasks.splits import split_task
+from workloads.tasks.task import Task
 from workloads.tasks.template import Template
 
 EVALUATED_ROWS = 16
 """Rows that an evaluation computes at a time."""
+_SAMPLED = 1000
+"""Examples whose length is looked at."""
 _MOST_ATTEMPTS = 3
 """Processes that die on their own before a training is given up."""
 
@@ -83,11 +88,15 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Material:
-    """Batches of a training, one for each step, and its held-out examples."""
+    """Batches of a training, one for each step, its held-out examples, and the lengths below T that its rows are worth
+    a program of.
+    """
 
     training: TaskBatches
     held_out: HeldOut
     learned_from: int
+    lengths: RowLengths
+    shorter: tuple[int, ...]
 
 
 def read_material(plan: TrainingPlan, inputs: Inputs) -> Material:
@@ -100,7 +109,16 @@ def read_material(plan: TrainingPlan, inputs: Inputs) -> Material:
     tokenizer, K = inputs.weights.tokenizer, inputs.data.labels.shape[2]
     learned = replace(task, examples=split.train, validation=split.validation)
     training = batches(learned, tokenizer, shape.b, shape.T, plan.steps, shape.seed, K)
-    return Material(training, _held_out(split.validation, task.template, tokenizer, shape.T, K), len(split.train))
+    held_out = _held_out(split.validation, task.template, tokenizer, shape.T, K)
+    lengths = _row_lengths(task, tokenizer, shape.b, shape.T, K)
+    return Material(training, held_out, len(split.train), lengths, lengths.shorter(plan.steps))
+
+
+def _row_lengths(task: Task, tokenizer: Tokenizer, b: int, T: int, K: int) -> RowLengths:
+    """Measures the rows of the task, _SAMPLED of them at most, whichever a seed may hold out."""
+    every = -(-len(task.examples) // _SAMPLED)
+    examples = encode_examples(task.examples[::every], task.template, tokenizer)
+    return RowLengths.of(examples, RowLayout.fitting(examples, task.template, tokenizer, T, K), b)
 
 
 def _held_out(texts: Sequence[LabelledText], template: Template, tokenizer: Tokenizer, T: int, K: int) -> HeldOut:
@@ -118,13 +136,16 @@ def _held_out(texts: Sequence[LabelledText], template: Template, tokenizer: Toke
 
 @dataclass(frozen=True)
 class Course:
-    """What one training consists of: its plan, programs, data, and where its states are kept."""
+    """What one training consists of: its plan, programs, data, and where its states are kept. `shorter`: the programs
+    that train on shorter rows.
+    """
 
     training_id: str
     label: str
     plan: TrainingPlan
     steps: Prepared
     evaluation: Prepared
+    shorter: tuple[Artifact, ...]
     material: Material
     checkpoints: Checkpoints
     start: Path | None
@@ -216,6 +237,7 @@ def _training_job(course: Course, ground: Ground, before: Checkpoint | None, fir
     return Job(
         name=f"{course.training_id}.step{first}",
         artifact=course.steps.artifact,
+        shorter=course.shorter,
         runner=ground.runner,
         log=course.logs / f"step-{first:09d}.jsonl",
         inputs=step_inputs(names, arrays, training.seed, rates, training.eps, first),

@@ -65,7 +65,7 @@ def reference_seconds(
     """Returns roughly how long `steps` steps, the noise of a loss, and what shows the updates take together."""
     each = step_seconds(workload, config, accumulation)
     of_passes = each - _noise_of_weights(workload, config) * _SECONDS_PER_NOISE
-    late = workload.setting.late_steps if steps >= REFERENCE_STEPS else ()
+    late = workload.late_steps if steps >= REFERENCE_STEPS else ()
     again = min(UNTRAINED_STEPS, steps - 1) + len(late)
     beside = _noise_passes(workload) + len(late) * _GRADIENT_PASSES
     noises = max(late, default=0) * workload.q * adapter_values(layout_of(workload, config))

@@ -47,7 +47,7 @@ def session_peak_bytes(workload: Workload, config: LlamaConfig, resident_bytes: 
     """Returns the runner's peak: `resident_bytes` of weights, the overhead of packing, the adapter, and one chunk's
     work.
     """
-    state = 4 * adapter_values(layout_of(workload, config))
+    state = 4 * workload.training_method.vectors * adapter_values(layout_of(workload, config))
     costs = workload.costs
     delegates = delegates_of_layers(workload, config)
     fixed = costs.runner_bytes + delegates * costs.bytes_per_layer + layer_calls * _BYTES_PER_CALL

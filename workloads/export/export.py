@@ -44,6 +44,7 @@ IN_PLACE = {
     "prge::adam": 0,
     "prge::perturbed_layer": 0,
     "prge::move_weight": 0,
+    "prge::replaced": 0,
 }
 """Operators whose result may overwrite one of their arguments, and which: their kernels allow it (docs/contracts.md).
 They do so wherever nothing reads the old value later.

@@ -40,8 +40,9 @@ register("normalised_gradient", "Tensor losses, Tensor eps", ONE, normalised_gra
 class FzooStep(PrgeStep):
     """The step; its losses are float32 [1, 1 + q], its row losses [1, 1 + q, b]."""
 
-    def gradient(self, losses: Tensor, eps: Tensor) -> Tensor:
+    def gradient(self, losses: Tensor, eps: Tensor, key: Tensor) -> Tensor:
         """losses float32 [1, 1 + q] -> what a step is the mean of, times the noise: float32 [q]."""
+        del key
         result: Tensor = torch.ops.prge.normalised_gradient(losses, eps)
         return result
 
@@ -49,8 +50,9 @@ class FzooStep(PrgeStep):
 class StockFzooStep(FzooStep):
     """The same from operators that every ExecuTorch runtime has."""
 
-    def gradient(self, losses: Tensor, eps: Tensor) -> Tensor:
+    def gradient(self, losses: Tensor, eps: Tensor, key: Tensor) -> Tensor:
         """losses float32 [1, 1 + q] -> float32 [q]."""
+        del key
         return normalised_gradient(losses, eps)
 
 

@@ -5,7 +5,8 @@ A relative that estimates otherwise is a subclass in a module of its own, which 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -40,27 +41,38 @@ class PrgeStep(nn.Module):
         self, tokens: Tensor, first: Tensor, labels: Tensor, key: Tensor, lr: Tensor, eps: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Runs the step of docs/contracts.md -> (losses float32 [2, q], row_losses float32 [2, q, b])."""
-        adapter = self.noise.update(self.adapter, self.projected_gradient, self.pending_key, lr)
-        row_losses = self._row_losses(adapter, tokens, first, labels, key, eps)
+        points = self.points(key, lr)
+        row_losses = self._row_losses(points, tokens, first, labels, key, eps)
         # A row's loss is the sum over its answer tokens; a query's is the mean over all answer tokens of the batch.
         losses = self.ends.mean_losses(row_losses, labels)
         # eps = 0 evaluates: both signs are the same model then, and nothing is left pending.
-        gradient = self.gradient(losses, eps)
-        self.adapter.copy_(adapter)
+        gradient = self.gradient(losses, eps, key)
+        self.adapter.copy_(points[0])
         self.projected_gradient.copy_(gradient)
-        self.pending_key.copy_(key)
+        self.pending_key.copy_(self.pending(key, eps))
         return losses, row_losses
 
-    def gradient(self, losses: Tensor, eps: Tensor) -> Tensor:
+    def points(self, key: Tensor, lr: Tensor) -> tuple[Tensor, ...]:
+        """Returns the adapters around which the losses are taken; the trained one, after the pending update, first."""
+        del key
+        return (self.noise.update(self.adapter, self.projected_gradient, self.pending_key, lr),)
+
+    def gradient(self, losses: Tensor, eps: Tensor, key: Tensor) -> Tensor:
         """losses float32 [2, q] -> the projected gradients [q], of whose products with the noise a step is the mean."""
+        del key
         return self.ends.gradient(losses, eps)
 
+    def pending(self, key: Tensor, eps: Tensor) -> Tensor:
+        """Returns the key of what is left pending; with eps = 0 all projected gradients are zero."""
+        del eps
+        return key
+
     def _row_losses(
-        self, adapter: Tensor, tokens: Tensor, first: Tensor, labels: Tensor, key: Tensor, eps: Tensor
+        self, points: Sequence[Tensor], tokens: Tensor, first: Tensor, labels: Tensor, key: Tensor, eps: Tensor
     ) -> Tensor:
         shape = self.shape
         parts, signs = [], []
-        for this in self.loops.passes():
+        for adapter, this in product(points, self.loops.passes()):
             for chunk in this.chunks(shape.batch * shape.length, shape.rows_per_chunk):
                 x = self.ends.embed(self.embedding, tokens, chunk.slices)
                 bias = self.ends.attention_bias(first, shape.length, chunk.slices)

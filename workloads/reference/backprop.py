@@ -16,6 +16,7 @@ from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.models.weights import ModelWeights
 from workloads.reference.all_weights import AllWeightsReference
 from workloads.reference.eager import Batch, OnProgress, Reference
+from workloads.reference.scheduled import AdaZetaReference, SvrgReference
 from workloads.workload import Workload
 
 
@@ -46,10 +47,19 @@ class BackpropReference(Reference):
         return losses, torch.zeros_like(adapter)
 
 
+_SCHEDULED: dict[str, type[Reference]] = {
+    "scheduled.adazeta_step": AdaZetaReference,
+    "scheduled.svrg_step": SvrgReference,
+}
+
+
 def reference_of(
     workload: Workload, weights: ModelWeights, accumulation: Accumulation = Accumulation.FP32
 ) -> Reference:
     """Returns the reference of the workload's method. Raises UserError if this host can't model its arithmetic."""
     method = workload.training_method
-    kind = AllWeightsReference if method.trains_weights else BackpropReference if method.optimizer else Reference
+    if method.trains_weights:
+        kind: type[Reference] = AllWeightsReference
+    else:
+        kind = BackpropReference if method.optimizer is not None else _SCHEDULED.get(method.step, Reference)
     return kind(workload, weights.config, weights.state, accumulation)

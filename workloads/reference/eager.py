@@ -256,7 +256,7 @@ class Reference:
                 direction += slope * this.noise
         losses = [*base, *(loss for sign in range(signs) for loss in found[sign::signs])]
         direction *= self._method.step_scale(losses)
-        return np.array(losses, dtype=np.float32).reshape(self._method.loss_shape(q)), direction
+        return np.array(losses, dtype=np.float32).reshape(sides.loss_shape(q)), direction
 
     def _unperturbed_losses(self, adapter: Tensor, batch: Batch) -> list[float]:
         """Returns the loss of the adapter itself, if the method has it."""

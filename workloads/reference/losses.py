@@ -147,7 +147,7 @@ class _Calculation:
         from workloads.reference.backprop import reference_of
 
         again = range(max(1, steps - UNTRAINED_STEPS), steps)
-        late = self._workload.setting.late_steps if steps >= REFERENCE_STEPS else ()
+        late = self._workload.late_steps if steps >= REFERENCE_STEPS else ()
         parts = 1 + steps + len(again) + 2 * len(late)  # the noise, each step, those without updates, slopes
 
         def within(part: int) -> OnProgress:

@@ -1,17 +1,18 @@
-"""Batches as long as their longest row needs: what training and evaluation take, where padding would only cost.
+"""Batches as long as their longest row needs, where padding would only cost.
 
-Rows are padded on the left to the longest of their batch, rounded up to a multiple of 8, as the paper's code does.
+Rows are padded on the left to the longest of their batch, rounded up to a multiple of 8, as the paper's code does. A
+program has one length: a training has a few, of lengths that its task's rows decide, and the runner takes for each
+batch the shortest that holds it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from foundation.errors import UserError
-from workloads.tasks.batches import Int64Array, shuffled
+from workloads.tasks.batches import Int64Array
 from workloads.tasks.encoding import Example, Row, RowLayout
 
 ROUNDED_TO = 8
@@ -52,33 +53,56 @@ def padded_batch(rows: Sequence[Row], *, fixed: bool = False) -> PaddedBatch:
     return PaddedBatch(*(np.array(values, dtype=np.int64) for values in columns))
 
 
+MOST_SHORTER = 2
+"""Programs for shorter rows that a training may have beside its own: each is exported, deployed and loaded."""
+
+LEAST_GAIN = 0.05
+"""Share of a training's tokens that such a program has to save."""
+
+LEAST_STEPS = 32
+"""Steps that have to use it."""
+
+
 @dataclass(frozen=True)
-class TrainingBatches:
-    """The batches of a training, by step from 0: b rows, each an example with its right candidate.
+class RowLengths:
+    """How long the rows of a task are, real tokens [examples], of which a batch takes `b` at random."""
 
-    Every example comes once before any comes again, in an order that follows from `seed` alone; so a training that
-    goes on at a step needs nothing but its number.
-    """
-
-    examples: Sequence[Example]
-    layout: RowLayout
+    real: tuple[int, ...]
     b: int
-    seed: int
-    _orders: dict[int, list[int]] = field(default_factory=dict, compare=False, repr=False)
+    T: int
 
-    def __post_init__(self) -> None:
-        if not self.examples:
-            raise UserError("There are no examples to train on: give a task with a training split.")
+    @classmethod
+    def of(cls, examples: Sequence[Example], layout: RowLayout, b: int) -> RowLengths:
+        """Measures the rows that training on the examples takes."""
+        rows = (layout.row(example, example.right) for example in examples)
+        return cls(tuple(layout.T - row.first for row in rows), b, layout.T)
 
-    def __getitem__(self, step: int) -> PaddedBatch:
-        """Returns the batch of a step."""
-        examples = [self.examples[self._index(step * self.b + place)] for place in range(self.b)]
-        return padded_batch([self.layout.row(example, example.right) for example in examples])
+    def fitting_share(self, length: int) -> float:
+        """Returns the share of batches in which no row is longer: that of rows, to the power of b."""
+        return (sum(each <= length for each in self.real) / len(self.real)) ** self.b
 
-    def _index(self, position: int) -> int:
-        epoch, place = divmod(position, len(self.examples))
-        if epoch not in self._orders:
-            for old in [number for number in self._orders if number < epoch - 1]:
-                del self._orders[old]
-            self._orders[epoch] = shuffled(len(self.examples), len(self.examples), self.seed, first_epoch=epoch)
-        return self._orders[epoch][place]
+    def tokens_of_a_row(self, shorter: Sequence[int]) -> float:
+        """Returns the tokens of a row on average, if each batch takes the shortest of these lengths, else T."""
+        lengths = [*sorted(shorter), self.T]
+        shares = [*(self.fitting_share(length) for length in lengths[:-1]), 1.0]
+        used = [share - before for share, before in zip(shares, [0.0, *shares], strict=False)]
+        return sum(length * share for length, share in zip(lengths, used, strict=True))
+
+    def shorter(self, steps: int) -> tuple[int, ...]:
+        """Returns the lengths below T, ascending, whose programs pay in a training of `steps` steps.
+
+        The one that saves most comes first. They depend on the task and the shape alone, not on any seed.
+        """
+        chosen: tuple[int, ...] = ()
+        while len(chosen) < MOST_SHORTER:
+            others = [each for each in range(ROUNDED_TO, self.T, ROUNDED_TO) if each not in chosen]
+            best = min(others, key=lambda each: self.tokens_of_a_row((*chosen, each)), default=None)
+            if best is None:
+                break
+            below = max((each for each in chosen if each < best), default=0)
+            used = self.fitting_share(best) - (self.fitting_share(below) if below else 0.0)
+            saved = self.tokens_of_a_row(chosen) - self.tokens_of_a_row((*chosen, best))
+            if saved < LEAST_GAIN * self.T or used * steps < LEAST_STEPS:
+                break
+            chosen = (*chosen, best)
+        return tuple(sorted(chosen))

@@ -17,6 +17,7 @@ from workloads.export.artifact import Artifact
 from workloads.models.weights import ModelWeights
 from workloads.reference.backprop import reference_of
 from workloads.reference.eager import Batch, Trajectory
+from workloads.reference.scheduled import AdaZetaReference
 from workloads.workload import Workload
 
 FloatArray = NDArray[np.float32]
@@ -37,14 +38,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class RunnerTraining:
-    """losses float32 [steps, 2, q] or as the method has them, the state the program was left in, and the process's
-    peak memory.
+    """losses float32 [steps, 2, q] or as the method has them, the state the program was left in, the process's peak
+    memory, and the tokens of a row in each step where the runner had a choice.
     """
 
     losses: FloatArray
     state: dict[str, NDArray[Any]]
     state_file: Path
     peak_kib: int
+    lengths: list[int]
 
     @property
     def adapter(self) -> FloatArray:
@@ -82,8 +84,12 @@ def train_in_runner(
     folder: Path,
     state_in: Path | None = None,
     threads: int = 1,
+    shorter: Sequence[Path] = (),
+    first_step: int = 0,
 ) -> RunnerTraining:
-    """One session of the runner: `steps` steps, from a zero adapter or from the state of another session."""
+    """One session of the runner: `steps` steps, from a zero adapter or from the state of another session; `shorter` are
+    programs for shorter rows.
+    """
     folder.mkdir(parents=True)
     with (folder / "inputs.bin").open("wb") as file:
         for name in ("tokens", "first", "labels"):
@@ -94,13 +100,15 @@ def train_in_runner(
         "program": str(program),
         "data": data_beside(program),
         "method": "forward",
-        "inputs": _inputs(batches, settings),
+        "inputs": _inputs(batches, settings, first_step),
         "outputs": {"losses": 0},
         "warm_up": {"min_steps": 0, "max_steps": 0, "max_seconds": 60.0, "tolerance": 0.04},
         "steps": steps,
         "threads": threads,
         "state_out": "state.safetensors",
     }
+    if shorter:
+        job["shorter"] = [str(each) for each in shorter]
     if state_in is not None:
         job["state_in"] = str(state_in)
     (folder / "job.json").write_text(json.dumps(job))
@@ -115,6 +123,7 @@ def train_in_runner(
         state=load_file(folder / "state.safetensors"),
         state_file=folder / "state.safetensors",
         peak_kib=next(event["hwm_kib"] for event in events if event["event"] == "footer"),
+        lengths=[event["length"] for event in events if event["event"] == "step" and "length" in event],
     )
 
 
@@ -132,9 +141,10 @@ def train_and_flush(
     steps: int,
     settings: Settings,
     folder: Path,
+    first_step: int = 0,
 ) -> tuple[FloatArray, FloatArray]:
     """Losses [steps, 2, q] of a training, and the adapter [n] with its last update applied by a step with eps = 0."""
-    trained = train_in_runner(runner, program, workload, batches, steps, settings, folder)
+    trained = train_in_runner(runner, program, workload, batches, steps, settings, folder, first_step=first_step)
     still = Settings(settings.lr, 0.0, settings.seed)
     flushed = train_in_runner(
         runner, program, workload, batches, 1, still, folder.with_name(f"{folder.name}-flushed"), trained.state_file
@@ -143,10 +153,18 @@ def train_and_flush(
 
 
 def reference_training(
-    weights: ModelWeights, workload: Workload, batches: Sequence[Batch], steps: int, settings: Settings
+    weights: ModelWeights,
+    workload: Workload,
+    batches: Sequence[Batch],
+    steps: int,
+    settings: Settings,
+    first_step: int = 0,
 ) -> Trajectory:
-    """Runs the same training by the eager reference."""
+    """Runs the same training by the eager reference; the number of the first step matters where updates have one."""
     reference = reference_of(workload, weights)
+    if first_step:
+        assert isinstance(reference, AdaZetaReference)
+        reference.first_step = first_step
     return reference.train(batches, steps, seed=settings.seed, lr=settings.lr, eps=settings.eps)
 
 
@@ -155,7 +173,7 @@ def relative_error(found: NDArray[np.floating], expected: NDArray[np.floating]) 
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-def _inputs(batches: Sequence[Batch], settings: Settings) -> list[dict[str, object]]:
+def _inputs(batches: Sequence[Batch], settings: Settings, first_step: int = 0) -> list[dict[str, object]]:
     inputs: list[dict[str, object]] = []
     offset = 0
     for name in ("tokens", "first", "labels"):
@@ -163,7 +181,8 @@ def _inputs(batches: Sequence[Batch], settings: Settings) -> list[dict[str, obje
         place = {"file": "inputs.bin", "offset": offset, "batches": len(batches)}
         inputs.append({"name": name, "dtype": "int64", "shape": list(array.shape), **place})
         offset += len(batches) * array.size * 8
-    inputs.append({"name": "key", "dtype": "int64", "shape": [2], "step_key": {"seed": settings.seed}})
+    key = {"seed": settings.seed, "first": first_step}
+    inputs.append({"name": "key", "dtype": "int64", "shape": [2], "step_key": key})
     for name, value in (("lr", settings.lr), ("eps", settings.eps)):
         inputs.append({"name": name, "dtype": "float32", "shape": [], "value": [value]})
     return inputs

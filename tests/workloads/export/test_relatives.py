@@ -22,6 +22,7 @@ from tests.support.workloads.training_runs import (
     train_and_flush,
 )
 from workloads.models.weights import ModelWeights
+from workloads.reference.eager import Trajectory
 from workloads.workload import Workload
 
 STEPS = 3
@@ -30,20 +31,36 @@ PROGRAMS = {
     "fzoo, delegated": Workload("tiny", "fp32", q=3, b=2, T=16, rank=4, method="fzoo"),
     "rademacher": replace(SMALL, quant="nf4"),
 }
-RATES = {"fzoo": Settings(lr=2e-4, eps=0.1), "rademacher": Settings(lr=2e-3, eps=0.1)}
+SCHEDULED = {
+    "adazeta": replace(SMALL, quant="nf4", method="adazeta"),
+    "mezo-svrg, delegated": replace(SMALL, q=1, method="mezo-svrg"),
+}
+RATES = {"fzoo": Settings(lr=2e-4, eps=0.1)}
+OTHERS = Settings(lr=2e-3, eps=0.1)
+STEPS_OF = {"adazeta": 4, "mezo-svrg": 7}
+"""AdaZeta's first group of two steps ends, and another one; SVRG's estimates are corrected."""
+
+FIRST_OF = {"adazeta": 299}
 
 
 def trained(runner: Path, workload: Workload, exported: ArtifactOf, folder: Path) -> tuple[FloatArray, FloatArray]:
-    program, batches = exported(workload).program, some_batches(workload, 2)
-    return train_and_flush(runner, program, workload, batches, STEPS, RATES[workload.method], folder)
+    method, program, batches = workload.method, exported(workload).program, some_batches(workload, 2)
+    steps, first, settings = STEPS_OF.get(method, STEPS), FIRST_OF.get(method, 0), RATES.get(method, OTHERS)
+    return train_and_flush(runner, program, workload, batches, steps, settings, folder, first)
 
 
-@pytest.mark.parametrize("workload", PROGRAMS.values(), ids=PROGRAMS)
+def expected_training(weights: ModelWeights, workload: Workload) -> Trajectory:
+    method, batches = workload.method, some_batches(workload, 2)
+    steps, first, settings = STEPS_OF.get(method, STEPS), FIRST_OF.get(method, 0), RATES.get(method, OTHERS)
+    return reference_training(weights, workload, batches, steps, settings, first)
+
+
+@pytest.mark.parametrize("workload", (PROGRAMS | SCHEDULED).values(), ids=PROGRAMS | SCHEDULED)
 def test_program_trains_as_the_reference(
     workload: Workload, tiny: ModelWeights, exported: ArtifactOf, runner: Path, tmp_path: Path
 ) -> None:
     losses, adapter = trained(runner, workload, exported, tmp_path / "run")
-    expected = reference_training(tiny, workload, some_batches(workload, 2), STEPS, RATES[workload.method])
+    expected = expected_training(tiny, workload)
     of_losses = np.abs(losses / expected.losses - 1.0).max()
     of_adapter = relative_error(adapter, expected.adapter)
     print(f"{workload.method}: losses {of_losses:.1e}, adapter {of_adapter:.1e}")
@@ -51,7 +68,7 @@ def test_program_trains_as_the_reference(
     assert of_adapter < ALLOWED[workload.quant]
 
 
-@pytest.mark.parametrize("workload", PROGRAMS.values(), ids=PROGRAMS)
+@pytest.mark.parametrize("workload", [*PROGRAMS.values(), SCHEDULED["mezo-svrg, delegated"]])
 def test_aarch64_trains_as_this_host(
     workload: Workload, exported: ArtifactOf, runner: Path, aarch64_runner: BuiltRunner, tmp_path: Path
 ) -> None:
@@ -69,3 +86,11 @@ def test_program_updates_its_adapter_in_place_and_copies_nothing_else(workload: 
     assert (operators["update_rademacher.out"], operators["copy_.default"]) == (1, 2)
     assert operators["perturb_rademacher.out"] == 2  # a layer each
     assert not {"update.out", "perturb.out"} & operators.keys()
+
+
+@pytest.mark.parametrize("workload", SCHEDULED.values(), ids=SCHEDULED)
+def test_a_scheduled_program_changes_its_state_in_place(workload: Workload, exported: ArtifactOf) -> None:
+    """What is copied are the projected gradients and the key."""
+    operators = exported(workload).document["operators"]
+    assert operators["copy_.default"] == 2
+    assert operators["pending_key.out"] == 1

@@ -23,7 +23,7 @@ from workloads.models.zoo import load_model
 from workloads.workload import AdapterSlot, Workload
 
 VALUES, STEPS, EPS = 6, 250, 0.05
-ADAPTED = [name for name in METHODS if not METHOD_TABLE[name].trains_weights]
+ADAPTED = [name for name in METHODS if not METHOD_TABLE[name].trains_weights and METHOD_TABLE[name].points == 1]
 ESTIMATED = [name for name in ADAPTED if METHOD_TABLE[name].noise is not None]
 
 GENERATOR = torch.Generator().manual_seed(3)

@@ -169,7 +169,7 @@ def test_settings_whose_weights_no_update_fits_are_refused(quant: str) -> None:
 
 
 def test_noise_of_the_stock_runtime_is_refused() -> None:
-    with pytest.raises(UserError, match="mezo-full draws a weight's noise in the runner's products"):
+    with pytest.raises(UserError, match="mezo-full needs operators of the runner"):
         Workload("tiny", "fp32", q=1, method="mezo-full", noise="stock")
 
 

@@ -9,10 +9,9 @@ import pytest
 
 from foundation.errors import UserError
 from workloads.models.tokenizer import byte_level_tokenizer
-from workloads.tasks.batches import shuffled
 from workloads.tasks.encoding import Example, RowLayout, encode_examples
 from workloads.tasks.evaluation import FILLER, evaluation_batches
-from workloads.tasks.padded import TrainingBatches, padded_length
+from workloads.tasks.padded import RowLengths, padded_length
 from workloads.tasks.source import TaskSource
 from workloads.tasks.splits import first_of_each, split_task
 from workloads.tasks.task import Task, built_in_task, open_task
@@ -57,32 +56,38 @@ def test_a_batch_is_rounded_up_to_eight_but_not_above_the_longest_row(longest: i
     assert padded_length(longest, T) == length
 
 
-def test_training_batches_hold_the_rows_of_fixed_ones_without_common_padding(reviews: list[Example]) -> None:
+def test_the_rows_of_a_task_are_as_long_as_their_batches_say(reviews: list[Example]) -> None:
+    """Drawn batches, one by one, have the mean length that the distribution of rows gives them, within its error."""
     layout = layout_of(reviews)
-    data = TrainingBatches(reviews, layout, b=2, seed=3)
-    order = shuffled(len(reviews), 2 * 100, seed=3)
-    lengths = set()
-    for step in (0, 1, 2, 3, 4, 5, 47, 48, 99, 6):
-        batch = data[step]
-        rows = [layout.row(reviews[index], reviews[index].right) for index in order[2 * step : 2 * step + 2]]
-        longest = max(64 - row.first for row in rows)
-        assert batch.length % 8 == 0
-        assert batch.length - 8 < longest <= batch.length
-        assert batch.first.min() == batch.length - longest
-        for place, row in enumerate(rows):
-            assert batch.tokens[place].tolist() == row.tokens[64 - batch.length :]
-            assert batch.labels[place].tolist() == row.labels
-            assert batch.tokens[place, batch.first[place]] == TOKENIZER.bos_id
-        lengths.add(batch.length)
-    assert len(lengths) > 1
+    lengths = RowLengths.of(reviews, layout, b=2)
+    assert lengths.real == tuple(64 - layout.row(example, example.right).first for example in reviews)
+    generator = np.random.default_rng(3)
+    longest = generator.choice(np.array(lengths.real), (20_000, 2)).max(axis=1)
+    for shorter in ((), (24,), (24, 40)):
+        taken = np.array([next(each for each in (*shorter, 64) if one <= each) for one in longest])
+        error = taken.std() / np.sqrt(len(taken))
+        assert abs(lengths.tokens_of_a_row(shorter) - taken.mean()) <= 5 * error
 
 
-def test_a_training_that_goes_on_at_a_step_gets_the_same_batches(reviews: list[Example]) -> None:
-    layout = layout_of(reviews)
-    whole = TrainingBatches(reviews, layout, b=4, seed=1)
-    before = [whole[step].tokens for step in range(60)]
-    again = TrainingBatches(reviews, layout, b=4, seed=1)
-    assert all((again[step].tokens == before[step]).all() for step in (57, 58, 59))
+def test_programs_for_shorter_rows_are_those_that_save_most() -> None:
+    """Half of the batches of one row have 10 tokens, a third 30: 16 and 32 hold them, and nothing else does as well."""
+    lengths = RowLengths((10,) * 3 + (30,) * 2 + (60,), b=1, T=64)
+    assert lengths.shorter(steps=500) == (16, 32)
+    assert lengths.tokens_of_a_row((16, 32)) == pytest.approx(16 / 2 + 32 / 3 + 64 / 6)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "steps"),
+    [
+        (RowLengths((10,) * 3 + (60,), b=1, T=64), 40),
+        (RowLengths((10,) * 3 + (60,), b=16, T=64), 500),
+        (RowLengths((63,) * 5, b=1, T=64), 500),
+        (RowLengths((3,) * 5, b=1, T=8), 500),
+    ],
+    ids=["too few steps", "hardly a batch without a long row", "no padding", "T is the least"],
+)
+def test_a_program_that_would_not_pay_is_not_made(lengths: RowLengths, steps: int) -> None:
+    assert lengths.shorter(steps) == ()
 
 
 def test_candidates_of_one_token_share_a_row(reviews: list[Example]) -> None:
@@ -177,8 +182,6 @@ def test_an_unknown_split_is_refused() -> None:
         split_task(numbered(30), "papers")
 
 
-def test_nothing_to_train_on_or_to_evaluate_is_refused(reviews: list[Example]) -> None:
-    with pytest.raises(UserError, match="no examples to train on"):
-        TrainingBatches([], layout_of(reviews), b=4, seed=0)
+def test_nothing_to_evaluate_is_refused(reviews: list[Example]) -> None:
     with pytest.raises(UserError, match="no examples to evaluate"):
         evaluation_batches([], layout_of(reviews), rows=4)
