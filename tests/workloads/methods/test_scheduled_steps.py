@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from foundation.errors import UserError
 from suite.sessions.loss_check import ExpectedLosses, LossComparison, compare_losses, unchecked
 from tests.support.workloads.eager_training import SETTINGS, call, eager_step
 from tests.support.workloads.training_runs import FloatArray, Settings, relative_error, some_batches
@@ -195,3 +196,9 @@ def test_a_step_costs_what_it_computes() -> None:
     assert ADAZETA.forward_tokens == 2 * 2 * 2 * 16
     assert SVRG.forward_tokens == 2 * ADAZETA.forward_tokens
     assert METHOD_TABLE["mezo-svrg"].loss_shape(2) == (2, 4)
+
+
+@pytest.mark.parametrize("workload", [ADAZETA, SVRG], ids=["adazeta", "mezo-svrg"])
+def test_a_runtime_without_the_runners_operators_is_refused(workload: Workload) -> None:
+    with pytest.raises(UserError, match="needs operators of the runner, but noise is `stock`: choose noise `kernel`"):
+        replace(workload, noise="stock")
