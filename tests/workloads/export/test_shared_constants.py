@@ -18,10 +18,12 @@ from tests.support.workloads.program_bounds import workload_of
 from tests.support.workloads.training_runs import ArtifactOf, Settings, some_batches, train_in_runner
 from workloads.export.artifact import Artifact, ArtifactCache
 from workloads.export.data_files import ADAPTERS, WEIGHTS, Catalog, DataCache, DataFile
+from workloads.export.program import eager_parts
 from workloads.lowering.flat_tensor import FlatTensorWriter, StoredConstant
 from workloads.lowering.stored_constants import StoredConstants
 from workloads.models.weights import ModelWeights
-from workloads.workload import QUANTIZATION_SETTINGS, Workload
+from workloads.quantize.settings import QUANTIZATION_SETTINGS
+from workloads.workload import Workload
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # deprecations inside torch and executorch
 
@@ -51,7 +53,7 @@ def test_programs_of_two_shapes_share_their_data_files(quant: str, exported: Art
 def test_a_layer_from_a_data_file_is_the_layer_of_the_model(quant: str, tiny: ModelWeights, tmp_path: Path) -> None:
     workload = replace(SHAPE, quant=quant)
     found = shared.share_constants(workload, tiny, DataCache(tmp_path)).parts
-    made = shared.eager_parts(workload, tiny.config, tiny.state)
+    made = eager_parts(workload, tiny.config, tiny.state)
     for part, expected in ((found.blocks[1], made.blocks[1]), (found.head, made.head)):
         of_part, of_expected = (dict(each.named_parameters()) | dict(each.named_buffers()) for each in (part, expected))
         assert of_part.keys() == of_expected.keys()
