@@ -107,7 +107,7 @@ class SshTwin(PoweredTwin):
             if daemon.poll() is not None:
                 raise RuntimeError(f"sshd ended with {daemon.returncode}: {self.log.read_text()[-400:]}")
             with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), 1.0) as stream:
-                stream.settimeout(1.0)
+                stream.settimeout(START_TIMEOUT_S / 4)  # asking again makes a busy host busier
                 if stream.recv(4) == b"SSH-":
                     return
 
