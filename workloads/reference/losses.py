@@ -35,8 +35,8 @@ OnProgress = Callable[[float], None]
 """Gets the finished share of all steps, 0 to 1."""
 
 
-_CLEAR = 5.0
-"""The first updates are clear where their effect is this many times the noise: then noise biases its slope by 4 %."""
+_CLEAR = 2.0
+"""The first updates are clear where their effect is this many times the noise: a slope of .75 or more is left of 1."""
 
 
 class _OutOfTimeError(Exception):
