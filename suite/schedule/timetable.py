@@ -27,7 +27,8 @@ LOGS_KEPT = 60
 _MEANINGS: dict[int, str] = {
     ExitCode.OK: "nothing regressed",
     ExitCode.ERROR: "it could not be carried out; the log says why",
-    ExitCode.USAGE: "plan, inventory or options are wrong, or another night was going on; the log says which",
+    ExitCode.USAGE: "plan, inventory or options are wrong, another night was going on, or its pages could not be "
+    "written; the log says which",
     ExitCode.REGRESSION: "something regressed",
     ExitCode.INCOMPLETE: "something is inconclusive or failed",
     ExitCode.INTERRUPTED: "it was interrupted; the next night takes it up",

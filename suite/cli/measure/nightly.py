@@ -70,6 +70,8 @@ def nightly(plan_path: Path, quick: bool, as_json: bool, inventory_path: Path) -
     display = Display()
     night = carry_out(plan.quick() if quick else plan, inventory, home, display, ["suite", *words])
     line = json.dumps(document(night), allow_nan=False)
+    # First: posting takes up to 90 s, and whoever reads the output may stop reading.
+    summary = page_or_reason(lambda: _write(night, line, home) / "summary.md")
     posted = post(line.encode())
     if posted is not None:
         display.note(posted.sentence)
@@ -78,7 +80,6 @@ def nightly(plan_path: Path, quick: bool, as_json: bool, inventory_path: Path) -
     else:
         _print(night)
     code = night.exit_code
-    summary = page_or_reason(lambda: _write(night, line, home) / "summary.md")
     for name, page in (("summary", summary), ("report", night.report)):
         if isinstance(page, Unavailable):
             display.note(page.reason)
