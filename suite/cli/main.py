@@ -42,7 +42,7 @@ _COMMANDS = {
     "race": Later("suite.cli.training.train", "race", "Train in several ways, and say which is best."),
     "report": Later("suite.cli.results.report", "report", "Write the pages that have changed."),
     "run": Later("suite.cli.measure.run", "run", "Measure training steps and write the report."),
-    "schedule": Later("suite.cli.measure.nightly", "schedule_group", "Let `suite nightly` run every night."),
+    "schedule": Later("suite.cli.measure.schedule", "schedule_group", "Let `suite nightly` run every night."),
     "selftest": Later("suite.cli.measure.check", "selftest_group", "Try the suite's rules on simulated numbers."),
     "serve": Later("suite.cli.results.report", "serve", "Browse the reports on this machine."),
     "tag": Later("suite.cli.results.remarks", "tag", "List the tags, or give a run one."),

@@ -9,18 +9,19 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from devices.access.enrollment import enroll as enroll_entry
 from devices.errors import HostKeyRefused, InventoryError
 from devices.inventory.entry import KIND_DEFAULTS, DeviceEntry, inventory_schema
 from devices.inventory.inventory_file import add_device, change_device, load
-from devices.transports.ssh.endpoint import Endpoint
 from suite.cli.options import inventory_option, open_inventory
 from suite.cli.output import print_json, print_line, print_plain
 from suite.errors import ExitCode
+
+if TYPE_CHECKING:
+    from devices.transports.ssh.endpoint import Endpoint
 
 # The time it takes to find the phone, unlock it and read its question.
 _ANSWER_S = 120.0
@@ -93,6 +94,7 @@ def enroll(
 
     if inventory.devices[name].transport == "adb":
         return _authorise(inventory.devices[name])
+    from devices.access.enrollment import enroll as enroll_entry  # loads libraries that adding a device does not need
 
     def judge(endpoint: Endpoint, text: str) -> None:
         expected = jump_fingerprint if endpoint.is_jump else (fingerprint,) if fingerprint else ()

@@ -10,13 +10,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from devices.inventory.entry import DeviceEntry
 from foundation.errors import UserError
-from suite.checks import GradientQuality, check_gradients, sampler_overhead
 from suite.cli.options import inventory_option, open_inventory
 from suite.cli.output import print_json, print_plain
 from suite.display import Display
@@ -25,6 +24,9 @@ from suite.home import Home, in_use
 from suite.planning import forecast
 from suite.planning.plan import Plan, RunPlan
 from workloads.quantize.settings import DEFAULT_SETTINGS
+
+if TYPE_CHECKING:
+    from suite.checks import GradientQuality
 
 _SIZES = "1e-1,3e-2,1e-2,3e-3,1e-3"
 _CHECKOUT = Path(__file__).parents[3]
@@ -90,6 +92,8 @@ def check(
         with in_use(home):
             found = _print_gradients(plan, sizes, perturbations, entries[0], home, as_json)
         return ExitCode.OK if len(found) == len(quants) else ExitCode.INCOMPLETE
+    from suite.checks import sampler_overhead  # takes more than a second to load
+
     with in_use(home):
         cost = sampler_overhead(plan, entries[0], home, Display())
     if as_json:
@@ -103,6 +107,8 @@ def _print_gradients(
     plan: Plan, sizes: Sequence[float], perturbations: int, entry: DeviceEntry, home: Home, as_json: bool
 ) -> set[str]:
     """Prints a line as soon as it is known, or one document at the end; returns the settings of which there are any."""
+    from suite.checks import check_gradients  # takes more than a second to load
+
     found: list[GradientQuality] = []
     for quality in check_gradients(plan, sizes, perturbations, entry, home, Display()):
         found.append(quality)

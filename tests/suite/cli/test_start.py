@@ -64,7 +64,13 @@ def test_help_needs_neither_heavy_libraries_nor_those_of_the_inventory(
     assert loaded_by(folder, HEAVY | {"pydantic", "ruamel", "rich", "filelock"}, *arguments) == ["0"]
 
 
-@pytest.mark.parametrize("command", ["devices --help", "devices list", "run --device board,phone --dry-run"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("devices --help", "devices list", "devices add --help", "run --device board,phone --dry-run"),
+        *("schedule status --help", "selftest --help"),
+    ],
+)
 def test_a_command_that_only_looks_at_the_inventory_loads_no_heavy_library(folder: Path, command: str) -> None:
     assert loaded_by(folder, HEAVY, *command.split()) == ["0"]
 
