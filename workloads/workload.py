@@ -37,6 +37,8 @@ NOISES = ("kernel", "stock")
 LARGEST = {"q": 1 << 16, "b": 1 << 20, "T": 1 << 20, "rank": 1 << 20, "answers": 1 << 20, "candidates": 1 << 10}
 """Larger numbers are typos, and even their estimate would take long."""
 
+_OF_ADAPTERS = ("rank", "alpha", "targets", "adapter_seed")
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -45,6 +47,7 @@ class Workload:
     `noise` says where the perturbations come from: the runner's `kernel`, or `stock` operators for a runtime without
     it. `answers` is K, the number of positions that predict a label; an evaluation may have several `candidates` of
     one token instead. `targets` are put in the model's order, so that the order in which they are given doesn't matter.
+    Where there are no adapters, what is said of them is forgotten: it makes no other program.
     `outer_parallel` and `inner_parallel`: whether the loop over queries and that over + and - run side by side; None,
     which is resolved at once, is the method's own way.
     """
@@ -81,6 +84,9 @@ class Workload:
         object.__setattr__(self, "outer_parallel", outer)
         object.__setattr__(self, "inner_parallel", inner)
         object.__setattr__(self, "targets", tuple(name for name in PROJECTIONS if name in self.targets))
+        if self.training_method.trains_weights:
+            for name in _OF_ADAPTERS:
+                object.__setattr__(self, name, getattr(Workload, name))
         if self.answers > self.T:
             raise UserError(
                 f"The answers need {self.answers} positions, but T is {self.T}: raise T to {self.answers} or more."

@@ -113,15 +113,20 @@ void TrainingProgram::use(size_t which) {
   std::vector<NamedBuffer> buffers = state();
   bool same = buffers.size() == values.size();
   for (size_t i = 0; same && i < buffers.size(); ++i) {
-    const auto found = std::find_if(values.begin(), values.end(), [&](const auto& v) { return v.first == buffers[i].name; });
+    const auto found =
+        std::find_if(values.begin(), values.end(), [&](const auto& value) { return value.first == buffers[i].name; });
     same = found != values.end() && found->second.size() == buffers[i].tensor.nbytes();
     if (same) std::memcpy(buffers[i].tensor.mutable_data_ptr(), found->second.data(), found->second.size());
   }
-  if (!same) throw Failure(Stage::state, "The program " + current_->path + " has another state than " + programs_.front().path + ".");
+  if (!same) {
+    throw Failure(Stage::state,
+                  "The program " + current_->path + " has another state than " + programs_.front().path + ".");
+  }
 }
 
 void TrainingProgram::set_input(size_t index, const Tensor& tensor) {
-  check(Stage::input, "Input " + std::to_string(index) + " was refused", current_->method->set_input(EValue(tensor), index));
+  check(Stage::input, "Input " + std::to_string(index) + " was refused",
+        current_->method->set_input(EValue(tensor), index));
 }
 
 void TrainingProgram::execute() {
@@ -135,7 +140,7 @@ std::vector<TrainingProgram::NamedBuffer> TrainingProgram::state() {
   for (size_t i = 0; i < meta.num_attributes(); ++i) {
     const auto info = taken(Stage::state, "The program's state can't be listed", meta.attribute_tensor_meta(i));
     const std::string name(info.name());
-    const Tensor tensor = 
+    const Tensor tensor =
         taken(Stage::state, "The buffer " + name + " can't be read", current_->method->get_attribute(name));
     // Constants from data files have names too, but lie outside of planned memory.
     for (const Arena& arena : arenas_) {

@@ -67,12 +67,12 @@ class TrainingProgram {
   };
   void load(Loaded& loaded, const std::string& method);
 
-  std::deque<Loaded> programs_;  // which stay where they are
-  Loaded* current_;
   DataFiles data_;
   std::vector<const MappedFile*> files_;  // programs and data
   // Planned memory: activations and mutable buffers. One program runs at a time, so all have theirs in the same place.
   std::vector<Arena> arenas_;
+  std::deque<Loaded> programs_;  // which stay where they are, and end before the constants and memory that they use
+  Loaded* current_;
 };
 
 }  // namespace runner

@@ -144,8 +144,7 @@ class Forecast:
         names = [item.quant for item in self.settings]
         sessions = len(plan.devices) * len(names) * plan.sessions
         lines = [
-            f"{plan.model}, {plan.method}, q={plan.q} b={plan.b} T={plan.T} rank={plan.rank}, "
-            f"on {', '.join(plan.devices)}",
+            f"{plan.model}, {plan.method}, {plan.shape}, on {', '.join(plan.devices)}",
             f"{sessions} sessions of {plan.steps} measured steps, interleaved over {', '.join(names) or 'nothing'}",
         ]
         lines += [

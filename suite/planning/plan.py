@@ -197,6 +197,12 @@ class Plan:
         return model_config(self.model, self.weights_path)
 
     @property
+    def shape(self) -> str:
+        """Its sizes in words; a method without adapters has no rank."""
+        rank = "" if METHOD_TABLE[self.method].trains_weights else f" rank={self.rank}"
+        return f"q={self.q} b={self.b} T={self.T}{rank}"
+
+    @property
     def weights_path(self) -> Path | None:
         return None if self.weights is None else Path(self.weights)
 

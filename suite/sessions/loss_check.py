@@ -24,8 +24,9 @@ loss of a late step by
 
     m = -lr / q * sum of g (dL / dz)     (dL / dz: the loss's derivative along a query's noise, at a zero adapter)
 
-so that the slope is that of (mean loss - mean untrained) on m, with the variance 2 s^2 / 2q. What the first order
-leaves out is taken for m^2 / L.
+so that the slope is that of (mean loss - mean untrained) on m, with the variance 2 s^2 / 2q. The first order leaves
+something out: what the reference found it to miss at such a distance, in whichever late step it was most, and m^2 / L
+at least.
 """
 
 from __future__ import annotations
@@ -233,7 +234,7 @@ def _late_updates(found: Sequence[Sequence[float]], expected: ExpectedLosses, no
         move = sum(a * b for a, b in zip(projected, late.slopes, strict=True))
         move *= -expected.lr / (len(projected) // late.step)
         untrained = _mean(late.untrained)
-        left_out = move**2 / abs(untrained)
+        left_out = max(move**2 / abs(untrained), *(each.left_out for each in expected.late))
         weight = 1.0 / (2.0 * noise**2 / len(late.untrained) + left_out**2)
         products += weight * move * (_mean(found[late.step]) - untrained)
         squares += weight * move**2

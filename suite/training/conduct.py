@@ -161,7 +161,7 @@ def _prepared(
             failed = {item.workload.quant: item.error for item in steps.left_out}
             evaluation = plan.evaluation(EVALUATED_ROWS)
             evaluations = prepare(evaluation, inputs, cache, note_once, references=False, obstacles=failed)
-            shorter = _for_shorter_rows(plan, material, inputs, cache, note_once, found)
+            shorter = _for_shorter_rows(plan, material, inputs, cache, note_once, failed)
         surroundings += steps
         by_quant = {item.workload.quant: item for item in evaluations.prepared}
         lost = {item.workload.quant: item.error for item in evaluations.left_out}
@@ -189,7 +189,7 @@ def _for_shorter_rows(
         found = prepare(replace(plan.plan, T=length), inputs, cache, notify, references=False, obstacles=obstacles)
         for item in found.prepared:
             made[item.workload.quant] = (*made.get(item.workload.quant, ()), item)
-    if material.shorter:
+    if made:
         share = material.lengths.tokens_of_a_row(material.shorter) / plan.plan.T
         lengths = " and ".join(str(length) for length in material.shorter)
         notify(

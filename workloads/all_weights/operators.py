@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workloads.methods.noise import ROUNDING_STREAM, normal, uniform
-from workloads.methods.operators import GENERAL_LAYER, ONE, decoder_layer, register
+from workloads.methods.operators import GENERAL_LAYER, ONE, decoder_layer, like_first, register
 
 _NOISE = "Tensor key, Tensor eps, int slot, int sign"
 _LAYER_NOISE = "Tensor key, Tensor eps, int[] slots, int sign"
@@ -96,11 +96,6 @@ def _linear_shape(x: Tensor, weight: Tensor, *noise: object) -> Tensor:
     return x.new_empty(x.shape[0], weight.shape[0])
 
 
-def _like_first(first: Tensor, *others: object) -> Tensor:
-    del others
-    return torch.empty_like(first)
-
-
 register("embed_perturbed", f"Tensor tokens, Tensor table, {_NOISE}", ONE, embed_perturbed, _embed_shape)
 register("linear_perturbed", f"Tensor x, Tensor weight, {_NOISE}", ONE, linear_perturbed, _linear_shape)
 register(
@@ -108,8 +103,6 @@ register(
     GENERAL_LAYER.replace("Tensor scratch, ", f"Tensor scratch, {_LAYER_NOISE}, "),
     ONE,
     perturbed_layer,
-    _like_first,
+    like_first,
 )
-register(
-    "move_weight", "Tensor weight, Tensor gradient, Tensor key, Tensor lr, int slot", ONE, move_weight, _like_first
-)
+register("move_weight", "Tensor weight, Tensor gradient, Tensor key, Tensor lr, int slot", ONE, move_weight, like_first)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workloads.methods.operators import DECODER_LAYER, GENERAL_LAYER, ONE, SEVERAL, decoder_layer, register
+from workloads.methods.operators import DECODER_LAYER, GENERAL_LAYER, ONE, SEVERAL, decoder_layer, like_first, register
 from workloads.quantize.frozen import columns, dequantize
 
 
@@ -101,11 +101,6 @@ def decoder_layer_back(
         return list(torch.autograd.grad(result, inputs, gradient))
 
 
-def _like_first(first: Tensor, *others: object) -> Tensor:
-    del others
-    return torch.empty_like(first)
-
-
 def _linear_back_shape(gradient: Tensor, weight: Tensor, scales: Sequence[Tensor]) -> Tensor:
     del scales
     return gradient.new_empty(*gradient.shape[:-1], columns(weight))
@@ -123,15 +118,15 @@ def _layer_back_shape(*arguments: Any) -> list[Tensor]:
 _MEAN = "Tensor mean, Tensor[] gradients, int offset, float beta, bool squared"
 _ADAM = "Tensor adapter, Tensor first, Tensor second, Tensor key, Tensor lr, float[] betas, float epsilon"
 
-register("loss_gradient", "Tensor logits, Tensor labels", ONE, loss_gradient, _like_first)
+register("loss_gradient", "Tensor logits, Tensor labels", ONE, loss_gradient, like_first)
 register(
     "linear_frozen_back", "Tensor gradient, Tensor weight, Tensor[] scales", ONE, linear_frozen_back, _linear_back_shape
 )
-register("rms_norm_back", "Tensor gradient, Tensor x, Tensor weight, float epsilon", ONE, rms_norm_back, _like_first)
+register("rms_norm_back", "Tensor gradient, Tensor x, Tensor weight, float epsilon", ONE, rms_norm_back, like_first)
 register("spread_rows", "Tensor x, int length, int answers", ONE, spread_rows, _spread_shape)
-register("descend", "Tensor adapter, Tensor[] gradients, Tensor lr, int offset", ONE, descend, _like_first)
-register("moving_mean", _MEAN, ONE, moving_mean, _like_first)
-register("adam", _ADAM, ONE, adam, _like_first)
+register("descend", "Tensor adapter, Tensor[] gradients, Tensor lr, int offset", ONE, descend, like_first)
+register("moving_mean", _MEAN, ONE, moving_mean, like_first)
+register("adam", _ADAM, ONE, adam, like_first)
 for _name, _arguments in (("decoder_layer_back", DECODER_LAYER), ("general_layer_back", GENERAL_LAYER)):
     _with_gradient = _arguments.replace("Tensor scratch, ", "Tensor scratch, Tensor gradient, ")
     register(_name, _with_gradient, SEVERAL, decoder_layer_back, _layer_back_shape)

@@ -104,11 +104,6 @@ def _perturb_shape(
     return [adapter.new_empty((slices, rank, width), dtype=dtype) for width in features]
 
 
-def _update_shape(adapter: Tensor, projected_gradient: Tensor, pending_key: Tensor, lr: Tensor) -> Tensor:
-    del projected_gradient, pending_key, lr
-    return torch.empty_like(adapter)
-
-
 def _linear_shape(x: Tensor, weight: Tensor, scales: Sequence[Tensor]) -> Tensor:
     del scales
     return x.new_empty(*x.shape[:-1], weight.shape[0])
@@ -129,10 +124,16 @@ def register(
     _library.impl(name, shape, "Meta")  # type: ignore[no-untyped-call]
 
 
+def like_first(first: Tensor, *others: object) -> Tensor:
+    """The `shape` of operators whose result is like their first argument."""
+    del others
+    return torch.empty_like(first)
+
+
 register("perturb", _PERTURB, SEVERAL, perturb, _perturb_shape)
-register("update", _UPDATE, ONE, update, _update_shape)
+register("update", _UPDATE, ONE, update, like_first)
 register("perturb_rademacher", _PERTURB, SEVERAL, functools.partial(perturb, distribution=rademacher), _perturb_shape)
-register("update_rademacher", _UPDATE, ONE, functools.partial(update, distribution=rademacher), _update_shape)
+register("update_rademacher", _UPDATE, ONE, functools.partial(update, distribution=rademacher), like_first)
 register("linear_frozen", "Tensor x, Tensor weight, Tensor[] scales", ONE, linear_frozen, _linear_shape)
 
 
@@ -206,11 +207,6 @@ def _rows_shape(x: Tensor, length: int, answers: int) -> Tensor:
     return x.new_empty(x.numel() // x.shape[-1] // length * answers, x.shape[-1])
 
 
-def _norm_shape(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    del weight, epsilon
-    return torch.empty_like(x)
-
-
 def _answer_losses_shape(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.new_empty((logits.shape[0] // labels.numel(), labels.shape[0]), dtype=torch.float32)
 
@@ -233,7 +229,7 @@ def _gradient_shape(losses: Tensor, eps: Tensor) -> Tensor:
 register("embed", "Tensor tokens, Tensor table, Tensor[] scales, int slices, bool alone", ONE, embed, _embed_shape)
 register("attention_bias", "Tensor first, int length, int slices", ONE, attention_bias, _bias_shape)
 register("answer_rows", "Tensor x, int length, int answers", ONE, answer_rows, _rows_shape)
-register("rms_norm", "Tensor x, Tensor weight, float epsilon", ONE, rms_norm, _norm_shape)
+register("rms_norm", "Tensor x, Tensor weight, float epsilon", ONE, rms_norm, like_first)
 register("answer_losses", "Tensor logits, Tensor labels", ONE, answer_losses, _answer_losses_shape)
 register("collect_losses", "Tensor[] parts, int[] signs", ONE, collect_losses, _collect_shape)
 register("mean_losses", "Tensor row_losses, Tensor labels", ONE, mean_losses, _mean_shape)
@@ -338,10 +334,5 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + x.roll(x.shape[-1] // 2, dims=-1) * sin
 
 
-def _decoder_layer_shape(x: Tensor, *others: object) -> Tensor:
-    del others
-    return torch.empty_like(x)
-
-
-register("decoder_layer", DECODER_LAYER, ONE, decoder_layer, _decoder_layer_shape)
-register("general_layer", GENERAL_LAYER, ONE, decoder_layer, _decoder_layer_shape)
+register("decoder_layer", DECODER_LAYER, ONE, decoder_layer, like_first)
+register("general_layer", GENERAL_LAYER, ONE, decoder_layer, like_first)

@@ -171,7 +171,7 @@ def _require_decoders(header: GgufHeader, path: Path) -> None:
     for kind, name in {tensor.type: tensor.name for tensor in header.tensors}.items():
         try:
             gguf.dequantize(np.zeros(gguf.GGML_QUANT_SIZES[kind][1], np.uint8), kind)
-        except NotImplementedError as error:  # the library's word for a type without a decoder, which no table has
+        except NotImplementedError as error:  # gguf publishes no list of types with a decoder
             raise UserError(
                 f"{path}: {name} is stored as {kind.name}, which can't be dequantized here: "
                 "use a file quantized to Q4_1, Q8_0, F16 or the like."

@@ -32,7 +32,7 @@ class BackpropReference(Reference):
         optimizer = torch.optim.Adam([adapter], lr=lr) if by_adam else torch.optim.SGD([adapter], lr=lr)
         step = 0
         while True:
-            loss, adapter.grad = self._loss_and_gradient(adapter, batches[step % len(batches)], on_progress)
+            loss, adapter.grad = self.loss_and_gradient(adapter, batches[step % len(batches)], on_progress)
             optimizer.step()
             yield np.array([loss], dtype=np.float32)
             step += 1

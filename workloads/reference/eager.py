@@ -39,10 +39,6 @@ OnProgress = Callable[[float], None]
 """Gets the finished share of a step, 0 to 1; an exception ends the training."""
 
 
-def _nobody_watches(share: float) -> None:
-    del share
-
-
 @dataclass(frozen=True)
 class Batch:
     """tokens int64 [b, T], first int64 [b], labels int64 [b, K]."""
@@ -117,10 +113,10 @@ class Reference:
 
     @torch.no_grad()
     def losses(
-        self, batches: Sequence[Batch], *, seed: int, lr: float, eps: float, on_progress: OnProgress
+        self, batches: Sequence[Batch], adapter: Tensor, *, seed: int, lr: float, eps: float, on_progress: OnProgress
     ) -> Iterator[NDArray[np.float32]]:
-        """Yields the losses of one step after the other, [2, q] or as the method has them."""
-        yield from self._steps(batches, torch.zeros(adapter_values(self.layout)), seed, lr, eps, on_progress)
+        """Yields the losses of one step after the other, [2, q] or as the method has them; trains `adapter`."""
+        yield from self._steps(batches, adapter, seed, lr, eps, on_progress)
 
     @torch.no_grad()
     def loss(self, adapter: Tensor, batch: Batch) -> float:
@@ -134,40 +130,16 @@ class Reference:
         """Returns the losses that step `step` would have without any earlier update."""
         return self._step(torch.zeros(adapter_values(self.layout)), batch, step, seed, eps, on_progress)[0]
 
-    def gradient(self, batch: Batch, on_progress: OnProgress = _nobody_watches) -> NDArray[np.float32]:
+    def gradient(self, batch: Batch) -> NDArray[np.float32]:
         """Returns the derivative of the loss by each value of a zero adapter -> float32 [n], by backpropagation.
 
         For an exact reference.
         """
-        found = self._loss_and_gradient(torch.zeros(adapter_values(self.layout)), batch, on_progress)[1]
+        found = self.loss_and_gradient(torch.zeros(adapter_values(self.layout)), batch, _nobody_watches)[1]
         gradient: NDArray[np.float32] = found.numpy()
         return gradient
 
-    def slopes(
-        self, batches: Mapping[int, Batch], *, seed: int, on_progress: OnProgress
-    ) -> dict[int, NDArray[np.float32]]:
-        """Returns, for each step and its batch, the derivative of its loss along the noise of each query of each step
-        before it: float32 [step, q], at a zero adapter. For an exact reference.
-        """
-        gradients = {}
-        for place, (step, batch) in enumerate(batches.items()):
-
-            def stand_still(_: float, done: float = place / len(batches)) -> None:
-                on_progress(done)  # a layer's share would fall again on the way back
-
-            gradients[step] = self.gradient(batch, stand_still)
-        slopes = {step: np.empty((step, self.workload.q), dtype=np.float32) for step in batches}
-        noise = DISTRIBUTIONS[self._method.noise or "normal"]
-        for before in range(max(batches)):
-            for query in range(self.workload.q):
-                z = noise(seed, before, query, 0, adapter_values(self.layout))
-                for step, gradient in gradients.items():
-                    if before < step:
-                        slopes[step][before, query] = gradient @ z
-        on_progress(1.0)
-        return slopes
-
-    def _loss_and_gradient(self, values: Tensor, batch: Batch, on_progress: OnProgress) -> tuple[float, Tensor]:
+    def loss_and_gradient(self, values: Tensor, batch: Batch, on_progress: OnProgress) -> tuple[float, Tensor]:
         """Returns the loss of an adapter, and its derivative float32 [n].
 
         Each layer is computed again on the way back, so that memory holds the layers' inputs and the activations of
@@ -390,3 +362,7 @@ def _jittered(x: Tensor, this: _Pass) -> Tensor:
 
 def _bytes_of(module: nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+
+
+def _nobody_watches(share: float) -> None:
+    del share

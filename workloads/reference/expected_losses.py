@@ -15,12 +15,14 @@ class LateStep:
     """A step that tells what the updates before it did, where one or two do less than the noise of a loss.
 
     `untrained`: its losses without any update. `slopes`: the derivative of its loss along the noise of each query of
-    each step before it, at a zero adapter, flattened [step, q].
+    each step before it, at a zero adapter, flattened [step, q]. `left_out`: what this misses of the
+    loss's change, for an adapter as far away as the first updates suggest.
     """
 
     step: int
     untrained: Losses
     slopes: tuple[float, ...]
+    left_out: float
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def from_document(document: Mapping[str, Any]) -> ReferenceLosses:
         tuple(map(_numbers, document["untrained"])),
         None if noise is None else float(noise),
         tuple(
-            LateStep(int(late["step"]), _numbers(late["untrained"]), _numbers(late["slopes"]))
+            LateStep(int(late["step"]), _numbers(late["untrained"]), _numbers(late["slopes"]), float(late["left_out"]))
             for late in document.get("late", ())
         ),
     )

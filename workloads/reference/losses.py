@@ -26,7 +26,7 @@ from workloads.models.weights import ModelWeights, document_sha256
 from workloads.quantize.settings import REFERENCE_STEPS
 from workloads.reference.expected_losses import LateStep, Losses, ReferenceLosses, from_document
 from workloads.tasks.batches import TaskBatches
-from workloads.workload import TrainingSettings, Workload
+from workloads.workload import TrainingSettings, Workload, adapter_values
 
 if TYPE_CHECKING:
     from workloads.reference.eager import Batch
@@ -144,7 +144,11 @@ class _Calculation:
 
     def carry_out(self, steps: int, on_progress: OnProgress) -> None:
         """Computes the first `steps` steps and what tells of their updates. Raises _OutOfTimeError."""
+        import torch
+
         from workloads.reference.backprop import reference_of
+        from workloads.reference.eager import Reference
+        from workloads.reference.late_steps import late_steps
 
         again = range(max(1, steps - UNTRAINED_STEPS), steps)
         late = self._workload.late_steps if steps >= REFERENCE_STEPS else ()
@@ -161,8 +165,14 @@ class _Calculation:
         reference = reference_of(self._workload, self._weights, self._accumulation)
         lr, seed, eps = self._training.lr, self._training.seed, self._training.eps
         self.noise = reference.loss_noise(self._batches[0], seed=seed, eps=eps, on_progress=within(0))
+        adapter = torch.zeros(adapter_values(reference.layout))
         trajectory = reference.losses(
-            self._batches, seed=seed, lr=lr, eps=eps, on_progress=lambda share: within(len(self.losses) + 1)(share)
+            self._batches,
+            adapter,
+            seed=seed,
+            lr=lr,
+            eps=eps,
+            on_progress=lambda share: within(len(self.losses) + 1)(share),
         )
         for row in islice(trajectory, steps):
             self.losses.append(_flattened(row))
@@ -178,7 +188,14 @@ class _Calculation:
             place = parts - 2 * len(late)
             untrained = {step: untrained_losses(step, place + index) for index, step in enumerate(late)}
             del reference, trajectory  # the exact one needs the room
-            self.late = self._late_steps(untrained, lambda share: within(parts - len(late))(share * len(late)))
+            self.late = late_steps(
+                Reference(self._workload, self._weights.config, self._weights.state, self._accumulation, exact=True),
+                {step: self._batch(step) for step in late},
+                untrained,
+                adapter / steps,
+                seed=seed,
+                on_progress=lambda share: within(parts - len(late))(share * len(late)),
+            )
         within(parts)(0.0)
 
     def _noise_hides_updates(self) -> bool:
@@ -189,14 +206,6 @@ class _Calculation:
             for trained, still in zip(step, steps_still, strict=True)
         ]
         return math.hypot(*moved) < _CLEAR * (self.noise or 0.0) * math.sqrt(len(moved))
-
-    def _late_steps(self, untrained: Mapping[int, Losses], on_progress: OnProgress) -> tuple[LateStep, ...]:
-        from workloads.reference.eager import Reference
-
-        exact = Reference(self._workload, self._weights.config, self._weights.state, self._accumulation, exact=True)
-        batches = {step: self._batch(step) for step in untrained}
-        slopes = exact.slopes(batches, seed=self._training.seed, on_progress=on_progress)
-        return tuple(LateStep(step, still, _flattened(slopes[step])) for step, still in untrained.items())
 
     def _batch(self, step: int) -> Batch:
         return self._batches[step % len(self._batches)]

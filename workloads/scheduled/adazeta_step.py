@@ -16,7 +16,7 @@ from torch import Tensor
 
 from workloads.methods import backprop_operators  # registers the operators  # noqa: F401
 from workloads.methods.ends import Ends
-from workloads.methods.operators import ONE, SEVERAL, register
+from workloads.methods.operators import ONE, SEVERAL, like_first, register
 from workloads.methods.parts import Parts, Shape
 from workloads.methods.passes import Loops
 from workloads.methods.perturbation import Noise
@@ -44,19 +44,14 @@ def replaced(x: Tensor, other: Sequence[Tensor], flag: Tensor) -> Tensor:
     return other[0].clone() if other else torch.zeros_like(x)
 
 
-def _like_first(first: Tensor, *others: object) -> Tensor:
-    del others
-    return torch.empty_like(first)
-
-
 def _two_scalars(key: Tensor, lr: Tensor, period: int, sizes: Sequence[int]) -> list[Tensor]:
     del key, period, sizes
     return [torch.empty_like(lr) for _ in range(2)]
 
 
-register("pending_key", "Tensor key, Tensor eps", ONE, pending_key, _like_first)
+register("pending_key", "Tensor key, Tensor eps", ONE, pending_key, like_first)
 register("query_group", "Tensor key, Tensor lr, int period, int[] sizes", SEVERAL, query_group, _two_scalars)
-register("replaced", "Tensor x, Tensor[] other, Tensor flag", ONE, replaced, _like_first)
+register("replaced", "Tensor x, Tensor[] other, Tensor flag", ONE, replaced, like_first)
 
 
 class AdaZetaStep(PrgeStep):

@@ -41,10 +41,15 @@ def padded_length(longest: int, T: int) -> int:
     return min(-(-longest // ROUNDED_TO) * ROUNDED_TO, T)
 
 
+def _needed_tokens(row: Row) -> int:
+    """Returns the number of real tokens, but K at least: so many positions predict."""
+    return max(len(row.labels), len(row.tokens) - row.first)
+
+
 def padded_batch(rows: Sequence[Row], *, fixed: bool = False) -> PaddedBatch:
-    """Returns rows of T tokens as a batch of the length that they need (K at least: so many predict), or `fixed`: T."""
-    T, K = len(rows[0].tokens), len(rows[0].labels)
-    length = T if fixed else padded_length(max(K, *(T - row.first for row in rows)), T)
+    """Returns rows of T tokens as a batch of the length that they need, or `fixed`: T."""
+    T = len(rows[0].tokens)
+    length = T if fixed else padded_length(max(map(_needed_tokens, rows)), T)
     columns = (
         [row.tokens[T - length :] for row in rows],
         [row.first - (T - length) for row in rows],
@@ -65,9 +70,9 @@ LEAST_STEPS = 32
 
 @dataclass(frozen=True)
 class RowLengths:
-    """How long the rows of a task are, real tokens [examples], of which a batch takes `b` at random."""
+    """How many tokens the rows of a task need, [examples], of which a batch takes `b` at random."""
 
-    real: tuple[int, ...]
+    needed: tuple[int, ...]
     b: int
     T: int
 
@@ -75,11 +80,11 @@ class RowLengths:
     def of(cls, examples: Sequence[Example], layout: RowLayout, b: int) -> RowLengths:
         """Measures the rows that training on the examples takes."""
         rows = (layout.row(example, example.right) for example in examples)
-        return cls(tuple(layout.T - row.first for row in rows), b, layout.T)
+        return cls(tuple(map(_needed_tokens, rows)), b, layout.T)
 
     def fitting_share(self, length: int) -> float:
         """Returns the share of batches in which no row is longer: that of rows, to the power of b."""
-        return (sum(each <= length for each in self.real) / len(self.real)) ** self.b
+        return (sum(each <= length for each in self.needed) / len(self.needed)) ** self.b
 
     def tokens_of_a_row(self, shorter: Sequence[int]) -> float:
         """Returns the tokens of a row on average, if each batch takes the shortest of these lengths, else T."""
@@ -91,7 +96,7 @@ class RowLengths:
     def shorter(self, steps: int) -> tuple[int, ...]:
         """Returns the lengths below T, ascending, whose programs pay in a training of `steps` steps.
 
-        The one that saves most comes first. They depend on the task and the shape alone, not on any seed.
+        The one that saves most is chosen first. They depend on the task and the shape alone, not on any seed.
         """
         chosen: tuple[int, ...] = ()
         while len(chosen) < MOST_SHORTER:

@@ -1,19 +1,17 @@
 // The inner loops between a decoder layer's products: norm, gate, softmax, rotary positions.
 //
 // Written so that the compiler makes vectors of them. Results may differ in the last bits between variants.
+#include "bits.h"
 #include "variant.h"
 
 namespace PRGE_VARIANT {
 namespace {
 
+using prge::bits_of;
+using prge::float_of;
+
 constexpr int kVectorValues = PRGE_VECTOR_BYTES / 4;
 constexpr int kLanes = 2 * kVectorValues;  // two sums at a time hide the latency of an addition
-
-inline float float_of(uint32_t bits) {
-  float value;
-  __builtin_memcpy(&value, &bits, sizeof value);
-  return value;
-}
 
 // e^x for x <= 88, 0 below -87. The argument is reduced to [-ln 2 / 2, ln 2 / 2] with ln 2 in two parts (Cody and
 // Waite), and the polynomial is the minimax one of degree 6 for that range; the error is about one unit in the last
@@ -90,8 +88,7 @@ void rotate(const float* x, const float* cos, const float* sin, int64_t count, f
 
 void round_bfloat16(float* values, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
-    uint32_t bits;
-    __builtin_memcpy(&bits, values + i, sizeof bits);
+    const uint32_t bits = bits_of(values[i]);
     const uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) & 0xffff0000u;
     const bool number = (bits & 0x7fffffffu) <= 0x7f800000u;  // what is none stays as it is
     values[i] = float_of(number ? rounded : bits);

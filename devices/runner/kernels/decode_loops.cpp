@@ -9,6 +9,7 @@
 #include <immintrin.h>
 #endif
 
+#include "bits.h"
 #include "nf4.h"
 #include "simd.h"
 #include "variant.h"
@@ -16,15 +17,10 @@
 namespace PRGE_VARIANT {
 namespace {
 
+using prge::float_of;
 using prge::FrozenMatrix;
 
 constexpr int kWidth = PRGE_PANEL_VECTORS * PRGE_VECTOR_BYTES / 4;
-
-inline float float_of(uint32_t bits) {
-  float value;
-  __builtin_memcpy(&value, &bits, sizeof value);
-  return value;
-}
 
 #if defined(__AVX512F__)
 // The codes' values lie in one register, and a code is the number of its lane.
@@ -146,9 +142,8 @@ inline void widen_eight(const uint16_t* from, float* to) {
 inline void widen_eight(const uint16_t* from, float* to) {
   for (int i = 0; i < 8; ++i) {
     const uint32_t bits = (from[i] & 0x7fffu) << 13;
-    float value;
-    __builtin_memcpy(&value, &bits, sizeof(value));
-    value = (from[i] & 0x7c00u) == 0x7c00u ? value * 0x1p127f * 0x1p127f : value * 0x1p112f;
+    const float scaled = float_of(bits);
+    const float value = (from[i] & 0x7c00u) == 0x7c00u ? scaled * 0x1p127f * 0x1p127f : scaled * 0x1p112f;
     to[i] = from[i] & 0x8000u ? -value : value;
   }
 }

@@ -6,26 +6,18 @@
 // by 7.5e-7 (3e8 random ones, half of them with a large radius); tests/devices/runner/kernels/test_noise_kernel.py holds it below 1e-6.
 //
 // Philox: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Box & Muller, 1958.
+#include "bits.h"
 #include "simd.h"
 #include "variant.h"
 
 namespace PRGE_VARIANT {
 namespace {
 
+using prge::bits_of;
+using prge::float_of;
+
 constexpr size_t kWidth = PRGE_PANEL_VECTORS * PRGE_VECTOR_BYTES / 4;  // of a panel
 constexpr size_t kLanes = 64;  // Philox blocks per pass: enough for any vector width, and all of it stays in L1
-
-inline uint32_t bits_of(float value) {
-  uint32_t bits;
-  __builtin_memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
-
-inline float float_of(uint32_t bits) {
-  float value;
-  __builtin_memcpy(&value, &bits, sizeof value);
-  return value;
-}
 
 // Words of the blocks that `block_of` names for each lane.
 template <typename BlockOf>
@@ -141,34 +133,30 @@ inline void spread_signs(uint32_t word, float* out) {
   for (uint32_t bit = 0; bit < 32; ++bit) out[bit] = float_of(0x3F800000u | ((word >> bit) << 31));
 }
 
-}  // namespace
-
-void signs(const prge::NoiseStream& stream, uint32_t first_block, size_t blocks, float* out) {
+// The `values` of each word of whole blocks, as `write` makes them.
+template <size_t values, typename Write>
+inline void spread(const prge::NoiseStream& stream, uint32_t first_block, size_t blocks, float* out, Write write) {
   alignas(64) uint32_t words[4][kLanes];
   while (blocks > 0) {
     const size_t count = blocks < kLanes ? blocks : kLanes;
     philox(stream, following(first_block), words);
     for (size_t lane = 0; lane < count; ++lane) {
-      for (size_t word = 0; word < 4; ++word) spread_signs(words[word][lane], out + 128 * lane + 32 * word);
+      for (size_t word = 0; word < 4; ++word) write(words[word][lane], out + values * (4 * lane + word));
     }
     blocks -= count;
     first_block += static_cast<uint32_t>(count);
-    out += 128 * count;
+    out += 4 * values * count;
   }
 }
 
+}  // namespace
+
+void signs(const prge::NoiseStream& stream, uint32_t first_block, size_t blocks, float* out) {
+  spread<32>(stream, first_block, blocks, out, [](uint32_t word, float* to) { spread_signs(word, to); });
+}
+
 void uniforms(const prge::NoiseStream& stream, uint32_t first_block, size_t blocks, float* out) {
-  alignas(64) uint32_t words[4][kLanes];
-  while (blocks > 0) {
-    const size_t count = blocks < kLanes ? blocks : kLanes;
-    philox(stream, following(first_block), words);
-    for (size_t lane = 0; lane < count; ++lane) {
-      for (size_t word = 0; word < 4; ++word) out[4 * lane + word] = unit(words[word][lane]);
-    }
-    blocks -= count;
-    first_block += static_cast<uint32_t>(count);
-    out += 4 * count;
-  }
+  spread<1>(stream, first_block, blocks, out, [](uint32_t word, float* to) { *to = unit(word); });
 }
 
 void add_normals(const prge::NoiseStream& stream, uint32_t first_block, uint32_t column_blocks, size_t blocks,

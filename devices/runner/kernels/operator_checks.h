@@ -3,6 +3,7 @@
 
 #include <executorch/runtime/kernel/kernel_includes.h>
 
+#include <cinttypes>
 #include <cstdint>
 #include <initializer_list>
 
@@ -41,5 +42,15 @@ inline bool is_scalar(const Tensor& tensor) {
 }
 
 inline bool is_key(const Tensor& tensor) { return is_long(tensor, 1) && tensor.numel() == 2; }
+
+// Whether int64 tokens are all among the rows of a table; if not, the operator `name` has failed.
+inline bool are_rows(KernelRuntimeContext& ctx, const char* name, const Tensor& tokens, int64_t rows) {
+  const int64_t* token = tokens.const_data_ptr<int64_t>();
+  for (ssize_t i = 0; i < tokens.numel(); ++i) {
+    ET_KERNEL_CHECK_MSG(ctx, token[i] >= 0 && token[i] < rows, InvalidArgument, false,
+                        "%s: token %" PRId64 " is not among the table's %" PRId64 " rows", name, token[i], rows);
+  }
+  return true;
+}
 
 }  // namespace prge

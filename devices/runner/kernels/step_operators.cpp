@@ -24,12 +24,8 @@ void embed_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
                       InvalidArgument, , "prge::embed: the table has no known form, or its scales don't fit it");
   ET_KERNEL_CHECK_MSG(ctx, tokens.scalar_type() == ScalarType::Long && slices > 0, InvalidArgument, ,
                       "prge::embed needs int64 tokens and at least one slice");
+  if (!are_rows(ctx, "prge::embed", tokens, table.out_features)) return;
   const int64_t* token = tokens.const_data_ptr<int64_t>();
-  for (ssize_t i = 0; i < tokens.numel(); ++i) {
-    ET_KERNEL_CHECK_MSG(ctx, token[i] >= 0 && token[i] < table.out_features, InvalidArgument, ,
-                        "prge::embed: token %" PRId64 " is not among the table's %" PRId64 " rows", token[i],
-                        table.out_features);
-  }
   ET_KERNEL_CHECK_MSG(ctx, shaped(out, ScalarType::Float, {slices, tokens.numel(), table.in_features}),
                       InvalidArgument, , "prge::embed: the output is not float32 [%" PRId64 ", %zd, %" PRId64 "]", slices,
                       static_cast<ssize_t>(tokens.numel()), table.in_features);

@@ -1,22 +1,13 @@
 // Updates of weights as they are stored, float32 or float16, by stochastic rounding (docs/contracts.md, "Noise of
 // weights"): in float64, with -ffp-contract=off, so that the bits are the same in every variant.
-#include "simd.h"
+#include "bits.h"
 #include "variant.h"
 
 namespace PRGE_VARIANT {
 namespace {
 
-inline uint64_t bits_of(double value) {
-  uint64_t bits;
-  __builtin_memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
-
-inline double double_of(uint64_t bits) {
-  double value;
-  __builtin_memcpy(&value, &bits, sizeof value);
-  return value;
-}
+using prge::bits_of;
+using prge::double_of;
 
 // A type of `kDigits` stored digits. Values with the exponent e, as it is stored, lie 2^(e + kShift - 1023) apart, those
 // below the smallest normal one as if e were 1.

@@ -31,12 +31,8 @@ void embed_perturbed_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
                                tokens.scalar_type() == ScalarType::Long,
                       InvalidArgument, , "prge::embed_perturbed needs int64 tokens, a table of float32 or float16, an int64 key "
                       "of 2 values, one float32 eps, and a sign of 1 or -1");
+  if (!are_rows(ctx, "prge::embed_perturbed", tokens, table.out_features)) return;
   const int64_t* token = tokens.const_data_ptr<int64_t>();
-  for (ssize_t i = 0; i < tokens.numel(); ++i) {
-    ET_KERNEL_CHECK_MSG(ctx, token[i] >= 0 && token[i] < table.out_features, InvalidArgument, ,
-                        "prge::embed_perturbed: token %" PRId64 " is not among the table's %" PRId64 " rows", token[i],
-                        table.out_features);
-  }
   ET_KERNEL_CHECK_MSG(ctx, shaped(out, ScalarType::Float, {1, tokens.numel(), table.in_features}), InvalidArgument, ,
                       "prge::embed_perturbed: the output is not float32 [1, %zd, %" PRId64 "]",
                       static_cast<ssize_t>(tokens.numel()), table.in_features);

@@ -70,7 +70,7 @@ def _seconds_on(device: str, forecasts: list[tuple[Plan, Forecast]]) -> float:
 def _row(part: Plan, found: Forecast) -> tuple[str, ...]:
     return (
         part.model,
-        f"q={part.q} b={part.b} T={part.T} rank={part.rank}",
+        part.shape,
         ", ".join(item.quant for item in found.settings) or "none",
         ", ".join(part.devices),
         str(part.sessions),

@@ -185,7 +185,7 @@ def expected_late(noise: float, seed: int = 0) -> ExpectedLosses:
     def step() -> tuple[float, ...]:
         return tuple(8.0 + sign * LATE_EPS * SLOPE + generator.gauss(0.0, noise) for sign in (1, -1) for _ in range(Q))
 
-    late = tuple(LateStep(index, step(), (SLOPE,) * Q * index) for index in LATE)
+    late = tuple(LateStep(index, step(), (SLOPE,) * Q * index, 0.0) for index in LATE)
     return ExpectedLosses((step(),), noise=noise, lr=LATE_LR, eps=LATE_EPS, late=late)
 
 
@@ -218,6 +218,15 @@ def test_an_update_too_large_to_be_predicted_is_not_judged() -> None:
     """A hundredfold learning rate predicts that the loss falls below 0."""
     wanted = replace(expected_late(1e-3), lr=100 * LATE_LR)
     result = compared(noisy_training(1e-3), wanted)
+    assert result.fault is None
+    assert "an update can't be told from none" in str(unchecked(result, wanted))
+
+
+def test_updates_that_the_first_order_can_not_predict_are_not_judged() -> None:
+    """It misses half of what the updates do."""
+    wanted = expected_late(1e-3)
+    wanted = replace(wanted, late=tuple(replace(late, left_out=0.5 * 8 * LATE_LR * SLOPE**2) for late in wanted.late))
+    result = compared(noisy_training(1e-3, updates=0.5), wanted)
     assert result.fault is None
     assert "an update can't be told from none" in str(unchecked(result, wanted))
 

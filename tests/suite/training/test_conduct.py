@@ -111,6 +111,27 @@ def test_a_device_that_stays_lost_is_the_reason_of_what_is_left(
     assert outcomes(store) == {"fp32": ("finished", "made all steps"), "int8": lost, "nf4": lost}
 
 
+def test_only_programs_for_shorter_rows_that_were_made_are_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, notes, tried, found = candidate("fp32").steps, list[str](), list[tuple[int, Any]](), list[Any]()
+
+    def prepare(plan: Plan, *_: Any, obstacles: Any, **__: Any) -> Any:
+        tried.append((plan.T, obstacles))
+        return SimpleNamespace(prepared=found)
+
+    monkeypatch.setattr(conduct, "prepare", prepare)
+    lengths = SimpleNamespace(tokens_of_a_row=lambda _shorter: 32.0)
+    material: Any = SimpleNamespace(shorter=(16, 40), lengths=lengths)
+    failed: Any = {"int8": UserError("its export failed")}
+    nothing: Any = None
+    assert conduct._for_shorter_rows(PLAN, material, nothing, nothing, notes.append, failed) == {}
+    assert not notes
+    found.append(made)
+    both = {"fp32": (made, made)}
+    assert conduct._for_shorter_rows(PLAN, material, nothing, nothing, notes.append, failed) == both
+    assert "rows of 16 and 40 tokens" in "".join(notes)
+    assert tried == [(16, failed), (40, failed)] * 2
+
+
 def test_obstacles_are_those_of_a_plan_whatever_its_seed() -> None:
     inventory: Any = SimpleNamespace(devices={"board": ENTRY}, select=lambda _names: [ENTRY])
     plans = [Plan(("board",), model="tiny", quants=QUANTS, seed=seed) for seed in (7, 8, 9)]

@@ -180,6 +180,15 @@ def test_a_training_that_needs_an_adapter_is_refused_by_name() -> None:
     assert TrainingPlan(replace(plan, method="mezo-lora-fa")).plan.q == 1
 
 
+def test_what_is_said_of_adapters_makes_no_other_program() -> None:
+    plan = Plan(devices=("local",), model="tiny", quants=("fp32",), method="mezo-full", q=1)
+    other = replace(plan, rank=8, alpha=1.0, targets=("q_proj",))
+    assert list(other.workloads(1)) == list(plan.workloads(1))
+    assert (other.shape, replace(other, method="prge").shape) == ("q=1 b=4 T=64", "q=1 b=4 T=64 rank=8")
+    with pytest.raises(UserError, match="rank is 0"):
+        replace(plan, rank=0)
+
+
 def test_it_trains_with_rates_of_its_own_unless_others_are_given() -> None:
     plan = Plan(devices=("local",), model="tiny", quants=("fp32", "fp16"), method="mezo-full", q=1)
     for workload in plan.workloads(answers=1):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from tests.support.workloads.program_bounds import workload_of
@@ -14,6 +15,7 @@ from workloads.methods.noise import normal
 from workloads.models.weights import ModelWeights
 from workloads.quantize.settings import QUANTIZATION_SETTINGS
 from workloads.reference.eager import Reference
+from workloads.reference.late_steps import late_steps
 
 EPS = 1e-3
 
@@ -46,14 +48,19 @@ def test_a_setting_has_the_derivative_of_its_own_weights(tiny: ModelWeights) -> 
     assert correlations["fp32"] > correlations["int8"] > 0.99 > correlations["nf4"] > 0.5
 
 
-def test_slopes_are_those_along_the_noise_of_earlier_steps(tiny: ModelWeights) -> None:
+def test_late_steps_have_the_slopes_along_earlier_noise_and_what_these_miss(tiny: ModelWeights) -> None:
     workload = replace(workload_of("8da4w"), q=2)
     batches = dict(zip((2, 3), some_batches(workload, 2), strict=True))
-    reference = Reference(workload, tiny.config, tiny.state, exact=True)
-    shares: list[float] = []
-    found = reference.slopes(batches, seed=7, on_progress=shares.append)
-    for step, batch in batches.items():
-        gradient = reference.gradient(batch).astype(np.float64)
-        noises = [[normal(7, before, query, 0, gradient.size) for query in range(2)] for before in range(step)]
-        np.testing.assert_allclose(found[step], noises @ gradient, rtol=1e-4, atol=1e-5)
+    exact = Reference(workload, tiny.config, tiny.state, exact=True)
+    update = 0.01 * torch.randn(exact.gradient(batches[2]).size, generator=torch.Generator().manual_seed(1))
+    untrained, shares = {step: (float(step),) for step in batches}, list[float]()
+    for late in late_steps(exact, batches, untrained, update, seed=7, on_progress=shares.append):
+        batch = batches[late.step]
+        gradient = exact.gradient(batch).astype(np.float64)
+        noises = [[normal(7, before, query, 0, gradient.size) for query in range(2)] for before in range(late.step)]
+        np.testing.assert_allclose(late.slopes, (noises @ gradient).reshape(-1), rtol=1e-4, atol=1e-5)
+        assert late.untrained == untrained[late.step]
+        moved = exact.loss(late.step * update, batch) - exact.loss(torch.zeros_like(update), batch)
+        assert late.left_out == pytest.approx(abs(moved - late.step * gradient @ update.numpy()), abs=1e-5)
+        assert late.left_out > 1e-3
     assert shares == sorted(shares) and shares[-1] == 1.0

@@ -60,9 +60,9 @@ def test_the_rows_of_a_task_are_as_long_as_their_batches_say(reviews: list[Examp
     """Drawn batches, one by one, have the mean length that the distribution of rows gives them, within its error."""
     layout = layout_of(reviews)
     lengths = RowLengths.of(reviews, layout, b=2)
-    assert lengths.real == tuple(64 - layout.row(example, example.right).first for example in reviews)
+    assert lengths.needed == tuple(64 - layout.row(example, example.right).first for example in reviews)
     generator = np.random.default_rng(3)
-    longest = generator.choice(np.array(lengths.real), (20_000, 2)).max(axis=1)
+    longest = generator.choice(np.array(lengths.needed), (20_000, 2)).max(axis=1)
     for shorter in ((), (24,), (24, 40)):
         taken = np.array([next(each for each in (*shorter, 64) if one <= each) for one in longest])
         error = taken.std() / np.sqrt(len(taken))
@@ -74,6 +74,13 @@ def test_programs_for_shorter_rows_are_those_that_save_most() -> None:
     lengths = RowLengths((10,) * 3 + (30,) * 2 + (60,), b=1, T=64)
     assert lengths.shorter(steps=500) == (16, 32)
     assert lengths.tokens_of_a_row((16, 32)) == pytest.approx(16 / 2 + 32 / 3 + 64 / 6)
+
+
+def test_no_program_has_rows_shorter_than_the_longest_answer() -> None:
+    """Three real tokens with an answer of one would fit into 8, but another candidate of the task has 12."""
+    examples = [Example((7,), ((20,), tuple(range(30, 42))), 0)] * 4
+    lengths = RowLengths.of(examples, RowLayout(T=64, K=12, pad_id=0, prefix=(1,)), b=1)
+    assert lengths.shorter(steps=500) == (16,)
 
 
 @pytest.mark.parametrize(
