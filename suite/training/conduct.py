@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from devices.access.connect import connect
@@ -181,7 +181,7 @@ def _for_shorter_rows(
     inputs: Inputs,
     cache: ArtifactCache,
     notify: Notify,
-    obstacles: Obstacles,
+    obstacles: Mapping[str, UserError | SuiteError],
 ) -> dict[str, tuple[Prepared, ...]]:
     """Returns, by setting, the programs that train on rows shorter than T; one that can't be made is done without."""
     made: dict[str, tuple[Prepared, ...]] = {}
