@@ -12,8 +12,10 @@ import torch
 import workloads.export.export
 from devices.runner_builds.build import build_runner
 from tests.support.workloads.counted_export import CountedExport
+from tests.support.workloads.own_arithmetic import probe
 from tests.support.workloads.training_runs import ArtifactOf
 from workloads.export.artifact import ArtifactCache
+from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.models.weights import ModelWeights, document_sha256
 from workloads.models.zoo import load_model
 
@@ -24,6 +26,15 @@ def runner(request: pytest.FixtureRequest) -> Path:
     cache = request.config.cache
     assert cache is not None
     return build_runner(cache.mkdir("runner")).folder / "runner"
+
+
+@pytest.fixture(scope="session")
+def accumulation(runner: Path, tmp_path_factory: pytest.TempPathFactory) -> Accumulation:
+    """How this processor sums products of float16: references of programs that run here do as it does."""
+    found = probe(runner, tmp_path_factory.mktemp("arithmetic"))
+    assert found is not None
+    print(f"this processor: {found}")
+    return found
 
 
 @pytest.fixture(scope="session")

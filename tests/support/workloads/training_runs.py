@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from workloads.export.artifact import Artifact
+from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.models.weights import ModelWeights
 from workloads.reference.backprop import reference_of
 from workloads.reference.eager import Batch, Trajectory
@@ -159,9 +160,10 @@ def reference_training(
     steps: int,
     settings: Settings,
     first_step: int = 0,
+    accumulation: Accumulation = Accumulation.FP32,
 ) -> Trajectory:
     """Runs the same training by the eager reference; the number of the first step matters where updates have one."""
-    reference = reference_of(workload, weights)
+    reference = reference_of(workload, weights, accumulation)
     if first_step:
         assert isinstance(reference, AdaZetaReference)
         reference.first_step = first_step

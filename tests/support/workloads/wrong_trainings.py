@@ -8,6 +8,7 @@ import torch
 
 from suite.sessions.loss_check import ExpectedLosses, LossComparison, compare_losses
 from tests.support.workloads.training_runs import ArtifactOf, FloatArray, Settings, train_in_runner
+from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.models.weights import ModelWeights
 from workloads.quantize.settings import REFERENCE_STEPS
 from workloads.reference.eager import Batch
@@ -18,7 +19,12 @@ from workloads.workload import TrainingSettings, Workload
 
 
 def follow_trainings(
-    workload: Workload, weights: ModelWeights, exported: ArtifactOf, runner: Path, folder: Path
+    workload: Workload,
+    weights: ModelWeights,
+    exported: ArtifactOf,
+    runner: Path,
+    accumulation: Accumulation,
+    folder: Path,
 ) -> dict[str, LossComparison]:
     """Returns the program's first steps with the right learning rate and with wrong ones, each against the reference.
 
@@ -27,7 +33,9 @@ def follow_trainings(
     artifact, setting = exported(workload), workload.setting
     training, steps = TrainingSettings(setting.default_lr, setting.default_eps), max(setting.late_steps, default=2) + 1
     data = batches(built_in_task(), weights.tokenizer, workload.b, workload.T, 16, training.seed)
-    reference = reference_losses(artifact, workload, weights, data, training, REFERENCE_STEPS, lambda _: None)
+    reference = reference_losses(
+        artifact, workload, weights, data, training, REFERENCE_STEPS, lambda _: None, accumulation
+    )
     assert reference.noise is not None
     expected = ExpectedLosses(
         reference.losses, reference.untrained, reference.noise, training.lr, training.eps, late=reference.late

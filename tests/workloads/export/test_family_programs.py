@@ -23,6 +23,7 @@ from tests.support.workloads.wrong_trainings import follow_trainings, require_ri
 from workloads.estimates.estimate import estimate
 from workloads.export.artifact import ArtifactCache
 from workloads.export.program import block_example, eager_parts
+from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.lowering.delegation import DelegatedPart, delegate
 from workloads.models.config import BIASES, VECTORS, LayerForm, LlamaConfig, Rope
 from workloads.models.huggingface import load_folder
@@ -99,7 +100,7 @@ def test_programs_of_each_family_train_as_the_reference(name: str, way: str, run
 @pytest.mark.parametrize("quant", QUANTIZATION_SETTINGS)
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name not in ("llama", "linear")])
 def test_sessions_of_each_family_are_checked_in_every_setting(
-    name: str, quant: str, runner: Path, tmp_path: Path
+    name: str, quant: str, runner: Path, accumulation: Accumulation, tmp_path: Path
 ) -> None:
     model = family_model(name, num_hidden_layers=4 if name in ("smollm3", "gemma3_text") else 2)
     weights, cache = (
@@ -108,7 +109,7 @@ def test_sessions_of_each_family_are_checked_in_every_setting(
     )
     workload = replace(PRGE, quant=quant, T=64)
     require_right_one_alone(
-        follow_trainings(workload, weights, lambda each: cache.export(each, weights), runner, tmp_path)
+        follow_trainings(workload, weights, lambda each: cache.export(each, weights), runner, accumulation, tmp_path)
     )
 
 

@@ -21,6 +21,7 @@ from tests.support.workloads.training_runs import (
     train_and_flush,
     train_in_runner,
 )
+from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.methods.passes import Loops
 from workloads.models.weights import ModelWeights
 from workloads.quantize.settings import ROWS_PER_CHUNK
@@ -85,7 +86,9 @@ def test_other_seed_gives_other_losses(quant: str, train: Train) -> None:
 
 
 @pytest.mark.parametrize("quant", QUANTS)
-def test_eps_zero_evaluates_flushes_and_leaves_nothing_pending(quant: str, tiny: ModelWeights, train: Train) -> None:
+def test_eps_zero_evaluates_flushes_and_leaves_nothing_pending(
+    quant: str, tiny: ModelWeights, train: Train, accumulation: Accumulation
+) -> None:
     workload = workload_of(quant)
     batches = some_batches(workload, 1)
     trained = train(workload, batches, 3, SETTINGS)
@@ -97,7 +100,7 @@ def test_eps_zero_evaluates_flushes_and_leaves_nothing_pending(quant: str, tiny:
     assert np.array_equal(again.adapter, flushed.adapter)
     assert (flushed.losses == flushed.losses.reshape(-1)[0]).all()
     assert (again.losses == flushed.losses).all()
-    reference = Reference(workload, tiny.config, tiny.state)
+    reference = Reference(workload, tiny.config, tiny.state, accumulation)
     expected = reference.loss(torch.from_numpy(flushed.adapter), batches[0])
     # Of one evaluation, so int8-dynamic may be off by the flips of one loss (ALLOWED).
     assert flushed.losses[0, 0, 0] == pytest.approx(expected, rel=ALLOWED[quant] / 5)
@@ -140,12 +143,17 @@ def test_session_resumed_from_a_state_equals_one_long_session(train: Train) -> N
     ],
 )
 def test_program_of_another_shape_equals_the_reference(
-    workload: Workload, tiny: ModelWeights, exported: ArtifactOf, runner: Path, tmp_path: Path
+    workload: Workload,
+    tiny: ModelWeights,
+    exported: ArtifactOf,
+    runner: Path,
+    accumulation: Accumulation,
+    tmp_path: Path,
 ) -> None:
     batches = some_batches(workload, 2)
     if workload.answers > 1:
         batches[0].labels[1, 0] = -1
-    expected = reference_training(tiny, workload, batches, 3, SETTINGS)
+    expected = reference_training(tiny, workload, batches, 3, SETTINGS, accumulation=accumulation)
     losses, adapter = train_and_flush(
         runner, exported(workload).program, workload, batches, 3, SETTINGS, tmp_path / "run"
     )

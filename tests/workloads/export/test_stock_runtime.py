@@ -19,6 +19,7 @@ from tests.support.workloads.training_runs import (
     some_batches,
 )
 from workloads.export.artifact import Artifact
+from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.models.weights import ModelWeights
 from workloads.reference.eager import Batch
 from workloads.workload import Workload
@@ -47,11 +48,11 @@ def train(artifact: Artifact, batches: Sequence[Batch], settings: Settings) -> t
 
 @pytest.mark.parametrize("quant", ["fp32", "fp16", "int8-dynamic", "8da4w"])
 def test_program_trains_in_the_stock_runtime_as_the_reference_does(
-    quant: str, tiny: ModelWeights, exported: ArtifactOf
+    quant: str, tiny: ModelWeights, exported: ArtifactOf, accumulation: Accumulation
 ) -> None:
     workload = workload_of(quant, noise="stock")
     batches = some_batches(workload, 3)
-    expected = reference_training(tiny, workload, batches, STEPS, SETTINGS)
+    expected = reference_training(tiny, workload, batches, STEPS, SETTINGS, accumulation=accumulation)
     losses, adapter = train(exported(workload), batches, SETTINGS)
     assert relative_error(adapter, expected.adapter) < ALLOWED[quant]
     assert np.abs(losses / expected.losses - 1.0).max() < ALLOWED[quant] / 5

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +16,10 @@ from foundation.errors import UserError
 from suite.sessions.loss_check import ExpectedLosses, LossComparison, compare_losses
 from tests.support.twins.twin_emulator import emulated_script
 from tests.support.twins.twin_processors import NANO, PI_5
+from tests.support.workloads.own_arithmetic import probe
 from tests.support.workloads.program_bounds import workload_of
 from tests.support.workloads.training_runs import ArtifactOf, Settings, some_batches, train_in_runner
-from workloads.lowering.arithmetic_probe import INPUT_SHAPE, PROBE, Accumulation, accumulation_of, export_probe
+from workloads.lowering.arithmetic_probe import Accumulation, accumulation_of
 from workloads.models.weights import ModelWeights
 from workloads.reference import half_arithmetic
 from workloads.reference.eager import Reference
@@ -144,43 +143,11 @@ def test_answers_of_the_probe(sums: list[float], found: Accumulation | None) -> 
     assert accumulation_of(sums) is found
 
 
-def probe(runner: Path, folder: Path) -> Accumulation | None:
-    """Returns what the probe finds where `runner` runs; fails the test with the runner's reason when it doesn't."""
-    export_probe(folder / PROBE)
-    (folder / "ones.bin").write_bytes(np.ones(INPUT_SHAPE, dtype="<f4").tobytes())
-    ones = {
-        "name": "ones",
-        "dtype": "float32",
-        "shape": list(INPUT_SHAPE),
-        "file": "ones.bin",
-        "offset": 0,
-        "batches": 1,
-    }
-    job = {
-        "schema": 1,
-        "session": "probe",
-        "program": PROBE,
-        "method": "forward",
-        "inputs": [ones],
-        "outputs": {"losses": 0},
-        "warm_up": {"min_steps": 0, "max_steps": 0, "max_seconds": 60.0, "tolerance": 0.04},
-        "steps": 1,
-        "threads": 1,
-    }
-    (folder / "job.json").write_text(json.dumps(job))
-    ended = subprocess.run(
-        [str(runner), str(folder / "job.json")], capture_output=True, text=True, timeout=300, check=False
-    )
-    events = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert ended.returncode == 0, events[-2:]
-    return accumulation_of([float(value) for value in next(e for e in events if e["event"] == "step")["losses"]])
-
-
-def test_probe_finds_the_arithmetic_of_this_processor(runner: Path, tmp_path: Path) -> None:
+def test_probe_finds_the_arithmetic_of_this_processor(accumulation: Accumulation) -> None:
     flags = Path("/proc/cpuinfo").read_text()
     expected = Accumulation.FP16 if "avx512_fp16" in flags or "asimdhp" in flags else Accumulation.FP32
     print(f"this processor: {expected}")
-    assert probe(runner, tmp_path) is expected
+    assert accumulation is expected
 
 
 @pytest.mark.parametrize(("processor", "expected"), [(PI_5, Accumulation.FP16), (NANO, Accumulation.FP32)])

@@ -18,17 +18,18 @@ from tests.support.workloads.training_runs import (
     train_and_flush,
     train_in_runner,
 )
+from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.methods.noise import normal
 from workloads.models.weights import ModelWeights
 
 
 @pytest.mark.parametrize("quant", ALLOWED)
 def test_adapter_after_five_steps_equals_the_reference(
-    quant: str, tiny: ModelWeights, exported: ArtifactOf, runner: Path, tmp_path: Path
+    quant: str, tiny: ModelWeights, exported: ArtifactOf, runner: Path, accumulation: Accumulation, tmp_path: Path
 ) -> None:
     workload = workload_of(quant)
     batches = some_batches(workload, 3)
-    expected = reference_training(tiny, workload, batches, STEPS, SETTINGS)
+    expected = reference_training(tiny, workload, batches, STEPS, SETTINGS, accumulation=accumulation)
     losses, adapter = train_and_flush(
         runner, exported(workload).program, workload, batches, STEPS, SETTINGS, tmp_path / "run"
     )
@@ -49,6 +50,7 @@ def test_losses_of_single_steps_equal_the_reference_but_for_rare_flips(
     tiny: ModelWeights,
     exported: ArtifactOf,
     runner: Path,
+    accumulation: Accumulation,
     tmp_path: Path,
 ) -> None:
     """With lr = 0 the steps don't build on each other.
@@ -59,7 +61,7 @@ def test_losses_of_single_steps_equal_the_reference_but_for_rare_flips(
     workload = workload_of(quant)
     batches = some_batches(workload, 8)
     still = Settings(lr=0.0, eps=SETTINGS.eps)
-    expected = reference_training(tiny, workload, batches, 8, still).losses
+    expected = reference_training(tiny, workload, batches, 8, still, accumulation=accumulation).losses
     found = train_in_runner(runner, exported(workload).program, workload, batches, 8, still, tmp_path / "run").losses
     errors = np.abs(found / expected - 1.0)
     print(f"{quant}: losses {np.median(errors):.1e} in the median, {errors.max():.1e} at most")
