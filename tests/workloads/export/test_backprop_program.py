@@ -70,7 +70,7 @@ def test_training_equals_the_reference(
     ratio = estimate(workload, tiny.config).memory_bytes / 1024 / trained.peak_kib
     print(f"{workload.quant}: adapter {error:.1e} of {allowed:.0e} allowed, estimate {ratio:.2f} of the peak")
     assert error < allowed
-    assert 0.95 < ratio < 1.35
+    assert 0.9 < ratio < 1.35
     adam = {"optimizer.first_moment", "optimizer.second_moment"} if workload is ADAM else set()
     assert set(trained.state) == {"adapter"} | adam
 

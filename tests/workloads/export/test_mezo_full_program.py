@@ -69,7 +69,7 @@ def test_program_trains_all_weights_as_the_reference(
     moved = np.linalg.norm(found - after) / np.linalg.norm(after - before)
     ratio = estimate(workload, tiny.config).memory_bytes / 1024 / run.peak_kib
     print(f"{workload.quant}: losses {of_losses:.1e}, weights {moved:.1e}, estimate {ratio:.2f} of the peak")
-    assert 0.95 < ratio < 1.35
+    assert 0.9 < ratio < 1.35
     most_of_losses, most_moved = ALLOWED[workload.quant]
     assert of_losses < most_of_losses
     assert moved < most_moved

@@ -92,4 +92,4 @@ def test_the_estimate_of_memory_is_near_the_peak_of_the_runner(
     ran = train_in_runner(runner, program, workload, batches, 2, Settings(lr=2e-3, eps=0.1), tmp_path / "run")
     ratio = estimate(workload, tiny.config).memory_bytes / 1024 / ran.peak_kib
     print(f"{workload.quant}: peak {ran.peak_kib} KiB, estimate {ratio:.2f} of it")
-    assert 0.95 < ratio < 1.35
+    assert 0.9 < ratio < 1.35
