@@ -35,4 +35,29 @@ def _machine_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         yield
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts whole runs on twins, which take minutes and mostly wait, at the beginning of the workers' shares.
+
+    A worker begins with an equal, contiguous share, and what others take of it later they take from its end.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers == 1:
+        return
+    long: dict[Path, list[pytest.Item]] = {}
+    short = []
+    for item in items:
+        if item.get_closest_marker("twins") and item.get_closest_marker("end_to_end"):
+            long.setdefault(item.path, []).append(item)  # a file's tests share their twins
+        else:
+            short.append(item)
+    shares = [[item for of_file in list(long.values())[first::workers] for item in of_file] for first in range(workers)]
+    size = len(items) // workers
+    taken = 0
+    for share in shares:
+        room = max(0, size - len(share))
+        share += short[taken : taken + room]
+        taken += room
+    items[:] = [*(item for share in shares for item in share), *short[taken:]]
+
+
 pytest_plugins = ["tests.support.twins.twin_fixtures"]
