@@ -75,18 +75,22 @@ class Family:
         return f"{prefix}{middle}{index}.{self.names[last]}" if last in self.names else name
 
     def value(self, config: LlamaConfig, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        """Returns the stored tensor of a name as the model here has it.
-
-        The embedding's factor is multiplied into the table and, where the head is the same table, divided out of the
-        last norm's weight: the same logits, without a multiplication of its own.
-        """
+        """Returns the stored tensor of a name as the model here has it."""
         if not self.one_and_weight:
             return tensor
-        scale = math.sqrt(config.hidden_size)
-        if tensor.dim() == 1:
-            weight = 1.0 + tensor.float()
-            return weight / scale if name == "model.norm.weight" and config.tie_embeddings else weight
-        return tensor.float() * scale if name == "model.embed_tokens.weight" else tensor
+        return with_scaled_embedding(config, name, 1.0 + tensor.float() if tensor.dim() == 1 else tensor)
+
+
+def with_scaled_embedding(config: LlamaConfig, name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Returns a tensor of a model whose embedding is multiplied by sqrt(hidden_size).
+
+    The factor is multiplied into the table and, where the head is the same table, divided out of the last norm's
+    weight: the same logits, without a multiplication of its own.
+    """
+    scale = math.sqrt(config.hidden_size)
+    if name == "model.embed_tokens.weight":
+        return tensor.float() * scale
+    return tensor.float() / scale if name == "model.norm.weight" and config.tie_embeddings else tensor
 
 
 def _all_sliding(settings: Settings, layers: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 
 from foundation.errors import UserError
 from foundation.foreign_files import open_regular
-from workloads.models.config import BIASES, HEAD_NORMS, LayerForm, LlamaConfig, Rope
+from workloads.models.config import BIASES, HEAD_NORMS, RESULT_NORMS, LayerForm, LlamaConfig, Rope
+from workloads.models.families import with_scaled_embedding
 from workloads.models.gguf_header import GgufHeader, TensorPlace, read_header
 from workloads.models.gguf_metadata import Metadata, read_tokenizer, require_plain
 from workloads.models.weights import (
@@ -36,7 +38,7 @@ UNDERSTOOD = frozenset(
         *("vocab_size", "context_length", "embedding_length", "block_count", "feed_forward_length"),
         *("attention.head_count", "attention.head_count_kv", "attention.layer_norm_rms_epsilon"),
         *("attention.key_length", "attention.value_length", "rope.dimension_count", "rope.freq_base"),
-        "attention.sliding_window",
+        *("attention.sliding_window", "rope.scaling.type", "rope.scaling.factor"),
         "tensor_data_layout",
     )
 )
@@ -44,8 +46,6 @@ UNDERSTOOD = frozenset(
 NEUTRAL: dict[str, tuple[object, ...]] = {
     "expert_count": (0,),
     "expert_used_count": (0,),
-    "rope.scaling.type": ("none",),
-    "rope.scaling.factor": (1.0,),
     "rope.scaling.attn_factor": (1.0,),
     "rope.scaling.finetuned": (False,),
     "rope.scale_linear": (1.0,),
@@ -56,6 +56,8 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
     "logit_scale": (1.0,),
     "residual_scale": (1.0,),
     "embedding_scale": (1.0,),
+    "attn_logit_softcapping": (0.0,),
+    "final_logit_softcapping": (0.0,),
 }
 DIVISORS = "rope_freqs.weight"
 """By which the rotary frequencies are divided, as Llama 3.1 scales them."""
@@ -70,6 +72,15 @@ class Architecture:
     """Whether the rows of queries and keys lie as neighbouring rotary pairs."""
     without_rotary: int | None = None
     """Each so-manieth layer has no rotary positions."""
+    full_every: int | None = None
+    """Each so-manieth layer sees all positions; the others see a window, and rotate by a base of their own."""
+    gate: str = "silu"
+    scaled_embedding: bool = False
+    """Whether the embedding is multiplied by sqrt(hidden_size)."""
+    scales_by_width: int | None = None
+    """Models of so many layers divide queries by sqrt(hidden_size / heads) instead of sqrt(head_dim)."""
+    keys: frozenset[str] = frozenset()
+    """What is understood besides UNDERSTOOD."""
 
 
 ARCHITECTURES = {
@@ -77,6 +88,14 @@ ARCHITECTURES = {
     "qwen2": Architecture(BIASES),
     "qwen3": Architecture(HEAD_NORMS),
     "smollm3": Architecture(permuted=True, without_rotary=4),
+    "gemma3": Architecture(
+        (*HEAD_NORMS, *RESULT_NORMS),
+        full_every=6,
+        gate="gelu_tanh",
+        scaled_embedding=True,
+        scales_by_width=62,
+        keys=frozenset(("attention.sliding_window_pattern", "rope.freq_base_swa")),
+    ),
 }
 """Mistral's models are of the first. As llama.cpp converts and computes them (src/llama-model.cpp)."""
 
@@ -93,10 +112,12 @@ LAYER_NAMES = {
     "attn_q_norm": "self_attn.q_norm",
     "attn_k_norm": "self_attn.k_norm",
     "attn_output": "self_attn.o_proj",
+    "post_attention_norm": "self_attn.result_norm",
     "ffn_norm": "post_attention_layernorm",
     "ffn_gate": "mlp.gate_proj",
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
+    "post_ffw_norm": "mlp.result_norm",
 }
 
 
@@ -111,14 +132,16 @@ def load_gguf(name: str, path: Path, digest: Digest | None = None) -> ModelWeigh
     shapes = {name: entry.shape for name, entry in tensors.items() if name != DIVISORS}
     config = _config(metadata, tensors)
     check_tensors(config, shapes, path)
-    permuted = _architecture(metadata)[1].permuted
+    architecture = _architecture(metadata)[1]
 
-    def heads_of(tensor: str) -> int:
-        return _heads(config, tensor) if permuted else 0
+    def read(tensor: str) -> torch.Tensor:
+        found = _read_tensor(tensors[tensor], path)
+        if architecture.permuted and (heads := _heads(config, tensor)):
+            return rotary_halves(found, heads)
+        return with_scaled_embedding(config, tensor, found) if architecture.scaled_embedding else found
 
     sources: dict[str, Callable[[], torch.Tensor]] = {
-        tensor: functools.partial(_read_tensor, tensors[tensor], heads_of(tensor), path)
-        for tensor in config.tensor_shapes()
+        tensor: functools.partial(read, tensor) for tensor in config.tensor_shapes()
     }
     tokenizer = within_vocabulary(config, read_tokenizer(metadata), path)
     sha256 = (digest or file_sha256)(path)
@@ -195,6 +218,7 @@ def _config(metadata: Metadata, tensors: Mapping[str, TensorPlace]) -> LlamaConf
     embedding = tensors.get("model.embed_tokens.weight")
     theta = metadata.number(f"{kind}.rope.freq_base", default=10_000.0)
     window = integer("attention.sliding_window", default=0)
+    by_width = architecture.scales_by_width == layers and hidden != heads * head_dim
     return LlamaConfig(
         vocab_size=integer("vocab_size", default=0 if embedding is None else embedding.shape[0]),
         hidden_size=hidden,
@@ -209,28 +233,51 @@ def _config(metadata: Metadata, tensors: Mapping[str, TensorPlace]) -> LlamaConf
         max_positions=integer("context_length"),
         form=LayerForm(
             vectors=architecture.vectors,
-            ropes=_ropes(architecture, theta, layers, head_dim, tensors.get(DIVISORS), metadata.path),
+            gate=architecture.gate,
+            query_scale=(hidden / heads) ** -0.5 if by_width else None,
+            ropes=_ropes(
+                metadata, kind, Rope(theta, _divisors(metadata, kind, head_dim, tensors.get(DIVISORS))), layers
+            ),
             window=window or None,
         ),
     )
 
 
-def _ropes(
-    architecture: Architecture, theta: float, layers: int, head_dim: int, divisors: TensorPlace | None, path: Path
-) -> tuple[Rope | None, ...]:
-    """Returns the rotary positions of each layer, nothing if all have the base alone. The file may have divisors."""
-    values: tuple[float, ...] = ()
-    if divisors is not None:
-        if divisors.type.name != "F32" or divisors.shape != (head_dim // 2,):
-            raise UserError(
-                f"{path}: {DIVISORS} has the shape {divisors.shape} and the type {divisors.type.name}, but heads of "
-                f"{head_dim} need {head_dim // 2} values of type F32: fetch the file again."
-            )
-        values = tuple(float(value) for value in divisors.read())
-    if not values and architecture.without_rotary is None:
-        return ()
-    step = architecture.without_rotary
-    return tuple(None if step and (layer + 1) % step == 0 else Rope(theta, values) for layer in range(layers))
+def _ropes(metadata: Metadata, kind: str, rope: Rope, layers: int) -> tuple[Rope | None, ...]:
+    """Returns the rotary positions of each layer, nothing if all have a base alone."""
+    architecture = ARCHITECTURES[kind]
+    if architecture.without_rotary is not None:
+        return tuple(None if (layer + 1) % architecture.without_rotary == 0 else rope for layer in range(layers))
+    if architecture.full_every is not None:
+        every = metadata.integer(f"{kind}.attention.sliding_window_pattern", default=architecture.full_every)
+        if every < 1:
+            raise UserError(f"{metadata.path}: {kind}.attention.sliding_window_pattern is {every}, not 1 or more.")
+        local = Rope(metadata.number(f"{kind}.rope.freq_base_swa", default=10_000.0))
+        return tuple(local if (layer + 1) % every else rope for layer in range(layers))
+    return (rope,) * layers if rope.divisors else ()
+
+
+def _divisors(metadata: Metadata, kind: str, head_dim: int, stored: TensorPlace | None) -> tuple[float, ...]:
+    """Returns by what the frequencies are divided, nothing if by 1."""
+    path, scaling = metadata.path, metadata.optional(f"{kind}.rope.scaling.type")
+    factor = metadata.number(f"{kind}.rope.scaling.factor", default=1.0)
+    if (
+        scaling not in (None, "none", "linear")
+        or (scaling != "linear" and factor != 1.0)
+        or not 1.0 <= factor < math.inf
+    ):
+        raise UserError(
+            f"{path}: {kind}.rope.scaling.type is {str(scaling)[:40]!r} with the factor {factor:g}, which is not "
+            "supported: use a model without it, or with 'linear' and a factor of 1 or more."
+        )
+    if stored is None:
+        return () if factor == 1.0 else (factor,) * (head_dim // 2)
+    if stored.type.name != "F32" or stored.shape != (head_dim // 2,):
+        raise UserError(
+            f"{path}: {DIVISORS} has the shape {stored.shape} and the type {stored.type.name}, but heads of "
+            f"{head_dim} need {head_dim // 2} values of type F32: fetch the file again."
+        )
+    return tuple(factor * float(value) for value in stored.read())
 
 
 def _architecture(metadata: Metadata) -> tuple[str, Architecture]:
@@ -243,7 +290,7 @@ def _architecture(metadata: Metadata) -> tuple[str, Architecture]:
         )
     require_plain(metadata, "split.count", (0, 1))
     for key in metadata.keys_below(f"{kind}."):
-        if key not in UNDERSTOOD:
+        if key not in UNDERSTOOD | ARCHITECTURES[kind].keys:
             require_plain(metadata, f"{kind}.{key}", NEUTRAL.get(key, ()))
     return kind, ARCHITECTURES[kind]
 
@@ -255,7 +302,7 @@ def _heads(config: LlamaConfig, tensor: str) -> int:
     return config.kv_heads if tensor.endswith(".k_proj.weight") else 0
 
 
-def _read_tensor(entry: TensorPlace, heads: int, path: Path) -> torch.Tensor:
+def _read_tensor(entry: TensorPlace, path: Path) -> torch.Tensor:
     import torch  # takes seconds, and a run with cached programs needs no tensors
 
     try:
@@ -263,5 +310,4 @@ def _read_tensor(entry: TensorPlace, heads: int, path: Path) -> torch.Tensor:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: {entry.name} can't be read any more ({error}): copy the file again.") from error
     # The file is mapped read-only and torch wants memory of its own.
-    tensor = torch.from_numpy(np.array(values, dtype=np.float32, copy=True))
-    return rotary_halves(tensor, heads) if heads else tensor
+    return torch.from_numpy(np.array(values, dtype=np.float32, copy=True))

@@ -87,7 +87,7 @@ def require_plain(metadata: Metadata, key: str, values: tuple[object, ...]) -> N
 #: Keys of the tokenizer that change how text is cut, with the values that the tokenizers here have, by family.
 TOKENIZER_NEUTRAL: dict[str, dict[str, tuple[object, ...]]] = {
     "gpt2": {"add_space_prefix": (False,), "remove_extra_whitespaces": (False,)},
-    "llama": {"add_space_prefix": (True,), "remove_extra_whitespaces": (False,)},
+    "llama": {"add_space_prefix": (True, False), "remove_extra_whitespaces": (False,)},
 }
 TOKENIZER_UNDERSTOOD = re.compile(
     r"model|pre|tokens|scores|merges|token_type|token_type_count|add_(bos|eos|sep)_token|\w+_token_ids?"
@@ -169,7 +169,8 @@ def _scored(metadata: Metadata, tokens: list[str]) -> tokenizers.Tokenizer:
             f"{metadata.path}: a token has {longest} characters, {MOST_PIECE_CHARS} is the limit: fetch the file again."
         )
     unknown_id = _token_id(metadata, "unknown", len(tokens))
-    return scored_bpe(tokens, scores, unknown_id if unknown_id is not None else 0)
+    adds_space = metadata.optional("tokenizer.ggml.add_space_prefix") is not False
+    return scored_bpe(tokens, scores, unknown_id if unknown_id is not None else 0, adds_space=adds_space)
 
 
 def _token_id(metadata: Metadata, kind: str, count: int) -> int | None:

@@ -136,10 +136,13 @@ def byte_level_bpe(tokens: Sequence[str], merges: Sequence[str], cut: str) -> to
     return backend
 
 
-def scored_bpe(tokens: Sequence[str], scores: Sequence[float], unknown_id: int) -> tokenizers.Tokenizer:
+def scored_bpe(
+    tokens: Sequence[str], scores: Sequence[float], unknown_id: int, *, adds_space: bool = True
+) -> tokenizers.Tokenizer:
     """Builds SentencePiece's BPE: of all neighbours that form a known piece, the best scored are merged first.
 
-    As ranked merges: every split of a piece into two known ones, ranked by the score of the whole
+    With `adds_space`, text begins with a space that isn't there. The order is that of ranked merges: every split of a
+    piece into two known ones, ranked by the score of the whole
     (Kudo & Richardson 2018). Characters without a piece fall back to `<0xNN>` bytes.
     """
     vocabulary = {token: index for index, token in enumerate(tokens)}
@@ -153,10 +156,12 @@ def scored_bpe(tokens: Sequence[str], scores: Sequence[float], unknown_id: int) 
     backend = tokenizers.Tokenizer(
         models.BPE(vocab=vocabulary, merges=merges, unk_token=tokens[unknown_id], fuse_unk=True, byte_fallback=True)
     )
-    backend.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
-    backend.decoder = decoders.Sequence(
-        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    spaces, text = (
+        normalizers.Replace(" ", SPACE),
+        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()],
     )
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), spaces]) if adds_space else spaces
+    backend.decoder = decoders.Sequence([*text, decoders.Strip(" ", 1, 0)] if adds_space else text)
     return backend
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,43 @@ from workloads.models.rope import llama3_divisors
 from workloads.models.tokenizer import byte_level_tokenizer
 from workloads.models.weights import ModelWeights
 
+GEMMA: dict[str, Any] = {
+    "num_hidden_layers": 6,
+    "layer_types": [*["sliding_attention"] * 5, "full_attention"],
+    "query_pre_attn_scalar": 32,
+}
+LINEAR = {
+    "sliding_attention": {"rope_type": "default", "rope_theta": 20_000.0},
+    "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1_000_000.0},
+}
 
-def write(path: Path, model: ModelWeights, architecture: str, divisors: tuple[float, ...] = ()) -> Path:
-    """Writes a model that was read from a folder, the rows of Llama and SmolLM3 permuted."""
+
+def as_stored(name: str, tensor: torch.Tensor, model: ModelWeights, architecture: str) -> torch.Tensor:
+    """Rows of Llama and SmolLM3 are permuted there, and Gemma's embedding is as it was before its factor."""
+    if architecture in ("llama", "smollm3"):
+        return permuted(name, tensor, model.config)
+    factor = model.config.hidden_size**0.5 if architecture == "gemma3" else 1.0
+    if name == "model.norm.weight" and model.config.tie_embeddings:
+        return tensor * factor
+    return tensor / factor if name == "model.embed_tokens.weight" else tensor
+
+
+def write(
+    path: Path,
+    model: ModelWeights,
+    architecture: str,
+    divisors: tuple[float, ...] = (),
+    add: Callable[[gguf.GGUFWriter], None] = lambda _: None,
+) -> Path:
+    """Writes a model that was read from a folder."""
     config, writer = model.config, gguf.GGUFWriter(path, architecture)
     add_shape(writer, config)
     writer.add_key_length(config.head_dim)
     writer.add_value_length(config.head_dim)
     add_tokenizer(writer)
     for name, tensor in model.state.items():
-        values = permuted(name, tensor, config) if architecture in ("llama", "smollm3") else tensor
-        writer.add_tensor(gguf_name(name), values.float().numpy())
+        writer.add_tensor(gguf_name(name), as_stored(name, tensor, model, architecture).float().numpy())
+    add(writer)
     if divisors:
         writer.add_tensor("rope_freqs.weight", torch.tensor(divisors).numpy())
     finish(writer)
@@ -53,11 +80,57 @@ def test_logits_equal_those_of_transformers(name: str, architecture: str, tmp_pa
     rope = of_folder.config.rope(0)
     assert rope is not None
     loaded = load_gguf("some", write(tmp_path / "model.gguf", of_folder, architecture, rope.divisors))
+    assert_logits_of(model, loaded)
+
+
+def assert_logits_of(model: Any, loaded: ModelWeights) -> None:
     tokens = torch.randint(3, 500, (2, 40), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         ours = Llama.load(loaded.config, loaded.state)(tokens, torch.zeros(2, dtype=torch.int64))
         theirs = model(input_ids=tokens).logits
     assert float((ours - theirs).abs().max() / theirs.abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+@pytest.mark.parametrize("scaled", [False, True], ids=["plain", "scaled positions"])
+def test_gemma_has_the_logits_of_transformers(tied: bool, scaled: bool, tmp_path: Path) -> None:
+    """Six layers, the last of full attention; larger ones of its models scale positions there."""
+    model = family_model(
+        "gemma3_text", **GEMMA, tie_word_embeddings=tied, **({"rope_parameters": LINEAR} if scaled else {})
+    )
+    of_folder = load_folder("some", save_family(model, tmp_path / "model"))
+
+    def add(writer: gguf.GGUFWriter) -> None:
+        writer.add_sliding_window(128)
+        if scaled:
+            writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+            writer.add_rope_scaling_factor(8.0)
+            writer.add_float32("gemma3.rope.freq_base_swa", 20_000.0)
+
+    loaded = load_gguf("some", write(tmp_path / "model.gguf", of_folder, "gemma3", add=add))
+    assert loaded.config == of_folder.config
+    assert_logits_of(model, loaded)
+
+
+def test_a_gemma_of_62_layers_scales_its_queries_by_the_width(tmp_path: Path) -> None:
+    """Its file does not say so: llama.cpp knows the model by its layers, and so does what is read here."""
+    model = family_model("gemma3_text", num_hidden_layers=62, layer_types=None, query_pre_attn_scalar=16)
+    of_folder = load_folder("some", save_family(model, tmp_path / "model"))
+    loaded = load_gguf(
+        "some", write(tmp_path / "model.gguf", of_folder, "gemma3", add=lambda writer: writer.add_sliding_window(128))
+    )
+    assert loaded.config.form.query_scale == of_folder.config.form.query_scale == 0.25
+
+
+def test_linear_scaling_stretches_all_positions_of_a_llama(tmp_path: Path) -> None:
+    model = family_model("linear")
+    of_folder = load_folder("some", save_family(model, tmp_path / "model"))
+
+    def add(writer: gguf.GGUFWriter) -> None:
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(4.0)
+
+    assert_logits_of(model, load_gguf("some", write(tmp_path / "model.gguf", of_folder, "llama", add=add)))
 
 
 def test_divisors_of_the_file_are_those_of_llama_3(tmp_path: Path) -> None:

@@ -104,15 +104,25 @@ def test_a_tensor_of_a_type_without_a_dequantizer_is_named_with_it(
 
 
 def test_other_architecture_is_refused(write_gguf: WriteGguf) -> None:
-    with pytest.raises(UserError, match="'gemma3' model: only llama, qwen2, qwen3, smollm3 are supported in GGUF"):
-        load_gguf("small", write_gguf(architecture="gemma3"))
+    with pytest.raises(
+        UserError, match="'gemma2' model: only llama, qwen2, qwen3, smollm3, gemma3 are supported in GGUF"
+    ):
+        load_gguf("small", write_gguf(architecture="gemma2"))
 
 
 REFUSED: dict[str, tuple[Callable[[gguf.GGUFWriter], None], str]] = {
     "experts": (lambda writer: writer.add_expert_count(8), "expert_count is '8'"),
     "rope scaling": (
-        lambda writer: writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR),
-        "scaling.type is 'linear'",
+        lambda writer: writer.add_rope_scaling_type(gguf.RopeScalingType.YARN),
+        "scaling.type is 'yarn' with the factor 1, which is not supported",
+    ),
+    "a factor of no scaling": (
+        lambda writer: writer.add_rope_scaling_factor(4.0),
+        "scaling.type is 'None' with the factor 4, which is not supported",
+    ),
+    "capped logits": (
+        lambda writer: writer.add_final_logit_softcapping(30.0),
+        "llama.final_logit_softcapping is '30.0'",
     ),
     "part of a rotary": (lambda writer: writer.add_rope_dimension_count(8), "dimension_count is 8"),
     "a scale of the logits": (lambda writer: writer.add_logit_scale(0.5), "llama.logit_scale is '0.5'"),

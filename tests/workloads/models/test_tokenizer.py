@@ -56,6 +56,23 @@ def test_scored_bpe_equals_sentencepiece(pieces: sentencepiece.SentencePieceProc
         assert scored.decode(pieces.encode(text)) == text
 
 
+def test_without_the_space_before_it_a_text_is_that_after_a_character(
+    pieces: sentencepiece.SentencePieceProcessor,
+) -> None:
+    """As Gemma's: what SentencePiece makes of a text after a line's end, which is a byte of its own."""
+    indices = range(pieces.get_piece_size())
+    backend = scored_bpe(
+        [pieces.id_to_piece(index) for index in indices],
+        [pieces.get_score(index) for index in indices],
+        unknown_id=0,
+        adds_space=False,
+    )
+    for text in ("great", " great", "It was  fine", "1984"):
+        ids = backend.encode(text).ids
+        assert ids == pieces.encode("\n" + text)[2:]
+        assert backend.decode(ids) == text
+
+
 @settings(deadline=None)
 @given(st.text())
 def test_byte_level_tokenizer_loses_nothing(text: str) -> None:
