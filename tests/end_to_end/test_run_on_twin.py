@@ -21,7 +21,7 @@ def test_all_settings_are_measured_on_an_aarch64_board(
     bench: Bench, aarch64_runner: BuiltRunner, tmp_path: Path
 ) -> None:
     """The suite itself compares the losses of each session with the reference; a wrong one would be `invalid`."""
-    with SshTwin(tmp_path / "twin", RASPBERRY_PI_5) as twin:
+    with SshTwin(tmp_path / "twin", RASPBERRY_PI_5, busybox=True) as twin:
         entry = twin.entry(kind="linux")
         YAML().dump({"devices": {"board": entry}}, bench.folder / "inventory.yaml")
         ran = bench("run", "--device", "board", *SHAPE, "--quant", ",".join(SETTINGS), "--quick", "--json")
