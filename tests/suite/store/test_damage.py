@@ -71,9 +71,9 @@ def set_version(path, statement):
     ("statement", "sentence"),
     [
         ("UPDATE schema_version SET version = version + 1", "update the suite"),
-        ("UPDATE schema_version SET version = 0", "which no suite ever wrote: restore a copy"),
+        ("UPDATE schema_version SET version = 0", "which no suite ever wrote: put it aside by `suite store rebuild`"),
         ("DELETE FROM schema_version", "lost its schema version"),
-        ("INSERT INTO schema_version VALUES (99)", r"has 2 schema versions \(7, 99\) instead of one: restore a copy"),
+        ("INSERT INTO schema_version VALUES (99)", r"has 2 schema versions \(7, 99\) instead of one: put it aside"),
         ("DROP TABLE sample", r"has lost 1 of its tables \(sample\), and what the others hold is there: put it aside"),
         ("DROP TABLE schema_version", r"has lost 1 of its tables \(schema_version\)"),
     ],
@@ -88,7 +88,7 @@ def test_a_store_of_another_version_is_one_sentence(tmp_path, statement, sentenc
 
 def test_an_empty_file_holds_nothing_to_read(tmp_path):
     (tmp_path / "store.sqlite").touch()
-    with pytest.raises(StoreError, match="is empty: restore a copy"):
+    with pytest.raises(StoreError, match="is empty: put it aside by `suite store rebuild`"):
         Store.open(tmp_path / "store.sqlite", read_only=True)
     assert (tmp_path / "store.sqlite").stat().st_size == 0
 
