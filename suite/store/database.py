@@ -323,7 +323,11 @@ class Database:
             self._check_version(may_create=not read_only)
             if not read_only:
                 self._file = OpenFile(self._engine, path)
-                self._keep_journal()
+                with self.reading() as connection:
+                    kept = is_kept(connection, path)
+                if not kept:
+                    with self._transaction() as connection:
+                        begin_timeline(connection, path)
         except BaseException:
             self.close()
             raise
@@ -366,13 +370,6 @@ class Database:
             raise explained from error
         except DamagedJson as error:
             raise explain_damage(self._engine, schema.metadata, self.path) from error
-
-    def _keep_journal(self) -> None:
-        with self.reading() as connection:
-            kept = is_kept(connection, self.path)
-        if not kept:
-            with self._transaction() as connection:
-                begin_timeline(connection, self.path)
 
     def _check_version(self, *, may_create: bool) -> None:
         with self.reading() as connection:
