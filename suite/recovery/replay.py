@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,11 @@ class Timeline:
 
 
 def timelines(home: Path) -> list[Timeline]:
-    """Returns the timelines beside the store of a home that can be read, oldest first, from a complete one on."""
-    heads = {folder.name: head for folder in (home / FOLDER).glob("*/") if (head := read_head(folder)) is not None}
-    own = {name: _transactions(home / FOLDER / name) for name in heads}
+    """Returns the timelines beside the store of a home, oldest first, from a complete one on."""
+    own = {folder.name: _transactions(folder) for folder in (home / FOLDER).glob("*/")}
+    own = {name: found for name, found in own.items() if found}
+    # Without its head a timeline is taken for one of today, after all others.
+    heads = {name: read_head(home / FOLDER / name) or {"schema": SCHEMA_VERSION, "at": "9"} for name in own}
     newest_first = sorted(heads, key=lambda name: str(heads[name].get("at")), reverse=True)
     found: list[Timeline] = []
     for name in newest_first:
@@ -90,17 +92,21 @@ def _whole_line(
 
 
 def replay(timeline: Timeline, target: Path) -> int:
-    """Makes the store `target`, in a folder of its own, from one timeline; returns how many lines were of no use."""
+    """Makes the store `target`, in a folder of its own, from one timeline.
+
+    Returns how many lines were of no use, and how many transactions are missing among the others.
+    """
     Store.open(target).close()
     with closing(sqlite3.connect(target, isolation_level=None)) as connection:
         connection.execute("PRAGMA foreign_keys = OFF")
         connection.execute("PRAGMA recursive_triggers = OFF")  # REPLACE is no change of a row that is only added to
         connection.execute("BEGIN")
-        unusable = 0
+        numbers = [one.number for one in timeline.transactions]
+        unusable = sum(later - number - 1 for number, later in pairwise(numbers) if later > number)
         for line in chain.from_iterable(map(_lines, timeline.transactions)):
             try:
                 _carry_out(connection, line)
-            except (ValueError, TypeError, KeyError, RecursionError, sqlite3.Error):
+            except (ValueError, TypeError, LookupError, RecursionError, sqlite3.Error):
                 unusable += 1
         unusable += _remove_strays(connection)
         connection.execute("COMMIT")

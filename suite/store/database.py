@@ -363,7 +363,7 @@ class Database:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except DBAPIError as error:
+        except (DBAPIError, UnicodeDecodeError) as error:
             explained = explain(error, self.path)
             if explained is None:
                 raise

@@ -310,17 +310,26 @@ def wrong_version(versions: Sequence[int], known: int, path: Path) -> StoreError
     return DamagedStore(f"the store {path} has schema version {version}, which no suite ever wrote: {_restoring()}")
 
 
-def explain(error: DBAPIError, path: Path) -> StoreError | None:
+_DAMAGE = (
+    "no such table", "no such column", "malformed", "unsupported file format", "foreign key mismatch",
+    "Could not decode to UTF-8",
+)  # fmt: skip
+"""How SQLite's messages begin that only a damaged file brings about."""
+
+
+def explain(error: DBAPIError | UnicodeDecodeError, path: Path) -> StoreError | None:
     """Explains a database error to the user in one sentence, None for one that is our mistake."""
+    if isinstance(error, UnicodeDecodeError):  # SQLite quotes what it can't read, which Python can't read either
+        return DamagedStore(f"the store {path} is damaged (its schema is not UTF-8): {_restoring()}")
     original: Any = error.orig
     name = getattr(original, "sqlite_errorname", None)
     words = str(original)
-    if words.startswith(("no such table", "no such column", "malformed JSON", "Could not decode to UTF-8")):
+    if words.startswith(_DAMAGE):
         words = printable(words, 120)
         return DamagedStore(f"the store {path} is damaged ({words}), and the rest can be read: {_restoring()}")
     if not isinstance(name, str):
         return None
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT", "SQLITE_MISMATCH", "SQLITE_TOOBIG")):
         return DamagedStore(f"the store {path} is damaged or no SQLite file ({name}): {_restoring()}")
     sentence = _sentence(name, path)
     if sentence is None and name.startswith("SQLITE_CONSTRAINT"):

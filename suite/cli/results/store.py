@@ -49,5 +49,7 @@ def _lines(found: Rebuilt) -> list[str]:
     if any(found.lost.values()):
         lines.append("a copy of the store would have those; the raw output of runs is in runs/")
     if found.unusable:
-        lines.append(f"{found.unusable} lines of the journal are damaged or refer to what is not in it")
+        lines.append(
+            f"{found.unusable} lines or transactions of the journal are damaged, or refer to what is not in it"
+        )
     return lines

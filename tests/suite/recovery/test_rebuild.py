@@ -224,6 +224,7 @@ def test_damaged_lines_are_counted_and_the_others_used(home):
     begun.store.close()
     journal = next((home.root / "journal").glob("*/*.jsonl"))
     text = journal.read_text().replace('["session", [', '["session", [[', 1).replace('["sample"', '["sqlite_master"', 1)
+    text = text.replace('["device", [', '["point", null]\n["device", [', 1)
     journal.write_text(text)
     remove_store(home.store_path)
     found = rebuild(home)
@@ -241,6 +242,22 @@ def test_a_journal_without_a_head_is_none(home, content):
         UserError, match=r"There is no journal in .* to make the store from: .*the raw output of 0 runs"
     ):
         rebuild(home)
+
+
+@pytest.mark.parametrize("damaged", ['{"schema": 7', '{"end": 0}', '{"begin": 3}', '{"end": 4}'])
+def test_a_damaged_line_of_the_journal_costs_no_more_than_its_transaction(home, damaged):
+    begun = begin(home.store_path)
+    for ordinal in range(3):
+        begun.store.add_session(begun.measurement_id, session(begun.run_id, ordinal))
+    begun.store.close()
+    journal = next((home.root / "journal").glob("*/*.jsonl"))
+    assert journal.read_text().count(damaged) == 1
+    journal.write_text(journal.read_text().replace(damaged, "#" * len(damaged)))
+    remove_store(home.store_path)
+    found = rebuild(home)
+    assert found.counts["run"] == 1
+    assert (found.counts["session"], found.unusable > 0) in ((3, False), (3, True), (0, True))
+    assert_sound(home.store_path)
 
 
 def test_a_journal_of_another_schema_is_one_sentence(home):

@@ -32,6 +32,29 @@ def test_a_damaged_store_is_one_sentence(tmp_path):
         Store.open(path).sessions_of(begun.measurement_id)
 
 
+@pytest.mark.parametrize("byte", [18, 19, 21, 44, 47, 56, 59, 100])
+def test_a_damaged_head_is_one_sentence(tmp_path, byte):
+    path = tmp_path / "store.sqlite"
+    begin(path).store.close()
+    data = bytearray(path.read_bytes())
+    data[byte] = 0x77
+    path.write_bytes(data)
+    try:
+        Store.open(path, read_only=True).close()
+    except StoreError as error:
+        assert "damaged" in str(error) or "read-only" in str(error)
+
+
+def test_a_schema_that_is_not_utf8_is_one_sentence(tmp_path):
+    path = tmp_path / "store.sqlite"
+    begin(path).store.close()
+    data = path.read_bytes()
+    assert b"CREATE TABLE schema_version" in data
+    path.write_bytes(data.replace(b"CREATE TABLE schema_version", b"CREAT\xac TABLE schema_version"))
+    with pytest.raises(StoreError, match="damaged"):
+        Store.open(path, read_only=True)
+
+
 def test_a_store_cut_short_is_one_sentence(tmp_path):
     path = tmp_path / "store.sqlite"
     begun = begin(path)
