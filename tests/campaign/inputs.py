@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import click
 import gguf
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 
 from foundation.errors import UserError
-from suite.cli.main import run_command
+from suite.cli.main import cli, run_command
 from suite.exchange.dump import export_documents
 from suite.planning.plan import Plan
 from suite.preparing.preparation import load_inputs
@@ -257,4 +258,6 @@ def prepare(folder: Path, made: Format) -> Path:
 
 def warm_up() -> None:
     """Loads what the commands load later, once for all tries."""
+    for name in cli.commands:
+        cli.get_command(click.Context(cli), name)
     load_inputs(replace(Plan(devices=(), model="tiny", q=2, b=2, T=32), quants=("fp32",)), lambda _line: None)
