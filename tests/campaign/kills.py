@@ -61,7 +61,9 @@ def make_bench(folder: Path, home: Path | None) -> Bench:
     for _ in range(2):
         ended = _carry_out(bench, _RUN, seconds=1800.0)
         if ended.code:
-            raise SystemExit(f"the run that all others are compared with ended with {ended.code}:\n{ended.err}")
+            raise SystemExit(
+                f"the run that all others are compared with ended with {ended.code}:\n{ended.err}{ended.out}"
+            )
     bench.seconds = ended.seconds
     return bench
 
