@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 # Tests start hundreds of Pythons: what one has compiled the next ones read, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run check quick test test-full lint types setup setup-dev browser tools bundle twins clean
+.PHONY: run check quick test test-full campaign lint types setup setup-dev browser tools bundle twins clean
 
 run: setup
 	$(BIN)/suite run --device local
@@ -29,6 +29,11 @@ test: setup-dev browser tools
 
 test-full: setup-dev browser tools
 	$(BIN)/python -m pytest
+
+# Kills, full disks, damaged files and odd requests (docs/promises.md). CAMPAIGN="--minutes 60 --seed 7" for more.
+CAMPAIGN ?=
+campaign: setup-dev compiler
+	$(BIN)/python -m tests.campaign $(CAMPAIGN)
 
 lint: setup-dev
 	$(BIN)/ruff check .

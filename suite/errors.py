@@ -33,3 +33,8 @@ class StoreError(SuiteError):
 
     Whatever was committed stays in the file.
     """
+
+
+class DamagedStore(StoreError):  # noqa: N818 - what it is, not what raised it
+    """The store has lost some of what was committed to it, or is no store at all; `suite store rebuild` makes it
+    anew."""

@@ -4,11 +4,13 @@ Only GET and HEAD; no listing of folders; no path that leaves the folder, by dot
 files; a Host header of another name is refused, so that a page elsewhere can't read the reports through the browser.
 """
 
+import contextlib
 import io
 import ipaddress
 import os
 import socket
 import sys
+import threading
 import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -45,6 +47,9 @@ _CHUNK_BYTES = 1 << 16
 #: and then would hold a thread for ever.
 _REQUEST_S = 30.0
 _ANSWER_S = 300.0
+#: Connections at a time, each of which has a thread; a browser opens six or so.
+_MOST_CONNECTIONS = 100
+_BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n"
 
 
 class SiteServer(ThreadingHTTPServer):
@@ -58,6 +63,7 @@ class SiteServer(ThreadingHTTPServer):
 
     def __init__(self, folder: Path, host: str = LOOPBACK, port: int = 0) -> None:
         self.folder = folder.resolve()
+        self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         try:
             self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
             super().__init__((host, port), _Handler)
@@ -85,6 +91,27 @@ class SiteServer(ThreadingHTTPServer):
         except ValueError:  # a bracket that is never closed
             return False
         return is_loopback(name)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Starts a thread for a connection; one too many is told to come again."""
+        if not self._free.acquire(blocking=False):
+            with contextlib.suppress(OSError):
+                request.settimeout(0)
+                request.sendall(_BUSY)
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serves a connection in its thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Prints the traceback of a mistake of ours; a client that leaves, or is too slow, is none."""

@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from suite.cli.streams import NobodyReads
+
 
 @dataclass(frozen=True)
 class Later:
@@ -42,6 +44,13 @@ class LazyGroup(click.Group):
         """Imports and returns the command of that name, None if there is none."""
         later = self.later.get(cmd_name)
         return super().get_command(ctx, cmd_name) if later is None else later.load()
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Invokes the command. Raises NobodyReads where click would end the process without a word."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise NobodyReads(f"{error.strerror}, error {error.errno}") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Lists the commands as click does, but without importing any."""

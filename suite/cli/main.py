@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import io
 import signal
 import sys
 from collections.abc import Sequence
@@ -15,15 +13,16 @@ from devices.errors import DeviceError
 from foundation.errors import UserError
 from foundation.text import harmless
 from suite.cli.lazy import Later, LazyGroup
+from suite.cli.streams import NobodyReads, flush_output, prepare_streams
 from suite.errors import ExitCode, SuiteError
 
 _KEPT = {
-    "run": "interrupted; what was measured is stored, `suite run --resume` goes on",
-    "nightly": "interrupted; what was measured is stored",
-    "train": "interrupted; what was trained is stored, `suite train --resume` goes on",
-    "race": "interrupted; what was trained is stored, `suite train --resume` goes on",
+    "run": ("measured", ", `suite run --resume` goes on"),
+    "nightly": ("measured", ""),
+    "train": ("trained", ", `suite train --resume` goes on"),
+    "race": ("trained", ", `suite train --resume` goes on"),
 }
-"""What an interrupted command says where it leaves something."""
+"""What a command leaves when it is interrupted, and how to go on with it."""
 
 
 _COMMANDS = {
@@ -45,6 +44,7 @@ _COMMANDS = {
     "schedule": Later("suite.cli.measure.schedule", "schedule_group", "Let `suite nightly` run every night."),
     "selftest": Later("suite.cli.measure.check", "selftest_group", "Try the suite's rules on simulated numbers."),
     "serve": Later("suite.cli.results.report", "serve", "Browse the reports on this machine."),
+    "store": Later("suite.cli.results.store", "store_group", "Make a damaged or lost store anew."),
     "tag": Later("suite.cli.results.remarks", "tag", "List the tags, or give a run one."),
     "train": Later("suite.cli.training.train", "train", "Train on devices, with held-out accuracy and budgets."),
     "trace": Later("suite.cli.results.data", "trace", "Write a run as a trace for Perfetto."),
@@ -86,9 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Being stopped by a timer, or by a closed terminal (unless started by nohup), is treated like Ctrl-C.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # the table comes out in any encoding
+    prepare_streams()
     sys.exit(run_command(given))
 
 
@@ -97,8 +95,7 @@ def run_command(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
     try:
         result = cli.main(args=list(arguments), prog_name="suite", standalone_mode=False, obj=tuple(arguments))
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        flush_output()
         return result if isinstance(result, int) else 0
     except (click.exceptions.Abort, KeyboardInterrupt):
         return _interrupted(arguments)
@@ -120,6 +117,8 @@ def run_command(arguments: Sequence[str]) -> int:
         if debug:
             raise
         return _fail(str(error), ExitCode.ERROR)
+    except NobodyReads as error:
+        return _unread(arguments, error)
     except OSError as error:
         if debug:
             raise
@@ -132,9 +131,17 @@ def _fail(sentence: str, code: int) -> int:
     return code
 
 
-def _unusable(error: OSError) -> int:
-    if error.errno == errno.EPIPE:  # the reader of a pipe has seen enough
+def _unread(arguments: Sequence[str], error: NobodyReads) -> int:
+    """Ends a command whose reader has gone: most have seen enough then, but of a run they have not seen the results."""
+    kept, _ = _KEPT.get(_command(arguments), ("", ""))
+    if not kept or "--dry-run" in arguments:
         return ExitCode.ERROR
+    return _fail(
+        f"the output can't be written ({error}); what was {kept} is stored, see `suite history`", ExitCode.ERROR
+    )
+
+
+def _unusable(error: OSError) -> int:
     return _fail(
         f"{error.filename or 'the output'} can't be read or written ({error.strerror}, error {error.errno}): "
         "check that it is there, that it is permitted and that its disk has room",
@@ -143,5 +150,9 @@ def _unusable(error: OSError) -> int:
 
 
 def _interrupted(arguments: Sequence[str]) -> int:
-    command = next((word for word in arguments if not word.startswith("-")), "")
-    return _fail(_KEPT.get(command, "interrupted"), ExitCode.INTERRUPTED)
+    kept, further = _KEPT.get(_command(arguments), ("", ""))
+    return _fail(f"interrupted; what was {kept} is stored{further}" if kept else "interrupted", ExitCode.INTERRUPTED)
+
+
+def _command(arguments: Sequence[str]) -> str:
+    return next((word for word in arguments if not word.startswith("-")), "")

@@ -16,7 +16,6 @@ from typing import Any
 from sqlalchemy import Connection, MetaData, Table, insert, inspect, literal, null, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from foundation.errors import listed
 from foundation.unavailable import unavailable
 from reports.model.measurement import Measurement
 from reports.model.reading import items, known_text, mapping
@@ -31,14 +30,17 @@ from suite.store.dialect import (
     OpenFile,
     Row,
     changeable,
+    empty_store,
     explain,
     explain_damage,
     forbid_changes,
     found_or_new,
     missing_tables,
     open_engine,
+    wrong_version,
 )
 from suite.store.identity import INT8_DYNAMIC, NO_POWER_MODE, canonical, design_of, rename_former_int8, workload_key
+from suite.store.journal import begin_timeline, is_kept, note_changes, write_changes
 from suite.store.points import origin_of
 
 #: Version that an upgrade starts from -> the tables that changed -> new column -> its value in old rows.
@@ -319,7 +321,13 @@ class Database:
         self._file: OpenFile | None = None
         try:
             self._check_version(may_create=not read_only)
-            self._file = None if read_only else OpenFile(self._engine, path)
+            if not read_only:
+                self._file = OpenFile(self._engine, path)
+                with self.reading() as connection:
+                    kept = is_kept(connection, path)
+                if not kept:
+                    with self._transaction() as connection:
+                        begin_timeline(connection, path)
         except BaseException:
             self.close()
             raise
@@ -332,7 +340,14 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Opens a transaction, on the disk once the block ends, or discarded if it raises."""
+        """Opens a transaction, on the disk and in the journal once the block ends, or discarded if it raises."""
+        with self._transaction() as connection:
+            note_changes(connection)
+            yield connection
+            write_changes(connection, self.path)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
         with self._explained(), self._file.writing() if self._file else self._engine.connect() as connection:
             ready = connection.execution_options(**{WRITES: True})
             with ready.begin():
@@ -348,7 +363,7 @@ class Database:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except DBAPIError as error:
+        except (DBAPIError, UnicodeDecodeError) as error:
             explained = explain(error, self.path)
             if explained is None:
                 raise
@@ -364,10 +379,7 @@ class Database:
             return
         known = schema.metadata.tables.keys()
         if not tables:
-            raise StoreError(
-                f"the store {self.path} is empty: restore a copy, or remove it and measure anew; the raw output of "
-                "each session is in runs/"
-            )
+            raise empty_store(self.path)
         if not tables & known:
             raise StoreError(f"{self.path} is a database of another program ({len(tables)} tables): set SUITE_HOME")
         if schema.schema_version.name not in tables:
@@ -375,26 +387,13 @@ class Database:
         with self.reading() as connection:
             versions = _versions(connection)
         if versions != [schema.SCHEMA_VERSION]:
-            raise StoreError(_version_sentence(self.path, versions))
+            raise wrong_version(versions, schema.SCHEMA_VERSION, self.path)
         if known - tables:
             raise missing_tables(known - tables, self.path)
 
     def _create(self) -> None:
-        with self.writing() as connection:
+        with self._transaction() as connection:
             # Another process may have been quicker while this one waited for the lock.
             if not inspect(connection).get_table_names():
                 schema.metadata.create_all(connection)
                 connection.execute(schema.schema_version.insert().values(version=schema.SCHEMA_VERSION))
-
-
-def _version_sentence(path: Path, versions: Sequence[int]) -> str:
-    known = schema.SCHEMA_VERSION
-    if len(versions) > 1:
-        found = listed(map(str, versions))
-        return f"the store {path} has {len(versions)} schema versions ({found}) instead of one: restore a copy of it"
-    version = next(iter(versions), None)
-    if version is None:
-        return f"the store {path} has lost its schema version (this suite writes {known}): restore a copy of it"
-    if version > known:
-        return f"the store {path} has schema version {version}, this suite knows {known}: update the suite"
-    return f"the store {path} has schema version {version}, which no suite ever wrote: restore a copy of it"

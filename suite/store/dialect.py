@@ -1,5 +1,5 @@
 """How the database is opened and written to: durably, whoever removes its file, with errors as sentences, tables that
-only grow, rows found or added. The one module that knows SQLite.
+only grow, rows found or added. With journal.py, which notes what changes, the only module that knows SQLite.
 
 Write-ahead log with `synchronous=FULL`: a committed transaction is on the disk (fsync) before `commit` returns, and
 readers never wait for a writer. Writers take the lock at once (`BEGIN IMMEDIATE`), so that two of them queue instead
@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from sqlalchemy.pool import QueuePool
 
 from foundation.errors import listed
 from foundation.text import printable
-from suite.errors import StoreError
+from suite.errors import DamagedStore, StoreError
 
 BUSY_TIMEOUT_S = 30.0
 #: Execution option of a connection that is going to write.
@@ -248,52 +248,89 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def explain_damage(engine: Engine, metadata: MetaData, path: Path) -> StoreError:
+def explain_damage(engine: Engine, metadata: MetaData, path: Path) -> DamagedStore:
     """Explains which rows hold text that should be JSON and is none."""
-    found: list[str] = []
     with engine.connect() as connection, connection.begin():
-        for table in metadata.sorted_tables:
-            (key, *_) = table.primary_key.columns
-            for column in (one for one in table.columns if isinstance(one.type, StoredJson)):
-                rows = connection.execute(select(key, cast(column, Text))).all()
-                odd = [str(name) for name, text in rows if text is not None and not _is_object(text)]
-                if odd:
-                    found.append(f"{table.name}.{column.name} of {listed(odd)}")
-    return StoreError(
+        found = damaged_rows(connection, metadata)
+    return DamagedStore(
         f"the store {path} is damaged: {'; '.join(found) or 'a value'} is not JSON any more, and all other rows can "
-        f"be read: {_restoring(path)}"
+        f"be read: {_restoring()}"
     )
+
+
+def damaged_rows(connection: Connection, metadata: MetaData) -> list[str]:
+    """Returns the columns, each with its rows, that hold text that should be JSON and is none."""
+    found: list[str] = []
+    for table in metadata.sorted_tables:
+        (key, *_) = table.primary_key.columns
+        for column in (one for one in table.columns if isinstance(one.type, StoredJson)):
+            rows = connection.execute(select(key, cast(column, Text))).all()
+            odd = [str(name) for name, text in rows if text is not None and not _is_object(text)]
+            if odd:
+                found.append(f"{table.name}.{column.name} of {listed(odd)}")
+    return found
 
 
 def _is_object(text: str) -> bool:
     return text[:1] + text[-1:] in ("{}", "[]") and _is_json(text)
 
 
-def _restoring(path: Path) -> str:
+def _restoring() -> str:
     return (
-        f"put it aside, restore a copy or let `sqlite3 {path.name} .recover` read what is left; "
-        "the raw output of each session is still in runs/"
+        "put it aside by `suite store rebuild`, which makes it anew from journal/, or restore a copy; the raw output "
+        "of each session is still in runs/"
     )
 
 
-def missing_tables(missing: Collection[str], path: Path) -> StoreError:
+def empty_store(path: Path) -> DamagedStore:
+    """Returns the error for a store without any table."""
+    return DamagedStore(f"the store {path} is empty: {_restoring()}")
+
+
+def missing_tables(missing: Collection[str], path: Path) -> DamagedStore:
     """Returns the error for a store that lacks some of its tables."""
-    return StoreError(
+    return DamagedStore(
         f"the store {path} is damaged: it has lost {len(missing)} of its tables ({listed(sorted(missing))}), and what "
-        f"the others hold is there: {_restoring(path)}"
+        f"the others hold is there: {_restoring()}"
     )
 
 
-def explain(error: DBAPIError, path: Path) -> StoreError | None:
+def wrong_version(versions: Sequence[int], known: int, path: Path) -> StoreError:
+    """Returns the error for a store whose versions of the schema are not the one that is `known`."""
+    if len(versions) > 1:
+        found = listed(map(str, versions))
+        return DamagedStore(
+            f"the store {path} has {len(versions)} schema versions ({found}) instead of one: {_restoring()}"
+        )
+    version = next(iter(versions), None)
+    if version is None:
+        return DamagedStore(f"the store {path} has lost its schema version (this suite writes {known}): {_restoring()}")
+    if version > known:
+        return StoreError(f"the store {path} has schema version {version}, this suite knows {known}: update the suite")
+    return DamagedStore(f"the store {path} has schema version {version}, which no suite ever wrote: {_restoring()}")
+
+
+_DAMAGE = (
+    "no such table", "no such column", "malformed", "unsupported file format", "foreign key mismatch",
+    "Could not decode to UTF-8",
+)  # fmt: skip
+"""How SQLite's messages begin that only a damaged file brings about."""
+
+
+def explain(error: DBAPIError | UnicodeDecodeError, path: Path) -> StoreError | None:
     """Explains a database error to the user in one sentence, None for one that is our mistake."""
+    if isinstance(error, UnicodeDecodeError):  # SQLite quotes what it can't read, which Python can't read either
+        return DamagedStore(f"the store {path} is damaged (its schema is not UTF-8): {_restoring()}")
     original: Any = error.orig
     name = getattr(original, "sqlite_errorname", None)
     words = str(original)
-    if words.startswith(("no such table", "no such column", "malformed JSON", "Could not decode to UTF-8")):
+    if words.startswith(_DAMAGE):
         words = printable(words, 120)
-        return StoreError(f"the store {path} is damaged ({words}), and the rest can be read: {_restoring(path)}")
+        return DamagedStore(f"the store {path} is damaged ({words}), and the rest can be read: {_restoring()}")
     if not isinstance(name, str):
         return None
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT", "SQLITE_MISMATCH", "SQLITE_TOOBIG")):
+        return DamagedStore(f"the store {path} is damaged or no SQLite file ({name}): {_restoring()}")
     sentence = _sentence(name, path)
     if sentence is None and name.startswith("SQLITE_CONSTRAINT"):
         sentence = f"the store {path} refused a change ({original}); what it holds is unchanged"
@@ -308,8 +345,6 @@ def _sentence(name: str, path: Path) -> str | None:
         return f"the disk of the store {path} is full ({_free(path)}), {kept}: free some space, then use --resume"
     if name.startswith("SQLITE_READONLY"):
         return f"the store {path} is read-only ({name}): make the file and its folder writable, or set SUITE_HOME"
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return f"the store {path} is damaged or no SQLite file ({name}): {_restoring(path)}"
     if name.startswith("SQLITE_IOERR"):
         return f"the disk failed under the store {path} ({name}, {_free(path)}), {kept}: check it, then use --resume"
     if name.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):

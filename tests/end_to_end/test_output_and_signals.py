@@ -6,6 +6,7 @@ import builtins
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,54 @@ def test_the_table_comes_out_in_an_encoding_without_its_signs(bench: Bench) -> N
     assert ended.returncode == 0, ended.stderr
     assert b" ok" in ended.stdout
     assert b"Traceback" not in ended.stderr
+
+
+@pytest.fixture
+def unread() -> Iterator[int]:
+    """A pipe whose reader has gone."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
+def test_a_run_whose_news_nobody_reads_goes_on_to_its_end(bench: Bench, unread: int) -> None:
+    command = [sys.executable, "-m", "suite", *RUN, "--quick", "--quant", "nf4"]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=unread, check=False)
+    assert ended.returncode == 0
+    assert b"nf4" in ended.stdout
+    assert [status for _, status in bench.runs()] == ["finished"]
+
+
+def test_a_run_whose_results_nobody_reads_says_where_they_are(bench: Bench, unread: int) -> None:
+    command = [sys.executable, "-m", "suite", *RUN, "--quick", "--quant", "nf4"]
+    ended = subprocess.run(command, stdout=unread, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == (
+        "suite: the output can't be written (Broken pipe, error 32); what was measured is stored, see `suite history`"
+    )
+    assert [status for _, status in bench.runs()] == ["finished"]
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
+def test_descriptors_that_are_closed_are_given_to_no_file(empty_bench: Bench, closed: str) -> None:
+    script = (
+        "import os; from suite.cli.streams import prepare_streams; prepare_streams(); "
+        "file = open('opened', 'w'); assert file.fileno() > 2; os.write(2, b'news'); print('news')"
+    )
+    words = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", script]
+    ended = subprocess.run(words, cwd=empty_bench.folder, check=False)
+    assert ended.returncode == 0
+    assert (empty_bench.folder / "opened").read_text() == ""
+
+
+@pytest.mark.parametrize("name", ["/dev/full", "/dev/null"])
+def test_an_error_that_can_not_be_said_keeps_its_exit_code(empty_bench: Bench, name: str) -> None:
+    with Path(name).open("w") as stream:
+        ended = subprocess.run(
+            [sys.executable, "-m", "suite", "run", "--resume", "--quick"], stderr=stream, check=False
+        )
+    assert ended.returncode == 2
 
 
 def test_ctrl_c_while_the_commands_load_leaves_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

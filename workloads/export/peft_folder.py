@@ -17,10 +17,13 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
+from safetensors.torch import load_file
 
 from foundation.atomic import write_atomic
 from foundation.errors import UserError
+from foundation.foreign_files import open_regular, parse_json, read_regular
+from foundation.text import printable
 from workloads.methods.adapter import frozen_a
 from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.quantize.apply import product_dtype
@@ -30,6 +33,7 @@ Float32Array = NDArray[np.float32]
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 _LARGEST_CONFIG_BYTES = 1 << 20
+_LARGEST_TENSORS_BYTES = 4 << 30
 _CLOSE = 1e-3
 """Relative difference of two A that are the same, one of them rounded to a type of 16 bits."""
 
@@ -83,8 +87,10 @@ def read_peft_folder(workload: Workload, config: LlamaConfig, folder: Path) -> F
     """
     _require_fit(_read_config(folder), workload, folder)
     try:
-        tensors = load_file(folder / TENSORS)
-    except (OSError, SafetensorError) as error:
+        with open_regular(folder / TENSORS, what="an adapter's tensors", limit_bytes=_LARGEST_TENSORS_BYTES):
+            # By torch, which knows the types that NumPy lacks: PEFT saves adapters in bfloat16, too.
+            tensors = {name: tensor.float().numpy() for name, tensor in load_file(folder / TENSORS).items()}
+    except (OSError, SafetensorError, ValueError, LookupError, TypeError, RuntimeError) as error:
         raise UserError(f"{folder / TENSORS} can't be read ({error}): give a folder that PEFT has saved.") from error
     layout = layout_of(workload, config)
     adapter = np.zeros(adapter_values(layout), np.float32)
@@ -135,9 +141,8 @@ def _unfolded_a(workload: Workload, config: LlamaConfig, slot: AdapterSlot) -> F
 def _read_config(folder: Path) -> _Config:
     path = folder / CONFIG
     try:
-        if path.stat().st_size > _LARGEST_CONFIG_BYTES:
-            raise UserError(f"{path} has {path.stat().st_size} bytes, which is no adapter's configuration: check it.")
-        return _Config.model_validate_json(path.read_bytes())
+        data = read_regular(path, what="an adapter's configuration", limit_bytes=_LARGEST_CONFIG_BYTES)
+        return _Config.model_validate(parse_json(data))
     except OSError as error:
         raise UserError(
             f"{path} can't be read ({error.strerror}): give a folder with {CONFIG} and {TENSORS}, as PEFT saves them."
@@ -146,6 +151,10 @@ def _read_config(folder: Path) -> _Config:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise UserError(f"{path}: {where}: {first['msg']}: give a LoRA adapter that PEFT has saved.") from error
+    except ValueError as error:
+        raise UserError(
+            f"{path} can't be read as JSON ({printable(str(error), 200)}): give a LoRA adapter that PEFT has saved."
+        ) from error
 
 
 def _require_fit(found: _Config, workload: Workload, folder: Path) -> None:

@@ -274,14 +274,40 @@ def _read_batches(file: pyarrow.parquet.ParquetFile, where: str) -> pyarrow.Tabl
     """Returns all rows, of which the decompressed ones may take MOST_BYTES: a small file can hold very much."""
     import pyarrow
 
-    _require_few(file.metadata.num_rows, file.metadata.num_columns, where)
-    batches, size = [], 0
-    for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
-        size += batch.nbytes
+    metadata = file.metadata
+    _require_few(metadata.num_rows, metadata.num_columns, where)
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    chunks = [group.column(column).total_uncompressed_size for group in groups for column in range(group.num_columns)]
+    batches, size = [], sum(chunks)
+    too_large = UserError(f"{where} has more than {MOST_BYTES} bytes, decompressed: keep a part of it.")
+    if size > MOST_BYTES:
+        raise too_large
+    # A text that many rows share is stored once, and could be as long as all of its column.
+    rows_at_once = max(1, min(_ROWS_AT_ONCE, MOST_BYTES // max([1, *chunks])))
+    size = 0
+    for batch in file.iter_batches(batch_size=rows_at_once):
+        size += sum(map(_text_bytes, batch.columns))
         if size > MOST_BYTES:
-            raise UserError(f"{where} has more than {MOST_BYTES} bytes, decompressed: keep a part of it.")
+            raise too_large
         batches.append(batch)
     return pyarrow.Table.from_batches(batches, file.schema_arrow)
+
+
+def _text_bytes(array: pyarrow.Array) -> int:
+    """Returns how large an array is when each of its texts is there by itself, also those that share one."""
+    import pyarrow
+    from pyarrow import compute
+
+    kind = pyarrow.types
+    if kind.is_list(array.type) or kind.is_large_list(array.type) or kind.is_fixed_size_list(array.type):
+        return _text_bytes(array.flatten())
+    if kind.is_struct(array.type):
+        return sum(map(_text_bytes, array.flatten()))
+    if not kind.is_dictionary(array.type):
+        return int(array.nbytes)
+    if not any(has(array.type.value_type) for has in (kind.is_string, kind.is_large_string, kind.is_binary)):
+        return int(array.nbytes)
+    return int(compute.sum(compute.binary_length(array.dictionary).take(array.indices)).as_py() or 0)
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:

@@ -181,3 +181,21 @@ def test_an_answer_that_nobody_takes_is_ended(
                 thread.join(timeout=30)
                 assert not thread.is_alive()
     assert capfd.readouterr().err == ""
+
+
+def test_connections_beyond_the_limit_are_told_so_and_free_places_are_used_again(
+    server: SiteServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server._free = threading.BoundedSemaphore(3)
+    held = [socket.create_connection(("127.0.0.1", server.server_port), timeout=10) for _ in range(3)]
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as extra:
+        assert extra.recv(100).startswith(b"HTTP/1.0 503 ")
+    for connection in held:
+        connection.close()
+    for _ in range(200):
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as again:
+            again.sendall(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            answer = again.recv(100)
+        if b" 200 " in answer:
+            break
+    assert answer.startswith(b"HTTP/1.1 200 ")

@@ -32,6 +32,29 @@ def test_a_damaged_store_is_one_sentence(tmp_path):
         Store.open(path).sessions_of(begun.measurement_id)
 
 
+@pytest.mark.parametrize("byte", [18, 19, 21, 44, 47, 56, 59, 100])
+def test_a_damaged_head_is_one_sentence(tmp_path, byte):
+    path = tmp_path / "store.sqlite"
+    begin(path).store.close()
+    data = bytearray(path.read_bytes())
+    data[byte] = 0x77
+    path.write_bytes(data)
+    try:
+        Store.open(path, read_only=True).close()
+    except StoreError as error:
+        assert "damaged" in str(error) or "read-only" in str(error)
+
+
+def test_a_schema_that_is_not_utf8_is_one_sentence(tmp_path):
+    path = tmp_path / "store.sqlite"
+    begin(path).store.close()
+    data = path.read_bytes()
+    assert b"CREATE TABLE schema_version" in data
+    path.write_bytes(data.replace(b"CREATE TABLE schema_version", b"CREAT\xac TABLE schema_version"))
+    with pytest.raises(StoreError, match="damaged"):
+        Store.open(path, read_only=True)
+
+
 def test_a_store_cut_short_is_one_sentence(tmp_path):
     path = tmp_path / "store.sqlite"
     begun = begin(path)
@@ -71,9 +94,9 @@ def set_version(path, statement):
     ("statement", "sentence"),
     [
         ("UPDATE schema_version SET version = version + 1", "update the suite"),
-        ("UPDATE schema_version SET version = 0", "which no suite ever wrote: restore a copy"),
+        ("UPDATE schema_version SET version = 0", "which no suite ever wrote: put it aside by `suite store rebuild`"),
         ("DELETE FROM schema_version", "lost its schema version"),
-        ("INSERT INTO schema_version VALUES (99)", r"has 2 schema versions \(7, 99\) instead of one: restore a copy"),
+        ("INSERT INTO schema_version VALUES (99)", r"has 2 schema versions \(7, 99\) instead of one: put it aside"),
         ("DROP TABLE sample", r"has lost 1 of its tables \(sample\), and what the others hold is there: put it aside"),
         ("DROP TABLE schema_version", r"has lost 1 of its tables \(schema_version\)"),
     ],
@@ -88,7 +111,7 @@ def test_a_store_of_another_version_is_one_sentence(tmp_path, statement, sentenc
 
 def test_an_empty_file_holds_nothing_to_read(tmp_path):
     (tmp_path / "store.sqlite").touch()
-    with pytest.raises(StoreError, match="is empty: restore a copy"):
+    with pytest.raises(StoreError, match="is empty: put it aside by `suite store rebuild`"):
         Store.open(tmp_path / "store.sqlite", read_only=True)
     assert (tmp_path / "store.sqlite").stat().st_size == 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.numpy import load_file, save_file
+from safetensors.torch import save_file as save_torch
 from torch.nn.functional import cross_entropy
 
 from foundation.errors import UserError
@@ -104,4 +106,44 @@ def test_damaged_folders_are_refused_in_a_sentence(tiny: ModelWeights, folder: P
         read_peft_folder(WORKLOAD, tiny.config, folder)
     config.unlink()
     with pytest.raises(UserError, match="as PEFT saves them"):
+        read_peft_folder(WORKLOAD, tiny.config, folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[" * 5000,
+        '{"r": 1' + "0" * 5000 + "}",
+        '{"a": [' + "0," * 600_000 + "0]}",
+        '"\\ud800"',
+        "[]",
+        '{"r": "\x1b[2J"}',
+    ],
+)
+def test_a_configuration_that_is_none_is_one_sentence(tiny: ModelWeights, folder: Path, text: str) -> None:
+    (folder / "adapter_config.json").write_text(text)
+    with pytest.raises(UserError, match=r"adapter_config\.json"):
+        read_peft_folder(WORKLOAD, tiny.config, folder)
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_what_is_no_file_is_refused(tiny: ModelWeights, folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(UserError, match="is a pipe"):
+        read_peft_folder(WORKLOAD, tiny.config, folder)
+
+
+def test_tensors_of_a_type_that_nobody_knows_are_refused(tiny: ModelWeights, folder: Path) -> None:
+    header = json.dumps({"a": {"dtype": "F1_ODD", "shape": [1], "data_offsets": [0, 1]}}).encode()
+    (folder / "adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0")
+    with pytest.raises(UserError, match="can't be read"):
+        read_peft_folder(WORKLOAD, tiny.config, folder)
+
+
+def test_an_adapter_in_bfloat16_is_read_and_its_a_compared(tiny: ModelWeights, folder: Path) -> None:
+    path = folder / "adapter_model.safetensors"
+    save_torch({name: torch.from_numpy(values).bfloat16() for name, values in load_file(path).items()}, path)
+    with pytest.raises(UserError, match="has another A"):
         read_peft_folder(WORKLOAD, tiny.config, folder)

@@ -126,3 +126,17 @@ def test_what_a_small_parquet_file_holds_is_counted_while_it_is_decompressed(
     assert path.stat().st_size < 1 << 20
     with pytest.raises(UserError, match="more than 1048576 bytes, decompressed"):
         read_table(path, KNOWN)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_text_that_all_rows_of_a_parquet_file_share_is_not_multiplied_first(tmp_path: Path, nested: bool) -> None:
+    """A dictionary holds it once: 2 GB of text in a small file."""
+    path, count = tmp_path / "t.parquet", 2000
+    indices = pyarrow.array([0] * count, pyarrow.int32())
+    shared = pyarrow.DictionaryArray.from_arrays(indices, pyarrow.array(["x" * (1 << 20)]))
+    text = pyarrow.StructArray.from_arrays([shared], ["inner"]) if nested else shared
+    pyarrow.parquet.write_table(pyarrow.table({"text": text, "label": [0] * count}), path, compression="zstd")
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(UserError, match="bytes, decompressed: keep a part of it"):
+        read_table(path, KNOWN)
+    assert pyarrow.default_memory_pool().max_memory() < 4 * rows.MOST_BYTES

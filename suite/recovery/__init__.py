@@ -1,0 +1,1 @@
+"""A store made anew from its journal."""
