@@ -197,13 +197,13 @@ def _emitted(
             # The program calls our own operators, which the check for core operators would reject.
             compile_config=EdgeCompileConfig(_check_ir_validity=False),
         )
-    backend = ExecutorchBackendConfig(
-        emit_mutable_buffer_names=True,  # the runner reads the adapter by name
-        memory_planning_pass=InPlacePlanning(external),
-        external_constants=external.tag(edge),
-    )
-    with external.emitted_empty():
-        program = edge.to_executorch(backend)
+        backend = ExecutorchBackendConfig(
+            emit_mutable_buffer_names=True,  # the runner reads the adapter by name
+            memory_planning_pass=InPlacePlanning(external),
+            external_constants=external.tag(edge),
+        )
+        with external.emitted_empty():
+            program = edge.to_executorch(backend)
     external.rename(program)
     return program, backend
 
