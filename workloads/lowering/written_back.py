@@ -1,4 +1,4 @@
-"""Programs that are functional but for writes to their buffers at the end: those become results, as ExecuTorch wants it.
+"""Programs that are functional but for writes to their buffers at the end: those become results, as ExecuTorch wants.
 
 torch traces a program again for that, and decomposes its operators on the way. A training step around its parts, the
 largest graph of an export, has nothing to decompose.
@@ -11,7 +11,14 @@ from typing import Any
 
 import torch
 from torch.export import ExportedProgram
-from torch.export.graph_signature import ExportGraphSignature, InputKind, InputSpec, OutputKind, OutputSpec, TensorArgument
+from torch.export.graph_signature import (
+    ExportGraphSignature,
+    InputKind,
+    InputSpec,
+    OutputKind,
+    OutputSpec,
+    TensorArgument,
+)
 from torch.fx import Node
 from torch.fx.traceback import NodeSource, NodeSourceAction
 
