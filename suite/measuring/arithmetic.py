@@ -104,8 +104,8 @@ def reference_for(prepared: Prepared, accumulation: Accumulation, artifacts: Pat
             return kept
         named = f"{prepared.workload.model} {prepared.workload.quant}"
         notify(f"computing the reference losses of {named} with {accumulation}")
-        with exporter(prepared.plan, artifacts, artifacts / EXPORT_LOG) as process:
-            return process.export(prepared.workload.quant, notify, accumulation)
+        with exporter(artifacts, artifacts / EXPORT_LOG) as process:
+            return process.export(prepared.plan, prepared.workload.quant, notify, accumulation)
 
 
 def with_references(

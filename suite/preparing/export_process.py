@@ -1,10 +1,10 @@
 """The exporting process, started by `suite.preparing.exporting`.
 
-    python -m suite.preparing.export_process PLAN ARTIFACTS LOG
+    python -m suite.preparing.export_process ARTIFACTS LOG
 
-PLAN is a plan as JSON. It reads orders from its standard input, the setting to export, and writes answers to its
-standard output, one JSON object a line, with lines of progress before an answer that takes its time. Whatever the
-libraries print goes to LOG, and so does the traceback of an error that is not the user's to mend, which ends it.
+It reads orders from its standard input, a plan and the setting to export, and writes answers to its standard output,
+one JSON object a line, with lines of progress before an answer that takes its time. Whatever the libraries print goes
+to LOG, and so does the traceback of an error that is not the user's to mend, which ends it.
 """
 
 from __future__ import annotations
@@ -39,23 +39,27 @@ _LAYER = re.compile(r"model\.layers\.(\d+)\.")
 
 def main(arguments: Sequence[str]) -> None:
     """Answers orders until there are no more, or nobody is left to give them."""
-    plan = Plan.from_document(json.loads(arguments[0]))
-    cache, log = ArtifactCache(Path(arguments[1])), Path(arguments[2])
+    cache, log = ArtifactCache(Path(arguments[0])), Path(arguments[1])
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    inputs = load_inputs(plan, lambda _note: None)  # which the command that starts this process has reported
+    plan = inputs = None
     for line in sys.stdin:
+        order = json.loads(line)
         try:
-            answer = _export(plan, json.loads(line), inputs, cache, answers)
+            if inputs is None or plan != order["plan"]:
+                plan = order["plan"]
+                # The command that starts this process has reported all notes.
+                inputs = load_inputs(Plan.from_document(plan), lambda _note: None)
+            answer = _export(Plan.from_document(plan), order, inputs, cache, answers)
         except UserError as error:
             answer = {"user_error": str(error)}
         _write_answer(answers, answer)
 
 
 def _export(
-    plan: Plan, order: Mapping[str, str | None], inputs: Inputs, cache: ArtifactCache, answers: TextIO
+    plan: Plan, order: Mapping[str, Any], inputs: Inputs, cache: ArtifactCache, answers: TextIO
 ) -> dict[str, Any]:
     """Exports what is missing; returns the reference losses, none if the order names no accumulation."""
     quant, accumulation = order["quant"], order["accumulation"]

@@ -1,6 +1,7 @@
 """Exports in a separate process: they take gigabytes that Python would not give back, and their libraries are noisy.
 
-The process starts with the first order and ends with the block; one that dies of an order is replaced for the next.
+The process starts with the first order and ends with the block, whatever number of plans its orders are of: its start
+takes as long as a small export. One that dies of an order is replaced for the next.
 Its output goes to a log, which an error keeps under a name of its own.
 """
 
@@ -35,9 +36,9 @@ _GRACE_SECONDS = 20.0
 
 
 @contextlib.contextmanager
-def exporter(plan: Plan, artifacts: Path, log: Path) -> Iterator[Exporter]:
+def exporter(artifacts: Path, log: Path) -> Iterator[Exporter]:
     """Opens the exporting process for the block; an exception abandons an export in progress."""
-    made = Exporter(plan, artifacts, log)
+    made = Exporter(artifacts, log)
     try:
         yield made
         made.finish()
@@ -46,25 +47,27 @@ def exporter(plan: Plan, artifacts: Path, log: Path) -> Iterator[Exporter]:
 
 
 class Exporter:
-    """Passes the settings of one plan to the exporting process, one after the other."""
+    """Passes the settings of plans to the exporting process, one after the other."""
 
-    def __init__(self, plan: Plan, artifacts: Path, log: Path) -> None:
-        self.plan, self.artifacts, self.log = plan, artifacts, log
+    def __init__(self, artifacts: Path, log: Path) -> None:
+        self.artifacts, self.log = artifacts, log
         self._process: subprocess.Popen[str] | None = None
 
     def export(
-        self, quant: str, on_progress: Notify, accumulation: Accumulation | None = Accumulation.FP32
+        self, plan: Plan, quant: str, on_progress: Notify, accumulation: Accumulation | None = Accumulation.FP32
     ) -> ReferenceLosses:
-        """Exports a setting if it is missing; returns the reference losses of its first steps.
+        """Exports a setting of a plan if it is missing; returns the reference losses of its first steps.
 
         They are those of a device with `accumulation`; None for none yet. `on_progress` gets a line now and then.
         Raises UserError for what the user can fix, SuiteError if the process dies."""
         process = self._process or self._start()
-        answer = self._ask(process, {"quant": quant, "accumulation": accumulation}, on_progress)
+        answer = self._ask(
+            process, {"plan": plan.document(), "quant": quant, "accumulation": accumulation}, on_progress
+        )
         if answer is None:
             code, self._process = process.wait(), None  # the next setting gets a new one
             ArtifactCache(self.artifacts).remove_abandoned()
-            raise SuiteError(self._epitaph(quant, code, self._keep_log(quant)))
+            raise SuiteError(self._epitaph(plan, quant, code, self._keep_log(plan, quant)))
         if "user_error" in answer:
             raise UserError(answer["user_error"])
         return from_document(answer)
@@ -93,8 +96,7 @@ class Exporter:
                 f"the log of exports cannot be written to {self.log} ({error.strerror}, error {error.errno}): "
                 "make its folder writable or set SUITE_HOME to another one"
             ) from error
-        plan = json.dumps(self.plan.document())
-        argv = [sys.executable, "-m", "suite.preparing.export_process", plan, str(self.artifacts), str(self.log)]
+        argv = [sys.executable, "-m", "suite.preparing.export_process", str(self.artifacts), str(self.log)]
         with log:
             # Waiting threads yield their core: on a busy host, spinning ones take it from those they wait for.
             environ = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
@@ -110,9 +112,7 @@ class Exporter:
             )
         return self._process
 
-    def _ask(
-        self, process: subprocess.Popen[str], order: dict[str, str | None], on_progress: Notify
-    ) -> dict[str, Any] | None:
+    def _ask(self, process: subprocess.Popen[str], order: dict[str, Any], on_progress: Notify) -> dict[str, Any] | None:
         """Returns the answer, None if the process dies of the order."""
         if process.stdin is None or process.stdout is None:
             return None
@@ -128,24 +128,24 @@ class Exporter:
             on_progress(answer["progress"])
         return None
 
-    def _keep_log(self, quant: str) -> Path:
+    def _keep_log(self, plan: Plan, quant: str) -> Path:
         """Renames the log, so that the next process does not overwrite it; returns where it is."""
-        name = re.sub(r"[^\w.-]+", "_", f"{self.plan.model}-{quant}")
+        name = re.sub(r"[^\w.-]+", "_", f"{plan.model}-{quant}")
         try:
             return self.log.replace(self.log.with_name(f"{self.log.stem}-{name}{self.log.suffix}"))
         except OSError:
             return self.log
 
-    def _epitaph(self, quant: str, code: int, log: Path) -> str:
+    def _epitaph(self, plan: Plan, quant: str, code: int, log: Path) -> str:
         """Describes how the process died."""
-        named = f"{self.plan.model} {quant}"
+        named = f"{plan.model} {quant}"
         if code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
             return (
                 f"the process that exports {named} was killed by {name}, most often by the kernel for lack of memory: "
                 f"close other programs or choose a smaller model (its log is {log})"
             )
-        free, needed = shutil.disk_usage(log.parent).free, self._program_bytes(quant)
+        free, needed = shutil.disk_usage(log.parent).free, _program_bytes(plan, quant)
         if free < needed:  # then the log is incomplete too
             return (
                 f"exporting {named} failed, and the disk of {log.parent} has {free / 1e6:.0f} MB free where the "
@@ -155,11 +155,10 @@ class Exporter:
         detail = f" ({words})" if words else ""
         return f"exporting {named} failed with exit code {code}{detail}: see the log {log}"
 
-    def _program_bytes(self, quant: str) -> int:
-        config = self.plan.config
-        return next(
-            estimate(item, config).deployed_bytes for item in self.plan.workloads(answers=1) if item.quant == quant
-        )
+
+def _program_bytes(plan: Plan, quant: str) -> int:
+    workload = next(item for item in plan.workloads(answers=1) if item.quant == quant)
+    return estimate(workload, plan.config).deployed_bytes
 
 
 def _logged_cause(log: Path) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -202,10 +204,12 @@ def prepare(
     *,
     references: bool = True,
     obstacles: Mapping[str, UserError | SuiteError] | None = None,
+    process: Exporter | None = None,
 ) -> Preparation:
     """Exports missing programs and, unless not wanted, computes missing reference losses.
 
-    A setting that has one of `obstacles`, or whose export fails, is left out with its reason.
+    A setting that has one of `obstacles`, or whose export fails, is left out with its reason. `process` exports for
+    several plans; without it this one has its own.
     """
     for warning in plan.warnings():
         notify(warning)
@@ -225,12 +229,17 @@ def prepare(
 
     found = without_errors(lambda workload: cache.find(workload, inputs.weights.sha256, notify))
     missing = [workload for workload, artifact in found.items() if artifact is None]
-    with exporter(plan, cache.root, cache.root / EXPORT_LOG) as process:
-        preparing = _Preparing(plan, cache, inputs, process, notify, references)
+    with contextlib.nullcontext(process) if process is not None else open_exporter(cache) as exports:
+        preparing = _Preparing(plan, cache, inputs, exports, notify, references)
         prepared = without_errors(lambda workload: preparing.prepared(workload, missing))
     left_out = leave_out(plan, errors, answers=inputs.data.labels.shape[2])
     exported = len(prepared.keys() & missing)
     return Preparation(tuple(prepared.values()), left_out, {plan.model: inputs.weights.source}, exported)
+
+
+def open_exporter(cache: ArtifactCache) -> AbstractContextManager[Exporter]:
+    """Opens the exporting process of a cache for a block; it starts when there is something to export."""
+    return exporter(cache.root, cache.root / EXPORT_LOG)
 
 
 def leave_out(plan: Plan, errors: Mapping[str, UserError | SuiteError], *, answers: int = 1) -> tuple[LeftOut, ...]:
@@ -267,7 +276,9 @@ class _Preparing:
                 self.notify(f"exporting {name} ({missing.index(workload) + 1} of {len(missing)})")
             else:
                 self.notify(f"computing the reference losses of {name}")
-            reference = self.process.export(workload.quant, self.notify, None if later else Accumulation.FP32)
+            reference = self.process.export(
+                self.plan, workload.quant, self.notify, None if later else Accumulation.FP32
+            )
             reference = NOT_YET if later else reference
             artifact = self.cache.find(workload, weights.sha256)
         if artifact is None:

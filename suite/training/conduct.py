@@ -25,6 +25,7 @@ from suite.measuring.recording import hardware_of
 from suite.measuring.run import Stopped, StopSign
 from suite.planning.forecast import Obstacles, check
 from suite.planning.plan import Plan, RunPlan, describe_workload
+from suite.preparing.exporting import Exporter
 from suite.preparing.preparation import (
     Inputs,
     LeftOut,
@@ -33,6 +34,7 @@ from suite.preparing.preparation import (
     Prepared,
     leave_out,
     load_inputs,
+    open_exporter,
     prepare,
 )
 from suite.preparing.runners import Runners
@@ -153,25 +155,28 @@ def _prepared(
             noted.add(text)
             display.note(text)
 
-    for plan, found in zip(plans, obstacles, strict=True):
-        with display.waiting(f"preparing {plan.plan.model}"):
-            inputs = load_inputs(plan.plan, note_once, weights=weights)
-            weights, material = inputs.weights, read_material(plan, inputs)
-            steps = prepare(plan.plan, inputs, cache, note_once, references=False, obstacles=found)
-            failed = {item.workload.quant: item.error for item in steps.left_out}
-            evaluation = plan.evaluation(EVALUATED_ROWS)
-            evaluations = prepare(evaluation, inputs, cache, note_once, references=False, obstacles=failed)
-            shorter = _for_shorter_rows(plan, material, inputs, cache, note_once, failed)
-        surroundings += steps
-        by_quant = {item.workload.quant: item for item in evaluations.prepared}
-        lost = {item.workload.quant: item.error for item in evaluations.left_out}
-        left_out += [(plan, item) for item in leave_out(plan.plan, lost, answers=inputs.data.labels.shape[2])]
-        pairs = [(item, by_quant.get(item.workload.quant)) for item in steps.prepared]
-        candidates += [
-            Candidate(plan, step, found, material, shorter.get(step.workload.quant, ()))
-            for step, found in pairs
-            if found is not None
-        ]
+    with open_exporter(cache) as process:
+        for plan, found in zip(plans, obstacles, strict=True):
+            with display.waiting(f"preparing {plan.plan.model}"):
+                inputs = load_inputs(plan.plan, note_once, weights=weights)
+                weights, material = inputs.weights, read_material(plan, inputs)
+                steps = prepare(plan.plan, inputs, cache, note_once, references=False, obstacles=found, process=process)
+                failed = {item.workload.quant: item.error for item in steps.left_out}
+                evaluation = plan.evaluation(EVALUATED_ROWS)
+                evaluations = prepare(
+                    evaluation, inputs, cache, note_once, references=False, obstacles=failed, process=process
+                )
+                shorter = _for_shorter_rows(plan, material, inputs, cache, note_once, failed, process)
+            surroundings += steps
+            by_quant = {item.workload.quant: item for item in evaluations.prepared}
+            lost = {item.workload.quant: item.error for item in evaluations.left_out}
+            left_out += [(plan, item) for item in leave_out(plan.plan, lost, answers=inputs.data.labels.shape[2])]
+            pairs = [(item, by_quant.get(item.workload.quant)) for item in steps.prepared]
+            candidates += [
+                Candidate(plan, step, found, material, shorter.get(step.workload.quant, ()))
+                for step, found in pairs
+                if found is not None
+            ]
     return candidates, left_out, surroundings
 
 
@@ -182,11 +187,13 @@ def _for_shorter_rows(
     cache: ArtifactCache,
     notify: Notify,
     obstacles: Mapping[str, UserError | SuiteError],
+    process: Exporter | None = None,
 ) -> dict[str, tuple[Prepared, ...]]:
     """Returns, by setting, the programs that train on rows shorter than T; one that can't be made is done without."""
     made: dict[str, tuple[Prepared, ...]] = {}
     for length in material.shorter:
-        found = prepare(replace(plan.plan, T=length), inputs, cache, notify, references=False, obstacles=obstacles)
+        shorter = replace(plan.plan, T=length)
+        found = prepare(shorter, inputs, cache, notify, references=False, obstacles=obstacles, process=process)
         for item in found.prepared:
             made[item.workload.quant] = (*made.get(item.workload.quant, ()), item)
     if made:

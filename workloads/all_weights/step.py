@@ -141,7 +141,7 @@ class MezoFullStep(nn.Module):
         value, slot = self._weight(name), self.weights.slots[name]
         # The operator that perturbs adapters, as one of rank 1; a slot stands for the query.
         (moved,) = torch.ops.prge.perturb(value, key, eps, after, 0, 1, [value.numel()], slot, 1, sign, torch.float32)
-        result: Tensor = moved.reshape(-1)
+        result: Tensor = moved.view(-1)
         return result
 
 

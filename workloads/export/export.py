@@ -5,10 +5,12 @@ The update happens in place, and delegates are loaded once for all their calls.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import time
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,8 @@ IN_PLACE = {
 """Operators whose result may overwrite one of their arguments, and which: their kernels allow it (docs/contracts.md).
 They do so wherever nothing reads the old value later.
 """
+
+_OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 
 class InPlacePlanning:
@@ -164,7 +168,7 @@ def export_program(workload: Workload, weights: ModelWeights, path: Path, data: 
     Raises OSError, and NotDelegatedError when a part of the model does not lower to one delegate.
     """
     begin = time.monotonic()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _rare_collections():
         # Deprecations inside torch and executorch, which users can't act on.
         warnings.simplefilter("ignore")
         shared = share_constants(workload, weights, data)
@@ -188,6 +192,19 @@ def export_program(workload: Workload, weights: ModelWeights, path: Path, data: 
     )
 
 
+@contextlib.contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Has Python look for reference cycles rarely: what tracing makes mostly lives on, and imports made a million."""
+    usual = gc.get_threshold()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, *usual[1:])
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*usual)
+
+
 def _emitted(
     module: nn.Module, inputs: tuple[Tensor, ...], external: ExternalConstants
 ) -> tuple[ExecutorchProgramManager, ExecutorchBackendConfig]:
@@ -197,13 +214,13 @@ def _emitted(
             # The program calls our own operators, which the check for core operators would reject.
             compile_config=EdgeCompileConfig(_check_ir_validity=False),
         )
-    backend = ExecutorchBackendConfig(
-        emit_mutable_buffer_names=True,  # the runner reads the adapter by name
-        memory_planning_pass=InPlacePlanning(external),
-        external_constants=external.tag(edge),
-    )
-    with external.emitted_empty():
-        program = edge.to_executorch(backend)
+        backend = ExecutorchBackendConfig(
+            emit_mutable_buffer_names=True,  # the runner reads the adapter by name
+            memory_planning_pass=InPlacePlanning(external),
+            external_constants=external.tag(edge),
+        )
+        with external.emitted_empty():
+            program = edge.to_executorch(backend)
     external.rename(program)
     return program, backend
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from unittest import mock
 
 from executorch.exir import EdgeProgramManager, ExecutorchProgramManager
 from executorch.exir.emit._emitter import _Emitter
+from executorch.exir.program import _program
 from executorch.exir.schema import Tensor as EmittedTensor
 from executorch.exir.schema import TensorDataLocation
 from torch import Tensor, nn
@@ -49,7 +51,10 @@ class ExternalConstants:
 
     @contextlib.contextmanager
     def emitted_empty(self) -> Iterator[None]:
-        """Keeps only the digests of the bytes that leave a program emitted in the block."""
+        """Keeps only the digests of the bytes that leave a program emitted in the block, which is not serialized.
+
+        ExecuTorch would do so at once, with the names that `rename` is to replace.
+        """
         save = _Emitter._save_new_const_tensor
 
         def saved(emitter: Any, spec: Any, data: bytes, sha256: str, *rest: Any) -> Any:
@@ -57,11 +62,11 @@ class ExternalConstants:
             leaves = info is not None and info.location is TensorDataLocation.EXTERNAL
             return save(emitter, spec, sha256.encode() if leaves else data, sha256, *rest)
 
-        _Emitter._save_new_const_tensor = saved
-        try:
+        with (
+            mock.patch.object(_Emitter, "_save_new_const_tensor", saved),
+            mock.patch.object(_program, "serialize_for_executorch", lambda *_: (None, {})),
+        ):
             yield
-        finally:
-            _Emitter._save_new_const_tensor = save
 
     def rename(self, program: ExecutorchProgramManager) -> None:
         """Gives the constants of an emitted program their keys, and buffers that start from one the name NAME=KEY.

@@ -18,9 +18,14 @@ import torch._export.utils
 import torch.fx.traceback
 from executorch.backends.xnnpack import _passes
 from executorch.backends.xnnpack.partition.graphs import bilinear_2d, sdpa
+from executorch.exir.passes import replace_aten_with_edge_pass
+from executorch.exir.passes.dim_order_ops_registry import DimOrderOpsMap, MemoryFormatOpsMap
+from executorch.exir.passes.legalize_portable_dim_order_pass import LegalizePortableDimOrderPass
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torch.fx.passes.infra.pass_base import PassBase, PassResult
+
+from workloads.lowering.written_back import written_back
 
 
 def _calls(*operators: str) -> Callable[[Node], bool]:
@@ -45,6 +50,21 @@ def _is_constant(node: Node) -> bool:
     return node.op == "call_function" and all(each.op == "get_attr" for each in node.all_input_nodes)
 
 
+def _makes_view(node: Node) -> bool:
+    arguments = getattr(getattr(node.target, "_schema", None), "arguments", ())
+    alias = arguments[0].alias_info if arguments else None
+    return (alias is not None and not alias.is_write) or _calls("_unsafe_view")(node)
+
+
+def _has_number_for_tensor(node: Node) -> bool:
+    arguments = getattr(getattr(node.target, "_schema", None), "arguments", ())
+    given = dict(zip((one.name for one in arguments), node.args, strict=False)) | dict(node.kwargs)
+    return any(
+        isinstance(one.type, torch.TensorType) and isinstance(given.get(one.name), float | int | bool)
+        for one in arguments
+    )
+
+
 _BATCH_NORM = _calls("native_batch_norm", "_native_batch_norm_legit_no_training")
 
 _WORK: Mapping[str, Callable[[Node], bool]] = {
@@ -65,6 +85,12 @@ _WORK: Mapping[str, Callable[[Node], bool]] = {
     "Conv1dUnsqueezePass": _calls("convolution"),
     "PReLUReshapePass": _calls("_prelu_kernel"),
     "RemoveRedundantCopyPass": _calls("_to_copy"),
+    "ReplaceViewOpsWithViewCopyOpsPass": _makes_view,
+    "ScalarToTensorPass": _has_number_for_tensor,
+    "RemoveMixedTypeOperators": _calls("add", "mul", "sub", "div", "minimum"),
+    "MemoryFormatOpsPass": lambda node: node.target in DimOrderOpsMap,
+    "DimOrderOpsRevertPass": lambda node: node.target in MemoryFormatOpsMap,
+    "LegalizePortableDimOrderPass": lambda node: node.target in LegalizePortableDimOrderPass._target_ops,
 }
 """By passes of ExecuTorch and XNNPACK: the nodes that they look for."""
 
@@ -98,6 +124,28 @@ def _run_unless_idle(run: Callable[[PassBase, GraphModule], PassResult | None]) 
     return run_unless_idle
 
 
+def _renamed_in_place(_: Callable[..., PassResult]) -> Callable[[PassBase, GraphModule], PassResult]:
+    """Of the pass that gives ExecuTorch's names to operators, for which it traces the graph again."""
+
+    def rename_in_place(one: PassBase, module: GraphModule) -> PassResult:
+        del one
+        for graph in (each.graph for each in module.modules() if isinstance(each, GraphModule)):
+            for node in graph.nodes:
+                if node.op == "call_function" and replace_aten_with_edge_pass.should_lower_to_edge(node.target):
+                    node.target = replace_aten_with_edge_pass.aten_to_edge(node.target)
+        module.recompile()
+        return PassResult(module, modified=True)
+
+    return rename_in_place
+
+
+def _decomposed_unless_done(decompose: Callable[..., ExportedProgram]) -> Callable[..., ExportedProgram]:
+    def decompose_unless_done(program: ExportedProgram, table: Mapping[Any, Any]) -> ExportedProgram:
+        return written_back(program, table) or decompose(program, table)
+
+    return decompose_unless_done
+
+
 @contextlib.contextmanager
 def quick_tracing() -> Iterator[None]:
     """Leaves out within the block what this module is about.
@@ -114,6 +162,8 @@ def quick_tracing() -> Iterator[None]:
         (sdpa, "get_graphs", lambda _: list),
         (_passes, "_transform", _transform_unless_idle),
         (PassBase, "__call__", _run_unless_idle),
+        (replace_aten_with_edge_pass.OpReplacePass, "call", _renamed_in_place),
+        (ExportedProgram, "run_decompositions", _decomposed_unless_done),
     ]
     record = getattr(torch.fx.traceback, "NodeSource", None)
     with contextlib.ExitStack() as stack:

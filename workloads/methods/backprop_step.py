@@ -167,7 +167,7 @@ class BackpropStep(nn.Module):
         answers = self.ends.answer_rows(x, self.shape.length, self.shape.answers)
         logits = self.head(answers)
         row_losses = self.ends.answer_losses(logits, labels)
-        losses = self.ends.mean_losses(row_losses.unsqueeze(0), labels).reshape(1)
+        losses = self.ends.mean_losses(row_losses.unsqueeze(0), labels).view(1)
         gradient = self.head.back(answers, torch.ops.prge.loss_gradient(logits, labels))
         gradient = torch.ops.prge.spread_rows(gradient, self.shape.length, self.shape.answers)
         self.adapter.copy_(self._go_back(gradient, inputs, bias, key, lr, eps))

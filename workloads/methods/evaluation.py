@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from workloads.methods.ends import Ends, ends_of
 from workloads.methods.parts import Parts, Shape
 from workloads.methods.passes import UNPERTURBED_PASS
-from workloads.methods.perturbation import KernelNoise
+from workloads.methods.perturbation import KernelNoise, of_type
 from workloads.workload import Workload
 
 
@@ -45,7 +45,7 @@ class Evaluation(nn.Module):
         bias = self.ends.attention_bias(first, shape.length, 1)
         adapted = self.noise.perturbed(adapter, self.key, self.eps, self.layout, UNPERTURBED_PASS)
         for index, block in enumerate(self.blocks):
-            x = block(x, bias, *(b.to(self.products) for b in adapted(index, x)))
+            x = block(x, bias, *(of_type(b, self.products) for b in adapted(index, x)))
         logits = self.head(self.ends.answer_rows(x, shape.length, shape.answers))
         if self.candidates == 1:
             return self.ends.answer_losses(logits, labels)

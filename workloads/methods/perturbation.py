@@ -35,6 +35,11 @@ class Noise(Protocol):
         """Returns the perturbed adapters of one forward pass."""
 
 
+def of_type(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Returns `values` as `dtype`; a conversion of what is of that type already would be traced in vain."""
+    return values if values.dtype == dtype else values.to(dtype)
+
+
 class KernelNoise:
     """Noise from the runner's kernels, drawn for one layer at a time; perturbed adapters of type `dtype`.
 

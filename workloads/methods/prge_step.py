@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from workloads.methods.ends import Ends, ends_of
 from workloads.methods.parts import Parts, Shape
 from workloads.methods.passes import Loops
-from workloads.methods.perturbation import Noise, noise_of
+from workloads.methods.perturbation import Noise, noise_of, of_type
 from workloads.workload import Workload, adapter_values
 
 
@@ -78,7 +78,7 @@ class PrgeStep(nn.Module):
                 bias = self.ends.attention_bias(first, shape.length, chunk.slices)
                 perturbed = self.noise.perturbed(adapter, key, eps, self.layout, chunk)
                 for index, block in enumerate(self.blocks):
-                    x = block(x, bias, *(b.to(self.products) for b in perturbed(index, x)))
+                    x = block(x, bias, *(of_type(b, self.products) for b in perturbed(index, x)))
                 logits = self.head(self.ends.answer_rows(x, shape.length, shape.answers))
                 parts.append(self.ends.answer_losses(logits, labels))
                 signs.append(chunk.signs)

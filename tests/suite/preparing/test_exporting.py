@@ -19,6 +19,7 @@ from suite.preparing.exporting import exporter
 from workloads.reference.expected_losses import ReferenceLosses
 
 PLAN = Plan((), model="tiny", quants=("fp32",))
+BOTH = replace(PLAN, quants=("int8", "nf4"))
 
 
 def ignored(_: str) -> None:
@@ -49,9 +50,9 @@ def test_a_killed_process_is_told_with_its_signal_and_log(tmp_path: Path, stand_
         pytest.raises(
             SuiteError, match=rf"exports tiny fp32 was killed by SIGKILL, most often .* \(its log is {kept}\)"
         ),
-        exporter(PLAN, tmp_path, log) as process,
+        exporter(tmp_path, log) as process,
     ):
-        process.export("fp32", ignored)
+        process.export(PLAN, "fp32", ignored)
 
 
 def test_an_error_nobody_can_mend_is_told_with_its_last_line_and_log(tmp_path: Path, stand_in) -> None:
@@ -59,9 +60,9 @@ def test_an_error_nobody_can_mend_is_told_with_its_last_line_and_log(tmp_path: P
     log, kept = tmp_path / "export.log", tmp_path / "export-tiny-fp32.log"
     with (
         pytest.raises(SuiteError, match=rf"failed with exit code 1 \(RuntimeError: no delegate\): see the log {kept}"),
-        exporter(PLAN, tmp_path, log) as process,
+        exporter(tmp_path, log) as process,
     ):
-        process.export("fp32", ignored)
+        process.export(PLAN, "fp32", ignored)
     assert "Traceback" in kept.read_text()
 
 
@@ -73,9 +74,9 @@ def test_a_process_that_ends_on_a_full_disk_is_told_with_the_room_it_needs(
     monkeypatch.setattr("suite.preparing.exporting.shutil.disk_usage", lambda _path: SimpleNamespace(free=20_000))
     with (
         pytest.raises(SuiteError, match=r"the disk of .* has 0 MB free where the program alone takes about 1 MB: free"),
-        exporter(PLAN, tmp_path, tmp_path / "export.log") as process,
+        exporter(tmp_path, tmp_path / "export.log") as process,
     ):
-        process.export("fp32", ignored)
+        process.export(PLAN, "fp32", ignored)
 
 
 def test_the_setting_after_one_whose_process_died_gets_another_process(tmp_path: Path, stand_in) -> None:
@@ -86,22 +87,35 @@ def test_the_setting_after_one_whose_process_died_gets_another_process(tmp_path:
         '    print(\'{"losses": [[1.5]], "shortfall": null, "untrained": [], "noise": 0.1, "late": []}\', flush=True)'
     )
     (tmp_path / ".exporting-half").mkdir()
-    with exporter(replace(PLAN, quants=("int8", "nf4")), tmp_path, tmp_path / "export.log") as process:
+    with exporter(tmp_path, tmp_path / "export.log") as process:
         with pytest.raises(SuiteError, match=r"exporting tiny int8 failed .*Scales .* see the log .*export-tiny-int8"):
-            process.export("int8", ignored)
+            process.export(BOTH, "int8", ignored)
         assert not (tmp_path / ".exporting-half").exists()
-        assert process.export("nf4", ignored).losses == ((1.5,),)
+        assert process.export(BOTH, "nf4", ignored).losses == ((1.5,),)
     assert len(started) == 2
     assert "Scales must be finite" in (tmp_path / "export-tiny-int8.log").read_text()
+
+
+def test_plans_share_a_process(tmp_path: Path, stand_in) -> None:
+    started = stand_in(
+        "import json, sys\n"
+        "answer = {'shortfall': None, 'untrained': [], 'noise': 0.1, 'late': []}\n"
+        "for line in sys.stdin:\n"
+        "    print(json.dumps(answer | {'losses': [[json.loads(line)['plan']['T']]]}), flush=True)"
+    )
+    with exporter(tmp_path, tmp_path / "export.log") as process:
+        lengths = [process.export(replace(PLAN, T=length), "fp32", ignored).losses for length in (16, 24)]
+    assert lengths == [((16,),), ((24,),)]
+    assert len(started) == 1
 
 
 def test_what_the_user_can_mend_comes_as_it_is(tmp_path: Path, stand_in) -> None:
     stand_in('import sys; sys.stdin.readline(); print(\'{"user_error": "the disk is full: free space."}\')')
     with (
         pytest.raises(UserError, match=r"^the disk is full: free space\.$"),
-        exporter(PLAN, tmp_path, tmp_path / "export.log") as process,
+        exporter(tmp_path, tmp_path / "export.log") as process,
     ):
-        process.export("fp32", ignored)
+        process.export(PLAN, "fp32", ignored)
 
 
 def test_an_interruption_ends_the_process(tmp_path: Path, stand_in) -> None:
@@ -111,8 +125,8 @@ def test_an_interruption_ends_the_process(tmp_path: Path, stand_in) -> None:
         'print(\'{"losses": [[1.5]], "shortfall": null, "untrained": [], "noise": 0.1, "late": []}\', flush=True)\n'
         "time.sleep(600)"
     )
-    with pytest.raises(KeyboardInterrupt), exporter(PLAN, tmp_path, tmp_path / "export.log") as process:
-        assert process.export("fp32", ignored) == ReferenceLosses(((1.5,),), noise=0.1)
+    with pytest.raises(KeyboardInterrupt), exporter(tmp_path, tmp_path / "export.log") as process:
+        assert process.export(PLAN, "fp32", ignored) == ReferenceLosses(((1.5,),), noise=0.1)
         raise KeyboardInterrupt
     assert started[0].returncode == -9
 
@@ -127,14 +141,14 @@ def test_what_an_interrupted_export_had_half_done_is_removed(tmp_path: Path, sta
         assert stage.is_dir()
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), exporter(PLAN, tmp_path, tmp_path / "export.log") as process:
-        process.export("fp32", interrupt)
+    with pytest.raises(KeyboardInterrupt), exporter(tmp_path, tmp_path / "export.log") as process:
+        process.export(PLAN, "fp32", interrupt)
     assert not stage.exists()
 
 
 def test_nothing_is_started_when_nothing_is_to_export(tmp_path: Path, stand_in) -> None:
     started = stand_in("")
-    with exporter(PLAN, tmp_path, tmp_path / "export.log"):
+    with exporter(tmp_path, tmp_path / "export.log"):
         pass
     assert started == []
     assert list(tmp_path.iterdir()) == []
@@ -144,9 +158,9 @@ def test_a_log_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "artifacts").touch()
     with (
         pytest.raises(UserError, match=r"the log of exports cannot be written .* SUITE_HOME"),
-        exporter(PLAN, tmp_path, tmp_path / "artifacts" / "export.log") as process,
+        exporter(tmp_path, tmp_path / "artifacts" / "export.log") as process,
     ):
-        process.export("fp32", ignored)
+        process.export(PLAN, "fp32", ignored)
 
 
 def test_progress_comes_before_the_answer(tmp_path: Path, stand_in) -> None:
@@ -157,8 +171,8 @@ def test_progress_comes_before_the_answer(tmp_path: Path, stand_in) -> None:
     ]
     stand_in(f"import sys; sys.stdin.readline(); print({chr(10).join(lines)!r})")
     progress: list[str] = []
-    with exporter(PLAN, tmp_path, tmp_path / "export.log") as process:
-        assert process.export("fp32", progress.append) == ReferenceLosses((), "too long")
+    with exporter(tmp_path, tmp_path / "export.log") as process:
+        assert process.export(PLAN, "fp32", progress.append) == ReferenceLosses((), "too long")
     assert progress == ["layer 1 of 2", "layer 2 of 2"]
 
 
