@@ -16,6 +16,12 @@ from foundation.errors import UserError
 INPUTS = ("tokens", "first", "labels", "key", "lr", "eps")
 """Of a program, in their order (docs/contracts.md)."""
 
+TRAINED_WITHOUT_ADAPTERS = {
+    "weights": "the model's own weights",
+    "scales": "the scales of the model's quantized weights",
+}
+"""What methods without adapters train."""
+
 UNPERTURBED = -1
 """The number of a query that is the adapter itself."""
 
@@ -78,7 +84,7 @@ class Method:
     normalised: bool = False
     """Whether a step is divided by the standard deviation of its perturbed losses."""
     trains: str = "lora-fa"
-    """What is trained: `lora-fa`, all B of the adapters, or `weights`, all of the model's own, without adapters."""
+    """What is trained: `lora-fa`, all B of the adapters, or a name in TRAINED_WITHOUT_ADAPTERS."""
     points: int = 1
     """Adapters around which a step takes its losses: the trained one, and an anchor after it."""
     vectors: int = 1
@@ -111,8 +117,8 @@ class Method:
 
     @property
     def trains_weights(self) -> bool:
-        """Whether it trains the model's own weights, without adapters."""
-        return self.trains == "weights"
+        """Whether it trains what the model itself is stored as, without adapters."""
+        return self.trains in TRAINED_WITHOUT_ADAPTERS
 
     @property
     def default_queries(self) -> int:
@@ -155,8 +161,9 @@ class Method:
         """Raises UserError for `command`, which keeps and evaluates adapters, unless the method trains some."""
         if self.trains_weights:
             raise UserError(
-                f"{command} keeps and evaluates an adapter, but {self.name} trains the model's own weights and has "
-                f"none: measure its steps with `suite run --method {self.name}`, or train by another method."
+                f"{command} keeps and evaluates an adapter, but {self.name} trains "
+                f"{TRAINED_WITHOUT_ADAPTERS[self.trains]} and has none: measure its steps with `suite run --method "
+                f"{self.name}`, or train by another method."
             )
 
     def require_queries(self, queries: int) -> None:
@@ -280,6 +287,21 @@ _METHODS = (
         default_eps=1e-3,
         settings=("fp32", "fp16"),
         why_not_others="updates weights of float32 or float16, not in the form in which {quant} stores them",
+    ),
+    Method(
+        "qzo",
+        "QZO: MeZO on the scales of quantized weights, without adapters, with clipped projected gradients",
+        "QZO, arXiv 2505.13430",
+        step="all_weights.scales_step",
+        trains="scales",
+        stock=False,
+        queries=1,
+        outer=False,
+        inner=False,
+        default_lr=1e-6,
+        default_eps=1e-3,
+        settings=("int8", "nf4"),
+        why_not_others="trains float32 scales of weights that the runner multiplies, which {quant} does not have",
     ),
     Method(
         EVALUATE,

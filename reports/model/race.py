@@ -103,6 +103,28 @@ class Contender:
 
 
 @dataclass(frozen=True)
+class Robustness:
+    """What a contender's trainings became with a busy device and an interruption, against the same ones without.
+
+    ``seconds`` and ``energy`` are by how much the cost grew, as a factor: up to the target if the race has one, else of
+    all steps. ``accuracy`` is by how much it changed under the race's budget. ``remarks`` name the seeds that are in
+    neither, and those that left the trajectory.
+    """
+
+    name: str
+    seconds: Estimate | Unavailable
+    energy: Estimate | Unavailable
+    accuracy: Estimate | Unavailable
+    same_course: bool
+    remarks: Sequence[str] = ()
+
+    def document(self) -> dict[str, Json]:
+        """Returns it as JSON values."""
+        found = {name: as_document(getattr(self, name)) for name in ("seconds", "energy", "accuracy")}
+        return {"name": self.name, **found, "same_course": self.same_course, "remarks": list(self.remarks)}
+
+
+@dataclass(frozen=True)
 class Budget:
     """What each training may use: so many ``seconds`` or ``energy_mj`` (``quantity``) of steps on the device.
 
@@ -119,7 +141,7 @@ class Race:
     """The contenders on one device. ``winners`` are sentences: who wins by how much, or why that can't be told.
 
     ``cost_quantity`` is what an outcome's cost counts, ``energy_mj`` or, if energy is unavailable, ``seconds``;
-    ``why_no_energy`` then says why.
+    ``why_no_energy`` then says why. ``robustness`` is empty unless contenders were also trained disturbed.
     """
 
     device: str
@@ -130,6 +152,7 @@ class Race:
     winners: Sequence[str]
     cost_quantity: str
     why_no_energy: str = ""
+    robustness: Sequence[Robustness] = ()
 
     def document(self) -> dict[str, Json]:
         """Returns it as JSON values."""
@@ -144,4 +167,5 @@ class Race:
             "outcome_cost": self.cost_quantity,
             "why_no_energy": self.why_no_energy or None,
             "contenders": [one.document() for one in self.contenders],
+            "robustness": [one.document() for one in self.robustness],
         }

@@ -15,6 +15,17 @@ from reports.model.reading import text
 
 _NAMED = ("method", "quant")
 
+CONDITIONS, DISTURBED = "conditions", "disturbed"
+"""Of a training that was made with a busy device and an interruption, beside the same one without: what its workload
+says of that."""
+
+
+def steps_lost(steps: int, first: int, end: int) -> int:
+    """Returns how many steps a disturbed training of `steps` makes twice of those from `first` to before `end`: the
+    first half of the process in its middle, which is then interrupted.
+    """
+    return -(-(end - first) // 2) if first <= steps // 2 < end else 0
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -82,6 +93,11 @@ class Training:
     def seconds(self) -> float:
         """Seconds of all steps on the device."""
         return sum(segment.seconds for segment in self.segments)
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether it was made with a busy device and an interruption."""
+        return self.workload.get(CONDITIONS) == DISTURBED
 
     def seconds_at(self, step: int) -> float:
         """Returns the seconds of the first `step` steps on the device."""

@@ -5,7 +5,7 @@ the end.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from foundation.unavailable import Unavailable
 from reports.figures.panels import Figure
@@ -18,7 +18,7 @@ from reports.model.training import Segment, Training, TrainingGroup, contender_n
 from reports.tables.sections import Grid, GridCell, GridRow, Head, LinkOf, Section, table
 from reports.text.appearance import badges, status, worst_kept
 from reports.text.escaping import csv_table, csv_text, file_name, finite, shorten
-from reports.text.numbers import plain, quantity, span
+from reports.text.numbers import plain, quantity, span, times, times_span
 
 TRAININGS_JSON, EVALUATIONS_CSV, STEPS_CSV = "trainings.json", "evaluations.csv", "steps.csv"
 _MOST_TRAININGS, _MOST_SEGMENTS = 150, 300
@@ -221,7 +221,7 @@ def _grids(race: Race, place: int, slots: dict[str, int]) -> list[Grid]:
     if isinstance(race.budget, Budget):
         found.append(_qualities(race, race.budget, place, slots, where))
     found.append(_ends(race, place, slots, where))
-    return found
+    return [*found, _robustness(race, place, slots, where)] if race.robustness else found
 
 
 def _name(one: Contender, slots: dict[str, int]) -> GridCell:
@@ -296,6 +296,47 @@ def _ends(race: Race, place: int, slots: dict[str, int], where: str) -> Grid:
     )
     notes = [f"Time instead of energy: {race.why_no_energy}."] if race.why_no_energy else []
     return Grid(f"ends-{place}", f"Means of the finished trainings{where}", heads, rows, notes)
+
+
+def _robustness(race: Race, place: int, slots: dict[str, int], where: str) -> Grid:
+    heads = (
+        *(Head("Contender"), Head("Time", "grew by the factor", "number"), Head("Energy", "likewise", "number")),
+        *(Head("Accuracy", "change under the budget", "number"), Head("Losses stay the same", choices=True)),
+        Head("Seeds to know of", wide=True),
+    )
+    rows = [
+        GridRow(
+            f"robust-{place}-{number}",
+            (
+                GridCell(one.name, slot=slots.get(one.name, 8)),
+                _change(one.seconds, times, times_span),
+                _change(one.energy, times, times_span),
+                _change(one.accuracy, "{:+.3f}".format, "{:+.3f} to {:+.3f}".format),
+                GridCell("yes" if one.same_course else "no"),
+                GridCell("; ".join(shorten(words, 200) for words in one.remarks)),
+            ),
+        )
+        for number, one in enumerate(race.robustness)
+    ]
+    notes = [
+        "Each training again, with a load on all cores while its steps are made and its process ended once in the "
+        "middle: what became of the time and energy of its steps, those made twice counted twice."
+    ]
+    if race.emulated:
+        notes.append("The device is emulated: its seconds are no measure.")
+    return Grid(f"robustness-{place}", f"With a busy device and an interruption{where}", heads, rows, notes)
+
+
+def _change(
+    found: Estimate | Unavailable, write: Callable[[float], str], between: Callable[[float, float], str]
+) -> GridCell:
+    if isinstance(found, Unavailable):
+        return GridCell("unavailable", (shorten(found.reason, 120),))
+    ends = found.interval
+    known = isinstance(ends, Interval)
+    low, high = (ends.low, ends.high) if isinstance(ends, Interval) else (found.least, found.most)
+    small = f"95 %: {between(low, high)}" if known else f"range {between(low, high)}, n = {found.seeds}"
+    return GridCell(write(found.value), (small,), sort=f"{found.value:.7g}")
 
 
 def _number(found: Number, unit: str, factor: float = 1.0) -> GridCell:

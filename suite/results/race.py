@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 
 from foundation.unavailable import Unavailable
 from reports.model.race import Budget, Contender, CostToTarget, Estimate, Outcome, Quality, Race
-from reports.model.reading import Interval, Number
+from reports.model.reading import Number
 from reports.model.training import Evaluation, Training, contender_names
+from suite.results.race_estimates import estimate_accuracy, estimate_cost
+from suite.results.race_robustness import robustness_of
 from suite.results.race_winners import cost_sentence, quality_sentence
 
-LEAST_SEEDS = 3
-CONFIDENCE = 0.95
 _OVERRUN = 1.05
 """The last steps under a budget are as many as fit at the mean pace before them, and may turn out a little slower."""
 
@@ -26,16 +26,21 @@ _OVERRUN = 1.05
 def races(trainings: Sequence[Training]) -> list[Race]:
     """Returns the race of each device on which there is more than one way of training."""
     found = []
-    names = contender_names(trainings)
-    for device in dict.fromkeys(one.device for one in trainings):
-        here = [one for one in trainings if one.device == device]
+    quiet = [one for one in trainings if not one.disturbed]
+    names = contender_names(quiet)
+    for device in dict.fromkeys(one.device for one in quiet):
+        here = [one for one in quiet if one.device == device]
         if len({names[one.training_id] for one in here}) > 1:
-            found.append(race(here, names))
+            disturbed = [one for one in trainings if one.disturbed and one.device == device]
+            found.append(race(here, names, disturbed))
     return found
 
 
-def race(trainings: Sequence[Training], names: Mapping[str, str]) -> Race:
-    """Compares the trainings of one device; `names` are those of their contenders, target and budget their plans'."""
+def race(trainings: Sequence[Training], names: Mapping[str, str], disturbed: Sequence[Training] = ()) -> Race:
+    """Compares the trainings of one device; `names` are those of their contenders, target and budget their plans'.
+
+    `disturbed` are the same trainings with a busy device, as far as there are any.
+    """
     target, budget = _common(trainings, "target"), budget_of(trainings)
     energies = [one.energy_at(one.steps) for one in trainings if one.steps]
     why_no_energy = next((each.reason for each in energies if isinstance(each, Unavailable)), "")
@@ -61,7 +66,8 @@ def race(trainings: Sequence[Training], names: Mapping[str, str]) -> Race:
     winners = [cost_sentence(placed, target, emulated)] if target is not None else []
     if target is None or (isinstance(budget, Budget) and budget.given):
         winners.append(quality_sentence(placed, budget, emulated))
-    return Race(trainings[0].device, emulated, target, budget, placed, winners, quantity, why_no_energy)
+    kept = robustness_of(trainings, disturbed, names, target, lambda own: quality_under_budget(own, budget))
+    return Race(trainings[0].device, emulated, target, budget, placed, winners, quantity, why_no_energy, kept)
 
 
 def budget_of(trainings: Sequence[Training]) -> Budget | Unavailable:
@@ -79,36 +85,6 @@ def _common(trainings: Sequence[Training], name: str) -> float | None:
     values = {one.plan.get(name) for one in trainings}
     found = values.pop() if len(values) == 1 else None
     return None if found is None else float(found)
-
-
-def estimate_cost(costs: Sequence[float]) -> Estimate:
-    """Returns the geometric mean of positive costs with Student's interval on their logarithms.
-
-    The interval of the mean m of n logarithms with deviation s is exp(m -+ t s / sqrt(n)), t of n - 1 degrees.
-    """
-    value, interval = _student([math.log(cost) for cost in costs])
-    ends = interval if isinstance(interval, Unavailable) else Interval(math.exp(interval.low), math.exp(interval.high))
-    return Estimate(math.exp(value), ends, min(costs), max(costs), len(costs))
-
-
-def estimate_accuracy(accuracies: Sequence[float]) -> Estimate:
-    """Returns the mean accuracy with Student's interval, cut off at 0 and 1."""
-    value, interval = _student(accuracies)
-    if isinstance(interval, Interval):
-        interval = Interval(max(0.0, interval.low), min(1.0, interval.high))
-    return Estimate(value, interval, min(accuracies), max(accuracies), len(accuracies))
-
-
-def _student(values: Sequence[float]) -> tuple[float, Interval | Unavailable]:
-    count = len(values)
-    mean = math.fsum(values) / count
-    if count < LEAST_SEEDS:
-        return mean, Unavailable(f"of {count} seed{'s'[: count != 1]}, and an interval needs {LEAST_SEEDS}")
-    from scipy import special  # loading scipy.stats takes most of a second
-
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
-    reach = float(special.stdtrit(count - 1, 0.5 + CONFIDENCE / 2)) * deviation / math.sqrt(count)
-    return mean, Interval(mean - reach, mean + reach)
 
 
 @dataclass(frozen=True)

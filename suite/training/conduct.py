@@ -12,7 +12,7 @@ from devices.errors import DeviceError, DeviceLost
 from devices.inventory.entry import DeviceEntry
 from devices.inventory.inventory_file import Inventory
 from foundation.errors import UserError
-from reports.model.training import Training
+from reports.model.training import CONDITIONS, DISTURBED, Training
 from suite.display import Display
 from suite.errors import StoreError, SuiteError
 from suite.home import Home, in_use
@@ -68,7 +68,8 @@ class Candidate:
     @property
     def label(self) -> str:
         """Names it among the trainings of a command."""
-        return f"{self.steps.workload.method} {self.steps.workload.quant}, seed {self.plan.plan.seed}"
+        name = f"{self.steps.workload.method} {self.steps.workload.quant}, seed {self.plan.plan.seed}"
+        return f"{name}, disturbed" if self.plan.disturbed else name
 
 
 @dataclass(frozen=True)
@@ -306,6 +307,8 @@ class _OnDevice:
 
     def _begin(self, plan: TrainingPlan, of: Workload) -> str:
         shared, workload, seed = self.shared, describe_workload(of), plan.plan.seed
+        if plan.disturbed:
+            workload[CONDITIONS] = DISTURBED
         if self._device_id is None:
             self._device_id = shared.store.known_device(self.entry.name, self.entry.kind, self.entry.emulated)
         name = session_id(shared.group_id, self.entry.name, workload, seed, 0).removesuffix(".a0")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from foundation.errors import UserError, unknown_name
 from foundation.text import format_rounded
 from foundation.unavailable import Json, Unavailable
-from reports.model.training import Training
+from reports.model.training import Training, steps_lost
 from suite.planning.plan import Plan
 from workloads.method import EVALUATE, METHOD_TABLE, METHODS
 from workloads.workload import require_count
@@ -37,7 +37,8 @@ class TrainingPlan:
     state is saved every `checkpoint_every` steps. `schedule` is how the learning rate falls over all `steps`. A
     training ends after `steps`, or before if a budget is used up or a held-out accuracy of `target` is reached;
     `budget_minutes` and `budget_joules` count the device's training steps alone. `adapter` is a PEFT folder to start
-    from. Raises UserError.
+    from. `disturbed`: while it makes steps a load of ours keeps every core of the device busy, and in the middle its
+    process is ended once. Raises UserError.
     """
 
     plan: Plan
@@ -50,6 +51,7 @@ class TrainingPlan:
     budget_joules: float | None = None
     target: float | None = None
     adapter: str | None = None
+    disturbed: bool = False
 
     def __post_init__(self) -> None:
         if self.plan.method in METHOD_TABLE:
@@ -92,6 +94,12 @@ class TrainingPlan:
         """Returns the step after `step` at which the state is saved next."""
         ends = [step + every - step % every for every in (self.checkpoint_every, self.eval_every)]
         return min(*ends, self.steps)
+
+    def steps_lost(self, first: int, end: int) -> int:
+        """Returns after how many steps the process that makes those from `first` to before `end` is interrupted, to be
+        made again; 0 if it is not.
+        """
+        return steps_lost(self.steps, first, end) if self.disturbed else 0
 
     def evaluates_at(self, step: int) -> bool:
         """Returns whether the adapter is evaluated after `step` steps."""
@@ -177,12 +185,14 @@ def race_plans(
     seeds: int,
     settings: Mapping[str, Any],
     training: Mapping[str, Any],
+    robustness: bool = False,
 ) -> list[TrainingPlan]:
     """Returns a plan for each method and seed, with all settings in it; seeds count up from the one in `settings`.
 
     `settings` are fields of a Plan, `training` those of a TrainingPlan. A `q` applies to the methods that leave it
-    open. Seeds go round last, so that an interrupted race has as many of each contender as possible. Raises UserError
-    for a race without rivals, unknown names, and two budgets at once.
+    open. Seeds go round last, so that an interrupted race has as many of each contender as possible. With `robustness`
+    each is followed by the same training, disturbed. Raises UserError for a race without rivals, unknown names, and two
+    budgets at once.
     """
     methods, quants = list(dict.fromkeys(methods)), tuple(dict.fromkeys(quants))
     for name in methods:
@@ -195,9 +205,10 @@ def race_plans(
         raise UserError("A race has one budget: give --budget-minutes or --budget-joules, not both.")
     first = int(settings["seed"])
     return [
-        TrainingPlan(_plan(devices, method, quants, first + number, settings), **training)
+        TrainingPlan(_plan(devices, method, quants, first + number, settings), **training, disturbed=disturbed)
         for number in range(seeds)
         for method in methods
+        for disturbed in ((False, True) if robustness else (False,))
     ]
 
 

@@ -8,6 +8,7 @@ undisturbed one has.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -56,6 +57,10 @@ _MOST_ATTEMPTS = 3
 _NO_SENSOR: SessionEnergy | Unavailable = Unavailable("the device has no power sensor that can be read")
 _NO_IDLE = Unavailable("idle power is not measured during a training")
 Note = Callable[[str], None]
+
+
+class _Interruption(Exception):  # noqa: N818 - asked for, not a fault
+    """A process has made as many steps as it was to make."""
 
 
 @dataclass(frozen=True)
@@ -211,9 +216,13 @@ def _state_at(course: Course, step: int) -> Checkpoint | None:
 def _make_steps(course: Course, ground: Ground, before: Checkpoint | None, first: int, end: int) -> Segment:
     """Makes the steps from `first` to before `end`; a process that dies is started again."""
     reason = ""
+    label = f"{ground.device.entry.name} {course.label}: steps {first} to {end} of {course.plan.steps}"
+    job = _training_job(course, ground, before, first, end)
+    if lost := course.plan.steps_lost(first, end):
+        with contextlib.suppress(_Interruption):
+            _carry_out(ground, job, label, lost)
+        ground.note(f"{course.label}: interrupted after {lost} of {job.steps} steps; again from step {first}")
     for _ in range(_MOST_ATTEMPTS):
-        job = _training_job(course, ground, before, first, end)
-        label = f"{ground.device.entry.name} {course.label}: steps {first} to {end} of {course.plan.steps}"
         record, sensors, notes = _carry_out(ground, job, label)
         if record.complete:
             diverged = _diverged(record, first)
@@ -246,6 +255,7 @@ def _training_job(course: Course, ground: Ground, before: Checkpoint | None, fir
         timeout_s=longest_s(count, course.steps.estimate.flops_per_step),
         state_before=None if before is None else before.path,
         state_after=course.checkpoints.place(end),
+        busy_loops=(ground.device.facts().cpu_count or 1) if plan.disturbed else 0,
         check_stop=ground.check_stop,
     )
 
@@ -296,13 +306,21 @@ def _describe(evaluation: Evaluation, training: Training) -> str:
     )
 
 
-def _carry_out(ground: Ground, job: Job, label: str) -> tuple[SessionRecord, SensorPlan, list[str]]:
-    """Runs a job. Raises DeviceLost if the device went away meanwhile."""
+def _carry_out(
+    ground: Ground, job: Job, label: str, most_steps: int | None = None
+) -> tuple[SessionRecord, SensorPlan, list[str]]:
+    """Runs a job. Raises DeviceLost if the device went away meanwhile, and _Interruption after `most_steps`."""
     found = ground.device.sensors()
     sensors = sensor_plan(found, ground.device.entry.power)
     command = ground.runner.command(ground.device.places.runner(ground.runner.hash))
     with open_meter(ground.device, command, ground.clock) as meter, ground.steps(label, job.steps) as on_step:
-        record, notes = run_job(ground.device, job, found.sensors, sensors, on_step)
+
+        def count(phase: str, steps: int) -> None:
+            on_step(phase, steps)
+            if steps == most_steps:
+                raise _Interruption
+
+        record, notes = run_job(ground.device, job, found.sensors, sensors, count)
     if record.cause is Cause.LOST:
         raise DeviceLost(record.sentence)
     return meter.joined(record), sensors, notes

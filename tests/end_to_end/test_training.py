@@ -135,6 +135,27 @@ def test_a_race_trains_every_contender_with_every_seed(bench: Bench) -> None:
     assert ran.err.count("lost the beginning of their text") <= 2
 
 
+def test_robustness_trains_each_contender_again_with_a_busy_device_and_an_interruption(bench: Bench) -> None:
+    methods = ("--methods", "prge,mezo-lora-fa", "--quants", "nf4", "--seeds", "1", "--robustness")
+    few = ("--steps", "2", "--eval-every", "2", "--lr", "1e-2", "--examples", "8")
+    ran = bench("race", "--device", "local", *SHAPE, *methods, *few, "--json")
+    assert ran.code == 0, ran.err
+    trained = [(one["workload"]["method"], one["workload"].get("conditions")) for one in ran.document["trainings"]]
+    assert trained == [(name, how) for name in ("prge", "mezo-lora-fa") for how in (None, "disturbed")]
+    assert ran.err.count("interrupted after 1 of 2 steps; again from step 0") == 2
+    (race,) = ran.document["races"]
+    names = ["prge nf4 q=2", "mezo-lora-fa nf4 q=1"]
+    assert [one["name"] for one in race["contenders"]] == [one["name"] for one in race["robustness"]] == names
+    for one in race["robustness"]:
+        assert one["same_course"]
+        assert one["remarks"] == []
+        assert one["seconds"]["value"] > 0
+    losses = [[point["loss"] for point in one["evaluations"]] for one in ran.document["trainings"]]
+    assert losses[0] == losses[1] != losses[2] == losses[3]
+    page = (bench.home / "reports" / ran.document["report"]).read_text()
+    assert "With a busy device and an interruption" in page
+
+
 def test_a_training_starts_from_an_adapter_that_was_exported(bench: Bench) -> None:
     (first,) = bench(*SHORT, "--lr", "1e-2", "--json").document["trainings"]
     adapter_of(bench, first["training_id"], "start")

@@ -1,4 +1,4 @@
-"""Our own operators for training all weights: schemas, shapes for export, and eager reference kernels.
+"""Our own operators for training what a model is stored as: schemas, shapes for export, and eager reference kernels.
 
 A matrix or vector has a number, its slot, which takes the place of the query in its noise; positions count through it
 row by row (docs/contracts.md, "Noise of weights").
@@ -72,6 +72,16 @@ def move_weight(weight: Tensor, gradient: Tensor, key: Tensor, lr: Tensor, slot:
     return moved.to(weight.dtype).reshape(weight.shape)
 
 
+def clipped(x: Tensor, limit: float) -> Tensor:
+    """Values of x, or the limit with their sign where they are beyond it."""
+    return x.clamp(-limit, limit)
+
+
+def scaled(x: Tensor, factor: float) -> Tensor:
+    """Values of x times a factor, which is rounded to float32."""
+    return x * torch.tensor(factor)
+
+
 _FORMATS = {torch.float32: (24, -126), torch.float16: (11, -14)}
 """Digits of a value, and the exponent of the smallest normal one."""
 
@@ -106,3 +116,5 @@ register(
     like_first,
 )
 register("move_weight", "Tensor weight, Tensor gradient, Tensor key, Tensor lr, int slot", ONE, move_weight, like_first)
+register("clipped", "Tensor x, float limit", ONE, clipped, like_first)
+register("scaled", "Tensor x, float factor", ONE, scaled, like_first)

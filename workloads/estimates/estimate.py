@@ -11,8 +11,10 @@ from workloads.estimates.session_memory import (
     delegates_of_layers,
     frozen_adapter_columns,
     layer_bytes,
+    scales_of_table,
     session_peak_bytes,
     table_bytes,
+    trained_values,
 )
 from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.quantize.settings import QuantizationSetting
@@ -38,7 +40,8 @@ _ACTIVATIONS_AT_ONCE = 10
 
 
 _WEIGHTS_OF_REFERENCE = 3
-"""Besides the model's: a reference that trains weights keeps theirs and their noise, and makes one of them anew."""
+"""Besides the model's: a reference that trains weights keeps theirs and their noise, and makes one of them anew; so
+does one that trains scales, with these."""
 
 
 def export_peak_bytes(workload: Workload, config: LlamaConfig) -> int:
@@ -72,7 +75,9 @@ def reference_peak_bytes(workload: Workload, config: LlamaConfig) -> int:
     if workload.training_method.optimizer is not None:  # the layers' inputs, and what autograd keeps of one layer
         passing += 4 * config.layers * workload.b * workload.T * config.hidden_size + _ACTIVATIONS_AT_ONCE * activations
     if workload.training_method.trains_weights:
-        passing += _WEIGHTS_OF_REFERENCE * 4 * config.parameter_counts().total
+        passing += _WEIGHTS_OF_REFERENCE * 4 * trained_values(workload, config)
+    if workload.training_method.trains == "scales":  # which multiply codes of all layers
+        passing += config.layers * stored
     left = 0 if workload.by_kernel else _TABLES_KEPT * table_bytes(workload.quant, config)
     return _process_bytes(workload, config) + left + layers + 2 * layer + ends + passing
 
@@ -96,6 +101,9 @@ _GRAPH_BYTES_PER_SHARED_LAYER = 1_000
 _GRAPH_BYTES_PER_PASS = 2_500
 _GRAPH_BYTES_PER_WEIGHT = 300
 """Of a program that trains weights: operators around the layers, and of each weight its update, name and key."""
+
+_GRAPH_BYTES_PER_SCALES = 560
+"""Of one that trains scales besides: the perturbation of those of a matrix, on the way of + and that of -."""
 
 _FLOPS_PER_TRAINED_WEIGHT = 3_200.0
 """Its noise, drawn three times, and its update, in the products that could be made meanwhile."""
@@ -139,6 +147,10 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
     own = setting.embedding or quant
     embedding = 0 if config.tie_embeddings and own == quant else table_bytes(own, config)
     weights = resident + embedding
+    if workload.training_method.trains == "weights":
+        resident = weights
+    elif workload.training_method.trains == "scales" and not config.tie_embeddings:
+        resident += 4 * scales_of_table(quant, config)
     trained = workload.training_method.trains_weights
     chunks = len(chunks_of_step(workload))
     calls = config.layers * calls_of_layer(workload)
@@ -146,6 +158,8 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
     graph += calls * workload.costs.graph_bytes_per_call
     graph += delegates_of_layers(workload, config) * workload.costs.graph_bytes_per_delegate
     graph += len(config.tensor_shapes()) * _GRAPH_BYTES_PER_WEIGHT if trained else 0
+    if workload.training_method.trains == "scales":
+        graph += (len(PROJECTIONS) * config.layers + 2 - config.tie_embeddings) * _GRAPH_BYTES_PER_SCALES
     tables = 4 * workload.T * config.head_dim * 4 * max(1, len(set(config.form.ropes)))  # of the rotary positions
     graph += tables
     if workload.training_method.optimizer is not None:
@@ -157,11 +171,11 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
         program_bytes=graph,
         weights_file_bytes=weights - frozen + _list_bytes(config.layers * _constants_per_layer(setting, config)),
         adapters_file_bytes=0 if trained else frozen + _list_bytes(config.layers * len(workload.targets)),
-        memory_bytes=session_peak_bytes(workload, config, weights if trained else resident, calls),
+        memory_bytes=session_peak_bytes(workload, config, resident, calls),
         export_memory_bytes=max(export_peak_bytes(workload, config), reference_peak_bytes(workload, config)),
         layer_calls=calls,
         flops_per_step=2.0 * workload.forward_tokens * (counts.decoder_linears + attention)
-        + (_FLOPS_PER_TRAINED_WEIGHT * counts.total if trained else 0.0),
+        + _FLOPS_PER_TRAINED_WEIGHT * trained_values(workload, config),
     )
 
 

@@ -6,7 +6,7 @@ takes hours.
 
 from __future__ import annotations
 
-from workloads.estimates.session_memory import layer_bytes
+from workloads.estimates.session_memory import layer_bytes, trained_values
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.models.config import LlamaConfig
 from workloads.quantize.settings import REFERENCE_STEPS
@@ -98,13 +98,14 @@ def step_seconds(workload: Workload, config: LlamaConfig, accumulation: Accumula
 
 
 def _noise_of_weights(workload: Workload, config: LlamaConfig) -> int:
-    """Returns the numbers that are drawn for the weights in a step, where a method trains them."""
-    total = config.parameter_counts().total
-    return _DRAWS_PER_WEIGHT * total if workload.training_method.trains_weights else 0
+    """Returns the numbers that are drawn for the weights, or their scales, in a step of a method that trains them."""
+    return _DRAWS_PER_WEIGHT * trained_values(workload, config)
 
 
 def _seconds_per_weight(workload: Workload, config: LlamaConfig) -> float:
     """Returns the seconds to prepare a layer's weights again: none where they are kept."""
+    if workload.training_method.trains == "scales":
+        return 3 * _SECONDS_PER_WEIGHT_DEQUANTIZED  # with the scales of +, of -, and those that the step begins with
     linears = config.parameter_counts().decoder_linears
     if 4 * linears <= KEPT_BYTES:
         return 0.0

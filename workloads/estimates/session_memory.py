@@ -20,6 +20,24 @@ def layer_bytes(quant: str, config: LlamaConfig) -> int:
     return sum(SETTINGS[quant].matrix_bytes(*shape) for shape in config.linear_shapes().values())
 
 
+def scales_of_table(quant: str, config: LlamaConfig) -> int:
+    """Returns the number of float32 scales of the embedding, or of a separate head."""
+    return SETTINGS[quant].scale_bytes(config.vocab_size, config.hidden_size) // 4
+
+
+def scales_of_layer(quant: str, config: LlamaConfig) -> int:
+    """Returns the number of float32 scales of a decoder layer's seven projections."""
+    return sum(SETTINGS[quant].scale_bytes(*shape) // 4 for shape in config.linear_shapes().values())
+
+
+def trained_values(workload: Workload, config: LlamaConfig) -> int:
+    """Returns how many values of the model itself a method trains: none with adapters."""
+    if workload.training_method.trains == "scales":
+        tables = (1 if config.tie_embeddings else 2) * scales_of_table(workload.quant, config)
+        return tables + config.layers * scales_of_layer(workload.quant, config)
+    return config.parameter_counts().total if workload.training_method.trains_weights else 0
+
+
 _BYTES_PER_CALL = 7 << 10
 """One call of a layer: its instructions, arguments and tensors."""
 
@@ -103,9 +121,12 @@ def _kernel_work_bytes(workload: Workload, config: LlamaConfig) -> int:
     rows = sequences * workload.T
     perturbed = workload.setting.operand_bytes * _perturbed_values(workload, config)
     rank = 0 if workload.training_method.trains_weights else workload.rank
-    layer = perturbed + 4 * scratch_values(config, rows, rank)
+    layer, ends = perturbed + 4 * scratch_values(config, rows, rank), 4 * _logits(workload, config)
+    if workload.training_method.trains == "scales":  # those of the part at hand, perturbed
+        layer += 4 * scales_of_layer(workload.quant, config)
+        ends += 4 * scales_of_table(workload.quant, config)
     beside = rows * config.hidden_size + sequences * workload.T * workload.T
-    return 4 * beside + max(layer, 4 * _logits(workload, config))
+    return 4 * beside + max(layer, ends)
 
 
 def _backprop_work_bytes(workload: Workload, config: LlamaConfig) -> int:

@@ -101,6 +101,8 @@ class QuantizationSetting:
     nf4-double are nf4's and that of 8da4w is int8-dynamic's, as the same code computes them.
     """
     scale_bytes: ScaleBytes = _no_scales
+    largest_code: int = 1
+    """The largest magnitude of what a scale multiplies."""
     scale_tensors: int = 1
     """Tensors that the scales of a matrix are stored as, where it has any."""
     products: str = "float32"
@@ -197,6 +199,7 @@ _SETTINGS = (
         BY_KERNEL,
         3.2e11,
         _scale_of_row,
+        largest_code=127,
         kernel=True,
         rows_per_chunk=ROWS_PER_SMALL_CHUNK,
         correlations={1e-1: 0.88, 3e-2: 1.0, 1e-2: 1.0, 3e-3: 1.0, 1e-3: 1.0},

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.models.weights import ModelWeights
-from workloads.reference.all_weights import AllWeightsReference
+from workloads.reference.all_weights import AllWeightsReference, ScalesReference
 from workloads.reference.eager import Batch, OnProgress, Reference
 from workloads.reference.scheduled import AdaZetaReference, SvrgReference
 from workloads.workload import Workload
@@ -59,7 +59,7 @@ def reference_of(
     """Returns the reference of the workload's method. Raises UserError if this host can't model its arithmetic."""
     method = workload.training_method
     if method.trains_weights:
-        kind: type[Reference] = AllWeightsReference
+        kind: type[Reference] = ScalesReference if method.trains == "scales" else AllWeightsReference
     else:
         kind = BackpropReference if method.optimizer is not None else _SCHEDULED.get(method.step, Reference)
     return kind(workload, weights.config, weights.state, accumulation)

@@ -1,8 +1,9 @@
-// The operators of training all weights (docs/contracts.md, "Operators of our own") but for the layer's, registered with
+// The operators of training a model's weights or scales (docs/contracts.md, "Operators of our own") but for the layer's, registered with
 // ExecuTorch at start-up.
 #include <executorch/extension/kernel_util/make_boxed_from_unboxed_functor.h>
 #include <executorch/runtime/kernel/kernel_includes.h>
 
+#include <algorithm>
 #include <cinttypes>
 #include <cstring>
 
@@ -77,12 +78,36 @@ Tensor& move_weight_out(KernelRuntimeContext& ctx, const Tensor& weight, const T
   return out;
 }
 
+// Of values that are not numbers, none is within the limit: they stay as they are, and end the training.
+Tensor& clipped_out(KernelRuntimeContext& ctx, const Tensor& x, double limit, Tensor& out) {
+  ET_KERNEL_CHECK_MSG(ctx, is_float(x, 1) && limit >= 0.0 && shaped(out, ScalarType::Float, {x.numel()}),
+                      InvalidArgument, out, "prge::clipped needs float32 x and output [n], and a limit of 0 or more");
+  const auto most = static_cast<float>(limit);
+  for (ssize_t i = 0; i < x.numel(); ++i) {
+    out.mutable_data_ptr<float>()[i] = std::clamp(x.const_data_ptr<float>()[i], -most, most);
+  }
+  return out;
+}
+
+Tensor& scaled_out(KernelRuntimeContext& ctx, const Tensor& x, double factor, Tensor& out) {
+  ET_KERNEL_CHECK_MSG(ctx,
+                      x.scalar_type() == ScalarType::Float && out.scalar_type() == ScalarType::Float &&
+                          resize_tensor(out, x.sizes()) == Error::Ok,
+                      InvalidArgument, out, "prge::scaled needs float32 x and an output like it");
+  for (ssize_t i = 0; i < x.numel(); ++i) {
+    out.mutable_data_ptr<float>()[i] = x.const_data_ptr<float>()[i] * static_cast<float>(factor);
+  }
+  return out;
+}
+
 const Kernel boxed[] = {
     Kernel("prge::embed_perturbed.out", embed_perturbed_boxed),
     Kernel("prge::linear_perturbed.out", linear_perturbed_boxed),
 };
 const Error boxed_registered = register_kernels(Span<const Kernel>(boxed));
 EXECUTORCH_LIBRARY(prge, "move_weight.out", move_weight_out);
+EXECUTORCH_LIBRARY(prge, "clipped.out", clipped_out);
+EXECUTORCH_LIBRARY(prge, "scaled.out", scaled_out);
 
 }  // namespace
 

@@ -33,6 +33,7 @@ from suite.errors import ExitCode
 from suite.home import Home
 from suite.planning.plan import Plan
 from suite.results.race import races
+from suite.results.race_robustness import robustness_sentence
 from suite.results.race_winners import amount
 from suite.training.plan import SCHEDULES, TrainingPlan, race_plans
 from workloads.method import METHODS
@@ -197,6 +198,9 @@ def _row(one: Training) -> list[str]:
 @listed("--methods", "methods", ("prge", "mezo-lora-fa"), f"Methods, of {', '.join(METHODS)}.")
 @listed("--quants", "quants", ("fp32",), f"Quantization settings, of {', '.join(QUANTIZATION_SETTINGS)}.")
 @click.option("--seeds", default=3, show_default=True, help="Trainings of each contender; an interval needs 3.")
+@click.option(
+    "--robustness", is_flag=True, help="Make each training again with a busy device and an interruption, and compare."
+)
 @shape_options
 @_training_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -206,6 +210,7 @@ def race(
     methods: tuple[str, ...],
     quants: tuple[str, ...],
     seeds: int,
+    robustness: bool,
     as_json: bool,
     inventory_path: Path,
     **settings: Any,
@@ -216,6 +221,7 @@ def race(
     suite race --device jetson --methods prge,mezo-lora-fa --quants fp16,nf4 --target 0.8
     suite race --device jetson --quants fp32,int8,nf4 --methods prge --budget-minutes 30
     suite race --device local --model tiny --methods prge,mezo-lora-fa --seeds 3 --steps 40 --eval-every 10
+    suite race --device jetson --methods prge,fo-lora-fa --target 0.8 --robustness
     suite train --resume     goes on with a race that was interrupted
     """
     from suite.display import Display
@@ -226,7 +232,7 @@ def race(
         raise UserError(f"No device is named: add --device with one or more of {', '.join(inventory.devices)}.")
     devices = tuple(entry.name for entry in inventory.select(selection))
     own = _training_fields(settings)
-    plans = race_plans(devices, methods, quants, seeds, settings, own)
+    plans = race_plans(devices, methods, quants, seeds, settings, own, robustness)
     words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
     trained = conduct.begin(plans, inventory, home, Display(), ["suite", *words])
     return _print_races(races(trained), trained, write_report(home, trained), as_json)
@@ -244,6 +250,7 @@ def _print_races(found: Sequence[Race], trained: Sequence[Training], report: str
         for training in trained:
             if training.status != "finished":
                 name = f"{training.workload['method']} {training.workload['quant']}, seed {training.seed}"
+                name += ", disturbed" if training.disturbed else ""
                 print_line(
                     f"{training.device} {name}: {training.status}: {training.reason or 'no reason was recorded'}"
                 )
@@ -261,6 +268,8 @@ def _print_race(one: Race) -> None:
         print_line(f"{one.device}: the Pareto front is over seconds, as energy is unavailable: {one.why_no_energy}")
     for words in one.winners:
         print_line(typeable(f"{one.device}: {words}"))
+    for each in one.robustness:
+        print_line(typeable(f"{one.device}: {robustness_sentence(each, one.emulated)}"))
 
 
 def _race_table(one: Race) -> TextTable:

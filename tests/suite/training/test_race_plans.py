@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from foundation.errors import UserError
-from suite.training.plan import race_plans
+from suite.training.plan import TrainingPlan, race_plans
 
 SETTINGS: dict[str, Any] = {"model": "tiny", "q": None, "b": 2, "T": 32, "seed": 7}
 
@@ -18,6 +19,14 @@ def test_every_method_runs_with_every_setting_and_seed_and_its_own_queries() -> 
     assert found == [(method, q, seed) for seed in (7, 8, 9) for method, q in (("prge", 8), ("mezo-lora-fa", 1))]
     assert {each.plan.quants for each in plans} == {("fp32", "nf4")}
     assert {each.steps for each in plans} == {6}
+
+
+def test_robustness_follows_each_training_by_the_same_one_disturbed() -> None:
+    plans = race_plans(("local",), ["prge", "fzoo"], ["nf4"], 2, SETTINGS, {"steps": 6}, robustness=True)
+    assert [each.disturbed for each in plans] == [False, True] * 4
+    assert all(replace(one, disturbed=True) == twin for one, twin in zip(plans[::2], plans[1::2], strict=True))
+    assert [each.steps_lost(2, 5) for each in plans[:2]] == [0, 2]
+    assert TrainingPlan.from_document(plans[1].document()) == plans[1]
 
 
 @pytest.mark.parametrize(

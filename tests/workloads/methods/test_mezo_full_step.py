@@ -41,10 +41,10 @@ class QuadraticStep(MezoFullStep):
     def _row_losses(self, tokens: Tensor, first: Tensor, labels: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
         del tokens, first, labels
         values = []
-        for name, slot in self.weights.slots.items():
+        for name, slot in self.trained.slots.items():
             weight = self._weight(name)
             if weight.dim() == 1:
-                values.append(self._vector(name, key, eps, weight, sign))
+                values.append(self._perturbed_vector(name, key, eps, weight, sign))
             else:
                 ones = torch.eye(weight.shape[1])
                 product = torch.ops.prge.linear_perturbed(ones, weight, key, eps, slot, sign)
@@ -74,12 +74,12 @@ def estimates() -> NDArray[np.float64]:
     parts = eager_parts(workload, SMALL, state)
     found = []
     step = QuadraticStep(parts, Shape.of(workload))
-    starts = copy.deepcopy(dict(step.weights.named_buffers()))
+    starts = copy.deepcopy(dict(step.trained.named_buffers()))
     for index in range(STEPS):
-        for name, value in step.weights.named_buffers():
+        for name, value in step.trained.named_buffers():
             value.copy_(starts[name])
         step(one, one[0], one, torch.tensor([5, index]), torch.tensor(1.0), torch.tensor(EPS))
-        found.append(flat(starts) - flat(dict(step.weights.named_buffers())))
+        found.append(flat(starts) - flat(dict(step.trained.named_buffers())))
     return np.array(found)
 
 
@@ -137,13 +137,13 @@ def test_three_steps_leave_the_weights_of_the_reference(
     expected = reference.train(batches, 3, seed=7, lr=settings.lr, eps=settings.eps).losses
     step = copy.deepcopy(make_program(workload, eager_parts(workload, tiny.config, tiny.state)))
     assert isinstance(step, MezoFullStep)
-    before = {name: value.clone() for name, value in step.weights.named_buffers()}
+    before = {name: value.clone() for name, value in step.trained.named_buffers()}
     for index in range(3):
         batch = batches[index % 2]
         inputs = (torch.from_numpy(part) for part in (batch.tokens, batch.first, batch.labels))
         losses, _ = step(*inputs, torch.tensor([7, index]), torch.tensor(settings.lr), torch.tensor(settings.eps))
         assert np.abs(losses.numpy() / expected[index] - 1.0).max() < of_losses
-    for name, value in step.weights.named_buffers():
+    for name, value in step.trained.named_buffers():
         after = reference.trained[name].double()
         change = (after - before[name].reshape(-1).double()).norm()
         assert (value.reshape(-1).double() - after).norm() < of_weights * change
