@@ -20,6 +20,7 @@ class Counting(nn.Module):
 
     total: Tensor
     last: Tensor
+    scale: Tensor
 
     def __init__(self, write: Callable[[Counting, Tensor], object]) -> None:
         super().__init__()
