@@ -18,6 +18,7 @@ from pathlib import Path
 
 from devices.errors import CommandError, FileError, TransportTimeout
 from foundation.atomic import write_atomic
+from foundation.foreign_files import DAMAGED
 from foundation.text import decode, printable
 
 
@@ -244,7 +245,7 @@ def parse_record(content: bytes) -> PidRecord | None:
     try:
         record = json.loads(content)
         pid, start_ticks, boot_id = record["pid"], record["start_ticks"], record["boot_id"]
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except DAMAGED:
         return None
     if type(pid) is not int or pid <= 1 or type(start_ticks) is not int or type(boot_id) is not str:
         return None

@@ -32,6 +32,8 @@ MOST_VALUES = 1_000_000
 _MOST_KEYS = 10_000
 _DEEPEST = 64
 _INTEGER_LIMIT = 2**64
+DAMAGED = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What a damaged document of our own can raise wherever it is read, and something in it is used."""
 
 
 @contextmanager

@@ -47,6 +47,7 @@ from devices.transports.local.transport import LocalTransport
 from devices.transports.transport import FILE_TIMEOUT_S, OnLine, Transport, WhileWaiting
 from foundation.atomic import write_atomic
 from foundation.errors import UserError
+from foundation.foreign_files import DAMAGED
 from foundation.text import printable
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9.:-]+")
@@ -159,7 +160,7 @@ def _busy(device: str, note: Path) -> DeviceBusy:
 def _read_holder(note: Path) -> Holder | None:
     try:
         return holder_of(json.loads(note.read_bytes()))
-    except (OSError, ValueError):
+    except (OSError, *DAMAGED):
         return None
 
 

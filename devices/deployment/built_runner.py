@@ -16,6 +16,7 @@ from typing import Any
 
 from devices.deployment.deploy import DeployFile
 from foundation.atomic import write_atomic
+from foundation.foreign_files import DAMAGED
 
 MANIFEST = "runner.json"
 FOLDER = "{folder}"
@@ -80,6 +81,6 @@ def read_built(folder: Path) -> BuiltRunner | None:
         )
         launch = tuple(str(argument) for argument in manifest["launch"])
         whole = all(hashlib.sha256(file.source.read_bytes()).hexdigest() == file.sha256 for file in files)
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return BuiltRunner(folder, folder.name, str(manifest["machine"]), files, launch) if whole else None
+    except (FileNotFoundError, *DAMAGED):
         return None
-    return BuiltRunner(folder, folder.name, manifest["machine"], files, launch) if whole else None

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from devices.deployment.deploy import MANIFEST, read_record
 from devices.errors import DeployError, FileCause, FileError
 from devices.transports.transport import Transport
+from foundation.foreign_files import DAMAGED
 from foundation.text import printable
 
 
@@ -156,7 +157,7 @@ def _size(transport: Transport, folder: str, manifest: str | FileError | None) -
         try:
             records = json.loads(manifest)["files"].values()
             return sum(int(record["size_bytes"]) for record in records)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except DAMAGED:
             pass  # a damaged manifest counts as none
     return sum(_size_of_file(transport, posixpath.join(folder, name)) for name in _listed(transport, folder))
 

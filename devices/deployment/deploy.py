@@ -21,6 +21,7 @@ from typing import Any
 
 from devices.errors import DeployError, FileCause, FileError
 from devices.transports.transport import RESUME_BLOCK_BYTES, FileStat, Transport
+from foundation.foreign_files import DAMAGED
 from foundation.text import printable
 
 MANIFEST = ".deployed.json"
@@ -248,7 +249,7 @@ def read_record(transport: Transport, path: str, schema: int, part: str) -> dict
         if error.cause in (FileCause.MISSING, FileCause.TOO_LARGE):
             return {}
         raise
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except DAMAGED:
         return {}
 
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from devices.errors import DeviceBusy
 from devices.processes import PidRecord, parse_record, record_of, runs
 from foundation.atomic import write_atomic
+from foundation.foreign_files import DAMAGED
 from foundation.text import printable
 
 _COMMAND_CHARACTERS = 120
@@ -121,7 +122,7 @@ def busy(device: str, line: str, *, answered: bool) -> DeviceBusy:
     """Returns the error for a device held by another orchestrator, which describes itself by `line` (untrusted)."""
     try:
         holder = holder_of(json.loads(line))
-    except (ValueError, RecursionError):
+    except DAMAGED:
         holder = None
     if holder is None:
         return DeviceBusy(
@@ -148,7 +149,7 @@ def _outdated(path: Path) -> str | None:
     try:
         content = path.read_bytes()
         token = str(json.loads(content)["token"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, *DAMAGED):
         return None
     record = parse_record(content)
     if record is None or not _is_of_this_boot(record):

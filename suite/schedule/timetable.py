@@ -17,6 +17,7 @@ from pathlib import Path
 
 from foundation.atomic import write_atomic
 from foundation.errors import UserError
+from foundation.foreign_files import DAMAGED
 from foundation.text import printable
 from suite.errors import ExitCode, SuiteError
 from suite.home import Home
@@ -158,7 +159,7 @@ def read_record(home: Home) -> Started | None:
             known["exit_code"],
             known["log"],
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, *DAMAGED):
         return None
 
 

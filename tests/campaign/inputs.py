@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
@@ -15,6 +16,9 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
+from devices.deployment.built_runner import MANIFEST, kept_builds, read_built
+from devices.processes import parse_record
+from devices.transports.hold import busy, this_process
 from foundation.errors import UserError
 from suite.cli.main import cli, run_command
 from suite.exchange.dump import export_documents
@@ -214,6 +218,31 @@ def _read_artifact(path: Path) -> int:
     return run_command(["gc", "--dry-run"])
 
 
+def _runner_manifest(folder: Path) -> Path:
+    (folder / "runner").write_bytes(b"program")
+    digest = hashlib.sha256(b"program").hexdigest()
+    files = [{"name": "runner", "sha256": digest, "bytes": 7, "executable": True}]
+    (folder / MANIFEST).write_text(json.dumps({"machine": "x86_64", "launch": ["runner"], "files": files}))
+    return folder / MANIFEST
+
+
+def _read_manifest(path: Path) -> int:
+    list(kept_builds(path.parent.parent, {"machine": "x86_64"}))
+    read_built(path.parent)
+    return 0
+
+
+def _held(folder: Path) -> Path:
+    return _text("note.json", json.dumps(asdict(this_process("local"))))(folder)
+
+
+def _read_held(path: Path) -> int:
+    content = path.read_bytes()
+    parse_record(content)
+    print(busy("local", content.decode(errors="replace"), answered=True), file=sys.stderr)
+    return 0
+
+
 _TASK = ("run", "--dry-run", "--device", "local", "--model", "tiny", *_SHAPE, "--task", "FILE")
 _MODEL_FILE = ("run", "--dry-run", "--device", "local", *_SHAPE, "--model", "FILE")
 _MODEL_FOLDER = (*_MODEL_FILE[:-1], "FOLDER")
@@ -242,6 +271,8 @@ FORMATS: dict[str, Format] = {
     "adapter_model.safetensors": Format(_adapter("adapter_model.safetensors"), _read_adapter),
     "imported document": Format(_exported, _command("data", "import", "FILE", "--from", "bonn")),
     "artifact.json": Format(_artifact, _read_artifact, STORE),
+    "manifest of a runner": Format(_runner_manifest, _read_manifest),
+    "note of a hold": Format(_held, _read_held),
     "store": Format(_home, _first_failure(*_STORE_COMMANDS), STORE),
     "store, rebuilt": Format(_home, _first_failure(("store", "rebuild"), ("history",)), STORE),
     "journal": Format(_journal, _first_failure(("store", "rebuild"), ("history",)), STORE),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import UserError
+from foundation.foreign_files import DAMAGED
 from workloads.export.data_files import FOLDER as DATA_FOLDER
 from workloads.export.data_files import DataCache, DataFile
 from workloads.export.staging import is_intact, making, remember, remove_abandoned, stage, versions
@@ -102,7 +103,7 @@ class ArtifactCache:
             right = artifact.document["schema"] == SCHEMA
             if right and is_intact(artifact.program, artifact.program_sha256, artifact.program_bytes):
                 return artifact if self._has_data(artifact, workload, on_damage) else None
-        except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
+        except (FileNotFoundError, *DAMAGED):
             pass  # a missing file or a damaged artifact.json counts as a damaged program
         on_damage(
             f"the program of {workload.model} {workload.quant} in the artifact cache is damaged: it is exported again"
@@ -160,7 +161,7 @@ class ArtifactCache:
             sizes += [(file.path, file.size_bytes) for file in artifact.data]
             if artifact.hash == name and all(path.stat().st_size == size for path, size in sizes):
                 return artifact
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        except (OSError, *DAMAGED):
             pass
         return None
 
@@ -168,7 +169,7 @@ class ArtifactCache:
         """Returns the data files that a program names; none if its artifact.json is damaged."""
         try:
             return self._read(name).data
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        except (OSError, *DAMAGED):
             return ()
 
     def remove_abandoned(self) -> None:

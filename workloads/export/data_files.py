@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foundation.foreign_files import DAMAGED
 from workloads.export.staging import is_intact, making, remember, stage
 from workloads.models.weights import document_sha256, file_sha256
 
@@ -90,7 +91,7 @@ class DataCache:
                 document = json.loads(path.read_bytes())
                 file, constants = self.of_entry(document["file"]), document["constants"]
                 right = document["schema"] == _SCHEMA and file.folder == path.parent
-            except (ValueError, LookupError, TypeError):
+            except DAMAGED:
                 right = False
             if right and self.keeps(file):
                 yield file, constants

@@ -76,7 +76,23 @@ class InPlacePlanning:
         self._external.tag_starts(graph, graph_signature)
         output = graph.output_node()
         output.meta["spec"] = type(output.meta["spec"])(result.meta["spec"] for result in output.args[0])
-        return self._planning.run(graph_module, graph_signature)
+        tabulated = None if graph_signature is None else _Tabulated(graph_signature)
+        return self._planning.run(graph_module, tabulated)
+
+
+class _Tabulated:
+    """A signature that nothing changes any more: its tables are made once, where planning asks for them at each node.
+
+    With as many nodes as constants that was a fifth of an export.
+    """
+
+    def __init__(self, signature: Any) -> None:
+        self._signature = signature
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._signature, name)
+        setattr(self, name, value)
+        return value
 
 
 def _place(node: Any) -> int | None:

@@ -43,9 +43,9 @@ class ExternalConstants:
         """Tags the mutable buffers of a graph that start from a constant of a data file."""
         if signature is None:
             return
-        mutated = set(signature.buffers_to_mutate.values())
+        mutated, buffers = set(signature.buffers_to_mutate.values()), signature.inputs_to_buffers
         for node in graph.find_nodes(op="placeholder"):
-            name = signature.inputs_to_buffers.get(node.name)
+            name = buffers.get(node.name)
             if name in mutated and name in self._keys:
                 node.meta["constant_tag"] = "data"
 

@@ -39,8 +39,8 @@ class LazyTensors(Mapping[str, "torch.Tensor"]):
     def __getitem__(self, name: str) -> torch.Tensor:
         """Returns the tensor; raises `UserError` if it has a NaN or an infinity, which would spoil every loss."""
         tensor = self._sources[name]()
-        bad = tensor.numel() - int(tensor.isfinite().sum())
-        if bad:
+        if not all_finite(tensor):
+            bad = tensor.numel() - int(tensor.isfinite().sum())
             raise UserError(
                 f"{bad} of {tensor.numel()} values of the weights' {name} are not finite: get the model's files again."
             )
@@ -54,6 +54,11 @@ class LazyTensors(Mapping[str, "torch.Tensor"]):
 
     def __len__(self) -> int:
         return len(self._sources)
+
+
+def all_finite(values: torch.Tensor) -> bool:
+    """Returns whether `values` have neither a NaN nor an infinity: then a sum has none, unless it overflows."""
+    return bool(values.sum().isfinite()) or bool(values.isfinite().all())
 
 
 @dataclass(frozen=True)

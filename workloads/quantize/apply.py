@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from foundation.errors import UserError
 from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.models.llama import DecoderLayer, Llama, decoder_layer
+from workloads.models.weights import all_finite
 from workloads.quantize import int4_groups, int8, nf4, nf4_double
 from workloads.quantize.frozen import FrozenEmbedding, FrozenLinear, largest_magnitudes
 from workloads.quantize.int4_groups import GroupedInt4Linear
@@ -126,7 +127,7 @@ def _convert(module: nn.Module, setting: str, where: str) -> None:
 
 
 def _require_finite(stored: Tensor, weight: Tensor, setting: str, where: str) -> None:
-    if not bool(stored.isfinite().all()):
+    if not all_finite(stored):
         raise UserError(
             f"The weights' {where} has a value of magnitude {float(weight.abs().max()):.3g}, which is too large for "
             f"{setting}: leave this setting out, or use other weights."

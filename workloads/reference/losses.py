@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.atomic import write_atomic
+from foundation.foreign_files import DAMAGED
 from workloads.estimates.reference_cost import ALLOWED_SECONDS, UNTRAINED_STEPS, affordable_steps, step_seconds
 from workloads.export.artifact import Artifact, reporting_unwritable
 from workloads.lowering.arithmetic_probe import Accumulation
@@ -53,7 +54,7 @@ def kept_losses(
         found = from_document(document)
         if document["of"] == question and (len(found.losses) == steps) == (found.shortfall is None):
             return found
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+    except (FileNotFoundError, *DAMAGED):
         pass
     return None
 

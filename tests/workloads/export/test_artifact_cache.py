@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -126,6 +127,16 @@ def remove_program(artifact: Artifact) -> None:
     artifact.program.unlink()
 
 
+def make_size_endless(artifact: Artifact) -> None:
+    path = artifact.folder / "artifact.json"
+    path.write_text(re.sub(r'("program_bytes": ?)\d+', r"\g<1>1e999", path.read_text()))
+    assert "1e999" in path.read_text()
+
+
+def nest_document(artifact: Artifact) -> None:
+    (artifact.folder / "artifact.json").write_text("[" * 100_000)
+
+
 def cut_document(artifact: Artifact) -> None:
     path = artifact.folder / "artifact.json"
     path.write_text(path.read_text()[:40])
@@ -145,6 +156,8 @@ DAMAGES = [
     replace_program,
     remove_program,
     cut_document,
+    make_size_endless,
+    nest_document,
     empty_document,
     age_document,
 ]
