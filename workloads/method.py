@@ -213,7 +213,7 @@ def _by_backpropagation(name: str, optimizer: str, described: str, default_lr: f
         work_beside=2.0,  # a layer is computed again, and gone back through with as many products
         default_lr=default_lr,
         optimizer=optimizer,
-        settings=("fp32", "bf16", "int8", "nf4", "nf4-double"),
+        settings=("fp32", "fp16", "bf16", "int8", "nf4", "nf4-double"),
         why_not_others="has no way back through the layers of {quant}",
     )
 

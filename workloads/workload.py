@@ -143,7 +143,17 @@ class Workload:
     @property
     def by_kernel(self) -> bool:
         """Whether the runner's own kernels compute the layers, instead of XNNPACK's delegates."""
-        return self.setting.kernel or self.training_method.trains_weights
+        return self.setting.kernel or self.training_method.trains_weights or self._goes_back_in_half
+
+    @property
+    def _goes_back_in_half(self) -> bool:
+        """Whether it goes back through float16 weights, of which no delegate's sums are float32."""
+        return self.training_method.optimizer is not None and self.setting.products == "float16"
+
+    @property
+    def products(self) -> str:
+        """The type of products' operands: where kernels compute float16 weights, the others are float32."""
+        return "float32" if self.by_kernel and self.setting.products == "float16" else self.setting.products
 
     @property
     def costs(self) -> Costs:

@@ -141,7 +141,7 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
     """Estimates the cost of `workload` on a model of this shape."""
     counts, quant, setting = config.parameter_counts(), workload.quant, workload.setting
     table, linears = table_bytes(quant, config), config.layers * layer_bytes(quant, config)
-    frozen = workload.rank * frozen_adapter_columns(workload, config) * setting.operand_bytes
+    frozen = workload.rank * frozen_adapter_columns(workload, config) * (4 if workload.products == "float32" else 2)
     resident = linears + table + 4 * counts.norms + frozen
     # A separate embedding is read row by row from the mapped file. A tied one is the head's matrix.
     own = setting.embedding or quant
@@ -164,7 +164,7 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
     graph += tables
     if workload.training_method.optimizer is not None:
         shared = tables + config.layers * _GRAPH_BYTES_PER_SHARED_LAYER
-        graph += _BACKPROP_GRAPH_BYTES + (0 if setting.kernel else shared)
+        graph += _BACKPROP_GRAPH_BYTES + (0 if workload.by_kernel else shared)
     attention = 2 * config.layers * workload.T * config.query_size  # scores and mixed values of a token
     return Estimate(
         weight_bytes=weights,

@@ -135,7 +135,7 @@ def _backprop_work_bytes(workload: Workload, config: LlamaConfig) -> int:
     hidden, adapters = rows * config.hidden_size, adapter_values(layout_of(workload, config)) // config.layers
     # Inputs of the layers and the last result; gradients before and after a layer; its adapters and gradients by them.
     planned = scores + (config.layers + 3) * hidden + _logits(workload, config) + 2 * adapters
-    if workload.setting.kernel:
+    if workload.by_kernel:
         of_threads = _THREADS * workload.T * (3 * workload.T + 6 * config.head_dim)
         return _BACKPROP_BYTES + 4 * (planned + backward_scratch_values(config, rows, workload.rank) + of_threads)
     heads = rows * (config.query_size + 2 * config.kv_size)

@@ -26,7 +26,6 @@ from foundation.foreign_files import open_regular, parse_json, read_regular
 from foundation.text import printable
 from workloads.methods.adapter import frozen_a
 from workloads.models.config import PROJECTIONS, LlamaConfig
-from workloads.quantize.apply import product_dtype
 from workloads.workload import AdapterSlot, Workload, adapter_values, layout_of, lora_settings
 
 Float32Array = NDArray[np.float32]
@@ -133,7 +132,7 @@ def _shapes(config: LlamaConfig, slot: AdapterSlot) -> Iterator[tuple[int, int]]
 def _unfolded_a(workload: Workload, config: LlamaConfig, slot: AdapterSlot) -> Float32Array:
     """Returns A [rank, in] as PEFT keeps it, without the scale."""
     folded = frozen_a(config, lora_settings(workload), slot, workload.adapter_seed)
-    rounded = folded.to(product_dtype(workload.setting)).to(torch.float32) / (workload.alpha / workload.rank)
+    rounded = folded.to(getattr(torch, workload.products)).to(torch.float32) / (workload.alpha / workload.rank)
     values: Float32Array = rounded.numpy()
     return values
 

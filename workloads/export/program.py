@@ -20,7 +20,7 @@ from workloads.methods.parts import Parts
 from workloads.methods.passes import Loops
 from workloads.models.config import LlamaConfig
 from workloads.models.llama import Llama, Rotary
-from workloads.quantize.apply import LayeredModel, MadeOnDemand, product_dtype
+from workloads.quantize.apply import LayeredModel, MadeOnDemand
 from workloads.workload import AdapterSlot, Workload, adapter_values, layout_of, lora_settings
 
 
@@ -28,7 +28,7 @@ def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Ten
     """Returns the parts as plain modules, each block built on request; `state` is the canonical state dict."""
     config.require_length(workload.T, workload.model)
     model = LayeredModel(config, state, workload.quant)
-    lora, products = lora_settings(workload), product_dtype(workload.setting)
+    lora, products = lora_settings(workload), getattr(torch, workload.products)
     layout = layout_of(workload, config)
     rotary = Rotary.of_layers(config, workload.T)
     kind = FrozenLayerBlock if workload.setting.kernel else LayerBlock
@@ -44,6 +44,7 @@ def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Ten
 
     def block(index: int) -> nn.Module:
         layer, slots = model.layer(index), [slot for slot in layout if slot.layer == index]
+        layer.self_attn.products = layer.mlp.products = products
         adapt({index: layer}, slots, frozen, products)
         return kind(layer, slots, rotary[index])
 

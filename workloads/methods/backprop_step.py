@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from workloads.methods import backprop_operators  # registers the operators  # noqa: F401
-from workloads.methods.blocks import FrozenHeadBlock
+from workloads.methods.blocks import FrozenHeadBlock, LayerBlock, by_kernel
 from workloads.methods.ends import KernelEnds
 from workloads.methods.layer_backward import LayerBackward
 from workloads.methods.parts import Parts, Shape
@@ -194,7 +194,15 @@ class BackpropStep(nn.Module):
 
 def make_program(workload: Workload, parts: Parts) -> BackpropStep:
     """Returns the step over `parts`, with a zero adapter; the blocks are layers to be trained, or eager ones."""
-    layers = [block if hasattr(block, "back") else EagerLayer(block, LayerBackward(block)) for block in parts.blocks]
+
+    def layer(index: int, block: nn.Module) -> nn.Module:
+        if hasattr(block, "back"):
+            return block
+        if workload.by_kernel and isinstance(block, LayerBlock):
+            return by_kernel(block, [slot for slot in parts.layout if slot.layer == index])
+        return EagerLayer(block, LayerBackward(block))
+
+    layers = [layer(index, block) for index, block in enumerate(parts.blocks)]
     by_adam = workload.training_method.optimizer == "adam"
     optimizer = Adam(adapter_values(parts.layout)) if by_adam else GradientDescent()
     return BackpropStep(parts, layers, Shape.of(workload), optimizer)

@@ -43,6 +43,12 @@ class LayerBlock(nn.Module):
         return result
 
 
+def by_kernel(block: LayerBlock, slots: Sequence[AdapterSlot]) -> FrozenLayerBlock:
+    """Returns a layer around the same constants that the runner's kernels compute."""
+    rotary = Rotary(block.query_cos, block.query_sin, block.key_cos, block.key_sin)
+    return FrozenLayerBlock(block.layer, slots, rotary)
+
+
 class HeadBlock(nn.Module):
     """The last norm and the output head. `products`: the type of the head's operands."""
 
@@ -82,6 +88,8 @@ class FrozenLayerBlock(nn.Module):
             if isinstance(module, AdaptedLinear):
                 self.register_buffer(f"{name}_a", module.low_rank.lora_a.to(layer.self_attn.products))
                 module = module.base
+            if not isinstance(module, Frozen):  # a linear of torch's own, which holds values as they are
+                module = Frozen(module.get_parameter("weight").detach())
             self.projections.append(module)
 
     def forward(self, x: Tensor, bias: Tensor, *adapters: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
-// The operators of training a model's weights or scales (docs/contracts.md, "Operators of our own") but for the layer's, registered with
-// ExecuTorch at start-up.
+// The operators of training a model's weights or scales (docs/contracts.md, "Operators of our own") but for the layer's,
+// registered with ExecuTorch at start-up.
 #include <executorch/extension/kernel_util/make_boxed_from_unboxed_functor.h>
 #include <executorch/runtime/kernel/kernel_includes.h>
 

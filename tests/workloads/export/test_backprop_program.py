@@ -18,6 +18,7 @@ from tests.support.workloads.training_runs import (
 )
 from workloads.estimates.estimate import estimate
 from workloads.models.weights import ModelWeights
+from workloads.models.zoo import load_model
 from workloads.reference.eager import Reference
 from workloads.workload import Workload
 
@@ -38,7 +39,7 @@ def test_first_update_is_the_derivative_of_each_value(
     np.testing.assert_allclose(-trained.adapter, expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
 
 
-ALLOWED = {"fp32": 1e-4, "bf16": 1e-1, "int8": 1e-4, "nf4": 1e-4, "nf4-double": 1e-4}
+ALLOWED = {"fp32": 1e-4, "fp16": 1e-4, "bf16": 1e-1, "int8": 1e-4, "nf4": 1e-4, "nf4-double": 1e-4}
 """Relative error of the adapter; program_bounds argues for it.
 
 In bf16 an operand near the middle of two numbers may go either way, and steps build on each other: 6.1e-2 was measured
@@ -85,6 +86,18 @@ def test_session_resumed_from_a_state_equals_one_long_session(
     second = train_in_runner(runner, program, SGD, batches, 2, settings, tmp_path / "second", first.state_file)
     assert np.array_equal(np.concatenate([first.losses, second.losses]), whole.losses)
     assert np.array_equal(second.adapter, whole.adapter)
+
+
+def test_half_precision_weights_are_those_of_the_other_methods_and_operands_float32(exported: ArtifactOf) -> None:
+    """Devices get the weights once, and the A of fp32; no processor decides in which type anything is summed."""
+    half = exported(replace(SGD, quant="fp16"))
+    prge = [exported(Workload("tiny", quant, q=2, b=2, T=32, rank=4)) for quant in ("fp16", "fp32")]
+    assert [file.sha256 for file in half.data] == [prge[0].data[0].sha256, prge[1].data[1].sha256]
+    assert half.document["delegates"]["partitions"] == 0
+    assert half.document["operators"]["decoder_layer_back.out"] == 2
+    needed = estimate(replace(SGD, quant="fp16"), load_model("tiny").config)
+    assert needed.weight_bytes - half.weight_bytes == pytest.approx(0, abs=1)
+    assert 1.0 <= needed.program_bytes / half.program_bytes < 1.3
 
 
 @pytest.mark.parametrize("workload", [SGD, ADAM], ids=["SGD", "Adam"])

@@ -42,8 +42,11 @@ def run(
 
 @pytest.mark.parametrize(
     ("workload", "lr"),
-    [(SGD, 0.1), (ADAM, 3e-3), (replace(SGD, answers=3, targets=("q_proj", "up_proj")), 0.1)],
-    ids=["SGD", "Adam", "three answer tokens"],
+    [
+        *((SGD, 0.1), (ADAM, 3e-3)),
+        *((replace(SGD, answers=3, targets=("q_proj", "up_proj")), 0.1), (replace(SGD, quant="fp16"), 0.1)),
+    ],
+    ids=["SGD", "Adam", "three answer tokens", "fp16"],
 )
 def test_steps_are_those_of_torchs_optimizer(workload: Workload, lr: float, tiny: ModelWeights) -> None:
     batches = some_batches(workload, 2)
