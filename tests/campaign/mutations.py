@@ -12,7 +12,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 _SHARE_STRUCTURED = 0.7
 _MOST_BYTES = 8 << 20
@@ -136,8 +137,8 @@ def _document(data: bytes, random_: random.Random) -> bytes:
         document = json.loads(data)
     except (ValueError, RecursionError):
         try:
-            document = yaml.safe_load(data)
-        except (yaml.YAMLError, ValueError, RecursionError):
+            document = YAML(typ="safe", pure=True).load(data)
+        except (YAMLError, ValueError, RecursionError, TypeError, LookupError, AttributeError):
             return _word(data, random_)
     places: list[tuple[Any, Any]] = []
     _collect(document, places)
