@@ -137,8 +137,8 @@ def _document(data: bytes, random_: random.Random) -> bytes:
         document = json.loads(data)
     except (ValueError, RecursionError):
         try:
-            document = YAML(typ="safe").load(data)
-        except (YAMLError, ValueError, RecursionError):
+            document = YAML(typ="safe", pure=True).load(data)
+        except (YAMLError, ValueError, RecursionError, TypeError, LookupError, AttributeError):
             return _word(data, random_)
     places: list[tuple[Any, Any]] = []
     _collect(document, places)
