@@ -70,7 +70,7 @@ def _with_results(program: ExportedProgram, writes: Mapping[str, Node]) -> Expor
     names = [str(spec.target) for spec in inputs if spec.target in writes]
     values: list[Any] = [writes[name].args[1] for name in names]
     output = graph.output_node()
-    output.args = ((*values, *output.args[0]),)  # type: ignore[misc] # the results are a tuple
+    output.args = ((*values, *output.args[0]),)
     for write in writes.values():
         graph.erase_node(write)
     graph.eliminate_dead_code()
