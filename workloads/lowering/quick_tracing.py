@@ -7,6 +7,7 @@ name that is replaced here, it does all of its work.
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping
@@ -124,11 +125,15 @@ def _run_unless_idle(run: Callable[[PassBase, GraphModule], PassResult | None]) 
     return run_unless_idle
 
 
-def _renamed_in_place(_: Callable[..., PassResult]) -> Callable[[PassBase, GraphModule], PassResult]:
-    """Of the pass that gives ExecuTorch's names to operators, for which it traces the graph again."""
+def _renamed_in_place(trace: Callable[..., PassResult]) -> Callable[[PassBase, GraphModule], PassResult]:
+    """Of the pass that gives ExecuTorch's names to operators, for which it traces the graph again.
+
+    It does so where an input has a name of Python's, as in `input`: tracing changes that, and once has to.
+    """
 
     def rename_in_place(one: PassBase, module: GraphModule) -> PassResult:
-        del one
+        if any(hasattr(builtins, node.name) for node in module.graph.find_nodes(op="placeholder")):
+            return trace(one, module)
         for graph in (each.graph for each in module.modules() if isinstance(each, GraphModule)):
             for node in graph.nodes:
                 if node.op == "call_function" and replace_aten_with_edge_pass.should_lower_to_edge(node.target):

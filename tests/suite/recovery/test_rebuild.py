@@ -160,10 +160,11 @@ def test_what_is_older_than_the_journal_is_counted_by_name(home):
     remove_store(home.store_path)
     found = rebuild(home)
     assert found.counts == {"run": 1, "measurement": 1, "session": 2, "training": 0}
-    assert found.lost["run"] == ["2020-01-01T00-00-00-aaaa", night.run_id, open_run.run_id]
-    assert {name: len(lost) for name, lost in found.lost.items() if name != "run"} == {
-        "training": 1, "tag": 2, "acceptance": 1, "annotation": 1,
+    assert found.lost["run"] == sorted(["2020-01-01T00-00-00-aaaa", night.run_id, open_run.run_id])
+    assert {name: len(lost) for name, lost in found.lost.items() if name not in ("run", "tag")} == {
+        "training": 1, "acceptance": 1, "annotation": 1,
     }  # fmt: skip
+    assert 1 <= len(found.lost["tag"]) <= 2  # given and taken away, which may be in one millisecond
     assert found.unusable == 1
     assert_sound(home.store_path)
 
