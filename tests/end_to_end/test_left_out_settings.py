@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from suite.errors import SuiteError
+from suite.planning.plan import Plan
 from suite.preparing.exporting import Exporter
 from tests.support.end_to_end.scripted_runner import Board, make_board
 from tests.support.end_to_end.suite_runs import SHAPE, Bench
@@ -50,7 +51,7 @@ def broken_export(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Lets the exports of a setting fail; those of the others are in the cache."""
 
     def install(*settings: str) -> None:
-        def export(_: Exporter, quant: str, *_arguments: Any) -> None:
+        def export(_: Exporter, _plan: Plan, quant: str, *_arguments: Any) -> None:
             assert quant in settings
             raise SuiteError(BROKEN)
 
