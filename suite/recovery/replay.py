@@ -106,7 +106,7 @@ def replay(timeline: Timeline, target: Path) -> int:
         for line in chain.from_iterable(map(_lines, timeline.transactions)):
             try:
                 _carry_out(connection, line)
-            except (ValueError, TypeError, LookupError, RecursionError, sqlite3.Error):
+            except (ValueError, TypeError, LookupError, OverflowError, RecursionError, sqlite3.Error):
                 unusable += 1
         unusable += _remove_strays(connection)
         connection.execute("COMMIT")
