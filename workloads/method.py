@@ -218,6 +218,26 @@ def _by_backpropagation(name: str, optimizer: str, described: str, default_lr: f
     )
 
 
+def _without_adapters(
+    name: str, title: str, source: str, *, step: str, trains: str, settings: tuple[str, ...], why_not_others: str
+) -> Method:
+    return Method(
+        name,
+        title,
+        source,
+        step=step,
+        trains=trains,
+        stock=False,
+        queries=1,
+        outer=False,
+        inner=False,
+        default_lr=1e-6,
+        default_eps=1e-3,
+        settings=settings,
+        why_not_others=why_not_others,
+    )
+
+
 _METHODS = (
     Method(
         "prge",
@@ -273,33 +293,21 @@ _METHODS = (
     ),
     _by_backpropagation("fo-lora-fa", "sgd", "then SGD", 5e-3),
     _by_backpropagation("fo-lora-fa-adam", "adam", "then Adam", 1e-3),
-    Method(
+    _without_adapters(
         "mezo-full",
         "MeZO on all weights of the model, without adapters: one query a step, + and then -",
         "MeZO, arXiv 2305.17333",
         step="all_weights.step",
         trains="weights",
-        stock=False,
-        queries=1,
-        outer=False,
-        inner=False,
-        default_lr=1e-6,
-        default_eps=1e-3,
         settings=("fp32", "fp16"),
         why_not_others="updates weights of float32 or float16, not in the form in which {quant} stores them",
     ),
-    Method(
+    _without_adapters(
         "qzo",
         "QZO: MeZO on the scales of quantized weights, without adapters, with clipped projected gradients",
         "QZO, arXiv 2505.13430",
         step="all_weights.scales_step",
         trains="scales",
-        stock=False,
-        queries=1,
-        outer=False,
-        inner=False,
-        default_lr=1e-6,
-        default_eps=1e-3,
         settings=("int8", "nf4"),
         why_not_others="trains float32 scales of weights that the runner multiplies, which {quant} does not have",
     ),

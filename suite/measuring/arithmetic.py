@@ -32,7 +32,8 @@ Notify = Callable[[str], None]
 
 _TIMEOUT_S = 120.0
 _JOB = "arithmetic"
-_INPUTS = "ones.bin"
+INPUTS = "ones.bin"
+"""The probe's inputs beside its job."""
 
 
 def probe_accumulation(
@@ -56,8 +57,8 @@ def _probed(
     count = INPUT_SHAPE[0] * INPUT_SHAPE[1]
     files = {
         PROBE: program.read_bytes(),
-        _INPUTS: array("f", [1.0] * count).tobytes(),
-        "job.json": json.dumps(_job()).encode(),
+        INPUTS: array("f", [1.0] * count).tobytes(),
+        "job.json": json.dumps(probe_job()).encode(),
     }
     for name, content in files.items():
         transport.write(posixpath.join(folder, name), content)
@@ -75,8 +76,9 @@ def _probed(
     return found
 
 
-def _job() -> dict[str, object]:
-    ones = {"name": "ones", "dtype": "float32", "shape": list(INPUT_SHAPE), "file": _INPUTS, "offset": 0, "batches": 1}
+def probe_job() -> dict[str, object]:
+    """Returns the runner's job: the probe once, on ones."""
+    ones = {"name": "ones", "dtype": "float32", "shape": list(INPUT_SHAPE), "file": INPUTS, "offset": 0, "batches": 1}
     return {
         "schema": 1,
         "session": _JOB,

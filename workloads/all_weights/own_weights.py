@@ -6,6 +6,7 @@ update alone, at the end of a step. A tensor's noise is that of its slot (docs/c
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import cast
 
@@ -54,7 +55,7 @@ class Trained(NamedTensors):
         self.slots, self.starts = slots, starts
 
 
-class OwnWeightsStep(nn.Module):
+class OwnWeightsStep(nn.Module, ABC):
     """A training step over what a model itself is stored as: one query, + and then -, and the update at the end.
 
     State: what it trains, as `<state>.NAME`.
@@ -112,7 +113,30 @@ class OwnWeightsStep(nn.Module):
 
     def _row_losses(self, tokens: Tensor, first: Tensor, labels: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
         """Returns the losses of a forward pass with what is trained + sign * eps * z, float32 [1, b]."""
-        raise NotImplementedError
+        x = self._embed(tokens, first, key, eps, sign)
+        bias = self.ends.attention_bias(first, self.shape.length, 1)
+        for index in range(self.config.layers):
+            x = self._layer(index, x, bias, key, eps, sign)
+        x = self.ends.answer_rows(x, self.shape.length, self.shape.answers)
+        losses: Tensor = self.ends.answer_losses(self._logits(x, key, eps, sign), labels)
+        return losses
+
+    @abstractmethod
+    def _embed(self, tokens: Tensor, first: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
+        """Returns the rows of tokens [b, T] -> float32 [1, b * T, hidden]."""
+
+    @abstractmethod
+    def _layer(self, index: int, x: Tensor, bias: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
+        """Returns what a decoder layer makes of x float32 [1, b * T, hidden]."""
+
+    @abstractmethod
+    def _logits(self, x: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
+        """Returns what the last norm and the head make of rows float32 [n, hidden] -> [n, vocabulary]."""
+
+    @property
+    def head(self) -> str:
+        """The name of the head's tensor: a tied one is the embedding's."""
+        return TABLE if self.config.tie_embeddings else HEAD
 
     def _shape_of_layer(self, vectors: Sequence[Tensor]) -> tuple[object, ...]:
         """Returns the last arguments of a layer's operator."""

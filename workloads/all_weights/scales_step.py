@@ -51,21 +51,12 @@ class QzoStep(OwnWeightsStep):
         return result
 
     def _row_losses(self, tokens: Tensor, first: Tensor, labels: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
-        """Returns the losses of a forward pass with perturbed scales, float32 [1, b]."""
-        ops, shape, eps = torch.ops.prge, self.shape, self._as_stored(eps)
-        scales = self._perturbed_vector(TABLE, key, eps, first, sign)
-        alone = not self.config.tie_embeddings
-        x = ops.embed(tokens, self.frozen.get_buffer(TABLE), [scales], 1, alone)
-        bias = self.ends.attention_bias(first, shape.length, 1)
-        for index in range(self.config.layers):
-            x = self._layer(index, x, bias, key, eps, sign)
-        x = self.ends.answer_rows(x, shape.length, shape.answers)
-        normal = ops.rms_norm(x, self.frozen.get_buffer(NORM), self.config.norm_eps)
-        head = TABLE if self.config.tie_embeddings else HEAD
-        scales = self._perturbed_vector(head, key, eps, x, sign)
-        logits = ops.linear_frozen(normal, self.frozen.get_buffer(head), [scales])
-        losses: Tensor = self.ends.answer_losses(logits, labels)
-        return losses
+        return super()._row_losses(tokens, first, labels, key, self._as_stored(eps), sign)
+
+    def _embed(self, tokens: Tensor, first: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
+        scales, alone = self._perturbed_vector(TABLE, key, eps, first, sign), not self.config.tie_embeddings
+        rows: Tensor = torch.ops.prge.embed(tokens, self.frozen.get_buffer(TABLE), [scales], 1, alone)
+        return rows
 
     def _layer(self, index: int, x: Tensor, bias: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
         prefix, config, frozen = f"model.layers.{index}", self.config, self.frozen.get_buffer
@@ -82,6 +73,12 @@ class QzoStep(OwnWeightsStep):
             *self._shape_of_layer([frozen(f"{prefix}.{name}") for name in config.vector_sizes()]),
         )
         return result
+
+    def _logits(self, x: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
+        normal = torch.ops.prge.rms_norm(x, self.frozen.get_buffer(NORM), self.config.norm_eps)
+        scales = self._perturbed_vector(self.head, key, eps, x, sign)
+        logits: Tensor = torch.ops.prge.linear_frozen(normal, self.frozen.get_buffer(self.head), [scales])
+        return logits
 
 
 def stored_tensors(parts: Parts) -> Mapping[str, tuple[Tensor, ...]]:

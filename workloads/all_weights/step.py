@@ -23,19 +23,12 @@ class MezoFullStep(OwnWeightsStep):
     def __init__(self, parts: Parts, shape: Shape) -> None:
         super().__init__(parts, shape, named_weights(parts))
 
-    def _row_losses(self, tokens: Tensor, first: Tensor, labels: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
-        """Returns the losses of a forward pass with W + sign * eps * z, float32 [1, b]."""
-        ops, shape, slots = torch.ops.prge, self.shape, self.trained.slots
-        x = ops.embed_perturbed(tokens, self._weight(TABLE), key, eps, slots[TABLE], sign)
-        bias = self.ends.attention_bias(first, shape.length, 1)
-        for index in range(self.config.layers):
-            x = self._layer(index, x, bias, key, eps, sign)
-        x = self.ends.answer_rows(x, shape.length, shape.answers)
-        normal = ops.rms_norm(x, self._perturbed_vector(NORM, key, eps, x, sign), self.config.norm_eps)
-        head = TABLE if self.config.tie_embeddings else HEAD
-        logits = ops.linear_perturbed(normal, self._weight(head), key, eps, slots[head], sign)
-        losses: Tensor = self.ends.answer_losses(logits, labels)
-        return losses
+    def _embed(self, tokens: Tensor, first: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
+        del first
+        rows: Tensor = torch.ops.prge.embed_perturbed(
+            tokens, self._weight(TABLE), key, eps, self.trained.slots[TABLE], sign
+        )
+        return rows
 
     def _layer(self, index: int, x: Tensor, bias: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
         prefix, config = f"model.layers.{index}", self.config
@@ -57,6 +50,14 @@ class MezoFullStep(OwnWeightsStep):
             *self._shape_of_layer(vectors),
         )
         return result
+
+    def _logits(self, x: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
+        norm, head = self._perturbed_vector(NORM, key, eps, x, sign), self.head
+        normal = torch.ops.prge.rms_norm(x, norm, self.config.norm_eps)
+        logits: Tensor = torch.ops.prge.linear_perturbed(
+            normal, self._weight(head), key, eps, self.trained.slots[head], sign
+        )
+        return logits
 
     def _weight(self, name: str) -> Tensor:
         return self.trained.get_buffer(name)

@@ -7,6 +7,7 @@ are made at once and stand in the model during a pass, and updates are rounded b
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -41,7 +42,7 @@ class AllWeightsReference(Reference):
         state: Mapping[str, Tensor],
         accumulation: Accumulation = Accumulation.FP32,
     ) -> None:
-        super().__init__(workload, config, state, accumulation, exact=True)
+        super().__init__(workload, config, state, accumulation)
         self._state = state
         self._layers = list(self._layers)
         self._slots = {name: slot for slot, name in enumerate(config.tensor_shapes())}
@@ -132,16 +133,14 @@ class ScalesReference(AllWeightsReference):
     What is perturbed is the largest magnitude of a row or block: int8 stores a 127th of it.
     """
 
-    def __init__(
-        self,
-        workload: Workload,
-        config: LlamaConfig,
-        state: Mapping[str, Tensor],
-        accumulation: Accumulation = Accumulation.FP32,
-    ) -> None:
-        self._coded = dict(_matrices(LayeredModel(config, state, workload.quant)))
-        self._parts = {"int8": 127.0, "nf4": 1.0}[workload.quant]
-        super().__init__(workload, config, state, accumulation)
+    @functools.cached_property
+    def _coded(self) -> dict[str, tuple[Tensor, list[Tensor]]]:
+        """Codes and scales of each matrix."""
+        return dict(_matrices(LayeredModel(self.config, self._state, self.workload.quant)))
+
+    @property
+    def _parts(self) -> float:
+        return {"int8": 127.0, "nf4": 1.0}[self.workload.quant]
 
     def _own_places(self) -> Stored:
         """Gives the model tensors of its own in the place of its matrices, and returns them by name."""

@@ -5,7 +5,7 @@ It shares nothing with the program but the model's arithmetic on the way forward
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workloads.lowering.arithmetic_probe import Accumulation
-from workloads.models.config import LlamaConfig
 from workloads.models.weights import ModelWeights
 from workloads.reference.all_weights import AllWeightsReference, ScalesReference
 from workloads.reference.eager import Batch, OnProgress, Reference
@@ -22,19 +21,7 @@ from workloads.workload import Workload
 
 
 class BackpropReference(Reference):
-    """A reference whose steps take the exact derivative; perturbations, seed and eps have no part in it.
-
-    Where the program's kernels multiply float16 weights, all else is float32.
-    """
-
-    def __init__(
-        self,
-        workload: Workload,
-        config: LlamaConfig,
-        state: Mapping[str, Tensor],
-        accumulation: Accumulation = Accumulation.FP32,
-    ) -> None:
-        super().__init__(workload, config, state, accumulation, exact=workload.products != workload.setting.products)
+    """A reference whose steps take the exact derivative; perturbations, seed and eps have no part in it."""
 
     def _steps(
         self, batches: Sequence[Batch], adapter: Tensor, seed: int, lr: float, eps: float, on_progress: OnProgress

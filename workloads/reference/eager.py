@@ -80,7 +80,8 @@ class Reference:
     """A workload's model in the arithmetic of its setting, with weights rounded as the setting stores them.
 
     `accumulation` matters only to fp16. Raises UserError if this host can't model it. With `exact`, only the weights
-    are the setting's: all arithmetic is float32 and nothing else is rounded, so that the loss has a derivative.
+    are the setting's: all arithmetic is float32 and nothing else is rounded, so that the loss has a derivative. So it
+    is where the program's kernels take float16 weights into float32 products.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Reference:
         exact: bool = False,
     ) -> None:
         config.require_length(workload.T, workload.model)
+        exact = exact or workload.products != workload.setting.products
         self.workload, self.config, self._exact = workload, config, exact
         self._method = workload.training_method
         self.layout = layout_of(workload, config)

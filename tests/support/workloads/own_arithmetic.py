@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from suite.measuring.arithmetic import INPUTS, probe_job
 from workloads.lowering.arithmetic_probe import INPUT_SHAPE, PROBE, Accumulation, accumulation_of, export_probe
 
 
@@ -15,27 +16,8 @@ def probe(runner: Path, folder: Path) -> Accumulation | None:
     """Returns what the probe finds where `runner` runs; fails the test with the runner's reason when it doesn't."""
     folder.mkdir(parents=True, exist_ok=True)
     export_probe(folder / PROBE)
-    (folder / "ones.bin").write_bytes(np.ones(INPUT_SHAPE, dtype="<f4").tobytes())
-    ones = {
-        "name": "ones",
-        "dtype": "float32",
-        "shape": list(INPUT_SHAPE),
-        "file": "ones.bin",
-        "offset": 0,
-        "batches": 1,
-    }
-    job = {
-        "schema": 1,
-        "session": "probe",
-        "program": PROBE,
-        "method": "forward",
-        "inputs": [ones],
-        "outputs": {"losses": 0},
-        "warm_up": {"min_steps": 0, "max_steps": 0, "max_seconds": 60.0, "tolerance": 0.04},
-        "steps": 1,
-        "threads": 1,
-    }
-    (folder / "job.json").write_text(json.dumps(job))
+    (folder / INPUTS).write_bytes(np.ones(INPUT_SHAPE, dtype="<f4").tobytes())
+    (folder / "job.json").write_text(json.dumps(probe_job()))
     ended = subprocess.run(
         [str(runner), str(folder / "job.json")], capture_output=True, text=True, timeout=300, check=False
     )
