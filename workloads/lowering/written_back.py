@@ -39,7 +39,7 @@ def written_back(program: ExportedProgram, decompositions: Mapping[Any, Any]) ->
         return None
     order = {node: place for place, node in enumerate(program.graph.nodes)}
     for buffer, write in writes.items():
-        read_later = any(order[user] > order[write] for user in buffer.users)
+        read_later = any(order[user] > order[write] for alias in _aliases(buffer) for user in alias.users)
         if buffer not in buffers or write.users or read_later or not _is_alike(buffer, write.args[1]):
             return None
     return _with_results(program, {buffers[buffer]: write for buffer, write in writes.items()})
@@ -49,6 +49,19 @@ def _buffers(program: ExportedProgram) -> dict[Node, str]:
     """Returns the names of buffers by their placeholders."""
     names = program.graph_signature.inputs_to_buffers
     return {node: names[node.name] for node in program.graph.find_nodes(op="placeholder") if node.name in names}
+
+
+def _aliases(value: Node) -> list[Node]:
+    """Returns a value and what has its memory: its views, and theirs, some of which are items of several."""
+    return [value, *(alias for user in value.users if _is_view(user, value) for alias in _aliases(user))]
+
+
+def _is_view(node: Node, value: Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return node.op == "call_function"  # taking an item
+    given = zip(schema.arguments, node.args, strict=False)
+    return any(argument.alias_info is not None and each is value for argument, each in given)
 
 
 def _needs_nothing(node: Node, decompositions: Mapping[Any, Any]) -> bool:

@@ -64,6 +64,33 @@ def test_operator_to_decompose_is_left_to_torch() -> None:
 
 
 @pytest.mark.parametrize(
+    "view",
+    [lambda total: total.view(-1).view(4, 2), lambda total: total.split(1)[0]],
+    ids=["view of a view", "one of several"],
+)
+def test_view_read_after_the_write_is_left_to_torch(view: Callable[[Tensor], Tensor]) -> None:
+    def write(step: Counting, normal: Tensor) -> None:
+        later = view(step.total)
+        step.total.copy_(normal)
+        step.last.copy_(normal + later.sum())
+
+    assert written_back(exported(write), {}) is None
+
+
+def test_view_read_before_the_write_has_the_old_value() -> None:
+    def write(step: Counting, normal: Tensor) -> None:
+        old = step.total.view(4, 2) + 1
+        step.total.copy_(normal)
+        step.last.copy_(old.view(2, 4))
+
+    found = written_back(exported(write), {})
+    assert found is not None
+    module = found.module()
+    module(torch.ones(2, 4))
+    torch.testing.assert_close(dict(module.named_buffers())["last"], torch.ones(2, 4))
+
+
+@pytest.mark.parametrize(
     "write",
     [
         lambda step, normal: step.total.add_(normal),
