@@ -9,8 +9,9 @@ from typing import Any
 
 from foundation.errors import UserError, listed
 from foundation.text import printable
-from workloads.tasks.rows import DAMAGED_SHARE, Row, Table
+from workloads.tasks.rows import DAMAGED_SHARE
 from workloads.tasks.source import fold_label
+from workloads.tasks.table import Row, Table
 from workloads.tasks.template import Choices, Template, fill
 
 #: The placeholder label of files without labels (test splits).

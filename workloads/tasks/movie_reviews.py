@@ -10,7 +10,7 @@ from collections.abc import Callable
 from foundation.errors import UserError
 from workloads.models.named import PackagedFile
 from workloads.models.zoo import fetch
-from workloads.tasks.rows import Row, Table
+from workloads.tasks.table import Row, Table
 
 PACKAGED = PackagedFile(
     requirement="vaderSentiment==3.3.2",

@@ -13,7 +13,7 @@ from pathlib import Path
 from foundation.errors import UserError, listed
 from foundation.text import printable
 from workloads.tasks.labelled import Labels, label_text
-from workloads.tasks.rows import Table
+from workloads.tasks.table import Table
 from workloads.tasks.template import NUMBERING, Template
 
 #: What plain sentences with a label are taken for if their labels leave it open.

@@ -1,16 +1,14 @@
 """Rows of a data file, whatever its format: TSV, CSV, JSON, JSON Lines or Parquet, as GLUE, SuperGLUE, pandas and
 the Hugging Face datasets write them.
 
-Names of columns are folded to lower case, as one export differs from the next. What lies inside another object is
-called `outer.inner`, and a list of objects is a list for each of their names.
+Names of columns are folded to lower case, as one export differs from the next.
 """
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +17,7 @@ from foundation.foreign_files import open_regular, parse_json, read_regular
 from foundation.text import printable
 from foundation.unavailable import Json
 from workloads.tasks.delimited import Cells, read_csv, read_tsv
+from workloads.tasks.table import MOST_CELLS, MOST_ROWS, Row, Table, is_too_many, require_few, too_many
 
 if TYPE_CHECKING:
     import pyarrow
@@ -26,70 +25,10 @@ if TYPE_CHECKING:
 
 #: Of a large file, this share of rows may be damaged: they are left out and counted. (GLUE's QQP has some.)
 DAMAGED_SHARE = 0.001
-#: Limits of a file; of the published tasks, MNLI is the largest with 0.4 million rows and 80 MB.
+#: Of the published tasks, MNLI is the largest with 80 MB.
 MOST_BYTES = 256 << 20
-MOST_ROWS = 600_000
-MOST_COLUMNS = 1000
-MOST_CELLS = 6_000_000
 MOST_TEXT_CHARS = 1 << 20
 _ROWS_AT_ONCE = 1024
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row: the line or entry it begins in, from 1, and its values by column."""
-
-    line: int
-    values: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Table:
-    """The rows of a file, which errors call `where`; a row is called a `unit`.
-
-    `has_names` is False for a delimited file without a header, whose columns are called 1, 2, ... at first. `notes`
-    are sentences about what was left out.
-    """
-
-    where: str
-    unit: str
-    rows: tuple[Row, ...]
-    has_names: bool = True
-    notes: tuple[str, ...] = ()
-
-    @functools.cached_property
-    def shapes(self) -> tuple[tuple[str, ...], ...]:
-        """The names that rows have, each combination once: in JSON Lines, one row may have others than the next."""
-        return tuple(dict.fromkeys(tuple(row.values) for row in self.rows))
-
-    @functools.cached_property
-    def columns(self) -> tuple[str, ...]:
-        """The names of all columns, in the order in which they first occur."""
-        return tuple(dict.fromkeys(name for shape in self.shapes for name in shape))
-
-    @functools.cached_property
-    def _is_nested(self) -> bool:
-        return any(isinstance(value, dict | list) for row in self.rows for value in row.values.values())
-
-    def unfolded(self, path: str) -> Table:
-        """Returns the table with a row for each object in the lists along `path`, as `passage.questions.answers`."""
-        if not self._is_nested:
-            return self
-        steps = tuple(filter(None, path.split(".")))
-        rows: list[Row] = []
-        cells = 0
-        for row in self.rows:
-            for flat in _unfold(row.values, steps, ""):
-                rows.append(Row(row.line, flat))
-                cells += len(flat)
-                if len(rows) > MOST_ROWS or cells > MOST_CELLS:
-                    raise UserError(f"{self.where}, unfolded, has {_too_many()}: keep a part of it.")
-        return Table(self.where, self.unit, tuple(rows), self.has_names, self.notes)
-
-    def renamed(self, names: Sequence[str]) -> Table:
-        """Returns the table with `names` for the columns 1, 2, ..."""
-        rows = [Row(row.line, dict(zip(names, row.values.values(), strict=True))) for row in self.rows]
-        return Table(self.where, self.unit, tuple(rows), self.has_names, self.notes)
 
 
 def read_table(path: Path, known: Collection[str]) -> Table:
@@ -135,7 +74,7 @@ def _read_text(path: Path) -> str:
 def _delimited(rows: list[Cells], where: str, known: Collection[str]) -> Table:
     if not rows:
         return Table(where, "line", ())
-    _require_few(len(rows), len(rows[0][1]), where)
+    require_few(len(rows), len(rows[0][1]), where)
     header = [cell.strip().casefold() for cell in rows[0][1]]
     has_names = _is_header(header, known)
     names = _distinct(header, where) if has_names else [str(index) for index in range(1, len(header) + 1)]
@@ -179,7 +118,7 @@ def _distinct(names: list[str], where: str) -> list[str]:
 
 def _read_json_lines(text: str, where: str) -> Table:
     rows = []
-    _require_few(text.count("\n"), 1, where)
+    require_few(text.count("\n"), 1, where)
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -203,7 +142,7 @@ def _read_json(text: str, where: str, known: Collection[str]) -> Table:
         return _read_json_lines(text, where)
     try:
         entries = _entries(document, known)
-        _require_few(len(entries), 1, where)
+        require_few(len(entries), 1, where)
     except ValueError as error:
         raise UserError(f"{where} holds {error}: write one object for each example, as in JSON Lines.") from error
     rows = [_row(entry, number, "entry", where) for number, entry in enumerate(entries, start=1)]
@@ -236,8 +175,8 @@ def _entries(document: Json, known: Collection[str]) -> Sequence[Json]:
         if not names & set(known):
             return inner
         indices = dict.fromkeys(index for column in inner for index in column)
-        if len(indices) * len(inner) > MOST_CELLS:
-            raise ValueError(_too_many())
+        if is_too_many(len(indices), len(inner)):
+            raise ValueError(too_many())
         return [{name: column.get(index) for name, column in document.items()} for index in indices]
     return [document]
 
@@ -254,13 +193,19 @@ def _read_parquet(path: Path) -> Table:
     try:
         with open_regular(path, what="a task", limit_bytes=MOST_BYTES, advice="keep a part of it") as stream:
             content = _read_batches(parquet.ParquetFile(stream), str(path))
-        entries = content.to_pylist()
     except OSError as error:
         reason = printable(error.strerror or str(error), 120)
         raise UserError(f"{path} can't be read ({reason}): check the path of the task file.") from error
     except (ValueError, pyarrow.ArrowException) as error:
         raise UserError(
             f"{path} is not a whole Parquet file ({printable(str(error), 120)}): export or copy it again."
+        ) from error
+    _distinct([name.strip().casefold() for name in content.column_names], str(path))
+    try:
+        entries = content.to_pylist()
+    except (ValueError, OverflowError, pyarrow.ArrowException) as error:
+        raise UserError(
+            f"{path} has values that can't be read ({printable(str(error), 120)}): correct or remove their column."
         ) from error
     names = _class_names(content.schema.metadata or {})
     rows = []
@@ -275,7 +220,7 @@ def _read_batches(file: pyarrow.parquet.ParquetFile, where: str) -> pyarrow.Tabl
     import pyarrow
 
     metadata = file.metadata
-    _require_few(metadata.num_rows, metadata.num_columns, where)
+    require_few(metadata.num_rows, metadata.num_columns, where)
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     chunks = [group.column(column).total_uncompressed_size for group in groups for column in range(group.num_columns)]
     batches, size = [], sum(chunks)
@@ -284,30 +229,45 @@ def _read_batches(file: pyarrow.parquet.ParquetFile, where: str) -> pyarrow.Tabl
         raise too_large
     # A text that many rows share is stored once, and could be as long as all of its column.
     rows_at_once = max(1, min(_ROWS_AT_ONCE, MOST_BYTES // max([1, *chunks])))
-    size = 0
+    size = cells = 0
     for batch in file.iter_batches(batch_size=rows_at_once):
-        size += sum(map(_text_bytes, batch.columns))
+        leaves = [leaf for column in batch.columns for leaf in _leaves(column)]
+        size += sum(map(_text_bytes, leaves))
+        cells += sum(map(len, leaves))
         if size > MOST_BYTES:
             raise too_large
+        if cells > MOST_CELLS:
+            raise UserError(f"{where}, with what lies inside its lists, has {too_many()}: keep a part of it.")
         batches.append(batch)
     return pyarrow.Table.from_batches(batches, file.schema_arrow)
 
 
-def _text_bytes(array: pyarrow.Array) -> int:
+def _leaves(array: pyarrow.Array) -> Iterator[pyarrow.Array]:
+    """Yields what lies inside all lists and objects of an array."""
+    import pyarrow
+
+    kind = pyarrow.types
+    if not kind.is_nested(array.type):
+        yield array
+        return
+    if kind.is_map(array.type):
+        inner = [array.keys, array.items]
+    else:
+        inner = array.flatten() if kind.is_struct(array.type) else [array.flatten()]
+    for each in inner:
+        yield from _leaves(each)
+
+
+def _text_bytes(leaf: pyarrow.Array) -> int:
     """Returns how large an array is when each of its texts is there by itself, also those that share one."""
     import pyarrow
     from pyarrow import compute
 
     kind = pyarrow.types
-    if kind.is_list(array.type) or kind.is_large_list(array.type) or kind.is_fixed_size_list(array.type):
-        return _text_bytes(array.flatten())
-    if kind.is_struct(array.type):
-        return sum(map(_text_bytes, array.flatten()))
-    if not kind.is_dictionary(array.type):
-        return int(array.nbytes)
-    if not any(has(array.type.value_type) for has in (kind.is_string, kind.is_large_string, kind.is_binary)):
-        return int(array.nbytes)
-    return int(compute.sum(compute.binary_length(array.dictionary).take(array.indices)).as_py() or 0)
+    texts = (kind.is_string, kind.is_large_string, kind.is_binary, kind.is_large_binary)
+    if not kind.is_dictionary(leaf.type) or not any(is_text(leaf.type.value_type) for is_text in texts):
+        return int(leaf.nbytes)
+    return int(compute.sum(compute.binary_length(leaf.dictionary).take(leaf.indices)).as_py() or 0)
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
@@ -340,52 +300,19 @@ def _row(entry: object, number: int, unit: str, where: str) -> Row:
         raise _too_long(where, unit, number) from error
 
 
-def _require_few(rows: int, columns: int, where: str) -> None:
-    if rows > MOST_ROWS or columns > MOST_COLUMNS or rows * columns > MOST_CELLS:
-        raise UserError(f"{where} has {rows} rows of {columns} columns, {_too_many()}: keep a part of it.")
-
-
-def _too_many() -> str:
-    return f"more than {MOST_ROWS} rows, {MOST_COLUMNS} columns or {MOST_CELLS} cells"
-
-
 def _too_long(where: str, unit: str, number: int) -> UserError:
     return UserError(f"{where}: {unit} {number} has a text of more than {MOST_TEXT_CHARS} characters: shorten it.")
 
 
 def _folded(value: object) -> Any:
-    """Returns the value with all names in lower case, at every level. Raises ValueError for too long a text."""
+    """Returns the value with all names in lower case and bytes as the text that they are, if they are one, at every
+    level. Raises ValueError for too long a text.
+    """
+    if isinstance(value, bytes):
+        with contextlib.suppress(UnicodeDecodeError):
+            value = value.decode()
     if isinstance(value, str) and len(value) > MOST_TEXT_CHARS:
         raise ValueError
     if isinstance(value, dict):
         return {str(name).strip().casefold(): _folded(inner) for name, inner in value.items()}
     return [_folded(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _unfold(value: Mapping[str, Any], path: tuple[str, ...], prefix: str) -> Iterator[dict[str, Any]]:
-    """Yields the flattened value, once for each object in the lists along `path`."""
-    step = path[0] if path and path[0] in value else None
-    flat: dict[str, Any] = {}
-    for name, inner in value.items():
-        if name != step:
-            flat |= _flattened(inner, prefix + name)
-    if step is None:
-        yield flat
-        return
-    items = value[step] if isinstance(value[step], list) else [value[step]]
-    for item in items:
-        if not isinstance(item, dict):
-            yield flat | {prefix + step: item}  # which no template has a use for
-            continue
-        for deeper in _unfold(item, path[1:], f"{prefix}{step}."):
-            yield flat | deeper
-
-
-def _flattened(value: object, name: str) -> dict[str, Any]:
-    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        inner_names = dict.fromkeys(key for item in value for key in item)
-        return {f"{name}.{inner}": [item.get(inner) for item in value] for inner in inner_names}
-    if not isinstance(value, dict):
-        return {name: value}
-    below = [_flattened(inner, f"{name}.{key}") for key, inner in value.items()]
-    return {key: leaf for each in below for key, leaf in each.items()}

@@ -15,8 +15,9 @@ from foundation.errors import UserError, listed
 from workloads.tasks.labelled import LabelledText, check_label_map, labelled_texts
 from workloads.tasks.movie_reviews import movie_reviews
 from workloads.tasks.recognition import DEFAULT, known_columns, laid_out, recognize, require_columns
-from workloads.tasks.rows import Table, read_table, read_tsv_text
+from workloads.tasks.rows import read_table, read_tsv_text
 from workloads.tasks.source import BUILT_IN, MOVIE_REVIEWS, TaskSource
+from workloads.tasks.table import Table
 from workloads.tasks.template import Splits, Template, built_in_templates, load_template
 
 _ENDINGS = (".tsv", ".csv", ".json", ".jsonl", ".parquet", ".txt", ".ndjson")

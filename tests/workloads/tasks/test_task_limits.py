@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow
@@ -11,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from foundation.errors import UserError
-from workloads.tasks import rows
+from workloads.tasks import rows, table
 from workloads.tasks.rows import read_table
 from workloads.tasks.template import load_template
 
@@ -62,22 +63,22 @@ _ENTRY = {"text": "fine", "label": 1}
 def test_more_rows_than_the_limit_are_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str
 ) -> None:
-    monkeypatch.setattr(rows, "MOST_ROWS", 10)
+    monkeypatch.setattr(table, "MOST_ROWS", 10)
     path = write(tmp_path, name, content)
     with pytest.raises(UserError, match="more than 10 rows, 1000 columns"):
         read_table(path, KNOWN).unfolded("text")
 
 
 def test_lists_in_a_wide_row_do_not_multiply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "MOST_CELLS", 5000)
+    monkeypatch.setattr(table, "MOST_CELLS", 5000)
     wide = {f"k{index}": 0 for index in range(100)} | {"questions": [{"text": "a"}] * 100}
-    table = read_table(write(tmp_path, "t.json", json.dumps([wide])), KNOWN)
+    found = read_table(write(tmp_path, "t.json", json.dumps([wide])), KNOWN)
     with pytest.raises(UserError, match=r"unfolded, has more than .* 5000 cells"):
-        table.unfolded("questions")
+        found.unfolded("questions")
 
 
 def test_columns_of_different_rows_do_not_multiply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "MOST_CELLS", 5000)
+    monkeypatch.setattr(table, "MOST_CELLS", 5000)
     columns: dict[str, dict[str, int]] = {"text": {}, "label": {}} | {
         f"c{index}": {f"{index}": 0} for index in range(100)
     }
@@ -120,23 +121,42 @@ def test_what_a_small_parquet_file_holds_is_counted_while_it_is_decompressed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rows, "MOST_BYTES", 1 << 20)
-    table = pyarrow.table({"text": ["x" * 1000] * 100_000, "label": [1] * 100_000})
+    content = pyarrow.table({"text": ["x" * 1000] * 100_000, "label": [1] * 100_000})
     path = tmp_path / "t.parquet"
-    pyarrow.parquet.write_table(table, path, compression="zstd")
+    pyarrow.parquet.write_table(content, path, compression="zstd")
     assert path.stat().st_size < 1 << 20
     with pytest.raises(UserError, match="more than 1048576 bytes, decompressed"):
         read_table(path, KNOWN)
 
 
-@pytest.mark.parametrize("nested", [False, True])
-def test_a_text_that_all_rows_of_a_parquet_file_share_is_not_multiplied_first(tmp_path: Path, nested: bool) -> None:
+_NESTED: dict[str, Callable[[pyarrow.Array], pyarrow.Array]] = {
+    "text": lambda shared: shared,
+    "object": lambda shared: pyarrow.StructArray.from_arrays([shared], ["inner"]),
+    "large list": lambda shared: pyarrow.LargeListArray.from_arrays(range(len(shared) + 1), shared),
+    "list view": lambda shared: pyarrow.ListViewArray.from_arrays(range(len(shared)), [1] * len(shared), shared),
+    "map": lambda shared: pyarrow.MapArray.from_arrays(range(len(shared) + 1), ["a"] * len(shared), shared),
+}
+
+
+@pytest.mark.parametrize("nested", _NESTED.values(), ids=_NESTED.keys())
+def test_a_text_that_all_rows_of_a_parquet_file_share_is_not_multiplied_first(
+    tmp_path: Path, nested: Callable[[pyarrow.Array], pyarrow.Array]
+) -> None:
     """A dictionary holds it once: 2 GB of text in a small file."""
     path, count = tmp_path / "t.parquet", 2000
     indices = pyarrow.array([0] * count, pyarrow.int32())
     shared = pyarrow.DictionaryArray.from_arrays(indices, pyarrow.array(["x" * (1 << 20)]))
-    text = pyarrow.StructArray.from_arrays([shared], ["inner"]) if nested else shared
-    pyarrow.parquet.write_table(pyarrow.table({"text": text, "label": [0] * count}), path, compression="zstd")
+    content = pyarrow.table({"text": nested(shared), "label": [0] * count})
+    pyarrow.parquet.write_table(content, path, compression="zstd")
     assert path.stat().st_size < 1 << 20
     with pytest.raises(UserError, match="bytes, decompressed: keep a part of it"):
         read_table(path, KNOWN)
     assert pyarrow.default_memory_pool().max_memory() < 4 * rows.MOST_BYTES
+
+
+def test_what_lies_inside_lists_of_a_parquet_file_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "MOST_CELLS", 10_000)
+    path = tmp_path / "t.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["x"], "label": [[True] * 20_000]}), path)
+    with pytest.raises(UserError, match="with what lies inside its lists, has more than"):
+        read_table(path, KNOWN)
