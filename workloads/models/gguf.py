@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from workloads.models.config import BIASES, HEAD_NORMS, RESULT_NORMS, LayerForm,
 from workloads.models.families import with_scaled_embedding
 from workloads.models.gguf_header import GgufHeader, TensorPlace, read_header
 from workloads.models.gguf_metadata import Metadata, read_tokenizer, require_plain
+from workloads.models.rope import rope_of
 from workloads.models.weights import (
     Digest,
     LazyTensors,
@@ -216,7 +216,7 @@ def _config(metadata: Metadata, tensors: Mapping[str, TensorPlace]) -> LlamaConf
                 f"{metadata.path}: {kind}.{key} is {size}, but only {head_dim}, the size of a head, is supported."
             )
     embedding = tensors.get("model.embed_tokens.weight")
-    theta = metadata.number(f"{kind}.rope.freq_base", default=10_000.0)
+    rope = _rope(metadata, kind, head_dim, tensors.get(DIVISORS))
     window = integer("attention.sliding_window", default=0)
     by_width = architecture.scales_by_width == layers and hidden != heads * head_dim
     return LlamaConfig(
@@ -227,7 +227,7 @@ def _config(metadata: Metadata, tensors: Mapping[str, TensorPlace]) -> LlamaConf
         heads=heads,
         kv_heads=integer("attention.head_count_kv", default=heads),
         head_dim=head_dim,
-        rope_theta=theta,
+        rope_theta=rope.theta,
         norm_eps=metadata.number(f"{kind}.attention.layer_norm_rms_epsilon", default=1e-5),
         tie_embeddings="lm_head.weight" not in tensors,
         max_positions=integer("context_length"),
@@ -235,49 +235,43 @@ def _config(metadata: Metadata, tensors: Mapping[str, TensorPlace]) -> LlamaConf
             vectors=architecture.vectors,
             gate=architecture.gate,
             query_scale=(hidden / heads) ** -0.5 if by_width else None,
-            ropes=_ropes(
-                metadata, kind, Rope(theta, _divisors(metadata, kind, head_dim, tensors.get(DIVISORS))), layers
-            ),
+            ropes=_ropes(metadata, kind, rope, head_dim, layers),
             window=window or None,
         ),
     )
 
 
-def _ropes(metadata: Metadata, kind: str, rope: Rope, layers: int) -> tuple[Rope | None, ...]:
+def _ropes(metadata: Metadata, kind: str, rope: Rope, head_dim: int, layers: int) -> tuple[Rope | None, ...]:
     """Returns the rotary positions of each layer, nothing if all have a base alone."""
-    architecture = ARCHITECTURES[kind]
+    architecture, path = ARCHITECTURES[kind], metadata.path
     if architecture.without_rotary is not None:
         return tuple(None if (layer + 1) % architecture.without_rotary == 0 else rope for layer in range(layers))
     if architecture.full_every is not None:
         every = metadata.integer(f"{kind}.attention.sliding_window_pattern", default=architecture.full_every)
         if every < 1:
-            raise UserError(f"{metadata.path}: {kind}.attention.sliding_window_pattern is {every}, not 1 or more.")
-        local = Rope(metadata.number(f"{kind}.rope.freq_base_swa", default=10_000.0))
+            raise UserError(f"{path}: {kind}.attention.sliding_window_pattern is {every}, not 1 or more.")
+        local = rope_of({}, metadata.number(f"{kind}.rope.freq_base_swa", default=10_000.0), head_dim, path)
         return tuple(local if (layer + 1) % every else rope for layer in range(layers))
     return (rope,) * layers if rope.divisors else ()
 
 
-def _divisors(metadata: Metadata, kind: str, head_dim: int, stored: TensorPlace | None) -> tuple[float, ...]:
-    """Returns by what the frequencies are divided, nothing if by 1."""
+def _rope(metadata: Metadata, kind: str, head_dim: int, stored: TensorPlace | None) -> Rope:
+    """Returns the rotary positions of layers that see all positions; `stored` divides what the keys say once more."""
     path, scaling = metadata.path, metadata.optional(f"{kind}.rope.scaling.type")
-    factor = metadata.number(f"{kind}.rope.scaling.factor", default=1.0)
-    if (
-        scaling not in (None, "none", "linear")
-        or (scaling != "linear" and factor != 1.0)
-        or not 1.0 <= factor < math.inf
-    ):
-        raise UserError(
-            f"{path}: {kind}.rope.scaling.type is {str(scaling)[:40]!r} with the factor {factor:g}, which is not "
-            "supported: use a model without it, or with 'linear' and a factor of 1 or more."
-        )
+    parameters = {
+        "rope_type": "default" if scaling in (None, "none") else scaling,
+        "factor": metadata.number(f"{kind}.rope.scaling.factor", default=1.0),
+    }
+    rope = rope_of(parameters, metadata.number(f"{kind}.rope.freq_base", default=10_000.0), head_dim, path)
     if stored is None:
-        return () if factor == 1.0 else (factor,) * (head_dim // 2)
+        return rope
     if stored.type.name != "F32" or stored.shape != (head_dim // 2,):
         raise UserError(
             f"{path}: {DIVISORS} has the shape {stored.shape} and the type {stored.type.name}, but heads of "
             f"{head_dim} need {head_dim // 2} values of type F32: fetch the file again."
         )
-    return tuple(factor * float(value) for value in stored.read())
+    divisors = rope.divisors or (1.0,) * (head_dim // 2)
+    return Rope(rope.theta, tuple(one * float(other) for one, other in zip(divisors, stored.read(), strict=True)))
 
 
 def _architecture(metadata: Metadata) -> tuple[str, Architecture]:

@@ -17,7 +17,7 @@ _LLAMA3 = ("factor", "low_freq_factor", "high_freq_factor", "original_max_positi
 
 
 def rope_of(parameters: Mapping[str, Any], theta: float, head_dim: int, where: Path) -> Rope:
-    """Returns the rotary positions of `rope_parameters` or `rope_scaling` in a config.json.
+    """Returns the rotary positions of `rope_parameters` or `rope_scaling` in a config.json, or their like in GGUF.
 
     `theta` is the base where `parameters` have none. Raises `UserError` for a scaling that is not supported, that
     lacks a number, or of heads that no model has.
@@ -40,7 +40,7 @@ def rope_of(parameters: Mapping[str, Any], theta: float, head_dim: int, where: P
     numbers = [_number(parameters.get(name), name, where) for name in names]
     half = head_dim // 2
     if kind == "linear":
-        return Rope(base, (numbers[0],) * half)
+        return Rope(base, () if numbers[0] == 1.0 else (numbers[0],) * half)
     return Rope(base, llama3_divisors(base, half, *numbers))
 
 

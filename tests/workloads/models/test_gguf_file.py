@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,16 +111,33 @@ def test_other_architecture_is_refused(write_gguf: WriteGguf) -> None:
         load_gguf("small", write_gguf(architecture="gemma2"))
 
 
+def scale_linearly(writer: gguf.GGUFWriter, factor: float) -> None:
+    writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+    writer.add_rope_scaling_factor(factor)
+
+
+def wide_heads(writer: gguf.GGUFWriter) -> None:
+    scale_linearly(writer, 2.0)
+    for add in (writer.add_key_length, writer.add_value_length):
+        add(2**32 - 2)
+
+
 REFUSED: dict[str, tuple[Callable[[gguf.GGUFWriter], None], str]] = {
     "experts": (lambda writer: writer.add_expert_count(8), "expert_count is '8'"),
     "rope scaling": (
         lambda writer: writer.add_rope_scaling_type(gguf.RopeScalingType.YARN),
-        "scaling.type is 'yarn' with the factor 1, which is not supported",
+        r"asks for 'yarn' rotary scaling, which is not supported: use a model with one of default, linear",
     ),
     "a factor of no scaling": (
         lambda writer: writer.add_rope_scaling_factor(4.0),
-        "scaling.type is 'None' with the factor 4, which is not supported",
+        "has a rotary factor of an unknown type",
     ),
+    "a factor of nothing": (
+        lambda writer: scale_linearly(writer, 0.0),
+        "factor is 0.0, but it must be a number above 0",
+    ),
+    "a factor without end": (lambda writer: scale_linearly(writer, math.inf), "factor is inf, but it must be a number"),
+    "stretched positions of too wide heads": (wide_heads, "heads of 4294967294 values, more than 16384"),
     "capped logits": (
         lambda writer: writer.add_final_logit_softcapping(30.0),
         "llama.final_logit_softcapping is '30.0'",
