@@ -59,8 +59,8 @@ def recognize(
         return DEFAULT
     by_name = [name for name in left if _labels(table, exact[name]) <= set(exact[name].candidates)]
     left = by_name or left
-    first = exact[left[0]]
-    if all((exact[name].prompt, exact[name].candidates) == (first.prompt, first.candidates) for name in left):
+    readings = [_reading(laid_out(table, exact[name]), exact[name], renamed) for name in left]
+    if all(reading == readings[0] for reading in readings):
         return left[0]
     raise UserError(f"{table.where} can be read with the templates {', '.join(left)}: choose one with --template.")
 
@@ -143,6 +143,13 @@ def _knows_labels(table: Table, template: Template, renamed: Mapping[str, str]) 
     return template.choices is not None or {labels.name(value) for value in _labels(table, template)} <= set(
         template.candidates
     )
+
+
+def _reading(table: Table, template: Template, renamed: Mapping[str, str]) -> tuple[object, ...]:
+    """Returns all by which templates with the same columns differ: MNLI's 1 is neutral, CB's a contradiction."""
+    labels = Labels(template, renamed)
+    meanings = {value: labels.name(value) for value in _labels(table, template)}
+    return template.prompt, template.candidates, meanings
 
 
 def _words(path: Path) -> set[str]:

@@ -51,6 +51,11 @@ EXPORTS: dict[str, tuple[dict[str, list[Any]], list[str] | None]] = {
          "idx": [0, 1, 2], "label": [0, 1, 2]},
         ["entailment", "contradiction", "neutral"],
     ),
+    "mnli": (
+        {"premise": ["It rained."] * 3, "hypothesis": ["It was wet.", "It was May.", "It was dry."],
+         "label": [0, 1, 2], "idx": [0, 1, 2]},
+        ["entailment", "neutral", "contradiction"],
+    ),
     "wic": (
         {"word": ["bank"] * 2, "sentence1": ["The bank paid."] * 2, "sentence2": ["A bank closed.", "Go to the bank."],
          "start1": [4, 4], "start2": [2, 10], "end1": [8, 8], "end2": [6, 14], "idx": [0, 1], "label": [1, 0]},

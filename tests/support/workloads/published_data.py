@@ -153,6 +153,11 @@ EXPECTED: dict[str, tuple[str, tuple[str, ...], list[int]]] = {
         ("Yes", "No", "Maybe"),
         [0, 1, 2],
     ),
+    "mnli": (
+        'It rained.\nCan we infer that "It was wet"? Yes, No, or Maybe?\n',
+        ("Yes", "No", "Maybe"),
+        [0, 2, 1],
+    ),
     "wic": (
         "The bank paid.\nA bank closed.\n"
         'Does the word "bank" have the same meaning in these two sentences? Yes or No?\n',
