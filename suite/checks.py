@@ -4,15 +4,17 @@ Sampling: sessions with and without the sampler in turn, and the ratio of their 
 
 Gradients: projected gradients from a device beside the exact derivative. With a learning rate of 0 each step draws
 other perturbations and changes nothing, so that the losses of a session on one batch are those of many perturbations of
-one adapter, which is zero. The exact derivative comes from the host, in float32 and by backpropagation: of the model's
-own weights, and of those of the setting.
+one adapter: a zero one, or one that was trained. The exact derivative comes from the host, in float32 and by
+backpropagation: of the model's own weights, and of those of the setting.
 """
 
 from __future__ import annotations
 
+import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ from suite.display import Display
 from suite.errors import SuiteError
 from suite.home import Home
 from suite.measuring.deployment import deploy_program, deploy_runner
+from suite.measuring.job import write_state
 from suite.measuring.orchestrate import prepare_host
 from suite.measuring.sensor_plan import sensor_plan
 from suite.measuring.session import SessionOrder, run_session
@@ -140,27 +143,46 @@ class GradientQuality:
 
 
 def check_gradients(
-    plan: Plan, sizes: Sequence[float], perturbations: int, entry: DeviceEntry, home: Home, display: Display
+    plan: Plan,
+    sizes: Sequence[float],
+    perturbations: int,
+    adapter: Path | None,
+    entry: DeviceEntry,
+    home: Home,
+    display: Display,
 ) -> Iterator[GradientQuality]:
     """Yields the quality of each setting of the plan at each eps of `sizes`, from at least so many perturbations.
 
-    Raises SuiteError if a session is not valid, DeviceError if the device fails, and what `prepare_host` raises.
+    They are those of `adapter`, a PEFT folder, or of a zero adapter. Raises SuiteError if a session is not valid,
+    DeviceError if the device fails, UserError for an adapter of another workload, and what `prepare_host` raises.
     """
     preparation, runners = prepare_host(RunPlan((plan,)), [entry], home, display, references=False)
     steps = max(1, -(-perturbations // plan.q))
     with display.waiting("computing the exact derivatives"):
-        of_model, *of_settings = _exact_derivatives(plan, preparation.prepared, _WARM_UP_STEPS + steps, display)
-    with connect(entry, home.locks) as device:
+        around = None if adapter is None else _read_adapter(adapter, preparation.prepared[0])
+        of_model, *of_settings = _exact_derivatives(plan, preparation.prepared, around, _WARM_UP_STEPS + steps, display)
+    with connect(entry, home.locks) as device, tempfile.TemporaryDirectory() as folder:
+        state = None if around is None else Path(folder) / "start.safetensors"
+        if around is not None and state is not None:
+            write_state(around, state)
         runner = runners.for_device(device, device.facts().machine, display.note)
         deploy_runner(device, runner)
         for prepared, of_weights in zip(preparation.prepared, of_settings, strict=True):
             deploy_program(device, prepared.artifact)
             for eps in sizes:
-                losses = _losses(device, runner, _still(prepared, eps, steps), home, display)
+                losses = _losses(device, runner, _still(prepared, eps, steps), state, home, display)
                 yield compare_gradients(prepared.workload.quant, eps, losses, of_model, of_weights)
 
 
-def _exact_derivatives(plan: Plan, settings: Sequence[Prepared], steps: int, display: Display) -> Array:
+def _read_adapter(folder: Path, prepared: Prepared) -> NDArray[np.float32]:
+    from workloads.export.peft_folder import read_peft_folder  # takes seconds to import: only where it is used
+
+    return read_peft_folder(prepared.workload, prepared.plan.config, folder)
+
+
+def _exact_derivatives(
+    plan: Plan, settings: Sequence[Prepared], adapter: NDArray[np.float32] | None, steps: int, display: Display
+) -> Array:
     """Returns those of the fp32 model, then those with each setting's weights -> float64 [1 + settings, steps, q]."""
     from workloads.reference.eager import Batch, Reference  # takes seconds to import: only where it is used
 
@@ -168,7 +190,7 @@ def _exact_derivatives(plan: Plan, settings: Sequence[Prepared], steps: int, dis
     batch = Batch(data.tokens[0], data.first[0], data.labels[0])
     workloads = [item.workload for item in settings]
     gradients = [
-        Reference(workload, weights.config, weights.state, exact=True).gradient(batch)
+        Reference(workload, weights.config, weights.state, exact=True).gradient(batch, adapter)
         for workload in (replace(workloads[0], quant="fp32"), *workloads)
     ]
     return derivatives_along(gradients, plan.seed, steps, plan.q)
@@ -217,10 +239,12 @@ def _first_of(data: TaskBatches) -> TaskBatches:
     return replace(data, **parts)
 
 
-def _losses(device: Device, runner: BuiltRunner, prepared: Prepared, home: Home, display: Display) -> Array:
+def _losses(
+    device: Device, runner: BuiltRunner, prepared: Prepared, state: Path | None, home: Home, display: Display
+) -> Array:
     """Runs one session and returns its losses -> float64 [steps, 2, q]."""
     name = f"gradient-{uuid.uuid4().hex[:12]}"
-    order = SessionOrder(name, prepared, runner, home.session_log("gradients", name))
+    order = SessionOrder(name, prepared, runner, home.session_log("gradients", name), state_before=state)
     label = f"{prepared.workload.quant}, eps {prepared.training.eps:g}"
     with display.steps(label, prepared.plan.steps) as on_step:
         record, validity = run_session(device, order, (), sensor_plan(Discovery()), on_step)

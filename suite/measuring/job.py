@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save
 
 from devices.access.connect import Device
 from devices.deployment.built_runner import BuiltRunner
@@ -227,6 +228,20 @@ def _kept_inputs(written: Path) -> Path:
     with written.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return written.replace(written.with_name(f"inputs-{digest[:16]}.bin"))
+
+
+def write_state(adapter: NDArray[np.float32], path: Path) -> None:
+    """Writes a state in which a program has `adapter`, float32 [n]; what else it remembers starts at zero.
+
+    Raises StoreError if the disk can't take it.
+    """
+    try:
+        write_atomic(path, save({"adapter": adapter}))
+    except OSError as error:
+        raise StoreError(
+            f"the state to start from cannot be written to {path} ({error.strerror}, error {error.errno}): free space "
+            "or make the folder writable, then repeat the command, a training with `suite train --resume`"
+        ) from error
 
 
 def _take_state(device: Device, folder: str, destination: Path) -> None:

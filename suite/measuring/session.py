@@ -43,7 +43,8 @@ _MOST_ATTEMPTS = 3
 class SessionOrder:
     """What to run: a prepared workload on a device where runner and program are deployed already.
 
-    `check_stop` raises when the session is to be given up; it is called several times a second.
+    `check_stop` raises when the session is to be given up; it is called several times a second. `state_before` is a
+    file of this host with the state to start from, instead of a zero adapter.
     """
 
     session_id: str
@@ -52,6 +53,7 @@ class SessionOrder:
     log: Path
     throttle_notes: tuple[str, ...] = ()
     check_stop: Callable[[], None] = lambda: None
+    state_before: Path | None = None
 
 
 def run_session(
@@ -84,6 +86,7 @@ def _job(order: SessionOrder, lasting_s: float) -> Job:
         warm_up=(_FEWEST_WARM_UP_STEPS, plan.max_warm_up_steps),
         least_seconds=lasting_s,
         timeout_s=lasting_s + longest_s(plan.max_warm_up_steps + plan.steps, prepared.estimate.flops_per_step),
+        state_before=order.state_before,
         check_stop=order.check_stop,
     )
 

@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load_file
 
-from foundation.atomic import write_atomic
 from foundation.errors import UserError
 from reports.model.training import Training
-from suite.errors import StoreError
 from suite.home import Home
+from suite.measuring.job import write_state
 from suite.preparing.preparation import Prepared
 from suite.training.plan import TrainingPlan
 from workloads.export.peft_folder import read_peft_folder, write_peft_folder
@@ -65,20 +64,6 @@ def adapter_of(checkpoint: Checkpoint, method: Method, lr: float) -> Float32Arra
         return updated(load_file(checkpoint.path), method, lr)
     except (OSError, SafetensorError, KeyError) as error:
         raise UserError(f"the checkpoint {checkpoint.path} can't be read ({error}): start a new training.") from error
-
-
-def write_state(adapter: Float32Array, path: Path) -> None:
-    """Writes a state that starts a training from `adapter`; what else a program remembers starts at zero.
-
-    Raises StoreError if the disk can't take it.
-    """
-    try:
-        write_atomic(path, save({"adapter": adapter}))
-    except OSError as error:
-        raise StoreError(
-            f"the state to start from cannot be written to {path} ({error.strerror}, error {error.errno}): free space "
-            "or make the folder writable, then go on with `suite train --resume`"
-        ) from error
 
 
 def write_adapter(training: Training, home: Home, folder: Path) -> None:

@@ -141,6 +141,22 @@ def test_projected_gradients_are_compared_with_the_exact_derivative(bench: Bench
     assert found["nf4", 1e-3]["correlation"] < 0.99 < found["fp32", 1e-3]["correlation"]
 
 
+def test_projected_gradients_of_a_trained_adapter_are_compared_with_its_own_derivative(
+    bench: Bench, tmp_path: Path
+) -> None:
+    steps = ("--steps", "4", "--eval-every", "4", "--examples", "8", "--lr", "0.1")
+    trained = bench("train", "--device", "local", *SHAPE, "--quant", "fp32", *steps, "--json")
+    assert trained.code == 0, trained.err
+    folder = tmp_path / "adapter"
+    assert bench("adapters", "export", trained.document["trainings"][0]["training_id"], str(folder)).code == 0
+    more = ("--quant", "fp32", "--eps", "1e-3", "--perturbations", "12", "--json")
+    untrained, around = (bench("check", "--gradient", *SHAPE, *more, *of) for of in ((), ("--adapter", str(folder))))
+    assert around.code == 0, around.err
+    (before,), (after,) = untrained.document, around.document
+    assert after["own_correlation"] > 0.999
+    assert after["difference"] != pytest.approx(before["difference"], rel=0.01)
+
+
 def _numbers(document: Any) -> Iterator[float]:
     """All numbers of a document, however deep."""
     if isinstance(document, dict):

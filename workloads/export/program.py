@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from foundation.errors import UserError
 from workloads.lowering.delegation import delegate
+from workloads.lowering.shared_delegate import delegate_layers
 from workloads.lowering.stored_constants import StoredConstants
-from workloads.lowering.trained_layers import delegate_layers
 from workloads.methods.adapter import adapt, frozen_a
 from workloads.methods.blocks import FrozenHeadBlock, FrozenLayerBlock, HeadBlock, LayerBlock
 from workloads.methods.layer_backward import LayerBackward

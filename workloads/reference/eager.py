@@ -132,12 +132,13 @@ class Reference:
         """Returns the losses that step `step` would have without any earlier update."""
         return self._step(torch.zeros(adapter_values(self.layout)), batch, step, seed, eps, on_progress)[0]
 
-    def gradient(self, batch: Batch) -> NDArray[np.float32]:
-        """Returns the derivative of the loss by each value of a zero adapter -> float32 [n], by backpropagation.
+    def gradient(self, batch: Batch, adapter: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Returns the derivative of the loss by each value of `adapter`, or of a zero one -> float32 [n].
 
-        For an exact reference.
+        By backpropagation, for an exact reference.
         """
-        found = self.loss_and_gradient(torch.zeros(adapter_values(self.layout)), batch, _nobody_watches)[1]
+        values = torch.zeros(adapter_values(self.layout)) if adapter is None else torch.from_numpy(adapter)
+        found = self.loss_and_gradient(values, batch, _nobody_watches)[1]
         gradient: NDArray[np.float32] = found.numpy()
         return gradient
 

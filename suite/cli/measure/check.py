@@ -8,25 +8,26 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from devices.inventory.entry import DeviceEntry
 from foundation.errors import UserError
 from suite.cli.options import inventory_option, open_inventory
 from suite.cli.output import print_json, print_plain
+from suite.cli.workload_options import check_inputs, plan_of, shape_options
 from suite.display import Display
 from suite.errors import ExitCode
-from suite.home import Home, in_use
+from suite.home import in_use
 from suite.planning import forecast
-from suite.planning.plan import Plan, RunPlan
+from suite.planning.plan import RunPlan
+from workloads.method import METHODS
 from workloads.quantize.settings import DEFAULT_SETTINGS
 
 if TYPE_CHECKING:
-    from suite.checks import GradientQuality
+    from suite.checks import GradientQuality, Overhead
 
 _SIZES = "1e-1,3e-2,1e-2,3e-3,1e-3"
 _CHECKOUT = Path(__file__).parents[3]
@@ -40,19 +41,21 @@ def _numbers(_context: click.Context, _parameter: click.Parameter, value: str) -
 
 
 @click.command()
+@shape_options
 @click.option("--overhead", is_flag=True, help="What the sampler costs: sessions with and without it, in turn.")
 @click.option("--gradient", is_flag=True, help="How projected gradients agree with the exact derivative, by eps.")
 @click.option("--device", "selection", default="local", show_default=True, help="One device of the inventory.")
-@click.option("--model", default="smollm2-135m", show_default=True, help="The model whose steps are checked.")
-@click.option("--weights", help="Hugging Face folder or GGUF file with the model's weights.")
 @click.option("--quant", help="Setting whose steps are timed, int8-dynamic by default; for --gradient a list.")
-@click.option("-q", "q", default=4, show_default=True, help="Queries of a step.")
-@click.option("-b", "b", default=4, show_default=True, help="Rows of a batch.")
-@click.option("-T", "T", default=64, show_default=True, help="Tokens of a row.")
 @click.option("--sessions", default=5, show_default=True, help="Sessions with the sampler and sessions without.")
 @click.option("--steps", default=10, show_default=True, help="Measured steps of such a session.")
 @click.option("--perturbations", default=64, show_default=True, help="Of each setting and eps, at least.")
 @click.option("--eps", "sizes", default=_SIZES, show_default=True, callback=_numbers, help="Sizes of perturbations.")
+@click.option(
+    "--adapter",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="A PEFT adapter whose gradients to take, of a training in progress, say; zero without.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
 def check(
@@ -62,6 +65,7 @@ def check(
     quant: str | None,
     perturbations: int,
     sizes: Sequence[float],
+    adapter: Path | None,
     as_json: bool,
     inventory_path: Path,
     **settings: Any,
@@ -71,9 +75,12 @@ def check(
     \b
     suite check --overhead --device local --quant nf4
     suite check --gradient --device jetson --quant fp16,int8 --eps 1e-2,1e-3
+    suite check --gradient --device jetson --quant fp16 --adapter FOLDER
     """
     if overhead == gradient:
         raise UserError("Nothing to check is named, or too much: add --overhead or --gradient.")
+    if adapter is not None and not gradient:
+        raise UserError("--adapter is for --gradient: leave it out, or check gradients.")
     if perturbations < 3:
         raise UserError(f"--perturbations is {perturbations}, but a correlation needs 3: give 3 or more.")
     inventory, home = open_inventory(inventory_path)
@@ -84,18 +91,21 @@ def check(
     quants = tuple(part.strip() for part in (quant or default).split(","))
     if overhead and len(quants) != 1:
         raise UserError(f"--overhead times the steps of one setting, and {len(quants)} are named: name one.")
-    plan = Plan(devices=(entries[0].name,), quants=quants, **settings)
+    plan = plan_of((entries[0].name,), {**settings, "quants": quants, "method": METHODS[0]})
+    for eps in sizes:
+        dataclasses.replace(plan, eps=eps)  # refuses what no program can compute with
     forecast.check(RunPlan((plan,)), inventory)
-    if gradient:
-        for eps in sizes:
-            dataclasses.replace(plan, eps=eps)  # refuses what no program can compute with
-        with in_use(home):
-            found = _print_gradients(plan, sizes, perturbations, entries[0], home, as_json)
-        return ExitCode.OK if len(found) == len(quants) else ExitCode.INCOMPLETE
-    from suite.checks import sampler_overhead  # takes more than a second to load
+    check_inputs(RunPlan((plan,)))
+    from suite import checks  # takes more than a second to load
 
     with in_use(home):
-        cost = sampler_overhead(plan, entries[0], home, Display())
+        if overhead:
+            return _print_overhead(checks.sampler_overhead(plan, entries[0], home, Display()), as_json)
+        found = checks.check_gradients(plan, sizes, perturbations, adapter, entries[0], home, Display())
+        return _print_gradients(found, quants, as_json)
+
+
+def _print_overhead(cost: Overhead, as_json: bool) -> int:
     if as_json:
         print_json(dataclasses.asdict(cost))
     else:
@@ -103,20 +113,19 @@ def check(
     return ExitCode.OK
 
 
-def _print_gradients(
-    plan: Plan, sizes: Sequence[float], perturbations: int, entry: DeviceEntry, home: Home, as_json: bool
-) -> set[str]:
-    """Prints a line as soon as it is known, or one document at the end; returns the settings of which there are any."""
-    from suite.checks import check_gradients  # takes more than a second to load
-
+def _print_gradients(qualities: Iterable[GradientQuality], quants: Sequence[str], as_json: bool) -> int:
+    """Prints a line as soon as it is known, or one document at the end; returns the exit code: incomplete unless there
+    is one of each setting.
+    """
     found: list[GradientQuality] = []
-    for quality in check_gradients(plan, sizes, perturbations, entry, home, Display()):
+    for quality in qualities:
         found.append(quality)
         if not as_json:
             print_plain(str(quality))
     if as_json:
         print_json([dataclasses.asdict(quality) for quality in found])
-    return {quality.quant for quality in found}
+    complete = {quality.quant for quality in found} == set(quants)
+    return ExitCode.OK if complete else ExitCode.INCOMPLETE
 
 
 @click.group("selftest")
