@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from foundation.errors import UserError
 from suite.planning.plan import Plan
+from suite.preparing.exporting import Order
 from suite.preparing.preparation import Inputs, load_inputs, workloads_of
 from workloads.export.artifact import ArtifactCache
-from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.reference.expected_losses import ReferenceLosses
 from workloads.reference.losses import reference_losses
 
@@ -44,44 +44,63 @@ def main(arguments: Sequence[str]) -> None:
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    plan = inputs = None
+    loaded = Loaded()
     for line in sys.stdin:
-        order = json.loads(line)
         try:
-            if inputs is None or plan != order["plan"]:
-                plan = order["plan"]
-                # The command that starts this process has reported all notes.
-                inputs = load_inputs(Plan.from_document(plan), lambda _note: None)
-            answer = _export(Plan.from_document(plan), order, inputs, cache, answers)
+            order = Order.from_line(line)
+            answer = _export(order, loaded.inputs_of(order.plan), cache, answers)
         except UserError as error:
             answer = {"user_error": str(error)}
         _write_answer(answers, answer)
 
 
-def _export(
-    plan: Plan, order: Mapping[str, Any], inputs: Inputs, cache: ArtifactCache, answers: TextIO
-) -> dict[str, Any]:
+class Loaded:
+    """The inputs of the last plan, for its next setting; a plan of the same model takes over the weights."""
+
+    def __init__(self) -> None:
+        self._plan: Plan | None = None
+        self._inputs: Inputs | None = None
+
+    def inputs_of(self, plan: Plan) -> Inputs:
+        """Returns the inputs of a plan. Raises the UserErrors of `load_inputs`, each time that they are asked for."""
+        if self._inputs is not None and self._plan == plan:
+            return self._inputs
+        weights = None
+        if self._inputs is not None and self._plan is not None and _model_of(self._plan) == _model_of(plan):
+            weights = self._inputs.weights
+        # Two models may have no room beside each other, and a plan without inputs must not be taken for the last one.
+        self._plan = self._inputs = None
+        # The command that starts this process has reported all notes.
+        self._inputs = load_inputs(plan, lambda _note: None, weights=weights)
+        self._plan = plan
+        return self._inputs
+
+
+def _model_of(plan: Plan) -> tuple[str, str | None]:
+    return plan.model, plan.weights
+
+
+def _export(order: Order, inputs: Inputs, cache: ArtifactCache, answers: TextIO) -> dict[str, Any]:
     """Exports what is missing; returns the reference losses, none if the order names no accumulation."""
-    quant, accumulation = order["quant"], order["accumulation"]
-    workload = next(item for item in workloads_of(plan, inputs.data) if item.quant == quant)
-    progress = Progress(answers, f"{workload.model} {quant}")
+    workload = next(item for item in workloads_of(order.plan, inputs.data) if item.quant == order.quant)
+    progress = Progress(answers, f"{workload.model} {workload.quant}")
     weights = replace(
         inputs.weights, state=WatchedTensors(inputs.weights.state, inputs.weights.config.layers, progress)
     )
     artifact = cache.export(workload, weights)
-    if accumulation is None:
+    if order.accumulation is None:
         return asdict(ReferenceLosses(()))
     _give_memory_back()  # the reference needs the room
-    progress.begin(f"reference losses of {workload.model} {quant}")
+    progress.begin(f"reference losses of {workload.model} {workload.quant}")
     found = reference_losses(
         artifact,
         workload,
         weights,
         inputs.data,
-        plan.training(workload.setting),
+        order.plan.training(workload.setting),
         workload.reference_steps,
         lambda done: progress(f"{done:.0%}"),
-        Accumulation(accumulation),
+        order.accumulation,
     )
     return asdict(found)
 

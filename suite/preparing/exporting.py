@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,28 @@ Notify = Callable[[str], None]
 
 _LOG_TAIL_BYTES = 4096
 _GRACE_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """A setting of a plan to be exported if it is missing.
+
+    `accumulation` is that of the device whose reference losses are asked for, None for none.
+    """
+
+    plan: Plan
+    quant: str
+    accumulation: Accumulation | None
+
+    def line(self) -> str:
+        """Returns the order as the exporting process reads it."""
+        return json.dumps({field.name: getattr(self, field.name) for field in fields(self)}, default=Plan.document)
+
+    @classmethod
+    def from_line(cls, line: str) -> Order:
+        """Reverses `line`. Raises the UserErrors of a plan."""
+        plan, quant, accumulation = (json.loads(line)[field.name] for field in fields(cls))
+        return cls(Plan.from_document(plan), quant, None if accumulation is None else Accumulation(accumulation))
 
 
 @contextlib.contextmanager
@@ -61,9 +84,7 @@ class Exporter:
         They are those of a device with `accumulation`; None for none yet. `on_progress` gets a line now and then.
         Raises UserError for what the user can fix, SuiteError if the process dies."""
         process = self._process or self._start()
-        answer = self._ask(
-            process, {"plan": plan.document(), "quant": quant, "accumulation": accumulation}, on_progress
-        )
+        answer = self._ask(process, Order(plan, quant, accumulation), on_progress)
         if answer is None:
             code, self._process = process.wait(), None  # the next setting gets a new one
             ArtifactCache(self.artifacts).remove_abandoned()
@@ -112,12 +133,12 @@ class Exporter:
             )
         return self._process
 
-    def _ask(self, process: subprocess.Popen[str], order: dict[str, Any], on_progress: Notify) -> dict[str, Any] | None:
+    def _ask(self, process: subprocess.Popen[str], order: Order, on_progress: Notify) -> dict[str, Any] | None:
         """Returns the answer, None if the process dies of the order."""
         if process.stdin is None or process.stdout is None:
             return None
         try:
-            process.stdin.write(json.dumps(order) + "\n")
+            process.stdin.write(order.line() + "\n")
             process.stdin.flush()
         except OSError:
             return None

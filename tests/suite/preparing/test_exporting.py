@@ -14,8 +14,9 @@ import pytest
 from foundation.errors import UserError
 from suite.errors import SuiteError
 from suite.planning.plan import Plan
-from suite.preparing.export_process import Progress, WatchedTensors
-from suite.preparing.exporting import exporter
+from suite.preparing.export_process import Loaded, Progress, WatchedTensors
+from suite.preparing.exporting import Order, exporter
+from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.reference.expected_losses import ReferenceLosses
 
 PLAN = Plan((), model="tiny", quants=("fp32",))
@@ -174,6 +175,32 @@ def test_progress_comes_before_the_answer(tmp_path: Path, stand_in) -> None:
     with exporter(tmp_path, tmp_path / "export.log") as process:
         assert process.export(PLAN, "fp32", progress.append) == ReferenceLosses((), "too long")
     assert progress == ["layer 1 of 2", "layer 2 of 2"]
+
+
+def test_an_order_arrives_as_it_was_given() -> None:
+    plan = replace(PLAN, devices=("a",), lr=0.5, label_map=("a=b",), targets=("q_proj",), inner=True)
+    for order in (Order(plan, "int8", Accumulation.FP16), Order(PLAN, "fp32", None)):
+        assert Order.from_line(order.line()) == order
+
+
+def test_a_plan_whose_inputs_can_not_be_loaded_does_not_get_those_of_the_last_one(tmp_path: Path) -> None:
+    loaded, lost = Loaded(), replace(PLAN, task=str(tmp_path / "gone.tsv"))
+    first = loaded.inputs_of(PLAN)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"gone\.tsv can't be read"):
+            loaded.inputs_of(lost)
+    (tmp_path / "gone.tsv").write_text("sentence\tlabel\na fine film\t1\n")
+    assert [example.text for example in loaded.inputs_of(lost).task.examples] == ["a fine film It was"]
+    assert loaded.inputs_of(PLAN).task == first.task
+
+
+def test_plans_of_a_model_share_its_weights() -> None:
+    loaded = Loaded()
+    first = loaded.inputs_of(PLAN)
+    assert loaded.inputs_of(PLAN) is first
+    other = loaded.inputs_of(replace(PLAN, T=32))
+    assert other.weights is first.weights
+    assert other.data.tokens.shape[-1] == 32
 
 
 def test_progress_is_told_now_and_then_with_the_layer_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
