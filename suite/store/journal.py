@@ -23,10 +23,11 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from sqlalchemy import Connection, Table
 
@@ -37,6 +38,8 @@ from suite.store.identity import timestamp
 FOLDER = "journal"
 FILE_BYTES = 16 << 20
 """A file that has grown so large is followed by another one."""
+
+_BYTES_AT_ONCE = 1 << 20
 
 TABLES: tuple[Table, ...] = tuple(
     table for table in schema.metadata.sorted_tables if table is not schema.schema_version
@@ -92,11 +95,11 @@ def write_changes(connection: Connection, store: Path) -> None:
     connection.exec_driver_sql("DELETE FROM changed")
     begin_timeline(connection, store)
     name, count = _place(connection)
-    with _explained(store), _appending(_current(timeline_folder(store, name))) as stream:
-        stream.write(_line({"begin": count + 1}))
+    with _explained(store), _appending(_current(timeline_folder(store, name))) as write:
+        write(_line({"begin": count + 1}))
         for table, key in changed:
-            stream.write(_line(_change(connection, schema.metadata.tables[table], json.loads(key))))
-        stream.write(_line({"end": count + 1}))
+            write(_line(_change(connection, schema.metadata.tables[table], json.loads(key))))
+        write(_line({"end": count + 1}))
     connection.exec_driver_sql(f"PRAGMA user_version = {count + 1}")
 
 
@@ -113,7 +116,11 @@ def begin_timeline(connection: Connection, store: Path, *, complete: bool = Fals
     with _explained(store):
         folder.parent.mkdir(exist_ok=True)
         folder.mkdir()
-        _write_head(connection, folder, complete=complete)
+        try:
+            _write_head(connection, folder, complete=complete)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
     connection.exec_driver_sql(f"PRAGMA application_id = {name}")
     connection.exec_driver_sql("PRAGMA user_version = 0")
 
@@ -185,13 +192,13 @@ def _write_head(connection: Connection, folder: Path, *, complete: bool) -> None
         "complete": complete,
         "before": before,
     }
-    with _appending(folder / _file_name(1)) as stream:
-        stream.write(_line(head).lstrip())
-        stream.write(_line({"begin": 0}))
+    with _appending(folder / _file_name(1)) as write:
+        write(_line(head).lstrip())
+        write(_line({"begin": 0}))
         for table in TABLES if complete else _REFERRED:
             for row in connection.exec_driver_sql(_selection(table)):
-                stream.write(_line([table.name, [_plain(value) for value in row]]))
-        stream.write(_line({"end": 0}))
+                write(_line([table.name, [_plain(value) for value in row]]))
+        write(_line({"end": 0}))
 
 
 def _change(connection: Connection, table: Table, key: list[Any]) -> list[Any]:
@@ -226,15 +233,25 @@ def _current(folder: Path) -> Path:
 
 
 @contextmanager
-def _appending(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file to append to it in one piece: on the disk when the block ends, or cut off again."""
-    with path.open("ab", buffering=1 << 20) as stream:
-        size = stream.tell()
+def _appending(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """Opens a file to append to it in one piece what the function that it yields is given: on the disk when the block
+    ends, or cut off again.
+    """
+    waiting = bytearray()
+    # Python's own buffer keeps what the disk did not take, and writes it when the file is closed: behind the cut.
+    with path.open("ab", buffering=0) as file:
+
+        def write(line: bytes, at_least: int = _BYTES_AT_ONCE) -> None:
+            waiting.extend(line)
+            while len(waiting) >= at_least:
+                del waiting[: file.write(waiting)]
+
+        size = file.tell()
         try:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
+            yield write
+            write(b"", at_least=1)
+            os.fsync(file.fileno())
         except BaseException:
             with suppress(OSError):
-                os.truncate(path, size)
+                file.truncate(size)
             raise

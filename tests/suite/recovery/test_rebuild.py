@@ -1,8 +1,11 @@
 """A store that is damaged or gone is made anew from its journal, and nothing else is ever replaced."""
 
+import errno
 import os
+import resource
 import shutil
 import sqlite3
+from contextlib import contextmanager
 
 import pytest
 
@@ -202,6 +205,65 @@ def test_a_transaction_whose_commit_failed_is_replaced_by_the_next(home):
     remove_store(home.store_path)
     rebuild(home)
     assert contents(home.store_path) == before
+
+
+@contextmanager
+def room_for(bytes_left, file):
+    """No file grows beyond the size that leaves so much room in this one, as on a disk that is full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + bytes_left, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("room", [1, 300])
+def test_a_write_that_fails_half_way_leaves_nothing_in_the_journal(home, room):
+    begun = begin(home.store_path)
+    journal = next((home.root / "journal").glob("*/*.jsonl"))
+    with journal.open("ab") as stream:
+        stream.write(b"\n" + b"x" * (4 << 20) + b"\n")  # larger than what SQLite writes beside the store
+    written = journal.read_bytes()
+    with room_for(room, journal), pytest.raises(StoreError, match=r"journal of the store .* can't be written"):
+        begun.store.add_session(begun.measurement_id, session(begun.run_id, 0))
+    assert journal.read_bytes() == written
+    begun.store.add_session(begun.measurement_id, session(begun.run_id, 1))
+    begun.store.close()
+    before = contents(home.store_path)
+    remove_store(home.store_path)
+    rebuild(home)
+    assert contents(home.store_path) == before
+
+
+@pytest.mark.parametrize("half", [b'\n{"begin": ', b'\n{"begin": 2}\n\n["session", [1', b'\n{"end": 1'])
+def test_half_a_line_of_a_process_that_was_killed_costs_the_next_transaction_nothing(home, half):
+    begun = begin(home.store_path)
+    journal = next((home.root / "journal").glob("*/*.jsonl"))
+    with journal.open("ab") as stream:
+        stream.write(half)
+    begun.store.add_session(begun.measurement_id, session(begun.run_id, 0))
+    begun.store.close()
+    before = contents(home.store_path)
+    remove_store(home.store_path)
+    assert rebuild(home).unusable == 0
+    assert contents(home.store_path) == before
+
+
+def test_a_timeline_whose_head_can_not_be_written_leaves_no_folder(home, monkeypatch):
+    begun = begin(home.store_path)
+    shutil.rmtree(home.root / "journal")
+
+    def fail(_descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(StoreError, match="No space left on device"):
+        patch.setattr(os, "fsync", fail)
+        begun.store.annotate("me", "a remark", run_id=begun.run_id)
+    assert list((home.root / "journal").iterdir()) == []
+    begun.store.annotate("me", "a remark", run_id=begun.run_id)
+    begun.store.close()
+    assert len(list((home.root / "journal").iterdir())) == 1
 
 
 @pytest.mark.parametrize("kept", [1, 40, -1, -3, -9])
