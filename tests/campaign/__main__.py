@@ -1,4 +1,6 @@
-"""`python -m tests.campaign`: tries until the time is over, a table of their outcomes, exit code 1 if one failed.
+"""`python -m tests.campaign`: tries until the time is over, and a table of their outcomes.
+
+The exit code is 1 if one failed, or nothing could be tried.
 
 Every try has a kind and a seed, which repeat it: `python -m tests.campaign --only KIND --seed SEED --tries 1`.
 """
@@ -19,8 +21,8 @@ import torch
 
 from tests.campaign.damage import damage
 from tests.campaign.inputs import FORMATS, warm_up
-from tests.campaign.kills import Bench, fill_disk, kill, make_bench
-from tests.campaign.limits import Ended
+from tests.campaign.kills import Bench, fill_disk, kill, limit_files, make_bench
+from tests.campaign.limits import NotHere, Outcome
 from tests.campaign.requests import ask
 
 _KINDS_OF_RUNS = ("kill", "full disk", "limited files")
@@ -28,7 +30,7 @@ _KINDS_OF_RUNS = ("kill", "full disk", "limited files")
 
 @dataclass
 class Tally:
-    """Outcomes of the tries of one kind."""
+    """Outcomes of the tries of one kind; only those count that had an effect, or a fault."""
 
     codes: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
@@ -36,16 +38,27 @@ class Tally:
     """Seconds, with what is done before and after the try itself."""
     slowest: float = 0.0
     faults: int = 0
+    without_effect: int = 0
+    not_here: str | None = None
+    """Why nothing of this kind can be tried on this machine."""
 
-    def add(self, ended: Ended, fault: str | None) -> None:
+    @property
+    def begun(self) -> int:
+        """All tries, also those without effect."""
+        return self.codes.total() + self.without_effect
+
+    def add(self, outcome: Outcome) -> None:
         """Counts a try."""
-        self.codes["fault" if fault else str(ended.code)] += 1
-        self.seconds += ended.seconds
-        self.slowest = max(self.slowest, ended.seconds)
-        self.faults += fault is not None
+        if outcome.fault is None and not outcome.had_effect:
+            self.without_effect += 1
+            return
+        self.codes["fault" if outcome.fault else str(outcome.ended.code)] += 1
+        self.seconds += outcome.ended.seconds
+        self.slowest = max(self.slowest, outcome.ended.seconds)
+        self.faults += outcome.fault is not None
 
 
-Trial = Callable[[int], tuple[Ended, str | None]]
+Trial = Callable[[int], Outcome]
 
 
 def trials(folder: Path, names: list[str], home: Path | None) -> dict[str, Trial]:
@@ -60,7 +73,7 @@ def trials(folder: Path, names: list[str], home: Path | None) -> dict[str, Trial
         bench: Bench = make_bench(folder / "bench", home)
         found["kill"] = lambda seed: kill(bench, seed)
         found["full disk"] = lambda seed: fill_disk(bench, seed)
-        found["limited files"] = lambda seed: fill_disk(bench, seed, limit_files=True)
+        found["limited files"] = lambda seed: limit_files(bench, seed)
     return {name: found[name] for name in names}
 
 
@@ -72,31 +85,46 @@ def carry_out(chosen: dict[str, Trial], seed: int, seconds: float, tries: int | 
     tallies = {name: Tally() for name in chosen}
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        open_ones = [name for name in chosen if tries is None or tallies[name].codes.total() < tries]
+        here = [name for name in chosen if tallies[name].not_here is None]
+        open_ones = [name for name in here if tries is None or tallies[name].begun < tries]
         if not open_ones:
             break
         name = min(open_ones, key=lambda one: tallies[one].spent)
         tally, began = tallies[name], time.monotonic()
-        number = seed + tally.codes.total()
-        ended, fault = chosen[name](number)
-        tally.add(ended, fault)
+        number = seed + tally.begun
+        try:
+            outcome = chosen[name](number)
+        except NotHere as reason:
+            tally.not_here = str(reason)
+            continue
+        tally.add(outcome)
         tally.spent += time.monotonic() - began
-        if fault is not None:
+        if outcome.fault is not None:
             again = ["python", "-m", "tests.campaign", "--only", name, "--seed", str(number), "--tries", "1"]
-            print(f"{name}, seed {number}: {fault}\n  again: {shlex.join(again)}", flush=True)
+            print(f"{name}, seed {number}: {outcome.fault}\n  again: {shlex.join(again)}", flush=True)
     return tallies
 
 
 def table(tallies: dict[str, Tally]) -> str:
-    """Formats tries, outcomes and times, a row for each kind."""
+    """Formats tries, outcomes and times, a row for each kind; what was not tried has no number."""
     lines = [f"{'kind':28} {'tries':>6} {'faults':>6} {'mean s':>7} {'max s':>7}  exit codes"]
     for name, tally in tallies.items():
         count = tally.codes.total()
+        if not count:
+            lines.append(f"{name:28} not tried: {_why_not(tally)}")
+            continue
         codes = ", ".join(f"{code}: {times}" for code, times in sorted(tally.codes.items()))
-        mean = tally.seconds / max(1, count)
+        codes += f"; {tally.without_effect} more without effect" if tally.without_effect else ""
+        mean = tally.seconds / count
         lines.append(f"{name:28} {count:6} {tally.faults:6} {mean:7.2f} {tally.slowest:7.2f}  {codes}")
     tries = sum(tally.codes.total() for tally in tallies.values())
     return "\n".join([*lines, f"{tries} tries, {sum(tally.faults for tally in tallies.values())} faults"])
+
+
+def _why_not(tally: Tally) -> str:
+    if tally.not_here is not None:
+        return tally.not_here
+    return f"{tally.without_effect} had no effect" if tally.without_effect else "the time was over"
 
 
 def main() -> int:
@@ -115,7 +143,8 @@ def main() -> int:
         chosen = trials(Path(folder), given.only or kinds, given.home)
         tallies = carry_out(chosen, given.seed, given.minutes * 60, given.tries)
     print(table(tallies))
-    return 1 if any(tally.faults for tally in tallies.values()) else 0
+    tried = any(tally.codes for tally in tallies.values())
+    return 0 if tried and not any(tally.faults for tally in tallies.values()) else 1
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 from tests.campaign.inputs import FORMATS, prepare
-from tests.campaign.limits import Ended, attempt, fault_of
+from tests.campaign.limits import Outcome, attempt, fault_of
 from tests.campaign.mutations import mutate
 
 
-def damage(name: str, seed: int, folder: Path, good: dict[str, Path]) -> tuple[Ended, str | None]:
-    """Reads one damaged file; returns how that ended, and what is wrong with it. `good` keeps what was made once."""
+def damage(name: str, seed: int, folder: Path, good: dict[str, Path]) -> Outcome:
+    """Reads one damaged file. `good` keeps what was made once."""
     made = FORMATS[name]
     if name not in good:
         path = prepare(folder / f"good {name}".replace(" ", "-").replace(",", ""), made)
@@ -34,4 +34,4 @@ def damage(name: str, seed: int, folder: Path, good: dict[str, Path]) -> tuple[E
         return made.read(path)
 
     ended = attempt(read, work)
-    return ended, fault_of(ended, made.codes)
+    return Outcome(ended, fault_of(ended, made.codes), had_effect=bool(seed))

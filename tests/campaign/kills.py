@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -13,23 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from suite.cli.main import run_command
-from tests.campaign.limits import Ended, attempt, fault_of
+from tests.campaign.limits import Ended, NotHere, Outcome, attempt, fault_of
 
 _RUN = (
-    "run",
-    "--device",
-    "local",
-    "--model",
-    "tiny",
-    "-T",
-    "32",
-    "-b",
-    "2",
-    "-q",
-    "2",
-    "--quick",
-    "--quant",
-    "nf4,fp32",
+    *("run", "--device", "local", "--model", "tiny", "-T", "32", "-b", "2", "-q", "2"),
+    *("--quick", "--quant", "nf4,fp32"),
 )
 _DOCUMENTED = frozenset({0, 1, 2, 4})
 _SECONDS = 300.0
@@ -41,7 +30,6 @@ class Bench:
 
     folder: Path
     seconds: float
-    mounts: bool = True
 
     @property
     def home(self) -> Path:
@@ -104,8 +92,11 @@ def _goes_on(bench: Bench, words: Sequence[str], codes: frozenset[int]) -> str |
     return fault_of(ended, codes) or _lost(bench, before, ended)
 
 
-def kill(bench: Bench, seed: int) -> tuple[Ended, str | None]:
-    """Kills a run at a random moment, goes on with it, and now and then loses the store besides."""
+def kill(bench: Bench, seed: int) -> Outcome:
+    """Kills a run at a random moment, goes on with it, and now and then loses the store besides.
+
+    Without effect if the run had ended before.
+    """
     random_ = random.Random(f"kill {seed}")
     before = _sessions(bench.home)
     ended = _carry_out(bench, _RUN, kill_after_s=random_.uniform(0.0, 1.1 * bench.seconds))
@@ -117,38 +108,41 @@ def kill(bench: Bench, seed: int) -> tuple[Ended, str | None]:
         rebuilt = _carry_out(bench, ("store", "rebuild"))
         fault = fault_of(rebuilt, frozenset({0})) or _lost(bench, stored, rebuilt)
     # There is nothing to resume if it had not begun, or had ended.
-    return ended, fault or _goes_on(bench, ("run", "--resume"), frozenset({0, 2}))
+    fault = fault or _goes_on(bench, ("run", "--resume"), frozenset({0, 2}))
+    return Outcome(ended, fault, had_effect=ended.code == -signal.SIGKILL)
 
 
-def fill_disk(bench: Bench, seed: int, *, limit_files: bool = False) -> tuple[Ended, str | None]:
-    """Runs with little room; then there is room again, and the next run works."""
-    random_ = random.Random(f"disk {seed}")
-    room = int(2 ** random_.uniform(10, 22))
-    if limit_files:
-        before = _sessions(bench.home)
-        largest = int(2 ** random_.uniform(10, 22))
-        ended = _carry_out(bench, _RUN, file_bytes=largest)
-        return ended, fault_of(ended, _DOCUMENTED) or _lost(bench, before, ended)
-    if not bench.mounts:
-        return Ended(0, "", "", 0.0, 0), None
+def limit_files(bench: Bench, seed: int) -> Outcome:
+    """Runs with no room for large files; a run that ends well did not need it, so that there was no effect."""
+    before = _sessions(bench.home)
+    ended = _carry_out(bench, _RUN, file_bytes=_room(seed))
+    return Outcome(ended, fault_of(ended, _DOCUMENTED) or _lost(bench, before, ended), had_effect=ended.code != 0)
+
+
+def _room(seed: int) -> int:
+    return int(2 ** random.Random(f"disk {seed}").uniform(10, 22))
+
+
+def fill_disk(bench: Bench, seed: int) -> Outcome:
+    """Runs with little room; then there is room again, and the next run works.
+
+    A run that ends well found all the room that it needed: there was no effect. Raises NotHere if nothing can be
+    mounted.
+    """
     with _small_disk(bench) as small:
-        if small is None:
-            bench.mounts = False
-            print("full disk: no file system can be mounted here; limits on the size of files stand in for it")
-            return Ended(0, "", "", 0.0, 0), None
         before = _sessions(small.home)
         free = shutil.disk_usage(small.home).free
         filler = small.home / "filler"
-        filler.write_bytes(bytes(max(0, free - room)))
+        filler.write_bytes(bytes(max(0, free - _room(seed))))
         ended = _carry_out(small, _RUN)
         filler.unlink()  # first: SQLite makes files beside a store that it reads
         fault = fault_of(ended, _DOCUMENTED) or _lost(small, before, ended)
-        return ended, fault or _goes_on(small, _RUN, frozenset({0}))
+        return Outcome(ended, fault or _goes_on(small, _RUN, frozenset({0})), had_effect=ended.code != 0)
 
 
 @contextlib.contextmanager
-def _small_disk(bench: Bench) -> Iterator[Bench | None]:
-    """Yields a bench with a copy of the home on a file system of its own, None where that isn't allowed."""
+def _small_disk(bench: Bench) -> Iterator[Bench]:
+    """Yields a bench with a copy of the home on a file system of its own. Raises NotHere where that isn't allowed."""
     folder = bench.folder.with_name("small")
     folder.mkdir(exist_ok=True)
     shutil.copy(bench.folder / "inventory.yaml", folder)
@@ -156,8 +150,7 @@ def _small_disk(bench: Bench) -> Iterator[Bench | None]:
     home.mkdir(exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", str(home)]
     if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
-        yield None
-        return
+        raise NotHere("no file system can be mounted here")
     try:
         for entry in bench.home.iterdir():
             if entry.name == "runner":

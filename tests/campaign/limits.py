@@ -37,6 +37,19 @@ class Ended:
     hung: bool = False
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a try: how it ended, what is wrong with that, and whether what was done to it reached it at all."""
+
+    ended: Ended
+    fault: str | None
+    had_effect: bool = True
+
+
+class NotHere(Exception):  # noqa: N818 - a reason, not a fault
+    """A kind of try that this machine does not allow; its message says why."""
+
+
 def attempt(
     work: Callable[[], int],
     folder: Path,

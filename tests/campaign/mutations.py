@@ -32,11 +32,13 @@ _TOKENS = (
 
 
 def mutate(data: bytes, random_: random.Random) -> bytes:
-    """Returns the data with one to five changes."""
-    for _ in range(random_.choice((1, 1, 1, 2, 3, 5))):
-        changes = _STRUCTURED if random_.random() < _SHARE_STRUCTURED else _PLAIN
-        data = random_.choice(changes)(data, random_)
-    return data[:_MOST_BYTES]
+    """Returns other data: with one to five changes, of which some change nothing."""
+    changed = data
+    while changed == data:
+        for _ in range(random_.choice((1, 1, 1, 2, 3, 5))):
+            changes = _STRUCTURED if random_.random() < _SHARE_STRUCTURED else _PLAIN
+            changed = random_.choice(changes)(changed, random_)
+    return changed[:_MOST_BYTES]
 
 
 def _place(data: bytes, random_: random.Random) -> int:

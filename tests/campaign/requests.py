@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from reports.site.serving import SiteServer
-from tests.campaign.limits import Ended
+from tests.campaign.limits import Ended, Outcome
 from tests.campaign.mutations import mutate
 
 _TIMEOUT_S = 30.0
@@ -28,7 +28,7 @@ _REQUESTS = (
 _servers: dict[Path, tuple[int, Path]] = {}
 
 
-def ask(seed: int, folder: Path) -> tuple[Ended, str | None]:
+def ask(seed: int, folder: Path) -> Outcome:
     """Sends one odd request, then a plain one. The server is a process of its own, started once."""
     if folder not in _servers:
         _servers[folder] = _start(folder)
@@ -50,7 +50,7 @@ def ask(seed: int, folder: Path) -> tuple[Ended, str | None]:
     err = log.read_bytes()[known:].decode(errors="replace")
     if "Traceback" in err:
         fault = f"traceback: {err.strip().splitlines()[-1]}"
-    return Ended(0, "", err, time.monotonic() - began, 0), fault
+    return Outcome(Ended(0, "", err, time.monotonic() - began, 0), fault)
 
 
 def _send(port: int, data: bytes, random_: random.Random) -> bytes:

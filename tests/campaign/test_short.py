@@ -12,7 +12,7 @@ import pytest
 from tests.campaign import limits
 from tests.campaign.__main__ import Tally, carry_out, table
 from tests.campaign.inputs import FORMATS, READS, STORE, prepare
-from tests.campaign.limits import Ended, attempt, fault_of
+from tests.campaign.limits import Ended, NotHere, Outcome, attempt, fault_of
 from tests.campaign.mutations import mutate
 from tests.campaign.requests import ask
 
@@ -44,8 +44,7 @@ def test_damaged_files_end_with_a_sentence_or_are_read(
 
 def test_odd_requests_are_answered_and_the_server_serves_on(tmp_path: Path) -> None:
     for seed in range(40):
-        _, fault = ask(seed, tmp_path / "site")
-        assert fault is None, f"seed {seed}"
+        assert ask(seed, tmp_path / "site").fault is None, f"seed {seed}"
 
 
 def ended(code: int = 0, out: str = "", err: str = "", grown: int = 0) -> Ended:
@@ -98,12 +97,35 @@ def test_tries_are_limited_and_seen_in_the_table(tmp_path: Path) -> None:
     assert (fault_of(attempt(write, tmp_path, file_bytes=1000), READS) or "").startswith("traceback: OSError")
     killed = attempt(hang, tmp_path, kill_after_s=0.1)
     assert (killed.code, killed.hung) == (-9, False)
-    tallies = carry_out({"slow": lambda seed: (hung, "hang"), "good": lambda seed: (ended(), None)}, 1, 60.0, 2)
+    slow, good = Outcome(hung, "hang"), Outcome(ended(), None)
+    tallies = carry_out({"slow": lambda seed: slow, "good": lambda seed: good}, 1, 60.0, 2)
     assert {name: (tally.codes.total(), tally.faults) for name, tally in tallies.items()} == {
         "slow": (2, 2), "good": (2, 0),
     }  # fmt: skip
     assert table(tallies).endswith("4 tries, 2 faults")
     assert table({"none": Tally()}).endswith("0 tries, 0 faults")
+
+
+def test_the_table_counts_only_what_was_tried() -> None:
+    def mount(seed: int) -> Outcome:
+        raise NotHere("no file system can be mounted here")
+
+    def kill(seed: int) -> Outcome:
+        return Outcome(ended(-9 if seed == 2 else 0), None, had_effect=seed == 2)
+
+    tallies = carry_out(
+        {"full disk": mount, "kill": kill, "late": lambda seed: Outcome(ended(), None, False)}, 1, 60.0, 3
+    )
+    rows = [" ".join(line.split()) for line in table(tallies).splitlines()]
+    assert rows[1] == "full disk not tried: no file system can be mounted here"
+    assert rows[2] == "kill 1 0 1.00 1.00 -9: 1; 2 more without effect"
+    assert rows[3:] == ["late not tried: 3 had no effect", "1 tries, 0 faults"]
+    assert carry_out({"full disk": mount}, 1, 60.0, None)["full disk"].not_here
+
+
+def test_damage_is_never_what_was_there() -> None:
+    assert all(mutate(b"7", random.Random(seed)) != b"7" for seed in range(500))
+    assert mutate(b"", random.Random(1))
 
 
 def test_a_seed_gives_the_same_damage_again() -> None:
