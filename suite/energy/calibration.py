@@ -24,6 +24,7 @@ from devices.inventory.entry import DeviceEntry
 from devices.kinds.kind import KINDS
 from devices.sensors.battery import SUPPLIES, RawGauge, all_chargers, battery_states, raw_gauges
 from devices.sensors.reading import first_number
+from devices.transports.shell.scripts import BUSY_LOOP
 from foundation.causes import cause_line
 from foundation.text import format_rounded, printable
 from suite import stats
@@ -57,7 +58,6 @@ sample() {
     sleep "$interval"
   done
 }
-busy() { while kill -0 $$ 2> /dev/null; do i=0; while [ "$i" -lt 20000 ]; do i=$((i + 1)); done; done; }
 trap 'kill $pids 2> /dev/null' EXIT
 trap 'exit 143' TERM INT HUP
 sample idle
@@ -150,7 +150,9 @@ def take_readings(device: Device, gauge: RawGauge, seconds: float) -> Readings:
 
     device.transport.mkdir(device.places.workdir)
     timeout_s = 3 * (count * READ_EVERY_S * 2 + SETTLE_S) + _SPARE_S
-    ended = device.launch(["sh", "-c", _SCRIPT, "sh", *words, _counter(device, gauge)], take, timeout_s=timeout_s)
+    ended = device.launch(
+        ["sh", "-c", BUSY_LOOP + _SCRIPT, "sh", *words, _counter(device, gauge)], take, timeout_s=timeout_s
+    )
     if ended.rc != 0 or len(found["load"]) < count // 2 or len(found["idle"]) < count:
         raise CalibrationError(
             f"{gauge.supply} gave {len(found['idle'])} idle and {len(found['load'])} load readings of {2 * count} and "

@@ -26,6 +26,7 @@ from devices.deployment.deploy import timeout_for
 from devices.errors import DeviceLost, FileError, OutputLimitError, TransportTimeout
 from devices.processes import ProcessEnd
 from devices.sensors.spec import Sensor
+from devices.transports.shell.scripts import BUSY_LOOP
 from foundation.atomic import write_atomic
 from foundation.unavailable import Json
 from reports.model.quantities import TEMPERATURE
@@ -77,16 +78,13 @@ class Job:
     check_stop: Callable[[], None] = field(default=lambda: None)
 
 
-WITH_BUSY_LOOPS = """\
-runs() { { read -r stat < /proc/$$/stat; } 2> /dev/null && case $stat in *") Z "*) false ;; esac; }
-busy() { while runs; do i=0; while [ "$i" -lt 20000 ]; do i=$((i + 1)); done; done; }
-left=$1
+WITH_BUSY_LOOPS = f"""\
+{BUSY_LOOP}left=$1
 shift
-while [ "$left" -gt 0 ]; do (exec < /dev/null > /dev/null 2>&1; busy) & left=$((left - 1)); done
+while [ "$left" -gt 0 ]; do busy & left=$((left - 1)); done
 exec "$@"
 """
-"""Starts a number of loops and becomes the program of its other arguments, whose process is $$: loops end with it, also
-before anybody has asked how it ended, and hold none of its files open."""
+"""Starts a number of loops and becomes the program of its other arguments, with which they end."""
 
 
 class _TripPoint(Exception):  # noqa: N818 - a reason to stop, not a fault of ours
