@@ -91,7 +91,8 @@ def _of_contender(name: str, pairs: Sequence[_Pair], quality_of: _QualityOf) -> 
     seconds = [(one.seconds_at(step), twin.seconds_at(step)) for one, twin, step in compared]
     energies = [(one.energy_at(step), twin.energy_at(step)) for one, twin, step in compared]
     left = [words for pair in pairs if (words := _left_course(pair.quiet, pair.disturbed))]
-    remarks = [pair.step for pair in pairs if isinstance(pair.step, str)] + left
+    early = [words for pair in pairs if (words := _ended_early(pair.disturbed))]
+    remarks = [*(pair.step for pair in pairs if isinstance(pair.step, str)), *early, *left]
     return Robustness(name, _factor(seconds), _factor(energies), _change(pairs, quality_of), not left, remarks)
 
 
@@ -118,6 +119,14 @@ def _change(pairs: Sequence[_Pair], quality_of: _QualityOf) -> Estimate | Unavai
     return estimate_change(changes) if changes else Unavailable("no seed has an accuracy under the budget both ways")
 
 
+def _ended_early(disturbed: Training) -> str:
+    """Returns that a training ended before its process was to be, as a budget or a target may have it, else nothing."""
+    steps = int(disturbed.plan["steps"])
+    if any(steps_lost(steps, each.first_step, each.end) for each in disturbed.segments):
+        return ""
+    return f"seed {disturbed.seed} ended after {disturbed.steps} of {steps} steps, before it was to be interrupted"
+
+
 def _left_course(quiet: Training, disturbed: Training) -> str:
     """Returns where the losses of the two differ first, empty if they are the same as far as both go."""
     losses = [[loss for segment in one.segments for _, loss in segment.curve] for one in (quiet, disturbed)]
@@ -136,8 +145,8 @@ def robustness_sentence(one: Robustness, emulated: bool) -> str:
         cost += "" if isinstance(one.energy, Unavailable) else f", {_grown(one.energy)} the energy"
         if isinstance(one.accuracy, Estimate):
             cost += f", an accuracy {one.accuracy.value:+.3f} under the same budget"
-    course = "each step's loss stays the same" if one.same_course else "; ".join(one.remarks)
-    return f"{one.name} with a busy device and an interruption: {cost}; {course}."
+    course = ["each step's loss stays the same"] if one.same_course else []
+    return f"{one.name} with a busy device and an interruption: {'; '.join([cost, *course, *one.remarks])}."
 
 
 def _grown(factor: Estimate) -> str:

@@ -8,7 +8,6 @@ undisturbed one has.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -214,28 +213,32 @@ def _state_at(course: Course, step: int) -> Checkpoint | None:
 
 
 def _make_steps(course: Course, ground: Ground, before: Checkpoint | None, first: int, end: int) -> Segment:
-    """Makes the steps from `first` to before `end`; a process that dies is started again."""
-    reason = ""
+    """Makes the steps from `first` to before `end`; a process that dies is started again, and named in the note.
+
+    One that is interrupted on purpose has not died; one that dies before is not the one that is to be interrupted.
+    """
     label = f"{ground.device.entry.name} {course.label}: steps {first} to {end} of {course.plan.steps}"
     job = _training_job(course, ground, before, first, end)
-    if lost := course.plan.steps_lost(first, end):
-        with contextlib.suppress(_Interruption):
-            _carry_out(ground, job, label, lost)
-        ground.note(f"{course.label}: interrupted after {lost} of {job.steps} steps; again from step {first}")
-    for _ in range(_MOST_ATTEMPTS):
-        record, sensors, notes = _carry_out(ground, job, label)
+    lost, deaths = course.plan.steps_lost(first, end), list[str]()
+    while len(deaths) < _MOST_ATTEMPTS:
+        try:
+            record, sensors, notes = _carry_out(ground, job, label, lost)
+        except _Interruption:
+            ground.note(f"{course.label}: interrupted after {lost} of {job.steps} steps; again from step {first}")
+            lost = 0
+            continue
         if record.complete:
             diverged = _diverged(record, first)
             if diverged is not None:
                 course.checkpoints.place(end).unlink(missing_ok=True)
                 raise SuiteError(f"{diverged}: the state of step {first} is kept; train with a smaller --lr")
-            return _segment(record, sensors, first, notes)
-        reason = record.sentence
+            return _segment(record, sensors, first, [*(f"made again: {words}" for words in deaths), *notes[:1]])
+        deaths.append(record.sentence)
         if record.cause is Cause.UNSUPPORTED:
             break
-        ground.note(f"{course.label}: {reason}; again from step {first}")
+        ground.note(f"{course.label}: {record.sentence}; again from step {first}")
         ground.cool_down()
-    raise SuiteError(f"steps {first} to {end} can't be made: {reason}")
+    raise SuiteError(f"steps {first} to {end} can't be made: {deaths[-1]}")
 
 
 def _training_job(course: Course, ground: Ground, before: Checkpoint | None, first: int, end: int) -> Job:
@@ -307,9 +310,9 @@ def _describe(evaluation: Evaluation, training: Training) -> str:
 
 
 def _carry_out(
-    ground: Ground, job: Job, label: str, most_steps: int | None = None
+    ground: Ground, job: Job, label: str, most_steps: int = 0
 ) -> tuple[SessionRecord, SensorPlan, list[str]]:
-    """Runs a job. Raises DeviceLost if the device went away meanwhile, and _Interruption after `most_steps`."""
+    """Runs a job. Raises DeviceLost if the device went away meanwhile, and _Interruption after `most_steps`, if any."""
     found = ground.device.sensors()
     sensors = sensor_plan(found, ground.device.entry.power)
     command = ground.runner.command(ground.device.places.runner(ground.runner.hash))
@@ -346,5 +349,5 @@ def _segment(record: SessionRecord, sensors: SensorPlan, first: int, notes: list
         energy_mj=energy if isinstance(energy, Unavailable) else energy.gross_mj * len(curve),
         peak_memory_kib=record.peak_memory_kib,
         curve=curve,
-        note=notes[0] if notes else None,
+        note="; ".join(notes) or None,
     )

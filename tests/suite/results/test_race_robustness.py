@@ -89,6 +89,17 @@ def test_a_seed_that_did_not_reach_the_target_is_named() -> None:
     assert one.remarks == ["seed 7 did not reach 0.9 after a step both ways"]
 
 
+def test_a_seed_that_was_not_interrupted_is_named() -> None:
+    """Its target was reached before the middle: nothing was made twice."""
+    quiet, twin = trained(1.0), trained(2.0, disturbed=True)
+    short = [replace(one, segments=one.segments[:2]) for one in (quiet, twin)]
+    (found,) = races([*short, trained(1.0, method="mezo-lora-fa")])
+    one = only(found)
+    assert known(one.seconds).value == pytest.approx(2.0)
+    assert one.remarks == ["seed 7 ended after 40 of 100 steps, before it was to be interrupted"]
+    assert robustness_sentence(one, emulated=False).endswith(f"each step's loss stays the same; {one.remarks[0]}.")
+
+
 def test_accuracy_is_that_under_the_budget_of_the_quiet_trainings() -> None:
     """They take 100 s; the disturbed one had 50 steps by then, and was evaluated after 40."""
     one = only(race_of([(1.0, 2.0)]))
