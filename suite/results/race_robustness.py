@@ -86,10 +86,17 @@ def _compared_at(quiet: Training, disturbed: Training, target: float | None) -> 
     return min(reached)
 
 
+def _common_end(quiet: Training, disturbed: Training, step: int) -> int:
+    """Returns the last step up to `step` at which a process of both ended, 0 without any: energy is known of these."""
+    ends = {each.end for each in quiet.segments} & {each.end for each in disturbed.segments}
+    return max((end for end in ends if end <= step), default=0)
+
+
 def _of_contender(name: str, pairs: Sequence[_Pair], quality_of: _QualityOf) -> Robustness:
     compared = [(pair.quiet, pair.disturbed, pair.step) for pair in pairs if isinstance(pair.step, int)]
     seconds = [(one.seconds_at(step), twin.seconds_at(step)) for one, twin, step in compared]
-    energies = [(one.energy_at(step), twin.energy_at(step)) for one, twin, step in compared]
+    together = [(one, twin, end) for one, twin, step in compared if (end := _common_end(one, twin, step))]
+    energies = [(one.energy_at(end), twin.energy_at(end)) for one, twin, end in together]
     left = [words for pair in pairs if (words := _left_course(pair.quiet, pair.disturbed))]
     early = [words for pair in pairs if (words := _ended_early(pair.disturbed))]
     remarks = [*(pair.step for pair in pairs if isinstance(pair.step, str)), *early, *left]

@@ -77,6 +77,16 @@ def test_disturbed_trainings_are_no_contenders_and_growth_is_that_of_pairs() -> 
     assert found.document()["robustness"] == [one.document()]
 
 
+def test_energy_is_compared_where_processes_of_both_ended() -> None:
+    """Under a budget their last processes end at steps of their own: of 40 steps here both are known."""
+    quiet, twin = trained(1.0, step_mj=5.0), trained(2.0, disturbed=True, step_mj=5.0)
+    first, second, *later = quiet.segments
+    whole = replace(later[0], energy_mj=300.0, curve=tuple(point for each in later for point in each.curve))
+    ends = replace(quiet, segments=(first, second, whole)), replace(twin, segments=twin.segments[:4])
+    (found,) = races([*ends, trained(1.0, method="mezo-lora-fa", step_mj=5.0)])
+    assert known(only(found).energy).value == 1.0
+
+
 def test_costs_are_compared_up_to_the_target() -> None:
     """80 steps count if it is reached after 60, of which 10 were made twice."""
     one = only(race_of([(1.0, 2.0)], target=0.8))
