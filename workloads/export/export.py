@@ -101,7 +101,7 @@ def _place(node: Any) -> int | None:
 
 
 def _write_over(node: Any, graph: Any, graph_signature: Any, owners: dict[Any, Any]) -> None:
-    """Places the result of `node` in the memory of its argument, unless that is a view or read again.
+    """Places the result of `node` in the memory of its argument, unless that is a view or read again, as a view, too.
 
     A buffer may be updated by several operators, one on the result of the other; `owners` has the buffer in whose
     memory a result already lies.
@@ -111,7 +111,8 @@ def _write_over(node: Any, graph: Any, graph_signature: Any, owners: dict[Any, A
     owner = owners.get(argument, argument)
     copies = [user for user in node.users if _is_write_back(user, owner)]
     order = {each: position for position, each in enumerate(graph.nodes)}
-    read_again = any(order[user] > order[node] and not _is_write_back(user, argument) for user in argument.users)
+    readers = [user for alias in _aliases(argument) for user in alias.users]
+    read_again = any(order[user] > order[node] and not _is_write_back(user, argument) for user in readers)
     # A buffer without a write-back keeps its value; a view doesn't own its memory.
     free = _is_written_back(node, owner) if owner.op == "placeholder" else type(owner.meta.get("spec")) is TensorSpec
     if read_again or not free:
@@ -124,6 +125,13 @@ def _write_over(node: Any, graph: Any, graph_signature: Any, owners: dict[Any, A
                 spec.arg.name = node.name
         copy.replace_all_uses_with(node)
         graph.erase_node(copy)
+
+
+def _aliases(value: Any) -> list[Any]:
+    """Returns a value and its views, which lie in its memory, and theirs."""
+    specs = {user: user.meta.get("spec") for user in value.users}
+    views = [user for user, spec in specs.items() if isinstance(spec, TensorSpec) and type(spec) is not TensorSpec]
+    return [value, *(alias for view in views for alias in _aliases(view))]
 
 
 def _is_written_back(node: Any, buffer: Any) -> bool:
