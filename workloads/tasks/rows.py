@@ -10,7 +10,7 @@ import contextlib
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from foundation.errors import UserError, listed
 from foundation.foreign_files import open_regular, parse_json, read_regular
@@ -183,8 +183,7 @@ def _entries(document: Json, known: Collection[str]) -> Sequence[Json]:
 
 def _read_parquet(path: Path) -> Table:
     try:
-        import pyarrow
-        import pyarrow.parquet as parquet
+        import pyarrow.parquet
     except ImportError as error:
         raise UserError(
             f"{path} needs pyarrow, which is not installed: run `pip install 'edge-training-suite[parquet]'`, or give "
@@ -192,7 +191,7 @@ def _read_parquet(path: Path) -> Table:
         ) from error
     try:
         with open_regular(path, what="a task", limit_bytes=MOST_BYTES, advice="keep a part of it") as stream:
-            content = _read_batches(parquet.ParquetFile(stream), str(path))
+            content = _read_batches(_open_parquet(stream), str(path))
     except OSError as error:
         reason = printable(error.strerror or str(error), 120)
         raise UserError(f"{path} can't be read ({reason}): check the path of the task file.") from error
@@ -215,29 +214,40 @@ def _read_parquet(path: Path) -> Table:
     return Table(str(path), "row", tuple(rows))
 
 
+def _open_parquet(stream: BinaryIO) -> pyarrow.parquet.ParquetFile:
+    """Opens a file whose texts inside lists are read as references: a single row can share one with itself."""
+    import pyarrow.parquet
+
+    file = pyarrow.parquet.ParquetFile(stream)
+    columns = [file.schema.column(index) for index in range(file.metadata.num_columns)]
+    inside = [each.path for each in columns if each.max_repetition_level and each.physical_type == "BYTE_ARRAY"]
+    if not inside:
+        return file
+    return pyarrow.parquet.ParquetFile(stream, metadata=file.metadata, read_dictionary=inside)
+
+
 def _read_batches(file: pyarrow.parquet.ParquetFile, where: str) -> pyarrow.Table:
     """Returns all rows, of which the decompressed ones may take MOST_BYTES: a small file can hold very much."""
     import pyarrow
 
-    metadata = file.metadata
+    metadata, columns = file.metadata, range(file.metadata.num_columns)
     require_few(metadata.num_rows, metadata.num_columns, where)
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-    chunks = [group.column(column).total_uncompressed_size for group in groups for column in range(group.num_columns)]
-    batches, size = [], sum(chunks)
+    chunks = [(group.column(index), file.schema.column(index)) for group in groups for index in columns]
+    if sum(chunk.num_values for chunk, _ in chunks) > MOST_CELLS:
+        raise UserError(f"{where}, with what lies inside its lists, has {too_many()}: keep a part of it.")
+    sizes = [max(chunk.total_uncompressed_size, chunk.num_values * column.length) for chunk, column in chunks]
+    batches, size = [], sum(sizes)
     too_large = UserError(f"{where} has more than {MOST_BYTES} bytes, decompressed: keep a part of it.")
     if size > MOST_BYTES:
         raise too_large
     # A text that many rows share is stored once, and could be as long as all of its column.
-    rows_at_once = max(1, min(_ROWS_AT_ONCE, MOST_BYTES // max([1, *chunks])))
-    size = cells = 0
+    rows_at_once = max(1, min(_ROWS_AT_ONCE, MOST_BYTES // max([1, *sizes])))
+    size = 0
     for batch in file.iter_batches(batch_size=rows_at_once):
-        leaves = [leaf for column in batch.columns for leaf in _leaves(column)]
-        size += sum(map(_text_bytes, leaves))
-        cells += sum(map(len, leaves))
+        size += sum(_text_bytes(leaf) for column in batch.columns for leaf in _leaves(column))
         if size > MOST_BYTES:
             raise too_large
-        if cells > MOST_CELLS:
-            raise UserError(f"{where}, with what lies inside its lists, has {too_many()}: keep a part of it.")
         batches.append(batch)
     return pyarrow.Table.from_batches(batches, file.schema_arrow)
 

@@ -154,6 +154,18 @@ def test_a_text_that_all_rows_of_a_parquet_file_share_is_not_multiplied_first(
     assert pyarrow.default_memory_pool().max_memory() < 4 * rows.MOST_BYTES
 
 
+def test_a_text_that_a_row_of_a_parquet_file_shares_with_itself_is_not_multiplied_first(tmp_path: Path) -> None:
+    """Its list has no Arrow types, so that nothing says that its texts are references."""
+    path, count = tmp_path / "t.parquet", 4000
+    indices = pyarrow.array([0] * count, pyarrow.int32())
+    shared = pyarrow.DictionaryArray.from_arrays(indices, pyarrow.array(["x" * (1 << 20)]))
+    content = pyarrow.table({"text": pyarrow.ListArray.from_arrays([0, count], shared), "label": [0]})
+    pyarrow.parquet.write_table(content, path, compression="zstd", store_schema=False)
+    with pytest.raises(UserError, match="bytes, decompressed: keep a part of it"):
+        read_table(path, KNOWN)
+    assert pyarrow.default_memory_pool().max_memory() < 4 * rows.MOST_BYTES
+
+
 def test_what_lies_inside_lists_of_a_parquet_file_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "MOST_CELLS", 10_000)
     path = tmp_path / "t.parquet"
