@@ -194,14 +194,20 @@ def way_of(workload: Mapping[str, Json]) -> str:
     return f"{text(workload, 'method', default='unknown method')} {setting_of(workload)}"
 
 
+def names_of(workloads: Sequence[Mapping[str, Json]]) -> list[str]:
+    """Returns a name for each: ``prge nf4``, and whatever else is not the same in all of them, such as ``q=4``."""
+    keys = dict.fromkeys(key for one in workloads for key in one if key not in _NAMED)
+    differing = [key for key in keys if len({str(one.get(key)) for one in workloads}) > 1]
+    return [
+        " ".join([way_of(one), *(f"{key}={_word(one[key])}" for key in differing if key in one)]) for one in workloads
+    ]
+
+
+def _word(value: Json) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
+
+
 def contender_names(trainings: Sequence[Training]) -> dict[str, str]:
-    """Returns the name of each training's contender by the training's id: ``prge nf4``, and whatever else of the
-    workloads is not the same in all of them, such as ``q=4``."""
-    keys = dict.fromkeys(key for one in trainings for key in one.workload if key not in _NAMED)
-    differing = [key for key in keys if len({str(one.workload.get(key)) for one in trainings}) > 1]
-    return {
-        one.training_id: " ".join(
-            [way_of(one.workload), *(f"{key}={one.workload[key]}" for key in differing if key in one.workload)]
-        )
-        for one in trainings
-    }
+    """Returns the name of each training's contender by the training's id."""
+    names = names_of([one.workload for one in trainings])
+    return {one.training_id: name for one, name in zip(trainings, names, strict=True)}

@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 
 from foundation.errors import UserError
-from suite.training.plan import TrainingPlan, race_plans
+from suite.training.plan import TrainingPlan
+from suite.training.race_plans import plans_of_methods
 
 SETTINGS: dict[str, Any] = {"model": "tiny", "q": None, "b": 2, "T": 32, "seed": 7}
 
 
 def test_every_method_runs_with_every_setting_and_seed_and_its_own_queries() -> None:
-    plans = race_plans(("local",), ["prge", "mezo-lora-fa"], ["fp32", "nf4"], 3, SETTINGS | {"q": 8}, {"steps": 6})
+    plans = plans_of_methods(
+        ("local",), ["prge", "mezo-lora-fa"], ["fp32", "nf4"], 3, SETTINGS | {"q": 8}, {"steps": 6}
+    )
     found = [(each.plan.method, each.plan.q, each.plan.seed) for each in plans]
     assert found == [(method, q, seed) for seed in (7, 8, 9) for method, q in (("prge", 8), ("mezo-lora-fa", 1))]
     assert {each.plan.quants for each in plans} == {("fp32", "nf4")}
@@ -22,7 +25,7 @@ def test_every_method_runs_with_every_setting_and_seed_and_its_own_queries() -> 
 
 
 def test_robustness_follows_each_training_by_the_same_one_disturbed() -> None:
-    plans = race_plans(("local",), ["prge", "fzoo"], ["nf4"], 2, SETTINGS, {"steps": 6}, robustness=True)
+    plans = plans_of_methods(("local",), ["prge", "fzoo"], ["nf4"], 2, SETTINGS, {"steps": 6}, robustness=True)
     assert [each.disturbed for each in plans] == [False, True] * 4
     assert all(replace(one, disturbed=True) == twin for one, twin in zip(plans[::2], plans[1::2], strict=True))
     assert [each.steps_lost(2, 5) for each in plans[:2]] == [0, 2]
@@ -46,4 +49,4 @@ def test_a_race_that_can_not_be_is_refused_in_a_sentence(
     methods: list[str], quants: list[str], seeds: int, training: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(UserError, match=words):
-        race_plans(("local",), methods, quants, seeds, SETTINGS, training)
+        plans_of_methods(("local",), methods, quants, seeds, SETTINGS, training)
