@@ -11,7 +11,7 @@ from typing import Any
 from foundation.unavailable import Json, Unavailable
 from reports.model.measurement import setting_of
 from reports.model.race import Race
-from reports.model.reading import text
+from reports.model.reading import NOT_RECORDED, Number, text
 
 _NAMED = ("method", "quant")
 
@@ -67,7 +67,10 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Training:
-    """One training of a workload on a device."""
+    """One training of a workload on a device.
+
+    `forward_tokens`: what a step costs, in tokens that go through the model forwards, at full rows of T.
+    """
 
     training_id: str
     group_id: str
@@ -83,6 +86,7 @@ class Training:
     reason: str | None
     segments: tuple[Segment, ...]
     evaluations: tuple[Evaluation, ...]
+    forward_tokens: Number = NOT_RECORDED
 
     @property
     def steps(self) -> int:
@@ -140,6 +144,7 @@ class Training:
             "status": self.status,
             "reason": self.reason,
             "steps": self.steps,
+            "forward_tokens": _or_reason(self.forward_tokens),
             "seconds": self.seconds,
             "energy_mj": _or_reason(self.energy_at(self.steps)),
             "peak_memory_kib": _or_reason(Unavailable("no process reported its peak") if peak is None else peak),
