@@ -14,6 +14,8 @@ from reports.model.race import Race
 from reports.model.reading import NOT_RECORDED, Number, text
 
 _NAMED = ("method", "quant")
+_FIRST = ("q", "b", "T", "rank", "lr", "eps", "schedule", "steps")
+"""What a name of a contender has in this order, before what else there is."""
 
 CONDITIONS, DISTURBED = "conditions", "disturbed"
 """Of a training that was made with a busy device and an interruption, beside the same one without: what its workload
@@ -201,7 +203,8 @@ def way_of(workload: Mapping[str, Json]) -> str:
 
 def names_of(workloads: Sequence[Mapping[str, Json]]) -> list[str]:
     """Returns a name for each: ``prge nf4``, and whatever else is not the same in all of them, such as ``q=4``."""
-    keys = dict.fromkeys(key for one in workloads for key in one if key not in _NAMED)
+    others = {key for one in workloads for key in one} - {*_NAMED, *_FIRST}
+    keys = (*_FIRST, *sorted(others))
     differing = [key for key in keys if len({str(one.get(key)) for one in workloads}) > 1]
     return [
         " ".join([way_of(one), *(f"{key}={_word(one[key])}" for key in differing if key in one)]) for one in workloads

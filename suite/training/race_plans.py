@@ -70,10 +70,7 @@ def plans_of_contenders(
     beside = [_beside_workload(plan) for _, plan in found]
     _require_different(found, beside)
     alike = {key for key in _BESIDE if len({each[key] for each in beside if key in each}) == 1}
-    plans = [
-        replace(plan, own_settings={key: value for key, value in own.items() if key not in alike})
-        for (_, plan), own in zip(found, beside, strict=True)
-    ]
+    plans = [replace(plan, own_settings=_named(own, alike)) for (_, plan), own in zip(found, beside, strict=True)]
     return _with_each_seed(plans, seeds, robustness)
 
 
@@ -133,8 +130,8 @@ their length T, seeds and ends are the race's, as its contenders are compared on
 
 CONTENDER_KEYS = tuple(_KEYS)
 
-_BESIDE = ("lr", "eps", "schedule", "steps", "eval_every")
-"""What may tell a contender from another of the same workload."""
+_BESIDE = ("lr", "eps", "schedule", "steps")
+"""What may tell a contender from another of the same workload; when it is evaluated makes no other training."""
 
 
 def _read(words: str, of_race: set[str]) -> list[_Contender]:
@@ -203,11 +200,17 @@ def _training_of(
 def _beside_workload(plan: TrainingPlan) -> dict[str, Json]:
     """Returns what it has of _BESIDE; defaults are resolved."""
     own = plan.plan.training(SETTINGS[plan.plan.quants[0]])
-    values = (own.lr, own.eps, plan.schedule, plan.steps, plan.eval_every)
+    values = (own.lr, own.eps, plan.schedule, plan.steps)
     found: dict[str, Json] = dict(zip(_BESIDE, values, strict=True))
     if METHOD_TABLE[plan.plan.method].noise is None:
         del found["eps"]
     return found
+
+
+def _named(beside: Mapping[str, Json], alike: set[str]) -> dict[str, Json]:
+    """Returns what names a contender: all that is not alike, but for a schedule that goes without saying."""
+    unsaid = ("schedule", TrainingPlan.schedule)
+    return {key: value for key, value in beside.items() if key not in alike and (key, value) != unsaid}
 
 
 def _require_different(found: Sequence[tuple[str, TrainingPlan]], beside: Sequence[Mapping[str, Json]]) -> None:

@@ -155,7 +155,7 @@ def test_an_interrupted_race_goes_on_with_the_same_contenders(bench: Bench) -> N
     assert [(one["status"], one["steps"]) for one in (first, second)] == [("finished", 2), ("finished", 200)]
     own = [{key: one["workload"].get(key) for key in ("lr", "schedule", "steps")} for one in (first, second)]
     assert own == [
-        {"lr": 0.01, "schedule": "constant", "steps": 2},
+        {"lr": 0.01, "schedule": None, "steps": 2},
         {"lr": 0.001, "schedule": "linear", "steps": 200},
     ]
 

@@ -264,7 +264,7 @@ def test_contenders_of_one_method_and_setting_each_have_their_own_seeds_and_pace
     ways: list[dict[str, Json]] = [
         {"lr": 0.001},
         {"lr": 1e-5},
-        {"lr": 0.001, "schedule": "linear"},
+        {"schedule": "linear", "lr": 0.001},
         {"inner_parallel": False},
     ]
     race = only_race(
