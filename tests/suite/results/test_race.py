@@ -280,7 +280,7 @@ def test_contenders_of_one_method_and_setting_each_have_their_own_seeds_and_pace
         "prge fp32 inner_parallel=off",
     ]
     assert [(one.name, tuple(one.seeds)) for one in race.contenders] == [(name, SEEDS) for name in names]
-    assert [one["name"] for one in race.document()["contenders"]] == names  # type: ignore[index, union-attr]
+    assert [one.document()["name"] for one in race.contenders] == names
 
 
 def test_a_contender_that_makes_fewer_steps_sets_the_budget_in_seconds_not_in_steps() -> None:
