@@ -139,10 +139,10 @@ def _read(words: str, of_race: set[str]) -> list[_Contender]:
 
     `of_race` are the names of the race's options. Raises UserError for words that can't be read.
     """
-    shown = printable(words, 80)
+    printed = printable(words, 80)
     method, *pairs = words.split() or [""]
     if not method or "=" in method:
-        raise UserError(f'Contender "{shown}" does not start with a method: give one such as "prge q=4 lr=1e-3".')
+        raise UserError(f'Contender "{printed}" does not start with a method: give one such as "prge q=4 lr=1e-3".')
     values: dict[str, Any] = {}
     try:
         _require_method(method)
@@ -155,9 +155,9 @@ def _read(words: str, of_race: set[str]) -> list[_Contender]:
             raise UserError(f"{method} perturbs nothing, so eps means nothing: leave it out.")
         shapes = _shapes(method, values)
     except UserError as error:
-        raise UserError(f'Contender "{shown}": {error}') from None
+        raise UserError(f'Contender "{printed}": {error}') from None
     training = {key: values.pop(key) for key in _OF_TRAINING if key in values}
-    return [_Contender(shown, method, values | shape, training) for shape in shapes]
+    return [_Contender(printed, method, values | shape, training) for shape in shapes]
 
 
 def _read_pair(pair: str, of_race: set[str]) -> tuple[str, Any]:
