@@ -89,6 +89,8 @@ class Method:
     """Adapters around which a step takes its losses: the trained one, and an anchor after it."""
     vectors: int = 1
     """What a program without an optimizer keeps that is as large as the adapter, the adapter itself included."""
+    moves_by_each_step: bool = True
+    """Whether each update is that of one step's estimate, or of several steps' whose sum it is."""
     reference_steps: int = 0
     """Steps after which all that a step does was seen, where REFERENCE_STEPS are fewer."""
     stock: bool = True
@@ -274,6 +276,16 @@ _METHODS = (
         default_lr=1e-5,
     ),
     Method(
+        "prge-momentum",
+        "P-RGE with momentum: each update goes along a moving mean of the estimates so far",
+        "MobiZO, arXiv 2409.15520; momentum as in MeZO, arXiv 2305.17333",
+        step="scheduled.momentum_step",
+        vectors=2,
+        moves_by_each_step=False,
+        reference_steps=6,
+        stock=False,
+    ),
+    Method(
         "adazeta",
         "AdaZeta's query schedule: the updates of P-RGE, each of the queries of more and more steps",
         "AdaZeta, arXiv 2406.18060",
@@ -288,6 +300,7 @@ _METHODS = (
         step="scheduled.svrg_step",
         points=2,
         vectors=3,
+        moves_by_each_step=False,
         reference_steps=6,
         stock=False,
     ),

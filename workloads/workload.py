@@ -133,7 +133,7 @@ class Workload:
     @property
     def late_steps(self) -> tuple[int, ...]:
         """The setting's, where each step's projected gradients alone say how it moves the adapter."""
-        return self.setting.late_steps if self.training_method.points == 1 else ()
+        return self.setting.late_steps if self.training_method.moves_by_each_step else ()
 
     @property
     def training_method(self) -> Method:

@@ -1,4 +1,5 @@
-"""Curves of trainings: held-out accuracy and loss over seconds, steps or joules; and what ended on the Pareto front.
+"""Curves of trainings: held-out accuracy and loss over seconds, steps, forward tokens or joules; and what ended on the
+Pareto front.
 
 A line is a training. Trainings of the same method and setting look the same; of several seeds, each is thin.
 """
@@ -81,7 +82,7 @@ def accuracy_curves(trainings: Sequence[Training]) -> Figure:
         accuracies = [round(each.accuracy, 5) for each in one.evaluations]
         traces.append(style.marked(one) | {"y": accuracies, "text": [_at(one, each) for each in one.evaluations]})
     steps = [[each.step for each in one.evaluations] for one in chosen]
-    _switch(layout, traces, first, [_over_seconds(chosen, steps), _over_steps(steps), *_over_joules(chosen, steps)])
+    _switch(layout, traces, first, [*_axes(chosen, steps), *_over_joules(chosen, steps)])
     caption = "Each line is a training; the first point is before any step. Upper left is better."
     if all(isinstance(one.energy_at(one.steps), Unavailable) for one in chosen):
         notes.append("No joules: the energy of these trainings is unavailable, as their table says.")
@@ -109,7 +110,7 @@ def loss_curves(trainings: Sequence[Training]) -> Figure:
         traces.append(style.marked(one) | {"y": [round(each.loss, 5) for each in one.evaluations], "text": held_out})
         steps += [ends, [each.step for each in one.evaluations]]
     doubled = [one for one in chosen for _ in range(2)]
-    _switch(layout, traces, first, [_over_seconds(doubled, steps), _over_steps(steps)])
+    _switch(layout, traces, first, _axes(doubled, steps))
     each = f"the mean of up to {format_count(longest, 'step')}" if longest > 1 else "a step's"
     caption = f"Pale: the loss of training, each point {each}. With marks: the loss on held-out examples."
     return Figure("loss", title, caption, traces, layout, notes)
@@ -180,6 +181,11 @@ def _at(one: Training, evaluation: Evaluation) -> str:
     return f"step {evaluation.step}: {evaluation.accuracy:.3f} of {evaluation.examples} right, {seconds}{joules}"
 
 
+def _axes(trainings: Sequence[Training], steps: Sequence[Sequence[int]]) -> list[_Axis]:
+    """Returns those that both figures have."""
+    return [_over_seconds(trainings, steps), _over_steps(steps), *_over_tokens(trainings, steps)]
+
+
 def _over_seconds(trainings: Sequence[Training], steps: Sequence[Sequence[int]]) -> _Axis:
     seconds = [_seconds(one, own) for one, own in zip(trainings, steps, strict=True)]
     unit = unit_for(1e3 * max((max(own, default=0.0) for own in seconds), default=0.0), "ms")
@@ -189,6 +195,18 @@ def _over_seconds(trainings: Sequence[Training], steps: Sequence[Sequence[int]])
 
 def _over_steps(steps: Sequence[Sequence[int]]) -> _Axis:
     return _Axis("steps", "steps", [[float(step) for step in own] for own in steps])
+
+
+def _over_tokens(trainings: Sequence[Training], steps: Sequence[Sequence[int]]) -> list[_Axis]:
+    """Returns the axis, or none if all steps cost the same: then it is that of steps."""
+    costs = [one.forward_tokens for one in trainings]
+    if len(set(map(str, costs))) < 2:
+        return []
+    places: list[list[float | None]] = [
+        [None if isinstance(cost, Unavailable) else cost * step for step in own]
+        for cost, own in zip(costs, steps, strict=True)
+    ]
+    return [_Axis("forward tokens", "forward tokens of steps, at full rows of T", places)]
 
 
 def _over_joules(trainings: Sequence[Training], steps: Sequence[Sequence[int]]) -> list[_Axis]:

@@ -11,9 +11,11 @@ from typing import Any
 from foundation.unavailable import Json, Unavailable
 from reports.model.measurement import setting_of
 from reports.model.race import Race
-from reports.model.reading import text
+from reports.model.reading import NOT_RECORDED, Number, text
 
 _NAMED = ("method", "quant")
+_FIRST = ("q", "b", "T", "rank", "lr", "eps", "schedule", "steps")
+"""What a name of a contender has in this order, before what else there is."""
 
 CONDITIONS, DISTURBED = "conditions", "disturbed"
 """Of a training that was made with a busy device and an interruption, beside the same one without: what its workload
@@ -67,7 +69,10 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Training:
-    """One training of a workload on a device."""
+    """One training of a workload on a device.
+
+    `forward_tokens`: what a step costs, in tokens that go through the model forwards, at full rows of T.
+    """
 
     training_id: str
     group_id: str
@@ -83,6 +88,7 @@ class Training:
     reason: str | None
     segments: tuple[Segment, ...]
     evaluations: tuple[Evaluation, ...]
+    forward_tokens: Number = NOT_RECORDED
 
     @property
     def steps(self) -> int:
@@ -140,6 +146,7 @@ class Training:
             "status": self.status,
             "reason": self.reason,
             "steps": self.steps,
+            "forward_tokens": _or_reason(self.forward_tokens),
             "seconds": self.seconds,
             "energy_mj": _or_reason(self.energy_at(self.steps)),
             "peak_memory_kib": _or_reason(Unavailable("no process reported its peak") if peak is None else peak),
@@ -194,14 +201,21 @@ def way_of(workload: Mapping[str, Json]) -> str:
     return f"{text(workload, 'method', default='unknown method')} {setting_of(workload)}"
 
 
+def names_of(workloads: Sequence[Mapping[str, Json]]) -> list[str]:
+    """Returns a name for each: ``prge nf4``, and whatever else is not the same in all of them, such as ``q=4``."""
+    others = {key for one in workloads for key in one} - {*_NAMED, *_FIRST}
+    keys = (*_FIRST, *sorted(others))
+    differing = [key for key in keys if len({str(one.get(key)) for one in workloads}) > 1]
+    return [
+        " ".join([way_of(one), *(f"{key}={_word(one[key])}" for key in differing if key in one)]) for one in workloads
+    ]
+
+
+def _word(value: Json) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
+
+
 def contender_names(trainings: Sequence[Training]) -> dict[str, str]:
-    """Returns the name of each training's contender by the training's id: ``prge nf4``, and whatever else of the
-    workloads is not the same in all of them, such as ``q=4``."""
-    keys = dict.fromkeys(key for one in trainings for key in one.workload if key not in _NAMED)
-    differing = [key for key in keys if len({str(one.workload.get(key)) for one in trainings}) > 1]
-    return {
-        one.training_id: " ".join(
-            [way_of(one.workload), *(f"{key}={one.workload[key]}" for key in differing if key in one.workload)]
-        )
-        for one in trainings
-    }
+    """Returns the name of each training's contender by the training's id."""
+    names = names_of([one.workload for one in trainings])
+    return {one.training_id: name for one, name in zip(trainings, names, strict=True)}

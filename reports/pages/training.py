@@ -145,10 +145,9 @@ def _caution(trainings: Sequence[Training]) -> str:
 def _method(group: TrainingGroup) -> Section:
     workloads = list(dict.fromkeys(f"{workload_words(one.workload)}" for one in group.trainings))
     facts = [("workload", words) for words in workloads[:_MOST_ITEMS]]
-    if group.trainings:
-        plan = group.trainings[0].plan
-        asked = ("steps", "eval_every", "examples", "schedule", "budget_minutes", "budget_joules", "target")
-        facts += [(name.replace("_", " "), str(plan[name])) for name in asked if plan.get(name) is not None]
+    for name in ("steps", "eval_every", "examples", "schedule", "budget_minutes", "budget_joules", "target"):
+        given = dict.fromkeys(str(one.plan[name]) for one in group.trainings if one.plan.get(name) is not None)
+        facts += [(name.replace("_", " "), format_list(list(given)))] if given else []
     host = [(key, str(entry)) for key, entry in group.environment.items()]
     terms = (
         ("Accuracy", "Share of held-out examples, which no step has seen, whose right answer has the lowest mean "

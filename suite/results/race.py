@@ -61,13 +61,13 @@ def race(trainings: Sequence[Training], names: Mapping[str, str], disturbed: Seq
                 outcome=outcome(own, quantity),
             )
         )
-    placed = with_front(contenders)
+    contenders = with_front(contenders)
     emulated = any(one.emulated for one in trainings)
-    winners = [cost_sentence(placed, target, emulated)] if target is not None else []
+    winners = [cost_sentence(contenders, target, emulated)] if target is not None else []
     if target is None or (isinstance(budget, Budget) and budget.given):
-        winners.append(quality_sentence(placed, budget, emulated))
+        winners.append(quality_sentence(contenders, budget, emulated))
     kept = robustness_of(trainings, disturbed, names, target, lambda own: quality_under_budget(own, budget))
-    return Race(trainings[0].device, emulated, target, budget, placed, winners, quantity, why_no_energy, kept)
+    return Race(trainings[0].device, emulated, target, budget, contenders, winners, quantity, why_no_energy, kept)
 
 
 def budget_of(trainings: Sequence[Training]) -> Budget | Unavailable:

@@ -72,8 +72,8 @@ def series_of_night(store: Store, run_id: str) -> list[SeriesTonight]:
         if last is not None:
             tonight = replace(stored[last], valid_sessions=rows[last].valid_sessions or 0)
             alike = [is_night(row) and row.design == rows[last].design for row in rows[:last]]
-            *before, judged = history_of([*stored[:last], tonight], [*alike, True])
-            found.append(SeriesTonight(*name, judged, tuple(before)))
+            *before, of_tonight = history_of([*stored[:last], tonight], [*alike, True])
+            found.append(SeriesTonight(*name, of_tonight, tuple(before)))
     return found
 
 

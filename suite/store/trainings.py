@@ -11,11 +11,13 @@ from sqlalchemy import Column, Connection, RowMapping, Table, insert, select, up
 from foundation.errors import UserError
 from foundation.text import printable
 from foundation.unavailable import Json, Unavailable
+from reports.model.reading import Number
 from reports.model.training import Evaluation, Segment, Training
 from suite.store import schema
 from suite.store.database import Database
 from suite.store.dialect import SqlValue, found_or_new
 from suite.store.identity import canonical, timestamp, workload_key
+from workloads.method import METHOD_TABLE
 
 
 class Trainings:
@@ -198,7 +200,16 @@ def _training(row: RowMapping, segments: Sequence[RowMapping], evaluations: Sequ
             Evaluation(each["step"], each["examples"], each["accuracy"], each["loss"], each["seconds"])
             for each in evaluations
         ),
+        forward_tokens=_forward_tokens(json.loads(row["workload"])),
     )
+
+
+def _forward_tokens(workload: Mapping[str, Json]) -> Number:
+    method = METHOD_TABLE.get(str(workload.get("method")))
+    q, b, T = (workload.get(name) for name in ("q", "b", "T"))
+    if method is None or not (isinstance(q, int) and isinstance(b, int) and isinstance(T, int)):
+        return Unavailable("the cost of a step of this method is not known")
+    return method.forward_passes(q) * b * T
 
 
 def _segment(row: RowMapping) -> Segment:

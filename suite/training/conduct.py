@@ -12,7 +12,8 @@ from devices.errors import DeviceError, DeviceLost
 from devices.inventory.entry import DeviceEntry
 from devices.inventory.inventory_file import Inventory
 from foundation.errors import UserError
-from reports.model.training import CONDITIONS, DISTURBED, Training
+from foundation.unavailable import Json
+from reports.model.training import CONDITIONS, DISTURBED, Training, names_of
 from suite.display import Display
 from suite.errors import StoreError, SuiteError
 from suite.home import Home, in_use
@@ -51,7 +52,7 @@ from workloads.workload import Workload
 @dataclass(frozen=True)
 class Candidate:
     """One training to be made on each device of its plan: its programs, the one that trains, the one that evaluates and
-    those that train on shorter rows, and its data.
+    those that train on shorter rows, and its data. `name` tells its contender from the others of the command.
     """
 
     plan: TrainingPlan
@@ -59,6 +60,7 @@ class Candidate:
     evaluation: Prepared
     material: Material
     shorter: tuple[Prepared, ...] = ()
+    name: str = ""
 
     @property
     def programs(self) -> tuple[Prepared, ...]:
@@ -68,8 +70,8 @@ class Candidate:
     @property
     def label(self) -> str:
         """Names it among the trainings of a command."""
-        name = f"{self.steps.workload.method} {self.steps.workload.quant}, seed {self.plan.plan.seed}"
-        return f"{name}, disturbed" if self.plan.disturbed else name
+        label = f"{self.name}, seed {self.plan.plan.seed}"
+        return f"{label}, disturbed" if self.plan.disturbed else label
 
 
 @dataclass(frozen=True)
@@ -135,10 +137,11 @@ def _conduct(
 
 def _obstacles(plans: Sequence[Plan], inventory: Inventory) -> list[Obstacles]:
     """Returns those of each plan. Raises UserError if no setting of any plan is left."""
-    alike = [replace(plan, seed=Plan.seed) for plan in plans]  # seeds meet the same ones
-    distinct = tuple(dict.fromkeys(alike))
-    found = dict(zip(distinct, check(RunPlan(distinct), inventory), strict=True))
-    return [found[plan] for plan in alike]
+    # Seeds and learning rates meet the same ones.
+    workloads = [tuple(plan.workloads(answers=1)) for plan in plans]
+    distinct = dict(zip(workloads, plans, strict=True))
+    found = dict(zip(distinct, check(RunPlan(tuple(distinct.values())), inventory), strict=True))
+    return [found[each] for each in workloads]
 
 
 def _prepared(
@@ -151,7 +154,7 @@ def _prepared(
     cache, weights, noted = ArtifactCache(home.artifacts), None, set[str]()
 
     def note_once(text: str) -> None:
-        """Leaves out what was noted of an earlier plan: the plans of a race differ in method and seed alone."""
+        """Leaves out what was noted of an earlier plan: the plans of a race have much in common."""
         if text not in noted:
             noted.add(text)
             display.note(text)
@@ -178,7 +181,14 @@ def _prepared(
                 for step, found in pairs
                 if found is not None
             ]
-    return candidates, left_out, surroundings
+    names = names_of([_described(one.plan, one.steps.workload) for one in candidates])
+    named = [replace(one, name=name) for one, name in zip(candidates, names, strict=True)]
+    return named, left_out, surroundings
+
+
+def _described(plan: TrainingPlan, workload: Workload) -> dict[str, Json]:
+    """Returns the workload as a training stores it: with what its contender has beside it."""
+    return describe_workload(workload) | dict(plan.own_settings)
 
 
 def _for_shorter_rows(
@@ -306,7 +316,7 @@ class _OnDevice:
         room.mark_used()
 
     def _begin(self, plan: TrainingPlan, of: Workload) -> str:
-        shared, workload, seed = self.shared, describe_workload(of), plan.plan.seed
+        shared, workload, seed = self.shared, _described(plan, of), plan.plan.seed
         if plan.disturbed:
             workload[CONDITIONS] = DISTURBED
         if self._device_id is None:

@@ -1,14 +1,13 @@
 """What is trained on each device, how it is evaluated on the way, and when it ends.
 
-It ends with its steps, a budget of seconds or joules on the device, or an accuracy that is reached. A race is many
-such plans: every method with every setting and seed, alike in all else.
+It ends with its steps, a budget of seconds or joules on the device, or an accuracy that is reached.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,13 @@ from foundation.text import format_rounded
 from foundation.unavailable import Json, Unavailable
 from reports.model.training import Training, steps_lost
 from suite.planning.plan import Plan
-from workloads.method import EVALUATE, METHOD_TABLE, METHODS
+from workloads.method import EVALUATE, METHOD_TABLE
 from workloads.workload import require_count
 
 SCHEDULES = ("constant", "linear", "cosine")
 _MOST = 100_000_000
 _FIRST_STEPS = 2
 """Steps of the first segment under a budget: what a step takes is not known before."""
-_MOST_SEEDS = 100
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,8 @@ class TrainingPlan:
     training ends after `steps`, or before if a budget is used up or a held-out accuracy of `target` is reached;
     `budget_minutes` and `budget_joules` count the device's training steps alone. `adapter` is a PEFT folder to start
     from. `disturbed`: while it makes steps a load of ours keeps every core of the device busy, and in the middle its
-    process is ended once. Raises UserError.
+    process is ended once. `own_settings`: what tells it from its rivals in a race and is no part of a workload, such as
+    its learning rate; stored beside the workload. Raises UserError.
     """
 
     plan: Plan
@@ -52,6 +51,7 @@ class TrainingPlan:
     target: float | None = None
     adapter: str | None = None
     disturbed: bool = False
+    own_settings: Mapping[str, Json] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.plan.method in METHOD_TABLE:
@@ -70,7 +70,8 @@ class TrainingPlan:
 
     def evaluation(self, batch: int) -> Plan:
         """Returns the plan of the programs that evaluate, `batch` rows at a time."""
-        return replace(self.plan, method=EVALUATE, q=1, b=batch, noise="kernel", lr=None, eps=None)
+        plan = replace(self.plan, outer=None, inner=None)  # how steps are made is none of its business
+        return replace(plan, method=EVALUATE, q=1, b=batch, noise="kernel", lr=None, eps=None)
 
     def rates(self, lr: float, first: int, count: int) -> NDArray[np.float32]:
         """Returns the learning rate of each of `count` calls from step `first` on: float32 [count].
@@ -176,45 +177,3 @@ def next_end(plan: TrainingPlan, training: Training) -> int | str:
             return f"used up {budget.option}, {used} of {limit} {budget.unit}"
         end = min(end, step + left)
     return end
-
-
-def race_plans(
-    devices: tuple[str, ...],
-    methods: Sequence[str],
-    quants: Sequence[str],
-    seeds: int,
-    settings: Mapping[str, Any],
-    training: Mapping[str, Any],
-    robustness: bool = False,
-) -> list[TrainingPlan]:
-    """Returns a plan for each method and seed, with all settings in it; seeds count up from the one in `settings`.
-
-    `settings` are fields of a Plan, `training` those of a TrainingPlan. A `q` applies to the methods that leave it
-    open. Seeds go round last, so that an interrupted race has as many of each contender as possible. With `robustness`
-    each is followed by the same training, disturbed. Raises UserError for a race without rivals, unknown names, and two
-    budgets at once.
-    """
-    methods, quants = list(dict.fromkeys(methods)), tuple(dict.fromkeys(quants))
-    for name in methods:
-        if name not in METHODS:
-            raise unknown_name("method", name, METHODS)
-    if len(methods) * len(quants) < 2:
-        raise UserError("A race needs two contenders: give --methods two names, or --quants, or both.")
-    require_count("--seeds", seeds, _MOST_SEEDS)
-    if training.get("budget_minutes") is not None and training.get("budget_joules") is not None:
-        raise UserError("A race has one budget: give --budget-minutes or --budget-joules, not both.")
-    first = int(settings["seed"])
-    return [
-        TrainingPlan(_plan(devices, method, quants, first + number, settings), **training, disturbed=disturbed)
-        for number in range(seeds)
-        for method in methods
-        for disturbed in ((False, True) if robustness else (False,))
-    ]
-
-
-def _plan(
-    devices: tuple[str, ...], method: str, quants: tuple[str, ...], seed: int, settings: Mapping[str, Any]
-) -> Plan:
-    found, given = METHOD_TABLE[method], settings["q"]
-    q = given if given is not None and found.queries is None else found.default_queries
-    return Plan(devices=devices, **{**settings, "method": method, "quants": quants, "q": q, "seed": seed})

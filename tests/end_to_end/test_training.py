@@ -135,6 +135,31 @@ def test_a_race_trains_every_contender_with_every_seed(bench: Bench) -> None:
     assert ran.err.count("lost the beginning of their text") <= 2
 
 
+def test_an_interrupted_race_goes_on_with_the_same_contenders(bench: Bench) -> None:
+    rivals = ("quant=nf4 lr=1e-2 steps=2 eval-every=2", "quant=nf4 lr=1e-3 schedule=linear")
+    contenders = [word for rival in rivals for word in ("--contender", f"prge {rival}")]
+    options = ("--seeds", "1", "--steps", "200", "--eval-every", "200", "--examples", "8", "--json")
+    finished = "SELECT id FROM training WHERE status = 'finished'"
+    with bench.start("race", "--device", "local", *SHAPE, *contenders, *options) as process:
+        try:
+            wait_for(lambda: len(segments_so_far(bench)) > 1 and bench.rows(finished), "steps of the second contender")
+            process.send_signal(signal.SIGKILL)
+        finally:
+            process.kill()
+            wait_for_end(process)
+    (done,) = bench.rows(finished)
+    resumed = bench("train", "--resume", "--json")
+    assert resumed.code == 0, resumed.err
+    first, second = resumed.document["trainings"]
+    assert (first["training_id"],) == done
+    assert [(one["status"], one["steps"]) for one in (first, second)] == [("finished", 2), ("finished", 200)]
+    own = [{key: one["workload"].get(key) for key in ("lr", "schedule", "steps")} for one in (first, second)]
+    assert own == [
+        {"lr": 0.01, "schedule": None, "steps": 2},
+        {"lr": 0.001, "schedule": "linear", "steps": 200},
+    ]
+
+
 def test_robustness_trains_each_contender_again_with_a_busy_device_and_an_interruption(bench: Bench) -> None:
     methods = ("--methods", "prge,mezo-lora-fa", "--quants", "nf4", "--seeds", "1", "--robustness")
     few = ("--steps", "2", "--eval-every", "2", "--lr", "1e-2", "--examples", "8")

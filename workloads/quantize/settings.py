@@ -154,11 +154,18 @@ class QuantizationSetting:
         return self.kernel or (self.products == "float16" and noise == "kernel")
 
     def poor_correlation(self, eps: float) -> float | None:
-        """Returns the correlation seen at the nearest eps if it is below LEAST_CORRELATION, else None."""
+        """Returns the correlation to expect if it is below LEAST_CORRELATION, else None: that seen at the nearest eps.
+
+        Beyond those seen the error of a projected gradient grows: below as 1 / eps, since a loss's noise stays what it
+        is, above as eps squared, the next term of the loss's series.
+        """
         if not self.correlations:
             return None
         nearest = min(self.correlations, key=lambda seen: abs(math.log(eps / seen)))
         found = self.correlations[nearest]
+        growth = max(1.0, min(self.correlations) / eps, (eps / max(self.correlations)) ** 2)
+        if growth > 1.0 and found > 0.0:
+            found = 1.0 / math.sqrt(1.0 + growth**2 * (1.0 / found**2 - 1.0))
         return found if found < LEAST_CORRELATION else None
 
     def require_rows(self, config: LlamaConfig) -> None:
@@ -192,7 +199,16 @@ _SETTINGS = (
         jitter=3e-5,
         correlations={1e-2: 0.985, 3e-3: 0.884, 1e-3: 0.625},
     ),
-    QuantizationSetting("bf16", 16, BY_KERNEL, 3.2e11, products="bfloat16", kernel=True, jitter=3e-5),
+    QuantizationSetting(
+        "bf16",
+        16,
+        BY_KERNEL,
+        3.2e11,
+        products="bfloat16",
+        kernel=True,
+        jitter=3e-5,
+        correlations={1e-1: 0.87, 3e-2: 1.0, 1e-2: 1.0, 3e-3: 0.97, 1e-3: 0.70},
+    ),
     QuantizationSetting(
         "int8",
         8,
@@ -239,6 +255,7 @@ _SETTINGS = (
         kernel=True,
         row_multiple=2,
         rows_per_chunk=ROWS_PER_SMALL_CHUNK,
+        correlations={1e-1: 0.88, 3e-2: 1.0, 1e-2: 1.0, 3e-3: 1.0, 1e-3: 1.0},
     ),
     QuantizationSetting(
         "nf4-double",
@@ -250,6 +267,7 @@ _SETTINGS = (
         kernel=True,
         row_multiple=2,
         rows_per_chunk=ROWS_PER_SMALL_CHUNK,
+        correlations={1e-1: 0.87, 3e-2: 1.0, 1e-2: 1.0, 3e-3: 1.0, 1e-3: 1.0},
     ),
 )
 

@@ -16,7 +16,7 @@ from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.models.weights import ModelWeights
 from workloads.reference.all_weights import AllWeightsReference, ScalesReference
 from workloads.reference.eager import Batch, OnProgress, Reference
-from workloads.reference.scheduled import AdaZetaReference, SvrgReference
+from workloads.reference.scheduled import AdaZetaReference, MomentumReference, SvrgReference
 from workloads.workload import Workload
 
 
@@ -49,6 +49,7 @@ class BackpropReference(Reference):
 
 _SCHEDULED: dict[str, type[Reference]] = {
     "scheduled.adazeta_step": AdaZetaReference,
+    "scheduled.momentum_step": MomentumReference,
     "scheduled.svrg_step": SvrgReference,
 }
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workloads.reference.eager import Batch, OnProgress, Reference
-from workloads.scheduled.schedules import ANCHORS, GROUPS
+from workloads.scheduled.schedules import ANCHORS, BETA, GROUPS
 
 
 class AdaZetaReference(Reference):
@@ -40,6 +40,22 @@ class AdaZetaReference(Reference):
                 estimates.clear()
             yield losses
             place += 1
+
+
+class MomentumReference(Reference):
+    """Moves along a moving mean of all estimates."""
+
+    def _steps(
+        self, batches: Sequence[Batch], adapter: Tensor, seed: int, lr: float, eps: float, on_progress: OnProgress
+    ) -> Iterator[NDArray[np.float32]]:
+        """Makes one training step after the other; updates `adapter` in place before yielding a step's losses."""
+        step, mean = 0, torch.zeros_like(adapter)
+        while True:
+            losses, direction = self._step(adapter, batches[step % len(batches)], step, seed, eps, on_progress)
+            mean.mul_(BETA).add_(direction / self.workload.q, alpha=1 - BETA)
+            adapter -= lr * mean
+            yield losses
+            step += 1
 
 
 class SvrgReference(Reference):

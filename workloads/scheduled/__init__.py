@@ -1,4 +1,4 @@
-"""Methods whose updates build on several steps: AdaZeta's query schedule, and the anchor of MeZO-SVRG.
+"""Methods whose updates build on several steps: momentum, AdaZeta's query schedule, and the anchor of MeZO-SVRG.
 
 Start at schedules.py; their steps are P-RGE's with more state.
 """

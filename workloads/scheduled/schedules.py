@@ -6,6 +6,8 @@ steps, each on the next batch; all are taken around the same adapter.
 
 MeZO-SVRG (Gautam et al., arXiv 2404.08080) estimates, every so often, the gradient at the adapter of that time, the
 *anchor*, from many rows, and corrects each estimate in between by what the same noise and batch say of the anchor.
+
+Momentum (Polyak 1964) moves along a moving mean of all estimates.
 """
 
 from __future__ import annotations
@@ -73,6 +75,9 @@ GROUPS = QueryGroups(100, tuple(int(epoch**0.5) for epoch in range(1, 17)))
 
 ANCHORS = Anchors(period=16, batches=4)
 
+BETA = 0.9
+"""What a moving mean of estimates keeps of itself at each step."""
+
 
 def updated(state: State, method: Method, lr: float) -> Float32Array:
     """Returns the adapter float32 [n] that a program's state stands for: with the pending update, at rate `lr`.
@@ -115,7 +120,15 @@ def _around_anchor(state: State, step: int, mean: Float32Array) -> Float32Array:
     return direction
 
 
+def _moving_mean(state: State, step: int, mean: Float32Array) -> Float32Array:
+    if step == NOTHING:
+        return np.zeros_like(mean)
+    direction: Float32Array = np.float32(BETA) * state["direction"] + np.float32(1 - BETA) * mean
+    return direction
+
+
 _DIRECTIONS: dict[str, Callable[[State, int, Float32Array], Float32Array]] = {
     "scheduled.adazeta_step": _of_group,
+    "scheduled.momentum_step": _moving_mean,
     "scheduled.svrg_step": _around_anchor,
 }

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from foundation.errors import UserError
 from foundation.text import format_rounded
 from foundation.unavailable import Unavailable, as_document
 from reports.model.race import Budget, Contender, Estimate, Race
 from reports.model.reading import Interval, Number
-from reports.model.training import Training
+from reports.model.training import Training, contender_names
 from suite.cli.options import inventory_option, open_inventory
 from suite.cli.output import (
     TextTable,
@@ -35,7 +36,8 @@ from suite.planning.plan import Plan
 from suite.results.race import races
 from suite.results.race_robustness import robustness_sentence
 from suite.results.race_winners import amount
-from suite.training.plan import SCHEDULES, TrainingPlan, race_plans
+from suite.training.plan import SCHEDULES, TrainingPlan
+from suite.training.race_plans import CONTENDER_KEYS, plans_of_contenders, plans_of_methods
 from workloads.method import METHODS
 from workloads.quantize.settings import QUANTIZATION_SETTINGS
 
@@ -197,6 +199,14 @@ def _row(one: Training) -> list[str]:
 @click.option("--device", "selection", metavar="NAME[,NAME]", help="Devices of the inventory, by name.")
 @listed("--methods", "methods", ("prge", "mezo-lora-fa"), f"Methods, of {', '.join(METHODS)}.")
 @listed("--quants", "quants", ("fp32",), f"Quantization settings, of {', '.join(QUANTIZATION_SETTINGS)}.")
+@click.option(
+    "--contender",
+    "contenders",
+    multiple=True,
+    metavar="WORDS",
+    help="Instead of --methods and --quants: a method, then what this contender has of its own, as key=value of "
+    f"{', '.join(CONTENDER_KEYS)}; once for each contender.",
+)
 @click.option("--seeds", default=3, show_default=True, help="Trainings of each contender; an interval needs 3.")
 @click.option(
     "--robustness", is_flag=True, help="Make each training again with a busy device and an interruption, and compare."
@@ -209,19 +219,24 @@ def race(
     selection: str | None,
     methods: tuple[str, ...],
     quants: tuple[str, ...],
+    contenders: tuple[str, ...],
     seeds: int,
     robustness: bool,
     as_json: bool,
     inventory_path: Path,
     **settings: Any,
 ) -> int:
-    """Train with every method and setting, and say which is best, by how much, or that it can't be told.
+    """Train in several ways, and say which is best, by how much, or that it can't be told.
+
+    The ways are every method with every setting, or contenders, each with its own learning rate, schedule and shape.
 
     \b
     suite race --device jetson --methods prge,mezo-lora-fa --quants fp16,nf4 --target 0.8
     suite race --device jetson --quants fp32,int8,nf4 --methods prge --budget-minutes 30
     suite race --device local --model tiny --methods prge,mezo-lora-fa --seeds 3 --steps 40 --eval-every 10
     suite race --device jetson --methods prge,fo-lora-fa --target 0.8 --robustness
+    suite race --device jetson --contender "prge q=4 b=4 lr=1e-3" --contender "fo-lora-fa b=16 lr=5e-3 schedule=linear"
+    suite race --device jetson --contender "prge total=16 quant=nf4" --contender "fzoo q=15 b=1 quant=nf4" --target 0.8
     suite train --resume     goes on with a race that was interrupted
     """
     from suite.display import Display
@@ -232,10 +247,25 @@ def race(
         raise UserError(f"No device is named: add --device with one or more of {', '.join(inventory.devices)}.")
     devices = tuple(entry.name for entry in inventory.select(selection))
     own = _training_fields(settings)
-    plans = race_plans(devices, methods, quants, seeds, settings, own, robustness)
+    if contenders:
+        _refuse_lists()
+        plans = plans_of_contenders(devices, contenders, seeds, settings, own, robustness)
+    else:
+        plans = plans_of_methods(devices, methods, quants, seeds, settings, own, robustness)
     words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
     trained = conduct.begin(plans, inventory, home, Display(), ["suite", *words])
     return _print_races(races(trained), trained, write_report(home, trained), as_json)
+
+
+def _refuse_lists() -> None:
+    """Raises UserError if methods or settings are listed beside contenders, each of which names its own."""
+    context = click.get_current_context()
+    for name in ("methods", "quants"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UserError(
+                f"A race is between --contender or between --methods and --quants: leave out --{name}, and name "
+                "method and quant in each contender."
+            )
 
 
 def _print_races(found: Sequence[Race], trained: Sequence[Training], report: str | Unavailable, as_json: bool) -> int:
@@ -247,10 +277,10 @@ def _print_races(found: Sequence[Race], trained: Sequence[Training], report: str
     else:
         for one in found:
             _print_race(one)
+        names = contender_names(trained)
         for training in trained:
             if training.status != "finished":
-                name = f"{training.workload['method']} {training.workload['quant']}, seed {training.seed}"
-                name += ", disturbed" if training.disturbed else ""
+                name = f"{names[training.training_id]}, seed {training.seed}"
                 print_line(
                     f"{training.device} {name}: {training.status}: {training.reason or 'no reason was recorded'}"
                 )

@@ -96,6 +96,25 @@ def test_without_energy_there_is_no_switch_to_joules_and_a_note_says_so() -> Non
     assert any("No joules" in note for note in figure.notes)
 
 
+def test_contenders_whose_steps_cost_differently_can_be_compared_over_forward_tokens() -> None:
+    trainings = [
+        made_up([(0, 0.5), (10, 0.7)], seed=seed, forward_tokens=cost) for seed, cost in ((1, 768.0), (2, 2048.0))
+    ]
+    for figure, last in ((accuracy_curves(trainings), 1), (loss_curves(trainings), 3)):
+        assert figure.layout is not None
+        axes = {button["label"]: button["args"][0]["x"] for button in figure.layout["updatemenus"][0]["buttons"]}
+        assert [axes["forward tokens"][place][-1] for place in (0, last)] == [7680.0, 20480.0]
+        assert axes["steps"][0][-1] == axes["steps"][last][-1] == 10.0
+
+
+def test_what_was_asked_lists_all_values_where_contenders_differ() -> None:
+    page = training_page(
+        group_of(GROUP_ID, [made_up([], plan={"steps": n}, seed=n) for n in (60, 500)]), lambda place: ""
+    )
+    (asked, _) = section(page, "method").facts
+    assert ("steps", "60 and 500") in asked.pairs and ("schedule", "constant") in asked.pairs
+
+
 def test_losses_of_many_steps_are_drawn_as_means_of_stretches() -> None:
     one = made_up([(0, 0.5), (1000, 0.7)])
     line = next(trace for trace in loss_curves([one]).traces if trace.get("opacity") == 0.45)

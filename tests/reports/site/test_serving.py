@@ -142,10 +142,10 @@ def test_a_client_that_leaves_is_no_traceback(server: SiteServer, capfd: pytest.
         if request.endswith(b"\r\n\r\n"):
             client.recv(1)
         client.close()
+    assert _ask(server, "/")[0] == 200  # is accepted after the others, whose threads have then started
     for thread in threading.enumerate():
         if "process_request_thread" in thread.name:
             thread.join(timeout=30)
-    assert _ask(server, "/")[0] == 200
     assert capfd.readouterr().err == ""
 
 

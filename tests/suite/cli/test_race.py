@@ -52,6 +52,16 @@ def test_options_become_a_plan_for_each_method_and_seed(asked: list[TrainingPlan
     assert found == [(name, ("fp32", "nf4"), seed, 0.7) for seed in (7, 8) for name in ("prge", "mezo-lora-fa")]
 
 
+def test_contenders_become_a_plan_each_with_what_they_say_and_the_options_for_the_rest(
+    asked: list[TrainingPlan],
+) -> None:
+    contenders = ("--contender", "prge q=4 b=4 lr=1e-3", "--contender", "fo-lora-fa lr=5e-3 steps=50")
+    words = ("race", "--device", "local", "--model", "tiny", *contenders, "--seeds", "1", "--steps", "80", "-b", "16")
+    assert run_command(list(words)) == ExitCode.OK
+    found = [(each.plan.method, each.plan.q, each.plan.b, each.plan.lr, each.steps) for each in asked]
+    assert found == [("prge", 4, 4, 1e-3, 80), ("fo-lora-fa", 1, 16, 5e-3, 50)]
+
+
 def test_table_names_each_contender_whom_it_lacks_and_whether_someone_won(
     asked: list[TrainingPlan], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,6 +103,9 @@ def test_json_has_races_trainings_and_the_page(asked: list[TrainingPlan], capsys
         ("race --device local --methods prge", "two contenders"),
         ("race --device local --methods prge,sgd", "sgd"),
         ("race --device local --target 80", "--target"),
+        ("race --device local --contender prge", "two contenders"),
+        ("race --device local --contender prge --contender fzoo --quants nf4", "leave out --quants"),
+        ("race --device local --methods prge --contender prge --contender fzoo", "leave out --methods"),
     ],
 )
 def test_what_can_be_no_race_is_a_sentence(

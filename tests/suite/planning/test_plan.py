@@ -80,9 +80,16 @@ def test_an_eps_at_which_a_setting_has_no_gradient_is_named_with_the_correlation
     plan = Plan(("a",), model="tiny", quants=("fp32", "int8-dynamic"), eps=1e-3)
     (warning,) = plan.warnings()
     assert warning.startswith("tiny int8-dynamic with eps 0.001: projected gradients are mostly noise")
-    assert f"correlation with exact ones was {SETTINGS['int8-dynamic'].correlations[1e-3]:.2f}" in warning
+    assert f"correlation with exact ones is about {SETTINGS['int8-dynamic'].correlations[1e-3]:.2f}" in warning
     assert warning.endswith("use --eps 0.03")
     assert forecast(plan).lines(plan)[-1] == warning
+
+
+@pytest.mark.parametrize(("quant", "eps", "poor"), [("bf16", 1e-4, 0.10), ("nf4", 0.3, 0.20), ("fp16", 1e-4, 0.08)])
+def test_beyond_what_was_seen_the_error_grows_as_noise_and_curvature_do(quant: str, eps: float, poor: float) -> None:
+    """A loss's noise does not depend on eps, so that the error of a projected gradient is as 1 / eps; the next term of
+    the loss's series is as eps squared."""
+    assert SETTINGS[quant].poor_correlation(eps) == pytest.approx(poor, abs=0.01)
 
 
 def test_a_workload_is_described_by_what_is_not_the_default() -> None:

@@ -55,6 +55,7 @@ def test_a_group_has_its_trainings_and_the_race_between_them(store: Store) -> No
     found = StoreSource(store).training_group(GROUP_ID)
     assert [one.segments for one in found.trainings] == [one.segments for one in MADE_UP]
     assert [one.evaluations for one in found.trainings] == [one.evaluations for one in MADE_UP]
+    assert [one.forward_tokens for one in found.trainings] == [2 * 4 * 4 * 64] * 2
     assert [one.name for one in found.races[0].contenders] == ["prge fp32", "prge nf4"]
     assert found.environment == {"torch": "2.13.0"}
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from scipy import stats
 
-from foundation.unavailable import Unavailable
+from foundation.unavailable import Json, Unavailable
 from reports.model.race import Budget, CostToTarget, Estimate, Race
 from reports.model.reading import Interval
 from reports.model.training import Training, contender_names
@@ -258,3 +258,39 @@ def test_there_is_a_race_for_each_device_with_several_contenders() -> None:
 def test_contenders_are_named_by_what_differs() -> None:
     trainings = [made_up([], seed=q, workload={"q": q}) for q in (1, 4)]
     assert list(contender_names(trainings).values()) == ["prge fp32 q=1", "prge fp32 q=4"]
+
+
+def test_contenders_of_one_method_and_setting_each_have_their_own_seeds_and_pace() -> None:
+    ways: list[dict[str, Json]] = [
+        {"lr": 0.001},
+        {"lr": 1e-5},
+        {"schedule": "linear", "lr": 0.001},
+        {"inner_parallel": False},
+    ]
+    race = only_race(
+        *(
+            [made_up(reaching(step), seed=seed, workload=way) for seed in SEEDS]
+            for step, way in zip((20, 40, 60, 80), ways, strict=True)
+        )
+    )
+    names = [
+        "prge fp32 lr=0.001",
+        "prge fp32 lr=1e-05",
+        "prge fp32 lr=0.001 schedule=linear",
+        "prge fp32 inner_parallel=off",
+    ]
+    assert [(one.name, tuple(one.seeds)) for one in race.contenders] == [(name, SEEDS) for name in names]
+    assert [one.document()["name"] for one in race.contenders] == names
+
+
+def test_a_contender_that_makes_fewer_steps_sets_the_budget_in_seconds_not_in_steps() -> None:
+    few = [
+        made_up(reaching(10, last=20), seed=seed, step_s=3.0, plan={"steps": 20}, workload={"steps": 20})
+        for seed in SEEDS
+    ]
+    many = [made_up(reaching(70), seed=seed, plan={"steps": 100}, workload={"steps": 100}) for seed in SEEDS]
+    race = only_race(few, many)
+    assert race.budget == Budget("seconds", 60.0, given=False)
+    assert [known(one.quality.accuracy).value for one in race.contenders] == pytest.approx([0.8, 0.5])
+    (winner,) = race.winners
+    assert winner.startswith("prge fp32 steps=20 is the most accurate after 60.0\u00a0s of steps: 0.800, 30.0 points")

@@ -135,3 +135,15 @@ def test_the_sentence_has_the_growth_or_says_why_not() -> None:
     assert words.startswith("prge fp32 with a busy device and an interruption: 2.24\u00d7 (")
     assert words.endswith("an accuracy -0.300 under the same budget; each step's loss stays the same.")
     assert "can't be told, as the device is emulated" in robustness_sentence(one, emulated=True)
+
+
+def test_contenders_that_differ_in_their_learning_rate_are_each_compared_with_their_own_twin() -> None:
+    found = [
+        made_up(CURVE, step_s=step_s, plan={"steps": 100, "disturbed": bool(how)}, workload={"lr": lr, **how})
+        for lr, pace in ((0.001, 2.0), (0.01, 4.0))
+        for step_s, how in ((1.0, {}), (pace, {CONDITIONS: DISTURBED}))
+    ]
+    (race,) = races(found)
+    assert [one.name for one in race.robustness] == ["prge fp32 lr=0.001", "prge fp32 lr=0.01"]
+    slower = [known(one.seconds).value for one in race.robustness]
+    assert slower == pytest.approx([2.0 * 1.1, 4.0 * 1.1])

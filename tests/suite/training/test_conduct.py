@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from foundation.errors import UserError
 from suite.display import Display
 from suite.home import Home
 from suite.measuring.idle_device import ThermalGate
+from suite.measuring.run import Stopped
 from suite.planning.plan import Plan
 from suite.store.store import Store
 from suite.store.trainings import Trainings
@@ -96,6 +98,30 @@ def test_a_program_that_cannot_be_deployed_costs_its_own_training(
     assert outcomes(store) == {"fp32": made, "int8": ("failed", "its disk is full"), "nf4": made}
 
 
+def test_contenders_of_one_workload_keep_apart_and_go_on_each_with_its_own_training(
+    on_device: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rivals = [replace(candidate("fp32"), plan=replace(PLAN, own_settings={"lr": lr})) for lr in (0.01, 0.001)]
+    shared = replace(on_device.shared, candidates=rivals)
+
+    def ids_after(train: Any) -> list[tuple[Any, str, str]]:
+        monkeypatch.setattr(conduct, "train", train)
+        with contextlib.suppress(Stopped):
+            conduct._OnDevice(shared, ENTRY).train_all()
+        found = Trainings(store.database).in_group("g")
+        return [(one.workload["lr"], one.status, one.training_id) for one in found]
+
+    def stop_at_second(course: Any, *_: Any) -> str:
+        if course.plan is rivals[1].plan:
+            raise Stopped
+        return "made all steps"
+
+    first = ids_after(stop_at_second)
+    assert [each[:2] for each in first] == [(0.01, "finished"), (0.001, "interrupted")]
+    resumed = ids_after(lambda *_: "made all steps")
+    assert resumed == [(lr, "finished", training_id) for lr, _, training_id in first]
+
+
 def test_a_device_that_stays_lost_is_the_reason_of_what_is_left(
     on_device: Any, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,10 +158,12 @@ def test_only_programs_for_shorter_rows_that_were_made_are_announced(monkeypatch
     assert tried == [(16, failed), (40, failed)] * 2
 
 
-def test_obstacles_are_those_of_a_plan_whatever_its_seed() -> None:
+def test_obstacles_are_those_of_a_plan_whatever_its_seed_and_learning_rate() -> None:
     inventory: Any = SimpleNamespace(devices={"board": ENTRY}, select=lambda _names: [ENTRY])
     plans = [Plan(("board",), model="tiny", quants=QUANTS, seed=seed) for seed in (7, 8, 9)]
     assert conduct._obstacles(plans, inventory) == [{}, {}, {}]
+    rivals = [replace(plans[0], lr=1e-2), replace(plans[0], outer=True), replace(plans[0], b=8)]
+    assert conduct._obstacles(rivals, inventory) == [{}, {}, {}]
     with pytest.raises(UserError, match="evaluate"):
         conduct._obstacles([Plan(("board",), model="tiny", method="evaluate", q=1)], inventory)
 

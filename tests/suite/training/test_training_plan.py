@@ -97,3 +97,10 @@ def test_a_target_ends_a_training_at_the_evaluation_that_reached_it() -> None:
     assert next_end(plan, replace(training(8), evaluations=evaluations[:1])) == 10
     assert next_end(plan, replace(training(8), evaluations=evaluations)) == "reached an accuracy of 0.750 after 8 steps"
     assert next_end(PLAN, training(20)) == "made all 20 steps"
+
+
+@pytest.mark.parametrize("loop", ["outer", "inner"])
+@pytest.mark.parametrize("way", [True, False])
+def test_how_loops_of_steps_run_does_not_matter_to_the_program_that_evaluates(loop: str, way: bool) -> None:
+    stepping = replace(PLAN, plan=replace(PLAN.plan, **{loop: way}))  # type: ignore[arg-type]
+    assert stepping.evaluation(16) == PLAN.evaluation(16)

@@ -30,6 +30,7 @@ def made_up(
     note: str | None = None,
     plan: Mapping[str, Any] | None = None,
     workload: Mapping[str, Json] | None = None,
+    forward_tokens: float = 2048.0,
 ) -> Training:
     """A training with an evaluation (step, accuracy) at the end of each segment, steps of `step_s` and `step_mj`."""
     steps = [step for step, _ in accuracies]
@@ -48,7 +49,9 @@ def made_up(
     ]
     described = {"model": "smollm2-135m", "method": method, "quant": quant, "backend": "xnnpack"}
     return Training(
-        training_id=f"{device}-{method}-{quant}-{seed}",
+        training_id="-".join(
+            [device, method, quant, str(seed), *(f"{key}{own}" for key, own in (workload or {}).items())]
+        ),
         group_id=GROUP_ID,
         device=device,
         kind="jetson",
@@ -62,6 +65,7 @@ def made_up(
         reason=reason,
         segments=tuple(segments),
         evaluations=tuple(Evaluation(step, 400, value, 1.2 - value, 3.0) for step, value in accuracies),
+        forward_tokens=forward_tokens,
     )
 
 

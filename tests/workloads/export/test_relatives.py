@@ -33,6 +33,7 @@ PROGRAMS = {
 }
 SCHEDULED = {
     "adazeta": replace(SMALL, quant="nf4", method="adazeta"),
+    "momentum": replace(SMALL, quant="nf4", method="prge-momentum"),
     "mezo-svrg, delegated": replace(SMALL, q=1, method="mezo-svrg"),
 }
 RATES = {"fzoo": Settings(lr=2e-4, eps=0.1)}
@@ -68,7 +69,7 @@ def test_program_trains_as_the_reference(
     assert of_adapter < ALLOWED[workload.quant]
 
 
-@pytest.mark.parametrize("workload", [*PROGRAMS.values(), SCHEDULED["mezo-svrg, delegated"]])
+@pytest.mark.parametrize("workload", [*PROGRAMS.values(), SCHEDULED["momentum"], SCHEDULED["mezo-svrg, delegated"]])
 def test_aarch64_trains_as_this_host(
     workload: Workload, exported: ArtifactOf, runner: Path, aarch64_runner: BuiltRunner, tmp_path: Path
 ) -> None:

@@ -20,11 +20,12 @@ from workloads.methods.prge_step import PrgeStep
 from workloads.models.weights import ModelWeights
 from workloads.reference import scheduled
 from workloads.reference.backprop import reference_of
-from workloads.scheduled import adazeta_step, schedules, svrg_step
+from workloads.scheduled import adazeta_step, momentum_step, schedules, svrg_step
 from workloads.scheduled.schedules import Anchors, QueryGroups, updated
 from workloads.workload import Workload
 
 ADAZETA = Workload("tiny", "fp32", q=2, b=2, T=16, rank=4, method="adazeta")
+MOMENTUM = replace(ADAZETA, method="prge-momentum")
 SVRG = Workload("tiny", "fp32", q=2, b=2, T=16, rank=4, method="mezo-svrg")
 STEPS = 9
 ONE = torch.zeros(1, 1, dtype=torch.int64)
@@ -57,8 +58,8 @@ def test_the_schedule_asks_for_ever_more_queries() -> None:
 
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize(
-    "workload", [ADAZETA, replace(ADAZETA, outer_parallel=False), SVRG, replace(SVRG, inner_parallel=False)],
-    ids=["adazeta", "adazeta in turn", "mezo-svrg", "mezo-svrg in turn"],
+    "workload", [ADAZETA, replace(ADAZETA, outer_parallel=False), MOMENTUM, SVRG, replace(SVRG, inner_parallel=False)],
+    ids=["adazeta", "adazeta in turn", "momentum", "mezo-svrg", "mezo-svrg in turn"],
 )  # fmt: skip
 def test_a_training_is_that_of_the_reference(workload: Workload, tiny: ModelWeights) -> None:
     """Losses of each step, and after each the adapter that the state stands for."""
@@ -74,7 +75,7 @@ def test_a_training_is_that_of_the_reference(workload: Workload, tiny: ModelWeig
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize("workload", [ADAZETA, SVRG], ids=["adazeta", "mezo-svrg"])
+@pytest.mark.parametrize("workload", [ADAZETA, MOMENTUM, SVRG], ids=["adazeta", "momentum", "mezo-svrg"])
 def test_a_step_that_only_evaluates_leaves_the_training_as_it_was(workload: Workload, tiny: ModelWeights) -> None:
     """Even where it has the number of a step that would end a group, or be corrected by the anchor."""
     batches = some_batches(workload, 2)
@@ -112,6 +113,22 @@ def test_the_variance_of_an_update_falls_as_its_group_grows(monkeypatch: pytest.
         assert (np.abs(found.mean(axis=0) - exact()) < 5 * errors).all()
         variances.append(found.var(axis=0).sum())
     assert variances[0] / variances[1] == pytest.approx(4.0, rel=0.4)
+
+
+@torch.no_grad()
+def test_momentum_is_the_gradient_on_average_with_a_nineteenth_of_an_estimates_variance() -> None:
+    """(1 - beta) / (1 + beta); around one adapter, as nothing moves at a rate of 0."""
+    step, estimates, means = step_of("prge-momentum", 2), [], []
+    assert isinstance(step, momentum_step.MomentumStep)
+    for index in range(6000):
+        step(ONE, ONE[0], ONE, torch.tensor([5, index]), torch.tensor(0.0), torch.tensor(EPS))
+        noise = [normal(5, index, query, 0, VALUES) for query in range(2)]
+        estimates.append(np.mean([g * z for g, z in zip(step.projected_gradient.numpy(), noise, strict=True)], axis=0))
+        means.append(step.direction.numpy().copy())
+    settled = np.array(means[100::30])  # so far apart that they share next to nothing
+    errors = settled.std(axis=0, ddof=1) / np.sqrt(len(settled))
+    assert (np.abs(settled.mean(axis=0) - exact()) < 5 * errors).all()
+    assert np.var(estimates, axis=0).sum() / settled.var(axis=0).sum() == pytest.approx(19.0, rel=0.4)
 
 
 @torch.no_grad()
@@ -159,7 +176,7 @@ def rows(losses: FloatArray) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(map(float, step.reshape(-1))) for step in losses)
 
 
-@pytest.mark.parametrize("workload", [ADAZETA, SVRG], ids=["adazeta", "mezo-svrg"])
+@pytest.mark.parametrize("workload", [ADAZETA, MOMENTUM, SVRG], ids=["adazeta", "momentum", "mezo-svrg"])
 def test_sessions_that_train_wrongly_are_found_by_their_losses(workload: Workload, tiny: ModelWeights) -> None:
     count, batches = workload.reference_steps, some_batches(workload, 4)
     reference, seed, eps = reference_of(workload, tiny), SETTINGS.seed, SETTINGS.eps
@@ -198,7 +215,7 @@ def test_a_step_costs_what_it_computes() -> None:
     assert METHOD_TABLE["mezo-svrg"].loss_shape(2) == (2, 4)
 
 
-@pytest.mark.parametrize("workload", [ADAZETA, SVRG], ids=["adazeta", "mezo-svrg"])
+@pytest.mark.parametrize("workload", [ADAZETA, MOMENTUM, SVRG], ids=["adazeta", "momentum", "mezo-svrg"])
 def test_a_runtime_without_the_runners_operators_is_refused(workload: Workload) -> None:
     with pytest.raises(UserError, match="needs operators of the runner, but noise is `stock`: choose noise `kernel`"):
         replace(workload, noise="stock")
