@@ -177,7 +177,8 @@ class Plan:
             if poor is not None and method.noise is not None and not method.trains_weights:
                 yield (
                     f"{workload.model} {setting.name} with eps {eps:g}: projected gradients are mostly noise (their "
-                    f"correlation with exact ones is about {poor:.2f} on smollm2-135m): use --eps {setting.default_eps:g}"
+                    f"correlation with exact ones is about {poor:.2f} on smollm2-135m): use --eps "
+                    f"{setting.default_eps:g}"
                 )
 
     @property

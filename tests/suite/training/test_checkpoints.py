@@ -10,7 +10,8 @@ import torch
 from safetensors.numpy import load_file, save
 
 from foundation.errors import UserError
-from suite.training.checkpoints import Checkpoint, Checkpoints, adapter_of, write_state
+from suite.measuring.job import write_state
+from suite.training.checkpoints import Checkpoint, Checkpoints, adapter_of
 from workloads.method import METHOD_TABLE
 from workloads.methods import operators  # registers them  # noqa: F401
 
