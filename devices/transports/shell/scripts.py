@@ -224,15 +224,19 @@ PUSH = (
 write() {
     if [ -d "$1" ]; then refused 'Is a directory'; fi
     dd of="$1" bs="$3" seek="$2" conv=fsync && chmod "$4" "$1" && size=$(stat -L -c %s "$1") || return 1
-    echo "$size"
+    hash=
+    if [ -n "$7" ] && [ "$size" = "$6" ]; then
+        hash=$(sha256 "$1") || return
+        hash=${hash#\\}
+    fi
+    # Fails if the link broke meanwhile: then the next push may already be going on with this file.
+    echo "$size" || return 1
     if [ -z "$5" ]; then return 0; fi
     if [ -d "$5" ]; then echo 'Is a directory' >&2; return 1; fi
     if [ "$size" != "$6" ]; then [ -n "$7" ]; return; fi
-    if [ -z "$7" ]; then mv -f "$1" "$5"; return; fi
-    hash=$(sha256 "$1") || return
-    hash=${hash#\\}
     if [ "${hash%% *}" != "$7" ]; then return 0; fi
-    mv -f "$1" "$5" && stat -L -c '%s %y %z %i' "$5"
+    mv -f "$1" "$5" || return 1
+    if [ -n "$7" ]; then stat -L -c '%s %y %z %i' "$5"; fi
 }
 write "$@" && exit 0
 rc=$?
