@@ -141,3 +141,12 @@ class FileError(DeviceError):
         number = error.errno or 0
         cause = _CAUSE_OF_ERRNO.get(number, FileCause.OTHER)
         return cls(action, path, cause, detail=errno.errorcode.get(number, f"errno {number}"))
+
+
+class DamagedFile(FileError):  # noqa: N818 - the vocabulary's word
+    """A file arrived with another content than was expected. `size_bytes` is what arrived."""
+
+    def __init__(self, path: str, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        detail = f"{size_bytes} bytes arrived, whose sha256 is another"
+        super().__init__("write", path, FileCause.OTHER, detail=detail)

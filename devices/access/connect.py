@@ -34,6 +34,7 @@ from devices.checks.preflight import (
     check_memory,
     check_time_and_load,
     check_workdir,
+    look_twice,
 )
 from devices.deployment.cache import Places
 from devices.errors import DeviceBusy, FileError, UnsupportedDevice
@@ -200,11 +201,11 @@ class Device:
 
     def sensors(self) -> Discovery:
         """Returns what can be sampled now, and what can't and why; ask before each session, as chargers come and go."""
-        return self.kind.sensors(self.tree)
+        return self.tree.survey(self.kind.sensors)
 
     def facts(self) -> Facts:
         """Returns what identifies the device and what state it is in."""
-        return self.kind.facts(self.tree)
+        return self.tree.survey(self.kind.facts)
 
     def throttling(self) -> str | None:
         """Returns the evidence that the device is throttling right now, None if there is none."""
@@ -218,16 +219,21 @@ class Device:
             self.entry.cpus if needs.cpus is None else needs.cpus,
             self.entry.threads if needs.threads is None else needs.threads,
         )
+        looks = look_twice(self.tree)
         return (
             check_workdir(self.tree, self.places.workdir),
             check_disk(self.tree, self.places.workdir, needs.disk_bytes),
-            check_memory(self.tree, needs.memory_bytes),
-            check_cpu_files(self.tree),
-            check_cores(self.tree, needs),
-            *check_time_and_load(self.tree),
-            check_governor(self.tree, self.kind.governor_remedy),
-            check_frequency_caps(self.tree),
-            *self.kind.checks(self.tree),
+            *self.tree.survey(
+                lambda tree: (
+                    check_memory(tree, needs.memory_bytes),
+                    check_cpu_files(tree),
+                    check_cores(tree, needs),
+                    *check_time_and_load(tree, looks),
+                    check_governor(tree, self.kind.governor_remedy),
+                    check_frequency_caps(tree),
+                    *self.kind.checks(tree),
+                )
+            ),
         )
 
     def launch(

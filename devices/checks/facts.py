@@ -171,19 +171,18 @@ class Facts:
 
 
 def read_facts(tree: Tree) -> Facts:
-    """Reads all facts in one command and a few round trips. Raises `DeviceError` if the device doesn't answer."""
+    """Reads all facts: one command, folders and files. Raises `DeviceError` if the device doesn't answer."""
     texts = tree.read((*_FILES.values(), *device_tree_paths("model"), *device_tree_paths("compatible")))
-    uname = tree.transport.run(["uname", "-m"], timeout_s=FILE_TIMEOUT_S)
+    uname = tree.run(["uname", "-m"], FILE_TIMEOUT_S)
     cores = core_records(texts.text(_FILES["cpuinfo"]) or "")
     first = cores[0] if cores else {}
     features = first.get("flags") or first.get("Features") or ""
-    present = parse_cpu_list(texts.text(_FILES["present"]) or "")
-    charge = battery_percent(tree)
+    charge, plugged = battery_percent(tree), chargers_in(tree).is_plugged
     return Facts(
         machine=printable(uname.stdout, 40) or "unknown",
         board=_board(texts),
         cpu_models=core_models(cores),
-        cpu_count=len(present) if present else len(cores) or None,
+        cpu_count=_cpu_count(texts),
         cpu_features=tuple(sorted({printable(word, 40) for word in features.split()})),
         microcode=_printable_or_none(first.get("microcode")),
         memory_kib=_meminfo(texts, "MemTotal"),
@@ -195,8 +194,18 @@ def read_facts(tree: Tree) -> Facts:
         swap_kib=_meminfo(texts, "SwapTotal"),
         policies=read_policies(tree),
         battery_percent=charge,
-        charger_plugged=None if charge is None else chargers_in(tree).is_plugged,
+        charger_plugged=None if charge is None else plugged,
     )
+
+
+def count_cpus(tree: Tree) -> int | None:
+    """Returns the number of cores, online or not; None if not reported by the device."""
+    return _cpu_count(tree.read([_FILES["present"], _FILES["cpuinfo"]]))
+
+
+def _cpu_count(texts: Texts) -> int | None:
+    present = parse_cpu_list(texts.text(_FILES["present"]) or "")
+    return len(present or core_records(texts.text(_FILES["cpuinfo"]) or "")) or None
 
 
 def read_policies(tree: Tree) -> tuple[Policy, ...]:

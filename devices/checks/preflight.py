@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 from devices.checks.facts import Policy, parse_cpu_list, parse_meminfo, read_policies
 from devices.errors import FileError
-from devices.sensors.reading import Tree, ask
+from devices.sensors.reading import Tree, ask, first_number
 from foundation.text import printable
 
 Status = Literal["ok", "warning", "failed"]
@@ -171,6 +171,16 @@ def _numbers(cpus: Sequence[int]) -> str:
 
 
 _UPTIME, _LOADAVG = "proc/uptime", "proc/loadavg"
+# The uptime before and after all else. A single process reads the others: on a phone with hundreds, one for each would
+# be the load.
+_READ_TIME_AND_LOAD = """{
+read -r first _ <"$0/uptime"
+echo "$first"
+cat "$0/stat" "$0"/[0-9]*/stat
+echo
+read -r last _ <"$0/uptime"
+echo "$last"
+} 2>/dev/null"""
 _PROCESS = re.compile(r"^(\d+) \((.*)\) (.*)$", re.MULTILINE)
 _CLOCKSOURCE = "sys/devices/system/clocksource/clocksource0/current_clocksource"
 # Clock sources that take microseconds to read or tick in milliseconds.
@@ -195,29 +205,36 @@ class Clock(Protocol):
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
+    """A glance at time and load: the host's clock before and after, and between them the device's uptime, twice."""
+
     before_s: float
     after_s: float
-    uptime_s: float | None
+    first_uptime_s: float | None
+    last_uptime_s: float | None
     busy_ticks: int | None
     all_ticks: int | None
     ticks_by_process: dict[tuple[str, str], int]
 
 
-def check_time_and_load(tree: Tree, clock: Clock = time) -> tuple[Check, ...]:
-    """Runs the checks `clock` and `load`, in half a second."""
+def look_twice(tree: Tree, clock: Clock = time) -> tuple[Look, Look]:
+    """Returns what the device says of its time and load now, and half a second later."""
     first = _look(tree, clock)
     clock.sleep(_INTERVAL_S)
-    second = _look(tree, clock)
-    return (_check_clock(tree, first, second), _check_load(tree, first, second))
+    return first, _look(tree, clock)
 
 
-def _look(tree: Tree, clock: Clock) -> _Look:
+def check_time_and_load(tree: Tree, looks: tuple[Look, Look]) -> tuple[Check, ...]:
+    """Runs the checks `clock` and `load`."""
+    return (_check_clock(tree, *looks), _check_load(tree, *looks))
+
+
+def _look(tree: Tree, clock: Clock) -> Look:
     before_s = clock.monotonic()
-    texts = tree.read([_UPTIME])
+    answer = ask(tree, ["sh", "-c", _READ_TIME_AND_LOAD, tree.path("proc")])
     after_s = clock.monotonic()
-    # One process for all: on a phone with hundreds, reading each by itself would be the load.
-    stats = ask(tree, ["sh", "-c", 'cat "$0/stat" "$0"/[0-9]*/stat 2>/dev/null; :', tree.path("proc")]).text or ""
+    lines = (answer.text or "").removesuffix("\n").split("\n")
+    stats = "\n".join(lines[1:-1])
     total = re.match(r"cpu\s+([\d ]+)", stats, re.ASCII)
     # user nice system idle iowait irq softirq steal; guest time is in user already (proc(5)).
     ticks = [int(word) for word in total[1].split()[:8]] if total else []
@@ -226,25 +243,29 @@ def _look(tree: Tree, clock: Clock) -> _Look:
         fields = rest.split()
         if len(fields) > 12 and fields[11].isdecimal() and fields[12].isdecimal():
             processes[pid, name] = int(fields[11]) + int(fields[12])
-    return _Look(
+    return Look(
         before_s,
         after_s,
-        texts.number(_UPTIME),
+        first_number(lines[0]),
+        first_number(lines[-1]),
         sum(ticks) - sum(ticks[3:5]) if ticks else None,
         sum(ticks) if ticks else None,
         processes,
     )
 
 
-def _check_clock(tree: Tree, first: _Look, second: _Look) -> Check:
+def _check_clock(tree: Tree, first: Look, second: Look) -> Check:
     source = tree.read([_CLOCKSOURCE]).text(_CLOCKSOURCE)
     remedy = "restart the device, and check its clock source"
-    if first.uptime_s is None or second.uptime_s is None:
+    uptimes_s = first.first_uptime_s, first.last_uptime_s, second.first_uptime_s, second.last_uptime_s
+    if None in uptimes_s:
         return Check("clock", "warning", f"unknown: /{_UPTIME} holds no number", "mount /proc on the device")
-    passed_s = second.uptime_s - first.uptime_s
+    begin_s, end_of_first_s, begin_of_second_s, end_s = (uptime_s or 0.0 for uptime_s in uptimes_s)
     shortest_s = (second.before_s - first.after_s) * (1 - _CLOCK_TOLERANCE) - _CLOCK_TOLERANCE_S
     longest_s = (second.after_s - first.before_s) * (1 + _CLOCK_TOLERANCE) + _CLOCK_TOLERANCE_S
-    if not shortest_s <= passed_s <= longest_s:
+    between_s, in_all_s = begin_of_second_s - end_of_first_s, end_s - begin_s
+    if between_s < shortest_s or in_all_s > longest_s:
+        passed_s = between_s if between_s < shortest_s else in_all_s
         detail = f"{passed_s:.2f} s passed on the device while {shortest_s:.2f} to {longest_s:.2f} s were possible"
         return Check("clock", "failed", detail, remedy)
     if source in _POOR_CLOCKSOURCES:
@@ -254,7 +275,7 @@ def _check_clock(tree: Tree, first: _Look, second: _Look) -> Check:
     return Check("clock", "ok", f"keeps time with the host; clock source {name}")
 
 
-def _check_load(tree: Tree, first: _Look, second: _Look) -> Check:
+def _check_load(tree: Tree, first: Look, second: Look) -> Check:
     load = printable(" ".join((tree.read([_LOADAVG]).text(_LOADAVG) or "unknown").split()[:3]), 40)
     if first.all_ticks is None or second.all_ticks is None or first.busy_ticks is None or second.busy_ticks is None:
         return Check("load", "warning", "unknown: /proc/stat can't be read", "mount /proc on the device")
@@ -272,7 +293,7 @@ def _check_load(tree: Tree, first: _Look, second: _Look) -> Check:
     return Check("load", "warning", f"{detail}, which disturbs what is measured", remedy)
 
 
-def _busiest(first: _Look, second: _Look) -> str:
+def _busiest(first: Look, second: Look) -> str:
     interval_s = second.before_s - first.before_s
     used = {
         key: (ticks - first.ticks_by_process[key]) / _TICKS_PER_S / interval_s

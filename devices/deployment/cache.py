@@ -135,10 +135,12 @@ def remove(transport: Transport, places: Places, items: Iterable[Cached]) -> Non
 
 def _folders(transport: Transport, places: Places) -> list[str]:
     """Lists `KIND/HASH` for each of KINDS; anything with another name is not ours and never removed."""
+    folders = {kind: posixpath.join(places.workdir, kind) for kind in KINDS}
+    listed = transport.list_dirs(list(folders.values()))
     return [
         f"{kind}/{name}"
-        for kind in KINDS
-        for name in _listed(transport, posixpath.join(places.workdir, kind))
+        for kind, folder in folders.items()
+        for name in listed.get(folder) or _listed(transport, folder)  # which raises if it isn't empty or missing
         if _NAME.fullmatch(name)
     ]
 

@@ -9,17 +9,18 @@ and pushed again if its content changed. Storage that decays without a write goe
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import posixpath
 import re
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devices.errors import DeployError, FileCause, FileError
+from devices.errors import DamagedFile, DeployError, FileCause, FileError
 from devices.transports.transport import RESUME_BLOCK_BYTES, FileStat, Transport
 from foundation.foreign_files import DAMAGED
 from foundation.text import printable
@@ -77,17 +78,15 @@ def deploy(
     """Copies `files` to `directory` of the device, except those already there intact. Raises `DeployError`."""
     start_s = time.monotonic()
     try:
-        parts = {_part_of(directory, file) for file in files}
-        for folder in sorted({posixpath.dirname(part) for part in parts} | {directory}):
-            transport.mkdir(folder)
-            _remove_stale_parts(transport, folder, parts)
-        known = {} if rehash else _read_manifest(transport, directory)
-        present = _verified(transport, directory, files, known)
+        found = transport.stats([posixpath.join(directory, file.name) for file in files])
+        known = _read_manifest(transport, directory) if found and not rehash else {}
+        present = _verified(transport, directory, files, found, known)
         wanted = [file for file in files if file.name not in present]
-        _require_space(transport, directory, wanted)
+        arrived = _make_ready(transport, directory, wanted)
         total, done = sum(file.size_bytes for file in wanted), 0
         for file in wanted:
-            present[file.name] = _push(transport, directory, file, _progress_of(file, done, total, on_progress))
+            there = arrived.get(_part_of(directory, file), 0)
+            present[file.name] = _push(transport, directory, file, there, _progress_of(file, done, total, on_progress))
             done += file.size_bytes
             if file.size_bytes >= _WORTH_RESUMING_BYTES:
                 known = _write_manifest(transport, directory, files, present, known)
@@ -112,21 +111,33 @@ def _part_of(directory: str, file: DeployFile) -> str:
     return f"{posixpath.join(directory, file.name)}.part-{file.sha256[:8]}"
 
 
-def _remove_stale_parts(transport: Transport, folder: str, wanted: Collection[str]) -> None:
-    """Removes temporary files of interrupted deploys that are not `wanted`; as the device is locked, nobody is writing
-    them.
+def _make_ready(transport: Transport, directory: str, wanted: Sequence[DeployFile]) -> Mapping[str, int]:
+    """Makes the folders and room for the `wanted` files, and returns the sizes of their temporary files that are there.
+
+    Removes those of other interrupted deploys; as the device is locked, nobody is writing them.
     """
-    for name in transport.list_dir(folder):
-        path = posixpath.join(folder, name)
-        if _PART.fullmatch(name) and path not in wanted:
-            transport.remove(path)
+    if not wanted:
+        return {}
+    parts = {_part_of(directory, file) for file in wanted}
+    folders = sorted({posixpath.dirname(part) for part in parts} | {directory})
+    listed = transport.list_dirs(folders)
+    for folder in folders:
+        if folder not in listed and not any(other.startswith(f"{folder}/") for other in folders):
+            transport.mkdir(folder)
+    there = {
+        posixpath.join(folder, name) for folder, names in listed.items() for name in names if _PART.fullmatch(name)
+    }
+    for path in there - parts:
+        transport.remove(path)
+    arrived = {path: stat.size_bytes for path, stat in transport.stats(sorted(there & parts)).items()}
+    _require_space(transport, directory, sum(file.size_bytes for file in wanted), sum(arrived.values()))
+    return arrived
 
 
-def _arrived_bytes(transport: Transport, part: str, file: DeployFile) -> int:
-    """Returns how many bytes an interrupted push has copied, in whole blocks; 0 if they aren't the file's start."""
-    if file.size_bytes < _WORTH_RESUMING_BYTES or not transport.exists(part):
-        return 0
-    size = transport.size(part)
+def _resumable_bytes(transport: Transport, part: str, size: int, file: DeployFile) -> int:
+    """Returns how many of the bytes that an interrupted push has copied are of use, in whole blocks; 0 if they aren't
+    the file's start.
+    """
     if not _WORTH_RESUMING_BYTES <= size <= file.size_bytes:
         return 0
     if transport.sha256(part, timeout_s=timeout_for(size)) != _hash_of_beginning(file.source, size):
@@ -147,30 +158,32 @@ def _hash_of_beginning(source: Path, size_bytes: int) -> str:
 
 
 def _verified(
-    transport: Transport, directory: str, files: Sequence[DeployFile], known: Mapping[str, dict[str, object]]
+    transport: Transport,
+    directory: str,
+    files: Sequence[DeployFile],
+    found: Mapping[str, FileStat],
+    known: Mapping[str, dict[str, object]],
 ) -> dict[str, FileStat]:
     """Returns the stats, by name, of the files on the device whose content is right."""
-    paths = {file.name: posixpath.join(directory, file.name) for file in files}
-    found = transport.stats(list(paths.values()))
 
-    def is_right(file: DeployFile, stat: FileStat) -> bool:
+    def is_right(file: DeployFile, path: str, stat: FileStat) -> bool:
         if stat.size_bytes != file.size_bytes:
             return False
         if known.get(file.name) == _record(file, stat):
             return True
-        return transport.sha256(paths[file.name], timeout_s=timeout_for(file.size_bytes)) == file.sha256
+        return transport.sha256(path, timeout_s=timeout_for(file.size_bytes)) == file.sha256
 
     return {
-        file.name: stat for file in files if (stat := found.get(paths[file.name])) is not None and is_right(file, stat)
+        file.name: found[path]
+        for file in files
+        if (path := posixpath.join(directory, file.name)) in found and is_right(file, path, found[path])
     }
 
 
-def _require_space(transport: Transport, directory: str, wanted: Sequence[DeployFile]) -> None:
-    needed = sum(file.size_bytes for file in wanted)
+def _require_space(transport: Transport, directory: str, needed: int, arrived: int) -> None:
     if not needed:
         return
-    parts = transport.existing([_part_of(directory, file) for file in wanted])
-    free = transport.free_bytes(directory) + sum(transport.size(part) for part in parts)
+    free = transport.free_bytes(directory) + arrived
     if free < needed + _MARGIN_BYTES:
         raise DeployError(
             f"{printable(directory)!r} needs {_mb(needed)} MB and {_mb(_MARGIN_BYTES)} MB to spare, but the device has "
@@ -179,44 +192,35 @@ def _require_space(transport: Transport, directory: str, wanted: Sequence[Deploy
 
 
 def _push(
-    transport: Transport, directory: str, file: DeployFile, on_bytes: Callable[[int, int], None] | None
+    transport: Transport,
+    directory: str,
+    file: DeployFile,
+    arrived_bytes: int,
+    on_bytes: Callable[[int, int], None] | None,
 ) -> FileStat:
-    path = posixpath.join(directory, file.name)
     part = _part_of(directory, file)
-    timeout_s = timeout_for(file.size_bytes)
     try:
-        transport.push(
+        return transport.place(
             file.source,
-            part,
-            timeout_s=timeout_s,
+            posixpath.join(directory, file.name),
+            part=part,
+            sha256=file.sha256,
+            timeout_s=2 * timeout_for(file.size_bytes),  # it is copied, and then hashed
             on_progress=on_bytes,
             executable=file.executable,
-            offset_bytes=_arrived_bytes(transport, part, file),
+            offset_bytes=_resumable_bytes(transport, part, arrived_bytes, file),
         )
-        digest = transport.sha256(part, timeout_s=timeout_s)
-        if digest != file.sha256:
-            raise _damaged(transport, file, part)
-        transport.rename(part, path)
-    except (DeployError, FileError):
-        _drop(transport, part)
-        raise
-    return transport.stat(path)
-
-
-def _damaged(transport: Transport, file: DeployFile, part: str) -> DeployError:
-    size = transport.size(part)
-    return DeployError(
-        f"{printable(file.name)!r} arrived with {size} of {file.size_bytes} bytes or with another content (its sha256 "
-        f"doesn't begin with {file.sha256[:12]}); if it happens again, remove {printable(str(file.source.parent))!r} "
-        "on the host so that it is made again, or check the device's storage."
-    )
-
-
-def _drop(transport: Transport, part: str) -> None:
-    try:
-        transport.remove(part)
-    except FileError:
-        return  # the first failure is the one to report, and the next deploy removes what is left
+    except FileError as error:
+        with contextlib.suppress(FileError):  # the first failure is the one to report, and the next deploy removes it
+            transport.remove(part)
+        if not isinstance(error, DamagedFile):
+            raise
+        raise DeployError(
+            f"{printable(file.name)!r} arrived with {error.size_bytes} of {file.size_bytes} bytes or with another "
+            f"content (its sha256 doesn't begin with {file.sha256[:12]}); if it happens again, remove "
+            f"{printable(str(file.source.parent))!r} on the host so that it is made again, or check the device's "
+            "storage."
+        ) from error
 
 
 def _progress_of(

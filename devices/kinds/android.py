@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from devices.checks.facts import Facts, read_facts
 from devices.checks.preflight import Check
-from devices.errors import FileError
 from devices.inventory.entry import DeviceEntry
 from devices.sensors.battery import (
     BATTERY,
@@ -158,10 +157,9 @@ def _battery(tree: Tree, gauge: Gauge, chargers: Chargers) -> Discovery:
     found = battery_sensors(tree, gauge, chargers.plugged)
     if [gap.name for gap in found.unavailable] != [BATTERY]:
         return found
-    try:
-        tree.transport.list_dir(tree.path(_SUPPLIES))
-    except FileError as error:
-        reason = f"the shell can't look into /{_SUPPLIES} because {error.reason}"
+    why_unlisted = tree.why_unlisted(_SUPPLIES)
+    if why_unlisted is not None:
+        reason = f"the shell can't look into /{_SUPPLIES} because {why_unlisted}"
         return Discovery(unavailable=(Gap(BATTERY, "power_mw", reason, METER_REMEDY),))
     return Discovery(unavailable=tuple(replace(gap, remedy=METER_REMEDY) for gap in found.unavailable))
 

@@ -135,7 +135,7 @@ def read_jtop(tree: Tree) -> JtopReading | NoJtop:
     python = tree.program("python3")
     if python is None:
         return NoJtop("the device has no python3", "install python3 and jetson-stats there")
-    if not tree.transport.existing([tree.path(socket) for socket in _SOCKETS]):
+    if not tree.existing(_SOCKETS):
         reason = f"its service isn't running (no /{_SOCKETS[0]})"
         return NoJtop(reason, "start it on the device: sudo systemctl start jtop.service")
     output = ask(tree, _command(python, 1), _PROBE_TIMEOUT_S)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from devices.errors import CommandError, FileCause, FileError, OutputLimitError, TransportTimeout
-from devices.transports.transport import Transport
+from devices.processes import ProcessEnd
+from devices.transports.transport import FILE_TIMEOUT_S, Result, Transport
 from foundation.causes import cause_line
 from foundation.text import printable
 
@@ -16,6 +18,9 @@ _FOLDERS = ("usr/bin", "bin", "usr/sbin", "usr/local/bin", "opt/vc/bin", "system
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 # At most 30 digits: more is not a reading, and an overflowing float would be infinite.
 _NUMBER = re.compile(r"\s*[+-]?[0-9]{1,30}(?:\.[0-9]{0,30})?(?![0-9A-Za-z_.])")
+# A file may take a process of its own on the device: 80 ms where the processor is emulated.
+_READ_TIMEOUT_S = 0.2
+_T = TypeVar("_T")
 
 
 def first_number(text: str) -> float | None:
@@ -30,7 +35,7 @@ class Tree:
 
     transport: Transport
     root: str = "/"
-    _programs: dict[str, str | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _programs: dict[str, str | None] = field(default_factory=dict, repr=False, compare=False)
 
     def path(self, *parts: str) -> str:
         """Returns the device's path of something below the root."""
@@ -40,30 +45,112 @@ class Tree:
         """Returns the names in a folder that match the whole pattern, in numeric order; empty if there is no such
         folder.
         """
-        try:
-            found = self.transport.list_dir(self.path(folder))
-        except FileError:
-            return ()
-        return _matching(found, pattern)
+        return self.names_in([folder], pattern)[folder]
 
     def names_in(self, folders: Sequence[str], pattern: str) -> Mapping[str, tuple[str, ...]]:
         """Does the same for many folders in one round trip."""
         found = self.transport.list_dirs([self.path(folder) for folder in folders])
         return {folder: _matching(found.get(self.path(folder), ()), pattern) for folder in folders}
 
+    def why_unlisted(self, folder: str) -> str | None:
+        """Returns the reason why a folder can't be listed; None if it can."""
+        try:
+            self.transport.list_dir(self.path(folder))
+        except FileError as error:
+            return error.reason
+        return None
+
+    def existing(self, paths: Sequence[str]) -> tuple[str, ...]:
+        """Returns those of the paths below the root that exist."""
+        found = self.transport.existing([self.path(path) for path in paths])
+        return tuple(path for path in paths if self.path(path) in found)
+
     def program(self, name: str) -> str | None:
         """Returns the device's path of a program, None if it isn't found; looks only once per connection."""
         if name not in self._programs:
-            paths = [self.path(folder, name) for folder in _FOLDERS]
-            found = self.transport.existing(paths)
-            self._programs[name] = next((path for path in paths if path in found), None)
+            found = self.existing([f"{folder}/{name}" for folder in _FOLDERS])
+            self._programs[name] = self.path(found[0]) if found else None
         return self._programs[name]
 
     def read(self, paths: Iterable[str]) -> Texts:
         """Reads many files in one round trip, by their path below the root."""
         wanted = tuple(paths)
-        read = self.transport.read_texts([self.path(path) for path in wanted]) if wanted else {}
+        timeout_s = FILE_TIMEOUT_S + _READ_TIMEOUT_S * len(wanted)
+        read = self.transport.read_texts([self.path(path) for path in wanted], timeout_s=timeout_s) if wanted else {}
         return Texts({path: read[self.path(path)] for path in wanted})
+
+    def run(self, argv: Sequence[str], timeout_s: float) -> Result:
+        """Runs a short program. Raises what the transport raises."""
+        return self.transport.run(argv, timeout_s=timeout_s)
+
+    def survey(self, look: Callable[[Tree], _T]) -> _T:
+        """Returns `look(tree)` in as few round trips as its questions depend on each other.
+
+        `look` is called again and again, with a tree that answers from memory: what is unknown seems to be missing, and
+        is fetched all at once before the next call. Everything is read once, so the answers fit together; nothing is
+        remembered afterwards. `look` must depend on the tree alone and have no effects.
+        """
+        tree = _Survey(self.transport, self.root, self._programs)
+        while True:
+            found = look(tree)
+            if not tree.has_gaps:
+                return found
+            tree.fill_gaps()
+
+
+@dataclass(frozen=True)
+class _Survey(Tree):
+    """A tree that answers from memory and notes what it doesn't know.
+
+    What would be a round trip of its own is only done while nothing is unknown: with the answers before it known, the
+    question might not be asked.
+    """
+
+    _names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _texts: dict[str, str | FileError] = field(default_factory=dict)
+    _results: dict[tuple[str, ...], Result] = field(default_factory=dict)
+    _unlisted: set[str] = field(default_factory=set)
+    _unread: set[str] = field(default_factory=set)
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether some of the answers since the last `fill_gaps` were not the device's."""
+        return bool(self._unlisted or self._unread)
+
+    def fill_gaps(self) -> None:
+        """Fetches what was unknown: folders first, as they decide which files are of interest."""
+        if self._unlisted:
+            self._names.update(super().names_in(sorted(self._unlisted), ".*"))
+        else:
+            self._texts.update(super().read(sorted(self._unread)).by_path)
+        self._unlisted.clear()
+        self._unread.clear()
+
+    def names_in(self, folders: Sequence[str], pattern: str) -> Mapping[str, tuple[str, ...]]:
+        self._unlisted.update(folder for folder in folders if folder not in self._names)
+        return {folder: _matching(self._names.get(folder, ()), pattern) for folder in folders}
+
+    def read(self, paths: Iterable[str]) -> Texts:
+        wanted = tuple(paths)
+        self._unread.update(path for path in wanted if path not in self._texts)
+        return Texts({path: self._texts[path] for path in wanted if path in self._texts})
+
+    def why_unlisted(self, folder: str) -> str | None:
+        return None if self.has_gaps else super().why_unlisted(folder)
+
+    def existing(self, paths: Sequence[str]) -> tuple[str, ...]:
+        return () if self.has_gaps else super().existing(paths)
+
+    def program(self, name: str) -> str | None:
+        return None if self.has_gaps else super().program(name)
+
+    def run(self, argv: Sequence[str], timeout_s: float) -> Result:
+        command = tuple(argv)
+        if command not in self._results:
+            if self.has_gaps:
+                return Result("", ProcessEnd(rc=1))
+            self._results[command] = super().run(command, timeout_s)
+        return self._results[command]
 
 
 @dataclass(frozen=True)
@@ -144,7 +231,7 @@ def ask(tree: Tree, argv: Sequence[str], timeout_s: float = _TIMEOUT_S) -> Answe
     """Runs a short program for its output. Raises `DeviceLost` if the device itself is gone."""
     name = printable(argv[0].rpartition("/")[2], 60)
     try:
-        result = tree.transport.run(argv, timeout_s=timeout_s)
+        result = tree.run(argv, timeout_s)
     except TransportTimeout:
         return Answer(None, f"{name} didn't answer within {timeout_s:g} s")
     except (CommandError, OutputLimitError) as error:

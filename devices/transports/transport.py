@@ -98,10 +98,28 @@ class Transport(Protocol):
         executable: bool = False,
         offset_bytes: int = 0,
     ) -> None:
-        """Copies a file of the host to the device and syncs it; not atomic (see `devices.deployment.deploy`).
+        """Copies a file of the host to the device and syncs it; not atomic (see `place`).
 
         `offset_bytes`, a multiple of `RESUME_BLOCK_BYTES`, resumes a push: the destination keeps that many bytes and
         gets the rest. Other offsets are a `ValueError`.
+        """
+
+    def place(
+        self,
+        source: Path,
+        destination: str,
+        *,
+        part: str,
+        sha256: str,
+        timeout_s: float,
+        on_progress: OnBytes | None = None,
+        executable: bool = False,
+        offset_bytes: int = 0,
+    ) -> FileStat:
+        """Pushes a file under the name `part` and renames it to `destination` if its sha256 there is the given one, all
+        in one round trip. Returns its stat.
+
+        Raises `DamagedFile` if it has another content. Whatever it raises, what has arrived stays under `part`.
         """
 
     def pull(self, source: str, destination: Path, *, timeout_s: float, on_progress: OnBytes | None = None) -> None:

@@ -182,8 +182,9 @@ class _Campaign:
     def _carry_out(self, device: Device, measuring: Sequence[OpenMeasurement]) -> None:
         """Deploys and measures. Raises DeviceError if the device itself fails."""
         remove_old_jobs(device)
-        for item in measuring:
-            memory = check_memory(device.tree, item.prepared.estimate.memory_bytes)
+        needed = [item.prepared.estimate.memory_bytes for item in measuring]
+        memories = device.tree.survey(lambda tree: [check_memory(tree, size_bytes) for size_bytes in needed])
+        for item, memory in zip(measuring, memories, strict=True):
             if memory.status == "failed":
                 item.abandoned = _sentence(memory)
         self._deploy(device, measuring)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from devices.access.connect import Device
+from devices.checks.facts import count_cpus
 from devices.deployment.built_runner import BuiltRunner
 from devices.deployment.deploy import timeout_for
 from devices.errors import DeviceLost, FileError, OutputLimitError, TransportTimeout
@@ -148,7 +149,7 @@ def threads_of(device: Device) -> int:
         return device.entry.threads
     if device.entry.cpus is not None:
         return len(device.entry.cpus)
-    return device.facts().cpu_count or 1
+    return count_cpus(device.tree) or 1
 
 
 def _document(

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from devices.errors import FileCause, FileError
+from devices.errors import DamagedFile, FileCause, FileError
 from devices.processes import Deadline, ProcessEnd, end_process_group, running_pid, supervise, write_pid_file
 from devices.transports.hold import Claim
 from devices.transports.local.shell import LocalShellLink
@@ -146,6 +146,31 @@ class LocalTransport:
                 os.fsync(handle)
             finally:
                 os.close(handle)
+
+    def place(
+        self,
+        source: Path,
+        destination: str,
+        *,
+        part: str,
+        sha256: str,
+        timeout_s: float,
+        on_progress: OnBytes | None = None,
+        executable: bool = False,
+        offset_bytes: int = 0,
+    ) -> FileStat:
+        self.push(
+            source,
+            part,
+            timeout_s=timeout_s,
+            on_progress=on_progress,
+            executable=executable,
+            offset_bytes=offset_bytes,
+        )
+        if self.sha256(part, timeout_s=timeout_s) != sha256:
+            raise DamagedFile(destination, self.size(part))
+        self.rename(part, destination)
+        return self.stat(destination)
 
     def pull(self, source: str, destination: Path, *, timeout_s: float, on_progress: OnBytes | None = None) -> None:
         _require_file(source)

@@ -206,21 +206,52 @@ stat -L -c %s "$1" && cat "$1"
 """
 )
 
-# $2 blocks of $3 bytes are kept, the rest comes from the input; $4 is the mode. At the end: the size of the file. $5,
-# unless it is empty, is the name that the whole file takes, and then nothing stays of one that failed.
+_SHA256 = r"""
+sha256() {
+    if command -v sha256sum >/dev/null; then sha256sum "$1"
+    elif command -v openssl >/dev/null; then openssl dgst -sha256 -r "$1"
+    else python3 -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' "$1"
+    fi
+}
+"""
+
+SHA256 = (
+    _CHECKS
+    + _SHA256
+    + r"""
+require_file "$1"
+sha256 "$1"
+"""
+)
+
+# $2 blocks of $3 bytes are kept, the rest comes from the input; $4 is the mode. Prints the size of the file.
+# $5, unless it is empty, is the name that the file takes when all $6 bytes of it are there. With $7, its sha256, only
+# if it has that, and its stat is printed then; without, nothing stays of a file that failed.
 PUSH = (
     _CHECKS
+    + _SHA256
     + r"""
 write() {
     if [ -d "$1" ]; then refused 'Is a directory'; fi
     dd of="$1" bs="$3" seek="$2" conv=fsync && chmod "$4" "$1" && size=$(stat -L -c %s "$1") || return 1
+    hash=
+    if [ -n "$7" ] && [ "$size" = "$6" ]; then
+        hash=$(sha256 "$1") || return
+        hash=${hash#\\}
+    fi
+    # Fails if the link broke meanwhile: then the next push may already be going on with this file.
+    echo "$size" || return 1
     if [ -z "$5" ]; then return 0; fi
     if [ -d "$5" ]; then echo 'Is a directory' >&2; return 1; fi
-    mv -f "$1" "$5"
+    if [ "$size" != "$6" ]; then [ -n "$7" ]; return; fi
+    if [ "${hash%% *}" != "$7" ]; then return 0; fi
+    mv -f "$1" "$5" || return 1
+    if [ -n "$7" ]; then stat -L -c '%s %y %z %i' "$5"; fi
 }
-if write "$@"; then echo "$size"; exit 0; fi
-if [ -n "$5" ]; then rm -f "$1"; fi
-exit 1
+write "$@" && exit 0
+rc=$?
+if [ -n "$5" ] && [ -z "$7" ]; then rm -f "$1"; fi
+exit $rc
 """
 )
 
@@ -241,17 +272,6 @@ for path; do
     if [ -e "$path" ] || [ -L "$path" ]; then echo yes; else echo no; fi
 done
 """
-
-SHA256 = (
-    _CHECKS
-    + r"""
-require_file "$1"
-if command -v sha256sum >/dev/null; then sha256sum "$1"
-elif command -v openssl >/dev/null; then openssl dgst -sha256 -r "$1"
-else python3 -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' "$1"
-fi
-"""
-)
 
 RENAME = (
     _CHECKS

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from devices.errors import FileCause, FileError
+from devices.errors import DamagedFile, FileCause, FileError
 from devices.processes import Deadline, ProcessEnd, parse_record
 from devices.transports.hold import Claim
 from devices.transports.shell import scripts
@@ -108,15 +108,25 @@ class ShellTransport:
         executable: bool = False,
         offset_bytes: int = 0,
     ) -> None:
-        try:
-            stream = source.open("rb")
-            size = os.fstat(stream.fileno()).st_size
-        except OSError as error:
-            raise FileError.from_os_error("read the host's file", str(source), error) from error
-        mode = "755" if executable else "644"
-        with stream:
-            chunks = chunks_of(stream, offset_bytes, size, on_progress)
-            self._put(chunks, destination, mode, Deadline(timeout_s), offset_bytes)
+        self._copy(source, destination, Deadline(timeout_s), on_progress, executable, offset_bytes)
+
+    def place(
+        self,
+        source: Path,
+        destination: str,
+        *,
+        part: str,
+        sha256: str,
+        timeout_s: float,
+        on_progress: OnBytes | None = None,
+        executable: bool = False,
+        offset_bytes: int = 0,
+    ) -> FileStat:
+        whole = (destination, sha256)
+        arrived, stat = self._copy(source, part, Deadline(timeout_s), on_progress, executable, offset_bytes, whole)
+        if not stat:
+            raise DamagedFile(destination, arrived)
+        return _file_stat(destination, stat)
 
     def pull(self, source: str, destination: Path, *, timeout_s: float, on_progress: OnBytes | None = None) -> None:
         path = path_argument("read", source)
@@ -158,7 +168,7 @@ class ShellTransport:
     def write(self, path: str, data: bytes, *, timeout_s: float = FILE_TIMEOUT_S) -> None:
         folder, slash, name = path.rpartition("/")
         temporary = f"{folder}{slash}.{name[:60]}.{secrets.token_hex(4)}.tmp"
-        self._put(iter((data,) if data else ()), temporary, "644", Deadline(timeout_s), final=path)
+        self._put(Counted(iter((data,) if data else ()), 0), len(data), temporary, "644", Deadline(timeout_s), path)
 
     def exists(self, path: str, *, timeout_s: float = FILE_TIMEOUT_S) -> bool:
         return path in self.existing([path], timeout_s=timeout_s)
@@ -245,39 +255,62 @@ class ShellTransport:
         )
         return decode(answer).strip()
 
+    def _copy(
+        self,
+        source: Path,
+        destination: str,
+        deadline: Deadline,
+        on_progress: OnBytes | None,
+        executable: bool,
+        offset_bytes: int,
+        whole: tuple[str, str] = ("", ""),
+    ) -> tuple[int, str]:
+        try:
+            stream = source.open("rb")
+            size = os.fstat(stream.fileno()).st_size
+        except OSError as error:
+            raise FileError.from_os_error("read the host's file", str(source), error) from error
+        with stream:
+            chunks = Counted(chunks_of(stream, offset_bytes, size, on_progress), offset_bytes)
+            return self._put(chunks, size, destination, "755" if executable else "644", deadline, *whole)
+
     def _put(
         self,
-        chunks: Iterator[bytes],
+        chunks: Counted,
+        size_bytes: int,
         destination: str,
         mode: str,
         deadline: Deadline,
-        offset_bytes: int = 0,
         final: str = "",
-    ) -> None:
-        """Writes what `chunks` yields behind the first `offset_bytes` of the file and syncs it; if `final` is given,
-        the complete file is renamed to that.
+        sha256: str = "",
+    ) -> tuple[int, str]:
+        """Writes what `chunks` yields behind the bytes already there and syncs it. If `final` is given, the complete
+        file is renamed to that, if it has the `sha256`. Returns its size, and then its stat.
         """
-        blocks, odd = divmod(offset_bytes, RESUME_BLOCK_BYTES)
+        blocks, odd = divmod(chunks.total_bytes, RESUME_BLOCK_BYTES)
         if odd:
-            raise ValueError(f"a push goes on at a multiple of {RESUME_BLOCK_BYTES} bytes, not at {offset_bytes}")
+            raise ValueError(f"a push goes on at a multiple of {RESUME_BLOCK_BYTES} bytes, not at {chunks.total_bytes}")
         path = final or destination
         target = path_argument("write", destination)
-        arguments = (target, str(blocks), str(RESUME_BLOCK_BYTES), mode, final and path_argument("write", final))
-        counted, answer = Counted(chunks, offset_bytes), Collected(_SHORT_ANSWER_BYTES)
+        name = final and path_argument("write", final)
+        arguments = (target, str(blocks), str(RESUME_BLOCK_BYTES), mode, name, str(size_bytes), sha256)
+        answer = Collected(_SHORT_ANSWER_BYTES)
         end = self._calls.operate(
             scripts.PUSH,
             arguments,
             what=f"the copy to {printable(path)!r}",
             deadline=deadline,
             on_output=answer,
-            feed=counted,
+            feed=chunks,
         )
         if end.rc:
             raise file_error("write", path, end.stderr_tail)
-        arrived = _number(decode(answer.data).strip(), "write", path)
-        if arrived != counted.total_bytes:
-            detail = f"{arrived} of {counted.total_bytes} bytes arrived"
+        size, _, stat = decode(answer.data).strip().partition("\n")
+        arrived = _number(size, "write", path)
+        if arrived != chunks.total_bytes:
+            detail = f"{arrived} of {chunks.total_bytes} bytes arrived"
             raise FileError("write", path, FileCause.OTHER, detail=detail)
+        return arrived, stat
 
 
 def _file_stat(path: str, line: str) -> FileStat:

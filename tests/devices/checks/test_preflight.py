@@ -19,6 +19,7 @@ from devices.checks.preflight import (
     check_memory,
     check_time_and_load,
     check_workdir,
+    look_twice,
 )
 from devices.kinds.kind import KINDS
 from devices.sensors.reading import Tree
@@ -185,7 +186,8 @@ QUIET = {
 
 
 def look(make_tree: MakeTree, before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Check, Check]:
-    clock, load = check_time_and_load(make_tree({**QUIET, **before}), SteppedClock(make_tree, after))
+    tree = make_tree({**QUIET, **before})
+    clock, load = check_time_and_load(tree, look_twice(tree, SteppedClock(make_tree, after)))
     assert (clock.name, load.name) == ("clock", "load")
     return clock, load
 
@@ -219,10 +221,12 @@ def test_the_load_average_is_reported_but_does_not_decide(make_tree: MakeTree) -
 
 
 def test_without_proc_the_clock_and_load_are_unknown(make_tree: MakeTree) -> None:
-    checks = check_time_and_load(make_tree({}), SteppedClock(make_tree, {}))
+    tree = make_tree({})
+    checks = check_time_and_load(tree, look_twice(tree, SteppedClock(make_tree, {})))
     assert [check.status for check in checks] == ["warning", "warning"]
 
 
 def test_the_clock_of_this_machine_keeps_time(transport: LocalTransport) -> None:
-    clock, _ = check_time_and_load(Tree(transport))
+    tree = Tree(transport)
+    clock, _ = check_time_and_load(tree, look_twice(tree))
     assert clock.status != "failed"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devices.errors import FileCause, FileError
+from devices.errors import DamagedFile, FileCause, FileError
 from devices.transports.transport import RESUME_BLOCK_BYTES, Transport
 from tests.support.devices.transport_kinds import MakeTransport
 
@@ -70,6 +70,59 @@ def test_a_push_goes_on_behind_what_is_there(transport: Transport, tmp_path: Pat
     assert progress[-1] == (source.stat().st_size, source.stat().st_size)
     with pytest.raises(ValueError, match="multiple"):
         transport.push(source, str(copy), timeout_s=20, offset_bytes=1)
+
+
+@pytest.mark.parametrize("name", AWKWARD_NAMES)
+def test_a_file_with_the_right_hash_takes_its_place_whole(transport: Transport, tmp_path: Path, name: str) -> None:
+    source, device = tmp_path / "source", tmp_path / name
+    source.write_bytes(os.urandom(2 * RESUME_BLOCK_BYTES + 5))
+    sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
+    device.mkdir()
+    target, part = device / name, device / f"{name}.part"
+    target.write_bytes(b"old")
+    part.write_bytes(source.read_bytes()[:RESUME_BLOCK_BYTES])
+    stat = transport.place(
+        source,
+        str(target),
+        part=str(part),
+        sha256=sha256,
+        timeout_s=20,
+        executable=True,
+        offset_bytes=RESUME_BLOCK_BYTES,
+    )
+    assert [(path, path.read_bytes()) for path in device.iterdir()] == [(target, source.read_bytes())]
+    assert stat == transport.stat(str(target))
+    assert target.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_file_with_another_hash_never_takes_the_place(transport: Transport, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"new")
+    (tmp_path / "file").write_bytes(b"old")
+    with pytest.raises(DamagedFile) as caught:
+        transport.place(
+            tmp_path / "source",
+            str(tmp_path / "file"),
+            part=str(tmp_path / "part"),
+            sha256=hashlib.sha256(b"another").hexdigest(),
+            timeout_s=20,
+        )
+    assert caught.value.size_bytes == 3
+    assert ((tmp_path / "file").read_bytes(), (tmp_path / "part").read_bytes()) == (b"old", b"new")
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(transport: Transport, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"new")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(FileError) as caught:
+        transport.place(
+            tmp_path / "source",
+            str(tmp_path / "folder"),
+            part=str(tmp_path / "part"),
+            sha256=hashlib.sha256(b"new").hexdigest(),
+            timeout_s=20,
+        )
+    assert caught.value.cause is FileCause.OBSTRUCTED
+    assert list((tmp_path / "folder").iterdir()) == []
 
 
 def test_binary_garbage_comes_and_goes_unchanged(transport: Transport, tmp_path: Path) -> None:
