@@ -1,4 +1,5 @@
-"""`suite devices add`, `enroll`: write a device into the inventory, and its key once the user has compared it.
+"""`suite devices add`, `enroll`, `remove`: write a device into the inventory, its key once the user has compared it, or
+take it out.
 
 `suite devices schema` prints the inventory's JSON Schema, for editors.
 """
@@ -15,7 +16,7 @@ import click
 
 from devices.errors import HostKeyRefused, InventoryError
 from devices.inventory.entry import KIND_DEFAULTS, DeviceEntry, inventory_schema
-from devices.inventory.inventory_file import add_device, change_device, load
+from devices.inventory.inventory_file import add_device, change_device, load, remove_device
 from suite.cli.options import inventory_option, open_inventory
 from suite.cli.output import print_json, print_line, print_plain
 from suite.errors import ExitCode
@@ -55,6 +56,33 @@ def add(name: str, inventory_path: Path, **values: Any) -> int:
     where = "" if inventory_path == Path("inventory.yaml") else f" --inventory {shlex.quote(str(inventory_path))}"
     step = f"suite devices {'check' if entry.transport == 'local' else 'enroll'} {name}{where}"
     print_plain(f"next: {step}")
+    return ExitCode.OK
+
+
+@click.command("remove")
+@click.argument("name")
+@inventory_option
+def remove(name: str, inventory_path: Path) -> int:
+    """Take a device out of the inventory and its groups; what else is in the file stays as it is.
+
+    What was measured of it stays. Its own cache is cleared before, while it can be reached.
+
+    \b
+    suite gc --device jetson --keep-artifacts-days 0
+    suite devices remove jetson
+    """
+    before = load(inventory_path)
+    entry = remove_device(inventory_path, name)
+    print_plain(f"{inventory_path} has no device {name} any more")
+    after = load(inventory_path)
+    for group, members in before.groups.items():
+        if name in members:
+            print_plain(f"nor has its group {group}{'' if after.groups[group] else ', which is empty now'}")
+    print_line(
+        "what was measured of it stays, with its reports; programs and runners that only it needed go with `suite gc` "
+        "some time after their last use"
+    )
+    print_plain(f"what it keeps itself stays, too: it is in {entry.workdir} there")
     return ExitCode.OK
 
 

@@ -35,6 +35,7 @@ _LATER = {
     "add": Later("suite.cli.devices.add", "add", "Write a device into the inventory."),
     "calibrate": Later("suite.cli.devices.calibrate", "calibrate_device", "Find unit and sign of a power gauge."),
     "enroll": Later("suite.cli.devices.add", "enroll", "Take a host key, or have a phone authorise you."),
+    "remove": Later("suite.cli.devices.add", "remove", "Take a device out of the inventory."),
     "schema": Later("suite.cli.devices.add", "schema", "Print the JSON Schema of the inventory."),
 }
 
