@@ -17,6 +17,7 @@ import click
 from devices.errors import HostKeyRefused, InventoryError
 from devices.inventory.entry import KIND_DEFAULTS, DeviceEntry, inventory_schema
 from devices.inventory.inventory_file import add_device, change_device, load, remove_device
+from suite.cli.completion import complete_device
 from suite.cli.options import inventory_option, open_inventory
 from suite.cli.output import print_json, print_line, print_plain
 from suite.errors import ExitCode
@@ -60,7 +61,7 @@ def add(name: str, inventory_path: Path, **values: Any) -> int:
 
 
 @click.command("remove")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_device)
 @inventory_option
 def remove(name: str, inventory_path: Path) -> int:
     """Take a device out of the inventory and its groups; what else is in the file stays as it is.
@@ -98,7 +99,7 @@ def schema() -> int:
 
 
 @click.command("enroll")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_device)
 @click.option("--fingerprint", help="What the device's key must be: SHA256:…, as `ssh-keygen -l` shows it.")
 @click.option("--jump-fingerprint", multiple=True, help="The same for a jump host; once for each.")
 @click.option("--yes", is_flag=True, help="Don't ask; needs --fingerprint.")

@@ -15,6 +15,7 @@ from devices.errors import DeviceError
 from foundation.errors import UserError
 from foundation.text import format_rounded
 from foundation.unavailable import Json
+from suite.cli.completion import complete_devices
 from suite.cli.options import inventory_option, open_inventory
 from suite.cli.output import TextTable, print_json, print_line, print_table
 from suite.errors import ExitCode
@@ -24,7 +25,13 @@ from suite.store.store import Store
 
 
 @click.command()
-@click.option("--device", "selection", metavar="NAME|all", help="Clear the caches of devices instead of this host.")
+@click.option(
+    "--device",
+    "selection",
+    metavar="NAME|all",
+    shell_complete=complete_devices,
+    help="Clear the caches of devices instead of this host.",
+)
 @click.option(
     "--keep-artifacts-days",
     "keep_days",
