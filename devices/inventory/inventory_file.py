@@ -115,7 +115,7 @@ def load_yaml(path: Path, *, what: str = "inventory") -> YamlFile:
         reason = FileError.from_os_error("read", str(path), error).reason
         raise InventoryError(
             f"the {what} {printable(str(path))!r} can't be read because {reason}; "
-            f"name another file or copy the {what} that ships with the suite."
+            f"name another file, or have `suite init` write one to start with."
         ) from error
 
 
