@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, SequenceNode
 from ruamel.yaml.tokens import CommentToken
 
 from devices.errors import FileError, InventoryError, UnknownDevice
@@ -269,7 +269,7 @@ def _without(text: str, collection: Node, place: int) -> str:
     """Returns the text without one item: its lines or, between brackets, it and a comma."""
     items = _pairs(collection)
     (first, last), following = items[place], items[place + 1 :]
-    if collection.flow_style:
+    if isinstance(collection, CollectionNode) and collection.flow_style:
         start, end = first.start_mark.index, last.end_mark.index
         if following:
             end = following[0][0].start_mark.index
@@ -286,7 +286,7 @@ def _without(text: str, collection: Node, place: int) -> str:
 def _last_line(node: Node) -> int:
     """Returns the last line of what a node has, without comments behind it."""
     items = _pairs(node)
-    if items and not node.flow_style:
+    if items and isinstance(node, CollectionNode) and not node.flow_style:
         return _last_line(items[-1][1])
     end: int = node.end_mark.line
     return end - 1 if node.end_mark.column == 0 and end > node.start_mark.line else end

@@ -211,7 +211,7 @@ class Plan:
 
     def quick(self, keeping: Collection[str] = ()) -> Plan:
         """Returns a short plan: one session of three steps, without an interval; fields in `keeping` stay."""
-        short = {"sessions": 1, "steps": 3, "max_warm_up_steps": 3, "energy_window_s": 0.0}
+        short: dict[str, Any] = {"sessions": 1, "steps": 3, "max_warm_up_steps": 3, "energy_window_s": 0.0}
         return replace(self, **{name: value for name, value in short.items() if name not in keeping})
 
     def arguments(self, quant: str) -> list[str]:

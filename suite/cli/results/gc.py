@@ -158,7 +158,7 @@ def _print_document(items: Sequence[dict[str, Any]], freed_bytes: int, failures:
 def _print_end(rows: Sequence[_Row], kept: Sequence[int], done: Done, *, dry_run: bool, listed: bool) -> None:
     """Prints what was done. `listed`: its items stand above already, as what was planned."""
     if not (listed or dry_run):
-        _print([(_PAST[action], *rest) for action, *rest in rows])
+        _print([(_PAST[action], what, name, size_bytes, why) for action, what, name, size_bytes, why in rows])
         _print_kept(kept)
     for failure in done.failures:
         print_line(failure)
