@@ -42,9 +42,9 @@ lint: setup-dev
 types: setup-dev
 	$(BIN)/mypy
 
-# A dead link fails. Pages, commands among them: build/docs/index.html.
+# A dead link fails (with --quiet it would not). Pages, commands among them: build/docs/index.html.
 docs: setup-dev
-	$(BIN)/mkdocs build --quiet --strict
+	$(BIN)/mkdocs build --strict
 
 setup: .venv/installed compiler
 setup-dev: .venv/installed-dev compiler

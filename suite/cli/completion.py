@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from click.shell_completion import CompletionItem
 from foundation.errors import UserError
 from suite.home import Home
 
-_Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 _BUSY_TIMEOUT_S = 0.2
 _MOST = 500
 
