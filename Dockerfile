@@ -10,7 +10,7 @@ ARG TORCH_INDEX=""
 # All other system packages are installed by make itself (.ci/system-packages); versions are those of the image's release.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends git make \
+    && apt-get install --yes --no-install-recommends make \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /suite
 COPY . .

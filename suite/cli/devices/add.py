@@ -66,7 +66,7 @@ def add(name: str, inventory_path: Path, **values: Any) -> int:
 def remove(name: str, inventory_path: Path) -> int:
     """Take a device out of the inventory and its groups; what else is in the file stays as it is.
 
-    What was measured of it stays. Its own cache is cleared before, while it can be reached.
+    What was measured of it stays. Clear its own cache first, while it can be reached.
 
     \b
     suite gc --device jetson --keep-artifacts-days 0
@@ -83,7 +83,7 @@ def remove(name: str, inventory_path: Path) -> int:
         "what was measured of it stays, with its reports; programs and runners that only it needed go with `suite gc` "
         "some time after their last use"
     )
-    print_plain(f"what it keeps itself stays, too: it is in {entry.workdir} there")
+    print_plain(f"what is on the device itself stays, too, in {entry.workdir}")
     return ExitCode.OK
 
 
