@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 # Tests start hundreds of Pythons: what one has compiled the next ones read, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run check quick test test-full campaign lint types setup setup-dev browser tools bundle twins clean
+.PHONY: run check quick test test-full campaign lint types setup setup-dev browser tools bundle twins docs clean
 
 run: setup
 	$(BIN)/suite run --device local
@@ -41,6 +41,10 @@ lint: setup-dev
 
 types: setup-dev
 	$(BIN)/mypy
+
+# A dead link fails (with --quiet it would not). Pages, commands among them: build/docs/index.html.
+docs: setup-dev
+	$(BIN)/mkdocs build --strict
 
 setup: .venv/installed compiler
 setup-dev: .venv/installed-dev compiler

@@ -119,6 +119,24 @@ def alone(home: Home) -> Iterator[bool]:
         yield False
 
 
+def is_claimed(home: Home, run_id: str) -> bool:
+    """Whether a process carries out this run or training now (`suite.measuring.orchestrate.claimed`)."""
+    path = home.root / "locks" / claim_name(run_id)
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:  # held by its process, or on a file system where the file itself is the lock
+        return True
+    return False
+
+
+def claim_name(run_id: str) -> str:
+    """Returns the name of the lock file of a run or training that is carried out."""
+    return f"{run_id}.run"
+
+
 @contextlib.contextmanager
 def _lock(home: Home, how: int) -> Iterator[None]:
     path = home.locks / _NAME

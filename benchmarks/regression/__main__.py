@@ -12,11 +12,10 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from benchmarks.regression import selftest, speed
 from benchmarks.regression.results import Share
-from suite.cli.output import print_line, print_table
+from suite.cli.output import TextTable, print_line, print_table
 from suite.errors import ExitCode
 from suite.stats import DEFAULT_SEED
 
@@ -98,9 +97,9 @@ def _print_results(found: selftest.SelfTest) -> None:
     print_line(f"Outcome: {outcome}{advice}.")
 
 
-def _scenario_table(found: selftest.SelfTest) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("scenario", no_wrap=True)
+def _scenario_table(found: selftest.SelfTest) -> TextTable:
+    table = TextTable()
+    table.add_column("scenario")
     for name in (
         "false alerts /1000",
         "inconclusive /1000",
@@ -114,31 +113,33 @@ def _scenario_table(found: selftest.SelfTest) -> Table:
     ):
         table.add_column(name, justify="right")
     for result in found.results:
-        table.add_row(
-            result.scenario.name,
-            _per_1000(result.false_alerts),
-            _per_1000(result.undecided),
-            "" if result.caught is None else _format_share(result.caught),
-            "" if result.caught_later is None else f"{result.caught_later.value:.3f}",
-            f"{result.alerted.value:.1%}",
-            f"{result.blamed.value:.1%}",
-            f"{result.drifting.value:.1%}",
-            f"{result.suspects_per_1000:.1f}",
-            f"{result.sessions_per_1000:.0f}",
+        table.add_texts(
+            (
+                result.scenario.name,
+                _per_1000(result.false_alerts),
+                _per_1000(result.undecided),
+                "" if result.caught is None else _format_share(result.caught),
+                "" if result.caught_later is None else f"{result.caught_later.value:.3f}",
+                f"{result.alerted.value:.1%}",
+                f"{result.blamed.value:.1%}",
+                f"{result.drifting.value:.1%}",
+                f"{result.suspects_per_1000:.1f}",
+                f"{result.sessions_per_1000:.0f}",
+            )
         )
     return table
 
 
-def _rule_table(found: selftest.SelfTest) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("rule", no_wrap=True)
+def _rule_table(found: selftest.SelfTest) -> TextTable:
+    table = TextTable()
+    table.add_column("rule")
     scenarios = list(found.rules[0].false_alerts)
     for name in scenarios:
         table.add_column(f"{name}, false /1000", justify="right")
     table.add_column("5 % step caught in 5 nights", justify="right")
     for row in found.rules:
         rates = (_per_1000(row.false_alerts[name]) for name in scenarios)
-        table.add_row(row.rule, *rates, _format_share(row.caught))
+        table.add_texts((row.rule, *rates, _format_share(row.caught)))
     return table
 
 

@@ -1,5 +1,5 @@
-"""Reads inventory.yaml, where every error names file, line, value and what to do; and edits it: adds a device, or sets
-values of one, where comments, order and style stay as they are.
+"""Reads inventory.yaml, where every error names file, line, value and what to do; and edits it: adds a device, sets
+values of one, or removes one, where comments, order and style stay as they are.
 
 The new text is read back as an inventory before it replaces the file, so that no edit can leave a file behind that the
 suite would refuse.
@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, SequenceNode
 from ruamel.yaml.tokens import CommentToken
 
 from devices.errors import FileError, InventoryError, UnknownDevice
@@ -114,7 +115,7 @@ def load_yaml(path: Path, *, what: str = "inventory") -> YamlFile:
         reason = FileError.from_os_error("read", str(path), error).reason
         raise InventoryError(
             f"the {what} {printable(str(path))!r} can't be read because {reason}; "
-            f"name another file or copy the {what} that ships with the suite."
+            f"name another file, or have `suite init` write one to start with."
         ) from error
 
 
@@ -231,6 +232,64 @@ def change_device(path: Path, name: str, values: Mapping[str, Any]) -> None:
     """Sets some values of an existing device. Raises `InventoryError` and `UnknownDevice`."""
     load(path).select(name)
     _change(path, name, values)
+
+
+def remove_device(path: Path, name: str) -> DeviceEntry:
+    """Removes a device, also from its groups, and returns its former entry. Raises `InventoryError` and
+    `UnknownDevice`."""
+    inventory = load(path)
+    if name not in inventory.devices:
+        inventory.select(name)
+        raise InventoryError(f"{printable(name)!r} is a selection; remove one device at a time, by its name.")
+    text = path.read_text(encoding="utf-8-sig")
+    for _ in range(1 + sum(members.count(name) for members in inventory.groups.values())):
+        root = YAML(typ="safe", pure=True).compose(text)
+        groups = [_child(group, "devices") for _, group in _pairs(_child(root, "groups"))]
+        for collection in filter(None, (_child(root, "devices"), *groups)):
+            place = next((at for at, (key, _) in enumerate(_pairs(collection)) if key.value == name), None)
+            if place is not None:
+                text = _without(text, collection, place)
+                break
+    _replace(path, text.encode())
+    return inventory.devices[name]
+
+
+def _pairs(collection: Node | None) -> list[tuple[Node, Node]]:
+    """Returns keys and values of a mapping; of a list each item twice, and nothing of anything else."""
+    if isinstance(collection, MappingNode):
+        return list(collection.value)
+    return [(item, item) for item in collection.value] if isinstance(collection, SequenceNode) else []
+
+
+def _child(mapping: Node | None, key: str) -> Node | None:
+    return next((value for name, value in _pairs(mapping) if name.value == key), None)
+
+
+def _without(text: str, collection: Node, place: int) -> str:
+    """Returns the text without one item: its lines or, between brackets, it and a comma."""
+    items = _pairs(collection)
+    (first, last), following = items[place], items[place + 1 :]
+    if isinstance(collection, CollectionNode) and collection.flow_style:
+        start, end = first.start_mark.index, last.end_mark.index
+        if following:
+            end = following[0][0].start_mark.index
+        elif place:
+            start = items[place - 1][1].end_mark.index
+        return text[:start] + text[end:]
+    lines = text.splitlines(keepends=True)
+    start, end = first.start_mark.line, max(_last_line(last), first.start_mark.line)
+    while not lines[end].strip():
+        end -= 1
+    return "".join(lines[:start] + lines[end + 1 :])
+
+
+def _last_line(node: Node) -> int:
+    """Returns the last line of what a node has, without comments behind it."""
+    items = _pairs(node)
+    if items and isinstance(node, CollectionNode) and not node.flow_style:
+        return _last_line(items[-1][1])
+    end: int = node.end_mark.line
+    return end - 1 if node.end_mark.column == 0 and end > node.start_mark.line else end
 
 
 def _change(path: Path, name: str, values: Mapping[str, Any]) -> None:

@@ -36,6 +36,7 @@ _COMMANDS = {
     "export": Later("suite.cli.measure.export", "export", "Export programs without measuring them."),
     "gc": Later("suite.cli.results.gc", "gc", "Remove programs and runners that nobody needs."),
     "history": Later("suite.cli.results.history", "history", "List runs and series, or tell all of a series."),
+    "init": Later("suite.cli.init", "init", "Write an inventory and a plan to start with."),
     "nightly": Later("suite.cli.measure.nightly", "nightly", "Measure, confirm suspects, and judge."),
     "plan": Later("suite.cli.measure.plan", "plan_group", "Look at plan files before they are measured."),
     "race": Later("suite.cli.training.train", "race", "Train in several ways, and say which is best."),
@@ -44,6 +45,7 @@ _COMMANDS = {
     "schedule": Later("suite.cli.measure.schedule", "schedule_group", "Let `suite nightly` run every night."),
     "selftest": Later("suite.cli.measure.check", "selftest_group", "Try the suite's rules on simulated numbers."),
     "serve": Later("suite.cli.results.report", "serve", "Browse the reports on this machine."),
+    "status": Later("suite.cli.results.status", "status", "Print the lab on one screen."),
     "store": Later("suite.cli.results.store", "store_group", "Make a damaged or lost store anew."),
     "tag": Later("suite.cli.results.remarks", "tag", "List the tags, or give a run one."),
     "train": Later("suite.cli.training.train", "train", "Train on devices, with held-out accuracy and budgets."),
@@ -71,7 +73,9 @@ def cli(debug: bool) -> None:
     """Measure what a P-RGE training step costs on phones and boards: latency, memory, energy.
 
     \b
+    suite init                           write an inventory and a plan to start with
     suite run --device local --quick     a first look at this machine
+    suite status                         devices, last night, what is interrupted
     suite devices check local            what can be measured there
     suite report                         write the pages of all runs
     suite serve                          browse them

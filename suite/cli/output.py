@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
 import click
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from foundation.errors import UserError
 from foundation.text import harmless
 from foundation.unavailable import Unavailable
 from reports.model.quantities import metric_span, metric_value
+from suite.cli.streams import writable
 
 _WIDEST = 10_000
 
@@ -45,7 +49,10 @@ def require_written(report: str | Unavailable) -> str:
 def print_line(text: str) -> None:
     """Prints a line of text; on a terminal it wraps between words."""
     console = Console(highlight=False)
-    console.print(escape(harmless(text)), soft_wrap=not console.is_terminal)
+    if console.is_terminal:
+        _print_wrapped(console, harmless(text))
+    else:
+        console.print(escape(harmless(text)), soft_wrap=True)
 
 
 class TextTable(Table):
@@ -53,17 +60,56 @@ class TextTable(Table):
 
     def __init__(self, *, pads: bool = False) -> None:
         super().__init__(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=not pads)
+        self._texts: list[list[str]] = []
 
     def add_texts(self, cells: Iterable[str]) -> None:
         """Adds a row."""
-        self.add_row(*(escape(harmless(cell)) for cell in cells))
+        texts = [writable(harmless(cell)) for cell in cells]
+        self._texts.append(texts)
+        self.add_row(*map(escape, texts))
+
+    def fit(self, console: Console) -> bool:
+        """Gives columns their widths, so that no word is broken; False if the console is too narrow for that."""
+        columns = [
+            [str(column.header), *(row[place] for row in self._texts)] for place, column in enumerate(self.columns)
+        ]
+        words = [max(1, *(cell_len(word) for text in texts for word in ["", *text.split()])) for texts in columns]
+        lines = [max(1, *(cell_len(line) for text in texts for line in ["", *text.split("\n")])) for texts in columns]
+        whole = Measurement.get(console, console.options.update_width(_WIDEST), self).maximum
+        room = console.width - (whole - sum(lines)) - sum(words)
+        if room < 0:
+            return False
+        wishes = [most - least for least, most in zip(words, lines, strict=True)]
+        # Small wishes first: what they leave is for the large ones.
+        for done, place in enumerate(sorted(range(len(wishes)), key=wishes.__getitem__)):
+            granted = min(wishes[place], room // (len(wishes) - done))
+            self.columns[place].width = words[place] + granted
+            room -= granted
+        return True
+
+    def blocks(self) -> Iterator[str]:
+        """Yields each row as a block of lines, one for each cell that says something."""
+        names = [" ".join(str(column.header).split()) for column in self.columns]
+        for texts in self._texts:
+            pairs = zip(names, (" ".join(text.split()) for text in texts), strict=True)
+            lines = [f"{name}: {text}" if name else text for name, text in pairs if text]
+            if not names[0] and len(lines) > 1:  # a mark
+                lines[:2] = [" ".join(lines[:2])]
+            yield "\n  ".join(lines)
 
 
-def print_table(table: Table) -> None:
-    """Prints `table`; in a pipe without wrapping, colours, trailing blanks or surrounding empty lines."""
+def print_table(table: TextTable) -> None:
+    """Prints `table`; in a pipe without wrapping, colours, trailing blanks or surrounding empty lines.
+
+    On a terminal that is too narrow for its words, each row becomes a block of lines.
+    """
     console = Console(highlight=False)
     if console.is_terminal:
-        console.print(table)
+        if table.fit(console):
+            console.print(table)
+        else:
+            for block in table.blocks():
+                _print_wrapped(console, block)
         return
     text = io.StringIO()
     Console(file=text, width=_WIDEST, highlight=False, no_color=True).print(table)
@@ -71,6 +117,13 @@ def print_table(table: Table) -> None:
     for line in lines:
         if line:
             print(line)
+
+
+def _print_wrapped(console: Console, text: str) -> None:
+    """Prints lines that wrap between words; a longer word, such as a path, stays whole."""
+    for line in text.split("\n"):
+        wrapped = textwrap.wrap(line, console.width, break_long_words=False, break_on_hyphens=False)
+        console.print(escape("\n".join(wrapped)), soft_wrap=True)
 
 
 _TYPED = str.maketrans({"\u00a0": " ", "\u2212": "-", "\u2013": "-", "\u00d7": "x"})

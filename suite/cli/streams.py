@@ -2,11 +2,45 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import os
 import sys
+import unicodedata
 from typing import Any
+
+_LETTERS = {
+    **{"\u2713": "v", "\u2717": "x", "\u26a0": "!", "\u25d0": "~", "\u25cc": "-", "\u2298": "-", "\u2022": "*"},
+    **{"\u2192": "->", "\u25b2": "^", "\u25bc": "v", "\u25be": "v", "\u2500": "-", "\u2502": "|", "\u2026": "..."},
+    **{"\u00d7": "x", "\u00b1": "+-", "\u2212": "-", "\u2013": "-", "\u2014": "-", "\u2248": "~", "\u2264": "<="},
+    **{"\u2265": ">=", "\u00b7": ".", "\u00b0": "deg", "\u00b5": "u", "\u03bc": "u", "\u03a9": "Ohm", "\u0394": "D"},
+    **{"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u00df": "ss", "\u00e6": "ae", "\u00f8": "o"},
+}
+"""What stands for a character that an output's encoding lacks, where it is not the letter below its accents."""
+_ERRORS = "suite.letters"
+
+
+def _in_letters(error: UnicodeError) -> tuple[str, int]:
+    """Replaces what can't be encoded, as a codec's handler of errors."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(map(_letters, text)), error.end
+
+
+def _letters(character: str) -> str:
+    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return _LETTERS.get(character) or plain or "?"
+
+
+codecs.register_error(_ERRORS, _in_letters)
+
+
+def writable(text: str) -> str:
+    """Returns the text as it comes out of standard output, so that columns are as wide as what stands in them."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, _ERRORS).decode(encoding)
 
 
 class NobodyReads(Exception):  # noqa: N818 - most often no fault
@@ -17,8 +51,8 @@ def prepare_streams() -> None:
     """Prepares the streams of this process.
 
     Whatever is written to standard error is news of what goes on, and no reason to end it: what can't be written there
-    is lost. Text comes out in any encoding. A descriptor that is closed would be given to the next file that is opened,
-    such as a journal, and what a library prints would go there.
+    is lost. Text comes out in any encoding, as letters where that has no better. A descriptor that is closed would be
+    given to the next file that is opened, such as a journal, and what a library prints would go there.
     """
     for descriptor in range(3):
         with contextlib.suppress(OSError):
@@ -26,12 +60,12 @@ def prepare_streams() -> None:
             continue
         os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
+        sys.stdout.reconfigure(errors=_ERRORS)
     if isinstance(sys.stderr, io.TextIOWrapper) and sys.stderr is sys.__stderr__:
         sys.stderr = io.TextIOWrapper(
             io.BufferedWriter(_Lossy(sys.stderr.fileno(), "wb", closefd=False)),
             encoding=sys.stderr.encoding,
-            errors="replace",
+            errors=_ERRORS,
             line_buffering=True,
             write_through=True,
         )

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from foundation.errors import UserError
+from suite.cli.completion import complete_model
 from suite.planning.plan import Plan, RunPlan
 from workloads.method import DEFAULT_QUERIES, METHOD_TABLE, METHODS
 from workloads.models.config import PROJECTIONS
@@ -116,6 +117,7 @@ _MODEL = click.option(
     "--model",
     default="smollm2-135m",
     show_default=True,
+    shell_complete=complete_model,
     help="smollm2-135m, tiny, tinyllama-1.1b, llama-2-7b, or a Hugging Face folder or GGUF file of your own.",
 )
 _WAYS = (

@@ -17,6 +17,7 @@ from devices.sensors.spec import Sensor
 from foundation.unavailable import Unavailable
 from reports.model.quantities import TEMPERATURE
 from suite.energy.session_energy import mean_power_mw
+from suite.planning.plan import IDLE_SECONDS
 from suite.sessions.record import IdlePower, SensorTrace
 
 _SPARE_S = 30.0
@@ -83,7 +84,6 @@ COOLED_WITHIN_MC = 2000.0
 
 POLL_SECONDS = 5.0
 LONGEST_WAIT_SECONDS = 600.0
-IDLE_SECONDS = 10.0
 IDLE_PERIOD_SECONDS = 0.1
 
 

@@ -17,8 +17,9 @@ from foundation.unavailable import Unavailable
 from reports.model.quantities import POWER
 from suite.energy.meter_program import MeterProgram, MeterSample, wait_for_samples
 from suite.energy.session_energy import METER, mean_power_mw
-from suite.measuring.idle_device import IDLE_SECONDS, Clock, idle_power_mw
+from suite.measuring.idle_device import Clock, idle_power_mw
 from suite.measuring.sensor_plan import SensorPlan
+from suite.planning.plan import IDLE_SECONDS
 from suite.sessions.record import Cause, SensorTrace, SessionRecord
 
 PROBES = 9

@@ -19,7 +19,7 @@ from reports.model.measurement import Measurement
 from reports.site.build import build
 from suite.display import Display
 from suite.errors import StoreError
-from suite.home import Home, in_use
+from suite.home import Home, claim_name, in_use
 from suite.measuring.fleet import measure_fleet
 from suite.measuring.reaching import reach
 from suite.measuring.run import Run
@@ -106,7 +106,7 @@ def resume(
 @contextlib.contextmanager
 def claimed(run_id: str, home: Home) -> Iterator[None]:
     """Claims a run or training for this process for the block; UserError while another process carries it out."""
-    path = home.locks / f"{run_id}.run"
+    path = home.locks / claim_name(run_id)
     lock = FileLock(path, timeout=0)
     try:
         lock.acquire()

@@ -5,7 +5,7 @@ Known before any work is done: `--dry-run` prints it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import psutil
@@ -14,7 +14,7 @@ from devices.access.connect import require_support
 from devices.inventory.inventory_file import Inventory
 from foundation.errors import UserError
 from foundation.text import format_duration, format_rounded
-from suite.planning.plan import Plan, RunPlan
+from suite.planning.plan import IDLE_SECONDS, Plan, RunPlan
 from workloads.estimates.estimate import Estimate, estimate
 from workloads.estimates.reference_cost import affordable_steps, reference_seconds
 from workloads.models.config import LlamaConfig
@@ -111,6 +111,9 @@ _LOAD_SECONDS = 3.0
 _WARM_UP_STEPS = 4
 _RUNNER_BYTES = 15_500_000
 
+_KINDS_WITH_GAUGES = ("jetson", "android")
+"""Every one of them has a power rail or a battery with a gauge; of other kinds only the device itself knows."""
+
 
 @dataclass(frozen=True)
 class SettingForecast:
@@ -127,14 +130,18 @@ class SettingForecast:
 class Forecast:
     """Rough figures for a plan; times assume a device as fast as a two-core desktop.
 
-    `energy_seconds`: what measuring takes longer on devices whose power is read. `left_out`: why settings of the plan
-    can't be measured, by their names; nothing else counts them.
+    `measure_seconds`: of all devices together, `device_seconds` of each. Both have the energy of devices whose power is
+    known to be read; `energy_seconds` and `idle_seconds`: what the windows of energy and of idle power would add if
+    that of all others is, too. `left_out`: why settings of the plan can't be measured, by their names; nothing else
+    counts them.
     """
 
     settings: tuple[SettingForecast, ...]
     export_seconds: float
     measure_seconds: float
+    device_seconds: Mapping[str, float]
     energy_seconds: float
+    idle_seconds: float
     host_disk_bytes: int
     device_disk_bytes: int
     left_out: Mapping[str, str]
@@ -155,13 +162,19 @@ class Forecast:
         ]
         lines += [
             f"time: export about {format_duration(self.export_seconds)} if nothing is cached, "
-            f"measuring about {format_duration(self.measure_seconds)} on a device like a two-core desktop",
+            f"measuring about {format_duration(self.measure_seconds)} on a device like a two-core desktop, without "
+            "waiting for it to cool",
             f"disk: {_mb(self.host_disk_bytes)} MB on the host, {_mb(self.device_disk_bytes)} MB on each device",
         ]
         if self.energy_seconds > 1.0:
             lines.append(
                 f"where power is read: about {format_duration(self.energy_seconds)} longer, as each session then "
                 f"measures for {plan.energy_window_s:g} s"
+            )
+        if self.idle_seconds:
+            lines.append(
+                f"where power is read: about {format_duration(self.idle_seconds)} of idle power, {IDLE_SECONDS:g} s "
+                "before the first session and after each"
             )
         return [*lines, *self.left_out_lines(plan), *plan.warnings()]
 
@@ -170,12 +183,21 @@ class Forecast:
         return [f"{plan.model} {quant} is left out: {reason}" for quant, reason in self.left_out.items()]
 
 
-def forecast(plan: Plan, left_out: Obstacles | None = None) -> Forecast:
-    """Estimates from the shapes alone; nothing is loaded, exported or contacted."""
+def power_readers(inventory: Inventory) -> frozenset[str]:
+    """Returns the devices whose power is known to be read before one of them is asked."""
+    entries = inventory.devices.values()
+    return frozenset(entry.name for entry in entries if entry.power is not None or entry.kind in _KINDS_WITH_GAUGES)
+
+
+def forecast(plan: Plan, left_out: Obstacles | None = None, power_read_on: Collection[str] = frozenset()) -> Forecast:
+    """Estimates from the shapes alone; nothing is loaded, exported or contacted.
+
+    `power_read_on`: the devices whose power is known to be read (`power_readers`).
+    """
     reasons = {quant: str(error) for quant, error in (left_out or {}).items()}
     possible = without(plan, left_out or {})
     if possible is None:
-        return Forecast((), 0.0, 0.0, 0.0, 0, 0, reasons)
+        return Forecast((), 0.0, 0.0, dict.fromkeys(plan.devices, 0.0), 0.0, 0.0, 0, 0, reasons)
     plan, config = possible, possible.config
     reference = _REFERENCE_SHARE * sum(
         reference_seconds(workload, config, affordable_steps(workload, config, workload.reference_steps))
@@ -194,14 +216,21 @@ def forecast(plan: Plan, left_out: Obstacles | None = None) -> Forecast:
         for quant, item in named
     )
     steps = plan.steps + _WARM_UP_STEPS
-    rounds = plan.sessions * len(plan.devices)
+    measuring = plan.sessions * sum(_LOAD_SECONDS + steps * item.seconds_per_step for item in settings)
+    energy = plan.sessions * sum(
+        max(0.0, plan.energy_window_s - plan.steps * item.seconds_per_step) for item in settings
+    )
+    idle = IDLE_SECONDS * (plan.sessions * len(settings) + 1)
+    seconds = {name: measuring + (energy + idle if name in power_read_on else 0.0) for name in plan.devices}
+    unknown = sum(name not in power_read_on for name in plan.devices)
     disk = files_bytes(RunPlan((plan,))) + _RUNNER_BYTES
     return Forecast(
         settings=settings,
         export_seconds=exporting + reference,
-        measure_seconds=rounds * sum(_LOAD_SECONDS + steps * item.seconds_per_step for item in settings),
-        energy_seconds=rounds
-        * sum(max(0.0, plan.energy_window_s - plan.steps * item.seconds_per_step) for item in settings),
+        measure_seconds=sum(seconds.values()),
+        device_seconds=seconds,
+        energy_seconds=unknown * energy,
+        idle_seconds=unknown * idle,
         host_disk_bytes=disk,
         device_disk_bytes=disk,
         left_out=reasons,

@@ -6,7 +6,7 @@ A run carries out a `RunPlan`: one or more plans, and how long it may take on a 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ QUOTED_WINDOW_S = 60.0
 """How long the energy of a figure that others will quote is measured [MLCommons, power measurement rules]."""
 
 LONGEST_WINDOW_S = 3600.0
+
+IDLE_SECONDS = 10.0
+"""How long the power of the idle device is measured, before and after a session."""
 
 _MOST = {"sessions": 10_000, "steps": 1_000_000_000}
 _FLOAT32_RANGE = (1e-37, 1e38)
@@ -207,9 +210,10 @@ class Plan:
     def weights_path(self) -> Path | None:
         return None if self.weights is None else Path(self.weights)
 
-    def quick(self) -> Plan:
-        """Returns a short plan: one session of three steps, without an interval."""
-        return replace(self, sessions=1, steps=3, max_warm_up_steps=3, energy_window_s=0.0)
+    def quick(self, keeping: Collection[str] = ()) -> Plan:
+        """Returns a short plan: one session of three steps, without an interval; fields in `keeping` stay."""
+        short: dict[str, Any] = {"sessions": 1, "steps": 3, "max_warm_up_steps": 3, "energy_window_s": 0.0}
+        return replace(self, **{name: value for name, value in short.items() if name not in keeping})
 
     def arguments(self, quant: str) -> list[str]:
         """Returns the arguments of `suite run` for one setting of this plan, without defaults."""
@@ -301,9 +305,9 @@ class RunPlan:
         """The devices of all plans, each once, in their order."""
         return tuple(dict.fromkeys(device for plan in self.plans for device in plan.devices))
 
-    def quick(self) -> RunPlan:
+    def quick(self, keeping: Collection[str] = ()) -> RunPlan:
         """Returns short plans (`Plan.quick`)."""
-        return RunPlan(tuple(plan.quick() for plan in self.plans), self.budget_minutes)
+        return RunPlan(tuple(plan.quick(keeping) for plan in self.plans), self.budget_minutes)
 
     def document(self) -> dict[str, Json]:
         """Returns the run plan as JSON values."""

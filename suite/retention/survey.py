@@ -200,12 +200,12 @@ def survey_device(entry: DeviceEntry, locks: Path, rules: Rules) -> list[DeviceI
         return [item for item, _ in _cache_verdict(device, rules)]
 
 
-def clear_device(entry: DeviceEntry, locks: Path, rules: Rules, names: Collection[str]) -> int:
-    """Removes those of `names` that are still removable; returns the bytes freed. Raises as `survey_device` does."""
+def clear_device(entry: DeviceEntry, locks: Path, rules: Rules, names: Collection[str]) -> list[DeviceItem]:
+    """Removes those of `names` that are still removable, and returns them. Raises as `survey_device` does."""
     with connect(entry, locks) as device:
-        going = [found for item, found in _cache_verdict(device, rules) if item.goes and item.name in names]
-        remove(device.transport, device.places, going)
-    return sum(item.size_bytes for item in going)
+        going = [(item, found) for item, found in _cache_verdict(device, rules) if item.goes and item.name in names]
+        remove(device.transport, device.places, [found for _, found in going])
+    return [item for item, _ in going]
 
 
 def _cache_verdict(device: Device, rules: Rules) -> list[tuple[DeviceItem, Cached]]:
@@ -225,15 +225,16 @@ def _cache_verdict(device: Device, rules: Rules) -> list[tuple[DeviceItem, Cache
 
 @dataclass(frozen=True)
 class Done:
-    """Bytes freed, and a sentence for each item that stayed despite its survey."""
+    """Bytes freed, a sentence for each item that stayed despite its survey, and those that did not."""
 
-    freed_bytes: int
-    failures: tuple[str, ...]
+    freed_bytes: int = 0
+    failures: tuple[str, ...] = ()
+    items: tuple[Item, ...] = ()
 
 
 def carry_out(items: Iterable[Item]) -> Done:
     """Carries out the items' actions; failures are reported and do not stop the others."""
-    freed, failures = 0, []
+    freed, failures, done = 0, [], []
     for item in items:
         try:
             if item.action == "remove":
@@ -241,6 +242,7 @@ def carry_out(items: Iterable[Item]) -> Done:
                 freed += item.size_bytes
             elif item.action == "compress":
                 freed += item.size_bytes - compress(item.path)
+            done += [item] if item.action != "keep" else []
         except OSError as error:
             failures.append(
                 f"{item.path} stays as it is ({error.strerror or error}, error {error.errno}): make it writable, or "
@@ -248,7 +250,7 @@ def carry_out(items: Iterable[Item]) -> Done:
             )
         except StoreError as error:
             failures.append(str(error))
-    return Done(freed, tuple(failures))
+    return Done(freed, tuple(failures), tuple(done))
 
 
 def compress(path: Path) -> int:

@@ -1,4 +1,5 @@
-"""`suite devices add`, `enroll`: write a device into the inventory, and its key once the user has compared it.
+"""`suite devices add`, `enroll`, `remove`: write a device into the inventory, its key once the user has compared it, or
+take it out.
 
 `suite devices schema` prints the inventory's JSON Schema, for editors.
 """
@@ -15,7 +16,8 @@ import click
 
 from devices.errors import HostKeyRefused, InventoryError
 from devices.inventory.entry import KIND_DEFAULTS, DeviceEntry, inventory_schema
-from devices.inventory.inventory_file import add_device, change_device, load
+from devices.inventory.inventory_file import add_device, change_device, load, remove_device
+from suite.cli.completion import complete_device
 from suite.cli.options import inventory_option, open_inventory
 from suite.cli.output import print_json, print_line, print_plain
 from suite.errors import ExitCode
@@ -58,6 +60,33 @@ def add(name: str, inventory_path: Path, **values: Any) -> int:
     return ExitCode.OK
 
 
+@click.command("remove")
+@click.argument("name", shell_complete=complete_device)
+@inventory_option
+def remove(name: str, inventory_path: Path) -> int:
+    """Take a device out of the inventory and its groups; what else is in the file stays as it is.
+
+    What was measured of it stays. Clear its own cache first, while it can be reached.
+
+    \b
+    suite gc --device jetson --keep-artifacts-days 0
+    suite devices remove jetson
+    """
+    before = load(inventory_path)
+    entry = remove_device(inventory_path, name)
+    print_plain(f"{inventory_path} has no device {name} any more")
+    after = load(inventory_path)
+    for group, members in before.groups.items():
+        if name in members:
+            print_plain(f"nor has its group {group}{'' if after.groups[group] else ', which is empty now'}")
+    print_line(
+        "what was measured of it stays, with its reports; programs and runners that only it needed go with `suite gc` "
+        "some time after their last use"
+    )
+    print_plain(f"what is on the device itself stays, too, in {entry.workdir}")
+    return ExitCode.OK
+
+
 @click.command("schema")
 def schema() -> int:
     """Print the JSON Schema of the inventory.
@@ -70,7 +99,7 @@ def schema() -> int:
 
 
 @click.command("enroll")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_device)
 @click.option("--fingerprint", help="What the device's key must be: SHA256:…, as `ssh-keygen -l` shows it.")
 @click.option("--jump-fingerprint", multiple=True, help="The same for a jump host; once for each.")
 @click.option("--yes", is_flag=True, help="Don't ask; needs --fingerprint.")

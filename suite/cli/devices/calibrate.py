@@ -12,6 +12,7 @@ from devices.access.connect import connect
 from devices.inventory.inventory_file import change_device
 from foundation.errors import UserError
 from foundation.text import printable
+from suite.cli.completion import complete_device
 from suite.cli.options import inventory_option, open_inventory
 from suite.cli.output import print_json, print_line, print_plain
 from suite.energy.calibration import Calibration, calibrate
@@ -21,7 +22,7 @@ _DEFAULT_SECONDS = 10.0
 
 
 @click.command("calibrate")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_device)
 @click.option("--yes", is_flag=True, help="Write what was found into the inventory without asking.")
 @click.option(
     "--seconds",

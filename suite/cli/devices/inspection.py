@@ -12,6 +12,7 @@ import click
 
 from devices.access.inspection import Inspection, Row, check_entry, support_of
 from devices.inventory.entry import DeviceEntry
+from suite.cli.completion import complete_devices
 from suite.cli.lazy import Later, LazyGroup
 from suite.cli.options import inventory_option, open_inventory
 from suite.cli.output import TextTable, print_json, print_plain, print_table
@@ -35,6 +36,7 @@ _LATER = {
     "add": Later("suite.cli.devices.add", "add", "Write a device into the inventory."),
     "calibrate": Later("suite.cli.devices.calibrate", "calibrate_device", "Find unit and sign of a power gauge."),
     "enroll": Later("suite.cli.devices.add", "enroll", "Take a host key, or have a phone authorise you."),
+    "remove": Later("suite.cli.devices.add", "remove", "Take a device out of the inventory."),
     "schema": Later("suite.cli.devices.add", "schema", "Print the JSON Schema of the inventory."),
 }
 
@@ -59,7 +61,7 @@ def list_devices(as_json: bool, inventory_path: Path) -> int:
 
 
 @devices_group.command("check", short_help="What is there, what is missing, how to mend it.")
-@click.argument("selection", metavar="NAME[,NAME]", default="all")
+@click.argument("selection", metavar="NAME[,NAME]", default="all", shell_complete=complete_devices)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
 def check_devices(selection: str, as_json: bool, inventory_path: Path) -> int:

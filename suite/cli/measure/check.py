@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foundation.errors import UserError
+from suite.cli.completion import complete_device
 from suite.cli.options import inventory_option, open_inventory
 from suite.cli.output import print_json, print_plain
 from suite.cli.workload_options import check_inputs, plan_of, shape_options
@@ -44,7 +45,14 @@ def _numbers(_context: click.Context, _parameter: click.Parameter, value: str) -
 @shape_options
 @click.option("--overhead", is_flag=True, help="What the sampler costs: sessions with and without it, in turn.")
 @click.option("--gradient", is_flag=True, help="How projected gradients agree with the exact derivative, by eps.")
-@click.option("--device", "selection", default="local", show_default=True, help="One device of the inventory.")
+@click.option(
+    "--device",
+    "selection",
+    default="local",
+    show_default=True,
+    shell_complete=complete_device,
+    help="One device of the inventory.",
+)
 @click.option("--quant", help="Setting whose steps are timed, int8-dynamic by default; for --gradient a list.")
 @click.option("--sessions", default=5, show_default=True, help="Sessions with the sampler and sessions without.")
 @click.option("--steps", default=10, show_default=True, help="Measured steps of such a session.")

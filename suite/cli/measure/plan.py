@@ -39,8 +39,9 @@ def check_plan(path: Path, as_json: bool, inventory_path: Path) -> int:
     plan = load_plan_file(path, inventory)
     obstacles = demands.check(plan, inventory)
     check_inputs(plan)
-    forecasts = [(part, forecast(part, of_part)) for part, of_part in zip(plan.plans, obstacles, strict=True)]
-    seconds = {name: _seconds_on(name, forecasts) for name in plan.devices}
+    readers = demands.power_readers(inventory)
+    forecasts = [(part, forecast(part, of_part, readers)) for part, of_part in zip(plan.plans, obstacles, strict=True)]
+    seconds = {name: sum(found.device_seconds.get(name, 0.0) for _, found in forecasts) for name in plan.devices}
     if as_json:
         documents = [{"plan": part.document(), "forecast": dataclasses.asdict(found)} for part, found in forecasts]
         devices = {name: {"seconds": value} for name, value in seconds.items()}
@@ -63,10 +64,6 @@ def check_plan(path: Path, as_json: bool, inventory_path: Path) -> int:
     return ExitCode.OK
 
 
-def _seconds_on(device: str, forecasts: list[tuple[Plan, Forecast]]) -> float:
-    return sum(found.measure_seconds / len(part.devices) for part, found in forecasts if device in part.devices)
-
-
 def _row(part: Plan, found: Forecast) -> tuple[str, ...]:
     return (
         part.model,
@@ -75,7 +72,7 @@ def _row(part: Plan, found: Forecast) -> tuple[str, ...]:
         ", ".join(part.devices),
         str(part.sessions),
         str(part.steps),
-        format_duration(found.measure_seconds / len(part.devices)),
+        " to ".join(dict.fromkeys(format_duration(ends(found.device_seconds.values())) for ends in (min, max))),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from foundation.unavailable import Json, Unavailable, as_document
 from reports.model.measurement import Measurement, devices_of
 from reports.model.reading import Number
 from reports.tables.rankings import busy_sentences, device_sentence
+from suite.cli.completion import complete_devices
 from suite.cli.options import inventory_option, open_inventory
 from suite.cli.output import (
     TextTable,
@@ -66,7 +67,7 @@ def results_table(measurements: Sequence[Measurement]) -> TextTable:
     table.add_column("status")
     for item in measurements:
         device, setting, *rest = _row(item)
-        words = [" ".join(_fact(name, item.workload.get(name)) for name in differing)] if differing else []
+        words = [_own_words(item, differing)] if differing else []
         table.add_texts((device, setting, *words, *rest))
     return table
 
@@ -77,6 +78,10 @@ def _differing(measurements: Sequence[Measurement]) -> list[str]:
     return [key for key in keys if len({str(item.workload.get(key)) for item in measurements}) > 1]
 
 
+def _own_words(item: Measurement, differing: Sequence[str]) -> str:
+    return " ".join(_fact(name, item.workload.get(name)) for name in differing)
+
+
 def _fact(name: str, found: Json) -> str:
     if isinstance(found, bool):
         found = "on" if found else "off"
@@ -85,7 +90,11 @@ def _fact(name: str, found: Json) -> str:
 
 def reasons(measurements: Sequence[Measurement]) -> list[str]:
     """Returns a line for each measurement with a reason, and one for each device whose energy is unavailable."""
-    lines = [f"{item.device} {item.setting}: {item.status}: {item.reason}" for item in measurements if item.reason]
+    differing = _differing(measurements)
+    names = [" ".join((item.device, item.setting, _own_words(item, differing))).rstrip() for item in measurements]
+    lines = [
+        f"{name}: {item.status}: {item.reason}" for name, item in zip(names, measurements, strict=True) if item.reason
+    ]
     short = [item for item in measurements if item.energy.short is True]
     energy = {
         f"{item.device}: energy is unavailable: {gross.reason}": None
@@ -162,7 +171,13 @@ _WITH_PLAN = ("plan_path", "tag", "quick", "dry_run", "as_json", "inventory_path
 
 
 @click.command()
-@click.option("--device", "selection", metavar="NAME[,NAME]", help="Devices of the inventory, by name.")
+@click.option(
+    "--device",
+    "selection",
+    metavar="NAME[,NAME]",
+    shell_complete=complete_devices,
+    help="Devices of the inventory, by name.",
+)
 @workload_options
 @click.option(
     "--total", type=int, metavar="N", help="Measure each power of two q with b = N / q, instead of one -q and -b."
@@ -186,7 +201,9 @@ _WITH_PLAN = ("plan_path", "tag", "quick", "dry_run", "as_json", "inventory_path
     "--plan", "plan_path", type=click.Path(path_type=Path), metavar="FILE", help="Measure what a plan file says."
 )
 @click.option("--tag", metavar="NAME", help="A name for the run, which `suite compare` takes; `suite tag` lists them.")
-@click.option("--quick", is_flag=True, help="One short session for each setting.")
+@click.option(
+    "--quick", is_flag=True, help="One short session for each setting; --sessions and others given beside it count."
+)
 @click.option("--resume", is_flag=True, help="Go on with the newest run that was interrupted or killed.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with an estimate of time, memory and disk; do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -223,7 +240,7 @@ def run(
         plan = load_plan_file(plan_path, inventory, check_inputs=dry_run)
     else:
         plan = RunPlan(_plans(inventory, selection, settings))
-    plan = plan.quick() if quick else plan
+    plan = plan.quick(keeping=_given(settings)) if quick else plan
     words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
     if dry_run:
         return _print_forecast(plan, inventory, words, as_json)
@@ -250,11 +267,17 @@ def _plans(inventory: Inventory, selection: str | None, settings: dict[str, Any]
     devices, total = tuple(entry.name for entry in inventory.select(selection)), settings.pop("total")
     if total is None:
         return (plan_of(devices, settings),)
-    given = [name for name in ("q", "b") if click.get_current_context().get_parameter_source(name) is not _DEFAULT]
+    given = _given(("q", "b"))
     if given:
         raise UserError(f"--total stands for q * b, but -{given[0]} is given too: leave out one of them.")
     shapes = shapes_of_total(total, settings["method"])
     return tuple(plan_of(devices, {**settings, "q": q, "b": b}) for q, b in shapes)
+
+
+def _given(names: Iterable[str]) -> list[str]:
+    """Returns those of the options that stand on the command line."""
+    context = click.get_current_context()
+    return [name for name in names if context.get_parameter_source(name) is not _DEFAULT]
 
 
 def _print_outcome(outcome: Outcome, as_json: bool) -> int:
@@ -274,7 +297,8 @@ def _print_outcome(outcome: Outcome, as_json: bool) -> int:
 def _print_forecast(plan: RunPlan, inventory: Inventory, words: Sequence[str], as_json: bool) -> int:
     found = demands.check(plan, inventory)
     check_inputs(plan)
-    forecasts = [(part, forecast(part, of_part)) for part, of_part in zip(plan.plans, found, strict=True)]
+    readers = demands.power_readers(inventory)
+    forecasts = [(part, forecast(part, of_part, readers)) for part, of_part in zip(plan.plans, found, strict=True)]
     if as_json:
         documents = [{"plan": part.document(), "forecast": dataclasses.asdict(found)} for part, found in forecasts]
         size_bytes = demands.files_bytes(plan, found)

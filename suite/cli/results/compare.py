@@ -15,6 +15,7 @@ from foundation.unavailable import Json, Unavailable, as_document
 from reports.files import page_or_reason
 from reports.model.histories import Compared, ComparedMetric
 from reports.site.build import build_comparison
+from suite.cli.completion import complete_run
 from suite.cli.options import inventory_option, open_store
 from suite.cli.output import TextTable, format_value, print_json, print_line, print_plain, print_table, require_written
 from suite.errors import ExitCode
@@ -98,8 +99,8 @@ _MARKS = {"worse": "✗", "better": "✓", "same": "=", "insufficient": "?", "mi
 
 
 @click.command()
-@click.argument("before", metavar="A")
-@click.argument("after", metavar="B")
+@click.argument("before", metavar="A", shell_complete=complete_run)
+@click.argument("after", metavar="B", shell_complete=complete_run)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
 def compare(before: str, after: str, as_json: bool, inventory_path: Path) -> int:

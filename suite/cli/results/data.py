@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from suite.cli.completion import complete_run, complete_runs
 from suite.cli.options import inventory_option, open_store
 from suite.cli.output import print_line
 from suite.errors import ExitCode
@@ -23,7 +24,7 @@ def data_group() -> None:
 
 
 @data_group.command("export")
-@click.argument("selection", metavar="RUN|all")
+@click.argument("selection", metavar="RUN|all", shell_complete=complete_runs)
 @click.option(
     "--format",
     "file_format",
@@ -83,7 +84,7 @@ def import_data(files: tuple[Path, ...], lab: str, inventory_path: Path) -> int:
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN", shell_complete=complete_run)
 @click.option(
     "--to",
     "path",

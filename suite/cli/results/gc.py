@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,16 +15,23 @@ from devices.errors import DeviceError
 from foundation.errors import UserError
 from foundation.text import format_rounded
 from foundation.unavailable import Json
+from suite.cli.completion import complete_devices
 from suite.cli.options import inventory_option, open_inventory
 from suite.cli.output import TextTable, print_json, print_line, print_table
 from suite.errors import ExitCode
 from suite.home import Home, alone
-from suite.retention.survey import DeviceItem, Item, Rules, carry_out, clear_device, spare, survey, survey_device
+from suite.retention.survey import DeviceItem, Done, Item, Rules, carry_out, clear_device, spare, survey, survey_device
 from suite.store.store import Store
 
 
 @click.command()
-@click.option("--device", "selection", metavar="NAME|all", help="Clear the caches of devices instead of this host.")
+@click.option(
+    "--device",
+    "selection",
+    metavar="NAME|all",
+    shell_complete=complete_devices,
+    help="Clear the caches of devices instead of this host.",
+)
 @click.option(
     "--keep-artifacts-days",
     "keep_days",
@@ -55,18 +63,19 @@ def gc(selection: str | None, keep_days: float, dry_run: bool, yes: bool, as_jso
     home = Home.locate(inventory_path)
     items = _surveyed(home, rules)
     going = [item for item in items if item.action != "keep"]
-    if not as_json:
-        _print([(f"{item.action} {item.what}", _place(item, home), item.size_bytes, item.why) for item in going])
-        _print_kept([item.size_bytes for item in items if item.action == "keep"])
-    failures: Sequence[str] = ()
-    freed = 0
-    if going and not dry_run and (yes or _agreed(len(going))):
+    planned = [(item.action, item.what, _place(item, home), item.size_bytes, item.why) for item in going]
+    kept = [item.size_bytes for item in items if item.action == "keep"]
+    done = Done()
+    if _may_start(planned, kept, dry_run=dry_run, yes=yes, as_json=as_json):
         with _surveyed_home(home, rules) as now:
             agreed = {(item.path, item.action) for item in going}
             done = carry_out(item for item in now if (item.path, item.action) in agreed)
-        freed, failures = done.freed_bytes, done.failures
-    _end([_document(item, home) for item in items], freed, failures, as_json=as_json)
-    return ExitCode.ERROR if failures else ExitCode.OK
+    if as_json:
+        _print_document([_document(item, home) for item in items], done.freed_bytes, done.failures)
+    else:
+        rows = [(item.action, item.what, _place(item, home), item.size_bytes, item.why) for item in done.items]
+        _print_end(rows, kept, done, dry_run=dry_run, listed=not yes)
+    return ExitCode.ERROR if done.failures else ExitCode.OK
 
 
 def _surveyed(home: Home, rules: Rules) -> list[Item]:
@@ -97,23 +106,42 @@ def _on_devices(selection: str, rules: Rules, inventory_path: Path, *, dry_run: 
         except DeviceError as error:
             failures.append(f"{name}: {error}")
     going = [item for item in items if item.goes]
-    if not as_json:
-        _print([(f"remove from {item.device}", item.name, item.size_bytes, item.why) for item in going])
-        _print_kept([item.size_bytes for item in items if not item.goes])
-    freed = 0
-    if going and not dry_run and (yes or _agreed(len(going))):
+    kept = [item.size_bytes for item in items if not item.goes]
+    removed: list[DeviceItem] = []
+    if _may_start(_device_rows(going), kept, dry_run=dry_run, yes=yes, as_json=as_json):
         for name in dict.fromkeys(item.device for item in going):
             try:
                 names = {item.name for item in going if item.device == name}
-                freed += clear_device(entries[name], home.locks, rules, names)
+                removed += clear_device(entries[name], home.locks, rules, names)
             except DeviceError as error:
                 failures.append(f"{name}: {error}")
-    documents = [
-        {"device": item.device, "name": item.name, "bytes": item.size_bytes, "goes": item.goes, "why": item.why}
-        for item in items
-    ]
-    _end(documents, freed, failures, as_json=as_json)
+    done = Done(sum(item.size_bytes for item in removed), tuple(failures))
+    if as_json:
+        documents = [
+            {"device": item.device, "name": item.name, "bytes": item.size_bytes, "goes": item.goes, "why": item.why}
+            for item in items
+        ]
+        _print_document(documents, done.freed_bytes, done.failures)
+    else:
+        _print_end(_device_rows(removed), kept, done, dry_run=dry_run, listed=not yes)
     return ExitCode.INCOMPLETE if failures else ExitCode.OK
+
+
+_Row = tuple[str, str, str, int, str]
+"""What is done (`remove`, `compress`) to what, its name and bytes, and why."""
+_PAST = {"remove": "removed", "compress": "compressed"}
+
+
+def _device_rows(items: Iterable[DeviceItem]) -> list[_Row]:
+    return [("remove", f"from {item.device}", item.name, item.size_bytes, item.why) for item in items]
+
+
+def _may_start(planned: Sequence[_Row], kept: Sequence[int], *, dry_run: bool, yes: bool, as_json: bool) -> bool:
+    """Prints what is planned, unless --yes leaves nothing to decide; returns whether it is to be done."""
+    if not as_json and (dry_run or not yes):
+        _print(planned)
+        _print_kept(kept)
+    return bool(planned) and not dry_run and (yes or _agreed(len(planned)))
 
 
 def _agreed(count: int) -> bool:
@@ -123,25 +151,31 @@ def _agreed(count: int) -> bool:
         raise UserError(f"Nobody answered, so nothing was removed of {count}: add --yes, or --dry-run.") from None
 
 
-def _end(items: Iterable[dict[str, Any]], freed_bytes: int, failures: Sequence[str], *, as_json: bool) -> None:
-    if as_json:
-        document = {"items": list(items), "freed_bytes": freed_bytes, "failures": list(failures)}
-        print_json(document)
-        return
-    for failure in failures:
+def _print_document(items: Sequence[dict[str, Any]], freed_bytes: int, failures: Sequence[str]) -> None:
+    print_json({"items": list(items), "freed_bytes": freed_bytes, "failures": list(failures)})
+
+
+def _print_end(rows: Sequence[_Row], kept: Sequence[int], done: Done, *, dry_run: bool, listed: bool) -> None:
+    """Prints what was done. `listed`: its items stand above already, as what was planned."""
+    if not (listed or dry_run):
+        _print([(_PAST[action], what, name, size_bytes, why) for action, what, name, size_bytes, why in rows])
+        _print_kept(kept)
+    for failure in done.failures:
         print_line(failure)
-    print_line(f"freed {_mb(freed_bytes)}")
+    counts = Counter(_PAST[action] for action, *_ in rows)
+    words = " and ".join(f"{word} {count} {'item' if count == 1 else 'items'}" for word, count in counts.items())
+    print_line(f"{words}, freed {_mb(done.freed_bytes)}" if words else "nothing was changed")
 
 
-def _print(rows: Sequence[tuple[str, str, int, str]]) -> None:
+def _print(rows: Sequence[_Row]) -> None:
     if not rows:
         print_line("nothing has to go")
         return
     table = TextTable(pads=True)
-    for name in ("what happens", "to what", "size", "why"):
+    for name in ("what", "name", "size", "why"):
         table.add_column(name, overflow="fold", justify="right" if name == "size" else "left")
-    for what, name, size_bytes, why in rows:
-        table.add_texts([what, name, _mb(size_bytes), why])
+    for action, what, name, size_bytes, why in rows:
+        table.add_texts([f"{action} {what}", name, _mb(size_bytes), why])
     print_table(table)
 
 

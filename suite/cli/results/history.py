@@ -11,6 +11,7 @@ import click
 
 from foundation.unavailable import Json
 from reports.model.histories import Change, HistoryPoint, MetricHistory
+from suite.cli.completion import complete_series
 from suite.cli.options import inventory_option, open_store
 from suite.cli.output import format_span, format_value, local_time, print_json, print_line
 from suite.errors import ExitCode
@@ -23,7 +24,7 @@ _CHANGES = ("regressed", "improved", "inconclusive")
 
 
 @click.command()
-@click.argument("series", required=False)
+@click.argument("series", required=False, shell_complete=complete_series)
 @click.option("--runs", is_flag=True, help="List runs instead of series.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option

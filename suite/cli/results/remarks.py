@@ -9,6 +9,7 @@ import click
 
 from foundation.errors import UserError
 from foundation.text import printable
+from suite.cli.completion import complete_run, complete_series_or_run, complete_tag
 from suite.cli.options import inventory_option, open_store
 from suite.cli.output import print_json, print_line
 from suite.errors import ExitCode
@@ -21,9 +22,15 @@ _LONGEST = 2000
 
 
 @click.command()
-@click.argument("target", metavar="SERIES|RUN")
+@click.argument("target", metavar="SERIES|RUN", shell_complete=complete_series_or_run)
 @click.option("--why", required=True, metavar="TEXT", help="The reason, for those who read the history later.")
-@click.option("--run", "run_text", metavar="RUN", help="Of a series: from this run on instead of its newest point.")
+@click.option(
+    "--run",
+    "run_text",
+    metavar="RUN",
+    shell_complete=complete_run,
+    help="Of a series: from this run on instead of its newest point.",
+)
 @inventory_option
 def accept(target: str, why: str, run_text: str | None, inventory_path: Path) -> int:
     """Accept a new level: from its newest point on, a series is compared with what came since.
@@ -57,7 +64,7 @@ def accept(target: str, why: str, run_text: str | None, inventory_path: Path) ->
 
 
 @click.command()
-@click.argument("target", metavar="SERIES|RUN")
+@click.argument("target", metavar="SERIES|RUN", shell_complete=complete_series_or_run)
 @click.argument("text")
 @inventory_option
 def annotate(target: str, text: str, inventory_path: Path) -> int:
@@ -87,8 +94,8 @@ def _checked_remark(text: str, where: str) -> str:
 
 
 @click.command()
-@click.argument("name", required=False)
-@click.argument("run_text", metavar="[RUN]", required=False)
+@click.argument("name", required=False, shell_complete=complete_tag)
+@click.argument("run_text", metavar="[RUN]", required=False, shell_complete=complete_run)
 @click.option("--move", is_flag=True, help="Let a name that is another run's mean this one.")
 @click.option("--delete", is_flag=True, help="Free the name.")
 @click.option("--json", "as_json", is_flag=True, help="Print the tags as one JSON document.")

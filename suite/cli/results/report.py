@@ -12,6 +12,7 @@ from foundation.errors import UserError
 from reports.site.build import build, build_training
 from reports.site.serving import LOOPBACK, SiteServer
 from reports.site.writing import write_single_file
+from suite.cli.completion import complete_run
 from suite.cli.options import inventory_option, open_store
 from suite.cli.output import print_plain
 from suite.errors import ExitCode
@@ -21,7 +22,7 @@ from suite.store.finding import find_run
 
 
 @click.command()
-@click.argument("run", metavar="[RUN]", required=False)
+@click.argument("run", metavar="[RUN]", required=False, shell_complete=complete_run)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the site; default: reports/ in the suite's home."
 )

@@ -8,6 +8,7 @@ import click
 
 from foundation.errors import UserError
 from reports.model.training import Training
+from suite.cli.completion import complete_training
 from suite.cli.options import inventory_option, open_store
 from suite.cli.output import TextTable, print_json, print_line, print_table
 from suite.errors import ExitCode
@@ -62,7 +63,7 @@ def _row(one: Training) -> list[str]:
 
 
 @adapters_group.command("export")
-@click.argument("training_id")
+@click.argument("training_id", shell_complete=complete_training)
 @click.argument("folder", type=click.Path(path_type=Path))
 @inventory_option
 def export_adapter(training_id: str, folder: Path, inventory_path: Path) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from devices.errors import InventoryError, UnknownDevice
-from devices.inventory.inventory_file import add_device, change_device, load
+from devices.inventory.inventory_file import add_device, change_device, load, remove_device
 
 TEXT = """\
 # Our lab.
@@ -102,3 +102,53 @@ def test_an_entry_that_would_be_refused_leaves_the_file_alone(
 def test_text_survives_editing_unchanged(path: Path, value: str) -> None:
     add_device(path, "phone", {"kind": "android", "serial": "R5CT", "notes": value})
     assert load(path).devices["phone"].notes == value
+
+
+def without(text: str, name: str, tmp_path: Path) -> str:
+    path = tmp_path / "inventory.yaml"
+    path.write_text(text)
+    remove_device(path, name)
+    assert name not in load(path).devices
+    return path.read_text()
+
+
+def test_a_removed_device_leaves_every_other_line(tmp_path: Path) -> None:
+    gone = ["  local:", "    kind: local   # this machine", '    notes: "it\'s \\"here\\""']
+    assert without(TEXT, "local", tmp_path) == TEXT.replace("".join(f"{line}\n" for line in gone), "")
+    kept = TEXT.replace("  pi: {kind: raspberrypi, host: 192.168.1.20}\n", "")
+    assert without(TEXT, "pi", tmp_path) == kept
+
+
+@pytest.mark.parametrize(
+    ("members", "left"),
+    [
+        ("[pi, local, nano]", "[pi, nano]"),
+        ("[pi, nano, local]", "[pi, nano]"),
+        ("[local, pi, local]", "[pi]"),
+        ("[local]", "[]"),
+        ("\n    - pi\n    - local   # here\n    # last\n    - nano", "\n    - pi\n    # last\n    - nano"),
+        ("\n    - local", ""),
+    ],
+)
+def test_a_removed_device_is_taken_out_of_its_groups(members: str, left: str, tmp_path: Path) -> None:
+    text = (
+        "groups:\n  lab:\n    devices: {members}\n    vars: {{threads: 2}}\n"
+        "devices: {{pi: {{kind: local}}, {own}nano: {{kind: local}}}}\n"
+    )
+    written = without(text.format(members=members, own="local: {kind: local}, "), "local", tmp_path)
+    assert written == text.format(members=left, own="")
+
+
+def test_a_text_of_several_lines_goes_with_its_device(tmp_path: Path) -> None:
+    text = "devices:\n  a:\n    kind: local\n    notes: |\n      one\n      two\n\n  # b is next\n  b: {kind: local}\n"
+    assert without(text, "a", tmp_path) == "devices:\n\n  # b is next\n  b: {kind: local}\n"
+
+
+def test_the_last_device_and_a_selection_stay(path: Path) -> None:
+    with pytest.raises(InventoryError, match="'p\\*' is a selection"):
+        remove_device(path, "p*")
+    remove_device(path, "pi")
+    before = path.read_text()
+    with pytest.raises(InventoryError, match="stays as it is: there is no device"):
+        remove_device(path, "local")
+    assert path.read_text() == before

@@ -100,6 +100,11 @@ def test_rows_of_several_workloads_are_told_apart_by_what_differs() -> None:
     assert not any("rank=" in line or "model" in line for line in lines)
 
 
+def test_a_failure_is_of_a_workload_where_several_were_measured() -> None:
+    lines = reasons([measurement_of("fp32", q=1, b=4), measurement_of("fp32", 11.0, q=4, b=1)])
+    assert lines[0] == "[bold]pi fp32 q=1 b=4: failed: no session was run"
+
+
 def test_the_table_fits_a_terminal_of_80_columns_with_every_number_whole() -> None:
     lines = table_of(measurement_of("fp32", 2412.0, 2418.0, 2421.0), measurement_of("int8", 1206.0, 1209.0, 1211.0))
     (row,) = [line for line in lines if "int8" in line]

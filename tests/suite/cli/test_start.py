@@ -13,6 +13,7 @@ from suite.cli.devices.inspection import devices_group
 from suite.cli.lazy import Later, LazyGroup
 from suite.cli.main import cli
 
+ROOT = Path(__file__).parents[3]
 HEAVY = {
     *(
         "torch",
@@ -101,6 +102,18 @@ def test_every_command_is_there_and_its_sentence_is_listed_whole(group: LazyGrou
         assert command.name == name
         assert command.help
         assert f"{name} {later.help}" in listed
+
+
+def test_a_package_of_others_that_stands_in_for_ours_is_named(tmp_path: Path) -> None:
+    (tmp_path / "devices").mkdir()
+    (tmp_path / "devices" / "__init__.py").write_text("raise RuntimeError('this is loaded')")
+    script = "import sys; sys.path.insert(0, sys.argv[1]); from suite.__main__ import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.startswith(f"suite: the package `devices` comes from {tmp_path / 'devices'} instead of ")
 
 
 def test_what_is_no_command_is_a_mistake_in_the_list() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from devices.inventory.inventory_file import load
 from foundation.errors import UserError
-from suite.planning.forecast import forecast
+from suite.planning.forecast import forecast, power_readers
 from suite.planning.plan import Plan, RunPlan, describe_workload, interleaved, shapes_of_total
 from suite.store.identity import design_of
 from tests.support.workloads.model_folder import write_folder
@@ -135,6 +136,33 @@ def test_the_forecast_has_what_a_window_of_energy_takes_longer() -> None:
     assert 9 * 60.0 < found.energy_seconds < 10 * 60.0
     assert any("each session then measures for 60 s" in line for line in found.lines(plan))
     assert not any("longer" in line for line in forecast(plan.quick()).lines(plan.quick()))
+
+
+def test_the_forecast_counts_idle_power_where_power_is_known_to_be_read() -> None:
+    plan = Plan(("board", "jetson"), model="tiny", quants=("fp32", "nf4"), sessions=3)
+    found = forecast(plan, power_read_on={"jetson"})
+    windows = 10.0 * (2 * 3 + 1)
+    energy = found.energy_seconds
+    assert found.device_seconds["jetson"] - found.device_seconds["board"] == pytest.approx(energy + windows)
+    assert found.measure_seconds == pytest.approx(sum(found.device_seconds.values()))
+    assert found.idle_seconds == windows
+    assert any("70 s of idle power, 10 s before the first session and after each" in line for line in found.lines(plan))
+
+
+def test_power_is_known_to_be_read_from_the_kind_or_the_inventory(tmp_path: Path) -> None:
+    path = tmp_path / "inventory.yaml"
+    path.write_text(
+        "devices:\n"
+        "  jetson: {kind: jetson, host: h}\n"
+        "  board: {kind: linux, host: h}\n"
+        "  metered: {kind: linux, host: h, power: {command: [meter]}}\n"
+    )
+    assert power_readers(load(path)) == {"jetson", "metered"}
+
+
+def test_a_quick_plan_keeps_what_was_asked_for() -> None:
+    quick = Plan(("a",), model="tiny", sessions=5, steps=20).quick(keeping=["sessions"])
+    assert (quick.sessions, quick.steps, quick.energy_window_s) == (5, 3, 0.0)
 
 
 def test_a_program_that_trains_nothing_is_no_method_of_a_run() -> None:

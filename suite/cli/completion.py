@@ -1,0 +1,122 @@
+"""What the shell offers where a command takes a device, a model, a run, a series or a training.
+
+A key press waits for it and must change nothing: the inventory is only read, the store by plain SQL, since opening it
+takes longer and brings a store of an earlier version up to date. Whatever can't be read offers nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from foundation.errors import UserError
+from suite.home import Home
+
+_BUSY_TIMEOUT_S = 0.2
+_MOST = 500
+
+_RUNS = "SELECT id, purpose || ', ' || status FROM run ORDER BY id DESC LIMIT ?"
+_TAGS = """SELECT name, 'tag of ' || run_id FROM tag
+    WHERE run_id IS NOT NULL AND id IN (SELECT max(id) FROM tag GROUP BY name) ORDER BY id DESC LIMIT ?"""
+_SERIES = """SELECT DISTINCT device_name || '/' || workload_key || '/' || metric, '' FROM series
+    ORDER BY 1 LIMIT ?"""
+_TRAININGS = "SELECT id, status FROM training ORDER BY id DESC LIMIT ?"
+
+
+def complete_device(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offers the devices of the inventory."""
+    return _starting(incomplete, _devices(context))
+
+
+def complete_devices(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offers what selects devices: names, groups and kinds, also behind a comma."""
+    before, comma, last = incomplete.rpartition(",")
+    devices = _devices(context)
+    kinds = {f"kind:{kind}": "every device of this kind" for kind in devices.values()}
+    groups = dict.fromkeys(_inventory(context, "groups"), "group")
+    offered = {**devices, **groups, "all": "every device", **kinds}
+    taken = set(before.split(","))
+    return [
+        CompletionItem(f"{before}{comma}{item.value}", help=item.help)
+        for item in _starting(last, offered)
+        if item.value not in taken
+    ]
+
+
+def complete_model(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offers named models, and files where none is meant."""
+    from workloads.models.named import ZOO  # takes longer than completing the name of an option
+
+    found = _starting(incomplete, dict.fromkeys(ZOO, "named model"))
+    return found or [CompletionItem(incomplete, type="file")]
+
+
+def complete_run(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offers runs: by their tags, as the latest and the one before, and by their ids."""
+    named = {"latest": "newest run", "previous": "the run before it"}
+    return _starting(incomplete, {**_rows(context, _TAGS), **named, **_rows(context, _RUNS)})
+
+
+def complete_runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offers the same, and all of them."""
+    return [*_starting(incomplete, {"all": "every run"}), *complete_run(context, parameter, incomplete)]
+
+
+def complete_tag(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offers the tags there are."""
+    return _starting(incomplete, _rows(context, _TAGS))
+
+
+def complete_series(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offers series, by their whole names."""
+    return _starting(incomplete, _rows(context, _SERIES))
+
+
+def complete_series_or_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offers both."""
+    return [*complete_run(context, parameter, incomplete), *complete_series(context, parameter, incomplete)]
+
+
+def complete_training(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offers trainings."""
+    return _starting(incomplete, _rows(context, _TRAININGS))
+
+
+def _starting(incomplete: str, offered: dict[str, str]) -> list[CompletionItem]:
+    return [CompletionItem(name, help=text) for name, text in offered.items() if name.startswith(incomplete)]
+
+
+def _path(context: click.Context) -> Path:
+    return Path(context.params.get("inventory_path") or "inventory.yaml")
+
+
+def _devices(context: click.Context) -> dict[str, str]:
+    """Returns the kind of each device."""
+    return {name: entry.kind for name, entry in _inventory(context, "devices").items()}
+
+
+def _inventory(context: click.Context, section: str) -> dict[str, Any]:
+    from devices.inventory.inventory_file import load  # reading YAML, which other words don't need
+
+    with contextlib.suppress(UserError, OSError):
+        return dict(getattr(load(_path(context)), section))
+    return {}
+
+
+def _rows(context: click.Context, statement: str) -> dict[str, str]:
+    with contextlib.suppress(UserError, OSError, sqlite3.Error):
+        root = Home.locate(_path(context)).root  # its store, without making the folder
+        with contextlib.closing(_open(root / "store.sqlite")) as connection:
+            rows: Iterable[tuple[str, str]] = connection.execute(statement, (_MOST,))
+            return dict(rows)
+    return {}
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S)
