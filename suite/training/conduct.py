@@ -41,7 +41,7 @@ from suite.preparing.runners import Runners
 from suite.store.identity import new_run_id, session_id
 from suite.store.store import Store
 from suite.store.trainings import Trainings
-from suite.training.checkpoints import Checkpoints, start_state
+from suite.training.checkpoints import STATES_ON_DEVICE, Checkpoints, start_state
 from suite.training.plan import TrainingPlan
 from suite.training.trainer import EVALUATED_ROWS, Course, Ground, Material, read_material, train
 from workloads.export.artifact import ArtifactCache
@@ -245,7 +245,9 @@ class _OnDevice:
             if device.left_over_pid is not None:
                 self._note(f"ended the runner {device.left_over_pid} that an earlier run left behind")
             programs = [program for each in self._left for program in each.programs]
-            failed = [found for found in device.preflight(needs(device, programs)) if found.status == "failed"]
+            states = STATES_ON_DEVICE * max(each.steps.estimate.state_bytes for each in self._left)
+            checks = device.preflight(needs(device, programs, states))
+            failed = [found for found in checks if found.status == "failed"]
             if failed:
                 self._fail_rest(f"{failed[0].name}: {failed[0].detail}")
                 return
@@ -263,15 +265,18 @@ class _OnDevice:
                 self._train(ground, self._left[0])
                 del self._left[0]
                 reconnecting.reset()
+            remove_old_jobs(device)  # and the last state
 
     def _train(self, ground: Ground, candidate: Candidate) -> None:
         """Makes a training; what goes wrong with it, its programs or its start is its reason, and costs no other."""
         training_id = self._begin(candidate.plan, candidate.steps.workload)
         folder = self.shared.home.training_folder(training_id)
+        checkpoints = Checkpoints(folder)
         memory = check_memory(ground.device.tree, candidate.steps.estimate.memory_bytes)
         try:
             if memory.status == "failed":
                 raise SuiteError(f"{memory.name}: {memory.detail}")
+            checkpoints.require_room(candidate.steps.estimate.state_bytes)
             self._deploy(ground, candidate)
             start = start_state(candidate.plan, candidate.steps, folder)
             course = Course(
@@ -282,7 +287,7 @@ class _OnDevice:
                 candidate.evaluation,
                 tuple(each.artifact for each in candidate.shorter),
                 candidate.material,
-                Checkpoints(folder),
+                checkpoints,
                 start,
                 folder,
             )
