@@ -101,8 +101,10 @@ TrainingProgram::TrainingProgram(const std::string& path, const std::vector<std:
   }
   for (const size_t size : sizes) arenas_.emplace_back(size);
   const PageTrimmer trimmer(files_);
-  // The program itself last: loading fills the buffers that start from a constant, and it is the one that begins.
-  for (auto loaded = programs_.rbegin(); loaded != programs_.rend(); ++loaded) load(*loaded, method);
+  for (Loaded& loaded : programs_) {
+    load(loaded, method);
+    data_.stop_filling();  // the others get the state of the first, in the same memory
+  }
   mapped_files = &files_;
   prge::set_unmapped_copy(copy_from_file);
 }

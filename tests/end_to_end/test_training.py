@@ -108,10 +108,11 @@ def _reference_losses_of_own_weights(bench: Bench) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(
-    ("method", "quant"), [("mezo-full", "fp32"), ("mezo-full", "fp16"), ("qzo", "int8"), ("qzo", "nf4")]
+    ("method", "quant", "lr"),
+    [("mezo-full", "fp32", "1e-4"), ("mezo-full", "fp16", "1e-4"), ("qzo", "int8", "1e-3"), ("qzo", "nf4", "1e-3")],
 )
-def test_without_an_adapter_the_model_is_evaluated_on_its_way(bench: Bench, method: str, quant: str) -> None:
-    few = ("--steps", "6", "--eval-every", "4", "--checkpoint-every", "3", "--lr", "1e-4")
+def test_without_an_adapter_the_model_is_evaluated_on_its_way(bench: Bench, method: str, quant: str, lr: str) -> None:
+    few = ("--steps", "6", "--eval-every", "4", "--checkpoint-every", "3", "--lr", lr)
     ran = bench(*WITHOUT_ADAPTER, "--method", method, "--quant", quant, *few, "--json")
     assert ran.code == 0, ran.err
     (trained,) = ran.document["trainings"]
