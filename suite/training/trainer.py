@@ -27,7 +27,7 @@ from reports.model.training import Evaluation, Segment, Training
 from suite.energy.session_energy import SessionEnergy, session_energy
 from suite.errors import SuiteError
 from suite.measuring.idle_device import Clock, ThermalGate
-from suite.measuring.job import Job, OnStep, run_job, step_inputs
+from suite.measuring.job import Array, Job, OnStep, run_job, step_inputs
 from suite.measuring.meter import open_meter
 from suite.measuring.sensor_plan import SensorPlan, sensor_plan
 from suite.measuring.session import longest_s
@@ -280,7 +280,7 @@ def _evaluate(course: Course, ground: Ground, at: Checkpoint | None, step: int) 
 
 def _evaluation_job(course: Course, ground: Ground, at: Checkpoint | None, step: int) -> Job:
     held_out, prepared = course.material.held_out, course.evaluation
-    inputs = {"tokens": held_out.tokens, "first": held_out.first, "labels": held_out.labels}
+    inputs: dict[str, Array] = {"tokens": held_out.tokens, "first": held_out.first, "labels": held_out.labels}
     method = course.plan.method
     if not method.trains_weights:
         values = course.steps.artifact.document["adapter_values"]

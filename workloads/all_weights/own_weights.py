@@ -97,8 +97,7 @@ class OwnWeightsStep(nn.Module, ABC):
     ) -> tuple[Tensor, Tensor]:
         """Runs the step of docs/contracts.md -> (losses float32 [2, 1], row_losses float32 [2, 1, b])."""
         signs = (PLUS, MINUS)
-        logits = (self.answer_logits(tokens, first, key, eps, sign) for sign in signs)
-        parts = [self.ends.answer_losses(each, labels) for each in logits]
+        parts = [self._row_losses(tokens, first, labels, key, eps, sign) for sign in signs]
         row_losses = self.ends.collect_losses(parts, signs)
         losses = self.ends.mean_losses(row_losses, labels)
         self.move(self.gradient(losses, eps), key, lr)
@@ -115,8 +114,13 @@ class OwnWeightsStep(nn.Module, ABC):
         slope: Tensor = self.ends.gradient(losses, eps)
         return slope
 
+    def _row_losses(self, tokens: Tensor, first: Tensor, labels: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
+        """Returns the losses of a forward pass with what is trained + sign * eps * z, float32 [1, b]."""
+        losses: Tensor = self.ends.answer_losses(self.answer_logits(tokens, first, key, eps, sign), labels)
+        return losses
+
     def answer_logits(self, tokens: Tensor, first: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
-        """Returns the logits of a forward pass with what is trained + sign * eps * z, float32 [b * K, vocabulary]."""
+        """Returns the logits of such a pass, float32 [b * K, vocabulary]."""
         x = self._embed(tokens, first, key, eps, sign)
         bias = self.ends.attention_bias(first, self.shape.length, 1)
         for index in range(self.config.layers):

@@ -50,9 +50,8 @@ class QzoStep(OwnWeightsStep):
         result: Tensor = torch.ops.prge.scaled(value, self._share)
         return result
 
-    def answer_logits(self, tokens: Tensor, first: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
-        """Returns the logits of a forward pass, as for weights."""
-        return super().answer_logits(tokens, first, key, self._as_stored(eps), sign)
+    def _row_losses(self, tokens: Tensor, first: Tensor, labels: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
+        return super()._row_losses(tokens, first, labels, key, self._as_stored(eps), sign)
 
     def _embed(self, tokens: Tensor, first: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
         scales, alone = self._perturbed_vector(TABLE, key, eps, first, sign), not self.config.tie_embeddings

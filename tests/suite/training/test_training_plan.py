@@ -102,11 +102,9 @@ def test_a_target_ends_a_training_at_the_evaluation_that_reached_it() -> None:
 
 
 @pytest.mark.parametrize(("method", "quant"), [("mezo-full", "fp16"), ("qzo", "nf4")])
-def test_what_has_no_adapter_is_evaluated_by_a_program_of_its_own_and_starts_from_none(method: str, quant: str) -> None:
+def test_what_has_no_adapter_is_evaluated_by_a_program_of_its_own(method: str, quant: str) -> None:
     plan = replace(PLAN, plan=replace(PLAN.plan, method=method, quants=(quant,), q=1))
     (evaluation,) = plan.evaluation(16).workloads(answers=1, candidates=3)
     assert evaluation.training_method.trains == plan.method.trains
     assert evaluation.training_method.inputs == ("tokens", "first", "labels")
     assert evaluation.method not in METHODS
-    with pytest.raises(UserError, match=f"--adapter is an adapter to start from, but {method} trains"):
-        replace(plan, adapter="/folder")
