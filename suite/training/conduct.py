@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from devices.access.connect import connect
 from devices.checks.preflight import check_memory
-from devices.errors import DeviceError, DeviceLost
+from devices.errors import DeviceError, DeviceLost, FileError
 from devices.inventory.entry import DeviceEntry
 from devices.inventory.inventory_file import Inventory
 from foundation.errors import UserError
@@ -263,9 +263,10 @@ class _OnDevice:
             )
             while self._left:
                 self._train(ground, self._left[0])
+                with contextlib.suppress(FileError):  # what stays goes when somebody connects
+                    remove_old_jobs(device)  # and the training's last state
                 del self._left[0]
                 reconnecting.reset()
-            remove_old_jobs(device)  # and the last state
 
     def _train(self, ground: Ground, candidate: Candidate) -> None:
         """Makes a training; what goes wrong with it, its programs or its start is its reason, and costs no other."""
