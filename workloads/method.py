@@ -25,6 +25,9 @@ TRAINED_WITHOUT_ADAPTERS = {
 UNPERTURBED = -1
 """The number of a query that is the adapter itself."""
 
+EVALUATE, EVALUATE_WEIGHTS, EVALUATE_SCALES = "evaluate", "evaluate-weights", "evaluate-scales"
+"""Not methods to train with: the programs that say how good an adapter is, or what is trained without one."""
+
 
 class Sides(Enum):
     """Where around the adapter B the losses of a step are taken, for queries i with noise z_i."""
@@ -114,13 +117,20 @@ class Method:
     """The quantization settings that it can be had in, where that is not all."""
     why_not_others: str = ""
     """What hinders it in the other settings: a sentence from its verb on, in which {quant} is the setting."""
+    evaluated_by: str = EVALUATE
+    """The method that says how good its training is."""
     public: bool = True
-    """Whether users choose it; the others serve the suite itself."""
+    """Whether users choose it to train with; the others evaluate."""
 
     @property
     def trains_weights(self) -> bool:
         """Whether it trains what the model itself is stored as, without adapters."""
         return self.trains in TRAINED_WITHOUT_ADAPTERS
+
+    @property
+    def leaves_update(self) -> bool:
+        """Whether a step leaves its update to the call after it."""
+        return self.noise is not None and not self.trains_weights
 
     @property
     def default_queries(self) -> int:
@@ -159,13 +169,12 @@ class Method:
                 "the method prge."
             )
 
-    def require_adapters(self, command: str) -> None:
-        """Raises UserError for `command`, which keeps and evaluates adapters, unless the method trains some."""
+    def require_adapters(self, option: str) -> None:
+        """Raises UserError for `option`, which takes an adapter, unless the method trains some."""
         if self.trains_weights:
             raise UserError(
-                f"{command} keeps and evaluates an adapter, but {self.name} trains "
-                f"{TRAINED_WITHOUT_ADAPTERS[self.trains]} and has none: measure its steps with `suite run --method "
-                f"{self.name}`, or train by another method."
+                f"{option} is an adapter to start from, but {self.name} trains {TRAINED_WITHOUT_ADAPTERS[self.trains]} "
+                f"and has none: leave {option} out, or train by another method."
             )
 
     def require_queries(self, queries: int) -> None:
@@ -197,8 +206,6 @@ class Method:
 
 
 DEFAULT_QUERIES = 4
-EVALUATE = "evaluate"
-"""Not a method to train with: the program that says how good an adapter is (workloads/methods/evaluation.py)."""
 
 
 def _by_backpropagation(name: str, optimizer: str, described: str, default_lr: float) -> Method:
@@ -221,7 +228,15 @@ def _by_backpropagation(name: str, optimizer: str, described: str, default_lr: f
 
 
 def _without_adapters(
-    name: str, title: str, source: str, *, step: str, trains: str, settings: tuple[str, ...], why_not_others: str
+    name: str,
+    title: str,
+    source: str,
+    *,
+    step: str,
+    trains: str,
+    evaluated_by: str,
+    settings: tuple[str, ...],
+    why_not_others: str,
 ) -> Method:
     return Method(
         name,
@@ -229,6 +244,7 @@ def _without_adapters(
         source,
         step=step,
         trains=trains,
+        evaluated_by=evaluated_by,
         stock=False,
         queries=1,
         outer=False,
@@ -237,6 +253,26 @@ def _without_adapters(
         default_eps=1e-3,
         settings=settings,
         why_not_others=why_not_others,
+    )
+
+
+def _evaluation(
+    name: str, of: str, *, step: str, inputs: tuple[str, ...] = (), trains: str = "lora-fa", stock: bool = True
+) -> Method:
+    return Method(
+        name,
+        f"no training: the losses of candidate answers with {of}",
+        "the suite's own",
+        step=step,
+        sides=Sides.NONE,
+        noise=None,
+        trains=trains,
+        stock=stock,
+        queries=1,
+        outer=False,
+        inner=False,
+        inputs=("tokens", "first", "labels", *inputs),
+        public=False,
     )
 
 
@@ -312,6 +348,7 @@ _METHODS = (
         "MeZO, arXiv 2305.17333",
         step="all_weights.step",
         trains="weights",
+        evaluated_by=EVALUATE_WEIGHTS,
         settings=("fp32", "fp16"),
         why_not_others="updates weights of float32 or float16, not in the form in which {quant} stores them",
     ),
@@ -321,21 +358,14 @@ _METHODS = (
         "QZO, arXiv 2505.13430",
         step="all_weights.scales_step",
         trains="scales",
+        evaluated_by=EVALUATE_SCALES,
         settings=("int8", "nf4"),
         why_not_others="trains float32 scales of weights that the runner multiplies, which {quant} does not have",
     ),
-    Method(
-        EVALUATE,
-        "no training: the losses of candidate answers with an adapter that is given",
-        "the suite's own",
-        step="methods.evaluation",
-        sides=Sides.NONE,
-        noise=None,
-        queries=1,
-        outer=False,
-        inner=False,
-        inputs=("tokens", "first", "labels", "adapter"),
-        public=False,
+    _evaluation(EVALUATE, "an adapter that is given", step="methods.evaluation", inputs=("adapter",)),
+    _evaluation(EVALUATE_WEIGHTS, "weights from a state", step="all_weights.evaluation", trains="weights", stock=False),
+    _evaluation(
+        EVALUATE_SCALES, "scales of weights from a state", step="all_weights.evaluation", trains="scales", stock=False
     ),
 )
 

@@ -21,6 +21,9 @@ class NamedStarts final : public executorch::runtime::NamedDataMap {
  public:
   explicit NamedStarts(const executorch::runtime::NamedDataMap* constants) : constants_(constants) {}
 
+  // From now on buffers keep the values that are where they lie.
+  void stop_filling() { fills_ = false; }
+
   // The part of a buffer's name before `=KEY`.
   static std::string_view name_of(std::string_view name) { return name.substr(0, name.rfind('=')); }
 
@@ -32,7 +35,7 @@ class NamedStarts final : public executorch::runtime::NamedDataMap {
     return constants_->get_data(key_of(key));
   }
   executorch::runtime::Error load_data_into(std::string_view key, void* buffer, size_t size) const override {
-    return constants_->load_data_into(key_of(key), buffer, size);
+    return fills_ ? constants_->load_data_into(key_of(key), buffer, size) : executorch::runtime::Error::Ok;
   }
   executorch::runtime::Result<uint32_t> get_num_keys() const override { return constants_->get_num_keys(); }
   executorch::runtime::Result<const char*> get_key(uint32_t index) const override { return constants_->get_key(index); }
@@ -41,6 +44,7 @@ class NamedStarts final : public executorch::runtime::NamedDataMap {
   static std::string_view key_of(std::string_view name) { return name.substr(name.rfind('=') + 1); }
 
   const executorch::runtime::NamedDataMap* constants_;
+  bool fills_ = true;
 };
 
 class DataFiles {
@@ -54,6 +58,10 @@ class DataFiles {
   void read_lists();
   // All constants by name, null if there is no file.
   const executorch::runtime::NamedDataMap* map() const { return starts_ ? &*starts_ : nullptr; }
+  // Buffers of programs that are loaded from now on are not filled with the constants that they start from.
+  void stop_filling() {
+    if (starts_) starts_->stop_filling();
+  }
   std::vector<const MappedFile*> files() const;
 
  private:

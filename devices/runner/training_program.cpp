@@ -45,6 +45,36 @@ bool copy_from_file(const void* from, size_t bytes, void* to) {
   return false;
 }
 
+struct Move {
+  const uint8_t* from;
+  uint8_t* to;
+  size_t bytes;
+  std::vector<uint8_t> aside = {};
+
+  bool overwrites(const Move& other) const { return to < other.from + other.bytes && other.from < to + bytes; }
+};
+
+// Moves values within the memory that two programs share, where one's place may be another's source: each once its
+// place is free. In a circle the smallest goes aside first, since the values may be all weights of a model.
+void carry_out(std::vector<Move> moves) {
+  const auto stays = [](const Move& each) { return each.from == each.to; };
+  moves.erase(std::remove_if(moves.begin(), moves.end(), stays), moves.end());
+  std::sort(moves.begin(), moves.end(), [](const Move& one, const Move& other) { return one.bytes < other.bytes; });
+  while (!moves.empty()) {
+    const size_t waiting = moves.size();
+    for (size_t i = moves.size(); i-- > 0;) {
+      const auto in_the_way = [&](const Move& other) { return &other != &moves[i] && moves[i].overwrites(other); };
+      if (std::any_of(moves.begin(), moves.end(), in_the_way)) continue;
+      std::memmove(moves[i].to, moves[i].from, moves[i].bytes);
+      moves.erase(moves.begin() + static_cast<ptrdiff_t>(i));
+    }
+    if (moves.size() < waiting) continue;
+    const auto aside = std::find_if(moves.begin(), moves.end(), [](const Move& each) { return each.aside.empty(); });
+    aside->aside.assign(aside->from, aside->from + aside->bytes);
+    aside->from = aside->aside.data();
+  }
+}
+
 }  // namespace
 
 TrainingProgram::TrainingProgram(const std::string& path, const std::vector<std::string>& data,
@@ -71,7 +101,10 @@ TrainingProgram::TrainingProgram(const std::string& path, const std::vector<std:
   }
   for (const size_t size : sizes) arenas_.emplace_back(size);
   const PageTrimmer trimmer(files_);
-  for (Loaded& loaded : programs_) load(loaded, method);
+  for (Loaded& loaded : programs_) {
+    load(loaded, method);
+    data_.stop_filling();  // the others get the state of the first, in the same memory
+  }
   mapped_files = &files_;
   prge::set_unmapped_copy(copy_from_file);
 }
@@ -103,25 +136,25 @@ size_t TrainingProgram::bytes() const {
 
 void TrainingProgram::use(size_t which) {
   if (current_ == &programs_[which]) return;
-  // The two have their buffers in the same memory, at other places: all values leave it before any comes back.
-  std::vector<std::pair<std::string, std::vector<uint8_t>>> values;
-  for (const NamedBuffer& buffer : state()) {
-    const auto* bytes = static_cast<const uint8_t*>(buffer.tensor.const_data_ptr());
-    values.emplace_back(buffer.name, std::vector<uint8_t>(bytes, bytes + buffer.tensor.nbytes()));
-  }
+  const std::vector<NamedBuffer> before = state();
   current_ = &programs_[which];
-  std::vector<NamedBuffer> buffers = state();
-  bool same = buffers.size() == values.size();
-  for (size_t i = 0; same && i < buffers.size(); ++i) {
+  const std::vector<NamedBuffer> after = state();
+  bool same = after.size() == before.size();
+  std::vector<Move> moves;
+  for (size_t i = 0; same && i < after.size(); ++i) {
     const auto found =
-        std::find_if(values.begin(), values.end(), [&](const auto& value) { return value.first == buffers[i].name; });
-    same = found != values.end() && found->second.size() == buffers[i].tensor.nbytes();
-    if (same) std::memcpy(buffers[i].tensor.mutable_data_ptr(), found->second.data(), found->second.size());
+        std::find_if(before.begin(), before.end(), [&](const auto& buffer) { return buffer.name == after[i].name; });
+    same = found != before.end() && found->tensor.nbytes() == after[i].tensor.nbytes();
+    if (same) {
+      moves.push_back({static_cast<const uint8_t*>(found->tensor.const_data_ptr()),
+                       static_cast<uint8_t*>(after[i].tensor.mutable_data_ptr()), found->tensor.nbytes()});
+    }
   }
   if (!same) {
     throw Failure(Stage::state,
                   "The program " + current_->path + " has another state than " + programs_.front().path + ".");
   }
+  carry_out(std::move(moves));
 }
 
 void TrainingProgram::set_input(size_t index, const Tensor& tensor) {

@@ -58,7 +58,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the adapter was worth after `step` steps, on held-out examples; `seconds` are those of the evaluation."""
+    """What the training was worth after `step` steps, on held-out examples; `seconds` are those of the evaluation."""
 
     step: int
     examples: int

@@ -22,8 +22,8 @@ from workloads.export.data_files import DataFile
 COPY_TIMEOUT_S = 600.0
 
 
-def needs(device: Device, prepared: Iterable[Prepared]) -> Needs:
-    """Room for the programs and data files that are not there yet, and memory for the smallest of the settings."""
+def needs(device: Device, prepared: Iterable[Prepared], states_bytes: int = 0) -> Needs:
+    """Room for the programs and data files that are not there yet and for states, memory for the smallest setting."""
     items, places = list(prepared), device.places
     sizes: dict[str, int] = {}  # of each file once, whoever shares it
     for artifact in (item.artifact for item in items):
@@ -31,7 +31,7 @@ def needs(device: Device, prepared: Iterable[Prepared]) -> Needs:
         sizes |= {posixpath.join(places.weights(file.hash), file.name): file.size_bytes for file in artifact.data}
     there = device.transport.existing(list(sizes))
     missing = sum(size_bytes for path, size_bytes in sizes.items() if path not in there)
-    return Needs(disk_bytes=missing, memory_bytes=min(item.estimate.memory_bytes for item in items))
+    return Needs(disk_bytes=missing + states_bytes, memory_bytes=min(item.estimate.memory_bytes for item in items))
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ WARM_UP_TOLERANCE = 0.04
 
 _WARM_UP_SECONDS = 120.0
 _STATE = "state.safetensors"
-_STATE_BEFORE = "before.safetensors"
+_STATES = "states"
+"""Beside the folders of jobs: the newest state, which the next process mostly starts from."""
 
 Array = NDArray[Any]
 OnStep = Callable[[str, int], None]  # phase, number of steps so far
@@ -182,7 +183,7 @@ def _document(
     if job.shorter:
         document["shorter"] = [_program(artifact) for artifact in job.shorter]
     if job.state_before is not None:
-        document["state_in"] = _STATE_BEFORE
+        document["state_in"] = f"../{_STATES}/{_state_name(job.state_before)}"
     if job.state_after is not None:
         document["state_out"] = _STATE
     return document
@@ -204,9 +205,9 @@ def _place(device: Device, folder: str, job: Job, sensors: Sequence[Sensor]) -> 
     except OSError as error:
         raise _unwritable("the inputs", local, error) from error
     files = {entry.name: replace(entry, file=local.name).as_job_entry() for entry in entries}
-    for file, name in ((local, local.name), (job.state_before, _STATE_BEFORE)):
-        if file is not None:
-            transport.push(file, posixpath.join(folder, name), timeout_s=timeout_for(file.stat().st_size))
+    transport.push(local, posixpath.join(folder, local.name), timeout_s=timeout_for(local.stat().st_size))
+    if job.state_before is not None:
+        _place_state(device, job.state_before)
     if not job.kept:
         local.unlink(missing_ok=True)  # the next session makes the same again
     inputs = [
@@ -243,10 +244,29 @@ def write_state(adapter: NDArray[np.float32], path: Path) -> None:
         ) from error
 
 
+def _place_state(device: Device, state: Path) -> None:
+    """Sends a state of this host to the device, unless it is what a process left there since we connected."""
+    transport, place = device.transport, posixpath.join(device.places.job(_STATES), _state_name(state))
+    if transport.exists(place):
+        return
+    transport.mkdir(posixpath.dirname(place))
+    transport.push(state, f"{place}.part", timeout_s=timeout_for(state.stat().st_size))
+    transport.rename(f"{place}.part", place)
+
+
 def _take_state(device: Device, folder: str, destination: Path) -> None:
+    """Fetches the state that a process left, and keeps it on the device in the place of those before it."""
+    transport, states = device.transport, device.places.job(_STATES)
     source = posixpath.join(folder, _STATE)
-    size_bytes = device.transport.stat(source).size_bytes
-    device.transport.pull(source, destination, timeout_s=timeout_for(size_bytes))
+    transport.pull(source, destination, timeout_s=timeout_for(transport.size(source)))
+    transport.remove(states, recursive=True)
+    transport.mkdir(states)
+    transport.rename(source, posixpath.join(states, _state_name(destination)))
+
+
+def _state_name(state: Path) -> str:
+    """Returns the name of a state on the device: of its training and step."""
+    return f"{state.parent.name}.{state.name}"
 
 
 @dataclass

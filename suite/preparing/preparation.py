@@ -17,7 +17,7 @@ from suite.sessions.loss_check import ExpectedLosses
 from workloads.estimates.estimate import Estimate, estimate
 from workloads.export.artifact import Artifact, ArtifactCache
 from workloads.lowering.arithmetic_probe import Accumulation
-from workloads.method import EVALUATE
+from workloads.method import METHOD_TABLE
 from workloads.models.named import named_model
 from workloads.models.weights import Digest, ModelWeights
 from workloads.models.zoo import load_model
@@ -97,7 +97,7 @@ def _task(plan: Plan, notify: Callable[[str], None]) -> Task:
 def workloads_of(plan: Plan, data: TaskBatches) -> list[Workload]:
     """Returns the plan's workloads on these batches, one for each setting."""
     answers = data.labels.shape[2]
-    candidates = data.candidates if plan.method == EVALUATE else 1
+    candidates = 1 if METHOD_TABLE[plan.method].public else data.candidates
     return list(plan.workloads(answers, candidates))
 
 
@@ -264,7 +264,7 @@ class _Preparing:
 
     def prepared(self, workload: Workload, missing: list[Workload]) -> Prepared:
         """Returns the workload with its program and reference losses, making only what is missing."""
-        name = f"{workload.model} {workload.quant}" + (", to evaluate" if workload.method == EVALUATE else "")
+        name = f"{workload.model} {workload.quant}" + ("" if workload.training_method.public else ", to evaluate")
         name += f", rows of {workload.T}" if self.inputs.data.tokens.shape[2] > workload.T else ""
         weights = self.inputs.weights
         # What `prepare` found missing has been reported.

@@ -1,10 +1,11 @@
-"""The states of a training on this host: what a program left after a step, and the adapter that it stands for.
+"""The states of a training on this host: what a program left after a step, and the adapter that it may stand for.
 
 Adapters go out as PEFT folders, and come in from there as the start of a training.
 """
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from suite.measuring.job import write_state
 from suite.preparing.preparation import Prepared
 from suite.training.plan import TrainingPlan
 from workloads.export.peft_folder import read_peft_folder, write_peft_folder
-from workloads.method import Method
+from workloads.method import TRAINED_WITHOUT_ADAPTERS, Method
 from workloads.scheduled.schedules import updated
 from workloads.workload import Workload
 
@@ -28,6 +29,8 @@ Float32Array = NDArray[np.float32]
 
 _KEPT = 2
 """The newest checkpoints that stay: the store may not know of the last one yet."""
+STATES_ON_DEVICE = 2
+"""What a process there starts from, and what it leaves."""
 _START = "start.safetensors"
 
 
@@ -49,6 +52,17 @@ class Checkpoints:
         """Returns where the state after `step` steps goes."""
         return self.folder / f"step-{step:09d}.safetensors"
 
+    def require_room(self, state_bytes: int) -> None:
+        """Raises UserError unless the disk can take the states that stay, and the one that is about to come."""
+        there = sum(path.stat().st_size for path in self.folder.glob("step-*.safetensors"))
+        free, needed = shutil.disk_usage(self.folder).free, (_KEPT + 1) * state_bytes - there
+        if free < needed:
+            raise UserError(
+                f"a state of this training has {state_bytes / 1e6:.0f} MB, and up to {_KEPT + 1} of them lie in "
+                f"{self.folder}, whose disk has {free / 1e6:.0f} MB free where {needed / 1e6:.0f} are needed: free "
+                "space there or set SUITE_HOME to another disk"
+            )
+
     def remove_old(self) -> None:
         """Removes all but the newest ones."""
         for path in sorted(self.folder.glob("step-*.safetensors"))[:-_KEPT]:
@@ -69,7 +83,7 @@ def adapter_of(checkpoint: Checkpoint, method: Method, lr: float) -> Float32Arra
 def write_adapter(training: Training, home: Home, folder: Path) -> None:
     """Writes the adapter that a training has reached as a PEFT folder, with its pending update applied.
 
-    Raises UserError if it made no step, its state is gone, or the folder can't be written.
+    Raises UserError if it trained none, made no step, its state is gone, or the folder can't be written.
     """
     if not training.steps:
         raise UserError(f"training {training.training_id} made no step: there is no adapter to export.")
@@ -78,6 +92,11 @@ def write_adapter(training: Training, home: Home, folder: Path) -> None:
     path = Checkpoints(home.training_folder(training.training_id)).place(training.steps)
     if not path.is_file():
         raise UserError(f"the state {path} of step {training.steps} is gone: train again.")
+    if plan.method.trains_weights:
+        raise UserError(
+            f"{plan.plan.method} has trained {TRAINED_WITHOUT_ADAPTERS[plan.method.trains]}, so there is no adapter to "
+            f"export: they are in {path}, by their names."
+        )
     lr = plan.plan.training(workload.setting).lr
     last = Checkpoint(training.steps, path)
     adapter = adapter_of(last, workload.training_method, plan.rate_after(lr, training.steps))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from devices.access.connect import connect
 from devices.checks.preflight import check_memory
-from devices.errors import DeviceError, DeviceLost
+from devices.errors import DeviceError, DeviceLost, FileError
 from devices.inventory.entry import DeviceEntry
 from devices.inventory.inventory_file import Inventory
 from foundation.errors import UserError
@@ -42,7 +42,7 @@ from suite.preparing.runners import Runners
 from suite.store.identity import new_run_id, session_id
 from suite.store.store import Store
 from suite.store.trainings import Trainings
-from suite.training.checkpoints import Checkpoints, start_state
+from suite.training.checkpoints import STATES_ON_DEVICE, Checkpoints, start_state
 from suite.training.plan import TrainingPlan
 from suite.training.trainer import EVALUATED_ROWS, Course, Ground, Material, read_material, train
 from workloads.export.artifact import ArtifactCache
@@ -255,7 +255,9 @@ class _OnDevice:
             if device.left_over_pid is not None:
                 self._note(f"ended the runner {device.left_over_pid} that an earlier run left behind")
             programs = [program for each in self._left for program in each.programs]
-            failed = [found for found in device.preflight(needs(device, programs)) if found.status == "failed"]
+            states = STATES_ON_DEVICE * max(each.steps.estimate.state_bytes for each in self._left)
+            checks = device.preflight(needs(device, programs, states))
+            failed = [found for found in checks if found.status == "failed"]
             if failed:
                 self._fail_rest(f"{failed[0].name}: {failed[0].detail}")
                 return
@@ -271,6 +273,8 @@ class _OnDevice:
             )
             while self._left:
                 self._train(ground, self._left[0])
+                with contextlib.suppress(FileError):  # what stays goes when somebody connects
+                    remove_old_jobs(device)  # and the training's last state
                 del self._left[0]
                 reconnecting.reset()
 
@@ -278,10 +282,12 @@ class _OnDevice:
         """Makes a training; what goes wrong with it, its programs or its start is its reason, and costs no other."""
         training_id = self._begin(candidate.plan, candidate.steps.workload)
         folder = self.shared.home.training_folder(training_id)
+        checkpoints = Checkpoints(folder)
         memory = check_memory(ground.device.tree, candidate.steps.estimate.memory_bytes)
         try:
             if memory.status == "failed":
                 raise SuiteError(f"{memory.name}: {memory.detail}")
+            checkpoints.require_room(candidate.steps.estimate.state_bytes)
             self._deploy(ground, candidate)
             start = start_state(candidate.plan, candidate.steps, folder)
             course = Course(
@@ -292,7 +298,7 @@ class _OnDevice:
                 candidate.evaluation,
                 tuple(each.artifact for each in candidate.shorter),
                 candidate.material,
-                Checkpoints(folder),
+                checkpoints,
                 start,
                 folder,
             )

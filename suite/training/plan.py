@@ -18,7 +18,7 @@ from foundation.text import format_rounded
 from foundation.unavailable import Json, Unavailable
 from reports.model.training import Training, steps_lost
 from suite.planning.plan import Plan
-from workloads.method import EVALUATE, METHOD_TABLE
+from workloads.method import METHOD_TABLE, Method
 from workloads.workload import require_count
 
 SCHEDULES = ("constant", "linear", "cosine")
@@ -31,7 +31,7 @@ _FIRST_STEPS = 2
 class TrainingPlan:
     """A training as requested; `plan` says on which devices, of which model and settings, in which steps.
 
-    The adapter is evaluated on `examples` held-out examples at the start, every `eval_every` steps and at the end; its
+    It is evaluated on `examples` held-out examples at the start, every `eval_every` steps and at the end; its
     state is saved every `checkpoint_every` steps. `schedule` is how the learning rate falls over all `steps`. A
     training ends after `steps`, or before if a budget is used up or a held-out accuracy of `target` is reached;
     `budget_minutes` and `budget_joules` count the device's training steps alone. `adapter` is a PEFT folder to start
@@ -54,8 +54,8 @@ class TrainingPlan:
     own_settings: Mapping[str, Json] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.plan.method in METHOD_TABLE:
-            METHOD_TABLE[self.plan.method].require_adapters("A training")
+        if self.adapter is not None:
+            self.method.require_adapters("--adapter")
         for name, value in (("--steps", self.steps), ("--eval-every", self.eval_every)):
             require_count(name, value, _MOST)
         require_count("--checkpoint-every", self.checkpoint_every, _MOST)
@@ -68,17 +68,22 @@ class TrainingPlan:
         if self.target is not None and not 0 < self.target <= 1:
             raise UserError(f"--target is {self.target:g}, but it is a share of right answers: give one such as 0.8.")
 
+    @property
+    def method(self) -> Method:
+        """How it is trained."""
+        return METHOD_TABLE[self.plan.method]
+
     def evaluation(self, batch: int) -> Plan:
         """Returns the plan of the programs that evaluate, `batch` rows at a time."""
         plan = replace(self.plan, outer=None, inner=None)  # how steps are made is none of its business
-        return replace(plan, method=EVALUATE, q=1, b=batch, noise="kernel", lr=None, eps=None)
+        return replace(plan, method=self.method.evaluated_by, q=1, b=batch, noise="kernel", lr=None, eps=None)
 
     def rates(self, lr: float, first: int, count: int) -> NDArray[np.float32]:
         """Returns the learning rate of each of `count` calls from step `first` on: float32 [count].
 
         A call that applies the update which the step before it left takes that step's rate.
         """
-        late = 0 if METHOD_TABLE[self.plan.method].noise is None else 1  # without noise a step makes its update itself
+        late = 1 if self.method.leaves_update else 0
         return np.array([lr * self._factor(max(0, step - late)) for step in range(first, first + count)], np.float32)
 
     def rate_after(self, lr: float, step: int) -> float:
@@ -103,7 +108,7 @@ class TrainingPlan:
         return steps_lost(self.steps, first, end) if self.disturbed else 0
 
     def evaluates_at(self, step: int) -> bool:
-        """Returns whether the adapter is evaluated after `step` steps."""
+        """Returns whether it is evaluated after `step` steps."""
         return step % self.eval_every == 0 or step == self.steps
 
     def document(self) -> dict[str, Json]:

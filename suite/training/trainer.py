@@ -27,7 +27,7 @@ from reports.model.training import Evaluation, Segment, Training
 from suite.energy.session_energy import SessionEnergy, session_energy
 from suite.errors import SuiteError
 from suite.measuring.idle_device import Clock, ThermalGate
-from suite.measuring.job import Job, OnStep, run_job, step_inputs
+from suite.measuring.job import Array, Job, OnStep, run_job, step_inputs
 from suite.measuring.meter import open_meter
 from suite.measuring.sensor_plan import SensorPlan, sensor_plan
 from suite.measuring.session import longest_s
@@ -204,7 +204,7 @@ def train(course: Course, ground: Ground, trainings: Trainings) -> str:
 
 
 def _state_at(course: Course, step: int) -> Checkpoint | None:
-    """Returns the state to go on from, None for a zero adapter. Raises UserError if it is gone."""
+    """Returns the state to go on from, None for that of no training. Raises UserError if it is gone."""
     if step == 0:
         return None if course.start is None else Checkpoint(0, course.start)
     path = course.checkpoints.place(step)
@@ -265,25 +265,8 @@ def _training_job(course: Course, ground: Ground, before: Checkpoint | None, fir
 
 
 def _evaluate(course: Course, ground: Ground, at: Checkpoint | None, step: int) -> Evaluation:
-    """Evaluates the adapter that the state stands for on the held-out examples."""
-    held_out, prepared = course.material.held_out, course.evaluation
-    values = course.steps.artifact.document["adapter_values"]
-    rate = course.plan.rate_after(course.steps.training.lr, step)
-    method = course.steps.workload.training_method
-    adapter = np.zeros(values, np.float32) if at is None else adapter_of(at, method, rate)
-    inputs = {"tokens": held_out.tokens, "first": held_out.first, "labels": held_out.labels, "adapter": adapter[None]}
-    count = len(held_out.tokens)
-    job = Job(
-        name=f"{course.training_id}.evaluation{step}",
-        artifact=prepared.artifact,
-        runner=ground.runner,
-        log=course.logs / f"evaluation-{step:09d}.jsonl",
-        inputs=inputs,
-        steps=count,
-        warm_up=(0, 0),
-        timeout_s=longest_s(count, prepared.estimate.flops_per_step),
-        check_stop=ground.check_stop,
-    )
+    """Evaluates what the state stands for on the held-out examples."""
+    job, held_out = _evaluation_job(course, ground, at, step), course.material.held_out
     label = f"{ground.device.entry.name} {course.label}: evaluating after {step} steps"
     for _ in range(_MOST_ATTEMPTS):
         record, _, _ = _carry_out(ground, job, label)
@@ -292,11 +275,35 @@ def _evaluate(course: Course, ground: Ground, at: Checkpoint | None, step: int) 
         ground.note(f"{course.label}: {record.sentence}; evaluating again")
         ground.cool_down()
     else:
-        raise SuiteError(f"the adapter of step {step} can't be evaluated: {record.sentence}")
+        raise SuiteError(f"the state of step {step} can't be evaluated: {record.sentence}")
     losses = np.array([each.losses for each in record.steps], np.float32)
-    accuracy, loss = held_out.score(losses.reshape(count, held_out.candidates_of_a_row, EVALUATED_ROWS))
+    accuracy, loss = held_out.score(losses.reshape(len(losses), held_out.candidates_of_a_row, EVALUATED_ROWS))
     seconds = sum(each.latency_ms for each in record.steps) / 1e3
     return Evaluation(step, held_out.examples, accuracy, loss, seconds)
+
+
+def _evaluation_job(course: Course, ground: Ground, at: Checkpoint | None, step: int) -> Job:
+    held_out, prepared = course.material.held_out, course.evaluation
+    inputs: dict[str, Array] = {"tokens": held_out.tokens, "first": held_out.first, "labels": held_out.labels}
+    method = course.plan.method
+    if not method.trains_weights:
+        values = course.steps.artifact.document["adapter_values"]
+        rate = course.plan.rate_after(course.steps.training.lr, step)
+        adapter = np.zeros(values, np.float32) if at is None else adapter_of(at, method, rate)
+        inputs["adapter"] = adapter[None]
+    count = len(held_out.tokens)
+    return Job(
+        name=f"{course.training_id}.evaluation{step}",
+        artifact=prepared.artifact,
+        runner=ground.runner,
+        log=course.logs / f"evaluation-{step:09d}.jsonl",
+        inputs=inputs,
+        steps=count,
+        warm_up=(0, 0),
+        timeout_s=longest_s(count, prepared.estimate.flops_per_step),
+        state_before=at.path if at is not None and method.trains_weights else None,
+        check_stop=ground.check_stop,
+    )
 
 
 def _describe(evaluation: Evaluation, training: Training) -> str:

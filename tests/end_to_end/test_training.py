@@ -15,15 +15,19 @@ from safetensors.numpy import load_file
 
 from suite.preparing.preparation import load_inputs
 from suite.training.plan import TrainingPlan
-from suite.training.trainer import read_material
+from suite.training.trainer import HeldOut, read_material
 from tests.support.end_to_end.suite_runs import SHAPE, Bench, kill, wait_for, wait_for_end, wait_for_line
 from workloads.export.peft_folder import read_peft_folder
+from workloads.reference.all_weights import AllWeightsReference
+from workloads.reference.backprop import reference_of
 from workloads.reference.eager import Batch, Reference
 from workloads.tasks.evaluation import FILLER
 
 TRAIN = ("train", "--device", "local", *SHAPE, "--quant", "nf4", "--examples", "24")
 SHORT = (*TRAIN, "--steps", "6", "--eval-every", "4", "--checkpoint-every", "3")
-LONG = (*TRAIN, "--steps", "400", "--eval-every", "400", "--checkpoint-every", "100", "--lr", "1e-2")
+WITHOUT_ADAPTER = ("train", "--device", "local", "--model", "tiny", "-T", "32", "-b", "2", "--examples", "24")
+OF_400 = ("--steps", "400", "--eval-every", "400", "--checkpoint-every", "100")
+LONG = (*TRAIN, *OF_400, "--lr", "1e-2")
 
 
 @pytest.fixture
@@ -70,21 +74,92 @@ def _reference_losses(bench: Bench, training_id: str) -> tuple[float, float]:
     (document,) = bench.rows("SELECT plan FROM training")[0]
     plan = TrainingPlan.from_document(json.loads(document))
     inputs = load_inputs(plan.plan, print)
-    held_out, config = read_material(plan, inputs).held_out, inputs.weights.config
-    workload = next(plan.plan.workloads(answers=1))
+    config, workload = inputs.weights.config, next(plan.plan.workloads(answers=1))
     adapter_of(bench, training_id, "exported")
     trained = torch.from_numpy(read_peft_folder(workload, config, bench.folder / "exported"))
     reference = Reference(workload, config, inputs.weights.state)
+    batch = _right_answers(read_material(plan, inputs).held_out)
+    return reference.loss(torch.zeros_like(trained), batch), reference.loss(trained, batch)
+
+
+def _right_answers(held_out: HeldOut) -> Batch:
+    """Returns the held-out rows with their right answers."""
     of_row = np.concatenate([batch.example for batch in held_out.rows.batches])
     real = of_row != FILLER
     right = held_out.rows.right[of_row[real]]
     labels = held_out.labels.reshape(len(of_row), -1)[real, right][:, None]
-    batch = Batch(held_out.tokens.reshape(len(of_row), -1)[real], held_out.first.reshape(-1)[real], labels)
-    return reference.loss(torch.zeros_like(trained), batch), reference.loss(trained, batch)
+    return Batch(held_out.tokens.reshape(len(of_row), -1)[real], held_out.first.reshape(-1)[real], labels)
+
+
+def _reference_losses_of_own_weights(bench: Bench) -> tuple[float, float]:
+    """Returns the same of the model itself, untrained, and trained by the reference on the batches of the training."""
+    (document,) = bench.rows("SELECT plan FROM training")[0]
+    plan = TrainingPlan.from_document(json.loads(document))
+    inputs = load_inputs(plan.plan, print)
+    material, (workload,) = read_material(plan, inputs), plan.plan.workloads(answers=1)
+    reference, settings = reference_of(workload, inputs.weights), plan.plan.training(workload.setting)
+    assert isinstance(reference, AllWeightsReference)
+    held_out, nothing = _right_answers(material.held_out), torch.zeros(0)
+    before, arrays = reference.loss(nothing, held_out), material.training.arrays
+    batches = [Batch(*(arrays[name][step] for name in ("tokens", "first", "labels"))) for step in range(plan.steps)]
+    reference.train(batches, plan.steps, seed=settings.seed, lr=settings.lr, eps=settings.eps)
+    reference._set(reference.trained, reference._noise(0, 0), 0.0)
+    return before, reference.loss(nothing, held_out)
+
+
+@pytest.mark.parametrize(
+    ("method", "quant", "lr"),
+    [("mezo-full", "fp32", "1e-4"), ("mezo-full", "fp16", "1e-4"), ("qzo", "int8", "1e-3"), ("qzo", "nf4", "1e-3")],
+)
+def test_without_an_adapter_the_model_is_evaluated_on_its_way(bench: Bench, method: str, quant: str, lr: str) -> None:
+    few = ("--steps", "6", "--eval-every", "4", "--checkpoint-every", "3", "--lr", lr)
+    ran = bench(*WITHOUT_ADAPTER, "--method", method, "--quant", quant, *few, "--json")
+    assert ran.code == 0, ran.err
+    (trained,) = ran.document["trainings"]
+    assert [point["step"] for point in trained["evaluations"]] == [0, 4, 6]
+    losses = [point["loss"] for point in trained["evaluations"]]
+    assert (losses[0], losses[-1]) == pytest.approx(_reference_losses_of_own_weights(bench), rel=1e-4)
+    assert losses[-1] != pytest.approx(losses[0], rel=1e-3)
+    states = _states(bench, trained)
+    assert [path.name for path in states] == ["step-000000004.safetensors", "step-000000006.safetensors"]
+    assert not (bench.workdir / "jobs").exists()  # where the device had the state for the next process
+    refused = bench("adapters", "export", trained["training_id"], str(bench.folder / "none"))
+    assert (refused.code, f"they are in {states[-1]}" in refused.sentence) == (2, True)
+
+
+def _states(bench: Bench, training: dict[str, Any]) -> list[Path]:
+    return sorted((bench.home / "trainings" / training["training_id"]).glob("*.safetensors"))
+
+
+@pytest.mark.parametrize(("method", "quant", "lr"), [("mezo-full", "fp32", "1e-4"), ("qzo", "nf4", "1e-3")])
+def test_whatever_dies_what_a_model_is_stored_as_is_trained_to_the_very_bits(
+    bench: Bench, method: str, quant: str, lr: str
+) -> None:
+    words = (*WITHOUT_ADAPTER, *OF_400, "--method", method, "--quant", quant, "--lr", lr)
+    assert bench(*words, "--target", "0.01").code == 0  # makes the programs, and no step
+    disturbed, plain = _disturbed_and_plain(bench, *words)
+    found, expected = (load_file(_states(bench, one)[-1]) for one in (disturbed, plain))
+    assert found.keys() == expected.keys()
+    assert all(found[name].tobytes() == value.tobytes() for name, value in expected.items())
+    curves = bench.rows(
+        f"SELECT curve FROM training_segment WHERE training_id = '{plain['training_id']}' ORDER BY first_step"
+    )
+    losses = [np.mean([loss for _, loss in json.loads(curve)]) for (curve,) in curves]
+    assert losses[-1] < 0.9 * losses[0]  # it learns
 
 
 def test_whatever_dies_a_training_goes_on_to_the_very_bits_of_an_undisturbed_one(bench: Bench) -> None:
-    with bench.start(*LONG, "--json") as process:
+    disturbed, plain = _disturbed_and_plain(bench, *LONG)
+    found, expected = (
+        adapter_of(bench, one["training_id"], name) for one, name in ((disturbed, "disturbed"), (plain, "plain"))
+    )
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert any(value.any() for name, value in expected.items() if "lora_B" in name)
+
+
+def _disturbed_and_plain(bench: Bench, *words: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns two trainings with the same losses: of one, runner and orchestrator were killed on the way."""
+    with bench.start(*words, "--json") as process:
         try:
             kill(
                 wait_for(
@@ -103,13 +178,9 @@ def test_whatever_dies_a_training_goes_on_to_the_very_bits_of_an_undisturbed_one
     assert resumed.code == 0, resumed.err
     assert segments(bench) == [(0, 100), (100, 100), (200, 100), (300, 100)]
     (disturbed,) = resumed.document["trainings"]
-    (plain,) = bench(*LONG, "--json").document["trainings"]
+    (plain,) = bench(*words, "--json").document["trainings"]
     assert [point["loss"] for point in disturbed["evaluations"]] == [point["loss"] for point in plain["evaluations"]]
-    found, expected = (
-        adapter_of(bench, one["training_id"], name) for one, name in ((disturbed, "disturbed"), (plain, "plain"))
-    )
-    assert all(np.array_equal(found[name], expected[name]) for name in expected)
-    assert any(value.any() for name, value in expected.items() if "lora_B" in name)
+    return disturbed, plain
 
 
 def segments_so_far(bench: Bench) -> list[tuple[int, int]]:
@@ -160,16 +231,19 @@ def test_an_interrupted_race_goes_on_with_the_same_contenders(bench: Bench) -> N
     ]
 
 
-def test_robustness_trains_each_contender_again_with_a_busy_device_and_an_interruption(bench: Bench) -> None:
-    methods = ("--methods", "prge,mezo-lora-fa", "--quants", "nf4", "--seeds", "1", "--robustness")
-    few = ("--steps", "2", "--eval-every", "2", "--lr", "1e-2", "--examples", "8")
+@pytest.mark.parametrize(("other", "quant", "lr"), [("mezo-lora-fa", "nf4", "1e-2"), ("mezo-full", "fp32", "1e-4")])
+def test_robustness_trains_each_contender_again_with_a_busy_device_and_an_interruption(
+    bench: Bench, other: str, quant: str, lr: str
+) -> None:
+    methods = ("--methods", f"prge,{other}", "--quants", quant, "--seeds", "1", "--robustness")
+    few = ("--steps", "2", "--eval-every", "2", "--lr", lr, "--examples", "8")
     ran = bench("race", "--device", "local", *SHAPE, *methods, *few, "--json")
     assert ran.code == 0, ran.err
     trained = [(one["workload"]["method"], one["workload"].get("conditions")) for one in ran.document["trainings"]]
-    assert trained == [(name, how) for name in ("prge", "mezo-lora-fa") for how in (None, "disturbed")]
+    assert trained == [(name, how) for name in ("prge", other) for how in (None, "disturbed")]
     assert ran.err.count("interrupted after 1 of 2 steps; again from step 0") == 2
     (race,) = ran.document["races"]
-    names = ["prge nf4 q=2", "mezo-lora-fa nf4 q=1"]
+    names = [f"prge {quant} q=2", f"{other} {quant} q=1"]
     assert [one["name"] for one in race["contenders"]] == [one["name"] for one in race["robustness"]] == names
     for one in race["robustness"]:
         assert one["same_course"]
@@ -177,6 +251,7 @@ def test_robustness_trains_each_contender_again_with_a_busy_device_and_an_interr
         assert one["seconds"]["value"] > 0
     losses = [[point["loss"] for point in one["evaluations"]] for one in ran.document["trainings"]]
     assert losses[0] == losses[1] != losses[2] == losses[3]
+    assert losses[0][0] == pytest.approx(losses[2][0], rel=1e-6)  # nothing was trained yet
     page = (bench.home / "reports" / ran.document["report"]).read_text()
     assert "With a busy device and an interruption" in page
 
@@ -213,11 +288,12 @@ def test_a_target_that_is_reached_ends_a_training(bench: Bench) -> None:
         (("--budget-minutes", "-1"), "--budget-minutes is -1"),
         (("--target", "2"), "--target is 2"),
         (("--adapter", "absent"), "as PEFT saves them"),
+        (("--adapter", "absent", "--method", "qzo", "-q", "1"), "the scales of the model's quantized weights"),
         (("--budget-joules", "5"), "--budget-joules can't be kept"),
         (("--budget-minutes", "1e-9"), "one step on local takes"),
     ],
 )
-def test_what_cannot_be_trained_is_refused_in_a_sentence(bench: Bench, options: tuple[str, str], sentence: str) -> None:
+def test_what_cannot_be_trained_is_refused_in_a_sentence(bench: Bench, options: tuple[str, ...], sentence: str) -> None:
     ran = bench(*SHORT, *options)
     assert ran.code in (2, 4)
     assert sentence in ran.err + ran.out

@@ -100,11 +100,14 @@ class OwnWeightsStep(nn.Module, ABC):
         parts = [self._row_losses(tokens, first, labels, key, eps, sign) for sign in signs]
         row_losses = self.ends.collect_losses(parts, signs)
         losses = self.ends.mean_losses(row_losses, labels)
-        gradient = self.gradient(losses, eps)
+        self.move(self.gradient(losses, eps), key, lr)
+        return losses, row_losses
+
+    def move(self, gradient: Tensor, key: Tensor, lr: Tensor) -> None:
+        """Takes lr * gradient * z from what is trained."""
         for name, slot in self.trained.slots.items():
             value = self.trained.get_buffer(name)
             value.copy_(torch.ops.prge.move_weight(value, gradient, key, lr, slot))
-        return losses, row_losses
 
     def gradient(self, losses: Tensor, eps: Tensor) -> Tensor:
         """losses float32 [2, 1] -> the projected gradient [1]: 0 if eps is, that step evaluates."""
@@ -113,13 +116,17 @@ class OwnWeightsStep(nn.Module, ABC):
 
     def _row_losses(self, tokens: Tensor, first: Tensor, labels: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
         """Returns the losses of a forward pass with what is trained + sign * eps * z, float32 [1, b]."""
+        losses: Tensor = self.ends.answer_losses(self.answer_logits(tokens, first, key, eps, sign), labels)
+        return losses
+
+    def answer_logits(self, tokens: Tensor, first: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:
+        """Returns the logits of such a pass, float32 [b * K, vocabulary]."""
         x = self._embed(tokens, first, key, eps, sign)
         bias = self.ends.attention_bias(first, self.shape.length, 1)
         for index in range(self.config.layers):
             x = self._layer(index, x, bias, key, eps, sign)
         x = self.ends.answer_rows(x, self.shape.length, self.shape.answers)
-        losses: Tensor = self.ends.answer_losses(self._logits(x, key, eps, sign), labels)
-        return losses
+        return self._logits(x, key, eps, sign)
 
     @abstractmethod
     def _embed(self, tokens: Tensor, first: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:

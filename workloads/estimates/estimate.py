@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from workloads.estimates.reference_cost import GROUP_BYTES, KEPT_BYTES, affordable_steps, queries_at_a_time
 from workloads.estimates.session_memory import (
+    adapter_state_bytes,
     calls_of_layer,
     chunks_of_step,
     delegates_of_layers,
@@ -118,8 +119,8 @@ class Estimate:
     """In bytes: weights as stored, the program file, peak memory of a session, peak memory of the export.
 
     `weights_file_bytes` is the data file that all programs of a model and setting share, `adapters_file_bytes` that of
-    all with the same A. `layer_calls` is the number of decoder layer calls in a step, each of which is an entry in the
-    program's graph.
+    all with the same A, `state_bytes` what a training saves after a step. `layer_calls` is the number of decoder layer
+    calls in a step, each of which is an entry in the program's graph.
     """
 
     weight_bytes: int
@@ -130,6 +131,7 @@ class Estimate:
     layer_calls: int
     weights_file_bytes: int
     adapters_file_bytes: int
+    state_bytes: int
 
     @property
     def deployed_bytes(self) -> int:
@@ -175,8 +177,15 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
         export_memory_bytes=max(export_peak_bytes(workload, config), reference_peak_bytes(workload, config)),
         layer_calls=calls,
         flops_per_step=2.0 * workload.forward_tokens * (counts.decoder_linears + attention)
-        + _FLOPS_PER_TRAINED_WEIGHT * trained_values(workload, config),
+        + (_FLOPS_PER_TRAINED_WEIGHT * trained_values(workload, config) if workload.training_method.noise else 0.0),
+        state_bytes=_state_bytes(workload, config, weights),
     )
+
+
+def _state_bytes(workload: Workload, config: LlamaConfig, weight_bytes: int) -> int:
+    if workload.training_method.trains == "weights":
+        return weight_bytes
+    return adapter_state_bytes(workload, config) + 4 * trained_values(workload, config)
 
 
 def _constants_per_layer(setting: QuantizationSetting, config: LlamaConfig) -> int:

@@ -61,21 +61,26 @@ def chunks_of_step(workload: Workload) -> tuple[ForwardPass, ...]:
     return tuple(chunk for each in Loops.of(workload).passes() for chunk in each.chunks(rows, at_least))
 
 
+def adapter_state_bytes(workload: Workload, config: LlamaConfig) -> int:
+    """Returns the bytes of the adapter, and of what a method keeps beside it: none without adapters."""
+    method = workload.training_method
+    vectors = 3 if method.optimizer == "adam" else method.vectors
+    return 4 * vectors * adapter_values(layout_of(workload, config))
+
+
 def session_peak_bytes(workload: Workload, config: LlamaConfig, resident_bytes: int, layer_calls: int) -> int:
     """Returns the runner's peak: `resident_bytes` of weights, the overhead of packing, the adapter, and one chunk's
     work.
     """
-    state = 4 * workload.training_method.vectors * adapter_values(layout_of(workload, config))
     costs = workload.costs
     delegates = delegates_of_layers(workload, config)
     fixed = costs.runner_bytes + delegates * costs.bytes_per_layer + layer_calls * _BYTES_PER_CALL
     work = _kernel_work_bytes if workload.by_kernel else _delegated_work_bytes
     if workload.training_method.optimizer is not None:
-        state *= 3 if workload.training_method.optimizer == "adam" else 1
         work = _backprop_work_bytes
     if workload.training_method.trains_weights:
         fixed += _WEIGHT_NOISE_BYTES
-    return round(fixed) + resident_bytes + state + work(workload, config)
+    return round(fixed) + resident_bytes + adapter_state_bytes(workload, config) + work(workload, config)
 
 
 def delegates_of_layers(workload: Workload, config: LlamaConfig) -> int:

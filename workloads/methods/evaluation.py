@@ -47,10 +47,14 @@ class Evaluation(nn.Module):
         for index, block in enumerate(self.blocks):
             x = block(x, bias, *(of_type(b, self.products) for b in adapted(index, x)))
         logits = self.head(self.ends.answer_rows(x, shape.length, shape.answers))
-        if self.candidates == 1:
-            return self.ends.answer_losses(logits, labels)
-        each = [self.ends.answer_losses(logits, labels[:, place : place + 1]) for place in range(self.candidates)]
-        return torch.cat(each)
+        return candidate_losses(self.ends, logits, labels, self.candidates)
+
+
+def candidate_losses(ends: Ends, logits: Tensor, labels: Tensor, candidates: int) -> Tensor:
+    """Returns the losses of each row's candidates, float32 [candidates, b]; labels as an Evaluation takes them."""
+    if candidates == 1:
+        return ends.answer_losses(logits, labels)
+    return torch.cat([ends.answer_losses(logits, labels[:, place : place + 1]) for place in range(candidates)])
 
 
 def make_program(workload: Workload, parts: Parts) -> Evaluation:

@@ -40,7 +40,7 @@ void embed_perturbed_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
   float* rows = out.mutable_data_ptr<float>();
   ET_KERNEL_CHECK_MSG(ctx, embed(table, token, tokens.numel(), 1, false, rows), MemoryAllocationFailed, ,
                       "prge::embed_perturbed: no memory for a row of the table");
-  add_noise_of_rows(simd_loops(), table, token, tokens.numel(), rows);
+  if (table.noise != nullptr) add_noise_of_rows(simd_loops(), table, token, tokens.numel(), rows);
 }
 
 void linear_perturbed_boxed(KernelRuntimeContext& ctx, Span<EValue*> stack) {
@@ -118,7 +118,7 @@ bool take_noise(const Tensor& key, const Tensor& eps, int64_t slot, int64_t sign
   if (!is_key(key) || !is_scalar(eps) || !is_slot(slot) || (sign != 1 && sign != -1)) return false;
   noise = {noise_stream(key.const_data_ptr<int64_t>(), slot),
            static_cast<float>(sign) * *eps.const_data_ptr<float>()};
-  matrix.noise = &noise;
+  if (noise.scale != 0.0f) matrix.noise = &noise;  // an evaluation draws none
   return matrix.form == Form::float32 || matrix.form == Form::float16;
 }
 

@@ -1,4 +1,4 @@
-"""`suite train`: train an adapter on devices, see what it is worth on the way, and keep it.
+"""`suite train`: train on devices, see what that is worth on the way, and keep it.
 
 `suite race`: ways of training against each other: cost to an accuracy, accuracy under a budget, the Pareto front.
 """
@@ -106,12 +106,13 @@ _OPTIONS = (
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
 def train(selection: str | None, resume: bool, as_json: bool, inventory_path: Path, **settings: Any) -> int:
-    """Train on devices, evaluate on held-out examples there, and keep the adapter.
+    """Train on devices, evaluate on held-out examples there, and keep what was trained.
 
     \b
     suite train --device jetson --quant fp16 --steps 500
     suite train --device local --model tiny --quant fp32 --steps 40 --eval-every 20 --examples 24
     suite train --device jetson --quant nf4 --budget-minutes 30 --target 0.8
+    suite train --device jetson --quant fp16 --method mezo-full
     suite train --resume
     """
     from suite.display import Display

@@ -6,8 +6,12 @@ import os
 
 import pytest
 import torch
+from executorch.exir._serialize._program import deserialize_pte_binary
+from executorch.exir.schema import Tensor
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+
+from tests.support.runner import runner_programs as programs
 
 STATE = {"state_out": "state.safetensors"}
 
@@ -44,6 +48,33 @@ def test_an_existing_state_is_replaced_as_a_whole(run, job, tmp_path):
     run(job | STATE)
     assert load_file(tmp_path / "state.safetensors")["adapter"].numel() == 6
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_state_in_which_each_buffer_takes_anothers_place_moves_between_programs(run, job, tmp_path):
+    whole, shorter = (
+        programs.export(
+            programs.Counters(names), (torch.zeros(1, T, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)),
+            tmp_path / f"{names}.pte",
+        )
+        for names, T in (("abcd", 4), ("cadb", 2))
+    )  # fmt: skip
+    assert sorted(places_of(whole).values()) == sorted(places_of(shorter).values())
+    assert all(place != places_of(shorter)[name] for name, place in places_of(whole).items())
+    (tmp_path / "rows.bin").write_bytes(torch.tensor([1, 1, 1, 1, 1, 1, 1, 1, 0, 2]).numpy().tobytes())
+    rows = {"dtype": "int64", "file": "rows.bin", "batches": 2}
+    inputs = [
+        {"name": "tokens", "shape": [1, 4], "offset": 0, **rows}, {"name": "first", "shape": [1], "offset": 64, **rows},
+    ]  # fmt: skip
+    outcome = run(job | {"program": str(whole), "shorter": [str(shorter)], "inputs": inputs})
+    assert [step["length"] for step in outcome.of("step")] == [4, 2, 4, 2, 4, 2, 4]
+    assert outcome.losses == [[steps, 2 * steps, 3 * steps, 4 * steps] for steps in range(1, 8)]
+
+
+def places_of(program):
+    """Where the mutable buffers of a program lie, by name."""
+    values = [value.val for value in deserialize_pte_binary(program.read_bytes()).program.execution_plan[0].values]
+    named = (value for value in values if isinstance(value, Tensor) and value.extra_tensor_info is not None)
+    return {one.extra_tensor_info.fully_qualified_name: one.allocation_info.memory_offset_low for one in named}
 
 
 @pytest.mark.parametrize(("state", "complaint"), [

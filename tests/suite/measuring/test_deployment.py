@@ -82,6 +82,7 @@ def test_space_is_needed_for_shared_weights_once_and_only_if_they_are_not_there(
     assert needs(device, prepared).disk_bytes == len(WEIGHTS) + 2000  # type: ignore[arg-type]
     deploy_program(device, programs[0])
     assert needs(device, prepared).disk_bytes == 1000  # type: ignore[arg-type]
+    assert needs(device, prepared, 500).disk_bytes == 1500  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("content", [None, b"half", bytes(len(WEIGHTS))])

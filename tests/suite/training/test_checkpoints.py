@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -58,3 +59,14 @@ def test_the_two_newest_states_stay(tmp_path: Path) -> None:
         checkpoints.place(step).touch()
     checkpoints.remove_old()
     assert sorted(tmp_path.iterdir()) == [checkpoints.place(100), checkpoints.place(1000)]
+
+
+def test_room_is_needed_for_three_states_less_those_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: SimpleNamespace(free=25))
+    checkpoints = Checkpoints(tmp_path)
+    with pytest.raises(UserError, match=r"free space there or set SUITE_HOME"):
+        checkpoints.require_room(10)
+    checkpoints.place(5).write_bytes(bytes(10))
+    checkpoints.require_room(10)

@@ -33,9 +33,8 @@ ENTRY = DeviceEntry(name="board", kind="linux", transport="local", workdir="/wor
 
 def candidate(quant: str) -> Any:
     """A setting whose artifact is named after it."""
-    prepared = SimpleNamespace(
-        workload=Workload("tiny", quant), artifact=quant, estimate=SimpleNamespace(memory_bytes=1, flops_per_step=1)
-    )
+    estimate = SimpleNamespace(memory_bytes=1, flops_per_step=1, state_bytes=1)
+    prepared = SimpleNamespace(workload=Workload("tiny", quant), artifact=quant, estimate=estimate)
     return conduct.Candidate(PLAN, prepared, prepared, SimpleNamespace())  # type: ignore[arg-type]
 
 
@@ -120,6 +119,16 @@ def test_contenders_of_one_workload_keep_apart_and_go_on_each_with_its_own_train
     assert [each[:2] for each in first] == [(0.01, "finished"), (0.001, "interrupted")]
     resumed = ids_after(lambda *_: "made all steps")
     assert resumed == [(lr, "finished", training_id) for lr, _, training_id in first]
+
+
+def test_states_that_the_disk_cannot_take_cost_their_own_training(on_device: Any, store: Store) -> None:
+    on_device.shared.candidates[1].steps.estimate.state_bytes = 1 << 60
+    on_device.train_all()
+    status, reason = outcomes(store)["int8"]
+    assert status == "failed"
+    assert reason is not None
+    assert "a state of this training has 1152921504607 MB" in reason
+    assert [each for each, _ in outcomes(store).values()].count("finished") == 2
 
 
 def test_a_device_that_stays_lost_is_the_reason_of_what_is_left(

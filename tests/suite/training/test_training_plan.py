@@ -12,6 +12,7 @@ from foundation.unavailable import Unavailable
 from reports.model.training import Evaluation, Segment, Training
 from suite.planning.plan import Plan
 from suite.training.plan import TrainingPlan, next_end
+from workloads.method import METHODS
 
 PLAN = TrainingPlan(Plan(("board",), model="tiny", quants=("fp32",)), steps=20, eval_every=8, checkpoint_every=5)
 
@@ -49,10 +50,11 @@ def test_segments_end_at_checkpoints_and_evaluations_and_the_last_step() -> None
     assert [step for step in range(21) if PLAN.evaluates_at(step)] == [0, 8, 16, 20]
 
 
+@pytest.mark.parametrize("method", ["fo-lora-fa", "mezo-full"])
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
-def test_a_pending_update_is_made_at_the_rate_of_its_own_step(schedule: str) -> None:
+def test_a_pending_update_is_made_at_the_rate_of_its_own_step(schedule: str, method: str) -> None:
     plan = replace(PLAN, schedule=schedule)
-    at_once = replace(plan, plan=replace(plan.plan, method="fo-lora-fa", q=1))
+    at_once = replace(plan, plan=replace(plan.plan, method=method, q=1))
     whole = plan.rates(0.5, 0, 20)
     np.testing.assert_array_equal(whole[1:], at_once.rates(0.5, 0, 20)[:-1])
     np.testing.assert_array_equal(np.concatenate([plan.rates(0.5, 0, 7), plan.rates(0.5, 7, 13)]), whole)
@@ -104,3 +106,12 @@ def test_a_target_ends_a_training_at_the_evaluation_that_reached_it() -> None:
 def test_how_loops_of_steps_run_does_not_matter_to_the_program_that_evaluates(loop: str, way: bool) -> None:
     stepping = replace(PLAN, plan=replace(PLAN.plan, **{loop: way}))  # type: ignore[arg-type]
     assert stepping.evaluation(16) == PLAN.evaluation(16)
+
+
+@pytest.mark.parametrize(("method", "quant"), [("mezo-full", "fp16"), ("qzo", "nf4")])
+def test_what_has_no_adapter_is_evaluated_by_a_program_of_its_own(method: str, quant: str) -> None:
+    plan = replace(PLAN, plan=replace(PLAN.plan, method=method, quants=(quant,), q=1))
+    (evaluation,) = plan.evaluation(16).workloads(answers=1, candidates=3)
+    assert evaluation.training_method.trains == plan.method.trains
+    assert evaluation.training_method.inputs == ("tokens", "first", "labels")
+    assert evaluation.method not in METHODS

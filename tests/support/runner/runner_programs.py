@@ -66,6 +66,23 @@ class Perturbed(nn.Module):
         return torch.cat([slot.reshape(-1).to(torch.float32) for slot in slots])
 
 
+class Counters(nn.Module):
+    """Buffers of 100 values, in memory in the order of their names as given: the nth is added n to in each step."""
+
+    def __init__(self, names: str) -> None:
+        super().__init__()
+        for name in names:
+            self.register_buffer(name, torch.zeros(100))
+        self.names = names
+
+    def forward(self, tokens: Tensor, first: Tensor) -> Tensor:
+        """tokens int64 [b, T], first int64 [b] -> float32 [buffers], a value of each by the order of the alphabet."""
+        for name in self.names:
+            self.get_buffer(name).add_(float(ord(name) - ord("a") + 1))
+        nothing = 0.0 * (tokens.sum() + first.sum()).to(torch.float32)
+        return torch.stack([self.get_buffer(name)[99] for name in sorted(self.names)]) + nothing
+
+
 class Unknown(nn.Module):
     """Uses an operator that no runner has."""
 

@@ -91,25 +91,51 @@ def train_in_runner(
     """One session of the runner: `steps` steps, from a zero adapter or from the state of another session; `shorter` are
     programs for shorter rows.
     """
-    folder.mkdir(parents=True)
-    with (folder / "inputs.bin").open("wb") as file:
-        for name in ("tokens", "first", "labels"):
-            file.write(np.stack([getattr(batch, name) for batch in batches]).astype("<i8").tobytes())
-    job = {
-        "schema": 1,
-        "session": folder.name,
-        "program": str(program),
-        "data": data_beside(program),
-        "method": "forward",
+    job: dict[str, Any] = {
         "inputs": _inputs(batches, settings, first_step),
-        "outputs": {"losses": 0},
-        "warm_up": {"min_steps": 0, "max_steps": 0, "max_seconds": 60.0, "tolerance": 0.04},
         "steps": steps,
         "threads": threads,
         "state_out": "state.safetensors",
     }
     if shorter:
         job["shorter"] = [str(each) for each in shorter]
+    events = _run(runner, program, batches, job, folder, state_in)
+    losses = _losses(events)
+    return RunnerTraining(
+        losses=losses.reshape(steps, *workload.training_method.loss_shape(workload.q)),
+        state=load_file(folder / "state.safetensors"),
+        state_file=folder / "state.safetensors",
+        peak_kib=next(event["hwm_kib"] for event in events if event["event"] == "footer"),
+        lengths=[event["length"] for event in events if event["event"] == "step" and "length" in event],
+    )
+
+
+def evaluate_in_runner(
+    runner: Path, program: Path, workload: Workload, batches: Sequence[Batch], folder: Path, state_in: Path | None
+) -> FloatArray:
+    """Losses [batches, candidates, b] of what a state holds, or without one of what the data file has."""
+    inputs = _inputs(batches, Settings(0.0, 0.0))[: len(workload.training_method.inputs)]
+    events = _run(runner, program, batches, {"inputs": inputs, "steps": len(batches), "threads": 1}, folder, state_in)
+    return _losses(events).reshape(len(batches), workload.candidates, workload.b)
+
+
+def _run(
+    runner: Path, program: Path, batches: Sequence[Batch], job: dict[str, Any], folder: Path, state_in: Path | None
+) -> list[dict[str, Any]]:
+    """Runs a session of the runner in a folder of its own; returns its events."""
+    folder.mkdir(parents=True)
+    with (folder / "inputs.bin").open("wb") as file:
+        for name in ("tokens", "first", "labels"):
+            file.write(np.stack([getattr(batch, name) for batch in batches]).astype("<i8").tobytes())
+    job |= {
+        "schema": 1,
+        "session": folder.name,
+        "program": str(program),
+        "data": data_beside(program),
+        "method": "forward",
+        "outputs": {"losses": 0},
+        "warm_up": {"min_steps": 0, "max_steps": 0, "max_seconds": 60.0, "tolerance": 0.04},
+    }
     if state_in is not None:
         job["state_in"] = str(state_in)
     (folder / "job.json").write_text(json.dumps(job))
@@ -118,14 +144,12 @@ def train_in_runner(
     )
     events = [json.loads(line) for line in ended.stdout.splitlines()]
     assert ended.returncode == 0, [event for event in events if event["event"] == "footer"]
+    return events
+
+
+def _losses(events: Sequence[dict[str, Any]]) -> FloatArray:
     losses = [[float(loss) for loss in event["losses"]] for event in events if event["event"] == "step"]
-    return RunnerTraining(
-        losses=np.array(losses, dtype=np.float32).reshape(steps, *workload.training_method.loss_shape(workload.q)),
-        state=load_file(folder / "state.safetensors"),
-        state_file=folder / "state.safetensors",
-        peak_kib=next(event["hwm_kib"] for event in events if event["event"] == "footer"),
-        lengths=[event["length"] for event in events if event["event"] == "step" and "length" in event],
-    )
+    return np.array(losses, dtype=np.float32)
 
 
 def data_beside(program: Path) -> list[str]:

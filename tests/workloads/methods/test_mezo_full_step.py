@@ -173,11 +173,12 @@ def test_noise_of_the_stock_runtime_is_refused() -> None:
         Workload("tiny", "fp32", q=1, method="mezo-full", noise="stock")
 
 
-def test_a_training_that_needs_an_adapter_is_refused_by_name() -> None:
+def test_an_adapter_to_start_a_training_from_is_refused_by_name() -> None:
     plan = Plan(devices=("local",), model="tiny", quants=("fp32",), method="mezo-full", q=1)
-    with pytest.raises(UserError, match="mezo-full trains the model's own weights and has none: measure"):
-        TrainingPlan(plan)
-    assert TrainingPlan(replace(plan, method="mezo-lora-fa")).plan.q == 1
+    with pytest.raises(UserError, match="mezo-full trains the model's own weights and has none: leave --adapter out"):
+        TrainingPlan(plan, adapter="folder")
+    assert TrainingPlan(plan).plan.q == 1
+    assert TrainingPlan(replace(plan, method="mezo-lora-fa"), adapter="folder").plan.q == 1
 
 
 def test_what_is_said_of_adapters_makes_no_other_program() -> None:

@@ -173,10 +173,11 @@ def test_more_queries_other_loops_and_the_stock_runtime_are_refused() -> None:
         Workload("tiny", "int8", q=1, method="qzo", noise="stock")
 
 
-def test_a_training_that_needs_an_adapter_is_refused_by_name() -> None:
+def test_an_adapter_to_start_a_training_from_is_refused_by_name() -> None:
     plan = Plan(devices=("local",), model="tiny", quants=("int8",), method="qzo", q=1)
-    with pytest.raises(UserError, match="qzo trains the scales of the model's quantized weights and has none: measure"):
-        TrainingPlan(plan)
+    with pytest.raises(UserError, match="qzo trains the scales of the model's quantized weights and has none: leave"):
+        TrainingPlan(plan, adapter="folder")
+    assert TrainingPlan(plan).plan.q == 1
 
 
 def test_it_costs_two_passes_and_has_rates_of_its_own_and_no_rank() -> None:
