@@ -16,7 +16,7 @@ from foundation.text import printable
 from foundation.unavailable import is_number
 from workloads.models.config import LlamaConfig
 from workloads.models.families import Family, family_of, form_of, plain_theta
-from workloads.models.tokenizer import load_tokenizer_json
+from workloads.models.foreign_tokenizer import load_tokenizer_json
 from workloads.models.weights import (
     Digest,
     LazyTensors,
