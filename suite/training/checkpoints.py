@@ -5,8 +5,10 @@ Adapters go out as PEFT folders, and come in from there as the start of a traini
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from safetensors.numpy import load_file, save
 
 from foundation.atomic import write_atomic
 from foundation.errors import UserError
+from foundation.foreign_files import DAMAGED, open_regular
 from reports.model.training import Training
 from suite.errors import StoreError
 from suite.home import Home
@@ -23,13 +26,14 @@ from suite.training.plan import TrainingPlan
 from workloads.export.peft_folder import read_peft_folder, write_peft_folder
 from workloads.method import Method
 from workloads.scheduled.schedules import updated
-from workloads.workload import Workload
+from workloads.workload import Workload, adapter_values, layout_of
 
 Float32Array = NDArray[np.float32]
 
 _KEPT = 2
 """The newest checkpoints that stay: the store may not know of the last one yet."""
 _START = "start.safetensors"
+_MOST_STATE_BYTES = 8 << 30
 
 
 @dataclass(frozen=True)
@@ -56,15 +60,36 @@ class Checkpoints:
             path.unlink(missing_ok=True)
 
 
-def adapter_of(checkpoint: Checkpoint, method: Method, lr: float) -> Float32Array:
-    """Returns the adapter float32 [n] that a state stands for, with the pending update applied at rate `lr`.
+def adapter_of(checkpoint: Checkpoint, method: Method, lr: float, values: int, q: int) -> Float32Array:
+    """Returns the adapter float32 [values] that a state stands for, with the pending update applied at rate `lr`.
 
-    Raises UserError if the file can't be read.
+    Raises UserError if the file can't be read, or is not a state of that size and at most `q` queries.
     """
+    path = checkpoint.path
     try:
-        return updated(load_file(checkpoint.path), method, lr)
-    except (OSError, SafetensorError, KeyError) as error:
-        raise UserError(f"the checkpoint {checkpoint.path} can't be read ({error}): start a new training.") from error
+        with open_regular(path, what="a training's state", limit_bytes=_MOST_STATE_BYTES):
+            state = load_file(path)
+        _require_state(state, values, q)
+        return updated(state, method, lr)
+    except (OSError, SafetensorError, *DAMAGED) as error:
+        raise UserError(f"the checkpoint {path} can't be read ({error}): start a new training.") from error
+
+
+def _require_state(state: Mapping[str, NDArray[Any]], values: int, q: int) -> None:
+    """Raises ValueError unless these are the tensors of a training of that size."""
+    if "adapter" not in state:
+        raise ValueError("it has no adapter")
+    for name, array in state.items():
+        expected: tuple[type, tuple[int, ...]] = (np.float32, (values,))
+        if name == "pending_key":
+            expected = np.int64, (2,)
+        elif name == "projected_gradient":
+            expected = np.float32, (min(array.size, q),)
+        if (array.dtype, array.shape) != expected:
+            kind, shape = expected
+            raise ValueError(f"{name} is {array.dtype} {list(array.shape)} instead of {kind.__name__} {list(shape)}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} has values that are not finite")
 
 
 def write_state(adapter: Float32Array, path: Path) -> None:
@@ -95,7 +120,8 @@ def write_adapter(training: Training, home: Home, folder: Path) -> None:
         raise UserError(f"the state {path} of step {training.steps} is gone: train again.")
     lr = plan.plan.training(workload.setting).lr
     last = Checkpoint(training.steps, path)
-    adapter = adapter_of(last, workload.training_method, plan.rate_after(lr, training.steps))
+    values = adapter_values(layout_of(workload, plan.plan.config))
+    adapter = adapter_of(last, workload.training_method, plan.rate_after(lr, training.steps), values, workload.q)
     try:
         write_peft_folder(workload, plan.plan.config, adapter, workload.model, folder)
     except OSError as error:

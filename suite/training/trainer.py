@@ -265,8 +265,8 @@ def _evaluate(course: Course, ground: Ground, at: Checkpoint | None, step: int) 
     held_out, prepared = course.material.held_out, course.evaluation
     values = course.steps.artifact.document["adapter_values"]
     rate = course.plan.rate_after(course.steps.training.lr, step)
-    method = course.steps.workload.training_method
-    adapter = np.zeros(values, np.float32) if at is None else adapter_of(at, method, rate)
+    method, q = course.steps.workload.training_method, course.steps.workload.q
+    adapter = np.zeros(values, np.float32) if at is None else adapter_of(at, method, rate, values, q)
     inputs = {"tokens": held_out.tokens, "first": held_out.first, "labels": held_out.labels, "adapter": adapter[None]}
     count = len(held_out.tokens)
     job = Job(
