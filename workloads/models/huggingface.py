@@ -41,6 +41,9 @@ DTYPES = ("F32", "F16", "BF16")
 MOST_LAYERS = 10_000
 """More are a slip."""
 
+LONGEST_NAME = 200
+"""Of a shard; file systems take 255 bytes."""
+
 ROWS_AT_A_TIME = 4096
 """Of the tables that are compared."""
 
@@ -178,7 +181,7 @@ def _shard_of_each_tensor(folder: Path) -> dict[str, Path]:
     if not isinstance(entries, dict) or not entries:
         raise UserError(f"{index_path} has no weight_map: copy the folder again.")
     for tensor, shard in entries.items():
-        if not isinstance(shard, str) or Path(shard).name != shard:
+        if not isinstance(shard, str) or Path(shard).name != shard or len(shard) > LONGEST_NAME:
             raise UserError(
                 f"{index_path} places {tensor} in {str(shard)[:80]!r}, which is not a file name of the folder."
             )

@@ -66,10 +66,11 @@ def test_missing_shard_is_named(folder: Path, original: ModelWeights) -> None:
         load_folder("small", folder)
 
 
-def test_shard_outside_the_folder_is_refused(folder: Path, original: ModelWeights) -> None:
+@pytest.mark.parametrize("name", ["../elsewhere.safetensors", "a" * 5000])
+def test_shard_outside_the_folder_is_refused(folder: Path, original: ModelWeights, name: str) -> None:
     shard(folder, original)
     index = folder / "model.safetensors.index.json"
-    rewrite(index, weight_map={"model.norm.weight": "../elsewhere.safetensors"})
+    rewrite(index, weight_map={"model.norm.weight": name})
     with pytest.raises(UserError, match="not a file name of the folder"):
         load_folder("small", folder)
 
