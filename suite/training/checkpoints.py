@@ -79,15 +79,14 @@ def _require_state(state: Mapping[str, NDArray[Any]], values: int, q: int) -> No
     """Raises ValueError unless these are the tensors of a training of that size."""
     if "adapter" not in state:
         raise ValueError("it has no adapter")
+    of_key, of_gradient = (np.dtype(np.int64), (2,)), (np.dtype(np.float32), (q,))
     for name, array in state.items():
-        expected: tuple[type, tuple[int, ...]] = (np.float32, (values,))
-        if name == "pending_key":
-            expected = np.int64, (2,)
-        elif name == "projected_gradient":
-            expected = np.float32, (min(array.size, q),)
-        if (array.dtype, array.shape) != expected:
-            kind, shape = expected
-            raise ValueError(f"{name} is {array.dtype} {list(array.shape)} instead of {kind.__name__} {list(shape)}")
+        kind, shape = {"pending_key": of_key, "projected_gradient": of_gradient}.get(
+            name, (np.dtype(np.float32), (values,))
+        )
+        fits = array.shape == shape or (name == "projected_gradient" and array.ndim == 1 and array.size <= q)
+        if array.dtype != kind or not fits:
+            raise ValueError(f"{name} is {array.dtype} {list(array.shape)} instead of {kind} {list(shape)}")
         if not np.isfinite(array).all():
             raise ValueError(f"{name} has values that are not finite")
 

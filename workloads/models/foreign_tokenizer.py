@@ -113,7 +113,7 @@ class TokenizerProcess:
         with contextlib.suppress(OSError):  # the reason is in the answer, or in how the process ended
             self._orders.write(order)
             self._orders.flush()
-        parts = []
+        parts: list[Any] = []
         while True:
             line = self._answers.readline()
             answer = json.loads(line) if line.endswith(b"\n") else {"error": _reason(self._process.wait())}

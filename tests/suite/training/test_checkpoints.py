@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,6 +74,6 @@ def test_the_two_newest_states_stay(tmp_path: Path) -> None:
 def test_a_state_of_another_form_is_refused_before_it_is_used(
     change: dict[str, np.ndarray], reason: str, tmp_path: Path
 ) -> None:
-    tensors = {"projected_gradient": GRADIENTS, "pending_key": KEY} | change
+    tensors: dict[str, Any] = {"projected_gradient": GRADIENTS, "pending_key": KEY} | change
     with pytest.raises(UserError, match=reason):
         adapter_of(state(tmp_path, **tensors), METHOD_TABLE["prge"], 0.25, ADAPTER.size, 3)
