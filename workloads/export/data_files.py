@@ -29,6 +29,8 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 
 Catalog = Mapping[str, Mapping[str, Any]]
 """The place of each constant in a file, as JSON values, by its name."""
+_PLACE = {"key", "sha256", "dtype", "shape", "offset"}
+"""Of a constant (StoredConstant in flat_tensor.py, which takes torch)."""
 
 
 @dataclass(frozen=True)
@@ -93,15 +95,12 @@ class DataCache:
                 return self._written(folder, name, recipe_hash, write)
 
     def _present(self, recipe_hash: str) -> Iterator[tuple[DataFile, Catalog]]:
-        from workloads.lowering.flat_tensor import StoredConstant  # takes torch, which only exports need
-
         for path in self.root.glob(f"*/{_catalog_name(recipe_hash)}"):
             try:
                 document = json.loads(path.read_bytes())
                 file, constants = self.of_entry(document["file"]), document["constants"]
-                for constant in constants.values():
-                    StoredConstant.from_document(constant)
-                right = document["schema"] == _SCHEMA and file.folder == path.parent
+                whole = all(one.keys() == _PLACE and isinstance(one["shape"], list) for one in constants.values())
+                right = whole and document["schema"] == _SCHEMA and file.folder == path.parent
             except DAMAGED:
                 right = False
             if right and self.keeps(file):
