@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import uuid
@@ -13,7 +14,13 @@ from typing import BinaryIO, TextIO
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file that replaces `path` at the end of the block, or leaves nothing behind if the block raises."""
+    """Opens a file that replaces `path` at the end of the block, or leaves nothing behind if the block raises.
+
+    Raises OSError, also if `path` is there and not a regular file: as root, the name of a device would become a file's.
+    """
+    if path.exists() and not path.is_file():
+        reason = errno.EISDIR if path.is_dir() else errno.EEXIST
+        raise OSError(reason, os.strerror(reason) if path.is_dir() else "not a regular file", str(path))
     temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with temporary.open("xb") as stream:

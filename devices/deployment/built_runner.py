@@ -82,5 +82,5 @@ def read_built(folder: Path) -> BuiltRunner | None:
         launch = tuple(str(argument) for argument in manifest["launch"])
         whole = all(hashlib.sha256(file.source.read_bytes()).hexdigest() == file.sha256 for file in files)
         return BuiltRunner(folder, folder.name, str(manifest["machine"]), files, launch) if whole else None
-    except (FileNotFoundError, *DAMAGED):
+    except (OSError, *DAMAGED):  # a damaged name of a file may be none that the system takes
         return None

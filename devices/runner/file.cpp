@@ -14,7 +14,7 @@ namespace {
 [[noreturn]] void fail(const std::string& path, const std::string& why) { throw FileError(path + ": " + why + "."); }
 
 int open_or_fail(const std::string& path, int flags) {
-  const int fd = ::open(path.c_str(), flags | O_CLOEXEC, 0644);
+  const int fd = ::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK, 0644);  // a pipe's other end may never come
   if (fd < 0) fail(path, std::strerror(errno));
   return fd;
 }
@@ -58,7 +58,13 @@ std::string read_file(const std::string& path, size_t limit) {
 }
 
 ReplacedFile::ReplacedFile(const std::string& path)
-    : path_(path), file_(open_or_fail(path + ".tmp", O_WRONLY | O_CREAT | O_TRUNC), path + ".tmp") {}
+    : path_(path), file_(open_or_fail(path + ".tmp", O_WRONLY | O_CREAT | O_TRUNC), path + ".tmp") {
+  struct stat there;
+  const bool replaceable = ::stat(path.c_str(), &there) != 0 || S_ISREG(there.st_mode);
+  if (replaceable) return;
+  ::unlink(file_.path().c_str());
+  fail(path, "not a regular file, so it is not replaced");  // a device's name would become that of a file
+}
 
 ReplacedFile::~ReplacedFile() {
   if (!committed_) ::unlink(file_.path().c_str());

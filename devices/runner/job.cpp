@@ -13,6 +13,7 @@ namespace {
 
 constexpr size_t kMaxJobBytes = 4 << 20;
 constexpr int64_t kMaxCount = 1'000'000'000'000;
+constexpr size_t kMaxItems = 256;  // inputs, files, sensors, each of which may be a process
 constexpr int64_t kMaxInputBytes = int64_t{1} << 32;
 
 [[noreturn]] void refuse(const std::string& reason) { throw Failure(Stage::job, reason); }
@@ -60,6 +61,15 @@ class Members {
     const Json& value = required(key);
     if (value.kind() != Json::Kind::array) refuse(at(key) + " must be a list.");
     return value.items();
+  }
+
+  const std::vector<Json>& short_list(const char* key) {
+    const std::vector<Json>& items = list(key);
+    if (items.size() > kMaxItems) {
+      refuse(at(key) + " has " + std::to_string(items.size()) + " items, " + std::to_string(kMaxItems) +
+             " is the limit.");
+    }
+    return items;
   }
 
   void done() const {
@@ -233,7 +243,7 @@ SensorSpec read_sensor(const Json& json, const std::string& where, const Place& 
 std::vector<std::string> read_paths(Members& members, const char* key, const Place& place) {
   std::vector<std::string> paths;
   if (members.optional(key) == nullptr) return paths;
-  for (const Json& path : members.list(key)) {
+  for (const Json& path : members.short_list(key)) {
     const bool usable = path.kind() == Json::Kind::string && !path.string().empty() &&
                         path.string().find('\0') == std::string::npos;
     if (!usable) refuse(members.at(key) + " must be a list of files.");
@@ -282,7 +292,7 @@ Job read_job(const std::string& path) {
   job.data = read_paths(members, "data", place);
   job.shorter = read_paths(members, "shorter", place);
   job.method = members.text("method");
-  for (const Json& input : members.list("inputs")) {
+  for (const Json& input : members.short_list("inputs")) {
     job.inputs.push_back(read_input(input, "job.inputs[" + std::to_string(job.inputs.size()) + "]", place));
   }
   Members outputs(members.required("outputs"), "job.outputs");
@@ -295,7 +305,7 @@ Job read_job(const std::string& path) {
   job.threads = static_cast<uint32_t>(members.integer("threads", 1, 1024));
   job.cpus = read_cpus(members);
   if (members.optional("sensors") != nullptr) {
-    for (const Json& sensor : members.list("sensors")) {
+    for (const Json& sensor : members.short_list("sensors")) {
       job.sensors.push_back(read_sensor(sensor, "job.sensors[" + std::to_string(job.sensors.size()) + "]", place));
     }
   }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <unordered_set>
 
 namespace runner {
 namespace {
@@ -115,10 +116,11 @@ class JsonParser {
       ++at_;
       return;
     }
+    std::unordered_set<std::string> keys;
     while (true) {
       skip_space();
       std::string key = parse_string();
-      if (value.find(key) != nullptr) fail("key \"" + key + "\" occurs twice");
+      if (!keys.insert(key).second) fail("key \"" + key + "\" occurs twice");
       skip_space();
       expect(':');
       value.members_.emplace_back(std::move(key), parse_value(depth + 1));

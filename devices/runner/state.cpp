@@ -37,8 +37,8 @@ struct Range {
   uint64_t end;
 };
 
-// Where the file keeps the values of `tensor`, whose entry must describe exactly it.
-Range range_of(const Json& entry, const std::string& name, const executorch::aten::Tensor& tensor) {
+// Where the file keeps the values of `tensor`, whose entry must describe exactly it, among `bytes` of values.
+Range range_of(const Json& entry, const std::string& name, const executorch::aten::Tensor& tensor, uint64_t bytes) {
   const Json* dtype = entry.find("dtype");
   const Json* shape = entry.find("shape");
   const Json* offsets = entry.find("data_offsets");
@@ -57,6 +57,9 @@ Range range_of(const Json& entry, const std::string& name, const executorch::ate
   }
   const auto begin = static_cast<uint64_t>(*offsets->items()[0].integer());
   const auto end = static_cast<uint64_t>(*offsets->items()[1].integer());
+  if (begin > end || end > bytes) {  // a negative one is larger than any file
+    refuse("The state file's entry " + name + " lies outside of its " + std::to_string(bytes) + " bytes of values.");
+  }
   if (!same || end - begin != tensor.nbytes()) {
     refuse("The state file has " + name + " as " + dtype->string() + " [" + found + "], the program as " +
            described(wanted, tensor.sizes()) + ".");
@@ -71,7 +74,9 @@ void restore(const File& file, TrainingProgram& program) {
     refuse(file.path() + " is not a state file: its header would have " + std::to_string(length) + " bytes.");
   std::string text(length, '\0');
   file.read_at(sizeof length, text.data(), text.size());
+  const uint64_t start = sizeof length + length;
   const Json header = Json::parse(text);
+  if (header.kind() != Json::Kind::object) refuse(file.path() + " is not a state file: its header is not an object.");
   auto buffers = program.state();
   for (const auto& [name, entry] : header.members()) {
     if (name == "__metadata__") continue;
@@ -79,8 +84,8 @@ void restore(const File& file, TrainingProgram& program) {
     for (auto& buffer : buffers) {
       if (buffer.name != name) continue;
       known = true;
-      const Range range = range_of(entry, name, buffer.tensor);
-      file.read_at(sizeof length + length + range.begin, buffer.tensor.mutable_data_ptr(), range.end - range.begin);
+      const Range range = range_of(entry, name, buffer.tensor, file.size() - start);
+      file.read_at(start + range.begin, buffer.tensor.mutable_data_ptr(), range.end - range.begin);
     }
     if (!known) refuse("The state file has a tensor " + name + ", the program has no such buffer.");
   }

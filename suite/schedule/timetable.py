@@ -153,11 +153,11 @@ def read_record(home: Home) -> Started | None:
     try:
         known = json.loads(_place(home).read_text())
         started, ended = datetime.fromisoformat(known["started"]), known["ended"]
+        code, log = known["exit_code"], known["log"]
+        if not (isinstance(code, int | None) and isinstance(log, str | None)):
+            return None
         return Started(
-            started.astimezone(),
-            None if ended is None else datetime.fromisoformat(ended).astimezone(),
-            known["exit_code"],
-            known["log"],
+            started.astimezone(), None if ended is None else datetime.fromisoformat(ended).astimezone(), code, log
         )
     except (OSError, *DAMAGED):
         return None

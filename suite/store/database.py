@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, MetaData, Table, insert, inspect, literal, null, select, text, update
-from sqlalchemy.exc import DBAPIError
 
 from foundation.unavailable import unavailable
 from reports.model.measurement import Measurement
@@ -25,6 +24,7 @@ from suite.home import Home, alone, in_use
 from suite.store import schema
 from suite.store.dialect import (
     BUSY_TIMEOUT_S,
+    UNREADABLE,
     WRITES,
     DamagedJson,
     OpenFile,
@@ -363,7 +363,7 @@ class Database:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (DBAPIError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             explained = explain(error, self.path)
             if explained is None:
                 raise

@@ -35,7 +35,7 @@ from sqlalchemy import (
     insert,
     select,
 )
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, MultipleResultsFound, NoResultFound
 from sqlalchemy.pool import QueuePool
 
 from foundation.errors import listed
@@ -317,11 +317,17 @@ _DAMAGE = (
 """How SQLite's messages begin that only a damaged file brings about."""
 
 
-def explain(error: DBAPIError | UnicodeDecodeError, path: Path) -> StoreError | None:
-    """Explains a database error to the user in one sentence, None for one that is our mistake."""
+UNREADABLE = (DBAPIError, UnicodeDecodeError, NoResultFound, MultipleResultsFound)
+"""What a damaged database raises; the last two where its index and its table differ."""
+
+
+def explain(error: Exception, path: Path) -> StoreError | None:
+    """Explains one of UNREADABLE to the user in one sentence, None for one that is our mistake."""
+    if isinstance(error, NoResultFound | MultipleResultsFound):
+        return DamagedStore(f"the store {path} is damaged (a row that it names is not there once): {_restoring()}")
     if isinstance(error, UnicodeDecodeError):  # SQLite quotes what it can't read, which Python can't read either
         return DamagedStore(f"the store {path} is damaged (its schema is not UTF-8): {_restoring()}")
-    original: Any = error.orig
+    original: Any = getattr(error, "orig", error)
     name = getattr(original, "sqlite_errorname", None)
     words = str(original)
     if words.startswith(_DAMAGE):

@@ -6,8 +6,10 @@ Adapters go out as PEFT folders, and come in from there as the start of a traini
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from foundation.errors import UserError
+from foundation.foreign_files import DAMAGED, open_regular
 from reports.model.training import Training
 from suite.home import Home
 from suite.measuring.job import write_state
@@ -23,7 +26,7 @@ from suite.training.plan import TrainingPlan
 from workloads.export.peft_folder import read_peft_folder, write_peft_folder
 from workloads.method import TRAINED_WITHOUT_ADAPTERS, Method
 from workloads.scheduled.schedules import updated
-from workloads.workload import Workload
+from workloads.workload import Workload, adapter_values, layout_of
 
 Float32Array = NDArray[np.float32]
 
@@ -32,6 +35,7 @@ _KEPT = 2
 STATES_ON_DEVICE = 2
 """What a process there starts from, and what it leaves."""
 _START = "start.safetensors"
+_MOST_STATE_BYTES = 8 << 30
 
 
 @dataclass(frozen=True)
@@ -69,15 +73,35 @@ class Checkpoints:
             path.unlink(missing_ok=True)
 
 
-def adapter_of(checkpoint: Checkpoint, method: Method, lr: float) -> Float32Array:
-    """Returns the adapter float32 [n] that a state stands for, with the pending update applied at rate `lr`.
+def adapter_of(checkpoint: Checkpoint, method: Method, lr: float, values: int, q: int) -> Float32Array:
+    """Returns the adapter float32 [values] that a state stands for, with the pending update applied at rate `lr`.
 
-    Raises UserError if the file can't be read.
+    Raises UserError if the file can't be read, or is not a state of that size and at most `q` queries.
     """
+    path = checkpoint.path
     try:
-        return updated(load_file(checkpoint.path), method, lr)
-    except (OSError, SafetensorError, KeyError) as error:
-        raise UserError(f"the checkpoint {checkpoint.path} can't be read ({error}): start a new training.") from error
+        with open_regular(path, what="a training's state", limit_bytes=_MOST_STATE_BYTES):
+            state = load_file(path)
+        _require_state(state, values, q)
+        return updated(state, method, lr)
+    except (OSError, SafetensorError, *DAMAGED) as error:
+        raise UserError(f"the checkpoint {path} can't be read ({error}): start a new training.") from error
+
+
+def _require_state(state: Mapping[str, NDArray[Any]], values: int, q: int) -> None:
+    """Raises ValueError unless these are the tensors of a training of that size."""
+    if "adapter" not in state:
+        raise ValueError("it has no adapter")
+    of_key, of_gradient = (np.dtype(np.int64), (2,)), (np.dtype(np.float32), (q,))
+    for name, array in state.items():
+        kind, shape = {"pending_key": of_key, "projected_gradient": of_gradient}.get(
+            name, (np.dtype(np.float32), (values,))
+        )
+        fits = array.shape == shape or (name == "projected_gradient" and array.ndim == 1 and array.size <= q)
+        if array.dtype != kind or not fits:
+            raise ValueError(f"{name} is {array.dtype} {list(array.shape)} instead of {kind} {list(shape)}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} has values that are not finite")
 
 
 def write_adapter(training: Training, home: Home, folder: Path) -> None:
@@ -99,7 +123,8 @@ def write_adapter(training: Training, home: Home, folder: Path) -> None:
         )
     lr = plan.plan.training(workload.setting).lr
     last = Checkpoint(training.steps, path)
-    adapter = adapter_of(last, workload.training_method, plan.rate_after(lr, training.steps))
+    values = adapter_values(layout_of(workload, plan.plan.config))
+    adapter = adapter_of(last, workload.training_method, plan.rate_after(lr, training.steps), values, workload.q)
     try:
         write_peft_folder(workload, plan.plan.config, adapter, workload.model, folder)
     except OSError as error:

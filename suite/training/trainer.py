@@ -289,7 +289,8 @@ def _evaluation_job(course: Course, ground: Ground, at: Checkpoint | None, step:
     if not method.trains_weights:
         values = course.steps.artifact.document["adapter_values"]
         rate = course.plan.rate_after(course.steps.training.lr, step)
-        adapter = np.zeros(values, np.float32) if at is None else adapter_of(at, method, rate)
+        q = course.steps.workload.q
+        adapter = np.zeros(values, np.float32) if at is None else adapter_of(at, method, rate, values, q)
         inputs["adapter"] = adapter[None]
     count = len(held_out.tokens)
     return Job(

@@ -19,13 +19,14 @@ from pathlib import Path
 
 import torch
 
+from tests.campaign import runner_files
 from tests.campaign.damage import damage
 from tests.campaign.inputs import FORMATS, warm_up
 from tests.campaign.kills import Bench, fill_disk, kill, limit_files, make_bench
 from tests.campaign.limits import NotHere, Outcome
 from tests.campaign.requests import ask
 
-_KINDS_OF_RUNS = ("kill", "full disk", "limited files")
+_KINDS_OF_RUNS = (*runner_files.FILES, "kill", "full disk", "limited files")
 
 
 @dataclass
@@ -71,6 +72,7 @@ def trials(folder: Path, names: list[str], home: Path | None) -> dict[str, Trial
     found["request to serve"] = lambda seed: ask(seed, folder / "site")
     if any(name in names for name in _KINDS_OF_RUNS):
         bench: Bench = make_bench(folder / "bench", home)
+        found |= runner_files.trials(bench.home, folder / "jobs")
         found["kill"] = lambda seed: kill(bench, seed)
         found["full disk"] = lambda seed: fill_disk(bench, seed)
         found["limited files"] = lambda seed: limit_files(bench, seed)

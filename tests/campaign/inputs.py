@@ -19,11 +19,11 @@ import pyarrow.parquet
 from devices.deployment.built_runner import MANIFEST, kept_builds, read_built
 from devices.processes import parse_record
 from devices.transports.hold import busy, this_process
-from foundation.errors import UserError
 from suite.cli.main import cli, run_command
 from suite.exchange.dump import export_documents
 from suite.planning.plan import Plan
 from suite.preparing.preparation import load_inputs
+from tests.campaign import own_files
 from tests.support.suite.stored_run import begin, finish
 from tests.support.workloads.gguf_files import add_shape, add_tokenizer, gguf_name, permuted
 from tests.support.workloads.gguf_files import finish as write_gguf
@@ -163,12 +163,7 @@ def _adapter(name: str) -> Callable[[Path], Path]:
 
 
 def _read_adapter(path: Path) -> int:
-    try:
-        read_peft_folder(_WORKLOAD, load_model("tiny").config, path.parent)
-    except UserError as error:
-        print(f"suite: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return own_files.sentence_of(lambda: read_peft_folder(_WORKLOAD, load_model("tiny").config, path.parent))
 
 
 def _home(folder: Path) -> Path:
@@ -271,6 +266,14 @@ FORMATS: dict[str, Format] = {
     "adapter_model.safetensors": Format(_adapter("adapter_model.safetensors"), _read_adapter),
     "imported document": Format(_exported, _command("data", "import", "FILE", "--from", "bonn")),
     "artifact.json": Format(_artifact, _read_artifact, STORE),
+    "program in the cache": Format(own_files.program_document, own_files.find_program),
+    "catalog of a data file": Format(own_files.catalog, own_files.read_catalog),
+    "state of a training": Format(own_files.trained, own_files.export_adapter),
+    "store with a training": Format(own_files.trained_store, _first_failure(*own_files.TRAINING_COMMANDS), STORE),
+    "output of the runner": Format(own_files.output, own_files.read_output),
+    "uses on a device": Format(own_files.device_record("cache.json"), own_files.read_device),
+    "manifest on a device": Format(own_files.device_record(".deployed.json"), own_files.read_device),
+    "record of a night": Format(own_files.night_record, own_files.read_night),
     "manifest of a runner": Format(_runner_manifest, _read_manifest),
     "note of a hold": Format(_held, _read_held),
     "store": Format(_home, _first_failure(*_STORE_COMMANDS), STORE),

@@ -16,7 +16,10 @@ from tests.campaign.limits import Ended, NotHere, Outcome, attempt, fault_of
 from tests.campaign.mutations import mutate
 from tests.campaign.requests import ask
 
-_FEW = {"store": 1, "store, rebuilt": 2, "journal": 3, "imported document": 3}
+_FEW = {
+    "store": 1, "store, rebuilt": 2, "store with a training": 1, "state of a training": 3, "journal": 3,
+    "imported document": 3,
+}  # fmt: skip
 _SEEDS = 5
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from foundation import pip
-from foundation.atomic import replacing_text
+from foundation.atomic import replacing_text, write_atomic
 from foundation.errors import listed, unknown_name
 from foundation.pip import PipError, download_wheel
 from foundation.text import did_you_mean, last_line, nearest_names, printable
@@ -63,3 +64,15 @@ def test_a_pip_that_does_not_end_is_given_up(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(pip, "_TIMEOUT_S", 0.2)
     with pytest.raises(PipError, match=r"pip did not download nothing==1 within 0.2 s"):
         download_wheel("nothing==1", tmp_path)
+
+
+def test_what_is_not_a_file_is_never_replaced_by_one(tmp_path: Path) -> None:
+    """As root, the name of a device would become that of a file."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="not a regular file"):
+        write_atomic(pipe, b"text")
+    with pytest.raises(IsADirectoryError):
+        write_atomic(tmp_path, b"text")
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+    assert pipe.is_fifo()

@@ -100,7 +100,7 @@ class ArtifactCache:
             return None
         try:
             artifact = self._read(name)
-            right = artifact.document["schema"] == SCHEMA
+            right = artifact.document["schema"] == SCHEMA and artifact.hash == name
             if right and is_intact(artifact.program, artifact.program_sha256, artifact.program_bytes):
                 return artifact if self._has_data(artifact, workload, on_damage) else None
         except (FileNotFoundError, *DAMAGED):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,9 +25,12 @@ FOLDER = "weights"
 """Of all data files, in the artifact cache and on devices."""
 
 _SCHEMA = 1
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 Catalog = Mapping[str, Mapping[str, Any]]
 """The place of each constant in a file, as JSON values, by its name."""
+_PLACE = {"key", "sha256", "dtype", "shape", "offset"}
+"""Of a constant (StoredConstant in flat_tensor.py, which takes torch)."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,14 @@ class DataCache:
         self.root = root
 
     def of_entry(self, entry: Mapping[str, Any]) -> DataFile:
-        """Returns the data file of an entry in artifact.json, whether it exists or not."""
-        sha256 = str(entry["sha256"])
-        return DataFile(self.root / sha256[:32], str(entry["name"]), sha256, int(entry["bytes"]))
+        """Returns the data file of an entry in artifact.json, whether it exists or not.
+
+        Raises ValueError for what is none, as the folder of a damaged file is removed.
+        """
+        name, sha256 = str(entry["name"]), str(entry["sha256"])
+        if name not in (WEIGHTS, ADAPTERS) or _SHA256.fullmatch(sha256) is None:
+            raise ValueError(f"{name!r} with the hash {sha256!r} is not a data file")
+        return DataFile(self.root / sha256[:32], name, sha256, int(entry["bytes"]))
 
     def keeps(self, file: DataFile) -> bool:
         """Returns whether a data file is there and intact; a damaged one is removed. Raises OSError."""
@@ -90,7 +99,8 @@ class DataCache:
             try:
                 document = json.loads(path.read_bytes())
                 file, constants = self.of_entry(document["file"]), document["constants"]
-                right = document["schema"] == _SCHEMA and file.folder == path.parent
+                whole = all(one.keys() == _PLACE and isinstance(one["shape"], list) for one in constants.values())
+                right = whole and document["schema"] == _SCHEMA and file.folder == path.parent
             except DAMAGED:
                 right = False
             if right and self.keeps(file):

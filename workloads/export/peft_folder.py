@@ -177,4 +177,7 @@ def _tensor(tensors: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, in
     if found is None or found.shape != shape:
         has = "is missing" if found is None else f"is {list(found.shape)}"
         raise UserError(f"{folder}: {name} {has}, but it must be {list(shape)}: choose the model that it belongs to.")
-    return found.astype(np.float32)
+    values: Float32Array = found.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise UserError(f"{folder}: {name} has values that are not finite: give an adapter that was trained well.")
+    return values

@@ -14,7 +14,7 @@ from workloads.models.gguf_header import GgufHeader
 from workloads.models.tokenizer import (
     BYTE_LEVEL_CUTS,
     CUTS_WITH_BOS,
-    Tokenizer,
+    LibraryTokenizer,
     byte_level_bpe,
     mark_special,
     padding_id,
@@ -97,7 +97,7 @@ TOKENIZER_UNDERSTOOD = re.compile(
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
 
 
-def read_tokenizer(metadata: Metadata) -> Tokenizer:
+def read_tokenizer(metadata: Metadata) -> LibraryTokenizer:
     """Returns the tokenizer of a GGUF file: byte-level BPE (`gpt2`) or SentencePiece's scored BPE (`llama`).
 
     Raises `UserError` for other families and for lists that do not fit together.
@@ -129,13 +129,13 @@ def read_tokenizer(metadata: Metadata) -> Tokenizer:
     bos, eos, pad = (_token_id(metadata, kind, len(tokens)) for kind in ("bos", "eos", "padding"))
     adds_bos = metadata.optional("tokenizer.ggml.add_bos_token")
     by_default = family == "llama" or metadata.optional("tokenizer.ggml.pre") in CUTS_WITH_BOS
-    return Tokenizer(
-        backend,
+    return LibraryTokenizer(
         bos_id=bos,
         eos_id=eos,
         pad_id=padding_id(pad, eos),
         # SentencePiece models and Llama 3's begin with the token by default, other byte-level ones do not.
         adds_bos=bos is not None and (by_default if adds_bos is None else bool(adds_bos)),
+        backend=backend,
     )
 
 

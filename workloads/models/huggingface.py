@@ -16,7 +16,7 @@ from foundation.text import printable
 from foundation.unavailable import is_number
 from workloads.models.config import LlamaConfig
 from workloads.models.families import Family, family_of, form_of, plain_theta
-from workloads.models.tokenizer import load_tokenizer_json
+from workloads.models.foreign_tokenizer import load_tokenizer_json
 from workloads.models.weights import (
     Digest,
     LazyTensors,
@@ -40,6 +40,9 @@ MOST_HEADER_BYTES = 16 << 20
 DTYPES = ("F32", "F16", "BF16")
 MOST_LAYERS = 10_000
 """More are a slip."""
+
+LONGEST_NAME = 200
+"""Of a shard; file systems take 255 bytes."""
 
 ROWS_AT_A_TIME = 4096
 """Of the tables that are compared."""
@@ -178,7 +181,7 @@ def _shard_of_each_tensor(folder: Path) -> dict[str, Path]:
     if not isinstance(entries, dict) or not entries:
         raise UserError(f"{index_path} has no weight_map: copy the folder again.")
     for tensor, shard in entries.items():
-        if not isinstance(shard, str) or Path(shard).name != shard:
+        if not isinstance(shard, str) or Path(shard).name != shard or len(shard) > LONGEST_NAME:
             raise UserError(
                 f"{index_path} places {tensor} in {str(shard)[:80]!r}, which is not a file name of the folder."
             )

@@ -1,20 +1,18 @@
 """Converts text to token ids and back, whatever file the tokenizer comes from.
 
 Three families are built here on the `tokenizers` library: byte-level BPE (GPT-2, SmolLM2), the scored BPE of
-SentencePiece with byte fallback (Llama 2, TinyLlama), and a small byte-level one of our own for random models.
+SentencePiece with byte fallback (Llama 2, TinyLlama), and a small byte-level one of our own for random models. Those of
+a tokenizer.json, which can hold anything, are in foreign_tokenizer.py.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
-
-from foundation.errors import UserError
-from foundation.foreign_files import parse_json, read_regular
 
 #: Names of the supported byte-level pre-tokenizers (`tokenizer.ggml.pre`).
 BYTE_LEVEL_CUTS = ("gpt-2", "smollm", "llama-bpe", "qwen2")
@@ -28,12 +26,6 @@ _WORDS = (
 """Words of the tokenizers of Llama 3 and Qwen 2 (their tokenizer.json), with the most digits of one token."""
 _DIGITS = {"llama-bpe": 3, "qwen2": 1}
 
-#: Limits of a tokenizer.json; Gemma 3's, the largest that is common, has 33 MB, 0.26 million tokens and 9 levels.
-MOST_BYTES = 64 << 20
-MOST_VALUES = 4_000_000
-MOST_TOKENS = 1_000_000
-DEEPEST = 16
-
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 """Stands for a space in SentencePiece's vocabularies."""
 
@@ -46,17 +38,48 @@ BYTE_LEVEL_SPECIALS = ("<pad>", "<bos>", "<eos>")
 
 
 @dataclass(frozen=True)
-class Tokenizer:
+class Tokenizer(ABC):
     """Encodes text without ever reading a special token out of it: a review that says `</s>` stays a review.
 
     `adds_bos` says that a sequence of this model begins with `bos_id`. `pad_id` is only ever masked.
     """
 
-    backend: tokenizers.Tokenizer
     bos_id: int | None
     eos_id: int | None
     pad_id: int
     adds_bos: bool
+
+    @property
+    def prefix(self) -> list[int]:
+        """The start of every sequence: the beginning-of-sequence token, or nothing."""
+        return [self.bos_id] if self.adds_bos and self.bos_id is not None else []
+
+    def encode(self, text: str) -> list[int]:
+        """Returns the ids of the text, without special tokens."""
+        (ids,) = self.encode_many([text])
+        return ids
+
+    @abstractmethod
+    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encodes each text, on all cores."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int]) -> str:
+        """Decodes the ids; special tokens are left out."""
+
+    @abstractmethod
+    def reachable_from(self, start: int) -> list[int]:
+        """Returns the ids from `start` on that a text can become: no special token is read out of text.
+
+        A special token whose words the vocabulary would join by itself counts, and so does the one for unknown words.
+        """
+
+
+@dataclass(frozen=True)
+class LibraryTokenizer(Tokenizer):
+    """A tokenizer of the library, in this process."""
+
+    backend: tokenizers.Tokenizer
 
     def __post_init__(self) -> None:
         self.backend.no_truncation()
@@ -69,10 +92,6 @@ class Tokenizer:
         return max(self.backend.get_vocab(with_added_tokens=True).values()) + 1
 
     def reachable_from(self, start: int) -> list[int]:
-        """Returns the ids from `start` on that a text can become: no special token is read out of text.
-
-        A special token whose words the vocabulary would join by itself counts, and so does the one for unknown words.
-        """
         added = self.backend.get_added_tokens_decoder()
         special = {index: token.content for index, token in added.items() if token.special}
         unknown = getattr(self.backend.model, "unk_token", None)
@@ -82,25 +101,14 @@ class Tokenizer:
             if index >= start and (index not in special or token == unknown or index in self.encode(special[index]))
         ]
 
-    @property
-    def prefix(self) -> list[int]:
-        """The start of every sequence: the beginning-of-sequence token, or nothing."""
-        return [self.bos_id] if self.adds_bos and self.bos_id is not None else []
-
-    def encode(self, text: str) -> list[int]:
-        """Returns the ids of the text, without special tokens."""
-        return list(self.backend.encode(text, add_special_tokens=False).ids)
-
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
-        """Encodes each text, on all cores."""
         return [list(one.ids) for one in self.backend.encode_batch(list(texts), add_special_tokens=False)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Decodes the ids; special tokens are left out."""
         return str(self.backend.decode(list(ids), skip_special_tokens=True))
 
 
-def byte_level_tokenizer() -> Tokenizer:
+def byte_level_tokenizer() -> LibraryTokenizer:
     """Returns the tokenizer of random models: 256 bytes, three special tokens and the prefixes of some common words.
 
     Every merge grows a word from its leading space by one letter, so a word comes out as its longest known prefix.
@@ -117,7 +125,7 @@ def byte_level_tokenizer() -> Tokenizer:
             grown += letter
     backend = _byte_level(vocabulary, merges, pre_tokenizers.ByteLevel(add_prefix_space=False))
     backend.add_special_tokens(list(BYTE_LEVEL_SPECIALS))
-    return Tokenizer(backend, bos_id=1, eos_id=2, pad_id=0, adds_bos=True)
+    return LibraryTokenizer(bos_id=1, eos_id=2, pad_id=0, adds_bos=True, backend=backend)
 
 
 def byte_level_bpe(tokens: Sequence[str], merges: Sequence[str], cut: str) -> tokenizers.Tokenizer:
@@ -163,27 +171,6 @@ def scored_bpe(
     backend.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), spaces]) if adds_space else spaces
     backend.decoder = decoders.Sequence([*text, decoders.Strip(" ", 1, 0)] if adds_space else text)
     return backend
-
-
-def load_tokenizer_json(path: Path, bos_id: int | None, eos_id: int | None, pad_id: int | None) -> Tokenizer:
-    """Loads a tokenizer from Hugging Face's tokenizer.json, which also decides whether it adds a beginning token.
-
-    Raises `UserError` if the file is missing or is not a tokenizer.
-    """
-    try:
-        data = read_regular(path, what="tokenizer.json", limit_bytes=MOST_BYTES)
-        parse_json(data, most_values=MOST_VALUES, most_keys=MOST_TOKENS, deepest=DEEPEST)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: a model folder needs its tokenizer as tokenizer.json.") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read as JSON ({error}): copy it again from the model's origin.") from error
-    try:
-        backend = tokenizers.Tokenizer.from_str(data.decode())
-    except Exception as error:  # the library raises nothing more specific
-        raise UserError(f"{path} is not a tokenizer file ({error}): copy it again from the model's origin.") from error
-    opening = list(backend.encode("", add_special_tokens=True).ids)
-    adds_bos = bos_id is not None and opening[:1] == [bos_id]
-    return Tokenizer(backend, bos_id, eos_id, padding_id(pad_id, eos_id), adds_bos)
 
 
 def padding_id(pad_id: int | None, eos_id: int | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -65,6 +66,9 @@ def test_a_job_of_many_megabytes_is_refused_unread(run):
     ({"warm_up": {"min_steps": 3, "max_steps": 2, "max_seconds": 1, "tolerance": 0}}, "max_steps is less"),
     ({"warm_up": {"min_steps": 3, "max_steps": 4, "max_seconds": 1}}, "job.warm_up.tolerance is missing"),
     ({"sensors": [{"name": "a", "quantity": "b", "path": "/c", "scale": 1, "rate_hz": 0}]}, "job.sensors[0].rate_hz"),
+    ({"sensors": [{}] * 257}, "job.sensors has 257 items, 256 is the limit"),
+    ({"shorter": ["a"] * 257}, "job.shorter has 257 items"),
+    ({"inputs": [{}] * 257}, "job.inputs has 257 items"),
 ])  # fmt: skip
 def test_a_wrong_member_is_named(run, job, change, complaint):
     assert complaint in refused(run(job | change), "job")
@@ -134,3 +138,26 @@ def test_without_a_job_the_usage_is_printed(runner):
     done = subprocess.run([runner], capture_output=True, text=True, timeout=60, check=False)
     usage = "usage: runner JOB.json\n       runner --clock\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", usage)
+
+
+def test_a_job_of_many_keys_is_refused_at_once(run):
+    keys = ",".join(f'"{number}":0' for number in range(300_000))
+    assert "job.schema is missing" in refused(run("{" + keys + "}"), "job")
+
+
+@pytest.mark.parametrize(("change", "stage"), [
+    ({"program": "pipe"}, "load"),
+    ({"data": ["pipe"]}, "load"),
+    ({"state_in": "pipe"}, "state"),
+])  # fmt: skip
+def test_a_pipe_in_the_place_of_a_file_is_refused_instead_of_waited_for(run, job, tmp_path, change, stage):
+    os.mkfifo(tmp_path / "pipe")
+    assert "pipe" in refused(run(job | change), stage)
+
+
+def test_a_pipe_in_the_place_of_a_sensors_file_is_a_failed_reading(run, job, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    sensor = {"name": "a", "quantity": "b", "path": "pipe", "scale": 1, "rate_hz": 100}
+    outcome = run(job | {"sensors": [sensor]})
+    assert outcome.footer["cause"] == "completed"
+    assert all("pipe" in error["reason"] for error in outcome.of("sensor_error"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -117,3 +118,44 @@ def test_a_full_disk_fails_the_state(run, job, tmp_path):
     assert (outcome.returncode, outcome.footer["stage"]) == (1, "state")
     assert "No space left on device" in outcome.footer["reason"]
     assert not (tmp_path / "state.safetensors").exists()
+
+
+def with_header(path, change):
+    """Writes `path` again with another header."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(change(json.loads(data[8 : 8 + length]))).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data[8 + length :])
+
+
+def moved(bytes_):
+    def change(header):
+        begin, end = header["adapter"]["data_offsets"]
+        return header | {"adapter": header["adapter"] | {"data_offsets": [begin + bytes_, end + bytes_]}}
+
+    return change
+
+
+@pytest.mark.parametrize(("change", "complaint"), [
+    (moved(-100), "lies outside of its 40 bytes of values"),
+    (moved(24), "lies outside of its 40 bytes of values"),
+    (moved(2**62), "lies outside of its 40 bytes of values"),
+    (lambda header: [header], "its header is not an object"),
+    (lambda header: None, "its header is not an object"),
+    (lambda header: {"adapter": 5}, "entry adapter is incomplete"),
+])  # fmt: skip
+def test_a_state_with_an_odd_header_is_refused(run, job, tmp_path, change, complaint):
+    run(job | STATE)
+    with_header(tmp_path / "state.safetensors", change)
+    outcome = run(job | {"state_in": "state.safetensors"})
+    assert (outcome.returncode, outcome.footer["stage"], outcome.of("step")) == (1, "state", [])
+    assert complaint in outcome.footer["reason"]
+
+
+def test_what_is_not_a_file_is_never_replaced_by_a_state(run, job, tmp_path):
+    """As root, a device's name would become that of a file."""
+    os.mkfifo(tmp_path / "state.safetensors")
+    outcome = run(job | STATE)
+    assert (outcome.returncode, outcome.footer["stage"], len(outcome.of("step"))) == (1, "state", 7)
+    assert "not a regular file" in outcome.footer["reason"]
+    assert [(path.name, path.is_fifo()) for path in tmp_path.glob("state*")] == [("state.safetensors", True)]

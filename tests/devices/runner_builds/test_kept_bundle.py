@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -67,3 +68,11 @@ def test_a_damaged_build_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "broken" / "runner.json").write_text("{")
     whole = keep(tmp_path, "whole")
     assert [built.folder for built in kept_builds(tmp_path, {"machine": "aarch64"})] == [whole]
+
+
+def test_a_manifest_with_a_name_that_no_system_takes_counts_as_none(tmp_path: Path) -> None:
+    folder = tmp_path / "built"
+    folder.mkdir()
+    files = [{"name": "a" * 5000, "sha256": "0" * 64, "bytes": 1, "executable": True}]
+    (folder / "runner.json").write_text(json.dumps({"machine": "aarch64", "launch": ["runner"], "files": files}))
+    assert list(kept_builds(tmp_path, {"machine": "aarch64"})) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time as clock
 from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
@@ -114,8 +115,10 @@ def test_a_record_is_read_as_it_was_written_and_a_damaged_one_is_none(tmp_path: 
     write_record(home, record)
     assert read_record(home) == record
     assert record.meaning == "something regressed"
-    (home.logs / "last.json").write_text('{"started": 5')
-    assert read_record(home) is None
+    whole = json.loads((home.logs / "last.json").read_text())
+    for damaged in ('{"started": 5', *(json.dumps(whole | {name: [5]}) for name in whole)):
+        (home.logs / "last.json").write_text(damaged)
+        assert read_record(home) is None
 
 
 def test_only_the_newest_logs_are_kept(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from suite.errors import StoreError
 from suite.store import schema
 from suite.store.dialect import StoredJson
+from suite.store.run_contents import run_row
 from suite.store.store import Store
 from tests.support.suite.stored_run import begin, large_session, session
 
@@ -161,3 +162,10 @@ def test_text_that_is_not_utf8_is_one_sentence(tmp_path):
     set_version(path, "UPDATE run SET plan = CAST(x'7bff7d' AS TEXT)")
     with pytest.raises(StoreError, match="Could not decode to UTF-8"):
         begun.store.resume_run(begun.run_id)
+
+
+def test_a_row_that_another_one_names_and_is_gone_is_one_sentence(tmp_path):
+    """As where a damaged index knows rows that its table has lost."""
+    store = begin(tmp_path / "store.sqlite").store
+    with pytest.raises(StoreError, match="a row that it names is not there once"), store.database.reading() as reading:
+        run_row(reading, "2026-01-01T00-00-00-gone")

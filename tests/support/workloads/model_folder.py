@@ -7,6 +7,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from workloads.models.tokenizer import byte_level_tokenizer
 from workloads.models.weights import ModelWeights
 
 
@@ -32,5 +33,5 @@ def write_folder(path: Path, weights: ModelWeights) -> None:
     }
     path.mkdir(exist_ok=True)
     (path / "config.json").write_text(json.dumps(settings))
-    weights.tokenizer.backend.save(str(path / "tokenizer.json"))
+    byte_level_tokenizer().backend.save(str(path / "tokenizer.json"))
     save_file(dict(weights.state), path / "model.safetensors")

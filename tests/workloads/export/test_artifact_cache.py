@@ -150,7 +150,12 @@ def age_document(artifact: Artifact) -> None:
     (artifact.folder / "artifact.json").write_text(json.dumps({**artifact.document, "schema": 0}))
 
 
+def rename_document(artifact: Artifact) -> None:
+    (artifact.folder / "artifact.json").write_text(json.dumps({**artifact.document, "hash": "../" * 9}))
+
+
 DAMAGES = [
+    rename_document,
     truncate_program,
     change_program,
     replace_program,
@@ -174,6 +179,21 @@ def test_damaged_artifact_is_found_and_exported_again(
     assert notes == ["the program of tiny fp32 in the artifact cache is damaged: it is exported again"]
     assert cache.export(WORKLOAD, tiny).program.read_bytes() == CONTENT
     assert export.calls == 2
+
+
+@pytest.mark.parametrize("sha256", ["", "..", "/", "{folder}", "0" * 32, "A" * 64])
+def test_a_damaged_document_never_names_a_folder_to_remove(
+    sha256: str, cache: ArtifactCache, export: CountedExport, tiny: ModelWeights, tmp_path: Path
+) -> None:
+    artifact = cache.export(WORKLOAD, tiny)
+    other = tmp_path / "other"
+    other.mkdir()
+    entry = {"name": "weights.ptd", "sha256": sha256.format(folder=other), "bytes": 3}
+    (artifact.folder / "artifact.json").write_text(json.dumps({**artifact.document, "data": [entry]}))
+    assert cache.find(WORKLOAD, tiny.sha256, lambda _note: None) is None
+    assert not artifact.folder.exists()
+    assert other.exists()
+    assert cache.root.exists()
 
 
 def test_a_program_is_hashed_only_after_its_stamp_changed(

@@ -142,6 +142,16 @@ def test_tensors_of_a_type_that_nobody_knows_are_refused(tiny: ModelWeights, fol
         read_peft_folder(WORKLOAD, tiny.config, folder)
 
 
+@pytest.mark.parametrize("part", ["lora_A", "lora_B"])
+def test_an_adapter_with_values_that_are_not_finite_is_refused(tiny: ModelWeights, folder: Path, part: str) -> None:
+    path = folder / "adapter_model.safetensors"
+    tensors = {name: torch.from_numpy(values) for name, values in load_file(path).items()}
+    next(values for name, values in tensors.items() if part in name)[0, 0] = float("nan")
+    save_torch(tensors, path)
+    with pytest.raises(UserError, match=f"{part}.* has values that are not finite"):
+        read_peft_folder(WORKLOAD, tiny.config, folder)
+
+
 def test_an_adapter_in_bfloat16_is_read_and_its_a_compared(tiny: ModelWeights, folder: Path) -> None:
     path = folder / "adapter_model.safetensors"
     save_torch({name: torch.from_numpy(values).bfloat16() for name, values in load_file(path).items()}, path)

@@ -132,17 +132,27 @@ def test_two_recipes_that_give_the_same_file_keep_it_once(tmp_path: Path) -> Non
         assert cache.make(WEIGHTS, {"of": name}, killed)[0] == one
 
 
+def change_catalog(file: DataFile, constants: object) -> None:
+    """Replaces the list of constants beside the file."""
+    path = next(file.folder.glob("constants-*"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"constants": constants}))
+
+
 @pytest.mark.parametrize("damage", [
     lambda file: file.path.unlink(),
     lambda file: os.truncate(file.path, 3),
     lambda file: file.path.write_bytes(bytes(file.size_bytes)),
     lambda file: next(file.folder.glob("constants-*")).write_text("{"),
+    lambda file: change_catalog(file, {"layers.0.1": 5}),
+    lambda file: change_catalog(file, {"layers.0.1": {"key": "k"}}),
+    lambda file: change_catalog(file, []),
 ])  # fmt: skip
 def test_a_damaged_data_file_is_made_again(damage: Callable[[DataFile], object], tmp_path: Path) -> None:
     cache = DataCache(tmp_path)
-    file, _ = cache.make(WEIGHTS, RECIPE, written)
+    made = cache.make(WEIGHTS, RECIPE, written)
+    file, _ = made
     damage(file)
-    assert cache.make(WEIGHTS, RECIPE, written)[0] == file
+    assert cache.make(WEIGHTS, RECIPE, written) == made
     assert file.path.read_bytes() == b"constants"
 
 

@@ -16,6 +16,7 @@ from tests.support.workloads.gguf_files import add_shape, add_tokenizer, finish,
 from tests.support.workloads.in_transformers import transformers_model
 from workloads.models.config import LlamaConfig
 from workloads.models.named import ZOO
+from workloads.models.tokenizer import byte_level_tokenizer
 from workloads.models.weights import ModelWeights
 from workloads.models.zoo import fetch, load_model, random_weights
 
@@ -93,7 +94,7 @@ def folder(tmp_path: Path, original: ModelWeights, settings: dict[str, object]) 
     path = tmp_path / "folder"
     path.mkdir()
     (path / "config.json").write_text(json.dumps(settings))
-    original.tokenizer.backend.save(str(path / "tokenizer.json"))
+    byte_level_tokenizer().backend.save(str(path / "tokenizer.json"))
     save_file(dict(original.state), path / "model.safetensors")
     return path
 

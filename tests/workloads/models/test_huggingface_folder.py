@@ -13,6 +13,7 @@ from transformers import LlamaForCausalLM
 
 from foundation.errors import UserError
 from workloads.models.huggingface import load_folder
+from workloads.models.tokenizer import byte_level_tokenizer
 from workloads.models.weights import ModelWeights
 
 
@@ -45,7 +46,7 @@ def test_folder_that_transformers_saved_is_read(
     tmp_path: Path, reference: LlamaForCausalLM, original: ModelWeights
 ) -> None:
     reference.save_pretrained(tmp_path / "saved", max_shard_size="100KB")
-    original.tokenizer.backend.save(str(tmp_path / "saved" / "tokenizer.json"))
+    byte_level_tokenizer().backend.save(str(tmp_path / "saved" / "tokenizer.json"))
     assert len(list((tmp_path / "saved").glob("*.safetensors"))) > 1
     loaded = load_folder("small", tmp_path / "saved")
     assert loaded.config == original.config
@@ -65,10 +66,11 @@ def test_missing_shard_is_named(folder: Path, original: ModelWeights) -> None:
         load_folder("small", folder)
 
 
-def test_shard_outside_the_folder_is_refused(folder: Path, original: ModelWeights) -> None:
+@pytest.mark.parametrize("name", ["../elsewhere.safetensors", "a" * 5000])
+def test_shard_outside_the_folder_is_refused(folder: Path, original: ModelWeights, name: str) -> None:
     shard(folder, original)
     index = folder / "model.safetensors.index.json"
-    rewrite(index, weight_map={"model.norm.weight": "../elsewhere.safetensors"})
+    rewrite(index, weight_map={"model.norm.weight": name})
     with pytest.raises(UserError, match="not a file name of the folder"):
         load_folder("small", folder)
 
@@ -225,7 +227,7 @@ def test_tokenizer_of_a_larger_model_is_refused(folder: Path) -> None:
 def test_truncation_and_padding_of_the_tokenizer_file_do_not_apply(folder: Path, original: ModelWeights) -> None:
     text = "four bytes and more"
     expected = original.tokenizer.encode(text)
-    backend = original.tokenizer.backend
+    backend = byte_level_tokenizer().backend
     backend.enable_truncation(3)
     backend.enable_padding(length=50)
     backend.save(str(folder / "tokenizer.json"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
 from foundation.errors import UserError
+from workloads.models import foreign_tokenizer
 from workloads.models.config import LlamaConfig
-from workloads.models.tokenizer import Tokenizer, byte_level_tokenizer, load_tokenizer_json, padding_id, scored_bpe
+from workloads.models.foreign_tokenizer import load_tokenizer_json
+from workloads.models.tokenizer import LibraryTokenizer, Tokenizer, byte_level_tokenizer, padding_id, scored_bpe
 from workloads.models.weights import within_vocabulary
 from workloads.tasks.task import built_in_task
 
@@ -46,7 +49,7 @@ def scored(pieces: sentencepiece.SentencePieceProcessor) -> Tokenizer:
     backend = scored_bpe(
         [pieces.id_to_piece(index) for index in indices], [pieces.get_score(index) for index in indices], unknown_id=0
     )
-    return Tokenizer(backend, bos_id=1, eos_id=2, pad_id=0, adds_bos=True)
+    return LibraryTokenizer(bos_id=1, eos_id=2, pad_id=0, adds_bos=True, backend=backend)
 
 
 def test_scored_bpe_equals_sentencepiece(pieces: sentencepiece.SentencePieceProcessor, scored: Tokenizer) -> None:
@@ -147,3 +150,61 @@ def test_an_id_beyond_the_vocabulary_that_is_used_is_refused(config: LlamaConfig
         tokenizer.backend.model.unk_token = "[UNK]"  # noqa: S105 no password
     with pytest.raises(UserError, match=rf"model: the tokenizer gives ids up to {size}, but the model has only {size}"):
         within_vocabulary(dataclasses.replace(config, vocab_size=size), tokenizer, Path("model"))
+
+
+def _sequence(*normalizers: dict[str, object]) -> dict[str, object]:
+    return {"normalizer": {"type": "Sequence", "normalizers": normalizers}}
+
+
+def _replace(what: str, by: str, kind: str = "String") -> dict[str, object]:
+    return {"type": "Replace", "pattern": {kind: what}, "content": by}
+
+
+HOSTILE: dict[str, tuple[dict[str, object], str]] = {
+    "a text that grows": (_sequence(*[_replace("a", "a" * 1000)] * 5), "can't be used .*1024 MiB of memory"),
+    "a panic": (_sequence(_replace("", "a")), "can't be used .*index out of bounds"),
+    "a panic of regular expressions": (_sequence(_replace("(a+)+$", "x", "Regex")), "can't be used .*retry-limit"),
+    "an endless regular expression": (
+        _sequence(_replace(r"(?<x>a\g<x>?b|a)+c", "x", "Regex")),
+        "can't be used .*more than 1 s of processor time",
+    ),
+    "a template of nothing": (
+        {"post_processor": {
+            "type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "no", "type_id": 0}}], "pair": [],
+            "special_tokens": {},
+        }},
+        "is not a tokenizer file .*no entry found",
+    ),
+    "many tokens of one": (_sequence({"type": "Prepend", "prepend": "so " * 2000}), "makes [0-9]+ tokens of 61 char"),
+    "unknown words": ({"model": {"type": "Unigram", "unk_id": None, "vocab": []}}, "can't be used .*unknown token"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_tokenizer_file_that_harms_its_reader_ends_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    change, sentence = HOSTILE[case]
+    monkeypatch.setattr(foreign_tokenizer, "SECONDS", 1 if "endless" in case else foreign_tokenizer.SECONDS)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(SMALL.backend.to_str()) | change))
+    with pytest.raises(UserError, match=sentence):
+        load_tokenizer_json(path, None, None, None).encode("a" * (3000 if "endless" in case else 60) + "!")
+
+
+def test_a_tokenizer_file_never_gives_a_text_random_ids(tmp_path: Path) -> None:
+    document = json.loads(SMALL.backend.to_str())
+    document["model"]["dropout"] = 0.9
+    (tmp_path / "tokenizer.json").write_text(json.dumps(document))
+    loaded = load_tokenizer_json(tmp_path / "tokenizer.json", None, None, None)
+    assert loaded.encode("It was great.") == SMALL.encode("It was great.")
+
+
+def test_a_tokenizer_file_answers_as_the_library_does_to_many_texts(tmp_path: Path) -> None:
+    SMALL.backend.save(str(tmp_path / "tokenizer.json"))
+    loaded = load_tokenizer_json(tmp_path / "tokenizer.json", None, None, None)
+    texts = ["", "bad movie " * 9000, *(example.text for example in built_in_task().examples)] * 3
+    assert loaded.encode_many(texts) == SMALL.encode_many(texts)
+    assert sorted(loaded.reachable_from(300)) == sorted(SMALL.reachable_from(300))
+    assert loaded.decode(SMALL.encode("so good")) == "so good"
+    assert loaded.encode_many([]) == []
