@@ -15,7 +15,7 @@ from typing import Any
 
 from devices.processes import ProcessEnd
 from suite.sessions.collect import collect
-from tests.campaign.limits import Ended, attempt, fault_of
+from tests.campaign.limits import Outcome, attempt, fault_of
 from tests.campaign.mutations import mutate
 
 JOB, STATE = "job.json", "state.safetensors"
@@ -71,7 +71,7 @@ def _copied(home: Path, folder: Path, path: str) -> str:
     return name
 
 
-def damage_job(jobs: Jobs, kind: str, seed: int) -> tuple[Ended, str | None]:
+def damage_job(jobs: Jobs, kind: str, seed: int) -> Outcome:
     """Lets the runner read a damaged file; returns how that ended, and what is wrong with it."""
     work = jobs.folder.with_name("try")
     shutil.rmtree(work, ignore_errors=True)
@@ -80,7 +80,7 @@ def damage_job(jobs: Jobs, kind: str, seed: int) -> tuple[Ended, str | None]:
     if seed:
         path.write_bytes(mutate(path.read_bytes(), random.Random(f"{kind} {seed}")))
     ended = attempt(lambda: _run(jobs.runner), work)
-    return ended, fault_of(ended, _CODES)
+    return Outcome(ended, fault_of(ended, _CODES), had_effect=bool(seed))
 
 
 def _run(runner: Path) -> int:
@@ -101,7 +101,7 @@ def _run(runner: Path) -> int:
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
-def trials(home: Path, folder: Path) -> dict[str, Callable[[int], tuple[Ended, str | None]]]:
+def trials(home: Path, folder: Path) -> dict[str, Callable[[int], Outcome]]:
     """Returns what tries each kind with a seed."""
     jobs = Jobs.of_home(home, folder)
     return {kind: partial(damage_job, jobs, kind) for kind in FILES}
