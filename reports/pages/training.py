@@ -145,6 +145,9 @@ def _caution(trainings: Sequence[Training]) -> str:
 def _method(group: TrainingGroup) -> Section:
     workloads = list(dict.fromkeys(f"{workload_words(one.workload)}" for one in group.trainings))
     facts = [("workload", words) for words in workloads[:_MOST_ITEMS]]
+    for name, otherwise in (("task", "built-in reviews"), ("lr", "auto"), ("eps", "auto")):
+        asked = dict.fromkeys(str(_of_plan(one, name) or otherwise) for one in group.trainings)
+        facts.append((name, format_list(list(asked))))
     for name in ("steps", "eval_every", "examples", "schedule", "budget_minutes", "budget_joules", "target"):
         given = dict.fromkeys(str(one.plan[name]) for one in group.trainings if one.plan.get(name) is not None)
         facts += [(name.replace("_", " "), format_list(list(given)))] if given else []
@@ -161,6 +164,12 @@ def _method(group: TrainingGroup) -> Section:
     tables = [Facts("What was asked", facts)] if facts else []
     tables += [Facts("Environment of the host", host)] if host else []
     return Section("method", "Method", facts=tables, prose=prose, terms=terms)
+
+
+def _of_plan(training: Training, name: str) -> object:
+    """Returns a value of the plan of what is trained, None if it has none."""
+    plan = training.plan.get("plan")
+    return plan.get(name) if isinstance(plan, dict) else None
 
 
 def trainings_page(groups: Sequence[TrainingGroupSummary], built: LinkOf) -> Page:
