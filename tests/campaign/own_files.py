@@ -16,6 +16,7 @@ from devices.deployment.cache import Places, cached, mark_used
 from devices.processes import ProcessEnd
 from devices.transports.local.transport import LocalTransport
 from foundation.errors import UserError
+from foundation.text import harmless
 from foundation.unavailable import Unavailable
 from reports.model.training import Evaluation, Segment
 from suite.cli.main import run_command
@@ -48,7 +49,7 @@ def sentence_of(work: Callable[[], object]) -> int:
     try:
         work()
     except UserError as error:
-        print(f"suite: {error}", file=sys.stderr)
+        print(f"suite: {harmless(str(error))}", file=sys.stderr)  # as the command line prints one
         return 2
     return 0
 

@@ -97,7 +97,7 @@ def read_peft_folder(workload: Workload, config: LlamaConfig, folder: Path) -> F
     if unknown := sorted(set(tensors) - expected):
         raise UserError(
             f"{folder} has {len(unknown)} tensors that {workload.model} with these targets has not, such as "
-            f"{unknown[0]}: choose the model and --targets that it was trained with."
+            f"{printable(unknown[0], 80)}: choose the model and --targets that it was trained with."
         )
     for slot in layout:
         lora_a, lora_b = (
