@@ -20,6 +20,11 @@ from workloads.method import METHOD_TABLE, METHODS
 from workloads.quantize.settings import SETTINGS
 from workloads.workload import require_count
 
+Fields = Mapping[str, Any]
+"""Fields of a Plan or of a TrainingPlan by name, as options and words give them."""
+OwnFields = dict[str, Any]
+"""Those of one contender's words, while they are read."""
+
 _MOST_SEEDS = 100
 _DEFAULT_QUANT = "fp32"
 
@@ -29,8 +34,8 @@ def plans_of_methods(
     methods: Sequence[str],
     quants: Sequence[str],
     seeds: int,
-    settings: Mapping[str, Any],
-    training: Mapping[str, Any],
+    settings: Fields,
+    training: Fields,
     robustness: bool = False,
 ) -> list[TrainingPlan]:
     """Returns a plan for each method and seed, with all settings in it; seeds count up from the one in `settings`.
@@ -52,8 +57,8 @@ def plans_of_contenders(
     devices: tuple[str, ...],
     contenders: Sequence[str],
     seeds: int,
-    settings: Mapping[str, Any],
-    training: Mapping[str, Any],
+    settings: Fields,
+    training: Fields,
     robustness: bool = False,
 ) -> list[TrainingPlan]:
     """Returns a plan for each contender and seed, as `plans_of_methods` does; `contenders` are their words.
@@ -94,7 +99,7 @@ def _require_method(name: str) -> None:
         raise unknown_name("method", name, METHODS)
 
 
-def _plan(devices: tuple[str, ...], method: str, own: Mapping[str, Any], settings: Mapping[str, Any]) -> Plan:
+def _plan(devices: tuple[str, ...], method: str, own: Fields, settings: Fields) -> Plan:
     found, given = METHOD_TABLE[method], settings["q"]
     q = given if given is not None and found.queries is None else found.default_queries
     return Plan(devices=devices, **{**settings, "method": method, "q": q, **own})
@@ -106,8 +111,8 @@ class _Contender:
 
     words: str
     method: str
-    shape: Mapping[str, Any]
-    training: Mapping[str, Any]
+    shape: Fields
+    training: Fields
 
 
 def _number_or_auto(value: str) -> float | None:
@@ -143,7 +148,7 @@ def _read(words: str, of_race: set[str]) -> list[_Contender]:
     method, *pairs = words.split() or [""]
     if not method or "=" in method:
         raise UserError(f'Contender "{printed}" does not start with a method: give one such as "prge q=4 lr=1e-3".')
-    values: dict[str, Any] = {}
+    values: OwnFields = {}
     try:
         _require_method(method)
         for pair in pairs:
@@ -176,7 +181,7 @@ def _read_pair(pair: str, of_race: set[str]) -> tuple[str, Any]:
         raise UserError(f"{name} is {value!r}, but it must be {expected}.") from None
 
 
-def _shapes(method: str, values: dict[str, Any]) -> list[dict[str, int]]:
+def _shapes(method: str, values: OwnFields) -> list[dict[str, int]]:
     """Takes the total out of the values; returns q and b for each of its shapes, or nothing to add without one."""
     total = values.pop("total", None)
     if total is None:
@@ -186,9 +191,7 @@ def _shapes(method: str, values: dict[str, Any]) -> list[dict[str, int]]:
     return [{"q": q, "b": b} for q, b in shapes_of_total(total, method)]
 
 
-def _training_of(
-    devices: tuple[str, ...], one: _Contender, settings: Mapping[str, Any], training: Mapping[str, Any]
-) -> TrainingPlan:
+def _training_of(devices: tuple[str, ...], one: _Contender, settings: Fields, training: Fields) -> TrainingPlan:
     own = dict(one.shape)
     own["quants"] = (own.pop("quant", _DEFAULT_QUANT),)
     try:
