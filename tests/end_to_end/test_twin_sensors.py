@@ -27,8 +27,9 @@ from tests.support.twins.twin_ssh import SshTwin
 
 pytestmark = pytest.mark.twins
 
-STEPS = 600
-"""They take a few seconds, in which the sensor is read before it fails and after."""
+STEPS, WINDOW_S, READINGS = 100, 4.0, 10
+"""A session goes on for so many seconds, whatever its steps take: the sensor is read so often before it fails, and for
+long after."""
 
 GAUGES = {
     "ssh": "sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/in_power0_input",
@@ -56,8 +57,8 @@ def twin(link: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host_bundle
 def check_that_only_the_sensor_is_lost(
     bench: Bench, run: TwinRun, twin: Twin, fail: Callable[[], Any], why: str
 ) -> None:
-    with run.fault(fail, ordinal=0, after_steps=STEPS // 4):
-        ran = run(sessions=1, steps=STEPS)
+    with run.fault(fail, ordinal=0, after_readings=READINGS):
+        ran = run(sessions=1, steps=STEPS, energy_window_s=WINDOW_S)
     assert not runners_in(twin)
     found = outcome(ran)
     assert (ran.code, found["status"]) == (0, "ok"), ran.err

@@ -8,6 +8,7 @@ import re
 import struct
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -46,9 +47,12 @@ class TwinRun:
         other = {"kind": "local", "emulated": True, "threads": 1}
         YAML().dump({"devices": {BOARD: board, OTHER: other}}, bench.folder / "inventory.yaml")
 
-    def __call__(self, *, sessions: int = 2, steps: int | None = None) -> Ran:
-        """Runs to its end in this process. With a power sensor, too, a session takes only as long as its steps."""
-        amount = ("--sessions", str(sessions), "--steps", str(steps or self.steps), "--energy-window", "0")
+    def __call__(self, *, sessions: int = 2, steps: int | None = None, energy_window_s: float = 0) -> Ran:
+        """Runs to its end in this process. With a power sensor, too, a session takes only as long as its steps unless
+        there is a window of energy, for which it goes on with more.
+        """
+        amount = ("--sessions", str(sessions), "--steps", str(steps or self.steps))
+        amount += ("--energy-window", str(energy_window_s))
         self.last = self.bench("run", "--device", "all", *SHAPE, "--quant", "fp32", *amount, "--json")
         return self.last
 
@@ -61,18 +65,28 @@ class TwinRun:
 
     def steps_in(self, ordinal: int, attempt: int = 0) -> int:
         """How many steps of a session of the board have arrived so far."""
+        return sum(line.startswith('{"event":"step"') for line in self._lines(ordinal, attempt))
+
+    def readings_in(self, ordinal: int) -> int:
+        """How many readings of the sensor that is read most often have arrived so far."""
+        samples = [line for line in self._lines(ordinal) if line.startswith('{"event":"sample"')]
+        return max(Counter(re.findall(r'"sensor":"([^"]*)"', "\n".join(samples))).values(), default=0)
+
+    def _lines(self, ordinal: int, attempt: int = 0) -> list[str]:
         logs = self.bench.home.glob(f"runs/*/*.{BOARD}-*.s{ordinal}.a{attempt}.jsonl")
-        return sum(line.startswith('{"event":"step"') for log in logs for line in log.read_text().splitlines())
+        return [line for log in logs for line in log.read_text().splitlines()]
 
     @contextlib.contextmanager
-    def fault(self, happen: Callable[[], Any], *, ordinal: int = 1, after_steps: int = 3) -> Iterator[None]:
+    def fault(
+        self, happen: Callable[[], Any], *, ordinal: int = 1, after_steps: int = 3, after_readings: int = 0
+    ) -> Iterator[None]:
         """Lets it happen while the block runs, in the middle of a session. Raises what that raises, or TimeoutError."""
         over, raised = threading.Event(), []
 
         def wait_and_act() -> None:
             try:
                 end_s = time.monotonic() + FAULT_TIMEOUT_S
-                while self.steps_in(ordinal) < after_steps:
+                while self.steps_in(ordinal) < after_steps or self.readings_in(ordinal) < after_readings:
                     if over.is_set() or time.monotonic() > end_s:
                         end = "the run ended" if over.is_set() else f"{FAULT_TIMEOUT_S:.0f} s went by"
                         raise TimeoutError(f"{end}, and session {ordinal} never came to its step {after_steps}")
