@@ -122,11 +122,11 @@ def run_command(arguments: Sequence[str]) -> int:
             raise
         return _fail(str(error), ExitCode.ERROR)
     except NobodyReads as error:
-        return _unread(arguments, error)
+        return _unread(arguments, str(error))
     except OSError as error:
         if debug:
             raise
-        return _unusable(error)
+        return _unusable(arguments, error)
 
 
 def _fail(sentence: str, code: int) -> int:
@@ -135,17 +135,23 @@ def _fail(sentence: str, code: int) -> int:
     return code
 
 
-def _unread(arguments: Sequence[str], error: NobodyReads) -> int:
+def _unread(arguments: Sequence[str], why: str) -> int:
     """Ends a command whose reader has gone: most have seen enough then, but of a run they have not seen the results."""
-    kept, _ = _KEPT.get(_command(arguments), ("", ""))
-    if not kept or "--dry-run" in arguments:
+    kept = _kept(arguments)
+    if not kept:
         return ExitCode.ERROR
-    return _fail(
-        f"the output can't be written ({error}); what was {kept} is stored, see `suite history`", ExitCode.ERROR
-    )
+    return _fail(f"the output can't be written ({why}); what was {kept} is stored, see `suite history`", ExitCode.ERROR)
 
 
-def _unusable(error: OSError) -> int:
+def _kept(arguments: Sequence[str]) -> str:
+    """Returns what a command does with what it then keeps, as a participle; nothing if it keeps nothing."""
+    kept, _ = _KEPT.get(_command(arguments), ("", ""))
+    return "" if "--dry-run" in arguments else kept
+
+
+def _unusable(arguments: Sequence[str], error: OSError) -> int:
+    if error.filename is None and _kept(arguments):
+        return _unread(arguments, f"{error.strerror}, error {error.errno}")
     return _fail(
         f"{error.filename or 'the output'} can't be read or written ({error.strerror}, error {error.errno}): "
         "check that it is there, that it is permitted and that its disk has room",

@@ -74,12 +74,17 @@ def test_a_run_whose_news_nobody_reads_goes_on_to_its_end(bench: Bench, unread: 
     assert [status for _, status in bench.runs()] == ["finished"]
 
 
-def test_a_run_whose_results_nobody_reads_says_where_they_are(bench: Bench, unread: int) -> None:
+@pytest.mark.parametrize(
+    ("output", "why"), [("unread", "Broken pipe, error 32"), ("full", "No space left on device, error 28")]
+)
+def test_a_run_whose_results_nobody_reads_says_where_they_are(bench: Bench, unread: int, output: str, why: str) -> None:
     command = [sys.executable, "-m", "suite", *RUN, "--quick", "--quant", "nf4"]
-    ended = subprocess.run(command, stdout=unread, stderr=subprocess.PIPE, text=True, check=False)
+    with Path("/dev/full").open("w") as full:
+        stdout = full if output == "full" else unread
+        ended = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1] == (
-        "suite: the output can't be written (Broken pipe, error 32); what was measured is stored, see `suite history`"
+        f"suite: the output can't be written ({why}); what was measured is stored, see `suite history`"
     )
     assert [status for _, status in bench.runs()] == ["finished"]
 

@@ -48,9 +48,8 @@ def read_table(path: Path, known: Collection[str]) -> Table:
     }
     readers |= {".txt": readers[".tsv"], ".ndjson": readers[".jsonl"]}
     if ending not in readers:
-        raise UserError(
-            f"{path} ends in {path.suffix or 'nothing'!r}: a task is a .tsv, .csv, .jsonl, .json or .parquet file."
-        )
+        named = f"ends in {path.suffix!r}" if path.suffix else "has no ending"
+        raise UserError(f"{path} {named}: a task is a .tsv, .csv, .jsonl, .json or .parquet file.")
     return readers[ending](_read_text(path))
 
 
