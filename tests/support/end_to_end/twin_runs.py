@@ -52,8 +52,8 @@ class TwinRun:
         there is a window of energy, for which it goes on with more.
         """
         amount = ("--sessions", str(sessions), "--steps", str(steps or self.steps))
-        amount += ("--energy-window", str(energy_window_s))
-        self.last = self.bench("run", "--device", "all", *SHAPE, "--quant", "fp32", *amount, "--json")
+        window = ("--energy-window", str(energy_window_s))
+        self.last = self.bench("run", "--device", "all", *SHAPE, "--quant", "fp32", *amount, *window, "--json")
         return self.last
 
     def sessions(self, device: str = BOARD) -> list[Outcome]:
