@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import signal
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import click
 
 from devices.errors import DeviceError
 from foundation.errors import UserError
-from foundation.text import harmless
+from foundation.text import harmless, printable
 from suite.cli.lazy import Later, LazyGroup
 from suite.cli.streams import NobodyReads, flush_output, prepare_streams
 from suite.errors import ExitCode, SuiteError
@@ -152,11 +153,12 @@ def _kept(arguments: Sequence[str]) -> str:
 def _unusable(arguments: Sequence[str], error: OSError) -> int:
     if error.filename is None and _kept(arguments):
         return _unread(arguments, f"{error.strerror}, error {error.errno}")
-    return _fail(
-        f"{error.filename or 'the output'} can't be read or written ({error.strerror}, error {error.errno}): "
-        "check that it is there, that it is permitted and that its disk has room",
-        ExitCode.ERROR,
-    )
+    what = f"{printable(str(error.filename or 'the output'), 200)} can't be read or written"
+    reason = f"({error.strerror}, error {error.errno})"
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return _fail(f"{what} {reason}: no file can have this path, so give another", ExitCode.USAGE)
+    advice = "check that it is there, that it is permitted and that its disk has room"
+    return _fail(f"{what} {reason}: {advice}", ExitCode.ERROR)
 
 
 def _interrupted(arguments: Sequence[str]) -> int:

@@ -65,6 +65,8 @@ REFUSED = [
     (("run", "--device", "local", "--task", "nowhere.tsv", "--dry-run"), r"nowhere.tsv can't be read"),
     ((*RUN, "--weights", "nowhere"), "nowhere does not exist: give a Hugging Face folder or a GGUF file"),
     ((*RUN, "--weights", "nowhere", "--dry-run"), "nowhere does not exist: give a Hugging Face folder or a GGUF file"),
+    ((*RUN, "--task", "f" * 300, "--dry-run"), r"File name too long, error 36\): no file can have this path"),
+    ((*RUN, "--weights", "f" * 300, "--dry-run"), r"File name too long, error 36\): no file can have this path"),
     ((*RUN, "-T", "2", "--task", "a.tsv", "--dry-run"), "T is 2, but the prompt .* need .* tokens"),
     (("run", "--resume"), "There is no interrupted run to resume: start one"),
     (("run", "--resume", "--steps", "5"), "leave out --steps"),
