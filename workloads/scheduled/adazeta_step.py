@@ -54,8 +54,8 @@ register("query_group", "Tensor key, Tensor lr, int period, int[] sizes", SEVERA
 register("replaced", "Tensor x, Tensor[] other, Tensor flag", ONE, replaced, like_first)
 
 
-class AdaZetaStep(PrgeStep):
-    """The step. State besides: direction float32 [n], what the steps of a group have added up."""
+class DirectedStep(PrgeStep):
+    """P-RGE's step with one more state: direction float32 [n], along which the adapter moves."""
 
     direction: Tensor
     added: Tensor
@@ -64,6 +64,15 @@ class AdaZetaStep(PrgeStep):
         super().__init__(parts, loops, shape, noise, ends)
         self.register_buffer("direction", torch.zeros_like(self.adapter))
         self.register_buffer("added", torch.tensor(-1.0), persistent=False)
+
+    def pending(self, key: Tensor, eps: Tensor) -> Tensor:
+        """Returns the key of what is left pending."""
+        left: Tensor = torch.ops.prge.pending_key(key, eps)
+        return left
+
+
+class AdaZetaStep(DirectedStep):
+    """The step; its direction is what the steps of a group have added up."""
 
     def points(self, key: Tensor, lr: Tensor) -> tuple[Tensor, ...]:
         """Returns the adapter after the update that is due, if one is."""
@@ -74,11 +83,6 @@ class AdaZetaStep(PrgeStep):
         adapter = ops.descend(self.adapter, [direction], rate, 0)
         self.direction.copy_(ops.replaced(direction, [], ends))
         return (adapter,)
-
-    def pending(self, key: Tensor, eps: Tensor) -> Tensor:
-        """Returns the key of what is left pending."""
-        left: Tensor = torch.ops.prge.pending_key(key, eps)
-        return left
 
 
 def make_program(workload: Workload, parts: Parts) -> PrgeStep:

@@ -12,29 +12,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from workloads.methods import backprop_operators  # registers the operators  # noqa: F401
 from workloads.methods.ends import Ends
 from workloads.methods.parts import Parts, Shape
 from workloads.methods.passes import Loops
 from workloads.methods.perturbation import Noise
 from workloads.methods.prge_step import PrgeStep
 from workloads.methods.prge_step import make_program as make_prge_program
-from workloads.scheduled import adazeta_step  # registers the operators  # noqa: F401
+from workloads.scheduled.adazeta_step import DirectedStep
 from workloads.scheduled.schedules import BETA
 from workloads.workload import Workload
 
 
-class MomentumStep(PrgeStep):
-    """The step. State besides: direction float32 [n], the moving mean m."""
+class MomentumStep(DirectedStep):
+    """The step; its direction is the moving mean m."""
 
-    direction: Tensor
-    added: Tensor
     always: Tensor
 
     def __init__(self, parts: Parts, loops: Loops, shape: Shape, noise: Noise, ends: Ends) -> None:
         super().__init__(parts, loops, shape, noise, ends)
-        self.register_buffer("direction", torch.zeros_like(self.adapter))
-        self.register_buffer("added", torch.tensor(-1.0), persistent=False)
         self.register_buffer("always", torch.tensor(1.0), persistent=False)
 
     def points(self, key: Tensor, lr: Tensor) -> tuple[Tensor, ...]:
@@ -48,11 +43,6 @@ class MomentumStep(PrgeStep):
         adapter = ops.descend(self.adapter, [mean], rate, 0)
         self.direction.copy_(ops.replaced(self.direction, [mean], is_due))
         return (adapter,)
-
-    def pending(self, key: Tensor, eps: Tensor) -> Tensor:
-        """Returns the key of what is left pending."""
-        left: Tensor = torch.ops.prge.pending_key(key, eps)
-        return left
 
 
 def make_program(workload: Workload, parts: Parts) -> PrgeStep:
