@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from foundation.errors import UserError
+from suite.cli.completion import complete_devices
 from suite.home import Home
 
 if TYPE_CHECKING:
@@ -29,6 +30,18 @@ def inventory_option(function: _F) -> _F:
         default=Path("inventory.yaml"),
         show_default=True,
         help="The file that lists the devices.",
+    )
+    return option(function)
+
+
+def devices_option(function: _F) -> _F:
+    """Adds `--device NAME[,NAME]`, as `selection`."""
+    option = click.option(
+        "--device",
+        "selection",
+        metavar="NAME[,NAME]",
+        shell_complete=complete_devices,
+        help="Devices of the inventory, by name.",
     )
     return option(function)
 

@@ -18,8 +18,7 @@ from foundation.unavailable import Json, Unavailable, as_document
 from reports.model.measurement import Measurement, devices_of
 from reports.model.reading import Number
 from reports.tables.rankings import busy_sentences, device_sentence
-from suite.cli.completion import complete_devices
-from suite.cli.options import inventory_option, open_inventory
+from suite.cli.options import devices_option, inventory_option, open_inventory
 from suite.cli.output import (
     TextTable,
     print_json,
@@ -171,13 +170,7 @@ _WITH_PLAN = ("plan_path", "tag", "quick", "dry_run", "as_json", "inventory_path
 
 
 @click.command()
-@click.option(
-    "--device",
-    "selection",
-    metavar="NAME[,NAME]",
-    shell_complete=complete_devices,
-    help="Devices of the inventory, by name.",
-)
+@devices_option
 @workload_options
 @click.option(
     "--total", type=int, metavar="N", help="Measure each power of two q with b = N / q, instead of one -q and -b."

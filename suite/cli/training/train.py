@@ -19,8 +19,7 @@ from foundation.unavailable import Unavailable, as_document
 from reports.model.race import Budget, Contender, Estimate, Race
 from reports.model.reading import Interval, Number
 from reports.model.training import Training, contender_names
-from suite.cli.completion import complete_devices
-from suite.cli.options import inventory_option, open_inventory
+from suite.cli.options import devices_option, inventory_option, open_inventory
 from suite.cli.output import (
     TextTable,
     print_json,
@@ -93,13 +92,7 @@ _OPTIONS = (
 
 
 @click.command()
-@click.option(
-    "--device",
-    "selection",
-    metavar="NAME[,NAME]",
-    shell_complete=complete_devices,
-    help="Devices of the inventory, by name.",
-)
+@devices_option
 @workload_options
 @_training_options
 @click.option("--resume", is_flag=True, help="Go on with the newest training that was interrupted, killed or lost.")
@@ -204,13 +197,7 @@ def _row(one: Training) -> list[str]:
 
 
 @click.command()
-@click.option(
-    "--device",
-    "selection",
-    metavar="NAME[,NAME]",
-    shell_complete=complete_devices,
-    help="Devices of the inventory, by name.",
-)
+@devices_option
 @listed("--methods", "methods", ("prge", "mezo-lora-fa"), f"Methods, of {', '.join(METHODS)}.")
 @listed("--quants", "quants", ("fp32",), f"Quantization settings, of {', '.join(QUANTIZATION_SETTINGS)}.")
 @click.option(
