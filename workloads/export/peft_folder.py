@@ -180,10 +180,10 @@ def _require_fit(found: _Config, workload: Workload, config: LlamaConfig, folder
         )
     listed = found.layers_to_transform
     adapted = list(range(config.layers)) if listed is None else [listed] if isinstance(listed, int) else sorted(listed)
-    if adapted != (wanted := _adapted(workload, config)):
+    if adapted != (own := _adapted(workload, config)):
         fits = adapted == list(range(config.layers - len(adapted), config.layers))
         raise UserError(
-            f"{folder} adapts {len(adapted)} layers, but {len(wanted)} are to be trained: "
+            f"{folder} adapts {len(adapted)} layers, but {len(own)} are to be trained: "
             + (f"use --top-layers {len(adapted)}." if fits else "give an adapter of the last layers.")
         )
 
