@@ -178,13 +178,13 @@ def _require_fit(found: _Config, workload: Workload, config: LlamaConfig, folder
         raise UserError(
             f"{folder} adapts {targets}, but {','.join(workload.targets)} are to be trained: use --targets {targets}."
         )
-    layers = found.layers_to_transform
-    has = range(config.layers) if layers is None else [layers] if isinstance(layers, int) else layers
-    if sorted(has) != _adapted(workload, config):
-        fits = sorted(has) == list(range(config.layers - len(has), config.layers))
+    listed = found.layers_to_transform
+    adapted = list(range(config.layers)) if listed is None else [listed] if isinstance(listed, int) else sorted(listed)
+    if adapted != (own := _adapted(workload, config)):
+        fits = adapted == list(range(config.layers - len(adapted), config.layers))
         raise UserError(
-            f"{folder} adapts {len(has)} layers, but {len(_adapted(workload, config))} are to be trained: "
-            + (f"use --top-layers {len(has)}." if fits else "give an adapter of the last layers.")
+            f"{folder} adapts {len(adapted)} layers, but {len(own)} are to be trained: "
+            + (f"use --top-layers {len(adapted)}." if fits else "give an adapter of the last layers.")
         )
 
 
