@@ -41,8 +41,8 @@ def bisect(name: str, good: str | None, bad: str | None, dry_run: bool, as_json:
     words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
     with open_store(inventory_path, read_only=False) as store:
         series = find_series(store, name)
-        runs = (None if text is None else find_run(store, text) for text in (good, bad))
-        with open_bisection(series, *runs, store, home) as bisection:
+        first, last = (None if text is None else find_run(store, text) for text in (good, bad))
+        with open_bisection(series, first, last, store, home) as bisection:
             if dry_run:
                 _print_versions(bisection, as_json)
                 return ExitCode.OK
