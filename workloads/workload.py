@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from foundation.errors import UserError, unknown_name
+from foundation.text import printable
 from workloads.method import METHOD_TABLE, Method
 from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.quantize.settings import (
@@ -35,12 +37,11 @@ BACKENDS = ("xnnpack",)
 NOISES = ("kernel", "stock")
 
 LARGEST = {
-    **{"q": 1 << 16, "b": 1 << 20, "T": 1 << 20, "rank": 1 << 20, "top_layers": 1 << 20},
-    **{"answers": 1 << 20, "candidates": 1 << 10},
+    **{"q": 1 << 16, "b": 1 << 20, "T": 1 << 20, "rank": 1 << 20, "answers": 1 << 20, "candidates": 1 << 10},
 }
 """Larger numbers are typos, and even their estimate would take long."""
 
-_OF_ADAPTERS = ("rank", "alpha", "targets", "top_layers", "adapter_seed")
+_OF_ADAPTERS = ("rank", "alpha", "targets", "layers", "adapter_seed")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Workload:
     `noise` says where the perturbations come from: the runner's `kernel`, or `stock` operators for a runtime without
     it. `answers` is K, the number of positions that predict a label; an evaluation may have several `candidates` of
     one token instead. `targets` are put in the model's order, so that the order in which they are given doesn't matter.
-    `top_layers`: only so many of the last layers have adapters; None: all have.
+    `layers`: those that have adapters, such as 15-24, counted from 0; None: all have.
     Where there are no adapters, what is said of them is forgotten: it makes no other program.
     `outer_parallel` and `inner_parallel`: whether the loop over queries and that over + and - run side by side; None,
     which is resolved at once, is the method's own way.
@@ -64,7 +65,7 @@ class Workload:
     rank: int = 16
     alpha: float = 32.0
     targets: tuple[str, ...] = PROJECTIONS
-    top_layers: int | None = None
+    layers: str | None = None
     answers: int = 1
     candidates: int = 1
     method: str = "prge"
@@ -112,8 +113,9 @@ class Workload:
 
     def _check_sizes(self) -> None:
         for name, largest in LARGEST.items():
-            if getattr(self, name) is not None:
-                require_count(name, getattr(self, name), largest)
+            require_count(name, getattr(self, name), largest)
+        if self.layers is not None:
+            layer_range(self.layers)
 
     def _check_targets(self) -> None:
         if not self.targets:
@@ -181,6 +183,20 @@ class Workload:
         return asdict(self) | {"targets": list(self.targets)}
 
 
+_LAYERS = re.compile(r"([0-9]{1,7})(?:-([0-9]{1,7}))?")
+
+
+def layer_range(text: str) -> range:
+    """Returns the layers that `15-24`, or `15` for a single one, stands for. Raises UserError for another text."""
+    found = _LAYERS.fullmatch(text)
+    if found is None:
+        raise UserError(f"layers is {printable(text, 80)!r}, but it must be a range such as 15-24, counted from 0.")
+    first, last = int(found[1]), int(found[2] or found[1])
+    if last < first:
+        raise UserError(f"layers is {text}, which ends before it begins: write {last}-{first}.")
+    return range(first, last + 1)
+
+
 def require_count(name: str, value: int, largest: int) -> None:
     """Raises `UserError` unless `value`, which the user calls `name`, is from 1 to `largest`."""
     if value < 1:
@@ -196,12 +212,12 @@ def _known(what: str, value: str, allowed: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """Rank, scale (alpha / rank), and which projections of how many of the last layers (None: all) get an adapter."""
+    """Rank, scale (alpha / rank), and which projections of which layers (None: of all) get an adapter."""
 
     rank: int = 16
     alpha: float = 32.0
     targets: tuple[str, ...] = PROJECTIONS
-    top_layers: int | None = None
+    layers: str | None = None
 
 
 @dataclass(frozen=True)
@@ -222,17 +238,17 @@ class AdapterSlot:
 def adapter_layout(config: LlamaConfig, lora: LoraSettings) -> tuple[AdapterSlot, ...]:
     """Returns the slots of all adapters, layer by layer, without gaps.
 
-    Raises UserError if more layers are to have adapters than there are.
+    Raises UserError if layers are to have adapters that the model has not.
     """
-    adapted = config.layers if lora.top_layers is None else lora.top_layers
-    if adapted > config.layers:
+    adapted = range(config.layers) if lora.layers is None else layer_range(lora.layers)
+    if adapted.stop > config.layers:
         raise UserError(
-            f"Adapters are asked for in the last {adapted} layers, but the model has {config.layers}: leave out "
-            "--top-layers to adapt all of them."
+            f"layers is {lora.layers}, but the model has layers 0 to {config.layers - 1}: choose some of them, or "
+            "leave it out for all of them."
         )
     slots: list[AdapterSlot] = []
     offset = 0
-    for layer in range(config.layers - adapted, config.layers):
+    for layer in adapted:
         for projection in (name for name in PROJECTIONS if name in lora.targets):
             features, _ = config.projection_shape(projection)
             slots.append(AdapterSlot(layer, projection, offset, lora.rank, features))
@@ -247,7 +263,7 @@ def adapter_values(layout: Sequence[AdapterSlot]) -> int:
 
 def lora_settings(workload: Workload) -> LoraSettings:
     """Returns the adapter's settings of a workload."""
-    return LoraSettings(workload.rank, workload.alpha, workload.targets, workload.top_layers)
+    return LoraSettings(workload.rank, workload.alpha, workload.targets, workload.layers)
 
 
 def layout_of(workload: Workload, config: LlamaConfig) -> tuple[AdapterSlot, ...]:
@@ -260,6 +276,11 @@ def layout_of(workload: Workload, config: LlamaConfig) -> tuple[AdapterSlot, ...
 def layers_below_adapters(layout: Sequence[AdapterSlot]) -> int:
     """Returns how many layers lie below the first adapter: what they compute is the same for each perturbation."""
     return layout[0].layer if layout else 0
+
+
+def layers_above_adapters(layout: Sequence[AdapterSlot], config: LlamaConfig) -> int:
+    """Returns how many layers lie above the last adapter, without any themselves."""
+    return config.layers - 1 - layout[-1].layer if layout else 0
 
 
 def tokens_of_a_layer(workload: Workload, config: LlamaConfig) -> float:

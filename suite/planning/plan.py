@@ -18,7 +18,7 @@ from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.models.named import model_config, split_model
 from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS, QuantizationSetting
 from workloads.tasks.source import BUILT_IN, SPLITS, WHOLE, TaskSource, parse_label_map
-from workloads.workload import LARGEST, TrainingSettings, Workload, require_count
+from workloads.workload import LARGEST, TrainingSettings, Workload, layer_range, require_count
 
 BATCHES = 16
 """Different batches a session cycles through."""
@@ -36,7 +36,7 @@ _FLOAT32_RANGE = (1e-37, 1e38)
 
 _OPTIONS = (
     *(("--model", "model"), ("--method", "method"), ("-q", "q"), ("-b", "b"), ("-T", "T"), ("--rank", "rank")),
-    *(("--alpha", "alpha"), ("--targets", "targets"), ("--top-layers", "top_layers"), ("--noise", "noise")),
+    *(("--alpha", "alpha"), ("--targets", "targets"), ("--layers", "layers"), ("--noise", "noise")),
     *(("--sessions", "sessions"), ("--steps", "steps"), ("--energy-window", "energy_window_s"), ("--seed", "seed")),
     *(("--lr", "lr"), ("--eps", "eps"), ("--outer", "outer"), ("--inner", "inner")),
     *(("--task", "task"), ("--template", "template"), ("--label-map", "label_map")),
@@ -68,7 +68,7 @@ class Plan:
     rank: int = 16
     alpha: float = 32.0
     targets: tuple[str, ...] = PROJECTIONS
-    top_layers: int | None = None
+    layers: str | None = None
     noise: str = "kernel"
     sessions: int = 5
     steps: int = 10
@@ -107,11 +107,8 @@ class Plan:
                 f"rank is {self.rank}, but {self.model} has {config.hidden_size} hidden features, which no adapter of "
                 f"a higher rank can use: choose a rank up to {config.hidden_size}."
             )
-        if self.top_layers is not None and self.top_layers >= config.layers:
-            raise UserError(
-                f"top_layers is {self.top_layers}, but {self.model} has {config.layers} layers: leave it out to give "
-                "all of them adapters, or choose fewer."
-            )
+        if self.layers is not None:
+            _require_some(self.layers, config.layers, self.model)
 
     def _take_model_files(self) -> None:
         """Makes a path in the place of a model's name the model's weights. With weights, any other word is a name."""
@@ -161,7 +158,7 @@ class Plan:
                 rank=self.rank,
                 alpha=self.alpha,
                 targets=self.targets,
-                top_layers=self.top_layers,
+                layers=self.layers,
                 answers=answers,
                 candidates=candidates,
                 method=self.method,
@@ -210,7 +207,7 @@ class Plan:
     @property
     def shape(self) -> str:
         """Its sizes in words; a method without adapters has no rank."""
-        layers = "" if self.top_layers is None else f" top_layers={self.top_layers}"
+        layers = "" if self.layers is None else f" layers={self.layers}"
         rank = "" if METHOD_TABLE[self.method].trains_weights else f" rank={self.rank}{layers}"
         return f"q={self.q} b={self.b} T={self.T}{rank}"
 
@@ -247,6 +244,15 @@ class Plan:
             )
         lists = {key: tuple(value) for key, value in document.items() if isinstance(value, list)}
         return cls(**{**document, **lists})
+
+
+def _require_some(layers: str, count: int, model: str) -> None:
+    """Raises UserError unless `layers` are some of `count` layers: all of them make the same program as None."""
+    found, has = layer_range(layers), f"{model} has layers 0 to {count - 1}"
+    if found.stop > count:
+        raise UserError(f"layers is {layers}, but {has}: choose some of them, or leave it out for all of them.")
+    if len(found) == count:
+        raise UserError(f"layers is {layers}, but {has} and no others: leave it out to give all of them adapters.")
 
 
 def _word(value: object) -> str:

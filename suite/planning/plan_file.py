@@ -57,6 +57,7 @@ def _as_pairs(value: object) -> object:
 Pairs = Annotated[list[StrictStr], BeforeValidator(_as_pairs)]
 Names = Annotated[list[StrictStr], BeforeValidator(_as_list), Field(min_length=1)]
 Number = StrictInt | StrictFloat
+Layers = Annotated[StrictStr | None, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
 OwnOrNumber = Annotated[Number | None, BeforeValidator(lambda value: None if value == "auto" else value)]
 """A number, or `auto` for that of each quantization setting."""
 
@@ -110,7 +111,7 @@ class PlanEntry(_Strict):
     rank: StrictInt = Plan.rank
     alpha: Number = Plan.alpha
     targets: Names = list(Plan.targets)
-    top_layers: StrictInt | None = None
+    layers: Layers = None
     noise: StrictStr = Plan.noise
     outer: Switch = None
     inner: Switch = None

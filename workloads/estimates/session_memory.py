@@ -8,7 +8,14 @@ from functools import lru_cache
 from workloads.methods.passes import ForwardPass, Loops, backward_scratch_values, scratch_values
 from workloads.models.config import LlamaConfig
 from workloads.quantize.settings import SETTINGS
-from workloads.workload import AdapterSlot, Workload, adapter_values, layers_below_adapters, layout_of
+from workloads.workload import (
+    AdapterSlot,
+    Workload,
+    adapter_values,
+    layers_above_adapters,
+    layers_below_adapters,
+    layout_of,
+)
 
 
 def table_bytes(quant: str, config: LlamaConfig) -> int:
@@ -87,12 +94,15 @@ def session_peak_bytes(workload: Workload, config: LlamaConfig, resident_bytes: 
 
 
 def delegates_of_layers(workload: Workload, config: LlamaConfig) -> int:
-    """Returns how many delegates the layers are: one each, or two for all of them, forth and back, and one more for
-    those below the adapters.
+    """Returns how many delegates the layers are: one each, or two for all of them, forth and back.
+
+    Those without adapters have one of their own, and those above the adapters one back.
     """
     if workload.training_method.optimizer is None:
         return config.layers
-    return 3 if layers_below_adapters(layout_of(workload, config)) else 2
+    layout = layout_of(workload, config)
+    below, above = layers_below_adapters(layout), layers_above_adapters(layout, config)
+    return 2 + (below + above > 0) + (above > 0)
 
 
 def calls_of_layer(workload: Workload) -> int:

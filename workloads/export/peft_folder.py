@@ -61,7 +61,7 @@ def write_peft_folder(workload: Workload, config: LlamaConfig, adapter: Float32A
         "inference_mode": True,
         "target_modules": list(workload.targets),
     }
-    if workload.top_layers is not None:
+    if workload.layers is not None:
         document |= {"layers_to_transform": _adapted(workload, config), "layers_pattern": "layers"}
     write_atomic(folder / CONFIG, (json.dumps(document, indent=2) + "\n").encode())
 
@@ -181,10 +181,10 @@ def _require_fit(found: _Config, workload: Workload, config: LlamaConfig, folder
     listed = found.layers_to_transform
     adapted = list(range(config.layers)) if listed is None else [listed] if isinstance(listed, int) else sorted(listed)
     if adapted != (own := _adapted(workload, config)):
-        fits = adapted == list(range(config.layers - len(adapted), config.layers))
+        fits = adapted == list(range(adapted[0], adapted[-1] + 1)) if adapted else False
         raise UserError(
-            f"{folder} adapts {len(adapted)} layers, but {len(own)} are to be trained: "
-            + (f"use --top-layers {len(adapted)}." if fits else "give an adapter of the last layers.")
+            f"{folder} adapts {len(adapted)} layers, but {len(own)} are to be trained, {own[0]} to {own[-1]}: "
+            + (f"use --layers {adapted[0]}-{adapted[-1]}." if fits else "give an adapter of layers in a row.")
         )
 
 

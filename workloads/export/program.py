@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from foundation.errors import UserError
 from workloads.lowering.delegation import delegate
-from workloads.lowering.shared_delegate import delegate_layers
+from workloads.lowering.shared_delegate import delegate_layers, delegate_plain_layers
 from workloads.lowering.stored_constants import StoredConstants
 from workloads.methods.adapter import adapt, frozen_a
 from workloads.methods.blocks import FrozenHeadBlock, FrozenLayerBlock, HeadBlock, LayerBlock
@@ -25,6 +25,7 @@ from workloads.workload import (
     AdapterSlot,
     Workload,
     adapter_values,
+    layers_above_adapters,
     layers_below_adapters,
     layout_of,
     lora_settings,
@@ -72,21 +73,29 @@ def delegated_parts(workload: Workload, parts: Parts, stored: StoredConstants | 
     """
     if workload.by_kernel:
         return replace(parts, blocks=list(parts.blocks))
-    count = layers_below_adapters(parts.layout)
-    below, adapted = _some(parts.blocks, 0, count), _some(parts.blocks, count, len(parts.blocks))
+    below, adapted, above = _by_adapters(parts)
     example = block_example(workload, parts)
-    blocks: list[nn.Module] = []
     if workload.training_method.optimizer is not None:
-        if below:
-            blocks += delegate_layers(below, None, below_example(workload, parts))
-        return replace(parts, blocks=blocks + delegate_layers(adapted, LayerBackward(adapted[0]), example))
+        plain = delegate_plain_layers(below, above, LayerBackward, _states(workload, parts, slices=1))
+        trained = delegate_layers(adapted, LayerBackward(adapted[0]), example)
+        return replace(parts, blocks=[*plain[: len(below)], *trained, *plain[len(below) :]])
+    blocks = list[nn.Module](delegate(adapted, example, stored))
     if below:
-        blocks += delegate(below, below_example(workload, parts), stored)
-    blocks, head = [*blocks, *delegate(adapted, example, stored)], parts.head
+        blocks = [*delegate(below, _states(workload, parts, slices=1), stored), *blocks]
+    if above:
+        blocks += delegate(above, _states(workload, parts, _slices_per_chunk(workload)), stored)
+    head = parts.head
     if not workload.setting.multiplies_head(workload.noise):
         rows = _slices_per_chunk(workload) * workload.b * workload.answers
         (head,) = delegate([head], (torch.zeros(rows, parts.config.hidden_size),), stored)
     return replace(parts, blocks=blocks, head=head)
+
+
+def _by_adapters(parts: Parts) -> tuple[Sequence[nn.Module], Sequence[nn.Module], Sequence[nn.Module]]:
+    """Returns the blocks below all adapters, those from the first adapter to the last, and those above."""
+    count = len(parts.blocks)
+    first, end = layers_below_adapters(parts.layout), count - layers_above_adapters(parts.layout, parts.config)
+    return _some(parts.blocks, 0, first), _some(parts.blocks, first, end), _some(parts.blocks, end, count)
 
 
 def _some(blocks: Sequence[nn.Module], first: int, end: int) -> Sequence[nn.Module]:
@@ -125,12 +134,8 @@ def block_example(workload: Workload, parts: Parts) -> tuple[Tensor, ...]:
     return (*_states(workload, parts, slices), *adapters)
 
 
-def below_example(workload: Workload, parts: Parts) -> tuple[Tensor, ...]:
-    """Returns the same for a block below the adapters, which all slices share."""
-    return _states(workload, parts, slices=1)
-
-
 def _states(workload: Workload, parts: Parts, slices: int) -> tuple[Tensor, Tensor]:
+    """Returns the inputs of a block without adapters: hidden states and attention bias of so many slices."""
     x = torch.zeros(slices, workload.b * workload.T, parts.config.hidden_size)
     return x, torch.zeros(slices * workload.b, 1, 1, workload.T, workload.T)
 

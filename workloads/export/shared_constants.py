@@ -4,8 +4,8 @@ What a model's state dict holds, as the setting stores it, depends on neither qu
 one file for model and setting. The frozen A depend on rank, targets and seed besides, and go into a second one. What
 follows from the shape (rotary tables) stays in the program.
 
-Where the files exist, only a layer, one below the adapters if there are any, embedding and head are made, to be
-compared with what the files hold; all other layers are copies with tensors from there.
+Where the files exist, only embedding, head, and a layer with adapters and one without are made, to be compared with
+what the files hold; all other layers are copies of these with tensors from there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from workloads.models.config import PROJECTIONS
 from workloads.models.weights import ModelWeights
 from workloads.quantize.apply import MadeOnDemand
 from workloads.quantize.int4_groups import read_constants, written_constants
-from workloads.workload import EXPORTER_VERSION, AdapterSlot, Workload, layers_below_adapters
+from workloads.workload import EXPORTER_VERSION, AdapterSlot, Workload
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,11 @@ class _Sharing:
         self._workload, self._parts = workload, parts
         self._ends = nn.ModuleDict({"embedding": parts.embedding, "head": parts.head})
         self._of_ends = _stored_form(self._ends)
-        self._below = layers_below_adapters(parts.layout)
-        self._templates = [_Template(layer, parts) for layer in sorted({0, self._below})]
-        self._weights = self._templates[0].weights
+        self._adapted = {slot.layer for slot in parts.layout}
+        # The first layer with adapters, and the first one without.
+        of_kind = {layer in self._adapted: layer for layer in reversed(range(len(parts.blocks)))}
+        self._templates = {kind: _Template(layer, parts) for kind, layer in of_kind.items()}
+        self._weights = next(iter(self._templates.values())).weights
 
     def weights_recipe(self, weights_sha256: str) -> dict[str, Any]:
         """Returns what determines the weights file."""
@@ -112,7 +114,13 @@ class _Sharing:
             **_made_by(),
             "shapes": [list(config.projection_shape(name)) for name in PROJECTIONS],
             "layers": config.layers,
-            "lora": [workload.rank, workload.alpha, list(workload.targets), self._below, workload.adapter_seed],
+            "lora": [
+                workload.rank,
+                workload.alpha,
+                list(workload.targets),
+                sorted(self._adapted),
+                workload.adapter_seed,
+            ],
             "dtype": str(self._parts.products),
         }
 
@@ -133,7 +141,7 @@ class _Sharing:
     def compare(self, stored: StoredConstants) -> None:
         """Raises RuntimeError unless embedding, head and the layers that were made are what the files have."""
         made = dict(self._of_ends)
-        for template in self._templates:
+        for template in self._templates.values():
             made |= {_of_layer(template.layer, name): value for name, value in template.weights.items()}
         for name, value in made.items():
             found = stored.constant(name)
@@ -144,8 +152,7 @@ class _Sharing:
         """Returns the parts with tensors of the data files."""
 
         def block(index: int) -> nn.Module:
-            template = self._templates[-1 if index >= self._below else 0]
-            return template.with_tensors_of(index, self._parts, stored)
+            return self._templates[index in self._adapted].with_tensors_of(index, self._parts, stored)
 
         of_ends = {name: stored.tensor(name) for name in self._of_ends}
         ends = with_tensors(self._ends, of_ends | read_constants(self._ends, of_ends))

@@ -7,7 +7,7 @@ once instead of in two packed forms, and a program's file has one graph for all 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -82,14 +82,35 @@ class DelegatedLayer(nn.Module):
         return result
 
 
-def delegate_layers(
-    blocks: Sequence[nn.Module], back: nn.Module | None, example: tuple[Tensor, ...]
-) -> list[nn.Module]:
-    """Lowers the first of `blocks`, all alike but for their constants, and `back`, the way back through it, if any.
+def delegate_layers(blocks: Sequence[nn.Module], back: nn.Module, example: tuple[Tensor, ...]) -> list[nn.Module]:
+    """Lowers the first of `blocks`, all alike but for their constants, and `back`, the way back through it.
 
     `example` are the inputs of a block. Raises NotDelegatedError when operators stay outside of a delegate.
     """
-    x, bias, *adapters = example
-    forth = delegate_shared(blocks[0], example)
-    backward = None if back is None else delegate_shared(back, (x, bias, torch.zeros_like(x), *adapters))
+    forth, backward = delegate_shared(blocks[0], example), _delegate_back(back, example)
     return [DelegatedLayer(forth, backward, Constants(block)) for block in blocks]
+
+
+def delegate_plain_layers(
+    below: Sequence[nn.Module],
+    above: Sequence[nn.Module],
+    back: Callable[[nn.Module], nn.Module],
+    example: tuple[Tensor, ...],
+) -> list[nn.Module]:
+    """Lowers layers without adapters, `below` all adapters and `above` them; only the latter are gone back through.
+
+    `back` makes the way back through a block. Returns all of them, those below first.
+    """
+    if not (below or above):
+        return []
+    forth = delegate_shared((below or above)[0], example)
+    backward = _delegate_back(back(above[0]), example) if above else None
+    return [
+        *(DelegatedLayer(forth, None, Constants(block)) for block in below),
+        *(DelegatedLayer(forth, backward, Constants(block)) for block in above),
+    ]
+
+
+def _delegate_back(back: nn.Module, example: tuple[Tensor, ...]) -> DelegatedPart:
+    x, bias, *adapters = example
+    return delegate_shared(back, (x, bias, torch.zeros_like(x), *adapters))

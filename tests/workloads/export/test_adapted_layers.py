@@ -1,4 +1,4 @@
-"""Adapters in the last layers alone: what lies below them is computed once for all perturbations, and not gone back."""
+"""Adapters in some layers alone: what lies below them is computed once for all perturbations, and not gone back."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from transformers import LlamaConfig as TransformersConfig
 from transformers import LlamaForCausalLM
 
 from foundation.errors import UserError
+from suite.planning.plan import Plan
 from tests.support.workloads.program_bounds import ALLOWED, SETTINGS, workload_of
 from tests.support.workloads.training_runs import (
     ArtifactOf,
@@ -33,11 +34,11 @@ from workloads.workload import Workload, adapter_values, layout_of
 CONFIG = LlamaConfig(
     vocab_size=512, hidden_size=64, intermediate_size=128, layers=3, heads=4, kv_heads=2, head_dim=16
 )  # fmt: skip
-SGD = Workload("tiny", "fp32", q=1, b=2, T=32, rank=4, method="fo-lora-fa", top_layers=1)
+SGD = Workload("tiny", "fp32", q=1, b=2, T=32, rank=4, method="fo-lora-fa", layers="1")
 
 
 def top_of(quant: str) -> Workload:
-    return replace(workload_of(quant), top_layers=1)
+    return replace(workload_of(quant), layers="1")
 
 
 @pytest.mark.parametrize(
@@ -48,9 +49,13 @@ def top_of(quant: str) -> Workload:
         replace(top_of("fp32"), noise="stock"),
         replace(top_of("int8"), q=4, b=4, T=64),
         replace(top_of("nf4"), targets=("q_proj", "v_proj")),
-        Workload("tiny", "fp32", q=2, b=2, T=32, rank=4, method="fzoo", top_layers=1),
+        Workload("tiny", "fp32", q=2, b=2, T=32, rank=4, method="fzoo", layers="1"),
+        *(replace(workload_of(quant), layers="0") for quant in ("fp32", "fp16", "nf4")),
     ],
-    ids=[*ALLOWED, "in turn", "stock operators", "in chunks", "two projections", "one-sided"],
+    ids=[
+        *(*ALLOWED, "in turn", "stock operators", "in chunks", "two projections", "one-sided"),
+        *("first layer", "first layer, fp16", "first layer, nf4"),
+    ],
 )
 def test_program_trains_as_the_reference_does(
     workload: Workload,
@@ -67,14 +72,15 @@ def test_program_trains_as_the_reference_does(
     losses, adapter = train_and_flush(runner, program, workload, batches, 3, settings, tmp_path / "run")
     assert np.abs(losses / expected.losses - 1.0).max() < ALLOWED[workload.quant] / 5
     assert relative_error(adapter, expected.adapter) < ALLOWED[workload.quant]
-    assert len(adapter) == adapter_values(layout_of(replace(workload, top_layers=None), tiny.config)) / 2
+    assert len(adapter) == adapter_values(layout_of(replace(workload, layers=None), tiny.config)) / 2
 
 
+@pytest.mark.parametrize("layers", ["0", "1"])
 @pytest.mark.parametrize("quant", ["fp32", "int8"])
 def test_backpropagation_goes_back_to_the_lowest_adapter(
-    quant: str, tiny: ModelWeights, exported: ArtifactOf, runner: Path, tmp_path: Path
+    quant: str, layers: str, tiny: ModelWeights, exported: ArtifactOf, runner: Path, tmp_path: Path
 ) -> None:
-    workload, settings = replace(SGD, quant=quant), Settings(0.1, 0.0)
+    workload, settings = replace(SGD, quant=quant, layers=layers), Settings(0.1, 0.0)
     batches = some_batches(workload, 2)
     expected = reference_training(tiny, workload, batches, 4, settings)
     artifact = exported(workload)
@@ -82,9 +88,24 @@ def test_backpropagation_goes_back_to_the_lowest_adapter(
     np.testing.assert_allclose(trained.losses, expected.losses, rtol=2e-5)
     assert relative_error(trained.adapter, expected.adapter) < 1e-4
     if quant == "fp32":
-        assert artifact.document["delegates"]["partitions"] == 3  # below, forth and back
+        # Forth and back with an adapter, forth without, and back without where that is needed.
+        assert artifact.document["delegates"]["partitions"] == {"0": 4, "1": 3}[layers]
     else:
-        assert artifact.document["operators"]["decoder_layer_back.out"] == 1
+        assert artifact.document["operators"]["decoder_layer_back.out"] == {"0": 2, "1": 1}[layers]
+
+
+@pytest.mark.parametrize(
+    ("layers", "sentence"),
+    [
+        ("2", "layers is 2, but tiny has layers 0 to 1: choose some of them"),
+        ("0-1", "layers is 0-1, but tiny has layers 0 to 1 and no others: leave it out"),
+        ("1-0", "which ends before it begins: write 0-1"),
+        ("last", "'last', but it must be a range such as 15-24"),
+    ],
+)
+def test_layers_that_the_model_has_not_are_refused(layers: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        Plan(("local",), model="tiny", layers=layers)
 
 
 @pytest.mark.parametrize("quant", ALLOWED)
@@ -110,21 +131,21 @@ def test_estimates_count_what_lies_below_once(
     )
     assert 0.9 < needed.memory_bytes / 1024 / trained.peak_kib < 1.35
     assert 0.7 < needed.program_bytes / artifact.program_bytes < 1.5
-    assert needed.flops_per_step < estimate(replace(workload, top_layers=None), tiny.config).flops_per_step
+    assert needed.flops_per_step < estimate(replace(workload, layers=None), tiny.config).flops_per_step
 
 
 def test_peft_folder_names_the_layers_and_comes_back(tmp_path: Path) -> None:
-    workload = replace(workload_of("fp32"), top_layers=2)
+    workload = replace(workload_of("fp32"), layers="1-2")
     adapter = np.arange(adapter_values(layout_of(workload, CONFIG)), dtype=np.float32)
     write_peft_folder(workload, CONFIG, adapter, "base", tmp_path)
     assert json.loads((tmp_path / "adapter_config.json").read_text())["layers_to_transform"] == [1, 2]
     assert np.array_equal(read_peft_folder(workload, CONFIG, tmp_path), adapter)
-    with pytest.raises(UserError, match="adapts 2 layers, but 3 are to be trained: use --top-layers 2"):
-        read_peft_folder(replace(workload, top_layers=None), CONFIG, tmp_path)
+    with pytest.raises(UserError, match="adapts 2 layers, but 3 are to be trained, 0 to 2: use --layers 1-2"):
+        read_peft_folder(replace(workload, layers=None), CONFIG, tmp_path)
 
 
 def test_peft_adapts_these_layers_and_no_others(tmp_path: Path) -> None:
-    workload = replace(workload_of("fp32"), top_layers=2)
+    workload = replace(workload_of("fp32"), layers="1-2")
     values = np.random.default_rng(0).standard_normal(adapter_values(layout_of(workload, CONFIG))).astype(np.float32)
     write_peft_folder(workload, CONFIG, values, "base", tmp_path)
     base = LlamaForCausalLM(
