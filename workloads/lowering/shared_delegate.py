@@ -78,7 +78,8 @@ class DelegatedLayer(nn.Module):
         """The same and the gradient by the result -> the gradients by x, and by each of the adapters."""
         if self.backward is None:
             raise TypeError("this layer was lowered without a way back")
-        result: Sequence[Tensor] = self.backward(x, bias, gradient, *adapters, *self.constants.values())
+        found = self.backward(x, bias, gradient, *adapters, *self.constants.values())
+        result: Sequence[Tensor] = (found,) if isinstance(found, Tensor) else found  # without adapters there is one
         return result
 
 
