@@ -5,12 +5,14 @@ finding was seen in, and people's notes on it. Sizes are ratios: 1.068 is +6.8 %
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
 from typing import Literal
+
+from pydantic import TypeAdapter
 
 from foundation.unavailable import Json
 from reports.model.quantities import metric_title
-from reports.model.reading import items, known_number, records, text, value
 from reports.text.numbers import format_list, moment_text, percent_change, percent_span
 
 Category = Literal["missing", "failed", "regressed", "device", "inconclusive", "improved"]
@@ -30,16 +32,6 @@ class Estimate:
     low: float | None = None
     high: float | None = None
 
-    def document(self) -> list[float | None]:
-        """``[ratio, low, high]``."""
-        return [self.ratio, self.low, self.high]
-
-    @classmethod
-    def from_document(cls, found: Json) -> "Estimate":
-        """Reads what :meth:`document` returns."""
-        ratio, low, high = [*(one if isinstance(one, int | float) else None for one in items(found)), None, None][:3]
-        return cls(1.0 if ratio is None else float(ratio), low, high)
-
 
 @dataclass(frozen=True)
 class Member:
@@ -56,26 +48,6 @@ class Member:
     def place(self) -> tuple[str, str]:
         """Device and workload."""
         return self.device, self.workload_key
-
-    def document(self) -> dict[str, Json]:
-        """Returns it as JSON values."""
-        estimate = None if self.estimate is None else self.estimate.document()
-        return {
-            **{key: getattr(self, key) for key in ("device", "workload_key", "metric", "series_id", "measurement_id")},
-            "estimate": estimate,
-        }
-
-    @classmethod
-    def from_document(cls, found: Json) -> "Member":
-        """Reads what :meth:`document` returns."""
-        estimate = value(found, "estimate")
-        series = known_number(found, "series_id")
-        return cls(
-            *(text(found, key) for key in ("device", "workload_key", "metric")),
-            Estimate.from_document(estimate) if isinstance(estimate, list) else None,
-            int(series or 0),
-            text(found, "measurement_id"),
-        )
 
 
 @dataclass(frozen=True)
@@ -188,10 +160,11 @@ class Finding:
     notes: tuple[Note, ...] = ()
     muted: str = ""
     accepted_series: int = 0
-    sizes: tuple[Size, ...] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "sizes", _sizes(self.members))
+    @cached_property
+    def sizes(self) -> tuple[Size, ...]:
+        """How much each metric changed, in the order of the members."""
+        return _sizes(self.members)
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -211,10 +184,10 @@ class Finding:
         else:
             more = len(self.devices) - _MOST_BOARDS
             names = [*self.devices[:_MOST_BOARDS], *([f"{more} more"] if more > 0 else [])]
-            place = format_list(names)
-        if self.category in ("device", "missing"):
+            place = format_list(list(names))
+        if self.category in ("device", "missing") or (self.category == "failed" and not self.settings):
             return place
-        setting = format_list(self.settings) if self.settings else "every setting"
+        setting = format_list(list(self.settings)) if self.settings else "every setting"
         workload = ""
         if self.workloads:
             more = len(self.workloads) - _MOST_WORKLOADS
@@ -228,6 +201,19 @@ class Finding:
             return f"{self.subject}: {self.reason}"
         sizes = "; ".join(size.words for size in self.sizes)
         return f"{self.subject}: {sizes}"
+
+    @property
+    def details(self) -> list[str]:
+        """What else there is to say, a sentence each: what differs, how sure it is, what people said."""
+        found = [f"{part.words}: {', '.join(part.boards)}" for part in self.where if self.level != "device"]
+        if self.differences:
+            found.append(f"differs from the baseline: {'; '.join(one.words for one in self.differences)}")
+        if self.confirmation.words:
+            found.append(self.confirmation.words)
+        if 0 < self.accepted_series < len(self.members):
+            found.append(f"{self.accepted_series} of {len(self.members)} series accepted")
+        found += [f"{note.kind} by {note.author}: {note.text}" for note in self.notes]
+        return [*found, self.muted] if self.muted else found
 
     @property
     def life(self) -> str:
@@ -244,58 +230,21 @@ class Finding:
 
     def document(self) -> dict[str, Json]:
         """Returns it as JSON values, with what is derived."""
-        return {
-            **{key: getattr(self, key) for key in ("id", "category", "state", "metric", "side", "level", "reason")},
-            **{key: getattr(self, key) for key in ("since_run", "since_at", "nights", "seen", "muted")},
-            "settings": list(self.settings),
-            "workloads": list(self.workloads),
-            "where": [{"kind": part.kind, "boards": list(part.boards), "of": part.of} for part in self.where],
-            "sizes": [
-                {
-                    "metric": size.metric,
-                    "series": size.series,
-                    "least": size.least.document(),
-                    "most": size.most.document(),
-                }
-                for size in self.sizes
-            ],
-            "members": [member.document() for member in self.members],
-            "differences": [vars(one) for one in self.differences],
-            "confirmation": vars(self.confirmation),
-            "commands": list(self.commands),
-            "notes": [vars(note) for note in self.notes],
-            "headline": self.headline,
-        }
+        sizes: Json = [asdict(size) for size in self.sizes]
+        return asdict(self) | {"sizes": sizes, "subject": self.subject, "headline": self.headline}
 
     @classmethod
-    def from_document(cls, found: Json) -> "Finding":
-        """Reads what :meth:`document` returns."""
-        category, level, state = text(found, "category"), text(found, "level"), text(found, "state")
-        return cls(
-            id=text(found, "id"),
-            category=category if category in CATEGORIES else "inconclusive",
-            state=state if state in ("new", "known", "accepted", "fixed") else "known",
-            level=level if level in ("kind", "boards", "device") else "boards",
-            **{key: text(found, key) for key in ("metric", "side", "reason", "since_run", "since_at", "muted")},
-            **{key: tuple(map(str, items(found, key))) for key in ("settings", "workloads", "commands")},
-            where=tuple(
-                Affected(text(one, "kind"), tuple(map(str, items(one, "boards"))), int(known_number(one, "of") or 0))
-                for one in records(found, "where")
-            ),
-            members=tuple(Member.from_document(one) for one in records(found, "members")),
-            nights=int(known_number(found, "nights") or 1),
-            seen=value(found, "seen") is not False,
-            differences=tuple(
-                Difference(
-                    *(text(one, key) for key in ("what", "before", "after")), int(known_number(one, "boards") or 1)
-                )
-                for one in records(found, "differences")
-            ),
-            confirmation=Confirmation(
-                int(known_number(found, "confirmation", "pairs") or 0),
-                *(known_number(found, "confirmation", key) for key in ("p", "q")),
-            ),
-        )
+    def from_document(cls, found: Json) -> "Finding | None":
+        """Reads what :meth:`document` returns, None where something else stands."""
+        try:
+            return _adapter().validate_python(found)
+        except ValueError:
+            return None
+
+
+@lru_cache(maxsize=1)
+def _adapter() -> TypeAdapter[Finding]:
+    return TypeAdapter(Finding)
 
 
 def _sizes(members: Sequence[Member]) -> tuple[Size, ...]:
@@ -323,8 +272,3 @@ def in_reading_order(found: Sequence[Finding]) -> list[Finding]:
             -len(one.devices), -size(one), one.id,
         ),
     )  # fmt: skip
-
-
-def with_state(found: Finding, state: State) -> Finding:
-    """Returns it in another state."""
-    return replace(found, state=state)

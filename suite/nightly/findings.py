@@ -79,8 +79,8 @@ class _Open:
 
 def _record(connection: Connection, run_id: str, at: str) -> None:
     verdicts, kinds = night_verdicts(connection, run_id), _kinds(connection)
-    known = _open(connection, run_id, at)
-    followed = _follow(verdicts, kinds, _blamed(connection, run_id, at), known)
+    known = _open(connection, at)
+    followed = _follow(verdicts, kinds, _blamed(connection, at), known)
     failures = group_failures(connection, run_id)
     if not verdicts and not failures:  # broken off before anything was measured
         return
@@ -119,7 +119,7 @@ def _nights_before(connection: Connection, at: str, count: int) -> list[str]:
     return list(connection.execute(earlier.order_by(run.c.started_at.desc()).limit(count)).scalars())
 
 
-def _blamed(connection: Connection, run_id: str, at: str) -> Blamed:
+def _blamed(connection: Connection, at: str) -> Blamed:
     """Returns what the nights before blamed on devices."""
     found: dict[tuple[str, str, str], list[Place]] = {}
     for night in _nights_before(connection, at, NIGHTS_TOGETHER - 1):
@@ -133,9 +133,9 @@ def _blamed(connection: Connection, run_id: str, at: str) -> Blamed:
     return found
 
 
-def _open(connection: Connection, run_id: str, at: str) -> list[_Open]:
+def _open(connection: Connection, at: str) -> list[_Open]:
     """Returns the findings that may go on, the eldest first."""
-    table, run = schema.finding, schema.run
+    table = schema.finding
     nights = {night: place for place, night in enumerate(_nights_before(connection, at, NIGHTS_BETWEEN_CHECKS), 1)}
     rows = select(table.c.key, table.c.run_id, table.c.state, table.c.id).order_by(table.c.id)
     last: dict[str, tuple[int, str]] = {}
@@ -150,7 +150,7 @@ def _open(connection: Connection, run_id: str, at: str) -> list[_Open]:
         if row.id in chosen:
             one = Finding.from_document(json.loads(row.document))
             ago = nights.get(seen.get(row.key, ""), NIGHTS_BETWEEN_CHECKS + 1)
-            if ago <= _STAYS.get(one.category, ago):
+            if one is not None and ago <= _STAYS.get(one.category, ago):
                 found.append(_Open(one, ago, row.state == "unseen"))
     return sorted(found, key=lambda one: (one.last.since_at, one.last.id))
 
@@ -190,13 +190,22 @@ def _matched(
             for group in left
             if group.category in categories
             and (group.category, group.family, group.side) == (one.last.category, one.last.metric, one.last.side)
-            and (shared := one.places & {(member.device, member.workload_key) for member in group.members})
+            and (shared := _shared(one.last, group))
         ]
         if alike:
             _, group = max(alike, key=lambda pair: pair[0])
             left = [other for other in left if other is not group]
             found.append((group, one))
     return found + [(group, None) for group in left]
+
+
+def _shared(known: Finding, group: Group) -> set[object]:
+    """Returns the workloads that both are about, or the boards where it is boards that they are about."""
+    if known.category in ("regressed", "improved", "inconclusive"):
+        return {member.place for member in known.members} & {
+            (member.device, member.workload_key) for member in group.members
+        }
+    return set(known.devices) & {member.device for member in group.members}
 
 
 def _key(group: Group, taken: set[str]) -> str:

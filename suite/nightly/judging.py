@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from devices.inventory.entry import DeviceEntry
 from foundation.unavailable import Unavailable
@@ -143,7 +144,8 @@ def judge(
 ) -> list[JudgedSeries]:
     """Returns the verdict on every series with a point tonight; measures suspects again, which may take hours.
 
-    `confirming` measures otherwise than on devices. Raises what measuring raises (StoreError, KeyboardInterrupt); stored sessions are not repeated.
+    `confirming` measures otherwise than on devices.
+    Raises what measuring raises (StoreError, KeyboardInterrupt); stored sessions are not repeated.
     """
     found = [screen_series(series) for series in series_of_night(run.store, run.run_id)]
     suspects: dict[Place, list[ScreenedSeries]] = {}
@@ -316,10 +318,30 @@ class Night:
 
     @property
     def exit_code(self) -> int:
-        """3 if something regressed, 4 if something is inconclusive or failed, else 0."""
-        if self.of("regressed"):
+        """3 if something regressed, 4 if something is inconclusive or failed, else 0; what is muted doesn't count."""
+        if self._counting("regressed"):
             return ExitCode.REGRESSION
-        return ExitCode.INCOMPLETE if self.of("inconclusive") or self.errors else ExitCode.OK
+        muted = {board for one in self.findings if one.muted and not one.sizes for board in one.devices}
+        failed = [item for item in self.errors if item.device not in muted]
+        return ExitCode.INCOMPLETE if self._counting("inconclusive") or failed else ExitCode.OK
+
+    def finding_of(self, item: JudgedSeries) -> Finding | None:
+        """Returns the finding that a series is part of."""
+        series = item.screened.series
+        return self._by_series.get((series.device, series.workload_key, series.metric))
+
+    @cached_property
+    def _by_series(self) -> Mapping[tuple[str, str, str], Finding]:
+        return {
+            (member.device, member.workload_key, member.metric): one
+            for one in self.findings
+            if one.seen and one.state != "fixed"
+            for member in one.members
+        }
+
+    def _counting(self, verdict: str) -> list[JudgedSeries]:
+        found = [(item, self.finding_of(item)) for item in self.of(verdict)]
+        return [item for item, finding in found if finding is None or not finding.muted]
 
     def command(self, item: JudgedSeries) -> str:
         """Returns the command that measures it again."""

@@ -26,7 +26,14 @@ from suite.store.store import Store, VerdictRow
 PURPOSE = "nightly"
 
 
-def carry_out(plan: RunPlan, inventory: Inventory, home: Home, display: Display, command: Sequence[str]) -> Night:
+def carry_out(
+    plan: RunPlan,
+    inventory: Inventory,
+    home: Home,
+    display: Display,
+    command: Sequence[str],
+    label: str | None = None,
+) -> Night:
     """Measures and judges a night, or resumes an interrupted one (which keeps its own plan).
 
     Raises UserError while another night is in progress, and what `orchestrate.begin` raises.
@@ -51,7 +58,9 @@ def carry_out(plan: RunPlan, inventory: Inventory, home: Home, display: Display,
         if _is_open(home):
             outcome = orchestrate.resume(inventory, home, display, purpose=PURPOSE, afterwards=afterwards)
         else:
-            outcome = orchestrate.begin(plan, inventory, home, display, command, purpose=PURPOSE, afterwards=afterwards)
+            outcome = orchestrate.begin(
+                plan, inventory, home, display, command, purpose=PURPOSE, label=label, afterwards=afterwards
+            )
     return Night(
         outcome.run_id, tuple(series), tuple(outcome.measurements), commands, outcome.report, tuple(gaps),
         tuple(findings),

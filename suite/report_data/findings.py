@@ -35,7 +35,10 @@ def findings_of_nights(connection: Connection, run_ids: Collection[str]) -> dict
     notes = _Notes.read(connection)
     found: dict[str, list[Finding]] = {}
     for row in rows:
-        one = _as_of(Finding.from_document(json.loads(row.document)), row.state, accepted)
+        stored = Finding.from_document(json.loads(row.document))
+        if stored is None:  # of a damaged store: its verdicts are still there
+            continue
+        one = _as_of(stored, row.state, accepted)
         one = replace(one, notes=notes.of(one), muted=notes.why_muted(one, row.started_at))
         found.setdefault(row.run_id, []).append(one)
     return {run_id: in_reading_order(own) for run_id, own in found.items()}
@@ -43,10 +46,11 @@ def findings_of_nights(connection: Connection, run_ids: Collection[str]) -> dict
 
 def newest_changes(connection: Connection) -> tuple[int, int]:
     """Returns what changes with every row of a finding or of its notes, for stamps of pages."""
-    return tuple(
+    found, noted = (
         connection.execute(select(func.coalesce(func.max(table.c.id), 0))).scalar_one()
         for table in (schema.finding, schema.finding_note)
-    )  # type: ignore[return-value]  # two tables
+    )
+    return int(found), int(noted)
 
 
 def _as_of(found: Finding, state: str, accepted: Collection[tuple[int, str]]) -> Finding:
@@ -119,7 +123,7 @@ def mutes(store: Store) -> list[Mute]:
 def find_finding(store: Store, name: str) -> str:
     """Returns the key of a finding, whatever the case of its letters. UserError for an unknown one."""
     with store.database.reading() as connection:
-        known = list(connection.execute(select(schema.finding.c.key).distinct()).scalars())
+        known = [str(key) for key in connection.execute(select(schema.finding.c.key).distinct()).scalars()]
     found = next((key for key in known if key.casefold() == name.casefold()), None)
     if found is None:
         raise unknown_name("finding", printable(name, 80), known, beginning="there is no")

@@ -75,23 +75,19 @@ def how_made(connection: Connection, measurement_ids: Sequence[int]) -> dict[int
         chosen = table.c.id.in_(measurement_ids[begin : begin + 900])
         facts = select(*columns, run.c.environment, state.c.os_build, state.c.facts).select_from(joined).where(chosen)
         for row in connection.execute(facts.order_by(state.c.id)):
-            setup = Measurement.from_document(json.loads(row.document or "{}")).setup.known
-            device = {"os_build": row.os_build, **json.loads(row.facts or "{}")}
+            hashes = (("program", row.artifact_hash), ("runner", row.runner_hash))
+            found[row.id] = {name: text[:_HASH] for name, text in hashes if text}
             # The other side of a pair was measured tonight, by tonight's suite and on tonight's device.
-            tonight = row.role == "baseline"
-            found[row.id] = {
-                **({} if tonight else _environment(json.loads(row.environment))),
-                **{
-                    name: text[:_HASH]
-                    for name, text in (("program", row.artifact_hash), ("runner", row.runner_hash))
-                    if text
-                },
-                **(
-                    {} if tonight else {key.replace("_", " "): _words(device[key]) for key in _FACTS if device.get(key)}
-                ),
-                **({} if tonight else {key.replace("_", " "): _words(entry) for key, entry in setup.items()}),
-            }
+            if row.role != "baseline":
+                device = {"os_build": row.os_build, **json.loads(row.facts or "{}")}
+                setup = Measurement.from_document(json.loads(row.document or "{}")).setup.known
+                found[row.id] |= _environment(json.loads(row.environment))
+                found[row.id] |= _spoken({key: device[key] for key in _FACTS if device.get(key)} | setup)
     return found
+
+
+def _spoken(facts: Mapping[str, Json]) -> dict[str, str]:
+    return {key.replace("_", " "): _words(entry) for key, entry in facts.items()}
 
 
 def _environment(environment: Mapping[str, Json]) -> dict[str, str]:

@@ -141,7 +141,7 @@ class PlantedLab:
         return self.level(board, setting, metric, program, night) * self.shared(board, night, metric) * np.exp(noise)
 
 
-def make_lab(path: Path, plan: Plan = Plan()) -> PlantedLab:  # noqa: B008 - frozen
+def make_lab(path: Path, plan: Plan = Plan()) -> PlantedLab:
     """Makes the store at `path` and judges its nights; the lab's store stays open."""
     lab = PlantedLab(Store.open(path), plan)
     with lab.store.database.writing() as connection:
@@ -246,9 +246,9 @@ def _add(
     }  # fmt: skip
     failure = ""
     if lab.plan.is_dead(board, night):
-        failure = f"{board} could not be reached: no route to host (error 113)"
+        failure = "no route to host (error 113)"
     elif lab.plan.is_lost(board, night):
-        failure = f"{board} went away during session 2: the connection was closed"
+        failure = "the device went away during session 2: the connection was closed"
     if failure:
         document = {"device": board, "workload": workload, "status": "failed", "reason": failure}
         rows["measurement"].append(
