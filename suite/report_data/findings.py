@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -118,6 +119,14 @@ def mutes(store: Store) -> list[Mute]:
     """Returns what is muted, oldest first, also what is over."""
     with store.database.reading() as connection:
         return list(_Notes.read(connection).mutes)
+
+
+_KEY = re.compile(r"f-[0-9a-f]{6}", re.IGNORECASE)
+
+
+def is_finding(text: str) -> bool:
+    """Whether a text that was typed is the name of a finding."""
+    return _KEY.fullmatch(text) is not None
 
 
 def find_finding(store: Store, name: str) -> str:
