@@ -45,13 +45,13 @@ def findings_of_nights(connection: Connection, run_ids: Collection[str]) -> dict
     return {run_id: in_reading_order(own) for run_id, own in found.items()}
 
 
-def newest_changes(connection: Connection) -> tuple[int, int]:
-    """Returns what changes with every row of a finding or of its notes, for stamps of pages."""
-    found, noted = (
-        connection.execute(select(func.coalesce(func.max(table.c.id), 0))).scalar_one()
-        for table in (schema.finding, schema.finding_note)
-    )
-    return int(found), int(noted)
+def newest_by_night(connection: Connection) -> dict[str, tuple[int, int]]:
+    """Returns of each night what changes with its findings and with notes on them, for the stamp of its page."""
+    table, note = schema.finding, schema.finding_note
+    noted = table.outerjoin(note, (note.c.finding == table.c.key) | note.c.device.is_not(None))
+    newest = select(table.c.run_id, func.max(table.c.id), func.coalesce(func.max(note.c.id), 0)).select_from(noted)
+    rows = connection.execute(newest.group_by(table.c.run_id))
+    return {run_id: (int(found), int(last)) for run_id, found, last in rows}
 
 
 def _as_of(found: Finding, state: str, accepted: Collection[tuple[int, str]]) -> Finding:
