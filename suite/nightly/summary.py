@@ -142,7 +142,8 @@ def _chat_lines(night: Night) -> list[str]:
 
 
 def _format_finding(one: Finding) -> str:
-    lines = [f"- **{_plain(one.subject)}**: {_plain(finding_line(one))}", *(f"  - {_plain(it)}" for it in one.details)]
+    said = _plain(f"{one.headline} ({one.id}, {one.life})")
+    lines = [f"- **{one.category}**: {said}", *(f"  - {_plain(detail)}" for detail in one.details)]
     return "\n".join([*lines, *(f"  - `{command.replace('`', '')}`" for command in one.commands[:1])])
 
 

@@ -29,7 +29,7 @@ def home(tmp_path):
 
 
 def fill(path):
-    """A night with verdict, finding and acceptance, a remark, a note, a tag given and taken away, a training, an interrupted run."""
+    """A night with verdict, finding and acceptance, remarks, a tag given and taken away, a training, an open run."""
     night = begin(path, purpose="nightly")
     finish(night, 1.0, 2.0, 3.0)
     store = night.store
