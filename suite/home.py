@@ -104,9 +104,8 @@ def _plain(name: str, what: str) -> str:
 _GIT_S = 5.0
 
 
-def commit() -> str:
+def commit(folder: Path = Path(__file__).resolve().parent.parent) -> str:
     """Returns the commit of the checkout that this package is in, with `+` if files differ from it, else nothing."""
-    folder = Path(__file__).resolve().parent.parent
     if not (folder / ".git").exists():
         return ""
     git = ["git", "-C", str(folder)]

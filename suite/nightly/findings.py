@@ -146,12 +146,11 @@ def _open(connection: Connection, at: str) -> list[_Open]:
             seen[row.key] = row.run_id
     chosen = {number for number, state in last.values() if state in ("seen", "unseen")}
     found = []
-    for row in connection.execute(select(table.c.id, table.c.key, table.c.state, table.c.document)):
-        if row.id in chosen:
-            one = Finding.from_document(json.loads(row.document))
-            ago = nights.get(seen.get(row.key, ""), NIGHTS_BETWEEN_CHECKS + 1)
-            if one is not None and ago <= _STAYS.get(one.category, ago):
-                found.append(_Open(one, ago, row.state == "unseen"))
+    for row in connection.execute(select(table.c.key, table.c.state, table.c.document).where(table.c.id.in_(chosen))):
+        one = Finding.from_document(json.loads(row.document))
+        ago = nights.get(seen.get(row.key, ""), NIGHTS_BETWEEN_CHECKS + 1)
+        if one is not None and ago <= _STAYS.get(one.category, ago):
+            found.append(_Open(one, ago, row.state == "unseen"))
     return sorted(found, key=lambda one: (one.last.since_at, one.last.id))
 
 
