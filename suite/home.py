@@ -102,9 +102,10 @@ def _plain(name: str, what: str) -> str:
 
 
 _GIT_S = 5.0
+_CHECKOUT = Path(__file__).resolve().parent.parent
 
 
-def commit(folder: Path = Path(__file__).resolve().parent.parent) -> str:
+def commit(folder: Path = _CHECKOUT) -> str:
     """Returns the commit of the checkout that this package is in, with `+` if files differ from it, else nothing."""
     if not (folder / ".git").exists():
         return ""
