@@ -22,6 +22,7 @@ _LOOKS = {
     "improved": ("▲", "good"),
 }
 _WORDS = {"device": "device changed", "missing": "device missing"}
+_WEB = ("https://", "http://")
 _MARKED = ("regressed", "improved", "accepted")
 _MOST_LINES, _MOST_STRIP = 90, 60
 _WIDTH, _HEIGHT, _EDGE = 240.0, 64.0, 4.0
@@ -123,7 +124,8 @@ Pairs = Mapping[tuple[str, str, str], SeriesVerdict]
 
 def _card(one: Finding, page: str, verdicts: Pairs, points: Sequence[HistoryPoint]) -> Card:
     whole = not page
-    notes = [f"{note.kind} by {note.author}: {note.text}" for note in one.notes if note.kind != "link"]
+    addresses = [note.text for note in one.notes if note.kind == "link" and note.text.startswith(_WEB)]
+    notes = [f"{note.kind} by {note.author}: {note.text}" for note in one.notes if note.text not in addresses]
     doubts = [] if one.seen else ["nothing that was measured tonight could tell"]
     known = 0 < one.accepted_series < len(one.members)
     partly = [f"{one.accepted_series} of {len(one.members)} series accepted"] if known else []
@@ -140,7 +142,7 @@ def _card(one: Finding, page: str, verdicts: Pairs, points: Sequence[HistoryPoin
         boards=[Link(shorten(board), device_place(board)) for board in one.devices],
         facts=[*doubts, *partly, *sure, *notes, *([one.muted] if one.muted else [])],
         differences=[difference.words for difference in one.differences],
-        links=[note.text for note in one.notes if note.kind == "link"],
+        links=addresses,
         commands=_commands(one) if whole else (),
         href=f"{page}#{anchor_of(one)}" if page else "",
         settled=not one.is_open,

@@ -140,10 +140,10 @@ def _open(connection: Connection, at: str) -> list[_Open]:
     rows = select(table.c.key, table.c.run_id, table.c.state, table.c.id).order_by(table.c.id)
     last: dict[str, tuple[int, str]] = {}
     seen: dict[str, str] = {}
-    for row in connection.execute(rows):
-        last[row.key] = (row.id, row.state)
-        if row.state == "seen":
-            seen[row.key] = row.run_id
+    for key, run_id, state, number in connection.execute(rows):
+        last[key] = (number, state)
+        if state == "seen":
+            seen[key] = run_id
     chosen = {number for number, state in last.values() if state in ("seen", "unseen")}
     found = []
     for row in connection.execute(select(table.c.key, table.c.state, table.c.document).where(table.c.id.in_(chosen))):
@@ -185,7 +185,7 @@ def _matched(
     found: list[tuple[Group, _Open | None]] = []
     for one in known:
         alike = [
-            (len(shared), group)
+            (shared, group)
             for group in left
             if group.category in categories
             and (group.category, group.family, group.side) == (one.last.category, one.last.metric, one.last.side)
@@ -198,13 +198,12 @@ def _matched(
     return found + [(group, None) for group in left]
 
 
-def _shared(known: Finding, group: Group) -> set[object]:
-    """Returns the workloads that both are about, or the boards where it is boards that they are about."""
+def _shared(known: Finding, group: Group) -> int:
+    """Counts the workloads that both are about, or the boards where it is boards that they are about."""
     if known.category in ("regressed", "improved", "inconclusive"):
-        return {member.place for member in known.members} & {
-            (member.device, member.workload_key) for member in group.members
-        }
-    return set(known.devices) & {member.device for member in group.members}
+        places = {(member.device, member.workload_key) for member in group.members}
+        return len(places & {member.place for member in known.members})
+    return len(set(known.devices) & {member.device for member in group.members})
 
 
 def _key(group: Group, taken: set[str]) -> str:

@@ -19,7 +19,7 @@ Where = tuple[str, str, str]
 
 
 def verdict(device: str, setting: str, metric: str = "latency_ms", word: str = "unchanged", T: int = 64, **how: Any):
-    workload = {"model": "tiny", "method": "prge", "quant": setting, "T": T}
+    workload: dict[str, Any] = {"model": "tiny", "method": "prge", "quant": setting, "T": T}
     numbers = how.pop("numbers", {"ratio": how.pop("ratio", 1.07), "change": how.pop("change", 0.07)})
     return SeriesVerdict(
         device, f"tiny/{setting}/{T}", workload, metric, "lower", False, "1", word, "nightly 3", "", None, numbers, how

@@ -250,9 +250,9 @@ def _add(
     elif lab.plan.is_lost(board, night):
         failure = "the device went away during session 2: the connection was closed"
     if failure:
-        document = {"device": board, "workload": workload, "status": "failed", "reason": failure}
+        lacking = {"device": board, "workload": workload, "status": "failed", "reason": failure}
         rows["measurement"].append(
-            row | {"status": "failed", "reason": failure, "valid_sessions": 0, "document": canonical(document)}
+            row | {"status": "failed", "reason": failure, "valid_sessions": 0, "document": canonical(lacking)}
         )
         return
     values = {metric.name: float(_value(lab, board, setting, metric.name, night)) for metric in METRICS}
@@ -273,7 +273,7 @@ def _value(lab: PlantedLab, board: str, setting: str, metric: str, night: int) -
 
 def _document(board: str, workload: dict[str, Any], values: Mapping[str, float]) -> dict[str, Any]:
     latency = values["latency_ms"]
-    found = document_of(board, workload, [latency * 0.993, latency, latency * 1.006])
+    found: dict[str, Any] = document_of(board, workload, [latency * 0.993, latency, latency * 1.006])
     return found | {
         "kind": BOARDS[board],
         "load_ms": {"median": values["load_ms"]},
