@@ -78,8 +78,8 @@ class Difference:
 
     @property
     def words(self) -> str:
-        """``torch 2.12.0 → 2.13.0``."""
-        return f"{self.what} {self.before or 'not recorded'} → {self.after or 'not recorded'}"
+        """``torch 2.12.0 → 2.13.0``, or ``4 programs changed``."""
+        return f"{self.what} {self.before} → {self.after}" if self.before else f"{self.what} {self.after}"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ class Confirmation:
         """In words; nothing where nothing was measured again."""
         if not self.pairs:
             return ""
-        sure = [f"{name} at most {found:.2g}" for name, found in (("p", self.p), ("q", self.q)) if found is not None]
+        known = [(name, found) for name, found in (("p", self.p), ("q", self.q)) if found is not None]
+        sure = [f"{name} {'below 0.0001' if found < 1e-4 else f'at most {found:.2g}'}" for name, found in known]
         return ", ".join([f"measured in turn with the baseline {self.pairs} times or more", *sure])
 
 

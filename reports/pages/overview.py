@@ -186,13 +186,12 @@ def _tonight(night: RunSummary, findings: Sequence[Finding]) -> dict[str, Any]:
 def _attention(
     ordered: Sequence[RunSummary], devices: Sequence[DeviceSummary], findings: Sequence[Finding]
 ) -> list[Section]:
-    """Returns what needs attention besides the findings, which name the last night and its devices already."""
+    """Returns what needs attention besides the findings, which go on over nights and name their devices."""
     if not findings:
         return [attention(ordered, devices)]
-    newest = next((run.run_id for run in ordered if run.purpose == "nightly"), "")
     named = {board for one in findings if one.category in ("missing", "failed") for board in one.devices}
     rest = attention(
-        [replace(run, verdicts={}) if run.run_id == newest else run for run in ordered],
+        [replace(run, verdicts={}) for run in ordered],
         [device for device in devices if device.name not in named],
     )
     return [replace(rest, title="Also needs attention")] if rest.grids else []

@@ -34,6 +34,7 @@ from reports.tables import downloads
 from reports.tables import trainings as training_files
 from reports.tables.findings import leading
 from reports.tables.verdicts import VERDICTS_CSV, changed_first, verdicts_csv, verdicts_json
+from reports.text.numbers import sort_key
 
 
 def write_night(source: ReportSource, site: Site, run: RunSummary) -> None:
@@ -44,19 +45,21 @@ def write_night(source: ReportSource, site: Site, run: RunSummary) -> None:
     verdicts, findings = changed_first(source.verdicts(run.run_id)), source.findings(run.run_id)
     site.write_beside(place, VERDICTS_CSV, verdicts_csv(verdicts))
     site.write_beside(place, VERDICTS_JSON, verdicts_json(verdicts))
-    histories = _histories(source, findings)
+    histories = _histories(source, run, findings)
     page = night_page(run, verdicts, source.surroundings(run.run_id), findings, histories)
     site.write_page(place, page, made_from)
 
 
-def _histories(source: ReportSource, findings: Sequence[Finding]) -> dict[str, Sequence[HistoryPoint]]:
-    """Returns the points of the series that shows each open finding best."""
+def _histories(source: ReportSource, run: RunSummary, findings: Sequence[Finding]) -> dict[str, Sequence[HistoryPoint]]:
+    """Returns the points, up to this night, of the series that shows each open finding best."""
+    last = sort_key(run.finished_at or run.started_at)
     found: dict[str, Sequence[HistoryPoint]] = {}
     for one in findings:
         member = leading(one)
         if member is not None and one.is_open:
             own = source.history(member.device, member.workload_key)
-            found[one.id] = next((history.points for history in own if history.metric == member.metric), ())
+            points = next((history.points for history in own if history.metric == member.metric), ())
+            found[one.id] = [point for point in points if sort_key(point.at) <= last]
     return found
 
 

@@ -140,7 +140,7 @@ def _card(one: Finding, page: str, verdicts: Pairs, points: Sequence[HistoryPoin
         settings=[(setting, slot(setting)) for setting in sorted(one.settings, key=setting_order)],
         where=[part.words for part in one.where] if one.level == "boards" else [],
         boards=[Link(shorten(board), device_place(board)) for board in one.devices],
-        facts=[*doubts, *partly, *sure, *notes, *([one.muted] if one.muted else [])],
+        facts=[_sentence(it) for it in (*doubts, *partly, *sure, *notes, *([one.muted] if one.muted else []))],
         differences=[difference.words for difference in one.differences],
         links=addresses,
         commands=_commands(one) if whole else (),
@@ -150,6 +150,10 @@ def _card(one: Finding, page: str, verdicts: Pairs, points: Sequence[HistoryPoin
         slopes=_slopes(one, verdicts) if whole else None,
         series=_series(one) if whole and one.sizes else None,
     )
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}"
 
 
 def _size(size: Size) -> str:

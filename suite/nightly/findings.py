@@ -239,7 +239,7 @@ def _finding(
         since_run=before.last.since_run if before else run_id,
         since_at=before.last.since_at if before else at,
         nights=before.last.nights + 1 if before else 1,
-        differences=differences_of(connection, run_id, group.members),
+        differences=differences_of(connection, run_id, group.members, of_device=group.category == "device"),
         confirmation=Confirmation(min(pairs, default=0), max(p, default=None), max(q, default=None)),
         commands=tuple(command for command in commands if command)[:_MOST_COMMANDS],
     )

@@ -19,11 +19,15 @@ from suite.store.identity import canonical
 _HASH = 12
 _NAMES = {"edge-training-suite": "suite"}
 _FACTS = ("os_build", "kernel", "governor", "microcode", "settings")
-_LONGEST = 80
+_SETUP = ("threads", "cpus", "power_mode")
+_LONGEST, _NONE = 80, "none"
 
 
-def differences_of(connection: Connection, run_id: str, members: Sequence[SeriesVerdict]) -> tuple[Difference, ...]:
-    """Returns what differs between the baselines of these verdicts and tonight, each with its number of boards.
+def differences_of(
+    connection: Connection, run_id: str, members: Sequence[SeriesVerdict], *, of_device: bool = False
+) -> tuple[Difference, ...]:
+    """Returns what differs between the baselines of these verdicts and tonight, each with its number of boards;
+    `of_device`: of the device alone, where the program is known not to be the cause.
 
     Programs are as many as there are workloads: of several only how many changed is returned. A verdict that doesn't
     name its baseline has the side that was measured beside it.
@@ -39,7 +43,8 @@ def differences_of(connection: Connection, run_id: str, members: Sequence[Series
     boards: dict[tuple[str, str, str], set[str]] = {}
     for now, (device, before) in pairs.items():
         for what, then, after in _unlike(made.get(before, {}), made.get(now, {})):
-            boards.setdefault((what, then, after), set()).add(device)
+            if not of_device or what.replace(" ", "_") in (*_FACTS, *_SETUP):
+                boards.setdefault((what, then, after), set()).add(device)
     return _counted(boards)
 
 
@@ -49,7 +54,7 @@ def _counted(boards: Mapping[tuple[str, str, str], set[str]]) -> tuple[Differenc
     for (what, before, after), on in boards.items():
         if what == "program" and several[what] > 1:
             every = set().union(*(own for (name, _, _), own in boards.items() if name == what))
-            one = Difference("programs", f"{several[what]} of the baseline", "others", len(every))
+            one = Difference(f"{several[what]} programs", "", "changed", len(every))
             found += [] if one in found else [one]
         else:
             found.append(Difference(what, before, after, len(on)))

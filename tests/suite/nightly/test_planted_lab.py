@@ -63,6 +63,13 @@ def test_a_finding_names_what_is_not_as_the_baseline_was(lab: PlantedLab):
     found = {one.what: (one.before, one.after, one.boards) for one in slow[0].differences}
     assert found["torch"] == ("2.12.1", "2.13.0", 8)
     assert set(found) == {"torch", "commit", "program"}
+    (memory,) = (nights for nights in lab.every().values() if nights[0].sizes and nights[0].metric == MEMORY[0])
+    assert "4 programs changed" in [one.words for one in memory[0].differences]
+
+
+def test_a_device_that_changed_is_not_said_to_differ_in_what_was_measured_beside_it(lab: PlantedLab):
+    changed = [one for nights in lab.every().values() for one in nights if one.category == "device"]
+    assert changed and not any(one.differences for one in changed)
 
 
 def test_devices_that_failed_or_are_missing_come_first(lab: PlantedLab):
