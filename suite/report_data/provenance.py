@@ -103,7 +103,8 @@ def _unlike(before: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str
     """Returns what both recorded and differs; a label of which one has none is a difference, too."""
     keys = [key for key in now if key in before or key == "label"]
     keys += ["label"] if "label" in before and "label" not in now and now else []
-    return [(key, before.get(key, ""), now.get(key, "")) for key in keys if before and before.get(key) != now.get(key)]
+    both = [(key, before.get(key, _NONE), now.get(key, _NONE)) for key in keys if before]
+    return [(key, then, after) for key, then, after in both if then != after]
 
 
 def _words(entry: Json) -> str:
