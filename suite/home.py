@@ -1,4 +1,5 @@
-"""The folders the suite keeps on the host: store, artifacts, runner, reports, raw output of runs, locks.
+"""The folders the suite keeps on the host: store, artifacts, runner, reports, raw output of runs, locks; and the commit
+of the suite itself.
 
 Runs share the lock on the home's programs and runners; removing some takes it exclusively.
 """
@@ -9,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import re
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +99,25 @@ def _plain(name: str, what: str) -> str:
     if _PLAIN_NAME.fullmatch(name) is None:
         raise UserError(f"'{name[:80]}' is not a {what}: use 1 to 200 letters, digits and . _ + = @ - only")
     return name
+
+
+_GIT_S = 5.0
+_CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def commit(folder: Path = _CHECKOUT) -> str:
+    """Returns the commit of the checkout that this package is in, with `+` if files differ from it, else nothing."""
+    if not (folder / ".git").exists():
+        return ""
+    git = ["git", "-C", str(folder)]
+    try:
+        head, changed = (
+            subprocess.run([*git, *arguments], capture_output=True, text=True, timeout=_GIT_S, check=True).stdout
+            for arguments in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return head.strip() + ("+" if changed.strip() else "")
 
 
 _NAME = "programs.lock"

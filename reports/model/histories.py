@@ -33,6 +33,7 @@ class SeriesVerdict:
     value: float | None = None
     numbers: Mapping[str, Json] = field(default_factory=dict)
     inputs: Mapping[str, Json] = field(default_factory=dict)
+    series_id: int = 0
 
     @property
     def sentence(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from foundation.unavailable import Json
+from reports.model.findings import Finding
 from reports.model.histories import (
     Compared,
     DeviceSummary,
@@ -179,6 +180,10 @@ class ReportSource(Protocol):
 
     def verdicts(self, run_id: str) -> list[SeriesVerdict]:
         """Returns a night's verdicts, one per series, the latest if a series was judged twice; none for other runs."""
+        ...
+
+    def findings(self, run_id: str) -> list[Finding]:
+        """Returns the findings of a night in the order in which they are read; none for other runs."""
         ...
 
     def histories(self, run_id: str | None = None) -> list[HistorySummary]:

@@ -1,14 +1,17 @@
-"""A night: its verdicts with changes first, device by setting, and how they were reached."""
+"""A night: its findings, then the verdicts behind them, device by setting, and how they were reached."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from reports.files import device_place, run_place
-from reports.model.histories import SeriesVerdict
+from reports.model.findings import Finding
+from reports.model.histories import HistoryPoint, SeriesVerdict
 from reports.model.measurement import setting_of, workload_words
 from reports.model.quantities import metric_title
 from reports.model.reading import text
 from reports.model.source import RunContents, RunSummary
+from reports.tables.findings import FindingCards, category_status, finding_cards
 from reports.tables.sections import Banner, Facts, GridCell, GridRow, Head, Link, Page, Section, table
 from reports.tables.verdicts import (
     VERDICTS_CSV,
@@ -19,7 +22,7 @@ from reports.tables.verdicts import (
     verdict_counts,
     verdict_section,
 )
-from reports.text.appearance import badges, glossary, status, worst_kept
+from reports.text.appearance import Status, badges, glossary, status, worst_kept
 from reports.text.escaping import file_name, shorten
 from reports.text.numbers import day_and_time, duration, format_count
 
@@ -57,8 +60,18 @@ _METHOD = (
 )
 
 
-def night_page(run: RunSummary, verdicts: Sequence[SeriesVerdict], surroundings: RunContents) -> Page:
-    """Builds the page of a night from its verdicts, its run, and the run's environment, devices and remarks."""
+def night_page(
+    run: RunSummary,
+    verdicts: Sequence[SeriesVerdict],
+    surroundings: RunContents,
+    findings: Sequence[Finding] = (),
+    histories: Mapping[str, Sequence[HistoryPoint]] | None = None,
+) -> Page:
+    """Builds the page of a night from its verdicts, its run, and the run's environment, devices and remarks.
+
+    ``histories`` are the points of the series that shows each of its ``findings`` best, by the finding's id. With
+    findings, the rows of all series are folded below them.
+    """
     ordered = changed_first(verdicts)
     day = day_and_time(run.started_at) or run.run_id
     words = {one.verdict for one in ordered}
@@ -66,10 +79,10 @@ def night_page(run: RunSummary, verdicts: Sequence[SeriesVerdict], surroundings:
         title=f"Night {day}",
         heading=f"Night of {day}",
         lead=f"{_lasted(run)}; {run.status}; {_count_text(ordered)}.{_only(ordered)}",
-        banner=_banner(run, ordered, surroundings),
+        banner=_banner(run, ordered, surroundings, findings),
         trail=(Link("All nights", "index.html#nights"), Link(f"Run {run.run_id}", run_place(run.run_id))),
         sections=(
-            verdict_section(ordered),
+            _folded(verdict_section(ordered), len(ordered)) if findings else verdict_section(ordered),
             matrix_section(ordered),
             _device_section(surroundings),
             _method_section(run, surroundings),
@@ -78,7 +91,34 @@ def night_page(run: RunSummary, verdicts: Sequence[SeriesVerdict], surroundings:
         tags=run.tags,
         remarks=surroundings.remarks,
         meanings=glossary(words),
+        findings=_cards(findings, verdicts, histories),
     )
+
+
+def _cards(
+    findings: Sequence[Finding],
+    verdicts: Sequence[SeriesVerdict],
+    histories: Mapping[str, Sequence[HistoryPoint]] | None,
+) -> FindingCards | None:
+    if not findings:
+        return None
+    calm = "Nothing is open: what was found is fixed, accepted or muted."
+    return finding_cards(findings, "Findings", verdicts=verdicts, histories=histories, empty=calm)
+
+
+def _folded(section: Section, count: int) -> Section:
+    summary = f"All {format_count(count, 'series', 'series')}, row by row"
+    return replace(section, grids=[replace(grid, folded=summary) for grid in section.grids])
+
+
+def findings_sentence(found: Sequence[Finding]) -> str:
+    """Counts findings: ``3 open findings, 1 of them new; 1 fixed``."""
+    unsettled = [one for one in found if one.is_open]
+    new = sum(one.state == "new" for one in unsettled)
+    fresh = "" if not new else f", {new} of them new" if len(unsettled) > 1 else ", and it is new"
+    parts = [f"{format_count(len(unsettled), 'open finding')}{fresh}" if unsettled else "No open finding"]
+    others = Counter("muted" if one.muted else one.state for one in found if not one.is_open)
+    return "; ".join([*parts, *(f"{count} {word}" for word, count in others.items())])
 
 
 def _count_text(ordered: Sequence[SeriesVerdict]) -> str:
@@ -96,7 +136,9 @@ def _only(ordered: Sequence[SeriesVerdict]) -> str:
     return f" {words.pop()}." if len(words) == 1 else ""
 
 
-def _banner(run: RunSummary, ordered: Sequence[SeriesVerdict], surroundings: RunContents) -> Banner:
+def _banner(
+    run: RunSummary, ordered: Sequence[SeriesVerdict], surroundings: RunContents, findings: Sequence[Finding]
+) -> Banner:
     counts = Counter(one.verdict for one in ordered)
     ended = (
         "" if run.status in ("finished", "running") else f"The night ended {run.status}: some series have no number."
@@ -112,13 +154,16 @@ def _banner(run: RunSummary, ordered: Sequence[SeriesVerdict], surroundings: Run
     if not ordered:
         headline = "Nothing was judged yet. `suite nightly` judges when its measurements are done."
         return Banner(status("failed" if absent else "not judged"), headline, absent, caution)
+    outcome = night_status(counts)
+    outcome = status("failed") if absent and outcome.tone != "bad" else outcome
+    if findings:
+        worst = next((category_status(one) for one in findings if one.is_open), Status("calm", "✓", "good", 6))
+        return Banner(worst, f"{findings_sentence(findings)}. {verdict_counts(counts)}.", (), caution)
     changed = [one for one in ordered if one.verdict in ("regressed", "improved", "inconclusive")]
     items = tuple((Link(_name(one), series_link(one)), _in_words(one)) for one in changed[:_MOST_IN_BANNER])
     more = len(changed) - len(items)
     further = f" {format_count(more, 'further one')} in the table below." if more else ""
     none = " No regression." if not counts["regressed"] else ""
-    outcome = night_status(counts)
-    outcome = status("failed") if absent and outcome.tone != "bad" else outcome
     return Banner(outcome, f"{verdict_counts(counts)}.{none}{further}", (*absent[:_MOST_IN_BANNER], *items), caution)
 
 

@@ -1,18 +1,24 @@
-"""The overview: what needs attention, nights, devices, workloads, and all runs, newest first, split into light pages.
+"""The overview: what the last night found, what else needs attention, nights, devices, workloads, and all runs, newest
+first, split into light pages.
 
-Regressions of recent nights, devices in trouble and runs cut short need attention.
+Without findings, regressions of recent nights, devices in trouble and runs cut short need attention.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from reports.files import device_place, night_place, run_place, workload_place
+from reports.model.findings import Finding
 from reports.model.histories import DeviceSummary, WorkloadSummary
 from reports.model.measurement import workload_words
 from reports.model.source import RunSummary
 from reports.model.training import TrainingGroupSummary
 from reports.pages.device import device_status, outcome_words, unreached_words
+from reports.pages.night import findings_sentence
 from reports.pages.training import trainings_section
-from reports.tables.sections import Grid, GridCell, GridRow, Head, LinkOf, Page, Section, table
+from reports.tables.findings import category_status, finding_cards
+from reports.tables.sections import Banner, Grid, GridCell, GridRow, Head, Link, LinkOf, Page, Section, table
 from reports.tables.verdicts import WORDS, night_status, verdict_counts
 from reports.text.appearance import Status, badges, glossary, setting_order, status
 from reports.text.escaping import file_name
@@ -135,10 +141,12 @@ def index_pages(
     workloads: Sequence[WorkloadSummary],
     built: LinkOf,
     trainings: Sequence[TrainingGroupSummary] = (),
+    findings: Sequence[Finding] = (),
 ) -> list[Page]:
     """Builds one page or more, even without runs; ``built`` returns the link of an existing page, or nothing.
 
-    Nights, trainings, devices and workloads are on the first page only.
+    ``findings`` are those of the newest night. They, nights, trainings, devices and workloads are on the first page
+    only.
     """
     ordered = newest_first(runs)
     count = max(1, -(-len(ordered) // RUNS_ON_A_PAGE))
@@ -148,7 +156,7 @@ def index_pages(
         sections: tuple[Section, ...] = (_runs_section(part, built),)
         if number == 1 and ordered:
             sections = (
-                attention(ordered, devices),
+                *_attention(ordered, devices, findings),
                 _nights_section(ordered, built),
                 trainings_section(trainings, built),
                 _devices_section(devices, ordered, built),
@@ -157,8 +165,36 @@ def index_pages(
             )
         elif number == 1 and trainings:
             sections = (trainings_section(trainings, built), _devices_section(devices, ordered, built), *sections)
-        pages.append(_page(sections, part, number, count, len(ordered)))
+        page = _page(sections, part, number, count, len(ordered))
+        night = next((run for run in ordered if run.purpose == "nightly"), None)
+        pages.append(replace(page, **_tonight(night, findings)) if number == 1 and night and findings else page)
     return pages
+
+
+def _tonight(night: RunSummary, findings: Sequence[Finding]) -> dict[str, Any]:
+    """Returns the banner of the newest night and the cards of what it found, which its own page tells whole."""
+    worst = next((category_status(one) for one in findings if one.is_open), Status("calm", "✓", "good", 6))
+    headline = f"Night of {moment_text(night.started_at)}: {findings_sentence(findings)}."
+    cards = finding_cards(
+        findings, "Findings of the last night", page=night_place(night.run_id), empty="Nothing is open."
+    )
+    link = Link("Its page", night_place(night.run_id))
+    words = verdict_counts(night.verdicts) or "no series was judged"
+    return {"banner": Banner(worst, headline, ((link, f"{words}."),)), "findings": cards}
+
+
+def _attention(
+    ordered: Sequence[RunSummary], devices: Sequence[DeviceSummary], findings: Sequence[Finding]
+) -> list[Section]:
+    """Returns what needs attention besides the findings, which go on over nights and name their devices."""
+    if not findings:
+        return [attention(ordered, devices)]
+    named = {board for one in findings if one.category in ("missing", "failed") for board in one.devices}
+    rest = attention(
+        [replace(run, verdicts={}) for run in ordered],
+        [device for device in devices if device.name not in named],
+    )
+    return [replace(rest, title="Also needs attention")] if rest.grids else []
 
 
 def _page(sections: Sequence[Section], part: Sequence[RunSummary], number: int, count: int, total: int) -> Page:

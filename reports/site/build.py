@@ -15,7 +15,8 @@ from reports.files import (
     workload_place,
     write_text,
 )
-from reports.model.histories import DeviceSummary, HistorySummary, WorkloadSummary
+from reports.model.findings import Finding
+from reports.model.histories import DeviceSummary, HistoryPoint, HistorySummary, WorkloadSummary
 from reports.model.measurement import in_page_order
 from reports.model.source import ReportSource, RunSummary
 from reports.model.traces import gather
@@ -31,7 +32,9 @@ from reports.pages.workload import workload_page
 from reports.site.writing import Site, digest
 from reports.tables import downloads
 from reports.tables import trainings as training_files
+from reports.tables.findings import leading
 from reports.tables.verdicts import VERDICTS_CSV, changed_first, verdicts_csv, verdicts_json
+from reports.text.numbers import sort_key
 
 
 def write_night(source: ReportSource, site: Site, run: RunSummary) -> None:
@@ -39,10 +42,25 @@ def write_night(source: ReportSource, site: Site, run: RunSummary) -> None:
     place, made_from = night_place(run.run_id), digest(run.stamp)
     if site.is_fresh(place, made_from):
         return
-    verdicts = changed_first(source.verdicts(run.run_id))
+    verdicts, findings = changed_first(source.verdicts(run.run_id)), source.findings(run.run_id)
     site.write_beside(place, VERDICTS_CSV, verdicts_csv(verdicts))
     site.write_beside(place, VERDICTS_JSON, verdicts_json(verdicts))
-    site.write_page(place, night_page(run, verdicts, source.surroundings(run.run_id)), made_from)
+    histories = _histories(source, run, findings)
+    page = night_page(run, verdicts, source.surroundings(run.run_id), findings, histories)
+    site.write_page(place, page, made_from)
+
+
+def _histories(source: ReportSource, run: RunSummary, findings: Sequence[Finding]) -> dict[str, Sequence[HistoryPoint]]:
+    """Returns the points, up to this night, of the series that shows each open finding best."""
+    last = sort_key(run.finished_at or run.started_at)
+    found: dict[str, Sequence[HistoryPoint]] = {}
+    for one in findings:
+        member = leading(one)
+        if member is not None and one.is_open:
+            own = source.history(member.device, member.workload_key)
+            points = next((history.points for history in own if history.metric == member.metric), ())
+            found[one.id] = [point for point in points if sort_key(point.at) <= last]
+    return found
 
 
 def subject_places(source: ReportSource, run_id: str | None) -> set[str]:
@@ -217,6 +235,8 @@ def _write_run(source: ReportSource, site: Site, run: RunSummary) -> None:
 def _write_index(
     source: ReportSource, site: Site, runs: Sequence[RunSummary], groups: Sequence[TrainingGroupSummary]
 ) -> None:
-    pages = index_pages(runs, source.devices(), source.workloads(), site.built, groups)
+    night = max((run for run in runs if run.purpose == "nightly"), key=lambda run: run.started_at, default=None)
+    findings = source.findings(night.run_id) if night else []
+    pages = index_pages(runs, source.devices(), source.workloads(), site.built, groups, findings)
     for number, page in enumerate(pages, 1):
         site.write_page(index_file(number), page)

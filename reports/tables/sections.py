@@ -3,13 +3,19 @@
 Links are relative to the site's root; the template makes them relative to the page.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from reports.figures.panels import Figure
 from reports.model.histories import Remark
 from reports.text.appearance import Status
 from reports.text.numbers import format_count
+
+if TYPE_CHECKING:  # its cards hold grids
+    from reports.tables.findings import FindingCards
 
 LinkOf = Callable[[str], str]
 """Returns the link of a page that exists or is about to be built, otherwise nothing."""
@@ -162,6 +168,7 @@ class Page:
     remarks: Sequence[Remark] = ()
     newer: str = ""
     older: str = ""
+    findings: FindingCards | None = None
 
     @property
     def figures(self) -> list[Figure]:

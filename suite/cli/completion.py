@@ -26,6 +26,8 @@ _TAGS = """SELECT name, 'tag of ' || run_id FROM tag
     WHERE run_id IS NOT NULL AND id IN (SELECT max(id) FROM tag GROUP BY name) ORDER BY id DESC LIMIT ?"""
 _SERIES = """SELECT DISTINCT device_name || '/' || workload_key || '/' || metric, '' FROM series
     ORDER BY 1 LIMIT ?"""
+_FINDINGS = """SELECT key, state FROM finding WHERE id IN (SELECT max(id) FROM finding GROUP BY key)
+    ORDER BY id DESC LIMIT ?"""
 _TRAININGS = "SELECT id, status FROM training ORDER BY id DESC LIMIT ?"
 
 
@@ -76,6 +78,19 @@ def complete_tag(context: click.Context, _parameter: click.Parameter, incomplete
 def complete_series(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offers series, by their whole names."""
     return _starting(incomplete, _rows(context, _SERIES))
+
+
+def complete_remarkable(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offers findings, series and runs."""
+    found = _starting(incomplete, _rows(context, _FINDINGS))
+    return [*found, *complete_series_or_run(context, parameter, incomplete)]
+
+
+def complete_finding_or_device(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offers findings, the newest first, and devices."""
+    return _starting(incomplete, {**_rows(context, _FINDINGS), **_devices(context)})
 
 
 def complete_series_or_run(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

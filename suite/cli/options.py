@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from foundation.errors import UserError
+from foundation.text import printable
 from suite.cli.completion import complete_devices
 from suite.home import Home
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from devices.inventory.inventory_file import Inventory
     from suite.store.store import Store
 
+_LONGEST_LABEL = 80
 _F = TypeVar("_F", bound=Callable[..., object])
 
 
@@ -44,6 +46,23 @@ def devices_option(function: _F) -> _F:
         help="Devices of the inventory, by name.",
     )
     return option(function)
+
+
+def label_option(function: _F) -> _F:
+    """Adds `--label TEXT`, as `label`."""
+    option = click.option(
+        "--label",
+        metavar="TEXT",
+        callback=_label,
+        help="What is measured, in your words, such as a commit; kept with the run, and named where numbers change.",
+    )
+    return option(function)
+
+
+def _label(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
+    if text is not None and (not text.strip() or len(text) > _LONGEST_LABEL):
+        raise UserError(f"--label has {len(text)} characters: use 1 to {_LONGEST_LABEL}.")
+    return None if text is None else printable(text, _LONGEST_LABEL)
 
 
 def night_plan_option(function: _F) -> _F:

@@ -19,7 +19,7 @@ from reports.model.measurement import Measurement
 from reports.site.build import build
 from suite.display import Display
 from suite.errors import StoreError
-from suite.home import Home, claim_name, in_use
+from suite.home import Home, claim_name, commit, in_use
 from suite.measuring.fleet import measure_fleet
 from suite.measuring.reaching import reach
 from suite.measuring.run import Run
@@ -64,11 +64,12 @@ def begin(
     *,
     purpose: str = "run",
     tag: str | None = None,
+    label: str | None = None,
     afterwards: Afterwards = lambda _run, _inventory: None,
 ) -> Outcome:
     """Starts a run and carries it out. Raises the packages' UserErrors, and StoreError.
 
-    The run gets the name `tag` (suite.store.tags), which must be free.
+    The run gets the name `tag` (suite.store.tags), which must be free; `label` says what is measured.
     """
     check(plan, inventory)
     store = Store.open(home.store_path)  # before the export: a store that cannot be used would waste it
@@ -76,7 +77,8 @@ def begin(
         if tag is not None:
             require_free(store, tag)
         preparation, runners = prepare_host(plan, _entries(plan, inventory), home, display, purpose=purpose)
-        run_id = store.begin_run(plan.document(), command, environment(preparation), purpose=purpose)
+        made_from = environment(preparation, label)
+        run_id = store.begin_run(plan.document(), command, made_from, purpose=purpose)
         if tag is not None:
             tag_run(store, tag, run_id, author())
         with claimed(run_id, home):
@@ -133,9 +135,12 @@ def newest_open_run(store: Store, purpose: str) -> str:
     )
 
 
-def environment(preparation: Preparation) -> Mapping[str, str]:
-    """Returns what the host contributes to the numbers."""
+def environment(preparation: Preparation, label: str | None = None) -> Mapping[str, str]:
+    """Returns what the host contributes to the numbers, and what a person calls the state of it."""
+    found = commit()
     return {
+        **({"label": label} if label else {}),
+        **({"commit": found} if found else {}),
         "python": platform.python_version(),
         "host": f"{platform.system()} {platform.release()} {platform.machine()}",
         "weights": "; ".join(dict.fromkeys(preparation.weights_source.values())),

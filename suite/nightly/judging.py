@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from devices.inventory.entry import DeviceEntry
 from foundation.unavailable import Unavailable
+from reports.model.findings import Finding
 from reports.model.measurement import Measurement
 from reports.model.quantities import Metric
 from suite.errors import ExitCode
@@ -38,7 +40,7 @@ from suite.regression.confirmation import (
     first_look,
     repeat,
 )
-from suite.regression.segments import state_differences
+from suite.regression.segments import StateDifference, state_differences
 from suite.regression.verdict import Evidence, Verdict, judge_night
 from suite.store.identity import workload_key
 from suite.store.nights import provenance_of, series_of_night
@@ -137,9 +139,12 @@ class JudgedSeries:
     verdict: Verdict
 
 
-def judge(run: Run, entries: Mapping[str, DeviceEntry]) -> list[JudgedSeries]:
+def judge(
+    run: Run, entries: Mapping[str, DeviceEntry], confirming: type[Confirming] | None = None
+) -> list[JudgedSeries]:
     """Returns the verdict on every series with a point tonight; measures suspects again, which may take hours.
 
+    `confirming` measures otherwise than on devices.
     Raises what measuring raises (StoreError, KeyboardInterrupt); stored sessions are not repeated.
     """
     found = [screen_series(series) for series in series_of_night(run.store, run.run_id)]
@@ -151,13 +156,13 @@ def judge(run: Run, entries: Mapping[str, DeviceEntry]) -> list[JudgedSeries]:
         count = sum(map(len, suspects.values()))
         run.display.note(f"{count} of {len(found)} series are suspects: measuring them again beside their baseline")
     evidence = {id(item): Evidence(item.series.name, item.screening, item.drift) for item in found}
-    _Confirming(run, entries, evidence).carry_out(suspects)
+    (confirming or Confirming)(run, entries, evidence).carry_out(suspects)
     verdicts = judge_night([evidence[id(item)] for item in found])
     return [JudgedSeries(item, verdict) for item, verdict in zip(found, verdicts, strict=True)]
 
 
 @dataclass(frozen=True)
-class _Confirming:
+class Confirming:
     """Measures suspects again and adds to `evidence` (by the identity of its series)."""
 
     run: Run
@@ -166,15 +171,15 @@ class _Confirming:
 
     def carry_out(self, suspects: Mapping[Place, Sequence[ScreenedSeries]]) -> None:
         """Takes the first look at all suspects, then confirms those that are worth it."""
-        chosen = [item for place, items in suspects.items() if (item := self._chosen(place, items)) is not None]
-        first = measure_pairs(self.run, self.entries, chosen, FIRST_PAIRS)
+        chosen = [item for place, items in suspects.items() if (item := self.choose(place, items)) is not None]
+        first = self.measure(chosen, FIRST_PAIRS)
         going_on = []
         for item in chosen:
             for suspect in suspects[item.place]:
                 self._look(suspect, first[item.place])
             if any(self._goes_on(suspect) for suspect in suspects[item.place]):
                 going_on.append(item)
-        second = measure_pairs(self.run, self.entries, going_on, FIRST_PAIRS + CONFIRM_PAIRS)
+        second = self.measure(going_on, FIRST_PAIRS + CONFIRM_PAIRS)
         found = []
         for item in going_on:
             for suspect in suspects[item.place]:
@@ -183,13 +188,19 @@ class _Confirming:
             if any(self._is_found(suspect) for suspect in suspects[item.place]):
                 found.append(item)
         every = FIRST_PAIRS + CONFIRM_PAIRS + AGAIN_PAIRS
-        third = measure_pairs(self.run, self.entries, found, every, fresh_loads=True)
+        third = self.measure(found, every, fresh_loads=True)
         for item in found:
             for suspect in suspects[item.place]:
                 if self._is_found(suspect):
                     self._repeat(suspect, third[item.place])
 
-    def _chosen(self, place: Place, suspects: Sequence[ScreenedSeries]) -> ToConfirm | None:
+    def measure(
+        self, items: Sequence[ToConfirm], pairs: int, *, fresh_loads: bool = False
+    ) -> dict[Place, PairedSessions]:
+        """Returns `pairs` pairs in all of each workload (see `measure_pairs`)."""
+        return measure_pairs(self.run, self.entries, items, pairs, fresh_loads=fresh_loads)
+
+    def choose(self, place: Place, suspects: Sequence[ScreenedSeries]) -> ToConfirm | None:
         """Returns what to measure for the suspects of one workload; None, with the obstacle noted, if impossible."""
         prepared = _prepared_at(self.run.preparation.prepared, place)
         if prepared is None:
@@ -205,15 +216,22 @@ class _Confirming:
             self._obstruct(suspects, baseline)
             return None
         differences = state_differences(device_state(baseline.provenance), device_state(tonight))
-        if differences:  # no session could separate the code from that
-            for suspect in suspects:
-                known = self.evidence[id(suspect)]
-                self.evidence[id(suspect)] = replace(known, state_differences=differences)
-            return None
+        self.note_baseline(suspects, baseline, differences)
+        # No session could separate the code from another state of the device.
+        return None if differences else ToConfirm(place[0], prepared, baseline)
+
+    def note_baseline(
+        self, suspects: Sequence[ScreenedSeries], baseline: Baseline, differences: tuple[StateDifference, ...]
+    ) -> None:
+        """Adds to the evidence what the suspects of a workload are measured beside."""
+        made = baseline.provenance.measurement_id
         for suspect in suspects:
-            at_level = is_at_level(suspect, baseline.provenance.measurement_id)
-            self.evidence[id(suspect)] = replace(self.evidence[id(suspect)], baseline_at_level=at_level)
-        return ToConfirm(place[0], prepared, baseline)
+            self.evidence[id(suspect)] = replace(
+                self.evidence[id(suspect)],
+                baseline_measurement=made,
+                baseline_at_level=is_at_level(suspect, made),
+                state_differences=differences,
+            )
 
     def _look(self, suspect: ScreenedSeries, paired: PairedSessions) -> None:
         known, pairs = self.evidence[id(suspect)], paired.of(suspect.metric)
@@ -286,6 +304,7 @@ class Night:
     commands: Mapping[tuple[str, str], str]
     report: str | Unavailable
     gaps: tuple[Gap, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def of(self, verdict: str) -> list[JudgedSeries]:
         """Returns the series with this verdict, largest change first."""
@@ -299,10 +318,30 @@ class Night:
 
     @property
     def exit_code(self) -> int:
-        """3 if something regressed, 4 if something is inconclusive or failed, else 0."""
-        if self.of("regressed"):
+        """3 if something regressed, 4 if something is inconclusive or failed, else 0; what is muted doesn't count."""
+        if self._counting("regressed"):
             return ExitCode.REGRESSION
-        return ExitCode.INCOMPLETE if self.of("inconclusive") or self.errors else ExitCode.OK
+        muted = {board for one in self.findings if one.muted and not one.sizes for board in one.devices}
+        failed = [item for item in self.errors if item.device not in muted]
+        return ExitCode.INCOMPLETE if self._counting("inconclusive") or failed else ExitCode.OK
+
+    def finding_of(self, item: JudgedSeries) -> Finding | None:
+        """Returns the finding that a series is part of."""
+        series = item.screened.series
+        return self._by_series.get((series.device, series.workload_key, series.metric))
+
+    @cached_property
+    def _by_series(self) -> Mapping[tuple[str, str, str], Finding]:
+        return {
+            (member.device, member.workload_key, member.metric): one
+            for one in self.findings
+            if one.seen and one.state != "fixed"
+            for member in one.members
+        }
+
+    def _counting(self, verdict: str) -> list[JudgedSeries]:
+        found = [(item, self.finding_of(item)) for item in self.of(verdict)]
+        return [item for item, finding in found if finding is None or not finding.muted]
 
     def command(self, item: JudgedSeries) -> str:
         """Returns the command that measures it again."""

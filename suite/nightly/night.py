@@ -10,20 +10,30 @@ from filelock import FileLock, Timeout
 
 from devices.inventory.inventory_file import Inventory
 from foundation.errors import UserError
+from reports.model.findings import Finding
 from suite.display import Display
 from suite.home import Home
 from suite.measuring import orchestrate
 from suite.measuring.run import Run
+from suite.nightly.findings import record_findings
 from suite.nightly.gaps import Gap, find_gaps
 from suite.nightly.judging import JudgedSeries, Night, judge
 from suite.planning.plan import RunPlan, describe_workload
+from suite.report_data.source import StoreSource
 from suite.store.identity import workload_key
 from suite.store.store import Store, VerdictRow
 
 PURPOSE = "nightly"
 
 
-def carry_out(plan: RunPlan, inventory: Inventory, home: Home, display: Display, command: Sequence[str]) -> Night:
+def carry_out(
+    plan: RunPlan,
+    inventory: Inventory,
+    home: Home,
+    display: Display,
+    command: Sequence[str],
+    label: str | None = None,
+) -> Night:
     """Measures and judges a night, or resumes an interrupted one (which keeps its own plan).
 
     Raises UserError while another night is in progress, and what `orchestrate.begin` raises.
@@ -31,6 +41,7 @@ def carry_out(plan: RunPlan, inventory: Inventory, home: Home, display: Display,
     series: list[JudgedSeries] = []
     commands: dict[tuple[str, str], str] = {}
     gaps: list[Gap] = []
+    findings: list[Finding] = []
 
     def afterwards(run: Run, devices: Inventory) -> None:
         commands.update(_commands(run))
@@ -38,15 +49,22 @@ def carry_out(plan: RunPlan, inventory: Inventory, home: Home, display: Display,
         series.extend(judge(run, devices.devices))
         # A night interrupted after this has its verdicts already.
         run.store.add_verdicts(
-            [_row(item, commands) for item in series if item.screened.series.tonight.verdict is None]
+            [verdict_row(item, commands) for item in series if item.screened.series.tonight.verdict is None]
         )
+        record_findings(run.store)
+        findings.extend(StoreSource(run.store).findings(run.run_id))
 
     with _alone(home):
         if _is_open(home):
             outcome = orchestrate.resume(inventory, home, display, purpose=PURPOSE, afterwards=afterwards)
         else:
-            outcome = orchestrate.begin(plan, inventory, home, display, command, purpose=PURPOSE, afterwards=afterwards)
-    return Night(outcome.run_id, tuple(series), tuple(outcome.measurements), commands, outcome.report, tuple(gaps))
+            outcome = orchestrate.begin(
+                plan, inventory, home, display, command, purpose=PURPOSE, label=label, afterwards=afterwards
+            )
+    return Night(
+        outcome.run_id, tuple(series), tuple(outcome.measurements), commands, outcome.report, tuple(gaps),
+        tuple(findings),
+    )  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -70,7 +88,8 @@ def _is_open(home: Home) -> bool:
         store.close()
 
 
-def _row(item: JudgedSeries, commands: Mapping[tuple[str, str], str]) -> VerdictRow:
+def verdict_row(item: JudgedSeries, commands: Mapping[tuple[str, str], str]) -> VerdictRow:
+    """Returns the row that the store keeps."""
     series, verdict = item.screened.series, item.verdict
     inputs = dict(verdict.inputs) | {
         "sentence": verdict.sentence,

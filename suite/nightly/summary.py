@@ -24,6 +24,7 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_a
 
 from foundation.text import printable
 from foundation.unavailable import Json, Unavailable, as_document
+from reports.model.findings import Finding
 from reports.model.measurement import Measurement
 from reports.site.serving import is_loopback
 from suite.nightly.judging import JudgedSeries, Night
@@ -32,6 +33,7 @@ _WORDS = ("regressed", "inconclusive", "improved", "unchanged", "insufficient")
 _MARKS = {"regressed": "✗", "inconclusive": "?", "improved": "✓"}
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~])")
 MOST_ROWS = 50
+MOST_IN_CHAT = 10
 _GAPS = {
     "unreached": "{n} device{s} not reached",
     "left out": "{n} device{s} without workloads of the night before",
@@ -47,8 +49,31 @@ _TOTAL_S = 90.0
 _TRY_AGAIN = (408, 425, 429)
 
 
+def findings_line(found: Sequence[Finding]) -> str:
+    """Counts findings: `3 findings, 1 new: 1 missing, 2 regressed; 1 fixed`; nothing without any."""
+    parts = []
+    if unsettled := [one for one in found if one.is_open]:
+        new = sum(one.state == "new" for one in unsettled)
+        words = ", ".join(f"{count} {word}" for word, count in Counter(one.category for one in unsettled).items())
+        parts.append(
+            f"{len(unsettled)} finding{'' if len(unsettled) == 1 else 's'}{f', {new} new' if new else ''}: {words}"
+        )
+    others = Counter("muted" if one.muted else one.state for one in found if not one.is_open)
+    return "; ".join([*parts, *(f"{count} {word}" for word, count in others.items())])
+
+
+def finding_line(one: Finding) -> str:
+    """Returns a finding in one line, with what names it and since when."""
+    return f"{one.category}: {one.headline} ({one.id}, {one.life})"
+
+
 def banner(night: Night) -> str:
-    """Returns the verdict of the night in one sentence."""
+    """Returns the verdict of the night in one sentence, findings first."""
+    found = findings_line(night.findings)
+    return f"{found}; {_series_banner(night)}" if found else _series_banner(night)
+
+
+def _series_banner(night: Night) -> str:
     counts = {word: len(night.of(word)) for word in _WORDS}
     verdicts = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "no series has a point"
     errors = len(night.errors)
@@ -63,6 +88,20 @@ def banner(night: Night) -> str:
 def markdown(night: Night) -> str:
     """Returns the summary; text from devices and files cannot become markup. Rows beyond 50 of a kind are counted."""
     lines = [f"## Night {night.run_id}", "", f"{banner(night)}.", ""]
+    lines += _section("Findings", [_format_finding(one) for one in night.findings])
+    rows = _rows(night)
+    if night.findings and rows:
+        lines += ["<details><summary>Series and measurements one by one</summary>", "", *rows, "</details>", ""]
+    else:
+        lines += rows
+    report = night.report.reason if isinstance(night.report, Unavailable) else night.report
+    lines.append(f"Report: {_plain(report)}")
+    return "\n".join(lines) + "\n"
+
+
+def _rows(night: Night) -> list[str]:
+    """Returns sections of series, failures, gaps and busy devices, a row each."""
+    lines: list[str] = []
     for word in ("regressed", "inconclusive", "improved"):
         lines += _section(
             f"{_MARKS[word]} {word.capitalize()}", [_format_change(item, night) for item in night.of(word)]
@@ -70,16 +109,13 @@ def markdown(night: Night) -> str:
     busy = dict.fromkeys((item.device, item.busy) for item in night.measurements if item.busy)
     lines += _section("Failed", [_format_failure(item) for item in night.errors])
     lines += _section("Missing", [f"- **{_plain(gap.device)}**: {_plain(gap.sentence)}" for gap in night.gaps])
-    lines += _section("Busy", [f"- **{_plain(device)}**: {_plain(load)}" for device, load in busy])
-    report = night.report.reason if isinstance(night.report, Unavailable) else night.report
-    lines.append(f"Report: {_plain(report)}")
-    return "\n".join(lines) + "\n"
+    return lines + _section("Busy", [f"- **{_plain(device)}**: {_plain(load)}" for device, load in busy])
 
 
 def document(night: Night) -> dict[str, Json]:
     """Returns the night as one JSON object; `text` is what chat programs display."""
     return {
-        "text": f"Night {night.run_id}: {banner(night)}.",
+        "text": "\n".join([f"Night {night.run_id}: {banner(night)}.", *_chat_lines(night)]),
         "run_id": night.run_id,
         "report": as_document(night.report),
         "exit_code": night.exit_code,
@@ -93,7 +129,22 @@ def document(night: Night) -> dict[str, Json]:
             for item in night.errors
         ],
         "missing": [{"what": gap.what, "device": gap.device, "sentence": gap.sentence} for gap in night.gaps],
+        "findings": [one.document() for one in night.findings],
     }
+
+
+def _chat_lines(night: Night) -> list[str]:
+    """Returns a line for each finding that somebody should look at, for chat programs."""
+    found = [one for one in night.findings if one.is_open]
+    more = len(found) - MOST_IN_CHAT
+    lines = [f"• {finding_line(one)}" for one in found[:MOST_IN_CHAT]]
+    return [*lines, f"and {more} more"] if more > 0 else lines
+
+
+def _format_finding(one: Finding) -> str:
+    said = _plain(f"{one.headline} ({one.id}, {one.life})")
+    lines = [f"- **{one.category}**: {said}", *(f"  - {_plain(detail)}" for detail in one.details)]
+    return "\n".join([*lines, *(f"  - `{command.replace('`', '')}`" for command in one.commands[:1])])
 
 
 def _change(item: JudgedSeries, night: Night) -> Json:
@@ -140,23 +191,33 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 def junit(night: Night) -> bytes:
     """Returns the JUnit document as UTF-8."""
     cases = Element("testsuite", name=_text(f"night {night.run_id}"))
+    if night.findings:
+        properties = SubElement(cases, "properties")
+        for one in night.findings:
+            SubElement(properties, "property", name=f"finding {one.id}", value=_text(finding_line(one)))
+    muted = 0
     for item in night.series:
-        series, verdict = item.screened.series, item.verdict
+        series, verdict, finding = item.screened.series, item.verdict, night.finding_of(item)
+        sentence = verdict.sentence if finding is None else f"{finding.id}, {finding.headline}. {verdict.sentence}"
         case = SubElement(
             cases, "testcase", classname=_text(f"{series.device}.{series.workload_key}"), name=_text(series.metric)
         )
-        if verdict.verdict == "regressed":
-            failure = SubElement(case, "failure", type="regressed", message=_text(verdict.sentence))
+        if verdict.verdict == "regressed" and finding is not None and finding.muted:
+            muted += 1
+            SubElement(case, "skipped", message=_text(f"{finding.muted}. {sentence}"))
+        elif verdict.verdict == "regressed":
+            failure = SubElement(case, "failure", type="regressed", message=_text(sentence))
             failure.text = _text(night.command(item))
         elif verdict.verdict in ("inconclusive", "insufficient"):
-            SubElement(case, "skipped", message=_text(f"{verdict.verdict}: {verdict.sentence}"))
+            SubElement(case, "skipped", message=_text(f"{verdict.verdict}: {sentence}"))
         else:
             SubElement(case, "system-out").text = _text(f"{verdict.verdict}: {verdict.sentence}")
     for error in night.errors:
         case = SubElement(cases, "testcase", classname=_text(error.device), name=_text(_workload(error)))
         SubElement(case, "error", type=_text(error.status), message=_text(str(error.reason)))
-    counts = {"tests": len(cases), "failures": len(night.of("regressed")), "errors": len(night.errors)}
-    skipped = len(night.of("inconclusive")) + len(night.of("insufficient"))
+    count = len(cases.findall("testcase"))
+    counts = {"tests": count, "failures": len(night.of("regressed")) - muted, "errors": len(night.errors)}
+    skipped = len(night.of("inconclusive")) + len(night.of("insufficient")) + muted
     for name, count in (counts | {"skipped": skipped}).items():
         cases.set(name, str(count))
     indent(cases)

@@ -47,7 +47,8 @@ class Evidence:
 
     `screening` of tonight's point; `drift` where it was checked; `first_look` and `confirmation` where sessions were
     measured again, `repeat` where they were with other loads. `baseline_at_level`: whether the baseline's own point was
-    like the history, without which its sessions tonight say nothing of the device. `state_differences` between the
+    like the history, without which its sessions tonight say nothing of the device; `baseline_measurement` is the
+    measurement whose program and runner it has. `state_differences` between the
     device then and now; `obstacle` says why a suspect was not measured again ("the budget of 60 min was used up").
     """
 
@@ -58,6 +59,7 @@ class Evidence:
     confirmation: Confirmation | None = None
     repeat: Repeat | None = None
     baseline_at_level: bool = True
+    baseline_measurement: int | None = None
     state_differences: tuple[StateDifference, ...] = ()
     obstacle: str | None = None
 
@@ -219,6 +221,8 @@ def _verdict(item: Evidence, word: Word, cause: Cause | None, sentence: str, q: 
     ):
         if pairs:
             inputs[name] = [[pair.baseline, pair.candidate] for pair in pairs]
+    if item.baseline_measurement is not None:
+        inputs["baseline_measurement"] = item.baseline_measurement
     if item.state_differences:
         inputs["state_differences"] = [str(difference) for difference in item.state_differences]
     if q is not None:

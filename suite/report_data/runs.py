@@ -19,6 +19,7 @@ from reports.model.measurement import setting_of
 from reports.model.reading import text
 from reports.model.source import RunSummary
 from suite.report_data.device_histories import ON_A_DEVICE
+from suite.report_data.findings import newest_by_night
 from suite.store import schema
 from suite.store.dialect import Row
 from suite.store.identity import IMPORTED, IMPORTED_FROM, origin_entry, stamp
@@ -44,10 +45,11 @@ def run_summaries(connection: Connection) -> list[RunSummary]:
     verdicts = _verdict_counts(connection, nights)
     unfinished = [row["id"] for row in rows if row["finished_at"] is None]
     sessions, remarks = _session_counts(connection, unfinished), newest_remarks(connection)
-    tags = tags_by_run(connection)
+    tags, findings = tags_by_run(connection), newest_by_night(connection)
     return [
         _summary(row, in_run.get(row["id"], []), verdicts.get(row["id"], {}),
-                 (sessions.get(row["id"]), remarks.get(row["id"])), tags.get(row["id"], []))
+                 (sessions.get(row["id"]), remarks.get(row["id"]), *findings.get(row["id"], ())),
+                 tags.get(row["id"], []))
         for row in rows
     ]  # fmt: skip
 

@@ -264,5 +264,6 @@ def night_verdicts(connection: Connection, run_id: str) -> list[SeriesVerdict]:
             value=row["value"],
             numbers=json.loads(row["numbers"]),
             inputs=json.loads(row["inputs"]),
+            series_id=row["series_id"],
         )
     return list(found.values())

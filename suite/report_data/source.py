@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from reports.model.findings import Finding
 from reports.model.histories import (
     Compared,
     DeviceSummary,
@@ -20,7 +21,7 @@ from reports.model.histories import (
 from reports.model.measurement import Measurement
 from reports.model.source import RunContents, RunSummary, Samples, SessionTrace, Step
 from reports.model.training import TrainingGroup, TrainingGroupSummary
-from suite.report_data import comparison, device_histories, runs, trainings
+from suite.report_data import comparison, device_histories, findings, runs, trainings
 from suite.report_data import series as verdicts
 from suite.store import schema
 from suite.store.session_rows import load_samples
@@ -73,6 +74,11 @@ class StoreSource:
         """Returns the verdicts of a night, none for a run that was not judged."""
         with self._store.database.reading() as connection:
             return verdicts.night_verdicts(connection, run_id)
+
+    def findings(self, run_id: str) -> list[Finding]:
+        """Returns the findings of a night in the order in which they are read, none for a run that was not judged."""
+        with self._store.database.reading() as connection:
+            return findings.findings_of_night(connection, run_id)
 
     def histories(self, run_id: str | None = None) -> list[HistorySummary]:
         """Returns every workload on every device, or those of one run."""

@@ -55,6 +55,7 @@ _CHANGES: Mapping[int, Mapping[str, Mapping[str, str | None]]] = MappingProxyTyp
         4: {},  # another name for a setting, see below
         5: {"measurement": {"design": None, "valid_sessions": None}},
         6: {},  # adds tables: training_group, training, training_segment, training_evaluation
+        7: {},  # adds tables: finding, finding_note
     }
 )
 
@@ -303,6 +304,8 @@ _REWRITES: Mapping[int, Callable[[Connection], None]] = MappingProxyType({4: _re
 
 forbid_changes(schema.verdict)
 forbid_changes(schema.tag)
+forbid_changes(schema.finding)
+forbid_changes(schema.finding_note)
 
 
 class Database:

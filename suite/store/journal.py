@@ -46,7 +46,10 @@ TABLES: tuple[Table, ...] = tuple(
 )
 _REFERRED = (schema.device, schema.artifact, schema.series)
 """Rows that later ones of other runs refer to: a head has all of them."""
-NOTED = (("run", "id"), ("training", "id"), ("tag", "at"), ("acceptance", "at"), ("annotation", "at"))
+NOTED = (
+    *(("run", "id"), ("training", "id"), ("tag", "at"), ("acceptance", "at"), ("annotation", "at")),
+    ("finding_note", "at"),
+)
 """Tables whose rows a head counts, and the column that tells them apart."""
 _END = re.compile(rb'\n\{"end": (\d{1,18})\}\n')
 

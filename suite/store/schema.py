@@ -24,7 +24,7 @@ from sqlalchemy.types import TypeEngine
 
 from suite.store.dialect import StoredJson
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 metadata = MetaData(
     naming_convention={
@@ -223,6 +223,32 @@ acceptance = _table(
     _text("at"),
     _text("author"),
     _text("why"),
+)
+
+finding = _table(
+    "finding",
+    _id(),
+    _text("key"),  # names the finding over all nights
+    _reference("run_id", "run.id"),
+    _text("state"),  # in that night: unseen where nothing could tell, ended for another reason than a repair
+    _json("document"),  # JSON: reports.model.findings.Finding as it was that night
+    UniqueConstraint("key", "run_id"),
+    _one_of("state", "seen", "unseen", "fixed", "ended"),
+)
+
+finding_note = _table(
+    "finding_note",
+    _id(),
+    _text("finding", null=True),  # key of a finding, or
+    _text("device", null=True),  # name of a device, whose findings are muted
+    _text("kind"),
+    _text("at"),
+    _text("author"),
+    _text("text"),  # of a link its address
+    _text("since", null=True),  # of a mute: from when
+    _text("until", null=True),  # and until when
+    _one_of("kind", "note", "link", "mute", "unmute"),
+    CheckConstraint("finding IS NOT NULL OR device IS NOT NULL", name="target"),
 )
 
 tag = _table(

@@ -1,11 +1,12 @@
 import errno
 import fcntl
 import os
+import subprocess
 
 import pytest
 
 from foundation.errors import UserError
-from suite.home import Home, alone, in_use
+from suite.home import Home, alone, commit, in_use
 
 
 def test_suite_home_variable_wins_over_the_inventory(tmp_path):
@@ -52,3 +53,19 @@ def test_a_home_on_a_file_system_without_locks_is_one_sentence(tmp_path, monkeyp
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(UserError, match=r"lock .* cannot be made .*error 38.*set SUITE_HOME"), lock(Home(tmp_path)):
         pytest.fail("nothing is locked")
+
+
+def test_the_commit_of_a_checkout_is_marked_where_its_files_differ(tmp_path):
+    def git(*words):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.example"]
+        return subprocess.run(["git", "-C", tmp_path, *who, *words], check=True, capture_output=True, text=True).stdout
+
+    assert commit(tmp_path) == ""
+    git("init", "-q")
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "-qm", "first")
+    clean = commit(tmp_path)
+    assert git("rev-parse", "HEAD").startswith(clean) and len(clean) == 12
+    (tmp_path / "file").write_text("2")
+    assert commit(tmp_path) == f"{clean}+"

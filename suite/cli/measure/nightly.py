@@ -12,23 +12,26 @@ from foundation.atomic import write_atomic
 from foundation.errors import UserError
 from foundation.unavailable import Unavailable
 from reports.files import page_or_reason
-from suite.cli.options import inventory_option, night_plan_option, open_inventory
-from suite.cli.output import print_line, print_plain
+from suite.cli.options import inventory_option, label_option, night_plan_option, open_inventory
+from suite.cli.output import print_line, print_plain, typeable
 from suite.display import Display
 from suite.errors import ExitCode
 from suite.home import Home
 from suite.nightly.judging import Night
 from suite.nightly.night import carry_out
-from suite.nightly.summary import banner, document, junit, markdown, post
+from suite.nightly.summary import banner, document, finding_line, junit, markdown, post
 from suite.planning.plan_file import load_plan_file
+
+_MOST_ROWS = 10
 
 
 @click.command()
 @night_plan_option
 @click.option("--quick", is_flag=True, help="One short session for each workload: to try the plan, not to judge.")
+@label_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line.")
 @inventory_option
-def nightly(plan_path: Path, quick: bool, as_json: bool, inventory_path: Path) -> int:
+def nightly(plan_path: Path, quick: bool, label: str | None, as_json: bool, inventory_path: Path) -> int:
     """Measure the plan, screen every series, confirm suspects beside their baseline, and judge.
 
     Leaves junit.xml, summary.md and night.json in the suite home's nights/RUN/. Ends with 3 when something regressed,
@@ -42,7 +45,7 @@ def nightly(plan_path: Path, quick: bool, as_json: bool, inventory_path: Path) -
     plan = load_plan_file(plan_path, inventory, check_inputs=False)
     words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
     display = Display()
-    night = carry_out(plan.quick() if quick else plan, inventory, home, display, ["suite", *words])
+    night = carry_out(plan.quick() if quick else plan, inventory, home, display, ["suite", *words], label)
     line = json.dumps(document(night), allow_nan=False)
     # First: posting takes up to 90 s, and whoever reads the output may stop reading.
     summary = page_or_reason(lambda: _write(night, line, home) / "summary.md")
@@ -64,13 +67,23 @@ def nightly(plan_path: Path, quick: bool, as_json: bool, inventory_path: Path) -
 
 
 def _print(night: Night) -> None:
-    for item in [*night.of("regressed"), *night.of("inconclusive"), *night.of("improved")]:
-        print_line(f"{item.verdict.verdict}: {item.verdict.series}: {item.verdict.sentence}")
-    for error in night.errors:
-        print_line(f"{error.status}: {error.device} {error.setting}: {error.reason}")
+    """Prints the findings, then the rows behind them, of which many are left to the summary, and what all comes to."""
+    for one in night.findings:
+        print_line(typeable(finding_line(one)))
+        for detail in one.details:
+            print_line(typeable(f"  {detail}"))
+        for command in one.commands[:1]:
+            print_plain(f"  {command}")
+    changed = [*night.of("regressed"), *night.of("inconclusive"), *night.of("improved")]
+    rows = [f"{item.verdict.verdict}: {item.verdict.series}: {item.verdict.sentence}" for item in changed]
+    rows += [f"{error.status}: {error.device} {error.setting}: {error.reason}" for error in night.errors]
+    for row in rows[:_MOST_ROWS] if night.findings else rows:
+        print_line(row)
+    if night.findings and len(rows) > _MOST_ROWS:
+        print_line(f"and {len(rows) - _MOST_ROWS} more series and measurements, which the summary lists")
     for gap in night.gaps:
         print_line(f"{gap.what}: {gap.device}: {gap.sentence}")
-    print_line(banner(night))
+    print_line(typeable(banner(night)))
 
 
 def _write(night: Night, line: str, home: Home) -> Path:

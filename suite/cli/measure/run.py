@@ -18,7 +18,7 @@ from foundation.unavailable import Json, Unavailable, as_document
 from reports.model.measurement import Measurement, devices_of
 from reports.model.reading import Number
 from reports.tables.rankings import busy_sentences, device_sentence
-from suite.cli.options import devices_option, inventory_option, open_inventory
+from suite.cli.options import devices_option, inventory_option, label_option, open_inventory
 from suite.cli.output import (
     TextTable,
     print_json,
@@ -166,7 +166,7 @@ def _number(found: Number, factor: float = 1.0) -> str:
 
 _DEFAULT = ParameterSource.DEFAULT
 _WITH_RESUME = ("resume", "as_json", "inventory_path")
-_WITH_PLAN = ("plan_path", "tag", "quick", "dry_run", "as_json", "inventory_path")
+_WITH_PLAN = ("plan_path", "tag", "label", "quick", "dry_run", "as_json", "inventory_path")
 
 
 @click.command()
@@ -194,6 +194,7 @@ _WITH_PLAN = ("plan_path", "tag", "quick", "dry_run", "as_json", "inventory_path
     "--plan", "plan_path", type=click.Path(path_type=Path), metavar="FILE", help="Measure what a plan file says."
 )
 @click.option("--tag", metavar="NAME", help="A name for the run, which `suite compare` takes; `suite tag` lists them.")
+@label_option
 @click.option(
     "--quick", is_flag=True, help="One short session for each setting; --sessions and others given beside it count."
 )
@@ -205,6 +206,7 @@ def run(
     selection: str | None,
     plan_path: Path | None,
     tag: str | None,
+    label: str | None,
     quick: bool,
     resume: bool,
     dry_run: bool,
@@ -237,11 +239,16 @@ def run(
     words: Sequence[str] = click.get_current_context().find_object(tuple) or ()
     if dry_run:
         return _print_forecast(plan, inventory, words, as_json)
-    return _print_outcome(_measure(plan, inventory, home, ["suite", *words], tag), as_json)
+    return _print_outcome(_measure(plan, inventory, home, ["suite", *words], tag, label), as_json)
 
 
 def _measure(
-    plan: RunPlan | None, inventory: Inventory, home: Home, command: Sequence[str] = (), tag: str | None = None
+    plan: RunPlan | None,
+    inventory: Inventory,
+    home: Home,
+    command: Sequence[str] = (),
+    tag: str | None = None,
+    label: str | None = None,
 ) -> Outcome:
     """Carries out a new run or, without a plan, resumes the interrupted one."""
     # Imported here because store, pages and transports take longer to load than checking a plan or a dry run.
@@ -250,7 +257,7 @@ def _measure(
 
     if plan is None:
         return orchestrate.resume(inventory, home, Display())
-    return orchestrate.begin(plan, inventory, home, Display(), command, tag=tag)
+    return orchestrate.begin(plan, inventory, home, Display(), command, tag=tag, label=label)
 
 
 def _plans(inventory: Inventory, selection: str | None, settings: dict[str, Any]) -> tuple[Plan, ...]:

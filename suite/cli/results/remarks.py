@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import click
 
 from foundation.errors import UserError
 from foundation.text import printable
-from suite.cli.completion import complete_run, complete_series_or_run, complete_tag
+from suite.cli.completion import complete_remarkable, complete_run, complete_series_or_run, complete_tag
 from suite.cli.options import inventory_option, open_store
 from suite.cli.output import print_json, print_line
 from suite.errors import ExitCode
+from suite.report_data.findings import add_note, find_finding, is_finding
 from suite.store.finding import LATEST, find_run, find_series_or_run
 from suite.store.identity import author, checked_tag
 from suite.store.series import Series, accept_points, newest_point, regressed_points
@@ -64,18 +66,35 @@ def accept(target: str, why: str, run_text: str | None, inventory_path: Path) ->
 
 
 @click.command()
-@click.argument("target", metavar="SERIES|RUN", shell_complete=complete_series_or_run)
-@click.argument("text")
+@click.argument("target", metavar="FINDING|SERIES|RUN", shell_complete=complete_remarkable)
+@click.argument("text", required=False)
+@click.option("--note", metavar="TEXT", help="The remark, instead of TEXT behind the name.")
+@click.option("--link", metavar="URL", help="Where a finding is dealt with, such as an issue.")
 @inventory_option
-def annotate(target: str, text: str, inventory_path: Path) -> int:
-    """Keep a remark about a series or a run; `suite history` and the reports show it.
+def annotate(target: str, text: str | None, note: str | None, link: str | None, inventory_path: Path) -> int:
+    """Keep a remark about a finding, a series or a run; `suite findings`, `suite history` and the reports show it.
 
     \b
+    suite annotate F-1a2b3c --link https://bugs.example/17 --note "the new kernel"
     suite annotate 2026-11-22 "the lab had 31 degC"
     suite annotate jetson/int8/power_mw "meter replaced"
     """
-    remark = _checked_remark(text, "TEXT")
+    if text is not None and note is not None:
+        raise UserError("TEXT and --note are both given: leave out one of them.")
+    said = note if text is None else text
+    if said is None and link is None:
+        raise UserError("The remark is missing: write it behind the name, or give --link.")
+    remark = None if said is None else _checked_remark(said, "TEXT" if note is None else "--note")
     with open_store(inventory_path, read_only=False) as store:
+        if is_finding(target):
+            key = find_finding(store, target)
+            for kind, words in (("link", link and _checked_link(link)), ("note", remark)):
+                if words:
+                    add_note(store, kind, author(), words, finding=key)
+            print_line(f"noted on {key}")
+            return ExitCode.OK
+        if link is not None or remark is None:
+            raise UserError("--link goes with a finding, which `suite findings` lists: put the address into TEXT.")
         found = find_series_or_run(store, target)
         if isinstance(found, Series):
             store.annotate(author(), remark, series_id=newest_point(store, found).series_id)
@@ -83,6 +102,12 @@ def annotate(target: str, text: str, inventory_path: Path) -> int:
             store.annotate(author(), remark, run_id=found)
     print_line(f"noted on {found.name if isinstance(found, Series) else f'run {found}'}")
     return ExitCode.OK
+
+
+def _checked_link(link: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", link) or len(link) > _LONGEST or not link.isprintable():
+        raise UserError("--link is no address: give one that begins with https:// and a host.")
+    return link
 
 
 def _checked_remark(text: str, where: str) -> str:

@@ -14,17 +14,19 @@ import click
 
 from devices.inventory.inventory_file import Inventory
 from foundation.text import format_rounded
+from reports.model.findings import Finding
 from reports.model.histories import DeviceSummary
 from reports.model.source import RunSummary
 from reports.model.training import TrainingGroupSummary
 from suite.cli.options import inventory_option, open_inventory
-from suite.cli.output import TextTable, local_time, print_json, print_line, print_table
+from suite.cli.output import TextTable, local_time, print_json, print_line, print_table, typeable
 from suite.errors import ExitCode
 from suite.home import Home, is_claimed
 from suite.report_data.source import StoreSource
 from suite.store.store import Store
 
 _VERDICTS = ("regressed", "inconclusive", "improved", "accepted", "unchanged", "insufficient")
+_MOST_FINDINGS = 8
 _WHAT = {"run": "run", "nightly": "night"}
 _GO_ON = {"run": "suite run --resume", "night": "suite nightly", "training": "suite train --resume"}
 
@@ -47,6 +49,7 @@ class Status:
     devices: Sequence[DeviceSummary]
     night: RunSummary | None
     open: Sequence[Open]
+    findings: Sequence[Finding] = ()
 
 
 @click.command()
@@ -67,6 +70,10 @@ def status(as_json: bool, inventory_path: Path) -> int:
         return ExitCode.OK
     _print_devices(found.devices, inventory)
     print_line(_night_line(found.night))
+    for finding in [one for one in found.findings if one.is_open][:_MOST_FINDINGS]:
+        print_line(typeable(f"  {finding.id}  {finding.category}, {finding.life}: {finding.headline}"))
+    if (left := sum(one.is_open for one in found.findings) - _MOST_FINDINGS) > 0:
+        print_line(f"  and {left} more: `suite findings` lists all")
     for one in found.open:
         print_line(_open_line(one))
     print_line(f"disk: {format_rounded(free_bytes / 1e9)} GB free for {home.root}")
@@ -79,10 +86,12 @@ def _read(inventory: Inventory, home: Home) -> Status:
     with contextlib.closing(Store.open(home.store_path, read_only=True)) as store:
         source = StoreSource(store)
         runs = source.runs()
+        night = next((run for run in runs if run.purpose == "nightly"), None)
         return Status(
             [device for device in source.devices() if device.name in inventory.devices],
-            next((run for run in runs if run.purpose == "nightly"), None),
+            night,
             [*_open_runs(runs, home), *_open_training(source.training_groups(), home)],
+            [] if night is None else source.findings(night.run_id),
         )
 
 
@@ -124,6 +133,7 @@ def _document(found: Status, inventory: Inventory) -> dict[str, object]:
             "started_at": night.started_at,
             "status": night.status,
             "verdicts": dict(night.verdicts),
+            "findings": [one.document() for one in found.findings],
         },
         "open": [dataclasses.asdict(one) for one in found.open],
     }

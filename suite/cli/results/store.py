@@ -13,7 +13,10 @@ from suite.errors import ExitCode
 from suite.home import Home
 from suite.recovery.rebuild import Rebuilt, rebuild
 
-_NAMES = {"tag": "tags", "acceptance": "acceptances", "annotation": "remarks", "run": "runs", "training": "trainings"}
+_NAMES = {
+    **{"tag": "tags", "acceptance": "acceptances", "annotation": "remarks", "run": "runs", "training": "trainings"},
+    "finding_note": "notes on findings",
+}
 
 
 @click.group("store")

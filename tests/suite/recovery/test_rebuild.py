@@ -12,7 +12,9 @@ import pytest
 from foundation.errors import UserError
 from suite.errors import StoreError
 from suite.home import Home, in_use
+from suite.nightly.findings import record_findings
 from suite.recovery.rebuild import rebuild
+from suite.report_data.findings import add_note
 from suite.store.nights import series_of_night
 from suite.store.store import Store, VerdictRow
 from suite.store.tags import tag_run, take_away
@@ -27,7 +29,7 @@ def home(tmp_path):
 
 
 def fill(path):
-    """A night with verdict and acceptance, a remark, a tag given and taken away, a training, an interrupted run."""
+    """A night with verdict, finding and acceptance, remarks, a tag given and taken away, a training, an open run."""
     night = begin(path, purpose="nightly")
     finish(night, 1.0, 2.0, 3.0)
     store = night.store
@@ -36,6 +38,8 @@ def fill(path):
     store.add_verdicts([verdict])
     store.accept(series.tonight.series_id, night.measurement_id, "me", "new kernel")
     store.annotate("me", "a \x00 remark", run_id=night.run_id)
+    record_findings(store)
+    add_note(store, "note", "me", "seen", finding="F-000000")
     tag_run(store, "best", night.run_id, "me")
     take_away(store, "best", "me")
     trainings = Trainings(store.database)
@@ -165,7 +169,7 @@ def test_what_is_older_than_the_journal_is_counted_by_name(home):
     assert found.counts == {"run": 1, "measurement": 1, "session": 2, "training": 0}
     assert found.lost["run"] == sorted(["2020-01-01T00-00-00-aaaa", night.run_id, open_run.run_id])
     assert {name: len(lost) for name, lost in found.lost.items() if name not in ("run", "tag")} == {
-        "training": 1, "acceptance": 1, "annotation": 1,
+        "training": 1, "acceptance": 1, "annotation": 1, "finding_note": 1,
     }  # fmt: skip
     assert 1 <= len(found.lost["tag"]) <= 2  # given and taken away, which may be in one millisecond
     assert found.unusable == 1

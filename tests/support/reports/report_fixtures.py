@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from reports.model.findings import Finding
 from reports.model.histories import (
     Compared,
     DeviceSummary,
@@ -51,6 +52,9 @@ class FixtureSource:
         return self.traces.get(session_id, SessionTrace())
 
     def verdicts(self, run_id: str) -> list[SeriesVerdict]:
+        return []
+
+    def findings(self, run_id: str) -> list[Finding]:
         return []
 
     def histories(self, run_id: str | None = None) -> list[HistorySummary]:

@@ -112,7 +112,7 @@ def _measurement(
     workload: dict[str, Any], rng: np.random.Generator,
 ) -> None:  # fmt: skip
     medians = (_SETTINGS[workload["quant"]] * rng.normal(1.0, 0.015, 3)).tolist()
-    document = _document(name, workload, sorted(medians))
+    document = document_of(name, workload, sorted(medians))
     rows["measurement"].append(
         {
             "id": number, "run_id": run_id, "device_id": device + 1, "workload_key": workload_key(workload),
@@ -132,7 +132,7 @@ def _measurement(
         )  # fmt: skip
 
 
-def _document(name: str, workload: dict[str, Any], medians: list[float]) -> dict[str, Any]:
+def document_of(name: str, workload: dict[str, Any], medians: list[float]) -> dict[str, Any]:
     middle = medians[1]
     return {
         "device": name, "kind": "jetson", "emulated": False, "workload": workload, "status": "ok", "reason": None,

@@ -37,6 +37,8 @@ def downgrade(path: Path) -> None:
     connection.execute("PRAGMA legacy_alter_table = ON")
     connection.execute("DROP TABLE acceptance")
     connection.execute("DROP TABLE tag")
+    connection.execute("DROP TABLE finding")
+    connection.execute("DROP TABLE finding_note")
     for table in ("run", "measurement"):
         indexes = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL"
         for (name,) in connection.execute(indexes, [table]).fetchall():

@@ -1,0 +1,164 @@
+"""Findings as the store has them: one row for each night that one was seen in, and people's notes on them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection, func, insert, select
+
+from foundation.errors import UserError, unknown_name
+from foundation.text import printable
+from reports.model.findings import Finding, Note, State, in_reading_order
+from reports.text.numbers import sort_key
+from suite.store import schema
+from suite.store.identity import timestamp
+from suite.store.series import accepted_points
+from suite.store.store import Store
+
+_DISPLAYED = ("seen", "unseen", "fixed")
+
+
+def findings_of_night(connection: Connection, run_id: str) -> list[Finding]:
+    """Returns the findings of a night in the order in which they are read, with what people said of them since."""
+    return findings_of_nights(connection, [run_id]).get(run_id, [])
+
+
+def findings_of_nights(connection: Connection, run_ids: Collection[str]) -> dict[str, list[Finding]]:
+    """Returns the same of several nights; those without any are left out."""
+    table, run = schema.finding, schema.run
+    chosen = select(table, run.c.started_at).select_from(table.join(run, run.c.id == table.c.run_id))
+    chosen = chosen.where(table.c.run_id.in_(list(run_ids)), table.c.state.in_(_DISPLAYED)).order_by(table.c.id)
+    rows = connection.execute(chosen).all()
+    accepted = {(series, str(measurement)) for series, measurement in connection.execute(accepted_points())}
+    notes = _Notes.read(connection)
+    found: dict[str, list[Finding]] = {}
+    for row in rows:
+        stored = Finding.from_document(json.loads(row.document))
+        if stored is None:  # of a damaged store: its verdicts are still there
+            continue
+        one = _as_of(stored, row.state, accepted)
+        one = replace(one, notes=notes.of(one), muted=notes.why_muted(one, row.started_at))
+        found.setdefault(row.run_id, []).append(one)
+    return {run_id: in_reading_order(own) for run_id, own in found.items()}
+
+
+def newest_by_night(connection: Connection) -> dict[str, tuple[int, int]]:
+    """Returns of each night what changes with its findings and with notes on them, for the stamp of its page."""
+    table, note = schema.finding, schema.finding_note
+    noted = table.outerjoin(note, (note.c.finding == table.c.key) | note.c.device.is_not(None))
+    newest = select(table.c.run_id, func.max(table.c.id), func.coalesce(func.max(note.c.id), 0)).select_from(noted)
+    rows = connection.execute(newest.group_by(table.c.run_id))
+    return {run_id: (int(found), int(last)) for run_id, found, last in rows}
+
+
+def _as_of(found: Finding, state: str, accepted: Collection[tuple[int, str]]) -> Finding:
+    """Returns a finding in the state that its row and later acceptances give it."""
+    series = {(member.series_id, member.measurement_id) for member in found.members}
+    count = len(series & set(accepted)) if found.category == "regressed" else 0
+    now: State = "fixed" if state == "fixed" else found.state
+    now = "accepted" if count and count == len(series) and state != "fixed" else now
+    return replace(found, state=now, seen=state != "unseen", accepted_series=count)
+
+
+@dataclass(frozen=True)
+class Mute:
+    """What nobody is told of: a finding, or all that is found on a device alone; times are ISO 8601, empty if open."""
+
+    finding: str
+    device: str
+    at: str
+    author: str
+    why: str
+    since: str
+    until: str
+
+    @property
+    def target(self) -> str:
+        """The finding or the device."""
+        return self.finding or self.device
+
+    def covers(self, found: Finding, at: str) -> bool:
+        """Whether a finding of a night that began then is muted."""
+        begun = not self.since or sort_key(self.since) <= sort_key(at)
+        over = bool(self.until) and sort_key(at) >= sort_key(self.until)
+        about = found.id == self.finding if self.finding else set(found.devices) == {self.device}
+        return about and begun and not over
+
+
+@dataclass(frozen=True)
+class _Notes:
+    by_finding: Mapping[str, Sequence[Note]]
+    mutes: Sequence[Mute]
+
+    @classmethod
+    def read(cls, connection: Connection) -> _Notes:
+        notes: dict[str, list[Note]] = {}
+        muted: dict[tuple[str, str], Mute] = {}
+        for row in connection.execute(select(schema.finding_note).order_by(schema.finding_note.c.id)):
+            target = (row.finding or "", row.device or "")
+            if row.kind == "mute":
+                muted[target] = Mute(*target, row.at, row.author, row.text, row.since or "", row.until or "")
+            elif row.kind == "unmute":
+                muted.pop(target, None)
+            else:
+                notes.setdefault(target[0], []).append(Note(row.kind, row.at, row.author, row.text))
+        return cls(notes, list(muted.values()))
+
+    def of(self, found: Finding) -> tuple[Note, ...]:
+        return tuple(self.by_finding.get(found.id, ()))
+
+    def why_muted(self, found: Finding, at: str) -> str:
+        own = next((mute for mute in self.mutes if mute.covers(found, at)), None)
+        return "" if own is None else f"muted by {own.author}: {own.why}"
+
+
+def mutes(store: Store) -> list[Mute]:
+    """Returns what is muted, oldest first, also what is over."""
+    with store.database.reading() as connection:
+        return list(_Notes.read(connection).mutes)
+
+
+_KEY = re.compile(r"f-[0-9a-f]{6}", re.IGNORECASE)
+
+
+def is_finding(text: str) -> bool:
+    """Whether a text that was typed is the name of a finding."""
+    return _KEY.fullmatch(text) is not None
+
+
+def find_finding(store: Store, name: str) -> str:
+    """Returns the key of a finding, whatever the case of its letters. UserError for an unknown one."""
+    with store.database.reading() as connection:
+        known = [str(key) for key in connection.execute(select(schema.finding.c.key).distinct()).scalars()]
+    found = next((key for key in known if key.casefold() == name.casefold()), None)
+    if found is None:
+        raise unknown_name("finding", printable(name, 80), known, beginning="there is no")
+    return found
+
+
+def add_note(
+    store: Store,
+    kind: str,
+    author: str,
+    text: str,
+    *,
+    finding: str | None = None,
+    device: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+) -> None:
+    """Appends a note, a link, a mute or the end of one, on a finding or (mutes) on a device."""
+    row = {"kind": kind, "author": author, "text": text, "finding": finding, "device": device}
+    with store.database.writing() as connection:
+        connection.execute(insert(schema.finding_note).values(at=timestamp(), since=since, until=until, **row))
+
+
+def require_muted(store: Store, target: str) -> Mute:
+    """Returns the mute of a finding or device. UserError if there is none."""
+    known = {mute.target: mute for mute in mutes(store)}
+    if target not in known:
+        raise UserError(f"{printable(target, 80)} is not muted: `suite mute` lists what is.")
+    return known[target]

@@ -1,0 +1,111 @@
+"""What was otherwise when the baseline of a change was measured: suite, commit, libraries, program, runner, device."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, select
+
+from foundation.unavailable import Json
+from reports.model.findings import Difference
+from reports.model.histories import SeriesVerdict
+from reports.model.measurement import Measurement
+from reports.model.reading import known_number
+from suite.store import schema
+from suite.store.identity import canonical
+
+_HASH = 12
+_NAMES = {"edge-training-suite": "suite"}
+_FACTS = ("os_build", "kernel", "governor", "microcode", "settings")
+_SETUP = ("threads", "cpus", "power_mode")
+_LONGEST, _NONE = 80, "none"
+
+
+def differences_of(
+    connection: Connection, run_id: str, members: Sequence[SeriesVerdict], *, of_device: bool = False
+) -> tuple[Difference, ...]:
+    """Returns what differs between the baselines of these verdicts and tonight, each with its number of boards;
+    `of_device`: of the device alone, where the program is known not to be the cause.
+
+    Programs are as many as there are workloads: of several only how many changed is returned. A verdict that doesn't
+    name its baseline has the side that was measured beside it.
+    """
+    baselines = {one.measurement_id: known_number(one.inputs, "baseline_measurement") for one in members}
+    sides = _beside(connection, run_id)
+    pairs: dict[int, tuple[str, int]] = {}
+    for one in members:
+        before = baselines[one.measurement_id] or sides.get((one.device, one.workload_key))
+        if before is not None and one.measurement_id.isdigit():
+            pairs[int(one.measurement_id)] = (one.device, int(before))
+    made = how_made(connection, [*pairs, *(before for _, before in pairs.values())])
+    boards: dict[tuple[str, str, str], set[str]] = {}
+    for now, (device, before) in pairs.items():
+        for what, then, after in _unlike(made.get(before, {}), made.get(now, {})):
+            if not of_device or what.replace(" ", "_") in (*_FACTS, *_SETUP):
+                boards.setdefault((what, then, after), set()).add(device)
+    return _counted(boards)
+
+
+def _counted(boards: Mapping[tuple[str, str, str], set[str]]) -> tuple[Difference, ...]:
+    several = Counter(what for what, _, _ in boards)
+    found: list[Difference] = []
+    for (what, before, after), on in boards.items():
+        if what == "program" and several[what] > 1:
+            every = set().union(*(own for (name, _, _), own in boards.items() if name == what))
+            one = Difference(f"{several[what]} programs", "", "changed", len(every))
+            found += [] if one in found else [one]
+        else:
+            found.append(Difference(what, before, after, len(on)))
+    return tuple(found)
+
+
+def _beside(connection: Connection, run_id: str) -> dict[tuple[str, str], int]:
+    """Returns the measurement of the baseline beside which each workload was measured again."""
+    table, device = schema.measurement, schema.device
+    chosen = select(device.c.name, table.c.workload_key, table.c.id).select_from(table.join(device))
+    rows = connection.execute(chosen.where(table.c.run_id == run_id, table.c.role == "baseline"))
+    return {(row.name, row.workload_key): row.id for row in rows}
+
+
+def how_made(connection: Connection, measurement_ids: Sequence[int]) -> dict[int, dict[str, str]]:
+    """Returns of each measurement what may explain its numbers, by name; what was not recorded is left out."""
+    table, run, state = schema.measurement, schema.run, schema.device_state
+    columns = (table.c.id, table.c.artifact_hash, table.c.runner_hash, table.c.role, table.c.document)
+    of_device = (state.c.run_id == table.c.run_id) & (state.c.device_id == table.c.device_id)
+    joined = table.join(run).outerjoin(state, of_device)
+    found: dict[int, dict[str, str]] = {}
+    for begin in range(0, len(measurement_ids), 900):
+        chosen = table.c.id.in_(measurement_ids[begin : begin + 900])
+        facts = select(*columns, run.c.environment, state.c.os_build, state.c.facts).select_from(joined).where(chosen)
+        for row in connection.execute(facts.order_by(state.c.id)):
+            hashes = (("program", row.artifact_hash), ("runner", row.runner_hash))
+            found[row.id] = {name: text[:_HASH] for name, text in hashes if text}
+            # The other side of a pair was measured tonight, by tonight's suite and on tonight's device.
+            if row.role != "baseline":
+                device = {"os_build": row.os_build, **json.loads(row.facts or "{}")}
+                setup = Measurement.from_document(json.loads(row.document or "{}")).setup.known
+                found[row.id] |= _environment(json.loads(row.environment))
+                found[row.id] |= _spoken({key: device[key] for key in _FACTS if device.get(key)} | setup)
+    return found
+
+
+def _spoken(facts: Mapping[str, Json]) -> dict[str, str]:
+    return {key.replace("_", " "): _words(entry) for key, entry in facts.items()}
+
+
+def _environment(environment: Mapping[str, Json]) -> dict[str, str]:
+    return {_NAMES.get(key, key): _words(entry) for key, entry in environment.items()}
+
+
+def _unlike(before: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Returns what both recorded and differs; a label of which one has none is a difference, too."""
+    keys = [key for key in now if key in before or key == "label"]
+    keys += ["label"] if "label" in before and "label" not in now and now else []
+    both = [(key, before.get(key, _NONE), now.get(key, _NONE)) for key in keys if before]
+    return [(key, then, after) for key, then, after in both if then != after]
+
+
+def _words(entry: Json) -> str:
+    return (entry if isinstance(entry, str) else canonical(entry))[:_LONGEST]
