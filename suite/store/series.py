@@ -111,6 +111,70 @@ def _names() -> tuple[Column[Any], ...]:
     return series.c.device_name, series.c.workload_key, series.c.metric, series.c.direction, series.c.emulated
 
 
+RECENT_POINTS = 20
+
+
+@dataclass(frozen=True)
+class SeriesNews:
+    """The newest points of a series, oldest first and RECENT_POINTS at most, when the last was measured, and the last
+    verdict on it, which is `accepted` where somebody accepted a regression; empty if there is none."""
+
+    at: str
+    values: tuple[float, ...]
+    verdict: str
+
+
+def series_news(store: Store) -> dict[str, SeriesNews]:
+    """Returns the news of every series, by its name."""
+    with store.database.reading() as connection:
+        verdicts = _last_verdicts(connection)
+        found: dict[str, list[tuple[str, float]]] = {}
+        for device, key, metric, at, value in connection.execute(_recent_points()):
+            found.setdefault(f"{device}/{key}/{metric}", []).append((at, value))
+    return {
+        name: SeriesNews(points[-1][0], tuple(value for _, value in points), verdicts.get(name, ""))
+        for name, points in found.items()
+    }
+
+
+def _recent_points() -> Select[Any]:
+    series, point, measurement = schema.series, schema.point, schema.measurement
+    names = (series.c.device_name, series.c.workload_key, series.c.metric)
+    named = select(series.c.id, func.min(series.c.id).over(partition_by=names).label("named")).subquery()
+    newest_first = (measurement.c.started_at.desc(), measurement.c.id.desc())
+    place = func.row_number().over(partition_by=named.c.named, order_by=newest_first).label("place")
+    each = (
+        select(named.c.named, measurement.c.started_at, point.c.value, place)
+        .select_from(point.join(named, point.c.series_id == named.c.id).join(measurement))
+        .subquery()
+    )
+    return (
+        select(*names, each.c.started_at, each.c.value)
+        .select_from(each.join(series, each.c.named == series.c.id))
+        .where(each.c.place <= RECENT_POINTS)
+        .order_by(each.c.named, each.c.place.desc())
+    )
+
+
+def _last_verdicts(connection: Connection) -> dict[str, str]:
+    """Returns the last verdict on each series that has one, by its name."""
+    verdict, series, acceptance = schema.verdict, schema.series, schema.acceptance
+    last = select(func.max(verdict.c.id)).group_by(verdict.c.series_id)
+    accepted = (
+        select(acceptance.c.id)
+        .where(acceptance.c.series_id == verdict.c.series_id, acceptance.c.measurement_id == verdict.c.measurement_id)
+        .exists()
+    )
+    word = case((accepted & (verdict.c.verdict == "regressed"), "accepted"), else_=verdict.c.verdict)
+    statement = (
+        select(series.c.device_name, series.c.workload_key, series.c.metric, word)
+        .select_from(verdict.join(series))
+        .where(verdict.c.id.in_(last))
+        .order_by(verdict.c.id)
+    )
+    return {f"{device}/{key}/{metric}": found for device, key, metric, found in connection.execute(statement)}
+
+
 @dataclass(frozen=True)
 class StoredVerdict:
     """One verdict, as stored."""
