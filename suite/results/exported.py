@@ -44,7 +44,7 @@ class ExportedTables:
             require_known("sensor", selection.sensors, {str(sensor) for sensor in known})
         ids = self._chosen(selection)
         for piece in self._pieces(table, tuple(table.columns)):
-            places = range(len(piece["measurement_id"]))
+            places = list(range(len(piece["measurement_id"])))
             if ids is not None:
                 places = [place for place in places if piece["measurement_id"][place] in ids]
             if selection.sensors:

@@ -277,13 +277,11 @@ def _sample_chunks(connection: Connection, ids: Sequence[int], scope: Scope) -> 
 
 
 def _verdict_chunks(connection: Connection, ids: Sequence[int], _scope: Scope) -> Iterator[Chunk]:
-    names, rows = _measured(connection, ids), []
-    found: dict[int, list[Row]] = {measurement_id: [] for measurement_id in ids}
+    names = _measured(connection, ids)
+    rows: dict[int, list[tuple[Cell, ...]]] = {measurement_id: [] for measurement_id in ids}
     for row in connection.execute(_last_verdicts(ids)).mappings():
-        found[row["measurement_id"]].append(row)
-    for row in (row for of_measurement in found.values() for row in of_measurement):
         numbers, inputs = json.loads(row["numbers"]), json.loads(row["inputs"])
-        rows.append(
+        rows[row["measurement_id"]].append(
             (
                 *_name_cells(names[row["measurement_id"]]),
                 *(row["metric"], row["direction"], row["at"], row["verdict"], row["accepted"] is not None),
@@ -293,7 +291,7 @@ def _verdict_chunks(connection: Connection, ids: Sequence[int], _scope: Scope) -
                 *(_of_kind(inputs.get(name), "text") for name in ("sentence", "command")),
             )
         )
-    yield split_rows(tables.VERDICTS, rows)
+    yield split_rows(tables.VERDICTS, [row for of_measurement in rows.values() for row in of_measurement])
 
 
 def _last_verdicts(ids: Sequence[int]) -> Select[Any]:

@@ -148,10 +148,12 @@ class Selection:
     @classmethod
     def of(cls, filters: Filters) -> Selection:
         """Reads filters. UserError for an empty list, or a time that is none; TypeError for another filter."""
-        given: dict[str, Any] = dict(filters)
-        moments = {name: _moment(name, given.pop(name)) for name in ("since", "until") if given.get(name) is not None}
-        names = {name: _names(name, found) for name, found in given.items() if found is not None}
-        return cls(**names, **moments)
+        read: dict[str, Any] = {
+            name: _moment(name, found) if name in ("since", "until") else _names(name, found)
+            for name, found in dict[str, Any](filters).items()
+            if found is not None
+        }
+        return cls(**read)
 
     def has_begun(self, started_at: str) -> bool:
         """Whether a run that began then is neither too old nor too new."""
@@ -170,14 +172,12 @@ def _names(what: str, found: str | Sequence[str]) -> tuple[str, ...]:
 
 def _moment(what: str, found: str | date | datetime) -> datetime:
     """Returns a time with an offset."""
-    if isinstance(found, str):
-        try:
-            found = datetime.fromisoformat(found)
-        except ValueError as error:
-            raise UserError(
-                f"{what} is '{printable(found, 40)}', which is no date or time: write 2026-11-22 or 2026-11-22T14:30"
-            ) from error
-    at = found if isinstance(found, datetime) else datetime(found.year, found.month, found.day)
+    try:
+        at = datetime.fromisoformat(found if isinstance(found, str) else found.isoformat())
+    except ValueError as error:
+        raise UserError(
+            f"{what} is '{printable(str(found), 40)}', which is no date or time: write 2026-11-22 or 2026-11-22T14:30"
+        ) from error
     return at.astimezone()  # without an offset it is on this machine's clock
 
 

@@ -157,8 +157,8 @@ def _print(found: TwoSides, *, changed: bool) -> None:
             f"insufficient: one number a run, or fewer than {MIN_SESSIONS} sessions on a side; no test is possible"
         )
     for state in found.states:
-        listed = "; ".join(str(difference) for difference in state.differences)
-        print_line(f"not the same state: {state.device} {state.workload_key}: {listed}")
+        words = "; ".join(str(difference) for difference in state.differences)
+        print_line(f"not the same state: {state.device} {state.workload_key}: {words}")
     for name, then, now in compared.differences:
         print_line(f"not the same: {name}: {then or 'unknown'} -> {now or 'unknown'}")
 
