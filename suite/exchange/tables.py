@@ -14,7 +14,7 @@ from typing import Any, Protocol, TextIO
 
 from foundation.atomic import replacing, replacing_text
 from reports.text.escaping import csv_text
-from suite.results.exported import load_pyarrow
+from suite.results.exported import arrow_types, load_pyarrow
 from suite.results.tables import Cell, Chunk, Table, cells
 
 _ROW_GROUP = 1 << 16
@@ -70,13 +70,7 @@ def csv_file(table: Table, folder: Path) -> Iterator[TableFile]:
 def parquet_file(table: Table, folder: Path) -> Iterator[TableFile]:
     """Opens `folder`/TABLE.parquet, with a type for each column. Raises OSError."""
     parquet, pyarrow = load_pyarrow(_INSTEAD)
-    types = {
-        **dict.fromkeys(("text", "category", "time"), pyarrow.string()),
-        **dict.fromkeys(("whole", "count"), pyarrow.int64()),
-        **dict.fromkeys(("number", "value"), pyarrow.float64()),
-        "truth": pyarrow.bool_(),
-        "numbers": pyarrow.list_(pyarrow.float64()),
-    }
+    types = arrow_types(pyarrow)
     schema = pyarrow.schema([(name, types[kind]) for name, kind in table.columns.items()])
     with (
         replacing(folder / f"{table.name}.parquet") as stream,

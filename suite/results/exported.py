@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import importlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from foundation.errors import UserError, unknown_name
 from foundation.text import printable
@@ -81,9 +84,11 @@ class ExportedTables:
             path = self._folder / f"{table.name}.{ending}"
             if path.is_file():
                 try:
-                    yield from read(path, table, names)
+                    for piece in read(path, table, names):
+                        _require_times(path, table, piece)
+                        yield piece
                 except OSError as error:
-                    raise _damage(path, f"{error.strerror}, error {error.errno}") from error
+                    raise _damage(path, error.strerror or str(error)) from error
                 return
         raise UserError(
             f"{self._folder} has no {table.name}.csv or {table.name}.parquet: export with `suite data export` of this "
@@ -109,6 +114,16 @@ def _require_columns(path: Path, names: Sequence[str], header: Collection[str]) 
         raise _damage(path, f"it lacks the columns {', '.join(lacking)}")
 
 
+def _require_times(path: Path, table: Table, piece: Columns) -> None:
+    for name, column in piece.items():
+        if table.columns[name] == "time":
+            for text in filter(None, dict.fromkeys(column)):
+                try:
+                    datetime.fromisoformat(str(text))
+                except ValueError as error:
+                    raise _damage(path, f"'{text}' in {name} is no time") from error
+
+
 def _csv_pieces(path: Path, table: Table, names: Sequence[str]) -> Iterator[Columns]:
     with path.open(newline="", encoding="utf-8") as file:
         lines = csv.reader(file)
@@ -122,7 +137,7 @@ def _csv_pieces(path: Path, table: Table, names: Sequence[str]) -> Iterator[Colu
                 yield {
                     name: [_CELLS[table.columns[name]](row[place]) for row in rows] for name, place in places.items()
                 }
-        except (ValueError, KeyError, csv.Error) as error:
+        except (ValueError, KeyError, OverflowError, csv.Error) as error:
             raise _damage(path, f"before line {lines.line_num + 1}: {error}") from error
 
 
@@ -144,15 +159,19 @@ def _truth(cell: str) -> bool | None:
     return {"true": True, "false": False, "": None}[cell]
 
 
+def _count(cell: str) -> int:
+    return int(np.int64(int(cell)))  # OverflowError for one that no column takes
+
+
 def _whole(cell: str) -> int | None:
-    return int(cell) if cell else None
+    return _count(cell) if cell else None
 
 
 _CELLS: Mapping[Kind, Callable[[str], Cell]] = {
     **dict.fromkeys(("text", "category", "time"), _text),
     **dict.fromkeys(("number", "value"), _number),
     "whole": _whole,
-    "count": int,
+    "count": _count,
     "truth": _truth,
     "numbers": _numbers,
 }
@@ -163,6 +182,10 @@ def _parquet_pieces(path: Path, table: Table, names: Sequence[str]) -> Iterator[
     try:
         with parquet.ParquetFile(path) as file:
             _require_columns(path, names, file.schema_arrow.names)
+            types = arrow_types(pyarrow)
+            for name in names:
+                if (found := file.schema_arrow.field(name).type) != types[table.columns[name]]:
+                    raise _damage(path, f"{name} is {found} instead of {types[table.columns[name]]}")
             for batch in file.iter_batches(batch_size=_AT_ONCE, columns=list(names)):
                 piece = {name: batch.column(name).to_pylist() for name in names}
                 for name, column in piece.items():
@@ -171,7 +194,7 @@ def _parquet_pieces(path: Path, table: Table, names: Sequence[str]) -> Iterator[
                     elif table.columns[name] == "count" and None in column:
                         raise _damage(path, f"{name} is empty in a row")
                 yield piece
-    except (pyarrow.ArrowException, TypeError) as error:
+    except (pyarrow.ArrowException, ValueError, OverflowError, TypeError) as error:
         raise _damage(path, str(error)) from error
 
 
@@ -179,6 +202,17 @@ _READERS: Mapping[str, Callable[[Path, Table, Sequence[str]], Iterator[Columns]]
     "parquet": _parquet_pieces,
     "csv": _csv_pieces,
 }
+
+
+def arrow_types(pyarrow: Any) -> Mapping[Kind, Any]:
+    """Returns the type that Parquet files have for each kind of column."""
+    return {
+        **dict.fromkeys(("text", "category", "time"), pyarrow.string()),
+        **dict.fromkeys(("whole", "count"), pyarrow.int64()),
+        **dict.fromkeys(("number", "value"), pyarrow.float64()),
+        "truth": pyarrow.bool_(),
+        "numbers": pyarrow.list_(pyarrow.float64()),
+    }
 
 
 def load_pyarrow(instead: str) -> tuple[Any, Any]:
