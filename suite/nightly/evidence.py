@@ -109,12 +109,18 @@ def _same_segment(last: Point, tonight: Point) -> bool:
 
 
 @dataclass(frozen=True)
-class Baseline:
-    """What is measured beside the candidate. `runner` is None if it is unknown, or the device's own."""
+class KeptProgram:
+    """What an earlier night was measured with. `runner` is None if it is unknown, or the device's own."""
 
-    provenance: Provenance
     artifact: Artifact
     runner: BuiltRunner | None
+
+
+@dataclass(frozen=True)
+class Baseline(KeptProgram):
+    """What is measured beside the candidate."""
+
+    provenance: Provenance
 
 
 def candidates_for(suspects: Sequence[ScreenedSeries]) -> list[int]:
@@ -160,7 +166,7 @@ def baseline_of(
         same = found.runner_hash in (None, runner_hash)
         runner = None if same else read_built(runner_home / str(found.runner_hash))
         if artifact is not None and (same or runner is not None):
-            return Baseline(found, artifact, runner)
+            return Baseline(artifact, runner, found)
         gone += 1
     if gone:
         return f"program or runner of {gone} earlier nights are no longer on this host, so there is no baseline"

@@ -18,7 +18,7 @@ from suite.measuring.fleet import measure_fleet
 from suite.measuring.recording import RecordedMeasurement
 from suite.measuring.run import Run
 from suite.nightly.evidence import (
-    Baseline,
+    KeptProgram,
     ScreenedSeries,
     baseline_of,
     candidates_for,
@@ -54,7 +54,7 @@ class ToConfirm:
 
     device: str
     prepared: Prepared
-    baseline: Baseline
+    baseline: KeptProgram
 
     @property
     def place(self) -> Place:

@@ -308,3 +308,42 @@ def _read(connection: Connection, statement: Select[Any]) -> list[SeriesPoint]:
         SeriesPoint(f"{device}/{key}/{metric}", series_id, measurement_id, run_id)
         for device, key, metric, series_id, measurement_id, run_id in connection.execute(statement)
     ]
+
+
+@dataclass(frozen=True)
+class NightPoint:
+    """A night's point of a series, and what it was measured with.
+
+    `regressed` is whether the last verdict on it says so and nobody accepted it.
+    """
+
+    run_id: str
+    at: str
+    value: float
+    artifact_hash: str | None
+    runner_hash: str | None
+    regressed: bool
+
+
+def nights_of_series(store: Store, series: Series) -> list[NightPoint]:
+    """Returns the nights' points of a series, oldest first."""
+    table, measurement, verdict = schema.series, schema.measurement, schema.verdict
+    is_this = (
+        (table.c.device_name == series.device)
+        & (table.c.workload_key == series.workload_key)
+        & (table.c.metric == series.metric)
+    )
+    made_with = (measurement.c.started_at, schema.point.c.value, measurement.c.artifact_hash, measurement.c.runner_hash)
+    points = _points().add_columns(*made_with).join(schema.run).where(is_this & is_of_night())
+    words = select(verdict.c.series_id, verdict.c.measurement_id, verdict.c.verdict).join(table).where(is_this)
+    with store.database.reading() as connection:
+        rows = connection.execute(points.order_by(measurement.c.started_at, measurement.c.id)).all()
+        last = {tuple(row[:2]): row[2] for row in connection.execute(words.order_by(verdict.c.id))}
+        accepted = {tuple(row) for row in connection.execute(accepted_points())}
+    return [
+        NightPoint(
+            *(row.run_id, row.started_at, row.value, row.artifact_hash, row.runner_hash),
+            last.get(place) == "regressed" and place not in accepted,
+        )
+        for row, place in ((row, (row.series_id, row.measurement_id)) for row in rows)
+    ]

@@ -35,18 +35,24 @@ def add_nights(bench: Bench, run_id: str, levels: Sequence[float] = NOISE) -> No
     connection.close()
 
 
-def give_another_program(bench: Bench, quant: str) -> str:
-    """Lets the earlier nights have measured a program of their own, which is still in the cache; its hash."""
-    (folder,) = (path.parent for path in bench.home.glob("artifacts/*/artifact.json") if _quant(path) == quant)
-    other = "b" * len(folder.name)
+def give_another_program(bench: Bench, quant: str, letter: str = "b", nights: str = "2026-01") -> str:
+    """Lets the earlier nights (whose runs begin with `nights`) have measured a program of their own, which is still in
+    the cache; its hash, all of one letter.
+    """
+    (folder,) = (
+        path.parent
+        for path in bench.home.glob("artifacts/*/artifact.json")
+        if _quant(path) == quant and len(set(path.parent.name)) > 1
+    )
+    other = letter * len(folder.name)
     shutil.copytree(folder, folder.with_name(other))
     record = folder.with_name(other) / "artifact.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"hash": other}))
     connection = sqlite3.connect(bench.home / "store.sqlite")
     _copy(connection, "artifact", "hash = ?", folder.name, hash=other)
     connection.execute(
-        "UPDATE measurement SET artifact_hash = ? WHERE run_id LIKE '2026-01%' AND artifact_hash = ?",
-        [other, folder.name],
+        "UPDATE measurement SET artifact_hash = ? WHERE run_id LIKE ? || '%' AND artifact_hash = ?",
+        [other, nights, folder.name],
     )
     connection.commit()
     connection.close()
