@@ -33,6 +33,7 @@ from suite.store.series import (
     SeriesNews,
     SeriesSummary,
     StoredVerdict,
+    last_verdicts,
     series_list,
     series_names,
     series_news,
@@ -97,26 +98,30 @@ def _series(store: Store, words: Sequence[str]) -> tuple[Any, _Lines]:
     names = choose_series(list(known), [word for word in words if word not in _VERDICTS])
     if words and not verdicts and len(names) == 1:
         return _whole(store, known[names[0]])
-    news, chosen = series_news(store), set(names)
-    rows = [(item, news[item.name]) for item in series_list(store) if item.name in chosen]
-    rows = [(item, found) for item, found in rows if not verdicts or found.verdict in verdicts]
-    document = [{"series": item.name, **dataclasses.asdict(item), **dataclasses.asdict(found)} for item, found in rows]
+    last = last_verdicts(store)
+    chosen = {name for name in names if not verdicts or last.get(name) in verdicts}
+    news = series_news(store, chosen)
+    rows = [(item, news[item.name], last.get(item.name, "")) for item in series_list(store, chosen)]
+    document = [
+        {"series": item.name, **dataclasses.asdict(item), **dataclasses.asdict(found), "verdict": word}
+        for item, found, word in rows
+    ]
     if not rows:
         return document, [f"no series is {' or '.join(verdicts)}"] * bool(verdicts)
     shared, own = shared_parts(list(known))
     return document, [*([f"all of them: {shared}"] if shared else []), _table(rows, own)]
 
 
-def _table(rows: Sequence[tuple[SeriesSummary, SeriesNews]], names: Mapping[str, str]) -> TextTable:
+def _table(rows: Sequence[tuple[SeriesSummary, SeriesNews, str]], names: Mapping[str, str]) -> TextTable:
     table = TextTable(pads=True)
     for name in _COLUMNS:
         table.add_column(name, justify="right" if name in ("latest", "points") else "left")
-    for item, news in rows:
+    for item, news, verdict in rows:
         low, high, latest = min(news.values), max(news.values), news.values[-1]
         table.add_texts(
             (
                 *(names[item.name], format_value(item.metric, latest), sparkline(news.values)),
-                *(format_span(item.metric, low, high, like=latest), news.verdict, str(item.points)),
+                *(format_span(item.metric, low, high, like=latest), verdict, str(item.points)),
             )
         )
     return table
