@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -124,6 +124,34 @@ def _print_wrapped(console: Console, text: str) -> None:
     for line in text.split("\n"):
         wrapped = textwrap.wrap(line, console.width, break_long_words=False, break_on_hyphens=False)
         console.print(escape("\n".join(wrapped)), soft_wrap=True)
+
+
+def shared_parts(keys: Sequence[str]) -> tuple[str, Mapping[str, str]]:
+    """Returns what all workload keys share, and the rest of each. A single key, or keys of unlike form, stay whole."""
+    split = {key: key.split("/") for key in keys}
+    if len(split) < 2 or len({len(parts) for parts in split.values()}) > 1:
+        return "", {key: key for key in keys}
+    columns = list(zip(*split.values(), strict=True))
+    differs = [len(set(column)) > 1 for column in columns]
+    shared = "/".join(column[0] for column, apart in zip(columns, differs, strict=True) if not apart)
+    return shared, {
+        key: "/".join(part for part, apart in zip(parts, differs, strict=True) if apart) for key, parts in split.items()
+    }
+
+
+_HEIGHTS = "▁▂▃▄▅▆▇█"
+_LEAST_RANGE = 0.05
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Draws values as a line of characters, from the lowest to the highest; at least 5 % of them from bottom to top,
+    so that noise looks like noise."""
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    height = max(high - low, _LEAST_RANGE * max(abs(low), abs(high))) or 1.0
+    bottom = (low + high - height) / 2
+    return "".join(_HEIGHTS[min(int((value - bottom) / height * len(_HEIGHTS)), len(_HEIGHTS) - 1)] for value in values)
 
 
 _TYPED = str.maketrans({"\u00a0": " ", "\u2212": "-", "\u2013": "-", "\u00d7": "x"})

@@ -16,6 +16,7 @@ _LETTERS = {
     **{"\u00d7": "x", "\u00b1": "+-", "\u2212": "-", "\u2013": "-", "\u2014": "-", "\u2248": "~", "\u2264": "<="},
     **{"\u2265": ">=", "\u00b7": ".", "\u00b0": "deg", "\u00b5": "u", "\u03bc": "u", "\u03a9": "Ohm", "\u0394": "D"},
     **{"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u00df": "ss", "\u00e6": "ae", "\u00f8": "o"},
+    **{chr(0x2581 + height): str(height + 1) for height in range(8)},  # a sparkline
 }
 """What stands for a character that an output's encoding lacks, where it is not the letter below its accents."""
 _ERRORS = "suite.letters"

@@ -14,9 +14,10 @@ from foundation.atomic import replacing
 from foundation.errors import UserError
 from foundation.unavailable import Json
 from reports.text.escaping import finite
-from suite.exchange import tables
 from suite.exchange.document import FORMAT, SCHEMA
 from suite.exchange.tables import FORMATS, require_format
+from suite.results.stored import Scope, stored_chunks
+from suite.results.tables import TABLES
 from suite.store import schema
 from suite.store.dialect import Row
 from suite.store.identity import MEASUREMENT_VERSION
@@ -25,24 +26,20 @@ from suite.store.store import Store
 
 
 def export_tables(store: Store, run_ids: Sequence[str], file_format: str, folder: Path) -> list[Path]:
-    """Writes `measurements`, `sessions`, `steps` and `samples` of the runs as csv or parquet; returns the files.
+    """Writes the tables of the runs as csv or parquet; returns the files.
 
     UserError if the folder cannot be written or pyarrow is missing.
     """
     require_format(file_format)
+    scope = Scope(run_ids=run_ids)
     with _writable(folder), contextlib.ExitStack() as stack:
         folder.mkdir(parents=True, exist_ok=True)
-        files = [stack.enter_context(FORMATS[file_format](table, folder)) for table in tables.TABLES]
-        measurement_file, session_file, step_file, sample_file = files
-        for run_id in run_ids:
-            with store.database.reading() as connection:
-                for stored in measurements(connection, run_row(connection, run_id)):
-                    measurement_file.add([tables.measurement_row(stored)])
-                    for session in sessions(connection, stored.row["id"]):
-                        session_file.add([tables.session_row(stored, session)])
-                        step_file.add(tables.step_rows(stored, session))
-                        sample_file.add(tables.sample_rows(stored, session))
-    return [folder / f"{table.name}.{file_format}" for table in tables.TABLES]
+        files = [stack.enter_context(FORMATS[file_format](table, folder)) for table in TABLES]
+        with store.database.reading() as connection:
+            for table, file in zip(TABLES, files, strict=True):
+                for chunk in stored_chunks(connection, table, scope):
+                    file.add(chunk)
+    return [folder / f"{table.name}.{file_format}" for table in TABLES]
 
 
 def export_documents(store: Store, run_ids: Sequence[str], folder: Path) -> list[Path]:

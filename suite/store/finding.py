@@ -89,13 +89,30 @@ def find_series(store: Store, text: str) -> Series:
     Parts match exactly or, if that finds no series, by their start. UserError if none or several match.
     """
     known = {item.name: item for item in series_names(store)}
+    return known[_only(_matching(text, list(known)), text, "series")]
+
+
+def choose_series(names: Sequence[str], words: Iterable[str]) -> list[str]:
+    """Returns the series that every word names by a part, or by parts in order, if none has those exactly by what
+    stands within them.
+
+    UserError for a word that names none that the words before it leave.
+    """
+    found = list(names)
+    for word in words:
+        found = _matching(word, found, str.__contains__)
+    return found
+
+
+def _matching(text: str, known: Sequence[str], otherwise: Callable[[str, str], bool] = str.startswith) -> list[str]:
+    """Returns the series with a text's parts, exactly or, if that finds none, as `otherwise` matches them."""
     if text in known:
-        return known[text]
+        return [text]
     wanted = [part for part in text.split("/") if part]
-    for matches in (str.__eq__, str.startswith):
+    for matches in (str.__eq__, otherwise):
         found = [name for name in known if wanted and _within(wanted, name.split("/"), matches)]
         if found:
-            return known[_only(found, text, "series")]
+            return found
     raise _unknown_series(text, wanted, known)
 
 

@@ -6,11 +6,11 @@ From an accepted point on, a series is compared only with later points.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Connection, Select, Subquery, case, func, insert, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, Subquery, case, func, insert, select, true
 
 from foundation.errors import UserError
 from suite.store import schema
@@ -52,14 +52,17 @@ def series_names(store: Store) -> list[Series]:
     return [Series(row[0], row[1], row[2], row[3], bool(row[4])) for row in rows]
 
 
-def series_list(store: Store) -> list[SeriesSummary]:
-    """Returns the same with their numbers of segments and points, for which every point is read."""
+def series_list(store: Store, names: Collection[str] | None = None) -> list[SeriesSummary]:
+    """Returns the same, or those with `names`, with their numbers of segments and points, for which every point of
+    theirs is read."""
     series, point, measurement = schema.series, schema.point, schema.measurement
-    names = _names()
+    named_by = _names()
     # Names are numbered among the series, which are few, not among the many points.
-    of_name = select(
-        series.c.id, series.c.fingerprint, func.min(series.c.id).over(partition_by=names).label("named")
-    ).subquery()
+    of_name = (
+        select(series.c.id, series.c.fingerprint, func.min(series.c.id).over(partition_by=named_by).label("named"))
+        .where(_has_name(store, names))
+        .subquery()
+    )
     accepted = (
         select(schema.acceptance.c.id)
         .where(schema.acceptance.c.series_id == point.c.series_id)
@@ -80,9 +83,9 @@ def series_list(store: Store) -> list[SeriesSummary]:
     )
     counted = _count_segments(each).subquery()
     statement = (
-        select(*names, counted.c.segments, counted.c.points)
+        select(*named_by, counted.c.segments, counted.c.points)
         .select_from(counted.join(series, counted.c.named == series.c.id))
-        .order_by(*names)
+        .order_by(*named_by)
     )
     with store.database.reading() as connection:
         rows = connection.execute(statement).all()
@@ -109,6 +112,78 @@ def _count_segments(each: Subquery) -> Select[Any]:
 def _names() -> tuple[Column[Any], ...]:
     series = schema.series
     return series.c.device_name, series.c.workload_key, series.c.metric, series.c.direction, series.c.emulated
+
+
+def _has_name(store: Store, names: Collection[str] | None) -> ColumnElement[bool]:
+    """Returns the condition that a series has one of the names; None are all."""
+    table = schema.series
+    if names is None:
+        return true()
+    with store.database.reading() as connection:
+        rows = connection.execute(select(table.c.id, table.c.device_name, table.c.workload_key, table.c.metric)).all()
+    return table.c.id.in_([series_id for series_id, *parts in rows if "/".join(parts) in names])
+
+
+RECENT_POINTS = 20
+
+
+@dataclass(frozen=True)
+class SeriesNews:
+    """The newest points of a series, oldest first and RECENT_POINTS at most, and when the last was measured."""
+
+    at: str
+    values: tuple[float, ...]
+
+
+def series_news(store: Store, names: Collection[str]) -> dict[str, SeriesNews]:
+    """Returns the news of the series with these names, by name."""
+    found: dict[str, list[tuple[str, float]]] = {}
+    statement = _recent_points(_has_name(store, names))
+    with store.database.reading() as connection:
+        for device, key, metric, at, value in connection.execute(statement):
+            found.setdefault(f"{device}/{key}/{metric}", []).append((at, value))
+    return {name: SeriesNews(points[-1][0], tuple(value for _, value in points)) for name, points in found.items()}
+
+
+def _recent_points(chosen: ColumnElement[bool]) -> Select[Any]:
+    series, point, measurement = schema.series, schema.point, schema.measurement
+    names = (series.c.device_name, series.c.workload_key, series.c.metric)
+    named = select(series.c.id, func.min(series.c.id).over(partition_by=names).label("named")).where(chosen).subquery()
+    newest_first = (measurement.c.started_at.desc(), measurement.c.id.desc())
+    place = func.row_number().over(partition_by=named.c.named, order_by=newest_first).label("place")
+    each = (
+        select(named.c.named, measurement.c.started_at, point.c.value, place)
+        .select_from(point.join(named, point.c.series_id == named.c.id).join(measurement))
+        .subquery()
+    )
+    return (
+        select(*names, each.c.started_at, each.c.value)
+        .select_from(each.join(series, each.c.named == series.c.id))
+        .where(each.c.place <= RECENT_POINTS)
+        .order_by(each.c.named, each.c.place.desc())
+    )
+
+
+def last_verdicts(store: Store) -> dict[str, str]:
+    """Returns the last verdict on each series that has one, by its name; `accepted` for a regression that somebody
+    accepted."""
+    verdict, series, acceptance = schema.verdict, schema.series, schema.acceptance
+    last = select(func.max(verdict.c.id)).group_by(verdict.c.series_id)
+    accepted = (
+        select(acceptance.c.id)
+        .where(acceptance.c.series_id == verdict.c.series_id, acceptance.c.measurement_id == verdict.c.measurement_id)
+        .exists()
+    )
+    word = case((accepted & (verdict.c.verdict == "regressed"), "accepted"), else_=verdict.c.verdict)
+    statement = (
+        select(series.c.device_name, series.c.workload_key, series.c.metric, word)
+        .select_from(verdict.join(series))
+        .where(verdict.c.id.in_(last))
+        .order_by(verdict.c.id)
+    )
+    with store.database.reading() as connection:
+        rows = connection.execute(statement).all()
+    return {f"{device}/{key}/{metric}": found for device, key, metric, found in rows}
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foundation.text import printable
 from foundation.unavailable import Json, Unavailable, unavailable
@@ -199,6 +201,11 @@ def pack(columns: Mapping[str, tuple[str, Sequence[int] | Sequence[float]]]) -> 
 
 def unpack(columns: Columns) -> dict[str, list[int] | list[float]]:
     """Unpacks the columns as Python numbers. StoreError if data and layout do not agree."""
+    return {name: column.tolist() for name, column in unpack_arrays(columns).items()}
+
+
+def unpack_arrays(columns: Columns) -> dict[str, NDArray[Any]]:
+    """Unpacks the columns as arrays, which can't be changed. StoreError if data and layout do not agree."""
     try:
         layout = [(str(name), str(kind), int(length)) for name, kind, length in json.loads(columns.layout)]
         size = sum(length for _, _, length in layout) * _WIDTH
@@ -210,9 +217,9 @@ def unpack(columns: Columns) -> dict[str, list[int] | list[float]]:
         raise StoreError(f"a stored sample cannot be read ({error}); the raw output in runs/ still has it") from error
     if len(plain) != size:
         raise StoreError(f"a stored sample has {len(plain)} bytes for {size}; the raw output in runs/ still has it")
-    unpacked: dict[str, list[int] | list[float]] = {}
+    unpacked: dict[str, NDArray[Any]] = {}
     offset = 0
     for name, kind, length in layout:
-        unpacked[name] = np.frombuffer(plain, dtype=f"<{kind}", count=length, offset=offset).tolist()
+        unpacked[name] = np.frombuffer(plain, dtype=f"<{kind}", count=length, offset=offset)
         offset += length * _WIDTH
     return unpacked

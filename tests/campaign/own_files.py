@@ -19,8 +19,10 @@ from foundation.errors import UserError
 from foundation.text import harmless
 from foundation.unavailable import Unavailable
 from reports.model.training import Evaluation, Segment
+from suite import results
 from suite.cli.main import run_command
 from suite.energy.session_energy import session_energy
+from suite.exchange.dump import export_tables
 from suite.home import Home
 from suite.planning.plan import Plan
 from suite.schedule.timetable import Started, read_record, write_record
@@ -31,7 +33,7 @@ from suite.store.trainings import Trainings
 from suite.training.checkpoints import Checkpoints
 from suite.training.plan import TrainingPlan
 from tests.support.suite import recorded_session as recorded
-from tests.support.suite.stored_run import HARDWARE
+from tests.support.suite.stored_run import HARDWARE, begin, finish
 from workloads.export.artifact import ArtifactCache
 from workloads.export.data_files import WEIGHTS, DataCache
 from workloads.models.weights import file_sha256
@@ -94,6 +96,30 @@ TRAINING_COMMANDS: tuple[Sequence[str], ...] = (
 def export_adapter(_path: Path) -> int:
     """Exports the adapter of the damaged state."""
     return run_command(EXPORT)
+
+
+def tables(name: str, file_format: str) -> Callable[[Path], Path]:
+    """Returns what exports a run's tables; the file is one of them."""
+
+    def make(folder: Path) -> Path:
+        begun = begin(folder / "home.sqlite", device="jetson")
+        finish(begun, 100.0, 101.0)
+        export_tables(begun.store, [begun.run_id], file_format, folder / "tables")
+        begun.store.close()
+        return folder / "tables" / f"{name}.{file_format}"
+
+    return make
+
+
+def read_tables(path: Path) -> int:
+    """Reads all of them as data frames."""
+
+    def read() -> None:
+        with results.open(path.parent) as lab:
+            for frame in (lab.measurements, lab.sessions, lab.steps, lab.samples, lab.verdicts):
+                frame(since="2000-01-01")
+
+    return sentence_of(read)
 
 
 def output(folder: Path) -> Path:

@@ -102,7 +102,7 @@ def test_after_a_run_the_other_commands_find_it(bench: Bench, tmp_path: Path) ->
     assert bench("history").sentence.startswith("suite: There is no history yet")
     run_id = bench(*QUICK, "--quant", "fp32", "--json").document["run_id"]
     assert run_id in bench("history", "--runs").out
-    series = bench("history").out.split("  ")[0].splitlines()[0]
+    (series,) = (line.split()[0] for line in bench("history").out.splitlines() if "latency_ms" in line)
     assert run_id in bench("history", series).out
     assert "did you mean" in bench("history", series + "x").sentence
     index = Path(bench("report").out.strip())

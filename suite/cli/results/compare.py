@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,16 @@ from reports.model.histories import Compared, ComparedMetric
 from reports.site.build import build_comparison
 from suite.cli.completion import complete_run
 from suite.cli.options import inventory_option, open_store
-from suite.cli.output import TextTable, format_value, print_json, print_line, print_plain, print_table, require_written
+from suite.cli.output import (
+    TextTable,
+    format_value,
+    print_json,
+    print_line,
+    print_plain,
+    print_table,
+    require_written,
+    shared_parts,
+)
 from suite.errors import ExitCode
 from suite.home import Home
 from suite.nightly.evidence import device_state
@@ -95,16 +105,24 @@ def _measurement_ids(store: Store, run_id: str) -> Mapping[_Place, int]:
 
 _COLUMNS = ("", "device", "workload", "metric", "before", "after", "ratio", "95 %", "p")
 _ORDER = ("worse", "better", "same", "insufficient", "missing")
+_CHANGED = ("worse", "better")
 _MARKS = {"worse": "✗", "better": "✓", "same": "=", "insufficient": "?", "missing": "-"}
 
 
 @click.command()
 @click.argument("before", metavar="A", shell_complete=complete_run)
 @click.argument("after", metavar="B", shell_complete=complete_run)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option(
+    "--changed/--all",
+    "changed",
+    default=True,
+    show_default=True,
+    help="List what got worse or better, or every metric.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, with every metric.")
 @inventory_option
-def compare(before: str, after: str, as_json: bool, inventory_path: Path) -> int:
-    """Compare B with the earlier A: every metric that both measured, and what else differs between the two.
+def compare(before: str, after: str, changed: bool, as_json: bool, inventory_path: Path) -> int:
+    """Compare B with the earlier A: the metrics that changed, how many did not, and what else differs between the two.
 
     A and B are runs (their ids or the begin of them), tags (`suite tag`), `latest`, `previous`, dates (the night of
     that day), or hashes of programs. It says whether numbers differ, not why: for that, `suite nightly` measures both
@@ -113,7 +131,7 @@ def compare(before: str, after: str, as_json: bool, inventory_path: Path) -> int
     \b
     suite compare previous latest
     suite compare 2026-11-20 2026-11-22
-    suite compare v1.2 latest
+    suite compare v1.2 latest --all
     """
     home = Home.locate(inventory_path)
     with open_store(inventory_path) as store:
@@ -124,45 +142,48 @@ def compare(before: str, after: str, as_json: bool, inventory_path: Path) -> int
         print_json(_document(found, page), finite=True)
         require_written(page)
     else:
-        _print(found)
+        _print(found, changed=changed)
         print_plain(f"report: {require_written(page)}")
     return ExitCode.OK
 
 
-def _print(found: TwoSides) -> None:
+def _print(found: TwoSides, *, changed: bool) -> None:
     compared = found.compared
     print_line(f"{found.before} -> {found.after}")
-    if compared.metrics:
-        shared, own = shared_parts([workload_key(metric.workload) for metric in compared.metrics])
-        if shared:
-            print_line(f"all of them: {shared}")
-        print_table(_table(compared.metrics, own))
-        counts = {word: sum(1 for metric in compared.metrics if metric.outcome == word) for word in _ORDER}
-        print_line(", ".join(f"{count} {word}" for word, count in counts.items() if count))
-    else:
-        print_line("Nothing was measured in both.")
-    if any(metric.outcome == "insufficient" for metric in compared.metrics):
+    listed = _changes(compared.metrics) if changed else compared.metrics
+    _print_metrics(compared.metrics, listed)
+    if any(metric.outcome == "insufficient" for metric in listed):
         print_line(
             f"insufficient: one number a run, or fewer than {MIN_SESSIONS} sessions on a side; no test is possible"
         )
     for state in found.states:
-        listed = "; ".join(str(difference) for difference in state.differences)
-        print_line(f"not the same state: {state.device} {state.workload_key}: {listed}")
+        words = "; ".join(str(difference) for difference in state.differences)
+        print_line(f"not the same state: {state.device} {state.workload_key}: {words}")
     for name, then, now in compared.differences:
         print_line(f"not the same: {name}: {then or 'unknown'} -> {now or 'unknown'}")
 
 
-def shared_parts(keys: Sequence[str]) -> tuple[str, Mapping[str, str]]:
-    """Returns what all workload keys share, and the rest of each. A single key, or keys of unlike form, stay whole."""
-    split = {key: key.split("/") for key in keys}
-    if len(split) < 2 or len({len(parts) for parts in split.values()}) > 1:
-        return "", {key: key for key in keys}
-    columns = list(zip(*split.values(), strict=True))
-    differs = [len(set(column)) > 1 for column in columns]
-    shared = "/".join(column[0] for column, apart in zip(columns, differs, strict=True) if not apart)
-    return shared, {
-        key: "/".join(part for part, apart in zip(parts, differs, strict=True) if apart) for key, parts in split.items()
-    }
+def _changes(metrics: Sequence[ComparedMetric]) -> Sequence[ComparedMetric]:
+    """Returns what got worse or better; everything where nothing could be tested, as between two short runs."""
+    if any(metric.outcome in (*_CHANGED, "same") and metric.p is not None for metric in metrics):
+        return [metric for metric in metrics if metric.outcome in _CHANGED]
+    return metrics
+
+
+def _print_metrics(metrics: Sequence[ComparedMetric], listed: Sequence[ComparedMetric]) -> None:
+    """Prints those that are `listed`, and counts all."""
+    if not metrics:
+        print_line("Nothing was measured in both.")
+        return
+    shared, own = shared_parts([workload_key(metric.workload) for metric in metrics])
+    if listed:
+        if shared:
+            print_line(f"all of them: {shared}")
+        print_table(_table(listed, own))
+    counts = Counter(metric.outcome for metric in metrics)
+    words = ", ".join(f"{counts[word]} {word}" for word in _ORDER if counts[word])
+    left_out = len(metrics) - len(listed)
+    print_line(f"{words}; --all lists the {left_out} that are neither worse nor better" if left_out else words)
 
 
 def _table(metrics: Sequence[ComparedMetric], names: Mapping[str, str]) -> TextTable:

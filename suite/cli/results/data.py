@@ -31,14 +31,14 @@ def data_group() -> None:
     type=click.Choice(("csv", "json", "parquet")),
     default="csv",
     show_default=True,
-    help="csv and parquet: four tables over all runs; json: a file for each run, which another lab can import.",
+    help="csv and parquet: five tables over all runs; json: a file for each run, which another lab can import.",
 )
 @click.option(
     "--to", "folder", type=click.Path(path_type=Path), default=Path("export"), show_default=True, help="Their folder."
 )
 @inventory_option
 def export_data(selection: str, file_format: str, folder: Path, inventory_path: Path) -> int:
-    """Write measurements, sessions, steps and samples to files.
+    """Write measurements, sessions, steps, samples and verdicts to files.
 
     \b
     suite data export all --format parquet --to tables

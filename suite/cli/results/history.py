@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,57 +13,123 @@ from foundation.unavailable import Json
 from reports.model.histories import Change, HistoryPoint, MetricHistory
 from suite.cli.completion import complete_series
 from suite.cli.options import inventory_option, open_store
-from suite.cli.output import format_span, format_value, local_time, print_json, print_line
+from suite.cli.output import (
+    TextTable,
+    format_span,
+    format_value,
+    local_time,
+    print_json,
+    print_line,
+    print_table,
+    shared_parts,
+    sparkline,
+)
 from suite.errors import ExitCode
 from suite.report_data.source import StoreSource
-from suite.store.finding import find_series
-from suite.store.series import Series, StoredVerdict, series_list, verdicts_on
+from suite.store.finding import choose_series
+from suite.store.series import (
+    RECENT_POINTS,
+    Series,
+    SeriesNews,
+    SeriesSummary,
+    StoredVerdict,
+    last_verdicts,
+    series_list,
+    series_names,
+    series_news,
+    verdicts_on,
+)
 from suite.store.store import Store
 
 _CHANGES = ("regressed", "improved", "inconclusive")
+_VERDICTS = (*_CHANGES, "accepted", "unchanged", "insufficient")
+_COLUMNS = ("series", "latest", f"last {RECENT_POINTS}", "lowest-highest", "verdict", "points")
 
 
 @click.command()
-@click.argument("series", required=False, shell_complete=complete_series)
+@click.argument("words", metavar="[WORD]...", nargs=-1, shell_complete=complete_series)
 @click.option("--runs", is_flag=True, help="List runs instead of series.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
-def history(series: str | None, runs: bool, as_json: bool, inventory_path: Path) -> int:
-    """List the series, or tell all of one: its points by segment, where its level moved, drift, verdicts and remarks.
+def history(words: tuple[str, ...], runs: bool, as_json: bool, inventory_path: Path) -> int:
+    """List the series with their newest values and verdicts, or tell all of one: its points by segment, where its level
+    moved, drift, verdicts and remarks.
 
-    A series may be named by some of the parts of its name, in their order, when they tell it apart.
+    Words choose: parts of a series' name, their begin or what stands within them, several in their order with slashes
+    between them, or a verdict. One series that they leave is told whole.
 
     \b
     suite history
-    suite history local/smollm2-135m/prge/int8/xnnpack/q4/b4/T64/rank16/latency_ms
+    suite history int8 memory
+    suite history regressed jetson
     suite history int8/latency
     suite history --runs
     """
-    document: Any
     with open_store(inventory_path) as store:
-        if runs:
-            document = [dataclasses.asdict(summary) for summary in StoreSource(store).runs()]
-            lines = [
-                f"{row['run_id']}  {row['status']}  {', '.join(row['devices'])}  {row['command']}{_tagged(row['tags'])}"
-                for row in document
-            ]
-        elif series is None:
-            found = series_list(store)
-            document = [{"series": item.name, **dataclasses.asdict(item)} for item in found]
-            lines = [
-                f"{item.name}  {_counted(item.points, 'point')}, {_counted(item.segments, 'segment')}" for item in found
-            ]
-        else:
-            chosen = find_series(store, series)
-            history_of_it, verdicts = _history_of(store, chosen), verdicts_on(store, chosen)
-            document = _document(chosen, history_of_it, verdicts)
-            lines = [chosen.name, *_lines(history_of_it, verdicts)]
+        document, lines = _runs(store, words) if runs else _series(store, words)
     if as_json:
         print_json(document)
-    else:
-        for line in lines or ["nothing stored yet"]:
+        return ExitCode.OK
+    for line in lines or ["nothing stored yet"]:
+        if isinstance(line, TextTable):
+            print_table(line)
+        else:
             print_line(line)
     return ExitCode.OK
+
+
+_Lines = Sequence[str | TextTable]
+
+
+def _runs(store: Store, words: Sequence[str]) -> tuple[Any, _Lines]:
+    """Returns the runs whose line has all words, as a document and as lines."""
+    found = {
+        f"{run.run_id}  {run.status}  {', '.join(run.devices)}  {run.command}{_tagged(run.tags)}": run
+        for run in StoreSource(store).runs()
+    }
+    lines = [line for line in found if all(word in line for word in words)]
+    return [dataclasses.asdict(found[line]) for line in lines], lines or ["no run has these words"] * bool(words)
+
+
+def _series(store: Store, words: Sequence[str]) -> tuple[Any, _Lines]:
+    """Returns the series that words choose, or all of the one they leave, as a document and as lines."""
+    verdicts = [word for word in words if word in _VERDICTS]
+    known = {item.name: item for item in series_names(store)}
+    names = choose_series(list(known), [word for word in words if word not in _VERDICTS])
+    if words and not verdicts and len(names) == 1:
+        return _whole(store, known[names[0]])
+    last = last_verdicts(store)
+    chosen = {name for name in names if not verdicts or last.get(name) in verdicts}
+    news = series_news(store, chosen)
+    rows = [(item, news[item.name], last.get(item.name, "")) for item in series_list(store, chosen)]
+    document = [
+        {"series": item.name, **dataclasses.asdict(item), **dataclasses.asdict(found), "verdict": word}
+        for item, found, word in rows
+    ]
+    if not rows:
+        return document, [f"no series is {' or '.join(verdicts)}"] * bool(verdicts)
+    shared, own = shared_parts(list(known))
+    return document, [*([f"all of them: {shared}"] if shared else []), _table(rows, own)]
+
+
+def _table(rows: Sequence[tuple[SeriesSummary, SeriesNews, str]], names: Mapping[str, str]) -> TextTable:
+    table = TextTable(pads=True)
+    for name in _COLUMNS:
+        table.add_column(name, justify="right" if name in ("latest", "points") else "left")
+    for item, news, verdict in rows:
+        low, high, latest = min(news.values), max(news.values), news.values[-1]
+        table.add_texts(
+            (
+                *(names[item.name], format_value(item.metric, latest), sparkline(news.values)),
+                *(format_span(item.metric, low, high, like=latest), verdict, str(item.points)),
+            )
+        )
+    return table
+
+
+def _whole(store: Store, series: Series) -> tuple[Any, _Lines]:
+    found, verdicts = _history_of(store, series), verdicts_on(store, series)
+    return _document(series, found, verdicts), [series.name, *_lines(found, verdicts)]
 
 
 def _history_of(store: Store, series: Series) -> MetricHistory:
