@@ -77,7 +77,7 @@ def delegated_parts(workload: Workload, parts: Parts, stored: StoredConstants | 
 
 def make_program(workload: Workload, parts: Parts) -> nn.Module:
     """Returns what the workload's method runs over `parts`: its `forward` is the program."""
-    module = import_module(f"workloads.{workload.training_method.step}")
+    module = import_module(workload.training_method.step)
     program: nn.Module = module.make_program(workload, parts)
     return program
 
