@@ -45,7 +45,7 @@ def is_wanted(environ: Mapping[str, str] | None = None) -> bool:
     return (os.environ if environ is None else environ).get("GITHUB_ACTIONS") == "true"
 
 
-def annotations(notices: Iterable[Notice]) -> list[str]:
+def annotation_lines(notices: Iterable[Notice]) -> list[str]:
     """Returns a line for each notice, up to MOST, and one that counts the others."""
     every = list(notices)
     lines = [_line(one) for one in every[:MOST]]

@@ -17,7 +17,7 @@ from suite.cli.output import print_line, print_plain
 from suite.display import Display
 from suite.errors import ExitCode
 from suite.home import Home
-from suite.nightly.annotations import annotations, is_wanted, notices_of
+from suite.nightly.annotations import annotation_lines, is_wanted, notices_of
 from suite.nightly.judging import Night
 from suite.nightly.mail import send
 from suite.nightly.night import carry_out
@@ -70,7 +70,7 @@ def nightly(
     else:
         _print(night)
     if annotate or is_wanted():
-        for annotation in annotations(notices_of(night)):
+        for annotation in annotation_lines(notices_of(night)):
             print_plain(annotation, err=as_json)
     code = night.exit_code
     pages = {"summary": summary, "report": night.report} | ({} if metrics is None else {"metrics": metrics})

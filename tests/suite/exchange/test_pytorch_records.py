@@ -104,7 +104,7 @@ def test_a_record_has_the_numbers_of_its_sessions(source: StoreSource) -> None:
     assert len(latencies) == len(measured)
     for record in latencies:
         one = measured[record.runners[0].name, record.benchmark.dtype]
-        assert record.metric.benchmark_values == list(one.latency.sessions_ms)
+        assert tuple(record.metric.benchmark_values) == one.latency.sessions_ms
         assert record.model.name == one.workload["model"]
         assert record.inputs["tokens"].extra_info == {"b": str(one.workload["b"]), "T": str(one.workload["T"])}
         assert record.benchmark.extra_info["run"] == night.run_id

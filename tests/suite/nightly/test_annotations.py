@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from suite.nightly.annotations import MOST, Notice, annotations, is_wanted, notices_of
+from suite.nightly.annotations import MOST, Notice, annotation_lines, is_wanted, notices_of
 from suite.nightly.gaps import Gap
 from tests.support.suite.nights_made import night, result_of, verdict_of
 
@@ -29,7 +29,7 @@ def test_regressions_are_errors_and_what_is_open_is_a_warning():
         measurements=[result_of("failed", "no such file")], board_2="suite run --device board-2",
     )  # fmt: skip
     object.__setattr__(found, "gaps", (Gap("unreached", "board-9", "Not reached since Monday."),))
-    lines = [read(line) for line in annotations(notices_of(found))]
+    lines = [read(line) for line in annotation_lines(notices_of(found))]
     assert [level for level, _, _ in lines] == ["error", "warning", "error", "warning"]
     assert lines[0][1].startswith("regressed: board-2/")
     assert lines[0][2] == "9 % slower. Measure it again: suite run --device board-2"
@@ -39,12 +39,12 @@ def test_regressions_are_errors_and_what_is_open_is_a_warning():
 
 @pytest.mark.parametrize("text", ["100 % of it", "a\r\nb", "a\n::error::x", "%0A", "a:b,c", "::stop-commands::x"])
 def test_text_of_any_kind_stays_within_its_line(text):
-    (line,) = annotations([Notice("error", text, text)])
+    (line,) = annotation_lines([Notice("error", text, text)])
     assert read(line) == ("error", text, text)
 
 
 def test_more_than_anybody_is_shown_are_counted():
-    lines = annotations(Notice("error", f"{number}", "x") for number in range(MOST + 7))
+    lines = annotation_lines(Notice("error", f"{number}", "x") for number in range(MOST + 7))
     assert len(lines) == MOST + 1
     assert read(lines[-1]) == ("notice", "more", "7 more are in the summary of the night")
 
