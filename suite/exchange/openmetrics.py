@@ -7,6 +7,7 @@ All are gauges in base units, without times of their own, so that node_exporter'
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -21,7 +22,7 @@ CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 Labels = Mapping[str, str]
 
 _PREFIX = "edge_training_"
-_WORKLOAD = ("model", "method", "quant", "q", "b", "T")
+_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _BASE_UNITS = {
     "_ms": ("seconds", 1e-3),
     "_kib": ("bytes", 1024.0),
@@ -155,8 +156,15 @@ def _concerns(source: ReportSource, run_id: str) -> Iterator[Labels]:
 
 
 def _labels(device: str, workload: Mapping[str, Json], emulated: bool) -> dict[str, str]:
-    known = {key: str(workload[key]) for key in _WORKLOAD if workload.get(key) is not None}
-    return {"device": device, **known, "emulated": _truth(emulated)}
+    """Returns the labels of a workload on a device: all that tells it from others."""
+    known = {key: _word(value) for key, value in workload.items() if value is not None and _LABEL.fullmatch(key)}
+    return {**known, "device": device, "emulated": _truth(emulated)}
+
+
+def _word(value: Json) -> str:
+    if isinstance(value, bool):
+        return _truth(value)
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _truth(value: bool) -> str:

@@ -92,12 +92,31 @@ def test_the_newest_night_and_what_regressed_in_it(store: Store) -> None:
     assert sorted(concerns) == sorted(expected)
 
 
-def test_a_device_that_was_not_reached_is_zero(store: Store) -> None:
-    found = samples(openmetrics(StoreSource(store)))
-    assert {labels["device"]: value for labels, value in found["edge_training_device_reached"]} == {
-        "board-00": 1.0,
-        "board-01": 1.0,
-    }
+def test_workloads_that_differ_in_anything_have_samples_of_their_own(store: Store) -> None:
+    before = len(samples(openmetrics(StoreSource(store)))["edge_training_latency_seconds"])
+    other_rank = (
+        "UPDATE measurement SET workload = json_set(workload, '$.rank', 8), "
+        "document = json_set(document, '$.workload.rank', 8), workload_key = replace(workload_key, 'rank16', 'rank8') "
+        "WHERE run_id = (SELECT max(id) FROM run)"
+    )
+    change(store, other_rank)
+    found = samples(openmetrics(StoreSource(store)))["edge_training_latency_seconds"]
+    assert len(found) == 2 * before
+    assert {labels["rank"] for labels, _ in found} == {"8", "16"}
+
+
+def test_devices_are_reached_or_not(store: Store) -> None:
+    lost = (
+        "UPDATE measurement SET status = 'failed', document = NULL, reason = 'the device is lost', artifact_hash = 'a' "
+        "WHERE run_id = (SELECT max(id) FROM run) AND device_id = 1"
+    )
+    before = samples(openmetrics(StoreSource(store)))["edge_training_device_reached"]
+    assert {labels["device"]: value for labels, value in before} == {"board-00": 1.0, "board-01": 1.0}
+    store.record_artifact("a", {}, {"program_bytes": 1})
+    change(store, lost)
+    change(store, "DELETE FROM device_state WHERE device_id = 1 AND run_id = (SELECT max(id) FROM run)")
+    after = samples(openmetrics(StoreSource(store)))["edge_training_device_reached"]
+    assert {labels["device"]: value for labels, value in after} == {"board-00": 0.0, "board-01": 1.0}
 
 
 def test_one_run_alone(store: Store) -> None:
