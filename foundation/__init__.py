@@ -6,6 +6,7 @@ foreign_files.py files that somebody else wrote: regular ones, of at most so man
 yaml_lines.py    YAML files as plain values, each with its line; what pydantic finds wrong in them, as one sentence
 atomic.py        files that appear whole or not at all
 unavailable.py   a value that was not measured, with its reason
+plugins.py       what other packages add by entry points: found without importing, loaded when asked for
 pip.py           a package's file, fetched through pip
 compiler.py      the C++ compiler of this host
 """

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from foundation.errors import UserError
+from foundation.errors import UserError, unknown_name
+from foundation.plugins import Registry
 
 INPUTS = ("tokens", "first", "labels", "key", "lr", "eps")
 """Of a program, in their order (docs/contracts.md)."""
@@ -80,7 +81,7 @@ class Method:
     """What a step does, in a line for --help and pages."""
     source: str
     step: str
-    """The module of workloads with its `make_program(workload, parts)`."""
+    """The module with its `make_program(workload, parts)`."""
     sides: Sides = Sides.TWO
     noise: str | None = "normal"
     """The distribution of the perturbations (docs/contracts.md, "Noise"); None without any."""
@@ -213,7 +214,7 @@ def _by_backpropagation(name: str, optimizer: str, described: str, default_lr: f
         name,
         f"first order: exact gradients of B by backpropagation, a layer at a time with recomputation, {described}",
         "MeBP, arXiv 2510.03425; LoRA-FA, arXiv 2308.03303",
-        step="methods.backprop_step",
+        step="workloads.methods.backprop_step",
         sides=Sides.NONE,
         noise=None,
         queries=1,
@@ -276,18 +277,19 @@ def _evaluation(
     )
 
 
+_OF_STATES = "workloads.all_weights.evaluation"
 _METHODS = (
     Method(
         "prge",
         "P-RGE: two-sided estimate of q queries, which run side by side, and so do + and -",
         "MobiZO, arXiv 2409.15520",
-        step="methods.prge_step",
+        step="workloads.methods.prge_step",
     ),
     Method(
         "mezo-lora-fa",
         "MeZO on LoRA-FA adapters: one query a step, + and then -",
         "MeZO, arXiv 2305.17333; LoRA-FA, arXiv 2308.03303",
-        step="methods.prge_step",
+        step="workloads.methods.prge_step",
         queries=1,
         outer=False,
         inner=False,
@@ -296,14 +298,14 @@ _METHODS = (
         "rademacher",
         "P-RGE with random signs in the place of normal noise",
         "MobiZO, arXiv 2409.15520, with the noise of FZOO, arXiv 2506.09034",
-        step="methods.prge_step",
+        step="workloads.methods.prge_step",
         noise="rademacher",
     ),
     Method(
         "fzoo",
         "FZOO: one-sided estimate of q queries with random signs, beside the adapter itself; normalised steps",
         "FZOO, arXiv 2506.09034",
-        step="methods.fzoo_step",
+        step="workloads.methods.fzoo_step",
         sides=Sides.ONE,
         noise="rademacher",
         normalised=True,
@@ -315,7 +317,7 @@ _METHODS = (
         "prge-momentum",
         "P-RGE with momentum: each update goes along a moving mean of the estimates so far",
         "MobiZO, arXiv 2409.15520; momentum as in MeZO, arXiv 2305.17333",
-        step="scheduled.momentum_step",
+        step="workloads.scheduled.momentum_step",
         vectors=2,
         moves_by_each_step=False,
         reference_steps=6,
@@ -325,7 +327,7 @@ _METHODS = (
         "adazeta",
         "AdaZeta's query schedule: the updates of P-RGE, each of the queries of more and more steps",
         "AdaZeta, arXiv 2406.18060",
-        step="scheduled.adazeta_step",
+        step="workloads.scheduled.adazeta_step",
         vectors=2,
         stock=False,
     ),
@@ -333,7 +335,7 @@ _METHODS = (
         "mezo-svrg",
         "MeZO-SVRG: P-RGE corrected by the same queries around an anchor, whose gradient several batches give",
         "MeZO-SVRG, arXiv 2404.08080",
-        step="scheduled.svrg_step",
+        step="workloads.scheduled.svrg_step",
         points=2,
         vectors=3,
         moves_by_each_step=False,
@@ -346,7 +348,7 @@ _METHODS = (
         "mezo-full",
         "MeZO on all weights of the model, without adapters: one query a step, + and then -",
         "MeZO, arXiv 2305.17333",
-        step="all_weights.step",
+        step="workloads.all_weights.step",
         trains="weights",
         evaluated_by=EVALUATE_WEIGHTS,
         settings=("fp32", "fp16"),
@@ -356,21 +358,43 @@ _METHODS = (
         "qzo",
         "QZO: MeZO on the scales of quantized weights, without adapters, with clipped projected gradients",
         "QZO, arXiv 2505.13430",
-        step="all_weights.scales_step",
+        step="workloads.all_weights.scales_step",
         trains="scales",
         evaluated_by=EVALUATE_SCALES,
         settings=("int8", "nf4"),
         why_not_others="trains float32 scales of weights that the runner multiplies, which {quant} does not have",
     ),
-    _evaluation(EVALUATE, "an adapter that is given", step="methods.evaluation", inputs=("adapter",)),
-    _evaluation(EVALUATE_WEIGHTS, "weights from a state", step="all_weights.evaluation", trains="weights", stock=False),
+    _evaluation(EVALUATE, "an adapter that is given", step="workloads.methods.evaluation", inputs=("adapter",)),
     _evaluation(
-        EVALUATE_SCALES, "scales of weights from a state", step="all_weights.evaluation", trains="scales", stock=False
+        EVALUATE_WEIGHTS, "weights from a state", step="workloads.all_weights.evaluation", trains="weights", stock=False
+    ),
+    _evaluation(
+        EVALUATE_SCALES,
+        "scales of weights from a state",
+        step="workloads.all_weights.evaluation",
+        trains="scales",
+        stock=False,
     ),
 )
 
-METHOD_TABLE = {method.name: method for method in _METHODS}
-"""By name; the first is the default."""
+
+def _accept(name: str, loaded: object) -> Method:
+    if not isinstance(loaded, Method):
+        raise TypeError(f"is of type {type(loaded).__name__}, and should be a workloads.method.Method")
+    if loaded.name != name:
+        raise ValueError(f"is the method {loaded.name!r} and should have the name of its entry point")
+    return loaded
+
+
+METHOD_TABLE = Registry("methods", {method.name: method for method in _METHODS}, _accept)
+"""By name, also those of plugins; the first is the default."""
 
 METHODS = tuple(method.name for method in _METHODS if method.public)
-"""The names that users choose from."""
+"""The suite's own names that users choose from."""
+
+
+def training_method(name: str) -> Method:
+    """Returns a method to train with. Raises `UserError` for an unknown one, or a broken plugin's."""
+    if name not in METHODS and (name in METHOD_TABLE.own or name not in METHOD_TABLE):
+        raise unknown_name("method", name, (*METHODS, *(one for one in METHOD_TABLE if one not in METHOD_TABLE.own)))
+    return METHOD_TABLE[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -77,7 +77,7 @@ class Workload:
 
     def __post_init__(self) -> None:
         _known("quantization setting", self.quant, QUANTIZATION_SETTINGS)
-        _known("method", self.method, tuple(METHOD_TABLE))
+        _known("method", self.method, METHOD_TABLE)
         _known("backend", self.backend, BACKENDS)
         _known("noise", self.noise, NOISES)
         for target in self.targets:
@@ -205,7 +205,7 @@ def require_count(name: str, value: int, largest: int) -> None:
         raise UserError(f"{name} is above {largest}, the most that is taken: give a smaller number.")
 
 
-def _known(what: str, value: str, allowed: tuple[str, ...]) -> None:
+def _known(what: str, value: str, allowed: Collection[str]) -> None:
     if value not in allowed:
         raise unknown_name(what, value, allowed)
 

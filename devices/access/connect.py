@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import MappingProxyType
+from typing import Any
 
 import filelock
 
@@ -41,6 +41,7 @@ from devices.errors import DeviceBusy, FileError, UnsupportedDevice
 from devices.inventory.entry import DeviceEntry
 from devices.kinds.kind import KINDS, Kind
 from devices.processes import ProcessEnd
+from devices.sensors.own import power_is_own, with_own_sensors
 from devices.sensors.reading import Tree
 from devices.sensors.spec import Discovery
 from devices.transports.hold import Holder, claim, holder_of, this_process
@@ -49,6 +50,7 @@ from devices.transports.transport import FILE_TIMEOUT_S, OnLine, Transport, Whil
 from foundation.atomic import write_atomic
 from foundation.errors import UserError
 from foundation.foreign_files import DAMAGED
+from foundation.plugins import PluginError, Registry, require_callable
 from foundation.text import printable
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9.:-]+")
@@ -182,9 +184,14 @@ def _adb(entry: DeviceEntry) -> Transport:
     return adb_transport(entry)
 
 
-# A new transport needs a class, and a line here.
-TRANSPORTS: Mapping[str, Connector] = MappingProxyType(
-    {"local": lambda _entry: LocalTransport(), "ssh": _ssh, "adb": _adb}
+def _accept(name: str, loaded: object) -> Connector:
+    found: Any = require_callable(name, loaded)
+    return found  # type: ignore[no-any-return]  # what it returns is seen when it is called
+
+
+# A new transport needs a class, and a line here, or an entry point of a plugin.
+TRANSPORTS: Mapping[str, Connector] = Registry(
+    "transports", {"local": lambda _entry: LocalTransport(), "ssh": _ssh, "adb": _adb}, _accept
 )
 
 
@@ -201,7 +208,7 @@ class Device:
 
     def sensors(self) -> Discovery:
         """Returns what can be sampled now, and what can't and why; ask before each session, as chargers come and go."""
-        return self.tree.survey(self.kind.sensors)
+        return self.tree.survey(lambda tree: with_own_sensors(tree, self.kind.sensors(tree), self.entry))
 
     def facts(self) -> Facts:
         """Returns what identifies the device and what state it is in."""
@@ -259,6 +266,10 @@ def require_support(entry: DeviceEntry) -> None:
                 f"device {entry.name!r} has the {what} {name!r}, which this version of the suite can't serve yet "
                 f"(it has {len(known)}: {', '.join(known)}); choose another device or update the suite."
             )
+        try:
+            known[name]
+        except PluginError as error:
+            raise UnsupportedDevice(f"device {entry.name!r}: {error}") from error
 
 
 def contact(entry: DeviceEntry) -> None:
@@ -285,7 +296,9 @@ def connect(entry: DeviceEntry, locks_dir: Path, *, root: str = "/") -> Iterator
         places = Places(_whole(entry.workdir, transport))
         transport.hold(places.hold, claim(entry.name, locks_dir))
         left_over = transport.end_left_over(places.pid_file)
-        kind, tree = KINDS[entry.kind](entry), Tree(transport, root)
+        # Which sensor of the inventory's own is the total is not for the kind to find.
+        known = entry.model_copy(update={"power": None}) if power_is_own(entry) else entry
+        kind, tree = KINDS[entry.kind](known), Tree(transport, root)
         if entry.cpus is None:
             entry = entry.model_copy(update={"cpus": kind.cpus(tree)})
         yield Device(entry, transport, kind, tree, places, left_over)

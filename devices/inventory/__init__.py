@@ -1,4 +1,5 @@
 """inventory.yaml, the list of devices.
 
-Start at entry.py, one device as the file describes it; inventory_file.py reads and changes the whole file.
+Start at entry.py, one device as the file describes it; own_sensors.py has the sensors that it may define;
+inventory_file.py reads and changes the whole file.
 """

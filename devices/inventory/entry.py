@@ -8,7 +8,7 @@ as the host that an ssh device needs, which may come from a group.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -25,9 +25,10 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticKnownError
 
-KindName = Literal["local", "linux", "jetson", "raspberrypi", "android"]
-TransportName = Literal["local", "ssh", "adb"]
+from devices.inventory.own_sensors import OwnSensor, SensorName
+from foundation.plugins import Registry, plugins
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 HOST_KEY_PATTERN = re.compile(r"(?:(?P<type>[a-z0-9@.-]{3,60}) )?(?P<fingerprint>SHA256:[A-Za-z0-9+/]{43})")
@@ -52,6 +53,8 @@ _DESCRIPTIONS = {
     "threads": "Threads of the runner.",
     "cpus": "CPUs the runner is pinned to: [4, 5] or 4-5.",
     "power": "Where its power is read: scale and sign of its gauge, the sensor of all of it, or a meter's command.",
+    "sensors": "Sensors of your own, by name: each a file or a program on the device, or a plugin's, with its unit.",
+    "options": "Settings of a plugin's kind or transport, by name.",
     "jtop": "Read the power of a Jetson through jtop, with the device's own Python.",
     "emulated": "A twin: its numbers are marked and never compared with those of real devices.",
     "notes": "A remark for people.",
@@ -72,17 +75,62 @@ class _KindDefaults:
     A relative workdir is below the user's home folder on the device; None means the host's own suite folder.
     """
 
-    transport: TransportName
+    transport: str
     workdir: str | None
 
 
-KIND_DEFAULTS: Mapping[str, _KindDefaults] = {
-    "local": _KindDefaults("local", None),
-    "linux": _KindDefaults("ssh", "edge-training-suite"),
-    "jetson": _KindDefaults("ssh", "edge-training-suite"),
-    "raspberrypi": _KindDefaults("ssh", "edge-training-suite"),
-    "android": _KindDefaults("adb", "/data/local/tmp/edge-training-suite"),
-}
+def _declared_defaults(name: str, kind: object) -> _KindDefaults:
+    """Returns what a plugin's kind declares in its attributes `transport` and `workdir`, else that of `linux`."""
+    del name
+    transport, workdir = getattr(kind, "transport", "ssh"), getattr(kind, "workdir", _WORKDIR)
+    if not isinstance(transport, str) or not isinstance(workdir, str):
+        raise TypeError("has a `transport` or `workdir` that is not text")
+    return _KindDefaults(transport, workdir)
+
+
+_WORKDIR = "edge-training-suite"
+KIND_DEFAULTS = Registry(
+    "kinds",
+    {
+        "local": _KindDefaults("local", None),
+        "linux": _KindDefaults("ssh", _WORKDIR),
+        "jetson": _KindDefaults("ssh", _WORKDIR),
+        "raspberrypi": _KindDefaults("ssh", _WORKDIR),
+        "android": _KindDefaults("adb", "/data/local/tmp/edge-training-suite"),
+    },
+    _declared_defaults,
+)
+_TRANSPORTS = ("local", "ssh", "adb")
+
+
+def _transport_names() -> tuple[str, ...]:
+    return (*_TRANSPORTS, *(one.name for one in plugins("transports")))
+
+
+def _kind_names() -> tuple[str, ...]:
+    return tuple(KIND_DEFAULTS)
+
+
+def _one_of(own: Collection[str], every: Callable[[], tuple[str, ...]]) -> BeforeValidator:
+    """Refuses anything but the names of `own` and, which takes a look at all packages, of plugins."""
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and value in own:
+            return value
+        names = every()
+        if value in names:
+            return value
+        raise PydanticKnownError("literal_error", {"expected": " or ".join(f"'{name}'" for name in names)})
+
+    return BeforeValidator(check)
+
+
+KindName = Annotated[
+    str, _one_of(KIND_DEFAULTS.own, _kind_names), Field(json_schema_extra={"enum": [*KIND_DEFAULTS.own]})
+]
+TransportName = Annotated[
+    str, _one_of(_TRANSPORTS, _transport_names), Field(json_schema_extra={"enum": [*_TRANSPORTS]})
+]
 
 
 def parse_cpus(value: object) -> object:
@@ -230,6 +278,8 @@ class DeviceEntry(_SshLogin):
     threads: Annotated[StrictInt, Field(ge=1, le=1024)] | None = None
     cpus: Annotated[tuple[CpuNumber, ...], BeforeValidator(parse_cpus)] | None = None
     power: PowerSource | None = None
+    sensors: dict[SensorName, OwnSensor] = {}
+    options: dict[Text, StrictBool | StrictInt | float | StrictStr] = {}
     jtop: StrictBool = False
     emulated: StrictBool = False
     notes: StrictStr = ""
@@ -270,6 +320,11 @@ class DeviceEntry(_SshLogin):
             raise ValueError("transport `ssh` needs a `host`; add its name or address")
         if self.transport == "adb" and not (self.serial or self.host):
             raise ValueError("transport `adb` needs a `serial` or a `host`; see `adb devices`")
+        if self.options and self.kind in KIND_DEFAULTS.own and self.transport in _TRANSPORTS:
+            raise ValueError(
+                f"`options` are for a plugin's kind or transport, and {self.kind} over {self.transport} is the suite's "
+                "own; leave them out"
+            )
         if self.cpus is not None and (not self.cpus or len(set(self.cpus)) != len(self.cpus)):
             raise ValueError("`cpus` is empty or names a CPU twice; list each once or leave it out")
         return self
@@ -282,6 +337,7 @@ def inventory_schema() -> dict[str, Any]:
     """Returns the JSON Schema (draft 2020-12) of inventory.yaml."""
     model = DeviceEntry.model_json_schema()
     shared = {name: _property(name, model["properties"][name]) for name in FIELDS if name != "name"}
+    shared["kind"]["enum"], shared["transport"]["enum"] = list(_kind_names()), list(_transport_names())
     values = {"type": "object", "additionalProperties": False, "properties": shared, **_WORKDIR_OVER_ADB}
     names = {"pattern": f"^{NAME_PATTERN.pattern}$", "not": {"const": "all"}}
     group = {

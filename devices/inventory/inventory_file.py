@@ -25,6 +25,7 @@ from devices.errors import FileError, InventoryError, UnknownDevice
 from devices.inventory.entry import FIELDS, KIND_DEFAULTS, NAME_PATTERN, DeviceEntry
 from foundation.atomic import write_atomic
 from foundation.errors import listed
+from foundation.plugins import PluginError
 from foundation.text import did_you_mean, printable
 from foundation.yaml_lines import Position, YamlFile, first_problem, place_of, read_yaml, sentence_of
 
@@ -188,9 +189,10 @@ def _entry(file: YamlFile, name: str, groups: Sequence[str], base: Path, home: P
         for key, value in _mapping(file, source, None, "key").items():
             values[key], origin[key] = value, (*source, key)
     kind = values.get("kind")
-    if isinstance(kind, str) and (defaults := KIND_DEFAULTS.get(kind)):
-        values.setdefault("transport", defaults.transport)
-        values.setdefault("workdir", defaults.workdir or str(home / "device" / name))
+    if isinstance(kind, str) and kind in KIND_DEFAULTS:
+        transport, workdir = _defaults(kind)
+        values.setdefault("transport", transport)
+        values.setdefault("workdir", workdir or str(home / "device" / name))
     else:
         # The kind is missing or wrong, which is then the one thing to report.
         values |= {"transport": "local", "workdir": "."}
@@ -216,6 +218,18 @@ def _entry(file: YamlFile, name: str, groups: Sequence[str], base: Path, home: P
             sentence = f"device {name!r}: `{key}` is {text}, whose home folder is unknown; write the whole path."
             raise file.error(origin.get(key, own), sentence) from error
     return entry.model_copy(update=places)
+
+
+def _defaults(kind: str) -> tuple[str, str | None]:
+    """Returns transport and workdir that a kind implies; of a plugin that is broken, some that nobody uses.
+
+    Who uses the device learns of it (`require_support`); commands for the others go on.
+    """
+    try:
+        found = KIND_DEFAULTS[kind]
+    except PluginError:
+        return "local", "."
+    return found.transport, found.workdir
 
 
 def add_device(path: Path, name: str, values: Mapping[str, Any]) -> None:

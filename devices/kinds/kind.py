@@ -1,12 +1,10 @@
 """Families of devices: what the suite needs from each, and plain Linux machines as the simplest of them.
 
-A new kind is a class, and a line in `KINDS`.
+A new kind is a class, and a line in `KINDS`, or an entry point of a plugin (docs/plugins.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Protocol
 
 from devices.checks.facts import Facts, read_facts
@@ -18,6 +16,7 @@ from devices.kinds.raspberrypi import RaspberryPiKind
 from devices.sensors.linux_host import linux_sensors
 from devices.sensors.reading import Tree
 from devices.sensors.spec import Discovery
+from foundation.plugins import Registry
 
 
 class LinuxKind:
@@ -71,12 +70,27 @@ class Kind(Protocol):
         """Returns the evidence that the device is throttling right now; None if there is none or it can't be read."""
 
 
-KINDS: Mapping[str, type[Kind]] = MappingProxyType(
+_METHODS = ("sensors", "facts", "checks", "cpus", "throttling")
+
+
+def _accept(name: str, loaded: object) -> type[Kind]:
+    del name
+    missing = [method for method in _METHODS if not callable(getattr(loaded, method, None))]
+    if not isinstance(loaded, type):
+        raise TypeError(f"is of type {type(loaded).__name__}, and should be a class")
+    if missing or not hasattr(loaded, "governor_remedy"):
+        raise TypeError(f"has no `{(*missing, 'governor_remedy')[0]}`, which a kind needs")
+    return loaded
+
+
+KINDS: Registry[type[Kind]] = Registry(
+    "kinds",
     {
         "local": LinuxKind,
         "linux": LinuxKind,
         "jetson": JetsonKind,
         "raspberrypi": RaspberryPiKind,
         "android": AndroidKind,
-    }
+    },
+    _accept,
 )

@@ -31,8 +31,9 @@ class Sensor:
 
     The first part is for the runner (the job's `sensors` entries in docs/contracts.md): a value is the first number of
     `path` (of its line that starts with `field`), times the number in `times`, times `scale`, in the unit that
-    `quantity` ends with. With `command`, `path` is empty and a program prints a number a line, about `rate_hz` of them
-    a second, until it is ended. A value outside of `plausible` is dropped.
+    `quantity` ends with: a `Quantity`, or `own_UNIT` of a sensor that the inventory or a plugin defines. With
+    `command`, `path` is empty and a program prints a number a line, about `rate_hz` of them a second, until it is
+    ended. A value outside of `plausible` is dropped.
 
     The second part stays on the host. `form`: a gauge is a momentary value; a counter only grows, and wraps to 0 after
     `counter_range` (in the values' unit; None: it doesn't wrap). `method` describes what is read, by which driver, and
@@ -41,7 +42,7 @@ class Sensor:
     """
 
     name: str
-    quantity: Quantity
+    quantity: str
     path: str
     scale: float
     rate_hz: float
@@ -75,7 +76,7 @@ class Gap:
     """
 
     name: str
-    quantity: Quantity
+    quantity: str
     reason: str
     remedy: str | None = None
 
@@ -118,7 +119,7 @@ def with_chosen_total(found: Discovery, power: PowerSource | None) -> Discovery:
         _as_total(sensor, power) if sensor in chosen else replace(sensor, total=False) for sensor in found.sensors
     )
     if chosen:
-        return Discovery(sensors, found.unavailable)
+        return Discovery(sensors, tuple(gap for gap in found.unavailable if gap.name != "power"))
     kept = next((gap for gap in found.unavailable if gap.name == power.sensor), None)
     if kept is not None:
         reason = f"the inventory's power.sensor is {power.sensor}, which can't be read now: {kept.reason}"

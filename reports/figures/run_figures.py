@@ -10,7 +10,7 @@ from foundation.unavailable import Unavailable
 from reports.figures.panels import MOST_PANELS, Figure, Trace, label_inside, legend_only, on_panel, shaded, stacked
 from reports.figures.trade_offs import latency_against_memory
 from reports.model.measurement import Measurement, devices_of, settings_of
-from reports.model.quantities import MEMORY, POWER, SENSOR_QUANTITIES
+from reports.model.quantities import MEMORY, OWN, POWER, sensor_quantity
 from reports.model.traces import Line, SessionLines
 from reports.text.appearance import colour
 from reports.text.escaping import figure_text, shorten
@@ -25,6 +25,7 @@ def all_figures(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> 
         memory(lines),
         power(found, lines),
         losses(found, lines),
+        *own_sensors(lines),
     ]
 
 
@@ -195,6 +196,19 @@ def power(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> Figure
     return _timeline("power", "Power over time", caption, POWER, lines, empty, without)
 
 
+def own_sensors(lines: Sequence[SessionLines]) -> list[Figure]:
+    """Draws each quantity of sensors that the inventory or a plugin defines over the time of each session."""
+    measured = sorted({each for line in lines for each in line.sensors if each.startswith(OWN)})
+    return [_own_sensor(each, lines) for each in measured]
+
+
+def _own_sensor(measured: str, lines: Sequence[SessionLines]) -> Figure:
+    names = sorted({shorten(trace.name) for line in lines for trace in line.sensors.get(measured, [])})
+    title = f"{format_list(names)} over time"
+    empty = "It gave no readings; the device's card says why."
+    return _timeline(measured, title, "A sensor of your own.", measured, lines, empty)
+
+
 def _without_power(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> list[str]:
     having = {line.measurement.device for line in lines if any(trace.y for trace in line.sensors.get(POWER, []))}
     sentences = []
@@ -223,7 +237,7 @@ def _timeline(
     drawn = list({id(line): line for line, _ in every}.values())
     if not drawn:
         return Figure(name, title, "", empty=empty)
-    unit = unit_for(max(max(trace.y) for _, trace in every), SENSOR_QUANTITIES[quantity].unit)
+    unit = unit_for(max(max(trace.y) for _, trace in every), sensor_quantity(quantity).unit)
     devices, hidden = _panel_devices(drawn)
     traces = _setting_legend(drawn, "lines")
     traces += [
@@ -231,7 +245,7 @@ def _timeline(
         for line, trace in every
         if line.measurement.device in devices
     ]
-    layout = stacked(devices, "seconds since the session began", f"{name}, {unit.name}")
+    layout = stacked(devices, "seconds since the session began", f"{name.removeprefix(OWN)}, {unit.name}")
     return Figure(name, title, caption, traces, layout, [*notes, *hidden, *_thinned(trace for _, trace in every)])
 
 

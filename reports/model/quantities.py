@@ -230,6 +230,12 @@ SENSOR_QUANTITIES = {
 }
 
 
+OWN = "own_"
+"""Begins the quantity of a sensor that the inventory or a plugin defines; the rest is its unit."""
+
+
 def sensor_quantity(name: str) -> SensorQuantity:
-    """Returns a quantity by name; one that is not known is called as it is."""
+    """Returns a quantity by name; one of the user's is called by its unit, one that is not known as it is."""
+    if name.startswith(OWN):
+        return SensorQuantity(name.removeprefix(OWN), name.removeprefix(OWN))
     return SENSOR_QUANTITIES.get(name, SensorQuantity(name, name))

@@ -249,25 +249,46 @@ class Setup(Statistics):
 
 
 @dataclass(frozen=True)
+class Readings:
+    """What a sensor read over the valid sessions: lowest, mean of the sessions' means, and highest."""
+
+    low: float
+    mean: float
+    high: float
+
+    @classmethod
+    def from_document(cls, found: Json) -> "Readings | None":
+        """Reads a sensor's ``readings``, None without any."""
+        ends = [number(found, key) for key in ("low", "mean", "high")]
+        known = [float(one) for one in ends if not isinstance(one, Unavailable)]
+        return cls(*known) if len(known) == len(ends) else None
+
+
+@dataclass(frozen=True)
 class Sensor:
-    """A sensor of the device: how it was read (``method``), or why it was not (``unavailable``)."""
+    """A sensor of the device: how it was read (``method``), or why it was not (``unavailable``).
+
+    ``readings`` are those of a sensor that the inventory or a plugin defines, in the unit of its quantity.
+    """
 
     name: str
     quantity: str
     method: str = ""
     unavailable: str | None = None
+    readings: Readings | None = None
 
     @classmethod
     def from_document(cls, found: Json) -> "Sensor":
         """Reads one of ``sensors``."""
         why = mapping(found).get("unavailable")
         named = (text(found, "name"), text(found, "quantity"), text(found, "method"))
-        return cls(*named, None if why is None else str(why))
+        return cls(*named, None if why is None else str(why), Readings.from_document(mapping(found, "readings")))
 
     def document(self) -> Json:
         """Returns one of ``sensors``."""
         how = {"method": self.method} if self.unavailable is None else {"unavailable": self.unavailable}
-        return {"name": self.name, "quantity": self.quantity, **how}
+        read = {} if self.readings is None else {"readings": dataclasses.asdict(self.readings)}
+        return {"name": self.name, "quantity": self.quantity, **how, **read}
 
 
 def plain_document(found: bool | str | Unavailable) -> Json:

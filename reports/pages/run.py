@@ -4,7 +4,7 @@ It starts with a summary: what was measured, on what, how it ended, and what sta
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from foundation.unavailable import Json, Unavailable
@@ -22,7 +22,7 @@ from reports.tables.rankings import busy_sentences, device_sentence
 from reports.tables.results import Table, details, reference_setting, results, sortable
 from reports.text.appearance import Status, badges, glossary, slot, status, worst_kept
 from reports.text.escaping import shorten
-from reports.text.numbers import duration, format_count, format_list, moment_text, quantity
+from reports.text.numbers import duration, format_count, format_list, moment_text, quantity, span
 
 _MOST_FINDINGS = 6
 
@@ -251,19 +251,30 @@ def _fact(key: str, facts: Mapping[str, Json]) -> str:
     return str(found) if isinstance(kib, Unavailable) else quantity(kib, "KiB")
 
 
-def _sensors(found: Iterable[Measurement]) -> list[tuple[str, str, str]]:
+def _sensors(found: Sequence[Measurement]) -> list[tuple[str, str, str]]:
     """Returns name, quantity, and how it was read or why not, each once over all measurements of the device."""
-    return list(
-        dict.fromkeys(
-            (
-                sensor.name,
-                sensor_quantity(sensor.quantity).label,
-                sensor.method if sensor.unavailable is None else f"unavailable: {sensor.unavailable}",
-            )
-            for item in found
-            for sensor in item.sensors
-        )
+    rows = dict.fromkeys(
+        (one.name, one.quantity, one.method, one.unavailable) for item in found for one in item.sensors
     )
+    return [
+        (
+            name,
+            sensor_quantity(measured).label,
+            f"{_readings(name, measured, found)}{method}" if why is None else f"unavailable: {why}",
+        )
+        for name, measured, method, why in rows
+    ]
+
+
+def _readings(name: str, measured: str, found: Sequence[Measurement]) -> str:
+    """Formats what a sensor of the user's own read in all measurements, to stand before how; empty for the others."""
+    every = [one.readings for item in found for one in item.sensors if one.name == name and one.readings is not None]
+    if not every:
+        return ""
+    unit = sensor_quantity(measured).unit
+    mean = sum(one.mean for one in every) / len(every)
+    low, high = min(one.low for one in every), max(one.high for one in every)
+    return f"{quantity(mean, unit)} on average, {span(low, high, unit, like=mean)}; "
 
 
 def _session_row(item: Measurement, session: Session) -> SessionRow:

@@ -1,4 +1,4 @@
-"""The site over HTTP, for browsers on this machine: files of one folder, and nothing else.
+"""The site over HTTP, for browsers on this machine: files of one folder, what is computed for it, and nothing else.
 
 Only GET and HEAD; no listing of folders; no path that leaves the folder, by dots or by links; only known kinds of
 files; a Host header of another name is refused, so that a page elsewhere can't read the reports through the browser.
@@ -12,10 +12,11 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from reports.files import ServerNotStarted
@@ -52,8 +53,18 @@ _MOST_CONNECTIONS = 100
 _BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n"
 
 
+Computed: TypeAlias = Callable[[], tuple[str, bytes]]
+
+
+class NotNow(Exception):  # noqa: N818 - what it says, not what raised it
+    """What a place has can't be computed now; the message says why."""
+
+
 class SiteServer(ThreadingHTTPServer):
     """Serves ``folder`` at ``host``:``port`` (0: any free port) once :meth:`serve_forever` is called.
+
+    ``computed`` are further places, such as ``/metrics``: each gives its type and content anew for every request, one
+    request at a time, or raises :class:`NotNow`.
 
     Raises:
         ServerNotStarted: it cannot listen at the address.
@@ -61,8 +72,12 @@ class SiteServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, folder: Path, host: str = LOOPBACK, port: int = 0) -> None:
+    def __init__(
+        self, folder: Path, host: str = LOOPBACK, port: int = 0, computed: Mapping[str, Computed] | None = None
+    ) -> None:
         self.folder = folder.resolve()
+        self._computed = dict(computed or {})
+        self._computing = threading.Lock()
         self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         try:
             self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -117,6 +132,14 @@ class SiteServer(ThreadingHTTPServer):
         """Prints the traceback of a mistake of ours; a client that leaves, or is too slow, is none."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
+
+    def computed_at(self, target: str) -> tuple[str, bytes] | None:
+        """Returns the type and content of a computed place, None for any other. Raises NotNow."""
+        compute = self._computed.get(urlsplit(target).path)
+        if compute is None:
+            return None
+        with self._computing:
+            return compute()
 
     def file_at(self, target: str) -> Path | None:
         """Returns the file that a request asks for, None if it is not part of the site.
@@ -191,6 +214,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "This server answers to its own name only.")
             return
         try:
+            computed = self.server.computed_at(self.path)
+        except NotNow as error:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+            return
+        except ValueError:  # a target that is no address
+            computed = None
+        if computed is not None:
+            self._send(HTTPStatus.OK, *computed)
+            return
+        try:
             path = self.server.file_at(self.path)
         except (ValueError, OSError, RuntimeError):
             path = None
@@ -219,9 +252,12 @@ class _Handler(BaseHTTPRequestHandler):
                 size -= len(chunk)
 
     def _refuse(self, status: HTTPStatus, sentence: str) -> None:
-        body = f"{status.phrase}: {sentence}\n".encode()
+        self._send(status, "text/plain; charset=utf-8", f"{status.phrase}: {sentence}\n".encode())
+
+    def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+        self.connection.settimeout(_ANSWER_S)
         self.send_response(status)
-        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":

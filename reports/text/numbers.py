@@ -29,12 +29,9 @@ _SCALES = {"ms": _MS, "KiB": _KIB, "mJ": _MJ, "mW": _MW}
 
 
 def unit_for(stored: float, stored_unit: str) -> Unit:
-    """Returns the unit in which a value stored in ``ms``, ``KiB``, ``mJ`` or ``mW`` reads best.
-
-    Raises:
-        KeyError: another stored unit.
-    """
-    return next(unit for below, unit in _SCALES[stored_unit] if abs(stored) < below)
+    """Returns the unit in which a value stored in ``ms``, ``KiB``, ``mJ`` or ``mW`` reads best; others stay."""
+    scale = _SCALES.get(stored_unit, ((math.inf, Unit(stored_unit, 1.0)),))
+    return next((unit for below, unit in scale if abs(stored) < below), scale[-1][1])
 
 
 def decimals(value: float, significant: int = 3) -> int:

@@ -59,6 +59,14 @@ def complete_model(_context: click.Context, _parameter: click.Parameter, incompl
     return found or [CompletionItem(incomplete, type="file")]
 
 
+def complete_reporter(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offers the suite's reporters and those of plugins."""
+    from foundation.plugins import plugins  # takes a look at all packages
+
+    own = {"openmetrics": "for Prometheus", "pytorch": "for PyTorch's benchmark database"}
+    return _starting(incomplete, {**own, **{one.name: one.origin for one in plugins("reporters")}})
+
+
 def complete_run(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offers runs: by their tags, as the latest and the one before, and by their ids."""
     named = {"latest": "newest run", "previous": "the run before it"}

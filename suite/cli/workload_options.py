@@ -127,7 +127,8 @@ _WAYS = (
         metavar="NAME",
         default=METHODS[0],
         show_default=True,
-        help="How a step trains: " + "; ".join(f"`{name}`, {METHOD_TABLE[name].summary}" for name in METHODS) + ".",
+        help=f"How a step trains: {'; '.join(f'`{name}`, {METHOD_TABLE[name].summary}' for name in METHODS)}; or a "
+        "plugin's (`suite plugins`).",
     ),
 )
 _SHAPE = (

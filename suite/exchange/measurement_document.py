@@ -173,6 +173,14 @@ class Ratio(Part):
     latency: LatencyRatio
 
 
+class Readings(Part):
+    """What an own sensor read, lowest to highest."""
+
+    low: FiniteFloat
+    mean: FiniteFloat
+    high: FiniteFloat
+
+
 class Sensor(Part):
     """How a sensor was read, or why not."""
 
@@ -180,6 +188,7 @@ class Sensor(Part):
     quantity: Word
     method: Text | None = None
     unavailable: Text | None = None
+    readings: Readings | None = None
 
 
 class MeasurementDocument(Part):

@@ -1,4 +1,5 @@
 """A night: measure the plan, screen every series, measure suspects again beside their baseline, judge, report.
 
-Start at night.py, then judging.py; summary.py carries the outcome to people.
+Start at night.py, then judging.py; summary.py, mail.py and annotations.py carry the outcome
+to people.
 """

@@ -20,6 +20,7 @@ from suite.measuring.fleet import measure_fleet
 from suite.measuring.recording import RecordedMeasurement
 from suite.measuring.run import Run
 from suite.nightly.evidence import (
+    Baseline,
     KeptProgram,
     ScreenedSeries,
     baseline_of,

@@ -13,7 +13,7 @@ from typing import Any
 
 from foundation.errors import UserError, unknown_name
 from foundation.unavailable import Json
-from workloads.method import METHOD_TABLE, METHODS
+from workloads.method import METHOD_TABLE, training_method
 from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.models.named import model_config, split_model
 from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS, QuantizationSetting
@@ -304,8 +304,7 @@ class RunPlan:
 
     def __post_init__(self) -> None:
         for plan in self.plans:
-            if plan.method not in METHODS:
-                raise unknown_name("method", plan.method, METHODS)
+            training_method(plan.method)
         planned = Counter(
             (device, workload) for plan in self.plans for device in plan.devices for workload in plan.workloads(1)
         )

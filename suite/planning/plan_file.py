@@ -39,7 +39,7 @@ from suite.planning.plan import Plan, RunPlan, shapes_of_total
 from workloads.method import METHOD_TABLE
 from workloads.models.named import ZOO
 from workloads.quantize.settings import DEFAULT_SETTINGS
-from workloads.tasks.source import MOVIE_REVIEWS, NAMED_TASKS, resolve_path, resolve_task, resolve_template
+from workloads.tasks.source import NAMED_TASKS, may_be_elsewhere, resolve_path, resolve_task, resolve_template
 
 
 def _as_list(value: object) -> object:
@@ -246,7 +246,7 @@ def _require_task(file: YamlFile, plan: Plan, name: str) -> None:
     except UserError as error:
         raise file.error(_place(file, name, "template"), str(error)) from error
     try:
-        if plan.task != MOVIE_REVIEWS:
+        if not may_be_elsewhere(plan.task):
             open_task(plan.task_source)
     except UserError as error:
         raise file.error(_place(file, name, "task"), str(error)) from error

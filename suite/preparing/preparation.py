@@ -25,7 +25,7 @@ from workloads.quantize.settings import UnsupportedRows
 from workloads.reference.expected_losses import ReferenceLosses
 from workloads.reference.losses import kept_losses
 from workloads.tasks.batches import TaskBatches, batches
-from workloads.tasks.source import MOVIE_REVIEWS, PAPER
+from workloads.tasks.source import PAPER, may_be_elsewhere
 from workloads.tasks.splits import first_of_each
 from workloads.tasks.task import Task, open_task
 from workloads.tasks.template import load_template
@@ -53,7 +53,7 @@ def check_inputs(plan: Plan) -> None:
 
     Raises the same UserErrors as `load_inputs`, but for damage within tensors.
     """
-    if plan.task == MOVIE_REVIEWS:  # they may not be here yet either
+    if may_be_elsewhere(plan.task):  # they may not be here yet either
         if plan.template is not None:
             load_template(plan.template)
     elif plan.weights is None and named_model(plan.model).packaged is not None:  # its tokenizer may not be here yet

@@ -10,9 +10,20 @@ from typing import TypeVar
 
 from foundation.unavailable import Json, Unavailable
 from reports.model.measurement import Measurement, Session
-from reports.model.quantities import ENERGY_COUNTER, POWER, TEMPERATURE
+from reports.model.quantities import ENERGY_COUNTER, OWN, POWER, TEMPERATURE
 from reports.model.reading import NOT_RECORDED, Interval, Number
-from reports.model.statistics import PERCENTILES, Energy, Latency, Loss, Power, Ratio, Sensor, Setup, Temperature
+from reports.model.statistics import (
+    PERCENTILES,
+    Energy,
+    Latency,
+    Loss,
+    Power,
+    Ratio,
+    Readings,
+    Sensor,
+    Setup,
+    Temperature,
+)
 from suite import stats
 from suite.energy.session_energy import SessionEnergy, gap, session_energy
 from suite.sessions.loss_check import NOTHING_EXPECTED, ExpectedLosses, LossComparison, compare_losses
@@ -313,7 +324,20 @@ def _sensor(fact: SensorFact, used: Sequence[SessionResult]) -> Sensor:
             for result in used
         ]
         why = troubles[0] if troubles and all(troubles) else None
-    return Sensor(fact.name, fact.quantity, fact.method or "read by the runner's sampler", why)
+    return Sensor(fact.name, fact.quantity, fact.method or "read by the runner's sampler", why, _readings(fact, used))
+
+
+def _readings(fact: SensorFact, used: Sequence[SessionResult]) -> Readings | None:
+    """Returns what a sensor of the user's own read; the others have their places in a measurement."""
+    if not fact.quantity.startswith(OWN):
+        return None
+    traces = [trace for result in used if (trace := result.record.samples.get(fact.name)) is not None]
+    values = [[value for value in trace.values if math.isfinite(value)] for trace in traces]
+    means = [math.fsum(one) / len(one) for one in values if one]
+    if not means:
+        return None
+    every = [value for one in values for value in one]
+    return Readings(min(every), math.fsum(means) / len(means), max(every))
 
 
 def _known(value: float | None, why_not: str) -> Number:

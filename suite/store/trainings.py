@@ -205,7 +205,7 @@ def _training(row: RowMapping, segments: Sequence[RowMapping], evaluations: Sequ
 
 
 def _forward_tokens(workload: Mapping[str, Json]) -> Number:
-    method = METHOD_TABLE.get(str(workload.get("method")))
+    method = METHOD_TABLE.usable(str(workload.get("method")))
     q, b, T = (workload.get(name) for name in ("q", "b", "T"))
     if method is None or not (isinstance(q, int) and isinstance(b, int) and isinstance(T, int)):
         return Unavailable("the cost of a step of this method is not known")

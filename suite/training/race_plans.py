@@ -16,7 +16,7 @@ from foundation.text import printable
 from foundation.unavailable import Json
 from suite.planning.plan import Plan, shapes_of_total
 from suite.training.plan import TrainingPlan
-from workloads.method import METHOD_TABLE, METHODS
+from workloads.method import METHOD_TABLE, training_method
 from workloads.quantize.settings import SETTINGS
 from workloads.workload import require_count
 
@@ -46,7 +46,7 @@ def plans_of_methods(
     """
     methods, quants = list(dict.fromkeys(methods)), tuple(dict.fromkeys(quants))
     for name in methods:
-        _require_method(name)
+        training_method(name)
     if len(methods) * len(quants) < 2:
         raise UserError("A race needs two contenders: give --methods two names, or --quants, or both.")
     plans = [TrainingPlan(_plan(devices, method, {"quants": quants}, settings), **training) for method in methods]
@@ -92,11 +92,6 @@ def _with_each_seed(plans: Sequence[TrainingPlan], seeds: int, robustness: bool)
         for one in plans
         for disturbed in ((False, True) if robustness else (False,))
     ]
-
-
-def _require_method(name: str) -> None:
-    if name not in METHODS:
-        raise unknown_name("method", name, METHODS)
 
 
 def _plan(devices: tuple[str, ...], method: str, own: Fields, settings: Fields) -> Plan:
@@ -150,7 +145,7 @@ def _read(words: str, of_race: set[str]) -> list[_Contender]:
         raise UserError(f'Contender "{printed}" does not start with a method: give one such as "prge q=4 lr=1e-3".')
     values: OwnFields = {}
     try:
-        _require_method(method)
+        training_method(method)
         for pair in pairs:
             key, value = _read_pair(pair, of_race)
             if key in values:

@@ -19,7 +19,7 @@ from foundation.errors import UserError
 from foundation.foreign_files import DAMAGED
 from workloads.export.data_files import FOLDER as DATA_FOLDER
 from workloads.export.data_files import DataCache, DataFile
-from workloads.export.staging import is_intact, making, remember, remove_abandoned, stage, versions
+from workloads.export.staging import is_intact, making, method_version, remember, remove_abandoned, stage, versions
 from workloads.lowering.arithmetic_probe import PROBE, export_probe
 from workloads.models.weights import ModelWeights, document_sha256, file_sha256
 from workloads.workload import EXPORTER_VERSION, Workload
@@ -84,7 +84,7 @@ class ArtifactCache:
                 "exporter": EXPORTER_VERSION,
                 "workload": workload.document(),
                 "weights": weights_sha256,
-                "versions": versions(),
+                "versions": versions() | method_version(workload.training_method),
             }
         )[:32]
 
@@ -209,7 +209,7 @@ def _export_into(folder: Path, name: str, workload: Workload, weights: ModelWeig
         "weights": {"sha256": weights.sha256, "source": weights.source},
         "files": [{"name": PROGRAM, "sha256": file_sha256(folder / PROGRAM), "bytes": facts.program_bytes}],
         "data": [file.document() for file in facts.data],
-        "versions": versions(),
+        "versions": versions() | method_version(workload.training_method),
         "export_seconds": round(facts.export_seconds, 2),
         "delegates": {"partitions": facts.partitions, "other_nodes": sum(facts.operators.values())},
         "operators": dict(facts.operators),

@@ -105,7 +105,7 @@ def _some(blocks: Sequence[nn.Module], first: int, end: int) -> Sequence[nn.Modu
 
 def make_program(workload: Workload, parts: Parts) -> nn.Module:
     """Returns what the workload's method runs over `parts`: its `forward` is the program."""
-    module = import_module(f"workloads.{workload.training_method.step}")
+    module = import_module(workload.training_method.step)
     program: nn.Module = module.make_program(workload, parts)
     return program
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import importlib.util
 import json
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from workloads.method import METHOD_TABLE, Method
 from workloads.models.weights import file_sha256
 
 _STAGE = ".exporting-"
@@ -21,6 +23,17 @@ _VERSIONED = ("torch", "executorch", "torchao")
 def versions() -> dict[str, str]:
     """Returns the versions of the packages that may change what is exported."""
     return {name: importlib.metadata.version(name) for name in _VERSIONED}
+
+
+def method_version(method: Method) -> dict[str, str]:
+    """Returns what tells a plugin's method from another state of it: its package, and the file of its step."""
+    origin = METHOD_TABLE.origin_of(method.name)
+    if origin is None:
+        return {}
+    spec = importlib.util.find_spec(method.step)
+    source = None if spec is None or spec.origin is None else Path(spec.origin)
+    code = file_sha256(source) if source is not None and source.is_file() else ""
+    return {"method": f"{origin} {code}".strip()}
 
 
 @contextlib.contextmanager

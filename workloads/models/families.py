@@ -1,7 +1,8 @@
 """The families of models that are read: what the keys of a config.json mean in each, and how its tensors are named.
 
-A family is a line of FAMILIES. What its layers do otherwise than Llama's becomes numbers and vectors of a `LayerForm`,
-which all that computes or lowers a layer goes by; nothing else in the suite knows a family's name.
+A family is a line of FAMILIES, or an entry point of a plugin. What its layers do otherwise than Llama's becomes numbers
+and vectors of a `LayerForm`, which all that computes or lowers a layer goes by; nothing else in the suite knows a
+family's name.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foundation.errors import UserError
+from foundation.plugins import Registry
 from workloads.models.config import BIASES, HEAD_NORMS, RESULT_NORMS, LayerForm, LlamaConfig, Rope
 from workloads.models.rope import rope_of
 
@@ -129,7 +131,7 @@ _QWEN = {
     "max_position_embeddings": 32768,
 }
 
-FAMILIES: dict[str, Family] = {
+_FAMILIES: dict[str, Family] = {
     "llama": Family(),
     "mistral": Family(
         defaults={
@@ -195,6 +197,17 @@ FAMILIES: dict[str, Family] = {
         one_and_weight=True,
     ),
 }
+
+
+def _accept(name: str, loaded: object) -> Family:
+    del name
+    if not isinstance(loaded, Family):
+        raise TypeError(f"is of type {type(loaded).__name__}, and should be a workloads.models.families.Family")
+    return loaded
+
+
+FAMILIES = Registry("families", _FAMILIES, _accept)
+"""By `model_type`, also those of plugins."""
 
 
 def family_of(settings: Settings, path: Path) -> Family:

@@ -48,9 +48,9 @@ class BackpropReference(Reference):
 
 
 _SCHEDULED: dict[str, type[Reference]] = {
-    "scheduled.adazeta_step": AdaZetaReference,
-    "scheduled.momentum_step": MomentumReference,
-    "scheduled.svrg_step": SvrgReference,
+    "workloads.scheduled.adazeta_step": AdaZetaReference,
+    "workloads.scheduled.momentum_step": MomentumReference,
+    "workloads.scheduled.svrg_step": SvrgReference,
 }
 
 

@@ -128,7 +128,7 @@ def _moving_mean(state: State, step: int, mean: Float32Array) -> Float32Array:
 
 
 _DIRECTIONS: dict[str, Callable[[State, int, Float32Array], Float32Array]] = {
-    "scheduled.adazeta_step": _of_group,
-    "scheduled.momentum_step": _moving_mean,
-    "scheduled.svrg_step": _around_anchor,
+    "workloads.scheduled.adazeta_step": _of_group,
+    "workloads.scheduled.momentum_step": _moving_mean,
+    "workloads.scheduled.svrg_step": _around_anchor,
 }

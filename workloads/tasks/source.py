@@ -3,17 +3,44 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from foundation.errors import UserError
+from foundation.plugins import Registry, require_callable
 from foundation.text import printable
 
 BUILT_IN = "reviews"
 MOVIE_REVIEWS = "movie-reviews"
 NAMED_TASKS = (BUILT_IN, MOVIE_REVIEWS)
 """Tasks that need no file of the user's: 96 reviews in the package, and rated movie reviews that are fetched once."""
+
+
+@dataclass(frozen=True)
+class TaskFiles:
+    """Where a plugin's task lies: a data file, or a folder with train and dev files, and a template (YAML) for it.
+
+    Without a template, the one that explains the columns is taken.
+    """
+
+    data: Path
+    template: Path | None = None
+
+
+Notify: TypeAlias = Callable[[str], None]
+FindTask: TypeAlias = Callable[[Notify], TaskFiles]
+"""What a plugin's task is: returns the files, and may fetch them; `notify` gets a line before a download."""
+
+
+def _accept(name: str, loaded: object) -> FindTask:
+    found: Any = require_callable(name, loaded)
+    return found  # type: ignore[no-any-return]  # what it returns is seen when it is called
+
+
+TASKS: Registry[FindTask | None] = Registry("tasks", dict.fromkeys(NAMED_TASKS), _accept)
+"""Named tasks; None for the suite's own."""
 
 WHOLE = "whole"
 PAPER = "paper"
@@ -50,7 +77,12 @@ def resolve_path(text: str, folder: Path) -> str:
 
 def resolve_task(text: str, folder: Path) -> str:
     """Returns the name of a named task as it is, else the path as `resolve_path` does."""
-    return text if text in NAMED_TASKS else resolve_path(text, folder)
+    return text if text in TASKS else resolve_path(text, folder)
+
+
+def may_be_elsewhere(task: str | None) -> bool:
+    """Returns whether a task's files may have to be fetched first. Raises PluginError for a plugin's that is broken."""
+    return task == MOVIE_REVIEWS or (task is not None and TASKS.get(task) is not None)
 
 
 def resolve_template(text: str, folder: Path) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from workloads.tasks.labelled import LabelledText, check_label_map, labelled_tex
 from workloads.tasks.movie_reviews import movie_reviews
 from workloads.tasks.recognition import DEFAULT, known_columns, laid_out, recognize, require_columns
 from workloads.tasks.rows import read_table, read_tsv_text
-from workloads.tasks.source import BUILT_IN, MOVIE_REVIEWS, TaskSource
+from workloads.tasks.source import BUILT_IN, MOVIE_REVIEWS, TASKS, FindTask, TaskFiles, TaskSource
 from workloads.tasks.table import Table
 from workloads.tasks.template import Splits, Template, built_in_templates, load_template
 
@@ -69,6 +69,8 @@ def open_task(source: TaskSource, notify: Callable[[str], None] = _log.info) -> 
     Raises `UserError`, with the line's number where there is one, for files that can't be read, columns and labels
     that the template does not have, and templates that aren't valid.
     """
+    if (find := TASKS.get(source.task)) is not None:
+        return _of_plugin(find, source, notify)
     templates = built_in_templates() if source.template is None else {source.template: load_template(source.template)}
     data = _data(source, templates, notify)
     ignored = [column.strip().casefold() for column in source.ignored_columns]
@@ -88,6 +90,16 @@ def open_task(source: TaskSource, notify: Callable[[str], None] = _log.info) -> 
         notes += left_out
     train, validation = (*parts, ())[:2]
     return Task(data.name, train, template, validation, tuple(notes))
+
+
+def _of_plugin(find: FindTask, source: TaskSource, notify: Callable[[str], None]) -> Task:
+    """Reads the files of a plugin's task as those of a user; what the user says of them goes first."""
+    with TASKS.running(source.task):
+        files: object = find(notify)
+        if not isinstance(files, TaskFiles):
+            raise TypeError(f"it returned a {type(files).__name__}, not a TaskFiles")
+    template = source.template or (None if files.template is None else str(files.template))
+    return replace(open_task(replace(source, task=str(files.data), template=template), notify), name=source.task)
 
 
 def _recognized(

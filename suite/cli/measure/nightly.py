@@ -12,12 +12,14 @@ from foundation.atomic import write_atomic
 from foundation.errors import UserError
 from foundation.unavailable import Unavailable
 from reports.files import page_or_reason
-from suite.cli.options import inventory_option, label_option, night_plan_option, open_inventory
+from suite.cli.options import inventory_option, label_option, night_plan_option, open_inventory, open_store
 from suite.cli.output import print_line, print_plain, typeable
 from suite.display import Display
 from suite.errors import ExitCode
 from suite.home import Home
+from suite.nightly.annotations import annotation_lines, is_wanted, notices_of
 from suite.nightly.judging import Night
+from suite.nightly.mail import send
 from suite.nightly.night import carry_out
 from suite.nightly.summary import banner, document, finding_line, junit, markdown, post
 from suite.planning.plan_file import load_plan_file
@@ -30,13 +32,34 @@ _MOST_ROWS = 10
 @click.option("--quick", is_flag=True, help="One short session for each workload: to try the plan, not to judge.")
 @label_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line.")
+@click.option(
+    "--annotate",
+    is_flag=True,
+    help="Print annotations for GitHub, as its own steps do; beside --json on standard error.",
+)
+@click.option(
+    "--metrics",
+    "metrics_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    envvar="SUITE_METRICS_FILE",
+    help="Write the newest numbers for Prometheus there; default: $SUITE_METRICS_FILE, if that is set.",
+)
 @inventory_option
-def nightly(plan_path: Path, quick: bool, label: str | None, as_json: bool, inventory_path: Path) -> int:
+def nightly(
+    plan_path: Path,
+    quick: bool,
+    label: str | None,
+    as_json: bool,
+    annotate: bool,
+    metrics_path: Path | None,
+    inventory_path: Path,
+) -> int:
     """Measure the plan, screen every series, confirm suspects beside their baseline, and judge.
 
     Leaves junit.xml, summary.md and night.json in the suite home's nights/RUN/. Ends with 3 when something regressed,
     with 4 when something is inconclusive or failed. One that was broken off is taken up again. What --json prints is
-    also posted to the URL in $SUITE_WEBHOOK_URL, when there is one.
+    also posted to the URL in $SUITE_WEBHOOK_URL, when there is one, and the summary mailed to $SUITE_MAIL_TO.
 
     \b
     suite nightly --plan nightly.yaml
@@ -49,21 +72,47 @@ def nightly(plan_path: Path, quick: bool, label: str | None, as_json: bool, inve
     line = json.dumps(document(night), allow_nan=False)
     # First: posting takes up to 90 s, and whoever reads the output may stop reading.
     summary = page_or_reason(lambda: _write(night, line, home) / "summary.md")
-    posted = post(line.encode())
-    if posted is not None:
-        display.note(posted.sentence)
+    metrics = None if metrics_path is None else page_or_reason(lambda: _write_metrics(metrics_path, inventory_path))
+    _send(night, line, display)
     if as_json:
         print_plain(line)
     else:
         _print(night)
+    if annotate or is_wanted():
+        for annotation in annotation_lines(notices_of(night)):
+            print_plain(annotation, err=as_json)
     code = night.exit_code
-    for name, page in (("summary", summary), ("report", night.report)):
+    pages = {"summary": summary, "report": night.report} | ({} if metrics is None else {"metrics": metrics})
+    for name, page in pages.items():
         if isinstance(page, Unavailable):
             display.note(page.reason)
             code = code or ExitCode.USAGE
         elif not as_json:
             print_plain(f"{name}: {page}")
     return code
+
+
+def _send(night: Night, line: str, display: Display) -> None:
+    """Posts and mails the night to whoever the environment names, and notes how that went."""
+    for sent in (post(line.encode()), send(f"Night {night.run_id}: {banner(night)}", markdown(night))):
+        if sent is not None:
+            display.note(sent.sentence)
+
+
+def _write_metrics(path: Path, inventory_path: Path) -> Path:
+    from suite.exchange.openmetrics import openmetrics  # with what reads the store for reports
+    from suite.report_data.source import StoreSource
+
+    with open_store(inventory_path) as store:
+        text = openmetrics(StoreSource(store))
+    try:
+        write_atomic(path, text.encode())
+    except OSError as error:
+        raise UserError(
+            f"the metrics cannot be written to {path} ({error.strerror}, error {error.errno}): name a file in a folder "
+            "that can be written"
+        ) from error
+    return path
 
 
 def _print(night: Night) -> None:

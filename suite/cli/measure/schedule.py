@@ -78,6 +78,7 @@ def install(at: str, plan_path: Path, chosen: By | None, dry_run: bool, inventor
     (systemd.install if by == "systemd" else cron.install)(schedule)
     print_line(f"a night begins every day at {schedule.clock}; see `suite schedule status`")
     print_line(f"a webhook's URL goes into {secrets_file()} (chmod 600), as SUITE_WEBHOOK_URL='https://...'")
+    print_line("so do SUITE_MAIL_TO='you@example.org' for mail and SUITE_METRICS_FILE for Prometheus (docs/nightly.md)")
     if by == "systemd" and systemd.lingers() is False:
         print_line("nights run only while you are logged in: `loginctl enable-linger` lets them run always")
     return ExitCode.OK

@@ -8,14 +8,18 @@ from pathlib import Path
 
 import click
 
+from foundation.atomic import write_atomic
 from foundation.errors import UserError
+from foundation.text import harmless
 from reports.site.build import build, build_training
-from reports.site.serving import LOOPBACK, SiteServer
+from reports.site.serving import LOOPBACK, NotNow, SiteServer
 from reports.site.writing import write_single_file
-from suite.cli.completion import complete_run
+from suite.cli.completion import complete_reporter, complete_run
 from suite.cli.options import inventory_option, open_store
 from suite.cli.output import print_plain
-from suite.errors import ExitCode
+from suite.errors import ExitCode, StoreError
+from suite.exchange.openmetrics import CONTENT_TYPE, openmetrics
+from suite.exchange.reporters import report_as
 from suite.home import Home
 from suite.report_data.source import StoreSource
 from suite.store.finding import find_run
@@ -30,8 +34,17 @@ from suite.store.finding import find_run
     "--single-file", "single", type=click.Path(path_type=Path), metavar="FILE", help="Write one page with all it needs."
 )
 @click.option("--page", metavar="PATH", help="Which page of the site --single-file takes; default: the run's.")
+@click.option(
+    "--as",
+    "reporter",
+    metavar="NAME",
+    shell_complete=complete_reporter,
+    help="Instead of pages: openmetrics, pytorch, or what a plugin has; to the file of --out, else to standard output.",
+)
 @inventory_option
-def report(run: str | None, out: Path | None, single: Path | None, page: str | None, inventory_path: Path) -> int:
+def report(
+    run: str | None, out: Path | None, single: Path | None, page: str | None, reporter: str | None, inventory_path: Path
+) -> int:
     """Write the pages whose content has changed, of all or of one run or training, and print the path to open.
 
     \b
@@ -39,7 +52,11 @@ def report(run: str | None, out: Path | None, single: Path | None, page: str | N
     suite report 2026-11-22T14-03-22-ab12 --out /tmp/site
     suite report 2026-11-22T14-03-22-ab12 --single-file run.html
     suite report --single-file jetson.html --page devices/jetson/index.html
+    suite report --as openmetrics --out /var/lib/node_exporter/suite.prom
+    suite report latest --as pytorch --out results.json
     """
+    if reporter is not None:
+        return _report_as(reporter, run, out, single, inventory_path)
     if page is not None and single is None:
         raise UserError("--page names the page for --single-file: add --single-file FILE.")
     with open_source(inventory_path) as (source, home):
@@ -51,6 +68,21 @@ def report(run: str | None, out: Path | None, single: Path | None, page: str | N
     if single is not None:
         built = write_single_file(built if page is None else _page(folder, page), single)
     print_plain(str(built))
+    return ExitCode.OK
+
+
+def _report_as(name: str, run: str | None, out: Path | None, single: Path | None, inventory_path: Path) -> int:
+    """Writes what a reporter has to say of a run, or of all."""
+    if single is not None:
+        raise UserError("--single-file is a page, and --as is none: leave out either.")
+    with open_source(inventory_path) as (source, _):
+        chosen = None if run is None else _run_id(run, inventory_path)
+        text = report_as(name, source, chosen)
+    if out is None:
+        click.echo(text, nl=False)
+        return ExitCode.OK
+    write_atomic(out, text.encode())
+    print_plain(str(out))
     return ExitCode.OK
 
 
@@ -86,6 +118,8 @@ def _page(folder: Path, name: str) -> Path:
 def serve(host: str, port: int, site: Path | None, no_build: bool, inventory_path: Path) -> int:
     """Build what has changed and serve the reports to browsers on this machine, until Ctrl-C.
 
+    /metrics has the newest numbers in the OpenMetrics format.
+
     \b
     suite serve
     suite serve --port 9000 --no-build
@@ -95,7 +129,7 @@ def serve(host: str, port: int, site: Path | None, no_build: bool, inventory_pat
         if not no_build:
             print_plain("building what has changed", err=True)
             build(source, folder)
-    with SiteServer(folder, host, port) as server:
+    with SiteServer(folder, host, port, {"/metrics": lambda: _metrics(inventory_path)}) as server:
         if not server.is_local:
             print_plain(
                 f"suite: everyone who reaches {host} can read these reports: nobody is asked for a name", err=True
@@ -106,3 +140,12 @@ def serve(host: str, port: int, site: Path | None, no_build: bool, inventory_pat
         except KeyboardInterrupt:
             print_plain("stopped", err=True)
     return ExitCode.OK
+
+
+def _metrics(inventory_path: Path) -> tuple[str, bytes]:
+    """Returns the type and content of /metrics, from the store as it is now. Raises NotNow where it can't be read."""
+    try:
+        with open_source(inventory_path) as (source, _):
+            return CONTENT_TYPE, openmetrics(source).encode()
+    except (UserError, StoreError, OSError) as error:
+        raise NotNow(harmless(str(error))) from error

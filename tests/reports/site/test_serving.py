@@ -11,7 +11,7 @@ import pytest
 
 from reports.files import ServerNotStarted
 from reports.site import serving
-from reports.site.serving import SiteServer
+from reports.site.serving import NotNow, SiteServer
 
 
 @pytest.fixture
@@ -199,3 +199,27 @@ def test_connections_beyond_the_limit_are_told_so_and_free_places_are_used_again
         if b" 200 " in answer:
             break
     assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def _unreadable() -> tuple[str, bytes]:
+    raise NotNow("the store is locked")
+
+
+def test_what_is_computed_is_made_anew_for_every_request(tmp_path: Path) -> None:
+    numbers = iter(range(10))
+    computed = {"/metrics": lambda: ("text/x; version=1", b"%d" % next(numbers)), "/broken": _unreadable}
+    with SiteServer(tmp_path, computed=computed) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        answers = [_ask(running, target) for target in ("/metrics", "/metrics?x=1", "/broken", "/metric", "/metrics/")]
+        head = _ask(running, "/metrics", "HEAD")
+        strange = _ask(running, "/metrics", host="evil.example")
+        running.shutdown()
+        thread.join()
+    assert [(status, body) for status, _, body in answers[:2]] == [(200, b"0"), (200, b"1")]
+    assert (answers[0][1]["Content-Type"], answers[0][1]["Content-Length"]) == ("text/x; version=1", "1")
+    assert answers[0][1]["Content-Security-Policy"] == serving.POLICY
+    assert answers[2][0] == 503 and b"the store is locked" in answers[2][2]
+    assert [status for status, _, _ in answers[3:]] == [404, 404]
+    assert (head[0], head[2]) == (200, b"")
+    assert strange[0] == 421

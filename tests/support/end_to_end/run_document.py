@@ -93,11 +93,18 @@ class Ratio(_Exact):
     latency: LatencyRatio
 
 
+class Readings(_Exact):
+    low: float
+    mean: float
+    high: float
+
+
 class Sensor(_Exact):
     name: str
     quantity: str
     method: str | None = None
     unavailable: str | None = None
+    readings: Readings | None = None
 
 
 class Measurement(_Exact):

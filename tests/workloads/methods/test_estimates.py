@@ -80,7 +80,7 @@ def step_of(method: str, q: int) -> PrgeStep:
     parts = Parts(
         config, layout, nn.Identity(), [Quadratic()], nn.Identity(), torch.float32, lambda slot: torch.empty(0)
     )
-    made = import_module(f"workloads.{workload.training_method.step}").make_program(workload, parts)
+    made = import_module(workload.training_method.step).make_program(workload, parts)
     noise = KernelNoise(torch.float32, workload.training_method.noise or "")
     step: PrgeStep = type(made)(parts, Loops.of(workload), Shape.of(workload), noise, QuadraticEnds())
     step.adapter.copy_(torch.linspace(-1.0, 1.0, VALUES))

@@ -1,0 +1,66 @@
+"""A night as annotations of GitHub's pages: `::error` and `::warning` lines on standard output.
+
+[GitHub, "Workflow commands for GitHub Actions": what is escaped in messages and properties.]
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from suite.nightly.judging import Night
+
+MOST = 50
+"""GitHub shows 10 of each level a step and 50 a job; more lines say nothing."""
+
+_LEVELS: Mapping[str, Literal["error", "warning"]] = {"regressed": "error", "inconclusive": "warning"}
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What somebody should look at: `title` names it in a few words, `text` says it in a sentence or two."""
+
+    level: Literal["error", "warning", "notice"]
+    title: str
+    text: str
+
+
+def notices_of(night: Night) -> Iterator[Notice]:
+    """Yields what a night found, the worst first. Nothing else here knows what a verdict is."""
+    for word, level in _LEVELS.items():
+        for item in night.of(word):
+            command = night.command(item)
+            again = f" Measure it again: {command}" if command else ""
+            yield Notice(level, f"{word}: {item.verdict.series}", f"{item.verdict.sentence}{again}")
+    for error in night.errors:
+        yield Notice("error", f"{error.status}: {error.device} {error.setting}", str(error.reason))
+    for gap in night.gaps:
+        yield Notice("warning", f"{gap.what}: {gap.device}", gap.sentence)
+
+
+def is_wanted(environ: Mapping[str, str] | None = None) -> bool:
+    """Returns whether the process is a step of GitHub Actions."""
+    return (os.environ if environ is None else environ).get("GITHUB_ACTIONS") == "true"
+
+
+def annotation_lines(notices: Iterable[Notice]) -> list[str]:
+    """Returns a line for each notice, up to MOST, and one that counts the others."""
+    every = list(notices)
+    lines = [_line(one) for one in every[:MOST]]
+    if len(every) > MOST:
+        lines.append(_line(Notice("notice", "more", f"{len(every) - MOST} more are in the summary of the night")))
+    return lines
+
+
+def _line(notice: Notice) -> str:
+    return f"::{notice.level} title={_property(notice.title)}::{_message(notice.text)}"
+
+
+def _message(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _message(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,12 @@
+"""A method: P-RGE with random signs, under another name and with a rate of its own."""
+
+from workloads.method import Method
+
+METHOD = Method(
+    "acme-signs",
+    "P-RGE with random signs, as Acme has it",
+    "Acme's own",
+    step="acme_lab.signs_step",
+    noise="rademacher",
+    default_lr=2e-4,
+)
