@@ -76,6 +76,15 @@ class Home:
         """Returns the folder of one training: its states, and the raw output of its processes."""
         return self._folder("trainings", _plain(training_id, "training id"))
 
+    @property
+    def profiles(self) -> Path:
+        """A folder for each profile: its document, its page, and the raw output of its sessions."""
+        return self._folder("profiles")
+
+    def profile_folder(self, profile_id: str) -> Path:
+        """Returns the folder of one profile."""
+        return self._folder("profiles", _plain(profile_id, "profile id"))
+
     def session_log(self, run_id: str, session_id: str) -> Path:
         """Returns the file for the raw lines of one session."""
         return self.run_folder(run_id) / f"{_plain(session_id, 'session id')}.jsonl"

@@ -40,6 +40,7 @@ _COMMANDS = {
     "init": Later("suite.cli.init", "init", "Write an inventory and a plan to start with."),
     "nightly": Later("suite.cli.measure.nightly", "nightly", "Measure, confirm suspects, and judge."),
     "plan": Later("suite.cli.measure.plan", "plan_group", "Look at plan files before they are measured."),
+    "profile": Later("suite.cli.measure.profile", "profile", "Show where the time of a training step goes."),
     "race": Later("suite.cli.training.train", "race", "Train in several ways, and say which is best."),
     "report": Later("suite.cli.results.report", "report", "Write the pages that have changed."),
     "run": Later("suite.cli.measure.run", "run", "Measure training steps and write the report."),
