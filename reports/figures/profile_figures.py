@@ -29,7 +29,7 @@ def flame_by_place(profile: SettingProfile) -> Figure:
         profile,
         f"flame-{profile.setting}-places",
         f"{profile.setting}: a step by layers",
-        lambda row: (_PLACES[row.place], _layer(row), row.group, " ".join((row.part, row.name)).strip()),
+        lambda row: (_PLACES.get(row.place, row.place), _layer(row), row.group, " ".join((row.part, row.name)).strip()),
     )
 
 

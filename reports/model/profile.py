@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
@@ -101,15 +102,46 @@ class Profile:
         """Returns the profile of a document; raises what damage leads to."""
         if document["schema"] != 1:
             raise ValueError(f"schema {document['schema']!r} is not known")
-        settings = [
-            SettingProfile(**_members(SettingProfile, one) | {"rows": [ProfileRow(**row) for row in one["rows"]]})
-            for one in document["settings"]
-        ]
-        return cls(**_members(cls, document) | {"settings": settings})
+        return cls(
+            profile_id=str(document["profile_id"]),
+            started_at=str(document["started_at"]),
+            device=str(document["device"]),
+            kind=str(document["kind"]),
+            emulated=bool(document["emulated"]),
+            machine=dict(document["machine"]),
+            settings=tuple(_setting(one) for one in document["settings"]),
+            failed={str(quant): str(reason) for quant, reason in document["failed"].items()},
+        )
 
 
-def _members(kind: type, document: Mapping[str, Any]) -> dict[str, Any]:
-    return {field.name: document[field.name] for field in fields(kind)}
+def _setting(document: Mapping[str, Any]) -> SettingProfile:
+    plain_ms, profiled_ms = (tuple(_number(ms) for ms in document[name]) for name in ("plain_ms", "profiled_ms"))
+    rows = tuple(_row(row) for row in document["rows"])
+    if not plain_ms or not profiled_ms or min(*plain_ms, *profiled_ms, sum(row.ms for row in rows)) <= 0:
+        raise ValueError("a step without time")
+    return SettingProfile(
+        workload=dict(document["workload"]),
+        program=str(document["program"]),
+        threads=int(document["threads"]),
+        plain_ms=plain_ms,
+        profiled_ms=profiled_ms,
+        counted_steps=int(document["counted_steps"]),
+        rows=rows,
+    )
+
+
+def _row(document: Mapping[str, Any]) -> ProfileRow:
+    group, part, name, place = (str(document[key]) for key in ("group", "part", "name", "place"))
+    flops, size = (None if document[key] is None else _number(document[key]) for key in ("flops", "bytes"))
+    layer = None if document["layer"] is None else int(document["layer"])
+    return ProfileRow(group, part, name, place, layer, int(document["calls"]), _number(document["ms"]), flops, size)
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{value!r} is no such number")
+    return number
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,15 @@ from reports.model.profile import Profile
 from reports.pages.profile import profile_page
 from reports.site.writing import Site, write_single_file
 from suite.errors import StoreError
-from suite.home import Home
+from suite.home import PROFILE, Home
 
 LATEST = "latest"
-_DOCUMENT, _PAGE = "profile.json", "profile.html"
+_PAGE = "profile.html"
 
 
 def keep_profile(profile: Profile, home: Home) -> Path:
     """Writes the document, whole or not at all, and returns its path. Raises StoreError."""
-    path = home.profile_folder(profile.profile_id) / _DOCUMENT
+    path = home.profile_folder(profile.profile_id) / PROFILE
     try:
         write_atomic(path, json.dumps(profile.document(), indent=1).encode())
     except OSError as error:
@@ -34,13 +34,13 @@ def keep_profile(profile: Profile, home: Home) -> Path:
 
 def read_profile(name: str, home: Home) -> Profile:
     """Returns a profile by its id, or the latest one. Raises UserError if there is none, or none that can be read."""
-    known = profile_ids(home)
+    known = home.profile_ids()
     if not known:
         raise UserError("There is no profile yet: make one with `suite profile --device NAME`.")
     chosen = known[-1] if name == LATEST else name
     if chosen not in known:
         raise unknown_name("profile", name, [*known, LATEST])
-    path = home.profiles / chosen / _DOCUMENT
+    path = home.profile_folder(chosen) / PROFILE
     try:
         return Profile.from_document(json.loads(path.read_bytes()))
     except (OSError, *DAMAGED) as error:
@@ -48,11 +48,6 @@ def read_profile(name: str, home: Home) -> Profile:
             f"The profile {path} can't be read ({type(error).__name__}: {error}): it is damaged or of another version "
             "of the suite; make another, or show one of the others."
         ) from error
-
-
-def profile_ids(home: Home) -> list[str]:
-    """Returns the ids of the profiles that there are, the latest last."""
-    return sorted(path.parent.name for path in home.profiles.glob(f"*/{_DOCUMENT}"))
 
 
 def write_profile_page(profile: Profile, home: Home) -> Path:

@@ -137,7 +137,7 @@ def _parts(shape: _Shape, stored: Sequence[float]) -> dict[str, Operator]:
             b = shape.slices * shape.rank * out[index]
             size = 4.0 * (rows * (shape.rank + 2 * out[index]) + b)
             found[f"low_rank {name}"] = Operator(
-                "x B", Group.LOW_RANK, name, None, 2.0 * rows * shape.rank * out[index], size
+                "x A^T B", Group.LOW_RANK, name, None, 2.0 * rows * shape.rank * out[index], size
             )
     inner = sum(into[index] for index in shape.adapted)
     inputs = sum({_SOURCES[index]: into[index] for index in shape.adapted}.values())

@@ -12,7 +12,7 @@ from foundation.unavailable import as_document
 from reports.files import page_or_reason
 from reports.model.profile import Profile, SettingProfile
 from reports.tables.profile_lines import profile_lines, profile_sentence
-from suite.cli.completion import complete_device
+from suite.cli.completion import complete_device, complete_profile
 from suite.cli.options import inventory_option, open_inventory
 from suite.cli.output import TextTable, print_json, print_line, print_plain, print_table, require_written, typeable
 from suite.cli.workload_options import check_inputs, plan_of, refuse_settings, workload_options
@@ -35,7 +35,11 @@ _QUICK_STEPS = 3
 @click.option("--seed", default=7, show_default=True, help="Seed of noise and batches.")
 @click.option("--quick", is_flag=True, help=f"{_QUICK_STEPS} steps of each kind.")
 @click.option(
-    "--show", "profile_id", metavar="ID|latest", help="Print a profile that was made before; `list` lists them."
+    "--show",
+    "profile_id",
+    metavar="ID|latest|list",
+    shell_complete=complete_profile,
+    help="Print a profile that was made before, or the ids of all.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
@@ -68,11 +72,11 @@ def profile(
 
 
 def _print_kept(name: str, home: Home, as_json: bool) -> int:
-    from suite.profiling.kept import profile_ids, read_profile
+    from suite.profiling.kept import read_profile  # takes seconds to load, for the page
 
     if name != "list":
         return _print_profile(read_profile(name, home), home, as_json)
-    ids = profile_ids(home)
+    ids = home.profile_ids()
     if as_json:
         print_json(ids)
     else:
