@@ -28,16 +28,19 @@ class TrainingSettings:
     seed: int = 7
 
 
-EXPORTER_VERSION = 9
+EXPORTER_VERSION = 10
 """Part of an artifact's hash: raise it whenever the same workload gives a different program."""
 
 BACKENDS = ("xnnpack",)
 NOISES = ("kernel", "stock")
 
-LARGEST = {"q": 1 << 16, "b": 1 << 20, "T": 1 << 20, "rank": 1 << 20, "answers": 1 << 20, "candidates": 1 << 10}
+LARGEST = {
+    **{"q": 1 << 16, "b": 1 << 20, "T": 1 << 20, "rank": 1 << 20, "top_layers": 1 << 20},
+    **{"answers": 1 << 20, "candidates": 1 << 10},
+}
 """Larger numbers are typos, and even their estimate would take long."""
 
-_OF_ADAPTERS = ("rank", "alpha", "targets", "adapter_seed")
+_OF_ADAPTERS = ("rank", "alpha", "targets", "top_layers", "adapter_seed")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Workload:
     `noise` says where the perturbations come from: the runner's `kernel`, or `stock` operators for a runtime without
     it. `answers` is K, the number of positions that predict a label; an evaluation may have several `candidates` of
     one token instead. `targets` are put in the model's order, so that the order in which they are given doesn't matter.
+    `top_layers`: only so many of the last layers have adapters; None: all have.
     Where there are no adapters, what is said of them is forgotten: it makes no other program.
     `outer_parallel` and `inner_parallel`: whether the loop over queries and that over + and - run side by side; None,
     which is resolved at once, is the method's own way.
@@ -60,6 +64,7 @@ class Workload:
     rank: int = 16
     alpha: float = 32.0
     targets: tuple[str, ...] = PROJECTIONS
+    top_layers: int | None = None
     answers: int = 1
     candidates: int = 1
     method: str = "prge"
@@ -107,7 +112,8 @@ class Workload:
 
     def _check_sizes(self) -> None:
         for name, largest in LARGEST.items():
-            require_count(name, getattr(self, name), largest)
+            if getattr(self, name) is not None:
+                require_count(name, getattr(self, name), largest)
 
     def _check_targets(self) -> None:
         if not self.targets:
@@ -167,7 +173,7 @@ class Workload:
 
     @property
     def forward_tokens(self) -> float:
-        """What a step costs, in tokens that go through the model forwards."""
+        """What a step costs, in tokens that go through the layers with adapters forwards."""
         return self.training_method.forward_passes(self.q) * self.b * self.T
 
     def document(self) -> dict[str, Any]:
@@ -190,11 +196,12 @@ def _known(what: str, value: str, allowed: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """Rank, scale (alpha / rank) and the projections that get an adapter."""
+    """Rank, scale (alpha / rank), and which projections of how many of the last layers (None: all) get an adapter."""
 
     rank: int = 16
     alpha: float = 32.0
     targets: tuple[str, ...] = PROJECTIONS
+    top_layers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -213,10 +220,19 @@ class AdapterSlot:
 
 
 def adapter_layout(config: LlamaConfig, lora: LoraSettings) -> tuple[AdapterSlot, ...]:
-    """Returns the slots of all adapters, layer by layer, without gaps."""
+    """Returns the slots of all adapters, layer by layer, without gaps.
+
+    Raises UserError if more layers are to have adapters than there are.
+    """
+    adapted = config.layers if lora.top_layers is None else lora.top_layers
+    if adapted > config.layers:
+        raise UserError(
+            f"Adapters are asked for in the last {adapted} layers, but the model has {config.layers}: leave out "
+            "--top-layers to adapt all of them."
+        )
     slots: list[AdapterSlot] = []
     offset = 0
-    for layer in range(config.layers):
+    for layer in range(config.layers - adapted, config.layers):
         for projection in (name for name in PROJECTIONS if name in lora.targets):
             features, _ = config.projection_shape(projection)
             slots.append(AdapterSlot(layer, projection, offset, lora.rank, features))
@@ -231,7 +247,7 @@ def adapter_values(layout: Sequence[AdapterSlot]) -> int:
 
 def lora_settings(workload: Workload) -> LoraSettings:
     """Returns the adapter's settings of a workload."""
-    return LoraSettings(workload.rank, workload.alpha, workload.targets)
+    return LoraSettings(workload.rank, workload.alpha, workload.targets, workload.top_layers)
 
 
 def layout_of(workload: Workload, config: LlamaConfig) -> tuple[AdapterSlot, ...]:
@@ -239,3 +255,15 @@ def layout_of(workload: Workload, config: LlamaConfig) -> tuple[AdapterSlot, ...
     if workload.training_method.trains_weights:
         return ()
     return adapter_layout(config, lora_settings(workload))
+
+
+def layers_below_adapters(layout: Sequence[AdapterSlot]) -> int:
+    """Returns how many layers lie below the first adapter: what they compute is the same for each perturbation."""
+    return layout[0].layer if layout else 0
+
+
+def tokens_of_a_layer(workload: Workload, config: LlamaConfig) -> float:
+    """Returns the tokens that go through a layer in a step, on average; below the adapters the batch does so once."""
+    layout = layout_of(workload, config)
+    below = layers_below_adapters(layout)
+    return (below * workload.b * workload.T + (config.layers - below) * workload.forward_tokens) / config.layers

@@ -137,6 +137,7 @@ _SHAPE = (
     click.option("--rank", default=16, show_default=True, help="Rank of the adapters."),
     click.option("--alpha", default=32.0, show_default=True, help="Scale of the adapters, times the rank."),
     listed("--targets", "targets", PROJECTIONS, "Projections that get an adapter."),
+    click.option("--top-layers", type=int, metavar="N", help="Adapters in the last N layers alone; default: in all."),
     click.option("--outer", type=Switch(), help="Whether queries run side by side; default: the method's own way."),
     click.option("--inner", type=Switch(), help="Whether + and - run side by side, likewise."),
     click.option(

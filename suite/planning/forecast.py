@@ -246,7 +246,7 @@ def files_bytes(plan: RunPlan, left_out: Sequence[Obstacles] = ()) -> int:
     sizes: dict[tuple[object, ...], int] = {}
     for part in filter(None, possible):
         for quant, needed in zip(part.quants, estimates(part), strict=True):
-            model, lora = (part.model, part.weights), (part.rank, part.alpha, part.targets)
+            model, lora = (part.model, part.weights), (part.rank, part.alpha, part.targets, part.top_layers)
             sizes["program", quant, part] = needed.program_bytes
             sizes["weights", quant, model] = needed.weights_file_bytes
             sizes["adapters", SETTINGS[quant].products, model, lora] = needed.adapters_file_bytes

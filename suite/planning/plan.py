@@ -36,9 +36,9 @@ _FLOAT32_RANGE = (1e-37, 1e38)
 
 _OPTIONS = (
     *(("--model", "model"), ("--method", "method"), ("-q", "q"), ("-b", "b"), ("-T", "T"), ("--rank", "rank")),
-    *(("--alpha", "alpha"), ("--targets", "targets"), ("--noise", "noise"), ("--sessions", "sessions")),
-    *(("--steps", "steps"), ("--energy-window", "energy_window_s"), ("--seed", "seed"), ("--lr", "lr")),
-    *(("--eps", "eps"), ("--outer", "outer"), ("--inner", "inner")),
+    *(("--alpha", "alpha"), ("--targets", "targets"), ("--top-layers", "top_layers"), ("--noise", "noise")),
+    *(("--sessions", "sessions"), ("--steps", "steps"), ("--energy-window", "energy_window_s"), ("--seed", "seed")),
+    *(("--lr", "lr"), ("--eps", "eps"), ("--outer", "outer"), ("--inner", "inner")),
     *(("--task", "task"), ("--template", "template"), ("--label-map", "label_map")),
     *(("--ignore-columns", "ignored_columns"), ("--validation", "validation"), ("--split", "split")),
     ("--weights", "weights"),
@@ -68,6 +68,7 @@ class Plan:
     rank: int = 16
     alpha: float = 32.0
     targets: tuple[str, ...] = PROJECTIONS
+    top_layers: int | None = None
     noise: str = "kernel"
     sessions: int = 5
     steps: int = 10
@@ -105,6 +106,11 @@ class Plan:
             raise UserError(
                 f"rank is {self.rank}, but {self.model} has {config.hidden_size} hidden features, which no adapter of "
                 f"a higher rank can use: choose a rank up to {config.hidden_size}."
+            )
+        if self.top_layers is not None and self.top_layers >= config.layers:
+            raise UserError(
+                f"top_layers is {self.top_layers}, but {self.model} has {config.layers} layers: leave it out to give "
+                "all of them adapters, or choose fewer."
             )
 
     def _take_model_files(self) -> None:
@@ -155,6 +161,7 @@ class Plan:
                 rank=self.rank,
                 alpha=self.alpha,
                 targets=self.targets,
+                top_layers=self.top_layers,
                 answers=answers,
                 candidates=candidates,
                 method=self.method,
@@ -203,7 +210,8 @@ class Plan:
     @property
     def shape(self) -> str:
         """Its sizes in words; a method without adapters has no rank."""
-        rank = "" if METHOD_TABLE[self.method].trains_weights else f" rank={self.rank}"
+        layers = "" if self.top_layers is None else f" top_layers={self.top_layers}"
+        rank = "" if METHOD_TABLE[self.method].trains_weights else f" rank={self.rank}{layers}"
         return f"q={self.q} b={self.b} T={self.T}{rank}"
 
     @property

@@ -110,6 +110,7 @@ class PlanEntry(_Strict):
     rank: StrictInt = Plan.rank
     alpha: Number = Plan.alpha
     targets: Names = list(Plan.targets)
+    top_layers: StrictInt | None = None
     noise: StrictStr = Plan.noise
     outer: Switch = None
     inner: Switch = None

@@ -127,7 +127,7 @@ _NAME: tuple[Callable[[str], Any], str] = (str, "a name")
 _OF_TRAINING = {"schedule": _NAME, "steps": _WHOLE, "eval_every": _WHOLE}
 _KEYS = {
     **{"quant": _NAME, "q": _WHOLE, "b": _WHOLE, "total": _WHOLE, "lr": _NUMBER, "eps": _NUMBER},
-    **{"outer": _SWITCH, "inner": _SWITCH},
+    **{"top_layers": _WHOLE, "outer": _SWITCH, "inner": _SWITCH},
     **_OF_TRAINING,
 }
 """What a contender may have of its own, how its value is read, and what the value has to be. Task, held-out examples,

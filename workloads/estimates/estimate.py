@@ -19,7 +19,7 @@ from workloads.estimates.session_memory import (
 )
 from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.quantize.settings import QuantizationSetting
-from workloads.workload import Workload, adapter_values, layout_of
+from workloads.workload import Workload, adapter_values, layers_below_adapters, layout_of, tokens_of_a_layer
 
 _LIBRARIES_BYTES = 450 << 20
 """Python with torch and executorch."""
@@ -68,13 +68,17 @@ def reference_peak_bytes(workload: Workload, config: LlamaConfig) -> int:
     table = table_bytes("fp32", config)
     ends = table + (0 if config.tie_embeddings and workload.setting.is_plain else table)
     together = min(workload.q, queries_at_a_time(workload, config))
-    values = adapter_values(layout_of(workload, config))
+    layout = layout_of(workload, config)
+    values, below = adapter_values(layout), layers_below_adapters(layout)
     a_query = 4 * (2 * workload.b * workload.T * config.hidden_size + values)
     widest = max(config.intermediate_size, config.hidden_size, config.heads * workload.T)
     activations = min(GROUP_BYTES, 4 * workload.b * workload.T * widest)
     passing = together * a_query + _ACTIVATIONS_AT_ONCE * activations + _NOISE_BYTES_PER_VALUE * values
     if workload.training_method.optimizer is not None:  # the layers' inputs, and what autograd keeps of one layer
-        passing += 4 * config.layers * workload.b * workload.T * config.hidden_size + _ACTIVATIONS_AT_ONCE * activations
+        passing += (
+            4 * (config.layers - below) * workload.b * workload.T * config.hidden_size
+            + _ACTIVATIONS_AT_ONCE * activations
+        )
     if workload.training_method.trains_weights:
         passing += _WEIGHTS_OF_REFERENCE * 4 * trained_values(workload, config)
     if workload.training_method.trains == "scales":  # which multiply codes of all layers
@@ -155,7 +159,8 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
         resident += 4 * scales_of_table(quant, config)
     trained = workload.training_method.trains_weights
     chunks = len(chunks_of_step(workload))
-    calls = config.layers * calls_of_layer(workload)
+    below = layers_below_adapters(layout_of(workload, config))
+    calls = below + (config.layers - below) * calls_of_layer(workload)
     graph = _GRAPH_BYTES + chunks * (_GRAPH_BYTES_PER_PASS if trained else _GRAPH_BYTES_PER_CHUNK)
     graph += calls * workload.costs.graph_bytes_per_call
     graph += delegates_of_layers(workload, config) * workload.costs.graph_bytes_per_delegate
@@ -172,11 +177,11 @@ def estimate(workload: Workload, config: LlamaConfig) -> Estimate:
         weight_bytes=weights,
         program_bytes=graph,
         weights_file_bytes=weights - frozen + _list_bytes(config.layers * _constants_per_layer(setting, config)),
-        adapters_file_bytes=0 if trained else frozen + _list_bytes(config.layers * len(workload.targets)),
+        adapters_file_bytes=0 if trained else frozen + _list_bytes(len(layout_of(workload, config))),
         memory_bytes=session_peak_bytes(workload, config, resident, calls),
         export_memory_bytes=max(export_peak_bytes(workload, config), reference_peak_bytes(workload, config)),
         layer_calls=calls,
-        flops_per_step=2.0 * workload.forward_tokens * (counts.decoder_linears + attention)
+        flops_per_step=2.0 * tokens_of_a_layer(workload, config) * (counts.decoder_linears + attention)
         + (_FLOPS_PER_TRAINED_WEIGHT * trained_values(workload, config) if workload.training_method.noise else 0.0),
         state_bytes=_state_bytes(workload, config, weights),
     )

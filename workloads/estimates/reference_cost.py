@@ -10,7 +10,7 @@ from workloads.estimates.session_memory import layer_bytes, trained_values
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.models.config import LlamaConfig
 from workloads.quantize.settings import REFERENCE_STEPS
-from workloads.workload import Workload, adapter_values, layout_of
+from workloads.workload import Workload, adapter_values, layout_of, tokens_of_a_layer
 
 KEPT_BYTES = 2 << 30
 """Decoder layers up to this size are kept in memory, ready to compute with or else as the setting stores them."""
@@ -84,7 +84,7 @@ def _noise_passes(workload: Workload) -> int:
 
 def step_seconds(workload: Workload, config: LlamaConfig, accumulation: Accumulation = Accumulation.FP32) -> float:
     """Returns roughly how long one step of the reference takes on two cores of a recent x86."""
-    tokens = workload.forward_tokens
+    tokens = tokens_of_a_layer(workload, config)
     linears = config.parameter_counts().decoder_linears
     # Values of norms, rotary, residuals and adapters; of the gated feed-forward; of the attention scores.
     widths = 30 * config.hidden_size + 8 * config.intermediate_size + 6 * config.heads * workload.T

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from workloads.methods.passes import ForwardPass, Loops, backward_scratch_values, scratch_values
 from workloads.models.config import LlamaConfig
 from workloads.quantize.settings import SETTINGS
-from workloads.workload import Workload, adapter_values, layout_of
+from workloads.workload import AdapterSlot, Workload, adapter_values, layers_below_adapters, layout_of
 
 
 def table_bytes(quant: str, config: LlamaConfig) -> int:
@@ -80,12 +81,18 @@ def session_peak_bytes(workload: Workload, config: LlamaConfig, resident_bytes: 
         work = _backprop_work_bytes
     if workload.training_method.trains_weights:
         fixed += _WEIGHT_NOISE_BYTES
+    if layers_below_adapters(layout_of(workload, config)):  # what they give is kept for all passes
+        fixed += 4 * workload.b * workload.T * config.hidden_size
     return round(fixed) + resident_bytes + adapter_state_bytes(workload, config) + work(workload, config)
 
 
 def delegates_of_layers(workload: Workload, config: LlamaConfig) -> int:
-    """Returns how many delegates the layers are: one each, or two for all of them, forth and back."""
-    return config.layers if workload.training_method.optimizer is None else 2
+    """Returns how many delegates the layers are: one each, or two for all of them, forth and back, and one more for
+    those below the adapters.
+    """
+    if workload.training_method.optimizer is None:
+        return config.layers
+    return 3 if layers_below_adapters(layout_of(workload, config)) else 2
 
 
 def calls_of_layer(workload: Workload) -> int:
@@ -137,9 +144,10 @@ def _kernel_work_bytes(workload: Workload, config: LlamaConfig) -> int:
 def _backprop_work_bytes(workload: Workload, config: LlamaConfig) -> int:
     """Returns planned memory, which holds the layers' inputs, and what the way back through one layer takes."""
     rows, scores = workload.b * workload.T, workload.b * workload.T**2
-    hidden, adapters = rows * config.hidden_size, adapter_values(layout_of(workload, config)) // config.layers
+    hidden, layout = rows * config.hidden_size, layout_of(workload, config)
+    adapters, passed_back = _values_of_layer(layout), config.layers - layers_below_adapters(layout)
     # Inputs of the layers and the last result; gradients before and after a layer; its adapters and gradients by them.
-    planned = scores + (config.layers + 3) * hidden + _logits(workload, config) + 2 * adapters
+    planned = scores + (passed_back + 3) * hidden + _logits(workload, config) + 2 * adapters
     if workload.by_kernel:
         of_threads = _THREADS * workload.T * (3 * workload.T + 6 * config.head_dim)
         return _BACKPROP_BYTES + 4 * (planned + backward_scratch_values(config, rows, workload.rank) + of_threads)
@@ -153,7 +161,12 @@ def _backprop_work_bytes(workload: Workload, config: LlamaConfig) -> int:
 
 def _perturbed_values(workload: Workload, config: LlamaConfig) -> int:
     """Returns the number of values of one layer's adapters, for each slice of a chunk."""
-    return chunks_of_step(workload)[0].slices * adapter_values(layout_of(workload, config)) // config.layers
+    return chunks_of_step(workload)[0].slices * _values_of_layer(layout_of(workload, config))
+
+
+def _values_of_layer(layout: Sequence[AdapterSlot]) -> int:
+    """Returns the number of values of one layer's adapters; 0 without any."""
+    return sum(slot.size for slot in layout if slot.layer == layout[0].layer)
 
 
 def _logits(workload: Workload, config: LlamaConfig) -> int:

@@ -49,7 +49,7 @@ def write_peft_folder(workload: Workload, config: LlamaConfig, adapter: Float32A
         tensors[f"{_name(slot)}.lora_A.weight"] = _unfolded_a(workload, config, slot)
         tensors[f"{_name(slot)}.lora_B.weight"] = np.ascontiguousarray(values.T)
     write_atomic(folder / TENSORS, save(tensors, metadata={"format": "pt"}))
-    document = {
+    document: dict[str, Any] = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
@@ -61,6 +61,8 @@ def write_peft_folder(workload: Workload, config: LlamaConfig, adapter: Float32A
         "inference_mode": True,
         "target_modules": list(workload.targets),
     }
+    if workload.top_layers is not None:
+        document |= {"layers_to_transform": _adapted(workload, config), "layers_pattern": "layers"}
     write_atomic(folder / CONFIG, (json.dumps(document, indent=2) + "\n").encode())
 
 
@@ -73,6 +75,7 @@ class _Config(BaseModel):
     r: int
     lora_alpha: float
     target_modules: list[str]
+    layers_to_transform: list[int] | int | None = None
     use_rslora: bool = False
     use_dora: bool = False
     bias: str = "none"
@@ -84,7 +87,7 @@ def read_peft_folder(workload: Workload, config: LlamaConfig, folder: Path) -> F
     Raises UserError, naming what is wrong, for a folder that can't be read, or whose adapter is another than the
     workload trains: other rank, scale, projections, shapes, or another frozen A.
     """
-    _require_fit(_read_config(folder), workload, folder)
+    _require_fit(_read_config(folder), workload, config, folder)
     try:
         with open_regular(folder / TENSORS, what="an adapter's tensors", limit_bytes=_LARGEST_TENSORS_BYTES):
             # By torch, which knows the types that NumPy lacks: PEFT saves adapters in bfloat16, too.
@@ -156,7 +159,12 @@ def _read_config(folder: Path) -> _Config:
         ) from error
 
 
-def _require_fit(found: _Config, workload: Workload, folder: Path) -> None:
+def _adapted(workload: Workload, config: LlamaConfig) -> list[int]:
+    """Returns the layers that have adapters."""
+    return sorted({slot.layer for slot in layout_of(workload, config)})
+
+
+def _require_fit(found: _Config, workload: Workload, config: LlamaConfig, folder: Path) -> None:
     if found.peft_type != "LORA" or found.use_rslora or found.use_dora or found.bias != "none":
         raise UserError(
             f"{folder} is no plain LoRA adapter ({found.peft_type}): give one without rsLoRA, DoRA and biases."
@@ -169,6 +177,14 @@ def _require_fit(found: _Config, workload: Workload, folder: Path) -> None:
         targets = ",".join(found.target_modules)
         raise UserError(
             f"{folder} adapts {targets}, but {','.join(workload.targets)} are to be trained: use --targets {targets}."
+        )
+    listed = found.layers_to_transform
+    adapted = list(range(config.layers)) if listed is None else [listed] if isinstance(listed, int) else sorted(listed)
+    if adapted != (own := _adapted(workload, config)):
+        fits = adapted == list(range(config.layers - len(adapted), config.layers))
+        raise UserError(
+            f"{folder} adapts {len(adapted)} layers, but {len(own)} are to be trained: "
+            + (f"use --top-layers {len(adapted)}." if fits else "give an adapter of the last layers.")
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 
@@ -21,7 +21,14 @@ from workloads.methods.passes import Loops
 from workloads.models.config import LlamaConfig
 from workloads.models.llama import Llama, Rotary
 from workloads.quantize.apply import LayeredModel, MadeOnDemand
-from workloads.workload import AdapterSlot, Workload, adapter_values, layout_of, lora_settings
+from workloads.workload import (
+    AdapterSlot,
+    Workload,
+    adapter_values,
+    layers_below_adapters,
+    layout_of,
+    lora_settings,
+)
 
 
 def eager_parts(workload: Workload, config: LlamaConfig, state: Mapping[str, Tensor]) -> Parts:
@@ -65,14 +72,26 @@ def delegated_parts(workload: Workload, parts: Parts, stored: StoredConstants | 
     """
     if workload.by_kernel:
         return replace(parts, blocks=list(parts.blocks))
+    count = layers_below_adapters(parts.layout)
+    below, adapted = _some(parts.blocks, 0, count), _some(parts.blocks, count, len(parts.blocks))
+    example = block_example(workload, parts)
+    blocks: list[nn.Module] = []
     if workload.training_method.optimizer is not None:
-        back = LayerBackward(parts.blocks[0])
-        return replace(parts, blocks=delegate_layers(parts.blocks, back, block_example(workload, parts)))
-    blocks, head = delegate(parts.blocks, block_example(workload, parts), stored), parts.head
+        if below:
+            blocks += delegate_layers(below, None, below_example(workload, parts))
+        return replace(parts, blocks=blocks + delegate_layers(adapted, LayerBackward(adapted[0]), example))
+    if below:
+        blocks += delegate(below, below_example(workload, parts), stored)
+    blocks, head = [*blocks, *delegate(adapted, example, stored)], parts.head
     if not workload.setting.multiplies_head(workload.noise):
         rows = _slices_per_chunk(workload) * workload.b * workload.answers
         (head,) = delegate([head], (torch.zeros(rows, parts.config.hidden_size),), stored)
     return replace(parts, blocks=blocks, head=head)
+
+
+def _some(blocks: Sequence[nn.Module], first: int, end: int) -> Sequence[nn.Module]:
+    """Returns blocks `first` to before `end`, still made on request."""
+    return MadeOnDemand(end - first, lambda index: blocks[first + index])
 
 
 def make_program(workload: Workload, parts: Parts) -> nn.Module:
@@ -97,14 +116,23 @@ def program_example(workload: Workload, parts: Parts) -> tuple[Tensor, ...]:
 
 
 def block_example(workload: Workload, parts: Parts) -> tuple[Tensor, ...]:
-    """Returns a block's inputs of the right shapes and types: hidden states, attention bias, adapters."""
-    slices, rows = _slices_per_chunk(workload), workload.b * workload.T
-    adapters = [
-        torch.zeros(slices, slot.rank, slot.features, dtype=parts.products) for slot in parts.layout if slot.layer == 0
-    ]
-    x = torch.zeros(slices, rows, parts.config.hidden_size)
-    bias = torch.zeros(slices * workload.b, 1, 1, workload.T, workload.T)
-    return (x, bias, *adapters)
+    """Returns the inputs of a block with adapters, of the right shapes and types: hidden states, attention bias,
+    adapters.
+    """
+    slices, first = _slices_per_chunk(workload), layers_below_adapters(parts.layout)
+    slots = [slot for slot in parts.layout if slot.layer == first]
+    adapters = [torch.zeros(slices, slot.rank, slot.features, dtype=parts.products) for slot in slots]
+    return (*_states(workload, parts, slices), *adapters)
+
+
+def below_example(workload: Workload, parts: Parts) -> tuple[Tensor, ...]:
+    """Returns the same for a block below the adapters, which all slices share."""
+    return _states(workload, parts, slices=1)
+
+
+def _states(workload: Workload, parts: Parts, slices: int) -> tuple[Tensor, Tensor]:
+    x = torch.zeros(slices, workload.b * workload.T, parts.config.hidden_size)
+    return x, torch.zeros(slices * workload.b, 1, 1, workload.T, workload.T)
 
 
 def _slices_per_chunk(workload: Workload) -> int:

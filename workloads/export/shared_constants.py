@@ -4,8 +4,8 @@ What a model's state dict holds, as the setting stores it, depends on neither qu
 one file for model and setting. The frozen A depend on rank, targets and seed besides, and go into a second one. What
 follows from the shape (rotary tables) stays in the program.
 
-Where the files exist, only the first layer, embedding and head are made, to be compared with what the files hold; all
-other layers are copies of the first with tensors from there.
+Where the files exist, only a layer, one below the adapters if there are any, embedding and head are made, to be
+compared with what the files hold; all other layers are copies with tensors from there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from workloads.models.config import PROJECTIONS
 from workloads.models.weights import ModelWeights
 from workloads.quantize.apply import MadeOnDemand
 from workloads.quantize.int4_groups import read_constants, written_constants
-from workloads.workload import EXPORTER_VERSION, AdapterSlot, Workload
+from workloads.workload import EXPORTER_VERSION, AdapterSlot, Workload, layers_below_adapters
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,41 @@ def share_constants(workload: Workload, weights: ModelWeights, cache: DataCache)
     return SharedConstants(tuple(files), stored, sharing.shared_parts(stored))
 
 
+class _Template:
+    """A layer of which others are copies with other tensors: its constants by their names in the data files."""
+
+    def __init__(self, layer: int, parts: Parts) -> None:
+        self.layer, self.block = layer, parts.blocks[layer]
+        of_layer = _stored_form(self.block)
+        slots = {constant_sha256(parts.frozen_a(slot)): slot for slot in parts.layout if slot.layer == layer}
+        # By content, since settings name their buffers as they like.
+        digests = {name: constant_sha256(value) for name, value in of_layer.items()}
+        self._frozen = {name: slots[digest].projection for name, digest in digests.items() if digest in slots}
+        self._names = {name: _plain(name) for name in of_layer if name not in self._frozen}
+        self.weights = {plain: of_layer[name] for name, plain in self._names.items()}
+
+    def with_tensors_of(self, layer: int, parts: Parts, stored: StoredConstants) -> nn.Module:
+        """Returns a copy with the tensors of another layer."""
+        values = vars(parts.rotary[layer]) | {
+            name: stored.tensor(_of_layer(layer, plain)) for name, plain in self._names.items()
+        }
+        for name, projection in self._frozen.items():
+            slot = next(s for s in parts.layout if (s.layer, s.projection) == (layer, projection))
+            there = stored.constant(_of_slot(slot)) is not None
+            values[name] = stored.tensor(_of_slot(slot)) if there else parts.frozen_a(slot)
+        return with_tensors(self.block, values | read_constants(self.block, values))
+
+
 class _Sharing:
     """Names the constants of a workload: `embedding.N`, `head.N`, `layers.I.N`, `layers.I.PROJECTION.lora_a`."""
 
     def __init__(self, workload: Workload, parts: Parts) -> None:
         self._workload, self._parts = workload, parts
         self._ends = nn.ModuleDict({"embedding": parts.embedding, "head": parts.head})
-        self._first: nn.Module = parts.blocks[0]
-        self._of_ends, of_first = _stored_form(self._ends), _stored_form(self._first)
-        slots = {constant_sha256(parts.frozen_a(slot)): slot for slot in parts.layout if slot.layer == 0}
-        # By content, since settings name their buffers as they like.
-        digests = {name: constant_sha256(value) for name, value in of_first.items()}
-        self._frozen = {name: slots[digest] for name, digest in digests.items() if digest in slots}
-        self._weights = {name: value for name, value in of_first.items() if name not in self._frozen}
+        self._of_ends = _stored_form(self._ends)
+        self._below = layers_below_adapters(parts.layout)
+        self._templates = [_Template(layer, parts) for layer in sorted({0, self._below})]
+        self._weights = self._templates[0].weights
 
     def weights_recipe(self, weights_sha256: str) -> dict[str, Any]:
         """Returns what determines the weights file."""
@@ -90,7 +112,7 @@ class _Sharing:
             **_made_by(),
             "shapes": [list(config.projection_shape(name)) for name in PROJECTIONS],
             "layers": config.layers,
-            "lora": [workload.rank, workload.alpha, list(workload.targets), workload.adapter_seed],
+            "lora": [workload.rank, workload.alpha, list(workload.targets), self._below, workload.adapter_seed],
             "dtype": str(self._parts.products),
         }
 
@@ -99,7 +121,7 @@ class _Sharing:
         with FlatTensorWriter(path, len(self._of_ends) + len(self._parts.blocks) * len(self._weights)) as writer:
             constants = {name: asdict(writer.add(value)) for name, value in self._of_ends.items()}
             for index, block in enumerate(self._parts.blocks):
-                values = _stored_form(block)
+                values = {_plain(name): value for name, value in _stored_form(block).items()}
                 constants |= {_of_layer(index, name): asdict(writer.add(values[name])) for name in self._weights}
         return constants
 
@@ -109,8 +131,10 @@ class _Sharing:
             return {_of_slot(slot): asdict(writer.add(self._parts.frozen_a(slot))) for slot in self._parts.layout}
 
     def compare(self, stored: StoredConstants) -> None:
-        """Raises RuntimeError unless embedding, head and first layer are what the files have."""
-        made = self._of_ends | {_of_layer(0, name): value for name, value in self._weights.items()}
+        """Raises RuntimeError unless embedding, head and the layers that were made are what the files have."""
+        made = dict(self._of_ends)
+        for template in self._templates:
+            made |= {_of_layer(template.layer, name): value for name, value in template.weights.items()}
         for name, value in made.items():
             found = stored.constant(name)
             if found is None or found.sha256 != constant_sha256(value):
@@ -120,14 +144,8 @@ class _Sharing:
         """Returns the parts with tensors of the data files."""
 
         def block(index: int) -> nn.Module:
-            values = vars(self._parts.rotary[index]) | {
-                name: stored.tensor(_of_layer(index, name)) for name in self._weights
-            }
-            for name, slot in self._frozen.items():
-                own = next(s for s in self._parts.layout if (s.layer, s.projection) == (index, slot.projection))
-                there = stored.constant(_of_slot(own)) is not None
-                values[name] = stored.tensor(_of_slot(own)) if there else self._parts.frozen_a(own)
-            return with_tensors(self._first, values | read_constants(self._first, values))
+            template = self._templates[-1 if index >= self._below else 0]
+            return template.with_tensors_of(index, self._parts, stored)
 
         of_ends = {name: stored.tensor(name) for name in self._of_ends}
         ends = with_tensors(self._ends, of_ends | read_constants(self._ends, of_ends))
@@ -142,6 +160,11 @@ class _Sharing:
 def _stored_form(module: nn.Module) -> dict[str, Tensor]:
     """Returns a part's constants as programs hold them."""
     return module.state_dict() | written_constants(module)
+
+
+def _plain(name: str) -> str:
+    """Returns the name that a constant of a layer has without adapters, which stand around some of its projections."""
+    return name.replace("_proj.base.", "_proj.")
 
 
 def _of_layer(index: int, name: str) -> str:

@@ -63,9 +63,9 @@ class Constants(nn.Module):
 
 
 class DelegatedLayer(nn.Module):
-    """A layer by two delegates, forth and back, which all layers share."""
+    """A layer by two delegates, forth and back, which all layers share; a layer that needs no way back has None."""
 
-    def __init__(self, forth: DelegatedPart, back: DelegatedPart, constants: Constants) -> None:
+    def __init__(self, forth: DelegatedPart, back: DelegatedPart | None, constants: Constants) -> None:
         super().__init__()
         self.forth, self.backward, self.constants = forth, back, constants
 
@@ -76,16 +76,20 @@ class DelegatedLayer(nn.Module):
 
     def back(self, x: Tensor, bias: Tensor, gradient: Tensor, *adapters: Tensor) -> Sequence[Tensor]:
         """The same and the gradient by the result -> the gradients by x, and by each of the adapters."""
+        if self.backward is None:
+            raise TypeError("this layer was lowered without a way back")
         result: Sequence[Tensor] = self.backward(x, bias, gradient, *adapters, *self.constants.values())
         return result
 
 
-def delegate_layers(blocks: Sequence[nn.Module], back: nn.Module, example: tuple[Tensor, ...]) -> list[nn.Module]:
-    """Lowers the first of `blocks`, all alike but for their constants, and `back`, the way back through it.
+def delegate_layers(
+    blocks: Sequence[nn.Module], back: nn.Module | None, example: tuple[Tensor, ...]
+) -> list[nn.Module]:
+    """Lowers the first of `blocks`, all alike but for their constants, and `back`, the way back through it, if any.
 
     `example` are the inputs of a block. Raises NotDelegatedError when operators stay outside of a delegate.
     """
     x, bias, *adapters = example
     forth = delegate_shared(blocks[0], example)
-    backward = delegate_shared(back, (x, bias, torch.zeros_like(x), *adapters))
+    backward = None if back is None else delegate_shared(back, (x, bias, torch.zeros_like(x), *adapters))
     return [DelegatedLayer(forth, backward, Constants(block)) for block in blocks]

@@ -22,7 +22,7 @@ from workloads.methods.parts import Parts, Shape
 from workloads.methods.passes import UNPERTURBED_PASS
 from workloads.methods.perturbation import KernelNoise, Perturbed
 from workloads.quantize.frozen import Frozen
-from workloads.workload import Workload, adapter_values
+from workloads.workload import Workload, adapter_values, layers_below_adapters
 
 
 class TrainedLayer(Protocol):
@@ -140,14 +140,16 @@ class Adam(Optimizer):
 class BackpropStep(nn.Module):
     """A training step over a frozen model that is given as parts, eager or delegated.
 
-    State: adapter float32 [n], and what the optimizer keeps.
+    Layers below the first adapter need no way back. State: adapter float32 [n], and what the optimizer keeps.
     """
 
     adapter: Tensor
 
     def __init__(self, parts: Parts, layers: Sequence[nn.Module], shape: Shape, optimizer: Optimizer) -> None:
         super().__init__()
-        self.embedding, self.layers, self.head = parts.embedding, nn.ModuleList(layers), TrainedHead(parts.head)
+        self.embedding, self.head = parts.embedding, TrainedHead(parts.head)
+        below = layers_below_adapters(parts.layout)
+        self.below, self.layers = nn.ModuleList(layers[:below]), nn.ModuleList(layers[below:])
         self.layout, self.shape, self.optimizer = parts.layout, shape, optimizer
         self.noise = KernelNoise(parts.products)
         # The head, which is a kernel of the runner, reads a tied table too.
@@ -161,7 +163,9 @@ class BackpropStep(nn.Module):
         x = self.ends.embed(self.embedding, tokens, 1)
         bias = self.ends.attention_bias(first, self.shape.length, 1)
         inputs, adapters = [], self._adapters(self.adapter, key, eps)
-        for index, layer in enumerate(self.layers):
+        for layer in self.below:
+            x = layer(x, bias)
+        for index, layer in enumerate(self.layers, start=len(self.below)):
             inputs.append(x)
             x = layer(x, bias, *adapters(index, x))
         answers = self.ends.answer_rows(x, self.shape.length, self.shape.answers)
@@ -179,10 +183,11 @@ class BackpropStep(nn.Module):
         """Returns the updated adapter."""
         adapter = self.adapter
         self.optimizer.start()
-        for index in reversed(range(len(inputs))):
-            layer: TrainedLayer = self.layers[index]  # type: ignore[assignment] # a ModuleList has no element type
+        for place in reversed(range(len(inputs))):
+            layer: TrainedLayer = self.layers[place]  # type: ignore[assignment] # a ModuleList has no element type
+            index = len(self.below) + place
             adapters = self._adapters(adapter, key, eps)(index, gradient)
-            gradient, *found = layer.back(inputs[index], bias, gradient, *adapters)
+            gradient, *found = layer.back(inputs[place], bias, gradient, *adapters)
             offset = next(slot.offset for slot in self.layout if slot.layer == index)
             adapter = self.optimizer.take(adapter, found, lr, offset)
         return self.optimizer.finish(adapter, key, lr)

@@ -15,7 +15,7 @@ from workloads.methods.ends import Ends, ends_of
 from workloads.methods.parts import Parts, Shape
 from workloads.methods.passes import Loops
 from workloads.methods.perturbation import Noise, noise_of, of_type
-from workloads.workload import Workload, adapter_values
+from workloads.workload import Workload, adapter_values, layers_below_adapters
 
 
 class PrgeStep(nn.Module):
@@ -32,6 +32,7 @@ class PrgeStep(nn.Module):
         super().__init__()
         self.embedding, self.blocks, self.head = parts.embedding, nn.ModuleList(parts.blocks), parts.head
         self.layout, self.products = parts.layout, parts.products
+        self.below = layers_below_adapters(parts.layout)
         self.loops, self.shape, self.noise, self.ends = loops, shape, noise, ends
         self.register_buffer("adapter", torch.zeros(adapter_values(parts.layout)))
         self.register_buffer("projected_gradient", torch.zeros(loops.queries))
@@ -72,17 +73,34 @@ class PrgeStep(nn.Module):
     ) -> Tensor:
         shape = self.shape
         parts, signs = [], []
+        below = self._below_adapters(tokens, first)
         for adapter, this in product(points, self.loops.passes()):
             for chunk in this.chunks(shape.batch * shape.length, shape.rows_per_chunk):
-                x = self.ends.embed(self.embedding, tokens, chunk.slices)
+                if below is None:
+                    x = self.ends.embed(self.embedding, tokens, chunk.slices)
+                else:
+                    x = torch.cat([below] * chunk.slices)
                 bias = self.ends.attention_bias(first, shape.length, chunk.slices)
                 perturbed = self.noise.perturbed(adapter, key, eps, self.layout, chunk)
-                for index, block in enumerate(self.blocks):
-                    x = block(x, bias, *(of_type(b, self.products) for b in perturbed(index, x)))
+                for index in range(self.below, len(self.blocks)):
+                    x = self.blocks[index](x, bias, *(of_type(b, self.products) for b in perturbed(index, x)))
                 logits = self.head(self.ends.answer_rows(x, shape.length, shape.answers))
                 parts.append(self.ends.answer_losses(logits, labels))
                 signs.append(chunk.signs)
         return self.ends.collect_losses(parts, signs)
+
+    def _below_adapters(self, tokens: Tensor, first: Tensor) -> Tensor | None:
+        """Returns the input of the first layer with adapters, [1, b * T, hidden]; None if that is the first layer.
+
+        No perturbation has touched it, so that the layers below are gone through once for all slices of all passes.
+        """
+        if not self.below:
+            return None
+        x = self.ends.embed(self.embedding, tokens, 1)
+        bias = self.ends.attention_bias(first, self.shape.length, 1)
+        for index in range(self.below):
+            x = self.blocks[index](x, bias)
+        return x
 
 
 Step = Callable[[Parts, Loops, Shape, Noise, Ends], PrgeStep]

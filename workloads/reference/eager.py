@@ -33,7 +33,7 @@ from workloads.quantize.apply import LayeredModel, MadeOnDemand, product_dtype
 from workloads.quantize.frozen import FrozenLinear, dequantize
 from workloads.quantize.int8_dynamic import DequantizedDynamicLinear, DynamicLinear
 from workloads.reference.half_arithmetic import HalfProducts
-from workloads.workload import AdapterSlot, Workload, adapter_values, layout_of, lora_settings
+from workloads.workload import AdapterSlot, Workload, adapter_values, layers_below_adapters, layout_of, lora_settings
 
 OnProgress = Callable[[float], None]
 """Gets the finished share of a step, 0 to 1; an exception ends the training."""
@@ -256,9 +256,12 @@ class Reference:
     ) -> list[Tensor]:
         """Computes layer after layer, all passes through each."""
         embedded, rotaries, bias = self._start(batch)
-        hidden = [embedded] * len(passes)
+        hidden, below = [embedded] * len(passes), layers_below_adapters(self.layout)
         for index, layer in enumerate(self._layers):
             for number, this in enumerate(passes):
+                if index < below and number and this.jitter is None:  # nothing that differs has come yet
+                    hidden[number] = hidden[0]
+                    continue
                 adapters = self._adapters(adapter, this, index)
                 x = _jittered(hidden[number], this)
                 hidden[number] = self._through(layer, x, rotaries[index], bias, adapters)
