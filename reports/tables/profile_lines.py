@@ -49,7 +49,7 @@ def profile_lines(profile: SettingProfile) -> Iterator[ProfileLine]:
         small: list[ProfileRow] = []
         for (part, name), of_part in by_part(rows).items():
             found = line(group, ", ".join(word for word in (part, name) if word), of_part)
-            if found.percent >= _LEAST_PERCENT:
+            if found.percent >= _LEAST_PERCENT or group == NOT_ATTRIBUTED:
                 yield found
             else:
                 small += of_part
@@ -59,17 +59,14 @@ def profile_lines(profile: SettingProfile) -> Iterator[ProfileLine]:
 
 def profile_sentence(profile: SettingProfile) -> str:
     """Says what a step takes, what the profile adds to it, and what is the largest outside of the frozen products."""
-    outside = {
-        group: RowSum.of(rows).ms
-        for group, rows in by_group(profile.rows).items()
-        if group not in (FROZEN, NOT_ATTRIBUTED)
-    }
+    outside = {group: RowSum.of(rows).ms for group, rows in by_group(profile.rows).items() if group != FROZEN}
     largest = sorted(outside, key=lambda group: -outside[group])[:3]
+    least, most = profile.overheads_percent[0], profile.overheads_percent[-1]
     shares = ", ".join(f"{group} {100 * outside[group] / profile.step_ms:.1f} %" for group in largest)
     return (
         f"{profile.setting}: {quantity(median(profile.plain_ms), 'ms')} a step, {profile.overhead_percent:+.1f} % with "
-        f"the profile ({len(profile.profiled_ms)} steps of each kind in turn); {profile.outside_percent:.1f} % of it "
-        f"is outside of frozen products, most of that in {shares}"
+        f"the profile ({least:+.1f} to {most:+.1f} % in {len(profile.profiled_ms)} pairs of steps); "
+        f"{profile.outside_percent:.1f} % of it is outside of frozen products, most of that in {shares}"
     )
 
 

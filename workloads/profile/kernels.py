@@ -21,7 +21,7 @@ from workloads.profile.operator import (
 from workloads.profile.program_file import Argument, KernelCall, TensorFact
 
 _GROUPS = {
-    "embed": Group.EMBED, "attention_bias": Group.EMBED, "_empty_dim_order": Group.REST,
+    "embed": Group.EMBED, "attention_bias": Group.EMBED, "cat": Group.EMBED, "_empty_dim_order": Group.REST,
     "answer_rows": Group.HEAD, "rms_norm": Group.NORM, "linear_frozen": Group.HEAD, "answer_losses": Group.HEAD,
     "collect_losses": Group.HEAD, "mean_losses": Group.HEAD, "gradient": Group.HEAD, "normalised_gradient": Group.HEAD,
     "perturb": Group.NOISE, "update": Group.NOISE, "copy_": Group.NOISE,

@@ -63,8 +63,8 @@ def test_lines_are_groups_with_their_parts_and_small_ones_summed_up() -> None:
 
 def test_the_sentence_names_step_overhead_and_what_is_largest_outside() -> None:
     assert profile_sentence(SETTING).replace("\u00a0", " ") == (
-        "fp32: 100 ms a step, +1.0 % with the profile (3 steps of each kind in turn); 40.0 % of it is outside of "
-        "frozen products, most of that in noise and update 20.3 %, norm 9.7 %"
+        "fp32: 100 ms a step, +1.0 % with the profile (+0.0 to +2.0 % in 3 pairs of steps); 40.0 % of it is outside of "
+        "frozen products, most of that in noise and update 20.3 %, not attributed 10.0 %, norm 9.7 %"
     )
 
 
