@@ -17,6 +17,7 @@ from pathlib import Path
 
 from foundation.errors import UserError
 
+PROFILE = "profile.json"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,199}")
 
 
@@ -77,6 +78,14 @@ class Home:
     def training_folder(self, training_id: str) -> Path:
         """Returns the folder of one training: its states, and the raw output of its processes."""
         return self._folder("trainings", _plain(training_id, "training id"))
+
+    def profile_folder(self, profile_id: str) -> Path:
+        """Returns the folder of one profile: its document, its page, and the raw output of its sessions."""
+        return self._folder("profiles", _plain(profile_id, "profile id"))
+
+    def profile_ids(self) -> list[str]:
+        """Returns the ids of the profiles that are kept, the newest last."""
+        return sorted(path.parent.name for path in self.root.glob(f"profiles/*/{PROFILE}"))
 
     def session_log(self, run_id: str, session_id: str) -> Path:
         """Returns the file for the raw lines of one session."""

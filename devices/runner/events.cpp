@@ -107,6 +107,30 @@ void Events::step(int64_t index, bool measured, int64_t t0_ns, int64_t t1_ns, co
   print(line.done());
 }
 
+void Events::profile(int64_t step, const Profile& profile) {
+  std::string lines;
+  int64_t count = 0;
+  for (const auto& [instruction, parts] : profile.parts()) {
+    if (!parts.changed) continue;
+    lines += Line("parts")
+                 .number("instruction", instruction)
+                 .raw("names", list(parts.names, [](const std::string& name) { return json_quoted(name); }))
+                 .done();
+    ++count;
+  }
+  for (const Call& call : profile.calls()) {
+    lines += Line("call")
+                 .number("step", step)
+                 .number("instruction", call.instruction)
+                 .number("t0_ns", call.t0_ns)
+                 .number("t1_ns", call.t1_ns)
+                 .raw("of_threads", call.of_threads ? "true" : "false")
+                 .raw("parts_ns", list(call.parts_ns, [](int64_t ns) { return std::to_string(ns); }))
+                 .done();
+  }
+  if (!lines.empty()) print(lines, count + static_cast<int64_t>(profile.calls().size()));
+}
+
 void Events::samples(const std::vector<Sample>& samples, const std::vector<SensorSpec>& sensors) {
   std::string lines;
   for (const Sample& sample : samples) {

@@ -9,6 +9,7 @@
 #include "failure.h"
 #include "job.h"
 #include "machine.h"
+#include "profile.h"
 #include "samples.h"
 
 namespace runner {
@@ -36,6 +37,8 @@ class Events {
   // `length`: the tokens of a row, where the step had a choice.
   void step(int64_t index, bool measured, int64_t t0_ns, int64_t t1_ns, const std::vector<float>& losses,
             std::optional<int64_t> length);
+  // Where the time of a step went: a line for each call, and before it the names of its parts when they are others.
+  void profile(int64_t step, const Profile& profile);
   void samples(const std::vector<Sample>& samples, const std::vector<SensorSpec>& sensors);
   void sensor_errors(const std::vector<SensorErrors>& errors, const std::vector<SensorSpec>& sensors);
   void footer(const Footer& footer);

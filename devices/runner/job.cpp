@@ -252,6 +252,12 @@ std::vector<std::string> read_paths(Members& members, const char* key, const Pla
   return paths;
 }
 
+bool read_flag(Members& members, const char* key) {
+  const Json* value = members.optional(key);
+  if (value != nullptr && value->kind() != Json::Kind::boolean) refuse(members.at(key) + " must be true or false.");
+  return value != nullptr && value->boolean();
+}
+
 std::vector<int> read_cpus(Members& members) {
   std::vector<int> cpus;
   if (members.optional("cpus") == nullptr) return cpus;
@@ -291,6 +297,8 @@ Job read_job(const std::string& path) {
   job.program = place.of(members.text("program"));
   job.data = read_paths(members, "data", place);
   job.shorter = read_paths(members, "shorter", place);
+  job.profile = read_flag(members, "profile");
+  if (job.profile && !job.shorter.empty()) refuse("job.profile is for one program: leave out job.shorter.");
   job.method = members.text("method");
   for (const Json& input : members.short_list("inputs")) {
     job.inputs.push_back(read_input(input, "job.inputs[" + std::to_string(job.inputs.size()) + "]", place));

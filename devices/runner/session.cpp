@@ -94,7 +94,9 @@ Footer Session::run_job(const Job& job) {
 Footer Session::train(const Job& job, Samples& samples) {
   enter(Stage::load);
   const int64_t t0_ns = now_ns();
-  TrainingProgram program(job.program, job.data, job.method, job.shorter);
+  std::optional<Profile> profile;
+  if (job.profile) profile.emplace();
+  TrainingProgram program(job.program, job.data, job.method, job.shorter, profile ? &*profile : nullptr);
   ::malloc_trim(0);  // what loading freed goes back before memory is looked at
   drop_library_pages();
   events_.load(t0_ns, now_ns(), program.bytes());
@@ -105,7 +107,7 @@ Footer Session::train(const Job& job, Samples& samples) {
   enter(Stage::state);
   if (!job.state_in.empty()) load_state(program, job.state_in);
   enter(Stage::execute);
-  make_steps(job, program, inputs, samples);
+  make_steps(job, program, inputs, samples, profile ? &*profile : nullptr);
   enter(Stage::state);
   if (!job.state_out.empty()) save_state(program, job.state_out, job.session, steps_);
 
@@ -114,19 +116,26 @@ Footer Session::train(const Job& job, Samples& samples) {
   return {"completed", "", std::nullopt, std::nullopt, steps_};
 }
 
-void Session::make_steps(const Job& job, TrainingProgram& program, Inputs& inputs, Samples& samples) {
+void Session::make_steps(const Job& job, TrainingProgram& program, Inputs& inputs, Samples& samples, Profile* profile) {
   Progress progress(job);
   while (stop_signal() == nullptr && !progress.complete()) {
     inputs.prepare(steps_);
     program.drop_touched_pages();
     forget_runtime_messages();
     const bool measured = progress.warm();
+    const bool profiled = profile != nullptr && steps_ % 2 == 1;
+    if (profile != nullptr) program.trace(profiled);
+    if (profiled) profile->begin_step();
     const int64_t t0_ns = now_ns();
     inputs.apply(program);
     program.execute();
     const int64_t t1_ns = now_ns();
     note_steps(++steps_);
     events_.step(steps_ - 1, measured, t0_ns, t1_ns, losses_of(job, program), inputs.length());
+    if (profiled) {
+      profile->end_step();
+      events_.profile(steps_ - 1, *profile);
+    }
     events_.samples(samples.take(), job.sensors);
     progress.add_step(t0_ns, t1_ns);
   }

@@ -6,6 +6,7 @@
 
 #include "events.h"
 #include "inputs.h"
+#include "profile.h"
 #include "training_program.h"
 
 namespace runner {
@@ -20,7 +21,8 @@ class Session {
  private:
   Footer run_job(const Job& job);
   Footer train(const Job& job, Samples& samples);
-  void make_steps(const Job& job, TrainingProgram& program, Inputs& inputs, Samples& samples);
+  // With `profile` every second step is made by the traced twin of the program.
+  void make_steps(const Job& job, TrainingProgram& program, Inputs& inputs, Samples& samples, Profile* profile);
   Footer guarded(const std::function<Footer()>& work);
   void enter(Stage stage);
 

@@ -78,10 +78,12 @@ void carry_out(std::vector<Move> moves) {
 }  // namespace
 
 TrainingProgram::TrainingProgram(const std::string& path, const std::vector<std::string>& data,
-                                 const std::string& method, const std::vector<std::string>& shorter)
-    : data_(data), files_(data_.files()) {
+                                 const std::string& method, const std::vector<std::string>& shorter,
+                                 executorch::runtime::EventTracer* tracer)
+    : tracer_(tracer), data_(data), files_(data_.files()) {
   programs_.emplace_back(path);
   for (const std::string& each : shorter) programs_.emplace_back(each);
+  if (tracer != nullptr) programs_.emplace_back(path);
   current_ = &programs_.front();
   for (const Loaded& loaded : programs_) files_.push_back(&loaded.file);
   executorch::runtime::runtime_init();
@@ -102,14 +104,14 @@ TrainingProgram::TrainingProgram(const std::string& path, const std::vector<std:
   for (const size_t size : sizes) arenas_.emplace_back(size);
   const PageTrimmer trimmer(files_);
   for (Loaded& loaded : programs_) {
-    load(loaded, method);
+    load(loaded, method, &loaded == &programs_.back() ? tracer : nullptr);
     data_.stop_filling();  // the others get the state of the first, in the same memory
   }
   mapped_files = &files_;
   prge::set_unmapped_copy(copy_from_file);
 }
 
-void TrainingProgram::load(Loaded& loaded, const std::string& method) {
+void TrainingProgram::load(Loaded& loaded, const std::string& method, executorch::runtime::EventTracer* tracer) {
   for (const Arena& arena : arenas_) loaded.spans.emplace_back(arena.data(), arena.size());
   loaded.planned.emplace(Span<Span<uint8_t>>(loaded.spans.data(), loaded.spans.size()));
   loaded.memory.emplace(&loaded.allocator, &*loaded.planned);
@@ -122,7 +124,7 @@ void TrainingProgram::load(Loaded& loaded, const std::string& method) {
     check(Stage::load, which, options.set_options("XnnpackBackend", packed_once.view()));
   }
   loaded.method.emplace(taken(Stage::load, which,
-                              loaded.program->load_method(method.c_str(), &*loaded.memory, nullptr, data_.map(),
+                              loaded.program->load_method(method.c_str(), &*loaded.memory, tracer, data_.map(),
                                                           programs_.size() > 1 ? &options : nullptr)));
 }
 
@@ -130,7 +132,7 @@ TrainingProgram::~TrainingProgram() { mapped_files = nullptr; }
 
 size_t TrainingProgram::bytes() const {
   size_t total = 0;
-  for (const Loaded& loaded : programs_) total += loaded.file.bytes();
+  for (size_t i = 0; i < count(); ++i) total += programs_[i].file.bytes();
   return total;
 }
 

@@ -20,20 +20,24 @@ namespace runner {
 class TrainingProgram {
  public:
   // Loads `method` of the program files, whose constants may lie in the data files: the program itself, and `shorter`
-  // ones. They share planned memory, and the weights that a delegate packs. Throws Failure of stage `load`.
+  // ones. They share planned memory, and the weights that a delegate packs. With `tracer`, which outlives this, the
+  // program itself is there once more, and reports to it. Throws Failure of stage `load`.
   TrainingProgram(const std::string& path, const std::vector<std::string>& data, const std::string& method,
-                  const std::vector<std::string>& shorter = {});
+                  const std::vector<std::string>& shorter = {},
+                  executorch::runtime::EventTracer* tracer = nullptr);
   ~TrainingProgram();
   TrainingProgram(const TrainingProgram&) = delete;
   TrainingProgram& operator=(const TrainingProgram&) = delete;
 
   size_t bytes() const;
-  // How many programs there are, the one itself first.
-  size_t count() const { return programs_.size(); }
+  // How many programs there are, the one itself first; its traced twin does not count.
+  size_t count() const { return programs_.size() - (tracer_ == nullptr ? 0 : 1); }
   executorch::runtime::MethodMeta meta(size_t which = 0) const { return programs_[which].method->method_meta(); }
 
   // From now on this program runs; the state moves over to it. Throws Failure of stage `state` if it has another one.
   void use(size_t which);
+  // From now on the program itself runs, or the twin that reports to the tracer. Both are the same step and state.
+  void trace(bool on) { use(on ? programs_.size() - 1 : 0); }
   // Throws Failure of stage `input`.
   void set_input(size_t index, const executorch::aten::Tensor& tensor);
   // Throws Failure of stage `execute`.
@@ -65,8 +69,9 @@ class TrainingProgram {
     std::optional<executorch::runtime::MemoryManager> memory;
     std::optional<executorch::runtime::Method> method;
   };
-  void load(Loaded& loaded, const std::string& method);
+  void load(Loaded& loaded, const std::string& method, executorch::runtime::EventTracer* tracer);
 
+  executorch::runtime::EventTracer* tracer_;
   DataFiles data_;
   std::vector<const MappedFile*> files_;  // programs and data
   // Planned memory: activations and mutable buffers. One program runs at a time, so all have theirs in the same place.

@@ -106,6 +106,12 @@ def complete_series_or_run(context: click.Context, parameter: click.Parameter, i
     return [*complete_run(context, parameter, incomplete), *complete_series(context, parameter, incomplete)]
 
 
+def complete_profile(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offers the profiles that are kept, the latest of them, and their list."""
+    known = dict.fromkeys(Home.locate(_path(context)).profile_ids()[-_MOST:], "profile")
+    return _starting(incomplete, {"latest": "the newest profile", "list": "their ids", **known})
+
+
 def complete_training(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offers trainings."""
     return _starting(incomplete, _rows(context, _TRAININGS))

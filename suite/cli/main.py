@@ -45,6 +45,7 @@ _COMMANDS = {
     "nightly": Later("suite.cli.measure.nightly", "nightly", "Measure, confirm suspects, and judge."),
     "plan": Later("suite.cli.measure.plan", "plan_group", "Look at plan files before they are measured."),
     "plugins": Later("suite.cli.plugins", "list_plugins", "List what other packages add, and what is wrong with it."),
+    "profile": Later("suite.cli.measure.profile", "profile", "Show where the time of a training step goes."),
     "race": Later("suite.cli.training.train", "race", "Train in several ways, and say which is best."),
     "report": Later("suite.cli.results.report", "report", "Write the pages that have changed."),
     "run": Later("suite.cli.measure.run", "run", "Measure training steps and write the report."),

@@ -60,7 +60,8 @@ class Job:
     `log`. `state_before` is a file of this host with the state to start from, `state_after` where the state after the
     last step goes; a process that did not complete leaves none. `check_stop` raises when the process is to be ended; it
     is called several times a second. `shorter` are programs of the same step for shorter rows, on the device too. So
-    many `busy_loops` run on the device as long as the process does.
+    many `busy_loops` run on the device as long as the process does. `profile`: every second step says where its time
+    goes.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Job:
     state_after: Path | None = None
     shorter: Sequence[Artifact] = ()
     busy_loops: int = 0
+    profile: bool = False
     check_stop: Callable[[], None] = field(default=lambda: None)
 
 
@@ -182,6 +184,8 @@ def _document(
         document["data"] = [f"../../weights/{file.hash}/{file.name}" for file in job.artifact.data]
     if job.shorter:
         document["shorter"] = [_program(artifact) for artifact in job.shorter]
+    if job.profile:
+        document["profile"] = True
     if job.state_before is not None:
         document["state_in"] = f"../{_STATES}/{_state_name(job.state_before)}"
     if job.state_after is not None:

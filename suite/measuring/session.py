@@ -44,7 +44,8 @@ class SessionOrder:
     """What to run: a prepared workload on a device where runner and program are deployed already.
 
     `check_stop` raises when the session is to be given up; it is called several times a second. `state_before` is a
-    file of this host with the state to start from, instead of a zero adapter.
+    file of this host with the state to start from, instead of a zero adapter. `profile`: every second step says where
+    its time goes.
     """
 
     session_id: str
@@ -54,6 +55,7 @@ class SessionOrder:
     throttle_notes: tuple[str, ...] = ()
     check_stop: Callable[[], None] = lambda: None
     state_before: Path | None = None
+    profile: bool = False
 
 
 def run_session(
@@ -87,6 +89,7 @@ def _job(order: SessionOrder, lasting_s: float) -> Job:
         least_seconds=lasting_s,
         timeout_s=lasting_s + longest_s(plan.max_warm_up_steps + plan.steps, prepared.estimate.flops_per_step),
         state_before=order.state_before,
+        profile=order.profile,
         check_stop=order.check_stop,
     )
 

@@ -15,7 +15,11 @@ from suite.nightly.judging import Night
 MOST = 50
 """GitHub shows 10 of each level a step and 50 a job; more lines say nothing."""
 
-_LEVELS: Mapping[str, Literal["error", "warning"]] = {"regressed": "error", "inconclusive": "warning"}
+_LEVELS: Mapping[str, Literal["error", "warning"]] = {
+    **dict.fromkeys(("missing", "failed", "regressed"), "error"),
+    **dict.fromkeys(("device", "inconclusive"), "warning"),
+}
+"""Of findings by category; one that is muted, accepted or fixed tells nobody anything to do, nor does a better number."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +32,12 @@ class Notice:
 
 
 def notices_of(night: Night) -> Iterator[Notice]:
-    """Yields what a night found, the worst first. Nothing else here knows what a verdict is."""
-    for word, level in _LEVELS.items():
-        for item in night.of(word):
-            command = night.command(item)
-            again = f" Measure it again: {command}" if command else ""
-            yield Notice(level, f"{word}: {item.verdict.series}", f"{item.verdict.sentence}{again}")
-    for error in night.errors:
-        yield Notice("error", f"{error.status}: {error.device} {error.setting}", str(error.reason))
-    for gap in night.gaps:
-        yield Notice("warning", f"{gap.what}: {gap.device}", gap.sentence)
+    """Yields what a night found, the worst first, as its findings are in order."""
+    for one in night.findings:
+        if one.category in _LEVELS and one.state in ("new", "known") and not one.muted:
+            again = [f"Measure it again: {command}" for command in one.commands[:1]]
+            text = " ".join([*(f"{detail}." for detail in one.details), *again])
+            yield Notice(_LEVELS[one.category], f"{one.category}: {one.id}", f"{one.headline}. {text}".strip())
 
 
 def is_wanted(environ: Mapping[str, str] | None = None) -> bool:

@@ -14,12 +14,14 @@ from typing import TypeVar
 from devices.processes import ProcessEnd
 from foundation.text import printable
 from suite.sessions.events import (
+    CallEvent,
     Defect,
     DefectKind,
     EventLog,
     FooterEvent,
     HeaderEvent,
     LoadEvent,
+    PartsEvent,
     SampleEvent,
     SensorErrorEvent,
     StepEvent,
@@ -151,6 +153,7 @@ def collect(
         defects=defects,
         cause=cause,
         sentence=sentence,
+        profile=tuple(event for event in log.events if isinstance(event, PartsEvent | CallEvent)),
     )
 
 

@@ -142,6 +142,26 @@ class StepEvent(_Line):
         return (self.t1_ns - self.t0_ns) / 1e6
 
 
+class PartsEvent(_Line):
+    """The names of the parts of an instruction's calls, from here on: operators of a delegate, or work of a kernel."""
+
+    event: Literal["parts"]
+    instruction: Count
+    names: Annotated[Rows[Text], Field(max_length=MAX_LIST_ITEMS)]
+
+
+class CallEvent(_Line):
+    """One instruction of a profiled step. Its parts are by the clock, or (`of_threads`) of all threads together."""
+
+    event: Literal["call"]
+    step: Count
+    instruction: Count
+    t0_ns: Count
+    t1_ns: Count
+    of_threads: bool
+    parts_ns: Annotated[Rows[Count], Field(max_length=MAX_LIST_ITEMS)]
+
+
 class SampleEvent(_Line):
     """One reading of one sensor, in the unit of the sensor's quantity."""
 
@@ -184,7 +204,8 @@ class EndEvent(_Line):
     lines: Count
 
 
-Event = HeaderEvent | LoadEvent | StepEvent | SampleEvent | SensorErrorEvent | FooterEvent | EndEvent
+ProfileEvent = PartsEvent | CallEvent
+Event = HeaderEvent | LoadEvent | StepEvent | ProfileEvent | SampleEvent | SensorErrorEvent | FooterEvent | EndEvent
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 
@@ -238,6 +259,7 @@ class _Reader:
     footer: FooterEvent | None = None
     end: EndEvent | None = None
     last_sample_ns: dict[str, int] = field(default_factory=dict)
+    parts: dict[int, int] = field(default_factory=dict)  # how many of an instruction have names
 
     def note(self, kind: DefectKind, line: int, detail: str) -> None:
         self.add(Defect(kind, line, detail))
@@ -257,6 +279,10 @@ class _Reader:
             self._check_step(event, line)
         elif isinstance(event, SampleEvent):
             self._check_sample(event, line)
+        elif isinstance(event, PartsEvent):
+            self.parts[event.instruction] = len(event.names)
+        elif isinstance(event, CallEvent):
+            self._check_call(event, line)
         elif isinstance(event, LoadEvent) and event.t1_ns < event.t0_ns:
             self.note(DefectKind.TIME_REVERSED, line, "the load ends before it begins")
         self._remember(event, line)
@@ -296,6 +322,15 @@ class _Reader:
                 DefectKind.TIME_REVERSED, line, f"a sample of {sample.sensor} is {previous - sample.t_ns} ns back"
             )
         self.last_sample_ns[sample.sensor] = sample.t_ns
+
+    def _check_call(self, call: CallEvent, line: int) -> None:
+        step, named = self.last_step, self.parts.get(call.instruction, 0)
+        if step is None or step.index != call.step:
+            self.note(DefectKind.OUT_OF_ORDER, line, f"a call of step {call.step}, which is not the last one")
+        elif not step.t0_ns <= call.t0_ns <= call.t1_ns <= step.t1_ns:
+            self.note(DefectKind.TIME_REVERSED, line, f"a call outside of its step {call.step}")
+        elif len(call.parts_ns) > named:
+            self.note(DefectKind.OUT_OF_ORDER, line, f"a call of {len(call.parts_ns)} parts, {named} of them named")
 
     def _check_end(self, end: EndEvent, line: int) -> None:
         if end.lines != self.of_the_runner:

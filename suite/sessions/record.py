@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from suite.sessions.events import Defect, FooterEvent, HeaderEvent, LoadEvent, StepEvent
+from suite.sessions.events import Defect, FooterEvent, HeaderEvent, LoadEvent, ProfileEvent, StepEvent
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,11 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True)
 class SessionRecord:
-    """One session. `steps` are warm-up and measured steps; `sentence` says in words how it ended."""
+    """One session. `steps` are warm-up and measured steps; `sentence` says in words how it ended.
+
+    `profile`: if the session was asked for one, the calls of every second step and their names, in the order in which
+    they came.
+    """
 
     session_id: str
     header: HeaderEvent | None
@@ -55,6 +59,7 @@ class SessionRecord:
     defects: tuple[Defect, ...]
     cause: Cause
     sentence: str
+    profile: tuple[ProfileEvent, ...] = ()
 
     @property
     def complete(self) -> bool:

@@ -278,6 +278,7 @@ FORMATS: dict[str, Format] = {
     "manifest on a device": Format(own_files.device_record(".deployed.json"), own_files.read_device),
     "record of a night": Format(own_files.night_record, own_files.read_night),
     "manifest of a runner": Format(_runner_manifest, _read_manifest),
+    "profile": Format(own_files.profile, _command("profile", "--show", "latest", "--json")),
     "note of a hold": Format(_held, _read_held),
     "store": Format(_home, _first_failure(*_STORE_COMMANDS), STORE),
     "store, rebuilt": Format(_home, _first_failure(("store", "rebuild"), ("history",)), STORE),

@@ -18,6 +18,7 @@ from devices.transports.local.transport import LocalTransport
 from foundation.errors import UserError
 from foundation.text import harmless
 from foundation.unavailable import Unavailable
+from reports.model.profile import Profile, ProfileRow, SettingProfile
 from reports.model.training import Evaluation, Segment
 from suite import results
 from suite.cli.main import run_command
@@ -25,6 +26,7 @@ from suite.energy.session_energy import session_energy
 from suite.exchange.dump import export_tables
 from suite.home import Home
 from suite.planning.plan import Plan
+from suite.profiling.kept import keep_profile
 from suite.schedule.timetable import Started, read_record, write_record
 from suite.sessions.collect import collect
 from suite.sessions.validity import Expectation, judge
@@ -193,6 +195,14 @@ def catalog(folder: Path) -> Path:
     file, _ = cache.make(WEIGHTS, _RECIPE, _write_data)
     (path,) = file.folder.glob("constants-*.json")
     return path
+
+
+def profile(folder: Path) -> Path:
+    """A profile that was kept."""
+    home, name = Home(folder / "home"), "2026-11-30T05-00-00-abcd"
+    row = ProfileRow("norm", "", "Add (ND)", "delegate", 0, 2, 1.0, 1e3, 1e3)
+    setting = SettingProfile({"model": "tiny", "quant": "fp32"}, "aa", 2, (1.0, 1.1), (1.2, 1.0), 2, (row,))
+    return keep_profile(Profile(name, "2026-11-30T05:00:00+00:00", "local", "local", False, {}, (setting,), {}), home)
 
 
 def read_catalog(path: Path) -> int:

@@ -3,6 +3,7 @@
 
 #include "layer_parts.h"
 #include "parallel.h"
+#include "part_times.h"
 #include "thread_buffer.h"
 
 namespace prge {
@@ -49,23 +50,19 @@ class Mixing {
     float* scores = memory.take(kQueriesAtATime * key_columns);
     float* rows = pieces_.block + sequence * shape_.length * pieces_.block_stride;
     pack_keys(rows + pieces_.keys + head * shape_.head_dim, queries, key_panels);
-    for (int64_t c = 0; c < shape_.head_dim; c += width) {
-      pack_columns(loops_, {rows + pieces_.values + head * shape_.head_dim + c, false}, pieces_.block_stride,
-                   shape_.length, shape_.head_dim - c, value_panels + c * shape_.length);
-    }
-    layer_.round(loops_, value_panels, panels_of(loops_, shape_.head_dim) * width * shape_.length);
+    pack_values(rows + pieces_.values + head * shape_.head_dim, value_panels);
     for (int64_t i = 0; i < shape_.group(); ++i) {
       for (int64_t t = 0; t < shape_.length; t += kQueriesAtATime) {
         float* from = rows + t * pieces_.block_stride + (head * shape_.group() + i) * shape_.head_dim;
         const int64_t count = std::min(kQueriesAtATime, shape_.length - t);
         rotate_queries(from, t, count, queries);
-        multiply_panels(loops_, {queries, shape_.head_dim, count, shape_.head_dim}, key_panels, shape_.head_dim,
-                        {scores, key_columns, key_columns, false});
-        const float* bias = bias_ + (sequence * shape_.length + t) * shape_.length;
-        for (int64_t row = 0; row < count; ++row) {
-          loops_.softmax(scores + row * key_columns, bias + row * shape_.length, shape_.length);
-          layer_.round(loops_, scores + row * key_columns, shape_.length);
+        {
+          const PartTimer timer(Work::scores);
+          multiply_panels(loops_, {queries, shape_.head_dim, count, shape_.head_dim}, key_panels, shape_.head_dim,
+                          {scores, key_columns, key_columns, false});
         }
+        weigh(bias_ + (sequence * shape_.length + t) * shape_.length, count, scores, key_columns);
+        const PartTimer timer(Work::mix);
         multiply_panels(loops_, {scores, key_columns, count, shape_.length}, value_panels, shape_.length,
                         {from, pieces_.block_stride, shape_.head_dim, false});
         for (int64_t row = 0; row < count; ++row) {
@@ -76,8 +73,28 @@ class Mixing {
   }
 
  private:
+  // The softmax of `count` rows of scores, `stride` values apart.
+  void weigh(const float* bias, int64_t count, float* scores, int64_t stride) const {
+    const PartTimer timer(Work::softmax);
+    for (int64_t row = 0; row < count; ++row) {
+      loops_.softmax(scores + row * stride, bias + row * shape_.length, shape_.length);
+      layer_.round(loops_, scores + row * stride, shape_.length);
+    }
+  }
+
+  void pack_values(const float* values, float* panels) const {
+    const PartTimer timer(Work::pack);
+    const int64_t width = loops_.panel_width, head_dim = shape_.head_dim;
+    for (int64_t c = 0; c < head_dim; c += width) {
+      pack_columns(loops_, {values + c, false}, pieces_.block_stride, shape_.length, head_dim - c,
+                   panels + c * shape_.length);
+    }
+    layer_.round(loops_, panels, panels_of(loops_, head_dim) * width * shape_.length);
+  }
+
   // The rotated keys as the columns of panels; `row` is memory for one of them.
   void pack_keys(float* keys, float* row, float* panels) const {
+    const PartTimer timer(Work::rotary);
     const int64_t width = loops_.panel_width, head_dim = shape_.head_dim;
     for (int64_t t = 0; t < panels_of(loops_, shape_.length) * width; ++t) {
       float* panel = panels + t / width * width * head_dim + t % width;
@@ -92,6 +109,7 @@ class Mixing {
   }
 
   void rotate_queries(float* from, int64_t first, int64_t count, float* queries) const {
+    const PartTimer timer(Work::rotary);
     const int64_t head_dim = shape_.head_dim;
     for (int64_t row = 0; row < count; ++row) {
       layer_.normalize_head(loops_, kQueryNorm, from + row * pieces_.block_stride);
@@ -109,6 +127,7 @@ class Mixing {
 };
 
 void add_bias(const float* bias, const Tile& tile, int64_t stride, float* y) {
+  const PartTimer timer(Work::bias);
   for (int64_t row = 0; row < tile.rows; ++row, y += stride) {
     for (int64_t i = 0; i < tile.columns; ++i) y[i] += bias[i];
   }

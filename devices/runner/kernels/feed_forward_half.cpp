@@ -3,6 +3,7 @@
 
 #include "layer_parts.h"
 #include "parallel.h"
+#include "part_times.h"
 #include "thread_buffer.h"
 
 namespace prge {
@@ -36,6 +37,7 @@ bool gate(const SimdLoops& loops, const DecoderLayer& layer, const float* normal
     float* up_tile = buffer + kNarrowTile * kTileDepth;
     multiply_tile(loops, gated, tile, gate_tile, kBlockFeatures, buffer);
     multiply_tile(loops, up, tile, up_tile, kNarrowTile, buffer);
+    const PartTimer timer(Work::gate);
     for (int64_t row = 0; row < tile.rows; ++row) {
       layer.apply_gate(loops, gate_tile + row * kBlockFeatures, up_tile + row * kNarrowTile, tile.columns);
       layer.round(loops, gate_tile + row * kBlockFeatures, tile.columns);

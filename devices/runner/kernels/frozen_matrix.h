@@ -22,6 +22,7 @@ struct FrozenMatrix {
   float absmax_offset = 0.0f;             // nf4_double: added to each absmax
   int64_t out_features = 0;
   int64_t in_features = 0;
+  int projection = 7;  // kNoProjection of part_times.h, or whose time its products are
   const WeightNoise* noise = nullptr;  // added to each value, where the matrix is perturbed (weight_noise.h)
 };
 

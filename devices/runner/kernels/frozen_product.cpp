@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "part_times.h"
 #include "thread_buffer.h"
 #include "weight_noise.h"
 
@@ -36,6 +37,23 @@ void decode_columns(const SimdLoops& loops, const FrozenMatrix& weight, int64_t 
   }
 }
 
+// Decodes values [k, k + count) of depth of a tile's columns into panels.
+void decode_tile(const SimdLoops& loops, const FrozenProduct& product, const Tile& tile, int64_t k, int64_t count,
+                 float* buffer) {
+  const PartTimer timer(Work::decode, product.weight.projection);
+  for (int64_t c = 0; c < tile.columns; c += loops.panel_width) {
+    const int64_t column = product.first_out + tile.column + c;
+    if (product.back) {
+      decode_columns(loops, product.weight, product.first_in + k, count, column, tile.columns - c, buffer + c * count);
+      continue;
+    }
+    loops.decode(product.weight, column, tile.columns - c, product.first_in + k, count, buffer + c * count);
+    if (product.weight.noise != nullptr) {
+      add_noise(loops, product.weight, column, tile.columns - c, product.first_in + k, count, buffer + c * count);
+    }
+  }
+}
+
 void multiply_frozen(const SimdLoops& loops, const FrozenProduct& product, const Tile& tile, float* y,
                      int64_t y_stride, float* buffer) {
   const int64_t passes = divide_up(product.depth, kTileDepth);
@@ -43,17 +61,8 @@ void multiply_frozen(const SimdLoops& loops, const FrozenProduct& product, const
   const float* x = product.x + tile.row * product.x_stride;
   for (int64_t k = 0; k < product.depth; k += step) {
     const int64_t count = std::min(step, product.depth - k);
-    for (int64_t c = 0; c < tile.columns; c += loops.panel_width) {
-      const int64_t column = product.first_out + tile.column + c;
-      if (product.back) {
-        decode_columns(loops, product.weight, product.first_in + k, count, column, tile.columns - c, buffer + c * count);
-      } else {
-        loops.decode(product.weight, column, tile.columns - c, product.first_in + k, count, buffer + c * count);
-        if (product.weight.noise != nullptr) {
-          add_noise(loops, product.weight, column, tile.columns - c, product.first_in + k, count, buffer + c * count);
-        }
-      }
-    }
+    decode_tile(loops, product, tile, k, count, buffer);
+    const PartTimer timer(Work::product, product.weight.projection);
     multiply_panels(loops, {x + k, product.x_stride, tile.rows, count}, buffer, count,
                     {y, y_stride, tile.columns, product.accumulate || k > 0});
   }
@@ -62,6 +71,7 @@ void multiply_frozen(const SimdLoops& loops, const FrozenProduct& product, const
 // Adds the adapter's share slice by slice, since each has a b of its own.
 void add_share(const SimdLoops& loops, const FrozenProduct& product, const Tile& tile, float* y, int64_t y_stride,
                float* buffer) {
+  const PartTimer timer(Work::low_rank, product.weight.projection);
   const LowRankShare& share = product.share;
   for (int64_t row = tile.row; row < tile.row + tile.rows;) {
     const int64_t slice = row / share.rows_per_slice;

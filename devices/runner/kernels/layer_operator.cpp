@@ -134,6 +134,7 @@ bool take_weights(const Arguments& args, DecoderLayer& layer) {
         weight.out_features != out[i] || weight.in_features != in[i]) {
       return false;
     }
+    weight.projection = static_cast<int>(i);
   }
   return true;
 }

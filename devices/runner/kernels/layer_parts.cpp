@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "parallel.h"
+#include "part_times.h"
 
 namespace prge {
 
@@ -17,6 +18,7 @@ InnerProducts::InnerProducts(const SimdLoops& loops, const DecoderLayer& layer,
 }
 
 void InnerProducts::pack(int64_t task, int64_t first, int64_t count) const {
+  const PartTimer timer(Work::inner_products);
   const int64_t width = loops_.panel_width, rank = layer_.shape.rank;
   float* panel = panels_ + task * width * count;
   for (int64_t j = 0; j < width; ++j) {
@@ -34,6 +36,7 @@ void InnerProducts::pack(int64_t task, int64_t first, int64_t count) const {
 void InnerProducts::multiply(const float* x, int64_t x_stride, int64_t row, int64_t rows, int64_t count,
                              bool accumulate) const {
   if (count_ == 0) return;
+  const PartTimer timer(Work::inner_products);
   multiply_panels(loops_, {x + row * x_stride, x_stride, rows, count}, panels_, count,
                   {inner_ + row * inner_stride_, inner_stride_, columns(), accumulate});
 }
@@ -59,6 +62,7 @@ void enter_half(const SimdLoops& loops, const DecoderLayer& layer, const Norm& n
       input.pack(task - tasks, 0, hidden);
       return;
     }
+    const PartTimer timer(Work::norm);
     for (int64_t row = task * kRowsPerTask; row < std::min((task + 1) * kRowsPerTask, rows); ++row) {
       const float* x = norm.x + row * hidden;
       loops.normalize(x, norm.weight, layer.epsilon, hidden, norm.normal + row * hidden);
@@ -79,6 +83,7 @@ void leave_half(const SimdLoops& loops, const DecoderLayer& layer, Vector norm, 
   if (residual == nullptr) return;
   const int64_t hidden = layer.shape.hidden, rows = layer.shape.rows;
   for_each_task(divide_up(rows, kRowsPerTask), [&](int64_t task) {
+    const PartTimer timer(Work::norm);
     for (int64_t row = task * kRowsPerTask; row < std::min((task + 1) * kRowsPerTask, rows); ++row) {
       float* made = out + row * hidden;
       if (layer.vectors[norm] != nullptr) loops.normalize(made, layer.vectors[norm], layer.epsilon, hidden, made);

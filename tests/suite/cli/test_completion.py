@@ -45,6 +45,7 @@ def offered(line: str) -> list[str]:
         ("devices e", ["enroll"]),
         ("run --quic", ["--quick"]),
         ("report ", ["latest", "previous"]),
+        ("profile --show l", ["latest", "list"]),
     ],
 )
 def test_names_of_the_inventory_and_of_models_are_offered(line: str, expected: list[str], lab: Path) -> None:

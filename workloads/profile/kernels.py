@@ -1,0 +1,183 @@
+"""What the runner's own operators are for and what they cost, also by the parts that they report.
+
+The names of parts are those of devices/runner/kernels/part_times.cpp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from workloads.models.config import PROJECTIONS
+from workloads.profile.operator import (
+    GATE_FLOPS,
+    NORM_FLOPS,
+    ROTARY_FLOPS,
+    SOFTMAX_FLOPS,
+    Constants,
+    Group,
+    Operator,
+)
+from workloads.profile.program_file import Argument, KernelCall, TensorFact
+
+_GROUPS = {
+    "embed": Group.EMBED, "attention_bias": Group.EMBED, "cat": Group.EMBED, "_empty_dim_order": Group.REST,
+    "answer_rows": Group.HEAD, "rms_norm": Group.NORM, "linear_frozen": Group.HEAD, "answer_losses": Group.HEAD,
+    "collect_losses": Group.HEAD, "mean_losses": Group.HEAD, "gradient": Group.HEAD, "normalised_gradient": Group.HEAD,
+    "perturb": Group.NOISE, "update": Group.NOISE, "copy_": Group.NOISE,
+}  # fmt: skip
+_WORKS = {
+    "product": (Group.FROZEN, "product"),
+    "decode": (Group.DECODE, "dequantize"),
+    "low_rank": (Group.LOW_RANK, "x A^T B"),
+    "inner_products": (Group.LOW_RANK, "x A^T"),
+    "norm": (Group.NORM, "norm"),
+    "rotary": (Group.ROTARY, "rotate"),
+    "scores": (Group.ATTENTION, "scores"),
+    "softmax": (Group.ATTENTION, "softmax"),
+    "mix": (Group.ATTENTION, "mix"),
+    "gate": (Group.GATE, "gate"),
+    "pack": (Group.ATTENTION, "pack values"),
+    "bias": (Group.REST, "bias"),
+}
+_SOURCES = (0, 0, 0, 1, 2, 2, 3)
+"""Projections with the same number have the same input."""
+_LAYERS = ("decoder_layer", "general_layer", "perturbed_layer")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A call of one of our operators: as a whole, and what is known of its parts by the names that it reports."""
+
+    whole: Operator
+    parts: Mapping[str, Operator]
+
+    def part(self, name: str) -> Operator:
+        """Returns the part of that name; of one that is not known, its name."""
+        work, _, projection = name.partition(" ")
+        group, words = _WORKS.get(work, (self.whole.group, work))
+        return self.parts.get(name) or Operator(words, group, projection, self.whole.layer)
+
+
+def kernel_operators(call: KernelCall, constants: Constants) -> Kernel:
+    """Returns what a call of an operator outside of delegates does."""
+    name = call.name.rpartition("::")[2]
+    tensors = list(_flat(call.arguments[:-1]))  # the last two are the same, the result
+    size = sum(one.bytes for one in tensors)
+    if name in _LAYERS:
+        return _layer(name, call, constants)
+    group = _GROUPS.get(name, Group.REST)
+    if name == "linear_frozen" and isinstance(call.arguments[0], TensorFact):
+        rows, result = call.arguments[0], tensors[-1]
+        whole = Operator(name, group, "lm_head", None, 2.0 * result.count * rows.shape[-1], size)
+        product = replace(whole, name="product")
+        decoded = Operator("dequantize", Group.HEAD, "lm_head")
+        return Kernel(whole, {"product": product, "decode": decoded})
+    if name == "embed":  # reads the rows of the tokens alone
+        size = 2 * tensors[-1].bytes
+    flops = NORM_FLOPS * float(tensors[-1].count) if name == "rms_norm" else None
+    return Kernel(Operator(name, group, flops=flops, bytes=size), {})
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """The sizes of a decoder layer's call."""
+
+    rows: int
+    length: int
+    slices: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    rank: int
+    adapted: tuple[int, ...]
+
+
+def _layer(name: str, call: KernelCall, constants: Constants) -> Kernel:
+    """Takes the arguments of prge::decoder_layer (docs/contracts.md) apart."""
+    skipped = 4 if name == "perturbed_layer" else 0
+    x = _tensor(call.arguments[0])
+    norms, rotary, weights, scales, lora_a, _, adapted = (
+        _tuple(one) for one in call.arguments[3 + skipped : 10 + skipped]
+    )
+    heads, kv_heads = (int(str(one)) for one in call.arguments[10 + skipped : 12 + skipped])
+    table, matrices = _tensor(rotary[0]), [_tensor(one) for one in weights]
+    bits = [_stored(matrix, scales, index) for index, matrix in enumerate(matrices)]
+    shape = _Shape(
+        rows=x.shape[0] * x.shape[1], length=table.shape[0], slices=x.shape[0], hidden=x.shape[2], heads=heads,
+        kv_heads=kv_heads, head_dim=table.shape[-1], intermediate=matrices[4].shape[0],
+        rank=_tensor(lora_a[0]).shape[0] if lora_a else 0, adapted=tuple(int(str(one)) for one in adapted),
+    )  # fmt: skip
+    place = constants.projection(matrices[0].key)
+    layer = None if place is None else place[0]
+    parts = {key: replace(one, layer=layer) for key, one in _parts(shape, bits).items()}
+    flops = sum(one.flops or 0.0 for one in parts.values())
+    moved = 2 * x.bytes + _tensor(call.arguments[1]).bytes + sum(bits) + sum(_tensor(one).bytes for one in norms)
+    return Kernel(Operator(name, Group.REST, "", layer, flops, moved), parts)
+
+
+def _parts(shape: _Shape, stored: Sequence[float]) -> dict[str, Operator]:
+    rows, queries, keys = shape.rows, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    out = (queries, keys, keys, shape.hidden, shape.intermediate, shape.intermediate, shape.hidden)
+    into = (*[shape.hidden] * 3, queries, *[shape.hidden] * 2, shape.intermediate)
+    scores = rows * shape.heads * shape.length
+    found: dict[str, Operator] = {}
+    for index, name in enumerate(PROJECTIONS):
+        work = rows * (into[index] + out[index])
+        flops = 2.0 * rows * out[index] * into[index]
+        found[f"product {name}"] = Operator(
+            "product", Group.FROZEN, name, None, flops, 4.0 * (work + out[index] * into[index])
+        )
+        found[f"decode {name}"] = Operator(
+            "dequantize", Group.DECODE, name, None, None, stored[index] + 4.0 * out[index] * into[index]
+        )
+        if index in shape.adapted:
+            b = shape.slices * shape.rank * out[index]
+            size = 4.0 * (rows * (shape.rank + 2 * out[index]) + b)
+            found[f"low_rank {name}"] = Operator(
+                "x A^T B", Group.LOW_RANK, name, None, 2.0 * rows * shape.rank * out[index], size
+            )
+    inner = sum(into[index] for index in shape.adapted)
+    inputs = sum({_SOURCES[index]: into[index] for index in shape.adapted}.values())
+    whole = {
+        "inner_products": (2.0 * rows * shape.rank * inner, 4.0 * (rows * inputs + shape.rank * inner)),
+        "norm": (2.0 * NORM_FLOPS * rows * shape.hidden, 4.0 * 4 * rows * shape.hidden),
+        "rotary": (float(ROTARY_FLOPS * rows * (queries + keys)), 4.0 * 2 * rows * (queries + keys)),
+        "scores": (2.0 * scores * shape.head_dim, 4.0 * (rows * (queries + keys) + scores)),
+        "softmax": (float(SOFTMAX_FLOPS * scores), 4.0 * 2 * scores),
+        "mix": (2.0 * scores * shape.head_dim, 4.0 * (rows * (queries + keys) + scores)),
+        "gate": (float(GATE_FLOPS * rows * shape.intermediate), 4.0 * 3 * rows * shape.intermediate),
+    }
+    for name, (flops, size) in whole.items():
+        group, words = _WORKS[name]
+        found[name] = Operator(words, group, "", None, flops, size)
+    return found
+
+
+def _stored(matrix: TensorFact, scales: Sequence[Argument], index: int) -> float:
+    each = len(scales) // len(PROJECTIONS)
+    return matrix.bytes + sum(_tensor(one).bytes for one in scales[index * each : (index + 1) * each])
+
+
+def _flat(arguments: Sequence[Argument]) -> list[TensorFact]:
+    found: list[TensorFact] = []
+    for argument in arguments:
+        if isinstance(argument, TensorFact):
+            found.append(argument)
+        elif isinstance(argument, tuple):
+            found.extend(_flat(argument))
+    return found
+
+
+def _tensor(argument: Argument) -> TensorFact:
+    if not isinstance(argument, TensorFact):
+        raise TypeError(f"{argument} stands where a tensor should")
+    return argument
+
+
+def _tuple(argument: Argument) -> Sequence[Argument]:
+    if not isinstance(argument, tuple):
+        raise TypeError(f"{argument} stands where a list should")
+    return argument
