@@ -19,7 +19,7 @@ _LEVELS: Mapping[str, Literal["error", "warning"]] = {
     **dict.fromkeys(("missing", "failed", "regressed"), "error"),
     **dict.fromkeys(("device", "inconclusive"), "warning"),
 }
-"""Of findings by category; one that is muted, accepted or fixed tells nobody anything to do, nor does a better number."""
+"""Of findings by category; better numbers ask nobody to do anything."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Notice:
 def notices_of(night: Night) -> Iterator[Notice]:
     """Yields what a night found, the worst first, as its findings are in order."""
     for one in night.findings:
-        if one.category in _LEVELS and one.state in ("new", "known") and not one.muted:
+        if one.category in _LEVELS and one.is_open:
             again = [f"Measure it again: {command}" for command in one.commands[:1]]
             text = " ".join([*(f"{detail}." for detail in one.details), *again])
             yield Notice(_LEVELS[one.category], f"{one.category}: {one.id}", f"{one.headline}. {text}".strip())

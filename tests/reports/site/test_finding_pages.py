@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from axe_core_python.selenium import Axe
@@ -21,14 +22,14 @@ from tests.support.reports.report_fixtures import HOSTILE
 DEVICES = ("local", "jetson", HOSTILE)
 
 
-def finding(name: str = "F-000001", **changed) -> Finding:
+def finding(name: str = "F-000001", **changed: Any) -> Finding:
     members = [
         Member(device, key(setting), metric, Estimate(1.052 + place / 100 + number / 1000, 1.04, 1.08))
         for number, device in enumerate(DEVICES)
         for setting in ("int8", "fp16")
         for place, metric in enumerate(("latency_ms", "energy_net_mj_per_step"))
     ]
-    facts = {
+    facts: dict[str, Any] = {
         "category": "regressed", "state": "new", "metric": "latency_ms", "side": "worse", "level": "kind",
         "settings": ("int8",), "workloads": (), "where": (Affected("jetson", DEVICES, 3),), "members": tuple(members),
         "since_run": NIGHT_ID, "since_at": "2026-03-02T02:15:00+00:00", "confirmation": Confirmation(30, 1e-4, 1e-3),

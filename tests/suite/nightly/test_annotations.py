@@ -7,8 +7,7 @@ import re
 import pytest
 
 from suite.nightly.annotations import MOST, Notice, annotation_lines, is_wanted, notices_of
-from suite.nightly.gaps import Gap
-from tests.support.suite.nights_made import night, result_of, verdict_of
+from tests.suite.nightly.test_finding_messages import finding, with_findings
 
 
 def read(line: str) -> tuple[str, str, str]:
@@ -23,18 +22,24 @@ def read(line: str) -> tuple[str, str, str]:
     return match[1], title, message
 
 
-def test_regressions_are_errors_and_what_is_open_is_a_warning():
-    found = night(
-        verdict_of("inconclusive", 1), verdict_of("regressed", 2, "9 % slower."), verdict_of("improved", 3),
-        measurements=[result_of("failed", "no such file")], board_2="suite run --device board-2",
-    )  # fmt: skip
-    object.__setattr__(found, "gaps", (Gap("unreached", "board-9", "Not reached since Monday."),))
+def test_findings_that_are_open_are_errors_or_warnings_with_the_command_that_measures_again():
+    found = with_findings(
+        finding(1, commands=("suite run --device board-1",)),
+        finding(2, category="missing", members=(), reason="not reached since Monday"),
+        finding(3, category="inconclusive", members=(), reason="too few pairs"),
+        finding(4, category="improved"),
+        finding(5, muted="muted by ada: known"),
+        finding(6, state="accepted"),
+    )
     lines = [read(line) for line in annotation_lines(notices_of(found))]
-    assert [level for level, _, _ in lines] == ["error", "warning", "error", "warning"]
-    assert lines[0][1].startswith("regressed: board-2/")
-    assert lines[0][2] == "9 % slower. Measure it again: suite run --device board-2"
-    assert lines[2][1:] == ("failed: board int8", "no such file")
-    assert lines[3][1:] == ("unreached: board-9", "Not reached since Monday.")
+    assert [(level, title) for level, title, _ in lines] == [
+        ("error", "regressed: F-000001"),
+        ("error", "missing: F-000002"),
+        ("warning", "inconclusive: F-000003"),
+    ]
+    assert lines[0][2].startswith("int8 on board-1: Latency of a step")
+    assert lines[0][2].endswith("Measure it again: suite run --device board-1")
+    assert "not reached since Monday" in lines[1][2]
 
 
 @pytest.mark.parametrize("text", ["100 % of it", "a\r\nb", "a\n::error::x", "%0A", "a:b,c", "::stop-commands::x"])

@@ -26,7 +26,7 @@ from workloads.workload import Workload
 WORKLOAD = Workload("tiny", "fp32", q=2, b=2, T=16)
 WORKLOADS = {
     **{quant: replace(WORKLOAD, quant=quant) for quant in ("fp32", "fp16", "int8-dynamic", "int8", "nf4", "bf16")},
-    **{f"{quant}, top layer": replace(WORKLOAD, quant=quant, top_layers=1) for quant in ("fp32", "nf4")},
+    **{f"{quant}, top layer": replace(WORKLOAD, quant=quant, layers="1") for quant in ("fp32", "nf4")},
 }
 
 
@@ -79,7 +79,7 @@ def test_products_have_as_many_operations_as_torch_counts(
     assert all(products.values())
     # The eager model takes the means of its norms by products.
     slices, rows = 2 * workload.q, workload.b * workload.T
-    of_layers = [1 if layer < tiny.config.layers - (workload.top_layers or 9) else slices for layer in range(2)]
+    of_layers = [1 if layer == 0 and workload.layers else slices for layer in range(tiny.config.layers)]
     rows_of_norms = sum(2 * each * rows for each in of_layers) + slices * workload.b * workload.answers
     assert sum(products.values()) == torch_flops(workload, tiny) - 2 * tiny.config.hidden_size * rows_of_norms
 
