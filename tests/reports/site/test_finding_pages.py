@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from axe_core_python.selenium import Axe
@@ -28,7 +29,7 @@ def finding(name: str = "F-000001", **changed) -> Finding:
         for setting in ("int8", "fp16")
         for place, metric in enumerate(("latency_ms", "energy_net_mj_per_step"))
     ]
-    facts = {
+    facts: dict[str, Any] = {
         "category": "regressed", "state": "new", "metric": "latency_ms", "side": "worse", "level": "kind",
         "settings": ("int8",), "workloads": (), "where": (Affected("jetson", DEVICES, 3),), "members": tuple(members),
         "since_run": NIGHT_ID, "since_at": "2026-03-02T02:15:00+00:00", "confirmation": Confirmation(30, 1e-4, 1e-3),
@@ -44,7 +45,11 @@ class FindingLab(LabSource):
     def findings(self, run_id: str) -> list[Finding]:
         if run_id != NIGHT_ID:
             return []
-        lost = {"members": (), "reason": f"not reached: {HOSTILE}", "where": (Affected("android", (HOSTILE,), 1),)}
+        lost: dict[str, Any] = {
+            "members": (),
+            "reason": f"not reached: {HOSTILE}",
+            "where": (Affected("android", (HOSTILE,), 1),),
+        }
         return [
             finding("F-000002", category="missing", level="device", **lost),
             finding(),
