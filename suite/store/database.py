@@ -302,8 +302,8 @@ def _move(connection: Connection, row: Row, measurement_id: int, mark: str) -> N
 #: Version that an upgrade starts from -> what it does to the rows afterwards.
 _REWRITES: Mapping[int, Callable[[Connection], None]] = MappingProxyType({4: _rename_former_int8, 5: _complete})
 
-for _table in (schema.verdict, schema.tag, schema.finding, schema.finding_note):
-    forbid_changes(_table)
+for _only_grows in (schema.verdict, schema.tag, schema.finding, schema.finding_note):
+    forbid_changes(_only_grows)
 
 
 class Database:
