@@ -5,6 +5,7 @@ A store of an older schema is upgraded in one transaction: it is always the old 
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, MetaData, Table, insert, inspect, literal, null, select, text, update
+from sqlalchemy import (
+    Connection,
+    Executable,
+    MetaData,
+    Table,
+    create_mock_engine,
+    insert,
+    inspect,
+    literal,
+    null,
+    select,
+    text,
+    update,
+)  # fmt: skip
+from sqlalchemy.dialects import sqlite
 
 from foundation.unavailable import unavailable
 from reports.model.measurement import Measurement
@@ -305,6 +320,18 @@ forbid_changes(schema.verdict)
 forbid_changes(schema.tag)
 
 
+@functools.cache
+def _definitions() -> tuple[str, ...]:
+    """Returns what makes the tables of an empty store, as SQL."""
+    made: list[str] = []
+
+    def note(statement: Executable, *_: object) -> None:
+        made.append(str(statement.compile(dialect=sqlite.dialect())))
+
+    schema.metadata.create_all(create_mock_engine("sqlite://", note), checkfirst=False)
+    return tuple(made)
+
+
 class Database:
     """One file and its connections, shared by threads. Raises StoreError for whatever prevents its use.
 
@@ -395,5 +422,6 @@ class Database:
         with self._transaction() as connection:
             # Another process may have been quicker while this one waited for the lock.
             if not inspect(connection).get_table_names():
-                schema.metadata.create_all(connection)
+                for statement in _definitions():
+                    connection.exec_driver_sql(statement)
                 connection.execute(schema.schema_version.insert().values(version=schema.SCHEMA_VERSION))
