@@ -155,7 +155,8 @@ def opened_at_once(path: Path, gate: object) -> int:
 
 def test_commands_at_once_upgrade_an_old_store_once(old: Path) -> None:
     before = counts(old)
-    fresh = multiprocessing.get_context("spawn")
+    fresh = multiprocessing.get_context("forkserver")  # with nothing of this process, as a user's commands have
+    fresh.set_forkserver_preload([__name__])
     with fresh.Manager() as manager, ProcessPoolExecutor(4, mp_context=fresh) as processes:
         gate = manager.Barrier(4)
         found = [processes.submit(opened_at_once, old, gate) for _ in range(4)]

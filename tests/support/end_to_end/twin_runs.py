@@ -84,7 +84,7 @@ class TwinRun:
     def fault(
         self, happen: Callable[[], Any], *, ordinal: int = 1, after_steps: int = 3, after_readings: int = 0
     ) -> Iterator[None]:
-        """Lets it happen while the block runs, in mid-session. Raises what it raises, TimeoutError or OverBeforeError."""
+        """Lets it happen while the block runs, in mid-session. Raises its error, TimeoutError or OverBeforeError."""
         over, raised = threading.Event(), []
 
         def wait_and_act() -> None:
