@@ -5,7 +5,6 @@ A store of an older schema is upgraded in one transaction: it is always the old 
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,21 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Executable,
-    MetaData,
-    Table,
-    create_mock_engine,
-    insert,
-    inspect,
-    literal,
-    null,
-    select,
-    text,
-    update,
-)  # fmt: skip
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import Connection, MetaData, Table, insert, inspect, literal, null, select, text, update
 
 from foundation.unavailable import unavailable
 from reports.model.measurement import Measurement
@@ -320,18 +305,6 @@ forbid_changes(schema.verdict)
 forbid_changes(schema.tag)
 
 
-@functools.cache
-def _definitions() -> tuple[str, ...]:
-    """Returns what makes the tables of an empty store, as SQL."""
-    made: list[str] = []
-
-    def note(statement: Executable, *_: object) -> None:
-        made.append(str(statement.compile(dialect=sqlite.dialect())))
-
-    schema.metadata.create_all(create_mock_engine("sqlite://", note), checkfirst=False)
-    return tuple(made)
-
-
 class Database:
     """One file and its connections, shared by threads. Raises StoreError for whatever prevents its use.
 
@@ -422,6 +395,6 @@ class Database:
         with self._transaction() as connection:
             # Another process may have been quicker while this one waited for the lock.
             if not inspect(connection).get_table_names():
-                for statement in _definitions():
+                for statement in schema.definitions():
                     connection.exec_driver_sql(statement)
                 connection.execute(schema.schema_version.insert().values(version=schema.SCHEMA_VERSION))
