@@ -396,5 +396,6 @@ class Database:
         with self._transaction() as connection:
             # Another process may have been quicker while this one waited for the lock.
             if not inspect(connection).get_table_names():
-                schema.metadata.create_all(connection)
+                for statement in schema.definitions():
+                    connection.exec_driver_sql(statement)
                 connection.execute(schema.schema_version.insert().values(version=schema.SCHEMA_VERSION))
