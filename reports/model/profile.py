@@ -9,6 +9,7 @@ from statistics import median
 from typing import Annotated
 
 from pydantic import Field, TypeAdapter
+from pydantic_core import core_schema
 
 from foundation.unavailable import Json
 
@@ -17,6 +18,17 @@ NOT_ATTRIBUTED = "not attributed"
 FROZEN = "frozen products"
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Facts:
+    """Reads an object of anything: pydantic can't follow a type that contains itself, as Json does."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: object) -> core_schema.CoreSchema:
+        del source, handler
+        return core_schema.dict_schema(core_schema.str_schema())
+
+
+Facts = Annotated[Mapping[str, Json], _Facts()]
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,7 @@ class SettingProfile:
     `overhead_percent` is the median over pairs of neighbours of what the profile adds to a step.
     """
 
-    workload: Mapping[str, Json]
+    workload: Facts
     program: str
     threads: int
     plain_ms: tuple[Amount, ...]
@@ -90,7 +102,7 @@ class Profile:
     device: str
     kind: str
     emulated: bool
-    machine: Mapping[str, Json]
+    machine: Facts
     settings: tuple[SettingProfile, ...]
     failed: Mapping[str, str]
 
