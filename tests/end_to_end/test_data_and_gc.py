@@ -37,7 +37,8 @@ def run_id(bench: Bench, board: Board) -> str:
 def test_tables_have_a_row_for_each_measurement(bench: Bench, run_id: str) -> None:
     ran = bench("data", "export", "all")
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out.splitlines() == [f"export/{name}.csv" for name in ("measurements", "sessions", "steps", "samples")]
+    names = ("measurements", "sessions", "steps", "samples", "verdicts")
+    assert ran.out.splitlines() == [f"export/{name}.csv" for name in names]
     with Path("export/measurements.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["run_id"], row["quant"]) for row in rows] == [(run_id, "fp32"), (run_id, "int8")]
