@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -203,3 +205,17 @@ def test_findings_are_only_added_to(nights: Nights):
     with pytest.raises(Exception, match="append-only"), nights.store.database.writing() as connection:
         connection.execute(schema.finding.delete())
     assert nights.found()
+
+
+def test_nights_of_a_store_without_findings_are_grouped_when_the_next_one_ends(nights: Nights, tmp_path: Path):
+    for _ in range(2):
+        nights.judge("regressed")
+    nights.store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "store.sqlite")) as connection:
+        connection.executescript("DROP TABLE finding; DROP TABLE finding_note; UPDATE schema_version SET version = 7")
+    nights.store = Store.open(tmp_path / "store.sqlite")
+    assert nights.found() == []
+    nights.judge("regressed")
+    assert [nights.life(night) for night in range(3)] == [
+        [("new", 1, True)], [("known", 2, True)], [("known", 3, True)],
+    ]  # fmt: skip

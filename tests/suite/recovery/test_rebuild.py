@@ -312,7 +312,7 @@ def test_a_journal_without_a_head_is_none(home, content):
         rebuild(home)
 
 
-@pytest.mark.parametrize("damaged", ['{"schema": 7', '{"end": 0}', '{"begin": 3}', '{"end": 4}'])
+@pytest.mark.parametrize("damaged", ['{"schema": 8', '{"end": 0}', '{"begin": 3}', '{"end": 4}'])
 def test_a_damaged_line_of_the_journal_costs_no_more_than_its_transaction(home, damaged):
     begun = begin(home.store_path)
     for ordinal in range(3):
@@ -331,9 +331,9 @@ def test_a_damaged_line_of_the_journal_costs_no_more_than_its_transaction(home, 
 def test_a_journal_of_another_schema_is_one_sentence(home):
     begin(home.store_path).store.close()
     journal = next((home.root / "journal").glob("*/*.jsonl"))
-    journal.write_text(journal.read_text().replace('{"schema": 7', '{"schema": 6', 1))
+    journal.write_text(journal.read_text().replace('{"schema": 8', '{"schema": 7', 1))
     remove_store(home.store_path)
-    with pytest.raises(UserError, match="is of schema version 6, and this suite knows 7"):
+    with pytest.raises(UserError, match="is of schema version 7, and this suite knows 8"):
         rebuild(home)
 
 
