@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, TypeAlias
 
 from foundation.unavailable import Json
-from reports.text.escaping import figure_text
+from reports.text.escaping import figure_text, visible
 from reports.text.numbers import parse_moment
 
 Trace: TypeAlias = dict[str, Any]
@@ -27,6 +27,8 @@ class Figure:
     """A figure on a page; ``empty`` says why there is nothing to draw and what to do.
 
     ``name`` is its id on the page, ``caption`` says how to read it, ``notes`` say what is missing or was thinned.
+    Of ``picks`` one is drawn at a time; ``pick`` (Device, Metric) says what they are. ``of`` has the place of its pick
+    for each trace, None for what belongs to all; ``layouts`` what differs in the layout of each.
     """
 
     name: str
@@ -36,11 +38,23 @@ class Figure:
     layout: Layout | None = None
     notes: Sequence[str] = ()
     empty: str = ""
+    pick: str = ""
+    picks: Sequence[str] = ()
+    of: Sequence[int | None] = ()
+    layouts: Sequence[Layout] = ()
 
     @property
     def json(self) -> dict[str, Json]:
-        """What the page's script draws."""
+        """The figure as plotly takes it."""
         return {"data": list(self.traces), "layout": self.layout or {}}
+
+    @property
+    def data(self) -> dict[str, Json]:
+        """What static/figures.js draws."""
+        if not self.picks:
+            return self.json
+        picks: dict[str, Json] = {"pick": self.pick, "picks": [str(visible(name)) for name in self.picks]}
+        return self.json | picks | {"of": list(self.of), "layouts": list(self.layouts)}
 
     @property
     def height_px(self) -> int:

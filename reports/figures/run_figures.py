@@ -1,27 +1,28 @@
 """The figures of a run, as plotly traces and layouts: latency and losses by step, memory and power over time.
 
-Colour distinguishes settings, panel or symbol distinguishes devices, in every figure the same way. Hover templates
-contain no outside text: names are passed through ``meta``, escaped.
+Colour distinguishes settings, in every figure the same way; one device, which is picked, is drawn at a time. Hover
+templates contain no outside text: names are passed through ``meta``, escaped.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from foundation.unavailable import Unavailable
-from reports.figures.panels import MOST_PANELS, Figure, Trace, label_inside, legend_only, on_panel, shaded, stacked
-from reports.figures.trade_offs import latency_against_memory
+from reports.figures.panels import Figure, Layout, Trace, label_inside, legend_only, shaded, single
 from reports.model.measurement import Measurement, devices_of, settings_of
 from reports.model.quantities import MEMORY, OWN, POWER, sensor_quantity
 from reports.model.traces import Line, SessionLines
 from reports.text.appearance import colour
 from reports.text.escaping import figure_text, shorten
-from reports.text.numbers import Unit, format_count, format_list, unit_for
+from reports.text.numbers import Unit, format_list, unit_for
+
+_HEIGHT_PX = 340
 
 
 def all_figures(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> list[Figure]:
-    """Returns every figure of a run's page, in page order."""
+    """Returns what was recorded in every session of a run, in page order."""
     return [
         _step_latency(lines),
-        latency_against_memory(found),
         memory(lines),
         power(found, lines),
         losses(found, lines),
@@ -37,25 +38,36 @@ def _step_latency(lines: Sequence[SessionLines]) -> Figure:
         reason = "No session got as far as a step. The table of sessions says why; `suite run --resume` tries again."
         return Figure("step-latency", title, "", empty=reason)
     unit = unit_for(max(max(line.steps.y) for line in drawn), "ms")
-    devices, notes = _panel_devices(drawn)
-    layout = stacked(devices, "step, counted from the first measured one", f"latency, {unit.name}")
-    layout["shapes"] = []
-    traces = _setting_legend(drawn, "lines+markers")
-    for panel, device in enumerate(devices):
-        of_device = [line for line in drawn if line.measurement.device == device]
-        traces += [trace for line in of_device for trace in _step_traces(line, panel, unit)]
-        earliest = min(min(line.steps.x) for line in of_device)
-        if earliest < 0:
-            layout["shapes"].append(shaded(panel, earliest - 0.5, -0.5))
-            layout["annotations"].append(label_inside(panel, -0.6, "warm-up"))
+    devices = _devices(drawn)
+    legend = _setting_legend(drawn, "lines+markers")
+    traces = [(line, trace) for line in drawn for trace in _step_traces(line, unit)]
+    layout = single("step, counted from the first measured one", f"latency, {unit.name}", _HEIGHT_PX)
+    layout["xaxis"] |= {"rangemode": "normal"}
+    layouts = [_warm_up([line for line in drawn if line.measurement.device == device]) for device in devices]
     caption = (
         "Each line is one session (one launch of the program). Warm-up steps lie in the shaded part and are not "
         "counted; neither are the sessions drawn faintly, whose status is not ok."
     )
-    return Figure("step-latency", title, caption, traces, layout, notes + _thinned(line.steps for line in drawn))
+    notes = _thinned(line.steps for line in drawn)
+    return _of_devices(Figure("step-latency", title, caption, legend, layout, notes, layouts=layouts), devices, traces)
 
 
-def _step_traces(line: SessionLines, panel: int, unit: Unit) -> list[Trace]:
+def _of_devices(bare: Figure, devices: Sequence[str], traces: Sequence[tuple[SessionLines, Trace]]) -> Figure:
+    """Returns the figure, which has a legend already, with the traces of every device, one of which is picked."""
+    of = [*([None] * len(bare.traces)), *(devices.index(line.measurement.device) for line, _ in traces)]
+    every = [*bare.traces, *(trace for _, trace in traces)]
+    return replace(bare, traces=every, pick="Device", picks=devices, of=of)
+
+
+def _warm_up(lines: Sequence[SessionLines]) -> Layout:
+    """Returns the shade over the steps of a device that are not counted."""
+    earliest = min(min(line.steps.x) for line in lines)
+    if earliest >= 0:
+        return {"shapes": [], "annotations": []}
+    return {"shapes": [shaded(0, earliest - 0.5, -0.5)], "annotations": [label_inside(0, -0.6, "warm-up")]}
+
+
+def _step_traces(line: SessionLines, unit: Unit) -> list[Trace]:
     traces = []
     for warm_up in (True, False):
         points = [(x, y) for x, y in zip(line.steps.x, line.steps.y, strict=True) if (x < 0) is warm_up]
@@ -64,7 +76,7 @@ def _step_traces(line: SessionLines, panel: int, unit: Unit) -> list[Trace]:
         shade = colour(line.measurement.setting)
         marker = {"color": shade, "size": 5, "symbol": "circle-open" if warm_up else "circle"}
         traces.append(
-            _line_trace(line, [x for x, _ in points], [round(y * unit.factor, 4) for _, y in points], panel)
+            _line_trace(line, [x for x, _ in points], [round(y * unit.factor, 4) for _, y in points])
             | {
                 "mode": "lines+markers",
                 "marker": marker,
@@ -86,38 +98,39 @@ def losses(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> Figur
         reason = "No step reported a finite loss. The table of sessions gives the reason of each session that failed."
         return Figure("loss", title, "", empty=reason)
     drawn = [first[item.measurement_id] for item in found if item.measurement_id in first]
-    devices, notes = _panel_devices(drawn)
+    devices, notes = _devices(drawn), list[str]()
     references = {line.measurement.measurement_id: _reference(line.measurement) for line in drawn}
-    traces = _setting_legend(drawn, "lines")
+    legend = _setting_legend(drawn, "lines")
     if any(references.values()):
         look = {"mode": "markers", "marker": {"symbol": "circle-open", "color": "var(--muted)", "size": 9}}
-        traces.append(legend_only("eager reference", "reference", look))
+        legend.append(legend_only("eager reference", "reference", look))
     else:
         notes.append(
             "The losses of the reference were not kept with this run; "
             "the largest difference from it is in the table of details."
         )
-    for line in drawn:
-        if line.measurement.device in devices:
-            panel = devices.index(line.measurement.device)
-            traces += _loss_traces(line, references[line.measurement.measurement_id], panel)
+    traces = [
+        (line, trace) for line in drawn for trace in _loss_traces(line, references[line.measurement.measurement_id])
+    ]
     caption = (
         "The same seed gives the same losses in every session, so one session per setting is drawn. "
         "The reference is the eager model."
     )
-    layout = stacked(devices, "step, warm-up included", "mean loss", from_zero=False)
-    return Figure("loss", title, caption, traces, layout, notes + _thinned(line.losses for line in drawn))
+    layout = single("step, warm-up included", "mean loss", _HEIGHT_PX)
+    layout["yaxis"] |= {"rangemode": "normal"}
+    notes += _thinned(line.losses for line in drawn)
+    return _of_devices(Figure("loss", title, caption, legend, layout, notes), devices, traces)
 
 
-def _loss_traces(line: SessionLines, reference: list[float], panel: int) -> list[Trace]:
+def _loss_traces(line: SessionLines, reference: list[float]) -> list[Trace]:
     shade = colour(line.measurement.setting)
     template = "%{meta[0]}<br>%{meta[1]}<br>step %{x}: loss %{y}<extra></extra>"
-    own = _line_trace(line, line.losses.x, [round(y, 6) for y in line.losses.y], panel)
+    own = _line_trace(line, line.losses.x, [round(y, 6) for y in line.losses.y])
     traces = [own | {"mode": "lines", "line": {"color": shade, "width": 1.6}, "hovertemplate": template}]
     if reference:
         marks = {"symbol": "circle-open", "color": shade, "size": 8}
         named = {"meta": [own["meta"][0], "eager reference"], "legendgroup": "reference"}
-        of_reference = _line_trace(line, list(range(len(reference))), [round(y, 6) for y in reference], panel)
+        of_reference = _line_trace(line, list(range(len(reference))), [round(y, 6) for y in reference])
         traces.append(of_reference | named | {"mode": "markers", "marker": marks, "hovertemplate": template})
     return traces
 
@@ -126,7 +139,7 @@ def _reference(item: Measurement) -> list[float]:
     return [sum(step) / len(step) for step in item.reference_losses]
 
 
-def _line_trace(line: SessionLines, x: Sequence[float], y: Sequence[float], panel: int) -> Trace:
+def _line_trace(line: SessionLines, x: Sequence[float], y: Sequence[float]) -> Trace:
     item = line.measurement
     attempt = f", attempt {line.attempt}" if line.attempt != "1" else ""
     outcome = f" ({line.status})" if line.status != "ok" else ""
@@ -134,7 +147,6 @@ def _line_trace(line: SessionLines, x: Sequence[float], y: Sequence[float], pane
     return {
         "type": "scatter", "x": list(x), "y": list(y), "name": f"{named[0]}, {named[1]}", "meta": named,
         "opacity": 1 if line.status == "ok" else 0.4, "showlegend": False, "legendgroup": item.setting,
-        **on_panel(panel),
     }  # fmt: skip
 
 
@@ -146,13 +158,8 @@ def _setting_legend(lines: Sequence[SessionLines], mode: str) -> list[Trace]:
     ]
 
 
-def _panel_devices(lines: Sequence[SessionLines]) -> tuple[list[str], list[str]]:
-    """Returns the devices that get a panel, and a note on the others."""
-    devices = devices_of([line.measurement for line in lines])
-    hidden = devices[MOST_PANELS:]
-    names = format_list([shorten(device) for device in hidden])
-    note = f"{format_count(len(hidden), 'further device')} not drawn here ({names}); the CSV files hold them."
-    return devices[:MOST_PANELS], [note] if hidden else []
+def _devices(lines: Sequence[SessionLines]) -> list[str]:
+    return devices_of([line.measurement for line in lines])
 
 
 def _thinned(lines: Iterable[Line]) -> list[str]:
@@ -238,15 +245,11 @@ def _timeline(
     if not drawn:
         return Figure(name, title, "", empty=empty)
     unit = unit_for(max(max(trace.y) for _, trace in every), sensor_quantity(quantity).unit)
-    devices, hidden = _panel_devices(drawn)
-    traces = _setting_legend(drawn, "lines")
-    traces += [
-        _sensor_trace(line, trace, devices.index(line.measurement.device), unit)
-        for line, trace in every
-        if line.measurement.device in devices
-    ]
-    layout = stacked(devices, "seconds since the session began", f"{name.removeprefix(OWN)}, {unit.name}")
-    return Figure(name, title, caption, traces, layout, [*notes, *hidden, *_thinned(trace for _, trace in every)])
+    legend = _setting_legend(drawn, "lines")
+    traces = [(line, _sensor_trace(line, trace, unit)) for line, trace in every]
+    layout = single("seconds since the session began", f"{name.removeprefix(OWN)}, {unit.name}", _HEIGHT_PX)
+    notes = [*notes, *_thinned(trace for _, trace in every)]
+    return _of_devices(Figure(name, title, caption, legend, layout, notes), _devices(drawn), traces)
 
 
 def _of_interest(line: SessionLines, quantity: str) -> Sequence[Line]:
@@ -255,8 +258,8 @@ def _of_interest(line: SessionLines, quantity: str) -> Sequence[Line]:
     return [trace for trace in traces if trace.name == _RESIDENT] or traces
 
 
-def _sensor_trace(line: SessionLines, trace: Line, panel: int, unit: Unit) -> Trace:
-    drawn = _line_trace(line, [round(x, 3) for x in trace.x], [round(y * unit.factor, 3) for y in trace.y], panel)
+def _sensor_trace(line: SessionLines, trace: Line, unit: Unit) -> Trace:
+    drawn = _line_trace(line, [round(x, 3) for x in trace.x], [round(y * unit.factor, 3) for y in trace.y])
     drawn["meta"] = [*drawn["meta"], figure_text(trace.name)]
     template = f"%{{meta[0]}}<br>%{{meta[1]}}<br>%{{meta[2]}} at %{{x}} s: %{{y}} {unit.name}<extra></extra>"
     return drawn | {

@@ -1,11 +1,15 @@
-"""Latency against another cost of a setting: one point per measurement, latency on the y axis."""
+"""Latency against other costs of a setting: one point per measurement, latency on the y axis.
+
+A ring marks what is on the Pareto front of its device: nothing else is at least as good in latency, memory and energy
+and better in one of them.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from foundation.unavailable import Json, Unavailable
-from reports.figures.panels import Figure, legend_only, single
-from reports.model.measurement import Measurement, devices_of, settings_of
+from reports.figures.panels import Figure, Trace, legend_only, single
+from reports.model.measurement import Measurement, devices_of, settings_of, workload_words
 from reports.model.reading import Interval, Number
 from reports.text.appearance import colour, symbols
 from reports.text.escaping import figure_text
@@ -25,10 +29,44 @@ class Cost:
 
 
 def latency_against_memory(found: Sequence[Measurement]) -> Figure:
-    """Draws latency against peak memory."""
+    """Draws latency against peak memory; the size of a point is the energy of a step."""
     costs = [Cost(item, item.peak_memory_kib) for item in found]
     empty = "No measurement has both a latency and a peak of memory. The table of results gives the reason of each."
-    return _against("latency-memory", "Latency against memory", costs, "KiB", ("peak memory", "at the peak"), empty)
+    figure = _against(
+        "latency-memory", "Latency, memory and energy", costs, "KiB", ("peak memory", "at the peak"), empty
+    )
+    if figure.empty:
+        return figure
+    sized = " The larger a point, the more energy a step takes." if _largest_energy(found) else ""
+    ring = " A ring: no other setting of the device costs less of one and no more of the others."
+    return replace(figure, caption=figure.caption + sized + ring)
+
+
+def _largest_energy(found: Sequence[Measurement]) -> float:
+    return max(
+        (float(known) for item in found if not isinstance(known := item.energy.net_mj, Unavailable)), default=0.0
+    )
+
+
+def on_front(item: Measurement, found: Sequence[Measurement]) -> bool:
+    """Whether no other comparable measurement of the same device and workload is better in one of latency, memory and
+    energy and at least as good in the others; energy counts where all have it."""
+    words = workload_words(item.workload)
+    rivals = [
+        one for one in found if one.device == item.device and one.comparable and workload_words(one.workload) == words
+    ]
+    costs = [tuple(map(_cost, (one.latency.median_ms, one.peak_memory_kib, one.energy.net_mj))) for one in rivals]
+    known = [place for place in range(3) if all(cost[place] is not None for cost in costs)]
+    own = tuple(map(_cost, (item.latency.median_ms, item.peak_memory_kib, item.energy.net_mj)))
+    if not item.comparable or not known:
+        return False
+    mine = [own[place] or 0.0 for place in known]
+    others = [[cost[place] or 0.0 for place in known] for cost in costs]
+    return not any(other != mine and all(a <= b for a, b in zip(other, mine, strict=True)) for other in others)
+
+
+def _cost(found: Number) -> float | None:
+    return None if isinstance(found, Unavailable) else float(found)
 
 
 def latency_against_energy(found: Sequence[Measurement]) -> Figure:
@@ -63,10 +101,13 @@ def _against(
     symbol_of = symbols(devices_of([cost.item for cost in costs]))
     shapes = {device: symbol_of[device] for device in devices_of([cost.item for cost, *_ in whole])}
     traces = _legend([cost.item for cost, *_ in whole], shapes)
-    axis, at = words
+    items, axis, at = [cost.item for cost in costs], *words
+    most = _largest_energy(items)
     for cost, x, ms in whole:
         hover = f"%{{meta[0]}}<br>%{{y}} {time.name} a step<br>%{{x}} {size.name} {at}<extra></extra>"
         point = _point(cost, round(x * size.factor, 4), ms, time, shapes[cost.item.device])
+        marker = point["marker"] | _ring(cost.item, items) | _size(cost.item, most)
+        point["marker"] = marker
         traces.append(point | {"hovertemplate": hover})
     caption = "Lower left is better. Colour is the setting, symbol the device; bars are 95 % intervals of the latency."
     notes = [note] if note else []
@@ -77,6 +118,16 @@ def _against(
     return Figure(
         name, title, caption, traces, single(f"{axis}, {size.name}", f"latency of a step, {time.name}"), notes
     )
+
+
+def _ring(item: Measurement, found: Sequence[Measurement]) -> dict[str, Json]:
+    return {"line": {"color": "var(--text)", "width": 2.5 if on_front(item, found) else 0}}
+
+
+def _size(item: Measurement, most: float) -> dict[str, Json]:
+    """Returns a size by the square root of the energy, so that the area shows it; of unknown energy the usual one."""
+    net = _cost(item.energy.net_mj)
+    return {"size": 12} if net is None or most <= 0 else {"size": round(9 + 19 * (max(net, 0.0) / most) ** 0.5, 1)}
 
 
 def _legend(found: list[Measurement], shapes: dict[str, str]) -> list[dict[str, Json]]:
@@ -91,7 +142,7 @@ def _legend(found: list[Measurement], shapes: dict[str, str]) -> list[dict[str, 
     return entries
 
 
-def _point(cost: Cost, x: float, ms: float, time: Unit, shape: str) -> dict[str, Json]:
+def _point(cost: Cost, x: float, ms: float, time: Unit, shape: str) -> Trace:
     item, y = cost.item, ms * time.factor
     ends = item.latency.ci95_ms
     bars: dict[str, Json] = {}

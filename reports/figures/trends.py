@@ -3,6 +3,7 @@
 Labels of upright lines are placed so that they neither cover one another nor leave the figure.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,7 @@ from foundation.unavailable import Json
 from reports.figures.panels import Figure, Trace, label_inside, legend_only, over_time, single
 from reports.files import run_place
 from reports.model.histories import HistoryPoint, MetricHistory
-from reports.model.quantities import metric_title, metric_unit
+from reports.model.quantities import least_change, metric_title, metric_unit
 from reports.model.traces import kept
 from reports.text.appearance import colour
 from reports.text.escaping import figure_text, shorten
@@ -63,10 +64,12 @@ MOST_POINTS = 800
 HOW_TO_READ = (
     "One point per run; it leads to the run's page. Bars are 95 % intervals over the run's sessions, where there are "
     "sessions enough. Points are compared only within a segment (dotted lines begin one); dashed lines are change "
-    "points, with the level on either side; ✎ is a remark. A scale spans at least 5 %: what lies within 2.5 % is never "
-    "called a change. The tables below say the same in words."
+    "points, with the level on either side; ✎ is a remark. A night's value within the shaded band is like the nights "
+    "before it, whose median is the line within; diamonds are measurements in turn with the baseline, with their 95 % "
+    "interval. A scale spans at least 5 %: what lies within 2.5 % is never called a change. The tables below say the "
+    "same in words."
 )
-_HEIGHT_PX = 380
+_HEIGHT_PX, _SMALL_PX = 420, 240
 _LEAST_SPAN = 0.05
 """Of the value: what lies within 2.5 % to either side is never called a change (docs/regression.md)."""
 
@@ -74,8 +77,8 @@ _JUDGED = {"regressed": ("var(--bad)", "triangle-down"), "improved": ("var(--goo
 _JUDGED_QUIETLY = {"inconclusive": ("var(--warn)", "diamond-open")}
 
 
-def trend(history: MetricHistory, setting: str, name: str) -> Figure:
-    """Draws one metric; ``name`` is the figure's id on the page."""
+def trend(history: MetricHistory, setting: str, name: str, small: bool = False) -> Figure:
+    """Draws one metric; ``name`` is the figure's id on the page. A small one has no band, pairs and labels."""
     title = metric_title(history.metric)
     if not history.points:
         return Figure(name, title, "", empty="No run has this number yet; the tables of the runs say why.")
@@ -83,11 +86,16 @@ def trend(history: MetricHistory, setting: str, name: str) -> Figure:
     points = [history.points[place] for place in places]
     unit = metric_unit(history.metric, max(point.value for point in points))
     traces = [_values(points, setting, unit), *_verdict_marks(points, unit)]
-    layout = single("", f"{title.lower()}, {unit.name}" if unit.name else title.lower(), _HEIGHT_PX)
+    traces += [] if small else [*_band(points, unit, history.metric), *_pairs(points, unit)]
+    axis_title = unit.name if small else f"{title.lower()}, {unit.name}" if unit.name else title.lower()
+    layout = single("", axis_title, _SMALL_PX if small else _HEIGHT_PX)
     layout["xaxis"] |= over_time([point.at for point in points])
     layout["shapes"], labels = _marks(history, unit)
+    if small:
+        layout |= {"showlegend": False, "margin": layout["margin"] | {"t": 16}}
+        labels = _Labels((), ())
     layout["annotations"] = [*labels.top, *labels.bottom]
-    layout["yaxis"] |= {"rangemode": "normal", "range": _range(points, unit, labels)}
+    layout["yaxis"] |= {"rangemode": "normal", "range": _range(points, unit, labels, not small)}
     counts = [format_count(len(history.points), "point"), format_count(len(history.segments), "segment")]
     caption = f"{', '.join(counts)}, {format_count(len(history.changes), 'change point')}."
     return Figure(name, title, caption, traces, layout, _notes(history, len(places)))
@@ -150,6 +158,62 @@ def _reach(high: float | None, low: float | None, unit: Unit) -> float:
     return 0.0 if high is None or low is None else max(0.0, _scaled(high - low, unit))
 
 
+def _band(points: Sequence[HistoryPoint], unit: Unit, metric: str) -> list[Trace]:
+    """Returns the band in which a value is like the nights before it, and their median."""
+    held = [(point, *_limits(point, metric)) for point in points if point.centre is not None]
+    if not held:
+        return []
+    moments = [point.at for point, _, _ in held]
+    look: Trace = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": moments,
+        "legendgroup": "band",
+        "hoverinfo": "skip",
+        "zorder": -1,
+    }
+    edge: Trace = {"showlegend": False, "line": {"width": 0}}
+    shade: Trace = {"fill": "tonexty", "fillcolor": "var(--band)", "name": "like the nights before", "showlegend": True}
+    baseline: Trace = {"line": {"color": "var(--muted)", "width": 1, "dash": "dot"}, "showlegend": True}
+    return [
+        look | edge | {"y": [_scaled(low, unit) for _, low, _ in held], "name": "low"},
+        look | edge | shade | {"y": [_scaled(high, unit) for _, _, high in held]},
+        look | baseline | {"y": [_scaled(point.centre or 0.0, unit) for point, _, _ in held], "name": "their median"},
+    ]
+
+
+def _limits(point: HistoryPoint, metric: str) -> tuple[float, float]:
+    """Returns how far a value may be from its baseline: what is noise, and what is too small to count."""
+    centre, margin = point.centre or 0.0, point.margin or 0.0
+    least = 1 + least_change(metric)
+    return min(centre - margin, centre / least), max(centre + margin, centre * least)
+
+
+def _pairs(points: Sequence[HistoryPoint], unit: Unit) -> list[Trace]:
+    """Returns what was measured in turn with the baseline: the baseline times the ratio, with its interval."""
+    found = [(point, point.confirmed, point.centre) for point in points]
+    known = [(point, pair, centre) for point, pair, centre in found if pair is not None and centre is not None]
+    if not known:
+        return []
+    reach = {
+        "array": [_scaled((pair.high - pair.ratio) * centre, unit) for _, pair, centre in known],
+        "arrayminus": [_scaled((pair.ratio - pair.low) * centre, unit) for _, pair, centre in known],
+    }
+    words = [f"{percent_change(pair.ratio)} over {format_count(pair.pairs, 'pair')}" for _, pair, _ in known]
+    shade = "var(--text)"
+    return [
+        {
+            "type": "scatter", "mode": "markers", "name": "in turn with the baseline", "showlegend": True,
+            "x": [point.at for point, _, _ in known], "text": words,
+            "y": [_scaled(pair.ratio * centre, unit) for _, pair, centre in known],
+            "marker": {"symbol": "diamond-open", "size": 10, "color": shade, "line": {"width": 2, "color": shade}},
+            "error_y": {"type": "data", "symmetric": False, "thickness": 1.5, "width": 4, "color": shade, **reach},
+            "customdata": [run_place(point.run_id) for point, _, _ in known],
+            "hovertemplate": "in turn with the baseline, %{x|%Y-%m-%d}: %{text}<extra></extra>",
+        }
+    ]  # fmt: skip
+
+
 def _verdict_marks(points: Sequence[HistoryPoint], unit: Unit) -> list[Trace]:
     """Marks nights whose verdict is a change, by shape as well as colour."""
     traces: list[Trace] = []
@@ -178,12 +242,15 @@ class _Labels:
     bottom: Sequence[dict[str, Json]]
 
 
-def _range(points: Sequence[HistoryPoint], unit: Unit, labels: _Labels) -> list[float]:
+def _range(points: Sequence[HistoryPoint], unit: Unit, labels: _Labels, with_pairs: bool) -> list[float]:
     """Returns the y range of all values and intervals, with room for the rows of labels above and below.
 
     It spans at least `_LEAST_SPAN`, so that noise too small to be judged does not fill the figure.
     """
     ends = [end for point in points for end in (point.value, point.low, point.high) if end is not None]
+    for point in points if with_pairs else ():
+        if point.confirmed is not None and point.centre is not None:
+            ends += [point.confirmed.low * point.centre, point.confirmed.high * point.centre]
     low, high = _scaled(min(ends), unit), _scaled(max(ends), unit)
     span = max(high - low, _LEAST_SPAN * abs(high + low) / 2) or 1.0
     low, high = (low + high - span) / 2, (low + high + span) / 2
@@ -200,6 +267,10 @@ def _marks(history: MetricHistory, unit: Unit) -> tuple[list[dict[str, Json]], _
         at = _between(history.points, segment.start)
         shapes.append(_upright(at, "var(--muted)", "dot"))
         bottom.append((at, segment.reason))
+    for place, words in version_changes(history):
+        at = _between(history.points, place)
+        shapes.append(_upright(at, "var(--accent)", "dot"))
+        bottom.append((at, words))
     for change in history.changes:
         at = _between(history.points, change.at)
         tone = "var(--bad)" if change.side == "worse" else "var(--good)"
@@ -211,6 +282,16 @@ def _marks(history: MetricHistory, unit: Unit) -> tuple[list[dict[str, Json]], _
         top.append((sort_key(remark.at), "✎"))
     ends = (sort_key(history.points[0].at), sort_key(history.points[-1].at))
     return shapes, _Labels(place_labels(top, ends, "top"), place_labels(bottom, ends, "bottom"))
+
+
+def version_changes(history: MetricHistory) -> list[tuple[int, str]]:
+    """Returns where what made the programs changed, as (place, words)."""
+    found = []
+    for place, (before, now) in enumerate(itertools.pairwise(history.points), 1):
+        names = [name for name in now.versions if before.versions.get(name, now.versions[name]) != now.versions[name]]
+        words = [f"{name} {before.versions[name]} → {now.versions[name]}" for name in names]
+        found += [(place, ", ".join(words))] if words else []
+    return found
 
 
 def _levels(history: MetricHistory, at: int, before: float, after: float, unit: Unit) -> list[dict[str, Json]]:

@@ -62,10 +62,23 @@ class HistorySummary:
 
 
 @dataclass(frozen=True)
+class Confirmed:
+    """A change as it was measured in turn with the baseline: ratio of the two, its 95 % interval, number of pairs."""
+
+    ratio: float
+    low: float
+    high: float
+    pairs: int
+
+
+@dataclass(frozen=True)
 class HistoryPoint:
     """One run's value; ``low`` and ``high`` are its 95 % interval, ``sessions`` how many it is over, where known.
 
-    ``aside`` says why no night is compared with it, empty for a point of the history of nights.
+    ``aside`` says why no night is compared with it, empty for a point of the history of nights. ``centre`` and
+    ``margin`` are the level it was held against and how far from it is noise, ``confirmed`` the ratio to the baseline
+    when it was measured in turn with it, with its interval and the number of pairs. ``versions`` are of what made the
+    program.
     """
 
     at: str
@@ -78,6 +91,10 @@ class HistoryPoint:
     sessions: int | None = None
     verdict: str = ""
     aside: str = ""
+    centre: float | None = None
+    margin: float | None = None
+    confirmed: Confirmed | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -189,7 +206,8 @@ class ComparedMetric:
     """One metric of one workload on one device in two runs.
 
     ``outcome`` is ``worse``, ``better``, ``same``, ``insufficient`` or ``missing`` (only one run has it). ``ratio`` is
-    after over before, with its 95 % interval if there are enough sessions; ``sentence`` says it in words.
+    after over before, with its 95 % interval if there are enough sessions; ``sentence`` says it in words. ``kind`` is
+    that of the device.
     """
 
     device: str
@@ -207,6 +225,7 @@ class ComparedMetric:
     sentence: str = ""
     emulated: bool = False
     origin: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,8 @@ class Metric:
 
 
 LATENCY = "latency_ms"
+LEAST_EFFECT = 0.025
+"""The least relative change that is ever called one (docs/regression.md); a metric's floor can be higher."""
 METRICS = (
     Metric(LATENCY, "Latency of a step", lambda one: one.latency.median_ms),
     # Milliseconds of a file system's mood, and paid once a session.
@@ -99,6 +101,12 @@ def metric_title(metric: str) -> str:
 def metric_order(metric: str) -> tuple[int, str]:
     """Sorts metrics as the tables of a run do, unknown ones last."""
     return _PLACES.get(metric, len(_PLACES)), metric
+
+
+def least_change(metric: str) -> float:
+    """Returns the least relative change of a metric that counts."""
+    known = METRIC_BY_NAME.get(metric)
+    return max(LEAST_EFFECT, known.floor if known else 0.0)
 
 
 def metric_value(metric: str, stored: float) -> str:

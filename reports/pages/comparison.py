@@ -1,20 +1,22 @@
-"""Two runs side by side: every metric both have, as a ratio with its interval, and what else differs."""
+"""Two runs side by side: what is not the same, how much changed by kind and setting, then every metric of both."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from statistics import median
 
-from foundation.unavailable import Json
-from reports.figures.panels import Figure, Trace, legend_only, single
+from reports.figures.forest import forest
 from reports.files import device_place, run_place
 from reports.model.histories import Compared, ComparedMetric
 from reports.model.measurement import setting_of, workload_words
 from reports.model.quantities import LATENCY, metric_value
 from reports.model.source import RunSummary
-from reports.tables.sections import Banner, GridCell, GridRow, Head, Link, Page, Section, table
+from reports.tables.pictures import Matrix, MatrixCell, MatrixRow, Value
+from reports.tables.sections import Banner, GridCell, GridRow, Head, Link, Page, Picker, Section, table
 from reports.tables.verdicts import OutcomeTable, outcome_counts
-from reports.text.appearance import badges, colour, glossary, setting_order, status
-from reports.text.escaping import csv_table, csv_text, figure_text, file_name
-from reports.text.numbers import decimals, format_count, percent_change, percent_span, plain
+from reports.text.appearance import EMULATED, badges, glossary, setting_order, slot, status
+from reports.text.escaping import csv_table, csv_text, file_name
+from reports.text.numbers import decimals, format_count, percent_change, percent_span, plain, sort_key
 from reports.text.numbers import moment_text as moment
 
 COMPARISON_CSV = "comparison.csv"
@@ -23,11 +25,17 @@ COMPARISON_COLUMNS = (
     *("after", "ratio", "ratio_low", "ratio_high", "p", "sessions_before", "sessions_after", "sentence"),
 )
 _WORDS = ("worse", "better", "insufficient", "missing", "same")
-_MOST_ROWS, _MOST_DRAWN = 150, 60
 
 
-def comparison_page(before: RunSummary, after: RunSummary, compared: Compared) -> Page:
-    """Builds the page that compares two runs."""
+def comparison_page(
+    before: RunSummary,
+    after: RunSummary,
+    compared: Compared,
+    runs: Sequence[RunSummary] = (),
+    pages: Collection[str] = (),
+) -> Page:
+    """Builds the page that compares two runs; others of ``runs`` can be picked, ``pages`` are the comparisons there
+    are."""
     ordered = _TABLE.changed_first(compared.metrics)
     counts = Counter(one.outcome for one in ordered)
     lead = f"{before.run_id} ({moment(before.started_at)}) against {after.run_id} ({moment(after.started_at)})."
@@ -35,10 +43,15 @@ def comparison_page(before: RunSummary, after: RunSummary, compared: Compared) -
         title=f"{before.run_id} against {after.run_id}",
         heading="Two runs side by side",
         lead=lead,
-        banner=_banner(counts, compared),
-        sections=(_TABLE.section(ordered), _figure_section(ordered), _differences(compared)),
-        trail=(
-            Link("All runs", "index.html#runs"),
+        banner=_banner(counts),
+        sections=(
+            _differences(compared),
+            _changes_section(compared.metrics),
+            replace(_TABLE.section(ordered), prose=(f"{outcome_counts(counts, _WORDS)}.",) if counts else ()),
+            _other_runs(before, after, runs, pages),
+        ),
+        trail=(Link("Runs", "index.html#runs"),),
+        beside=(
             Link(f"Before: {before.run_id}", run_place(before.run_id)),
             Link(f"After: {after.run_id}", run_place(after.run_id)),
         ),
@@ -64,17 +77,21 @@ def comparison_csv(metrics: Sequence[ComparedMetric]) -> str:
     return csv_table(COMPARISON_COLUMNS, rows)
 
 
-def _banner(counts: Counter[str], compared: Compared) -> Banner:
+def _banner(counts: Counter[str]) -> Banner:
     word = next((word for word in ("worse", "better", "same", "insufficient") if counts[word]), "missing")
-    counted_words = outcome_counts(counts, _WORDS)
-    headline = f"{counted_words}." if counted_words else "The two runs have no workload of the same device in common."
+    changed = outcome_counts({word: counts[word] for word in ("worse", "better")}, _WORDS)
+    judged = sum(counts[word] for word in ("worse", "better", "same"))
+    headline = f"{changed or 'No change that counts'} among {format_count(judged, 'number')} that can be judged."
+    if not judged:
+        headline = f"None of {format_count(counts.total(), 'number')} can be judged: the table says why."
+    if not counts:
+        headline = "The two runs have no workload of the same device in common."
     caution = (
         "Whatever changed between the two runs, the device included, is in these numbers: they say whether it differs, "
         "not "
         "why. `suite nightly` measures a suspect in turn with its baseline, which does."
     )
-    items = [(Link("Also not the same", ""), f"{len(compared.differences)}, see below")] if compared.differences else []
-    return Banner(status(word), headline, tuple(items), caution)
+    return Banner(status(word), headline, (), caution)
 
 
 def _cells(one: ComparedMetric) -> tuple[GridCell, ...]:
@@ -109,19 +126,20 @@ _TABLE: OutcomeTable[ComparedMetric] = OutcomeTable(
     name="metrics",
     title="Metrics",
     caption="Every metric, what changed first",
-    things="rows",
     words=_WORDS,
     outcome=lambda one: one.outcome,
     anchor=_anchor,
     heads=(
         *(Head("Outcome", kind="status", choices=True), Head("Before", kind="number"), Head("After", kind="number")),
-        *(Head("Change", "95 % interval", "number"), Head("p", kind="number"), Head("In words", wide=True)),
+        *(
+            Head("Change", "95 % interval", "number", beside=True),
+            Head("p", kind="number"),
+            Head("In words", wide=True),
+        ),
     ),
     cells=_cells,
     links=lambda one: (device_place(one.device), ""),
     marks=lambda one: badges(one.emulated, one.origin),
-    file=COMPARISON_CSV,
-    holds="holds all",
     empty=(
         "There is nothing to compare: choose two runs of the same workload on the same device; `suite history --runs` "
         "lists the runs."
@@ -129,61 +147,77 @@ _TABLE: OutcomeTable[ComparedMetric] = OutcomeTable(
 )
 
 
-def _figure_section(ordered: Sequence[ComparedMetric]) -> Section:
-    return Section("figure", "Change of latency", figures=(_changes(ordered),))
+def _changes_section(metrics: Sequence[ComparedMetric]) -> Section:
+    matrix = _changes_by_kind(metrics)
+    return Section("changes-of", "How much", matrices=(matrix,) if matrix else (), figures=(forest(metrics),))
 
 
-def _changes(ordered: Sequence[ComparedMetric]) -> Figure:
-    """Draws the ratio of every latency with its interval, one line each; 1 is no change."""
-    title = "Latency, after over before"
-    drawn = [one for one in ordered if one.metric == LATENCY and one.ratio is not None]
-    if not drawn:
-        return Figure(
-            "changes", title, "", empty="No workload has a latency in both runs, so there is no change to draw."
-        )
-    more, drawn = len(drawn) - _MOST_DRAWN, drawn[:_MOST_DRAWN]
-    settings = sorted({setting_of(one.workload) for one in drawn}, key=setting_order)
-    traces: list[Trace] = [
-        legend_only(setting, setting, {"mode": "markers", "marker": {"color": colour(setting), "size": 9}})
-        for setting in settings
-    ]
-    labels = [figure_text(f"{one.device} · {setting_of(one.workload)}", 40) for one in drawn]
-    for place, one in enumerate(drawn):
-        traces.append(_change(one, len(drawn) - place))
-    layout = single("after over before, 1 is no change", "", max(220, 120 + 26 * len(drawn)))
-    layout["xaxis"] |= {"rangemode": "normal"}
-    ticks = {"tickmode": "array", "tickvals": [len(drawn) - place for place in range(len(drawn))], "ticktext": labels}
-    layout["yaxis"] |= ticks | {"rangemode": "normal", "range": [0.4, len(drawn) + 0.6]}
-    line = {"color": "var(--text)", "width": 1.2, "dash": "dash"}
-    layout["shapes"] = [{"type": "line", "x0": 1, "x1": 1, "yref": "paper", "y0": 0, "y1": 1, "line": line}]
-    notes = [f"{format_count(more, 'further workload')} not drawn; {COMPARISON_CSV} holds all."] if more > 0 else []
-    return Figure(
-        "changes", title, "Bars are 95 % intervals. Left of the dashed line is faster.", traces, layout, notes
-    )
+def _other_runs(before: RunSummary, after: RunSummary, runs: Sequence[RunSummary], pages: Collection[str]) -> Section:
+    newest = sorted(runs, key=lambda run: sort_key(run.started_at), reverse=True)
+    options = tuple((run.run_id, moment(run.started_at), file_name(run.run_id)) for run in newest)
+    picker = Picker(before.run_id, after.run_id, options, tuple(sorted(pages)))
+    return Section("other-runs", "Other runs", picker=picker if len(options) > 1 else None, empty=_NO_OTHERS)
 
 
-def _change(one: ComparedMetric, y: int) -> dict[str, Json]:
-    shade, ratio = colour(setting_of(one.workload)), one.ratio or 1.0
-    bars: dict[str, Json] = {}
-    if one.low is not None and one.high is not None:
-        reach = {"array": [max(0.0, one.high - ratio)], "arrayminus": [max(0.0, ratio - one.low)]}
-        bars = {"error_x": {"type": "data", "symmetric": False, "thickness": 1.4, "color": shade, **reach}}
-    symbol = {"worse": "triangle-down", "better": "triangle-up"}.get(one.outcome, "circle")
-    name = figure_text(f"{one.device} · {setting_of(one.workload)} · {one.outcome}", 80)
-    return {
-        "type": "scatter", "mode": "markers", "x": [round(ratio, 5)], "y": [y], "name": name, "meta": [name],
-        "showlegend": False, "marker": {"color": shade, "symbol": symbol, "size": 11},
-        "hovertemplate": "%{meta[0]}<br>%{x}<extra></extra>", **bars,
-    }  # fmt: skip
+_NO_OTHERS = "There are no other runs: `suite compare A B` compares any two."
 
 
 def _differences(compared: Compared) -> Section:
+    """Lists what else is not the same, once for all devices that it is true of."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for name, before, after in compared.differences:
+        where, _, what = name.rpartition(": ")
+        found.setdefault((what, before, after), []).append(where)
     rows = [
-        GridRow(f"o-{place}", (GridCell(name), GridCell(before or "\u2013"), GridCell(after or "\u2013")))
-        for place, (name, before, after) in enumerate(compared.differences[:_MOST_ROWS])
+        GridRow(
+            f"o-{place}", (GridCell(what), GridCell(before or "\u2013"), GridCell(after or "\u2013"), _where(names))
+        )
+        for place, ((what, before, after), names) in enumerate(found.items())
     ]
-    heads = (Head("What"), Head("Before", wide=True), Head("After", wide=True))
-    left_out = (len(compared.differences) - len(rows), "further difference", "")
-    title, caption = "What else is not the same", "Environment and devices of the two runs"
+    heads = (Head("What"), Head("Before", wide=True), Head("After", wide=True), Head("Where", wide=True))
     empty = "Versions, devices and firmware were recorded alike for both runs."
-    return table("differences", title, caption, heads, rows, empty=empty, left_out=left_out)
+    caption = "Environment and devices of the two runs"
+    return table("differences", "What is not the same", caption, heads, rows, empty=empty)
+
+
+def _where(names: Sequence[str]) -> GridCell:
+    if names == [""]:
+        return GridCell("the host")
+    return GridCell(names[0]) if len(names) == 1 else GridCell(f"{len(names)} of them", tuple(names))
+
+
+_LINES = (("ms", LATENCY), ("MiB", "peak_memory_kib"), ("J", "energy_net_mj_per_step"))
+
+
+def _changes_by_kind(metrics: Sequence[ComparedMetric]) -> Matrix | None:
+    """Returns the median change of each setting on each kind of device, with how many got worse or better."""
+    shown = [one for one in metrics if one.ratio is not None and one.metric in {metric for _, metric in _LINES}]
+    settings = sorted({setting_of(one.workload) for one in shown}, key=setting_order)
+    kinds = dict.fromkeys(_kind(one) for one in shown)
+    rows = []
+    for kind in kinds:
+        own = [one for one in shown if _kind(one) == kind]
+        cells = [_change_cell([one for one in own if setting_of(one.workload) == name]) for name in settings]
+        rows.append(MatrixRow(kind, format_count(len({one.device for one in own}), "device"), cells))
+    caption = "Median change of latency (ms), peak memory (MiB) and net energy (J) of a step"
+    return Matrix("changes-by-kind", caption, [(name, slot(name)) for name in settings], rows) if rows else None
+
+
+def _kind(one: ComparedMetric) -> str:
+    return f"{one.kind or one.device}{f' ({EMULATED})' if one.emulated else ''}"
+
+
+def _change_cell(found: Sequence[ComparedMetric]) -> MatrixCell:
+    values, counts = [], Counter(one.outcome for one in found)
+    for unit, metric in _LINES:
+        own = [one for one in found if one.metric == metric and one.ratio is not None]
+        if not own:
+            continue
+        outcomes = Counter(one.outcome for one in own)
+        more = outcomes["worse"] - outcomes["better"]
+        tone = (
+            "" if not outcomes["worse"] + outcomes["better"] else "bad" if more > 0 else "good" if more < 0 else "warn"
+        )
+        values.append(Value(f"{unit} {percent_change(median(one.ratio or 1.0 for one in own))}", tone=tone))
+    note = ", ".join(f"{counts[word]} {word}" for word in _WORDS if counts[word])
+    return MatrixCell(values, note or "not measured")

@@ -1,6 +1,8 @@
 """The health of a device over its runs: temperature, throttling, battery, free space, and how measurements ended."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
+from statistics import median
 
 from reports.figures.panels import Figure, Trace, legend_only, over_time, single
 from reports.files import run_place, series_place
@@ -10,7 +12,7 @@ from reports.model.traces import kept
 from reports.tables.sections import Banner, GridCell, GridRow, Head, Link, Page, Section, table
 from reports.text.appearance import Status, badges, glossary, setting_order, slot, status
 from reports.text.escaping import csv_table, csv_text, figure_text, file_name, shorten
-from reports.text.numbers import format_count, format_list, plain, sort_key
+from reports.text.numbers import format_count, format_list, parse_moment, plain, sort_key
 from reports.text.numbers import moment_text as moment
 
 HEALTH_CSV = "health.csv"
@@ -18,7 +20,7 @@ HEALTH_COLUMNS = (
     *("run_id", "at", "os_build", "temperature_start_c", "temperature_max_c", "throttled_measurements"),
     *("battery_percent", "free_mib", "outcomes", "checks"),
 )
-_MOST_RUNS, _MOST_SERIES, _MOST_POINTS, _HEIGHT_PX = 100, 150, 800, 300
+_MOST_POINTS, _HEIGHT_PX = 800, 300
 _NO_BATTERY = (
     "No run recorded the charge of a battery. It is read before each run where the device tells it, as phones and "
     "laptops do; boards and servers have none."
@@ -34,7 +36,7 @@ def device_page(summary: DeviceSummary, health: Sequence[HealthPoint], histories
     """Builds the page of a device, with links to the series measured on it."""
     sections = (_figures(health), _histories(histories), _runs(health))
     build = next((point.os_build for point in reversed(health) if point.os_build), "")
-    words = {word for point in health[-_MOST_RUNS:] for word in point.outcomes}
+    words = {word for point in health for word in point.outcomes}
     return Page(
         title=f"Device {summary.name}",
         heading=summary.name,
@@ -43,7 +45,7 @@ def device_page(summary: DeviceSummary, health: Sequence[HealthPoint], histories
         + ".",
         banner=_banner(summary, health),
         sections=sections,
-        trail=(Link("All devices", "index.html#devices"),),
+        trail=(Link("Devices", "index.html#devices"),),
         files=((HEALTH_CSV, "CSV: the state of the device at every run"),),
         meanings=glossary(words),
         badges=badges(summary.emulated, summary.origin),
@@ -122,7 +124,7 @@ def _figures(health: Sequence[HealthPoint]) -> Section:
         _figure("space", "Free space", "GiB", health,
                 [("free", "var(--accent)", "diamond", lambda point: _gib(point.free_mib))], _NO_SPACE),
     )  # fmt: skip
-    return Section("health", "Health over time", figures=figures)
+    return Section("health", "Health over time", small=figures)
 
 
 _Line = tuple[str, str, str, Callable[[HealthPoint], float | None]]
@@ -139,10 +141,11 @@ def _figure(
         if not points:
             continue
         chosen = [points[place] for place in kept([value for _, value in points], _MOST_POINTS)]
+        drawn = _with_gaps(chosen, health)
         if len(chosen) < len(points):
             thinned = f"Thinned: {len(chosen):,} of {len(points):,} points of “{label}” are drawn, with the lowest and"
             notes.append(f"{thinned} highest of each stretch; {HEALTH_CSV} holds all.")
-        traces.append(_trace(label, shade, symbol, unit, chosen))
+        traces.append(_trace(label, shade, symbol, unit, drawn))
     if not traces:
         return Figure(name, title, "", empty=empty)
     if throttled:
@@ -151,17 +154,50 @@ def _figure(
     layout = single("", f"{title.lower()}, {unit}" if unit else "measurements", _HEIGHT_PX)
     layout["xaxis"] |= over_time([point.at for point in health])
     if not unit:  # counts
-        most = max(y for trace in traces for y in trace["y"])
+        most = max(y for trace in traces for y in trace["y"] if y is not None)
         layout["yaxis"] |= {"tickformat": "d", "dtick": max(1, -(-int(most) // 6)), "range": [0, max(1, most) * 1.1]}
     if unit == "%":
         layout["yaxis"] |= {"range": [0, 105]}
     return Figure(name, title, "One point per run; it leads to the run's page.", traces, layout, notes)
 
 
-def _trace(label: str, shade: str, symbol: str, unit: str, chosen: Sequence[tuple[HealthPoint, float]]) -> Trace:
+def _with_gaps(
+    chosen: Sequence[tuple[HealthPoint, float]], health: Sequence[HealthPoint]
+) -> list[tuple[HealthPoint, float | None]]:
+    """Returns the points with an empty one wherever the device was away, or told nothing of it, in between.
+
+    Away is what takes more than twice as long as usual between two runs.
+    """
+    moments = [moment for point in health if (moment := parse_moment(point.at)) is not None]
+    usual = (
+        median((after - before).total_seconds() for before, after in itertools.pairwise(moments)) if moments[1:] else 0
+    )
+    silent = {point.run_id for point in health} - {point.run_id for point, _ in chosen}
+    thinned = len(chosen) >= _MOST_POINTS
+    places = {point.run_id: place for place, point in enumerate(health)}
+    found: list[tuple[HealthPoint, float | None]] = []
+    for point, value in chosen:
+        if found:
+            last = found[-1][0]
+            between = health[places[last.run_id] + 1 : places[point.run_id]]
+            skipped = [one for one in between if one.run_id in silent] if not thinned else []
+            if skipped or _seconds(last, point) > 2 * usual > 0:
+                found.append((skipped[0] if skipped else last, None))
+        found.append((point, value))
+    return found
+
+
+def _seconds(first: HealthPoint, second: HealthPoint) -> float:
+    begin, end = parse_moment(first.at), parse_moment(second.at)
+    return (end - begin).total_seconds() if begin and end else 0.0
+
+
+def _trace(label: str, shade: str, symbol: str, unit: str, chosen: Sequence[tuple[HealthPoint, float | None]]) -> Trace:
     return {
         "type": "scatter", "mode": "lines+markers", "name": label, "showlegend": True,
-        "x": [point.at for point, _ in chosen], "y": [float(f"{value:.6g}") for _, value in chosen],
+        "x": [point.at for point, _ in chosen],
+        "y": [None if value is None else float(f"{value:.6g}") for _, value in chosen],
+        "connectgaps": False,
         "customdata": [run_place(point.run_id) for point, _ in chosen],
         "text": [figure_text(point.run_id) for point, _ in chosen],
         "line": {"color": shade, "width": 1}, "marker": {"color": shade, "symbol": symbol, "size": 6},
@@ -192,17 +228,16 @@ def _histories(histories: Sequence[HistorySummary]) -> Section:
                 GridCell(f"{one.measurements:,}"),
             ),
         )
-        for one in ordered[:_MOST_SERIES]
+        for one in ordered
     ]
     heads = (Head("Workload"), Head("Setting", choices=True), Head("Measurements", kind="number"))
-    left_out = (len(ordered) - len(rows), "further workload", "`suite history` lists all")
     caption = "What was measured on this device, with its history"
     empty = "No measurement of this device has numbers yet. `suite run` makes them."
-    return table("series", "Series", caption, heads, rows, empty=empty, left_out=left_out)
+    return table("series", "Series", caption, heads, rows, empty=empty)
 
 
 def _runs(health: Sequence[HealthPoint]) -> Section:
-    newest = list(reversed(health))[:_MOST_RUNS]
+    newest = list(reversed(health))
     heads = (
         *(
             Head("Run", kind="run"),
@@ -217,9 +252,8 @@ def _runs(health: Sequence[HealthPoint]) -> Section:
         ),
         *(Head("Checks that were not ok", wide=True), Head("OS build")),
     )
-    left_out = (len(health) - len(newest), "earlier run", f"{HEALTH_CSV} holds all")
     rows, empty = [_run_row(point) for point in newest], "No run of this device is stored."
-    return table("runs", "Runs", "The device at each run, newest first", heads, rows, empty=empty, left_out=left_out)
+    return table("runs", "Runs", "The device at each run, newest first", heads, rows, empty=empty)
 
 
 def _run_row(point: HealthPoint) -> GridRow:

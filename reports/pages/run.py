@@ -1,30 +1,29 @@
-"""The content of a run's page, ready for its template.
-
-It starts with a summary: what was measured, on what, how it ended, and what stands out.
-"""
+"""The page of a run: which setting is fastest, most frugal and smallest, then each number, then how it came about."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from foundation.unavailable import Json, Unavailable
-from reports.figures.panels import Figure
 from reports.figures.run_figures import all_figures
+from reports.figures.trade_offs import latency_against_memory
 from reports.files import device_place
-from reports.model.histories import Remark
 from reports.model.measurement import Measurement, Session, devices_of, settings_of, workload_words
 from reports.model.quantities import sensor_quantity
 from reports.model.reading import Number, number, value
-from reports.model.source import RunContents, RunDevice
+from reports.model.source import PreflightCheck, RunContents, RunDevice
 from reports.model.traces import SessionLines, ordinal_text
 from reports.tables import downloads
+from reports.tables.answers import answers_of, kind_matrix
 from reports.tables.rankings import busy_sentences, device_sentence
-from reports.tables.results import Table, details, reference_setting, results, sortable
-from reports.text.appearance import Status, badges, glossary, slot, status, worst_kept
+from reports.tables.results import LONGEST_REASON, details, outcome_cell, reference_setting, results, sortable
+from reports.tables.sections import Banner, Facts, Fold, Grid, GridCell, GridRow, Head, Link, Page, Section
+from reports.text.appearance import Status, badges, glossary, slot, status
 from reports.text.escaping import shorten
 from reports.text.numbers import duration, format_count, format_list, moment_text, quantity, span
 
-_MOST_FINDINGS = 6
+# Of more devices only the rows of the results lead to each.
+_MOST_LINKS = 8
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def summarize(found: Sequence[Measurement]) -> Summary:
         outcome=min((status(item.status) for item in found), key=lambda one: (one.tone == "quiet", one.order)),
         headline=_headline(found, devices),
         workload=workloads[0] if len(workloads) == 1 else f"{len(workloads)} workloads; the table names each",
-        findings=findings[:_MOST_FINDINGS],
+        findings=findings,
         caution=_caution(found),
     )
 
@@ -86,78 +85,6 @@ def _caution(found: Sequence[Measurement]) -> str:
     return " ".join(cautions)
 
 
-# Like MOST_ROWS of the results: the page stays light, the CSV is complete.
-_MOST_SESSIONS, _MOST_DEVICES = 90, 16
-
-
-@dataclass(frozen=True)
-class SessionRow:
-    """One session of one measurement."""
-
-    device: str
-    badges: Sequence[str]
-    setting: str
-    slot: int
-    ordinal: str
-    attempt: str
-    status: Status
-    reason: str
-    median: str
-    median_sort: str
-    load: str
-    load_sort: str
-    peak: str
-    peak_sort: str
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of a device's preflight."""
-
-    name: str
-    status: Status
-    detail: str
-    remedy: str
-
-
-@dataclass(frozen=True)
-class DeviceCard:
-    """A device: facts, checks before the run, sensors with how each was read or why it was not."""
-
-    name: str
-    kind: str
-    badges: Sequence[str]
-    facts: Sequence[tuple[str, str]]
-    checks: Sequence[Check]
-    sensors: Sequence[tuple[str, str, str]]
-
-
-@dataclass(frozen=True)
-class RunPage:
-    """The page; ``files`` are the downloads beside it and what each contains."""
-
-    run_id: str
-    started: str
-    lasted: str
-    command: str
-    summary: Summary
-    results: Table
-    details: Table
-    figures: Sequence[Figure]
-    environment: Sequence[tuple[str, str]]
-    devices: Sequence[DeviceCard]
-    hidden_devices: int
-    sessions: Sequence[SessionRow]
-    hidden_sessions: int
-    meanings: Sequence[Status]
-    files: Sequence[tuple[str, str]]
-    night: str
-    device_links: Sequence[tuple[str, str]]
-    badges: Sequence[str]
-    tags: Sequence[str]
-    remarks: Sequence[Remark]
-
-
 _FILES = (
     (downloads.DOCUMENT, "JSON: the whole document of the run"),
     (downloads.MEASUREMENTS, "CSV: one row per measurement"),
@@ -166,41 +93,126 @@ _FILES = (
 )
 
 
+_METHOD = (
+    ("Latency of a step", "Time of one `forward` on the device's monotonic clock, warm-up left out. Median of the "
+     "sessions' medians; the interval is Student's t on the logarithms of these medians, since steps of one process "
+     "are not independent; fewer than 3 sessions have a range instead."),
+    ("Ratio", "Ratio of the two medians of the same run and device, with Welch's t interval of that ratio, on "
+     "logarithms. Sessions of the settings were interleaved, so that drift is not mistaken for precision."),
+    ("Peak memory", "VmHWM plus VmSwap of the runner, kept by the kernel: independent of the sampler's rate. Over "
+     "weights: divided by the bytes of the stored weights."),
+    ("Program size", "Bytes of the exported program on disk."),
+    ("Energy per step", "Trapezoid over the power samples of the measured steps, both edges interpolated, divided by "
+     "the steps. Net: idle power, bracketed before and after, taken off. Method, rate and alignment error are in the "
+     "details."),
+    ("Power", "Mean over the measured steps at the sensor that the device's card names."),
+    ("Stability", "0 to 100: half from the coefficient of variation of the sessions' medians, a quarter each from max "
+     "over min and from p99 over p50."),
+    ("Percentiles", "Only where there are steps enough: p50 from 11, p90 from 64, p95 from 130, p99 from 662."),
+    ("Loss", "Mean over queries and both signs of the perturbation. Compared with an eager model on the same seed, for "
+     "as many steps as the reference has."),
+)  # fmt: skip
+
+
 def run_page(
     run_id: str,
     contents: RunContents,
     found: Sequence[Measurement],
     lines: Sequence[SessionLines],
     night: str = "",
-) -> RunPage:
+) -> Page:
     """Builds the page from the run, its measurements in page order and the lines of its traces; ``night`` is the page
     of the night's verdicts, if the run was a night."""
     found = [_with_load(item, contents.devices.get(item.device)) for item in found]
-    sessions = [_session_row(item, session) for item in found for session in item.sessions]
-    cards = device_cards(contents.devices, found)
-    words = {item.status for item in found} | {row.status.word for row in sessions}
-    return RunPage(
-        run_id=run_id,
-        started=moment_text(contents.started_at),
-        lasted=duration(contents.started_at, contents.finished_at) or "not finished",
-        command=contents.command,
-        summary=summarize(found),
-        results=results(found, reference_setting(found)),
-        details=details(found),
-        figures=all_figures(found, lines),
-        environment=[(key, str(entry)) for key, entry in contents.environment.items()],
-        devices=cards[:_MOST_DEVICES],
-        hidden_devices=max(0, len(cards) - _MOST_DEVICES),
-        sessions=worst_kept(sessions, [row.status.word for row in sessions], _MOST_SESSIONS),
-        hidden_sessions=max(0, len(sessions) - _MOST_SESSIONS),
-        meanings=glossary(words),
+    summary, devices = summarize(found), devices_of(found)
+    lasted = duration(contents.started_at, contents.finished_at) or "not finished"
+    lead = f"{moment_text(contents.started_at) or 'Start not recorded'}, {lasted}"
+    return Page(
+        title=f"Run {run_id}",
+        heading=f"Run {run_id}",
+        lead=f"{lead}. {summary.workload}" if summary.workload else lead,
+        banner=Banner(summary.outcome, summary.headline, (), summary.caution),
+        sections=[
+            _answers(found),
+            _results(found),
+            _sentences(summary),
+            _every_session(found, lines),
+            _details(found),
+            _launches(found),
+            _devices(contents.devices, found),
+            _method(contents),
+        ],
+        trail=(Link("Runs", "index.html#runs"),),
+        beside=(
+            *((Link("Verdicts of this night", night),) if night else ()),
+            *(Link(name, device_place(name)) for name in devices if len(devices) <= _MOST_LINKS),
+        ),
         files=_FILES,
-        night=night,
-        device_links=[(name, device_place(name)) for name in devices_of(found)],
+        meanings=glossary(
+            {item.status for item in found} | {session.status for item in found for session in item.sessions}
+        ),
         badges=badges(False, contents.origin),
         tags=contents.tags,
         remarks=contents.remarks,
     )
+
+
+def _answers(found: Sequence[Measurement]) -> Section:
+    matrix = kind_matrix(found)
+    figures = (latency_against_memory(found),) if found else ()
+    empty = "There is nothing to compare: no measurement was recorded."
+    matrices = (matrix,) if matrix else ()
+    return Section(
+        "answers", "Which setting", answers=answers_of(found), matrices=matrices, figures=figures, empty=empty
+    )
+
+
+def _results(found: Sequence[Measurement]) -> Section:
+    empty = (
+        "No measurement was recorded. `suite run --resume` goes on with this run; `suite devices check` tells whether "
+        "the devices are ready."
+    )
+    return Section("results", "Results", (results(found, reference_setting(found)),) if found else (), empty=empty)
+
+
+def _sentences(summary: Summary) -> Section:
+    """Says of each device which of its settings is the best, with ratio and interval."""
+    facts = (Facts("Device by device", summary.findings),) if summary.findings else ()
+    empty = "No device has two settings that can be compared."
+    folded = f"What can be said of {format_count(len(summary.findings), 'device')}" if facts else ""
+    return Section("words", "In words", facts=facts, empty="" if facts else empty, folded=folded)
+
+
+def _every_session(found: Sequence[Measurement], lines: Sequence[SessionLines]) -> Section:
+    folded = "Latency of every step, memory, power and loss, for one device at a time"
+    return Section("figures", "Figures", figures=all_figures(found, lines), folded=folded)
+
+
+def _details(found: Sequence[Measurement]) -> Section:
+    grids, folded = (details(found),), "Load, percentiles, losses, temperature, how energy was read"
+    empty = "There is no measurement to detail."
+    return Section("details", "Details", grids if found else (), empty=empty, folded=folded)
+
+
+def _launches(found: Sequence[Measurement]) -> Section:
+    grid = _sessions(found)
+    empty = "No session was started. `suite run --resume` goes on with this run."
+    counts = Counter(session.status for item in found for session in item.sessions)
+    words = ", ".join(f"{count:,} {word}" for word, count in counts.most_common())
+    return Section("sessions", "Sessions", (grid,) if grid.rows else (), empty=empty, folded=words)
+
+
+def _devices(described: Mapping[str, RunDevice], found: Sequence[Measurement]) -> Section:
+    empty = "No device is described. `suite devices list` shows those of the inventory."
+    return Section("devices", "Devices", folds=device_folds(described, found), empty=empty)
+
+
+def _method(contents: RunContents) -> Section:
+    environment = [(key, str(entry)) for key, entry in contents.environment.items()]
+    facts = (Facts("Environment of the host", environment),) if environment else ()
+    prose = (f"Command: `{contents.command}`",) if contents.command else ()
+    folded = "How each number was got, and on what host"
+    return Section("method", "Method", prose=prose, facts=facts, terms=_METHOD, folded=folded)
 
 
 def _with_load(item: Measurement, device: RunDevice | None) -> Measurement:
@@ -210,27 +222,38 @@ def _with_load(item: Measurement, device: RunDevice | None) -> Measurement:
     return replace(item, busy=load)
 
 
-def device_cards(described: Mapping[str, RunDevice], found: Sequence[Measurement]) -> list[DeviceCard]:
-    """Returns a card for every device that the run describes or measured."""
+def device_folds(described: Mapping[str, RunDevice], found: Sequence[Measurement]) -> list[Fold]:
+    """Returns facts, checks before the run and sensors of every device that the run describes or measured."""
     names = dict.fromkeys([*(item.device for item in found), *described])
     nothing = RunDevice.from_document(None)
     return [
-        _card(name, described.get(name, nothing), [item for item in found if item.device == name]) for name in names
+        _fold(name, described.get(name, nothing), [item for item in found if item.device == name]) for name in names
     ]
 
 
-def _card(name: str, device: RunDevice, found: Sequence[Measurement]) -> DeviceCard:
-    return DeviceCard(
-        name=name,
-        kind=device.kind or next((item.kind for item in found), ""),
+def _fold(name: str, device: RunDevice, found: Sequence[Measurement]) -> Fold:
+    checks = [(check.name, _check_words(check)) for check in device.preflight]
+    tables = (
+        Facts("Facts", [(_fact_name(key), _fact(key, device.facts)) for key in device.facts]),
+        Facts("Checks before the run", checks),
+        Facts("Sensors", [(name, f"{quantity_name}: {how}") for name, quantity_name, how in _sensors(found)]),
+    )
+    return Fold(
+        title=name,
+        quiet=device.kind or next((item.kind for item in found), ""),
+        facts=[table for table in tables if table.pairs],
         badges=badges(
             device.emulated or any(item.emulated for item in found),
             device.origin or next((item.origin for item in found), ""),
         ),
-        facts=[(_fact_name(key), _fact(key, device.facts)) for key in device.facts],
-        checks=[Check(check.name, status(check.status), check.detail, check.remedy) for check in device.preflight],
-        sensors=_sensors(found),
+        empty="Nothing was recorded of it. `suite devices check` reads its facts.",
     )
+
+
+def _check_words(check: PreflightCheck) -> str:
+    outcome = status(check.status)
+    words = [f"{outcome.glyph} {outcome.word}", *filter(None, (check.detail,))]
+    return ": ".join(words) + (f". {check.remedy}" if check.remedy else "")
 
 
 def _fact_name(key: str) -> str:
@@ -239,7 +262,7 @@ def _fact_name(key: str) -> str:
 
 def _fact(key: str, facts: Mapping[str, Json]) -> str:
     if facts[key] in (None, [], {}):
-        return "the device does not tell"
+        return "not reported by the device"
     found = value(facts, key)
     if isinstance(found, Unavailable):
         return f"unavailable: {found.reason}"
@@ -277,29 +300,33 @@ def _readings(name: str, measured: str, found: Sequence[Measurement]) -> str:
     return f"{quantity(mean, unit)} on average, {span(low, high, unit, like=mean)}; "
 
 
-def _session_row(item: Measurement, session: Session) -> SessionRow:
-    median, load, peak = (
-        _sorted_quantity(found, unit)
-        for found, unit in ((session.median_ms, "ms"), (session.load_ms, "ms"), (session.hwm_kib, "KiB"))
+def _sessions(found: Sequence[Measurement]) -> Grid:
+    """Lists every launch of a program with its outcome."""
+    heads = (
+        *(Head("Device", choices=True), Head("Setting", choices=True)),
+        *(Head("Session", kind="number"), Head("Attempt", kind="number")),
+        *(Head("Status", kind="status", choices=True), Head("Reason", wide=True)),
+        *(Head("Latency of a step", "median", "number"), Head("Load", kind="number")),
+        Head("Peak memory", kind="number"),
     )
-    return SessionRow(
-        device=item.device,
-        badges=badges(item.emulated, item.origin),
-        setting=item.setting,
-        slot=slot(item.setting),
-        ordinal=ordinal_text(session.ordinal),
-        attempt=ordinal_text(session.attempt),
-        status=status(session.status),
-        reason=session.reason,
-        median=median[0],
-        median_sort=median[1],
-        load=load[0],
-        load_sort=load[1],
-        peak=peak[0],
-        peak_sort=peak[1],
+    every = [(item, session) for item in found for session in item.sessions]
+    rows = [GridRow(f"s-{number}", _session_cells(*one)) for number, one in enumerate(every, 1)]
+    return Grid("sessions", "Every launch of a program, with its outcome", heads, rows)
+
+
+def _session_cells(item: Measurement, session: Session) -> tuple[GridCell, ...]:
+    return (
+        GridCell(item.device, badges=badges(item.emulated, item.origin)),
+        GridCell(item.setting, slot=slot(item.setting)),
+        *(GridCell(ordinal_text(count)) for count in (session.ordinal, session.attempt)),
+        outcome_cell(session.status, ""),
+        GridCell(shorten(session.reason, LONGEST_REASON)),
+        *(_value(session.median_ms, "ms"), _value(session.load_ms, "ms"), _value(session.hwm_kib, "KiB")),
     )
 
 
-def _sorted_quantity(found: Number, unit: str) -> tuple[str, str]:
-    """Formats a value in the unit that fits; returns also what it sorts by."""
-    return ("\u2013", "") if isinstance(found, Unavailable) else (quantity(found, unit), sortable(found))
+def _value(found: Number, unit: str) -> GridCell:
+    """Returns a cell with a value in the unit that fits, a dash for none."""
+    return (
+        GridCell("\u2013") if isinstance(found, Unavailable) else GridCell(quantity(found, unit), (), sortable(found))
+    )

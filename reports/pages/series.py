@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from reports.figures.trends import HOW_TO_READ, trend
+from reports.figures.trends import HOW_TO_READ, trend, version_changes
 from reports.files import device_place, run_place, workload_place
 from reports.model.histories import HistoryPoint, HistorySummary, MetricHistory
 from reports.model.measurement import setting_of, workload_words
 from reports.model.quantities import metric_order, metric_span, metric_title, metric_value
-from reports.tables.sections import GridCell, GridRow, Head, Link, Page, Section, table
+from reports.tables.sections import Banner, GridCell, GridRow, Head, Link, Page, Section, table
 from reports.text.appearance import badges, glossary, status
 from reports.text.escaping import csv_table, csv_text, file_name, shorten
 from reports.text.numbers import format_count, percent_change, sort_key
@@ -19,36 +19,80 @@ POINT_COLUMNS = (
     *("metric", "at", "run_id", "measurement_id", "value", "ci95_low", "ci95_high", "sessions"),
     *("status", "verdict", "segment", "aside"),
 )
-_MOST_RUNS, _MOST_REMARKS, _LONGEST_REMARK = 120, 60, 600
+_LONGEST_REMARK = 600
 
 
 def series_page(summary: HistorySummary, histories: Sequence[MetricHistory]) -> Page:
     """Builds the page of a workload's history on a device."""
     ordered = sorted(histories, key=lambda history: metric_order(history.metric))
     setting, words = setting_of(summary.workload), workload_words(summary.workload)
-    sections = [_overview(ordered)]
+    sections = []
     if ordered:
-        figures = [trend(history, setting, file_name(history.metric)) for history in ordered]
-        sections += [
-            Section("trends", "Trends", prose=(HOW_TO_READ,), figures=figures),
+        first, others = _subject(ordered), [history for history in ordered if history is not _subject(ordered)]
+        large = trend(first, setting, file_name(first.metric))
+        small = [trend(history, setting, file_name(history.metric), small=True) for history in others]
+        terms = (("How to read it", HOW_TO_READ),)
+        sections = [
+            Section("trends", "Course", figures=(large,), small=small, terms=terms),
+            _overview(ordered),
             _found(ordered),
             _runs(ordered),
         ]
+    sections = sections or [_overview(ordered)]
     verdicts = {point.verdict for history in ordered for point in history.points if point.verdict}
     return Page(
         title=f"{summary.device}, {setting}",
         heading=f"{summary.device}, {setting}",
         lead=f"{words}. {format_count(summary.measurements, 'measurement')}.",
+        banner=_banner(_subject(ordered)) if ordered else None,
         sections=sections,
-        trail=(
-            Link("All devices", "index.html#devices"),
-            Link(summary.device, device_place(summary.device)),
-            Link("All settings side by side", workload_place(summary.group)),
-        ),
+        trail=(Link("Devices", "index.html#devices"), Link(summary.device, device_place(summary.device))),
+        beside=(Link("All settings side by side", workload_place(summary.group)),),
         files=((POINTS_CSV, "CSV: every point of every metric"),),
         meanings=glossary(verdicts),
         badges=badges(summary.emulated, summary.origin),
     )
+
+
+def _subject(ordered: Sequence[MetricHistory]) -> MetricHistory:
+    """Returns the metric whose level changed last, latency where none did."""
+    changed = [history for history in ordered if history.changes]
+    latest = max((history.points[history.changes[-1].at].at for history in changed), key=sort_key, default="")
+    return next((one for one in changed if one.points[one.changes[-1].at].at == latest), ordered[0])
+
+
+def _banner(history: MetricHistory) -> Banner | None:
+    """Says in a sentence how large the last change was, since when it is, and what changed with it."""
+    if not history.points:
+        return None
+    title, nights = metric_title(history.metric), format_count(len(history.points), "point")
+    if not history.changes:
+        steady = f"{title} has kept its level over {nights}."
+        return Banner(status("unchanged" if len(history.points) > 1 else "not judged"), steady)
+    change = history.changes[-1]
+    point, outcome = history.points[change.at], status(change.side)
+    ratio = change.after / change.before
+    size = percent_change(ratio).lstrip("+\u2212")
+    headline = f"{title} is {size} {'higher' if ratio > 1 else 'lower'} since {moment(point.at)}."
+    cause = _cause(history, change.at)
+    return Banner(outcome, headline, ((Link("The first run at this level", run_place(point.run_id)), cause),))
+
+
+def _cause(history: MetricHistory, at: int) -> str:
+    """Says what changed where a level did: versions, the device, what people said of it, what a night confirmed."""
+    before, point = history.points[at - 1], history.points[at]
+    found = [words for place, words in version_changes(history) if place == at]
+    found += [segment.reason for segment in history.segments[1:] if segment.start == at]
+    begin, end = sort_key(before.at), sort_key(point.at)
+    found += [
+        f"{remark.author}: {shorten(remark.text, 140)}"
+        for remark in history.remarks
+        if remark.run_id == point.run_id or (not remark.run_id and begin < sort_key(remark.at) <= end)
+    ]
+    if point.confirmed is not None:
+        pairs = format_count(point.confirmed.pairs, "pair")
+        found.append(f"confirmed that night as {percent_change(point.confirmed.ratio)} over {pairs}")
+    return f"with it: {'; '.join(found)}." if found else "nothing is recorded that changed with it."
 
 
 def points_csv(histories: Sequence[MetricHistory]) -> str:
@@ -85,7 +129,7 @@ def _overview(ordered: Sequence[MetricHistory]) -> Section:
         *(
             Head("Metric"),
             Head("Latest", kind="number"),
-            Head("Since the segment began", "median of first and last 10", "number"),
+            Head("In its segment", "first to last 10", "number"),
         ),
         *(Head("Points", kind="number"), Head("Segments", kind="number"), Head("Change points", kind="number")),
         *(Head("Last verdict", kind="status"), Head("Total drift", wide=True)),
@@ -170,13 +214,12 @@ def _found(ordered: Sequence[MetricHistory]) -> Section:
         Head("Finding", wide=True),
         Head("Run", kind="run"),
     )
-    rows = [_finding_row(finding, metrics, len(ordered)) for finding, metrics in newest[:_MOST_REMARKS]]
+    rows = [_finding_row(finding, metrics, len(ordered)) for finding, metrics in newest]
     title, caption = (
         "Changes, segments and remarks",
         "What was found in the history and what was said of it, newest first",
     )
-    left_out = (len(newest) - len(rows), "earlier row", "")
-    return table("found", title, caption, heads, rows, empty=empty, left_out=left_out, grid="findings")
+    return table("found", title, caption, heads, rows, empty=empty, grid="findings")
 
 
 def _finding_row(finding: _Finding, metrics: Sequence[str], of: int) -> GridRow:
@@ -193,12 +236,12 @@ def _finding_row(finding: _Finding, metrics: Sequence[str], of: int) -> GridRow:
 
 
 def _runs(ordered: Sequence[MetricHistory]) -> Section:
-    """Lists the newest runs with the value of every metric."""
+    """Lists the runs with the value of every metric."""
     by_run: dict[tuple[str, str], dict[str, HistoryPoint]] = {}
     for history in ordered:
-        for point in history.points[-_MOST_RUNS:]:
+        for point in history.points:
             by_run.setdefault((sort_key(point.at), point.run_id), {})[history.metric] = point
-    newest = sorted(by_run.items(), reverse=True)[:_MOST_RUNS]
+    newest = sorted(by_run.items(), reverse=True)
     metrics = [history.metric for history in ordered]
     heads = (
         Head("Run", kind="run"),
@@ -206,10 +249,12 @@ def _runs(ordered: Sequence[MetricHistory]) -> Section:
         *(Head(metric_title(metric), kind="number") for metric in metrics),
     )
     rows = [_run_row(run_id, found, metrics) for (_, run_id), found in newest]
-    left_out = (max(len(history.points) for history in ordered) - len(rows), "earlier run", "")
-    links, caption = (Link(POINTS_CSV, "./" + POINTS_CSV, "holds every point"),), "Every metric, newest run first"
-    empty = "No run has a point yet."
-    return table("runs", "Runs", caption, heads, rows, empty=empty, left_out=left_out, grid="points", links=links)
+    links, caption = (
+        (Link(POINTS_CSV, "./" + POINTS_CSV, "holds every point with all its digits"),),
+        "Every metric, newest run first",
+    )
+    empty, folded = "No run has a point yet.", f"The values of {format_count(len(rows), 'run')}"
+    return table("runs", "Runs", caption, heads, rows, empty=empty, grid="points", links=links, folded=folded)
 
 
 def _run_row(run_id: str, found: dict[str, HistoryPoint], metrics: Sequence[str]) -> GridRow:

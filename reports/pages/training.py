@@ -19,7 +19,7 @@ from reports.text.appearance import Status, badges, glossary, status
 from reports.text.escaping import file_name, shorten
 from reports.text.numbers import format_count, format_list, moment_text, quantity, sort_key
 
-_MOST_ITEMS, _MOST_NAMES, _NEWEST, _MOST_GROUPS = 8, 6, 10, 400
+_MOST_ITEMS, _MOST_NAMES, _NEWEST = 8, 6, 10
 _BEYOND = 1.96
 """Deviations of a difference of two shares that chance exceeds once in twenty times."""
 
@@ -179,7 +179,7 @@ def trainings_page(groups: Sequence[TrainingGroupSummary], built: LinkOf) -> Pag
         title="Trainings",
         heading="Trainings",
         lead=f"{format_count(len(ordered), 'command')} that trained, newest first." if ordered else "",
-        sections=(_list(ordered, _MOST_GROUPS, built),),
+        sections=(_list(ordered, len(ordered), built),),
         trail=(Link("Overview", "index.html#trainings"),),
         meanings=_meanings({one.status for one in ordered}),
     )

@@ -11,12 +11,10 @@ from reports.model.reading import Number
 from reports.tables.rankings import busy_sentences, device_sentence
 from reports.tables.results import latency_spread, session_count
 from reports.tables.sections import Banner, GridCell, GridRow, Head, Link, Page, Section, table
-from reports.text.appearance import badges, glossary, slot, status, worst_kept
+from reports.text.appearance import badges, glossary, slot, status
 from reports.text.escaping import file_name, shorten
 from reports.text.numbers import format_count, format_list, quantity
 from reports.text.numbers import moment_text as moment
-
-_MOST_ROWS = 150
 
 
 def workload_page(summary: WorkloadSummary, found: Sequence[Measurement]) -> Page:
@@ -68,7 +66,6 @@ def _banner(found: Sequence[Measurement]) -> Banner:
 
 
 def _table(found: Sequence[Measurement]) -> Section:
-    kept = worst_kept(found, [item.status for item in found], _MOST_ROWS)
     heads = (
         *(Head("Device", choices=True), Head("Setting", choices=True), Head("Status", kind="status", choices=True)),
         *(Head("Latency of a step", "median", "number"), Head("Ratio to reference", kind="number")),
@@ -76,9 +73,8 @@ def _table(found: Sequence[Measurement]) -> Section:
         *(Head("Program size", kind="number"), Head("Measured in", kind="moment")),
     )
     title, caption = "Settings side by side", "The newest measurement of each setting on each device"
-    left_out = (len(found) - len(kept), "further measurement", "")
     empty = "No setting has a measurement yet: `suite run` measures."
-    return table("settings", title, caption, heads, [_row(item) for item in kept], empty=empty, left_out=left_out)
+    return table("settings", title, caption, heads, [_row(item) for item in found], empty=empty)
 
 
 def _row(item: Measurement) -> GridRow:

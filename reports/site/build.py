@@ -187,13 +187,15 @@ def build_comparison(source: ReportSource, folder: Path, a: str, b: str) -> Path
 
     Does not build the pages of the two runs. Raises as :func:`build` does.
     """
-    before, after = _known({run.run_id: run for run in source.runs()}, [a, b])
+    runs = source.runs()
+    before, after = _known({run.run_id: run for run in runs}, [a, b])
     site, place = Site(folder), comparison_place(a, b)
-    made_from = digest(before.stamp, after.stamp)
+    pages = {path.parent.name for path in folder.glob("comparisons/*/index.html")} | {Path(place).parent.name}
+    made_from = digest(before.stamp, after.stamp, repr([sorted(pages), [run.run_id for run in runs]]))
     if not site.is_fresh(place, made_from):
         compared = source.compared(a, b)
         site.write_beside(place, COMPARISON_CSV, comparison_csv(compared.metrics))
-        site.write_page(place, comparison_page(before, after, compared), made_from)
+        site.write_page(place, comparison_page(before, after, compared, runs, pages), made_from)
     return folder / place
 
 
@@ -229,7 +231,7 @@ def _write_run(source: ReportSource, site: Site, run: RunSummary) -> None:
     write_text(path.parent / downloads.MEASUREMENTS, downloads.measurements_text(run.run_id, found))
     page = run_page(run.run_id, contents, found, lines, night_place(run.run_id) if run.purpose == "nightly" else "")
     # The page comes last: whoever sees it finds its data there.
-    site.write(place, "run.html", page, made_from)
+    site.write_page(place, page, made_from)
 
 
 def _write_index(

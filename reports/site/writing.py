@@ -8,24 +8,23 @@ elements that are replaced here can't be mistaken for something from outside.
 """
 
 import base64
+import functools
 import hashlib
 import html
 import importlib.metadata
 import importlib.resources
 import mimetypes
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from reports.files import SiteNotWritable, root_of, write_text
 from reports.tables.sections import Page
-from reports.text.escaping import json_for_script, prose, visible
-from reports.text.numbers import moment_text
+from reports.text.escaping import json_for_script, prose, timed, visible
 
 _TAIL_BYTES = 200
 _ENDINGS = (".py", ".html", ".js", ".css")
@@ -77,8 +76,9 @@ def _line(made_from: str) -> str:
 _STATIC = ("page.js", "site.css", "tables.js", "figures.js")
 
 
+@functools.cache
 def environment() -> Environment:
-    """Returns Jinja with escaping always on and undefined names as errors."""
+    """Returns Jinja with escaping always on and undefined names as errors; it compiles a template once."""
     jinja = Environment(
         loader=PackageLoader("reports", "templates"),
         autoescape=True,
@@ -90,7 +90,7 @@ def environment() -> Environment:
     )
     jinja.filters["script_json"] = json_for_script
     jinja.filters["prose"] = prose
-    jinja.filters["moment"] = moment_text
+    jinja.filters["moment"] = timed
     jinja.globals["zip"] = partial(zip, strict=True)
     return jinja
 
@@ -105,11 +105,6 @@ def _write_assets(site: Path) -> dict[str, str]:
     contents = {name: (static / name).read_text(encoding="utf-8") for name in _STATIC}
     contents["plotly.min.js"] = get_plotlyjs()
     return {name: _write_asset(site, name, content) for name, content in contents.items()}
-
-
-def _render(jinja: Environment, template: str, facts: Mapping[str, Any]) -> str:
-    """Renders a page."""
-    return jinja.get_template(template).render(facts)
 
 
 def _write_asset(site: Path, name: str, content: str) -> str:
@@ -152,11 +147,7 @@ class Site:
         return place if self._there[place] else ""
 
     def write_page(self, place: str, page: Page, made_from: str = "") -> None:
-        """Renders a page with the template shared by all but runs; a file with the same text stays untouched."""
-        self.write(place, "page.html", page, made_from)
-
-    def write(self, place: str, template: str, page: object, made_from: str = "") -> None:
-        """Renders a page with its own template."""
+        """Renders a page; a file with the same text stays untouched."""
         lost: list[str] = []
 
         def way(href: str) -> str:
@@ -169,7 +160,7 @@ class Site:
             return root_of(place) + href
 
         facts = {"page": page, "root": root_of(place), "assets": self._assets, "way": way}
-        text = _render(self._jinja, template, facts)
+        text = self._jinja.get_template("page.html").render(facts)
         text = text if lost else sign(text, made_from)
         path = self.folder / place
         if not path.is_file() or path.read_bytes() != text.encode("utf-8", "backslashreplace"):

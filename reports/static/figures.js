@@ -40,6 +40,47 @@
     figure: JSON.parse(document.getElementById(place.dataset.figure).textContent),
   }));
 
+  // What is picked, by the name of the pick: one for all figures of a page that have it.
+  const picked = new Map();
+
+  // A figure of many devices (or metrics) draws one of them: a list above the first such figure of a section picks it.
+  function addPicks() {
+    const names = new Map();
+    for (const { figure } of figures)
+      if (figure.pick) names.set(figure.pick, [...new Set([...(names.get(figure.pick) ?? []), ...figure.picks])]);
+    for (const [pick, options] of names) picked.set(pick, options[0]);
+    const seen = new Set();
+    for (const { place, figure } of figures) {
+      const section = place.closest("section");
+      const options = names.get(figure.pick) ?? [];
+      if (options.length < 2 || seen.has(section)) continue;
+      seen.add(section);
+      const label = document.createElement("label");
+      const list = document.createElement("select");
+      list.dataset.pick = figure.pick;
+      for (const option of options) list.append(new Option(option, option));
+      label.append(`${figure.pick} `, list);
+      label.className = "pick";
+      place.closest("figure").before(label);
+      list.addEventListener("change", () => {
+        picked.set(figure.pick, list.value);
+        for (const other of document.querySelectorAll(`select[data-pick]`)) if (other.dataset.pick === figure.pick) other.value = list.value;
+        draw();
+      });
+    }
+  }
+
+  // The traces of what is picked, and those that belong to all.
+  function chosen(figure) {
+    if (!figure.pick) return figure;
+    const place = figure.picks.indexOf(picked.get(figure.pick));
+    const data = figure.data.filter((_, at) => figure.of[at] === null || figure.of[at] === place);
+    const words = figure.layouts?.[place] ?? {};
+    if (place >= 0) return { data, layout: { ...figure.layout, ...words } };
+    const missing = { text: "nothing of it to draw here", showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5 };
+    return { data, layout: { ...figure.layout, annotations: [missing] } };
+  }
+
   // Where a point leads: only to pages of this site, which is where its own address came from.
   const PAGE = /^[a-z]+\/[A-Za-z0-9._\/-]+\.html$/;
 
@@ -54,12 +95,17 @@
     const printing = "printing" in document.documentElement.dataset;
     const { lookUp, done } = colourLookup();
     for (const { place, figure } of figures) {
-      const { data, layout } = coloured(figure, lookUp);
+      // What is folded has no width yet: it is drawn once it is opened.
+      if (!place.offsetWidth) {
+        place.querySelector(".waiting")?.classList.replace("waiting", "later");
+        continue;
+      }
+      const { data, layout } = coloured(chosen(figure), lookUp);
       layout.hoverlabel = { ...layout.hoverlabel, bgcolor: lookUp("var(--surface)"), bordercolor: lookUp("var(--line)") };
       layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: lookUp("var(--muted)"), activecolor: lookUp("var(--text)") };
       if (printing) layout.width = PRINT_WIDTH_PX;
       else layout.autosize = true;
-      place.querySelector(".waiting")?.remove();
+      place.querySelector(".waiting, .later")?.remove();
       // On a narrow screen the buttons would cover the legend.
       Plotly.react(place, data, layout, { ...CONFIG, displayModeBar: window.innerWidth < 640 ? false : "hover" });
       if (!place.dataset.follows && data.some((trace) => trace.customdata)) {
@@ -70,6 +116,8 @@
     done();
   }
 
+  addPicks();
   draw();
   document.addEventListener("themechange", draw);
+  for (const part of document.querySelectorAll("details:has(.plot)")) part.addEventListener("toggle", () => part.open && draw());
 })();

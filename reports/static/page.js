@@ -47,6 +47,25 @@
     });
   });
 
+  // Two runs to compare: their page if it is built, otherwise the command that builds it.
+  function compareChosen(form, event) {
+    event.preventDefault();
+    const { files, pages } = JSON.parse(document.getElementById(form.dataset.picker).textContent);
+    const [before, after] = [form.elements.before.value.trim(), form.elements.after.value.trim()];
+    const unknown = [before, after].find((run) => !(run in files));
+    const said = form.querySelector("output");
+    if (unknown !== undefined) return said.replaceChildren(`There is no run “${unknown}”: choose one of the list.`);
+    const place = `${files[before]}--${files[after]}`;
+    if (pages.includes(place) && !("single" in root.dataset)) return window.location.assign(`${form.dataset.root}comparisons/${place}/index.html`);
+    const command = document.createElement("code");
+    command.textContent = `suite compare ${before} ${after}`;
+    return said.replaceChildren("Not built yet: ", command);
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    for (const form of document.querySelectorAll("form[data-picker]")) form.addEventListener("submit", (event) => compareChosen(form, event));
+  });
+
   // Paper is light and has no hidden parts.
   let opened = [];
   window.addEventListener("beforeprint", () => {

@@ -1,69 +1,205 @@
 "use strict";
-// Tables: sorting (by data-v where a cell has it, else by its text), filtering by words and by choices, and a permanent
-// link for each row and each state of a table. The state is the fragment of the address: `#row` names a row,
-// `#view?TABLE.q=words&TABLE.COLUMN=choice&TABLE.sort=-3` a view. Cells without a value stay last in either order.
+// Draws each table from the rows on the page, all of them: a long one in windows, as it is scrolled. Sorting (by a cell's
+// `sort`, else its text), filtering by words and by choices, and a permanent link for each row and each state of a table.
+// The state is the fragment of the address: `#row` names a row, `#view?TABLE.q=words&TABLE.COLUMN=choice&TABLE.sort=-3` a
+// view. Cells without a value stay last in either order. A row is one line; it opens to everything its cells hold.
 (function () {
   const VIEW = "#view?";
   const MOST_CHOICES = 40;
   const LEAST_ROWS = 4;
+  // A table of so many rows is drawn whole, so that the browser's own search finds all of it.
+  const WHOLE = 150;
+  // Rows drawn beyond either end of what is seen.
+  const AHEAD = 12;
+  const LONG = 40;
+  const single = "single" in document.documentElement.dataset;
   const tables = [];
+  let printing = false;
 
-  function valueOf(row, column, kind) {
+  function element(name, attributes, ...children) {
+    const made = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    made.append(...children);
+    return made;
+  }
+
+  // What stands between backticks is code.
+  function prose(text) {
+    const parts = text.split(/`([^`\n]{1,400})`/);
+    return element("bdi", {}, ...parts.map((part, place) => (place % 2 ? element("code", {}, part) : part)));
+  }
+
+  function mainOf(cell) {
+    return cell.state ? cell.state[1] : cell.main ?? "";
+  }
+
+  // The moment in UTC, for whoever is somewhere else: what a moment is sorted by.
+  function universal(cell) {
+    const found = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d)/.exec(cell.sort ?? "");
+    return found ? element("time", { datetime: `${found[0]}Z`, title: `${found[1]} ${found[2]} UTC` }, prose(cell.main)) : null;
+  }
+
+  function marksOf(cell) {
+    const mark = (look, words) => element("span", { class: look }, element("bdi", {}, words));
+    return [...(cell.badges ?? []).map((words) => mark("badge", words)), ...(cell.tags ?? []).map((words) => mark("tag", words))];
+  }
+
+  function valueOf(it, cell, column) {
+    if (cell.state) {
+      const [glyph, words, tone] = cell.state;
+      return element("span", { class: `status ${tone}` }, element("i", { "aria-hidden": "true" }, glyph), ` ${words}`);
+    }
+    if (cell.slot !== undefined) return element("span", { class: `setting s${cell.slot}` }, cell.main ?? "");
+    return ("moment" in it.headings[column].dataset && universal(cell)) || prose(cell.main ?? "");
+  }
+
+  function drawnCell(it, row, column) {
     const cell = row.cells[column];
-    const text = cell.dataset.v ?? shownText(cell);
+    const heading = it.headings[column];
+    const made = element(column === 0 ? "th" : "td", { class: heading.className, "data-label": it.titles[column] });
+    made.setAttribute("role", column === 0 ? "rowheader" : "cell");
+    if (column === 0) made.scope = "row";
+    let value = valueOf(it, cell, column);
+    if (cell.main === "unavailable" && cell.small) value.className = "missing";
+    if (cell.href && !(single && !cell.href.startsWith("#"))) value = element("a", { href: cell.href }, value);
+    made.append(value, ...marksOf(cell), ...(cell.small ?? []).map((line) => element("small", {}, prose(line))));
+    return made;
+  }
+
+  function opens(row) {
+    return row.cells.some((cell) => cell.small || (cell.main ?? "").length > LONG);
+  }
+
+  function drawnRow(it, row) {
+    const made = element("tr", { role: "row" }, ...row.cells.map((_, column) => drawnCell(it, row, column)));
+    const first = made.cells[0];
+    if (opens(row)) {
+      const words = `Everything of ${mainOf(row.cells[0]).slice(0, 80)}`;
+      row.button = element("button", { type: "button", class: "open", "aria-label": words, "aria-expanded": "false" });
+      row.button.addEventListener("click", () => setOpen(it, row, !row.open));
+      first.prepend(row.button);
+    }
+    if (row.anchor) {
+      made.id = row.anchor;
+      const words = `Permanent link to the row of ${mainOf(row.cells[0]).slice(0, 80)}`;
+      first.append(element("a", { class: "here", href: `#${encodeURIComponent(row.anchor)}`, "aria-label": words, title: "Permanent link to this row" }, "#"));
+    }
+    return made;
+  }
+
+  function setOpen(it, row, open) {
+    row.open = open;
+    const before = row.node.offsetHeight;
+    row.node.classList.toggle("opened", open);
+    row.button?.setAttribute("aria-expanded", String(open));
+    row.extra = open ? row.node.offsetHeight - before : 0;
+    draw(it);
+  }
+
+  // The first and the last row to be drawn; an open row is higher than the others by its `extra`.
+  function windowOf(it) {
+    const count = it.shown.length;
+    if (printing || count <= WHOLE || !it.height) return [0, printing ? count : Math.min(count, WHOLE)];
+    const top = it.region.scrollTop - it.body.offsetTop;
+    const extra = it.shown.reduce((sum, row) => sum + (row.extra ?? 0), 0);
+    const first = Math.floor(Math.max(0, top - extra) / it.height) - AHEAD;
+    const last = Math.ceil((top + it.region.clientHeight) / it.height) + AHEAD;
+    return [Math.max(0, Math.min(first, count - AHEAD)), Math.min(count, Math.max(last, AHEAD))];
+  }
+
+  function heightOf(it, rows) {
+    return rows.reduce((sum, row) => sum + it.height + (row.extra ?? 0), 0);
+  }
+
+  function draw(it) {
+    const [first, last] = windowOf(it);
+    const wanted = it.shown.slice(first, last);
+    const kept = new Set(wanted);
+    for (const row of it.drawn) {
+      if (kept.has(row)) continue;
+      row.node.remove();
+      if (!row.open) row.node = null;
+    }
+    for (const spacing of [it.above, it.below]) spacing.remove();
+    let next = it.body.firstChild;
+    for (const row of wanted) {
+      row.node ??= drawnRow(it, row);
+      if (next === row.node) next = next.nextSibling;
+      else it.body.insertBefore(row.node, next);
+    }
+    wanted.forEach((row, place) => row.node.setAttribute("aria-rowindex", String(first + place + 2)));
+    it.drawn = wanted;
+    if (first > 0) it.body.prepend(it.above);
+    if (last < it.shown.length) it.body.append(it.below);
+    it.above.firstChild.style.height = `${heightOf(it, it.shown.slice(0, first))}px`;
+    it.below.firstChild.style.height = `${heightOf(it, it.shown.slice(last))}px`;
+  }
+
+  // All rows are as high as the first; columns keep their widths, whatever the rows are that come into sight.
+  function measure(it) {
+    it.table.style.tableLayout = "";
+    it.headings.forEach((heading) => (heading.style.width = ""));
+    it.height = 0;
+    draw(it);
+    // Names are cut shorter where the table would not fit.
+    it.table.classList.remove("tight");
+    it.table.classList.toggle("tight", it.region.scrollWidth > it.region.clientWidth);
+    if (it.rows.length <= WHOLE) return;
+    const closed = it.drawn.find((row) => !row.open);
+    if (!closed || !closed.node.offsetHeight) return;
+    it.height = closed.node.getBoundingClientRect().height;
+    const widths = it.headings.map((heading) => Math.ceil(heading.getBoundingClientRect().width));
+    it.headings.forEach((heading, column) => (heading.style.width = `${widths[column]}px`));
+    it.table.style.tableLayout = "fixed";
+    draw(it);
+  }
+
+  function keyOf(row, column, kind) {
+    const cell = row.cells[column];
+    const text = cell.sort ?? mainOf(cell);
     if (kind === "text") return text;
     const number = Number(text);
     return text === "" || Number.isNaN(number) ? null : number;
   }
 
-  // What a cell says, without the glyph beside a status and the link of a row.
-  function shownText(cell) {
-    const first = cell.querySelector(".status") ?? cell;
-    return Array.from(first.childNodes, (node) => (node.ariaHidden === "true" || node.className === "here" ? "" : node.textContent))
-      .join("")
-      .trim();
-  }
-
-  // The first line of a cell: what a filter offers.
-  function choiceOf(row, column) {
-    const cell = row.cells[column];
-    const own = cell.querySelector(".status, .setting, bdi");
-    return own ? shownText(own) : shownText(cell);
-  }
-
-  function compare(a, b, kind) {
-    return kind === "text" ? a.localeCompare(b, "en", { numeric: true }) : a - b;
-  }
-
   function sort(it, column, direction) {
     const heading = it.headings[column];
     const kind = heading.dataset.sort;
-    const keyed = Array.from(it.body.rows, (row) => [valueOf(row, column, kind), row]);
+    const compare = (a, b) => (kind === "text" ? a.localeCompare(b, "en", { numeric: true }) : a - b);
     const isEmpty = (key) => key === null || key === "";
+    const keyed = it.rows.map((row) => [keyOf(row, column, kind), row]);
     keyed.sort(([a], [b]) => {
       if (isEmpty(a) || isEmpty(b)) return Number(isEmpty(a)) - Number(isEmpty(b));
-      return direction * compare(a, b, kind);
+      return direction * compare(a, b);
     });
-    it.body.append(...keyed.map(([, row]) => row));
+    it.rows = keyed.map(([, row]) => row);
     for (const other of it.headings) other.removeAttribute("aria-sort");
     heading.setAttribute("aria-sort", direction === 1 ? "ascending" : "descending");
     it.sorted = direction * (column + 1);
+    if (it.order) it.order.value = String(it.sorted);
+    filter(it);
+  }
+
+  function textOf(row) {
+    row.text ??= row.cells
+      .flatMap((cell) => [mainOf(cell), ...(cell.small ?? []), ...(cell.badges ?? []), ...(cell.tags ?? [])])
+      .join(" ")
+      .toLowerCase();
+    return row.text;
   }
 
   function filter(it) {
     const words = it.words ? it.words.value.toLowerCase().split(/\s+/).filter(Boolean) : [];
-    const rows = Array.from(it.body.rows);
-    let shown = 0;
-    for (const row of rows) {
-      const text = row.textContent.toLowerCase();
-      const fits = words.every((word) => text.includes(word));
-      const chosen = it.choices.every(({ column, list }) => list.value === "" || choiceOf(row, column) === list.value);
-      row.hidden = !(fits && chosen);
-      if (!row.hidden) shown += 1;
-    }
+    const fits = (row) =>
+      words.every((word) => textOf(row).includes(word)) &&
+      it.choices.every(({ column, list }) => list.value === "" || mainOf(row.cells[column]) === list.value);
+    it.shown = it.rows.filter(fits);
+    it.table.setAttribute("aria-rowcount", String(it.shown.length + 1));
+    draw(it);
     if (!it.count) return;
-    it.count.textContent = shown === rows.length ? `${rows.length} rows` : `${shown} of ${rows.length} rows`;
-    it.nothing.hidden = shown > 0;
+    const all = it.rows.length.toLocaleString("en");
+    it.count.textContent = it.shown.length === it.rows.length ? `${all} rows` : `${it.shown.length.toLocaleString("en")} of ${all} rows`;
+    it.nothing.hidden = it.shown.length > 0;
   }
 
   function write() {
@@ -97,27 +233,32 @@
       filter(it);
       if (first === null && Array.from(parameters.keys()).some((key) => key.startsWith(`${it.name}.`))) first = it;
     }
-    if (first) (first.bar ?? first.table).scrollIntoView();
+    if (!first) return;
+    unfold(first);
+    (first.bar ?? first.table).scrollIntoView();
+  }
+
+  function unfold(it) {
+    for (let part = it.table.closest("details"); part; part = part.parentElement.closest("details")) part.open = true;
+    measure(it);
   }
 
   function showTarget() {
-    const row = window.location.hash ? document.getElementById(decodeURIComponent(window.location.hash.slice(1))) : null;
-    const it = row && tables.find((one) => one.body.contains(row));
-    if (it && row.hidden) {
-      clear(it);
-      row.scrollIntoView();
-    }
+    document.querySelector("tr.sought")?.classList.remove("sought");
+    const anchor = window.location.hash ? decodeURIComponent(window.location.hash.slice(1)) : "";
+    const it = anchor ? tables.find((one) => one.rows.some((row) => row.anchor === anchor)) : null;
+    if (!it) return;
+    const row = it.rows.find((one) => one.anchor === anchor);
+    if (!it.shown.includes(row)) clear(it);
+    unfold(it);
+    it.region.scrollTop = it.body.offsetTop + heightOf(it, it.shown.slice(0, it.shown.indexOf(row))) - it.region.clientHeight / 2;
+    draw(it);
+    row.node.classList.add("sought");
+    row.node.scrollIntoView({ block: "center" });
   }
 
-  function element(name, attributes, ...children) {
-    const made = document.createElement(name);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    made.append(...children);
-    return made;
-  }
-
-  function labelled(words, control) {
-    return element("label", {}, words + " ", control);
+  function labelled(words, control, look) {
+    return element("label", look ? { class: look } : {}, words + " ", control);
   }
 
   function addFilters(it) {
@@ -127,25 +268,40 @@
     it.bar.append(labelled("Filter", it.words));
     it.headings.forEach((heading, column) => {
       if (!("choices" in heading.dataset)) return;
-      const values = [...new Set(Array.from(it.body.rows, (row) => choiceOf(row, column)))].filter(Boolean).sort();
+      const values = [...new Set(it.rows.map((row) => mainOf(row.cells[column])))].filter(Boolean).sort();
       if (values.length < 2 || values.length > MOST_CHOICES) return;
       const list = element("select", {}, element("option", { value: "" }, "all"));
       for (const value of values) list.append(element("option", { value }, value));
       it.choices.push({ column, list });
-      it.bar.append(labelled(heading.firstChild.textContent.trim(), list));
+      it.bar.append(labelled(it.titles[column], list));
     });
+    // Cards on a phone have no headings to press.
+    it.order = element("select", {}, element("option", { value: "0" }, "as it is"));
+    it.headings.forEach((heading, column) => {
+      if (!heading.dataset.sort) return;
+      it.order.append(element("option", { value: String(column + 1) }, `${it.titles[column]} ↑`), element("option", { value: String(-column - 1) }, `${it.titles[column]} ↓`));
+    });
+    it.bar.append(labelled("Order", it.order, "order"));
     const reset = element("button", { type: "reset" }, "Clear");
     it.count = element("output", { "aria-live": "polite" });
     it.bar.append(reset, it.count);
-    const region = it.table.closest(".scroll");
     it.nothing = element("p", { class: "empty" }, "No row fits the filter: ", element("strong", {}, "Clear"), " shows all of them again.");
     it.nothing.hidden = true;
-    region.before(it.bar);
-    region.after(it.nothing);
+    it.region.before(it.bar);
+    it.region.after(it.nothing);
     it.bar.addEventListener("submit", (event) => event.preventDefault());
-    it.words.addEventListener("input", () => (filter(it), write()));
-    for (const { list } of it.choices) list.addEventListener("change", () => (filter(it), write()));
-    it.bar.addEventListener("reset", () => setTimeout(() => (filter(it), write())));
+    const again = () => ((it.region.scrollTop = 0), filter(it), write());
+    it.words.addEventListener("input", again);
+    for (const { list } of it.choices) list.addEventListener("change", again);
+    it.order.addEventListener("change", () => Number(it.order.value) && order(it, Math.abs(it.order.value) - 1, Math.sign(it.order.value)));
+    it.bar.addEventListener("reset", () => setTimeout(again));
+  }
+
+  function order(it, column, direction) {
+    it.region.scrollTop = 0;
+    sort(it, column, direction);
+    announced.textContent = `${it.table.caption.textContent.trim()}: sorted by ${it.titles[column]}, ${direction === 1 ? "ascending" : "descending"}`;
+    write();
   }
 
   function addSorting(it) {
@@ -155,35 +311,66 @@
       const button = element("button", { type: "button" });
       button.append(...Array.from(heading.childNodes).filter((node) => node !== hint));
       heading.prepend(button);
-      button.addEventListener("click", () => {
-        const direction = heading.getAttribute("aria-sort") === "ascending" ? -1 : 1;
-        sort(it, column, direction);
-        announced.textContent = `${it.table.caption.textContent.trim()}: sorted by ${button.textContent.trim()}, ${direction === 1 ? "ascending" : "descending"}`;
-        write();
-      });
+      button.addEventListener("click", () => order(it, column, heading.getAttribute("aria-sort") === "ascending" ? -1 : 1));
     });
   }
 
-  function addRowLinks(it) {
-    for (const row of it.body.rows) {
-      if (!row.id) continue;
-      const words = `Permanent link to the row of ${shownText(row.cells[0]).slice(0, 80)}`;
-      row.cells[0].append(element("a", { class: "here", href: `#${encodeURIComponent(row.id)}`, "aria-label": words, title: "Permanent link to this row" }, "#"));
-    }
+  // What doesn't fit into a line is seen by pointing at it, and by a click anywhere on the row.
+  function addPointing(it) {
+    it.body.addEventListener("mouseover", (event) => {
+      const cell = event.target.closest("th, td");
+      if (!cell || cell.title || cell.closest("tr").classList.contains("opened")) return;
+      const small = Array.from(cell.querySelectorAll("small"), (line) => line.textContent);
+      if (small.length || cell.scrollWidth > cell.clientWidth) cell.title = [cell.querySelector("bdi, .status, .setting")?.textContent.trim(), ...small].join("\n");
+    });
+    it.body.addEventListener("click", (event) => {
+      if (event.target.closest("a, button") || String(window.getSelection())) return;
+      const row = it.drawn.find((one) => one.node === event.target.closest("tr"));
+      if (row?.button) setOpen(it, row, !row.open);
+    });
+  }
+
+  function readRows(table) {
+    const rows = JSON.parse(document.getElementById(table.dataset.rows).textContent);
+    return rows.map(([anchor, cells]) => ({ anchor, cells: cells.map((cell) => (typeof cell === "string" ? { main: cell } : cell)) }));
+  }
+
+  function spacer(columns) {
+    return element("tr", { class: "spacer", "aria-hidden": "true" }, element("td", { colspan: String(columns) }));
+  }
+
+  function takeOver(table) {
+    const region = table.closest(".scroll");
+    const it = { table, region, name: table.id.replace(/^t-/, ""), body: table.tBodies[0], choices: [], sorted: 0, drawn: [], height: 0 };
+    it.headings = Array.from(table.tHead.rows[0].cells);
+    it.titles = it.headings.map((heading) => heading.firstChild.textContent.trim());
+    it.rows = readRows(table);
+    it.shown = it.rows;
+    [it.above, it.below] = [spacer(it.headings.length), spacer(it.headings.length)];
+    // Set as cards, a table would no longer be one for a screen reader.
+    table.setAttribute("role", "table");
+    for (const part of [table.tHead, it.body]) part.setAttribute("role", "rowgroup");
+    table.tHead.rows[0].setAttribute("role", "row");
+    for (const heading of it.headings) heading.setAttribute("role", "columnheader");
+    region.querySelector(".waiting").remove();
+    tables.push(it);
+    if (it.rows.length >= LEAST_ROWS) addFilters(it);
+    addSorting(it);
+    addPointing(it);
+    filter(it);
+    measure(it);
+    region.addEventListener("scroll", () => draw(it), { passive: true });
+    table.closest("details")?.addEventListener("toggle", () => measure(it));
   }
 
   // Said by screen readers when the order changes; what is hidden by a filter is said by its count.
   const announced = element("div", { class: "unseen", role: "status", "aria-live": "polite" });
   document.body.append(announced);
-  for (const table of document.querySelectorAll("table[data-sortable]")) {
-    const it = { table, name: table.id.replace(/^t-/, ""), body: table.tBodies[0], choices: [], sorted: 0 };
-    it.headings = Array.from(table.tHead.rows[0].cells);
-    tables.push(it);
-    if (it.body.rows.length >= LEAST_ROWS) addFilters(it);
-    addSorting(it);
-    addRowLinks(it);
-    filter(it);
-  }
+  document.querySelectorAll("table[data-rows]").forEach(takeOver);
   read();
   window.addEventListener("hashchange", read);
+  window.addEventListener("resize", () => tables.forEach(measure));
+  // Paper can't be scrolled.
+  for (const [event, now] of [["beforeprint", true], ["afterprint", false]])
+    window.addEventListener(event, () => ((printing = now), tables.forEach(draw)));
 })();

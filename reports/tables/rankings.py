@@ -51,6 +51,29 @@ ENERGY = Quality(
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Best:
+    """The setting of a device with the lowest `value`; `alike` can't be told from it, `doubt` says why it is no more
+    than a first look."""
+
+    item: Measurement
+    value: float
+    alike: Sequence[Measurement]
+    doubt: str
+
+
+def best_of(found: Sequence[Measurement], quality: Quality) -> Best | None:
+    """Returns the best of one device's settings; None of fewer than two with a number."""
+    known = [(value, item) for item in found if not isinstance(value := quality.read(item), Unavailable)]
+    if len(known) < 2:
+        return None
+    known.sort(key=lambda pair: pair[0])
+    least, best = known[0]
+    doubt = _first_look([item for _, item in known], quality)
+    alike = [item for _, item in known[1:] if _alike(best, item, quality)]
+    return Best(best, float(least), () if doubt else alike, doubt)
+
+
 def best_setting(
     found: Sequence[Measurement], quality: Quality, detail: Callable[[Measurement], str] = lambda _: ""
 ) -> str:
@@ -58,22 +81,17 @@ def best_setting(
 
     `detail` follows the number of a setting that is.
     """
-    known = [(value, item) for item in found if not isinstance(value := quality.read(item), Unavailable)]
-    if len(known) < 2:
+    best = best_of(found, quality)
+    if best is None:
         return ""
-    known.sort(key=lambda pair: pair[0])
-    least, best = known[0]
-    doubt = _first_look([item for _, item in known], quality)
-    number = quantity(least, quality.unit)
-    if doubt:
-        return f"{quality.name}: a first look ({doubt}), {best.setting} {number} so far"
-    others = [item for _, item in known[1:]]
-    alike = [item for item in others if _alike(best, item, quality)]
-    if not alike:
-        return f"{quality.best} {best.setting}, {number}{quality.each}{detail(best)}"
-    unstable = [item.setting for item in (best, *alike) if item.status == "unstable"]
+    number = quantity(best.value, quality.unit)
+    if best.doubt:
+        return f"{quality.name}: a first look ({best.doubt}), {best.item.setting} {number} so far"
+    if not best.alike:
+        return f"{quality.best} {best.item.setting}, {number}{quality.each}{detail(best.item)}"
+    unstable = [item.setting for item in (best.item, *best.alike) if item.status == "unstable"]
     why = f" ({format_list(unstable)} unstable)" if unstable else ""
-    settings = format_list([item.setting for item in (best, *alike)])
+    settings = format_list([item.setting for item in (best.item, *best.alike)])
     return f"{quality.best}: {settings} can't be told apart{why}"
 
 
@@ -96,11 +114,11 @@ def device_sentence(found: Sequence[Measurement], device: str) -> str:
     usable = [item for item in found if item.device == device and item.comparable]
     if len({workload_words(item.workload) for item in usable}) != 1:
         return ""
-    best = (best_setting(usable, LATENCY, _ratio), best_setting(usable, MEMORY), best_setting(usable, ENERGY))
+    best = (best_setting(usable, LATENCY, ratio_words), best_setting(usable, MEMORY), best_setting(usable, ENERGY))
     return "; ".join(sentence for sentence in best if sentence) + "." if any(best) else ""
 
 
-def _ratio(item: Measurement) -> str:
+def ratio_words(item: Measurement) -> str:
     found, setting, ends = item.ratio.latency, item.ratio.setting, item.ratio.ci95
     if isinstance(found, Unavailable) or isinstance(setting, Unavailable) or setting == item.setting:
         return ""

@@ -9,9 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from foundation.unavailable import Json
 from reports.figures.panels import Figure
 from reports.model.histories import Remark
+from reports.tables.pictures import Answer, HeatGrid, Matrix
 from reports.text.appearance import Status
+from reports.text.escaping import visible
 from reports.text.numbers import format_count
 
 if TYPE_CHECKING:  # its cards hold grids
@@ -32,7 +35,7 @@ class Link:
 
 @dataclass(frozen=True)
 class GridCell:
-    """A cell: a status, a setting's swatch, or ``main``; ``small`` are the lines below it.
+    """A cell: a status, a setting's swatch, or ``main``; ``small`` are the lines below it, seen once its row is opened.
 
     ``sort`` is what it sorts by if that is not its text; ``slot`` the colour of a setting. Text between
     backticks is set as code. ``badges`` and ``tags`` (names that people gave) follow it.
@@ -47,28 +50,42 @@ class GridCell:
     badges: Sequence[str] = ()
     tags: Sequence[str] = ()
 
-    @property
-    def plain(self) -> bool:
-        """Whether ``main`` is all there is."""
-        return not (self.href or self.small or self.status or self.badges or self.tags) and self.slot is None
+    def data(self, way: LinkOf) -> Json:
+        """Returns what static/tables.js draws: ``main`` if that is all there is, else all there is by short names."""
+        outcome = self.status
+        found: dict[str, Json] = {
+            "main": visible(self.main),
+            "small": [visible(line) for line in self.small],
+            "sort": self.sort,
+            "href": way(self.href) if self.href else "",
+            "state": [outcome.glyph, visible(outcome.word), outcome.tone] if outcome else [],
+            "badges": [visible(word) for word in self.badges],
+            "tags": [visible(word) for word in self.tags],
+        }
+        known = {key: one for key, one in found.items() if one}
+        if self.slot is not None:
+            known["slot"] = self.slot
+        return found["main"] if known.keys() <= {"main"} else known
 
 
 @dataclass(frozen=True)
 class Head:
     """A heading. ``kind`` is how its column sorts and is set: ``text``, ``number``, ``status`` (by its order),
     ``moment`` (on one line), ``run`` (an id of one), or nothing for what can't be sorted. ``choices`` offers its values
-    as a filter, ``wide`` gives room for sentences."""
+    as a filter, ``wide`` gives room for sentences, ``beside`` puts the first line below a value beside it."""
 
     title: str
     hint: str = ""
     kind: str = "text"
     choices: bool = False
     wide: bool = False
+    beside: bool = False
 
     @property
     def look(self) -> str:
         """The class of its column in static/site.css."""
-        return "w" if self.wide else {"number": "n", "moment": "m", "run": "r"}.get(self.kind, "t")
+        look = "w" if self.wide else {"number": "n", "moment": "m", "run": "r"}.get(self.kind, "t")
+        return f"{look} beside" if self.beside else look
 
 
 @dataclass(frozen=True)
@@ -81,8 +98,8 @@ class GridRow:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table. ``notes`` say what is left out, ``links`` where to find it. With ``folded``, a summary of it, it opens
-    only when asked."""
+    """A table with all its rows. ``notes`` are what is to know of it, ``links`` where more is. With ``folded``, a
+    summary of it, it opens only when asked."""
 
     name: str
     caption: str
@@ -91,6 +108,10 @@ class Grid:
     notes: Sequence[str] = ()
     links: Sequence[Link] = ()
     folded: str = ""
+
+    def data(self, way: LinkOf) -> Json:
+        """Returns the rows as static/tables.js draws them: anchor and cells; ``way`` makes a link the page's own."""
+        return [[row.anchor, [cell.data(way) for cell in row.cells]] for row in self.rows]
 
 
 @dataclass(frozen=True)
@@ -112,18 +133,56 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Fold:
+    """What is to know of one thing, opened when asked."""
+
+    title: str
+    quiet: str
+    facts: Sequence[Facts]
+    badges: Sequence[str] = ()
+    empty: str = ""
+
+
+@dataclass(frozen=True)
+class Picker:
+    """A choice of two runs to compare, ``before`` and ``after`` at first. ``runs`` are (id, moment, name of its files),
+    ``pages`` the names of the comparisons that are built; of others the command is shown."""
+
+    before: str
+    after: str
+    runs: Sequence[tuple[str, str, str]]
+    pages: Sequence[str]
+
+    @property
+    def data(self) -> dict[str, Json]:
+        """What static/page.js needs."""
+        return {"files": {run_id: name for run_id, _, name in self.runs}, "pages": list(self.pages)}
+
+
+@dataclass(frozen=True)
 class Section:
-    """A part of a page; ``empty`` replaces it if it has no content, and says what to do."""
+    """A part of a page; ``empty`` replaces it if it has no content, and says what to do.
+
+    With ``folded``, a summary of it, it opens only when asked: evidence for what stands above. ``small`` figures
+    stand beside one another.
+    """
 
     name: str
     title: str
     grids: Sequence[Grid] = ()
-    figures: Sequence[Figure] = ()
-    facts: Sequence[Facts] = ()
     prose: Sequence[str] = ()
-    terms: Sequence[tuple[str, str]] = ()
+    answers: Sequence[Answer] = ()
+    matrices: Sequence[Matrix] = ()
+    heats: Sequence[HeatGrid] = ()
     links: Sequence[Link] = ()
+    figures: Sequence[Figure] = ()
+    small: Sequence[Figure] = ()
+    folds: Sequence[Fold] = ()
+    picker: Picker | None = None
+    facts: Sequence[Facts] = ()
+    terms: Sequence[tuple[str, str]] = ()
     empty: str = ""
+    folded: str = ""
 
 
 def table(
@@ -137,6 +196,7 @@ def table(
     left_out: tuple[int, str, str] = (0, "", ""),
     grid: str = "",
     links: Sequence[Link] = (),
+    folded: str = "",
 ) -> Section:
     """Builds a section with one table (called ``grid``, by default as the section), or ``empty`` if it has no rows.
 
@@ -146,14 +206,16 @@ def table(
         return Section(name, title, empty=empty)
     hidden, things, place = left_out
     notes = [f"{format_count(hidden, things)} not shown here{f'; {place}' if place else ''}."] if hidden > 0 else []
-    return Section(name, title, (Grid(grid or name, caption, heads, rows, notes),), links=links)
+    return Section(name, title, grids=(Grid(grid or name, caption, heads, rows, notes),), links=links, folded=folded)
 
 
 @dataclass(frozen=True)
 class Page:
-    """A whole page. ``trail`` leads to it from the overview; ``files`` are the downloads beside it and their use;
-    ``newer`` and ``older`` are its neighbours where a list goes over several pages; ``badges`` and ``tags`` stand
-    behind its heading, ``remarks`` are what people said of it."""
+    """A whole page. ``trail`` leads to it from the overview, ``beside`` to what else is of its subject.
+
+    ``files`` are the downloads beside it and their use; ``newer`` and ``older`` its neighbours where a list goes over
+    several pages; ``badges`` and ``tags`` stand behind its heading, ``remarks`` are what people said of it.
+    """
 
     title: str
     heading: str
@@ -161,6 +223,7 @@ class Page:
     sections: Sequence[Section]
     banner: Banner | None = None
     trail: Sequence[Link] = ()
+    beside: Sequence[Link] = ()
     files: Sequence[tuple[str, str]] = ()
     meanings: Sequence[Status] = field(default_factory=tuple)
     badges: Sequence[str] = ()
@@ -173,4 +236,5 @@ class Page:
     @property
     def figures(self) -> list[Figure]:
         """Every figure that is drawn."""
-        return [figure for section in self.sections for figure in section.figures if not figure.empty]
+        every = [figure for section in self.sections for figure in (*section.figures, *section.small)]
+        return [figure for figure in every if not figure.empty]

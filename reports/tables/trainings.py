@@ -16,12 +16,11 @@ from reports.model.race import Budget, Contender, CostToTarget, Estimate, Race
 from reports.model.reading import Interval, Number
 from reports.model.training import Segment, Training, TrainingGroup, contender_names
 from reports.tables.sections import Grid, GridCell, GridRow, Head, LinkOf, Section, table
-from reports.text.appearance import badges, status, worst_kept
+from reports.text.appearance import badges, status
 from reports.text.escaping import csv_table, csv_text, file_name, finite, shorten
 from reports.text.numbers import plain, quantity, span, times, times_span
 
 TRAININGS_JSON, EVALUATIONS_CSV, STEPS_CSV = "trainings.json", "evaluations.csv", "steps.csv"
-_MOST_TRAININGS, _MOST_SEGMENTS = 150, 300
 _MOST_RACES = 6
 
 
@@ -35,12 +34,10 @@ def trainings_table(trainings: Sequence[Training], built: LinkOf) -> Section:
         *(Head("Time", "of steps", "number"), Head("Energy", "of steps", "number")),
         *(Head("Peak memory", kind="number"), Head("Status", kind="status", choices=True)),
     )
-    kept = worst_kept(trainings, [one.status for one in trainings], _MOST_TRAININGS)
-    rows = [_row(one, names[one.training_id], looks[names[one.training_id]].slot, built) for one in kept]
+    rows = [_row(one, names[one.training_id], looks[names[one.training_id]].slot, built) for one in trainings]
     empty = "No training was started: `suite train --resume` goes on, `suite devices check` says what a device lacks."
-    left_out = (len(trainings) - len(kept), "further training", f"{TRAININGS_JSON} holds all")
     caption = "Every training: held-out accuracy before, after and at its best, and what its steps cost"
-    return table("trainings", "Trainings", caption, heads, rows, empty=empty, left_out=left_out)
+    return table("trainings", "Trainings", caption, heads, rows, empty=empty)
 
 
 def _row(one: Training, name: str, slot: int, built: LinkOf) -> GridRow:
@@ -86,10 +83,7 @@ def segments_table(trainings: Sequence[Training]) -> Section:
     """Builds the folded table with a row for each segment."""
     names = contender_names(trainings)
     every = [(one, segment) for one in trainings for segment in one.segments]
-    # What is odd stays if there are too many.
-    odd_first = sorted(range(len(every)), key=lambda place: every[place][1].note is None)
-    kept = sorted(odd_first[:_MOST_SEGMENTS])
-    rows = [_segment_row(*every[place], names) for place in kept]
+    rows = [_segment_row(*one, names) for one in every]
     if not rows:
         return Section("segments", "Segments", empty="No step was made.")
     heads = (
@@ -99,10 +93,9 @@ def segments_table(trainings: Sequence[Training]) -> Section:
         Head("Note", wide=True),
     )
     noted = sum(segment.note is not None for _, segment in every)
-    notes = [f"{len(every) - len(kept):,} further segments not shown here; {TRAININGS_JSON} holds all."]
     caption = "Steps that one process made, each from the state that the one before left"
     folded = f"{len(every):,} segments, {noted:,} with a note"
-    grid = Grid("segments", caption, heads, rows, notes if len(every) > len(kept) else [], folded=folded)
+    grid = Grid("segments", caption, heads, rows, folded=folded)
     return Section("segments", "Segments", (grid,))
 
 
@@ -210,7 +203,7 @@ def race_section(races: Sequence[Race], trainings: Sequence[Training]) -> list[S
         ("Who wins", "Said only if the intervals of 3 seeds or more are apart, and costs by more than the way between "
          "two evaluations. Evaluations and loading are not counted as cost."),
     )  # fmt: skip
-    return [Section("race", "Race", grids, figures, prose=prose, terms=terms)]
+    return [Section("race", "Race", grids, figures=figures, prose=prose, terms=terms)]
 
 
 def _grids(race: Race, place: int, slots: dict[str, int]) -> list[Grid]:

@@ -1,4 +1,4 @@
-"""Tables of outcomes: a row for each metric of a workload on a device, changes first, the rest in a file.
+"""Tables of outcomes: a row for each metric of a workload on a device, changes first.
 
 A night's verdicts are such a table (with a matrix of device by setting, and CSV and JSON files), and so is the
 comparison of two runs.
@@ -17,18 +17,13 @@ from reports.model.histories import SeriesVerdict
 from reports.model.measurement import setting_of, workload_words
 from reports.model.quantities import metric_order, metric_title, metric_value
 from reports.model.reading import known_number, text
-from reports.tables.sections import Grid, GridCell, GridRow, Head, Link, Section
+from reports.tables.sections import Grid, GridCell, GridRow, Head, Section
 from reports.text.appearance import Status, badges, setting_order, slot, status
 from reports.text.escaping import csv_table, csv_text, file_name, finite
 from reports.text.numbers import decimals, format_count, format_list, percent_change, percent_span, plain
 
-# Keeps the page light; the file beside it is complete.
-_MOST_ROWS = 150
 VERDICTS_CSV = "verdicts.csv"
 WORDS = ("regressed", "improved", "inconclusive", "accepted", "insufficient", "unchanged")
-
-# Keeps the page light; the files beside it are complete.
-_MOST_IN_MATRIX = 80
 
 
 class Subject(Protocol):
@@ -51,13 +46,12 @@ class OutcomeTable(Generic[Row]):
 
     ``words`` are the outcomes in row order, ``outcome`` returns a row's; ``heads`` and ``cells`` are the
     columns after the metric; ``links`` returns the pages of a row's device and metric, ``marks`` the badges of its
-    device. ``things`` is what rows are called; ``file`` holds all of them, as ``holds`` says.
+    device.
     """
 
     name: str
     title: str
     caption: str
-    things: str
     words: Sequence[str]
     outcome: Callable[[Row], str]
     anchor: Callable[[Row], str]
@@ -65,8 +59,6 @@ class OutcomeTable(Generic[Row]):
     cells: Callable[[Row], Sequence[GridCell]]
     links: Callable[[Row], tuple[str, str]]
     marks: Callable[[Row], Sequence[str]]
-    file: str
-    holds: str
     empty: str
 
     def changed_first(self, rows: Iterable[Row]) -> list[Row]:
@@ -84,15 +76,9 @@ class OutcomeTable(Generic[Row]):
         )
 
     def section(self, ordered: Sequence[Row]) -> Section:
-        """Builds the section with rows in the given order; those beyond the limit are counted and left to the file."""
+        """Builds the section with all rows, in the given order."""
         if not ordered:
             return Section(self.name, self.title, empty=self.empty)
-        listed_rows, hidden = ordered[:_MOST_ROWS], ordered[_MOST_ROWS:]
-        notes, links = [], []
-        if hidden:
-            words = outcome_counts(Counter(self.outcome(one) for one in hidden), self.words)
-            notes.append(f"{len(hidden):,} further {self.things} are not shown here ({words}).")
-            links.append(Link(self.file, f"./{self.file}", self.holds))
         several = len({workload_words(one.workload) for one in ordered}) > 1
         heads = (
             *(Head("Device", choices=True), Head("Setting", choices=True)),
@@ -100,8 +86,8 @@ class OutcomeTable(Generic[Row]):
             Head("Metric", choices=True),
             *self.heads,
         )
-        rows = [GridRow(self.anchor(one), (*self._subject(one, several), *self.cells(one))) for one in listed_rows]
-        return Section(self.name, self.title, (Grid(self.name, self.caption, heads, rows, notes),), links=links)
+        rows = [GridRow(self.anchor(one), (*self._subject(one, several), *self.cells(one))) for one in ordered]
+        return Section(self.name, self.title, (Grid(self.name, self.caption, heads, rows),))
 
     def _subject(self, one: Row, several: bool) -> list[GridCell]:
         setting, (device_page, metric_page) = setting_of(one.workload), self.links(one)
@@ -143,7 +129,7 @@ def series_link(one: SeriesVerdict) -> str:
 
 
 def verdict_section(ordered: Sequence[SeriesVerdict]) -> Section:
-    """Builds the table of verdicts in the given order; rows beyond the limit are counted by verdict."""
+    """Builds the table of verdicts in the given order."""
     return _TABLE.section(ordered)
 
 
@@ -190,20 +176,21 @@ _TABLE: OutcomeTable[SeriesVerdict] = OutcomeTable(
     name="verdicts",
     title="Verdicts",
     caption="Every series, what changed first",
-    things="series",
     words=WORDS,
     outcome=lambda one: one.verdict,
     anchor=lambda one: f"v-{file_name(f'{one.measurement_id}-{one.metric}')}",
     heads=(
         *(Head("Verdict", kind="status", choices=True), Head("This night", kind="number")),
-        *(Head("Ratio to baseline", "95 % interval", "number"), Head("p", kind="number"), Head("q", kind="number")),
+        *(
+            Head("Ratio to baseline", "95 % interval", "number", beside=True),
+            Head("p", kind="number"),
+            Head("q", kind="number"),
+        ),
         Head("Why, and how to see it again", wide=True),
     ),
     cells=_cells,
     links=lambda one: (device_place(one.device), series_link(one)),
     marks=lambda one: badges(one.emulated),
-    file=VERDICTS_CSV,
-    holds="holds all, with every number",
     empty=(
         "No series was judged this night. A series is judged once its measurement is done: `suite nightly` goes on "
         "with a night that was broken off."
@@ -232,10 +219,8 @@ def matrix_section(ordered: Sequence[SeriesVerdict]) -> Section:
         )
         for (device, workload), found in cells.items()
     ]
-    hidden = len(rows) - _MOST_IN_MATRIX
-    notes = [f"{format_count(hidden, 'further row')} without a change not shown here."] if hidden > 0 else []
     heads = (Head("Device"), *(Head(setting, kind="number") for setting in settings))
-    grid = Grid("matrix", "The worst verdict of each device and setting", heads, rows[:_MOST_IN_MATRIX], notes)
+    grid = Grid("matrix", "The worst verdict of each device and setting", heads, rows)
     return Section("matrix", "Device by setting", (grid,))
 
 

@@ -15,8 +15,12 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from reports.text.numbers import moment_of_text, moment_text
+
 # Spreadsheets read a cell that starts like this as a formula, wide forms and leading white space included.
 _FORMULA = re.compile(r"^\s*[=+\-@|%＝＋－＠]|^[\t\r\n]")  # noqa: RUF001 - the wide forms are meant
+# As moment_text writes it.
+_MOMENT = re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d (?:[A-Z]{3,5}|[+-]\d{2,4})\b")
 _BACKTICKS = re.compile(r"`([^`\n]{1,400})`")
 # Ids of runs and names of devices recur on every row of a site.
 _MOST_REMEMBERED = 8192
@@ -85,11 +89,24 @@ def figure_text(name: str, longest: int = 48) -> str:
 
 
 def prose(sentence: str) -> Markup:
-    """Escapes text and marks what stands between backticks as code."""
+    """Escapes text, marks what stands between backticks as code, and gives each moment its UTC."""
     escaped = escape(visible(sentence))
-    if "`" not in escaped:
+    if "`" not in escaped and _MOMENT.search(escaped) is None:
         return escaped
-    return Markup(_BACKTICKS.sub(r"<code>\1</code>", str(escaped)))  # noqa: S704 - escaped first
+    coded = _BACKTICKS.sub(r"<code>\1</code>", str(escaped))
+    return Markup(_MOMENT.sub(_with_utc, coded))  # noqa: S704 - escaped first
+
+
+def timed(iso: str | None) -> Markup:
+    """Returns a moment in the host's zone that shows its UTC when it is pointed at."""
+    return prose(moment_text(iso))
+
+
+def _with_utc(found: "re.Match[str]") -> str:
+    utc = moment_of_text(found[0])
+    if utc is None:
+        return found[0]
+    return f'<time datetime="{utc:%Y-%m-%dT%H:%MZ}" title="{utc:%Y-%m-%d %H:%M} UTC">{found[0]}</time>'
 
 
 @lru_cache(maxsize=_MOST_REMEMBERED)

@@ -135,6 +135,18 @@ def moment_text(iso: str | None) -> str:
     return _local(moment).strftime("%Y-%m-%d %H:%M %Z") if moment else iso or ""
 
 
+def moment_of_text(text: str) -> datetime | None:
+    """Reads what :func:`moment_text` wrote in this zone, as UTC; None of another zone's."""
+    when, _, zone = text.rpartition(" ")
+    try:
+        plain_moment = datetime.strptime(when, "%Y-%m-%d %H:%M")
+    except ValueError:
+        return None
+    # Once a year an hour comes twice; the name of the zone says which is meant.
+    both = (plain_moment.replace(fold=fold).astimezone() for fold in (0, 1))
+    return next((one.astimezone(UTC) for one in both if one.strftime("%Z") == zone), None)
+
+
 def day_and_time(iso: str | None) -> str:
     """Formats a moment as :func:`moment_text` does, without the name of the zone."""
     moment = parse_moment(iso)

@@ -117,10 +117,12 @@ class KeptProgram:
 
 
 @dataclass(frozen=True)
-class Baseline(KeptProgram):
-    """What is measured beside the candidate."""
+class Baseline:
+    """What is measured beside the candidate, and the measurement that it comes from."""
 
     provenance: Provenance
+    artifact: Artifact
+    runner: BuiltRunner | None
 
 
 def candidates_for(suspects: Sequence[ScreenedSeries]) -> list[int]:
@@ -166,7 +168,7 @@ def baseline_of(
         same = found.runner_hash in (None, runner_hash)
         runner = None if same else read_built(runner_home / str(found.runner_hash))
         if artifact is not None and (same or runner is not None):
-            return Baseline(artifact, runner, found)
+            return Baseline(found, artifact, runner)
         gone += 1
     if gone:
         return f"program or runner of {gone} earlier nights are no longer on this host, so there is no baseline"

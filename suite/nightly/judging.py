@@ -57,7 +57,7 @@ class ToConfirm:
 
     device: str
     prepared: Prepared
-    baseline: KeptProgram
+    baseline: Baseline | KeptProgram
 
     @property
     def place(self) -> Place:

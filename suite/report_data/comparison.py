@@ -52,6 +52,7 @@ def _compared(before: Measurement | None, after: Measurement | None) -> Iterator
             sentence="Only one of the two runs has this number.",
             emulated=known.emulated,
             origin=known.origin,
+            kind=known.kind,
         )
         if before is None or after is None or first is None or last is None:
             yield missing

@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, select
 
 from foundation.unavailable import Unavailable
-from reports.model.histories import Change, HistoryPoint, HistorySegment, MetricHistory, Remark, SeriesVerdict
+from reports.model.histories import (
+    Change,
+    Confirmed,
+    HistoryPoint,
+    HistorySegment,
+    MetricHistory,
+    Remark,
+    SeriesVerdict,
+)
 from reports.model.quantities import LATENCY, METRIC_BY_NAME
-from reports.model.reading import Interval, value
+from reports.model.reading import Interval, known_number, value
 from reports.model.statistics import Latency
 from suite.regression.change_points import change_points
 from suite.regression.drift import total_drift
@@ -23,6 +32,7 @@ from suite.store.nights import acceptances_among, why_aside
 from suite.store.series import accepted_points
 
 ACCEPTED = "accepted"
+MADE_BY = ("edge-training-suite", "torch", "executorch", "torchao")
 _DEVICE_LEVEL, _DRIFT_TRACED = "device_level", "drift_traced"
 
 
@@ -45,13 +55,14 @@ class _PointSource:
     sessions: int | None
     design: str | None
     aside: str
+    versions: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class _Comments:
     """Verdicts (the last one with its numbers) and acceptances by (series, measurement), remarks by series."""
 
-    verdicts: Mapping[tuple[int, int], tuple[str, Mapping[str, float]]]
+    verdicts: Mapping[tuple[int, int], tuple[str, Mapping[str, Any]]]
     accepted: frozenset[tuple[int, int]]
     remarks: Mapping[int, Sequence[Remark]]
 
@@ -82,7 +93,7 @@ def _measurements(connection: Connection, ids: Sequence[int]) -> dict[int, _Poin
     table = schema.measurement
     columns = (
         *(table.c.id, table.c.run_id, table.c.started_at, table.c.status, table.c.document),
-        *(table.c.design, table.c.valid_sessions, schema.run.c.purpose),
+        *(table.c.design, table.c.valid_sessions, schema.run.c.purpose, schema.run.c.environment),
     )
     found: dict[int, _PointSource] = {}
     for begin in range(0, len(ids), 900):
@@ -98,14 +109,22 @@ def _measurements(connection: Connection, ids: Sequence[int]) -> dict[int, _Poin
                 None if isinstance(medians, Unavailable) else len(medians),
                 row.design,
                 why_aside(row),
+                _versions(row.environment),
             )
     return found
+
+
+@lru_cache(maxsize=64)
+def _versions(environment: str | None) -> Mapping[str, str]:
+    """Returns the versions of what made the programs of a run; those of many nights are the same text."""
+    parsed = json.loads(environment or "{}")
+    return {name: str(parsed[name]) for name in MADE_BY if name in parsed}
 
 
 def _comments(connection: Connection, series_ids: Sequence[int], found: Mapping[int, _PointSource]) -> _Comments:
     verdict, acceptance, annotation = schema.verdict, schema.acceptance, schema.annotation
     verdicts = {
-        (series_id, measurement_id): (word, _segment_numbers(numbers))
+        (series_id, measurement_id): (word, json.loads(numbers))
         for series_id, measurement_id, word, numbers in connection.execute(
             select(verdict.c.series_id, verdict.c.measurement_id, verdict.c.verdict, verdict.c.numbers)
             .where(verdict.c.series_id.in_(series_ids))
@@ -129,14 +148,6 @@ def _comments(connection: Connection, series_ids: Sequence[int], found: Mapping[
         for series_id in series_ids if row.series_id is None else (row.series_id,):
             remarks.setdefault(series_id, []).append(remark)
     return _Comments(verdicts, frozenset(accepted), remarks)
-
-
-def _segment_numbers(numbers: str) -> Mapping[str, float]:
-    """Returns the numbers of a verdict that affect segments; most have none, and parsing all of them takes long."""
-    if _DEVICE_LEVEL not in numbers and _DRIFT_TRACED not in numbers:
-        return {}
-    parsed: dict[str, float] = json.loads(numbers)
-    return parsed
 
 
 def _history(
@@ -216,10 +227,20 @@ def _changes(points: Sequence[Point], part: Segment, direction: Direction, floor
 def _history_point(point: _Point, metric: str, source: _PointSource, comments: _Comments) -> HistoryPoint:
     ends = source.interval if isinstance(source.interval, Interval) and metric == LATENCY else None
     place = (point.series_id, point.measurement_id)
-    word = settled(comments.verdicts.get(place, ("", {}))[0], place in comments.accepted)
+    verdict, numbers = comments.verdicts.get(place, ("", {}))
+    word = settled(verdict, place in comments.accepted)
     named = (source.at, source.run_id, str(point.measurement_id), point.value, source.status)
     low, high = (None, None) if ends is None else (ends.low, ends.high)
-    return HistoryPoint(*named, low, high, source.sessions, word, source.aside)
+    seen = HistoryPoint(*named, low, high, source.sessions, word, source.aside, versions=source.versions)
+    centre, margin = (known_number(numbers, key) for key in ("centre", "margin"))
+    return replace(seen, centre=centre, margin=margin, confirmed=_confirmed(numbers))
+
+
+def _confirmed(numbers: Mapping[str, Any]) -> Confirmed | None:
+    ratio, low, high, pairs = (known_number(numbers, key) for key in ("ratio", "ratio_low", "ratio_high", "pairs"))
+    if ratio is None or low is None or high is None or pairs is None:
+        return None
+    return Confirmed(ratio, low, high, int(pairs))
 
 
 def settled(word: str, accepted: bool) -> str:

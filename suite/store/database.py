@@ -302,10 +302,8 @@ def _move(connection: Connection, row: Row, measurement_id: int, mark: str) -> N
 #: Version that an upgrade starts from -> what it does to the rows afterwards.
 _REWRITES: Mapping[int, Callable[[Connection], None]] = MappingProxyType({4: _rename_former_int8, 5: _complete})
 
-forbid_changes(schema.verdict)
-forbid_changes(schema.tag)
-forbid_changes(schema.finding)
-forbid_changes(schema.finding_note)
+for _only_grows in (schema.verdict, schema.tag, schema.finding, schema.finding_note):
+    forbid_changes(_only_grows)
 
 
 class Database:
@@ -398,5 +396,6 @@ class Database:
         with self._transaction() as connection:
             # Another process may have been quicker while this one waited for the lock.
             if not inspect(connection).get_table_names():
-                schema.metadata.create_all(connection)
+                for statement in schema.definitions():
+                    connection.exec_driver_sql(statement)
                 connection.execute(schema.schema_version.insert().values(version=schema.SCHEMA_VERSION))

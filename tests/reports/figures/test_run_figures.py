@@ -4,8 +4,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from reports.figures.panels import MOST_PANELS, Figure
+from reports.figures.panels import Figure
 from reports.figures.run_figures import all_figures
+from reports.figures.trade_offs import latency_against_memory
 from reports.model.measurement import Measurement, Session, measurements
 from reports.model.source import SessionTrace
 from reports.model.traces import gather
@@ -19,7 +20,8 @@ class _NoRows:
 
 def _figures(source: FixtureSource) -> dict[str, Figure]:
     found = measurements(source.document(RUN_ID))
-    return {figure.name: figure for figure in all_figures(found, gather(source, found, _NoRows()))}
+    figures = [latency_against_memory(found), *all_figures(found, gather(source, found, _NoRows()))]
+    return {figure.name: figure for figure in figures}
 
 
 def _with_points(figure: Figure) -> list[dict[str, Any]]:
@@ -141,13 +143,19 @@ def test_no_outside_text_reaches_a_template_or_an_unescaped_label() -> None:
             assert "<img" not in note["text"]
 
 
-def test_devices_beyond_the_last_panel_are_counted() -> None:
+def test_every_device_of_a_large_run_can_be_picked_and_has_its_own_lines() -> None:
     source = realistic(steps=2, hostile=False)
     document = source.document(RUN_ID)
     one = document["measurements"][0]
-    document["measurements"] = [
-        one | {"device": f"pi{index}", "measurement_id": str(index)} for index in range(MOST_PANELS + 2)
-    ]
+    document["measurements"] = [one | {"device": f"pi{index}", "measurement_id": str(index)} for index in range(20)]
     figure = _figures(source)["step-latency"]
-    assert any("2\u00a0further devices not drawn here (pi12 and pi13)" in note for note in figure.notes)
-    assert f"yaxis{MOST_PANELS}" in (figure.layout or {}) and f"yaxis{MOST_PANELS + 1}" not in (figure.layout or {})
+    assert list(figure.picks) == [f"pi{index}" for index in range(20)] and figure.pick == "Device"
+    own = [trace["meta"][0] for trace, place in zip(figure.traces, figure.of, strict=True) if place == 13]
+    assert own and set(own) == {"pi13 · fp32"}
+    assert [trace["x"] for trace, place in zip(figure.traces, figure.of, strict=True) if place is None] == [[None]]
+
+
+def test_a_ring_marks_what_no_other_setting_of_the_device_beats() -> None:
+    points = _with_points(_figures(realistic(steps=2, hostile=False))["latency-memory"])
+    ringed = {point["meta"][0] for point in points if point["marker"]["line"]["width"]}
+    assert ringed == {"local · int8", "local · nf4", "jetson · int8"}

@@ -5,7 +5,7 @@ from typing import Any
 from foundation.unavailable import Unavailable
 from reports.model.measurement import Measurement
 from reports.model.reading import NOT_RECORDED, Interval, interval, number, records, text, value
-from reports.tables.results import Footnotes, memory_over_weights
+from reports.tables.results import memory_over_weights
 
 
 def test_unavailable_keeps_the_reason_from_wherever_it_is_on_the_path() -> None:
@@ -34,10 +34,10 @@ def test_interval_needs_both_ends() -> None:
 
 def test_ratio_over_zero_or_unavailable_is_unavailable() -> None:
     def ratio(**record: Any) -> tuple[str, list[str]]:
-        notes = Footnotes("n")
-        return memory_over_weights(Measurement.from_document(record), notes).main, notes.reasons
+        cell = memory_over_weights(Measurement.from_document(record))
+        return cell.main, [*cell.small]
 
-    assert ratio(peak_memory_kib=3.0, weight_bytes=2048) == ("1.50\u00d7", [])
+    assert ratio(peak_memory_kib=3.0, weight_bytes=2048) == ("1.50\u00d7", ["of 2.00\u00a0KiB"])
     assert ratio(peak_memory_kib=3.0, weight_bytes=0) == ("unavailable", ["the value to divide by is 0"])
     assert ratio(peak_memory_kib=3.0, weight_bytes={"unavailable": "why"}) == ("unavailable", ["why"])
 

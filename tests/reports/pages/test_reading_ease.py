@@ -1,6 +1,5 @@
 """What a reader should not have to do: read the same twice, put a command together, guess a scale."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from reports.pages.workload import workload_page
 from reports.site.build import build
 from reports.tables.sections import GridRow, Page
 from tests.support.reports.lab_fixtures import METRICS, NIGHT_ID, LabSource, key
+from tests.support.reports.page_text import PageText
 
 
 def _rows(page: Page, section: str) -> list[GridRow]:
@@ -125,15 +125,14 @@ def test_noise_that_is_never_judged_does_not_fill_a_trend(lab: LabSource, spread
 
 
 def test_command_that_accepts_a_night_can_be_taken_as_it_stands(lab: LabSource, tmp_path: Path) -> None:
-    text = build(lab, tmp_path).read_text(encoding="utf-8")
-    assert f"<code>suite accept {NIGHT_ID} --why REASON</code>" in text
+    text = PageText(build(lab, tmp_path)).text
+    assert f"`suite accept {NIGHT_ID} --why REASON`" in text
 
 
 def test_tags_of_a_run_are_found_in_the_overview(lab: LabSource, tmp_path: Path) -> None:
     lab.summaries[0] = replace(lab.summaries[0], tags=("v1.2",))
-    text = build(lab, tmp_path).read_text(encoding="utf-8")
-    row = re.search(rf'<tr id="run-{re.escape(NIGHT_ID)}">.*?</tr>', text, re.DOTALL)
-    assert row is not None and run_place(NIGHT_ID) in row[0] and re.search(r'class="tag"[^>]*><bdi>v1.2<', row[0])
+    row = next(row for row in PageText(build(lab, tmp_path)).rows["runs"] if row[0]["main"] == NIGHT_ID)
+    assert row[0]["href"] == run_place(NIGHT_ID) and row[0]["tags"] == ["v1.2"]
 
 
 def test_device_has_one_symbol_in_all_figures_of_a_page(lab: LabSource) -> None:

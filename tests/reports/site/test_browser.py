@@ -1,5 +1,6 @@
 """The pages in a real headless Chromium, opened from file://: quiet, offline, drawn, sortable, themed, printable."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,14 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from reports.files import run_place
 from reports.site.build import build
-from tests.support.reports.report_browser import log, open_page, requests_of
+from tests.support.reports.report_browser import BUSY_HOST_S, log, open_page, requests_of
 from tests.support.reports.report_fixtures import OLD_RUN_ID, RUN_ID, FixtureSource, realistic
+
+pytestmark = pytest.mark.browser
 
 _ORDER = (
     "return Array.from(document.querySelectorAll(arguments[0] + ' tbody tr'), row => row.cells[arguments[1]].innerText)"
@@ -24,6 +28,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     build(realistic(steps=8), folder)
     return folder
+
+
+def _wait(driver: webdriver.Chrome, until: Callable[[webdriver.Chrome], Any]) -> None:
+    WebDriverWait(driver, BUSY_HOST_S).until(until)
 
 
 def _colour(driver: webdriver.Chrome, selector: str, name: str) -> str:
@@ -72,16 +80,34 @@ def test_page_may_not_reach_out_even_if_a_script_tried(site: Path, chromium: web
 
 def test_every_figure_is_drawn_with_its_points(site: Path, chromium: webdriver.Chrome) -> None:
     open_page(chromium, (site / run_place(RUN_ID)))
+    chromium.find_element(By.CSS_SELECTOR, "#figures summary").click()
+    Select(chromium.find_element(By.CSS_SELECTOR, "select[data-pick]")).select_by_visible_text("jetson")
     plots = chromium.find_elements(By.CSS_SELECTOR, ".plot")
     assert len(plots) == 5
+    _wait(chromium, lambda driver: not driver.find_elements(By.CSS_SELECTOR, ".plot .later"))
     for plot in plots:
         assert plot.find_elements(By.CSS_SELECTOR, "svg.main-svg"), plot.get_attribute("data-figure")
         drawn = plot.find_elements(By.CSS_SELECTOR, ".scatterlayer .trace path")
-        assert len(drawn) > 3, plot.get_attribute("data-figure")
+        assert len(drawn) >= 3, plot.get_attribute("data-figure")
+
+
+def test_one_device_is_drawn_until_another_is_picked_in_all_figures(site: Path, chromium: webdriver.Chrome) -> None:
+    open_page(chromium, (site / run_place(RUN_ID)))
+    chromium.find_element(By.CSS_SELECTOR, "#figures summary").click()
+    names = """
+        const traces = (id) => document.querySelector(id + ' .plot').data ?? [];
+        const names = (id) => traces(id).flatMap((trace) => trace.meta?.[0] ?? []);
+        return [...new Set([...names('#step-latency'), ...names('#loss')].map((name) => name.split(' · ')[0]))];
+    """
+    _wait(chromium, lambda driver: driver.execute_script(names) == ["local"])
+    (picker,) = chromium.find_elements(By.CSS_SELECTOR, "select[data-pick='Device']")
+    Select(picker).select_by_visible_text("jetson")
+    assert chromium.execute_script(names) == ["jetson"]
 
 
 def test_power_without_a_sensor_is_a_sentence_instead_of_a_figure(site: Path, chromium: webdriver.Chrome) -> None:
     open_page(chromium, (site / run_place(OLD_RUN_ID)))
+    chromium.find_element(By.CSS_SELECTOR, "#figures summary").click()
     power = chromium.find_element(By.ID, "power")
     assert "RAPL is not readable" in power.text and "suite devices check" in power.text
     assert not power.find_elements(By.CSS_SELECTOR, ".plot")
@@ -102,8 +128,10 @@ def test_hostile_names_are_shown_as_text_in_tables_and_figures(site: Path, chrom
     assert any(
         head.startswith('<img src=x onerror="document.title=1"></script><b>pi</b> & =1+1 \\u202e') for head in heads
     )
-    labels = [label.text for label in chromium.find_elements(By.CSS_SELECTOR, "#memory svg text")]
+    labels = [label.text for label in chromium.find_elements(By.CSS_SELECTOR, "#latency-memory svg text")]
     assert any(label.startswith("<img src=x onerror=") for label in labels)
+    options = chromium.find_elements(By.CSS_SELECTOR, "select[data-pick] option")
+    assert any((option.get_attribute("textContent") or "").startswith("<img src=x onerror=") for option in options)
     script = "return document.querySelector('#latency-memory .plot').data.map(trace => trace.name)"
     assert any("&lt;img" in name for name in chromium.execute_script(script))
 
@@ -142,12 +170,18 @@ def test_new_order_of_a_table_is_announced_to_screen_readers(site: Path, chromiu
     assert live.get_attribute("textContent") == label + "descending"
 
 
-def test_reason_of_an_unavailable_value_is_reached_by_keyboard(site: Path, chromium: webdriver.Chrome) -> None:
+def test_row_is_one_line_and_opens_by_keyboard_to_the_reasons_of_what_is_unavailable(
+    site: Path, chromium: webdriver.Chrome
+) -> None:
     open_page(chromium, (site / run_place(RUN_ID)))
-    chromium.find_element(By.CSS_SELECTOR, "#results td a.missing").send_keys(Keys.ENTER)
-    target = chromium.find_element(By.CSS_SELECTOR, "li:target")
-    assert "RAPL is not readable" in target.text
-    assert chromium.switch_to.active_element == target
+    row = chromium.find_element(By.CSS_SELECTOR, "#results tbody tr[id]")
+    assert "RAPL is not readable" not in row.text and row.size["height"] < 40
+    opener = row.find_element(By.CSS_SELECTOR, "button.open")
+    opener.send_keys(Keys.ENTER)
+    assert "RAPL is not readable" in row.text and "n = 3 sessions" in row.text
+    assert opener.get_attribute("aria-expanded") == "true"
+    opener.send_keys(Keys.ENTER)
+    assert "RAPL is not readable" not in row.text
 
 
 def test_theme_follows_the_preference_and_the_toggle_is_remembered(site: Path, chromium: webdriver.Chrome) -> None:
@@ -166,7 +200,8 @@ def test_theme_follows_the_preference_and_the_toggle_is_remembered(site: Path, c
 
 def test_figures_take_the_colours_of_the_theme(site: Path, chromium: webdriver.Chrome) -> None:
     def colours() -> tuple[Any, Any]:
-        script = "const d = document.querySelector('#memory .plot'); return [d.layout.font.color, d.data[0].line.color]"
+        plot = "const d = document.querySelector('#latency-memory .plot');"
+        script = f"{plot} return [d.layout.font.color, d.data[0].marker.color]"
         font, line = chromium.execute_script(script)
         return font, line
 
@@ -185,7 +220,7 @@ def test_print_is_light_with_everything_unfolded_and_the_screen_comes_back(
     folded = len(chromium.find_elements(By.CSS_SELECTOR, "details:not([open])"))
     assert folded
     chromium.execute_script("window.dispatchEvent(new Event('beforeprint'))")
-    font = "return document.querySelector('#memory .plot').layout.font.color"
+    font = "return document.querySelector('#latency-memory .plot').layout.font.color"
     assert not chromium.find_elements(By.CSS_SELECTOR, "details:not([open])")
     assert chromium.execute_script(font) == "rgb(28, 35, 41)"
     chromium.execute_script("window.dispatchEvent(new Event('afterprint'))")
@@ -214,7 +249,7 @@ def test_page_never_scrolls_sideways_as_a_whole(site: Path, chromium: webdriver.
 def test_every_control_and_table_is_reached_with_the_tab_key(site: Path, chromium: webdriver.Chrome) -> None:
     open_page(chromium, (site / run_place(RUN_ID)))
     reached = []
-    for _ in range(45):
+    for _ in range(80):
         webdriver.ActionChains(chromium).send_keys(Keys.TAB).perform()
         active = chromium.switch_to.active_element
         plain = active.get_attribute("class") or active.text or active.tag_name

@@ -21,6 +21,8 @@ from tests.support.reports.report_browser import BUSY_HOST_S, emulate, log, open
 from tests.support.reports.report_fixtures import HOSTILE, OLD_RUN_ID, RUN_ID
 from tests.support.reports.training_fixtures import GROUP_ID, ODD_ID, TrainingSource
 
+pytestmark = pytest.mark.browser
+
 KINDS = (
     *("index", "night", "run", "comparison", "series", "device", "workload", "hostile series", "hostile device"),
     *("training", "training gone wrong", "trainings"),
@@ -59,7 +61,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def served(pages: dict[str, Path]) -> Iterator[SiteServer]:
     with SiteServer(pages["site"]) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
         server.shutdown()
@@ -80,7 +82,7 @@ def test_page_of_each_kind_is_quiet_and_offline(pages: dict[str, Path], chromium
     open_page(chromium, pages[kind])
     assert log(chromium, "browser") == []
     assert [address for address in requests_of(chromium) if not address.startswith(("file:", "data:"))] == []
-    assert chromium.find_elements(By.CSS_SELECTOR, "table[data-sortable]")
+    assert chromium.find_elements(By.CSS_SELECTOR, "table[data-rows] tbody tr")
     assert not chromium.find_elements(By.CSS_SELECTOR, "img[src='x']")
 
 
@@ -186,10 +188,10 @@ def test_each_row_has_a_permanent_link_that_shows_it_even_when_filtered_away(
     assert len(rows) == len(links) > 10
     name = rows[5].get_attribute("id")
     chromium.find_element(By.CSS_SELECTOR, "#verdicts form.filter input").send_keys("regressed")
-    assert not rows[5].is_displayed()
+    assert not chromium.find_elements(By.ID, name)
     chromium.execute_script("location.hash = arguments[0]", f"#{name}")
-    _wait(chromium, lambda _: rows[5].is_displayed())
-    assert chromium.find_element(By.CSS_SELECTOR, "tr:target").get_attribute("id") == name
+    _wait(chromium, lambda driver: [row.is_displayed() for row in driver.find_elements(By.ID, name)] == [True])
+    assert chromium.find_element(By.CSS_SELECTOR, "tr.sought").get_attribute("id") == name
 
 
 def test_point_of_a_series_leads_to_its_run(pages: dict[str, Path], chromium: webdriver.Chrome) -> None:

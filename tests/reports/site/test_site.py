@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +10,11 @@ import pytest
 from reports.files import SiteNotWritable, UnknownRun, run_place
 from reports.pages.overview import RUNS_ON_A_PAGE
 from reports.site.build import build
+from reports.tables.results import LONGEST_REASON
+from tests.support.reports.page_text import DATA, PageText
 from tests.support.reports.report_fixtures import HOSTILE, OLD_RUN_ID, RUN_ID, FixtureSource, only, realistic, summary
 
-_DATA = re.compile(r'<script type="application/json".*?</script>', re.DOTALL)
 LIGHT_BYTES = 300_000
-
-
-class _Page(HTMLParser):
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
@@ -114,17 +97,17 @@ def test_failure_half_way_leaves_the_old_page_whole(tmp_path: Path) -> None:
 
 def test_index_lists_the_newest_run_first_and_links_only_built_pages(tmp_path: Path) -> None:
     build(realistic(steps=3), tmp_path, [RUN_ID])
-    page = _Page(tmp_path / "index.html")
-    listed = page.text[page.text.index("Every run") :]
+    page = PageText(tmp_path / "index.html")
+    listed = page.plain[page.plain.index("Every run") :]
     assert listed.index(RUN_ID) < listed.index(OLD_RUN_ID)
-    links = [link["href"] for link in page.all("a") if (link["href"] or "").startswith("runs/")]
+    links = [link for link in page.links if link.startswith("runs/")]
     assert links == [f"runs/{RUN_ID}/index.html"]
-    assert "no page yet" in page.text
+    assert "no page yet" in page.plain
 
 
 def test_index_of_an_empty_store_says_what_to_do(tmp_path: Path) -> None:
-    page = _Page(build(FixtureSource([], {}, {}), tmp_path))
-    assert "no run yet" in page.text and "suite run --device local" in page.text
+    page = PageText(build(FixtureSource([], {}, {}), tmp_path))
+    assert "no run yet" in page.plain and "suite run --device local" in page.plain
 
 
 def test_many_runs_are_split_over_light_pages_that_link_each_other(tmp_path: Path) -> None:
@@ -134,13 +117,13 @@ def test_many_runs_are_split_over_light_pages_that_link_each_other(tmp_path: Pat
     ]
     build(FixtureSource(runs, {}, {}), tmp_path, [])
     pages = [tmp_path / name for name in ("index.html", "index-2.html", "index-3.html")]
-    assert [_Page(page).text.count("no page yet") for page in pages] == [RUNS_ON_A_PAGE, RUNS_ON_A_PAGE, 50]
+    assert [PageText(page).plain.count("no page yet") for page in pages] == [RUNS_ON_A_PAGE, RUNS_ON_A_PAGE, 50]
     assert all(page.stat().st_size < LIGHT_BYTES for page in pages)
-    assert "run-0449" in _Page(pages[0]).text
-    assert [link["href"] for link in _Page(pages[1]).all("a") if link.get("rel")] == ["index.html", "index-3.html"]
+    assert "run-0449" in PageText(pages[0]).plain
+    assert [link["href"] for link in PageText(pages[1]).all("a") if link.get("rel")] == ["index.html", "index-3.html"]
 
 
-def test_page_of_a_large_run_stays_light_and_counts_what_it_hides(tmp_path: Path) -> None:
+def test_page_of_a_large_run_stays_light_and_has_every_row(tmp_path: Path) -> None:
     source = realistic(steps=2)
     document = source.document(RUN_ID)
     document["measurements"] = [
@@ -150,9 +133,10 @@ def test_page_of_a_large_run_stays_light_and_counts_what_it_hides(tmp_path: Path
     ]
     document["devices"] = {f"pi-{number}": document["devices"]["local"] for number in range(60)}
     page = build(source, tmp_path, [RUN_ID])
-    without_data = _DATA.sub("", page.read_text(encoding="utf-8"))
+    without_data = DATA.sub("", page.read_text(encoding="utf-8"))
     assert len(without_data.encode()) < LIGHT_BYTES
-    assert "180 further measurements are not shown" in without_data
+    rows = PageText(page).rows
+    assert len(rows["results"]) == len(rows["details"]) == 240
     assert (page.parent / "measurements.csv").read_text(encoding="utf-8").count("\n") == 241
 
 
@@ -169,15 +153,16 @@ def test_long_reasons_of_many_failures_keep_the_page_light(tmp_path: Path) -> No
         for number in range(200)
     ]
     document["devices"] = {}
-    page = build(source, tmp_path, [RUN_ID]).read_text(encoding="utf-8")
-    assert len(_DATA.sub("", page).encode()) < LIGHT_BYTES
-    assert "the whole text is in document.json" in page
+    page = build(source, tmp_path, [RUN_ID])
+    assert len(DATA.sub("", page.read_text(encoding="utf-8")).encode()) < LIGHT_BYTES
+    reasons = {cell["small"][0] for row in PageText(page).rows["results"] for cell in row if "state" in cell}
+    assert len(reasons) == 1 and len(reasons.pop()) == LONGEST_REASON
 
 
 def test_nothing_remote_is_named_as_an_asset(tmp_path: Path) -> None:
     build(realistic(steps=3), tmp_path)
     for path in (tmp_path / "index.html", (tmp_path / run_place(RUN_ID))):
-        page = _Page(path)
+        page = PageText(path)
         for tag, key in (("script", "src"), ("link", "href"), ("a", "href"), ("img", "src")):
             for address in (attributes.get(key) for attributes in page.all(tag)):
                 assert not re.match(r"([a-z]+:)?//|(?!data:,$)[a-z]+:", address or ""), address
@@ -191,10 +176,10 @@ def test_nothing_remote_is_named_as_an_asset(tmp_path: Path) -> None:
 def test_hostile_text_is_text_on_both_pages(tmp_path: Path) -> None:
     build(realistic(steps=3), tmp_path)
     for path in (tmp_path / "index.html", (tmp_path / run_place(RUN_ID))):
-        page = _Page(path)
+        page = PageText(path)
         assert not page.all("img") and not page.all("b")
-        assert "<img src=x onerror=" in page.text
-        assert "{{ 7*7 }}" in page.text and "\\u202e" in page.text
+        assert "<img src=x onerror=" in page.plain
+        assert "{{ 7*7 }}" in page.plain and "\\u202e" in page.plain
         assert "\u202e" not in path.read_text(encoding="utf-8")
 
 
@@ -213,35 +198,33 @@ def test_lone_surrogate_from_a_device_does_not_stop_the_build(tmp_path: Path) ->
 
 
 def test_table_cell_has_unit_interval_and_count(tmp_path: Path) -> None:
-    text = _Page(
+    text = PageText(
         build(
             _source_with(latency_ms={"median": 1234.5, "ci95": [1200.0, 1270.0], "sessions": [1, 2, 3]}),
             tmp_path,
             [RUN_ID],
         )
-    ).text
+    ).plain
     assert "1.23\u00a0s" in text and "95 %: 1.20\u20131.27\u00a0s" in text and "n = 3\u00a0sessions" in text
     assert "605\u00a0MiB" in text and "1.18\u00d7" in text and "513\u00a0MiB" in text
 
 
-def test_unavailable_value_links_to_its_reason(tmp_path: Path) -> None:
-    page = _Page(build(_source_with(), tmp_path, [RUN_ID]))
-    link = next(link for link in page.all("a") if link.get("class") == "missing")
-    target = (link["href"] or "").removeprefix("#")
-    assert link["aria-describedby"] == target
-    assert [item for item in page.all("li") if item.get("id") == target]
-    assert "RAPL is not readable" in page.text
+def test_unavailable_value_has_its_reason(tmp_path: Path) -> None:
+    page = PageText(build(_source_with(), tmp_path, [RUN_ID]))
+    (row,) = page.rows["results"]
+    reasons = [cell["small"] for cell in row if cell.get("main") == "unavailable"]
+    assert reasons and all("RAPL is not readable" in words for (words,) in reasons)
 
 
 def test_gross_energy_without_idle_is_named_gross_and_says_why_net_is_missing(tmp_path: Path) -> None:
     spent = {"gross": 3000.0, "net": {"unavailable": "idle power was not steady"}, "method": "trapezoid", "short": True}
-    text = _Page(build(_source_with(energy_mj_per_step=spent), tmp_path, [RUN_ID])).text
+    text = PageText(build(_source_with(energy_mj_per_step=spent), tmp_path, [RUN_ID])).plain
     assert "3.00\u00a0J" in text and "gross only" in text and "short window" in text
     assert "idle power was not steady" in text
 
 
 def test_summary_counts_outcomes_and_names_the_lowest_with_its_interval(tmp_path: Path) -> None:
-    text = _Page(build(realistic(steps=3, hostile=False), tmp_path, [RUN_ID])).text
+    text = PageText(build(realistic(steps=3, hostile=False), tmp_path, [RUN_ID])).plain
     assert "8\u00a0measurements of fp32, fp16, int8 and nf4 on local and jetson: 7 ok and 1 unsupported." in text
     assert "lowest latency int8" in text and "that of fp32, 95 % interval" in text
 
@@ -250,14 +233,14 @@ def test_emulated_device_is_marked_and_never_called_the_lowest(tmp_path: Path) -
     source = realistic(steps=3)
     document = source.document(RUN_ID)
     document["measurements"] = [record | {"emulated": True} for record in document["measurements"]]
-    text = _Page(build(source, tmp_path, [RUN_ID])).text
+    text = PageText(build(source, tmp_path, [RUN_ID])).plain
     assert "are emulated" in text and "lowest" not in text.split("Results")[1].split("Figures")[0]
     assert "lowest latency" not in text
 
 
 def test_unstable_and_invalid_measurements_are_not_hidden(tmp_path: Path) -> None:
     page = build(_source_with(status="invalid", reason="losses differ from the reference by 4 %"), tmp_path, [RUN_ID])
-    text = _Page(page).text
+    text = PageText(page).plain
     assert "1 invalid" not in text and ": invalid." in text
     assert "losses differ from the reference by 4 %" in text
 
@@ -265,14 +248,14 @@ def test_unstable_and_invalid_measurements_are_not_hidden(tmp_path: Path) -> Non
 def test_run_without_measurements_says_how_to_go_on(tmp_path: Path) -> None:
     source = realistic(steps=3)
     source.documents[RUN_ID] = {"run_id": RUN_ID, "measurements": []}
-    text = _Page(build(source, tmp_path, [RUN_ID])).text
+    text = PageText(build(source, tmp_path, [RUN_ID])).plain
     assert "Nothing was measured" in text and "suite run --resume" in text
 
 
 def test_tables_have_captions_and_scopes(tmp_path: Path) -> None:
     build(realistic(steps=3), tmp_path)
     for path in (tmp_path / "index.html", (tmp_path / run_place(RUN_ID))):
-        page = _Page(path)
+        page = PageText(path)
         assert len(page.all("caption")) == len(page.all("table")) > 0
         assert all(heading.get("scope") in ("col", "row") for heading in page.all("th"))
         identifiers = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
@@ -283,11 +266,11 @@ def test_several_workloads_are_told_apart_in_the_table(tmp_path: Path) -> None:
     source = realistic(steps=3, hostile=False)
     document = source.document(RUN_ID)
     document["measurements"][0]["workload"] = document["measurements"][0]["workload"] | {"q": 8}
-    text = _Page(build(source, tmp_path, [RUN_ID])).text
+    text = PageText(build(source, tmp_path, [RUN_ID])).plain
     assert "smollm2-135m, prge, q=8, b=4, T=64, rank=16, xnnpack" in text and "2 workloads" in text
 
 
 def test_page_does_not_hold_the_raw_hostile_name(tmp_path: Path) -> None:
     page = build(realistic(steps=3), tmp_path, [RUN_ID])
     assert HOSTILE not in page.read_text(encoding="utf-8")
-    assert page.read_text(encoding="utf-8").count("</script>") == len(_Page(page).all("script"))
+    assert page.read_text(encoding="utf-8").count("</script>") == len(PageText(page).all("script"))

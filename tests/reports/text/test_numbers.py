@@ -7,6 +7,7 @@ import pytest
 
 from reports.text import numbers
 from reports.text.appearance import glossary, status
+from reports.text.escaping import prose
 from reports.text.numbers import NBSP
 from suite.cli.output import local_time
 
@@ -108,3 +109,26 @@ def test_a_day_is_the_users(berlin: None) -> None:
     assert numbers.day_and_time("2026-07-01T22:30:00+00:00") == "2026-07-02 00:30"
     assert local_time("2026-03-01T23:30:00.123+00:00") == "2026-03-02 00:30:00+01:00"
     assert numbers.moment_text("9999-12-31T23:59:00Z").startswith("9999-12-31 23:59")
+
+
+@pytest.mark.parametrize(
+    ("written", "utc_time"),
+    [
+        ("2026-03-01 02:15 CET", "01:15"),
+        ("2026-07-01 02:15 CEST", "00:15"),
+        ("2026-10-25 02:30 CEST", "00:30"),
+        ("2026-10-25 02:30 CET", "01:30"),
+    ],
+)
+def test_a_moment_in_a_sentence_has_its_utc_also_in_the_hour_that_comes_twice(
+    berlin: None, written: str, utc_time: str
+) -> None:
+    text = str(prose(f"since {written}, <b>"))
+    day = written[:10]
+    assert text == (
+        f'since <time datetime="{day}T{utc_time}Z" title="{day} {utc_time} UTC">{written}</time>, &lt;b&gt;'
+    )
+
+
+def test_a_moment_of_another_zone_stays_text(berlin: None) -> None:
+    assert str(prose("at 2026-03-01 02:15 JST")) == "at 2026-03-01 02:15 JST"

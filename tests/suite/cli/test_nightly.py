@@ -12,8 +12,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from suite.cli.main import run_command
 from suite.errors import ExitCode
+from tests.suite.nightly.test_finding_messages import finding, with_findings
 from tests.support.reports.synthetic_store import Shape, fill
-from tests.support.suite.nights_made import KEY, night, verdict_of
+from tests.support.suite.nights_made import night, verdict_of
 
 PLAN = """\
 defaults: {devices: local, models: tiny}
@@ -51,7 +52,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SUITE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
-    found = night(verdict_of("regressed", 2, "9 % slower."))
+    found = with_findings(finding(), words=("regressed",))
     monkeypatch.setattr("suite.cli.measure.nightly.carry_out", lambda *_: found)
     (tmp_path / "inventory.yaml").write_text("devices:\n  local: {kind: local}\n")
     (tmp_path / "nightly.yaml").write_text(PLAN)
@@ -68,7 +69,7 @@ def test_a_night_is_mailed_to_whom_the_environment_names(
     monkeypatch.setenv("SUITE_MAIL_TO", "ada@example.org")
     assert run_command(["nightly"]) == ExitCode.REGRESSION
     mail = message_from_bytes((lab / "mail").read_bytes(), policy=policy.default)
-    assert mail["Subject"] == "Night 2026-02-03T02-30-00-abcd: 1 series: 1 regressed"
+    assert mail["Subject"] == "Night 2026-02-03T02-30-00-abcd: 1 finding, 1 new: 1 regressed; 1 series: 1 regressed"
     assert "mailed" in capsys.readouterr().err
 
 
@@ -80,9 +81,8 @@ def test_a_step_of_github_actions_prints_annotations(
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     assert run_command(["nightly"]) == ExitCode.REGRESSION
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if line.startswith("::")] == [
-        f"::error title=regressed%3A board-2/{KEY}/latency_ms::9 %25 slower."
-    ]
+    (line,) = (line for line in lines if line.startswith("::"))
+    assert line.startswith("::error title=regressed%3A F-000001::int8 on board-1: Latency of a step")
     assert run_command(["nightly", "--json"]) == ExitCode.REGRESSION
     output = capsys.readouterr()
     assert json.loads(output.out)["exit_code"] == ExitCode.REGRESSION

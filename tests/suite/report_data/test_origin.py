@@ -16,6 +16,7 @@ from suite.report_data.source import StoreSource
 from suite.store import schema
 from suite.store.store import Store
 from tests.support.reports.lab_fixtures import NIGHT_ID, LabSource, key
+from tests.support.reports.page_text import PageText
 from tests.support.reports.report_fixtures import HOSTILE, OLD_RUN_ID, RUN_ID
 from tests.support.reports.synthetic_store import Shape, fill
 
@@ -62,6 +63,9 @@ class _Badges(HTMLParser):
         self.found: dict[str, list[str]] = {"badge": [], "tag": [], "remarks": []}
         self._inside: list[str] = []
         self.feed(page.read_text(encoding="utf-8"))
+        cells = [cell for rows in PageText(page).rows.values() for row in rows for cell in row]
+        self.found["badge"] += [words for cell in cells for words in cell.get("badges", [])]
+        self.found["tag"] += [words for cell in cells for words in cell.get("tags", [])]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         kind = dict(attrs).get("class") or ""

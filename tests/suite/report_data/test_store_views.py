@@ -1,5 +1,6 @@
 """What reports read from a store of many nights: histories, verdicts, health, two runs; and how long a night takes."""
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from sqlalchemy import insert, select, update
 
 from foundation.errors import UserError
 from reports.files import night_place
-from reports.model.histories import MetricHistory
+from reports.model.histories import Confirmed, MetricHistory
 from reports.site.build import build, build_night
 from suite.report_data.source import StoreSource
 from suite.store import schema
@@ -93,6 +94,25 @@ def test_history_has_points_with_intervals_in_time_order(lab: Lab) -> None:
     assert all((point.low or 0) < point.value < (point.high or 0) and point.sessions == 3 for point in found.points)
     assert [(part.start, part.stop, part.reason) for part in found.segments] == [(0, NIGHTS, "first point")]
     assert found.changes == [] and "no drift" in found.drift
+
+
+def test_points_have_the_band_they_were_held_against_the_pairs_of_a_confirmation_and_the_versions(lab: Lab) -> None:
+    verdict, series, night = schema.verdict, schema.series, 20
+    numbers = {"centre": 100.0, "margin": 4.0, "ratio": 1.06, "ratio_low": 1.05, "ratio_high": 1.07, "pairs": 10}
+    own = series.select().where(
+        series.c.device_name == "board-00", series.c.workload_key == KEY, series.c.metric == "latency_ms"
+    )
+    with lab.store.database.reading() as connection:
+        series_id = connection.execute(own).one().id
+    named = {"series_id": series_id, "measurement_id": _measurement_of(lab, night, 0, 2), "at": "2026-02-01T00:00:00Z"}
+    judged = {"verdict": "regressed", "rule": "r", "inputs": "{}", "numbers": json.dumps(numbers)}
+    lab.change(insert(verdict).values(**named, **judged))
+    versions = json.dumps({"torch": "2.14.0", "host": "Linux"})
+    lab.change(update(schema.run).where(schema.run.c.id == lab.nights[night]).values(environment=versions))
+    before, point = _latency(lab).points[night - 1 : night + 1]
+    assert (point.centre, point.margin, point.confirmed) == (100.0, 4.0, Confirmed(1.06, 1.05, 1.07, 10))
+    assert before.confirmed is None and before.centre is not None
+    assert (before.versions, point.versions) == ({"torch": "2.13.0"}, {"torch": "2.14.0"})
 
 
 def test_step_is_found_as_a_change_point_with_the_level_on_either_side(lab: Lab) -> None:

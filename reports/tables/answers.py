@@ -1,0 +1,144 @@
+"""What a run answers at a glance: which setting is fastest, most frugal and smallest, and what each costs by kind of
+device.
+
+A number of several devices is the median over them. Only real devices and valid measurements are ranked.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from foundation.unavailable import Unavailable
+from reports.model.measurement import Measurement, devices_of, settings_of, workload_words
+from reports.model.reading import Number
+from reports.tables.pictures import Answer, Matrix, MatrixCell, MatrixRow, Spark, Value
+from reports.tables.rankings import ENERGY, LATENCY, MEMORY, Best, Quality, best_of, ratio_words
+from reports.text.appearance import EMULATED, setting_order, slot, status
+from reports.text.escaping import file_name, shorten
+from reports.text.numbers import format_count, format_list, quantity
+
+_QUESTIONS = (("Fastest", LATENCY), ("Most frugal", ENERGY), ("Smallest", MEMORY))
+_WORDS = {"Fastest": "a step", "Most frugal": "a step, net", "Smallest": "at the peak"}
+
+
+def answers_of(found: Sequence[Measurement]) -> list[Answer]:
+    """Returns which setting is fastest, most frugal and smallest, with what can't be told; nothing without a
+    comparable measurement."""
+    usable = [item for item in found if item.comparable]
+    return [_answer(question, quality, usable) for question, quality in _QUESTIONS] if usable else []
+
+
+def _answer(question: str, quality: Quality, usable: Sequence[Measurement]) -> Answer:
+    groups: dict[tuple[str, str], list[Measurement]] = {}
+    for item in usable:
+        groups.setdefault((item.device, workload_words(item.workload)), []).append(item)
+    found = [best for items in groups.values() if (best := best_of(items, quality)) is not None]
+    if not found:
+        return Answer(question, "not known", (_why_none(quality, usable),))
+    if len(groups) == 1:
+        return _of_one(question, quality, found[0])
+    return _of_many(question, quality, found, len(groups))
+
+
+def _why_none(quality: Quality, usable: Sequence[Measurement]) -> str:
+    values = [quality.read(item) for item in usable]
+    missing = [one.reason for one in values if isinstance(one, Unavailable)]
+    if len(missing) < len(values):
+        return f"No device has a {quality.name} of two settings to compare."
+    return f"Not measured: {shorten(missing[0], 160)}"
+
+
+def _of_one(question: str, quality: Quality, best: Best) -> Answer:
+    number = f"{quantity(best.value, quality.unit)} {_WORDS[question]}"
+    words = [number]
+    if best.doubt:
+        words.append(f"A first look: {best.doubt}.")
+    elif best.alike:
+        words.append(f"Can't be told from {format_list([item.setting for item in best.alike])}.")
+    elif quality is LATENCY and (ratio := ratio_words(best.item)):
+        words.append(ratio.strip(" ()").capitalize() + ".")
+    return Answer(
+        question, best.item.setting, words, slot(best.item.setting), f"#m-{file_name(best.item.measurement_id)}"
+    )
+
+
+def _of_many(question: str, quality: Quality, found: Sequence[Best], groups: int) -> Answer:
+    """Returns the setting that is best on most devices, and how many say otherwise or can't say."""
+    clear = Counter(best.item.setting for best in found if not best.doubt and not best.alike)
+    first, alike = (sum(map(test, found)) for test in (lambda best: bool(best.doubt), lambda best: bool(best.alike)))
+    if not clear and not first:
+        return Answer(question, "no difference", (f"Can't be told apart on {format_count(alike, 'device')}.",))
+    leading = clear or Counter(best.item.setting for best in found)
+    most = max(leading.values())
+    winners = sorted((name for name, count in leading.items() if count == most), key=setting_order)
+    each = " each" if len(winners) > 1 else ""
+    words = [f"on {most} of {format_count(groups, 'device')}{each}" if clear else "so far"]
+    words += [f"{name} on {count}" for name, count in clear.most_common() if name not in winners][:2]
+    words += [f"Can't be told apart on {format_count(alike, 'device')}."] if alike else []
+    words += [f"A first look on {format_count(first, 'device')}."] if first else []
+    unknown = groups - len(found)
+    words += [f"No {quality.name} to compare on {format_count(unknown, 'device')}."] if unknown else []
+    return Answer(question, format_list(winners), words, slot(winners[0]) if len(winners) == 1 else None)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of a cell: what it is of, and in which unit."""
+
+    title: str
+    unit: str
+    read: Callable[[Measurement], Number]
+
+
+_LINES = (
+    _Line("latency", "ms", LATENCY.read),
+    _Line("peak memory", "KiB", MEMORY.read),
+    _Line("net energy", "mJ", ENERGY.read),
+)
+SparkOf = Callable[[Sequence[Measurement]], Spark | None]
+"""Returns the course that the measurements of a cell belong to."""
+
+
+def kind_matrix(found: Sequence[Measurement], spark_of: SparkOf = lambda _: None) -> Matrix | None:
+    """Returns latency, memory and energy of each kind of device and setting, the best of each row in bold; None if
+    there is nothing."""
+    settings, several = settings_of(found), len({workload_words(item.workload) for item in found}) > 1
+    groups: dict[tuple[str, str], list[Measurement]] = {}
+    for item in found:
+        words = workload_words(item.workload) if several else ""
+        kind = f"{item.kind or 'unknown kind'}{f' ({EMULATED})' if item.emulated else ''}"
+        groups.setdefault((kind, words), []).append(item)
+    rows = [_row(kind, words, items, settings, spark_of) for (kind, words), items in groups.items()]
+    lines = format_list([line.title for line in _LINES])
+    caption = f"Each cell: {lines} of a step, the median over the devices of a kind; the best of a row is bold"
+    return Matrix("kinds", caption, [(name, slot(name)) for name in settings], rows) if rows else None
+
+
+def _row(kind: str, words: str, items: Sequence[Measurement], settings: Sequence[str], spark_of: SparkOf) -> MatrixRow:
+    by_setting = {name: [item for item in items if item.setting == name] for name in settings}
+    medians = {name: [_median(own, line) for line in _LINES] for name, own in by_setting.items()}
+    known = [[one for found in medians.values() if (one := found[place]) is not None] for place in range(len(_LINES))]
+    cells = []
+    for name, own in by_setting.items():
+        values = [
+            Value(quantity(value, line.unit), value == min(known[place]) < max(known[place]))
+            for place, (value, line) in enumerate(zip(medians[name], _LINES, strict=True))
+            if value is not None
+        ]
+        note = "" if values else _outcome(own)
+        cells.append(MatrixCell(values, note, f"#m-{file_name(own[0].measurement_id)}" if own else "", spark_of(own)))
+    devices = devices_of(items)
+    quiet = format_count(len(devices), "device") if len(devices) > 1 else shorten(devices[0], 28)
+    return MatrixRow(kind, ", ".join(filter(None, ("" if quiet == kind else quiet, words))), cells)
+
+
+def _median(items: Sequence[Measurement], line: _Line) -> float | None:
+    usable = [item for item in items if item.status in ("ok", "unstable")]
+    known = [float(value) for item in usable if not isinstance(value := line.read(item), Unavailable)]
+    return median(known) if known else None
+
+
+def _outcome(items: Sequence[Measurement]) -> str:
+    words = sorted({item.status for item in items}, key=lambda word: status(word).order)
+    return words[0] if words else "not measured"
