@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from foundation.unavailable import Json, Unavailable
+from reports.model.findings import CATEGORIES
 from reports.model.measurement import Measurement
 from reports.model.quantities import METRICS, OWN, sensor_quantity
 from reports.model.reading import Number
@@ -41,6 +43,7 @@ _HELP = {
     "night_timestamp_seconds": "When the newest night began.",
     "night_finished": "Whether the newest night was carried out to its end.",
     "night_verdicts": "Series of the newest night by their verdict.",
+    "open_findings": "Findings of the newest night that are neither muted, accepted nor fixed, by category.",
     "concern": "A series that the newest night found regressed or inconclusive.",
 }
 
@@ -144,6 +147,9 @@ def _add_night(found: _Families, source: ReportSource, night: RunSummary) -> Non
     found.add("night_finished", {}, float(night.status in ("finished", "partial")))
     for verdict, count in night.verdicts.items():
         found.add("night_verdicts", {"verdict": verdict}, float(count))
+    still_open = Counter(one.category for one in source.findings(night.run_id) if one.is_open)
+    for category in CATEGORIES:  # also those without any, so that an alert sees them go
+        found.add("open_findings", {"category": category}, float(still_open[category]))
     for labels in _concerns(source, night.run_id):
         found.add("concern", labels, 1.0)
 

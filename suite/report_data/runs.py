@@ -19,7 +19,7 @@ from reports.model.measurement import setting_of
 from reports.model.reading import text
 from reports.model.source import RunSummary
 from suite.report_data.device_histories import ON_A_DEVICE
-from suite.report_data.findings import newest_by_night
+from suite.results.findings import newest_by_night
 from suite.store import schema
 from suite.store.dialect import Row
 from suite.store.identity import IMPORTED, IMPORTED_FROM, origin_entry, stamp

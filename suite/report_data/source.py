@@ -21,8 +21,9 @@ from reports.model.histories import (
 from reports.model.measurement import Measurement
 from reports.model.source import RunContents, RunSummary, Samples, SessionTrace, Step
 from reports.model.training import TrainingGroup, TrainingGroupSummary
-from suite.report_data import comparison, device_histories, findings, runs, trainings
+from suite.report_data import comparison, device_histories, runs, trainings
 from suite.report_data import series as verdicts
+from suite.results import findings
 from suite.store import schema
 from suite.store.session_rows import load_samples
 from suite.store.store import Store

@@ -17,6 +17,7 @@ from foundation.errors import UserError, unknown_name
 from foundation.text import printable
 from reports.text.escaping import csv_text
 from suite.results import tables
+from suite.results.finding_rows import findings_about, joined_names
 from suite.results.stored import require_known
 from suite.results.tables import Cell, Chunk, Kind, Selection, Table
 
@@ -42,6 +43,9 @@ class ExportedTables:
 
     def chunks(self, table: Table, selection: Selection) -> Iterator[Chunk]:
         """Yields the chosen rows. UserError for an unknown name, and for a file that is missing or damaged."""
+        if table is tables.FINDINGS:
+            yield from self._findings(selection)
+            return
         if selection.sensors:
             known = (sensor for piece in self._pieces(tables.SAMPLES, ("sensor",)) for sensor in piece["sensor"])
             require_known("sensor", selection.sensors, {str(sensor) for sensor in known})
@@ -54,6 +58,20 @@ class ExportedTables:
                 places = [place for place in places if piece["sensor"][place] in selection.sensors]
             yield Chunk(len(places), {name: [column[place] for place in places] for name, column in piece.items()})
 
+    def _findings(self, selection: Selection) -> Iterator[Chunk]:
+        """Yields the chosen rows of findings, which name devices that none of the exported runs has measured, too."""
+        pieces = list(self._pieces(tables.FINDINGS, tuple(tables.FINDINGS.columns)))
+        devices = {name for piece in pieces for cell in piece["devices"] for name in joined_names(cell)}
+        require_known("device", selection.devices, devices.union(map(str, self._index["device"])))
+        require_known("setting", selection.settings, set(map(str, self._index["quant"])))
+        run_ids = self._run_ids(selection) or None
+        for piece in pieces:
+            yield findings_about(Chunk(len(piece["run_id"]), piece), selection, run_ids)
+
+    def _run_ids(self, selection: Selection) -> tuple[str, ...]:
+        known = list(dict.fromkeys(map(str, self._index["run_id"])))
+        return tuple(_run(text, known) for text in selection.runs)
+
     def _chosen(self, selection: Selection) -> Collection[int] | None:
         """Returns ids of the measurements that are chosen, None for all of them."""
         wanted = {"device": selection.devices, "model": selection.models, "quant": selection.settings}
@@ -62,7 +80,7 @@ class ExportedTables:
         index = self._index
         for name, what in (("device", "device"), ("model", "model"), ("quant", "setting")):
             require_known(what, wanted[name], set(map(str, index[name])))
-        wanted["run_id"] = tuple(_run(text, list(dict.fromkeys(map(str, index["run_id"])))) for text in selection.runs)
+        wanted["run_id"] = self._run_ids(selection)
         chosen = [
             all(not names or index[name][place] in names for name, names in wanted.items())
             and selection.has_begun(str(index["started_at"][place]))

@@ -93,6 +93,24 @@ class Results:
         """
         return self._frame(tables.VERDICTS, filters)
 
+    def findings(self, **filters: Unpack[Filters]) -> pd.DataFrame:
+        """Returns a row for each finding of each night: what has one cause, however many series show it.
+
+        - Which: `run_id`, `at` (when that night began), `finding` (its name over all nights), `category` (`missing`,
+          `failed`, `regressed`, `device`, `inconclusive`, `improved`), `state` that night (`new`, `known`, `accepted`,
+          `fixed`; an acceptance counts for all nights), `seen` (false where the night measured nothing that could
+          tell), `since` and `nights` (seen so often), `muted` (by whom and why).
+        - What and where: `level` (`kind`, `boards`, `device`), `metric`, `side` (`worse`, `better`), `settings`,
+          `workloads` (missing: all that were measured), `devices`, `boards` out of `of` that could show it, `headline`.
+        - How much: of `metric`, the least and the largest `ratio_least` and `ratio_most` to the baseline, with their
+          95 % intervals (`_low`, `_high`); the fewest `pairs`, the largest `p` and `q`.
+        - `differences` from the baseline, and `notes` of people.
+
+        Filters: `devices` keeps findings that name one of them, `settings` also those of every setting; `models` are
+        not for findings.
+        """
+        return self._frame(tables.FINDINGS, filters)
+
     def close(self) -> None:
         """Closes the store; a `with` block does it at its end. May be called twice."""
         self._source.close()
@@ -110,6 +128,8 @@ class Results:
         selection = Selection.of(filters)
         if selection.sensors and table is not tables.SAMPLES:
             raise UserError(f"{table.name} have no sensors to choose: leave `sensors` out, or read samples")
+        if selection.models and table is tables.FINDINGS:
+            raise UserError("findings have no models to choose: leave `models` out, or read verdicts")
         return frame(table, self._source.chunks(table, selection))
 
 

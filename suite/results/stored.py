@@ -18,6 +18,7 @@ from reports.model.measurement import Measurement
 from reports.model.quantities import COLUMNS
 from reports.model.reading import Odd
 from suite.results import tables
+from suite.results.finding_rows import finding_chunks, findings_about
 from suite.results.tables import Cell, Chunk, Kind, Selection, Table, split_rows
 from suite.store import schema
 from suite.store.dialect import Row
@@ -54,7 +55,8 @@ class StoredTables:
         run_ids = [find_run(self._store, text) for text in selection.runs]
         with self._store.database.reading() as connection:
             scope = _scope(connection, selection, run_ids)
-            yield from stored_chunks(connection, table, scope)
+            for chunk in stored_chunks(connection, table, scope):
+                yield findings_about(chunk, selection) if table is tables.FINDINGS else chunk
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,10 @@ class Scope:
 
 
 def stored_chunks(connection: Connection, table: Table, scope: Scope) -> Iterator[Chunk]:
-    """Yields the rows of a scope by runs and measurements."""
+    """Yields the rows of a scope by runs and measurements; of findings all of its runs."""
+    if table is tables.FINDINGS:
+        yield from finding_chunks(connection, scope.run_ids)
+        return
     ids = _measurement_ids(connection, scope)
     for begin in range(0, len(ids), _AT_ONCE):
         yield from _READERS[table.name](connection, ids[begin : begin + _AT_ONCE], scope)

@@ -1,7 +1,7 @@
 """The tables that results are read as, and the filters that choose their rows.
 
 The same tables are exported (`suite data export`) and become data frames (`suite.results`): one row a measurement,
-session, training step, reading of a sensor, or verdict. Stored units, which the names of columns end with.
+session, training step, reading of a sensor, verdict, or finding of a night. Names of columns end with the stored unit.
 """
 
 from __future__ import annotations
@@ -112,7 +112,26 @@ VERDICTS = Table(
         **dict.fromkeys(("sentence", "command"), "text"),
     },
 )
-TABLES = (MEASUREMENTS, SESSIONS, STEPS, SAMPLES, VERDICTS)
+FINDINGS = Table(
+    "findings",
+    {
+        "run_id": "category",
+        "at": "time",
+        **dict.fromkeys(("finding", "category", "state"), "category"),
+        "seen": "truth",
+        **dict.fromkeys(("level", "metric", "side"), "category"),
+        **dict.fromkeys(("settings", "workloads", "devices"), "text"),
+        **dict.fromkeys(("boards", "of"), "count"),
+        **dict.fromkeys(("ratio_least", "ratio_least_low", "ratio_least_high"), "number"),
+        **dict.fromkeys(("ratio_most", "ratio_most_low", "ratio_most_high"), "number"),
+        "since": "time",
+        "nights": "count",
+        "pairs": "whole",
+        **dict.fromkeys(("p", "q"), "number"),
+        **dict.fromkeys(("headline", "differences", "notes", "muted"), "text"),
+    },
+)
+TABLES = (MEASUREMENTS, SESSIONS, STEPS, SAMPLES, VERDICTS, FINDINGS)
 
 Names = str | Sequence[str] | None
 Moment = str | date | datetime | None

@@ -16,8 +16,8 @@ from suite.cli.completion import complete_finding_or_device, complete_run
 from suite.cli.options import inventory_option, open_inventory, open_store
 from suite.cli.output import local_time, print_json, print_line, typeable
 from suite.errors import ExitCode
-from suite.report_data.findings import Mute, add_note, find_finding, is_finding, mutes, require_muted
 from suite.report_data.source import StoreSource
+from suite.results.findings import Mute, add_note, find_finding, is_finding, mutes, require_muted
 from suite.store.finding import find_run
 from suite.store.identity import author
 from suite.store.store import Store

@@ -14,7 +14,7 @@ from suite.cli.completion import complete_remarkable, complete_run, complete_ser
 from suite.cli.options import inventory_option, open_store
 from suite.cli.output import print_json, print_line
 from suite.errors import ExitCode
-from suite.report_data.findings import add_note, find_finding, is_finding
+from suite.results.findings import add_note, find_finding, is_finding
 from suite.store.finding import LATEST, find_run, find_series_or_run
 from suite.store.identity import author, checked_tag
 from suite.store.series import Series, accept_points, newest_point, regressed_points

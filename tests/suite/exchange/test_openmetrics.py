@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_textfile
 
 from foundation.unavailable import Unavailable
+from reports.model.findings import CATEGORIES, Finding, State
 from reports.model.reading import Number
 from suite.exchange.openmetrics import openmetrics
 from suite.report_data.source import StoreSource
+from suite.results.findings import add_note
 from suite.store.store import Store
 from tests.support.reports.synthetic_store import Shape, fill
 
@@ -90,6 +93,29 @@ def test_the_newest_night_and_what_regressed_in_it(store: Store) -> None:
     ]
     assert len(expected) == 1
     assert sorted(concerns) == sorted(expected)
+
+
+def test_open_findings_of_the_newest_night_are_counted_in_every_category(store: Store) -> None:
+    words: tuple[State, ...] = ("new", "known", "fixed", "accepted")
+    made = [
+        Finding(f"F-{number}", "regressed", state, "latency_ms", "worse", "boards", (), (), (), ())
+        for number, state in enumerate(words)
+    ]
+    earlier = Finding("F-9", "missing", "new", "", "", "device", (), (), (), ())
+    *_, before, newest = sorted(StoreSource(store).runs(), key=lambda run: run.started_at)
+    for run, one in [*((newest, one) for one in made), (before, earlier)]:
+        word = "fixed" if one.state == "fixed" else "seen"
+        statement = "INSERT INTO finding (key, run_id, state, document) VALUES (?, ?, ?, ?)"
+        change(store, statement, one.id, run.run_id, word, json.dumps(one.document()))
+    counts = {**dict.fromkeys(CATEGORIES, 0.0), "regressed": 2.0}
+
+    def read() -> dict[str, float]:
+        found = samples(openmetrics(StoreSource(store)))["edge_training_open_findings"]
+        return {labels["category"]: value for labels, value in found}
+
+    assert read() == counts
+    add_note(store, "mute", "ada", "known", finding="F-0")
+    assert read() == counts | {"regressed": 1.0}
 
 
 def test_workloads_that_differ_in_anything_have_samples_of_their_own(store: Store) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as parquet
 import pytest
+from sqlalchemy import insert
 
 from foundation.errors import UserError
+from reports.model.findings import Affected, Finding
 from reports.model.statistics import Latency
 from suite.exchange.dump import export_tables
 from suite.sessions.record import IdlePower
+from suite.store import schema
 from suite.store.run_contents import chosen_runs
 from tests.support.suite import recorded_session as recorded
 from tests.support.suite.stored_run import KEY, begin, finish
@@ -106,6 +110,22 @@ def test_parquet_says_the_same_as_csv_with_types(begun, tmp_path):
     measurements = parquet.read_table(tmp_path / "out/measurements.parquet")
     assert measurements["energy_mj_per_step_gross"].to_pylist() == [None]
     assert measurements["throttled"].to_pylist() == [False]
+
+
+def test_findings_of_the_exported_nights_alone_are_written(begun, tmp_path):
+    other = begin(tmp_path / "store.sqlite")
+    with begun.store.database.writing() as connection:
+        for number, run_id in enumerate((begun.run_id, other.run_id)):
+            where = (Affected("local", ("local",), 1),)
+            one = Finding(f"F-{number}", "failed", "new", "", "", "device", ("int8",), (), where, (), "=it broke")
+            row = {"key": one.id, "run_id": run_id, "state": "seen", "document": json.dumps(one.document())}
+            connection.execute(insert(schema.finding), [row])
+    other.store.close()
+    files = export_tables(begun.store, [begun.run_id], "csv", tmp_path / "out")
+    assert tmp_path / "out/findings.csv" in files
+    (row,) = read_csv(tmp_path / "out/findings.csv")
+    assert (row["finding"], row["run_id"], row["seen"], row["devices"]) == ("F-0", begun.run_id, "true", "local")
+    assert row["headline"] == "int8 on local: =it broke" and row["ratio_most"] == row["pairs"] == ""
 
 
 def test_unfinished_measurement_says_so_and_keeps_its_sessions(begun, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from reports.model.findings import Affected, Estimate, Finding, Member, in_reading_order
 from suite.cli.main import run_command
 from suite.nightly.summary import MOST_IN_CHAT, banner, document, finding_line, junit, markdown
-from suite.report_data.findings import mutes
+from suite.results.findings import mutes
 from suite.store.store import Store
 from tests.suite.nightly.test_findings import Nights
 from tests.support.suite.nights_made import KEY, night, result_of, verdict_of

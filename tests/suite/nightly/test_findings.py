@@ -14,7 +14,7 @@ from sqlalchemy import insert
 
 from reports.model.findings import Finding
 from suite.nightly.findings import record_findings
-from suite.report_data.findings import add_note, findings_of_night
+from suite.results.findings import add_note, findings_of_night
 from suite.store import schema
 from suite.store.identity import canonical
 from suite.store.series import accept_points, regressed_points

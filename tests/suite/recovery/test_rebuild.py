@@ -14,7 +14,7 @@ from suite.errors import StoreError
 from suite.home import Home, in_use
 from suite.nightly.findings import record_findings
 from suite.recovery.rebuild import rebuild
-from suite.report_data.findings import add_note
+from suite.results.findings import add_note
 from suite.store.nights import series_of_night
 from suite.store.store import Store, VerdictRow
 from suite.store.tags import tag_run, take_away

@@ -14,22 +14,43 @@ import numpy as np
 import pandas
 import pytest
 from pandas.testing import assert_frame_equal
-from sqlalchemy import event
+from sqlalchemy import event, insert
 
 from foundation.errors import UserError
+from reports.model.findings import Affected, Confirmation, Difference, Estimate, Finding, Member
 from reports.model.quantities import COLUMNS
 from suite import results
 from suite.errors import DamagedStore, StoreError
 from suite.exchange.dump import export_documents, export_tables
 from suite.results import frames, tables
+from suite.results.findings import add_note
 from suite.sessions.record import IdlePower
+from suite.store import schema
 from suite.store.series import accept_points, newest_point, series_names
 from suite.store.store import Store, VerdictRow
 from suite.store.tags import tag_run
 from tests.support.suite import recorded_session as recorded
 from tests.support.suite.stored_run import KEY, WORKLOAD, begin, finish
 
-NAMES = ("measurements", "sessions", "steps", "samples", "verdicts")
+NAMES = ("measurements", "sessions", "steps", "samples", "verdicts", "findings")
+SLOWER = Finding(
+    id="F-00000a", category="regressed", state="known", metric="latency_ms", side="worse", level="boards",
+    settings=("int8", "nf4"), workloads=("tiny, prge, q=2", "tiny, prge, q=4"),
+    where=(Affected("jetson", ("board", "board-2"), 3), Affected("phone", ("pixel",), 1)),
+    members=(
+        Member("board", "k", "latency_ms", Estimate(1.061, 1.04, 1.08)),
+        Member("board-2", "k", "latency_ms", Estimate(1.074, 1.06, 1.09)),
+        Member("board", "k", "energy_gross_mj_per_step", Estimate(1.2)),
+    ),
+    since_at="2026-01-02T02:30:00.000+00:00", nights=3,
+    differences=(Difference("torch", "2.12.0", "2.13.0"), Difference("4 programs", "", "changed")),
+    confirmation=Confirmation(10, 1e-5, 1e-4),
+)  # fmt: skip
+LOST = Finding(
+    id="F-00000b", category="missing", state="new", metric="", side="", level="device", settings=(), workloads=(),
+    where=(Affected("phone", ("pixel",), 1),), members=(Member("pixel", "k", ""),), reason="not reached",
+    since_at="2026-01-04T02:30:00.000+00:00",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +74,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         board.store.add_verdicts([row])
     accept_points(board.store, [point], "ada", "larger batches")
     tag_run(board.store, "v1", board.run_id, "ada")
+    found = ((LOST, "seen"), (SLOWER, "unseen"))
+    rows = [{"key": one.id, "state": word, "document": json.dumps(one.document())} for one, word in found]
+    with board.store.database.writing() as connection:
+        connection.execute(insert(schema.finding), [row | {"run_id": board.run_id} for row in rows])
+    add_note(board.store, "note", "ada", "a new kernel", finding=SLOWER.id)
+    add_note(board.store, "link", "ada", "https://bugs.example/17", finding=SLOWER.id)
+    add_note(board.store, "mute", "ada", "its battery", device="pixel")
     board.store.close()
     phone = begin(folder / "store.sqlite", quant="nf4", device="phone")
     finish(phone, 200.0, 201.0, device="phone")
@@ -154,6 +182,67 @@ def test_the_last_verdict_on_each_series_says_whether_it_was_accepted(lab):
     }
     assert [row[key] for key in ("value", "centre", "ratio", "p", "q")] == [100.5, 95.0, 1.06, 0.001, 0.004]
     assert (row["sentence"], row["command"]) == ("Slower.", "suite run --device board")
+
+
+def test_a_finding_has_what_where_and_how_much_in_one_row(home, lab):
+    row = lab.findings(devices="board").to_dict("records")[0]
+    begun = datetime.fromisoformat(str(rows(home, "SELECT started_at FROM run WHERE purpose = 'nightly'")[0][0]))
+    assert (row.pop("run_id"), row.pop("at")) == (lab.verdicts().run_id[0], begun)
+    assert row.pop("since") == datetime(2026, 1, 2, 2, 30, tzinfo=UTC)
+    where = "int8 and nf4 of tiny, prge, q=2; tiny, prge, q=4 on board, board-2 and pixel"
+    assert row.pop("headline").startswith(f"{where}: Latency of a step +6.1 to +7.4 %; ")
+    assert pandas.isna(row.pop("muted"))
+    assert row == {
+        **{"finding": "F-00000a", "category": "regressed", "state": "known", "seen": False, "level": "boards"},
+        **{"metric": "latency_ms", "side": "worse", "settings": "int8, nf4", "devices": "board, board-2, pixel"},
+        **{"workloads": "tiny, prge, q=2; tiny, prge, q=4", "boards": 3, "of": 4, "nights": 3},
+        **{"ratio_least": 1.061, "ratio_least_low": 1.04, "ratio_least_high": 1.08},
+        **{"ratio_most": 1.074, "ratio_most_low": 1.06, "ratio_most_high": 1.09},
+        **{"pairs": 10, "p": 1e-5, "q": 1e-4, "differences": "torch 2.12.0 → 2.13.0; 4 programs changed"},
+        "notes": "note by ada: a new kernel; link by ada: https://bugs.example/17",
+    }
+
+
+def test_what_a_finding_does_not_have_is_missing_and_who_muted_it_is_there(lab):
+    (row,) = lab.findings().query("category == 'missing'").to_dict("records")
+    assert (row["headline"], row["muted"], row["boards"], row["seen"]) == (
+        *("pixel: not reached", "muted by ada: its battery", 1, True),
+    )
+    for name in ("metric", "side", "settings", "workloads", "ratio_most", "ratio_least_low", "pairs", "p", "notes"):
+        assert pandas.isna(row[name]), name
+
+
+@pytest.mark.parametrize("kind", ["store", "csv", "parquet"])
+def test_filters_choose_findings_that_name_a_device_and_that_a_setting_is_part_of(home, exports, kind):
+    with results.open(exports.get(kind, home)) as opened:
+
+        def chosen(**filters) -> list[str]:
+            return list(opened.findings(**filters).finding)
+
+        night, other = (opened.sessions(devices=name).run_id[0] for name in ("board", "phone"))
+        both = ["F-00000a", "F-00000b"]
+        assert chosen() == chosen(runs=night) == chosen(settings="nf4") == both
+        assert chosen(devices="board") == ["F-00000a"] and chosen(devices=["board", "phone"]) == ["F-00000a"]
+        assert chosen(runs=other) == chosen(devices="phone") == chosen(until="2020-01-01") == []
+        with pytest.raises(UserError, match="findings have no models to choose: leave `models` out"):
+            chosen(models="tiny")
+        with pytest.raises(UserError, match="findings have no sensors to choose"):
+            chosen(sensors="soc")
+        for filters, sentence in (({"devices": "bord"}, "no device 'bord'"), ({"settings": "nf5"}, "no setting 'nf5'")):
+            with pytest.raises(UserError, match=f"there is {sentence}: did you mean"):
+                chosen(**filters)
+        with pytest.raises(UserError, match="there is no run"):
+            chosen(runs="1999")
+
+
+@pytest.mark.parametrize("file_format", ["csv", "parquet"])
+def test_a_folder_of_an_earlier_export_says_that_it_has_no_findings(exports, tmp_path, file_format):
+    folder = shutil.copytree(exports[file_format], tmp_path / "earlier")
+    (folder / f"findings.{file_format}").unlink()
+    with results.open(folder) as opened:
+        assert len(opened.measurements()) == 3
+        with pytest.raises(UserError, match=r"no findings\.csv or findings\.parquet: export with `suite data export`"):
+            opened.findings()
 
 
 @pytest.mark.parametrize("name", NAMES)
