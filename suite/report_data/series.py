@@ -32,7 +32,7 @@ from suite.store.nights import acceptances_among, why_aside
 from suite.store.series import accepted_points
 
 ACCEPTED = "accepted"
-MADE_BY = ("edge-training-suite", "torch", "executorch", "torchao")
+MADE_BY = ("edge-training-suite", "torch", "executorch", "torchao", "label")
 _DEVICE_LEVEL, _DRIFT_TRACED = "device_level", "drift_traced"
 
 
