@@ -104,6 +104,7 @@ def test_an_estimate_is_the_gradient_of_all_weights_on_average() -> None:
     assert share_of_gradient(estimates()) == pytest.approx(1.0, abs=MOST_OFF)
 
 
+@pytest.mark.slow
 def test_the_size_of_an_estimate_is_that_of_one_query() -> None:
     """On a quadratic g is the gradient times z, so that the mean of |g z|^2 is (n + 2) |gradient|^2.
 
