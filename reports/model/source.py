@@ -20,6 +20,7 @@ from reports.model.histories import (
     WorkloadSummary,
 )
 from reports.model.measurement import Measurement
+from reports.model.nights import Night
 from reports.model.reading import items, mapping, records, text, value
 from reports.model.training import TrainingGroup, TrainingGroupSummary
 from reports.text.numbers import sort_key
@@ -184,6 +185,10 @@ class ReportSource(Protocol):
 
     def findings(self, run_id: str) -> list[Finding]:
         """Returns the findings of a night in the order in which they are read; none for other runs."""
+        ...
+
+    def nights(self) -> list[Night]:
+        """Returns the newest nights, at most :data:`reports.model.nights.NIGHTS`, oldest first."""
         ...
 
     def histories(self, run_id: str | None = None) -> list[HistorySummary]:

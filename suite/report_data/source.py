@@ -19,9 +19,10 @@ from reports.model.histories import (
     WorkloadSummary,
 )
 from reports.model.measurement import Measurement
+from reports.model.nights import Night
 from reports.model.source import RunContents, RunSummary, Samples, SessionTrace, Step
 from reports.model.training import TrainingGroup, TrainingGroupSummary
-from suite.report_data import comparison, device_histories, findings, runs, trainings
+from suite.report_data import comparison, device_histories, findings, nights, runs, trainings
 from suite.report_data import series as verdicts
 from suite.store import schema
 from suite.store.session_rows import load_samples
@@ -79,6 +80,11 @@ class StoreSource:
         """Returns the findings of a night in the order in which they are read, none for a run that was not judged."""
         with self._store.database.reading() as connection:
             return findings.findings_of_night(connection, run_id)
+
+    def nights(self) -> list[Night]:
+        """Returns the newest nights, oldest first, as their devices had them."""
+        with self._store.database.reading() as connection:
+            return nights.newest_nights(connection)
 
     def histories(self, run_id: str | None = None) -> list[HistorySummary]:
         """Returns every workload on every device, or those of one run."""

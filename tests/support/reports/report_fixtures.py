@@ -16,6 +16,7 @@ from reports.model.histories import (
     WorkloadSummary,
 )
 from reports.model.measurement import Measurement
+from reports.model.nights import Night
 from reports.model.source import RunContents, RunSummary, Samples, SessionTrace, Step
 from reports.model.training import TrainingGroup, TrainingGroupSummary
 
@@ -55,6 +56,9 @@ class FixtureSource:
         return []
 
     def findings(self, run_id: str) -> list[Finding]:
+        return []
+
+    def nights(self) -> list[Night]:
         return []
 
     def histories(self, run_id: str | None = None) -> list[HistorySummary]:
