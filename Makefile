@@ -18,7 +18,7 @@ check: setup-dev tools
 	$(MAKE) --jobs=3 lint types quick
 
 quick: setup-dev tools
-	$(BIN)/python -m pytest -q -n auto --dist worksteal \
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal \
 		-m "not full and not twins and not browser and not end_to_end and not slow"
 
 # Tests on twins mostly wait: more workers than cores. They lie beside one another: a worker that has nothing left takes

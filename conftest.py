@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -33,6 +34,22 @@ def _machine_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         patched.setenv("TMPDIR", folder)
         patched.setattr(tempfile, "tempdir", folder)
         yield
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves out, unread, a file all of whose tests bear a mark that `-m` rules out.
+
+    Each worker would import what the file needs (executorch, transformers, selenium), which takes longer than to run
+    many others.
+    """
+    chosen = str(config.option.markexpr)
+    if not re.fullmatch(r"not \w+( and not \w+)*", chosen):
+        return None
+    ruled_out = set(re.findall(r"not (\w+)", chosen))
+    if collection_path.is_dir():
+        return True if collection_path.name in ruled_out & {"end_to_end"} else None
+    marks = re.search(r"^pytestmark = (\[$.*?^\]|.*?$)", collection_path.read_text(), re.MULTILINE | re.DOTALL)
+    return True if marks and ruled_out & set(re.findall(r"pytest\.mark\.(\w+)", marks[1])) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

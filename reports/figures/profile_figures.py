@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from reports.figures.panels import Figure, Trace
-from reports.model.profile import NOT_ATTRIBUTED, ProfileRow, RowSum, SettingProfile
+from reports.model.profile import NOT_ATTRIBUTED, ProfileRow, RowSum, SettingProfile, by_group
 from reports.text.escaping import figure_text
 
 _HEIGHT_PX = 460
@@ -20,6 +20,7 @@ def flame_by_group(profile: SettingProfile) -> Figure:
         f"flame-{profile.setting}-groups",
         f"{profile.setting}: a step by what operators are for",
         lambda row: (row.group, row.part, row.name),
+        sort=True,
     )
 
 
@@ -30,6 +31,7 @@ def flame_by_place(profile: SettingProfile) -> Figure:
         f"flame-{profile.setting}-places",
         f"{profile.setting}: a step by layers",
         lambda row: (_PLACES.get(row.place, row.place), _layer(row), row.group, " ".join((row.part, row.name)).strip()),
+        sort=False,
     )
 
 
@@ -44,7 +46,10 @@ def _layer(row: ProfileRow) -> str:
     return "" if row.layer is None else f"layer {row.layer}"
 
 
-def _flame(profile: SettingProfile, name: str, title: str, path: Callable[[ProfileRow], _Path]) -> Figure:
+def _flame(
+    profile: SettingProfile, name: str, title: str, path: Callable[[ProfileRow], _Path], *, sort: bool
+) -> Figure:
+    """Draws a box for each beginning of a path; with `sort` the widest first, else in the order of the program."""
     boxes: dict[_Path, list[ProfileRow]] = {(): list(profile.rows)}
     for row in profile.rows:
         steps = tuple(step for step in path(row) if step)
@@ -52,8 +57,10 @@ def _flame(profile: SettingProfile, name: str, title: str, path: Callable[[Profi
             boxes.setdefault(steps[:depth], []).append(row)
     step_ms = profile.step_ms
     paths = [box for box in boxes if box == () or RowSum.of(boxes[box]).ms > 0]
+    colours = _colours(paths, list(by_group(profile.rows)))
     trace: Trace = {
         "type": "icicle",
+        "sort": sort,
         "ids": ["/".join(("step", *box)) for box in paths],
         "labels": [figure_text(box[-1] if box else f"{profile.setting} step") for box in paths],
         "parents": ["/".join(("step", *box[:-1])) if box else "" for box in paths],
@@ -63,8 +70,8 @@ def _flame(profile: SettingProfile, name: str, title: str, path: Callable[[Profi
         "hovertext": [_words(RowSum.of(boxes[box]), step_ms) for box in paths],
         "hovertemplate": "%{label}<br>%{hovertext}<extra></extra>",
         "texttemplate": "%{label}<br>%{percentRoot:.1%}",
-        "textfont": {"color": ["var(--text)" if _is_grey(box) else "var(--surface)" for box in paths]},
-        "marker": {"colors": [_colour(box, paths) for box in paths], "line": {"color": "var(--surface)", "width": 1}},
+        "textfont": {"color": ["var(--text)" if colour == "var(--grid)" else "var(--surface)" for colour in colours]},
+        "marker": {"colors": colours, "line": {"color": "var(--surface)", "width": 1}},
         "pathbar": {"visible": True},
     }
     layout = {
@@ -99,13 +106,11 @@ def _words(found: RowSum, step_ms: float) -> str:
     return "<br>".join(words)
 
 
-def _colour(box: _Path, paths: Iterable[_Path]) -> str:
-    """Returns the colour of the first step of a path; grey for the whole and for what nobody attributed."""
-    if _is_grey(box):
-        return "var(--grid)"
-    firsts = list(dict.fromkeys(one[0] for one in paths if one))
-    return f"var(--setting-{firsts.index(box[0]) % _COLOURS})"
-
-
-def _is_grey(box: _Path) -> bool:
-    return not box or NOT_ATTRIBUTED in box
+def _colours(paths: Sequence[_Path], groups: Sequence[str]) -> list[str]:
+    """Returns the colour of each box: that of its group, grey above groups and for what nobody attributed."""
+    found = []
+    for box in paths:
+        group = next((step for step in box if step in groups), NOT_ATTRIBUTED)
+        grey = group == NOT_ATTRIBUTED
+        found.append("var(--grid)" if grey else f"var(--setting-{groups.index(group) % _COLOURS})")
+    return found

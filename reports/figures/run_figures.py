@@ -14,7 +14,7 @@ from reports.model.quantities import MEMORY, OWN, POWER, sensor_quantity
 from reports.model.traces import Line, SessionLines
 from reports.text.appearance import colour
 from reports.text.escaping import figure_text, shorten
-from reports.text.numbers import Unit, unit_for
+from reports.text.numbers import Unit, format_list, unit_for
 
 _HEIGHT_PX = 340
 

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from statistics import median
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
+from pydantic_core import core_schema
 
 from foundation.unavailable import Json
 
 NOT_ATTRIBUTED = "not attributed"
 """The group of time that no operator has reported."""
 FROZEN = "frozen products"
+
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Facts:
+    """Reads an object of anything: pydantic can't follow a type that contains itself, as Json does."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: object) -> core_schema.CoreSchema:
+        del source, handler
+        return core_schema.dict_schema(core_schema.str_schema())
+
+
+Facts = Annotated[Mapping[str, Json], _Facts()]
 
 
 @dataclass(frozen=True)
@@ -29,9 +45,9 @@ class ProfileRow:
     place: str
     layer: int | None
     calls: int
-    ms: float
-    flops: float | None
-    bytes: float | None
+    ms: Amount
+    flops: Amount | None
+    bytes: Amount | None
 
 
 @dataclass(frozen=True)
@@ -42,13 +58,13 @@ class SettingProfile:
     `overhead_percent` is the median over pairs of neighbours of what the profile adds to a step.
     """
 
-    workload: Mapping[str, Json]
+    workload: Facts
     program: str
     threads: int
-    plain_ms: Sequence[float]
-    profiled_ms: Sequence[float]
+    plain_ms: tuple[Amount, ...]
+    profiled_ms: tuple[Amount, ...]
     counted_steps: int
-    rows: Sequence[ProfileRow]
+    rows: tuple[ProfileRow, ...]
 
     @property
     def setting(self) -> str:
@@ -86,11 +102,11 @@ class Profile:
     device: str
     kind: str
     emulated: bool
-    machine: Mapping[str, Json]
-    settings: Sequence[SettingProfile]
+    machine: Facts
+    settings: tuple[SettingProfile, ...]
     failed: Mapping[str, str]
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Json]:
         """Returns its form as JSON."""
         settings = [
             {
@@ -104,50 +120,20 @@ class Profile:
         return {**asdict(self), "schema": 1, "settings": settings}
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Profile:
-        """Returns the profile of a document; raises what damage leads to."""
-        if document["schema"] != 1:
-            raise ValueError(f"schema {document['schema']!r} is not known")
-        return cls(
-            profile_id=str(document["profile_id"]),
-            started_at=str(document["started_at"]),
-            device=str(document["device"]),
-            kind=str(document["kind"]),
-            emulated=bool(document["emulated"]),
-            machine=dict(document["machine"]),
-            settings=tuple(_setting(one) for one in document["settings"]),
-            failed={str(quant): str(reason) for quant, reason in document["failed"].items()},
-        )
+    def from_document(cls, document: Json) -> Profile:
+        """Returns the profile of a document. Raises ValueError for another one."""
+        if not isinstance(document, Mapping) or document.get("schema") != 1:
+            raise ValueError("its schema is not known")
+        found = _adapter().validate_python(document)
+        for one in found.settings:
+            if not one.plain_ms or not one.profiled_ms or min(*one.plain_ms, *one.profiled_ms, one.step_ms) <= 0:
+                raise ValueError("a step without time")
+        return found
 
 
-def _setting(document: Mapping[str, Any]) -> SettingProfile:
-    plain_ms, profiled_ms = (tuple(_number(ms) for ms in document[name]) for name in ("plain_ms", "profiled_ms"))
-    rows = tuple(_row(row) for row in document["rows"])
-    if not plain_ms or not profiled_ms or min(*plain_ms, *profiled_ms, sum(row.ms for row in rows)) <= 0:
-        raise ValueError("a step without time")
-    return SettingProfile(
-        workload=dict(document["workload"]),
-        program=str(document["program"]),
-        threads=int(document["threads"]),
-        plain_ms=plain_ms,
-        profiled_ms=profiled_ms,
-        counted_steps=int(document["counted_steps"]),
-        rows=rows,
-    )
-
-
-def _row(document: Mapping[str, Any]) -> ProfileRow:
-    group, part, name, place = (str(document[key]) for key in ("group", "part", "name", "place"))
-    flops, size = (None if document[key] is None else _number(document[key]) for key in ("flops", "bytes"))
-    layer = None if document["layer"] is None else int(document["layer"])
-    return ProfileRow(group, part, name, place, layer, int(document["calls"]), _number(document["ms"]), flops, size)
-
-
-def _number(value: Any) -> float:
-    number = float(value)
-    if not 0 <= number < math.inf:
-        raise ValueError(f"{value!r} is no such number")
-    return number
+@lru_cache(maxsize=1)
+def _adapter() -> TypeAdapter[Profile]:
+    return TypeAdapter(Profile)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from reports.figures.profile_figures import flame_by_group, flame_by_place
 from reports.model.measurement import workload_words
 from reports.model.profile import Profile
 from reports.tables.profile_lines import profile_section, profile_sentence
-from reports.tables.sections import Banner, Facts, Page, Section
+from reports.tables.sections import Banner, Facts, Link, Page, Section
 from reports.text.appearance import badges, status
 from reports.text.numbers import moment_text
 
@@ -38,15 +38,16 @@ _TERMS = (
 
 def profile_page(profile: Profile) -> Page:
     """Builds the page, which leads nowhere: it is sent and kept as one file."""
-    sentences = [profile_sentence(one) for one in profile.settings]
-    failed = [f"{quant} has no profile: {reason}" for quant, reason in profile.failed.items()]
-    outcome = status("ok" if not failed else "partial" if sentences else "failed")
+    items = [(Link(one.setting, f"#operators-{one.setting}"), profile_sentence(one)) for one in profile.settings]
+    failed = [(Link(quant, ""), f"no profile: {reason}") for quant, reason in profile.failed.items()]
+    outcome = status("ok" if not failed else "partial" if items else "failed")
+    headline = f"Where the time of a training step goes on {profile.device}, operator by operator."
     first = profile.settings[0].workload if profile.settings else {}
     return Page(
         title=f"Profile {profile.profile_id}",
         heading=f"Profile {profile.profile_id}",
         lead=f"{moment_text(profile.started_at)}, {profile.device}. {workload_words(first) if first else ''}",
-        banner=Banner(outcome, ". ".join((*sentences, *failed)) + "."),
+        banner=Banner(outcome, headline, (*items, *failed)),
         sections=tuple(_sections(profile)),
         badges=badges(profile.emulated),
     )

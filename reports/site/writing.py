@@ -8,6 +8,7 @@ elements that are replaced here can't be mistaken for something from outside.
 """
 
 import base64
+import functools
 import hashlib
 import html
 import importlib.metadata
@@ -75,8 +76,9 @@ def _line(made_from: str) -> str:
 _STATIC = ("page.js", "site.css", "tables.js", "figures.js")
 
 
+@functools.cache
 def environment() -> Environment:
-    """Returns Jinja with escaping always on and undefined names as errors."""
+    """Returns Jinja with escaping always on and undefined names as errors; it compiles a template once."""
     jinja = Environment(
         loader=PackageLoader("reports", "templates"),
         autoescape=True,

@@ -64,7 +64,7 @@ def profile_sentence(profile: SettingProfile) -> str:
     least, most = profile.overheads_percent[0], profile.overheads_percent[-1]
     shares = ", ".join(f"{group} {100 * outside[group] / profile.step_ms:.1f} %" for group in largest)
     return (
-        f"{profile.setting}: {quantity(median(profile.plain_ms), 'ms')} a step, {profile.overhead_percent:+.1f} % with "
+        f"{quantity(median(profile.plain_ms), 'ms')} a step, {profile.overhead_percent:+.1f} % with "
         f"the profile ({least:+.1f} to {most:+.1f} % in {len(profile.profiled_ms)} pairs of steps); "
         f"{profile.outside_percent:.1f} % of it is outside of frozen products, most of that in {shares}"
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from foundation.unavailable import Json, Unavailable
 from reports.model.measurement import Measurement
@@ -32,9 +31,9 @@ def pytorch_records(source: ReportSource, run_id: str | None = None) -> str:
     return json.dumps(found, indent=1, allow_nan=False) + "\n"
 
 
-def _of_run(run: RunContents) -> Iterator[dict[str, Any]]:
+def _of_run(run: RunContents) -> Iterator[dict[str, Json]]:
     moment = parse_moment(run.started_at)
-    shared = {
+    shared: dict[str, Json] = {
         "timestamp": 0 if moment is None else int(moment.timestamp()),
         "schema_version": "v3",
         "name": _NAME,
@@ -60,12 +59,12 @@ def _values(metric: Metric, one: Measurement) -> list[float]:
     return [] if value is None else [float(each) for each in metric.session_values(one)] or [value]
 
 
-def _metric(metric: Metric, values: Sequence[float]) -> dict[str, Any]:
+def _metric(metric: Metric, values: Sequence[float]) -> dict[str, Json]:
     extra = {"title": metric.title, "better": metric.direction, "values": "one a session" if len(values) > 1 else "one"}
     return {"name": metric.name, "benchmark_values": list(values), "target_value": 0.0, "extra_info": extra}
 
 
-def _about(one: Measurement, run: RunContents) -> dict[str, Any]:
+def _about(one: Measurement, run: RunContents) -> dict[str, Json]:
     workload = one.workload
     return {
         "runners": [_runner(one, run.devices.get(one.device))],
@@ -94,7 +93,7 @@ def _texts(values: Mapping[str, Json], left_out: Sequence[str]) -> dict[str, str
     }
 
 
-def _runner(one: Measurement, device: RunDevice | None) -> dict[str, Any]:
+def _runner(one: Measurement, device: RunDevice | None) -> dict[str, Json]:
     facts = {} if device is None else device.facts
     memory = known_number(facts, "memory_kib") or 0.0
     threads = one.setup.threads

@@ -62,7 +62,6 @@ _CHANGES: Mapping[int, Mapping[str, Mapping[str, str | None]]] = MappingProxyTyp
 
 def upgrade(path: Path, *, busy_timeout_s: float) -> None:
     """Upgrades the store at `path` to this suite's schema; leaves other files and current stores alone.
-
     StoreError if the file cannot be written or a run is in progress; sqlalchemy's DBAPIError for what SQLite refuses.
     """
     found = _version_of(path, busy_timeout_s)
@@ -157,7 +156,6 @@ def _old(name: str) -> str:
 
 def _rename_former_int8(connection: Connection) -> None:
     """Renames the former int8 in all runs, programs, measurements and series.
-
     Its series go on: their key is that of its next measurement, and so will be their fingerprint (`_renew_series`).
     """
     _rename_columns(connection, schema.run, "plan")
@@ -301,9 +299,8 @@ def _move(connection: Connection, row: Row, measurement_id: int, mark: str) -> N
 
 #: Version that an upgrade starts from -> what it does to the rows afterwards.
 _REWRITES: Mapping[int, Callable[[Connection], None]] = MappingProxyType({4: _rename_former_int8, 5: _complete})
-
-for _table in (schema.verdict, schema.tag, schema.finding, schema.finding_note):
-    forbid_changes(_table)
+for _only_grows in (schema.verdict, schema.tag, schema.finding, schema.finding_note):
+    forbid_changes(_only_grows)
 
 
 class Database:
@@ -396,5 +393,6 @@ class Database:
         with self._transaction() as connection:
             # Another process may have been quicker while this one waited for the lock.
             if not inspect(connection).get_table_names():
-                schema.metadata.create_all(connection)
+                for statement in schema.definitions():
+                    connection.exec_driver_sql(statement)
                 connection.execute(schema.schema_version.insert().values(version=schema.SCHEMA_VERSION))

@@ -18,6 +18,8 @@ from suite.regression import segments
 from suite.regression.screen import Suspect, screen
 from suite.regression.segments import Point
 
+pytestmark = pytest.mark.slow
+
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 SEEDS = (1, 2, 3)
 FIRST = np.zeros(4000, dtype=np.int64)

@@ -23,6 +23,7 @@ _FEW = {
 _SEEDS = 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_damaged_files_end_with_a_sentence_or_are_read(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -126,11 +127,13 @@ def test_the_table_counts_only_what_was_tried() -> None:
     assert carry_out({"full disk": mount}, 1, 60.0, None)["full disk"].not_here
 
 
+@pytest.mark.slow
 def test_damage_is_never_what_was_there() -> None:
     assert all(mutate(b"7", random.Random(seed)) != b"7" for seed in range(500))
     assert mutate(b"", random.Random(1))
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_damage_again() -> None:
     data = b'{"a": [1, 2, {"b": "c"}], "d": 1e5}\nline\n' * 3
     made = [mutate(data, random.Random(f"x {seed}")) for seed in range(300)]

@@ -6,8 +6,10 @@ that is made of half a session or of garbage is never shown.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +19,8 @@ import pytest
 
 from devices.deployment.built_runner import BuiltRunner
 from suite.measuring import idle_device
-from tests.support.end_to_end.suite_runs import Bench
-from tests.support.end_to_end.twin_runs import TwinRun, outcome, runners_in, warm_up_briefly
+from tests.support.end_to_end.suite_runs import Bench, Ran
+from tests.support.end_to_end.twin_runs import OverBeforeError, TwinRun, outcome, runners_in, warm_up_briefly
 from tests.support.twins.twin_adb import AdbTwin
 from tests.support.twins.twin_boards import ANDROID_PHONE, JETSON_NANO
 from tests.support.twins.twin_devices import LINKS, Twin
@@ -54,11 +56,20 @@ def twin(link: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host_bundle
         yield running
 
 
+def hit_in_the_middle(bench: Bench, run: TwinRun, fail: Callable[[], Any]) -> Ran:
+    """Lets the sensor fail during a session: a longer one where a busy host had its lines only after it was over."""
+    for window_s in (WINDOW_S, 5 * WINDOW_S):
+        with contextlib.suppress(OverBeforeError), run.fault(fail, ordinal=0, after_readings=READINGS):
+            return run(sessions=1, steps=STEPS, energy_window_s=window_s)
+        shutil.rmtree(bench.home / "runs")
+    with run.fault(fail, ordinal=0, after_readings=READINGS):
+        return run(sessions=1, steps=STEPS, energy_window_s=25 * WINDOW_S)
+
+
 def check_that_only_the_sensor_is_lost(
     bench: Bench, run: TwinRun, twin: Twin, fail: Callable[[], Any], why: str
 ) -> None:
-    with run.fault(fail, ordinal=0, after_readings=READINGS):
-        ran = run(sessions=1, steps=STEPS, energy_window_s=WINDOW_S)
+    ran = hit_in_the_middle(bench, run, fail)
     assert not runners_in(twin)
     found = outcome(ran)
     assert (ran.code, found["status"]) == (0, "ok"), ran.err

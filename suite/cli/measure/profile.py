@@ -94,7 +94,7 @@ def _print_profile(found: Profile, home: Home, as_json: bool) -> int:
         require_written(page)
     else:
         for one in found.settings:
-            print_line(typeable(profile_sentence(one)))
+            print_line(f"{one.setting}: {typeable(profile_sentence(one))}")
             print_table(_table(one))
         for quant, reason in found.failed.items():
             print_line(f"{quant} has no profile: {reason}")

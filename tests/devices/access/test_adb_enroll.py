@@ -11,6 +11,8 @@ from suite.cli.main import run_command
 from tests.support.devices.hesitant_phone import HesitantPhone
 from tests.support.devices.loopback_adbd import LoopbackAdbd
 
+pytestmark = pytest.mark.twins
+
 Enroll = Callable[[str], tuple[int, str]]
 
 

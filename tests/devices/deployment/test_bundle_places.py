@@ -12,6 +12,8 @@ from devices.deployment.deploy import deploy
 from devices.transports.local.transport import LocalTransport
 from tests.support.twins.twin_needs import find_program, need_aarch64_programs, need_root
 
+pytestmark = pytest.mark.twins
+
 
 @pytest.mark.parametrize("folder", ["/a:b", "/a;b", "/two\nlines:", "/$LIB", '/it\'s "here"'])
 def test_a_bundle_finds_its_own_libraries_in_any_folder(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -82,10 +84,15 @@ def kernels(build_home: Path) -> ctypes.CDLL:
 
 
 @pytest.fixture(scope="session")
-def accumulator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program of `programs.Accumulator`."""
-    example = (torch.zeros(6), torch.zeros(2, dtype=torch.int64), torch.tensor(0.0))
-    return programs.export(programs.Accumulator(), example, tmp_path_factory.mktemp("programs") / "accumulator.pte")
+def accumulator(build_home: Path) -> Path:
+    """The program of `programs.Accumulator`, kept from one test run to the next: to export anything takes seconds."""
+    made_of = Path(programs.__file__).read_bytes() + version("executorch").encode() + version("torch").encode()
+    path = build_home / f"accumulator-{hashlib.sha256(made_of).hexdigest()[:16]}.pte"
+    with FileLock(path.with_suffix(".lock")):
+        if not path.is_file():
+            example = (torch.zeros(6), torch.zeros(2, dtype=torch.int64), torch.tensor(0.0))
+            programs.export(programs.Accumulator(), example, path.with_suffix(".made")).replace(path)
+    return path
 
 
 @pytest.fixture

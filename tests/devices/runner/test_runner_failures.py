@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 
 from tests.support.runner import runner_programs as programs
 
@@ -42,7 +41,10 @@ def test_a_truncated_program_fails_the_load(run, job, tmp_path, kept):
     assert "can't be loaded" in footer["reason"]
 
 
+@pytest.mark.slow
 def test_a_truncated_segment_fails_the_load(run, job, tmp_path):
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
     linear = torch.nn.Linear(64, 64, bias=False)
     path = programs.export(linear, (torch.zeros(1, 64),), tmp_path / "linear.pte", XnnpackPartitioner())
     path.write_bytes(path.read_bytes()[:-8192])
@@ -73,6 +75,7 @@ def test_an_unknown_method_fails_the_load(run, job):
     assert footer["error_code"] is not None
 
 
+@pytest.mark.slow
 def test_a_missing_operator_is_named(run, job, tmp_path):
     library = programs.register_unknown_operator()
     programs.export(programs.Unknown(), (torch.zeros(2),), tmp_path / "unknown.pte")
@@ -82,7 +85,10 @@ def test_a_missing_operator_is_named(run, job, tmp_path):
     assert footer["error_code"] == "0x14"
 
 
+@pytest.mark.slow
 def test_a_missing_delegate_is_named(run, job, tmp_path):
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
     path = tmp_path / "linear.pte"
     programs.export(torch.nn.Linear(8, 8), (torch.zeros(1, 8),), path, XnnpackPartitioner())
     path.write_bytes(path.read_bytes().replace(b"XnnpackBackend", b"AbsentBackends"))

@@ -7,8 +7,6 @@ import os
 
 import pytest
 import torch
-from executorch.exir._serialize._program import deserialize_pte_binary
-from executorch.exir.schema import Tensor
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -51,6 +49,7 @@ def test_an_existing_state_is_replaced_as_a_whole(run, job, tmp_path):
     assert not list(tmp_path.glob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_state_in_which_each_buffer_takes_anothers_place_moves_between_programs(run, job, tmp_path):
     whole, shorter = (
         programs.export(
@@ -73,6 +72,9 @@ def test_state_in_which_each_buffer_takes_anothers_place_moves_between_programs(
 
 def places_of(program):
     """Where the mutable buffers of a program lie, by name."""
+    from executorch.exir._serialize._program import deserialize_pte_binary
+    from executorch.exir.schema import Tensor
+
     values = [value.val for value in deserialize_pte_binary(program.read_bytes()).program.execution_plan[0].values]
     named = (value for value in values if isinstance(value, Tensor) and value.extra_tensor_info is not None)
     return {one.extra_tensor_info.fully_qualified_name: one.allocation_info.memory_offset_low for one in named}

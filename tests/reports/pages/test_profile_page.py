@@ -63,7 +63,7 @@ def test_lines_are_groups_with_their_parts_and_small_ones_summed_up() -> None:
 
 def test_the_sentence_names_step_overhead_and_what_is_largest_outside() -> None:
     assert profile_sentence(SETTING).replace("\u00a0", " ") == (
-        "fp32: 100 ms a step, +1.0 % with the profile (+0.0 to +2.0 % in 3 pairs of steps); 40.0 % of it is outside of "
+        "100 ms a step, +1.0 % with the profile (+0.0 to +2.0 % in 3 pairs of steps); 40.0 % of it is outside of "
         "frozen products, most of that in noise and update 20.3 %, not attributed 10.0 %, norm 9.7 %"
     )
 
@@ -92,7 +92,8 @@ def test_the_page_has_both_figures_and_the_table_of_each_setting_and_names_what_
     assert [section.name for section in page.sections] == ["flame-fp32", "operators-fp32", "method"]
     assert len(page.figures) == 2
     assert page.banner is not None
-    assert "nf4 has no profile: no room" in page.banner.headline
+    assert [(link.text, link.href) for link, _ in page.banner.items] == [("fp32", "#operators-fp32"), ("nf4", "")]
+    assert page.banner.items[1][1] == "no profile: no room"
     assert page.banner.status.word == "partial"
 
 

@@ -16,6 +16,8 @@ from reports.site.build import build
 from tests.support.reports.report_browser import BUSY_HOST_S, log, open_page, requests_of
 from tests.support.reports.report_fixtures import OLD_RUN_ID, RUN_ID, FixtureSource, realistic
 
+pytestmark = pytest.mark.browser
+
 _ORDER = (
     "return Array.from(document.querySelectorAll(arguments[0] + ' tbody tr'), row => row.cells[arguments[1]].innerText)"
 )

@@ -21,6 +21,8 @@ from tests.support.reports.report_browser import BUSY_HOST_S, emulate, log, open
 from tests.support.reports.report_fixtures import HOSTILE, OLD_RUN_ID, RUN_ID
 from tests.support.reports.training_fixtures import GROUP_ID, ODD_ID, TrainingSource
 
+pytestmark = pytest.mark.browser
+
 KINDS = (
     *("index", "night", "run", "comparison", "series", "device", "workload", "hostile series", "hostile device"),
     *("training", "training gone wrong", "trainings"),
@@ -59,7 +61,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def served(pages: dict[str, Path]) -> Iterator[SiteServer]:
     with SiteServer(pages["site"]) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
         server.shutdown()

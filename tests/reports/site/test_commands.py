@@ -71,13 +71,13 @@ def test_serve_builds_prints_its_address_answers_and_ends_with_ctrl_c(nights: li
         try:
             url = process.stdout.readline().strip()
             assert url.startswith("http://127.0.0.1:")
-            with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - the address was just checked
+            with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - the address was just checked
                 assert b"Overview" in answer.read()
             with urllib.request.urlopen(f"{url}metrics", timeout=60) as answer:  # noqa: S310 - likewise
                 assert answer.headers["Content-Type"] == CONTENT_TYPE
                 families = {family.name for family in text_string_to_metric_families(answer.read().decode())}
             assert {"edge_training_latency_seconds", "edge_training_night_verdicts"} <= families
             process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=10) == 0
+            assert process.wait(timeout=60) == 0
         finally:
             process.kill()

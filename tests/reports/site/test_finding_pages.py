@@ -45,7 +45,11 @@ class FindingLab(LabSource):
     def findings(self, run_id: str) -> list[Finding]:
         if run_id != NIGHT_ID:
             return []
-        lost = {"members": (), "reason": f"not reached: {HOSTILE}", "where": (Affected("android", (HOSTILE,), 1),)}
+        lost: dict[str, Any] = {
+            "members": (),
+            "reason": f"not reached: {HOSTILE}",
+            "where": (Affected("android", (HOSTILE,), 1),),
+        }
         return [
             finding("F-000002", category="missing", level="device", **lost),
             finding(),

@@ -29,7 +29,7 @@ def server(tmp_path: Path) -> Iterator[SiteServer]:
     (tmp_path / "secret.html").write_text("secret", encoding="utf-8")
     (site / "link.html").symlink_to(tmp_path / "secret.html")
     with SiteServer(site) as running:
-        thread = threading.Thread(target=running.serve_forever)
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield running
         running.shutdown()

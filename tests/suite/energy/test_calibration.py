@@ -22,6 +22,7 @@ from devices.sensors.reading import Tree
 from suite.cli.main import run_command
 from suite.energy import calibration
 from suite.energy.calibration import PHONE_MW, PLAUSIBLE_MW, CalibrationError, Readings, calibration_of
+from tests.support.devices.real_processes import is_running, wait_until
 
 PRODUCT = RawGauge("battery", "current_now", "voltage_now", 0.0, 1e-9)
 POWER = RawGauge("BAT0", "power_now", None, 0.0, 1e-3)
@@ -94,16 +95,17 @@ def test_a_voltage_that_no_battery_has_fits_no_unit(volts: float) -> None:
 
 
 class Phone:
-    """Files of a battery whose current follows whether busy loops run below the process in the pid file.
+    """Files of a battery whose current follows whether busy loops run below the shell that reads them.
 
-    While it is calibrated the current is a pipe, which the phone fills whenever somebody opens it: each reading is what
-    holds then, however busy this host is.
+    Its `sleep` asks this process and ends when it is answered, once the current is what it has to be: what is read
+    next does not depend on how fast this host is, and nobody waits for time to pass.
     """
 
-    def __init__(self, root: Path, workdir: Path) -> None:
-        self.root, self.pid_file = root, workdir / "runner.pid"
+    def __init__(self, folder: Path) -> None:
+        self.root, self.workdir = folder / "root", folder / "workdir"
+        self.asked, self.answered = folder / "asked", folder / "answered"
         self.idle, self.load = "-150", "-900"
-        self.stopped = False
+        self.busy = False
         self.seen: set[int] = set()
 
     def file(self, name: str, text: str) -> Path:
@@ -112,61 +114,59 @@ class Phone:
         path.write_text(text)
         return path
 
-    @property
-    def pipe(self) -> Path:
-        return self.root / "pipe"
-
-    def come_alive(self) -> None:
-        """From a file, as sensors are, to a pipe."""
-        gauge = self.root / BATTERY / "current_now"
-        gauge.unlink()
-        gauge.hardlink_to(self.pipe)
+    def sleep_program(self, folder: Path) -> None:
+        for pipe in (self.asked, self.answered):
+            os.mkfifo(pipe)
+        folder.mkdir()
+        program = folder / "sleep"
+        program.write_text(f'#!/bin/sh\necho "$PPID $$ $1" > "{self.asked}"\nread -r _ < "{self.answered}"\n')
+        program.chmod(0o755)
 
     def answer(self) -> None:
-        while True:
-            with contextlib.suppress(BrokenPipeError), self.pipe.open("w") as reader:
-                if self.stopped:
-                    return
-                reader.write(f"{self.load if self.is_busy() else self.idle}\n")
+        while len(words := self.asked.read_text().split()) == 3:
+            shell, own = int(words[0]), int(words[1])
+            if words[2] == f"{calibration.SETTLE_S:g}":
+                self.settle(shell, own)
+            self.file(f"{BATTERY}/current_now", self.load if self.loops(shell, own) else self.idle)
+            self.answered.write_text("\n")
 
-    def stop(self) -> None:
-        self.stopped = True
-        os.close(os.open(self.pipe, os.O_RDONLY | os.O_NONBLOCK))
+    def settle(self, shell: int, own: int) -> None:
+        """Waits until the loops run, the first time, and until they are gone, the second."""
+        self.busy = not self.busy
+        with contextlib.suppress(AssertionError):  # what is read then tells
+            wait_until(lambda: bool(self.loops(shell, own)) == self.busy)
 
-    def is_busy(self) -> bool:
-        with contextlib.suppress(OSError, ValueError, psutil.Error):
-            shell = psutil.Process(json.loads(self.pid_file.read_text())["pid"])
-            loops = [child for child in shell.children() if child.name() == "sh"]
-            self.seen.update(child.pid for child in loops)
-            return bool(loops)
-        return False
+    def loops(self, shell: int, own: int) -> set[int]:
+        """The processes below the shell besides the `sleep` that asks."""
+        children = {child.pid for child in psutil.Process(shell).children() if child.pid != own}
+        running = {pid for pid in children if is_running(pid)}
+        self.seen |= running
+        return running
 
 
 @pytest.fixture
 def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Phone]:
     """A phone of files, reached by the local transport, with an inventory that names it."""
-    made = Phone(tmp_path / "root", tmp_path / "workdir")
+    made = Phone(tmp_path)
     for name, text in (("type", "Battery"), ("status", "Discharging"), ("voltage_now", "4000000")):
         made.file(f"{BATTERY}/{name}", text)
     made.file(f"{BATTERY}/current_now", made.idle)
-    os.mkfifo(made.pipe)
+    made.sleep_program(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     made.file("sys/devices/system/cpu/present", "0")
     inventory = tmp_path / "inventory.yaml"
     inventory.write_text(
         "# my devices\ndevices:\n  phone:  # on the desk\n    kind: android\n    transport: local\n"
-        f"    workdir: {made.pid_file.parent}\n    power:\n      # the old one\n      scale: 7\n  # the end\n"
+        f"    workdir: {made.workdir}\n    power:\n      # the old one\n      scale: 7\n  # the end\n"
     )
     monkeypatch.setattr(calibration, "READ_EVERY_S", 0.1)
     monkeypatch.setattr(calibration, "SETTLE_S", 0.2)
     monkeypatch.setattr(connect, "Tree", lambda transport, _root: Tree(transport, str(made.root)))
-    read = calibration.take_readings
-    monkeypatch.setattr(calibration, "take_readings", lambda *arguments: made.come_alive() or read(*arguments))
     thread = threading.Thread(target=made.answer)
     thread.start()
     yield made
-    while thread.is_alive():
-        made.stop()
-        thread.join(0.1)
+    made.asked.write_text("end")
+    thread.join()
 
 
 def calibrate(tmp_path: Path, *more: str) -> int:

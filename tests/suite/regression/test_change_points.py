@@ -61,6 +61,7 @@ def test_the_best_split_is_the_best_of_all_by_brute_force(values):
     assert every[found.at] == pytest.approx(found.statistic, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nights", [13, 24, 40])
 def test_chance_exceeds_the_critical_value_as_rarely_as_it_should(nights):
     draws = 10_000

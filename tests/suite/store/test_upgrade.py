@@ -19,7 +19,7 @@ from suite.store import database as upgrading
 from suite.store import schema
 from suite.store.series import series_list
 from suite.store.store import Store
-from tests.support.suite.old_store import begin_and_finish, counts, definitions, downgrade, rows
+from tests.support.suite.old_store import begin_and_finish, counts, definitions, downgrade, opened_at_once, rows
 from tests.support.suite.stored_run import begin, finish
 
 
@@ -141,16 +141,6 @@ def test_a_run_that_goes_on_keeps_nobody_from_reading_a_store_of_today(old: Path
     Store.open(old).close()
     with in_use(Home(old.parent)):
         Store.open(old, read_only=True).close()
-
-
-def opened_at_once(path: Path, gate: object) -> int:
-    """How many series another process sees that opens the store when `gate` lets all of them go."""
-    gate.wait()  # type: ignore[attr-defined]
-    store = Store.open(path, read_only=True)
-    try:
-        return len(series_list(store))
-    finally:
-        store.close()
 
 
 def test_commands_at_once_upgrade_an_old_store_once(old: Path) -> None:

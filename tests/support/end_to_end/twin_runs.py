@@ -38,6 +38,10 @@ Outcome = tuple[int, int, str]
 """Ordinal, attempt and status of a session."""
 
 
+class OverBeforeError(Exception):
+    """A run ended before what was to happen in the middle of it."""
+
+
 class TwinRun:
     """A run of tiny in fp32 on a twin and on a second, local device, and the look at what it left."""
 
@@ -80,16 +84,19 @@ class TwinRun:
     def fault(
         self, happen: Callable[[], Any], *, ordinal: int = 1, after_steps: int = 3, after_readings: int = 0
     ) -> Iterator[None]:
-        """Lets it happen while the block runs, in the middle of a session. Raises what that raises, or TimeoutError."""
+        """Lets it happen while the block runs, in mid-session. Raises its error, TimeoutError or OverBeforeError."""
         over, raised = threading.Event(), []
 
         def wait_and_act() -> None:
             try:
                 end_s = time.monotonic() + FAULT_TIMEOUT_S
                 while self.steps_in(ordinal) < after_steps or self.readings_in(ordinal) < after_readings:
-                    if over.is_set() or time.monotonic() > end_s:
-                        end = "the run ended" if over.is_set() else f"{FAULT_TIMEOUT_S:.0f} s went by"
-                        raise TimeoutError(f"{end}, and session {ordinal} never came to its step {after_steps}")
+                    if over.is_set():
+                        raise OverBeforeError(f"the run ended before session {ordinal} came to its step {after_steps}")
+                    if time.monotonic() > end_s:
+                        raise TimeoutError(
+                            f"session {ordinal} came not to its step {after_steps} in {FAULT_TIMEOUT_S:.0f} s"
+                        )
                     time.sleep(0.02)
                 happen()
             except Exception as error:  # noqa: BLE001 - raised again where the test sees it

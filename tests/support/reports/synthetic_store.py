@@ -1,6 +1,10 @@
 """A store of many nights, made fast: seeded numbers in the shape that runs leave, without running anything."""
 
+import atexit
+import functools
 import json
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +21,7 @@ from suite.store.identity import canonical, workload_key
 from suite.store.session_rows import FLOAT, INTEGER, pack
 from suite.store.store import Store
 
+_NAME = "store.sqlite"
 _BEGAN = datetime(2026, 1, 1, 2, 15, tzinfo=UTC)
 _SETTINGS = {"fp32": 2500.0, "fp16": 2600.0, "int8": 1200.0, "nf4": 2900.0}
 
@@ -40,7 +45,22 @@ class Shape:
 
 
 def fill(path: Path, shape: Shape) -> list[str]:
-    """Make the store at `path`; returns the ids of its nights, the oldest first."""
+    """Make the store at `path`, with its journal; returns the ids of its nights, the oldest first."""
+    kept, run_ids = _kept(shape)
+    shutil.copytree(kept, path.parent, dirs_exist_ok=True)
+    (path.parent / _NAME).rename(path)
+    return list(run_ids)
+
+
+@functools.cache
+def _kept(shape: Shape) -> tuple[Path, tuple[str, ...]]:
+    """Makes a store for all that ask for one of this shape; returns its folder and the ids of its nights."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder, tuple(_make(folder / _NAME, shape))
+
+
+def _make(path: Path, shape: Shape) -> list[str]:
     store = Store.open(path)
     rng = np.random.default_rng(11)
     run_ids = []

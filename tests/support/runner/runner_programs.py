@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge
 from torch import Tensor, nn
 
 import workloads.methods.operators  # registers operators  # noqa: F401
@@ -103,6 +102,8 @@ def register_unknown_operator() -> torch.library.Library:
 
 def export(module: nn.Module, example: Sequence[Tensor], path: Path, partitioner: object | None = None) -> Path:
     """Writes `module` as a program with its mutable buffers' names."""
+    from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge  # takes seconds
+
     module.requires_grad_(False)
     edge = to_edge(
         torch.export.export(module, tuple(example), strict=True),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from suite.store.series import series_list
+from suite.store.store import Store
 from tests.support.suite.stored_run import begin, finish
 
 VERSION_1 = """
@@ -78,3 +80,13 @@ def rows(path: Path, query: str) -> list[tuple[object, ...]]:
 def counts(path: Path) -> list[tuple[object, ...]]:
     tables = ("run", "measurement", "session", "sample", "point")
     return rows(path, "SELECT " + ", ".join(f"(SELECT count(*) FROM {table})" for table in tables))
+
+
+def opened_at_once(path: Path, gate: object) -> int:
+    """How many series another process sees that opens the store when `gate` lets all of them go."""
+    gate.wait()  # type: ignore[attr-defined]
+    store = Store.open(path, read_only=True)
+    try:
+        return len(series_list(store))
+    finally:
+        store.close()

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 from workloads.models.tokenizer import byte_level_tokenizer
 
@@ -51,6 +50,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
 
 def family_model(name: str, **changes: Any) -> Any:
     """Returns the model of a family with random weights: norms, biases and all else far from what they start as."""
+    import transformers  # takes a second
+
     settings = {"model_type": name, **SIZES, **FAMILIES[name], **changes}
     kind = settings.pop("model_type")
     config = transformers.AutoConfig.for_model(kind, **settings)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from transformers import LlamaConfig as LlamaConfigOfTransformers
-from transformers import LlamaForCausalLM
+from typing import TYPE_CHECKING, Any
 
 from workloads.models.weights import ModelWeights
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
 
 
 def transformers_model(weights: ModelWeights) -> LlamaForCausalLM:
     """Returns the same model in transformers, built from the same state dict."""
+    from transformers import LlamaConfig as LlamaConfigOfTransformers  # takes a second
+    from transformers import LlamaForCausalLM
+
     config = weights.config
     made: Any = LlamaConfigOfTransformers  # its type hints know only some of its arguments
     model: Any = LlamaForCausalLM(

@@ -22,6 +22,8 @@ from workloads.models.zoo import load_model
 from workloads.reference.eager import Reference
 from workloads.workload import Workload
 
+pytestmark = pytest.mark.slow
+
 SGD = Workload("tiny", "fp32", q=1, b=2, T=32, rank=4, answers=2, method="fo-lora-fa")
 ADAM = replace(SGD, method="fo-lora-fa-adam")
 RATES = {"fo-lora-fa": 0.1, "fo-lora-fa-adam": 3e-3}

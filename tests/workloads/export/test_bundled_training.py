@@ -14,6 +14,8 @@ from tests.support.workloads.program_bounds import ALLOWED, SETTINGS, STEPS, wor
 from tests.support.workloads.training_runs import ArtifactOf, Settings, relative_error, some_batches, train_in_runner
 from workloads.workload import Workload
 
+pytestmark = pytest.mark.slow
+
 # The noise has the same bits everywhere, so two runners differ only in how they sum and round. Each is within ALLOWED
 # of the reference (program_bounds argues for that), hence within twice that of the other. fp32, int8 and nf4 differ in
 # the order of sums alone; seen: losses 4e-7, adapter 1e-6. fp16 rounds at other places; seen: losses 3e-3, adapter

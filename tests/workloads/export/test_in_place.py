@@ -15,7 +15,10 @@ from workloads.lowering.external_constants import ExternalConstants
 from workloads.lowering.stored_constants import StoredConstants
 from workloads.methods import backprop_operators  # registers the operators  # noqa: F401
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # deprecations inside torch and executorch
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),  # deprecations inside torch and executorch
+]
 
 
 class Around(nn.Module):

@@ -60,6 +60,7 @@ class CountedTensors(Mapping[str, Tensor]):
         return len(self._state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", QUANTIZATION_SETTINGS)
 def test_layers_made_one_by_one_equal_those_of_the_whole_model(setting: str, tiny: ModelWeights) -> None:
     whole = Llama.load(tiny.config, tiny.state)

@@ -27,6 +27,8 @@ from workloads.models.zoo import load_model
 from workloads.reference.all_weights import AllWeightsReference
 from workloads.workload import Workload
 
+pytestmark = pytest.mark.slow
+
 STEPS = 5
 SETTINGS = Settings(lr=1e-4, eps=1e-2)
 PROGRAMS = {quant: Workload("tiny", quant, q=1, b=2, T=16, method="mezo-full") for quant in ("fp32", "fp16")}

@@ -28,6 +28,8 @@ from workloads.reference.backprop import reference_of
 from workloads.reference.eager import Batch
 from workloads.workload import Workload
 
+pytestmark = pytest.mark.slow
+
 STEPS, ROWS, CANDIDATES, ANSWERS = 4, 3, 4, 2
 TRAININGS = {
     f"{method} {quant}": Workload("tiny", quant, q=1, b=2, T=16, method=method)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_torch
 from torch.nn.functional import cross_entropy
@@ -42,6 +41,8 @@ def folder(tiny: ModelWeights, adapter: torch.Tensor, tmp_path: Path) -> Path:
 def test_peft_computes_the_loss_of_the_reference_with_it(
     tiny: ModelWeights, adapter: torch.Tensor, folder: Path
 ) -> None:
+    from peft import PeftModel  # takes seconds
+
     (batch,) = some_batches(WORKLOAD, 1)
     model: Any = PeftModel.from_pretrained(transformers_model(tiny), str(folder))
     mask = torch.arange(WORKLOAD.T)[None, :] >= torch.from_numpy(batch.first)[:, None]
@@ -62,6 +63,8 @@ def test_an_adapter_comes_back_as_it_was(tiny: ModelWeights, adapter: torch.Tens
 def test_what_peft_saves_has_the_names_and_shapes_that_are_expected(
     tiny: ModelWeights, folder: Path, tmp_path: Path
 ) -> None:
+    from peft import LoraConfig, get_peft_model
+
     theirs = LoraConfig(r=4, lora_alpha=8, target_modules=list(WORKLOAD.targets), bias="none", task_type="CAUSAL_LM")
     get_peft_model(transformers_model(tiny), theirs).save_pretrained(str(tmp_path / "theirs"))
     ours, saved = (load_file(path / "adapter_model.safetensors") for path in (folder, tmp_path / "theirs"))

@@ -17,6 +17,8 @@ from workloads.export.export import export_program
 from workloads.models.weights import ModelWeights
 from workloads.quantize.settings import QUANTIZATION_SETTINGS
 
+pytestmark = pytest.mark.slow
+
 LAYERS = 2
 
 KERNELS = {

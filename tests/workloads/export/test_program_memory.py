@@ -23,6 +23,8 @@ from workloads.models.weights import ModelWeights
 from workloads.quantize.settings import QUANTIZATION_SETTINGS
 from workloads.workload import Workload
 
+pytestmark = pytest.mark.slow
+
 CHUNKED = Workload("tiny", "fp32", q=4, b=4, T=64, rank=4)
 """512 rows for each query: four chunks."""
 LAYERS, CHUNKS = 2, 4

@@ -28,6 +28,8 @@ from workloads.quantize.settings import ROWS_PER_CHUNK
 from workloads.reference.eager import Batch, Reference
 from workloads.workload import Workload
 
+pytestmark = pytest.mark.slow
+
 QUANTS = tuple(ALLOWED)
 
 Train = Callable[..., RunnerTraining]

@@ -27,6 +27,8 @@ from workloads.models.weights import ModelWeights
 from workloads.reference.all_weights import ScalesReference
 from workloads.workload import Workload
 
+pytestmark = pytest.mark.slow
+
 STEPS = 5
 SETTINGS = Settings(lr=1e-4, eps=1e-2)
 STEEP = Settings(lr=0.1, eps=1e-2)

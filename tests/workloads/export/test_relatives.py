@@ -25,6 +25,8 @@ from workloads.models.weights import ModelWeights
 from workloads.reference.eager import Trajectory
 from workloads.workload import Workload
 
+pytestmark = pytest.mark.slow
+
 STEPS = 3
 SMALL = Workload("tiny", "fp32", q=2, b=2, T=16, rank=4, method="rademacher")
 PROGRAMS = {

@@ -13,6 +13,8 @@ from tests.support.workloads.training_runs import ArtifactOf, RunnerTraining, re
 from workloads.reference.eager import Batch
 from workloads.workload import Workload
 
+pytestmark = pytest.mark.slow
+
 STEPS = 6
 WHOLE = Workload("tiny", "fp32", q=2, b=2, T=32, rank=4)
 SHORTER = 16

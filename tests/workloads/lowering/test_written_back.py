@@ -12,7 +12,10 @@ from torch.export import ExportedProgram, default_decompositions, export
 from workloads.lowering.written_back import written_back
 from workloads.methods import operators  # registers the operators  # noqa: F401
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # deprecations inside torch
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),  # deprecations inside torch
+]
 
 
 class Counting(nn.Module):

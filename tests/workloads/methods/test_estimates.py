@@ -117,6 +117,7 @@ def exact() -> DoubleArray:
     return gradient
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ESTIMATED)
 def test_an_estimate_is_the_gradient_on_average_and_its_variance_falls_as_the_queries_grow(method: str) -> None:
     """Within five standard errors of the mean. A variance of 250 steps is known to some 9 %, a ratio of two to 13 %."""

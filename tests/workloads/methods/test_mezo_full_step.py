@@ -97,6 +97,7 @@ MOST_OFF = 5 * np.sqrt(2.0 / STEPS)
 """Five standard errors of a share: along the gradient an estimate is g^2, the square of a normal, of variance 2."""
 
 
+@pytest.mark.slow
 def test_an_estimate_is_the_gradient_of_all_weights_on_average() -> None:
     errors = estimates().std(axis=0, ddof=1) / np.sqrt(STEPS)
     assert (np.abs(estimates().mean(axis=0) - exact()) < 5 * errors).all()

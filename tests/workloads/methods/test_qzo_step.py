@@ -90,6 +90,7 @@ def estimates(quant: str) -> tuple[DoubleArray, DoubleArray]:
     return moves(quant, STEPS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quant", QUANTS)
 def test_an_estimate_is_the_gradient_on_average_with_the_variance_of_one_query(quant: str) -> None:
     """On a quadratic g is the gradient times z: the mean of |g z|^2 is (n + 2) |gradient|^2, known to 9 % here."""

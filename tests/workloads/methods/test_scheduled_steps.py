@@ -104,6 +104,7 @@ def updates_of_groups(size: int, count: int, monkeypatch: pytest.MonkeyPatch) ->
     return np.array(found)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_variance_of_an_update_falls_as_its_group_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     variances = []
@@ -115,6 +116,7 @@ def test_the_variance_of_an_update_falls_as_its_group_grows(monkeypatch: pytest.
     assert variances[0] / variances[1] == pytest.approx(4.0, rel=0.4)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_momentum_is_the_gradient_on_average_with_a_nineteenth_of_an_estimates_variance() -> None:
     """(1 - beta) / (1 + beta); around one adapter, as nothing moves at a rate of 0."""
@@ -149,6 +151,7 @@ def corrected_estimates(distance: float) -> FloatArray:
     return np.array(found)
 
 
+@pytest.mark.slow
 def test_a_corrected_estimate_is_the_gradient_and_varies_less_the_nearer_its_anchor() -> None:
     plain = np.array(
         [

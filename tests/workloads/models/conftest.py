@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gguf
 import numpy as np
 import pytest
 from safetensors.torch import save_file
-from transformers import LlamaForCausalLM
 
 from tests.support.workloads.gguf_files import add_shape, add_tokenizer, finish, gguf_name, permuted
 from tests.support.workloads.in_transformers import transformers_model
@@ -19,6 +19,9 @@ from workloads.models.named import ZOO
 from workloads.models.tokenizer import byte_level_tokenizer
 from workloads.models.weights import ModelWeights
 from workloads.models.zoo import fetch, load_model, random_weights
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
 
 
 @pytest.fixture

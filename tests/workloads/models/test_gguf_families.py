@@ -112,6 +112,7 @@ def test_gemma_has_the_logits_of_transformers(tied: bool, scaled: bool, tmp_path
     assert_logits_of(model, loaded)
 
 
+@pytest.mark.slow
 def test_a_gemma_of_62_layers_scales_its_queries_by_the_width(tmp_path: Path) -> None:
     """Its file does not say so: llama.cpp knows the model by its layers, and so does what is read here."""
     model = family_model("gemma3_text", num_hidden_layers=62, layer_types=None, query_pre_attn_scalar=16)

@@ -6,18 +6,20 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gguf
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer, LlamaForCausalLM
-from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 from foundation.errors import UserError
 from workloads.models.gguf import load_gguf, read_gguf_config, rotary_halves
 from workloads.models.weights import ModelWeights, file_sha256
 from workloads.tasks.task import built_in_task
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
 
 WriteGguf = Callable[..., Path]
 
@@ -32,6 +34,8 @@ def test_round_trip_gives_the_same_model(write_gguf: WriteGguf, original: ModelW
 
 
 def test_transformers_reads_the_same_tensors_from_the_file(write_gguf: WriteGguf, reference: LlamaForCausalLM) -> None:
+    from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
+
     path = write_gguf(quantized=gguf.GGMLQuantizationType.Q8_0)
     theirs = load_gguf_checkpoint(path, return_tensors=True, model_to_load=reference)["tensors"]
     ours = load_gguf("small", path).state
@@ -204,6 +208,8 @@ def test_unknown_pre_tokenizer_is_refused(write_gguf: WriteGguf) -> None:
 def test_real_model_equals_what_transformers_reads_from_the_file(
     smollm2: ModelWeights, smollm2_path: Path, in_transformers: Callable[[ModelWeights], LlamaForCausalLM]
 ) -> None:
+    from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
+
     model = in_transformers(smollm2)
     theirs = load_gguf_checkpoint(smollm2_path, return_tensors=True, model_to_load=model)["tensors"]
     assert set(theirs) == set(smollm2.state)
@@ -214,6 +220,8 @@ def test_real_model_equals_what_transformers_reads_from_the_file(
 def test_real_tokenizer_equals_the_one_transformers_reads_from_the_file(
     smollm2: ModelWeights, smollm2_path: Path
 ) -> None:
+    from transformers import AutoTokenizer
+
     theirs = AutoTokenizer.from_pretrained(smollm2_path.parent, gguf_file=smollm2_path.name)
     for example in built_in_task().examples:
         text = f"{example.text} It was"

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import LlamaForCausalLM
 
 from foundation.errors import UserError
 from workloads.models.huggingface import load_folder
 from workloads.models.tokenizer import byte_level_tokenizer
 from workloads.models.weights import ModelWeights
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
 
 
 def rewrite(path: Path, **changes: object) -> None:

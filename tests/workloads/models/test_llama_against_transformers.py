@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
 
 from workloads.models.config import LlamaConfig
 from workloads.models.llama import Llama
@@ -17,7 +16,10 @@ from workloads.models.zoo import random_weights
 from workloads.tasks.batches import batches
 from workloads.tasks.task import built_in_task
 
-InTransformers = Callable[[ModelWeights], LlamaForCausalLM]
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
+
+InTransformers = Callable[[ModelWeights], "LlamaForCausalLM"]
 FLOAT32_NOISE = 1e-4
 """Logits have a deviation of about 1; float32 sums in another order differ by some 1e-6 a layer."""
 

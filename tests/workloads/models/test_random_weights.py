@@ -1,14 +1,19 @@
 """Random weights: reproducible, and a Llama in transformers' eyes."""
 
+from __future__ import annotations
+
 import hashlib
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
 
 from workloads.models.config import LlamaConfig
 from workloads.models.weights import ModelWeights
 from workloads.models.zoo import load_model, random_weights
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
 
 
 def test_tiny_is_the_same_on_every_machine() -> None:

@@ -12,7 +12,6 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import processors
-from transformers import PreTrainedTokenizerFast
 
 from foundation.errors import UserError
 from workloads.models import foreign_tokenizer
@@ -104,6 +103,8 @@ def test_special_tokens_are_left_out_of_decoded_text() -> None:
 
 @pytest.mark.parametrize("adds", [True, False])
 def test_tokenizer_file_says_whether_sequences_begin_with_a_token(tmp_path: Path, adds: bool) -> None:
+    from transformers import PreTrainedTokenizerFast  # takes a second
+
     backend = byte_level_tokenizer().backend
     if adds:
         backend.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)])

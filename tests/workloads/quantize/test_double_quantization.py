@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
-from bitsandbytes.functional import QuantState, create_dynamic_map, dequantize_4bit, quantize_4bit
 from torch import Tensor
 
 from workloads.models.config import LlamaConfig
@@ -13,13 +14,20 @@ from workloads.quantize import nf4, nf4_double
 from workloads.quantize.apply import quantize_ends
 from workloads.quantize.frozen import FrozenEmbedding, dequantize
 
+if TYPE_CHECKING:
+    from bitsandbytes.functional import QuantState
+
 
 def by_bitsandbytes(weight: Tensor) -> tuple[Tensor, QuantState]:
+    from bitsandbytes.functional import quantize_4bit  # takes seconds
+
     packed, state = quantize_4bit(weight, blocksize=64, quant_type="nf4", compress_statistics=True)
     return packed.reshape(weight.shape[0], -1), state
 
 
 def assert_same(weight: Tensor) -> None:
+    from bitsandbytes.functional import dequantize_4bit
+
     packed, absmax = nf4.quantize(weight)
     codes, scale, offset = nf4_double.compress(absmax)
     wanted, expected = by_bitsandbytes(weight)
@@ -39,6 +47,8 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
 
 
 def test_codes_are_those_of_bitsandbytes() -> None:
+    from bitsandbytes.functional import create_dynamic_map
+
     assert torch.equal(nf4_double.CODES, create_dynamic_map())
 
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
-from bitsandbytes.functional import QuantState, dequantize_4bit, quantize_4bit
 from torch import Tensor
 
 from workloads.methods import operators  # registers the operators  # noqa: F401
 from workloads.quantize.frozen import FrozenEmbedding, FrozenLinear
 from workloads.quantize.nf4 import BLOCK, CODES, dequantize, quantize
 
+if TYPE_CHECKING:
+    from bitsandbytes.functional import QuantState
+
 
 def by_bitsandbytes(weight: Tensor) -> tuple[Tensor, QuantState]:
+    from bitsandbytes.functional import quantize_4bit  # takes seconds
+
     packed, state = quantize_4bit(weight, blocksize=BLOCK, quant_type="nf4", compress_statistics=False)
     return packed.reshape(weight.shape[0], -1), state
 
 
 def assert_same(weight: Tensor) -> None:
+    from bitsandbytes.functional import dequantize_4bit
+
     packed, absmax = quantize(weight)
     wanted_packed, expected = by_bitsandbytes(weight)
     assert packed.dtype == torch.uint8

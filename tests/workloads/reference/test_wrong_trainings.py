@@ -14,6 +14,8 @@ from workloads.models.zoo import load_model
 from workloads.quantize.settings import QUANTIZATION_SETTINGS
 from workloads.workload import Workload
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("quant", QUANTIZATION_SETTINGS)
 def test_wrong_trainings_of_a_small_model_are_found(

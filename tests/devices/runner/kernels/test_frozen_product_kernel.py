@@ -7,7 +7,6 @@ import ctypes
 import numpy as np
 import pytest
 import torch
-from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
 from tests.support.runner.kernel_calls import PACK, frozen, pointer, variants
 from workloads.quantize.frozen import dequantize
@@ -78,6 +77,8 @@ def test_values_are_exact(kernels, form, in_features):
 
 @pytest.mark.parametrize("twice", [False, True])
 def test_values_of_nf4_are_those_of_bitsandbytes(kernels, twice):
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit  # takes seconds
+
     packed, state = quantize_4bit(random_weight(300, 128), blocksize=64, quant_type="nf4", compress_statistics=twice)
     expected = dequantize_4bit(packed, state).reshape(300, 128).numpy()
     scales = (state.absmax, state.state2.absmax, state.offset.reshape(1)) if twice else (state.absmax,)

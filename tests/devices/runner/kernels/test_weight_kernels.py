@@ -154,6 +154,7 @@ that between two of float16, 3e-5: rounded to the nearest value, all of them wou
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_a_million_tiny_updates_arrive(kernels, form):
     """Beside fresh float64 arithmetic on noise of the reference, which rounds nothing.

@@ -78,9 +78,9 @@ def played() -> Iterator[PlayedServer]:
     server.listener.close()
 
 
-def phone(serial: str) -> DeviceEntry:
+def phone(serial: str, **more: float) -> DeviceEntry:
     values = {"name": "phone", "kind": "android", "transport": "adb", "workdir": "/w", "serial": serial}
-    return DeviceEntry.model_validate(values)
+    return DeviceEntry.model_validate(values | more)
 
 
 def test_a_phone_whose_serial_holds_a_blank_is_found(played: PlayedServer) -> None:
@@ -91,6 +91,7 @@ def test_a_phone_whose_serial_holds_a_blank_is_found(played: PlayedServer) -> No
 def test_an_answer_that_is_cut_or_garbage_is_one_sentence(played: PlayedServer, answer: bytes) -> None:
     played.answers["host:devices-l"] = answer
     with pytest.raises(DeviceLost) as lost:
-        attach(phone(CONFLICT), AdbServer(played.server.host, played.server.port))
+        # A cut answer is waited for until the end: the server keeps its connection.
+        attach(phone(CONFLICT, connect_timeout_s=0.5), AdbServer(played.server.host, played.server.port))
     assert str(lost.value).endswith(".")
     assert "\n" not in str(lost.value)
