@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reports.model.findings import Finding
+from reports.model.histories import SeriesVerdict
+from reports.model.measurement import Measurement
 from reports.model.quantities import LATENCY
 
 NIGHTS = 30
@@ -32,3 +34,15 @@ class Night:
         sought = (device, workload_key, LATENCY)
         new = [one for one in self.findings if one.state == "new"]
         return next((one for one in new if any((*it.place, it.metric) == sought for it in one.members)), None)
+
+
+@dataclass(frozen=True)
+class Recent:
+    """What the overview's first screen is made of: the newest nights, oldest first, at most `NIGHTS`; the newest
+    measurement of each setting on each own device among them (without nights: of the newest run), by the key of its
+    workload; verdicts of the last night, and the devices that were busy before it."""
+
+    nights: Sequence[Night] = ()
+    latest: Mapping[str, Sequence[Measurement]] = field(default_factory=dict)
+    verdicts: Sequence[SeriesVerdict] = ()
+    busy: Sequence[str] = ()

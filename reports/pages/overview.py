@@ -11,13 +11,13 @@ from reports.files import device_place, night_place, run_place, workload_place
 from reports.model.findings import Finding
 from reports.model.histories import DeviceSummary, WorkloadSummary
 from reports.model.measurement import workload_words
-from reports.model.nights import NIGHTS
+from reports.model.nights import NIGHTS, Recent
 from reports.model.source import RunSummary
 from reports.model.training import TrainingGroupSummary
 from reports.pages.device import device_status, outcome_words, unreached_words
 from reports.pages.training import trainings_section
 from reports.tables.findings import category_status, finding_cards
-from reports.tables.first_screen import Recent, heat_section, kinds_sections, trust_section
+from reports.tables.first_screen import heat_section, kinds_sections, trust_section
 from reports.tables.sections import Banner, Grid, GridCell, GridRow, Head, Link, LinkOf, Page, Section, table
 from reports.tables.verdicts import WORDS, night_status, verdict_counts
 from reports.text.appearance import Status, badges, glossary, setting_order, status
@@ -185,12 +185,12 @@ def _first_screen(ordered: Sequence[RunSummary], devices: Sequence[DeviceSummary
 
 def _folded(*sections: Section) -> list[Section]:
     """Folds the tables of what there is, with how many rows they have; what there is none of says so in a line."""
-    return [
-        replace(one, folded=" and ".join(f"{format_count(len(grid.rows), 'row')}" for grid in one.grids))
-        if one.grids
-        else one
-        for one in sections
-    ]
+    return [replace(one, folded=_rows_of(one)) if one.grids else one for one in sections]
+
+
+def _rows_of(section: Section) -> str:
+    count = sum(len(grid.rows) for grid in section.grids)
+    return format_count(count, section.name.removesuffix("s") if section.name.endswith("s") else "thing")
 
 
 def _with_night(page: Page, night: RunSummary, findings: Sequence[Finding]) -> Page:

@@ -18,7 +18,6 @@ from reports.files import (
 from reports.model.findings import Finding
 from reports.model.histories import DeviceSummary, HistoryPoint, HistorySummary, WorkloadSummary
 from reports.model.measurement import in_page_order
-from reports.model.nights import Night
 from reports.model.source import ReportSource, RunSummary
 from reports.model.traces import gather
 from reports.model.training import TrainingGroupSummary
@@ -34,7 +33,6 @@ from reports.site.writing import Site, digest
 from reports.tables import downloads
 from reports.tables import trainings as training_files
 from reports.tables.findings import leading
-from reports.tables.first_screen import Recent
 from reports.tables.verdicts import VERDICTS_CSV, changed_first, verdicts_csv, verdicts_json
 from reports.text.numbers import sort_key
 
@@ -239,24 +237,8 @@ def _write_run(source: ReportSource, site: Site, run: RunSummary) -> None:
 def _write_index(
     source: ReportSource, site: Site, runs: Sequence[RunSummary], groups: Sequence[TrainingGroupSummary]
 ) -> None:
-    nights = source.nights()
-    findings = nights[-1].findings if nights else []
-    recent = _recent(source, runs, nights)
+    recent = source.recent()
+    findings = recent.nights[-1].findings if recent.nights else []
     pages = index_pages(runs, source.devices(), source.workloads(), site.built, groups, findings, recent)
     for number, page in enumerate(pages, 1):
         site.write_page(index_file(number), page)
-
-
-def _recent(source: ReportSource, runs: Sequence[RunSummary], nights: Sequence[Night]) -> Recent:
-    """Returns what the last night says of the lab; without nights, what the newest own run measured."""
-    if nights:
-        last, among = nights[-1].run_id, {night.run_id for night in nights}
-        verdicts, checked = source.verdicts(last), source.surroundings(last).devices
-    else:
-        own = [run for run in runs if run.measurements and not run.origin]
-        last = max(own, key=lambda run: sort_key(run.started_at)).run_id if own else ""
-        among, verdicts, checked = {last}, [], {}
-    groups = source.workloads(last) if last else []
-    found = {one.key: [item for item in source.latest(one.key) if item.run_id in among] for one in groups}
-    own_only = {key: [item for item in items if not item.origin] for key, items in found.items()}
-    return Recent(nights, {key: in_page_order(items) for key, items in own_only.items() if items}, verdicts, checked)

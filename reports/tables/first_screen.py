@@ -4,17 +4,16 @@ whether to trust the numbers of the last night.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from statistics import median
 
 from reports.files import device_place, night_place, series_place, workload_place
 from reports.model.findings import CATEGORIES
 from reports.model.histories import DeviceSummary, SeriesVerdict
-from reports.model.measurement import Measurement, workload_words
-from reports.model.nights import Night
+from reports.model.measurement import Measurement, in_page_order, workload_words
+from reports.model.nights import Night, Recent
 from reports.model.quantities import LATENCY
 from reports.model.reading import known_number
-from reports.model.source import RunDevice
 from reports.tables.answers import SparkOf, kind_matrix
 from reports.tables.findings import anchor_of, category_status
 from reports.tables.pictures import Answer, HeatCell, HeatColumn, HeatGrid, HeatRow, Spark
@@ -30,17 +29,6 @@ _ABSENT = Status("not in the night", "·", "quiet", 9)
 _BAD_ENDS = ("failed", "lost", "invalid")
 _MOST_NAMES, _MOST_ROWS = 2, 8
 _LEAST_SPREAD = 0.05
-
-
-@dataclass(frozen=True)
-class Recent:
-    """What the first screen is made of: the newest nights, oldest first; the newest measurement of each setting on
-    each device, by the key of its workload; verdicts and devices of the last night."""
-
-    nights: Sequence[Night] = ()
-    latest: Mapping[str, Sequence[Measurement]] = field(default_factory=dict)
-    verdicts: Sequence[SeriesVerdict] = ()
-    checked: Mapping[str, RunDevice] = field(default_factory=dict)
 
 
 def heat_section(nights: Sequence[Night], devices: Sequence[DeviceSummary]) -> Section:
@@ -119,7 +107,7 @@ def _kinds_section(
     folded: str = "",
 ) -> Section:
     group_of = {item.measurement_id: key for key, found in groups for item in found}
-    found = [item for _, own in groups for item in own]
+    found = in_page_order([item for _, own in groups for item in own if not item.origin])
 
     def link_of(items: Sequence[Measurement]) -> str:
         first = items[0]
@@ -206,18 +194,15 @@ def _noise(verdicts: Sequence[SeriesVerdict]) -> Answer:
 
 def _steadiness(recent: Recent) -> Answer:
     """Names the devices that were busy in the last night, and those that changed by themselves."""
-    busy = [
-        name
-        for name, one in recent.checked.items()
-        if any((check.name, check.status) == ("load", "warning") for check in one.preflight)
-    ]
     drifting = dict.fromkeys(
         board for one in recent.nights[-1].findings if one.category == "device" and one.is_open for board in one.devices
     )
     words = [
-        f"{why}: {_names(names)}" for why, names in (("busy", busy), ("changed by itself", list(drifting))) if names
+        f"{why}: {_names(names)}"
+        for why, names in (("busy", recent.busy), ("changed by itself", list(drifting)))
+        if names
     ]
-    count = len({*busy, *drifting})
+    count = len({*recent.busy, *drifting})
     answer = f"{count} unsteady" if count else "all steady"
     return Answer("Devices", answer, words or ["none was busy, none changed by itself"])
 

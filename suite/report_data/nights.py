@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 
@@ -11,6 +12,7 @@ from reports.model.quantities import LATENCY
 from suite.report_data.device_histories import ON_A_DEVICE
 from suite.report_data.findings import findings_of_nights
 from suite.store import schema
+from suite.store.identity import IMPORTED
 
 
 def newest_nights(connection: Connection, count: int = NIGHTS) -> list[Night]:
@@ -32,6 +34,14 @@ def newest_nights(connection: Connection, count: int = NIGHTS) -> list[Night]:
         )
         for row in rows
     ]
+
+
+def newest_own_run(connection: Connection) -> str | None:
+    """Returns the newest run of this lab that measured something, None if there is none."""
+    run, table = schema.run, schema.measurement
+    chosen = select(run.c.id).where(run.c.purpose != IMPORTED, run.c.id.in_(select(table.c.run_id)))
+    newest = connection.execute(chosen.order_by(run.c.started_at.desc(), run.c.id.desc()).limit(1)).scalar()
+    return None if newest is None else str(newest)
 
 
 def _outcomes(connection: Connection, run_ids: Sequence[str]) -> dict[str, dict[str, dict[str, int]]]:
@@ -66,9 +76,9 @@ def _reached(connection: Connection, run_ids: Sequence[str]) -> dict[str, set[st
     return _by_run(connection.execute(chosen).all())
 
 
-def _by_run(rows: Sequence[object]) -> dict[str, set[str]]:
+def _by_run(rows: Iterable[Sequence[Any]]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for run_id, name in rows:  # type: ignore[misc]
+    for run_id, name in rows:
         found.setdefault(run_id, set()).add(name)
     return found
 

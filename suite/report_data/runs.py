@@ -251,6 +251,7 @@ def _measurement(row: Row, sessions: list[dict[str, Json]]) -> dict[str, Json]:
     finished = row["document"] is not None
     described: dict[str, Json] = json.loads(row["document"]) if finished else _unfinished(row, sessions)
     return described | {
+        "kind": text(described, "kind") or row["kind"],
         "measurement_id": str(row["id"]),
         "sessions": sessions,
         "reference_losses": json.loads(row["reference_losses"]),

@@ -19,7 +19,7 @@ from reports.model.histories import (
     WorkloadSummary,
 )
 from reports.model.measurement import Measurement
-from reports.model.nights import Night
+from reports.model.nights import Recent
 from reports.model.source import RunContents, RunSummary, Samples, SessionTrace, Step
 from reports.model.training import TrainingGroup, TrainingGroupSummary
 from suite.report_data import comparison, device_histories, findings, nights, runs, trainings
@@ -81,10 +81,22 @@ class StoreSource:
         with self._store.database.reading() as connection:
             return findings.findings_of_night(connection, run_id)
 
-    def nights(self) -> list[Night]:
-        """Returns the newest nights, oldest first, as their devices had them."""
+    def recent(self) -> Recent:
+        """Returns the newest nights as their devices had them, or without any what the newest run measured."""
         with self._store.database.reading() as connection:
-            return nights.newest_nights(connection)
+            found = nights.newest_nights(connection)
+            newest = nights.newest_own_run(connection) if not found else None
+        last = found[-1].run_id if found else newest
+        if last is None:
+            return Recent()
+        among = {night.run_id for night in found} or {last}
+        latest = {
+            one.key: [item for item in self.latest(one.key) if item.run_id in among] for one in self.workloads(last)
+        }
+        if not found:
+            return Recent((), latest)
+        busy = [name for name, one in self.surroundings(last).devices.items() if one.was_busy]
+        return Recent(found, latest, self.verdicts(last), busy)
 
     def histories(self, run_id: str | None = None) -> list[HistorySummary]:
         """Returns every workload on every device, or those of one run."""
