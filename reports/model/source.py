@@ -20,6 +20,7 @@ from reports.model.histories import (
     WorkloadSummary,
 )
 from reports.model.measurement import Measurement
+from reports.model.nights import Recent
 from reports.model.reading import items, mapping, records, text, value
 from reports.model.training import TrainingGroup, TrainingGroupSummary
 from reports.text.numbers import sort_key
@@ -60,6 +61,11 @@ class RunDevice:
             preflight=tuple(PreflightCheck.from_document(one) for one in records(found, "preflight")),
             origin=text(found, "origin"),
         )
+
+    @property
+    def was_busy(self) -> bool:
+        """Whether something else ran on it before its sessions."""
+        return any((check.name, check.status) == ("load", "warning") for check in self.preflight)
 
 
 @dataclass(frozen=True)
@@ -184,6 +190,10 @@ class ReportSource(Protocol):
 
     def findings(self, run_id: str) -> list[Finding]:
         """Returns the findings of a night in the order in which they are read; none for other runs."""
+        ...
+
+    def recent(self) -> Recent:
+        """Returns what the overview's first screen is made of; called for every build."""
         ...
 
     def histories(self, run_id: str | None = None) -> list[HistorySummary]:

@@ -22,14 +22,13 @@ from reports.tables.verdicts import (
     verdict_counts,
     verdict_section,
 )
-from reports.text.appearance import Status, badges, glossary, status, worst_kept
+from reports.text.appearance import Status, badges, glossary, status
 from reports.text.escaping import file_name, shorten
 from reports.text.numbers import day_and_time, duration, format_count
 
 VERDICTS_JSON = "verdicts.json"
 
-# Keeps the page light; the files beside it are complete.
-_MOST_DEVICES, _MOST_IN_BANNER = 80, 6
+_MOST_IN_BANNER = 6
 
 _BUSY = ("load", "warning")
 
@@ -80,7 +79,8 @@ def night_page(
         heading=f"Night of {day}",
         lead=f"{_lasted(run)}; {run.status}; {_count_text(ordered)}.{_only(ordered)}",
         banner=_banner(run, ordered, surroundings, findings),
-        trail=(Link("All nights", "index.html#nights"), Link(f"Run {run.run_id}", run_place(run.run_id))),
+        trail=(Link("Nights", "index.html#nights"),),
+        beside=(Link(f"Run {run.run_id}", run_place(run.run_id)),),
         sections=(
             _folded(verdict_section(ordered), len(ordered)) if findings else verdict_section(ordered),
             matrix_section(ordered),
@@ -192,11 +192,9 @@ def _device_section(surroundings: RunContents) -> Section:
         )
         rows.append(GridRow(f"d-{file_name(name)}", cells))
     heads = (Head("Device"), Head("Kind"), Head("Checks", kind="status"), Head("Finding", wide=True), Head("OS build"))
-    kept = worst_kept(rows, [row.cells[2].main for row in rows], _MOST_DEVICES)
     empty = "No device is described. `suite devices check NAME` reads the state of one."
     title, caption = "Devices that night", "Checks before the night"
-    left_out = (len(rows) - len(kept), "further device", "")
-    return table("devices", title, caption, heads, kept, empty=empty, left_out=left_out, grid="night-devices")
+    return table("devices", title, caption, heads, rows, empty=empty, grid="night-devices")
 
 
 def _method_section(run: RunSummary, surroundings: RunContents) -> Section:

@@ -1,30 +1,30 @@
-"""The overview: what the last night found, what else needs attention, nights, devices, workloads, and all runs, newest
-first, split into light pages.
+"""The overview: what the last night found, boards by nights, kinds by settings, whether to trust it. Folded below: what
+else needs attention, nights, devices, workloads, and all runs, newest first, split into light pages.
 
 Without findings, regressions of recent nights, devices in trouble and runs cut short need attention.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from reports.files import device_place, night_place, run_place, workload_place
 from reports.model.findings import Finding
 from reports.model.histories import DeviceSummary, WorkloadSummary
 from reports.model.measurement import workload_words
+from reports.model.nights import NIGHTS, Recent
 from reports.model.source import RunSummary
 from reports.model.training import TrainingGroupSummary
 from reports.pages.device import device_status, outcome_words, unreached_words
-from reports.pages.night import findings_sentence
 from reports.pages.training import trainings_section
 from reports.tables.findings import category_status, finding_cards
+from reports.tables.first_screen import heat_section, kinds_sections, trust_section
 from reports.tables.sections import Banner, Grid, GridCell, GridRow, Head, Link, LinkOf, Page, Section, table
 from reports.tables.verdicts import WORDS, night_status, verdict_counts
 from reports.text.appearance import Status, badges, glossary, setting_order, status
 from reports.text.escaping import file_name
 from reports.text.numbers import duration, format_count, moment_text, sort_key
 
-_RECENT_NIGHTS, _RECENT_RUNS, _MOST_ROWS = 7, 10, 40
+_RECENT_NIGHTS, _RECENT_RUNS = 7, 10
 
 
 def attention(newest: Sequence[RunSummary], devices: Sequence[DeviceSummary]) -> Section:
@@ -39,9 +39,7 @@ def attention(newest: Sequence[RunSummary], devices: Sequence[DeviceSummary]) ->
         Head("Finding", wide=True),
         Head("Next", wide=True),
     )
-    more = len(rows) - _MOST_ROWS
-    notes = [f"{more} further rows are not shown here; the tables below have them."] if more > 0 else []
-    grid = Grid("attention", "The worst first", heads, sorted(rows, key=_order)[:_MOST_ROWS], notes)
+    grid = Grid("attention", "The worst first", heads, sorted(rows, key=_order))
     return Section("attention", "Needs attention", (grid,))
 
 
@@ -122,7 +120,8 @@ def _runs(newest: Sequence[RunSummary]) -> list[GridRow]:
 
 
 RUNS_ON_A_PAGE = 200
-_NIGHTS, _MOST_DEVICES, _MOST_WORKLOADS, _MOST_NAMES = 14, 100, 60, 6
+NOTHING_RECENT = Recent()
+_MOST_NAMES = 6
 
 
 def index_file(number: int) -> str:
@@ -142,11 +141,11 @@ def index_pages(
     built: LinkOf,
     trainings: Sequence[TrainingGroupSummary] = (),
     findings: Sequence[Finding] = (),
+    recent: Recent = NOTHING_RECENT,
 ) -> list[Page]:
     """Builds one page or more, even without runs; ``built`` returns the link of an existing page, or nothing.
 
-    ``findings`` are those of the newest night. They, nights, trainings, devices and workloads are on the first page
-    only.
+    ``findings`` are those of the newest night. All but the runs is on the first page only.
     """
     ordered = newest_first(runs)
     count = max(1, -(-len(ordered) // RUNS_ON_A_PAGE))
@@ -156,37 +155,70 @@ def index_pages(
         sections: tuple[Section, ...] = (_runs_section(part, built),)
         if number == 1 and ordered:
             sections = (
+                *_first_screen(ordered, devices, recent),
                 *_attention(ordered, devices, findings),
-                _nights_section(ordered, built),
-                trainings_section(trainings, built),
-                _devices_section(devices, ordered, built),
-                _workloads_section(workloads, built),
-                *sections,
+                *_folded(
+                    _nights_section(ordered, built),
+                    trainings_section(trainings, built),
+                    _devices_section(devices, ordered, built),
+                    _workloads_section(workloads, built),
+                    *sections,
+                ),
             )
         elif number == 1 and trainings:
             sections = (trainings_section(trainings, built), _devices_section(devices, ordered, built), *sections)
         page = _page(sections, part, number, count, len(ordered))
-        night = next((run for run in ordered if run.purpose == "nightly"), None)
-        pages.append(replace(page, **_tonight(night, findings)) if number == 1 and night and findings else page)
+        night = _newest_night(ordered)
+        pages.append(_with_night(page, night, findings) if number == 1 and night else page)
     return pages
 
 
-def _tonight(night: RunSummary, findings: Sequence[Finding]) -> dict[str, Any]:
-    """Returns the banner of the newest night and the cards of what it found, which its own page tells whole."""
+def _newest_night(ordered: Sequence[RunSummary]) -> RunSummary | None:
+    return next((run for run in ordered if run.purpose == "nightly"), None)
+
+
+def _first_screen(ordered: Sequence[RunSummary], devices: Sequence[DeviceSummary], recent: Recent) -> Sequence[Section]:
+    night = _newest_night(ordered)
+    trust = trust_section(recent, night.verdicts if night else {})
+    return (*((heat_section(recent.nights, devices),) if recent.nights else ()), *kinds_sections(recent), trust)
+
+
+def _folded(*sections: Section) -> list[Section]:
+    """Folds the tables of what there is, with how many rows they have; what there is none of says so in a line."""
+    return [replace(one, folded=_rows_of(one)) if one.grids else one for one in sections]
+
+
+def _rows_of(section: Section) -> str:
+    count = sum(len(grid.rows) for grid in section.grids)
+    return format_count(count, section.name.removesuffix("s") if section.name.endswith("s") else "thing")
+
+
+def _with_night(page: Page, night: RunSummary, findings: Sequence[Finding]) -> Page:
+    """Returns the page with the banner of the newest night, and the cards of what it found, which its own page tells
+    whole."""
+    place, when = night_place(night.run_id), moment_text(night.started_at)
+    link = (Link(f"Night of {when}", place), f"{_took(night)}; {night.status}.")
+    if not findings:
+        counts = verdict_counts(night.verdicts) or "nothing was judged"
+        return replace(page, banner=Banner(night_status(night.verdicts), f"The last night: {counts}.", (link,)))
     worst = next((category_status(one) for one in findings if one.is_open), Status("calm", "✓", "good", 6))
-    headline = f"Night of {moment_text(night.started_at)}: {findings_sentence(findings)}."
-    cards = finding_cards(
-        findings, "Findings of the last night", page=night_place(night.run_id), empty="Nothing is open."
-    )
-    link = Link("Its page", night_place(night.run_id))
-    words = verdict_counts(night.verdicts) or "no series was judged"
-    return {"banner": Banner(worst, headline, ((link, f"{words}."),)), "findings": cards}
+    cards = finding_cards(findings, "Findings of the last night", page=place, empty="Nothing is open.")
+    return replace(page, banner=Banner(worst, f"The last night: {_in_three(findings)}.", (link,)), findings=cards)
+
+
+def _in_three(findings: Sequence[Finding]) -> str:
+    """Counts the open findings, the new ones and the fixed ones: three numbers at most."""
+    unsettled = [one for one in findings if one.is_open]
+    new, fixed = (sum(one.state == word for one in found) for word, found in (("new", unsettled), ("fixed", findings)))
+    parts = [format_count(len(unsettled), "open finding") if unsettled else "no open finding"]
+    parts += [f"{new} of them new" if len(unsettled) > 1 else "and it is new"] if new else []
+    return ", ".join(parts) + (f"; {fixed} fixed" if fixed else "")
 
 
 def _attention(
     ordered: Sequence[RunSummary], devices: Sequence[DeviceSummary], findings: Sequence[Finding]
 ) -> list[Section]:
-    """Returns what needs attention besides the findings, which go on over nights and name their devices."""
+    """Returns what needs attention besides the findings, folded: they go on over nights and name their devices."""
     if not findings:
         return [attention(ordered, devices)]
     named = {board for one in findings if one.category in ("missing", "failed") for board in one.devices}
@@ -194,12 +226,12 @@ def _attention(
         [replace(run, verdicts={}) for run in ordered],
         [device for device in devices if device.name not in named],
     )
-    return [replace(rest, title="Also needs attention")] if rest.grids else []
+    return _folded(replace(rest, title="Also needs attention")) if rest.grids else []
 
 
 def _page(sections: Sequence[Section], part: Sequence[RunSummary], number: int, count: int, total: int) -> Page:
     where = f"; page {number} of {count}" if count > 1 else ""
-    words = {run.status for run in part} | {word for run in part[:_NIGHTS] for word in run.verdicts}
+    words = {run.status for run in part} | {word for run in part[:NIGHTS] for word in run.verdicts}
     return Page(
         title="Overview" if number == 1 else f"Runs, page {number}",
         heading="Overview" if number == 1 else "Runs",
@@ -269,18 +301,24 @@ def _nights_section(ordered: Sequence[RunSummary], built: LinkOf) -> Section:
         *(Head(word.capitalize(), kind="number") for word in WORDS),
         *(Head("Status", "and how long it took", "status"), Head("Devices", wide=True)),
     )
-    rows = [_night_row(run, built) for run in nights[:_NIGHTS]]
-    left_out = (len(nights) - len(rows), "earlier night", "the table of runs leads to all")
+    rows = [_night_row(run, built, place < NIGHTS) for place, run in enumerate(nights)]
     caption = "The verdicts of each night, newest first"
-    return table("nights", "Nights", caption, heads, rows, empty=empty, left_out=left_out)
+    caption += f"; of nights before the last {NIGHTS}, their own pages have them" if len(nights) > NIGHTS else ""
+    return table("nights", "Nights", caption, heads, rows, empty=empty)
 
 
-def _night_row(run: RunSummary, built: LinkOf) -> GridRow:
+def _night_row(run: RunSummary, built: LinkOf, counted: bool) -> GridRow:
+    """Returns the row of a night; verdicts of one that was not ``counted`` are on its own page alone."""
     outcome, ended = night_status(run.verdicts), status(run.status)
+    if not counted and not run.verdicts:
+        outcome, numbers = status("earlier"), [GridCell("\u2013") for _ in WORDS]
+    else:
+        counts = [run.verdicts.get(word, 0) for word in WORDS]
+        numbers = [GridCell(f"{count:,}", sort=str(count)) for count in counts]
     cells = (
         GridCell(moment_text(run.started_at), href=built(night_place(run.run_id)), sort=sort_key(run.started_at)),
         GridCell(outcome.word, sort=str(outcome.order), status=outcome),
-        *(GridCell(f"{run.verdicts.get(word, 0):,}", sort=str(run.verdicts.get(word, 0))) for word in WORDS),
+        *numbers,
         GridCell(ended.word, (_took(run),), str(ended.order), status=ended),
         GridCell(_names(run.devices)),
     )
@@ -298,7 +336,7 @@ def _devices_section(devices: Sequence[DeviceSummary], ordered: Sequence[RunSumm
     )
     nights = {run.run_id: run.verdicts for run in ordered}
     rows = []
-    for one in devices[:_MOST_DEVICES]:
+    for one in devices:
         worst = device_status(one.outcomes, one.warnings)
         night = verdict_counts(nights.get(one.last_run, {}))
         cells = (
@@ -318,9 +356,8 @@ def _devices_section(devices: Sequence[DeviceSummary], ordered: Sequence[RunSumm
         *(Head("Device"), Head("Kind", choices=True), Head("Last outcome", kind="status", choices=True)),
         *(Head("Warnings", wide=True), Head("Last run", "with the night's verdicts over all devices")),
     )
-    left_out = (len(devices) - len(rows), "further device", "`suite devices list` lists all")
     caption = "The health of each device at its last run"
-    return table("devices", "Devices", caption, heads, rows, empty=empty, left_out=left_out)
+    return table("devices", "Devices", caption, heads, rows, empty=empty)
 
 
 def _workloads_section(workloads: Sequence[WorkloadSummary], built: LinkOf) -> Section:
@@ -333,10 +370,9 @@ def _workloads_section(workloads: Sequence[WorkloadSummary], built: LinkOf) -> S
                 GridCell(_names(one.devices)),
             ),
         )
-        for one in workloads[:_MOST_WORKLOADS]
+        for one in workloads
     ]
-    left_out = (len(workloads) - len(rows), "further workload", "`suite history` lists all")
     heads = (Head("Workload"), Head("Settings"), Head("Devices", wide=True))
     caption = "What is measured, with its settings side by side over devices"
     empty = "No workload was measured yet: `suite run --device local` measures one."
-    return table("workloads", "Workloads", caption, heads, rows, empty=empty, left_out=left_out)
+    return table("workloads", "Workloads", caption, heads, rows, empty=empty)

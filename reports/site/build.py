@@ -237,8 +237,8 @@ def _write_run(source: ReportSource, site: Site, run: RunSummary) -> None:
 def _write_index(
     source: ReportSource, site: Site, runs: Sequence[RunSummary], groups: Sequence[TrainingGroupSummary]
 ) -> None:
-    night = max((run for run in runs if run.purpose == "nightly"), key=lambda run: run.started_at, default=None)
-    findings = source.findings(night.run_id) if night else []
-    pages = index_pages(runs, source.devices(), source.workloads(), site.built, groups, findings)
+    recent = source.recent()
+    findings = recent.nights[-1].findings if recent.nights else []
+    pages = index_pages(runs, source.devices(), source.workloads(), site.built, groups, findings, recent)
     for number, page in enumerate(pages, 1):
         site.write_page(index_file(number), page)

@@ -66,6 +66,16 @@
     for (const form of document.querySelectorAll("form[data-picker]")) form.addEventListener("submit", (event) => compareChosen(form, event));
   });
 
+  // A link to a part of a page that is folded opens it.
+  function unfoldTarget() {
+    const part = window.location.hash && document.getElementById(window.location.hash.slice(1));
+    const fold = part && part.querySelector(":scope > details.folded");
+    if (fold) fold.open = true;
+  }
+
+  document.addEventListener("DOMContentLoaded", unfoldTarget);
+  window.addEventListener("hashchange", unfoldTarget);
+
   // Paper is light and has no hidden parts.
   let opened = [];
   window.addEventListener("beforeprint", () => {

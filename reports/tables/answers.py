@@ -100,22 +100,38 @@ SparkOf = Callable[[Sequence[Measurement]], Spark | None]
 """Returns the course that the measurements of a cell belong to."""
 
 
-def kind_matrix(found: Sequence[Measurement], spark_of: SparkOf = lambda _: None) -> Matrix | None:
+def _own_row(items: Sequence[Measurement]) -> str:
+    return f"#m-{file_name(items[0].measurement_id)}"
+
+
+def kind_matrix(
+    found: Sequence[Measurement],
+    spark_of: SparkOf = lambda _: None,
+    link_of: Callable[[Sequence[Measurement]], str] = _own_row,
+    name: str = "kinds",
+) -> Matrix | None:
     """Returns latency, memory and energy of each kind of device and setting, the best of each row in bold; None if
-    there is nothing."""
+    there is nothing. ``link_of`` is where the measurements of a cell are, by default on its own page."""
     settings, several = settings_of(found), len({workload_words(item.workload) for item in found}) > 1
     groups: dict[tuple[str, str], list[Measurement]] = {}
     for item in found:
         words = workload_words(item.workload) if several else ""
         kind = f"{item.kind or 'unknown kind'}{f' ({EMULATED})' if item.emulated else ''}"
         groups.setdefault((kind, words), []).append(item)
-    rows = [_row(kind, words, items, settings, spark_of) for (kind, words), items in groups.items()]
+    rows = [_row(kind, words, items, settings, spark_of, link_of) for (kind, words), items in groups.items()]
     lines = format_list([line.title for line in _LINES])
     caption = f"Each cell: {lines} of a step, the median over the devices of a kind; the best of a row is bold"
-    return Matrix("kinds", caption, [(name, slot(name)) for name in settings], rows) if rows else None
+    return Matrix(name, caption, [(name, slot(name)) for name in settings], rows) if rows else None
 
 
-def _row(kind: str, words: str, items: Sequence[Measurement], settings: Sequence[str], spark_of: SparkOf) -> MatrixRow:
+def _row(
+    kind: str,
+    words: str,
+    items: Sequence[Measurement],
+    settings: Sequence[str],
+    spark_of: SparkOf,
+    link_of: Callable[[Sequence[Measurement]], str],
+) -> MatrixRow:
     by_setting = {name: [item for item in items if item.setting == name] for name in settings}
     medians = {name: [_median(own, line) for line in _LINES] for name, own in by_setting.items()}
     known = [[one for found in medians.values() if (one := found[place]) is not None] for place in range(len(_LINES))]
@@ -127,7 +143,7 @@ def _row(kind: str, words: str, items: Sequence[Measurement], settings: Sequence
             if value is not None
         ]
         note = "" if values else _outcome(own)
-        cells.append(MatrixCell(values, note, f"#m-{file_name(own[0].measurement_id)}" if own else "", spark_of(own)))
+        cells.append(MatrixCell(values, note, link_of(own) if own else "", spark_of(own)))
     devices = devices_of(items)
     quiet = format_count(len(devices), "device") if len(devices) > 1 else shorten(devices[0], 28)
     return MatrixRow(kind, ", ".join(filter(None, ("" if quiet == kind else quiet, words))), cells)

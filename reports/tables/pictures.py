@@ -26,11 +26,13 @@ class Answer:
 @dataclass(frozen=True)
 class Spark:
     """A course of values in the size of a word; None is a gap. ``marks`` are (place, tone) of values that stand out,
-    ``words`` say the same to those who don't see it."""
+    ``words`` say the same to those who don't see it. A smaller spread than ``least`` (a share of the largest value)
+    does not fill its height, so that noise looks like noise."""
 
     values: Sequence[float | None]
     words: str
     marks: Sequence[tuple[int, str]] = ()
+    least: float = 0.0
 
     @property
     def lines(self) -> list[str]:
@@ -49,8 +51,8 @@ class Spark:
         """Returns where a value is drawn in a box of 100 by 24, the largest on top."""
         known = [value for value in self.values if value is not None]
         low, high = min(known), max(known)
-        value = self.values[place]
-        share = 0.5 if value is None or high == low else (value - low) / (high - low)
+        value, spread = self.values[place], max(high - low, self.least * high)
+        share = 0.5 if value is None or spread == 0 else 0.5 + (value - (low + high) / 2) / spread
         x = _EDGE + (_WIDTH - 2 * _EDGE) * (place / (len(self.values) - 1) if len(self.values) > 1 else 0.5)
         return x, _HEIGHT - _EDGE - (_HEIGHT - 2 * _EDGE) * share
 
@@ -96,7 +98,8 @@ class Matrix:
 
 @dataclass(frozen=True)
 class HeatCell:
-    """A square: an outcome, or None where there is nothing; ``words`` appear when it is pointed at."""
+    """A square: an outcome, or None where there is nothing; ``words`` appear when it is pointed at. What is calm is no
+    stop of the Tab key."""
 
     status: Status | None
     words: str
@@ -113,10 +116,25 @@ class HeatRow:
 
 
 @dataclass(frozen=True)
+class HeatColumn:
+    """A heading of two letters, in full in ``words``."""
+
+    short: str
+    words: str
+    href: str = ""
+
+
+@dataclass(frozen=True)
 class HeatGrid:
-    """Outcomes as squares: a row a device, a column a night. ``columns`` are their names, drawn where there is room."""
+    """Outcomes as squares: a row a device, a column a night. ``legend`` says what the squares mean."""
 
     name: str
     caption: str
-    columns: Sequence[str]
+    columns: Sequence[HeatColumn]
     rows: Sequence[HeatRow]
+
+    @property
+    def legend(self) -> list[Status]:
+        """The outcomes that there are, the worst first."""
+        found = dict.fromkeys(cell.status for row in self.rows for cell in row.cells if cell.status is not None)
+        return sorted(found, key=lambda one: (one.order, one.word))

@@ -4,9 +4,8 @@ One colour per quantization setting and one symbol per device, everywhere; and t
 measured by another lab.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from reports.text.escaping import shorten
 
@@ -48,9 +47,6 @@ def symbols(devices: Iterable[str]) -> dict[str, str]:
 def setting_order(setting: str) -> tuple[int, str]:
     """Sorts settings from the widest to the narrowest, unknown ones last by name."""
     return _ORDER.get(setting, len(_ORDER)), setting
-
-
-_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True)
@@ -105,12 +101,6 @@ _KNOWN = {
 def status(word: str) -> Status:
     """Looks up an outcome; an unknown word stays as it is, in a quiet tone."""
     return _KNOWN.get(word.lower(), Status(word or "unknown", "•", "quiet", 4))
-
-
-def worst_kept(rows: Sequence[_Row], words: Sequence[str], most: int) -> list[_Row]:
-    """Keeps at most ``most`` rows, in order; if there are more, those with the worst outcomes stay."""
-    worst_first = sorted(range(len(rows)), key=lambda place: status(words[place]).order)
-    return [rows[place] for place in sorted(worst_first[:most])]
 
 
 def glossary(words: set[str]) -> list[Status]:

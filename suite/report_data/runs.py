@@ -16,6 +16,7 @@ from foundation.errors import UserError
 from foundation.text import printable
 from foundation.unavailable import Json, unavailable
 from reports.model.measurement import setting_of
+from reports.model.nights import NIGHTS
 from reports.model.reading import text
 from reports.model.source import RunSummary
 from suite.report_data.device_histories import ON_A_DEVICE
@@ -25,8 +26,6 @@ from suite.store.dialect import Row
 from suite.store.identity import IMPORTED, IMPORTED_FROM, origin_entry, stamp
 from suite.store.tags import newest_remarks, remarks_of_run, tags_by_run
 
-#: Verdicts are counted only for the newest nights, which the overview lists.
-_NIGHTS_COUNTED = 30
 _STAMPED = ("id", "status", "finished_at")
 _NUMBERS = (
     "forward_tokens",
@@ -41,7 +40,7 @@ def run_summaries(connection: Connection) -> list[RunSummary]:
     """Returns every run, newest first."""
     rows = connection.execute(select(schema.run).order_by(schema.run.c.id.desc())).mappings().all()
     in_run = _measurements(connection)
-    nights = [row["id"] for row in rows if row["purpose"] == "nightly"][:_NIGHTS_COUNTED]
+    nights = [row["id"] for row in rows if row["purpose"] == "nightly"][:NIGHTS]  # counting all of years takes seconds
     verdicts = _verdict_counts(connection, nights)
     unfinished = [row["id"] for row in rows if row["finished_at"] is None]
     sessions, remarks = _session_counts(connection, unfinished), newest_remarks(connection)
@@ -252,6 +251,7 @@ def _measurement(row: Row, sessions: list[dict[str, Json]]) -> dict[str, Json]:
     finished = row["document"] is not None
     described: dict[str, Json] = json.loads(row["document"]) if finished else _unfinished(row, sessions)
     return described | {
+        "kind": text(described, "kind") or row["kind"],
         "measurement_id": str(row["id"]),
         "sessions": sessions,
         "reference_losses": json.loads(row["reference_losses"]),

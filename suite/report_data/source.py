@@ -19,9 +19,10 @@ from reports.model.histories import (
     WorkloadSummary,
 )
 from reports.model.measurement import Measurement
+from reports.model.nights import Recent
 from reports.model.source import RunContents, RunSummary, Samples, SessionTrace, Step
 from reports.model.training import TrainingGroup, TrainingGroupSummary
-from suite.report_data import comparison, device_histories, runs, trainings
+from suite.report_data import comparison, device_histories, nights, runs, trainings
 from suite.report_data import series as verdicts
 from suite.results import findings
 from suite.store import schema
@@ -80,6 +81,23 @@ class StoreSource:
         """Returns the findings of a night in the order in which they are read, none for a run that was not judged."""
         with self._store.database.reading() as connection:
             return findings.findings_of_night(connection, run_id)
+
+    def recent(self) -> Recent:
+        """Returns the newest nights as their devices had them, or without any what the newest run measured."""
+        with self._store.database.reading() as connection:
+            found = nights.newest_nights(connection)
+            newest = nights.newest_own_run(connection) if not found else None
+        last = found[-1].run_id if found else newest
+        if last is None:
+            return Recent()
+        among = {night.run_id for night in found} or {last}
+        latest = {
+            one.key: [item for item in self.latest(one.key) if item.run_id in among] for one in self.workloads(last)
+        }
+        if not found:
+            return Recent((), latest)
+        busy = [name for name, one in self.surroundings(last).devices.items() if one.was_busy]
+        return Recent(found, latest, self.verdicts(last), busy)
 
     def histories(self, run_id: str | None = None) -> list[HistorySummary]:
         """Returns every workload on every device, or those of one run."""

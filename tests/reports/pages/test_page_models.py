@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from reports.model.histories import SeriesVerdict, WorkloadSummary
+from reports.model.nights import NIGHTS
 from reports.model.source import RunContents
 from reports.pages.night import night_page
 from reports.pages.overview import RUNS_ON_A_PAGE, attention, index_pages, newest_first
-from reports.tables.verdicts import matrix_section, night_status, verdict_section
-from reports.text.appearance import worst_kept
+from reports.tables.verdicts import WORDS, matrix_section, night_status, verdict_section
 from tests.support.reports.page_models import WORKLOAD, at, attention_rows, device, night, notes_of, only_grid
 from tests.support.reports.report_fixtures import summary
 
@@ -46,12 +46,12 @@ def test_a_device_needs_attention_that_ended_badly_warns_or_was_missing_in_the_n
     ]  # fmt: skip
 
 
-def test_of_more_than_forty_rows_the_worst_stay_and_the_rest_is_counted() -> None:
+def test_all_that_needs_attention_is_there_the_worst_first() -> None:
     gone = [device(f"gone-{number}", 1) for number in range(45)]
     section = attention([night(9), summary("r1", started_at=at(8), status="failed")], gone)
     rows = attention_rows(section)
-    assert len(rows) == 40 and rows[0] == ("Run r1", "failed")
-    assert "6 further rows" in notes_of(section.grids[0])
+    assert len(rows) == 46 and rows[0] == ("Run r1", "failed")
+    assert notes_of(section.grids[0]) == ""
 
 
 def test_runs_are_ordered_by_their_beginning_whatever_their_names() -> None:
@@ -71,14 +71,23 @@ def test_every_run_is_on_one_page_of_the_overview(count: int, pages: int) -> Non
     assert [bool(page.older) for page in found] == [*[True] * (pages - 1), False]
 
 
-def test_the_overview_counts_nights_devices_and_workloads_that_it_leaves_out() -> None:
+def test_the_overview_has_every_night_device_and_workload_folded() -> None:
     nights = [night(number) for number in range(17)]
     devices = [device(f"d{number:03}", 16) for number in range(103)]
     workloads = [WorkloadSummary(f"w{number}", WORKLOAD, ["d"], ["int8"]) for number in range(61)]
     (page,) = index_pages(nights, devices, workloads, str)
-    assert "3 earlier nights not shown" in notes_of(only_grid(page, "nights"))
-    assert "3 further devices not shown" in notes_of(only_grid(page, "devices"))
-    assert "1 further workload not shown" in notes_of(only_grid(page, "workloads"))
+    for name, count in (("nights", 17), ("devices", 103), ("workloads", 61), ("runs", 17)):
+        grid, (section,) = only_grid(page, name), (one for one in page.sections if one.name == name)
+        assert (len(grid.rows), notes_of(grid)) == (count, "")
+        assert section.folded.replace("\u00a0", " ") == f"{count} {name}"
+
+
+def test_a_night_whose_verdicts_were_not_counted_is_no_night_without_any() -> None:
+    nights = [night(number, verdicts={"unchanged": 5} if number >= 2 else {}) for number in range(NIGHTS + 2)]
+    (page,) = index_pages(nights, [], [], str)
+    rows = only_grid(page, "nights").rows
+    assert [row.cells[1].main for row in rows] == ["unchanged"] * NIGHTS + ["earlier"] * 2
+    assert {cell.main for row in rows[NIGHTS:] for cell in row.cells[2 : 2 + len(WORDS)]} == {"\u2013"}
 
 
 def verdict(word: str, number: int = 0, **more: Any) -> SeriesVerdict:
@@ -146,17 +155,16 @@ def test_the_banner_of_a_night_names_six_changes_and_counts_the_others() -> None
     assert few is not None and "further" not in few.headline
 
 
-def test_devices_that_failed_their_checks_are_shown_when_there_are_too_many() -> None:
+def test_the_page_of_a_night_has_every_device_that_it_checked() -> None:
     checks = {f"d{number:03}": "failed" if number == 90 else "ok" for number in range(95)}
     document = {"devices": {name: {"preflight": [{"name": "disk", "status": word}]} for name, word in checks.items()}}
     grid = only_grid(night_page(night(1), [verdict("unchanged")], RunContents.from_document(document)), "night-devices")
     names = [row.cells[0].main for row in grid.rows]
-    assert len(names) == 80 and "d090" in names and names == sorted(names)
-    assert "15 further devices" in notes_of(grid)
+    assert len(names) == 95 and names == sorted(names)
+    assert grid.rows[90].cells[2].main == "failed" and notes_of(grid) == ""
 
 
-def test_when_rows_are_too_many_those_with_the_worst_outcomes_stay_in_their_order() -> None:
-    words = ["ok", "failed", "ok", "unstable", "ok", "invalid"]
-    assert worst_kept(list(range(6)), words, 3) == [1, 3, 5]
-    assert worst_kept(list(range(6)), words, 4) == [0, 1, 3, 5]
-    assert worst_kept([1], ["ok"], 3) == [1]
+def test_the_run_of_a_night_stands_beside_it_and_not_in_the_way_to_it() -> None:
+    page = night_page(night(1), [verdict("unchanged")], NOTHING)
+    assert [link.text for link in page.trail] == ["Nights"]
+    assert [link.href for link in page.beside] == ["runs/n001/index.html"]

@@ -9,6 +9,7 @@ import pytest
 from axe_core_python.selenium import Axe
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
 from reports.files import night_place
 from reports.model.findings import Affected, Confirmation, Difference, Estimate, Finding, Member, Note
@@ -16,7 +17,7 @@ from reports.model.histories import HistoryPoint
 from reports.site.build import build
 from reports.tables.findings import finding_cards
 from tests.support.reports.lab_fixtures import NIGHT_ID, LabSource, key
-from tests.support.reports.report_browser import log, open_page, requests_of
+from tests.support.reports.report_browser import BUSY_HOST_S, log, open_page, requests_of
 from tests.support.reports.report_fixtures import HOSTILE
 
 DEVICES = ("local", "jetson", HOSTILE)
@@ -122,6 +123,50 @@ def test_pages_with_findings_are_quiet_and_accessible(
     assert grave == []
     assert log(chromium, "browser") == [] and not chromium.find_elements(By.CSS_SELECTOR, "img[src='x']")
     assert [address for address in requests_of(chromium) if not address.startswith(("file:", "data:"))] == []
+
+
+def test_the_first_screen_goes_from_findings_to_boards_kinds_and_trust_and_folds_the_rest(site: Path):
+    page = (site / "index.html").read_text()
+    order = ("findings", "boards", "costs", "trust", "attention", "nights", "devices", "workloads", "runs")
+    places = [page.index(f'<section id="{name}"') for name in order]
+    assert places == sorted(places)
+    folded = [page.find('<details class="folded">', place, place + 250) > 0 for place in places]
+    assert folded == [False] * 4 + [True] * 5
+
+
+@pytest.mark.browser
+def test_squares_of_nights_lead_to_them_and_only_those_that_stand_out_are_stops(
+    site: Path, chromium: webdriver.Chrome
+) -> None:
+    open_page(chromium, site / "index.html")
+    assert len(chromium.find_elements(By.CSS_SELECTOR, ".heat tbody tr")) == len(DEVICES)
+    stops = chromium.find_elements(By.CSS_SELECTOR, ".heat td a:not([tabindex])")
+    assert 0 < len(stops) < len(chromium.find_elements(By.CSS_SELECTOR, ".heat td a"))
+    sizes = "return Array.from(document.querySelectorAll('.heat td a'), it => [it.offsetWidth, it.offsetHeight])"
+    assert min(min(size) for size in chromium.execute_script(sizes)) >= 16
+    stops[0].click()
+    WebDriverWait(chromium, BUSY_HOST_S).until(lambda driver: "/nights/" in driver.current_url)
+
+
+@pytest.mark.browser
+def test_a_link_to_a_folded_part_of_the_overview_opens_it(site: Path, chromium: webdriver.Chrome) -> None:
+    open_page(chromium, site / night_place(NIGHT_ID))
+    chromium.find_element(By.CSS_SELECTOR, ".trail a[href$='#nights']").click()
+    table = (By.ID, "t-nights")
+    WebDriverWait(chromium, BUSY_HOST_S).until(
+        lambda driver: [it.is_displayed() for it in driver.find_elements(*table)] == [True]
+    )
+    assert not chromium.find_element(By.ID, "t-devices").is_displayed()
+
+
+@pytest.mark.browser
+def test_on_a_phone_the_newest_night_and_the_name_of_a_board_are_in_sight(
+    site: Path, chromium: webdriver.Chrome
+) -> None:
+    open_page(chromium, site / "index.html", width=360)
+    for part in (".heat tbody th", ".heat tbody td:last-child", ".matrix tbody th", ".nights caption span"):
+        box = chromium.find_element(By.CSS_SELECTOR, part).rect
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 360, part
 
 
 @pytest.mark.browser

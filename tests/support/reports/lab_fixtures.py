@@ -21,6 +21,8 @@ from reports.model.histories import (
     WorkloadSummary,
 )
 from reports.model.measurement import Measurement
+from reports.model.nights import NIGHTS as NIGHTS_BACK
+from reports.model.nights import Night, Recent
 from tests.support.reports.report_fixtures import HOSTILE, RUN_ID, SETTINGS, FixtureSource, realistic, summary, workload
 
 NIGHT_ID = RUN_ID
@@ -64,7 +66,7 @@ class LabSource(FixtureSource):
                 "remarks": [],
                 "tags": [],
             }
-        self.nights = nights
+        self.length = nights
 
     def verdicts(self, run_id: str) -> list[SeriesVerdict]:
         if run_id != NIGHT_ID:
@@ -98,9 +100,31 @@ class LabSource(FixtureSource):
             _at(59), value, numbers, {"pairs": [[1.0, 1.05]]},
         )  # fmt: skip
 
+    def recent(self) -> Recent:
+        latest = {GROUP: LabSource.latest(self, GROUP)}
+        return Recent(self._nights(), latest, LabSource.verdicts(self, NIGHT_ID), ["local"])
+
+    def _nights(self) -> list[Night]:
+        """The newest could not reach the third device, which is new since ten nights and failed once."""
+        ids = [*(night_id(number) for number in range(self.length - 1)), *([NIGHT_ID] if self.length else [])]
+        return [self._night(number, run_id) for number, run_id in enumerate(ids)][-NIGHTS_BACK:]
+
+    def _night(self, number: int, run_id: str) -> Night:
+        left = self.length - 1 - number
+        outcomes = {name: {"ok": 4} for name in _NAMES[:2]}
+        if left < 10:
+            outcomes[HOSTILE] = {"failed": 3} if left in (0, 5) else {"ok": 3}
+        latencies = {
+            (name, key(setting)): METRICS["latency_ms"] * (1.06 if left < 8 and setting == "int8" else 1.0) + number % 3
+            for name in _NAMES[:2]
+            for setting in SETTINGS
+        }
+        gone = frozenset({HOSTILE} if left == 0 else ())
+        return Night(run_id, _at(number), outcomes, gone, self.findings(run_id), latencies)
+
     def histories(self, run_id: str | None = None) -> list[HistorySummary]:
         return [
-            HistorySummary(device, key(setting), GROUP, workload(setting), device == HOSTILE, self.nights)
+            HistorySummary(device, key(setting), GROUP, workload(setting), device == HOSTILE, self.length)
             for device in _NAMES
             for setting in SETTINGS
         ]
@@ -110,23 +134,23 @@ class LabSource(FixtureSource):
         return [self._metric(metric, base, rng, device) for metric, base in METRICS.items()]
 
     def _metric(self, metric: str, base: float, rng: np.random.Generator, device: str) -> MetricHistory:
-        levels = np.where(np.arange(self.nights) < self.nights // 2, base, base * 1.06)
-        values = levels * rng.normal(1.0, 0.012, self.nights)
+        levels = np.where(np.arange(self.length) < self.length // 2, base, base * 1.06)
+        values = levels * rng.normal(1.0, 0.012, self.length)
         points = [
             HistoryPoint(
                 _at(number), night_id(number), f"m{number}", float(value), "ok",
                 float(value * 0.985) if metric == "latency_ms" else None,
                 float(value * 1.017) if metric == "latency_ms" else None,
-                3, "regressed" if number == self.nights // 2 else "unchanged",
+                3, "regressed" if number == self.length // 2 else "unchanged",
             )
             for number, value in enumerate(values)
         ]  # fmt: skip
-        middle, quarter = self.nights // 2, self.nights // 4
+        middle, quarter = self.length // 2, self.length // 4
         if not points:
             return MetricHistory(metric, "lower", [])
         remark = HOSTILE if device == HOSTILE else "the new kernel was rolled out"
         remarks = [Remark("annotation", _at(quarter), "lena", remark, night_id(quarter))]
-        segments = [HistorySegment(0, quarter, "first point"), HistorySegment(quarter, self.nights, "device changed")]
+        segments = [HistorySegment(0, quarter, "first point"), HistorySegment(quarter, self.length, "device changed")]
         changes = [Change(middle, "worse", base, base * 1.06)]
         drift = "+6.1 % from the first 10 to the last 10 of 60 nights: drift (2.1 % allowed)."
         return MetricHistory(metric, "lower", points, segments, changes, remarks, drift)
@@ -149,7 +173,7 @@ class LabSource(FixtureSource):
                 41_000.0 - 120 * number, {"ok": 3, "throttled": int(number % 17 == 0)},
                 [("governor", "warning", "schedutil")] if number % 9 == 0 else [],
             )
-            for number in range(self.nights)
+            for number in range(self.length)
         ]  # fmt: skip
 
     def workloads(self, run_id: str | None = None) -> list[WorkloadSummary]:

@@ -16,6 +16,7 @@ from reports.model.histories import (
     WorkloadSummary,
 )
 from reports.model.measurement import Measurement
+from reports.model.nights import Recent
 from reports.model.source import RunContents, RunSummary, Samples, SessionTrace, Step
 from reports.model.training import TrainingGroup, TrainingGroupSummary
 
@@ -56,6 +57,9 @@ class FixtureSource:
 
     def findings(self, run_id: str) -> list[Finding]:
         return []
+
+    def recent(self) -> Recent:
+        return Recent()
 
     def histories(self, run_id: str | None = None) -> list[HistorySummary]:
         return []
