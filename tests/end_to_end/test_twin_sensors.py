@@ -56,20 +56,24 @@ def twin(link: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host_bundle
         yield running
 
 
-def hit_in_the_middle(bench: Bench, run: TwinRun, fail: Callable[[], Any]) -> Ran:
-    """Lets the sensor fail during a session: a longer one where a busy host had its lines only after it was over."""
+Arrange = Callable[[], Callable[[], Any]]
+"""Makes the sensor work, and gives what lets it fail."""
+
+
+def hit_in_the_middle(bench: Bench, run: TwinRun, arrange: Arrange) -> Ran:
+    """Lets the sensor fail during a session: a busy host has its lines late, and then a longer one has to follow."""
     for window_s in (WINDOW_S, 5 * WINDOW_S):
-        with contextlib.suppress(OverBeforeError), run.fault(fail, ordinal=0, after_readings=READINGS):
-            return run(sessions=1, steps=STEPS, energy_window_s=window_s)
+        with contextlib.suppress(OverBeforeError), run.fault(arrange(), ordinal=0, after_readings=READINGS):
+            ran = run(sessions=1, steps=STEPS, energy_window_s=window_s)
+            if "unavailable" in outcome(ran)["power_mw"]:
+                return ran
         shutil.rmtree(bench.home / "runs")
-    with run.fault(fail, ordinal=0, after_readings=READINGS):
+    with run.fault(arrange(), ordinal=0, after_readings=READINGS):
         return run(sessions=1, steps=STEPS, energy_window_s=25 * WINDOW_S)
 
 
-def check_that_only_the_sensor_is_lost(
-    bench: Bench, run: TwinRun, twin: Twin, fail: Callable[[], Any], why: str
-) -> None:
-    ran = hit_in_the_middle(bench, run, fail)
+def check_that_only_the_sensor_is_lost(bench: Bench, run: TwinRun, twin: Twin, arrange: Arrange, why: str) -> None:
+    ran = hit_in_the_middle(bench, run, arrange)
     assert not runners_in(twin)
     found = outcome(ran)
     assert (ran.code, found["status"]) == (0, "ok"), ran.err
@@ -102,21 +106,30 @@ def test_a_sensor_that_says_garbage_costs_the_energy_and_not_the_session(
     bench: Bench, twin: Twin, link: str, garbage: str, why: str
 ) -> None:
     gauge = twin.root / GAUGES[link]
-    run = TwinRun(bench, **twin.entry(threads=1))
-    # Written in place, as a driver does: the runner keeps the file open.
-    check_that_only_the_sensor_is_lost(bench, run, twin, lambda: gauge.write_text(garbage), why)
+    good, run = gauge.read_text(), TwinRun(bench, **twin.entry(threads=1))
+
+    def arrange() -> Callable[[], Any]:
+        gauge.write_text(good)
+        # Written in place, as a driver does: the runner keeps the file open.
+        return lambda: gauge.write_text(garbage)
+
+    check_that_only_the_sensor_is_lost(bench, run, twin, arrange, why)
 
 
 def test_a_sensor_that_disappears_costs_the_energy_and_not_the_session(bench: Bench, twin: Twin, link: str) -> None:
     """A file of a process stands in for the driver's: once that has ended, a descriptor that is open gives ESRCH."""
-    stand_in = lasting_process(twin, "612")
     gauge = twin.root / GAUGES[link]
-    gauge.unlink()
-    gauge.symlink_to(f"/proc/{number_within(stand_in)}/oom_score_adj")
+
+    def arrange() -> Callable[[], Any]:
+        stand_in = lasting_process(twin, "612")
+        gauge.unlink()
+        gauge.symlink_to(f"/proc/{number_within(stand_in)}/oom_score_adj")
+        return lambda: os.kill(stand_in, signal.SIGKILL)
+
     # A gauge in thousandths of what the kernel's documentation says.
     power = {"power": {"scale": 1000.0, "sign": 1}} if link == "adb" else {}
     run = TwinRun(bench, **twin.entry(threads=1, **power))
-    check_that_only_the_sensor_is_lost(bench, run, twin, lambda: os.kill(stand_in, signal.SIGKILL), "No such process")
+    check_that_only_the_sensor_is_lost(bench, run, twin, arrange, "No such process")
 
 
 def lasting_process(twin: Twin, content: str) -> int:
