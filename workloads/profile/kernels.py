@@ -21,11 +21,15 @@ from workloads.profile.operator import (
 from workloads.profile.program_file import Argument, KernelCall, TensorFact
 
 _GROUPS = {
-    "embed": Group.EMBED, "attention_bias": Group.EMBED, "cat": Group.EMBED, "_empty_dim_order": Group.REST,
-    "answer_rows": Group.HEAD, "rms_norm": Group.NORM, "linear_frozen": Group.HEAD, "answer_losses": Group.HEAD,
-    "collect_losses": Group.HEAD, "mean_losses": Group.HEAD, "gradient": Group.HEAD, "normalised_gradient": Group.HEAD,
-    "perturb": Group.NOISE, "update": Group.NOISE, "copy_": Group.NOISE,
-}  # fmt: skip
+    **dict.fromkeys(("embed", "embed_perturbed", "attention_bias", "cat"), Group.EMBED),
+    **dict.fromkeys(("rms_norm", "rms_norm_back"), Group.NORM),
+    **dict.fromkeys(
+        ("answer_rows", "spread_rows", "linear_frozen", "linear_frozen_back", "linear_perturbed"), Group.HEAD
+    ),
+    **dict.fromkeys(("answer_losses", "collect_losses", "mean_losses", "loss_gradient"), Group.HEAD),
+    **dict.fromkeys(("gradient", "normalised_gradient", "anchored_gradient"), Group.HEAD),
+    **dict.fromkeys(("perturb", "update", "copy_", "move_weight", "descend", "moving_mean", "adam"), Group.NOISE),
+}
 _WORKS = {
     "product": (Group.FROZEN, "product"),
     "decode": (Group.DECODE, "dequantize"),
