@@ -197,11 +197,8 @@ def _steadiness(recent: Recent) -> Answer:
     drifting = dict.fromkeys(
         board for one in recent.nights[-1].findings if one.category == "device" and one.is_open for board in one.devices
     )
-    words = [
-        f"{why}: {_names(names)}"
-        for why, names in (("busy", recent.busy), ("changed by itself", list(drifting)))
-        if names
-    ]
+    named = (("busy", recent.busy), ("changed by itself", list(drifting)))
+    words = [f"{why}: {_names(names)}" for why, names in named if names]
     count = len({*recent.busy, *drifting})
     answer = f"{count} unsteady" if count else "all steady"
     return Answer("Devices", answer, words or ["none was busy, none changed by itself"])

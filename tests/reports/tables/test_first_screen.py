@@ -61,9 +61,8 @@ def test_a_square_is_what_a_board_had_that_night_and_leads_to_it() -> None:
 
 
 def test_what_is_muted_fixed_or_accepted_leaves_a_square_calm() -> None:
-    each: tuple[dict[str, Any], ...] = ({"muted": "known"}, {"state": "fixed"}, {"state": "accepted"})
-    for calm in each:
-        assert squares(heat(nights(2, findings=[finding(**calm)])), "a") == ["ok", "ok"]
+    for calm in (finding(muted="known"), finding(state="fixed"), finding(state="accepted")):
+        assert squares(heat(nights(2, findings=[calm])), "a") == ["ok", "ok"]
 
 
 def test_a_board_that_was_not_reached_is_missing_and_one_that_failed_has_failed() -> None:

@@ -206,3 +206,50 @@ def test_drift_is_looked_for_since_what_explained_it_last(lab, monkeypatch, numb
     for night, values in enumerate(numbers, 20):
         judge(lab, night, "unchanged", values)
     assert sorted(drift_points(lab, monkeypatch))[0] == NIGHTS - since
+
+
+def test_the_newest_nights_have_how_each_device_ended_and_its_latencies(lab):
+    lab.levels([float(1000 + night) for night in range(NIGHTS)])
+    found = lab.source.recent()
+    assert [night.run_id for night in found.nights] == list(lab.nights)
+    assert [night.latency_ms["board-00", KEY] for night in found.nights] == [1000.0 + night for night in range(NIGHTS)]
+    assert {night.outcomes["board-00"]["ok"] for night in found.nights} == {4}
+    ((_, latest),) = found.latest.items()
+    assert len(latest) == 4 and {item.run_id for item in latest} == {lab.nights[-1]}
+    assert {one.measurement_id for one in found.verdicts} <= {item.measurement_id for item in latest}
+    assert list(found.busy) == []
+
+
+def test_a_night_that_could_not_reach_a_device_says_so_and_one_in_which_it_failed_does_not(lab):
+    table, state = schema.measurement, schema.device_state
+    artifact = {"hash": "0" * 64, "workload": "{}", "metadata": "{}", "recorded_at": AT}
+    failed = {"status": "failed", "artifact_hash": artifact["hash"]}
+    last_two = table.c.run_id.in_(lab.nights[-2:])
+    lab.change(
+        insert(schema.artifact).values(**artifact),
+        update(table).where(last_two).values(**failed),
+        state.delete().where(state.c.run_id == lab.nights[-1]),
+    )
+    *_, before, last = lab.source.recent().nights
+    assert (before.unreached, last.unreached) == (frozenset(), frozenset({"board-00"}))
+    assert before.outcomes == last.outcomes == {"board-00": {"failed": 4}}
+
+
+def test_a_device_that_was_busy_before_the_last_night_is_named(lab):
+    state = schema.device_state
+    load = json.dumps([{"name": "load", "status": "warning", "detail": "load 3.1", "remedy": ""}])
+    lab.change(update(state).where(state.c.run_id == lab.nights[-1]).values(preflight=load))
+    assert list(lab.source.recent().busy) == ["board-00"]
+
+
+def test_without_nights_what_the_newest_run_measured_is_the_newest(lab):
+    lab.change(update(schema.run).values(purpose="run"))
+    found = lab.source.recent()
+    assert (found.nights, found.verdicts) == ((), ())
+    assert {item.run_id for items in found.latest.values() for item in items} == {lab.nights[-1]}
+
+
+def test_a_document_that_does_not_name_the_kind_of_its_device_has_that_of_the_store(lab):
+    lab.document(measurement(0), kind="")
+    kinds = {item["kind"] for item in lab.source.document(lab.nights[0])["measurements"]}
+    assert len(kinds) == 1 and kinds != {""}
