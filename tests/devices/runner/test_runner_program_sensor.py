@@ -162,7 +162,7 @@ def test_a_program_and_what_it_started_end_with_the_session(run, job, tmp_path):
     assert outcome.returncode == 0
     pids = pids_in(tmp_path)
     assert len(pids) == 2
-    assert not any(is_running(pid) for pid in pids)
+    wait_until(lambda: not any(is_running(pid) for pid in pids))  # the kernel takes a moment to bury what was killed
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
