@@ -37,7 +37,7 @@ def run_id(bench: Bench, board: Board) -> str:
 def test_tables_have_a_row_for_each_measurement(bench: Bench, run_id: str) -> None:
     ran = bench("data", "export", "all")
     assert (ran.code, ran.err) == (0, "")
-    names = ("measurements", "sessions", "steps", "samples", "verdicts")
+    names = ("measurements", "sessions", "steps", "samples", "verdicts", "findings")
     assert ran.out.splitlines() == [f"export/{name}.csv" for name in names]
     with Path("export/measurements.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
