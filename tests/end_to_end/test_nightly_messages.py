@@ -139,7 +139,7 @@ def test_what_was_found_is_shown_though_its_files_can_not_be_written(bench: Benc
     assert (night.code, night.document["exit_code"], night.document["series"] > 0) == (2, 0, True), night.err
     assert "reports cannot be made" in night.document["report"]["unavailable"]
     assert "reports cannot be made" in night.err and "home/nights" in night.err
-    compared = bench("compare", "previous", "latest")
+    compared = bench("compare", "previous", "latest", "--all")
     assert compared.code == 2 and "latency_ms" in compared.out and "report:" not in compared.out
     assert "reports cannot be made" in compared.err
 
