@@ -63,7 +63,7 @@ def test_dry_run_lists_the_programs_and_measures_nothing(board: Board, bench: Be
     first, second, *_, last = ran.out.splitlines()
     assert first.startswith("program aaaaaaaa")
     assert second.endswith("no longer on this host")
-    assert last == "3 of them at most are measured, in 10 pairs of sessions each"
+    assert last == "at most 3 of them are measured, in 10 pairs of sessions each"
     assert bench.rows("SELECT DISTINCT role FROM measurement") == [("measured",)]
 
 

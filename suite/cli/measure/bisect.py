@@ -67,7 +67,9 @@ def _print_versions(bisection: Bisection, as_json: bool) -> None:
     for version, is_kept in zip(versions, kept, strict=True):
         print_line(version.name + ("" if is_kept else "; no longer on this host"))
     steps = 1 + math.ceil(math.log2(max(1, len(versions) - 1)))
-    print_line(f"{steps} of them at most are measured, in {CONFIRM_PAIRS} pairs of sessions each")
+    print_line(
+        f"at most {steps} of them {'is' if steps == 1 else 'are'} measured, in {CONFIRM_PAIRS} pairs of sessions each"
+    )
 
 
 def _document(series: str, answer: Answer) -> dict[str, Json]:
