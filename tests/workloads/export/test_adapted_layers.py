@@ -31,6 +31,8 @@ from workloads.models.config import LlamaConfig
 from workloads.models.weights import ModelWeights
 from workloads.workload import Workload, adapter_values, layout_of
 
+pytestmark = pytest.mark.slow  # real exports
+
 CONFIG = LlamaConfig(
     vocab_size=512, hidden_size=64, intermediate_size=128, layers=3, heads=4, kv_heads=2, head_dim=16
 )  # fmt: skip

@@ -23,6 +23,8 @@ from workloads.profile.operator import Group, Operator
 from workloads.profile.program_file import ProgramUnreadable, read_instructions
 from workloads.workload import Workload
 
+pytestmark = pytest.mark.slow  # real exports
+
 WORKLOAD = Workload("tiny", "fp32", q=2, b=2, T=16)
 WORKLOADS = {
     **{quant: replace(WORKLOAD, quant=quant) for quant in ("fp32", "fp16", "int8-dynamic", "int8", "nf4", "bf16")},
