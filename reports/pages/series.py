@@ -9,7 +9,7 @@ from reports.model.histories import HistoryPoint, HistorySummary, MetricHistory
 from reports.model.measurement import setting_of, workload_words
 from reports.model.quantities import metric_order, metric_span, metric_title, metric_value
 from reports.tables.sections import Banner, GridCell, GridRow, Head, Link, Page, Section, table
-from reports.text.appearance import badges, glossary, status
+from reports.text.appearance import Status, badges, glossary, status
 from reports.text.escaping import csv_table, csv_text, file_name, shorten
 from reports.text.numbers import format_count, percent_change, sort_key
 from reports.text.numbers import moment_text as moment
@@ -55,7 +55,10 @@ def series_page(summary: HistorySummary, histories: Sequence[MetricHistory]) -> 
 
 
 def _subject(ordered: Sequence[MetricHistory]) -> MetricHistory:
-    """Returns the metric whose level changed last, latency where none did."""
+    """Returns the first metric that is regressed, else the one whose level changed last, latency where none did."""
+    regressed = next((one for one in ordered if _regressed_at(one) is not None), None)
+    if regressed is not None:
+        return regressed
     changed = [history for history in ordered if history.changes]
     latest = max((history.points[history.changes[-1].at].at for history in changed), key=sort_key, default="")
     return next((one for one in changed if one.points[one.changes[-1].at].at == latest), ordered[0])
@@ -66,16 +69,39 @@ def _banner(history: MetricHistory) -> Banner | None:
     if not history.points:
         return None
     title, nights = metric_title(history.metric), format_count(len(history.points), "point")
+    if (at := _regressed_at(history)) is not None:
+        return _changed(history, at, _regression(history.points[at]) or 1.0, status("regressed"))
     if not history.changes:
         steady = f"{title} has kept its level over {nights}."
         return Banner(status("unchanged" if len(history.points) > 1 else "not judged"), steady)
     change = history.changes[-1]
-    point, outcome = history.points[change.at], status(change.side)
-    ratio = change.after / change.before
-    size = percent_change(ratio).lstrip("+\u2212")
-    headline = f"{title} is {size} {'higher' if ratio > 1 else 'lower'} since {moment(point.at)}."
-    cause = _cause(history, change.at)
-    return Banner(outcome, headline, ((Link("The first run at this level", run_place(point.run_id)), cause),))
+    return _changed(history, change.at, change.after / change.before, status(change.side))
+
+
+def _changed(history: MetricHistory, at: int, ratio: float, outcome: Status) -> Banner:
+    point, size = history.points[at], percent_change(ratio).lstrip("+\u2212")
+    headline = (
+        f"{metric_title(history.metric)} is {size} {'higher' if ratio > 1 else 'lower'} since {moment(point.at)}."
+    )
+    return Banner(
+        outcome, headline, ((Link("The first run at this level", run_place(point.run_id)), _cause(history, at)),)
+    )
+
+
+def _regressed_at(history: MetricHistory) -> int | None:
+    """Returns the first of the nights in a row that regressed up to the newest point, None if that did not."""
+    at = len(history.points)
+    while at > 0 and history.points[at - 1].verdict == "regressed":
+        at -= 1
+    found = 0 < at < len(history.points) and _regression(history.points[at]) is not None
+    return at if found else None
+
+
+def _regression(point: HistoryPoint) -> float | None:
+    """Returns a point as a ratio: of the pairs in which it was confirmed, else to the level it was held against."""
+    if point.confirmed is not None:
+        return point.confirmed.ratio
+    return point.value / point.centre if point.centre else None
 
 
 def _cause(history: MetricHistory, at: int) -> str:

@@ -115,6 +115,19 @@ def test_a_series_says_in_a_sentence_how_large_its_last_change_is_since_when_and
     assert banner_of(found)[1] == ["nothing is recorded that changed with it."]
 
 
+def test_a_series_begins_with_the_metric_that_is_regressed_even_if_its_level_has_not_yet_moved() -> None:
+    grown = series([100.0] * 10 + [109.0] * 3)
+    nights = [
+        point if place < 10 else replace(point, verdict="regressed", centre=100.0)
+        for place, point in enumerate(grown.points)
+    ]
+    headline, _ = banner_of(series([100.0] * 13), replace(grown, metric="peak_memory_kib", points=nights))
+    assert headline == "Peak memory is 9.0 % higher since 2026-01-11 02:00 UTC."
+    mended = [*nights, replace(nights[0], at=at(13), verdict="unchanged", value=100.0)]
+    headline, _ = banner_of(series([100.0] * 14), replace(grown, metric="peak_memory_kib", points=mended))
+    assert headline.startswith("Latency of a step has kept its level")
+
+
 def test_a_series_that_kept_its_level_says_so_and_shows_latency_large() -> None:
     quiet = replace(series([5.0] * 3), metric="power_mw")
     page = page_of(quiet, series([100.0] * 3))
