@@ -30,7 +30,7 @@ def test_an_unknown_name_without_a_near_one_lists_the_first_of_all() -> None:
     names = [f"d{number:02}" for number in range(14)]
     assert listed(names) == f"{', '.join(names[:12])} and 2 more"
     assert str(unknown_name("device", "zzz", names)).endswith("d11 and 2 more.")
-    assert str(unknown_name("device", "zzz", [])).endswith("choose one of none.")
+    assert str(unknown_name("device", "zzz", [])).endswith("there are none yet.")
 
 
 def test_the_last_line_of_a_program_ends_a_message() -> None:
