@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from devices.deployment.built_runner import BuiltRunner
 from tests.support.devices.loopback_daemons import LINKS, loopback_daemon
 from tests.support.end_to_end.suite_runs import SHAPE, Bench
+from tests.support.twins.twin_boards import RASPBERRY_PI_5
+from tests.support.twins.twin_ssh import SshTwin
 from workloads.models.config import PROJECTIONS
 
 PROFILE = ("profile", *SHAPE, "--quick")
@@ -79,6 +82,19 @@ def test_a_profile_comes_over_a_link(link: str, bench: Bench, tmp_path: Path, mo
     assert ran.document["device"] == "board"
     (found,) = ran.document["settings"]
     check_setting(found)
+
+
+def test_a_profile_comes_from_an_emulated_aarch64_board(
+    bench: Bench, aarch64_runner: BuiltRunner, tmp_path: Path
+) -> None:
+    with SshTwin(tmp_path / "twin", RASPBERRY_PI_5, busybox=True) as twin:
+        YAML().dump({"devices": {"board": twin.entry(kind="linux")}}, bench.folder / "inventory.yaml")
+        ran = bench(*PROFILE, "--device", "board", "--quant", "fp32,nf4", "--json")
+    assert ran.code == 0, ran.err
+    assert (ran.document["emulated"], ran.document["machine"]["machine"]) == (True, "aarch64")
+    assert aarch64_runner.hash.startswith(ran.document["machine"]["runner"])
+    for found in ran.document["settings"]:
+        check_setting(found)
 
 
 @pytest.mark.parametrize(
