@@ -79,6 +79,8 @@ def kernel_operators(call: KernelCall, constants: Constants) -> Kernel:
         return Kernel(whole, {"product": product, "decode": decoded})
     if name == "embed":  # reads the rows of the tokens alone
         size = 2 * tensors[-1].bytes
+    if name == "perturb":  # reads its own part of the adapter once for all slices, and x not at all
+        size = sum(one.bytes * (1 + 1 / one.shape[0]) for one in tensors if len(one.shape) == 3 and one != tensors[3])
     flops = NORM_FLOPS * float(tensors[-1].count) if name == "rms_norm" else None
     return Kernel(Operator(name, group, flops=flops, bytes=size), {})
 

@@ -113,6 +113,9 @@ def test_bytes_of_stored_weights_are_those_that_a_setting_stores(exported: Artif
         if (one.group, one.part, one.layer) == (Group.DECODE, "q_proj", 0)
     )
     assert decoded.bytes == hidden * hidden * (0.5 + 4 / 64 + 4)
+    first = next(one for one in operators(exported(WORKLOAD)) if one.name == "perturb")
+    values = WORKLOAD.rank * sum(out for out, _ in tiny.config.linear_shapes().values())
+    assert first.bytes == 4 * values * (2 * WORKLOAD.q + 1)
 
 
 def test_a_part_that_is_not_known_keeps_its_name() -> None:
