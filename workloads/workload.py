@@ -197,6 +197,18 @@ def layer_range(text: str) -> range:
     return range(first, last + 1)
 
 
+def some_layers(text: str, count: int, model: str = "the model") -> range:
+    """Returns the layers of `layer_range`. Raises UserError unless they are some, and not all, of `count` layers, as
+    all of them make the program that None makes.
+    """
+    found, has = layer_range(text), f"{model} has layers 0 to {count - 1}"
+    if found.stop > count:
+        raise UserError(f"layers is {text}, but {has}: choose some of them, or leave it out for all of them.")
+    if len(found) == count:
+        raise UserError(f"layers is {text}, but {has} and no others: leave it out to give all of them adapters.")
+    return found
+
+
 def require_count(name: str, value: int, largest: int) -> None:
     """Raises `UserError` unless `value`, which the user calls `name`, is from 1 to `largest`."""
     if value < 1:
@@ -240,12 +252,7 @@ def adapter_layout(config: LlamaConfig, lora: LoraSettings) -> tuple[AdapterSlot
 
     Raises UserError if layers are to have adapters that the model has not.
     """
-    adapted = range(config.layers) if lora.layers is None else layer_range(lora.layers)
-    if adapted.stop > config.layers:
-        raise UserError(
-            f"layers is {lora.layers}, but the model has layers 0 to {config.layers - 1}: choose some of them, or "
-            "leave it out for all of them."
-        )
+    adapted = range(config.layers) if lora.layers is None else some_layers(lora.layers, config.layers)
     slots: list[AdapterSlot] = []
     offset = 0
     for layer in adapted:

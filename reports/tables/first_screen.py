@@ -162,11 +162,11 @@ def trust_section(recent: Recent, counts: Mapping[str, int]) -> Section:
             "One run is a first look. `suite nightly` measures every night: after 10 of them, each series is judged."
         )
         return Section("trust", title, empty=empty)
-    answers = (_judged(counts, recent.verdicts), _noise(recent.verdicts), _steadiness(recent), _gaps(recent.nights))
+    answers = (_coverage(counts, recent.verdicts), _noise(recent.verdicts), _steadiness(recent), _gaps(recent.nights))
     return Section("trust", title, answers=answers)
 
 
-def _judged(counts: Mapping[str, int], verdicts: Sequence[SeriesVerdict]) -> Answer:
+def _coverage(counts: Mapping[str, int], verdicts: Sequence[SeriesVerdict]) -> Answer:
     total, few, unsure = sum(counts.values()), counts.get("insufficient", 0), counts.get("inconclusive", 0)
     words = [f"{few:,} have too few nights yet"] if few else []
     words += [f"{unsure:,} could not be told"] if unsure else []

@@ -19,7 +19,7 @@ _REGISTRIES: Mapping[str, tuple[str, str]] = {
     "methods": ("workloads.method", "METHOD_TABLE"),
     "families": ("workloads.models.families", "FAMILIES"),
     "tasks": ("workloads.tasks.source", "TASKS"),
-    "reporters": ("suite.exchange.reporters", "REPORTERS"),
+    "reporters": ("suite.cli.results.report", "REPORTERS"),
 }
 """Where each group is used; imported when there is a plugin for it."""
 

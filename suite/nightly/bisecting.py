@@ -168,12 +168,7 @@ def bisect(
     Good and bad are measured first: if they don't differ now, nothing further is. Raises UserError if the two ends are
     the same program, if one of them can't be measured any more, or if too few sessions are valid.
     """
-    versions, metric = versions_of(nights), METRIC_BY_NAME[metric_name]
-    if len(versions) < 2:
-        raise UserError(
-            f"Nights {nights[0].run_id} to {nights[-1].run_id} were measured with one program and runner: the change "
-            "came from elsewhere, such as the device; `suite compare` lists what differs."
-        )
+    versions, metric = _different_versions(nights), METRIC_BY_NAME[metric_name]
     side, good, bad = _side(nights, metric), *(_opened(versions[end], open_version) for end in (0, -1))
     steps: list[Step] = []
 
@@ -197,6 +192,16 @@ def bisect(
         middle = inside[len(inside) // 2]
         low, high = (low, middle) if has_change(versions[middle], kept[middle]) else (middle, high)
     return Answer(versions[0], versions[-1], tuple(steps), tuple(versions[low + 1 : high + 1]))
+
+
+def _different_versions(nights: Sequence[NightPoint]) -> list[Version]:
+    versions = versions_of(nights)
+    if len(versions) < 2:
+        raise UserError(
+            f"Nights {nights[0].run_id} to {nights[-1].run_id} were measured with one program and runner: the change "
+            "came from elsewhere, such as the device; `suite compare` lists what differs."
+        )
+    return versions
 
 
 def _opened(version: Version, open_version: Open) -> KeptProgram:
@@ -272,7 +277,7 @@ class Bisection:
         statement = select(schema.run.c.plan).where(schema.run.c.id == self.nights[-1].run_id)
         with self.store.database.reading() as connection:
             plan = RunPlan.from_document(json.loads(connection.execute(statement).scalar_one()))
-        program = next(filter(None, map(self.open_version, versions_of(self.nights))))
+        program = _opened(_different_versions(self.nights)[0], self.open_version)
         for part in (part for part in plan.plans if self.series.device in part.devices):
             inputs = load_inputs(part, display.note)
             for workload in workloads_of(part, inputs.data):

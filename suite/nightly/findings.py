@@ -91,11 +91,11 @@ def _record(connection: Connection, run_id: str, at: str) -> None:
         taken.add(key)
         found = _finding(connection, key, group, before, run_id, at)
         rows.append((key, "seen", found))
-    measured = _measured(connection, run_id)
+    endings = _endings(connection, run_id)
     merged = {before.last.id for _, before in followed if before}
     for one in known:
         if one.last.id not in merged and one.last.id not in taken:
-            rows += _not_seen(one, verdicts, measured)
+            rows += _not_seen(one, verdicts, endings)
     if rows:
         connection.execute(
             insert(schema.finding),
@@ -252,7 +252,7 @@ def _member(one: SeriesVerdict) -> Member:
     return Member(one.device, one.workload_key, one.metric, estimate, one.series_id, one.measurement_id)
 
 
-def _measured(connection: Connection, run_id: str) -> dict[tuple[str, str], str]:
+def _endings(connection: Connection, run_id: str) -> dict[tuple[str, str], str]:
     """Returns how the measurement of each place ended."""
     table, device = schema.measurement, schema.device
     chosen = select(device.c.name, table.c.workload_key, table.c.status).select_from(table.join(device))
@@ -261,7 +261,7 @@ def _measured(connection: Connection, run_id: str) -> dict[tuple[str, str], str]
 
 
 def _not_seen(
-    one: _Open, verdicts: Sequence[SeriesVerdict], measured: Mapping[tuple[str, str], str]
+    one: _Open, verdicts: Sequence[SeriesVerdict], endings: Mapping[tuple[str, str], str]
 ) -> list[tuple[str, str, Finding]]:
     """Returns the row of a finding that nothing shows tonight; none for one that may come again."""
     last = one.last
@@ -271,7 +271,7 @@ def _not_seen(
         return [(last.id, "ended", last)]
     gone = replace(last, state="known", seen=False)
     if last.category in ("missing", "failed"):
-        ended = [measured[place] for place in one.places if place in measured]
+        ended = [endings[place] for place in one.places if place in endings]
         return [(last.id, "fixed" if ended else "ended", replace(last, state="fixed" if ended else "known"))]
     series = {(member.device, member.workload_key, member.metric) for member in last.members}
     words = [found.verdict for found in verdicts if (found.device, found.workload_key, found.metric) in series]

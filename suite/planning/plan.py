@@ -18,7 +18,7 @@ from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.models.named import model_config, split_model
 from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS, QuantizationSetting
 from workloads.tasks.source import BUILT_IN, SPLITS, WHOLE, TaskSource, parse_label_map
-from workloads.workload import LARGEST, TrainingSettings, Workload, layer_range, require_count
+from workloads.workload import LARGEST, TrainingSettings, Workload, require_count, some_layers
 
 BATCHES = 16
 """Different batches a session cycles through."""
@@ -108,7 +108,7 @@ class Plan:
                 f"a higher rank can use: choose a rank up to {config.hidden_size}."
             )
         if self.layers is not None:
-            _require_some(self.layers, config.layers, self.model)
+            some_layers(self.layers, config.layers, self.model)
 
     def _take_model_files(self) -> None:
         """Makes a path in the place of a model's name the model's weights. With weights, any other word is a name."""
@@ -244,15 +244,6 @@ class Plan:
             )
         lists = {key: tuple(value) for key, value in document.items() if isinstance(value, list)}
         return cls(**{**document, **lists})
-
-
-def _require_some(layers: str, count: int, model: str) -> None:
-    """Raises UserError unless `layers` are some of `count` layers: all of them make the same program as None."""
-    found, has = layer_range(layers), f"{model} has layers 0 to {count - 1}"
-    if found.stop > count:
-        raise UserError(f"layers is {layers}, but {has}: choose some of them, or leave it out for all of them.")
-    if len(found) == count:
-        raise UserError(f"layers is {layers}, but {has} and no others: leave it out to give all of them adapters.")
 
 
 def _word(value: object) -> str:

@@ -157,7 +157,7 @@ _NAMES = (schema.measurement.c.run_id, schema.measurement.c.id, schema.measureme
           schema.measurement.c.workload_key)  # fmt: skip
 
 
-def _measured(connection: Connection, ids: Sequence[int], *columns: Column[Any]) -> dict[int, Row]:
+def _named_rows(connection: Connection, ids: Sequence[int], *columns: Column[Any]) -> dict[int, Row]:
     """Returns measurements with what names them, by id in the order of `ids`."""
     measurement = schema.measurement
     statement = (
@@ -179,7 +179,7 @@ def _measurement_chunks(connection: Connection, ids: Sequence[int], _scope: Scop
         *(run.started_at, run.purpose, device.kind, device.emulated),
         *(table.workload, table.planned_sessions, table.status, table.reason, table.document),
     )
-    found = _measured(connection, ids, *columns)
+    found = _named_rows(connection, ids, *columns)
     yield split_rows(tables.MEASUREMENTS, [_measurement_cells(row) for row in found.values()])
 
 
@@ -230,7 +230,7 @@ def _session_chunks(connection: Connection, ids: Sequence[int], _scope: Scope) -
         .order_by(table.ordinal, table.attempt)
     )
     rows: dict[int, list[tuple[Cell, ...]]] = {measurement_id: [] for measurement_id in ids}
-    names = _measured(connection, ids)
+    names = _named_rows(connection, ids)
     for measurement_id, session_id, *stored, idle, committed_at in connection.execute(statement):
         power = json.loads(idle)
         known = (*stored, power.get("before_mw"), power.get("after_mw"), committed_at)
@@ -243,7 +243,7 @@ def _packed(
 ) -> Iterator[tuple[dict[str, Cell], Row]]:
     """Yields the packed steps, or sensors, of measurements in order, one at a time, with the cells that name them."""
     session, sample = schema.session.c, schema.sample.c
-    for measurement_id, named in _measured(connection, ids).items():
+    for measurement_id, named in _named_rows(connection, ids).items():
         statement = (
             select(sample.session_id, sample.name, sample.quantity, sample.rows, sample.layout, sample.data)
             .select_from(schema.session.join(schema.sample))
@@ -282,7 +282,7 @@ def _sample_chunks(connection: Connection, ids: Sequence[int], scope: Scope) -> 
 
 
 def _verdict_chunks(connection: Connection, ids: Sequence[int], _scope: Scope) -> Iterator[Chunk]:
-    names = _measured(connection, ids)
+    names = _named_rows(connection, ids)
     rows: dict[int, list[tuple[Cell, ...]]] = {measurement_id: [] for measurement_id in ids}
     for row in connection.execute(_last_verdicts(ids)).mappings():
         numbers, inputs = json.loads(row["numbers"]), json.loads(row["inputs"])

@@ -67,6 +67,15 @@ def test_dry_run_lists_the_programs_and_measures_nothing(board: Board, bench: Be
     assert bench.rows("SELECT DISTINCT role FROM measurement") == [("measured",)]
 
 
+def test_programs_that_are_gone_are_one_sentence(board: Board, bench: Bench) -> None:
+    for path in Path(bench.home / "artifacts").iterdir():
+        if len(set(path.name)) == 1:
+            (path / "artifact.json").unlink()
+    ran = bench("bisect", "nf4/latency", "--good", FIRST, "--bad", LAST)
+    assert ran.code == 2
+    assert "is no longer on this host" in ran.sentence
+
+
 def test_a_device_that_left_the_inventory_is_one_sentence(board: Board, bench: Bench) -> None:
     inventory = bench.folder / "inventory.yaml"
     inventory.write_text(inventory.read_text().replace("local:", "other:", 1))

@@ -188,7 +188,8 @@ class BackpropStep(nn.Module):
             index = len(self.below) + place
             adapters = self._adapters(adapter, key, eps)(index, gradient)
             gradient, *found = layer.back(inputs[place], bias, gradient, *adapters)
-            for offset in [slot.offset for slot in self.layout if slot.layer == index][:1]:
+            if found:
+                offset = next(slot.offset for slot in self.layout if slot.layer == index)
                 adapter = self.optimizer.take(adapter, found, lr, offset)
         return self.optimizer.finish(adapter, key, lr)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import click
 
 from foundation.atomic import write_atomic
-from foundation.errors import UserError
+from foundation.errors import UserError, unknown_name
+from foundation.plugins import Registry, require_callable
 from foundation.text import harmless
+from reports.model.source import ReportSource
 from reports.site.build import build, build_training
 from reports.site.serving import LOOPBACK, NotNow, SiteServer
 from reports.site.writing import write_single_file
@@ -19,10 +22,21 @@ from suite.cli.options import inventory_option, open_store
 from suite.cli.output import print_plain
 from suite.errors import ExitCode, StoreError
 from suite.exchange.openmetrics import CONTENT_TYPE, openmetrics
-from suite.exchange.reporters import report_as
+from suite.exchange.pytorch_records import pytorch_records
 from suite.home import Home
 from suite.report_data.source import StoreSource
 from suite.store.finding import find_run
+
+Reporter: TypeAlias = Callable[[ReportSource, str | None], str]
+"""Returns the text for a run, or for all that the source has if there is none."""
+
+
+def _accept(name: str, loaded: object) -> Reporter:
+    found: Any = require_callable(name, loaded)
+    return found  # type: ignore[no-any-return]  # what it returns is seen when it is called
+
+
+REPORTERS: Registry[Reporter] = Registry("reporters", {"openmetrics": openmetrics, "pytorch": pytorch_records}, _accept)
 
 
 @click.command()
@@ -77,13 +91,25 @@ def _report_as(name: str, run: str | None, out: Path | None, single: Path | None
         raise UserError("--single-file is a page, and --as is none: leave out either.")
     with open_source(inventory_path) as (source, _):
         chosen = None if run is None else _run_id(run, inventory_path)
-        text = report_as(name, source, chosen)
+        text = _text_of(name, source, chosen)
     if out is None:
         click.echo(text, nl=False)
         return ExitCode.OK
     write_atomic(out, text.encode())
     print_plain(str(out))
     return ExitCode.OK
+
+
+def _text_of(name: str, source: ReportSource, run_id: str | None) -> str:
+    """Returns what the reporter of that name says of a run, or of everything. Raises UserError for an unknown one."""
+    if name not in REPORTERS:
+        raise unknown_name("reporter", name, REPORTERS)
+    report = REPORTERS[name]
+    with REPORTERS.running(name):
+        text: object = report(source, run_id)
+        if not isinstance(text, str):
+            raise TypeError(f"it returned a {type(text).__name__}, not text")
+    return text
 
 
 @contextmanager

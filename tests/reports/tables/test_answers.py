@@ -21,14 +21,14 @@ def item(setting: str, ms: float, device: str = "board", **more: Any) -> Measure
     return Measurement.from_document(plain | more)
 
 
-def said(found: list[Measurement]) -> dict[str, tuple[str, list[str]]]:
+def answers_by_question(found: list[Measurement]) -> dict[str, tuple[str, list[str]]]:
     return {
         one.question: (one.answer, [words.replace("\u00a0", " ") for words in one.words]) for one in answers_of(found)
     }
 
 
 def test_one_device_has_its_numbers_and_what_cannot_be_told_from_the_best() -> None:
-    answers = said([item("fp32", 100.0), item("int8", 50.0), item("nf4", 50.5)])
+    answers = answers_by_question([item("fp32", 100.0), item("int8", 50.0), item("nf4", 50.5)])
     assert answers["Fastest"] == ("int8", ["50.0 ms a step", "Can't be told from nf4."])
     assert answers["Most frugal"] == ("not known", ["Not measured: no rail"])
     assert answers["Smallest"][1] == ["100 MiB at the peak", "Can't be told from int8 and nf4."]
@@ -40,14 +40,14 @@ def test_of_many_devices_the_setting_that_is_best_on_most_of_them_is_named_with_
         for number in range(5)
         for setting, ms in (("fp32", 100.0), ("int8", 50.0 if number < 3 else 99.5 if number == 3 else 200.0))
     ]
-    answer, words = said(found)["Fastest"]
+    answer, words = answers_by_question(found)["Fastest"]
     assert answer == "int8"
     assert words == ["on 3 of 5 devices", "fp32 on 1", "Can't be told apart on 1 device."]
 
 
 def test_where_no_device_has_a_best_setting_none_is_named() -> None:
     found = [item(name, 100.0, device) for device in ("a", "b") for name in ("fp32", "int8")]
-    assert said(found)["Fastest"] == ("no difference", ["Can't be told apart on 2 devices."])
+    assert answers_by_question(found)["Fastest"] == ("no difference", ["Can't be told apart on 2 devices."])
     matrix = kind_matrix(found)
     assert matrix is not None and not any(value.best for cell in matrix.rows[0].cells for value in cell.values)
 
@@ -55,7 +55,7 @@ def test_where_no_device_has_a_best_setting_none_is_named() -> None:
 def test_settings_that_are_best_on_as_many_devices_are_both_named() -> None:
     pairs = (("a", 50.0), ("b", 200.0))
     found = [item(name, ms, device) for device, ms8 in pairs for name, ms in (("fp32", 100.0), ("int8", ms8))]
-    assert said(found)["Fastest"] == ("fp32 and int8", ["on 1 of 2 devices each"])
+    assert answers_by_question(found)["Fastest"] == ("fp32 and int8", ["on 1 of 2 devices each"])
 
 
 def test_nothing_is_answered_of_emulated_devices() -> None:
