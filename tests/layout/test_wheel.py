@@ -6,12 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests.layout.test_layout import PACKAGES, ROOT
+from tests.support.plugins.install import install_wheel
 
 _TOP = ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "inventory.yaml", "nightly.yaml")
 
@@ -24,13 +24,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, source)
     for name in PACKAGES:
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    build = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
-    made = subprocess.run(
-        [sys.executable, "-c", build, str(target)], cwd=source, capture_output=True, text=True, check=True
-    )
-    with zipfile.ZipFile(target / made.stdout.splitlines()[-1]) as wheel:
-        wheel.extractall(target)
-    return target
+    return install_wheel(source, target)
 
 
 @pytest.mark.slow

@@ -17,6 +17,11 @@ def install_example(target: Path) -> Path:
     source = target.with_name(f"{target.name}-source")
     shutil.copytree(EXAMPLE, source, ignore=shutil.ignore_patterns("__pycache__"))
     target.mkdir()
+    return install_wheel(source, target)
+
+
+def install_wheel(source: Path, target: Path) -> Path:
+    """Builds the wheel of the project in `source`, and unpacks it into the folder `target`, where it stays, too."""
     build = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
     made = subprocess.run(
         [sys.executable, "-c", build, str(target)], cwd=source, capture_output=True, text=True, check=True

@@ -22,7 +22,7 @@ from suite.store.session_rows import FLOAT, INTEGER, pack
 from suite.store.store import Store
 
 _NAME = "store.sqlite"
-_BEGAN = datetime(2026, 1, 1, 2, 15, tzinfo=UTC)
+BEGAN = datetime(2026, 1, 1, 2, 15, tzinfo=UTC)
 _SETTINGS = {"fp32": 2500.0, "fp16": 2600.0, "int8": 1200.0, "nf4": 2900.0}
 
 
@@ -76,7 +76,7 @@ def _make(path: Path, shape: Shape) -> list[str]:
 
 def _devices(connection: Connection, shape: Shape) -> list[str]:
     names = [f"board-{number:02}" for number in range(shape.devices)]
-    seen = {"kind": "jetson", "emulated": 0, "hardware": "{}", "first_seen_at": _at(0)}
+    seen = {"kind": "jetson", "emulated": 0, "hardware": "{}", "first_seen_at": began_at(0)}
     connection.execute(
         insert(schema.device), [{"id": place + 1, "name": name, **seen} for place, name in enumerate(names)]
     )
@@ -96,7 +96,7 @@ def _series(devices: list[str], workloads: list[dict[str, Any]]) -> Iterator[dic
                 number += 1
                 yield {
                     "id": number, "device_name": name, "workload_key": workload_key(workload), "metric": metric.name,
-                    "direction": metric.direction, "emulated": 0, "fingerprint": "f" * 16, "created_at": _at(0),
+                    "direction": metric.direction, "emulated": 0, "fingerprint": "f" * 16, "created_at": began_at(0),
                 }  # fmt: skip
 
 
@@ -104,11 +104,11 @@ def _night(
     connection: Connection, night: int, devices: list[str], workloads: list[dict[str, Any]], shape: Shape,
     rng: np.random.Generator,
 ) -> str:  # fmt: skip
-    at, run_id = _at(night), f"{(_BEGAN + timedelta(days=night)):%Y-%m-%dT%H-%M-%S}-{night:04x}"
+    at, run_id = began_at(night), f"{(BEGAN + timedelta(days=night)):%Y-%m-%dT%H-%M-%S}-{night:04x}"
     run = {"id": run_id, "started_at": at, "finished_at": at, "status": "finished", "purpose": "nightly", "plan": "{}"}
     command = json.dumps(["suite", "nightly", "--plan", "lab.yaml"])
     connection.execute(insert(schema.run).values(**run, command=command, environment='{"torch": "2.13.0"}'))
-    connection.execute(insert(schema.device_state), [_state(run_id, place + 1, at) for place in range(len(devices))])
+    connection.execute(insert(schema.device_state), [state_row(run_id, place + 1, at) for place in range(len(devices))])
     rows: dict[str, list[dict[str, Any]]] = {
         name: [] for name in ("measurement", "point", "verdict", "session", "sample")
     }
@@ -215,12 +215,12 @@ def _sample(session_id: str, kind: str, name: str, quantity: str, count: int, co
     return named | {"layout": packed.layout, "data": packed.data}
 
 
-def _state(run_id: str, device_id: int, at: str) -> dict[str, Any]:
+def state_row(run_id: str, device_id: int, at: str) -> dict[str, Any]:
     checks = [{"name": "disk", "status": "ok", "detail": "41000 MB free, 200 MB needed", "remedy": ""}]
     facts = canonical({"cpu_count": 6, "policies": [{"governor": "performance"}], "kernel": "5.15"})
     named = {"run_id": run_id, "device_id": device_id, "at": at, "os_build": "Ubuntu 22.04 5.15"}
     return named | {"facts": facts, "preflight": canonical(checks)}
 
 
-def _at(night: int) -> str:
-    return (_BEGAN + timedelta(days=night)).isoformat(timespec="milliseconds")
+def began_at(night: int) -> str:
+    return (BEGAN + timedelta(days=night)).isoformat(timespec="milliseconds")

@@ -13,7 +13,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,7 +34,7 @@ from suite.store import schema
 from suite.store.identity import canonical, workload_key
 from suite.store.nights import provenance_of
 from suite.store.store import Store
-from tests.support.reports.synthetic_store import document_of
+from tests.support.reports.synthetic_store import BEGAN, began_at, document_of, state_row
 
 BOARDS = {
     **{f"jetson-{number}": "jetson" for number in range(1, 9)},
@@ -43,7 +43,6 @@ BOARDS = {
 }
 SETTINGS = {"fp32": 2500.0, "fp16": 1700.0, "int8": 1200.0, "nf4": 2900.0}
 _SPEED = {"jetson": 1.0, "raspberrypi": 2.4, "android": 0.7}
-_BEGAN = datetime(2026, 1, 1, 2, 15, tzinfo=UTC)
 TIME = ("latency_ms", "energy_gross_mj_per_step", "energy_net_mj_per_step")
 MEMORY = ("peak_memory_kib", "memory_after_load_kib")
 #: Of a measurement, and of a session measured in pairs; relative.
@@ -148,7 +147,14 @@ def make_lab(path: Path, plan: Plan = Plan()) -> PlantedLab:
         connection.execute(
             insert(schema.device),
             [
-                {"id": place, "name": board, "kind": kind, "emulated": 0, "hardware": "{}", "first_seen_at": _at(0)}
+                {
+                    "id": place,
+                    "name": board,
+                    "kind": kind,
+                    "emulated": 0,
+                    "hardware": "{}",
+                    "first_seen_at": began_at(0),
+                }
                 for place, (board, kind) in enumerate(BOARDS.items(), 1)
             ],
         )
@@ -188,13 +194,13 @@ def _series() -> Iterator[dict[str, Any]]:
         yield {
             "id": number, "device_name": board, "workload_key": workload_key(workload_of(setting)),
             "metric": metric.name, "direction": metric.direction, "emulated": 0, "fingerprint": "f" * 16,
-            "created_at": _at(0),
+            "created_at": began_at(0),
         }  # fmt: skip
 
 
 def _measure(connection: Connection, lab: PlantedLab, night: int) -> None:
     """Stores the run of a night with its measurements and points."""
-    at, run_id = _at(night), f"{(_BEGAN + timedelta(days=night)):%Y-%m-%dT%H-%M-%S}-{night:04x}"
+    at, run_id = began_at(night), f"{(BEGAN + timedelta(days=night)):%Y-%m-%dT%H-%M-%S}-{night:04x}"
     lab.run_ids.append(run_id)
     upgraded = night >= lab.plan.began
     environment = {
@@ -203,7 +209,7 @@ def _measure(connection: Connection, lab: PlantedLab, night: int) -> None:
         "torch": "2.13.0" if upgraded else "2.12.1",
     }
     run = {"id": run_id, "started_at": at, "status": "finished", "purpose": "nightly", "plan": "{}"}
-    ended = (_BEGAN + timedelta(days=night, hours=2)).isoformat(timespec="milliseconds")
+    ended = (BEGAN + timedelta(days=night, hours=2)).isoformat(timespec="milliseconds")
     command = json.dumps(["suite", "nightly", "--plan", "lab.yaml"])
     connection.execute(
         insert(schema.run).values(**run, finished_at=ended, command=command, environment=canonical(environment))
@@ -211,7 +217,7 @@ def _measure(connection: Connection, lab: PlantedLab, night: int) -> None:
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ("device_state", "measurement", "session", "point")}
     for place, board in enumerate(BOARDS):
         if not lab.plan.is_dead(board, night):
-            rows["device_state"].append(_state(run_id, place + 1, at))
+            rows["device_state"].append(state_row(run_id, place + 1, at))
         for number, setting in enumerate(SETTINGS):
             key = night * len(BOARDS) * len(SETTINGS) + place * len(SETTINGS) + number + 1
             lab.night_of[key] = night
@@ -294,17 +300,6 @@ def _sessions(run_id: str, key: int, medians: Sequence[float], at: str) -> Itera
             "load_ms": 812.0, "hwm_kib": 190_000, "sensor_errors": "{}", "defects": "[]", "idle": "{}",
             "committed_at": at,
         }  # fmt: skip
-
-
-def _state(run_id: str, device_id: int, at: str) -> dict[str, Any]:
-    checks = [{"name": "disk", "status": "ok", "detail": "41000 MB free, 200 MB needed", "remedy": ""}]
-    facts = canonical({"cpu_count": 6, "policies": [{"governor": "performance"}], "kernel": "5.15"})
-    named = {"run_id": run_id, "device_id": device_id, "at": at, "os_build": "Ubuntu 22.04 5.15"}
-    return named | {"facts": facts, "preflight": canonical(checks)}
-
-
-def _at(night: int) -> str:
-    return (_BEGAN + timedelta(days=night)).isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True)
