@@ -19,7 +19,7 @@ def test_parallelism_is_answered_with_a_page(bench: Bench) -> None:
         ("held_out", "finished"),
     ]
     answer = found["answers"]["local"]
-    assert "the inner loop side by side makes a step" in answer["sentence"]
+    assert "The inner loop side by side makes a step" in answer["sentence"]
     assert [table["title"].split()[0] for table in answer["evidence"]] == ["Steps", "What", "Forecasts"]
     assert answer["missing"] == []
     folder = bench.home / "experiments" / found["experiment_id"]
