@@ -18,7 +18,7 @@ from workloads.models.weights import all_finite
 from workloads.quantize import int4_groups, int8, nf4, nf4_double
 from workloads.quantize.frozen import FrozenEmbedding, FrozenLinear, largest_magnitudes
 from workloads.quantize.int4_groups import GroupedInt4Linear
-from workloads.quantize.int8_dynamic import DynamicInt8Linear
+from workloads.quantize.int8 import DynamicInt8Linear
 from workloads.quantize.settings import SETTINGS, QuantizationSetting
 
 

@@ -31,7 +31,7 @@ from workloads.models.config import PROJECTIONS, LlamaConfig
 from workloads.models.llama import DecoderLayer, Rotary, attention_bias, operand, widened
 from workloads.quantize.apply import LayeredModel, MadeOnDemand, product_dtype
 from workloads.quantize.frozen import FrozenLinear, dequantize
-from workloads.quantize.int8_dynamic import DequantizedDynamicLinear, DynamicLinear
+from workloads.quantize.int8 import DequantizedDynamicLinear, DynamicLinear
 from workloads.reference.half_arithmetic import HalfProducts
 from workloads.workload import AdapterSlot, Workload, adapter_values, layers_below_adapters, layout_of, lora_settings
 
