@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from workloads.estimates.reference_cost import GROUP_BYTES, KEPT_BYTES, NOISE_ROWS, queries_at_a_time
+from workloads.estimates.estimate import GROUP_BYTES, KEPT_BYTES, NOISE_ROWS, queries_at_a_time
 from workloads.lowering.arithmetic_probe import Accumulation
 from workloads.method import Sides
 from workloads.methods.adapter import adapt, frozen_a
