@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from suite.nightly.annotations import MOST, Notice, annotation_lines, is_wanted, notices_of
+from suite.nightly.notices import MOST_LINES, Notice, annotation_lines, is_wanted, notices_of
 from tests.suite.nightly.test_finding_messages import finding, with_findings
 
 
@@ -49,8 +49,8 @@ def test_text_of_any_kind_stays_within_its_line(text):
 
 
 def test_more_than_anybody_is_shown_are_counted():
-    lines = annotation_lines(Notice("error", f"{number}", "x") for number in range(MOST + 7))
-    assert len(lines) == MOST + 1
+    lines = annotation_lines(Notice("error", f"{number}", "x") for number in range(MOST_LINES + 7))
+    assert len(lines) == MOST_LINES + 1
     assert read(lines[-1]) == ("notice", "more", "7 more are in the summary of the night")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from suite.nightly.mail import send
+from suite.nightly.notices import send_mail
 
 SENDMAIL = """\
 #!{python}
@@ -46,7 +46,7 @@ def received(folder: Path) -> EmailMessage:
 
 def test_a_mail_arrives_with_its_headers_and_its_text(folder: Path) -> None:
     text = "## Night\n\nint8 is 9 % slower: 12 °C warmer.\n.\nFrom here on\n" + "x" * 2000 + "\n"
-    sent = send("Night 7: 1 regressed", text, sendmail(folder) | {"SUITE_MAIL_FROM": "suite@example.org"})
+    sent = send_mail("Night 7: 1 regressed", text, sendmail(folder) | {"SUITE_MAIL_FROM": "suite@example.org"})
     assert sent is not None and (sent.ok, sent.sentence) == (True, "mailed")
     assert json.loads((folder / "arguments").read_text()) == [
         *("-i", "-f", "suite@example.org", "--", "ada@example.org", "bench"),
@@ -66,7 +66,7 @@ def test_a_mail_arrives_with_its_headers_and_its_text(folder: Path) -> None:
     "subject", ["a\nBcc: eve@example.org", "a\r\n\r\nbody", "a\rBcc: eve@example.org", "ü\u2028Bcc: e@x", "a" * 3000]
 )
 def test_nothing_in_a_subject_becomes_a_header_or_text(folder: Path, subject: str) -> None:
-    sent = send(subject, "text\n", sendmail(folder))
+    sent = send_mail(subject, "text\n", sendmail(folder))
     assert sent is not None and sent.ok
     mail = received(folder)
     assert sorted(mail.keys()) == [
@@ -83,7 +83,7 @@ def test_nothing_in_a_subject_becomes_a_header_or_text(folder: Path, subject: st
 )
 def test_what_is_no_plain_address_is_refused_and_nothing_is_started(folder: Path, address: str) -> None:
     for variable in ("SUITE_MAIL_TO", "SUITE_MAIL_FROM"):
-        sent = send("s", "t", sendmail(folder) | {variable: address})
+        sent = send_mail("s", "t", sendmail(folder) | {variable: address})
         assert sent is not None and not sent.ok
         assert "is no address: correct $SUITE_MAIL_TO or $SUITE_MAIL_FROM" in sent.sentence
         assert "\n" not in sent.sentence
@@ -91,7 +91,7 @@ def test_what_is_no_plain_address_is_refused_and_nothing_is_started(folder: Path
 
 
 def test_nobody_gets_a_mail_unless_somebody_is_named(folder: Path) -> None:
-    assert send("s", "t", {"SUITE_MAIL_TO": " , "}) is None
+    assert send_mail("s", "t", {"SUITE_MAIL_TO": " , "}) is None
 
 
 @pytest.mark.parametrize(
@@ -105,14 +105,14 @@ def test_nobody_gets_a_mail_unless_somebody_is_named(folder: Path) -> None:
     ],
 )
 def test_a_sendmail_that_refuses_or_hangs_is_a_sentence(folder: Path, end: str, sentence: str) -> None:
-    sent = send("s", "t", sendmail(folder, end), timeout_s=2)
+    sent = send_mail("s", "t", sendmail(folder, end), timeout_s=2)
     assert sent is not None and not sent.ok
     assert sent.sentence.startswith("the mail was not sent: ") and sentence in sent.sentence
 
 
 @pytest.mark.parametrize("program", ["", "/nowhere/sendmail"])
 def test_without_a_sendmail_there_is_a_sentence(folder: Path, program: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("suite.nightly.mail._FOLDERS", ())
-    sent = send("s", "t", {"SUITE_MAIL_TO": "a@x", "SUITE_SENDMAIL": program, "PATH": str(folder)})
+    monkeypatch.setattr("suite.nightly.notices._FOLDERS", ())
+    sent = send_mail("s", "t", {"SUITE_MAIL_TO": "a@x", "SUITE_SENDMAIL": program, "PATH": str(folder)})
     assert sent is not None
     assert "there is no sendmail: install a mail transfer agent, or name one in $SUITE_SENDMAIL" in sent.sentence
