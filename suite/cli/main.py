@@ -53,7 +53,7 @@ _COMMANDS = {
     "selftest": Later("suite.cli.measure.check", "selftest_group", "Try the suite's rules on simulated numbers."),
     "serve": Later("suite.cli.results.report", "serve", "Browse the reports on this machine."),
     "status": Later("suite.cli.results.status", "status", "Print the lab on one screen."),
-    "store": Later("suite.cli.results.store", "store_group", "Make a damaged or lost store anew."),
+    "store": Later("suite.cli.results.data", "store_group", "Make a damaged or lost store anew."),
     "tag": Later("suite.cli.results.remarks", "tag", "List the tags, or give a run one."),
     "train": Later("suite.cli.training.train", "train", "Train on devices, with held-out accuracy and budgets."),
     "trace": Later("suite.cli.results.data", "trace", "Write a run as a trace for Perfetto."),
