@@ -17,16 +17,18 @@ from sqlalchemy import Connection, func, select
 
 from reports.model.findings import Finding
 from reports.model.histories import (
+    NIGHTS,
     Compared,
     DeviceSummary,
     HealthPoint,
     HistorySummary,
     MetricHistory,
+    Night,
+    Recent,
     SeriesVerdict,
     WorkloadSummary,
 )
 from reports.model.measurement import Measurement
-from reports.model.nights import NIGHTS, Night, Recent
 from reports.model.quantities import LATENCY
 from reports.model.source import RunContents, RunSummary, Samples, SessionTrace, Step
 from reports.model.training import TrainingGroup, TrainingGroupSummary, way_of
