@@ -35,7 +35,7 @@ _COMMANDS = {
     "check": Later("suite.cli.measure.check", "check", "Check what the suite itself costs."),
     "compare": Later("suite.cli.results.compare", "compare", "Compare two runs, tags, dates or programs."),
     "data": Later("suite.cli.results.data", "data_group", "Take measurements out of the store, or in."),
-    "devices": Later("suite.cli.devices.inspection", "devices_group", "List, add, check and calibrate devices."),
+    "devices": Later("suite.cli.devices.inventory", "devices_group", "List, add, check and calibrate devices."),
     "export": Later("suite.cli.measure.export", "export", "Export programs without measuring them."),
     "findings": Later("suite.cli.results.findings", "findings", "List what a night found, one line for each cause."),
     "gc": Later("suite.cli.results.gc", "gc", "Remove programs and runners that nobody needs."),
