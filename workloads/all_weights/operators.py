@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workloads.methods.noise import ROUNDING_STREAM, normal, uniform
-from workloads.methods.operators import GENERAL_LAYER, ONE, decoder_layer, like_first, register
+from workloads.methods.operators import GENERAL_LAYER, ONE, decoder_layer, layer_shape, like_first, register
 
 _NOISE = "Tensor key, Tensor eps, int slot, int sign"
 _LAYER_NOISE = "Tensor key, Tensor eps, int[] slots, int sign"
@@ -106,6 +106,10 @@ def _linear_shape(x: Tensor, weight: Tensor, *noise: object) -> Tensor:
     return x.new_empty(x.shape[0], weight.shape[0])
 
 
+def _layer_shape(x: Tensor, *others: Any) -> Tensor:
+    return layer_shape(x, others[0], others[1], others[6], others[7])
+
+
 register("embed_perturbed", f"Tensor tokens, Tensor table, {_NOISE}", ONE, embed_perturbed, _embed_shape)
 register("linear_perturbed", f"Tensor x, Tensor weight, {_NOISE}", ONE, linear_perturbed, _linear_shape)
 register(
@@ -113,7 +117,7 @@ register(
     GENERAL_LAYER.replace("Tensor scratch, ", f"Tensor scratch, {_LAYER_NOISE}, "),
     ONE,
     perturbed_layer,
-    like_first,
+    _layer_shape,
 )
 register("move_weight", "Tensor weight, Tensor gradient, Tensor key, Tensor lr, int slot", ONE, move_weight, like_first)
 register("clipped", "Tensor x, float limit", ONE, clipped, like_first)

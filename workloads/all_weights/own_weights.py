@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from workloads.all_weights import operators  # registers the operators  # noqa: F401
-from workloads.methods.ends import KernelEnds
+from workloads.methods.ends import KernelEnds, answers_of
 from workloads.methods.parts import Parts, Shape
 from workloads.methods.passes import MINUS, PLUS
 from workloads.models.config import VECTORS, LlamaConfig
@@ -125,8 +125,11 @@ class OwnWeightsStep(nn.Module, ABC):
         bias = self.ends.attention_bias(first, self.shape.length, 1)
         for index in range(self.config.layers):
             x = self._layer(index, x, bias, key, eps, sign)
-        x = self.ends.answer_rows(x, self.shape.length, self.shape.answers)
-        return self._logits(x, key, eps, sign)
+        return self._logits(answers_of(self.ends, x, self.shape), key, eps, sign)
+
+    def results_of(self, index: int) -> int:
+        """Returns how many rows a layer makes of a forward pass's."""
+        return self.shape.batch * self.get_buffer(self.tables[index][0]).shape[0]
 
     @abstractmethod
     def _embed(self, tokens: Tensor, first: Tensor, key: Tensor, eps: Tensor, sign: int) -> Tensor:

@@ -66,9 +66,11 @@ void enter_half(const SimdLoops& loops, const DecoderLayer& layer, const Norm& n
     for (int64_t row = task * kRowsPerTask; row < std::min((task + 1) * kRowsPerTask, rows); ++row) {
       const float* x = norm.x + row * hidden;
       loops.normalize(x, norm.weight, layer.epsilon, hidden, norm.normal + row * hidden);
-      float* kept = (norm.residual == nullptr ? norm.out : norm.residual) + row * hidden;
-      if (x != kept) std::memcpy(kept, x, static_cast<size_t>(hidden) * sizeof(float));
-      if (norm.residual != nullptr) std::fill_n(norm.out + row * hidden, hidden, 0.0f);
+      if (norm.out != nullptr) {
+        float* kept = (norm.residual == nullptr ? norm.out : norm.residual) + row * hidden;
+        if (x != kept) std::memcpy(kept, x, static_cast<size_t>(hidden) * sizeof(float));
+        if (norm.residual != nullptr) std::fill_n(norm.out + row * hidden, hidden, 0.0f);
+      }
       layer.round(loops, norm.normal + row * hidden, hidden);
     }
   });
