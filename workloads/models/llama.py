@@ -49,26 +49,22 @@ class Rotary:
 
     @classmethod
     def of_layers(cls, config: LlamaConfig, length: int, results: int | None = None) -> list[Rotary]:
-        """Returns the tables of each layer; layers with the same rotary positions share theirs.
-
-        `results`: the last layer makes those of so many positions at the end alone.
-        """
+        """Returns the tables of each layer, which those with the same positions share; `results`: K of the last."""
         made: dict[Rope | None, Rotary] = {}
         for layer in range(config.layers):
             if config.rope(layer) not in made:
                 made[config.rope(layer)] = cls.tables(config, length, layer)
         tables = [made[config.rope(layer)] for layer in range(config.layers)]
         if results is not None and results < length:
-            cos, sin = (table[-results:].clone() for table in (tables[-1].query_cos, tables[-1].query_sin))
-            tables[-1] = replace(tables[-1], query_cos=cos, query_sin=sin)
+            last = {name: getattr(tables[-1], name)[-results:].clone() for name in ("query_cos", "query_sin")}
+            tables[-1] = replace(tables[-1], **last)
         return tables
 
     def last_rows(self, x: Tensor) -> Tensor:
         """Returns the rows that get results: [slices, rows * T, features] -> [slices, rows * K, features]."""
-        results, length = self.query_cos.shape[0], self.key_cos.shape[0]
-        if results == length:
+        if self.query_cos.shape == self.key_cos.shape:
             return x
-        rows = x.reshape(-1, length, x.shape[-1])[:, length - results :]
+        rows = x.reshape(-1, self.key_cos.shape[0], x.shape[-1])[:, -self.query_cos.shape[0] :]
         return rows.reshape(x.shape[0], -1, x.shape[-1])
 
 
@@ -171,9 +167,7 @@ class Attention(nn.Module):
         return split_heads(self, *self.parts(x, rotary, adapters), rotary)
 
     def parts(self, x: Tensor, rotary: Rotary, adapters: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """The same before norms and rotation: float32 [slices, rows * K, heads * head_dim], k and v of kv_heads and of
-        all rows.
-        """
+        """The same before norms and rotation: float32 [slices, rows * K or T, their heads * head_dim]."""
         operands = zip(PROJECTIONS[:3], (rotary.last_rows(x), x, x), strict=True)
         q, k, v = (self._biased(name, project(self, name, rows, adapters)) for name, rows in operands)
         return q, k, v
@@ -303,7 +297,7 @@ def widened(x: Tensor) -> Tensor:
 class DecoderLayer(nn.Module):
     """Attention and feed-forward, each behind an RMSNorm and added to the residual stream.
 
-    Keys and values are those of all rows; the rest is made of the rows that `rotary` has query tables for.
+    Keys and values are those of all rows, all else of the rows that `rotary` has query tables for.
     """
 
     def __init__(self, config: LlamaConfig) -> None:
@@ -314,9 +308,8 @@ class DecoderLayer(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
 
     def forward(self, x: Tensor, rotary: Rotary, bias: Tensor, adapters: Mapping[str, Tensor]) -> Tensor:
-        results, length = rotary.query_cos.shape[0], rotary.key_cos.shape[0]
-        if results < length:
-            bias = bias[:, :, :, length - results :]
+        if rotary.query_cos.shape != rotary.key_cos.shape:
+            bias = bias[:, :, :, -rotary.query_cos.shape[0] :]
         x = rotary.last_rows(x) + self.self_attn(self.input_layernorm(x), rotary, bias, adapters)
         result: Tensor = x + self.mlp(self.post_attention_layernorm(x), adapters)
         return result

@@ -9,7 +9,7 @@
 namespace prge {
 namespace {
 
-constexpr int64_t kQueriesAtATime = 64;
+constexpr int64_t kQueriesAtATime = 32;  // with the keys up to the last one's: those after it are masked for all of them
 
 // The memory of the attention half. Where all rows get results, those of queries are those of keys and values.
 struct Pieces {
@@ -58,16 +58,16 @@ class Mixing {
     for (int64_t i = 0; i < shape_.group(); ++i) {
       for (int64_t t = 0; t < shape_.results; t += kQueriesAtATime) {
         float* from = rows + t * pieces_.query_stride + (head * shape_.group() + i) * shape_.head_dim;
-        const int64_t count = std::min(kQueriesAtATime, shape_.results - t);
+        const int64_t count = std::min(kQueriesAtATime, shape_.results - t), seen = others + t + count;
         rotate_queries(from, t, count, queries);
         {
           const PartTimer timer(Work::scores);
           multiply_panels(loops_, {queries, shape_.head_dim, count, shape_.head_dim}, key_panels, shape_.head_dim,
-                          {scores, key_columns, key_columns, false});
+                          {scores, key_columns, panels_of(loops_, seen) * width, false});
         }
-        weigh(bias_ + (first_row + others + t) * shape_.length, count, scores, key_columns);
+        weigh(bias_ + (first_row + others + t) * shape_.length, count, seen, scores, key_columns);
         const PartTimer timer(Work::mix);
-        multiply_panels(loops_, {scores, key_columns, count, shape_.length}, value_panels, shape_.length,
+        multiply_panels(loops_, {scores, key_columns, count, seen}, value_panels, shape_.length,
                         {from, pieces_.query_stride, shape_.head_dim, false});
         for (int64_t row = 0; row < count; ++row) {
           layer_.round(loops_, from + row * pieces_.query_stride, shape_.head_dim);
@@ -77,12 +77,12 @@ class Mixing {
   }
 
  private:
-  // The softmax of `count` rows of scores, `stride` values apart.
-  void weigh(const float* bias, int64_t count, float* scores, int64_t stride) const {
+  // The softmax of `count` rows of `seen` scores, `stride` values apart.
+  void weigh(const float* bias, int64_t count, int64_t seen, float* scores, int64_t stride) const {
     const PartTimer timer(Work::softmax);
     for (int64_t row = 0; row < count; ++row) {
-      loops_.softmax(scores + row * stride, bias + row * shape_.length, shape_.length);
-      layer_.round(loops_, scores + row * stride, shape_.length);
+      loops_.softmax(scores + row * stride, bias + row * shape_.length, seen);
+      layer_.round(loops_, scores + row * stride, seen);
     }
   }
 

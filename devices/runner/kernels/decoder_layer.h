@@ -86,7 +86,7 @@ int64_t kv_heads_at_a_time(const LayerShape& shape);
 int64_t scratch_values(const LayerShape& shape);
 
 // out = the layer's result for x, both [rows][hidden]; `out` may be `x`, unless it has the rows with results alone. `bias` [sequences][length][length] is added
-// to the scores. False when a thread's buffer can't be had; then `out` is undefined.
+// to the scores, and masks keys after their query, not all of which are looked at. False when a thread's buffer can't be had; then `out` is undefined.
 bool decoder_layer(const SimdLoops& loops, const DecoderLayer& layer, const float* x, const float* bias,
                    float* scratch, float* out);
 
