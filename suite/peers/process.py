@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from foundation.errors import UserError
 from foundation.text import printable
 from suite.peers.peer import PeerJob, Performer
 
@@ -65,13 +66,18 @@ def main(arguments: Sequence[str]) -> int:
         peak = _peak(_memory())
         _write_logits(performer, Path(job.logits))
     except Exception as error:  # noqa: BLE001 - whatever a foreign library raises is this peer's outcome, and recorded
-        reason = printable(f"{type(error).__name__}: {error}".strip().splitlines()[0], 400)
-        output.event("footer", cause="error", stage=stage, reason=reason, steps=steps, **_peak(_memory()))
+        output.event("footer", cause="error", stage=stage, reason=_reason(error), steps=steps, **_peak(_memory()))
         output.end()
         return 1
     output.event("footer", cause="completed", steps=steps, t_ns=time.monotonic_ns(), **peak)
     output.end()
     return 0
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    return printable(f"{type(error).__name__}: {error}".strip().splitlines()[0], 400)
 
 
 def _make(job: PeerJob) -> Performer:

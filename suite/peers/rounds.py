@@ -7,11 +7,13 @@ has less to compute.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 import sys
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from workloads.models.weights import ModelWeights
 
 WARM_UP_STEPS = 2
+_PREFIX = "peers-"
 _COMPILING_S = 1800.0
 _NOT_COMPARED = ReferenceLosses((), "rows without padding have no reference losses")
 _NO_IDLE = Unavailable("the power of the idle device is not measured here")
@@ -72,10 +75,10 @@ def compare_with_peers(
     preparation, runners = prepare_host(RunPlan((plan,)), [entry], home, display, references=False)
     failed = {f"suite-{item.workload.quant}": str(item.error) for item in preparation.left_out}
     weights = load_model(plan.model, plan.weights_path, display.note)
-    with connect(entry, home.locks) as device, tempfile.TemporaryDirectory(dir=home.root, prefix="peers-") as folder:
+    with connect(entry, home.locks) as device, _folder(home) as folder:
         runner = runners.for_device(device, device.facts().machine, display.note)
         deploy_runner(device, runner)
-        bench = _Bench(device, runner, home, display, Path(folder), full_rows(preparation.prepared), failed=failed)
+        bench = _Bench(device, runner, home, display, folder, full_rows(preparation.prepared), failed=failed)
         with display.busy("making what peers are given"):
             bench.prepare(weights, [peer for peer in peers if missing[peer.name] is None])
         for ordinal in range(plan.sessions):
@@ -89,6 +92,15 @@ def compare_with_peers(
             missing={name: reason for name, reason in missing.items() if reason is not None},
             failed=failed,
         )
+
+
+@contextlib.contextmanager
+def _folder(home: Home) -> Iterator[Path]:
+    """Makes a folder for the block, on the home's disk, as models may be large; this host as a device is held."""
+    for leftover in home.root.glob(f"{_PREFIX}*"):  # of a killed process
+        shutil.rmtree(leftover, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=home.root, prefix=_PREFIX) as folder:
+        yield Path(folder)
 
 
 def full_rows(prepared: Sequence[Prepared]) -> list[Prepared]:

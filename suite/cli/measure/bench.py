@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from foundation.errors import UserError
 from foundation.text import format_rounded
 from foundation.unavailable import Unavailable
 from reports.model.reading import Interval
@@ -104,8 +105,11 @@ def peers(
         model, rounds, steps = (_unless_given(name, value) for name, value in _QUICK.items())
     chosen = select_peers([part.strip() for part in patterns.split(",") if part.strip()])
     inventory, home = open_inventory(inventory_path)
+    entries = inventory.select(selection)
+    if len(entries) != 1:
+        raise UserError(f"{selection} names {len(entries)} devices: name one.")
     plan = Plan(
-        devices=tuple(entry.name for entry in inventory.select(selection)),
+        devices=(entries[0].name,),
         model=model,
         quants=quants,
         q=q,
@@ -113,13 +117,14 @@ def peers(
         T=T,
         sessions=rounds,
         steps=steps,
+        energy_window_s=0.0 if quick else Plan.energy_window_s,
     )
     forecast.check(RunPlan((plan,)), inventory)
     check_inputs(RunPlan((plan,)))
     from suite.peers.rounds import compare_with_peers  # takes more than a second to load
 
     with in_use(home):
-        found = compare_with_peers(plan, chosen, inventory.devices[plan.devices[0]], home, Display())
+        found = compare_with_peers(plan, chosen, entries[0], home, Display())
     if as_json:
         print_json(found.document(), finite=True)
     else:
@@ -142,16 +147,17 @@ def _print(found: PeerComparison) -> None:
         f"{found.threads} threads; x: how many times as long the suite's step takes"
     )
     print_table(_table(found))
-    joules = next((row.joules for row in found.rows if isinstance(row.joules, Unavailable)), None)
-    if joules is not None:
-        print_line(f"joules: {joules.reason}")
-    for name, reason in {**found.missing, **found.failed}.items():
-        print_line(f"{name}: {reason}")
+    unknown = {row.name: row.joules.reason for row in found.rows if isinstance(row.joules, Unavailable)}
+    everywhere = len(unknown) == len(found.rows)
+    unknown = {"J": next(iter(unknown.values()))} if everywhere else unknown
+    for reasons in (unknown, found.missing, found.failed):
+        for reason in dict.fromkeys(reasons.values()):
+            print_line(f"{', '.join(name for name, one in reasons.items() if one == reason)}: {reason}")
 
 
 def _table(found: PeerComparison) -> TextTable:
     result = TextTable()
-    for name in ("", "work", "type"):
+    for name in ("peer", "work", "type"):
         result.add_column(name)
     for name in ("s (95 %)", "tokens/s", "peak MiB", "J", "logits off by", *(f"x {row.setting}" for row in found.own)):
         result.add_column(name, justify="right")
@@ -173,7 +179,6 @@ def _numbers(found: PeerComparison, row: Row) -> list[str]:
 
 
 def _spanned(value: float, interval: Interval | Unavailable) -> str:
-    text = format_rounded(value)
     if isinstance(interval, Unavailable):
-        return text
-    return f"{text} ({format_rounded(interval.low)}-{format_rounded(interval.high)})"
+        return f"{value:.3g}"
+    return f"{value:.3g} ({interval.low:.3g}-{interval.high:.3g})"

@@ -55,7 +55,7 @@ def test_the_document_has_numbers_with_intervals_and_reasons_for_what_is_missing
     own = row("suite-fp32", 1.0, 2.0, 4.0, setting="fp32", joules=Unavailable("no sensor"))
     first, second = comparison(own, row("torch-fp32", 4.0, 2.0, 1.0)).document()["rows"]
     assert (first["seconds"], first["tokens_per_s"], first["joules"]) == (2.0, 50.0, {"unavailable": "no sensor"})
-    assert first["ci95_s"]["low"] < 2.0 < first["ci95_s"]["high"]
+    assert first["ci95_s"][0] < 2.0 < first["ci95_s"][1]
     assert (second["joules"], second["peak_memory_kib"]) == (2.0, 2048)
     assert second["suite_takes_times"]["fp32"]["ratio"] == 1.0
 
