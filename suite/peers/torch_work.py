@@ -36,13 +36,18 @@ class PeerModel(nn.Module):
         self.config, self.answers = weights.config, job.workload.answers
         self.ends = Llama.without_layers(self.config, weights.state).to(dtype)
         layers = (decoder_layer(self.config, weights.state, index).to(dtype) for index in range(self.config.layers))
-        self.layers = nn.ModuleList(layers)
+        self.stack = nn.ModuleList(layers)
         self.layout = layout_of(job.workload, self.config)
         lora, seed = lora_settings(job.workload), job.workload.adapter_seed
         self.frozen_a = [frozen_a(self.config, lora, slot, seed).to(dtype) for slot in self.layout]
         rotaries = Rotary.of_layers(self.config, job.workload.T)
         tables = {id(one): (one.key_cos[:, 0].to(dtype), one.key_sin[:, 0].to(dtype)) for one in rotaries}
         self.rotary = [tables[id(one)] for one in rotaries]
+
+    @property
+    def layers(self) -> list[DecoderLayer]:
+        """The decoder layers, first to last."""
+        return [layer for layer in self.stack if isinstance(layer, DecoderLayer)]
 
     def forward(self, tokens: Tensor, adapters: Tensor | None) -> Tensor:
         """tokens int64 [rows, T], adapters [slices, n] or None for none -> logits [rows, K, vocabulary]."""
@@ -52,7 +57,8 @@ class PeerModel(nn.Module):
 
             def project(owner: nn.Module, name: str, x: Tensor, index: int = index) -> Tensor:
                 place = None if adapters is None else places.get((index, name))
-                result = functional.linear(x, owner.get_submodule(name).weight, owner._parameters.get(f"{name}_bias"))
+                weight, bias = owner.get_submodule(name).get_parameter("weight"), owner._parameters.get(f"{name}_bias")
+                result = functional.linear(x, weight, bias)
                 if adapters is None or place is None:
                     return result
                 return _with_share(result, x, self.frozen_a[place], adapters, self.layout[place])

@@ -20,7 +20,7 @@ from suite.cli.workload_options import check_inputs, listed
 from suite.display import Display
 from suite.errors import ExitCode
 from suite.home import in_use
-from suite.peers.peer import select_peers
+from suite.peers.peer import PEERS, select_peers
 from suite.planning import forecast
 from suite.planning.plan import Plan, RunPlan
 from workloads.quantize.settings import DEFAULT_SETTINGS, QUANTIZATION_SETTINGS
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from suite.peers.comparison import PeerComparison, Row
 
 _EVERY = "*"
-_QUICK = {"model": "tiny", "rounds": 1, "steps": 3}
+_QUICK: dict[str, Any] = {"model": "tiny", "sessions": 1, "steps": 3, "energy_window_s": 0.0}
 
 
 @click.group("bench")
@@ -64,9 +64,11 @@ def bench_group() -> None:
     default=_EVERY,
     show_default=True,
     shell_complete=complete_peers,
-    help="Peers by name or pattern, such as torch-fp32,llama-*; a name that is none lists them.",
+    help=f"Names, or patterns such as llama-*, of {', '.join(PEERS)}.",
 )
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Processes of each, one a round.")
+@click.option(
+    "--rounds", "sessions", type=click.IntRange(1), default=5, show_default=True, help="Processes of each, one a round."
+)
 @click.option(
     "--steps",
     type=click.IntRange(1),
@@ -77,20 +79,7 @@ def bench_group() -> None:
 @click.option("--quick", is_flag=True, help="A single round of three steps of the model tiny, without intervals.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @inventory_option
-def peers(
-    selection: str,
-    model: str,
-    quants: tuple[str, ...],
-    q: int,
-    b: int,
-    T: int,
-    patterns: str,
-    rounds: int,
-    steps: int,
-    quick: bool,
-    as_json: bool,
-    inventory_path: Path,
-) -> int:
+def peers(selection: str, patterns: str, quick: bool, as_json: bool, inventory_path: Path, **settings: Any) -> int:
     """Measure PyTorch, transformers and llama.cpp at the work of a training step, beside the suite's own.
 
     Same model, shape and threads, each in processes of its own; which work a peer does is proven by its logits
@@ -102,23 +91,13 @@ def peers(
     suite bench peers --quick --peers torch-fp32
     """
     if quick:
-        model, rounds, steps = (_unless_given(name, value) for name, value in _QUICK.items())
+        settings |= {name: value for name, value in _QUICK.items() if not _is_given(name)}
     chosen = select_peers([part.strip() for part in patterns.split(",") if part.strip()])
     inventory, home = open_inventory(inventory_path)
     entries = inventory.select(selection)
     if len(entries) != 1:
         raise UserError(f"{selection} names {len(entries)} devices: name one.")
-    plan = Plan(
-        devices=(entries[0].name,),
-        model=model,
-        quants=quants,
-        q=q,
-        b=b,
-        T=T,
-        sessions=rounds,
-        steps=steps,
-        energy_window_s=0.0 if quick else Plan.energy_window_s,
-    )
+    plan = Plan(devices=(entries[0].name,), **settings)
     forecast.check(RunPlan((plan,)), inventory)
     check_inputs(RunPlan((plan,)))
     from suite.peers.rounds import compare_with_peers  # takes more than a second to load
@@ -133,11 +112,8 @@ def peers(
     return ExitCode.INCOMPLETE if found.failed or asked else ExitCode.OK
 
 
-def _unless_given(name: str, quick: Any) -> Any:
-    """Returns what an option was given on the command line, else what `--quick` makes it."""
-    context = click.get_current_context()
-    given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    return context.params[name] if given else quick
+def _is_given(name: str) -> bool:
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def _print(found: PeerComparison) -> None:

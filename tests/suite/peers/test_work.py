@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from foundation.errors import UserError
 from suite.peers.comparison import logits_difference
 from suite.peers.llama_cpp_work import write_model
-from suite.peers.peer import PEERS
+from suite.peers.peer import PEERS, PeerJob, Performer
 from suite.peers.rounds import reference_logits
 from suite.peers.torch_work import make_forward, make_products, make_step, make_transformers
 from tests.support.suite.peer_jobs import WORKLOAD, inputs, job_of
@@ -24,7 +25,7 @@ from workloads.models.gguf import canonical_name, rotary_halves
 from workloads.models.zoo import load_model
 from workloads.reference.eager import Batch, Reference
 
-MADE = {
+MADE: dict[str, Callable[[PeerJob], Performer]] = {
     "torch-fp32": make_step,
     "torch-bf16": make_step,
     "torch-forward-fp32": make_forward,
@@ -38,6 +39,7 @@ TINY = load_model("tiny")
 def check_logits(name: str, folder: Path) -> None:
     job = job_of(name, folder)
     found, exact = MADE[name](job).logits(), reference_logits(TINY, inputs()[0], WORKLOAD.answers)
+    assert found is not None
     assert found.shape == exact.shape == (WORKLOAD.b, WORKLOAD.answers, TINY.config.vocab_size)
     assert logits_difference(found, exact) <= (job.peer.logits_error or 0)
 
