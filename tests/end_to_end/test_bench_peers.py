@@ -37,7 +37,7 @@ def test_the_table_has_a_line_for_each_and_says_what_is_missing(bench: Bench, mo
     assert ran.code == 4, ran.err
     first, *lines = ran.out.splitlines()
     assert first.startswith("tiny, q=2 b=2 T=32: 256 forward tokens")
-    assert [line.split()[0] for line in lines if line.startswith(("suite-", "products-"))] == [
+    assert [line.split()[0] for line in lines if line.strip().startswith(("suite-", "products-"))] == [
         "suite-fp32",
         "products-fp32",
     ]
