@@ -22,6 +22,7 @@ _KEPT = {
     "nightly": ("measured", ""),
     "bisect": ("measured", ""),
     "train": ("trained", ", `suite train --resume` goes on"),
+    "experiment": ("measured", ", `suite experiment --resume` goes on"),
     "race": ("trained", ", `suite train --resume` goes on"),
 }
 """What a command leaves when it is interrupted, and how to go on with it."""
@@ -36,7 +37,8 @@ _COMMANDS = {
     "check": Later("suite.cli.measure.check", "check", "Check what the suite itself costs."),
     "compare": Later("suite.cli.results.compare", "compare", "Compare two runs, tags, dates or programs."),
     "data": Later("suite.cli.results.data", "data_group", "Take measurements out of the store, or in."),
-    "devices": Later("suite.cli.devices.inspection", "devices_group", "List, add, check and calibrate devices."),
+    "devices": Later("suite.cli.devices.inventory", "devices_group", "List, add, check and calibrate devices."),
+    "experiment": Later("suite.cli.measure.experiment", "experiment", "Answer a question about devices by measuring."),
     "export": Later("suite.cli.measure.export", "export", "Export programs without measuring them."),
     "findings": Later("suite.cli.results.findings", "findings", "List what a night found, one line for each cause."),
     "gc": Later("suite.cli.results.gc", "gc", "Remove programs and runners that nobody needs."),
@@ -54,7 +56,7 @@ _COMMANDS = {
     "selftest": Later("suite.cli.measure.check", "selftest_group", "Try the suite's rules on simulated numbers."),
     "serve": Later("suite.cli.results.report", "serve", "Browse the reports on this machine."),
     "status": Later("suite.cli.results.status", "status", "Print the lab on one screen."),
-    "store": Later("suite.cli.results.store", "store_group", "Make a damaged or lost store anew."),
+    "store": Later("suite.cli.results.data", "store_group", "Make a damaged or lost store anew."),
     "tag": Later("suite.cli.results.remarks", "tag", "List the tags, or give a run one."),
     "train": Later("suite.cli.training.train", "train", "Train on devices, with held-out accuracy and budgets."),
     "trace": Later("suite.cli.results.data", "trace", "Write a run as a trace for Perfetto."),

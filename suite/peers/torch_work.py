@@ -20,7 +20,7 @@ from workloads.methods.adapter import frozen_a
 from workloads.models.config import PLAIN_FORM, LlamaConfig
 from workloads.models.llama import DecoderLayer, Llama, Rotary, decoder_layer
 from workloads.models.zoo import load_model
-from workloads.workload import AdapterSlot, adapter_values, layout_of, lora_settings
+from workloads.workload import AdapterSlot, adapter_values, layout_of
 
 if TYPE_CHECKING:
     from workloads.models.weights import ModelWeights
@@ -38,8 +38,8 @@ class PeerModel(nn.Module):
         layers = (decoder_layer(self.config, weights.state, index).to(dtype) for index in range(self.config.layers))
         self.stack = nn.ModuleList(layers)
         self.layout = layout_of(job.workload, self.config)
-        lora, seed = lora_settings(job.workload), job.workload.adapter_seed
-        self.frozen_a = [frozen_a(self.config, lora, slot, seed).to(dtype) for slot in self.layout]
+        tensors = weights.state
+        self.frozen_a = [frozen_a(job.workload, self.config, slot, tensors).to(dtype) for slot in self.layout]
         rotaries = Rotary.of_layers(self.config, job.workload.T)
         tables = {id(one): (one.key_cos[:, 0].to(dtype), one.key_sin[:, 0].to(dtype)) for one in rotaries}
         self.rotary = [tables[id(one)] for one in rotaries]
