@@ -18,6 +18,7 @@ from pathlib import Path
 from foundation.errors import UserError
 
 PROFILE = "profile.json"
+PEAKS = "peaks.json"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,199}")
 
 
@@ -86,6 +87,14 @@ class Home:
     def profile_ids(self) -> list[str]:
         """Returns the ids of the profiles that are kept, the newest last."""
         return sorted(path.parent.name for path in self.root.glob(f"profiles/*/{PROFILE}"))
+
+    def peaks_folder(self, peaks_id: str) -> Path:
+        """Returns the folder of one measurement of a device's peaks: its document, and the raw output of the runner."""
+        return self._folder("peaks", _plain(peaks_id, "peaks id"))
+
+    def peaks_paths(self) -> list[Path]:
+        """Returns the documents of peaks that are kept, the newest last."""
+        return sorted(self.root.glob(f"peaks/*/{PEAKS}"))
 
     def session_log(self, run_id: str, session_id: str) -> Path:
         """Returns the file for the raw lines of one session."""
