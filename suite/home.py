@@ -19,6 +19,7 @@ from foundation.errors import UserError
 
 PROFILE = "profile.json"
 PEAKS = "peaks.json"
+EXPERIMENT = "experiment.json"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,199}")
 
 
@@ -95,6 +96,14 @@ class Home:
     def peaks_paths(self) -> list[Path]:
         """Returns the documents of peaks that are kept, the newest last."""
         return sorted(self.root.glob(f"peaks/*/{PEAKS}"))
+
+    def experiment_folder(self, experiment_id: str) -> Path:
+        """Returns the folder of one experiment: its document and its page."""
+        return self._folder("experiments", _plain(experiment_id, "experiment's id"))
+
+    def experiment_ids(self) -> list[str]:
+        """Returns the ids of the experiments that are kept, the newest last."""
+        return sorted(path.parent.name for path in self.root.glob(f"experiments/*/{EXPERIMENT}"))
 
     def session_log(self, run_id: str, session_id: str) -> Path:
         """Returns the file for the raw lines of one session."""
