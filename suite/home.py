@@ -93,9 +93,9 @@ class Home:
         """Returns the folder of one measurement of a device's peaks: its document, and the raw output of the runner."""
         return self._folder("peaks", _plain(peaks_id, "peaks id"))
 
-    def peaks_paths(self) -> list[Path]:
-        """Returns the documents of peaks that are kept, the newest last."""
-        return sorted(self.root.glob(f"peaks/*/{PEAKS}"))
+    def peaks_ids(self) -> list[str]:
+        """Returns the ids of the peaks that are kept, the newest last."""
+        return sorted(path.parent.name for path in self.root.glob(f"peaks/*/{PEAKS}"))
 
     def experiment_folder(self, experiment_id: str) -> Path:
         """Returns the folder of one experiment: its document and its page."""

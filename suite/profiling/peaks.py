@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+from collections.abc import Callable
 from pathlib import Path
 
 from devices.access.connect import Device, connect
@@ -40,14 +41,17 @@ _KNOWN = {
 }
 
 
-def measure_peaks(entry: DeviceEntry, home: Home, display: Display) -> Peaks:
-    """Returns the peaks of a device, which are kept in the home by then.
+def measure_peaks(
+    entry: DeviceEntry, home: Home, display: Display, begun: Callable[[str], None] = lambda _peaks_id: None
+) -> Peaks:
+    """Returns the peaks of a device, which are kept in the home by then. `begun` is called with their id before.
 
     Raises DeviceError, UserError if there is no runner for it, and SuiteError if what the runner says is of no use.
     """
     runners = Runners(home.runner, display)
     runners.build_ahead([entry])
     peaks_id, started = new_run_id(), timestamp()
+    begun(peaks_id)
     with connect(entry, home.locks) as device:
         runner = runners.for_device(device, device.facts().machine, display.note)
         deploy_runner(device, runner)
@@ -60,16 +64,18 @@ def measure_peaks(entry: DeviceEntry, home: Home, display: Display) -> Peaks:
     return found
 
 
+def read_peaks(peaks_id: str, home: Home) -> Peaks | None:
+    """Returns the peaks of that id, None if there are none that can be read: measuring them again takes seconds."""
+    try:
+        return Peaks.from_document(json.loads((home.peaks_folder(peaks_id) / PEAKS).read_bytes()))
+    except (OSError, *DAMAGED):
+        return None
+
+
 def latest_peaks(device: str, home: Home) -> Peaks | None:
     """Returns the peaks of a device that were measured last and can be read, None if there are none."""
-    for path in reversed(home.peaks_paths()):
-        try:
-            found = Peaks.from_document(json.loads(path.read_bytes()))
-        except (OSError, *DAMAGED):
-            continue  # measuring them again takes seconds
-        if found.device == device:
-            return found
-    return None
+    every = (read_peaks(peaks_id, home) for peaks_id in reversed(home.peaks_ids()))
+    return next((found for found in every if found is not None and found.device == device), None)
 
 
 def _run(device: Device, runner: BuiltRunner, name: str) -> tuple[list[str], ProcessEnd]:
