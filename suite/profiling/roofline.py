@@ -158,9 +158,9 @@ def group_shares(profile: SettingProfile, peaks: Peaks) -> tuple[GroupShare, ...
 
 def _share(group: str, whole_ms: float, points: Sequence[Point]) -> GroupShare:
     ms = sum(point.ms for point in points)
-    by_bound = [sum(point.ms for point in points if point.roof.bound == bound) for bound in (COMPUTE, BANDWIDTH)]
+    compute_ms = sum(point.ms for point in points if point.roof.bound == COMPUTE)
     share = sum(point.roof.least_ms for point in points) / ms if ms else None
-    return GroupShare(group, ms, max(0.0, whole_ms - ms), *by_bound, share)
+    return GroupShare(group, ms, max(0.0, whole_ms - ms), compute_ms, ms - compute_ms, share)
 
 
 def advise(profile: SettingProfile, peaks: Peaks) -> tuple[Advice, ...]:
@@ -180,7 +180,7 @@ class _Step:
         self._profile, self._peaks = profile, peaks
         self._workload = workload_of(profile)
 
-    def changes(self) -> Iterator[dict[str, int | str]]:
+    def changes(self) -> Iterator[Mapping[str, int | str]]:
         """Yields the changes of one kind: more queries, more rows, rows for queries, queries for rows, a setting."""
         now = self._workload
         yield {"b": 2 * now.b}
@@ -195,7 +195,7 @@ class _Step:
     def _differs(self, name: str, dtype: str) -> bool:
         return name != self._workload.quant and self._peaks.gflops_per_s(dtype) is not None
 
-    def advice(self, change: dict[str, int | str]) -> Advice | None:
+    def advice(self, change: Mapping[str, int | str]) -> Advice | None:
         """Returns the forecast of a change, None if there is no such workload."""
         try:
             then = replace(self._workload, **change)  # type: ignore[arg-type]  # its own fields

@@ -122,11 +122,9 @@ class _Verified:
     @property
     def words(self) -> str:
         """The change with its forecast and what became of it."""
-        forecast = (
-            f"{self.advice.words} instead of {self.setting.setting}"
-            if "quant" in self.advice.change
-            else (f"{self.advice.words} with {self.setting.setting}")
-        )
+        setting = self.setting.setting
+        quant = self.advice.change.get("quant")
+        forecast = f"{self.advice.words} with {setting}" if quant is None else f"{quant} instead of {setting}"
         outcome = "was not measured" if self.gain is None else f"measured {self.gain:.2f} times"
         return f"{forecast} is forecast to do the same work {self.advice.gain:.2f} times as fast ({outcome})"
 
@@ -269,7 +267,8 @@ def _verification(verified: Sequence[_Verified]) -> Evidence:
         known = one.interval if isinstance(one.interval, Interval) else None
         rows.append(
             {"setting": one.setting.setting, "change": one.advice.words, "forecast": one.advice.gain,
-             "measured": one.gain, "from": known and known.low, "to": known and known.high,
+             "measured": one.gain, "from": None if known is None else known.low,
+             "to": None if known is None else known.high,
              "forecast is off by, %": one.error_percent}
         )  # fmt: skip
     return table_of("Forecasts, measured", rows, "Times as fast; 95 % intervals over sessions.")
