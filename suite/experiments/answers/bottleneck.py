@@ -29,6 +29,8 @@ from suite.stats import ratio_interval
 _PROFILE, _PEAKS, _VERIFY = "profile", "peaks", "verify"
 _DRAWN_PERCENT = 0.5
 """Operators that take less of a step would only hide the others."""
+_TOO_HIGH = 1.1
+"""A share of a roof that no noise of a few percent explains."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,12 @@ def _sentence(profile: Profile, peaks: Peaks, verified: Sequence[_Verified]) -> 
     words += [one.words for one in verified]
     if all(one.advice.gain < WORTH for one in verified):
         words.append(f"no change of q, b or setting is forecast to gain {100 * (WORTH - 1):.0f} %")
+    above = {point.group for one in profile.settings for point in _drawn(one, peaks) if point.share > _TOO_HIGH}
+    if above:
+        words.append(
+            f"{', '.join(sorted(above))} exceed the peaks: something else held the device up while those were measured, "
+            "or times of microseconds are too short to tell"
+        )
     return "; ".join(words) + "."
 
 
