@@ -184,8 +184,8 @@ def _sentence(profile: Profile, peaks: Peaks, verified: Sequence[_Verified]) -> 
     above = {point.group for one in profile.settings for point in _drawn(one, peaks) if point.share > _TOO_HIGH}
     if above:
         words.append(
-            f"{', '.join(sorted(above))} exceed the peaks: something else held the device up while those were measured, "
-            "or times of microseconds are too short to tell"
+            f"{', '.join(sorted(above))} exceed the peaks: something else held the device up while those were "
+            "measured, or times of microseconds are too short to tell"
         )
     return "; ".join(words) + "."
 
