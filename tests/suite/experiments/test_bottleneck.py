@@ -11,7 +11,6 @@ import pytest
 
 from reports.model.experiment import Answer, Experiment, Part
 from reports.model.measurement import Measurement, Session
-from reports.model.peaks import Peaks
 from reports.model.profile import Profile
 from suite.experiments.answers.bottleneck import answer, more_parts, to_verify, verification
 from suite.experiments.material import Material
@@ -96,10 +95,11 @@ def test_points_lie_under_roofs_on_logarithmic_axes(material: Made) -> None:
     assert (picture.x_log, picture.y_log) == (True, True)
     curves = {curve.name: curve for curve in picture.curves}
     assert list(curves) == ["fp32", "int8-dynamic", "float32, memory", "int8, memory", "float32, cache"]
-    assert (curves["fp32"].x[0], curves["fp32"].y[0]) == (pytest.approx(100.0), pytest.approx(50.0))
+    assert curves["fp32"].x[0] == pytest.approx(100.0)
+    assert curves["fp32"].y[0] == pytest.approx(50.0)
     roof = curves["int8, memory"]
-    assert (roof.x[1], roof.y[1:]) == (pytest.approx(40.0), (pytest.approx(400.0), pytest.approx(400.0)))
-    assert roof.y[0] == pytest.approx(roof.x[0] * 10)  # type: ignore[operator]
+    assert roof.x[1] == pytest.approx(40.0)
+    assert roof.y == pytest.approx((float(roof.x[0]) * 10, 400.0, 400.0))
 
 
 def test_groups_and_peaks_are_evidence(material: Made) -> None:
@@ -119,11 +119,16 @@ def test_what_was_not_measured_is_said(material: Made) -> None:
     assert "no profile of board" in answer(replace(material, experiment=nothing), BOARD).sentence
 
 
-def test_nothing_worth_a_change_is_said() -> None:
-    with_low_int8: Peaks = replace(FOUND, peaks=tuple(one for one in FOUND.peaks if one.of != "int8"))
-    only = replace(PROFILE, settings=(FP32,))
-    ((setting, advice),) = to_verify(only, with_low_int8)
-    assert (setting, advice.gain) == (FP32, pytest.approx(1.0))
+def test_nothing_worth_a_change_is_said(material: Made) -> None:
+    keep_profile(replace(PROFILE, settings=(FP32,)), material.home)
+    without_int8 = replace(FOUND, peaks=tuple(one for one in FOUND.peaks if one.of != "int8"))
+    (material.home.peaks_folder("2026-b") / PEAKS).write_text(json.dumps(without_int8.document()))
+    assert answer(material, BOARD).sentence.endswith("; no change of q, b or setting is forecast to gain 2 %.")
+
+
+def test_operators_above_the_peaks_are_named(material: Made) -> None:
+    keep_profile(replace(PROFILE, settings=(profile(row("norm", "norm", 10.0, 10.0, 0.01)),)), material.home)
+    assert "; norm exceed the peaks" in answer(material, BOARD).sentence
 
 
 def test_the_changes_are_measured_beside_what_they_change() -> None:
