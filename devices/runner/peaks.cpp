@@ -31,28 +31,62 @@ constexpr int64_t kLargestArrayBytes = 512 * kMiB;
 constexpr int64_t kArrays = 3;
 constexpr int64_t kChecked = 61;  // of so many values one is looked at
 
-// Times of repetitions. A signal that asks for the end is one after the repetition under way.
-std::vector<int64_t> repeat(const std::function<void()>& work) {
+// The times that repetitions say they took. A signal that asks for the end is one after the repetition under way.
+std::vector<int64_t> repeat(const std::function<int64_t()>& work) {
   std::vector<int64_t> times;
-  int64_t spent_ns = 0;
+  const int64_t t0_ns = now_ns();
   while (stop_signal() == nullptr && times.size() < kMostRepetitions &&
-         (times.size() < kFewestRepetitions || spent_ns < kMeasurementNs)) {
-    const int64_t t0_ns = now_ns();
-    work();
-    times.push_back(now_ns() - t0_ns);
-    spent_ns += times.back();
+         (times.size() < kFewestRepetitions || now_ns() - t0_ns < kMeasurementNs)) {
+    times.push_back(std::max<int64_t>(1, work()));
   }
   return times;
 }
 
+int64_t thread_ns() {
+  timespec time;
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return nanoseconds(time);
+}
+
+// A number for each thread that asks, from 0 on.
+size_t thread_number() {
+  static std::atomic<size_t> next{0};
+  thread_local const size_t number = next++;
+  return number;
+}
+
+struct alignas(64) Share {
+  int64_t pieces = 0;
+  int64_t ns = 0;
+};
+
+// Does the pieces and returns how long they take side by side, by the threads' own processor time: what waits for
+// nothing but its core is as fast as that, whatever else the machine does meanwhile.
+template <typename Piece>
+int64_t core_ns(int64_t pieces, int64_t threads, const Piece& piece) {
+  std::vector<Share> shares(static_cast<size_t>(threads));
+  prge::for_each_task(pieces, [&](int64_t number) {
+    Share& own = shares[thread_number() % shares.size()];
+    const int64_t since_ns = thread_ns();
+    piece(number);
+    own.ns += thread_ns() - since_ns;
+    ++own.pieces;
+  });
+  double pieces_per_ns = 0.0;
+  for (const Share& share : shares) {
+    if (share.pieces > 0) pieces_per_ns += static_cast<double>(share.pieces) / static_cast<double>(share.ns + 1);
+  }
+  return static_cast<int64_t>(static_cast<double>(pieces) / pieces_per_ns);
+}
+
 Peak measure(const ComputeLoop& loop, int64_t threads) {
-  const int64_t t0_ns = now_ns();
+  const int64_t t0_ns = thread_ns();
   loop.run(loop.rounds);
-  const int64_t piece_ns = std::max<int64_t>(1, now_ns() - t0_ns);
+  const int64_t piece_ns = std::max<int64_t>(1, thread_ns() - t0_ns);
   const int64_t pieces = threads * std::clamp<int64_t>(kRepetitionNs / piece_ns, 1, 1 << 20);
   std::atomic<int64_t> made{0};
   const std::vector<int64_t> times =
-      repeat([&] { prge::for_each_task(pieces, [&](int64_t) { made += loop.run(loop.rounds); }); });
+      repeat([&] { return core_ns(pieces, threads, [&](int64_t) { made += loop.run(loop.rounds); }); });
   const auto repetitions = static_cast<int64_t>(std::max<size_t>(1, times.size()));
   const int64_t operations = 2 * pieces * loop.rounds * loop.products_per_round;
   return {loop.dtype, loop.instructions, "operations", operations, 2 * made / repetitions, -1, times};
@@ -132,11 +166,12 @@ class Arrays {
   std::unique_ptr<float[], Free> memory_;
 };
 
-// Passes over arrays in `pieces`, each `passes` times by whoever takes it.
+// Passes over arrays in `pieces`, each `passes` times by whoever takes it. With `own_threads`, so many threads have a
+// piece each, in a cache of their own.
 class Bandwidth {
  public:
-  Bandwidth(const MemoryLoops& loops, const char* place, int64_t values, int64_t pieces)
-      : loops_(loops), place_(place), arrays_(values), pieces_(pieces), count_(values / pieces) {
+  Bandwidth(const MemoryLoops& loops, int64_t values, int64_t pieces, int64_t own_threads = 0)
+      : loops_(loops), arrays_(values), pieces_(pieces), count_(values / pieces), own_threads_(own_threads) {
     arrays_.fill(pieces);
   }
 
@@ -145,50 +180,56 @@ class Bandwidth {
     constexpr int64_t kTried = 16;
     passes_ = kTried;
     const std::vector<int64_t> times = read().ns;
-    if (!times.empty()) passes_ = std::clamp<int64_t>(kTried * ns / std::max<int64_t>(1, times.back()), 1, 1 << 20);
+    if (!times.empty()) passes_ = std::clamp<int64_t>(kTried * ns / times.back(), 1, 1 << 20);
   }
 
   Peak read() {
     std::atomic<int64_t> sum{0};
     const std::vector<int64_t> times = repeat([&] {
-      each([&](int64_t at) { sum += static_cast<int64_t>(loops_.read(arrays_.from(at), count_)); });
+      return each([&](int64_t at) { sum += static_cast<int64_t>(loops_.read(arrays_.from(at), count_)); });
     });
     const auto repetitions = static_cast<int64_t>(std::max<size_t>(1, times.size()));
-    return {"read", place_, "bytes", bytes(1), 4 * sum / repetitions, arrays_.bytes(), times};
+    return {"read", place(), "bytes", bytes(1), 4 * sum / repetitions, arrays_.bytes(), times};
   }
 
   Peak copy() {
     const std::vector<int64_t> times =
-        repeat([&] { each([&](int64_t at) { loops_.copy(arrays_.from(at), arrays_.to(at), count_); }); });
+        repeat([&] { return each([&](int64_t at) { loops_.copy(arrays_.from(at), arrays_.to(at), count_); }); });
     return written("copy", 2, 1.0f, times);
   }
 
   Peak triad() {
     const std::vector<int64_t> times = repeat([&] {
-      each([&](int64_t at) { loops_.triad(arrays_.from(at), arrays_.and_from(at), arrays_.to(at), count_); });
+      return each([&](int64_t at) { loops_.triad(arrays_.from(at), arrays_.and_from(at), arrays_.to(at), count_); });
     });
     return written("triad", 3, 1.5f, times);
   }
 
  private:
+  // Returns how long the passes took: by the clock, where threads share the memory.
   template <typename Pass>
-  void each(const Pass& pass) {
-    prge::for_each_task(pieces_, [&](int64_t piece) {
-      for (int64_t i = 0; i < passes_; ++i) pass(piece * count_);
-    });
+  int64_t each(const Pass& pass) {
+    const auto piece = [&](int64_t number) {
+      for (int64_t i = 0; i < passes_; ++i) pass(number * count_);
+    };
+    if (own_threads_ > 0) return core_ns(pieces_, own_threads_, piece);
+    const int64_t t0_ns = now_ns();
+    prge::for_each_task(pieces_, piece);
+    return now_ns() - t0_ns;
   }
+
+  const char* place() const { return own_threads_ > 0 ? "cache" : "memory"; }
 
   int64_t bytes(int64_t arrays) const { return 4 * arrays * arrays_.values() * passes_; }
 
   Peak written(const char* access, int64_t arrays, float value, const std::vector<int64_t>& times) const {
     const auto made = static_cast<int64_t>(static_cast<double>(bytes(arrays)) * arrays_.share_with(value));
-    return {access, place_, "bytes", bytes(arrays), made, arrays_.bytes(), times};
+    return {access, place(), "bytes", bytes(arrays), made, arrays_.bytes(), times};
   }
 
   MemoryLoops loops_;
-  const char* place_;
   Arrays arrays_;
-  int64_t pieces_, count_;
+  int64_t pieces_, count_, own_threads_;
   int64_t passes_ = 1;
 };
 
@@ -210,11 +251,11 @@ void measure_memory(Events& events, const std::vector<std::string>& features, in
   const Caches sizes = caches();
   const MemoryLoops loops = memory_loops(features);
   const int64_t each = sizes.thread_bytes / 4 / kArrays / kMemoryBlock * kMemoryBlock;
-  Bandwidth cache(loops, "cache", threads * each, threads);
+  Bandwidth cache(loops, threads * each, threads, threads);
   cache.take_passes_for(kRepetitionNs);
   print_peaks(events, std::move(cache));
   const int64_t values = values_beyond(sizes.last_bytes, available_bytes());
-  print_peaks(events, Bandwidth(loops, "memory", values, values / kPieceValues));
+  print_peaks(events, Bandwidth(loops, values, values / kPieceValues));
 }
 
 Footer measure_all(const Job& job, Events& events) {

@@ -19,7 +19,8 @@ _Positive = Annotated[int, Field(gt=0)]
 
 @dataclass(frozen=True)
 class Peak:
-    """One measurement, of several repetitions of `ns` nanoseconds, in each of which `count` is done.
+    """One measurement, of several repetitions of `ns` nanoseconds, in each of which `count` is done: by the clock in
+    memory, else by the processor's own time.
 
     `of` is a type that products are made in (`float32`, `float16`, `bfloat16`, `int8`), by instructions, or how memory
     is gone through (`read`, `copy`, `triad`), by `memory` or `cache`. `count` is operations, two for each product, or

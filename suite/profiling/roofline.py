@@ -66,7 +66,7 @@ class Point:
 
     @property
     def share(self) -> float:
-        """How much of its roof it reaches; more than 1 if something held the device up while peaks were measured."""
+        """How much of its roof it reaches; more than 1 if something had the memory while peaks were measured."""
         return self.roof.least_ms / self.ms
 
 

@@ -184,7 +184,7 @@ def _sentence(profile: Profile, peaks: Peaks, verified: Sequence[_Verified]) -> 
     above = {point.group for one in profile.settings for point in _drawn(one, peaks) if point.share > _TOO_HIGH}
     if above:
         words.append(
-            f"{', '.join(sorted(above))} exceed the peaks: something else held the device up while those were "
+            f"{', '.join(sorted(above))} exceed the peaks: something else had the memory while those were "
             "measured, or times of microseconds are too short to tell"
         )
     return "; ".join(words) + "."
@@ -254,7 +254,7 @@ def _groups(profile: Profile, peaks: Peaks) -> Evidence:
         for one in profile.settings
         for share in group_shares(one, peaks)
     ]
-    note = "Over 100 % something else held the device up while peaks were measured: make it again."
+    note = "Over 100 % something else had the memory while peaks were measured, or times are too short to tell."
     return table_of("Which roof each group of operators is under", rows, note)
 
 
