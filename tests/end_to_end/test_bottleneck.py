@@ -29,21 +29,31 @@ def check_peaks(found: Peaks, entry: DeviceEntry, home: Home) -> None:
     assert latest_peaks(entry.name, home) == found
 
 
+@pytest.fixture
+def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
+    """A home with the runners of all tests, and nothing else."""
+    cache = request.config.cache
+    assert cache is not None
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "runner").symlink_to(cache.mkdir("runner"))
+    return Home(tmp_path / "home")
+
+
 @pytest.mark.parametrize("link", LINKS)
-def test_peaks_come_over_a_link(link: str, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peaks_come_over_a_link(link: str, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with loopback_daemon(link, tmp_path / "daemon") as daemon:
         for name, value in daemon.environ.items():
             monkeypatch.setenv(name, value)
         entry = daemon.entry(workdir=str(daemon.folder / "edge 'suite'"), threads=1)
-        check_peaks(measure_peaks(entry, Home(bench.home), Display()), entry, Home(bench.home))
+        check_peaks(measure_peaks(entry, home, Display()), entry, home)
         assert not list(daemon.folder.glob("edge 'suite'/jobs/*"))
 
 
-def test_peaks_come_from_an_emulated_aarch64_board(bench: Bench, aarch64_runner: BuiltRunner, tmp_path: Path) -> None:
+def test_peaks_come_from_an_emulated_aarch64_board(home: Home, aarch64_runner: BuiltRunner, tmp_path: Path) -> None:
     with SshTwin(tmp_path / "twin", RASPBERRY_PI_5, busybox=True) as twin:
         entry = DeviceEntry(name="board", transport="ssh", **twin.entry(kind="linux"))
-        found = measure_peaks(entry, Home(bench.home), Display())
-    check_peaks(found, entry, Home(bench.home))
+        found = measure_peaks(entry, home, Display())
+    check_peaks(found, entry, home)
     assert (found.machine["machine"], found.peaks[0].by) == ("aarch64", "asimd")
     assert aarch64_runner.hash.startswith(str(found.machine["runner"]))
 
