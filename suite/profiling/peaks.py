@@ -107,10 +107,9 @@ def _run(device: Device, runner: BuiltRunner, name: str) -> tuple[list[str], Pro
 def _peaks(record: SessionRecord, entry: DeviceEntry, started: str) -> Peaks:
     """Returns the peaks that a runner has printed. Raises SuiteError if they are of no use."""
     if not record.complete or record.header is None:
-        raise SuiteError(
-            f"the peaks of {entry.name} could not be measured: {record.sentence}; a runner of an earlier suite knows "
-            "no --peaks: leave out `runner` of the inventory or build it again."
-        )
+        old = "leave out `runner` in the inventory or build it again: one of an earlier suite knows no --peaks."
+        remedy = old if record.header is None else "repeat the command."
+        raise SuiteError(f"the peaks of {entry.name} could not be measured: {record.sentence}; {remedy}")
     found = Peaks(
         record.session_id,
         started,

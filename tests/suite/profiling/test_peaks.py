@@ -119,7 +119,7 @@ def test_a_damaged_document_is_as_if_it_were_not_there(measure: Measure, home: H
         (output(PEAKS).replace('"event": "end"', '"event": "the end"'), "not complete"),
         (output(PEAKS * 100), "more than 200 lines"),
         ("", "no header"),
-        ("usage: runner JOB.json\n", "the peaks of here could not be measured"),
+        ("usage: runner JOB.json\n", "one of an earlier suite knows no --peaks"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(text: str, sentence: str, measure: Measure, home: Home) -> None:
