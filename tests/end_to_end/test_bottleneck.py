@@ -51,7 +51,7 @@ def test_peaks_come_over_a_link(link: str, home: Home, tmp_path: Path, monkeypat
 
 def test_peaks_come_from_an_emulated_aarch64_board(home: Home, aarch64_runner: BuiltRunner, tmp_path: Path) -> None:
     with SshTwin(tmp_path / "twin", RASPBERRY_PI_5, busybox=True) as twin:
-        entry = DeviceEntry(name="board", transport="ssh", **twin.entry(kind="linux"))
+        entry = DeviceEntry(name="board", transport="ssh", workdir="edge-suite", **twin.entry(kind="linux"))
         found = measure_peaks(entry, home, Display())
     check_peaks(found, entry, home)
     assert (found.machine["machine"], found.peaks[0].by) == ("aarch64", "asimd")
