@@ -137,8 +137,12 @@ def _type_of(row: ProfileRow, peaks: Peaks) -> str:
 
 
 def _roof(peaks: Peaks, dtype: str, flops: float, size: float, ms: float) -> Roof:
+    from_memory = size / peaks.gb_per_s(MEMORY) / 1e6 <= ms
+    return _roof_at(peaks, dtype, flops, size, MEMORY if from_memory else CACHE)
+
+
+def _roof_at(peaks: Peaks, dtype: str, flops: float, size: float, place: str) -> Roof:
     compute_ms = flops / (peaks.gflops_per_s(dtype) or 1.0) / 1e6
-    place = MEMORY if size / peaks.gb_per_s(MEMORY) / 1e6 <= ms else CACHE
     bandwidth_ms = size / peaks.gb_per_s(place) / 1e6
     bound = COMPUTE if compute_ms >= bandwidth_ms else BANDWIDTH
     return Roof(max(compute_ms, bandwidth_ms), bound, place)
@@ -223,8 +227,10 @@ class _Step:
         now, flops, weights = _type_of(row, self._peaks), row.flops or 0.0, self._weight_bytes(row)
         size = weights * scale.passes * self._width(then) + (row.bytes - weights) * scale.tokens
         dtype = _TYPES.get(then.quant, "float32") if self._moves_type(row, then) else now
-        share = _roof(self._peaks, now, flops, row.bytes, row.ms).least_ms / row.ms
-        return _roof(self._peaks, dtype, flops * scale.tokens, size, row.ms * scale.tokens).least_ms / share
+        roof = _roof(self._peaks, now, flops, row.bytes, row.ms)
+        # Bytes come from where they come from now.
+        then_roof = _roof_at(self._peaks, dtype, flops * scale.tokens, size, roof.place)
+        return row.ms * then_roof.least_ms / roof.least_ms
 
     def _moves_type(self, row: ProfileRow, then: Workload) -> bool:
         """Whether a row is a product with a frozen weight, which another setting makes in another type."""

@@ -87,6 +87,13 @@ def test_products_bound_by_their_weights_gain_by_more_rows_for_each_pass() -> No
     assert found["q 8"].gain == pytest.approx(2.0)
 
 
+def test_operands_stay_in_the_cache_where_they_are_in_it() -> None:
+    # 1 GB in 80 ms, half of it weights, is more than memory gives; 1.5 GB in 160 ms would not be.
+    read = replace(row("frozen products", BATCHED, 80.0, 0.5, 1.0), calls=1)
+    found = by_change(advise(profile(read, T=1, b=1, q=1), PEAKS))
+    assert found["b 2"].step_ms == pytest.approx(1.5 * 80.0)
+
+
 def test_decoding_is_shared_by_the_rows_of_a_pass() -> None:
     # 256 rows a pass, the fewest of nf4, are 4 rows of 64 tokens; 8 of them are still one pass each.
     rows = (
