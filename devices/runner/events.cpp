@@ -154,6 +154,19 @@ void Events::sensor_errors(const std::vector<SensorErrors>& errors, const std::v
   }
 }
 
+void Events::peak(const Peak& peak) {
+  if (peak.ns.empty()) return;
+  print(Line("peak")
+            .text("of", peak.of)
+            .text("by", peak.by)
+            .text("unit", peak.unit)
+            .number("count", peak.count)
+            .number("made", peak.made)
+            .count("buffer_bytes", peak.buffer_bytes)
+            .raw("ns", list(peak.ns, [](int64_t ns) { return std::to_string(ns); }))
+            .done());
+}
+
 void Events::footer(const Footer& footer) {
   char code[16];
   std::snprintf(code, sizeof code, "\"0x%02" PRIx32 "\"", footer.error_code.value_or(0));

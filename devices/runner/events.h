@@ -28,6 +28,18 @@ struct Footer {
   int64_t steps;
 };
 
+// What the processor or its memory can do: `count` operations, two for each product, or bytes in each repetition, and
+// how many of them the results prove.
+struct Peak {
+  const char* of;  // a type, or how memory is gone through: read, copy, triad
+  const char* by;  // the instructions, or which memory
+  const char* unit;
+  int64_t count;
+  int64_t made;
+  int64_t buffer_bytes;  // -1: none
+  std::vector<int64_t> ns;
+};
+
 class Events {
  public:
   explicit Events(int fd) : fd_(fd) {}
@@ -41,6 +53,8 @@ class Events {
   void profile(int64_t step, const Profile& profile);
   void samples(const std::vector<Sample>& samples, const std::vector<SensorSpec>& sensors);
   void sensor_errors(const std::vector<SensorErrors>& errors, const std::vector<SensorSpec>& sensors);
+  // Nothing is printed of one that was interrupted before its first repetition.
+  void peak(const Peak& peak);
   void footer(const Footer& footer);
   void end();
 

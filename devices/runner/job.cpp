@@ -323,4 +323,16 @@ Job read_job(const std::string& path) {
   return job;
 }
 
+Job read_peaks_job(const std::string& path) {
+  const Json json = parse_file(path);
+  Members members(json, "job");
+  members.integer("schema", 1, 1);
+  Job job{};
+  job.session = members.text("session");
+  job.threads = static_cast<uint32_t>(members.integer("threads", 1, 1024));
+  job.cpus = read_cpus(members);
+  members.done();
+  return job;
+}
+
 }  // namespace runner

@@ -82,4 +82,7 @@ struct Job {
 // with a sentence that names the key.
 Job read_job(const std::string& path);
 
+// The same for `runner --peaks`, whose job has only a session, threads and cpus.
+Job read_peaks_job(const std::string& path);
+
 }  // namespace runner

@@ -75,11 +75,7 @@ Footer Session::run_job(const Job& job) {
   const std::vector<int> cpus = pin_to_cpus(job.cpus);
   const int64_t threads = set_thread_count(job.threads);
   events_.header(job, describe_machine(), threads, cpus);
-  if (threads == 0) {
-    throw Failure(Stage::load,
-                  "There are no threads to compute with: /sys/devices/system/cpu/possible and present must "
-                  "be readable.");
-  }
+  if (threads == 0) throw Failure(Stage::load, kNoThreads);
   Samples samples(job.sensors.size());
   ProgramSensors programs(job.sensors, samples);
   Sampler sampler(job.sensors, samples);

@@ -22,6 +22,7 @@ from suite.sessions.events import (
     HeaderEvent,
     LoadEvent,
     PartsEvent,
+    PeakEvent,
     SampleEvent,
     SensorErrorEvent,
     StepEvent,
@@ -154,6 +155,7 @@ def collect(
         cause=cause,
         sentence=sentence,
         profile=tuple(event for event in log.events if isinstance(event, PartsEvent | CallEvent)),
+        peaks=tuple(event for event in log.events if isinstance(event, PeakEvent)),
     )
 
 

@@ -12,16 +12,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from foundation.text import printable
 
@@ -162,13 +153,26 @@ class CallEvent(_Line):
     parts_ns: Annotated[Rows[Count], Field(max_length=MAX_LIST_ITEMS)]
 
 
+class PeakEvent(_Line):
+    """What a device can do at best: `count` operations or bytes in each repetition, `made` as the results prove."""
+
+    event: Literal["peak"]
+    of: Text
+    by: Text
+    unit: Literal["operations", "bytes"]
+    count: Count
+    made: Count
+    buffer_bytes: Count | None
+    ns: Annotated[Rows[Annotated[int, Field(ge=1, le=_MAX_INTEGER)]], Field(min_length=1, max_length=1024)]
+
+
 class SampleEvent(_Line):
     """One reading of one sensor, in the unit of the sensor's quantity."""
 
     event: Literal["sample"]
     t_ns: Count
     sensor: Text
-    value: FiniteFloat
+    value: Annotated[float, Field(allow_inf_nan=False)]
 
 
 class SensorErrorEvent(_Line):
@@ -205,7 +209,8 @@ class EndEvent(_Line):
 
 
 ProfileEvent = PartsEvent | CallEvent
-Event = HeaderEvent | LoadEvent | StepEvent | ProfileEvent | SampleEvent | SensorErrorEvent | FooterEvent | EndEvent
+_SamplerEvent = SampleEvent | SensorErrorEvent
+Event = HeaderEvent | LoadEvent | StepEvent | ProfileEvent | PeakEvent | _SamplerEvent | FooterEvent | EndEvent
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from suite.sessions.events import Defect, FooterEvent, HeaderEvent, LoadEvent, ProfileEvent, StepEvent
+from suite.sessions.events import Defect, FooterEvent, HeaderEvent, LoadEvent, PeakEvent, ProfileEvent, StepEvent
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class SessionRecord:
     """One session. `steps` are warm-up and measured steps; `sentence` says in words how it ended.
 
     `profile`: if the session was asked for one, the calls of every second step and their names, in the order in which
-    they came.
+    they came. `peaks`: if it was to measure the device itself, what it found.
     """
 
     session_id: str
@@ -60,6 +60,7 @@ class SessionRecord:
     cause: Cause
     sentence: str
     profile: tuple[ProfileEvent, ...] = ()
+    peaks: tuple[PeakEvent, ...] = ()
 
     @property
     def complete(self) -> bool:
