@@ -45,7 +45,7 @@ class SessionOrder:
 
     `check_stop` raises when the session is to be given up; it is called several times a second. `state_before` is a
     file of this host with the state to start from, instead of a zero adapter. `profile`: every second step says where
-    its time goes.
+    its time goes. `memory_every`: after so many steps in turn the process says what it has of memory; 0: never.
     """
 
     session_id: str
@@ -56,6 +56,7 @@ class SessionOrder:
     check_stop: Callable[[], None] = lambda: None
     state_before: Path | None = None
     profile: bool = False
+    memory_every: int = 0
 
 
 def run_session(
@@ -90,6 +91,7 @@ def _job(order: SessionOrder, lasting_s: float) -> Job:
         timeout_s=lasting_s + longest_s(plan.max_warm_up_steps + plan.steps, prepared.estimate.flops_per_step),
         state_before=order.state_before,
         profile=order.profile,
+        memory_every=order.memory_every,
         check_stop=order.check_stop,
     )
 

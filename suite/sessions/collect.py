@@ -13,19 +13,19 @@ from typing import TypeVar
 
 from devices.processes import ProcessEnd
 from foundation.text import printable
+from suite.sessions.event_log import EventLog, read_events
 from suite.sessions.events import (
     CallEvent,
     Defect,
     DefectKind,
-    EventLog,
     FooterEvent,
     HeaderEvent,
     LoadEvent,
+    MemoryEvent,
     PartsEvent,
     SampleEvent,
     SensorErrorEvent,
     StepEvent,
-    read_events,
 )
 from suite.sessions.record import Cause, SensorTrace, SessionRecord
 
@@ -154,6 +154,7 @@ def collect(
         cause=cause,
         sentence=sentence,
         profile=tuple(event for event in log.events if isinstance(event, PartsEvent | CallEvent)),
+        memory=tuple(event for event in log.events if isinstance(event, MemoryEvent)),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from suite.sessions.events import Defect, FooterEvent, HeaderEvent, LoadEvent, ProfileEvent, StepEvent
+from suite.sessions.events import Defect, FooterEvent, HeaderEvent, LoadEvent, MemoryEvent, ProfileEvent, StepEvent
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class SessionRecord:
     """One session. `steps` are warm-up and measured steps; `sentence` says in words how it ended.
 
     `profile`: if the session was asked for one, the calls of every second step and their names, in the order in which
-    they came.
+    they came. `memory`: if it was asked for, what the process had after some of its steps.
     """
 
     session_id: str
@@ -60,6 +60,7 @@ class SessionRecord:
     cause: Cause
     sentence: str
     profile: tuple[ProfileEvent, ...] = ()
+    memory: tuple[MemoryEvent, ...] = ()
 
     @property
     def complete(self) -> bool:
