@@ -87,6 +87,10 @@ class Home:
         """Returns the ids of the profiles that are kept, the newest last."""
         return sorted(path.parent.name for path in self.root.glob(f"profiles/*/{PROFILE}"))
 
+    def long_session_folder(self, session_id: str) -> Path:
+        """Returns the folder of one long session of an experiment: its document, and its raw output."""
+        return self._folder("long_sessions", _plain(session_id, "session id"))
+
     def session_log(self, run_id: str, session_id: str) -> Path:
         """Returns the file for the raw lines of one session."""
         return self.run_folder(run_id) / f"{_plain(session_id, 'session id')}.jsonl"
