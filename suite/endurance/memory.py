@@ -157,13 +157,12 @@ def _growth_of(readings: Sequence[MemoryEvent], members: Sequence[str]) -> Growt
 
 
 def _decide(growth: dict[str, Growth | Unavailable]) -> tuple[MemoryVerdict, str]:
-    heap, resident = growth["heap in use"], growth["resident"]
-    own = growth["anonymous"] if isinstance(growth["anonymous"], Growth) else resident
+    heap, resident, anonymous = growth["heap in use"], growth["resident"], growth["anonymous"]
     if isinstance(heap, Growth) and heap.interval.low > 0:
         return MemoryVerdict.LEAK, f"the heap in use grew by {_amount(heap)}"
-    for found in (resident, own):
-        if isinstance(found, Unavailable):
-            return MemoryVerdict.UNKNOWN, found.reason
+    if isinstance(resident, Unavailable):
+        return MemoryVerdict.UNKNOWN, resident.reason
+    own = resident if isinstance(anonymous, Unavailable) else anonymous
     tolerated = _TOLERATED * resident.level_kib
     if own.interval.low > 0 and own.gained_kib > tolerated:
         if isinstance(heap, Unavailable):
